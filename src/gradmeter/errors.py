@@ -1,0 +1,21 @@
+"""The errors a user can meet: each says what was given, what was expected and what to do."""
+
+
+class GradmeterError(Exception):
+    """Base of every error that gradmeter raises on purpose."""
+
+
+class InputError(GradmeterError, ValueError):
+    """A value handed to the library is not one it can work with."""
+
+
+class UnsupportedModelError(GradmeterError, TypeError):
+    """A network holds a parameter whose per-sample gradient cannot be measured."""
+
+
+class DataError(GradmeterError, ValueError):
+    """Images or labels are missing, damaged or not of the expected form."""
+
+
+class OutputError(GradmeterError, OSError):
+    """An output folder cannot be written or belongs to something else."""
