@@ -1,0 +1,24 @@
+"""Files that optional packages carry."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from gradmeter.errors import DataError
+
+
+def package_folder(package: str, extra: str) -> Path:
+    """The folder of an installed package, found without importing it.
+
+    Args:
+        package: Name as in an import statement.
+        extra: gradmeter's extra that installs it.
+
+    Raises:
+        DataError: The package is not installed.
+    """
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise DataError(f'the package {package} is not installed; run: pip install "gradmeter[{extra}]"')
+    return Path(next(iter(spec.submodule_search_locations)))
