@@ -1,0 +1,51 @@
+"""The study's tables and results as files for other documents: Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gradmeter.files import write_text
+from gradmeter.report.page import environment
+from gradmeter.report.results import read_results
+from gradmeter.report.tables import SUBJECTS, matched_grid, table_grid
+from gradmeter.report.writers import to_latex, to_markdown
+
+RESULTS = "results.md"
+
+
+def write_documents(folder: Path) -> Path:
+    """Write tables/tableN.md and .tex, and results.md, into the output folder of a finished study.
+
+    Args:
+        folder: as for `write_report`.
+
+    Returns:
+        The path of results.md: tables, test error, claims, what differs from the paper and why, command and time.
+
+    Raises:
+        DataError: there is no manifest, or a file is not of the expected form.
+    """
+    results = read_results(folder)
+    grids = {
+        table: table_grid(table, results.rows[f"table{table}"], results.names)
+        for table in SUBJECTS
+        if results.rows[f"table{table}"]
+    }
+    for table, grid in grids.items():
+        write_text(folder / "tables" / f"table{table}.md", to_markdown(grid))
+        write_text(folder / "tables" / f"table{table}.tex", to_latex(grid))
+    page = (
+        environment()
+        .get_template("results.md.jinja")
+        .render(
+            manifest=results.manifest,
+            names=results.names,
+            networks=results.rows["networks"],
+            claims=results.rows["claims"],
+            tables=[to_markdown(grid) for grid in grids.values()],
+            matched=to_markdown(matched_grid(results.rows["matched_base_rate"], results.names)),
+        )
+    )
+    path = folder / RESULTS
+    write_text(path, page)
+    return path

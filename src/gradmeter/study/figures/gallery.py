@@ -1,0 +1,43 @@
+"""Figure 1 of the paper: examples of every concept, one row each."""
+
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from gradmeter.errors import InputError
+from gradmeter.study.figures.mosaic import checked, mosaic
+from gradmeter.study.figures.style import styled
+
+GAP = 3
+INCHES_PER_PIXEL = 0.55 / 28
+LABEL_INCHES = 1.5
+
+
+def gallery(concepts: Mapping[str, ArrayLike]) -> Figure:
+    """Draw examples of each concept in one row.
+
+    Args:
+        concepts: display name -> grey images [k, height, width] in [0, 1], one size for all; values outside are cut.
+
+    Returns:
+        The figure (Figure 1 of Oberdiek et al. 2018).
+
+    Raises:
+        InputError: no concept, or images of a wrong shape or different sizes.
+    """
+    if not concepts:
+        raise InputError("a gallery of no concepts; expected at least one: pass {name: images}")
+    rows = [checked(name, images) for name, images in concepts.items()]
+    picture = mosaic(rows, gap=GAP, leading=GAP)
+    with styled():
+        tall, wide = picture.shape
+        figure = Figure((wide * INCHES_PER_PIXEL + LABEL_INCHES, tall * INCHES_PER_PIXEL + 0.2), layout="constrained")
+        axes = figure.add_subplot()
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="none")
+        pitch, middle = rows[0].shape[1] + GAP, rows[0].shape[1] / 2
+        axes.set_yticks([index * pitch + middle for index in range(len(rows))], labels=list(concepts))
+        axes.set_xticks([])
+        axes.tick_params(length=0, labelsize=9, pad=6)
+        axes.spines[:].set_visible(False)
+    return figure

@@ -1,0 +1,32 @@
+"""Write a figure as SVG and PNG, whole or not at all, and the same bytes every time."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from gradmeter.errors import OutputError
+from gradmeter.files import whole
+from gradmeter.study.figures.style import styled
+
+DOTS_PER_INCH = 180
+# Dates and versions of the drawing program would change the bytes from run to run.
+METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Write a figure to stem.svg and stem.png.
+
+    Args:
+        figure: the figure to write.
+        stem: the path without its ending; missing folders are made.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    for ending, metadata in METADATA.items():
+        path = stem.with_name(f"{stem.name}.{ending}")
+        try:
+            with whole(path) as temporary, styled():
+                figure.savefig(temporary, format=ending, dpi=DOTS_PER_INCH, metadata=metadata)
+        except OSError as error:
+            raise OutputError(f"cannot write {path} ({error.strerror}); choose a folder to write in") from error

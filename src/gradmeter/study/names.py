@@ -1,0 +1,49 @@
+"""What the tables and the report call scores, concepts and measures, in the order in which they list them."""
+
+from collections.abc import Iterable, Mapping
+
+MEASURES = {"auroc": "AUROC", "aupr_in": "AUPR-In", "aupr_out": "AUPR-Out"}
+
+SCORES = {
+    "softmax": "Softmax baseline",
+    "entropy": "Entropy",
+    "l1": "Absolute norm",
+    "l2": "Euclidean norm",
+    "min": "Minimum",
+    "max": "Maximum",
+    "std": "Standard deviation",
+    "mean": "Mean",
+    "skewness": "Skewness",
+    "kurtosis": "Kurtosis",
+    "glm": "GLM",
+    "lasso": "LASSO",
+    "ridge": "Ridge",
+    "elastic_net": "Elastic net",
+    "nn_a": "NN (a)",
+    "nn_b": "NN (b)",
+    "nn_c": "NN (c)",
+    "nn_d": "NN (d)",
+    "nn_normal": "NN (normal)",
+    "lasso_a": "LASSO (a)",
+    "lasso_b": "LASSO (b)",
+    "lasso_c": "LASSO (c)",
+    "lasso_d": "LASSO (d)",
+    "lasso_normal": "LASSO (normal)",
+}
+
+CONCEPTS = {
+    "wrong": "Wrongly classified",
+    "letters": "Letters",
+    "omniglot": "Omniglot",
+    "notmnist": "notMNIST",
+    "cifar10": "CIFAR-10",
+    "normal": "Normal noise",
+    "uniform": "Uniform noise",
+    "all": "All unknown",
+}
+
+
+def in_order(keys: Iterable[str], names: Mapping[str, str]) -> list[str]:
+    """Return the distinct keys in the order of names; those that names lacks follow as they come."""
+    given = list(dict.fromkeys(keys))
+    return [key for key in names if key in given] + [key for key in given if key not in names]

@@ -1,0 +1,107 @@
+"""The report in a real browser, offline: what a reader of it would meet."""
+
+import shutil
+
+import pytest
+
+from gradmeter.report import write_report
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the path")
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+NAME = "<script>document.title='ran'</script>"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, make_study):
+    folder = make_study(tmp_path_factory.mktemp("studies") / "demo", name=NAME, figures=True)
+    return write_report(folder).as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Return a function that opens the report in a new window and notes complaints and requests."""
+    contexts = []
+
+    def open_page(width=1280, colours="light"):
+        contexts.append(
+            browser.new_context(viewport={"width": width, "height": 900}, color_scheme=colours, offline=True)
+        )
+        page = contexts[-1].new_page()
+        page.complaints, page.requests = [], []
+        page.on("console", lambda message: page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("request", lambda request: page.requests.append(request.url))
+        page.goto(address)
+        page.wait_for_load_state("load")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def test_it_opens_offline_without_complaint_or_outside_request(visit, address):
+    page = visit()
+    assert page.complaints == []
+    assert address in page.requests
+    assert [url for url in page.requests if url != address and not url.startswith("data:")] == []
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_page_itself_never_scrolls_sideways(visit, width):
+    page = visit(width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wide = page.evaluate("[...document.querySelectorAll('.scroll')].some(box => box.scrollWidth > box.clientWidth)")
+    assert wide, "a table wider than the page should scroll in its own box"
+
+
+def test_all_six_drawings_are_loaded_and_described(visit):
+    page = visit()
+    drawings = page.evaluate("[...document.images].map(i => [i.complete && i.naturalWidth > 0, i.alt])")
+    assert len(drawings) == 6
+    assert all(loaded and alt for loaded, alt in drawings)
+
+
+def test_dark_and_light_differ_and_print_is_light(visit):
+    sum_of = "getComputedStyle(document.body).{}.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0)"
+    shade, ink = sum_of.format("backgroundColor"), sum_of.format("color")
+    page = visit(colours="dark")
+    assert page.evaluate(shade) < 200
+    page.emulate_media(media="print")
+    assert page.evaluate(shade) == 3 * 255
+    assert page.evaluate(ink) < 200
+    assert visit(colours="light").evaluate(shade) > 600
+
+
+def test_headings_and_contents_lead_through_the_page(visit):
+    page = visit()
+    assert page.locator("h1").count() == 1
+    headings = page.locator("main h2").all_inner_texts()
+    assert len(headings) == page.locator("nav a").count()
+    assert {"The answer", "Paired differences to the softmax baseline", "How to cite"} <= set(headings)
+
+
+def test_a_hostile_name_is_shown_and_does_not_run(visit):
+    page = visit()
+    assert page.title() != "ran"
+    assert NAME in page.locator("h1").inner_text()
