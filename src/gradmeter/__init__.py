@@ -1,0 +1,18 @@
+"""gradmeter: how much would a network have to re-learn if its prediction were true?"""
+
+from gradmeter.errors import DataError, GradmeterError, InputError, OutputError, UnsupportedModelError
+from gradmeter.meter import GradientMeter
+from gradmeter.readings import Readings
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DataError",
+    "GradientMeter",
+    "GradmeterError",
+    "InputError",
+    "OutputError",
+    "Readings",
+    "UnsupportedModelError",
+    "__version__",
+]

@@ -1,0 +1,120 @@
+"""From logits to the vector that is propagated back: which answer do we pretend to be true?
+
+The derivative of -log p_y by the logits is p - e_y = s u with s = 1 - p_y. The networks here propagate u, which is of
+size one, and keep log s apart in float64: p_y - 1 in float32 is zero above a logit gap of about 17, u never is. Any
+loss whose derivative by the logits is known fits the same door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradmeter.errors import InputError
+
+Loss = Callable[[Tensor], Tensor]
+PseudoLabel = str | int | Loss
+
+
+@dataclass(frozen=True)
+class StartVector:
+    """The derivative of a loss by the logits, exp(log_scale) times direction.
+
+    Attributes:
+        direction: [N, C] float64, of size about one.
+        log_scale: [N] float64; -inf where the derivative is zero.
+    """
+
+    direction: Tensor
+    log_scale: Tensor
+
+
+def _given_class(logits: Tensor, labels: Tensor) -> StartVector:
+    """-log p_y: u is -1 at y and the softmax over the other logits elsewhere; s = 1 - p_y."""
+    index = labels.unsqueeze(1)
+    others = logits.scatter(1, index, -torch.inf)
+    direction = torch.softmax(others, dim=1).scatter(1, index, -1.0)
+    gap = torch.logsumexp(others, dim=1) - logits.gather(1, index).squeeze(1)
+    return StartVector(direction, torch.nn.functional.logsigmoid(gap))
+
+
+def _normalised(gradient: Tensor) -> StartVector:
+    """Split a derivative into its largest absolute entry and the rest."""
+    scale = gradient.abs().amax(dim=1)
+    direction = gradient / torch.where(scale > 0, scale, 1.0).unsqueeze(1)
+    return StartVector(direction, scale.log())
+
+
+def predicted(logits: Tensor) -> StartVector:
+    """-log p at the predicted class (Oberdiek et al. 2018, Eq. 5); log_scale is log(1 - p)."""
+    return _given_class(logits, logits.argmax(dim=1))
+
+
+def uniform(logits: Tensor) -> StartVector:
+    """Cross entropy to the uniform distribution (GradNorm, Huang et al. 2021): p - 1/C."""
+    return _normalised(torch.softmax(logits, dim=1) - 1 / logits.shape[1])
+
+
+def all_ones(logits: Tensor) -> StartVector:
+    """Binary cross entropy of every logit to one, summed over classes (Lee and AlRegib 2020): sigmoid(z) - 1."""
+    return _normalised(-torch.sigmoid(-logits))
+
+
+NAMED: dict[str, Callable[[Tensor], StartVector]] = {
+    "predicted": predicted,
+    "uniform": uniform,
+    "all-ones": all_ones,
+}
+"""Pseudo-labels by name."""
+
+
+def _custom(loss: Loss) -> Callable[[Tensor], StartVector]:
+    def start(logits: Tensor) -> StartVector:
+        with torch.enable_grad():
+            leaf = logits.detach().requires_grad_()
+            losses = loss(leaf)
+            if not isinstance(losses, Tensor) or losses.shape != logits.shape[:1]:
+                given = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+                raise InputError(
+                    f"the loss returned {given}; expected one loss per sample, a tensor of shape ({len(logits)},)"
+                )
+            if not losses.requires_grad:
+                raise InputError(
+                    "the loss does not depend on the logits, or not differentiably; expected PyTorch operations on them"
+                )
+            (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+        if not torch.isfinite(gradient).all():
+            raise InputError("the derivative of the loss by the logits is not finite; expected a smooth loss there")
+        return _normalised(gradient)
+
+    return start
+
+
+def start_vector(pseudo_label: PseudoLabel) -> Callable[[Tensor], StartVector]:
+    """The function that maps float64 logits [N, C] to a `StartVector`.
+
+    Args:
+        pseudo_label: a name of `NAMED`; a class index; or a loss mapping logits [N, C] to losses [N].
+
+    Raises:
+        InputError: for anything else.
+    """
+    if isinstance(pseudo_label, str) and pseudo_label in NAMED:
+        return NAMED[pseudo_label]
+    if isinstance(pseudo_label, int) and not isinstance(pseudo_label, bool) and pseudo_label >= 0:
+        label = pseudo_label
+
+        def given(logits: Tensor) -> StartVector:
+            if label >= logits.shape[1]:
+                raise InputError(f"pseudo_label={label}, but the network has classes 0 to {logits.shape[1] - 1}")
+            return _given_class(logits, torch.full(logits.shape[:1], label, device=logits.device))
+
+        return given
+    if callable(pseudo_label):
+        return _custom(pseudo_label)
+    raise InputError(
+        f"pseudo_label={pseudo_label!r}; expected one of {', '.join(NAMED)}, a class index or a loss of the logits"
+    )

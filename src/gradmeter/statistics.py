@@ -1,0 +1,111 @@
+"""Power sums of per-sample gradients and the eight metrics made of them. Each formula stands once, here.
+
+Gradients of a layer are never kept: what is kept per sample is the number of entries, the sums of g, g^2, g^3, g^4
+and |g|, the smallest and the largest entry. Any grouping of parameters (layer, whole network) adds the sums and
+takes the extremes, so one pass serves every grouping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+METRICS = ("l1", "l2", "min", "max", "mean", "std", "skewness", "kurtosis")
+"""Names of the metrics, in the order of the last axis of `Readings.values`."""
+
+SCALED_METRICS = METRICS[:6]
+"""Metrics that scale with the gradient; skewness and kurtosis do not depend on its scale."""
+
+# Below this share of the mean square a variance is rounding of the float64 sums, not spread.
+_VARIANCE_FLOOR = 1e-13
+
+
+@dataclass(frozen=True)
+class PowerSums:
+    """Raw sums over one group of gradient entries.
+
+    Attributes:
+        count: number of entries per sample.
+        sums: [N, 5] float64; sums of g, g^2, g^3, g^4 and |g|.
+        minimum: [N] float64.
+        maximum: [N] float64.
+    """
+
+    count: int
+    sums: Tensor
+    minimum: Tensor
+    maximum: Tensor
+
+    @classmethod
+    def of(cls, gradients: Tensor) -> PowerSums:
+        """Reduce materialised gradients [N, ...] in float64.
+
+        float64 holds g^4 for every |g| between 1e-77 and 1e77, so no rescaling is needed here.
+        """
+        g = gradients.to(torch.float64, memory_format=torch.contiguous_format).flatten(1)
+        square = g * g
+        minimum, maximum = torch.aminmax(g, dim=1)
+        sums = torch.stack(
+            [
+                g.sum(1),
+                square.sum(1),
+                torch.linalg.vecdot(square, g),
+                torch.linalg.vecdot(square, square),
+                torch.linalg.vector_norm(g, ord=1, dim=1),
+            ],
+            dim=1,
+        )
+        return cls(g.shape[1], sums, minimum, maximum)
+
+    @classmethod
+    def zeros(cls, samples: int, count: int, device: torch.device) -> PowerSums:
+        """Sums of a gradient that is zero everywhere."""
+        zero = torch.zeros(samples, dtype=torch.float64, device=device)
+        return cls(count, zero.new_zeros(samples, 5), zero, zero.clone())
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[PowerSums]) -> PowerSums:
+        """Join the same group measured on several batches of samples."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            parts[0].count,
+            torch.cat([part.sums for part in parts]),
+            torch.cat([part.minimum for part in parts]),
+            torch.cat([part.maximum for part in parts]),
+        )
+
+    @classmethod
+    def merge(cls, groups: Sequence[PowerSums]) -> PowerSums:
+        """Join several groups of entries of the same samples."""
+        return cls(
+            sum(group.count for group in groups),
+            torch.stack([group.sums for group in groups]).sum(0),
+            torch.stack([group.minimum for group in groups]).amin(0),
+            torch.stack([group.maximum for group in groups]).amax(0),
+        )
+
+
+def statistics(group: PowerSums) -> Tensor:
+    """The eight metrics of one group, [N, 8] float64, in the order of `METRICS`.
+
+    Population moments; kurtosis is Fisher's (0 for a normal distribution), as in scipy.stats. Where the variance is
+    zero, skewness and kurtosis are 0.
+    """
+    s1, s2, s3, s4, absolute = group.sums.unbind(1)
+    mean, square, cube, fourth = (s / group.count for s in (s1, s2, s3, s4))
+    variance = square - mean**2
+    constant = variance <= _VARIANCE_FLOOR * square
+    variance = torch.where(constant, 0.0, variance)
+    third_moment = cube - 3 * mean * square + 2 * mean**3
+    fourth_moment = fourth - 4 * mean * cube + 6 * mean**2 * square - 3 * mean**4
+    # Standardise by the deviation first: variance^2 would underflow for gradients below 1e-77.
+    safe = torch.where(constant, 1.0, variance)
+    skewness = torch.where(constant, 0.0, third_moment / (safe * safe.sqrt()))
+    kurtosis = torch.where(constant, 0.0, fourth_moment / safe / safe - 3)
+    return torch.stack(
+        [absolute, s2.sqrt(), group.minimum, group.maximum, mean, variance.sqrt(), skewness, kurtosis], dim=1
+    )

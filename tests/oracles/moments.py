@@ -1,0 +1,44 @@
+"""The eight metrics by NumPy and scipy.stats on gradients that are held as they are."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Array = npt.NDArray[np.float64]
+
+
+def eight(gradients: Array) -> Array:
+    """[N, 8] from gradients [N, P]: l1, l2, min, max, mean, std, skewness, kurtosis."""
+    return np.stack([_one(row) for row in gradients.reshape(len(gradients), -1).astype(np.float64)])
+
+
+def _one(g: Array) -> Array:
+    # squares of numbers below 1e-160 and their third powers below 1e-103 would underflow
+    scale = np.abs(g).max() or 1.0
+    unit = g / scale
+    constant = unit.std() < 1e-12
+    skewness, kurtosis = (0.0, 0.0) if constant else (stats.skew(unit), stats.kurtosis(unit))
+    norm, deviation = scale * np.linalg.norm(unit), scale * unit.std()
+    return np.array(
+        [np.abs(g).sum(), norm, g.min(), g.max(), g.mean(), deviation, skewness, kurtosis], dtype=np.float64
+    )
+
+
+def assert_agree(actual: npt.ArrayLike, expected: Array, *, norms: float, shapes: float) -> None:
+    """Compare metrics [..., 8] with the oracle's.
+
+    Norms and deviation relative; extremes relative to the larger of the two; the mean relative to the deviation, since
+    a dense layer's is 0 in theory and rounding in practice; skewness and kurtosis relative to 1 or themselves,
+    whichever is more.
+    """
+    found = np.asarray(actual)
+    assert found.shape == expected.shape
+    assert np.isfinite(found).all()
+    size = np.abs(expected)
+    size[..., 2:4] = size[..., 2:4].max(-1, keepdims=True)
+    size[..., 4] += size[..., 5]
+    size[..., 6:] = np.maximum(size[..., 6:], 1.0)
+    limit = size * np.array([norms] * 6 + [shapes] * 2)
+    excess = np.abs(found - expected) - limit
+    worst = np.unravel_index(excess.argmax(), excess.shape)
+    assert excess[worst] <= 0, f"at {worst}: {found[worst]!r}, expected {expected[worst]!r} within {limit[worst]:.1e}"
