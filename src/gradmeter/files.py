@@ -30,6 +30,11 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def is_partial(path: Path) -> bool:
+    """Whether a path is a writer's temporary file."""
+    return path.name.startswith(".") and path.name.endswith(_SUFFIX)
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed writers left behind below a folder."""
     for leftover in folder.rglob(f".*{_SUFFIX}"):

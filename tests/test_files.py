@@ -1,0 +1,50 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from gradmeter.files import is_partial, sweep, whole, write_text
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.bin"
+    with whole(path) as temporary:
+        temporary.write_bytes(b"half")
+        assert not path.exists()
+        assert temporary.parent == path.parent, "a rename across file systems would be a copy"
+        assert is_partial(temporary)
+    assert path.read_bytes() == b"half"
+    assert not is_partial(path)
+    assert os.listdir(path.parent) == ["file.bin"]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+
+    def fail() -> None:
+        with whole(path) as temporary:
+            temporary.write_text("new")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_text_is_utf_8_with_unix_line_ends(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "µ\nb\n")
+    assert (tmp_path / "a").read_bytes() == b"\xc2\xb5\nb\n"
+
+
+def test_sweep_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path) -> None:
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    leftovers = [tmp_path / ".x.csv.77.partial", deep / ".y.parquet.123.partial"]
+    others = [tmp_path / "x.csv", tmp_path / ".lock", deep / "z.partial", deep / ".partial.txt"]
+    for path in leftovers + others:
+        path.write_text("")
+    sweep(tmp_path)
+    assert not any(path.exists() for path in leftovers)
+    assert all(path.exists() for path in others)
