@@ -1,0 +1,50 @@
+"""The entry point: commands, and what people see when something goes wrong."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import gradmeter
+from gradmeter.cli.reproduce import reproduce
+from gradmeter.errors import GradmeterError
+
+_BAD_INPUT = 2
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Reads the gradient a prediction would cause if it were true, and tells how far to trust the prediction.",
+)
+app.command()(reproduce)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gradmeter {gradmeter.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+def main() -> None:
+    """Run a command; bad input is one clear line and exit code 2, never a traceback."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        sys.exit(app(standalone_mode=False))
+    except (GradmeterError, typer.TyperException) as error:
+        text = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        message = " ".join(text.split())  # it may quote another library's, of several lines
+        errors.print(f"gradmeter: {message}", markup=False, style="red" if errors.is_terminal else None)
+        sys.exit(_BAD_INPUT)

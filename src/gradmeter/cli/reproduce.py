@@ -1,0 +1,119 @@
+"""gradmeter reproduce: the paper's study in one command."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gradmeter.errors import InputError
+from gradmeter.study.options import StudyOptions
+
+_INTERRUPTED = 130  # as shells report SIGINT
+_DEFAULTS = StudyOptions()
+_STUDY, _READINGS, _WORK = "Study", "Readings of the paper", "Work"
+
+
+def reproduce(
+    data: Annotated[
+        str,
+        typer.Option(
+            help='Images: "embedded" (real digits that come with the installation), a folder of .npz archives, or '
+            '"emnist" (the paper\'s own, through torchvision).',
+            rich_help_panel=_STUDY,
+        ),
+    ] = "embedded",
+    root: Annotated[
+        Path | None, typer.Option(help="With --data emnist: the folder of the data sets.", rich_help_panel=_STUDY)
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="With --data emnist: fetch what is missing.", rich_help_panel=_STUDY)
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Output folder; by default runs/ and the data's name.", rich_help_panel=_STUDY)
+    ] = None,
+    runs: Annotated[
+        int, typer.Option(help="Networks, each with its own split and seeds.", rich_help_panel=_STUDY)
+    ] = _DEFAULTS.runs,
+    seed: Annotated[int, typer.Option(help="Every random number follows from it.", rich_help_panel=_STUDY)] = (
+        _DEFAULTS.seed
+    ),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew where --out holds a study already.", rich_help_panel=_WORK)
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes at once, by default one per core; tables do not depend on it.", rich_help_panel=_WORK
+        ),
+    ] = None,
+    padding: Annotated[
+        str, typer.Option(help='Of the convolutions: "valid" or "same" (A13).', rich_help_panel=_READINGS)
+    ] = _DEFAULTS.padding,
+    patience: Annotated[
+        int,
+        typer.Option(help="Epochs without a better network before the rate falls (A16).", rich_help_panel=_READINGS),
+    ] = _DEFAULTS.patience,
+    max_epochs: Annotated[
+        int, typer.Option(help="Epochs after which training ends in any case (A16).", rich_help_panel=_READINGS)
+    ] = _DEFAULTS.max_epochs,
+    biases: Annotated[
+        bool, typer.Option(help="Whether a layer's gradient includes its bias (A1).", rich_help_panel=_READINGS)
+    ] = _DEFAULTS.biases,
+    whole_gradient: Annotated[
+        bool,
+        typer.Option(
+            help="Whether meta classifiers also see the metrics of the whole gradient (A7).",
+            rich_help_panel=_READINGS,
+        ),
+    ] = _DEFAULTS.whole_gradient,
+    clip_normal: Annotated[
+        bool, typer.Option(help="Whether normal noise is clipped to [0, 1] (R13).", rich_help_panel=_READINGS)
+    ] = _DEFAULTS.clip_normal,
+    aupr: Annotated[
+        str, typer.Option(help='Area under PR curves: "step" or "trapezoid" (A9).', rich_help_panel=_READINGS)
+    ] = _DEFAULTS.aupr,
+    initialisations: Annotated[
+        int, typer.Option(help="Neural meta classifiers per training set (R18).", rich_help_panel=_READINGS)
+    ] = _DEFAULTS.initialisations,
+) -> None:
+    """Reproduce the paper: train its networks, measure every gradient, fit every meta classifier, write all tables.
+
+    Killed at any moment, the same command goes on where it stood. A finished study is left as it is.
+    """
+    # PyTorch, scikit-learn and matplotlib take seconds to load; --help does without them.
+    from gradmeter.report import write_documents, write_report
+    from gradmeter.study.reproduce import Study, reproduce
+    from gradmeter.study.run import Source
+
+    options = StudyOptions(
+        runs=runs,
+        seed=seed,
+        padding=padding,
+        patience=patience,
+        max_epochs=max_epochs,
+        biases=biases,
+        whole_gradient=whole_gradient,
+        clip_normal=clip_normal,
+        aupr=aupr,  # type: ignore[arg-type]  # checked by StudyOptions
+        initialisations=initialisations,
+    )
+    if workers is not None and workers < 1:
+        raise InputError(f"workers={workers}; expected at least 1")
+    name = out.resolve().name if out else Path(data).resolve().name if Path(data).is_dir() else data
+    command = shlex.join(["gradmeter", *sys.argv[1:]])
+    study = Study(name, command, Source(data, root, download, clip_normal), options, out or Path("runs") / name)
+    console = Console()
+    try:
+        changed = reproduce(study, workers=workers or os.cpu_count() or 1, console=console, fresh=fresh)
+        write_documents(study.folder)
+        report = write_report(study.folder)
+    except KeyboardInterrupt:
+        console.print("Stopped. Nothing is lost: the same command goes on where it stood.")
+        raise typer.Exit(_INTERRUPTED) from None
+    console.print(f"{'Finished' if changed else 'Finished before; nothing to do'}. Report: {report}", soft_wrap=True)

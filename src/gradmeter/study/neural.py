@@ -1,0 +1,40 @@
+"""The neural meta classifiers of all runs, trained together in one batched module (R18), and their file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from gradmeter.files import whole
+from gradmeter.meta.neural import NetworkBank, train_networks
+from gradmeter.study.classifiers import tasks
+from gradmeter.study.options import StudyOptions
+from gradmeter.study.outcome import Outcome
+
+
+def train_bank(
+    path: Path, readings: Sequence[Path], options: StudyOptions, on_epoch: Callable[[int, int], None]
+) -> None:
+    """Train runs x tasks x initialisations networks at once and save them.
+
+    Args:
+        path: the file they go to, whole or not at all.
+        readings: the folder of readings of each run.
+        options: of the study.
+        on_epoch: called with the epoch and the number of networks that still learn.
+    """
+    data = []
+    for folder in readings:
+        outcome = Outcome.load(folder)
+        data += [task.meta_data(outcome, whole_gradient=options.whole_gradient) for task in tasks(outcome)]
+    bank = train_networks(data, options.initialisations, options.seed, on_epoch=on_epoch)
+    per_run = {name: tensor.unflatten(0, (len(readings), -1)) for name, tensor in bank.tensors().items()}
+    with whole(path) as temporary:
+        save_file(per_run, temporary)
+
+
+def read_bank(path: Path, run: int) -> NetworkBank:
+    """The networks of one run, in the order of its tasks."""
+    return NetworkBank(**{name: tensor[run] for name, tensor in load_file(path).items()})

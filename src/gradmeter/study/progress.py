@@ -1,0 +1,77 @@
+"""What a study tells about its progress, and how a terminal shows it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+# Shares of a run's time, as measured on the paper's data; they only steer the estimate of the time left.
+_SHARES = {"train": 0.70, "measure": 0.15, "fit": 0.15}
+
+
+@dataclass(frozen=True)
+class Event:
+    """A step of one run.
+
+    Attributes:
+        run: number of the run.
+        stage: "train", "measure" or "fit".
+        done: share of the stage that is done, 1 at its end.
+        note: what just happened, for people.
+    """
+
+    run: int
+    stage: str
+    done: float
+    note: str
+
+
+class StudyProgress:
+    """Progress bars with the time left: one for the study, one for each run at work; nothing outside a terminal."""
+
+    def __init__(self, console: Console, runs: int) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._total = self._progress.add_task("study", total=runs, note="")
+        self._bars: dict[int, TaskID] = {}
+        self._shares: dict[int, float] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        with self._lock:
+            before = sum(_SHARES[stage] for stage in list(_SHARES)[: list(_SHARES).index(event.stage)])
+            share = before + _SHARES[event.stage] * event.done
+            if event.run not in self._bars:
+                self._bars[event.run] = self._progress.add_task(f"run {event.run + 1}", total=1, note="")
+            self._shares[event.run] = share
+            self._progress.update(self._bars[event.run], completed=share, note=event.note)
+            self._progress.update(self._total, completed=sum(self._shares.values()))
+            if share >= 1:
+                self._progress.update(self._bars[event.run], visible=False)
+
+    def note(self, text: str) -> None:
+        """Say what the study as a whole is doing."""
+        self._progress.update(self._total, note=text)

@@ -1,0 +1,218 @@
+"""The study, end to end: from images to tables, claims and figures in one folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+import gradmeter
+from gradmeter.data import Collection
+from gradmeter.engines import run_tasks
+from gradmeter.errors import OutputError
+from gradmeter.study import tables
+from gradmeter.study.claims import judge_claims
+from gradmeter.study.illustrations import illustrate
+from gradmeter.study.judging import read_regressions
+from gradmeter.study.neural import read_bank, train_bank
+from gradmeter.study.options import StudyOptions
+from gradmeter.study.outcome import Outcome
+from gradmeter.study.progress import Event, StudyProgress
+from gradmeter.study.results import AllResults, read_results
+from gradmeter.study.run import Run, Source, perform, perform_networks
+from gradmeter.study.store import Store
+from gradmeter.study.training import load_network
+
+_VERSIONS = ("torch", "numpy", "scipy", "scikit-learn", "pyarrow", "safetensors", "matplotlib")
+
+
+Laps = dict[str, float]
+"""Seconds that each stage took."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is to be reproduced, from which images, and where the results go."""
+
+    name: str
+    command: str
+    source: Source
+    options: StudyOptions
+    folder: Path
+
+
+def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = False) -> bool:
+    """Run a study, or what is left of it; results do not depend on interruptions or on the number of workers.
+
+    Args:
+        study: what to do.
+        workers: processes at once.
+        console: where progress goes; nothing is printed unless it is a terminal.
+        fresh: start anew where the folder holds a study already.
+
+    Returns:
+        Whether there was anything to do: False for a study that was finished before.
+
+    Raises:
+        DataError: if images are missing, damaged or too few.
+        OutputError: if the folder belongs to something else or to a study with other options.
+    """
+    store = Store(study.folder)
+    store.require_own()
+    collection = study.source.collection()
+    described = _described(study, collection)
+    with store.locked():
+        recorded = store.read_manifest()
+        if recorded is not None and fresh:
+            # Unfinished from here on, so that it is not taken for a whole study if it is killed while it clears.
+            store.write_manifest({key: value for key, value in recorded.items() if key != "finished"})
+            store.clear()
+            recorded = None
+        if recorded is not None:
+            _require_same(recorded, described, study.folder)
+            if "finished" in recorded:
+                return False
+        manifest = recorded or described
+        store.write_manifest(manifest)
+        started = time.monotonic()
+        with StudyProgress(console, study.options.runs) as progress:
+            timings = _perform(study, collection, store, workers, progress)
+        timings["total"] = time.monotonic() - started
+        store.write_manifest(
+            manifest
+            | {"workers": workers, "timings": {stage: round(seconds, 1) for stage, seconds in timings.items()}}
+            | {"finished": _now()}
+        )
+    return True
+
+
+def _perform(study: Study, collection: Collection, store: Store, workers: int, progress: StudyProgress) -> Laps:
+    """Do what is left to do; the seconds that each stage took in this session."""
+    options = study.options
+    runs = [Run(number, study.source, options, study.folder) for number in range(options.runs)]
+    clock = _Clock()
+    run_tasks(perform, runs, workers, progress)
+    clock.lap("networks, readings, regressions")
+    if not store.bank.exists():
+        torch.set_num_threads(1)  # as in the workers: the same results on any number of cores
+        train_bank(
+            store.bank,
+            [store.readings(run.number) for run in runs],
+            options,
+            lambda epoch, left: progress.note(f"neural meta classifiers: epoch {epoch}, {left} still learn"),
+        )
+    clock.lap("neural meta classifiers")
+    progress.note("judging the neural meta classifiers")
+    run_tasks(perform_networks, runs, workers, _ignore)
+    clock.lap("judging them")
+    progress.note("tables and figures")
+    _summarise(study, collection, store)
+    clock.lap("tables and figures")
+    return clock.laps
+
+
+class _Clock:
+    """Seconds from one lap to the next."""
+
+    def __init__(self) -> None:
+        self.laps: Laps = {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now = time.monotonic()
+        self.laps[name], self._last = now - self._last, now
+
+
+def _ignore(event: Event) -> None:
+    """The judging of neural networks is too short for a bar of its own."""
+
+
+def _summarise(study: Study, collection: Collection, store: Store) -> None:
+    numbers = range(study.options.runs)
+    results = AllResults(
+        [*read_results(store.results(run)), *read_results(store.network_results(run))] for run in numbers
+    )
+    fitted = [read_regressions(store.regressions(run)) for run in numbers]
+    folder = study.folder / "tables"
+    for table in tables.LAYOUTS:
+        tables.write_rows(folder / f"table{table}.csv", tables.paper_table(table, results))
+    tables.write_rows(folder / "differences.csv", tables.differences(results))
+    tables.write_rows(folder / "matched_base_rate.csv", tables.matched_base_rate(results))
+    tables.write_rows(folder / "ablation.csv", tables.ablation(results))
+    tables.write_rows(folder / "lasso_weights.csv", tables.lasso_weights(fitted))
+    trainings = [load_network(store.network(run))[1] for run in numbers]
+    tables.write_rows(folder / "networks.csv", tables.networks(results, trainings))
+    tables.write_rows(study.folder / "claims.csv", judge_claims(results, collection.names))
+    illustrate(
+        study.folder / "figures",
+        collection.draw(0, study.options.seed),
+        Outcome.load(store.readings(0)),
+        fitted[0],
+        read_bank(store.bank, 0),
+        collection.names,
+        whole_gradient=study.options.whole_gradient,
+    )
+
+
+def _described(study: Study, collection: Collection) -> dict[str, Any]:
+    sizes = collection.sizes
+    return {
+        "gradmeter": gradmeter.__version__,
+        "name": study.name,
+        "created": _now(),
+        "command": study.command,
+        "options": study.options.to_dict(),
+        "names": collection.names,
+        "sources": collection.sources,
+        "absent": collection.absent,
+        "data_hashes": collection.hashes(),
+        "sizes": {"train": sizes.train, "validation": sizes.validation, "test": sizes.test},
+        "known_unknowns": sizes.known_unknowns,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
+        "hardware": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "system": platform.system(),
+        },
+    }
+
+
+def _require_same(recorded: Mapping[str, Any], described: Mapping[str, Any], folder: Path) -> None:
+    options: StudyOptions = StudyOptions(**described["options"])
+    found = options.differences(recorded.get("options", {}))
+    found += [
+        f"{name}: the images are others"
+        for name in described["data_hashes"].keys() | recorded.get("data_hashes", {}).keys()
+        if described["data_hashes"].get(name) != recorded.get("data_hashes", {}).get(name)
+    ]
+    if described["gradmeter"] != recorded.get("gradmeter"):
+        found.append(f"gradmeter: {recorded.get('gradmeter')} -> {described['gradmeter']}")
+    if found:
+        raise OutputError(
+            f"{folder} holds a study made otherwise ({'; '.join(sorted(found))}); "
+            "choose another --out, or --fresh to start it anew"
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _processor() -> str:
+    """The processor's name where the system tells it, else its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,197 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+
+from gradmeter import DataError
+from gradmeter.study import training
+from gradmeter.study.network import PaperCNN
+from gradmeter.study.training import Digits, load_network, predict, train
+
+
+def bars(count: int, seed: int) -> Digits:
+    """Images with a bright bar at one of ten heights, which is their class."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 10, (count,), generator=generator)
+    images = 0.3 * torch.rand(count, 1, 28, 28, generator=generator)
+    for image, label in zip(images, labels, strict=True):
+        image[0, 2 * int(label) + 4 : 2 * int(label) + 7] += 0.7
+    return Digits(images, labels)
+
+
+TRAIN, VALIDATION = bars(600, 0), bars(150, 1)
+EPOCHS = 6
+
+
+class Killed(Exception):
+    """As if the process ended here."""
+
+
+def content(path: Path) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Every bit of a network's weights, and its metadata; safetensors writes the latter in any order."""
+    with safe_open(path, framework="numpy") as stored:
+        return {name: stored.get_tensor(name).tobytes() for name in stored.keys()}, stored.metadata()  # noqa: SIM118
+
+
+def trained(
+    path: Path, on_epoch: Callable[[int, float], None] = lambda epoch, accuracy: None, **options: Any
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Train with patience 1, so that the rate falls within the few epochs; the content of the file."""
+    options = {"padding": "valid", "patience": 1, "max_epochs": EPOCHS, "seed": 4} | options
+    train(TRAIN, VALIDATION, path, on_epoch=on_epoch, **options)
+    return content(path)
+
+
+def killed_at(epoch: int) -> Callable[[int, float], None]:
+    def on_epoch(done: int, accuracy: float) -> None:
+        if done == epoch:
+            raise Killed
+
+    return on_epoch
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network trained without interruption."""
+    path = tmp_path_factory.mktemp("whole") / "00.safetensors"
+    trained(path)
+    return path
+
+
+def test_it_learns_and_says_how(whole: Path) -> None:
+    network, how = load_network(whole)
+    assert how.restarts == 0
+    assert len(how.accuracies) <= EPOCHS
+    share = (predict(network, VALIDATION.images) == VALIDATION.labels).double().mean().item()
+    assert share == how.accuracies[-1] > 0.5
+    assert not network.training
+    assert not whole.with_suffix(".training").exists()
+
+
+@pytest.mark.parametrize("epoch", range(1, EPOCHS + 1))
+def test_killed_after_any_epoch_it_ends_with_the_very_same_weights(epoch: int, whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "00.safetensors"
+    with pytest.raises(Killed):
+        trained(path, killed_at(epoch))
+    assert not path.exists()
+    epochs: list[int] = []
+    assert trained(path, lambda done, accuracy: epochs.append(done)) == content(whole)
+    assert epochs == list(range(epoch + 1, EPOCHS + 1)), "no epoch is trained twice"
+
+
+def test_killed_again_and_again_in_the_middle_of_epochs(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, steps = tmp_path / "00.safetensors", 0
+    loss = F.cross_entropy
+
+    def deadly(*arguments: Any) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        if steps % 5 == 0:  # an epoch has three
+            raise Killed
+        return loss(*arguments)
+
+    monkeypatch.setattr(training.F, "cross_entropy", deadly)
+    for _ in range(20):
+        try:
+            found = trained(path)
+            break
+        except Killed:
+            continue
+    assert found == content(whole)
+
+
+def test_the_seed_decides(whole: Path, tmp_path: Path) -> None:
+    assert trained(tmp_path / "again.safetensors") == content(whole)
+    assert trained(tmp_path / "other.safetensors", seed=5)[0] != content(whole)[0]
+
+
+def test_the_rate_that_fell_last_ends_the_training(tmp_path: Path) -> None:
+    path = tmp_path / "00.safetensors"
+    trained(path, patience=0, max_epochs=60)
+    accuracies = load_network(path)[1].accuracies
+    stagnant = [accuracy <= max(accuracies[:epoch]) for epoch, accuracy in enumerate(accuracies) if epoch]
+    assert sum(stagnant) == 3
+    assert stagnant[-1]
+
+
+def test_one_step_is_that_of_the_paper(tmp_path: Path) -> None:
+    few = Digits(TRAIN.images[:256], TRAIN.labels[:256])
+    path = tmp_path / "00.safetensors"
+    train(few, VALIDATION, path, padding="same", patience=5, max_epochs=1, seed=4, on_epoch=lambda *_: None)
+    found = load_network(path)[0].state_dict()
+
+    torch.manual_seed(int(np.random.SeedSequence(4, spawn_key=(0,)).generate_state(1)[0]))
+    network = PaperCNN(padding="same").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    torch.manual_seed(int(np.random.SeedSequence(4, spawn_key=(0, 0)).generate_state(1)[0]))
+    order = torch.randperm(256)
+    F.cross_entropy(network.train()(few.images[order]), few.labels[order]).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None
+        decay = 2e-3 * parameter if name.endswith("weight") else 0  # on kernels only (A14)
+        torch.testing.assert_close(found[name], (parameter - 0.1 * (parameter.grad + decay)).detach())
+
+
+def test_a_network_that_answers_always_the_same_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+
+    def lost(network: PaperCNN, images: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        # Attempts 0 and 1 are lost in their first epoch, attempt 2 in its second.
+        return torch.zeros(len(images), dtype=torch.int64) if calls in (1, 2, 4) else predict(network, images)
+
+    monkeypatch.setattr(training, "predict", lost)
+    path = tmp_path / "00.safetensors"
+    with pytest.raises(Killed):
+        trained(path, killed_at(2))
+    monkeypatch.setattr(training, "predict", predict)
+    resumed = trained(path)
+    how = load_network(path)[1]
+    assert how.restarts == 3
+    assert len(how.accuracies) == EPOCHS
+
+    # Killed or not, the count and the weights are the same.
+    calls = 0
+    monkeypatch.setattr(training, "predict", lost)
+    assert trained(tmp_path / "01.safetensors") == resumed
+
+
+def test_a_network_that_cannot_learn_is_an_error(tmp_path: Path) -> None:
+    nothing = Digits(torch.zeros(300, 1, 28, 28), torch.arange(300) % 10)
+    path = tmp_path / "00.safetensors"
+    with pytest.raises(DataError, match="learned nothing in 5 attempts"):
+        train(nothing, nothing, path, padding="valid", patience=1, max_epochs=3, seed=0, on_epoch=lambda *_: None)
+    assert not path.exists()
+
+
+def test_the_checkpoint_is_whole_and_holds_no_pickle(tmp_path: Path) -> None:
+    path = tmp_path / "00.safetensors"
+    with pytest.raises(Killed):
+        trained(path, killed_at(2))
+    with safe_open(path.with_suffix(".training"), framework="pt") as stored:
+        names = list(stored.keys())
+        assert len(json.loads(stored.metadata()["accuracies"])) == 2
+    assert sum(name.startswith("momentum/") for name in names) == 8
+    assert [file.name for file in tmp_path.iterdir()] == ["00.training"]
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_a_saved_network_remembers_its_padding(padding: str, tmp_path: Path) -> None:
+    path = tmp_path / "00.safetensors"
+    trained(path, padding=padding, max_epochs=1)
+    assert sum(p.numel() for p in load_network(path)[0].parameters()) == {"valid": 6250, "same": 12650}[padding]
+
+
+def test_prediction_leaves_no_sample_out() -> None:
+    network = PaperCNN().eval()
+    images = torch.rand(1001, 1, 28, 28)
+    with torch.no_grad():
+        assert torch.equal(predict(network, images), network(images).argmax(1))
