@@ -1,4 +1,7 @@
+import gc
+import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -19,8 +22,8 @@ def owners(model: nn.Module) -> dict[str, nn.Module]:
 def run(model: nn.Module, x: Tensor) -> tuple[Capture, Tensor, Tensor]:
     with capturing(owners(model)) as capture:
         logits = model(x)
-    direction = samples(*logits.shape, seed=5)
-    capture.backward(logits, direction)
+        direction = samples(*logits.shape, seed=5)
+        capture.backward(logits, direction)
     return capture, logits.detach(), direction
 
 
@@ -231,6 +234,22 @@ def test_ordinary_uses_pass(case: str) -> None:
         logits = model(samples(2, *shape).float())
     require_every_use_captured(model, logits, capture)
     assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_of_a_pass_stays_alive(fails: bool) -> None:
+    """A hook on an output that stayed there would close a circle that no garbage collector sees."""
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))
+    with pytest.raises(RuntimeError, match="halt") if fails else nullcontext(), capturing(owners(model)) as capture:
+        logits = model(samples(6, 4).float())
+        calls = [weakref.ref(call) for call in capture.calls]
+        assert len(calls) == 2
+        if fails:
+            raise RuntimeError("halt")
+        capture.backward(logits, torch.ones(6, 3))
+    del logits, capture
+    gc.collect()
+    assert [call() for call in calls] == [None, None]
 
 
 def test_require_finite_names_the_samples() -> None:

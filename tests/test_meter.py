@@ -67,8 +67,8 @@ def test_paper_cnn_in_float32_from_its_own_activations(padding: str) -> None:
     readings = GradientMeter(model)(images)
     with capturing({name: model.get_submodule(name) for name in readings.layers[:-1]}) as capture:
         logits = model(images.contiguous(memory_format=torch.channels_last))
-    start = start_vector("predicted")(logits.detach().double())
-    capture.backward(logits, start.direction.float())
+        start = start_vector("predicted")(logits.detach().double())
+        capture.backward(logits, start.direction.float())
     layers = []
     for call in capture.calls:
         assert call.delta is not None

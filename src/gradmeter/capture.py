@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.utils.hooks import RemovableHandle
 
 from gradmeter.errors import InputError, UnsupportedModelError
 
@@ -81,8 +82,13 @@ def _input_of(layer: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> T
 
 @contextmanager
 def capturing(layers: Mapping[str, nn.Module]) -> Iterator[Capture]:
-    """Record every call of the given modules, {layer name: module}, until the block ends; hooks are gone after it."""
+    """Record every call of the given modules, {layer name: module}, until the block ends; hooks are gone after it.
+
+    The backward pass belongs into the block too. A hook on an output refers to its call, which refers to the graph,
+    which holds the hook: a circle that Python's garbage collector cannot see, so every hook is removed in the end.
+    """
     capture = Capture()
+    handles: list[RemovableHandle] = []
 
     def hook_for(layer: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
@@ -95,16 +101,14 @@ def capturing(layers: Mapping[str, nn.Module]) -> Iterator[Capture]:
             if not output.requires_grad:
                 output = _Attach.apply(output, torch.empty((), requires_grad=True))  # type: ignore[no-untyped-call]
             call = Call(layer, module, activation.detach(), activation._version, get_gradient_edge(output))
-            output.register_hook(lambda gradient: setattr(call, "delta", gradient))
+            handles.append(output.register_hook(lambda gradient: setattr(call, "delta", gradient)))
             capture.calls.append(call)
 
         return hook
 
     # Before the user's own hooks, which may replace the output that the layer computed.
-    handles = [
-        module.register_forward_hook(hook_for(layer), prepend=True, with_kwargs=True)
-        for layer, module in layers.items()
-    ]
+    for layer, module in layers.items():
+        handles.append(module.register_forward_hook(hook_for(layer), prepend=True, with_kwargs=True))
     try:
         yield capture
     finally:

@@ -111,16 +111,11 @@ class GradientMeter:
         """Readings of one tile, and the bytes its activations took."""
         samples = _batch_size(args, kwargs)
         with capturing(self._layers) as capture:
-            output = self.model(*args, **kwargs)
-        logits = getattr(output, "logits", output)
-        if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[0] != samples or logits.shape[1] < 2:
-            given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes >= 2)")
-        require_finite(logits.detach())
-        if check:
-            require_every_use_captured(self.model, logits, capture)
-        start = self._start(logits.detach().double())
-        capture.backward(logits, start.direction.to(logits.dtype))
+            logits = _logits(self.model(*args, **kwargs), samples)
+            if check:
+                require_every_use_captured(self.model, logits, capture)
+            start = self._start(logits.detach().double())
+            capture.backward(logits, start.direction.to(logits.dtype))
         sums = self._sums(capture.calls, samples, logits.device)
         values = torch.stack([statistics(group) for group in sums], dim=1)
         size = sum(
@@ -193,6 +188,15 @@ def _eval_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def _logits(output: Any, samples: int) -> Tensor:
+    logits = getattr(output, "logits", output)
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[0] != samples or logits.shape[1] < 2:
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes >= 2)")
+    require_finite(logits.detach())
+    return logits
 
 
 def _arguments(inputs: Tensor | tuple[Any, ...] | Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
