@@ -1,8 +1,10 @@
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from gradmeter import OutputError
 from gradmeter.files import is_partial, sweep, whole, write_text
 
 
@@ -31,6 +33,27 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         fail()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+
+    def fill() -> None:
+        with whole(path) as temporary:
+            temporary.write_text("ne")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OutputError, match=r"^cannot write .*file\.txt \(No space left on device\); make room or"):
+        fill()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["file.txt"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot write .*below"):
+        write_text(tmp_path / "file" / "below", "text")
 
 
 def test_text_is_utf_8_with_unix_line_ends(tmp_path: Path) -> None:

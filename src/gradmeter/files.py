@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+from gradmeter.errors import OutputError
 
 _SUFFIX = ".partial"
 
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary neighbour of `path` to write to; it takes the name of `path` when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary neighbour of `path` to write to; it takes the name of `path` when the block ends without an error.
+
+    Raises:
+        OutputError: if the folder cannot be written or the disk is full; the old file, if any, is still there.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_SUFFIX}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write {path} ({reason}); make room or choose another folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from gradmeter.errors import DataError, InputError, OutputError
+from gradmeter.errors import DataError, InputError
 from gradmeter.files import whole
 from gradmeter.statistics import METRICS, SCALED_METRICS
 
@@ -169,11 +169,8 @@ class Readings:
         Raises:
             OutputError: if the file cannot be written.
         """
-        try:
-            with whole(Path(path)) as temporary:
-                pq.write_table(self.to_arrow(), temporary, compression="zstd")
-        except OSError as error:
-            raise OutputError(f"cannot write {path} ({error.strerror}); choose a place to write in") from error
+        with whole(Path(path)) as temporary:
+            pq.write_table(self.to_arrow(), temporary, compression="zstd")
 
     @classmethod
     def read_parquet(cls, path: Path | str) -> Readings:

@@ -8,7 +8,6 @@ from statistics import fmean, stdev
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from gradmeter.errors import OutputError
 from gradmeter.files import write_text
 from gradmeter.report.answer import FAILS, HOLDS, UNTESTED, answer
 from gradmeter.report.grid import Grid
@@ -57,10 +56,7 @@ def write_report(folder: Path) -> Path:
         verdicts=VERDICTS,
     )
     path = folder / REPORT
-    try:
-        write_text(path, page)
-    except OSError as error:
-        raise OutputError(f"cannot write {path} ({error.strerror}); expected a folder to write in: free it") from error
+    write_text(path, page)
     return path
 
 

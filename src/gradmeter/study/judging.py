@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 
+from gradmeter.errors import DataError
 from gradmeter.evaluation import aupr_out_at_base_rate, separation, two_sample
 from gradmeter.evaluation.separation import Interpolation
 from gradmeter.files import write_text
@@ -120,8 +121,16 @@ def write_regressions(path: Path, fitted: dict[str, LinearClassifier]) -> None:
 
 
 def read_regressions(path: Path) -> dict[str, LinearClassifier]:
-    """Read what `write_regressions` wrote."""
-    return {name: LinearClassifier(**given) for name, given in json.loads(path.read_text(encoding="utf-8")).items()}
+    """Read what `write_regressions` wrote.
+
+    Raises:
+        DataError: if the file is missing or damaged.
+    """
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {name: LinearClassifier(**given) for name, given in stored.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is not readable ({error}); remove it and run the same command again") from error
 
 
 def judge_thresholds(outcome: Outcome, fitted: dict[str, LinearClassifier], aupr: Interpolation) -> Iterator[Result]:

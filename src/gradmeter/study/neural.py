@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
-
-from gradmeter.files import whole
 from gradmeter.meta.neural import NetworkBank, train_networks
 from gradmeter.study.classifiers import tasks
 from gradmeter.study.options import StudyOptions
 from gradmeter.study.outcome import Outcome
+from gradmeter.study.tensors import read_tensors, write_tensors
 
 
 def train_bank(
@@ -31,10 +29,9 @@ def train_bank(
         data += [task.meta_data(outcome, whole_gradient=options.whole_gradient) for task in tasks(outcome)]
     bank = train_networks(data, options.initialisations, options.seed, on_epoch=on_epoch)
     per_run = {name: tensor.unflatten(0, (len(readings), -1)) for name, tensor in bank.tensors().items()}
-    with whole(path) as temporary:
-        save_file(per_run, temporary)
+    write_tensors(path, per_run, {"runs": len(readings)})
 
 
 def read_bank(path: Path, run: int) -> NetworkBank:
     """The networks of one run, in the order of its tasks."""
-    return NetworkBank(**{name: tensor[run] for name, tensor in load_file(path).items()})
+    return NetworkBank(**{name: tensor[run] for name, tensor in read_tensors(path)[0].items()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gradmeter.errors import DataError
-from gradmeter.files import whole
 from gradmeter.meta.plateau import INITIAL_RATE, Plateau
 from gradmeter.study.network import PaperCNN
+from gradmeter.study.tensors import read_tensors, write_tensors
 
 _BATCH = 256
 _MOMENTUM = 0.9
@@ -61,18 +58,11 @@ class _State:
         for name, parameter in self.network.named_parameters():
             tensors[f"momentum/{name}"] = self.optimizer.state[parameter]["momentum_buffer"]
         tensors |= {"best": self.plateau.best, "waited": self.plateau.waited, "rate": self.plateau.rate}
-        with whole(path) as temporary:
-            save_file(
-                {name: value.contiguous() for name, value in tensors.items()},
-                temporary,
-                metadata={"attempt": str(self.attempt), "accuracies": json.dumps(self.accuracies)},
-            )
+        write_tensors(path, tensors, {"attempt": self.attempt, "accuracies": self.accuracies})
 
     def load(self, path: Path) -> None:
-        with safe_open(path, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no iterator)
-            self.attempt = int(stored.metadata()["attempt"])
-            self.accuracies = json.loads(stored.metadata()["accuracies"])
+        tensors, about = read_tensors(path)
+        self.attempt, self.accuracies = about["attempt"], about["accuracies"]
         self.network.load_state_dict({name: tensors[f"weights/{name}"] for name in self.network.state_dict()})
         for name, parameter in self.network.named_parameters():
             momentum = torch.empty_like(parameter).copy_(tensors[f"momentum/{name}"])
@@ -121,16 +111,8 @@ def train(
         state.plateau.step(torch.tensor(state.accuracies[-1:], dtype=torch.float64))
         state.save(checkpoint)
         on_epoch(epoch + 1, state.accuracies[-1])
-    with whole(path) as temporary:
-        save_file(
-            {name: value.contiguous() for name, value in state.network.state_dict().items()},
-            temporary,
-            metadata={
-                "padding": padding,
-                "restarts": str(state.attempt),
-                "accuracies": json.dumps(state.accuracies),
-            },
-        )
+    about = {"padding": padding, "restarts": state.attempt, "accuracies": state.accuracies}
+    write_tensors(path, state.network.state_dict(), about)
     checkpoint.unlink(missing_ok=True)
 
 
@@ -167,8 +149,7 @@ class Training:
 
 def load_network(path: Path) -> tuple[PaperCNN, Training]:
     """A trained network in eval mode, and how it was trained."""
-    with safe_open(path, framework="pt") as stored:
-        metadata = stored.metadata()
-        network = PaperCNN(padding=metadata["padding"])
-        network.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
-    return network.eval(), Training(json.loads(metadata["accuracies"]), int(metadata["restarts"]))
+    weights, about = read_tensors(path)
+    network = PaperCNN(padding=about["padding"])
+    network.load_state_dict(weights)
+    return network.eval(), Training(about["accuracies"], about["restarts"])

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from gradmeter.errors import OutputError
 from gradmeter.files import whole
 from gradmeter.study.figures.style import styled
 
@@ -25,8 +24,5 @@ def save(figure: Figure, stem: Path) -> None:
     """
     for ending, metadata in METADATA.items():
         path = stem.with_name(f"{stem.name}.{ending}")
-        try:
-            with whole(path) as temporary, styled():
-                figure.savefig(temporary, format=ending, dpi=DOTS_PER_INCH, metadata=metadata)
-        except OSError as error:
-            raise OutputError(f"cannot write {path} ({error.strerror}); choose a folder to write in") from error
+        with whole(path) as temporary, styled():
+            figure.savefig(temporary, format=ending, dpi=DOTS_PER_INCH, metadata=metadata)
