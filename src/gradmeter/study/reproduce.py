@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -103,13 +104,13 @@ def _perform(study: Study, collection: Collection, store: Store, workers: int, p
     run_tasks(perform, runs, workers, progress)
     clock.lap("networks, readings, regressions")
     if not store.bank.exists():
-        torch.set_num_threads(1)  # as in the workers: the same results on any number of cores
-        train_bank(
-            store.bank,
-            [store.readings(run.number) for run in runs],
-            options,
-            lambda epoch, left: progress.note(f"neural meta classifiers: epoch {epoch}, {left} still learn"),
-        )
+        with _one_thread():
+            train_bank(
+                store.bank,
+                [store.readings(run.number) for run in runs],
+                options,
+                lambda epoch, left: progress.note(f"neural meta classifiers: epoch {epoch}, {left} still learn"),
+            )
     clock.lap("neural meta classifiers")
     progress.note("judging the neural meta classifiers")
     run_tasks(perform_networks, runs, workers, _ignore)
@@ -118,6 +119,17 @@ def _perform(study: Study, collection: Collection, store: Store, workers: int, p
     _summarise(study, collection, store)
     clock.lap("tables and figures")
     return clock.laps
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """As in the workers: the same results on any number of cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Clock:
