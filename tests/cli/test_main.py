@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -154,3 +155,12 @@ def test_version_and_help() -> None:
     shown = CliRunner().invoke(app, ["reproduce", "--help"])
     assert shown.exit_code == 0
     assert "Killed at any moment" in shown.output
+
+
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_without_the_demo_extra_the_package_and_the_way_out_are_named(package: str, tmp_path: Path) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from gradmeter.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "reproduce"], capture_output=True, text=True, cwd=tmp_path)
+    message = f'needs the package {package}, which is not installed; pip install "gradmeter[demo]"'
+    refused(done.returncode, done.stdout, done.stderr, message)
+    assert list(tmp_path.iterdir()) == []

@@ -86,10 +86,16 @@ def reproduce(
 
     Killed at any moment, the same command goes on where it stood. A finished study is left as it is.
     """
-    # PyTorch, scikit-learn and matplotlib take seconds to load; --help does without them.
-    from gradmeter.report import write_documents, write_report
-    from gradmeter.study.reproduce import Study, reproduce
-    from gradmeter.study.run import Source
+    # What only a study needs is loaded here: the library and --help do without it.
+    try:
+        from gradmeter.report import write_documents, write_report
+        from gradmeter.study.reproduce import Study, reproduce
+        from gradmeter.study.run import Source
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise InputError(
+            f'a study needs the package {package}, which is not installed; pip install "gradmeter[demo]"'
+        ) from error
 
     options = StudyOptions(
         runs=runs,
