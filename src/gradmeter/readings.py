@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from gradmeter.errors import DataError, InputError
+from gradmeter.errors import DataError, GradmeterError, InputError
 from gradmeter.files import whole
 from gradmeter.statistics import METRICS, SCALED_METRICS
 
@@ -160,8 +160,17 @@ class Readings:
         )
 
     def to_pandas(self) -> pd.DataFrame:
-        """The table of `to_arrow` as a pandas frame."""
-        return self.to_arrow().to_pandas()
+        """The table of `to_arrow` as a pandas frame.
+
+        Raises:
+            GradmeterError: if pandas is not installed.
+        """
+        try:
+            return self.to_arrow().to_pandas()
+        except ModuleNotFoundError as error:
+            raise GradmeterError(
+                "to_pandas needs the package pandas, which is not installed; pip install pandas"
+            ) from error
 
     def write_parquet(self, path: Path | str) -> None:
         """Write the table of `to_arrow` to one Parquet file, whole or not at all.

@@ -46,5 +46,6 @@ def main() -> None:
     except (GradmeterError, typer.TyperException) as error:
         text = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         message = " ".join(text.split())  # it may quote another library's, of several lines
-        errors.print(f"gradmeter: {message}", markup=False, style="red" if errors.is_terminal else None)
+        if message:  # none where the help was shown instead
+            errors.print(f"gradmeter: {message}", markup=False, style="red" if errors.is_terminal else None)
         sys.exit(_BAD_INPUT)

@@ -79,7 +79,7 @@ def reproduce(
         str, typer.Option(help='Area under PR curves: "step" or "trapezoid" (A9).', rich_help_panel=_READINGS)
     ] = _DEFAULTS.aupr,
     initialisations: Annotated[
-        int, typer.Option(help="Neural meta classifiers per training set (R18).", rich_help_panel=_READINGS)
+        int, typer.Option(help="Neural meta classifiers per training set and network (A10).", rich_help_panel=_READINGS)
     ] = _DEFAULTS.initialisations,
 ) -> None:
     """Reproduce the paper: train its networks, measure every gradient, fit every meta classifier, write all tables.

@@ -61,7 +61,8 @@ def table_grid(table: int, records: Sequence[Record], names: Names | None = None
         images, rates = zip(*sizes, strict=True)
         blocks.append(Block("Images compared", (("Images", images), ("Base rate", rates))))
     note = (
-        "Ours: percent, mean over runs (standard deviation of the mean), our best in bold; then the paper's number. "
+        "Ours: percent, mean over runs (standard deviation of the mean), our best in bold; then the paper's number, "
+        "which is for EMNIST digits, EMNIST letters, CIFAR-10, Omniglot and notMNIST. "
         "Base rate: the share of wrong or unknown images among those compared."
     )
     return Grid(

@@ -97,8 +97,13 @@ def _below_zero(difference: PairedDifference) -> bool:
 
 def _shown(difference: PairedDifference) -> str:
     if math.isnan(difference.low):
-        return f"{difference.mean:+.2f}"
-    return f"{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]"
+        return _signed(difference.mean)
+    return f"{_signed(difference.mean)} [{_signed(difference.low)}, {_signed(difference.high)}]"
+
+
+def _signed(points: float) -> str:
+    # Adding zero turns a negative zero, which would read "-0.00", into a positive one.
+    return f"{round(points, 2) + 0.0:+.2f}"
 
 
 def _listed(numbers: _Numbers, parts: Mapping[str, str]) -> str:

@@ -90,7 +90,11 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
         timings["total"] = time.monotonic() - started
         store.write_manifest(
             manifest
-            | {"workers": workers, "timings": {stage: round(seconds, 1) for stage, seconds in timings.items()}}
+            | {
+                "workers": workers,
+                "resumed": recorded is not None,
+                "timings": {stage: round(seconds, 1) for stage, seconds in timings.items()},
+            }
             | {"finished": _now()}
         )
     return True
