@@ -6,7 +6,7 @@ from gradmeter.errors import InputError
 from gradmeter.report.grid import Block, Cell, Grid
 from gradmeter.report.records import NOTHING, Record, mean_and_sem, number, share
 from gradmeter.report.writers import to_html, to_latex, to_markdown
-from gradmeter.study.names import CONCEPTS, MEASURES, SCORES, in_order
+from gradmeter.study.names import CONCEPTS, MEASURES, SCORES, in_order, signed
 
 __all__ = ["ablation_grid", "difference_grid", "matched_grid", "table_grid", "to_html", "to_latex", "to_markdown"]
 
@@ -95,8 +95,8 @@ def difference_grid(table: int, records: Sequence[Record], names: Names | None =
         if mean is None:
             return Cell(NOTHING)
         if low is None or high is None:
-            return Cell(_signed(mean))
-        return Cell(f"{_signed(mean)} [{_signed(low)}, {_signed(high)}]", bold=low > 0 or high < 0)
+            return Cell(signed(mean))
+        return Cell(f"{signed(mean)} [{signed(low)}, {signed(high)}]", bold=low > 0 or high < 0)
 
     mine = [record for record in records if str(record.get("table", "")).removeprefix("table") == str(table)]
     return _grid(
@@ -230,11 +230,6 @@ def _misread(records: Sequence[Record], down: Names, across: Names) -> list[str]
         if cells
         else []
     )
-
-
-def _signed(points: float) -> str:
-    # Adding zero turns a negative zero, which would read "-0.00", into a positive one.
-    return f"{round(points, 2) + 0.0:+.2f}"
 
 
 def _keys(records: Sequence[Record], column: str) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradmeter.evaluation import PairedDifference, paired_difference
-from gradmeter.study.names import CONCEPTS, MEASURES, SCORES
+from gradmeter.study.names import CONCEPTS, MEASURES, SCORES, signed
 from gradmeter.study.results import AllResults
 from gradmeter.study.tables import Row, recorded
 
@@ -97,13 +97,8 @@ def _below_zero(difference: PairedDifference) -> bool:
 
 def _shown(difference: PairedDifference) -> str:
     if math.isnan(difference.low):
-        return _signed(difference.mean)
-    return f"{_signed(difference.mean)} [{_signed(difference.low)}, {_signed(difference.high)}]"
-
-
-def _signed(points: float) -> str:
-    # Adding zero turns a negative zero, which would read "-0.00", into a positive one.
-    return f"{round(points, 2) + 0.0:+.2f}"
+        return signed(difference.mean)
+    return f"{signed(difference.mean)} [{signed(difference.low)}, {signed(difference.high)}]"
 
 
 def _listed(numbers: _Numbers, parts: Mapping[str, str]) -> str:

@@ -1,4 +1,6 @@
-"""What the tables and the report call scores, concepts and measures, in the order in which they list them."""
+"""What the tables and the report call scores, concepts and measures, in the order in which they list them, and
+how they write a difference.
+"""
 
 from collections.abc import Iterable, Mapping
 
@@ -47,3 +49,9 @@ def in_order(keys: Iterable[str], names: Mapping[str, str]) -> list[str]:
     """Return the distinct keys in the order of names; those that names lacks follow as they come."""
     given = list(dict.fromkeys(keys))
     return [key for key in names if key in given] + [key for key in given if key not in names]
+
+
+def signed(points: float) -> str:
+    """Return a difference with its sign and two decimals."""
+    # Adding zero turns a negative zero, which would read "-0.00", into a positive one.
+    return f"{round(points, 2) + 0.0:+.2f}"

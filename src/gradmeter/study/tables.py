@@ -64,7 +64,6 @@ def paper_table(table: int, results: AllResults) -> list[Row]:
         values = results(recorded(score), concept, measure)
         if values is None:
             continue
-        summary = mean_sem(100 * values)
         cell = paper_cell(table, measure, row, column)
         count, base_rate = results("", concept, "n"), results("", concept, "base_rate")
         assert count is not None
@@ -74,9 +73,7 @@ def paper_table(table: int, results: AllResults) -> list[Row]:
                 "measure": measure,
                 "row": row,
                 "column": column,
-                "mean": summary.mean,
-                "sem": summary.sem,
-                "runs": summary.n,
+                **_summary(values),
                 "n": round(float(count.mean())),
                 "base_rate": float(base_rate.mean()),
                 "paper": cell.value if cell else None,
@@ -117,17 +114,7 @@ def matched_base_rate(results: AllResults) -> list[Row]:
         for column, base_rate in PAPER_BASE_RATES.items():
             values = results(recorded(score), column, "aupr_out_matched")
             if values is not None:
-                summary = mean_sem(100 * values)
-                rows.append(
-                    {
-                        "row": score,
-                        "column": column,
-                        "base_rate": base_rate,
-                        "mean": summary.mean,
-                        "sem": summary.sem,
-                        "runs": summary.n,
-                    }
-                )
+                rows.append({"row": score, "column": column, "base_rate": base_rate, **_summary(values)})
     return rows
 
 
@@ -142,16 +129,13 @@ def ablation(results: AllResults) -> list[Row]:
                     values = results(score, column, measure)
                     if values is None:
                         continue
-                    summary = mean_sem(100 * values)
                     rows.append(
                         {
                             "classifier": classifier,
                             "layers": score.partition("@")[2] or "all layers",
                             "column": column,
                             "measure": measure,
-                            "mean": summary.mean,
-                            "sem": summary.sem,
-                            "runs": summary.n,
+                            **_summary(values),
                         }
                     )
     return rows
@@ -203,6 +187,12 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     writer.writerow(rows[0])
     writer.writerows([_written(value) for value in row.values()] for row in rows)
     write_text(path, text.getvalue())
+
+
+def _summary(values: np.ndarray) -> Row:
+    """Mean over runs and its standard deviation, in percent."""
+    summary = mean_sem(100 * values)
+    return {"mean": summary.mean, "sem": summary.sem, "runs": summary.n}
 
 
 def _written(value: object) -> str:
