@@ -1,0 +1,134 @@
+#include "run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <new>
+
+#include "threads.h"
+#include "variants.h"
+
+namespace gradmeter {
+
+namespace {
+
+// Values of one sample, and channels, that one thread takes at a time.
+constexpr Index kValues = Index{1} << 16;
+constexpr Index kChannels = 64;
+
+// Memory of one thread, kept from call to call: fresh pages would cost more than the work on small layers.
+class Arena {
+public:
+    float* reserve(Index floats) {
+        if (floats > size_) {
+            data_.reset();
+            size_ = 0;
+            const std::size_t bytes = sizeof(float) * static_cast<std::size_t>(floats);
+            data_.reset(static_cast<float*>(operator new(bytes, kAlignment)));
+            size_ = floats;
+        }
+        return data_.get();
+    }
+
+private:
+    static constexpr std::align_val_t kAlignment{64};
+    struct Free {
+        void operator()(float* data) const { operator delete(data, kAlignment); }
+    };
+    std::unique_ptr<float, Free> data_;
+    Index size_ = 0;
+};
+
+thread_local Arena delta_arena, activation_arena;
+
+// Joins the parts of each sample in their order.
+void merge(double* sums, const std::vector<double>& parts, Index samples, Index count) {
+    const double* part = parts.data();
+    for (double* total = sums; total != sums + samples * kSums; total += kSums) {
+        std::copy_n(part, kSums, total);
+        part += kSums;
+        for (Index i = 1; i < count; ++i, part += kSums) {
+            for (int k = 0; k < 5; ++k) total[k] += part[k];
+            total[5] = std::min(total[5], part[5]);
+            total[6] = std::max(total[6], part[6]);
+        }
+        // Comparisons pass over a NaN; the sum of magnitudes shows it.
+        if (std::isnan(total[4])) total[5] = total[6] = total[4];
+    }
+}
+
+template <class Float>
+void reduce_with(void (*kernel)(const Float*, Index, double*), const Matrix<Float>& values, double* sums, int threads) {
+    const Index chunks = (values.columns + kValues - 1) / kValues;
+    std::vector<double> parts(static_cast<std::size_t>(values.rows * chunks * kSums));
+    share(threads, values.rows * chunks, std::max<Index>(1, kValues / values.columns), [&]() -> Work {
+        return [&, copy = std::vector<Float>()](Index first, Index last) mutable {
+            for (Index i = first; i < last; ++i) {
+                const Index start = i % chunks * kValues, size = std::min(kValues, values.columns - start);
+                const Float* from = values.data + i / chunks * values.row_stride + start * values.column_stride;
+                if (values.column_stride != 1 && size > 1) {
+                    copy.clear();
+                    for (Index k = 0; k < size; ++k) copy.push_back(from[k * values.column_stride]);
+                    from = copy.data();
+                }
+                kernel(from, size, parts.data() + i * kSums);
+            }
+        };
+    });
+    merge(sums, parts, values.rows, chunks);
+}
+
+}  // namespace
+
+void correlate(const Tensor& delta, const Tensor& activation, const Geometry& geometry, double* sums, double* bias,
+               int threads) {
+    const Variant& kernels = variant();
+    const Plan plan(kernels, delta, activation, geometry);
+    const auto units = static_cast<Index>(plan.units.size());
+    std::vector<double> parts(static_cast<std::size_t>(delta.samples * units * kSums));
+    // A thread packs a sample once for all its units, unless there are too few samples to share out.
+    const Index grain = delta.samples >= 4 * threads ? units : 1;
+    share(threads, delta.samples * units, grain, [&]() -> Work {
+        Scratch scratch{};
+        scratch.delta = delta_arena.reserve(plan.delta_floats);
+        scratch.activation = activation_arena.reserve(plan.activation_floats);
+        scratch.delta_sample = scratch.activation_sample = scratch.largest_sample = -1;
+        return [&, scratch](Index first, Index last) mutable {
+            for (Index i = first; i < last; ++i) {
+                const Index sample = i / units;
+                kernels.run(plan.correlation, scratch, sample, plan.units[static_cast<std::size_t>(i % units)],
+                            parts.data() + i * kSums, bias ? bias + sample * delta.channels : nullptr);
+            }
+        };
+    });
+    merge(sums, parts, delta.samples, units);
+}
+
+void reduce(const Matrix<float>& values, double* sums, int threads) {
+    reduce_with(variant().reduce_float, values, sums, threads);
+}
+
+void reduce(const Matrix<double>& values, double* sums, int threads) {
+    reduce_with(variant().reduce_double, values, sums, threads);
+}
+
+void channel_sums(const Tensor& delta, const Tensor& activation, const float* mean, double* products, double* totals,
+                  int threads) {
+    const Variant& kernels = variant();
+    const Walk walk = joined(delta, activation);
+    const Index blocks = (delta.channels + kChannels - 1) / kChannels;
+    share(threads, delta.samples * blocks, 1, [&]() -> Work {
+        return [&](Index first, Index last) {
+            for (Index i = first; i < last; ++i) {
+                const Index sample = i / blocks, channel = i % blocks * kChannels;
+                kernels.channel_sums({delta.data + sample * delta.sample_stride, delta.channel_stride, walk.first},
+                                     {activation.data + sample * activation.sample_stride, activation.channel_stride,
+                                      walk.second},
+                                     mean, walk.size, channel, std::min(channel + kChannels, delta.channels),
+                                     products + sample * delta.channels, totals + sample * delta.channels);
+            }
+        };
+    });
+}
+
+}  // namespace gradmeter
