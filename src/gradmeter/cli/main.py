@@ -9,6 +9,8 @@ import typer
 from rich.console import Console
 
 import gradmeter
+from gradmeter.cli.bench import bench
+from gradmeter.cli.info import info
 from gradmeter.cli.reproduce import reproduce
 from gradmeter.errors import GradmeterError
 
@@ -21,6 +23,8 @@ app = typer.Typer(
     help="Reads the gradient a prediction would cause if it were true, and tells how far to trust the prediction.",
 )
 app.command()(reproduce)
+app.command()(bench)
+app.command()(info)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,0 +1,73 @@
+"""gradmeter bench: what the meter costs beside a training step and beside other packages."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gradmeter.errors import InputError
+
+_INTERRUPTED = 130  # as shells report SIGINT
+
+
+def bench(
+    models: Annotated[str, typer.Option(help='Names of networks, separated by commas; "all" for every one.')] = "all",
+    methods: Annotated[
+        str, typer.Option(help='Names of methods, separated by commas; "all" for every one. T0 is always among them.')
+    ] = "all",
+    threads: Annotated[str, typer.Option(help="Numbers of PyTorch's threads, separated by commas.")] = "1,2",
+    repeats: Annotated[int, typer.Option(help="Rounds in which the methods take turns.")] = 9,
+    cap: Annotated[float, typer.Option(help="Seconds; a slower method takes part in fewer rounds.")] = 30.0,
+    quick: Annotated[bool, typer.Option("--quick", help="Stream 10,000 images at most, not 1,000,000.")] = False,
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("runs/bench"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds results already.")] = False,
+) -> None:
+    """Measure time, memory and agreement; write results.json, performance.md and figures.
+
+    Killed at any moment, the same command goes on where it stood.
+    """
+    # What only a benchmark needs is loaded here: the library and --help do without it.
+    try:
+        from gradmeter.benchmark.methods import METHODS
+        from gradmeter.benchmark.models import MODELS
+        from gradmeter.benchmark.options import BenchOptions
+        from gradmeter.benchmark.run import run_benchmark
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise InputError(
+            f'a benchmark needs the package {package}, which is not installed; pip install "gradmeter[bench]"'
+        ) from error
+
+    options = BenchOptions(
+        models=tuple(MODELS) if models == "all" else _names(models),
+        methods=tuple(METHODS) if methods == "all" else _names(methods),
+        threads=_numbers(threads),
+        repeats=repeats,
+        cap=cap,
+        quick=quick,
+    )
+    command = shlex.join(["gradmeter", *sys.argv[1:]])
+    progress, console = Console(stderr=True), Console()
+    try:
+        measured = run_benchmark(options, out, command=command, console=progress, fresh=fresh)
+    except KeyboardInterrupt:
+        console.print("Stopped. Nothing is lost: the same command goes on where it stood.")
+        raise typer.Exit(_INTERRUPTED) from None
+    page = out / "performance.md"
+    console.print(f"{'Finished' if measured else 'Finished before; nothing to do'}. Page: {page}", soft_wrap=True)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--threads {text}; expected whole numbers separated by commas, as in 1,2") from error
