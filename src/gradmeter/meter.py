@@ -2,29 +2,60 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointError
 
-from gradmeter.capture import Call, capturing, require_every_use_captured, require_finite
+from gradmeter.capture import Call, Graph, Plan, Smaller, Unplanned, make_plan, output_shapes, propagate, recorded_calls
 from gradmeter.errors import InputError, UnsupportedModelError
-from gradmeter.kernels import power_sums
-from gradmeter.kernels.portable import PerSampleGradient
-from gradmeter.layers import require_rule
-from gradmeter.layers.normalisation import require_independent_samples
-from gradmeter.pseudo_labels import PseudoLabel, start_vector
+from gradmeter.inputs import Inputs
+from gradmeter.layers import Contributions, Unkept, module_rule
+from gradmeter.network import logits_of, measuring, owned_parameters, require_independent_samples, unwrapped
+from gradmeter.pseudo_labels import PseudoLabel, StartVector, start_vector
 from gradmeter.readings import Readings
 from gradmeter.statistics import PowerSums, statistics
 
-# Inputs and output gradients of a tile's layers stay below this: with all that lies between them they fit the cache
-# and the allocator reuses their memory instead of asking the system for fresh pages.
-_TILE_BYTES = 6 * 2**20
-# Samples in the first tile for inputs of a shape that was not seen before; it tells how large the next may be.
-_FIRST_TILE = 16
+# The outputs of a tile's operations may take this much: small enough for the cache, and for the allocator to reuse
+# memory instead of asking the system for fresh pages ...
+_TILE_BYTES = 12 * 2**20
+# ... but weights are read once for each tile, so the more there are the more samples should share them ...
+_TILE_WEIGHTS = 1.5
+# ... and with fewer samples than this matrix products are slow.
+_SMALLEST_TILE = 8
+# Samples of a probe: two could hide a folded batch, more cost more.
+_PROBED = 3
+# How far the answer to a sample alone may be from its answer in a batch, relative to the largest logit.
+_SAME_ANSWER = {torch.float64: 1e-6, torch.float32: 1e-2}
+_SAME_ANSWER_HALF = 0.1
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One forward pass, and the derivative of each sample's loss by its logits."""
+
+    logits: Tensor
+    start: StartVector
+    graph: Graph
+    calls: list[Call]
+
+    @property
+    def direction(self) -> Tensor:
+        """[N, C] in the network's own type."""
+        return self.start.direction.to(self.logits.dtype)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What was read of one tile: power sums of every parameter that a gradient reached."""
+
+    logits: Tensor
+    log_scale: Tensor
+    sums: dict[str, PowerSums]
 
 
 class GradientMeter:
@@ -32,17 +63,18 @@ class GradientMeter:
 
     The loss is -log p of the pseudo-label (Oberdiek, Rottmann, Gottschalk 2018, Eq. 5, for "predicted"), for one
     sample at a time, in eval mode, without any regularisation term. A parameter's layer is the module that owns it
-    directly. The network comes back as it was found: mode, hooks, `requires_grad`, `.grad`, buffers.
+    directly, the first one where several share it. The network comes back as it was found: mode, hooks,
+    `requires_grad`, `.grad`, buffers, the state of the random generators.
 
     Args:
-        model: any nn.Module that maps a batch to logits [N, C] (or to an object with `.logits`) and whose parameters
-            belong to convolutions, dense or normalisation layers.
+        model: any nn.Module that maps a batch to logits [N, C] (or to an object with `.logits`) and treats each
+            sample alone. A compiled or DataParallel-wrapped model is measured without its wrapper.
         pseudo_label: "predicted", "uniform" or "all-ones"; a class index; or a loss mapping logits [N, C] to [N].
-        biases: False leaves parameters named "bias" out of every statistic.
+        biases: False leaves biases ("bias", "in_proj_bias", "bias_ih_l0", ...) out of every statistic.
         tile: samples that go through the network at once; by default what keeps activations in cache.
 
     Raises:
-        UnsupportedModelError: for parameters whose gradients cannot be measured.
+        UnsupportedModelError: for parameters that have no gradient.
         InputError: for an unknown pseudo-label or a tile that is not a whole number above 0.
 
     Example:
@@ -63,16 +95,20 @@ class GradientMeter:
         if tile is not None and (not isinstance(tile, int) or isinstance(tile, bool) or tile < 1):
             raise InputError(f"tile={tile!r}; expected a whole number of samples, at least 1")
         self.model = model
+        self._network = unwrapped(model)
         self._start = start_vector(pseudo_label)
-        self._biases = biases
         self._tile = tile
-        self._tiles: dict[tuple[int, ...], int] = {}
-        self._layers = _owners(model, biases)
+        self._owned = owned_parameters(self._network, biases=biases)
+        self._parameters = {
+            f"{layer}/{name}": parameter for layer, own in self._owned.items() for name, parameter in own.items()
+        }
+        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._tiles: dict[tuple[tuple[int, ...], ...], int] = {}
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers that own parameters, in the network's order, then "all"."""
-        return (*self._layers, "all")
+        return (*self._owned, "all")
 
     def __call__(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any]) -> Readings:
         """Measure a batch.
@@ -87,164 +123,112 @@ class GradientMeter:
         Raises:
             InputError: for an empty batch, tensors of different length, logits that are not [N, C] or not finite,
                 or a network in train mode whose BatchNorm would mix the samples.
-            UnsupportedModelError: if the network uses a parameter in a way that cannot be measured.
+            UnsupportedModelError: if the network mixes the samples of a batch, or uses a parameter where gradients
+                are switched off.
         """
-        with torch.inference_mode(False):
-            args, kwargs = _arguments(inputs)
-        samples = _batch_size(args, kwargs)
-        for name, module in self.model.named_modules():
-            require_independent_samples(name or "root", module)
-        shape = tuple(size for tensor in _tensors(args, kwargs) for size in tensor.shape[1:])
+        batch = Inputs.of(inputs)
+        require_independent_samples(self._network)
         parts, start = [], 0
-        with _eval_mode(self.model), torch.inference_mode(False), torch.enable_grad():
-            while start < samples:
-                size = self._tile or self._tiles.get(shape, _FIRST_TILE)
-                rows = slice(start, min(start + size, samples))
-                readings, activation_bytes = self._measure(_cut(args, rows), _cut(kwargs, rows), check=start == 0)
-                parts.append(readings)
-                per_sample = max(1, activation_bytes // (rows.stop - rows.start))
-                self._tiles.setdefault(shape, max(1, _TILE_BYTES // per_sample))
-                start = rows.stop
-        return Readings.concatenate(parts)
+        with measuring(self._network):
+            while start < batch.samples:
+                size = self._tile or self._tiles.get(batch.shapes, _SMALLEST_TILE)
+                # Tiles of one size: a small rest would be slow.
+                left = batch.samples - start
+                size = math.ceil(left / math.ceil(left / size))
+                parts.append(self._measure(batch.rows(slice(start, start + size))))
+                start += size
+        return self._readings(parts)
 
-    def _measure(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, check: bool) -> tuple[Readings, int]:
-        """Readings of one tile, and the bytes its activations took."""
-        samples = _batch_size(args, kwargs)
-        with capturing(self._layers) as capture:
-            logits = _logits(self.model(*args, **kwargs), samples)
-            if check:
-                require_every_use_captured(self.model, logits, capture)
-            start = self._start(logits.detach().double())
-            capture.backward(logits, start.direction.to(logits.dtype))
-        sums = self._sums(capture.calls, samples, logits.device)
-        values = torch.stack([statistics(group) for group in sums], dim=1)
-        size = sum(
-            _bytes(call.activation) + (0 if call.delta is None else _bytes(call.delta)) for call in capture.calls
-        )
-        return Readings.scaled(logits.detach(), start.log_scale, self.layers, values), size
+    def _readings(self, parts: list[_Measured]) -> Readings:
+        """Statistics once for all tiles: they are many small operations."""
 
-    def _sums(self, calls: list[Call], samples: int, device: torch.device) -> list[PowerSums]:
-        """Power sums of each layer and, last, of all of them."""
-        contributions: dict[int, list[PerSampleGradient]] = defaultdict(list)
-        for call in calls:
-            if call.delta is None:
+        def joined(name: str, parameter: nn.Parameter) -> PowerSums:
+            found = [
+                part.sums.get(name) or PowerSums.zeros(len(part.logits), parameter.numel(), part.logits.device)
+                for part in parts
+            ]
+            return PowerSums.concatenate(found)
+
+        layers = [
+            PowerSums.merge([joined(f"{layer}/{name}", parameter) for name, parameter in own.items()])
+            for layer, own in self._owned.items()
+        ]
+        values = torch.stack([statistics(group) for group in (*layers, PowerSums.merge(layers))], dim=1)
+        logits = torch.cat([part.logits for part in parts])
+        return Readings.scaled(logits, torch.cat([part.log_scale for part in parts]), self.layers, values)
+
+    def _measure(self, tile: Inputs) -> _Measured:
+        """Read one tile; correct the plan where it fails."""
+        done = self._forward(tile)
+        plan = self._known_plan(done) or self._probed_plan(done, tile) or self._plan(done)
+        if tile.shapes not in self._tiles:
+            self._tiles[tile.shapes] = self._affordable(done) if plan.lasting else _SMALLEST_TILE
+        while True:
+            contributions = Contributions(done.graph, plan, done.calls, tile.samples)
+            try:
+                propagate(done.graph, plan, done.logits, done.direction, contributions.receive)
+                return _Measured(done.logits.detach(), done.start.log_scale, contributions.finish())
+            except Unplanned:
+                done = self._forward(tile)
+                plan = self._plan(done)
                 continue
-            if len(call.activation) != samples or len(call.delta) != samples:
-                raise UnsupportedModelError(
-                    f"layer {call.layer!r} is called on {len(call.activation)} rows for {samples} samples; "
-                    "expected the batch as the first axis everywhere"
-                )
-            gradients = require_rule(call.layer, call.module)(call.module, call.activation, call.delta.detach())
-            for name, parameter in call.module.named_parameters(recurse=False):
-                contributions[id(parameter)].append(gradients[name])
-        layers, counted = [], set()
-        for module in self._layers.values():
-            groups = []
-            for name, parameter in module.named_parameters(recurse=False):
-                if id(parameter) in counted or (name == "bias" and not self._biases):
-                    continue
-                counted.add(id(parameter))
-                found = contributions.get(id(parameter))
-                groups.append(power_sums(found) if found else PowerSums.zeros(samples, parameter.numel(), device))
-            layers.append(PowerSums.merge(groups))
-        return [*layers, PowerSums.merge(layers)]
+            except Unkept:
+                plan = replace(plan, keep=True)
+            except CheckpointError:
+                if plan.deferred:
+                    raise
+                plan = replace(plan, deferred=True)
+            if plan.lasting:
+                self._plans[done.graph.signature()] = plan
+            done = self._forward(tile)
+
+    def _forward(self, inputs: Inputs) -> _Pass:
+        ruled = {name: module for name, module in self._network.named_modules() if module_rule(module) is not None}
+        with recorded_calls(ruled) as calls:
+            logits = logits_of(self._network, inputs)
+        start = self._start(logits.detach().double())
+        return _Pass(logits, start, Graph.of(logits, self._parameters), calls)
+
+    def _plan(self, done: _Pass, smaller: Smaller | None = None) -> Plan:
+        return make_plan(done.graph, done.logits, done.direction, done.calls, smaller)
+
+    def _known_plan(self, done: _Pass) -> Plan | None:
+        plan = self._plans.get(done.graph.signature())
+        return None if plan is None else plan.adapted(done.graph, len(done.logits))
+
+    def _probed_plan(self, done: _Pass, tile: Inputs) -> Plan | None:
+        """Plan with three samples of a tile, for all tiles like it; None if they go another way than the tile."""
+        probe = tile.rows([index % tile.samples for index in range(_PROBED)])
+        probed = self._forward(probe)
+        # The last one: a network that passes something on from sample to sample would do it to this one.
+        alone = self._forward(probe.rows(slice(_PROBED - 1, _PROBED)))
+        _require_same_answer(alone.logits[0].detach(), probed.logits[-1].detach())
+        signature = probed.graph.signature()
+        smaller = None
+        for fewer in (1, 2):
+            less = alone if fewer == 1 else self._forward(probe.rows(slice(_PROBED - fewer, _PROBED)))
+            if less.graph.signature() == signature:
+                smaller = Smaller(fewer, [output_shapes(node) for node in less.graph.nodes])
+                break
+        plan = self._plan(probed, smaller)
+        if plan.lasting:
+            self._plans[signature] = plan
+        return self._known_plan(done)
+
+    def _affordable(self, done: _Pass) -> int:
+        """Samples that make a tile."""
+        entries = sum(math.prod(shape) for node in done.graph.nodes for shape in output_shapes(node))
+        per_sample = max(1, entries // len(done.logits))
+        weights = sum(parameter.numel() for parameter in self._parameters.values())
+        budget = max(_TILE_BYTES // done.logits.element_size(), int(_TILE_WEIGHTS * weights))
+        return max(_SMALLEST_TILE, budget // per_sample)
 
 
-def _owners(model: nn.Module, biases: bool) -> dict[str, nn.Module]:
-    """The modules that own parameters to measure, by name; a shared parameter belongs to its first owner."""
-    owners, seen = {}, set[int]()
-    for name, module in model.named_modules():
-        own = dict(module.named_parameters(recurse=False))
-        if not own:
-            continue
-        fresh = {id(parameter) for kind, parameter in own.items() if biases or kind != "bias"} - seen
-        name = name or "root"
-        require_rule(name, module)
-        if unknown := own.keys() - {"weight", "bias"}:
-            raise UnsupportedModelError(
-                f"layer {name!r} ({type(module).__name__}) owns {', '.join(sorted(unknown))}; "
-                "expected no parameters beside weight and bias"
-            )
-        if not fresh:
-            raise UnsupportedModelError(
-                f"layer {name!r} shares all the parameters to measure with an earlier layer; "
-                "expected at least one of its own"
-            )
-        seen |= fresh
-        owners[name] = module
-    if not owners:
-        raise UnsupportedModelError("the network has no parameters; expected a trained classifier")
-    return owners
-
-
-@contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside the block; every module's own mode after it."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-def _logits(output: Any, samples: int) -> Tensor:
-    logits = getattr(output, "logits", output)
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[0] != samples or logits.shape[1] < 2:
-        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes >= 2)")
-    require_finite(logits.detach())
-    return logits
-
-
-def _arguments(inputs: Tensor | tuple[Any, ...] | Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(inputs, Tensor):
-        return (_prepared(inputs),), {}
-    if isinstance(inputs, Mapping):
-        return (), {name: _prepared(value) for name, value in inputs.items()}
-    if isinstance(inputs, tuple):
-        return tuple(_prepared(value) for value in inputs), {}
-    raise InputError(f"inputs are a {type(inputs).__name__}; expected a tensor, a tuple or a dict of tensors")
-
-
-def _prepared(value: Any) -> Any:
-    """A tensor without its history; images with channels last, the faster memory order."""
-    if not isinstance(value, Tensor):
-        return value
-    value = value.detach()
-    if value.is_inference():
-        value = value.clone()
-    if value.dim() == 4 and value.is_floating_point():
-        value = value.contiguous(memory_format=torch.channels_last)
-        if value.shape[1] == 1:
-            # With one channel both orders are the same memory; only the strides tell convolutions which is meant.
-            height, width = value.shape[2:]
-            value = value.as_strided(value.shape, (height * width, 1, width, 1))
-    return value
-
-
-def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
-    return [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-
-
-def _batch_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    shapes = [tuple(tensor.shape) for tensor in _tensors(args, kwargs)]
-    if len({shape[:1] for shape in shapes} - {()}) != 1 or () in shapes:
-        given = ", ".join(map(str, shapes)) or "no tensor"
-        raise InputError(f"inputs hold {given}; expected tensors of shape (N, ...) with the same N for all")
-    samples: int = shapes[0][0]
-    if samples == 0:
-        raise InputError("the batch holds zero samples; expected at least one")
-    return samples
-
-
-def _cut(values: Any, rows: slice) -> Any:
-    if isinstance(values, dict):
-        return {name: value[rows] if isinstance(value, Tensor) else value for name, value in values.items()}
-    return tuple(value[rows] if isinstance(value, Tensor) else value for value in values)
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
+def _require_same_answer(alone: Tensor, among_others: Tensor) -> None:
+    difference = (alone - among_others).abs().max()
+    tolerance = _SAME_ANSWER.get(alone.dtype, _SAME_ANSWER_HALF)
+    if difference > tolerance * among_others.abs().max():
+        raise UnsupportedModelError(
+            f"the network answers a sample otherwise alone than in a batch (logits differ by {difference:.2g}): it "
+            "mixes the samples, or draws random numbers; expected a network that treats each sample alone"
+        )

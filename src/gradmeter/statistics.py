@@ -45,7 +45,7 @@ class PowerSums:
 
         float64 holds g^4 for every |g| between 1e-77 and 1e77, so no rescaling is needed here.
         """
-        g = gradients.to(torch.float64, memory_format=torch.contiguous_format).flatten(1)
+        g = gradients.to(torch.float64, memory_format=torch.contiguous_format).reshape(len(gradients), -1)
         square = g * g
         minimum, maximum = torch.aminmax(g, dim=1)
         sums = torch.stack(

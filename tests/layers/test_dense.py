@@ -1,35 +1,85 @@
-import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from gradmeter.kernels import power_sums
-from gradmeter.layers.dense import linear
-from gradmeter.statistics import statistics
-from oracles.gradients import per_sample
-from oracles.moments import assert_agree, eight
+from layers.measured import DIGITS, Use, built, check
 from oracles.networks import randomise, samples
 
-DIGITS = {torch.float64: (1e-12, 1e-9), torch.float32: (1e-6, 1e-5)}
+X, GRID, CUBE = samples(3, 5), samples(3, 4, 5), samples(3, 2, 3, 5)
+
+MEASURED: dict[str, Use] = {
+    "weight on the right": (lambda m, x: x @ m.w, X, {"w": (5, 4)}),
+    "weight on the right, transposed": (lambda m, x: F.linear(x, m.w), X, {"w": (4, 5)}),
+    "weight on the left": (lambda m, x: (m.w @ x.t()).t(), X, {"w": (4, 5)}),
+    "weight on the left, transposed": (lambda m, x: (m.w.t() @ x.t()).t(), X, {"w": (5, 4)}),
+    "positions on the right": (lambda m, x: (m.w @ x.flatten(0, 1).t()).t().unflatten(0, (-1, 4)), GRID, {"w": (3, 5)}),
+    "time-major on the right": (
+        lambda m, x: (m.w @ x.transpose(0, 1).flatten(0, 1).t()).unflatten(1, (4, -1)).permute(2, 1, 0),
+        GRID,
+        {"w": (3, 5)},
+    ),
+    "bias": (lambda m, x: torch.addmm(m.b, x, m.w), X, {"w": (5, 4), "b": (4,)}),
+    "one bias for all": (lambda m, x: torch.addmm(m.b, x, m.w), X, {"w": (5, 4), "b": (1,)}),
+    "bias without dimensions": (lambda m, x: torch.addmm(m.b, x, m.w), X, {"w": (5, 4), "b": ()}),
+    "bias of one row": (lambda m, x: torch.addmm(m.b, x, m.w), X, {"w": (5, 4), "b": (1, 4)}),
+    "bias alone": (lambda m, x: torch.addmm(m.b, x, torch.ones(5, 4).double()), X, {"b": (4,)}),
+    "weight beside data": (lambda m, x: torch.addmm(x[:, :4], x, m.w), X, {"w": (5, 4)}),
+    "bias of a weight on the left": (lambda m, x: torch.addmm(m.b, m.w, x.t()).t(), X, {"w": (4, 5), "b": (4, 1)}),
+    "rows of positions": (
+        lambda m, x: torch.addmm(m.b, x.flatten(0, 1), m.w).unflatten(0, (-1, 4)),
+        GRID,
+        {"w": (5, 3), "b": (3,)},
+    ),
+    "rows, time-major": (
+        lambda m, x: torch.addmm(m.b, x.transpose(0, 1).flatten(0, 1), m.w).unflatten(0, (4, -1)).transpose(0, 1),
+        GRID,
+        {"w": (5, 3), "b": (3,)},
+    ),
+    "rows folded on both sides": (
+        lambda m, x: (x.transpose(0, 1).flatten(0, 2) @ m.w).unflatten(0, (2, -1, 3)).transpose(0, 1),
+        CUBE,
+        {"w": (5, 4)},
+    ),
+    "one row folded": (lambda m, x: x[:, :1].flatten(0, 1) @ m.w, GRID, {"w": (5, 4)}),
+    "a vector for a weight": (lambda m, x: x @ m.w, X, {"w": (5, 1)}),
+}
+
+MASKED: dict[str, tuple[Use, set[str]]] = {
+    "alpha and beta": (
+        (lambda m, x: torch.addmm(m.b, x, m.w, alpha=2, beta=0.5), X, {"w": (5, 4), "b": (4,)}),
+        {"w", "b"},
+    ),
+    "beta": ((lambda m, x: torch.addmm(m.b, x, m.w, beta=2), X, {"w": (5, 4), "b": (4,)}), {"w", "b"}),
+    "alpha": ((lambda m, x: torch.addmm(m.b, x, m.w, alpha=2), X, {"w": (5, 4), "b": (4,)}), {"w", "b"}),
+    "a matrix times a vector": ((lambda m, x: x @ m.w, X, {"w": (5,)}), {"w"}),
+}
+"""Use, and the parameters that autograd serves."""
+
+
+@pytest.mark.parametrize("use", MEASURED)
+def test_uses_with_a_rule(use: str) -> None:
+    forms = check(*built(MEASURED[use]))
+    assert forms == {name: ["Direct" if name == "b" else "Dense"] for name in MEASURED[use][2]}
+
+
+@pytest.mark.parametrize("use", MASKED)
+def test_uses_that_autograd_serves(use: str) -> None:
+    given, masked = MASKED[use]
+    forms = check(*built(given))
+    assert {name for name, (form,) in forms.items() if form in ("Masked", "PulledBack")} == masked
 
 
 @pytest.mark.parametrize("dtype", DIGITS, ids=str)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("positions", [(), (1,), (5,), (2, 3), (300,)])
-def test_against_torch_func(positions: tuple[int, ...], bias: bool, dtype: torch.dtype) -> None:
-    norms, shapes = DIGITS[dtype]
-    module = randomise(nn.Linear(6, 4, bias=bias).to(dtype))
-    x, delta = samples(3, *positions, 6).to(dtype), samples(3, *positions, 4, seed=3).to(dtype)
-    expected = per_sample(module, x, delta)
-    gradients = linear(module, x, delta)
-    assert gradients.keys() == expected.keys()
-    for name, gradient in gradients.items():
-        found = gradient.materialise(slice(0, 3))
-        np.testing.assert_allclose(found.numpy(), expected[name], rtol=0, atol=norms * np.abs(expected[name]).max())
-        assert_agree(statistics(power_sums([gradient])), eight(expected[name]), norms=norms, shapes=shapes)
+def test_linear(positions: tuple[int, ...], bias: bool, dtype: torch.dtype) -> None:
+    model = randomise(nn.Linear(6, 4, bias=bias).to(dtype))
+    forms = check(model, samples(3, *positions, 6).to(dtype), **DIGITS[dtype])
+    assert forms == {"weight": ["Dense"], **({"bias": ["Direct"]} if bias else {})}
 
 
-def test_one_position_has_a_closed_form() -> None:
-    module = nn.Linear(6, 4)
-    assert linear(module, samples(3, 6), samples(3, 4))["weight"].closed_form() is not None
-    assert linear(module, samples(3, 2, 6), samples(3, 2, 4))["weight"].closed_form() is None
+def test_bfloat16_is_summed_in_float32() -> None:
+    """Products of numbers of 8 bits are exact in float32, and so are sums of a few."""
+    model = randomise(nn.Linear(6, 4).bfloat16())
+    check(model, samples(3, 7, 6).bfloat16(), norms=1e-6, shapes=1e-5)

@@ -142,6 +142,25 @@ class Tokens(nn.Module):
         return out
 
 
+class Recipe(nn.Module):
+    """A network whose forward pass is a function of itself and its input, written beside its test.
+
+    Its members are modules, and bare parameters given by their shape.
+    """
+
+    def __init__(self, recipe: Callable[[Any, Tensor], Any], **members: nn.Module | tuple[int, ...]) -> None:
+        super().__init__()
+        self.recipe = recipe
+        for name, member in members.items():
+            setattr(self, name, nn.Parameter(torch.zeros(member)) if isinstance(member, tuple) else member)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.recipe(self, x)
+
+    def __getattr__(self, name: str) -> Any:
+        return super().__getattr__(name)
+
+
 def frozen(model: nn.Module, first: int | None = None) -> nn.Module:
     """The model with its first parameters, or all, frozen."""
     for parameter in list(model.parameters())[:first]:

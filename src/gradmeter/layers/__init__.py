@@ -1,6 +1,19 @@
-"""One file per kind of layer: from (input, output gradient) to the per-sample gradient of each parameter."""
+"""One file per kind of operation: from what it kept, and the gradient of its output, to its parameters' gradients."""
 
-from gradmeter.layers import convolution, dense, normalisation
-from gradmeter.layers.registry import measures, require_rule, rule_for
+from gradmeter.layers import convolution, dense, elementwise, embedding, normalisation
+from gradmeter.layers.contributions import Contributions, Unkept
+from gradmeter.layers.registry import measured_operations, measures, module_rule, operation_rule
 
-__all__ = ["convolution", "dense", "measures", "normalisation", "require_rule", "rule_for"]
+__all__ = [
+    "Contributions",
+    "Unkept",
+    "convolution",
+    "dense",
+    "elementwise",
+    "embedding",
+    "measured_operations",
+    "measures",
+    "module_rule",
+    "normalisation",
+    "operation_rule",
+]

@@ -1,33 +1,47 @@
-"""Convolutions over one, two or three dimensions, with any stride, dilation, grouping and padding mode."""
+"""Convolutions and transposed convolutions, with any stride, dilation, padding and grouping."""
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from gradmeter.kernels.portable import PerSampleGradient
-from gradmeter.layers.gradients import Correlation, Direct, Geometry
+from gradmeter.capture import Operation
+from gradmeter.kernels.geometry import Geometry
+from gradmeter.layers.gradients import Correlation, Direct, PerSampleGradient
 from gradmeter.layers.registry import measures
 
 
-def _padded(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, activation: Tensor) -> Tensor:
-    """The input as the windows see it, in the memory order in which it came."""
-    # PyTorch's own list of amounts, last dimension first; it also resolves padding="same".
-    amounts = module._reversed_padding_repeated_twice
-    if not any(amounts):
-        return activation
-    if module.padding_mode == "zeros":
-        return F.pad(activation, amounts)
-    return F.pad(activation, amounts, mode=module.padding_mode)
+def images(operation: Operation, tensor: Tensor) -> Tensor:
+    """[N, C, ...]; where several images belong to a sample they are a further first dimension of space."""
+    if operation.axis.plain:
+        return tensor
+    return operation.rows(tensor).flatten(1, 2).movedim(1, 2)
 
 
-@measures(nn.Conv1d, nn.Conv2d, nn.Conv3d)
-def convolution(
-    module: nn.Conv1d | nn.Conv2d | nn.Conv3d, activation: Tensor, delta: Tensor
-) -> dict[str, PerSampleGradient]:
-    """Gradient of weight [M, C / groups, *kernel] and bias [M] from [N, C, *in] and [N, M, *out]."""
-    geometry = Geometry(module.kernel_size, module.stride, module.dilation, module.groups)
-    gradients: dict[str, PerSampleGradient] = {"weight": Correlation(delta, _padded(module, activation), geometry)}
-    if module.bias is not None:
-        gradients["bias"] = Direct(delta.flatten(2).sum(2))
+def _geometry(operation: Operation) -> Geometry:
+    kernel = operation.size_of_input(1)[2:]
+    options = [
+        tuple(operation.saved(name)) * (1 if len(operation.saved(name)) == len(kernel) else len(kernel))
+        for name in ("stride", "dilation", "padding")
+    ]
+    if not operation.axis.plain:
+        kernel = (1, *kernel)
+        options = [(first, *option) for first, option in zip((1, 1, 0), options, strict=True)]
+    stride, dilation, padding = options
+    return Geometry(kernel, stride, dilation, padding, operation.saved("groups"))
+
+
+@measures("ConvolutionBackward0")
+def convolution(operation: Operation) -> dict[int, PerSampleGradient]:
+    """Weight [M, C / groups, *kernel] and bias [M]; transposed, input and output change places."""
+    if operation.axis.dim != 0:
+        return {}
+    delta = images(operation, operation.delta)
+    gradients: dict[int, PerSampleGradient] = {}
+    if 1 in operation.inputs:
+        left, right = delta, images(operation, operation.saved("input"))
+        if operation.saved("transposed"):
+            left, right = right, left
+        gradients[1] = Correlation(left, right, _geometry(operation), operation.size_of_input(1))
+    if 2 in operation.inputs:
+        gradients[2] = Direct(delta.flatten(2).sum(2))
     return gradients

@@ -2,141 +2,147 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from gradmeter.kernels import chunked, correlate, materialise, reduce, reduction_bytes
+from gradmeter.kernels.geometry import POINT, Geometry
 from gradmeter.statistics import PowerSums
 
-# A materialised chunk is turned into float64 and squared beside the original.
-_REDUCTION_BYTES = 16
+
+class PerSampleGradient(ABC):
+    """The gradient of one parameter for every sample of a batch, in whatever form is cheapest to hold."""
+
+    samples: int
+    """Samples in the batch."""
+
+    bytes_per_sample: int
+    """Memory that materialising one sample takes, the reduction included."""
+
+    late: bool = False
+    """Whether it can be materialised only when the backward pass is over."""
+
+    @abstractmethod
+    def materialise(self, rows: slice) -> Tensor:
+        """The gradients of some samples, [n, *parameter.shape]."""
+
+    def power_sums(self) -> PowerSums:
+        """The sums, without materialising where a form knows how."""
+        return chunked(self.materialise, self.samples, self.bytes_per_sample)
 
 
-@dataclass(frozen=True)
-class Direct:
+class Direct(PerSampleGradient):
     """A gradient that is small enough to be held as it is, [N, *parameter.shape]."""
 
-    values: Tensor
-
-    @property
-    def samples(self) -> int:
-        """Samples in the batch."""
-        return len(self.values)
-
-    @property
-    def bytes_per_sample(self) -> int:
-        """Memory that materialising one sample takes, workspace included."""
-        return self.values[0].numel() * (self.values.element_size() + _REDUCTION_BYTES)
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+        self.samples = len(values)
+        self.bytes_per_sample = reduction_bytes(values[:1].numel(), values)
 
     def materialise(self, rows: slice) -> Tensor:
         """The gradients of some samples, [n, *parameter.shape]."""
         return self.values[rows]
 
-    def closed_form(self) -> PowerSums | None:
-        """None: it has to be materialised."""
-        return None
+    def power_sums(self) -> PowerSums:
+        """The sums."""
+        return reduce(self.values)
 
 
-@dataclass(frozen=True)
-class Outer:
-    """A gradient delta x activation of a dense layer with one position: [N, M] and [N, K] make [N, M, K]."""
+class Dense(PerSampleGradient):
+    """The weight gradient of a dense layer: over positions T, the sum of delta x activation.
 
-    delta: Tensor
-    activation: Tensor
+    Args:
+        delta: [N, T, M] gradient of the output.
+        activation: [N, T, K] input; the gradient is [N, M, K].
+    """
 
-    @property
-    def samples(self) -> int:
-        """Samples in the batch."""
-        return len(self.delta)
-
-    @property
-    def bytes_per_sample(self) -> int:
-        """Memory that materialising one sample takes, workspace included."""
-        entries = self.delta.shape[1] * self.activation.shape[1]
-        return entries * (self.delta.element_size() + _REDUCTION_BYTES)
+    def __init__(self, delta: Tensor, activation: Tensor) -> None:
+        self.delta, self.activation = delta, activation
+        self.samples = len(delta)
+        self.bytes_per_sample = reduction_bytes(delta.shape[2] * activation.shape[2], delta)
 
     def materialise(self, rows: slice) -> Tensor:
-        """The gradients of some samples, [n, *parameter.shape]."""
-        return self.delta[rows].unsqueeze(2) * self.activation[rows].unsqueeze(1)
+        """The gradients of some samples, [n, M, K]."""
+        return self.delta[rows].transpose(1, 2) @ self.activation[rows]
 
-    def closed_form(self) -> PowerSums | None:
-        """Sums of an outer product are products of sums; its extremes are among the four products of extremes."""
-        left, right = PowerSums.of(self.delta), PowerSums.of(self.activation)
+    def power_sums(self) -> PowerSums:
+        """With one position sums of an outer product are products of sums; its extremes are among four products."""
+        if self.delta.shape[1] > 1:
+            return correlate(self.delta.transpose(1, 2), self.activation.transpose(1, 2), POINT)
+        left, right = reduce(self.delta.squeeze(1)), reduce(self.activation.squeeze(1))
         corners = torch.stack([a * b for a in (left.minimum, left.maximum) for b in (right.minimum, right.maximum)])
         return PowerSums(left.count * right.count, left.sums * right.sums, corners.amin(0), corners.amax(0))
 
-
-@dataclass(frozen=True)
-class Geometry:
-    """How the windows of a convolution lie, one entry per spatial dimension."""
-
-    kernel: tuple[int, ...]
-    stride: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
+    def transposed(self) -> Dense:
+        """The gradient [N, K, M] of the transposed weight."""
+        return Dense(self.activation, self.delta)
 
 
-@dataclass(frozen=True)
-class Correlation:
-    """The weight gradient of a convolution, or of a dense layer over positions: sum over positions of delta x window.
+class Correlation(PerSampleGradient):
+    """The weight gradient of a convolution: sum over positions of delta x window.
 
-    Attributes:
+    Args:
         delta: [N, M, *out] gradient of the output.
-        activation: [N, C, *in] input, padding included.
-        geometry: the windows; the gradient is [N, M, C / groups, *kernel].
+        activation: [N, C, *in] input, unpadded.
+        geometry: the windows.
+        shape: [M, C / groups, *kernel] of the weight; the geometry may have further dimensions of size 1.
     """
 
-    delta: Tensor
-    activation: Tensor
-    geometry: Geometry
-
-    @property
-    def samples(self) -> int:
-        """Samples in the batch."""
-        return len(self.delta)
-
-    @property
-    def bytes_per_sample(self) -> int:
-        """Memory that materialising one sample takes, workspace included."""
-        channels, positions = self.activation.shape[1], math.prod(self.delta.shape[2:])
-        window = math.prod(self.geometry.kernel)
-        columns = channels * window * positions
-        entries = self.delta.shape[1] * channels // self.geometry.groups * window
-        return columns * self.delta.element_size() + entries * (self.delta.element_size() + _REDUCTION_BYTES)
-
-    def _windows(self, rows: slice) -> Tensor:
-        """A view [n, C, *out, *kernel] of the input: which entries each output position saw."""
-        windows = self.activation[rows]
-        geometry = self.geometry
-        for axis, out in enumerate(self.delta.shape[2:], start=2):
-            size = (geometry.kernel[axis - 2] - 1) * geometry.dilation[axis - 2] + 1
-            windows = windows.unfold(axis, size, geometry.stride[axis - 2]).narrow(axis, 0, out)
-            windows = windows[..., :: geometry.dilation[axis - 2]]
-        return windows
+    def __init__(self, delta: Tensor, activation: Tensor, geometry: Geometry, shape: tuple[int, ...]) -> None:
+        self.delta, self.activation, self.geometry, self.shape = delta, activation, geometry, shape
+        self.samples = len(delta)
+        entries = delta.shape[1] * activation.shape[1] // geometry.groups * geometry.taps
+        columns = activation.shape[1] * geometry.taps * delta[0, 0].numel() * delta.element_size()
+        self.bytes_per_sample = columns + reduction_bytes(entries, delta)
 
     def materialise(self, rows: slice) -> Tensor:
-        """The gradients of some samples, [n, *parameter.shape]."""
-        geometry, dims = self.geometry, len(self.geometry.kernel)
-        windows = self._windows(rows)
-        samples, channels, groups = len(windows), windows.shape[1], geometry.groups
-        windows = windows.unflatten(1, (groups, channels // groups))
-        delta = self.delta[rows].flatten(2).unflatten(1, (groups, -1))
-        out = tuple(range(3, 3 + dims))
-        kernel = tuple(range(3 + dims, 3 + 2 * dims))
-        # Copy the windows in the order in which the input lies in memory: long runs make a cheap copy.
-        if self.activation.stride(1) == 1 and channels > 1:
-            columns = windows.permute(0, 1, *out, *kernel, 2).flatten(2, 1 + dims).flatten(3)
-            gradient = delta @ columns
-            gradient = gradient.unflatten(3, (*geometry.kernel, channels // groups)).movedim(-1, 3)
-        else:
-            columns = windows.permute(0, 1, 2, *kernel, *out).flatten(2, 2 + dims).flatten(3)
-            gradient = delta @ columns.transpose(2, 3)
-            gradient = gradient.unflatten(3, (channels // groups, *geometry.kernel))
-        result: Tensor = gradient.reshape(samples, -1, channels // groups, *geometry.kernel)
+        """The gradients of some samples, [n, M, C / groups, *kernel]."""
+        return materialise(self.delta[rows], self.activation[rows], self.geometry).reshape(-1, *self.shape)
+
+    def power_sums(self) -> PowerSums:
+        """The sums, reduced while the gradient is made."""
+        return correlate(self.delta, self.activation, self.geometry)
+
+
+class _Transposed(PerSampleGradient):
+    """A gradient whose entries are those of another in a different order."""
+
+    def __init__(self, inner: PerSampleGradient) -> None:
+        self.inner, self.late = inner, inner.late
+        self.samples, self.bytes_per_sample = inner.samples, inner.bytes_per_sample
+
+    def materialise(self, rows: slice) -> Tensor:
+        return self.inner.materialise(rows).transpose(1, 2)
+
+    def power_sums(self) -> PowerSums:
+        return self.inner.power_sums()
+
+
+def transposed(gradient: PerSampleGradient) -> PerSampleGradient:
+    """The gradient of a matrix from that of its transposition."""
+    if isinstance(gradient, Dense):
+        return gradient.transposed()
+    return _Transposed(gradient)
+
+
+def total(contributions: Sequence[PerSampleGradient]) -> PowerSums:
+    """Power sums of a gradient that is the sum of several, one per use of the parameter."""
+    if len(contributions) == 1:
+        return contributions[0].power_sums()
+    dense = [gradient for gradient in contributions if isinstance(gradient, Dense)]
+    if len(dense) == len(contributions):
+        # Positions of further calls are further positions.
+        delta = torch.cat([gradient.delta for gradient in dense], dim=1)
+        return Dense(delta, torch.cat([gradient.activation for gradient in dense], dim=1)).power_sums()
+
+    def materialise_sum(rows: slice) -> Tensor:
+        result = contributions[0].materialise(rows)
+        for further in contributions[1:]:
+            result = result + further.materialise(rows)
         return result
 
-    def closed_form(self) -> PowerSums | None:
-        """None: it has to be materialised."""
-        return None
+    memory = max(gradient.bytes_per_sample for gradient in contributions)
+    return chunked(materialise_sum, contributions[0].samples, memory)

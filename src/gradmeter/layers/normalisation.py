@@ -2,89 +2,54 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
+import torch
+from torch import Tensor
 
-from gradmeter.errors import InputError, UnsupportedModelError
-from gradmeter.kernels.portable import PerSampleGradient
-from gradmeter.layers.gradients import Direct
+from gradmeter.capture import Operation
+from gradmeter.kernels import channel_sums
+from gradmeter.layers.broadcasting import summed_to_input
+from gradmeter.layers.convolution import images
+from gradmeter.layers.gradients import Direct, PerSampleGradient
 from gradmeter.layers.registry import measures
 
 
-def _per_channel(normalised: Tensor, delta: Tensor) -> dict[str, PerSampleGradient]:
-    """Scale and shift per channel: sums over all positions of [N, C, ...]."""
-    product = normalised * delta
+def _per_channel(operation: Operation, scale: Tensor, shift: Tensor) -> dict[int, PerSampleGradient]:
+    return {number: Direct(values) for number, values in ((1, scale), (2, shift)) if number in operation.inputs}
+
+
+@measures("NativeBatchNormBackward0")
+def batch_norm(operation: Operation) -> dict[int, PerSampleGradient]:
+    """In eval mode the running statistics make it a fixed map of each sample."""
+    if operation.axis.dim != 0 or operation.saved("training"):
+        return {}
+    mean, variance = operation.saved("running_mean"), operation.saved("running_var")
+    products, sums = channel_sums(images(operation, operation.delta), images(operation, operation.saved("input")), mean)
+    return _per_channel(operation, products * torch.rsqrt(variance.to(products.dtype) + operation.saved("eps")), sums)
+
+
+@measures("NativeGroupNormBackward0")
+def group_norm(operation: Operation) -> dict[int, PerSampleGradient]:
+    """Normalised per image and group of channels."""
+    if operation.axis.dim != 0:
+        return {}
+    activation, groups = operation.saved("input"), operation.saved("group")
+    grouped = activation.unflatten(1, (groups, -1)).flatten(2)
+    mean, scale = (operation.saved(name).reshape(-1, groups, 1) for name in ("result1", "result2"))
+    normalised = ((grouped - mean) * scale).reshape(activation.shape)
+    delta = operation.delta
+    product, delta = images(operation, normalised * delta), images(operation, delta)
     if delta.dim() > 2:
         product, delta = product.flatten(2).sum(2), delta.flatten(2).sum(2)
-    return {"weight": Direct(product), "bias": Direct(delta)}
+    return _per_channel(operation, product, delta)
 
 
-@measures(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-def batch_norm(module: _BatchNorm, activation: Tensor, delta: Tensor) -> dict[str, PerSampleGradient]:
-    """In eval mode the running statistics make it a fixed map of each sample."""
-    return _per_channel(F.batch_norm(activation, module.running_mean, module.running_var, eps=module.eps), delta)
-
-
-@measures(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-def instance_norm(module: _InstanceNorm, activation: Tensor, delta: Tensor) -> dict[str, PerSampleGradient]:
-    """Normalised per sample and channel, or by running statistics where the layer keeps them."""
-    if module.running_mean is not None and module.running_var is not None:
-        normalised = F.batch_norm(activation, module.running_mean, module.running_var, eps=module.eps)
-    else:
-        normalised = F.instance_norm(activation, eps=module.eps)
-    return _per_channel(normalised, delta)
-
-
-@measures(nn.GroupNorm)
-def group_norm(module: nn.GroupNorm, activation: Tensor, delta: Tensor) -> dict[str, PerSampleGradient]:
-    """Normalised per sample and group of channels."""
-    return _per_channel(F.group_norm(activation, module.num_groups, eps=module.eps), delta)
-
-
-def _elementwise(normalised: Tensor, delta: Tensor, dims: int) -> dict[str, PerSampleGradient]:
-    """Scale and shift per entry of the last dims dimensions: sums over the positions before them."""
-    product = normalised * delta
-    positions = tuple(range(1, delta.dim() - dims))
-    if positions:
-        product, delta = product.sum(positions), delta.sum(positions)
-    return {"weight": Direct(product), "bias": Direct(delta)}
-
-
-@measures(nn.LayerNorm)
-def layer_norm(module: nn.LayerNorm, activation: Tensor, delta: Tensor) -> dict[str, PerSampleGradient]:
+@measures("NativeLayerNormBackward0")
+def layer_norm(operation: Operation) -> dict[int, PerSampleGradient]:
     """Normalised over the last dimensions."""
-    shape = list(module.normalized_shape)
-    return _elementwise(F.layer_norm(activation, shape, eps=module.eps), delta, len(shape))
-
-
-@measures(nn.RMSNorm)
-def rms_norm(module: nn.RMSNorm, activation: Tensor, delta: Tensor) -> dict[str, PerSampleGradient]:
-    """Divided by the root mean square over the last dimensions; it has no shift."""
-    shape = list(module.normalized_shape)
-    return _elementwise(F.rms_norm(activation, shape, eps=module.eps), delta, len(shape))
-
-
-def require_independent_samples(name: str, module: nn.Module) -> None:
-    """Check that the module, as it stands, does not normalise over the batch.
-
-    Raises:
-        InputError: for BatchNorm in train mode.
-        UnsupportedModelError: for BatchNorm without running statistics, which mixes the samples in every mode.
-    """
-    if not isinstance(module, _BatchNorm):
-        return
-    if module.running_mean is None or module.running_var is None:
-        raise UnsupportedModelError(
-            f"layer {name!r} ({type(module).__name__}) has no running statistics and normalises over the batch, so a "
-            "sample has no gradient of its own; expected track_running_stats=True"
-        )
-    if module.training:
-        raise InputError(
-            f"layer {name!r} ({type(module).__name__}) is in train mode and mixes the samples of a batch; "
-            "expected a trained network in eval mode: call model.eval() first"
-        )
-
-
-__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "require_independent_samples", "rms_norm"]
+    gradients: dict[int, PerSampleGradient] = {}
+    if 1 in operation.inputs:
+        normalised = (operation.saved("input") - operation.saved("result1")) * operation.saved("result2")
+        gradients.update(summed_to_input(operation, 1, normalised * operation.delta))
+    if 2 in operation.inputs:
+        gradients.update(summed_to_input(operation, 2))
+    return gradients

@@ -1,56 +1,70 @@
-"""Which layer's gradients are measured by which rule: a registry by module type."""
+"""Which operation's gradients are measured by which rule: a registry by name of the operation or type of the module."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from gradmeter.errors import UnsupportedModelError
-from gradmeter.kernels.portable import PerSampleGradient
+from gradmeter.capture import Operation
+from gradmeter.layers.gradients import PerSampleGradient
 
-Rule = Callable[[nn.Module, Tensor, Tensor], dict[str, PerSampleGradient]]
-"""Maps (module, input [N, ...], gradient of the output [N, ...]) to the gradient of each of its parameters."""
+OperationRule = Callable[[Operation], Mapping[int, PerSampleGradient]]
+"""Maps an operation to the gradients of its inputs, by their number.
 
-_RuleT = TypeVar("_RuleT", bound=Callable[..., dict[str, PerSampleGradient]])
+What a rule leaves out goes through autograd, right and slow.
+"""
 
-_RULES: dict[type[nn.Module], Callable[..., dict[str, PerSampleGradient]]] = {}
+ModuleRule = Callable[[Any, Tensor, Tensor], Mapping[str, Tensor]]
+"""Maps (module, input, gradient of the output) to {parameter name: [N, *parameter.shape]}."""
+
+_RuleT = TypeVar("_RuleT", bound=Callable[..., Any])
+
+_OPERATIONS: dict[str, OperationRule] = {}
+_MODULES: dict[type[nn.Module], ModuleRule] = {}
 
 
-def measures(*types: type[nn.Module]) -> Callable[[_RuleT], _RuleT]:
-    """Register a rule for one or more module types."""
+def measures(*kinds: str | type[nn.Module]) -> Callable[[_RuleT], _RuleT]:
+    """Register a rule.
+
+    Args:
+        kinds: autograd's names of operations, such as "AddmmBackward0", for an `OperationRule`; or types of modules
+            that map one tensor to one tensor, for a `ModuleRule`, which then stands for all that happens inside.
+
+    Example:
+        >>> @measures(Scale)
+        ... def scale(module, activation, delta):
+        ...     return {"factor": (activation * delta).flatten(2).sum(2)}
+    """
 
     def register(rule: _RuleT) -> _RuleT:
-        _RULES.update(dict.fromkeys(types, rule))
+        for kind in kinds:
+            if isinstance(kind, str):
+                _OPERATIONS[kind] = rule
+            else:
+                _MODULES[kind] = rule
         return rule
 
     return register
 
 
-def rule_for(module: nn.Module) -> Rule | None:
-    """The rule that measures this module, None where there is none.
+def operation_rule(name: str) -> OperationRule | None:
+    """The rule for operations of that name, None where autograd serves."""
+    return _OPERATIONS.get(name)
+
+
+def module_rule(module: nn.Module) -> ModuleRule | None:
+    """The rule that stands for a module, None where its operations are looked at.
 
     A subclass shares the rule of its base as long as it does not compute something else.
     """
     for base in type(module).__mro__:
-        if base in _RULES:
-            return _RULES[base] if type(module).forward is base.forward else None
+        if base in _MODULES:
+            return _MODULES[base] if type(module).forward is base.forward else None
     return None
 
 
-def require_rule(name: str, module: nn.Module) -> Rule:
-    """The rule that measures this module.
-
-    Raises:
-        UnsupportedModelError: if its parameters cannot be measured; none is ever left out silently.
-    """
-    rule = rule_for(module)
-    if rule is None:
-        parameters = ", ".join(parameter for parameter, _ in module.named_parameters(recurse=False))
-        covered = ", ".join(sorted(base.__name__ for base in _RULES))
-        raise UnsupportedModelError(
-            f"layer {name!r} ({type(module).__name__}) owns {parameters}, whose gradients cannot be measured; "
-            f"expected one of {covered}"
-        )
-    return rule
+def measured_operations() -> tuple[str, ...]:
+    """Names of the operations that have a rule."""
+    return tuple(sorted(_OPERATIONS))

@@ -1,0 +1,97 @@
+"""The autograd graph of one forward pass, walked from the logits down to the parameters.
+
+Autograd itself is the record of every use of every parameter: by a layer, by a parent, twice, in place or through
+another tensor. Nothing that acts on the logits can be missing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+
+from gradmeter.capture.sample_axis import Shape
+
+_ACCUMULATE = "torch::autograd::AccumulateGrad"
+
+
+def metadata(node: Node) -> Sequence[Any]:
+    """Shape, dtype and device of each output of an operation."""
+    found: Sequence[Any] = node._input_metadata
+    return found
+
+
+def output_shapes(node: Node) -> list[Shape]:
+    """Shapes of the outputs of an operation."""
+    return [tuple(entry.shape) for entry in metadata(node)]
+
+
+@dataclass
+class Graph:
+    """Nodes reachable from the logits, every node after all that it leads to.
+
+    Attributes:
+        nodes: the operations, the logits' own last.
+        index: position of each node in `nodes`.
+        leaves: node at which a parameter enters, and the parameter's name.
+        uses: (operation, number of its input) for every node or leaf, in the order of `nodes`.
+    """
+
+    nodes: list[Node]
+    index: dict[Node, int]
+    leaves: dict[Node, str]
+    uses: dict[Node, list[tuple[Node, int]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, logits: Tensor, parameters: Mapping[str, nn.Parameter]) -> Graph:
+        """Walk from the logits [N, C] down to the named parameters, which must require a gradient."""
+        names = {id(parameter): name for name, parameter in parameters.items()}
+        graph = cls([], {}, {})
+        root = logits.grad_fn
+        if root is None:
+            return graph
+        seen: set[Node] = {root}
+        stack = [(root, iter(root.next_functions))]
+        while stack:
+            node, children = stack[-1]
+            for child, _ in children:
+                if child is None or child in seen:
+                    continue
+                seen.add(child)
+                if child.name() == _ACCUMULATE:
+                    variable = child.variable  # type: ignore[attr-defined]
+                    if (name := names.get(id(variable))) is not None:
+                        graph.leaves[child] = name
+                    continue
+                stack.append((child, iter(child.next_functions)))
+                break
+            else:
+                stack.pop()
+                graph.index[node] = len(graph.nodes)
+                graph.nodes.append(node)
+        for node in graph.nodes:
+            for number, (child, _) in enumerate(node.next_functions):
+                if child is not None and (child in graph.leaves or child in graph.index):
+                    graph.uses.setdefault(child, []).append((node, number))
+        return graph
+
+    def signature(self) -> tuple[str, ...]:
+        """Names of the operations: two passes that agree here did the same."""
+        return tuple(node.name() for node in self.nodes)
+
+    def leaves_behind(self, node: Node) -> dict[Node, str]:
+        """The leaves that a node leads to, itself included, and their names."""
+        found, seen, stack = {}, {node}, [node]
+        while stack:
+            current = stack.pop()
+            if current in self.leaves:
+                found[current] = self.leaves[current]
+                continue
+            for child, _ in current.next_functions:
+                if child is not None and child not in seen:
+                    seen.add(child)
+                    stack.append(child)
+        return found

@@ -1,0 +1,118 @@
+"""Where the samples lie in the output of an operation: networks fold, transpose, window and pack their batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SampleAxis:
+    """A dimension of size outer x N x inner.
+
+    (0, 1, 1) is the plain batch; [T, N, E] has (1, 1, 1); windows [N * W, ...] have (0, 1, W); positions before the
+    batch, [T * N, E], have (0, T, 1).
+    """
+
+    dim: int
+    outer: int
+    inner: int
+
+    def adapted(self, shape: Shape, samples: int) -> SampleAxis | None:
+        """The axis in a tensor of another shape that is folded the same way; None if it cannot be."""
+        if self.dim >= len(shape):
+            return None
+        if shape[self.dim] == self.outer * samples * self.inner:
+            return self
+        folds, rest = divmod(shape[self.dim], samples)
+        if rest or self.outer == self.inner or 1 not in (self.outer, self.inner):
+            return None
+        return SampleAxis(self.dim, 1, folds) if self.outer == 1 else SampleAxis(self.dim, folds, 1)
+
+    def rows(self, tensor: Tensor, samples: int) -> Tensor:
+        """A view with samples first, [N, ...]; where folded, outer and inner stand in place of the dimension."""
+        if self.outer == self.inner == 1:
+            return tensor if self.dim == 0 else tensor.movedim(self.dim, 0)
+        unfolded: Tensor = tensor.unflatten(self.dim, (self.outer, samples, self.inner))
+        return unfolded.movedim(self.dim + 1, 0)
+
+    def only(self, tensor: Tensor, sample: int, samples: int) -> Tensor:
+        """A copy with zeros where other samples lie."""
+        alone = torch.zeros_like(tensor)
+        self.rows(alone, samples)[sample] = self.rows(tensor, samples)[sample]
+        return alone
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the first dimension, one entry per sample."""
+        return self == SampleAxis(0, 1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Scattered:
+    """Samples without an order of their own, as in a packed batch of sequences: known for one batch only.
+
+    Attributes:
+        touched: [N, *output.shape], what belongs to whom.
+    """
+
+    touched: Tensor
+
+    def adapted(self, shape: Shape, samples: int) -> None:
+        """None: another batch is scattered otherwise."""
+        return
+
+    def only(self, tensor: Tensor, sample: int, samples: int) -> Tensor:
+        """A copy with zeros where other samples lie."""
+        return tensor * self.touched[sample]
+
+
+def touched_by(gradients: Sequence[Tensor | None]) -> Tensor | None:
+    """What each sample's own loss reaches in an output, [N, *output.shape]; None where no loss reaches it."""
+    arrived = [gradient for gradient in gradients if gradient is not None]
+    if not arrived:
+        return None
+    nothing = torch.zeros_like(arrived[0], dtype=torch.bool)
+    touched = torch.stack([nothing if gradient is None else gradient != 0 for gradient in gradients])
+    return touched if touched.any() else None
+
+
+def exclusive(touched: Tensor) -> bool:
+    """Whether no entry is reached by two samples."""
+    return bool((touched.sum(0) < 2).all())
+
+
+def growing_dimension(shape: Shape, samples: int, smaller: Shape, fewer: int) -> int | None:
+    """The one dimension that grows with the batch, from the shapes of an output for two batches; None if none does."""
+    if len(shape) != len(smaller):
+        return None
+    different = [dim for dim, (many, few) in enumerate(zip(shape, smaller, strict=True)) if many != few]
+    if len(different) == 1 and shape[different[0]] * fewer == smaller[different[0]] * samples:
+        return different[0]
+    return None
+
+
+def explanations(touched: Tensor, dims: Sequence[int] | None = None) -> Iterator[SampleAxis]:
+    """The axes that explain what each sample touches: dimensions from the left, unfolded before folded.
+
+    Args:
+        touched: [N, *output.shape].
+        dims: the dimensions of the output to consider; all by default.
+    """
+    samples = len(touched)
+    for dim, size in enumerate(touched.shape[1:]):
+        if not size or size % samples or (dims is not None and dim not in dims):
+            continue
+        others = [other for other in range(1, touched.dim()) if other != dim + 1]
+        by_row = touched.any(dim=others) if others else touched
+        folds = size // samples
+        for outer in (divisor for divisor in range(1, folds + 1) if folds % divisor == 0):
+            # [sample whose loss it is, sample whose row it is]
+            crossed = by_row.unflatten(1, (outer, samples, folds // outer)).any(3).any(1)
+            if not crossed.fill_diagonal_(False).any():
+                yield SampleAxis(dim, outer, folds // outer)

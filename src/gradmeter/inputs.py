@@ -1,0 +1,84 @@
+"""What a network is called with: a tensor, a tuple or a mapping, all of whose tensors share the first axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradmeter.errors import InputError
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Arguments of a forward pass for N samples."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    @classmethod
+    def of(cls, given: Tensor | tuple[Any, ...] | Mapping[str, Any]) -> Inputs:
+        """Arguments from what a meter was called with; tensors lose their history.
+
+        Raises:
+            InputError: for an empty batch, tensors of different length or something else.
+        """
+        with torch.inference_mode(False):
+            if isinstance(given, Tensor):
+                inputs = cls((_prepared(given),), {})
+            elif isinstance(given, Mapping):
+                inputs = cls((), {name: _prepared(value) for name, value in given.items()})
+            elif isinstance(given, tuple):
+                inputs = cls(tuple(_prepared(value) for value in given), {})
+            else:
+                raise InputError(
+                    f"inputs are a {type(given).__name__}; expected a tensor, a tuple or a dict of tensors"
+                )
+        shapes = [tuple(tensor.shape) for tensor in inputs._tensors]
+        if len({shape[:1] for shape in shapes} - {()}) != 1 or () in shapes:
+            listed = ", ".join(map(str, shapes)) or "no tensor"
+            raise InputError(f"inputs hold {listed}; expected tensors of shape (N, ...) with the same N for all")
+        if shapes[0][0] == 0:
+            raise InputError("the batch holds zero samples; expected at least one")
+        return inputs
+
+    @property
+    def _tensors(self) -> list[Tensor]:
+        return [value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Tensor)]
+
+    @property
+    def samples(self) -> int:
+        """N."""
+        return len(self._tensors[0])
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of one sample's tensors."""
+        return tuple(tuple(tensor.shape[1:]) for tensor in self._tensors)
+
+    def rows(self, rows: slice | list[int]) -> Inputs:
+        """Some of the samples."""
+
+        def cut(value: Any) -> Any:
+            return value[rows] if isinstance(value, Tensor) else value
+
+        return Inputs(tuple(map(cut, self.args)), {name: cut(value) for name, value in self.kwargs.items()})
+
+
+def _prepared(value: Any) -> Any:
+    """A tensor without its history; images with channels last, the faster memory order."""
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach()
+    if value.is_inference():
+        value = value.clone()
+    if value.dim() == 4 and value.is_floating_point():
+        value = value.contiguous(memory_format=torch.channels_last)
+        if value.shape[1] == 1:
+            # With one channel both orders are the same memory; only the strides tell convolutions which is meant.
+            height, width = value.shape[2:]
+            value = value.as_strided(value.shape, (height * width, 1, width, 1))
+    return value

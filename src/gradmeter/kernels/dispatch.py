@@ -1,0 +1,81 @@
+"""Which reduction serves: the compiled one for float32 on the CPU, its PyTorch twin for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from gradmeter.kernels import compiled, portable
+from gradmeter.kernels.geometry import Geometry
+from gradmeter.statistics import PowerSums
+
+# The compiled loops know up to three dimensions of space.
+_COMPILED_DIMENSIONS = 3
+# Above this ratio of |mean| to deviation the compiled reduction's float32 partial sums lose digits of the moments.
+_NEARLY_CONSTANT = 3.0
+
+
+def description() -> str:
+    """Which reduction is in use on the CPU and why, in one line."""
+    return compiled.reason() if compiled.available() else f"PyTorch path; compiled kernel {compiled.reason()}"
+
+
+def _compiled_serves(*tensors: Tensor, types: tuple[torch.dtype, ...] = (torch.float32,)) -> bool:
+    return compiled.available() and all(
+        tensor.device.type == "cpu" and tensor.dtype in types and tensor.numel() for tensor in tensors
+    )
+
+
+def _power_sums(sums: Tensor, count: int, again: Callable[[Tensor], PowerSums]) -> PowerSums:
+    """From the compiled sums [N, 7]; nearly constant gradients are measured again, with more digits."""
+    group = PowerSums(count, sums[:, :5], sums[:, 5], sums[:, 6])
+    first, second = sums[:, 0], sums[:, 1]
+    ratio = _NEARLY_CONSTANT**2
+    nearly_constant = (1 + ratio) * first * first > ratio * count * second
+    if count > 1 and nearly_constant.any():
+        rows = nearly_constant.nonzero().squeeze(1)
+        better = again(rows)
+        sums[rows] = torch.cat([better.sums, better.minimum.unsqueeze(1), better.maximum.unsqueeze(1)], dim=1)
+    return group
+
+
+def reduce(values: Tensor) -> PowerSums:
+    """Power sums of gradients [N, ...] that are held as they are."""
+    if not _compiled_serves(values, types=(torch.float32, torch.float64)):
+        return portable.reduce(values)
+    flat = values.flatten(1) if values.dim() > 1 else values.unsqueeze(1)
+    return _power_sums(compiled.reduce(flat), flat.shape[1], lambda rows: portable.reduce(flat[rows]))
+
+
+def correlate(delta: Tensor, activation: Tensor, geometry: Geometry) -> PowerSums:
+    """Power sums of the weight gradients of a convolution, or of a dense layer over positions.
+
+    Args:
+        delta: [N, M, *out] gradient of the output.
+        activation: [N, C, *in] input, unpadded.
+        geometry: the windows; the gradients are [N, M, C / groups, *kernel].
+    """
+    if len(geometry.kernel) > _COMPILED_DIMENSIONS or not _compiled_serves(delta, activation):
+        return portable.correlate(delta, activation, geometry)
+    sums, _ = compiled.correlate(
+        delta,
+        activation,
+        geometry.kernel,
+        stride=geometry.stride,
+        dilation=geometry.dilation,
+        padding=geometry.padding,
+        groups=geometry.groups,
+    )
+    count = delta.shape[1] * activation.shape[1] // geometry.groups * geometry.taps
+    return _power_sums(
+        sums, count, lambda rows: portable.correlate(delta[rows].double(), activation[rows].double(), geometry)
+    )
+
+
+def channel_sums(delta: Tensor, activation: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over positions of delta * (activation - mean) and of delta, [N, C] each, from [N, C, ...] and [C]."""
+    if _compiled_serves(delta, activation, mean):
+        return compiled.channel_sums(delta, activation, mean)
+    return portable.channel_sums(delta, activation, mean)

@@ -1,0 +1,96 @@
+"""What each operation adds to the gradient of each parameter, reduced as soon as a parameter's gradient is whole."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from torch.autograd.graph import GradientEdge
+
+from gradmeter.capture import TRANSPOSED, Call, Graph, Operation, Plan, Planned
+from gradmeter.errors import UnsupportedModelError
+from gradmeter.layers.general import Masked, PulledBack
+from gradmeter.layers.gradients import Direct, PerSampleGradient, total, transposed
+from gradmeter.layers.registry import module_rule, operation_rule
+from gradmeter.statistics import PowerSums
+
+
+class Unkept(Exception):
+    """A gradient has to wait for the end of the backward pass, but the plan does not keep the graph until then."""
+
+
+class Contributions:
+    """Collects the gradients of one backward pass.
+
+    Attributes:
+        sums: power sums of the parameters whose gradients are whole, by name.
+    """
+
+    def __init__(self, graph: Graph, plan: Plan, calls: Sequence[Call], samples: int) -> None:
+        self._graph, self._calls, self._samples = graph, calls, samples
+        self._expected, self._keep = plan.contributions, plan.keep
+        self._pending: defaultdict[str, list[PerSampleGradient]] = defaultdict(list)
+        self.sums: dict[str, PowerSums] = {}
+
+    def receive(self, planned: Planned, operation: Operation) -> None:
+        """Take in one operation while its saved tensors are alive."""
+        if planned.call is not None:
+            self._receive_call(self._calls[planned.call], operation)
+            return
+        rule = operation_rule(operation.node.name())
+        gradients = rule(operation) if rule is not None and operation.regular else {}
+        for number in operation.inputs:
+            gradient = gradients.get(number)
+            self._trace(operation, number, Masked(operation, number) if gradient is None else gradient)
+
+    def finish(self) -> dict[str, PowerSums]:
+        """Power sums of every parameter that a gradient reached."""
+        for name in list(self._pending):
+            self._reduce(name)
+        return self.sums
+
+    def _receive_call(self, call: Call, operation: Operation) -> None:
+        rule = module_rule(call.module)
+        assert rule is not None
+        delta = operation.gradients[call.edge.output_nr]
+        assert delta is not None
+        found = rule(call.module, call.activation, delta)
+        inside = {self._graph.leaves[leaf]: leaf for leaf in call.inside() & self._graph.leaves.keys()}
+        own = {id(parameter): name for name, parameter in call.module.named_parameters()}
+        for name, leaf in inside.items():
+            parameter = leaf.variable  # type: ignore[attr-defined]
+            given = found.get(own.get(id(parameter), ""))
+            expected = (self._samples, *parameter.shape)
+            if given is None or tuple(given.shape) != expected:
+                raise UnsupportedModelError(
+                    f"the rule for {type(call.module).__name__} gave "
+                    f"{'nothing' if given is None else f'a gradient of shape {tuple(given.shape)}'} for parameter "
+                    f"{name!r}; expected a tensor of shape {expected}"
+                )
+            self._add(name, Direct(given))
+
+    def _trace(self, operation: Operation, number: int, gradient: PerSampleGradient) -> None:
+        """From the input of an operation to the parameters that lie on it or behind it."""
+        child, output = operation.node.next_functions[number]
+        assert child is not None
+        if child in self._graph.leaves:
+            self._add(self._graph.leaves[child], gradient)
+            return
+        if child.name() == TRANSPOSED:
+            behind, _ = child.next_functions[0]
+            if behind in self._graph.leaves:
+                self._add(self._graph.leaves[behind], transposed(gradient))
+                return
+        for leaf, name in self._graph.leaves_behind(child).items():
+            self._add(name, PulledBack(gradient, GradientEdge(child, output), GradientEdge(leaf, 0)))
+
+    def _add(self, name: str, gradient: PerSampleGradient) -> None:
+        if gradient.late and not self._keep:
+            raise Unkept
+        pending = self._pending[name]
+        pending.append(gradient)
+        if len(pending) == self._expected[name] and not any(gradient.late for gradient in pending):
+            self._reduce(name)
+
+    def _reduce(self, name: str) -> None:
+        self.sums[name] = total(self._pending.pop(name))

@@ -1,0 +1,92 @@
+"""Embeddings: rows of a table, looked up by index. Rows that a sample does not touch are zeros of its gradient."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradmeter.capture import Operation
+from gradmeter.errors import UnsupportedModelError
+from gradmeter.kernels import reduction_bytes
+from gradmeter.layers.gradients import PerSampleGradient
+from gradmeter.layers.registry import measures
+from gradmeter.statistics import PowerSums
+
+
+class LookedUp(PerSampleGradient):
+    """The gradient [N, V, D] of a table: each row sums what its occurrences received.
+
+    Args:
+        index: [N, T] rows looked up.
+        delta: [N, T, D] gradient of what was found.
+        size: V.
+    """
+
+    def __init__(self, index: Tensor, delta: Tensor, size: int) -> None:
+        self.index, self.delta, self.size = index, delta, size
+        self.samples = len(index)
+        self.bytes_per_sample = reduction_bytes(size * delta.shape[2], delta)
+
+    def materialise(self, rows: slice) -> Tensor:
+        """The gradients of some samples, [n, V, D]."""
+        delta, index = self.delta[rows], self.index[rows]
+        table = delta.new_zeros(len(delta), self.size, delta.shape[2])
+        return table.scatter_add_(1, index.unsqueeze(2).expand_as(delta), delta)
+
+    def power_sums(self) -> PowerSums:
+        """From the rows that were touched alone: zeros add nothing to a sum, only to the count and the extremes."""
+        index, order = self.index.sort(dim=1)
+        delta = self.delta.gather(1, order.unsqueeze(2).expand_as(self.delta)).double()
+        fresh = torch.ones_like(index, dtype=torch.bool)
+        fresh[:, 1:] = index[:, 1:] != index[:, :-1]
+        slot = fresh.cumsum(1) - 1
+        rows = torch.zeros_like(delta).scatter_add_(1, slot.unsqueeze(2).expand_as(delta), delta)
+        touched = slot[:, -1] + 1
+        # Slots that stayed empty repeat the first row's entries, which leaves the extremes alone.
+        empty = torch.arange(rows.shape[1], device=rows.device) >= touched.unsqueeze(1)
+        filled = torch.where(empty.unsqueeze(2), rows[:, :1], rows).flatten(1)
+        minimum, maximum = filled.amin(1), filled.amax(1)
+        whole = touched == self.size
+        return PowerSums(
+            self.size * self.delta.shape[2],
+            PowerSums.of(rows).sums,
+            torch.where(whole, minimum, minimum.clamp(max=0)),
+            torch.where(whole, maximum, maximum.clamp(min=0)),
+        )
+
+
+@measures("EmbeddingBackward0")
+def embedding(operation: Operation) -> dict[int, PerSampleGradient]:
+    """Rows of a table [V, D]; the row of padding_idx has no gradient."""
+    index, delta = operation.saved("indices"), operation.delta
+    if operation.axis.dim >= index.dim():
+        return {}
+    size, width = operation.size_of_input(0)
+    if (padding := _index(operation.saved("padding_idx"))) is not None:
+        delta = delta.masked_fill((index == padding).unsqueeze(-1), 0)
+    index = operation.rows(index).reshape(operation.samples, -1)
+    delta = operation.rows(delta).reshape(operation.samples, -1, width)
+    if operation.saved("scale_grad_by_freq"):
+        # How often a row is looked up for this sample, not in the whole batch.
+        delta = delta / (index.unsqueeze(1) == index.unsqueeze(2)).sum(2, keepdim=True)
+    return {0: LookedUp(index, delta, size)}
+
+
+@measures("EmbeddingBagBackward0")
+def embedding_bag(operation: Operation) -> dict[int, PerSampleGradient]:
+    """Bags go through autograd, which would count the rows of the whole batch.
+
+    Raises:
+        UnsupportedModelError: if gradients are scaled by how often a row is looked up.
+    """
+    if operation.saved("scale_grad_by_freq"):
+        raise UnsupportedModelError(
+            "an EmbeddingBag scales gradients by how often a row occurs in the batch; "
+            "expected scale_grad_by_freq=False, so that a sample has a gradient of its own"
+        )
+    return {}
+
+
+def _index(saved: int) -> int | None:
+    """autograd keeps -1, as an unsigned number, where there is none."""
+    return saved if 0 <= saved < 2**63 else None

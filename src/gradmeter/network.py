@@ -1,0 +1,204 @@
+"""The network under measurement: who owns its parameters, and the conditions in which it is called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from gradmeter.errors import InputError, UnsupportedModelError
+from gradmeter.inputs import Inputs
+
+_BIAS = re.compile(r"(^|_)bias(_(ih|hh)(_l\d+(_reverse)?)?)?$")
+_QUANTISED = ("torch.ao.nn.quantized", "torch.nn.quantized")
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network itself: compiled code hides its operations, copies on several devices hide its parameters."""
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return unwrapped(model.module)
+    if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+        return unwrapped(inner)
+    return model
+
+
+def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str, nn.Parameter]]:
+    """The parameters to measure, by name, of each module that owns one directly ("root" for the network itself).
+
+    A parameter that several modules share counts where it stands first.
+
+    Raises:
+        UnsupportedModelError: for a parameter that has no gradient, or if there are none.
+    """
+    owners: dict[str, dict[str, nn.Parameter]] = {}
+    seen: set[int] = set()
+    for layer, module in network.named_modules():
+        if type(module).__module__.startswith(_QUANTISED):
+            raise UnsupportedModelError(
+                f"layer {layer!r} ({type(module).__name__}) is quantised and has no gradient; "
+                "expected the network before it was quantised"
+            )
+        for name, parameter in module.named_parameters(recurse=False):
+            if id(parameter) in seen or (not biases and _BIAS.search(name)):
+                continue
+            seen.add(id(parameter))
+            _require_differentiable(f"{layer}.{name}" if layer else name, parameter)
+            owners.setdefault(layer or "root", {})[name] = parameter
+    if not owners:
+        raise UnsupportedModelError("the network has no parameters; expected a trained classifier")
+    return owners
+
+
+def _require_differentiable(name: str, parameter: nn.Parameter) -> None:
+    if isinstance(parameter, nn.parameter.UninitializedParameter):
+        problem = "is not initialised yet; expected a trained network: call it once on a batch first"
+    elif parameter.is_complex():
+        problem = f"holds {parameter.dtype} numbers, of which none is the smallest; expected real numbers"
+    elif not parameter.is_floating_point():
+        problem = f"holds {parameter.dtype} numbers, which have no gradient; expected a network that is not quantised"
+    elif parameter.is_inference():
+        problem = "was made under torch.inference_mode; expected a network that can be trained"
+    else:
+        return
+    raise UnsupportedModelError(f"parameter {name!r} {problem}")
+
+
+def require_independent_samples(network: nn.Module) -> None:
+    """Check that no module, as it stands, normalises over the batch.
+
+    Raises:
+        InputError: for BatchNorm in train mode.
+        UnsupportedModelError: for BatchNorm without running statistics, which mixes the samples in every mode.
+    """
+    for name, module in network.named_modules():
+        if not isinstance(module, _BatchNorm):
+            continue
+        layer = f"layer {name or 'root'!r} ({type(module).__name__})"
+        if module.running_mean is None or module.running_var is None:
+            raise UnsupportedModelError(
+                f"{layer} has no running statistics and normalises over the batch, so a sample has no gradient of its "
+                "own; expected track_running_stats=True"
+            )
+        if module.training:
+            raise InputError(
+                f"{layer} is in train mode and mixes the samples of a batch; "
+                "expected a trained network in eval mode: call model.eval() first"
+            )
+
+
+@contextmanager
+def measuring(network: nn.Module) -> Iterator[None]:
+    """Eval mode, every parameter differentiable, gradients on, compiled parts eager; all as found after the block.
+
+    Raises:
+        UnsupportedModelError: if the network overwrites in place what its own backward pass needs.
+    """
+    training = [module for module in network.modules() if module.training]
+    frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
+    with ExitStack() as stack:
+        stack.enter_context(torch.random.fork_rng())
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(_buffers_kept(network))
+        try:
+            for module in training:
+                module.training = False
+            for parameter in frozen:
+                parameter.requires_grad_(True)
+            yield
+        except RuntimeError as error:
+            if "modified by an inplace operation" in str(error):
+                raise UnsupportedModelError(
+                    "the network overwrites in place what its own backward pass needs; expected a network that can be "
+                    "trained: use the out-of-place operation there"
+                ) from error
+            raise
+        finally:
+            for module in training:
+                module.training = True
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+
+
+@contextmanager
+def _buffers_kept(network: nn.Module) -> Iterator[None]:
+    """Undo what a network does to its own buffers, such as counting its calls."""
+    found = [
+        (module, name, buffer, buffer._version, buffer.clone())
+        for module in network.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not buffer.is_inference()
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, version, values in found:
+                if module._buffers.get(name) is not buffer:
+                    module._buffers[name] = buffer
+                if buffer._version != version:
+                    buffer.copy_(values)
+
+
+def logits_of(network: nn.Module, inputs: Inputs) -> Tensor:
+    """Call the network.
+
+    Returns:
+        Logits [N, C] that can be differentiated by the parameters.
+
+    Raises:
+        InputError: if it returns something else, or numbers that are not finite.
+        UnsupportedModelError: if it switches gradients off.
+    """
+    with _refusing_disabled_gradients(network):
+        output = network(*inputs.args, **inputs.kwargs)
+    logits = getattr(output, "logits", output)
+    samples = inputs.samples
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[0] != samples or logits.shape[1] < 2:
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes >= 2)")
+    bad = (~torch.isfinite(logits.detach()).all(dim=1)).nonzero().flatten().tolist()
+    if bad:
+        named = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        raise InputError(
+            f"the network's logits are not finite for {len(bad)} of {samples} samples (index {named}); "
+            "expected finite numbers: check the input and the weights"
+        )
+    if not logits.requires_grad:
+        raise UnsupportedModelError(
+            "the network's logits are cut off from its parameters (detached, or no longer floating point); "
+            "expected logits that can be differentiated by the weights"
+        )
+    return logits
+
+
+@contextmanager
+def _refusing_disabled_gradients(network: nn.Module) -> Iterator[None]:
+    """Raise where a module that owns parameters is called with gradients switched off."""
+
+    def check_for(layer: str) -> Callable[[nn.Module, Any], None]:
+        def check(module: nn.Module, args: Any) -> None:
+            if not torch.is_grad_enabled():
+                raise UnsupportedModelError(
+                    f"layer {layer!r} is called under torch.no_grad or torch.inference_mode, where it has no gradient; "
+                    "expected a forward pass without them: freeze parameters with requires_grad_(False) instead"
+                )
+
+        return check
+
+    handles = [
+        module.register_forward_pre_hook(check_for(name or "root"))
+        for name, module in network.named_modules()
+        if any(True for _ in module.parameters(recurse=False))
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
