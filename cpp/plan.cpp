@@ -246,8 +246,10 @@ Plan::Range Plan::add_tiles(Kind kind) {
 // The pieces into which a block of output channels is cut depend on its size alone, never on the number of threads.
 void Plan::add_units(Kind kind, Range tiles, Index lane, Index lanes, Index source, Index sources) {
     const Index count = tiles.last - tiles.first;
-    const Index taps = inputs_ * geometry_.kernel[0] * geometry_.kernel[1] * geometry_.kernel[2];
-    const Index parts = std::clamp<Index>(taps * correlation.positions * lanes / kPiece, 1, count);
+    const Index taps = (channelwise_ ? 1 : inputs_) * geometry_.kernel[0] * geometry_.kernel[1] * geometry_.kernel[2];
+    const Index work = taps * correlation.positions * lanes;
+    products += work;
+    const Index parts = std::clamp<Index>(work / kPiece, 1, count);
     const int vectors = kind == Kind::kWide ? 2 : 1;
     for (Index part = 0; part < parts; ++part) {
         units.push_back({lane, lanes, source, sources, tiles.first + count * part / parts,

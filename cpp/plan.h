@@ -19,6 +19,7 @@ public:
 
     Correlation correlation;
     std::vector<Unit> units;      // of one sample
+    Index products = 0;           // multiplications for one sample
     Index delta_floats = 0;       // a thread's memory for the packed delta
     Index activation_floats = 0;  // and for the copied activation
 

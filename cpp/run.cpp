@@ -16,6 +16,14 @@ namespace {
 constexpr Index kValues = Index{1} << 16;
 constexpr Index kChannels = 64;
 
+// Work below which waking another thread costs more than it saves.
+constexpr Index kProducts = Index{1} << 20;
+constexpr Index kElements = Index{1} << 16;
+
+int worthwhile(int threads, Index work, Index least) {
+    return static_cast<int>(std::min<Index>(threads, 1 + work / least));
+}
+
 // Memory of one thread, kept from call to call: fresh pages would cost more than the work on small layers.
 class Arena {
 public:
@@ -61,6 +69,7 @@ template <class Float>
 void reduce_with(void (*kernel)(const Float*, Index, double*), const Matrix<Float>& values, double* sums, int threads) {
     const Index chunks = (values.columns + kValues - 1) / kValues;
     std::vector<double> parts(static_cast<std::size_t>(values.rows * chunks * kSums));
+    threads = worthwhile(threads, values.rows * values.columns, kElements);
     share(threads, values.rows * chunks, std::max<Index>(1, kValues / values.columns), [&]() -> Work {
         return [&, copy = std::vector<Float>()](Index first, Index last) mutable {
             for (Index i = first; i < last; ++i) {
@@ -86,6 +95,7 @@ void correlate(const Tensor& delta, const Tensor& activation, const Geometry& ge
     const Plan plan(kernels, delta, activation, geometry);
     const auto units = static_cast<Index>(plan.units.size());
     std::vector<double> parts(static_cast<std::size_t>(delta.samples * units * kSums));
+    threads = worthwhile(threads, delta.samples * plan.products, kProducts);
     // A thread packs a sample once for all its units, unless there are too few samples to share out.
     const Index grain = delta.samples >= 4 * threads ? units : 1;
     share(threads, delta.samples * units, grain, [&]() -> Work {
@@ -117,7 +127,8 @@ void channel_sums(const Tensor& delta, const Tensor& activation, const float* me
     const Variant& kernels = variant();
     const Walk walk = joined(delta, activation);
     const Index blocks = (delta.channels + kChannels - 1) / kChannels;
-    share(threads, delta.samples * blocks, 1, [&]() -> Work {
+    const Index elements = delta.samples * delta.channels * delta.size[0] * delta.size[1] * delta.size[2];
+    share(worthwhile(threads, elements, kElements), delta.samples * blocks, 1, [&]() -> Work {
         return [&](Index first, Index last) {
             for (Index i = first; i < last; ++i) {
                 const Index sample = i / blocks, channel = i % blocks * kChannels;

@@ -11,11 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
+from gradmeter.allocator import keep_freed_memory
 from gradmeter.capture import Call, Graph, Plan, Smaller, Unplanned, make_plan, output_shapes, propagate, recorded_calls
 from gradmeter.errors import InputError, UnsupportedModelError
 from gradmeter.inputs import Inputs
-from gradmeter.layers import Contributions, Unkept, module_rule
-from gradmeter.network import logits_of, measuring, owned_parameters, require_independent_samples, unwrapped
+from gradmeter.layers import Contributions, Unkept, ruled_modules
+from gradmeter.network import (
+    logits_of,
+    measuring,
+    owned_parameters,
+    owning_modules,
+    require_independent_samples,
+    unwrapped,
+)
 from gradmeter.pseudo_labels import PseudoLabel, StartVector, start_vector
 from gradmeter.readings import Readings
 from gradmeter.statistics import PowerSums, statistics
@@ -98,6 +106,7 @@ class GradientMeter:
         self._network = unwrapped(model)
         self._start = start_vector(pseudo_label)
         self._tile = tile
+        self._owners = owning_modules(self._network)
         self._owned = owned_parameters(self._network, biases=biases)
         self._parameters = {
             f"{layer}/{name}": parameter for layer, own in self._owned.items() for name, parameter in own.items()
@@ -128,6 +137,7 @@ class GradientMeter:
         """
         batch = Inputs.of(inputs)
         require_independent_samples(self._network)
+        keep_freed_memory()
         parts, start = [], 0
         with measuring(self._network):
             while start < batch.samples:
@@ -183,9 +193,8 @@ class GradientMeter:
             done = self._forward(tile)
 
     def _forward(self, inputs: Inputs) -> _Pass:
-        ruled = {name: module for name, module in self._network.named_modules() if module_rule(module) is not None}
-        with recorded_calls(ruled) as calls:
-            logits = logits_of(self._network, inputs)
+        with recorded_calls(ruled_modules(self._network)) as calls:
+            logits = logits_of(self._network, inputs, self._owners)
         start = self._start(logits.detach().double())
         return _Pass(logits, start, Graph.of(logits, self._parameters), calls)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -104,7 +105,9 @@ def measuring(network: nn.Module) -> Iterator[None]:
         stack.enter_context(torch.random.fork_rng())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        # Where the compiler was never loaded nothing is compiled, and loading it takes a second.
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_buffers_kept(network))
         try:
             for module in training:
@@ -146,8 +149,22 @@ def _buffers_kept(network: nn.Module) -> Iterator[None]:
                     buffer.copy_(values)
 
 
-def logits_of(network: nn.Module, inputs: Inputs) -> Tensor:
+def owning_modules(network: nn.Module) -> dict[str, nn.Module]:
+    """The modules that own parameters directly, by name."""
+    return {
+        name or "root": module
+        for name, module in network.named_modules()
+        if any(True for _ in module.parameters(recurse=False))
+    }
+
+
+def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module]) -> Tensor:
     """Call the network.
+
+    Args:
+        network: the network.
+        inputs: for N samples.
+        owners: modules that must not be called with gradients switched off.
 
     Returns:
         Logits [N, C] that can be differentiated by the parameters.
@@ -156,7 +173,7 @@ def logits_of(network: nn.Module, inputs: Inputs) -> Tensor:
         InputError: if it returns something else, or numbers that are not finite.
         UnsupportedModelError: if it switches gradients off.
     """
-    with _refusing_disabled_gradients(network):
+    with _refusing_disabled_gradients(owners):
         output = network(*inputs.args, **inputs.kwargs)
     logits = getattr(output, "logits", output)
     samples = inputs.samples
@@ -179,8 +196,8 @@ def logits_of(network: nn.Module, inputs: Inputs) -> Tensor:
 
 
 @contextmanager
-def _refusing_disabled_gradients(network: nn.Module) -> Iterator[None]:
-    """Raise where a module that owns parameters is called with gradients switched off."""
+def _refusing_disabled_gradients(owners: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Raise where one of the modules is called with gradients switched off."""
 
     def check_for(layer: str) -> Callable[[nn.Module, Any], None]:
         def check(module: nn.Module, args: Any) -> None:
@@ -192,11 +209,7 @@ def _refusing_disabled_gradients(network: nn.Module) -> Iterator[None]:
 
         return check
 
-    handles = [
-        module.register_forward_pre_hook(check_for(name or "root"))
-        for name, module in network.named_modules()
-        if any(True for _ in module.parameters(recurse=False))
-    ]
+    handles = [module.register_forward_pre_hook(check_for(name)) for name, module in owners.items()]
     try:
         yield
     finally:

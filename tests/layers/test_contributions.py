@@ -135,12 +135,13 @@ LATE: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "terminal": lambda m, x: torch.maximum(x, m.p) @ torch.ones(5, 3).double(),
     "on the way": lambda m, x: torch.maximum((x * m.q).tanh(), m.p),
     "behind an operation on parameters": lambda m, x: torch.maximum((x * m.q).tanh(), m.p.exp()),
+    "behind a transposition": lambda m, x: torch.cdist((x * m.q).tanh(), m.p.t()),
 }
 
 
 @pytest.mark.parametrize("case", LATE)
 def test_what_waits_for_the_end_of_the_pass_needs_the_graph(case: str) -> None:
-    model, x = built((LATE[case], X, {"p": (5,), "q": (5,)}))
+    model, x = built((LATE[case], X, {"p": (5, 3) if "transposition" in case else (5,), "q": (5,)}))
     walk = Pass.of(model, x)
     plan = walk.plan()
     assert not plan.keep

@@ -66,6 +66,12 @@ def test_uses_with_a_rule(use: str) -> None:
     assert forms == {name: ["Direct"] for name in DIRECT[use][2]}
 
 
+def test_a_parameter_along_the_only_sample() -> None:
+    """One sample's positions look like samples to be summed over, and are not."""
+    use: Use = (lambda m, x: (x.flatten(0, 1) + m.p).unflatten(0, (-1, 4)), GRID[:1], {"p": (4, 5)})
+    assert check(*built(use)) == {"p": ["Masked"]}
+
+
 @pytest.mark.parametrize("use", INDIRECT)
 def test_other_uses(use: str) -> None:
     given, form = INDIRECT[use]

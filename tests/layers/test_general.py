@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from layers.measured import Use, built, check
-from oracles.networks import randomise, samples
+from oracles.networks import Recipe, randomise, samples
 
 X, GRID, IMAGES, FRAMES = samples(3, 5), samples(3, 4, 5), samples(3, 2, 5, 5), samples(3, 4, 2, 5, 5)
 
@@ -118,9 +118,11 @@ def test_a_parametrised_convolution_over_frames() -> None:
 def test_gradients_are_widened_where_the_network_has_fewer_digits(dtype: torch.dtype) -> None:
     """What lies behind the operation goes back with the network's own digits."""
     model = randomise(parametrizations.weight_norm(nn.Linear(5, 3)).to(dtype))
+    product = randomise(Recipe(lambda m, x: x @ (m.w @ m.v), w=(5, 2), v=(2, 3)).to(dtype))
     x = samples(3, 5).to(dtype)
     digits = 2e-2 if dtype == torch.bfloat16 else 1e-5
     check(model, x, norms=digits, shapes=10 * digits)
+    check(product, x, norms=digits, shapes=10 * digits)
 
 
 class Both(torch.autograd.Function):
@@ -143,3 +145,23 @@ both: Callable[..., tuple[Tensor, Tensor]] = Both.apply
 @pytest.mark.parametrize("used", [0, 1])
 def test_an_output_that_is_not_used(used: int) -> None:
     assert check(*built((lambda m, x: both(x, m.w)[used], X, {"w": (5,)}))) == {"w": ["Masked"]}
+
+
+class Stopped(torch.autograd.Function):
+    """Passes a parameter on and no gradient back."""
+
+    @staticmethod
+    def forward(ctx: Any, w: Tensor) -> Tensor:
+        return w.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *deltas: Tensor) -> None:
+        return None
+
+
+stopped: Callable[[Tensor], Tensor] = Stopped.apply
+
+
+@pytest.mark.xfail(reason="autograd complains of what it does not reach", strict=True)
+def test_a_parameter_that_no_gradient_reaches() -> None:
+    check(*built((lambda m, x: x * m.v * stopped(m.w), X, {"w": (5,), "v": (5,)})))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -28,17 +26,15 @@ def _compiled_serves(*tensors: Tensor, types: tuple[torch.dtype, ...] = (torch.f
     )
 
 
-def _power_sums(sums: Tensor, count: int, again: Callable[[Tensor], PowerSums]) -> PowerSums:
-    """From the compiled sums [N, 7]; nearly constant gradients are measured again, with more digits."""
-    group = PowerSums(count, sums[:, :5], sums[:, 5], sums[:, 6])
+def _power_sums(sums: Tensor, count: int) -> PowerSums:
+    return PowerSums(count, sums[:, :5], sums[:, 5], sums[:, 6])
+
+
+def _nearly_constant_rows(sums: Tensor, count: int) -> Tensor | None:
     first, second = sums[:, 0], sums[:, 1]
     ratio = _NEARLY_CONSTANT**2
-    nearly_constant = (1 + ratio) * first * first > ratio * count * second
-    if count > 1 and nearly_constant.any():
-        rows = nearly_constant.nonzero().squeeze(1)
-        better = again(rows)
-        sums[rows] = torch.cat([better.sums, better.minimum.unsqueeze(1), better.maximum.unsqueeze(1)], dim=1)
-    return group
+    found = (1 + ratio) * first * first > ratio * count * second
+    return found.nonzero().squeeze(1) if count > 1 and found.any() else None
 
 
 def reduce(values: Tensor) -> PowerSums:
@@ -46,7 +42,7 @@ def reduce(values: Tensor) -> PowerSums:
     if not _compiled_serves(values, types=(torch.float32, torch.float64)):
         return portable.reduce(values)
     flat = values.flatten(1) if values.dim() > 1 else values.unsqueeze(1)
-    return _power_sums(compiled.reduce(flat), flat.shape[1], lambda rows: portable.reduce(flat[rows]))
+    return _power_sums(compiled.reduce(flat), flat.shape[1])
 
 
 def correlate(delta: Tensor, activation: Tensor, geometry: Geometry) -> PowerSums:
@@ -69,9 +65,11 @@ def correlate(delta: Tensor, activation: Tensor, geometry: Geometry) -> PowerSum
         groups=geometry.groups,
     )
     count = delta.shape[1] * activation.shape[1] // geometry.groups * geometry.taps
-    return _power_sums(
-        sums, count, lambda rows: portable.correlate(delta[rows].double(), activation[rows].double(), geometry)
-    )
+    if (rows := _nearly_constant_rows(sums, count)) is not None:
+        # Their moments need more digits than float32 partial sums have.
+        better = portable.correlate(delta[rows].double(), activation[rows].double(), geometry)
+        sums[rows] = torch.cat([better.sums, better.minimum.unsqueeze(1), better.maximum.unsqueeze(1)], dim=1)
+    return _power_sums(sums, count)
 
 
 def channel_sums(delta: Tensor, activation: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from gradmeter.layers import convolution, dense, elementwise, embedding, normalisation
 from gradmeter.layers.contributions import Contributions, Unkept
-from gradmeter.layers.registry import measured_operations, measures, module_rule, operation_rule
+from gradmeter.layers.registry import measured_operations, measures, module_rule, operation_rule, ruled_modules
 
 __all__ = [
     "Contributions",
@@ -16,4 +16,5 @@ __all__ = [
     "module_rule",
     "normalisation",
     "operation_rule",
+    "ruled_modules",
 ]

@@ -65,6 +65,13 @@ def module_rule(module: nn.Module) -> ModuleRule | None:
     return None
 
 
+def ruled_modules(network: nn.Module) -> dict[str, nn.Module]:
+    """The modules of a network that have a rule of their own, by name."""
+    if not _MODULES:
+        return {}
+    return {name: module for name, module in network.named_modules() if module_rule(module) is not None}
+
+
 def measured_operations() -> tuple[str, ...]:
     """Names of the operations that have a rule."""
     return tuple(sorted(_OPERATIONS))
