@@ -72,5 +72,6 @@ NB_MODULE(_compiled, module) {
         },
         "The kernels that were built and can run here, the best first.");
     module.def("select", select_variant, "name"_a, "Choose a kernel by name.");
-    module.def("use_openmp", use_openmp, "gomp_parallel"_a, "Share the threads of the OpenMP library at this address.");
+    module.def("use_openmp", use_openmp, "parallel"_a, "thread_number"_a,
+               "Share the threads of the OpenMP library with these two functions; 0 for none.");
 }

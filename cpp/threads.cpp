@@ -12,48 +12,78 @@ namespace gradmeter {
 namespace {
 
 using GompParallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
+using OmpThreadNumber = int (*)();
 std::atomic<GompParallel> gomp_parallel{nullptr};
+std::atomic<OmpThreadNumber> omp_thread_number{nullptr};
+
+// What one thread does first. Alone on its cache line: others look at it only when they have nothing left to do.
+struct alignas(64) Share {
+    std::atomic<std::ptrdiff_t> next{0};
+    std::ptrdiff_t last = 0;
+};
 
 struct Team {
-    std::ptrdiff_t count, grain;
+    std::ptrdiff_t grain;
     const std::function<Work()>& begin;
-    std::atomic<std::ptrdiff_t> next{0};
+    OmpThreadNumber number;
+    std::vector<Share> shares;
     std::exception_ptr failure = nullptr;
     std::mutex mutex{};
 
-    void join() noexcept {
+    Team(int threads, std::ptrdiff_t count, std::ptrdiff_t grain, const std::function<Work()>& begin,
+         OmpThreadNumber number)
+        : grain(grain), begin(begin), number(number), shares(static_cast<std::size_t>(threads)) {
+        const std::ptrdiff_t grains = (count + grain - 1) / grain;
+        for (std::ptrdiff_t i = 0; i < threads; ++i) {
+            shares[i].next = std::min(count, grains * i / threads * grain);
+            shares[i].last = std::min(count, grains * (i + 1) / threads * grain);
+        }
+    }
+
+    // The own share first, from front to back, then what the others have left.
+    void join(std::size_t own) noexcept {
         try {
             Work work;
-            for (;;) {
-                const std::ptrdiff_t first = next.fetch_add(grain);
-                if (first >= count) return;
-                if (!work) work = begin();
-                work(first, std::min(first + grain, count));
+            for (std::size_t i = 0; i < shares.size(); ++i) {
+                Share& share = shares[(own + i) % shares.size()];
+                for (;;) {
+                    const std::ptrdiff_t first = share.next.fetch_add(grain);
+                    if (first >= share.last) break;
+                    if (!work) work = begin();
+                    work(first, std::min(first + grain, share.last));
+                }
             }
         } catch (...) {
             const std::lock_guard<std::mutex> lock(mutex);
             if (!failure) failure = std::current_exception();
-            next = count;
+            for (Share& share : shares) share.next = share.last;
         }
     }
 };
 
 }  // namespace
 
-void use_openmp(std::uintptr_t address) { gomp_parallel = reinterpret_cast<GompParallel>(address); }
+void use_openmp(std::uintptr_t parallel, std::uintptr_t thread_number) {
+    omp_thread_number = reinterpret_cast<OmpThreadNumber>(thread_number);
+    gomp_parallel = thread_number ? reinterpret_cast<GompParallel>(parallel) : nullptr;
+}
 
 void share(int threads, std::ptrdiff_t count, std::ptrdiff_t grain, const std::function<Work()>& begin) {
-    Team team{count, grain, begin};
     const auto useful = static_cast<int>(std::min<std::ptrdiff_t>(threads, (count + grain - 1) / grain));
+    Team team(std::max(1, useful), count, grain, begin, omp_thread_number);
     const GompParallel openmp = gomp_parallel;
     if (useful <= 1) {
-        team.join();
+        team.join(0);
     } else if (openmp) {
-        openmp([](void* data) { static_cast<Team*>(data)->join(); }, &team, static_cast<unsigned>(useful), 0);
+        const auto join = [](void* data) {
+            Team& joined = *static_cast<Team*>(data);
+            joined.join(static_cast<std::size_t>(joined.number()));
+        };
+        openmp(join, &team, static_cast<unsigned>(useful), 0);
     } else {
         std::vector<std::thread> others;
-        for (int i = 1; i < useful; ++i) others.emplace_back([&team] { team.join(); });
-        team.join();
+        for (int i = 1; i < useful; ++i) others.emplace_back([&team, i] { team.join(static_cast<std::size_t>(i)); });
+        team.join(0);
         for (std::thread& other : others) other.join();
     }
     if (team.failure) std::rethrow_exception(team.failure);

@@ -28,9 +28,9 @@ from gradmeter.pseudo_labels import PseudoLabel, StartVector, start_vector
 from gradmeter.readings import Readings
 from gradmeter.statistics import PowerSums, statistics
 
-# The outputs of a tile's operations may take this much: small enough for the cache, and for the allocator to reuse
-# memory instead of asking the system for fresh pages ...
-_TILE_BYTES = 12 * 2**20
+# The outputs of a tile's operations may take this much for each thread: what is in a core's cache need not be fetched
+# again ...
+_TILE_BYTES = 8 * 2**20
 # ... but weights are read once for each tile, so the more there are the more samples should share them ...
 _TILE_WEIGHTS = 1.5
 # ... and with fewer samples than this matrix products are slow.
@@ -194,7 +194,8 @@ class GradientMeter:
 
     def _forward(self, inputs: Inputs) -> _Pass:
         with recorded_calls(ruled_modules(self._network)) as calls:
-            logits = logits_of(self._network, inputs, self._owners)
+            # A network that took a known course before is not watched any more.
+            logits = logits_of(self._network, inputs, {} if self._plans else self._owners)
         start = self._start(logits.detach().double())
         return _Pass(logits, start, Graph.of(logits, self._parameters), calls)
 
@@ -229,7 +230,8 @@ class GradientMeter:
         entries = sum(math.prod(shape) for node in done.graph.nodes for shape in output_shapes(node))
         per_sample = max(1, entries // len(done.logits))
         weights = sum(parameter.numel() for parameter in self._parameters.values())
-        budget = max(_TILE_BYTES // done.logits.element_size(), int(_TILE_WEIGHTS * weights))
+        cached = torch.get_num_threads() * _TILE_BYTES // done.logits.element_size()
+        budget = max(cached, int(_TILE_WEIGHTS * weights))
         return max(_SMALLEST_TILE, budget // per_sample)
 
 

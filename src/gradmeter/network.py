@@ -164,7 +164,7 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
     Args:
         network: the network.
         inputs: for N samples.
-        owners: modules that must not be called with gradients switched off.
+        owners: modules to watch: they must not be called with gradients switched off.
 
     Returns:
         Logits [N, C] that can be differentiated by the parameters.
@@ -180,8 +180,9 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
     if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[0] != samples or logits.shape[1] < 2:
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes >= 2)")
-    bad = (~torch.isfinite(logits.detach()).all(dim=1)).nonzero().flatten().tolist()
-    if bad:
+    finite = torch.isfinite(logits.detach())
+    if not finite.all():
+        bad = (~finite.all(dim=1)).nonzero().flatten().tolist()
         named = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
         raise InputError(
             f"the network's logits are not finite for {len(bad)} of {samples} samples (index {named}); "

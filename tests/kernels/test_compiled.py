@@ -257,11 +257,11 @@ def test_threads_of_its_own_do_the_same(variant: str) -> None:
     layer = plain(torch.randn(5, 40, 9, 9), torch.randn(5, 40, 9, 9), (3, 3), 1)
     arguments = (layer.kernel, layer.stride, layer.dilation, layer.padding, 1)
     found = torch.empty(5, 7, dtype=torch.float64)
-    _compiled.use_openmp(0)
+    _compiled.use_openmp(0, 0)
     try:
         _compiled.correlate(layer.delta, layer.activation, *arguments, found, None, 3)
     finally:
-        _compiled.use_openmp(compiled._gomp_parallel())
+        _compiled.use_openmp(*compiled._openmp())
     assert torch.equal(found, layer.sums())
 
 

@@ -91,7 +91,8 @@ class Plan:
                 if axis is not None and adapted is None:
                     return None
                 axes.append(adapted)
-            operations.append(replace(planned, axes=tuple(axes)))
+            unchanged = all(new is old for new, old in zip(axes, planned.axes, strict=True))
+            operations.append(planned if unchanged else replace(planned, axes=tuple(axes)))
         return replace(self, operations=tuple(operations))
 
 

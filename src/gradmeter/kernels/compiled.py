@@ -23,17 +23,19 @@ _SUMS = 7
 _VARIABLE = "GRADMETER_KERNEL"
 
 
-def _gomp_parallel() -> int:
-    """Address of GOMP_parallel in the OpenMP library that torch itself is linked to; 0 if there is none.
+def _openmp() -> tuple[int, int]:
+    """Addresses of GOMP_parallel and omp_get_thread_num in the OpenMP library that torch is linked to; 0 if none is.
 
     Nothing is loaded for it, and other packages' copies of the library are passed over: a second pool of threads would
     spin against torch's.
     """
     try:
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"), mode=os.RTLD_NOLOAD)
-        return ctypes.cast(library.GOMP_parallel, ctypes.c_void_p).value or 0
+        functions = library.GOMP_parallel, library.omp_get_thread_num
     except (OSError, AttributeError):
-        return 0
+        return 0, 0
+    parallel, number = (ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions)
+    return parallel, number
 
 
 def _load() -> tuple[ModuleType | None, str]:
@@ -51,9 +53,9 @@ def _load() -> tuple[ModuleType | None, str]:
             extension.select(name)
         except ValueError as error:
             raise InputError(f"{_VARIABLE}: {error}") from None
-    address = _gomp_parallel()
-    extension.use_openmp(address)
-    return extension, "shares torch's OpenMP threads" if address else "starts threads of its own"
+    parallel, number = _openmp()
+    extension.use_openmp(parallel, number)
+    return extension, "shares torch's OpenMP threads" if parallel else "starts threads of its own"
 
 
 _extension, _note = _load()

@@ -31,10 +31,10 @@ def _power_sums(sums: Tensor, count: int) -> PowerSums:
 
 
 def _nearly_constant_rows(sums: Tensor, count: int) -> Tensor | None:
-    first, second = sums[:, 0], sums[:, 1]
+    first, second = sums.numpy()[:, :2].T
     ratio = _NEARLY_CONSTANT**2
     found = (1 + ratio) * first * first > ratio * count * second
-    return found.nonzero().squeeze(1) if count > 1 and found.any() else None
+    return torch.from_numpy(found.nonzero()[0]) if count > 1 and found.any() else None
 
 
 def reduce(values: Tensor) -> PowerSums:
@@ -45,17 +45,20 @@ def reduce(values: Tensor) -> PowerSums:
     return _power_sums(compiled.reduce(flat), flat.shape[1])
 
 
-def correlate(delta: Tensor, activation: Tensor, geometry: Geometry) -> PowerSums:
+def correlate(delta: Tensor, activation: Tensor, geometry: Geometry) -> tuple[PowerSums, Tensor | None]:
     """Power sums of the weight gradients of a convolution, or of a dense layer over positions.
 
     Args:
         delta: [N, M, *out] gradient of the output.
         activation: [N, C, *in] input, unpadded.
         geometry: the windows; the gradients are [N, M, C / groups, *kernel].
+
+    Returns:
+        The power sums; and the sums of delta over positions, [N, M], where they came along for nothing.
     """
     if len(geometry.kernel) > _COMPILED_DIMENSIONS or not _compiled_serves(delta, activation):
-        return portable.correlate(delta, activation, geometry)
-    sums, _ = compiled.correlate(
+        return portable.correlate(delta, activation, geometry), None
+    sums, totals = compiled.correlate(
         delta,
         activation,
         geometry.kernel,
@@ -63,13 +66,14 @@ def correlate(delta: Tensor, activation: Tensor, geometry: Geometry) -> PowerSum
         dilation=geometry.dilation,
         padding=geometry.padding,
         groups=geometry.groups,
+        bias=True,
     )
     count = delta.shape[1] * activation.shape[1] // geometry.groups * geometry.taps
     if (rows := _nearly_constant_rows(sums, count)) is not None:
         # Their moments need more digits than float32 partial sums have.
         better = portable.correlate(delta[rows].double(), activation[rows].double(), geometry)
         sums[rows] = torch.cat([better.sums, better.minimum.unsqueeze(1), better.maximum.unsqueeze(1)], dim=1)
-    return _power_sums(sums, count)
+    return _power_sums(sums, count), totals
 
 
 def channel_sums(delta: Tensor, activation: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from gradmeter.capture import Operation
 from gradmeter.kernels.geometry import Geometry
-from gradmeter.layers.gradients import Correlation, Direct, PerSampleGradient
+from gradmeter.layers.gradients import Correlation, PerSampleGradient, Totals
 from gradmeter.layers.registry import measures
 
 
@@ -37,11 +37,12 @@ def convolution(operation: Operation) -> dict[int, PerSampleGradient]:
         return {}
     delta = images(operation, operation.delta)
     gradients: dict[int, PerSampleGradient] = {}
+    weight = None
     if 1 in operation.inputs:
         left, right = delta, images(operation, operation.saved("input"))
         if operation.saved("transposed"):
             left, right = right, left
-        gradients[1] = Correlation(left, right, _geometry(operation), operation.size_of_input(1))
+        gradients[1] = weight = Correlation(left, right, _geometry(operation), operation.size_of_input(1))
     if 2 in operation.inputs:
-        gradients[2] = Direct(delta.flatten(2).sum(2))
+        gradients[2] = Totals(delta, None if operation.saved("transposed") else weight)
     return gradients

@@ -71,7 +71,7 @@ class Dense(PerSampleGradient):
     def power_sums(self) -> PowerSums:
         """With one position sums of an outer product are products of sums; its extremes are among four products."""
         if self.delta.shape[1] > 1:
-            return correlate(self.delta.transpose(1, 2), self.activation.transpose(1, 2), POINT)
+            return correlate(self.delta.transpose(1, 2), self.activation.transpose(1, 2), POINT)[0]
         left, right = reduce(self.delta.squeeze(1)), reduce(self.activation.squeeze(1))
         corners = torch.stack([a * b for a in (left.minimum, left.maximum) for b in (right.minimum, right.maximum)])
         return PowerSums(left.count * right.count, left.sums * right.sums, corners.amin(0), corners.amax(0))
@@ -97,14 +97,40 @@ class Correlation(PerSampleGradient):
         entries = delta.shape[1] * activation.shape[1] // geometry.groups * geometry.taps
         columns = activation.shape[1] * geometry.taps * delta[0, 0].numel() * delta.element_size()
         self.bytes_per_sample = columns + reduction_bytes(entries, delta)
+        self.totals: Tensor | None = None
 
     def materialise(self, rows: slice) -> Tensor:
         """The gradients of some samples, [n, M, C / groups, *kernel]."""
         return materialise(self.delta[rows], self.activation[rows], self.geometry).reshape(-1, *self.shape)
 
     def power_sums(self) -> PowerSums:
-        """The sums, reduced while the gradient is made."""
-        return correlate(self.delta, self.activation, self.geometry)
+        """The sums, reduced while the gradient is made; the totals of delta come along."""
+        sums, self.totals = correlate(self.delta, self.activation, self.geometry)
+        return sums
+
+
+class Totals(PerSampleGradient):
+    """The bias gradient of a convolution: the sum of delta [N, M, *out] over positions, [N, M].
+
+    Args:
+        delta: [N, M, *out].
+        weight: the gradient of the same convolution's weight, whose reduction may have summed delta already.
+    """
+
+    def __init__(self, delta: Tensor, weight: Correlation | None) -> None:
+        self.delta, self.weight = delta, weight
+        self.samples = len(delta)
+        self.bytes_per_sample = reduction_bytes(delta.shape[1], delta)
+
+    def materialise(self, rows: slice) -> Tensor:
+        """The gradients of some samples, [n, M]."""
+        if self.weight is not None and self.weight.totals is not None:
+            return self.weight.totals[rows]
+        return self.delta[rows].flatten(2).sum(2)
+
+    def power_sums(self) -> PowerSums:
+        """The sums."""
+        return reduce(self.materialise(slice(None)))
 
 
 class _Transposed(PerSampleGradient):
