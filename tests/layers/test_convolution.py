@@ -49,7 +49,7 @@ def compare(module: nn.Module, channels: int, size: tuple[int, ...], channels_la
     if channels_last:
         x = x.movedim(1, -1).contiguous().movedim(-1, 1)
     forms = check(module, x, norms=1e-10, shapes=1e-8)
-    assert forms == {"weight": ["Correlation"], **({"bias": ["Direct"]} if module.bias is not None else {})}
+    assert forms == {"weight": ["Correlation"], **({"bias": ["Totals"]} if module.bias is not None else {})}
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
@@ -144,7 +144,7 @@ USES: dict[str, Use] = {
 @pytest.mark.parametrize("use", USES)
 def test_uses_with_a_rule(use: str) -> None:
     forms = check(*built(USES[use]))
-    assert forms == {name: ["Direct" if name == "b" else "Correlation"] for name in USES[use][2]}
+    assert forms == {name: ["Totals" if name == "b" else "Correlation"] for name in USES[use][2]}
 
 
 def test_samples_along_space_are_left_to_autograd() -> None:

@@ -72,7 +72,8 @@ class Cube(torch.autograd.Function):
 cube: Callable[[Tensor], Tensor] = Cube.apply
 
 BEHIND: dict[str, Use] = {
-    "permutation": (lambda m, x: x @ m.w.T, X, {"w": (3, 5)}),
+    "permutation that changes nothing": (lambda m, x: x @ m.w.permute(0, 1), X, {"w": (5, 5)}),
+    "vectors swapped": (lambda m, x: x * m.w.transpose(1, 2).squeeze(), X, {"w": (1, 1, 5)}),
     "transposition of a transposition": (lambda m, x: x @ m.w.t().t(), X, {"w": (5, 3)}),
     "view": (lambda m, x: x @ m.w.view(5, 3), X, {"w": (15,)}),
     "slice": (lambda m, x: x @ m.w[1:, ::2], X, {"w": (6, 5)}),
@@ -92,6 +93,15 @@ def test_a_parameter_behind_operations_on_parameters(use: str) -> None:
     assert forms == {name: ["PulledBack"] for name in BEHIND[use][2]}
 
 
+@pytest.mark.parametrize(
+    "transposed",
+    [lambda w: w.T, lambda w: w.t(), lambda w: w.mT, lambda w: w.transpose(0, -1), lambda w: w.permute(-1, 0)],
+)
+def test_a_transposed_matrix_keeps_its_rule(transposed: Callable[[Tensor], Tensor]) -> None:
+    forms = check(*built((lambda m, x: x @ transposed(m.w) + x @ m.w, X, {"w": (5, 5)})))
+    assert forms == {"w": ["Dense", "Dense"]}
+
+
 MODULES: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "weight norm": (lambda: parametrizations.weight_norm(nn.Linear(5, 3)), X),
     "weight norm of a convolution": (lambda: parametrizations.weight_norm(nn.Conv2d(2, 3, 3, stride=2)), IMAGES),
@@ -105,7 +115,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
 def test_parametrised_weights(case: str) -> None:
     make, x = MODULES[case]
     forms = check(randomise(make().double()), x, norms=1e-10, shapes=1e-8)
-    assert forms.pop("bias") == ["Direct"]
+    assert forms.pop("bias") in (["Direct"], ["Totals"])
     assert all(used == ["PulledBack"] for used in forms.values())
 
 
@@ -162,6 +172,5 @@ class Stopped(torch.autograd.Function):
 stopped: Callable[[Tensor], Tensor] = Stopped.apply
 
 
-@pytest.mark.xfail(reason="autograd complains of what it does not reach", strict=True)
 def test_a_parameter_that_no_gradient_reaches() -> None:
     check(*built((lambda m, x: x * m.v * stopped(m.w), X, {"w": (5,), "v": (5,)})))

@@ -248,7 +248,6 @@ class Overwriting(Scale):
         return super().forward(x.mul_(2))
 
 
-@pytest.mark.xfail(reason="a call's input is kept without its version", strict=True)
 @pytest.mark.parametrize("later", [False, True])
 def test_an_input_that_is_overwritten(later: bool) -> None:
     """The rule would read what was written, and nobody would notice."""

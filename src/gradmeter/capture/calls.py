@@ -21,6 +21,7 @@ class Call:
         layer: the module's name.
         module: the module.
         activation: its input, without history.
+        version: of the input when the module was called.
         source: the operation that made the input, None where the input needs no gradient.
         edge: its output.
     """
@@ -28,8 +29,17 @@ class Call:
     layer: str
     module: nn.Module
     activation: Tensor
+    version: int
     source: Node | None
     edge: GradientEdge
+
+    def require_input_kept(self) -> None:
+        """Raise UnsupportedModelError if the input was written over since: the rule would read what was written."""
+        if self.activation._version != self.version:
+            raise UnsupportedModelError(
+                f"the network overwrites the input of layer {self.layer!r} in place, which the rule registered for "
+                f"{type(self.module).__name__} reads; expected an input that stays as it is"
+            )
 
     def inside(self) -> set[Node]:
         """The operations of the graph between the input and the output."""
@@ -50,9 +60,14 @@ def recorded_calls(modules: Mapping[str, nn.Module]) -> Iterator[list[Call]]:
         UnsupportedModelError: if one is not called with one tensor, or does not return one.
     """
     calls: list[Call] = []
+    versions: list[int] = []
 
-    def hook_for(layer: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        versions.append(sum(value._version for value in (*args, *kwargs.values()) if isinstance(value, Tensor)))
+
+    def after_for(layer: str) -> Callable[..., None]:
+        def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+            version = versions.pop()
             given = [*args, *kwargs.values()]
             if len(given) != 1 or not isinstance(given[0], Tensor) or not isinstance(output, Tensor):
                 raise UnsupportedModelError(
@@ -61,14 +76,15 @@ def recorded_calls(modules: Mapping[str, nn.Module]) -> Iterator[list[Call]]:
                 )
             if output.requires_grad:
                 edge = get_gradient_edge(output)
-                calls.append(Call(layer, module, given[0].detach(), given[0].grad_fn, edge))
+                calls.append(Call(layer, module, given[0].detach(), version, given[0].grad_fn, edge))
 
-        return hook
+        return after
 
-    # Before the user's own hooks, which may replace the output that the layer computed.
-    handles = [
-        module.register_forward_hook(hook_for(name), prepend=True, with_kwargs=True) for name, module in modules.items()
-    ]
+    handles = []
+    for name, module in modules.items():
+        handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        # Before the user's own hooks, which may replace the output that the layer computed.
+        handles.append(module.register_forward_hook(after_for(name), prepend=True, with_kwargs=True))
     try:
         yield calls
     finally:

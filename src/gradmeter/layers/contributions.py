@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
-from torch.autograd.graph import GradientEdge
+from torch.autograd.graph import GradientEdge, Node
 
-from gradmeter.capture import TRANSPOSED, Call, Graph, Operation, Plan, Planned
+from gradmeter.capture import TRANSPOSED, Call, Graph, Operation, Plan, Planned, output_shapes
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.layers.general import Masked, PulledBack
 from gradmeter.layers.gradients import Direct, PerSampleGradient, total, transposed
 from gradmeter.layers.registry import module_rule, operation_rule
 from gradmeter.statistics import PowerSums
+
+
+def _transposes(node: Node) -> bool:
+    """Whether an operation swaps the two dimensions of a matrix: W.t() in a dense layer, W.T, W.transpose(0, 1)."""
+    if node.name() == TRANSPOSED:
+        return True
+    if len(output_shapes(node)[0]) != 2:
+        return False
+    saved: Any = node
+    if node.name() == "PermuteBackward0":
+        return tuple(dim % 2 for dim in saved._saved_dims) == (1, 0)
+    return node.name() == "TransposeBackward0" and saved._saved_dim0 % 2 != saved._saved_dim1 % 2
 
 
 class Unkept(Exception):
@@ -54,6 +67,7 @@ class Contributions:
         assert rule is not None
         delta = operation.gradients[call.edge.output_nr]
         assert delta is not None
+        call.require_input_kept()
         found = rule(call.module, call.activation, delta)
         inside = {self._graph.leaves[leaf]: leaf for leaf in call.inside() & self._graph.leaves.keys()}
         own = {id(parameter): name for name, parameter in call.module.named_parameters()}
@@ -76,7 +90,7 @@ class Contributions:
         if child in self._graph.leaves:
             self._add(self._graph.leaves[child], gradient)
             return
-        if child.name() == TRANSPOSED:
+        if _transposes(child):
             behind, _ = child.next_functions[0]
             if behind in self._graph.leaves:
                 self._add(self._graph.leaves[behind], transposed(gradient))

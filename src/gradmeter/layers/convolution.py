@@ -19,10 +19,9 @@ def images(operation: Operation, tensor: Tensor) -> Tensor:
 
 def _geometry(operation: Operation) -> Geometry:
     kernel = operation.size_of_input(1)[2:]
-    options = [
-        tuple(operation.saved(name)) * (1 if len(operation.saved(name)) == len(kernel) else len(kernel))
-        for name in ("stride", "dilation", "padding")
-    ]
+    options = [tuple(operation.saved(name)) for name in ("stride", "dilation", "padding")]
+    # One number may stand for all dimensions.
+    options = [option * (len(kernel) // len(option)) for option in options]
     if not operation.axis.plain:
         kernel = (1, *kernel)
         options = [(first, *option) for first, option in zip((1, 1, 0), options, strict=True)]

@@ -20,7 +20,7 @@ class Masked(PerSampleGradient):
         self.operation, self.number = operation, number
         self.samples = operation.samples
         like = operation.input_metadata(number)
-        self._zeros = torch.zeros((), dtype=like.dtype, device=like.device).expand(*like.shape)
+        self._zeros = torch.zeros((), dtype=like.dtype, device=like.device).expand(tuple(like.shape))
         self.bytes_per_sample = reduction_bytes(self._zeros.numel(), self._zeros)
 
     def materialise(self, rows: slice) -> Tensor:
@@ -41,11 +41,12 @@ class PulledBack(PerSampleGradient):
     Args:
         inner: the gradient of what those operations made.
         edge: what they made.
-        leaf: the parameter.
+        leaf: where the parameter enters.
     """
 
     def __init__(self, inner: PerSampleGradient, edge: GradientEdge, leaf: GradientEdge) -> None:
         self.inner, self.edge, self.leaf = inner, edge, leaf
+        self.parameter: Tensor = leaf.node.variable  # type: ignore[attr-defined]
         self.dtype: torch.dtype = metadata(edge.node)[edge.output_nr].dtype
         self.late = inner.late
         self.samples, self.bytes_per_sample = inner.samples, 2 * inner.bytes_per_sample
@@ -57,5 +58,7 @@ class PulledBack(PerSampleGradient):
     def _alone(self, inner: Tensor) -> Tensor:
         # A network of fewer digits has its gradients widened.
         inner = inner.to(self.dtype)
-        (gradient,) = torch.autograd.grad([self.edge], [self.leaf], grad_outputs=[inner], retain_graph=True)
-        return gradient
+        (gradient,) = torch.autograd.grad(
+            [self.edge], [self.leaf], grad_outputs=[inner], retain_graph=True, allow_unused=True
+        )
+        return self.parameter.new_zeros(self.parameter.shape) if gradient is None else gradient
