@@ -101,8 +101,9 @@ def measuring(network: nn.Module) -> Iterator[None]:
     """
     training = [module for module in network.modules() if module.training]
     frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
+    devices = {parameter.device for parameter in network.parameters() if parameter.device.type == "cuda"}
     with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng())
+        stack.enter_context(torch.random.fork_rng(devices))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         # Where the compiler was never loaded nothing is compiled, and loading it takes a second.

@@ -29,15 +29,21 @@ class PowerSums:
 
     Attributes:
         count: number of entries per sample.
-        sums: [N, 5] float64; sums of g, g^2, g^3, g^4 and |g|.
-        minimum: [N] float64.
-        maximum: [N] float64.
+        numbers: [N, 7] float64; the sums of g, g^2, g^3, g^4 and |g|, the smallest and the largest entry.
     """
 
     count: int
-    sums: Tensor
-    minimum: Tensor
-    maximum: Tensor
+    numbers: Tensor
+
+    @property
+    def minimum(self) -> Tensor:
+        """[N], the smallest entry."""
+        return self.numbers[:, 5]
+
+    @property
+    def maximum(self) -> Tensor:
+        """[N], the largest entry."""
+        return self.numbers[:, 6]
 
     @classmethod
     def of(cls, gradients: Tensor) -> PowerSums:
@@ -48,45 +54,35 @@ class PowerSums:
         g = gradients.to(torch.float64, memory_format=torch.contiguous_format).reshape(len(gradients), -1)
         square = g * g
         minimum, maximum = torch.aminmax(g, dim=1)
-        sums = torch.stack(
-            [
-                g.sum(1),
-                square.sum(1),
-                torch.linalg.vecdot(square, g),
-                torch.linalg.vecdot(square, square),
-                torch.linalg.vector_norm(g, ord=1, dim=1),
-            ],
-            dim=1,
-        )
-        return cls(g.shape[1], sums, minimum, maximum)
+        numbers = [
+            g.sum(1),
+            square.sum(1),
+            torch.linalg.vecdot(square, g),
+            torch.linalg.vecdot(square, square),
+            torch.linalg.vector_norm(g, ord=1, dim=1),
+            minimum,
+            maximum,
+        ]
+        return cls(g.shape[1], torch.stack(numbers, dim=1))
 
     @classmethod
     def zeros(cls, samples: int, count: int, device: torch.device) -> PowerSums:
         """Sums of a gradient that is zero everywhere."""
-        zero = torch.zeros(samples, dtype=torch.float64, device=device)
-        return cls(count, zero.new_zeros(samples, 5), zero, zero.clone())
+        return cls(count, torch.zeros(samples, 7, dtype=torch.float64, device=device))
 
     @classmethod
     def concatenate(cls, parts: Sequence[PowerSums]) -> PowerSums:
         """Join the same group measured on several batches of samples."""
-        if len(parts) == 1:
-            return parts[0]
-        return cls(
-            parts[0].count,
-            torch.cat([part.sums for part in parts]),
-            torch.cat([part.minimum for part in parts]),
-            torch.cat([part.maximum for part in parts]),
-        )
+        return parts[0] if len(parts) == 1 else cls(parts[0].count, torch.cat([part.numbers for part in parts]))
 
     @classmethod
     def merge(cls, groups: Sequence[PowerSums]) -> PowerSums:
         """Join several groups of entries of the same samples."""
-        return cls(
-            sum(group.count for group in groups),
-            torch.stack([group.sums for group in groups]).sum(0),
-            torch.stack([group.minimum for group in groups]).amin(0),
-            torch.stack([group.maximum for group in groups]).amax(0),
-        )
+        if len(groups) == 1:
+            return groups[0]
+        numbers = torch.stack([group.numbers for group in groups])
+        joined = [numbers[..., :5].sum(0), numbers[..., 5:6].amin(0), numbers[..., 6:].amax(0)]
+        return cls(sum(group.count for group in groups), torch.cat(joined, dim=1))
 
 
 def statistics(group: PowerSums) -> Tensor:
@@ -95,7 +91,7 @@ def statistics(group: PowerSums) -> Tensor:
     Population moments; kurtosis is Fisher's (0 for a normal distribution), as in scipy.stats. Where the variance is
     zero, skewness and kurtosis are 0.
     """
-    s1, s2, s3, s4, absolute = group.sums.unbind(1)
+    s1, s2, s3, s4, absolute, minimum, maximum = group.numbers.unbind(1)
     mean, square, cube, fourth = (s / group.count for s in (s1, s2, s3, s4))
     variance = square - mean**2
     constant = variance <= _VARIANCE_FLOOR * square
@@ -106,6 +102,4 @@ def statistics(group: PowerSums) -> Tensor:
     safe = torch.where(constant, 1.0, variance)
     skewness = torch.where(constant, 0.0, third_moment / (safe * safe.sqrt()))
     kurtosis = torch.where(constant, 0.0, fourth_moment / safe / safe - 3)
-    return torch.stack(
-        [absolute, s2.sqrt(), group.minimum, group.maximum, mean, variance.sqrt(), skewness, kurtosis], dim=1
-    )
+    return torch.stack([absolute, s2.sqrt(), minimum, maximum, mean, variance.sqrt(), skewness, kurtosis], dim=1)

@@ -52,7 +52,7 @@ def test_one_position_has_a_closed_form(seed: int, rows: int, columns: int, left
     assert sums.count == rows * columns
     entries = gradient.materialise(slice(0, 3)).flatten(1)
     powers = torch.stack([entries, entries**2, entries**3, entries**4, entries.abs()], 1)
-    assert ((sums.sums - powers.sum(2)).abs() <= 1e-12 * powers.abs().sum(2)).all()
+    assert ((sums.numbers[:, :5] - powers.sum(2)).abs() <= 1e-12 * powers.abs().sum(2)).all()
     torch.testing.assert_close(sums.minimum, entries.amin(1))
     torch.testing.assert_close(sums.maximum, entries.amax(1))
 
@@ -110,4 +110,4 @@ def test_dense_calls_are_joined_along_their_positions(monkeypatch: pytest.Monkey
 def test_contributions_that_cancel() -> None:
     values = samples(2, 6)
     sums = total([Direct(values), Direct(-values)])
-    assert not torch.cat([sums.sums.flatten(), sums.minimum, sums.maximum]).any()
+    assert not sums.numbers.any()

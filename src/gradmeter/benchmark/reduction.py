@@ -46,7 +46,8 @@ def _power_sums(gradients: Tensor) -> PowerSums:
     """Sums over blocks that stay in cache: temporaries as large as the gradients would cost twice the time."""
     blocks = [_block(g) for g in gradients.split(max(1, _BLOCK // len(gradients)), dim=1)]
     sums, minima, maxima = (torch.stack(parts) for parts in zip(*blocks, strict=True))
-    return PowerSums(gradients.shape[1], sums.double().sum(0), minima.double().amin(0), maxima.double().amax(0))
+    extremes = [minima.amin(0).unsqueeze(1), maxima.amax(0).unsqueeze(1)]
+    return PowerSums(gradients.shape[1], torch.cat([sums.double().sum(0), *extremes], dim=1))
 
 
 def _block(g: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,7 +7,8 @@ another tensor. Nothing that acts on the logits can be missing here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -35,21 +36,17 @@ class Graph:
 
     Attributes:
         nodes: the operations, the logits' own last.
-        index: position of each node in `nodes`.
         leaves: node at which a parameter enters, and the parameter's name.
-        uses: (operation, number of its input) for every node or leaf, in the order of `nodes`.
     """
 
     nodes: list[Node]
-    index: dict[Node, int]
     leaves: dict[Node, str]
-    uses: dict[Node, list[tuple[Node, int]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, logits: Tensor, parameters: Mapping[str, nn.Parameter]) -> Graph:
         """Walk from the logits [N, C] down to the named parameters, which must require a gradient."""
         names = {id(parameter): name for name, parameter in parameters.items()}
-        graph = cls([], {}, {})
+        graph = cls([], {})
         root = logits.grad_fn
         if root is None:
             return graph
@@ -70,13 +67,23 @@ class Graph:
                 break
             else:
                 stack.pop()
-                graph.index[node] = len(graph.nodes)
                 graph.nodes.append(node)
-        for node in graph.nodes:
-            for number, (child, _) in enumerate(node.next_functions):
-                if child is not None and (child in graph.leaves or child in graph.index):
-                    graph.uses.setdefault(child, []).append((node, number))
         return graph
+
+    @cached_property
+    def index(self) -> dict[Node, int]:
+        """Position of each operation in `nodes`."""
+        return {node: position for position, node in enumerate(self.nodes)}
+
+    @cached_property
+    def uses(self) -> dict[Node, list[tuple[Node, int]]]:
+        """(operation, number of its input) for every node or leaf, in the order of `nodes`."""
+        found: dict[Node, list[tuple[Node, int]]] = {}
+        for node in self.nodes:
+            for number, (child, _) in enumerate(node.next_functions):
+                if child is not None and (child in self.leaves or child in self.index):
+                    found.setdefault(child, []).append((node, number))
+        return found
 
     def signature(self) -> tuple[str, ...]:
         """Names of the operations: two passes that agree here did the same."""

@@ -1,7 +1,8 @@
 """The compiled reduction: per-sample gradients are summed in registers and never stored.
 
 The extension is optional. Where it was not built, `available()` is False, `reason()` says why, and the PyTorch path
-serves. The environment variable GRADMETER_KERNEL chooses a kernel for an older processor than the one at hand.
+serves. The environment variable GRADMETER_KERNEL chooses a kernel for an older processor than the one at hand, or
+"portable" for none.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from gradmeter.errors import InputError
 # Sums per sample: S1, S2, S3, S4, the sum of |g|, the smallest and the largest entry.
 _SUMS = 7
 _VARIABLE = "GRADMETER_KERNEL"
+_PORTABLE = "portable"
 
 
 def _openmp() -> tuple[int, int]:
@@ -48,7 +50,10 @@ def _load() -> tuple[ModuleType | None, str]:
         return None, f"not loaded: {error}"
     if not extension.variants():
         return None, "not usable: this processor is older than any the kernel was built for"
-    if name := os.environ.get(_VARIABLE):
+    name = os.environ.get(_VARIABLE)
+    if name == _PORTABLE:
+        return None, f"switched off by {_VARIABLE}={_PORTABLE}"
+    if name:
         try:
             extension.select(name)
         except ValueError as error:

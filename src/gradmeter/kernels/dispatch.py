@@ -26,10 +26,6 @@ def _compiled_serves(*tensors: Tensor, types: tuple[torch.dtype, ...] = (torch.f
     )
 
 
-def _power_sums(sums: Tensor, count: int) -> PowerSums:
-    return PowerSums(count, sums[:, :5], sums[:, 5], sums[:, 6])
-
-
 def _nearly_constant_rows(sums: Tensor, count: int) -> Tensor | None:
     first, second = sums.numpy()[:, :2].T
     ratio = _NEARLY_CONSTANT**2
@@ -42,7 +38,7 @@ def reduce(values: Tensor) -> PowerSums:
     if not _compiled_serves(values, types=(torch.float32, torch.float64)):
         return portable.reduce(values)
     flat = values.flatten(1) if values.dim() > 1 else values.unsqueeze(1)
-    return _power_sums(compiled.reduce(flat), flat.shape[1])
+    return PowerSums(flat.shape[1], compiled.reduce(flat))
 
 
 def correlate(delta: Tensor, activation: Tensor, geometry: Geometry) -> tuple[PowerSums, Tensor | None]:
@@ -71,9 +67,8 @@ def correlate(delta: Tensor, activation: Tensor, geometry: Geometry) -> tuple[Po
     count = delta.shape[1] * activation.shape[1] // geometry.groups * geometry.taps
     if (rows := _nearly_constant_rows(sums, count)) is not None:
         # Their moments need more digits than float32 partial sums have.
-        better = portable.correlate(delta[rows].double(), activation[rows].double(), geometry)
-        sums[rows] = torch.cat([better.sums, better.minimum.unsqueeze(1), better.maximum.unsqueeze(1)], dim=1)
-    return _power_sums(sums, count), totals
+        sums[rows] = portable.correlate(delta[rows].double(), activation[rows].double(), geometry).numbers
+    return PowerSums(count, sums), totals
 
 
 def channel_sums(delta: Tensor, activation: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:

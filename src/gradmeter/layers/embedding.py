@@ -47,12 +47,12 @@ class LookedUp(PerSampleGradient):
         filled = torch.where(empty.unsqueeze(2), rows[:, :1], rows).flatten(1)
         minimum, maximum = filled.amin(1), filled.amax(1)
         whole = touched == self.size
-        return PowerSums(
-            self.size * self.delta.shape[2],
-            PowerSums.of(rows).sums,
+        extremes = [
             torch.where(whole, minimum, minimum.clamp(max=0)),
             torch.where(whole, maximum, maximum.clamp(min=0)),
-        )
+        ]
+        numbers = torch.cat([PowerSums.of(rows).numbers[:, :5], torch.stack(extremes, dim=1)], dim=1)
+        return PowerSums(self.size * self.delta.shape[2], numbers)
 
 
 @measures("EmbeddingBackward0")

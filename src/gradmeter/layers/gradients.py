@@ -74,7 +74,9 @@ class Dense(PerSampleGradient):
             return correlate(self.delta.transpose(1, 2), self.activation.transpose(1, 2), POINT)[0]
         left, right = reduce(self.delta.squeeze(1)), reduce(self.activation.squeeze(1))
         corners = torch.stack([a * b for a in (left.minimum, left.maximum) for b in (right.minimum, right.maximum)])
-        return PowerSums(left.count * right.count, left.sums * right.sums, corners.amin(0), corners.amax(0))
+        sums = left.numbers[:, :5] * right.numbers[:, :5]
+        extremes = [corners.amin(0).unsqueeze(1), corners.amax(0).unsqueeze(1)]
+        return PowerSums(left.count * right.count, torch.cat([sums, *extremes], dim=1))
 
     def transposed(self) -> Dense:
         """The gradient [N, K, M] of the transposed weight."""
