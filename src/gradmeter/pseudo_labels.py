@@ -36,9 +36,12 @@ def _given_class(logits: Tensor, labels: Tensor) -> StartVector:
     """-log p_y: u is -1 at y and the softmax over the other logits elsewhere; s = 1 - p_y."""
     index = labels.unsqueeze(1)
     others = logits.scatter(1, index, -torch.inf)
-    direction = torch.softmax(others, dim=1).scatter(1, index, -1.0)
-    gap = torch.logsumexp(others, dim=1) - logits.gather(1, index).squeeze(1)
-    return StartVector(direction, torch.nn.functional.logsigmoid(gap))
+    log_share = torch.log_softmax(others, dim=1)
+    direction = log_share.exp().scatter_(1, index, -1.0)
+    # logsumexp of the others, from where log_softmax has already taken it off the largest of them.
+    largest, where = others.max(dim=1, keepdim=True)
+    gap = largest - log_share.gather(1, where) - logits.gather(1, index)
+    return StartVector(direction, torch.nn.functional.logsigmoid(gap.squeeze(1)))
 
 
 def _normalised(gradient: Tensor) -> StartVector:

@@ -73,9 +73,9 @@ class Dense(PerSampleGradient):
         if self.delta.shape[1] > 1:
             return correlate(self.delta.transpose(1, 2), self.activation.transpose(1, 2), POINT)[0]
         left, right = reduce(self.delta.squeeze(1)), reduce(self.activation.squeeze(1))
-        corners = torch.stack([a * b for a in (left.minimum, left.maximum) for b in (right.minimum, right.maximum)])
+        corners = (left.numbers[:, 5:, None] * right.numbers[:, None, 5:]).flatten(1)
         sums = left.numbers[:, :5] * right.numbers[:, :5]
-        extremes = [corners.amin(0).unsqueeze(1), corners.amax(0).unsqueeze(1)]
+        extremes = [corners.amin(1, keepdim=True), corners.amax(1, keepdim=True)]
         return PowerSums(left.count * right.count, torch.cat([sums, *extremes], dim=1))
 
     def transposed(self) -> Dense:
