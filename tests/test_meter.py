@@ -977,3 +977,70 @@ def test_wrong_names_in_readings() -> None:
         readings["conv1", "l2"]
     with pytest.raises(InputError, match="no metric 'norm'"):
         readings["0", "norm"]
+
+
+def test_labels_take_the_place_of_the_pseudo_label() -> None:
+    model, x = made("residual")
+    labels = torch.tensor([2, 0, 1, 2])
+    whole = GradientMeter(model, "uniform", tile=3)(x, labels)
+    for sample, label in enumerate(labels.tolist()):
+        alone = GradientMeter(model, label)(x[sample : sample + 1])
+        assert_equal(Readings.concatenate([alone]), Readings(*(
+            whole.logits[sample : sample + 1], whole.log_scale[sample : sample + 1], whole.layers,
+            whole.values[sample : sample + 1])), rtol=1e-10)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([0, 1]), r"labels are \(2,\) torch.int64; expected a tensor of 4 whole numbers"),
+        (torch.zeros(4), r"labels are \(4,\) torch.float32"),
+        ([0, 1, 2, 0], "labels are list"),
+        (torch.tensor([0, 1, 3, 0]), "label 3, but the network has classes 0 to 2"),
+        (torch.tensor([0, -1, 1, 0]), "label -1, but"),
+    ],
+)
+def test_bad_labels(labels: Any, message: str) -> None:
+    model, x = made("residual")
+    with pytest.raises(InputError, match=message):
+        GradientMeter(model)(x, labels)
+
+
+def test_a_layer_that_was_replaced_is_measured() -> None:
+    model, x = made("linear")
+    meter = GradientMeter(model)
+    meter(x)
+    model[0] = randomise(nn.Linear(5, 7, bias=False).double(), seed=3)
+    assert_equal(meter(x), GradientMeter(model)(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["all", "root"])
+def test_names_that_stand_for_the_whole(name: str) -> None:
+    model = Recipe(lambda m, x: m.get_submodule(name)(x * m.p), p=(5,), **{name: nn.Linear(5, 3)})
+    with pytest.raises(UnsupportedModelError, match=f"a layer called '{name}'.*expected another name"):
+        GradientMeter(model)
+
+
+def test_biases_is_a_truth_value() -> None:
+    with pytest.raises(InputError, match="biases='no'; expected True or False"):
+        GradientMeter(nn.Linear(2, 2), biases="no")  # type: ignore[arg-type]
+
+
+def test_gradients_switched_off_after_the_first_batch() -> None:
+    class Switched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.head, self.off = nn.Linear(5, 5), nn.Linear(5, 3), False
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.set_grad_enabled(not self.off):
+                x = self.stem(x)
+            out: Tensor = self.head(x)
+            return out
+
+    model, x = Switched().double(), samples(3, 5)
+    meter = GradientMeter(model)
+    meter(x)
+    model.off = True
+    with pytest.raises(UnsupportedModelError, match="layer 'stem' is called under"):
+        meter(x)

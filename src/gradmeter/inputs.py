@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,17 +14,19 @@ from gradmeter.errors import InputError
 
 @dataclass(frozen=True)
 class Inputs:
-    """Arguments of a forward pass for N samples."""
+    """Arguments of a forward pass for N samples, and the classes to ask for, [N], where they are given."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    labels: Tensor | None = None
 
     @classmethod
-    def of(cls, given: Tensor | tuple[Any, ...] | Mapping[str, Any]) -> Inputs:
+    def of(cls, given: Tensor | tuple[Any, ...] | Mapping[str, Any], labels: Tensor | None = None) -> Inputs:
         """Arguments from what a meter was called with; tensors lose their history.
 
         Raises:
-            InputError: for an empty batch, tensors of different length or something else.
+            InputError: for an empty batch, tensors of different length, labels that are not whole numbers [N], or
+                something else.
         """
         with torch.inference_mode(False):
             if isinstance(given, Tensor):
@@ -43,7 +45,12 @@ class Inputs:
             raise InputError(f"inputs hold {listed}; expected tensors of shape (N, ...) with the same N for all")
         if shapes[0][0] == 0:
             raise InputError("the batch holds zero samples; expected at least one")
-        return inputs
+        if labels is None:
+            return inputs
+        if not isinstance(labels, Tensor) or labels.shape != shapes[0][:1] or labels.is_floating_point():
+            found = f"{tuple(labels.shape)} {labels.dtype}" if isinstance(labels, Tensor) else type(labels).__name__
+            raise InputError(f"labels are {found}; expected a tensor of {shapes[0][0]} whole numbers, one per sample")
+        return replace(inputs, labels=labels.detach().long())
 
     @property
     def _tensors(self) -> list[Tensor]:
@@ -65,7 +72,8 @@ class Inputs:
         def cut(value: Any) -> Any:
             return value[rows] if isinstance(value, Tensor) else value
 
-        return Inputs(tuple(map(cut, self.args)), {name: cut(value) for name, value in self.kwargs.items()})
+        kwargs = {name: cut(value) for name, value in self.kwargs.items()}
+        return Inputs(tuple(map(cut, self.args)), kwargs, cut(self.labels))
 
 
 def _prepared(value: Any) -> Any:

@@ -24,7 +24,7 @@ from gradmeter.network import (
     require_independent_samples,
     unwrapped,
 )
-from gradmeter.pseudo_labels import PseudoLabel, StartVector, start_vector
+from gradmeter.pseudo_labels import PseudoLabel, StartVector, given_classes, start_vector
 from gradmeter.readings import Readings
 from gradmeter.statistics import PowerSums, statistics
 
@@ -102,15 +102,22 @@ class GradientMeter:
             raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
         if tile is not None and (not isinstance(tile, int) or isinstance(tile, bool) or tile < 1):
             raise InputError(f"tile={tile!r}; expected a whole number of samples, at least 1")
+        if not isinstance(biases, bool):
+            raise InputError(f"biases={biases!r}; expected True or False")
         self.model = model
         self._network = unwrapped(model)
         self._start = start_vector(pseudo_label)
+        self._biases = biases
         self._tile = tile
+        self._look_up_parameters()
+
+    def _look_up_parameters(self) -> None:
         self._owners = owning_modules(self._network)
-        self._owned = owned_parameters(self._network, biases=biases)
+        self._owned = owned_parameters(self._network, biases=self._biases)
         self._parameters = {
             f"{layer}/{name}": parameter for layer, own in self._owned.items() for name, parameter in own.items()
         }
+        self._seen = [id(parameter) for parameter in self._network.parameters()]
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._tiles: dict[tuple[tuple[int, ...], ...], int] = {}
 
@@ -119,23 +126,27 @@ class GradientMeter:
         """Names of the layers that own parameters, in the network's order, then "all"."""
         return (*self._owned, "all")
 
-    def __call__(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any]) -> Readings:
+    def __call__(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any], labels: Tensor | None = None) -> Readings:
         """Measure a batch.
 
         Args:
             inputs: a tensor [N, ...]; a tuple or mapping is passed on as *args or **kwargs, and its tensors share
                 the first axis.
+            labels: [N] classes to pretend to be true, one per sample, in place of the pseudo-label.
 
         Returns:
             The readings of the N samples, in order; they do not depend on how the batch was cut.
 
         Raises:
-            InputError: for an empty batch, tensors of different length, logits that are not [N, C] or not finite,
-                or a network in train mode whose BatchNorm would mix the samples.
+            InputError: for an empty batch, tensors of different length, labels that are no classes, logits that are
+                not [N, C] or not finite, or a network in train mode whose BatchNorm would mix the samples.
             UnsupportedModelError: if the network mixes the samples of a batch, or uses a parameter where gradients
                 are switched off.
         """
-        batch = Inputs.of(inputs)
+        batch = Inputs.of(inputs, labels)
+        if self._seen != [id(parameter) for parameter in self._network.parameters()]:
+            # A layer was replaced.
+            self._look_up_parameters()
         require_independent_samples(self._network)
         keep_freed_memory()
         parts, start = [], 0
@@ -192,11 +203,12 @@ class GradientMeter:
                 self._plans[done.graph.signature()] = plan
             done = self._forward(tile)
 
-    def _forward(self, inputs: Inputs) -> _Pass:
+    def _forward(self, inputs: Inputs, *, watched: bool = False) -> _Pass:
         with recorded_calls(ruled_modules(self._network)) as calls:
-            # A network that took a known course before is not watched any more.
-            logits = logits_of(self._network, inputs, {} if self._plans else self._owners)
-        start = self._start(logits.detach().double())
+            # Only what takes a new course is watched: watching takes time.
+            logits = logits_of(self._network, inputs, self._owners if watched or not self._plans else {})
+        exact = logits.detach().double()
+        start = self._start(exact) if inputs.labels is None else given_classes(exact, inputs.labels)
         return _Pass(logits, start, Graph.of(logits, self._parameters), calls)
 
     def _plan(self, done: _Pass, smaller: Smaller | None = None) -> Plan:
@@ -209,7 +221,7 @@ class GradientMeter:
     def _probed_plan(self, done: _Pass, tile: Inputs) -> Plan | None:
         """Plan with three samples of a tile, for all tiles like it; None if they go another way than the tile."""
         probe = tile.rows([index % tile.samples for index in range(_PROBED)])
-        probed = self._forward(probe)
+        probed = self._forward(probe, watched=True)
         # The last one: a network that passes something on from sample to sample would do it to this one.
         alone = self._forward(probe.rows(slice(_PROBED - 1, _PROBED)))
         _require_same_answer(alone.logits[0].detach(), probed.logits[-1].detach())

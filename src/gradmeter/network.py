@@ -52,6 +52,13 @@ def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str,
             owners.setdefault(layer or "root", {})[name] = parameter
     if not owners:
         raise UnsupportedModelError("the network has no parameters; expected a trained classifier")
+    own_names = dict(network.named_modules())
+    taken = [name for name in ("all", "root") if name in own_names and (name == "all" or "root" in owners)]
+    if taken:
+        raise UnsupportedModelError(
+            f"the network has a layer called {taken[0]!r}, which stands for the whole network in readings; "
+            "expected another name"
+        )
     return owners
 
 

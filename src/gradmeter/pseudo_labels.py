@@ -32,8 +32,15 @@ class StartVector:
     log_scale: Tensor
 
 
-def _given_class(logits: Tensor, labels: Tensor) -> StartVector:
-    """-log p_y: u is -1 at y and the softmax over the other logits elsewhere; s = 1 - p_y."""
+def given_classes(logits: Tensor, labels: Tensor) -> StartVector:
+    """-log p_y for labels y [N]: u is -1 at y and the softmax over the other logits elsewhere; s = 1 - p_y.
+
+    Raises:
+        InputError: for a label that is no class.
+    """
+    if ((labels < 0) | (labels >= logits.shape[1])).any():
+        wrong = labels[(labels < 0) | (labels >= logits.shape[1])][0].item()
+        raise InputError(f"label {wrong}, but the network has classes 0 to {logits.shape[1] - 1}")
     index = labels.unsqueeze(1)
     others = logits.scatter(1, index, -torch.inf)
     log_share = torch.log_softmax(others, dim=1)
@@ -53,7 +60,7 @@ def _normalised(gradient: Tensor) -> StartVector:
 
 def predicted(logits: Tensor) -> StartVector:
     """-log p at the predicted class (Oberdiek et al. 2018, Eq. 5); log_scale is log(1 - p)."""
-    return _given_class(logits, logits.argmax(dim=1))
+    return given_classes(logits, logits.argmax(dim=1))
 
 
 def uniform(logits: Tensor) -> StartVector:
@@ -113,7 +120,7 @@ def start_vector(pseudo_label: PseudoLabel) -> Callable[[Tensor], StartVector]:
         def given(logits: Tensor) -> StartVector:
             if label >= logits.shape[1]:
                 raise InputError(f"pseudo_label={label}, but the network has classes 0 to {logits.shape[1] - 1}")
-            return _given_class(logits, torch.full(logits.shape[:1], label, device=logits.device))
+            return given_classes(logits, torch.full(logits.shape[:1], label, device=logits.device))
 
         return given
     if callable(pseudo_label):

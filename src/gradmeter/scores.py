@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from gradmeter.errors import InputError
 
@@ -62,6 +63,9 @@ def energy(logits: ArrayLike) -> NDArray[np.float64]:
 
 
 def _shift(logits: ArrayLike) -> _Shifted:
+    if isinstance(logits, Tensor):
+        # NumPy knows neither bfloat16 nor other devices.
+        logits = logits.detach().double().cpu().numpy()
     try:
         values = np.asarray(logits, dtype=np.float64)
     except (TypeError, ValueError) as error:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradmeter import GradientMeter, UnsupportedModelError
+from gradmeter import GradientMeter, InputError, UnsupportedModelError
 from gradmeter.capture import Operation
 from gradmeter.layers import measured_operations, measures, module_rule, operation_rule, registry
 from gradmeter.layers.gradients import Dense, PerSampleGradient
@@ -165,16 +165,27 @@ def test_a_parameter_used_past_the_module_too() -> None:
     [
         ({}, "nothing"),
         ({"scale": torch.zeros(3, 3)}, "nothing"),
-        ({"factor": torch.zeros(3)}, r"a gradient of shape \(3,\)"),
-        ({"factor": torch.zeros(3, 3, 1)}, r"a gradient of shape \(3, 3, 1\)"),
-        ({"factor": torch.zeros(1, 3)}, r"a gradient of shape \(1, 3\)"),
+        ({"factor": torch.zeros(3)}, r"shape \(3,\)"),
+        ({"factor": torch.zeros(3, 3, 1)}, r"shape \(3, 3, 1\)"),
+        ({"factor": torch.zeros(1, 3)}, r"shape \(1, 3\)"),
+        ({"factor": torch.zeros(3, 3).numpy()}, "ndarray"),
+        (None, "nothing"),
+        (torch.zeros(3, 2), r"shape \(3, 2\)"),
     ],
 )
-def test_a_rule_that_gives_something_else(answer: Mapping[str, Tensor], given: str) -> None:
+def test_a_rule_that_gives_something_else(answer: Any, given: str) -> None:
     measures(Scale)(lambda module, activation, delta: answer)
-    message = rf"the rule for Scale gave {given} for parameter 'layer/factor'; expected a tensor of shape \(3, 3\)$"
+    message = (
+        rf"the rule for Scale gave {given} for parameter 'layer/factor'; expected a dict with a tensor of .*3, 3\)$"
+    )
     with pytest.raises(UnsupportedModelError, match=message):
         GradientMeter(network(Scale()))(IMAGES[:3])
+
+
+@pytest.mark.parametrize("kind", [3, Tensor, Scale()])
+def test_rules_for_what_has_none(kind: Any) -> None:
+    with pytest.raises(InputError, match=r"expected the name of an operation or a type of nn\.Module"):
+        measures(kind)
 
 
 def test_biases_that_are_left_out_need_no_gradient() -> None:

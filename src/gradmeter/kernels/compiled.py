@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -40,12 +41,17 @@ def _openmp() -> tuple[int, int]:
     return parallel, number
 
 
+@cache
 def _load() -> tuple[ModuleType | None, str]:
-    """The extension, ready to run, or None; and what to tell about it."""
+    """The extension, ready to run, or None; and what to tell about it.
+
+    Raises:
+        InputError: if the environment asks for a kernel that cannot be had.
+    """
     try:
         extension = import_module("gradmeter.kernels._compiled")
     except ModuleNotFoundError:
-        return None, "not built: no C++ compiler was found when gradmeter was installed"
+        return None, "not built when gradmeter was installed: no working C++ compiler (pip install -v tells more)"
     except ImportError as error:
         return None, f"not loaded: {error}"
     if not extension.variants():
@@ -63,23 +69,22 @@ def _load() -> tuple[ModuleType | None, str]:
     return extension, "shares torch's OpenMP threads" if parallel else "starts threads of its own"
 
 
-_extension, _note = _load()
-
-
 def available() -> bool:
     """Whether the extension was built and this processor can run it."""
-    return _extension is not None
+    return _load()[0] is not None
 
 
 def reason() -> str:
     """Which kernel is in use, or why there is none, in one line."""
-    return _note if _extension is None else f"{_extension.variant()} kernel, {_note}"
+    extension, note = _load()
+    return note if extension is None else f"{extension.variant()} kernel, {note}"
 
 
 def _loaded() -> ModuleType:
-    if _extension is None:
-        raise RuntimeError(f"the compiled kernel is {_note}")
-    return _extension
+    extension, note = _load()
+    if extension is None:
+        raise RuntimeError(f"the compiled kernel is {note}")
+    return extension
 
 
 def _checked(name: str, tensor: Tensor, *types: torch.dtype) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
 from gradmeter.capture import TRANSPOSED, Call, Graph, Operation, Plan, Planned, output_shapes
@@ -73,13 +74,14 @@ class Contributions:
         own = {id(parameter): name for name, parameter in call.module.named_parameters()}
         for name, leaf in inside.items():
             parameter = leaf.variable  # type: ignore[attr-defined]
-            given = found.get(own.get(id(parameter), ""))
+            given = found.get(own.get(id(parameter), "")) if isinstance(found, Mapping) else found
             expected = (self._samples, *parameter.shape)
-            if given is None or tuple(given.shape) != expected:
+            if not isinstance(given, Tensor) or tuple(given.shape) != expected:
+                shape = tuple(given.shape) if isinstance(given, Tensor) else None
+                what = "nothing" if given is None else type(given).__name__ if shape is None else f"shape {shape}"
                 raise UnsupportedModelError(
-                    f"the rule for {type(call.module).__name__} gave "
-                    f"{'nothing' if given is None else f'a gradient of shape {tuple(given.shape)}'} for parameter "
-                    f"{name!r}; expected a tensor of shape {expected}"
+                    f"the rule for {type(call.module).__name__} gave {what} for parameter {name!r}; "
+                    f"expected a dict with a tensor of shape {expected}"
                 )
             self._add(name, Direct(given))
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 from gradmeter.capture import Operation
+from gradmeter.errors import InputError
 from gradmeter.layers.gradients import PerSampleGradient
 
 OperationRule = Callable[[Operation], Mapping[int, PerSampleGradient]]
@@ -32,11 +33,18 @@ def measures(*kinds: str | type[nn.Module]) -> Callable[[_RuleT], _RuleT]:
         kinds: autograd's names of operations, such as "AddmmBackward0", for an `OperationRule`; or types of modules
             that map one tensor to one tensor, for a `ModuleRule`, which then stands for all that happens inside.
 
+    Raises:
+        InputError: for anything else.
+
     Example:
         >>> @measures(Scale)
         ... def scale(module, activation, delta):
         ...     return {"factor": (activation * delta).flatten(2).sum(2)}
     """
+
+    for kind in kinds:
+        if not isinstance(kind, str) and not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+            raise InputError(f"a rule for {kind!r}; expected the name of an operation or a type of nn.Module")
 
     def register(rule: _RuleT) -> _RuleT:
         for kind in kinds:

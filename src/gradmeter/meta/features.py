@@ -50,7 +50,9 @@ class Features:
     def matrix(self, readings: Readings) -> np.ndarray:
         """[N, features] float64."""
         columns = [
-            entropy(readings.logits.double().numpy()) if name == "entropy" else readings[_split(name)].numpy()
+            entropy(readings.logits.double().cpu().numpy())
+            if name == "entropy"
+            else readings[_split(name)].cpu().numpy()
             for name in self.names
         ]
         matrix = np.stack(columns, axis=1)
@@ -67,7 +69,7 @@ def _split(name: str) -> tuple[str, str]:
 
 def _is_noise(readings: Readings, layer: str, metric: str) -> bool:
     """Whether a metric is constant, or a mean that is zero but for rounding."""
-    values = readings[layer, metric].numpy()
+    values = readings[layer, metric].cpu().numpy()
     if np.ptp(values) == 0:
         return True
     if metric != "mean":
