@@ -20,13 +20,13 @@ def peak_growth(work: Callable[[], object]) -> int:
     On Linux from the kernel's own high-water mark. Elsewhere the mark cannot be set back, so what the process needed
     before counts as there from the start, and the result is too small rather than too large.
     """
-    _return_freed_memory()
+    return_freed_memory()
     before = _peak_from_here()
     work()
     return max(0, _peak() - before)
 
 
-def _return_freed_memory() -> None:
+def return_freed_memory() -> None:
     """Give freed blocks back to the system, so that using them again counts."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's

@@ -162,10 +162,11 @@ def _method(results: Results) -> Iterator[str]:
         "scales are set to one; eval mode, float32."
     )
     yield (
-        f"- All methods take turns in one process, in rounds that start with another method each; one round before is "
-        f"not counted, then {options.repeats} are. Times are medians; a ratio is the median of the ratios to T0 of the "
-        f"same round, with quartiles. A method whose rounds would take longer than {options.cap:g} s takes part in "
-        "fewer; one that gets a single round is spared the warm-up."
+        f"- All methods take turns in one process, in {options.repeats} rounds that start with another method each. "
+        "Before each run that counts, what others left of the heap goes back to the system and one run is not counted, "
+        "so that no method works in another's leavings. Times are medians; a ratio is the median of the ratios to T0 "
+        f"of the same round, with quartiles. A method whose rounds would take longer than {options.cap:g} s takes part "
+        "in fewer; one that gets a single round is spared the runs that do not count."
     )
     yield (
         f"- Memory: each method in a fresh process, {threads_named(options.threads[0])}. One sample first, so that "

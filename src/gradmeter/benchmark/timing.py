@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gradmeter.benchmark.isolation import one_line
+from gradmeter.benchmark.memory import return_freed_memory
 from gradmeter.benchmark.methods import Method, Prepared
 from gradmeter.benchmark.models import Model
 
@@ -74,11 +75,19 @@ def take_turns(
                 if number < rounds[name] and timing.error is None:
                     on_step(methods[name].title)
                     with _errors_noted(timing):
-                        timing.seconds.append(_seconds(ready[name], inputs))
+                        timing.seconds.append(_seconds(ready[name], inputs, warm=rounds[name] > 1))
     return timings
 
 
-def _seconds(prepared: Prepared, inputs: Tensor) -> float:
+def _seconds(prepared: Prepared, inputs: Tensor, *, warm: bool) -> float:
+    """Time one run as if the method were alone in its process.
+
+    What others left of the heap goes back to the system, and a run that does not count lays out its own: in the leavings
+    of a package that stores every gradient all others are slower.
+    """
+    return_freed_memory()
+    if warm:
+        prepared.run(inputs)
     start = time.perf_counter()
     prepared.run(inputs)
     return time.perf_counter() - start
