@@ -82,8 +82,8 @@ def take_turns(
 def _seconds(prepared: Prepared, inputs: Tensor, *, warm: bool) -> float:
     """Time one run as if the method were alone in its process.
 
-    What others left of the heap goes back to the system, and a run that does not count lays out its own: in the leavings
-    of a package that stores every gradient all others are slower.
+    What others left of the heap goes back to the system, and a run that does not count lays out its own: in the
+    leavings of a package that stores every gradient all others are slower.
     """
     return_freed_memory()
     if warm:
