@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
-from gradmeter.statistics import METRICS, SCALED_METRICS, PowerSums, statistics
+from gradmeter.statistics import METRICS, SCALED_METRICS, PowerSums, statistics, statistics_of_each
 from oracles.moments import Array, assert_agree, eight
 
 
@@ -93,6 +93,11 @@ def test_merge_joins_the_entries() -> None:
     merged = PowerSums.merge(parts)
     assert merged.count == 90
     assert_agree(statistics(merged), eight(data), norms=1e-13, shapes=1e-10)
+
+
+def test_of_each_is_what_each_gives_alone() -> None:
+    groups = [PowerSums.of(torch.from_numpy(draw(4, count))) for count in (1, 17, 300)]
+    assert torch.equal(statistics_of_each(groups), torch.stack([statistics(group) for group in groups], dim=1))
 
 
 def test_concatenate_joins_the_samples() -> None:

@@ -12,7 +12,18 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
 from gradmeter.allocator import keep_freed_memory
-from gradmeter.capture import Call, Graph, Plan, Smaller, Unplanned, make_plan, output_shapes, propagate, recorded_calls
+from gradmeter.capture import (
+    TRANSPOSED,
+    Call,
+    Graph,
+    Plan,
+    Smaller,
+    Unplanned,
+    make_plan,
+    output_shapes,
+    propagate,
+    recorded_calls,
+)
 from gradmeter.errors import InputError, UnsupportedModelError
 from gradmeter.inputs import Inputs
 from gradmeter.layers import Contributions, Unkept, ruled_modules
@@ -26,11 +37,11 @@ from gradmeter.network import (
 )
 from gradmeter.pseudo_labels import PseudoLabel, StartVector, given_classes, start_vector
 from gradmeter.readings import Readings
-from gradmeter.statistics import PowerSums, statistics
+from gradmeter.statistics import PowerSums, statistics_of_each
 
-# The outputs of a tile's operations may take this much for each thread: what is in a core's cache need not be fetched
-# again ...
-_TILE_BYTES = 8 * 2**20
+# The outputs of a tile's operations have this size on average: smaller ones take less time than calling the operation,
+# larger ones are no longer in the cache when the next operation reads them ...
+_OUTPUT_BYTES = 2.5 * 2**20
 # ... but weights are read once for each tile, so the more there are the more samples should share them ...
 _TILE_WEIGHTS = 1.5
 # ... and with fewer samples than this matrix products are slow.
@@ -174,7 +185,7 @@ class GradientMeter:
             PowerSums.merge([joined(f"{layer}/{name}", parameter) for name, parameter in own.items()])
             for layer, own in self._owned.items()
         ]
-        values = torch.stack([statistics(group) for group in (*layers, PowerSums.merge(layers))], dim=1)
+        values = statistics_of_each([*layers, PowerSums.merge(layers)])
         logits = torch.cat([part.logits for part in parts])
         return Readings.scaled(logits, torch.cat([part.log_scale for part in parts]), self.layers, values)
 
@@ -239,12 +250,12 @@ class GradientMeter:
 
     def _affordable(self, done: _Pass) -> int:
         """Samples that make a tile."""
-        entries = sum(math.prod(shape) for node in done.graph.nodes for shape in output_shapes(node))
-        per_sample = max(1, entries // len(done.logits))
+        operations = [node for node in done.graph.nodes if node.name() != TRANSPOSED]  # those are weights, mostly
+        sizes = [math.prod(shape) for node in operations for shape in output_shapes(node)]
+        per_sample = max(1, sum(sizes) // len(done.logits))
         weights = sum(parameter.numel() for parameter in self._parameters.values())
-        cached = torch.get_num_threads() * _TILE_BYTES // done.logits.element_size()
-        budget = max(cached, int(_TILE_WEIGHTS * weights))
-        return max(_SMALLEST_TILE, budget // per_sample)
+        cached = len(sizes) * _OUTPUT_BYTES / done.logits.element_size()
+        return max(_SMALLEST_TILE, int(max(cached, _TILE_WEIGHTS * weights)) // per_sample)
 
 
 def _require_same_answer(alone: Tensor, among_others: Tensor) -> None:

@@ -38,9 +38,12 @@ def given_classes(logits: Tensor, labels: Tensor) -> StartVector:
     Raises:
         InputError: for a label that is no class.
     """
-    if ((labels < 0) | (labels >= logits.shape[1])).any():
-        wrong = labels[(labels < 0) | (labels >= logits.shape[1])][0].item()
-        raise InputError(f"label {wrong}, but the network has classes 0 to {logits.shape[1] - 1}")
+    if (wrong := labels[(labels < 0) | (labels >= logits.shape[1])]).numel():
+        raise InputError(f"label {wrong[0].item()}, but the network has classes 0 to {logits.shape[1] - 1}")
+    return _pretended(logits, labels)
+
+
+def _pretended(logits: Tensor, labels: Tensor) -> StartVector:
     index = labels.unsqueeze(1)
     others = logits.scatter(1, index, -torch.inf)
     log_share = torch.log_softmax(others, dim=1)
@@ -60,7 +63,7 @@ def _normalised(gradient: Tensor) -> StartVector:
 
 def predicted(logits: Tensor) -> StartVector:
     """-log p at the predicted class (Oberdiek et al. 2018, Eq. 5); log_scale is log(1 - p)."""
-    return given_classes(logits, logits.argmax(dim=1))
+    return _pretended(logits, logits.argmax(dim=1))
 
 
 def uniform(logits: Tensor) -> StartVector:

@@ -91,8 +91,21 @@ def statistics(group: PowerSums) -> Tensor:
     Population moments; kurtosis is Fisher's (0 for a normal distribution), as in scipy.stats. Where the variance is
     zero, skewness and kurtosis are 0.
     """
-    s1, s2, s3, s4, absolute, minimum, maximum = group.numbers.unbind(1)
-    mean, square, cube, fourth = (s / group.count for s in (s1, s2, s3, s4))
+    return _metrics(group.numbers, group.count)
+
+
+def statistics_of_each(groups: Sequence[PowerSums]) -> Tensor:
+    """The eight metrics of several groups of entries of the same samples, [N, groups, 8] float64."""
+    numbers = torch.stack([group.numbers for group in groups], dim=1)
+    return _metrics(
+        numbers, torch.tensor([group.count for group in groups], dtype=numbers.dtype, device=numbers.device)
+    )
+
+
+def _metrics(numbers: Tensor, count: int | Tensor) -> Tensor:
+    """From the numbers of `PowerSums` along the last axis to the metrics."""
+    s1, s2, s3, s4, absolute, minimum, maximum = numbers.unbind(-1)
+    mean, square, cube, fourth = (s / count for s in (s1, s2, s3, s4))
     variance = square - mean**2
     constant = variance <= _VARIANCE_FLOOR * square
     variance = torch.where(constant, 0.0, variance)
@@ -102,4 +115,4 @@ def statistics(group: PowerSums) -> Tensor:
     safe = torch.where(constant, 1.0, variance)
     skewness = torch.where(constant, 0.0, third_moment / (safe * safe.sqrt()))
     kurtosis = torch.where(constant, 0.0, fourth_moment / safe / safe - 3)
-    return torch.stack([absolute, s2.sqrt(), minimum, maximum, mean, variance.sqrt(), skewness, kurtosis], dim=1)
+    return torch.stack([absolute, s2.sqrt(), minimum, maximum, mean, variance.sqrt(), skewness, kurtosis], dim=-1)

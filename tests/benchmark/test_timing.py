@@ -31,11 +31,11 @@ def quiet(note: str) -> None:
     """Nobody looks."""
 
 
-def test_methods_take_turns_after_a_warm_up_and_slow_ones_drop_out() -> None:
+def test_methods_take_turns_each_warmed_up_and_slow_ones_drop_out() -> None:
     noted = Noted()
     methods = {name: noted.method(name) for name in "abc"}
     timings = take_turns(TINY, methods, {"a": 3, "b": 3, "c": 1}, 1, quiet)
-    assert "".join(noted.calls) == "ab" + "abc" + "ba" + "ab"
+    assert "".join(noted.calls) == "ab" + "aabbc" + "bbaa" + "aabb"
     assert [len(timing.seconds) for timing in timings.values()] == [3, 3, 1]
     assert timings["b"].note == "b is ready"
 

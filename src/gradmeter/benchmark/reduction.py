@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from gradmeter.statistics import METRICS, PowerSums, statistics
+from gradmeter.statistics import METRICS, PowerSums, statistics_of_each
 
 _BLOCK = 2**18  # entries
 
@@ -28,7 +28,7 @@ def eight_statistics(gradients: Mapping[str, Tensor]) -> Tensor:
     for name, gradient in gradients.items():
         layers.setdefault(name.rpartition(".")[0], []).append(_power_sums(gradient.detach().flatten(1)))
     merged = [PowerSums.merge(groups) for groups in layers.values()]
-    return torch.stack([statistics(group) for group in (*merged, PowerSums.merge(merged))], dim=1)
+    return statistics_of_each([*merged, PowerSums.merge(merged)])
 
 
 def whole_norm(values: Tensor) -> Tensor:
