@@ -123,10 +123,15 @@ def test_a_network_that_is_too_slow_for_all_methods(tmp_path: Path) -> None:
     assert "batch-1 loop fails: stopped after 2e-05 s" in (tmp_path / "performance.md").read_text()
 
 
+SECONDS = {"plain": 0.1, "gradmeter": 60.0, "loop": 60.0, "vmap": 4.0}
+
+
 def test_rounds_follow_from_the_first_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
-    options = BenchOptions(("tiny",), ("plain", "gradmeter", "loop", "refusing"), threads=(1,), repeats=4, cap=10)
-    looks = {"plain": {"seconds": 0.1}, "gradmeter": {"seconds": 4.0}, "loop": {"seconds": 60.0}}
+    options = BenchOptions(
+        ("tiny",), ("plain", "gradmeter", "loop", "vmap", "refusing"), threads=(1,), repeats=4, cap=10
+    )
+    looks = {name: {"seconds": seconds} for name, seconds in SECONDS.items()}
     monkeypatch.setattr(module, "_probed", lambda *arguments: looks | {"refusing": {"error": "no"}})
 
     def note(model: Any, methods: Any, rounds: dict[str, int], threads: int, on_step: Any) -> dict[str, Any]:
@@ -135,7 +140,7 @@ def test_rounds_follow_from_the_first_look(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(module, "take_turns", note)
     run_benchmark(options, tmp_path, command="", console=Console(quiet=True))
-    assert seen == {"plain": 4, "gradmeter": 2, "loop": 1}
+    assert seen == {"plain": 4, "gradmeter": 4, "loop": 1, "vmap": 2}
 
 
 def test_images_are_streamed_with_the_papers_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

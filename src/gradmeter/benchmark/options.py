@@ -21,7 +21,7 @@ class BenchOptions:
         methods: names of methods.
         threads: PyTorch's, one set of times for each.
         repeats: rounds that count.
-        cap: seconds; a method whose rounds would take longer takes part in fewer, at least in one. No measurement of
+        cap: seconds; a peer whose rounds would take longer takes part in fewer, at least in one. No measurement of
             memory takes longer than twenty times this.
         quick: leave out the largest numbers of images.
     """

@@ -22,7 +22,7 @@ def bench(
     ] = "all",
     threads: Annotated[str, typer.Option(help="Numbers of PyTorch's threads, separated by commas.")] = "1,2",
     repeats: Annotated[int, typer.Option(help="Rounds in which the methods take turns.")] = 9,
-    cap: Annotated[float, typer.Option(help="Seconds; a slower method takes part in fewer rounds.")] = 30.0,
+    cap: Annotated[float, typer.Option(help="Seconds; a slower peer takes part in fewer rounds.")] = 30.0,
     quick: Annotated[bool, typer.Option("--quick", help="Stream 10,000 images at most, not 1,000,000.")] = False,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("runs/bench"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds results already.")] = False,
