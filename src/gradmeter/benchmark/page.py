@@ -165,8 +165,8 @@ def _method(results: Results) -> Iterator[str]:
         f"- All methods take turns in one process, in {options.repeats} rounds that start with another method each. "
         "Before each run that counts, what others left of the heap goes back to the system and one run is not counted, "
         "so that no method works in another's leavings. Times are medians; a ratio is the median of the ratios to T0 "
-        f"of the same round, with quartiles. A peer whose rounds would take longer than {options.cap:g} s takes part in "
-        "fewer; one that gets a single round is spared the runs that do not count."
+        f"of the same round, with quartiles. A peer whose rounds would take longer than {options.cap:g} s takes part "
+        "in fewer; one that gets a single round is spared the runs that do not count."
     )
     yield (
         f"- Memory: each method in a fresh process, {threads_named(options.threads[0])}. One sample first, so that "
