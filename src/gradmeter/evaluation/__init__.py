@@ -1,5 +1,12 @@
-"""How good an uncertainty is: separation measures, curves, and intervals over runs."""
+"""How good an uncertainty is: separation measures, curves, calibration, and intervals."""
 
+from gradmeter.evaluation.calibration import (
+    Reliability,
+    brier_score,
+    expected_calibration_error,
+    negative_log_likelihood,
+    reliability,
+)
 from gradmeter.evaluation.curves import Curve, area_under_risk_coverage, precision_recall, risk_coverage, roc, thin
 from gradmeter.evaluation.intervals import (
     MeanSem,
@@ -9,19 +16,37 @@ from gradmeter.evaluation.intervals import (
     paired_difference,
     two_sample,
 )
+from gradmeter.evaluation.operating_point import fpr_at_tpr
+from gradmeter.evaluation.resampling import Interval, bootstrap
+from gradmeter.evaluation.selective import (
+    area_under_generalised_risk_coverage,
+    excess_area_under_risk_coverage,
+    risk_at_coverage,
+)
 from gradmeter.evaluation.separation import Separation, aupr_out_at_base_rate, separation
 
 __all__ = [
     "Curve",
+    "Interval",
     "MeanSem",
     "PairedDifference",
+    "Reliability",
     "Separation",
     "TwoSample",
+    "area_under_generalised_risk_coverage",
     "area_under_risk_coverage",
     "aupr_out_at_base_rate",
+    "bootstrap",
+    "brier_score",
+    "excess_area_under_risk_coverage",
+    "expected_calibration_error",
+    "fpr_at_tpr",
     "mean_sem",
+    "negative_log_likelihood",
     "paired_difference",
     "precision_recall",
+    "reliability",
+    "risk_at_coverage",
     "risk_coverage",
     "roc",
     "separation",
