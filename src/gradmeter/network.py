@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -224,3 +225,12 @@ def _refusing_disabled_gradients(owners: Mapping[str, nn.Module]) -> Iterator[No
     finally:
         for handle in handles:
             handle.remove()
+
+
+def weights_hash(network: nn.Module) -> str:
+    """SHA-256 of a network's parameters and buffers, with their names, shapes and types."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

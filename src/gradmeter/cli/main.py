@@ -11,6 +11,7 @@ from rich.console import Console
 import gradmeter
 from gradmeter.cli.bench import bench
 from gradmeter.cli.info import info
+from gradmeter.cli.measure import measure
 from gradmeter.cli.reproduce import reproduce
 from gradmeter.errors import GradmeterError
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Reads the gradient a prediction would cause if it were true, and tells how far to trust the prediction.",
 )
+app.command()(measure)
 app.command()(reproduce)
 app.command()(bench)
 app.command()(info)

@@ -1,0 +1,68 @@
+"""Batches of a source's samples, in order, those that cannot be read set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from gradmeter.measuring.dataset import Skipped
+from gradmeter.samples import Source, Unreadable
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive samples of a source.
+
+    Attributes:
+        ids: of the samples that could be read.
+        labels: their labels.
+        inputs: of a network for them; None where there is none.
+        skipped: the others.
+    """
+
+    ids: list[str]
+    labels: list[int | None]
+    inputs: Any
+    skipped: list[Skipped]
+
+
+class _Samples(Dataset[Any]):
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self._source.read(index)
+        except Unreadable as error:
+            return Skipped(self._source.id(index), str(error))
+
+
+@dataclass(frozen=True)
+class _Collated:
+    """Runs in the loading processes, so that they also do the preprocessing."""
+
+    prepare: Callable[[Sequence[Any]], Any]
+
+    def __call__(self, found: list[Any]) -> Batch:
+        skipped = [one for one in found if isinstance(one, Skipped)]
+        read = [one for one in found if not isinstance(one, Skipped)]
+        inputs = self.prepare([sample.content for sample in read]) if read else None
+        return Batch([sample.id for sample in read], [sample.label for sample in read], inputs, skipped)
+
+
+def load_batches(
+    source: Source, prepare: Callable[[Sequence[Any]], Any], batches: Sequence[range], workers: int
+) -> Iterator[Batch]:
+    """Read batches of samples.
+
+    Args:
+        source: the samples.
+        prepare: from decoded images or texts to a network's inputs.
+        batches: numbers of the samples of each batch.
+        workers: processes that read ahead; 0 for this one.
+    """
+    sampler: Any = batches  # ranges serve as well as the lists that DataLoader is declared for
+    yield from DataLoader(_Samples(source), batch_sampler=sampler, num_workers=workers, collate_fn=_Collated(prepare))

@@ -1,0 +1,159 @@
+"""From a classifier and a source to a data set of readings, in memory that does not grow with the source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from torch import Tensor
+
+from gradmeter.errors import DataError, InputError
+from gradmeter.measuring.dataset import MeasuredSet, Skipped
+from gradmeter.measuring.loading import Batch, load_batches
+from gradmeter.meter import GradientMeter
+from gradmeter.models import Classifier
+from gradmeter.network import weights_hash
+from gradmeter.readings import Readings
+from gradmeter.samples import Source
+
+# Samples of a part: what a killed run loses at most.
+_PART = 1024
+# Samples that are loaded at once; the meter cuts them further.
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a measurement came to, earlier runs of it included.
+
+    Attributes:
+        rows: samples that were measured.
+        skipped: samples that could not be read.
+    """
+
+    rows: int
+    skipped: tuple[Skipped, ...]
+
+
+def measure(
+    classifier: Classifier,
+    source: Source,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    workers: int = 0,
+    fresh: bool = False,
+    on_progress: Callable[[int], None] = lambda samples: None,
+    on_skip: Callable[[Skipped], None] = lambda skipped: None,
+) -> Measured:
+    """Read every sample's gradient and write it to a Parquet data set; go on where an earlier run was killed.
+
+    Its columns are "id", "label" where the source has labels (the network's numbers), "probabilities", and those of
+    `Readings.to_arrow`: "prediction", "log_scale", "logits" and "layer/metric".
+
+    Args:
+        classifier: the network and its preprocessing.
+        source: the samples.
+        folder: the data set.
+        device: where the network runs.
+        workers: processes that read and prepare samples ahead; 0 for none.
+        fresh: start anew where the folder holds readings already.
+        on_progress: told how many samples were done since it was told last, those of earlier runs first.
+        on_skip: told of each sample that cannot be read, those of earlier runs first.
+
+    Raises:
+        InputError: if there is no such device.
+        DataError: if the classes of the source are not the network's, or none of its samples can be read.
+        OutputError: if the folder holds something else, or cannot be written.
+    """
+    numbers = classifier.class_numbers(source)
+    try:
+        network = classifier.network.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch raises both where there is no such device
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"--device {device}: {reason}; expected cpu, or a device of this machine such as cuda"
+        ) from error
+    measured = MeasuredSet.begin(folder, purpose_of(classifier, source), fresh=fresh)
+    meter, count = GradientMeter(network), len(source)
+    parts = [range(start, min(start + _PART, count)) for start in range(0, count, _PART)]
+    rows, skipped = 0, list[Skipped]()
+    for part, samples in enumerate(parts):
+        if measured.done(part):
+            found = measured.count(part)
+            rows, skipped = rows + found[0], skipped + found[1]
+            on_progress(len(samples))
+    for one in skipped:
+        on_skip(one)
+    left = [part for part in range(len(parts)) if not measured.done(part)]
+    batches = load_batches(
+        source,
+        classifier.batch,
+        [
+            samples[at : at + _BATCH]
+            for part in left
+            for samples in [parts[part]]
+            for at in range(0, len(samples), _BATCH)
+        ],
+        workers,
+    )
+    for part in left:
+        tables: list[pa.Table] = []
+        missed: list[Skipped] = []
+        for _ in range(0, len(parts[part]), _BATCH):
+            batch = next(batches)
+            if batch.ids:
+                tables.append(_table(classifier, source, batch, meter(_moved(batch.inputs, device)), numbers))
+            missed += batch.skipped
+            for one in batch.skipped:
+                on_skip(one)
+            on_progress(len(batch.ids) + len(batch.skipped))
+        table = pa.concat_tables(tables) if tables else None
+        measured.write(part, table, missed)
+        rows, skipped = rows + (table.num_rows if table is not None else 0), skipped + missed
+    if not rows:
+        raise DataError(f"{source.name}: none of {count:,} samples can be read ({skipped[0].id}: {skipped[0].reason})")
+    return Measured(rows, tuple(skipped))
+
+
+def purpose_of(classifier: Classifier, source: Source) -> dict[str, Any]:
+    """What tells one measurement from another."""
+    return {
+        "model": classifier.name,
+        "weights": weights_hash(classifier.network),
+        "classes": classifier.classes,
+        "preprocessing": repr(classifier.batch),
+        "data": source.name,
+        "samples": len(source),
+        "contents": source.fingerprint(),
+    }
+
+
+def _moved(inputs: Any, device: str) -> Any:
+    if isinstance(inputs, Tensor):
+        return inputs.to(device)
+    if isinstance(inputs, Mapping):
+        return {name: _moved(value, device) for name, value in inputs.items()}
+    return inputs
+
+
+def _table(
+    classifier: Classifier, source: Source, batch: Batch, readings: Readings, numbers: dict[int, int] | None
+) -> pa.Table:
+    table = readings.to_arrow()
+    if source.labelled:
+        labels = [numbers[label] if numbers and label is not None else label for label in batch.labels]
+        wrong = [label for label in labels if label is not None and not 0 <= label < readings.logits.shape[1]]
+        if wrong:
+            raise DataError(
+                f"{source.name} has label {wrong[0]}, but {classifier.name} has classes 0 to "
+                f"{readings.logits.shape[1] - 1}; expected the network's classes"
+            )
+        table = table.add_column(0, "label", pa.array(labels, pa.int64()))
+    probabilities = readings.logits.double().softmax(1).float().cpu().numpy()
+    column = pa.FixedSizeListArray.from_arrays(pa.array(probabilities.reshape(-1)), probabilities.shape[1])
+    table = table.add_column(table.column_names.index("log_scale"), "probabilities", column)
+    return table.add_column(0, "id", pa.array(batch.ids, pa.string()))

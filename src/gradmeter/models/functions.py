@@ -1,0 +1,64 @@
+"""A network that a function of the user's own makes: the one place where gradmeter runs code that it is given."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from torch import nn
+
+from gradmeter.errors import InputError
+from gradmeter.models.classifier import Classifier
+from gradmeter.models.preprocessing import ImageOptions, ResizeAndNormalise, Stacked
+from gradmeter.models.weights import build_with, read_weights
+from gradmeter.samples import ImageKind
+
+
+def open_function(model: str, weights: Path | None, options: ImageOptions) -> Classifier:
+    """The network that "package.module:function" returns; modules of the current folder are found, too.
+
+    A network of timm keeps timm's preprocessing. For any other one the size of images must be given; mean and
+    deviation are 0 and 1 unless they are.
+
+    Raises:
+        InputError: if there is no such function, it fails, returns no module, or the size is missing.
+        DataError: if the file of weights is not for it.
+    """
+    network = _made(model)
+    classes = None
+    if weights is not None:
+        tensors, classes = read_weights(weights)
+        network = build_with(lambda count: network, tensors, weights)
+    network.eval()
+    if hasattr(network, "pretrained_cfg"):
+        from gradmeter.models.timm_models import with_timm_preprocessing
+
+        return with_timm_preprocessing(model, network, classes, options)
+    if options.size is None:
+        raise InputError(f"{model} does not say which images it takes; give --image-size, and --mean and --std")
+    changed = {"mean": (0.0,) * options.channels, "std": (1.0,) * options.channels, **options.changed()}
+    return Classifier(
+        model, network, classes, ImageKind(options.mode, options.size), Stacked(ResizeAndNormalise(**changed))
+    )
+
+
+def _made(model: str) -> nn.Module:
+    module, _, function = model.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        make = getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{model}: {error}; expected package.module:function, which is in this folder or installed"
+        ) from error
+    try:
+        network = make()
+    except Exception as error:  # the function is the user's
+        raise InputError(
+            f"{model} failed with {type(error).__name__}: {error}; expected a function without arguments"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"{model} returned a {type(network).__name__}; expected a torch.nn.Module")
+    return network

@@ -1,0 +1,50 @@
+"""From MODEL, as a user names it, to a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from gradmeter.errors import InputError
+from gradmeter.models.classifier import Classifier
+from gradmeter.models.preprocessing import ImageOptions
+
+Opener = Callable[[str, "Path | None", ImageOptions], Classifier]
+
+# Module that opens each kind of model, and the extra that installs what it needs.
+_KINDS = {
+    "timm": ("gradmeter.models.timm_models", "timm"),
+    "torchvision": ("gradmeter.models.torchvision_models", "torchvision"),
+    "hf": ("gradmeter.models.transformers_models", "transformers"),
+}
+EXPECTED = "timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER or package.module:function"
+
+
+def open_model(model: str, weights: Path | None = None, options: ImageOptions | None = None) -> Classifier:
+    """The classifier that MODEL names.
+
+    Args:
+        model: "timm:NAME", "torchvision:NAME", "hf:NAME_OR_FOLDER", or "package.module:function", whose code runs.
+        weights: `.safetensors`, or `.pt` of tensors only; by default what the library publishes for this name.
+        options: what differs from the model's own preprocessing.
+
+    Raises:
+        InputError: if there is no such model, or a package is missing.
+        DataError: if the weights are missing or another network's.
+    """
+    kind, colon, name = model.partition(":")
+    if not colon or not kind or not name:
+        raise InputError(f"{model}: expected {EXPECTED}")
+    if kind not in _KINDS:
+        from gradmeter.models.functions import open_function
+
+        return open_function(model, weights, options or ImageOptions())
+    where, extra = _KINDS[kind]
+    try:
+        opener: Opener = import_module(where).open_model
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f'{model} needs the package {error.name}, which is not installed; pip install "gradmeter[{extra}]"'
+        ) from error
+    return opener(name, weights, options or ImageOptions())

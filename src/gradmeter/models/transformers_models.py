@@ -1,0 +1,99 @@
+"""Classifiers of transformers, of images or texts, with the processor or tokenizer that lies beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
+
+from gradmeter.errors import InputError
+from gradmeter.models.classifier import Classifier
+from gradmeter.models.downloads import fetched
+from gradmeter.models.preprocessing import ImageOptions
+from gradmeter.models.weights import build_with, read_weights
+from gradmeter.samples import ImageKind
+
+
+@dataclass(frozen=True)
+class _Processed:
+    """A batch of images from a processor."""
+
+    processor: Any
+
+    def __call__(self, images: Sequence[Any]) -> dict[str, Tensor]:
+        return dict(self.processor(images=list(images), return_tensors="pt"))
+
+
+@dataclass(frozen=True)
+class _Tokenised:
+    """A batch of texts, as long as the longest of them or as the network takes."""
+
+    tokenizer: Any
+
+    def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        return dict(self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt"))
+
+
+def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classifier:
+    """The classifier in a folder, or of this name on the Hugging Face hub.
+
+    Raises:
+        InputError: if there is no such classifier, it cannot be fetched, or its images are to be treated otherwise.
+        DataError: if the file of weights is not for it.
+    """
+    title = f"hf:{name}"
+    config = fetched(title, lambda: AutoConfig.from_pretrained(name))
+    made = set(config.architectures or [])
+    images = not made.isdisjoint(_names(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES))
+    if not images and made.isdisjoint(_names(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)):
+        found = ", ".join(sorted(made)) or config.model_type
+        raise InputError(f"{title} is {found}; expected a classifier of images or of texts")
+    auto: Any = AutoModelForImageClassification if images else AutoModelForSequenceClassification
+    if weights is None:
+        network = fetched(title, lambda: auto.from_pretrained(name, use_safetensors=True))
+    else:
+        network = build_with(
+            lambda count: auto.from_config(_with_classes(config, count)), read_weights(weights)[0], weights
+        )
+    names = [str(config.id2label[number]) for number in range(config.num_labels)]
+    # What transformers writes where nobody named them.
+    named = names != [f"LABEL_{number}" for number in range(len(names))]
+    classes = tuple(names) if named and network.config.num_labels == len(names) else None
+    if options.changed() or options.grey:
+        raise InputError(f"{title} brings its own preprocessing; change its preprocessor_config.json instead")
+    if not images:
+        tokenizer = fetched(title, lambda: AutoTokenizer.from_pretrained(name))
+        return Classifier(title, network.eval(), classes, None, _Tokenised(tokenizer))
+    processor = fetched(title, lambda: AutoImageProcessor.from_pretrained(name))
+    return Classifier(title, network.eval(), classes, ImageKind("RGB", _side(processor)), _Processed(processor))
+
+
+def _names(mapping: Any) -> set[str]:
+    """Names of the architectures; some entries hold several."""
+    found = [value if isinstance(value, (tuple, list)) else (value,) for value in mapping.values()]
+    return {name for names in found for name in names}
+
+
+def _with_classes(config: Any, count: int | None) -> Any:
+    if count is not None:
+        config.num_labels = count
+    return config
+
+
+def _side(processor: Any) -> int:
+    size = processor.size
+    return int(size.get("shortest_edge") or size["height"])

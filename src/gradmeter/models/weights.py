@@ -1,0 +1,104 @@
+"""Weights from a file, without running anything in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from gradmeter.errors import DataError
+
+_SHOWN = 3
+# Where training programs put a network's weights in what they save.
+_NESTS = ("state_dict", "model_state_dict", "model")
+# What wrappers put in front of every name.
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
+    """The tensors of a file by name, and the names of the classes where it holds them.
+
+    Args:
+        path: `.safetensors`, whose metadata may hold "classes", a JSON list of names; or what `torch.save` wrote, from
+            which nothing but tensors is loaded.
+
+    Raises:
+        DataError: if the file is missing, damaged or holds something else.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected weights, .safetensors or .pt")
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, _classes(file.metadata() or {})  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{path} is no readable .safetensors file: {error}") from error
+    try:
+        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the loader raises whatever a damaged file leads it to
+        reason = str(error).partition(".")[0].partition("\n")[0] or type(error).__name__
+        raise DataError(
+            f"{path} cannot be loaded as weights only ({reason}); expected a state_dict: torch.save(model.state_dict())"
+        ) from error
+    for nest in _NESTS:
+        if isinstance(found, dict) and isinstance(found.get(nest), dict):
+            found = found[nest]
+    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise DataError(f"{path} holds a {type(found).__name__}; expected a state_dict of tensors")
+    return found, None
+
+
+def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tensor], path: Path) -> nn.Module:
+    """A network with these weights, with as many classes as they are for.
+
+    Args:
+        build: from a number of classes, None for as many as is usual, to a network.
+        tensors: its weights by name.
+        path: where they came from.
+
+    Raises:
+        DataError: if they are not this network's.
+    """
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    network = build(None)
+    own = network.state_dict()
+    # Only the last layer depends on the number of classes.
+    counts = {
+        (value.shape[0], own[name].shape[0])
+        for name, value in tensors.items()
+        if name in own and value.shape[1:] == own[name].shape[1:] and value.shape != own[name].shape
+    }
+    if len(counts) == 1:
+        network = build(counts.pop()[0])
+        own = network.state_dict()
+    missing = [name for name in own if name not in tensors]
+    unknown = [name for name in tensors if name not in own]
+    other = [
+        f"{name} {tuple(value.shape)} in place of {tuple(own[name].shape)}"
+        for name, value in tensors.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    problems = [
+        f"{what} {', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''}"
+        for what, names in (("lacks", missing), ("has unknown", unknown), ("has", other))
+        if names
+    ]
+    if problems:
+        raise DataError(f"{path} is not for {type(network).__name__}: it {'; it '.join(problems)}")
+    network.load_state_dict(tensors)
+    return network
+
+
+def _classes(metadata: dict[str, str]) -> tuple[str, ...] | None:
+    try:
+        names = json.loads(metadata["classes"])
+    except (KeyError, ValueError):
+        return None
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None

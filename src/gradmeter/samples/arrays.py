@@ -1,0 +1,114 @@
+"""An `.npz` archive of images as a source. Its arrays are held in memory; nothing in it is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from gradmeter.errors import DataError
+from gradmeter.samples.sample import Sample, Source
+
+Array = npt.NDArray[Any]
+
+_IMAGES, _LABELS, _NAMES = "images", "labels", "class_names"
+
+
+class ImageArchive(Source):
+    """The arrays `images` and, where there are some, `labels` and `class_names` of an archive.
+
+    Args:
+        path: of the archive. Images are [N, height, width] or [N, height, width, 3]; uint8 (0..255), bool or float
+            (0..1); labels are whole numbers [N] that count the class names.
+        mode: "RGB" or "L" of what is read.
+
+    Raises:
+        DataError: if the archive is damaged or holds something else.
+    """
+
+    def __init__(self, path: Path, mode: str = "RGB") -> None:
+        self.name, self._mode = str(path), mode
+        arrays = _arrays(path)
+        if _IMAGES not in arrays:
+            raise DataError(f"{path} has no array 'images', only {', '.join(arrays) or 'nothing'}")
+        self._images = _checked_images(path, arrays[_IMAGES])
+        self._labels = _checked_labels(path, arrays.get(_LABELS), len(self._images))
+        self.labelled = self._labels is not None
+        names = arrays.get(_NAMES)
+        self.classes = None if names is None or not self.labelled else tuple(map(str, names.tolist()))
+        if self._labels is not None and self.classes is not None and self._labels.max() >= len(self.classes):
+            raise DataError(
+                f"{path}: labels run to {self._labels.max()}, but there are {len(self.classes)} class names"
+            )
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self._images)
+
+    def id(self, index: int) -> str:
+        """The number of the image."""
+        return str(index)
+
+    def read(self, index: int) -> Sample:
+        """Take one image."""
+        pixels = self._images[index]
+        if pixels.dtype.kind == "f":
+            pixels = np.rint(pixels.astype(np.float64) * 255).astype(np.uint8)
+        elif pixels.dtype == np.bool_:
+            pixels = pixels.astype(np.uint8) * np.uint8(255)
+        label = None if self._labels is None else int(self._labels[index])
+        return Sample(self.id(index), Image.fromarray(np.ascontiguousarray(pixels)).convert(self._mode), label)
+
+    def fingerprint(self) -> str:
+        """A hash of the pixels and labels."""
+        digest = hashlib.sha256(f"{self._images.dtype} {self._images.shape}".encode())
+        digest.update(np.ascontiguousarray(self._images).data)
+        if self._labels is not None:
+            digest.update(self._labels.data)
+        return digest.hexdigest()
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is truncated or not an .npz archive; copy or make it anew")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            # asarray: a member that is no array comes as bytes.
+            return {
+                name: np.asarray(archive[name]) for name in (_IMAGES, _LABELS, _NAMES) if name in archive.files
+            } or {name: np.empty(0) for name in archive.files}
+    except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        if "Object arrays" in str(error):
+            raise DataError(f"{path} holds Python objects, expected plain arrays; save it without objects") from error
+        raise DataError(f"{path} is damaged ({error}); copy or make it anew") from error
+
+
+def _checked_images(path: Path, images: Array) -> Array:
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3) or 0 in images.shape:
+        raise DataError(
+            f"{path}: images have shape {images.shape}; expected [N, height, width] or [N, height, width, 3]"
+        )
+    if images.dtype.kind == "f":
+        low, high = images.min(), images.max()  # they carry a NaN on
+        if not (low >= 0 and high <= 1):
+            raise DataError(f"{path}: float images run from {low:g} to {high:g}; expected numbers in [0, 1]")
+    elif images.dtype not in (np.uint8, np.bool_):
+        raise DataError(f"{path}: images are {images.dtype}; expected uint8 (0..255), float (0..1) or bool")
+    return images
+
+
+def _checked_labels(path: Path, labels: Array | None, count: int) -> npt.NDArray[np.int64] | None:
+    if labels is None:
+        return None
+    if labels.shape != (count,) or labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise DataError(
+            f"{path}: labels are {labels.dtype} of shape {labels.shape}; expected a whole number from 0 on for each of "
+            f"the {count:,} images"
+        )
+    return np.ascontiguousarray(labels, np.int64)

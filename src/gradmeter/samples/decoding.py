@@ -1,0 +1,79 @@
+"""From an encoded image, of whatever kind people have, to 8-bit pixels."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from gradmeter.samples.sample import Unreadable
+
+# Formats that are decoded by a library in this process; others (EPS, for one) start programs.
+_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
+SUFFIXES = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""File names that end like this are taken for images, in small or capital letters."""
+
+LARGEST = 89_478_485
+"""Pixels of the largest image that is decoded: a quarter of a gigabyte in RGB."""
+
+_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def decode(file: Path | IO[bytes], mode: str = "RGB") -> Image.Image:
+    """Decode an image: upright as its EXIF note says, the first frame of several, 16 bits scaled to 8.
+
+    Args:
+        file: a path or an open binary file.
+        mode: "RGB" or "L" (grey) of the result; alpha is dropped, as torchvision's and timm's loaders do.
+
+    Raises:
+        Unreadable: if it is no image, damaged, larger than `LARGEST`, or of numbers whose range is unknown.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Its size is looked at below, before a pixel is decoded.
+            warnings.simplefilter("ignore")
+            with Image.open(file, formats=_formats()) as image:
+                width, height = image.size
+                if width * height > LARGEST:
+                    raise Unreadable(f"{width} x {height} pixels; at most {LARGEST:,} are decoded")
+                image.load()
+                return _eight_bits(ImageOps.exif_transpose(image)).convert(mode)
+    except Unreadable:
+        raise
+    except MemoryError as error:
+        raise Unreadable("not enough memory to decode it") from error
+    except Exception as error:  # decoders raise whatever a damaged file leads them to
+        raise Unreadable(_reason(error)) from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale what Pillow would clip."""
+    if image.mode in _SIXTEEN_BIT:
+        levels: Any = np.asarray(image).astype(np.float64)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise Unreadable(f"whole numbers from {levels.min():.0f} to {levels.max():.0f}; expected 8 or 16 bits")
+        return Image.fromarray(np.rint(levels / 257).astype(np.uint8))
+    if image.mode == "F":
+        levels = np.asarray(image)
+        if not (levels.min() >= 0 and levels.max() <= 1):
+            raise Unreadable(f"real numbers from {levels.min():g} to {levels.max():g}; expected 0 to 1")
+        return Image.fromarray(np.rint(levels * 255).astype(np.uint8))
+    return image
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "no image in a format that is known"
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(reason).split())

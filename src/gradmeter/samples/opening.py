@@ -1,0 +1,67 @@
+"""From DATA, as a user names it, to a source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gradmeter.errors import DataError
+from gradmeter.samples.arrays import ImageArchive
+from gradmeter.samples.folders import ImageFolder
+from gradmeter.samples.noise import Noise
+from gradmeter.samples.sample import Source
+from gradmeter.samples.tables import ParquetTable
+
+EXPECTED = "a folder of images or of one folder for each class, an .npz archive, Parquet, or noise:uniform"
+
+
+@dataclass(frozen=True)
+class ImageKind:
+    """What a classifier takes for an image.
+
+    Attributes:
+        mode: "RGB" or "L".
+        side: height and width in pixels of images that its preprocessing does not resize.
+    """
+
+    mode: str
+    side: int
+
+
+_NO_IMAGES = ImageKind("RGB", 1)
+
+
+def open_source(data: str, image: ImageKind | None) -> Source:
+    """The source that DATA names.
+
+    Args:
+        data: a folder of images, flat or with one folder for each class; an `.npz` archive; a Parquet file or a
+            folder of them; "noise:uniform" or "noise:normal".
+        image: what images are decoded to; None where texts are expected, which lie in Parquet only.
+
+    Raises:
+        DataError: if there is no such thing, it holds no samples, or images where texts are expected, or texts where
+            images are.
+        InputError: for a kind of noise that is not known.
+    """
+    source = _opened(data, image or _NO_IMAGES)
+    if source.texts != (image is None):
+        found, expected = ("texts", "images") if source.texts else ("images", "texts, in a column of a Parquet file")
+        raise DataError(f"{data} holds {found}; this model takes {expected}")
+    return source
+
+
+def _opened(data: str, image: ImageKind) -> Source:
+    if data.startswith("noise:"):
+        return Noise(data, image.side, image.mode)
+    path = Path(data)
+    if path.is_dir():
+        holds_tables = any(path.glob("*.parquet"))
+        return ParquetTable(path, image.mode) if holds_tables else ImageFolder(path, image.mode)
+    if not path.is_file():
+        raise DataError(f"{data}: no such file or folder; expected {EXPECTED}")
+    if path.suffix == ".npz":
+        return ImageArchive(path, image.mode)
+    if path.suffix == ".parquet":
+        return ParquetTable(path, image.mode)
+    raise DataError(f"{data} ends in {path.suffix or 'nothing'}; expected {EXPECTED}")

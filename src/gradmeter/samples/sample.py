@@ -1,0 +1,65 @@
+"""A sample of a user's data: something to classify, where it came from, and its label where it has one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample.
+
+    Attributes:
+        id: where it came from: a path below the source, or a row.
+        content: the decoded image, or the text.
+        label: number of its class among the source's, None where it has none.
+    """
+
+    id: str
+    content: Image.Image | str
+    label: int | None
+
+
+class Unreadable(Exception):
+    """A single sample cannot be read; the message says why, and others can."""
+
+
+class Source(ABC):
+    """Samples in a fixed order, read one at a time; nothing is decoded before it is asked for.
+
+    Attributes:
+        name: as the user gave it.
+        classes: names of the classes that labels count; None where labels have no names or there are none.
+        labelled: whether samples have labels.
+        texts: whether samples are texts, not images.
+    """
+
+    name: str
+    classes: tuple[str, ...] | None
+    labelled: bool
+    texts: bool = False
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of samples, unreadable ones included."""
+
+    @abstractmethod
+    def id(self, index: int) -> str:
+        """The id of one sample, without reading it."""
+
+    @abstractmethod
+    def read(self, index: int) -> Sample:
+        """Read one sample.
+
+        Raises:
+            Unreadable: if this one is damaged.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of which samples there are: it changes when some come, go or are renamed."""

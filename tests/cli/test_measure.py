@@ -1,0 +1,97 @@
+"""gradmeter measure as people type it, in processes of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import timm
+from safetensors.torch import save_file
+
+from samples.pictures import save
+
+COMMAND = (sys.executable, "-c", "from gradmeter.cli import main; main()", "measure")
+ENVIRONMENT = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+
+
+def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, cwd=cwd, timeout=300
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with images of two classes, one of them damaged, and weights of a network."""
+    for number in range(6):
+        save(tmp_path / f"data/{'dog' if number % 2 else 'cat'}/{number}.png", 40 * number, 160)
+    (tmp_path / "data/dog/5.png").write_bytes(b"no image")
+    network = timm.create_model("test_resnet", num_classes=2)
+    save_file(network.state_dict(), tmp_path / "w.safetensors", metadata={"classes": json.dumps(["cat", "dog"])})
+    return tmp_path
+
+
+def test_a_folder(place: Path) -> None:
+    done = run("timm:test_resnet", "data", "-o", "r.parquet", "--weights", "w.safetensors", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "Measured 5 samples, 1 skipped. Readings: r.parquet\n"
+    assert "skipped dog/5.png: no image in a format that is known\n" in done.stderr
+    assert pq.read_table(place / "r.parquet")["label"].to_pylist() == [0, 0, 0, 1, 1]
+    again = run("timm:test_resnet", "data", "-o", "r.parquet", "--weights", "w.safetensors", "--json", cwd=place)
+    assert json.loads(again.stdout) == {
+        "out": "r.parquet",
+        "measured": 5,
+        "skipped": [{"id": "dog/5.png", "reason": "no image in a format that is known"}],
+    }
+
+
+def test_names_from_a_file_and_other_preprocessing(place: Path) -> None:
+    (place / "names.txt").write_text("dog\ncat\n")
+    arguments = ("timm:test_resnet", "data", "--weights", "w.safetensors", "--classes", "names.txt")
+    done = run(*arguments, "--image-size", 64, "--mean", "0.5", "--std", "0.2,0.2,0.2", "--workers", 1, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert pq.read_table(place / "readings.parquet")["label"].to_pylist() == [1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("timm:test_resnet", "data", "--weights", "no.pt"), "no.pt: no such file; expected weights"),
+        (("timm:test_resnet", "absent", "--weights", "w.safetensors"), "absent: no such file or folder; expected a"),
+        (("resnet", "data"), "resnet: expected timm:NAME"),
+        (("timm:test_resnet", "data", "--weights", "w.safetensors", "--classes", "a,b"), "rename the folders or give"),
+        (("timm:test_resnet", "data", "--weights", "w.safetensors", "--mean", "x"), "--mean x; expected numbers"),
+        (("timm:test_resnet", "data", "--weights", "w.safetensors", "-o", "data"), "data is there and holds no read"),
+        (("timm:test_resnet", "data", "--weights", "w.safetensors", "--device", "tpu9"), "--device tpu9"),
+    ],
+)
+def test_one_line_for_bad_input(arguments: tuple[str, ...], message: str, place: Path) -> None:
+    done = run(*arguments, cwd=place)
+    assert done.returncode == 2
+    assert done.stderr.startswith("gradmeter: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_killed_and_begun_again(place: Path) -> None:
+    for number in range(3000):
+        os.link(place / "data/cat/0.png", place / f"data/cat/again-{number:04}.png")
+    arguments = ("timm:test_resnet", "data", "-o", "r", "--weights", "w.safetensors", "--image-size", "32")
+    process = subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, cwd=place, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (place / "r/_part-00000.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    first = (place / "r/part-00000.parquet").stat().st_mtime_ns
+    done = run(*arguments, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert (place / "r/part-00000.parquet").stat().st_mtime_ns == first
+    ids = pq.read_table(place / "r")["id"].to_pylist()
+    assert len(ids) == len(set(ids)) == 3005

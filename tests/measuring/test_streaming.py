@@ -1,0 +1,162 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gradmeter.measuring.streaming as streaming
+from gradmeter import GradientMeter, Readings
+from gradmeter.errors import DataError, OutputError
+from gradmeter.measuring import MeasuredSet, Skipped, measure
+from gradmeter.models import Classifier
+from gradmeter.samples import ImageKind, Source, open_source
+from samples.pictures import save
+
+KIND = ImageKind("L", 8)
+
+
+def prepare(images: Sequence[Any]) -> Tensor:
+    return torch.stack([torch.from_numpy(np.asarray(image, np.float32) / 255).unsqueeze(0) for image in images])
+
+
+def classifier(classes: tuple[str, ...] | None = ("bird", "cat", "dog")) -> Classifier:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3))
+    return Classifier("small", network.eval(), classes, KIND, prepare)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """23 images of two of the three classes, two of which are damaged."""
+    for number in range(23):
+        save(tmp_path / f"data/{'dog' if number % 2 else 'cat'}/{number:02}.png", 10 * number)
+    (tmp_path / "data/cat/04.png").write_bytes(b"no image")
+    (tmp_path / "data/dog/11.png").write_bytes((tmp_path / "data/dog/11.png").read_bytes()[:45])
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "_PART", 6)
+    monkeypatch.setattr(streaming, "_BATCH", 4)
+
+
+def readable(source: Source) -> list[int]:
+    return [index for index in range(len(source)) if source.id(index) not in ("cat/04.png", "dog/11.png")]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.usefixtures("small_parts")
+def test_every_row_is_what_the_meter_reads(workers: int, folder: Path, tmp_path: Path) -> None:
+    source, told, skipped = open_source(str(folder), KIND), [], []
+    found = measure(
+        classifier(), source, tmp_path / "r", workers=workers, on_progress=told.append, on_skip=skipped.append
+    )
+    assert (found.rows, sum(told), list(found.skipped)) == (21, 23, skipped)
+    assert {one.id for one in skipped} == {"cat/04.png", "dog/11.png"}
+    indices = readable(source)
+    images = [source.read(index).content for index in indices]
+    expected = GradientMeter(classifier().network)(prepare(images))
+    table = pq.read_table(tmp_path / "r")
+    assert table["id"].to_pylist() == [source.id(index) for index in indices]
+    assert table["label"].to_pylist() == [1 if source.id(index).startswith("cat") else 2 for index in indices]
+    readings = Readings.from_arrow(table)
+    # A kurtosis near 0 is a difference of numbers near 3.
+    torch.testing.assert_close(readings.values, expected.values, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(readings.logits, expected.logits, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        torch.tensor(np.stack(table["probabilities"].to_numpy())), expected.logits.softmax(1), rtol=1e-5, atol=1e-6
+    )
+    torch.testing.assert_close(MeasuredSet(tmp_path / "r").readings().values, readings.values, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_other_programs_read_it(folder: Path, tmp_path: Path) -> None:
+    measure(classifier(), open_source(str(folder), KIND), tmp_path / "r.parquet")
+    frame = pd.read_parquet(tmp_path / "r.parquet")
+    assert frame.columns[:6].tolist() == ["id", "label", "prediction", "probabilities", "log_scale", "logits"]
+    assert "0/l2" in frame
+    assert len(frame) == 21
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+@pytest.mark.usefixtures("small_parts")
+def test_a_killed_run_goes_on(after: int, folder: Path, tmp_path: Path) -> None:
+    source, batches = open_source(str(folder), KIND), 0
+    measure(classifier(), source, tmp_path / "whole")
+
+    def kill(samples: int) -> None:
+        nonlocal batches
+        batches += 1
+        if batches == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        measure(classifier(), source, tmp_path / "r", on_progress=kill)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("part-*")}
+    told: list[int] = []
+    skipped: list[Skipped] = []
+    found = measure(classifier(), source, tmp_path / "r", on_progress=told.append, on_skip=skipped.append)
+    assert (found.rows, sum(told), len(skipped)) == (21, 23, 2)
+    assert pq.read_table(tmp_path / "r").equals(pq.read_table(tmp_path / "whole"))
+    assert all((tmp_path / "r" / name).stat().st_mtime_ns == when for name, when in before.items())
+    again = measure(classifier(), source, tmp_path / "r")
+    assert again == found
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_another_network_or_other_data_are_not_mixed_in(folder: Path, tmp_path: Path) -> None:
+    source = open_source(str(folder), KIND)
+    measure(classifier(), source, tmp_path / "r")
+    other = classifier()
+    with torch.no_grad():
+        next(other.network.parameters()).mul_(2)
+    with pytest.raises(OutputError, match=r"begun otherwise .*weights was"):
+        measure(other, source, tmp_path / "r")
+    save(folder / "cat/99.png")
+    with pytest.raises(OutputError, match=r"begun otherwise .*samples was 23, is 24"):
+        measure(classifier(), open_source(str(folder), KIND), tmp_path / "r")
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_part_of_which_nothing_can_be_read(folder: Path, tmp_path: Path) -> None:
+    for path in sorted(folder.glob("cat/*"))[:6]:
+        path.write_bytes(b"no image")
+    assert measure(classifier(), open_source(str(folder), KIND), tmp_path / "r").rows == 16
+    assert pq.read_table(tmp_path / "r").num_rows == 16
+
+
+def test_nothing_can_be_read(tmp_path: Path) -> None:
+    save(tmp_path / "data/a.png")
+    (tmp_path / "data/a.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"none of 1 samples can be read \(a.png: no image in a format"):
+        measure(classifier(), open_source(str(tmp_path / "data"), KIND), tmp_path / "r")
+
+
+def test_classes_that_are_not_the_networks(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has the classes \(cat, dog\), but small knows \(a, b, c\)"):
+        measure(classifier(("a", "b", "c")), open_source(str(folder), KIND), tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_labels_without_names(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.array([0, 2]))
+    measure(classifier(), open_source(str(tmp_path / "a.npz"), KIND), tmp_path / "r")
+    assert pq.read_table(tmp_path / "r")["label"].to_pylist() == [0, 2]
+    np.savez(tmp_path / "b.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.array([0, 3]))
+    with pytest.raises(DataError, match="has label 3, but small has classes 0 to 2"):
+        measure(classifier(), open_source(str(tmp_path / "b.npz"), KIND), tmp_path / "s")
+
+
+def test_no_labels(tmp_path: Path) -> None:
+    measure(classifier(), open_source("noise:uniform:3", KIND), tmp_path / "r")
+    assert "label" not in pq.read_table(tmp_path / "r").column_names

@@ -1,0 +1,208 @@
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from timm.data import create_transform, resolve_model_data_config
+from torch import nn
+from torchvision.models import get_model
+from torchvision.models.squeezenet import SqueezeNet1_1_Weights
+
+from gradmeter import GradientMeter
+from gradmeter.errors import DataError, InputError
+from gradmeter.models import Classifier, ImageOptions, open_model
+from gradmeter.samples import ImageKind
+from gradmeter.samples.noise import Noise
+from samples.pictures import gradient
+
+IMAGES = [Image.fromarray(gradient(300, 200)), Image.fromarray(gradient(180, 180)[::-1])]
+NAMES = ["bird", "cat", "dog"]
+
+
+def saved(network: nn.Module, folder: Path, classes: list[str] | None = NAMES) -> Path:
+    path = folder / "weights.safetensors"
+    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(tensors, path, metadata={} if classes is None else {"classes": json.dumps(classes)})
+    return path
+
+
+def answers(classifier: Classifier, images: list[Image.Image]) -> torch.Tensor:
+    assert not classifier.network.training
+    return GradientMeter(classifier.network)(classifier.batch(images)).logits  # type: ignore[arg-type]
+
+
+# --- timm
+
+
+def test_timm(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=3).eval()
+    classifier = open_model("timm:test_resnet", saved(network, tmp_path))
+    assert classifier.name == "timm:test_resnet"
+    assert classifier.classes == tuple(NAMES)
+    config = resolve_model_data_config(network)
+    transform = create_transform(**config, is_training=False)
+    inputs = torch.stack([transform(image) for image in IMAGES])
+    assert torch.equal(classifier.batch(IMAGES), inputs)  # type: ignore[arg-type]
+    torch.testing.assert_close(answers(classifier, IMAGES), network(inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_timm_noise_is_not_resized(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=3)
+    classifier = open_model("timm:test_resnet", saved(network, tmp_path))
+    assert classifier.image is not None
+    noise = Noise("noise:uniform:2", classifier.image.side)
+    batch = classifier.batch([noise.read(index).content for index in range(2)])
+    std = resolve_model_data_config(network)["std"][0]
+    assert batch.std() == pytest.approx(12**-0.5 / std, rel=0.05)  # type: ignore[union-attr]
+
+
+def test_timm_with_other_preprocessing(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=3, in_chans=1)
+    options = ImageOptions(28, (0.1307,), (0.3081,), grey=True)
+    classifier = open_model("timm:test_resnet", saved(network, tmp_path), options)
+    assert classifier.image is not None
+    assert classifier.image.mode == "L"
+    batch = classifier.batch([Image.new("L", (28, 28), 255)])
+    assert batch.shape == (1, 1, 28, 28)  # type: ignore[union-attr]
+    assert batch.mean() == pytest.approx((1 - 0.1307) / 0.3081, rel=1e-5)  # type: ignore[union-attr]
+
+
+def test_timm_names() -> None:
+    with pytest.raises(InputError, match=r"timm has no model 'resnet18x'"):
+        open_model("timm:resnet18x")
+    with pytest.raises(InputError, match=r"timm has no model 'esnet18'; perhaps .*resnet18"):
+        open_model("timm:esnet18")
+
+
+# --- torchvision
+
+
+def test_torchvision(tmp_path: Path) -> None:
+    network = get_model("squeezenet1_1", num_classes=3).eval()
+    classifier = open_model("torchvision:squeezenet1_1", saved(network, tmp_path, None))
+    assert classifier.classes is None
+    transform = SqueezeNet1_1_Weights.DEFAULT.transforms()
+    inputs = torch.stack([transform(image) for image in IMAGES])
+    assert torch.equal(classifier.batch(IMAGES), inputs)  # type: ignore[arg-type]
+    torch.testing.assert_close(answers(classifier, IMAGES), network(inputs), rtol=1e-4, atol=1e-5)
+    assert classifier.image == ImageKind("RGB", 256)
+
+
+def test_torchvision_with_another_size(tmp_path: Path) -> None:
+    path = saved(get_model("squeezenet1_1", num_classes=3), tmp_path)
+    classifier = open_model("torchvision:squeezenet1_1", path, ImageOptions(112, (0.0,), (1.0,)))
+    batch = classifier.batch([Image.new("RGB", (128, 128), (255, 255, 255))])
+    assert batch.shape == (1, 3, 112, 112)  # type: ignore[union-attr]
+    assert batch.mean() == 1  # type: ignore[union-attr]
+    assert classifier.image == ImageKind("RGB", 128)
+
+
+@pytest.mark.parametrize("name", ["resnet17", "fcn_resnet50", "raft_small"])
+def test_torchvision_names(name: str) -> None:
+    with pytest.raises(InputError, match=f"torchvision has no classifier '{name}'"):
+        open_model(f"torchvision:{name}")
+
+
+def test_torchvision_is_not_grey() -> None:
+    with pytest.raises(InputError, match="takes images of three channels"):
+        open_model("torchvision:resnet18", None, ImageOptions(grey=True))
+
+
+# --- a function of the user's own
+
+
+MODULE = """
+import timm
+from torch import nn
+
+def small():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+def of_timm():
+    return timm.create_model("test_resnet", num_classes=3)
+
+def failing():
+    raise RuntimeError("no such luck")
+
+number = 3
+
+def text():
+    return "text"
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "own_networks.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "own_networks"
+
+
+def test_function(module: str, tmp_path: Path) -> None:
+    options = ImageOptions(8, (0.5,), (0.25,), grey=True)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    classifier = open_model(f"{module}:small", saved(network, tmp_path), options)
+    assert classifier.classes == tuple(NAMES)
+    white = [Image.new("L", (8, 8), 255)]
+    torch.testing.assert_close(answers(classifier, white), network(torch.full((1, 1, 8, 8), 2.0)))
+
+
+def test_function_that_returns_a_network_of_timm(module: str) -> None:
+    classifier = open_model(f"{module}:of_timm")
+    assert classifier.batch(IMAGES).shape == (2, 3, 160, 160)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("small", "does not say which images it takes; give --image-size"),
+        ("absent", "has no attribute 'absent'; expected package.module:function"),
+        ("failing", "failed with RuntimeError: no such luck; expected a function without arguments"),
+        ("number", "failed with TypeError"),
+        ("text", "returned a str; expected a torch.nn.Module"),
+    ],
+)
+def test_bad_functions(function: str, message: str, module: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_model(f"{module}:{function}")
+
+
+@pytest.mark.parametrize("model", ["resnet18", "", ":", "timm:", ":resnet18"])
+def test_bad_names(model: str) -> None:
+    with pytest.raises(InputError, match="expected timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER or"):
+        open_model(model)
+
+
+def test_a_module_that_is_not_there() -> None:
+    with pytest.raises(InputError, match="No module named 'no_such_module'"):
+        open_model("no_such_module:function")
+
+
+# --- names of classes
+
+
+class Named(Noise):
+    def __init__(self, *classes: str) -> None:
+        super().__init__("noise:uniform:1", 4)
+        self.classes = classes  # type: ignore[assignment]
+
+
+def test_classes_are_matched_by_name() -> None:
+    classifier = Classifier("m", nn.Identity(), ("cat", "dog", "bird"), None, list)  # type: ignore[arg-type]
+    assert classifier.class_numbers(Named("bird", "cat")) == {0: 2, 1: 0}
+    assert classifier.class_numbers(Noise("noise:uniform:1", 4)) is None
+    with pytest.raises(DataError, match=r"has the classes \(bird, fish\), but m knows \(cat, dog, bird\)"):
+        classifier.class_numbers(Named("bird", "fish"))
+    assert classifier.named(["a", "b", "c"]).classes == ("a", "b", "c")
+    with pytest.raises(InputError, match="expected each name once"):
+        classifier.named(["a", "a", "c"])
+
+
+def test_long_lists_are_cut() -> None:
+    classifier = Classifier("m", nn.Identity(), tuple(map(str, range(1000))), None, list)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"knows \(0, 1, .*, 11, \.\.\. 1000 in all\)"):
+        classifier.class_numbers(Named("x"))

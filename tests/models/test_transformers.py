@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertTokenizerFast,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+)
+
+from gradmeter import GradientMeter
+from gradmeter.errors import InputError
+from gradmeter.models import ImageOptions, open_model
+from samples.pictures import gradient
+
+IMAGES = [Image.fromarray(gradient(40, 30)), Image.fromarray(gradient(20, 20)[::-1])]
+TEXTS = ["good film", "a bad bad film", "film"]
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "film"]
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    names = {"id2label": {0: "cat", 1: "dog", 2: "bird"}, "label2id": {"cat": 0, "dog": 1, "bird": 2}}
+    ViTForImageClassification(ViTConfig(image_size=16, patch_size=8, **SMALL, **names)).save_pretrained(tmp_path)
+    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=len(WORDS), max_position_embeddings=12, num_labels=2, **SMALL)
+    BertForSequenceClassification(config).save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    BertTokenizerFast(str(tmp_path / "vocab.txt"), model_max_length=12).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_images(images: Path) -> None:
+    classifier = open_model(f"hf:{images}")
+    assert classifier.classes == ("cat", "dog", "bird")
+    assert classifier.image is not None
+    assert classifier.image.side == 16
+    batch = classifier.batch(IMAGES)
+    expected = ViTImageProcessor.from_pretrained(images)(IMAGES, return_tensors="pt")["pixel_values"]
+    assert torch.equal(batch["pixel_values"], expected)  # type: ignore[call-overload]
+    network = ViTForImageClassification.from_pretrained(images).eval()
+    torch.testing.assert_close(
+        GradientMeter(classifier.network)(batch).logits,  # type: ignore[arg-type]
+        network(expected).logits,
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_weights_of_ones_own(images: Path, tmp_path: Path) -> None:
+    config = ViTConfig.from_pretrained(images)
+    torch.manual_seed(1)
+    network = ViTForImageClassification(config)
+    torch.save(network.state_dict(), tmp_path / "own.pt")
+    found = open_model(f"hf:{images}", tmp_path / "own.pt").network.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in network.state_dict().items())
+
+
+def test_texts_are_padded_and_the_padding_does_not_show(texts: Path) -> None:
+    classifier = open_model(f"hf:{texts}")
+    assert classifier.classes is None  # transformers' own LABEL_0, LABEL_1 are nobody's names
+    assert classifier.image is None
+    together = GradientMeter(classifier.network)(classifier.batch(TEXTS))  # type: ignore[arg-type]
+    alone = [GradientMeter(classifier.network)(classifier.batch([text])) for text in TEXTS]  # type: ignore[arg-type]
+    torch.testing.assert_close(together["all", "l2"], torch.cat([one["all", "l2"] for one in alone]), rtol=1e-4, atol=0)
+
+
+def test_long_texts_are_cut(texts: Path) -> None:
+    classifier = open_model(f"hf:{texts}")
+    batch = classifier.batch(["bad " * 100])
+    assert batch["input_ids"].shape == (1, 12)  # type: ignore[call-overload]
+
+
+def test_no_classifier(tmp_path: Path) -> None:
+    BertForMaskedLM(BertConfig(vocab_size=9, **SMALL)).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="is BertForMaskedLM; expected a classifier of images or of texts"):
+        open_model(f"hf:{tmp_path}")
+
+
+def test_other_preprocessing_is_the_folders_matter(images: Path) -> None:
+    with pytest.raises(InputError, match=r"change its preprocessor_config\.json instead"):
+        open_model(f"hf:{images}", None, ImageOptions(32))
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot be had .*; check the name and the connection"):
+        open_model(f"hf:{tmp_path / 'absent'}")

@@ -1,0 +1,92 @@
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from gradmeter.errors import DataError
+from gradmeter.models.weights import build_with, read_weights
+
+
+def build(classes: int | None) -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 1000 if classes is None else classes))
+
+
+@pytest.fixture
+def state() -> dict[str, torch.Tensor]:
+    return build(3).state_dict()
+
+
+def same(network: nn.Module, state: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_safetensors_with_the_names_of_the_classes(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file(state, path, metadata={"classes": json.dumps(["a", "b", "c"])})
+    tensors, classes = read_weights(path)
+    assert classes == ("a", "b", "c")
+    assert same(build_with(build, tensors, path), state)
+
+
+@pytest.mark.parametrize("note", [None, {}, {"classes": "not JSON"}, {"classes": "[1]"}, {"classes": "3"}])
+def test_safetensors_without(note: dict[str, str] | None, state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    save_file(state, tmp_path / "a.safetensors", metadata=note)
+    assert read_weights(tmp_path / "a.safetensors")[1] is None
+
+
+@pytest.mark.parametrize("nest", [None, "state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+def test_what_training_programs_save(
+    nest: str | None, prefix: str, state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.pt"
+    prefixed = {prefix + name: value for name, value in state.items()}
+    torch.save(prefixed if nest is None else {nest: prefixed, "epoch": 3}, path)
+    tensors, classes = read_weights(path)
+    assert classes is None
+    assert same(build_with(build, tensors, path), state)
+
+
+class Payload:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise SystemExit('ran')",)
+
+
+def test_no_code_is_run(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"a": torch.zeros(1), "b": Payload()}, path)
+    with pytest.raises(DataError, match="cannot be loaded as weights only"):
+        read_weights(path)
+    path.write_bytes(pickle.dumps(Payload()))
+    with pytest.raises(DataError, match="cannot be loaded as weights only"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("held", [torch.zeros(2), [1, 2], {}, {"a": 1}])
+def test_no_state_dict(held: object, tmp_path: Path) -> None:
+    torch.save(held, tmp_path / "a.pt")
+    with pytest.raises(DataError, match="expected a state_dict of tensors"):
+        read_weights(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_missing_and_damaged(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    with pytest.raises(DataError, match="no such file; expected weights"):
+        read_weights(path)
+    path.write_bytes(b"\x08\0\0\0\0\0\0\0garbage")
+    with pytest.raises(DataError, match=path.name):
+        read_weights(path)
+
+
+def test_another_networks_weights(state: dict[str, torch.Tensor]) -> None:
+    state["2.gain"] = state.pop("2.bias")
+    with pytest.raises(DataError, match=r"a\.pt is not for Sequential: it lacks 2\.bias; it has unknown 2\.gain"):
+        build_with(build, state, Path("a.pt"))
+    other = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).state_dict()
+    with pytest.raises(DataError, match=r"has 0\.weight \(6, 4\) in place of \(5, 4\)"):
+        build_with(build, other, Path("a.pt"))

@@ -1,0 +1,31 @@
+"""Small images in every shape that people's files have."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+def gradient(width: int = 12, height: int = 8) -> np.ndarray:
+    """[height, width, 3] uint8 that is different in every corner and channel."""
+    y, x = np.mgrid[:height, :width]
+    levels = [x * 255 / (width - 1), y * 255 / (height - 1), (x + y) * 255 / (width + height - 2)]
+    return np.rint(np.stack(levels, axis=-1)).astype(np.uint8)
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> io.BytesIO:
+    """An encoded image, to read from."""
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    stream.seek(0)
+    return stream
+
+
+def save(path: Path, shade: int = 128, side: int = 8) -> None:
+    """A square image of one shade of grey."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (side, side), (shade, shade, shade)).save(path)

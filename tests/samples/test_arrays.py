@@ -1,0 +1,80 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradmeter.errors import DataError
+from gradmeter.samples.arrays import ImageArchive
+
+GREY = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5) * 6
+
+
+def archive(folder: Path, **arrays: Any) -> Path:
+    path = folder / "images.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def test_images_labels_and_names(tmp_path: Path) -> None:
+    names = np.array(["zero", "one"])
+    source = ImageArchive(archive(tmp_path, images=GREY, labels=np.array([1, 0]), class_names=names), "L")
+    assert source.classes == ("zero", "one")
+    assert [source.read(index).label for index in range(len(source))] == [1, 0]
+    assert np.array_equal(np.asarray(source.read(1).content), GREY[1])
+    assert source.read(1).id == "1"
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (GREY, GREY[..., None].repeat(3, -1)),
+        (GREY / np.float32(255), GREY[..., None].repeat(3, -1)),
+        (GREY > 100, ((GREY > 100) * 255)[..., None].repeat(3, -1)),
+        (GREY[..., None].repeat(3, -1), GREY[..., None].repeat(3, -1)),
+    ],
+    ids=["uint8", "float", "bool", "colour"],
+)
+def test_kinds_of_pixels(images: np.ndarray, expected: np.ndarray, tmp_path: Path) -> None:
+    source = ImageArchive(archive(tmp_path, images=images))
+    assert np.array_equal(np.asarray(source.read(0).content), expected[0])
+    assert (source.classes, source.labelled, source.read(0).label) == (None, False, None)
+
+
+def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
+    first = ImageArchive(archive(tmp_path, images=GREY)).fingerprint()
+    assert ImageArchive(archive(tmp_path, images=GREY)).fingerprint() == first
+    assert ImageArchive(archive(tmp_path, images=GREY + 1)).fingerprint() != first
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"pictures": GREY}, "has no array 'images', only pictures"),
+        ({"images": GREY[0]}, r"shape \(4, 5\); expected \[N, height, width\]"),
+        ({"images": GREY[..., None]}, r"shape \(2, 4, 5, 1\)"),
+        ({"images": GREY[:0]}, r"shape \(0, 4, 5\)"),
+        ({"images": GREY.astype(int)}, "images are int64; expected uint8"),
+        ({"images": GREY.astype(float)}, r"float images run from 0 to 234; expected numbers in \[0, 1\]"),
+        ({"images": GREY * np.float32("nan")}, "run from nan to nan"),
+        ({"images": GREY, "labels": np.array([0])}, r"labels are int64 of shape \(1,\)"),
+        ({"images": GREY, "labels": np.array([0, -1])}, "whole number from 0 on"),
+        ({"images": GREY, "labels": np.array([0.0, 1.0])}, "labels are float64"),
+        ({"images": GREY, "labels": np.array([0, 2]), "class_names": np.array(["a", "b"])}, "2 class names"),
+        ({"images": np.array([{}, None])}, "holds Python objects"),
+    ],
+)
+def test_bad_arrays(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        ImageArchive(archive(tmp_path, **arrays))
+
+
+def test_damaged(tmp_path: Path) -> None:
+    path = archive(tmp_path, images=GREY)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"truncated or not an \.npz archive"):
+        ImageArchive(path)
+    path.write_bytes(whole[:100] + b"\xff" * 20 + whole[120:])
+    with pytest.raises(DataError, match="damaged"):
+        ImageArchive(path)

@@ -1,0 +1,131 @@
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from gradmeter.errors import DataError
+from gradmeter.samples import Unreadable
+from gradmeter.samples.tables import ParquetTable
+from samples.pictures import encoded
+
+
+def picture(shade: int) -> dict[str, Any]:
+    return {"bytes": encoded(Image.new("RGB", (4, 4), (shade,) * 3), "PNG").getvalue(), "path": f"{shade}.png"}
+
+
+def hub_table(shades: list[int], labels: list[int], names: list[str] | None) -> pa.Table:
+    table = pa.table({"image": [picture(shade) for shade in shades], "label": pa.array(labels, pa.int64())})
+    if names is None:
+        return table
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def shades(source: ParquetTable) -> list[int]:
+    return [int(np.asarray(source.read(index).content)[0, 0, 0]) for index in range(len(source))]
+
+
+def test_a_folder_of_the_hugging_face_layout(tmp_path: Path) -> None:
+    pq.write_table(hub_table([1, 2, 3], [0, 1, 0], ["cat", "dog"]), tmp_path / "train-0.parquet", row_group_size=2)
+    pq.write_table(hub_table([4], [1], ["cat", "dog"]), tmp_path / "train-1.parquet")
+    (tmp_path / "_notes.parquet").write_bytes(b"passed over")
+    source = ParquetTable(tmp_path)
+    assert source.classes == ("cat", "dog")
+    assert shades(source) == [1, 2, 3, 4]
+    assert [source.read(index).label for index in (3, 0, 2, 1)] == [1, 0, 0, 1]
+    assert [source.id(index) for index in range(4)] == [
+        "train-0.parquet:0",
+        "train-0.parquet:1",
+        "train-0.parquet:2",
+        "train-1.parquet:0",
+    ]
+
+
+def test_labels_that_are_names(tmp_path: Path) -> None:
+    table = pa.table({"image": [picture(1)["bytes"], picture(2)["bytes"]], "label": ["dog", "cat"]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    source = ParquetTable(tmp_path / "a.parquet")
+    assert source.classes == ("cat", "dog")
+    assert [source.read(index).label for index in range(2)] == [1, 0]
+    assert source.id(1) == "a.parquet:1"
+
+
+def test_numbers_without_names_and_no_labels(tmp_path: Path) -> None:
+    pq.write_table(hub_table([1], [7], None), tmp_path / "a.parquet")
+    source = ParquetTable(tmp_path / "a.parquet")
+    assert (source.classes, source.labelled, source.read(0).label) == (None, True, 7)
+    pq.write_table(pa.table({"image": [picture(1)]}), tmp_path / "b.parquet")
+    source = ParquetTable(tmp_path / "b.parquet")
+    assert (source.classes, source.labelled, source.read(0).label) == (None, False, None)
+
+
+def test_texts(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["good", "bad"], "label": ["+", "-"]}), tmp_path / "a.parquet")
+    source = ParquetTable(tmp_path / "a.parquet")
+    assert source.texts
+    assert (source.read(0).content, source.read(0).label) == ("good", 0)
+
+
+def test_rows_that_cannot_be_read(tmp_path: Path) -> None:
+    rows = [picture(1), None, {"bytes": None, "path": "elsewhere.png"}, {"bytes": b"no image", "path": ""}]
+    pq.write_table(pa.table({"image": rows}), tmp_path / "a.parquet")
+    source = ParquetTable(tmp_path / "a.parquet")
+    assert int(np.asarray(source.read(0).content)[0, 0, 0]) == 1
+    for index, message in ((1, "the row is empty"), (2, "holds a path and no image"), (3, "no image in a format")):
+        with pytest.raises(Unreadable, match=message):
+            source.read(index)
+
+
+def test_a_damaged_row_group(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(hub_table([1, 2], [0, 0], None), path, row_group_size=1, compression="none", use_dictionary=False)
+    content = bytearray(path.read_bytes())
+    content[4:60] = b"\xff" * 56
+    path.write_bytes(content)
+    source = ParquetTable(path)
+    with pytest.raises(Unreadable):
+        source.read(0)
+    assert source.read(1).label == 0
+
+
+def test_the_fingerprint_tells_which_rows_there_are(tmp_path: Path) -> None:
+    pq.write_table(hub_table([1], [0], None), tmp_path / "a.parquet")
+    first = ParquetTable(tmp_path).fingerprint()
+    assert ParquetTable(tmp_path).fingerprint() == first
+    pq.write_table(hub_table([1], [0], None), tmp_path / "b.parquet")
+    assert ParquetTable(tmp_path).fingerprint() != first
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"number": [1]}, "has columns number; expected one of encoded images or of texts"),
+        ({"a": [b"x"], "b": [b"y"]}, r"several columns of images \(a, b\); expected one"),
+        ({"a": ["x"], "b": ["y"]}, r"several columns of texts \(a, b\)"),
+        ({"image": [b"x"], "label": [0.5]}, "column 'label' is double; expected whole numbers or names"),
+        ({"image": pa.array([], pa.binary())}, "holds no rows"),
+    ],
+)
+def test_bad_columns(columns: dict[str, Any], message: str, tmp_path: Path) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=message):
+        ParquetTable(tmp_path / "a.parquet")
+
+
+def test_files_that_do_not_go_together(tmp_path: Path) -> None:
+    pq.write_table(hub_table([1], [0], None), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"picture": [b"x"], "label": [0]}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"another column 'image' than a\.parquet"):
+        ParquetTable(tmp_path)
+
+
+def test_no_parquet(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(io.BytesIO(b"no").getvalue())
+    with pytest.raises(DataError, match="no readable Parquet file"):
+        ParquetTable(tmp_path / "a.parquet")
