@@ -117,14 +117,15 @@ class GradientMeter:
             raise InputError(f"biases={biases!r}; expected True or False")
         self.model = model
         self._network = unwrapped(model)
+        self.pseudo_label = pseudo_label
+        self.biases = biases
         self._start = start_vector(pseudo_label)
-        self._biases = biases
         self._tile = tile
         self._look_up_parameters()
 
     def _look_up_parameters(self) -> None:
         self._owners = owning_modules(self._network)
-        self._owned = owned_parameters(self._network, biases=self._biases)
+        self._owned = owned_parameters(self._network, biases=self.biases)
         self._parameters = {
             f"{layer}/{name}": parameter for layer, own in self._owned.items() for name, parameter in own.items()
         }

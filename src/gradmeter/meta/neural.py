@@ -213,14 +213,17 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
                 f"{type_of_target(y)}: y holds {len(self.classes_)} class(es), expected 2"
             )
         data = MetaData(_writable(X), targets, np.ones(X.shape[1], dtype=bool))
-        self.bank_ = train_networks([data], 1, self.random_state)
+        # Arrays, so that it can be saved as other estimators are.
+        bank = train_networks([data], 1, self.random_state)
+        self.weights_ = {name: tensor.numpy() for name, tensor in bank.tensors().items()}
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Log odds of the second class, [n] float64."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        odds: np.ndarray = self.bank_.scores(0, _writable(X))[0]
+        bank = NetworkBank(**{name: torch.from_numpy(array) for name, array in self.weights_.items()})
+        odds: np.ndarray = bank.scores(0, _writable(X))[0]
         return odds
 
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -1,0 +1,231 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skops.io
+import torch
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression
+from torch import nn
+
+from gradmeter import GradientMeter, TrustModel
+from gradmeter.errors import DataError, GradmeterError, InputError, OutputError
+from gradmeter.evaluation import expected_calibration_error, separation
+from gradmeter.meta.judge import CLASSIFIERS
+from gradmeter.meta.risk import RiskNotControlled
+from meta.trained import digits, loader, noise, trained, untrained
+
+IMAGES, LABELS = digits()
+
+
+@pytest.fixture(scope="module")
+def fitted() -> TrustModel:
+    return TrustModel(GradientMeter(trained())).fit(loader(300, 1000), unknowns=[[noise(100)]])
+
+
+def right(rows: slice) -> np.ndarray:
+    return (trained()(IMAGES[rows]).argmax(1) == LABELS[rows]).numpy()
+
+
+# --- fit and predict
+
+
+@pytest.mark.parametrize("classifier", [*CLASSIFIERS, RandomForestClassifier(50, random_state=0)])
+def test_wrong_and_unknown_are_trusted_less(classifier: Any) -> None:
+    trust = TrustModel(GradientMeter(trained()), classifier).fit(loader(300, 1000), unknowns=[[noise(100)]])
+    rows = slice(1000, None)
+    p, correct = trust.predict_proba(IMAGES[rows]), right(rows)
+    assert p.shape == (797,)
+    assert ((p >= 0) & (p <= 1)).all()
+    assert separation(-p.numpy()[correct], -p.numpy()[~correct]).auroc > 0.75
+    assert separation(-p.numpy()[correct], -trust.predict_proba(noise(300)[100:]).numpy()).auroc > 0.9
+
+
+def test_it_is_calibrated_where_nothing_is_unknown() -> None:
+    trust = TrustModel(GradientMeter(trained())).fit(loader(300, 1000))
+    rows = slice(1000, None)
+    assert expected_calibration_error(trust.predict_proba(IMAGES[rows]).numpy(), right(rows), 5) < 0.04
+
+
+def test_what_it_learned_from_is_told(fitted: TrustModel) -> None:
+    judge = fitted.judge
+    assert judge is not None
+    answered = right(slice(300, 1000))
+    assert (judge.right, judge.wrong, judge.unknown) == (answered.sum(), (~answered).sum(), 100)
+    assert judge.held_out.shape == (800,)
+    # Held out: not what the judge says of what it learned from.
+    assert not np.allclose(judge.held_out[:700], fitted.predict_proba(IMAGES[300:1000]).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "dicts"])
+def test_kinds_of_batches(kind: str, fitted: TrustModel) -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = trained()
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.network(images)  # type: ignore[no-any-return]
+
+    batches = loader(300, 1000)
+    unknown: list[Any] = [[noise(100)]]
+    if kind == "dicts":
+        trust = TrustModel(GradientMeter(Named())).fit(
+            ({"images": images, "labels": labels} for images, labels in batches), [[{"images": noise(100)}]]
+        )
+        found = trust.predict_proba({"images": IMAGES[:50]})
+    else:
+        unknown = [[(noise(100), torch.zeros(100))]]
+        trust = TrustModel(GradientMeter(trained())).fit([list(batch) for batch in batches], unknown)
+        found = trust.predict_proba(IMAGES[:50])
+    torch.testing.assert_close(found, fitted.predict_proba(IMAGES[:50]), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "message"),
+    [
+        ("forest", "classifier='forest'; expected glm, lasso, ridge, elastic_net, neural_network, or a scikit-learn"),
+        (LinearRegression(), "classifier is a LinearRegression; expected"),
+        (RandomForestClassifier, "classifier is a ABCMeta; expected"),
+    ],
+)
+def test_bad_classifiers(classifier: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TrustModel(GradientMeter(trained()), classifier).fit(loader(300, 1000))
+
+
+def test_bad_data() -> None:
+    trust = TrustModel(GradientMeter(trained()))
+    with pytest.raises(InputError, match="a batch has no labels"):
+        trust.fit([IMAGES[:100]])
+    with pytest.raises(InputError, match="a loader has no batches"):
+        trust.fit([])
+    with pytest.raises(InputError, match=r"\d+ predictions are right, \d are wrong and 0 inputs are unknown; expected"):
+        trust.fit(loader(300, 330))
+    with pytest.raises(InputError, match="labels have shape"):
+        trust.fit([(IMAGES[:10], LABELS[:9])])
+    with pytest.raises(InputError, match="meter is a Sequential; expected a GradientMeter"):
+        TrustModel(trained())  # type: ignore[arg-type]
+
+
+def test_before_its_time() -> None:
+    trust = TrustModel(GradientMeter(trained()))
+    for use in (lambda: trust.predict_proba(IMAGES[:2]), lambda: trust.set_risk(0.1, loader(300, 400))):
+        with pytest.raises(GradmeterError, match="not fitted; call fit"):
+            use()
+    with pytest.raises(GradmeterError, match="no risk was set; call set_risk"):
+        trust.accept(IMAGES[:2])
+
+
+# --- risk
+
+
+def test_risk() -> None:
+    trust = TrustModel(GradientMeter(trained())).fit(loader(300, 800))
+    found = trust.set_risk(0.05, loader(800, 1300))
+    assert trust.guarantee is found
+    p = trust.predict_proba(IMAGES[1300:])
+    taken = trust.accept(IMAGES[1300:])
+    assert torch.equal(taken, p >= found.threshold)
+    assert found.coverage == pytest.approx(taken.double().mean().item(), abs=0.08)
+    assert (~right(slice(1300, None))[taken.numpy()]).mean() <= 0.05
+
+
+def test_unknown_inputs_count_as_errors() -> None:
+    trust = TrustModel(GradientMeter(trained())).fit(loader(300, 800), [[noise(100)]])
+    alone = trust.set_risk(0.1, loader(800, 1700))
+    mixed = trust.set_risk(0.1, loader(800, 1700), [[noise(1000)[100:]]])
+    assert mixed.coverage < alone.coverage
+    with pytest.raises(RiskNotControlled):
+        trust.set_risk(0.001, loader(800, 1700))
+
+
+# --- saving
+
+
+@pytest.mark.parametrize("classifier", [*CLASSIFIERS, RandomForestClassifier(20, random_state=0)])
+def test_what_comes_back_says_the_same(classifier: Any, tmp_path: Path) -> None:
+    trust = TrustModel(GradientMeter(trained(), biases=False), classifier).fit(loader(300, 1000), [[noise(100)]])
+    trust.set_risk(0.1, loader(1000, 1400))
+    trust.save(tmp_path / "trust")
+    # scikit-learn's trees are not trusted by skops: a made-up one could crash the process.
+    found = TrustModel.load(tmp_path / "trust", trained(), trusted=["sklearn.tree._tree.Tree"])
+    assert torch.equal(found.predict_proba(IMAGES[:80]), trust.predict_proba(IMAGES[:80]))
+    assert torch.equal(found.accept(IMAGES[:80]), trust.accept(IMAGES[:80]))
+    assert found.guarantee == trust.guarantee
+    assert found.set_risk(0.1, loader(1000, 1400)) == trust.guarantee
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["trust"]
+    assert sorted(path.name for path in (tmp_path / "trust").iterdir()) == ["estimator.skops", "trust.json"]
+
+
+def test_another_network(fitted: TrustModel, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "trust")
+    with pytest.raises(DataError, match="same architecture with other weights"):
+        TrustModel.load(tmp_path / "trust", untrained())
+    other = untrained()
+    other[6] = nn.Linear(24, 9)
+    with pytest.raises(
+        DataError, match=r"parameter '6.weight' is \[9, 24\] here and was \[10, 24\] there \(2 differ\)"
+    ):
+        TrustModel.load(tmp_path / "trust", other)
+    with pytest.raises(DataError, match=r"parameter '0.weight' is absent here"):
+        TrustModel.load(tmp_path / "trust", nn.Flatten())
+
+
+@pytest.mark.parametrize("file", ["trust.json", "estimator.skops"])
+def test_changed_truncated_and_missing_files(file: str, fitted: TrustModel, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "trust")
+    path = tmp_path / "trust" / file
+    whole = path.read_bytes()
+    for changed in (whole[: len(whole) // 2], b"", whole.replace(b"0", b"1", 1), b"[]", b"null"):
+        path.write_bytes(changed)
+        with pytest.raises(DataError, match="trust"):
+            TrustModel.load(tmp_path / "trust", trained())
+    path.unlink()
+    with pytest.raises(DataError, match="trust"):
+        TrustModel.load(tmp_path / "trust", trained())
+
+
+def test_types_that_are_not_trusted(fitted: TrustModel, tmp_path: Path) -> None:
+    """An estimator.skops that was made to run something, with a trust.json to go with it."""
+    import hashlib
+
+    fitted.save(tmp_path / "trust")
+    skops.io.dump({"a": Path("/")}, tmp_path / "trust/estimator.skops")
+    content = json.loads((tmp_path / "trust/trust.json").read_text())
+    content.pop("checksum")
+    content["estimator"] = hashlib.sha256((tmp_path / "trust/estimator.skops").read_bytes()).hexdigest()
+    checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (tmp_path / "trust/trust.json").write_text(json.dumps({**content, "checksum": checksum}))
+    with pytest.raises(DataError, match=r"holds pathlib.PosixPath, which could run code"):
+        TrustModel.load(tmp_path / "trust", trained())
+
+
+def test_nothing_of_others_is_overwritten(fitted: TrustModel, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/mine").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name in ("folder", "file"):
+        with pytest.raises(OutputError, match=f"{name} is there and holds no TrustModel; choose another folder"):
+            fitted.save(tmp_path / name)
+    fitted.save(tmp_path / "trust")
+    fitted.save(tmp_path / "trust")
+    TrustModel.load(tmp_path / "trust", trained())
+    shutil.rmtree(tmp_path / "trust")
+    with pytest.raises(DataError, match="holds no TrustModel; expected a folder"):
+        TrustModel.load(tmp_path / "trust", trained())
+
+
+def test_pseudo_labels_that_are_functions_are_not_saved(tmp_path: Path) -> None:
+    trust = TrustModel(GradientMeter(trained(), lambda logits: logits.logsumexp(1))).fit(loader(300, 1000))
+    with pytest.raises(GradmeterError, match="a pseudo-label that is a function cannot be saved"):
+        trust.save(tmp_path / "trust")
+    assert not (tmp_path / "trust").exists()
+
+
+def test_not_fitted(tmp_path: Path) -> None:
+    with pytest.raises(GradmeterError, match="not fitted"):
+        TrustModel(GradientMeter(trained())).save(tmp_path / "trust")
