@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gradmeter.data import noise
 from gradmeter.data.collection import PAPER_NAMES, Collection, Sizes
 from gradmeter.data.concept import SIDE, Concept
+from gradmeter.data.npz import Array, read_arrays
 from gradmeter.data.preprocessing import cifar_to_grey, omniglot_to_strokes
 from gradmeter.errors import DataError
-
-Array = npt.NDArray[Any]
 
 # The least number of digits: 150 to learn from, 50 to validate, 140 to test.
 LEAST_DIGITS = 340
@@ -121,7 +116,7 @@ def scaled_sizes(digits: int) -> Sizes:
 
 
 def _concept(role: str, archive: Archive, path: Path) -> Concept:
-    members = _read(path)
+    members = read_arrays(path, ("images", "labels"))
     if "images" not in members:
         raise DataError(f"{path} has no array 'images', only {sorted(members)}")
     images = members["images"]
@@ -133,23 +128,6 @@ def _concept(role: str, archive: Archive, path: Path) -> Concept:
         _check_labels(path, labels, len(images), archive)
         labels = labels.astype(np.int64)
     return Concept(role, _preprocessed(role, images), labels)
-
-
-def _read(path: Path) -> dict[str, Array]:
-    """The arrays `images` and `labels` of an archive; of any other only the name."""
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path} is truncated or not an .npz archive; copy or make it anew")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            # asarray: a member that is no array comes as bytes.
-            return {
-                name: np.asarray(archive[name]) if name in ("images", "labels") else np.empty(0)
-                for name in archive.files
-            }
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        if "Object arrays" in str(error):
-            raise DataError(f"{path} holds Python objects, expected plain numbers; save it without objects") from error
-        raise DataError(f"{path} is damaged ({error}); copy or make it anew") from error
 
 
 def _check_images(path: Path, images: Array, archive: Archive) -> None:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from gradmeter.data.npz import Array, read_arrays
 from gradmeter.errors import DataError
 from gradmeter.samples.sample import Sample, Source
-
-Array = npt.NDArray[Any]
 
 _IMAGES, _LABELS, _NAMES = "images", "labels", "class_names"
 
@@ -34,7 +30,7 @@ class ImageArchive(Source):
 
     def __init__(self, path: Path, mode: str = "RGB") -> None:
         self.name, self._mode = str(path), mode
-        arrays = _arrays(path)
+        arrays = read_arrays(path, (_IMAGES, _LABELS, _NAMES))
         if _IMAGES not in arrays:
             raise DataError(f"{path} has no array 'images', only {', '.join(arrays) or 'nothing'}")
         self._images = _checked_images(path, arrays[_IMAGES])
@@ -72,21 +68,6 @@ class ImageArchive(Source):
         if self._labels is not None:
             digest.update(self._labels.data)
         return digest.hexdigest()
-
-
-def _arrays(path: Path) -> dict[str, Array]:
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path} is truncated or not an .npz archive; copy or make it anew")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            # asarray: a member that is no array comes as bytes.
-            return {
-                name: np.asarray(archive[name]) for name in (_IMAGES, _LABELS, _NAMES) if name in archive.files
-            } or {name: np.empty(0) for name in archive.files}
-    except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        if "Object arrays" in str(error):
-            raise DataError(f"{path} holds Python objects, expected plain arrays; save it without objects") from error
-        raise DataError(f"{path} is damaged ({error}); copy or make it anew") from error
 
 
 def _checked_images(path: Path, images: Array) -> Array:
