@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradmeter.study import figures
+from gradmeter import figures
 from gradmeter.study.paper import paper_table
 
 BASE_RATES = {"wrong": 0.0135, "letters": 0.263, "cifar10": 0.151, "uniform": 0.263, "all": 0.51}

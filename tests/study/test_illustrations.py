@@ -3,12 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gradmeter import figures
 from gradmeter.data import Draw
 from gradmeter.data.collection import PAPER_NAMES
 from gradmeter.meta import neural
 from gradmeter.meta.neural import train_networks
 from gradmeter.report.results import FIGURES
-from gradmeter.study import figures, illustrations
+from gradmeter.study import illustrations
 from gradmeter.study.classifiers import tasks
 from gradmeter.study.illustrations import illustrate
 from gradmeter.study.judging import fit_regressions

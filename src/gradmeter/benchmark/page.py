@@ -9,8 +9,8 @@ from gradmeter.benchmark import plots
 from gradmeter.benchmark.methods import METHODS
 from gradmeter.benchmark.models import MAIN_MODELS, MODELS
 from gradmeter.benchmark.results import Results, Row, Spread
+from gradmeter.figures.saving import save
 from gradmeter.files import write_text
-from gradmeter.study.figures.saving import save
 
 PAGE = "performance.md"
 MEMORY_LIMIT = 1.2

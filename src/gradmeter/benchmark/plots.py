@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from gradmeter.benchmark.methods import METHODS
 from gradmeter.benchmark.models import MODELS
 from gradmeter.benchmark.results import Results, Row, Spread
-from gradmeter.study.figures.style import COLOURS, INK, styled
+from gradmeter.figures.style import COLOURS, INK, styled
 
 _OURS = "gradmeter"
 _COLOURS = {_OURS: COLOURS[0], "peer": "#b9c0ca", "plain": "#7d838c"}

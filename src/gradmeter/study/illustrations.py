@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gradmeter import figures
 from gradmeter.data import Concept, Draw
 from gradmeter.evaluation import Curve, precision_recall, risk_coverage, roc, thin
 from gradmeter.meta.neural import NetworkBank
 from gradmeter.readings import Readings
-from gradmeter.study import figures
 from gradmeter.study.classifiers import all_features, tasks
 from gradmeter.study.judging import THRESHOLDS, LinearClassifier
 from gradmeter.study.names import CONCEPTS, SCORES, in_order

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from gradmeter.errors import InputError
-from gradmeter.study.figures.style import RULE, line_styles, styled
+from gradmeter.figures.style import RULE, line_styles, styled
 
 Curve = tuple[ArrayLike, ArrayLike]
 Panels = Mapping[str, Mapping[str, Curve]]

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from gradmeter.errors import InputError
-from gradmeter.study.figures.style import INK, styled
+from gradmeter.figures.style import INK, styled
 
 # The paper's colours (caption of its Figure 2); any other group is drawn in the last one.
 COLOURS = {"correct": "#2ca25f", "wrong": "#d7301f", "letters": "#3182bd", "cifar10": "#8c8c8c", "uniform": "#7b3fa0"}

@@ -4,7 +4,7 @@ from scipy.spatial import cKDTree
 from sklearn.metrics import auc, precision_recall_curve, roc_curve
 
 from gradmeter.errors import InputError
-from gradmeter.study.figures import precision_recall, risk_coverage, roc
+from gradmeter.figures import precision_recall, risk_coverage, roc
 
 RANDOM = np.random.default_rng(0)
 TRUTH = RANDOM.random(20_000) < 0.3

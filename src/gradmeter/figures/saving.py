@@ -4,8 +4,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from gradmeter.figures.style import styled
 from gradmeter.files import whole
-from gradmeter.study.figures.style import styled
 
 DOTS_PER_INCH = 180
 # Dates and versions of the drawing program would change the bytes from run to run.

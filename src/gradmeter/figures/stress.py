@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from gradmeter.errors import InputError
-from gradmeter.study.figures.mosaic import checked, mosaic
-from gradmeter.study.figures.style import styled
+from gradmeter.figures.mosaic import checked, mosaic
+from gradmeter.figures.style import styled
 
 GAP = 3
 LEADING = 15

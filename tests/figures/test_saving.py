@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gradmeter.errors import OutputError
-from gradmeter.study.figures import gallery, save, violins
+from gradmeter.figures import gallery, save, violins
 
 
 def panels():

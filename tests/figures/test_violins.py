@@ -4,7 +4,7 @@ from matplotlib.collections import FillBetweenPolyCollection
 from scipy.stats import gaussian_kde
 
 from gradmeter.errors import InputError
-from gradmeter.study.figures import violins
+from gradmeter.figures import violins
 
 RANDOM = np.random.default_rng(0)
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from gradmeter.errors import InputError
-from gradmeter.study.figures import StressRow, gallery, stress
-from gradmeter.study.figures.mosaic import mosaic
+from gradmeter.figures import StressRow, gallery, stress
+from gradmeter.figures.mosaic import mosaic
 
 RANDOM = np.random.default_rng(0)
 

@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from gradmeter.errors import InputError
-from gradmeter.study.figures.mosaic import checked, mosaic
-from gradmeter.study.figures.style import styled
+from gradmeter.figures.mosaic import checked, mosaic
+from gradmeter.figures.style import styled
 
 GAP = 3
 INCHES_PER_PIXEL = 0.55 / 28
