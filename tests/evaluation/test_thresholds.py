@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix_at_thresholds
 
-from gradmeter.evaluation.thresholds import accepted_counts
+from gradmeter.evaluation.thresholds import Ranking, accepted_counts, counts_of_histograms
 
 
 def test_counts_by_hand():
@@ -31,3 +31,38 @@ def test_rejected_counts_are_those_of_scikit_learn(inside, outside):
     rejected = accepted_counts(np.array(inside), np.array(outside)).rejected()
     np.testing.assert_array_equal(rejected.inside[1:], fps)
     np.testing.assert_array_equal(rejected.outside[1:], tps)
+
+
+weighted = st.lists(st.tuples(st.integers(-3, 3).map(float), st.booleans(), st.integers(0, 3)), min_size=1, max_size=12)
+
+
+@given(weighted)
+def test_a_weight_counts_as_so_many_samples(weighted):
+    scores, outside, weights = map(np.array, zip(*weighted, strict=True))
+    ranking = Ranking.of(scores)
+    # Histograms of samples in another order, as a caller may have them.
+    kinds = [np.flatnonzero(outside == kind)[::-1] for kind in (False, True)]
+    found = counts_of_histograms(*(ranking.histogram(samples, weights[samples]) for samples in kinds))
+    repeated = [np.repeat(scores[samples], weights[samples]) for samples in kinds]
+    if sum(map(len, repeated)) == 0:
+        assert (found.inside.tolist(), found.outside.tolist()) == ([0], [0])
+        return
+    expected = accepted_counts(*repeated)
+    np.testing.assert_array_equal(found.inside, expected.inside)
+    np.testing.assert_array_equal(found.outside, expected.outside)
+
+
+def test_ranks_by_hand():
+    ranking = Ranking.of(np.array([5.0, -1.0, 5.0, 2.0]))
+    assert ranking.places == 3
+    assert ranking.place.tolist() == [2, 0, 2, 1]
+    assert ranking.histogram(np.array([0, 2, 3]), np.array([1, 4, 2])).tolist() == [0, 2, 5]
+
+
+def test_beyond_a_limit_neighbours_share_a_place():
+    scores = np.random.default_rng(0).permutation(1003).astype(float)
+    ranking = Ranking.of(scores, 100)
+    assert ranking.places == 100
+    assert (np.diff(ranking.place[np.argsort(scores)]) >= 0).all()
+    assert set(np.bincount(ranking.place)) == {10, 11}
+    assert Ranking.of(scores, 1003).places == 1003

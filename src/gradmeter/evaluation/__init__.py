@@ -7,6 +7,7 @@ from gradmeter.evaluation.calibration import (
     negative_log_likelihood,
     reliability,
 )
+from gradmeter.evaluation.comparison import MEASURES, Comparison, Judged, Measure, compare
 from gradmeter.evaluation.curves import Curve, area_under_risk_coverage, precision_recall, risk_coverage, roc, thin
 from gradmeter.evaluation.intervals import (
     MeanSem,
@@ -26,9 +27,13 @@ from gradmeter.evaluation.selective import (
 from gradmeter.evaluation.separation import Separation, aupr_out_at_base_rate, separation
 
 __all__ = [
+    "MEASURES",
+    "Comparison",
     "Curve",
     "Interval",
+    "Judged",
     "MeanSem",
+    "Measure",
     "PairedDifference",
     "Reliability",
     "Separation",
@@ -38,6 +43,7 @@ __all__ = [
     "aupr_out_at_base_rate",
     "bootstrap",
     "brier_score",
+    "compare",
     "excess_area_under_risk_coverage",
     "expected_calibration_error",
     "fpr_at_tpr",

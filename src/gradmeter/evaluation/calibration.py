@@ -64,7 +64,7 @@ def reliability(probability: ArrayLike, correct: ArrayLike, bins: int = _BINS) -
 
 
 def expected_calibration_error(probability: ArrayLike, correct: ArrayLike, bins: int = _BINS) -> float:
-    """Return ECE: |predicted - observed| averaged over the samples of equal-width bins (Naeini 2015, Guo 2017).
+    """Return ECE: `|predicted - observed|` averaged over the samples of equal-width bins (Naeini 2015, Guo 2017).
 
     Takes and raises what `reliability` does.
     """

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradmeter.errors import InputError
 from gradmeter.evaluation.samples import finite_sample
-from gradmeter.evaluation.thresholds import accepted_counts
+from gradmeter.evaluation.thresholds import AcceptedCounts, accepted_counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +62,13 @@ def risk_coverage(uncertainty: ArrayLike, wrong: ArrayLike) -> Curve:
             f"wrong: expected a boolean array of shape {sample.shape}, one for each uncertainty, "
             f"got {errors.dtype} of shape {errors.shape}; pass predictions != labels"
         )
-    counts = accepted_counts(sample[~errors], sample[errors])
+    return risk_coverage_of_counts(accepted_counts(sample[~errors], sample[errors]))
+
+
+def risk_coverage_of_counts(counts: AcceptedCounts) -> Curve:
+    """Like `risk_coverage`, from what every threshold accepts, `inside` right and `outside` wrong."""
     accepted = counts.inside[1:] + counts.outside[1:]
-    return Curve(accepted / sample.size, counts.outside[1:] / accepted, "coverage", "selective risk")
+    return Curve(accepted / accepted[-1], counts.outside[1:] / accepted, "coverage", "selective risk")
 
 
 def area_under_risk_coverage(uncertainty: ArrayLike, wrong: ArrayLike) -> float:
@@ -72,7 +76,11 @@ def area_under_risk_coverage(uncertainty: ArrayLike, wrong: ArrayLike) -> float:
 
     Takes and raises what `risk_coverage` does. Samples of equal uncertainty share the risk at which they are accepted.
     """
-    curve = risk_coverage(uncertainty, wrong)
+    return area_of_curve(risk_coverage(uncertainty, wrong))
+
+
+def area_of_curve(curve: Curve) -> float:
+    """Return AURC of a risk-coverage curve."""
     return float(np.diff(curve.x, prepend=0.0) @ curve.y)
 
 

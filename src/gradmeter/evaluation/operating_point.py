@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from gradmeter.errors import InputError
 from gradmeter.evaluation.samples import finite_sample
-from gradmeter.evaluation.thresholds import accepted_counts
+from gradmeter.evaluation.thresholds import AcceptedCounts, accepted_counts
 
 Positive = Literal["inside", "outside"]
 
@@ -30,6 +30,11 @@ def fpr_at_tpr(inside: ArrayLike, outside: ArrayLike, tpr: float = 0.95, *, posi
     if not 0 < tpr <= 1:
         raise InputError(f"tpr: expected a share above 0 and at most 1, got {tpr!r}")
     counts = accepted_counts(finite_sample(inside, "inside"), finite_sample(outside, "outside"))
+    return fpr_of_counts(counts, tpr, positive=positive)
+
+
+def fpr_of_counts(counts: AcceptedCounts, tpr: float = 0.95, *, positive: Positive) -> float:
+    """Like `fpr_at_tpr`, from what every threshold accepts; at least one sample of either kind."""
     if positive == "inside":
         hits, alarms = counts.inside, counts.outside
     else:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gradmeter.errors import InputError
 from gradmeter.evaluation.samples import finite_sample
-from gradmeter.evaluation.thresholds import accepted_counts
+from gradmeter.evaluation.thresholds import AcceptedCounts, accepted_counts
 
 Interpolation = Literal["step", "trapezoid"]
 
@@ -34,7 +34,13 @@ def separation(inside: ArrayLike, outside: ArrayLike, *, aupr: Interpolation = "
     """
     if aupr not in get_args(Interpolation):
         raise InputError(f"aupr: expected one of {get_args(Interpolation)}, got {aupr!r}")
-    accepted = accepted_counts(finite_sample(inside, "inside"), finite_sample(outside, "outside"))
+    return separation_of_counts(
+        accepted_counts(finite_sample(inside, "inside"), finite_sample(outside, "outside")), aupr=aupr
+    )
+
+
+def separation_of_counts(accepted: AcceptedCounts, *, aupr: Interpolation = "step") -> Separation:
+    """Like `separation`, from what every threshold accepts; at least one sample of either kind."""
     rejected = accepted.rejected()
     pairs = float(accepted.inside[-1]) * float(accepted.outside[-1])
     return Separation(

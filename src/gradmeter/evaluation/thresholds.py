@@ -1,6 +1,9 @@
 """Counts behind every threshold: what a rule "accept if the uncertainty is below t" lets through, for all t at once."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +13,14 @@ from numpy.typing import NDArray
 class AcceptedCounts:
     """How many samples of either kind are accepted as the threshold rises past each distinct score.
 
-    Both arrays are int64 [T + 1] for T distinct scores; they start at 0 (nothing accepted) and end at the sample sizes.
+    Both arrays are [T + 1] for T distinct scores; they start at 0 (nothing accepted) and end at the sample sizes.
     Equal scores are accepted together.
     """
 
     inside: NDArray[np.int64]
     outside: NDArray[np.int64]
 
-    def rejected(self) -> "AcceptedCounts":
+    def rejected(self) -> AcceptedCounts:
         """Return the counts of what is rejected as the threshold falls from the highest score, in the same layout."""
         return AcceptedCounts((self.inside[-1] - self.inside)[::-1], (self.outside[-1] - self.outside)[::-1])
 
@@ -32,3 +35,34 @@ def accepted_counts(inside: NDArray[np.float64], outside: NDArray[np.float64]) -
     accepted = np.concatenate([[0], ends + 1])
     outside_accepted = np.concatenate([[0], np.cumsum(order >= inside.size)[ends]])
     return AcceptedCounts(accepted - outside_accepted, outside_accepted)
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Samples sorted once, to be counted many times with other weights.
+
+    Attributes:
+        place: [N] the rank of each sample's score among the distinct ones.
+        places: how many distinct ones there are.
+    """
+
+    place: NDArray[np.int64]
+    places: int
+
+    @classmethod
+    def of(cls, scores: NDArray[np.float64], limit: int | None = None) -> Ranking:
+        """Rank finite scores [N]; of more than `limit` distinct ones neighbours share a place."""
+        distinct, place = np.unique(scores, return_inverse=True)
+        if limit is None or distinct.size <= limit:
+            return cls(place, distinct.size)
+        return cls(place * limit // distinct.size, limit)
+
+    def histogram(self, samples: NDArray[np.int64], weights: NDArray[Any]) -> NDArray[np.int64]:
+        """How often each place occurs among some samples [n], each counted `weights` [n] times."""
+        return np.bincount(self.place[samples], weights=weights, minlength=self.places).astype(np.int64)
+
+
+def counts_of_histograms(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> AcceptedCounts:
+    """Count from how often each rank occurs, [T] both; ranks that do not occur are left out."""
+    occurring = (inside + outside) > 0
+    return AcceptedCounts(*(np.concatenate([[0], np.cumsum(kind[occurring])]) for kind in (inside, outside)))
