@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -95,6 +96,20 @@ def test_concatenate_different_networks() -> None:
         Readings.concatenate([made, other])
 
 
+@pytest.mark.parametrize(
+    ("taken", "rows"),
+    [
+        (np.array([True, False, False, True, True]), [0, 3, 4]),
+        (np.array([4, 0, 4]), [4, 0, 4]),
+        (np.arange(5)[::-1], [4, 3, 2, 1, 0]),
+        (np.zeros(5, np.bool_), []),
+    ],
+)
+def test_rows(taken: np.ndarray, rows: list[int]) -> None:
+    made = readings()
+    assert_same(made.rows(taken), Readings(made.logits[rows], made.log_scale[rows], LAYERS, made.values[rows]))
+
+
 def test_to_numpy() -> None:
     made = readings()
     arrays = made.to_numpy()
@@ -124,6 +139,28 @@ def test_arrow_of_slices_and_chunks() -> None:
     back = Readings.from_arrow(pa.concat_tables([table.slice(3), table.slice(0, 3)]))
     order = torch.tensor([3, 4, 0, 1, 2])
     assert_same(back, Readings(made.logits[order], made.log_scale[order], LAYERS, made.values[order]))
+
+
+def test_an_empty_table_keeps_its_classes() -> None:
+    back = Readings.from_arrow(readings().to_arrow().slice(0, 0))
+    assert back.logits.shape == (0, 4)
+    assert back.values.shape == (0, len(LAYERS), 8)
+
+
+@pytest.mark.parametrize("kind", [pa.list_, pa.large_list])
+def test_arrow_without_its_note_and_with_lists_of_any_length(kind: Any) -> None:
+    made = readings()
+    table = made.to_arrow().append_column("someone/else", pa.array(range(5)))
+    logits = table["logits"].cast(kind(pa.float32()))
+    table = table.set_column(table.column_names.index("logits"), "logits", logits)
+    assert_same(Readings.from_arrow(table.replace_schema_metadata()), made)
+    assert_same(Readings.from_arrow(table.slice(1).replace_schema_metadata()), made.rows(np.arange(1, 5)))
+
+
+def test_without_a_note_layers_keep_dots_and_slashes() -> None:
+    made = readings()
+    renamed = Readings(made.logits, made.log_scale, ("a/b.0", "0", "all"), made.values)
+    assert_same(Readings.from_arrow(renamed.to_arrow().replace_schema_metadata()), renamed)
 
 
 def test_arrow_with_a_column_of_someone_else() -> None:
@@ -161,9 +198,34 @@ def test_to_pandas() -> None:
     np.testing.assert_array_equal(np.stack(frame["logits"]), made.logits.numpy())
 
 
-def test_foreign_table() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pandas_round_trip_is_exact(dtype: torch.dtype) -> None:
+    made = readings(dtype=dtype)
+    made.log_scale[1] = -torch.inf
+    assert_same(Readings.from_pandas(made.to_pandas()), made)
+
+
+def test_pandas_may_read_what_was_written_and_choose(tmp_path: Path) -> None:
+    made = readings()
+    made.write_parquet(tmp_path / "a.parquet")
+    frame = pd.read_parquet(tmp_path / "a.parquet")
+    assert_same(Readings.from_pandas(frame), made)
+    frame["label"] = [0, 1, 2, 3, 0]
+    assert_same(Readings.from_pandas(frame.sort_values("label")), made.rows(np.array([0, 4, 1, 2, 3])))
+    assert_same(Readings.from_pandas(frame[frame["label"] > 1].set_index("label")), made.rows(np.array([2, 3])))
+
+
+@pytest.mark.parametrize("columns", [{"x": [1, 2]}, {"logits": [[1.0]], "log_scale": [0.0], "conv1/l1": [1.0]}])
+def test_foreign_table(columns: dict[str, list[Any]]) -> None:
     with pytest.raises(DataError, match="holds no gradmeter readings"):
-        Readings.from_arrow(pa.table({"x": [1, 2]}))
+        Readings.from_arrow(pa.table(columns))
+    with pytest.raises(DataError, match="holds no gradmeter readings"):
+        Readings.from_pandas(pd.DataFrame(columns))
+
+
+def test_without_a_note_a_column_may_lack_too() -> None:
+    with pytest.raises(DataError, match="lacks logits, conv1/l2"):
+        Readings.from_pandas(readings().to_pandas().drop(columns=["logits", "conv1/l2"]))
 
 
 def test_table_without_a_column() -> None:
@@ -184,11 +246,24 @@ def test_metrics_of_another_version() -> None:
         Readings.from_arrow(readings().to_arrow().replace_schema_metadata({b"gradmeter": note}))
 
 
-def test_logits_of_another_type() -> None:
-    table = readings().to_arrow()
-    through_pandas = pa.Table.from_pandas(table.to_pandas()).replace_schema_metadata(table.schema.metadata)
-    with pytest.raises(DataError, match="expected a fixed-size list"):
-        Readings.from_arrow(through_pandas)
+NUMBERS = [[1.0, 2.0, 3.0, 4.0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("logits", "message"),
+    [
+        (pa.array(range(4)), "logits are of type int64; expected lists, as to_arrow makes"),
+        (pa.array([[1.0, 2.0], [1.0], [1.0, 2.0, 3.0], [1.0, 2.0]]), "lists of different lengths; expected one number"),
+        (pa.array([*NUMBERS, []]), "lists of different lengths"),
+        # Twelve numbers, as four rows of three classes would have.
+        (pa.array([*NUMBERS, None]), "lists of different lengths"),
+        (pa.array([*NUMBERS, None], pa.list_(pa.float64(), 4)), "lists of different lengths"),
+    ],
+)
+def test_logits_of_another_type(logits: pa.Array, message: str) -> None:
+    table = readings(4).to_arrow()
+    with pytest.raises(DataError, match=message):
+        Readings.from_arrow(table.set_column(table.column_names.index("logits"), "logits", logits))
 
 
 def test_damaged_file(tmp_path: Path) -> None:

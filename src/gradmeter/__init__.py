@@ -1,6 +1,7 @@
 """gradmeter: how much would a network have to re-learn if its prediction were true?"""
 
 from gradmeter.errors import DataError, GradmeterError, InputError, OutputError, UnsupportedModelError
+from gradmeter.meta.module import Trust
 from gradmeter.meta.trust import TrustModel
 from gradmeter.meter import GradientMeter
 from gradmeter.readings import Readings
@@ -14,6 +15,7 @@ __all__ = [
     "InputError",
     "OutputError",
     "Readings",
+    "Trust",
     "TrustModel",
     "UnsupportedModelError",
     "__version__",

@@ -21,24 +21,28 @@ class Inputs:
     labels: Tensor | None = None
 
     @classmethod
-    def of(cls, given: Tensor | tuple[Any, ...] | Mapping[str, Any], labels: Tensor | None = None) -> Inputs:
+    def of(cls, given: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs, labels: Tensor | None = None) -> Inputs:
         """Arguments from what a meter was called with; tensors lose their history.
 
         Raises:
             InputError: for an empty batch, tensors of different length, labels that are not whole numbers [N], or
                 something else.
         """
+        args: tuple[Any, ...] = ()
+        kwargs: Mapping[str, Any] = {}
+        if isinstance(given, Tensor):
+            args = (given,)
+        elif isinstance(given, Mapping):
+            kwargs = given
+        elif isinstance(given, tuple):
+            args = given
+        elif isinstance(given, Inputs):
+            args, kwargs = given.args, given.kwargs
+            labels = given.labels if labels is None else labels
+        else:
+            raise InputError(f"inputs are a {type(given).__name__}; expected a tensor, a tuple or a dict of tensors")
         with torch.inference_mode(False):
-            if isinstance(given, Tensor):
-                inputs = cls((_prepared(given),), {})
-            elif isinstance(given, Mapping):
-                inputs = cls((), {name: _prepared(value) for name, value in given.items()})
-            elif isinstance(given, tuple):
-                inputs = cls(tuple(_prepared(value) for value in given), {})
-            else:
-                raise InputError(
-                    f"inputs are a {type(given).__name__}; expected a tensor, a tuple or a dict of tensors"
-                )
+            inputs = cls(tuple(map(_prepared, args)), {name: _prepared(value) for name, value in kwargs.items()})
         shapes = [tuple(tensor.shape) for tensor in inputs._tensors]
         if len({shape[:1] for shape in shapes} - {()}) != 1 or () in shapes:
             listed = ", ".join(map(str, shapes)) or "no tensor"

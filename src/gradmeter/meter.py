@@ -138,12 +138,14 @@ class GradientMeter:
         """Names of the layers that own parameters, in the network's order, then "all"."""
         return (*self._owned, "all")
 
-    def __call__(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any], labels: Tensor | None = None) -> Readings:
+    def __call__(
+        self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs, labels: Tensor | None = None
+    ) -> Readings:
         """Measure a batch.
 
         Args:
-            inputs: a tensor [N, ...]; a tuple or mapping is passed on as *args or **kwargs, and its tensors share
-                the first axis.
+            inputs: a tensor [N, ...]; a tuple or mapping is passed on as `*args` or `**kwargs`, Inputs as both, and
+                their tensors share the first axis.
             labels: [N] classes to pretend to be true, one per sample, in place of the pseudo-label.
 
         Returns:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -97,6 +98,11 @@ class Readings:
             torch.cat([part.values for part in parts]),
         )
 
+    def rows(self, taken: np.ndarray) -> Readings:
+        """Readings of some of the samples: their numbers, or [N] bool."""
+        rows = torch.from_numpy(np.ascontiguousarray(taken)).to(self.values.device)
+        return Readings(self.logits[rows], self.log_scale[rows], self.layers, self.values[rows])
+
     def to_numpy(self) -> dict[str, np.ndarray]:
         """Columns "layer/metric", "log_scale" and "prediction" as [N] arrays, "logits" as [N, C]."""
         flat = self.values.flatten(1).cpu().numpy()
@@ -126,34 +132,24 @@ class Readings:
 
     @classmethod
     def from_arrow(cls, table: pa.Table) -> Readings:
-        """Readings from a table that `to_arrow` made.
+        """Readings from a table that `to_arrow` made, further columns of which are passed over.
+
+        A table that lost its note on the way, through pandas or a database, is read by the names of its columns.
 
         Raises:
             DataError: if the table was made by something else or lacks a column.
         """
-        note = (table.schema.metadata or {}).get(_SCHEMA_KEY)
-        if note is None:
-            raise DataError("the table holds no gradmeter readings; expected one that Readings.to_arrow made")
-        try:
-            described: dict[str, list[str]] = json.loads(note)
-            layers, metrics = tuple(described["layers"]), tuple(described["metrics"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError("the table's note on its layers is damaged; expected one that to_arrow made") from error
+        layers, metrics = _described(table)
         names = [f"{layer}/{metric}" for layer in layers for metric in metrics]
         missing = [name for name in ("logits", "log_scale", *names) if name not in table.column_names]
         if missing or metrics != METRICS:
             raise DataError(f"the table of readings lacks {', '.join(missing) or 'metrics known to this version'}")
-        logits = table["logits"].combine_chunks()
-        if not pa.types.is_fixed_size_list(logits.type):
-            raise DataError(
-                f"the table's logits are of type {logits.type}; expected a fixed-size list, as to_arrow makes"
-            )
-        width = logits.type.list_size
+        logits = _matrix(table["logits"])
         values = np.empty((table.num_rows, len(names)))
         for index, name in enumerate(names):
             values[:, index] = table[name].to_numpy()
         return cls(
-            torch.from_numpy(logits.flatten().to_numpy(zero_copy_only=False).reshape(-1, width).copy()),
+            torch.from_numpy(logits),
             torch.from_numpy(table["log_scale"].to_numpy().copy()),
             layers,
             torch.from_numpy(values).reshape(-1, len(layers), len(metrics)),
@@ -171,6 +167,15 @@ class Readings:
             raise GradmeterError(
                 "to_pandas needs the package pandas, which is not installed; pip install pandas"
             ) from error
+
+    @classmethod
+    def from_pandas(cls, frame: pd.DataFrame) -> Readings:
+        """Readings from a frame that `to_pandas` made, or that was read from the Parquet files of a measurement.
+
+        Raises:
+            DataError: as `from_arrow` does.
+        """
+        return cls.from_arrow(pa.Table.from_pandas(frame, preserve_index=False))
 
     def write_parquet(self, path: Path | str) -> None:
         """Write the table of `to_arrow` to one Parquet file, whole or not at all.
@@ -193,3 +198,34 @@ class Readings:
         except (OSError, pa.ArrowInvalid) as error:
             raise DataError(f"{path} is no readable Parquet file: {error}") from error
         return cls.from_arrow(table)
+
+
+def _described(table: pa.Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the layers and of the metrics."""
+    note = (table.schema.metadata or {}).get(_SCHEMA_KEY)
+    if note is not None:
+        try:
+            described: dict[str, list[str]] = json.loads(note)
+            return tuple(described["layers"]), tuple(described["metrics"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError("the table's note on its layers is damaged; expected one that to_arrow made") from error
+    split = [name.rpartition("/") for name in table.column_names]
+    layers = tuple(dict.fromkeys(layer for layer, slash, metric in split if slash and metric in METRICS))
+    if layers[-1:] != ("all",):
+        raise DataError("the table holds no gradmeter readings; expected one that Readings.to_arrow made")
+    return layers, METRICS
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """[N, C] of a column of lists of one length."""
+    lists = column.combine_chunks()
+    fixed = pa.types.is_fixed_size_list(lists.type)
+    if not fixed and not pa.types.is_list(lists.type) and not pa.types.is_large_list(lists.type):
+        raise DataError(f"the table's logits are of type {lists.type}; expected lists, as to_arrow makes")
+    flat = lists.flatten().to_numpy(zero_copy_only=False)
+    width = lists.type.list_size if fixed else pc.min(pc.list_value_length(lists)).as_py() or 0
+    # A list that is null has no numbers.
+    if width * len(lists) != len(flat):
+        raise DataError("the table's logits are lists of different lengths; expected one number for each class")
+    matrix: np.ndarray = flat.reshape(len(lists), width).copy()
+    return matrix

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,16 +12,12 @@ import pytest
 import timm
 from safetensors.torch import save_file
 
+from cli.commands import COMMAND, ENVIRONMENT, gradmeter
 from samples.pictures import save
-
-COMMAND = (sys.executable, "-c", "from gradmeter.cli import main; main()", "measure")
-ENVIRONMENT = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
 
 
 def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, cwd=cwd, timeout=300
-    )
+    return gradmeter("measure", *arguments, cwd=cwd)
 
 
 @pytest.fixture
@@ -82,7 +77,7 @@ def test_killed_and_begun_again(place: Path) -> None:
     for number in range(3000):
         os.link(place / "data/cat/0.png", place / f"data/cat/again-{number:04}.png")
     arguments = ("timm:test_resnet", "data", "-o", "r", "--weights", "w.safetensors", "--image-size", "32")
-    process = subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, cwd=place, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*COMMAND, "measure", *arguments], env=ENVIRONMENT, cwd=place, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (place / "r/_part-00000.json").exists():
         assert time.monotonic() < deadline

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import gradmeter.measuring.streaming as streaming
 from gradmeter import GradientMeter, Readings
 from gradmeter.errors import DataError, OutputError
-from gradmeter.measuring import MeasuredSet, Skipped, measure
+from gradmeter.measuring import MeasuredSet, Skipped, Work, measure
 from gradmeter.models import Classifier
 from gradmeter.samples import ImageKind, Source, open_source
 from samples.pictures import save
@@ -54,9 +54,8 @@ def readable(source: Source) -> list[int]:
 @pytest.mark.usefixtures("small_parts")
 def test_every_row_is_what_the_meter_reads(workers: int, folder: Path, tmp_path: Path) -> None:
     source, told, skipped = open_source(str(folder), KIND), [], []
-    found = measure(
-        classifier(), source, tmp_path / "r", workers=workers, on_progress=told.append, on_skip=skipped.append
-    )
+    work = Work(workers=workers, on_progress=told.append, on_skip=skipped.append)
+    found = measure(classifier(), source, tmp_path / "r", work)
     assert (found.rows, sum(told), list(found.skipped)) == (21, 23, skipped)
     assert {one.id for one in skipped} == {"cat/04.png", "dog/11.png"}
     indices = readable(source)
@@ -101,11 +100,11 @@ def test_a_killed_run_goes_on(after: int, folder: Path, tmp_path: Path) -> None:
             raise Killed
 
     with pytest.raises(Killed):
-        measure(classifier(), source, tmp_path / "r", on_progress=kill)
+        measure(classifier(), source, tmp_path / "r", Work(on_progress=kill))
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("part-*")}
     told: list[int] = []
     skipped: list[Skipped] = []
-    found = measure(classifier(), source, tmp_path / "r", on_progress=told.append, on_skip=skipped.append)
+    found = measure(classifier(), source, tmp_path / "r", Work(on_progress=told.append, on_skip=skipped.append))
     assert (found.rows, sum(told), len(skipped)) == (21, 23, 2)
     assert pq.read_table(tmp_path / "r").equals(pq.read_table(tmp_path / "whole"))
     assert all((tmp_path / "r" / name).stat().st_mtime_ns == when for name, when in before.items())

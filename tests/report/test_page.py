@@ -76,7 +76,7 @@ def test_page_is_self_contained(make_study, tmp_path):
         "EMNIST letters at 9.20 %",
         "conv1+conv2+conv3+dense",
         "Table 3, difference to the softmax baseline",
-        "Figure 1 was not drawn in this study.",
+        "Figure 1 was not drawn.",
     ],
 )
 def test_page_shows(text, expected):

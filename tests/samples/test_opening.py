@@ -37,10 +37,10 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="absent: no such file or folder; expected a folder of images"):
+    with pytest.raises(DataError, match="absent: no such file or folder; expected an image, a folder of images"):
         open_source("absent", KIND)
     (tmp_path / "a.csv").write_text("")
-    with pytest.raises(DataError, match=r"ends in \.csv; expected a folder"):
+    with pytest.raises(DataError, match=r"ends in \.csv; expected an image"):
         open_source(str(tmp_path / "a.csv"), KIND)
 
 

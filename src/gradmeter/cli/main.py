@@ -10,7 +10,10 @@ from rich.console import Console
 
 import gradmeter
 from gradmeter.cli.bench import bench
+from gradmeter.cli.evaluate import evaluate
+from gradmeter.cli.fit import fit
 from gradmeter.cli.info import info
+from gradmeter.cli.judge import judge
 from gradmeter.cli.measure import measure
 from gradmeter.cli.reproduce import reproduce
 from gradmeter.errors import GradmeterError
@@ -24,6 +27,9 @@ app = typer.Typer(
     help="Reads the gradient a prediction would cause if it were true, and tells how far to trust the prediction.",
 )
 app.command()(measure)
+app.command()(fit)
+app.command()(evaluate)
+app.command()(judge)
 app.command()(reproduce)
 app.command()(bench)
 app.command()(info)

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from gradmeter.cli.parameters import (
+    AsJson,
     Classes,
     Data,
     Device,
@@ -21,11 +21,8 @@ from gradmeter.cli.parameters import (
     Std,
     Weights,
     Workers,
-    names,
-    numbers,
+    recipe,
 )
-
-_INTERRUPTED = 130  # as shells report SIGINT
 
 
 def measure(
@@ -36,6 +33,10 @@ def measure(
     ),
     weights: Weights = None,
     classes: Classes = None,
+    labels: Annotated[
+        bool,
+        typer.Option("--labels/--no-labels", help="Whether DATA's labels are MODEL's classes; else they are left out."),
+    ] = True,
     image_size: ImageSize = None,
     mean: Mean = None,
     std: Std = None,
@@ -43,54 +44,25 @@ def measure(
     device: Device = None,
     workers: Workers = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds readings already.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what came of it as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read the gradient of every sample in DATA that MODEL's own answer would cause, into Parquet.
 
     Memory does not grow with DATA. Killed at any moment, the same command goes on where it stood.
     """
     # The command line starts faster without PyTorch.
-    from gradmeter.measuring import Skipped
+    from gradmeter.cli.progress import bars
     from gradmeter.measuring import measure as run
-    from gradmeter.models import ImageOptions, open_model
-    from gradmeter.samples import open_source
+    from gradmeter.samples import Unlabelled, open_source
 
-    options = ImageOptions(image_size, numbers("--mean", mean), numbers("--std", std), grey)
-    classifier = open_model(model, weights, options)
-    if classes is not None:
-        classifier = classifier.named(names(classes))
+    classifier = recipe(model, weights, classes, image_size, mean, std, grey=grey).open()
     source = open_source(data, classifier.image)
-    console, lines = Console(), Console(stderr=True, soft_wrap=True, highlight=False)
-    columns = [TextColumn("measuring"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
-
-    def show(skipped: Skipped) -> None:
-        lines.print(f"skipped {skipped.id}: {skipped.reason}", markup=False)
-
-    try:
-        with Progress(*columns, console=lines, transient=True, disable=not lines.is_terminal) as progress:
-            bar = progress.add_task("", total=len(source))
-            measured = run(
-                classifier,
-                source,
-                out,
-                device=device or _best_device(),
-                workers=workers,
-                fresh=fresh,
-                on_progress=lambda samples: progress.advance(bar, samples),
-                on_skip=show,
-            )
-    except KeyboardInterrupt:
-        console.print("Stopped. Nothing is lost: the same command goes on where it stood.")
-        raise typer.Exit(_INTERRUPTED) from None
+    with bars() as shown:
+        work = shown.work(device, workers, fresh=fresh)
+        measured = run(classifier, source if labels else Unlabelled(source), out, work)
     if as_json:
         skipped = [{"id": one.id, "reason": one.reason} for one in measured.skipped]
         typer.echo(json.dumps({"out": str(out), "measured": measured.rows, "skipped": skipped}, indent=2))
         return
     left_out = f", {len(measured.skipped):,} skipped" if measured.skipped else ""
-    console.print(f"Measured {measured.rows:,} samples{left_out}. Readings: {out}", soft_wrap=True, highlight=False)
-
-
-def _best_device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    Console().print(f"Measured {measured.rows:,} samples{left_out}. Readings: {out}", soft_wrap=True, highlight=False)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gradmeter.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from gradmeter.models import Recipe
 
 _PREPROCESSING = "Preprocessing, by default the model's own"
 
@@ -21,10 +24,39 @@ Model = Annotated[
 Data = Annotated[
     str,
     typer.Argument(
-        help="A folder of images or of one folder for each class, an .npz archive, a Parquet file or a folder of them, "
-        "or noise:uniform, noise:normal.",
+        help="An image, a folder of images or of one folder for each class, an .npz archive, a Parquet file or a "
+        "folder of them, or noise:uniform, noise:normal.",
         show_default=False,
     ),
+]
+Known = Annotated[
+    str,
+    typer.Option(
+        help="DATA with labels, which the network did not learn from: a folder of one folder for each class, an .npz "
+        "archive, Parquet; or readings that gradmeter measure made of them.",
+        show_default=False,
+    ),
+]
+Unknown = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="DATA of no class of the network's; give it once for each kind of unknown. noise:uniform is made on the "
+        "spot.",
+        show_default=False,
+    ),
+]
+Trust = Annotated[Path, typer.Argument(help="Folder that gradmeter fit wrote.", show_default=False)]
+OtherModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="MODEL, where it is not the one that the folder names; a function of yours must be named.",
+        show_default=False,
+    ),
+]
+OtherWeights = Annotated[
+    Path | None,
+    typer.Option("--weights", help="Weights, where the file has moved.", show_default=False),
 ]
 Weights = Annotated[
     Path | None,
@@ -58,6 +90,29 @@ Device = Annotated[
     str | None, typer.Option(help="Where the network runs; by default a GPU where there is one.", show_default=False)
 ]
 Workers = Annotated[int, typer.Option(help="Processes that read and decode ahead; 0 for none.", min=0)]
+Repetitions = Annotated[int, typer.Option(help="Resamples for the intervals.", min=100)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what came of it as JSON, for programs.")]
+
+
+def recipe(
+    model: str,
+    weights: Path | None,
+    classes: str | None,
+    image_size: int | None,
+    mean: str | None,
+    std: str | None,
+    *,
+    grey: bool,
+) -> Recipe:
+    """What these arguments say about a classifier.
+
+    Raises:
+        InputError, DataError: for values that cannot be.
+    """
+    from gradmeter.models import ImageOptions, Recipe
+
+    options = ImageOptions(image_size, numbers("--mean", mean), numbers("--std", std), grey)
+    return Recipe(model, weights, None if classes is None else names(classes), options)
 
 
 def numbers(option: str, text: str | None) -> tuple[float, ...] | None:

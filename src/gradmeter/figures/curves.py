@@ -63,7 +63,7 @@ def risk_coverage(curves: Mapping[str, Curve]) -> Figure:
         axes.set(xlabel="coverage: inputs accepted (%)", ylabel="risk: errors among them (%)", xlim=(0, 100))
         axes.set_ylim(bottom=0)
         axes.grid(visible=True)
-        axes.legend(loc="upper left")
+        axes.legend(loc="best")
     return figure
 
 

@@ -18,7 +18,7 @@ What a rule leaves out goes through autograd, right and slow.
 """
 
 ModuleRule = Callable[[Any, Tensor, Tensor], Mapping[str, Tensor]]
-"""Maps (module, input, gradient of the output) to {parameter name: [N, *parameter.shape]}."""
+"""Maps (module, input, gradient of the output) to ``{parameter name: [N, *parameter.shape]}``."""
 
 _RuleT = TypeVar("_RuleT", bound=Callable[..., Any])
 

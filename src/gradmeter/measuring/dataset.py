@@ -109,6 +109,13 @@ class MeasuredSet:
         note = json.loads(self._note(part).read_text(encoding="utf-8"))
         return note["rows"], [Skipped(*one) for one in note["skipped"]]
 
+    def progress(self) -> tuple[int, tuple[Skipped, ...]]:
+        """How many samples are done, and those of them that were skipped."""
+        notes = sorted(self.folder.glob("_part-*.json"))
+        counts = [self.count(int(note.stem.removeprefix("_part-"))) for note in notes]
+        skipped = tuple(one for _, missed in counts for one in missed)
+        return sum(rows for rows, _ in counts) + len(skipped), skipped
+
     def tables(self) -> Iterator[pa.Table]:
         """The parts in order, one in memory at a time.
 

@@ -1,9 +1,9 @@
-"""From a classifier and a source to a data set of readings, in memory that does not grow with the source."""
+"""From a classifier and a source to a data set of rows, in memory that does not grow with the source."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,27 @@ _BATCH = 256
 
 
 @dataclass(frozen=True)
+class Work:
+    """How to work through a source, and whom to tell.
+
+    Attributes:
+        device: where the network runs.
+        workers: processes that read and prepare samples ahead; 0 for none.
+        fresh: start anew where the folder holds rows already.
+        on_start: told the name of a source and the number of its samples.
+        on_progress: told how many samples were done since it was told last, those of earlier runs first.
+        on_skip: told of each sample that cannot be read, those of earlier runs first.
+    """
+
+    device: str = "cpu"
+    workers: int = 0
+    fresh: bool = False
+    on_start: Callable[[str, int], None] = field(default=lambda name, samples: None)
+    on_progress: Callable[[int], None] = field(default=lambda samples: None)
+    on_skip: Callable[[Skipped], None] = field(default=lambda skipped: None)
+
+
+@dataclass(frozen=True)
 class Measured:
     """What a measurement came to, earlier runs of it included.
 
@@ -38,17 +59,7 @@ class Measured:
     skipped: tuple[Skipped, ...]
 
 
-def measure(
-    classifier: Classifier,
-    source: Source,
-    folder: Path,
-    *,
-    device: str = "cpu",
-    workers: int = 0,
-    fresh: bool = False,
-    on_progress: Callable[[int], None] = lambda samples: None,
-    on_skip: Callable[[Skipped], None] = lambda skipped: None,
-) -> Measured:
+def measure(classifier: Classifier, source: Source, folder: Path, work: Work | None = None) -> Measured:
     """Read every sample's gradient and write it to a Parquet data set; go on where an earlier run was killed.
 
     Its columns are "id", "label" where the source has labels (the network's numbers), "probabilities", and those of
@@ -58,11 +69,7 @@ def measure(
         classifier: the network and its preprocessing.
         source: the samples.
         folder: the data set.
-        device: where the network runs.
-        workers: processes that read and prepare samples ahead; 0 for none.
-        fresh: start anew where the folder holds readings already.
-        on_progress: told how many samples were done since it was told last, those of earlier runs first.
-        on_skip: told of each sample that cannot be read, those of earlier runs first.
+        work: how to go about it.
 
     Raises:
         InputError: if there is no such device.
@@ -70,53 +77,101 @@ def measure(
         OutputError: if the folder holds something else, or cannot be written.
     """
     numbers = classifier.class_numbers(source)
-    try:
-        network = classifier.network.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch raises both where there is no such device
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"--device {device}: {reason}; expected cpu, or a device of this machine such as cuda"
-        ) from error
-    measured = MeasuredSet.begin(folder, purpose_of(classifier, source), fresh=fresh)
-    meter, count = GradientMeter(network), len(source)
+    return stream(
+        GradientMeter(classifier.network),
+        classifier,
+        source,
+        folder,
+        purpose_of(classifier, source),
+        lambda batch, readings: _table(classifier, source, batch, readings, numbers),
+        work or Work(),
+    )
+
+
+def stream(
+    meter: GradientMeter,
+    classifier: Classifier,
+    source: Source,
+    folder: Path,
+    purpose: Mapping[str, Any],
+    tabulate: Callable[[Batch, Readings], pa.Table],
+    work: Work,
+) -> Measured:
+    """Write rows made of every sample's readings to a Parquet data set; go on where an earlier run was killed.
+
+    Args:
+        meter: of the classifier's network.
+        classifier: the network and its preprocessing.
+        source: the samples.
+        folder: the data set.
+        purpose: what tells this from other work in the same folder.
+        tabulate: from a batch and its readings to rows, one for each sample that could be read.
+        work: how to go about it.
+
+    Raises:
+        Those of `measure`.
+    """
+    measured = MeasuredSet.begin(folder, purpose, fresh=work.fresh)
+    count = len(source)
     parts = [range(start, min(start + _PART, count)) for start in range(0, count, _PART)]
+    work.on_start(source.name, count)
     rows, skipped = 0, list[Skipped]()
     for part, samples in enumerate(parts):
         if measured.done(part):
             found = measured.count(part)
             rows, skipped = rows + found[0], skipped + found[1]
-            on_progress(len(samples))
+            work.on_progress(len(samples))
     for one in skipped:
-        on_skip(one)
+        work.on_skip(one)
     left = [part for part in range(len(parts)) if not measured.done(part)]
-    batches = load_batches(
-        source,
-        classifier.batch,
-        [
-            samples[at : at + _BATCH]
-            for part in left
-            for samples in [parts[part]]
-            for at in range(0, len(samples), _BATCH)
-        ],
-        workers,
-    )
+    batches = read(meter, classifier, source, [batch for part in left for batch in _cut(parts[part])], work)
     for part in left:
         tables: list[pa.Table] = []
         missed: list[Skipped] = []
-        for _ in range(0, len(parts[part]), _BATCH):
-            batch = next(batches)
-            if batch.ids:
-                tables.append(_table(classifier, source, batch, meter(_moved(batch.inputs, device)), numbers))
+        for _ in _cut(parts[part]):
+            batch, readings = next(batches)
+            if readings is not None:
+                tables.append(tabulate(batch, readings))
             missed += batch.skipped
-            for one in batch.skipped:
-                on_skip(one)
-            on_progress(len(batch.ids) + len(batch.skipped))
         table = pa.concat_tables(tables) if tables else None
         measured.write(part, table, missed)
         rows, skipped = rows + (table.num_rows if table is not None else 0), skipped + missed
     if not rows:
         raise DataError(f"{source.name}: none of {count:,} samples can be read ({skipped[0].id}: {skipped[0].reason})")
     return Measured(rows, tuple(skipped))
+
+
+def read(
+    meter: GradientMeter, classifier: Classifier, source: Source, batches: Sequence[range], work: Work
+) -> Iterator[tuple[Batch, Readings | None]]:
+    """Batches of samples with their readings, None for those none of whose samples can be read.
+
+    Raises:
+        InputError: if there is no such device, or not one name for each class.
+    """
+    try:
+        classifier.network.to(work.device)
+    except (RuntimeError, AssertionError) as error:  # torch raises both where there is no such device
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"--device {work.device}: {reason}; expected cpu, or a device of this machine such as cuda"
+        ) from error
+    for batch in load_batches(source, classifier.batch, batches, work.workers):
+        for one in batch.skipped:
+            work.on_skip(one)
+        readings = meter(_moved(batch.inputs, work.device)) if batch.ids else None
+        if readings is not None and len(classifier.classes or readings.logits[0]) != readings.logits.shape[1]:
+            raise InputError(
+                f"{len(classifier.classes or ())} classes are named, but {classifier.name} has "
+                f"{readings.logits.shape[1]}; expected a name for each"
+            )
+        work.on_progress(len(batch.ids) + len(batch.skipped))
+        yield batch, readings
+
+
+def all_batches(source: Source) -> list[range]:
+    """The whole source, cut into batches."""
+    return _cut(range(len(source)))
 
 
 def purpose_of(classifier: Classifier, source: Source) -> dict[str, Any]:
@@ -130,6 +185,10 @@ def purpose_of(classifier: Classifier, source: Source) -> dict[str, Any]:
         "samples": len(source),
         "contents": source.fingerprint(),
     }
+
+
+def _cut(samples: range) -> list[range]:
+    return [samples[at : at + _BATCH] for at in range(0, len(samples), _BATCH)]
 
 
 def _moved(inputs: Any, device: str) -> Any:

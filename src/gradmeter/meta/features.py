@@ -76,6 +76,6 @@ def _is_noise(readings: Readings, layer: str, metric: str) -> bool:
         return False
     # mean = sum / n and l1 = n * mean absolute entry; l2^2 = n (mean^2 + std^2) gives n without asking the network.
     square = readings[layer, "mean"] ** 2 + readings[layer, "std"] ** 2
-    count = (readings[layer, "l2"] ** 2 / square.clamp_min(np.finfo(np.float64).tiny)).numpy()
-    size = readings[layer, "l1"].numpy()
+    count = (readings[layer, "l2"] ** 2 / square.clamp_min(np.finfo(np.float64).tiny)).cpu().numpy()
+    size = readings[layer, "l1"].cpu().numpy()
     return bool(np.all(np.abs(values) * count <= _CANCELLATION * size))

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import InputError
 from gradmeter.meta.features import Features
@@ -80,9 +82,18 @@ class Judge:
         features = Features.chosen(readings)
         matrix, target = features.matrix(readings), correct.astype(np.int64)
         folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
-        judge = CalibratedClassifierCV(_classifier(classifier), method="sigmoid", cv=folds, ensemble=False)
-        held_out = cross_val_predict(judge, matrix, target, cv=folds, method="predict_proba")[:, 1]
-        return cls(features, clone(judge).fit(matrix, target), right, wrong, unknown, held_out)
+        meta_classifier = named_classifier(classifier)
+        judge = CalibratedClassifierCV(meta_classifier, method="sigmoid", cv=folds, ensemble=False)
+        # The matrices are small: threads would cost more than they bring, and much where others use them too.
+        with threadpool_limits(1):
+            return cls(
+                features,
+                judge.fit(matrix, target),
+                right,
+                wrong,
+                unknown,
+                _held_out(meta_classifier, matrix, target, folds),
+            )
 
     def probability(self, readings: Readings) -> NDArray[np.float64]:
         """[N] P(correct)."""
@@ -90,7 +101,42 @@ class Judge:
         return found
 
 
-def _classifier(given: Any) -> Any:
+def _held_out(
+    meta_classifier: Any, matrix: NDArray[np.float64], target: NDArray[np.int64], folds: StratifiedKFold
+) -> NDArray[np.float64]:
+    """[N] P(correct) by classifiers that learned from the other folds, calibrated on the other folds' outputs."""
+    method = "decision_function" if hasattr(meta_classifier, "decision_function") else "predict_proba"
+    outputs = cross_val_predict(meta_classifier, matrix, target, cv=folds, method=method)
+    outputs = outputs if outputs.ndim == 1 else outputs[:, 1]
+    found = np.empty(len(target))
+    for others, own in folds.split(matrix, target):
+        found[own] = _calibrated(outputs[others], target[others], outputs[own])
+    return found
+
+
+def _calibrated(
+    outputs: NDArray[np.float64], target: NDArray[np.int64], new: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """[M] P(correct) of new outputs, by Platt's logistic curve with his smoothed targets, fitted to outputs [N]."""
+    right, wrong = np.count_nonzero(target == 1), np.count_nonzero(target == 0)
+    smoothed = np.where(target == 1, (right + 1) / (right + 2), 1 / (wrong + 2))
+    # scikit-learn's targets are classes: every sample counts as either, in the share that its target says.
+    size = outputs.std() or 1.0
+    curve = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(
+        np.concatenate([outputs, outputs])[:, None] / size,
+        np.repeat([1, 0], len(outputs)),
+        sample_weight=np.concatenate([smoothed, 1 - smoothed]),
+    )
+    p_correct: NDArray[np.float64] = curve.predict_proba(new[:, None] / size)[:, 1]
+    return p_correct
+
+
+def named_classifier(given: Any) -> Any:
+    """A meta classifier from its name; one that is given comes back.
+
+    Raises:
+        InputError: for anything else.
+    """
     if isinstance(given, str):
         if given not in CLASSIFIERS:
             raise InputError(f"classifier={given!r}; expected {', '.join(CLASSIFIERS)}, or a scikit-learn classifier")

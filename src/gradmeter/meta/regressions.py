@@ -25,7 +25,7 @@ def glm() -> Pipeline:
 
 
 def lasso(lambda1: float = 1.0) -> Pipeline:
-    """Penalty lambda1 |w|_1. The liblinear solver penalises the intercept too, here by no more than |b| / 100."""
+    """Penalty `lambda1 |w|_1`. The liblinear solver penalises the intercept too, here by no more than `|b| / 100`."""
     return _pipeline(
         C=1 / lambda1,
         l1_ratio=1.0,
@@ -38,12 +38,12 @@ def lasso(lambda1: float = 1.0) -> Pipeline:
 
 
 def ridge(lambda2: float = 1.0) -> Pipeline:
-    """Penalty lambda2 / 2 |w|_2^2."""
+    """Penalty `lambda2 / 2 |w|_2^2`."""
     return _pipeline(C=1 / lambda2, l1_ratio=0.0, solver="lbfgs", max_iter=5000, tol=1e-8)
 
 
 def elastic_net(lambda1: float = 0.5, lambda2: float = 0.5) -> Pipeline:
-    """Penalty lambda1 |w|_1 + lambda2 / 2 |w|_2^2."""
+    """Penalty `lambda1 |w|_1 + lambda2 / 2 |w|_2^2`."""
     total = lambda1 + lambda2
     return _pipeline(C=1 / total, l1_ratio=lambda1 / total, solver="saga", max_iter=10000, tol=2e-5, random_state=0)
 

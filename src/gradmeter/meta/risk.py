@@ -97,9 +97,7 @@ def control_risk(
         RiskNotControlled: if no threshold can promise it.
         InputError: for rates that are not strictly between 0 and 1, or data that do not fit.
     """
-    for name, value in (("risk", risk), ("confidence", confidence)):
-        if not 0 < value < 1:
-            raise InputError(f"{name}={value!r}; expected a share strictly between 0 and 1")
+    require_rates(risk, confidence)
     p, wrong = finite_sample(probability, "probability"), ~_boolean(correct)
     if wrong.shape != p.shape:
         raise InputError(f"correct has shape {wrong.shape}; expected {p.shape}, one for each probability")
@@ -128,6 +126,17 @@ def control_risk(
             "higher risk"
         )
     return best
+
+
+def require_rates(risk: float, confidence: float) -> None:
+    """Check a risk and its confidence.
+
+    Raises:
+        InputError: for rates that are not strictly between 0 and 1.
+    """
+    for name, value in (("risk", risk), ("confidence", confidence)):
+        if not 0 < value < 1:
+            raise InputError(f"{name}={value!r}; expected a share strictly between 0 and 1")
 
 
 def _boolean(values: ArrayLike) -> NDArray[np.bool_]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from torch import nn
 
 import gradmeter
 from gradmeter.errors import DataError, GradmeterError, OutputError
+from gradmeter.files import whole, write_text
 from gradmeter.meta.features import Features
 from gradmeter.meta.judge import Judge
 from gradmeter.meta.risk import Candidate, Guarantee
@@ -24,7 +23,10 @@ from gradmeter.meter import GradientMeter
 from gradmeter.network import unwrapped, weights_hash
 
 _FORMAT = 1
-_MAIN, _ESTIMATOR = "trust.json", "estimator.skops"
+_MAIN, _ESTIMATOR = "trust.json", "estimator-{}.skops"
+READINGS = "readings"
+"""A folder that may lie beside them: what a TrustModel was fitted on."""
+
 # What a calibrated classifier consists of beyond the types that skops trusts by itself.
 _TRUSTED = (
     "gradmeter.meta.neural.NeuralNetworkClassifier",
@@ -42,42 +44,72 @@ class Loaded:
     judge: Judge
     thresholds: list[Candidate]
     guarantee: Guarantee | None
+    notes: dict[str, Any]
 
 
 def save(
-    folder: Path, meter: GradientMeter, judge: Judge, thresholds: Sequence[Candidate], guarantee: Guarantee | None
+    folder: Path,
+    meter: GradientMeter,
+    judge: Judge,
+    thresholds: Sequence[Candidate],
+    guarantee: Guarantee | None,
+    notes: Mapping[str, Any],
 ) -> None:
-    """Write a folder, whole or not at all; one that holds a TrustModel is replaced."""
+    """Write to a folder; what is there stays valid until the new TrustModel is whole."""
     if not isinstance(meter.pseudo_label, (str, int)):
         raise GradmeterError("a pseudo-label that is a function cannot be saved; expected a name or a class index")
-    if folder.exists() and not (folder / _MAIN).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    require_free(folder)
+    encoded = skops.io.dumps(judge.estimator)
+    digest = hashlib.sha256(encoded).hexdigest()
+    # Under a name of its own, so that the old file stays until the new one is named by trust.json.
+    estimator = _ESTIMATOR.format(digest[:16])
+    content = {
+        "format": _FORMAT,
+        "gradmeter": gradmeter.__version__,
+        "meter": {"pseudo_label": meter.pseudo_label, "biases": meter.biases},
+        "network": {"parameters": _shapes(meter.model), "hash": weights_hash(unwrapped(meter.model))},
+        "features": list(judge.features.names),
+        "learned_from": {"right": judge.right, "wrong": judge.wrong, "unknown": judge.unknown},
+        "held_out": judge.held_out.tolist(),
+        "thresholds": [asdict(one) for one in thresholds],
+        "guarantee": None if guarantee is None else asdict(guarantee),
+        "notes": dict(notes),
+        "estimator": {"file": estimator, "sha256": digest},
+    }
+    with whole(folder / estimator) as temporary:
+        temporary.write_bytes(encoded)
+    write_text(folder / _MAIN, json.dumps({**content, "checksum": _checksum(content)}, indent=1) + "\n")
+    for old in folder.glob(_ESTIMATOR.format("*")):
+        if old.name != estimator:
+            old.unlink()
+
+
+def require_free(folder: Path) -> None:
+    """Refuse to write into what is no folder, or holds something else than a TrustModel and its readings.
+
+    Raises:
+        OutputError: if so.
+    """
+    if not folder.exists():
+        return
+    ours = (READINGS, _MAIN, _ESTIMATOR.format("*"))
+    if not folder.is_dir() or not (holds_trust(folder) or all(any(map(path.match, ours)) for path in folder.iterdir())):
         raise OutputError(f"{folder} is there and holds no TrustModel; choose another folder")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        temporary.mkdir(parents=True)
-        skops.io.dump(judge.estimator, temporary / _ESTIMATOR)
-        content = {
-            "format": _FORMAT,
-            "gradmeter": gradmeter.__version__,
-            "meter": {"pseudo_label": meter.pseudo_label, "biases": meter.biases},
-            "network": {"parameters": _shapes(meter.model), "hash": weights_hash(unwrapped(meter.model))},
-            "features": list(judge.features.names),
-            "learned_from": {"right": judge.right, "wrong": judge.wrong, "unknown": judge.unknown},
-            "held_out": judge.held_out.tolist(),
-            "thresholds": [asdict(one) for one in thresholds],
-            "guarantee": None if guarantee is None else asdict(guarantee),
-            "estimator": hashlib.sha256((temporary / _ESTIMATOR).read_bytes()).hexdigest(),
-        }
-        (temporary / _MAIN).write_text(
-            json.dumps({**content, "checksum": _checksum(content)}, indent=1) + "\n", encoding="utf-8"
-        )
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-    except OSError as error:
-        raise OutputError(f"cannot write {folder} ({error.strerror}); make room or choose another folder") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def holds_trust(folder: Path) -> bool:
+    """Whether a TrustModel was saved there."""
+    return (folder / _MAIN).is_file()
+
+
+def read_notes(folder: Path) -> dict[str, Any]:
+    """The notes of a saved TrustModel, without its network.
+
+    Raises:
+        DataError: if the folder holds none, or was changed.
+    """
+    notes: dict[str, Any] = _content(folder)["notes"]
+    return notes
 
 
 def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
@@ -85,8 +117,8 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
     content = _content(folder)
     _require_same_network(folder, content["network"], model)
     try:
-        path = folder / _ESTIMATOR
-        if hashlib.sha256(path.read_bytes()).hexdigest() != content["estimator"]:
+        path = folder / Path(content["estimator"]["file"]).name
+        if hashlib.sha256(path.read_bytes()).hexdigest() != content["estimator"]["sha256"]:
             raise DataError(f"{path} was changed after it was saved; save the TrustModel anew")
         allowed = {*_TRUSTED, *trusted}
         foreign = [name for name in skops.io.get_untrusted_types(file=path) if name not in allowed]
@@ -111,6 +143,7 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
             judge,
             [Candidate(**one) for one in content["thresholds"]],
             None if guarantee is None else Guarantee(**guarantee),
+            content["notes"],
         )
     except GradmeterError:
         raise

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import GradmeterError, InputError
 from gradmeter.meta import saving
-from gradmeter.meta.judge import Judge
+from gradmeter.meta.judge import Judge, named_classifier
+from gradmeter.meta.measured import read_inputs, read_known, read_unknown
 from gradmeter.meta.risk import Candidate, Guarantee, candidates, control_risk
 from gradmeter.meter import GradientMeter
 from gradmeter.readings import Readings
-
-_LABELS = ("labels", "label")
+from gradmeter.scores import max_softmax
 
 
 class TrustModel:
@@ -31,6 +33,7 @@ class TrustModel:
         meter: as given.
         judge: the fitted meta classifier; None before `fit`.
         guarantee: what `set_risk` promised; None before it.
+        notes: JSON values that are saved along and mean nothing to a TrustModel.
 
     Example:
         >>> trust = TrustModel(GradientMeter(model)).fit(validation_loader, unknowns=[noise_loader])
@@ -42,54 +45,54 @@ class TrustModel:
     def __init__(self, meter: GradientMeter, classifier: Any = "ridge") -> None:
         if not isinstance(meter, GradientMeter):
             raise InputError(f"meter is a {type(meter).__name__}; expected a GradientMeter")
+        named_classifier(classifier)
         self.meter = meter
         self.classifier = classifier
         self.judge: Judge | None = None
         self.guarantee: Guarantee | None = None
+        self.notes: dict[str, Any] = {}
         self._thresholds: list[Candidate] = []
 
-    def fit(self, loader: Iterable[Any], unknowns: Sequence[Iterable[Any]] = ()) -> Self:
+    def fit(self, known: Any, unknowns: Sequence[Any] = ()) -> Self:
         """Learn from validation data when predictions are wrong, and from inputs that the network cannot know.
 
         Args:
-            loader: batches (inputs, labels), or dicts with "labels", that the network did not learn from.
-            unknowns: loaders of inputs of no class, with or without labels, which are not looked at.
+            known: inputs with labels that the network did not learn from: a loader of batches (inputs, labels) or dicts
+                with "labels"; a pair of tensors or arrays; or an Arrow table or pandas frame of readings with a
+                column "label".
+            unknowns: inputs of no class, each likewise; labels need not be there and are not looked at.
 
         Raises:
-            InputError: for batches without labels, or too few predictions that are right or wrong.
+            InputError: for data without labels, or too few predictions that are right or wrong.
         """
-        known, labels = self._measured(loader)
-        others = [self._measured(unknown, labelled=False)[0] for unknown in unknowns]
-        return self.fit_readings(known, labels, others)
-
-    def fit_readings(self, known: Readings, labels: Tensor, unknowns: Sequence[Readings] = ()) -> Self:
-        """Like `fit`, from readings of the same meter."""
-        self.judge = Judge.fit(known, labels, unknowns, self.classifier)
+        readings, labels = read_known(self.meter, known)
+        others = [read_unknown(self.meter, unknown) for unknown in unknowns]
+        self.judge = Judge.fit(readings, labels, others, self.classifier)
         self._thresholds = candidates(self.judge.held_out)
         self.guarantee = None
         return self
 
     def predict_proba(self, inputs: Any) -> Tensor:
-        """[N] float64, P(the prediction is correct), for inputs as the meter takes them.
+        """[N] float64, P(the prediction is correct), for inputs as the meter takes them, arrays, or readings of them.
 
         It is calibrated for inputs of which as many are unknown as in `fit`.
 
         Raises:
             GradmeterError: before `fit`.
         """
-        return torch.from_numpy(self._fitted().probability(self.meter(inputs)))
+        judge = self._fitted()
+        return torch.from_numpy(judge.probability(read_inputs(self.meter, inputs)))
 
-    def set_risk(
-        self, risk: float, loader: Iterable[Any], unknowns: Sequence[Iterable[Any]] = (), *, confidence: float = 0.95
-    ) -> Guarantee:
+    def set_risk(self, risk: float, known: Any, unknowns: Sequence[Any] = (), *, confidence: float = 0.95) -> Guarantee:
         """Find the threshold that accepts the most while at most the share `risk` of what is accepted is wrong.
 
-        This holds with probability `confidence` over the draw of these data, for inputs drawn as they were.
+        This holds with probability `confidence` over the draw of these data, for inputs drawn as they were, also if
+        fewer of those are unknown.
 
         Args:
             risk: largest rate of errors among accepted inputs.
-            loader: batches (inputs, labels) that neither the network nor `fit` saw.
-            unknowns: loaders of unknown inputs, in the share in which they are expected.
+            known: inputs with labels that neither the network nor `fit` saw, as `fit` takes them.
+            unknowns: unknown inputs, in the largest share in which they are expected.
             confidence: that the promise holds.
 
         Returns:
@@ -100,13 +103,12 @@ class TrustModel:
             GradmeterError: before `fit`.
         """
         judge = self._fitted()
-        known, labels = self._measured(loader)
-        others = [self._measured(unknown, labelled=False)[0] for unknown in unknowns]
-        readings = Readings.concatenate([known, *others])
-        right = (known.predictions.cpu() == labels.cpu()).numpy()
-        correct = np.concatenate([right, np.zeros(len(readings) - len(known), np.bool_)])
+        readings, labels = read_known(self.meter, known)
+        everything = Readings.concatenate([readings, *(read_unknown(self.meter, unknown) for unknown in unknowns)])
+        right = (readings.predictions.cpu() == labels).numpy()
+        correct = np.concatenate([right, np.zeros(len(everything) - len(readings), np.bool_)])
         self.guarantee = control_risk(
-            judge.probability(readings), correct, risk, self._thresholds, confidence=confidence
+            judge.probability(everything), correct, risk, self._thresholds, confidence=confidence
         )
         return self.guarantee
 
@@ -120,6 +122,32 @@ class TrustModel:
             raise GradmeterError("no risk was set; call set_risk(risk, loader) before accept")
         return self.predict_proba(inputs) >= self.guarantee.threshold
 
+    def verdicts(self, inputs: Any) -> pa.Table:
+        """A row for each input: "prediction", "probability" of it, "p_correct", and "accepted".
+
+        Args:
+            inputs: as `predict_proba` takes them.
+
+        Returns:
+            An Arrow table, also for pandas by `.to_pandas()`; "accepted" is null where no risk was set.
+
+        Raises:
+            GradmeterError: before `fit`.
+        """
+        judge = self._fitted()
+        readings = read_inputs(self.meter, inputs)
+        p_correct = judge.probability(readings)
+        return pa.table(
+            {
+                "prediction": readings.predictions.cpu().numpy(),
+                "probability": max_softmax(readings.logits),
+                "p_correct": p_correct,
+                "accepted": pa.nulls(len(readings), pa.bool_())
+                if self.guarantee is None
+                else pa.array(p_correct >= self.guarantee.threshold),
+            }
+        )
+
     def save(self, folder: Path | str) -> None:
         """Write to a folder, whole or not at all: JSON, and the meta classifier by skops; nothing is pickled.
 
@@ -127,7 +155,7 @@ class TrustModel:
             OutputError: if something else is there, or the folder cannot be written.
             GradmeterError: before `fit`, or if the pseudo-label is a function.
         """
-        saving.save(Path(folder), self.meter, self._fitted(), self._thresholds, self.guarantee)
+        saving.save(Path(folder), self.meter, self._fitted(), self._thresholds, self.guarantee, self.notes)
 
     @classmethod
     def load(cls, folder: Path | str, model: nn.Module, *, trusted: Sequence[str] = ()) -> TrustModel:
@@ -145,31 +173,21 @@ class TrustModel:
         loaded = saving.load(Path(folder), model, trusted)
         trust = cls(loaded.meter, loaded.judge.estimator)
         trust.judge, trust._thresholds, trust.guarantee = loaded.judge, loaded.thresholds, loaded.guarantee
+        trust.notes = loaded.notes
         return trust
+
+    def fingerprint(self) -> str:
+        """A hash of what was fitted: it tells one fit from another.
+
+        Raises:
+            GradmeterError: before `fit`.
+        """
+        judge = self._fitted()
+        digest = hashlib.sha256(" ".join(judge.features.names).encode())
+        digest.update(judge.held_out.tobytes())
+        return digest.hexdigest()
 
     def _fitted(self) -> Judge:
         if self.judge is None:
             raise GradmeterError("the TrustModel is not fitted; call fit(validation_loader) first")
         return self.judge
-
-    def _measured(self, loader: Iterable[Any], *, labelled: bool = True) -> tuple[Readings, Tensor]:
-        readings, labels = [], []
-        for batch in loader:
-            inputs, found = _split(batch)
-            if labelled and found is None:
-                raise InputError("a batch has no labels; expected (inputs, labels), or a dict with 'labels'")
-            readings.append(self.meter(inputs))
-            labels.append(torch.zeros(0) if found is None else torch.as_tensor(found).cpu())
-        if not readings:
-            raise InputError("a loader has no batches; expected at least one")
-        return Readings.concatenate(readings), torch.cat(labels)
-
-
-def _split(batch: Any) -> tuple[Any, Any]:
-    """Inputs, and labels where a batch has some."""
-    if isinstance(batch, Mapping):
-        name = next((name for name in _LABELS if name in batch), None)
-        return {key: value for key, value in batch.items() if key not in _LABELS}, None if name is None else batch[name]
-    if isinstance(batch, (tuple, list)) and len(batch) == 2:
-        return batch[0], batch[1]
-    return batch, None

@@ -3,5 +3,6 @@
 from gradmeter.models.classifier import Classifier
 from gradmeter.models.opening import open_model
 from gradmeter.models.preprocessing import ImageOptions
+from gradmeter.models.recipe import Recipe
 
-__all__ = ["Classifier", "ImageOptions", "open_model"]
+__all__ = ["Classifier", "ImageOptions", "Recipe", "open_model"]

@@ -21,6 +21,11 @@ _KINDS = {
 EXPECTED = "timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER or package.module:function"
 
 
+def runs_code(model: str) -> bool:
+    """Whether MODEL names a function, which runs when the model is opened."""
+    return model.partition(":")[0] not in _KINDS
+
+
 def open_model(model: str, weights: Path | None = None, options: ImageOptions | None = None) -> Classifier:
     """The classifier that MODEL names.
 
@@ -36,7 +41,7 @@ def open_model(model: str, weights: Path | None = None, options: ImageOptions | 
     kind, colon, name = model.partition(":")
     if not colon or not kind or not name:
         raise InputError(f"{model}: expected {EXPECTED}")
-    if kind not in _KINDS:
+    if runs_code(model):
         from gradmeter.models.functions import open_function
 
         return open_function(model, weights, options or ImageOptions())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.data.config import resolve_model_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.data.transforms_factory import create_transform
@@ -32,6 +33,8 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
             f"timm has no model {name!r}; {f'perhaps {near}' if near else 'timm.list_models() lists them'}"
         )
     shape: dict[str, Any] = {"in_chans": 1} if options.grey else {}
+    if options.size is not None and _is_of_one_size(name):
+        shape["img_size"] = options.size
     title, classes = f"timm:{name}", None
     if weights is None:
         network = fetched(title, lambda: timm.create_model(name, pretrained=True, **shape))
@@ -48,6 +51,12 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
 
         network = build_with(build, tensors, weights)
     return with_timm_preprocessing(title, network.eval(), classes, options)
+
+
+def _is_of_one_size(name: str) -> bool:
+    """Whether a network, as transformers with learned positions, is built for one size of image."""
+    with torch.device("meta"):
+        return hasattr(getattr(timm.create_model(name), "patch_embed", None), "img_size")
 
 
 def with_timm_preprocessing(

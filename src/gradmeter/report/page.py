@@ -36,7 +36,7 @@ def write_report(folder: Path) -> Path:
         OutputError: the folder cannot be written.
     """
     results = read_results(folder)
-    template = environment().get_template("report.html.jinja")
+    template = environment().get_template("study.html.jinja")
     page = template.render(
         manifest=results.manifest,
         names=results.names,

@@ -22,6 +22,7 @@ class Noise(Source):
         text: "noise:KIND" or "noise:KIND:COUNT".
         side: height and width in pixels.
         mode: "RGB" or "L".
+        seed: other images for another seed.
 
     Raises:
         InputError: for another text.
@@ -30,11 +31,11 @@ class Noise(Source):
     classes = None
     labelled = False
 
-    def __init__(self, text: str, side: int, mode: str = "RGB") -> None:
+    def __init__(self, text: str, side: int, mode: str = "RGB", seed: int = 0) -> None:
         _, kind, count = (*text.split(":"), str(COUNT))[:3] if text.count(":") < 3 else ("", "", "")
         if kind not in KINDS or not count.isdecimal() or int(count) == 0:
             raise InputError(f"{text}: {_EXPECTED}")
-        self.name, self._kind, self._count = text, kind, int(count)
+        self.name, self._kind, self._count, self._seed = text, kind, int(count), seed
         self._shape = (side, side) if mode == "L" else (side, side, 3)
 
     def __len__(self) -> int:
@@ -47,10 +48,10 @@ class Noise(Source):
 
     def read(self, index: int) -> Sample:
         """Make one image; the same one every time."""
-        generator = np.random.default_rng([KINDS.index(self._kind), index])
+        generator = np.random.default_rng([KINDS.index(self._kind), index, self._seed])
         values = generator.random(self._shape) if self._kind == "uniform" else generator.standard_normal(self._shape)
         return Sample(self.id(index), Image.fromarray(np.rint(values.clip(0, 1) * 255).astype(np.uint8)), None)
 
     def fingerprint(self) -> str:
-        """A hash of the kind, the number and the size."""
-        return hashlib.sha256(f"{self._kind} {self._count} {self._shape}".encode()).hexdigest()
+        """A hash of the kind, the number, the size and the seed."""
+        return hashlib.sha256(f"{self._kind} {self._count} {self._shape} {self._seed}".encode()).hexdigest()

@@ -7,12 +7,14 @@ from pathlib import Path
 
 from gradmeter.errors import DataError
 from gradmeter.samples.arrays import ImageArchive
+from gradmeter.samples.decoding import SUFFIXES
+from gradmeter.samples.files import ImageFile
 from gradmeter.samples.folders import ImageFolder
 from gradmeter.samples.noise import Noise
 from gradmeter.samples.sample import Source
 from gradmeter.samples.tables import ParquetTable
 
-EXPECTED = "a folder of images or of one folder for each class, an .npz archive, Parquet, or noise:uniform"
+EXPECTED = "an image, a folder of images or of one folder for each class, an .npz archive, Parquet, or noise:uniform"
 
 
 @dataclass(frozen=True)
@@ -31,29 +33,30 @@ class ImageKind:
 _NO_IMAGES = ImageKind("RGB", 1)
 
 
-def open_source(data: str, image: ImageKind | None) -> Source:
+def open_source(data: str, image: ImageKind | None, *, seed: int = 0) -> Source:
     """The source that DATA names.
 
     Args:
-        data: a folder of images, flat or with one folder for each class; an `.npz` archive; a Parquet file or a
-            folder of them; "noise:uniform" or "noise:normal".
+        data: an image; a folder of them, flat or with one folder for each class; an `.npz` archive; a Parquet file
+            or a folder of them; "noise:uniform" or "noise:normal".
         image: what images are decoded to; None where texts are expected, which lie in Parquet only.
+        seed: of noise; other images for another one.
 
     Raises:
         DataError: if there is no such thing, it holds no samples, or images where texts are expected, or texts where
             images are.
         InputError: for a kind of noise that is not known.
     """
-    source = _opened(data, image or _NO_IMAGES)
+    source = _opened(data, image or _NO_IMAGES, seed)
     if source.texts != (image is None):
         found, expected = ("texts", "images") if source.texts else ("images", "texts, in a column of a Parquet file")
         raise DataError(f"{data} holds {found}; this model takes {expected}")
     return source
 
 
-def _opened(data: str, image: ImageKind) -> Source:
+def _opened(data: str, image: ImageKind, seed: int) -> Source:
     if data.startswith("noise:"):
-        return Noise(data, image.side, image.mode)
+        return Noise(data, image.side, image.mode, seed)
     path = Path(data)
     if path.is_dir():
         holds_tables = any(path.glob("*.parquet"))
@@ -64,4 +67,6 @@ def _opened(data: str, image: ImageKind) -> Source:
         return ImageArchive(path, image.mode)
     if path.suffix == ".parquet":
         return ParquetTable(path, image.mode)
+    if path.name.lower().endswith(SUFFIXES):
+        return ImageFile(path, image.mode)
     raise DataError(f"{data} ends in {path.suffix or 'nothing'}; expected {EXPECTED}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,3 +63,33 @@ class Source(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """A hash of which samples there are: it changes when some come, go or are renamed."""
+
+
+class Unlabelled(Source):
+    """The samples of another source without their labels, which are of classes that the network does not know.
+
+    Args:
+        source: the other source.
+    """
+
+    classes = None
+    labelled = False
+
+    def __init__(self, source: Source) -> None:
+        self.name, self.texts, self._source = source.name, source.texts, source
+
+    def __len__(self) -> int:
+        """The number of samples."""
+        return len(self._source)
+
+    def id(self, index: int) -> str:
+        """The id of one sample."""
+        return self._source.id(index)
+
+    def read(self, index: int) -> Sample:
+        """Read one sample."""
+        return replace(self._source.read(index), label=None)
+
+    def fingerprint(self) -> str:
+        """That of the other source."""
+        return self._source.fingerprint()

@@ -1,0 +1,78 @@
+"""gradmeter evaluate: how good P(correct) is, with a report."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gradmeter.cli.parameters import (
+    AsJson,
+    Device,
+    Known,
+    OtherModel,
+    OtherWeights,
+    Repetitions,
+    Trust,
+    Unknown,
+    Workers,
+)
+from gradmeter.errors import InputError
+
+
+def evaluate(
+    trust: Trust,
+    known: Known,
+    unknown: Unknown = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")] = Path("evaluation"),
+    model: OtherModel = None,
+    weights: OtherWeights = None,
+    device: Device = None,
+    workers: Workers = 0,
+    repetitions: Repetitions = 1000,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what --out holds already.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare P(correct) with softmax, entropy, margin and energy on data that neither it nor MODEL learned from.
+
+    Writes report.html, its tables as CSV, its figures as SVG and PNG, every judgement as Parquet, and results.json.
+    Killed at any moment, the same command goes on where it stood.
+    """
+    # What only a report needs is loaded here: the library and --help do without it.
+    try:
+        from gradmeter.report.evaluation import write_evaluation
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise InputError(
+            f'a report needs the package {package}, which is not installed; pip install "gradmeter[report]"'
+        ) from error
+    from gradmeter.cli.progress import bars
+    from gradmeter.cli.tables import comparison_table
+    from gradmeter.pipeline.evaluate import evaluate as run
+    from gradmeter.pipeline.open_trust import open_trust
+    from gradmeter.pipeline.wording import answer
+
+    opened, classifier = open_trust(trust, model=model, weights=weights)
+    with bars() as shown:
+        evaluation = run(
+            opened,
+            classifier,
+            known,
+            unknown or [],
+            out,
+            repetitions=repetitions,
+            work=shown.work(device, workers, fresh=fresh),
+            on_resample=shown.resampling(repetitions),
+        )
+    report = write_evaluation(evaluation, out, command=shlex.join(["gradmeter", *sys.argv[1:]]))
+    if as_json:
+        typer.echo(json.dumps(json.loads((out / "results.json").read_text(encoding="utf-8")), indent=2))
+        return
+    console = Console(highlight=False, markup=False)
+    console.print(comparison_table(evaluation.comparison, ("auroc", "aupr_out")))
+    console.print("\n".join([*answer(evaluation), f"Report: {report}"]), soft_wrap=True)

@@ -1,0 +1,115 @@
+"""gradmeter fit: from a classifier and data to a TrustModel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gradmeter.cli.parameters import (
+    AsJson,
+    Classes,
+    Device,
+    Grey,
+    ImageSize,
+    Known,
+    Mean,
+    Model,
+    Repetitions,
+    Std,
+    Unknown,
+    Weights,
+    Workers,
+    recipe,
+)
+
+_NO_PROMISE = 1
+
+
+def fit(
+    model: Model,
+    known: Known,
+    unknown: Unknown = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the TrustModel.")] = Path("trust"),
+    classifier: Annotated[
+        str, typer.Option(help="Meta classifier: ridge, lasso, glm, elastic_net or neural_network.")
+    ] = "ridge",
+    risk: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest share of errors among accepted inputs, as 0.01. A random half of the data is kept for the "
+            "proof.",
+            show_default=False,
+        ),
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="That --risk is kept.")] = 0.95,
+    weights: Weights = None,
+    classes: Classes = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    grey: Grey = False,
+    device: Device = None,
+    workers: Workers = 0,
+    repetitions: Repetitions = 1000,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what --out holds already.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Learn when MODEL's predictions are wrong, from data with labels and from inputs that it cannot know.
+
+    Says how much better P(correct) is than softmax and entropy, by meta classifiers that had not seen the sample, and
+    writes a TrustModel for gradmeter evaluate and gradmeter judge. Killed at any moment, the same command goes on.
+    """
+    # The command line starts faster without PyTorch.
+    from gradmeter.cli.progress import bars
+    from gradmeter.cli.tables import comparison_table
+    from gradmeter.pipeline.fit import fit as run
+    from gradmeter.pipeline.records import difference_records, estimate_records, guarantee_record, skipped_records
+    from gradmeter.pipeline.wording import compared, promised
+
+    opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
+    with bars() as shown:
+        fitted = run(
+            opened,
+            known,
+            unknown or [],
+            out,
+            meta_classifier=classifier,
+            risk=risk,
+            confidence=confidence,
+            repetitions=repetitions,
+            work=shown.work(device, workers, fresh=fresh),
+            on_resample=shown.resampling(repetitions),
+        )
+    if as_json:
+        record = {
+            "out": str(out),
+            "learned_from": fitted.learned_from,
+            "skipped": skipped_records(fitted.sets),
+            "estimates": estimate_records(fitted.comparison),
+            "differences": difference_records(fitted.comparison),
+            "guarantee": guarantee_record(fitted.guarantee),
+            "refusal": fitted.refusal,
+        }
+        typer.echo(json.dumps(record, indent=2))
+    else:
+        console = Console(highlight=False, markup=False)
+        right, wrong, unknown_inputs = fitted.learned_from.values()
+        console.print(
+            f"Learned from {right:,} right and {wrong:,} wrong predictions and {unknown_inputs:,} unknown inputs. On "
+            "held-out folds, by meta classifiers that had not seen them:",
+            soft_wrap=True,
+        )
+        console.print(comparison_table(fitted.comparison, ("auroc", "aupr_out")))
+        lines = compared(fitted.comparison, fitted.judged.columns())
+        if fitted.guarantee is not None:
+            lines.append(promised(fitted.guarantee, fitted.unknown_share))
+        console.print("\n".join([*lines, f"TrustModel: {out}"]), soft_wrap=True)
+    if fitted.refusal is not None:
+        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
+            f"gradmeter: --risk {risk}: {fitted.refusal}. The TrustModel was saved without a promise."
+        )
+        raise typer.Exit(_NO_PROMISE)

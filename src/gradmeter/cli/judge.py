@@ -1,0 +1,67 @@
+"""gradmeter judge: how far to trust each prediction."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from gradmeter.cli.parameters import AsJson, Data, Device, OtherModel, OtherWeights, Trust, Workers
+
+
+def judge(
+    trust: Trust,
+    data: Data,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of a Parquet data set, or a file that ends in .csv; by default a line each on the terminal.",
+            show_default=False,
+        ),
+    ] = None,
+    model: OtherModel = None,
+    weights: OtherWeights = None,
+    device: Device = None,
+    workers: Workers = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds verdicts already.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say for every sample in DATA what MODEL predicts, how likely that is right, and whether to accept it.
+
+    Memory does not grow with DATA. Killed at any moment, the same command with --out goes on where it stood.
+    """
+    # The command line starts faster without PyTorch.
+    from gradmeter.cli.progress import bars
+    from gradmeter.pipeline.judge import judge as run
+    from gradmeter.pipeline.judge import verdicts
+    from gradmeter.pipeline.open_trust import open_trust
+    from gradmeter.samples import open_source
+
+    opened, classifier = open_trust(trust, model=model, weights=weights)
+    source = open_source(data, classifier.image)
+    lines = Console(highlight=False, markup=False, soft_wrap=True)
+    with bars() as shown:
+        work = shown.work(device, workers, fresh=fresh)
+        if out is None:
+            shown.begin(f"judging {source.name}", len(source))
+            for row in verdicts(opened, classifier, source, work):
+                typer.echo(json.dumps(row) if as_json else _line(row))
+            return
+        done = run(opened, classifier, source, out, work)
+    if as_json:
+        skipped = [{"id": one.id, "reason": one.reason} for one in done.skipped]
+        typer.echo(json.dumps({"out": str(out), "judged": done.rows, "accepted": done.accepted, "skipped": skipped}))
+        return
+    left_out = f", {len(done.skipped):,} skipped" if done.skipped else ""
+    accepted = "no risk was promised" if done.accepted is None else f"{done.accepted:,} accepted"
+    lines.print(f"Judged {done.rows:,} samples{left_out}; {accepted}. Verdicts: {out}")
+
+
+def _line(row: dict[str, Any]) -> str:
+    decision = {None: "", True: "  accept", False: "  reject"}[row["accepted"]]
+    return f"{row['id']}  {row['label']}  p={row['probability']:.4f}  P(correct)={row['p_correct']:.4f}{decision}"

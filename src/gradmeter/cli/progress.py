@@ -1,0 +1,97 @@
+"""What people see while a source is worked through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from gradmeter.measuring import Skipped, Work
+
+_INTERRUPTED = 130  # as shells report SIGINT
+
+
+class Bars:
+    """Progress bars on standard error, and a line for each sample that is skipped.
+
+    Args:
+        progress: draws them.
+        lines: where the lines go.
+    """
+
+    def __init__(self, progress: Progress, lines: Console) -> None:
+        self._progress, self._lines = progress, lines
+        self._bar: TaskID | None = None
+
+    def begin(self, name: str, total: int) -> None:
+        """Begin a bar."""
+        self._bar = self._progress.add_task(name, total=total)
+
+    def advance(self, done: int) -> None:
+        """Move it on."""
+        assert self._bar is not None
+        self._progress.advance(self._bar, done)
+
+    def show_skipped(self, skipped: Skipped) -> None:
+        """Say what was skipped and why."""
+        self._lines.print(f"skipped {skipped.id}: {skipped.reason}", markup=False)
+
+    def work(self, device: str | None, workers: int, *, fresh: bool) -> Work:
+        """How to work through a source, shown by these bars."""
+        return Work(
+            device=device or _best_device(),
+            workers=workers,
+            fresh=fresh,
+            on_start=lambda name, samples: self.begin(f"measuring {name}", samples),
+            on_progress=self.advance,
+            on_skip=self.show_skipped,
+        )
+
+    def resampling(self, repetitions: int) -> Callable[[int], None]:
+        """A bar for the bootstrap, begun when it is first told of progress."""
+        begun = False
+
+        def on_resample(done: int) -> None:
+            nonlocal begun
+            if not begun:
+                self.begin("resampling", repetitions)
+                begun = True
+            self.advance(done)
+
+        return on_resample
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Bars while the block runs; interrupted, it says that nothing is lost and ends the command."""
+    lines = Console(stderr=True, soft_wrap=True, highlight=False)
+    columns = [
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    ]
+    try:
+        with Progress(*columns, console=lines, transient=True, disable=not lines.is_terminal) as progress:
+            yield Bars(progress, lines)
+    except KeyboardInterrupt:
+        Console().print("Stopped. Nothing is lost: the same command goes on where it stood.")
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _best_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,137 @@
+"""From data, in any of the forms that people have them, to readings and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from gradmeter.errors import InputError
+from gradmeter.meter import GradientMeter
+from gradmeter.readings import Readings
+
+_LABELS = ("labels", "label")
+
+
+def read_inputs(meter: GradientMeter, inputs: Any) -> Readings:
+    """Readings of inputs.
+
+    Args:
+        meter: reads them.
+        inputs: what the meter takes, with NumPy arrays for tensors where they are; or readings of the same network
+            that were made before: Readings, or an Arrow table or pandas frame of them.
+    """
+    if isinstance(inputs, Readings):
+        return _of_same_network(meter, inputs)
+    if isinstance(inputs, pa.Table):
+        return _of_same_network(meter, Readings.from_arrow(inputs))
+    if _is_frame(inputs):
+        return _of_same_network(meter, Readings.from_pandas(inputs))
+    return meter(_tensors(inputs))
+
+
+def read_known(meter: GradientMeter, data: Any) -> tuple[Readings, Tensor]:
+    """Readings and labels, [N] int64, of known inputs.
+
+    Args:
+        meter: reads them.
+        data: a loader of batches (inputs, labels) or dicts with "labels"; one pair (inputs, labels), of arrays say;
+            or an Arrow table or pandas frame of readings with a column "label".
+
+    Raises:
+        InputError: if there are no labels, or not one for each input.
+    """
+    readings, labels = [], []
+    for inputs, found in _batches(data):
+        if found is None:
+            raise InputError("a batch has no labels; expected (inputs, labels), or a dict or table with 'label'")
+        readings.append(read_inputs(meter, inputs))
+        labels.append(_label_tensor(found))
+        if len(readings[-1]) != len(labels[-1]):
+            raise InputError(
+                f"there are {len(labels[-1]):,} labels for {len(readings[-1]):,} inputs; expected one for each"
+            )
+    return _joined(readings), torch.cat(labels)
+
+
+def read_unknown(meter: GradientMeter, data: Any) -> Readings:
+    """Readings of unknown inputs, as `read_known` takes them; labels need not be there and are not looked at."""
+    if isinstance(data, (Tensor, np.ndarray, Readings)):
+        return read_inputs(meter, data)
+    return _joined([read_inputs(meter, inputs) for inputs, _ in _batches(data)])
+
+
+def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(data, pa.Table):
+        yield data, data["label"].to_numpy() if "label" in data.column_names else None
+    elif _is_frame(data):
+        yield data, data["label"].to_numpy() if "label" in data.columns else None
+    elif _is_pair(data):
+        yield data
+    elif isinstance(data, Iterable) and not isinstance(data, (Tensor, np.ndarray, Mapping)):
+        yield from map(_split, data)
+    else:
+        raise InputError(
+            f"data are a {type(data).__name__}; expected a loader of batches, a pair (inputs, labels), or a table of "
+            "readings"
+        )
+
+
+def _split(batch: Any) -> tuple[Any, Any]:
+    """Inputs, and labels where a batch has some."""
+    if isinstance(batch, Mapping):
+        name = next((name for name in _LABELS if name in batch), None)
+        return {key: value for key, value in batch.items() if key not in _LABELS}, None if name is None else batch[name]
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        return batch[0], batch[1]
+    # A loader's default collation makes lists of what a data set gives as tuples.
+    return tuple(batch) if isinstance(batch, list) else batch, None
+
+
+def _is_pair(data: Any) -> bool:
+    """Whether data are (inputs, labels) themselves, not two batches of a loader."""
+    return isinstance(data, tuple) and len(data) == 2 and getattr(data[1], "ndim", None) == 1
+
+
+def _label_tensor(found: Any) -> Tensor:
+    array = found.cpu().numpy() if isinstance(found, Tensor) else np.asarray(found)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InputError(
+            f"labels are {array.dtype} of shape {array.shape}; expected whole numbers [N], the network's classes"
+        )
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _tensors(inputs: Any) -> Any:
+    if isinstance(inputs, np.ndarray):
+        return torch.from_numpy(np.require(inputs, requirements="W"))
+    if isinstance(inputs, Mapping):
+        return {name: _tensors(value) for name, value in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(map(_tensors, inputs))
+    return inputs
+
+
+def _is_frame(data: Any) -> bool:
+    # pandas need not be installed.
+    return type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "columns")
+
+
+def _of_same_network(meter: GradientMeter, readings: Readings) -> Readings:
+    if readings.layers != meter.layers:
+        differing = sorted({*readings.layers} ^ {*meter.layers})
+        raise InputError(
+            f"the readings are of another network: {', '.join(differing[:3]) or 'the order of its layers'} differ; "
+            "expected readings of this one"
+        )
+    return readings
+
+
+def _joined(readings: Sequence[Readings]) -> Readings:
+    if not readings:
+        raise InputError("a loader has no batches; expected at least one")
+    return Readings.concatenate(readings)

@@ -1,0 +1,66 @@
+"""How a user named a classifier: what it takes to open the same one again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gradmeter.errors import DataError
+from gradmeter.models.classifier import Classifier
+from gradmeter.models.opening import open_model, runs_code
+from gradmeter.models.preprocessing import ImageOptions
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """MODEL and what was said about it.
+
+    Attributes:
+        model: "timm:NAME", "torchvision:NAME", "hf:NAME_OR_FOLDER" or "package.module:function".
+        weights: a file; None for the published weights.
+        classes: names of the classes; None for those that the model or the file of weights brings.
+        options: what differs from the model's own preprocessing.
+    """
+
+    model: str
+    weights: Path | None = None
+    classes: tuple[str, ...] | None = None
+    options: ImageOptions = field(default_factory=ImageOptions)
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether opening it calls a function of the user's."""
+        return runs_code(self.model)
+
+    def open(self) -> Classifier:
+        """The classifier; raises what `open_model` does."""
+        classifier = open_model(self.model, self.weights, self.options)
+        return classifier if self.classes is None else classifier.named(self.classes)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; the path of the weights is absolute."""
+        weights = None if self.weights is None else str(self.weights.resolve())
+        return {"model": self.model, "weights": weights, "classes": self.classes, "options": asdict(self.options)}
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Recipe:
+        """What `to_json` made.
+
+        Raises:
+            DataError: for anything else.
+        """
+        try:
+            options: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in given["options"].items()
+            }
+            weights, classes = given["weights"], given["classes"]
+            return cls(
+                given["model"],
+                None if weights is None else Path(weights),
+                None if classes is None else tuple(classes),
+                ImageOptions(**options),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"the note on the model is damaged ({error}); fit the TrustModel anew") from error

@@ -1,0 +1,212 @@
+"""gradmeter evaluate: how good P(correct) is on data that it did not learn from, beside scores without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gradmeter.errors import OutputError
+from gradmeter.evaluation.comparison import Comparison, Judged, compare
+from gradmeter.evaluation.resampling import REPETITIONS
+from gradmeter.measuring import Work
+from gradmeter.meta.importance import Importance, layer_importance
+from gradmeter.meta.judge import Judge
+from gradmeter.meta.risk import Guarantee
+from gradmeter.meta.saving import READINGS
+from gradmeter.meta.trust import TrustModel
+from gradmeter.models import Classifier
+from gradmeter.pipeline.fit import OURS
+from gradmeter.pipeline.sets import ReadSet, read_sets
+from gradmeter.readings import Readings
+from gradmeter.scores import energy, entropy, margin, max_softmax
+
+# Samples of each set from which the importance of layers is estimated.
+_SAMPLED = 2000
+RESULTS = "results.json"
+"""The file by which a folder is known to hold an evaluation."""
+# Noise that `fit` did not see.
+_SEED = 1
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was promised, and what came of it on these data.
+
+    Attributes:
+        guarantee: the promise.
+        accepted: predictions that were accepted.
+        errors: among them.
+        samples: predictions in all.
+    """
+
+    guarantee: Guarantee
+    accepted: int
+    errors: int
+    samples: int
+
+    @property
+    def risk(self) -> float:
+        """Share of errors among the accepted; 0 where none is accepted."""
+        return self.errors / self.accepted if self.accepted else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What came of evaluating.
+
+    Attributes:
+        model: the network, as the user named it.
+        classes: names of its classes; None where they have none.
+        judged: the predictions.
+        comparison: of P(correct) with softmax, entropy, margin and energy.
+        rows: "id", "concept", "label", "prediction", "correct", "p_correct" and the other scores, one row a sample.
+        importance: of each layer for P(correct).
+        kept: the promise, on known inputs alone and with each unknown concept, by column; none where none was made.
+        seen: names of sets from which the TrustModel has learned.
+        sets: the data.
+    """
+
+    model: str
+    classes: tuple[str, ...] | None
+    judged: Judged
+    comparison: Comparison
+    rows: pa.Table
+    importance: tuple[Importance, ...]
+    kept: dict[str, Kept]
+    seen: tuple[str, ...]
+    sets: tuple[ReadSet, ...]
+
+    def class_name(self, number: int) -> str:
+        """The name of a class, or its number."""
+        return str(number) if self.classes is None else self.classes[number]
+
+    @property
+    def test_error(self) -> float:
+        """Share of known inputs whose prediction is wrong."""
+        return float(self.judged.wrong.sum() / (self.judged.concept == 0).sum())
+
+
+def evaluate(
+    trust: TrustModel,
+    classifier: Classifier,
+    known: str,
+    unknowns: Sequence[str],
+    folder: Path,
+    *,
+    repetitions: int = REPETITIONS,
+    work: Work | None = None,
+    on_resample: Callable[[int], None] = lambda repetitions: None,
+) -> Evaluation:
+    """Measure, judge, and compare with scores without gradients.
+
+    Args:
+        trust: what is evaluated.
+        classifier: its network and preprocessing.
+        known: DATA with labels that neither the network nor the TrustModel learned from.
+        unknowns: DATA of no class.
+        folder: the readings are kept in its folder "readings".
+        repetitions: of the bootstrap.
+        work: how to measure.
+        on_resample: told after every resample.
+
+    Raises:
+        InputError, DataError, OutputError: for data or a folder that will not do.
+    """
+    _require_free(folder)
+    sets = read_sets(classifier, known, unknowns, folder / READINGS, work or Work(), seed=_SEED)
+    judge = trust.judge
+    assert judge is not None
+    tables, samples = [], []
+    for number, one in enumerate(sets):
+        scored, sampled = _scored(judge, one, known=number == 0)
+        tables.append(scored)
+        samples.append(sampled)
+    rows = pa.concat_tables(tables)
+    judged = Judged(
+        rows["correct"].to_numpy(),
+        np.repeat(np.arange(len(sets)), [table.num_rows for table in tables]),
+        tuple(one.name for one in sets[1:]),
+        {
+            OURS: -rows["p_correct"].to_numpy(),
+            "softmax": -rows["softmax"].to_numpy(),
+            "entropy": rows["entropy"].to_numpy(),
+            "margin": -rows["margin"].to_numpy(),
+            "energy": rows["energy"].to_numpy(),
+        },
+        {OURS: rows["p_correct"].to_numpy(), "softmax": rows["softmax"].to_numpy()},
+    )
+    comparison = compare(judged, repetitions=repetitions, on_progress=on_resample)
+    correct = np.concatenate([found for _, found in samples])
+    importance = layer_importance(judge, Readings.concatenate([found for found, _ in samples]), correct)
+    learned_from = trust.notes.get("learned_from", [])
+    seen = tuple(one.name for one in sets if one.identity in learned_from)
+    return Evaluation(
+        classifier.name,
+        classifier.classes,
+        judged,
+        comparison,
+        rows,
+        importance,
+        _kept(trust, judged),
+        seen,
+        tuple(sets),
+    )
+
+
+def _require_free(folder: Path) -> None:
+    if not folder.exists() or (folder / RESULTS).is_file():
+        return
+    if not folder.is_dir() or {path.name for path in folder.iterdir()} - {READINGS}:
+        raise OutputError(f"{folder} is there and holds no evaluation; choose another folder")
+
+
+def _scored(judge: Judge, data: ReadSet, *, known: bool) -> tuple[pa.Table, tuple[Readings, NDArray[np.bool_]]]:
+    """All scores of a set, part by part, and a few of its readings with whether the prediction was right."""
+    tables, sampled, right = [], [], []
+    done, _ = data.measured.progress()
+    share = min(1.0, _SAMPLED / done)
+    random = np.random.default_rng(0)
+    for table in data.labelled_tables() if known else data.measured.tables():
+        readings = Readings.from_arrow(table)
+        predictions = readings.predictions.numpy()
+        labels = table["label"] if known else pa.nulls(len(readings), pa.int64())
+        correct = predictions == labels.to_numpy() if known else np.zeros(len(readings), np.bool_)
+        tables.append(
+            pa.table(
+                {
+                    "id": table["id"],
+                    "concept": pa.array([data.name] * len(readings), pa.string()),
+                    "label": labels,
+                    "prediction": predictions,
+                    "correct": correct,
+                    "p_correct": judge.probability(readings),
+                    "softmax": max_softmax(readings.logits),
+                    "entropy": entropy(readings.logits),
+                    "margin": margin(readings.logits),
+                    "energy": energy(readings.logits),
+                }
+            )
+        )
+        taken = random.random(len(readings)) < share
+        sampled.append(readings.rows(taken))
+        right.append(correct[taken])
+    return pa.concat_tables(tables), (Readings.concatenate(sampled), np.concatenate(right))
+
+
+def _kept(trust: TrustModel, judged: Judged) -> dict[str, Kept]:
+    if trust.guarantee is None:
+        return {}
+    accepted = -judged.uncertainty[OURS] >= trust.guarantee.threshold
+    found = {}
+    for column, members in judged.columns().items():
+        population = (judged.concept == 0) | members
+        taken = accepted & population
+        found[column] = Kept(
+            trust.guarantee, int(taken.sum()), int((taken & ~judged.correct).sum()), int(population.sum())
+        )
+    return found

@@ -1,0 +1,39 @@
+"""A saved TrustModel together with the classifier that it was fitted for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from gradmeter.errors import DataError, InputError
+from gradmeter.meta.saving import read_notes
+from gradmeter.meta.trust import TrustModel
+from gradmeter.models import Classifier, Recipe
+
+
+def open_trust(folder: Path, *, model: str | None = None, weights: Path | None = None) -> tuple[TrustModel, Classifier]:
+    """Open what `gradmeter fit` saved.
+
+    Args:
+        folder: of the TrustModel.
+        model: MODEL, where it is not the one that the folder names. A function of the user's must be named here:
+            a folder from elsewhere must not choose which code runs.
+        weights: the file of weights, where it is not where it was.
+
+    Raises:
+        DataError: if the folder is none of `gradmeter fit`, incomplete or changed, or of another network.
+        InputError: if the model is a function and was not named.
+    """
+    notes = read_notes(folder)
+    if "recipe" not in notes:
+        raise DataError(f"{folder} does not say how to open its network; expected a folder that gradmeter fit wrote")
+    recipe = Recipe.from_json(notes["recipe"])
+    if model is None and recipe.runs_code:
+        raise InputError(
+            f"{folder} was fitted with {recipe.model}, a function, and functions run code; if you trust it, name it: "
+            f"--model {recipe.model}"
+        )
+    if weights is not None or model is not None:
+        recipe = replace(recipe, model=model or recipe.model, weights=weights or recipe.weights)
+    classifier = recipe.open()
+    return TrustModel.load(folder, classifier.network), classifier

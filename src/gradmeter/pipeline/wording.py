@@ -1,0 +1,68 @@
+"""What came of it in plain sentences: where P(correct) is better and where it is not, and what is promised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gradmeter.evaluation.comparison import ALL, MEASURES, WRONG, Comparison
+from gradmeter.meta.risk import Guarantee
+from gradmeter.pipeline.evaluate import Evaluation, Kept
+
+_JUDGEMENTS = {"better": "better than", "worse": "worse than", "no different": "not clearly different from"}
+_TASKS = {WRONG: "Wrong predictions", ALL: "Wrong and unknown together"}
+
+
+def compared(comparison: Comparison, columns: Iterable[str], *, other: str = "softmax") -> list[str]:
+    """One sentence for each column on the AUROC, the method `other` beside ours."""
+    found = []
+    for column in columns:
+        gain = comparison.differences["auroc", column, other]
+        theirs = comparison.estimates["auroc", column, other].value
+        verdict = _JUDGEMENTS[comparison.verdict("auroc", column, other)]
+        found.append(
+            f"{_TASKS.get(column, column)}: P(correct) is {verdict} {other}, {MEASURES['auroc'].name} "
+            f"{100 * (theirs + gain.value):.2f} against {100 * theirs:.2f} % (difference {100 * gain.low:+.2f} to "
+            f"{100 * gain.high:+.2f} with {100 * comparison.confidence:g} % confidence)."
+        )
+    return found
+
+
+def promised(guarantee: Guarantee, unknown_share: float) -> str:
+    """A promise, and for what it holds."""
+    mixture = (
+        f"of which at most {100 * unknown_share:.3g} % are unknown" if unknown_share else "of which none is unknown"
+    )
+    return (
+        f"Promised with {100 * guarantee.confidence:g} % confidence: at most {100 * guarantee.risk:g} % of the "
+        f"accepted predictions are wrong, for inputs drawn as these, {mixture}. Accepted is P(correct) of at least "
+        f"{guarantee.threshold:.4f}: {100 * guarantee.coverage:.1f} % of the inputs kept for the proof "
+        f"({guarantee.accepted:,}, {guarantee.errors:,} of them wrong)."
+    )
+
+
+def kept(column: str, found: Kept) -> str:
+    """What came of a promise on data that it was not made on."""
+    subject = {WRONG: "Known inputs", ALL: "All together"}.get(column, f"Known inputs and {column}")
+    promise = f"{100 * found.guarantee.risk:g} %"
+    if found.risk <= found.guarantee.risk:
+        verdict = f"within the promised {promise}"
+    elif column == WRONG:
+        verdict = f"above the promised {promise}"
+    else:
+        verdict = f"the {promise} were not promised for so many unknown inputs, or other kinds of them"
+    return (
+        f"{subject}: {100 * found.accepted / found.samples:.1f} % accepted, {100 * found.risk:.2f} % of them wrong "
+        f"({found.errors:,} of {found.accepted:,}); {verdict}."
+    )
+
+
+def answer(evaluation: Evaluation) -> list[str]:
+    """An evaluation in sentences."""
+    found = compared(evaluation.comparison, evaluation.judged.columns())
+    found += [kept(column, one) for column, one in evaluation.kept.items()]
+    if evaluation.seen:
+        found.append(
+            f"Careful: the TrustModel has learned from {', '.join(evaluation.seen)}, so these numbers are too good; "
+            "expected data that gradmeter fit did not see."
+        )
+    return found

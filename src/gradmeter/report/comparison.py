@@ -1,0 +1,81 @@
+"""A comparison of methods as tables: a block for each column, a row for each measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from gradmeter.evaluation.comparison import ALL, MEASURES, WRONG, Comparison
+from gradmeter.evaluation.resampling import Interval
+from gradmeter.report.grid import Block, Cell, Grid
+
+_ARROWS = {"higher": "↑", "lower": "↓"}
+_TITLES = {WRONG: "Wrong predictions for known inputs", ALL: "Wrong predictions and unknown inputs together"}
+
+
+def estimate_grid(comparison: Comparison) -> Grid:
+    """Every measure of every method, its interval beside it; the best method of a row in bold."""
+    methods = list(dict.fromkeys(method for _, _, method in comparison.estimates))
+
+    def cells(measure: str, column: str) -> tuple[Cell, ...]:
+        found = {method: comparison.estimates.get((measure, column, method)) for method in methods}
+        values = [one.value for one in found.values() if one is not None]
+        best = max(values) if MEASURES[measure].better == "higher" else min(values)
+        return tuple(
+            Cell("") if one is None else Cell(_number(measure, one.value), _range(measure, one), bold=one.value == best)
+            for one in found.values()
+        )
+
+    return Grid(
+        f"Measures, with {100 * comparison.confidence:g} % intervals",
+        "measure",
+        tuple(methods),
+        _blocks(comparison, cells, {measure for measure, _, _ in comparison.estimates}),
+        (
+            "Shares in percent, NLL in nats; ↑ higher is better, ↓ lower is better. Brier, NLL and ECE are of "
+            "probabilities, so there is none for scores that are no probability.",
+        ),
+    )
+
+
+def difference_grid(comparison: Comparison) -> Grid:
+    """P(correct) minus every other method; bold where the interval excludes zero."""
+    others = list(dict.fromkeys(other for _, _, other in comparison.differences))
+
+    def cells(measure: str, column: str) -> tuple[Cell, ...]:
+        found = [comparison.differences.get((measure, column, other)) for other in others]
+        return tuple(
+            Cell("")
+            if one is None
+            else Cell(_number(measure, one.value, "+"), _range(measure, one, "+"), bold=one.low > 0 or one.high < 0)
+            for one in found
+        )
+
+    return Grid(
+        f"P(correct) minus the other, with paired {100 * comparison.confidence:g} % intervals",
+        "measure",
+        tuple(f"\N{MINUS SIGN} {other}" for other in others),
+        _blocks(comparison, cells, {measure for measure, _, _ in comparison.differences}),
+        ("Points of percent, NLL in nats. In bold what the interval tells from zero, for better or worse.",),
+    )
+
+
+def _blocks(
+    comparison: Comparison, cells: Callable[[str, str], tuple[Cell, ...]], measures: Collection[str]
+) -> tuple[Block, ...]:
+    rows = [(measure, f"{MEASURES[measure].name} {_ARROWS[MEASURES[measure].better]}") for measure in MEASURES]
+    return tuple(
+        Block(
+            _TITLES.get(column, f"Unknown inputs: {column}"),
+            tuple((name, cells(measure, column)) for measure, name in rows if measure in measures),
+        )
+        for column in dict.fromkeys(column for _, column, _ in comparison.estimates)
+    )
+
+
+def _number(measure: str, value: float, sign: str = "") -> str:
+    # z: no negative zero.
+    return f"{value:{sign}z.3f}" if not MEASURES[measure].percent else f"{100 * value:{sign}z.2f}"
+
+
+def _range(measure: str, found: Interval, sign: str = "") -> str:
+    return f"[{_number(measure, found.low, sign)}, {_number(measure, found.high, sign)}]"

@@ -1,0 +1,175 @@
+"""gradmeter fit, evaluate and judge, from files on disk to a decision."""
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from cli.commands import COMMAND, ENVIRONMENT, gradmeter
+from pipeline.digits import make
+
+MODEL = ("digits_network:network", "--weights", "weights.safetensors", "--classes", "0,1,2,3,4,5,6,7,8,9")
+IMAGES = ("--image-size", "8", "--grey")
+KNOWN = ("--known", "validation", "--unknown", "noise:uniform:200")
+NAMED = ("--model", "digits_network:network")
+QUICK = ("--repetitions", "100")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a TrustModel in trust/, and an evaluation of it."""
+    folder = tmp_path_factory.mktemp("place")
+    make(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(place: Path) -> subprocess.CompletedProcess[str]:
+    return gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "0.08", "-o", "trust", *QUICK, cwd=place)
+
+
+@pytest.fixture(scope="module")
+def evaluated(place: Path, fitted: object) -> subprocess.CompletedProcess[str]:
+    unknown = ("--unknown", "torn", "--unknown", "noise:uniform:200")
+    return gradmeter("evaluate", "trust", *NAMED, "--known", "test", *unknown, "-o", "out", *QUICK, cwd=place)
+
+
+def test_fit_says_at_once_how_good_it_is(fitted: subprocess.CompletedProcess[str], place: Path) -> None:
+    assert fitted.returncode == 0, fitted.stderr
+    assert fitted.stderr == ""
+    lines = fitted.stdout.splitlines()
+    assert lines[0].startswith("Learned from ")
+    assert lines[0].endswith("On held-out folds, by meta classifiers that had not seen them:")
+    assert any(line.split()[:2] == ["noise:uniform", "P(correct)"] for line in lines)
+    assert any(line.startswith("Wrong predictions: P(correct) is ") and "softmax, AUROC" in line for line in lines)
+    assert any(line.startswith("Promised with 95 % confidence: at most 8 % of the accepted") for line in lines)
+    assert lines[-1] == "TrustModel: trust"
+    assert {path.name[:9] for path in (place / "trust").iterdir()} == {"estimator", "readings", "trust.jso"}
+
+
+def test_fit_for_programs(place: Path, fitted: object, tmp_path: Path) -> None:
+    found = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "-o", tmp_path / "t", *QUICK, "--json", cwd=place)
+    record = json.loads(found.stdout)
+    assert sum(record["learned_from"].values()) == 800
+    assert record["guarantee"] is None
+    chosen = [one for one in record["differences"] if (one["measure"], one["column"]) == ("auroc", "noise:uniform")]
+    assert [one["other"] for one in chosen] == ["softmax", "entropy"]
+    assert all(one["low"] <= one["value"] <= one["high"] and one["verdict"] == "better" for one in chosen)
+
+
+def test_a_risk_that_cannot_be_promised(place: Path, tmp_path: Path) -> None:
+    found = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "0.001", "-o", tmp_path / "t", *QUICK, cwd=place)
+    assert found.returncode == 1
+    assert "--risk 0.001: 400 samples cannot promise a risk of 0.001" in found.stderr
+    assert "saved without a promise" in found.stderr
+    rows = gradmeter("judge", tmp_path / "t", "test/3", *NAMED, cwd=place).stdout.splitlines()
+    assert all(row.split()[-1].startswith("P(correct)=") for row in rows)
+
+
+def test_evaluate_writes_a_report(evaluated: subprocess.CompletedProcess[str], place: Path) -> None:
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert evaluated.stdout.splitlines()[-1] == "Report: out/report.html"
+    for name in ("estimates.csv", "differences.csv", "figures/risk_coverage_all.svg", "figures/layers.png"):
+        assert (place / "out" / name).stat().st_size > 0
+    results = json.loads((place / "out/results.json").read_text())
+    rows = pd.read_parquet(place / "out/judgements.parquet")
+    taken = rows["correct"] | (rows["concept"] == "torn")
+    expected = roc_auc_score(~rows["correct"][taken], -rows["p_correct"][taken])
+    found = pd.read_csv(place / "out/estimates.csv").set_index(["measure", "column", "method"])
+    assert found.loc[("auroc", "torn", "P(correct)"), "value"] == pytest.approx(expected)
+    known = rows[rows["concept"] == "test"]
+    assert results["test_error"] == pytest.approx(1 - known["correct"].mean())
+    assert results["promise"]["wrong"]["errors"] / results["promise"]["wrong"]["accepted"] <= 0.08
+    page = (place / "out/report.html").read_text()
+    assert all(sentence.replace("'", "&#39;") in page for sentence in results["answer"])
+    assert "<script" not in page
+    assert page.count("data:image/svg+xml") == 5
+
+
+def test_evaluate_for_programs(evaluated: object, place: Path) -> None:
+    found = gradmeter(
+        "evaluate", "trust", *NAMED, "--known", "out/readings/test.parquet", "-o", "again", *QUICK, "--json", cwd=place
+    )
+    record = json.loads(found.stdout)
+    assert record["model"] == "digits_network:network"
+    assert {one["column"] for one in record["estimates"]} == {"wrong"}
+
+
+def test_judge_on_the_terminal(fitted: object, place: Path) -> None:
+    name = sorted(path.name for path in (place / "test/3").iterdir())[0]
+    found = gradmeter("judge", "trust", f"test/3/{name}", *NAMED, cwd=place)
+    (line,) = found.stdout.splitlines()
+    words = line.split()
+    assert words[0] == name
+    assert words[1] in "0123456789"
+    assert words[2].startswith("p=0.") or words[2] == "p=1.0000"
+    assert words[3].startswith("P(correct)=")
+    assert words[4] in ("accept", "reject")
+    record = json.loads(gradmeter("judge", "trust", f"test/3/{name}", *NAMED, "--json", cwd=place).stdout)
+    assert record["id"] == name
+    assert record["accepted"] == (words[4] == "accept")
+
+
+@pytest.mark.parametrize("name", ["verdicts.parquet", "verdicts.csv"])
+def test_judge_to_files(name: str, fitted: object, place: Path) -> None:
+    found = gradmeter("judge", "trust", "test", *NAMED, "-o", name, cwd=place)
+    rows = pd.read_csv(place / name) if name.endswith("csv") else pd.read_parquet(place / name)
+    assert found.stdout == f"Judged 897 samples; {rows['accepted'].sum()} accepted. Verdicts: {name}\n"
+    assert len(rows) == 897
+    # The folder of the files is the truth.
+    accepted = rows[rows["accepted"]]
+    assert (accepted["label"].astype(str) != accepted["id"].str[0]).mean() <= 0.08
+
+
+def test_judge_killed_and_begun_again(fitted: object, place: Path) -> None:
+    arguments = ("judge", "trust", "noise:uniform:4000", *NAMED, "-o", "long.csv")
+    process = subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, cwd=place, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (place / "long.csv.parts/_part-00000.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (place / "long.csv").exists()
+    done = gradmeter(*arguments, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert pd.read_csv(place / "long.csv")["id"].nunique() == 4000
+    assert not (place / "long.csv.parts").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("judge", "nowhere", "test"), "nowhere holds no TrustModel; expected a folder that TrustModel.save wrote"),
+        (("judge", "trust", "test"), "if you trust it, name it: --model digits_network:network"),
+        (("judge", "trust", "absent", *NAMED), "absent: no such file or folder; expected an image, a folder of images"),
+        (("judge", "trust", "test", *NAMED, "--weights", "other.safetensors"), "other.safetensors: no such file"),
+        (("evaluate", "trust", *NAMED, "--known", "test", "-o", "test"), "test is there and holds no evaluation"),
+        (("evaluate", "trust", *NAMED, "--known", "noise:uniform"), "noise:uniform has no labels; expected one folder"),
+        (("evaluate", "trust", *NAMED, "--known", "torn"), "torn has the classes (left, right), but digits_network"),
+        (("fit", *MODEL, *IMAGES, "-o", "x"), "Missing option '--known'"),
+        (("fit", *MODEL, *IMAGES, *KNOWN, "--classifier", "forest", "-o", "x"), "classifier='forest'; expected glm"),
+        (("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "1.5", "-o", "x"), "risk=1.5; expected a share strictly between"),
+        (
+            ("fit", *MODEL, *IMAGES, *KNOWN, "-o", "trust"),
+            "holds a TrustModel that was fitted otherwise (promise)",
+        ),
+        (
+            ("fit", *MODEL, *IMAGES, "--known", "one", "-o", "x"),
+            "at least 10 that are right and 10 that are not",
+        ),
+    ],
+)
+def test_one_line_for_bad_input(arguments: tuple[str, ...], message: str, fitted: object, place: Path) -> None:
+    (place / "one/3").mkdir(parents=True, exist_ok=True)
+    if not any((place / "one/3").iterdir()):
+        (place / "one/3/a.png").write_bytes(next((place / "test/3").iterdir()).read_bytes())
+    done = gradmeter(*arguments, cwd=place)
+    assert done.returncode == 2, done.stdout
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,121 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from gradmeter.errors import OutputError
+from gradmeter.evaluation.comparison import ALL, WRONG
+from gradmeter.pipeline.evaluate import Evaluation, evaluate
+from gradmeter.pipeline.extremes import extremes
+from gradmeter.pipeline.fit import Fitted
+from gradmeter.pipeline.open_trust import open_trust
+from gradmeter.pipeline.wording import answer
+from gradmeter.scores import energy, entropy
+from meta.trained import digits
+
+MODEL = "digits_network:network"
+
+
+@pytest.fixture(scope="module")
+def evaluation(fitted: Fitted, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        trust, classifier = open_trust(Path("trust"), model=MODEL)
+        out = tmp_path_factory.mktemp("evaluation") / "out"
+        return evaluate(trust, classifier, "test", ["torn", "noise:uniform:150"], out, repetitions=100)
+
+
+def test_every_row_is_what_the_network_says(evaluation: Evaluation, fitted: Fitted) -> None:
+    rows = evaluation.rows.to_pandas()
+    assert rows["concept"].value_counts().to_dict() == {"test": 897, "torn": 200, "noise:uniform": 150}
+    # Files are in the order of their classes, the images in the order of their numbers.
+    number = rows["id"].where(rows["concept"] == "test").dropna().str[2:6].astype(int)
+    images, labels = digits()
+    readings = fitted.trust.meter(images[900:][number.tolist()])
+    known = rows.iloc[: len(number)]
+    assert (known["label"].to_numpy() == labels[900:][number.tolist()].numpy()).all()
+    assert (known["prediction"].to_numpy() == readings.predictions.numpy()).all()
+    # 8 bits round the pixels.
+    np.testing.assert_allclose(known["entropy"], entropy(readings.logits), atol=0.02)
+    np.testing.assert_allclose(known["energy"], energy(readings.logits), atol=0.05)
+    assert not rows["correct"][len(number) :].any()
+    assert evaluation.test_error == pytest.approx(1 - known["correct"].mean())
+
+
+def test_every_column_is_right_predictions_against_its_own(evaluation: Evaluation) -> None:
+    rows = evaluation.rows.to_pandas()
+    right = rows["correct"]
+    columns = {
+        WRONG: (rows["concept"] == "test") & ~right,
+        "torn": rows["concept"] == "torn",
+        "noise:uniform": rows["concept"] == "noise:uniform",
+        ALL: ~right,
+    }
+    for column, members in columns.items():
+        for method, score in (
+            ("P(correct)", -rows["p_correct"]),
+            ("margin", -rows["margin"]),
+            ("energy", rows["energy"]),
+        ):
+            taken = right | members
+            expected = roc_auc_score(members[taken], score[taken])
+            assert evaluation.comparison.estimates["auroc", column, method].value == pytest.approx(expected, abs=1e-12)
+
+
+def test_noise_is_not_the_noise_that_fit_saw(evaluation: Evaluation, fitted: Fitted, at_place: Path) -> None:
+    assert evaluation.seen == ()
+    fits = fitted.sets[1].readings().logits
+    found = evaluation.sets[2].readings().logits
+    assert not np.isin(found[:, 0].numpy(), fits[:, 0].numpy()).any()
+
+
+def test_data_that_fit_saw_are_named(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+    trust, classifier = open_trust(Path("trust"), model=MODEL)
+    found = evaluate(trust, classifier, "validation", [], tmp_path / "out", repetitions=100)
+    assert found.seen == ("validation",)
+    assert answer(found)[-1].startswith("Careful: the TrustModel has learned from validation")
+
+
+def test_what_was_promised_is_counted(evaluation: Evaluation, fitted: Fitted) -> None:
+    assert fitted.guarantee is not None
+    rows = evaluation.rows.to_pandas()
+    known = rows[rows["concept"] == "test"]
+    accepted = known[known["p_correct"] >= fitted.guarantee.threshold]
+    kept = evaluation.kept[WRONG]
+    assert (kept.samples, kept.accepted, kept.errors) == (897, len(accepted), (~accepted["correct"]).sum())
+    assert kept.risk <= 0.08
+    assert evaluation.kept[ALL].samples == len(rows)
+
+
+def test_the_answer_says_where_it_is_not_better(evaluation: Evaluation) -> None:
+    lines = answer(evaluation)
+    for column, line in zip((WRONG, "torn", "noise:uniform", ALL), lines, strict=False):
+        verdict = evaluation.comparison.verdict("auroc", column, "softmax")
+        words = {"better": "better than", "worse": "worse than", "no different": "not clearly different from"}
+        assert f"P(correct) is {words[verdict]} softmax" in line
+
+
+def test_extremes_are_the_ends_of_the_order(evaluation: Evaluation, at_place: Path) -> None:
+    known, torn, noise = extremes(evaluation, 4)
+    rows = evaluation.rows.to_pandas()
+    p = rows[rows["concept"] == "test"]["p_correct"].sort_values().to_numpy()
+    np.testing.assert_array_equal([one.p_correct for one in known.least], p[:4])
+    np.testing.assert_array_equal([one.p_correct for one in known.most], p[::-1][:4])
+    assert known.least[0].label in "0123456789"
+    assert torn.least[0].label is None
+    assert noise.most[0].content.size == (8, 8)
+
+
+def test_layers_are_those_of_the_network(evaluation: Evaluation) -> None:
+    assert {one.layer for one in evaluation.importance} == {"entropy", "0", "4", "6"}
+    losses = [one.loss for one in evaluation.importance]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_nothing_of_others_is_overwritten(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+    trust, classifier = open_trust(Path("trust"), model=MODEL)
+    (tmp_path / "mine").write_text("mine")
+    for out in (tmp_path, tmp_path / "mine"):
+        with pytest.raises(OutputError, match="is there and holds no evaluation; choose another folder"):
+            evaluate(trust, classifier, "test", [], out)

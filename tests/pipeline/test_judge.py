@@ -1,0 +1,116 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import gradmeter.measuring.streaming as streaming
+from gradmeter.errors import InputError, OutputError
+from gradmeter.measuring import Skipped, Work
+from gradmeter.models import Recipe
+from gradmeter.pipeline.fit import Fitted
+from gradmeter.pipeline.judge import judge, verdicts
+from gradmeter.pipeline.open_trust import open_trust
+from gradmeter.samples import open_source
+from meta.trained import digits
+
+MODEL = "digits_network:network"
+
+
+@pytest.fixture
+def opened(at_place: Path, fitted: Fitted, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(streaming, "_PART", 300)
+    monkeypatch.setattr(streaming, "_BATCH", 70)
+    trust, classifier = open_trust(Path("trust"), model=MODEL)
+    return trust, classifier, open_source("test", classifier.image)
+
+
+def test_parquet(opened, fitted: Fitted, tmp_path: Path) -> None:
+    found = judge(*opened, tmp_path / "verdicts.parquet")
+    rows = pd.read_parquet(tmp_path / "verdicts.parquet")
+    assert list(rows.columns) == ["id", "label", "probability", "p_correct", "accepted"]
+    number = rows["id"].str[2:6].astype(int).to_numpy()
+    readings = fitted.trust.meter(digits()[0][900:][number.tolist()])
+    assert (rows["label"].astype(int).to_numpy() == readings.predictions.numpy()).all()
+    assert (rows["accepted"] == (rows["p_correct"] >= fitted.guarantee.threshold)).all()
+    assert (found.rows, found.accepted, found.skipped) == (897, rows["accepted"].sum(), ())
+    p_correct = fitted.trust.predict_proba(readings).numpy()
+    assert abs(rows["p_correct"] - p_correct).mean() < 0.01  # 8 bits round the pixels
+
+
+def test_csv_is_the_same_and_appears_whole(opened, tmp_path: Path) -> None:
+    judge(*opened, tmp_path / "v.parquet")
+    judge(*opened, tmp_path / "v.csv")
+    expected = pd.read_parquet(tmp_path / "v.parquet")
+    found = pd.read_csv(tmp_path / "v.csv", dtype={"label": str})
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v.csv", "v.parquet"]
+    with pytest.raises(OutputError, match=r"v.csv is there; choose another name or give --fresh"):
+        judge(*opened, tmp_path / "v.csv")
+    judge(*opened, tmp_path / "v.csv", Work(fresh=True))
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "v.csv"])
+def test_a_killed_run_goes_on(opened, name: str, tmp_path: Path) -> None:
+    done = 0
+
+    def kill(samples: int) -> None:
+        nonlocal done
+        done += samples
+        if done > 500:
+            raise Killed
+
+    with pytest.raises(Killed):
+        judge(*opened, tmp_path / name, Work(on_progress=kill))
+    assert not (tmp_path / "v.csv").exists()
+    told: list[int] = []
+    assert judge(*opened, tmp_path / name, Work(on_progress=told.append)).rows == 897
+    assert told[0] == 300
+    assert sum(told) == 897
+
+
+def test_one_after_the_other(opened, fitted: Fitted, tmp_path: Path) -> None:
+    judge(*opened, tmp_path / "v.parquet")
+    expected = pd.read_parquet(tmp_path / "v.parquet")
+    pd.testing.assert_frame_equal(pd.DataFrame(verdicts(*opened)), expected, check_dtype=False, rtol=1e-5)
+    trust, classifier, _ = opened
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    skipped: list[Skipped] = []
+    source = open_source(str(tmp_path / "bad.png"), classifier.image)
+    assert list(verdicts(trust, classifier, source, Work(on_skip=skipped.append))) == []
+    assert [one.id for one in skipped] == ["bad.png"]
+
+
+def test_another_promise_is_not_mixed_in(opened, tmp_path: Path) -> None:
+    judge(*opened, tmp_path / "v.parquet")
+    trust, classifier, source = opened
+    trust.guarantee = None
+    with pytest.raises(OutputError, match="begun otherwise"):
+        judge(trust, classifier, source, tmp_path / "v.parquet")
+    judge(trust, classifier, source, tmp_path / "w.parquet")
+    assert pd.read_parquet(tmp_path / "w.parquet")["accepted"].isna().all()
+
+
+def test_too_few_names(place: Path, at_place: Path, tmp_path: Path) -> None:
+    from pipeline.digits import recipe
+
+    classifier = recipe(place).open().named(("a", "b"))
+    source = open_source("noise:uniform:3", classifier.image)
+    with pytest.raises(InputError, match=r"2 classes are named, but digits_network:network has 10; expected a name"):
+        streaming.measure(classifier, source, tmp_path / "r")
+
+
+def test_a_function_runs_only_where_it_is_named(opened, fitted: Fitted) -> None:
+    with pytest.raises(InputError, match=r"fitted with digits_network:network, a function, and functions run code"):
+        open_trust(Path("trust"))
+
+
+def test_recipes_survive_as_json(place: Path) -> None:
+    from pipeline.digits import recipe
+
+    assert Recipe.from_json(recipe(place).to_json()) == recipe(place)
+    assert recipe(place).runs_code
+    assert not Recipe("timm:resnet18").runs_code
