@@ -1,0 +1,26 @@
+"""The reference shows every public name."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sphinx", reason="needs the packages of the extra docs")
+
+from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+# What Sphinx deprecates next is for its extensions to mend.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
+def test_every_public_name_of_a_module_with_a_page_is_shown(tmp_path: Path) -> None:
+    with docutils_namespace():
+        application = Sphinx(DOCS, DOCS, tmp_path, tmp_path, "dummy", status=None, warning=None)
+        application.build()
+    reference = application.env.domains.python_domain
+    public = {name for module in reference.modules for name in getattr(sys.modules[module], "__all__", ())}
+    shown = {name.rpartition(".")[2] for name in reference.objects}
+    # Sphinx passes over what has no docstring, such as a constant.
+    assert public - shown == {"__version__"}
