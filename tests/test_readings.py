@@ -155,6 +155,7 @@ def test_arrow_without_its_note_and_with_lists_of_any_length(kind: Any) -> None:
     table = table.set_column(table.column_names.index("logits"), "logits", logits)
     assert_same(Readings.from_arrow(table.replace_schema_metadata()), made)
     assert_same(Readings.from_arrow(table.slice(1).replace_schema_metadata()), made.rows(np.arange(1, 5)))
+    assert len(Readings.from_arrow(table.slice(0, 0).replace_schema_metadata())) == 0
 
 
 def test_without_a_note_layers_keep_dots_and_slashes() -> None:

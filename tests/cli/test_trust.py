@@ -153,7 +153,10 @@ def test_judge_killed_and_begun_again(fitted: object, place: Path) -> None:
         (("evaluate", "trust", *NAMED, "--known", "noise:uniform"), "noise:uniform has no labels; expected one folder"),
         (("evaluate", "trust", *NAMED, "--known", "torn"), "torn has the classes (left, right), but digits_network"),
         (("fit", *MODEL, *IMAGES, "-o", "x"), "Missing option '--known'"),
-        (("fit", *MODEL, *IMAGES, *KNOWN, "--classifier", "forest", "-o", "x"), "classifier='forest'; expected glm"),
+        (
+            ("fit", *MODEL, *IMAGES, *KNOWN, "--classifier", "forest", "-o", "x"),
+            "classifier='forest'; expected ridge_cv, glm",
+        ),
         (("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "1.5", "-o", "x"), "risk=1.5; expected a share strictly between"),
         (
             ("fit", *MODEL, *IMAGES, *KNOWN, "-o", "trust"),

@@ -23,13 +23,14 @@ def readings() -> Readings:
     def noise(*shape: int) -> torch.Tensor:
         return torch.randn(600, *shape, generator=generator, dtype=torch.float64)
 
-    return Readings(noise(4), noise(), LAYERS, noise(len(LAYERS), len(METRICS)))
+    values = noise(len(LAYERS), len(METRICS)).exp()
+    return Readings(noise(4), torch.zeros(600, dtype=torch.float64), LAYERS, values)
 
 
 @pytest.fixture(scope="module")
 def correct(readings: Readings) -> np.ndarray:
     """What one metric of one layer tells."""
-    return (readings[TELLING] < 0.5).numpy()
+    return (readings[TELLING] < 1.5).numpy()
 
 
 class Reader:
@@ -52,12 +53,14 @@ def reader(readings: Readings, feature: str) -> Judge:
 def test_the_only_layer_that_tells_something_comes_first(readings: Readings, correct: np.ndarray) -> None:
     predictions = readings.predictions
     labels = torch.where(torch.from_numpy(correct), predictions, (predictions + 1) % 4)
-    judge = Judge.fit(readings, labels)
+    judge = Judge.fit(readings, labels, classifier="ridge")
     first, *others = layer_importance(judge, readings, correct)
     assert first.layer == "conv.2"
     assert first.loss > 0.4
     assert 0 < first.spread < 0.05
-    assert {one.layer for one in others} == {"entropy", "conv.1", "dense"}
+    names = [one.layer for one in others]
+    assert {"entropy", "conv.1", "dense"} <= {*names}
+    assert len({"conv.2", *names}) == 1 + len(names)
     assert max(abs(one.loss) for one in others) < 0.02
     losses = [one.loss for one in (first, *others)]
     assert losses == sorted(losses, reverse=True)
@@ -68,7 +71,8 @@ def test_what_a_judge_does_not_look_at_loses_nothing(readings: Readings, correct
     assert found[0].layer == "conv.2"
     # A perfect order becomes one by chance.
     assert found[0].loss == pytest.approx(0.5, abs=0.05)
-    assert [(one.loss, one.spread) for one in found[1:]] == [(0, 0)] * 3
+    assert len(found) == 4
+    assert {(one.loss, one.spread) for one in found[1:]} == {(0, 0)}
 
 
 def test_a_layer_that_misleads_has_a_negative_loss_and_comes_last(readings: Readings, correct: np.ndarray) -> None:

@@ -62,12 +62,15 @@ KNOWN: dict[str, tuple[GradientMeter, Callable[[Path], Any]]] = {
     "loader": (METER, lambda _: loader(0, 60)),
     "loader of small batches": (METER, lambda _: DataLoader(TensorDataset(IMAGES, LABELS), batch_size=25)),
     "list of batches": (METER, lambda _: [(IMAGES[:30], LABELS[:30]), [IMAGES[30:], LABELS[30:]]]),
+    "tuple of two batches": (METER, lambda _: ((IMAGES[:30], LABELS[:30]), (IMAGES[30:], LABELS[30:]))),
     "generator": (METER, lambda _: (batch for batch in loader(0, 60))),
     "dicts with labels": (NAMED, lambda _: [{"images": IMAGES, "labels": LABELS}]),
     "dicts with label": (NAMED, lambda _: [{"images": IMAGES.numpy(), "label": LABELS.numpy()}]),
     "inputs of a tuple": (NAMED, lambda _: [((IMAGES - 1, np.ones(60, np.float32).reshape(-1, 1, 1, 1)), LABELS)]),
     "pair of tensors": (METER, lambda _: (IMAGES, LABELS)),
     "pair of arrays": (METER, lambda _: (read_only(IMAGES.numpy()), read_only(LABELS.numpy().astype(np.uint8)))),
+    "pair of double arrays": (METER, lambda _: (IMAGES.double().numpy(), LABELS.numpy())),
+    "pair with a list": (METER, lambda _: (IMAGES, LABELS.tolist())),
     "pair of readings": (METER, lambda _: (WHOLE, LABELS)),
     "pair of a table": (METER, lambda _: (WHOLE.to_arrow(), pd.Series(LABELS.numpy()))),
     "Arrow table": (METER, lambda _: labelled()),
@@ -141,7 +144,7 @@ def test_readings_are_not_measured_again() -> None:
     ],
 )
 def test_no_labels(data: Any) -> None:
-    with pytest.raises(InputError, match="a batch has no labels; expected .*, or a dict or table with 'label'"):
+    with pytest.raises(InputError, match=r"a batch has no labels; expected .*, or a dict or table with 'label'"):
         read_known(NAMED if isinstance(data, list) and isinstance(data[0], dict) else METER, data)
 
 
@@ -153,6 +156,11 @@ def test_no_labels(data: Any) -> None:
         ([(IMAGES[:30], LABELS[:29]), (IMAGES[30:], LABELS[29:])], "29 labels for 30 inputs"),
         ((IMAGES, LABELS.double()), r"labels are float64 of shape \(60,\); expected whole numbers \[N\]"),
         ((IMAGES, LABELS > 4), "labels are bool of shape"),
+        (
+            (IMAGES, LABELS - 1),
+            "known inputs have label -1; expected the classes 0 to 9: what is of no class",
+        ),
+        ((IMAGES, LABELS + 5), r"known inputs have label 1\d; expected the classes"),
         ([(IMAGES, nn.functional.one_hot(LABELS))], r"labels are int64 of shape \(60, 10\); expected"),
         (
             WHOLE.to_arrow().append_column("label", pa.array([None, *LABELS[1:].tolist()])),

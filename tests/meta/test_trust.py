@@ -87,7 +87,10 @@ def test_kinds_of_batches(kind: str, fitted: TrustModel) -> None:
 @pytest.mark.parametrize(
     ("classifier", "message"),
     [
-        ("forest", "classifier='forest'; expected glm, lasso, ridge, elastic_net, neural_network, or a scikit-learn"),
+        (
+            "forest",
+            "classifier='forest'; expected ridge_cv, glm, lasso, ridge, elastic_net, neural_network, or a scikit-learn",
+        ),
         (LinearRegression(), "classifier is a LinearRegression; expected"),
         (RandomForestClassifier, "classifier is a ABCMeta; expected"),
     ],

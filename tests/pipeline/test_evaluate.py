@@ -108,7 +108,7 @@ def test_extremes_are_the_ends_of_the_order(evaluation: Evaluation, at_place: Pa
 
 
 def test_layers_are_those_of_the_network(evaluation: Evaluation) -> None:
-    assert {one.layer for one in evaluation.importance} == {"entropy", "0", "4", "6"}
+    assert {one.layer for one in evaluation.importance} == {"entropy", "log_scale", "energy", "0", "4", "6"}
     losses = [one.loss for one in evaluation.importance]
     assert losses == sorted(losses, reverse=True)
 

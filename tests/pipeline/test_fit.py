@@ -114,7 +114,7 @@ def test_a_save_that_was_killed_is_no_obstacle(place: Path, at_place: Path, tmp_
 
 
 def test_what_cannot_be_is_refused_before_anything_is_measured(place: Path, at_place: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="classifier='forest'; expected glm"):
+    with pytest.raises(InputError, match="classifier='forest'; expected ridge_cv, glm"):
         fit(recipe(place), "validation", [], tmp_path / "trust", meta_classifier="forest")
     with pytest.raises(InputError, match="risk=2; expected a share strictly between 0 and 1"):
         fit(recipe(place), "validation", [], tmp_path / "trust", risk=2)

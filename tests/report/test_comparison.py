@@ -88,4 +88,6 @@ def test_measures_that_no_method_has_are_left_out(stated):
     expected = [one.name for key, one in MEASURES.items() if stated or key not in ("brier", "nll", "ece")]
     assert [name[:-2] for name in rows(estimate_grid(comparison))] == expected
     # `other` states no probability, so there is nothing to compare.
-    assert [name[:-2] for name in rows(difference_grid(comparison))] == [one.name for one in list(MEASURES.values())[:11]]
+    assert [name[:-2] for name in rows(difference_grid(comparison))] == [
+        one.name for one in list(MEASURES.values())[:11]
+    ]

@@ -53,7 +53,7 @@ class GradmeterDetector(GradientDetector):  # type: ignore[misc]
 
     requires_fit = True
 
-    def __init__(self, model: nn.Module, classifier: Any = "ridge") -> None:
+    def __init__(self, model: nn.Module, classifier: Any = "ridge_cv") -> None:
         super().__init__()
         self.trust = TrustModel(GradientMeter(model), classifier)
         # Among the attributes is where pytorch-ood looks for what it moves to a device.

@@ -35,8 +35,8 @@ def fit(
     unknown: Unknown = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the TrustModel.")] = Path("trust"),
     classifier: Annotated[
-        str, typer.Option(help="Meta classifier: ridge, lasso, glm, elastic_net or neural_network.")
-    ] = "ridge",
+        str, typer.Option(help="Meta classifier: ridge_cv, ridge, lasso, glm, elastic_net or neural_network.")
+    ] = "ridge_cv",
     risk: Annotated[
         float | None,
         typer.Option(

@@ -19,7 +19,7 @@ class Importance:
     """How much worse a judgement becomes when what one layer says is mixed up between the samples.
 
     Attributes:
-        layer: its name; "entropy" for the one feature that is no gradient's.
+        layer: its name; "entropy" and the like for features that are no gradient's.
         loss: mean fall of the AUROC.
         spread: standard deviation of the fall over repetitions.
     """

@@ -16,12 +16,12 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import InputError
-from gradmeter.meta.features import Features
+from gradmeter.meta.log_features import LogFeatures
 from gradmeter.meta.neural import neural_network
-from gradmeter.meta.regressions import REGRESSIONS
+from gradmeter.meta.regressions import REGRESSIONS, ridge_cv
 from gradmeter.readings import Readings
 
-CLASSIFIERS = {**REGRESSIONS, "neural_network": neural_network}
+CLASSIFIERS = {"ridge_cv": ridge_cv, **REGRESSIONS, "neural_network": neural_network}
 """Factories of meta classifiers by name."""
 
 _FOLDS = 5
@@ -42,7 +42,7 @@ class Judge:
         held_out: [right + wrong + unknown] P(correct) of each sample it learned from, by judges that had not.
     """
 
-    features: Features
+    features: LogFeatures
     estimator: Any
     right: int
     wrong: int
@@ -51,7 +51,7 @@ class Judge:
 
     @classmethod
     def fit(
-        cls, known: Readings, labels: torch.Tensor, unknowns: Sequence[Readings] = (), classifier: Any = "ridge"
+        cls, known: Readings, labels: torch.Tensor, unknowns: Sequence[Readings] = (), classifier: Any = "ridge_cv"
     ) -> Judge:
         """Fit on known inputs with labels, and on unknown inputs where there are some.
 
@@ -79,7 +79,7 @@ class Judge:
                 f"{right} predictions are right, {wrong} are wrong and {unknown} inputs are unknown; expected at least "
                 f"{LEAST} that are right and {LEAST} that are not: give more data, or unknown inputs"
             )
-        features = Features.chosen(readings)
+        features = LogFeatures.chosen(readings)
         matrix, target = features.matrix(readings), correct.astype(np.int64)
         folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
         meta_classifier = named_classifier(classifier)

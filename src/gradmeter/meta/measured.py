@@ -31,7 +31,7 @@ def read_inputs(meter: GradientMeter, inputs: Any) -> Readings:
         return _of_same_network(meter, Readings.from_arrow(inputs))
     if _is_frame(inputs):
         return _of_same_network(meter, Readings.from_pandas(inputs))
-    return meter(_tensors(inputs))
+    return meter(_tensors(inputs, _number_type(meter)))
 
 
 def read_known(meter: GradientMeter, data: Any) -> tuple[Readings, Tensor]:
@@ -54,6 +54,13 @@ def read_known(meter: GradientMeter, data: Any) -> tuple[Readings, Tensor]:
         if len(readings[-1]) != len(labels[-1]):
             raise InputError(
                 f"there are {len(labels[-1]):,} labels for {len(readings[-1]):,} inputs; expected one for each"
+            )
+        classes = readings[-1].logits.shape[1]
+        outside = labels[-1][(labels[-1] < 0) | (labels[-1] >= classes)]
+        if len(outside):
+            raise InputError(
+                f"known inputs have label {int(outside[0])}; expected the classes 0 to {classes - 1}: what is of no "
+                "class goes into unknowns"
             )
     return _joined(readings), torch.cat(labels)
 
@@ -94,7 +101,12 @@ def _split(batch: Any) -> tuple[Any, Any]:
 
 def _is_pair(data: Any) -> bool:
     """Whether data are (inputs, labels) themselves, not two batches of a loader."""
-    return isinstance(data, tuple) and len(data) == 2 and getattr(data[1], "ndim", None) == 1
+    if not isinstance(data, tuple) or len(data) != 2:
+        return False
+    labels = data[1]
+    if isinstance(labels, list):
+        return all(isinstance(one, int) for one in labels)
+    return bool(getattr(labels, "ndim", None) == 1)
 
 
 def _label_tensor(found: Any) -> Tensor:
@@ -106,14 +118,22 @@ def _label_tensor(found: Any) -> Tensor:
     return torch.from_numpy(array.astype(np.int64))
 
 
-def _tensors(inputs: Any) -> Any:
+def _tensors(inputs: Any, number_type: torch.dtype) -> Any:
     if isinstance(inputs, np.ndarray):
-        return torch.from_numpy(np.require(inputs, requirements="W"))
+        tensor = torch.from_numpy(np.require(inputs, requirements="W"))
+        # NumPy's numbers are float64 unless one asks; whole numbers stay, they may be tokens.
+        return tensor.to(number_type) if tensor.is_floating_point() else tensor
     if isinstance(inputs, Mapping):
-        return {name: _tensors(value) for name, value in inputs.items()}
+        return {name: _tensors(value, number_type) for name, value in inputs.items()}
     if isinstance(inputs, tuple):
-        return tuple(map(_tensors, inputs))
+        return tuple(_tensors(value, number_type) for value in inputs)
     return inputs
+
+
+def _number_type(meter: GradientMeter) -> torch.dtype:
+    """Of the network's weights."""
+    found = (parameter.dtype for parameter in meter.model.parameters() if parameter.is_floating_point())
+    return next(found, torch.get_default_dtype())
 
 
 def _is_frame(data: Any) -> bool:

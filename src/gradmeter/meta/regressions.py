@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -46,6 +47,22 @@ def elastic_net(lambda1: float = 0.5, lambda2: float = 0.5) -> Pipeline:
     """Penalty `lambda1 |w|_1 + lambda2 / 2 |w|_2^2`."""
     total = lambda1 + lambda2
     return _pipeline(C=1 / total, l1_ratio=lambda1 / total, solver="saga", max_iter=10000, tol=2e-5, random_state=0)
+
+
+def ridge_cv() -> Pipeline:
+    """Ridge whose penalty, from 1 to 1000, is chosen by the log loss of held-out fifths: for few wrong predictions."""
+    return make_pipeline(
+        StandardScaler(),
+        LogisticRegressionCV(
+            Cs=[10 ** (-step / 2) for step in range(7)],
+            l1_ratios=(0.0,),
+            # Data are often sorted by class.
+            cv=StratifiedKFold(5, shuffle=True, random_state=0),
+            scoring="neg_log_loss",
+            max_iter=5000,
+            use_legacy_attributes=False,
+        ),
+    )
 
 
 REGRESSIONS: dict[str, Callable[[], Pipeline]] = {

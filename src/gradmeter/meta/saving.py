@@ -16,8 +16,8 @@ from torch import nn
 import gradmeter
 from gradmeter.errors import DataError, GradmeterError, OutputError
 from gradmeter.files import whole, write_text
-from gradmeter.meta.features import Features
 from gradmeter.meta.judge import Judge
+from gradmeter.meta.log_features import LogFeatures
 from gradmeter.meta.risk import Candidate, Guarantee
 from gradmeter.meter import GradientMeter
 from gradmeter.network import unwrapped, weights_hash
@@ -130,7 +130,7 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
         estimator = skops.io.load(path, trusted=sorted(allowed))
         learned = content["learned_from"]
         judge = Judge(
-            Features(tuple(content["features"])),
+            LogFeatures(tuple(content["features"])),
             estimator,
             learned["right"],
             learned["wrong"],

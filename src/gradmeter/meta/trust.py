@@ -27,7 +27,7 @@ class TrustModel:
 
     Args:
         meter: reads the network.
-        classifier: "ridge", "lasso", "glm", "elastic_net", "neural_network", or a scikit-learn classifier.
+        classifier: "ridge_cv", "ridge", "lasso", "glm", "elastic_net", "neural_network", or a scikit-learn classifier.
 
     Attributes:
         meter: as given.
@@ -42,7 +42,7 @@ class TrustModel:
         >>> trust.accept(images)
     """
 
-    def __init__(self, meter: GradientMeter, classifier: Any = "ridge") -> None:
+    def __init__(self, meter: GradientMeter, classifier: Any = "ridge_cv") -> None:
         if not isinstance(meter, GradientMeter):
             raise InputError(f"meter is a {type(meter).__name__}; expected a GradientMeter")
         named_classifier(classifier)

@@ -27,6 +27,7 @@ from gradmeter.scores import energy, entropy, margin, max_softmax
 
 # Samples of each set from which the importance of layers is estimated.
 _SAMPLED = 2000
+_WRONG_SHARE = 10
 RESULTS = "results.json"
 """The file by which a folder is known to hold an evaluation."""
 # Noise that `fit` did not see.
@@ -65,7 +66,7 @@ class Evaluation:
         judged: the predictions.
         comparison: of P(correct) with softmax, entropy, margin and energy.
         rows: "id", "concept", "label", "prediction", "correct", "p_correct" and the other scores, one row a sample.
-        importance: of each layer for P(correct).
+        importance: of each layer for P(correct); none where too few predictions are wrong.
         kept: the promise, on known inputs alone and with each unknown concept, by column; none where none was made.
         seen: names of sets from which the TrustModel has learned.
         sets: the data.
@@ -142,7 +143,11 @@ def evaluate(
     )
     comparison = compare(judged, repetitions=repetitions, on_progress=on_resample)
     correct = np.concatenate([found for _, found in samples])
-    importance = layer_importance(judge, Readings.concatenate([found for found, _ in samples]), correct)
+    importance = (
+        layer_importance(judge, Readings.concatenate([found for found, _ in samples]), correct)
+        if correct.any() and not correct.all()
+        else ()
+    )
     learned_from = trust.notes.get("learned_from", [])
     seen = tuple(one.name for one in sets if one.identity in learned_from)
     return Evaluation(
@@ -192,7 +197,8 @@ def _scored(judge: Judge, data: ReadSet, *, known: bool) -> tuple[pa.Table, tupl
                 }
             )
         )
-        taken = random.random(len(readings)) < share
+        # Wrong predictions may be few, and AUROC does not depend on their share.
+        taken = random.random(len(readings)) < share * np.where(correct, 1, _WRONG_SHARE)
         sampled.append(readings.rows(taken))
         right.append(correct[taken])
     return pa.concat_tables(tables), (Readings.concatenate(sampled), np.concatenate(right))

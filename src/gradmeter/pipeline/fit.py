@@ -66,7 +66,7 @@ def fit(
     unknowns: Sequence[str],
     folder: Path,
     *,
-    meta_classifier: Any = "ridge",
+    meta_classifier: Any = "ridge_cv",
     risk: float | None = None,
     confidence: float = 0.95,
     repetitions: int = REPETITIONS,

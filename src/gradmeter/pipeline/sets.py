@@ -93,7 +93,7 @@ def read_sets(
         source = open_source(data, classifier.image, seed=seed)
         if sets:
             source = Unlabelled(source)
-        place = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}.parquet"
+        place = folder / f"{_file_name(name)}.parquet"
         done = measure(classifier, source, place, work)
         sets.append(ReadSet(name, MeasuredSet(place), source, done.skipped))
     return sets
@@ -123,6 +123,11 @@ def _measured_before(classifier: Classifier, data: str, name: str) -> ReadSet:
 
 def _short_name(data: str, taken: Sequence[str]) -> str:
     name = ":".join(data.split(":")[:2]) if data.startswith("noise:") else Path(data).resolve().stem
-    names = (name, *(f"{name} ({number})" for number in range(2, len(taken) + 3)))
+    names = (name, *(f"{name} ({number})" for number in range(2, len(taken) + 4)))
     # Names of columns, too, are taken.
-    return next(one for one in names if one not in (*taken, "wrong", "wrong or unknown"))
+    files = [_file_name(one) for one in (*taken, "wrong", "wrong or unknown")]
+    return next(one for one in names if _file_name(one) not in files)
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name)

@@ -160,11 +160,13 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         "distributions",
         figures.distributions({name: values for name, values in groups.items() if values.size}, threshold),
     )
+    if not evaluation.importance:
+        return
     yield (
         "layers",
         figures.bars(
             {one.layer: (100 * one.loss, 100 * one.spread) for one in evaluation.importance[:_LAYERS]},
-            "points of AUROC that are lost when the layer is mixed up between samples",
+            "points of AUROC that are lost",
         ),
     )
 
@@ -180,13 +182,17 @@ def _cards(samples: Sequence[Shown]) -> list[dict[str, Any]]:
         {
             "id": one.id,
             "picture": _picture(one.content) if isinstance(one.content, Image.Image) else None,
-            "text": one.content[:_EXCERPT] if isinstance(one.content, str) else None,
+            "text": _excerpt(one.content) if isinstance(one.content, str) else None,
             "prediction": one.prediction,
             "label": one.label,
             "p_correct": one.p_correct,
         }
         for one in samples
     ]
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= _EXCERPT else text[:_EXCERPT].rstrip() + "…"
 
 
 def _picture(image: Image.Image) -> str:
