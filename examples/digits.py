@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from gradmeter.data.concept import Concept
 from gradmeter.data.sources import load
+from gradmeter.models import Classifier, ImageOptions
+from gradmeter.models.timm_models import with_timm_preprocessing
 
 CLASSES = [str(digit) for digit in range(10)]
 BATCH = 128
-MEAN, STD = 0.5, 0.5
 
 
 def write_images(folder: Path, concept: Concept) -> None:
@@ -36,10 +37,9 @@ def write_images(folder: Path, concept: Concept) -> None:
         Image.fromarray(image).save(folder / label / f"{number:05}.png")
 
 
-def inputs_of(concept: Concept, size: int) -> Tensor:
-    """The network's inputs, as `gradmeter --grey --mean 0.5 --std 0.5 --image-size SIZE` makes them."""
-    resized = [Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC) for image in concept.images]
-    return (torch.from_numpy(np.stack(resized)).unsqueeze(1).float() / 255 - MEAN) / STD
+def inputs_of(concept: Concept, classifier: Classifier) -> Tensor:
+    """The network's inputs, made as gradmeter makes them."""
+    return torch.cat([classifier.batch([Image.fromarray(image)]) for image in concept.images])
 
 
 def train(network: nn.Module, images: Tensor, labels: Tensor, epochs: int, rate: float) -> None:
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--rate", type=float, default=1e-3, help="largest learning rate")
     parser.add_argument(
-        "--images", type=int, nargs=3, default=(3000, 1000, 1000), metavar=("TRAIN", "VALIDATION", "TEST")
+        "--images", type=int, nargs=3, default=(2000, 1500, 1500), metavar=("TRAIN", "VALIDATION", "TEST")
     )
     given = parser.parse_args()
 
@@ -87,9 +87,11 @@ def main() -> None:
 
     shape = {"img_size": given.size} if "vit" in given.model else {}
     network = timm.create_model(given.model, num_classes=len(CLASSES), in_chans=1, **shape)
-    train(network, inputs_of(training, given.size), torch.from_numpy(training.labels), given.epochs, given.rate)
+    options = ImageOptions(given.size, mean=(0.5,), std=(0.5,), grey=True)
+    classifier = with_timm_preprocessing(given.model, network, None, options)
+    train(network, inputs_of(training, classifier), torch.from_numpy(training.labels), given.epochs, given.rate)
     with torch.inference_mode():
-        answers = torch.cat([network(part).argmax(1) for part in inputs_of(test, given.size).split(BATCH)])
+        answers = torch.cat([network(part).argmax(1) for part in inputs_of(test, classifier).split(BATCH)])
     wrong = float((answers != torch.from_numpy(test.labels)).float().mean())
     weights = given.out / f"{given.model}.safetensors"
     save_file(network.state_dict(), weights, metadata={"classes": json.dumps(CLASSES)})

@@ -1,0 +1,62 @@
+"""The commands of the README run; every command that any page names exists, with the options that it is given."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import typer
+from PIL import Image
+from safetensors.torch import save_file
+
+from cli.commands import gradmeter
+from docs.code import ROOT, blocks
+from gradmeter.cli.main import app
+
+PAGES = ["README.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+
+
+def test_the_readme_s_commands(tmp_path: Path) -> None:
+    """On made-up images and a network that knows nothing: right every other time."""
+    torch.manual_seed(0)
+    network = timm.create_model("resnet18", num_classes=2)
+    save_file(network.state_dict(), tmp_path / "mine.safetensors", metadata={"classes": json.dumps(["cat", "dog"])})
+    for name, count in (("validation/cat", 40), ("validation/dog", 40), ("test/cat", 6), ("test/dog", 6)):
+        write(tmp_path / name, count)
+    write(tmp_path / "holiday-photos", 6)
+    write(tmp_path / "inbox", 6)
+    lines = [line for language, text in blocks("README.md") if language == "sh" for line in text.splitlines()]
+    lines = [line for line in lines if line.startswith("gradmeter ")]
+    assert [line.split()[1] for line in lines] == ["fit", "evaluate", "judge"]
+    for line in lines:
+        # A thousand images of noise would take minutes; so few images can promise nothing, and it says so.
+        words = shlex.split(line.replace("noise:uniform", "noise:uniform:12"))[1:]
+        done = gradmeter(*words, cwd=tmp_path)
+        assert done.returncode == (1 if words[0] == "fit" else 0), done.stderr
+    assert (tmp_path / "evaluation/report.html").is_file()
+    assert (tmp_path / "verdicts.parquet").is_dir()
+
+
+def write(folder: Path, count: int) -> None:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        pixels = torch.randint(0, 256, (40, 50, 3), generator=torch.Generator().manual_seed(number)).byte().numpy()
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_and_options_exist(page: str) -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    options = {name: {option for one in command.params for option in one.opts} for name, command in commands.items()}
+    typed = [line for language, text in blocks(page) if language == "sh" for line in re.split(r"\n|&& ", text)]
+    inline = re.findall(r"`([^`\n]+)`", (ROOT / page).read_text())
+    for line in [*typed, *(command for code in inline for command in code.split("&& "))]:
+        if not line.startswith("gradmeter "):
+            continue
+        _, name, *words = shlex.split(line, comments=True)
+        assert name in options, line
+        given = {word.partition("=")[0] for word in words if word.startswith("-")}
+        assert given <= options[name] | {"--help"}, f"{line}: {given - options[name]}"

@@ -1,0 +1,51 @@
+"""The Python of the README and of the page on the library runs as it stands; that of the engine is the engine's."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from docs.code import blocks
+from gradmeter import GradientMeter
+from gradmeter.layers import elementwise, registry
+from gradmeter.study.network import PaperCNN
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
+    """What a reader has: a network, images, and the current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_MODULES", dict(registry._MODULES))
+    torch.manual_seed(0)
+    model = PaperCNN()
+    images = torch.rand(40, 1, 28, 28)
+    readings = GradientMeter(model.eval())(images)
+    labels = readings.predictions.clone()
+    labels[::3] = (labels[::3] + 1) % 10
+    return {
+        "model": model,
+        "images": images,
+        "labels": labels,
+        "validation_images": images,
+        "validation_labels": labels,
+        "first": readings,
+        "second": readings,
+    }
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+def test_python_runs(page: str, given: dict[str, Any]) -> None:
+    for language, content in blocks(page):
+        if language == "python":
+            exec(content, given)
+    assert tuple(given["meter"].layers) == ("conv1", "conv2", "conv3", "dense", "all")
+
+
+def test_the_rule_of_the_engine_page_is_the_engine_s_own() -> None:
+    ((_, content),) = [block for block in blocks("docs/engine.md") if block[0] == "python"]
+    signature, body = (part.strip() for part in content.split(":\n", 1))
+    source = inspect.getsource(elementwise.expand)
+    assert signature.splitlines()[0] in source
+    assert body in source
