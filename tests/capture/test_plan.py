@@ -126,6 +126,25 @@ def test_a_plan_that_may_be_another_does_not_last() -> None:
     assert [planned.axes for planned in plan.operations] == [(OUTER,)]
 
 
+FIRST: dict[str, tuple[Callable[[Any, Tensor], Tensor], SampleAxis]] = {
+    "folded behind": (lambda m, x: m.head(m.dense(x)[:, 0]), INNER),
+    "folded before": (lambda m, x: m.head(m.dense(x.transpose(0, 1).contiguous())[0]), OUTER),
+}
+
+
+@pytest.mark.parametrize("fewer", [1, 2])
+@pytest.mark.parametrize("case", FIRST)
+def test_one_position_of_four_that_counts(case: str, fewer: int) -> None:
+    """A class token. Row 4 n of sample n may be the row of sample 4 n modulo 3, too; the view that follows tells."""
+    recipe, axis = FIRST[case]
+    model = network(recipe, dense=nn.Linear(5, 4), head=nn.Linear(4, 3))
+    walk = Pass.of(model, GRID)
+    plan = walk.plan(Pass.of(model, GRID[:fewer]))
+    assert [planned.axes[0] for planned in plan.operations] == [axis, PLAIN]
+    assert plan.lasting
+    assert not walk.plan().lasting
+
+
 def test_scattered_samples_hold_for_their_batch() -> None:
     """Positions of the batch in an order of their own, as in a packed sequence."""
     order = torch.tensor([5, 0, 3, 7, 11, 4, 1, 2, 10, 8, 6, 9])

@@ -8,6 +8,7 @@ dimension of its output grows with the batch, and what each sample's loss, propa
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ from gradmeter.errors import UnsupportedModelError
 
 # The transposition that every dense layer applies to its weight: shared by the samples, no need to ask.
 TRANSPOSED = "TBackward0"
+# A dense layer over positions folds them with the samples and unfolds its output so.
+_VIEWS = ("ViewBackward0", "UnsafeViewBackward0")
 
 Axis = SampleAxis | Scattered
 
@@ -195,6 +198,9 @@ class _Planner:
         if touched is None:
             return None, False
         found = [] if dim is None else list(explanations(touched, [dim]))
+        if dim is not None and len(found) > 1:
+            unfolded = self._unfolded(node, dim, shape)
+            found = [axis for axis in found if axis == unfolded] or found
         # One explanation holds for every batch; several, or none, have to be looked at batch by batch.
         self.lasting = self.lasting and len(found) == 1
         if found:
@@ -204,6 +210,21 @@ class _Planner:
         if dim is not None:
             raise _mixing(node)
         return None, True
+
+    def _unfolded(self, node: Node, dim: int, shape: Shape) -> SampleAxis | None:
+        """How a view that follows takes the samples' dimension apart; None if none does."""
+        assert self.smaller is not None
+        samples = len(self.logits)
+        for user, _ in self.graph.uses.get(node, ()):
+            if user.name() not in _VIEWS:
+                continue
+            (viewed,), (fewer,) = output_shapes(user), self.smaller.shapes[self.graph.index[user]]
+            growing = growing_dimension(viewed, samples, fewer, self.smaller.samples)
+            if growing is not None and viewed[growing] == samples:
+                # A view keeps the order of the entries.
+                outer = math.prod(viewed[:growing]) // math.prod(shape[:dim])
+                return SampleAxis(dim, outer, shape[dim] // (outer * samples)) if outer else None
+        return None
 
 
 def make_plan(
