@@ -1,4 +1,6 @@
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +10,8 @@ from transformers import (
     BertForMaskedLM,
     BertForSequenceClassification,
     BertTokenizerFast,
+    RobertaConfig,
+    RobertaForSequenceClassification,
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
@@ -82,6 +86,33 @@ def test_long_texts_are_cut(texts: Path) -> None:
     classifier = open_model(f"hf:{texts}")
     batch = classifier.batch(["bad " * 100])
     assert batch["input_ids"].shape == (1, 12)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "longest"),
+    [(BertForSequenceClassification, BertConfig, 12), (RobertaForSequenceClassification, RobertaConfig, 10)],
+)
+def test_long_texts_of_a_tokenizer_that_knows_no_limit(
+    kind: Any, config: Any, longest: int, texts: Path, tmp_path: Path
+) -> None:
+    """RoBERTa's positions begin behind the padding's, which is 1."""
+    kind(config(vocab_size=len(WORDS), max_position_embeddings=12, pad_token_id=1, **SMALL)).save_pretrained(tmp_path)
+    BertTokenizerFast(str(texts / "vocab.txt")).save_pretrained(tmp_path)
+    classifier = open_model(f"hf:{tmp_path}")
+    batch = classifier.batch(["bad " * 100, "good"])
+    assert batch["input_ids"].shape == (2, longest)  # type: ignore[call-overload]
+    assert classifier.network(**batch).logits.isfinite().all()
+
+
+def test_a_tokenizer_is_told_by_its_words_and_not_by_its_place(texts: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(texts, tmp_path / "moved")
+    first = repr(open_model(f"hf:{texts}").batch)
+    assert repr(open_model(f"hf:{moved}").batch) == first
+    BertTokenizerFast(str(texts / "vocab.txt"), model_max_length=11).save_pretrained(moved)
+    assert repr(open_model(f"hf:{moved}").batch) != first
+    (tmp_path / "vocab.txt").write_text("\n".join(reversed(WORDS)))
+    BertTokenizerFast(str(tmp_path / "vocab.txt"), model_max_length=12).save_pretrained(moved)
+    assert repr(open_model(f"hf:{moved}").batch) != first
 
 
 def test_no_classifier(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import pytest
 import gradmeter.measuring.streaming as streaming
 from gradmeter.errors import InputError, OutputError
 from gradmeter.measuring import Skipped, Work
-from gradmeter.models import Recipe
 from gradmeter.pipeline.fit import Fitted
 from gradmeter.pipeline.judge import judge, verdicts
 from gradmeter.pipeline.open_trust import open_trust
@@ -106,11 +105,3 @@ def test_too_few_names(place: Path, at_place: Path, tmp_path: Path) -> None:
 def test_a_function_runs_only_where_it_is_named(opened, fitted: Fitted) -> None:
     with pytest.raises(InputError, match=r"fitted with digits_network:network, a function, and functions run code"):
         open_trust(Path("trust"))
-
-
-def test_recipes_survive_as_json(place: Path) -> None:
-    from pipeline.digits import recipe
-
-    assert Recipe.from_json(recipe(place).to_json()) == recipe(place)
-    assert recipe(place).runs_code
-    assert not Recipe("timm:resnet18").runs_code

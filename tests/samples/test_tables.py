@@ -72,6 +72,26 @@ def test_texts(tmp_path: Path) -> None:
     assert (source.read(0).content, source.read(0).label) == ("good", 0)
 
 
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+def test_strings_of_other_kinds(kind: pa.DataType, tmp_path: Path) -> None:
+    columns = {name: pa.array(values).cast(kind) for name, values in (("text", ["ü", ""]), ("label", ["b", "a"]))}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    source = ParquetTable(tmp_path / "a.parquet")
+    assert source.classes == ("a", "b")
+    assert [(source.read(index).content, source.read(index).label) for index in range(2)] == [("ü", 1), ("", 0)]
+
+
+def test_of_several_columns_the_one_called_so(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["1"], "text": ["good"], "label": [0]}), tmp_path / "a.parquet")
+    assert ParquetTable(tmp_path / "a.parquet").read(0).content == "good"
+
+
+def test_labels_that_are_all_missing(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["good"], "label": pa.nulls(1)}), tmp_path / "a.parquet")
+    source = ParquetTable(tmp_path / "a.parquet")
+    assert (source.labelled, source.classes, source.read(0).label) == (False, None, None)
+
+
 def test_rows_that_cannot_be_read(tmp_path: Path) -> None:
     rows = [picture(1), None, {"bytes": None, "path": "elsewhere.png"}, {"bytes": b"no image", "path": ""}]
     pq.write_table(pa.table({"image": rows}), tmp_path / "a.parquet")
@@ -80,6 +100,12 @@ def test_rows_that_cannot_be_read(tmp_path: Path) -> None:
     for index, message in ((1, "the row is empty"), (2, "holds a path and no image"), (3, "no image in a format")):
         with pytest.raises(Unreadable, match=message):
             source.read(index)
+
+
+def test_minus_one_is_no_label(tmp_path: Path) -> None:
+    pq.write_table(hub_table([1, 2], [-1, 1], ["cat", "dog"]), tmp_path / "a.parquet")
+    source = ParquetTable(tmp_path / "a.parquet")
+    assert [source.read(index).label for index in range(2)] == [None, 1]
 
 
 def test_a_damaged_row_group(tmp_path: Path) -> None:
@@ -106,7 +132,7 @@ def test_the_fingerprint_tells_which_rows_there_are(tmp_path: Path) -> None:
     ("columns", "message"),
     [
         ({"number": [1]}, "has columns number; expected one of encoded images or of texts"),
-        ({"a": [b"x"], "b": [b"y"]}, r"several columns of images \(a, b\); expected one"),
+        ({"a": [b"x"], "b": [b"y"]}, r"several columns of images \(a, b\); expected one, or one called image"),
         ({"a": ["x"], "b": ["y"]}, r"several columns of texts \(a, b\)"),
         ({"image": [b"x"], "label": [0.5]}, "column 'label' is double; expected whole numbers or names"),
         ({"image": pa.array([], pa.binary())}, "holds no rows"),

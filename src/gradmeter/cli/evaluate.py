@@ -40,7 +40,8 @@ def evaluate(
 ) -> None:
     """Compare P(correct) with softmax, entropy, margin and energy on data that neither it nor MODEL learned from.
 
-    Writes report.html, its tables as CSV, its figures as SVG and PNG, every judgement as Parquet, and results.json.
+    Writes report.html, its tables as CSV, figures as SVG and PNG, every judgement as Parquet, and results.json.
+
     Killed at any moment, the same command goes on where it stood.
     """
     # What only a report needs is loaded here: the library and --help do without it.

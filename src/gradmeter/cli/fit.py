@@ -60,8 +60,9 @@ def fit(
 ) -> None:
     """Learn when MODEL's predictions are wrong, from data with labels and from inputs that it cannot know.
 
-    Says how much better P(correct) is than softmax and entropy, by meta classifiers that had not seen the sample, and
-    writes a TrustModel for gradmeter evaluate and gradmeter judge. Killed at any moment, the same command goes on.
+    Says on held-out folds how much better P(correct) is than softmax and entropy, and writes a TrustModel.
+
+    Killed at any moment, the same command goes on where it stood.
     """
     # The command line starts faster without PyTorch.
     from gradmeter.cli.progress import bars

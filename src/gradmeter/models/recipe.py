@@ -40,9 +40,11 @@ class Recipe:
         return classifier if self.classes is None else classifier.named(self.classes)
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values; the path of the weights is absolute."""
+        """JSON values; paths are absolute."""
         weights = None if self.weights is None else str(self.weights.resolve())
-        return {"model": self.model, "weights": weights, "classes": self.classes, "options": asdict(self.options)}
+        kind, _, name = self.model.partition(":")
+        model = f"hf:{Path(name).resolve()}" if kind == "hf" and Path(name).is_dir() else self.model
+        return {"model": model, "weights": weights, "classes": self.classes, "options": asdict(self.options)}
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Recipe:

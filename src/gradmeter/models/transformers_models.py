@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
+from transformers.tokenization_utils_base import LARGE_INTEGER
+from transformers.utils import logging
 
 from gradmeter.errors import InputError
 from gradmeter.models.classifier import Classifier
@@ -40,12 +45,20 @@ class _Processed:
 
 @dataclass(frozen=True)
 class _Tokenised:
-    """A batch of texts, as long as the longest of them or as the network takes."""
+    """A batch of texts, as long as the longest of them, or of as many tokens as the network takes."""
 
     tokenizer: Any
+    longest: int | None
+
+    def __repr__(self) -> str:
+        """What tells one tokenizer from another, wherever it lies."""
+        vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items()))
+        digest = hashlib.sha256(vocabulary.encode()).hexdigest()
+        return f"{type(self.tokenizer).__name__}(vocabulary={digest}, longest={self.longest})"
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        return dict(self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt"))
+        cut = {"truncation": self.longest is not None, "max_length": self.longest}
+        return dict(self.tokenizer(list(texts), padding=True, return_tensors="pt", **cut))
 
 
 def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classifier:
@@ -64,7 +77,8 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         raise InputError(f"{title} is {found}; expected a classifier of images or of texts")
     auto: Any = AutoModelForImageClassification if images else AutoModelForSequenceClassification
     if weights is None:
-        network = fetched(title, lambda: auto.from_pretrained(name, use_safetensors=True))
+        with _without_bar(name):
+            network = fetched(title, lambda: auto.from_pretrained(name, use_safetensors=True))
     else:
         network = build_with(
             lambda count: auto.from_config(_with_classes(config, count)), read_weights(weights)[0], weights
@@ -77,7 +91,7 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         raise InputError(f"{title} brings its own preprocessing; change its preprocessor_config.json instead")
     if not images:
         tokenizer = fetched(title, lambda: AutoTokenizer.from_pretrained(name))
-        return Classifier(title, network.eval(), classes, None, _Tokenised(tokenizer))
+        return Classifier(title, network.eval(), classes, None, _Tokenised(tokenizer, _longest(tokenizer, network)))
     processor = fetched(title, lambda: AutoImageProcessor.from_pretrained(name))
     return Classifier(title, network.eval(), classes, ImageKind("RGB", _side(processor)), _Processed(processor))
 
@@ -86,6 +100,29 @@ def _names(mapping: Any) -> set[str]:
     """Names of the architectures; some entries hold several."""
     found = [value if isinstance(value, (tuple, list)) else (value,) for value in mapping.values()]
     return {name for names in found for name in names}
+
+
+@contextmanager
+def _without_bar(name: str) -> Iterator[None]:
+    """Show progress of a download only: a folder is read in a moment."""
+    shown = logging.is_progress_bar_enabled() and Path(name).is_dir()
+    if shown:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _longest(tokenizer: Any, network: Any) -> int | None:
+    """Tokens that a text may have; a tokenizer may know no limit where the network's table of positions has one."""
+    positions = getattr(network.config, "max_position_embeddings", None) or 0
+    # RoBERTa and its kin count positions from behind that of the padding.
+    tables = [module for name, module in network.named_modules() if name.endswith("position_embeddings")]
+    padding = [table.padding_idx for table in tables if getattr(table, "padding_idx", None) is not None]
+    limits = [tokenizer.model_max_length, positions - max(padding, default=-1) - 1]
+    return min((limit for limit in limits if 0 < limit < LARGE_INTEGER), default=None)
 
 
 def _with_classes(config: Any, count: int | None) -> Any:

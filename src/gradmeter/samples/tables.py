@@ -22,12 +22,16 @@ _LABELS = ("label", "labels")
 _NOTE = b"huggingface"
 
 
+# What the Hugging Face hub's test sets have in place of a label.
+_NO_LABEL = -1
+
+
 class ParquetTable(Source):
     """Rows of one or several Parquet files; the columns are found by their types.
 
-    The column of images is of bytes, or of structs that hold `bytes`; where there is none the first column of strings
-    that is not the label is the text. The column `label` (or `labels`) holds whole numbers, whose names may stand in
-    the Hugging Face note of the file, or names.
+    The column of images is of bytes, or of structs that hold `bytes`; where there is none, the column of strings that
+    is not the label is the text. Of several the one called `image` or `text` is meant. The column `label` (or `labels`)
+    holds whole numbers, whose names may stand in the Hugging Face note of the file, or names.
 
     Args:
         path: a file, or a folder whose Parquet files are taken in the order of their names.
@@ -48,7 +52,9 @@ class ParquetTable(Source):
         schema = _metadata(files[0]).schema.to_arrow_schema()
         self._content = _content_column(files[0], schema)
         self.texts = _is_text(schema.field(self._content).type)
-        self._label = next((name for name in _LABELS if name in schema.names and name != self._content), None)
+        labels = [name for name in _LABELS if name in schema.names and name != self._content]
+        # A column without a single value has no type: there are no labels.
+        self._label = next((name for name in labels if not pa.types.is_null(schema.field(name).type)), None)
         self._groups = list(self._row_groups(schema))
         self._ends = list(itertools.accumulate(rows for _, _, rows, _ in self._groups))
         if not self._ends or not self._ends[-1]:
@@ -83,6 +89,8 @@ class ParquetTable(Source):
         label = None if self._label is None else self._held[1][self._label][row].as_py()
         if content is None:
             raise Unreadable("the row is empty")
+        if label == _NO_LABEL:
+            label = None
         if not self.texts:
             content = self._decoded(content)
         return Sample(self.id(index), content, self._numbers[label] if self._numbers and label is not None else label)
@@ -139,7 +147,9 @@ def _metadata(path: Path) -> pq.FileMetaData:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    if pa.types.is_dictionary(kind):  # pandas' categories
+        return _is_text(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_encoded(kind: pa.DataType) -> bool:
@@ -151,11 +161,13 @@ def _is_encoded(kind: pa.DataType) -> bool:
 def _content_column(path: Path, schema: pa.Schema) -> str:
     images = [field.name for field in schema if _is_encoded(field.type)]
     texts = [field.name for field in schema if _is_text(field.type) and field.name not in _LABELS]
-    for found, what in ((images, "images"), (texts, "texts")):
-        if len(found) > 1:
-            raise DataError(f"{path} has several columns of {what} ({', '.join(found)}); expected one")
+    for found, what in ((images, "image"), (texts, "text")):
+        if len(found) > 1 and what not in found:
+            raise DataError(
+                f"{path} has several columns of {what}s ({', '.join(found)}); expected one, or one called {what}"
+            )
         if found:
-            return str(found[0])
+            return what if what in found else str(found[0])
     raise DataError(f"{path} has columns {', '.join(schema.names)}; expected one of encoded images or of texts")
 
 
