@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from gradmeter.errors import OutputError
-from gradmeter.figures import gallery, save, violins
+from gradmeter.figures import bars, gallery, save, violins
 
 
 def panels():
@@ -55,3 +55,8 @@ def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"cannot write .*figure\.svg"):
         save(violins(panels()), tmp_path / "file" / "figure")
+
+
+def test_names_in_any_script(tmp_path):
+    save(bars({"猫 кот": (1.0, 0.1)}, "loss"), tmp_path / "named")
+    assert "猫" in (tmp_path / "named.svg").read_text(encoding="utf-8")

@@ -1,10 +1,15 @@
-"""The report in a real browser, offline: what a reader of it would meet."""
+"""The reports in a real browser, offline: what a reader of them would meet."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
+from gradmeter.pipeline.evaluate import evaluate
+from gradmeter.pipeline.fit import fit
 from gradmeter.report import write_report
+from gradmeter.report.evaluation import write_evaluation
+from pipeline.digits import make, recipe
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -21,12 +26,32 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 NAME = "<script>document.title='ran'</script>"
+# A folder of images may be called so.
+FOLDER = "<img src=x onerror=document.title='ran'>"
+
+
+@pytest.fixture(scope="module", params=["study", "evaluation"])
+def report(request):
+    """Which of the two."""
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory, make_study):
-    folder = make_study(tmp_path_factory.mktemp("studies") / "demo", name=NAME, figures=True)
-    return write_report(folder).as_uri()
+def address(report, tmp_path_factory, make_study):
+    folder = tmp_path_factory.mktemp(report)
+    if report == "study":
+        return write_report(make_study(folder / "demo", name=NAME, figures=True)).as_uri()
+    return evaluated(folder).as_uri()
+
+
+def evaluated(folder: Path) -> Path:
+    make(folder)
+    (folder / "torn").rename(folder / FOLDER)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        trust = fit(recipe(folder), "validation", [], Path("trust"), repetitions=100).trust
+        found = evaluate(trust, recipe(folder).open(), "test", [FOLDER], Path("out"), repetitions=100)
+        return write_evaluation(found, folder / "out", command="gradmeter evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +100,11 @@ def test_the_page_itself_never_scrolls_sideways(visit, width):
     assert wide, "a table wider than the page should scroll in its own box"
 
 
-def test_all_six_drawings_are_loaded_and_described(visit):
+def test_all_drawings_are_loaded_and_described(visit, report):
     page = visit()
     drawings = page.evaluate("[...document.images].map(i => [i.complete && i.naturalWidth > 0, i.alt])")
-    assert len(drawings) == 6
+    # Figures; of each of two sets ten images from either end.
+    assert len(drawings) == {"study": 6, "evaluation": 5 + 2 * 20}[report]
     assert all(loaded and alt for loaded, alt in drawings)
 
 
@@ -93,15 +119,16 @@ def test_dark_and_light_differ_and_print_is_light(visit):
     assert visit(colours="light").evaluate(shade) > 600
 
 
-def test_headings_and_contents_lead_through_the_page(visit):
+def test_headings_and_contents_lead_through_the_page(visit, report):
     page = visit()
     assert page.locator("h1").count() == 1
     headings = page.locator("main h2").all_inner_texts()
     assert len(headings) == page.locator("nav a").count()
-    assert {"The answer", "Paired differences to the softmax baseline", "How to cite"} <= set(headings)
+    own = {"study": "Paired differences to the softmax baseline", "evaluation": "The layers that matter"}
+    assert {"The answer", own[report], "How it was made"} <= set(headings)
 
 
-def test_a_hostile_name_is_shown_and_does_not_run(visit):
+def test_a_hostile_name_is_shown_and_does_not_run(visit, report):
     page = visit()
     assert page.title() != "ran"
-    assert NAME in page.locator("h1").inner_text()
+    assert (NAME if report == "study" else FOLDER) in page.locator("body").inner_text()

@@ -1,5 +1,6 @@
 """Write a figure as SVG and PNG, whole or not at all, and the same bytes every time."""
 
+import warnings
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -24,5 +25,7 @@ def save(figure: Figure, stem: Path) -> None:
     """
     for ending, metadata in METADATA.items():
         path = stem.with_name(f"{stem.name}.{ending}")
-        with whole(path) as temporary, styled():
+        with whole(path) as temporary, styled(), warnings.catch_warnings():
+            # Matplotlib's font lacks some scripts' characters; a reader of the SVG has others.
+            warnings.filterwarnings("ignore", "Glyph .* missing")
             figure.savefig(temporary, format=ending, dpi=DOTS_PER_INCH, metadata=metadata)
