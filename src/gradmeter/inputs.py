@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,7 +43,7 @@ class Inputs:
             raise InputError(f"inputs are a {type(given).__name__}; expected a tensor, a tuple or a dict of tensors")
         with torch.inference_mode(False):
             inputs = cls(tuple(map(_prepared, args)), {name: _prepared(value) for name, value in kwargs.items()})
-        shapes = [tuple(tensor.shape) for tensor in inputs._tensors]
+        shapes = [tuple(tensor.shape) for tensor in inputs.tensors]
         if len({shape[:1] for shape in shapes} - {()}) != 1 or () in shapes:
             listed = ", ".join(map(str, shapes)) or "no tensor"
             raise InputError(f"inputs hold {listed}; expected tensors of shape (N, ...) with the same N for all")
@@ -57,27 +57,34 @@ class Inputs:
         return replace(inputs, labels=labels.detach().long())
 
     @property
-    def _tensors(self) -> list[Tensor]:
+    def tensors(self) -> list[Tensor]:
+        """All that are tensors."""
         return [value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Tensor)]
 
     @property
     def samples(self) -> int:
         """N."""
-        return len(self._tensors[0])
+        return len(self.tensors[0])
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of one sample's tensors."""
-        return tuple(tuple(tensor.shape[1:]) for tensor in self._tensors)
+        return tuple(tuple(tensor.shape[1:]) for tensor in self.tensors)
 
     def rows(self, rows: slice | list[int]) -> Inputs:
         """Some of the samples."""
+        cut = self.map(lambda tensor: tensor[rows])
+        return replace(cut, labels=None if self.labels is None else self.labels[rows])
 
-        def cut(value: Any) -> Any:
-            return value[rows] if isinstance(value, Tensor) else value
+    def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
+        """The same with other tensors in place of its tensors, labels aside."""
 
-        kwargs = {name: cut(value) for name, value in self.kwargs.items()}
-        return Inputs(tuple(map(cut, self.args)), kwargs, cut(self.labels))
+        def changed(value: Any) -> Any:
+            return change(value) if isinstance(value, Tensor) else value
+
+        return Inputs(
+            tuple(map(changed, self.args)), {name: changed(value) for name, value in self.kwargs.items()}, self.labels
+        )
 
 
 def _prepared(value: Any) -> Any:

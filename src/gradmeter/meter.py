@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,8 +27,9 @@ from gradmeter.capture import (
 )
 from gradmeter.errors import InputError, UnsupportedModelError
 from gradmeter.inputs import Inputs
-from gradmeter.layers import Contributions, Unkept, ruled_modules
+from gradmeter.layers import Contributions, LayerOutputs, OutputReader, Unkept, ruled_modules
 from gradmeter.network import (
+    answer,
     logits_of,
     measuring,
     owned_parameters,
@@ -35,8 +37,9 @@ from gradmeter.network import (
     require_independent_samples,
     unwrapped,
 )
-from gradmeter.pseudo_labels import PseudoLabel, StartVector, given_classes, start_vector
-from gradmeter.readings import Readings
+from gradmeter.probes import Probe, named_probe
+from gradmeter.pseudo_labels import PseudoLabel, StartVector, given_classes, pseudo_label_name, start_vector
+from gradmeter.readings import Activations, Readings
 from gradmeter.statistics import PowerSums, statistics_of_each
 
 # The outputs of a tile's operations have this size on average: smaller ones take less time than calling the operation,
@@ -55,26 +58,29 @@ _SAME_ANSWER_HALF = 0.1
 
 @dataclass(frozen=True)
 class _Pass:
-    """One forward pass, and the derivative of each sample's loss by its logits."""
+    """One forward pass, and the derivatives of each sample's losses by its logits."""
 
     logits: Tensor
-    start: StartVector
+    starts: list[StartVector]
     graph: Graph
     calls: list[Call]
+    outputs: LayerOutputs
 
-    @property
-    def direction(self) -> Tensor:
+    def direction(self, number: int = 0) -> Tensor:
         """[N, C] in the network's own type."""
-        return self.start.direction.to(self.logits.dtype)
+        return self.starts[number].direction.to(self.logits.dtype)
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """What was read of one tile: power sums of every parameter that a gradient reached."""
+    """What was read of one tile: for each pseudo-label, power sums of every parameter that a gradient reached."""
 
     logits: Tensor
-    log_scale: Tensor
-    sums: dict[str, PowerSums]
+    log_scales: list[Tensor]
+    sums: list[dict[str, PowerSums]]
+    activations: Tensor | None
+    embedding: Tensor | None
+    scores: dict[str, Tensor]
 
 
 class GradientMeter:
@@ -88,13 +94,20 @@ class GradientMeter:
     Args:
         model: any nn.Module that maps a batch to logits [N, C] (or to an object with `.logits`) and treats each
             sample alone. A compiled or DataParallel-wrapped model is measured without its wrapper.
-        pseudo_label: "predicted", "uniform" or "all-ones"; a class index; or a loss mapping logits [N, C] to [N].
+        pseudo_label: "predicted", "uniform", "all-ones", "counterfactual" or "expected"; a class index; or a loss
+            mapping logits [N, C] to [N]. Or several of these, which share one forward pass: `Readings.values` are the
+            first one's, `Readings.under` gives each.
+        activations: also read statistics of what the layers put out, `Readings.activations`.
+        embedding: also keep what the last layer is given, `Readings.embedding`.
+        probes: scores that take passes of their own, `Readings.scores`: "odin", "mc_dropout", or functions as in
+            `gradmeter.probes`.
         biases: False leaves biases ("bias", "in_proj_bias", "bias_ih_l0", ...) out of every statistic.
         tile: samples that go through the network at once; by default what keeps activations in cache.
 
     Raises:
         UnsupportedModelError: for parameters that have no gradient.
-        InputError: for an unknown pseudo-label or a tile that is not a whole number above 0.
+        InputError: for an unknown pseudo-label or probe, one that is named twice, or a tile that is not a whole
+            number above 0.
 
     Example:
         >>> readings = GradientMeter(model)(images)
@@ -104,8 +117,11 @@ class GradientMeter:
     def __init__(
         self,
         model: nn.Module,
-        pseudo_label: PseudoLabel = "predicted",
+        pseudo_label: PseudoLabel | Sequence[PseudoLabel] = "predicted",
         *,
+        activations: bool = False,
+        embedding: bool = False,
+        probes: Sequence[str | Probe] = (),
         biases: bool = True,
         tile: int | None = None,
     ) -> None:
@@ -113,13 +129,21 @@ class GradientMeter:
             raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
         if tile is not None and (not isinstance(tile, int) or isinstance(tile, bool) or tile < 1):
             raise InputError(f"tile={tile!r}; expected a whole number of samples, at least 1")
-        if not isinstance(biases, bool):
-            raise InputError(f"biases={biases!r}; expected True or False")
+        for name, value in (("biases", biases), ("activations", activations), ("embedding", embedding)):
+            if not isinstance(value, bool):
+                raise InputError(f"{name}={value!r}; expected True or False")
         self.model = model
         self._network = unwrapped(model)
         self.pseudo_label = pseudo_label
+        self.activations, self.embedding, self.probes = activations, embedding, probes
         self.biases = biases
-        self._start = start_vector(pseudo_label)
+        asked = _each(pseudo_label)
+        if not asked:
+            raise InputError("pseudo_label names none; expected at least one")
+        self._starts = {pseudo_label_name(one): start_vector(one) for one in asked}
+        if len(self._starts) < len(asked):
+            raise InputError(f"pseudo_label={pseudo_label!r} names one twice; expected different ones")
+        self._probes = [named_probe(probe) for probe in probes]
         self._tile = tile
         self._look_up_parameters()
 
@@ -132,11 +156,34 @@ class GradientMeter:
         self._seen = [id(parameter) for parameter in self._network.parameters()]
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._tiles: dict[tuple[tuple[int, ...], ...], int] = {}
+        self._outputs = OutputReader(self._owners, activations=self.activations, embedding=self.embedding)
+
+    def extended(self) -> GradientMeter:
+        """A meter of the same network that also reads all that gradmeter's own meta classifier learns from.
+
+        Its pseudo-labels are "predicted" and "uniform", then this meter's others; it reads activations and the
+        embedding.
+        """
+        asked = _each(self.pseudo_label)
+        return GradientMeter(
+            self.model,
+            ["predicted", "uniform", *(one for one in asked if one not in ("predicted", "uniform"))],
+            activations=True,
+            embedding=True,
+            probes=self.probes,
+            biases=self.biases,
+            tile=self._tile,
+        )
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers that own parameters, in the network's order, then "all"."""
         return (*self._owned, "all")
+
+    @property
+    def pseudo_labels(self) -> tuple[str, ...]:
+        """Names of the pseudo-labels, as readings call them."""
+        return tuple(self._starts)
 
     def __call__(
         self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs, labels: Tensor | None = None
@@ -146,7 +193,7 @@ class GradientMeter:
         Args:
             inputs: a tensor [N, ...]; a tuple or mapping is passed on as `*args` or `**kwargs`, Inputs as both, and
                 their tensors share the first axis.
-            labels: [N] classes to pretend to be true, one per sample, in place of the pseudo-label.
+            labels: [N] classes to pretend to be true, one per sample, in place of the first pseudo-label.
 
         Returns:
             The readings of the N samples, in order; they do not depend on how the batch was cut.
@@ -176,10 +223,24 @@ class GradientMeter:
 
     def _readings(self, parts: list[_Measured]) -> Readings:
         """Statistics once for all tiles: they are many small operations."""
+        logits = torch.cat([part.logits for part in parts])
+        first, *further = (self._gradients(parts, number, name, logits) for number, name in enumerate(self._starts))
+        activations = [part.activations for part in parts if part.activations is not None]
+        embeddings = [part.embedding for part in parts if part.embedding is not None]
+        return replace(
+            first,
+            further={readings.pseudo_label: readings for readings in further},
+            activations=Activations(self._outputs.layers, torch.cat(activations)) if activations else None,
+            embedding=torch.cat(embeddings) if embeddings else None,
+            scores={name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores},
+        )
+
+    def _gradients(self, parts: list[_Measured], number: int, name: str, logits: Tensor) -> Readings:
+        """Readings for one pseudo-label."""
 
         def joined(name: str, parameter: nn.Parameter) -> PowerSums:
             found = [
-                part.sums.get(name) or PowerSums.zeros(len(part.logits), parameter.numel(), part.logits.device)
+                part.sums[number].get(name) or PowerSums.zeros(len(part.logits), parameter.numel(), part.logits.device)
                 for part in parts
             ]
             return PowerSums.concatenate(found)
@@ -189,23 +250,34 @@ class GradientMeter:
             for layer, own in self._owned.items()
         ]
         values = statistics_of_each([*layers, PowerSums.merge(layers)])
-        logits = torch.cat([part.logits for part in parts])
-        return Readings.scaled(logits, torch.cat([part.log_scale for part in parts]), self.layers, values)
+        log_scale = torch.cat([part.log_scales[number] for part in parts])
+        return replace(Readings.scaled(logits, log_scale, self.layers, values), pseudo_label=name)
 
     def _measure(self, tile: Inputs) -> _Measured:
         """Read one tile; correct the plan where it fails."""
+        self._outputs.learn(partial(answer, self._network), tile)
         done = self._forward(tile)
         plan = self._known_plan(done) or self._probed_plan(done, tile) or self._plan(done)
         if tile.shapes not in self._tiles:
             self._tiles[tile.shapes] = self._affordable(done) if plan.lasting else _SMALLEST_TILE
-        while True:
+        sums: list[dict[str, PowerSums]] = []
+        while len(sums) < len(self._starts):
             contributions = Contributions(done.graph, plan, done.calls, tile.samples)
+            # The graph lives until the last pseudo-label.
+            last = len(sums) == len(self._starts) - 1
             try:
-                propagate(done.graph, plan, done.logits, done.direction, contributions.receive)
-                return _Measured(done.logits.detach(), done.start.log_scale, contributions.finish())
+                propagate(
+                    done.graph,
+                    plan if last else replace(plan, keep=True),
+                    done.logits,
+                    done.direction(len(sums)),
+                    contributions.receive,
+                )
+                sums.append(contributions.finish())
+                continue
             except Unplanned:
                 done = self._forward(tile)
-                plan = self._plan(done)
+                plan = self._plan(done, number=len(sums))
                 continue
             except Unkept:
                 plan = replace(plan, keep=True)
@@ -216,17 +288,32 @@ class GradientMeter:
             if plan.lasting:
                 self._plans[done.graph.signature()] = plan
             done = self._forward(tile)
+        logits = done.logits.detach()
+        device = logits.device
+        return _Measured(
+            logits,
+            [start.log_scale for start in done.starts],
+            sums,
+            done.outputs.statistics(self._outputs.layers, device) if self.activations else None,
+            done.outputs.embedding(logits) if self.embedding else None,
+            {name: score for probe in self._probes for name, score in probe(self._network, tile, logits).items()},
+        )
 
     def _forward(self, inputs: Inputs, *, watched: bool = False) -> _Pass:
-        with recorded_calls(ruled_modules(self._network)) as calls:
+        with (
+            recorded_calls(ruled_modules(self._network)) as calls,
+            self._outputs.reading(inputs.samples) as outputs,
+        ):
             # Only what takes a new course is watched: watching takes time.
             logits = logits_of(self._network, inputs, self._owners if watched or not self._plans else {})
         exact = logits.detach().double()
-        start = self._start(exact) if inputs.labels is None else given_classes(exact, inputs.labels)
-        return _Pass(logits, start, Graph.of(logits, self._parameters), calls)
+        starts = [start(exact) for start in self._starts.values()]
+        if inputs.labels is not None:
+            starts[0] = given_classes(exact, inputs.labels)
+        return _Pass(logits, starts, Graph.of(logits, self._parameters), calls, outputs)
 
-    def _plan(self, done: _Pass, smaller: Smaller | None = None) -> Plan:
-        return make_plan(done.graph, done.logits, done.direction, done.calls, smaller)
+    def _plan(self, done: _Pass, smaller: Smaller | None = None, number: int = 0) -> Plan:
+        return make_plan(done.graph, done.logits, done.direction(number), done.calls, smaller)
 
     def _known_plan(self, done: _Pass) -> Plan | None:
         plan = self._plans.get(done.graph.signature())
@@ -269,3 +356,10 @@ def _require_same_answer(alone: Tensor, among_others: Tensor) -> None:
             f"the network answers a sample otherwise alone than in a batch (logits differ by {difference:.2g}): it "
             "mixes the samples, or draws random numbers; expected a network that treats each sample alone"
         )
+
+
+def _each(pseudo_label: PseudoLabel | Sequence[PseudoLabel]) -> list[PseudoLabel]:
+    """One pseudo-label, or several, as a list."""
+    if isinstance(pseudo_label, Sequence) and not isinstance(pseudo_label, str):
+        return list(pseudo_label)
+    return [pseudo_label]

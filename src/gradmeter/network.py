@@ -183,8 +183,7 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
         UnsupportedModelError: if it switches gradients off.
     """
     with _refusing_disabled_gradients(owners):
-        output = network(*inputs.args, **inputs.kwargs)
-    logits = getattr(output, "logits", output)
+        logits = answer(network, inputs)
     samples = inputs.samples
     if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[0] != samples or logits.shape[1] < 2:
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -203,6 +202,12 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
             "expected logits that can be differentiated by the weights"
         )
     return logits
+
+
+def answer(network: nn.Module, inputs: Inputs) -> Any:
+    """What a network returns, its `.logits` where it has some."""
+    output = network(*inputs.args, **inputs.kwargs)
+    return getattr(output, "logits", output)
 
 
 @contextmanager

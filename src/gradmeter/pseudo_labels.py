@@ -15,6 +15,9 @@ from torch import Tensor
 
 from gradmeter.errors import InputError
 
+# Classes that a counterfactual asks for.
+_COUNTERFACTUALS = 5
+
 Loss = Callable[[Tensor], Tensor]
 PseudoLabel = str | int | Loss
 
@@ -76,10 +79,28 @@ def all_ones(logits: Tensor) -> StartVector:
     return _normalised(-torch.sigmoid(-logits))
 
 
+def counterfactual(logits: Tensor) -> StartVector:
+    """Mean of -log p over the most likely classes but the predicted one, at most five.
+
+    What if one of those were true? After the counterfactual classes of Prabhushankar and AlRegib 2024 (GradTrust).
+    """
+    likely = logits.topk(min(_COUNTERFACTUALS, logits.shape[1] - 1) + 1, dim=1).indices[:, 1:]
+    return _normalised(torch.softmax(logits, dim=1).scatter_add(1, likely, -torch.ones_like(logits) / likely.shape[1]))
+
+
+def expected(logits: Tensor) -> StartVector:
+    """Expectation of -log p over the network's own classes: the entropy of its answer."""
+    log_p = torch.log_softmax(logits, dim=1)
+    p = log_p.exp()
+    return _normalised(-p * (log_p - (p * log_p).sum(1, keepdim=True)))
+
+
 NAMED: dict[str, Callable[[Tensor], StartVector]] = {
     "predicted": predicted,
     "uniform": uniform,
     "all-ones": all_ones,
+    "counterfactual": counterfactual,
+    "expected": expected,
 }
 """Pseudo-labels by name."""
 
@@ -131,3 +152,8 @@ def start_vector(pseudo_label: PseudoLabel) -> Callable[[Tensor], StartVector]:
     raise InputError(
         f"pseudo_label={pseudo_label!r}; expected one of {', '.join(NAMED)}, a class index or a loss of the logits"
     )
+
+
+def pseudo_label_name(pseudo_label: PseudoLabel) -> str:
+    """What readings call a pseudo-label: its name, the number of the class, or the name of the function."""
+    return getattr(pseudo_label, "__name__", "loss") if callable(pseudo_label) else str(pseudo_label)

@@ -1,28 +1,47 @@
-"""Readings: what a meter read, by name, with the ways in and out."""
+"""Readings: what a meter read, by name."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from gradmeter import columns as _columns
 from gradmeter.errors import DataError, GradmeterError, InputError
 from gradmeter.files import whole
-from gradmeter.statistics import METRICS, SCALED_METRICS
+from gradmeter.statistics import ACTIVATION_METRICS, METRICS, SCALED_METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SCHEMA_KEY = b"gradmeter"
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """Statistics of what the layers put out, for N samples.
+
+    Attributes:
+        layers: names of the layers whose output holds the samples apart, in the order of their first call.
+        values: [N, layers, metrics] float64; the metrics of `gradmeter.statistics.ACTIVATION_METRICS`.
+    """
+
+    layers: tuple[str, ...]
+    values: Tensor
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics, in the order of the last axis of `values`."""
+        return ACTIVATION_METRICS
+
+    def __getitem__(self, key: tuple[str, str]) -> Tensor:
+        """One metric of one layer's output, [N] float64: readings.activations["conv1", "positive"]."""
+        return _named(self.values, self.layers, ACTIVATION_METRICS, key)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +55,33 @@ class Readings:
         layers: names of the layers that own parameters, in the network's order, then "all".
         values: [N, layers, metrics] float64; the metrics of `gradmeter.statistics.METRICS`, for the gradient of the
             loss itself (the scale is in).
+        pseudo_label: the name of what was pretended to be true.
+        further: readings of the same samples for the meter's further pseudo-labels, by name; see `under`.
+        activations: statistics of the layers' outputs; None where the meter was not asked for them.
+        embedding: [N, D] what the last layer is given; None where the meter was not asked for it, or the network does
+            not end in a layer that puts out the logits.
+        scores: further scores, [N] float64 each, by name; those that the meter was asked for.
     """
 
     logits: Tensor
     log_scale: Tensor
     layers: tuple[str, ...]
     values: Tensor
+    pseudo_label: str = "predicted"
+    further: Mapping[str, Readings] = field(default_factory=dict)
+    activations: Activations | None = None
+    embedding: Tensor | None = None
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics, in the order of the last axis of `values`."""
         return METRICS
+
+    @property
+    def pseudo_labels(self) -> tuple[str, ...]:
+        """Names of the pseudo-labels, the first of which `values` belong to."""
+        return (self.pseudo_label, *self.further)
 
     @property
     def predictions(self) -> Tensor:
@@ -58,20 +93,26 @@ class Readings:
         """Names "layer/metric" of the flattened last two axes of `values`."""
         return tuple(f"{layer}/{metric}" for layer in self.layers for metric in METRICS)
 
+    def under(self, pseudo_label: str | int) -> Readings:
+        """The readings for one of the pseudo-labels: readings.under("uniform")["conv1", "l2"].
+
+        Raises:
+            InputError: for a pseudo-label that the meter was not asked for.
+        """
+        name = str(pseudo_label)
+        if name == self.pseudo_label:
+            return replace(self, further={}) if self.further else self
+        if name not in self.further:
+            raise InputError(f"no pseudo-label {name!r}; these readings have {', '.join(self.pseudo_labels)}")
+        return self.further[name]
+
     def __len__(self) -> int:
         """The number of samples."""
         return len(self.logits)
 
     def __getitem__(self, key: tuple[str, str]) -> Tensor:
         """One metric of one layer, [N] float64: readings["conv1", "l2"]."""
-        if not isinstance(key, tuple) or len(key) != 2:
-            raise InputError(f"no reading {key!r}; expected a layer and a metric, as in readings['all', 'l2']")
-        layer, metric = key
-        if layer not in self.layers:
-            raise InputError(f"no layer {layer!r}; the network has {', '.join(self.layers)}")
-        if metric not in METRICS:
-            raise InputError(f"no metric {metric!r}; there are {', '.join(METRICS)}")
-        return self.values[:, self.layers.index(layer), METRICS.index(metric)]
+        return _named(self.values, self.layers, METRICS, key)
 
     def __repr__(self) -> str:
         """The shape and the names, not the numbers."""
@@ -86,49 +127,69 @@ class Readings:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Readings]) -> Readings:
-        """Join readings of the same network, in order."""
+        """Join readings of the same network by meters that were asked for the same, in order."""
         if not parts:
             raise InputError("no readings to join; expected at least one")
         if any(part.layers != parts[0].layers for part in parts):
             raise InputError("readings of different networks cannot be joined; their layers differ")
-        return cls(
-            torch.cat([part.logits for part in parts]),
-            torch.cat([part.log_scale for part in parts]),
-            parts[0].layers,
-            torch.cat([part.values for part in parts]),
-        )
+        if len({part._kinds for part in parts}) > 1:
+            raise InputError(
+                "readings cannot be joined: their pseudo-labels, activations or scores differ; expected those of one "
+                "meter"
+            )
+        return cls._joined(lambda tensors: torch.cat(tuple(tensors)), parts)
 
     def rows(self, taken: np.ndarray) -> Readings:
         """Readings of some of the samples: their numbers, or [N] bool."""
         rows = torch.from_numpy(np.ascontiguousarray(taken)).to(self.values.device)
-        return Readings(self.logits[rows], self.log_scale[rows], self.layers, self.values[rows])
+        return self._joined(lambda tensors: tensors[0][rows], [self])
+
+    @property
+    def _kinds(self) -> tuple[object, ...]:
+        """What there is beside the first pseudo-label's readings."""
+        outputs = None if self.activations is None else self.activations.layers
+        return self.pseudo_labels, outputs, self.embedding is None, tuple(self.scores)
+
+    @classmethod
+    def _joined(cls, join: Callable[[Sequence[Tensor]], Tensor], parts: Sequence[Readings]) -> Readings:
+        """Readings whose tensors are made of the parts' tensors."""
+        first = parts[0]
+        logits = join([part.logits for part in parts])
+
+        def gradients(pieces: Sequence[Readings]) -> tuple[Tensor, Tensor]:
+            return join([piece.log_scale for piece in pieces]), join([piece.values for piece in pieces])
+
+        log_scale, values = gradients(parts)
+        further = {}
+        for name in first.further:
+            scale, numbers = gradients([part.further[name] for part in parts])
+            further[name] = cls(logits, scale, first.layers, numbers, name)
+        outputs = [part.activations for part in parts if part.activations is not None]
+        embeddings = [part.embedding for part in parts if part.embedding is not None]
+        return cls(
+            logits,
+            log_scale,
+            first.layers,
+            values,
+            first.pseudo_label,
+            further,
+            Activations(outputs[0].layers, join([one.values for one in outputs])) if outputs else None,
+            join(embeddings) if embeddings else None,
+            {name: join([part.scores[name] for part in parts]) for name in first.scores},
+        )
 
     def to_numpy(self) -> dict[str, np.ndarray]:
-        """Columns "layer/metric", "log_scale" and "prediction" as [N] arrays, "logits" as [N, C]."""
-        flat = self.values.flatten(1).cpu().numpy()
-        return {
-            "prediction": self.predictions.cpu().numpy(),
-            "log_scale": self.log_scale.cpu().numpy(),
-            "logits": self.logits.float().cpu().numpy()
-            if self.logits.dtype not in (torch.float32, torch.float64)
-            else self.logits.cpu().numpy(),
-            **{name: flat[:, index] for index, name in enumerate(self.columns)},
-        }
+        """Columns by name.
+
+        "prediction" and "log_scale" [N], "logits" [N, C], "layer/metric" [N]; then what else the meter was asked for:
+        "uniform:log_scale" and "uniform:layer/metric" for a further pseudo-label, "activation:layer/metric",
+        "score:name", and "embedding" [N, D].
+        """
+        return _columns.columns(self)
 
     def to_arrow(self) -> pa.Table:
-        """A table with the columns of `to_numpy`; logits are a fixed-size list."""
-        arrays = self.to_numpy()
-        logits = np.ascontiguousarray(arrays["logits"])
-        table = pa.table(
-            {
-                name: pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1)), logits.shape[1])
-                if name == "logits"
-                else pa.array(np.ascontiguousarray(array))
-                for name, array in arrays.items()
-            }
-        )
-        note = json.dumps({"layers": self.layers, "metrics": METRICS}).encode()
-        return table.replace_schema_metadata({_SCHEMA_KEY: note})
+        """A table with the columns of `to_numpy`; logits and embeddings are fixed-size lists."""
+        return _columns.to_arrow(self)
 
     @classmethod
     def from_arrow(cls, table: pa.Table) -> Readings:
@@ -139,21 +200,7 @@ class Readings:
         Raises:
             DataError: if the table was made by something else or lacks a column.
         """
-        layers, metrics = _described(table)
-        names = [f"{layer}/{metric}" for layer in layers for metric in metrics]
-        missing = [name for name in ("logits", "log_scale", *names) if name not in table.column_names]
-        if missing or metrics != METRICS:
-            raise DataError(f"the table of readings lacks {', '.join(missing) or 'metrics known to this version'}")
-        logits = _matrix(table["logits"])
-        values = np.empty((table.num_rows, len(names)))
-        for index, name in enumerate(names):
-            values[:, index] = table[name].to_numpy()
-        return cls(
-            torch.from_numpy(logits),
-            torch.from_numpy(table["log_scale"].to_numpy().copy()),
-            layers,
-            torch.from_numpy(values).reshape(-1, len(layers), len(metrics)),
-        )
+        return _columns.from_arrow(table)
 
     def to_pandas(self) -> pd.DataFrame:
         """The table of `to_arrow` as a pandas frame.
@@ -200,32 +247,12 @@ class Readings:
         return cls.from_arrow(table)
 
 
-def _described(table: pa.Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the layers and of the metrics."""
-    note = (table.schema.metadata or {}).get(_SCHEMA_KEY)
-    if note is not None:
-        try:
-            described: dict[str, list[str]] = json.loads(note)
-            return tuple(described["layers"]), tuple(described["metrics"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError("the table's note on its layers is damaged; expected one that to_arrow made") from error
-    split = [name.rpartition("/") for name in table.column_names]
-    layers = tuple(dict.fromkeys(layer for layer, slash, metric in split if slash and metric in METRICS))
-    if layers[-1:] != ("all",):
-        raise DataError("the table holds no gradmeter readings; expected one that Readings.to_arrow made")
-    return layers, METRICS
-
-
-def _matrix(column: pa.ChunkedArray) -> np.ndarray:
-    """[N, C] of a column of lists of one length."""
-    lists = column.combine_chunks()
-    fixed = pa.types.is_fixed_size_list(lists.type)
-    if not fixed and not pa.types.is_list(lists.type) and not pa.types.is_large_list(lists.type):
-        raise DataError(f"the table's logits are of type {lists.type}; expected lists, as to_arrow makes")
-    flat = lists.flatten().to_numpy(zero_copy_only=False)
-    width = lists.type.list_size if fixed else pc.min(pc.list_value_length(lists)).as_py() or 0
-    # A list that is null has no numbers.
-    if width * len(lists) != len(flat):
-        raise DataError("the table's logits are lists of different lengths; expected one number for each class")
-    matrix: np.ndarray = flat.reshape(len(lists), width).copy()
-    return matrix
+def _named(values: Tensor, layers: Sequence[str], metrics: Sequence[str], key: tuple[str, str]) -> Tensor:
+    if not isinstance(key, tuple) or len(key) != 2:
+        raise InputError(f"no reading {key!r}; expected a layer and a metric, as in readings['all', 'l2']")
+    layer, metric = key
+    if layer not in layers:
+        raise InputError(f"no layer {layer!r}; the network has {', '.join(layers)}")
+    if metric not in metrics:
+        raise InputError(f"no metric {metric!r}; there are {', '.join(metrics)}")
+    return values[:, layers.index(layer), metrics.index(metric)]

@@ -19,6 +19,9 @@ METRICS = ("l1", "l2", "min", "max", "mean", "std", "skewness", "kurtosis")
 SCALED_METRICS = METRICS[:6]
 """Metrics that scale with the gradient; skewness and kurtosis do not depend on its scale."""
 
+ACTIVATION_METRICS = (*METRICS, "positive")
+"""Names of the metrics of a layer's output; "positive" is the share of entries above 0."""
+
 # Below this share of the mean square a variance is rounding of the float64 sums, not spread.
 _VARIANCE_FLOOR = 1e-13
 

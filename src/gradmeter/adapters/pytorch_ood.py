@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gradmeter.errors import InputError
 from gradmeter.meta.trust import TrustModel
 from gradmeter.meter import GradientMeter
+from gradmeter.synthetic import ImageSample
 
 try:
     from pytorch_ood.api import DetectorInfo, GradientDetector, Paper, RequiresFittingException, Task
@@ -53,7 +54,7 @@ class GradmeterDetector(GradientDetector):  # type: ignore[misc]
 
     requires_fit = True
 
-    def __init__(self, model: nn.Module, classifier: Any = "ridge_cv") -> None:
+    def __init__(self, model: nn.Module, classifier: Any = "gradmeter") -> None:
         super().__init__()
         self.trust = TrustModel(GradientMeter(model), classifier)
         # Among the attributes is where pytorch-ood looks for what it moves to a device.
@@ -76,17 +77,19 @@ class GradmeterDetector(GradientDetector):  # type: ignore[misc]
         Raises:
             InputError: if none is known, or too few predictions are right, or too few wrong or unknown.
         """
-        known, unknown = [], []
+        known, unknown, sample = [], [], ImageSample()
         for x, y in data_loader:
             labels, inputs = y.cpu(), x.to(self.device)
             is_known = labels >= 0
             if is_known.any():
                 known.append((self.trust.meter(inputs[is_known]), labels[is_known]))
+                sample.add(inputs[is_known], labels[is_known])
             if not is_known.all():
                 unknown.append(self.trust.meter(inputs[~is_known]))
         if not known:
             raise InputError("the loader has no sample with a label of 0 or above; expected known inputs among them")
-        self.trust.fit(known, unknown)
+        made = sample.unknowns().values() if self.trust.learns_from_synthetic else ()
+        self.trust.fit(known, unknown, synthetic=[images.to(self.device) for images in made])
         return self
 
     def predict(self, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from gradmeter.capture.calls import Call, recorded_calls
 from gradmeter.capture.graph import Graph, metadata, output_shapes
 from gradmeter.capture.operation import Operation
 from gradmeter.capture.plan import TRANSPOSED, Plan, Planned, Smaller, make_plan
-from gradmeter.capture.sample_axis import SampleAxis, Scattered
+from gradmeter.capture.sample_axis import SampleAxis, Scattered, growing_dimension
 
 __all__ = [
     "TRANSPOSED",
@@ -18,6 +18,7 @@ __all__ = [
     "Scattered",
     "Smaller",
     "Unplanned",
+    "growing_dimension",
     "make_plan",
     "metadata",
     "output_shapes",

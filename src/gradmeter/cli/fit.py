@@ -35,8 +35,12 @@ def fit(
     unknown: Unknown = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the TrustModel.")] = Path("trust"),
     classifier: Annotated[
-        str, typer.Option(help="Meta classifier: ridge_cv, ridge, lasso, glm, elastic_net or neural_network.")
-    ] = "ridge_cv",
+        str,
+        typer.Option(
+            help="Meta classifier: gradmeter, which also learns from synthetic unknowns made of the known images; or "
+            "ridge_cv, ridge, lasso, glm, elastic_net, neural_network."
+        ),
+    ] = "gradmeter",
     risk: Annotated[
         float | None,
         typer.Option(
@@ -69,7 +73,7 @@ def fit(
     from gradmeter.cli.tables import comparison_table
     from gradmeter.pipeline.fit import fit as run
     from gradmeter.pipeline.records import difference_records, estimate_records, guarantee_record, skipped_records
-    from gradmeter.pipeline.wording import compared, promised
+    from gradmeter.pipeline.wording import compared, learned, promised
 
     opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
     with bars() as shown:
@@ -89,6 +93,7 @@ def fit(
         record = {
             "out": str(out),
             "learned_from": fitted.learned_from,
+            "unknown_share": fitted.unknown_share_of_probability,
             "skipped": skipped_records(fitted.sets),
             "estimates": estimate_records(fitted.comparison),
             "differences": difference_records(fitted.comparison),
@@ -98,12 +103,7 @@ def fit(
         typer.echo(json.dumps(record, indent=2))
     else:
         console = Console(highlight=False, markup=False)
-        right, wrong, unknown_inputs = fitted.learned_from.values()
-        console.print(
-            f"Learned from {right:,} right and {wrong:,} wrong predictions and {unknown_inputs:,} unknown inputs. On "
-            "held-out folds, by meta classifiers that had not seen them:",
-            soft_wrap=True,
-        )
+        console.print(learned(fitted), soft_wrap=True)
         console.print(comparison_table(fitted.comparison, ("auroc", "aupr_out")))
         lines = compared(fitted.comparison, fitted.judged.columns())
         if fitted.guarantee is not None:

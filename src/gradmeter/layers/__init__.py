@@ -2,10 +2,13 @@
 
 from gradmeter.layers import convolution, dense, elementwise, embedding, normalisation
 from gradmeter.layers.contributions import Contributions, Unkept
+from gradmeter.layers.outputs import LayerOutputs, OutputReader
 from gradmeter.layers.registry import measured_operations, measures, module_rule, operation_rule, ruled_modules
 
 __all__ = [
     "Contributions",
+    "LayerOutputs",
+    "OutputReader",
     "Unkept",
     "convolution",
     "dense",

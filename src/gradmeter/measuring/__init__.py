@@ -2,5 +2,6 @@
 
 from gradmeter.measuring.dataset import MeasuredSet, Skipped
 from gradmeter.measuring.streaming import Measured, Work, measure
+from gradmeter.measuring.synthetic import measure_synthetic
 
-__all__ = ["Measured", "MeasuredSet", "Skipped", "Work", "measure"]
+__all__ = ["Measured", "MeasuredSet", "Skipped", "Work", "measure", "measure_synthetic"]

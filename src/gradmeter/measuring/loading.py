@@ -14,7 +14,7 @@ from gradmeter.samples import Source, Unreadable
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive samples of a source.
+    """Some samples of a source.
 
     Attributes:
         ids: of the samples that could be read.
@@ -54,7 +54,7 @@ class _Collated:
 
 
 def load_batches(
-    source: Source, prepare: Callable[[Sequence[Any]], Any], batches: Sequence[range], workers: int
+    source: Source, prepare: Callable[[Sequence[Any]], Any], batches: Sequence[Sequence[int]], workers: int
 ) -> Iterator[Batch]:
     """Read batches of samples.
 

@@ -63,7 +63,8 @@ def measure(classifier: Classifier, source: Source, folder: Path, work: Work | N
     """Read every sample's gradient and write it to a Parquet data set; go on where an earlier run was killed.
 
     Its columns are "id", "label" where the source has labels (the network's numbers), "probabilities", and those of
-    `Readings.to_arrow`: "prediction", "log_scale", "logits" and "layer/metric".
+    `Readings.to_arrow`: "prediction", "log_scale", "logits" and "layer/metric", and those of what else
+    `GradientMeter.extended` reads.
 
     Args:
         classifier: the network and its preprocessing.
@@ -78,7 +79,7 @@ def measure(classifier: Classifier, source: Source, folder: Path, work: Work | N
     """
     numbers = classifier.class_numbers(source)
     return stream(
-        GradientMeter(classifier.network),
+        GradientMeter(classifier.network).extended(),
         classifier,
         source,
         folder,

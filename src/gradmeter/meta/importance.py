@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gradmeter.evaluation.separation import separation
 from gradmeter.meta.judge import Judge
+from gradmeter.meta.log_features import source_of
 from gradmeter.readings import Readings
 
 _REPEATS = 5
@@ -19,7 +20,8 @@ class Importance:
     """How much worse a judgement becomes when what one layer says is mixed up between the samples.
 
     Attributes:
-        layer: its name; "entropy" and the like for features that are no gradient's.
+        layer: its name; "conv1 (output)" for what it puts out, "logits", "embedding", "entropy" and the like for
+            features that are no gradient's.
         loss: mean fall of the AUROC.
         spread: standard deviation of the fall over repetitions.
     """
@@ -40,7 +42,7 @@ def layer_importance(judge: Judge, readings: Readings, correct: NDArray[np.bool_
         correct: [N] whether the prediction was right.
     """
     matrix = judge.features.matrix(readings)
-    layers = np.array([name.rpartition("/")[0] or name for name in judge.features.names])
+    layers = np.array([source_of(name) for name in judge.features.names])
     random = np.random.default_rng(0)
 
     def auroc(features: NDArray[np.float64]) -> float:

@@ -9,24 +9,27 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import InputError
 from gradmeter.meta.log_features import LogFeatures
 from gradmeter.meta.neural import neural_network
 from gradmeter.meta.regressions import REGRESSIONS, ridge_cv
+from gradmeter.meta.two_heads import CORRECT, UNKNOWN, TwoHeads
 from gradmeter.readings import Readings
 
-CLASSIFIERS = {"ridge_cv": ridge_cv, **REGRESSIONS, "neural_network": neural_network}
+CLASSIFIERS = {"gradmeter": TwoHeads, "ridge_cv": ridge_cv, **REGRESSIONS, "neural_network": neural_network}
 """Factories of meta classifiers by name."""
 
 _FOLDS = 5
 # With fewer of either kind a fold holds one or none: neither calibration nor comparison would mean anything.
 LEAST = 10
+# Fewer say nothing of how readings of known inputs spread.
+LEAST_KNOWN = 50
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +41,9 @@ class Judge:
         estimator: the calibrated scikit-learn classifier; class 1 is "correct".
         right: predictions that it learned from and that were right.
         wrong: known inputs whose prediction was wrong.
-        unknown: unknown inputs.
-        held_out: [right + wrong + unknown] P(correct) of each sample it learned from, by judges that had not.
+        unknown: unknown inputs that were given.
+        synthetic: unknown inputs that were made.
+        held_out: [right + wrong + unknown] P(correct) of each sample it was given, by judges that had not seen it.
     """
 
     features: LogFeatures
@@ -48,57 +52,91 @@ class Judge:
     wrong: int
     unknown: int
     held_out: NDArray[np.float64]
+    synthetic: int = 0
 
     @classmethod
     def fit(
-        cls, known: Readings, labels: torch.Tensor, unknowns: Sequence[Readings] = (), classifier: Any = "ridge_cv"
+        cls,
+        known: Readings,
+        labels: torch.Tensor,
+        unknowns: Sequence[Readings] = (),
+        classifier: Any = "gradmeter",
+        synthetic: Sequence[Readings] = (),
     ) -> Judge:
         """Fit on known inputs with labels, and on unknown inputs where there are some.
-
-        P(correct) is the classifier's output mapped by a logistic curve that was fitted to out-of-fold outputs (Platt
-        1999); it is meant for inputs of which as many are unknown as here.
 
         Args:
             known: of N inputs that the network did not learn from.
             labels: [N] their classes.
             unknowns: readings of inputs of no class; every prediction for them is wrong.
             classifier: a name of `CLASSIFIERS`, or a scikit-learn classifier.
+            synthetic: readings of synthetic unknowns; "gradmeter" learns from them, other classifiers do not.
 
         Raises:
-            InputError: for another classifier, labels that do not fit, or fewer than 10 right or wrong predictions.
+            InputError: for another classifier, labels that do not fit, or too few right or wrong predictions: 10 of
+                either, unknown inputs among the wrong ones; "gradmeter" needs 50 right ones and none that is wrong.
         """
         if labels.shape != known.predictions.shape:
             raise InputError(f"labels have shape {tuple(labels.shape)}; expected {tuple(known.predictions.shape)}")
+        meta_classifier = named_classifier(classifier)
+        two_heads = isinstance(meta_classifier, TwoHeads)
         answered = (known.predictions.cpu() == labels.cpu()).numpy()
-        readings = Readings.concatenate([known, *unknowns])
-        correct = np.concatenate([answered, np.zeros(len(readings) - len(known), np.bool_)])
-        right, wrong = int(answered.sum()), int((~answered).sum())
-        unknown = len(readings) - len(known)
-        if right < LEAST or wrong + unknown < LEAST:
+        right, wrong, unknown = int(answered.sum()), int((~answered).sum()), sum(map(len, unknowns))
+        if two_heads and right < LEAST_KNOWN:
+            raise InputError(
+                f"{right} predictions are right; expected at least {LEAST_KNOWN} to tell what is known: give more data"
+            )
+        if not two_heads and (right < LEAST or wrong + unknown < LEAST):
             raise InputError(
                 f"{right} predictions are right, {wrong} are wrong and {unknown} inputs are unknown; expected at least "
                 f"{LEAST} that are right and {LEAST} that are not: give more data, or unknown inputs"
             )
-        features = LogFeatures.chosen(readings)
-        matrix, target = features.matrix(readings), correct.astype(np.int64)
-        folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
-        meta_classifier = named_classifier(classifier)
-        judge = CalibratedClassifierCV(meta_classifier, method="sigmoid", cv=folds, ensemble=False)
+        made = list(synthetic) if two_heads else []
+        readings = Readings.concatenate([known, *unknowns, *made])
+        given = len(known) + unknown
         # The matrices are small: threads would cost more than they bring, and much where others use them too.
         with threadpool_limits(1):
-            return cls(
-                features,
-                judge.fit(matrix, target),
-                right,
-                wrong,
-                unknown,
-                _held_out(meta_classifier, matrix, target, folds),
-            )
+            if two_heads:
+                features = LogFeatures.everything(readings)
+                target = np.concatenate([answered.astype(np.int64), np.full(len(readings) - len(known), UNKNOWN)])
+                heads = clone(meta_classifier).set_params(names=features.names)
+                matrix = features.matrix(readings)
+                held_out = _held_out_of_heads(heads, matrix, target, given)
+                estimator = heads.fit(matrix, target)
+            else:
+                features = LogFeatures.chosen(readings)
+                target = np.concatenate([answered, np.zeros(unknown, np.bool_)]).astype(np.int64)
+                matrix = features.matrix(readings)
+                folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
+                # P(correct) is the output mapped by a logistic curve fitted to out-of-fold outputs (Platt 1999).
+                calibrated = CalibratedClassifierCV(meta_classifier, method="sigmoid", cv=folds, ensemble=False)
+                held_out = _held_out(meta_classifier, matrix, target, folds)
+                estimator = calibrated.fit(matrix, target)
+        return cls(features, estimator, right, wrong, unknown, held_out, sum(map(len, made)))
+
+    @property
+    def unknown_share(self) -> float:
+        """The share of unknown inputs for which P(correct) is a probability."""
+        if isinstance(self.estimator, TwoHeads):
+            return float(self.estimator.unknown_share_)
+        return self.unknown / (self.right + self.wrong + self.unknown)
 
     def probability(self, readings: Readings) -> NDArray[np.float64]:
         """[N] P(correct)."""
-        found: NDArray[np.float64] = self.estimator.predict_proba(self.features.matrix(readings))[:, 1]
+        found: NDArray[np.float64] = self.estimator.predict_proba(self.features.matrix(readings))[:, CORRECT]
         return found
+
+
+def _held_out_of_heads(
+    heads: TwoHeads, matrix: NDArray[np.float64], target: NDArray[np.int64], given: int
+) -> NDArray[np.float64]:
+    """[given] P(correct) by heads that learned from the other folds, and from all that was made."""
+    found = np.empty(given)
+    made = np.arange(given, len(matrix))
+    for others, own in KFold(_FOLDS, shuffle=True, random_state=0).split(np.arange(given)):
+        rows = np.concatenate([others, made])
+        found[own] = clone(heads).fit(matrix[rows], target[rows]).predict_proba(matrix[own])[:, CORRECT]
+    return found
 
 
 def _held_out(

@@ -13,6 +13,7 @@ from torch import Tensor
 from gradmeter.errors import InputError
 from gradmeter.meter import GradientMeter
 from gradmeter.readings import Readings
+from gradmeter.synthetic import ImageSample
 
 _LABELS = ("labels", "label")
 
@@ -34,13 +35,14 @@ def read_inputs(meter: GradientMeter, inputs: Any) -> Readings:
     return meter(_tensors(inputs, _number_type(meter)))
 
 
-def read_known(meter: GradientMeter, data: Any) -> tuple[Readings, Tensor]:
+def read_known(meter: GradientMeter, data: Any, sample: ImageSample | None = None) -> tuple[Readings, Tensor]:
     """Readings and labels, [N] int64, of known inputs.
 
     Args:
         meter: reads them.
         data: a loader of batches (inputs, labels) or dicts with "labels"; one pair (inputs, labels), of arrays say;
             or an Arrow table or pandas frame of readings with a column "label".
+        sample: shown the images on the way.
 
     Raises:
         InputError: if there are no labels, or not one for each input.
@@ -62,6 +64,8 @@ def read_known(meter: GradientMeter, data: Any) -> tuple[Readings, Tensor]:
                 f"known inputs have label {int(outside[0])}; expected the classes 0 to {classes - 1}: what is of no "
                 "class goes into unknowns"
             )
+        if sample is not None:
+            sample.add(_tensors(inputs, _number_type(meter)), labels[-1])
     return _joined(readings), torch.cat(labels)
 
 
@@ -142,6 +146,13 @@ def _is_frame(data: Any) -> bool:
 
 
 def _of_same_network(meter: GradientMeter, readings: Readings) -> Readings:
+    missing = [name for name in meter.pseudo_labels if name not in readings.pseudo_labels]
+    missing += ["activations"] if meter.activations and readings.activations is None else []
+    if missing:
+        raise InputError(
+            f"the readings have no {', '.join(missing)}; expected readings by the TrustModel's own meter, or by "
+            "gradmeter measure"
+        )
     if readings.layers != meter.layers:
         differing = sorted({*readings.layers} ^ {*meter.layers})
         raise InputError(

@@ -29,6 +29,10 @@ READINGS = "readings"
 
 # What a calibrated classifier consists of beyond the types that skops trusts by itself.
 _TRUSTED = (
+    "gradmeter.meta.densities.ClassDensities",
+    "gradmeter.meta.known_head.KnownHead",
+    "gradmeter.meta.two_heads.TwoHeads",
+    "gradmeter.meta.unknown_head.UnknownHead",
     "gradmeter.meta.neural.NeuralNetworkClassifier",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -56,8 +60,9 @@ def save(
     notes: Mapping[str, Any],
 ) -> None:
     """Write to a folder; what is there stays valid until the new TrustModel is whole."""
-    if not isinstance(meter.pseudo_label, (str, int)):
-        raise GradmeterError("a pseudo-label that is a function cannot be saved; expected a name or a class index")
+    asked = meter.pseudo_label if isinstance(meter.pseudo_label, (list, tuple)) else [meter.pseudo_label]
+    if any(callable(one) for one in (*asked, *meter.probes)):
+        raise GradmeterError("a pseudo-label or probe that is a function cannot be saved; expected names")
     require_free(folder)
     encoded = skops.io.dumps(judge.estimator)
     digest = hashlib.sha256(encoded).hexdigest()
@@ -66,10 +71,21 @@ def save(
     content = {
         "format": _FORMAT,
         "gradmeter": gradmeter.__version__,
-        "meter": {"pseudo_label": meter.pseudo_label, "biases": meter.biases},
+        "meter": {
+            "pseudo_label": asked,
+            "activations": meter.activations,
+            "embedding": meter.embedding,
+            "probes": list(meter.probes),
+            "biases": meter.biases,
+        },
         "network": {"parameters": _shapes(meter.model), "hash": weights_hash(unwrapped(meter.model))},
         "features": list(judge.features.names),
-        "learned_from": {"right": judge.right, "wrong": judge.wrong, "unknown": judge.unknown},
+        "learned_from": {
+            "right": judge.right,
+            "wrong": judge.wrong,
+            "unknown": judge.unknown,
+            "synthetic": judge.synthetic,
+        },
         "held_out": judge.held_out.tolist(),
         "thresholds": [asdict(one) for one in thresholds],
         "guarantee": None if guarantee is None else asdict(guarantee),
@@ -136,6 +152,8 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
             learned["wrong"],
             learned["unknown"],
             np.array(content["held_out"]),
+            # A folder of version 0.1 has none.
+            learned.get("synthetic", 0),
         )
         guarantee = content["guarantee"]
         return Loaded(

@@ -17,9 +17,11 @@ from gradmeter.meta import saving
 from gradmeter.meta.judge import Judge, named_classifier
 from gradmeter.meta.measured import read_inputs, read_known, read_unknown
 from gradmeter.meta.risk import Candidate, Guarantee, candidates, control_risk
+from gradmeter.meta.two_heads import TwoHeads
 from gradmeter.meter import GradientMeter
 from gradmeter.readings import Readings
 from gradmeter.scores import max_softmax
+from gradmeter.synthetic import ImageSample
 
 
 class TrustModel:
@@ -27,11 +29,13 @@ class TrustModel:
 
     Args:
         meter: reads the network.
-        classifier: "ridge_cv", "ridge", "lasso", "glm", "elastic_net", "neural_network", or a scikit-learn classifier.
+        classifier: "gradmeter", `TwoHeads` that say whether the input is known and whether the prediction is right;
+            "ridge_cv", "ridge", "lasso", "glm", "elastic_net", "neural_network"; or a scikit-learn classifier.
 
     Attributes:
-        meter: as given.
+        meter: as given; for "gradmeter" one that reads more of the same network, `GradientMeter.extended`.
         judge: the fitted meta classifier; None before `fit`.
+        learns_from_synthetic: whether the meta classifier has use for synthetic unknowns.
         guarantee: what `set_risk` promised; None before it.
         notes: JSON values that are saved along and mean nothing to a TrustModel.
 
@@ -42,32 +46,41 @@ class TrustModel:
         >>> trust.accept(images)
     """
 
-    def __init__(self, meter: GradientMeter, classifier: Any = "ridge_cv") -> None:
+    def __init__(self, meter: GradientMeter, classifier: Any = "gradmeter") -> None:
         if not isinstance(meter, GradientMeter):
             raise InputError(f"meter is a {type(meter).__name__}; expected a GradientMeter")
-        named_classifier(classifier)
-        self.meter = meter
+        self.learns_from_synthetic = isinstance(named_classifier(classifier), TwoHeads)
+        self.meter = meter.extended() if self.learns_from_synthetic else meter
         self.classifier = classifier
         self.judge: Judge | None = None
         self.guarantee: Guarantee | None = None
         self.notes: dict[str, Any] = {}
         self._thresholds: list[Candidate] = []
 
-    def fit(self, known: Any, unknowns: Sequence[Any] = ()) -> Self:
+    def fit(self, known: Any, unknowns: Sequence[Any] = (), *, synthetic: Sequence[Any] | None = None) -> Self:
         """Learn from validation data when predictions are wrong, and from inputs that the network cannot know.
+
+        "gradmeter" also learns from synthetic unknowns, which it makes of up to 500 of the known images
+        (`gradmeter.synthetic`); there are none where inputs are no images, or are readings.
 
         Args:
             known: inputs with labels that the network did not learn from: a loader of batches (inputs, labels) or dicts
                 with "labels"; a pair of tensors or arrays; or an Arrow table or pandas frame of readings with a
                 column "label".
             unknowns: inputs of no class, each likewise; labels need not be there and are not looked at.
+            synthetic: synthetic unknowns, each likewise, in place of those that are made here.
 
         Raises:
             InputError: for data without labels, or too few predictions that are right or wrong.
         """
-        readings, labels = read_known(self.meter, known)
+        sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
+        readings, labels = read_known(self.meter, known, sample)
         others = [read_unknown(self.meter, unknown) for unknown in unknowns]
-        self.judge = Judge.fit(readings, labels, others, self.classifier)
+        device = next(self.meter.model.parameters()).device
+        made = [images.to(device) for images in sample.unknowns().values()] if sample is not None else synthetic or ()
+        self.judge = Judge.fit(
+            readings, labels, others, self.classifier, [read_unknown(self.meter, one) for one in made]
+        )
         self._thresholds = candidates(self.judge.held_out)
         self.guarantee = None
         return self
@@ -75,7 +88,7 @@ class TrustModel:
     def predict_proba(self, inputs: Any) -> Tensor:
         """[N] float64, P(the prediction is correct), for inputs as the meter takes them, arrays, or readings of them.
 
-        It is calibrated for inputs of which as many are unknown as in `fit`.
+        It is calibrated for inputs of which the share `judge.unknown_share` is unknown.
 
         Raises:
             GradmeterError: before `fit`.
@@ -172,6 +185,7 @@ class TrustModel:
         """
         loaded = saving.load(Path(folder), model, trusted)
         trust = cls(loaded.meter, loaded.judge.estimator)
+        trust.meter = loaded.meter
         trust.judge, trust._thresholds, trust.guarantee = loaded.judge, loaded.thresholds, loaded.guarantee
         trust.notes = loaded.notes
         return trust

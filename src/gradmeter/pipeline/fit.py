@@ -16,18 +16,19 @@ from torch import Tensor
 from gradmeter.errors import OutputError
 from gradmeter.evaluation.comparison import Comparison, Judged, compare
 from gradmeter.evaluation.resampling import REPETITIONS
-from gradmeter.measuring import Work
+from gradmeter.measuring import Work, measure_synthetic
 from gradmeter.meta.risk import Guarantee, RiskNotControlled, require_rates
 from gradmeter.meta.saving import READINGS, holds_trust, read_notes, require_free
 from gradmeter.meta.trust import TrustModel
 from gradmeter.meter import GradientMeter
-from gradmeter.models import Recipe
+from gradmeter.models import Classifier, Recipe
 from gradmeter.pipeline.sets import ReadSet, read_sets
 from gradmeter.readings import Readings
 from gradmeter.scores import entropy, max_softmax
 
 OURS = "P(correct)"
 _SPLIT_SEED = 0
+_SYNTHETIC = "_synthetic.parquet"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +55,16 @@ class Fitted:
 
     @property
     def learned_from(self) -> dict[str, int]:
-        """How many predictions it learned from were right, wrong, and for unknown inputs."""
+        """How many predictions it learned from were right, wrong, and for unknown and synthetic inputs."""
         judge = self.trust.judge
         assert judge is not None
-        return {"right": judge.right, "wrong": judge.wrong, "unknown": judge.unknown}
+        return {"right": judge.right, "wrong": judge.wrong, "unknown": judge.unknown, "synthetic": judge.synthetic}
+
+    @property
+    def unknown_share_of_probability(self) -> float:
+        """The share of unknown inputs for which P(correct) is a probability."""
+        assert self.trust.judge is not None
+        return self.trust.judge.unknown_share
 
 
 def fit(
@@ -66,7 +73,7 @@ def fit(
     unknowns: Sequence[str],
     folder: Path,
     *,
-    meta_classifier: Any = "ridge_cv",
+    meta_classifier: Any = "gradmeter",
     risk: float | None = None,
     confidence: float = 0.95,
     repetitions: int = REPETITIONS,
@@ -115,7 +122,11 @@ def fit(
     learning = [np.ones(len(one), np.bool_) if risk is None else _half(len(one)) for one in readings]
     learned = [one.rows(rows) for one, rows in zip(readings, learning, strict=True)]
     learned_labels = labels[torch.from_numpy(learning[0])]
-    trust.fit((learned[0], learned_labels), learned[1:])
+    trust.fit(
+        (learned[0], learned_labels),
+        learned[1:],
+        synthetic=_synthetic(trust, classifier, sets[0], learning[0], folder, work),
+    )
     refusal, unknown_share = None, 0.0
     if risk is not None:
         rest = [one.rows(~rows) for one, rows in zip(readings, learning, strict=True)]
@@ -128,6 +139,20 @@ def fit(
     judged = _judged(trust, learned, learned_labels, [one.name for one in sets[1:]])
     comparison = compare(judged, repetitions=repetitions, on_progress=on_resample)
     return Fitted(trust, judged, comparison, trust.guarantee, unknown_share, refusal, tuple(sets))
+
+
+def _synthetic(
+    trust: TrustModel, classifier: Classifier, known: ReadSet, learning: NDArray[np.bool_], folder: Path, work: Work
+) -> list[Readings]:
+    """Readings of synthetic unknowns, for a meta classifier that learns from them and of images that are at hand."""
+    if not trust.learns_from_synthetic or known.source is None:
+        return []
+    ids = np.concatenate([table["id"].to_numpy(zero_copy_only=False) for table in known.labelled_tables()])
+    # What is kept for the proof must not have been seen in any form.
+    allowed = set(ids[learning])
+    numbers = [number for number in range(len(known.source)) if known.source.id(number) in allowed]
+    measured = measure_synthetic(classifier, known.source, numbers, folder / READINGS / _SYNTHETIC, work)
+    return [] if measured is None else [measured.readings()]
 
 
 def _require_same_fit(folder: Path, notes: dict[str, Any]) -> None:

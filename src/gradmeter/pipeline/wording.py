@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from gradmeter.evaluation.comparison import ALL, MEASURES, WRONG, Comparison
 from gradmeter.meta.risk import Guarantee
 from gradmeter.pipeline.evaluate import Evaluation, Kept
+from gradmeter.pipeline.fit import Fitted
 
 _JUDGEMENTS = {"better": "better than", "worse": "worse than", "no different": "not clearly different from"}
 _TASKS = {WRONG: "Wrong predictions", ALL: "Wrong and unknown together"}
@@ -25,6 +26,18 @@ def compared(comparison: Comparison, columns: Iterable[str], *, other: str = "so
             f"{100 * gain.high:+.2f} with {100 * comparison.confidence:g} % confidence)."
         )
     return found
+
+
+def learned(fitted: Fitted) -> str:
+    """What a meta classifier learned from, and for what its P(correct) is a probability."""
+    right, wrong, unknown, synthetic = fitted.learned_from.values()
+    share = fitted.unknown_share_of_probability
+    made = f" ({synthetic:,} more were made of the known images)" if synthetic else ""
+    return (
+        f"Learned from {right:,} right and {wrong:,} wrong predictions and {unknown:,} unknown inputs{made}. "
+        f"P(correct) is a probability where {100 * share:.3g} % of the inputs are unknown. On held-out folds, by meta classifiers "
+        "that had not seen them:"
+    )
 
 
 def promised(guarantee: Guarantee, unknown_share: float) -> str:

@@ -1,0 +1,192 @@
+"""What is compared on: networks, the images they know and those they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gradmeter.compare.networks import ResNet8, resnet18
+from gradmeter.compare.training import Recipe, load_weights, train
+from gradmeter.data import Concept, Draw, load
+from gradmeter.data.npz import read_arrays
+from gradmeter.errors import DataError
+from gradmeter.study.training import Digits
+from gradmeter.study.training import load_network as load_paper_network
+from gradmeter.study.training import train as train_paper_network
+
+_DIGITS_RECIPE = Recipe(epochs=2, peak=0.05, mirrored=False)
+_COLOUR_RECIPE = Recipe(epochs=15, peak=0.1, mirrored=True)
+_COLOUR_VALIDATION = 2000
+_COLOUR_SIDE = 32
+# Classes that are unknown in each split of the colour task; every class is once.
+_UNKNOWN_CLASSES = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
+_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images [n, C, H, W] float32, and their classes, [n] int64; -1 where they are of none."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The images of one network.
+
+    Attributes:
+        train: what it learned from.
+        validation: known images for detectors to learn from.
+        test: known images.
+        unknowns: images of no class, by concept.
+    """
+
+    train: Images
+    validation: Images
+    test: Images
+    unknowns: dict[str, Images]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Networks of one kind for images of one kind.
+
+    Attributes:
+        name: short, for folders and options.
+        title: for people.
+        runs: number of networks, each with images of its own.
+        near: concepts that are like what is known, reported apart from "all".
+        data: the images of a run.
+        network: trains the network of a run, or reads it from the given file where it is there.
+    """
+
+    name: str
+    title: str
+    runs: int
+    near: tuple[str, ...]
+    data: Callable[[Path, int], Data]
+    network: Callable[[Data, int, Path, Callable[[int], None]], nn.Module]
+
+
+def _grey(concept: Concept) -> Images:
+    labels = concept.labels if concept.labels is not None else np.full(len(concept), -1)
+    return Images(concept.to_tensor(), torch.from_numpy(labels))
+
+
+def _digits(folder: Path, run: int) -> Data:
+    draw: Draw = load(str(folder)).draw(run, _SEED)
+    unknowns = {name: Images(_grey(one).images, _no_labels(len(one))) for name, one in draw.unknowns.items()}
+    return Data(_grey(draw.train), _grey(draw.validation), _grey(draw.test), unknowns)
+
+
+def _no_labels(count: int) -> Tensor:
+    return torch.full((count,), -1)
+
+
+def _paper_network(data: Data, run: int, path: Path, on_epoch: Callable[[int], None]) -> nn.Module:
+    if not path.exists():
+        train_paper_network(
+            Digits(data.train.images, data.train.labels),
+            Digits(data.validation.images, data.validation.labels),
+            path,
+            padding="valid",
+            patience=5,
+            max_epochs=60,
+            seed=int(np.random.SeedSequence((_SEED, run)).generate_state(1)[0]),
+            on_epoch=lambda epoch, accuracy: on_epoch(epoch),
+        )
+    return load_paper_network(path)[0]
+
+
+def _trained(make: Callable[[], nn.Module], recipe: Recipe) -> Callable[..., nn.Module]:
+    def network(data: Data, run: int, path: Path, on_epoch: Callable[[int], None]) -> nn.Module:
+        torch.manual_seed(run)
+        made = make()
+        if not path.exists():
+            train(made, data.train.images, data.train.labels, path, recipe, seed=run, on_epoch=on_epoch)
+        return load_weights(made, path)
+
+    return network
+
+
+def _colour(folder: Path, run: int) -> Data:
+    """CIFAR-10 in open-set form: eight classes are known; two, and everything that is no photograph, are not."""
+    images, labels = _archive(folder, "cifar10_train20k")
+    test_images, test_labels = _archive(folder, "cifar10_test")
+    hidden = np.isin(labels, _UNKNOWN_CLASSES[run]), np.isin(test_labels, _UNKNOWN_CLASSES[run])
+    known = np.flatnonzero(~hidden[0])
+    order = np.random.default_rng((_SEED, run)).permutation(known)
+    validation, training = order[:_COLOUR_VALIDATION], order[_COLOUR_VALIDATION:]
+    numbers = np.cumsum(~np.isin(np.arange(10), _UNKNOWN_CLASSES[run])) - 1
+    draw: Draw = load(str(folder)).draw(run, _SEED)
+
+    def photographs(found: NDArray[np.uint8], classes: NDArray[np.int64]) -> Images:
+        tensor = torch.from_numpy(np.ascontiguousarray(found)).permute(0, 3, 1, 2).float().div_(255)
+        return Images(tensor, torch.from_numpy(numbers[classes]))
+
+    def drawings(concept: Concept) -> Images:
+        count = min(len(concept), len(test_images))
+        padded = F.pad(concept.take(slice(count)).to_tensor(), [(_COLOUR_SIDE - concept.images.shape[1]) // 2] * 4)
+        return Images(padded.expand(-1, 3, -1, -1).contiguous(), _no_labels(count))
+
+    random = torch.Generator().manual_seed(run)
+    shape = (len(test_images), 3, _COLOUR_SIDE, _COLOUR_SIDE)
+    others = photographs(test_images[hidden[1]], test_labels[hidden[1]])
+    return Data(
+        photographs(images[training], labels[training]),
+        photographs(images[validation], labels[validation]),
+        photographs(test_images[~hidden[1]], test_labels[~hidden[1]]),
+        {
+            "other classes": Images(others.images, _no_labels(len(others))),
+            "digits": drawings(draw.test),
+            "letters": drawings(draw.unknowns["letters"]),
+            "notmnist": drawings(draw.unknowns["notmnist"]),
+            "uniform": Images(torch.rand(shape, generator=random), _no_labels(shape[0])),
+            "normal": Images(torch.randn(shape, generator=random), _no_labels(shape[0])),
+        },
+    )
+
+
+def _archive(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    arrays = read_arrays(folder / f"{name}.npz", ("images", "labels"))
+    images, labels = arrays["images"], arrays["labels"]
+    if images.dtype != np.uint8 or images.shape[1:] != (_COLOUR_SIDE, _COLOUR_SIDE, 3):
+        raise DataError(f"{folder / name}.npz: images are {images.dtype} {images.shape}; expected uint8 [n, 32, 32, 3]")
+    return images, labels.astype(np.int64)
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("digits", "Digits, the paper's network", 5, ("letters",), _digits, _paper_network),
+        Task(
+            "resnet18",
+            "Digits, ResNet-18",
+            1,
+            ("letters",),
+            _digits,
+            _trained(lambda: resnet18(10), _DIGITS_RECIPE),
+        ),
+        Task(
+            "colour",
+            "Eight classes of CIFAR-10, ResNet-8",
+            len(_UNKNOWN_CLASSES),
+            ("other classes",),
+            _colour,
+            _trained(lambda: ResNet8(8), _COLOUR_RECIPE),
+        ),
+    )
+}
+"""The tasks by name."""

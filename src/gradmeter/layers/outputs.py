@@ -1,0 +1,177 @@
+"""What the layers put out, and what the last one is given, reduced while the network runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradmeter.capture import SampleAxis, growing_dimension
+from gradmeter.inputs import Inputs
+from gradmeter.kernels import reduce
+from gradmeter.statistics import ACTIVATION_METRICS, PowerSums, statistics
+
+# Samples of a probe: with two, a folded batch could be hidden.
+_PROBED = 3
+# How far a sample's output may be from its output alone, relative to the largest entry: enough for half precision, and
+# too little for another sample's.
+_SAME = 0.02
+
+_Call = tuple[str, int]
+"""A layer, and how often it was called before in the same pass."""
+
+
+class LayerOutputs:
+    """What the layers put out for a tile of N samples.
+
+    Attributes:
+        samples: N.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+        self._sums: dict[str, list[PowerSums]] = {}
+        self._positive: dict[str, list[Tensor]] = {}
+        # What is called with [N, D] and puts out [N, C] may be the last layer.
+        self._given: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, layer: str, output: Tensor) -> None:
+        """Take in an output, [N, ...]."""
+        flat = _flat(output)
+        self._sums.setdefault(layer, []).append(reduce(flat))
+        self._positive.setdefault(layer, []).append(torch.count_nonzero(flat > 0, dim=1))
+
+    def note(self, given: Any, output: Tensor) -> None:
+        """Remember what a layer was given, as long as it may have been the last one."""
+        if isinstance(given, Tensor) and given.dim() == output.dim() == 2:
+            self._given.append((given.detach(), output.detach()))
+
+    def embedding(self, logits: Tensor) -> Tensor | None:
+        """[N, D] what the layer was given that put out the logits; None where none did."""
+        for given, output in reversed(self._given):
+            if output.data_ptr() == logits.data_ptr() and output.shape == logits.shape:
+                return given.clone()
+        return None
+
+    def statistics(self, layers: tuple[str, ...], device: torch.device) -> Tensor:
+        """The metrics of `ACTIVATION_METRICS`, [N, layers, 9] float64; zeros for a layer that was not called."""
+        found = torch.zeros(self.samples, len(layers), len(ACTIVATION_METRICS), dtype=torch.float64, device=device)
+        for index, layer in enumerate(layers):
+            if layer in self._sums:
+                group = PowerSums.merge(self._sums[layer])
+                found[:, index, :-1] = statistics(group)
+                found[:, index, -1] = torch.stack(self._positive[layer]).sum(0) / group.count
+        return found
+
+
+class OutputReader:
+    """Reads what the layers of a network put out.
+
+    Where the samples lie in an output is found by comparing the outputs for three samples with those for the last of
+    them alone: networks fold, transpose and window their batches. An output in which a sample cannot be told apart is
+    left out.
+
+    Args:
+        modules: the layers, {name: module}.
+        activations: whether to read statistics of their outputs.
+        embedding: whether to keep what the last one is given.
+
+    Attributes:
+        layers: those whose output can be read, in the order of their first call; known once something was learned.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], *, activations: bool, embedding: bool) -> None:
+        # The network's own output is the logits.
+        self._modules = {name: module for name, module in modules.items() if name != "root"}
+        self._activations, self._embedding = activations, embedding
+        self._axes: dict[_Call, SampleAxis] = {}
+        self._learned: set[tuple[tuple[int, ...], ...]] = set()
+        self.layers: tuple[str, ...] = ()
+
+    def learn(self, forward: Callable[[Inputs], Any], inputs: Inputs) -> None:
+        """Find out where the samples lie, unless it is known for inputs like these."""
+        if not self._activations or inputs.shapes in self._learned:
+            return
+        if not self._learned or not all(axis.plain for axis in self._axes.values()):
+            probe = inputs.rows([index % inputs.samples for index in range(_PROBED)])
+            many, alone = self._outputs_of(forward, probe), self._outputs_of(forward, probe.rows([_PROBED - 1]))
+            found = {call: _axis(many[call], alone[call]) for call in many if call in alone}
+            self._axes |= {call: axis for call, axis in found.items() if axis is not None}
+            self.layers = self.layers or tuple(dict.fromkeys(layer for layer, _ in found if (layer, 0) in self._axes))
+        self._learned.add(inputs.shapes)
+
+    def _outputs_of(self, forward: Callable[[Inputs], Any], inputs: Inputs) -> dict[_Call, Tensor]:
+        found: dict[_Call, Tensor] = {}
+
+        def keep(call: _Call, given: Any, output: Tensor) -> None:
+            found[call] = output.detach().clone()
+
+        with self._watched(keep):
+            forward(inputs)
+        return found
+
+    @contextmanager
+    def reading(self, samples: int) -> Iterator[LayerOutputs]:
+        """Read what the layers put out until the block ends."""
+        found = LayerOutputs(samples)
+
+        def take(call: _Call, given: Any, output: Tensor) -> None:
+            if self._embedding:
+                found.note(given, output)
+            axis = self._axes.get(call)
+            axis = None if axis is None else axis.adapted(tuple(output.shape), samples)
+            if axis is not None:
+                found.add(call[0], axis.rows(output.detach(), samples))
+
+        with self._watched(take):
+            yield found
+
+    @contextmanager
+    def _watched(self, take: Callable[[_Call, Any, Tensor], None]) -> Iterator[None]:
+        """Hand over every output as it comes: a later layer may write over it."""
+        if not self._activations and not self._embedding:
+            yield
+            return
+        called: dict[str, int] = {}
+
+        def after_for(layer: str) -> Callable[[nn.Module, Any, Any], None]:
+            def after(module: nn.Module, args: Any, output: Any) -> None:
+                number = called.get(layer, 0)
+                called[layer] = number + 1
+                # Recurrent layers and attention put out their states or weights beside it.
+                first = output[0] if isinstance(output, tuple) and output else output
+                if isinstance(first, Tensor) and first.is_floating_point() and first.dim() > 0:
+                    take((layer, number), args[0] if args else None, first)
+
+            return after
+
+        handles = [module.register_forward_hook(after_for(name)) for name, module in self._modules.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def _axis(many: Tensor, alone: Tensor) -> SampleAxis | None:
+    """Where the samples lie in an output, from the outputs for three samples and for the last of them."""
+    dim = growing_dimension(tuple(many.shape), _PROBED, tuple(alone.shape), 1)
+    if dim is None:
+        return None
+    folds = alone.shape[dim]
+    tolerance = _SAME * float(many.abs().max())
+    for outer in (divisor for divisor in range(1, folds + 1) if folds % divisor == 0):
+        axis = SampleAxis(dim, outer, folds // outer)
+        difference = axis.rows(many, _PROBED)[-1] - axis.rows(alone, 1)[0]
+        if not difference.numel() or bool(difference.abs().max() <= tolerance):
+            return axis
+    return None
+
+
+def _flat(output: Tensor) -> Tensor:
+    """[N, entries], in the order of memory where that saves a copy: sums and extremes do not depend on it."""
+    order = sorted(range(1, output.dim()), key=output.stride, reverse=True)
+    return output.permute(0, *order).reshape(len(output), -1)

@@ -1,0 +1,76 @@
+"""Readings of synthetic unknowns, made of a source's own images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from gradmeter.measuring.dataset import MeasuredSet
+from gradmeter.measuring.loading import load_batches
+from gradmeter.measuring.streaming import Work, purpose_of
+from gradmeter.meter import GradientMeter
+from gradmeter.models import Classifier
+from gradmeter.samples import Source
+from gradmeter.synthetic import KINDS, SAMPLED, ImageSample, synthetic_unknowns
+
+_BATCH = 64
+
+
+def measure_synthetic(
+    classifier: Classifier, source: Source, numbers: Sequence[int], folder: Path, work: Work
+) -> MeasuredSet | None:
+    """Read synthetic unknowns of every kind to a Parquet data set; go on where an earlier run was killed.
+
+    Args:
+        classifier: the network and its preprocessing.
+        source: the samples.
+        numbers: of the samples that they may be made of.
+        folder: the data set; its rows have the columns of `measure`, and as "id" the kind.
+        work: how to go about it.
+
+    Returns:
+        The data set; None where the samples are no images.
+
+    Raises:
+        OutputError: if the folder holds something else, or cannot be written.
+    """
+    if source.texts:
+        return None
+    purpose = {**purpose_of(classifier, source), "synthetic": list(KINDS), "numbers": len(numbers)}
+    measured = MeasuredSet.begin(folder, purpose, fresh=work.fresh)
+    left = [number for number in range(len(KINDS)) if not measured.done(number)]
+    if not left:
+        return measured
+    images, labels = _sampled(classifier, source, numbers, work.workers)
+    if images is None:
+        return None
+    work.on_start("synthetic unknowns", len(KINDS) * len(images))
+    work.on_progress((len(KINDS) - len(left)) * len(images))
+    meter = GradientMeter(classifier.network.to(work.device)).extended()
+    for number in left:
+        kind = list(KINDS)[number]
+        made = synthetic_unknowns(images, labels, [kind], seed=number)[kind]
+        tables = []
+        for batch in made.split(_BATCH):
+            tables.append(meter(batch.to(work.device)).to_arrow())
+            work.on_progress(len(batch))
+        table = pa.concat_tables(tables)
+        measured.write(number, table.add_column(0, "id", pa.array([kind] * table.num_rows)), [])
+    return measured
+
+
+def _sampled(
+    classifier: Classifier, source: Source, numbers: Sequence[int], workers: int
+) -> tuple[Tensor | None, Tensor]:
+    """Images as the network takes them, [N, C, H, W], from all over the source, and their labels."""
+    sample = ImageSample()
+    chosen = [numbers[place] for place in range(0, len(numbers), max(1, len(numbers) // SAMPLED))][:SAMPLED]
+    batches = [chosen[at : at + _BATCH] for at in range(0, len(chosen), _BATCH)]
+    for batch in load_batches(source, classifier.batch, batches, workers):
+        if batch.ids:
+            sample.add(batch.inputs, torch.tensor([-1 if label is None else label for label in batch.labels]))
+    return sample.images()

@@ -1,0 +1,21 @@
+"""Synthetic unknowns: images that no class of a network's is of, made of its user's own images and of noise."""
+
+from gradmeter.synthetic import blends, distortions, noises, patches, textures, tones
+from gradmeter.synthetic.registry import KINDS, Kind, makes
+from gradmeter.synthetic.sample import SAMPLED, ImageSample
+from gradmeter.synthetic.unknowns import synthetic_unknowns
+
+__all__ = [
+    "KINDS",
+    "SAMPLED",
+    "ImageSample",
+    "Kind",
+    "blends",
+    "distortions",
+    "makes",
+    "noises",
+    "patches",
+    "synthetic_unknowns",
+    "textures",
+    "tones",
+]

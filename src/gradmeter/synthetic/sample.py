@@ -1,0 +1,48 @@
+"""A random sample of a stream of images, to make unknowns of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradmeter.synthetic.unknowns import synthetic_unknowns
+
+# Images that are kept, and the memory that they may take.
+SAMPLED = 500
+_BYTES = 2**28
+
+
+class ImageSample:
+    """Keeps some of the images that it is shown, each with equal probability (Vitter 1985, algorithm R)."""
+
+    def __init__(self) -> None:
+        self._random = np.random.default_rng(0)
+        self._seen = 0
+        self._kept: list[tuple[Tensor, int]] = []
+
+    def add(self, inputs: Any, labels: Tensor) -> None:
+        """Look at a batch; one that holds no images [N, C, H, W] is passed over."""
+        if not isinstance(inputs, Tensor) or inputs.dim() != 4 or not inputs.is_floating_point():
+            return
+        for image, label in zip(inputs.detach().cpu(), labels.tolist(), strict=True):
+            limit = max(1, min(SAMPLED, _BYTES // max(1, image.numel() * image.element_size())))
+            self._seen += 1
+            if len(self._kept) < limit:
+                self._kept.append((image.clone(), label))
+            elif (place := int(self._random.integers(self._seen))) < limit:
+                self._kept[place] = image.clone(), label
+
+    def images(self) -> tuple[Tensor | None, Tensor]:
+        """The images that were kept, [N, C, H, W], and their labels; None if there are none, or of several sizes."""
+        labels = torch.tensor([label for _, label in self._kept])
+        if len({image.shape for image, _ in self._kept}) != 1:
+            return None, labels
+        return torch.stack([image for image, _ in self._kept]), labels
+
+    def unknowns(self) -> dict[str, Tensor]:
+        """Synthetic unknowns of each kind, made of the images that were kept; none if there were none."""
+        images, labels = self.images()
+        return {} if images is None else synthetic_unknowns(images, labels)
