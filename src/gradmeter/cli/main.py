@@ -10,6 +10,7 @@ from rich.console import Console
 
 import gradmeter
 from gradmeter.cli.bench import bench
+from gradmeter.cli.compare import compare
 from gradmeter.cli.evaluate import evaluate
 from gradmeter.cli.fit import fit
 from gradmeter.cli.info import info
@@ -31,6 +32,7 @@ app.command()(fit)
 app.command()(evaluate)
 app.command()(judge)
 app.command()(reproduce)
+app.command()(compare)
 app.command()(bench)
 app.command()(info)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ _COLOUR_VALIDATION = 2000
 _COLOUR_SIDE = 32
 # Classes that are unknown in each split of the colour task; every class is once.
 _UNKNOWN_CLASSES = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
+_PAPER_LAYERS = ("conv1", "conv2", "conv3", "dense")
 _SEED = 0
 
 
@@ -51,12 +52,14 @@ class Data:
         validation: known images for detectors to learn from.
         test: known images.
         unknowns: images of no class, by concept.
+        known_unknowns: 200 more of some concepts, for controls that may learn from them.
     """
 
     train: Images
     validation: Images
     test: Images
     unknowns: dict[str, Images]
+    known_unknowns: dict[str, Images]
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Task:
         title: for people.
         runs: number of networks, each with images of its own.
         near: concepts that are like what is known, reported apart from "all".
+        layers: that are read alone in controls.
         data: the images of a run.
         network: trains the network of a run, or reads it from the given file where it is there.
     """
@@ -76,19 +80,29 @@ class Task:
     title: str
     runs: int
     near: tuple[str, ...]
+    layers: tuple[str, ...]
     data: Callable[[Path, int], Data]
     network: Callable[[Data, int, Path, Callable[[int], None]], nn.Module]
 
 
-def _grey(concept: Concept) -> Images:
-    labels = concept.labels if concept.labels is not None else np.full(len(concept), -1)
-    return Images(concept.to_tensor(), torch.from_numpy(labels))
+def _known(digits: Concept) -> Images:
+    assert digits.labels is not None
+    return Images(digits.to_tensor(), torch.from_numpy(digits.labels))
 
 
 def _digits(folder: Path, run: int) -> Data:
     draw: Draw = load(str(folder)).draw(run, _SEED)
-    unknowns = {name: Images(_grey(one).images, _no_labels(len(one))) for name, one in draw.unknowns.items()}
-    return Data(_grey(draw.train), _grey(draw.validation), _grey(draw.test), unknowns)
+
+    def of_no_class(concepts: Mapping[str, Concept]) -> dict[str, Images]:
+        return {name: Images(one.to_tensor(), _no_labels(len(one))) for name, one in concepts.items()}
+
+    return Data(
+        _known(draw.train),
+        _known(draw.validation),
+        _known(draw.test),
+        of_no_class(draw.unknowns),
+        of_no_class(draw.known_unknowns),
+    )
 
 
 def _no_labels(count: int) -> Tensor:
@@ -156,6 +170,7 @@ def _colour(folder: Path, run: int) -> Data:
             "uniform": Images(torch.rand(shape, generator=random), _no_labels(shape[0])),
             "normal": Images(torch.randn(shape, generator=random), _no_labels(shape[0])),
         },
+        {},
     )
 
 
@@ -170,12 +185,13 @@ def _archive(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int
 TASKS = {
     task.name: task
     for task in (
-        Task("digits", "Digits, the paper's network", 5, ("letters",), _digits, _paper_network),
+        Task("digits", "Digits, the paper's network", 5, ("letters",), _PAPER_LAYERS, _digits, _paper_network),
         Task(
             "resnet18",
             "Digits, ResNet-18",
             1,
             ("letters",),
+            (),
             _digits,
             _trained(lambda: resnet18(10), _DIGITS_RECIPE),
         ),
@@ -184,6 +200,7 @@ TASKS = {
             "Eight classes of CIFAR-10, ResNet-8",
             len(_UNKNOWN_CLASSES),
             ("other classes",),
+            (),
             _colour,
             _trained(lambda: ResNet8(8), _COLOUR_RECIPE),
         ),

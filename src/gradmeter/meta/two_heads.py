@@ -49,6 +49,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Args:
         names: of the features, as `LogFeatures` names them.
         unknown_share: for which P(correct) is a probability; None for the rule.
+        outputs: whether what the logits say is learned from, beside distances of readings: False for a control.
 
     Attributes:
         classes_: `WRONG`, `CORRECT`, `UNKNOWN`.
@@ -56,9 +57,10 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         densities_: by view: "embedding", "gradients", "activations", and each layer's activations.
     """
 
-    def __init__(self, names: Sequence[str] = (), unknown_share: float | None = None) -> None:
+    def __init__(self, names: Sequence[str] = (), unknown_share: float | None = None, outputs: bool = True) -> None:
         self.names = names
         self.unknown_share = unknown_share
+        self.outputs = outputs
 
     def fit(self, X: Values, y: NDArray[np.int64]) -> Self:
         """Learn from features [n, d] and their classes [n]; there must be correct ones."""
@@ -85,7 +87,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             X[known, self._scale],
             wrong,
         )
-        stacked = np.hstack(list(distances.values()))
+        stacked = _stacked(distances, len(X))
         self.unknown_ = UnknownHead().fit(stacked, outputs, ~known)
         self.unknown_share_ = self.unknown_share or self._share(
             self.known_.held_out_,
@@ -99,7 +101,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """[n, 3] P(known and wrong), P(known and correct), P(unknown)."""
         distances = self._distances(X)
         p_wrong = self.known_.probability(self._known_features(X, distances), X[:, self._scale])
-        ratio = self.unknown_.log_ratio(np.hstack(list(distances.values())), self._outputs(X))
+        ratio = self.unknown_.log_ratio(_stacked(distances, len(X)), self._outputs(X))
         p_known = expit(-ratio - _log_odds(self.unknown_share_))
         return np.stack([p_wrong * p_known, (1 - p_wrong) * p_known, 1 - p_known], axis=1)
 
@@ -155,6 +157,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _outputs(self, X: Values) -> Values:
         """What the logits say: their distribution, and the largest of them in order."""
+        if not self.outputs:
+            return np.empty((len(X), 0))
         logits = np.sort(X[:, self._columns(LOGIT)], axis=1)[:, ::-1][:, :_SORTED]
         others = [number for number, name in enumerate(self.names) if ":" not in name and "/" not in name]
         return np.hstack([X[:, others], logits, logits[:, :1] - logits[:, 1:2]])
@@ -162,9 +166,13 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _known_features(self, X: Values, distances: dict[str, Values]) -> Values:
         parts = [self._outputs(X), *(distances[view] for view in _KNOWN_VIEWS if view in distances)]
         logits = self._columns(LOGIT)
-        if len(logits) <= _MOST_CLASSES:
+        if self.outputs and len(logits) <= _MOST_CLASSES:
             parts += [X[:, logits], np.eye(len(logits))[self._predicted(X)]]
         return np.hstack(parts)
+
+
+def _stacked(distances: dict[str, Values], samples: int) -> Values:
+    return np.hstack([np.empty((samples, 0)), *distances.values()])
 
 
 def _folds(known: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -1,0 +1,76 @@
+"""gradmeter compare: gradmeter beside the post-hoc detectors of pytorch-ood."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gradmeter.errors import InputError
+
+_INTERRUPTED = 130
+
+
+def compare(
+    data: Annotated[
+        Path, typer.Option(help="Folder of .npz archives, as for gradmeter reproduce.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")] = Path("runs/comparison"),
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="digits, resnet18 or colour; give it once for each; by default all.", show_default=False),
+    ] = None,
+    detector: Annotated[
+        list[str] | None,
+        typer.Option(help="A detector of pytorch-ood, as MSP; by default all that apply.", show_default=False),
+    ] = None,
+    runs: Annotated[
+        int | None, typer.Option(help="Networks of each task, at most; by default five, one, five.", show_default=False)
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="Images of each unknown concept, at most, and four times as many known ones; by default all.",
+            show_default=False,
+        ),
+    ] = None,
+    controls: Annotated[bool, typer.Option(help="Also judge without parts of the judge, on the digits.")] = True,
+    workers: Annotated[int, typer.Option(help="Networks at once; more than one spoils the times.", min=1)] = 1,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Judge anew, with the networks that are there.")] = False,
+) -> None:
+    """Train networks, judge their test images by gradmeter and by pytorch-ood's detectors, write benchmark.md.
+
+    Killed at any moment, the same command goes on where it stood.
+    """
+    # The command line starts faster without PyTorch, and works without what a comparison needs.
+    try:
+        from gradmeter.compare.benchmark import Comparison
+        from gradmeter.compare.benchmark import compare as run
+        from gradmeter.compare.detectors import DETECTORS
+        from gradmeter.compare.tasks import TASKS
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise InputError(
+            f'a comparison needs the package {package}, which is not installed; pip install "gradmeter[compare]"'
+        ) from error
+
+    comparison = Comparison(
+        shlex.join(["gradmeter", *sys.argv[1:]]),
+        data,
+        tuple(task or TASKS),
+        tuple(detector or DETECTORS),
+        runs,
+        limit,
+        controls,
+    )
+    console = Console()
+    try:
+        page = run(comparison, out, workers=workers, console=console, fresh=fresh)
+    except KeyboardInterrupt:
+        console.print("Stopped. Nothing is lost: the same command goes on where it stood.")
+        raise typer.Exit(_INTERRUPTED) from None
+    console.print(f"Finished. Tables and figures: {page}", soft_wrap=True, highlight=False)

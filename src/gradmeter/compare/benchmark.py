@@ -1,0 +1,152 @@
+"""The whole comparison: every network of every task, then the page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import gradmeter
+from gradmeter.benchmark.machine import describe_machine
+from gradmeter.compare.detectors import DETECTORS, require_library
+from gradmeter.compare.page import Made, write_page
+from gradmeter.compare.progress import ComparisonProgress
+from gradmeter.compare.results import found_results
+from gradmeter.compare.run import Job, perform
+from gradmeter.compare.tasks import TASKS
+from gradmeter.engines import run_tasks
+from gradmeter.errors import DataError, InputError, OutputError
+from gradmeter.files import sweep, write_text
+
+_MANIFEST = "comparison.json"
+_VERSIONS = ("torch", "pytorch-ood", "scikit-learn", "numpy")
+_CONTROLLED = "digits"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is to be compared.
+
+    Attributes:
+        command: that the user typed.
+        data: folder of the images, as `gradmeter reproduce --data` takes it.
+        tasks: names of `TASKS`.
+        detectors: names of `DETECTORS`.
+        runs: networks of each task, at most.
+        limit: images of each unknown concept, at most, and four times as many known ones; None for all.
+        controls: whether the controls run, on the digits task.
+    """
+
+    command: str
+    data: Path
+    tasks: tuple[str, ...] = tuple(TASKS)
+    detectors: tuple[str, ...] = tuple(DETECTORS)
+    runs: int | None = None
+    limit: int | None = None
+    controls: bool = True
+
+    def __post_init__(self) -> None:
+        """Check names and numbers."""
+        for what, names, known in (("task", self.tasks, TASKS), ("detector", self.detectors, DETECTORS)):
+            unknown = [name for name in names if name not in known]
+            if unknown:
+                raise InputError(f"no {what} {unknown[0]!r}; there are {', '.join(known)}")
+        for name in ("runs", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name}={value}; expected at least 1")
+        if not self.data.is_dir():
+            raise DataError(f"--data {self.data}: expected the folder of .npz archives that gradmeter reproduce takes")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What all scores of a task in one folder must share."""
+        return {name: {"gradmeter": gradmeter.__version__, "limit": self.limit} for name in self.tasks}
+
+    def jobs(self, folder: Path) -> list[Job]:
+        """One for each network."""
+        return [
+            Job(
+                name,
+                run,
+                self.data,
+                folder,
+                self.limit,
+                self.detectors,
+                self.controls and name == _CONTROLLED,
+            )
+            for name in self.tasks
+            for run in range(min(TASKS[name].runs, self.runs or TASKS[name].runs))
+        ]
+
+
+def compare(comparison: Comparison, folder: Path, *, workers: int, console: Console, fresh: bool = False) -> Path:
+    """Run a comparison, or what is left of it, and write the page.
+
+    Args:
+        comparison: what is compared.
+        folder: where networks, scores and the page go.
+        workers: networks at once, each in a process of one thread; times per image are best with one.
+        console: where progress goes; nothing is printed unless it is a terminal.
+        fresh: judge anew with the networks that are there.
+
+    Returns:
+        Where benchmark.md lies.
+
+    Raises:
+        GradmeterError: if pytorch-ood is not installed.
+        OutputError: if the folder holds something else, or scores that were made otherwise.
+    """
+    if comparison.detectors:
+        require_library()
+    _begin(comparison, folder, fresh=fresh)
+    with ComparisonProgress(console) as progress:
+        run_tasks(perform, comparison.jobs(folder), workers, progress)
+    begun = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    commands = tuple(dict.fromkeys(begun[task]["command"] for task in TASKS if task in begun))
+    return write_page(list(found_results(folder)), Made(commands, _made(workers)), folder)
+
+
+def _begin(comparison: Comparison, folder: Path, *, fresh: bool) -> None:
+    manifest, found = folder / _MANIFEST, {}
+    if folder.exists() and not manifest.is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} is there and holds no comparison; choose another --out")
+    if manifest.is_file():
+        found = json.loads(manifest.read_text(encoding="utf-8"))
+        differing = [
+            f"{task} with {_listed(found[task])}, not {_listed(made)}"
+            for task, made in comparison.identity.items()
+            if any(found.get(task, made)[key] != value for key, value in made.items())
+        ]
+        if differing and not fresh:
+            raise OutputError(f"{folder} was begun otherwise ({'; '.join(differing)}); choose another --out or --fresh")
+    if fresh:
+        for task in comparison.tasks:
+            for path in folder.glob(f"scores/{task}-*/*.parquet"):
+                path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in (folder, *folder.glob("scores/*"), folder / "networks"):
+        if part.is_dir():
+            sweep(part)
+    begun = {task: {**made, "command": comparison.command} for task, made in comparison.identity.items()}
+    write_text(manifest, json.dumps({**found, **begun}, indent=2) + "\n")
+
+
+def _listed(made: dict[str, Any]) -> str:
+    return f"gradmeter {made['gradmeter']} and --limit {made['limit']}"
+
+
+def _made(workers: int) -> tuple[str, ...]:
+    machine = describe_machine()
+    versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
+    return (
+        f"Made on {datetime.now(UTC):%Y-%m-%d} with gradmeter {gradmeter.__version__}; {versions}.",
+        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}; {workers} "
+        f"network{'s at once, which the milliseconds per image suffer from' if workers > 1 else ' at a time'}, one "
+        "thread each.",
+    )

@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gradmeter import DataError, InputError, OutputError
+from gradmeter.compare.benchmark import Comparison, compare
+
+QUIET = Console(quiet=True)
+
+
+def small(data: Path, **changes: object) -> Comparison:
+    given = {"tasks": ("digits",), "detectors": ("MSP", "KNN"), "runs": 1, "limit": 100, "controls": False}
+    return Comparison("gradmeter compare --data DIR", data, **{**given, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def finished(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "comparison"
+    compare(small(small_data), folder, workers=1, console=QUIET)
+    return folder
+
+
+def test_page_and_figures(finished: Path) -> None:
+    page = (finished / "benchmark.md").read_text(encoding="utf-8")
+    assert "gradmeter compare --data DIR" in page
+    assert "## Digits, the paper's network" in page
+    for method in ("gradmeter", "MSP", "KNN"):
+        assert f"\n| {method} |" in page
+    assert "What was aimed at" in page
+    assert (finished / "figures" / "benchmark-digits.svg").stat().st_size > 1000
+
+
+def test_run_again_nothing_is_judged_anew(small_data: Path, finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("scores/*/*.parquet") if path.stem != "wrong"}
+    assert len(before) == 3
+    (finished / "scores" / "digits-0" / "KNN.parquet").unlink()
+    compare(small(small_data), finished, workers=1, console=QUIET)
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert [path.stem for path in before if before[path] != after[path]] == ["KNN"]
+
+
+def test_other_images_are_refused(small_data: Path, finished: Path) -> None:
+    with pytest.raises(OutputError, match=r"was begun otherwise \(digits with .*--limit 100, not .*--limit 50\)"):
+        compare(small(small_data, limit=50), finished, workers=1, console=QUIET)
+
+
+def test_a_folder_of_something_else(small_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(OutputError, match="holds no comparison; choose another --out"):
+        compare(small(small_data), tmp_path, workers=1, console=QUIET)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": ("digit",)}, "no task 'digit'; there are digits, resnet18, colour"),
+        ({"detectors": ("msp",)}, "no detector 'msp'; there are MSP, Entropy"),
+        ({"runs": 0}, "runs=0; expected at least 1"),
+        ({"limit": 0}, "limit=0; expected at least 1"),
+    ],
+)
+def test_bad_wishes(small_data: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        small(small_data, **changes)
+
+
+def test_no_data(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere: expected the folder of \.npz archives"):
+        small(tmp_path / "nowhere")

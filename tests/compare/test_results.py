@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from gradmeter.compare.results import ALL, TaskResults, found_results
+from gradmeter.compare.run import OURS, WRONG
+from gradmeter.compare.scores import KNOWN, Scores, score_path
+from gradmeter.compare.tasks import TASKS
+
+RUNS = (0, 1, 2)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for run in RUNS:
+        random = np.random.default_rng(run)
+        wrong = random.random(200) < 0.2
+        Scores({WRONG: wrong.astype(float)}, 0, 0).write(score_path(tmp_path, "digits", run, WRONG))
+        for shift, method in enumerate(("MSP", OURS)):
+            values = {
+                KNOWN: random.normal(size=200) + (0.5 + shift) * wrong,
+                "letters": random.normal(1 + shift, size=50),
+                "omniglot": random.normal(2, size=40),
+                "uniform": random.normal(3, size=70),
+            }
+            Scores(values, 2.0, 1.0 + shift).write(score_path(tmp_path, "digits", run, method))
+    return tmp_path
+
+
+def test_qualities(folder: Path) -> None:
+    found = TaskResults(folder, TASKS["digits"], RUNS)
+    assert found.columns == [WRONG, "letters", "omniglot", "uniform", ALL]
+    assert found.far == ["omniglot", "uniform"]
+    scores, wrong = found.scores(OURS)[1], found.wrong[1]
+    known = scores.values[KNOWN]
+    right = known[~wrong]
+    for column, outside in {
+        WRONG: known[wrong],
+        "letters": scores.values["letters"],
+        ALL: np.concatenate([scores.values["omniglot"], scores.values["uniform"]]),
+    }.items():
+        one = found.quality(OURS, column)[1]
+        target = np.repeat([0, 1], [len(right), len(outside)])
+        both = np.concatenate([right, outside])
+        assert one.auroc == pytest.approx(roc_auc_score(target, both))
+        assert one.aupr_out == pytest.approx(average_precision_score(target, both))
+        weights = np.where(target == 1, len(right) / len(outside), 1)
+        assert one.matched == pytest.approx(average_precision_score(target, both, sample_weight=weights))
+        assert np.isnan(one.aurc) == (column != WRONG)
+
+
+def test_means_gains_and_times(folder: Path) -> None:
+    found = TaskResults(folder, TASKS["digits"], RUNS)
+    ours = [one.auroc for one in found.quality(OURS, WRONG)]
+    theirs = [one.auroc for one in found.quality("MSP", WRONG)]
+    assert found.mean(OURS, WRONG, "auroc").mean == pytest.approx(np.mean(ours))
+    gain = found.gain(OURS, "MSP", WRONG, "auroc")
+    assert gain.mean == pytest.approx(np.mean(ours) - np.mean(theirs))
+    assert gain.low < gain.mean < gain.high
+    assert found.milliseconds(OURS) == 2.0
+    assert found.has("MSP")
+    assert not found.has("KNN")
+
+
+def test_tasks_that_were_judged(folder: Path) -> None:
+    (found,) = found_results(folder)
+    assert found.task.name == "digits"
+    assert found.runs == list(RUNS)
