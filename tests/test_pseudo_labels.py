@@ -1,3 +1,4 @@
+import functools
 from collections.abc import Callable
 
 import mpmath
@@ -8,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradmeter import InputError
-from gradmeter.pseudo_labels import NAMED, PseudoLabel, StartVector, start_vector
+from gradmeter.pseudo_labels import NAMED, PseudoLabel, StartVector, pseudo_label_name, start_vector
 from oracles.gradients import exact_log_scale, predicted_error
 
 Loss = Callable[[Tensor], Tensor]
@@ -40,6 +41,16 @@ def to_ones(z: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(z, torch.ones_like(z), reduction="none").sum(1)
 
 
+def to_others(z: Tensor) -> Tensor:
+    """Mean of -log p over all five classes but the predicted one."""
+    losses = -torch.log_softmax(z, 1)
+    return (losses.sum(1) - losses.amin(1)) / 4
+
+
+def entropy(z: Tensor) -> Tensor:
+    return torch.distributions.Categorical(logits=z).entropy()
+
+
 def squared(z: Tensor) -> Tensor:
     return (z**2).sum(1)
 
@@ -48,6 +59,8 @@ CASES: list[tuple[PseudoLabel, Loss]] = [
     ("predicted", lambda z: F.cross_entropy(z, z.argmax(1), reduction="none")),
     ("uniform", to_uniform),
     ("all-ones", to_ones),
+    ("counterfactual", to_others),
+    ("expected", entropy),
     (0, cross_entropy(0)),
     (4, cross_entropy(4)),
     (squared, squared),
@@ -107,6 +120,34 @@ def test_all_ones_far_out() -> None:
     torch.testing.assert_close(start.direction, torch.tensor([[-1.0, -np.exp(-50.0)]], dtype=torch.float64))
 
 
+@pytest.mark.parametrize(("classes", "others"), [(2, 1), (3, 2), (6, 5), (7, 5), (40, 5)])
+def test_counterfactuals_are_the_likeliest_five_but_the_predicted_one(classes: int, others: int) -> None:
+    z = torch.randn(6, classes, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    expected = torch.softmax(z, 1)
+    for row, order in zip(expected, z.argsort(1, descending=True), strict=True):
+        row[order[1 : 1 + others]] -= 1 / others
+    torch.testing.assert_close(derivative(start_vector("counterfactual")(z)), expected, rtol=1e-12, atol=1e-15)
+
+
+def test_a_tie_is_no_counterfactual_of_itself() -> None:
+    p = 1 / 8
+    (found,) = derivative(start_vector("counterfactual")(torch.zeros(1, 8, dtype=torch.float64)))
+    assert found[0].item() == pytest.approx(p)
+    assert sorted(found.tolist()) == pytest.approx([p - 1 / 5] * 5 + [p] * 3)
+
+
+@pytest.mark.parametrize("gap", [40.0, 600.0, 5000.0])
+def test_expected_of_a_confident_sample(gap: float) -> None:
+    """Two classes with odds e^gap: the derivative is q (1 - q) gap, q the smaller share; then nothing."""
+    start = start_vector("expected")(torch.tensor([[gap, 0.0]], dtype=torch.float64))
+    if gap > 700:
+        assert start.log_scale.item() == -torch.inf
+        assert (start.direction == 0).all()
+    else:
+        assert start.log_scale.item() == pytest.approx(np.log(gap) - gap, rel=1e-12)
+        assert start.direction[0].tolist() == pytest.approx([-1, 1])
+
+
 def test_losses_work_without_grad_mode_and_leave_the_logits_alone() -> None:
     z = logits()
     with torch.no_grad():
@@ -118,9 +159,8 @@ def test_losses_work_without_grad_mode_and_leave_the_logits_alone() -> None:
 
 @pytest.mark.parametrize("label", ["predictd", "", -1, True, 1.5, None, ["predicted"]])
 def test_unknown_pseudo_label(label: PseudoLabel) -> None:
-    with pytest.raises(
-        InputError, match="expected one of predicted, uniform, all-ones, a class index or a loss"
-    ) as raised:
+    names = "predicted, uniform, all-ones, counterfactual, expected"
+    with pytest.raises(InputError, match=f"expected one of {names}, a class index or a loss") as raised:
         start_vector(label)
     assert repr(label) in str(raised.value)
 
@@ -148,4 +188,6 @@ def test_bad_losses(loss: Loss, message: str) -> None:
 
 
 def test_names() -> None:
-    assert set(NAMED) == {"predicted", "uniform", "all-ones"}
+    assert set(NAMED) == {"predicted", "uniform", "all-ones", "counterfactual", "expected"}
+    assert [pseudo_label_name(label) for label in ("uniform", 3, squared, max)] == ["uniform", "3", "squared", "max"]
+    assert pseudo_label_name(functools.partial(squared)) == "loss"

@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,8 @@ import pytest
 import torch
 
 from gradmeter import DataError, InputError, OutputError, Readings
-from gradmeter.statistics import METRICS
+from gradmeter.readings import Activations
+from gradmeter.statistics import ACTIVATION_METRICS, METRICS
 
 LAYERS = ("conv1", "block.dense", "all")
 COLUMNS = [f"{layer}/{metric}" for layer in LAYERS for metric in METRICS]
@@ -24,12 +27,51 @@ def readings(samples: int = 5, dtype: torch.dtype = torch.float32, seed: int = 0
     )
 
 
+def full(samples: int = 5, dtype: torch.dtype = torch.float32, first: str = "predicted", seed: int = 0) -> Readings:
+    """With everything that a meter can be asked for."""
+    generator = torch.Generator().manual_seed(seed + 10)
+
+    def numbers(*shape: int) -> torch.Tensor:
+        return torch.randn(samples, *shape, generator=generator, dtype=torch.float64)
+
+    plain = replace(readings(samples, dtype, seed), pseudo_label=first)
+    return replace(
+        plain,
+        further={
+            name: Readings(plain.logits, numbers(), LAYERS, numbers(len(LAYERS), 8), name)
+            for name in ("predicted", "uniform", "3", "my_loss")
+            if name != first
+        },
+        # Not all layers put out something, and not in this order.
+        activations=Activations(("block.dense", "a/b"), numbers(2, len(ACTIVATION_METRICS))),
+        embedding=numbers(6).to(dtype),
+        scores={"odin": numbers(), "mine/own": numbers()},
+    )
+
+
 def assert_same(actual: Readings, expected: Readings) -> None:
     assert actual.layers == expected.layers
-    for name in ("logits", "log_scale", "values"):
-        found, wanted = getattr(actual, name), getattr(expected, name)
-        assert found.dtype == wanted.dtype
-        assert torch.equal(found, wanted), name
+    assert actual.pseudo_labels == expected.pseudo_labels
+    assert [*actual.scores] == [*expected.scores]
+    pairs = {}
+    for label in expected.pseudo_labels:
+        found, wanted = actual.under(label), expected.under(label)
+        assert found.pseudo_label == wanted.pseudo_label == label
+        for name in ("logits", "log_scale", "values"):
+            pairs[f"{label}:{name}"] = getattr(found, name), getattr(wanted, name)
+    pairs["embedding"] = actual.embedding, expected.embedding
+    pairs |= {name: (actual.scores[name], expected.scores[name]) for name in expected.scores}
+    if actual.activations is not None and expected.activations is not None:
+        assert actual.activations.layers == expected.activations.layers
+        pairs["activations"] = actual.activations.values, expected.activations.values
+    else:
+        assert actual.activations is expected.activations
+    for name, (found, wanted) in pairs.items():
+        if wanted is None:
+            assert found is None, name
+        else:
+            assert found.dtype == wanted.dtype
+            assert torch.equal(found, wanted), name
 
 
 def test_one_metric_of_one_layer() -> None:
@@ -280,3 +322,154 @@ def test_damaged_file(tmp_path: Path) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.parquet is no readable Parquet file"):
         Readings.read_parquet(tmp_path / "a.parquet")
+
+
+# --- several pseudo-labels, activations, the embedding, scores
+
+
+def test_under() -> None:
+    made = full()
+    assert made.pseudo_labels == ("predicted", "uniform", "3", "my_loss")
+    assert torch.equal(made.under("uniform")["all", "l2"], made.further["uniform"].values[:, 2, 1])
+    assert torch.equal(made.under(3).values, made.further["3"].values)
+    own = made.under("predicted")
+    assert torch.equal(own.values, made.values)
+    assert own.pseudo_labels == ("predicted",)
+    assert readings().under("predicted").pseudo_labels == ("predicted",)
+
+
+@pytest.mark.parametrize("label", ["unifrom", 2, "my_loss:log_scale"])
+def test_under_another_pseudo_label(label: Any) -> None:
+    with pytest.raises(
+        InputError, match=f"no pseudo-label '{label}'; these readings have predicted, uniform, 3, my_loss"
+    ):
+        full().under(label)
+    with pytest.raises(InputError, match=f"no pseudo-label '{label}'; these readings have predicted$"):
+        readings().under(label)
+
+
+def test_one_metric_of_one_output() -> None:
+    activations = full().activations
+    assert activations is not None
+    assert activations.metrics == ACTIVATION_METRICS == (*METRICS, "positive")
+    assert torch.equal(activations["a/b", "positive"], activations.values[:, 1, 8])
+    with pytest.raises(InputError, match=r"no layer 'all'; the network has block\.dense, a/b"):
+        activations["all", "l2"]
+    with pytest.raises(InputError, match="no metric 'middle'; there are l1, "):
+        activations["a/b", "middle"]
+
+
+def test_columns_of_everything() -> None:
+    made = full()
+    arrays = made.to_numpy()
+    assert made.activations is not None
+    assert made.embedding is not None
+    further = [f"{label}:{name}" for label in ("uniform", "3", "my_loss") for name in ("log_scale", *COLUMNS)]
+    outputs = [f"activation:{layer}/{metric}" for layer in ("block.dense", "a/b") for metric in ACTIVATION_METRICS]
+    scores = ["score:odin", "score:mine/own", "embedding"]
+    assert list(arrays) == ["prediction", "log_scale", "logits", *COLUMNS, *further, *outputs, *scores]
+    np.testing.assert_array_equal(arrays["3:conv1/std"], made.under(3)["conv1", "std"].numpy())
+    np.testing.assert_array_equal(arrays["activation:a/b/mean"], made.activations["a/b", "mean"].numpy())
+    np.testing.assert_array_equal(arrays["score:odin"], made.scores["odin"].numpy())
+    np.testing.assert_array_equal(arrays["embedding"], made.embedding.numpy())
+    assert made.to_arrow().column_names == list(arrays)
+
+
+def parts(made: Readings) -> dict[str, Readings]:
+    """Readings with some of everything."""
+    return {
+        "everything": made,
+        "labels": replace(made, activations=None, embedding=None, scores={}),
+        "activations": replace(made, further={}, embedding=None, scores={}),
+        "no outputs": replace(made, activations=Activations((), torch.empty(5, 0, 9).double())),
+        "embedding": replace(made, further={}, activations=None, scores={}),
+        "scores": replace(made, further={}, activations=None, embedding=None),
+    }
+
+
+@pytest.mark.parametrize("first", ["predicted", "uniform", "3"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("part", parts(full()))
+def test_everything_makes_the_round_trip(part: str, dtype: torch.dtype, first: str, tmp_path: Path) -> None:
+    made = parts(full(dtype=dtype, first=first))[part]
+    assert_same(Readings.from_arrow(made.to_arrow()), made)
+    assert_same(Readings.from_arrow(made.to_arrow().slice(2)), made.rows(np.arange(2, 5)))
+    made.write_parquet(tmp_path / "a.parquet")
+    assert_same(Readings.read_parquet(tmp_path / "a.parquet"), made)
+    empty = Readings.from_arrow(made.to_arrow().slice(0, 0))
+    assert_same(empty, made.rows(np.empty(0, np.int64)))
+    # Without the note; that there are no outputs no column can tell.
+    left = replace(made, activations=None) if part == "no outputs" else made
+    assert_same(Readings.from_arrow(made.to_arrow().replace_schema_metadata()), left)
+    assert_same(Readings.from_pandas(made.to_pandas()), left)
+    assert_same(Readings.from_pandas(pd.read_parquet(tmp_path / "a.parquet").iloc[::-1]), left.rows(np.arange(5)[::-1]))
+
+
+def test_another_first_pseudo_label_is_told_by_a_column() -> None:
+    """Or the gradients for one would come back under the name of another where the note is lost."""
+    made = full(first="uniform")
+    assert (made.to_pandas()["pseudo_label"] == "uniform").all()
+    back = Readings.from_pandas(made.to_pandas())
+    assert torch.equal(back.under("predicted").values, made.under("predicted").values)
+    assert not torch.equal(back.under("predicted").values, made.values)
+
+
+def test_half_precision_embeddings_come_back_as_float32() -> None:
+    made = full(dtype=torch.bfloat16)
+    back = Readings.from_arrow(made.to_arrow())
+    assert made.embedding is not None
+    assert back.embedding is not None
+    assert torch.equal(back.embedding, made.embedding.float())
+
+
+@pytest.mark.parametrize(
+    "column", ["uniform:log_scale", "my_loss:all/max", "activation:a/b/positive", "score:odin", "embedding"]
+)
+def test_everything_but_a_column(column: str) -> None:
+    with pytest.raises(DataError, match=f"lacks {column}; expected one that to_arrow made"):
+        Readings.from_arrow(full().to_arrow().drop_columns([column]))
+
+
+def test_a_note_of_version_0_1() -> None:
+    """It told of layers and metrics only."""
+    note = json.dumps({"layers": LAYERS, "metrics": METRICS}).encode()
+    made = readings()
+    assert_same(Readings.from_arrow(made.to_arrow().replace_schema_metadata({b"gradmeter": note})), made)
+
+
+def test_rows_of_everything() -> None:
+    made, taken = full(), np.array([4, 0, 4])
+    found = made.rows(taken)
+    assert found.activations is not None
+    assert made.activations is not None
+    assert found.embedding is not None
+    assert made.embedding is not None
+    assert torch.equal(found.under("3").values, made.under("3").values[taken])
+    assert torch.equal(found.under("3").log_scale, made.under("3").log_scale[taken])
+    assert torch.equal(found.activations.values, made.activations.values[taken])
+    assert torch.equal(found.embedding, made.embedding[taken])
+    assert torch.equal(found.scores["odin"], made.scores["odin"][taken])
+
+
+def test_concatenate_everything() -> None:
+    made = full()
+    assert_same(Readings.concatenate([made.rows(np.arange(2)), made.rows(np.arange(2, 5))]), made)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        readings(),
+        full(first="uniform"),
+        replace(full(), further={}),
+        replace(full(), activations=None),
+        replace(full(), activations=Activations(("block.dense",), torch.zeros(5, 1, 9).double())),
+        replace(full(), embedding=None),
+        replace(full(), scores={}),
+    ],
+)
+def test_concatenate_what_differs(other: Readings) -> None:
+    with pytest.raises(
+        InputError, match="their pseudo-labels, activations, embeddings or scores differ; expected those of one meter"
+    ):
+        Readings.concatenate([full(), other])

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _KEY = b"gradmeter"
 _ACTIVATION, _SCORE = "activation:", "score:"
+# Of the first pseudo-label, where it is not "predicted": a table that lost its note would not tell.
+_FIRST = "pseudo_label"
 
 
 @dataclass(frozen=True)
@@ -91,15 +93,16 @@ class _Layout:
         """From a table's note, or from the names of its columns where it has lost it."""
         note = (table.schema.metadata or {}).get(_KEY)
         if note is None:
-            return cls._named(table.column_names)
+            return cls._named(table)
         try:
             told = json.loads(note)
+            layers = tuple(told["layers"])
             if tuple(told["metrics"]) != METRICS:
                 raise DataError("the table of readings lacks metrics known to this version; measure again")
             # A note of version 0.1 tells of layers only.
             outputs = told.get("outputs")
             return cls(
-                tuple(told["layers"]),
+                layers,
                 tuple(told.get("pseudo_labels", ("predicted",))),
                 None if outputs is None else tuple(outputs),
                 bool(told.get("embedding", False)),
@@ -111,8 +114,10 @@ class _Layout:
             raise DataError("the table's note on its layers is damaged; expected one that to_arrow made") from error
 
     @classmethod
-    def _named(cls, names: Sequence[str]) -> _Layout:
+    def _named(cls, table: pa.Table) -> _Layout:
         """The names of further pseudo-labels are those before ":log_scale"."""
+        names = table.column_names
+        first = table[_FIRST][0].as_py() if _FIRST in names and len(table) else "predicted"
         further = tuple(name.removesuffix(":log_scale") for name in names if name.endswith(":log_scale"))
         prefixes = (_ACTIVATION, _SCORE, *(f"{name}:" for name in further))
         split = [name.rpartition("/") for name in names if not name.startswith(prefixes)]
@@ -122,7 +127,7 @@ class _Layout:
         outputs = [name[len(_ACTIVATION) :].rpartition("/")[0] for name in names if name.startswith(_ACTIVATION)]
         return cls(
             layers,
-            ("predicted", *further),
+            (first, *further),
             tuple(dict.fromkeys(outputs)) if outputs else None,
             "embedding" in names,
             tuple(name.removeprefix(_SCORE) for name in names if name.startswith(_SCORE)),
@@ -138,6 +143,8 @@ def columns(readings: Readings) -> dict[str, np.ndarray]:
         "logits": _numbers(readings.logits),
         **_spread(layout.columns(""), readings.values),
     }
+    if readings.pseudo_label != "predicted":
+        found[_FIRST] = np.full(len(readings), readings.pseudo_label)
     for name, further in readings.further.items():
         found[f"{name}:log_scale"] = further.log_scale.cpu().numpy()
         found |= _spread(layout.columns(f"{name}:"), further.values)
@@ -177,7 +184,7 @@ def from_arrow(table: pa.Table) -> Readings:
         found = np.empty((table.num_rows, layers * metrics))
         for index, name in enumerate(layout.columns(prefix)):
             found[:, index] = table[name].to_numpy()
-        return torch.from_numpy(found).reshape(-1, layers, metrics)
+        return torch.from_numpy(found).reshape(table.num_rows, layers, metrics)
 
     logits = torch.from_numpy(_matrix(table["logits"]))
     first, *further = (

@@ -137,12 +137,14 @@ class GradientMeter:
         self.pseudo_label = pseudo_label
         self.activations, self.embedding, self.probes = activations, embedding, probes
         self.biases = biases
-        asked = _each(pseudo_label)
+        asked = self.asked
         if not asked:
             raise InputError("pseudo_label names none; expected at least one")
         self._starts = {pseudo_label_name(one): start_vector(one) for one in asked}
         if len(self._starts) < len(asked):
             raise InputError(f"pseudo_label={pseudo_label!r} names one twice; expected different ones")
+        if isinstance(probes, str):
+            raise InputError(f"probes={probes!r}; expected several, as in probes=[{probes!r}]")
         self._probes = [named_probe(probe) for probe in probes]
         self._tile = tile
         self._look_up_parameters()
@@ -164,10 +166,9 @@ class GradientMeter:
         Its pseudo-labels are "predicted" and "uniform", then this meter's others; it reads activations and the
         embedding.
         """
-        asked = _each(self.pseudo_label)
         return GradientMeter(
             self.model,
-            ["predicted", "uniform", *(one for one in asked if one not in ("predicted", "uniform"))],
+            ["predicted", "uniform", *(one for one in self.asked if one not in ("predicted", "uniform"))],
             activations=True,
             embedding=True,
             probes=self.probes,
@@ -179,6 +180,13 @@ class GradientMeter:
     def layers(self) -> tuple[str, ...]:
         """Names of the layers that own parameters, in the network's order, then "all"."""
         return (*self._owned, "all")
+
+    @property
+    def asked(self) -> list[PseudoLabel]:
+        """The pseudo-labels as they were given, one or several."""
+        if isinstance(self.pseudo_label, Sequence) and not isinstance(self.pseudo_label, str):
+            return list(self.pseudo_label)
+        return [self.pseudo_label]
 
     @property
     def pseudo_labels(self) -> tuple[str, ...]:
@@ -356,10 +364,3 @@ def _require_same_answer(alone: Tensor, among_others: Tensor) -> None:
             f"the network answers a sample otherwise alone than in a batch (logits differ by {difference:.2g}): it "
             "mixes the samples, or draws random numbers; expected a network that treats each sample alone"
         )
-
-
-def _each(pseudo_label: PseudoLabel | Sequence[PseudoLabel]) -> list[PseudoLabel]:
-    """One pseudo-label, or several, as a list."""
-    if isinstance(pseudo_label, Sequence) and not isinstance(pseudo_label, str):
-        return list(pseudo_label)
-    return [pseudo_label]

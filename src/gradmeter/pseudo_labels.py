@@ -84,7 +84,8 @@ def counterfactual(logits: Tensor) -> StartVector:
 
     What if one of those were true? After the counterfactual classes of Prabhushankar and AlRegib 2024 (GradTrust).
     """
-    likely = logits.topk(min(_COUNTERFACTUALS, logits.shape[1] - 1) + 1, dim=1).indices[:, 1:]
+    others = logits.scatter(1, logits.argmax(dim=1, keepdim=True), -torch.inf)
+    likely = others.topk(min(_COUNTERFACTUALS, logits.shape[1] - 1), dim=1).indices
     return _normalised(torch.softmax(logits, dim=1).scatter_add(1, likely, -torch.ones_like(logits) / likely.shape[1]))
 
 

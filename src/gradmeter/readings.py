@@ -134,8 +134,8 @@ class Readings:
             raise InputError("readings of different networks cannot be joined; their layers differ")
         if len({part._kinds for part in parts}) > 1:
             raise InputError(
-                "readings cannot be joined: their pseudo-labels, activations or scores differ; expected those of one "
-                "meter"
+                "readings cannot be joined: their pseudo-labels, activations, embeddings or scores differ; expected "
+                "those of one meter"
             )
         return cls._joined(lambda tensors: torch.cat(tuple(tensors)), parts)
 
@@ -182,8 +182,8 @@ class Readings:
         """Columns by name.
 
         "prediction" and "log_scale" [N], "logits" [N, C], "layer/metric" [N]; then what else the meter was asked for:
-        "uniform:log_scale" and "uniform:layer/metric" for a further pseudo-label, "activation:layer/metric",
-        "score:name", and "embedding" [N, D].
+        "pseudo_label", the first one's name where it is not "predicted"; "uniform:log_scale" and "uniform:layer/metric"
+        for a further one, "activation:layer/metric", "score:name", and "embedding" [N, D].
         """
         return _columns.columns(self)
 

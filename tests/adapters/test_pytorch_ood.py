@@ -151,8 +151,11 @@ def test_what_is_refused(detector: GradmeterDetector) -> None:
         GradmeterDetector(trained())(IMAGES[:2])
     with pytest.raises(InputError, match="no sample with a label of 0 or above"):
         GradmeterDetector(trained()).fit([(noise(20), torch.full((20,), -1))])
+    few = [(IMAGES[300:330], LABELS[300:330])]
+    with pytest.raises(InputError, match=r"\d+ predictions are right; expected at least 50 to tell what is known"):
+        GradmeterDetector(trained()).fit(few)
     with pytest.raises(InputError, match="0 inputs are unknown; expected at least 10"):
-        GradmeterDetector(trained()).fit([(IMAGES[300:330], LABELS[300:330])])
+        GradmeterDetector(trained(), "ridge_cv").fit(few)
     with pytest.raises(InputError, match=r"layer '0' .* is in train mode"):
         GradmeterDetector(nn.Sequential(nn.BatchNorm2d(1), trained()).train()).fit(mixed(slice(300, 400), noise(20)))
 

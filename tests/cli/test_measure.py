@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import timm
+import torch
 from safetensors.torch import save_file
 
 from cli.commands import COMMAND, ENVIRONMENT, gradmeter
@@ -34,15 +35,68 @@ def place(tmp_path: Path) -> Path:
 def test_a_folder(place: Path) -> None:
     done = run("timm:test_resnet", "data", "-o", "r.parquet", "--weights", "w.safetensors", cwd=place)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "Measured 5 samples, 1 skipped. Readings: r.parquet\n"
+    right = sum(label == said for label, said in rows(place / "r.parquet"))
+    assert done.stdout == (
+        f"Measured 5 samples, 1 skipped. {20 * right}.0 % of 5 predictions are right. Readings: r.parquet\n"
+    )
     assert "skipped dog/5.png: no image in a format that is known\n" in done.stderr
     assert pq.read_table(place / "r.parquet")["label"].to_pylist() == [0, 0, 0, 1, 1]
     again = run("timm:test_resnet", "data", "-o", "r.parquet", "--weights", "w.safetensors", "--json", cwd=place)
     assert json.loads(again.stdout) == {
         "out": "r.parquet",
         "measured": 5,
+        "known": {"labelled": 5, "right": right, "accuracy": right / 5},
         "skipped": [{"id": "dog/5.png", "reason": "no image in a format that is known"}],
     }
+
+
+def rows(folder: Path) -> list[tuple[int, int]]:
+    """Labels and predictions."""
+    table = pq.read_table(folder)
+    return list(zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True))
+
+
+def test_without_labels_there_is_no_share_of_right_predictions(place: Path) -> None:
+    arguments = ("timm:test_resnet", "data", "--weights", "w.safetensors", "--no-labels")
+    assert run(*arguments, cwd=place).stdout == "Measured 5 samples, 1 skipped. Readings: readings.parquet\n"
+    assert json.loads(run(*arguments, "--json", cwd=place).stdout)["known"] is None
+
+
+def test_classes_without_names_are_numbered_and_it_says_so(place: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=2)
+    save_file(network.state_dict(), place / "plain.safetensors")
+    done = run("timm:test_resnet", "data", "--weights", "plain.safetensors", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == (
+        "data: the classes are numbered in the order of their names: cat is 0, dog is 1; give --classes to name them"
+    )
+    (place / "data/eel").mkdir()
+    save(place / "data/eel/0.png")
+    done = run("timm:test_resnet", "data", "--weights", "plain.safetensors", "-o", "other", cwd=place)
+    assert done.returncode == 2
+    assert "data has 3 classes (cat, dog, eel), but timm:test_resnet has 2, which nobody named" in done.stderr
+    assert not (place / "other").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
+def test_only_devices_of_this_machine_are_recommended(place: Path) -> None:
+    done = run("timm:test_resnet", "data", "--weights", "w.safetensors", "--device", "cuda", cwd=place)
+    assert done.returncode == 2
+    expected = done.stderr.partition("; expected ")[2]
+    assert expected.startswith("cpu")
+    assert "cuda" not in expected
+
+
+def test_what_was_done_before_is_said(place: Path) -> None:
+    arguments = ("timm:test_resnet", "data", "--weights", "w.safetensors", "-o", "r")
+    run(*arguments, cwd=place)
+    assert run(*arguments, cwd=place).stderr.splitlines()[0] == "data: 6 of 6 samples were done before"
+    (place / "data/cat/0.png").rename(place / "data/cat/9.png")
+    done = run(*arguments, cwd=place)
+    assert done.returncode == 2
+    assert "r was begun otherwise (the data changed since: samples came, went or were renamed); choose" in done.stderr
+    (place / "data/cat/2.png").unlink()
+    assert "were renamed; the number of samples was 6, is 5); choose" in run(*arguments, cwd=place).stderr
 
 
 def test_names_from_a_file_and_other_preprocessing(place: Path) -> None:
@@ -63,6 +117,8 @@ def test_names_from_a_file_and_other_preprocessing(place: Path) -> None:
         (("timm:test_resnet", "data", "--weights", "w.safetensors", "--mean", "x"), "--mean x; expected numbers"),
         (("timm:test_resnet", "data", "--weights", "w.safetensors", "-o", "data"), "data is there and holds no read"),
         (("timm:test_resnet", "data", "--weights", "w.safetensors", "--device", "tpu9"), "--device tpu9"),
+        (("tim:test_resnet", "data"), "tim:test_resnet: No module named 'tim'; did you mean timm:test_resnet?"),
+        (("timm:test_resnet", "data", "--weights", "data/cat/0.png"), "0.png is no file of weights; expected .safeten"),
     ],
 )
 def test_one_line_for_bad_input(arguments: tuple[str, ...], message: str, place: Path) -> None:

@@ -1,8 +1,10 @@
 """gradmeter fit, evaluate and judge, from files on disk to a decision."""
 
 import json
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -43,8 +45,11 @@ def test_fit_says_at_once_how_good_it_is(fitted: subprocess.CompletedProcess[str
     assert fitted.returncode == 0, fitted.stderr
     assert fitted.stderr == ""
     lines = fitted.stdout.splitlines()
-    assert lines[0].startswith("Learned from ")
-    assert lines[0].endswith("On held-out folds, by meta classifiers that had not seen them:")
+    assert re.fullmatch(r"\d\d\.\d % of 600 predictions are right\.", lines[0])
+    assert lines[1].startswith("Learned from ")
+    assert "100 unknown inputs (4,200 more were made of the known images)." in lines[1]
+    assert lines[1].endswith("On held-out folds, by meta classifiers that had not seen them:")
+    assert "AUPR-Out: Precision and recall with those of the group as the positive case." in fitted.stdout
     assert any(line.split()[:2] == ["noise:uniform", "P(correct)"] for line in lines)
     assert any(line.startswith("Wrong predictions: P(correct) is ") and "softmax, AUROC" in line for line in lines)
     assert any(line.startswith("Promised with 95 % confidence: at most 8 % of the accepted") for line in lines)
@@ -55,7 +60,12 @@ def test_fit_says_at_once_how_good_it_is(fitted: subprocess.CompletedProcess[str
 def test_fit_for_programs(place: Path, fitted: object, tmp_path: Path) -> None:
     found = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "-o", tmp_path / "t", *QUICK, "--json", cwd=place)
     record = json.loads(found.stdout)
+    assert record["learned_from"].pop("synthetic") == 14 * 500
     assert sum(record["learned_from"].values()) == 800
+    assert 0 < record["unknown_share"] <= 0.25
+    assert record["known"]["labelled"] == 600
+    assert record["known"]["accuracy"] == record["known"]["right"] / 600
+    assert (record["replaced"], record["no_synthetic"]) == (None, None)
     assert record["guarantee"] is None
     chosen = [one for one in record["differences"] if (one["measure"], one["column"]) == ("auroc", "noise:uniform")]
     assert [one["other"] for one in chosen] == ["softmax", "entropy"]
@@ -66,9 +76,21 @@ def test_a_risk_that_cannot_be_promised(place: Path, tmp_path: Path) -> None:
     found = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "0.001", "-o", tmp_path / "t", *QUICK, cwd=place)
     assert found.returncode == 1
     assert "--risk 0.001: 400 samples cannot promise a risk of 0.001" in found.stderr
+    assert "(unknown inputs count as wrong)" in found.stderr
     assert "saved without a promise" in found.stderr
     rows = gradmeter("judge", tmp_path / "t", "test/3", *NAMED, cwd=place).stdout.splitlines()
     assert all(row.split()[-1].startswith("P(correct)=") for row in rows)
+    again = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "0.08", "-o", tmp_path / "t", *QUICK, cwd=place)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.splitlines() == [
+        "validation: 600 of 600 samples were done before",
+        "noise:uniform:200: 200 of 200 samples were done before",
+        "synthetic unknowns: 4,200 were done before",
+    ]
+    assert again.stdout.endswith(
+        f"TrustModel: {tmp_path / 't'}, in place of the one that was there (--classifier gradmeter, --risk 0.001 "
+        "--confidence 0.95)\n"
+    )
 
 
 def test_evaluate_writes_a_report(evaluated: subprocess.CompletedProcess[str], place: Path) -> None:
@@ -86,7 +108,10 @@ def test_evaluate_writes_a_report(evaluated: subprocess.CompletedProcess[str], p
     assert results["test_error"] == pytest.approx(1 - known["correct"].mean())
     assert results["promise"]["wrong"]["errors"] / results["promise"]["wrong"]["accepted"] <= 0.08
     page = (place / "out/report.html").read_text()
-    assert all(sentence.replace("'", "&#39;") in page for sentence in results["answer"])
+    # A percent sign stays on the line of its number.
+    assert all(sentence.replace("'", "&#39;").replace(" %", "\u00a0%") in page for sentence in results["answer"])
+    made = page.partition("How it was made</h2>")[2]
+    assert all(f"<code>{place / name}</code>" in made for name in ("weights.safetensors", "trust"))
     assert "<script" not in page
     assert page.count("data:image/svg+xml") == 5
 
@@ -113,6 +138,31 @@ def test_judge_on_the_terminal(fitted: object, place: Path) -> None:
     record = json.loads(gradmeter("judge", "trust", f"test/3/{name}", *NAMED, "--json", cwd=place).stdout)
     assert record["id"] == name
     assert record["accepted"] == (words[4] == "accept")
+
+
+def test_judge_on_what_cannot_be_read(fitted: object, place: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no image")
+    found = gradmeter("judge", "trust", tmp_path, *NAMED, cwd=place)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.splitlines() == [
+        "skipped a.png: no image in a format that is known",
+        f"gradmeter: {tmp_path}: none of 1 samples can be read (a.png: no image in a format that is known)",
+    ]
+    (tmp_path / "b.png").write_bytes(next((place / "test/3").iterdir()).read_bytes())
+    lines = gradmeter("judge", "trust", tmp_path, *NAMED, "--json", cwd=place).stdout.splitlines()
+    skipped, judged = sorted((json.loads(line) for line in lines), key=lambda record: str(record["id"]))
+    assert skipped == {"id": "a.png", "skipped": "no image in a format that is known"}
+    assert judged["id"] == "b.png"
+
+
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_evaluate_is_refused_at_once_where_no_report_can_be_made(package: str, fitted: object, place: Path) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from gradmeter.cli import main; main()"
+    command = [sys.executable, "-c", code, "evaluate", "trust", *NAMED, "--known", "test", "-o", "never"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=ENVIRONMENT)
+    assert done.returncode == 2
+    assert f'needs the package {package}, which is not installed; pip install "gradmeter[report]"' in done.stderr
+    assert not (place / "never").exists()
 
 
 @pytest.mark.parametrize("name", ["verdicts.parquet", "verdicts.csv"])
@@ -145,7 +195,7 @@ def test_judge_killed_and_begun_again(fitted: object, place: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("judge", "nowhere", "test"), "nowhere holds no TrustModel; expected a folder that TrustModel.save wrote"),
+        (("judge", "nowhere", "test"), "nowhere holds no TrustModel; expected a folder that gradmeter fit wrote"),
         (("judge", "trust", "test"), "if you trust it, name it: --model digits_network:network"),
         (("judge", "trust", "absent", *NAMED), "absent: no such file or folder; expected an image, a folder of images"),
         (("judge", "trust", "test", *NAMED, "--weights", "other.safetensors"), "other.safetensors: no such file"),
@@ -155,16 +205,32 @@ def test_judge_killed_and_begun_again(fitted: object, place: Path) -> None:
         (("fit", *MODEL, *IMAGES, "-o", "x"), "Missing option '--known'"),
         (
             ("fit", *MODEL, *IMAGES, *KNOWN, "--classifier", "forest", "-o", "x"),
-            "classifier='forest'; expected ridge_cv, glm",
+            "classifier='forest'; expected gradmeter, ridge_cv, glm",
         ),
         (("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "1.5", "-o", "x"), "risk=1.5; expected a share strictly between"),
         (
-            ("fit", *MODEL, *IMAGES, *KNOWN, "-o", "trust"),
-            "holds a TrustModel that was fitted otherwise (promise)",
+            ("fit", *MODEL, *IMAGES, "--known", "validation", "-o", "trust"),
+            "holds a TrustModel that was fitted otherwise (other DATA); choose another folder or give --fresh",
+        ),
+        (
+            ("judge", "trust", "trust/readings/validation.parquet", *NAMED),
+            "holds readings or verdicts that gradmeter made; expected the samples themselves: an image",
+        ),
+        (
+            ("fit", *MODEL[:3], "--classes", "names.txt", *IMAGES, *KNOWN, "-o", "x"),
+            "--classes names.txt: no such file, and one name is no list; expected names separated by commas",
+        ),
+        (
+            ("fit", *MODEL[:3], "--classes", "a,b", *IMAGES, *KNOWN, "-o", "x"),
+            "2 classes are named, but digits_network:network has 10; expected a name for each",
+        ),
+        (
+            ("fit", *MODEL[:3], *IMAGES, "--known", "torn", "-o", "x"),
+            "torn has 2 classes (left, right), but digits_network:network has 10, which nobody named; give --classes",
         ),
         (
             ("fit", *MODEL, *IMAGES, "--known", "one", "-o", "x"),
-            "at least 10 that are right and 10 that are not",
+            "1 predictions are right; expected at least 50 to tell what is known: give more data",
         ),
     ],
 )

@@ -1,21 +1,12 @@
-"""Archives in the form of the real ones, made of digits that a dependency carries, and of noise."""
-
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from gradmeter.data.embedded import load_embedded
+from compare.archives import write_archives
 
 
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    random = np.random.default_rng(0)
-    digits = load_embedded().digits.take(slice(1500))
-    np.savez(folder / "emnist_digits.npz", images=digits.images, labels=digits.labels)
-    np.savez(folder / "emnist_letters.npz", images=np.rot90(digits.images[:80], axes=(1, 2)))
-    coloured = random.integers(0, 256, (400, 32, 32, 3), np.uint8)
-    for name in ("cifar10_test", "cifar10_train20k"):
-        np.savez(folder / f"{name}.npz", images=coloured, labels=np.arange(400) % 10)
+    write_archives(folder)
     return folder

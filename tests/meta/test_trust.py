@@ -16,6 +16,7 @@ from gradmeter.errors import DataError, GradmeterError, InputError, OutputError
 from gradmeter.evaluation import expected_calibration_error, separation
 from gradmeter.meta.judge import CLASSIFIERS
 from gradmeter.meta.risk import RiskNotControlled
+from gradmeter.probes import odin
 from meta.trained import digits, loader, noise, trained, untrained
 
 IMAGES, LABELS = digits()
@@ -45,7 +46,7 @@ def test_wrong_and_unknown_are_trusted_less(classifier: Any) -> None:
 
 
 def test_it_is_calibrated_where_nothing_is_unknown() -> None:
-    trust = TrustModel(GradientMeter(trained())).fit(loader(300, 1000))
+    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 1000))
     rows = slice(1000, None)
     assert expected_calibration_error(trust.predict_proba(IMAGES[rows]).numpy(), right(rows), 5) < 0.04
 
@@ -60,8 +61,24 @@ def test_what_it_learned_from_is_told(fitted: TrustModel) -> None:
     assert not np.allclose(judge.held_out[:700], fitted.predict_proba(IMAGES[300:1000]).numpy(), atol=1e-6)
 
 
+def test_it_is_calibrated_for_the_share_of_unknown_inputs_that_it_tells(fitted: TrustModel) -> None:
+    assert fitted.judge is not None
+    share, rows = fitted.judge.unknown_share, slice(1000, None)
+    unknown = noise(1000)[100 : 100 + round(797 * share / (1 - share))]
+    p = fitted.predict_proba(torch.cat([IMAGES[rows], unknown])).numpy()
+    correct = np.concatenate([right(rows), np.zeros(len(unknown), np.bool_)])
+    assert 0 < share < 0.5
+    assert expected_calibration_error(p, correct, 5) < 0.04
+
+
+@pytest.fixture(scope="module")
+def plain() -> TrustModel:
+    """No synthetic unknowns are made of images that come in dicts, so none here either."""
+    return TrustModel(GradientMeter(trained())).fit(loader(300, 1000), [[noise(100)]], synthetic=())
+
+
 @pytest.mark.parametrize("kind", ["pairs", "dicts"])
-def test_kinds_of_batches(kind: str, fitted: TrustModel) -> None:
+def test_kinds_of_batches(kind: str, plain: TrustModel) -> None:
     class Named(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -79,9 +96,9 @@ def test_kinds_of_batches(kind: str, fitted: TrustModel) -> None:
         found = trust.predict_proba({"images": IMAGES[:50]})
     else:
         unknown = [[(noise(100), torch.zeros(100))]]
-        trust = TrustModel(GradientMeter(trained())).fit([list(batch) for batch in batches], unknown)
+        trust = TrustModel(GradientMeter(trained())).fit([list(batch) for batch in batches], unknown, synthetic=())
         found = trust.predict_proba(IMAGES[:50])
-    torch.testing.assert_close(found, fitted.predict_proba(IMAGES[:50]), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(found, plain.predict_proba(IMAGES[:50]), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +106,8 @@ def test_kinds_of_batches(kind: str, fitted: TrustModel) -> None:
     [
         (
             "forest",
-            "classifier='forest'; expected ridge_cv, glm, lasso, ridge, elastic_net, neural_network, or a scikit-learn",
+            "classifier='forest'; expected gradmeter, ridge_cv, glm, lasso, ridge, elastic_net, neural_network, or a "
+            "scikit-learn",
         ),
         (LinearRegression(), "classifier is a LinearRegression; expected"),
         (RandomForestClassifier, "classifier is a ABCMeta; expected"),
@@ -106,8 +124,12 @@ def test_bad_data() -> None:
         trust.fit([IMAGES[:100]])
     with pytest.raises(InputError, match="a loader has no batches"):
         trust.fit([])
-    with pytest.raises(InputError, match=r"\d+ predictions are right, \d are wrong and 0 inputs are unknown; expected"):
+    with pytest.raises(
+        InputError, match=r"\d+ predictions are right; expected at least 50 to tell what is known: give"
+    ):
         trust.fit(loader(300, 330))
+    with pytest.raises(InputError, match=r"\d+ predictions are right, \d are wrong and 0 inputs are unknown; expected"):
+        TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 330))
     with pytest.raises(InputError, match="9 labels for 10 inputs"):
         trust.fit([(IMAGES[:10], LABELS[:9])])
     with pytest.raises(InputError, match="meter is a Sequential; expected a GradientMeter"):
@@ -163,6 +185,21 @@ def test_what_comes_back_says_the_same(classifier: Any, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["trust"]
     names = sorted(path.name for path in (tmp_path / "trust").iterdir())
     assert [name[:10] for name in names] == ["estimator-", "trust.json"]
+
+
+def test_the_meter_comes_back_as_it_was(tmp_path: Path) -> None:
+    meter = GradientMeter(trained(), range(3), activations=True, probes=["odin"], biases=False)
+    for classifier in ("gradmeter", "ridge_cv"):
+        trust = TrustModel(meter, classifier).fit(loader(300, 500), synthetic=())
+        trust.save(tmp_path / classifier)
+        found = TrustModel.load(tmp_path / classifier, trained())
+        assert found.meter.pseudo_labels == trust.meter.pseudo_labels
+        assert found.meter.pseudo_labels[-3:] == ("0", "1", "2")
+        for name in ("activations", "embedding", "biases"):
+            assert getattr(found.meter, name) == getattr(trust.meter, name)
+        assert found.meter.embedding == (classifier == "gradmeter")
+        assert [*found.meter.probes] == ["odin"]
+        assert torch.equal(found.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
 
 
 def test_another_network(fitted: TrustModel, tmp_path: Path) -> None:
@@ -227,8 +264,11 @@ def test_nothing_of_others_is_overwritten(fitted: TrustModel, tmp_path: Path) ->
 
 
 def test_pseudo_labels_that_are_functions_are_not_saved(tmp_path: Path) -> None:
-    trust = TrustModel(GradientMeter(trained(), lambda logits: logits.logsumexp(1))).fit(loader(300, 1000))
-    with pytest.raises(GradmeterError, match="a pseudo-label that is a function cannot be saved"):
+    trust = TrustModel(GradientMeter(trained(), lambda logits: logits.logsumexp(1)), "ridge_cv").fit(loader(300, 1000))
+    with pytest.raises(GradmeterError, match="a pseudo-label or probe that is a function cannot be saved"):
+        trust.save(tmp_path / "trust")
+    trust = TrustModel(GradientMeter(trained(), probes=[odin(10.0)]), "ridge_cv").fit(loader(300, 1000))
+    with pytest.raises(GradmeterError, match="a pseudo-label or probe that is a function cannot be saved"):
         trust.save(tmp_path / "trust")
     assert not (tmp_path / "trust").exists()
 

@@ -1,6 +1,9 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -182,6 +185,19 @@ def test_a_module_that_is_not_there() -> None:
         open_model("no_such_module:function")
 
 
+@pytest.mark.parametrize(
+    ("model", "meant"),
+    [
+        ("tim:resnet10t", "timm:resnet10t"),
+        ("torchvison:resnet18", "torchvision:resnet18"),
+        ("hugging_face:a/b", "hf:a/b"),
+    ],
+)
+def test_what_was_meant_is_named(model: str, meant: str) -> None:
+    with pytest.raises(InputError, match=f"No module named '.*'; did you mean {meant}\\?"):
+        open_model(model)
+
+
 # --- names of classes
 
 
@@ -206,3 +222,37 @@ def test_long_lists_are_cut() -> None:
     classifier = Classifier("m", nn.Identity(), tuple(map(str, range(1000))), None, list)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"knows \(0, 1, .*, 11, \.\.\. 1000 in all\)"):
         classifier.class_numbers(Named("x"))
+
+
+def small(classes: tuple[str, ...] | None = None) -> Classifier:
+    """Of three classes."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+
+    def batch(images: Sequence[Any]) -> torch.Tensor:
+        return torch.stack([torch.from_numpy(np.asarray(image, np.float32)) for image in images])
+
+    return Classifier("m", network, classes, ImageKind("L", 4), batch)
+
+
+def test_without_names_only_their_number_can_be_compared() -> None:
+    assert small().outputs == 3
+    assert small().class_numbers(Named("a", "b", "c")) is None
+    with pytest.raises(DataError, match=r"has 2 classes \(a, b\), but m has 3, which nobody named; give --classes"):
+        small().class_numbers(Named("a", "b"))
+
+
+def test_what_is_numbered_is_said() -> None:
+    assert small().numbering(Named("a", "b", "c")) == (
+        "noise:uniform:1: the classes are numbered in the order of their names: a is 0, b is 1, c is 2; give --classes "
+        "to name them"
+    )
+    assert ": a is 0, b is 1, c is 2, and so on; give" in str(small().numbering(Named("a", "b", "c", "d")))
+    assert small().numbering(Noise("noise:uniform:1", 4)) is None
+    assert small(("a", "b", "c")).numbering(Named("a", "b")) is None
+
+
+def test_every_class_has_a_name() -> None:
+    small().require_names()
+    small(("a", "b", "c")).require_names()
+    with pytest.raises(InputError, match="2 classes are named, but m has 3; expected a name for each"):
+        small(("a", "b")).require_names()

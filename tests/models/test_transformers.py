@@ -19,8 +19,11 @@ from transformers import (
 
 from gradmeter import GradientMeter
 from gradmeter.errors import InputError
+from gradmeter.measuring import Work, measure_synthetic
 from gradmeter.models import ImageOptions, open_model
-from samples.pictures import gradient
+from gradmeter.samples import open_source
+from gradmeter.synthetic import KINDS
+from samples.pictures import gradient, save
 
 IMAGES = [Image.fromarray(gradient(40, 30)), Image.fromarray(gradient(20, 20)[::-1])]
 TEXTS = ["good film", "a bad bad film", "film"]
@@ -64,6 +67,19 @@ def test_images(images: Path) -> None:
     )
 
 
+def test_the_number_of_classes_and_synthetic_unknowns(images: Path, tmp_path: Path) -> None:
+    """Also where the one tensor of a batch has a name."""
+    classifier = open_model(f"hf:{images}")
+    assert classifier.outputs == 3
+    for number in range(2):
+        save(tmp_path / f"{number}.png", 40 * number)
+    source = open_source(str(tmp_path), classifier.image)
+    made = measure_synthetic(classifier, source, range(2), tmp_path / "made.parquet", Work())
+    assert made is not None
+    assert made.progress() == (2 * len(KINDS), ())
+    assert measure_synthetic(classifier, source, range(1), tmp_path / "one.parquet", Work()) is None
+
+
 def test_weights_of_ones_own(images: Path, tmp_path: Path) -> None:
     config = ViTConfig.from_pretrained(images)
     torch.manual_seed(1)
@@ -71,6 +87,10 @@ def test_weights_of_ones_own(images: Path, tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "own.pt")
     found = open_model(f"hf:{images}", tmp_path / "own.pt").network.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in network.state_dict().items())
+
+
+def test_the_number_of_classes_of_texts(texts: Path) -> None:
+    assert open_model(f"hf:{texts}").outputs == 2
 
 
 def test_texts_are_padded_and_the_padding_does_not_show(texts: Path) -> None:

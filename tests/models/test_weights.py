@@ -83,6 +83,14 @@ def test_missing_and_damaged(suffix: str, tmp_path: Path) -> None:
         read_weights(path)
 
 
+@pytest.mark.parametrize("content", [b"", b"epoch 1, loss 0.3\n", b"\x89PNG"])
+def test_what_torch_save_cannot_have_written(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "weights.txt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"weights.txt is no file of weights; expected .safetensors, or .pt as torch"):
+        read_weights(path)
+
+
 def test_another_networks_weights(state: dict[str, torch.Tensor]) -> None:
     state["2.gain"] = state.pop("2.bias")
     with pytest.raises(DataError, match=r"a\.pt is not for Sequential: it lacks 2\.bias; it has unknown 2\.gain"):

@@ -1,16 +1,17 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from gradmeter.errors import OutputError
+from gradmeter.errors import InputError, OutputError
 from gradmeter.evaluation.comparison import ALL, WRONG
-from gradmeter.pipeline.evaluate import Evaluation, evaluate
+from gradmeter.pipeline.evaluate import Evaluation, Kept, evaluate
 from gradmeter.pipeline.extremes import extremes
 from gradmeter.pipeline.fit import Fitted
 from gradmeter.pipeline.open_trust import open_trust
-from gradmeter.pipeline.wording import answer
+from gradmeter.pipeline.wording import answer, kept
 from gradmeter.scores import energy, entropy
 from meta.trained import digits
 
@@ -86,11 +87,43 @@ def test_what_was_promised_is_counted(evaluation: Evaluation, fitted: Fitted) ->
     assert (kept.samples, kept.accepted, kept.errors) == (897, len(accepted), (~accepted["correct"]).sum())
     assert kept.risk <= 0.08
     assert evaluation.kept[ALL].samples == len(rows)
+    assert evaluation.kept[WRONG].unknown_share == 0
+    assert evaluation.kept["torn"].unknown_share == 200 / 1097
+    assert evaluation.kept["torn"].promised_share == 0.25
+    assert evaluation.kept["torn"].promised_kinds == ("noise:uniform:200",)
+
+
+def test_what_is_accepted_comes_first_in_the_answer(evaluation: Evaluation) -> None:
+    lines = answer(evaluation)
+    assert [line.partition(":")[0] for line in lines[:4]] == [
+        "Known inputs",
+        "Known inputs and torn",
+        "Known inputs and noise",
+        "All together",
+    ]
+    assert all("accepted" in line for line in lines[:4])
+    assert not any("accepted" in line for line in lines[4:])
+
+
+@pytest.mark.parametrize(
+    ("share", "kinds", "words"),
+    [
+        (0.25, ("noise:uniform",), "promised for at most 25 % of unknown inputs such as noise:uniform; here 40 % are"),
+        (0.0, (), "above the 8 %, which were promised for known inputs only."),
+        (None, (), "which were not promised for so many unknown inputs, or other kinds of them."),
+    ],
+)
+def test_a_promise_beyond_what_it_was_made_for(
+    evaluation: Evaluation, share: float | None, kinds: tuple[str, ...], words: str
+) -> None:
+    found = Kept(evaluation.kept[WRONG].guarantee, 50, 25, 100, 40, share, kinds)
+    assert words in kept("torn", found)
+    assert kept(WRONG, replace(found, unknown=0)).endswith("above the promised 8 %.")
 
 
 def test_the_answer_says_where_it_is_not_better(evaluation: Evaluation) -> None:
-    lines = answer(evaluation)
-    for column, line in zip((WRONG, "torn", "noise:uniform", ALL), lines, strict=False):
+    lines = [line for line in answer(evaluation) if "P(correct) is" in line]
+    for column, line in zip((WRONG, "torn", "noise:uniform", ALL), lines, strict=True):
         verdict = evaluation.comparison.verdict("auroc", column, "softmax")
         words = {"better": "better than", "worse": "worse than", "no different": "not clearly different from"}
         assert f"P(correct) is {words[verdict]} softmax" in line
@@ -108,7 +141,10 @@ def test_extremes_are_the_ends_of_the_order(evaluation: Evaluation, at_place: Pa
 
 
 def test_layers_are_those_of_the_network(evaluation: Evaluation) -> None:
-    assert {one.layer for one in evaluation.importance} == {"entropy", "log_scale", "energy", "0", "4", "6"}
+    assert {one.layer for one in evaluation.importance} == {
+        *("entropy", "log_scale", "energy", "logits", "embedding"),
+        *("0", "4", "6", "0 (output)", "4 (output)", "6 (output)"),
+    }
     losses = [one.loss for one in evaluation.importance]
     assert losses == sorted(losses, reverse=True)
 
@@ -119,3 +155,10 @@ def test_nothing_of_others_is_overwritten(at_place: Path, fitted: Fitted, tmp_pa
     for out in (tmp_path, tmp_path / "mine"):
         with pytest.raises(OutputError, match="is there and holds no evaluation; choose another folder"):
             evaluate(trust, classifier, "test", [], out)
+
+
+def test_all_data_are_looked_at_before_the_first_is_measured(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+    trust, classifier = open_trust(Path("trust"), model=MODEL)
+    with pytest.raises(InputError, match="noise:gaussian: expected noise:uniform or noise:normal"):
+        evaluate(trust, classifier, "test", ["torn", "noise:gaussian"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

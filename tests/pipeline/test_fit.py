@@ -1,6 +1,8 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,7 +16,9 @@ from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.evaluation.comparison import WRONG
 from gradmeter.measuring import Work, measure
 from gradmeter.pipeline.fit import Fitted, fit
+from gradmeter.pipeline.wording import learned
 from gradmeter.samples import open_source
+from gradmeter.synthetic import KINDS
 from meta.trained import digits, trained
 from pipeline.digits import recipe
 
@@ -32,8 +36,10 @@ def test_what_is_saved_is_what_the_library_fits(place: Path, at_place: Path, tmp
     known = pq.read_table(tmp_path / "trust/readings/validation.parquet")
     unknown = pq.read_table(tmp_path / "trust/readings/noise-uniform.parquet")
     right = int((known["label"].to_numpy() == known["prediction"].to_numpy()).sum())
-    assert found.learned_from == {"right": right, "wrong": 600 - right, "unknown": 200}
-    again = TrustModel(GradientMeter(trained())).fit(known, [unknown])
+    assert found.learned_from == {"right": right, "wrong": 600 - right, "unknown": 200, "synthetic": 500 * len(KINDS)}
+    assert found.answered == (right, 600)
+    made = pq.read_table(tmp_path / "trust/readings/_synthetic.parquet")
+    again = TrustModel(GradientMeter(trained())).fit(known, [unknown], synthetic=[made])
     torch.testing.assert_close(again.predict_proba(images), loaded.predict_proba(images))
 
 
@@ -69,6 +75,7 @@ def test_where_nothing_can_be_promised(place: Path, at_place: Path, tmp_path: Pa
     assert found.guarantee is None
     assert found.refusal is not None
     assert "cannot promise a risk of 0.001" in found.refusal
+    assert "unknown" not in found.refusal
     assert TrustModel.load(tmp_path / "trust", trained()).guarantee is None
 
 
@@ -77,7 +84,7 @@ def test_readings_that_were_measured_before(place: Path, at_place: Path, tmp_pat
     measure(classifier, open_source("validation", classifier.image), tmp_path / "known.parquet")
     found = fit(recipe(place), str(tmp_path / "known.parquet"), [], tmp_path / "trust", **QUICK)
     assert len(found.judged.correct) == 600
-    assert [path.name for path in (tmp_path / "trust").glob("readings/*")] == []
+    assert [path.name for path in (tmp_path / "trust").glob("readings/*")] == ["_synthetic.parquet"]
     assert found.sets[0].source is not None
     assert len(found.sets[0].source) == 600
     other = replace(recipe(place), options=replace(recipe(place).options, mean=(0.5,)))
@@ -94,16 +101,108 @@ def test_classes_of_unknown_data_are_not_looked_at(place: Path, at_place: Path, 
     assert found.learned_from["unknown"] == 400
 
 
-def test_another_fit_is_not_written_over(place: Path, at_place: Path, tmp_path: Path) -> None:
-    first = fit(recipe(place), "validation", [], tmp_path / "trust", **QUICK)
-    again = fit(recipe(place), "validation", [], tmp_path / "trust", **QUICK)
-    assert again.trust.fingerprint() == first.trust.fingerprint()
-    saved = (tmp_path / "trust/trust.json").read_text()
-    with pytest.raises(OutputError, match=r"fitted otherwise \(meta_classifier\); choose another folder"):
-        fit(recipe(place), "validation", [], tmp_path / "trust", meta_classifier="lasso", **QUICK)
-    assert (tmp_path / "trust/trust.json").read_text() == saved
-    fit(recipe(place), "validation", [], tmp_path / "trust", meta_classifier="lasso", work=Work(fresh=True), **QUICK)
+def test_another_fit_on_the_same_data_replaces_the_first(place: Path, at_place: Path, tmp_path: Path) -> None:
+    def again(**options: Any) -> tuple[Fitted, list[str], bool]:
+        """What came of it, what it said, and whether anything was measured."""
+        said: list[str] = []
+        before = measured()
+        found = fit(recipe(place), "validation", [], tmp_path / "trust", work=Work(on_note=said.append), **options)
+        return found, said, measured() != before
+
+    def measured() -> dict[str, int]:
+        return {str(path): path.stat().st_mtime_ns for path in (tmp_path / "trust").rglob("part-*.parquet")}
+
+    first, said, _ = again(meta_classifier="ridge", **QUICK)
+    assert first.replaced is None
+    assert said == []
+    same, said, measured_anew = again(meta_classifier="ridge", **QUICK)
+    assert same.trust.fingerprint() == first.trust.fingerprint()
+    assert same.replaced is None
+    assert said == ["validation: 600 of 600 samples were done before"]
+    promised, _, measured_anew = again(meta_classifier="ridge", risk=0.08, **QUICK)
+    assert promised.replaced == "--classifier ridge, no --risk"
+    assert not measured_anew
+    other, _, measured_anew = again(meta_classifier="lasso", risk=0.1, confidence=0.9, **QUICK)
+    assert other.replaced == "--classifier ridge, --risk 0.08 --confidence 0.95"
+    assert not measured_anew
     assert json.loads((tmp_path / "trust/trust.json").read_text())["notes"]["meta_classifier"] == "lasso"
+
+
+def test_synthetic_unknowns_of_the_whole_and_of_the_half_both_stay(place: Path, at_place: Path, tmp_path: Path) -> None:
+    for risk, expected in ((0.5, 300), (0.4, 300), (None, 500), (0.5, 300)):
+        found = fit(recipe(place), "validation", [], tmp_path / "trust", risk=risk, **QUICK)
+        assert found.learned_from["synthetic"] == expected * len(KINDS)
+    names = {path.name for path in (tmp_path / "trust/readings").iterdir()}
+    assert names == {"validation.parquet", "_synthetic.parquet", "_synthetic-half.parquet"}
+
+
+def test_a_fit_on_other_data_is_not_written_over(place: Path, at_place: Path, tmp_path: Path) -> None:
+    fit(recipe(place), "validation", [], tmp_path / "trust", meta_classifier="ridge", **QUICK)
+    saved = (tmp_path / "trust/trust.json").read_text()
+    with pytest.raises(OutputError, match=r"fitted otherwise \(other DATA\); choose another folder or give --fresh"):
+        fit(recipe(place), "validation", ["torn"], tmp_path / "trust", meta_classifier="ridge", **QUICK)
+    other = replace(recipe(place), options=replace(recipe(place).options, mean=(0.5,)))
+    with pytest.raises(OutputError, match=r"fitted otherwise \(other MODEL or options\)"):
+        fit(other, "validation", [], tmp_path / "trust", meta_classifier="ridge", **QUICK)
+    assert (tmp_path / "trust/trust.json").read_text() == saved
+    assert [path.name for path in (tmp_path / "trust/readings").iterdir()] == ["validation.parquet"]
+    fresh = Work(fresh=True)
+    fit(recipe(place), "validation", ["torn"], tmp_path / "trust", meta_classifier="ridge", work=fresh, **QUICK)
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_fit_killed_while_it_measures_synthetic_unknowns_goes_on(
+    place: Path, at_place: Path, fitted: Fitted, tmp_path: Path
+) -> None:
+    arguments = ("validation", ["noise:uniform:200"], tmp_path / "trust")
+    begun: list[str] = []
+    done = 0
+
+    def kill(samples: int) -> None:
+        nonlocal done
+        done += samples if begun[-1] == "synthetic unknowns" else 0
+        if done > 1000:
+            raise Killed
+
+    work = Work(on_start=lambda name, samples: begun.append(name), on_progress=kill)
+    with pytest.raises(Killed):
+        fit(recipe(place), *arguments, risk=0.08, work=work, **QUICK)
+    parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "trust/readings").rglob("part-*.parquet")}
+    assert sum("_synthetic" in str(path) for path in parts) == 3
+    said: list[str] = []
+    found = fit(recipe(place), *arguments, risk=0.08, work=Work(on_note=said.append), **QUICK)
+    assert said[-1] == "synthetic unknowns: 900 were done before"
+    assert all(path.stat().st_mtime_ns == when for path, when in parts.items())
+    assert found.trust.fingerprint() == fitted.trust.fingerprint()
+
+
+def test_readings_without_their_samples(place: Path, at_place: Path, tmp_path: Path) -> None:
+    shutil.copytree("validation", tmp_path / "moved")
+    classifier = recipe(place).open()
+    measure(classifier, open_source(str(tmp_path / "moved"), classifier.image), tmp_path / "known.parquet")
+    next((tmp_path / "moved/3").iterdir()).unlink()  # other samples than those that were measured
+    found = fit(recipe(place), str(tmp_path / "known.parquet"), [], tmp_path / "trust", **QUICK)
+    assert found.sets[0].source is None
+    assert found.learned_from["synthetic"] == 0
+    words = "no synthetic unknowns were made of the known ones: the samples of known are not at hand, or changed since"
+    assert words in learned(found)
+    assert words not in learned(fit(recipe(place), "validation", [], tmp_path / "other", **QUICK))
+
+
+def test_all_data_are_looked_at_before_the_first_is_measured(place: Path, at_place: Path, tmp_path: Path) -> None:
+    unnamed = replace(recipe(place), classes=None)
+    for model, known, unknown, message in (
+        (recipe(place), "validation", "noise:gaussian", "noise:gaussian: expected noise:uniform or noise:normal"),
+        (recipe(place), "validation", "absent", "absent: no such file or folder"),
+        (recipe(place), "validation/3", "torn", "3 has no labels; expected one folder for each class"),
+        (unnamed, "torn", "noise:uniform", r"torn has 2 classes \(left, right\), but .* has 10, which nobody named"),
+    ):
+        with pytest.raises((DataError, InputError), match=message):
+            fit(model, known, [unknown], tmp_path / "trust")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_save_that_was_killed_is_no_obstacle(place: Path, at_place: Path, tmp_path: Path) -> None:
@@ -114,7 +213,7 @@ def test_a_save_that_was_killed_is_no_obstacle(place: Path, at_place: Path, tmp_
 
 
 def test_what_cannot_be_is_refused_before_anything_is_measured(place: Path, at_place: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="classifier='forest'; expected ridge_cv, glm"):
+    with pytest.raises(InputError, match="classifier='forest'; expected gradmeter, ridge_cv, glm"):
         fit(recipe(place), "validation", [], tmp_path / "trust", meta_classifier="forest")
     with pytest.raises(InputError, match="risk=2; expected a share strictly between 0 and 1"):
         fit(recipe(place), "validation", [], tmp_path / "trust", risk=2)

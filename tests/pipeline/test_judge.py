@@ -1,16 +1,18 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import gradmeter.measuring.streaming as streaming
-from gradmeter.errors import InputError, OutputError
+from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.measuring import Skipped, Work
 from gradmeter.pipeline.fit import Fitted
 from gradmeter.pipeline.judge import judge, verdicts
 from gradmeter.pipeline.open_trust import open_trust
 from gradmeter.samples import open_source
 from meta.trained import digits
+from pipeline.digits import recipe
 
 MODEL = "digits_network:network"
 
@@ -42,10 +44,34 @@ def test_csv_is_the_same_and_appears_whole(opened, tmp_path: Path) -> None:
     expected = pd.read_parquet(tmp_path / "v.parquet")
     found = pd.read_csv(tmp_path / "v.csv", dtype={"label": str})
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["v.csv", "v.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".v.csv.json", "v.csv", "v.parquet"]
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "v.csv"])
+def test_a_finished_run_says_so(opened, name: str, tmp_path: Path) -> None:
+    first = judge(*opened, tmp_path / name)
+    made = {
+        path: path.stat().st_mtime_ns for path in tmp_path.rglob("*v*") if path.is_file() and path.suffix != ".json"
+    }
+    said: list[str] = []
+    assert judge(*opened, tmp_path / name, Work(on_note=said.append)) == first
+    assert said == ["test: 897 of 897 samples were done before"]
+    assert all(path.stat().st_mtime_ns == when for path, when in made.items())
+
+
+def test_a_csv_of_other_origin_is_not_overwritten(opened, tmp_path: Path) -> None:
+    trust, classifier, _ = opened
+    out = tmp_path / "v.csv"
+    out.write_text("mine")
     with pytest.raises(OutputError, match=r"v.csv is there; choose another name or give --fresh"):
-        judge(*opened, tmp_path / "v.csv")
-    judge(*opened, tmp_path / "v.csv", Work(fresh=True))
+        judge(*opened, out)
+    judge(*opened, out, Work(fresh=True))
+    with pytest.raises(OutputError, match=r"was made otherwise \(other samples; data was test, is validation; samples"):
+        judge(trust, classifier, open_source("validation", classifier.image), out)
+    out.write_text("mine")
+    with pytest.raises(OutputError, match=r"v.csv was changed after it was made; choose another name or give --fresh"):
+        judge(*opened, out)
+    assert out.read_text() == "mine"
 
 
 class Killed(BaseException):
@@ -79,7 +105,8 @@ def test_one_after_the_other(opened, fitted: Fitted, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
     skipped: list[Skipped] = []
     source = open_source(str(tmp_path / "bad.png"), classifier.image)
-    assert list(verdicts(trust, classifier, source, Work(on_skip=skipped.append))) == []
+    with pytest.raises(DataError, match=r"bad.png: none of 1 samples can be read \(bad.png: no image"):
+        list(verdicts(trust, classifier, source, Work(on_skip=skipped.append)))
     assert [one.id for one in skipped] == ["bad.png"]
 
 
@@ -94,8 +121,8 @@ def test_another_promise_is_not_mixed_in(opened, tmp_path: Path) -> None:
 
 
 def test_too_few_names(place: Path, at_place: Path, tmp_path: Path) -> None:
-    from pipeline.digits import recipe
-
+    with pytest.raises(InputError, match=r"1 class is named, but digits_network:network has 10; expected a name for"):
+        replace(recipe(place), classes=("a",)).open()
     classifier = recipe(place).open().named(("a", "b"))
     source = open_source("noise:uniform:3", classifier.image)
     with pytest.raises(InputError, match=r"2 classes are named, but digits_network:network has 10; expected a name"):
@@ -105,3 +132,8 @@ def test_too_few_names(place: Path, at_place: Path, tmp_path: Path) -> None:
 def test_a_function_runs_only_where_it_is_named(opened, fitted: Fitted) -> None:
     with pytest.raises(InputError, match=r"fitted with digits_network:network, a function, and functions run code"):
         open_trust(Path("trust"))
+
+
+def test_a_folder_that_fit_did_not_write(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no TrustModel; expected a folder that gradmeter fit wrote"):
+        open_trust(tmp_path)

@@ -4,7 +4,8 @@ import pytest
 
 from gradmeter.measuring import Work
 from gradmeter.models import Classifier
-from gradmeter.pipeline.sets import read_sets
+from gradmeter.pipeline.sets import open_sets, read_sets
+from gradmeter.samples.folders import ImageFolder
 from pipeline.digits import recipe
 
 
@@ -19,9 +20,28 @@ def test_every_set_has_a_file_of_its_own(classifier: Classifier, place: Path, tm
     for number, folder in enumerate(unknowns):
         folder.mkdir(parents=True)
         (folder / "one.png").write_bytes(sorted((place / "test/3").iterdir())[number].read_bytes())
-    sets = read_sets(classifier, "noise:uniform:2", [str(path) for path in unknowns], tmp_path / "readings", Work())
+    opened = open_sets(classifier, "test", [str(path) for path in unknowns])
+    sets = read_sets(classifier, opened, tmp_path / "readings", Work())
     assert [one.name for one in sets] == [
-        "noise:uniform", "日本", "中文", "a b", "a+b (2)", "a b (3)", "wrong (2)"
+        "test", "日本", "中文", "a b", "a+b (2)", "a b (3)", "wrong (2)"
     ]  # fmt: skip
     assert len({one.measured.folder for one in sets}) == 7
     assert len({one.readings().logits[0, 0].item() for one in sets}) == 7
+
+
+def test_identities_are_those_of_the_readings(classifier: Classifier, tmp_path: Path) -> None:
+    """A refit compares those of data that are not measured yet with those that were noted."""
+    opened = open_sets(classifier, "test", ["noise:uniform:3"])
+    sets = read_sets(classifier, opened, tmp_path / "readings", Work())
+    assert [one.identity for one in opened] == [one.identity for one in sets]
+
+
+def test_readings_of_samples_that_changed_since_stand_alone(classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "some").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "some" / name).write_bytes(next(Path("test/3").iterdir()).read_bytes())
+    read_sets(classifier, open_sets(classifier, "test", [str(tmp_path / "some")]), tmp_path / "readings", Work())
+    before = str(tmp_path / "readings/some.parquet")
+    assert isinstance(open_sets(classifier, "test", [before])[1].source, ImageFolder)
+    (tmp_path / "some/b.png").rename(tmp_path / "some/c.png")
+    assert open_sets(classifier, "test", [before])[1].source is None

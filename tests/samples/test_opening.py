@@ -10,6 +10,7 @@ from gradmeter.samples import ImageKind, open_source
 from gradmeter.samples.arrays import ImageArchive
 from gradmeter.samples.folders import ImageFolder
 from gradmeter.samples.noise import Noise
+from gradmeter.samples.opening import MANIFEST
 from gradmeter.samples.tables import ParquetTable
 from samples.pictures import save
 
@@ -51,3 +52,10 @@ def test_texts_and_images_are_not_mixed_up(tmp_path: Path) -> None:
         open_source(str(tmp_path / "a.parquet"), KIND)
     with pytest.raises(DataError, match="holds images; this model takes texts, in a column of a Parquet file"):
         open_source("noise:uniform", None)
+
+
+def test_readings_are_no_samples(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "part-00000.parquet")
+    (tmp_path / MANIFEST).write_text("{}")
+    with pytest.raises(DataError, match="holds readings or verdicts that gradmeter made; expected the samples themsel"):
+        open_source(str(tmp_path), KIND)

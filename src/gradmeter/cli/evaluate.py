@@ -70,7 +70,7 @@ def evaluate(
             work=shown.work(device, workers, fresh=fresh),
             on_resample=shown.resampling(repetitions),
         )
-    report = write_evaluation(evaluation, out, command=shlex.join(["gradmeter", *sys.argv[1:]]))
+    report = write_evaluation(evaluation, out, command=shlex.join(["gradmeter", *sys.argv[1:]]), trust=trust)
     if as_json:
         typer.echo(json.dumps(json.loads((out / "results.json").read_text(encoding="utf-8")), indent=2))
         return

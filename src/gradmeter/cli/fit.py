@@ -66,14 +66,21 @@ def fit(
 
     Says on held-out folds how much better P(correct) is than softmax and entropy, and writes a TrustModel.
 
-    Killed at any moment, the same command goes on where it stood.
+    Killed at any moment, the same command goes on where it stood. With another --classifier, --risk or --confidence the
+    TrustModel in --out is replaced, and its readings serve again.
     """
     # The command line starts faster without PyTorch.
     from gradmeter.cli.progress import bars
     from gradmeter.cli.tables import comparison_table
     from gradmeter.pipeline.fit import fit as run
-    from gradmeter.pipeline.records import difference_records, estimate_records, guarantee_record, skipped_records
-    from gradmeter.pipeline.wording import compared, learned, promised
+    from gradmeter.pipeline.records import (
+        answered_record,
+        difference_records,
+        estimate_records,
+        guarantee_record,
+        skipped_records,
+    )
+    from gradmeter.pipeline.wording import answered, compared, learned, promised
 
     opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
     with bars() as shown:
@@ -92,7 +99,10 @@ def fit(
     if as_json:
         record = {
             "out": str(out),
+            "replaced": fitted.replaced,
+            "known": answered_record(fitted.answered),
             "learned_from": fitted.learned_from,
+            "no_synthetic": fitted.no_synthetic,
             "unknown_share": fitted.unknown_share_of_probability,
             "skipped": skipped_records(fitted.sets),
             "estimates": estimate_records(fitted.comparison),
@@ -103,12 +113,13 @@ def fit(
         typer.echo(json.dumps(record, indent=2))
     else:
         console = Console(highlight=False, markup=False)
-        console.print(learned(fitted), soft_wrap=True)
+        console.print(f"{answered(fitted.answered)}\n{learned(fitted)}", soft_wrap=True)
         console.print(comparison_table(fitted.comparison, ("auroc", "aupr_out")))
         lines = compared(fitted.comparison, fitted.judged.columns())
         if fitted.guarantee is not None:
             lines.append(promised(fitted.guarantee, fitted.unknown_share))
-        console.print("\n".join([*lines, f"TrustModel: {out}"]), soft_wrap=True)
+        before = f", in place of the one that was there ({fitted.replaced})" if fitted.replaced else ""
+        console.print("\n".join([*lines, f"TrustModel: {out}{before}"]), soft_wrap=True)
     if fitted.refusal is not None:
         Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
             f"gradmeter: --risk {risk}: {fitted.refusal}. The TrustModel was saved without a promise."

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from gradmeter.cli.parameters import AsJson, Data, Device, OtherModel, OtherWeights, Trust, Workers
+from gradmeter.cli.parameters import Data, Device, OtherModel, OtherWeights, Trust, Workers
+
+if TYPE_CHECKING:
+    from gradmeter.measuring import Skipped
 
 
 def judge(
@@ -29,7 +33,14 @@ def judge(
     device: Device = None,
     workers: Workers = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds verdicts already.")] = False,
-    as_json: AsJson = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print what came of it as JSON, for programs; without --out JSON Lines: an object for each sample, "
+            'with "skipped" and the reason for one that cannot be read.',
+        ),
+    ] = False,
 ) -> None:
     """Say for every sample in DATA what MODEL predicts, how likely that is right, and whether to accept it.
 
@@ -49,6 +60,8 @@ def judge(
         work = shown.work(device, workers, fresh=fresh)
         if out is None:
             shown.begin(f"judging {source.name}", len(source))
+            if as_json:
+                work = replace(work, on_skip=_print_skipped)
             for row in verdicts(opened, classifier, source, work):
                 typer.echo(json.dumps(row) if as_json else _line(row))
             return
@@ -60,6 +73,10 @@ def judge(
     left_out = f", {len(done.skipped):,} skipped" if done.skipped else ""
     accepted = "no risk was promised" if done.accepted is None else f"{done.accepted:,} accepted"
     lines.print(f"Judged {done.rows:,} samples{left_out}; {accepted}. Verdicts: {out}")
+
+
+def _print_skipped(skipped: Skipped) -> None:
+    typer.echo(json.dumps({"id": skipped.id, "skipped": skipped.reason}))
 
 
 def _line(row: dict[str, Any]) -> str:

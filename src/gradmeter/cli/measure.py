@@ -52,7 +52,10 @@ def measure(
     """
     # The command line starts faster without PyTorch.
     from gradmeter.cli.progress import bars
+    from gradmeter.measuring import MeasuredSet
     from gradmeter.measuring import measure as run
+    from gradmeter.pipeline.records import answered_record
+    from gradmeter.pipeline.wording import answered
     from gradmeter.samples import Unlabelled, open_source
 
     classifier = recipe(model, weights, classes, image_size, mean, std, grey=grey).open()
@@ -60,9 +63,17 @@ def measure(
     with bars() as shown:
         work = shown.work(device, workers, fresh=fresh)
         measured = run(classifier, source if labels else Unlabelled(source), out, work)
+    right = MeasuredSet(out).right()
     if as_json:
-        skipped = [{"id": one.id, "reason": one.reason} for one in measured.skipped]
-        typer.echo(json.dumps({"out": str(out), "measured": measured.rows, "skipped": skipped}, indent=2))
+        record = {
+            "out": str(out),
+            "measured": measured.rows,
+            "known": None if right is None else answered_record(right),
+            "skipped": [{"id": one.id, "reason": one.reason} for one in measured.skipped],
+        }
+        typer.echo(json.dumps(record, indent=2))
         return
     left_out = f", {len(measured.skipped):,} skipped" if measured.skipped else ""
-    Console().print(f"Measured {measured.rows:,} samples{left_out}. Readings: {out}", soft_wrap=True, highlight=False)
+    correct = "" if right is None else f" {answered(right)}"
+    lines = Console(soft_wrap=True, highlight=False, markup=False)
+    lines.print(f"Measured {measured.rows:,} samples{left_out}.{correct} Readings: {out}")

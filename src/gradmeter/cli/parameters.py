@@ -25,7 +25,7 @@ Data = Annotated[
     str,
     typer.Argument(
         help="An image, a folder of images or of one folder for each class, an .npz archive, a Parquet file or a "
-        "folder of them, or noise:uniform, noise:normal.",
+        "folder of them, or noise:uniform, noise:normal: 1,000 images, noise:uniform:N for N.",
         show_default=False,
     ),
 ]
@@ -41,7 +41,7 @@ Unknown = Annotated[
     list[str] | None,
     typer.Option(
         help="DATA of no class of the network's; give it once for each kind of unknown. noise:uniform is made on the "
-        "spot.",
+        "spot: 1,000 images, noise:uniform:N for N.",
         show_default=False,
     ),
 ]
@@ -135,10 +135,15 @@ def names(text: str) -> tuple[str, ...]:
     """Names separated by commas, or the lines of a file.
 
     Raises:
-        DataError: if the file cannot be read.
+        DataError: if there is no such file and it is no list, or it cannot be read.
     """
     path = Path(text)
-    if "," in text or not path.is_file():
+    if "," not in text and not path.is_file():
+        raise DataError(
+            f"--classes {text}: no such file, and one name is no list; expected names separated by commas, or a file "
+            "with one name in each line"
+        )
+    if "," in text:
         return tuple(name.strip() for name in text.split(",") if name.strip())
     try:
         return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())

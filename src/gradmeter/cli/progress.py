@@ -47,6 +47,10 @@ class Bars:
         """Say what was skipped and why."""
         self._lines.print(f"skipped {skipped.id}: {skipped.reason}", markup=False)
 
+    def show_note(self, note: str) -> None:
+        """Say it."""
+        self._lines.print(note, markup=False)
+
     def work(self, device: str | None, workers: int, *, fresh: bool) -> Work:
         """How to work through a source, shown by these bars."""
         return Work(
@@ -56,6 +60,7 @@ class Bars:
             on_start=lambda name, samples: self.begin(f"measuring {name}", samples),
             on_progress=self.advance,
             on_skip=self.show_skipped,
+            on_note=self.show_note,
         )
 
     def resampling(self, repetitions: int) -> Callable[[int], None]:

@@ -17,7 +17,12 @@ def comparison_table(comparison: Comparison, measures: Sequence[str]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        caption=f"in brackets: {100 * comparison.confidence:g} % interval of P(correct) minus the other",
+        caption="\n".join(
+            [
+                f"in brackets: {100 * comparison.confidence:g} % interval of P(correct) minus the other",
+                *(f"{MEASURES[measure].name}: {MEASURES[measure].about}" for measure in measures),
+            ]
+        ),
         caption_justify="left",
     )
     for name in ("", "%"):

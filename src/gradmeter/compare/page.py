@@ -12,7 +12,7 @@ from gradmeter.compare.ceiling import CEILING
 from gradmeter.compare.controls import PIXELS, controls
 from gradmeter.compare.detectors import DETECTORS
 from gradmeter.compare.plots import best_beside_ours, control_bars
-from gradmeter.compare.results import ALL, BASELINE, TaskResults
+from gradmeter.compare.results import ALL, BASELINE, TaskResults, column_name
 from gradmeter.compare.run import LABELS, OURS, WRONG
 from gradmeter.data.collection import KNOWN_UNKNOWN_ROLES
 from gradmeter.evaluation.intervals import PairedDifference
@@ -21,7 +21,6 @@ from gradmeter.files import write_text
 from gradmeter.synthetic import KINDS
 
 PAGE = "benchmark.md"
-_NAMES = {"cifar10": "CIFAR-10", "notmnist": "notMNIST", "omniglot": "Omniglot", "all": "All"}
 # The paper's best on "All", with real unknown images in training (its Table 3, percent).
 _PAPER = (96.64, 91.55)
 _TARGETS = {
@@ -54,9 +53,8 @@ def write_page(results: Sequence[TaskResults], made: Made, folder: Path) -> Path
     """Write benchmark.md and its figures into a folder."""
     for found in results:
         save(best_beside_ours(found), folder / "figures" / f"benchmark-{found.task.name}")
-    for found in results:
-        if found.has(PIXELS):
-            save(control_bars(found, _controls(found)), folder / "figures" / f"controls-{found.task.name}")
+        if (controlled := found.controlled(_controls(found))) is not None:
+            save(control_bars(controlled, _controls(found)), folder / "figures" / f"controls-{found.task.name}")
     path = folder / PAGE
     write_text(path, "\n".join(_lines(results, made)) + "\n")
     return path
@@ -98,11 +96,11 @@ _SETTINGS = (
 def _task(found: TaskResults) -> Iterator[str]:
     networks = len(found.runs)
     error = 100 * sum(float(wrong.mean()) for wrong in found.wrong) / networks
-    near = " and ".join(map(_name, found.task.near))
+    near = " and ".join(map(column_name, found.task.near))
     yield (
         f"{networks} network{'s' if networks > 1 else ''}, {error:.2f} % of {len(found.wrong[0]):,} test images wrong. "
-        f'"All" pools {", ".join(map(_name, found.far))}; {near} come apart. AUROC / AUPR-Out in percent, right test '
-        "predictions against the column, mean over networks; the best of each column in bold."
+        f'"All" pools {", ".join(map(column_name, found.far))}; {near} come apart. AUROC / AUPR-Out in percent, right '
+        "test predictions against the column, mean over networks; the best of each column in bold."
     )
     yield ""
     yield from _methods(found)
@@ -112,12 +110,14 @@ def _task(found: TaskResults) -> Iterator[str]:
     if found.task.name == "digits":
         yield from ("", "### What was aimed at", "")
         yield from _targets(found)
-    if found.has(PIXELS):
+    if (controlled := found.controlled(_controls(found))) is not None:
         yield from ("", "### Controls", "")
-        yield from _control_table(found, _controls(found))
+        if len(controlled.runs) < networks:
+            yield from (f"On {len(controlled.runs)} of the {networks} networks.", "")
+        yield from _control_table(controlled, _controls(found))
         yield from ("", f"![Controls](figures/controls-{found.task.name}.svg)", "")
         yield from ("### Kinds of synthetic unknowns left out", "")
-        yield from _left_out(found)
+        yield from _left_out(controlled)
 
 
 def _methods(found: TaskResults) -> Iterator[str]:
@@ -147,14 +147,14 @@ def _methods(found: TaskResults) -> Iterator[str]:
         ]
         for method in order
     ]
-    yield from _table(["", *map(_name, found.columns), "FPR95, All", "AURC, 1e-4", "ms / image"], rows)
+    yield from _table(["", *map(column_name, found.columns), "FPR95, All", "AURC, 1e-4", "ms / image"], rows)
 
 
 def _paired(found: TaskResults, other: str) -> Iterator[str]:
     measures = {"auroc": "AUROC", "aupr_out": "AUPR-Out", "aurc": "AURC, 1e-4"}
     rows = []
     for column in found.columns:
-        row = [_name(column)]
+        row = [column_name(column)]
         for measure in measures:
             if measure == "aurc" and column != WRONG:
                 row.append("")
@@ -190,7 +190,7 @@ def _targets(found: TaskResults) -> Iterator[str]:
         for name, measure, aim in (("AUROC", "auroc", auroc), ("AUPR-Out", "aupr_out", aupr)):
             if aim is not None:
                 value = 100 * found.mean(OURS, column, measure).mean
-                row(f"{_name(column)}, {name}", f">= {aim:g}", f"{value:.3f}", value >= aim)
+                row(f"{column_name(column)}, {name}", f">= {aim:g}", f"{value:.3f}", value >= aim)
     if found.has(f"{CEILING} letters") and "letters" in found.columns:
         ceiling = 100 * found.mean(f"{CEILING} letters", "letters", "auroc").mean
         softmax = 100 * found.mean(BASELINE, "letters", "auroc").mean
@@ -247,8 +247,8 @@ def _control_table(found: TaskResults, names: Iterable[str]) -> Iterator[str]:
             for column in (WRONG, *found.task.near, ALL)
         ]
         rows.append(row)
-    head = ["", *map(_name, columns), "All, AUPR-Out at half and half"]
-    head += [f"{_name(column)}: AUROC lost" for column in (WRONG, *found.task.near, ALL)]
+    head = ["", *map(column_name, columns), "All, AUPR-Out at half and half"]
+    head += [f"{column_name(column)}: AUROC lost" for column in (WRONG, *found.task.near, ALL)]
     yield from _table(head, rows)
     yield ""
     yield (
@@ -265,7 +265,7 @@ def _about_gradients(found: TaskResults, control: str) -> str:
     not_helped: list[str] = []
     for column in found.columns:
         gain = found.gain(OURS, control, column, "auroc")
-        (helped if gain.low > 0 else not_helped).append(_name(column))
+        (helped if gain.low > 0 else not_helped).append(column_name(column))
     said = f"Gradients add something, beyond outputs, activations and embedding, for: {', '.join(helped) or 'nothing'}."
     return f"{said} They add nothing that these networks could show for: {', '.join(not_helped) or 'nothing'}."
 
@@ -287,12 +287,8 @@ def _left_out(found: TaskResults) -> Iterator[str]:
                 ),
             ]
         )
-    head = ["left out", "AUROC on that kind (sem)", *map(_name, (WRONG, *found.task.near, ALL))]
+    head = ["left out", "AUROC on that kind (sem)", *map(column_name, (WRONG, *found.task.near, ALL))]
     yield from _table(head, rows)
-
-
-def _name(column: str) -> str:
-    return _NAMES.get(column, column)
 
 
 def _table(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

@@ -8,13 +8,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from gradmeter.compare.detectors import DETECTORS
-from gradmeter.compare.results import ALL, TaskResults
+from gradmeter.compare.results import ALL, TaskResults, column_name
 from gradmeter.compare.run import OURS, WRONG
 from gradmeter.figures.style import COLOURS, RULE, styled
 
 _INCHES = 7.0
 _ROW = 0.42
-# What is never told apart from perfect on a logarithmic axis.
+# What is closer to perfect stands here: a logarithmic axis has no 0.
 _LEAST = 1e-5
 
 
@@ -36,7 +36,8 @@ def best_beside_ours(found: TaskResults) -> Figure:
         axes.plot([], [], "D", color=COLOURS[0], label=OURS)
         axes.plot([], [], "o", color=RULE, label="detectors of pytorch-ood, the best one named")
         axes.set_xscale("log")
-        axes.set_yticks(range(len(found.columns)), found.columns)
+        axes.set_xlim(left=_LEAST / 4)
+        axes.set_yticks(range(len(found.columns)), map(column_name, found.columns))
         axes.invert_yaxis()
         axes.set_xlabel("1 - AUROC, mean over networks (logarithmic; left is better)")
         axes.grid(visible=True, axis="x")
@@ -57,7 +58,7 @@ def control_bars(found: TaskResults, controls: Sequence[str]) -> Figure:
             axes.plot(gaps[0], 0, "D", color=COLOURS[0], markersize=6)
             axes.axvline(gaps[0], color=COLOURS[0], linewidth=0.8)
             axes.set_xscale("log")
-            axes.set_title(column)
+            axes.set_title(column_name(column))
             axes.grid(visible=True, axis="x")
         first = np.atleast_1d(panels)[0]
         first.set_yticks(range(len(names)), names, fontsize=7)

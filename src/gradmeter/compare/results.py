@@ -21,6 +21,7 @@ from gradmeter.evaluation.separation import aupr_out_at_base_rate, separation
 ALL = "all"
 """All unknown concepts together but those near to what is known."""
 
+_NAMES = {"cifar10": "CIFAR-10", "notmnist": "notMNIST", "omniglot": "Omniglot", ALL: "All", WRONG: "wrong"}
 BASELINE = "MSP"
 _BASE_RATE = 0.5
 
@@ -58,6 +59,13 @@ class TaskResults:
     def has(self, method: str) -> bool:
         """Whether a method has judged every network."""
         return all(score_path(self._folder, self.task.name, run, method).is_file() for run in self.runs)
+
+    def controlled(self, controls: Sequence[str]) -> TaskResults | None:
+        """The networks that all of the controls have judged; None if there is none."""
+        runs = [
+            run for run in self.runs if all(TaskResults(self._folder, self.task, [run]).has(one) for one in controls)
+        ]
+        return TaskResults(self._folder, self.task, runs) if runs and controls else None
 
     def scores(self, method: str) -> list[Scores]:
         """Of every network."""
@@ -144,3 +152,8 @@ def found_results(folder: Path) -> Iterator[TaskResults]:
         runs = [run for run in range(task.runs) if score_path(folder, task.name, run, OURS).is_file()]
         if runs:
             yield TaskResults(folder, task, runs)
+
+
+def column_name(column: str) -> str:
+    """As people write it."""
+    return _NAMES.get(column, column)

@@ -185,7 +185,8 @@ class _Read:
         unknown = [one for kind, one in self.synthetic.items() if control.kinds(kind)]
         unknown += [one for concept, one in self.known_unknowns.items() if control.known_unknowns(concept)]
         matrix = np.concatenate([self.matrices[id(one)][:, kept] for one in (self.known, *unknown)])
-        target = np.concatenate([self.right.astype(np.int64), np.full(len(matrix) - len(self.right), UNKNOWN)])
+        kinds = [np.full(len(one), UNKNOWN + kind) for kind, one in enumerate(unknown)]
+        target = np.concatenate([self.right.astype(np.int64), *kinds])
         return clone(TwoHeads(tuple(names), outputs=control.outputs)).fit(matrix, target), kept
 
     def scores(self, heads: TwoHeads, kept: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:

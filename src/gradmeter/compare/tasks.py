@@ -147,7 +147,7 @@ def _colour(folder: Path, run: int) -> Data:
     draw: Draw = load(str(folder)).draw(run, _SEED)
 
     def photographs(found: NDArray[np.uint8], classes: NDArray[np.int64]) -> Images:
-        tensor = torch.from_numpy(np.ascontiguousarray(found)).permute(0, 3, 1, 2).float().div_(255)
+        tensor = torch.from_numpy(np.ascontiguousarray(found.transpose(0, 3, 1, 2))).float().div_(255)
         return Images(tensor, torch.from_numpy(numbers[classes]))
 
     def drawings(concept: Concept) -> Images:

@@ -46,17 +46,19 @@ class Measure:
 
 
 MEASURES = {
-    "auroc": Measure("AUROC", "higher", True, "Right predictions against those of the column."),
+    "auroc": Measure("AUROC", "higher", True, "Right predictions against those of the group."),
     "aupr_in": Measure("AUPR-In", "higher", True, "Precision and recall with right predictions as the positive case."),
-    "aupr_out": Measure("AUPR-Out", "higher", True, "The same with those of the column as the positive case."),
+    "aupr_out": Measure(
+        "AUPR-Out", "higher", True, "Precision and recall with those of the group as the positive case."
+    ),
     "fpr95_right": Measure(
-        "FPR95, right positive", "lower", True, "Share of the column that is accepted where 95 % of the right ones are."
+        "FPR95, right positive", "lower", True, "Share of the group that is accepted where 95 % of the right ones are."
     ),
     "fpr95_outside": Measure(
         "FPR95, wrong or unknown positive",
         "lower",
         True,
-        "Share of right predictions that is rejected where 95 % of the column are.",
+        "Share of right predictions that is rejected where 95 % of the group are.",
     ),
     "aurc": Measure("AURC", "lower", True, "Errors among what is accepted, averaged over all coverages."),
     "e_aurc": Measure("E-AURC", "lower", True, "AURC less that of a perfect order."),

@@ -63,7 +63,7 @@ class LayerOutputs:
             if layer in self._sums:
                 group = PowerSums.merge(self._sums[layer])
                 found[:, index, :-1] = statistics(group)
-                found[:, index, -1] = torch.stack(self._positive[layer]).sum(0) / group.count
+                found[:, index, -1] = torch.stack(self._positive[layer]).sum(0).double() / group.count
         return found
 
 
@@ -89,19 +89,24 @@ class OutputReader:
         self._activations, self._embedding = activations, embedding
         self._axes: dict[_Call, SampleAxis] = {}
         self._learned: set[tuple[tuple[int, ...], ...]] = set()
+        self._guessed: set[tuple[tuple[int, ...], ...]] = set()
         self.layers: tuple[str, ...] = ()
 
     def learn(self, forward: Callable[[Inputs], Any], inputs: Inputs) -> None:
         """Find out where the samples lie, unless it is known for inputs like these."""
         if not self._activations or inputs.shapes in self._learned:
             return
+        probe = inputs.rows([index % inputs.samples for index in range(_PROBED)])
+        # Samples that are all the same lie anywhere: what is learned of them will do for them only.
+        same = all(torch.equal(tensor[-1], tensor[-2]) for tensor in probe.tensors)
+        if same and inputs.shapes in self._guessed:
+            return
         if not self._learned or not all(axis.plain for axis in self._axes.values()):
-            probe = inputs.rows([index % inputs.samples for index in range(_PROBED)])
             many, alone = self._outputs_of(forward, probe), self._outputs_of(forward, probe.rows([_PROBED - 1]))
             found = {call: _axis(many[call], alone[call]) for call in many if call in alone}
             self._axes |= {call: axis for call, axis in found.items() if axis is not None}
             self.layers = self.layers or tuple(dict.fromkeys(layer for layer, _ in found if (layer, 0) in self._axes))
-        self._learned.add(inputs.shapes)
+        (self._guessed if same else self._learned).add(inputs.shapes)
 
     def _outputs_of(self, forward: Callable[[Inputs], Any], inputs: Inputs) -> dict[_Call, Tensor]:
         found: dict[_Call, Tensor] = {}

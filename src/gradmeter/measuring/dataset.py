@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gradmeter.errors import DataError, OutputError
 from gradmeter.files import sweep, whole, write_text
 from gradmeter.readings import Readings
 
-# Arrow, pandas and Spark pass over names that begin with an underscore.
-_MANIFEST = "_measurement.json"
+# Arrow, pandas and Spark pass over its name, since that begins with an underscore.
+from gradmeter.samples.opening import MANIFEST
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class MeasuredSet:
         Raises:
             OutputError: if something else is there.
         """
-        measured, manifest = cls(folder), folder / _MANIFEST
+        measured, manifest = cls(folder), folder / MANIFEST
         purpose = json.loads(json.dumps(purpose))  # as it comes back
         if fresh and manifest.is_file():
             shutil.rmtree(folder)
@@ -61,10 +62,8 @@ class MeasuredSet:
                 raise OutputError(f"{folder} is there and holds no readings; choose another name")
         elif folder.exists():
             begun = measured.purpose()
-            differing = [key for key in {**begun, **purpose} if begun.get(key) != purpose.get(key)]
-            if differing:
-                changes = "; ".join(f"{key} was {begun.get(key)}, is {purpose.get(key)}" for key in sorted(differing))
-                raise OutputError(f"{folder} was begun otherwise ({changes}); choose another name or give --fresh")
+            if found := changes(begun, purpose):
+                raise OutputError(f"{folder} was begun otherwise ({found}); choose another name or give --fresh")
         sweep(folder)
         write_text(manifest, json.dumps(purpose, indent=2, sort_keys=True) + "\n")
         return measured
@@ -76,7 +75,7 @@ class MeasuredSet:
             DataError: if the folder is no data set of readings.
         """
         try:
-            found: dict[str, Any] = json.loads((self.folder / _MANIFEST).read_text(encoding="utf-8"))
+            found: dict[str, Any] = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{self.folder} holds no readings; expected a folder that gradmeter measure made"
@@ -116,8 +115,8 @@ class MeasuredSet:
         skipped = tuple(one for _, missed in counts for one in missed)
         return sum(rows for rows, _ in counts) + len(skipped), skipped
 
-    def tables(self) -> Iterator[pa.Table]:
-        """The parts in order, one in memory at a time.
+    def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The parts in order, one in memory at a time; of all columns, or of those of these that there are.
 
         Raises:
             DataError: if there is none, or one is damaged.
@@ -127,9 +126,20 @@ class MeasuredSet:
             raise DataError(f"{self.folder} holds no readings yet; run gradmeter measure to its end")
         for path in paths:
             try:
-                yield pq.read_table(path)
+                with pq.ParquetFile(path) as file:
+                    table = file.read(columns)
             except (OSError, pa.ArrowException) as error:
                 raise DataError(f"{path} is damaged ({error}); measure again with --fresh") from error
+            yield table
+
+    def right(self) -> tuple[int, int] | None:
+        """How many predictions are right, and how many have a label; None where none has."""
+        right, labelled = 0, 0
+        for table in self.tables(["label", "prediction"]):
+            if "label" in table.column_names:
+                right += pc.sum(pc.equal(table["label"], table["prediction"])).as_py() or 0
+                labelled += len(table) - table["label"].null_count
+        return (right, labelled) if labelled else None
 
     def readings(self) -> Readings:
         """All readings; they must fit into memory."""
@@ -137,3 +147,24 @@ class MeasuredSet:
 
     def _note(self, part: int) -> Path:
         return self.folder / f"_part-{part:05}.json"
+
+
+def changes(begun: Mapping[str, Any], purpose: Mapping[str, Any]) -> str:
+    """What is different from what was begun, in words; empty where nothing is."""
+    differing = {key for key in {**begun, **purpose} if begun.get(key) != purpose.get(key)}
+    found = []
+    if "data" not in differing and differing & {"contents", "samples"}:
+        counts = f"; the number of samples was {begun.get('samples')}, is {purpose.get('samples')}"
+        number = counts if "samples" in differing else ""
+        differing -= {"contents", "samples"}
+        found.append(f"the data changed since: samples came, went or were renamed{number}")
+    # Hashes say nothing to a reader.
+    for key, words in (
+        ("contents", "other samples"),
+        ("weights", "the hash of the weights was another"),
+        ("fit", "another TrustModel"),
+    ):
+        if key in differing:
+            differing.remove(key)
+            found.append(words)
+    return "; ".join([*found, *(f"{key} was {begun.get(key)}, is {purpose.get(key)}" for key in sorted(differing))])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import torch
 from torch import Tensor
 
 from gradmeter.errors import DataError, InputError
@@ -15,6 +16,7 @@ from gradmeter.measuring.dataset import MeasuredSet, Skipped
 from gradmeter.measuring.loading import Batch, load_batches
 from gradmeter.meter import GradientMeter
 from gradmeter.models import Classifier
+from gradmeter.models.classifier import wrong_names
 from gradmeter.network import weights_hash
 from gradmeter.readings import Readings
 from gradmeter.samples import Source
@@ -36,6 +38,7 @@ class Work:
         on_start: told the name of a source and the number of its samples.
         on_progress: told how many samples were done since it was told last, those of earlier runs first.
         on_skip: told of each sample that cannot be read, those of earlier runs first.
+        on_note: told in a sentence what one should know of the work.
     """
 
     device: str = "cpu"
@@ -44,6 +47,7 @@ class Work:
     on_start: Callable[[str, int], None] = field(default=lambda name, samples: None)
     on_progress: Callable[[int], None] = field(default=lambda samples: None)
     on_skip: Callable[[Skipped], None] = field(default=lambda skipped: None)
+    on_note: Callable[[str], None] = field(default=lambda note: None)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,10 @@ def measure(classifier: Classifier, source: Source, folder: Path, work: Work | N
         DataError: if the classes of the source are not the network's, or none of its samples can be read.
         OutputError: if the folder holds something else, or cannot be written.
     """
-    numbers = classifier.class_numbers(source)
+    numbers, work = classifier.class_numbers(source), work or Work()
+    numbering = classifier.numbering(source)
+    if numbering is not None:
+        work.on_note(numbering)
     return stream(
         GradientMeter(classifier.network).extended(),
         classifier,
@@ -85,7 +92,7 @@ def measure(classifier: Classifier, source: Source, folder: Path, work: Work | N
         folder,
         purpose_of(classifier, source),
         lambda batch, readings: _table(classifier, source, batch, readings, numbers),
-        work or Work(),
+        work,
     )
 
 
@@ -122,6 +129,8 @@ def stream(
             found = measured.count(part)
             rows, skipped = rows + found[0], skipped + found[1]
             work.on_progress(len(samples))
+    if done := rows + len(skipped):
+        work.on_note(f"{source.name}: {done:,} of {count:,} samples were done before")
     for one in skipped:
         work.on_skip(one)
     left = [part for part in range(len(parts)) if not measured.done(part)]
@@ -138,7 +147,7 @@ def stream(
         measured.write(part, table, missed)
         rows, skipped = rows + (table.num_rows if table is not None else 0), skipped + missed
     if not rows:
-        raise DataError(f"{source.name}: none of {count:,} samples can be read ({skipped[0].id}: {skipped[0].reason})")
+        raise none_readable(source, skipped)
     return Measured(rows, tuple(skipped))
 
 
@@ -154,20 +163,22 @@ def read(
         classifier.network.to(work.device)
     except (RuntimeError, AssertionError) as error:  # torch raises both where there is no such device
         reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"--device {work.device}: {reason}; expected cpu, or a device of this machine such as cuda"
-        ) from error
+        raise InputError(f"--device {work.device}: {reason}; expected {_devices()}") from error
     for batch in load_batches(source, classifier.batch, batches, work.workers):
         for one in batch.skipped:
             work.on_skip(one)
         readings = meter(_moved(batch.inputs, work.device)) if batch.ids else None
         if readings is not None and len(classifier.classes or readings.logits[0]) != readings.logits.shape[1]:
-            raise InputError(
-                f"{len(classifier.classes or ())} classes are named, but {classifier.name} has "
-                f"{readings.logits.shape[1]}; expected a name for each"
-            )
+            raise wrong_names(classifier, readings.logits.shape[1])
         work.on_progress(len(batch.ids) + len(batch.skipped))
         yield batch, readings
+
+
+def none_readable(source: Source, skipped: Sequence[Skipped]) -> DataError:
+    """The error for a source all of whose samples were skipped."""
+    return DataError(
+        f"{source.name}: none of {len(source):,} samples can be read ({skipped[0].id}: {skipped[0].reason})"
+    )
 
 
 def all_batches(source: Source) -> list[range]:
@@ -190,6 +201,13 @@ def purpose_of(classifier: Classifier, source: Source) -> dict[str, Any]:
 
 def _cut(samples: range) -> list[range]:
     return [samples[at : at + _BATCH] for at in range(0, len(samples), _BATCH)]
+
+
+def _devices() -> str:
+    """What `--device` takes on this machine."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    found = [name for name, available in there.items() if available]
+    return f"{' or '.join(['cpu', *found])}, the devices of this machine" if found else "cpu, there is no other here"
 
 
 def _moved(inputs: Any, device: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,7 +33,8 @@ def measure_synthetic(
         work: how to go about it.
 
     Returns:
-        The data set; None where the samples are no images.
+        The data set; None where the samples are no images that the network takes as one tensor, or fewer than two:
+        blends are made of several.
 
     Raises:
         OutputError: if the folder holds something else, or cannot be written.
@@ -42,11 +43,13 @@ def measure_synthetic(
         return None
     purpose = {**purpose_of(classifier, source), "synthetic": list(KINDS), "numbers": len(numbers)}
     measured = MeasuredSet.begin(folder, purpose, fresh=work.fresh)
+    if done := measured.progress()[0]:
+        work.on_note(f"synthetic unknowns: {done:,} were done before")
     left = [number for number in range(len(KINDS)) if not measured.done(number)]
     if not left:
         return measured
-    images, labels = _sampled(classifier, source, numbers, work.workers)
-    if images is None:
+    images, labels, name = _sampled(classifier, source, numbers, work.workers)
+    if images is None or len(images) < 2:
         return None
     work.on_start("synthetic unknowns", len(KINDS) * len(images))
     work.on_progress((len(KINDS) - len(left)) * len(images))
@@ -56,7 +59,8 @@ def measure_synthetic(
         made = synthetic_unknowns(images, labels, [kind], seed=number)[kind]
         tables = []
         for batch in made.split(_BATCH):
-            tables.append(meter(batch.to(work.device)).to_arrow())
+            inputs = batch.to(work.device)
+            tables.append(meter(inputs if name is None else {name: inputs}).to_arrow())
             work.on_progress(len(batch))
         table = pa.concat_tables(tables)
         measured.write(number, table.add_column(0, "id", pa.array([kind] * table.num_rows)), [])
@@ -65,12 +69,15 @@ def measure_synthetic(
 
 def _sampled(
     classifier: Classifier, source: Source, numbers: Sequence[int], workers: int
-) -> tuple[Tensor | None, Tensor]:
-    """Images as the network takes them, [N, C, H, W], from all over the source, and their labels."""
-    sample = ImageSample()
+) -> tuple[Tensor | None, Tensor, str | None]:
+    """Images as the network takes them, [N, C, H, W], from all over the source, their labels, and their argument."""
+    sample, name = ImageSample(), None
     chosen = [numbers[place] for place in range(0, len(numbers), max(1, len(numbers) // SAMPLED))][:SAMPLED]
     batches = [chosen[at : at + _BATCH] for at in range(0, len(chosen), _BATCH)]
     for batch in load_batches(source, classifier.batch, batches, workers):
         if batch.ids:
-            sample.add(batch.inputs, torch.tensor([-1 if label is None else label for label in batch.labels]))
-    return sample.images()
+            inputs = batch.inputs
+            if isinstance(inputs, Mapping) and len(inputs) == 1:  # as processors of transformers make them
+                ((name, inputs),) = inputs.items()
+            sample.add(inputs, torch.tensor([-1 if label is None else label for label in batch.labels]))
+    return *sample.images(), name

@@ -18,6 +18,8 @@ _SHRINKAGE = 2.0
 _LEAST_WEIGHT = 0.05
 _MOST_NUMBERS = 256
 _MOST_CLASSES = 100
+_ROUNDING = 1e-12
+
 DISTANCES = ("own", "nearest", "next")
 """To the predicted class, to the nearest one, and to the nearest one but the predicted."""
 
@@ -36,7 +38,8 @@ class ClassDensities(BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Values, classes: NDArray[np.int64]) -> Self:
         """Fit to samples [n, d] of classes [n]."""
         self.centre_, scale = X.mean(axis=0), X.std(axis=0)
-        self.scale_ = np.where(scale > 0, scale, 1.0)
+        # The deviation of equal numbers need not be 0: their mean is rounded.
+        self.scale_ = np.where(scale > _ROUNDING * np.abs(self.centre_), scale, 1.0)
         scaled = (X - self.centre_) / self.scale_
         self.classes_, numbers, counts = np.unique(classes, return_inverse=True, return_counts=True)
         self.means_ = np.stack([scaled[numbers == number].mean(axis=0) for number in range(len(counts))])

@@ -13,6 +13,8 @@ from gradmeter.meta.log_features import source_of
 from gradmeter.readings import Readings
 
 _REPEATS = 5
+# Judgements of single samples that all of it may take: a network of many layers makes do with fewer.
+_JUDGEMENTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -42,20 +44,38 @@ def layer_importance(judge: Judge, readings: Readings, correct: NDArray[np.bool_
         correct: [N] whether the prediction was right.
     """
     matrix = judge.features.matrix(readings)
+    correct = np.asarray(correct)
     layers = np.array([source_of(name) for name in judge.features.names])
+    names = dict.fromkeys(layers.tolist())
     random = np.random.default_rng(0)
+    repeats = int(np.clip(_JUDGEMENTS // (len(names) * len(matrix)), 1, _REPEATS))
+    taken = _some_of_each(correct, max(20, _JUDGEMENTS // (len(names) * repeats)), random)
+    matrix, correct = matrix[taken], correct[taken]
 
     def auroc(features: NDArray[np.float64]) -> float:
         p_correct = judge.estimator.predict_proba(features)[:, 1]
         return separation(-p_correct[correct], -p_correct[~correct]).auroc
 
     whole, found = auroc(matrix), []
-    for layer in dict.fromkeys(layers.tolist()):
+    for layer in names:
         losses = []
-        for _ in range(_REPEATS):
+        for _ in range(repeats):
             mixed = matrix.copy()
             columns = layers == layer
             mixed[:, columns] = matrix[random.permutation(len(matrix))][:, columns]
             losses.append(whole - auroc(mixed))
         found.append(Importance(layer, float(np.mean(losses)), float(np.std(losses))))
     return tuple(sorted(found, key=lambda one: -one.loss))
+
+
+def _some_of_each(correct: NDArray[np.bool_], count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Rows of at most about `count` samples, right and wrong ones in their shares but no kind left out."""
+    if len(correct) <= count:
+        return np.arange(len(correct))
+    chosen = []
+    for kind in (True, False):
+        rows = np.flatnonzero(correct == kind)
+        few = max(min(len(rows), 10), round(count * len(rows) / len(correct)))
+        chosen.append(random.permutation(rows)[:few])
+    found: NDArray[np.int64] = np.concatenate(chosen)
+    return found

@@ -98,7 +98,8 @@ class Judge:
         with threadpool_limits(1):
             if two_heads:
                 features = LogFeatures.everything(readings)
-                target = np.concatenate([answered.astype(np.int64), np.full(len(readings) - len(known), UNKNOWN)])
+                kinds = [np.full(len(one), UNKNOWN + kind) for kind, one in enumerate((*unknowns, *made))]
+                target = np.concatenate([answered.astype(np.int64), *kinds])
                 heads = clone(meta_classifier).set_params(names=features.names)
                 matrix = features.matrix(readings)
                 held_out = _held_out_of_heads(heads, matrix, target, given)

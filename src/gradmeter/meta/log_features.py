@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gradmeter.errors import InputError
 from gradmeter.readings import Readings
@@ -20,8 +21,10 @@ _FLOOR = np.log(1e-12)
 
 def _size(values: Values, log_scale: Values) -> Values:
     """Of a gradient whose start vector is scaled to size 1, so that it does not tell once more what 1 - p tells."""
+    # A start vector of size 0, as "uniform" has for equal logits, leaves no gradient.
+    scale = np.where(np.isneginf(log_scale), 0.0, log_scale)
     with np.errstate(divide="ignore"):
-        size: Values = np.logaddexp(np.log(values.clip(0)) - log_scale, _FLOOR)
+        size: Values = np.logaddexp(np.log(values.clip(0)) - scale, _FLOOR)
     return size
 
 
@@ -110,9 +113,7 @@ class LogFeatures:
         matrix = np.empty((len(readings), len(self.names)))
         for index, name in enumerate(self.names):
             matrix[:, index] = _column(readings, name)
-        if not np.isfinite(matrix).all():
-            bad = self.names[int(np.flatnonzero(~np.isfinite(matrix).all(axis=0))[0])]
-            raise InputError(f"{bad!r} is not finite for some samples; expected finite readings")
+            _require_finite(matrix[:, index], name)
         return matrix
 
 
@@ -134,27 +135,29 @@ def _column(readings: Readings, name: str) -> Values:
     if name in _OUTPUTS:
         return _OUTPUTS[name](readings)
     if name.startswith(LOGIT):
-        return _numbers(readings.logits[:, int(name.removeprefix(LOGIT))])
+        return _numbers(readings.logits[:, int(name.removeprefix(LOGIT))], name)
     if name.startswith(EMBEDDING):
         _require(readings.embedding is not None, "embedding")
         assert readings.embedding is not None
-        return _numbers(readings.embedding[:, int(name.removeprefix(EMBEDDING))])
+        return _numbers(readings.embedding[:, int(name.removeprefix(EMBEDDING))], name)
     if name.startswith(SCORE):
         score = name.removeprefix(SCORE)
         _require(score in readings.scores, f"score {score!r}")
-        return _numbers(readings.scores[score])
+        return _numbers(readings.scores[score], name)
     path, _, metric = name.rpartition("/")
     if name.startswith(ACTIVATION):
         _require(readings.activations is not None, "activations")
         assert readings.activations is not None
-        return _ACTIVATIONS[metric](_numbers(readings.activations[path.removeprefix(ACTIVATION), metric]))
+        return _ACTIVATIONS[metric](_numbers(readings.activations[path.removeprefix(ACTIVATION), metric], name))
     label, colon, layer = path.partition(":")
     if not colon or path in readings.layers:
         own, layer = readings, path
     else:
         _require(label in readings.further, f"pseudo-label {label!r}")
         own = readings.further[label]
-    return _METRICS[metric](_numbers(own[layer, metric]), _numbers(own.log_scale))
+    log_scale = own.log_scale.double().cpu().numpy()
+    _require_finite(log_scale[~np.isneginf(log_scale)], name)
+    return _METRICS[metric](_numbers(own[layer, metric], name), log_scale)
 
 
 def _require(present: bool, what: str) -> None:
@@ -162,6 +165,13 @@ def _require(present: bool, what: str) -> None:
         raise InputError(f"the readings have no {what}, which the judge learned from; read with the TrustModel's meter")
 
 
-def _numbers(tensor: object) -> Values:
-    found: Values = tensor.detach().double().cpu().numpy()  # type: ignore[attr-defined]
+def _numbers(tensor: Tensor, name: str) -> Values:
+    """What is read, before a logarithm or a limit makes it look finite."""
+    found: Values = tensor.detach().double().cpu().numpy()
+    _require_finite(found, name)
     return found
+
+
+def _require_finite(values: Values, name: str) -> None:
+    if not np.isfinite(values).all():
+        raise InputError(f"{name!r} is not finite for some samples; expected finite readings")

@@ -60,7 +60,7 @@ def save(
     notes: Mapping[str, Any],
 ) -> None:
     """Write to a folder; what is there stays valid until the new TrustModel is whole."""
-    asked = meter.pseudo_label if isinstance(meter.pseudo_label, (list, tuple)) else [meter.pseudo_label]
+    asked = meter.asked
     if any(callable(one) for one in (*asked, *meter.probes)):
         raise GradmeterError("a pseudo-label or probe that is a function cannot be saved; expected names")
     require_free(folder)

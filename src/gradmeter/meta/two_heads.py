@@ -17,12 +17,15 @@ from gradmeter.evaluation.separation import separation
 from gradmeter.meta.densities import ClassDensities
 from gradmeter.meta.known_head import FOLDS, KnownHead
 from gradmeter.meta.log_features import ACTIVATION, EMBEDDING, LOGIT
-from gradmeter.meta.unknown_head import UnknownHead
+from gradmeter.meta.unknown_head import KNOWN, UnknownHead
 
 Values = NDArray[np.float64]
 
 WRONG, CORRECT, UNKNOWN = 0, 1, 2
-"""The classes of a target: of a known input the prediction is wrong, or correct; or the input is unknown."""
+"""The classes of a target: of a known input the prediction is wrong, or correct; or the input is unknown.
+
+Several kinds of unknown inputs are `UNKNOWN`, `UNKNOWN` + 1 and so on.
+"""
 
 # Shares of unknown inputs that are tried, the largest first, and the one for too few wrong predictions to try any.
 _SHARES = (0.25, 0.1, 0.05, 0.03, 0.02, 0.01)
@@ -44,7 +47,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     densities of the readings, and from unknown inputs where there are some, synthetic ones at least (`UnknownHead`).
     It needs a share of unknown inputs to be a probability. By default that is the largest of 1 to 25 % at which,
     in held-out known predictions, the ranking keeps three quarters of what the known head gains over the softmax, by
-    AUROC and by AURC; 5 % where fewer than 10 predictions are wrong.
+    AUROC and by AURC; 1 % where fewer than 10 predictions are wrong.
 
     Args:
         names: of the features, as `LogFeatures` names them.
@@ -66,7 +69,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Learn from features [n, d] and their classes [n]; there must be correct ones."""
         if self.unknown_share is not None and not 0 < self.unknown_share < 1:
             raise InputError(f"unknown_share={self.unknown_share!r}; expected a share strictly between 0 and 1")
-        known = y != UNKNOWN
+        known = y < UNKNOWN
         self.classes_ = np.array([WRONG, CORRECT, UNKNOWN])
         predicted = self._predicted(X)
         self.densities_, distances = {}, {}
@@ -88,7 +91,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             wrong,
         )
         stacked = _stacked(distances, len(X))
-        self.unknown_ = UnknownHead().fit(stacked, outputs, ~known)
+        self.unknown_ = UnknownHead().fit(stacked, outputs, np.where(known, KNOWN, y - UNKNOWN))
         self.unknown_share_ = self.unknown_share or self._share(
             self.known_.held_out_,
             self.unknown_.log_ratio(stacked[known], outputs[known]),

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from gradmeter.errors import DataError, InputError
+from gradmeter.inputs import Inputs
+from gradmeter.network import answer
 from gradmeter.samples import ImageKind, Source
 
 _LISTED = 12
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -32,13 +38,40 @@ class Classifier:
     image: ImageKind | None
     batch: Callable[[Sequence[Any]], Tensor | Mapping[str, Tensor]]
 
+    @cached_property
+    def outputs(self) -> int:
+        """The number of classes C, as the network answers to an empty image, or to a text of one letter."""
+        sample = "a" if self.image is None else Image.new(self.image.mode, (self.image.side, self.image.side))
+        given = self.batch([sample])
+        device = next((parameter.device for parameter in self.network.parameters()), torch.device("cpu"))
+        moved = given.to(device) if isinstance(given, Tensor) else {name: one.to(device) for name, one in given.items()}
+        with torch.no_grad():
+            return int(answer(self.network, Inputs.of(moved)).shape[-1])
+
+    def require_names(self) -> None:
+        """Check that there is a name for each class, where there are names.
+
+        Raises:
+            InputError: if there are more or fewer.
+        """
+        if self.classes is not None and len(self.classes) != self.outputs:
+            raise wrong_names(self, self.outputs)
+
     def class_numbers(self, source: Source) -> dict[int, int] | None:
         """From the source's numbers of classes to the network's, by name; None where there is nothing to match.
 
         Raises:
-            DataError: if a class of the source is none of the network's.
+            DataError: if a class of the source is none of the network's, or the network's have no names and the source
+                has more or fewer.
         """
-        if source.classes is None or self.classes is None:
+        if source.classes is None:
+            return None
+        if self.classes is None:
+            if len(source.classes) != self.outputs:
+                raise DataError(
+                    f"{source.name} has {len(source.classes)} classes {_listed(source.classes)}, but {self.name} has "
+                    f"{self.outputs}, which nobody named; give --classes, their names in the network's order"
+                )
             return None
         numbers = {name: number for number, name in enumerate(self.classes)}
         if any(name not in numbers for name in source.classes):
@@ -48,11 +81,29 @@ class Classifier:
             )
         return {number: numbers[name] for number, name in enumerate(source.classes)}
 
+    def numbering(self, source: Source) -> str | None:
+        """Which class of the source is taken for which of the network's, where nothing but their order says so."""
+        if source.classes is None or self.classes is not None:
+            return None
+        pairs = [f"{name} is {number}" for number, name in enumerate(source.classes)]
+        rest = ["and so on"] if len(pairs) > _SHOWN else []
+        return (
+            f"{source.name}: the classes are numbered in the order of their names: {', '.join(pairs[:_SHOWN] + rest)}; "
+            "give --classes to name them"
+        )
+
     def named(self, classes: Sequence[str]) -> Classifier:
         """The same classifier with other names of its classes."""
         if len(set(classes)) != len(classes):
             raise InputError(f"classes {_listed(classes)}: expected each name once")
         return Classifier(self.name, self.network, tuple(classes), self.image, self.batch)
+
+
+def wrong_names(classifier: Classifier, outputs: int) -> InputError:
+    """The error for more or fewer names than classes."""
+    count = len(classifier.classes or ())
+    named = "1 class is named" if count == 1 else f"{count} classes are named"
+    return InputError(f"{named}, but {classifier.name} has {outputs}; expected a name for each")
 
 
 def _listed(names: Sequence[str]) -> str:

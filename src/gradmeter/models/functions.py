@@ -10,6 +10,7 @@ from torch import nn
 
 from gradmeter.errors import InputError
 from gradmeter.models.classifier import Classifier
+from gradmeter.models.opening import nearest_kind
 from gradmeter.models.preprocessing import ImageOptions, ResizeAndNormalise, Stacked
 from gradmeter.models.weights import build_with, read_weights
 from gradmeter.samples import ImageKind
@@ -50,6 +51,9 @@ def _made(model: str) -> nn.Module:
     try:
         make = getattr(import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
+        kind = nearest_kind(module) if isinstance(error, ModuleNotFoundError) and error.name == module else None
+        if kind is not None:
+            raise InputError(f"{model}: {error}; did you mean {kind}:{function}?") from error
         raise InputError(
             f"{model}: {error}; expected package.module:function, which is in this folder or installed"
         ) from error

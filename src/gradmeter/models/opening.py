@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -18,12 +19,20 @@ _KINDS = {
     "torchvision": ("gradmeter.models.torchvision_models", "torchvision"),
     "hf": ("gradmeter.models.transformers_models", "transformers"),
 }
+# What people call them otherwise.
+_OTHERWISE = {"huggingface": "hf", "transformers": "hf"}
 EXPECTED = "timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER or package.module:function"
 
 
 def runs_code(model: str) -> bool:
     """Whether MODEL names a function, which runs when the model is opened."""
     return model.partition(":")[0] not in _KINDS
+
+
+def nearest_kind(module: str) -> str | None:
+    """The kind of model that somebody may have meant who wrote `module`."""
+    near = difflib.get_close_matches(module, [*_KINDS, *_OTHERWISE], 1)
+    return _OTHERWISE.get(near[0], near[0]) if near else None
 
 
 def open_model(model: str, weights: Path | None = None, options: ImageOptions | None = None) -> Classifier:

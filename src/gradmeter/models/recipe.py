@@ -37,7 +37,11 @@ class Recipe:
     def open(self) -> Classifier:
         """The classifier; raises what `open_model` does."""
         classifier = open_model(self.model, self.weights, self.options)
-        return classifier if self.classes is None else classifier.named(self.classes)
+        if self.classes is None:
+            return classifier
+        named = classifier.named(self.classes)
+        named.require_names()
+        return named
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; paths are absolute."""

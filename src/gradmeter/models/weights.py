@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from gradmeter.errors import DataError
 
 _SHOWN = 3
+# How torch.save's files begin: those of zip, and pickles of versions before 1.6.
+_MAGIC = (b"PK", b"\x80")
 # Where training programs put a network's weights in what they save.
 _NESTS = ("state_dict", "model_state_dict", "model")
 # What wrappers put in front of every name.
@@ -38,6 +40,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
                 return {name: file.get_tensor(name) for name in file.keys()}, _classes(file.metadata() or {})  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise DataError(f"{path} is no readable .safetensors file: {error}") from error
+    _require_saved(path)
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the loader raises whatever a damaged file leads it to
@@ -51,6 +54,19 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise DataError(f"{path} holds a {type(found).__name__}; expected a state_dict of tensors")
     return found, None
+
+
+def _require_saved(path: Path) -> None:
+    """Refuse what `torch.save` cannot have written: its loader would fail with a riddle."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(2)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); expected weights, .safetensors or .pt") from error
+    if not begins.startswith(_MAGIC):
+        raise DataError(
+            f"{path} is no file of weights; expected .safetensors, or .pt as torch.save(model.state_dict()) writes it"
+        )
 
 
 def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tensor], path: Path) -> nn.Module:

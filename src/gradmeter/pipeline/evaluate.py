@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ from gradmeter.meta.saving import READINGS
 from gradmeter.meta.trust import TrustModel
 from gradmeter.models import Classifier
 from gradmeter.pipeline.fit import OURS
-from gradmeter.pipeline.sets import ReadSet, read_sets
+from gradmeter.pipeline.sets import ReadSet, open_sets, read_sets
 from gradmeter.readings import Readings
 from gradmeter.scores import energy, entropy, margin, max_softmax
 
@@ -43,17 +44,28 @@ class Kept:
         accepted: predictions that were accepted.
         errors: among them.
         samples: predictions in all.
+        unknown: of them for unknown inputs.
+        promised_share: largest share of unknown inputs for which the promise holds; None where it was not noted.
+        promised_kinds: DATA of the unknown inputs for which it was made.
     """
 
     guarantee: Guarantee
     accepted: int
     errors: int
     samples: int
+    unknown: int
+    promised_share: float | None
+    promised_kinds: tuple[str, ...]
 
     @property
     def risk(self) -> float:
         """Share of errors among the accepted; 0 where none is accepted."""
         return self.errors / self.accepted if self.accepted else 0.0
+
+    @property
+    def unknown_share(self) -> float:
+        """Share of unknown inputs among the predictions."""
+        return self.unknown / self.samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +82,8 @@ class Evaluation:
         kept: the promise, on known inputs alone and with each unknown concept, by column; none where none was made.
         seen: names of sets from which the TrustModel has learned.
         sets: the data.
+        unknown_share: of the inputs for which P(correct) is a probability.
+        recipe: how the network was opened, as `Recipe.to_json` notes it; None where nothing says so.
     """
 
     model: str
@@ -81,6 +95,8 @@ class Evaluation:
     kept: dict[str, Kept]
     seen: tuple[str, ...]
     sets: tuple[ReadSet, ...]
+    unknown_share: float
+    recipe: Mapping[str, Any] | None = None
 
     def class_name(self, number: int) -> str:
         """The name of a class, or its number."""
@@ -119,7 +135,8 @@ def evaluate(
         InputError, DataError, OutputError: for data or a folder that will not do.
     """
     _require_free(folder)
-    sets = read_sets(classifier, known, unknowns, folder / READINGS, work or Work(), seed=_SEED)
+    opened = open_sets(classifier, known, unknowns, seed=_SEED)
+    sets = read_sets(classifier, opened, folder / READINGS, work or Work())
     judge = trust.judge
     assert judge is not None
     tables, samples = [], []
@@ -160,6 +177,8 @@ def evaluate(
         _kept(trust, judged),
         seen,
         tuple(sets),
+        judge.unknown_share,
+        trust.notes.get("recipe"),
     )
 
 
@@ -208,11 +227,19 @@ def _kept(trust: TrustModel, judged: Judged) -> dict[str, Kept]:
     if trust.guarantee is None:
         return {}
     accepted = -judged.uncertainty[OURS] >= trust.guarantee.threshold
+    share = trust.notes.get("promised_unknown_share")
+    kinds = tuple(one["data"] for one in trust.notes.get("learned_from", [])[1:])
     found = {}
     for column, members in judged.columns().items():
         population = (judged.concept == 0) | members
         taken = accepted & population
         found[column] = Kept(
-            trust.guarantee, int(taken.sum()), int((taken & ~judged.correct).sum()), int(population.sum())
+            trust.guarantee,
+            int(taken.sum()),
+            int((taken & ~judged.correct).sum()),
+            int(population.sum()),
+            int((population & (judged.concept > 0)).sum()),
+            share,
+            kinds,
         )
     return found

@@ -22,13 +22,16 @@ from gradmeter.meta.saving import READINGS, holds_trust, read_notes, require_fre
 from gradmeter.meta.trust import TrustModel
 from gradmeter.meter import GradientMeter
 from gradmeter.models import Classifier, Recipe
-from gradmeter.pipeline.sets import ReadSet, read_sets
+from gradmeter.pipeline.sets import ReadSet, open_sets, read_sets
 from gradmeter.readings import Readings
 from gradmeter.scores import entropy, max_softmax
 
 OURS = "P(correct)"
+# Notes that must agree for a TrustModel to take the place of another.
+_FITTED_ON = {"other MODEL or options": "recipe", "other DATA": "learned_from"}
 _SPLIT_SEED = 0
-_SYNTHETIC = "_synthetic.parquet"
+# Made of all known images, or of the half that is not kept for a proof; either stays when the other is asked for.
+_SYNTHETIC, _SYNTHETIC_OF_HALF = "_synthetic.parquet", "_synthetic-half.parquet"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,9 @@ class Fitted:
         unknown_share: of the inputs for which it was.
         refusal: why no risk was promised; None where it was, or none was asked for.
         sets: what it learned from.
+        no_synthetic: why no synthetic unknowns were made; None where they were, or are of no use.
+        replaced: the TrustModel that lay there before, of the same network and data, in words; None where there was
+            none, or the same.
     """
 
     trust: TrustModel
@@ -52,6 +58,15 @@ class Fitted:
     unknown_share: float
     refusal: str | None
     sets: tuple[ReadSet, ...]
+    no_synthetic: str | None = None
+    replaced: str | None = None
+
+    @property
+    def answered(self) -> tuple[int, int]:
+        """How many predictions for known inputs are right, and how many there are."""
+        found = self.sets[0].measured.right()
+        assert found is not None
+        return found
 
     @property
     def learned_from(self) -> dict[str, int]:
@@ -83,7 +98,8 @@ def fit(
     """Measure, fit a TrustModel, compare it with softmax and entropy, promise a risk, and save it.
 
     With a risk, a random half of every set is kept from the meta classifier: the promise needs data that it did not
-    see.
+    see. In a folder that holds a TrustModel of the same network and data this one takes its place, and the readings
+    serve again.
 
     Args:
         recipe: the classifier.
@@ -107,26 +123,23 @@ def fit(
     work = work or Work()
     classifier = recipe.open()
     trust = TrustModel(GradientMeter(classifier.network), meta_classifier)
-    sets = read_sets(classifier, known, unknowns, folder / READINGS, work)
+    opened = open_sets(classifier, known, unknowns)
     trust.notes = {
         "recipe": recipe.to_json(),
-        "learned_from": [one.identity for one in sets],
+        "learned_from": [one.identity for one in opened],
         "meta_classifier": str(meta_classifier),
         "promise": None if risk is None else {"risk": risk, "confidence": confidence},
     }
-    if not work.fresh:
-        _require_same_fit(folder, trust.notes)
+    replaced = None if work.fresh else _replaced(folder, trust.notes)
+    sets = read_sets(classifier, opened, folder / READINGS, work)
 
     known_readings, labels = _with_labels(sets[0])
     readings = [known_readings, *(one.readings() for one in sets[1:])]
     learning = [np.ones(len(one), np.bool_) if risk is None else _half(len(one)) for one in readings]
     learned = [one.rows(rows) for one, rows in zip(readings, learning, strict=True)]
     learned_labels = labels[torch.from_numpy(learning[0])]
-    trust.fit(
-        (learned[0], learned_labels),
-        learned[1:],
-        synthetic=_synthetic(trust, classifier, sets[0], learning[0], folder, work),
-    )
+    made, no_synthetic = _synthetic(trust, classifier, sets[0], learning[0], folder, work)
+    trust.fit((learned[0], learned_labels), learned[1:], synthetic=made)
     refusal, unknown_share = None, 0.0
     if risk is not None:
         rest = [one.rows(~rows) for one, rows in zip(readings, learning, strict=True)]
@@ -134,38 +147,58 @@ def fit(
         try:
             trust.set_risk(risk, (rest[0], labels[torch.from_numpy(~learning[0])]), rest[1:], confidence=confidence)
         except RiskNotControlled as error:
-            refusal = str(error)
+            refusal = f"{error} (unknown inputs count as wrong)" if unknowns else str(error)
+        trust.notes["promised_unknown_share"] = unknown_share
     trust.save(folder)
     judged = _judged(trust, learned, learned_labels, [one.name for one in sets[1:]])
     comparison = compare(judged, repetitions=repetitions, on_progress=on_resample)
-    return Fitted(trust, judged, comparison, trust.guarantee, unknown_share, refusal, tuple(sets))
+    return Fitted(
+        trust, judged, comparison, trust.guarantee, unknown_share, refusal, tuple(sets), no_synthetic, replaced
+    )
 
 
 def _synthetic(
     trust: TrustModel, classifier: Classifier, known: ReadSet, learning: NDArray[np.bool_], folder: Path, work: Work
-) -> list[Readings]:
-    """Readings of synthetic unknowns, for a meta classifier that learns from them and of images that are at hand."""
-    if not trust.learns_from_synthetic or known.source is None:
-        return []
+) -> tuple[list[Readings], str | None]:
+    """Readings of synthetic unknowns, for a meta classifier that learns from them; why there are none."""
+    if not trust.learns_from_synthetic:
+        return [], None
+    if known.source is None:
+        return [], f"the samples of {known.name} are not at hand, or changed since they were measured"
     ids = np.concatenate([table["id"].to_numpy(zero_copy_only=False) for table in known.labelled_tables()])
     # What is kept for the proof must not have been seen in any form.
     allowed = set(ids[learning])
     numbers = [number for number in range(len(known.source)) if known.source.id(number) in allowed]
-    measured = measure_synthetic(classifier, known.source, numbers, folder / READINGS / _SYNTHETIC, work)
-    return [] if measured is None else [measured.readings()]
+    place = _SYNTHETIC if learning.all() else _SYNTHETIC_OF_HALF
+    measured = measure_synthetic(classifier, known.source, numbers, folder / READINGS / place, work)
+    if measured is None:
+        what = (
+            "are texts" if known.source.texts else "are too few, or reach the network as something else than one tensor"
+        )
+        return [], f"the samples of {known.name} {what}"
+    return [measured.readings()], None
 
 
-def _require_same_fit(folder: Path, notes: dict[str, Any]) -> None:
-    """Refuse to write over a TrustModel that was fitted otherwise."""
+def _replaced(folder: Path, notes: dict[str, Any]) -> str | None:
+    """What lies there, if it is of the same network and data and can be had again; None if it is the same, or nothing.
+
+    Raises:
+        OutputError: if it is of another network or other data.
+    """
     if not holds_trust(folder):
-        return
-    there = read_notes(folder)
-    differing = [name for name, value in json.loads(json.dumps(notes)).items() if there.get(name) != value]
+        return None
+    there, here = read_notes(folder), json.loads(json.dumps(notes))
+    differing = [what for what, key in _FITTED_ON.items() if there.get(key) != here[key]]
     if differing:
         raise OutputError(
-            f"{folder} holds a TrustModel that was fitted otherwise ({', '.join(differing)}); choose another folder or "
-            "give --fresh"
+            f"{folder} holds a TrustModel that was fitted otherwise ({' and '.join(differing)}); choose another folder "
+            "or give --fresh"
         )
+    if all(there.get(key) == here[key] for key in ("meta_classifier", "promise")):
+        return None
+    asked = there.get("promise")
+    risk = f"--risk {asked['risk']:g} --confidence {asked['confidence']:g}" if asked else "no --risk"
+    return f"--classifier {there.get('meta_classifier')}, {risk}"
 
 
 def _with_labels(known: ReadSet) -> tuple[Readings, Tensor]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from gradmeter.errors import OutputError
-from gradmeter.files import whole
+from gradmeter.files import whole, write_text
 from gradmeter.measuring import MeasuredSet, Skipped, Work
+from gradmeter.measuring.dataset import changes
 from gradmeter.measuring.loading import Batch
-from gradmeter.measuring.streaming import all_batches, purpose_of, read, stream
+from gradmeter.measuring.streaming import all_batches, none_readable, purpose_of, read, stream
 from gradmeter.meta.trust import TrustModel
 from gradmeter.models import Classifier
 from gradmeter.readings import Readings
@@ -55,20 +58,22 @@ def judge(
 
     Raises:
         DataError: if none of the samples can be read.
-        OutputError: if something else is there, or cannot be written.
+        OutputError: if something else is there, or it cannot be written.
     """
     work = work or Work()
     if out.suffix != ".csv":
         return _stream(trust, classifier, source, out, work)
     parts = out.with_name(out.name + ".parts")
     if out.exists() and not parts.exists() and not work.fresh:
-        raise OutputError(f"{out} is there; choose another name or give --fresh")
+        return _finished(out, _purpose(trust, classifier, source), work)
     done = _stream(trust, classifier, source, parts, work)
     tables = MeasuredSet(parts).tables()
     first = next(tables)
     with whole(out) as temporary, pyarrow.csv.CSVWriter(temporary, first.schema) as writer:
         for table in (first, *tables):
             writer.write_table(table)
+    note = {"purpose": _purpose(trust, classifier, source), "sha256": _hash(out), **asdict(done)}
+    write_text(_note(out), json.dumps(note, ensure_ascii=False) + "\n")
     shutil.rmtree(parts)
     return done
 
@@ -76,26 +81,71 @@ def judge(
 def verdicts(
     trust: TrustModel, classifier: Classifier, source: Source, work: Work | None = None
 ) -> Iterator[dict[str, Any]]:
-    """One row of `judge` after the other, nothing written."""
+    """One row of `judge` after the other, nothing written.
+
+    Raises:
+        DataError: at the end, if none of the samples can be read.
+    """
+    skipped = list[Skipped]()
     for batch, readings in read(trust.meter, classifier, source, all_batches(source), work or Work()):
+        skipped += batch.skipped
         if readings is not None:
             yield from _rows(trust, classifier, batch, readings).to_pylist()
+    if len(skipped) == len(source):
+        raise none_readable(source, skipped)
+
+
+def _note(out: Path) -> Path:
+    """Beside a finished CSV file, what it was made of: the same command need not make it again."""
+    return out.with_name(f".{out.name}.json")
+
+
+def _finished(out: Path, purpose: Mapping[str, Any], work: Work) -> JudgedSamples:
+    """What came of the command that made a file, if it was this one and the file is as it was.
+
+    Raises:
+        OutputError: otherwise.
+    """
+    advice = "choose another name or give --fresh"
+    try:
+        note = json.loads(_note(out).read_text(encoding="utf-8"))
+        made, digest = note["purpose"], note["sha256"]
+        done = JudgedSamples(note["rows"], note["accepted"], tuple(Skipped(**one) for one in note["skipped"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{out} is there; {advice}") from error
+    if found := changes(made, json.loads(json.dumps(purpose))):
+        raise OutputError(f"{out} is there and was made otherwise ({found}); {advice}")
+    if _hash(out) != digest:
+        raise OutputError(f"{out} was changed after it was made; {advice}")
+    total = done.rows + len(done.skipped)
+    work.on_note(f"{made['data']}: {total:,} of {total:,} samples were done before")
+    for one in done.skipped:
+        work.on_skip(one)
+    return done
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _purpose(trust: TrustModel, classifier: Classifier, source: Source) -> dict[str, Any]:
+    threshold = None if trust.guarantee is None else trust.guarantee.threshold
+    return {**purpose_of(classifier, source), "fit": trust.fingerprint(), "threshold": threshold}
 
 
 def _stream(trust: TrustModel, classifier: Classifier, source: Source, folder: Path, work: Work) -> JudgedSamples:
-    threshold = None if trust.guarantee is None else trust.guarantee.threshold
-    purpose = {**purpose_of(classifier, source), "fit": trust.fingerprint(), "threshold": threshold}
     done = stream(
         trust.meter,
         classifier,
         source,
         folder,
-        purpose,
+        _purpose(trust, classifier, source),
         lambda batch, readings: _rows(trust, classifier, batch, readings),
         work,
     )
     accepted = [pc.sum(table["accepted"]).as_py() or 0 for table in MeasuredSet(folder).tables()]
-    return JudgedSamples(done.rows, None if threshold is None else sum(accepted), done.skipped)
+    return JudgedSamples(done.rows, None if trust.guarantee is None else sum(accepted), done.skipped)
 
 
 def _rows(trust: TrustModel, classifier: Classifier, batch: Batch, readings: Readings) -> pa.Table:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gradmeter.errors import DataError, InputError
-from gradmeter.meta.saving import read_notes
+from gradmeter.meta.saving import holds_trust, read_notes
 from gradmeter.meta.trust import TrustModel
 from gradmeter.models import Classifier, Recipe
 
@@ -24,6 +24,8 @@ def open_trust(folder: Path, *, model: str | None = None, weights: Path | None =
         DataError: if the folder is none of `gradmeter fit`, incomplete or changed, or of another network.
         InputError: if the model is a function and was not named.
     """
+    if not holds_trust(folder):
+        raise DataError(f"{folder} holds no TrustModel; expected a folder that gradmeter fit wrote")
     notes = read_notes(folder)
     if "recipe" not in notes:
         raise DataError(f"{folder} does not say how to open its network; expected a folder that gradmeter fit wrote")
@@ -36,4 +38,6 @@ def open_trust(folder: Path, *, model: str | None = None, weights: Path | None =
     if weights is not None or model is not None:
         recipe = replace(recipe, model=model or recipe.model, weights=weights or recipe.weights)
     classifier = recipe.open()
-    return TrustModel.load(folder, classifier.network), classifier
+    trust = TrustModel.load(folder, classifier.network)
+    trust.notes = {**trust.notes, "recipe": recipe.to_json()}
+    return trust, classifier

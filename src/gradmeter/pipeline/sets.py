@@ -17,6 +17,7 @@ from gradmeter.models import Classifier
 from gradmeter.network import weights_hash
 from gradmeter.readings import Readings
 from gradmeter.samples import Source, Unlabelled, open_source
+from gradmeter.samples.opening import MANIFEST
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,7 @@ class ReadSet:
     Attributes:
         name: short, for tables, and no other's.
         measured: the readings.
-        source: the samples themselves; None where DATA are readings whose samples are not at hand.
+        source: the samples themselves; None where DATA are readings whose samples are not at hand, or changed since.
         skipped: samples that could not be read.
     """
 
@@ -49,9 +50,7 @@ class ReadSet:
         """
         for table in self.measured.tables():
             if "label" not in table.column_names:
-                raise DataError(
-                    f"{self.name} has no labels; expected one folder for each class, or a column or array of labels"
-                )
+                raise _no_labels(self.name)
             yield table.filter(pc.is_valid(table["label"]))
 
     def readings(self) -> Readings:
@@ -59,44 +58,79 @@ class ReadSet:
         return self.measured.readings()
 
 
-def read_sets(
-    classifier: Classifier,
-    known: str,
-    unknowns: Sequence[str],
-    folder: Path,
-    work: Work,
-    *,
-    seed: int = 0,
-) -> list[ReadSet]:
-    """Measure known data and unknown data, those that `gradmeter measure` has not measured already.
+@dataclass(frozen=True)
+class ToMeasure:
+    """DATA that is opened and not measured yet: a short name, and the samples."""
+
+    name: str
+    source: Source
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """That of the set that it will be."""
+        return {"data": self.source.name, "contents": self.source.fingerprint()}
+
+
+def open_sets(
+    classifier: Classifier, known: str, unknowns: Sequence[str], *, seed: int = 0
+) -> list[ReadSet | ToMeasure]:
+    """Open known data and unknown data, and check all that can be checked before anything is measured.
 
     Args:
         classifier: the network and its preprocessing.
         known: DATA with labels.
         unknowns: DATA of no class.
-        folder: where readings are written.
-        work: how to go about it.
         seed: of noise.
 
     Returns:
-        One set for each, the known data first.
+        One set for each, the known data first; those that `gradmeter measure` has measured already are read.
 
     Raises:
-        DataError: for readings of another network or that are not complete, and as `measure` does.
+        DataError: if one is not there, the known data have no labels or other classes than the network, or readings
+            are of another network or not complete.
+        InputError: for a kind of noise that is not known.
     """
-    sets: list[ReadSet] = []
+    sets: list[ReadSet | ToMeasure] = []
     for data in (known, *unknowns):
         name = _short_name(data, [one.name for one in sets])
-        if (Path(data) / "_measurement.json").is_file():
+        if (Path(data) / MANIFEST).is_file():
             sets.append(_measured_before(classifier, data, name))
             continue
         source = open_source(data, classifier.image, seed=seed)
         if sets:
             source = Unlabelled(source)
-        place = folder / f"{_file_name(name)}.parquet"
-        done = measure(classifier, source, place, work)
-        sets.append(ReadSet(name, MeasuredSet(place), source, done.skipped))
+        elif not source.labelled:
+            raise _no_labels(name)
+        else:
+            classifier.class_numbers(source)
+        sets.append(ToMeasure(name, source))
     return sets
+
+
+def read_sets(classifier: Classifier, opened: Sequence[ReadSet | ToMeasure], folder: Path, work: Work) -> list[ReadSet]:
+    """Measure what is opened and not measured yet.
+
+    Args:
+        classifier: the network and its preprocessing.
+        opened: the sets.
+        folder: where readings are written.
+        work: how to go about it.
+
+    Raises:
+        Those of `measure`.
+    """
+    sets: list[ReadSet] = []
+    for one in opened:
+        if isinstance(one, ToMeasure):
+            place = folder / f"{_file_name(one.name)}.parquet"
+            done = measure(classifier, one.source, place, work)
+            one = ReadSet(one.name, MeasuredSet(place), one.source, done.skipped)
+        sets.append(one)
+    return sets
+
+
+def _no_labels(name: str) -> DataError:
+    return DataError(f"{name} has no labels; expected one folder for each class, or a column or array of labels")
 
 
 def _measured_before(classifier: Classifier, data: str, name: str) -> ReadSet:
@@ -115,8 +149,10 @@ def _measured_before(classifier: Classifier, data: str, name: str) -> ReadSet:
             f"{data} holds readings of {done:,} of {purpose['samples']:,} samples; run gradmeter measure to its end"
         )
     try:
-        source = open_source(purpose["data"], classifier.image)
+        source: Source | None = open_source(purpose["data"], classifier.image)
     except DataError:  # the readings may have been brought here without their samples
+        source = None
+    if source is not None and source.fingerprint() != purpose["contents"]:
         source = None
     return ReadSet(name, measured, source, skipped)
 

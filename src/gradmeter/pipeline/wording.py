@@ -28,15 +28,22 @@ def compared(comparison: Comparison, columns: Iterable[str], *, other: str = "so
     return found
 
 
+def answered(right: tuple[int, int]) -> str:
+    """How many predictions are right, of how many."""
+    return f"{100 * right[0] / right[1]:.1f} % of {right[1]:,} predictions are right."
+
+
 def learned(fitted: Fitted) -> str:
     """What a meta classifier learned from, and for what its P(correct) is a probability."""
     right, wrong, unknown, synthetic = fitted.learned_from.values()
     share = fitted.unknown_share_of_probability
     made = f" ({synthetic:,} more were made of the known images)" if synthetic else ""
+    if fitted.no_synthetic is not None:
+        made = f" (no synthetic unknowns were made of the known ones: {fitted.no_synthetic})"
     return (
         f"Learned from {right:,} right and {wrong:,} wrong predictions and {unknown:,} unknown inputs{made}. "
-        f"P(correct) is a probability where {100 * share:.3g} % of the inputs are unknown. On held-out folds, by meta classifiers "
-        "that had not seen them:"
+        f"P(correct) is a probability where {100 * share:.3g} % of the inputs are unknown. On held-out folds, by meta "
+        "classifiers that had not seen them:"
     )
 
 
@@ -62,17 +69,28 @@ def kept(column: str, found: Kept) -> str:
     elif column == WRONG:
         verdict = f"above the promised {promise}"
     else:
-        verdict = f"the {promise} were not promised for so many unknown inputs, or other kinds of them"
+        verdict = f"above the {promise}, {_beyond(found)}"
     return (
         f"{subject}: {100 * found.accepted / found.samples:.1f} % accepted, {100 * found.risk:.2f} % of them wrong "
         f"({found.errors:,} of {found.accepted:,}); {verdict}."
     )
 
 
+def _beyond(found: Kept) -> str:
+    """Why a promise need not hold here."""
+    share, kinds = found.promised_share, found.promised_kinds
+    if share is None:
+        return "which were not promised for so many unknown inputs, or other kinds of them"
+    if not kinds:
+        return "which were promised for known inputs only"
+    of = f"at most {100 * share:.3g} % of unknown inputs such as {', '.join(kinds)}"
+    return f"which were promised for {of}; here {100 * found.unknown_share:.3g} % are unknown"
+
+
 def answer(evaluation: Evaluation) -> list[str]:
-    """An evaluation in sentences."""
-    found = compared(evaluation.comparison, evaluation.judged.columns())
-    found += [kept(column, one) for column, one in evaluation.kept.items()]
+    """An evaluation in sentences: what is accepted and how much of it is wrong, then how the methods compare."""
+    found = [kept(column, one) for column, one in evaluation.kept.items()]
+    found += compared(evaluation.comparison, evaluation.judged.columns())
     if evaluation.seen:
         found.append(
             f"Careful: the TrustModel has learned from {', '.join(evaluation.seen)}, so these numbers are too good; "

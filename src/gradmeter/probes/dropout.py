@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from gradmeter.inputs import Inputs
 from gradmeter.network import answer
@@ -24,7 +25,8 @@ def mc_dropout(passes: int = 8, seed: int = 0) -> Callable[[nn.Module, Inputs, T
     """
 
     def probe(network: nn.Module, inputs: Inputs, logits: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad(), torch.random.fork_rng(), _dropping(network) as layers:
+        devices = [logits.device] if logits.is_cuda else []
+        with torch.no_grad(), torch.random.fork_rng(devices), _dropping(network) as layers:
             torch.manual_seed(seed)
             answers = [answer(network, inputs) for _ in range(passes)] if layers else [logits.detach()]
         log_p = torch.log_softmax(torch.stack(answers).double(), dim=2)
@@ -39,7 +41,7 @@ def mc_dropout(passes: int = 8, seed: int = 0) -> Callable[[nn.Module, Inputs, T
 @contextmanager
 def _dropping(network: nn.Module) -> Iterator[list[nn.Module]]:
     """The dropout layers, which are at work until the block ends."""
-    layers = [module for module in network.modules() if type(module).__name__.startswith(("Dropout", "AlphaDropout"))]
+    layers = [module for module in network.modules() if _drops(module)]
     for layer in layers:
         layer.training = True
     try:
@@ -47,3 +49,8 @@ def _dropping(network: nn.Module) -> Iterator[list[nn.Module]]:
     finally:
         for layer in layers:
             layer.training = False
+
+
+def _drops(module: nn.Module) -> bool:
+    """PyTorch's layers, and those that other libraries name after them."""
+    return isinstance(module, _DropoutNd) or type(module).__name__.endswith("Dropout")

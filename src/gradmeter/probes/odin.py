@@ -28,7 +28,8 @@ def odin(
         if not leaves:
             # Tokens cannot be pushed.
             return {"odin": _confidence(logits, temperature)}
-        logits = answer(network, moving)
+        # Copies, since a network may write into its input, and must not into a leaf.
+        logits = answer(network, moving.map(lambda tensor: tensor.clone()))
         losses = -torch.log_softmax(logits / temperature, dim=1).amax(dim=1)
         gradients = dict(
             zip(map(id, leaves), torch.autograd.grad(losses.sum(), leaves, allow_unused=True), strict=True)

@@ -7,7 +7,9 @@ import csv
 import datetime
 import io
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +39,19 @@ _LAYERS = 15
 _SETTLED = 50
 # Pixels of the longer side of a picture in the report, and characters of a text.
 _THUMBNAIL, _EXCERPT = 96, 200
+# Where networks and their preprocessing come from.
+_LIBRARIES = ("timm", "torchvision", "transformers")
 _COLUMNS = {WRONG: "Known inputs", ALL: "Known and unknown inputs"}
 
 
-def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str) -> Path:
+def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trust: Path | None = None) -> Path:
     """Write an evaluation into a folder, every file whole or not at all, results.json last.
 
     Args:
         evaluation: what came of it.
         folder: the output.
         command: that made it, to be shown.
+        trust: folder of the TrustModel, to be shown.
 
     Returns:
         The path of report.html, a self-contained file without scripts or outside requests.
@@ -79,19 +84,30 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str) -> P
                 for one in extremes(evaluation, _SHOWN)
             ],
             skipped=skipped_records(evaluation.sets),
-            made={
-                "command": command,
-                "made": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-                "gradmeter": gradmeter.__version__,
-                "torch": torch.__version__,
-                "known": evaluation.sets[0].identity["data"],
-                "unknown": ", ".join(one.identity["data"] for one in evaluation.sets[1:]) or "none",
-            },
+            made=_made(evaluation, command, trust),
         )
     )
     write_text(folder / REPORT, page)
     write_text(folder / RESULTS, json.dumps(_results(evaluation, command), indent=1) + "\n")
     return folder / REPORT
+
+
+def _made(evaluation: Evaluation, command: str, trust: Path | None) -> dict[str, str]:
+    """Of what and by what, for those who want to make it again."""
+    recipe = evaluation.recipe or {}
+    return {
+        "command": command,
+        "made": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "model": evaluation.model,
+        "weights": recipe.get("weights") or "those published for the model, or its own",
+        **({} if trust is None else {"TrustModel": str(trust.resolve())}),
+        "known": evaluation.sets[0].identity["data"],
+        "unknown": ", ".join(one.identity["data"] for one in evaluation.sets[1:]) or "none",
+        "gradmeter": gradmeter.__version__,
+        "torch": torch.__version__,
+        # What nobody imported had no part in it.
+        **{name: version(name) for name in _LIBRARIES if name in sys.modules},
+    }
 
 
 def _results(evaluation: Evaluation, command: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gradmeter.files import write_text
-from gradmeter.report.answer import FAILS, HOLDS, UNTESTED, answer
+from gradmeter.report.answer import FAILS, HOLDS, PERCENT, UNTESTED, answer
 from gradmeter.report.grid import Grid
 from gradmeter.report.records import Record, number
 from gradmeter.report.results import Results, read_results
@@ -69,8 +69,19 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"plain": _plain, "duration": _duration, "decimals": _decimals, "mean_of": _mean_of}
+    environment.filters |= {
+        "plain": _plain,
+        "unbroken": unbroken,
+        "duration": _duration,
+        "decimals": _decimals,
+        "mean_of": _mean_of,
+    }
     return environment
+
+
+def unbroken(text: str) -> str:
+    """A sentence whose percent signs stay on the lines of their numbers."""
+    return text.replace(" %", PERCENT)
 
 
 def _paper_rows(results: Results) -> list[tuple[int, Sequence[Record]]]:

@@ -14,6 +14,8 @@ from gradmeter.samples.noise import Noise
 from gradmeter.samples.sample import Source
 from gradmeter.samples.tables import ParquetTable
 
+MANIFEST = "_measurement.json"
+"""The file by which a folder is known to hold what gradmeter made of samples, and no samples."""
 EXPECTED = "an image, a folder of images or of one folder for each class, an .npz archive, Parquet, or noise:uniform"
 
 
@@ -43,8 +45,8 @@ def open_source(data: str, image: ImageKind | None, *, seed: int = 0) -> Source:
         seed: of noise; other images for another one.
 
     Raises:
-        DataError: if there is no such thing, it holds no samples, or images where texts are expected, or texts where
-            images are.
+        DataError: if there is no such thing, it holds no samples but readings, say, or images where texts are
+            expected, or texts where images are.
         InputError: for a kind of noise that is not known.
     """
     source = _opened(data, image or _NO_IMAGES, seed)
@@ -59,6 +61,10 @@ def _opened(data: str, image: ImageKind, seed: int) -> Source:
         return Noise(data, image.side, image.mode, seed)
     path = Path(data)
     if path.is_dir():
+        if (path / MANIFEST).is_file():
+            raise DataError(
+                f"{data} holds readings or verdicts that gradmeter made; expected the samples themselves: {EXPECTED}"
+            )
         holds_tables = any(path.glob("*.parquet"))
         return ParquetTable(path, image.mode) if holds_tables else ImageFolder(path, image.mode)
     if not path.is_file():

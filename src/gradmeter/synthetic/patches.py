@@ -11,7 +11,7 @@ from gradmeter.synthetic.registry import makes
 def _permuted(images: Tensor, cells: int, generator: Generator) -> Tensor:
     """Images cut into cells x cells patches, which change places; a rest at the border stays."""
     height, width = (size // cells for size in images.shape[2:])
-    if not height or not width:
+    if not len(images) or not height or not width:
         return images.flip(2)
     samples, channels = images.shape[:2]
     inner = images[:, :, : height * cells, : width * cells]

@@ -19,7 +19,8 @@ def synthetic_unknowns(
     Args:
         images: [N, C, H, W], as the network takes them; their smallest and largest numbers, by channel, stand for
             black and white.
-        labels: [N] their classes: blends are made of two.
+        labels: [N] their classes: blends are made of images of two, of one class where there is but one; a lone image
+            is blended with itself.
         kinds: names of `KINDS`; all by default.
         seed: of the random numbers.
 
@@ -27,14 +28,16 @@ def synthetic_unknowns(
         {kind: [N, C, H, W]}, of the images' type and on their device.
 
     Raises:
-        InputError: for something else than images, or an unknown kind.
+        InputError: for something else than images with a label each, or an unknown kind.
     """
     names = list(KINDS) if kinds is None else list(kinds)
     unknown = [name for name in names if name not in KINDS]
     if unknown:
         raise InputError(f"no synthetic unknowns {unknown[0]!r}; there are {', '.join(KINDS)}")
-    if images.dim() != 4 or not images.is_floating_point():
+    if images.dim() != 4 or not images.numel() or not images.is_floating_point():
         raise InputError(f"images are {tuple(images.shape)} {images.dtype}; expected floating point [N, C, H, W]")
+    if labels.shape != images.shape[:1]:
+        raise InputError(f"labels have shape {tuple(labels.shape)}; expected one for each of {len(images)} images")
     own = images.detach().to("cpu", torch.float32)
     low = own.amin(dim=(0, 2, 3), keepdim=True)
     span = (own.amax(dim=(0, 2, 3), keepdim=True) - low).clamp_min(torch.finfo(own.dtype).tiny)

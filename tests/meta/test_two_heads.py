@@ -1,0 +1,219 @@
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import skops.io
+from scipy.special import expit, log_softmax, logit
+from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
+
+from gradmeter.errors import InputError
+from gradmeter.meta.saving import _TRUSTED
+from gradmeter.meta.two_heads import _SHARES, CORRECT, UNKNOWN, WRONG, TwoHeads
+
+CLASSES, WIDTH = 4, 6
+NAMES = (
+    *("entropy", "log_scale", "energy"),
+    *(f"logit:{c}" for c in range(CLASSES)),
+    *("conv/l1", "conv/l2", "uniform:conv/l2", "activation:conv/mean", "activation:conv/std"),
+    *(f"embedding:{number}" for number in range(WIDTH)),
+)
+
+
+def planted(known: int, unknown: int, seed: int = 0, *, tells: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Features and classes of inputs in clusters, and of unknown ones all over the place.
+
+    A gradient's size may tell of wrong predictions what the softmax does not.
+    """
+    random = np.random.default_rng(seed)
+    of = random.integers(CLASSES, size=known + unknown)
+    embedding = random.normal(size=(known + unknown, WIDTH))
+    embedding[:known, :CLASSES] += 3 * np.eye(CLASSES)[of[:known]]
+    embedding[known:] *= 3
+    logits = 1.5 * embedding[:, :CLASSES]
+    log_p = log_softmax(logits, axis=1)
+    wrong = logits.argmax(1) != of
+    log_scale = np.log(-np.expm1(np.minimum(log_p.max(1), -1e-15)))
+    noise = random.normal(size=(known + unknown, 5))
+    noise[:, 0] += tells * wrong
+    columns = [-(np.exp(log_p) * log_p).sum(1), log_scale, -np.logaddexp.reduce(logits, axis=1)]
+    return np.column_stack([*columns, logits, noise, embedding]), np.where(
+        np.arange(known + unknown) < known, np.where(wrong, WRONG, CORRECT), UNKNOWN
+    )
+
+
+@cache
+def fitted(known: int = 500, unknown: int = 200, seed: int = 0, tells: float = 0.0, **options: Any) -> TwoHeads:
+    return TwoHeads(NAMES, **options).fit(*planted(known, unknown, seed, tells=tells))
+
+
+def auroc(head: TwoHeads, X: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Of wrong against correct ones among the known, by P(correct) and by the softmax."""
+    known = y != UNKNOWN
+    p, wrong = head.predict_proba(X)[known, CORRECT], y[known] == WRONG
+    return float(roc_auc_score(wrong, -p)), float(roc_auc_score(wrong, X[known, NAMES.index("log_scale")]))
+
+
+def test_three_probabilities() -> None:
+    X, _ = planted(300, 300, seed=1)
+    p = fitted().predict_proba(X)
+    assert p.shape == (600, 3)
+    assert ((p >= 0) & (p <= 1)).all()
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-12)
+    assert fitted().classes_.tolist() == [WRONG, CORRECT, UNKNOWN] == [0, 1, 2]
+    assert np.array_equal(fitted().predict(X), p.argmax(1))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("tells", [0.0, 2.0])
+@pytest.mark.parametrize("unknown", [0, 200])
+def test_among_known_inputs_it_ranks_no_worse_than_the_softmax(seed: int, tells: float, unknown: int) -> None:
+    """But for the chance of 60 wrong predictions to learn from."""
+    head = fitted(1500, unknown, seed, tells)
+    found, softmax = auroc(head, *planted(4000, 0, seed + 50, tells=tells))
+    assert found > softmax - 0.015
+    if tells:
+        assert found > softmax + 0.005
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_unknown_inputs_are_told_from_known_ones(seed: int) -> None:
+    X, y = planted(1000, 1000, seed + 50)
+    p = fitted(500, 200, seed).predict_proba(X)[:, UNKNOWN]
+    assert roc_auc_score(y == UNKNOWN, p) > 0.9
+    # Better than by the softmax, which is sure of much that is far away.
+    assert roc_auc_score(y == UNKNOWN, p) > roc_auc_score(y == UNKNOWN, X[:, NAMES.index("log_scale")]) + 0.1
+
+
+def test_without_any_unknown_input_what_is_far_from_its_class_is_one() -> None:
+    X, y = planted(1000, 1000, 51)
+    head = fitted(500, 0)
+    assert head.unknown_.distances_only_
+    assert roc_auc_score(y == UNKNOWN, head.predict_proba(X)[:, UNKNOWN]) > 0.85
+
+
+@pytest.mark.parametrize("unknown", [0, 100])
+def test_without_any_wrong_prediction(unknown: int) -> None:
+    X, y = planted(400, unknown)
+    y[y == WRONG] = CORRECT
+    head = TwoHeads(NAMES).fit(X, y)
+    p = head.predict_proba(X)
+    assert np.isfinite(p).all()
+    assert head.unknown_share_ == 0.01
+    np.testing.assert_allclose(p[:, WRONG] / (1 - p[:, UNKNOWN]), np.exp(X[:, NAMES.index("log_scale")]), rtol=1e-9)
+
+
+def test_it_is_calibrated_for_its_share() -> None:
+    share = 0.2
+    X, y = planted(4000, 1000, 52)
+    p = fitted(2000, 500, unknown_share=share).predict_proba(X)
+    for kind in (WRONG, CORRECT, UNKNOWN):
+        assert p[:, kind].mean() == pytest.approx((y == kind).mean(), abs=0.05)
+
+
+# --- the share of unknown inputs
+
+
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.9])
+def test_a_share_of_ones_own(share: float) -> None:
+    """It shifts the log odds of every input alike."""
+    X, _ = planted(200, 200, seed=1)
+    plain, given = fitted(), fitted(unknown_share=share)
+    assert given.unknown_share_ == share
+    shift = logit(given.predict_proba(X)[:, UNKNOWN]) - logit(plain.predict_proba(X)[:, UNKNOWN])
+    inner = np.abs(shift - np.median(shift)) < 1e-6
+    assert inner.mean() > 0.9  # beyond, 1 - p has few digits
+    assert np.median(shift) == pytest.approx(logit(share) - logit(plain.unknown_share_))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 2])
+def test_no_share(share: float) -> None:
+    with pytest.raises(InputError, match=f"unknown_share={share}; expected a share strictly between 0 and 1"):
+        TwoHeads(NAMES, unknown_share=share).fit(*planted(200, 0))
+
+
+def chosen(p_wrong: np.ndarray, ratio: np.ndarray, log_scale: np.ndarray, wrong: np.ndarray) -> float:
+    return TwoHeads(NAMES)._share(p_wrong, ratio, log_scale, wrong)
+
+
+def risk_area(uncertainty: np.ndarray, wrong: np.ndarray) -> float:
+    """Mean risk over coverages 1/n to 1, without ties."""
+    ordered = wrong[uncertainty.argsort()]
+    return float((ordered.cumsum() / np.arange(1, len(wrong) + 1)).mean())
+
+
+def test_the_rule_for_the_share() -> None:
+    """The largest at which three quarters of the head's gain over the softmax stay, by both measures."""
+    random, shares = np.random.default_rng(0), set()
+    for strength in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0):
+        odds = random.normal(-2, 2, 2000)
+        hidden = random.normal(size=2000)
+        wrong = random.random(2000) < expit(odds + hidden)
+        p_wrong, log_scale = expit(odds + hidden), np.log(expit(odds))
+        ratio = strength * (3 * random.normal(size=2000) - 2)
+        expected = None
+        for share in (0.25, 0.1, 0.05, 0.03, 0.02, 0.01):
+            p_known = 1 - expit(ratio + np.log(share / (1 - share)))
+            uncertainty = -(1 - p_wrong) * p_known
+            kept = []
+            for measure, sign in ((lambda u, w: roc_auc_score(w, u), 1), (risk_area, -1)):
+                softmax, head, both = (sign * measure(one, wrong) for one in (log_scale, p_wrong, uncertainty))
+                kept.append(both >= softmax + 0.75 * max(0, head - softmax) - 1e-4)
+            if all(kept):
+                expected = share
+                break
+        assert chosen(p_wrong, ratio, log_scale, wrong) == (expected or 0.01)
+        shares.add(expected or 0.01)
+    assert len(shares) > 2
+    assert max(shares) == 0.25
+
+
+def test_a_head_that_knows_nothing_of_unknown_inputs_does_no_harm() -> None:
+    random = np.random.default_rng(1)
+    p_wrong = random.random(500)
+    wrong = random.random(500) < p_wrong
+    assert chosen(p_wrong, np.zeros(500), np.log(p_wrong), wrong) == max(_SHARES)
+    assert chosen(p_wrong, 50 * random.normal(size=500), np.log(p_wrong), wrong) == min(_SHARES)
+    few = np.zeros(500, np.bool_)
+    few[:9] = True
+    assert chosen(p_wrong, np.zeros(500), np.log(p_wrong), few) == 0.01
+
+
+# --- what it reads
+
+
+def test_views() -> None:
+    assert [*fitted().densities_] == ["gradients", "activations", "activation:conv", "embedding"]
+    widths = [len(density.centre_) for density in fitted().densities_.values()]
+    # Those of other pseudo-labels are gradients too.
+    assert widths == [3, 2, 2, WIDTH]
+
+
+def test_a_control_without_outputs_looks_at_the_prediction_and_at_readings_only() -> None:
+    X, _ = planted(200, 200, seed=1)
+    other = X.copy()
+    logits = [NAMES.index(f"logit:{c}") for c in range(CLASSES)]
+    other[:, logits] = 7 * other[:, logits] - 1
+    other[:, NAMES.index("energy")] += 3
+    control = fitted(outputs=False)
+    assert np.array_equal(control.predict_proba(X), control.predict_proba(other))
+    assert not np.allclose(fitted().predict_proba(X), fitted().predict_proba(other))
+
+
+def test_it_is_an_estimator() -> None:
+    head = TwoHeads(NAMES, unknown_share=0.07, outputs=False)
+    assert clone(head).get_params() == {"names": NAMES, "unknown_share": 0.07, "outputs": False}
+    X, y = planted(300, 50)
+    first, second = (TwoHeads(NAMES).fit(X, y).predict_proba(X) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("unknown", [0, 200])
+def test_it_comes_back_from_a_file_bit_for_bit(unknown: int) -> None:
+    head, X = fitted(500, unknown), planted(100, 100, seed=2)[0]
+    encoded = skops.io.dumps(head)
+    assert {*skops.io.get_untrusted_types(data=encoded)} <= {*_TRUSTED}
+    found = skops.io.loads(encoded, trusted=list(_TRUSTED))
+    assert np.array_equal(found.predict_proba(X), head.predict_proba(X))
+    assert found.unknown_share_ == head.unknown_share_

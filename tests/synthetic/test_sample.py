@@ -1,0 +1,111 @@
+import pytest
+import torch
+from torch import Tensor
+
+from gradmeter.synthetic import KINDS, SAMPLED, ImageSample, sample
+
+
+def batch(first: int, count: int, size: int = 2) -> tuple[Tensor, Tensor]:
+    """Images that hold their own number, which is also their label."""
+    numbers = torch.arange(first, first + count)
+    return numbers.double().view(-1, 1, 1, 1).expand(count, 1, size, size), numbers
+
+
+def kept(stream: ImageSample) -> list[int]:
+    images, labels = stream.images()
+    assert images is not None
+    assert torch.equal(images[:, 0, 0, 0].long(), labels)
+    return labels.tolist()
+
+
+def test_few_are_all_kept() -> None:
+    stream = ImageSample()
+    for first in range(0, 90, 30):
+        stream.add(*batch(first, 30))
+    assert kept(stream) == [*range(90)]
+
+
+def test_of_many_each_is_kept_with_equal_probability(monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 of 100, 2,000 times: each 400 times, with a deviation of 18."""
+    monkeypatch.setattr(sample, "SAMPLED", 20)
+    counts = torch.zeros(100)
+    stream = ImageSample()
+    images, labels = batch(0, 100, 1)
+    for _ in range(2000):
+        stream._seen, stream._kept = 0, []
+        for first in (0, 7, 60):
+            last = {0: 7, 7: 60, 60: 100}[first]
+            stream.add(images[first:last], labels[first:last])
+        chosen = kept(stream)
+        assert len(chosen) == len({*chosen}) == 20
+        counts[chosen] += 1
+    deviation = (2000 * 0.2 * 0.8) ** 0.5
+    assert (counts - 400).abs().max() < 4 * deviation
+    # Their spread too is that of chance: neither all alike nor by place.
+    assert 0.7 < counts.std() / deviation < 1.3
+    assert (counts[:20].mean() - counts[-20:].mean()).abs() < 4 * deviation * (2 / 20) ** 0.5
+
+
+def test_no_more_than_asked() -> None:
+    stream = ImageSample()
+    stream.add(*batch(0, 3 * SAMPLED, 1))
+    assert len({*kept(stream)}) == SAMPLED == 500
+    again = ImageSample()
+    again.add(*batch(0, 3 * SAMPLED, 1))
+    assert kept(again) == kept(stream)
+
+
+@pytest.mark.parametrize(("limit", "count"), [(10 * 4 * 8, 10), (39 * 8, 9), (1, 1)])
+def test_memory_is_bounded(limit: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sample, "_BYTES", limit)
+    stream = ImageSample()
+    stream.add(*batch(0, 60))
+    assert len(kept(stream)) == count
+
+
+def test_what_is_kept_is_a_copy_without_history() -> None:
+    stream, (images, labels) = ImageSample(), batch(0, 5)
+    images = images.clone().requires_grad_()
+    stream.add(images, labels)
+    with torch.no_grad():
+        images.zero_()
+    assert kept(stream) == [0, 1, 2, 3, 4]
+    found, _ = stream.images()
+    assert found is not None
+    assert not found.requires_grad
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        torch.zeros(4, 7),
+        torch.zeros(4, 1, 2, 2, dtype=torch.uint8),
+        {"images": torch.zeros(4, 1, 2, 2)},
+        (torch.zeros(4, 1, 2, 2), torch.zeros(4)),
+        None,
+    ],
+)
+def test_what_is_no_image_is_passed_over(inputs: object) -> None:
+    stream = ImageSample()
+    stream.add(inputs, torch.zeros(4, dtype=torch.long))
+    assert stream.images()[0] is None
+    assert stream.unknowns() == {}
+
+
+def test_images_of_several_sizes_make_nothing() -> None:
+    stream = ImageSample()
+    stream.add(*batch(0, 3, 2))
+    stream.add(*batch(3, 3, 4))
+    found, labels = stream.images()
+    assert found is None
+    assert labels.tolist() == [*range(6)]
+    assert stream.unknowns() == {}
+
+
+def test_unknowns_of_what_was_kept() -> None:
+    stream, images = ImageSample(), torch.rand(6, 1, 9, 9)
+    stream.add(images, torch.arange(6))
+    found = stream.unknowns()
+    assert [*found] == [*KINDS]
+    assert all(made.shape == images.shape for made in found.values())
+    torch.testing.assert_close(found["inversion"], images.min() + images.max() - images)
