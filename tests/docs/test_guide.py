@@ -28,8 +28,8 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
-    labels = torch.arange(400) % 10
-    images = torch.rand(400, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(800) % 10
+    images = torch.rand(800, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     given = {
         # Random images stand for the reader's: right one time in ten, which is enough to be fitted.
         **dict.fromkeys(

@@ -89,7 +89,8 @@ class GradmeterDetector(GradientDetector):  # type: ignore[misc]
         if not known:
             raise InputError("the loader has no sample with a label of 0 or above; expected known inputs among them")
         made = sample.unknowns().values() if self.trust.learns_from_synthetic else ()
-        self.trust.fit(known, unknown, synthetic=[images.to(self.device) for images in made])
+        # One kind of unknown inputs, however they are batched.
+        self.trust.fit(known, [unknown] if unknown else (), synthetic=[images.to(self.device) for images in made])
         return self
 
     def predict(self, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from gradmeter.evaluation.curves import area_of_curve, risk_coverage
 from gradmeter.evaluation.separation import separation
 from gradmeter.meta.densities import ClassDensities
 from gradmeter.meta.known_head import FOLDS, KnownHead
-from gradmeter.meta.log_features import ACTIVATION, EMBEDDING, LOGIT
+from gradmeter.meta.log_features import ACTIVATION, EMBEDDING, LOGIT, SCORE
 from gradmeter.meta.unknown_head import KNOWN, UnknownHead
 
 Values = NDArray[np.float64]
@@ -159,11 +159,15 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return {view: density.distances(X[:, views[view]], predicted) for view, density in self.densities_.items()}
 
     def _outputs(self, X: Values) -> Values:
-        """What the logits say: their distribution, and the largest of them in order."""
+        """What the logits and the probes say: their distribution, and the largest of them in order."""
         if not self.outputs:
             return np.empty((len(X), 0))
         logits = np.sort(X[:, self._columns(LOGIT)], axis=1)[:, ::-1][:, :_SORTED]
-        others = [number for number, name in enumerate(self.names) if ":" not in name and "/" not in name]
+        others = [
+            number
+            for number, name in enumerate(self.names)
+            if name.startswith(SCORE) or (":" not in name and "/" not in name)
+        ]
         return np.hstack([X[:, others], logits, logits[:, :1] - logits[:, 1:2]])
 
     def _known_features(self, X: Values, distances: dict[str, Values]) -> Values:

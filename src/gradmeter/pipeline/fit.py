@@ -176,7 +176,7 @@ def _synthetic(
             "are texts" if known.source.texts else "are too few, or reach the network as something else than one tensor"
         )
         return [], f"the samples of {known.name} {what}"
-    return [measured.readings()], None
+    return [Readings.from_arrow(kind) for kind in measured.tables()], None
 
 
 def _replaced(folder: Path, notes: dict[str, Any]) -> str | None:
