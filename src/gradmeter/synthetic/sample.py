@@ -10,8 +10,10 @@ from torch import Tensor
 
 from gradmeter.synthetic.unknowns import synthetic_unknowns
 
-# Images that are kept, and the memory that they may take.
 SAMPLED = 500
+"""Images that are kept, at most."""
+
+# The memory that they may take.
 _BYTES = 2**28
 
 
