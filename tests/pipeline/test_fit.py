@@ -15,6 +15,7 @@ from gradmeter import GradientMeter, TrustModel
 from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.evaluation.comparison import WRONG
 from gradmeter.measuring import Work, measure
+from gradmeter.measuring import MeasuredSet
 from gradmeter.pipeline.fit import Fitted, fit
 from gradmeter.pipeline.wording import learned
 from gradmeter.samples import open_source
@@ -38,8 +39,9 @@ def test_what_is_saved_is_what_the_library_fits(place: Path, at_place: Path, tmp
     right = int((known["label"].to_numpy() == known["prediction"].to_numpy()).sum())
     assert found.learned_from == {"right": right, "wrong": 600 - right, "unknown": 200, "synthetic": 500 * len(KINDS)}
     assert found.answered == (right, 600)
-    made = pq.read_table(tmp_path / "trust/readings/_synthetic.parquet")
-    again = TrustModel(GradientMeter(trained())).fit(known, [unknown], synthetic=[made])
+    # Each kind on its own.
+    made = list(MeasuredSet(tmp_path / "trust/readings/_synthetic.parquet").tables())
+    again = TrustModel(GradientMeter(trained())).fit(known, [unknown], synthetic=made)
     torch.testing.assert_close(again.predict_proba(images), loaded.predict_proba(images))
 
 
