@@ -14,8 +14,7 @@ from sklearn.metrics import roc_auc_score
 from gradmeter import GradientMeter, TrustModel
 from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.evaluation.comparison import WRONG
-from gradmeter.measuring import Work, measure
-from gradmeter.measuring import MeasuredSet
+from gradmeter.measuring import MeasuredSet, Work, measure
 from gradmeter.pipeline.fit import Fitted, fit
 from gradmeter.pipeline.wording import learned
 from gradmeter.samples import open_source
