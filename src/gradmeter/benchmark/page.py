@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from gradmeter.benchmark import plots
@@ -11,6 +11,7 @@ from gradmeter.benchmark.models import MAIN_MODELS, MODELS
 from gradmeter.benchmark.results import Results, Row, Spread
 from gradmeter.figures.saving import save
 from gradmeter.files import write_text
+from gradmeter.markdown import markdown_table
 
 PAGE = "performance.md"
 MEMORY_LIMIT = 1.2
@@ -82,7 +83,7 @@ def _summary(results: Results) -> Iterator[str]:
         cells += [_plain(model.must), _plain(model.stretch)]
         cells += [_judged_number(mine[0].memory_ratio, MEMORY_LIMIT), _error(mine[0].disagreement)]
         rows.append(cells)
-    yield from _table(head, rows)
+    yield from markdown_table(head, rows)
     yield from (
         "",
         "Bold: reached. Error of l2: the largest relative difference of a sample's Euclidean norm of the whole "
@@ -96,7 +97,7 @@ def _section(results: Results, name: str) -> Iterator[str]:
     for threads in results.options.threads:
         yield from ("", f"**{threads_named(threads)}, batch of {model.batch:,}**", "")
         rows = results.rows(name, threads)
-        yield from _table(_HEAD, [_cells(row) for row in rows], texts=2)
+        yield from markdown_table(_HEAD, [_cells(row) for row in rows], texts=2)
         if model.must is not None:
             stretch = "" if model.stretch is None else f", hoped for: {model.stretch:g}"
             yield from ("", f"gradmeter's time / T0 must be at most {model.must:g} (the mark in the figure){stretch}.")
@@ -147,7 +148,7 @@ def _stream(results: Results) -> Iterator[str]:
             rows.append(
                 [f"{int(count):,}", f"{found['seconds']:.3g}", f"{cost:.1f}", f"{found['memory'] / _MIB:,.0f} MiB"]
             )
-    yield from _table(["images", "seconds", "microseconds per image", "peak extra memory"], rows)
+    yield from markdown_table(["images", "seconds", "microseconds per image", "peak extra memory"], rows)
 
 
 def _method(results: Results) -> Iterator[str]:
@@ -215,14 +216,6 @@ def _quartiles(spread: Spread) -> str:
 
 def _error(disagreement: float | None) -> str:
     return _NONE if disagreement is None else f"{disagreement:.0e}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> Iterator[str]:
-    """A table whose first columns are texts, the others numbers."""
-    yield f"| {' | '.join(head)} |"
-    yield "|" + ":--|" * texts + "--:|" * (len(head) - texts)
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
 
 
 def _text(text: str) -> str:

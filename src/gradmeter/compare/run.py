@@ -27,6 +27,7 @@ from gradmeter.meta.trust import TrustModel
 from gradmeter.meta.two_heads import CORRECT, UNKNOWN, TwoHeads
 from gradmeter.meter import GradientMeter
 from gradmeter.readings import Readings
+from gradmeter.study.training import predict
 from gradmeter.synthetic import KINDS, ImageSample, synthetic_unknowns
 
 OURS = "gradmeter"
@@ -77,7 +78,7 @@ def perform(job: Job, emit: Callable[[Event], None]) -> None:
         emit(Event(f"{job.task} {job.run}", share, note))
 
     network = task.network(data, job.run, path, lambda epoch: tell(0, f"epoch {epoch}"))
-    wrong = _answers(network, data.test.images) != data.test.labels
+    wrong = predict(network, data.test.images) != data.test.labels
     outcome = Scores({WRONG: wrong.double().numpy()}, 0.0, 0.0)
     outcome.write(job.path(WRONG))
     _judge(job, network, data, tell)
@@ -105,11 +106,6 @@ def _limited(data: Data, limit: int | None) -> Data:
 
 def _sets(data: Data) -> dict[str, Tensor]:
     return {KNOWN: data.test.images, **{name: one.images for name, one in data.unknowns.items()}}
-
-
-def _answers(network: nn.Module, images: Tensor) -> Tensor:
-    with torch.inference_mode():
-        return torch.cat([network(batch).argmax(1) for batch in images.split(_BATCH)])
 
 
 def _scored(score: Callable[[Tensor], Any], data: Data, fit_seconds: float) -> Scores:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradmeter.errors import DataError
 from gradmeter.meta.plateau import INITIAL_RATE, Plateau
@@ -132,7 +132,7 @@ def _train_epoch(state: _State, digits: Digits, seed: int) -> None:
         state.optimizer.step()
 
 
-def predict(network: PaperCNN, images: Tensor) -> Tensor:
+def predict(network: nn.Module, images: Tensor) -> Tensor:
     """The predicted classes, [n] int64."""
     network.eval()
     with torch.inference_mode():
