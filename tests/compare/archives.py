@@ -11,7 +11,7 @@ def write_archives(folder: Path) -> None:
     random = np.random.default_rng(0)
     digits = load_embedded().digits.take(slice(1500))
     np.savez(folder / "emnist_digits.npz", images=digits.images, labels=digits.labels)
-    np.savez(folder / "emnist_letters.npz", images=np.rot90(digits.images[:80], axes=(1, 2)))
+    np.savez(folder / "emnist_letters.npz", images=np.rot90(digits.images[:80], axes=(1, 2)), labels=np.arange(80) % 52)
     coloured = random.integers(0, 256, (400, 32, 32, 3), np.uint8)
     for name in ("cifar10_test", "cifar10_train20k"):
         np.savez(folder / f"{name}.npz", images=coloured, labels=np.arange(400) % 10)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from gradmeter.compare.ceiling import CEILING
+from gradmeter.compare.letters import letter_table
 from gradmeter.compare.results import ALL, TaskResults, found_results
-from gradmeter.compare.run import OURS, WRONG
+from gradmeter.compare.run import OURS, WHICH_LETTER, WRONG
 from gradmeter.compare.scores import KNOWN, Scores, score_path
-from gradmeter.compare.tasks import TASKS
+from gradmeter.compare.tasks import LETTERS, TASKS
 
 RUNS = (0, 1, 2)
 
@@ -68,3 +70,26 @@ def test_tasks_that_were_judged(folder: Path) -> None:
     (found,) = found_results(folder)
     assert found.task.name == "digits"
     assert found.runs == list(RUNS)
+
+
+def test_letters_one_by_one(folder: Path) -> None:
+    which = np.arange(50) % 26 + 26 * (np.arange(50) % 3 == 0)
+    for run in RUNS:
+        Scores({LETTERS: which.astype(float)}, 0, 0).write(score_path(folder, "digits", run, WHICH_LETTER))
+        held_out = Scores({KNOWN: np.zeros(200), LETTERS: np.ones(25)}, 0, 0)
+        held_out.write(score_path(folder, "digits", run, f"{CEILING} {LETTERS}"))
+    found = TaskResults(folder, TASKS["digits"], RUNS)
+    head, _, *rows = letter_table(found)
+    assert [cell.strip() for cell in head.split("|")[1:-1]] == ["", OURS, "softmax", "supervised"] * 2
+    expected = []
+    for scores, wrong in zip(found.scores(OURS), found.wrong, strict=True):
+        inside, outside = scores.values[KNOWN][~wrong], scores.values["letters"][which == 4]
+        expected.append(roc_auc_score(np.repeat([0, 1], [len(inside), len(outside)]), [*inside, *outside]))
+    cells = [cell.strip() for cell in rows[4].split("|")[1:-1]]
+    # Number 4 shows E, number 30 e; the supervised network was asked about every other letter.
+    assert which[4] == 4
+    assert which[30] == 30
+    assert cells[:2] == ["E", f"{100 * np.mean(expected):.1f}"]
+    assert cells[4] == "e"
+    odd = set(which[1::2])
+    assert [row.split("|")[4].strip() for row in rows] == ["100.0" if n in odd else "" for n in range(26)]

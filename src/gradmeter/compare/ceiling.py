@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradmeter.compare.networks import ResNet8
+from gradmeter.compare.scores import KNOWN
 from gradmeter.compare.tasks import Data
 from gradmeter.compare.training import Recipe, load_weights, train
 
 CEILING = "supervised ceiling"
+HELD_OUT = slice(1, None, 2)
+"""The images of a concept that the network does not learn from."""
+
 _RECIPE = Recipe(epochs=6, peak=0.1, mirrored=False)
 _BATCH = 500
 
@@ -31,7 +35,7 @@ def supervised_ceiling(data: Data, concept: str, run: int, path: Path) -> dict[s
         Scores of the known test images, "known", and of the other half of the concept, under its name.
     """
     foreign = data.unknowns[concept].images
-    learned, held_out = foreign[::2], foreign[1::2]
+    learned = foreign[::2]
     known = data.train.images[: 2 * len(learned)]
     images = _three_channels(torch.cat([known, learned]))
     labels = torch.cat([torch.zeros(len(known)), torch.ones(len(learned))]).long()
@@ -47,7 +51,7 @@ def supervised_ceiling(data: Data, concept: str, run: int, path: Path) -> dict[s
         found: NDArray[np.float64] = (answers[:, 1] - answers[:, 0]).numpy()
         return found
 
-    return {"known": odds(data.test.images), concept: odds(held_out)}
+    return {KNOWN: odds(data.test.images), concept: odds(foreign[HELD_OUT])}
 
 
 def _three_channels(images: Tensor) -> Tensor:

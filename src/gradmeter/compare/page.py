@@ -10,9 +10,10 @@ from pathlib import Path
 from gradmeter.compare.ceiling import CEILING
 from gradmeter.compare.controls import PIXELS, controls
 from gradmeter.compare.detectors import DETECTORS
+from gradmeter.compare.letters import letter_table
 from gradmeter.compare.plots import best_beside_ours, control_bars
 from gradmeter.compare.results import ALL, BASELINE, TaskResults, column_name
-from gradmeter.compare.run import LABELS, OURS, WRONG
+from gradmeter.compare.run import LABELS, OURS, WHICH_LETTER, WRONG
 from gradmeter.data.collection import KNOWN_UNKNOWN_ROLES
 from gradmeter.evaluation.intervals import PairedDifference
 from gradmeter.figures.saving import save
@@ -94,6 +95,12 @@ _SETTINGS = (
 )
 
 
+_LETTERS = (
+    "AUROC in percent of right predictions against each letter, capitals at the left: gradmeter, the softmax, and the "
+    "supervised network, which learned from other letters what a letter is. Letters that are digits to the eye stay so."
+)
+
+
 def _task(found: TaskResults) -> Iterator[str]:
     networks = len(found.runs)
     error = 100 * sum(float(wrong.mean()) for wrong in found.wrong) / networks
@@ -111,6 +118,10 @@ def _task(found: TaskResults) -> Iterator[str]:
     if found.task.name == "digits":
         yield from ("", "### What was aimed at", "")
         yield from _targets(found)
+        if found.has(WHICH_LETTER):
+            yield from ("", "### Letter by letter", "")
+            yield from letter_table(found)
+            yield from ("", _LETTERS)
     if (controlled := found.controlled(_controls(found))) is not None:
         yield from ("", "### Controls", "")
         if len(controlled.runs) < networks:

@@ -21,7 +21,7 @@ from gradmeter.compare.detectors import applies, made
 from gradmeter.compare.parts import Parts, parts_of
 from gradmeter.compare.progress import Event
 from gradmeter.compare.scores import KNOWN, Scores, score_path
-from gradmeter.compare.tasks import TASKS, Data, Images, Task
+from gradmeter.compare.tasks import LETTERS, TASKS, Data, Images, Task
 from gradmeter.meta.log_features import LogFeatures
 from gradmeter.meta.trust import TrustModel
 from gradmeter.meta.two_heads import CORRECT, UNKNOWN, TwoHeads
@@ -32,6 +32,7 @@ from gradmeter.synthetic import KINDS, ImageSample, synthetic_unknowns
 
 OURS = "gradmeter"
 WRONG = "wrong"
+WHICH_LETTER = "which letter"
 _BATCH = 200
 _TRAINING_IMAGES = 20_000
 _EXTRA_LABELS = ("all-ones", "counterfactual", "expected")
@@ -79,8 +80,9 @@ def perform(job: Job, emit: Callable[[Event], None]) -> None:
 
     network = task.network(data, job.run, path, lambda epoch: tell(0, f"epoch {epoch}"))
     wrong = predict(network, data.test.images) != data.test.labels
-    outcome = Scores({WRONG: wrong.double().numpy()}, 0.0, 0.0)
-    outcome.write(job.path(WRONG))
+    Scores({WRONG: wrong.double().numpy()}, 0.0, 0.0).write(job.path(WRONG))
+    if whole.letters is not None:
+        Scores({LETTERS: whole.letters.astype(np.float64)}, 0.0, 0.0).write(job.path(WHICH_LETTER))
     _judge(job, network, data, tell)
     parts = parts_of(network)
     for number, name in enumerate(job.detectors):

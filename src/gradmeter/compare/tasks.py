@@ -29,6 +29,7 @@ _COLOUR_SIDE = 32
 _UNKNOWN_CLASSES = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _PAPER_LAYERS = ("conv1", "conv2", "conv3", "dense")
 _SEED = 0
+LETTERS = "letters"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,7 @@ class Data:
         test: known images.
         unknowns: images of no class, by concept.
         known_unknowns: 200 more of some concepts, for controls that may learn from them.
+        letters: [n] which of A-Z a-z each image of the concept "letters" shows, 0 to 51; None without them.
     """
 
     train: Images
@@ -60,6 +62,7 @@ class Data:
     test: Images
     unknowns: dict[str, Images]
     known_unknowns: dict[str, Images]
+    letters: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def _digits(folder: Path, run: int) -> Data:
         _known(draw.test),
         of_no_class(draw.unknowns),
         of_no_class(draw.known_unknowns),
+        draw.unknowns[LETTERS].labels if LETTERS in draw.unknowns else None,
     )
 
 
@@ -165,7 +169,7 @@ def _colour(folder: Path, run: int) -> Data:
         {
             "other classes": Images(others.images, _no_labels(len(others))),
             "digits": drawings(draw.test),
-            "letters": drawings(draw.unknowns["letters"]),
+            LETTERS: drawings(draw.unknowns[LETTERS]),
             "notmnist": drawings(draw.unknowns["notmnist"]),
             "uniform": Images(torch.rand(shape, generator=random), _no_labels(shape[0])),
             "normal": Images(torch.randn(shape, generator=random), _no_labels(shape[0])),
@@ -185,12 +189,12 @@ def _archive(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int
 TASKS = {
     task.name: task
     for task in (
-        Task("digits", "Digits, the paper's network", 5, ("letters",), _PAPER_LAYERS, _digits, _paper_network),
+        Task("digits", "Digits, the paper's network", 5, (LETTERS,), _PAPER_LAYERS, _digits, _paper_network),
         Task(
             "resnet18",
             "Digits, ResNet-18",
             1,
-            ("letters",),
+            (LETTERS,),
             (),
             _digits,
             _trained(lambda: resnet18(10), _DIGITS_RECIPE),

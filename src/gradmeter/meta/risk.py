@@ -122,8 +122,8 @@ def control_risk(
     if best is None:
         raise RiskNotControlled(
             f"no threshold can promise a risk of {risk:g} with confidence {confidence:g}: of all {p.size:,} samples "
-            f"{np.mean(wrong):.2%} are wrong, and too many of those with the highest P(correct); give more data, or a "
-            "higher risk"
+            f"{np.mean(wrong):.2%} are wrong or unknown, and too many of those with the highest P(correct); give more "
+            "data, or a higher risk"
         )
     return best
 
