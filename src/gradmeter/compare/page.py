@@ -13,7 +13,7 @@ from gradmeter.compare.detectors import DETECTORS
 from gradmeter.compare.letters import letter_table
 from gradmeter.compare.plots import best_beside_ours, control_bars
 from gradmeter.compare.results import ALL, BASELINE, TaskResults, column_name
-from gradmeter.compare.run import LABELS, OURS, WHICH_LETTER, WRONG
+from gradmeter.compare.run import FEW, LABELS, OURS, WHICH_LETTER, WRONG, few
 from gradmeter.data.collection import KNOWN_UNKNOWN_ROLES
 from gradmeter.evaluation.intervals import PairedDifference
 from gradmeter.figures.saving import save
@@ -115,6 +115,8 @@ def _task(found: TaskResults) -> Iterator[str]:
     yield from ("", f"![The best detectors of each column](figures/benchmark-{found.task.name}.svg)", "")
     yield from ("### Beside the softmax, network by network", "")
     yield from _paired(found, BASELINE)
+    yield from ("", "### Few validation images", "")
+    yield from _few(found)
     if found.task.name == "digits":
         yield from ("", "### What was aimed at", "")
         yield from _targets(found)
@@ -183,6 +185,33 @@ def _paired(found: TaskResults, other: str) -> Iterator[str]:
     yield from ("", "In brackets Student's 95 % interval of the mean difference over networks, paired.")
 
 
+def _few(found: TaskResults) -> Iterator[str]:
+    """The default judge of small data, beside the softmax."""
+    columns = (WRONG, *found.task.near, ALL)
+    methods = {
+        BASELINE: "softmax",
+        **{few(size): f"{size:,} images" for size in FEW if found.has(few(size))},
+        OURS: "all",
+    }
+    rows = [
+        [
+            name,
+            *(_pair(found, method, column) for column in columns),
+            f"{1e4 * found.mean(method, WRONG, 'aurc').mean:.2f}",
+            "" if method == BASELINE else _difference(found.gain(method, BASELINE, WRONG, "auroc"), 100),
+            "" if method == BASELINE else _difference(found.gain(method, BASELINE, WRONG, "aurc"), 1e4),
+        ]
+        for method, name in methods.items()
+    ]
+    head = ["fitted to", *map(column_name, columns), "AURC, 1e-4", "wrong: AUROC - softmax", "AURC - softmax, 1e-4"]
+    yield from markdown_table(head, rows)
+
+
+def _pair(found: TaskResults, method: str, column: str) -> str:
+    """AUROC / AUPR-Out."""
+    return " / ".join(f"{100 * found.mean(method, column, measure).mean:.2f}" for measure in ("auroc", "aupr_out"))
+
+
 def _difference(gain: PairedDifference, factor: float) -> str:
     text = f"{factor * gain.mean:+.2f}"
     if math.isnan(gain.low):
@@ -249,10 +278,7 @@ def _control_table(found: TaskResults, names: Iterable[str]) -> Iterator[str]:
     columns = [name for name in (WRONG, *found.task.near, "omniglot", "notmnist", ALL) if name in found.columns]
     rows = []
     for name in present:
-        row = [name]
-        for column in columns:
-            values = (found.mean(name, column, measure).mean for measure in ("auroc", "aupr_out"))
-            row.append(" / ".join(f"{100 * value:.2f}" for value in values))
+        row = [name, *(_pair(found, name, column) for column in columns)]
         row.append(f"{100 * found.mean(name, ALL, 'matched').mean:.2f}")
         row += [
             "" if name == OURS else _difference(found.gain(OURS, name, column, "auroc"), 100)

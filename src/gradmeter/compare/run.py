@@ -36,8 +36,15 @@ WHICH_LETTER = "which letter"
 _BATCH = 200
 _TRAINING_IMAGES = 20_000
 _EXTRA_LABELS = ("all-ones", "counterfactual", "expected")
+FEW = (200, 2000)
+"""Numbers of validation images that the default judge is fitted to as well."""
 LABELS = ("predicted", "uniform", *_EXTRA_LABELS)
 """Pseudo-labels that controls read; the default judge reads the first two."""
+
+
+def few(size: int) -> str:
+    """Name of the default judge that was fitted to the first `size` validation images."""
+    return f"{OURS}, {size} validation images"
 
 
 @dataclass(frozen=True)
@@ -99,11 +106,12 @@ def _limited(data: Data, limit: int | None) -> Data:
     if limit is None:
         return data
 
-    def first(images: Images, count: int) -> Images:
-        return Images(images.images[:count], images.labels[:count])
+    unknowns = {name: _first(one, limit) for name, one in data.unknowns.items()}
+    return replace(data, test=_first(data.test, 4 * limit), unknowns=unknowns)
 
-    unknowns = {name: first(one, limit) for name, one in data.unknowns.items()}
-    return Data(data.train, data.validation, first(data.test, 4 * limit), unknowns, data.known_unknowns)
+
+def _first(images: Images, count: int) -> Images:
+    return Images(images.images[:count], images.labels[:count])
 
 
 def _sets(data: Data) -> dict[str, Tensor]:
@@ -133,14 +141,20 @@ def _detect(name: str, parts: Parts, data: Data) -> Scores:
 
 
 def _judge(job: Job, network: nn.Module, data: Data, tell: Callable[[float, str], None]) -> None:
-    """The default judge, as anyone gets it."""
-    if job.path(OURS).exists():
-        return
-    tell(0.1, OURS)
-    started = time.perf_counter()
-    trust = TrustModel(GradientMeter(network)).fit(_loader(data.validation))
-    fitted = time.perf_counter() - started
-    _scored(lambda batch: 1 - trust.predict_proba(batch), data, fitted).write(job.path(OURS))
+    """The default judge, as anyone gets it, from all validation images and from a few."""
+    sizes = {OURS: len(data.validation), **{few(size): size for size in FEW if size < len(data.validation)}}
+    for name, size in sizes.items():
+        if job.path(name).exists():
+            continue
+        tell(0.1, name)
+        started = time.perf_counter()
+        trust = TrustModel(GradientMeter(network)).fit(_loader(_first(data.validation, size)))
+        fitted = time.perf_counter() - started
+        _scored(_doubt(trust), data, fitted).write(job.path(name))
+
+
+def _doubt(trust: TrustModel) -> Callable[[Tensor], Tensor]:
+    return lambda batch: 1 - trust.predict_proba(batch)
 
 
 def _loader(images: Images) -> Iterator[tuple[Tensor, Tensor]]:
