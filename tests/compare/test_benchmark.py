@@ -10,7 +10,7 @@ QUIET = Console(quiet=True)
 
 
 def small(data: Path, **changes: object) -> Comparison:
-    given = {"tasks": ("digits",), "detectors": ("MSP", "KNN"), "runs": 1, "limit": 100, "controls": False}
+    given = {"tasks": ("digits",), "detectors": ("MSP", "KNN", "NAC"), "runs": 1, "limit": 100, "controls": False}
     return Comparison("gradmeter compare --data DIR", data, **{**given, **changes})  # type: ignore[arg-type]
 
 
@@ -25,7 +25,7 @@ def test_page_and_figures(finished: Path) -> None:
     page = (finished / "benchmark.md").read_text(encoding="utf-8")
     assert "gradmeter compare --data DIR" in page
     assert "## Digits, the paper's network" in page
-    for method in ("gradmeter", "MSP", "KNN"):
+    for method in ("gradmeter", "MSP", "KNN", "NAC"):
         assert f"\n| {method} |" in page
     for section in ("What was aimed at", "Letter by letter", "Few validation images"):
         assert f"### {section}\n" in page
@@ -35,7 +35,7 @@ def test_page_and_figures(finished: Path) -> None:
 def test_run_again_nothing_is_judged_anew(small_data: Path, finished: Path) -> None:
     facts = ("wrong", "which-letter")
     before = {p: p.stat().st_mtime_ns for p in finished.glob("scores/*/*.parquet") if p.stem not in facts}
-    assert sorted(p.stem for p in before) == ["KNN", "MSP", "gradmeter", "gradmeter-200-validation-images"]
+    assert sorted(p.stem for p in before) == ["KNN", "MSP", "NAC", "gradmeter", "gradmeter-200-validation-images"]
     (finished / "scores" / "digits-0" / "KNN.parquet").unlink()
     compare(small(small_data), finished, workers=1, console=QUIET)
     after = {path: path.stat().st_mtime_ns for path in before}

@@ -1,12 +1,17 @@
+import numpy as np
 import pytest
 import torch
 from pytorch_ood import detector as library
 from pytorch_ood.api import Detector
 
-from gradmeter.compare.detectors import DETECTORS, applies, made
+from gradmeter.compare.detectors import DETECTORS, SETTINGS, applies, made
 from gradmeter.compare.networks import ResNet8
 from gradmeter.compare.parts import Parts, parts_of
+from gradmeter.compare.run import _detect
+from gradmeter.compare.tasks import Data, Images
+from gradmeter.evaluation.separation import separation
 from gradmeter.study.network import PaperCNN
+from gradmeter.synthetic import synthetic_unknowns
 
 # For CLIP, and for class weights that a classifier does not have.
 ELSEWHERE = {"MCM", "WeightedEBO"}
@@ -53,3 +58,22 @@ def test_each_judges(name: str, network: str) -> None:
     scores = detector.predict(images[:7])
     assert scores.shape == (7,)
     assert torch.isfinite(scores).all()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_setting_is_chosen_on_synthetic_unknowns(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts, images = pieces("paper")
+    known = Images(images[:100], parts.network(images[:100]).argmax(1))
+    made_of_them = torch.cat([*synthetic_unknowns(known.images, known.labels).values()])
+    unknown = Images(made_of_them, torch.full((len(made_of_them),), -1))
+    data = Data(known, known, known, {"synthetic": unknown}, {})
+    settings = [{"alpha": alpha} for alpha in (1e-3, 10.0, 1e3, 1e6)]
+    alone = []
+    for setting in settings:
+        monkeypatch.setitem(SETTINGS, "NAC", (setting,))
+        alone.append(_detect("NAC", parts, data).values)
+    quality = [separation(found["known"], found["synthetic"]).auroc for found in alone]
+    assert len(set(quality)) == len(quality)
+    monkeypatch.setitem(SETTINGS, "NAC", tuple(settings))
+    chosen = _detect("NAC", parts, data).values
+    np.testing.assert_array_equal(chosen["synthetic"], alone[int(np.argmax(quality))]["synthetic"])

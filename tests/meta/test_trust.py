@@ -73,8 +73,7 @@ def test_it_is_calibrated_for_the_share_of_unknown_inputs_that_it_tells(fitted: 
 
 @pytest.fixture(scope="module")
 def plain() -> TrustModel:
-    """No synthetic unknowns are made of images that come in dicts, so none here either."""
-    return TrustModel(GradientMeter(trained())).fit(loader(300, 1000), [[noise(100)]], synthetic=())
+    return TrustModel(GradientMeter(trained())).fit(loader(300, 1000), [[noise(100)]])
 
 
 @pytest.mark.parametrize("kind", ["pairs", "dicts"])
@@ -93,10 +92,11 @@ def test_kinds_of_batches(kind: str, plain: TrustModel) -> None:
         trust = TrustModel(GradientMeter(Named())).fit(
             ({"images": images, "labels": labels} for images, labels in batches), [[{"images": noise(100)}]]
         )
+        assert trust.judge.synthetic > 0
         found = trust.predict_proba({"images": IMAGES[:50]})
     else:
         unknown = [[(noise(100), torch.zeros(100))]]
-        trust = TrustModel(GradientMeter(trained())).fit([list(batch) for batch in batches], unknown, synthetic=())
+        trust = TrustModel(GradientMeter(trained())).fit([list(batch) for batch in batches], unknown)
         found = trust.predict_proba(IMAGES[:50])
     torch.testing.assert_close(found, plain.predict_proba(IMAGES[:50]), rtol=1e-3, atol=1e-5)
 

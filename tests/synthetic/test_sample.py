@@ -80,7 +80,7 @@ def test_what_is_kept_is_a_copy_without_history() -> None:
     [
         torch.zeros(4, 7),
         torch.zeros(4, 1, 2, 2, dtype=torch.uint8),
-        {"images": torch.zeros(4, 1, 2, 2)},
+        {"images": torch.zeros(4, 1, 2, 2), "mask": torch.zeros(4)},
         (torch.zeros(4, 1, 2, 2), torch.zeros(4)),
         None,
     ],
@@ -109,3 +109,14 @@ def test_unknowns_of_what_was_kept() -> None:
     assert [*found] == [*KINDS]
     assert all(made.shape == images.shape for made in found.values())
     torch.testing.assert_close(found["inversion"], images.min() + images.max() - images)
+
+
+def test_the_only_entry_of_a_dict() -> None:
+    """As processors of transformers make them."""
+    stream, images = ImageSample(), torch.rand(6, 1, 9, 9)
+    assert stream.as_inputs(images) is images
+    stream.add({"pixel_values": images}, torch.arange(6))
+    found, _ = stream.images()
+    assert found is not None
+    assert torch.equal(found, images)
+    assert stream.as_inputs(found) == {"pixel_values": found}

@@ -1,7 +1,7 @@
 """The post-hoc detectors of pytorch-ood, by name, with the settings that their papers or the library recommend.
 
-They learn from images that the network learned from, as their papers do, and see no unknown image. Left out are those
-that are for other networks (MCM, for CLIP) or need what a classifier does not have (WeightedEBO's weights).
+They learn from images that the network learned from, as their papers do, and see no real unknown image. Left out are
+those that are for other networks (MCM, for CLIP) or need what a classifier does not have (WeightedEBO's weights).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _last_layer(parts: Parts) -> Callable[[str], bool]:
     return lambda name: name == weight
 
 
-Make = Callable[[Any, Parts], Any]
+Make = Callable[..., Any]
 
 DETECTORS: dict[str, Make] = {
     "MSP": lambda ood, parts: ood.MaxSoftmax(parts.network),
@@ -78,11 +78,20 @@ DETECTORS: dict[str, Make] = {
     "VRA": lambda ood, parts: ood.VRA(parts.backbone, parts.head),
     "RankFeat": lambda ood, parts: ood.RankFeat(parts.backbone, parts.head),
     "Gram": lambda ood, parts: ood.Gram(parts.head, list(parts.stages), parts.last.out_features),
-    "NAC": lambda ood, parts: ood.NACUE(parts.network, parts.layers),
+    "NAC": lambda ood, parts, **setting: ood.NACUE(parts.network, parts.layers, **setting),
     "GradNorm": lambda ood, parts: ood.GradNorm(parts.network, param_filter=_last_layer(parts)),
     "GradUncertainty": lambda ood, parts: ood.GradUncertainty(parts.network, param_filter=_last_layer(parts)),
 }
 """How each is made, from the module pytorch_ood.detector and the pieces of a network."""
+
+SETTINGS: dict[str, tuple[dict[str, float], ...]] = {
+    "NAC": tuple({"alpha": 10.0**power} for power in range(-3, 5)),
+}
+"""Settings to choose from, where a detector's paper chooses on validation data and the library's serve other networks.
+
+NAC bins a sigmoid of gradients, which shrink with the size of feature maps: at the library's steepness most fall into
+one bin.
+"""
 
 
 def applies(name: str, parts: Parts) -> bool:
@@ -90,10 +99,10 @@ def applies(name: str, parts: Parts) -> bool:
     return name != "MCD" or any("Dropout" in type(module).__name__ for module in parts.network.modules())
 
 
-def made(name: str, parts: Parts) -> Any:
-    """A detector that is not fitted yet.
+def made(name: str, parts: Parts, **setting: float) -> Any:
+    """A detector that is not fitted yet, with one of its `SETTINGS` where it has some.
 
     Raises:
         GradmeterError: if pytorch-ood is not installed.
     """
-    return DETECTORS[name](require_library(), parts)
+    return DETECTORS[name](require_library(), parts, **setting)

@@ -92,6 +92,7 @@ _SETTINGS = (
     "  4 were not looked at before the settings stood; the ResNet-18 was looked at, but nothing was changed for it.",
     "- Detectors learn from up to 20,000 images that the network learned from, as their papers do, with the library's",
     "  or their papers' settings: ViM half of the features, DICE 90 %, GradNorm and GradUncertainty the last layer.",
+    "  NAC's steepness is chosen on validation images and synthetic unknowns, as its paper chooses on validation data.",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from gradmeter.compare.ceiling import CEILING, supervised_ceiling
 from gradmeter.compare.controls import ALL_LABELS, PIXELS, Control, controls, pixel_judge, pixel_statistics
-from gradmeter.compare.detectors import applies, made
+from gradmeter.compare.detectors import SETTINGS, applies, made
 from gradmeter.compare.parts import Parts, parts_of
 from gradmeter.compare.progress import Event
 from gradmeter.compare.scores import KNOWN, Scores, score_path
 from gradmeter.compare.tasks import LETTERS, TASKS, Data, Images, Task
+from gradmeter.evaluation.separation import separation
 from gradmeter.meta.log_features import LogFeatures
 from gradmeter.meta.trust import TrustModel
 from gradmeter.meta.two_heads import CORRECT, UNKNOWN, TwoHeads
@@ -35,6 +36,7 @@ WRONG = "wrong"
 WHICH_LETTER = "which letter"
 _BATCH = 200
 _TRAINING_IMAGES = 20_000
+_TUNING_IMAGES = 200
 _EXTRA_LABELS = ("all-ones", "counterfactual", "expected")
 FEW = (200, 2000)
 """Numbers of validation images that the default judge is fitted to as well."""
@@ -130,14 +132,29 @@ def _scored(score: Callable[[Tensor], Any], data: Data, fit_seconds: float) -> S
 
 
 def _detect(name: str, parts: Parts, data: Data) -> Scores:
+    """A detector; where there is a choice, as it tells validation images from synthetic unknowns best."""
     torch.manual_seed(0)
-    detector = made(name, parts)
     started = time.perf_counter()
+    fitted = [_fitted(name, parts, data, setting) for setting in SETTINGS.get(name, ({},))]
+    if len(fitted) > 1:
+        known = _first(data.validation, _TUNING_IMAGES)
+        unknown = torch.cat([*synthetic_unknowns(known.images, known.labels).values()])
+
+        def quality(score: Callable[[Tensor], Tensor]) -> float:
+            inside, outside = (torch.cat([*map(score, of.split(_BATCH))]) for of in (known.images, unknown))
+            return separation(inside.numpy(), outside.numpy()).auroc
+
+        fitted = [max(fitted, key=quality)]
+    return _scored(fitted[0], data, time.perf_counter() - started)
+
+
+def _fitted(name: str, parts: Parts, data: Data, setting: Mapping[str, float]) -> Callable[[Tensor], Tensor]:
+    """The scores of a detector that has learned."""
+    detector = made(name, parts, **setting)
     if getattr(detector, "requires_fit", False):
         images, labels = data.train.images[:_TRAINING_IMAGES], data.train.labels[:_TRAINING_IMAGES]
         detector.fit(list(zip(images.split(_BATCH), labels.split(_BATCH), strict=True)))
-    fitted = time.perf_counter() - started
-    return _scored(lambda batch: detector.predict(batch).detach().cpu(), data, fitted)
+    return lambda batch: detector.predict(batch).detach().cpu()
 
 
 def _judge(job: Job, network: nn.Module, data: Data, tell: Callable[[float, str], None]) -> None:

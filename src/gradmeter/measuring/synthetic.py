@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import torch
-from torch import Tensor
 
 from gradmeter.measuring.dataset import MeasuredSet
 from gradmeter.measuring.loading import load_batches
@@ -48,7 +47,8 @@ def measure_synthetic(
     left = [number for number in range(len(KINDS)) if not measured.done(number)]
     if not left:
         return measured
-    images, labels, name = _sampled(classifier, source, numbers, work.workers)
+    sample = _sampled(classifier, source, numbers, work.workers)
+    images, labels = sample.images()
     if images is None or len(images) < 2:
         return None
     work.on_start("synthetic unknowns", len(KINDS) * len(images))
@@ -59,25 +59,19 @@ def measure_synthetic(
         made = synthetic_unknowns(images, labels, [kind], seed=number)[kind]
         tables = []
         for batch in made.split(_BATCH):
-            inputs = batch.to(work.device)
-            tables.append(meter(inputs if name is None else {name: inputs}).to_arrow())
+            tables.append(meter(sample.as_inputs(batch.to(work.device))).to_arrow())
             work.on_progress(len(batch))
         table = pa.concat_tables(tables)
         measured.write(number, table.add_column(0, "id", pa.array([kind] * table.num_rows)), [])
     return measured
 
 
-def _sampled(
-    classifier: Classifier, source: Source, numbers: Sequence[int], workers: int
-) -> tuple[Tensor | None, Tensor, str | None]:
-    """Images as the network takes them, [N, C, H, W], from all over the source, their labels, and their argument."""
-    sample, name = ImageSample(), None
+def _sampled(classifier: Classifier, source: Source, numbers: Sequence[int], workers: int) -> ImageSample:
+    """Images as the network takes them, from all over the source."""
+    sample = ImageSample()
     chosen = [numbers[place] for place in range(0, len(numbers), max(1, len(numbers) // SAMPLED))][:SAMPLED]
     batches = [chosen[at : at + _BATCH] for at in range(0, len(chosen), _BATCH)]
     for batch in load_batches(source, classifier.batch, batches, workers):
         if batch.ids:
-            inputs = batch.inputs
-            if isinstance(inputs, Mapping) and len(inputs) == 1:  # as processors of transformers make them
-                ((name, inputs),) = inputs.items()
-            sample.add(inputs, torch.tensor([-1 if label is None else label for label in batch.labels]))
-    return *sample.images(), name
+            sample.add(batch.inputs, torch.tensor([-1 if label is None else label for label in batch.labels]))
+    return sample

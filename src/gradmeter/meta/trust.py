@@ -61,7 +61,8 @@ class TrustModel:
         """Learn from validation data when predictions are wrong, and from inputs that the network cannot know.
 
         "gradmeter" also learns from synthetic unknowns, which it makes of up to 500 of the known images
-        (`gradmeter.synthetic`); there are none where inputs are no images, or are readings.
+        (`gradmeter.synthetic`). Images come in a tensor, or in a dict that holds nothing else; where inputs are
+        others, or readings, none are made.
 
         Args:
             known: inputs with labels that the network did not learn from: a loader of batches (inputs, labels) or dicts
@@ -76,8 +77,10 @@ class TrustModel:
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
         readings, labels = read_known(self.meter, known, sample)
         others = [read_unknown(self.meter, unknown) for unknown in unknowns]
-        device = next(self.meter.model.parameters()).device
-        made = [images.to(device) for images in sample.unknowns().values()] if sample is not None else synthetic or ()
+        made = synthetic or ()
+        if sample is not None:
+            device = next(self.meter.model.parameters()).device
+            made = [[sample.as_inputs(images.to(device))] for images in sample.unknowns().values()]
         self.judge = Judge.fit(
             readings, labels, others, self.classifier, [read_unknown(self.meter, one) for one in made]
         )

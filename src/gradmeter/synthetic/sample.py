@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,12 @@ class ImageSample:
         self._random = np.random.default_rng(0)
         self._seen = 0
         self._kept: list[tuple[Tensor, int]] = []
+        self._name: str | None = None
 
     def add(self, inputs: Any, labels: Tensor) -> None:
-        """Look at a batch; one that holds no images [N, C, H, W] is passed over."""
+        """Look at a batch; one that holds no images [N, C, H, W], alone or as its only entry, is passed over."""
+        if isinstance(inputs, Mapping) and len(inputs) == 1:  # as processors of transformers make them
+            ((self._name, inputs),) = inputs.items()
         if not isinstance(inputs, Tensor) or inputs.dim() != 4 or not inputs.is_floating_point():
             return
         for image, label in zip(inputs.detach().cpu(), labels.tolist(), strict=True):
@@ -48,3 +52,7 @@ class ImageSample:
         """Synthetic unknowns of each kind, made of the images that were kept; none if there were none."""
         images, labels = self.images()
         return {} if images is None else synthetic_unknowns(images, labels)
+
+    def as_inputs(self, images: Tensor) -> Tensor | dict[str, Tensor]:
+        """Images in the form of the batches that were looked at."""
+        return images if self._name is None else {self._name: images}
