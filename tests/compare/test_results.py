@@ -50,7 +50,9 @@ def test_qualities(folder: Path) -> None:
         assert one.aupr_out == pytest.approx(average_precision_score(target, both))
         weights = np.where(target == 1, len(right) / len(outside), 1)
         assert one.matched == pytest.approx(average_precision_score(target, both, sample_weight=weights))
-        assert np.isnan(one.aurc) == (column != WRONG)
+        unknown = np.empty(0) if column == WRONG else outside
+        errors = np.concatenate([wrong, np.ones(len(unknown), bool)])[np.concatenate([known, unknown]).argsort()]
+        assert one.aurc == pytest.approx((errors.cumsum() / np.arange(1, len(errors) + 1)).mean())
 
 
 def test_means_gains_and_times(folder: Path) -> None:

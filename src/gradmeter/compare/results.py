@@ -34,7 +34,7 @@ class Quality:
         auroc, aupr_out: fractions; positive is the column.
         fpr95: share of the column that is accepted where 95 % of the right predictions are.
         matched: AUPR-Out as if the column were half of all.
-        aurc: mean error among what is accepted; of wrong predictions only, else NaN.
+        aurc: mean share, over coverages, of what is wrong or of the column among what is accepted.
     """
 
     auroc: float
@@ -128,21 +128,17 @@ def _quality(
     values: Mapping[str, NDArray[np.float64]], wrong: NDArray[np.bool_], column: str, far: Sequence[str]
 ) -> Quality:
     known = values[KNOWN]
-    if column == WRONG:
-        outside = known[wrong]
-    elif column == ALL:
-        outside = np.concatenate([values[name] for name in far])
-    else:
-        outside = values[column]
-    inside = known[~wrong]
+    names = {WRONG: [], ALL: far}.get(column, [column])
+    unknown = np.concatenate([np.empty(0), *(values[name] for name in names)])
+    inside, outside = known[~wrong], known[wrong] if column == WRONG else unknown
     found = separation(inside, outside)
-    aurc = area_of_curve(risk_coverage(known, wrong)) if column == WRONG else float("nan")
+    errors = np.concatenate([wrong, np.ones(len(unknown), np.bool_)])
     return Quality(
         found.auroc,
         found.aupr_out,
         fpr_at_tpr(inside, outside),
         aupr_out_at_base_rate(inside, outside, _BASE_RATE),
-        aurc,
+        area_of_curve(risk_coverage(np.concatenate([known, unknown]), errors)),
     )
 
 
