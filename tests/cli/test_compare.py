@@ -13,7 +13,7 @@ def test_help(tmp_path: Path) -> None:
         "--task",
         "--detector",
         "--runs",
-        "--limit",
+        "--share",
         "--controls",
         "--workers",
         "--fresh",
@@ -26,7 +26,7 @@ def test_wrong_names_and_folders_are_one_line(tmp_path: Path) -> None:
         (("--data", tmp_path, "--task", "digit"), "gradmeter: no task 'digit'; there are digits, resnet18, colour"),
         (("--data", tmp_path, "--detector", "msp"), "gradmeter: no detector 'msp'; there are MSP, Entropy"),
         (("--data", "nowhere"), "gradmeter: --data nowhere: expected the folder of .npz archives"),
-        (("--data", tmp_path, "--limit", "0"), "gradmeter: limit=0; expected at least 1"),
+        (("--data", tmp_path, "--share", "0"), "gradmeter: share=0; expected more than 0 and at most 1"),
     ):
         done = gradmeter("compare", *arguments, cwd=tmp_path)
         assert done.returncode == 2
@@ -38,8 +38,8 @@ def test_wrong_names_and_folders_are_one_line(tmp_path: Path) -> None:
 def test_the_same_page_from_the_command(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     write_archives(tmp_path / "data")
-    options = ("--task", "digits", "--detector", "MSP", "--runs", "1", "--limit", "60", "--no-controls")
+    options = ("--task", "digits", "--detector", "MSP", "--runs", "1", "--share", "0.3", "--no-controls")
     done = gradmeter("compare", "--data", "data", "--out", "out", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "Finished. Tables and figures: out/benchmark.md"
-    assert "--detector MSP --runs 1 --limit 60" in (tmp_path / "out" / "benchmark.md").read_text(encoding="utf-8")
+    assert "--detector MSP --runs 1 --share 0.3" in (tmp_path / "out" / "benchmark.md").read_text(encoding="utf-8")

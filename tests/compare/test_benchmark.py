@@ -10,7 +10,7 @@ QUIET = Console(quiet=True)
 
 
 def small(data: Path, **changes: object) -> Comparison:
-    given = {"tasks": ("digits",), "detectors": ("MSP", "KNN", "NAC"), "runs": 1, "limit": 100, "controls": False}
+    given = {"tasks": ("digits",), "detectors": ("MSP", "KNN", "NAC"), "runs": 1, "share": 0.5, "controls": False}
     return Comparison("gradmeter compare --data DIR", data, **{**given, **changes})  # type: ignore[arg-type]
 
 
@@ -43,8 +43,8 @@ def test_run_again_nothing_is_judged_anew(small_data: Path, finished: Path) -> N
 
 
 def test_other_images_are_refused(small_data: Path, finished: Path) -> None:
-    with pytest.raises(OutputError, match=r"was begun otherwise \(digits with .*--limit 100, not .*--limit 50\)"):
-        compare(small(small_data, limit=50), finished, workers=1, console=QUIET)
+    with pytest.raises(OutputError, match=r"was begun otherwise \(digits with .*--share 0.5, not .*--share 1\)"):
+        compare(small(small_data, share=1), finished, workers=1, console=QUIET)
 
 
 def test_a_folder_of_something_else(small_data: Path, tmp_path: Path) -> None:
@@ -60,7 +60,8 @@ def test_a_folder_of_something_else(small_data: Path, tmp_path: Path) -> None:
         ({"tasks": ("digit",)}, "no task 'digit'; there are digits, resnet18, colour"),
         ({"detectors": ("msp",)}, "no detector 'msp'; there are MSP, Entropy"),
         ({"runs": 0}, "runs=0; expected at least 1"),
-        ({"limit": 0}, "limit=0; expected at least 1"),
+        ({"share": 0}, "share=0; expected more than 0 and at most 1"),
+        ({"share": 1.5}, "share=1.5; expected more than 0 and at most 1"),
     ],
 )
 def test_bad_wishes(small_data: Path, changes: dict[str, object], message: str) -> None:

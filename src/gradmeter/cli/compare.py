@@ -31,13 +31,9 @@ def compare(
     runs: Annotated[
         int | None, typer.Option(help="Networks of each task, at most; by default five, one, five.", show_default=False)
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            help="Images of each unknown concept, at most, and four times as many known ones; by default all.",
-            show_default=False,
-        ),
-    ] = None,
+    share: Annotated[
+        float, typer.Option(help="Share of the test images that are judged, of every concept: base rates stay.")
+    ] = 1.0,
     controls: Annotated[bool, typer.Option(help="Also judge without parts of the judge, on the digits.")] = True,
     workers: Annotated[int, typer.Option(help="Networks at once; more than one spoils the times.", min=1)] = 1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Judge anew, with the networks that are there.")] = False,
@@ -64,7 +60,7 @@ def compare(
         tuple(task or TASKS),
         tuple(detector or DETECTORS),
         runs,
-        limit,
+        share,
         controls,
     )
     console = Console()

@@ -38,7 +38,7 @@ class Comparison:
         tasks: names of `TASKS`.
         detectors: names of `DETECTORS`.
         runs: networks of each task, at most.
-        limit: images of each unknown concept, at most, and four times as many known ones; None for all.
+        share: of the test images that are judged, the same of each concept: base rates stay.
         controls: whether the controls run, on the digits task.
     """
 
@@ -47,7 +47,7 @@ class Comparison:
     tasks: tuple[str, ...] = tuple(TASKS)
     detectors: tuple[str, ...] = tuple(DETECTORS)
     runs: int | None = None
-    limit: int | None = None
+    share: float = 1.0
     controls: bool = True
 
     def __post_init__(self) -> None:
@@ -56,17 +56,17 @@ class Comparison:
             unknown = [name for name in names if name not in known]
             if unknown:
                 raise InputError(f"no {what} {unknown[0]!r}; there are {', '.join(known)}")
-        for name in ("runs", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name}={value}; expected at least 1")
+        if self.runs is not None and self.runs < 1:
+            raise InputError(f"runs={self.runs}; expected at least 1")
+        if not 0 < self.share <= 1:
+            raise InputError(f"share={self.share:g}; expected more than 0 and at most 1")
         if not self.data.is_dir():
             raise DataError(f"--data {self.data}: expected the folder of .npz archives that gradmeter reproduce takes")
 
     @property
     def identity(self) -> dict[str, Any]:
         """What all scores of a task in one folder must share."""
-        return {name: {"gradmeter": gradmeter.__version__, "limit": self.limit} for name in self.tasks}
+        return {name: {"gradmeter": gradmeter.__version__, "share": self.share} for name in self.tasks}
 
     def jobs(self, folder: Path) -> list[Job]:
         """One for each network."""
@@ -76,7 +76,7 @@ class Comparison:
                 run,
                 self.data,
                 folder,
-                self.limit,
+                self.share,
                 self.detectors,
                 self.controls and name == _CONTROLLED,
             )
@@ -138,7 +138,7 @@ def _begin(comparison: Comparison, folder: Path, *, fresh: bool) -> None:
 
 
 def _listed(made: dict[str, Any]) -> str:
-    return f"gradmeter {made['gradmeter']} and --limit {made['limit']}"
+    return f"gradmeter {made['gradmeter']} and --share {made['share']:g}"
 
 
 def _made(workers: int) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ class Made:
 
     Attributes:
         commands: that make the page again.
-        lines: machine, versions, limits.
+        lines: machine and versions.
     """
 
     commands: tuple[str, ...]
@@ -105,10 +105,13 @@ _LETTERS = (
 def _task(found: TaskResults) -> Iterator[str]:
     networks = len(found.runs)
     error = 100 * sum(float(wrong.mean()) for wrong in found.wrong) / networks
-    near = " and ".join(map(column_name, found.task.near))
+    images = {name: len(scores) for name, scores in found.scores(OURS)[0].values.items()}
+    far, near = (
+        ", ".join(f"{column_name(one)} ({images[one]:,})" for one in names) for names in (found.far, found.task.near)
+    )
     yield (
         f"{networks} network{'s' if networks > 1 else ''}, {error:.2f} % of {len(found.wrong[0]):,} test images wrong. "
-        f'"All" pools {", ".join(map(column_name, found.far))}; {near} come apart. AUROC / AUPR-Out in percent, right '
+        f'"All" pools {far}; apart from it come {near}. AUROC / AUPR-Out in percent, right '
         "test predictions against the column, mean over networks; the best of each column in bold."
     )
     yield ""

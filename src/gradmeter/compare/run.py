@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -58,7 +59,7 @@ class Job:
         run: number of the network.
         data: folder of the images.
         folder: where networks and scores go.
-        limit: images of each unknown concept, at most, and four times as many known ones; None for all.
+        share: of the test images that are judged.
         detectors: names of `DETECTORS`.
         controlled: whether the controls run too.
     """
@@ -67,7 +68,7 @@ class Job:
     run: int
     data: Path
     folder: Path
-    limit: int | None
+    share: float
     detectors: tuple[str, ...]
     controlled: bool
 
@@ -80,7 +81,7 @@ def perform(job: Job, emit: Callable[[Event], None]) -> None:
     """Do what is left to do for one network."""
     task = TASKS[job.task]
     whole = task.data(job.data, job.run)
-    data = _limited(whole, job.limit)
+    data = _part(whole, job.share)
     path = job.folder / "networks" / f"{job.task}-{job.run}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -104,12 +105,11 @@ def perform(job: Job, emit: Callable[[Event], None]) -> None:
     tell(1, "done")
 
 
-def _limited(data: Data, limit: int | None) -> Data:
-    if limit is None:
-        return data
+def _part(data: Data, share: float) -> Data:
+    def part(images: Images) -> Images:
+        return _first(images, math.ceil(share * len(images)))
 
-    unknowns = {name: _first(one, limit) for name, one in data.unknowns.items()}
-    return replace(data, test=_first(data.test, 4 * limit), unknowns=unknowns)
+    return replace(data, test=part(data.test), unknowns={name: part(one) for name, one in data.unknowns.items()})
 
 
 def _first(images: Images, count: int) -> Images:

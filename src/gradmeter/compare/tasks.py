@@ -143,7 +143,7 @@ def _colour(folder: Path, run: int) -> Data:
     """CIFAR-10 in open-set form: eight classes are known; two, and everything that is no photograph, are not."""
     images, labels = _archive(folder, "cifar10_train20k")
     test_images, test_labels = _archive(folder, "cifar10_test")
-    # They come ordered by class, and a limit takes the first.
+    # They come ordered by class, and a share takes the first.
     mixed = np.random.default_rng((_SEED, run, 1)).permutation(len(test_images))
     test_images, test_labels = test_images[mixed], test_labels[mixed]
     hidden = np.isin(labels, _UNKNOWN_CLASSES[run]), np.isin(test_labels, _UNKNOWN_CLASSES[run])
