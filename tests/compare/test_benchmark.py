@@ -1,10 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from gradmeter import DataError, InputError, OutputError
 from gradmeter.compare.benchmark import Comparison, compare
+from gradmeter.compare.tasks import FILES
 
 QUIET = Console(quiet=True)
 
@@ -43,7 +45,7 @@ def test_run_again_nothing_is_judged_anew(small_data: Path, finished: Path) -> N
 
 
 def test_other_images_are_refused(small_data: Path, finished: Path) -> None:
-    with pytest.raises(OutputError, match=r"was begun otherwise \(digits with .*--share 0.5, not .*--share 1\)"):
+    with pytest.raises(OutputError, match=r"was begun otherwise \(digits with .*--share 0.5 .*, not .*--share 1 "):
         compare(small(small_data, share=1), finished, workers=1, console=QUIET)
 
 
@@ -72,3 +74,24 @@ def test_bad_wishes(small_data: Path, changes: dict[str, object], message: str) 
 def test_no_data(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere: expected the folder of \.npz archives"):
         small(tmp_path / "nowhere")
+
+
+def test_missing_archives(small_data: Path, tmp_path: Path) -> None:
+    for name in FILES[:-2]:
+        (tmp_path / name).symlink_to(small_data / name)
+    with pytest.raises(DataError, match=r"has no notmnist\.npz, cifar10_train20k\.npz; expected all of emnist_digits"):
+        small(tmp_path)
+
+
+def test_other_archives_are_refused(small_data: Path, finished: Path, tmp_path: Path) -> None:
+    for name in FILES:
+        (tmp_path / name).symlink_to(small_data / name)
+    (tmp_path / FILES[-1]).unlink()
+    np.savez(tmp_path / FILES[-1], images=np.zeros((20, 32, 32, 3), np.uint8), labels=np.arange(20) % 10)
+    with pytest.raises(OutputError, match=r"was begun otherwise \(digits with .* images \w{8}, not .* images \w{8}\)"):
+        compare(small(tmp_path), finished, workers=1, console=QUIET)
+
+
+def test_the_softmax_is_always_there(small_data: Path) -> None:
+    (job,) = small(small_data, detectors=("KNN",)).jobs(Path("out"))
+    assert job.detectors == ("MSP", "KNN")

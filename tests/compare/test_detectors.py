@@ -4,7 +4,8 @@ import torch
 from pytorch_ood import detector as library
 from pytorch_ood.api import Detector
 
-from gradmeter.compare.detectors import DETECTORS, SETTINGS, applies, made
+from gradmeter.compare import detectors
+from gradmeter.compare.detectors import DETECTORS, applies, made, search_space
 from gradmeter.compare.networks import ResNet8
 from gradmeter.compare.parts import Parts, parts_of
 from gradmeter.compare.run import _detect
@@ -15,6 +16,7 @@ from gradmeter.synthetic import synthetic_unknowns
 
 # For CLIP, and for class weights that a classifier does not have.
 ELSEWHERE = {"MCM", "WeightedEBO"}
+SEARCHED = {"ASH", "DICE", "GEN", "KNN", "NAC", "NCI", "ODIN", "OpenMax", "ReAct", "SCALE", "ViM", "VRA"}
 NAMES = {"MSP": "MaxSoftmax", "Energy": "EnergyBased", "NAC": "NACUE"}
 
 
@@ -61,19 +63,30 @@ def test_each_judges(name: str, network: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_setting_is_chosen_on_synthetic_unknowns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_chosen_on_synthetic_unknowns(monkeypatch: pytest.MonkeyPatch) -> None:
     parts, images = pieces("paper")
     known = Images(images[:100], parts.network(images[:100]).argmax(1))
     made_of_them = torch.cat([*synthetic_unknowns(known.images, known.labels).values()])
     unknown = Images(made_of_them, torch.full((len(made_of_them),), -1))
     data = Data(known, known, known, {"synthetic": unknown}, {})
-    settings = [{"alpha": alpha} for alpha in (1e-3, 10.0, 1e3, 1e6)]
+    steepness = (1e-3, 10.0, 1e3, 1e6)
     alone = []
-    for setting in settings:
-        monkeypatch.setitem(SETTINGS, "NAC", (setting,))
+    for alpha in steepness:
+        monkeypatch.setattr(detectors, "_NAC_STEEPNESS", [alpha])
         alone.append(_detect("NAC", parts, data).values)
     quality = [separation(found["known"], found["synthetic"]).auroc for found in alone]
     assert len(set(quality)) == len(quality)
-    monkeypatch.setitem(SETTINGS, "NAC", tuple(settings))
+    monkeypatch.setattr(detectors, "_NAC_STEEPNESS", [*steepness])
     chosen = _detect("NAC", parts, data).values
     np.testing.assert_array_equal(chosen["synthetic"], alone[int(np.argmax(quality))]["synthetic"])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("network", ["paper", "resnet8"])
+@pytest.mark.parametrize("name", DETECTORS)
+def test_every_search_names_what_the_detector_has(name: str, network: str) -> None:
+    parts, _ = pieces(network)
+    detector = made(name, parts)
+    space = search_space(name, detector, parts, 5000)
+    assert all(hasattr(detector, parameter) and values for parameter, values in space.items())
+    assert bool(space) == (name in SEARCHED)

@@ -192,7 +192,8 @@ def test_a_control_without_outputs_looks_at_the_prediction_and_at_readings_only(
     other = X.copy()
     logits = [NAMES.index(f"logit:{c}") for c in range(CLASSES)]
     other[:, logits] = 7 * other[:, logits] - 1
-    other[:, NAMES.index("energy")] += 3
+    for name in ("energy", "log_scale", "entropy"):
+        other[:, NAMES.index(name)] -= 3
     control = fitted(outputs=False)
     assert np.array_equal(control.predict_proba(X), control.predict_proba(other))
     assert not np.allclose(fitted().predict_proba(X), fitted().predict_proba(other))

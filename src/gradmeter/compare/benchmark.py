@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,9 @@ from gradmeter.benchmark.machine import describe_machine
 from gradmeter.compare.detectors import DETECTORS, require_library
 from gradmeter.compare.page import Made, write_page
 from gradmeter.compare.progress import ComparisonProgress
-from gradmeter.compare.results import found_results
+from gradmeter.compare.results import BASELINE, found_results
 from gradmeter.compare.run import Job, perform
-from gradmeter.compare.tasks import TASKS
+from gradmeter.compare.tasks import FILES, TASKS
 from gradmeter.engines import run_tasks
 from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.files import sweep, write_text
@@ -63,10 +65,18 @@ class Comparison:
         if not self.data.is_dir():
             raise DataError(f"--data {self.data}: expected the folder of .npz archives that gradmeter reproduce takes")
 
-    @property
+        missing = [name for name in FILES if not (self.data / name).is_file()]
+        if missing:
+            raise DataError(f"--data {self.data} has no {', '.join(missing)}; expected all of {', '.join(FILES)}")
+
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What all scores of a task in one folder must share."""
-        return {name: {"gradmeter": gradmeter.__version__, "share": self.share} for name in self.tasks}
+        data = hashlib.sha256()
+        for name in FILES:
+            data.update((self.data / name).read_bytes())
+        made = {"gradmeter": gradmeter.__version__, "share": self.share, "data": data.hexdigest()}
+        return dict.fromkeys(self.tasks, made)
 
     def jobs(self, folder: Path) -> list[Job]:
         """One for each network."""
@@ -77,7 +87,7 @@ class Comparison:
                 self.data,
                 folder,
                 self.share,
-                self.detectors,
+                tuple(dict.fromkeys((BASELINE, *self.detectors))),
                 self.controls and name == _CONTROLLED,
             )
             for name in self.tasks
@@ -102,13 +112,12 @@ def compare(comparison: Comparison, folder: Path, *, workers: int, console: Cons
         GradmeterError: if pytorch-ood is not installed.
         OutputError: if the folder holds something else, or scores that were made otherwise.
     """
-    if comparison.detectors:
-        require_library()
+    require_library()
     _begin(comparison, folder, fresh=fresh)
     with ComparisonProgress(console) as progress:
         run_tasks(perform, comparison.jobs(folder), workers, progress)
     begun = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-    commands = tuple(dict.fromkeys(begun[task]["command"] for task in TASKS if task in begun))
+    commands = tuple(dict.fromkeys(command for task in TASKS if task in begun for command in begun[task]["commands"]))
     return write_page(list(found_results(folder)), Made(commands, _made(workers)), folder)
 
 
@@ -133,12 +142,15 @@ def _begin(comparison: Comparison, folder: Path, *, fresh: bool) -> None:
     for part in (folder, *folder.glob("scores/*"), folder / "networks"):
         if part.is_dir():
             sweep(part)
-    begun = {task: {**made, "command": comparison.command} for task, made in comparison.identity.items()}
+    begun = {}
+    for task, made in comparison.identity.items():
+        before = [] if fresh else found.get(task, {}).get("commands", [])
+        begun[task] = {**made, "commands": list(dict.fromkeys([*before, comparison.command]))}
     write_text(manifest, json.dumps({**found, **begun}, indent=2) + "\n")
 
 
 def _listed(made: dict[str, Any]) -> str:
-    return f"gradmeter {made['gradmeter']} and --share {made['share']:g}"
+    return f"gradmeter {made['gradmeter']}, --share {made['share']:g} and images {made['data'][:8]}"
 
 
 def _made(workers: int) -> tuple[str, ...]:

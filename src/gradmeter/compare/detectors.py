@@ -1,7 +1,7 @@
 """The post-hoc detectors of pytorch-ood, by name, with the settings that their papers or the library recommend.
 
-They learn from images that the network learned from, as their papers do, and see no real unknown image. Left out are
-those that are for other networks (MCM, for CLIP) or need what a classifier does not have (WeightedEBO's weights).
+Left out are those that are for other networks (MCM, for CLIP) or need what a classifier does not have (WeightedEBO's
+weights).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _last_layer(parts: Parts) -> Callable[[str], bool]:
     return lambda name: name == weight
 
 
-Make = Callable[..., Any]
+Make = Callable[[Any, Parts], Any]
 
 DETECTORS: dict[str, Make] = {
     "MSP": lambda ood, parts: ood.MaxSoftmax(parts.network),
@@ -78,20 +78,38 @@ DETECTORS: dict[str, Make] = {
     "VRA": lambda ood, parts: ood.VRA(parts.backbone, parts.head),
     "RankFeat": lambda ood, parts: ood.RankFeat(parts.backbone, parts.head),
     "Gram": lambda ood, parts: ood.Gram(parts.head, list(parts.stages), parts.last.out_features),
-    "NAC": lambda ood, parts, **setting: ood.NACUE(parts.network, parts.layers, **setting),
+    "NAC": lambda ood, parts: ood.NACUE(parts.network, parts.layers),
     "GradNorm": lambda ood, parts: ood.GradNorm(parts.network, param_filter=_last_layer(parts)),
     "GradUncertainty": lambda ood, parts: ood.GradUncertainty(parts.network, param_filter=_last_layer(parts)),
 }
 """How each is made, from the module pytorch_ood.detector and the pieces of a network."""
 
-SETTINGS: dict[str, tuple[dict[str, float], ...]] = {
-    "NAC": tuple({"alpha": 10.0**power} for power in range(-3, 5)),
-}
-"""Settings to choose from, where a detector's paper chooses on validation data and the library's serve other networks.
+ON_VALIDATION = ("TemperatureScaling", "KLMatching")
+"""What learns from validation images, by its paper; the others learn from those that the network learned from."""
 
-NAC bins a sigmoid of gradients, which shrink with the size of feature maps: at the library's steepness most fall into
-one bin.
-"""
+_NAC_STEEPNESS = [10.0**power for power in range(-3, 5)]
+
+
+def search_space(name: str, detector: Any, parts: Parts, samples: int) -> dict[str, list[Any]]:
+    """What is to be chosen on validation data, and from what: the library's grid, as far as it fits.
+
+    NAC has none there. It bins a sigmoid of gradients, which shrink with the size of feature maps: at the library's
+    steepness most fall into one bin.
+    """
+    space: dict[str, list[Any]] = dict(getattr(detector, "hyperparameter_space", None) or {})
+    if name == "NAC":
+        space = {"alpha": [[steepness] * len(parts.layers) for steepness in _NAC_STEEPNESS]}
+    elif name == "OpenMax":
+        # Its paper's weight of the distances stays: all 150 settings would take an hour.
+        del space["euclid_weight"]
+    elif name == "KNN":
+        space["k"] = [neighbours for neighbours in space["k"] if neighbours < samples]
+    elif name == "ViM":
+        space["d"] = [dimension for dimension in space["d"] if dimension < parts.last.in_features]
+    elif name == "GEN":
+        # All classes are fewer than the least of the grid.
+        del space["M"]
+    return space
 
 
 def applies(name: str, parts: Parts) -> bool:
@@ -99,10 +117,10 @@ def applies(name: str, parts: Parts) -> bool:
     return name != "MCD" or any("Dropout" in type(module).__name__ for module in parts.network.modules())
 
 
-def made(name: str, parts: Parts, **setting: float) -> Any:
-    """A detector that is not fitted yet, with one of its `SETTINGS` where it has some.
+def made(name: str, parts: Parts) -> Any:
+    """A detector that is not fitted yet, with the library's settings or its paper's.
 
     Raises:
         GradmeterError: if pytorch-ood is not installed.
     """
-    return DETECTORS[name](require_library(), parts, **setting)
+    return DETECTORS[name](require_library(), parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import Tensor, nn
 
 from gradmeter.compare.ceiling import CEILING, supervised_ceiling
 from gradmeter.compare.controls import ALL_LABELS, PIXELS, Control, controls, pixel_judge, pixel_statistics
-from gradmeter.compare.detectors import SETTINGS, applies, made
+from gradmeter.compare.detectors import ON_VALIDATION, applies, made, search_space
 from gradmeter.compare.parts import Parts, parts_of
 from gradmeter.compare.progress import Event
 from gradmeter.compare.scores import KNOWN, Scores, score_path
 from gradmeter.compare.tasks import LETTERS, TASKS, Data, Images, Task
-from gradmeter.evaluation.separation import separation
 from gradmeter.meta.log_features import LogFeatures
 from gradmeter.meta.trust import TrustModel
 from gradmeter.meta.two_heads import CORRECT, UNKNOWN, TwoHeads
@@ -37,6 +35,7 @@ WRONG = "wrong"
 WHICH_LETTER = "which letter"
 _BATCH = 200
 _TRAINING_IMAGES = 20_000
+_SEARCH_IMAGES = 5000
 _TUNING_IMAGES = 200
 _EXTRA_LABELS = ("all-ones", "counterfactual", "expected")
 FEW = (200, 2000)
@@ -132,29 +131,33 @@ def _scored(score: Callable[[Tensor], Any], data: Data, fit_seconds: float) -> S
 
 
 def _detect(name: str, parts: Parts, data: Data) -> Scores:
-    """A detector; where there is a choice, as it tells validation images from synthetic unknowns best."""
+    """A detector; what its paper chooses on validation data is chosen on validation images and synthetic unknowns."""
+    from pytorch_ood.utils import GridSearch
+
     torch.manual_seed(0)
     started = time.perf_counter()
-    fitted = [_fitted(name, parts, data, setting) for setting in SETTINGS.get(name, ({},))]
-    if len(fitted) > 1:
-        known = _first(data.validation, _TUNING_IMAGES)
-        unknown = torch.cat([*synthetic_unknowns(known.images, known.labels).values()])
-
-        def quality(score: Callable[[Tensor], Tensor]) -> float:
-            inside, outside = (torch.cat([*map(score, of.split(_BATCH))]) for of in (known.images, unknown))
-            return separation(inside.numpy(), outside.numpy()).auroc
-
-        fitted = [max(fitted, key=quality)]
-    return _scored(fitted[0], data, time.perf_counter() - started)
-
-
-def _fitted(name: str, parts: Parts, data: Data, setting: Mapping[str, float]) -> Callable[[Tensor], Tensor]:
-    """The scores of a detector that has learned."""
-    detector = made(name, parts, **setting)
+    detector = made(name, parts)
+    source = data.validation if name in ON_VALIDATION else data.train
+    if space := search_space(name, detector, parts, min(len(source), _SEARCH_IMAGES)):
+        GridSearch(detector, _batches(source, _SEARCH_IMAGES), _known_and_made(data.validation), space).run()
     if getattr(detector, "requires_fit", False):
-        images, labels = data.train.images[:_TRAINING_IMAGES], data.train.labels[:_TRAINING_IMAGES]
-        detector.fit(list(zip(images.split(_BATCH), labels.split(_BATCH), strict=True)))
-    return lambda batch: detector.predict(batch).detach().cpu()
+        detector.fit(_batches(source, _TRAINING_IMAGES))
+    fitted = time.perf_counter() - started
+    return _scored(lambda batch: detector.predict(batch).detach().cpu(), data, fitted)
+
+
+def _batches(images: Images, count: int) -> list[tuple[Tensor, Tensor]]:
+    return list(_loader(_first(images, count)))
+
+
+def _known_and_made(validation: Images) -> list[tuple[Tensor, Tensor]]:
+    """Validation images and synthetic unknowns of them; these have the label -1."""
+    known = _first(validation, _TUNING_IMAGES)
+    made_of_them = torch.cat([*synthetic_unknowns(known.images, known.labels).values()])
+    return [
+        *_batches(known, _TUNING_IMAGES),
+        *_loader(Images(made_of_them, torch.full((len(made_of_them),), -1))),
+    ]
 
 
 def _judge(job: Job, network: nn.Module, data: Data, tell: Callable[[float, str], None]) -> None:
@@ -216,7 +219,7 @@ class _Read:
         matrix = np.concatenate([self.matrices[id(one)][:, kept] for one in (self.known, *unknown)])
         kinds = [np.full(len(one), UNKNOWN + kind) for kind, one in enumerate(unknown)]
         target = np.concatenate([self.right.astype(np.int64), *kinds])
-        return clone(TwoHeads(tuple(names), outputs=control.outputs)).fit(matrix, target), kept
+        return TwoHeads(tuple(names), outputs=control.outputs).fit(matrix, target), kept
 
     def scores(self, heads: TwoHeads, kept: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
         """1 - P(correct) of all sets, those of synthetic unknowns included."""
@@ -267,10 +270,4 @@ def _default_labels(control: Control, name: str) -> Control:
     if name == ALL_LABELS or name.startswith("pseudo-label "):
         return control
     extra = tuple(f"{label}:" for label in _EXTRA_LABELS)
-    reads = control.reads
-    return Control(
-        lambda feature: reads(feature) and not feature.startswith(extra),
-        control.outputs,
-        control.kinds,
-        control.known_unknowns,
-    )
+    return replace(control, reads=lambda feature: control.reads(feature) and not feature.startswith(extra))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gradmeter.compare.networks import ResNet8, resnet18
 from gradmeter.compare.training import Recipe, load_weights, train
 from gradmeter.data import Concept, Draw, load
+from gradmeter.data.archives import ARCHIVES
 from gradmeter.data.npz import read_arrays
 from gradmeter.errors import DataError
 from gradmeter.study.training import Digits
@@ -30,6 +31,8 @@ _UNKNOWN_CLASSES = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _PAPER_LAYERS = ("conv1", "conv2", "conv3", "dense")
 _SEED = 0
 LETTERS = "letters"
+FILES = (*(archive.file for archive in ARCHIVES.values()), "cifar10_train20k.npz")
+"""The files that the tasks are made of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +57,7 @@ class Data:
         test: known images.
         unknowns: images of no class, by concept.
         known_unknowns: 200 more of some concepts, for controls that may learn from them.
-        letters: [n] which of A-Z a-z each image of the concept "letters" shows, 0 to 51; None without them.
+        letters: [n] which of A-Z a-z each image of the concept "letters" shows, 0 to 51, if that is known.
     """
 
     train: Images
@@ -105,7 +108,7 @@ def _digits(folder: Path, run: int) -> Data:
         _known(draw.test),
         of_no_class(draw.unknowns),
         of_no_class(draw.known_unknowns),
-        draw.unknowns[LETTERS].labels if LETTERS in draw.unknowns else None,
+        draw.unknowns[LETTERS].labels,
     )
 
 

@@ -48,14 +48,15 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     P(correct | known) is learned from validation labels (`KnownHead`). P(unknown) is learned from class-conditional
     densities of the readings, and from unknown inputs where there are some, synthetic ones at least (`UnknownHead`).
     It needs a share of unknown inputs to be a probability. By default that is the largest of 1 to 25 % at which,
-    in held-out known predictions, the ranking keeps three quarters of what the known head gains over the softmax, by
+    in known predictions, the ranking keeps three quarters of what the known head gains over the softmax, by
     AUROC and by AURC, and gains more over the softmax than the standard error of that gain; 1 % where none does, or
     fewer than 50 predictions are wrong, or right.
 
     Args:
         names: of the features, as `LogFeatures` names them.
         unknown_share: for which P(correct) is a probability; None for the rule.
-        outputs: whether what the logits say is learned from, beside distances of readings: False for a control.
+        outputs: whether what the logits say is learned from, beside distances of readings to the predicted class and
+            to the others: False for a control.
 
     Attributes:
         classes_: `WRONG`, `CORRECT`, `UNKNOWN`.
@@ -90,7 +91,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         outputs = self._outputs(X)
         self.known_ = KnownHead().fit(
             self._known_features(X[known], {view: found[known] for view, found in distances.items()}),
-            X[known, self._scale],
+            self._log_scale(X[known]),
             wrong,
         )
         stacked = _stacked(distances, len(X))
@@ -98,7 +99,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.unknown_share_ = self.unknown_share or self._share(
             self.known_.held_out_,
             self.unknown_.log_ratio(stacked[known], outputs[known]),
-            X[known, self._scale],
+            self._log_scale(X[known]),
             wrong,
         )
         return self
@@ -106,7 +107,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: Values) -> Values:
         """[n, 3] P(known and wrong), P(known and correct), P(unknown)."""
         distances = self._distances(X)
-        p_wrong = self.known_.probability(self._known_features(X, distances), X[:, self._scale])
+        p_wrong = self.known_.probability(self._known_features(X, distances), self._log_scale(X))
         ratio = self.unknown_.log_ratio(_stacked(distances, len(X)), self._outputs(X))
         p_known = expit(-ratio - _log_odds(self.unknown_share_))
         return np.stack([p_wrong * p_known, (1 - p_wrong) * p_known, 1 - p_known], axis=1)
@@ -117,7 +118,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return found
 
     def _share(self, p_wrong: Values, ratio: Values, log_scale: Values, wrong: NDArray[np.bool_]) -> float:
-        """The rule for the share of unknown inputs, from held-out judgements of known ones."""
+        """The rule for the share of unknown inputs, from held-out P(wrong) and fitted ratios of known ones."""
         if min(np.count_nonzero(wrong), np.count_nonzero(~wrong)) < _LEAST:
             return _CAUTIOUS_SHARE
         parts = [part for _, part in StratifiedKFold(_PARTS, shuffle=True, random_state=0).split(wrong, wrong)]
@@ -153,9 +154,12 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         found: NDArray[np.int64] = X[:, self._columns(LOGIT)].argmax(axis=1)
         return found
 
-    @property
-    def _scale(self) -> int:
-        return list(self.names).index("log_scale")
+    def _log_scale(self, X: Values) -> Values:
+        """[n] log(1 - p) of the predicted class, where the known head begins; without outputs all are alike."""
+        if not self.outputs:
+            return np.full(len(X), np.log(0.5))
+        found: Values = X[:, list(self.names).index("log_scale")]
+        return found
 
     def _distances(self, X: Values) -> dict[str, Values]:
         predicted, views = self._predicted(X), self._views()
