@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from gradmeter.compare.ceiling import CEILING
 from gradmeter.compare.letters import letter_table
-from gradmeter.compare.results import ALL, TaskResults, found_results
+from gradmeter.compare.results import ALL, UNSEEN, TaskResults, found_results
 from gradmeter.compare.run import OURS, WHICH_LETTER, WRONG
 from gradmeter.compare.scores import KNOWN, Scores, score_path
 from gradmeter.compare.tasks import LETTERS, TASKS
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_qualities(folder: Path) -> None:
     found = TaskResults(folder, TASKS["digits"], RUNS)
-    assert found.columns == [WRONG, "letters", "omniglot", "uniform", ALL]
+    assert found.columns == [WRONG, "letters", "omniglot", "uniform", ALL, UNSEEN]
     assert found.far == ["omniglot", "uniform"]
     scores, wrong = found.scores(OURS)[1], found.wrong[1]
     known = scores.values[KNOWN]
@@ -42,6 +42,7 @@ def test_qualities(folder: Path) -> None:
         WRONG: known[wrong],
         "letters": scores.values["letters"],
         ALL: np.concatenate([scores.values["omniglot"], scores.values["uniform"]]),
+        UNSEEN: scores.values["omniglot"],
     }.items():
         one = found.quality(OURS, column)[1]
         target = np.repeat([0, 1], [len(right), len(outside)])
@@ -64,6 +65,7 @@ def test_means_gains_and_times(folder: Path) -> None:
     assert gain.mean == pytest.approx(np.mean(ours) - np.mean(theirs))
     assert gain.low < gain.mean < gain.high
     assert found.milliseconds(OURS) == 2.0
+    assert found.fit_seconds(OURS) == 2.0
     assert found.has("MSP")
     assert not found.has("KNN")
 

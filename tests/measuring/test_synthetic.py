@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gradmeter import GradientMeter, Readings
 from gradmeter.errors import OutputError
-from gradmeter.measuring import MeasuredSet, Work, measure_synthetic
+from gradmeter.measuring import MeasuredSet, Work, measure_synthetic, synthetic
 from gradmeter.models import Classifier
 from gradmeter.samples import ImageKind, Sample, Source, Unreadable
 from gradmeter.synthetic import KINDS, synthetic_unknowns
@@ -163,3 +163,21 @@ def test_other_samples_or_another_network_are_not_mixed_in(tmp_path: Path) -> No
 def test_texts_and_too_few_images_make_none(source: Source, numbers: list[int], tmp_path: Path) -> None:
     assert measure_synthetic(classifier(), source, numbers, tmp_path / "s", Work()) is None
     assert not source.texts or not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("count", [7, 10, 13, 19, 25])
+def test_they_are_made_of_images_from_all_over_the_source(count: int, tmp_path: Path, monkeypatch: Any) -> None:
+    """Folders come class by class."""
+    monkeypatch.setattr(synthetic, "SAMPLED", 10)
+    seen: list[int] = []
+
+    class Watched(Pictures):
+        def read(self, index: int) -> Sample:
+            seen.append(index)
+            return Sample(str(index), Image.fromarray(self.images[index]), index % 3)
+
+    measure_synthetic(classifier(), Watched(count), range(count), tmp_path / "s", Work())
+    assert len(seen) == min(10, count)
+    assert len(set(seen)) == len(seen)
+    assert (min(seen), max(seen)) == (0, count - 1)
+    assert max(np.diff(sorted(seen))) <= -(-count // 10) + 1

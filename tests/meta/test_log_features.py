@@ -166,6 +166,8 @@ def test_everything_is_all_that_varies(whole: Readings) -> None:
     left = LogFeatures.everything(constant).names
     # All logits stay, so that the largest of them tells the prediction.
     assert {*names} - {*left} == {"entropy", "energy", "score:odin"}
+    sure = replace(whole, log_scale=torch.full_like(whole.log_scale, -3))
+    assert "log_scale" in LogFeatures.everything(sure).names
 
 
 @pytest.mark.parametrize(

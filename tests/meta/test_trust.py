@@ -200,6 +200,8 @@ def test_the_meter_comes_back_as_it_was(tmp_path: Path) -> None:
         assert found.meter.embedding == (classifier == "gradmeter")
         assert [*found.meter.probes] == ["odin"]
         assert torch.equal(found.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
+        found.fit(loader(300, 500), synthetic=())
+        assert torch.equal(found.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
 
 
 def test_another_network(fitted: TrustModel, tmp_path: Path) -> None:

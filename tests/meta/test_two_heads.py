@@ -239,3 +239,10 @@ def test_few_wrong_predictions_are_no_ground_for_a_larger_share() -> None:
     wrong[49] = True
     hidden[49] = hidden[0]
     assert chosen(hidden, np.full(3000, -9.0), log_scale, wrong) == 0.25
+
+
+@pytest.mark.parametrize("names", [(), ("energy", "conv/l2"), tuple(name for name in NAMES if name != "log_scale")])
+def test_names_that_do_not_tell_the_softmax(names: tuple[str, ...]) -> None:
+    X, y = planted(100, 10)
+    with pytest.raises(InputError, match=r"names have no log_scale and logits; expected those of LogFeatures"):
+        TwoHeads(names).fit(X[:, : len(names)], y)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradmeter.synthetic import KINDS, SAMPLED, ImageSample, sample
+from gradmeter.synthetic import KINDS, SAMPLED, ImageSample, sample, synthetic_unknowns
 
 
 def batch(first: int, count: int, size: int = 2) -> tuple[Tensor, Tensor]:
@@ -89,7 +89,7 @@ def test_what_is_no_image_is_passed_over(inputs: object) -> None:
     stream = ImageSample()
     stream.add(inputs, torch.zeros(4, dtype=torch.long))
     assert stream.images()[0] is None
-    assert stream.unknowns() == {}
+    assert [*stream.unknowns()] == []
 
 
 def test_images_of_several_sizes_make_nothing() -> None:
@@ -99,16 +99,20 @@ def test_images_of_several_sizes_make_nothing() -> None:
     found, labels = stream.images()
     assert found is None
     assert labels.tolist() == [*range(6)]
-    assert stream.unknowns() == {}
+    assert [*stream.unknowns()] == []
 
 
-def test_unknowns_of_what_was_kept() -> None:
-    stream, images = ImageSample(), torch.rand(6, 1, 9, 9)
-    stream.add(images, torch.arange(6))
-    found = stream.unknowns()
-    assert [*found] == [*KINDS]
-    assert all(made.shape == images.shape for made in found.values())
-    torch.testing.assert_close(found["inversion"], images.min() + images.max() - images)
+@pytest.mark.parametrize("name", [None, "pixel_values"])
+def test_unknowns_of_what_was_kept(name: str | None) -> None:
+    """Kind after kind, in batches like those that were looked at."""
+    stream, images = ImageSample(), torch.rand(70, 1, 9, 9)
+    stream.add(images if name is None else {name: images}, torch.arange(70))
+    expected = synthetic_unknowns(images, torch.arange(70))
+    found = [[*batches] for batches in stream.unknowns(torch.device("cpu"))]
+    assert len(found) == len(KINDS)
+    for batches, made in zip(found, expected.values(), strict=True):
+        assert len(batches) == 2
+        assert torch.equal(torch.cat([batch if name is None else batch[name] for batch in batches]), made)
 
 
 def test_the_only_entry_of_a_dict() -> None:

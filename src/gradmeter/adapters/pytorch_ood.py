@@ -26,8 +26,8 @@ class GradmeterDetector(GradientDetector):  # type: ignore[misc]
     """Detector from the paper *Classification Uncertainty of Deep Neural Networks Based on Gradient Information*.
 
     The outlier score is 1 - P(the prediction is correct), as a meta classifier reads it from the gradient of every
-    layer's weights. An unknown input's prediction is never correct; a known input that is predicted wrong scores high
-    too.
+    layer's weights and, by default, from the logits, the layers' outputs and the embedding. An unknown input's
+    prediction is never correct; a known input that is predicted wrong scores high too.
 
     Args:
         model: any nn.Module that maps a batch to logits [N, C], in eval mode.
@@ -88,9 +88,9 @@ class GradmeterDetector(GradientDetector):  # type: ignore[misc]
                 unknown.append(self.trust.meter(inputs[~is_known]))
         if not known:
             raise InputError("the loader has no sample with a label of 0 or above; expected known inputs among them")
-        made = sample.unknowns().values() if self.trust.learns_from_synthetic else ()
+        made = sample.unknowns(self.device) if self.trust.learns_from_synthetic else ()
         # One kind of unknown inputs, however they are batched.
-        self.trust.fit(known, [unknown] if unknown else (), synthetic=[images.to(self.device) for images in made])
+        self.trust.fit(known, [unknown] if unknown else (), synthetic=made)
         return self
 
     def predict(self, x: Tensor) -> Tensor:

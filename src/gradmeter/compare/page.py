@@ -65,8 +65,10 @@ def _lines(results: Sequence[TaskResults], made: Made) -> Iterator[str]:
     yield from ("# Benchmark", "")
     yield (
         "`TrustModel(GradientMeter(model)).fit(validation_loader)`, with no further argument, beside the post-hoc "
-        "detectors of pytorch-ood, on the same networks and images. One score for everything: 1 - P(correct). No "
-        "unknown image was learned from; the last section tells which were seen while settings were chosen."
+        "detectors of pytorch-ood, on the same networks and images. One score for everything: 1 - P(correct). It has "
+        "learned from no unknown image but what it makes itself. Uniform noise is among that, hence the column without. "
+        "The last section tells which images were seen while settings were chosen. Predictions of known images that are "
+        "wrong are a column of their own, and not among those that are to be told from unknown ones."
     )
     yield from ("", "```sh", *made.commands, "```", "")
     yield from (f"- {line}" for line in made.lines)
@@ -100,7 +102,8 @@ _SETTINGS = (
 
 _LETTERS = (
     "AUROC in percent of right predictions against each letter, capitals at the left: gradmeter, the softmax, and the "
-    "supervised network, which learned from other letters what a letter is. Letters that are digits to the eye stay so."
+    "supervised network, which learned from every other letter image what a letter is, and is judged on the rest. "
+    "Letters that are digits to the eye stay so."
 )
 
 
@@ -163,10 +166,15 @@ def _methods(found: TaskResults) -> Iterator[str]:
         return " / ".join(parts)
 
     rows = [
-        [method, *(cell(method, column) for column in found.columns), f"{found.milliseconds(method):.2f}"]
+        [
+            method,
+            *(cell(method, column) for column in found.columns),
+            f"{found.fit_seconds(method):.0f}",
+            f"{found.milliseconds(method):.2f}",
+        ]
         for method in order
     ]
-    yield from markdown_table(["", *map(column_name, found.columns), "ms / image"], rows)
+    yield from markdown_table(["", *map(column_name, found.columns), "fit, s", "ms / image"], rows)
     yield from ("", f"![The best detectors of each column](figures/benchmark-{found.task.name}.svg)", "", _ERRORS, "")
     rows = [
         [
@@ -314,13 +322,15 @@ def _control_table(found: TaskResults, names: Iterable[str]) -> Iterator[str]:
 
 
 def _about_gradients(found: TaskResults, control: str) -> str:
-    helped: list[str] = []
-    not_helped: list[str] = []
-    for column in found.columns:
-        gain = found.gain(OURS, control, column, "auroc")
-        (helped if gain.low > 0 else not_helped).append(column_name(column))
-    said = f"Gradients add something, beyond outputs, activations and embedding, for: {', '.join(helped) or 'nothing'}."
-    return f"{said} They add nothing that these networks could show for: {', '.join(not_helped) or 'nothing'}."
+    gains = {column_name(column): found.gain(OURS, control, column, "auroc") for column in found.columns}
+    said = {
+        "Gradients add to outputs, activations and embedding for": [n for n, gain in gains.items() if gain.low > 0],
+        "They cost something for": [n for n, gain in gains.items() if gain.high < 0],
+        "They add nothing that these networks could show for": [
+            name for name, gain in gains.items() if not (gain.low > 0 or gain.high < 0)
+        ],
+    }
+    return " ".join(f"{what}: {', '.join(names) or 'nothing'}." for what, names in said.items())
 
 
 def _left_out(found: TaskResults) -> Iterator[str]:

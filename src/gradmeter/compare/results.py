@@ -21,7 +21,17 @@ from gradmeter.evaluation.separation import aupr_out_at_base_rate, separation
 ALL = "all"
 """All unknown concepts together but those near to what is known."""
 
-_NAMES = {"cifar10": "CIFAR-10", "notmnist": "notMNIST", "omniglot": "Omniglot", ALL: "All", WRONG: "wrong"}
+UNSEEN = "unseen"
+"""`ALL` but uniform noise, which is a kind of synthetic unknowns too."""
+
+_NAMES = {
+    "cifar10": "CIFAR-10",
+    "notmnist": "notMNIST",
+    "omniglot": "Omniglot",
+    ALL: "All",
+    UNSEEN: "All but uniform",
+    WRONG: "wrong",
+}
 BASELINE = "MSP"
 _BASE_RATE = 0.5
 
@@ -89,14 +99,19 @@ class TaskResults:
     @property
     def columns(self) -> list[str]:
         """What right predictions are told from."""
-        return [WRONG, *self.concepts, ALL]
+        return [WRONG, *self.concepts, ALL, UNSEEN]
+
+    def pooled(self, column: str) -> list[str]:
+        """The unknown concepts that make up a column."""
+        unseen = [name for name in self.far if name != "uniform"]
+        return {WRONG: [], ALL: self.far, UNSEEN: unseen}.get(column, [column])
 
     def quality(self, method: str, column: str) -> list[Quality]:
         """Of every network."""
         found = self._qualities.setdefault((method, column), [])
         if not found:
             for scores, wrong in zip(self.scores(method), self.wrong, strict=True):
-                found.append(_quality(scores.values, wrong, column, self.far))
+                found.append(_quality(scores.values, wrong, self.pooled(column)))
         return found
 
     @cached_property
@@ -112,6 +127,10 @@ class TaskResults:
         first, second = ([getattr(one, measure) for one in self.quality(name, column)] for name in (method, other))
         return paired_difference(first, second)
 
+    def fit_seconds(self, method: str) -> float:
+        """That learning took, over the networks."""
+        return float(np.mean([found.fit_seconds for found in self.scores(method)]))
+
     def milliseconds(self, method: str) -> float:
         """That an image takes, over the networks."""
         return float(np.mean([found.milliseconds for found in self.scores(method)]))
@@ -124,13 +143,11 @@ class TaskResults:
         return mean_sem(values)
 
 
-def _quality(
-    values: Mapping[str, NDArray[np.float64]], wrong: NDArray[np.bool_], column: str, far: Sequence[str]
-) -> Quality:
+def _quality(values: Mapping[str, NDArray[np.float64]], wrong: NDArray[np.bool_], concepts: Sequence[str]) -> Quality:
+    """Of right predictions against unknown concepts; against the wrong predictions where there are none."""
     known = values[KNOWN]
-    names = {WRONG: [], ALL: far}.get(column, [column])
-    unknown = np.concatenate([np.empty(0), *(values[name] for name in names)])
-    inside, outside = known[~wrong], known[wrong] if column == WRONG else unknown
+    unknown = np.concatenate([np.empty(0), *(values[name] for name in concepts)])
+    inside, outside = known[~wrong], unknown if concepts else known[wrong]
     found = separation(inside, outside)
     errors = np.concatenate([wrong, np.ones(len(unknown), np.bool_)])
     return Quality(

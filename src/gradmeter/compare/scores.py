@@ -28,7 +28,7 @@ class Scores:
 
     Attributes:
         values: [n] for each set, by name: `KNOWN`, then each unknown concept.
-        fit_seconds: that learning took.
+        fit_seconds: that learning took, the choice of settings included.
         milliseconds: that an image takes, the network's own pass included, on one thread.
     """
 

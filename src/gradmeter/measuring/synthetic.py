@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import torch
 
@@ -23,6 +24,8 @@ def measure_synthetic(
     classifier: Classifier, source: Source, numbers: Sequence[int], folder: Path, work: Work
 ) -> MeasuredSet | None:
     """Read synthetic unknowns of every kind to a Parquet data set; go on where an earlier run was killed.
+
+    Each kind has a seed of its own, so that no kind has to be made again for the next.
 
     Args:
         classifier: the network and its preprocessing.
@@ -69,7 +72,8 @@ def measure_synthetic(
 def _sampled(classifier: Classifier, source: Source, numbers: Sequence[int], workers: int) -> ImageSample:
     """Images as the network takes them, from all over the source."""
     sample = ImageSample()
-    chosen = [numbers[place] for place in range(0, len(numbers), max(1, len(numbers) // SAMPLED))][:SAMPLED]
+    places = np.linspace(0, len(numbers) - 1, min(SAMPLED, len(numbers))).round().astype(int)
+    chosen = [numbers[place] for place in places]
     batches = [chosen[at : at + _BATCH] for at in range(0, len(chosen), _BATCH)]
     for batch in load_batches(source, classifier.batch, batches, workers):
         if batch.ids:

@@ -66,8 +66,9 @@ class ClassDensities(BaseEstimator):  # type: ignore[misc]
         squares = np.empty((len(X), len(self.classes_)))
         pooled = len(self.whitening_) == 1
         white = scaled @ self.whitening_[0] if pooled else scaled
-        for number, mean in enumerate(self.means_):
-            rest = white - mean @ self.whitening_[0] if pooled else (scaled - mean) @ self.whitening_[number]
+        means = self.means_ @ self.whitening_[0] if pooled else self.means_
+        for number, mean in enumerate(means):
+            rest = white - mean if pooled else (white - mean) @ self.whitening_[number]
             squares[:, number] = np.einsum("nd,nd->n", rest, rest)
         predicted = classes[:, None] == self.classes_
         own = np.where(predicted.any(axis=1), (squares * predicted).sum(axis=1), squares.max(axis=1))

@@ -43,7 +43,8 @@ class Judge:
         wrong: known inputs whose prediction was wrong.
         unknown: unknown inputs that were given.
         synthetic: unknown inputs that were made.
-        held_out: [right + wrong + unknown] P(correct) of each sample it was given, by judges that had not seen it.
+        held_out: [right + wrong + unknown] P(correct) of each sample it was given, by judges that had not seen it;
+            synthetic unknowns that were made of it they may have seen.
     """
 
     features: LogFeatures

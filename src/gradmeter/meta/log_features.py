@@ -44,9 +44,10 @@ _METRICS: dict[str, Callable[[Values, Values], Values]] = {
     "skewness": lambda values, log_scale: np.arcsinh(values),
     "kurtosis": lambda values, log_scale: _kurtosis(values),
 }
+LOG_SCALE = "log_scale"
 _OUTPUTS: dict[str, Callable[[Readings], Values]] = {
     "entropy": lambda readings: np.logaddexp(np.log(entropy(readings.logits).clip(np.finfo(np.float64).tiny)), -700),
-    "log_scale": lambda readings: readings.log_scale.double().cpu().numpy(),
+    LOG_SCALE: lambda readings: readings.log_scale.double().cpu().numpy(),
     "energy": lambda readings: energy(readings.logits),
 }
 _ACTIVATIONS: dict[str, Callable[[Values], Values]] = {
@@ -99,9 +100,13 @@ class LogFeatures:
     @classmethod
     def _varying(cls, names: list[str], readings: Readings) -> LogFeatures:
         constant = np.ptp(cls(tuple(names)).matrix(readings), axis=0) == 0
-        # All logits, so that the largest of them tells the prediction.
+        # All logits, so that the largest of them tells the prediction; and the softmax, which every judge begins with.
         return cls(
-            tuple(name for name, same in zip(names, constant, strict=True) if not same or name.startswith(LOGIT))
+            tuple(
+                name
+                for name, same in zip(names, constant, strict=True)
+                if not same or name.startswith(LOGIT) or name == LOG_SCALE
+            )
         )
 
     def matrix(self, readings: Readings) -> Values:

@@ -32,7 +32,7 @@ def read_inputs(meter: GradientMeter, inputs: Any) -> Readings:
         return _of_same_network(meter, Readings.from_arrow(inputs))
     if _is_frame(inputs):
         return _of_same_network(meter, Readings.from_pandas(inputs))
-    return meter(_tensors(inputs, _number_type(meter)))
+    return meter(_tensors(inputs, _weight(meter)))
 
 
 def read_known(meter: GradientMeter, data: Any, sample: ImageSample | None = None) -> tuple[Readings, Tensor]:
@@ -65,7 +65,7 @@ def read_known(meter: GradientMeter, data: Any, sample: ImageSample | None = Non
                 "class goes into unknowns"
             )
         if sample is not None:
-            sample.add(_tensors(inputs, _number_type(meter)), labels[-1])
+            sample.add(_tensors(inputs, _weight(meter)), labels[-1])
     return _joined(readings), torch.cat(labels)
 
 
@@ -122,22 +122,22 @@ def _label_tensor(found: Any) -> Tensor:
     return torch.from_numpy(array.astype(np.int64))
 
 
-def _tensors(inputs: Any, number_type: torch.dtype) -> Any:
+def _tensors(inputs: Any, weight: Tensor) -> Any:
+    """Tensors for arrays, where the network is and of its numbers."""
     if isinstance(inputs, np.ndarray):
         tensor = torch.from_numpy(np.require(inputs, requirements="W"))
         # NumPy's numbers are float64 unless one asks; whole numbers stay, they may be tokens.
-        return tensor.to(number_type) if tensor.is_floating_point() else tensor
+        return tensor.to(weight.device, weight.dtype if tensor.is_floating_point() else None)
     if isinstance(inputs, Mapping):
-        return {name: _tensors(value, number_type) for name, value in inputs.items()}
+        return {name: _tensors(value, weight) for name, value in inputs.items()}
     if isinstance(inputs, tuple):
-        return tuple(_tensors(value, number_type) for value in inputs)
+        return tuple(_tensors(value, weight) for value in inputs)
     return inputs
 
 
-def _number_type(meter: GradientMeter) -> torch.dtype:
-    """Of the network's weights."""
-    found = (parameter.dtype for parameter in meter.model.parameters() if parameter.is_floating_point())
-    return next(found, torch.get_default_dtype())
+def _weight(meter: GradientMeter) -> Tensor:
+    """One of the network's weights that stands for all."""
+    return next((weight for weight in meter.model.parameters() if weight.is_floating_point()), torch.empty(0))
 
 
 def _is_frame(data: Any) -> bool:

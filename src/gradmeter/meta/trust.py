@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -57,7 +57,7 @@ class TrustModel:
         self.notes: dict[str, Any] = {}
         self._thresholds: list[Candidate] = []
 
-    def fit(self, known: Any, unknowns: Sequence[Any] = (), *, synthetic: Sequence[Any] | None = None) -> Self:
+    def fit(self, known: Any, unknowns: Sequence[Any] = (), *, synthetic: Iterable[Any] | None = None) -> Self:
         """Learn from validation data when predictions are wrong, and from inputs that the network cannot know.
 
         "gradmeter" also learns from synthetic unknowns, which it makes of up to 500 of the known images
@@ -77,10 +77,9 @@ class TrustModel:
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
         readings, labels = read_known(self.meter, known, sample)
         others = [read_unknown(self.meter, unknown) for unknown in unknowns]
-        made = synthetic or ()
+        made: Iterable[Any] = synthetic or ()
         if sample is not None:
-            device = next(self.meter.model.parameters()).device
-            made = [[sample.as_inputs(images.to(device))] for images in sample.unknowns().values()]
+            made = sample.unknowns(next(self.meter.model.parameters()).device)
         self.judge = Judge.fit(
             readings, labels, others, self.classifier, [read_unknown(self.meter, one) for one in made]
         )
@@ -187,7 +186,9 @@ class TrustModel:
                 network.
         """
         loaded = saving.load(Path(folder), model, trusted)
-        trust = cls(loaded.meter, loaded.judge.estimator)
+        # What was fitted anew would be what was given, not what came of its calibration.
+        given = getattr(loaded.judge.estimator, "estimator", loaded.judge.estimator)
+        trust = cls(loaded.meter, given)
         trust.meter = loaded.meter
         trust.judge, trust._thresholds, trust.guarantee = loaded.judge, loaded.thresholds, loaded.guarantee
         trust.notes = loaded.notes

@@ -16,7 +16,7 @@ from gradmeter.evaluation.curves import area_of_curve, risk_coverage
 from gradmeter.evaluation.separation import separation
 from gradmeter.meta.densities import ClassDensities
 from gradmeter.meta.known_head import FOLDS, KnownHead
-from gradmeter.meta.log_features import ACTIVATION, EMBEDDING, LOGIT, SCORE
+from gradmeter.meta.log_features import ACTIVATION, EMBEDDING, LOG_SCALE, LOGIT, SCORE
 from gradmeter.meta.unknown_head import KNOWN, UnknownHead
 
 Values = NDArray[np.float64]
@@ -70,9 +70,15 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.outputs = outputs
 
     def fit(self, X: Values, y: NDArray[np.int64]) -> Self:
-        """Learn from features [n, d] and their classes [n]; there must be correct ones."""
+        """Learn from features [n, d] and their classes [n]; there must be correct ones.
+
+        Raises:
+            InputError: for names that do not tell the logits, or an impossible share.
+        """
         if self.unknown_share is not None and not 0 < self.unknown_share < 1:
             raise InputError(f"unknown_share={self.unknown_share!r}; expected a share strictly between 0 and 1")
+        if LOG_SCALE not in self.names or not self._columns(LOGIT):
+            raise InputError("names have no log_scale and logits; expected those of LogFeatures.everything")
         known = y < UNKNOWN
         self.classes_ = np.array([WRONG, CORRECT, UNKNOWN])
         predicted = self._predicted(X)
@@ -158,7 +164,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """[n] log(1 - p) of the predicted class, where the known head begins; without outputs all are alike."""
         if not self.outputs:
             return np.full(len(X), np.log(0.5))
-        found: Values = X[:, list(self.names).index("log_scale")]
+        found: Values = X[:, list(self.names).index(LOG_SCALE)]
         return found
 
     def _distances(self, X: Values) -> dict[str, Values]:

@@ -18,7 +18,7 @@ It is called with gradients on, and leaves the network as it was.
 """
 
 PROBES: dict[str, Probe] = {"odin": odin(), "mc_dropout": mc_dropout()}
-"""With the settings of their papers."""
+"""With the default settings of `gradmeter.probes`."""
 
 
 def named_probe(probe: str | Probe) -> Probe:

@@ -3,7 +3,7 @@
 from gradmeter.synthetic import blends, distortions, noises, patches, textures, tones
 from gradmeter.synthetic.registry import KINDS, Kind, makes
 from gradmeter.synthetic.sample import SAMPLED, ImageSample
-from gradmeter.synthetic.unknowns import synthetic_unknowns
+from gradmeter.synthetic.unknowns import each_kind, synthetic_unknowns
 
 __all__ = [
     "KINDS",
@@ -12,6 +12,7 @@ __all__ = [
     "Kind",
     "blends",
     "distortions",
+    "each_kind",
     "makes",
     "noises",
     "patches",

@@ -46,7 +46,7 @@ def affine(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
 
 @makes("elastic distortion")
 def elastic(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
-    """Every point displaced by a smooth random field of up to a third of the image (Simard et al. 2003)."""
+    """Every point displaced by a smooth random field, typically 8 to 20 % of the image (Simard et al. 2003)."""
     field = smooth_field((len(images), 2, *images.shape[2:]), 5, generator, images.dtype)
     displacement = field * between(0.15, 0.4, images, generator)
     identity = F.affine_grid(

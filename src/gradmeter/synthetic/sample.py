@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gradmeter.synthetic.unknowns import synthetic_unknowns
+from gradmeter.synthetic.unknowns import each_kind
 
 SAMPLED = 500
 """Images that are kept, at most."""
 
-# The memory that they may take.
+# The memory that they may take; unknowns made of them take as much again, one kind at a time.
 _BYTES = 2**28
+_BATCH = 64
 
 
 class ImageSample:
@@ -48,11 +49,13 @@ class ImageSample:
             return None, labels
         return torch.stack([image for image, _ in self._kept]), labels
 
-    def unknowns(self) -> dict[str, Tensor]:
-        """Synthetic unknowns of each kind, made of the images that were kept; none if there were none."""
-        images, labels = self.images()
-        return {} if images is None else synthetic_unknowns(images, labels)
-
     def as_inputs(self, images: Tensor) -> Tensor | dict[str, Tensor]:
         """Images in the form of the batches that were looked at."""
         return images if self._name is None else {self._name: images}
+
+    def unknowns(self, device: torch.device | None = None) -> Iterator[Iterator[Tensor | dict[str, Tensor]]]:
+        """Synthetic unknowns of one kind after the other, in batches of inputs; none where there were no images."""
+        images, labels = self.images()
+        if images is not None:
+            for _, made in each_kind(images, labels):
+                yield (self.as_inputs(batch.to(device)) for batch in made.split(_BATCH))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from gradmeter.synthetic.registry import KINDS
 def synthetic_unknowns(
     images: Tensor, labels: Tensor, kinds: Iterable[str] | None = None, *, seed: int = 0
 ) -> dict[str, Tensor]:
-    """One unknown of each kind for each image.
+    """One unknown of each kind for each image; `each_kind` makes them one kind after the other, for less memory.
 
     Args:
         images: [N, C, H, W], as the network takes them; their smallest and largest numbers, by channel, stand for
@@ -30,6 +30,13 @@ def synthetic_unknowns(
     Raises:
         InputError: for something else than images with a label each, or an unknown kind.
     """
+    return dict(each_kind(images, labels, kinds, seed=seed))
+
+
+def each_kind(
+    images: Tensor, labels: Tensor, kinds: Iterable[str] | None = None, *, seed: int = 0
+) -> Iterator[tuple[str, Tensor]]:
+    """The kinds of `synthetic_unknowns` and what it makes of them, each when it is asked for."""
     names = list(KINDS) if kinds is None else list(kinds)
     unknown = [name for name in names if name not in KINDS]
     if unknown:
@@ -44,7 +51,8 @@ def synthetic_unknowns(
     scaled = (own - low) / span
     generator = torch.Generator().manual_seed(seed)
     others = scaled[_partners(labels.cpu(), generator)]
-    return {name: (KINDS[name](scaled, others, generator) * span + low).to(images) for name in names}
+    for name in names:
+        yield name, (KINDS[name](scaled, others, generator) * span + low).to(images)
 
 
 def _partners(labels: Tensor, generator: torch.Generator) -> Tensor:
