@@ -19,6 +19,7 @@ from gradmeter.errors import InputError
 from gradmeter.meta.log_features import LogFeatures
 from gradmeter.meta.neural import neural_network
 from gradmeter.meta.regressions import REGRESSIONS, ridge_cv
+from gradmeter.meta.smoothing import fit_smoothed
 from gradmeter.meta.two_heads import CORRECT, UNKNOWN, TwoHeads
 from gradmeter.readings import Readings
 
@@ -158,15 +159,8 @@ def _calibrated(
     outputs: NDArray[np.float64], target: NDArray[np.int64], new: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """[M] P(correct) of new outputs, by Platt's logistic curve with his smoothed targets, fitted to outputs [N]."""
-    right, wrong = np.count_nonzero(target == 1), np.count_nonzero(target == 0)
-    smoothed = np.where(target == 1, (right + 1) / (right + 2), 1 / (wrong + 2))
-    # scikit-learn's targets are classes: every sample counts as either, in the share that its target says.
     size = outputs.std() or 1.0
-    curve = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(
-        np.concatenate([outputs, outputs])[:, None] / size,
-        np.repeat([1, 0], len(outputs)),
-        sample_weight=np.concatenate([smoothed, 1 - smoothed]),
-    )
+    curve = fit_smoothed(LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000), outputs[:, None] / size, target == 1)
     p_correct: NDArray[np.float64] = curve.predict_proba(new[:, None] / size)[:, 1]
     return p_correct
 

@@ -12,6 +12,8 @@ from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
+from gradmeter.meta.smoothing import fit_smoothed
+
 Values = NDArray[np.float64]
 
 FOLDS = 5
@@ -52,7 +54,7 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         softmax, everything = self._columns(X, log_scale, alone=True), self._columns(X, log_scale, alone=False)
         self.model_ = LogisticRegression(C=1.0, max_iter=1000)
         if np.count_nonzero(wrong) < _LEAST_WRONG or np.count_nonzero(~wrong) < _LEAST_WRONG:
-            _fit_smoothed(self.model_, softmax, wrong)
+            fit_smoothed(self.model_, softmax, wrong)
             if self.model_.coef_[0, 0] <= 0:
                 # By the chance of a few wrong predictions; their order must stay the softmax's.
                 self.model_, self.held_out_ = None, np.exp(log_scale)
@@ -88,16 +90,6 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
     def _columns(self, X: Values, log_scale: Values, *, alone: bool) -> Values:
         softmax = _FREE * (_log_odds(log_scale)[:, None] - self.centre_) / self.spread_
         return softmax if alone else np.hstack([softmax, self.features_.transform(X)])
-
-
-def _fit_smoothed(model: LogisticRegression, X: Values, wrong: NDArray[np.bool_]) -> None:
-    """By Platt's smoothed targets: a few wrong predictions that are all in doubt make no infinitely steep odds.
-
-    Those would be 0 or 1 for nearly every sample, and leave no order.
-    """
-    share = np.where(wrong, (wrong.sum() + 1) / (wrong.sum() + 2), 1 / ((~wrong).sum() + 2))
-    # scikit-learn's targets are classes: every sample counts as either, in the share that its target says.
-    model.fit(np.concatenate([X, X]), np.repeat([True, False], len(X)), np.concatenate([share, 1 - share]))
 
 
 def _log_odds(log_scale: Values) -> Values:
