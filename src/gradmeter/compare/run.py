@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,7 +140,11 @@ def _detect(name: str, parts: Parts, data: Data) -> Scores:
     detector = made(name, parts)
     source = data.validation if name in ON_VALIDATION else data.train
     if space := search_space(name, detector, parts, min(len(source), _SEARCH_IMAGES)):
-        GridSearch(detector, _batches(source, _SEARCH_IMAGES), _known_and_made(data.validation), space).run()
+        search = GridSearch(detector, _batches(source, _SEARCH_IMAGES), _known_and_made(data.validation), space)
+        with warnings.catch_warnings():
+            # Of constant scores, of which another measure than AUROC is undefined.
+            warnings.filterwarnings("ignore", message="AUTC is undefined", category=UserWarning)
+            search.run()
     if getattr(detector, "requires_fit", False):
         detector.fit(_batches(source, _TRAINING_IMAGES))
     fitted = time.perf_counter() - started
