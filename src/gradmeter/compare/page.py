@@ -255,8 +255,9 @@ def _targets(found: TaskResults) -> Iterator[str]:
             continue
         for name, measure, aim in (("AUROC", "auroc", auroc), ("AUPR-Out", "aupr_out", aupr)):
             if aim is not None:
-                value = 100 * found.mean(OURS, column, measure).mean
-                row(f"{column_name(column)}, {name}", f">= {aim:g}", f"{value:.3f}", value >= aim)
+                # What is compared is what is shown.
+                value = round(100 * found.mean(OURS, column, measure).mean, 4)
+                row(f"{column_name(column)}, {name}", f">= {aim:g}", f"{value:.4f}", value >= aim)
     if found.has(f"{CEILING} letters") and "letters" in found.columns:
         ceiling = 100 * found.mean(f"{CEILING} letters", "letters", "auroc").mean
         softmax = 100 * found.mean(BASELINE, "letters", "auroc").mean
