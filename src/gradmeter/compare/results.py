@@ -22,14 +22,14 @@ ALL = "all"
 """All unknown concepts together but those near to what is known."""
 
 UNSEEN = "unseen"
-"""`ALL` but uniform noise, which is a kind of synthetic unknowns too."""
+"""`ALL` but the two noises: uniform noise is a kind of synthetic unknowns, and normal noise is close to another."""
 
 _NAMES = {
     "cifar10": "CIFAR-10",
     "notmnist": "notMNIST",
     "omniglot": "Omniglot",
     ALL: "All",
-    UNSEEN: "All but uniform",
+    UNSEEN: "All but noise",
     WRONG: "wrong",
 }
 BASELINE = "MSP"
@@ -103,7 +103,7 @@ class TaskResults:
 
     def pooled(self, column: str) -> list[str]:
         """The unknown concepts that make up a column."""
-        unseen = [name for name in self.far if name != "uniform"]
+        unseen = [name for name in self.far if name not in ("uniform", "normal")]
         return {WRONG: [], ALL: self.far, UNSEEN: unseen}.get(column, [column])
 
     def quality(self, method: str, column: str) -> list[Quality]:
