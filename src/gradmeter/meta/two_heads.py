@@ -128,13 +128,12 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if min(np.count_nonzero(wrong), np.count_nonzero(~wrong)) < _LEAST:
             return _CAUTIOUS_SHARE
         parts = [part for _, part in StratifiedKFold(_PARTS, shuffle=True, random_state=0).split(wrong, wrong)]
+        before = np.stack([_quality(log_scale[part], wrong[part]) for part in parts])
         softmax, head = _quality(log_scale, wrong), _quality(p_wrong, wrong)
         least = softmax + _KEPT * (head - softmax).clip(0)
         for share in _SHARES:
             doubt = -(1 - p_wrong) * expit(-ratio - _log_odds(share))
-            gains = np.stack(
-                [_quality(doubt[part], wrong[part]) - _quality(log_scale[part], wrong[part]) for part in parts]
-            )
+            gains = np.stack([_quality(doubt[part], wrong[part]) for part in parts]) - before
             error = gains.std(axis=0, ddof=1) / np.sqrt(_PARTS)
             if (_quality(doubt, wrong) >= least).all() and (gains.mean(axis=0) >= error).all():
                 return share
