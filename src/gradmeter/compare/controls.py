@@ -72,6 +72,7 @@ def controls(layers: Names, pseudo_labels: Names, kinds: Names, concepts: Names)
         **{f"layer {layer} alone": Control(keep, outputs=False) for layer, keep in of_layer.items()},
         **{f"pseudo-label {label} alone": Control(_of_label(label), outputs=False) for label in pseudo_labels},
         **{f"without {kind}": Control(kinds=_other_than(kind)) for kind in kinds},
+        "without any noise": Control(kinds=lambda kind: "noise" not in kind),
         ALL_LABELS: Control(),
         "no synthetic unknowns": Control(kinds=lambda kind: False),
         **{f"with 200 known {concept}": Control(known_unknowns=_same_as(concept)) for concept in concepts},

@@ -179,7 +179,7 @@ def _judge(job: Job, network: nn.Module, data: Data, tell: Callable[[float, str]
 
 
 def _doubt(trust: TrustModel) -> Callable[[Tensor], Tensor]:
-    return lambda batch: 1 - trust.predict_proba(batch)
+    return lambda batch: -trust.predict_proba(batch)
 
 
 def _loader(images: Images) -> Iterator[tuple[Tensor, Tensor]]:
@@ -227,11 +227,10 @@ class _Read:
         return TwoHeads(tuple(names), outputs=control.outputs).fit(matrix, target), kept
 
     def scores(self, heads: TwoHeads, kept: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
-        """1 - P(correct) of all sets, those of synthetic unknowns included."""
+        """-P(correct) of all sets, those of synthetic unknowns included."""
         everything = {**self.sets, **{f"synthetic {kind}": one for kind, one in self.synthetic.items()}}
         return {
-            name: 1 - heads.predict_proba(self.matrices[id(one)][:, kept])[:, CORRECT]
-            for name, one in everything.items()
+            name: -heads.predict_proba(self.matrices[id(one)][:, kept])[:, CORRECT] for name, one in everything.items()
         }
 
 

@@ -20,8 +20,8 @@ _MOST_NUMBERS = 256
 _MOST_CLASSES = 100
 _ROUNDING = 1e-12
 
-DISTANCES = ("own", "nearest", "next")
-"""To the predicted class, to the nearest one, and to the nearest one but the predicted."""
+OWN, NEAREST, NEXT = 0, 1, 2
+"""Distances to the predicted class, to the nearest one, and to the nearest one but the predicted."""
 
 
 class ClassDensities(BaseEstimator):  # type: ignore[misc]
@@ -58,7 +58,7 @@ class ClassDensities(BaseEstimator):  # type: ignore[misc]
         return self
 
     def distances(self, X: Values, classes: NDArray[np.int64]) -> Values:
-        """Logarithms of the squared distances of `DISTANCES`, [n, 3], of samples [n, d] predicted to be of classes [n].
+        """[n, 3] logarithms of the squared distances `OWN`, `NEAREST` and `NEXT`, of samples [n, d] predicted as [n].
 
         A class that did not occur is as far as the farthest.
         """

@@ -31,6 +31,7 @@ READINGS = "readings"
 _TRUSTED = (
     "gradmeter.meta.densities.ClassDensities",
     "gradmeter.meta.known_head.KnownHead",
+    "gradmeter.meta.signed_regression.SignedLogisticRegression",
     "gradmeter.meta.two_heads.TwoHeads",
     "gradmeter.meta.unknown_head.UnknownHead",
     "gradmeter.meta.neural.NeuralNetworkClassifier",

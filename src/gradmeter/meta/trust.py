@@ -42,7 +42,7 @@ class TrustModel:
     Example:
         >>> trust = TrustModel(GradientMeter(model)).fit(validation_loader, unknowns=[noise_loader])
         >>> trust.predict_proba(images)
-        >>> trust.set_risk(0.01, test_loader)
+        >>> trust.set_risk(0.01, calibration_loader)
         >>> trust.accept(images)
     """
 

@@ -7,14 +7,15 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit, logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from gradmeter.errors import InputError
 from gradmeter.evaluation.curves import area_of_curve, risk_coverage
 from gradmeter.evaluation.separation import separation
-from gradmeter.meta.densities import ClassDensities
+from gradmeter.meta.densities import NEAREST, NEXT, OWN, ClassDensities
+from gradmeter.meta.kind_shares import kind_log_odds
 from gradmeter.meta.known_head import FOLDS, KnownHead
 from gradmeter.meta.log_features import ACTIVATION, EMBEDDING, LOG_SCALE, LOGIT, SCORE
 from gradmeter.meta.unknown_head import KNOWN, UnknownHead
@@ -27,14 +28,19 @@ WRONG, CORRECT, UNKNOWN = 0, 1, 2
 Several kinds of unknown inputs are `UNKNOWN`, `UNKNOWN` + 1 and so on.
 """
 
-# Shares of unknown inputs that are tried, the largest first, and the one that is taken where none of them will do.
-_SHARES = (0.25, 0.1, 0.05, 0.03, 0.02)
-_CAUTIOUS_SHARE = 0.01
+# What known inputs may lose of P(known) to each kind of unknown inputs, on average: these are tried, the largest first,
+# and the last one is taken where none of them will do.
+*_LOSSES, _CAUTIOUS_LOSS = (0.01, 0.005, 0.003, 0.002, 0.001)
+_LARGEST_SHARE = 0.1
+# With as many known inputs the fitted ratios are as good as held-out ones, which take five times as long.
+_MANY = 5000
 # Of what the known head gains over the softmax among known inputs, this much must stay.
 _KEPT = 0.75
 # Parts of the known inputs that tell how uncertain a gain is.
 _PARTS = 10
 _LEAST = 5 * _PARTS
+# ... and how many standard errors a gain must have.
+_ERRORS = 2.0
 # With more classes than this, single logits and the predicted class are no features of the known head.
 _MOST_CLASSES = 100
 _SORTED = 10
@@ -47,20 +53,22 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     P(correct | known) is learned from validation labels (`KnownHead`). P(unknown) is learned from class-conditional
     densities of the readings, and from unknown inputs where there are some, synthetic ones at least (`UnknownHead`).
-    It needs a share of unknown inputs to be a probability. By default that is the largest of 1 to 25 % at which,
-    in known predictions, the ranking keeps three quarters of what the known head gains over the softmax, by
-    AUROC and by AURC, and gains more over the softmax than the standard error of that gain; 1 % where none does, or
-    fewer than 50 predictions are wrong, or right.
+    It needs shares of the kinds of unknown inputs to be a probability. A kind's share is the one at which known inputs
+    lose the same part of P(known) to it as to every other kind, and all kinds together make up a tenth at most
+    (`kind_log_odds`). That part is the largest of 0.1 to 1 % at which, in known predictions, the ranking keeps three
+    quarters of what the known head gains over the softmax, by AUROC and by AURC, and gains more over the softmax than
+    two standard errors of that gain; 0.1 % where none does, or fewer than 50 predictions are wrong, or right.
 
     Args:
         names: of the features, as `LogFeatures` names them.
-        unknown_share: for which P(correct) is a probability; None for the rule.
+        unknown_share: of all kinds together, for which P(correct) is a probability; None for the rule.
         outputs: whether what the logits say is learned from, beside distances of readings to the predicted class and
             to the others: False for a control.
 
     Attributes:
         classes_: `WRONG`, `CORRECT`, `UNKNOWN`.
-        unknown_share_: the share that holds.
+        kind_log_odds_: [kinds] logarithms of the share of a kind over the share of known inputs.
+        unknown_share_: of all kinds together.
         densities_: by view: "embedding", "gradients", "activations", and each layer's activations.
     """
 
@@ -100,22 +108,32 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._log_scale(X[known]),
             wrong,
         )
-        stacked = _stacked(distances, len(X))
-        self.unknown_ = UnknownHead().fit(stacked, outputs, np.where(known, KNOWN, y - UNKNOWN))
-        self.unknown_share_ = self.unknown_share or self._share(
+        far, others = self._far(distances, len(X)), self._others(distances, outputs)
+        kinds = np.where(known, KNOWN, y - UNKNOWN)
+        self.unknown_ = UnknownHead().fit(far, others, kinds)
+        ratios = self.unknown_.log_ratios(far, others)
+        if np.count_nonzero(known) < _MANY:
+            for rest, rows in _folds(known):
+                rest = np.concatenate([rest, np.flatnonzero(~known)])
+                apart = UnknownHead().fit(far[rest], others[rest], kinds[rest])
+                ratios[rows] = apart.log_ratios(far[rows], others[rows])
+        self.kind_log_odds_ = self._kind_log_odds(
             self.known_.held_out_,
-            self.unknown_.log_ratio(stacked[known], outputs[known]),
+            ratios[known],
             self._log_scale(X[known]),
             wrong,
         )
+        if self.unknown_share is not None:
+            self.kind_log_odds_ += logit(self.unknown_share) - logsumexp(self.kind_log_odds_)
+        self.unknown_share_ = self.unknown_share or float(expit(logsumexp(self.kind_log_odds_)))
         return self
 
     def predict_proba(self, X: Values) -> Values:
         """[n, 3] P(known and wrong), P(known and correct), P(unknown)."""
         distances = self._distances(X)
         p_wrong = self.known_.probability(self._known_features(X, distances), self._log_scale(X))
-        ratio = self.unknown_.log_ratio(_stacked(distances, len(X)), self._outputs(X))
-        p_known = expit(-ratio - _log_odds(self.unknown_share_))
+        ratios = self.unknown_.log_ratios(self._far(distances, len(X)), self._others(distances, self._outputs(X)))
+        p_known = _p_known(ratios, self.kind_log_odds_)
         return np.stack([p_wrong * p_known, (1 - p_wrong) * p_known, 1 - p_known], axis=1)
 
     def predict(self, X: Values) -> NDArray[np.int64]:
@@ -123,21 +141,23 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         found: NDArray[np.int64] = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return found
 
-    def _share(self, p_wrong: Values, ratio: Values, log_scale: Values, wrong: NDArray[np.bool_]) -> float:
-        """The rule for the share of unknown inputs, from held-out P(wrong) and fitted ratios of known ones."""
+    def _kind_log_odds(self, p_wrong: Values, ratios: Values, log_scale: Values, wrong: NDArray[np.bool_]) -> Values:
+        """The rule for the shares of unknown inputs, from held-out P(wrong) and ratios of known ones."""
+        cautious = kind_log_odds(ratios, _CAUTIOUS_LOSS, _LARGEST_SHARE)
         if min(np.count_nonzero(wrong), np.count_nonzero(~wrong)) < _LEAST:
-            return _CAUTIOUS_SHARE
+            return cautious
         parts = [part for _, part in StratifiedKFold(_PARTS, shuffle=True, random_state=0).split(wrong, wrong)]
         before = np.stack([_quality(log_scale[part], wrong[part]) for part in parts])
         softmax, head = _quality(log_scale, wrong), _quality(p_wrong, wrong)
         least = softmax + _KEPT * (head - softmax).clip(0)
-        for share in _SHARES:
-            doubt = -(1 - p_wrong) * expit(-ratio - _log_odds(share))
+        for loss in _LOSSES:
+            odds = kind_log_odds(ratios, loss, _LARGEST_SHARE)
+            doubt = -(1 - p_wrong) * _p_known(ratios, odds)
             gains = np.stack([_quality(doubt[part], wrong[part]) for part in parts]) - before
             error = gains.std(axis=0, ddof=1) / np.sqrt(_PARTS)
-            if (_quality(doubt, wrong) >= least).all() and (gains.mean(axis=0) >= error).all():
-                return share
-        return _CAUTIOUS_SHARE
+            if (_quality(doubt, wrong) >= least).all() and (gains.mean(axis=0) >= _ERRORS * error).all():
+                return odds
+        return cautious
 
     def _views(self) -> dict[str, list[int]]:
         """Columns of the readings in which distances are taken, by view."""
@@ -182,6 +202,17 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ]
         return np.hstack([X[:, others], logits, logits[:, :1] - logits[:, 1:2]])
 
+    @staticmethod
+    def _far(distances: dict[str, Values], samples: int) -> Values:
+        """Distances to the nearest class, by which what is farther is less known."""
+        return np.hstack([np.empty((samples, 0)), *(found[:, NEAREST, None] for found in distances.values())])
+
+    @staticmethod
+    def _others(distances: dict[str, Values], outputs: Values) -> Values:
+        """How much farther the predicted class is, and the next one; and the outputs."""
+        farther = [np.diff(found[:, [NEAREST, OWN, NEXT]], axis=1) for found in distances.values()]
+        return np.hstack([*farther, outputs])
+
     def _known_features(self, X: Values, distances: dict[str, Values]) -> Values:
         parts = [self._outputs(X), *(distances[view] for view in _KNOWN_VIEWS if view in distances)]
         logits = self._columns(LOGIT)
@@ -196,8 +227,10 @@ def _quality(doubt: Values, wrong: NDArray[np.bool_]) -> Values:
     return np.array([auroc, -area_of_curve(risk_coverage(doubt, wrong))])
 
 
-def _stacked(distances: dict[str, Values], samples: int) -> Values:
-    return np.hstack([np.empty((samples, 0)), *distances.values()])
+def _p_known(ratios: Values, odds: Values) -> Values:
+    """[n] from log likelihood ratios [n, kinds] and log odds of the kinds."""
+    found: Values = expit(-logsumexp(ratios + odds, axis=1))
+    return found
 
 
 def _folds(known: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -205,7 +238,3 @@ def _folds(known: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArra
     rows = np.flatnonzero(known)
     for others, own in KFold(FOLDS, shuffle=True, random_state=0).split(rows):
         yield rows[others], rows[own]
-
-
-def _log_odds(share: float) -> float:
-    return float(np.log(share / (1 - share)))

@@ -1,4 +1,4 @@
-"""P(the input is unknown), from how far its readings are from those of known inputs."""
+"""How much likelier readings are for unknown inputs than for known ones."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 from sklearn.base import BaseEstimator
-from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+
+from gradmeter.meta.signed_regression import SignedLogisticRegression
 
 Values = NDArray[np.float64]
 
@@ -23,18 +23,19 @@ _C_PER_SAMPLE, _SMALLEST_C, _LARGEST_C = 5e-4, 0.1, 1.0
 
 
 class UnknownHead(BaseEstimator):  # type: ignore[misc]
-    """Log likelihood ratio of unknown to known inputs: the mean of the ratios of several kinds of unknown inputs.
+    """Log likelihood ratios of several kinds of unknown inputs to known ones.
 
-    Each kind's ratio is a logistic regression's, on distances and outputs. Some kinds are far from what is known and
-    some are near: one regression for all of them would have to be timid about the far ones.
+    Each kind's ratio is a logistic regression's. Some kinds are far from what is known and some are near: one
+    regression for all of them would have to be timid about the far ones. In none of them is an input that is farther
+    from all that is known likelier to be known, whatever the kind was like: the next one may be another.
     """
 
-    def fit(self, distances: Values, outputs: Values, kinds: NDArray[np.int64]) -> Self:
+    def fit(self, distances: Values, others: Values, kinds: NDArray[np.int64]) -> Self:
         """Learn.
 
         Args:
             distances: [n, d] logarithms of distances to what is known.
-            outputs: [n, k] what the logits say.
+            others: [n, k] what else tells, either way.
             kinds: [n] `KNOWN`, or the number of a kind of unknown inputs; where none is unknown, distances alone serve.
         """
         known = kinds == KNOWN
@@ -42,10 +43,10 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
         if self.distances_only_:
             farther = np.random.default_rng(0).uniform(0, np.log(_FARTHEST), len(distances))[:, None]
             distances = np.concatenate([distances, distances + farther])
-            outputs = np.concatenate([outputs, outputs])
+            others = np.concatenate([others, others])
             kinds = np.repeat([KNOWN, 0], len(known))
             known = kinds == KNOWN
-        columns = self._columns(distances, outputs)
+        columns = self._columns(distances, others)
         self.scaler_ = StandardScaler().fit(columns)
         scaled = self.scaler_.transform(columns)
         strength = float(np.clip(_C_PER_SAMPLE * np.count_nonzero(known), _SMALLEST_C, _LARGEST_C))
@@ -54,16 +55,14 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
             rows = known | (kinds == kind)
             # Both weigh the same, whatever their number: what comes out is a likelihood ratio, and the share of unknown
             # inputs enters later.
-            model = LogisticRegression(C=strength, class_weight="balanced", max_iter=3000)
+            model = SignedLogisticRegression(strength, positive=distances.shape[1])
             self.models_.append(model.fit(scaled[rows], ~known[rows]))
         return self
 
-    def log_ratio(self, distances: Values, outputs: Values) -> Values:
-        """[n], for samples as in `fit`."""
-        scaled = self.scaler_.transform(self._columns(distances, outputs))
-        ratios = np.stack([model.decision_function(scaled) for model in self.models_])
-        found: Values = logsumexp(ratios, axis=0) - np.log(len(ratios))
-        return found
+    def log_ratios(self, distances: Values, others: Values) -> Values:
+        """[n, kinds], for samples as in `fit`."""
+        scaled = self.scaler_.transform(self._columns(distances, others))
+        return np.stack([model.decision_function(scaled) for model in self.models_], axis=1)
 
-    def _columns(self, distances: Values, outputs: Values) -> Values:
-        return distances if self.distances_only_ else np.hstack([distances, outputs])
+    def _columns(self, distances: Values, others: Values) -> Values:
+        return distances if self.distances_only_ else np.hstack([distances, others])
