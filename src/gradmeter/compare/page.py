@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradmeter.compare.account import SETTINGS
 from gradmeter.compare.ceiling import CEILING
 from gradmeter.compare.controls import PIXELS, controls
 from gradmeter.compare.detectors import DETECTORS
@@ -37,6 +38,8 @@ _HALF = 0.5
 # A difference that two digits of a percentage show.
 _SHOWN = 5e-5
 _POINTS = 12.0
+_SEPARATION = {"auroc": "AUROC", "aupr_out": "AUPR-Out"}
+_INTERVAL = "In brackets Student's 95 % interval of the mean difference over networks, paired, if there are several."
 
 
 @dataclass(frozen=True)
@@ -82,42 +85,7 @@ def _lines(results: Sequence[TaskResults], made: Made) -> Iterator[str]:
         yield from ("", f"## {found.task.title}", "")
         yield from _task(found)
     yield from ("", "## How settings were kept from what is reported", "")
-    yield from _SETTINGS
-
-
-_SETTINGS = (
-    "The digit networks learned from 60,000 images and the ResNet-18 from the same in two epochs; 20,000 are for",
-    "validation. The colour networks learned from 14,000, and 2,000 are for validation. Each network has a draw of its",
-    "own.",
-    "",
-    "The judge is fitted to validation images and to synthetic unknowns made of them (`gradmeter.synthetic`: noise,",
-    "blur, rotation, patches, blends, textures, distortions). Of the concepts above uniform noise is among them, and",
-    "images with normal noise added are close to normal noise.",
-    "",
-    "- Which densities it takes (each layer's activations, all activations, gradients, embedding), logistic",
-    "  regression rather than boosted trees, and the penalty were chosen by leaving one kind of synthetic unknowns out",
-    "  and judging that kind, on the digits task; the table of kinds left out is that test.",
-    "- In which shares kinds of unknown inputs are expected is set by a rule on known validation images",
-    "  (`gradmeter.meta.two_heads`). That the distance to the nearest class may only speak for an unknown input was",
-    "  chosen by leaving kinds out. That every kind costs known inputs the same, how much at least, the odd inputs",
-    "  that are passed over, a tenth as the most, and two standard errors as the least gain: these trade wrong",
-    "  predictions against unknown inputs, and were settled after a look at splits 0, 1 and 2 of the colour task and",
-    "  at networks 0 and 1 of the digits task.",
-    "- Honesty about the past: prototypes of the recipe (logarithms, two pseudo-labels, activation statistics,",
-    "  class-conditional densities, kinds of synthetic unknowns) were tried on one network of the digits task with the",
-    "  reported concepts in view, and so was its present form on all five. That each kind of unknowns has a regression",
-    "  of its own, and its penalty, were found on splits 0 and 1 of the colour task. An earlier form was seen on its",
-    "  splits 0 to 3; split 4 was looked at last, and nothing was changed after. The ResNet-18 was looked at, but",
-    "  nothing was changed for it.",
-    "- Detectors learn from up to 20,000 images that the network learned from; TemperatureScaling and KLMatching from",
-    "  validation images, as their papers have it. What the library leaves to a search (ASH, DICE, GEN, KNN, NCI,",
-    "  ODIN, OpenMax, ReAct, SCALE, ViM, VRA; also NAC's steepness) is chosen by its GridSearch, by AUROC of 200",
-    "  validation images against synthetic unknowns of them, fitted to 5,000 images; OpenMax keeps its weight of",
-    "  distances, GEN all classes. GradNorm and GradUncertainty read the last layer, MultiMahalanobis weighs layers",
-    "  alike, as the library does. The paper's network has no ReLU before its last layer, which ASH, SCALE and others",
-    "  that cut or sort activations are made for. MCM (for CLIP) and WeightedEBO (trained weights) do not apply, MCD",
-    "  only where there is dropout.",
-)
+    yield from SETTINGS
 
 
 _LETTERS = (
@@ -143,6 +111,8 @@ def _task(found: TaskResults) -> Iterator[str]:
     yield ""
     yield from _methods(found)
     yield from ("", _behind(found))
+    yield from ("", "### Beside the best detector of each column, network by network", "")
+    yield from _beside_best(found)
     yield from ("", "### Beside the softmax, network by network", "")
     yield from _paired(found, BASELINE)
     yield from ("", "### Few validation images", "")
@@ -167,11 +137,9 @@ def _task(found: TaskResults) -> Iterator[str]:
 def _behind(found: TaskResults) -> str:
     """Where a detector is better."""
     ahead = []
-    methods = [method for method in DETECTORS if found.has(method)]
     for column in found.columns:
-        for measure, name in (("auroc", "AUROC"), ("aupr_out", "AUPR-Out")):
-            ours = found.mean(OURS, column, measure).mean
-            values = {method: found.mean(method, column, measure).mean for method in methods}
+        for measure, name in _SEPARATION.items():
+            ours, values = found.mean(OURS, column, measure).mean, _detectors(found, column, measure)
             best = max(values, key=lambda method: values[method], default=None)
             if best is not None and values[best] - ours >= _SHOWN:
                 better = sum(value > ours for value in values.values())
@@ -180,6 +148,29 @@ def _behind(found: TaskResults) -> str:
                     f"{100 * ours:.2f})"
                 )
     return f"Where gradmeter is not ahead of every detector: {'; '.join(ahead) or 'nowhere'}."
+
+
+def _detectors(found: TaskResults, column: str, measure: str) -> dict[str, float]:
+    """Means over networks of those that judged every network."""
+    return {method: found.mean(method, column, measure).mean for method in DETECTORS if found.has(method)}
+
+
+def _beside_best(found: TaskResults) -> Iterator[str]:
+    rows = []
+    for column in found.columns:
+        row = [column_name(column)]
+        for measure in _SEPARATION:
+            values = _detectors(found, column, measure)
+            best = max(values, key=lambda method: values[method])
+            pairs = zip(found.quality(OURS, column), found.quality(best, column), strict=True)
+            ahead = sum(getattr(a, measure) > getattr(b, measure) for a, b in pairs)
+            row += [best, _difference(found.gain(OURS, best, column, measure), 100), f"{ahead} of {len(found.runs)}"]
+        rows.append(row)
+    head = [""]
+    for name in _SEPARATION.values():
+        head += [f"best by {name}", f"{name}, gradmeter - that", "networks where gradmeter is ahead"]
+    yield from markdown_table(head, rows)
+    yield from ("", f"The best is chosen by the mean, after the fact and for each column anew. {_INTERVAL}")
 
 
 _ERRORS = (
@@ -195,12 +186,12 @@ def _methods(found: TaskResults) -> Iterator[str]:
     best = {
         (column, measure): max(found.mean(method, column, measure).mean for method in methods)
         for column in found.columns
-        for measure in ("auroc", "aupr_out")
+        for measure in _SEPARATION
     }
 
     def cell(method: str, column: str) -> str:
         parts = []
-        for measure in ("auroc", "aupr_out"):
+        for measure in _SEPARATION:
             value = found.mean(method, column, measure).mean
             text = f"{100 * value:.2f}"
             parts.append(f"**{text}**" if value >= best[column, measure] - 5e-7 else text)
@@ -232,7 +223,7 @@ def _methods(found: TaskResults) -> Iterator[str]:
 
 
 def _paired(found: TaskResults, other: str) -> Iterator[str]:
-    measures = {"auroc": "AUROC", "aupr_out": "AUPR-Out", "aurc": "AURC, 1e-4"}
+    measures = {**_SEPARATION, "aurc": "AURC, 1e-4"}
     rows = []
     for column in found.columns:
         row = [column_name(column)]
@@ -246,10 +237,7 @@ def _paired(found: TaskResults, other: str) -> Iterator[str]:
         rows.append(row)
     head = ["", *(f"{name}, gradmeter - softmax" for name in measures.values()), "networks where AUROC is not below"]
     yield from markdown_table(head, rows)
-    yield from (
-        "",
-        "In brackets Student's 95 % interval of the mean difference over networks, paired, if there are several.",
-    )
+    yield from ("", _INTERVAL)
 
 
 def _few(found: TaskResults) -> Iterator[str]:
@@ -276,7 +264,7 @@ def _few(found: TaskResults) -> Iterator[str]:
 
 def _pair(found: TaskResults, method: str, column: str) -> str:
     """AUROC / AUPR-Out."""
-    return " / ".join(f"{100 * found.mean(method, column, measure).mean:.2f}" for measure in ("auroc", "aupr_out"))
+    return " / ".join(f"{100 * found.mean(method, column, measure).mean:.2f}" for measure in _SEPARATION)
 
 
 def _difference(gain: PairedDifference, factor: float) -> str:
@@ -295,7 +283,7 @@ def _targets(found: TaskResults) -> Iterator[str]:
     for column, (auroc, aupr) in _TARGETS.items():
         if column not in found.columns:
             continue
-        for name, measure, aim in (("AUROC", "auroc", auroc), ("AUPR-Out", "aupr_out", aupr)):
+        for (measure, name), aim in zip(_SEPARATION.items(), (auroc, aupr), strict=True):
             if aim is not None:
                 # What is compared is what is shown.
                 value = round(100 * found.mean(OURS, column, measure).mean, 4)
