@@ -33,7 +33,7 @@ def test_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     given = {
         # Random images stand for the reader's: right one time in ten, which is enough to be fitted.
         **dict.fromkeys(
-            ("validation_loader", "test_loader"), DataLoader(TensorDataset(images, labels), batch_size=100)
+            ("validation_loader", "calibration_loader"), DataLoader(TensorDataset(images, labels), batch_size=100)
         ),
         "noise_loader": [torch.rand(50, 1, 32, 32)],
         "images": images[:50],

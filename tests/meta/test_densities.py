@@ -4,7 +4,7 @@ from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import LedoitWolf
 from sklearn.datasets import make_spd_matrix
 
-from gradmeter.meta.densities import DISTANCES, ClassDensities
+from gradmeter.meta.densities import NEAREST, NEXT, OWN, ClassDensities
 
 RANDOM = np.random.default_rng(0)
 
@@ -66,7 +66,9 @@ def test_against_scipy(count: int, numbers: int, classes: int, weigh: bool) -> N
     density = ClassDensities().fit(X, of)
     assert len(density.whitening_) == (classes if weigh else 1)
     found = density.distances(new, predicted)
-    assert found.shape == (30, len(DISTANCES))
+    assert found.shape == (30, 3)
+    assert (found[:, NEAREST] <= found[:, OWN]).all()
+    assert (found[:, NEAREST] <= found[:, NEXT]).all()
     np.testing.assert_allclose(found, three(by_scipy(X, of, new, weigh), predicted), rtol=1e-6, atol=1e-6)
 
 
