@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, logsumexp
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import KFold
 
 from gradmeter.errors import InputError
-from gradmeter.evaluation.curves import area_of_curve, risk_coverage
-from gradmeter.evaluation.separation import separation
 from gradmeter.meta.densities import NEAREST, NEXT, OWN, ClassDensities
-from gradmeter.meta.kind_shares import kind_log_odds
+from gradmeter.meta.kind_shares import chosen_log_odds, p_known
 from gradmeter.meta.known_head import FOLDS, KnownHead
 from gradmeter.meta.log_features import ACTIVATION, EMBEDDING, LOG_SCALE, LOGIT, SCORE
 from gradmeter.meta.unknown_head import KNOWN, UnknownHead
@@ -28,19 +26,8 @@ WRONG, CORRECT, UNKNOWN = 0, 1, 2
 Several kinds of unknown inputs are `UNKNOWN`, `UNKNOWN` + 1 and so on.
 """
 
-# What known inputs may lose of P(known) to each kind of unknown inputs, on average: these are tried, the largest first,
-# and the last one is taken where none of them will do.
-*_LOSSES, _CAUTIOUS_LOSS = (0.01, 0.005, 0.003, 0.002, 0.001)
-_LARGEST_SHARE = 0.1
 # With as many known inputs the fitted ratios are as good as held-out ones, which take five times as long.
 _MANY = 5000
-# Of what the known head gains over the softmax among known inputs, this much must stay.
-_KEPT = 0.75
-# Parts of the known inputs that tell how uncertain a gain is.
-_PARTS = 10
-_LEAST = 5 * _PARTS
-# ... and how many standard errors a gain must have.
-_ERRORS = 2.0
 # With more classes than this, single logits and the predicted class are no features of the known head.
 _MOST_CLASSES = 100
 _SORTED = 10
@@ -53,11 +40,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     P(correct | known) is learned from validation labels (`KnownHead`). P(unknown) is learned from class-conditional
     densities of the readings, and from unknown inputs where there are some, synthetic ones at least (`UnknownHead`).
-    It needs shares of the kinds of unknown inputs to be a probability. A kind's share is the one at which known inputs
-    lose the same part of P(known) to it as to every other kind, and all kinds together make up a tenth at most
-    (`kind_log_odds`). That part is the largest of 0.1 to 1 % at which, in known predictions, the ranking keeps three
-    quarters of what the known head gains over the softmax, by AUROC and by AURC, and gains more over the softmax than
-    two standard errors of that gain; 0.1 % where none does, or fewer than 50 predictions are wrong, or right.
+    It needs shares of the kinds of unknown inputs to be a probability: a rule on known inputs tells how often each kind
+    may be expected (`chosen_log_odds`).
 
     Args:
         names: of the features, as `LogFeatures` names them.
@@ -111,18 +95,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         far, others = self._far(distances, len(X)), self._others(distances, outputs)
         kinds = np.where(known, KNOWN, y - UNKNOWN)
         self.unknown_ = UnknownHead().fit(far, others, kinds)
-        ratios = self.unknown_.log_ratios(far, others)
-        if np.count_nonzero(known) < _MANY:
-            for rest, rows in _folds(known):
-                rest = np.concatenate([rest, np.flatnonzero(~known)])
-                apart = UnknownHead().fit(far[rest], others[rest], kinds[rest])
-                ratios[rows] = apart.log_ratios(far[rows], others[rows])
-        self.kind_log_odds_ = self._kind_log_odds(
-            self.known_.held_out_,
-            ratios[known],
-            self._log_scale(X[known]),
-            wrong,
-        )
+        ratios = _ratios_of_known(self.unknown_, far, others, kinds)
+        self.kind_log_odds_ = chosen_log_odds(self.known_.held_out_, ratios, self._log_scale(X[known]), wrong)
         if self.unknown_share is not None:
             self.kind_log_odds_ += logit(self.unknown_share) - logsumexp(self.kind_log_odds_)
         self.unknown_share_ = self.unknown_share or float(expit(logsumexp(self.kind_log_odds_)))
@@ -133,31 +107,13 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         distances = self._distances(X)
         p_wrong = self.known_.probability(self._known_features(X, distances), self._log_scale(X))
         ratios = self.unknown_.log_ratios(self._far(distances, len(X)), self._others(distances, self._outputs(X)))
-        p_known = _p_known(ratios, self.kind_log_odds_)
-        return np.stack([p_wrong * p_known, (1 - p_wrong) * p_known, 1 - p_known], axis=1)
+        known = p_known(ratios, self.kind_log_odds_)
+        return np.stack([p_wrong * known, (1 - p_wrong) * known, 1 - known], axis=1)
 
     def predict(self, X: Values) -> NDArray[np.int64]:
         """[n], the likeliest of `classes_`."""
         found: NDArray[np.int64] = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return found
-
-    def _kind_log_odds(self, p_wrong: Values, ratios: Values, log_scale: Values, wrong: NDArray[np.bool_]) -> Values:
-        """The rule for the shares of unknown inputs, from held-out P(wrong) and ratios of known ones."""
-        cautious = kind_log_odds(ratios, _CAUTIOUS_LOSS, _LARGEST_SHARE)
-        if min(np.count_nonzero(wrong), np.count_nonzero(~wrong)) < _LEAST:
-            return cautious
-        parts = [part for _, part in StratifiedKFold(_PARTS, shuffle=True, random_state=0).split(wrong, wrong)]
-        before = np.stack([_quality(log_scale[part], wrong[part]) for part in parts])
-        softmax, head = _quality(log_scale, wrong), _quality(p_wrong, wrong)
-        least = softmax + _KEPT * (head - softmax).clip(0)
-        for loss in _LOSSES:
-            odds = kind_log_odds(ratios, loss, _LARGEST_SHARE)
-            doubt = -(1 - p_wrong) * _p_known(ratios, odds)
-            gains = np.stack([_quality(doubt[part], wrong[part]) for part in parts]) - before
-            error = gains.std(axis=0, ddof=1) / np.sqrt(_PARTS)
-            if (_quality(doubt, wrong) >= least).all() and (gains.mean(axis=0) >= _ERRORS * error).all():
-                return odds
-        return cautious
 
     def _views(self) -> dict[str, list[int]]:
         """Columns of the readings in which distances are taken, by view."""
@@ -221,15 +177,17 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.hstack(parts)
 
 
-def _quality(doubt: Values, wrong: NDArray[np.bool_]) -> Values:
-    """Of a ranking: AUROC, and minus AURC."""
-    auroc = separation(doubt[~wrong], doubt[wrong]).auroc
-    return np.array([auroc, -area_of_curve(risk_coverage(doubt, wrong))])
-
-
-def _p_known(ratios: Values, odds: Values) -> Values:
-    """[n] from log likelihood ratios [n, kinds] and log odds of the kinds."""
-    found: Values = expit(-logsumexp(ratios + odds, axis=1))
+def _ratios_of_known(head: UnknownHead, far: Values, others: Values, kinds: NDArray[np.int64]) -> Values:
+    """[known, kinds] of a fitted head; of few known inputs those of heads that had not seen them."""
+    known = kinds == KNOWN
+    if np.count_nonzero(known) >= _MANY:
+        return head.log_ratios(far[known], others[known])
+    ratios = np.empty((len(kinds), len(head.models_)))
+    for rest, rows in _folds(known):
+        rest = np.concatenate([rest, np.flatnonzero(~known)])
+        apart = UnknownHead().fit(far[rest], others[rest], kinds[rest])
+        ratios[rows] = apart.log_ratios(far[rows], others[rows])
+    found: Values = ratios[known]
     return found
 
 
