@@ -42,6 +42,14 @@ def test_where_nothing_else_tells_it_stays_with_the_softmax(seed: int, numbers: 
     assert roc_auc_score(new[2], found) > roc_auc_score(new[2], new[1]) - 0.01
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_few_dozen_wrong_predictions_do_not_lead_it_astray(seed: int) -> None:
+    """By chance some feature among many tells them: the best of the penalties then looks better than the softmax."""
+    X, log_scale, wrong = inputs(200, seed, numbers=40)
+    assert 10 <= np.count_nonzero(wrong) < 60
+    assert KnownHead().fit((X - 5) / 10.0 ** np.arange(40), log_scale, wrong).softmax_only_
+
+
 @pytest.mark.parametrize("count", [1, 2, 5, 9])
 @pytest.mark.parametrize("confident", [False, True])
 def test_with_fewer_than_ten_of_a_kind_the_order_is_the_softmaxs(count: int, confident: bool) -> None:

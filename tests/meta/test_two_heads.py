@@ -4,14 +4,14 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
-from scipy.special import expit, log_softmax, logit
+from scipy.special import log_softmax, logit
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from gradmeter.errors import InputError
-from gradmeter.meta.kind_shares import kind_log_odds
+from gradmeter.meta.kind_shares import LARGEST_SHARE
 from gradmeter.meta.saving import _TRUSTED
-from gradmeter.meta.two_heads import _CAUTIOUS_LOSS, _LARGEST_SHARE, _LOSSES, CORRECT, UNKNOWN, WRONG, TwoHeads
+from gradmeter.meta.two_heads import CORRECT, UNKNOWN, WRONG, TwoHeads
 
 CLASSES, WIDTH = 4, 6
 NAMES = (
@@ -101,7 +101,7 @@ def test_without_any_wrong_prediction(unknown: int) -> None:
     head = TwoHeads(NAMES).fit(X, y)
     p = head.predict_proba(X)
     assert np.isfinite(p).all()
-    assert head.unknown_share_ <= _LARGEST_SHARE
+    assert head.unknown_share_ <= LARGEST_SHARE
     np.testing.assert_allclose(p[:, WRONG] / (1 - p[:, UNKNOWN]), np.exp(X[:, NAMES.index("log_scale")]), rtol=1e-9)
 
 
@@ -132,55 +132,6 @@ def test_a_share_of_ones_own(share: float) -> None:
 def test_no_share(share: float) -> None:
     with pytest.raises(InputError, match=f"unknown_share={share}; expected a share strictly between 0 and 1"):
         TwoHeads(NAMES, unknown_share=share).fit(*planted(200, 0))
-
-
-def chosen(p_wrong: np.ndarray, ratios: np.ndarray, log_scale: np.ndarray, wrong: np.ndarray) -> float:
-    """The loss that the rule takes."""
-    found = TwoHeads(NAMES)._kind_log_odds(p_wrong, ratios, log_scale, wrong)
-    losses = (*_LOSSES, _CAUTIOUS_LOSS)
-    return next(one for one in losses if np.array_equal(kind_log_odds(ratios, one, _LARGEST_SHARE), found))
-
-
-def risk_area(uncertainty: np.ndarray, wrong: np.ndarray) -> float:
-    """Mean risk over coverages 1/n to 1, without ties."""
-    ordered = wrong[uncertainty.argsort()]
-    return float((ordered.cumsum() / np.arange(1, len(wrong) + 1)).mean())
-
-
-def test_the_rule_for_the_loss() -> None:
-    """The largest at which three quarters of the head's gain over the softmax stay, by both measures."""
-    random, losses = np.random.default_rng(0), set()
-    for strength in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0):
-        odds = random.normal(-2, 2, 2000)
-        hidden = random.normal(size=2000)
-        wrong = random.random(2000) < expit(odds + hidden)
-        p_wrong, log_scale = expit(odds + hidden), np.log(expit(odds))
-        ratios = strength * (3 * random.normal(size=(2000, 2)) - 2)
-        expected = None
-        for loss in _LOSSES:
-            shares = np.exp(kind_log_odds(ratios, loss, _LARGEST_SHARE))
-            p_known = 1 / (1 + (np.exp(ratios) * shares).sum(axis=1))
-            uncertainty = -(1 - p_wrong) * p_known
-            kept = []
-            for measure, sign in ((lambda u, w: roc_auc_score(w, u), 1), (risk_area, -1)):
-                softmax, head, both = (sign * measure(one, wrong) for one in (log_scale, p_wrong, uncertainty))
-                kept.append(both >= softmax + 0.75 * max(0, head - softmax) - 1e-4)
-            if all(kept):
-                expected = loss
-                break
-        assert chosen(p_wrong, ratios, log_scale, wrong) == (expected or _CAUTIOUS_LOSS)
-        losses.add(expected or _CAUTIOUS_LOSS)
-    assert len(losses) > 2
-    assert max(losses) == max(_LOSSES)
-
-
-def test_a_head_that_knows_nothing_of_unknown_inputs_does_no_harm() -> None:
-    random = np.random.default_rng(1)
-    odds, hidden = random.normal(-2, 2, 2000), random.normal(0, 2, 2000)
-    wrong = random.random(2000) < expit(odds + hidden)
-    p_wrong, log_scale = expit(odds + hidden), np.log(expit(odds))
-    assert chosen(p_wrong, np.zeros((2000, 1)), log_scale, wrong) == max(_LOSSES)
-    assert chosen(p_wrong, random.normal(0, 50, (2000, 9)), log_scale, wrong) < 0.5 * max(_LOSSES)
 
 
 def test_of_few_known_inputs_ratios_are_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,31 +179,6 @@ def test_it_comes_back_from_a_file_bit_for_bit(unknown: int) -> None:
     found = skops.io.loads(encoded, trusted=list(_TRUSTED))
     assert np.array_equal(found.predict_proba(X), head.predict_proba(X))
     assert found.unknown_share_ == head.unknown_share_
-
-
-def test_a_gain_by_chance_over_the_softmax_is_none() -> None:
-    """What is no more than noise to known inputs stays out of their ranking."""
-    losses = []
-    for seed in range(30):
-        random = np.random.default_rng(seed)
-        odds = random.normal(-5, 2, 3000)
-        wrong = random.random(3000) < expit(odds)
-        assert np.count_nonzero(wrong) >= 50
-        ratios = random.normal(-1, 0.3, (3000, 1))
-        losses.append(chosen(expit(odds), ratios, np.log(expit(odds)), wrong))
-    assert losses.count(_CAUTIOUS_LOSS) >= 28
-
-
-def test_few_wrong_predictions_are_no_ground_for_a_larger_loss() -> None:
-    random = np.random.default_rng(0)
-    wrong = np.arange(3000) < 49
-    log_scale = random.normal(-3 + wrong, 1).clip(max=-1e-3)
-    hidden = expit(-4 + 8 * wrong)
-    ratios = random.normal(0, 0.01, (3000, 1))
-    assert chosen(hidden, ratios, log_scale, wrong) == _CAUTIOUS_LOSS
-    wrong[49] = True
-    hidden[49] = hidden[0]
-    assert chosen(hidden, ratios, log_scale, wrong) == max(_LOSSES)
 
 
 @pytest.mark.parametrize("names", [(), ("energy", "conv/l2"), tuple(name for name in NAMES if name != "log_scale")])
