@@ -21,10 +21,10 @@ LARGEST_SHARE = 0.1
 _LOSSES = (0.01, 0.005, 0.003, 0.002, 0.001)
 # The loss where none of them will do is this part of the rate of wrong predictions, and at most so much: what is lost
 # to a dozen kinds ranks right predictions among the wrong ones, and has to be little beside these.
-_OF_ERRORS, _MOST = 0.02, 0.0005
+_OF_ERRORS, _MOST = 0.02, 0.001
 # Known inputs that may be lost altogether to each kind, in units of that loss: a single one that is like a kind would
 # keep it from being expected at all.
-_ODD = 2.0
+_ODD = 2.5
 # Of what the known head gains over the softmax among known inputs, this much must stay.
 _KEPT = 0.75
 # Parts of the known inputs that tell how uncertain a gain is.
@@ -38,7 +38,7 @@ def chosen_log_odds(p_wrong: Values, log_ratios: Values, log_scale: Values, wron
     Known inputs lose the same part of P(known) to every kind (`kind_log_odds`). That part is the largest of 0.1 to 1 %
     at which the ranking keeps three quarters of what P(wrong) gains over the softmax, by AUROC, AUPR-Out and AURC, and
     gains more over the softmax than two standard errors of that gain. Where none does, or fewer than 50 predictions
-    are wrong, or right, it is a fiftieth of the rate of wrong predictions, and at most 0.05 %.
+    are wrong, or right, it is a fiftieth of the rate of wrong predictions, and at most 0.1 %.
 
     Args:
         p_wrong: [n] P(wrong | known), held out.
