@@ -139,20 +139,25 @@ def _behind(found: TaskResults) -> str:
     ahead = []
     for column in found.columns:
         for measure, name in _SEPARATION.items():
-            ours, values = found.mean(OURS, column, measure).mean, _detectors(found, column, measure)
-            best = max(values, key=lambda method: values[method], default=None)
-            if best is not None and values[best] - ours >= _SHOWN:
-                better = sum(value > ours for value in values.values())
+            ours, best = found.mean(OURS, column, measure).mean, _best(found, column, measure)
+            value = found.mean(best, column, measure).mean
+            if value - ours >= _SHOWN:
+                better = sum(found.mean(method, column, measure).mean > ours for method in _detectors(found))
                 ahead.append(
-                    f"{column_name(column)} by {name} ({better} better, {best} {100 * values[best]:.2f} against "
+                    f"{column_name(column)} by {name} ({better} better, {best} {100 * value:.2f} against "
                     f"{100 * ours:.2f})"
                 )
     return f"Where gradmeter is not ahead of every detector: {'; '.join(ahead) or 'nowhere'}."
 
 
-def _detectors(found: TaskResults, column: str, measure: str) -> dict[str, float]:
-    """Means over networks of those that judged every network."""
-    return {method: found.mean(method, column, measure).mean for method in DETECTORS if found.has(method)}
+def _detectors(found: TaskResults) -> list[str]:
+    """Those that judged every network; the softmax always does."""
+    return [method for method in DETECTORS if found.has(method)]
+
+
+def _best(found: TaskResults, column: str, measure: str) -> str:
+    """The detector with the best mean over networks."""
+    return max(_detectors(found), key=lambda method: found.mean(method, column, measure).mean)
 
 
 def _beside_best(found: TaskResults) -> Iterator[str]:
@@ -160,8 +165,7 @@ def _beside_best(found: TaskResults) -> Iterator[str]:
     for column in found.columns:
         row = [column_name(column)]
         for measure in _SEPARATION:
-            values = _detectors(found, column, measure)
-            best = max(values, key=lambda method: values[method])
+            best = _best(found, column, measure)
             pairs = zip(found.quality(OURS, column), found.quality(best, column), strict=True)
             ahead = sum(getattr(a, measure) > getattr(b, measure) for a, b in pairs)
             row += [best, _difference(found.gain(OURS, best, column, measure), 100), f"{ahead} of {len(found.runs)}"]
