@@ -97,13 +97,16 @@ def fit(
             on_resample=shown.resampling(repetitions),
         )
     if as_json:
+        judge = fitted.trust.judge
+        assert judge is not None
         record = {
             "out": str(out),
             "replaced": fitted.replaced,
             "known": answered_record(fitted.answered),
             "learned_from": fitted.learned_from,
             "no_synthetic": fitted.no_synthetic,
-            "unknown_share": fitted.unknown_share_of_probability,
+            "unknown_share": judge.unknown_share,
+            "known_loss": judge.known_loss,
             "skipped": skipped_records(fitted.sets),
             "estimates": estimate_records(fitted.comparison),
             "differences": difference_records(fitted.comparison),

@@ -124,6 +124,21 @@ class Judge:
             return float(self.estimator.unknown_share_)
         return self.unknown / (self.right + self.wrong + self.unknown)
 
+    @property
+    def known_loss(self) -> float | None:
+        """What known inputs lose of P(correct) because they might be unknown; None where they are weighed in shares."""
+        return self.estimator.known_loss_ if isinstance(self.estimator, TwoHeads) else None
+
+    @property
+    def meaning(self) -> str:
+        """For which inputs P(correct) is a probability, in a sentence."""
+        if self.known_loss is None:
+            return f"P(correct) is a probability where {100 * self.unknown_share:.3g} % of the inputs are unknown."
+        return (
+            f"P(correct) is a probability for known inputs, but for {100 * self.known_loss:.2g} % that they lose to "
+            "what may be unknown."
+        )
+
     def probability(self, readings: Readings) -> NDArray[np.float64]:
         """[N] P(correct)."""
         found: NDArray[np.float64] = self.estimator.predict_proba(self.features.matrix(readings))[:, CORRECT]

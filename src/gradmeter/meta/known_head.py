@@ -17,8 +17,8 @@ from gradmeter.meta.smoothing import fit_smoothed
 Values = NDArray[np.float64]
 
 FOLDS = 5
-ERRORS = 2.0
-"""How many standard errors what is gained over the softmax must have."""
+# How many standard errors what is gained over the softmax must have.
+_ERRORS = 2.0
 # With fewer wrong predictions nothing but the softmax can be learned from.
 _LEAST_WRONG = 2 * FOLDS
 # How much larger than the other features the softmax's is: a penalty hardly sees its weight.
@@ -78,7 +78,7 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         again = LogisticRegression(C=float(np.ravel(chosen.C_)[0]), max_iter=2000)
         held_out = cross_val_predict(again, everything, wrong, cv=folds, method="predict_proba")[:, 1]
         gain = _log_losses(wrong, self.held_out_) - _log_losses(wrong, held_out)
-        if gain.mean() > ERRORS * gain.std(ddof=1) / np.sqrt(len(gain)):
+        if gain.mean() > _ERRORS * gain.std(ddof=1) / np.sqrt(len(gain)):
             self.model_, self.softmax_only_ = again.fit(everything, wrong), False
             self.held_out_ = held_out
         return self

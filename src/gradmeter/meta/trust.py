@@ -90,7 +90,7 @@ class TrustModel:
     def predict_proba(self, inputs: Any) -> Tensor:
         """[N] float64, P(the prediction is correct), for inputs as the meter takes them, arrays, or readings of them.
 
-        It is calibrated for inputs of which the share `judge.unknown_share` is unknown.
+        `judge.meaning` says for which inputs it is a probability.
 
         Raises:
             GradmeterError: before `fit`.

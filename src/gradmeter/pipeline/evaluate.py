@@ -82,7 +82,7 @@ class Evaluation:
         kept: the promise, on known inputs alone and with each unknown concept, by column; none where none was made.
         seen: names of sets from which the TrustModel has learned.
         sets: the data.
-        unknown_share: of the inputs for which P(correct) is a probability.
+        meaning: for which inputs P(correct) is a probability, in words.
         recipe: how the network was opened, as `Recipe.to_json` notes it; None where nothing says so.
     """
 
@@ -95,7 +95,7 @@ class Evaluation:
     kept: dict[str, Kept]
     seen: tuple[str, ...]
     sets: tuple[ReadSet, ...]
-    unknown_share: float
+    meaning: str
     recipe: Mapping[str, Any] | None = None
 
     def class_name(self, number: int) -> str:
@@ -177,7 +177,7 @@ def evaluate(
         _kept(trust, judged),
         seen,
         tuple(sets),
-        judge.unknown_share,
+        judge.meaning,
         trust.notes.get("recipe"),
     )
 

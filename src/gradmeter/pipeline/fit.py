@@ -75,12 +75,6 @@ class Fitted:
         assert judge is not None
         return {"right": judge.right, "wrong": judge.wrong, "unknown": judge.unknown, "synthetic": judge.synthetic}
 
-    @property
-    def unknown_share_of_probability(self) -> float:
-        """The share of unknown inputs for which P(correct) is a probability."""
-        assert self.trust.judge is not None
-        return self.trust.judge.unknown_share
-
 
 def fit(
     recipe: Recipe,

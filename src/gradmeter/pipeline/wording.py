@@ -36,14 +36,15 @@ def answered(right: tuple[int, int]) -> str:
 def learned(fitted: Fitted) -> str:
     """What a meta classifier learned from, and for what its P(correct) is a probability."""
     right, wrong, unknown, synthetic = fitted.learned_from.values()
-    share = fitted.unknown_share_of_probability
+    judge = fitted.trust.judge
+    assert judge is not None
     made = f" ({synthetic:,} more were made of the known images)" if synthetic else ""
     if fitted.no_synthetic is not None:
         made = f" (no synthetic unknowns were made of the known ones: {fitted.no_synthetic})"
     return (
         f"Learned from {right:,} right and {wrong:,} wrong predictions and {unknown:,} unknown inputs{made}. "
-        f"P(correct) is a probability where {100 * share:.3g} % of the inputs are unknown. On held-out folds, by meta "
-        "classifiers that had not seen them:"
+        f"{judge.meaning} On held-out folds, by meta classifiers that had not seen "
+        "them:"
     )
 
 
