@@ -141,11 +141,11 @@ def test_of_few_known_inputs_ratios_are_held_out(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_known_inputs_lose_is_told() -> None:
-    """A fifth of the rate of wrong predictions, half a percent at most; of new ones, too."""
+    """A fifth of the rate of wrong predictions, a percent at most; of new ones, too."""
     X, _ = planted(4000, 0, 60)
     head = fitted(2000, 500)
     wrong = (planted(2000, 0)[1] == WRONG).mean()
-    assert head.known_loss_ == pytest.approx(min(0.2 * wrong, 0.005), rel=0.3)
+    assert head.known_loss_ == pytest.approx(min(0.2 * wrong, 0.01), rel=0.3)
     assert head.predict_proba(X)[:, UNKNOWN].mean() == pytest.approx(head.known_loss_, abs=0.003)
 
 

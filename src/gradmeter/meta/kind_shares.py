@@ -11,7 +11,7 @@ Values = NDArray[np.float64]
 
 # Known inputs may lose this part of the rate of wrong predictions, and at most so much: what they lose ranks right
 # predictions among the wrong ones, and has to be little beside these.
-_OF_ERRORS, _MOST = 0.2, 0.005
+_OF_ERRORS, _MOST = 0.2, 0.01
 # Known inputs that may be lost altogether, in units of that loss: a single one that is like a kind would keep it from
 # being expected at all.
 _ODD = 0.25
@@ -19,7 +19,7 @@ _ODD = 0.25
 
 def bearable_loss(wrong: NDArray[np.bool_]) -> float:
     """What known inputs may lose of P(known) on average, from whether their predictions were wrong, [n]: a fifth of
-    the rate of wrong predictions, and at most 0.5 %.
+    the rate of wrong predictions, and at most 1 %.
     """
     # Half a wrong prediction more, for where there are none.
     return min(_OF_ERRORS * (np.count_nonzero(wrong) + 0.5) / (len(wrong) + 1), _MOST)

@@ -41,7 +41,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     P(correct | known) is learned from validation labels (`KnownHead`). P(unknown) is learned from class-conditional
     densities of the readings, and from unknown inputs where there are some, synthetic ones at least (`UnknownHead`).
     It needs shares of the kinds of unknown inputs to be a probability. Each is taken to be as common as known inputs
-    bear: on average they lose a fifth of the rate of wrong predictions of P(known), and at most 0.5 %
+    bear: on average they lose a fifth of the rate of wrong predictions of P(known), and at most 1 %
     (`kind_log_odds`). So P(correct) is a probability for known inputs but for that loss, and what is easily told from
     them is presumed to be common.
 
