@@ -62,7 +62,8 @@ def test_fit_for_programs(place: Path, fitted: object, tmp_path: Path) -> None:
     record = json.loads(found.stdout)
     assert record["learned_from"].pop("synthetic") == 14 * 500
     assert sum(record["learned_from"].values()) == 800
-    assert 0 < record["unknown_share"] <= 0.25
+    assert 0 < record["known_loss"] < 0.0126
+    assert 0 < record["presumed_unknown_share"] < 1
     assert record["known"]["labelled"] == 600
     assert record["known"]["accuracy"] == record["known"]["right"] / 600
     assert (record["replaced"], record["no_synthetic"]) == (None, None)

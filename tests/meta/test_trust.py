@@ -16,6 +16,7 @@ from gradmeter.errors import DataError, GradmeterError, InputError, OutputError
 from gradmeter.evaluation import expected_calibration_error, separation
 from gradmeter.meta.judge import CLASSIFIERS
 from gradmeter.meta.risk import RiskNotControlled
+from gradmeter.meta.two_heads import TwoHeads
 from gradmeter.probes import odin
 from meta.trained import digits, loader, noise, trained, untrained
 
@@ -61,14 +62,33 @@ def test_what_it_learned_from_is_told(fitted: TrustModel) -> None:
     assert not np.allclose(judge.held_out[:700], fitted.predict_proba(IMAGES[300:1000]).numpy(), atol=1e-6)
 
 
-def test_it_is_calibrated_for_the_share_of_unknown_inputs_that_it_tells(fitted: TrustModel) -> None:
+def test_it_is_calibrated_for_known_inputs_but_for_what_it_says(fitted: TrustModel) -> None:
     assert fitted.judge is not None
-    share, rows = fitted.judge.unknown_share, slice(1000, None)
-    unknown = noise(1000)[100 : 100 + round(797 * share / (1 - share))]
-    p = fitted.predict_proba(torch.cat([IMAGES[rows], unknown])).numpy()
+    rows, loss = slice(1000, None), fitted.judge.known_loss
+    assert loss is not None
+    assert 0 < loss < 0.0126
+    assert fitted.judge.meaning.startswith("P(correct) is a probability for known inputs, but for ")
+    assert expected_calibration_error(fitted.predict_proba(IMAGES[rows]).numpy(), right(rows), 5) < 0.04 + loss
+
+
+def test_it_is_calibrated_for_a_share_of_ones_own() -> None:
+    heads = TwoHeads(unknown_share=0.2)
+    trust = TrustModel(GradientMeter(trained()), heads).fit(loader(300, 1000), unknowns=[[noise(100)]], synthetic=[])
+    assert trust.judge is not None
+    assert trust.judge.known_loss is None
+    assert trust.judge.meaning == "P(correct) is a probability where 20 % of the inputs are unknown."
+    rows = slice(1000, None)
+    unknown = noise(1000)[100:300]
+    p = trust.predict_proba(torch.cat([IMAGES[rows], unknown])).numpy()
     correct = np.concatenate([right(rows), np.zeros(len(unknown), np.bool_)])
-    assert 0 < share < 0.5
     assert expected_calibration_error(p, correct, 5) < 0.04
+
+
+def test_for_what_others_are_a_probability() -> None:
+    for unknowns, where in (([], "for known inputs"), ([[noise(100)]], "where 12.5 % of the inputs are unknown")):
+        judge = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 1000), unknowns).judge
+        assert judge is not None
+        assert judge.meaning == f"P(correct) is a probability {where}."
 
 
 @pytest.fixture(scope="module")

@@ -69,8 +69,8 @@ def test_three_probabilities() -> None:
 @pytest.mark.parametrize("tells", [0.0, 2.0])
 @pytest.mark.parametrize("unknown", [0, 200])
 def test_among_known_inputs_it_ranks_no_worse_than_the_softmax(seed: int, tells: float, unknown: int) -> None:
-    """But for the chance of 150 wrong predictions to learn from."""
-    head = fitted(4000, unknown, seed, tells)
+    """But for the chance of a hundred wrong predictions to learn from."""
+    head = fitted(3000, unknown, seed, tells)
     found, softmax = auroc(head, *planted(4000, 0, seed + 50, tells=tells))
     assert found > softmax - 0.015
     if tells:
@@ -120,11 +120,22 @@ def test_a_share_of_ones_own(share: float) -> None:
     """It shifts the log odds of every input alike."""
     X, _ = planted(200, 200, seed=1)
     plain, given = fitted(), fitted(unknown_share=share)
-    assert given.unknown_share_ == share
+    assert given.unknown_share_ == pytest.approx(share)
     shift = logit(given.predict_proba(X)[:, UNKNOWN]) - logit(plain.predict_proba(X)[:, UNKNOWN])
     inner = np.abs(shift - np.median(shift)) < 1e-6
     assert inner.mean() > 0.9  # beyond, 1 - p has few digits
     assert np.median(shift) == pytest.approx(logit(share) - logit(plain.unknown_share_))
+
+
+def test_a_share_of_ones_own_is_of_all_kinds_alike() -> None:
+    """A kind that is easily told does not take it all."""
+    X, y = planted(500, 200)
+    far = y == UNKNOWN
+    X[far] *= np.where(np.arange(far.sum()) % 2, 1, 30)[:, None]
+    y[far] = UNKNOWN + np.arange(far.sum()) % 2
+    head = TwoHeads(NAMES, unknown_share=0.2).fit(X, y)
+    np.testing.assert_allclose(np.exp(head.kind_log_odds_), 0.125)
+    assert head.unknown_share_ == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 2])
@@ -144,8 +155,9 @@ def test_what_known_inputs_lose_is_told() -> None:
     """A fifth of the rate of wrong predictions, a percent at most; of new ones, too."""
     X, _ = planted(4000, 0, 60)
     head = fitted(2000, 500)
-    wrong = (planted(2000, 0)[1] == WRONG).mean()
-    assert head.known_loss_ == pytest.approx(min(0.2 * wrong, 0.01), rel=0.3)
+    wrong = (planted(2000, 500)[1][:2000] == WRONG).mean()
+    # Up to a quarter more: the oddest are not counted.
+    assert 1 <= head.known_loss_ / min(0.2 * wrong, 0.01) < 1.26
     assert head.predict_proba(X)[:, UNKNOWN].mean() == pytest.approx(head.known_loss_, abs=0.003)
 
 

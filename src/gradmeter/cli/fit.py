@@ -105,7 +105,7 @@ def fit(
             "known": answered_record(fitted.answered),
             "learned_from": fitted.learned_from,
             "no_synthetic": fitted.no_synthetic,
-            "unknown_share": judge.unknown_share,
+            "presumed_unknown_share": judge.unknown_share,
             "known_loss": judge.known_loss,
             "skipped": skipped_records(fitted.sets),
             "estimates": estimate_records(fitted.comparison),

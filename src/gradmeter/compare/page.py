@@ -10,7 +10,6 @@ from pathlib import Path
 from gradmeter.compare.account import SETTINGS
 from gradmeter.compare.ceiling import CEILING
 from gradmeter.compare.controls import PIXELS, controls
-from gradmeter.compare.detectors import DETECTORS
 from gradmeter.compare.letters import letter_table
 from gradmeter.compare.plots import best_beside_ours, control_bars
 from gradmeter.compare.results import ALL, BASELINE, TaskResults, column_name
@@ -142,7 +141,7 @@ def _behind(found: TaskResults) -> str:
             ours, best = found.mean(OURS, column, measure).mean, _best(found, column, measure)
             value = found.mean(best, column, measure).mean
             if value - ours >= _SHOWN:
-                better = sum(found.mean(method, column, measure).mean > ours for method in _detectors(found))
+                better = sum(found.mean(method, column, measure).mean > ours for method in found.detectors)
                 ahead.append(
                     f"{column_name(column)} by {name} ({better} better, {best} {100 * value:.2f} against "
                     f"{100 * ours:.2f})"
@@ -150,14 +149,9 @@ def _behind(found: TaskResults) -> str:
     return f"Where gradmeter is not ahead of every detector: {'; '.join(ahead) or 'nowhere'}."
 
 
-def _detectors(found: TaskResults) -> list[str]:
-    """Those that judged every network; the softmax always does."""
-    return [method for method in DETECTORS if found.has(method)]
-
-
 def _best(found: TaskResults, column: str, measure: str) -> str:
     """The detector with the best mean over networks."""
-    return max(_detectors(found), key=lambda method: found.mean(method, column, measure).mean)
+    return max(found.detectors, key=lambda method: found.mean(method, column, measure).mean)
 
 
 def _beside_best(found: TaskResults) -> Iterator[str]:
@@ -185,7 +179,7 @@ _ERRORS = (
 
 
 def _methods(found: TaskResults) -> Iterator[str]:
-    methods = [method for method in (OURS, *DETECTORS) if found.has(method)]
+    methods = [OURS, *found.detectors]
     order = sorted(methods, key=lambda method: -found.mean(method, ALL, "auroc").mean)
     best = {
         (column, measure): max(found.mean(method, column, measure).mean for method in methods)

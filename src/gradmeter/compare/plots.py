@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from gradmeter.compare.detectors import DETECTORS
 from gradmeter.compare.results import ALL, TaskResults, column_name
 from gradmeter.compare.run import OURS, WRONG
 from gradmeter.figures.style import COLOURS, RULE, styled
@@ -24,18 +23,14 @@ _NARROW = 50
 
 def best_beside_ours(found: TaskResults) -> Figure:
     """100 - AUROC of every method, a row for each column of the tables: what is farther left is better."""
-    methods = [method for method in DETECTORS if found.has(method)]
     with styled():
         figure = Figure((_INCHES, 1.0 + _ROW * len(found.columns)), layout="constrained")
         axes = figure.add_subplot()
         for row, column in enumerate(found.columns):
-            others = {name: _gap(found, name, column) for name in methods}
+            others = {name: _gap(found, name, column) for name in found.detectors}
             axes.plot(list(others.values()), [row] * len(others), "o", color=RULE, markersize=4, alpha=0.8)
-            if others:
-                best = min(others, key=lambda name: others[name])
-                axes.annotate(
-                    best, (others[best], row), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=7
-                )
+            best = min(others, key=lambda name: others[name])
+            axes.annotate(best, (others[best], row), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=7)
             axes.plot(_gap(found, OURS, column), row, "D", color=COLOURS[0], markersize=6)
         axes.plot([], [], "D", color=COLOURS[0], label=OURS)
         axes.plot([], [], "o", color=RULE, label="detectors of pytorch-ood, the best one named")

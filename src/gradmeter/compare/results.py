@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gradmeter.compare.detectors import DETECTORS
 from gradmeter.compare.run import OURS, WRONG
 from gradmeter.compare.scores import KNOWN, Scores, score_path
 from gradmeter.compare.tasks import TASKS, Task
@@ -76,6 +77,11 @@ class TaskResults:
             run for run in self.runs if all(TaskResults(self._folder, self.task, [run]).has(one) for one in controls)
         ]
         return TaskResults(self._folder, self.task, runs) if runs and controls else None
+
+    @property
+    def detectors(self) -> list[str]:
+        """Those that judged every network; the softmax is one."""
+        return [method for method in DETECTORS if self.has(method)]
 
     def scores(self, method: str) -> list[Scores]:
         """Of every network."""
@@ -160,9 +166,13 @@ def _quality(values: Mapping[str, NDArray[np.float64]], wrong: NDArray[np.bool_]
 
 
 def found_results(folder: Path) -> Iterator[TaskResults]:
-    """Of every task of which the default judge has judged some network."""
+    """Of every task some network of which the default judge and the softmax have judged."""
     for task in TASKS.values():
-        runs = [run for run in range(task.runs) if score_path(folder, task.name, run, OURS).is_file()]
+        runs = [
+            run
+            for run in range(task.runs)
+            if all(score_path(folder, task.name, run, method).is_file() for method in (OURS, BASELINE))
+        ]
         if runs:
             yield TaskResults(folder, task, runs)
 

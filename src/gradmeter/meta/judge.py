@@ -119,25 +119,27 @@ class Judge:
 
     @property
     def unknown_share(self) -> float:
-        """The share of unknown inputs for which P(correct) is a probability."""
+        """The share of unknown inputs that is presumed."""
         if isinstance(self.estimator, TwoHeads):
             return float(self.estimator.unknown_share_)
         return self.unknown / (self.right + self.wrong + self.unknown)
 
     @property
     def known_loss(self) -> float | None:
-        """What known inputs lose of P(correct) because they might be unknown; None where they are weighed in shares."""
-        return self.estimator.known_loss_ if isinstance(self.estimator, TwoHeads) else None
+        """What known inputs lose of P(known) on average where unknown ones are as common as that allows; else None."""
+        heads = self.estimator
+        return heads.known_loss_ if isinstance(heads, TwoHeads) and heads.unknown_share is None else None
 
     @property
     def meaning(self) -> str:
         """For which inputs P(correct) is a probability, in a sentence."""
-        if self.known_loss is None:
-            return f"P(correct) is a probability where {100 * self.unknown_share:.3g} % of the inputs are unknown."
-        return (
-            f"P(correct) is a probability for known inputs, but for {100 * self.known_loss:.2g} % that they lose to "
-            "what may be unknown."
-        )
+        if self.known_loss is not None:
+            return (
+                f"P(correct) is a probability for known inputs, but for {100 * self.known_loss:.2g} % that they lose "
+                "on average to what may be unknown."
+            )
+        share = f"where {100 * self.unknown_share:.3g} % of the inputs are unknown"
+        return f"P(correct) is a probability {share if self.unknown_share else 'for known inputs'}."
 
     def probability(self, readings: Readings) -> NDArray[np.float64]:
         """[N] P(correct)."""

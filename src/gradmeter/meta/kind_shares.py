@@ -12,9 +12,11 @@ Values = NDArray[np.float64]
 # Known inputs may lose this part of the rate of wrong predictions, and at most so much: what they lose ranks right
 # predictions among the wrong ones, and has to be little beside these.
 _OF_ERRORS, _MOST = 0.2, 0.01
-# Known inputs that may be lost altogether, in units of that loss: a single one that is like a kind would keep it from
-# being expected at all.
+# Known inputs that may be lost altogether, on top and in units of that loss: a single one that is like a kind would
+# keep it from being expected at all. Of few inputs that is less than one, and it does.
 _ODD = 0.25
+# Beyond, odds are certainty, and a share would have no digits.
+_LARGEST_ODDS = 30.0
 
 
 def bearable_loss(wrong: NDArray[np.bool_]) -> float:
@@ -29,7 +31,7 @@ def kind_log_odds(log_ratios: Values, loss: float) -> Values:
     """[kinds] logarithms of the share of a kind over the share of known inputs.
 
     What can be told from known inputs may be expected often: they lose nothing by it. What cannot may not. Each kind
-    alone costs known inputs the same.
+    alone costs known inputs about the same.
 
     Args:
         log_ratios: [n, kinds] log likelihood ratios, of known inputs.
@@ -39,13 +41,13 @@ def kind_log_odds(log_ratios: Values, loss: float) -> Values:
     kept = samples - int(_ODD * loss * samples)
     odds = np.array([_at_loss(ratios, loss / kinds, kept) for ratios in log_ratios.T])
     # One input may be odd to several kinds, so that together they cost less.
-    found: Values = odds + _at_loss(logsumexp(log_ratios + odds, axis=1), loss, kept)
-    return found
+    odds += _at_loss(logsumexp(log_ratios + odds, axis=1), loss, kept)
+    return odds.clip(-_LARGEST_ODDS, _LARGEST_ODDS)
 
 
-def p_known(log_ratios: Values, odds: Values) -> Values:
-    """[n] from log likelihood ratios [n, kinds] and log odds of the kinds."""
-    found: Values = expit(-logsumexp(log_ratios + odds, axis=1))
+def unknown_log_odds(log_ratios: Values, odds: Values) -> Values:
+    """[n] log odds that an input is unknown, from log likelihood ratios [n, kinds] and log odds of the kinds."""
+    found: Values = logsumexp(log_ratios + odds, axis=1)
     return found
 
 

@@ -13,7 +13,7 @@ from sklearn.model_selection import KFold
 
 from gradmeter.errors import InputError
 from gradmeter.meta.densities import NEAREST, NEXT, OWN, ClassDensities
-from gradmeter.meta.kind_shares import bearable_loss, kind_log_odds, p_known
+from gradmeter.meta.kind_shares import bearable_loss, kind_log_odds, unknown_log_odds
 from gradmeter.meta.known_head import FOLDS, KnownHead
 from gradmeter.meta.log_features import ACTIVATION, EMBEDDING, LOG_SCALE, LOGIT, SCORE
 from gradmeter.meta.unknown_head import KNOWN, UnknownHead
@@ -41,20 +41,21 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     P(correct | known) is learned from validation labels (`KnownHead`). P(unknown) is learned from class-conditional
     densities of the readings, and from unknown inputs where there are some, synthetic ones at least (`UnknownHead`).
     It needs shares of the kinds of unknown inputs to be a probability. Each is taken to be as common as known inputs
-    bear: on average they lose a fifth of the rate of wrong predictions of P(known), and at most 1 %
-    (`kind_log_odds`). So P(correct) is a probability for known inputs but for that loss, and what is easily told from
-    them is presumed to be common.
+    bear: of P(known) they lose, on average, a fifth of the rate of wrong predictions, and at most 1 %, but for the
+    oddest of them (`kind_log_odds`). So P(correct) is a probability for known inputs but for that loss, and what is
+    easily told from them is presumed to be common.
 
     Args:
         names: of the features, as `LogFeatures` names them.
-        unknown_share: of all kinds together, for which P(correct) is a probability; None for what known inputs bear.
+        unknown_share: of all kinds together, each as common as the others, for which P(correct) is a probability; None
+            for what known inputs bear.
         outputs: whether what the logits say is learned from, beside distances of readings to the predicted class and
             to the others: False for a control.
 
     Attributes:
         classes_: `WRONG`, `CORRECT`, `UNKNOWN`.
         kind_log_odds_: [kinds] logarithms of the share of a kind over the share of known inputs.
-        unknown_share_: of all kinds together.
+        unknown_share_: of all kinds together, as it is presumed.
         known_loss_: what known inputs lose of P(known), on average.
         densities_: by view: "embedding", "gradients", "activations", and each layer's activations.
     """
@@ -99,11 +100,13 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         kinds = np.where(known, KNOWN, y - UNKNOWN)
         self.unknown_ = UnknownHead().fit(far, others, kinds)
         ratios = _ratios_of_known(self.unknown_, far, others, kinds)
-        self.kind_log_odds_ = kind_log_odds(ratios, bearable_loss(wrong))
-        if self.unknown_share is not None:
-            self.kind_log_odds_ += logit(self.unknown_share) - logsumexp(self.kind_log_odds_)
-        self.unknown_share_ = self.unknown_share or float(expit(logsumexp(self.kind_log_odds_)))
-        self.known_loss_ = float(1 - p_known(ratios, self.kind_log_odds_).mean())
+        if self.unknown_share is None:
+            self.kind_log_odds_ = kind_log_odds(ratios, bearable_loss(wrong))
+        else:
+            count = ratios.shape[1]
+            self.kind_log_odds_ = np.full(count, logit(self.unknown_share) - np.log(count))
+        self.unknown_share_ = float(expit(logsumexp(self.kind_log_odds_)))
+        self.known_loss_ = float(expit(unknown_log_odds(ratios, self.kind_log_odds_)).mean())
         return self
 
     def predict_proba(self, X: Values) -> Values:
@@ -111,8 +114,9 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         distances = self._distances(X)
         p_wrong = self.known_.probability(self._known_features(X, distances), self._log_scale(X))
         ratios = self.unknown_.log_ratios(self._far(distances, len(X)), self._others(distances, self._outputs(X)))
-        known = p_known(ratios, self.kind_log_odds_)
-        return np.stack([p_wrong * known, (1 - p_wrong) * known, 1 - known], axis=1)
+        odds = unknown_log_odds(ratios, self.kind_log_odds_)
+        p_known = expit(-odds)
+        return np.stack([p_wrong * p_known, (1 - p_wrong) * p_known, expit(odds)], axis=1)
 
     def predict(self, X: Values) -> NDArray[np.int64]:
         """[n], the likeliest of `classes_`."""
