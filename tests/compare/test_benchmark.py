@@ -31,7 +31,7 @@ def test_page_and_figures(finished: Path) -> None:
         assert f"\n| {method} |" in page
     for section in ("What was aimed at", "Letter by letter", "Few validation images", "Controls"):
         assert f"### {section}\n" in page
-    assert "\nWhere gradmeter is not ahead of every detector: " in page
+    assert "\nWhere a detector is ahead of gradmeter: " in page
     assert "\n### Beside the best detector of each column, network by network\n" in page
     for control in ("without gradients", "layer conv1 alone", "with 200 known of each but omniglot", "blend"):
         assert f"\n| {control} |" in page

@@ -76,7 +76,8 @@ def _lines(results: Sequence[TaskResults], made: Made) -> Iterator[str]:
         "while settings were chosen: these are results of development. AUPR-Out is the area under the precision-recall"
         " curve, the column's images positive; it depends on their share, so compare within a column. Wrong "
         "predictions of known images are a column of their own, and not among those that are to be told from unknown "
-        "ones. MSP is the softmax."
+        'ones. MSP is the softmax. The commands need `pip install ".[compare]"`; DIR holds the archives that '
+        "[the study](study.md) reads, and `cifar10_train20k.npz`."
     )
     yield from ("", "```sh", *made.commands, "```", "")
     yield from (f"- {line}" for line in made.lines)
@@ -146,7 +147,7 @@ def _behind(found: TaskResults) -> str:
                     f"{column_name(column)} by {name} ({better} better, {best} {100 * value:.2f} against "
                     f"{100 * ours:.2f})"
                 )
-    return f"Where gradmeter is not ahead of every detector: {'; '.join(ahead) or 'nowhere'}."
+    return f"Where a detector is ahead of gradmeter: {'; '.join(ahead) or 'nowhere'}."
 
 
 def _best(found: TaskResults, column: str, measure: str) -> str:
