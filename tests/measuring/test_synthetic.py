@@ -13,7 +13,7 @@ from gradmeter import GradientMeter, Readings
 from gradmeter.errors import OutputError
 from gradmeter.measuring import MeasuredSet, Work, measure_synthetic, synthetic
 from gradmeter.models import Classifier
-from gradmeter.samples import ImageKind, Sample, Source, Unreadable
+from gradmeter.samples import Encoded, ImageKind, Source, Unreadable
 from gradmeter.synthetic import KINDS, synthetic_unknowns
 
 KIND = ImageKind("L", 8)
@@ -33,10 +33,14 @@ class Pictures(Source):
     def id(self, index: int) -> str:
         return str(index)
 
-    def read(self, index: int) -> Sample:
+    def fetch(self, index: int) -> Encoded:
         if index % 5 == 4:
             raise Unreadable("damaged")
-        return Sample(str(index), Image.fromarray(self.images[index]), index % 3)
+        return Encoded(str(index), self.images[index].tobytes(), index % 3)
+
+    @staticmethod
+    def decoder(content: bytes) -> Image.Image:
+        return Image.frombytes("L", (8, 8), content)
 
     def fingerprint(self) -> str:
         return str(len(self))
@@ -141,7 +145,7 @@ def test_what_is_done_is_not_read_again(tmp_path: Path) -> None:
     measured(tmp_path / "s")
 
     class Gone(Pictures):
-        def read(self, index: int) -> Sample:
+        def fetch(self, index: int) -> Encoded:
             raise AssertionError
 
     assert measure_synthetic(classifier(), Gone(30), NUMBERS, tmp_path / "s", Work()) is not None
@@ -172,9 +176,9 @@ def test_they_are_made_of_images_from_all_over_the_source(count: int, tmp_path: 
     seen: list[int] = []
 
     class Watched(Pictures):
-        def read(self, index: int) -> Sample:
+        def fetch(self, index: int) -> Encoded:
             seen.append(index)
-            return Sample(str(index), Image.fromarray(self.images[index]), index % 3)
+            return Encoded(str(index), self.images[index].tobytes(), index % 3)
 
     measure_synthetic(classifier(), Watched(count), range(count), tmp_path / "s", Work())
     assert len(seen) == min(10, count)

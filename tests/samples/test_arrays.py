@@ -6,6 +6,7 @@ import pytest
 
 from gradmeter.errors import DataError
 from gradmeter.samples.arrays import ImageArchive
+from gradmeter.samples.location import Location
 
 GREY = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5) * 6
 
@@ -18,7 +19,7 @@ def archive(folder: Path, **arrays: Any) -> Path:
 
 def test_images_labels_and_names(tmp_path: Path) -> None:
     names = np.array(["zero", "one"])
-    source = ImageArchive(archive(tmp_path, images=GREY, labels=np.array([1, 0]), class_names=names), "L")
+    source = ImageArchive(Location(archive(tmp_path, images=GREY, labels=np.array([1, 0]), class_names=names)), "L")
     assert source.classes == ("zero", "one")
     assert [source.read(index).label for index in range(len(source))] == [1, 0]
     assert np.array_equal(np.asarray(source.read(1).content), GREY[1])
@@ -36,15 +37,15 @@ def test_images_labels_and_names(tmp_path: Path) -> None:
     ids=["uint8", "float", "bool", "colour"],
 )
 def test_kinds_of_pixels(images: np.ndarray, expected: np.ndarray, tmp_path: Path) -> None:
-    source = ImageArchive(archive(tmp_path, images=images))
+    source = ImageArchive(Location(archive(tmp_path, images=images)))
     assert np.array_equal(np.asarray(source.read(0).content), expected[0])
     assert (source.classes, source.labelled, source.read(0).label) == (None, False, None)
 
 
 def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
-    first = ImageArchive(archive(tmp_path, images=GREY)).fingerprint()
-    assert ImageArchive(archive(tmp_path, images=GREY)).fingerprint() == first
-    assert ImageArchive(archive(tmp_path, images=GREY + 1)).fingerprint() != first
+    first = ImageArchive(Location(archive(tmp_path, images=GREY))).fingerprint()
+    assert ImageArchive(Location(archive(tmp_path, images=GREY))).fingerprint() == first
+    assert ImageArchive(Location(archive(tmp_path, images=GREY + 1))).fingerprint() != first
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
 )
 def test_bad_arrays(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
-        ImageArchive(archive(tmp_path, **arrays))
+        ImageArchive(Location(archive(tmp_path, **arrays)))
 
 
 def test_damaged(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_damaged(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"truncated or not an \.npz archive"):
-        ImageArchive(path)
+        ImageArchive(Location(path))
     path.write_bytes(whole[:100] + b"\xff" * 20 + whole[120:])
     with pytest.raises(DataError, match="damaged"):
-        ImageArchive(path)
+        ImageArchive(Location(path))

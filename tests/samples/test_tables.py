@@ -11,6 +11,7 @@ from PIL import Image
 
 from gradmeter.errors import DataError
 from gradmeter.samples import Unreadable
+from gradmeter.samples.location import Location
 from gradmeter.samples.tables import ParquetTable
 from samples.pictures import encoded
 
@@ -35,7 +36,7 @@ def test_a_folder_of_the_hugging_face_layout(tmp_path: Path) -> None:
     pq.write_table(hub_table([1, 2, 3], [0, 1, 0], ["cat", "dog"]), tmp_path / "train-0.parquet", row_group_size=2)
     pq.write_table(hub_table([4], [1], ["cat", "dog"]), tmp_path / "train-1.parquet")
     (tmp_path / "_notes.parquet").write_bytes(b"passed over")
-    source = ParquetTable(tmp_path)
+    source = ParquetTable(Location(tmp_path))
     assert source.classes == ("cat", "dog")
     assert shades(source) == [1, 2, 3, 4]
     assert [source.read(index).label for index in (3, 0, 2, 1)] == [1, 0, 0, 1]
@@ -50,7 +51,7 @@ def test_a_folder_of_the_hugging_face_layout(tmp_path: Path) -> None:
 def test_labels_that_are_names(tmp_path: Path) -> None:
     table = pa.table({"image": [picture(1)["bytes"], picture(2)["bytes"]], "label": ["dog", "cat"]})
     pq.write_table(table, tmp_path / "a.parquet")
-    source = ParquetTable(tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
     assert source.classes == ("cat", "dog")
     assert [source.read(index).label for index in range(2)] == [1, 0]
     assert source.id(1) == "a.parquet:1"
@@ -58,16 +59,16 @@ def test_labels_that_are_names(tmp_path: Path) -> None:
 
 def test_numbers_without_names_and_no_labels(tmp_path: Path) -> None:
     pq.write_table(hub_table([1], [7], None), tmp_path / "a.parquet")
-    source = ParquetTable(tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
     assert (source.classes, source.labelled, source.read(0).label) == (None, True, 7)
     pq.write_table(pa.table({"image": [picture(1)]}), tmp_path / "b.parquet")
-    source = ParquetTable(tmp_path / "b.parquet")
+    source = ParquetTable(Location(tmp_path / "b.parquet"))
     assert (source.classes, source.labelled, source.read(0).label) == (None, False, None)
 
 
 def test_texts(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["good", "bad"], "label": ["+", "-"]}), tmp_path / "a.parquet")
-    source = ParquetTable(tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
     assert source.texts
     assert (source.read(0).content, source.read(0).label) == ("good", 0)
 
@@ -76,35 +77,45 @@ def test_texts(tmp_path: Path) -> None:
 def test_strings_of_other_kinds(kind: pa.DataType, tmp_path: Path) -> None:
     columns = {name: pa.array(values).cast(kind) for name, values in (("text", ["ü", ""]), ("label", ["b", "a"]))}
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
-    source = ParquetTable(tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
     assert source.classes == ("a", "b")
     assert [(source.read(index).content, source.read(index).label) for index in range(2)] == [("ü", 1), ("", 0)]
 
 
 def test_of_several_columns_the_one_called_so(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["1"], "text": ["good"], "label": [0]}), tmp_path / "a.parquet")
-    assert ParquetTable(tmp_path / "a.parquet").read(0).content == "good"
+    assert ParquetTable(Location(tmp_path / "a.parquet")).read(0).content == "good"
 
 
 def test_labels_that_are_all_missing(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["good"], "label": pa.nulls(1)}), tmp_path / "a.parquet")
-    source = ParquetTable(tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
     assert (source.labelled, source.classes, source.read(0).label) == (False, None, None)
 
 
 def test_rows_that_cannot_be_read(tmp_path: Path) -> None:
     rows = [picture(1), None, {"bytes": None, "path": "elsewhere.png"}, {"bytes": b"no image", "path": ""}]
     pq.write_table(pa.table({"image": rows}), tmp_path / "a.parquet")
-    source = ParquetTable(tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
     assert int(np.asarray(source.read(0).content)[0, 0, 0]) == 1
     for index, message in ((1, "the row is empty"), (2, "holds a path and no image"), (3, "no image in a format")):
         with pytest.raises(Unreadable, match=message):
             source.read(index)
 
 
+def test_a_text_that_is_none(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8, as programs in other languages may write them."""
+    offsets, content = pa.py_buffer(np.array([0, 2, 4], np.int32).tobytes()), pa.py_buffer(b"ok\xff\xfe")
+    pq.write_table(pa.table({"text": pa.StringArray.from_buffers(2, offsets, content)}), tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
+    assert source.read(0).content == "ok"
+    with pytest.raises(Unreadable, match="no text in UTF-8"):
+        source.read(1)
+
+
 def test_minus_one_is_no_label(tmp_path: Path) -> None:
     pq.write_table(hub_table([1, 2], [-1, 1], ["cat", "dog"]), tmp_path / "a.parquet")
-    source = ParquetTable(tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
     assert [source.read(index).label for index in range(2)] == [None, 1]
 
 
@@ -114,7 +125,7 @@ def test_a_damaged_row_group(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4:60] = b"\xff" * 56
     path.write_bytes(content)
-    source = ParquetTable(path)
+    source = ParquetTable(Location(path))
     with pytest.raises(Unreadable):
         source.read(0)
     assert source.read(1).label == 0
@@ -122,10 +133,10 @@ def test_a_damaged_row_group(tmp_path: Path) -> None:
 
 def test_the_fingerprint_tells_which_rows_there_are(tmp_path: Path) -> None:
     pq.write_table(hub_table([1], [0], None), tmp_path / "a.parquet")
-    first = ParquetTable(tmp_path).fingerprint()
-    assert ParquetTable(tmp_path).fingerprint() == first
+    first = ParquetTable(Location(tmp_path)).fingerprint()
+    assert ParquetTable(Location(tmp_path)).fingerprint() == first
     pq.write_table(hub_table([1], [0], None), tmp_path / "b.parquet")
-    assert ParquetTable(tmp_path).fingerprint() != first
+    assert ParquetTable(Location(tmp_path)).fingerprint() != first
 
 
 @pytest.mark.parametrize(
@@ -141,17 +152,17 @@ def test_the_fingerprint_tells_which_rows_there_are(tmp_path: Path) -> None:
 def test_bad_columns(columns: dict[str, Any], message: str, tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=message):
-        ParquetTable(tmp_path / "a.parquet")
+        ParquetTable(Location(tmp_path / "a.parquet"))
 
 
 def test_files_that_do_not_go_together(tmp_path: Path) -> None:
     pq.write_table(hub_table([1], [0], None), tmp_path / "a.parquet")
     pq.write_table(pa.table({"picture": [b"x"], "label": [0]}), tmp_path / "b.parquet")
     with pytest.raises(DataError, match=r"another column 'image' than a\.parquet"):
-        ParquetTable(tmp_path)
+        ParquetTable(Location(tmp_path))
 
 
 def test_no_parquet(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(io.BytesIO(b"no").getvalue())
     with pytest.raises(DataError, match="no readable Parquet file"):
-        ParquetTable(tmp_path / "a.parquet")
+        ParquetTable(Location(tmp_path / "a.parquet"))

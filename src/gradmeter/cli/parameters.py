@@ -25,7 +25,8 @@ Data = Annotated[
     str,
     typer.Argument(
         help="An image, a folder of images or of one folder for each class, an .npz archive, a Parquet file or a "
-        "folder of them, or noise:uniform, noise:normal: 1,000 images, noise:uniform:N for N.",
+        "folder of them, at a path or an address (s3://BUCKET/FOLDER); or noise:uniform, noise:normal: 1,000 images, "
+        "noise:uniform:N for N.",
         show_default=False,
     ),
 ]

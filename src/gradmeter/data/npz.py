@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +16,22 @@ from gradmeter.errors import DataError
 Array = npt.NDArray[Any]
 
 
-def read_arrays(path: Path, wanted: Collection[str]) -> dict[str, Array]:
+def read_arrays(path: Path | str, wanted: Collection[str], file: IO[bytes] | None = None) -> dict[str, Array]:
     """The wanted arrays that an archive holds; of any other only the name, with an empty array.
+
+    Args:
+        path: of the archive, or its name where it is open already.
+        wanted: names of arrays.
+        file: the open archive, if it does not lie on this machine.
 
     Raises:
         DataError: The archive is damaged, or a wanted array holds Python objects.
     """
-    if not zipfile.is_zipfile(path):
+    source = path if file is None else file
+    if not zipfile.is_zipfile(source):
         raise DataError(f"{path} is truncated or not an .npz archive; copy or make it anew")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(source, allow_pickle=False) as archive:
             # asarray: a member that is no array comes as bytes.
             return {name: np.asarray(archive[name]) if name in wanted else np.empty(0) for name in archive.files}
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,8 @@ from PIL import Image
 
 from gradmeter.data.npz import Array, read_arrays
 from gradmeter.errors import DataError
-from gradmeter.samples.sample import Sample, Source
+from gradmeter.samples.location import Location
+from gradmeter.samples.sample import Encoded, Source
 
 _IMAGES, _LABELS, _NAMES = "images", "labels", "class_names"
 
@@ -20,7 +21,7 @@ class ImageArchive(Source):
     """The arrays `images` and, where there are some, `labels` and `class_names` of an archive.
 
     Args:
-        path: of the archive. Images are [N, height, width] or [N, height, width, 3]; uint8 (0..255), bool or float
+        location: of the archive. Images are [N, height, width] or [N, height, width, 3]; uint8 (0..255), bool or float
             (0..1); labels are whole numbers [N] that count the class names.
         mode: "RGB" or "L" of what is read.
 
@@ -28,12 +29,14 @@ class ImageArchive(Source):
         DataError: if the archive is damaged or holds something else.
     """
 
-    def __init__(self, path: Path, mode: str = "RGB") -> None:
-        self.name, self._mode = str(path), mode
-        arrays = read_arrays(path, (_IMAGES, _LABELS, _NAMES))
+    def __init__(self, location: Location, mode: str = "RGB") -> None:
+        path = self.name = location.name
+        with location.open() as file:
+            arrays = read_arrays(path, (_IMAGES, _LABELS, _NAMES), file)
         if _IMAGES not in arrays:
             raise DataError(f"{path} has no array 'images', only {', '.join(arrays) or 'nothing'}")
         self._images = _checked_images(path, arrays[_IMAGES])
+        self.decoder = _Pixels(self._images.dtype.str, self._images.shape[1:], mode)
         self._labels = _checked_labels(path, arrays.get(_LABELS), len(self._images))
         self.labelled = self._labels is not None
         names = arrays.get(_NAMES)
@@ -51,15 +54,10 @@ class ImageArchive(Source):
         """The number of the image."""
         return str(index)
 
-    def read(self, index: int) -> Sample:
-        """Take one image."""
-        pixels = self._images[index]
-        if pixels.dtype.kind == "f":
-            pixels = np.rint(pixels.astype(np.float64) * 255).astype(np.uint8)
-        elif pixels.dtype == np.bool_:
-            pixels = pixels.astype(np.uint8) * np.uint8(255)
+    def fetch(self, index: int) -> Encoded:
+        """Take the pixels of one image."""
         label = None if self._labels is None else int(self._labels[index])
-        return Sample(self.id(index), Image.fromarray(np.ascontiguousarray(pixels)).convert(self._mode), label)
+        return Encoded(self.id(index), self._images[index].tobytes(), label)
 
     def fingerprint(self) -> str:
         """A hash of the pixels and labels."""
@@ -70,7 +68,24 @@ class ImageArchive(Source):
         return digest.hexdigest()
 
 
-def _checked_images(path: Path, images: Array) -> Array:
+@dataclass(frozen=True)
+class _Pixels:
+    """From the bytes of an array's row to an image."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    mode: str
+
+    def __call__(self, content: bytes) -> Image.Image:
+        pixels = np.frombuffer(content, self.dtype).reshape(self.shape)
+        if pixels.dtype.kind == "f":
+            pixels = np.rint(pixels.astype(np.float64) * 255).astype(np.uint8)
+        elif pixels.dtype == np.bool_:
+            pixels = pixels.astype(np.uint8) * np.uint8(255)
+        return Image.fromarray(pixels).convert(self.mode)
+
+
+def _checked_images(path: str, images: Array) -> Array:
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3) or 0 in images.shape:
         raise DataError(
             f"{path}: images have shape {images.shape}; expected [N, height, width] or [N, height, width, 3]"
@@ -84,7 +99,7 @@ def _checked_images(path: Path, images: Array) -> Array:
     return images
 
 
-def _checked_labels(path: Path, labels: Array | None, count: int) -> npt.NDArray[np.int64] | None:
+def _checked_labels(path: str, labels: Array | None, count: int) -> npt.NDArray[np.int64] | None:
     if labels is None:
         return None
     if labels.shape != (count,) or labels.dtype.kind not in "iu" or labels.min() < 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import warnings
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +23,25 @@ LARGEST = 89_478_485
 """Pixels of the largest image that is decoded: a quarter of a gigabyte in RGB."""
 
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+
+
+@dataclass(frozen=True)
+class ImageDecoder:
+    """`decode` of bytes, in one mode."""
+
+    mode: str
+
+    def __call__(self, content: bytes) -> Image.Image:
+        """Decode an image; raises `Unreadable`."""
+        return decode(io.BytesIO(content), self.mode)
+
+
+def decode_text(content: bytes) -> str:
+    """Decode UTF-8; raises `Unreadable`."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"no text in UTF-8: {error}") from error
 
 
 @cache

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
 
-from gradmeter.samples.decoding import decode
-from gradmeter.samples.sample import Sample, Source
+from gradmeter.samples.decoding import ImageDecoder
+from gradmeter.samples.location import Location
+from gradmeter.samples.sample import Encoded, Source
 
 
 class ImageFile(Source):
     """One image without a label.
 
     Args:
-        path: the file.
+        location: of the file.
         mode: "RGB" or "L" of the decoded image.
     """
 
     classes = None
     labelled = False
 
-    def __init__(self, path: Path, mode: str = "RGB") -> None:
-        self.name = str(path)
-        self._path, self._mode = path, mode
+    def __init__(self, location: Location, mode: str = "RGB") -> None:
+        self.name = location.name
+        self.decoder = ImageDecoder(mode)
+        self._location = location
 
     def __len__(self) -> int:
         """One."""
@@ -31,12 +32,12 @@ class ImageFile(Source):
 
     def id(self, index: int) -> str:
         """The name of the file."""
-        return self._path.name
+        return os.path.basename(self._location.path())
 
-    def read(self, index: int) -> Sample:
-        """Decode it."""
-        return Sample(self.id(index), decode(self._path, self._mode), None)
+    def fetch(self, index: int) -> Encoded:
+        """Read it."""
+        return Encoded(self.id(index), self._location.read(), None)
 
     def fingerprint(self) -> str:
         """A hash of the name."""
-        return hashlib.sha256(os.fsencode(self._path.name)).hexdigest()
+        return hashlib.sha256(os.fsencode(self.id(0))).hexdigest()

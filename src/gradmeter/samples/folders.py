@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 
 from gradmeter.errors import DataError
-from gradmeter.samples.decoding import SUFFIXES, decode
-from gradmeter.samples.sample import Sample, Source
+from gradmeter.samples.decoding import SUFFIXES, ImageDecoder
+from gradmeter.samples.location import Location
+from gradmeter.samples.sample import Encoded, Source
 
 
 class ImageFolder(Source):
@@ -21,19 +20,25 @@ class ImageFolder(Source):
     torchvision's ImageFolder. Files and folders whose names begin with a dot are passed over.
 
     Args:
-        folder: the folder.
+        location: of the folder.
         mode: "RGB" or "L" of the decoded images.
 
     Raises:
         DataError: if there is no image, or some lie in folders and others beside them.
     """
 
-    def __init__(self, folder: Path, mode: str = "RGB") -> None:
-        self.name = str(folder)
-        self._folder, self._mode = folder, mode
-        names = sorted(entry.name for entry in _visible(folder) if entry.is_dir())
-        loose = sorted(entry.name for entry in _visible(folder) if entry.is_file() and _is_image(entry.name))
-        filed = [(path, number) for number, name in enumerate(names) for path in _below(folder, name)]
+    def __init__(self, location: Location, mode: str = "RGB") -> None:
+        folder = self.name = location.name
+        self.decoder = ImageDecoder(mode)
+        self._location = location
+        names = location.folders()
+        loose = [name for name in location.files() if _is_image(name)]
+        filed = [
+            (path, number)
+            for number, name in enumerate(names)
+            for path in location.files_below(name)
+            if _is_image(path)
+        ]
         if loose and filed:
             raise DataError(
                 f"{folder} holds images ({loose[0]}, ...) beside folders of images ({filed[0][0]}, ...); expected "
@@ -56,11 +61,11 @@ class ImageFolder(Source):
         path: str = self._paths[index].as_py()
         return path
 
-    def read(self, index: int) -> Sample:
-        """Decode one file."""
+    def fetch(self, index: int) -> Encoded:
+        """Read one file."""
         path = self.id(index)
         label = None if self._labels is None else self._labels[index].as_py()
-        return Sample(path, decode(self._folder / path, self._mode), label)
+        return Encoded(path, self._location.read(path), label)
 
     def fingerprint(self) -> str:
         """A hash of the paths."""
@@ -70,23 +75,5 @@ class ImageFolder(Source):
         return digest.hexdigest()
 
 
-def _visible(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"{folder} cannot be read ({error.strerror}); expected a folder of images") from error
-
-
 def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
-
-
-def _below(folder: Path, name: str) -> Iterator[str]:
-    """Paths of the images in a class folder; links to folders further below are not followed, they may be circles."""
-    found = []
-    for where, _, files in os.walk(folder / name):
-        relative = os.path.relpath(where, folder)
-        if not any(part.startswith(".") for part in Path(relative).parts):
-            found += [os.path.join(relative, file) for file in files if _is_image(file) and not file.startswith(".")]
-    return iter(sorted(found))

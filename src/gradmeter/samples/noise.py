@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from gradmeter.errors import InputError
-from gradmeter.samples.sample import Sample, Source
+from gradmeter.samples.sample import Encoded, Source
 
 KINDS = ("uniform", "normal")
 COUNT = 1000
@@ -37,6 +38,7 @@ class Noise(Source):
             raise InputError(f"{text}: {_EXPECTED}")
         self.name, self._kind, self._count, self._seed = text, kind, int(count), seed
         self._shape = (side, side) if mode == "L" else (side, side, 3)
+        self.decoder = _Maker(kind, self._shape, seed)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -46,12 +48,24 @@ class Noise(Source):
         """The kind and the number."""
         return f"{self._kind}-{index:06}"
 
-    def read(self, index: int) -> Sample:
-        """Make one image; the same one every time."""
-        generator = np.random.default_rng([KINDS.index(self._kind), index, self._seed])
-        values = generator.random(self._shape) if self._kind == "uniform" else generator.standard_normal(self._shape)
-        return Sample(self.id(index), Image.fromarray(np.rint(values.clip(0, 1) * 255).astype(np.uint8)), None)
+    def fetch(self, index: int) -> Encoded:
+        """What is stored of an image is its number."""
+        return Encoded(self.id(index), str(index).encode(), None)
 
     def fingerprint(self) -> str:
         """A hash of the kind, the number, the size and the seed."""
         return hashlib.sha256(f"{self._kind} {self._count} {self._shape} {self._seed}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """From the number of an image to the image; the same one every time."""
+
+    kind: str
+    shape: tuple[int, ...]
+    seed: int
+
+    def __call__(self, number: bytes) -> Image.Image:
+        generator = np.random.default_rng([KINDS.index(self.kind), int(number), self.seed])
+        values = generator.random(self.shape) if self.kind == "uniform" else generator.standard_normal(self.shape)
+        return Image.fromarray(np.rint(values.clip(0, 1) * 255).astype(np.uint8))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from gradmeter.errors import DataError
 from gradmeter.samples.arrays import ImageArchive
 from gradmeter.samples.decoding import SUFFIXES
 from gradmeter.samples.files import ImageFile
 from gradmeter.samples.folders import ImageFolder
+from gradmeter.samples.location import Location
 from gradmeter.samples.noise import Noise
 from gradmeter.samples.sample import Source
 from gradmeter.samples.tables import ParquetTable
@@ -59,20 +60,22 @@ def open_source(data: str, image: ImageKind | None, *, seed: int = 0) -> Source:
 def _opened(data: str, image: ImageKind, seed: int) -> Source:
     if data.startswith("noise:"):
         return Noise(data, image.side, image.mode, seed)
-    path = Path(data)
-    if path.is_dir():
-        if (path / MANIFEST).is_file():
+    location = Location(data)
+    if location.is_folder():
+        files = location.files()
+        if MANIFEST in files:
             raise DataError(
                 f"{data} holds readings or verdicts that gradmeter made; expected the samples themselves: {EXPECTED}"
             )
-        holds_tables = any(path.glob("*.parquet"))
-        return ParquetTable(path, image.mode) if holds_tables else ImageFolder(path, image.mode)
-    if not path.is_file():
+        holds_tables = any(name.endswith(".parquet") for name in files)
+        return ParquetTable(location, image.mode) if holds_tables else ImageFolder(location, image.mode)
+    if not location.is_file():
         raise DataError(f"{data}: no such file or folder; expected {EXPECTED}")
-    if path.suffix == ".npz":
-        return ImageArchive(path, image.mode)
-    if path.suffix == ".parquet":
-        return ParquetTable(path, image.mode)
-    if path.name.lower().endswith(SUFFIXES):
-        return ImageFile(path, image.mode)
-    raise DataError(f"{data} ends in {path.suffix or 'nothing'}; expected {EXPECTED}")
+    suffix = os.path.splitext(location.path())[1]
+    if suffix == ".npz":
+        return ImageArchive(location, image.mode)
+    if suffix == ".parquet":
+        return ParquetTable(location, image.mode)
+    if suffix.lower() in SUFFIXES:
+        return ImageFile(location, image.mode)
+    raise DataError(f"{data} ends in {suffix or 'nothing'}; expected {EXPECTED}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,21 @@ class Sample:
     label: int | None
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A sample as it is stored.
+
+    Attributes:
+        id: as of `Sample`.
+        content: what `Source.decoder` makes an image or a text of.
+        label: as of `Sample`.
+    """
+
+    id: str
+    content: bytes
+    label: int | None
+
+
 class Unreadable(Exception):
     """A single sample cannot be read; the message says why, and others can."""
 
@@ -37,12 +53,14 @@ class Source(ABC):
         classes: names of the classes that labels count; None where labels have no names or there are none.
         labelled: whether samples have labels.
         texts: whether samples are texts, not images.
+        decoder: from stored content to an image or a text; it may be sent to another process, and raises `Unreadable`.
     """
 
     name: str
     classes: tuple[str, ...] | None
     labelled: bool
     texts: bool = False
+    decoder: Callable[[bytes], Image.Image | str]
 
     @abstractmethod
     def __len__(self) -> int:
@@ -53,12 +71,21 @@ class Source(ABC):
         """The id of one sample, without reading it."""
 
     @abstractmethod
+    def fetch(self, index: int) -> Encoded:
+        """Read one sample and leave it as it is stored.
+
+        Raises:
+            Unreadable: if this one cannot be read.
+        """
+
     def read(self, index: int) -> Sample:
         """Read one sample.
 
         Raises:
             Unreadable: if this one is damaged.
         """
+        encoded = self.fetch(index)
+        return Sample(encoded.id, self.decoder(encoded.content), encoded.label)
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -76,7 +103,7 @@ class Unlabelled(Source):
     labelled = False
 
     def __init__(self, source: Source) -> None:
-        self.name, self.texts, self._source = source.name, source.texts, source
+        self.name, self.texts, self.decoder, self._source = source.name, source.texts, source.decoder, source
 
     def __len__(self) -> int:
         """The number of samples."""
@@ -86,9 +113,9 @@ class Unlabelled(Source):
         """The id of one sample."""
         return self._source.id(index)
 
-    def read(self, index: int) -> Sample:
+    def fetch(self, index: int) -> Encoded:
         """Read one sample."""
-        return replace(self._source.read(index), label=None)
+        return replace(self._source.fetch(index), label=None)
 
     def fingerprint(self) -> str:
         """That of the other source."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import bisect
 import hashlib
-import io
 import itertools
 import json
+import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradmeter.errors import DataError
-from gradmeter.samples.decoding import decode
-from gradmeter.samples.sample import Sample, Source, Unreadable
+from gradmeter.samples.decoding import ImageDecoder, decode_text
+from gradmeter.samples.location import Location, one_line
+from gradmeter.samples.sample import Encoded, Source, Unreadable
 
 _LABELS = ("label", "labels")
 _NOTE = b"huggingface"
@@ -34,24 +34,24 @@ class ParquetTable(Source):
     holds whole numbers, whose names may stand in the Hugging Face note of the file, or names.
 
     Args:
-        path: a file, or a folder whose Parquet files are taken in the order of their names.
+        location: a file, or a folder whose Parquet files are taken in the order of their names.
         mode: "RGB" or "L" of decoded images.
 
     Raises:
         DataError: if a file is damaged, there is none, or their columns do not fit.
     """
 
-    def __init__(self, path: Path, mode: str = "RGB") -> None:
-        self.name, self._mode = str(path), mode
-        files = sorted(file for file in path.glob("*.parquet") if not file.name.startswith((".", "_")))
-        files = files if path.is_dir() else [path]
-        if not files:
+    def __init__(self, location: Location, mode: str = "RGB") -> None:
+        path = self.name = location.name
+        self._location = location
+        # Names of the files below a folder; the empty one is the file itself.
+        self._files = _tables(location) if location.is_folder() else [""]
+        if not self._files:
             raise DataError(f"{path} holds no Parquet files; expected names that end in .parquet")
-        self._folder = path if path.is_dir() else path.parent
-        self._paths = files
-        schema = _metadata(files[0]).schema.to_arrow_schema()
-        self._content = _content_column(files[0], schema)
+        schema = self._metadata(self._files[0]).schema.to_arrow_schema()
+        self._content = _content_column(self._named(self._files[0]), schema)
         self.texts = _is_text(schema.field(self._content).type)
+        self.decoder = decode_text if self.texts else ImageDecoder(mode)
         labels = [name for name in _LABELS if name in schema.names and name != self._content]
         # A column without a single value has no type: there are no labels.
         self._label = next((name for name in labels if not pa.types.is_null(schema.field(name).type)), None)
@@ -70,56 +70,59 @@ class ParquetTable(Source):
     def id(self, index: int) -> str:
         """The file and the row in it."""
         group = bisect.bisect_right(self._ends, index)
-        path, _, rows, before = self._groups[group]
-        return f"{path.relative_to(self._folder)}:{before + index - (self._ends[group] - rows)}"
+        file, _, rows, before = self._groups[group]
+        name = file or os.path.basename(self._location.path())
+        return f"{name}:{before + index - (self._ends[group] - rows)}"
 
-    def read(self, index: int) -> Sample:
+    def fetch(self, index: int) -> Encoded:
         """Read one row; the row group it lies in is kept until another is asked for."""
         group = bisect.bisect_right(self._ends, index)
-        path, number, rows, _ = self._groups[group]
+        file, number, rows, _ = self._groups[group]
         if self._held is None or self._held[0] != group:
             columns = [self._content, *([self._label] if self._label else [])]
             try:
-                with pq.ParquetFile(path) as file:
-                    self._held = group, file.read_row_group(number, columns=columns)
+                with pq.ParquetFile(self._location.path(file), filesystem=self._location.system) as table:
+                    self._held = group, table.read_row_group(number, columns=columns)
             except (OSError, pa.ArrowException) as error:
-                raise Unreadable(f"its row group is damaged: {' '.join(str(error).split())}") from error
+                raise Unreadable(f"its row group is damaged: {one_line(error)}") from error
         row = index - (self._ends[group] - rows)
-        content = self._held[1][self._content][row].as_py()
+        try:
+            content = self._held[1][self._content][row].as_py()
+        except UnicodeDecodeError as error:
+            raise Unreadable(f"no text in UTF-8: {error}") from error
         label = None if self._label is None else self._held[1][self._label][row].as_py()
         if content is None:
             raise Unreadable("the row is empty")
         if label == _NO_LABEL:
             label = None
-        if not self.texts:
-            content = self._decoded(content)
-        return Sample(self.id(index), content, self._numbers[label] if self._numbers and label is not None else label)
+        number_of_class = self._numbers[label] if self._numbers and label is not None else label
+        return Encoded(self.id(index), _stored(content), number_of_class)
 
     def fingerprint(self) -> str:
         """A hash of the files' names, rows and columns."""
         digest = hashlib.sha256(f"{self._content} {self._label}".encode())
-        for path, number, rows, _ in self._groups:
-            digest.update(f"{path.relative_to(self._folder)} {number} {rows}\0".encode())
+        for file, number, rows, _ in self._groups:
+            digest.update(f"{file or os.path.basename(self._location.path())} {number} {rows}\0".encode())
         return digest.hexdigest()
 
-    def _decoded(self, content: Any) -> Any:
-        encoded = content["bytes"] if isinstance(content, dict) else content
-        if encoded is None:
-            raise Unreadable("the row holds a path and no image; expected the image itself")
-        return decode(io.BytesIO(encoded), self._mode)
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the row group that was read last, for another process."""
+        return {**self.__dict__, "_held": None}
 
-    def _row_groups(self, schema: pa.Schema) -> Iterator[tuple[Path, int, int, int]]:
+    def _row_groups(self, schema: pa.Schema) -> Iterator[tuple[str, int, int, int]]:
         """(file, number of the group, its rows, rows of the file before it)."""
-        for path in self._paths:
-            metadata = _metadata(path)
+        for file in self._files:
+            metadata = self._metadata(file)
             found = metadata.schema.to_arrow_schema()
             for name in (self._content, self._label):
                 if name is not None and (name not in found.names or found.field(name).type != schema.field(name).type):
-                    raise DataError(f"{path} has another column {name!r} than {self._paths[0].name}; expected the same")
+                    raise DataError(
+                        f"{self._named(file)} has another column {name!r} than {self._files[0]}; expected the same"
+                    )
             before = 0
             for number in range(metadata.num_row_groups):
                 rows = metadata.row_group(number).num_rows
-                yield path, number, rows, before
+                yield file, number, rows, before
                 before += rows
 
     def _class_names(self, schema: pa.Schema) -> tuple[tuple[str, ...] | None, dict[str, int]]:
@@ -131,19 +134,39 @@ class ParquetTable(Source):
             return _noted_names(schema, self._label), {}
         if _is_text(kind):
             try:
-                columns = [pq.read_table(path, columns=[self._label])[self._label] for path in self._paths]
+                columns = [self._column(file, self._label) for file in self._files]
             except (OSError, pa.ArrowException) as error:
-                raise DataError(f"{self.name}: the labels cannot be read ({' '.join(str(error).split())})") from error
+                raise DataError(f"{self.name}: the labels cannot be read ({one_line(error)})") from error
             names = sorted({name for column in columns for name in column.unique().to_pylist() if name is not None})
             return tuple(names), {name: number for number, name in enumerate(names)}
         raise DataError(f"{self.name}: column {self._label!r} is {kind}; expected whole numbers or names")
 
+    def _column(self, file: str, name: str) -> pa.ChunkedArray:
+        with pq.ParquetFile(self._location.path(file), filesystem=self._location.system) as table:
+            return table.read([name])[name]
 
-def _metadata(path: Path) -> pq.FileMetaData:
-    try:
-        return pq.read_metadata(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is no readable Parquet file: {' '.join(str(error).split())}") from error
+    def _metadata(self, file: str) -> pq.FileMetaData:
+        try:
+            return pq.read_metadata(self._location.path(file), filesystem=self._location.system)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{self._named(file)} is no readable Parquet file: {one_line(error)}") from error
+
+    def _named(self, file: str) -> str:
+        return f"{self.name}/{file}" if file else self.name
+
+
+def _tables(folder: Location) -> list[str]:
+    return [name for name in folder.files() if name.endswith(".parquet") and not name.startswith("_")]
+
+
+def _stored(content: Any) -> bytes:
+    """A text in UTF-8, or an encoded image."""
+    if isinstance(content, str):
+        return content.encode()
+    encoded = content["bytes"] if isinstance(content, dict) else content
+    if encoded is None:
+        raise Unreadable("the row holds a path and no image; expected the image itself")
+    return bytes(encoded)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -158,7 +181,7 @@ def _is_encoded(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _content_column(path: Path, schema: pa.Schema) -> str:
+def _content_column(path: str, schema: pa.Schema) -> str:
     images = [field.name for field in schema if _is_encoded(field.type)]
     texts = [field.name for field in schema if _is_text(field.type) and field.name not in _LABELS]
     for found, what in ((images, "image"), (texts, "text")):

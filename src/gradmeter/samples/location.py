@@ -1,0 +1,146 @@
+"""Where samples lie: on this machine, or in a store that pyarrow's file systems reach."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+from pyarrow import fs
+
+from gradmeter.errors import DataError
+from gradmeter.samples.sample import Unreadable
+
+LARGEST_FILE = 2**30
+"""Bytes of the largest file that is read as one sample."""
+
+_SCHEME = "://"
+_CREDENTIALS = re.compile(r"^([^/?#]+://)[^/?#]*@")
+
+
+class Location:
+    """A file or a folder; it may be sent to another process.
+
+    Attributes:
+        name: as the user gave it, without a password.
+        system: the file system that `path` is of.
+
+    Args:
+        name: a path, or an address as pyarrow's file systems take it: s3://bucket/folder, gs://..., hdfs://...,
+            file:///folder.
+
+    Raises:
+        DataError: for an address that is none.
+    """
+
+    def __init__(self, name: str | Path) -> None:
+        given = str(name)
+        # Passwords are nobody's but the store's: names are printed and written down.
+        self.name = _CREDENTIALS.sub(r"\1", given)
+        self.is_local = _SCHEME not in given
+        if self.is_local:
+            # Another process may work elsewhere.
+            self.system, self._path = fs.LocalFileSystem(), os.path.abspath(given)
+            return
+        try:
+            self.system, self._path = fs.FileSystem.from_uri(given)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise DataError(f"{self.name} is no address of a file or folder: {one_line(error)}") from error
+        self._path = self._path.rstrip("/")
+
+    def is_folder(self) -> bool:
+        """Whether there is a folder; an object store has those in which files lie."""
+        return self._type() == fs.FileType.Directory
+
+    def is_file(self) -> bool:
+        """Whether there is a file."""
+        return self._type() == fs.FileType.File
+
+    def folders(self) -> list[str]:
+        """Names of the folders in this one, in order; those that begin with a dot are passed over."""
+        return [name for name, is_folder in self._entries() if is_folder]
+
+    def files(self) -> list[str]:
+        """Names of the files in this folder, likewise."""
+        return [name for name, is_folder in self._entries() if not is_folder]
+
+    def files_below(self, folder: str) -> list[str]:
+        """Paths, seen from here, of the files in a folder and further below, in order; links to folders further below
+        are not followed, they may be circles.
+        """
+        if self.is_local:
+            found = _walked(Path(self._path), folder)
+        else:
+            selector = fs.FileSelector(f"{self._path}/{folder}", recursive=True)
+            paths = [info.path for info in self._infos(selector) if info.type == fs.FileType.File]
+            found = iter([path.removeprefix(self._path).lstrip("/") for path in paths])
+        return sorted(path for path in found if not any(part.startswith(".") for part in path.split("/")))
+
+    def read(self, path: str = "") -> bytes:
+        """The content of this file, or of one below this folder.
+
+        Raises:
+            Unreadable: if it cannot be read, or is larger than `LARGEST_FILE`.
+        """
+        try:
+            with self.open(path) as file:
+                content = file.read(LARGEST_FILE + 1)
+        except (OSError, pa.ArrowException) as error:
+            raise Unreadable(one_line(error)) from error
+        if len(content) > LARGEST_FILE:
+            raise Unreadable(f"more than {LARGEST_FILE:,} bytes; expected one sample")
+        return bytes(content)
+
+    def open(self, path: str = "") -> IO[bytes]:
+        """This file, or one below this folder, to read from any place in it."""
+        # The errors of Python's own are shorter.
+        if self.is_local:
+            return Path(self.path(path)).open("rb")
+        file: IO[bytes] = self.system.open_input_file(self.path(path))
+        return file
+
+    def path(self, below: str = "") -> str:
+        """Of this, or of what lies below, for `system`."""
+        return f"{self._path}/{below}" if below else self._path
+
+    def _type(self) -> fs.FileType:
+        try:
+            return self.system.get_file_info(self._path).type
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{self.name} cannot be read: {one_line(error)}") from error
+
+    def _entries(self) -> Iterator[tuple[str, bool]]:
+        """(name, whether it is a folder) of what lies in this folder, in order."""
+        if self.is_local:
+            try:
+                with os.scandir(self._path) as entries:
+                    found = [(entry.name, entry.is_dir()) for entry in entries if entry.is_dir() or entry.is_file()]
+            except OSError as error:
+                raise DataError(
+                    f"{self.name} cannot be read ({error.strerror}); expected a folder of images"
+                ) from error
+        else:
+            infos = self._infos(fs.FileSelector(self._path))
+            found = [(info.base_name, info.type == fs.FileType.Directory) for info in infos]
+        return ((name, is_folder) for name, is_folder in sorted(found) if not name.startswith("."))
+
+    def _infos(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
+        try:
+            found: list[fs.FileInfo] = self.system.get_file_info(selector)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{self.name} cannot be read: {one_line(error)}") from error
+        return found
+
+
+def _walked(base: Path, folder: str) -> Iterator[str]:
+    for where, _, files in os.walk(base / folder):
+        relative = os.path.relpath(where, base)
+        yield from (os.path.join(relative, file) for file in files)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

@@ -1,0 +1,134 @@
+"""Samples on this machine, and in stores that pyarrow reaches: here a folder by its address, and an S3 server."""
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from pyarrow import fs
+
+from gradmeter.errors import DataError
+from gradmeter.samples import ImageKind, Source, Unreadable, location, open_source
+from gradmeter.samples.location import Location
+from samples.pictures import encoded, save
+
+KIND = ImageKind("L", 8)
+
+
+def png(shade: int) -> bytes:
+    return encoded(Image.new("L", (8, 8), shade), "PNG").getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Images in class folders, an archive, a table, and a folder without labels."""
+    for name in ("cat/b", "cat/a", "dog/deep/c", "dog/.hidden", ".trash/d"):
+        save(tmp_path / f"photos/{name}.png", len(name))
+    (tmp_path / "photos/dog/broken.png").write_bytes(b"no image")
+    (tmp_path / "photos/cat/notes.txt").write_text("none")
+    save(tmp_path / "inbox/one.png", 9)
+    np.savez(tmp_path / "digits.npz", images=np.arange(128, dtype=np.uint8).reshape(2, 8, 8), labels=[1, 0])
+    (tmp_path / "tables").mkdir()
+    for name in ("b", "a"):
+        rows = {"image": [png(10), png(20)], "label": [3, 4]}
+        pq.write_table(pa.table(rows), tmp_path / f"tables/{name}.parquet")
+    return tmp_path
+
+
+def contents(source: Source) -> list[tuple[str, object, int | None]]:
+    """Everything that is read, or why it is not."""
+    found: list[tuple[str, object, int | None]] = []
+    for index in range(len(source)):
+        try:
+            sample = source.read(index)
+        except Unreadable as error:
+            found.append((source.id(index), str(error), None))
+        else:
+            found.append((sample.id, np.asarray(sample.content).tolist(), sample.label))
+    return found
+
+
+NAMES = ("photos", "inbox", "digits.npz", "tables", "tables/a.parquet", "inbox/one.png")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_address_is_read_as_the_path_is(name: str, folder: Path) -> None:
+    path, address = open_source(str(folder / name), KIND), open_source(f"file://{folder / name}", KIND)
+    assert contents(address) == contents(path)
+    assert address.fingerprint() == path.fingerprint()
+    assert (address.classes, address.labelled) == (path.classes, path.labelled)
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(folder: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same in an object store; where its server is and who asks are told as every program is told."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "one")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "two")
+    options = f"endpoint_override={endpoint}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+    store, _ = fs.FileSystem.from_uri(f"s3://{folder.name.replace('_', '-')}?{options}")
+    name = folder.name.replace("_", "-")
+    store.create_dir(name)
+    fs.copy_files(str(folder), name, source_filesystem=fs.LocalFileSystem(), destination_filesystem=store)
+    return f"s3://{name}/{{}}?{options}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.filterwarnings("default")
+def test_an_object_store(name: str, folder: Path, bucket: str) -> None:
+    path, remote = open_source(str(folder / name), KIND), open_source(bucket.format(name), KIND)
+    assert contents(remote) == contents(path)
+    assert remote.fingerprint() == path.fingerprint()
+    # As it goes to another process.
+    assert contents(pickle.loads(pickle.dumps(remote))) == contents(path)
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_is_not_in_the_store(bucket: str) -> None:
+    with pytest.raises(DataError, match="no such file or folder"):
+        open_source(bucket.format("absent"), KIND)
+
+
+@pytest.mark.filterwarnings("default")
+def test_passwords_are_not_written_down(bucket: str) -> None:
+    source = open_source(bucket.format("photos").replace("s3://", "s3://name:secret@"), KIND)
+    assert source.name == bucket.format("photos")
+    assert "secret" not in repr(vars(source))
+    assert len(source) == 4
+    assert Location("a@b/c.png").name == "a@b/c.png"
+
+
+def test_links_that_go_in_circles_and_hidden_files(folder: Path) -> None:
+    (folder / "photos/dog/again").symlink_to(folder / "photos", target_is_directory=True)
+    place = Location(folder / "photos")
+    assert place.folders() == ["cat", "dog"]
+    assert place.files_below("dog") == ["dog/broken.png", "dog/deep/c.png"]
+    assert place.files_below("cat") == ["cat/a.png", "cat/b.png", "cat/notes.txt"]
+    assert place.files() == []
+
+
+@pytest.mark.parametrize("address", ["nowhere://x/y", "file://relative/path", "s3://bucket/x?colour=red"])
+def test_no_address(address: str) -> None:
+    with pytest.raises(DataError, match=rf"^{address.replace('?', '[?]')} (is no address|cannot be read)"):
+        Location(address).is_folder()
+
+
+def test_what_is_too_large_for_one_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(location, "LARGEST_FILE", 100)
+    (tmp_path / "a.png").write_bytes(bytes(100))
+    assert len(Location(tmp_path).read("a.png")) == 100
+    (tmp_path / "a.png").write_bytes(bytes(101))
+    with pytest.raises(Unreadable, match="more than 100 bytes; expected one sample"):
+        Location(tmp_path).read("a.png")
