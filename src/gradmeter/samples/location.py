@@ -53,11 +53,11 @@ class Location:
 
     def is_folder(self) -> bool:
         """Whether there is a folder; an object store has those in which files lie."""
-        return self._type() == fs.FileType.Directory
+        return bool(self._type() == fs.FileType.Directory)
 
     def is_file(self) -> bool:
         """Whether there is a file."""
-        return self._type() == fs.FileType.File
+        return bool(self._type() == fs.FileType.File)
 
     def folders(self) -> list[str]:
         """Names of the folders in this one, in order; those that begin with a dot are passed over."""
