@@ -108,6 +108,15 @@ def test_passwords_are_not_written_down(bucket: str) -> None:
     assert "secret" not in repr(vars(source))
     assert len(source) == 4
     assert Location("a@b/c.png").name == "a@b/c.png"
+    with pytest.raises(DataError, match="no such file or folder") as told:
+        open_source(bucket.format("absent").replace("s3://", "s3://name:secret@"), KIND)
+    assert "secret" not in str(told.value)
+
+
+def test_passwords_are_not_shown_where_an_address_is_none() -> None:
+    with pytest.raises(DataError, match=r"^nowhere://host/x is no address") as told:
+        Location("nowhere://name:secret@host/x")
+    assert "secret" not in str(told.value)
 
 
 def test_links_that_go_in_circles_and_hidden_files(folder: Path) -> None:

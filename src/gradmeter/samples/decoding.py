@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from gradmeter.samples.location import one_line
 from gradmeter.samples.sample import Unreadable
 
 # Formats that are decoded by a library in this process; others (EPS, for one) start programs.
@@ -96,5 +97,4 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "no image in a format that is known"
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(reason).split())
+    return one_line(error)

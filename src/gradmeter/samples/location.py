@@ -48,7 +48,8 @@ class Location:
         try:
             self.system, self._path = fs.FileSystem.from_uri(given)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise DataError(f"{self.name} is no address of a file or folder: {one_line(error)}") from error
+            reason = one_line(error).replace(given, self.name)
+            raise DataError(f"{self.name} is no address of a file or folder: {reason}") from error
         self._path = self._path.rstrip("/")
 
     def is_folder(self) -> bool:

@@ -53,7 +53,7 @@ def open_source(data: str, image: ImageKind | None, *, seed: int = 0) -> Source:
     source = _opened(data, image or _NO_IMAGES, seed)
     if source.texts != (image is None):
         found, expected = ("texts", "images") if source.texts else ("images", "texts, in a column of a Parquet file")
-        raise DataError(f"{data} holds {found}; this model takes {expected}")
+        raise DataError(f"{source.name} holds {found}; this model takes {expected}")
     return source
 
 
@@ -65,12 +65,13 @@ def _opened(data: str, image: ImageKind, seed: int) -> Source:
         files = location.files()
         if MANIFEST in files:
             raise DataError(
-                f"{data} holds readings or verdicts that gradmeter made; expected the samples themselves: {EXPECTED}"
+                f"{location.name} holds readings or verdicts that gradmeter made; expected the samples themselves: "
+                f"{EXPECTED}"
             )
         holds_tables = any(name.endswith(".parquet") for name in files)
         return ParquetTable(location, image.mode) if holds_tables else ImageFolder(location, image.mode)
     if not location.is_file():
-        raise DataError(f"{data}: no such file or folder; expected {EXPECTED}")
+        raise DataError(f"{location.name}: no such file or folder; expected {EXPECTED}")
     suffix = os.path.splitext(location.path())[1]
     if suffix == ".npz":
         return ImageArchive(location, image.mode)
@@ -78,4 +79,4 @@ def _opened(data: str, image: ImageKind, seed: int) -> Source:
         return ParquetTable(location, image.mode)
     if suffix.lower() in SUFFIXES:
         return ImageFile(location, image.mode)
-    raise DataError(f"{data} ends in {suffix or 'nothing'}; expected {EXPECTED}")
+    raise DataError(f"{location.name} ends in {suffix or 'nothing'}; expected {EXPECTED}")
