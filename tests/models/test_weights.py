@@ -98,3 +98,14 @@ def test_another_networks_weights(state: dict[str, torch.Tensor]) -> None:
     other = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).state_dict()
     with pytest.raises(DataError, match=r"has 0\.weight \(6, 4\) in place of \(5, 4\)"):
         build_with(build, other, Path("a.pt"))
+
+
+@pytest.mark.parametrize(
+    ("its", "networks", "advice"), [(1, 3, "grey images: give --grey"), (3, 1, "coloured images: leave --grey away")]
+)
+def test_grey_and_coloured_are_not_the_same(its: int, networks: int, advice: str) -> None:
+    def network(channels: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(channels, 4, 3))
+
+    with pytest.raises(DataError, match=f"it has 0.weight .* in place of .*; they are for {advice}"):
+        build_with(lambda classes: network(networks), network(its).state_dict(), Path("w.pt"))

@@ -74,6 +74,12 @@ def test_a_csv_of_other_origin_is_not_overwritten(opened, tmp_path: Path) -> Non
     assert out.read_text() == "mine"
 
 
+def test_a_name_of_another_kind_of_file_is_refused(opened, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"v.txt: verdicts are written as .csv, or as Parquet files in a folder"):
+        judge(*opened, tmp_path / "v.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
 class Killed(BaseException):
     pass
 

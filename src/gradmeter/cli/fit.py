@@ -111,6 +111,7 @@ def fit(
             "estimates": estimate_records(fitted.comparison),
             "differences": difference_records(fitted.comparison),
             "guarantee": guarantee_record(fitted.guarantee),
+            "known_coverage": fitted.known_coverage,
             "refusal": fitted.refusal,
         }
         typer.echo(json.dumps(record, indent=2))
@@ -120,7 +121,7 @@ def fit(
         console.print(comparison_table(fitted.comparison, ("auroc", "aupr_out")))
         lines = compared(fitted.comparison, fitted.judged.columns())
         if fitted.guarantee is not None:
-            lines.append(promised(fitted.guarantee, fitted.unknown_share))
+            lines.append(promised(fitted.guarantee, fitted.unknown_share, fitted.known_coverage))
         before = f", in place of the one that was there ({fitted.replaced})" if fitted.replaced else ""
         console.print("\n".join([*lines, f"TrustModel: {out}{before}"]), soft_wrap=True)
     if fitted.refusal is not None:

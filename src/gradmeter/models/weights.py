@@ -18,6 +18,8 @@ _SHOWN = 3
 _MAGIC = (b"PK", b"\x80")
 # Where training programs put a network's weights in what they save.
 _NESTS = ("state_dict", "model_state_dict", "model")
+# What to do where weights are for grey images, or for coloured ones, and the network is for the other kind.
+_CHANNELS = {True: "they are for grey images: give --grey", False: "they are for coloured images: leave --grey away"}
 # What wrappers put in front of every name.
 _PREFIXES = ("module.", "_orig_mod.")
 
@@ -107,9 +109,20 @@ def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tens
         if names
     ]
     if problems:
-        raise DataError(f"{path} is not for {type(network).__name__}: it {'; it '.join(problems)}")
+        advice = "" if (grey := _differ_in_channels(tensors, own)) is None else f"; {_CHANNELS[grey]}"
+        raise DataError(f"{path} is not for {type(network).__name__}: it {'; it '.join(problems)}{advice}")
     network.load_state_dict(tensors)
     return network
+
+
+def _differ_in_channels(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> bool | None:
+    """Whether weights are for grey images where the network takes colours, True, or the other way, False."""
+    for name, value in tensors.items():
+        if name in own and value.ndim == own[name].ndim == 4 and value.shape[2:] == own[name].shape[2:]:
+            channels = value.shape[1], own[name].shape[1]
+            if channels in ((1, 3), (3, 1)):
+                return channels == (1, 3)
+    return None
 
 
 def _classes(metadata: dict[str, str]) -> tuple[str, ...] | None:

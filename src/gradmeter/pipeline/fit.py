@@ -44,6 +44,7 @@ class Fitted:
         comparison: with softmax and entropy.
         guarantee: the promise, where a risk was asked for and could be promised.
         unknown_share: of the inputs for which it was.
+        known_coverage: share of the known inputs kept for the proof that is accepted; None where nothing was promised.
         refusal: why no risk was promised; None where it was, or none was asked for.
         sets: what it learned from.
         no_synthetic: why no synthetic unknowns were made; None where they were, or are of no use.
@@ -56,6 +57,7 @@ class Fitted:
     comparison: Comparison
     guarantee: Guarantee | None
     unknown_share: float
+    known_coverage: float | None
     refusal: str | None
     sets: tuple[ReadSet, ...]
     no_synthetic: str | None = None
@@ -134,7 +136,7 @@ def fit(
     learned_labels = labels[torch.from_numpy(learning[0])]
     made, no_synthetic = _synthetic(trust, classifier, sets[0], learning[0], folder, work)
     trust.fit((learned[0], learned_labels), learned[1:], synthetic=made)
-    refusal, unknown_share = None, 0.0
+    refusal, unknown_share, known_coverage = None, 0.0, None
     if risk is not None:
         rest = [one.rows(~rows) for one, rows in zip(readings, learning, strict=True)]
         unknown_share = sum(map(len, rest[1:])) / sum(map(len, rest))
@@ -142,12 +144,23 @@ def fit(
             trust.set_risk(risk, (rest[0], labels[torch.from_numpy(~learning[0])]), rest[1:], confidence=confidence)
         except RiskNotControlled as error:
             refusal = f"{error} (unknown inputs count as wrong)" if unknowns else str(error)
+        else:
+            known_coverage = float(trust.accept(rest[0]).double().mean())
         trust.notes["promised_unknown_share"] = unknown_share
     trust.save(folder)
     judged = _judged(trust, learned, learned_labels, [one.name for one in sets[1:]])
     comparison = compare(judged, repetitions=repetitions, on_progress=on_resample)
     return Fitted(
-        trust, judged, comparison, trust.guarantee, unknown_share, refusal, tuple(sets), no_synthetic, replaced
+        trust,
+        judged,
+        comparison,
+        trust.guarantee,
+        unknown_share,
+        known_coverage,
+        refusal,
+        tuple(sets),
+        no_synthetic,
+        replaced,
     )
 
 

@@ -25,6 +25,9 @@ from gradmeter.models import Classifier
 from gradmeter.readings import Readings
 from gradmeter.samples import Source
 
+# Who gives such a name expects a file, and would get a folder.
+_OTHER_FILES = (".json", ".jsonl", ".tsv", ".txt", ".xlsx")
+
 
 @dataclass(frozen=True)
 class JudgedSamples:
@@ -58,9 +61,14 @@ def judge(
 
     Raises:
         DataError: if none of the samples can be read.
-        OutputError: if something else is there, or it cannot be written.
+        OutputError: if something else is there, it cannot be written, or its name promises a file of another kind.
     """
     work = work or Work()
+    if out.suffix in _OTHER_FILES:
+        raise OutputError(
+            f"{out}: verdicts are written as .csv, or as Parquet files in a folder; give a name that ends in .csv, or "
+            f"one without {out.suffix}"
+        )
     if out.suffix != ".csv":
         return _stream(trust, classifier, source, out, work)
     parts = out.with_name(out.name + ".parts")

@@ -48,16 +48,17 @@ def learned(fitted: Fitted) -> str:
     )
 
 
-def promised(guarantee: Guarantee, unknown_share: float) -> str:
+def promised(guarantee: Guarantee, unknown_share: float, known_coverage: float | None) -> str:
     """A promise, and for what it holds."""
     mixture = (
         f"of which at most {100 * unknown_share:.3g} % are unknown" if unknown_share else "of which none is unknown"
     )
+    of_known = f", {100 * known_coverage:.1f} % of the known ones" if unknown_share and known_coverage else ""
     return (
         f"Promised with {100 * guarantee.confidence:g} % confidence: at most {100 * guarantee.risk:g} % of the "
         f"accepted predictions are wrong, for inputs drawn as these, {mixture}. Accepted is P(correct) of at least "
         f"{guarantee.threshold:.4f}: {100 * guarantee.coverage:.1f} % of the inputs kept for the proof "
-        f"({guarantee.accepted:,}, {guarantee.errors:,} of them wrong)."
+        f"({guarantee.accepted:,}, {guarantee.errors:,} of them wrong){of_known}."
     )
 
 
