@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +22,8 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: if the folder cannot be written or the disk is full; the old file, if any, is still there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_SUFFIX}")
+    # Writers on other machines have the same numbers.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -149,6 +149,17 @@ class GradientMeter:
         self._tile = tile
         self._look_up_parameters()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, in another process say, learns anew what course the network takes."""
+        options: dict[str, Any] = {
+            "activations": self.activations,
+            "embedding": self.embedding,
+            "probes": self.probes,
+            "biases": self.biases,
+            "tile": self._tile,
+        }
+        return partial(GradientMeter, **options), (self.model, self.pseudo_label)
+
     def _look_up_parameters(self) -> None:
         self._owners = owning_modules(self._network)
         self._owned = owned_parameters(self._network, biases=self.biases)

@@ -92,11 +92,11 @@ def test_what_was_done_before_is_said(place: Path) -> None:
     run(*arguments, cwd=place)
     assert run(*arguments, cwd=place).stderr.splitlines()[0] == "data: 6 of 6 samples were done before"
     (place / "data/cat/0.png").rename(place / "data/cat/9.png")
-    done = run(*arguments, cwd=place)
-    assert done.returncode == 2
-    assert "r was begun otherwise (the data changed since: samples came, went or were renamed); choose" in done.stderr
-    (place / "data/cat/2.png").unlink()
-    assert "were renamed; the number of samples was 6, is 5); choose" in run(*arguments, cwd=place).stderr
+    assert run(*arguments, cwd=place).stderr.splitlines() == [
+        "data: 5 of 6 samples were done before",
+        "data: 1 sample is gone since; what was read of it is kept",
+        "skipped dog/5.png: no image in a format that is known",
+    ]
 
 
 def test_names_from_a_file_and_other_preprocessing(place: Path) -> None:

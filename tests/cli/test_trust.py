@@ -3,9 +3,11 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pandas as pd
@@ -127,6 +129,37 @@ def test_evaluate_for_programs(evaluated: object, place: Path) -> None:
     record = json.loads(found.stdout)
     assert record["model"] == "digits_network:network"
     assert {one["column"] for one in record["estimates"]} == {"wrong"}
+
+
+def test_serve_answers_as_judge_does(fitted: object, place: Path) -> None:
+    pytest.importorskip("ray.serve", reason="the extra serve is not installed")
+    image = sorted((place / "test/3").iterdir())[0]
+    rows = gradmeter("judge", "trust", f"test/3/{image.name}", *NAMED, "--json", "--device", "cpu", cwd=place)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [*COMMAND, "serve", "trust", *NAMED, "--port", str(port), "--device", "cpu"]
+    server = subprocess.Popen(
+        command, cwd=place, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    try:
+        said = server.stdout.readline()
+        assert said.startswith(f"Judging at http://127.0.0.1:{port}/judge"), said or server.communicate()[1]
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/judge", image.read_bytes(), method="POST")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found = json.load(answer)
+        expected = json.loads(rows.stdout)
+        assert found.pop("label") == expected["label"]
+        assert found.pop("accepted") is expected["accepted"]
+        assert found == pytest.approx({name: expected[name] for name in found}, abs=1e-5)
+        taken = gradmeter("serve", "trust", *NAMED, "--port", port, cwd=place)
+        assert taken.returncode == 2
+        assert taken.stderr == f"gradmeter: port {port} of 127.0.0.1 is taken; give another --port\n"
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=90)
+    assert server.returncode == 0
 
 
 def test_judge_on_the_terminal(fitted: object, place: Path) -> None:

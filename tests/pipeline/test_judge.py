@@ -19,8 +19,8 @@ MODEL = "digits_network:network"
 
 @pytest.fixture
 def opened(at_place: Path, fitted: Fitted, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(streaming, "_PART", 300)
-    monkeypatch.setattr(streaming, "_BATCH", 70)
+    monkeypatch.setattr(streaming, "PART", 300)
+    monkeypatch.setattr(streaming, "BATCH", 70)
     trust, classifier = open_trust(Path("trust"), model=MODEL)
     return trust, classifier, open_source("test", classifier.image)
 

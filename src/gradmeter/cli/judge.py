@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from gradmeter.cli.parameters import Data, Device, OtherModel, OtherWeights, Trust, Workers
+from gradmeter.cli.parameters import Actors, Data, Device, Engine, OnEngine, OtherModel, OtherWeights, Trust
+from gradmeter.errors import InputError
 
 if TYPE_CHECKING:
     from gradmeter.measuring import Skipped
@@ -31,7 +32,8 @@ def judge(
     model: OtherModel = None,
     weights: OtherWeights = None,
     device: Device = None,
-    workers: Workers = 0,
+    workers: Actors = 0,
+    engine: OnEngine = Engine.local,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds verdicts already.")] = False,
     as_json: Annotated[
         bool,
@@ -53,11 +55,13 @@ def judge(
     from gradmeter.pipeline.open_trust import open_trust
     from gradmeter.samples import open_source
 
+    if out is None and engine is not Engine.local:
+        raise InputError(f"--engine {engine} writes a data set; give --out")
     opened, classifier = open_trust(trust, model=model, weights=weights)
     source = open_source(data, classifier.image)
     lines = Console(highlight=False, markup=False, soft_wrap=True)
     with bars() as shown:
-        work = shown.work(device, workers, fresh=fresh)
+        work = shown.work(device, workers, fresh=fresh, engine=engine)
         if out is None:
             shown.begin(f"judging {source.name}", len(source))
             if as_json:

@@ -17,6 +17,7 @@ from gradmeter.cli.info import info
 from gradmeter.cli.judge import judge
 from gradmeter.cli.measure import measure
 from gradmeter.cli.reproduce import reproduce
+from gradmeter.cli.serve import serve
 from gradmeter.errors import GradmeterError
 
 _BAD_INPUT = 2
@@ -31,6 +32,7 @@ app.command()(measure)
 app.command()(fit)
 app.command()(evaluate)
 app.command()(judge)
+app.command()(serve)
 app.command()(reproduce)
 app.command()(compare)
 app.command()(bench)

@@ -10,17 +10,19 @@ import typer
 from rich.console import Console
 
 from gradmeter.cli.parameters import (
+    Actors,
     AsJson,
     Classes,
     Data,
     Device,
+    Engine,
     Grey,
     ImageSize,
     Mean,
     Model,
+    OnEngine,
     Std,
     Weights,
-    Workers,
     recipe,
 )
 
@@ -42,7 +44,8 @@ def measure(
     std: Std = None,
     grey: Grey = False,
     device: Device = None,
-    workers: Workers = 0,
+    workers: Actors = 0,
+    engine: OnEngine = Engine.local,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds readings already.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +64,7 @@ def measure(
     classifier = recipe(model, weights, classes, image_size, mean, std, grey=grey).open()
     source = open_source(data, classifier.image)
     with bars() as shown:
-        work = shown.work(device, workers, fresh=fresh)
+        work = shown.work(device, workers, fresh=fresh, engine=engine)
         measured = run(classifier, source if labels else Unlabelled(source), out, work)
     right = MeasuredSet(out).right()
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,6 +92,31 @@ Device = Annotated[
     str | None, typer.Option(help="Where the network runs; by default a GPU where there is one.", show_default=False)
 ]
 Workers = Annotated[int, typer.Option(help="Processes that read and decode ahead; 0 for none.", min=0)]
+Actors = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        help="Processes that read and decode ahead; 0 for none. With --engine ray, actors that hold MODEL; 0 for as "
+        "many as the cluster has cores, or GPUs.",
+        min=0,
+    ),
+]
+
+
+class Engine(StrEnum):
+    """Where samples are worked through."""
+
+    local = "local"
+    ray = "ray"
+
+
+OnEngine = Annotated[
+    Engine,
+    typer.Option(
+        "--engine",
+        help="This process, or a Ray cluster: the one that RAY_ADDRESS names, else the cores of this machine.",
+    ),
+]
 Repetitions = Annotated[int, typer.Option(help="Resamples for the intervals.", min=100)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what came of it as JSON, for programs.")]
 

@@ -51,11 +51,12 @@ class Bars:
         """Say it."""
         self._lines.print(note, markup=False)
 
-    def work(self, device: str | None, workers: int, *, fresh: bool) -> Work:
+    def work(self, device: str | None, workers: int, *, fresh: bool, engine: str = "local") -> Work:
         """How to work through a source, shown by these bars."""
         return Work(
-            device=device or _best_device(),
+            device=device or best_device(),
             workers=workers,
+            engine=engine,
             fresh=fresh,
             on_start=lambda name, samples: self.begin(f"measuring {name}", samples),
             on_progress=self.advance,
@@ -96,7 +97,8 @@ def bars() -> Iterator[Bars]:
         raise typer.Exit(_INTERRUPTED) from None
 
 
-def _best_device() -> str:
+def best_device() -> str:
+    """Where a network runs if nobody says where."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from gradmeter.cli.parameters import Engine, OnEngine
 from gradmeter.errors import InputError
 from gradmeter.study.options import StudyOptions
 
@@ -49,9 +50,11 @@ def reproduce(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Processes at once, by default one per core; tables do not depend on it.", rich_help_panel=_WORK
+            help="Runs at once, by default one per core, on Ray all; tables do not depend on it.",
+            rich_help_panel=_WORK,
         ),
     ] = None,
+    engine: OnEngine = Engine.local,
     padding: Annotated[
         str, typer.Option(help='Of the convolutions: "valid" or "same" (A13).', rich_help_panel=_READINGS)
     ] = _DEFAULTS.padding,
@@ -115,8 +118,9 @@ def reproduce(
     command = shlex.join(["gradmeter", *sys.argv[1:]])
     study = Study(name, command, Source(data, root, download, clip_normal), options, out or Path("runs") / name)
     console = Console()
+    most = runs if engine is Engine.ray else os.cpu_count() or 1
     try:
-        changed = reproduce(study, workers=workers or os.cpu_count() or 1, console=console, fresh=fresh)
+        changed = reproduce(study, workers=workers or most, console=console, fresh=fresh, engine=engine)
         write_documents(study.folder)
         report = write_report(study.folder)
     except KeyboardInterrupt:

@@ -101,6 +101,11 @@ def _prepare(stop: Connection, queue: Queue[Any]) -> None:
     # Ctrl-C reaches the whole process group; the parent decides what happens then.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(stop,), daemon=True).start()
+    prepare_worker()
+
+
+def prepare_worker() -> None:
+    """One thread for this process, and memory that is kept."""
     torch.set_num_threads(1)
     threadpool_limits(1)
     _keep_freed_memory()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,14 @@ from gradmeter.readings import Readings
 # Arrow, pandas and Spark pass over its name, since that begins with an underscore.
 from gradmeter.samples.opening import MANIFEST
 
+PART = 1024
+"""Samples of a part, where nothing speaks against it: what a killed run loses at most."""
+
+_PART_SIZE, _CONTAINERS, _BY_ID = "samples of a part", "containers", "goes by id"
+_ROWS, _SKIPPED, _GONE = "rows", "skipped", "gone"
+# What of a purpose may be another when samples came or went.
+_OF_SAMPLES = {"contents", "samples"}
+
 
 @dataclass(frozen=True)
 class Skipped:
@@ -32,7 +40,8 @@ class Skipped:
 class MeasuredSet:
     """A folder of Parquet parts, each of which holds what was read of a range of a source's samples.
 
-    Beside every part lies a note, written after it, of what was skipped: a part without its note is made anew.
+    Beside every part lies a note, written after it, of its rows, its bytes and what was skipped: a part without its
+    note, or of another size, is made anew.
 
     Attributes:
         folder: the data set.
@@ -42,18 +51,29 @@ class MeasuredSet:
         self.folder = folder
 
     @classmethod
-    def begin(cls, folder: Path, purpose: Mapping[str, Any], *, fresh: bool = False) -> MeasuredSet:
+    def begin(
+        cls,
+        folder: Path,
+        purpose: Mapping[str, Any],
+        *,
+        containers: Mapping[str, str] | None = None,
+        part: int = PART,
+        fresh: bool = False,
+    ) -> MeasuredSet:
         """Open a folder for what is to be measured, or one where the same was begun.
 
         Args:
             folder: of the data set; it need not exist.
             purpose: what is measured, with what; JSON values.
+            containers: `Source.containers`, where samples may have come or gone since.
+            part: samples of a part, if nothing was begun.
             fresh: remove what was measured there before.
 
         Raises:
             OutputError: if something else is there.
         """
         measured, manifest = cls(folder), folder / MANIFEST
+        kept: dict[str, Any] = {_PART_SIZE: part, _BY_ID: False, _CONTAINERS: containers and dict(containers)}
         purpose = json.loads(json.dumps(purpose))  # as it comes back
         if fresh and manifest.is_file():
             shutil.rmtree(folder)
@@ -61,12 +81,39 @@ class MeasuredSet:
             if not folder.is_dir() or any(folder.iterdir()):
                 raise OutputError(f"{folder} is there and holds no readings; choose another name")
         elif folder.exists():
-            begun = measured.purpose()
-            if found := changes(begun, purpose):
+            begun = measured._manifest()
+            found, before = changes(measured.purpose(), purpose), begun.get(_CONTAINERS)
+            only_samples = not changes(measured.purpose(), {**purpose, **_of_samples(begun)})
+            if found and not (only_samples and _agree(before, containers)):
                 raise OutputError(f"{folder} was begun otherwise ({found}); choose another name or give --fresh")
+            kept = {
+                _PART_SIZE: begun.get(_PART_SIZE, PART),
+                _BY_ID: begun.get(_BY_ID, False) or bool(found),
+                _CONTAINERS: before if containers is None else {**(before or {}), **containers},
+            }
         sweep(folder)
-        write_text(manifest, json.dumps(purpose, indent=2, sort_keys=True) + "\n")
+        write_text(manifest, json.dumps({**purpose, **kept}, indent=2, sort_keys=True) + "\n")
+        if kept[_BY_ID]:
+            for path in measured._parts():
+                if not measured.done(_number(path)):  # its number may not come again
+                    path.unlink()
         return measured
+
+    @property
+    def part(self) -> int:
+        """Samples of a part."""
+        return int(self._manifest().get(_PART_SIZE, PART))
+
+    @property
+    def by_id(self) -> bool:
+        """Whether samples came or went between two runs: then a part's number says no more which samples it is of."""
+        return bool(self._manifest().get(_BY_ID, False))
+
+    @property
+    def finished(self) -> bool:
+        """Whether all samples were done, and all parts are still here."""
+        manifest = self._manifest()
+        return _ROWS in manifest and self.progress()[0] == manifest[_ROWS] + len(manifest[_SKIPPED])
 
     def purpose(self) -> dict[str, Any]:
         """What `begin` was told.
@@ -74,6 +121,10 @@ class MeasuredSet:
         Raises:
             DataError: if the folder is no data set of readings.
         """
+        own = {_PART_SIZE, _CONTAINERS, _BY_ID, _ROWS, _SKIPPED, _GONE}
+        return {key: value for key, value in self._manifest().items() if key not in own}
+
+    def _manifest(self) -> dict[str, Any]:
         try:
             found: dict[str, Any] = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -84,7 +135,8 @@ class MeasuredSet:
 
     def done(self, part: int) -> bool:
         """Whether a part is complete."""
-        return self._note(part).is_file()
+        note = self._note(part)
+        return note is not None and (not note["rows"] or _size(self._file(part)) == note["bytes"])
 
     def write(self, part: int, table: pa.Table | None, skipped: Sequence[Skipped]) -> None:
         """Write a part, whole or not at all.
@@ -98,20 +150,50 @@ class MeasuredSet:
             OutputError: if the disk is full or the folder cannot be written.
         """
         if table is not None:
-            with whole(self.folder / f"part-{part:05}.parquet") as temporary:
+            with whole(self._file(part)) as temporary:
                 pq.write_table(table, temporary, compression="zstd")
-        note = {"rows": 0 if table is None else table.num_rows, "skipped": [[one.id, one.reason] for one in skipped]}
-        write_text(self._note(part), json.dumps(note, ensure_ascii=False) + "\n")
+        note = {
+            "rows": 0 if table is None else table.num_rows,
+            "bytes": 0 if table is None else _size(self._file(part)),
+            "skipped": [[one.id, one.reason] for one in skipped],
+        }
+        write_text(self._note_file(part), json.dumps(note, ensure_ascii=False) + "\n")
 
     def count(self, part: int) -> tuple[int, list[Skipped]]:
         """Rows of a part that is done, and what it skipped."""
-        note = json.loads(self._note(part).read_text(encoding="utf-8"))
+        note = self._note(part)
+        assert note is not None
         return note["rows"], [Skipped(*one) for one in note["skipped"]]
+
+    def ids(self) -> set[str]:
+        """Of all samples that are done, those that were skipped among them."""
+        found = {one.id for one in self.progress()[1]}
+        for path in self._parts():
+            if self.done(_number(path)):
+                found.update(_read(path, ["id"])["id"].to_pylist())
+        return found
+
+    def finish(self, gone: Collection[str] = ()) -> tuple[int, tuple[Skipped, ...]]:
+        """Write into the manifest how many rows there are, and what was skipped and why; both come back.
+
+        Args:
+            gone: ids of samples whose rows are here and which are not there any more.
+
+        Raises:
+            OutputError: if the disk is full or the folder cannot be written.
+        """
+        done, skipped = self.progress()
+        rows = done - len(skipped)
+        listed = [{"id": one.id, "reason": one.reason} for one in skipped]
+        content = {**self._manifest(), _ROWS: rows, _SKIPPED: listed, _GONE: sorted(gone)}
+        text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
+        write_text(self.folder / MANIFEST, text + "\n")
+        return rows, skipped
 
     def progress(self) -> tuple[int, tuple[Skipped, ...]]:
         """How many samples are done, and those of them that were skipped."""
-        notes = sorted(self.folder.glob("_part-*.json"))
-        counts = [self.count(int(note.stem.removeprefix("_part-"))) for note in notes]
+        numbers = map(_number, sorted(self.folder.glob("_part-*.json")))
+        counts = [self.count(number) for number in numbers if self.done(number)]
         skipped = tuple(one for _, missed in counts for one in missed)
         return sum(rows for rows, _ in counts) + len(skipped), skipped
 
@@ -121,16 +203,10 @@ class MeasuredSet:
         Raises:
             DataError: if there is none, or one is damaged.
         """
-        paths = sorted(self.folder.glob("part-*.parquet"))
+        paths = self._parts()
         if not paths:
             raise DataError(f"{self.folder} holds no readings yet; run gradmeter measure to its end")
-        for path in paths:
-            try:
-                with pq.ParquetFile(path) as file:
-                    table = file.read(columns)
-            except (OSError, pa.ArrowException) as error:
-                raise DataError(f"{path} is damaged ({error}); measure again with --fresh") from error
-            yield table
+        yield from (_read(path, columns) for path in paths)
 
     def right(self) -> tuple[int, int] | None:
         """How many predictions are right, and how many have a label; None where none has."""
@@ -145,18 +221,58 @@ class MeasuredSet:
         """All readings; they must fit into memory."""
         return Readings.concatenate([Readings.from_arrow(table) for table in self.tables()])
 
-    def _note(self, part: int) -> Path:
+    def _parts(self) -> list[Path]:
+        return sorted(self.folder.glob("part-*.parquet"))
+
+    def _file(self, part: int) -> Path:
+        return self.folder / f"part-{part:05}.parquet"
+
+    def _note_file(self, part: int) -> Path:
         return self.folder / f"_part-{part:05}.json"
+
+    def _note(self, part: int) -> dict[str, Any] | None:
+        """What `write` noted; None where it did not, or not whole."""
+        try:
+            note: dict[str, Any] = json.loads(self._note_file(part).read_text(encoding="utf-8"))
+            return note if {"rows", "bytes", "skipped"} <= {*note} else None
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+def _read(path: Path, columns: list[str] | None) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(columns)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} is damaged ({error}); delete it and run the command that made it") from error
+
+
+def _number(path: Path) -> int:
+    """Of the part that a file is, or is a note of."""
+    return int(path.stem.rpartition("-")[2])
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _of_samples(purpose: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in purpose.items() if key in _OF_SAMPLES}
+
+
+def _agree(before: Mapping[str, str] | None, now: Mapping[str, str] | None) -> bool:
+    """Whether what is in both is the same."""
+    return before is not None and now is not None and all(before[name] == now[name] for name in {*before} & {*now})
 
 
 def changes(begun: Mapping[str, Any], purpose: Mapping[str, Any]) -> str:
     """What is different from what was begun, in words; empty where nothing is."""
     differing = {key for key in {**begun, **purpose} if begun.get(key) != purpose.get(key)}
     found = []
-    if "data" not in differing and differing & {"contents", "samples"}:
+    if "data" not in differing and differing & _OF_SAMPLES:
         counts = f"; the number of samples was {begun.get('samples')}, is {purpose.get('samples')}"
         number = counts if "samples" in differing else ""
-        differing -= {"contents", "samples"}
+        differing -= _OF_SAMPLES
         found.append(f"the data changed since: samples came, went or were renamed{number}")
     # Hashes say nothing to a reader.
     for key, words in (

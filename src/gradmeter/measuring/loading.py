@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
+from gradmeter.engines.processes import WorkerError
 from gradmeter.measuring.dataset import Skipped
-from gradmeter.samples import Source, Unreadable
+from gradmeter.samples import Sample, Source, Unreadable
+from gradmeter.samples.location import one_line
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,14 @@ class Batch:
     labels: list[int | None]
     inputs: Any
     skipped: list[Skipped]
+
+
+def batch_of(found: Sequence[Sample | Skipped], prepare: Callable[[Sequence[Any]], Any]) -> Batch:
+    """A batch of what was read."""
+    skipped = [one for one in found if isinstance(one, Skipped)]
+    read = [one for one in found if not isinstance(one, Skipped)]
+    inputs = prepare([sample.content for sample in read]) if read else None
+    return Batch([sample.id for sample in read], [sample.label for sample in read], inputs, skipped)
 
 
 class _Samples(Dataset[Any]):
@@ -47,10 +58,7 @@ class _Collated:
     prepare: Callable[[Sequence[Any]], Any]
 
     def __call__(self, found: list[Any]) -> Batch:
-        skipped = [one for one in found if isinstance(one, Skipped)]
-        read = [one for one in found if not isinstance(one, Skipped)]
-        inputs = self.prepare([sample.content for sample in read]) if read else None
-        return Batch([sample.id for sample in read], [sample.label for sample in read], inputs, skipped)
+        return batch_of(found, self.prepare)
 
 
 def load_batches(
@@ -66,3 +74,21 @@ def load_batches(
     """
     sampler: Any = batches  # ranges serve as well as the lists that DataLoader is declared for
     yield from DataLoader(_Samples(source), batch_sampler=sampler, num_workers=workers, collate_fn=_Collated(prepare))
+
+
+@contextmanager
+def processes_may_end() -> Iterator[None]:
+    """Work during which `load_batches` may be in use: PyTorch tells of a process that ended wherever this one is then.
+
+    Raises:
+        WorkerError: if one did.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise WorkerError(
+            f"a process that reads samples ended ({one_line(error)}); run the same command again, it goes on where it "
+            "stood"
+        ) from error

@@ -10,8 +10,9 @@ import pyarrow as pa
 import torch
 
 from gradmeter.measuring.dataset import MeasuredSet
-from gradmeter.measuring.loading import load_batches
-from gradmeter.measuring.streaming import Work, purpose_of
+from gradmeter.measuring.loading import load_batches, processes_may_end
+from gradmeter.measuring.streaming import purpose_of
+from gradmeter.measuring.work import Work
 from gradmeter.meter import GradientMeter
 from gradmeter.models import Classifier
 from gradmeter.samples import Source
@@ -75,7 +76,8 @@ def _sampled(classifier: Classifier, source: Source, numbers: Sequence[int], wor
     places = np.linspace(0, len(numbers) - 1, min(SAMPLED, len(numbers))).round().astype(int)
     chosen = [numbers[place] for place in places]
     batches = [chosen[at : at + _BATCH] for at in range(0, len(chosen), _BATCH)]
-    for batch in load_batches(source, classifier.batch, batches, workers):
-        if batch.ids:
-            sample.add(batch.inputs, torch.tensor([-1 if label is None else label for label in batch.labels]))
+    with processes_may_end():
+        for batch in load_batches(source, classifier.batch, batches, workers):
+            if batch.ids:
+                sample.add(batch.inputs, torch.tensor([-1 if label is None else label for label in batch.labels]))
     return sample

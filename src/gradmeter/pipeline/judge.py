@@ -18,7 +18,8 @@ from gradmeter.errors import OutputError
 from gradmeter.files import whole, write_text
 from gradmeter.measuring import MeasuredSet, Skipped, Work
 from gradmeter.measuring.dataset import changes
-from gradmeter.measuring.loading import Batch
+from gradmeter.measuring.loading import Batch, processes_may_end
+from gradmeter.measuring.reader import Reader
 from gradmeter.measuring.streaming import all_batches, none_readable, purpose_of, read, stream
 from gradmeter.meta.trust import TrustModel
 from gradmeter.models import Classifier
@@ -95,10 +96,12 @@ def verdicts(
         DataError: at the end, if none of the samples can be read.
     """
     skipped = list[Skipped]()
-    for batch, readings in read(trust.meter, classifier, source, all_batches(source), work or Work()):
-        skipped += batch.skipped
-        if readings is not None:
-            yield from _rows(trust, classifier, batch, readings).to_pylist()
+    reader = reader_of(trust, classifier)
+    with processes_may_end():
+        for batch, readings in read(reader, source, all_batches(source), work or Work()):
+            skipped += batch.skipped
+            if readings is not None:
+                yield from reader.tabulate(batch, readings).to_pylist()
     if len(skipped) == len(source):
         raise none_readable(source, skipped)
 
@@ -143,21 +146,25 @@ def _purpose(trust: TrustModel, classifier: Classifier, source: Source) -> dict[
 
 
 def _stream(trust: TrustModel, classifier: Classifier, source: Source, folder: Path, work: Work) -> JudgedSamples:
-    done = stream(
-        trust.meter,
-        classifier,
-        source,
-        folder,
-        _purpose(trust, classifier, source),
-        lambda batch, readings: _rows(trust, classifier, batch, readings),
-        work,
-    )
+    done = stream(reader_of(trust, classifier), source, folder, _purpose(trust, classifier, source), work)
     accepted = [pc.sum(table["accepted"]).as_py() or 0 for table in MeasuredSet(folder).tables()]
     return JudgedSamples(done.rows, None if trust.guarantee is None else sum(accepted), done.skipped)
 
 
-def _rows(trust: TrustModel, classifier: Classifier, batch: Batch, readings: Readings) -> pa.Table:
-    verdict = trust.verdicts(readings)
-    predictions = verdict["prediction"].to_pylist()
-    names = predictions if classifier.classes is None else [classifier.classes[number] for number in predictions]
-    return verdict.add_column(0, "id", [pa.array(batch.ids, pa.string())]).set_column(1, "label", [pa.array(names)])
+def reader_of(trust: TrustModel, classifier: Classifier) -> Reader:
+    """From samples to the rows of `judge`."""
+    return Reader(trust.meter, classifier, _Verdicts(trust, classifier.classes))
+
+
+@dataclass(frozen=True)
+class _Verdicts:
+    """From readings to the rows of `judge`."""
+
+    trust: TrustModel
+    classes: tuple[str, ...] | None
+
+    def __call__(self, batch: Batch, readings: Readings) -> pa.Table:
+        verdict = self.trust.verdicts(readings)
+        predictions = verdict["prediction"].to_pylist()
+        names = predictions if self.classes is None else [self.classes[number] for number in predictions]
+        return verdict.add_column(0, "id", [pa.array(batch.ids, pa.string())]).set_column(1, "label", [pa.array(names)])

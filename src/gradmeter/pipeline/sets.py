@@ -144,7 +144,7 @@ def _measured_before(classifier: Classifier, data: str, name: str) -> ReadSet:
                 "as it is here: measure again"
             )
     done, skipped = measured.progress()
-    if done < purpose["samples"]:
+    if not measured.finished:
         raise DataError(
             f"{data} holds readings of {done:,} of {purpose['samples']:,} samples; run gradmeter measure to its end"
         )

@@ -74,6 +74,10 @@ class ImageFolder(Source):
             digest.update(os.fsencode(path.as_py()) + b"\0")
         return digest.hexdigest()
 
+    def containers(self) -> dict[str, str]:
+        """None: files have names."""
+        return {}
+
 
 def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from PIL import Image
 
 from gradmeter.errors import DataError
 from gradmeter.samples.arrays import ImageArchive
-from gradmeter.samples.decoding import SUFFIXES
+from gradmeter.samples.decoding import SUFFIXES, ImageDecoder, decode_text
 from gradmeter.samples.files import ImageFile
 from gradmeter.samples.folders import ImageFolder
 from gradmeter.samples.location import Location
@@ -55,6 +58,11 @@ def open_source(data: str, image: ImageKind | None, *, seed: int = 0) -> Source:
         found, expected = ("texts", "images") if source.texts else ("images", "texts, in a column of a Parquet file")
         raise DataError(f"{source.name} holds {found}; this model takes {expected}")
     return source
+
+
+def decoder_for(image: ImageKind | None) -> Callable[[bytes], Image.Image | str]:
+    """From the content of a file to what a classifier takes: an image, or where that is None a text in UTF-8."""
+    return decode_text if image is None else ImageDecoder(image.mode)
 
 
 def _opened(data: str, image: ImageKind, seed: int) -> Source:

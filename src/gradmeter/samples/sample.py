@@ -91,6 +91,12 @@ class Source(ABC):
     def fingerprint(self) -> str:
         """A hash of which samples there are: it changes when some come, go or are renamed."""
 
+    def containers(self) -> dict[str, str]:
+        """What samples lie in that has no name of their own, and a hash of each: while it is the same, so is the sample
+        of an id. Of a folder of files it is nothing, the id is the file's name.
+        """
+        return {"": self.fingerprint()}
+
 
 class Unlabelled(Source):
     """The samples of another source without their labels, which are of classes that the network does not know.
@@ -120,3 +126,7 @@ class Unlabelled(Source):
     def fingerprint(self) -> str:
         """That of the other source."""
         return self._source.fingerprint()
+
+    def containers(self) -> dict[str, str]:
+        """Those of the other source."""
+        return self._source.containers()

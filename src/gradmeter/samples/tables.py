@@ -105,6 +105,13 @@ class ParquetTable(Source):
             digest.update(f"{file or os.path.basename(self._location.path())} {number} {rows}\0".encode())
         return digest.hexdigest()
 
+    def containers(self) -> dict[str, str]:
+        """The files, and the number of rows of each."""
+        files: dict[str, int] = {}
+        for file, _, rows, _ in self._groups:
+            files[file] = files.get(file, 0) + rows
+        return {file: f"{rows} rows" for file, rows in files.items()}
+
     def __getstate__(self) -> dict[str, Any]:
         """Without the row group that was read last, for another process."""
         return {**self.__dict__, "_held": None}

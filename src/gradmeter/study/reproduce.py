@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from rich.console import Console
 
 import gradmeter
 from gradmeter.data import Collection
-from gradmeter.engines import run_tasks
+from gradmeter.engines import ENGINES
 from gradmeter.errors import OutputError
 from gradmeter.study import tables
 from gradmeter.study.claims import judge_claims
@@ -51,7 +52,7 @@ class Study:
     folder: Path
 
 
-def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = False) -> bool:
+def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = False, engine: str = "local") -> bool:
     """Run a study, or what is left of it; results do not depend on interruptions or on the number of workers.
 
     Args:
@@ -59,6 +60,7 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
         workers: processes at once.
         console: where progress goes; nothing is printed unless it is a terminal.
         fresh: start anew where the folder holds a study already.
+        engine: a name of `gradmeter.engines.ENGINES`: where runs are worked on, one as a task each.
 
     Returns:
         Whether there was anything to do: False for a study that was finished before.
@@ -86,12 +88,13 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
         store.write_manifest(manifest)
         started = time.monotonic()
         with StudyProgress(console, study.options.runs) as progress:
-            timings = _perform(study, collection, store, workers, progress)
+            timings = _perform(study, collection, store, partial(ENGINES[engine], workers=workers), progress)
         timings["total"] = time.monotonic() - started
         store.write_manifest(
             manifest
             | {
                 "workers": workers,
+                "engine": engine,
                 "resumed": recorded is not None,
                 "timings": {stage: round(seconds, 1) for stage, seconds in timings.items()},
             }
@@ -100,12 +103,14 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
     return True
 
 
-def _perform(study: Study, collection: Collection, store: Store, workers: int, progress: StudyProgress) -> Laps:
+def _perform(
+    study: Study, collection: Collection, store: Store, run_tasks: Callable[..., None], progress: StudyProgress
+) -> Laps:
     """Do what is left to do; the seconds that each stage took in this session."""
     options = study.options
     runs = [Run(number, study.source, options, study.folder) for number in range(options.runs)]
     clock = _Clock()
-    run_tasks(perform, runs, workers, progress)
+    run_tasks(perform, runs, on_event=progress)
     clock.lap("networks, readings, regressions")
     if not store.bank.exists():
         with _one_thread():
@@ -117,7 +122,7 @@ def _perform(study: Study, collection: Collection, store: Store, workers: int, p
             )
     clock.lap("neural meta classifiers")
     progress.note("judging the neural meta classifiers")
-    run_tasks(perform_networks, runs, workers, _ignore)
+    run_tasks(perform_networks, runs, on_event=_ignore)
     clock.lap("judging them")
     progress.note("tables and figures")
     _summarise(study, collection, store)

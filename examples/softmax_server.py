@@ -1,0 +1,55 @@
+"""The server of `gradmeter serve` without gradients: what a load test compares with.
+
+    python examples/softmax_server.py trust --port 8001
+
+answers POST /judge as `gradmeter serve trust` does, but reads nothing of the network but its answer: P(correct) is the
+softmax's probability, and nothing is accepted or rejected.
+"""
+
+import argparse
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from gradmeter.measuring.loading import Batch
+from gradmeter.measuring.reader import Reader
+from gradmeter.models import Classifier
+from gradmeter.pipeline.judge import reader_of
+from gradmeter.pipeline.open_trust import open_trust
+from gradmeter.samples import decoder_for
+from gradmeter.serving import application, serve
+
+
+class SoftmaxReader(Reader):
+    """From samples to rows by one forward pass."""
+
+    def rows(self, batch: Batch, device: str) -> pa.Table | None:
+        """The rows of a batch; None where no sample of it could be read."""
+        if not batch.ids:
+            return None
+        with torch.inference_mode():
+            probability, label = self.classifier.network(batch.inputs.to(device)).softmax(1).max(1)
+        columns = {"id": batch.ids, "label": _named(label.tolist(), self.classifier)}
+        shares = probability.double().cpu().numpy()
+        return pa.table({**columns, "probability": shares, "p_correct": shares, "accepted": pa.nulls(len(batch.ids))})
+
+
+def _named(labels: list[int], classifier: Classifier) -> list[int] | list[str]:
+    return labels if classifier.classes is None else [classifier.classes[label] for label in labels]
+
+
+def main() -> None:
+    """Read the arguments and answer until Ctrl-C."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("trust", type=Path)
+    parser.add_argument("--port", type=int, default=8001)
+    arguments = parser.parse_args()
+    trust, classifier = open_trust(arguments.trust)
+    with_gradients = reader_of(trust, classifier)
+    reader = SoftmaxReader(with_gradients.meter, classifier, with_gradients.tabulate)
+    serve(application(reader, decoder_for(classifier.image)), "127.0.0.1", arguments.port, print)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Parts of a data set made by actors of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gradmeter.engines.processes import WorkerError
+from gradmeter.engines.ray import actors, cluster, through_actors
+from gradmeter.measuring.dataset import PART, MeasuredSet, Skipped
+from gradmeter.measuring.loading import batch_of
+from gradmeter.measuring.reader import Reader
+from gradmeter.measuring.work import BATCH, Work
+from gradmeter.samples import Sample, Source, Unreadable
+
+# Bytes of the stored samples of a part: as a whole it goes from the process that reads to the one that measures.
+_PART_BYTES = 128 * 2**20
+# Bytes of small parts that are read together, so that what lies in one row group of a table is decoded once, and shares
+# of the work of an actor, at least, so that all end together.
+_READ_BYTES, _SHARES = 32 * 2**20, 8
+# Samples whose size tells that of all.
+_WEIGHED = 16
+_SCHEMA = pa.schema(
+    {
+        "part": pa.int64(),
+        "id": pa.string(),
+        "content": pa.large_binary(),
+        "label": pa.int64(),
+        "unreadable": pa.string(),
+    }
+)
+
+
+def part_size(source: Source) -> int:
+    """Samples of a part, fewer where they are large."""
+    return max(1, min(PART, _PART_BYTES // _bytes(source)))
+
+
+def _bytes(source: Source) -> int:
+    """Of the largest of some samples as they are stored."""
+    places = np.linspace(0, len(source) - 1, min(_WEIGHED, len(source))).round().astype(int)
+    sizes = []
+    for place in places:
+        try:
+            sizes.append(len(source.fetch(int(place)).content))
+        except Unreadable:
+            continue
+    return max([1, *sizes])
+
+
+def ray_parts(
+    reader: Reader, source: Source, parts: Mapping[int, Sequence[int]], measured: MeasuredSet, work: Work
+) -> None:
+    """Let actors write the parts.
+
+    Raises:
+        WorkerError: if one was not written for a reason that nobody told.
+    """
+    gpus = work.device.startswith("cuda")
+    with cluster() as ray:
+        shared = ray.put(source)
+        count = min(actors(ray, work.workers, gpus=gpus), len(parts))
+        arguments = {
+            "reader": ray.put(reader),
+            "decoder": source.decoder,
+            "folder": measured.folder.absolute(),
+            "device": work.device,
+        }
+        together = _READ_BYTES // (_bytes(source) * max(map(len, parts.values())))
+        together = max(1, min(together, len(parts) // (_SHARES * count)))
+        each = list(parts.items())
+        tables = [partial(_fetched, shared, each[at : at + together]) for at in range(0, len(each), together)]
+        for answers in through_actors(ray, tables, _PartWriter, arguments, count=count, gpus=gpus):
+            for part in answers["part"].to_pylist():
+                rows, skipped = measured.count(part)
+                for one in skipped:
+                    work.on_skip(one)
+                work.on_progress(rows + len(skipped))
+    if lost := [part for part in parts if not measured.done(part)]:
+        raise WorkerError(f"{len(lost)} of {len(parts)} parts were not written; run the same command again")
+
+
+def _fetched(shared: Any, parts: Sequence[tuple[int, Sequence[int]]]) -> pa.Table:
+    """The samples of some parts as they are stored."""
+    import ray
+
+    source: Source = ray.get(shared)
+    rows = [_stored(source, index, part) for part, samples in parts for index in samples]
+    return pa.Table.from_pylist(rows, _SCHEMA)
+
+
+def _stored(source: Source, index: int, part: int) -> dict[str, Any]:
+    try:
+        encoded = source.fetch(index)
+    except Unreadable as error:
+        return {"part": part, "id": source.id(index), "unreadable": str(error)}
+    return {"part": part, "id": encoded.id, "content": encoded.content, "label": encoded.label}
+
+
+class _PartWriter:
+    """An actor: it holds the network, and makes of the samples of parts these parts of the data set."""
+
+    def __init__(self, reader: Any, decoder: Callable[[bytes], Any], folder: Path, device: str) -> None:
+        import ray
+
+        self._reader: Reader = ray.get(reader)
+        self._reader.move(device)
+        self._decoder, self._measured, self._device = decoder, MeasuredSet(folder), device
+
+    def __call__(self, samples: pa.Table) -> pa.Table:
+        parts = samples["part"].unique()
+        for part in parts.to_pylist():
+            # One that was killed may have written some of them.
+            if not self._measured.done(part):
+                self._write(part, samples.filter(pc.equal(samples["part"], part)))
+        return pa.table({"part": parts})
+
+    def _write(self, part: int, samples: pa.Table) -> None:
+        tables, missed = [], []
+        for start in range(0, len(samples), BATCH):
+            found = [self._decoded(one) for one in samples.slice(start, BATCH).to_pylist()]
+            batch = batch_of(found, self._reader.classifier.batch)
+            missed += batch.skipped
+            table = self._reader.rows(batch, self._device)
+            if table is not None:
+                tables.append(table)
+        self._measured.write(part, pa.concat_tables(tables) if tables else None, missed)
+
+    def _decoded(self, stored: Mapping[str, Any]) -> Sample | Skipped:
+        if stored["unreadable"] is not None:
+            return Skipped(stored["id"], stored["unreadable"])
+        try:
+            return Sample(stored["id"], self._decoder(stored["content"]), stored["label"])
+        except Unreadable as error:
+            return Skipped(stored["id"], str(error))

@@ -1,0 +1,78 @@
+"""From a batch of samples to rows of a data set: what a worker holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from gradmeter.errors import InputError
+from gradmeter.measuring.loading import Batch
+from gradmeter.meter import GradientMeter
+from gradmeter.models import Classifier
+from gradmeter.models.classifier import wrong_names
+from gradmeter.readings import Readings
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A network with its meter, and what its readings become; it may be sent to another process.
+
+    Attributes:
+        meter: of the classifier's network.
+        classifier: the network and its preprocessing.
+        tabulate: from a batch and its readings to rows, one for each sample that could be read.
+    """
+
+    meter: GradientMeter
+    classifier: Classifier
+    tabulate: Callable[[Batch, Readings], pa.Table]
+
+    def move(self, device: str) -> None:
+        """Bring the network to a device.
+
+        Raises:
+            InputError: if there is no such device.
+        """
+        try:
+            self.classifier.network.to(device)
+        except (RuntimeError, AssertionError) as error:  # torch raises both where there is no such device
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"--device {device}: {reason}; expected {_devices()}") from error
+
+    def readings(self, batch: Batch, device: str) -> Readings | None:
+        """What the meter reads of a batch; None where no sample of it could be read.
+
+        Raises:
+            InputError: if there is not one name for each class.
+        """
+        if not batch.ids:
+            return None
+        readings = self.meter(_moved(batch.inputs, device))
+        if len(self.classifier.classes or readings.logits[0]) != readings.logits.shape[1]:
+            raise wrong_names(self.classifier, readings.logits.shape[1])
+        return readings
+
+    def rows(self, batch: Batch, device: str) -> pa.Table | None:
+        """The rows of a batch; None where no sample of it could be read."""
+        readings = self.readings(batch, device)
+        return None if readings is None else self.tabulate(batch, readings)
+
+
+def _devices() -> str:
+    """What `--device` takes on this machine."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    found = [name for name, available in there.items() if available]
+    return f"{' or '.join(['cpu', *found])}, the devices of this machine" if found else "cpu, there is no other here"
+
+
+def _moved(inputs: Any, device: str) -> Any:
+    if isinstance(inputs, Tensor):
+        return inputs.to(device)
+    if isinstance(inputs, Mapping):
+        return {name: _moved(value, device) for name, value in inputs.items()}
+    return inputs

@@ -1,0 +1,170 @@
+"""The server: what is asked, what is answered, and what is refused.
+
+Annotations are objects, not strings: FastAPI reads them in a process that was sent the class and not the module.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import HTTPException, Request
+from fastapi.responses import PlainTextResponse, RedirectResponse
+from fastapi_offline import FastAPIOffline
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from pydantic import BaseModel, Field
+from ray import serve
+from ray.exceptions import RayError
+
+from gradmeter.measuring.reader import Reader
+from gradmeter.serving.judging import Failed, Judging, Refused
+from gradmeter.serving.receiving import Limits, received
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "Nothing was sent, or no image that can be read."},
+    408: {"description": "The image did not arrive in time."},
+    413: {"description": "The image is too large."},
+    500: {"description": "The network has no answer to this image."},
+    503: {"description": "Too many requests wait, or a worker is being restarted: try again."},
+}
+# Seconds between two looks at what is left to answer, and that answers take to leave the machine.
+_TICK, _LAST_ANSWERS = 0.05, 0.5
+
+
+class Verdict(BaseModel):
+    """How far to trust a prediction."""
+
+    label: str = Field(description="Name of the predicted class, or its number where nobody named it.")
+    probability: float = Field(ge=0, le=1, description="Of that class, as the network has it.")
+    p_correct: float = Field(ge=0, le=1, description="P(the prediction is correct).")
+    accepted: bool | None = Field(description="Whether it keeps the promised risk; null where none was promised.")
+
+
+class Problem(BaseModel):
+    """Why there is no verdict."""
+
+    detail: str
+
+
+def application(
+    reader: Reader,
+    decoder: Callable[[bytes], Any],
+    *,
+    device: str = "cpu",
+    workers: int = 1,
+    limits: Limits | None = None,
+) -> Any:
+    """An application for `ray.serve.run`.
+
+    `POST /judge` takes an encoded image (or, for a classifier of texts, UTF-8) as it is and answers with JSON: "label",
+    "probability" of it, "p_correct" and "accepted". `GET /health`, `GET /metrics` for Prometheus, `GET /openapi.json`,
+    and `GET /` for people.
+
+    Args:
+        reader: from samples to rows of `gradmeter.pipeline.judge`.
+        decoder: from what is sent to what the classifier takes.
+        device: where the network runs.
+        workers: processes that hold the network.
+        limits: of sizes and numbers.
+    """
+    bounds = limits or Limits()
+    kinds = (
+        ("text/plain",) if reader.classifier.image is None else ("image/png", "image/jpeg", "application/octet-stream")
+    )
+    binary = {"schema": {"type": "string", "format": "binary"}}
+
+    @serve.deployment(
+        name="judging",
+        num_replicas=workers,
+        max_ongoing_requests=2 * bounds.batch,
+        ray_actor_options={"num_cpus": 1, "num_gpus": 1 if device.startswith("cuda") else 0},
+    )
+    class Worker(Judging):
+        @serve.batch(max_batch_size=bounds.batch, batch_wait_timeout_s=bounds.wait)
+        async def __call__(self, sent: list[bytes]) -> list[Any]:
+            return await self.answers(sent)
+
+    # Its page needs nothing from elsewhere.
+    api = FastAPIOffline(title="gradmeter", summary="How far to trust each prediction of a classifier.")
+
+    @serve.deployment(name="gate", max_ongoing_requests=4 * bounds.queue, ray_actor_options={"num_cpus": 0})
+    @serve.ingress(api)
+    class Gate:
+        def __init__(self, worker: Any) -> None:
+            self._worker, self._inside, self._closed = worker, 0, False
+            self._registry = CollectorRegistry()
+            own: dict[str, Any] = {"registry": self._registry}
+            self._requests = Counter("gradmeter_requests", "Answers to POST /judge", ["code"], **own)
+            self._verdicts = Counter("gradmeter_verdicts", "Verdicts", ["accepted"], **own)
+            self._waiting = Gauge("gradmeter_waiting", "Requests that wait or are answered", **own)
+            self._seconds = Histogram("gradmeter_request_seconds", "From request to verdict", **own)
+
+        @api.post(
+            "/judge",
+            response_model=Verdict,
+            summary="Judge an image",
+            responses={code: {"model": Problem, **answer} for code, answer in _ANSWERS.items()},
+            openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(kinds, binary)}},
+        )
+        async def judge(self, request: Request) -> Any:
+            """Send the content of the file as it is; the answer is for that file alone."""
+            started = time.perf_counter()
+            try:
+                verdict = await self._judged(request)
+            except HTTPException as error:
+                self._requests.labels(error.status_code).inc()
+                raise
+            self._requests.labels(200).inc()
+            self._verdicts.labels({None: "none", True: "true", False: "false"}[verdict["accepted"]]).inc()
+            self._seconds.observe(time.perf_counter() - started)
+            return verdict
+
+        async def _judged(self, request: Request) -> dict[str, Any]:
+            if self._closed:
+                raise HTTPException(503, "the server is stopping; ask another", {"Connection": "close"})
+            if self._inside >= bounds.queue:
+                raise HTTPException(503, f"{bounds.queue} requests are waiting; try again", {"Retry-After": "1"})
+            self._inside += 1
+            self._waiting.set(self._inside)
+            try:
+                answer = await self._worker.remote(await received(request, bounds))
+            except RayError as error:
+                raise HTTPException(503, "the worker is being restarted; try again", {"Retry-After": "1"}) from error
+            finally:
+                self._inside -= 1
+                self._waiting.set(self._inside)
+            if isinstance(answer, Refused):
+                raise HTTPException(400, f"it cannot be read: {answer.reason}")
+            if isinstance(answer, Failed):
+                raise HTTPException(500, f"the network has no answer to it: {answer.reason}")
+            return {**answer, "label": str(answer["label"])}
+
+        async def close(self) -> None:
+            """Take no more requests, and wait until those that were taken are answered."""
+            self._closed = True
+            while self._inside:
+                await asyncio.sleep(_TICK)
+            # The last answers are still on their way through the proxy.
+            await asyncio.sleep(_LAST_ANSWERS)
+
+        @api.get(
+            "/health",
+            summary="Whether the server takes requests",
+            responses={503: {"model": Problem, "description": "The server is stopping."}},
+        )
+        async def health(self) -> dict[str, str]:
+            if self._closed:
+                raise HTTPException(503, "the server is stopping")
+            return {"status": "ok"}
+
+        @api.get("/metrics", response_class=PlainTextResponse, summary="Counts and times, for Prometheus")
+        async def metrics(self) -> Any:
+            return PlainTextResponse(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+        @api.get("/", include_in_schema=False)
+        async def index(self) -> RedirectResponse:
+            return RedirectResponse("/docs")
+
+    worker: Any = Worker
+    gate: Any = Gate
+    return gate.bind(worker.bind(reader, decoder, device))

@@ -1,0 +1,74 @@
+"""The worker behind the server: it holds the network and answers batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gradmeter.measuring.dataset import Skipped
+from gradmeter.measuring.loading import batch_of
+from gradmeter.measuring.reader import Reader
+from gradmeter.samples import Sample, Unreadable
+from gradmeter.samples.location import one_line
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why what was sent cannot be read."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why the network has no answer to what could be read."""
+
+    reason: str
+
+
+Answer = dict[str, Any] | Refused | Failed
+
+
+class Judging:
+    """Answers to encoded samples: the rows of `gradmeter.pipeline.judge`, or why one cannot be read.
+
+    Args:
+        reader: from samples to rows.
+        decoder: from what is sent to what the classifier takes.
+        device: where the network runs.
+    """
+
+    def __init__(self, reader: Reader, decoder: Callable[[bytes], Any], device: str) -> None:
+        reader.move(device)
+        self._reader, self._decoder, self._device = reader, decoder, device
+
+    async def answers(self, sent: Sequence[bytes]) -> list[Answer]:
+        """One for each, in order; the event loop goes on meanwhile."""
+        return await asyncio.to_thread(self._answers, sent)
+
+    def _answers(self, sent: Sequence[bytes]) -> list[Answer]:
+        found = [self._decoded(str(number), content) for number, content in enumerate(sent)]
+        try:
+            return self._judged(found)
+        except Exception:
+            # One must not take the others along.
+            return [self._judged_alone(one) for one in found]
+
+    def _judged(self, found: Sequence[Sample | Skipped]) -> list[Answer]:
+        table = self._reader.rows(batch_of(found, self._reader.classifier.batch), self._device)
+        rows = {} if table is None else {row.pop("id"): row for row in table.to_pylist()}
+        return [Refused(one.reason) if isinstance(one, Skipped) else rows[one.id] for one in found]
+
+    def _judged_alone(self, one: Sample | Skipped) -> Answer:
+        try:
+            return self._judged([one])[0]
+        except Exception as error:
+            return Failed(f"{type(error).__name__}: {one_line(error)}")
+
+    def _decoded(self, number: str, content: bytes) -> Sample | Skipped:
+        try:
+            return Sample(number, self._decoder(content), None)
+        except Unreadable as error:
+            return Skipped(number, str(error))

@@ -1,0 +1,283 @@
+"""The server on this machine: right answers, clear refusals, and none of them lost."""
+
+import io
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from gradmeter import GradientMeter
+from gradmeter.errors import InputError
+from gradmeter.measuring.loading import Batch
+from gradmeter.measuring.reader import Reader
+from gradmeter.models import Classifier
+from gradmeter.readings import Readings
+from gradmeter.samples import ImageKind, decoder_for
+
+ray = pytest.importorskip("ray", reason="the extra serve is not installed")
+pytest.importorskip("ray.serve", reason="the extra serve is not installed")
+schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+
+from ray import cloudpickle, serve  # noqa: E402
+
+from gradmeter.serving import Limits, application  # noqa: E402
+
+KIND = ImageKind("L", 8)
+UNBEARABLE = 201
+PORT = 8437
+ADDRESS = f"http://127.0.0.1:{PORT}"
+LIMITS = Limits(largest=20_000, queue=12, batch=4, patience=3)
+# What Ray itself leaves open, or forks beside threads.
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+class Prepare:
+    """From images to a tensor."""
+
+    def __call__(self, images: Sequence[Any]) -> Tensor:
+        resized = [np.asarray(image.resize((8, 8)), np.float32) / 255 for image in images]
+        return torch.stack([torch.from_numpy(image).unsqueeze(0) for image in resized])
+
+
+class Slow(nn.Flatten):
+    """It takes a moment for a batch, so that requests meet, and cannot bear one shade."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if (255 * x.mean((1, 2, 3))).round().eq(UNBEARABLE).any():
+            raise ValueError("not this shade")
+        time.sleep(0.02)
+        return super().forward(x)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Verdicts that tell which image they are of: p_correct is its shade."""
+
+    def __call__(self, batch: Batch, readings: Readings) -> pa.Table:
+        shades = batch.inputs.mean(dim=(1, 2, 3)).double().numpy()
+        labels = pa.array(readings.predictions.numpy())
+        accepted = pa.array(shades > 0.5)
+        return pa.table(
+            {"id": batch.ids, "label": labels, "probability": shades, "p_correct": shades, "accepted": accepted}
+        )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server() -> Iterator[None]:
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    torch.manual_seed(0)
+    network = nn.Sequential(Slow(), nn.Linear(64, 3)).eval()
+    reader = Reader(GradientMeter(network), Classifier("small", network, None, KIND, Prepare()), Rows())
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    serve.start(http_options={"host": "127.0.0.1", "port": PORT})
+    serve.run(application(reader, decoder_for(KIND), limits=LIMITS), name="gradmeter", route_prefix="/")
+    yield
+    serve.shutdown()
+    ray.shutdown()
+
+
+def png(shade: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (8, 8), shade).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def post(content: bytes) -> httpx.Response:
+    return httpx.post(f"{ADDRESS}/judge", content=content, timeout=60)
+
+
+def assert_right(answer: httpx.Response, shade: int) -> None:
+    verdict = answer.json()
+    assert verdict["p_correct"] == pytest.approx(shade / 255, abs=1e-6)
+    assert verdict["accepted"] == (shade > 127)
+
+
+def test_a_verdict() -> None:
+    answer = post(png(200))
+    assert answer.status_code == 200
+    assert {*answer.json()} == {"label", "probability", "p_correct", "accepted"}
+    assert answer.json()["label"] in ("0", "1", "2")
+    assert_right(answer, 200)
+
+
+def test_every_answer_is_of_its_own_image() -> None:
+    """Ones that cannot be read, or at which the network fails, do not take others along."""
+    contents = [(shade, png(shade) if shade % 7 else b"no image") for shade in [*range(200), UNBEARABLE, 202, 205]]
+    with ThreadPoolExecutor(8) as pool:
+        answers = [*pool.map(lambda one: post(one[1]), contents)]
+    for (shade, _), answer in zip(contents, answers, strict=True):
+        if shade == UNBEARABLE:
+            assert answer.status_code == 500
+            assert answer.json()["detail"] == "the network has no answer to it: ValueError: not this shade"
+        elif shade % 7:
+            assert_right(answer, shade)
+        else:
+            assert (answer.status_code, answer.json()["detail"]) == (
+                400,
+                "it cannot be read: no image in a format that is known",
+            )
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "message"),
+    [
+        (b"", 400, "nothing was sent; expected the content of an image file"),
+        (b"hello", 400, "it cannot be read: no image in a format that is known"),
+        (png(3)[:40], 400, "it cannot be read: "),
+        (bytes(20_001), 413, "more than 20,000 bytes; send a smaller image"),
+    ],
+)
+def test_what_is_refused(content: bytes, code: int, message: str) -> None:
+    answer = post(content)
+    assert answer.status_code == code
+    assert answer.json()["detail"].startswith(message)
+
+
+def test_a_body_without_end_is_cut_off() -> None:
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield bytes(10_000)
+
+    try:
+        answer = httpx.post(f"{ADDRESS}/judge", content=endless(), timeout=30)
+    except (httpx.WriteError, httpx.ReadError):  # the server has hung up
+        return
+    assert answer.status_code == 413
+
+
+def test_a_body_that_is_late_is_not_waited_for() -> None:
+    with socket.create_connection(("127.0.0.1", PORT), timeout=30) as slow:
+        slow.sendall(b"POST /judge HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+        received = b"".join(iter(lambda: slow.recv(4096), b""))
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert b"the image did not arrive within 3 seconds" in received
+
+
+def test_too_many_at_once_are_refused_and_the_others_answered() -> None:
+    shades = [2 * number for number in range(120)]
+    with ThreadPoolExecutor(60) as pool:
+        answers = [*pool.map(lambda shade: post(png(shade)), shades)]
+    codes = {answer.status_code for answer in answers}
+    assert codes == {200, 503}
+    for shade, answer in zip(shades, answers, strict=True):
+        if answer.status_code == 200:
+            assert_right(answer, shade)
+        else:
+            assert answer.json()["detail"] == "12 requests are waiting; try again"
+            assert answer.headers["Retry-After"] == "1"
+    assert post(png(5)).status_code == 200
+
+
+def workers() -> list[psutil.Process]:
+    return [one for one in psutil.process_iter(["cmdline"]) if "judging" in " ".join(one.info["cmdline"] or ())]
+
+
+def test_a_worker_that_is_killed_comes_back_and_no_answer_is_wrong() -> None:
+    before = {one.pid for one in workers()}
+    assert before
+    codes, until, killed = [], time.monotonic() + 90, False
+    with ThreadPoolExecutor(4) as pool:
+        while time.monotonic() < until:
+            shades = [10, 90, 170, 250]
+            answers = [*pool.map(lambda shade: post(png(shade)), shades)]
+            for shade, answer in zip(shades, answers, strict=True):
+                assert answer.status_code in (200, 503), answer.text
+                if answer.status_code == 200:
+                    assert_right(answer, shade)
+                codes.append(answer.status_code)
+            if not killed and len(codes) > 20:
+                for pid in before:
+                    os.kill(pid, signal.SIGKILL)
+                killed = True
+            elif killed and {one.pid for one in workers()} - before and codes[-8:] == [200] * 8:
+                break
+    assert {one.pid for one in workers()} - before
+    assert codes[-8:] == [200] * 8
+
+
+def test_it_watches_itself() -> None:
+    assert httpx.get(f"{ADDRESS}/health").json() == {"status": "ok"}
+    post(b"hello")
+    metrics = httpx.get(f"{ADDRESS}/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain")
+    assert 'gradmeter_requests_total{code="400"}' in metrics.text
+    assert "gradmeter_request_seconds_bucket" in metrics.text
+    assert "gradmeter_waiting 0.0" in metrics.text
+
+
+def test_its_page_needs_nothing_from_elsewhere() -> None:
+    page = httpx.get(ADDRESS, follow_redirects=True)
+    assert page.status_code == 200
+    assert str(page.url).endswith("/docs")
+    sources = [part.split('"')[0] for part in page.text.split('src="')[1:] + page.text.split('href="')[1:]]
+    assert sources
+    assert not [one for one in sources if one.startswith(("http", "//"))]
+    assert httpx.get(f"{ADDRESS}{sources[0]}").status_code == 200
+
+
+def test_it_keeps_to_its_own_description() -> None:
+    """Whatever is sent: what comes back is what the description says, and never an error of the server's own."""
+    from hypothesis import HealthCheck, settings
+
+    schema = schemathesis.openapi.from_url(f"{ADDRESS}/openapi.json")
+    # Of bytes the description cannot say which are an image.
+    valid_is_accepted = schemathesis.checks.CHECKS.get_one("positive_data_acceptance")
+    for operation in (one.ok() for one in schema.get_all_operations()):
+
+        @settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck], derandomize=True)
+        @schemathesis_given(operation)
+        def answers(case: Any) -> None:
+            case.call_and_validate(base_url=ADDRESS, excluded_checks=[valid_is_accepted])
+
+        answers()
+
+
+def schemathesis_given(operation: Any) -> Any:
+    from hypothesis import given
+
+    return given(case=operation.as_strategy())
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"queue": 0}, "queue=0; expected at least 1"),
+        ({"wait": -1}, "wait=-1; expected seconds, 0 or more"),
+        ({"patience": 0}, "patience=0; expected seconds, more than 0"),
+    ],
+)
+def test_limits_that_are_none(limits: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Limits(**limits)
+
+
+def test_what_was_taken_is_answered_before_the_end() -> None:
+    """Last: the server takes nothing any more."""
+    with ThreadPoolExecutor(12) as pool:
+        asked = [pool.submit(post, png(20 * number)) for number in range(12)]
+        time.sleep(0.05)
+        serve.get_app_handle("gradmeter").close.remote().result()
+        assert all(one.done() for one in asked if one.result().status_code == 200)
+    for number, one in enumerate(asked):
+        if one.result().status_code == 200:
+            assert_right(one.result(), 20 * number)
+        else:
+            assert one.result().json()["detail"] == "the server is stopping; ask another"
+    assert any(one.result().status_code == 200 for one in asked)
+    for answer in (post(png(3)), httpx.get(f"{ADDRESS}/health")):
+        assert answer.status_code == 503
+        assert answer.json()["detail"].startswith("the server is stopping")
