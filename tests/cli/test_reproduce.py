@@ -65,6 +65,16 @@ def test_a_study_writes_all_that_it_should(finished: Finished) -> None:
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == expected
 
 
+def test_on_ray_the_numbers_are_the_same(
+    finished: Finished, archives: Path, reproduce: Reproduce, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    done = reproduce("--data", archives, "--out", tmp_path / "on-ray", *options, "--engine", "ray")
+    assert done.code == 0, done.err
+    assert numbers(tmp_path / "on-ray") == numbers(finished[0])
+    assert json.loads((tmp_path / "on-ray/manifest.json").read_text())["engine"] == "ray"
+
+
 def test_outside_a_terminal_it_says_one_line(finished: Finished) -> None:
     folder, answer = finished
     assert answer.out == f"Finished. Report: {folder / 'report.html'}\n"

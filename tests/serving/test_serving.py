@@ -256,7 +256,6 @@ def schemathesis_given(operation: Any) -> Any:
     ("limits", "message"),
     [
         ({"queue": 0}, "queue=0; expected at least 1"),
-        ({"wait": -1}, "wait=-1; expected seconds, 0 or more"),
         ({"patience": 0}, "patience=0; expected seconds, more than 0"),
     ],
 )

@@ -17,6 +17,7 @@ from ray import serve
 from ray.exceptions import RayError
 
 from gradmeter.measuring.reader import Reader
+from gradmeter.serving.batching import Batches
 from gradmeter.serving.judging import Failed, Judging, Refused
 from gradmeter.serving.receiving import Limits, received
 
@@ -73,17 +74,13 @@ def application(
     )
     binary = {"schema": {"type": "string", "format": "binary"}}
 
-    @serve.deployment(
+    worker: Any = serve.deployment(
+        Judging,
         name="judging",
         num_replicas=workers,
-        max_ongoing_requests=2 * bounds.batch,
+        max_ongoing_requests=1,
         ray_actor_options={"num_cpus": 1, "num_gpus": 1 if device.startswith("cuda") else 0},
     )
-    class Worker(Judging):
-        @serve.batch(max_batch_size=bounds.batch, batch_wait_timeout_s=bounds.wait)
-        async def __call__(self, sent: list[bytes]) -> list[Any]:
-            return await self.answers(sent)
-
     # Its page needs nothing from elsewhere.
     api = FastAPIOffline(title="gradmeter", summary="How far to trust each prediction of a classifier.")
 
@@ -91,7 +88,9 @@ def application(
     @serve.ingress(api)
     class Gate:
         def __init__(self, worker: Any) -> None:
-            self._worker, self._inside, self._closed = worker, 0, False
+            self._inside, self._closed = 0, False
+            # Here, and not in the worker: while that reckons, a message to it waits for Python's lock many times.
+            self._batches = Batches(worker.remote, largest=bounds.batch, workers=workers)
             self._registry = CollectorRegistry()
             own: dict[str, Any] = {"registry": self._registry}
             self._requests = Counter("gradmeter_requests", "Answers to POST /judge", ["code"], **own)
@@ -127,7 +126,7 @@ def application(
             self._inside += 1
             self._waiting.set(self._inside)
             try:
-                answer = await self._worker.remote(await received(request, bounds))
+                answer: Any = await self._batches(await received(request, bounds))
             except RayError as error:
                 raise HTTPException(503, "the worker is being restarted; try again", {"Retry-After": "1"}) from error
             finally:
@@ -165,6 +164,5 @@ def application(
         async def index(self) -> RedirectResponse:
             return RedirectResponse("/docs")
 
-    worker: Any = Worker
     gate: Any = Gate
     return gate.bind(worker.bind(reader, decoder, device))

@@ -44,7 +44,7 @@ class Judging:
         reader.move(device)
         self._reader, self._decoder, self._device = reader, decoder, device
 
-    async def answers(self, sent: Sequence[bytes]) -> list[Answer]:
+    async def __call__(self, sent: Sequence[bytes]) -> list[Answer]:
         """One for each, in order; the event loop goes on meanwhile."""
         return await asyncio.to_thread(self._answers, sent)
 

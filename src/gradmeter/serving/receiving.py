@@ -19,7 +19,6 @@ class Limits:
         largest: bytes of the largest image.
         queue: requests that wait or are answered at once; more are refused.
         batch: images that the network is given at once, at most.
-        wait: seconds that the first image of a batch waits for others.
         patience: seconds within which an image must arrive.
 
     Raises:
@@ -29,7 +28,6 @@ class Limits:
     largest: int = 16 * 2**20
     queue: int = 256
     batch: int = 32
-    wait: float = 0.005
     patience: float = 30.0
 
     def __post_init__(self) -> None:
@@ -37,8 +35,6 @@ class Limits:
         for name in ("largest", "queue", "batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}; expected at least 1")
-        if self.wait < 0:
-            raise InputError(f"wait={self.wait:g}; expected seconds, 0 or more")
         if not self.patience > 0:
             raise InputError(f"patience={self.patience:g}; expected seconds, more than 0")
 
