@@ -19,3 +19,8 @@ class DataError(GradmeterError, ValueError):
 
 class OutputError(GradmeterError, OSError):
     """An output folder cannot be written or belongs to something else."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

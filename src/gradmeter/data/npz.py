@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -32,9 +33,21 @@ def read_arrays(path: Path | str, wanted: Collection[str], file: IO[bytes] | Non
         raise DataError(f"{path} is truncated or not an .npz archive; copy or make it anew")
     try:
         with np.load(source, allow_pickle=False) as archive:
+            _require_memory(path, archive, wanted)
             # asarray: a member that is no array comes as bytes.
             return {name: np.asarray(archive[name]) if name in wanted else np.empty(0) for name in archive.files}
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         if "Object arrays" in str(error):
             raise DataError(f"{path} holds Python objects, expected plain numbers; save it without objects") from error
         raise DataError(f"{path} is damaged ({error}); copy or make it anew") from error
+
+
+def _require_memory(path: Path | str, archive: Any, wanted: Collection[str]) -> None:
+    """Refuse what would unpack to more than this machine has: a few kilobytes may become any number of gigabytes."""
+    size = sum(one.file_size for one in archive.zip.infolist() if one.filename.removesuffix(".npy") in wanted)
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > there:
+        raise DataError(
+            f"{path} holds arrays of {size / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f} GiB of memory; "
+            "make a folder of images or Parquet files of it"
+        )

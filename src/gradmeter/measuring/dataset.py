@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gradmeter.errors import DataError, OutputError
-from gradmeter.files import sweep, whole, write_text
+from gradmeter.errors import DataError, OutputError, one_line
+from gradmeter.files import read_json, sweep, whole, write_text
 from gradmeter.readings import Readings
 
 # Arrow, pandas and Spark pass over its name, since that begins with an underscore.
@@ -87,7 +87,7 @@ class MeasuredSet:
             if found and not (only_samples and _agree(before, containers)):
                 raise OutputError(f"{folder} was begun otherwise ({found}); choose another name or give --fresh")
             kept = {
-                _PART_SIZE: begun.get(_PART_SIZE, PART),
+                _PART_SIZE: begun[_PART_SIZE],
                 _BY_ID: begun.get(_BY_ID, False) or bool(found),
                 _CONTAINERS: before if containers is None else {**(before or {}), **containers},
             }
@@ -102,7 +102,7 @@ class MeasuredSet:
     @property
     def part(self) -> int:
         """Samples of a part."""
-        return int(self._manifest().get(_PART_SIZE, PART))
+        return int(self._manifest()[_PART_SIZE])
 
     @property
     def by_id(self) -> bool:
@@ -126,11 +126,13 @@ class MeasuredSet:
 
     def _manifest(self) -> dict[str, Any]:
         try:
-            found: dict[str, Any] = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+            found = read_json(self.folder / MANIFEST)
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{self.folder} holds no readings; expected a folder that gradmeter measure made"
             ) from error
+        if not _is_manifest(found):
+            raise DataError(f"{self.folder / MANIFEST} was changed; measure again with --fresh")
         return found
 
     def done(self, part: int) -> bool:
@@ -233,10 +235,36 @@ class MeasuredSet:
     def _note(self, part: int) -> dict[str, Any] | None:
         """What `write` noted; None where it did not, or not whole."""
         try:
-            note: dict[str, Any] = json.loads(self._note_file(part).read_text(encoding="utf-8"))
-            return note if {"rows", "bytes", "skipped"} <= {*note} else None
-        except (OSError, ValueError, TypeError):
+            note = read_json(self._note_file(part))
+        except (OSError, ValueError):
             return None
+        return note if _is_note(note) else None
+
+
+def _is_manifest(found: Mapping[str, Any]) -> bool:
+    """Whether what `MeasuredSet` itself wrote is of its kind; the rest is whoever's who gave it."""
+    size, containers, skipped = found.get(_PART_SIZE), found.get(_CONTAINERS), found.get(_SKIPPED, [])
+    return (
+        _is_count(size)
+        and size != 0
+        and (containers is None or isinstance(containers, dict))
+        and _is_count(found.get(_ROWS, 0))
+        and isinstance(skipped, list)
+    )
+
+
+def _is_note(found: Mapping[str, Any]) -> bool:
+    skipped = found.get("skipped")
+    return (
+        _is_count(found.get("rows"))
+        and _is_count(found.get("bytes"))
+        and isinstance(skipped, list)
+        and all(isinstance(one, list) and [type(part) for part in one] == [str, str] for one in skipped)
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 def _read(path: Path, columns: list[str] | None) -> pa.Table:
@@ -244,7 +272,7 @@ def _read(path: Path, columns: list[str] | None) -> pa.Table:
         with pq.ParquetFile(path) as file:
             return file.read(columns)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is damaged ({error}); delete it and run the command that made it") from error
+        raise DataError(f"{path} is damaged ({one_line(error)}); delete it and run the command that made it") from error
 
 
 def _number(path: Path) -> int:

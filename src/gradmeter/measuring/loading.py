@@ -10,9 +10,9 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from gradmeter.engines.processes import WorkerError
+from gradmeter.errors import one_line
 from gradmeter.measuring.dataset import Skipped
 from gradmeter.samples import Sample, Source, Unreadable
-from gradmeter.samples.location import one_line
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import skops.io
 from torch import nn
 
 import gradmeter
-from gradmeter.errors import DataError, GradmeterError, OutputError
-from gradmeter.files import whole, write_text
+from gradmeter.errors import DataError, GradmeterError, OutputError, one_line
+from gradmeter.files import read_json, whole, write_text
 from gradmeter.meta.judge import Judge
 from gradmeter.meta.log_features import LogFeatures
 from gradmeter.meta.risk import Candidate, Guarantee
@@ -125,15 +125,17 @@ def read_notes(folder: Path) -> dict[str, Any]:
     Raises:
         DataError: if the folder holds none, or was changed.
     """
-    notes: dict[str, Any] = _content(folder)["notes"]
+    notes = _content(folder).get("notes")
+    if not isinstance(notes, dict):
+        raise DataError(f"{folder} is damaged (it has no notes); save the TrustModel anew")
     return notes
 
 
 def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
     """Read a folder for the network it was made of."""
     content = _content(folder)
-    _require_same_network(folder, content["network"], model)
     try:
+        _require_same_network(folder, content["network"], model)
         path = folder / Path(content["estimator"]["file"]).name
         if hashlib.sha256(path.read_bytes()).hexdigest() != content["estimator"]["sha256"]:
             raise DataError(f"{path} was changed after it was saved; save the TrustModel anew")
@@ -167,23 +169,25 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
     except GradmeterError:
         raise
     except Exception as error:  # a file made up to look right may fail in any way
-        raise DataError(f"{folder} is damaged ({type(error).__name__}: {error}); save the TrustModel anew") from error
+        raise DataError(
+            f"{folder} is damaged ({type(error).__name__}: {one_line(error)}); save the TrustModel anew"
+        ) from error
 
 
 def _content(folder: Path) -> dict[str, Any]:
     path = folder / _MAIN
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError as error:
         raise DataError(f"{folder} holds no TrustModel; expected a folder that TrustModel.save wrote") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error}); save the TrustModel anew") from error
-    if not isinstance(content, dict) or content.pop("checksum", None) != _checksum(content):
+    if content.pop("checksum", None) != _checksum(content):
         raise DataError(f"{path} was changed after it was saved; save the TrustModel anew")
-    if content["format"] != _FORMAT:
+    if content.get("format") != _FORMAT:
         raise DataError(
-            f"{folder} is of format {content['format']}, made by gradmeter {content['gradmeter']}; this version reads "
-            f"format {_FORMAT}: install that version"
+            f"{folder} is of format {content.get('format')}, made by gradmeter {content.get('gradmeter')}; this "
+            f"version reads format {_FORMAT}: install that version"
         )
     return content
 

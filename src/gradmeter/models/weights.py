@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, one_line
 
 _SHOWN = 3
 # How torch.save's files begin: those of zip, and pickles of versions before 1.6.
@@ -41,7 +41,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
             with safe_open(path, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, _classes(file.metadata() or {})  # noqa: SIM118
         except (OSError, SafetensorError) as error:
-            raise DataError(f"{path} is no readable .safetensors file: {error}") from error
+            raise DataError(f"{path} is no readable .safetensors file: {one_line(error)}") from error
     _require_saved(path)
     try:
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
@@ -128,6 +128,6 @@ def _differ_in_channels(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> b
 def _classes(metadata: dict[str, str]) -> tuple[str, ...] | None:
     try:
         names = json.loads(metadata["classes"])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, RecursionError):
         return None
     return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None

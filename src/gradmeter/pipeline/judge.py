@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from gradmeter.errors import OutputError
-from gradmeter.files import whole, write_text
+from gradmeter.files import read_json, whole, write_text
 from gradmeter.measuring import MeasuredSet, Skipped, Work
 from gradmeter.measuring.dataset import changes
 from gradmeter.measuring.loading import Batch, processes_may_end
@@ -119,7 +119,7 @@ def _finished(out: Path, purpose: Mapping[str, Any], work: Work) -> JudgedSample
     """
     advice = "choose another name or give --fresh"
     try:
-        note = json.loads(_note(out).read_text(encoding="utf-8"))
+        note = read_json(_note(out))
         made, digest = note["purpose"], note["sha256"]
         done = JudgedSamples(note["rows"], note["accepted"], tuple(Skipped(**one) for one in note["skipped"]))
     except (OSError, ValueError, KeyError, TypeError) as error:

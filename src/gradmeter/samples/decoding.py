@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gradmeter.samples.location import one_line
+from gradmeter.errors import one_line
 from gradmeter.samples.sample import Unreadable
 
 # Formats that are decoded by a library in this process; others (EPS, for one) start programs.

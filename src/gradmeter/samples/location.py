@@ -11,7 +11,7 @@ from typing import IO
 import pyarrow as pa
 from pyarrow import fs
 
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, one_line
 from gradmeter.samples.sample import Unreadable
 
 LARGEST_FILE = 2**30
@@ -140,8 +140,3 @@ def _walked(base: Path, folder: str) -> Iterator[str]:
     for where, _, files in os.walk(base / folder):
         relative = os.path.relpath(where, base)
         yield from (os.path.join(relative, file) for file in files)
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, one_line
 from gradmeter.samples.decoding import ImageDecoder, decode_text
-from gradmeter.samples.location import Location, one_line
+from gradmeter.samples.location import Location
 from gradmeter.samples.sample import Encoded, Source, Unreadable
 
 _LABELS = ("label", "labels")
@@ -206,6 +206,6 @@ def _noted_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
     try:
         note: Any = json.loads((schema.metadata or {})[_NOTE])
         names: Sequence[str] = note["info"]["features"][label]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
     return tuple(map(str, names))

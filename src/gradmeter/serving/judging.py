@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gradmeter.errors import one_line
 from gradmeter.measuring.dataset import Skipped
 from gradmeter.measuring.loading import batch_of
 from gradmeter.measuring.reader import Reader
 from gradmeter.samples import Sample, Unreadable
-from gradmeter.samples.location import one_line
 
 
 @dataclass(frozen=True)
