@@ -66,3 +66,17 @@ def test_reading_what_is_not_there_or_damaged(tmp_path: Path) -> None:
     (tmp_path / "r/part-00000.parquet").write_bytes(b"no")
     with pytest.raises(DataError, match=r"part-00000\.parquet is damaged"):
         list(measured.tables())
+
+
+def test_a_part_that_was_torn_and_of_which_nothing_is_left(tmp_path: Path) -> None:
+    measured = MeasuredSet.begin(tmp_path / "r", PURPOSE)
+    pq.write_table(TABLE, tmp_path / "r/part-00000.parquet")  # its note was not written any more
+    measured.write(0, None, [Skipped("x", "gone"), Skipped("y", "gone")])
+    assert not list((tmp_path / "r").glob("*.parquet"))
+
+
+def test_more_than_a_hundred_thousand_parts_are_in_order(tmp_path: Path) -> None:
+    measured = MeasuredSet.begin(tmp_path / "r", PURPOSE)
+    for part, name in ((100_000, "b"), (99_999, "a")):
+        measured.write(part, pa.table({"id": [name]}), [])
+    assert [table["id"].to_pylist() for table in measured.tables()] == [["a"], ["b"]]

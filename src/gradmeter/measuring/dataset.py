@@ -151,7 +151,9 @@ class MeasuredSet:
         Raises:
             OutputError: if the disk is full or the folder cannot be written.
         """
-        if table is not None:
+        if table is None:
+            self._file(part).unlink(missing_ok=True)  # a writer that was killed may have seen more
+        else:
             with whole(self._file(part)) as temporary:
                 pq.write_table(table, temporary, compression="zstd")
         note = {
@@ -194,7 +196,7 @@ class MeasuredSet:
 
     def progress(self) -> tuple[int, tuple[Skipped, ...]]:
         """How many samples are done, and those of them that were skipped."""
-        numbers = map(_number, sorted(self.folder.glob("_part-*.json")))
+        numbers = sorted(map(_number, self.folder.glob("_part-*.json")))
         counts = [self.count(number) for number in numbers if self.done(number)]
         skipped = tuple(one for _, missed in counts for one in missed)
         return sum(rows for rows, _ in counts) + len(skipped), skipped
@@ -224,7 +226,8 @@ class MeasuredSet:
         return Readings.concatenate([Readings.from_arrow(table) for table in self.tables()])
 
     def _parts(self) -> list[Path]:
-        return sorted(self.folder.glob("part-*.parquet"))
+        # By their numbers: the names of more than 100,000 are of different lengths.
+        return sorted(self.folder.glob("part-*.parquet"), key=_number)
 
     def _file(self, part: int) -> Path:
         return self.folder / f"part-{part:05}.parquet"
