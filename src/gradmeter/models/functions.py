@@ -50,7 +50,7 @@ def _made(model: str) -> nn.Module:
         sys.path.insert(0, "")
     try:
         make = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # the module is the user's, or no name of one
         kind = nearest_kind(module) if isinstance(error, ModuleNotFoundError) and error.name == module else None
         if kind is not None:
             raise InputError(f"{model}: {error}; did you mean {kind}:{function}?") from error
