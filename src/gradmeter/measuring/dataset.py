@@ -137,8 +137,7 @@ class MeasuredSet:
 
     def done(self, part: int) -> bool:
         """Whether a part is complete."""
-        note = self._note(part)
-        return note is not None and (not note["rows"] or _size(self._file(part)) == note["bytes"])
+        return self._note(part) is not None
 
     def write(self, part: int, table: pa.Table | None, skipped: Sequence[Skipped]) -> None:
         """Write a part, whole or not at all.
@@ -236,12 +235,14 @@ class MeasuredSet:
         return self.folder / f"_part-{part:05}.json"
 
     def _note(self, part: int) -> dict[str, Any] | None:
-        """What `write` noted; None where it did not, or not whole."""
+        """What `write` noted; None where the part is not complete."""
         try:
             note = read_json(self._note_file(part))
         except (OSError, ValueError):
             return None
-        return note if _is_note(note) else None
+        if not _is_note(note) or (note["rows"] and _size(self._file(part)) != note["bytes"]):
+            return None
+        return note
 
 
 def _is_manifest(found: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from gradmeter.engines.processes import WorkerError
 from gradmeter.errors import one_line
 from gradmeter.measuring.dataset import Skipped
-from gradmeter.samples import Sample, Source, Unreadable
+from gradmeter.samples import Encoded, Sample, Source, Unreadable
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,14 @@ def batch_of(found: Sequence[Sample | Skipped], prepare: Callable[[Sequence[Any]
     read = [one for one in found if not isinstance(one, Skipped)]
     inputs = prepare([sample.content for sample in read]) if read else None
     return Batch([sample.id for sample in read], [sample.label for sample in read], inputs, skipped)
+
+
+def decoded(encoded: Encoded, decoder: Callable[[bytes], Any]) -> Sample | Skipped:
+    """A sample of what is stored, or why there is none."""
+    try:
+        return Sample(encoded.id, decoder(encoded.content), encoded.label)
+    except Unreadable as error:
+        return Skipped(encoded.id, str(error))
 
 
 class _Samples(Dataset[Any]):

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 from gradmeter.engines.processes import WorkerError
 from gradmeter.engines.ray import actors, cluster, through_actors
 from gradmeter.measuring.dataset import PART, MeasuredSet, Skipped
-from gradmeter.measuring.loading import batch_of
+from gradmeter.measuring.loading import batch_of, decoded
 from gradmeter.measuring.reader import Reader
 from gradmeter.measuring.work import BATCH, Work
-from gradmeter.samples import Sample, Source, Unreadable
+from gradmeter.samples import Encoded, Sample, Source, Unreadable
 
 # Bytes of the stored samples of a part: as a whole it goes from the process that reads to the one that measures.
 _PART_BYTES = 128 * 2**20
@@ -135,7 +135,4 @@ class _PartWriter:
     def _decoded(self, stored: Mapping[str, Any]) -> Sample | Skipped:
         if stored["unreadable"] is not None:
             return Skipped(stored["id"], stored["unreadable"])
-        try:
-            return Sample(stored["id"], self._decoder(stored["content"]), stored["label"])
-        except Unreadable as error:
-            return Skipped(stored["id"], str(error))
+        return decoded(Encoded(stored["id"], stored["content"], stored["label"]), self._decoder)

@@ -9,9 +9,9 @@ from typing import Any
 
 from gradmeter.errors import one_line
 from gradmeter.measuring.dataset import Skipped
-from gradmeter.measuring.loading import batch_of
+from gradmeter.measuring.loading import batch_of, decoded
 from gradmeter.measuring.reader import Reader
-from gradmeter.samples import Sample, Unreadable
+from gradmeter.samples import Encoded, Sample
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Judging:
         return await asyncio.to_thread(self._answers, sent)
 
     def _answers(self, sent: Sequence[bytes]) -> list[Answer]:
-        found = [self._decoded(str(number), content) for number, content in enumerate(sent)]
+        found = [decoded(Encoded(str(number), content, None), self._decoder) for number, content in enumerate(sent)]
         try:
             return self._judged(found)
         except Exception:
@@ -66,9 +66,3 @@ class Judging:
             return self._judged([one])[0]
         except Exception as error:
             return Failed(f"{type(error).__name__}: {one_line(error)}")
-
-    def _decoded(self, number: str, content: bytes) -> Sample | Skipped:
-        try:
-            return Sample(number, self._decoder(content), None)
-        except Unreadable as error:
-            return Skipped(number, str(error))
