@@ -1,9 +1,13 @@
-"""Settings of the whole test session: one thread, Ctrl-C heeded, and property tests without a clock."""
+"""Settings of the whole test session: one thread, Ctrl-C heeded, property tests without a clock; an object store."""
 
+import secrets
 import signal
+from collections.abc import Iterator
 
+import pytest
 import torch
 from hypothesis import settings
+from pyarrow import fs
 
 torch.set_num_threads(1)
 settings.register_profile("gradmeter", deadline=None, max_examples=30, derandomize=True, database=None)
@@ -11,3 +15,25 @@ settings.load_profile("gradmeter")
 
 # A shell's background jobs ignore Ctrl-C, and so would the commands that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def store_server() -> Iterator[str]:
+    """Host and port of an S3 server in this process."""
+    server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer(port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(store_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new bucket, as the address of what `format` puts into it; who asks is told as every program is told."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "one")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "two")
+    name = f"bucket-{secrets.token_hex(8)}"
+    options = f"endpoint_override={store_server}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+    store, path = fs.FileSystem.from_uri(f"s3://{name}?{options}")
+    store.create_dir(path)
+    return f"s3://{name}/{{}}?{options}"

@@ -53,8 +53,17 @@ def read_json(path: Path) -> dict[str, Any]:
         OSError: if it cannot be read.
         ValueError: if it holds something else.
     """
+    return parsed_json(path.read_bytes())
+
+
+def parsed_json(content: bytes) -> dict[str, Any]:
+    """The JSON object that is written there, in UTF-8.
+
+    Raises:
+        ValueError: if something else is.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(content)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(found, dict):

@@ -6,6 +6,7 @@ import pytest
 
 from gradmeter.errors import DataError, OutputError
 from gradmeter.measuring import MeasuredSet, Skipped
+from gradmeter.measuring.dataset import Note
 
 PURPOSE = {"model": "m", "classes": ("a", "b"), "data": "d"}
 TABLE = pa.table({"id": ["x", "y"]})
@@ -13,15 +14,15 @@ TABLE = pa.table({"id": ["x", "y"]})
 
 def test_parts_are_one_data_set(tmp_path: Path) -> None:
     measured = MeasuredSet.begin(tmp_path / "r.parquet", PURPOSE)
-    assert not measured.done(0)
+    assert not measured.note(0)
     measured.write(0, TABLE, [Skipped("é", "why")])
     measured.write(1, None, [Skipped("z", "all")])
     measured.write(2, TABLE, [])
-    assert all(measured.done(part) for part in range(3))
-    assert [measured.count(part) for part in range(3)] == [
-        (2, [Skipped("é", "why")]),
-        (0, [Skipped("z", "all")]),
-        (2, []),
+    assert all(measured.note(part) for part in range(3))
+    assert [measured.note(part) for part in range(3)] == [
+        Note(2, (Skipped("é", "why"),)),
+        Note(0, (Skipped("z", "all"),)),
+        Note(2, ()),
     ]
     assert pq.read_table(tmp_path / "r.parquet")["id"].to_pylist() == ["x", "y", "x", "y"]
     assert [table.num_rows for table in measured.tables()] == [2, 2]
@@ -32,7 +33,7 @@ def test_a_part_whose_writer_was_killed_is_made_anew(tmp_path: Path) -> None:
     pq.write_table(TABLE, tmp_path / "r/part-00000.parquet")  # its note was not written any more
     (tmp_path / "r/.part-00001.parquet.77.partial").write_bytes(b"half")
     measured = MeasuredSet.begin(tmp_path / "r", PURPOSE)
-    assert not measured.done(0)
+    assert not measured.note(0)
     assert not list((tmp_path / "r").glob(".*"))
 
 
@@ -40,8 +41,8 @@ def test_going_on_with_something_else_is_refused(tmp_path: Path) -> None:
     MeasuredSet.begin(tmp_path / "r", PURPOSE).write(0, TABLE, [])
     with pytest.raises(OutputError, match=r"begun otherwise \(data was d, is e\); choose another name or give --fresh"):
         MeasuredSet.begin(tmp_path / "r", {**PURPOSE, "data": "e"})
-    assert MeasuredSet.begin(tmp_path / "r", PURPOSE).done(0)
-    assert not MeasuredSet.begin(tmp_path / "r", {**PURPOSE, "data": "e"}, fresh=True).done(0)
+    assert MeasuredSet.begin(tmp_path / "r", PURPOSE).note(0)
+    assert not MeasuredSet.begin(tmp_path / "r", {**PURPOSE, "data": "e"}, fresh=True).note(0)
 
 
 @pytest.mark.parametrize("fresh", [False, True])

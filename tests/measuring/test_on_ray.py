@@ -106,6 +106,17 @@ def test_what_one_engine_began_the_other_ends(folder: Path, tmp_path: Path) -> N
     assert_same_rows(tmp_path / "r", tmp_path / "local")
 
 
+def test_parts_in_an_object_store(folder: Path, bucket: str, tmp_path: Path) -> None:
+    """Every actor writes there itself, with what the address says of who it is."""
+    place = bucket.format("deep/r").replace("s3://", "s3://one:two@")
+    found = measure(classifier(), opened(folder), place, Work(engine="ray", workers=2))
+    assert found == measure(classifier(), opened(folder), tmp_path / "local")
+    measured = MeasuredSet(place)
+    assert len(measured.complete()) == 8
+    assert pa.concat_tables(measured.tables(["id"])).equals(pq.read_table(tmp_path / "local", columns=["id"]))
+    assert "two" not in measured.name
+
+
 class Rows:
     """Rows of ids; the first actor that is given a certain sample is killed, the second is not."""
 
@@ -170,7 +181,7 @@ def test_a_driver_that_is_killed_goes_on(folder: Path, tmp_path: Path) -> None:
     begun = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     measured = MeasuredSet(tmp_path / "r")
     until = time.monotonic() + 120
-    while not (measured.done(0) or measured.done(1)):
+    while not (measured.note(0) or measured.note(1)):
         assert time.monotonic() < until, begun.stderr
         assert begun.poll() is None, begun.stderr.read() if begun.stderr else ""
         time.sleep(0.05)

@@ -133,7 +133,7 @@ def test_a_killed_run_goes_on(after: int, tmp_path: Path) -> None:
 
 
 def test_a_part_that_is_missing_is_made_anew(tmp_path: Path) -> None:
-    whole = measured(shutil.copytree(measured(tmp_path / "s").folder, tmp_path / "whole"))
+    whole = measured(shutil.copytree(measured(tmp_path / "s").name, tmp_path / "whole"))
     for name in ("part-00005.parquet", "_part-00005.json"):
         (tmp_path / "s" / name).unlink()
     kept = (tmp_path / "s/part-00004.parquet").stat().st_mtime_ns

@@ -2,11 +2,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import gradmeter.measuring.streaming as streaming
 from gradmeter.errors import DataError, InputError, OutputError
-from gradmeter.measuring import Skipped, Work
+from gradmeter.measuring import MeasuredSet, Skipped, Work
 from gradmeter.pipeline.fit import Fitted
 from gradmeter.pipeline.judge import judge, verdicts
 from gradmeter.pipeline.open_trust import open_trust
@@ -78,6 +79,16 @@ def test_a_name_of_another_kind_of_file_is_refused(opened, tmp_path: Path) -> No
     with pytest.raises(OutputError, match=r"v.txt: verdicts are written as .csv, or as Parquet files in a folder"):
         judge(*opened, tmp_path / "v.txt")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("default")
+def test_an_object_store(opened, bucket: str, tmp_path: Path) -> None:
+    found = judge(*opened, bucket.format("v"))
+    assert judge(*opened, tmp_path / "v") == found
+    rows = pa.concat_tables(MeasuredSet(bucket.format("v")).tables())
+    pd.testing.assert_frame_equal(rows.to_pandas(), pd.read_parquet(tmp_path / "v"))
+    with pytest.raises(OutputError, match=r"^s3://.*: .csv is written to this machine only; give a name without it"):
+        judge(*opened, bucket.format("v.csv").replace("s3://", "s3://one:two@"))
 
 
 class Killed(BaseException):

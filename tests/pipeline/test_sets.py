@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from gradmeter.measuring import Work
+from gradmeter.measuring import Work, measure
 from gradmeter.models import Classifier
-from gradmeter.pipeline.sets import open_sets, read_sets
+from gradmeter.pipeline.sets import ReadSet, open_sets, read_sets
+from gradmeter.samples import open_source
 from gradmeter.samples.folders import ImageFolder
 from pipeline.digits import recipe
 
@@ -25,7 +26,7 @@ def test_every_set_has_a_file_of_its_own(classifier: Classifier, place: Path, tm
     assert [one.name for one in sets] == [
         "test", "日本", "中文", "a b", "a+b (2)", "a b (3)", "wrong (2)"
     ]  # fmt: skip
-    assert len({one.measured.folder for one in sets}) == 7
+    assert len({one.measured.name for one in sets}) == 7
     assert len({one.readings().logits[0, 0].item() for one in sets}) == 7
 
 
@@ -45,3 +46,12 @@ def test_readings_of_samples_that_changed_since_stand_alone(classifier: Classifi
     assert isinstance(open_sets(classifier, "test", [before])[1].source, ImageFolder)
     (tmp_path / "some/b.png").rename(tmp_path / "some/c.png")
     assert open_sets(classifier, "test", [before])[1].source is None
+
+
+@pytest.mark.filterwarnings("default")
+def test_readings_in_an_object_store(classifier: Classifier, bucket: str) -> None:
+    place = bucket.format("deep/some")
+    done = measure(classifier, open_source("noise:uniform:5", classifier.image), place)
+    one = open_sets(classifier, "test", [place])[1]
+    assert isinstance(one, ReadSet)
+    assert (one.name, one.readings().logits.shape[0], one.source is None) == ("some", done.rows, False)

@@ -1,7 +1,6 @@
 """Samples on this machine, and in stores that pyarrow reaches: here a folder by its address, and an S3 server."""
 
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -63,32 +62,18 @@ def test_an_address_is_read_as_the_path_is(name: str, folder: Path) -> None:
     assert (address.classes, address.labelled) == (path.classes, path.labelled)
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer(port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def bucket(folder: Path, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The same in an object store; where its server is and who asks are told as every program is told."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "one")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "two")
-    options = f"endpoint_override={endpoint}&scheme=http&region=us-east-1&allow_bucket_creation=true"
-    store, _ = fs.FileSystem.from_uri(f"s3://{folder.name.replace('_', '-')}?{options}")
-    name = folder.name.replace("_", "-")
-    store.create_dir(name)
-    fs.copy_files(str(folder), name, source_filesystem=fs.LocalFileSystem(), destination_filesystem=store)
-    return f"s3://{name}/{{}}?{options}"
+def filled(folder: Path, bucket: str) -> str:
+    """The same in an object store."""
+    store, path = fs.FileSystem.from_uri(bucket.format(""))
+    fs.copy_files(str(folder), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=store)
+    return bucket
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("default")
-def test_an_object_store(name: str, folder: Path, bucket: str) -> None:
-    path, remote = open_source(str(folder / name), KIND), open_source(bucket.format(name), KIND)
+def test_an_object_store(name: str, folder: Path, filled: str) -> None:
+    path, remote = open_source(str(folder / name), KIND), open_source(filled.format(name), KIND)
     assert contents(remote) == contents(path)
     assert remote.fingerprint() == path.fingerprint()
     # As it goes to another process.
@@ -96,20 +81,20 @@ def test_an_object_store(name: str, folder: Path, bucket: str) -> None:
 
 
 @pytest.mark.filterwarnings("default")
-def test_what_is_not_in_the_store(bucket: str) -> None:
+def test_what_is_not_in_the_store(filled: str) -> None:
     with pytest.raises(DataError, match="no such file or folder"):
-        open_source(bucket.format("absent"), KIND)
+        open_source(filled.format("absent"), KIND)
 
 
 @pytest.mark.filterwarnings("default")
-def test_passwords_are_not_written_down(bucket: str) -> None:
-    source = open_source(bucket.format("photos").replace("s3://", "s3://name:secret@"), KIND)
-    assert source.name == bucket.format("photos")
+def test_passwords_are_not_written_down(filled: str) -> None:
+    source = open_source(filled.format("photos").replace("s3://", "s3://name:secret@"), KIND)
+    assert source.name == filled.format("photos")
     assert "secret" not in repr(vars(source))
     assert len(source) == 4
     assert Location("a@b/c.png").name == "a@b/c.png"
     with pytest.raises(DataError, match="no such file or folder") as told:
-        open_source(bucket.format("absent").replace("s3://", "s3://name:secret@"), KIND)
+        open_source(filled.format("absent").replace("s3://", "s3://name:secret@"), KIND)
     assert "secret" not in str(told.value)
 
 

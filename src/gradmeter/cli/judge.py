@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,11 +20,12 @@ def judge(
     trust: Trust,
     data: Data,
     out: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--out",
             "-o",
-            help="Folder of a Parquet data set, or a file that ends in .csv; by default a line each on the terminal.",
+            help="Folder of a Parquet data set, at a path or an address (s3://BUCKET/FOLDER), or a file that ends in "
+            ".csv; by default a line each on the terminal.",
             show_default=False,
         ),
     ] = None,
@@ -54,6 +54,7 @@ def judge(
     from gradmeter.pipeline.judge import verdicts
     from gradmeter.pipeline.open_trust import open_trust
     from gradmeter.samples import open_source
+    from gradmeter.samples.location import Location
 
     if out is None and engine is not Engine.local:
         raise InputError(f"--engine {engine} writes a data set; give --out")
@@ -70,13 +71,14 @@ def judge(
                 typer.echo(json.dumps(row) if as_json else _line(row))
             return
         done = run(opened, classifier, source, out, work)
+    shown_out = Location(out).name
     if as_json:
         skipped = [{"id": one.id, "reason": one.reason} for one in done.skipped]
-        typer.echo(json.dumps({"out": str(out), "judged": done.rows, "accepted": done.accepted, "skipped": skipped}))
+        typer.echo(json.dumps({"out": shown_out, "judged": done.rows, "accepted": done.accepted, "skipped": skipped}))
         return
     left_out = f", {len(done.skipped):,} skipped" if done.skipped else ""
     accepted = "no risk was promised" if done.accepted is None else f"{done.accepted:,} accepted"
-    lines.print(f"Judged {done.rows:,} samples{left_out}; {accepted}. Verdicts: {out}")
+    lines.print(f"Judged {done.rows:,} samples{left_out}; {accepted}. Verdicts: {shown_out}")
 
 
 def _print_skipped(skipped: Skipped) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,9 +29,12 @@ from gradmeter.cli.parameters import (
 def measure(
     model: Model,
     data: Data,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the Parquet data set.")] = Path(
-        "readings.parquet"
-    ),
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out", "-o", help="Folder of the Parquet data set, at a path or an address (s3://BUCKET/FOLDER)."
+        ),
+    ] = "readings.parquet",
     weights: Weights = None,
     classes: Classes = None,
     labels: Annotated[
@@ -66,10 +68,11 @@ def measure(
     with bars() as shown:
         work = shown.work(device, workers, fresh=fresh, engine=engine)
         measured = run(classifier, source if labels else Unlabelled(source), out, work)
-    right = MeasuredSet(out).right()
+    readings = MeasuredSet(out)
+    right = readings.right()
     if as_json:
         record = {
-            "out": str(out),
+            "out": readings.name,
             "measured": measured.rows,
             "known": None if right is None else answered_record(right),
             "skipped": [{"id": one.id, "reason": one.reason} for one in measured.skipped],
@@ -79,4 +82,4 @@ def measure(
     left_out = f", {len(measured.skipped):,} skipped" if measured.skipped else ""
     correct = "" if right is None else f" {answered(right)}"
     lines = Console(soft_wrap=True, highlight=False, markup=False)
-    lines.print(f"Measured {measured.rows:,} samples{left_out}.{correct} Readings: {out}")
+    lines.print(f"Measured {measured.rows:,} samples{left_out}.{correct} Readings: {readings.name}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gradmeter.errors import DataError, OutputError, one_line
-from gradmeter.files import read_json, sweep, whole, write_text
+from gradmeter.measuring.storage import Storage
 from gradmeter.readings import Readings
 
 # Arrow, pandas and Spark pass over its name, since that begins with an underscore.
@@ -25,6 +25,7 @@ PART = 1024
 
 _PART_SIZE, _CONTAINERS, _BY_ID = "samples of a part", "containers", "goes by id"
 _ROWS, _SKIPPED, _GONE = "rows", "skipped", "gone"
+_PART_FILE, _NOTE = re.compile(r"part-\d+\.parquet"), re.compile(r"_part-\d+\.json")
 # What of a purpose may be another when samples came or went.
 _OF_SAMPLES = {"contents", "samples"}
 
@@ -37,6 +38,19 @@ class Skipped:
     reason: str
 
 
+@dataclass(frozen=True)
+class Note:
+    """What is known of a part that is complete.
+
+    Attributes:
+        rows: of the part.
+        skipped: samples that could not be read.
+    """
+
+    rows: int
+    skipped: tuple[Skipped, ...]
+
+
 class MeasuredSet:
     """A folder of Parquet parts, each of which holds what was read of a range of a source's samples.
 
@@ -44,16 +58,24 @@ class MeasuredSet:
     note, or of another size, is made anew.
 
     Attributes:
-        folder: the data set.
+        storage: the folder.
+
+    Args:
+        folder: a path, or the address of a folder in an object store.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: str | Path) -> None:
+        self.storage = Storage(folder)
+
+    @property
+    def name(self) -> str:
+        """As the user gave it, without a password."""
+        return self.storage.name
 
     @classmethod
     def begin(
         cls,
-        folder: Path,
+        folder: str | Path,
         purpose: Mapping[str, Any],
         *,
         containers: Mapping[str, str] | None = None,
@@ -72,32 +94,38 @@ class MeasuredSet:
         Raises:
             OutputError: if something else is there.
         """
-        measured, manifest = cls(folder), folder / MANIFEST
+        measured = cls(folder)
+        storage = measured.storage
         kept: dict[str, Any] = {_PART_SIZE: part, _BY_ID: False, _CONTAINERS: containers and dict(containers)}
         purpose = json.loads(json.dumps(purpose))  # as it comes back
-        if fresh and manifest.is_file():
-            shutil.rmtree(folder)
-        if folder.exists() and not manifest.is_file():
-            if not folder.is_dir() or any(folder.iterdir()):
-                raise OutputError(f"{folder} is there and holds no readings; choose another name")
-        elif folder.exists():
+        there = measured.exists()
+        if there and fresh:
+            storage.clear()
+        elif there:
             begun = measured._manifest()
             found, before = changes(measured.purpose(), purpose), begun.get(_CONTAINERS)
             only_samples = not changes(measured.purpose(), {**purpose, **_of_samples(begun)})
             if found and not (only_samples and _agree(before, containers)):
-                raise OutputError(f"{folder} was begun otherwise ({found}); choose another name or give --fresh")
+                raise OutputError(f"{storage.name} was begun otherwise ({found}); choose another name or give --fresh")
             kept = {
                 _PART_SIZE: begun[_PART_SIZE],
                 _BY_ID: begun.get(_BY_ID, False) or bool(found),
                 _CONTAINERS: before if containers is None else {**(before or {}), **containers},
             }
-        sweep(folder)
-        write_text(manifest, json.dumps({**purpose, **kept}, indent=2, sort_keys=True) + "\n")
+        elif storage.location.is_file() or storage.sizes():
+            raise OutputError(f"{storage.name} is there and holds no readings; choose another name")
+        storage.sweep()
+        storage.write_json(MANIFEST, {**purpose, **kept}, indent=2)
         if kept[_BY_ID]:
-            for path in measured._parts():
-                if not measured.done(_number(path)):  # its number may not come again
-                    path.unlink()
+            complete = measured.complete()
+            for number in measured._parts():
+                if number not in complete:  # it may not come again
+                    storage.remove(_file(number))
         return measured
+
+    def exists(self) -> bool:
+        """Whether something was begun there."""
+        return self.storage.size(MANIFEST) is not None
 
     @property
     def part(self) -> int:
@@ -125,21 +153,19 @@ class MeasuredSet:
         return {key: value for key, value in self._manifest().items() if key not in own}
 
     def _manifest(self) -> dict[str, Any]:
-        try:
-            found = read_json(self.folder / MANIFEST)
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{self.folder} holds no readings; expected a folder that gradmeter measure made"
-            ) from error
+        found = self.storage.json(MANIFEST)
+        if found is None:
+            raise DataError(f"{self.name} holds no readings; expected a folder that gradmeter measure made")
         if not _is_manifest(found):
-            raise DataError(f"{self.folder / MANIFEST} was changed; measure again with --fresh")
+            raise DataError(f"{self.name}/{MANIFEST} was changed; measure again with --fresh")
         return found
 
-    def done(self, part: int) -> bool:
-        """Whether a part is complete."""
-        return self._note(part) is not None
+    def note(self, part: int) -> Note | None:
+        """What is known of a part; None where it is not complete."""
+        found = self.storage.json(_note_file(part))
+        return None if found is None else _note(found, self.storage.size(_file(part)))
 
-    def write(self, part: int, table: pa.Table | None, skipped: Sequence[Skipped]) -> None:
+    def write(self, part: int, table: pa.Table | None, skipped: Sequence[Skipped]) -> Note:
         """Write a part, whole or not at all.
 
         Args:
@@ -150,30 +176,35 @@ class MeasuredSet:
         Raises:
             OutputError: if the disk is full or the folder cannot be written.
         """
+        content = b"" if table is None else _parquet(table)
         if table is None:
-            self._file(part).unlink(missing_ok=True)  # a writer that was killed may have seen more
+            self.storage.remove(_file(part))  # a writer that was killed may have seen more
         else:
-            with whole(self._file(part)) as temporary:
-                pq.write_table(table, temporary, compression="zstd")
-        note = {
-            "rows": 0 if table is None else table.num_rows,
-            "bytes": 0 if table is None else _size(self._file(part)),
-            "skipped": [[one.id, one.reason] for one in skipped],
-        }
-        write_text(self._note_file(part), json.dumps(note, ensure_ascii=False) + "\n")
+            self.storage.write(_file(part), content)
+        note = Note(0 if table is None else table.num_rows, tuple(skipped))
+        written = [[one.id, one.reason] for one in skipped]
+        self.storage.write_json(_note_file(part), {"rows": note.rows, "bytes": len(content), "skipped": written})
+        return note
 
-    def count(self, part: int) -> tuple[int, list[Skipped]]:
-        """Rows of a part that is done, and what it skipped."""
-        note = self._note(part)
-        assert note is not None
-        return note["rows"], [Skipped(*one) for one in note["skipped"]]
+    def complete(self) -> dict[int, Note]:
+        """What is known of the parts that are complete, by their numbers."""
+        sizes = self.storage.sizes()
+        numbers = sorted(_number(name) for name in sizes if _NOTE.fullmatch(name))
+        found = self.storage.jsons(map(_note_file, numbers))
+        notes = {
+            number: _note(one, sizes.get(_file(number)))
+            for number, one in zip(numbers, found, strict=True)
+            if one is not None
+        }
+        return {number: note for number, note in notes.items() if note is not None}
 
     def ids(self) -> set[str]:
         """Of all samples that are done, those that were skipped among them."""
-        found = {one.id for one in self.progress()[1]}
-        for path in self._parts():
-            if self.done(_number(path)):
-                found.update(_read(path, ["id"])["id"].to_pylist())
+        found = set[str]()
+        for number, note in self.complete().items():
+            found.update(one.id for one in note.skipped)
+            if note.rows:
+                found.update(self._read(number, ["id"])["id"].to_pylist())
         return found
 
     def finish(self, gone: Collection[str] = ()) -> tuple[int, tuple[Skipped, ...]]:
@@ -189,16 +220,14 @@ class MeasuredSet:
         rows = done - len(skipped)
         listed = [{"id": one.id, "reason": one.reason} for one in skipped]
         content = {**self._manifest(), _ROWS: rows, _SKIPPED: listed, _GONE: sorted(gone)}
-        text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False)
-        write_text(self.folder / MANIFEST, text + "\n")
+        self.storage.write_json(MANIFEST, content, indent=2)
         return rows, skipped
 
     def progress(self) -> tuple[int, tuple[Skipped, ...]]:
         """How many samples are done, and those of them that were skipped."""
-        numbers = sorted(map(_number, self.folder.glob("_part-*.json")))
-        counts = [self.count(number) for number in numbers if self.done(number)]
-        skipped = tuple(one for _, missed in counts for one in missed)
-        return sum(rows for rows, _ in counts) + len(skipped), skipped
+        notes = self.complete().values()
+        skipped = tuple(one for note in notes for one in note.skipped)
+        return sum(note.rows for note in notes) + len(skipped), skipped
 
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The parts in order, one in memory at a time; of all columns, or of those of these that there are.
@@ -206,10 +235,10 @@ class MeasuredSet:
         Raises:
             DataError: if there is none, or one is damaged.
         """
-        paths = self._parts()
-        if not paths:
-            raise DataError(f"{self.folder} holds no readings yet; run gradmeter measure to its end")
-        yield from (_read(path, columns) for path in paths)
+        numbers = self._parts()
+        if not numbers:
+            raise DataError(f"{self.name} holds no readings yet; run gradmeter measure to its end")
+        yield from (self._read(number, columns) for number in numbers)
 
     def right(self) -> tuple[int, int] | None:
         """How many predictions are right, and how many have a label; None where none has."""
@@ -224,25 +253,45 @@ class MeasuredSet:
         """All readings; they must fit into memory."""
         return Readings.concatenate([Readings.from_arrow(table) for table in self.tables()])
 
-    def _parts(self) -> list[Path]:
-        # By their numbers: the names of more than 100,000 are of different lengths.
-        return sorted(self.folder.glob("part-*.parquet"), key=_number)
+    def _parts(self) -> list[int]:
+        """Numbers of the parts that are there, complete or not."""
+        # Of more than 100,000 the names are of different lengths.
+        return sorted(_number(name) for name in self.storage.sizes() if _PART_FILE.fullmatch(name))
 
-    def _file(self, part: int) -> Path:
-        return self.folder / f"part-{part:05}.parquet"
-
-    def _note_file(self, part: int) -> Path:
-        return self.folder / f"_part-{part:05}.json"
-
-    def _note(self, part: int) -> dict[str, Any] | None:
-        """What `write` noted; None where the part is not complete."""
+    def _read(self, part: int, columns: list[str] | None) -> pa.Table:
         try:
-            note = read_json(self._note_file(part))
-        except (OSError, ValueError):
-            return None
-        if not _is_note(note) or (note["rows"] and _size(self._file(part)) != note["bytes"]):
-            return None
-        return note
+            with self.storage.open(_file(part)) as stream, pq.ParquetFile(stream) as file:
+                return file.read(columns)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(
+                f"{self.name}/{_file(part)} is damaged ({one_line(error)}); delete it and run the command that made it"
+            ) from error
+
+
+def _file(part: int) -> str:
+    return f"part-{part:05}.parquet"
+
+
+def _note_file(part: int) -> str:
+    return f"_part-{part:05}.json"
+
+
+def _number(name: str) -> int:
+    """Of the part that a file is, or is a note of."""
+    return int(name.partition(".")[0].rpartition("-")[2])
+
+
+def _parquet(table: pa.Table) -> pa.Buffer:
+    stream = pa.BufferOutputStream()
+    pq.write_table(table, stream, compression="zstd")
+    return stream.getvalue()
+
+
+def _note(found: Mapping[str, Any], size: int | None) -> Note | None:
+    """What `write` noted; None where the part, of so many bytes, is not complete."""
+    if not _is_note(found) or (found["rows"] and size != found["bytes"]):
+        return None
+    return Note(found["rows"], tuple(Skipped(*one) for one in found["skipped"]))
 
 
 def _is_manifest(found: Mapping[str, Any]) -> bool:
@@ -269,23 +318,6 @@ def _is_note(found: Mapping[str, Any]) -> bool:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
-
-
-def _read(path: Path, columns: list[str] | None) -> pa.Table:
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read(columns)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} is damaged ({one_line(error)}); delete it and run the command that made it") from error
-
-
-def _number(path: Path) -> int:
-    """Of the part that a file is, or is a note of."""
-    return int(path.stem.rpartition("-")[2])
-
-
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
 
 
 def _of_samples(purpose: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from gradmeter.engines.processes import WorkerError
 from gradmeter.engines.ray import actors, cluster, through_actors
-from gradmeter.measuring.dataset import PART, MeasuredSet, Skipped
+from gradmeter.measuring.dataset import PART, MeasuredSet, Note, Skipped
 from gradmeter.measuring.loading import batch_of, decoded
 from gradmeter.measuring.reader import Reader
 from gradmeter.measuring.work import BATCH, Work
@@ -35,6 +35,7 @@ _SCHEMA = pa.schema(
         "unreadable": pa.string(),
     }
 )
+_NOTES = pa.schema({"rows": pa.int64(), "skipped": pa.list_(pa.struct({"id": pa.string(), "reason": pa.string()}))})
 
 
 def part_size(source: Source) -> int:
@@ -69,7 +70,7 @@ def ray_parts(
         arguments = {
             "reader": ray.put(reader),
             "decoder": source.decoder,
-            "folder": measured.folder.absolute(),
+            "measured": measured,
             "device": work.device,
         }
         together = _READ_BYTES // (_bytes(source) * max(map(len, parts.values())))
@@ -77,12 +78,11 @@ def ray_parts(
         each = list(parts.items())
         tables = [partial(_fetched, shared, each[at : at + together]) for at in range(0, len(each), together)]
         for answers in through_actors(ray, tables, _PartWriter, arguments, count=count, gpus=gpus):
-            for part in answers["part"].to_pylist():
-                rows, skipped = measured.count(part)
-                for one in skipped:
-                    work.on_skip(one)
-                work.on_progress(rows + len(skipped))
-    if lost := [part for part in parts if not measured.done(part)]:
+            for note in answers.to_pylist():
+                for one in note["skipped"]:
+                    work.on_skip(Skipped(**one))
+                work.on_progress(note["rows"] + len(note["skipped"]))
+    if lost := parts.keys() - measured.complete():
         raise WorkerError(f"{len(lost)} of {len(parts)} parts were not written; run the same command again")
 
 
@@ -106,22 +106,22 @@ def _stored(source: Source, index: int, part: int) -> dict[str, Any]:
 class _PartWriter:
     """An actor: it holds the network, and makes of the samples of parts these parts of the data set."""
 
-    def __init__(self, reader: Any, decoder: Callable[[bytes], Any], folder: Path, device: str) -> None:
+    def __init__(self, reader: Any, decoder: Callable[[bytes], Any], measured: MeasuredSet, device: str) -> None:
         import ray
 
         self._reader: Reader = ray.get(reader)
         self._reader.move(device)
-        self._decoder, self._measured, self._device = decoder, MeasuredSet(folder), device
+        self._decoder, self._measured, self._device = decoder, measured, device
 
     def __call__(self, samples: pa.Table) -> pa.Table:
-        parts = samples["part"].unique()
-        for part in parts.to_pylist():
+        notes = []
+        for part in samples["part"].unique().to_pylist():
             # One that was killed may have written some of them.
-            if not self._measured.done(part):
-                self._write(part, samples.filter(pc.equal(samples["part"], part)))
-        return pa.table({"part": parts})
+            note = self._measured.note(part) or self._write(part, samples.filter(pc.equal(samples["part"], part)))
+            notes.append(asdict(note))
+        return pa.Table.from_pylist(notes, _NOTES)
 
-    def _write(self, part: int, samples: pa.Table) -> None:
+    def _write(self, part: int, samples: pa.Table) -> Note:
         tables, missed = [], []
         for start in range(0, len(samples), BATCH):
             found = [self._decoded(one) for one in samples.slice(start, BATCH).to_pylist()]
@@ -130,7 +130,7 @@ class _PartWriter:
             table = self._reader.rows(batch, self._device)
             if table is not None:
                 tables.append(table)
-        self._measured.write(part, pa.concat_tables(tables) if tables else None, missed)
+        return self._measured.write(part, pa.concat_tables(tables) if tables else None, missed)
 
     def _decoded(self, stored: Mapping[str, Any]) -> Sample | Skipped:
         if stored["unreadable"] is not None:

@@ -29,13 +29,13 @@ class Remaining:
 
 def remaining(measured: MeasuredSet, source: Source) -> Remaining:
     """What is left; where samples came or went, all ids are in memory."""
-    count, size = len(source), measured.part
+    count, size, complete = len(source), measured.part, measured.complete()
     if not measured.by_id:
         parts = {number: range(start, min(start + size, count)) for number, start in enumerate(range(0, count, size))}
-        return Remaining({number: part for number, part in parts.items() if not measured.done(number)}, frozenset())
+        return Remaining({number: part for number, part in parts.items() if number not in complete}, frozenset())
     done, ids = measured.ids(), [source.id(index) for index in range(count)]
     left = [index for index, one in enumerate(ids) if one not in done]
-    free = (number for number in itertools.count() if not measured.done(number))
+    free = (number for number in itertools.count() if number not in complete)
     return Remaining(
         {number: left[at : at + size] for at, number in zip(range(0, len(left), size), free, strict=False)},
         frozenset(done.difference(ids)),

@@ -26,7 +26,7 @@ ENGINES = ("local", "ray")
 """Where samples can be worked through."""
 
 
-def measure(classifier: Classifier, source: Source, folder: Path, work: Work | None = None) -> Measured:
+def measure(classifier: Classifier, source: Source, folder: str | Path, work: Work | None = None) -> Measured:
     """Read every sample's gradient and write it to a Parquet data set; go on where an earlier run was killed.
 
     Its columns are "id", "label" where the source has labels (the network's numbers), "probabilities", and those of
@@ -36,7 +36,7 @@ def measure(classifier: Classifier, source: Source, folder: Path, work: Work | N
     Args:
         classifier: the network and its preprocessing.
         source: the samples.
-        folder: the data set.
+        folder: the data set; a path, or the address of a folder in an object store.
         work: how to go about it.
 
     Raises:
@@ -53,13 +53,13 @@ def measure(classifier: Classifier, source: Source, folder: Path, work: Work | N
     return stream(reader, source, folder, purpose_of(classifier, source), work)
 
 
-def stream(reader: Reader, source: Source, folder: Path, purpose: Mapping[str, Any], work: Work) -> Measured:
+def stream(reader: Reader, source: Source, folder: str | Path, purpose: Mapping[str, Any], work: Work) -> Measured:
     """Write rows made of every sample's readings to a Parquet data set; go on where an earlier run was killed.
 
     Args:
         reader: from batches of samples to rows.
         source: the samples.
-        folder: the data set.
+        folder: likewise.
         purpose: what tells this from other work in the same folder.
         work: how to go about it.
 

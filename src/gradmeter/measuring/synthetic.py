@@ -48,7 +48,7 @@ def measure_synthetic(
     measured = MeasuredSet.begin(folder, purpose, fresh=work.fresh)
     if done := measured.progress()[0]:
         work.on_note(f"synthetic unknowns: {done:,} were done before")
-    left = [number for number in range(len(KINDS)) if not measured.done(number)]
+    left = [number for number in range(len(KINDS)) if not measured.note(number)]
     if not left:
         return measured
     sample = _sampled(classifier, source, numbers, work.workers)

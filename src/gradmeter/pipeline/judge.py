@@ -25,6 +25,7 @@ from gradmeter.meta.trust import TrustModel
 from gradmeter.models import Classifier
 from gradmeter.readings import Readings
 from gradmeter.samples import Source
+from gradmeter.samples.location import Location
 
 # Who gives such a name expects a file, and would get a folder.
 _OTHER_FILES = (".json", ".jsonl", ".tsv", ".txt", ".xlsx")
@@ -46,7 +47,7 @@ class JudgedSamples:
 
 
 def judge(
-    trust: TrustModel, classifier: Classifier, source: Source, out: Path, work: Work | None = None
+    trust: TrustModel, classifier: Classifier, source: Source, out: str | Path, work: Work | None = None
 ) -> JudgedSamples:
     """Write a verdict on every sample; go on where an earlier run was killed.
 
@@ -57,7 +58,7 @@ def judge(
         trust: says how far to trust.
         classifier: its network and preprocessing.
         source: the samples.
-        out: a name that ends in ".csv", or the folder of a Parquet data set.
+        out: a path that ends in ".csv"; or the folder of a Parquet data set, a path or an address in an object store.
         work: how to go about it.
 
     Raises:
@@ -65,13 +66,19 @@ def judge(
         OutputError: if something else is there, it cannot be written, or its name promises a file of another kind.
     """
     work = work or Work()
-    if out.suffix in _OTHER_FILES:
+    place = Location(out)
+    if place.suffix in _OTHER_FILES:
         raise OutputError(
-            f"{out}: verdicts are written as .csv, or as Parquet files in a folder; give a name that ends in .csv, or "
-            f"one without {out.suffix}"
+            f"{place.name}: verdicts are written as .csv, or as Parquet files in a folder; give a name that ends in "
+            f".csv, or one without {place.suffix}"
         )
-    if out.suffix != ".csv":
+    if place.suffix != ".csv":
         return _stream(trust, classifier, source, out, work)
+    if not place.is_local:
+        raise OutputError(
+            f"{place.name}: .csv is written to this machine only; give a name without it, for Parquet files in a folder"
+        )
+    out = Path(place.path())
     parts = out.with_name(out.name + ".parts")
     if out.exists() and not parts.exists() and not work.fresh:
         return _finished(out, _purpose(trust, classifier, source), work)
@@ -145,7 +152,7 @@ def _purpose(trust: TrustModel, classifier: Classifier, source: Source) -> dict[
     return {**purpose_of(classifier, source), "fit": trust.fingerprint(), "threshold": threshold}
 
 
-def _stream(trust: TrustModel, classifier: Classifier, source: Source, folder: Path, work: Work) -> JudgedSamples:
+def _stream(trust: TrustModel, classifier: Classifier, source: Source, folder: str | Path, work: Work) -> JudgedSamples:
     done = stream(reader_of(trust, classifier), source, folder, _purpose(trust, classifier, source), work)
     accepted = [pc.sum(table["accepted"]).as_py() or 0 for table in MeasuredSet(folder).tables()]
     return JudgedSamples(done.rows, None if trust.guarantee is None else sum(accepted), done.skipped)

@@ -17,7 +17,7 @@ from gradmeter.models import Classifier
 from gradmeter.network import weights_hash
 from gradmeter.readings import Readings
 from gradmeter.samples import Source, Unlabelled, open_source
-from gradmeter.samples.opening import MANIFEST
+from gradmeter.samples.location import Location
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +93,8 @@ def open_sets(
     sets: list[ReadSet | ToMeasure] = []
     for data in (known, *unknowns):
         name = _short_name(data, [one.name for one in sets])
-        if (Path(data) / MANIFEST).is_file():
-            sets.append(_measured_before(classifier, data, name))
+        if (measured := MeasuredSet(data)).exists():
+            sets.append(_measured_before(classifier, measured, name))
             continue
         source = open_source(data, classifier.image, seed=seed)
         if sets:
@@ -133,20 +133,20 @@ def _no_labels(name: str) -> DataError:
     return DataError(f"{name} has no labels; expected one folder for each class, or a column or array of labels")
 
 
-def _measured_before(classifier: Classifier, data: str, name: str) -> ReadSet:
-    measured = MeasuredSet(Path(data))
+def _measured_before(classifier: Classifier, measured: MeasuredSet, name: str) -> ReadSet:
     purpose = measured.purpose()
     expected = {"weights": weights_hash(classifier.network), "preprocessing": repr(classifier.batch)}
     for what, value in expected.items():
         if purpose[what] != value:
             raise DataError(
-                f"{data} holds readings of {purpose['model']} with other {what}; expected those of {classifier.name} "
-                "as it is here: measure again"
+                f"{measured.name} holds readings of {purpose['model']} with other {what}; expected those of "
+                f"{classifier.name} as it is here: measure again"
             )
     done, skipped = measured.progress()
     if not measured.finished:
         raise DataError(
-            f"{data} holds readings of {done:,} of {purpose['samples']:,} samples; run gradmeter measure to its end"
+            f"{measured.name} holds readings of {done:,} of {purpose['samples']:,} samples; run gradmeter measure to "
+            "its end"
         )
     try:
         source: Source | None = open_source(purpose["data"], classifier.image)
@@ -158,7 +158,7 @@ def _measured_before(classifier: Classifier, data: str, name: str) -> ReadSet:
 
 
 def _short_name(data: str, taken: Sequence[str]) -> str:
-    name = ":".join(data.split(":")[:2]) if data.startswith("noise:") else Path(data).resolve().stem
+    name = ":".join(data.split(":")[:2]) if data.startswith("noise:") else Path(Location(data).path()).stem
     names = (name, *(f"{name} ({number})" for number in range(2, len(taken) + 4)))
     # Names of columns, too, are taken.
     files = [_file_name(one) for one in (*taken, "wrong", "wrong or unknown")]

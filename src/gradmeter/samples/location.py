@@ -1,4 +1,4 @@
-"""Where samples lie: on this machine, or in a store that pyarrow's file systems reach."""
+"""Where samples, and what is made of them, lie: on this machine, or in a store that pyarrow's file systems reach."""
 
 from __future__ import annotations
 
@@ -40,8 +40,7 @@ class Location:
         given = str(name)
         # Passwords are nobody's but the store's: names are printed and written down.
         self.name = _CREDENTIALS.sub(r"\1", given)
-        self.is_local = _SCHEME not in given
-        if self.is_local:
+        if _SCHEME not in given:
             # Another process may work elsewhere.
             self.system, self._path = fs.LocalFileSystem(), os.path.abspath(given)
             return
@@ -51,6 +50,16 @@ class Location:
             reason = one_line(error).replace(given, self.name)
             raise DataError(f"{self.name} is no address of a file or folder: {reason}") from error
         self._path = self._path.rstrip("/")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a path of this machine."""
+        return isinstance(self.system, fs.LocalFileSystem)
+
+    @property
+    def suffix(self) -> str:
+        """What its last name ends in, the dot included."""
+        return os.path.splitext(self._path)[1]
 
     def is_folder(self) -> bool:
         """Whether there is a folder; an object store has those in which files lie."""

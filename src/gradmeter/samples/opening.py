@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -80,7 +79,7 @@ def _opened(data: str, image: ImageKind, seed: int) -> Source:
         return ParquetTable(location, image.mode) if holds_tables else ImageFolder(location, image.mode)
     if not location.is_file():
         raise DataError(f"{location.name}: no such file or folder; expected {EXPECTED}")
-    suffix = os.path.splitext(location.path())[1]
+    suffix = location.suffix
     if suffix == ".npz":
         return ImageArchive(location, image.mode)
     if suffix == ".parquet":

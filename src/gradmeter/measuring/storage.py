@@ -1,0 +1,149 @@
+"""A folder to write to, on this machine or in an object store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import fs
+
+from gradmeter.errors import DataError, OutputError, one_line
+from gradmeter.files import is_partial, parsed_json, sweep, whole
+from gradmeter.samples.location import Location
+
+# Files of a store that are read at once: each takes its time to come, whatever its size.
+_AT_ONCE = 32
+
+
+class Storage:
+    """A folder whose files appear whole or not at all; it may be sent to another process.
+
+    On this machine a file is written beside its place and then takes its name; an object store shows an object when
+    all of it has arrived.
+
+    Attributes:
+        location: where it is.
+
+    Args:
+        folder: a path, or an address as pyarrow's file systems take it.
+
+    Raises:
+        DataError: for an address that is none.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.location = Location(folder)
+
+    @property
+    def name(self) -> str:
+        """As the user gave it, without a password."""
+        return self.location.name
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each file, by its name; folders in it are there with 0. Empty where there is no such folder.
+
+        Raises:
+            DataError: if it cannot be listed, being a file, say.
+        """
+        selector = fs.FileSelector(self.location.path(), allow_not_found=True)
+        return {
+            info.base_name: info.size or 0 for info in self._infos(selector) if not is_partial(Path(info.base_name))
+        }
+
+    def size(self, file: str) -> int | None:
+        """Bytes of a file; None where there is none.
+
+        Raises:
+            DataError: if the folder cannot be read.
+        """
+        (info,) = self._infos([self.location.path(file)])
+        return info.size if info.type == fs.FileType.File else None
+
+    def open(self, file: str) -> pa.NativeFile:
+        """A file, to read from any place in it.
+
+        Raises:
+            OSError, pa.ArrowException: if it cannot be read.
+        """
+        return self.location.system.open_input_file(self.location.path(file))
+
+    def json(self, file: str) -> dict[str, Any] | None:
+        """The JSON object that a file holds; None where it cannot be read or holds something else."""
+        try:
+            with self.open(file) as stream:
+                return parsed_json(stream.read())
+        except (OSError, ValueError, pa.ArrowException):
+            return None
+
+    def jsons(self, files: Iterable[str]) -> Iterator[dict[str, Any] | None]:
+        """Those of many files, in their order."""
+        if self.location.is_local:
+            yield from map(self.json, files)
+            return
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            yield from threads.map(self.json, files)
+
+    def write(self, file: str, content: bytes | memoryview) -> None:
+        """Write a file, whole or not at all.
+
+        Raises:
+            OutputError: if the disk is full or the folder cannot be written.
+        """
+        if self.location.is_local:
+            with whole(Path(self.location.path(file))) as temporary:
+                temporary.write_bytes(content)
+            return
+        try:
+            # In one piece: what is closed after an error has come too far.
+            with self.location.system.open_output_stream(self.location.path(file)) as stream:
+                stream.write(content)
+        except (OSError, pa.ArrowException) as error:
+            raise self._cannot_write(error) from error
+
+    def write_json(self, file: str, content: Any, *, indent: int | None = None) -> None:
+        """Write a JSON file, likewise; where it is indented, its keys are sorted."""
+        text = json.dumps(content, ensure_ascii=False, indent=indent, sort_keys=indent is not None)
+        self.write(file, f"{text}\n".encode())
+
+    def remove(self, file: str) -> None:
+        """Remove a file; it need not be there.
+
+        Raises:
+            OutputError: if that fails.
+        """
+        if self.size(file) is None:
+            return
+        try:
+            self.location.system.delete_file(self.location.path(file))
+        except (OSError, pa.ArrowException) as error:
+            raise self._cannot_write(error) from error
+
+    def clear(self) -> None:
+        """Remove all that is in the folder.
+
+        Raises:
+            OutputError: if that fails.
+        """
+        try:
+            self.location.system.delete_dir_contents(self.location.path(), missing_dir_ok=True)
+        except (OSError, pa.ArrowException) as error:
+            raise self._cannot_write(error) from error
+
+    def sweep(self) -> None:
+        """Remove what killed writers left behind."""
+        if self.location.is_local:
+            sweep(Path(self.location.path()))
+
+    def _infos(self, what: fs.FileSelector | list[str]) -> list[fs.FileInfo]:
+        try:
+            found: list[fs.FileInfo] = self.location.system.get_file_info(what)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{self.name} cannot be read: {one_line(error)}") from error
+        return found
+
+    def _cannot_write(self, error: BaseException) -> OutputError:
+        return OutputError(f"cannot write {self.name} ({one_line(error)}); choose another folder")

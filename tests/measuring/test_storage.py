@@ -1,0 +1,114 @@
+"""What is written is there whole or not at all, on this machine and in an object store."""
+
+import pickle
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import gradmeter.measuring.streaming as streaming
+from gradmeter.errors import DataError, OutputError
+from gradmeter.measuring import MeasuredSet, Work, measure
+from gradmeter.measuring.storage import Storage
+from gradmeter.samples import open_source
+from measuring.small import KIND, classifier
+from samples.pictures import save
+
+# Whoever serves the store leaves sockets open.
+pytestmark = pytest.mark.filterwarnings("default")
+COUNT = 23
+
+
+@pytest.fixture(params=["path", "address", "store"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder that is not there yet."""
+    if request.param == "store":
+        return str(request.getfixturevalue("bucket")).format("deep/r")
+    return f"{'file://' if request.param == 'address' else ''}{tmp_path}/deep/r"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for number in range(COUNT):
+        save(tmp_path / f"data/{'dog' if number % 2 else 'cat'}/{number:02}.png", 10 * number)
+    (tmp_path / "data/cat/04.png").write_bytes(b"no image")
+    return tmp_path / "data"
+
+
+def test_files(place: str) -> None:
+    storage = Storage(place)
+    assert (storage.sizes(), storage.size("a"), storage.json("a")) == ({}, None, None)
+    storage.remove("a")
+    storage.clear()
+    storage.write("a", b"")
+    storage.write("b", b"first")
+    storage.write("b", b"the second")
+    storage.write_json("c.json", {"é": [1]})
+    assert storage.sizes() == {"a": 0, "b": 10, "c.json": 12}
+    assert (storage.size("b"), storage.size("absent")) == (10, None)
+    again: Storage = pickle.loads(pickle.dumps(storage))  # as it goes to an actor
+    assert again.open("b").read() == b"the second"
+    assert list(again.jsons(["c.json", "b", "absent", "c.json"])) == [{"é": [1]}, None, None, {"é": [1]}]
+    storage.remove("b")
+    assert set(storage.sizes()) == {"a", "c.json"}
+    storage.clear()
+    assert storage.sizes() == {}
+
+
+def test_a_run_goes_on_and_says_what_it_skipped(data: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "PART", 6)
+    source = open_source(str(data), KIND)
+    first = measure(classifier(), source, place)
+    measured = MeasuredSet(place)
+    assert (first.rows, first.skipped[0].id) == (COUNT - 1, "cat/04.png")
+    assert len(measured.complete()) == 4
+    measured.storage.remove("_part-00002.json")
+    measured.storage.write("part-00001.parquet", b"torn")
+    notes: list[str] = []
+    assert measure(classifier(), source, place, Work(on_note=notes.append)) == first
+    assert "11 of 23 samples were done before" in notes[0]
+    assert measured.finished
+    ids = [name for table in measured.tables(["id"]) for name in table["id"].to_pylist()]
+    assert ids == [source.id(index) for index in range(COUNT) if source.id(index) != "cat/04.png"]
+
+
+def test_samples_that_come_and_go(data: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "PART", 6)
+    measure(classifier(), open_source(str(data), KIND), place)
+    MeasuredSet(place).storage.remove("_part-00003.json")
+    (data / "cat/02.png").unlink()
+    save(data / "cat/99.png", 7)
+    done = measure(classifier(), open_source(str(data), KIND), place)
+    ids = [name for table in MeasuredSet(place).tables(["id"]) for name in table["id"].to_pylist()]
+    there = {str(path.relative_to(data)) for path in data.glob("*/*.png")} - {"cat/04.png"} | {"cat/02.png"}
+    assert (done.rows, {*ids}, len(ids)) == (len(there), there, len(there))
+    assert MeasuredSet(place).finished
+
+
+def test_fresh_and_what_is_somebody_elses(data: Path, place: str) -> None:
+    storage, source = Storage(place), open_source(str(data), KIND)
+    storage.write("mine", b"mine")
+    with pytest.raises(OutputError, match="is there and holds no readings; choose another name"):
+        measure(classifier(), source, place, Work(fresh=True))
+    assert storage.sizes() == {"mine": 4}
+    storage.remove("mine")
+    measure(classifier(), source, place)
+    with pytest.raises(OutputError, match="begun otherwise"):
+        measure(classifier(("cat", "dog", "fox")), source, place)
+    measure(classifier(("cat", "dog", "fox")), source, place, Work(fresh=True))
+    assert MeasuredSet(place).finished
+
+
+def test_other_programs_read_what_is_in_a_store(data: Path, bucket: str, tmp_path: Path) -> None:
+    measure(classifier(), open_source(str(data), KIND), bucket.format("r"))
+    measure(classifier(), open_source(str(data), KIND), tmp_path / "r")
+    storage = Storage(bucket.format("r"))
+    assert pq.read_table(storage.location.path(), filesystem=storage.location.system).equals(
+        pq.read_table(tmp_path / "r")
+    )
+
+
+def test_a_store_that_refuses(data: Path, bucket: str) -> None:
+    absent = bucket.replace("allow_bucket_creation=true", "allow_bucket_creation=false").replace("bucket-", "bucket-x")
+    with pytest.raises((DataError, OutputError), match=r"^(cannot write )?s3://bucket-x.* [^\n]*$"):
+        measure(classifier(), open_source(str(data), KIND), absent.format("r").replace("s3://", "s3://one:two@"))
