@@ -5,11 +5,14 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
     BertTokenizerFast,
+    PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForSequenceClassification,
     ViTConfig,
@@ -19,9 +22,10 @@ from transformers import (
 
 from gradmeter import GradientMeter
 from gradmeter.errors import InputError
-from gradmeter.measuring import Work, measure_synthetic
+from gradmeter.measuring import Skipped, Work, measure_synthetic
+from gradmeter.measuring.loading import batch_of
 from gradmeter.models import ImageOptions, open_model
-from gradmeter.samples import open_source
+from gradmeter.samples import Sample, open_source
 from gradmeter.synthetic import KINDS
 from samples.pictures import gradient, save
 
@@ -122,6 +126,17 @@ def test_long_texts_of_a_tokenizer_that_knows_no_limit(
     batch = classifier.batch(["bad " * 100, "good"])
     assert batch["input_ids"].shape == (2, longest)  # type: ignore[call-overload]
     assert classifier.network(**batch).logits.isfinite().all()
+
+
+def test_a_text_of_no_tokens_does_not_take_others_along(texts: Path, tmp_path: Path) -> None:
+    """Nor does it pass for one that is all padding."""
+    folder = shutil.copytree(texts, tmp_path / "bare", ignore=shutil.ignore_patterns("bare"))
+    words = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, "[UNK]"))
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]").save_pretrained(folder)
+    classifier = open_model(f"hf:{folder}")
+    batch = batch_of([Sample("0", "", None), Sample("1", "good", None)], classifier.batch)
+    assert batch.ids == ["1"]
+    assert batch.skipped == [Skipped("0", "cannot be prepared for the network (ValueError: a text without a token)")]
 
 
 def test_a_tokenizer_is_told_by_its_words_and_not_by_its_place(texts: Path, tmp_path: Path) -> None:

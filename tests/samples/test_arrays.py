@@ -54,6 +54,10 @@ def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
         ({"pictures": GREY}, "has no array 'images', only pictures"),
         ({"images": GREY[0]}, r"shape \(4, 5\); expected \[N, height, width\]"),
         ({"images": GREY[..., None]}, r"shape \(2, 4, 5, 1\)"),
+        (
+            {"images": np.zeros((2, 1, 101), np.uint8)},
+            r"images of 101 x 1 pixels; expected a longer side of at most 100",
+        ),
         ({"images": GREY[:0]}, r"shape \(0, 4, 5\)"),
         ({"images": GREY.astype(int)}, "images are int64; expected uint8"),
         ({"images": GREY.astype(float)}, r"float images run from 0 to 234; expected numbers in \[0, 1\]"),

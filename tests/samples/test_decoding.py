@@ -129,3 +129,10 @@ def test_decompression_bombs_are_not_unpacked(side: int) -> None:
     assert side**2 > LARGEST
     with pytest.raises(Unreadable, match="pixels"):
         decode(io.BytesIO(png(side, side)))
+
+
+@pytest.mark.parametrize("size", [(1, 20_000), (1_000_000, 9)])
+def test_what_scaling_would_make_enormous(size: tuple[int, int]) -> None:
+    with pytest.raises(Unreadable, match=f"{size[0]} x {size[1]} pixels; expected a longer side of at most 100 times"):
+        decode(encoded(Image.new("1", size), "PNG"))
+    assert decode(encoded(Image.new("1", (500, 5)), "PNG")).size == (500, 5)

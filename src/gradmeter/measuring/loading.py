@@ -33,11 +33,26 @@ class Batch:
 
 
 def batch_of(found: Sequence[Sample | Skipped], prepare: Callable[[Sequence[Any]], Any]) -> Batch:
-    """A batch of what was read."""
+    """A batch of what was read; what cannot be prepared is set aside, too."""
     skipped = [one for one in found if isinstance(one, Skipped)]
     read = [one for one in found if not isinstance(one, Skipped)]
-    inputs = prepare([sample.content for sample in read]) if read else None
+    try:
+        inputs = prepare([sample.content for sample in read]) if read else None
+    except Exception:  # preprocessing may be anybody's
+        alone = [one if isinstance(one, Skipped) else _prepared(one, prepare) for one in found]
+        if alone == list(found):  # it is not for one of them that it fails
+            raise
+        return batch_of(alone, prepare)
     return Batch([sample.id for sample in read], [sample.label for sample in read], inputs, skipped)
+
+
+def _prepared(sample: Sample, prepare: Callable[[Sequence[Any]], Any]) -> Sample | Skipped:
+    """A sample, if it can be prepared."""
+    try:
+        prepare([sample.content])
+    except Exception as error:
+        return Skipped(sample.id, f"cannot be prepared for the network ({type(error).__name__}: {one_line(error)})")
+    return sample
 
 
 def decoded(encoded: Encoded, decoder: Callable[[bytes], Any]) -> Sample | Skipped:

@@ -58,7 +58,10 @@ class _Tokenised:
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
         cut = {"truncation": self.longest is not None, "max_length": self.longest}
-        return dict(self.tokenizer(list(texts), padding=True, return_tensors="pt", **cut))
+        batch = dict(self.tokenizer(list(texts), padding=True, return_tensors="pt", **cut))
+        if not batch["attention_mask"].any(1).all():
+            raise ValueError("a text without a token")
+        return batch
 
 
 def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classifier:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from gradmeter.data.npz import Array, read_arrays
 from gradmeter.errors import DataError
+from gradmeter.samples.decoding import too_long
 from gradmeter.samples.location import Location
 from gradmeter.samples.sample import Encoded, Source
 
@@ -90,6 +91,8 @@ def _checked_images(path: str, images: Array) -> Array:
         raise DataError(
             f"{path}: images have shape {images.shape}; expected [N, height, width] or [N, height, width, 3]"
         )
+    if reason := too_long(images.shape[2], images.shape[1]):
+        raise DataError(f"{path}: images of {reason}")
     if images.dtype.kind == "f":
         low, high = images.min(), images.max()  # they carry a NaN on
         if not (low >= 0 and high <= 1):

@@ -23,6 +23,13 @@ SUFFIXES = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".jp2", ".pgm", "
 LARGEST = 89_478_485
 """Pixels of the largest image that is decoded: a quarter of a gigabyte in RGB."""
 
+LONGEST = 100
+"""Times that the longer side of an image may be as long as the shorter one.
+
+Preprocessing scales the shorter side to the network's, and the longer one with it: of 1 x 20000 pixels, a file of 157
+bytes, that makes five gigabytes.
+"""
+
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
@@ -59,7 +66,8 @@ def decode(file: Path | IO[bytes], mode: str = "RGB") -> Image.Image:
         mode: "RGB" or "L" (grey) of the result; alpha is dropped, as torchvision's and timm's loaders do.
 
     Raises:
-        Unreadable: if it is no image, damaged, larger than `LARGEST`, or of numbers whose range is unknown.
+        Unreadable: if it is no image, damaged, larger than `LARGEST`, longer than `LONGEST`, or of numbers whose range
+            is unknown.
     """
     try:
         with warnings.catch_warnings():
@@ -69,6 +77,8 @@ def decode(file: Path | IO[bytes], mode: str = "RGB") -> Image.Image:
                 width, height = image.size
                 if width * height > LARGEST:
                     raise Unreadable(f"{width} x {height} pixels; at most {LARGEST:,} are decoded")
+                if reason := too_long(width, height):
+                    raise Unreadable(reason)
                 image.load()
                 return _eight_bits(ImageOps.exif_transpose(image)).convert(mode)
     except Unreadable:
@@ -77,6 +87,13 @@ def decode(file: Path | IO[bytes], mode: str = "RGB") -> Image.Image:
         raise Unreadable("not enough memory to decode it") from error
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         raise Unreadable(_reason(error)) from error
+
+
+def too_long(width: int, height: int) -> str | None:
+    """Why no network's preprocessing is given such an image; None where nothing speaks against it."""
+    if max(width, height) <= LONGEST * min(width, height):
+        return None
+    return f"{width} x {height} pixels; expected a longer side of at most {LONGEST} times the shorter one"
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
