@@ -125,6 +125,22 @@ def test_tables(data: st.DataObject, tmp_path: Path) -> None:
     read_all(tmp_path / "a.parquet")
 
 
+@pytest.mark.parametrize("column", ["image", "label"])
+def test_a_table_of_two_kilobytes_that_unpacks_to_terabytes(column: str, tmp_path: Path) -> None:
+    """A dictionary of one value, which every row repeats."""
+    rows, value = 300_000, bytes(2**25)
+    repeated = pa.array([value if column == "image" else value.decode()])
+    columns = {"image": pa.array([b"no image"] * rows)}
+    columns[column] = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), repeated)
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(columns), path, compression="zstd", dictionary_pagesize_limit=2**30, store_schema=False)
+    assert path.stat().st_size < 30_000
+    source = open_source(str(path), KIND)
+    for index in (0, 20, 3):
+        with pytest.raises(Unreadable, match="no image in a format that is known"):
+            source.read(index)
+
+
 @many
 @given(data=st.data())
 def test_weights(data: st.DataObject, tmp_path: Path) -> None:

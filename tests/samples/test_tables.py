@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gradmeter.errors import DataError
-from gradmeter.samples import Unreadable
+from gradmeter.samples import Unreadable, tables
 from gradmeter.samples.location import Location
 from gradmeter.samples.tables import ParquetTable
 from samples.pictures import encoded
@@ -129,6 +129,31 @@ def test_a_damaged_row_group(tmp_path: Path) -> None:
     with pytest.raises(Unreadable):
         source.read(0)
     assert source.read(1).label == 0
+
+
+def test_rows_before_the_damage_are_read_in_any_order(tmp_path: Path) -> None:
+    texts = [f"row {number:02}; " * 9 for number in range(100)]
+    path = tmp_path / "a.parquet"
+    pages = {"data_page_size": 1, "write_batch_size": 10, "write_statistics": False}
+    pq.write_table(pa.table({"text": texts}), path, compression="none", use_dictionary=False, **pages)
+    content = bytearray(path.read_bytes())
+    head = content.index(b"row 60;") - 4
+    content[head - 22 : head] = b"\xff" * 22
+    path.write_bytes(content)
+    source = ParquetTable(Location(path))
+    for index in (5, 4, 59, 99, 59, 61, 0, 0, 60):
+        if index < 60:
+            assert source.read(index).content == texts[index]
+        else:
+            with pytest.raises(Unreadable, match="its row group is damaged: "):
+                source.read(index)
+
+
+def test_a_file_that_claims_more_rows_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MOST", 3)
+    pq.write_table(hub_table([1, 2, 3, 4], [0] * 4, None), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="says that it has 4 rows; expected at most 3"):
+        ParquetTable(Location(tmp_path / "a.parquet"))
 
 
 def test_the_fingerprint_tells_which_rows_there_are(tmp_path: Path) -> None:

@@ -16,11 +16,14 @@ import pyarrow.parquet as pq
 from gradmeter.errors import DataError, one_line
 from gradmeter.samples.decoding import ImageDecoder, decode_text
 from gradmeter.samples.location import Location
+from gradmeter.samples.rows import Rows
 from gradmeter.samples.sample import Encoded, Source, Unreadable
 
 _LABELS = ("label", "labels")
 _NOTE = b"huggingface"
 
+MOST = 2**32
+"""Rows of the largest source: a number of them is nothing that one could not claim in a few bytes."""
 
 # What the Hugging Face hub's test sets have in place of a label.
 _NO_LABEL = -1
@@ -59,9 +62,11 @@ class ParquetTable(Source):
         self._ends = list(itertools.accumulate(rows for _, _, rows, _ in self._groups))
         if not self._ends or not self._ends[-1]:
             raise DataError(f"{path} holds no rows")
+        if min(rows for _, _, rows, _ in self._groups) < 0 or self._ends[-1] > MOST:
+            raise DataError(f"{path} says that it has {self._ends[-1]:,} rows; expected at most {MOST:,}")
         self.labelled = self._label is not None
         self.classes, self._numbers = self._class_names(schema)
-        self._held: tuple[int, pa.Table] | None = None
+        self._rows = Rows(location, [self._content, *([self._label] if self._label else [])])
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -75,22 +80,15 @@ class ParquetTable(Source):
         return f"{name}:{before + index - (self._ends[group] - rows)}"
 
     def fetch(self, index: int) -> Encoded:
-        """Read one row; the row group it lies in is kept until another is asked for."""
+        """Read one row; `Rows` says what it costs."""
         group = bisect.bisect_right(self._ends, index)
         file, number, rows, _ = self._groups[group]
-        if self._held is None or self._held[0] != group:
-            columns = [self._content, *([self._label] if self._label else [])]
-            try:
-                with pq.ParquetFile(self._location.path(file), filesystem=self._location.system) as table:
-                    self._held = group, table.read_row_group(number, columns=columns)
-            except (OSError, pa.ArrowException) as error:
-                raise Unreadable(f"its row group is damaged: {one_line(error)}") from error
-        row = index - (self._ends[group] - rows)
+        row = self._rows.row(file, number, index - (self._ends[group] - rows))
         try:
-            content = self._held[1][self._content][row].as_py()
+            content = row[self._content].as_py()
         except UnicodeDecodeError as error:
             raise Unreadable(f"no text in UTF-8: {error}") from error
-        label = None if self._label is None else self._held[1][self._label][row].as_py()
+        label = None if self._label is None else row[self._label].as_py()
         if content is None:
             raise Unreadable("the row is empty")
         if label == _NO_LABEL:
@@ -111,10 +109,6 @@ class ParquetTable(Source):
         for file, _, rows, _ in self._groups:
             files[file] = files.get(file, 0) + rows
         return {file: f"{rows} rows" for file, rows in files.items()}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the row group that was read last, for another process."""
-        return {**self.__dict__, "_held": None}
 
     def _row_groups(self, schema: pa.Schema) -> Iterator[tuple[str, int, int, int]]:
         """(file, number of the group, its rows, rows of the file before it)."""
@@ -149,7 +143,9 @@ class ParquetTable(Source):
         raise DataError(f"{self.name}: column {self._label!r} is {kind}; expected whole numbers or names")
 
     def _column(self, file: str, name: str) -> pa.ChunkedArray:
-        with pq.ParquetFile(self._location.path(file), filesystem=self._location.system) as table:
+        # As a dictionary, since names repeat themselves.
+        path, system = self._location.path(file), self._location.system
+        with pq.ParquetFile(path, filesystem=system, read_dictionary=[name]) as table:
             return table.read([name])[name]
 
     def _metadata(self, file: str) -> pq.FileMetaData:

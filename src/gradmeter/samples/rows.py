@@ -1,0 +1,88 @@
+"""Rows of Parquet files, one after the other, whatever their row groups unpack to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gradmeter.errors import one_line
+from gradmeter.samples.location import Location
+from gradmeter.samples.sample import Unreadable
+
+
+class Rows:
+    """Some columns of Parquet files; it may be sent to another process.
+
+    In memory are a page of each column and one row: a row group may unpack to any number of times its size in the file,
+    whose dictionary holds once what a million rows repeat. Going forwards is cheap, going back begins the row group
+    again.
+
+    Args:
+        location: a file, or the folder of several.
+        columns: their names.
+    """
+
+    def __init__(self, location: Location, columns: Sequence[str]) -> None:
+        self._location, self._columns = location, list(columns)
+        self._leave()
+
+    def row(self, file: str, group: int, number: int) -> dict[str, pa.Scalar]:
+        """The columns of one row.
+
+        Args:
+            file: its name below the folder; empty for the location itself.
+            group: number of the row group.
+            number: of the row in it.
+
+        Raises:
+            Unreadable: if it cannot be read.
+        """
+        if (file, group) != self._group or number < self._next - 1:
+            self._enter(file, group)
+        while self._next <= number:
+            self._advance()
+        assert self._row is not None
+        return {name: self._row[name][0] for name in self._columns}
+
+    def _leave(self) -> None:
+        self._group: tuple[str, int] | None = None
+        self._file: pq.ParquetFile | None = None
+        self._left: Iterator[pa.RecordBatch] = iter(())
+        self._row: pa.RecordBatch | None = None
+        self._next, self._damage = 0, ""
+
+    def _enter(self, file: str, group: int) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._leave()
+        try:
+            self._file = pq.ParquetFile(self._location.path(file), filesystem=self._location.system)
+            self._left = self._file.iter_batches(1, row_groups=[group], columns=self._columns, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            raise Unreadable(f"its row group is damaged: {one_line(error)}") from error
+        self._group = (file, group)
+
+    def _advance(self) -> None:
+        # Behind what is damaged nothing can be found.
+        if not self._damage:
+            try:
+                self._row = next(self._left)
+            except StopIteration:
+                self._damage = "it has fewer rows than it says"
+            except (OSError, pa.ArrowException) as error:
+                self._damage = one_line(error)
+            else:
+                self._next += 1
+                return
+        raise Unreadable(f"its row group is damaged: {self._damage}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the file that is open."""
+        return {"location": self._location, "columns": self._columns}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Likewise."""
+        self.__init__(**state)  # type: ignore[misc]
