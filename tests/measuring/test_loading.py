@@ -1,10 +1,11 @@
+import threading
 from collections.abc import Sequence
 
 import pytest
 
 from gradmeter.measuring import Skipped
-from gradmeter.measuring.loading import batch_of
-from gradmeter.samples import Sample
+from gradmeter.measuring.loading import batch_of, fetched, load_batches
+from gradmeter.samples import Encoded, Sample, Source, Unlabelled, Unreadable
 
 SAMPLES = [Sample("a", 1, 0), Skipped("b", "damaged"), Sample("c", 2, None), Sample("d", 3, 1)]
 
@@ -37,3 +38,39 @@ def test_what_cannot_be_prepared_together_is_an_error() -> None:
 
     with pytest.raises(RuntimeError, match="equal size"):
         batch_of(SAMPLES, alone)
+
+
+class Distant(Source):
+    """Four samples, which come when all of them are asked for; the third is damaged."""
+
+    name, classes, labelled, at_once = "distant", None, False, 4
+
+    def __init__(self) -> None:
+        self.asked = threading.Barrier(4)
+
+    def __len__(self) -> int:
+        return 4
+
+    def id(self, index: int) -> str:
+        return str(index)
+
+    def fetch(self, index: int) -> Encoded:
+        self.asked.wait(10)
+        if index == 2:
+            raise Unreadable("damaged")
+        return Encoded(str(index), bytes([index]), 7)
+
+    def decoder(self, content: bytes) -> str:
+        return "abcd"[content[0]]
+
+    def fingerprint(self) -> str:
+        return ""
+
+
+def test_samples_that_take_their_time_are_fetched_at_once() -> None:
+    source = Unlabelled(Distant())
+    assert fetched(source, range(4)) == [
+        Encoded("0", b"\0", None), Encoded("1", b"\1", None), Skipped("2", "damaged"), Encoded("3", b"\3", None)
+    ]  # fmt: skip
+    (batch,) = load_batches(source, list, [range(4)], 0)
+    assert (batch.ids, batch.inputs, batch.skipped) == (["0", "1", "3"], ["a", "b", "d"], [Skipped("2", "damaged")])

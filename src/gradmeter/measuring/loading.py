@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
@@ -63,15 +65,29 @@ def decoded(encoded: Encoded, decoder: Callable[[bytes], Any]) -> Sample | Skipp
         return Skipped(encoded.id, str(error))
 
 
+def fetched(source: Source, indices: Sequence[int]) -> list[Encoded | Skipped]:
+    """Samples as they are stored, or why there is none."""
+    fetch = partial(_fetched, source)
+    if source.at_once == 1:
+        return list(map(fetch, indices))
+    with ThreadPoolExecutor(source.at_once) as threads:
+        return list(threads.map(fetch, indices))
+
+
+def _fetched(source: Source, index: int) -> Encoded | Skipped:
+    try:
+        return source.fetch(index)
+    except Unreadable as error:
+        return Skipped(source.id(index), str(error))
+
+
 class _Samples(Dataset[Any]):
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    def __getitem__(self, index: int) -> Any:
-        try:
-            return self._source.read(index)
-        except Unreadable as error:
-            return Skipped(self._source.id(index), str(error))
+    def __getitems__(self, indices: Sequence[int]) -> list[Sample | Skipped]:
+        found = fetched(self._source, indices)
+        return [one if isinstance(one, Skipped) else decoded(one, self._source.decoder) for one in found]
 
 
 @dataclass(frozen=True)

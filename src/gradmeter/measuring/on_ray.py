@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from gradmeter.engines.processes import WorkerError
 from gradmeter.engines.ray import actors, cluster, through_actors
 from gradmeter.measuring.dataset import PART, MeasuredSet, Note, Skipped
-from gradmeter.measuring.loading import batch_of, decoded
+from gradmeter.measuring.loading import batch_of, decoded, fetched
 from gradmeter.measuring.reader import Reader
 from gradmeter.measuring.work import BATCH, Work
 from gradmeter.samples import Encoded, Sample, Source, Unreadable
@@ -91,16 +91,14 @@ def _fetched(shared: Any, parts: Sequence[tuple[int, Sequence[int]]]) -> pa.Tabl
     import ray
 
     source: Source = ray.get(shared)
-    rows = [_stored(source, index, part) for part, samples in parts for index in samples]
+    rows = [_stored(part, one) for part, samples in parts for one in fetched(source, samples)]
     return pa.Table.from_pylist(rows, _SCHEMA)
 
 
-def _stored(source: Source, index: int, part: int) -> dict[str, Any]:
-    try:
-        encoded = source.fetch(index)
-    except Unreadable as error:
-        return {"part": part, "id": source.id(index), "unreadable": str(error)}
-    return {"part": part, "id": encoded.id, "content": encoded.content, "label": encoded.label}
+def _stored(part: int, one: Encoded | Skipped) -> dict[str, Any]:
+    if isinstance(one, Skipped):
+        return {"part": part, "id": one.id, "unreadable": one.reason}
+    return {"part": part, "id": one.id, "content": one.content, "label": one.label}
 
 
 class _PartWriter:

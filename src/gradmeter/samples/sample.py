@@ -54,12 +54,14 @@ class Source(ABC):
         labelled: whether samples have labels.
         texts: whether samples are texts, not images.
         decoder: from stored content to an image or a text; it may be sent to another process, and raises `Unreadable`.
+        at_once: how many threads may fetch; more than one where each sample takes its time to come, whatever its size.
     """
 
     name: str
     classes: tuple[str, ...] | None
     labelled: bool
     texts: bool = False
+    at_once: int = 1
     decoder: Callable[[bytes], Image.Image | str]
 
     @abstractmethod
@@ -110,6 +112,7 @@ class Unlabelled(Source):
 
     def __init__(self, source: Source) -> None:
         self.name, self.texts, self.decoder, self._source = source.name, source.texts, source.decoder, source
+        self.at_once = source.at_once
 
     def __len__(self) -> int:
         """The number of samples."""
