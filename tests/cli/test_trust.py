@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -131,13 +133,20 @@ def test_evaluate_for_programs(evaluated: object, place: Path) -> None:
     assert {one["column"] for one in record["estimates"]} == {"wrong"}
 
 
-def test_serve_answers_as_judge_does(fitted: object, place: Path) -> None:
+def test_serve_answers_as_judge_does_also_while_it_is_told_to_stop(fitted: object, place: Path) -> None:
     pytest.importorskip("ray.serve", reason="the extra serve is not installed")
-    image = sorted((place / "test/3").iterdir())[0]
-    rows = gradmeter("judge", "trust", f"test/3/{image.name}", *NAMED, "--json", "--device", "cpu", cwd=place)
+    images = sorted((place / "test/3").iterdir())[:40]
+    lines = gradmeter("judge", "trust", "test/3", *NAMED, "--json", "--device", "cpu", cwd=place).stdout.splitlines()
+    expected = {row.pop("id"): row for row in map(json.loads, lines)}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+
+    def judged(image: Path) -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/judge", image.read_bytes(), method="POST")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
     command = [*COMMAND, "serve", "trust", *NAMED, "--port", str(port), "--device", "cpu"]
     server = subprocess.Popen(
         command, cwd=place, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -146,16 +155,17 @@ def test_serve_answers_as_judge_does(fitted: object, place: Path) -> None:
     try:
         said = server.stdout.readline()
         assert said.startswith(f"Judging at http://127.0.0.1:{port}/judge"), said or server.communicate()[1]
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/judge", image.read_bytes(), method="POST")
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            found = json.load(answer)
-        expected = json.loads(rows.stdout)
-        assert found.pop("label") == expected["label"]
-        assert found.pop("accepted") is expected["accepted"]
-        assert found == pytest.approx({name: expected[name] for name in found}, abs=1e-5)
         taken = gradmeter("serve", "trust", *NAMED, "--port", port, cwd=place)
         assert taken.returncode == 2
         assert taken.stderr == f"gradmeter: port {port} of 127.0.0.1 is taken; give another --port\n"
+        with ThreadPoolExecutor(len(images)) as pool:
+            asked = [pool.submit(judged, image) for image in images]
+            next(as_completed(asked))
+            server.send_signal(signal.SIGTERM)
+        for image, one in zip(images, asked, strict=True):
+            found, row = one.result(), expected[image.name]
+            assert (found.pop("label"), found.pop("accepted")) == (row["label"], row["accepted"])
+            assert found == pytest.approx({name: row[name] for name in found}, abs=1e-5)
     finally:
         server.send_signal(signal.SIGTERM)
         server.communicate(timeout=90)
