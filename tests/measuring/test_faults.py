@@ -193,7 +193,7 @@ def test_an_archive_has_no_names(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros((20, 8, 8), np.uint8))
     begin(tmp_path / "a.npz", tmp_path / "r", until=14)
     np.savez(tmp_path / "a.npz", images=np.zeros((21, 8, 8), np.uint8))
-    with pytest.raises(OutputError, match=r"the data changed since: .* was 20, is 21\); choose another name or give"):
+    with pytest.raises(OutputError, match=r"the data changed since: .* was 20, is 21; in a table .*\); choose"):
         end(tmp_path / "a.npz", tmp_path / "r")
 
 

@@ -214,9 +214,12 @@ def test_wishes_that_cannot_be_met(folder: Path, tmp_path: Path, monkeypatch: py
         measure(classifier(), opened(folder), tmp_path / "r", Work(engine="spark"))
     with pytest.raises(GradmeterError, match="the Ray cluster has no GPU; give --device cpu or add nodes"):
         measure(classifier(), opened(folder), tmp_path / "r", Work(engine="ray", device="cuda"))
+    with pytest.raises(InputError, match=r"^--device foo: .*; expected cpu"):
+        measure(classifier(), opened(folder), tmp_path / "r", Work(engine="ray", device="foo"))
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(GradmeterError, match=r"needs Ray: pip install 'gradmeter\[ray\]'"):
-        engine.require_ray()
+        measure(classifier(), opened(folder), tmp_path / "s", Work(engine="ray"))
+    assert not (tmp_path / "s").exists()
 
 
 class Refusal:

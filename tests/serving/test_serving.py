@@ -147,6 +147,11 @@ def test_what_is_refused(content: bytes, code: int, message: str) -> None:
     assert answer.json()["detail"].startswith(message)
 
 
+def test_forms_are_refused() -> None:
+    answer = httpx.post(f"{ADDRESS}/judge", files={"file": png(3)}, timeout=60)
+    assert (answer.status_code, answer.json()["detail"][:6]) == (415, "a form")
+
+
 def test_a_body_without_end_is_cut_off() -> None:
     def endless() -> Iterator[bytes]:
         while True:

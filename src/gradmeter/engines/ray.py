@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
 from gradmeter.engines.processes import WorkerError, prepare_worker
-from gradmeter.errors import GradmeterError
+from gradmeter.errors import GradmeterError, one_line
 
 Item = TypeVar("Item")
 Event = TypeVar("Event")
@@ -22,29 +26,46 @@ Event = TypeVar("Event")
 _MOST_TASKS = 4096
 # Times that a task begins anew after its process was killed.
 _RETRIES = 3
+# Unless told otherwise it tells its makers that it is used; the terminal, on standard output at that, what is of no use
+# to who reads it (a worker died, and begins again); asks a cluster that does not answer twenty times; and goes on for
+# half a minute when it is told to end.
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    "RAY_NUM_REDIS_GET_RETRIES": "3",
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+}
+# Seconds within which a cluster takes a connection.
+_REACHED_WITHIN = 10
 # Seconds in which the last events surely arrive.
 _LAST_EVENTS = 10
 
 
 def require_ray() -> Any:
-    """The package.
+    """The package; if RAY_ADDRESS names a cluster, it was seen that something answers there.
 
     Raises:
-        GradmeterError: if it is not installed.
+        GradmeterError: if it is not installed, or nothing answers.
     """
-    # It tells its makers that it is used, unless told not to, and the terminal what is of no use to who reads it.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:
         raise GradmeterError("--engine ray needs Ray: pip install 'gradmeter[ray]'") from error
+    if not ray.is_initialized() and (address := os.environ.get("RAY_ADDRESS")):
+        _require_reachable(address)
     return ray
 
 
 @contextmanager
 def cluster() -> Iterator[Any]:
-    """Ray, connected to the cluster that RAY_ADDRESS names, or started on this machine until the block ends."""
+    """Ray, connected to the cluster that RAY_ADDRESS names, or started on this machine until the block ends.
+
+    Raises:
+        GradmeterError: if Ray is not installed, or there is no such cluster.
+    """
     ray = require_ray()
     if ray.is_initialized():
         yield ray
@@ -52,18 +73,62 @@ def cluster() -> Iterator[Any]:
     # A user's own modules are found in the current folder, as they are by this process.
     paths = os.pathsep.join([os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])])
     elsewhere = os.environ.get("RAY_ADDRESS")
-    ray.init(
-        # Without a word it would join whatever cluster was started on this machine last.
-        address=elsewhere or "local",
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env=None if elsewhere else {"env_vars": {"PYTHONPATH": paths}},
-    )
+    try:
+        with _quiet():
+            ray.init(
+                # Without a word it would join whatever cluster was started on this machine last.
+                address=elsewhere or "local",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env=None if elsewhere else {"env_vars": {"PYTHONPATH": paths}},
+            )
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if not elsewhere:
+            raise GradmeterError(f"Ray does not start on this machine: {one_line(error)}") from error
+        raise _no_cluster(elsewhere, one_line(error)) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _require_reachable(address: str) -> None:
+    """Say at once what Ray would find out in a quarter of an hour."""
+    place = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = place.hostname, place.port
+    except ValueError as error:
+        raise _no_cluster(address, one_line(error)) from error
+    if address in ("auto", "local"):  # Ray's words for one of this machine
+        return
+    if host is None or port is None:
+        raise _no_cluster(address, "no HOST:PORT")
+    try:
+        socket.create_connection((host, port), _REACHED_WITHIN).close()
+    except OSError as error:
+        raise _no_cluster(address, one_line(error)) from error
+
+
+def _no_cluster(address: str, reason: str) -> GradmeterError:
+    return GradmeterError(
+        f"RAY_ADDRESS={address}: no Ray cluster can be joined there ({reason}); expected the HOST:PORT that ray start "
+        "printed, and RAY_AUTH_MODE=token where it asks for a token"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing on standard error, not even from C++, where Ray tells which log level it was told."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def actors(ray: Any, wanted: int, *, gpus: bool) -> int:
@@ -189,16 +254,22 @@ def through_actors(
 
 
 class _Actor:
-    """An actor that says at its beginning that it is there."""
+    """An actor that says at its beginning that it is there.
+
+    What goes wrong at its beginning goes wrong at the first table: Ray would begin it again and again.
+    """
 
     def __init__(self, begun: Any, actor: type, arguments: Mapping[str, Any]) -> None:
         import ray
 
         begun.put(ray.get_runtime_context().current_actor)
-        self._actor = actor(**arguments)
+        self._made: Any = None
+        self._make = partial(actor, **arguments)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        return self._actor(table)
+        if self._made is None:
+            self._made = self._make()
+        return self._made(table)
 
 
 def _mapped(tables: Sequence[Callable[[], pa.Table]], arguments: Mapping[str, Any], *, count: int, gpus: bool) -> Any:

@@ -106,6 +106,8 @@ class MeasuredSet:
             found, before = changes(measured.purpose(), purpose), begun.get(_CONTAINERS)
             only_samples = not changes(measured.purpose(), {**purpose, **_of_samples(begun)})
             if found and not (only_samples and _agree(before, containers)):
+                if only_samples:
+                    found += "; in a table or an archive they have numbers and no names to know them by"
                 raise OutputError(f"{storage.name} was begun otherwise ({found}); choose another name or give --fresh")
             kept = {
                 _PART_SIZE: begun[_PART_SIZE],

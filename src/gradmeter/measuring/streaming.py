@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from gradmeter.engines.ray import require_ray
 from gradmeter.errors import DataError, InputError
 from gradmeter.measuring.dataset import PART, MeasuredSet, Skipped
 from gradmeter.measuring.loading import Batch, load_batches, processes_may_end
@@ -69,6 +70,8 @@ def stream(reader: Reader, source: Source, folder: str | Path, purpose: Mapping[
     if work.engine not in ENGINES:
         raise InputError(f"engine {work.engine!r}; expected {' or '.join(ENGINES)}")
     on_ray = work.engine == "ray"
+    if on_ray:
+        require_ray()  # before anything is begun
     part = part_size(source) if on_ray else PART
     containers = source.containers()
     measured = MeasuredSet.begin(folder, purpose, containers=containers, part=part, fresh=work.fresh)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
             raise DataError(f"{path} is no readable .safetensors file: {one_line(error)}") from error
     _require_saved(path)
     try:
-        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it then refuses
+            found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the loader raises whatever a damaged file leads it to
         reason = str(error).partition(".")[0].partition("\n")[0] or type(error).__name__
         raise DataError(

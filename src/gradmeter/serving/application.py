@@ -25,6 +25,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {"description": "Nothing was sent, or no image that can be read."},
     408: {"description": "The image did not arrive in time."},
     413: {"description": "The image is too large."},
+    415: {"description": "A form was sent, not the image itself."},
     500: {"description": "The network has no answer to this image."},
     503: {"description": "Too many requests wait, or a worker is being restarted: try again."},
 }

@@ -43,8 +43,10 @@ async def received(request: Request, limits: Limits) -> bytes:
     """What was sent, if there is something, it is small enough and comes in time.
 
     Raises:
-        HTTPException: 400, 413 or 408 otherwise.
+        HTTPException: 400, 408, 413 or 415 otherwise.
     """
+    if request.headers.get("Content-Type", "").startswith("multipart/"):
+        raise HTTPException(415, "a form; send the image itself, as curl --data-binary @image.png does")
     content, size = bytearray(), 0
     too_large = f"more than {limits.largest:,} bytes; send a smaller image"
     try:
