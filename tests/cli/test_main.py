@@ -149,6 +149,15 @@ def test_a_message_of_several_lines_becomes_one(
     assert capsys.readouterr().err == "gradmeter: first [bold]line second line\n"
 
 
+def test_nothing_is_imported_before_it_is_needed() -> None:
+    """PyTorch takes a second to come, scikit-learn another."""
+    asked = "import gradmeter.cli, sys; print([name for name in ('torch', 'scipy', 'pyarrow') if name in sys.modules])"
+    measuring = "import gradmeter.measuring, gradmeter.models, sys; print('sklearn' in sys.modules)"
+    for program, expected in ((asked, "[]"), (measuring, "False")):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
+
+
 def test_version_and_help() -> None:
     version = CliRunner().invoke(app, ["--version"])
     assert (version.exit_code, version.output) == (0, f"gradmeter {gradmeter.__version__}\n")

@@ -72,15 +72,15 @@ def fit(
     # The command line starts faster without PyTorch.
     from gradmeter.cli.progress import bars
     from gradmeter.cli.tables import comparison_table
+    from gradmeter.pipeline.answered import answered, answered_record
     from gradmeter.pipeline.fit import fit as run
     from gradmeter.pipeline.records import (
-        answered_record,
         difference_records,
         estimate_records,
         guarantee_record,
         skipped_records,
     )
-    from gradmeter.pipeline.wording import answered, compared, learned, promised
+    from gradmeter.pipeline.wording import compared, learned, promised
 
     opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
     with bars() as shown:

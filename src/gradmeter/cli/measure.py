@@ -59,8 +59,7 @@ def measure(
     from gradmeter.cli.progress import bars
     from gradmeter.measuring import MeasuredSet
     from gradmeter.measuring import measure as run
-    from gradmeter.pipeline.records import answered_record
-    from gradmeter.pipeline.wording import answered
+    from gradmeter.pipeline.answered import answered, answered_record
     from gradmeter.samples import Unlabelled, open_source
 
     classifier = recipe(model, weights, classes, image_size, mean, std, grey=grey).open()

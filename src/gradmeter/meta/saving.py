@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import skops.io
 from torch import nn
 
 import gradmeter
@@ -65,6 +64,8 @@ def save(
     if any(callable(one) for one in (*asked, *meter.probes)):
         raise GradmeterError("a pseudo-label or probe that is a function cannot be saved; expected names")
     require_free(folder)
+    import skops.io  # two thirds of a second
+
     encoded = skops.io.dumps(judge.estimator)
     digest = hashlib.sha256(encoded).hexdigest()
     # Under a name of its own, so that the old file stays until the new one is named by trust.json.
@@ -133,6 +134,8 @@ def read_notes(folder: Path) -> dict[str, Any]:
 
 def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
     """Read a folder for the network it was made of."""
+    import skops.io
+
     content = _content(folder)
     try:
         _require_same_network(folder, content["network"], model)

@@ -35,11 +35,6 @@ def difference_records(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def answered_record(right: tuple[int, int]) -> dict[str, int | float]:
-    """How many predictions are right, of how many that have a label."""
-    return {"labelled": right[1], "right": right[0], "accuracy": right[0] / right[1]}
-
-
 def guarantee_record(guarantee: Guarantee | None) -> dict[str, Any] | None:
     """The promise."""
     return None if guarantee is None else asdict(guarantee)

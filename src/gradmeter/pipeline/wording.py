@@ -28,11 +28,6 @@ def compared(comparison: Comparison, columns: Iterable[str], *, other: str = "so
     return found
 
 
-def answered(right: tuple[int, int]) -> str:
-    """How many predictions are right, of how many."""
-    return f"{100 * right[0] / right[1]:.1f} % of {right[1]:,} predictions are right."
-
-
 def learned(fitted: Fitted) -> str:
     """What a meta classifier learned from, and for what its P(correct) is a probability."""
     right, wrong, unknown, synthetic = fitted.learned_from.values()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradmeter.errors import InputError
-from gradmeter.evaluation.separation import Interpolation
+
+if TYPE_CHECKING:
+    from gradmeter.evaluation.separation import Interpolation
 
 
 @dataclass(frozen=True)
