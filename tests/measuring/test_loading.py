@@ -23,12 +23,16 @@ def test_one_that_cannot_be_prepared_does_not_take_others_along() -> None:
 
 
 def test_none_can_be_prepared() -> None:
+    """Of a few that may be; of many it is no chance, and would be so with all of the others."""
+
     def refused(contents: Sequence[int]) -> None:
         raise MemoryError
 
     batch = batch_of(SAMPLES, refused)
     assert (batch.ids, batch.inputs, len(batch.skipped)) == ([], None, 4)
     assert batch.skipped[0].reason == "cannot be prepared for the network (MemoryError: MemoryError)"
+    with pytest.raises(MemoryError):
+        batch_of([Sample(str(number), number, None) for number in range(8)], refused)
 
 
 def test_what_cannot_be_prepared_together_is_an_error() -> None:

@@ -1,5 +1,6 @@
 """The same rows from a Ray cluster, whatever is killed meanwhile."""
 
+import json
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from gradmeter.measuring.reader import Reader
 from gradmeter.measuring.streaming import stream
 from gradmeter.readings import Readings
 from gradmeter.samples import Source, open_source
+from gradmeter.samples.opening import MANIFEST
 from measuring import small
 from measuring.small import KIND, classifier
 from samples.pictures import save
@@ -114,7 +116,7 @@ def test_parts_in_an_object_store(folder: Path, bucket: str, tmp_path: Path) -> 
     measured = MeasuredSet(place)
     assert len(measured.complete()) == 8
     assert pa.concat_tables(measured.tables(["id"])).equals(pq.read_table(tmp_path / "local", columns=["id"]))
-    assert "two" not in measured.name
+    assert ":two@" not in measured.name + json.dumps(measured.storage.json(MANIFEST))
 
 
 class Rows:

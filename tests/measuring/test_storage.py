@@ -1,16 +1,20 @@
 """What is written is there whole or not at all, on this machine and in an object store."""
 
 import pickle
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 import gradmeter.measuring.streaming as streaming
 from gradmeter.errors import DataError, OutputError
 from gradmeter.measuring import MeasuredSet, Work, measure
 from gradmeter.measuring.storage import Storage
 from gradmeter.samples import open_source
+from gradmeter.samples.opening import MANIFEST
 from measuring.small import KIND, classifier
 from samples.pictures import save
 
@@ -39,7 +43,6 @@ def test_files(place: str) -> None:
     storage = Storage(place)
     assert (storage.sizes(), storage.size("a"), storage.json("a")) == ({}, None, None)
     storage.remove("a")
-    storage.clear()
     storage.write("a", b"")
     storage.write("b", b"first")
     storage.write("b", b"the second")
@@ -51,7 +54,7 @@ def test_files(place: str) -> None:
     assert list(again.jsons(["c.json", "b", "absent", "c.json"])) == [{"é": [1]}, None, None, {"é": [1]}]
     storage.remove("b")
     assert set(storage.sizes()) == {"a", "c.json"}
-    storage.clear()
+    storage.remove_all(["a", "c.json", "absent"])
     assert storage.sizes() == {}
 
 
@@ -62,12 +65,14 @@ def test_a_run_goes_on_and_says_what_it_skipped(data: Path, place: str, monkeypa
     measured = MeasuredSet(place)
     assert (first.rows, first.skipped[0].id) == (COUNT - 1, "cat/04.png")
     assert len(measured.complete()) == 4
+    begun = measured.storage.json(MANIFEST)
     measured.storage.remove("_part-00002.json")
     measured.storage.write("part-00001.parquet", b"torn")
     notes: list[str] = []
     assert measure(classifier(), source, place, Work(on_note=notes.append)) == first
     assert "11 of 23 samples were done before" in notes[0]
     assert measured.finished
+    assert measured.storage.json(MANIFEST) == begun
     ids = [name for table in measured.tables(["id"]) for name in table["id"].to_pylist()]
     assert ids == [source.id(index) for index in range(COUNT) if source.id(index) != "cat/04.png"]
 
@@ -108,7 +113,57 @@ def test_other_programs_read_what_is_in_a_store(data: Path, bucket: str, tmp_pat
     )
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_samples_in_a_store(workers: int, data: Path, bucket: str, tmp_path: Path) -> None:
+    """Also read by processes that this one is forked to."""
+    store, path = fs.FileSystem.from_uri(bucket.format("data"))
+    fs.copy_files(str(data), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=store)
+    found = measure(classifier(), open_source(bucket.format("data"), KIND), tmp_path / "r", Work(workers=workers))
+    assert found == measure(classifier(), open_source(str(data), KIND), tmp_path / "local")
+
+
 def test_a_store_that_refuses(data: Path, bucket: str) -> None:
     absent = bucket.replace("allow_bucket_creation=true", "allow_bucket_creation=false").replace("bucket-", "bucket-x")
-    with pytest.raises((DataError, OutputError), match=r"^(cannot write )?s3://bucket-x.* [^\n]*$"):
+    with pytest.raises((DataError, OutputError), match=r"^(cannot write )?s3://bucket-x.* [^\n]*$") as told:
         measure(classifier(), open_source(str(data), KIND), absent.format("r").replace("s3://", "s3://one:two@"))
+    assert "two" not in str(told.value)
+
+
+def test_a_store_that_is_away_for_a_moment_loses_nothing(
+    data: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A note that cannot be read now is not one that is not there: its part would be written over."""
+    monkeypatch.setattr(streaming, "PART", 6)
+    place = bucket.format("r")
+    measure(classifier(), open_source(str(data), KIND), place)
+    save(data / "cat/99.png", 7)
+    opened = Storage.open
+
+    def away(storage: Storage, file: str) -> Any:
+        if file == "_part-00000.json":
+            raise OSError("AWS Error NETWORK_CONNECTION")
+        return opened(storage, file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Storage, "open", away)
+        with pytest.raises(DataError, match=r"_part-00000.json cannot be read: AWS Error NETWORK_CONNECTION"):
+            measure(classifier(), open_source(str(data), KIND), place)
+    assert measure(classifier(), open_source(str(data), KIND), place).rows == COUNT
+
+
+def test_a_fresh_start_that_is_killed_can_be_made_again(
+    data: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = open_source(str(data), KIND)
+    measure(classifier(), source, place)
+
+    def killed(storage: Storage, files: Iterable[str]) -> None:
+        storage.remove(next(iter(files)))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Storage, "remove_all", killed)
+        with pytest.raises(KeyboardInterrupt):
+            measure(classifier(), source, place, Work(fresh=True))
+    measure(classifier(), source, place, Work(fresh=True))
+    assert MeasuredSet(place).finished

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,7 +53,7 @@ def require_ray() -> Any:
         import ray
     except ImportError as error:
         raise GradmeterError("--engine ray needs Ray: pip install 'gradmeter[ray]'") from error
-    if not ray.is_initialized() and (address := os.environ.get("RAY_ADDRESS")):
+    if not ray.is_initialized() and (address := _elsewhere()):
         _require_reachable(address)
     return ray
 
@@ -72,7 +71,7 @@ def cluster() -> Iterator[Any]:
         return
     # A user's own modules are found in the current folder, as they are by this process.
     paths = os.pathsep.join([os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])])
-    elsewhere = os.environ.get("RAY_ADDRESS")
+    elsewhere = _elsewhere()
     try:
         with _quiet():
             ray.init(
@@ -93,6 +92,12 @@ def cluster() -> Iterator[Any]:
         ray.shutdown()
 
 
+def _elsewhere() -> str | None:
+    """The cluster to join, if one is named; "local" is Ray's word for none."""
+    named = os.environ.get("RAY_ADDRESS")
+    return None if named in (None, "", "local") else named
+
+
 def _require_reachable(address: str) -> None:
     """Say at once what Ray would find out in a quarter of an hour."""
     place = urlsplit(address if "://" in address else f"//{address}")
@@ -100,7 +105,7 @@ def _require_reachable(address: str) -> None:
         host, port = place.hostname, place.port
     except ValueError as error:
         raise _no_cluster(address, one_line(error)) from error
-    if address in ("auto", "local"):  # Ray's words for one of this machine
+    if address == "auto":  # Ray's word for the one that runs on this machine
         return
     if host is None or port is None:
         raise _no_cluster(address, "no HOST:PORT")
@@ -120,8 +125,11 @@ def _no_cluster(address: str, reason: str) -> GradmeterError:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Nothing on standard error, not even from C++, where Ray tells which log level it was told."""
-    sys.stderr.flush()
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
     with open(os.devnull, "wb") as nothing:
         os.dup2(nothing.fileno(), 2)
     try:

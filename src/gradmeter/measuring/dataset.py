@@ -99,17 +99,21 @@ class MeasuredSet:
         kept: dict[str, Any] = {_PART_SIZE: part, _BY_ID: False, _CONTAINERS: containers and dict(containers)}
         purpose = json.loads(json.dumps(purpose))  # as it comes back
         there = measured.exists()
+        begun: dict[str, Any] = {}
         if there and fresh:
-            storage.clear()
+            # What tells whose it is goes last.
+            storage.remove_all(name for name in storage.sizes() if _NOTE.fullmatch(name) or _PART_FILE.fullmatch(name))
+            storage.remove(MANIFEST)
         elif there:
             begun = measured._manifest()
             found, before = changes(measured.purpose(), purpose), begun.get(_CONTAINERS)
             only_samples = not changes(measured.purpose(), {**purpose, **_of_samples(begun)})
             if found and not (only_samples and _agree(before, containers)):
-                if only_samples:
+                if only_samples and containers:
                     found += "; in a table or an archive they have numbers and no names to know them by"
                 raise OutputError(f"{storage.name} was begun otherwise ({found}); choose another name or give --fresh")
             kept = {
+                **({} if found else begun),
                 _PART_SIZE: begun[_PART_SIZE],
                 _BY_ID: begun.get(_BY_ID, False) or bool(found),
                 _CONTAINERS: before if containers is None else {**(before or {}), **containers},
@@ -117,7 +121,7 @@ class MeasuredSet:
         elif storage.location.is_file() or storage.sizes():
             raise OutputError(f"{storage.name} is there and holds no readings; choose another name")
         storage.sweep()
-        storage.write_json(MANIFEST, {**purpose, **kept}, indent=2)
+        measured._write_manifest({**purpose, **kept}, begun)
         if kept[_BY_ID]:
             complete = measured.complete()
             for number in measured._parts():
@@ -156,11 +160,16 @@ class MeasuredSet:
 
     def _manifest(self) -> dict[str, Any]:
         found = self.storage.json(MANIFEST)
-        if found is None:
+        if found is None and not self.exists():
             raise DataError(f"{self.name} holds no readings; expected a folder that gradmeter measure made")
-        if not _is_manifest(found):
+        if found is None or not _is_manifest(found):
             raise DataError(f"{self.name}/{MANIFEST} was changed; measure again with --fresh")
         return found
+
+    def _write_manifest(self, content: dict[str, Any], before: dict[str, Any]) -> None:
+        # One that is as it was is left alone: to write is to risk what is there.
+        if content != before:
+            self.storage.write_json(MANIFEST, content, indent=2)
 
     def note(self, part: int) -> Note | None:
         """What is known of a part; None where it is not complete."""
@@ -200,10 +209,14 @@ class MeasuredSet:
         }
         return {number: note for number, note in notes.items() if note is not None}
 
-    def ids(self) -> set[str]:
-        """Of all samples that are done, those that were skipped among them."""
+    def ids(self, complete: Mapping[int, Note] | None = None) -> set[str]:
+        """Of all samples that are done, those that were skipped among them.
+
+        Args:
+            complete: what `complete` found, if that is known.
+        """
         found = set[str]()
-        for number, note in self.complete().items():
+        for number, note in (self.complete() if complete is None else complete).items():
             found.update(one.id for one in note.skipped)
             if note.rows:
                 found.update(self._read(number, ["id"])["id"].to_pylist())
@@ -221,8 +234,8 @@ class MeasuredSet:
         done, skipped = self.progress()
         rows = done - len(skipped)
         listed = [{"id": one.id, "reason": one.reason} for one in skipped]
-        content = {**self._manifest(), _ROWS: rows, _SKIPPED: listed, _GONE: sorted(gone)}
-        self.storage.write_json(MANIFEST, content, indent=2)
+        before = self._manifest()
+        self._write_manifest({**before, _ROWS: rows, _SKIPPED: listed, _GONE: sorted(gone)}, before)
         return rows, skipped
 
     def progress(self) -> tuple[int, tuple[Skipped, ...]]:

@@ -12,9 +12,12 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from gradmeter.engines.processes import WorkerError
-from gradmeter.errors import one_line
+from gradmeter.errors import DataError, one_line
 from gradmeter.measuring.dataset import Skipped
 from gradmeter.samples import Encoded, Sample, Source, Unreadable
+
+# Samples, all of a batch, none of which can be prepared: that is no chance.
+_SYSTEMATIC = 8
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ def batch_of(found: Sequence[Sample | Skipped], prepare: Callable[[Sequence[Any]
         inputs = prepare([sample.content for sample in read]) if read else None
     except Exception:  # preprocessing may be anybody's
         alone = [one if isinstance(one, Skipped) else _prepared(one, prepare) for one in found]
-        if alone == list(found):  # it is not for one of them that it fails
+        failed = len(read) - sum(isinstance(one, Sample) for one in alone)
+        if not failed or failed == len(read) >= _SYSTEMATIC:  # it is not for one of them that it fails
             raise
         return batch_of(alone, prepare)
     return Batch([sample.id for sample in read], [sample.label for sample in read], inputs, skipped)
@@ -121,9 +125,15 @@ def processes_may_end() -> Iterator[None]:
 
     Raises:
         WorkerError: if one did.
+        DataError: in the words of the one that raised it.
     """
     try:
         yield
+    except DataError as error:
+        if not str(error).startswith("Caught "):
+            raise
+        # PyTorch puts where it happened around what happened.
+        raise DataError(str(error).strip().rpartition("DataError: ")[2]) from error
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise

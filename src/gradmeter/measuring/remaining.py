@@ -33,7 +33,7 @@ def remaining(measured: MeasuredSet, source: Source) -> Remaining:
     if not measured.by_id:
         parts = {number: range(start, min(start + size, count)) for number, start in enumerate(range(0, count, size))}
         return Remaining({number: part for number, part in parts.items() if number not in complete}, frozenset())
-    done, ids = measured.ids(), [source.id(index) for index in range(count)]
+    done, ids = measured.ids(complete), [source.id(index) for index in range(count)]
     left = [index for index, one in enumerate(ids) if one not in done]
     free = (number for number in itertools.count() if number not in complete)
     return Remaining(

@@ -13,17 +13,14 @@ from pyarrow import fs
 
 from gradmeter.errors import DataError, OutputError, one_line
 from gradmeter.files import is_partial, parsed_json, sweep, whole
-from gradmeter.samples.location import Location
-
-# Files of a store that are read at once: each takes its time to come, whatever its size.
-_AT_ONCE = 32
+from gradmeter.samples.location import AT_ONCE, Location
 
 
 class Storage:
     """A folder whose files appear whole or not at all; it may be sent to another process.
 
-    On this machine a file is written beside its place and then takes its name; an object store shows an object when
-    all of it has arrived.
+    On this machine a file is written beside its place and then takes its name; S3 and Google's store show an object
+    when all of it has arrived. Others may show a part of it, as long as its writer is at work.
 
     Attributes:
         location: where it is.
@@ -72,19 +69,25 @@ class Storage:
         return self.location.system.open_input_file(self.location.path(file))
 
     def json(self, file: str) -> dict[str, Any] | None:
-        """The JSON object that a file holds; None where it cannot be read or holds something else."""
+        """The JSON object that a file holds; None where there is no such file, or it holds something else.
+
+        Raises:
+            DataError: if it cannot be read now: what it says is not known.
+        """
         try:
             with self.open(file) as stream:
                 return parsed_json(stream.read())
-        except (OSError, ValueError, pa.ArrowException):
+        except (FileNotFoundError, ValueError):
             return None
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{self.name}/{file} cannot be read: {one_line(error)}") from error
 
     def jsons(self, files: Iterable[str]) -> Iterator[dict[str, Any] | None]:
         """Those of many files, in their order."""
         if self.location.is_local:
             yield from map(self.json, files)
             return
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
+        with ThreadPoolExecutor(AT_ONCE) as threads:
             yield from threads.map(self.json, files)
 
     def write(self, file: str, content: bytes | memoryview) -> None:
@@ -115,23 +118,17 @@ class Storage:
         Raises:
             OutputError: if that fails.
         """
-        if self.size(file) is None:
-            return
         try:
             self.location.system.delete_file(self.location.path(file))
+        except FileNotFoundError:
+            return
         except (OSError, pa.ArrowException) as error:
             raise self._cannot_write(error) from error
 
-    def clear(self) -> None:
-        """Remove all that is in the folder.
-
-        Raises:
-            OutputError: if that fails.
-        """
-        try:
-            self.location.system.delete_dir_contents(self.location.path(), missing_dir_ok=True)
-        except (OSError, pa.ArrowException) as error:
-            raise self._cannot_write(error) from error
+    def remove_all(self, files: Iterable[str]) -> None:
+        """Remove many, likewise."""
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            list(threads.map(self.remove, files))
 
     def sweep(self) -> None:
         """Remove what killed writers left behind."""

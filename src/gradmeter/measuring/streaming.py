@@ -60,7 +60,7 @@ def stream(reader: Reader, source: Source, folder: str | Path, purpose: Mapping[
     Args:
         reader: from batches of samples to rows.
         source: the samples.
-        folder: likewise.
+        folder: the data set, as `measure` takes it.
         purpose: what tells this from other work in the same folder.
         work: how to go about it.
 

@@ -59,7 +59,7 @@ class _Tokenised:
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
         cut = {"truncation": self.longest is not None, "max_length": self.longest}
         batch = dict(self.tokenizer(list(texts), padding=True, return_tensors="pt", **cut))
-        if not batch["attention_mask"].any(1).all():
+        if not batch.get("attention_mask", batch["input_ids"] >= 0).any(1).all():
             raise ValueError("a text without a token")
         return batch
 

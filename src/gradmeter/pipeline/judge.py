@@ -154,7 +154,7 @@ def _purpose(trust: TrustModel, classifier: Classifier, source: Source) -> dict[
 
 def _stream(trust: TrustModel, classifier: Classifier, source: Source, folder: str | Path, work: Work) -> JudgedSamples:
     done = stream(reader_of(trust, classifier), source, folder, _purpose(trust, classifier, source), work)
-    accepted = [pc.sum(table["accepted"]).as_py() or 0 for table in MeasuredSet(folder).tables()]
+    accepted = [pc.sum(table["accepted"]).as_py() or 0 for table in MeasuredSet(folder).tables(["accepted"])]
     return JudgedSamples(done.rows, None if trust.guarantee is None else sum(accepted), done.skipped)
 
 

@@ -9,11 +9,8 @@ import pyarrow as pa
 
 from gradmeter.errors import DataError
 from gradmeter.samples.decoding import SUFFIXES, ImageDecoder
-from gradmeter.samples.location import Location
+from gradmeter.samples.location import AT_ONCE, Location
 from gradmeter.samples.sample import Encoded, Source
-
-# Objects of a store are some hundredths of a second away, whatever their size.
-_AT_ONCE = 32
 
 
 class ImageFolder(Source):
@@ -34,7 +31,7 @@ class ImageFolder(Source):
         folder = self.name = location.name
         self.decoder = ImageDecoder(mode)
         self._location = location
-        self.at_once = 1 if location.is_local else _AT_ONCE
+        self.at_once = 1 if location.is_local else AT_ONCE
         names = location.folders()
         loose = [name for name in location.files() if _is_image(name)]
         filed = [

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -16,9 +16,14 @@ from gradmeter.samples.sample import Unreadable
 
 LARGEST_FILE = 2**30
 """Bytes of the largest file that is read as one sample."""
+AT_ONCE = 32
+"""Files of a store that are asked for at once: each is some hundredths of a second away, whatever its size."""
 
 _SCHEME = "://"
-_CREDENTIALS = re.compile(r"^([^/?#]+://)[^/?#]*@")
+# Options of addresses that are no secrets.
+_SHOWN = {"allow_bucket_creation", "allow_bucket_deletion", "endpoint_override", "region", "scheme"}
+# There the name in front of the host is the container's.
+_AZURE = {"abfs", "abfss"}
 
 
 class Location:
@@ -39,7 +44,7 @@ class Location:
     def __init__(self, name: str | Path) -> None:
         given = str(name)
         # Passwords are nobody's but the store's: names are printed and written down.
-        self.name = _CREDENTIALS.sub(r"\1", given)
+        self.name = _without_secrets(given) if _SCHEME in given else given
         if _SCHEME not in given:
             # Another process may work elsewhere.
             self.system, self._path = fs.LocalFileSystem(), os.path.abspath(given)
@@ -94,15 +99,35 @@ class Location:
 
         Raises:
             Unreadable: if it cannot be read, or is larger than `LARGEST_FILE`.
+            DataError: if its store does not answer.
         """
         try:
-            with self.open(path) as file:
-                content = file.read(LARGEST_FILE + 1)
+            return self._content(path)
         except (OSError, pa.ArrowException) as error:
-            raise Unreadable(one_line(error)) from error
-        if len(content) > LARGEST_FILE:
-            raise Unreadable(f"more than {LARGEST_FILE:,} bytes; expected one sample")
-        return bytes(content)
+            reason = one_line(error)
+        if not self.is_local and self.is_there(path):
+            try:
+                return self._content(path)
+            except (OSError, pa.ArrowException) as error:
+                reason = one_line(error)
+        raise Unreadable(reason)
+
+    def is_there(self, path: str = "") -> bool:
+        """Whether there is this, or what lies below.
+
+        Raises:
+            DataError: if the store does not answer.
+        """
+        return bool(self._type(path) != fs.FileType.NotFound)
+
+    def _content(self, path: str) -> bytes:
+        with self.open(path) as file:
+            # To ask for as much as is allowed would take as much memory.
+            size = file.seek(0, os.SEEK_END)
+            if size > LARGEST_FILE:
+                raise Unreadable(f"more than {LARGEST_FILE:,} bytes; expected one sample")
+            file.seek(0)
+            return bytes(file.read(size))
 
     def open(self, path: str = "") -> IO[bytes]:
         """This file, or one below this folder, to read from any place in it."""
@@ -116,9 +141,9 @@ class Location:
         """Of this, or of what lies below, for `system`."""
         return f"{self._path}/{below}" if below else self._path
 
-    def _type(self) -> fs.FileType:
+    def _type(self, below: str = "") -> fs.FileType:
         try:
-            return self.system.get_file_info(self._path).type
+            return self.system.get_file_info(self.path(below)).type
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{self.name} cannot be read: {one_line(error)}") from error
 
@@ -143,6 +168,20 @@ class Location:
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{self.name} cannot be read: {one_line(error)}") from error
         return found
+
+
+def _without_secrets(address: str) -> str:
+    """An address without passwords and keys; of one that is none what is behind them."""
+    scheme, _, rest = address.partition(_SCHEME)
+    try:
+        place = urlsplit(address)
+        place.port  # noqa: B018  it is checked here
+    except ValueError:
+        return f"{scheme}{_SCHEME}{rest.rpartition('@')[2]}"
+    user, at, host = place.netloc.rpartition("@")
+    shown = f"{user.partition(':')[0]}{at}{host}" if scheme in _AZURE else host
+    options = [option for option in place.query.split("&") if option.partition("=")[0] in _SHOWN]
+    return f"{scheme}{_SCHEME}{shown}{place.path}{'?' if options else ''}{'&'.join(options)}"
 
 
 def _walked(base: Path, folder: str) -> Iterator[str]:

@@ -12,6 +12,9 @@ from gradmeter.errors import one_line
 from gradmeter.samples.location import Location
 from gradmeter.samples.sample import Unreadable
 
+# Bytes of a column that are read at once.
+_BUFFER = 2**23
+
 
 class Rows:
     """Some columns of Parquet files; it may be sent to another process.
@@ -27,6 +30,7 @@ class Rows:
 
     def __init__(self, location: Location, columns: Sequence[str]) -> None:
         self._location, self._columns = location, list(columns)
+        self._damaged = set[tuple[str, int]]()
         self._leave()
 
     def row(self, file: str, group: int, number: int) -> dict[str, pa.Scalar]:
@@ -39,13 +43,29 @@ class Rows:
 
         Raises:
             Unreadable: if it cannot be read.
+            DataError: if its store does not answer.
         """
+        try:
+            row = self._found(file, group, number)
+        except Unreadable:
+            # A store may have been away for a moment; if it still is, that is nothing that the row can do for.
+            if self._location.is_local or not self._location.is_there(file) or (file, group) in self._damaged:
+                raise
+            self._leave()
+            try:
+                row = self._found(file, group, number)
+            except Unreadable:
+                self._damaged.add((file, group))
+                raise
+        return {name: row[name][0] for name in self._columns}
+
+    def _found(self, file: str, group: int, number: int) -> pa.RecordBatch:
         if (file, group) != self._group or number < self._next - 1:
             self._enter(file, group)
         while self._next <= number:
             self._advance()
         assert self._row is not None
-        return {name: self._row[name][0] for name in self._columns}
+        return self._row
 
     def _leave(self) -> None:
         self._group: tuple[str, int] | None = None
@@ -59,7 +79,9 @@ class Rows:
             self._file.close()
         self._leave()
         try:
-            self._file = pq.ParquetFile(self._location.path(file), filesystem=self._location.system)
+            path, system = self._location.path(file), self._location.system
+            # Else what is stored of a row group is read at once.
+            self._file = pq.ParquetFile(path, filesystem=system, buffer_size=_BUFFER)
             self._left = self._file.iter_batches(1, row_groups=[group], columns=self._columns, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise Unreadable(f"its row group is damaged: {one_line(error)}") from error

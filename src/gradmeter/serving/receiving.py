@@ -45,7 +45,7 @@ async def received(request: Request, limits: Limits) -> bytes:
     Raises:
         HTTPException: 400, 408, 413 or 415 otherwise.
     """
-    if request.headers.get("Content-Type", "").startswith("multipart/"):
+    if request.headers.get("Content-Type", "").lower().startswith("multipart/"):
         raise HTTPException(415, "a form; send the image itself, as curl --data-binary @image.png does")
     content, size = bytearray(), 0
     too_large = f"more than {limits.largest:,} bytes; send a smaller image"
