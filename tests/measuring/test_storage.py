@@ -1,7 +1,6 @@
 """What is written is there whole or not at all, on this machine and in an object store."""
 
 import pickle
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +50,10 @@ def test_files(place: str) -> None:
     assert (storage.size("b"), storage.size("absent")) == (10, None)
     again: Storage = pickle.loads(pickle.dumps(storage))  # as it goes to an actor
     assert again.open("b").read() == b"the second"
-    assert list(again.jsons(["c.json", "b", "absent", "c.json"])) == [{"é": [1]}, None, None, {"é": [1]}]
+    assert list(again.each(again.json, ["c.json", "b", "absent", "c.json"])) == [{"é": [1]}, None, None, {"é": [1]}]
     storage.remove("b")
     assert set(storage.sizes()) == {"a", "c.json"}
-    storage.remove_all(["a", "c.json", "absent"])
+    assert list(storage.each(storage.remove, ["a", "c.json", "absent"])) == [None] * 3
     assert storage.sizes() == {}
 
 
@@ -157,12 +156,16 @@ def test_a_fresh_start_that_is_killed_can_be_made_again(
     source = open_source(str(data), KIND)
     measure(classifier(), source, place)
 
-    def killed(storage: Storage, files: Iterable[str]) -> None:
-        storage.remove(next(iter(files)))
-        raise KeyboardInterrupt
+    removed, remove = list[str](), Storage.remove
+
+    def killed(storage: Storage, file: str) -> None:
+        removed.append(file)
+        if len(removed) > 1:
+            raise KeyboardInterrupt
+        remove(storage, file)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Storage, "remove_all", killed)
+        patched.setattr(Storage, "remove", killed)
         with pytest.raises(KeyboardInterrupt):
             measure(classifier(), source, place, Work(fresh=True))
     measure(classifier(), source, place, Work(fresh=True))

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,9 @@ class MeasuredSet:
         begun: dict[str, Any] = {}
         if there and fresh:
             # What tells whose it is goes last.
-            storage.remove_all(name for name in storage.sizes() if _NOTE.fullmatch(name) or _PART_FILE.fullmatch(name))
+            ours = [name for name in storage.sizes() if _NOTE.fullmatch(name) or _PART_FILE.fullmatch(name)]
+            for _ in storage.each(storage.remove, ours):
+                pass
             storage.remove(MANIFEST)
         elif there:
             begun = measured._manifest()
@@ -201,7 +204,7 @@ class MeasuredSet:
         """What is known of the parts that are complete, by their numbers."""
         sizes = self.storage.sizes()
         numbers = sorted(_number(name) for name in sizes if _NOTE.fullmatch(name))
-        found = self.storage.jsons(map(_note_file, numbers))
+        found = self.storage.each(self.storage.json, map(_note_file, numbers))
         notes = {
             number: _note(one, sizes.get(_file(number)))
             for number, one in zip(numbers, found, strict=True)
@@ -245,7 +248,7 @@ class MeasuredSet:
         return sum(note.rows for note in notes) + len(skipped), skipped
 
     def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The parts in order, one in memory at a time; of all columns, or of those of these that there are.
+        """The parts in order, one in memory at a time (of a store some); of all columns, or those of these there are.
 
         Raises:
             DataError: if there is none, or one is damaged.
@@ -253,7 +256,7 @@ class MeasuredSet:
         numbers = self._parts()
         if not numbers:
             raise DataError(f"{self.name} holds no readings yet; run gradmeter measure to its end")
-        yield from (self._read(number, columns) for number in numbers)
+        yield from self.storage.each(partial(self._read, columns=columns), numbers)
 
     def right(self) -> tuple[int, int] | None:
         """How many predictions are right, and how many have a label; None where none has."""

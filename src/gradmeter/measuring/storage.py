@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
@@ -14,6 +15,9 @@ from pyarrow import fs
 from gradmeter.errors import DataError, OutputError, one_line
 from gradmeter.files import is_partial, parsed_json, sweep, whole
 from gradmeter.samples.location import AT_ONCE, Location
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 class Storage:
@@ -82,13 +86,15 @@ class Storage:
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{self.name}/{file} cannot be read: {one_line(error)}") from error
 
-    def jsons(self, files: Iterable[str]) -> Iterator[dict[str, Any] | None]:
-        """Those of many files, in their order."""
+    def each(self, ask: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
+        """What is answered for every item, in their order; of a store some are asked for at once."""
         if self.location.is_local:
-            yield from map(self.json, files)
+            yield from map(ask, items)
             return
+        left = iter(items)
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            yield from threads.map(self.json, files)
+            while some := list(itertools.islice(left, AT_ONCE)):
+                yield from threads.map(ask, some)
 
     def write(self, file: str, content: bytes | memoryview) -> None:
         """Write a file, whole or not at all.
@@ -124,11 +130,6 @@ class Storage:
             return
         except (OSError, pa.ArrowException) as error:
             raise self._cannot_write(error) from error
-
-    def remove_all(self, files: Iterable[str]) -> None:
-        """Remove many, likewise."""
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            list(threads.map(self.remove, files))
 
     def sweep(self) -> None:
         """Remove what killed writers left behind."""
