@@ -101,10 +101,6 @@ class Rows:
                 return
         raise Unreadable(f"its row group is damaged: {self._damage}")
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the file that is open."""
-        return {"location": self._location, "columns": self._columns}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Likewise."""
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without the file that is open, for another process."""
+        return Rows, (self._location, self._columns)
