@@ -109,8 +109,9 @@ class MeasuredSet:
             storage.remove(MANIFEST)
         elif there:
             begun = measured._manifest()
-            found, before = changes(measured.purpose(), purpose), begun.get(_CONTAINERS)
-            only_samples = not changes(measured.purpose(), {**purpose, **_of_samples(begun)})
+            told, before = _told(begun), begun.get(_CONTAINERS)
+            found = changes(told, purpose)
+            only_samples = not changes(told, {**purpose, **_of_samples(begun)})
             if found and not (only_samples and _agree(before, containers)):
                 if only_samples and containers:
                     found += "; in a table or an archive they have numbers and no names to know them by"
@@ -158,8 +159,7 @@ class MeasuredSet:
         Raises:
             DataError: if the folder is no data set of readings.
         """
-        own = {_PART_SIZE, _CONTAINERS, _BY_ID, _ROWS, _SKIPPED, _GONE}
-        return {key: value for key, value in self._manifest().items() if key not in own}
+        return _told(self._manifest())
 
     def _manifest(self) -> dict[str, Any]:
         found = self.storage.json(MANIFEST)
@@ -336,6 +336,12 @@ def _is_note(found: Mapping[str, Any]) -> bool:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
+
+
+def _told(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a manifest what `MeasuredSet.begin` was told."""
+    own = {_PART_SIZE, _CONTAINERS, _BY_ID, _ROWS, _SKIPPED, _GONE}
+    return {key: value for key, value in manifest.items() if key not in own}
 
 
 def _of_samples(purpose: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,9 @@ class Storage:
         """
         selector = fs.FileSelector(self.location.path(), allow_not_found=True)
         return {
-            info.base_name: info.size or 0 for info in self._infos(selector) if not is_partial(Path(info.base_name))
+            info.base_name: info.size or 0
+            for info in self.location.infos(selector)
+            if not is_partial(Path(info.base_name))
         }
 
     def size(self, file: str) -> int | None:
@@ -61,7 +63,7 @@ class Storage:
         Raises:
             DataError: if the folder cannot be read.
         """
-        (info,) = self._infos([self.location.path(file)])
+        (info,) = self.location.infos([self.location.path(file)])
         return info.size if info.type == fs.FileType.File else None
 
     def open(self, file: str) -> pa.NativeFile:
@@ -135,13 +137,6 @@ class Storage:
         """Remove what killed writers left behind."""
         if self.location.is_local:
             sweep(Path(self.location.path()))
-
-    def _infos(self, what: fs.FileSelector | list[str]) -> list[fs.FileInfo]:
-        try:
-            found: list[fs.FileInfo] = self.location.system.get_file_info(what)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{self.name} cannot be read: {one_line(error)}") from error
-        return found
 
     def _cannot_write(self, error: BaseException) -> OutputError:
         return OutputError(f"cannot write {self.name} ({one_line(error)}); choose another folder")

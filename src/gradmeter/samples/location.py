@@ -90,7 +90,7 @@ class Location:
             found = _walked(Path(self._path), folder)
         else:
             selector = fs.FileSelector(f"{self._path}/{folder}", recursive=True)
-            paths = [info.path for info in self._infos(selector) if info.type == fs.FileType.File]
+            paths = [info.path for info in self.infos(selector) if info.type == fs.FileType.File]
             found = iter([path.removeprefix(self._path).lstrip("/") for path in paths])
         return sorted(path for path in found if not any(part.startswith(".") for part in path.split("/")))
 
@@ -141,11 +141,20 @@ class Location:
         """Of this, or of what lies below, for `system`."""
         return f"{self._path}/{below}" if below else self._path
 
-    def _type(self, below: str = "") -> fs.FileType:
+    def infos(self, what: fs.FileSelector | list[str]) -> list[fs.FileInfo]:
+        """What `system` says of paths, or of what a selector finds.
+
+        Raises:
+            DataError: if it does not answer.
+        """
         try:
-            return self.system.get_file_info(self.path(below)).type
+            found: list[fs.FileInfo] = self.system.get_file_info(what)
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{self.name} cannot be read: {one_line(error)}") from error
+        return found
+
+    def _type(self, below: str = "") -> fs.FileType:
+        return self.infos([self.path(below)])[0].type
 
     def _entries(self) -> Iterator[tuple[str, bool]]:
         """(name, whether it is a folder) of what lies in this folder, in order."""
@@ -158,16 +167,9 @@ class Location:
                     f"{self.name} cannot be read ({error.strerror}); expected a folder of images"
                 ) from error
         else:
-            infos = self._infos(fs.FileSelector(self._path))
+            infos = self.infos(fs.FileSelector(self._path))
             found = [(info.base_name, info.type == fs.FileType.Directory) for info in infos]
         return ((name, is_folder) for name, is_folder in sorted(found) if not name.startswith("."))
-
-    def _infos(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
-        try:
-            found: list[fs.FileInfo] = self.system.get_file_info(selector)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{self.name} cannot be read: {one_line(error)}") from error
-        return found
 
 
 def _without_secrets(address: str) -> str:
