@@ -51,8 +51,8 @@ class Rows:
             # A store may have been away for a moment; if it still is, that is nothing that the row can do for.
             if self._location.is_local or not self._location.is_there(file) or (file, group) in self._damaged:
                 raise
-            self._group = None  # it is entered anew
             try:
+                self._enter(file, group)
                 row = self._found(file, group, number)
             except Unreadable:
                 self._damaged.add((file, group))
