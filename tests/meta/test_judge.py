@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
 
 from gradmeter import GradientMeter, InputError, Readings
@@ -41,7 +42,7 @@ def test_counts(unknown: tuple[str, ...], synthetic: tuple[str, ...]) -> None:
     assert (found.right, found.wrong) == (right(), 400 - right())
     assert found.unknown == 30 * len(unknown)
     assert found.synthetic == (130 if synthetic else 0)
-    assert found.held_out.shape == (400 + found.unknown,)
+    assert found.held_out.p_correct.shape == found.held_out.familiar.shape == (400 + found.unknown,)
     assert isinstance(found.estimator, TwoHeads)
     assert found.unknown_share == found.estimator.unknown_share_
 
@@ -51,7 +52,7 @@ def test_other_classifiers_do_not_learn_from_what_was_made() -> None:
     without = judge("ridge_cv", ("noise",))
     assert (with_them.unknown, with_them.synthetic) == (30, 0)
     assert with_them.unknown_share == 30 / 430
-    assert np.array_equal(with_them.held_out, without.held_out)
+    assert np.array_equal(with_them.held_out.p_correct, without.held_out.p_correct)
     assert np.array_equal(with_them.probability(readings("turned")), without.probability(readings("turned")))
 
 
@@ -73,8 +74,39 @@ def test_held_out_are_judgements_by_heads_that_had_not_seen_the_sample() -> None
         np.concatenate([found.features.matrix(given)[rest], made]),
         np.concatenate([known[rest], np.full(80, UNKNOWN + 1)]),
     )
-    expected = heads.predict_proba(found.features.matrix(given)[own])[:, 1]
-    np.testing.assert_allclose(found.held_out[own], expected, rtol=1e-9)
+    heads.ranking = found.estimator.ranking
+    probabilities, familiar = heads.judge(found.features.matrix(given)[own])
+    np.testing.assert_allclose(found.held_out.p_correct[own], probabilities[:, 1], rtol=1e-9)
+    assert np.array_equal(found.held_out.familiar[own], familiar)
+
+
+def auroc(score: np.ndarray, wrong: np.ndarray) -> float:
+    return float(roc_auc_score(wrong, -score))
+
+
+def test_a_ranking_that_is_worse_than_the_softmax_is_not_used() -> None:
+    """Synthetic unknowns that are the surest known inputs: what is learned from them ruins the order."""
+    known = readings("known")
+    wrong = (known.predictions != LABELS).numpy()
+    sure = np.flatnonzero(~wrong)[known.log_scale.numpy()[~wrong].argsort()[:150]]
+    found = Judge.fit(known, LABELS, [], TwoHeads(), [known.rows(sure)])
+    assert found.fallback is not None
+    assert "AUROC" in found.fallback
+    assert found.estimator.ranking == "softmax"
+    new, labels = GradientMeter(trained()).extended()(digits()[0][700:]), digits()[1][700:]
+    missed = (new.predictions != labels).numpy()
+    judged, softmax = found.judge(new), -new.log_scale.numpy()
+    assert auroc(judged.p_correct, missed) >= auroc(softmax, missed) - 0.005
+
+
+def test_with_few_wrong_predictions_the_softmax_ranks() -> None:
+    right_ones = (readings("known").predictions == LABELS).numpy()
+    taken = right_ones.copy()
+    taken[np.flatnonzero(~right_ones)[:9]] = True
+    found = Judge.fit(readings("known").rows(taken), LABELS[torch.from_numpy(taken)])
+    assert found.wrong == 9
+    assert found.fallback is not None
+    assert "9 predictions are wrong" in found.fallback
 
 
 @pytest.mark.parametrize(

@@ -82,8 +82,8 @@ KNOWN: dict[str, tuple[GradientMeter, Callable[[Path], Any]]] = {
 @pytest.mark.parametrize("form", KNOWN)
 def test_forms_of_known_data(form: str, tmp_path: Path) -> None:
     meter, make = KNOWN[form]
-    readings, labels = read_known(meter, make(tmp_path))
-    assert_close(readings, WHOLE)
+    data, labels = read_known(meter, make(tmp_path))
+    assert_close(data.readings, WHOLE)
     assert labels.dtype == torch.int64
     assert torch.equal(labels, LABELS)
 
@@ -105,7 +105,7 @@ def test_forms_of_known_data(form: str, tmp_path: Path) -> None:
     ],
 )
 def test_forms_of_unknown_data(meter: GradientMeter, make: Callable[[Path], Any], tmp_path: Path) -> None:
-    assert_close(read_unknown(meter, make(tmp_path)), WHOLE)
+    assert_close(read_unknown(meter, make(tmp_path)).readings, WHOLE)
 
 
 @pytest.mark.parametrize(

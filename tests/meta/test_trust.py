@@ -12,6 +12,7 @@ from sklearn.linear_model import LinearRegression
 from torch import nn
 
 from gradmeter import GradientMeter, TrustModel
+from gradmeter.content import content_hashes
 from gradmeter.errors import DataError, GradmeterError, InputError, OutputError
 from gradmeter.evaluation import expected_calibration_error, separation
 from gradmeter.meta.judge import CLASSIFIERS
@@ -57,9 +58,9 @@ def test_what_it_learned_from_is_told(fitted: TrustModel) -> None:
     assert judge is not None
     answered = right(slice(300, 1000))
     assert (judge.right, judge.wrong, judge.unknown) == (answered.sum(), (~answered).sum(), 100)
-    assert judge.held_out.shape == (800,)
+    assert judge.held_out.p_correct.shape == (800,)
     # Held out: not what the judge says of what it learned from.
-    assert not np.allclose(judge.held_out[:700], fitted.predict_proba(IMAGES[300:1000]).numpy(), atol=1e-6)
+    assert not np.allclose(judge.held_out.p_correct[:700], fitted.predict_proba(IMAGES[300:1000]).numpy(), atol=1e-6)
 
 
 def test_it_is_calibrated_for_known_inputs_but_for_what_it_says(fitted: TrustModel) -> None:
@@ -177,6 +178,56 @@ def test_risk() -> None:
     assert torch.equal(taken, p >= found.threshold)
     assert found.coverage == pytest.approx(taken.double().mean().item(), abs=0.08)
     assert (~right(slice(1300, None))[taken.numpy()]).mean() <= 0.05
+
+
+def test_what_fit_learned_from_proves_no_risk(tmp_path: Path) -> None:
+    """It is known by its content: other batches, arrays, a copy, a single sample of it, a loaded TrustModel."""
+    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800), [[noise(100)]])
+    trust.save(tmp_path / "trust")
+    images, labels = IMAGES[300:800], LABELS[300:800]
+    for model in (trust, TrustModel.load(tmp_path / "trust", trained())):
+        for known, unknowns, count in (
+            (loader(300, 800), [], 500),
+            ((images.double().numpy(), labels.numpy()), [], 500),
+            ((images.clone()[400:], labels[400:]), [], 100),
+            (loader(799, 1300), [], 1),
+            (loader(800, 1300), [noise(100)], 100),
+        ):
+            with pytest.raises(InputError, match=f"fit learned from {count} of these"):
+                model.set_risk(0.1, known, unknowns)
+            assert model.guarantee is None
+        assert model.set_risk(0.1, loader(800, 1300), [noise(200)[100:]]).accepted
+
+
+def test_which_inputs_it_learned_from() -> None:
+    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
+    seen = trust.learned_from(content_hashes(IMAGES[790:810]))
+    assert seen.tolist() == [True] * 10 + [False] * 10
+    # Readings do not say what they are of.
+    readings = trust.meter(IMAGES[300:800])
+    assert trust.set_risk(0.1, (readings, LABELS[300:800])).accepted
+
+
+def test_nothing_unfamiliar_is_accepted() -> None:
+    """However rare errors are among known inputs, and however low the threshold: noise is not accepted."""
+    trust = TrustModel(GradientMeter(trained())).fit(loader(300, 1000))
+    trust.set_risk(0.5, loader(1000, 1797), least_probability=0, coverage_tolerance=0)
+    accepted = trust.accept(noise(400))
+    assert accepted.double().mean() < 0.05
+    assert trust.accept(IMAGES[1000:]).double().mean() > 0.97
+    table = trust.verdicts(noise(400))
+    assert table["accepted"].to_pylist() == accepted.tolist()
+    # Its threshold alone would have let some through.
+    assert (trust.predict_proba(noise(400)) >= trust.guarantee.threshold).sum() > accepted.sum()
+
+
+def test_nothing_likelier_wrong_than_right_is_accepted() -> None:
+    trust = TrustModel(GradientMeter(trained())).fit(loader(300, 1000))
+    assert trust.set_risk(0.5, loader(1000, 1797)).threshold >= 0.5
+    assert trust.set_risk(0.5, loader(1000, 1797), least_probability=0.9).threshold >= 0.9
+    for value in (-0.1, 1.0):
+        with pytest.raises(InputError, match=f"least_probability={value}"):
+            trust.set_risk(0.5, loader(1000, 1797), least_probability=value)
 
 
 def test_unknown_inputs_count_as_errors() -> None:

@@ -161,6 +161,43 @@ def test_what_known_inputs_lose_is_told() -> None:
     assert head.predict_proba(X)[:, UNKNOWN].mean() == pytest.approx(head.known_loss_, abs=0.003)
 
 
+# --- what is familiar, and the softmax's ranking
+
+
+def test_one_in_a_thousand_known_inputs_is_unfamiliar() -> None:
+    head = fitted(2000, 500)
+    _, familiar = head.judge(planted(4000, 0, 61)[0])
+    assert 0.99 < familiar.mean() < 1
+    X, y = planted(1000, 1000, 62)
+    probabilities, familiar = head.judge(X)
+    assert familiar[y == UNKNOWN].mean() < 0.7
+    # It goes by P(unknown) alone.
+    p = probabilities[:, UNKNOWN]
+    assert p[familiar].max() <= p[~familiar].min()
+
+
+def test_with_the_softmaxs_ranking_known_inputs_are_ranked_by_the_softmax() -> None:
+    X, y = planted(4000, 1000, 63)
+    head = fitted(2000, 500, ranking="softmax")
+    p, known = head.predict_proba(X), y != UNKNOWN
+    usual = known & (p[:, UNKNOWN] <= np.quantile(p[known, UNKNOWN], 0.9))
+    order = X[usual, NAMES.index("log_scale")].argsort()
+    assert (np.diff(p[usual, CORRECT][order]) <= 1e-12).all()
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-12)
+    learned, softmax = (
+        roc_auc_score(y == UNKNOWN, 1 - one[:, CORRECT]) for one in (fitted(2000, 500).predict_proba(X), p)
+    )
+    by_softmax = roc_auc_score(y == UNKNOWN, X[:, NAMES.index("log_scale")])
+    # Unknown inputs are still found better than by the softmax alone.
+    assert by_softmax + 0.05 < softmax <= learned + 0.01
+    assert p[known, UNKNOWN].mean() == pytest.approx(head.known_loss_, abs=0.005)
+
+
+def test_an_unknown_ranking() -> None:
+    with pytest.raises(InputError, match="ranking='entropy'; expected learned or softmax"):
+        TwoHeads(NAMES, ranking="entropy").fit(*planted(200, 0))
+
+
 # --- what it reads
 
 
@@ -185,7 +222,7 @@ def test_a_control_without_outputs_looks_at_the_prediction_and_at_readings_only(
 
 def test_it_is_an_estimator() -> None:
     head = TwoHeads(NAMES, unknown_share=0.07, outputs=False)
-    assert clone(head).get_params() == {"names": NAMES, "unknown_share": 0.07, "outputs": False}
+    assert clone(head).get_params() == {"names": NAMES, "unknown_share": 0.07, "outputs": False, "ranking": "learned"}
     X, y = planted(300, 50)
     first, second = (TwoHeads(NAMES).fit(X, y).predict_proba(X) for _ in range(2))
     assert np.array_equal(first, second)

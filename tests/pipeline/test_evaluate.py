@@ -65,7 +65,7 @@ def test_every_column_is_right_predictions_against_its_own(evaluation: Evaluatio
 
 
 def test_noise_is_not_the_noise_that_fit_saw(evaluation: Evaluation, fitted: Fitted, at_place: Path) -> None:
-    assert evaluation.seen == ()
+    assert evaluation.seen == {}
     fits = fitted.sets[1].readings().logits
     found = evaluation.sets[2].readings().logits
     assert not np.isin(found[:, 0].numpy(), fits[:, 0].numpy()).any()
@@ -73,16 +73,27 @@ def test_noise_is_not_the_noise_that_fit_saw(evaluation: Evaluation, fitted: Fit
 
 def test_data_that_fit_saw_are_named(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
     trust, classifier = open_trust(Path("trust"), model=MODEL)
-    found = evaluate(trust, classifier, "validation", [], tmp_path / "out", repetitions=100)
-    assert found.seen == ("validation",)
-    assert answer(found)[-1].startswith("Careful: the TrustModel has learned from validation")
+    # Under another name, and some of them only.
+    for number, folder in ((600, "validation"), (600, "copy"), (100, "part")):
+        if folder != "validation":
+            for path in sorted(Path("validation").rglob("*.png"))[: None if number == 600 else 2 * number]:
+                copy = tmp_path / folder / path.parent.name / f"another-{path.name}"
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(path.read_bytes())
+            folder = str(tmp_path / folder)
+        found = evaluate(trust, classifier, folder, [], tmp_path / f"{Path(folder).name}-out", repetitions=100)
+        learned = int(trust.learned_from(found.sets[0].contents()).sum())
+        assert 0.3 * len(found.rows) < learned < 0.7 * len(found.rows)
+        assert found.seen == {Path(folder).name: learned}
+        assert answer(found)[-1].startswith(f"Careful: the TrustModel has learned from {learned} of {len(found.rows)}")
 
 
 def test_what_was_promised_is_counted(evaluation: Evaluation, fitted: Fitted) -> None:
     assert fitted.guarantee is not None
     rows = evaluation.rows.to_pandas()
     known = rows[rows["concept"] == "test"]
-    accepted = known[known["p_correct"] >= fitted.guarantee.threshold]
+    accepted = known[known["accepted"]]
+    assert (accepted["p_correct"] >= fitted.guarantee.threshold).all()
     kept = evaluation.kept[WRONG]
     assert (kept.samples, kept.accepted, kept.errors) == (897, len(accepted), (~accepted["correct"]).sum())
     assert kept.risk <= 0.08

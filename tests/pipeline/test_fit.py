@@ -48,7 +48,7 @@ def test_the_comparison_is_of_held_out_folds(fitted: Fitted) -> None:
     judge, judged = fitted.trust.judge, fitted.judged
     assert judge is not None
     inside, outside = judged.correct, judged.wrong
-    for method, p_wrong in (("P(correct)", 1 - judge.held_out), ("softmax", judged.uncertainty["softmax"])):
+    for method, p_wrong in (("P(correct)", 1 - judge.held_out.p_correct), ("softmax", judged.uncertainty["softmax"])):
         taken = inside | outside
         expected = roc_auc_score(outside[taken], p_wrong[taken])
         assert fitted.comparison.estimates["auroc", WRONG, method].value == pytest.approx(expected, abs=1e-12)
@@ -69,6 +69,21 @@ def test_a_promise_is_made_on_what_the_judge_did_not_see(fitted: Fitted, place: 
     assert ((readings.predictions != labels[900:]) & accepted).sum() / accepted.sum() <= 0.08
     loaded = TrustModel.load(place / "trust", trained())
     assert loaded.guarantee == guarantee
+
+
+def test_equal_images_prove_nothing_of_each_other(place: Path, at_place: Path, tmp_path: Path) -> None:
+    """Each image three times, under other names: all three are learned from, or none."""
+    for path in sorted(Path("validation").rglob("*.png")):
+        for copy in range(3):
+            target = tmp_path / "thrice" / path.parent.name / f"{copy}-{path.name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    found = fit(
+        recipe(place), str(tmp_path / "thrice"), [], tmp_path / "trust", meta_classifier="ridge", risk=0.1, **QUICK
+    )
+    assert found.learned_from["right"] + found.learned_from["wrong"] == 900
+    assert len(found.trust.learned_contents) == 300
+    assert found.guarantee is not None
 
 
 def test_where_nothing_can_be_promised(place: Path, at_place: Path, tmp_path: Path) -> None:
@@ -124,7 +139,8 @@ def test_another_fit_on_the_same_data_replaces_the_first(place: Path, at_place: 
     assert promised.replaced == "--classifier ridge, no --risk"
     assert not measured_anew
     other, _, measured_anew = again(meta_classifier="lasso", risk=0.1, confidence=0.9, **QUICK)
-    assert other.replaced == "--classifier ridge, --risk 0.08 --confidence 0.95"
+    assert other.replaced is not None
+    assert other.replaced.startswith("--classifier ridge, --risk 0.08 --confidence 0.95")
     assert not measured_anew
     assert json.loads((tmp_path / "trust/trust.json").read_text())["notes"]["meta_classifier"] == "lasso"
 

@@ -50,6 +50,16 @@ def fit(
         ),
     ] = None,
     confidence: Annotated[float, typer.Option(help="That --risk is kept.")] = 0.95,
+    least_probability: Annotated[
+        float, typer.Option(help="With --risk: smallest P(correct) that is ever accepted.")
+    ] = 0.5,
+    coverage_tolerance: Annotated[
+        float,
+        typer.Option(
+            help="With --risk: share of the largest coverage that may be given up for a stricter threshold, so that "
+            "inputs of other kinds are not accepted needlessly."
+        ),
+    ] = 0.005,
     weights: Weights = None,
     classes: Classes = None,
     image_size: ImageSize = None,
@@ -92,6 +102,8 @@ def fit(
             meta_classifier=classifier,
             risk=risk,
             confidence=confidence,
+            least_probability=least_probability,
+            coverage_tolerance=coverage_tolerance,
             repetitions=repetitions,
             work=shown.work(device, workers, fresh=fresh),
             on_resample=shown.resampling(repetitions),
@@ -107,6 +119,7 @@ def fit(
             "no_synthetic": fitted.no_synthetic,
             "presumed_unknown_share": judge.unknown_share,
             "known_loss": judge.known_loss,
+            "fallback": judge.fallback,
             "skipped": skipped_records(fitted.sets),
             "estimates": estimate_records(fitted.comparison),
             "differences": difference_records(fitted.comparison),

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from gradmeter.cli.parameters import Actors, Data, Device, Engine, OnEngine, OtherModel, OtherWeights, Trust
 from gradmeter.errors import InputError
+from gradmeter.pipeline.probabilities import compared
 
 if TYPE_CHECKING:
     from gradmeter.measuring import Skipped
@@ -87,4 +88,5 @@ def _print_skipped(skipped: Skipped) -> None:
 
 def _line(row: dict[str, Any]) -> str:
     decision = {None: "", True: "  accept", False: "  reject"}[row["accepted"]]
-    return f"{row['id']}  {row['label']}  p={row['probability']:.4f}  P(correct)={row['p_correct']:.4f}{decision}"
+    probability, p_correct = compared(row["probability"]), compared(row["p_correct"])
+    return f"{row['id']}  {row['label']}  p{probability}  P(correct){p_correct}{decision}"

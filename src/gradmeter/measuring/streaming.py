@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from gradmeter.content import HASH_COLUMN, content_hashes
 from gradmeter.engines.ray import require_ray
 from gradmeter.errors import DataError, InputError
 from gradmeter.measuring.dataset import PART, MeasuredSet, Skipped
@@ -30,9 +31,9 @@ ENGINES = ("local", "ray")
 def measure(classifier: Classifier, source: Source, folder: str | Path, work: Work | None = None) -> Measured:
     """Read every sample's gradient and write it to a Parquet data set; go on where an earlier run was killed.
 
-    Its columns are "id", "label" where the source has labels (the network's numbers), "probabilities", and those of
+    Its columns are "id", "label" where the source has labels (the network's numbers), "probabilities", those of
     `Readings.to_arrow`: "prediction", "log_scale", "logits" and "layer/metric", and those of what else
-    `GradientMeter.extended` reads.
+    `GradientMeter.extended` reads; and "content_hash", equal for equal inputs of the network.
 
     Args:
         classifier: the network and its preprocessing.
@@ -180,6 +181,7 @@ class _Rows:
         probabilities = readings.logits.double().softmax(1).float().cpu().numpy()
         column = pa.FixedSizeListArray.from_arrays(pa.array(probabilities.reshape(-1)), probabilities.shape[1])
         table = table.add_column(table.column_names.index("log_scale"), "probabilities", column)
+        table = table.append_column(HASH_COLUMN, pa.array(content_hashes(batch.inputs)))
         return table.add_column(0, "id", pa.array(batch.ids, pa.string()))
 
     def _labels(self, batch: Batch, classes: int) -> list[int | None]:

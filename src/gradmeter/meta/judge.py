@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
 from threadpoolctl import threadpool_limits
 
@@ -20,7 +21,7 @@ from gradmeter.meta.log_features import LogFeatures
 from gradmeter.meta.neural import neural_network
 from gradmeter.meta.regressions import REGRESSIONS, ridge_cv
 from gradmeter.meta.smoothing import fit_smoothed
-from gradmeter.meta.two_heads import CORRECT, UNKNOWN, TwoHeads
+from gradmeter.meta.two_heads import CORRECT, RANKINGS, UNKNOWN, TwoHeads
 from gradmeter.readings import Readings
 
 CLASSIFIERS = {"gradmeter": TwoHeads, "ridge_cv": ridge_cv, **REGRESSIONS, "neural_network": neural_network}
@@ -34,6 +35,25 @@ LEAST_KNOWN = 50
 
 
 @dataclass(frozen=True, eq=False)
+class Judgement:
+    """What a judge says of N predictions.
+
+    Attributes:
+        p_correct: [N] P(correct).
+        familiar: [N] whether more than one in a thousand of the known inputs are as unfamiliar; always true for judges
+            that do not say whether an input is known.
+    """
+
+    p_correct: NDArray[np.float64]
+    familiar: NDArray[np.bool_]
+
+    @property
+    def score(self) -> NDArray[np.float64]:
+        """[N] P(correct), and -1 for what is not familiar: no threshold accepts it."""
+        return np.where(self.familiar, self.p_correct, -1.0)
+
+
+@dataclass(frozen=True, eq=False)
 class Judge:
     """A fitted and calibrated meta classifier.
 
@@ -44,8 +64,9 @@ class Judge:
         wrong: known inputs whose prediction was wrong.
         unknown: unknown inputs that were given.
         synthetic: unknown inputs that were made.
-        held_out: [right + wrong + unknown] P(correct) of each sample it was given, by judges that had not seen it;
-            synthetic unknowns that were made of it they may have seen.
+        held_out: of the right + wrong + unknown samples that it was given, by judges that had not seen them; synthetic
+            unknowns that were made of them they may have seen.
+        fallback: why known inputs are ranked by the softmax alone; None where they are not.
     """
 
     features: LogFeatures
@@ -53,8 +74,9 @@ class Judge:
     right: int
     wrong: int
     unknown: int
-    held_out: NDArray[np.float64]
+    held_out: Judgement
     synthetic: int = 0
+    fallback: str | None = None
 
     @classmethod
     def fit(
@@ -93,7 +115,7 @@ class Judge:
                 f"{right} predictions are right, {wrong} are wrong and {unknown} inputs are unknown; expected at least "
                 f"{LEAST} that are right and {LEAST} that are not: give more data, or unknown inputs"
             )
-        made = list(synthetic) if two_heads else []
+        made, fallback = list(synthetic) if two_heads else [], None
         readings = Readings.concatenate([known, *unknowns, *made])
         given = len(known) + unknown
         # The matrices are small: threads would cost more than they bring, and much where others use them too.
@@ -102,20 +124,26 @@ class Judge:
                 features = LogFeatures.everything(readings)
                 kinds = [np.full(len(one), UNKNOWN + kind) for kind, one in enumerate((*unknowns, *made))]
                 target = np.concatenate([answered.astype(np.int64), *kinds])
-                heads = clone(meta_classifier).set_params(names=features.names)
+                heads = clone(meta_classifier).set_params(names=features.names, ranking="learned")
                 matrix = features.matrix(readings)
-                held_out = _held_out_of_heads(heads, matrix, target, given)
+                by_ranking, folds = _held_out_of_heads(heads, matrix, target, given)
+                p_correct = by_ranking["learned"].p_correct[: len(known)]
+                softmax = -known.log_scale.double().cpu().numpy()
+                fallback = _fallback(p_correct, softmax, ~answered, folds[: len(known)])
+                heads.set_params(ranking="learned" if fallback is None else "softmax")
+                held_out = by_ranking[heads.ranking]
                 estimator = heads.fit(matrix, target)
             else:
                 features = LogFeatures.chosen(readings)
                 target = np.concatenate([answered, np.zeros(unknown, np.bool_)]).astype(np.int64)
                 matrix = features.matrix(readings)
-                folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
+                stratified = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
                 # P(correct) is the output mapped by a logistic curve fitted to out-of-fold outputs (Platt 1999).
-                calibrated = CalibratedClassifierCV(meta_classifier, method="sigmoid", cv=folds, ensemble=False)
-                held_out = _held_out(meta_classifier, matrix, target, folds)
+                calibrated = CalibratedClassifierCV(meta_classifier, method="sigmoid", cv=stratified, ensemble=False)
+                p_correct = _held_out(meta_classifier, matrix, target, stratified)
+                held_out = Judgement(p_correct, np.ones(given, np.bool_))
                 estimator = calibrated.fit(matrix, target)
-        return cls(features, estimator, right, wrong, unknown, held_out, sum(map(len, made)))
+        return cls(features, estimator, right, wrong, unknown, held_out, sum(map(len, made)), fallback)
 
     @property
     def unknown_share(self) -> float:
@@ -141,22 +169,75 @@ class Judge:
         share = f"where {100 * self.unknown_share:.3g} % of the inputs are unknown"
         return f"P(correct) is a probability {share if self.unknown_share else 'for known inputs'}."
 
+    def judge(self, readings: Readings) -> Judgement:
+        """What it says of N predictions."""
+        matrix = self.features.matrix(readings)
+        if isinstance(self.estimator, TwoHeads):
+            probabilities, familiar = self.estimator.judge(matrix)
+        else:
+            probabilities, familiar = self.estimator.predict_proba(matrix), np.ones(len(matrix), np.bool_)
+        return Judgement(probabilities[:, CORRECT], familiar)
+
     def probability(self, readings: Readings) -> NDArray[np.float64]:
         """[N] P(correct)."""
-        found: NDArray[np.float64] = self.estimator.predict_proba(self.features.matrix(readings))[:, CORRECT]
-        return found
+        return self.judge(readings).p_correct
 
 
 def _held_out_of_heads(
     heads: TwoHeads, matrix: NDArray[np.float64], target: NDArray[np.int64], given: int
-) -> NDArray[np.float64]:
-    """[given] P(correct) by heads that learned from the other folds, and from all that was made."""
-    found = np.empty(given)
+) -> tuple[dict[str, Judgement], NDArray[np.int64]]:
+    """Judgements under each ranking by heads that learned from the other folds and from all that was made, and the
+    fold of each sample, [given].
+    """
+    p_correct = {ranking: np.empty(given) for ranking in RANKINGS}
+    familiar, folds = np.empty(given, np.bool_), np.empty(given, np.int64)
     made = np.arange(given, len(matrix))
-    for others, own in KFold(_FOLDS, shuffle=True, random_state=0).split(np.arange(given)):
+    for fold, (others, own) in enumerate(KFold(_FOLDS, shuffle=True, random_state=0).split(np.arange(given))):
         rows = np.concatenate([others, made])
-        found[own] = clone(heads).fit(matrix[rows], target[rows]).predict_proba(matrix[own])[:, CORRECT]
-    return found
+        fitted = clone(heads).fit(matrix[rows], target[rows])
+        folds[own] = fold
+        for ranking in RANKINGS:
+            probabilities, familiar[own] = fitted.set_params(ranking=ranking).judge(matrix[own])
+            p_correct[ranking][own] = probabilities[:, CORRECT]
+    return {ranking: Judgement(values, familiar) for ranking, values in p_correct.items()}, folds
+
+
+def _fallback(
+    p_correct: NDArray[np.float64],
+    softmax: NDArray[np.float64],
+    wrong: NDArray[np.bool_],
+    folds: NDArray[np.int64],
+) -> str | None:
+    """Why the softmax should rank known inputs; None where P(correct) does it at least as well.
+
+    Args:
+        p_correct: [N] held-out P(correct) of known inputs.
+        softmax: [N] a score that grows with the largest softmax output.
+        wrong: [N] whether the prediction was wrong.
+        folds: [N] by which judge P(correct) was made; those of different judges are not compared.
+    """
+    errors = np.count_nonzero(wrong)
+    if errors < LEAST:
+        return f"{errors} predictions are wrong, and {LEAST} are needed to show that another ranking is better"
+    ours, theirs = (_auroc_within(-score, wrong, folds) for score in (p_correct, softmax))
+    if ours >= theirs:
+        return None
+    return (
+        f"on held-out folds the learned ranking finds wrong predictions worse, AUROC {100 * ours:.2f} against "
+        f"{100 * theirs:.2f} %"
+    )
+
+
+def _auroc_within(score: NDArray[np.float64], wrong: NDArray[np.bool_], folds: NDArray[np.int64]) -> float:
+    """AUROC over all pairs of a wrong and a right prediction in the same fold."""
+    area, pairs = 0.0, 0.0
+    for fold in np.unique(folds):
+        own = folds == fold
+        count = float(np.count_nonzero(wrong[own]) * np.count_nonzero(~wrong[own]))
+        if count:
+            area += count * roc_auc_score(wrong[own], score[own])
+            pairs += count
+    return area / pairs if pairs else 0.5
 
 
 def _held_out(

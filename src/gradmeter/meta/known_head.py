@@ -32,8 +32,7 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
     The log odds of the softmax enter nearly without a penalty, everything else with one that is chosen by the log loss
     of held-out fifths. Where even the best of these is not clearly better than the softmax alone, by two standard
     errors of the mean difference over samples, that remains: a few dozen wrong predictions lead astray as often as not.
-    Never is a surer prediction the likelier to be wrong: where a few wrong ones would have it so, the softmax is taken
-    at its word.
+    If P(wrong) would rise with the confidence, 1 minus the largest softmax output is P(wrong).
     """
 
     def fit(self, X: Values, log_scale: Values, wrong: NDArray[np.bool_]) -> Self:
@@ -49,7 +48,7 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         self.centre_, spread = float(odds.mean()), float(odds.std())
         # Equal numbers differ by rounding.
         self.spread_ = spread if spread > _ROUNDING * abs(self.centre_) else 1.0
-        self.model_, self.softmax_only_ = None, True
+        self.softmax_, self.everything_ = None, None
         softmax, everything = self._columns(X, log_scale, alone=True), self._columns(X, log_scale, alone=False)
         least = min(np.count_nonzero(wrong), np.count_nonzero(~wrong))
         if not least:
@@ -60,7 +59,7 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         else:
             model.fit(softmax, wrong)
         if model.coef_[0, 0] > 0:
-            self.model_ = model
+            self.softmax_ = model
         if least < _LEAST_OF_EITHER:
             return self
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
@@ -79,16 +78,29 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         if gain.mean() > _STANDARD_ERRORS * gain.std(ddof=1) / np.sqrt(len(gain)):
             again.fit(everything, wrong)
             if again.coef_[0, 0] > 0:
-                self.model_, self.softmax_only_ = again, False
+                self.everything_ = again
         return self
 
-    def probability(self, X: Values, log_scale: Values) -> Values:
-        """[n] P(wrong), for samples as in `fit`."""
-        if self.model_ is None:
-            return np.exp(log_scale)
-        columns = self._columns(X, log_scale, alone=self.softmax_only_)
-        found: Values = self.model_.predict_proba(columns)[:, 1]
-        return found
+    @property
+    def softmax_only_(self) -> bool:
+        """Whether nothing but the softmax is learned from."""
+        return self.everything_ is None
+
+    def probability(self, X: Values, log_scale: Values, *, by_softmax: bool = False) -> Values:
+        """[n] P(wrong), for samples as in `fit`.
+
+        Args:
+            X: [n, d] features.
+            log_scale: [n] log(1 - p) of the predicted class.
+            by_softmax: look at nothing but the softmax, even where more was learned from.
+        """
+        if self.everything_ is not None and not by_softmax:
+            p_wrong: Values = self.everything_.predict_proba(self._columns(X, log_scale, alone=False))[:, 1]
+        elif self.softmax_ is not None:
+            p_wrong = self.softmax_.predict_proba(self._columns(X, log_scale, alone=True))[:, 1]
+        else:
+            p_wrong = np.exp(log_scale)
+        return p_wrong
 
     def _columns(self, X: Values, log_scale: Values, *, alone: bool) -> Values:
         softmax = _FREE * (_log_odds(log_scale)[:, None] - self.centre_) / self.spread_

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from gradmeter.content import HASH_COLUMN, content_hashes
 from gradmeter.errors import InputError
 from gradmeter.meter import GradientMeter
 from gradmeter.readings import Readings
 from gradmeter.synthetic import ImageSample
 
 _LABELS = ("labels", "label")
+
+
+@dataclass(frozen=True, eq=False)
+class ReadData:
+    """What was read of data.
+
+    Attributes:
+        readings: of N samples.
+        contents: hashes of those samples whose inputs, or whose hashes, are in the data.
+    """
+
+    readings: Readings
+    contents: NDArray[np.uint64]
 
 
 def read_inputs(meter: GradientMeter, inputs: Any) -> Readings:
@@ -35,7 +51,7 @@ def read_inputs(meter: GradientMeter, inputs: Any) -> Readings:
     return meter(_tensors(inputs, _weight(meter)))
 
 
-def read_known(meter: GradientMeter, data: Any, sample: ImageSample | None = None) -> tuple[Readings, Tensor]:
+def read_known(meter: GradientMeter, data: Any, sample: ImageSample | None = None) -> tuple[ReadData, Tensor]:
     """Readings and labels, [N] int64, of known inputs.
 
     Args:
@@ -47,17 +63,18 @@ def read_known(meter: GradientMeter, data: Any, sample: ImageSample | None = Non
     Raises:
         InputError: if there are no labels, or not one for each input.
     """
-    readings, labels = [], []
-    for inputs, found in _batches(data):
-        if found is None:
+    parts, labels = [], []
+    for inputs, given in _batches(data):
+        if given is None:
             raise InputError("a batch has no labels; expected (inputs, labels), or a dict or table with 'label'")
-        readings.append(read_inputs(meter, inputs))
-        labels.append(_label_tensor(found))
-        if len(readings[-1]) != len(labels[-1]):
+        part = _read(meter, inputs)
+        parts.append(part)
+        labels.append(_label_tensor(given))
+        if len(part.readings) != len(labels[-1]):
             raise InputError(
-                f"there are {len(labels[-1]):,} labels for {len(readings[-1]):,} inputs; expected one for each"
+                f"there are {len(labels[-1]):,} labels for {len(part.readings):,} inputs; expected one for each"
             )
-        classes = readings[-1].logits.shape[1]
+        classes = part.readings.logits.shape[1]
         outside = labels[-1][(labels[-1] < 0) | (labels[-1] >= classes)]
         if len(outside):
             raise InputError(
@@ -66,14 +83,27 @@ def read_known(meter: GradientMeter, data: Any, sample: ImageSample | None = Non
             )
         if sample is not None:
             sample.add(_tensors(inputs, _weight(meter)), labels[-1])
-    return _joined(readings), torch.cat(labels)
+    return _joined(parts), torch.cat(labels)
 
 
-def read_unknown(meter: GradientMeter, data: Any) -> Readings:
+def read_unknown(meter: GradientMeter, data: Any) -> ReadData:
     """Readings of unknown inputs, as `read_known` takes them; labels need not be there and are not looked at."""
     if isinstance(data, (Tensor, np.ndarray, Readings)):
-        return read_inputs(meter, data)
-    return _joined([read_inputs(meter, inputs) for inputs, _ in _batches(data)])
+        return _read(meter, data)
+    return _joined([_read(meter, inputs) for inputs, _ in _batches(data)])
+
+
+def _read(meter: GradientMeter, inputs: Any) -> ReadData:
+    """Readings of inputs with the hashes of their contents, where inputs are readings those that came with them."""
+    readings = read_inputs(meter, inputs)
+    if isinstance(inputs, Readings):
+        contents = np.empty(0, np.uint64)
+    elif isinstance(inputs, pa.Table) or _is_frame(inputs):
+        columns = inputs.column_names if isinstance(inputs, pa.Table) else inputs.columns
+        contents = inputs[HASH_COLUMN].to_numpy() if HASH_COLUMN in columns else np.empty(0, np.uint64)
+    else:
+        contents = content_hashes(_tensors(inputs, _weight(meter)))
+    return ReadData(readings, contents)
 
 
 def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
@@ -162,7 +192,9 @@ def _of_same_network(meter: GradientMeter, readings: Readings) -> Readings:
     return readings
 
 
-def _joined(readings: Sequence[Readings]) -> Readings:
-    if not readings:
+def _joined(parts: Sequence[ReadData]) -> ReadData:
+    if not parts:
         raise InputError("a loader has no batches; expected at least one")
-    return Readings.concatenate(readings)
+    return ReadData(
+        Readings.concatenate([part.readings for part in parts]), np.concatenate([part.contents for part in parts])
+    )

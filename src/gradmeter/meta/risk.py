@@ -8,6 +8,11 @@ fixed before, until the first test fails, needs no correction for the number of 
 Jordan and Lei 2021, "Learn then Test", Theorem 1 with fixed sequence testing). Several such sequences, begun at several
 thresholds, share delta equally (union bound): one that begins too strictly, where too few samples are left to prove
 anything, must not end the search.
+
+All hypotheses that these tests reject are false at once, with the stated confidence, so any of the thresholds may be
+used. The most generous one need not be the best: where errors are rarer than the risk it accepts everything, also
+inputs of kinds that the data of the test did not hold. So the strictest one is taken that gives up at most a small
+share of the coverage.
 """
 
 from __future__ import annotations
@@ -23,8 +28,13 @@ from scipy import stats
 from gradmeter.errors import GradmeterError, InputError
 from gradmeter.evaluation.samples import finite_sample
 
-# Coverages that are tried, and every how many of them a sequence begins.
-_COVERAGES = 200
+LEAST_PROBABILITY = 0.5
+"""Smallest P(correct) that is accepted, unless told otherwise: below it a prediction is likelier wrong than right."""
+COVERAGE_TOLERANCE = 0.005
+"""Share of the largest coverage that may be given up for a stricter threshold, unless told otherwise."""
+
+# Coverages that are tried, and the number of sequences that begin among them.
+_COVERAGES = 1000
 _STARTS = 5
 
 
@@ -52,7 +62,7 @@ class Guarantee:
     It holds for inputs drawn as those data were, unknown ones included in the same share.
 
     Attributes:
-        threshold: accepted is what has at least this P(correct).
+        threshold: smallest P(correct) that is accepted.
         risk: largest rate of errors among accepted inputs.
         confidence: that it holds.
         coverage: share of the data that is accepted.
@@ -68,75 +78,108 @@ class Guarantee:
     accepted: int
 
 
-def candidates(probability: ArrayLike) -> list[Candidate]:
-    """Thresholds from the strictest to the most generous: quantiles of P(correct) [N] of other data than the test's."""
-    p = finite_sample(probability, "probability")
+def candidates(score: ArrayLike, least: float = LEAST_PROBABILITY) -> list[Candidate]:
+    """Thresholds from the strictest to the most generous: quantiles of scores [N] of other data than the test's.
+
+    Args:
+        score: P(correct), and less than 0 for what is not to be accepted at any threshold.
+        least: smallest threshold.
+    """
+    scores = finite_sample(score, "score")
     coverages = np.arange(1, _COVERAGES + 1) / _COVERAGES
-    thresholds = np.quantile(p, 1 - coverages)
-    return [Candidate(float(t), float(c)) for t, c in zip(thresholds, coverages, strict=True)]
+    thresholds = np.unique(np.quantile(scores, 1 - coverages).clip(least))[::-1]
+    return [Candidate(float(threshold), float(np.mean(scores >= threshold))) for threshold in thresholds]
 
 
 def control_risk(
-    probability: ArrayLike,
+    score: ArrayLike,
     correct: ArrayLike,
     risk: float,
     thresholds: Sequence[Candidate],
     *,
     confidence: float = 0.95,
+    coverage_tolerance: float = COVERAGE_TOLERANCE,
 ) -> Guarantee:
-    """Find the most generous threshold that can promise a risk.
+    """Find the strictest threshold that guarantees a risk at nearly the largest coverage that one can have.
 
     Args:
-        probability: [N] P(correct), or any score that grows with it.
+        score: [N] P(correct), or any score that grows with it.
         correct: [N] whether the prediction was right.
         risk: largest rate of errors among accepted inputs.
         thresholds: from the strictest to the most generous, chosen without these data.
         confidence: that the promise holds.
+        coverage_tolerance: share of the largest coverage that may be given up for a stricter threshold.
 
     Raises:
-        RiskNotControlled: if no threshold can promise it.
+        RiskNotControlled: if no threshold can guarantee it.
         InputError: for rates that are not strictly between 0 and 1, or data that do not fit.
     """
-    require_rates(risk, confidence)
-    p, wrong = finite_sample(probability, "probability"), ~_boolean(correct)
-    if wrong.shape != p.shape:
-        raise InputError(f"correct has shape {wrong.shape}; expected {p.shape}, one for each probability")
-    # What even without a single error is needed to promise the risk, were it tested alone.
+    require_rates(risk, confidence, coverage_tolerance=coverage_tolerance)
+    scores, wrong = finite_sample(score, "score"), ~_boolean(correct)
+    if wrong.shape != scores.shape:
+        raise InputError(f"correct has shape {wrong.shape}; expected {scores.shape}, one for each score")
+    # What even without a single error is needed to guarantee the risk, were it tested alone.
     delta = (1 - confidence) / _STARTS
     needed = math.ceil(math.log(delta) / math.log1p(-risk))
-    possible = [one for one in thresholds if one.coverage * p.size >= needed]
+    possible = [candidate for candidate in thresholds if candidate.coverage * scores.size >= needed]
     if not possible:
+        eligible = max((candidate.coverage for candidate in thresholds), default=0.0) * scores.size
         raise RiskNotControlled(
-            f"{p.size:,} samples cannot promise a risk of {risk:g} with confidence {confidence:g}; expected at least "
-            f"{needed:,} of which none is wrong: give more data, or a higher risk"
+            f"{scores.size:,} samples, about {eligible:,.0f} of them above the least P(correct) that is accepted, "
+            f"cannot promise a risk of {risk:g} with confidence {confidence:g}; expected at least {needed:,} of which "
+            "none is wrong: give more data, or a higher risk"
         )
-    best: Guarantee | None = None
-    for start in range(0, len(possible), math.ceil(len(possible) / _STARTS)):
-        for candidate in possible[start:]:
-            taken = p >= candidate.threshold
-            accepted, errors = int(np.count_nonzero(taken)), int(np.count_nonzero(wrong & taken))
-            if accepted == 0 or stats.binom.cdf(errors, accepted, risk) > delta:
-                break
-            if best is None or candidate.threshold < best.threshold:
-                best = Guarantee(candidate.threshold, risk, confidence, accepted / p.size, errors, accepted)
-    if best is None:
+    levels = np.array([candidate.threshold for candidate in possible])
+    order = np.argsort(scores)
+    above = np.searchsorted(scores[order], levels)
+    accepted = scores.size - above
+    errors = np.concatenate([np.cumsum(wrong[order][::-1])[::-1], [0]])[above]
+    rejected = (accepted > 0) & (stats.binom.cdf(errors, accepted, risk) <= delta)
+    starts = range(0, len(possible), math.ceil(len(possible) / _STARTS))
+    # A sequence goes on until the first hypothesis that it cannot reject.
+    proved = np.any([_proved(rejected, start) for start in starts], axis=0)
+    if not proved.any():
         raise RiskNotControlled(
-            f"no threshold can promise a risk of {risk:g} with confidence {confidence:g}: of all {p.size:,} samples "
-            f"{np.mean(wrong):.2%} are wrong or unknown, and too many of those with the highest P(correct); give more "
-            "data, or a higher risk"
+            f"no threshold can promise a risk of {risk:g} with confidence {confidence:g}: of all {scores.size:,} "
+            f"samples {np.mean(wrong):.2%} are wrong or unknown, and too many of those with the highest P(correct); "
+            "give more data, or a higher risk"
         )
-    return best
+    enough = (1 - coverage_tolerance) * accepted[proved].max()
+    chosen = int(np.flatnonzero(proved & (accepted >= enough))[0])
+    return Guarantee(
+        float(levels[chosen]),
+        risk,
+        confidence,
+        float(accepted[chosen] / scores.size),
+        int(errors[chosen]),
+        int(accepted[chosen]),
+    )
 
 
-def require_rates(risk: float, confidence: float) -> None:
-    """Check a risk and its confidence.
+def _proved(rejected: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:
+    """Which hypotheses a sequence rejects that begins at one of them."""
+    proved = np.zeros(len(rejected), np.bool_)
+    proved[start:] = np.logical_and.accumulate(rejected[start:])
+    return proved
+
+
+def require_rates(
+    risk: float,
+    confidence: float,
+    least_probability: float = LEAST_PROBABILITY,
+    coverage_tolerance: float = COVERAGE_TOLERANCE,
+) -> None:
+    """Check what a guarantee is asked for.
 
     Raises:
-        InputError: for rates that are not strictly between 0 and 1.
+        InputError: for a risk or a confidence that is not strictly between 0 and 1, or another number not in [0, 1).
     """
     for name, value in (("risk", risk), ("confidence", confidence)):
         if not 0 < value < 1:
             raise InputError(f"{name}={value!r}; expected a share strictly between 0 and 1")
+    for name, value in (("least_probability", least_probability), ("coverage_tolerance", coverage_tolerance)):
+        if not 0 <= value < 1:
+            raise InputError(f"{name}={value!r}; expected a number from 0 to less than 1")
 
 
 def _boolean(values: ArrayLike) -> NDArray[np.bool_]:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 import gradmeter
 from gradmeter.errors import DataError, GradmeterError, OutputError, one_line
 from gradmeter.files import read_json, whole, write_text
-from gradmeter.meta.judge import Judge
+from gradmeter.meta.judge import Judge, Judgement
 from gradmeter.meta.log_features import LogFeatures
-from gradmeter.meta.risk import Candidate, Guarantee
+from gradmeter.meta.risk import Guarantee
 from gradmeter.meter import GradientMeter
 from gradmeter.network import unwrapped, weights_hash
 
@@ -46,7 +47,7 @@ class Loaded:
 
     meter: GradientMeter
     judge: Judge
-    thresholds: list[Candidate]
+    learned_contents: NDArray[np.uint64]
     guarantee: Guarantee | None
     notes: dict[str, Any]
 
@@ -55,7 +56,7 @@ def save(
     folder: Path,
     meter: GradientMeter,
     judge: Judge,
-    thresholds: Sequence[Candidate],
+    learned_contents: NDArray[np.uint64],
     guarantee: Guarantee | None,
     notes: Mapping[str, Any],
 ) -> None:
@@ -88,8 +89,10 @@ def save(
             "unknown": judge.unknown,
             "synthetic": judge.synthetic,
         },
-        "held_out": judge.held_out.tolist(),
-        "thresholds": [asdict(one) for one in thresholds],
+        "learned_contents": learned_contents.astype("<u8").tobytes().hex(),
+        "held_out": judge.held_out.p_correct.tolist(),
+        "held_out_unfamiliar": np.flatnonzero(~judge.held_out.familiar).tolist(),
+        "fallback": judge.fallback,
         "guarantee": None if guarantee is None else asdict(guarantee),
         "notes": dict(notes),
         "estimator": {"file": estimator, "sha256": digest},
@@ -157,15 +160,17 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
             learned["right"],
             learned["wrong"],
             learned["unknown"],
-            np.array(content["held_out"]),
-            # A folder of version 0.1 has none.
+            _held_out(content),
+            # A folder of version 0.1 has neither.
             learned.get("synthetic", 0),
+            content.get("fallback"),
         )
         guarantee = content["guarantee"]
         return Loaded(
             GradientMeter(model, **content["meter"]),
             judge,
-            [Candidate(**one) for one in content["thresholds"]],
+            # Nor has it these.
+            np.frombuffer(bytes.fromhex(content.get("learned_contents", "")), "<u8").astype(np.uint64),
             None if guarantee is None else Guarantee(**guarantee),
             content["notes"],
         )
@@ -193,6 +198,13 @@ def _content(folder: Path) -> dict[str, Any]:
             f"version reads format {_FORMAT}: install that version"
         )
     return content
+
+
+def _held_out(content: Mapping[str, Any]) -> Judgement:
+    p_correct = np.array(content["held_out"], np.float64)
+    familiar = np.ones(len(p_correct), np.bool_)
+    familiar[content.get("held_out_unfamiliar", [])] = False
+    return Judgement(p_correct, familiar)
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -10,13 +10,21 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gradmeter.errors import GradmeterError, InputError
 from gradmeter.meta import saving
-from gradmeter.meta.judge import Judge, named_classifier
-from gradmeter.meta.measured import read_inputs, read_known, read_unknown
-from gradmeter.meta.risk import Candidate, Guarantee, candidates, control_risk
+from gradmeter.meta.judge import Judge, Judgement, named_classifier
+from gradmeter.meta.measured import ReadData, read_inputs, read_known, read_unknown
+from gradmeter.meta.risk import (
+    COVERAGE_TOLERANCE,
+    LEAST_PROBABILITY,
+    Guarantee,
+    candidates,
+    control_risk,
+    require_rates,
+)
 from gradmeter.meta.two_heads import TwoHeads
 from gradmeter.meter import GradientMeter
 from gradmeter.readings import Readings
@@ -37,6 +45,8 @@ class TrustModel:
         judge: the fitted meta classifier; None before `fit`.
         learns_from_synthetic: whether the meta classifier has use for synthetic unknowns.
         guarantee: what `set_risk` promised; None before it.
+        learned_contents: hashes of the inputs that `fit` learned from, as `gradmeter.content` makes them, in order;
+            none of readings that came without them.
         notes: JSON values that are saved along and mean nothing to a TrustModel.
 
     Example:
@@ -54,8 +64,8 @@ class TrustModel:
         self.classifier = classifier
         self.judge: Judge | None = None
         self.guarantee: Guarantee | None = None
+        self.learned_contents: NDArray[np.uint64] = np.empty(0, np.uint64)
         self.notes: dict[str, Any] = {}
-        self._thresholds: list[Candidate] = []
 
     def fit(self, known: Any, unknowns: Sequence[Any] = (), *, synthetic: Iterable[Any] | None = None) -> Self:
         """Learn from validation data when predictions are wrong, and from inputs that the network cannot know.
@@ -75,15 +85,19 @@ class TrustModel:
             InputError: for data without labels, or too few predictions that are right or wrong.
         """
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
-        readings, labels = read_known(self.meter, known, sample)
-        others = [read_unknown(self.meter, unknown) for unknown in unknowns]
+        known_data, labels = read_known(self.meter, known, sample)
+        unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
         made: Iterable[Any] = synthetic or ()
         if sample is not None:
             made = sample.unknowns(next(self.meter.model.parameters()).device)
         self.judge = Judge.fit(
-            readings, labels, others, self.classifier, [read_unknown(self.meter, one) for one in made]
+            known_data.readings,
+            labels,
+            [data.readings for data in unknown_data],
+            self.classifier,
+            [read_unknown(self.meter, kind).readings for kind in made],
         )
-        self._thresholds = candidates(self.judge.held_out)
+        self.learned_contents = np.unique(np.concatenate([data.contents for data in (known_data, *unknown_data)]))
         self.guarantee = None
         return self
 
@@ -98,32 +112,55 @@ class TrustModel:
         judge = self._fitted()
         return torch.from_numpy(judge.probability(read_inputs(self.meter, inputs)))
 
-    def set_risk(self, risk: float, known: Any, unknowns: Sequence[Any] = (), *, confidence: float = 0.95) -> Guarantee:
-        """Find the threshold that accepts the most while at most the share `risk` of what is accepted is wrong.
+    def set_risk(
+        self,
+        risk: float,
+        known: Any,
+        unknowns: Sequence[Any] = (),
+        *,
+        confidence: float = 0.95,
+        least_probability: float = LEAST_PROBABILITY,
+        coverage_tolerance: float = COVERAGE_TOLERANCE,
+    ) -> Guarantee:
+        """Find a threshold on P(correct) such that at most the share `risk` of what is accepted is wrong.
 
         This holds with probability `confidence` over the draw of these data, for inputs drawn as they were, also if
-        fewer of those are unknown.
+        fewer of those are unknown. Of the thresholds for which it holds, the strictest is taken that gives up at most
+        `coverage_tolerance` of the largest coverage, so that inputs of other kinds are not accepted needlessly. For
+        the same reason "gradmeter" accepts nothing that is less familiar than all but one in a thousand of the known
+        inputs.
 
         Args:
             risk: largest rate of errors among accepted inputs.
             known: inputs with labels that neither the network nor `fit` saw, as `fit` takes them.
             unknowns: unknown inputs, in the largest share in which they are expected.
             confidence: that the promise holds.
+            least_probability: smallest P(correct) that is ever accepted.
+            coverage_tolerance: share of the largest coverage that may be given up for a stricter threshold.
 
         Returns:
             The promise, and the coverage that it costs.
 
         Raises:
             RiskNotControlled: if no threshold can promise it.
+            InputError: for data that `fit` learned from, known by their content.
             GradmeterError: before `fit`.
         """
         judge = self._fitted()
-        readings, labels = read_known(self.meter, known)
-        everything = Readings.concatenate([readings, *(read_unknown(self.meter, unknown) for unknown in unknowns)])
-        right = (readings.predictions.cpu() == labels).numpy()
-        correct = np.concatenate([right, np.zeros(len(everything) - len(readings), np.bool_)])
+        require_rates(risk, confidence, least_probability, coverage_tolerance)
+        known_data, labels = read_known(self.meter, known)
+        parts = [known_data, *(read_unknown(self.meter, unknown) for unknown in unknowns)]
+        self._require_new(parts)
+        everything = Readings.concatenate([part.readings for part in parts])
+        right = (known_data.readings.predictions.cpu() == labels).numpy()
+        correct = np.concatenate([right, np.zeros(len(everything) - len(right), np.bool_)])
         self.guarantee = control_risk(
-            judge.probability(everything), correct, risk, self._thresholds, confidence=confidence
+            judge.judge(everything).score,
+            correct,
+            risk,
+            candidates(judge.held_out.score, least_probability),
+            confidence=confidence,
+            coverage_tolerance=coverage_tolerance,
         )
         return self.guarantee
 
@@ -135,7 +172,8 @@ class TrustModel:
         """
         if self.guarantee is None:
             raise GradmeterError("no risk was set; call set_risk(risk, loader) before accept")
-        return self.predict_proba(inputs) >= self.guarantee.threshold
+        judgement = self._fitted().judge(read_inputs(self.meter, inputs))
+        return torch.from_numpy(self._accepted(judgement, self.guarantee))
 
     def verdicts(self, inputs: Any) -> pa.Table:
         """A row for each input: "prediction", "probability" of it, "p_correct", and "accepted".
@@ -151,17 +189,21 @@ class TrustModel:
         """
         judge = self._fitted()
         readings = read_inputs(self.meter, inputs)
-        p_correct = judge.probability(readings)
+        judgement = judge.judge(readings)
         return pa.table(
             {
                 "prediction": readings.predictions.cpu().numpy(),
                 "probability": max_softmax(readings.logits),
-                "p_correct": p_correct,
+                "p_correct": judgement.p_correct,
                 "accepted": pa.nulls(len(readings), pa.bool_())
                 if self.guarantee is None
-                else pa.array(p_correct >= self.guarantee.threshold),
+                else pa.array(self._accepted(judgement, self.guarantee)),
             }
         )
+
+    def learned_from(self, contents: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Whether `fit` learned from inputs, [N], by the hashes of their contents (`gradmeter.content`)."""
+        return np.isin(contents, self.learned_contents)
 
     def save(self, folder: Path | str) -> None:
         """Write to a folder, whole or not at all: JSON, and the meta classifier by skops; nothing is pickled.
@@ -170,7 +212,7 @@ class TrustModel:
             OutputError: if something else is there, or the folder cannot be written.
             GradmeterError: before `fit`, or if the pseudo-label is a function.
         """
-        saving.save(Path(folder), self.meter, self._fitted(), self._thresholds, self.guarantee, self.notes)
+        saving.save(Path(folder), self.meter, self._fitted(), self.learned_contents, self.guarantee, self.notes)
 
     @classmethod
     def load(cls, folder: Path | str, model: nn.Module, *, trusted: Sequence[str] = ()) -> TrustModel:
@@ -190,7 +232,7 @@ class TrustModel:
         given = getattr(loaded.judge.estimator, "estimator", loaded.judge.estimator)
         trust = cls(loaded.meter, given)
         trust.meter = loaded.meter
-        trust.judge, trust._thresholds, trust.guarantee = loaded.judge, loaded.thresholds, loaded.guarantee
+        trust.judge, trust.guarantee, trust.learned_contents = loaded.judge, loaded.guarantee, loaded.learned_contents
         trust.notes = loaded.notes
         return trust
 
@@ -202,8 +244,26 @@ class TrustModel:
         """
         judge = self._fitted()
         digest = hashlib.sha256(" ".join(judge.features.names).encode())
-        digest.update(judge.held_out.tobytes())
+        digest.update(judge.held_out.p_correct.tobytes())
         return digest.hexdigest()
+
+    @staticmethod
+    def _accepted(judgement: Judgement, guarantee: Guarantee) -> NDArray[np.bool_]:
+        return judgement.score >= guarantee.threshold
+
+    def _require_new(self, parts: Sequence[ReadData]) -> None:
+        """Check that `fit` did not learn from data.
+
+        Raises:
+            InputError: if it did.
+        """
+        count = sum(len(part.readings) for part in parts)
+        seen = sum(int(self.learned_from(part.contents).sum()) for part in parts)
+        if seen:
+            raise InputError(
+                f"fit learned from {seen:,} of these {count:,} inputs, which therefore prove nothing; expected inputs "
+                "that it did not see: leave these out, learned_from(content_hashes(inputs)) says which they are"
+            )
 
     def _fitted(self) -> Judge:
         if self.judge is None:

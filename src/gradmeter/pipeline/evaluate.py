@@ -16,7 +16,6 @@ from gradmeter.evaluation.comparison import Comparison, Judged, compare
 from gradmeter.evaluation.resampling import REPETITIONS
 from gradmeter.measuring import Work
 from gradmeter.meta.importance import Importance, layer_importance
-from gradmeter.meta.judge import Judge
 from gradmeter.meta.risk import Guarantee
 from gradmeter.meta.saving import READINGS
 from gradmeter.meta.trust import TrustModel
@@ -77,10 +76,11 @@ class Evaluation:
         classes: names of its classes; None where they have none.
         judged: the predictions.
         comparison: of P(correct) with softmax, entropy, margin and energy.
-        rows: "id", "concept", "label", "prediction", "correct", "p_correct" and the other scores, one row a sample.
+        rows: "id", "concept", "label", "prediction", "correct", "p_correct", "accepted" (null where no risk was
+            promised) and the other scores, one row a sample.
         importance: of each layer for P(correct); none where too few predictions are wrong.
         kept: the promise, on known inputs alone and with each unknown concept, by column; none where none was made.
-        seen: names of sets from which the TrustModel has learned.
+        seen: how many samples the TrustModel has learned from, by name of the sets that hold some.
         sets: the data.
         meaning: for which inputs P(correct) is a probability, in words.
         recipe: how the network was opened, as `Recipe.to_json` notes it; None where nothing says so.
@@ -93,7 +93,7 @@ class Evaluation:
     rows: pa.Table
     importance: tuple[Importance, ...]
     kept: dict[str, Kept]
-    seen: tuple[str, ...]
+    seen: dict[str, int]
     sets: tuple[ReadSet, ...]
     meaning: str
     recipe: Mapping[str, Any] | None = None
@@ -141,7 +141,7 @@ def evaluate(
     assert judge is not None
     tables, samples = [], []
     for number, one in enumerate(sets):
-        scored, sampled = _scored(judge, one, known=number == 0)
+        scored, sampled = _scored(trust, one, known=number == 0)
         tables.append(scored)
         samples.append(sampled)
     rows = pa.concat_tables(tables)
@@ -165,8 +165,7 @@ def evaluate(
         if correct.any() and not correct.all()
         else ()
     )
-    learned_from = trust.notes.get("learned_from", [])
-    seen = tuple(one.name for one in sets if one.identity in learned_from)
+    seen = {data.name: count for data in sets if (count := int(trust.learned_from(data.contents()).sum()))}
     return Evaluation(
         classifier.name,
         classifier.classes,
@@ -174,7 +173,7 @@ def evaluate(
         comparison,
         rows,
         importance,
-        _kept(trust, judged),
+        _kept(trust, judged, rows["accepted"]),
         seen,
         tuple(sets),
         judge.meaning,
@@ -189,7 +188,7 @@ def _require_free(folder: Path) -> None:
         raise OutputError(f"{folder} is there and holds no evaluation; choose another folder")
 
 
-def _scored(judge: Judge, data: ReadSet, *, known: bool) -> tuple[pa.Table, tuple[Readings, NDArray[np.bool_]]]:
+def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table, tuple[Readings, NDArray[np.bool_]]]:
     """All scores of a set, part by part, and a few of its readings with whether the prediction was right."""
     tables, sampled, right = [], [], []
     done, _ = data.measured.progress()
@@ -200,6 +199,7 @@ def _scored(judge: Judge, data: ReadSet, *, known: bool) -> tuple[pa.Table, tupl
         predictions = readings.predictions.numpy()
         labels = table["label"] if known else pa.nulls(len(readings), pa.int64())
         correct = predictions == labels.to_numpy() if known else np.zeros(len(readings), np.bool_)
+        verdicts = trust.verdicts(readings)
         tables.append(
             pa.table(
                 {
@@ -208,7 +208,8 @@ def _scored(judge: Judge, data: ReadSet, *, known: bool) -> tuple[pa.Table, tupl
                     "label": labels,
                     "prediction": predictions,
                     "correct": correct,
-                    "p_correct": judge.probability(readings),
+                    "p_correct": verdicts["p_correct"],
+                    "accepted": verdicts["accepted"],
                     "softmax": max_softmax(readings.logits),
                     "entropy": entropy(readings.logits),
                     "margin": margin(readings.logits),
@@ -223,10 +224,10 @@ def _scored(judge: Judge, data: ReadSet, *, known: bool) -> tuple[pa.Table, tupl
     return pa.concat_tables(tables), (Readings.concatenate(sampled), np.concatenate(right))
 
 
-def _kept(trust: TrustModel, judged: Judged) -> dict[str, Kept]:
+def _kept(trust: TrustModel, judged: Judged, decisions: pa.ChunkedArray) -> dict[str, Kept]:
     if trust.guarantee is None:
         return {}
-    accepted = -judged.uncertainty[OURS] >= trust.guarantee.threshold
+    accepted = decisions.to_numpy()
     share = trust.notes.get("promised_unknown_share")
     kinds = tuple(one["data"] for one in trust.notes.get("learned_from", [])[1:])
     found = {}

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+import pyarrow as pa
 from numpy.typing import NDArray
-from torch import Tensor
 
+from gradmeter.content import HASH_COLUMN
 from gradmeter.errors import OutputError
 from gradmeter.evaluation.comparison import Comparison, Judged, compare
 from gradmeter.evaluation.resampling import REPETITIONS
 from gradmeter.measuring import Work, measure_synthetic
-from gradmeter.meta.risk import Guarantee, RiskNotControlled, require_rates
+from gradmeter.meta.risk import (
+    COVERAGE_TOLERANCE,
+    LEAST_PROBABILITY,
+    Guarantee,
+    RiskNotControlled,
+    require_rates,
+)
 from gradmeter.meta.saving import READINGS, holds_trust, read_notes, require_free
 from gradmeter.meta.trust import TrustModel
 from gradmeter.meter import GradientMeter
@@ -87,6 +93,8 @@ def fit(
     meta_classifier: Any = "gradmeter",
     risk: float | None = None,
     confidence: float = 0.95,
+    least_probability: float = LEAST_PROBABILITY,
+    coverage_tolerance: float = COVERAGE_TOLERANCE,
     repetitions: int = REPETITIONS,
     work: Work | None = None,
     on_resample: Callable[[int], None] = lambda repetitions: None,
@@ -94,8 +102,8 @@ def fit(
     """Measure, fit a TrustModel, compare it with softmax and entropy, promise a risk, and save it.
 
     With a risk, a random half of every set is kept from the meta classifier: the promise needs data that it did not
-    see. In a folder that holds a TrustModel of the same network and data this one takes its place, and the readings
-    serve again.
+    see. Equal inputs go into the same half. In a folder that holds a TrustModel of the same network and data this one
+    takes its place, and the readings serve again.
 
     Args:
         recipe: the classifier.
@@ -105,6 +113,8 @@ def fit(
         meta_classifier: as for `TrustModel`.
         risk: largest rate of errors among accepted inputs; None for no promise.
         confidence: that the promise holds.
+        least_probability: smallest P(correct) that is ever accepted.
+        coverage_tolerance: share of the largest coverage that may be given up for a stricter threshold.
         repetitions: of the bootstrap.
         work: how to measure.
         on_resample: told after every resample of the comparison.
@@ -115,7 +125,7 @@ def fit(
     # What can be refused is refused before hours of measuring.
     require_free(folder)
     if risk is not None:
-        require_rates(risk, confidence)
+        require_rates(risk, confidence, least_probability, coverage_tolerance)
     work = work or Work()
     classifier = recipe.open()
     trust = TrustModel(GradientMeter(classifier.network), meta_classifier)
@@ -124,31 +134,44 @@ def fit(
         "recipe": recipe.to_json(),
         "learned_from": [one.identity for one in opened],
         "meta_classifier": str(meta_classifier),
-        "promise": None if risk is None else {"risk": risk, "confidence": confidence},
+        "promise": None
+        if risk is None
+        else {
+            "risk": risk,
+            "confidence": confidence,
+            "least_probability": least_probability,
+            "coverage_tolerance": coverage_tolerance,
+        },
     }
     replaced = None if work.fresh else _replaced(folder, trust.notes)
     sets = read_sets(classifier, opened, folder / READINGS, work)
 
-    known_readings, labels = _with_labels(sets[0])
-    readings = [known_readings, *(one.readings() for one in sets[1:])]
-    learning = [np.ones(len(one), np.bool_) if risk is None else _half(len(one)) for one in readings]
-    learned = [one.rows(rows) for one, rows in zip(readings, learning, strict=True)]
-    learned_labels = labels[torch.from_numpy(learning[0])]
-    made, no_synthetic = _synthetic(trust, classifier, sets[0], learning[0], folder, work)
-    trust.fit((learned[0], learned_labels), learned[1:], synthetic=made)
+    parts = [sets[0].labelled_tables(), *(unknown.measured.tables() for unknown in sets[1:])]
+    tables = [pa.concat_tables(tables) for tables in parts]
+    learning = [np.ones(len(table), np.bool_) for table in tables] if risk is None else _halves(tables)
+    learned = [table.filter(pa.array(rows)) for table, rows in zip(tables, learning, strict=True)]
+    synthetic, no_synthetic = _synthetic(trust, classifier, sets[0], learned[0]["id"], folder, work)
+    trust.fit(learned[0], learned[1:], synthetic=synthetic)
     refusal, unknown_share, known_coverage = None, 0.0, None
     if risk is not None:
-        rest = [one.rows(~rows) for one, rows in zip(readings, learning, strict=True)]
+        rest = [table.filter(pa.array(~rows)) for table, rows in zip(tables, learning, strict=True)]
         unknown_share = sum(map(len, rest[1:])) / sum(map(len, rest))
         try:
-            trust.set_risk(risk, (rest[0], labels[torch.from_numpy(~learning[0])]), rest[1:], confidence=confidence)
+            trust.set_risk(
+                risk,
+                rest[0],
+                rest[1:],
+                confidence=confidence,
+                least_probability=least_probability,
+                coverage_tolerance=coverage_tolerance,
+            )
         except RiskNotControlled as error:
             refusal = f"{error} (unknown inputs count as wrong)" if unknowns else str(error)
         else:
             known_coverage = float(trust.accept(rest[0]).double().mean())
         trust.notes["promised_unknown_share"] = unknown_share
     trust.save(folder)
-    judged = _judged(trust, learned, learned_labels, [one.name for one in sets[1:]])
+    judged = _judged(trust, learned, [one.name for one in sets[1:]])
     comparison = compare(judged, repetitions=repetitions, on_progress=on_resample)
     return Fitted(
         trust,
@@ -165,18 +188,20 @@ def fit(
 
 
 def _synthetic(
-    trust: TrustModel, classifier: Classifier, known: ReadSet, learning: NDArray[np.bool_], folder: Path, work: Work
+    trust: TrustModel, classifier: Classifier, known: ReadSet, learned: pa.ChunkedArray, folder: Path, work: Work
 ) -> tuple[list[Readings], str | None]:
-    """Readings of synthetic unknowns, for a meta classifier that learns from them; why there are none."""
+    """Readings of synthetic unknowns, for a meta classifier that learns from them; why there are none.
+
+    They are made of the known samples whose ids were learned from: what is kept for the proof must not be seen in any
+    form.
+    """
     if not trust.learns_from_synthetic:
         return [], None
     if known.source is None:
         return [], f"the samples of {known.name} are not at hand, or changed since they were measured"
-    ids = np.concatenate([table["id"].to_numpy(zero_copy_only=False) for table in known.labelled_tables()])
-    # What is kept for the proof must not have been seen in any form.
-    allowed = set(ids[learning])
+    allowed = set(learned.to_pylist())
     numbers = [number for number in range(len(known.source)) if known.source.id(number) in allowed]
-    place = _SYNTHETIC if learning.all() else _SYNTHETIC_OF_HALF
+    place = _SYNTHETIC if trust.notes["promise"] is None else _SYNTHETIC_OF_HALF
     measured = measure_synthetic(classifier, known.source, numbers, folder / READINGS / place, work)
     if measured is None:
         what = (
@@ -203,33 +228,37 @@ def _replaced(folder: Path, notes: dict[str, Any]) -> str | None:
         )
     if all(there.get(key) == here[key] for key in ("meta_classifier", "promise")):
         return None
-    asked = there.get("promise")
-    risk = f"--risk {asked['risk']:g} --confidence {asked['confidence']:g}" if asked else "no --risk"
-    return f"--classifier {there.get('meta_classifier')}, {risk}"
+    promise = there.get("promise")
+    options = [f"--{name.replace('_', '-')} {value:g}" for name, value in promise.items()] if promise else ["no --risk"]
+    return f"--classifier {there.get('meta_classifier')}, {' '.join(options)}"
 
 
-def _with_labels(known: ReadSet) -> tuple[Readings, Tensor]:
-    tables = list(known.labelled_tables())
-    readings = Readings.concatenate([Readings.from_arrow(table) for table in tables])
-    return readings, torch.from_numpy(np.concatenate([table["label"].to_numpy() for table in tables]))
+def _halves(tables: Sequence[pa.Table]) -> list[NDArray[np.bool_]]:
+    """A random half of each table, True; equal inputs are in the same half, also those of different tables."""
+    sides: dict[Hashable, bool] = {}
+    halves = []
+    for number, table in enumerate(tables):
+        # Readings of earlier versions came without hashes: there each input is its own.
+        hashed = HASH_COLUMN in table.column_names
+        contents = table[HASH_COLUMN].to_pylist() if hashed else [(number, row) for row in range(len(table))]
+        new = [content for content in dict.fromkeys(contents) if content not in sides]
+        order = np.random.default_rng(_SPLIT_SEED).permutation(len(new))
+        sides |= {new[place]: rank < (len(new) + 1) // 2 for rank, place in enumerate(order)}
+        halves.append(np.array([sides[content] for content in contents]))
+    return halves
 
 
-def _half(count: int) -> NDArray[np.bool_]:
-    taken = np.zeros(count, np.bool_)
-    taken[np.random.default_rng(_SPLIT_SEED).permutation(count)[: (count + 1) // 2]] = True
-    return taken
-
-
-def _judged(trust: TrustModel, sets: Sequence[Readings], labels: Tensor, unknowns: Sequence[str]) -> Judged:
+def _judged(trust: TrustModel, tables: Sequence[pa.Table], unknowns: Sequence[str]) -> Judged:
     """The held-out judgements, in the order in which the meta classifier was given the samples."""
     assert trust.judge is not None
-    everything = Readings.concatenate(sets)
-    right = (sets[0].predictions == labels).numpy()
+    held_out = trust.judge.held_out.p_correct
+    everything = Readings.concatenate([Readings.from_arrow(table) for table in tables])
+    right = everything.predictions[: len(tables[0])].numpy() == tables[0]["label"].to_numpy()
     softmax = max_softmax(everything.logits)
     return Judged(
         np.concatenate([right, np.zeros(len(everything) - len(right), np.bool_)]),
-        np.repeat(np.arange(len(sets)), [len(one) for one in sets]),
+        np.repeat(np.arange(len(tables)), [len(table) for table in tables]),
         tuple(unknowns),
-        {OURS: -trust.judge.held_out, "softmax": -softmax, "entropy": entropy(everything.logits)},
-        {OURS: trust.judge.held_out, "softmax": softmax},
+        {OURS: -held_out, "softmax": -softmax, "entropy": entropy(everything.logits)},
+        {OURS: held_out, "softmax": softmax},
     )

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from gradmeter.content import HASH_COLUMN
 from gradmeter.errors import DataError
 from gradmeter.measuring import MeasuredSet, Skipped, Work, measure
 from gradmeter.models import Classifier
@@ -52,6 +55,12 @@ class ReadSet:
             if "label" not in table.column_names:
                 raise _no_labels(self.name)
             yield table.filter(pc.is_valid(table["label"]))
+
+    def contents(self) -> NDArray[np.uint64]:
+        """Hashes of the inputs, as `gradmeter.content` makes them; none of readings that came without them."""
+        tables = self.measured.tables([HASH_COLUMN])
+        parts = [table[HASH_COLUMN].to_numpy() for table in tables if HASH_COLUMN in table.column_names]
+        return np.concatenate([np.empty(0, np.uint64), *parts])
 
     def readings(self) -> Readings:
         """All readings; they must fit into memory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gradmeter.evaluation.comparison import ALL, MEASURES, WRONG, Comparison
+from gradmeter.meta.judge import Judge
 from gradmeter.meta.risk import Guarantee
 from gradmeter.pipeline.evaluate import Evaluation, Kept
 from gradmeter.pipeline.fit import Fitted
@@ -38,9 +39,15 @@ def learned(fitted: Fitted) -> str:
         made = f" (no synthetic unknowns were made of the known ones: {fitted.no_synthetic})"
     return (
         f"Learned from {right:,} right and {wrong:,} wrong predictions and {unknown:,} unknown inputs{made}. "
-        f"{judge.meaning} On held-out folds, by meta classifiers that had not seen "
-        "them:"
+        f"{judge.meaning} {_ranking(judge)}On held-out folds, by meta classifiers that had not seen them:"
     )
+
+
+def _ranking(judge: Judge) -> str:
+    """What ranks known inputs, where it is not what was learned; else nothing."""
+    if judge.fallback is None:
+        return ""
+    return f"Among known inputs P(correct) ranks as the softmax does: {judge.fallback}. "
 
 
 def promised(guarantee: Guarantee, unknown_share: float, known_coverage: float | None) -> str:
@@ -52,7 +59,7 @@ def promised(guarantee: Guarantee, unknown_share: float, known_coverage: float |
     return (
         f"Promised with {100 * guarantee.confidence:g} % confidence: at most {100 * guarantee.risk:g} % of the "
         f"accepted predictions are wrong, for inputs drawn as these, {mixture}. Accepted is P(correct) of at least "
-        f"{guarantee.threshold:.4f}: {100 * guarantee.coverage:.1f} % of the inputs kept for the proof "
+        f"{guarantee.threshold:.6g}: {100 * guarantee.coverage:.1f} % of the inputs kept for the proof "
         f"({guarantee.accepted:,}, {guarantee.errors:,} of them wrong){of_known}."
     )
 
@@ -89,8 +96,10 @@ def answer(evaluation: Evaluation) -> list[str]:
     found = [kept(column, one) for column, one in evaluation.kept.items()]
     found += compared(evaluation.comparison, evaluation.judged.columns())
     if evaluation.seen:
+        sizes = {data.name: data.measured.progress()[0] for data in evaluation.sets}
+        shares = [f"{count:,} of {sizes[name]:,} samples of {name}" for name, count in evaluation.seen.items()]
         found.append(
-            f"Careful: the TrustModel has learned from {', '.join(evaluation.seen)}, so these numbers are too good; "
-            "expected data that gradmeter fit did not see."
+            f"Careful: the TrustModel has learned from {', '.join(shares)}, so these numbers are too good; expected "
+            "data that gradmeter fit did not see."
         )
     return found

@@ -28,6 +28,7 @@ from gradmeter.files import whole, write_text
 from gradmeter.pipeline.evaluate import RESULTS, Evaluation
 from gradmeter.pipeline.extremes import Shown, extremes
 from gradmeter.pipeline.fit import OURS
+from gradmeter.pipeline.probabilities import compared
 from gradmeter.pipeline.records import difference_records, estimate_records, guarantee_record, skipped_records
 from gradmeter.pipeline.wording import answer
 from gradmeter.report.comparison import difference_grid, estimate_grid
@@ -116,7 +117,7 @@ def _results(evaluation: Evaluation, command: str) -> dict[str, Any]:
         "command": command,
         "model": evaluation.model,
         "sets": [{"name": one.name, **one.identity} for one in evaluation.sets],
-        "learned_from_before": list(evaluation.seen),
+        "learned_from_before": evaluation.seen,
         "test_error": evaluation.test_error,
         "answer": answer(evaluation),
         "estimates": estimate_records(evaluation.comparison),
@@ -201,7 +202,7 @@ def _cards(samples: Sequence[Shown]) -> list[dict[str, Any]]:
             "text": _excerpt(one.content) if isinstance(one.content, str) else None,
             "prediction": one.prediction,
             "label": one.label,
-            "p_correct": one.p_correct,
+            "p_correct": compared(one.p_correct).removeprefix("="),
         }
         for one in samples
     ]
