@@ -160,11 +160,14 @@ class Judge:
 
     @property
     def meaning(self) -> str:
-        """For which inputs P(correct) is a probability, in a sentence."""
+        """For which inputs P(correct) is a probability, and whether it ranks known inputs as the softmax does."""
         if self.known_loss is not None:
+            ranking = (
+                "" if self.fallback is None else f" Among known inputs it ranks as the softmax does: {self.fallback}."
+            )
             return (
                 f"P(correct) is a probability for known inputs, but for {100 * self.known_loss:.2g} % that they lose "
-                "on average to what may be unknown."
+                f"on average to what may be unknown.{ranking}"
             )
         share = f"where {100 * self.unknown_share:.3g} % of the inputs are unknown"
         return f"P(correct) is a probability {share if self.unknown_share else 'for known inputs'}."

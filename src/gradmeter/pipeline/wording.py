@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gradmeter.evaluation.comparison import ALL, MEASURES, WRONG, Comparison
-from gradmeter.meta.judge import Judge
 from gradmeter.meta.risk import Guarantee
 from gradmeter.pipeline.evaluate import Evaluation, Kept
 from gradmeter.pipeline.fit import Fitted
@@ -39,15 +38,8 @@ def learned(fitted: Fitted) -> str:
         made = f" (no synthetic unknowns were made of the known ones: {fitted.no_synthetic})"
     return (
         f"Learned from {right:,} right and {wrong:,} wrong predictions and {unknown:,} unknown inputs{made}. "
-        f"{judge.meaning} {_ranking(judge)}On held-out folds, by meta classifiers that had not seen them:"
+        f"{judge.meaning} On held-out folds, by meta classifiers that had not seen them:"
     )
-
-
-def _ranking(judge: Judge) -> str:
-    """What ranks known inputs, where it is not what was learned; else nothing."""
-    if judge.fallback is None:
-        return ""
-    return f"Among known inputs P(correct) ranks as the softmax does: {judge.fallback}. "
 
 
 def promised(guarantee: Guarantee, unknown_share: float, known_coverage: float | None) -> str:
