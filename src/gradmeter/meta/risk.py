@@ -126,8 +126,8 @@ def control_risk(
         eligible = max((candidate.coverage for candidate in thresholds), default=0.0) * scores.size
         raise RiskNotControlled(
             f"{scores.size:,} samples cannot promise a risk of {risk:g} with confidence {confidence:g}: about "
-            f"{eligible:,.0f} of them reach the least P(correct) that is accepted; expected at least {needed:,}, none of "
-            "which is wrong: give more data, or a higher risk"
+            f"{eligible:,.0f} of them reach the least P(correct) that is accepted; expected at least {needed:,}, and "
+            "none that is wrong: give more data, or a higher risk"
         )
     levels = np.array([candidate.threshold for candidate in possible])
     order = np.argsort(scores)
