@@ -230,8 +230,9 @@ class Readings:
         Raises:
             OutputError: if the file cannot be written.
         """
-        with whole(Path(path)) as temporary:
-            pq.write_table(self.to_arrow(), temporary, compression="zstd")
+        # Opened by Python: Arrow takes no path that is not UTF-8.
+        with whole(Path(path)) as temporary, temporary.open("wb") as file:
+            pq.write_table(self.to_arrow(), file, compression="zstd")
 
     @classmethod
     def read_parquet(cls, path: Path | str) -> Readings:

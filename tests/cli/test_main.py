@@ -139,14 +139,14 @@ def test_a_message_of_several_lines_becomes_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(**options: Any) -> None:
-        raise DataError("first [bold]line\n  second line")
+        raise DataError("first [bold]line :x:\n  second line\x1b[31m\u202e\udcff")
 
     # By its name, since the package's own "main" is the function.
     monkeypatch.setattr(importlib.import_module("gradmeter.cli.main"), "app", fail)
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2
-    assert capsys.readouterr().err == "gradmeter: first [bold]line second line\n"
+    assert capsys.readouterr().err == ("gradmeter: first [bold]line :x:\\n  second line\\x1b[31m\\u202e\\xff\n")
 
 
 def test_nothing_is_imported_before_it_is_needed() -> None:

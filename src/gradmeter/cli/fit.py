@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from gradmeter.cli.parameters import (
     AsJson,
@@ -25,6 +24,8 @@ from gradmeter.cli.parameters import (
     Workers,
     recipe,
 )
+from gradmeter.cli.terminal import Terminal
+from gradmeter.names import encode_name
 
 _NO_PROMISE = 1
 
@@ -100,7 +101,7 @@ def fit(
         judge = fitted.trust.judge
         assert judge is not None
         record = {
-            "out": str(out),
+            "out": encode_name(str(out)),
             "replaced": fitted.replaced,
             "known": answered_record(fitted.answered),
             "learned_from": fitted.learned_from,
@@ -116,16 +117,18 @@ def fit(
         }
         typer.echo(json.dumps(record, indent=2))
     else:
-        console = Console(highlight=False, markup=False)
-        console.print(f"{answered(fitted.answered)}\n{learned(fitted)}", soft_wrap=True)
+        console = Terminal()
+        console.say(answered(fitted.answered))
+        console.say(learned(fitted))
         console.print(comparison_table(fitted.comparison, ("auroc", "aupr_out")))
         lines = compared(fitted.comparison, fitted.judged.columns())
         if fitted.guarantee is not None:
             lines.append(promised(fitted.guarantee, fitted.unknown_share, fitted.known_coverage))
         before = f", in place of the one that was there ({fitted.replaced})" if fitted.replaced else ""
-        console.print("\n".join([*lines, f"TrustModel: {out}{before}"]), soft_wrap=True)
+        for line in (*lines, f"TrustModel: {out}{before}"):
+            console.say(line)
     if fitted.refusal is not None:
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
+        Terminal(stderr=True).say(
             f"gradmeter: --risk {risk}: {fitted.refusal}. The TrustModel was saved without a promise."
         )
         raise typer.Exit(_NO_PROMISE)

@@ -77,6 +77,7 @@ def stream(reader: Reader, source: Source, folder: str | Path, purpose: Mapping[
     measured = MeasuredSet.begin(folder, purpose, containers=containers, part=part, fresh=work.fresh)
     left, count = remaining(measured, source), len(source)
     work.on_start(source.name, count)
+    tell_left_out(source, work)
     if done := count - len(left):
         work.on_progress(done)
         work.on_note(f"{source.name}: {done:,} of {count:,} samples were done before")
@@ -125,6 +126,12 @@ def read(
         readings = reader.readings(batch, work.device)
         work.on_progress(len(batch.ids) + len(batch.skipped))
         yield batch, readings
+
+
+def tell_left_out(source: Source, work: Work) -> None:
+    """Say what lies beside the samples and is none."""
+    if source.left_out:
+        work.on_note(f"{source.name}: left out {source.left_out}")
 
 
 def none_readable(source: Source, skipped: Sequence[Skipped]) -> DataError:
