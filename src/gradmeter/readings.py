@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gradmeter import columns as _columns
-from gradmeter.errors import DataError, GradmeterError, InputError
+from gradmeter.errors import DataError, GradmeterError, InputError, one_line
 from gradmeter.files import whole
 from gradmeter.statistics import ACTIVATION_METRICS, METRICS, SCALED_METRICS
 
@@ -244,7 +244,7 @@ class Readings:
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(f"{path} is no readable Parquet file: {error}") from error
+            raise DataError(f"{path} is no readable Parquet file: {one_line(error)}") from error
         return cls.from_arrow(table)
 
 

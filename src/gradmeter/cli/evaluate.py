@@ -55,7 +55,9 @@ def evaluate(
     from gradmeter.pipeline.evaluate import evaluate as run
     from gradmeter.pipeline.open_trust import open_trust
     from gradmeter.pipeline.wording import answer
+    from gradmeter.samples import require_outside
 
+    require_outside(out, [known, *(unknown or [])])
     opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device))
     with bars() as shown:
         evaluation = run(

@@ -50,7 +50,7 @@ def fit(
             show_default=False,
         ),
     ] = None,
-    confidence: Annotated[float, typer.Option(help="That --risk is kept.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="That --risk is kept.", min=0, max=1)] = 0.95,
     weights: Weights = None,
     classes: Classes = None,
     image_size: ImageSize = None,
@@ -82,7 +82,9 @@ def fit(
         skipped_records,
     )
     from gradmeter.pipeline.wording import compared, learned, promised
+    from gradmeter.samples import require_outside
 
+    require_outside(out, [known, *(unknown or [])])
     opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
     with bars() as shown:
         fitted = run(

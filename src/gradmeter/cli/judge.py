@@ -54,11 +54,13 @@ def judge(
     from gradmeter.pipeline.judge import judge as run
     from gradmeter.pipeline.judge import verdicts
     from gradmeter.pipeline.open_trust import open_trust
-    from gradmeter.samples import open_source
+    from gradmeter.samples import open_source, require_outside
     from gradmeter.samples.location import Location
 
     if out is None and engine is not Engine.local:
         raise InputError(f"--engine {engine} writes a data set; give --out")
+    if out is not None:
+        require_outside(out, [data])
     opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device, engine))
     source = open_source(data, classifier.image)
     lines = Terminal()

@@ -23,7 +23,6 @@ from gradmeter.cli.terminal import Terminal, encode_all
 from gradmeter.errors import TRACEBACK, GradmeterError, one_line
 
 _BAD_INPUT, _DEFECT = 2, 3
-_INTERRUPTED, _NOBODY_READS = 130, 141  # as shells report SIGINT and SIGPIPE
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -72,12 +71,6 @@ def main() -> None:
         sys.exit(_BAD_INPUT)
     except GradmeterError as error:
         _fail(str(error), _BAD_INPUT)
-    except typer.Abort:
-        _fail("stopped", _INTERRUPTED)
-    except BrokenPipeError:
-        # Else Python, too, finds at its end that nobody reads.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(_NOBODY_READS)
     except MemoryError as error:
         _fail(f"there is not enough memory ({one_line(error)}); give less data or a smaller network", _BAD_INPUT)
     except OSError as error:

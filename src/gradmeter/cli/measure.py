@@ -60,8 +60,9 @@ def measure(
     from gradmeter.measuring import MeasuredSet
     from gradmeter.measuring import measure as run
     from gradmeter.pipeline.answered import answered, answered_record
-    from gradmeter.samples import Unlabelled, open_source
+    from gradmeter.samples import Unlabelled, open_source, require_outside
 
+    require_outside(out, [data])
     classifier = recipe(model, weights, classes, image_size, mean, std, grey=grey).open(trial_device(device, engine))
     source = open_source(data, classifier.image)
     with bars() as shown:

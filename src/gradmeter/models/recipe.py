@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, one_line
 from gradmeter.models.classifier import Classifier
 from gradmeter.models.opening import open_model, runs_code
 from gradmeter.models.preprocessing import ImageOptions
@@ -81,4 +81,4 @@ class Recipe:
                 ImageOptions(**options),
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"the note on the model is damaged ({error}); fit the TrustModel anew") from error
+            raise DataError(f"the note on the model is damaged ({one_line(error)}); fit the TrustModel anew") from error

@@ -1,7 +1,7 @@
 """A user's samples: images or texts on disk, read one at a time, and what to do with those that cannot be read."""
 
 from gradmeter.names import decode_name, encode_name
-from gradmeter.samples.opening import ImageKind, decoder_for, open_source
+from gradmeter.samples.opening import ImageKind, decoder_for, open_source, require_outside
 from gradmeter.samples.sample import Encoded, Sample, Source, Unlabelled, Unreadable
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "decoder_for",
     "encode_name",
     "open_source",
+    "require_outside",
 ]

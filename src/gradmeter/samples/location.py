@@ -43,11 +43,13 @@ class Location:
             file:///folder.
 
     Raises:
-        DataError: for an address that is none.
+        DataError: for an address that is none, or an empty name.
     """
 
     def __init__(self, name: str | Path) -> None:
         given = str(name)
+        if not given:
+            raise DataError("a name is empty; expected a path or an address")
         # Passwords are nobody's but the store's: names are printed and written down.
         is_address = _ADDRESS.match(given) is not None
         self.name = encode_name(_without_secrets(given) if is_address else given)
@@ -92,6 +94,15 @@ class Location:
             return kind_of(self.path(below))
         except OSError as error:
             raise self._cannot_read(error) from error
+
+    def holds(self, other: Location) -> bool:
+        """Whether another place lies below this one."""
+        if self.system != other.system:
+            return False
+        here, there = self._path, other.path()
+        if self.is_local:
+            here, there = os.path.realpath(here), os.path.realpath(there)
+        return here != there and there.startswith(here.rstrip("/") + "/")
 
     def entries(self) -> list[tuple[str, Kind]]:
         """Names in this folder, in order, and what each is.

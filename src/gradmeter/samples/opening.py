@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, OutputError
 from gradmeter.samples.arrays import ImageArchive
 from gradmeter.samples.decoding import SUFFIXES, ImageDecoder, decode_text
 from gradmeter.samples.files import ImageFile
@@ -58,6 +59,22 @@ def open_source(data: str, image: ImageKind | None, *, seed: int = 0) -> Source:
         found, expected = ("texts", "images") if source.texts else ("images", "texts, in a column of a Parquet file")
         raise DataError(f"{source.name} holds {found}; this model takes {expected}")
     return source
+
+
+def require_outside(out: str | Path, data: Sequence[str]) -> None:
+    """Refuse to write among samples: what is written would be one of their folders when they are opened again.
+
+    Args:
+        out: where will be written.
+        data: what will be read.
+
+    Raises:
+        OutputError: if `out` lies in one of them.
+    """
+    place = Location(out)
+    for name in data:
+        if not name.startswith(NOISE) and Location(name).holds(place):
+            raise OutputError(f"{place.name} lies in {Location(name).name}, among the samples; choose another place")
 
 
 def decoder_for(image: ImageKind | None) -> Callable[[bytes], Image.Image | str]:

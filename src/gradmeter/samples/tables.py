@@ -91,7 +91,7 @@ class ParquetTable(Source):
             content = row[self._content].as_py()
             label = None if self._label is None else row[self._label].as_py()
         except UnicodeDecodeError as error:
-            raise Unreadable(f"no text in UTF-8: {error}") from error
+            raise Unreadable(f"no text in UTF-8: {one_line(error)}") from error
         if content is None:
             raise Unreadable("the row is empty")
         if label == _NO_LABEL:
