@@ -60,6 +60,14 @@ def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str,
             f"the network has a layer called {taken[0]!r}, which stands for the whole network in readings; "
             "expected another name"
         )
+    for layer in owners:
+        try:
+            layer.encode()
+        except UnicodeEncodeError as error:
+            raise UnsupportedModelError(
+                f"the network has a layer called {layer!r}, which is no Unicode and can be no column of readings; "
+                "expected another name"
+            ) from error
     return owners
 
 

@@ -17,6 +17,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cli.commands import COMMAND, ENVIRONMENT, gradmeter
+from gradmeter.samples import decode_name
 from pipeline.digits import make
 
 MODEL = ("digits_network:network", "--weights", "weights.safetensors", "--classes", "0,1,2,3,4,5,6,7,8,9")
@@ -200,6 +201,34 @@ def test_judge_on_what_cannot_be_read(fitted: object, place: Path, tmp_path: Pat
     skipped, judged = sorted((json.loads(line) for line in lines), key=lambda record: str(record["id"]))
     assert skipped == {"id": "a.png", "skipped": "no image in a format that is known"}
     assert judged["id"] == "b.png"
+
+
+def test_odd_names_in_verdicts_and_reports(fitted: object, place: Path, tmp_path: Path) -> None:
+    odd = ["a\nb", "[red]", ":x:", "\udcff", "\\xff", "\x1b[1m", "\u202e", 'a,"b', "$x$", "$\\frac$"]
+    images = sorted((place / "test/3").iterdir())[: len(odd)]
+    folder = tmp_path / "$\\frac$ \udcff\u202e:x:"
+    folder.mkdir()
+    for name, image in zip(odd, images, strict=True):
+        (folder / f"{name}.png").write_bytes(image.read_bytes())
+    on_terminal = gradmeter("judge", "trust", folder, *NAMED, cwd=place)
+    assert on_terminal.stderr == ""
+    lines = on_terminal.stdout.split("\n")[:-1]
+    assert len(lines) == len(odd)
+    assert all(line.isprintable() for line in lines)
+    out = tmp_path / "\udcfe\n.csv"
+    assert gradmeter("judge", "trust", folder, *NAMED, "-o", out, cwd=place).returncode == 0
+    with out.open("rb") as file:
+        assert sorted(decode_name(one)[:-4] for one in pd.read_csv(file)["id"]) == sorted(odd)
+    report = tmp_path / "\udcfd\n"
+    done = gradmeter(
+        "evaluate", "trust", *NAMED, "--known", "test", "--unknown", folder, "-o", report, *QUICK, cwd=place
+    )
+    assert done.returncode == 0, done.stderr
+    page = (report / "report.html").read_text(encoding="utf-8")
+    assert "$\\frac$ \\xff\\u202e:x:" in page
+    assert "\u202e" not in page
+    results = json.loads((report / "results.json").read_text(encoding="utf-8"))
+    assert decode_name(results["sets"][1]["data"]) == str(folder)
 
 
 @pytest.mark.parametrize("package", ["jinja2", "matplotlib"])

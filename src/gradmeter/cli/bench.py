@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from gradmeter.cli.terminal import Terminal, typed_command
 from gradmeter.errors import InputError
 
 _INTERRUPTED = 130  # as shells report SIGINT
@@ -51,15 +49,15 @@ def bench(
         cap=cap,
         quick=quick,
     )
-    command = shlex.join(["gradmeter", *sys.argv[1:]])
-    progress, console = Console(stderr=True), Console()
+    command = typed_command()
+    progress, console = Terminal(stderr=True), Terminal()
     try:
         measured = run_benchmark(options, out, command=command, console=progress, fresh=fresh)
     except KeyboardInterrupt:
-        console.print("Stopped. Nothing is lost: the same command goes on where it stood.")
+        console.say("Stopped. Nothing is lost: the same command goes on where it stood.")
         raise typer.Exit(_INTERRUPTED) from None
     page = out / "performance.md"
-    console.print(f"{'Finished' if measured else 'Finished before; nothing to do'}. Page: {page}", soft_wrap=True)
+    console.say(f"{'Finished' if measured else 'Finished before; nothing to do'}. Page: {page}")
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from gradmeter.cli.terminal import Terminal, typed_command
 from gradmeter.errors import InputError
 
 _INTERRUPTED = 130
@@ -55,7 +53,7 @@ def compare(
         ) from error
 
     comparison = Comparison(
-        shlex.join(["gradmeter", *sys.argv[1:]]),
+        typed_command(),
         data,
         tuple(task or TASKS),
         tuple(detector or DETECTORS),
@@ -63,10 +61,10 @@ def compare(
         share,
         controls,
     )
-    console = Console()
+    console = Terminal()
     try:
         page = run(comparison, out, workers=workers, console=console, fresh=fresh)
     except KeyboardInterrupt:
-        console.print("Stopped. Nothing is lost: the same command goes on where it stood.")
+        console.say("Stopped. Nothing is lost: the same command goes on where it stood.")
         raise typer.Exit(_INTERRUPTED) from None
-    console.print(f"Finished. Tables and figures: {page}", soft_wrap=True, highlight=False)
+    console.say(f"Finished. Tables and figures: {page}")

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from gradmeter.cli.parameters import (
     AsJson,
@@ -22,6 +19,7 @@ from gradmeter.cli.parameters import (
     Unknown,
     Workers,
 )
+from gradmeter.cli.terminal import Terminal, typed_command
 from gradmeter.errors import InputError
 
 
@@ -52,13 +50,15 @@ def evaluate(
         raise InputError(
             f'a report needs the package {package}, which is not installed; pip install "gradmeter[report]"'
         ) from error
-    from gradmeter.cli.progress import bars
+    from gradmeter.cli.progress import bars, trial_device
     from gradmeter.cli.tables import comparison_table
     from gradmeter.pipeline.evaluate import evaluate as run
     from gradmeter.pipeline.open_trust import open_trust
     from gradmeter.pipeline.wording import answer
+    from gradmeter.samples import require_outside
 
-    opened, classifier = open_trust(trust, model=model, weights=weights)
+    require_outside(out, [known, *(unknown or [])])
+    opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device))
     with bars() as shown:
         evaluation = run(
             opened,
@@ -70,10 +70,11 @@ def evaluate(
             work=shown.work(device, workers, fresh=fresh),
             on_resample=shown.resampling(repetitions),
         )
-    report = write_evaluation(evaluation, out, command=shlex.join(["gradmeter", *sys.argv[1:]]), trust=trust)
+    report = write_evaluation(evaluation, out, command=typed_command(), trust=trust)
     if as_json:
         typer.echo(json.dumps(json.loads((out / "results.json").read_text(encoding="utf-8")), indent=2))
         return
-    console = Console(highlight=False, markup=False)
+    console = Terminal()
     console.print(comparison_table(evaluation.comparison, ("auroc", "aupr_out")))
-    console.print("\n".join([*answer(evaluation), f"Report: {report}"]), soft_wrap=True)
+    for line in (*answer(evaluation), f"Report: {report}"):
+        console.say(line)

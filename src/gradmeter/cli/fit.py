@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from gradmeter.cli.parameters import (
     AsJson,
@@ -25,6 +24,8 @@ from gradmeter.cli.parameters import (
     Workers,
     recipe,
 )
+from gradmeter.cli.terminal import Terminal
+from gradmeter.names import encode_name
 
 _NO_PROMISE = 1
 
@@ -49,15 +50,17 @@ def fit(
             show_default=False,
         ),
     ] = None,
-    confidence: Annotated[float, typer.Option(help="That --risk is kept.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="That --risk is kept.", min=0, max=1)] = 0.95,
     least_probability: Annotated[
-        float, typer.Option(help="With --risk: smallest P(correct) that is ever accepted.")
+        float, typer.Option(help="With --risk: smallest P(correct) that is ever accepted.", min=0, max=1)
     ] = 0.5,
     coverage_tolerance: Annotated[
         float,
         typer.Option(
             help="With --risk: share of the largest coverage that may be given up for a stricter threshold, so that "
-            "inputs of other kinds are not accepted needlessly."
+            "inputs of other kinds are not accepted needlessly.",
+            min=0,
+            max=1,
         ),
     ] = 0.005,
     weights: Weights = None,
@@ -91,7 +94,9 @@ def fit(
         skipped_records,
     )
     from gradmeter.pipeline.wording import compared, learned, promised
+    from gradmeter.samples import require_outside
 
+    require_outside(out, [known, *(unknown or [])])
     opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
     with bars() as shown:
         fitted = run(
@@ -112,7 +117,7 @@ def fit(
         judge = fitted.trust.judge
         assert judge is not None
         record = {
-            "out": str(out),
+            "out": encode_name(str(out)),
             "replaced": fitted.replaced,
             "known": answered_record(fitted.answered),
             "learned_from": fitted.learned_from,
@@ -129,16 +134,18 @@ def fit(
         }
         typer.echo(json.dumps(record, indent=2))
     else:
-        console = Console(highlight=False, markup=False)
-        console.print(f"{answered(fitted.answered)}\n{learned(fitted)}", soft_wrap=True)
+        console = Terminal()
+        console.say(answered(fitted.answered))
+        console.say(learned(fitted))
         console.print(comparison_table(fitted.comparison, ("auroc", "aupr_out")))
         lines = compared(fitted.comparison, fitted.judged.columns())
         if fitted.guarantee is not None:
             lines.append(promised(fitted.guarantee, fitted.unknown_share, fitted.known_coverage))
         before = f", in place of the one that was there ({fitted.replaced})" if fitted.replaced else ""
-        console.print("\n".join([*lines, f"TrustModel: {out}{before}"]), soft_wrap=True)
+        for line in (*lines, f"TrustModel: {out}{before}"):
+            console.say(line)
     if fitted.refusal is not None:
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
+        Terminal(stderr=True).say(
             f"gradmeter: --risk {risk}: {fitted.refusal}. The TrustModel was saved without a promise."
         )
         raise typer.Exit(_NO_PROMISE)

@@ -6,7 +6,6 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from gradmeter.cli.parameters import (
     Actors,
@@ -24,6 +23,7 @@ from gradmeter.cli.parameters import (
     Weights,
     recipe,
 )
+from gradmeter.cli.terminal import Terminal
 
 
 def measure(
@@ -56,13 +56,14 @@ def measure(
     Memory does not grow with DATA. Killed at any moment, the same command goes on where it stood.
     """
     # The command line starts faster without PyTorch.
-    from gradmeter.cli.progress import bars
+    from gradmeter.cli.progress import bars, trial_device
     from gradmeter.measuring import MeasuredSet
     from gradmeter.measuring import measure as run
     from gradmeter.pipeline.answered import answered, answered_record
-    from gradmeter.samples import Unlabelled, open_source
+    from gradmeter.samples import Unlabelled, open_source, require_outside
 
-    classifier = recipe(model, weights, classes, image_size, mean, std, grey=grey).open()
+    require_outside(out, [data])
+    classifier = recipe(model, weights, classes, image_size, mean, std, grey=grey).open(trial_device(device, engine))
     source = open_source(data, classifier.image)
     with bars() as shown:
         work = shown.work(device, workers, fresh=fresh, engine=engine)
@@ -80,5 +81,5 @@ def measure(
         return
     left_out = f", {len(measured.skipped):,} skipped" if measured.skipped else ""
     correct = "" if right is None else f" {answered(right)}"
-    lines = Console(soft_wrap=True, highlight=False, markup=False)
-    lines.print(f"Measured {measured.rows:,} samples{left_out}.{correct} Readings: {readings.name}")
+    lines = Terminal()
+    lines.say(f"Measured {measured.rows:,} samples{left_out}.{correct} Readings: {readings.name}")

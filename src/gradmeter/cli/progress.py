@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,7 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from gradmeter.cli.terminal import Terminal
 from gradmeter.measuring import Skipped, Work
+from gradmeter.names import printable
 
 _INTERRUPTED = 130  # as shells report SIGINT
 
@@ -30,13 +31,13 @@ class Bars:
         lines: where the lines go.
     """
 
-    def __init__(self, progress: Progress, lines: Console) -> None:
+    def __init__(self, progress: Progress, lines: Terminal) -> None:
         self._progress, self._lines = progress, lines
         self._bar: TaskID | None = None
 
     def begin(self, name: str, total: int) -> None:
         """Begin a bar."""
-        self._bar = self._progress.add_task(name, total=total)
+        self._bar = self._progress.add_task(printable(name), total=total)
 
     def advance(self, done: int) -> None:
         """Move it on."""
@@ -45,11 +46,11 @@ class Bars:
 
     def show_skipped(self, skipped: Skipped) -> None:
         """Say what was skipped and why."""
-        self._lines.print(f"skipped {skipped.id}: {skipped.reason}", markup=False)
+        self._lines.say(f"skipped {skipped.id}: {skipped.reason}")
 
     def show_note(self, note: str) -> None:
         """Say it."""
-        self._lines.print(note, markup=False)
+        self._lines.say(note)
 
     def work(self, device: str | None, workers: int, *, fresh: bool, engine: str = "local") -> Work:
         """How to work through a source, shown by these bars."""
@@ -81,7 +82,7 @@ class Bars:
 @contextmanager
 def bars() -> Iterator[Bars]:
     """Bars while the block runs; interrupted, it says that nothing is lost and ends the command."""
-    lines = Console(stderr=True, soft_wrap=True, highlight=False)
+    lines = Terminal(stderr=True)
     columns = [
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -93,8 +94,13 @@ def bars() -> Iterator[Bars]:
         with Progress(*columns, console=lines, transient=True, disable=not lines.is_terminal) as progress:
             yield Bars(progress, lines)
     except KeyboardInterrupt:
-        Console().print("Stopped. Nothing is lost: the same command goes on where it stood.")
+        Terminal().say("Stopped. Nothing is lost: the same command goes on where it stood.")
         raise typer.Exit(_INTERRUPTED) from None
+
+
+def trial_device(device: str | None, engine: str = "local") -> str:
+    """Where a network is tried: here, also where others will run it."""
+    return "cpu" if engine == "ray" else device or best_device()
 
 
 def best_device() -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from gradmeter.cli.parameters import Engine, OnEngine
+from gradmeter.cli.terminal import Terminal, typed_command
 from gradmeter.errors import InputError
+from gradmeter.names import encode_name
 from gradmeter.study.options import StudyOptions
 
 _INTERRUPTED = 130  # as shells report SIGINT
@@ -115,15 +114,17 @@ def reproduce(
     if workers is not None and workers < 1:
         raise InputError(f"workers={workers}; expected at least 1")
     name = out.resolve().name if out else Path(data).resolve().name if Path(data).is_dir() else data
-    command = shlex.join(["gradmeter", *sys.argv[1:]])
-    study = Study(name, command, Source(data, root, download, clip_normal), options, out or Path("runs") / name)
-    console = Console()
+    command = typed_command()
+    study = Study(
+        encode_name(name), command, Source(data, root, download, clip_normal), options, out or Path("runs") / name
+    )
+    console = Terminal()
     most = runs if engine is Engine.ray else os.cpu_count() or 1
     try:
         changed = reproduce(study, workers=workers or most, console=console, fresh=fresh, engine=engine)
         write_documents(study.folder)
         report = write_report(study.folder)
     except KeyboardInterrupt:
-        console.print("Stopped. Nothing is lost: the same command goes on where it stood.")
+        console.say("Stopped. Nothing is lost: the same command goes on where it stood.")
         raise typer.Exit(_INTERRUPTED) from None
-    console.print(f"{'Finished' if changed else 'Finished before; nothing to do'}. Report: {report}", soft_wrap=True)
+    console.say(f"{'Finished' if changed else 'Finished before; nothing to do'}. Report: {report}")

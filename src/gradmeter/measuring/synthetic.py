@@ -15,6 +15,7 @@ from gradmeter.measuring.streaming import purpose_of
 from gradmeter.measuring.work import Work
 from gradmeter.meter import GradientMeter
 from gradmeter.models import Classifier
+from gradmeter.models.answering import explained
 from gradmeter.samples import Source
 from gradmeter.synthetic import KINDS, SAMPLED, ImageSample, synthetic_unknowns
 
@@ -63,7 +64,9 @@ def measure_synthetic(
         made = synthetic_unknowns(images, labels, [kind], seed=number)[kind]
         tables = []
         for batch in made.split(_BATCH):
-            tables.append(meter(sample.as_inputs(batch.to(work.device))).to_arrow())
+            inputs = sample.as_inputs(batch.to(work.device))
+            with explained(classifier, batch, f" of synthetic unknowns ({kind})"):
+                tables.append(meter(inputs).to_arrow())
             work.on_progress(len(batch))
         table = pa.concat_tables(tables)
         measured.write(number, table.add_column(0, "id", pa.array([kind] * table.num_rows)), [])

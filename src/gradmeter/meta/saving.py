@@ -143,6 +143,8 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
     try:
         _require_same_network(folder, content["network"], model)
         path = folder / Path(content["estimator"]["file"]).name
+        if not path.is_file():
+            raise DataError(f"{path} is missing; save the TrustModel anew")
         if hashlib.sha256(path.read_bytes()).hexdigest() != content["estimator"]["sha256"]:
             raise DataError(f"{path} was changed after it was saved; save the TrustModel anew")
         allowed = {*_TRUSTED, *trusted}
@@ -176,6 +178,8 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
         )
     except GradmeterError:
         raise
+    except OSError as error:
+        raise DataError(f"{error.filename or folder} cannot be read ({one_line(error)})") from error
     except Exception as error:  # a file made up to look right may fail in any way
         raise DataError(
             f"{folder} is damaged ({type(error).__name__}: {one_line(error)}); save the TrustModel anew"
@@ -188,8 +192,10 @@ def _content(folder: Path) -> dict[str, Any]:
         content = read_json(path)
     except FileNotFoundError as error:
         raise DataError(f"{folder} holds no TrustModel; expected a folder that TrustModel.save wrote") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({error}); save the TrustModel anew") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({one_line(error)})") from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({one_line(error)}); save the TrustModel anew") from error
     if content.pop("checksum", None) != _checksum(content):
         raise DataError(f"{path} was changed after it was saved; save the TrustModel anew")
     if content.get("format") != _FORMAT:

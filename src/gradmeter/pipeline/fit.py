@@ -127,7 +127,7 @@ def fit(
     if risk is not None:
         require_rates(risk, confidence, least_probability, coverage_tolerance)
     work = work or Work()
-    classifier = recipe.open()
+    classifier = recipe.open(work.device)
     trust = TrustModel(GradientMeter(classifier.network), meta_classifier)
     opened = open_sets(classifier, known, unknowns)
     trust.notes = {

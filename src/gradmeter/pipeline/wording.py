@@ -79,8 +79,18 @@ def _beyond(found: Kept) -> str:
         return "which were not promised for so many unknown inputs, or other kinds of them"
     if not kinds:
         return "which were promised for known inputs only"
-    of = f"at most {100 * share:.3g} % of unknown inputs such as {', '.join(kinds)}"
-    return f"which were promised for {of}; here {100 * found.unknown_share:.3g} % are unknown"
+    promised_share, unknown_share = _told_apart(100 * share, 100 * found.unknown_share)
+    of = f"at most {promised_share} % of unknown inputs such as {', '.join(kinds)}"
+    return f"which were promised for {of}; here {unknown_share} % are unknown"
+
+
+def _told_apart(first: float, second: float) -> tuple[str, str]:
+    """Two numbers with three digits, or with as many as it takes to see that they differ."""
+    for digits in range(3, 17):
+        texts = f"{first:.{digits}g}", f"{second:.{digits}g}"
+        if texts[0] != texts[1]:
+            return texts
+    return f"{first:.3g}", f"{second:.3g}"
 
 
 def answer(evaluation: Evaluation) -> list[str]:
