@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from gradmeter.cli.parameters import Quiet
 from gradmeter.errors import InputError
-
-_INTERRUPTED = 130
 
 
 def compare(
@@ -37,12 +36,15 @@ def compare(
     controls: Annotated[bool, typer.Option(help="Also judge without parts of the judge, on the digits.")] = True,
     workers: Annotated[int, typer.Option(help="Networks at once; more than one spoils the times.", min=1)] = 1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Judge anew, with the networks that are there.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train networks, judge their test images by gradmeter and by pytorch-ood's detectors, write benchmark.md.
 
     Killed at any moment, the same command goes on where it stood.
     """
     # The command line starts faster without PyTorch, and works without what a comparison needs.
+    from gradmeter.cli.progress import stderr, working
+
     try:
         from gradmeter.compare.benchmark import Comparison
         from gradmeter.compare.benchmark import compare as run
@@ -63,10 +65,6 @@ def compare(
         share,
         controls,
     )
-    console = Console()
-    try:
-        page = run(comparison, out, workers=workers, console=console, fresh=fresh)
-    except KeyboardInterrupt:
-        console.print("Stopped. Nothing is lost: the same command goes on where it stood.")
-        raise typer.Exit(_INTERRUPTED) from None
-    console.print(f"Finished. Tables and figures: {page}", soft_wrap=True, highlight=False)
+    with working(out):
+        page = run(comparison, out, workers=workers, console=stderr(quiet=quiet), fresh=fresh)
+    Console().print(f"Finished. Tables and figures: {page}", soft_wrap=True, highlight=False)

@@ -17,6 +17,7 @@ from gradmeter.cli.parameters import (
     Known,
     OtherModel,
     OtherWeights,
+    Quiet,
     Repetitions,
     Trust,
     Unknown,
@@ -36,6 +37,7 @@ def evaluate(
     workers: Workers = 0,
     repetitions: Repetitions = 1000,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what --out holds already.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare P(correct) with softmax, entropy, margin and energy on data that neither it nor MODEL learned from.
@@ -57,9 +59,10 @@ def evaluate(
     from gradmeter.pipeline.evaluate import evaluate as run
     from gradmeter.pipeline.open_trust import open_trust
     from gradmeter.pipeline.wording import answer
+    from gradmeter.stages import stage
 
-    opened, classifier = open_trust(trust, model=model, weights=weights)
-    with bars() as shown:
+    with bars(out, quiet=quiet) as shown:
+        opened, classifier = open_trust(trust, model=model, weights=weights)
         evaluation = run(
             opened,
             classifier,
@@ -70,7 +73,8 @@ def evaluate(
             work=shown.work(device, workers, fresh=fresh),
             on_resample=shown.resampling(repetitions),
         )
-    report = write_evaluation(evaluation, out, command=shlex.join(["gradmeter", *sys.argv[1:]]), trust=trust)
+        with stage("writing the report"):
+            report = write_evaluation(evaluation, out, command=shlex.join(["gradmeter", *sys.argv[1:]]), trust=trust)
     if as_json:
         typer.echo(json.dumps(json.loads((out / "results.json").read_text(encoding="utf-8")), indent=2))
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from gradmeter.cli.parameters import Actors, Data, Device, Engine, OnEngine, OtherModel, OtherWeights, Trust
+from gradmeter.cli.parameters import Actors, Data, Device, Engine, OnEngine, OtherModel, OtherWeights, Quiet, Trust
 from gradmeter.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def judge(
     workers: Actors = 0,
     engine: OnEngine = Engine.local,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds verdicts already.")] = False,
+    quiet: Quiet = False,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -58,10 +59,10 @@ def judge(
 
     if out is None and engine is not Engine.local:
         raise InputError(f"--engine {engine} writes a data set; give --out")
-    opened, classifier = open_trust(trust, model=model, weights=weights)
-    source = open_source(data, classifier.image)
     lines = Console(highlight=False, markup=False, soft_wrap=True)
-    with bars() as shown:
+    with bars(out, quiet=quiet) as shown:
+        opened, classifier = open_trust(trust, model=model, weights=weights)
+        source = open_source(data, classifier.image)
         work = shown.work(device, workers, fresh=fresh, engine=engine)
         if out is None:
             shown.begin(f"judging {source.name}", len(source))

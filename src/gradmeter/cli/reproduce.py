@@ -11,11 +11,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from gradmeter.cli.parameters import Engine, OnEngine
+from gradmeter.cli.parameters import Engine, OnEngine, Quiet
 from gradmeter.errors import InputError
 from gradmeter.study.options import StudyOptions
 
-_INTERRUPTED = 130  # as shells report SIGINT
 _DEFAULTS = StudyOptions()
 _STUDY, _READINGS, _WORK = "Study", "Readings of the paper", "Work"
 
@@ -55,6 +54,7 @@ def reproduce(
         ),
     ] = None,
     engine: OnEngine = Engine.local,
+    quiet: Quiet = False,
     padding: Annotated[
         str, typer.Option(help='Of the convolutions: "valid" or "same" (A13).', rich_help_panel=_READINGS)
     ] = _DEFAULTS.padding,
@@ -90,6 +90,9 @@ def reproduce(
     Killed at any moment, the same command goes on where it stood. A finished study is left as it is.
     """
     # What only a study needs is loaded here: the library and --help do without it.
+    from gradmeter.cli.progress import stderr, working
+    from gradmeter.progress import lone_stage
+
     try:
         from gradmeter.report import write_documents, write_report
         from gradmeter.study.reproduce import Study, reproduce
@@ -117,13 +120,10 @@ def reproduce(
     name = out.resolve().name if out else Path(data).resolve().name if Path(data).is_dir() else data
     command = shlex.join(["gradmeter", *sys.argv[1:]])
     study = Study(name, command, Source(data, root, download, clip_normal), options, out or Path("runs") / name)
-    console = Console()
     most = runs if engine is Engine.ray else os.cpu_count() or 1
-    try:
-        changed = reproduce(study, workers=workers or most, console=console, fresh=fresh, engine=engine)
-        write_documents(study.folder)
-        report = write_report(study.folder)
-    except KeyboardInterrupt:
-        console.print("Stopped. Nothing is lost: the same command goes on where it stood.")
-        raise typer.Exit(_INTERRUPTED) from None
-    console.print(f"{'Finished' if changed else 'Finished before; nothing to do'}. Report: {report}", soft_wrap=True)
+    with working(study.folder):
+        changed = reproduce(study, workers=workers or most, console=stderr(quiet=quiet), fresh=fresh, engine=engine)
+        with lone_stage(stderr(quiet=quiet), "writing the report"):
+            write_documents(study.folder)
+            report = write_report(study.folder)
+    Console().print(f"{'Finished' if changed else 'Finished before; nothing to do'}. Report: {report}", soft_wrap=True)

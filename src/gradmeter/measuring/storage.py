@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from gradmeter.errors import DataError, OutputError, one_line
-from gradmeter.files import is_partial, parsed_json, sweep, whole
+from gradmeter.files import is_temporary, parsed_json, sweep, whole
 from gradmeter.samples.location import AT_ONCE, Location
 
 Item = TypeVar("Item")
@@ -54,7 +54,7 @@ class Storage:
         return {
             info.base_name: info.size or 0
             for info in self.location.infos(selector)
-            if not is_partial(Path(info.base_name))
+            if not is_temporary(Path(info.base_name))
         }
 
     def size(self, file: str) -> int | None:

@@ -22,6 +22,7 @@ from gradmeter.meta.regressions import REGRESSIONS, ridge_cv
 from gradmeter.meta.smoothing import fit_smoothed
 from gradmeter.meta.two_heads import CORRECT, UNKNOWN, TwoHeads
 from gradmeter.readings import Readings
+from gradmeter.stages import Advance, stage
 
 CLASSIFIERS = {"gradmeter": TwoHeads, "ridge_cv": ridge_cv, **REGRESSIONS, "neural_network": neural_network}
 """Factories of meta classifiers by name."""
@@ -97,14 +98,14 @@ class Judge:
         readings = Readings.concatenate([known, *unknowns, *made])
         given = len(known) + unknown
         # The matrices are small: threads would cost more than they bring, and much where others use them too.
-        with threadpool_limits(1):
+        with threadpool_limits(1), stage("fitting the meta classifier", _FOLDS + 1 if two_heads else None) as advance:
             if two_heads:
                 features = LogFeatures.everything(readings)
                 kinds = [np.full(len(one), UNKNOWN + kind) for kind, one in enumerate((*unknowns, *made))]
                 target = np.concatenate([answered.astype(np.int64), *kinds])
                 heads = clone(meta_classifier).set_params(names=features.names)
                 matrix = features.matrix(readings)
-                held_out = _held_out_of_heads(heads, matrix, target, given)
+                held_out = _held_out_of_heads(heads, matrix, target, given, advance)
                 estimator = heads.fit(matrix, target)
             else:
                 features = LogFeatures.chosen(readings)
@@ -148,7 +149,7 @@ class Judge:
 
 
 def _held_out_of_heads(
-    heads: TwoHeads, matrix: NDArray[np.float64], target: NDArray[np.int64], given: int
+    heads: TwoHeads, matrix: NDArray[np.float64], target: NDArray[np.int64], given: int, advance: Advance
 ) -> NDArray[np.float64]:
     """[given] P(correct) by heads that learned from the other folds, and from all that was made."""
     found = np.empty(given)
@@ -156,6 +157,7 @@ def _held_out_of_heads(
     for others, own in KFold(_FOLDS, shuffle=True, random_state=0).split(np.arange(given)):
         rows = np.concatenate([others, made])
         found[own] = clone(heads).fit(matrix[rows], target[rows]).predict_proba(matrix[own])[:, CORRECT]
+        advance(1)
     return found
 
 

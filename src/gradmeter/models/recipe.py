@@ -11,6 +11,7 @@ from gradmeter.errors import DataError
 from gradmeter.models.classifier import Classifier
 from gradmeter.models.opening import open_model, runs_code
 from gradmeter.models.preprocessing import ImageOptions
+from gradmeter.stages import stage
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Recipe:
 
     def open(self) -> Classifier:
         """The classifier; raises what `open_model` does."""
-        classifier = open_model(self.model, self.weights, self.options)
+        with stage(f"opening {self.model}"):
+            classifier = open_model(self.model, self.weights, self.options)
         if self.classes is None:
             return classifier
         named = classifier.named(self.classes)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gradmeter.errors import OutputError
 from gradmeter.evaluation.comparison import Comparison, Judged, compare
 from gradmeter.evaluation.resampling import REPETITIONS
+from gradmeter.files import is_temporary
 from gradmeter.measuring import Work
 from gradmeter.meta.importance import Importance, layer_importance
 from gradmeter.meta.judge import Judge
@@ -25,6 +26,7 @@ from gradmeter.pipeline.fit import OURS
 from gradmeter.pipeline.sets import ReadSet, open_sets, read_sets
 from gradmeter.readings import Readings
 from gradmeter.scores import energy, entropy, margin, max_softmax
+from gradmeter.stages import stage
 
 # Samples of each set from which the importance of layers is estimated.
 _SAMPLED = 2000
@@ -140,10 +142,12 @@ def evaluate(
     judge = trust.judge
     assert judge is not None
     tables, samples = [], []
-    for number, one in enumerate(sets):
-        scored, sampled = _scored(judge, one, known=number == 0)
-        tables.append(scored)
-        samples.append(sampled)
+    with stage("judging", len(sets)) as advance:
+        for number, one in enumerate(sets):
+            scored, sampled = _scored(judge, one, known=number == 0)
+            tables.append(scored)
+            samples.append(sampled)
+            advance(1)
     rows = pa.concat_tables(tables)
     judged = Judged(
         rows["correct"].to_numpy(),
@@ -185,7 +189,7 @@ def evaluate(
 def _require_free(folder: Path) -> None:
     if not folder.exists() or (folder / RESULTS).is_file():
         return
-    if not folder.is_dir() or {path.name for path in folder.iterdir()} - {READINGS}:
+    if not folder.is_dir() or {path.name for path in folder.iterdir() if not is_temporary(path)} - {READINGS}:
         raise OutputError(f"{folder} is there and holds no evaluation; choose another folder")
 
 

@@ -25,6 +25,7 @@ from gradmeter.models import Classifier, Recipe
 from gradmeter.pipeline.sets import ReadSet, open_sets, read_sets
 from gradmeter.readings import Readings
 from gradmeter.scores import entropy, max_softmax
+from gradmeter.stages import stage
 
 OURS = "P(correct)"
 # Notes that must agree for a TrustModel to take the place of another.
@@ -141,7 +142,8 @@ def fit(
         rest = [one.rows(~rows) for one, rows in zip(readings, learning, strict=True)]
         unknown_share = sum(map(len, rest[1:])) / sum(map(len, rest))
         try:
-            trust.set_risk(risk, (rest[0], labels[torch.from_numpy(~learning[0])]), rest[1:], confidence=confidence)
+            with stage("seeking a threshold"):
+                trust.set_risk(risk, (rest[0], labels[torch.from_numpy(~learning[0])]), rest[1:], confidence=confidence)
         except RiskNotControlled as error:
             refusal = f"{error} (unknown inputs count as wrong)" if unknowns else str(error)
         else:
