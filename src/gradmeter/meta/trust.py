@@ -60,8 +60,8 @@ class TrustModel:
     def fit(self, known: Any, unknowns: Sequence[Any] = (), *, synthetic: Iterable[Any] | None = None) -> Self:
         """Learn from validation data when predictions are wrong, and from inputs that the network cannot know.
 
-        "gradmeter" also learns from synthetic unknowns, which it makes of up to 500 of the known images
-        (`gradmeter.synthetic`). Images come in a tensor, or in a dict that holds nothing else; where inputs are
+        "gradmeter" also learns from synthetic unknowns, which it makes of some of the known images, all kinds
+        together about as many as these (`gradmeter.synthetic.per_kind`). Images come in a tensor, or in a dict that holds nothing else; where inputs are
         others, or readings, none are made.
 
         Args:
