@@ -153,11 +153,8 @@ import os, sys, time
 from pathlib import Path
 from gradmeter.owner import owned
 with owned(Path(sys.argv[1])):
-    child = os.fork()
-    if not child:
-        time.sleep(60)
-        os._exit(0)
-    print(child, flush=True)
+    if not os.fork():
+        print(os.getpid(), flush=True)
     time.sleep(60)
 """
     command = [sys.executable, "-c", forking, str(tmp_path / "out")]
@@ -225,6 +222,27 @@ def test_a_lock_file_that_says_nothing(content: str, tmp_path: Path) -> None:
     with owned(tmp_path):
         pass
     assert not (tmp_path / LOCK).exists()
+
+
+def test_a_link_or_a_pipe_in_its_place(tmp_path: Path) -> None:
+    """What a folder from elsewhere holds is not followed, written or waited for."""
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / LOCK).symlink_to(tmp_path / "mine")
+    assert "cannot be written" in refused(tmp_path / "out")
+    assert (tmp_path / "mine").read_text() == "mine"
+    (tmp_path / "out" / LOCK).unlink()
+    os.mkfifo(tmp_path / "out" / LOCK)
+    assert "is no file" in refused(tmp_path / "out")
+    assert (tmp_path / "out" / LOCK).exists()
+
+
+def test_another_owners_file_is_left_alone(tmp_path: Path) -> None:
+    """As after somebody removed a lock file by hand."""
+    with owned(tmp_path):
+        (tmp_path / LOCK).unlink()
+        (tmp_path / LOCK).write_text("another's")
+    assert (tmp_path / LOCK).read_text() == "another's"
 
 
 def test_a_folder_below_a_file(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ _RENEWED_EVERY, _STALE_AFTER = 10.0, 60.0
 # Attempts to open a lock file that others make and remove at the same time, and seconds until the next one.
 _ATTEMPTS, _PAUSE = 20, 0.05
 
+# A link would lead to somebody's file; Windows has no such flag.
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 # Of this process: which thread holds a lock file, and the open files, which no forked process may keep.
 _threads: dict[Path, int] = {}
 _descriptors: set[int] = set()
@@ -107,8 +110,9 @@ def _held(lock: Path, out: Path) -> Iterator[None]:
         if os.getpid() == holder:
             ended.set()
             del _threads[lock]
-            with suppress(OSError):  # the folder may be gone
-                lock.unlink()
+            if _is_still(descriptor, lock):
+                with suppress(OSError):  # the folder may not be written any more
+                    lock.unlink()
             _close(descriptor)
 
 
@@ -116,14 +120,16 @@ def _locked(lock: Path, out: Path) -> int:
     """The open lock file, which says from now on that this process owns it."""
     for _ in range(_ATTEMPTS):
         try:
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
         except FileNotFoundError:  # whoever made the folder found it empty and removed it
             lock.parent.mkdir(parents=True, exist_ok=True)
             continue
         except OSError as error:
-            raise OutputError(f"{out} cannot be written ({error.strerror}); choose another --out") from error
+            raise OutputError(f"{lock} cannot be written ({error.strerror}); choose another --out") from error
         _descriptors.add(descriptor)
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OutputError(f"{lock} is no file; remove it or choose another --out")
             free, owner = _flock(descriptor), _owner(lock)
             if free is False and owner is not None:
                 raise _taken(out, owner)

@@ -1,6 +1,7 @@
 """Every command that writes, while another process writes the same output."""
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ import pytest
 from cli.commands import COMMAND, ENVIRONMENT, gradmeter
 from compare.archives import write_archives
 from gradmeter.files import LOCK
+from measuring.test_faults import SLOW
 from pipeline.digits import make
+from samples.pictures import save
 from test_owner import holder
 
 NETWORK = ("digits_network:network", "--weights", "weights.safetensors", "--classes", "0,1,2,3,4,5,6,7,8,9")
@@ -85,6 +88,23 @@ def test_a_killed_owner_is_taken_over_and_nothing_remains_of_it(place: Path) -> 
         done = gradmeter(*arguments, "-o", out, cwd=place)
         assert done.returncode == 0, (name, done.stderr)
     assert not list(place.rglob(f"*{LOCK}"))
+
+
+def test_ctrl_c_leaves_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SLOW)
+    save(tmp_path / "data/one.png")
+    command = ("measure", "mine:make", "data", "--image-size", "8", "--grey", "--device", "cpu", "--out", "r")
+    with subprocess.Popen([*COMMAND, *command], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE) as process:
+        until = time.monotonic() + 60
+        while not (tmp_path / "r/_measurement.json").exists():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert (tmp_path / "r" / LOCK).exists()
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.startswith(b"Stopped. Nothing is lost")
+    assert not (tmp_path / "r" / LOCK).exists()
 
 
 @pytest.fixture
