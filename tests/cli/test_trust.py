@@ -52,7 +52,7 @@ def test_fit_says_at_once_how_good_it_is(fitted: subprocess.CompletedProcess[str
     lines = fitted.stdout.splitlines()
     assert re.fullmatch(r"\d\d\.\d % of 600 predictions are right\.", lines[0])
     assert lines[1].startswith("Learned from ")
-    assert "100 unknown inputs (4,200 more were made of the known images)." in lines[1]
+    assert "100 unknown inputs (700 more were made of the known images)." in lines[1]
     assert lines[1].endswith("On held-out folds, by meta classifiers that had not seen them:")
     assert "AUPR-Out: Precision and recall with those of the group as the positive case." in fitted.stdout
     assert any(line.split()[:2] == ["noise:uniform", "P(correct)"] for line in lines)
@@ -68,7 +68,7 @@ def test_fit_says_at_once_how_good_it_is(fitted: subprocess.CompletedProcess[str
 def test_fit_for_programs(place: Path, fitted: object, tmp_path: Path) -> None:
     found = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "-o", tmp_path / "t", *QUICK, "--json", cwd=place)
     record = json.loads(found.stdout)
-    assert record["learned_from"].pop("synthetic") == 14 * 500
+    assert record["learned_from"].pop("synthetic") == 14 * 50
     assert sum(record["learned_from"].values()) == 800
     assert 0 < record["known_loss"] < 0.0126
     assert 0 < record["presumed_unknown_share"] < 1
@@ -94,7 +94,7 @@ def test_a_risk_that_cannot_be_promised(place: Path, tmp_path: Path) -> None:
     assert again.stderr.splitlines() == [
         "validation: 600 of 600 samples were done before",
         "noise:uniform:200: 200 of 200 samples were done before",
-        "synthetic unknowns: 4,200 were done before",
+        "synthetic unknowns: 700 were done before",
     ]
     assert again.stdout.endswith(
         f"TrustModel: {tmp_path / 't'}, in place of the one that was there (--classifier gradmeter, --risk 0.001 "

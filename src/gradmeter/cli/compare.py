@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
+from gradmeter.cli.parameters import Quiet
 from gradmeter.cli.terminal import Terminal, typed_command
 from gradmeter.errors import InputError
-
-_INTERRUPTED = 130
 
 
 def compare(
@@ -35,12 +34,15 @@ def compare(
     controls: Annotated[bool, typer.Option(help="Also judge without parts of the judge, on the digits.")] = True,
     workers: Annotated[int, typer.Option(help="Networks at once; more than one spoils the times.", min=1)] = 1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Judge anew, with the networks that are there.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train networks, judge their test images by gradmeter and by pytorch-ood's detectors, write benchmark.md.
 
     Killed at any moment, the same command goes on where it stood.
     """
     # The command line starts faster without PyTorch, and works without what a comparison needs.
+    from gradmeter.cli.progress import working
+
     try:
         from gradmeter.compare.benchmark import Comparison
         from gradmeter.compare.benchmark import compare as run
@@ -61,10 +63,6 @@ def compare(
         share,
         controls,
     )
-    console = Terminal()
-    try:
-        page = run(comparison, out, workers=workers, console=console, fresh=fresh)
-    except KeyboardInterrupt:
-        console.say("Stopped. Nothing is lost: the same command goes on where it stood.")
-        raise typer.Exit(_INTERRUPTED) from None
-    console.say(f"Finished. Tables and figures: {page}")
+    with working(out):
+        page = run(comparison, out, workers=workers, console=Terminal(stderr=True, quiet=quiet), fresh=fresh)
+    Terminal().say(f"Finished. Tables and figures: {page}")

@@ -14,6 +14,7 @@ from gradmeter.cli.parameters import (
     Known,
     OtherModel,
     OtherWeights,
+    Quiet,
     Repetitions,
     Trust,
     Unknown,
@@ -34,6 +35,7 @@ def evaluate(
     workers: Workers = 0,
     repetitions: Repetitions = 1000,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what --out holds already.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare P(correct) with softmax, entropy, margin and energy on data that neither it nor MODEL learned from.
@@ -56,10 +58,11 @@ def evaluate(
     from gradmeter.pipeline.open_trust import open_trust
     from gradmeter.pipeline.wording import answer
     from gradmeter.samples import require_outside
+    from gradmeter.stages import stage
 
     require_outside(out, [known, *(unknown or [])])
-    opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device))
-    with bars() as shown:
+    with bars(out, quiet=quiet) as shown:
+        opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device))
         evaluation = run(
             opened,
             classifier,
@@ -70,7 +73,8 @@ def evaluate(
             work=shown.work(device, workers, fresh=fresh),
             on_resample=shown.resampling(repetitions),
         )
-    report = write_evaluation(evaluation, out, command=typed_command(), trust=trust)
+        with stage("writing the report"):
+            report = write_evaluation(evaluation, out, command=typed_command(), trust=trust)
     if as_json:
         typer.echo(json.dumps(json.loads((out / "results.json").read_text(encoding="utf-8")), indent=2))
         return

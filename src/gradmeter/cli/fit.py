@@ -17,6 +17,7 @@ from gradmeter.cli.parameters import (
     Known,
     Mean,
     Model,
+    Quiet,
     Repetitions,
     Std,
     Unknown,
@@ -73,6 +74,7 @@ def fit(
     workers: Workers = 0,
     repetitions: Repetitions = 1000,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what --out holds already.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn when MODEL's predictions are wrong, from data with labels and from inputs that it cannot know.
@@ -98,7 +100,7 @@ def fit(
 
     require_outside(out, [known, *(unknown or [])])
     opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
-    with bars() as shown:
+    with bars(out, quiet=quiet) as shown:
         fitted = run(
             opened,
             known,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradmeter.cli.parameters import Actors, Data, Device, Engine, OnEngine, OtherModel, OtherWeights, Trust
+from gradmeter.cli.parameters import Actors, Data, Device, Engine, OnEngine, OtherModel, OtherWeights, Quiet, Trust
 from gradmeter.cli.terminal import Terminal
 from gradmeter.errors import InputError
 from gradmeter.names import printable
@@ -37,6 +37,7 @@ def judge(
     workers: Actors = 0,
     engine: OnEngine = Engine.local,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds verdicts already.")] = False,
+    quiet: Quiet = False,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -62,10 +63,10 @@ def judge(
         raise InputError(f"--engine {engine} writes a data set; give --out")
     if out is not None:
         require_outside(out, [data])
-    opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device, engine))
-    source = open_source(data, classifier.image)
     lines = Terminal()
-    with bars() as shown:
+    with bars(out, quiet=quiet) as shown:
+        opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device, engine))
+        source = open_source(data, classifier.image)
         work = shown.work(device, workers, fresh=fresh, engine=engine)
         if out is None:
             shown.begin(f"judging {source.name}", len(source))

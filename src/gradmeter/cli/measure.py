@@ -19,6 +19,7 @@ from gradmeter.cli.parameters import (
     Mean,
     Model,
     OnEngine,
+    Quiet,
     Std,
     Weights,
     recipe,
@@ -49,6 +50,7 @@ def measure(
     workers: Actors = 0,
     engine: OnEngine = Engine.local,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds readings already.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Read the gradient of every sample in DATA that MODEL's own answer would cause, into Parquet.
@@ -63,9 +65,10 @@ def measure(
     from gradmeter.samples import Unlabelled, open_source, require_outside
 
     require_outside(out, [data])
-    classifier = recipe(model, weights, classes, image_size, mean, std, grey=grey).open(trial_device(device, engine))
-    source = open_source(data, classifier.image)
-    with bars() as shown:
+    opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
+    with bars(out, quiet=quiet) as shown:
+        classifier = opened.open(trial_device(device, engine))
+        source = open_source(data, classifier.image)
         work = shown.work(device, workers, fresh=fresh, engine=engine)
         measured = run(classifier, source if labels else Unlabelled(source), out, work)
     readings = MeasuredSet(out)

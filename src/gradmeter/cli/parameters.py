@@ -118,6 +118,12 @@ OnEngine = Annotated[
         help="This process, or a Ray cluster: the one that RAY_ADDRESS names, else the cores of this machine.",
     ),
 ]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="Show no progress; what is skipped and what should be known is said all the same."
+    ),
+]
 Repetitions = Annotated[int, typer.Option(help="Resamples for the intervals.", min=100)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what came of it as JSON, for programs.")]
 

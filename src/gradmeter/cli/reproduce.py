@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 
-from gradmeter.cli.parameters import Engine, OnEngine
+from gradmeter.cli.parameters import Engine, OnEngine, Quiet
 from gradmeter.cli.terminal import Terminal, typed_command
 from gradmeter.errors import InputError
 from gradmeter.names import encode_name
 from gradmeter.study.options import StudyOptions
 
-_INTERRUPTED = 130  # as shells report SIGINT
 _DEFAULTS = StudyOptions()
 _STUDY, _READINGS, _WORK = "Study", "Readings of the paper", "Work"
 
@@ -54,6 +53,7 @@ def reproduce(
         ),
     ] = None,
     engine: OnEngine = Engine.local,
+    quiet: Quiet = False,
     padding: Annotated[
         str, typer.Option(help='Of the convolutions: "valid" or "same" (A13).', rich_help_panel=_READINGS)
     ] = _DEFAULTS.padding,
@@ -89,6 +89,9 @@ def reproduce(
     Killed at any moment, the same command goes on where it stood. A finished study is left as it is.
     """
     # What only a study needs is loaded here: the library and --help do without it.
+    from gradmeter.cli.progress import working
+    from gradmeter.progress import lone_stage
+
     try:
         from gradmeter.report import write_documents, write_report
         from gradmeter.study.reproduce import Study, reproduce
@@ -118,13 +121,11 @@ def reproduce(
     study = Study(
         encode_name(name), command, Source(data, root, download, clip_normal), options, out or Path("runs") / name
     )
-    console = Terminal()
     most = runs if engine is Engine.ray else os.cpu_count() or 1
-    try:
-        changed = reproduce(study, workers=workers or most, console=console, fresh=fresh, engine=engine)
-        write_documents(study.folder)
-        report = write_report(study.folder)
-    except KeyboardInterrupt:
-        console.say("Stopped. Nothing is lost: the same command goes on where it stood.")
-        raise typer.Exit(_INTERRUPTED) from None
-    console.say(f"{'Finished' if changed else 'Finished before; nothing to do'}. Report: {report}")
+    progress = Terminal(stderr=True, quiet=quiet)
+    with working(study.folder):
+        changed = reproduce(study, workers=workers or most, console=progress, fresh=fresh, engine=engine)
+        with lone_stage(progress, "writing the report"):
+            write_documents(study.folder)
+            report = write_report(study.folder)
+    Terminal().say(f"{'Finished' if changed else 'Finished before; nothing to do'}. Report: {report}")

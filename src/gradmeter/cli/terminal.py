@@ -17,10 +17,11 @@ class Terminal(Console):
 
     Args:
         stderr: whether it is standard error.
+        quiet: whether nothing is printed.
     """
 
-    def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+    def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
+        super().__init__(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False)
 
     def say(self, text: str, style: str | None = None) -> None:
         """Print one line, never broken; what is not printable in it is shown escaped."""

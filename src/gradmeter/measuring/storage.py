@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from gradmeter.errors import DataError, OutputError, one_line
-from gradmeter.files import is_partial, parsed_json, sweep, whole
+from gradmeter.files import is_temporary, parsed_json, sweep, whole
 from gradmeter.samples.location import AT_ONCE, Location
 
 Item = TypeVar("Item")
@@ -49,7 +49,7 @@ class Storage:
         Raises:
             DataError: if it cannot be listed, being a file, say.
         """
-        return {name: size for name, size in self.location.sizes().items() if not is_partial(Path(name))}
+        return {name: size for name, size in self.location.sizes().items() if not is_temporary(Path(name))}
 
     def size(self, file: str) -> int | None:
         """Bytes of a file; None where there is none.

@@ -15,12 +15,13 @@ from torch import nn
 
 import gradmeter
 from gradmeter.errors import DataError, GradmeterError, OutputError, one_line
-from gradmeter.files import read_json, whole, write_text
+from gradmeter.files import is_temporary, read_json, whole, write_text
 from gradmeter.meta.judge import Judge, Judgement
 from gradmeter.meta.log_features import LogFeatures
 from gradmeter.meta.risk import Guarantee
 from gradmeter.meter import GradientMeter
 from gradmeter.network import unwrapped, weights_hash
+from gradmeter.owner import owned
 
 _FORMAT = 1
 _MAIN, _ESTIMATOR = "trust.json", "estimator-{}.skops"
@@ -61,10 +62,21 @@ def save(
     notes: Mapping[str, Any],
 ) -> None:
     """Write to a folder; what is there stays valid until the new TrustModel is whole."""
-    asked = meter.asked
-    if any(callable(one) for one in (*asked, *meter.probes)):
+    if any(callable(one) for one in (*meter.asked, *meter.probes)):
         raise GradmeterError("a pseudo-label or probe that is a function cannot be saved; expected names")
     require_free(folder)
+    with owned(folder):
+        _write(folder, meter, judge, learned_contents, guarantee, notes)
+
+
+def _write(
+    folder: Path,
+    meter: GradientMeter,
+    judge: Judge,
+    learned_contents: NDArray[np.uint64],
+    guarantee: Guarantee | None,
+    notes: Mapping[str, Any],
+) -> None:
     import skops.io  # two thirds of a second
 
     encoded = skops.io.dumps(judge.estimator)
@@ -75,7 +87,7 @@ def save(
         "format": _FORMAT,
         "gradmeter": gradmeter.__version__,
         "meter": {
-            "pseudo_label": asked,
+            "pseudo_label": meter.asked,
             "activations": meter.activations,
             "embedding": meter.embedding,
             "probes": list(meter.probes),
@@ -114,7 +126,11 @@ def require_free(folder: Path) -> None:
     if not folder.exists():
         return
     ours = (READINGS, _MAIN, _ESTIMATOR.format("*"))
-    if not folder.is_dir() or not (holds_trust(folder) or all(any(map(path.match, ours)) for path in folder.iterdir())):
+
+    def is_ours(path: Path) -> bool:
+        return is_temporary(path) or any(map(path.match, ours))
+
+    if not folder.is_dir() or not (holds_trust(folder) or all(map(is_ours, folder.iterdir()))):
         raise OutputError(f"{folder} is there and holds no TrustModel; choose another folder")
 
 

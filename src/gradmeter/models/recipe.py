@@ -12,6 +12,7 @@ from gradmeter.models.classifier import Classifier
 from gradmeter.models.opening import open_model, runs_code
 from gradmeter.models.preprocessing import ImageOptions
 from gradmeter.names import decode_name, encode_name
+from gradmeter.stages import stage
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,13 @@ class Recipe:
             InputError, UnsupportedModelError: if there is no such device, the network has no answer to noise, or there
                 are more or fewer names than classes.
         """
-        classifier = open_model(self.model, self.weights, self.options)
-        if self.classes is not None:
-            classifier = classifier.named(self.classes)
-        classifier.move(device)
-        classifier.require_names()
-        classifier.move("cpu")
+        with stage(f"opening {self.model}"):
+            classifier = open_model(self.model, self.weights, self.options)
+            if self.classes is not None:
+                classifier = classifier.named(self.classes)
+            classifier.move(device)
+            classifier.require_names()
+            classifier.move("cpu")
         return classifier
 
     def to_json(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from gradmeter.models import Classifier
 from gradmeter.readings import Readings
 from gradmeter.samples import Source
 from gradmeter.samples.location import Location
+from gradmeter.stages import stage
 
 # Who gives such a name expects a file, and would get a folder.
 _OTHER_FILES = (".json", ".jsonl", ".tsv", ".txt", ".xlsx")
@@ -85,10 +87,16 @@ def judge(
     done = _stream(trust, classifier, source, parts, work)
     tables = MeasuredSet(parts).tables()
     first = next(tables)
-    # Opened by Python: Arrow takes no path that is not UTF-8.
-    with whole(out) as temporary, temporary.open("wb") as file, pyarrow.csv.CSVWriter(file, first.schema) as writer:
-        for table in (first, *tables):
+    with (
+        whole(out) as temporary,
+        # Opened by Python: Arrow takes no path that is not UTF-8.
+        temporary.open("wb") as file,
+        pyarrow.csv.CSVWriter(file, first.schema) as writer,
+        stage(f"writing {out.name}", done.rows) as advance,
+    ):
+        for table in itertools.chain([first], tables):
             writer.write_table(table)
+            advance(len(table))
     note = {"purpose": _purpose(trust, classifier, source), "sha256": _hash(out), **asdict(done)}
     write_text(_note(out), json.dumps(note, ensure_ascii=False) + "\n")
     shutil.rmtree(parts)

@@ -18,6 +18,7 @@ from gradmeter.samples.location import Location
 from gradmeter.samples.noise import NOISE, Noise
 from gradmeter.samples.sample import Source
 from gradmeter.samples.tables import ParquetTable, is_table
+from gradmeter.stages import stage
 
 MANIFEST = "_measurement.json"
 """The file by which a folder is known to hold what gradmeter made of samples, and no samples."""
@@ -54,7 +55,8 @@ def open_source(data: str, image: ImageKind | None, *, seed: int = 0) -> Source:
             expected, or texts where images are.
         InputError: for a kind of noise that is not known.
     """
-    source = _opened(data, image or _NO_IMAGES, seed)
+    with stage(f"opening {Location(data).name}"):
+        source = _opened(data, image or _NO_IMAGES, seed)
     if source.texts != (image is None):
         found, expected = ("texts", "images") if source.texts else ("images", "texts, in a column of a Parquet file")
         raise DataError(f"{source.name} holds {found}; this model takes {expected}")
