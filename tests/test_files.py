@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gradmeter import OutputError
-from gradmeter.files import is_partial, sweep, whole, write_text
+from gradmeter.files import is_temporary, sweep, whole, write_text
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -14,9 +14,9 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
         temporary.write_bytes(b"half")
         assert not path.exists()
         assert temporary.parent == path.parent, "a rename across file systems would be a copy"
-        assert is_partial(temporary)
+        assert is_temporary(temporary)
     assert path.read_bytes() == b"half"
-    assert not is_partial(path)
+    assert not is_temporary(path)
     assert os.listdir(path.parent) == ["file.bin"]
 
 

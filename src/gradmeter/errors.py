@@ -1,8 +1,19 @@
 """The errors a user can meet: each says what was given, what was expected and what to do."""
 
+from gradmeter.names import printable
+
+TRACEBACK = "GRADMETER_TRACEBACK"
+"""Variable of the environment: where it is not empty, commands also show where in the code an error arose."""
+
 
 class GradmeterError(Exception):
-    """Base of every error that gradmeter raises on purpose."""
+    """Base of every error that gradmeter raises on purpose.
+
+    Its message is one line: what a name or another library's message holds that is not printable is escaped.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class InputError(GradmeterError, ValueError):

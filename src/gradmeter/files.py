@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from gradmeter.errors import OutputError
 
 _SUFFIX = ".partial"
+LOCK = ".gradmeter.lock"
+"""What the names of lock files end in; `gradmeter.owner` makes them."""
 
 
 @contextmanager
@@ -71,9 +73,9 @@ def parsed_json(content: bytes) -> dict[str, Any]:
     return found
 
 
-def is_partial(path: Path) -> bool:
-    """Whether a path is a writer's temporary file."""
-    return path.name.startswith(".") and path.name.endswith(_SUFFIX)
+def is_temporary(path: Path) -> bool:
+    """Whether a path is a writer's temporary file or lock file; killed writers leave both behind."""
+    return path.name.startswith(".") and path.name.endswith((_SUFFIX, LOCK))
 
 
 def sweep(folder: Path) -> None:

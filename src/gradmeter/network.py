@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gradmeter.errors import InputError, UnsupportedModelError
 from gradmeter.inputs import Inputs
+from gradmeter.stages import stage
 
 _BIAS = re.compile(r"(^|_)bias(_(ih|hh)(_l\d+(_reverse)?)?)?$")
 _QUANTISED = ("torch.ao.nn.quantized", "torch.nn.quantized")
@@ -60,6 +61,14 @@ def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str,
             f"the network has a layer called {taken[0]!r}, which stands for the whole network in readings; "
             "expected another name"
         )
+    for layer in owners:
+        try:
+            layer.encode()
+        except UnicodeEncodeError as error:
+            raise UnsupportedModelError(
+                f"the network has a layer called {layer!r}, which is no Unicode and can be no column of readings; "
+                "expected another name"
+            ) from error
     return owners
 
 
@@ -234,8 +243,10 @@ def _refusing_disabled_gradients(owners: Mapping[str, nn.Module]) -> Iterator[No
 
 def weights_hash(network: nn.Module) -> str:
     """SHA-256 of a network's parameters and buffers, with their names, shapes and types."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    digest, state = hashlib.sha256(), network.state_dict()
+    with stage("hashing the weights", len(state)) as advance:
+        for name, value in sorted(state.items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            advance(1)
     return digest.hexdigest()

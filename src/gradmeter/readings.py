@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gradmeter import columns as _columns
-from gradmeter.errors import DataError, GradmeterError, InputError
+from gradmeter.errors import DataError, GradmeterError, InputError, one_line
 from gradmeter.files import whole
 from gradmeter.statistics import ACTIVATION_METRICS, METRICS, SCALED_METRICS
 
@@ -230,8 +230,9 @@ class Readings:
         Raises:
             OutputError: if the file cannot be written.
         """
-        with whole(Path(path)) as temporary:
-            pq.write_table(self.to_arrow(), temporary, compression="zstd")
+        # Opened by Python: Arrow takes no path that is not UTF-8.
+        with whole(Path(path)) as temporary, temporary.open("wb") as file:
+            pq.write_table(self.to_arrow(), file, compression="zstd")
 
     @classmethod
     def read_parquet(cls, path: Path | str) -> Readings:
@@ -243,7 +244,7 @@ class Readings:
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as error:
-            raise DataError(f"{path} is no readable Parquet file: {error}") from error
+            raise DataError(f"{path} is no readable Parquet file: {one_line(error)}") from error
         return cls.from_arrow(table)
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cli.commands import MAIN
 from gradmeter.data.embedded import load_embedded
 
-COMMAND = (sys.executable, "-c", "from gradmeter.cli import main; main()", "reproduce")
+COMMAND = (sys.executable, "-c", MAIN, "reproduce")
 # Two runs that learn enough to be right and wrong, and no more.
 OPTIONS = ("--runs", "2", "--max-epochs", "6", "--patience", "1")
 # Width and colours of help and messages must not depend on who runs the tests.

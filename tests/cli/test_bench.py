@@ -16,6 +16,8 @@ _BENCH = """
 from gradmeter.benchmark.models import MODELS
 from benchmark.tiny import TINY
 MODELS["tiny"] = TINY
+import gradmeter.progress
+gradmeter.progress.EVERY = 3600
 from gradmeter.cli import main
 if __name__ == "__main__":
     main()

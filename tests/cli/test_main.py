@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import gradmeter
 from gradmeter.cli import main
 from gradmeter.cli.main import app
-from gradmeter.errors import DataError
+from gradmeter.errors import TRACEBACK, DataError
 
 Reproduce = Callable[..., Any]
 Spoil = Callable[[Path], None]
@@ -124,7 +124,7 @@ def test_a_folder_of_something_else(name: str, refuses: Refuses, archives: Path,
     folder.mkdir()
     (folder / name).write_text("{}")
     refuses("choose another --out", ("--data", archives, "--out", folder, "--fresh"))
-    assert [path.name for path in folder.iterdir() if path.name != ".lock"] == [name]
+    assert [path.name for path in folder.iterdir()] == [name]
     assert (folder / name).read_text() == "{}"
 
 
@@ -139,14 +139,38 @@ def test_a_message_of_several_lines_becomes_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(**options: Any) -> None:
-        raise DataError("first [bold]line\n  second line")
+        raise DataError("first [bold]line :x:\n  second line\x1b[31m\u202e\udcff")
 
     # By its name, since the package's own "main" is the function.
     monkeypatch.setattr(importlib.import_module("gradmeter.cli.main"), "app", fail)
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2
-    assert capsys.readouterr().err == "gradmeter: first [bold]line second line\n"
+    assert capsys.readouterr().err == ("gradmeter: first [bold]line :x:\\n  second line\\x1b[31m\\u202e\\xff\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyError("x\ny"), 3), (FileNotFoundError(2, "No such file", "gone\n.txt"), 2), (MemoryError(), 2)],
+)
+def test_an_error_that_nobody_foresaw_is_one_line_too(
+    error: Exception, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(importlib.import_module("gradmeter.cli.main"), "app", fail)
+    for shown in ("", "1"):
+        monkeypatch.setenv(TRACEBACK, shown)
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == code
+        said = capsys.readouterr().err
+        assert ("Traceback" in said) == bool(shown)
+        line = said.splitlines()[-1]
+        assert line.startswith("gradmeter: ")
+        assert (str(getattr(error, "filename", None) or "").replace("\n", "\\n")) in line
+        assert shown or said.count("\n") == 1
 
 
 def test_nothing_is_imported_before_it_is_needed() -> None:

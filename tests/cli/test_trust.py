@@ -17,6 +17,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cli.commands import COMMAND, ENVIRONMENT, gradmeter
+from gradmeter.samples import decode_name
 from pipeline.digits import make
 
 MODEL = ("digits_network:network", "--weights", "weights.safetensors", "--classes", "0,1,2,3,4,5,6,7,8,9")
@@ -51,7 +52,7 @@ def test_fit_says_at_once_how_good_it_is(fitted: subprocess.CompletedProcess[str
     lines = fitted.stdout.splitlines()
     assert re.fullmatch(r"\d\d\.\d % of 600 predictions are right\.", lines[0])
     assert lines[1].startswith("Learned from ")
-    assert "100 unknown inputs (4,200 more were made of the known images)." in lines[1]
+    assert "100 unknown inputs (700 more were made of the known images)." in lines[1]
     assert lines[1].endswith("On held-out folds, by meta classifiers that had not seen them:")
     assert "AUPR-Out: Precision and recall with those of the group as the positive case." in fitted.stdout
     assert any(line.split()[:2] == ["noise:uniform", "P(correct)"] for line in lines)
@@ -67,7 +68,7 @@ def test_fit_says_at_once_how_good_it_is(fitted: subprocess.CompletedProcess[str
 def test_fit_for_programs(place: Path, fitted: object, tmp_path: Path) -> None:
     found = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "-o", tmp_path / "t", *QUICK, "--json", cwd=place)
     record = json.loads(found.stdout)
-    assert record["learned_from"].pop("synthetic") == 14 * 500
+    assert record["learned_from"].pop("synthetic") == 14 * 50
     assert sum(record["learned_from"].values()) == 800
     assert 0 < record["known_loss"] < 0.0126
     assert 0 < record["presumed_unknown_share"] < 1
@@ -93,7 +94,7 @@ def test_a_risk_that_cannot_be_promised(place: Path, tmp_path: Path) -> None:
     assert again.stderr.splitlines() == [
         "validation: 600 of 600 samples were done before",
         "noise:uniform:200: 200 of 200 samples were done before",
-        "synthetic unknowns: 4,200 were done before",
+        "synthetic unknowns: 700 were done before",
     ]
     assert again.stdout.endswith(
         f"TrustModel: {tmp_path / 't'}, in place of the one that was there (--classifier gradmeter, --risk 0.001 "
@@ -200,6 +201,34 @@ def test_judge_on_what_cannot_be_read(fitted: object, place: Path, tmp_path: Pat
     skipped, judged = sorted((json.loads(line) for line in lines), key=lambda record: str(record["id"]))
     assert skipped == {"id": "a.png", "skipped": "no image in a format that is known"}
     assert judged["id"] == "b.png"
+
+
+def test_odd_names_in_verdicts_and_reports(fitted: object, place: Path, tmp_path: Path) -> None:
+    odd = ["a\nb", "[red]", ":x:", "\udcff", "\\xff", "\x1b[1m", "\u202e", 'a,"b', "$x$", "$\\frac$"]
+    images = sorted((place / "test/3").iterdir())[: len(odd)]
+    folder = tmp_path / "$\\frac$ \udcff\u202e:x:"
+    folder.mkdir()
+    for name, image in zip(odd, images, strict=True):
+        (folder / f"{name}.png").write_bytes(image.read_bytes())
+    on_terminal = gradmeter("judge", "trust", folder, *NAMED, cwd=place)
+    assert on_terminal.stderr == ""
+    lines = on_terminal.stdout.split("\n")[:-1]
+    assert len(lines) == len(odd)
+    assert all(line.isprintable() for line in lines)
+    out = tmp_path / "\udcfe\n.csv"
+    assert gradmeter("judge", "trust", folder, *NAMED, "-o", out, cwd=place).returncode == 0
+    with out.open("rb") as file:
+        assert sorted(decode_name(one)[:-4] for one in pd.read_csv(file)["id"]) == sorted(odd)
+    report = tmp_path / "\udcfd\n"
+    done = gradmeter(
+        "evaluate", "trust", *NAMED, "--known", "test", "--unknown", folder, "-o", report, *QUICK, cwd=place
+    )
+    assert done.returncode == 0, done.stderr
+    page = (report / "report.html").read_text(encoding="utf-8")
+    assert "$\\frac$ \\xff\\u202e:x:" in page
+    assert "\u202e" not in page
+    results = json.loads((report / "results.json").read_text(encoding="utf-8"))
+    assert decode_name(results["sets"][1]["data"]) == str(folder)
 
 
 @pytest.mark.parametrize("package", ["jinja2", "matplotlib"])

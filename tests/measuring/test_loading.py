@@ -3,6 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from gradmeter.errors import InputError
 from gradmeter.measuring import Skipped
 from gradmeter.measuring.loading import batch_of, fetched, load_batches
 from gradmeter.samples import Encoded, Sample, Source, Unlabelled, Unreadable
@@ -31,7 +32,7 @@ def test_none_can_be_prepared() -> None:
     batch = batch_of(SAMPLES, refused)
     assert (batch.ids, batch.inputs, len(batch.skipped)) == ([], None, 4)
     assert batch.skipped[0].reason == "cannot be prepared for the network (MemoryError: MemoryError)"
-    with pytest.raises(MemoryError):
+    with pytest.raises(InputError, match="MemoryError"):
         batch_of([Sample(str(number), number, None) for number in range(8)], refused)
 
 
@@ -40,7 +41,7 @@ def test_what_cannot_be_prepared_together_is_an_error() -> None:
         if len(contents) > 1:
             raise RuntimeError("stack expects each tensor to be equal size")
 
-    with pytest.raises(RuntimeError, match="equal size"):
+    with pytest.raises(InputError, match="equal size"):
         batch_of(SAMPLES, alone)
 
 

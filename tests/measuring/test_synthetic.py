@@ -97,6 +97,28 @@ def test_progress_is_told(tmp_path: Path) -> None:
     assert sum(told) == len(KINDS) * len(READABLE)
 
 
+def test_how_long_it_takes_is_said_once_it_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as one batch is read, and once; not where it is no time at all."""
+    said: list[str] = []
+    order: list[str] = []
+    work = {"on_note": said.append, "on_progress": lambda count: order.append(f"{len(said)} said, {count} done")}
+    measured(tmp_path / "fast", **work)
+    assert said == []
+    order.clear()
+    monkeypatch.setattr(synthetic, "_LONG", 0.0)
+    measured(tmp_path / "s", **work)
+    assert len(said) == 1
+    assert f"{len(KINDS)} kinds of {len(READABLE)} images" in said[0]
+    assert order[:2] == ["0 said, 0 done", f"1 said, {len(READABLE)} done"]
+
+
+def test_what_was_made_by_another_rule_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured(tmp_path / "s")
+    monkeypatch.setattr(synthetic, "per_kind", lambda known: 10)
+    with pytest.raises(OutputError, match="of each kind was 25, is 10"):
+        measured(tmp_path / "s")
+
+
 class Killed(BaseException):
     pass
 
@@ -172,7 +194,7 @@ def test_texts_and_too_few_images_make_none(source: Source, numbers: list[int], 
 @pytest.mark.parametrize("count", [7, 10, 13, 19, 25])
 def test_they_are_made_of_images_from_all_over_the_source(count: int, tmp_path: Path, monkeypatch: Any) -> None:
     """Folders come class by class."""
-    monkeypatch.setattr(synthetic, "SAMPLED", 10)
+    monkeypatch.setattr(synthetic, "per_kind", lambda known: min(known, 10))
     seen: list[int] = []
 
     class Watched(Pictures):

@@ -106,7 +106,7 @@ def test_no_threshold_can_promise_it() -> None:
     score, thresholds = random.random(2000), candidates(random.random(500))
     with pytest.raises(RiskNotControlled, match=r"no threshold can promise a risk of 0.05 .* 31.75% are wrong"):
         control_risk(score, random.random(2000) < 0.7, 0.05, thresholds)
-    with pytest.raises(RiskNotControlled, match=r"20 samples, about .*, cannot promise a risk of 0.01 .* at least 459"):
+    with pytest.raises(RiskNotControlled, match=r"20 samples cannot promise a risk of 0.01 .* at least 459"):
         control_risk(score[:20], np.ones(20, bool), 0.01, thresholds)
 
 

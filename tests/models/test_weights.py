@@ -83,6 +83,14 @@ def test_missing_and_damaged(suffix: str, tmp_path: Path) -> None:
         read_weights(path)
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_file_whose_name_is_no_utf_8(suffix: str, state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    plain = tmp_path / f"plain{suffix}"
+    save_file(state, plain) if suffix == ".safetensors" else torch.save(state, plain)
+    found, _ = read_weights(plain.rename(tmp_path / f"\udcff\n{suffix}"))
+    assert found.keys() == state.keys()
+
+
 @pytest.mark.parametrize("content", [b"", b"epoch 1, loss 0.3\n", b"\x89PNG"])
 def test_what_torch_save_cannot_have_written(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "weights.txt"

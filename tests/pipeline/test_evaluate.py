@@ -120,6 +120,8 @@ def test_what_is_accepted_comes_first_in_the_answer(evaluation: Evaluation) -> N
     ("share", "kinds", "words"),
     [
         (0.25, ("noise:uniform",), "promised for at most 25 % of unknown inputs such as noise:uniform; here 40 % are"),
+        # As many digits as it takes to see that more are unknown.
+        (0.39996, ("torn",), "promised for at most 39.996 % of unknown inputs such as torn; here 40 % are"),
         (0.0, (), "above the 8 %, which were promised for known inputs only."),
         (None, (), "which were not promised for so many unknown inputs, or other kinds of them."),
     ],
@@ -166,6 +168,17 @@ def test_nothing_of_others_is_overwritten(at_place: Path, fitted: Fitted, tmp_pa
     for out in (tmp_path, tmp_path / "mine"):
         with pytest.raises(OutputError, match="is there and holds no evaluation; choose another folder"):
             evaluate(trust, classifier, "test", [], out)
+
+
+def test_one_that_was_stopped_while_it_wrote_its_report_goes_on(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+    trust, classifier = open_trust(Path("trust"), model=MODEL)
+    evaluate(trust, classifier, "test", [], tmp_path, repetitions=100)
+    (tmp_path / "estimates.csv").write_text("")
+    (tmp_path / ".report.html.1-ab.partial").write_text("")
+    evaluate(trust, classifier, "test", [], tmp_path, repetitions=100)
+    (tmp_path / "readings").rename(tmp_path / "mine")
+    with pytest.raises(OutputError):
+        evaluate(trust, classifier, "test", [], tmp_path)
 
 
 def test_all_data_are_looked_at_before_the_first_is_measured(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:

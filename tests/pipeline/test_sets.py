@@ -17,17 +17,33 @@ def classifier(place: Path, at_place: Path) -> Classifier:
 
 def test_every_set_has_a_file_of_its_own(classifier: Classifier, place: Path, tmp_path: Path) -> None:
     """Also where names are alike, or alike once they are names of files, or not in Latin letters."""
-    unknowns = [tmp_path / name for name in ("日本", "中文", "a b", "a+b", "more/a b", "wrong")]
+    unknowns = [
+        tmp_path / name
+        for name in (
+            "日本",
+            "中文",
+            "a b",
+            "a+b",
+            "more/a b",
+            "wrong",
+            "right",
+            "l" * 250,
+            "l" * 251,
+            "\udcff",
+            "\\xff",
+        )
+    ]
     for number, folder in enumerate(unknowns):
         folder.mkdir(parents=True)
         (folder / "one.png").write_bytes(sorted((place / "test/3").iterdir())[number].read_bytes())
     opened = open_sets(classifier, "test", [str(path) for path in unknowns])
     sets = read_sets(classifier, opened, tmp_path / "readings", Work())
     assert [one.name for one in sets] == [
-        "test", "日本", "中文", "a b", "a+b (2)", "a b (3)", "wrong (2)"
+        "test", "日本", "中文", "a b", "a+b (2)", "a b (3)", "wrong (2)", "right (2)", "l" * 250, "l" * 251,
+        "\\xff", "\\\\xff (2)"
     ]  # fmt: skip
-    assert len({one.measured.name for one in sets}) == 7
-    assert len({one.readings().logits[0, 0].item() for one in sets}) == 7
+    assert len({one.measured.name for one in sets}) == 12
+    assert len({one.readings().logits[0, 0].item() for one in sets}) == 12
 
 
 def test_identities_are_those_of_the_readings(classifier: Classifier, tmp_path: Path) -> None:

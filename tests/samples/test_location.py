@@ -13,6 +13,7 @@ from pyarrow import fs
 
 from gradmeter.errors import DataError
 from gradmeter.samples import ImageKind, Source, Unreadable, location, open_source
+from gradmeter.samples.left_out import Kind, LeftOut
 from gradmeter.samples.location import Location
 from gradmeter.samples.rows import Rows
 from samples.pictures import encoded, save
@@ -109,10 +110,11 @@ def test_passwords_are_not_shown_where_an_address_is_none() -> None:
 def test_links_that_go_in_circles_and_hidden_files(folder: Path) -> None:
     (folder / "photos/dog/again").symlink_to(folder / "photos", target_is_directory=True)
     place = Location(folder / "photos")
-    assert place.folders() == ["cat", "dog"]
-    assert place.files_below("dog") == ["dog/broken.png", "dog/deep/c.png"]
-    assert place.files_below("cat") == ["cat/a.png", "cat/b.png", "cat/notes.txt"]
-    assert place.files() == []
+    assert place.entries() == [(".trash", Kind.FOLDER), ("cat", Kind.FOLDER), ("dog", Kind.FOLDER)]
+    left_out = LeftOut()
+    assert place.files_below("dog", left_out) == ["dog/broken.png", "dog/deep/c.png"]
+    assert str(left_out) == "1 link to a folder (dog/again), 1 hidden file (dog/.hidden.png)"
+    assert place.files_below("cat", LeftOut()) == ["cat/a.png", "cat/b.png", "cat/notes.txt"]
 
 
 @pytest.mark.parametrize("address", ["nowhere://x/y", "file://relative/path", "s3://bucket/x?colour=red"])

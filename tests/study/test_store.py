@@ -1,24 +1,14 @@
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from gradmeter import OutputError
+from gradmeter.files import LOCK
 from gradmeter.study.store import Store
 
 MANIFEST = {"gradmeter": "0.1.0", "options": {"runs": 1}, "data_hashes": {}}
-
-_LOCKING = """
-import sys
-from pathlib import Path
-from gradmeter.study.store import Store
-with Store(Path(sys.argv[1])).locked():
-    print("locked", flush=True)
-    sys.stdin.read()
-"""
 
 
 @pytest.fixture
@@ -63,7 +53,7 @@ def test_a_new_an_empty_and_an_own_folder_are_taken(store: Store) -> None:
 
 def test_a_study_killed_at_its_very_start_is_its_own(store: Store) -> None:
     store.folder.mkdir()
-    (store.folder / ".lock").touch()
+    (store.folder / LOCK).touch()
     (store.folder / ".manifest.json.77.partial").touch()
     store.require_own()
 
@@ -84,20 +74,11 @@ def test_a_file_is_refused(store: Store) -> None:
         store.require_own()
 
 
-def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    store = Store(tmp_path / "file" / "study")
-    with pytest.raises(OutputError, match="cannot be made"), store.locked():
-        pytest.fail("locked")
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
 def test_an_unwritable_folder_is_refused(store: Store) -> None:
     store.folder.mkdir(mode=0o500)
     with pytest.raises(OutputError, match="is not writable"):
         store.require_own()
-    with pytest.raises(OutputError, match="cannot be made"), Store(store.folder / "below").locked():
-        pytest.fail("locked")
 
 
 def test_an_unwritable_folder_is_refused_whoever_asks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,28 +86,6 @@ def test_an_unwritable_folder_is_refused_whoever_asks(store: Store, monkeypatch:
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(OutputError, match="is not writable"):
         store.require_own()
-
-
-def test_one_process_at_a_time_and_the_lock_goes_with_it(store: Store) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", _LOCKING, str(store.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "locked\n"
-        with pytest.raises(OutputError, match="another process is writing to"), store.locked():
-            pytest.fail("locked twice")
-        other.kill()
-        other.wait()
-        with store.locked():
-            pass
-
-
-def test_locking_sweeps_up_what_a_killed_study_left(store: Store) -> None:
-    leftover = store.readings(0) / ".test.parquet.77.partial"
-    leftover.parent.mkdir(parents=True)
-    leftover.touch()
-    with store.locked():
-        assert not leftover.exists()
 
 
 def test_clearing_removes_all_that_a_study_writes_and_nothing_else(store: Store) -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gradmeter.synthetic import KINDS, SAMPLED, ImageSample, sample, synthetic_unknowns
+from gradmeter.synthetic import KINDS, SAMPLED, ImageSample, per_kind, sample, synthetic_unknowns
 
 
 def batch(first: int, count: int, size: int = 2) -> tuple[Tensor, Tensor]:
@@ -92,6 +92,30 @@ def test_what_is_no_image_is_passed_over(inputs: object) -> None:
     assert [*stream.unknowns()] == []
 
 
+@pytest.mark.parametrize(
+    ("known", "count"),
+    [(1, 1), (30, 30), (50, 50), (150, 50), (500, 50), (700, 50), (1400, 100), (2000, 142), (7000, 500), (10**6, 500)],
+)
+def test_all_kinds_together_are_about_as_many_as_the_known_images(known: int, count: int) -> None:
+    assert len(KINDS) == 14
+    assert per_kind(known) == count
+    stream = ImageSample()
+    stream.add(*batch(0, min(known, 10_000), 1))
+    images, labels = stream.chosen()
+    assert images is not None
+    assert torch.equal(images[:, 0, 0, 0].long(), labels)
+    assert len({*labels.tolist()}) == len(labels) == min(count, per_kind(10_000))
+
+
+def test_what_is_chosen_comes_from_everywhere() -> None:
+    """Loaders may be in the order of classes."""
+    stream = ImageSample()
+    stream.add(*batch(0, 400, 1))
+    chosen = stream.chosen()[1].double()
+    assert chosen.mean() == pytest.approx(200, abs=50)
+    assert chosen.std() == pytest.approx(115, abs=30)
+
+
 def test_images_of_several_sizes_make_nothing() -> None:
     stream = ImageSample()
     stream.add(*batch(0, 3, 2))
@@ -105,12 +129,15 @@ def test_images_of_several_sizes_make_nothing() -> None:
 @pytest.mark.parametrize("name", [None, "pixel_values"])
 def test_unknowns_of_what_was_kept(name: str | None) -> None:
     """Kind after kind, in batches like those that were looked at."""
-    stream, images = ImageSample(), torch.rand(70, 1, 9, 9)
-    stream.add(images if name is None else {name: images}, torch.arange(70))
-    expected = synthetic_unknowns(images, torch.arange(70))
+    stream, images = ImageSample(), torch.rand(1000, 1, 9, 9)
+    stream.add(images if name is None else {name: images}, torch.arange(1000))
+    chosen, labels = stream.chosen()
+    assert chosen is not None
+    expected = synthetic_unknowns(chosen, labels)
     found = [[*batches] for batches in stream.unknowns(torch.device("cpu"))]
     assert len(found) == len(KINDS)
     for batches, made in zip(found, expected.values(), strict=True):
+        assert sum(len(batch if name is None else batch[name]) for batch in batches) == 71
         assert len(batches) == 2
         assert torch.equal(torch.cat([batch if name is None else batch[name] for batch in batches]), made)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 import gradmeter
 from gradmeter.benchmark.isolation import MeasurementError, alone
@@ -25,7 +25,9 @@ from gradmeter.benchmark.results import FILE, Results
 from gradmeter.benchmark.scaling import COUNTS, QUICK_COUNTS, stream
 from gradmeter.benchmark.timing import take_turns
 from gradmeter.errors import OutputError
-from gradmeter.study.store import Store
+from gradmeter.files import sweep
+from gradmeter.owner import owned
+from gradmeter.progress import LongProgress, lone_stage
 
 _STREAMED = "paper-cnn"
 # A measurement of memory may take this many times the cap: two calls, and all that a fresh process loads before.
@@ -43,7 +45,7 @@ def run_benchmark(options: BenchOptions, folder: Path, *, command: str, console:
         options: what to measure.
         folder: where the results go.
         command: as the user typed it, for the page.
-        console: where progress goes; nothing is shown unless it is a terminal.
+        console: where progress goes.
         fresh: start anew where the folder holds results already.
 
     Returns:
@@ -53,7 +55,8 @@ def run_benchmark(options: BenchOptions, folder: Path, *, command: str, console:
         OutputError: if the folder cannot be written, or holds results that were made otherwise.
     """
     _require_own(folder)
-    with Store(folder).locked():
+    with owned(folder):
+        sweep(folder)
         results = Results(folder, options, _described(options, command))
         if fresh or not results.read():
             results.write()
@@ -62,7 +65,8 @@ def run_benchmark(options: BenchOptions, folder: Path, *, command: str, console:
             _measure(results, options, console)
             results.content["finished"] = datetime.now(UTC).strftime("%Y-%m-%d")
             results.write()
-        write_page(results, folder)
+        with lone_stage(console, "writing the page"):
+            write_page(results, folder)
     return measured
 
 
@@ -184,13 +188,12 @@ def _require_own(folder: Path) -> None:
         raise OutputError(f"{folder / PAGE} has no {FILE} beside it; choose another --out")
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
+def _progress(console: Console) -> LongProgress:
+    return LongProgress(
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}", style="dim"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
         console=console,
-        disable=not console.is_terminal,
     )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from gradmeter.cli.parameters import Quiet
+from gradmeter.cli.terminal import Terminal, typed_command
 from gradmeter.errors import InputError
-
-_INTERRUPTED = 130  # as shells report SIGINT
 
 
 def bench(
@@ -26,12 +23,15 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Stream 10,000 images at most, not 1,000,000.")] = False,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("runs/bench"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds results already.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure time, memory and agreement; write results.json, performance.md and figures.
 
     Killed at any moment, the same command goes on where it stood.
     """
     # What only a benchmark needs is loaded here: the library and --help do without it.
+    from gradmeter.cli.progress import working
+
     try:
         from gradmeter.benchmark.methods import METHODS
         from gradmeter.benchmark.models import MODELS
@@ -51,15 +51,12 @@ def bench(
         cap=cap,
         quick=quick,
     )
-    command = shlex.join(["gradmeter", *sys.argv[1:]])
-    progress, console = Console(stderr=True), Console()
-    try:
-        measured = run_benchmark(options, out, command=command, console=progress, fresh=fresh)
-    except KeyboardInterrupt:
-        console.print("Stopped. Nothing is lost: the same command goes on where it stood.")
-        raise typer.Exit(_INTERRUPTED) from None
+    with working(out):
+        measured = run_benchmark(
+            options, out, command=typed_command(), console=Terminal(stderr=True, quiet=quiet), fresh=fresh
+        )
     page = out / "performance.md"
-    console.print(f"{'Finished' if measured else 'Finished before; nothing to do'}. Page: {page}", soft_wrap=True)
+    Terminal().say(f"{'Finished' if measured else 'Finished before; nothing to do'}. Page: {page}")
 
 
 def _names(text: str) -> tuple[str, ...]:

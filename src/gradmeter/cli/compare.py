@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from gradmeter.cli.parameters import Quiet
+from gradmeter.cli.terminal import Terminal, typed_command
 from gradmeter.errors import InputError
-
-_INTERRUPTED = 130
 
 
 def compare(
@@ -37,12 +34,15 @@ def compare(
     controls: Annotated[bool, typer.Option(help="Also judge without parts of the judge, on the digits.")] = True,
     workers: Annotated[int, typer.Option(help="Networks at once; more than one spoils the times.", min=1)] = 1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Judge anew, with the networks that are there.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train networks, judge their test images by gradmeter and by pytorch-ood's detectors, write benchmark.md.
 
     Killed at any moment, the same command goes on where it stood.
     """
     # The command line starts faster without PyTorch, and works without what a comparison needs.
+    from gradmeter.cli.progress import working
+
     try:
         from gradmeter.compare.benchmark import Comparison
         from gradmeter.compare.benchmark import compare as run
@@ -55,7 +55,7 @@ def compare(
         ) from error
 
     comparison = Comparison(
-        shlex.join(["gradmeter", *sys.argv[1:]]),
+        typed_command(),
         data,
         tuple(task or TASKS),
         tuple(detector or DETECTORS),
@@ -63,10 +63,6 @@ def compare(
         share,
         controls,
     )
-    console = Console()
-    try:
-        page = run(comparison, out, workers=workers, console=console, fresh=fresh)
-    except KeyboardInterrupt:
-        console.print("Stopped. Nothing is lost: the same command goes on where it stood.")
-        raise typer.Exit(_INTERRUPTED) from None
-    console.print(f"Finished. Tables and figures: {page}", soft_wrap=True, highlight=False)
+    with working(out):
+        page = run(comparison, out, workers=workers, console=Terminal(stderr=True, quiet=quiet), fresh=fresh)
+    Terminal().say(f"Finished. Tables and figures: {page}")

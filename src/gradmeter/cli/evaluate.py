@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from gradmeter.cli.parameters import (
     AsJson,
@@ -17,11 +14,13 @@ from gradmeter.cli.parameters import (
     Known,
     OtherModel,
     OtherWeights,
+    Quiet,
     Repetitions,
     Trust,
     Unknown,
     Workers,
 )
+from gradmeter.cli.terminal import Terminal, typed_command
 from gradmeter.errors import InputError
 
 
@@ -36,6 +35,7 @@ def evaluate(
     workers: Workers = 0,
     repetitions: Repetitions = 1000,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what --out holds already.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare P(correct) with softmax, entropy, margin and energy on data that neither it nor MODEL learned from.
@@ -52,14 +52,17 @@ def evaluate(
         raise InputError(
             f'a report needs the package {package}, which is not installed; pip install "gradmeter[report]"'
         ) from error
-    from gradmeter.cli.progress import bars
+    from gradmeter.cli.progress import bars, trial_device
     from gradmeter.cli.tables import comparison_table
     from gradmeter.pipeline.evaluate import evaluate as run
     from gradmeter.pipeline.open_trust import open_trust
     from gradmeter.pipeline.wording import answer
+    from gradmeter.samples import require_outside
+    from gradmeter.stages import stage
 
-    opened, classifier = open_trust(trust, model=model, weights=weights)
-    with bars() as shown:
+    require_outside(out, [known, *(unknown or [])])
+    with bars(out, quiet=quiet) as shown:
+        opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device))
         evaluation = run(
             opened,
             classifier,
@@ -70,10 +73,12 @@ def evaluate(
             work=shown.work(device, workers, fresh=fresh),
             on_resample=shown.resampling(repetitions),
         )
-    report = write_evaluation(evaluation, out, command=shlex.join(["gradmeter", *sys.argv[1:]]), trust=trust)
+        with stage("writing the report"):
+            report = write_evaluation(evaluation, out, command=typed_command(), trust=trust)
     if as_json:
         typer.echo(json.dumps(json.loads((out / "results.json").read_text(encoding="utf-8")), indent=2))
         return
-    console = Console(highlight=False, markup=False)
+    console = Terminal()
     console.print(comparison_table(evaluation.comparison, ("auroc", "aupr_out")))
-    console.print("\n".join([*answer(evaluation), f"Report: {report}"]), soft_wrap=True)
+    for line in (*answer(evaluation), f"Report: {report}"):
+        console.say(line)

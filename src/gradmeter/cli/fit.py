@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from gradmeter.cli.parameters import (
     AsJson,
@@ -18,6 +17,7 @@ from gradmeter.cli.parameters import (
     Known,
     Mean,
     Model,
+    Quiet,
     Repetitions,
     Std,
     Unknown,
@@ -25,6 +25,8 @@ from gradmeter.cli.parameters import (
     Workers,
     recipe,
 )
+from gradmeter.cli.terminal import Terminal
+from gradmeter.names import encode_name
 
 _NO_PROMISE = 1
 
@@ -49,15 +51,17 @@ def fit(
             show_default=False,
         ),
     ] = None,
-    confidence: Annotated[float, typer.Option(help="That --risk is kept.")] = 0.95,
+    confidence: Annotated[float, typer.Option(help="That --risk is kept.", min=0, max=1)] = 0.95,
     least_probability: Annotated[
-        float, typer.Option(help="With --risk: smallest P(correct) that is ever accepted.")
+        float, typer.Option(help="With --risk: smallest P(correct) that is ever accepted.", min=0, max=1)
     ] = 0.5,
     coverage_tolerance: Annotated[
         float,
         typer.Option(
             help="With --risk: share of the largest coverage that may be given up for a stricter threshold, so that "
-            "inputs of other kinds are not accepted needlessly."
+            "inputs of other kinds are not accepted needlessly.",
+            min=0,
+            max=1,
         ),
     ] = 0.005,
     weights: Weights = None,
@@ -70,6 +74,7 @@ def fit(
     workers: Workers = 0,
     repetitions: Repetitions = 1000,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what --out holds already.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn when MODEL's predictions are wrong, from data with labels and from inputs that it cannot know.
@@ -91,9 +96,11 @@ def fit(
         skipped_records,
     )
     from gradmeter.pipeline.wording import compared, learned, promised
+    from gradmeter.samples import require_outside
 
+    require_outside(out, [known, *(unknown or [])])
     opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
-    with bars() as shown:
+    with bars(out, quiet=quiet) as shown:
         fitted = run(
             opened,
             known,
@@ -112,7 +119,7 @@ def fit(
         judge = fitted.trust.judge
         assert judge is not None
         record = {
-            "out": str(out),
+            "out": encode_name(str(out)),
             "replaced": fitted.replaced,
             "known": answered_record(fitted.answered),
             "learned_from": fitted.learned_from,
@@ -129,16 +136,18 @@ def fit(
         }
         typer.echo(json.dumps(record, indent=2))
     else:
-        console = Console(highlight=False, markup=False)
-        console.print(f"{answered(fitted.answered)}\n{learned(fitted)}", soft_wrap=True)
+        console = Terminal()
+        console.say(answered(fitted.answered))
+        console.say(learned(fitted))
         console.print(comparison_table(fitted.comparison, ("auroc", "aupr_out")))
         lines = compared(fitted.comparison, fitted.judged.columns())
         if fitted.guarantee is not None:
             lines.append(promised(fitted.guarantee, fitted.unknown_share, fitted.known_coverage))
         before = f", in place of the one that was there ({fitted.replaced})" if fitted.replaced else ""
-        console.print("\n".join([*lines, f"TrustModel: {out}{before}"]), soft_wrap=True)
+        for line in (*lines, f"TrustModel: {out}{before}"):
+            console.say(line)
     if fitted.refusal is not None:
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(
+        Terminal(stderr=True).say(
             f"gradmeter: --risk {risk}: {fitted.refusal}. The TrustModel was saved without a promise."
         )
         raise typer.Exit(_NO_PROMISE)

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from gradmeter.cli.parameters import Actors, Data, Device, Engine, OnEngine, OtherModel, OtherWeights, Trust
+from gradmeter.cli.parameters import Actors, Data, Device, Engine, OnEngine, OtherModel, OtherWeights, Quiet, Trust
+from gradmeter.cli.terminal import Terminal
 from gradmeter.errors import InputError
+from gradmeter.names import printable
 from gradmeter.pipeline.probabilities import compared
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def judge(
     workers: Actors = 0,
     engine: OnEngine = Engine.local,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds verdicts already.")] = False,
+    quiet: Quiet = False,
     as_json: Annotated[
         bool,
         typer.Option(
@@ -50,26 +52,28 @@ def judge(
     Memory does not grow with DATA. Killed at any moment, the same command with --out goes on where it stood.
     """
     # The command line starts faster without PyTorch.
-    from gradmeter.cli.progress import bars
+    from gradmeter.cli.progress import bars, trial_device
     from gradmeter.pipeline.judge import judge as run
     from gradmeter.pipeline.judge import verdicts
     from gradmeter.pipeline.open_trust import open_trust
-    from gradmeter.samples import open_source
+    from gradmeter.samples import open_source, require_outside
     from gradmeter.samples.location import Location
 
     if out is None and engine is not Engine.local:
         raise InputError(f"--engine {engine} writes a data set; give --out")
-    opened, classifier = open_trust(trust, model=model, weights=weights)
-    source = open_source(data, classifier.image)
-    lines = Console(highlight=False, markup=False, soft_wrap=True)
-    with bars() as shown:
+    if out is not None:
+        require_outside(out, [data])
+    lines = Terminal()
+    with bars(out, quiet=quiet) as shown:
+        opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device, engine))
+        source = open_source(data, classifier.image)
         work = shown.work(device, workers, fresh=fresh, engine=engine)
         if out is None:
             shown.begin(f"judging {source.name}", len(source))
             if as_json:
                 work = replace(work, on_skip=_print_skipped)
             for row in verdicts(opened, classifier, source, work):
-                typer.echo(json.dumps(row) if as_json else _line(row))
+                typer.echo(json.dumps(row) if as_json else printable(_line(row)))
             return
         done = run(opened, classifier, source, out, work)
     shown_out = Location(out).name
@@ -79,7 +83,7 @@ def judge(
         return
     left_out = f", {len(done.skipped):,} skipped" if done.skipped else ""
     accepted = "no risk was promised" if done.accepted is None else f"{done.accepted:,} accepted"
-    lines.print(f"Judged {done.rows:,} samples{left_out}; {accepted}. Verdicts: {shown_out}")
+    lines.say(f"Judged {done.rows:,} samples{left_out}; {accepted}. Verdicts: {shown_out}")
 
 
 def _print_skipped(skipped: Skipped) -> None:

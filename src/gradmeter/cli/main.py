@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Annotated
+import traceback
+from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 import gradmeter
 from gradmeter.cli.bench import bench
@@ -18,15 +19,17 @@ from gradmeter.cli.judge import judge
 from gradmeter.cli.measure import measure
 from gradmeter.cli.reproduce import reproduce
 from gradmeter.cli.serve import serve
-from gradmeter.errors import GradmeterError
+from gradmeter.cli.terminal import Terminal, encode_all
+from gradmeter.errors import TRACEBACK, GradmeterError, one_line
 
-_BAD_INPUT = 2
+_BAD_INPUT, _DEFECT = 2, 3
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Reads the gradient a prediction would cause if it were true, and tells how far to trust the prediction.",
+    epilog=f"{TRACEBACK}=1 in the environment shows where in the code an error arose.",
 )
 app.command()(measure)
 app.command()(fit)
@@ -55,13 +58,32 @@ def options(
 
 
 def main() -> None:
-    """Run a command; bad input is one clear line and exit code 2, never a traceback."""
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    """Run a command; bad input is one clear line and exit code 2, never a traceback.
+
+    The code is 3 for an error that nobody foresaw, a defect of gradmeter's.
+    """
+    encode_all()
     try:
         sys.exit(app(standalone_mode=False))
-    except (GradmeterError, typer.TyperException) as error:
-        text = error.format_message() if isinstance(error, typer.TyperException) else str(error)
-        message = " ".join(text.split())  # it may quote another library's, of several lines
-        if message:  # none where the help was shown instead
-            errors.print(f"gradmeter: {message}", markup=False, style="red" if errors.is_terminal else None)
+    except typer.TyperException as error:
+        if message := error.format_message():  # none where the help was shown instead
+            _fail(message, _BAD_INPUT)
         sys.exit(_BAD_INPUT)
+    except GradmeterError as error:
+        _fail(str(error), _BAD_INPUT)
+    except MemoryError as error:
+        _fail(f"there is not enough memory ({one_line(error)}); give less data or a smaller network", _BAD_INPUT)
+    except OSError as error:
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        _fail(f"{where}{one_line(error)}", _BAD_INPUT)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        _fail(f"a defect of gradmeter ({reason}); {TRACEBACK}=1 shows where, please report it", _DEFECT)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    errors = Terminal(stderr=True)
+    if os.environ.get(TRACEBACK):
+        traceback.print_exc()
+    errors.say(f"gradmeter: {message}", style="red" if errors.is_terminal else None)
+    sys.exit(code)

@@ -6,7 +6,6 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from gradmeter.cli.parameters import (
     Actors,
@@ -20,10 +19,12 @@ from gradmeter.cli.parameters import (
     Mean,
     Model,
     OnEngine,
+    Quiet,
     Std,
     Weights,
     recipe,
 )
+from gradmeter.cli.terminal import Terminal
 
 
 def measure(
@@ -49,6 +50,7 @@ def measure(
     workers: Actors = 0,
     engine: OnEngine = Engine.local,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds readings already.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Read the gradient of every sample in DATA that MODEL's own answer would cause, into Parquet.
@@ -56,15 +58,17 @@ def measure(
     Memory does not grow with DATA. Killed at any moment, the same command goes on where it stood.
     """
     # The command line starts faster without PyTorch.
-    from gradmeter.cli.progress import bars
+    from gradmeter.cli.progress import bars, trial_device
     from gradmeter.measuring import MeasuredSet
     from gradmeter.measuring import measure as run
     from gradmeter.pipeline.answered import answered, answered_record
-    from gradmeter.samples import Unlabelled, open_source
+    from gradmeter.samples import Unlabelled, open_source, require_outside
 
-    classifier = recipe(model, weights, classes, image_size, mean, std, grey=grey).open()
-    source = open_source(data, classifier.image)
-    with bars() as shown:
+    require_outside(out, [data])
+    opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
+    with bars(out, quiet=quiet) as shown:
+        classifier = opened.open(trial_device(device, engine))
+        source = open_source(data, classifier.image)
         work = shown.work(device, workers, fresh=fresh, engine=engine)
         measured = run(classifier, source if labels else Unlabelled(source), out, work)
     readings = MeasuredSet(out)
@@ -80,5 +84,5 @@ def measure(
         return
     left_out = f", {len(measured.skipped):,} skipped" if measured.skipped else ""
     correct = "" if right is None else f" {answered(right)}"
-    lines = Console(soft_wrap=True, highlight=False, markup=False)
-    lines.print(f"Measured {measured.rows:,} samples{left_out}.{correct} Readings: {readings.name}")
+    lines = Terminal()
+    lines.say(f"Measured {measured.rows:,} samples{left_out}.{correct} Readings: {readings.name}")

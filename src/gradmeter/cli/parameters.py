@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gradmeter.errors import DataError, InputError
+from gradmeter.errors import DataError, InputError, one_line
+from gradmeter.names import encode_name
 
 if TYPE_CHECKING:
     from gradmeter.models import Recipe
@@ -117,6 +118,12 @@ OnEngine = Annotated[
         help="This process, or a Ray cluster: the one that RAY_ADDRESS names, else the cores of this machine.",
     ),
 ]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="Show no progress; what is skipped and what should be known is said all the same."
+    ),
+]
 Repetitions = Annotated[int, typer.Option(help="Resamples for the intervals.", min=100)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what came of it as JSON, for programs.")]
 
@@ -159,20 +166,25 @@ def numbers(option: str, text: str | None) -> tuple[float, ...] | None:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Names separated by commas, or the lines of a file.
+    """Names separated by commas, or the lines of a file; encoded by `encode_name`.
 
     Raises:
         DataError: if there is no such file and it is no list, or it cannot be read.
     """
-    path = Path(text)
-    if "," not in text and not path.is_file():
-        raise DataError(
-            f"--classes {text}: no such file, and one name is no list; expected names separated by commas, or a file "
-            "with one name in each line"
-        )
+    from gradmeter.samples.left_out import Kind, kind_of
+
+    expected = "expected names separated by commas, or a file with one name in each line"
     if "," in text:
-        return tuple(name.strip() for name in text.split(",") if name.strip())
+        return tuple(encode_name(name.strip()) for name in text.split(",") if name.strip())
+    path = Path(text)
     try:
-        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text ({error}); expected one name in each line") from error
+        kind = kind_of(path) if text else None
+        if kind is None:
+            raise DataError(f"--classes {text}: no such file, and one name is no list; {expected}")
+        if kind is not Kind.FILE:
+            raise DataError(f"--classes {text} is a {kind.value[0]}; {expected}")
+        # Names of folders may be no UTF-8; only the end of a line ends a name.
+        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
+    except OSError as error:
+        raise DataError(f"--classes {text} cannot be read ({one_line(error)}); {expected}") from error
+    return tuple(encode_name(line.strip()) for line in lines if line.strip())

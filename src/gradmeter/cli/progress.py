@@ -1,42 +1,51 @@
-"""What people see while a source is worked through."""
+"""What people see while a command works, and who may write its output meanwhile."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
-from gradmeter.measuring import Skipped, Work
+from gradmeter.cli.terminal import Terminal
+from gradmeter.names import printable
+from gradmeter.owner import owned
+from gradmeter.progress import LongProgress
+from gradmeter.samples.location import Location
+from gradmeter.stages import stages_shown
+
+if TYPE_CHECKING:
+    from gradmeter.measuring import Skipped, Work
 
 _INTERRUPTED = 130  # as shells report SIGINT
+_SCHEME = "://"
 
 
 class Bars:
-    """Progress bars on standard error, and a line for each sample that is skipped.
+    """Progress on standard error, and a line for each sample that is skipped.
 
     Args:
-        progress: draws them.
+        progress: shows it.
         lines: where the lines go.
     """
 
-    def __init__(self, progress: Progress, lines: Console) -> None:
+    def __init__(self, progress: LongProgress, lines: Terminal) -> None:
         self._progress, self._lines = progress, lines
         self._bar: TaskID | None = None
 
     def begin(self, name: str, total: int) -> None:
         """Begin a bar."""
-        self._bar = self._progress.add_task(name, total=total)
+        self._bar = self._progress.add_task(printable(name), total=total)
 
     def advance(self, done: int) -> None:
         """Move it on."""
@@ -45,14 +54,16 @@ class Bars:
 
     def show_skipped(self, skipped: Skipped) -> None:
         """Say what was skipped and why."""
-        self._lines.print(f"skipped {skipped.id}: {skipped.reason}", markup=False)
+        self._lines.say(f"skipped {skipped.id}: {skipped.reason}")
 
     def show_note(self, note: str) -> None:
         """Say it."""
-        self._lines.print(note, markup=False)
+        self._lines.say(note)
 
     def work(self, device: str | None, workers: int, *, fresh: bool, engine: str = "local") -> Work:
         """How to work through a source, shown by these bars."""
+        from gradmeter.measuring import Work
+
         return Work(
             device=device or best_device(),
             workers=workers,
@@ -79,22 +90,59 @@ class Bars:
 
 
 @contextmanager
-def bars() -> Iterator[Bars]:
-    """Bars while the block runs; interrupted, it says that nothing is lost and ends the command."""
-    lines = Console(stderr=True, soft_wrap=True, highlight=False)
-    columns = [
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    ]
-    try:
-        with Progress(*columns, console=lines, transient=True, disable=not lines.is_terminal) as progress:
+def bars(out: str | Path | None, *, quiet: bool) -> Iterator[Bars]:
+    """What a command shows while the block runs, in which it is the only writer of its output.
+
+    Args:
+        out: the output, None where nothing is written; in an object store nobody is kept from writing.
+        quiet: show no progress; what is skipped and what should be known is said all the same.
+
+    Raises:
+        OutputError: if another process writes there.
+    """
+    with working(out):
+        lines = Terminal(stderr=True)
+        columns = [
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        ]
+        with (
+            LongProgress(*columns, console=Terminal(stderr=True, quiet=quiet), transient=True) as progress,
+            stages_shown(progress.stage),
+        ):
             yield Bars(progress, lines)
+
+
+@contextmanager
+def working(out: str | Path | None) -> Iterator[None]:
+    """Be the only writer of an output while the block runs; interrupted, it says that nothing is lost.
+
+    Raises:
+        OutputError: if another process writes there.
+    """
+    try:
+        folder = None if out is None else _local(out)
+        with nullcontext() if folder is None else owned(folder):
+            yield
     except KeyboardInterrupt:
-        Console().print("Stopped. Nothing is lost: the same command goes on where it stood.")
+        Terminal().say("Stopped. Nothing is lost: the same command goes on where it stood.")
         raise typer.Exit(_INTERRUPTED) from None
+
+
+def trial_device(device: str | None, engine: str = "local") -> str:
+    """Where a network is tried: here, also where others will run it."""
+    return "cpu" if engine == "ray" else device or best_device()
+
+
+def _local(out: str | Path) -> Path | None:
+    """The path of an output; None where it lies in an object store."""
+    if _SCHEME not in str(out):
+        return Path(out)
+    place = Location(out)
+    return Path(place.path()) if place.is_local else None
 
 
 def best_device() -> str:

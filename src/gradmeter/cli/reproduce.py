@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from gradmeter.cli.parameters import Engine, OnEngine
+from gradmeter.cli.parameters import Engine, OnEngine, Quiet
+from gradmeter.cli.terminal import Terminal, typed_command
 from gradmeter.errors import InputError
+from gradmeter.names import encode_name
 from gradmeter.study.options import StudyOptions
 
-_INTERRUPTED = 130  # as shells report SIGINT
 _DEFAULTS = StudyOptions()
 _STUDY, _READINGS, _WORK = "Study", "Readings of the paper", "Work"
 
@@ -55,6 +53,7 @@ def reproduce(
         ),
     ] = None,
     engine: OnEngine = Engine.local,
+    quiet: Quiet = False,
     padding: Annotated[
         str, typer.Option(help='Of the convolutions: "valid" or "same" (A13).', rich_help_panel=_READINGS)
     ] = _DEFAULTS.padding,
@@ -90,6 +89,9 @@ def reproduce(
     Killed at any moment, the same command goes on where it stood. A finished study is left as it is.
     """
     # What only a study needs is loaded here: the library and --help do without it.
+    from gradmeter.cli.progress import working
+    from gradmeter.progress import lone_stage
+
     try:
         from gradmeter.report import write_documents, write_report
         from gradmeter.study.reproduce import Study, reproduce
@@ -115,15 +117,15 @@ def reproduce(
     if workers is not None and workers < 1:
         raise InputError(f"workers={workers}; expected at least 1")
     name = out.resolve().name if out else Path(data).resolve().name if Path(data).is_dir() else data
-    command = shlex.join(["gradmeter", *sys.argv[1:]])
-    study = Study(name, command, Source(data, root, download, clip_normal), options, out or Path("runs") / name)
-    console = Console()
+    command = typed_command()
+    study = Study(
+        encode_name(name), command, Source(data, root, download, clip_normal), options, out or Path("runs") / name
+    )
     most = runs if engine is Engine.ray else os.cpu_count() or 1
-    try:
-        changed = reproduce(study, workers=workers or most, console=console, fresh=fresh, engine=engine)
-        write_documents(study.folder)
-        report = write_report(study.folder)
-    except KeyboardInterrupt:
-        console.print("Stopped. Nothing is lost: the same command goes on where it stood.")
-        raise typer.Exit(_INTERRUPTED) from None
-    console.print(f"{'Finished' if changed else 'Finished before; nothing to do'}. Report: {report}", soft_wrap=True)
+    progress = Terminal(stderr=True, quiet=quiet)
+    with working(study.folder):
+        changed = reproduce(study, workers=workers or most, console=progress, fresh=fresh, engine=engine)
+        with lone_stage(progress, "writing the report"):
+            write_documents(study.folder)
+            report = write_report(study.folder)
+    Terminal().say(f"{'Finished' if changed else 'Finished before; nothing to do'}. Report: {report}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from gradmeter.cli.parameters import Device, OtherModel, OtherWeights, Trust
+from gradmeter.cli.terminal import Terminal
 from gradmeter.errors import InputError
 
 
@@ -37,12 +37,12 @@ def serve(
             f"a server needs the package {str(error.name).partition('.')[0]}, which is not installed; pip install "
             "'gradmeter[serve]'"
         ) from error
-    from gradmeter.cli.progress import best_device
+    from gradmeter.cli.progress import best_device, trial_device
     from gradmeter.pipeline.judge import reader_of
     from gradmeter.pipeline.open_trust import open_trust
     from gradmeter.samples import decoder_for
 
-    opened, classifier = open_trust(trust, model=model, weights=weights)
+    opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device))
     app = application(
         reader_of(opened, classifier),
         decoder_for(classifier.image),
@@ -50,10 +50,10 @@ def serve(
         workers=workers,
         limits=Limits(largest, queue, batch),
     )
-    lines = Console(highlight=False, markup=False, soft_wrap=True)
+    lines = Terminal()
     run(
         app,
         host,
         port,
-        lambda address: lines.print(f"Judging at {address}/judge; {address}/docs says how. Ctrl-C stops."),
+        lambda address: lines.say(f"Judging at {address}/judge; {address}/docs says how. Ctrl-C stops."),
     )

@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 
 from gradmeter.evaluation.comparison import MEASURES, Comparison
+from gradmeter.names import printable
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
 
@@ -33,7 +34,7 @@ def comparison_table(comparison: Comparison, measures: Sequence[str]) -> Table:
     for column in dict.fromkeys(column for _, column, _ in comparison.estimates):
         for method in methods:
             table.add_row(
-                column if method == methods[0] else "",
+                printable(column) if method == methods[0] else "",
                 method,
                 *(_cell(comparison, measure, column, method) for measure in measures),
                 end_section=method == methods[-1],

@@ -23,7 +23,8 @@ from gradmeter.compare.run import Job, perform
 from gradmeter.compare.tasks import FILES, TASKS
 from gradmeter.engines import run_tasks
 from gradmeter.errors import DataError, InputError, OutputError
-from gradmeter.files import sweep, write_text
+from gradmeter.files import is_temporary, sweep, write_text
+from gradmeter.progress import lone_stage
 
 _MANIFEST = "comparison.json"
 _VERSIONS = ("torch", "pytorch-ood", "scikit-learn", "numpy")
@@ -102,7 +103,7 @@ def compare(comparison: Comparison, folder: Path, *, workers: int, console: Cons
         comparison: what is compared.
         folder: where networks, scores and the page go.
         workers: networks at once, each in a process of one thread; times per image are best with one.
-        console: where progress goes; nothing is printed unless it is a terminal.
+        console: where progress goes.
         fresh: judge anew with the networks that are there.
 
     Returns:
@@ -113,17 +114,19 @@ def compare(comparison: Comparison, folder: Path, *, workers: int, console: Cons
         OutputError: if the folder holds something else, or scores that were made otherwise.
     """
     require_library()
-    _begin(comparison, folder, fresh=fresh)
+    with lone_stage(console, "reading the images"):
+        _begin(comparison, folder, fresh=fresh)
     with ComparisonProgress(console) as progress:
         run_tasks(perform, comparison.jobs(folder), workers, progress)
     begun = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
     commands = tuple(dict.fromkeys(command for task in TASKS if task in begun for command in begun[task]["commands"]))
-    return write_page(list(found_results(folder)), Made(commands, _made(workers)), folder)
+    with lone_stage(console, "writing the page"):
+        return write_page(list(found_results(folder)), Made(commands, _made(workers)), folder)
 
 
 def _begin(comparison: Comparison, folder: Path, *, fresh: bool) -> None:
     manifest, found = folder / _MANIFEST, {}
-    if folder.exists() and not manifest.is_file() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not manifest.is_file() and not _is_empty(folder):
         raise OutputError(f"{folder} is there and holds no comparison; choose another --out")
     if manifest.is_file():
         found = json.loads(manifest.read_text(encoding="utf-8"))
@@ -147,6 +150,10 @@ def _begin(comparison: Comparison, folder: Path, *, fresh: bool) -> None:
         before = [] if fresh else found.get(task, {}).get("commands", [])
         begun[task] = {**made, "commands": list(dict.fromkeys([*before, comparison.command]))}
     write_text(manifest, json.dumps({**found, **begun}, indent=2) + "\n")
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_dir() and all(map(is_temporary, path.iterdir()))
 
 
 def _listed(made: dict[str, Any]) -> str:

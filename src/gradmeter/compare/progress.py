@@ -1,4 +1,4 @@
-"""What a comparison tells about its progress, and how a terminal shows it."""
+"""What a comparison tells about its progress, and how it is shown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from gradmeter.progress import LongProgress
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,15 @@ class Event:
 
 
 class ComparisonProgress:
-    """A bar for each network at work; nothing outside a terminal."""
+    """Progress of each network at work."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
+        self._progress = LongProgress(
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}", style="dim"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=console,
-            disable=not console.is_terminal,
         )
         self._bars: dict[str, TaskID] = {}
 

@@ -200,7 +200,7 @@ class _Read:
         sample = ImageSample()
         for batch, labels in _loader(data.validation):
             sample.add(batch, labels)
-        images, labels = sample.images()
+        images, labels = sample.chosen()
         assert images is not None
         self.images = synthetic_unknowns(images, labels)
         self.synthetic = {kind: read(made) for kind, made in self.images.items()}

@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, one_line
 
 Array = npt.NDArray[Any]
 
@@ -39,7 +39,7 @@ def read_arrays(path: Path | str, wanted: Collection[str], file: IO[bytes] | Non
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         if "Object arrays" in str(error):
             raise DataError(f"{path} holds Python objects, expected plain numbers; save it without objects") from error
-        raise DataError(f"{path} is damaged ({error}); copy or make it anew") from error
+        raise DataError(f"{path} is damaged ({one_line(error)}); copy or make it anew") from error
 
 
 def _require_memory(path: Path | str, archive: Any, wanted: Collection[str]) -> None:

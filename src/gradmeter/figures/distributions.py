@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from scipy.special import logit
 
 from gradmeter.errors import InputError
-from gradmeter.figures.style import COLOURS, INK, styled
+from gradmeter.figures.style import COLOURS, INK, label, styled
 
 # In log odds: what lies nearer to 0 or 1 is drawn at the edge.
 EDGE = 1e-3
@@ -45,7 +45,7 @@ def distributions(groups: Mapping[str, ArrayLike], threshold: float | None = Non
             axes.stairs(counts / counts.max(), edges, fill=True, color=USUAL.get(name) or next(others))
             axes.set(yticks=[], ylim=(0, 1.05))
             axes.spines["left"].set_visible(False)
-            axes.set_ylabel(f"{name}\n{values.size:,}", rotation=0, ha="right", va="center")
+            axes.set_ylabel(f"{label(name)}\n{values.size:,}", rotation=0, ha="right", va="center")
             if threshold is not None:
                 axes.axvline(logit(np.clip(threshold, EDGE, 1 - EDGE)), color=INK, linewidth=1, linestyle=(0, (3, 2)))
         grid.flat[-1].set_xticks(logit(np.array(TICKS)), labels=[f"{tick:g}" for tick in TICKS])

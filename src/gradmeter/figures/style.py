@@ -6,6 +6,8 @@ from typing import Any
 
 import matplotlib.style
 
+from gradmeter.names import printable
+
 INK = "#333333"
 RULE = "#b5b5b5"
 GRID = "#ececec"
@@ -44,6 +46,11 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "gradmeter",
 }
+
+
+def label(name: str) -> str:
+    """A name as text of a figure: matplotlib takes what stands between two dollar signs for a formula."""
+    return printable(name).replace("$", r"\$")
 
 
 def styled() -> AbstractContextManager[None]:

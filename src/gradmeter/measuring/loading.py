@@ -12,7 +12,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from gradmeter.engines.processes import WorkerError
-from gradmeter.errors import DataError, one_line
+from gradmeter.errors import GradmeterError, InputError, one_line
 from gradmeter.measuring.dataset import Skipped
 from gradmeter.samples import Encoded, Sample, Source, Unreadable
 
@@ -43,11 +43,14 @@ def batch_of(found: Sequence[Sample | Skipped], prepare: Callable[[Sequence[Any]
     read = [one for one in found if not isinstance(one, Skipped)]
     try:
         inputs = prepare([sample.content for sample in read]) if read else None
-    except Exception:  # preprocessing may be anybody's
+    except Exception as error:  # preprocessing may be anybody's
         alone = [one if isinstance(one, Skipped) else _prepared(one, prepare) for one in found]
         failed = len(read) - sum(isinstance(one, Sample) for one in alone)
         if not failed or failed == len(read) >= _SYSTEMATIC:  # it is not for one of them that it fails
-            raise
+            raise InputError(
+                f"{read[0].id} to {read[-1].id} cannot be prepared for the network ({type(error).__name__}: "
+                f"{one_line(error)}); expected samples that its preprocessing takes"
+            ) from error
         return batch_of(alone, prepare)
     return Batch([sample.id for sample in read], [sample.label for sample in read], inputs, skipped)
 
@@ -85,23 +88,25 @@ def _fetched(source: Source, index: int) -> Encoded | Skipped:
         return Skipped(source.id(index), str(error))
 
 
-class _Samples(Dataset[Any]):
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Sample | Skipped]:
-        found = fetched(self._source, indices)
-        return [one if isinstance(one, Skipped) else decoded(one, self._source.decoder) for one in found]
-
-
 @dataclass(frozen=True)
-class _Collated:
-    """Runs in the loading processes, so that they also do the preprocessing."""
+class _Batches(Dataset[Any]):
+    """Read and prepared in the loading processes; what they raise comes back as it is."""
 
+    source: Source
     prepare: Callable[[Sequence[Any]], Any]
 
-    def __call__(self, found: list[Any]) -> Batch:
-        return batch_of(found, self.prepare)
+    def __getitems__(self, indices: Sequence[int]) -> Batch | GradmeterError:
+        try:
+            found = fetched(self.source, indices)
+            samples = [one if isinstance(one, Skipped) else decoded(one, self.source.decoder) for one in found]
+            return batch_of(samples, self.prepare)
+        except GradmeterError as error:
+            # PyTorch would put where it happened around what happened.
+            return error
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def load_batches(
@@ -114,9 +119,17 @@ def load_batches(
         prepare: from decoded images or texts to a network's inputs.
         batches: numbers of the samples of each batch.
         workers: processes that read ahead; 0 for this one.
+
+    Raises:
+        DataError: if the store of the samples does not answer.
+        InputError: if a whole batch cannot be prepared.
     """
     sampler: Any = batches  # ranges serve as well as the lists that DataLoader is declared for
-    yield from DataLoader(_Samples(source), batch_sampler=sampler, num_workers=workers, collate_fn=_Collated(prepare))
+    samples = _Batches(source, prepare)
+    for batch in DataLoader(samples, batch_sampler=sampler, num_workers=workers, collate_fn=_as_it_is):
+        if isinstance(batch, GradmeterError):
+            raise batch
+        yield batch
 
 
 @contextmanager
@@ -125,15 +138,9 @@ def processes_may_end() -> Iterator[None]:
 
     Raises:
         WorkerError: if one did.
-        DataError: in the words of the one that raised it.
     """
     try:
         yield
-    except DataError as error:
-        if not str(error).startswith("Caught "):
-            raise
-        # PyTorch puts where it happened around what happened.
-        raise DataError(str(error).strip().rpartition("DataError: ")[2]) from error
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import torch
 from torch import Tensor
 
-from gradmeter.errors import InputError
 from gradmeter.measuring.loading import Batch
 from gradmeter.meter import GradientMeter
 from gradmeter.models import Classifier
+from gradmeter.models.answering import explained
 from gradmeter.models.classifier import wrong_names
 from gradmeter.readings import Readings
 
@@ -38,21 +37,19 @@ class Reader:
         Raises:
             InputError: if there is no such device.
         """
-        try:
-            self.classifier.network.to(device)
-        except (RuntimeError, AssertionError) as error:  # torch raises both where there is no such device
-            reason = str(error).partition("\n")[0]
-            raise InputError(f"--device {device}: {reason}; expected {_devices()}") from error
+        self.classifier.move(device)
 
     def readings(self, batch: Batch, device: str) -> Readings | None:
         """What the meter reads of a batch; None where no sample of it could be read.
 
         Raises:
-            InputError: if there is not one name for each class.
+            InputError: if there is not one name for each class, or the network fails.
         """
         if not batch.ids:
             return None
-        readings = self.meter(_moved(batch.inputs, device))
+        samples = f" of {batch.ids[0]} to {batch.ids[-1]}"
+        with explained(self.classifier, batch.inputs, samples):
+            readings = self.meter(_moved(batch.inputs, device))
         if len(self.classifier.classes or readings.logits[0]) != readings.logits.shape[1]:
             raise wrong_names(self.classifier, readings.logits.shape[1])
         return readings
@@ -61,13 +58,6 @@ class Reader:
         """The rows of a batch; None where no sample of it could be read."""
         readings = self.readings(batch, device)
         return None if readings is None else self.tabulate(batch, readings)
-
-
-def _devices() -> str:
-    """What `--device` takes on this machine."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    found = [name for name, available in there.items() if available]
-    return f"{' or '.join(['cpu', *found])}, the devices of this machine" if found else "cpu, there is no other here"
 
 
 def _moved(inputs: Any, device: str) -> Any:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
-from pyarrow import fs
 
 from gradmeter.errors import DataError, OutputError, one_line
-from gradmeter.files import is_partial, parsed_json, sweep, whole
+from gradmeter.files import is_temporary, parsed_json, sweep, whole
 from gradmeter.samples.location import AT_ONCE, Location
 
 Item = TypeVar("Item")
@@ -41,7 +40,7 @@ class Storage:
 
     @property
     def name(self) -> str:
-        """As the user gave it, without a password."""
+        """As the user gave it, encoded by `encode_name` and without a password."""
         return self.location.name
 
     def sizes(self) -> dict[str, int]:
@@ -50,12 +49,7 @@ class Storage:
         Raises:
             DataError: if it cannot be listed, being a file, say.
         """
-        selector = fs.FileSelector(self.location.path(), allow_not_found=True)
-        return {
-            info.base_name: info.size or 0
-            for info in self.location.infos(selector)
-            if not is_partial(Path(info.base_name))
-        }
+        return {name: size for name, size in self.location.sizes().items() if not is_temporary(Path(name))}
 
     def size(self, file: str) -> int | None:
         """Bytes of a file; None where there is none.
@@ -63,8 +57,7 @@ class Storage:
         Raises:
             DataError: if the folder cannot be read.
         """
-        (info,) = self.location.infos([self.location.path(file)])
-        return info.size if info.type == fs.FileType.File else None
+        return self.location.size(file)
 
     def open(self, file: str) -> pa.NativeFile:
         """A file, to read from any place in it.
@@ -72,7 +65,7 @@ class Storage:
         Raises:
             OSError, pa.ArrowException: if it cannot be read.
         """
-        return self.location.system.open_input_file(self.location.path(file))
+        return self.location.open_for_arrow(file)
 
     def json(self, file: str) -> dict[str, Any] | None:
         """The JSON object that a file holds; None where there is no such file, or it holds something else.
@@ -127,7 +120,7 @@ class Storage:
             OutputError: if that fails.
         """
         try:
-            self.location.system.delete_file(self.location.path(file))
+            self.location.system.delete_file(self.location.native(file))
         except FileNotFoundError:
             return
         except (OSError, pa.ArrowException) as error:

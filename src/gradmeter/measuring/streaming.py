@@ -47,15 +47,19 @@ def measure(classifier: Classifier, source: Source, folder: str | Path, work: Wo
         OutputError: if the folder holds something else, or cannot be written.
     """
     numbers, work = classifier.class_numbers(source), work or Work()
-    numbering = classifier.numbering(source)
-    if numbering is not None:
-        work.on_note(numbering)
     rows = _Rows(classifier.name, source.name, source.labelled, numbers)
     reader = Reader(GradientMeter(classifier.network).extended(), classifier, rows)
-    return stream(reader, source, folder, purpose_of(classifier, source), work)
+    return stream(reader, source, folder, purpose_of(classifier, source), work, classifier.numbering(source))
 
 
-def stream(reader: Reader, source: Source, folder: str | Path, purpose: Mapping[str, Any], work: Work) -> Measured:
+def stream(
+    reader: Reader,
+    source: Source,
+    folder: str | Path,
+    purpose: Mapping[str, Any],
+    work: Work,
+    note: str | None = None,
+) -> Measured:
     """Write rows made of every sample's readings to a Parquet data set; go on where an earlier run was killed.
 
     Args:
@@ -64,6 +68,7 @@ def stream(reader: Reader, source: Source, folder: str | Path, purpose: Mapping[
         folder: the data set, as `measure` takes it.
         purpose: what tells this from other work in the same folder.
         work: how to go about it.
+        note: what to say when it has begun.
 
     Raises:
         Those of `measure`.
@@ -77,7 +82,10 @@ def stream(reader: Reader, source: Source, folder: str | Path, purpose: Mapping[
     containers = source.containers()
     measured = MeasuredSet.begin(folder, purpose, containers=containers, part=part, fresh=work.fresh)
     left, count = remaining(measured, source), len(source)
+    if note is not None:
+        work.on_note(note)
     work.on_start(source.name, count)
+    tell_left_out(source, work)
     if done := count - len(left):
         work.on_progress(done)
         work.on_note(f"{source.name}: {done:,} of {count:,} samples were done before")
@@ -126,6 +134,12 @@ def read(
         readings = reader.readings(batch, work.device)
         work.on_progress(len(batch.ids) + len(batch.skipped))
         yield batch, readings
+
+
+def tell_left_out(source: Source, work: Work) -> None:
+    """Say what lies beside the samples and is none."""
+    if source.left_out:
+        work.on_note(f"{source.name}: left out {source.left_out}")
 
 
 def none_readable(source: Source, skipped: Sequence[Skipped]) -> DataError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,13 @@ from gradmeter.measuring.streaming import purpose_of
 from gradmeter.measuring.work import Work
 from gradmeter.meter import GradientMeter
 from gradmeter.models import Classifier
+from gradmeter.models.answering import explained
 from gradmeter.samples import Source
-from gradmeter.synthetic import KINDS, SAMPLED, ImageSample, synthetic_unknowns
+from gradmeter.synthetic import KINDS, ImageSample, per_kind, synthetic_unknowns
 
 _BATCH = 64
+# Seconds; what takes less is not announced.
+_LONG = 10.0
 
 
 def measure_synthetic(
@@ -26,7 +31,8 @@ def measure_synthetic(
 ) -> MeasuredSet | None:
     """Read synthetic unknowns of every kind to a Parquet data set; go on where an earlier run was killed.
 
-    Each kind has a seed of its own, so that no kind has to be made again for the next.
+    There are `per_kind` of each, so that they take about as long as the samples themselves. Each kind has a seed of its
+    own, so that no kind has to be made again for the next. How long it takes is said once the first batch is read.
 
     Args:
         classifier: the network and its preprocessing.
@@ -44,7 +50,12 @@ def measure_synthetic(
     """
     if source.texts:
         return None
-    purpose = {**purpose_of(classifier, source), "synthetic": list(KINDS), "numbers": len(numbers)}
+    purpose = {
+        **purpose_of(classifier, source),
+        "synthetic": list(KINDS),
+        "numbers": len(numbers),
+        "of each kind": per_kind(len(numbers)),
+    }
     measured = MeasuredSet.begin(folder, purpose, fresh=work.fresh)
     if done := measured.progress()[0]:
         work.on_note(f"synthetic unknowns: {done:,} were done before")
@@ -58,22 +69,36 @@ def measure_synthetic(
     work.on_start("synthetic unknowns", len(KINDS) * len(images))
     work.on_progress((len(KINDS) - len(left)) * len(images))
     meter = GradientMeter(classifier.network.to(work.device)).extended()
+    started = time.monotonic()
     for number in left:
         kind = list(KINDS)[number]
         made = synthetic_unknowns(images, labels, [kind], seed=number)[kind]
+        seconds = (time.monotonic() - started) * len(left)  # that making all of them takes
         tables = []
         for batch in made.split(_BATCH):
-            tables.append(meter(sample.as_inputs(batch.to(work.device))).to_arrow())
+            begun = time.monotonic()
+            inputs = sample.as_inputs(batch.to(work.device))
+            with explained(classifier, batch, f" of synthetic unknowns ({kind})"):
+                tables.append(meter(inputs).to_arrow())
+            if number == left[0] and len(tables) == 1:
+                seconds += (time.monotonic() - begun) * len(left) * len(images) / len(batch)
+                _announce(len(left), len(images), seconds, work)
             work.on_progress(len(batch))
         table = pa.concat_tables(tables)
         measured.write(number, table.add_column(0, "id", pa.array([kind] * table.num_rows)), [])
     return measured
 
 
+def _announce(kinds: int, images: int, seconds: float, work: Work) -> None:
+    if seconds >= _LONG:
+        about = timedelta(seconds=round(seconds))
+        work.on_note(f"synthetic unknowns: {kinds} kinds of {images:,} images are made and read, in about {about}")
+
+
 def _sampled(classifier: Classifier, source: Source, numbers: Sequence[int], workers: int) -> ImageSample:
     """Images as the network takes them, from all over the source."""
     sample = ImageSample()
-    places = np.linspace(0, len(numbers) - 1, min(SAMPLED, len(numbers))).round().astype(int)
+    places = np.linspace(0, len(numbers) - 1, per_kind(len(numbers))).round().astype(int)
     chosen = [numbers[place] for place in places]
     batches = [chosen[at : at + _BATCH] for at in range(0, len(chosen), _BATCH)]
     with processes_may_end():

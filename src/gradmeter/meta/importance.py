@@ -11,6 +11,7 @@ from gradmeter.evaluation.separation import separation
 from gradmeter.meta.judge import Judge
 from gradmeter.meta.log_features import source_of
 from gradmeter.readings import Readings
+from gradmeter.stages import stage
 
 _REPEATS = 5
 # Judgements of single samples that all of it may take: a network of many layers makes do with fewer.
@@ -57,14 +58,16 @@ def layer_importance(judge: Judge, readings: Readings, correct: NDArray[np.bool_
         return separation(-p_correct[correct], -p_correct[~correct]).auroc
 
     whole, found = auroc(matrix), []
-    for layer in names:
-        losses = []
-        for _ in range(repeats):
-            mixed = matrix.copy()
-            columns = layers == layer
-            mixed[:, columns] = matrix[random.permutation(len(matrix))][:, columns]
-            losses.append(whole - auroc(mixed))
-        found.append(Importance(layer, float(np.mean(losses)), float(np.std(losses))))
+    with stage("importance of layers", len(names)) as advance:
+        for layer in names:
+            losses = []
+            for _ in range(repeats):
+                mixed = matrix.copy()
+                columns = layers == layer
+                mixed[:, columns] = matrix[random.permutation(len(matrix))][:, columns]
+                losses.append(whole - auroc(mixed))
+            found.append(Importance(layer, float(np.mean(losses)), float(np.std(losses))))
+            advance(1)
     return tuple(sorted(found, key=lambda one: -one.loss))
 
 

@@ -23,6 +23,7 @@ from gradmeter.meta.regressions import REGRESSIONS, ridge_cv
 from gradmeter.meta.smoothing import fit_smoothed
 from gradmeter.meta.two_heads import CORRECT, RANKINGS, UNKNOWN, TwoHeads
 from gradmeter.readings import Readings
+from gradmeter.stages import Advance, stage
 
 CLASSIFIERS = {"gradmeter": TwoHeads, "ridge_cv": ridge_cv, **REGRESSIONS, "neural_network": neural_network}
 """Factories of meta classifiers by name."""
@@ -119,14 +120,14 @@ class Judge:
         readings = Readings.concatenate([known, *unknowns, *made])
         given = len(known) + unknown
         # The matrices are small: threads would cost more than they bring, and much where others use them too.
-        with threadpool_limits(1):
+        with threadpool_limits(1), stage("fitting the meta classifier", _FOLDS + 1 if two_heads else None) as advance:
             if two_heads:
                 features = LogFeatures.everything(readings)
                 kinds = [np.full(len(one), UNKNOWN + kind) for kind, one in enumerate((*unknowns, *made))]
                 target = np.concatenate([answered.astype(np.int64), *kinds])
                 heads = clone(meta_classifier).set_params(names=features.names, ranking="learned")
                 matrix = features.matrix(readings)
-                by_ranking, folds = _held_out_of_heads(heads, matrix, target, given)
+                by_ranking, folds = _held_out_of_heads(heads, matrix, target, given, advance)
                 p_correct = by_ranking["learned"].p_correct[: len(known)]
                 softmax = -known.log_scale.double().cpu().numpy()
                 fallback = _fallback(p_correct, softmax, ~answered, folds[: len(known)])
@@ -160,11 +161,14 @@ class Judge:
 
     @property
     def meaning(self) -> str:
-        """For which inputs P(correct) is a probability, in a sentence."""
+        """For which inputs P(correct) is a probability, and whether it ranks known inputs as the softmax does."""
         if self.known_loss is not None:
+            ranking = (
+                "" if self.fallback is None else f" Among known inputs it ranks as the softmax does: {self.fallback}."
+            )
             return (
                 f"P(correct) is a probability for known inputs, but for {100 * self.known_loss:.2g} % that they lose "
-                "on average to what may be unknown."
+                f"on average to what may be unknown.{ranking}"
             )
         share = f"where {100 * self.unknown_share:.3g} % of the inputs are unknown"
         return f"P(correct) is a probability {share if self.unknown_share else 'for known inputs'}."
@@ -184,7 +188,7 @@ class Judge:
 
 
 def _held_out_of_heads(
-    heads: TwoHeads, matrix: NDArray[np.float64], target: NDArray[np.int64], given: int
+    heads: TwoHeads, matrix: NDArray[np.float64], target: NDArray[np.int64], given: int, advance: Advance
 ) -> tuple[dict[str, Judgement], NDArray[np.int64]]:
     """Judgements under each ranking by heads that learned from the other folds and from all that was made, and the
     fold of each sample, [given].
@@ -199,6 +203,7 @@ def _held_out_of_heads(
         for ranking in RANKINGS:
             probabilities, familiar[own] = fitted.set_params(ranking=ranking).judge(matrix[own])
             p_correct[ranking][own] = probabilities[:, CORRECT]
+        advance(1)
     return {ranking: Judgement(values, familiar) for ranking, values in p_correct.items()}, folds
 
 

@@ -125,9 +125,9 @@ def control_risk(
     if not possible:
         eligible = max((candidate.coverage for candidate in thresholds), default=0.0) * scores.size
         raise RiskNotControlled(
-            f"{scores.size:,} samples, about {eligible:,.0f} of them above the least P(correct) that is accepted, "
-            f"cannot promise a risk of {risk:g} with confidence {confidence:g}; expected at least {needed:,} of which "
-            "none is wrong: give more data, or a higher risk"
+            f"{scores.size:,} samples cannot promise a risk of {risk:g} with confidence {confidence:g}: about "
+            f"{eligible:,.0f} of them reach the least P(correct) that is accepted; expected at least {needed:,}, and "
+            "none that is wrong: give more data, or a higher risk"
         )
     levels = np.array([candidate.threshold for candidate in possible])
     order = np.argsort(scores)

@@ -15,12 +15,13 @@ from torch import nn
 
 import gradmeter
 from gradmeter.errors import DataError, GradmeterError, OutputError, one_line
-from gradmeter.files import read_json, whole, write_text
+from gradmeter.files import is_temporary, read_json, whole, write_text
 from gradmeter.meta.judge import Judge, Judgement
 from gradmeter.meta.log_features import LogFeatures
 from gradmeter.meta.risk import Guarantee
 from gradmeter.meter import GradientMeter
 from gradmeter.network import unwrapped, weights_hash
+from gradmeter.owner import owned
 
 _FORMAT = 1
 _MAIN, _ESTIMATOR = "trust.json", "estimator-{}.skops"
@@ -61,10 +62,21 @@ def save(
     notes: Mapping[str, Any],
 ) -> None:
     """Write to a folder; what is there stays valid until the new TrustModel is whole."""
-    asked = meter.asked
-    if any(callable(one) for one in (*asked, *meter.probes)):
+    if any(callable(one) for one in (*meter.asked, *meter.probes)):
         raise GradmeterError("a pseudo-label or probe that is a function cannot be saved; expected names")
     require_free(folder)
+    with owned(folder):
+        _write(folder, meter, judge, learned_contents, guarantee, notes)
+
+
+def _write(
+    folder: Path,
+    meter: GradientMeter,
+    judge: Judge,
+    learned_contents: NDArray[np.uint64],
+    guarantee: Guarantee | None,
+    notes: Mapping[str, Any],
+) -> None:
     import skops.io  # two thirds of a second
 
     encoded = skops.io.dumps(judge.estimator)
@@ -75,7 +87,7 @@ def save(
         "format": _FORMAT,
         "gradmeter": gradmeter.__version__,
         "meter": {
-            "pseudo_label": asked,
+            "pseudo_label": meter.asked,
             "activations": meter.activations,
             "embedding": meter.embedding,
             "probes": list(meter.probes),
@@ -114,7 +126,11 @@ def require_free(folder: Path) -> None:
     if not folder.exists():
         return
     ours = (READINGS, _MAIN, _ESTIMATOR.format("*"))
-    if not folder.is_dir() or not (holds_trust(folder) or all(any(map(path.match, ours)) for path in folder.iterdir())):
+
+    def is_ours(path: Path) -> bool:
+        return is_temporary(path) or any(map(path.match, ours))
+
+    if not folder.is_dir() or not (holds_trust(folder) or all(map(is_ours, folder.iterdir()))):
         raise OutputError(f"{folder} is there and holds no TrustModel; choose another folder")
 
 
@@ -143,6 +159,8 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
     try:
         _require_same_network(folder, content["network"], model)
         path = folder / Path(content["estimator"]["file"]).name
+        if not path.is_file():
+            raise DataError(f"{path} is missing; save the TrustModel anew")
         if hashlib.sha256(path.read_bytes()).hexdigest() != content["estimator"]["sha256"]:
             raise DataError(f"{path} was changed after it was saved; save the TrustModel anew")
         allowed = {*_TRUSTED, *trusted}
@@ -176,6 +194,8 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
         )
     except GradmeterError:
         raise
+    except OSError as error:
+        raise DataError(f"{error.filename or folder} cannot be read ({one_line(error)})") from error
     except Exception as error:  # a file made up to look right may fail in any way
         raise DataError(
             f"{folder} is damaged ({type(error).__name__}: {one_line(error)}); save the TrustModel anew"
@@ -188,8 +208,10 @@ def _content(folder: Path) -> dict[str, Any]:
         content = read_json(path)
     except FileNotFoundError as error:
         raise DataError(f"{folder} holds no TrustModel; expected a folder that TrustModel.save wrote") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({error}); save the TrustModel anew") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({one_line(error)})") from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({one_line(error)}); save the TrustModel anew") from error
     if content.pop("checksum", None) != _checksum(content):
         raise DataError(f"{path} was changed after it was saved; save the TrustModel anew")
     if content.get("format") != _FORMAT:

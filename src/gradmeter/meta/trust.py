@@ -70,9 +70,9 @@ class TrustModel:
     def fit(self, known: Any, unknowns: Sequence[Any] = (), *, synthetic: Iterable[Any] | None = None) -> Self:
         """Learn from validation data when predictions are wrong, and from inputs that the network cannot know.
 
-        "gradmeter" also learns from synthetic unknowns, which it makes of up to 500 of the known images
-        (`gradmeter.synthetic`). Images come in a tensor, or in a dict that holds nothing else; where inputs are
-        others, or readings, none are made.
+        "gradmeter" also learns from synthetic unknowns, which it makes of some of the known images, all kinds together
+        about as many as these (`gradmeter.synthetic.per_kind`). Images come in a tensor, or in a dict that holds
+        nothing else; where inputs are others, or readings, none are made.
 
         Args:
             known: inputs with labels that the network did not learn from: a loader of batches (inputs, labels) or dicts

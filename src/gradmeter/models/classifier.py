@@ -8,12 +8,10 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from gradmeter.errors import DataError, InputError
-from gradmeter.inputs import Inputs
-from gradmeter.network import answer
+from gradmeter.models.answering import trial_logits
 from gradmeter.samples import ImageKind, Source
 
 _LISTED = 12
@@ -25,9 +23,9 @@ class Classifier:
     """A network in eval mode and its preprocessing.
 
     Attributes:
-        name: as the user gave it.
+        name: as the user gave it, encoded by `encode_name`.
         network: maps a batch to logits [N, C].
-        classes: names of the C classes; None where nobody named them.
+        classes: names of the C classes, encoded by `encode_name`; None where nobody named them.
         image: what an image is decoded to; None for a classifier of texts.
         batch: from decoded images, or texts, to the network's inputs.
     """
@@ -40,22 +38,35 @@ class Classifier:
 
     @cached_property
     def outputs(self) -> int:
-        """The number of classes C, as the network answers to an empty image, or to a text of one letter."""
-        sample = "a" if self.image is None else Image.new(self.image.mode, (self.image.side, self.image.side))
-        given = self.batch([sample])
-        device = next((parameter.device for parameter in self.network.parameters()), torch.device("cpu"))
-        moved = given.to(device) if isinstance(given, Tensor) else {name: one.to(device) for name, one in given.items()}
-        with torch.no_grad():
-            return int(answer(self.network, Inputs.of(moved)).shape[-1])
+        """The number of classes C, as the network answers to noise, or to two short texts.
+
+        Raises:
+            InputError, UnsupportedModelError: if it has no answer.
+        """
+        return int(trial_logits(self).shape[1])
+
+    def move(self, device: str) -> None:
+        """Bring the network to a device.
+
+        Raises:
+            InputError: if there is no such device, or it has too little memory.
+        """
+        try:
+            self.network.to(device)
+        except (RuntimeError, AssertionError) as error:  # torch raises both where there is no such device
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"--device {device}: {reason}; expected {_devices()}") from error
 
     def require_names(self) -> None:
-        """Check that there is a name for each class, where there are names.
+        """Check that the network answers, and that there is a name for each class, where there are names.
 
         Raises:
             InputError: if there are more or fewer.
+            Those of `outputs`.
         """
-        if self.classes is not None and len(self.classes) != self.outputs:
-            raise wrong_names(self, self.outputs)
+        outputs = self.outputs
+        if self.classes is not None and len(self.classes) != outputs:
+            raise wrong_names(self, outputs)
 
     def class_numbers(self, source: Source) -> dict[int, int] | None:
         """From the source's numbers of classes to the network's, by name; None where there is nothing to match.
@@ -109,3 +120,10 @@ def wrong_names(classifier: Classifier, outputs: int) -> InputError:
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_LISTED])
     return f"({shown}, ... {len(names)} in all)" if len(names) > _LISTED else f"({shown})"
+
+
+def _devices() -> str:
+    """What `--device` takes on this machine."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    found = [name for name, available in there.items() if available]
+    return f"{' or '.join(['cpu', *found])}, the devices of this machine" if found else "cpu, there is no other here"

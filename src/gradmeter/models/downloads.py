@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,6 +17,10 @@ def fetched(model: str, fetch: Callable[[], Fetched]) -> Fetched:
     Raises:
         InputError: if it fails, for want of a network or of what was asked for.
     """
+    # It tells of every one of its five attempts; what matters is the last.
+    hub = logging.getLogger("huggingface_hub")
+    level = hub.level
+    hub.setLevel(logging.ERROR)
     try:
         return fetch()
     except Exception as error:  # hubs fail in as many ways as there are libraries between
@@ -24,3 +29,5 @@ def fetched(model: str, fetch: Callable[[], Fetched]) -> Fetched:
             f"{model} cannot be had ({type(error).__name__}: {reason}); check the name and the connection, or give "
             "--weights FILE"
         ) from error
+    finally:
+        hub.setLevel(level)

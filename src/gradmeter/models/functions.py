@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from gradmeter.errors import InputError
+from gradmeter.errors import InputError, one_line
 from gradmeter.models.classifier import Classifier
 from gradmeter.models.opening import nearest_kind
 from gradmeter.models.preprocessing import ImageOptions, ResizeAndNormalise, Stacked
@@ -50,18 +50,18 @@ def _made(model: str) -> nn.Module:
         sys.path.insert(0, "")
     try:
         make = getattr(import_module(module), function)
-    except Exception as error:  # the module is the user's, or no name of one
+    except (Exception, SystemExit) as error:  # the module is the user's, or no name of one
         kind = nearest_kind(module) if isinstance(error, ModuleNotFoundError) and error.name == module else None
         if kind is not None:
-            raise InputError(f"{model}: {error}; did you mean {kind}:{function}?") from error
+            raise InputError(f"{model}: {one_line(error)}; did you mean {kind}:{function}?") from error
         raise InputError(
-            f"{model}: {error}; expected package.module:function, which is in this folder or installed"
+            f"{model}: {one_line(error)}; expected package.module:function, which is in this folder or installed"
         ) from error
     try:
         network = make()
-    except Exception as error:  # the function is the user's
+    except (Exception, SystemExit) as error:  # the function is the user's
         raise InputError(
-            f"{model} failed with {type(error).__name__}: {error}; expected a function without arguments"
+            f"{model} failed with {type(error).__name__}: {one_line(error)}; expected a function without arguments"
         ) from error
     if not isinstance(network, nn.Module):
         raise InputError(f"{model} returned a {type(network).__name__}; expected a torch.nn.Module")

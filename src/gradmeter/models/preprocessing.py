@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,14 @@ import torch
 from torch import Tensor
 
 from gradmeter.errors import InputError
+from gradmeter.samples.decoding import LARGEST
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+# As many pixels as an image that is decoded may have.
+_LARGEST_SIDE = math.isqrt(LARGEST)
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,16 @@ class ImageOptions:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if self.size is not None and self.size < 1:
-            raise InputError(f"image size {self.size}; expected a number of pixels, at least 1")
+        if self.size is not None and not 1 <= self.size <= _LARGEST_SIDE:
+            raise InputError(f"image size {self.size}; expected a number of pixels from 1 to {_LARGEST_SIDE:,}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) not in (1, self.channels):
-                raise InputError(f"{name} has {len(values)} numbers; expected one, or one for each of {self.channels}")
+                each = "" if self.grey else f", or one for each of {self.channels} channels"
+                raise InputError(f"{name} has {len(values)} numbers; expected one{each}")
+            if values is not None and not all(map(math.isfinite, values)):
+                raise InputError(f"{name} {_listed(values)}; expected finite numbers")
         if self.std is not None and min(self.std) <= 0:
-            raise InputError(f"std {self.std}; expected numbers above 0")
+            raise InputError(f"std {_listed(self.std)}; expected numbers above 0")
 
     @property
     def channels(self) -> int:
@@ -62,6 +71,10 @@ class ImageOptions:
             if values is not None:
                 given[name] = values if len(values) == self.channels else values * self.channels
         return given
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
 
 
 @dataclass(frozen=True)

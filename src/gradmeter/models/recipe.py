@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, one_line
 from gradmeter.models.classifier import Classifier
 from gradmeter.models.opening import open_model, runs_code
 from gradmeter.models.preprocessing import ImageOptions
+from gradmeter.names import decode_name, encode_name
+from gradmeter.stages import stage
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Recipe:
     Attributes:
         model: "timm:NAME", "torchvision:NAME", "hf:NAME_OR_FOLDER" or "package.module:function".
         weights: a file; None for the published weights.
-        classes: names of the classes; None for those that the model or the file of weights brings.
+        classes: names of the classes, encoded by `encode_name`; None for those that the model or the file of weights
+            brings.
         options: what differs from the model's own preprocessing.
     """
 
@@ -34,20 +37,31 @@ class Recipe:
         """Whether opening it calls a function of the user's."""
         return runs_code(self.model)
 
-    def open(self) -> Classifier:
-        """The classifier; raises what `open_model` does."""
-        classifier = open_model(self.model, self.weights, self.options)
-        if self.classes is None:
-            return classifier
-        named = classifier.named(self.classes)
-        named.require_names()
-        return named
+    def open(self, device: str = "cpu") -> Classifier:
+        """The classifier, on the CPU, after it has answered once.
+
+        Args:
+            device: where it is tried.
+
+        Raises:
+            Those of `open_model`, and:
+            InputError, UnsupportedModelError: if there is no such device, the network has no answer to noise, or there
+                are more or fewer names than classes.
+        """
+        with stage(f"opening {self.model}"):
+            classifier = open_model(self.model, self.weights, self.options)
+            if self.classes is not None:
+                classifier = classifier.named(self.classes)
+            classifier.move(device)
+            classifier.require_names()
+            classifier.move("cpu")
+        return classifier
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values; paths are absolute."""
-        weights = None if self.weights is None else str(self.weights.resolve())
+        """JSON values; paths are absolute, and encoded by `encode_name`."""
+        weights = None if self.weights is None else encode_name(str(self.weights.resolve()))
         kind, _, name = self.model.partition(":")
-        model = f"hf:{Path(name).resolve()}" if kind == "hf" and Path(name).is_dir() else self.model
+        model = encode_name(f"hf:{Path(name).resolve()}" if kind == "hf" and Path(name).is_dir() else self.model)
         return {"model": model, "weights": weights, "classes": self.classes, "options": asdict(self.options)}
 
     @classmethod
@@ -63,10 +77,10 @@ class Recipe:
             }
             weights, classes = given["weights"], given["classes"]
             return cls(
-                given["model"],
-                None if weights is None else Path(weights),
+                decode_name(given["model"]),
+                None if weights is None else Path(decode_name(weights)),
                 None if classes is None else tuple(classes),
                 ImageOptions(**options),
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"the note on the model is damaged ({error}); fit the TrustModel anew") from error
+            raise DataError(f"the note on the model is damaged ({one_line(error)}); fit the TrustModel anew") from error

@@ -30,6 +30,7 @@ from gradmeter.models.classifier import Classifier
 from gradmeter.models.downloads import fetched
 from gradmeter.models.preprocessing import ImageOptions
 from gradmeter.models.weights import build_with, read_weights
+from gradmeter.names import encode_name
 from gradmeter.samples import ImageKind
 
 
@@ -86,7 +87,7 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         network = build_with(
             lambda count: auto.from_config(_with_classes(config, count)), read_weights(weights)[0], weights
         )
-    names = [str(config.id2label[number]) for number in range(config.num_labels)]
+    names = [encode_name(str(config.id2label[number])) for number in range(config.num_labels)]
     # What transformers writes where nobody named them.
     named = names != [f"LABEL_{number}" for number in range(len(names))]
     classes = tuple(names) if named and network.config.num_labels == len(names) else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from gradmeter.errors import DataError, one_line
+from gradmeter.names import encode_name
+from gradmeter.samples.left_out import Kind, kind_of
 
 _SHOWN = 3
 # How torch.save's files begin: those of zip, and pickles of versions before 1.6.
@@ -35,11 +39,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
     Raises:
         DataError: if the file is missing, damaged or holds something else.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; expected weights, .safetensors or .pt")
+    _require_file(path)
     if path.suffix == ".safetensors":
         try:
-            with safe_open(path, "pt") as file:
+            with _plainly_named(path) as plain, safe_open(plain, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, _classes(file.metadata() or {})  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise DataError(f"{path} is no readable .safetensors file: {one_line(error)}") from error
@@ -59,6 +62,30 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise DataError(f"{path} holds a {type(found).__name__}; expected a state_dict of tensors")
     return found, None
+
+
+@contextmanager
+def _plainly_named(path: Path) -> Iterator[Path]:
+    """The file under a name that is UTF-8: safetensors takes no other."""
+    if encode_name(str(path)) == str(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / "weights"
+        link.symlink_to(path.resolve())
+        yield link
+
+
+def _require_file(path: Path) -> None:
+    expected = "expected weights, .safetensors or .pt"
+    try:
+        kind = kind_of(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); {expected}") from error
+    if kind is None:
+        raise DataError(f"{path}: no such file; {expected}")
+    if kind is not Kind.FILE:
+        raise DataError(f"{path} is a {kind.value[0]}; {expected}")
 
 
 def _require_saved(path: Path) -> None:
@@ -133,4 +160,6 @@ def _classes(metadata: dict[str, str]) -> tuple[str, ...] | None:
         names = json.loads(metadata["classes"])
     except (KeyError, ValueError, RecursionError):
         return None
-    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    return tuple(map(encode_name, names))

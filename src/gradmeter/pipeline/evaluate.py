@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gradmeter.errors import OutputError
 from gradmeter.evaluation.comparison import Comparison, Judged, compare
 from gradmeter.evaluation.resampling import REPETITIONS
+from gradmeter.files import is_temporary
 from gradmeter.measuring import Work
 from gradmeter.meta.importance import Importance, layer_importance
 from gradmeter.meta.risk import Guarantee
@@ -24,12 +25,15 @@ from gradmeter.pipeline.fit import OURS
 from gradmeter.pipeline.sets import ReadSet, open_sets, read_sets
 from gradmeter.readings import Readings
 from gradmeter.scores import energy, entropy, margin, max_softmax
+from gradmeter.stages import stage
 
 # Samples of each set from which the importance of layers is estimated.
 _SAMPLED = 2000
 _WRONG_SHARE = 10
 RESULTS = "results.json"
 """The file by which a folder is known to hold an evaluation."""
+# What is written before it.
+_WRITTEN = ("estimates.csv", "differences.csv", "judgements.parquet", "figures", "report.html")
 # Noise that `fit` did not see.
 _SEED = 1
 
@@ -140,10 +144,12 @@ def evaluate(
     judge = trust.judge
     assert judge is not None
     tables, samples = [], []
-    for number, one in enumerate(sets):
-        scored, sampled = _scored(trust, one, known=number == 0)
-        tables.append(scored)
-        samples.append(sampled)
+    with stage("judging", len(sets)) as advance:
+        for number, one in enumerate(sets):
+            scored, sampled = _scored(trust, one, known=number == 0)
+            tables.append(scored)
+            samples.append(sampled)
+            advance(1)
     rows = pa.concat_tables(tables)
     judged = Judged(
         rows["correct"].to_numpy(),
@@ -184,7 +190,9 @@ def evaluate(
 def _require_free(folder: Path) -> None:
     if not folder.exists() or (folder / RESULTS).is_file():
         return
-    if not folder.is_dir() or {path.name for path in folder.iterdir()} - {READINGS}:
+    names = {path.name for path in folder.iterdir() if not is_temporary(path)} if folder.is_dir() else {folder.name}
+    # One that was stopped while it wrote its report has no results yet.
+    if names - {READINGS, *_WRITTEN} or (names and READINGS not in names):
         raise OutputError(f"{folder} is there and holds no evaluation; choose another folder")
 
 

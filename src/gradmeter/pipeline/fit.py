@@ -31,6 +31,7 @@ from gradmeter.models import Classifier, Recipe
 from gradmeter.pipeline.sets import ReadSet, open_sets, read_sets
 from gradmeter.readings import Readings
 from gradmeter.scores import entropy, max_softmax
+from gradmeter.stages import stage
 
 OURS = "P(correct)"
 # Notes that must agree for a TrustModel to take the place of another.
@@ -127,7 +128,7 @@ def fit(
     if risk is not None:
         require_rates(risk, confidence, least_probability, coverage_tolerance)
     work = work or Work()
-    classifier = recipe.open()
+    classifier = recipe.open(work.device)
     trust = TrustModel(GradientMeter(classifier.network), meta_classifier)
     opened = open_sets(classifier, known, unknowns)
     trust.notes = {
@@ -157,14 +158,15 @@ def fit(
         rest = [table.filter(pa.array(~rows)) for table, rows in zip(tables, learning, strict=True)]
         unknown_share = sum(map(len, rest[1:])) / sum(map(len, rest))
         try:
-            trust.set_risk(
-                risk,
-                rest[0],
-                rest[1:],
-                confidence=confidence,
-                least_probability=least_probability,
-                coverage_tolerance=coverage_tolerance,
-            )
+            with stage("seeking a threshold"):
+                trust.set_risk(
+                    risk,
+                    rest[0],
+                    rest[1:],
+                    confidence=confidence,
+                    least_probability=least_probability,
+                    coverage_tolerance=coverage_tolerance,
+                )
         except RiskNotControlled as error:
             refusal = f"{error} (unknown inputs count as wrong)" if unknowns else str(error)
         else:

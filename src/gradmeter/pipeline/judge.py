@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,12 +21,13 @@ from gradmeter.measuring import MeasuredSet, Skipped, Work
 from gradmeter.measuring.dataset import changes
 from gradmeter.measuring.loading import Batch, processes_may_end
 from gradmeter.measuring.reader import Reader
-from gradmeter.measuring.streaming import all_batches, none_readable, purpose_of, read, stream
+from gradmeter.measuring.streaming import all_batches, none_readable, purpose_of, read, stream, tell_left_out
 from gradmeter.meta.trust import TrustModel
 from gradmeter.models import Classifier
 from gradmeter.readings import Readings
 from gradmeter.samples import Source
 from gradmeter.samples.location import Location
+from gradmeter.stages import stage
 
 # Who gives such a name expects a file, and would get a folder.
 _OTHER_FILES = (".json", ".jsonl", ".tsv", ".txt", ".xlsx")
@@ -85,9 +87,16 @@ def judge(
     done = _stream(trust, classifier, source, parts, work)
     tables = MeasuredSet(parts).tables()
     first = next(tables)
-    with whole(out) as temporary, pyarrow.csv.CSVWriter(temporary, first.schema) as writer:
-        for table in (first, *tables):
+    with (
+        whole(out) as temporary,
+        # Opened by Python: Arrow takes no path that is not UTF-8.
+        temporary.open("wb") as file,
+        pyarrow.csv.CSVWriter(file, first.schema) as writer,
+        stage(f"writing {out.name}", done.rows) as advance,
+    ):
+        for table in itertools.chain([first], tables):
             writer.write_table(table)
+            advance(len(table))
     note = {"purpose": _purpose(trust, classifier, source), "sha256": _hash(out), **asdict(done)}
     write_text(_note(out), json.dumps(note, ensure_ascii=False) + "\n")
     shutil.rmtree(parts)
@@ -103,9 +112,10 @@ def verdicts(
         DataError: at the end, if none of the samples can be read.
     """
     skipped = list[Skipped]()
-    reader = reader_of(trust, classifier)
+    reader, work = reader_of(trust, classifier), work or Work()
+    tell_left_out(source, work)
     with processes_may_end():
-        for batch, readings in read(reader, source, all_batches(source), work or Work()):
+        for batch, readings in read(reader, source, all_batches(source), work):
             skipped += batch.skipped
             if readings is not None:
                 yield from reader.tabulate(batch, readings).to_pylist()

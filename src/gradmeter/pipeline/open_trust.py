@@ -11,7 +11,9 @@ from gradmeter.meta.trust import TrustModel
 from gradmeter.models import Classifier, Recipe
 
 
-def open_trust(folder: Path, *, model: str | None = None, weights: Path | None = None) -> tuple[TrustModel, Classifier]:
+def open_trust(
+    folder: Path, *, model: str | None = None, weights: Path | None = None, device: str = "cpu"
+) -> tuple[TrustModel, Classifier]:
     """Open what `gradmeter fit` saved.
 
     Args:
@@ -19,10 +21,11 @@ def open_trust(folder: Path, *, model: str | None = None, weights: Path | None =
         model: MODEL, where it is not the one that the folder names. A function of the user's must be named here:
             a folder from elsewhere must not choose which code runs.
         weights: the file of weights, where it is not where it was.
+        device: where the network is tried.
 
     Raises:
         DataError: if the folder is none of `gradmeter fit`, incomplete or changed, or of another network.
-        InputError: if the model is a function and was not named.
+        InputError: if the model is a function and was not named, or the network has no answer to noise.
     """
     if not holds_trust(folder):
         raise DataError(f"{folder} holds no TrustModel; expected a folder that gradmeter fit wrote")
@@ -37,7 +40,7 @@ def open_trust(folder: Path, *, model: str | None = None, weights: Path | None =
         )
     if weights is not None or model is not None:
         recipe = replace(recipe, model=model or recipe.model, weights=weights or recipe.weights)
-    classifier = recipe.open()
+    classifier = recipe.open(device)
     trust = TrustModel.load(folder, classifier.network)
     trust.notes = {**trust.notes, "recipe": recipe.to_json()}
     return trust, classifier

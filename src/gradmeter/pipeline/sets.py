@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,15 @@ from gradmeter.content import HASH_COLUMN
 from gradmeter.errors import DataError
 from gradmeter.measuring import MeasuredSet, Skipped, Work, measure
 from gradmeter.models import Classifier
+from gradmeter.names import decode_name, encode_name
 from gradmeter.network import weights_hash
 from gradmeter.readings import Readings
 from gradmeter.samples import Source, Unlabelled, open_source
 from gradmeter.samples.location import Location
+from gradmeter.samples.noise import NOISE
+
+# Bytes of the name of a folder of readings; file systems take 255, and its parts need some.
+_LONGEST = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +164,7 @@ def _measured_before(classifier: Classifier, measured: MeasuredSet, name: str) -
             "its end"
         )
     try:
-        source: Source | None = open_source(purpose["data"], classifier.image)
+        source: Source | None = open_source(decode_name(purpose["data"]), classifier.image)
     except DataError:  # the readings may have been brought here without their samples
         source = None
     if source is not None and source.fingerprint() != purpose["contents"]:
@@ -167,12 +173,18 @@ def _measured_before(classifier: Classifier, measured: MeasuredSet, name: str) -
 
 
 def _short_name(data: str, taken: Sequence[str]) -> str:
-    name = ":".join(data.split(":")[:2]) if data.startswith("noise:") else Path(Location(data).path()).stem
+    is_noise = data.startswith(NOISE)
+    name = ":".join(data.split(":")[:2]) if is_noise else encode_name(Path(Location(data).path()).stem)
     names = (name, *(f"{name} ({number})" for number in range(2, len(taken) + 4)))
-    # Names of columns, too, are taken.
-    files = [_file_name(one) for one in (*taken, "wrong", "wrong or unknown")]
+    # Names of columns and groups, too, are taken.
+    files = [_file_name(one) for one in (*taken, "right", "wrong", "wrong or unknown")]
     return next(one for one in names if _file_name(one) not in files)
 
 
 def _file_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name)
+    """A name of a folder for every name; a long one is cut, and marked by a hash."""
+    plain = re.sub(r"[^\w.-]+", "-", name)
+    encoded = plain.encode()
+    if len(encoded) <= _LONGEST:
+        return plain
+    return f"{encoded[:_LONGEST].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gradmeter.evaluation.comparison import ALL, MEASURES, WRONG, Comparison
-from gradmeter.meta.judge import Judge
 from gradmeter.meta.risk import Guarantee
 from gradmeter.pipeline.evaluate import Evaluation, Kept
 from gradmeter.pipeline.fit import Fitted
@@ -39,15 +38,8 @@ def learned(fitted: Fitted) -> str:
         made = f" (no synthetic unknowns were made of the known ones: {fitted.no_synthetic})"
     return (
         f"Learned from {right:,} right and {wrong:,} wrong predictions and {unknown:,} unknown inputs{made}. "
-        f"{judge.meaning} {_ranking(judge)}On held-out folds, by meta classifiers that had not seen them:"
+        f"{judge.meaning} On held-out folds, by meta classifiers that had not seen them:"
     )
-
-
-def _ranking(judge: Judge) -> str:
-    """What ranks known inputs, where it is not what was learned; else nothing."""
-    if judge.fallback is None:
-        return ""
-    return f"Among known inputs P(correct) ranks as the softmax does: {judge.fallback}. "
 
 
 def promised(guarantee: Guarantee, unknown_share: float, known_coverage: float | None) -> str:
@@ -87,8 +79,18 @@ def _beyond(found: Kept) -> str:
         return "which were not promised for so many unknown inputs, or other kinds of them"
     if not kinds:
         return "which were promised for known inputs only"
-    of = f"at most {100 * share:.3g} % of unknown inputs such as {', '.join(kinds)}"
-    return f"which were promised for {of}; here {100 * found.unknown_share:.3g} % are unknown"
+    promised_share, unknown_share = _told_apart(100 * share, 100 * found.unknown_share)
+    of = f"at most {promised_share} % of unknown inputs such as {', '.join(kinds)}"
+    return f"which were promised for {of}; here {unknown_share} % are unknown"
+
+
+def _told_apart(first: float, second: float) -> tuple[str, str]:
+    """Two numbers with three digits, or with as many as it takes to see that they differ."""
+    for digits in range(3, 17):
+        texts = f"{first:.{digits}g}", f"{second:.{digits}g}"
+        if texts[0] != texts[1]:
+            return texts
+    return f"{first:.3g}", f"{second:.3g}"
 
 
 def answer(evaluation: Evaluation) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 
 from gradmeter.evaluation.comparison import ALL, MEASURES, WRONG, Comparison
 from gradmeter.evaluation.resampling import Interval
+from gradmeter.names import printable
 from gradmeter.report.grid import Block, Cell, Grid
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
@@ -65,7 +66,7 @@ def _blocks(
     rows = [(measure, f"{MEASURES[measure].name} {_ARROWS[MEASURES[measure].better]}") for measure in MEASURES]
     return tuple(
         Block(
-            _TITLES.get(column, f"Unknown inputs: {column}"),
+            _TITLES.get(column, f"Unknown inputs: {printable(column)}"),
             tuple((name, cells(measure, column)) for measure, name in rows if measure in measures),
         )
         for column in dict.fromkeys(column for _, column, _ in comparison.estimates)

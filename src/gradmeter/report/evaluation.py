@@ -25,6 +25,7 @@ from gradmeter import figures
 from gradmeter.evaluation import Curve, reliability, risk_coverage
 from gradmeter.evaluation.comparison import ALL, MEASURES, WRONG
 from gradmeter.files import whole, write_text
+from gradmeter.names import encode_name, printable
 from gradmeter.pipeline.evaluate import RESULTS, Evaluation
 from gradmeter.pipeline.extremes import Shown, extremes
 from gradmeter.pipeline.fit import OURS
@@ -62,8 +63,9 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
     """
     _write_csv(folder / "estimates.csv", estimate_records(evaluation.comparison))
     _write_csv(folder / "differences.csv", difference_records(evaluation.comparison))
-    with whole(folder / "judgements.parquet") as temporary:
-        pq.write_table(evaluation.rows, temporary, compression="zstd")
+    # Opened by Python: Arrow takes no path that is not UTF-8.
+    with whole(folder / "judgements.parquet") as temporary, temporary.open("wb") as file:
+        pq.write_table(evaluation.rows, file, compression="zstd")
     drawn: dict[str, str] = {}
     for stem, figure in _figures(evaluation):
         figures.save(figure, folder / "figures" / stem)
@@ -75,16 +77,16 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
         .render(
             evaluation=evaluation,
             version=gradmeter.__version__,
-            answer=answer(evaluation),
+            answer=list(map(printable, answer(evaluation))),
             figures=drawn,
             estimates=Markup(to_html(estimate_grid(evaluation.comparison))),
             differences=Markup(to_html(difference_grid(evaluation.comparison))),
             measures=MEASURES,
             extremes=[
-                (one.name, [("Least trusted", _cards(one.least)), ("Most trusted", _cards(one.most))])
+                (printable(one.name), [("Least trusted", _cards(one.least)), ("Most trusted", _cards(one.most))])
                 for one in extremes(evaluation, _SHOWN)
             ],
-            skipped=skipped_records(evaluation.sets),
+            skipped=[{key: printable(value) for key, value in one.items()} for one in skipped_records(evaluation.sets)],
             made=_made(evaluation, command, trust),
         )
     )
@@ -96,12 +98,12 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
 def _made(evaluation: Evaluation, command: str, trust: Path | None) -> dict[str, str]:
     """Of what and by what, for those who want to make it again."""
     recipe = evaluation.recipe or {}
-    return {
+    made = {
         "command": command,
         "made": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "model": evaluation.model,
         "weights": recipe.get("weights") or "those published for the model, or its own",
-        **({} if trust is None else {"TrustModel": str(trust.resolve())}),
+        **({} if trust is None else {"TrustModel": encode_name(str(trust.resolve()))}),
         "known": evaluation.sets[0].identity["data"],
         "unknown": ", ".join(one.identity["data"] for one in evaluation.sets[1:]) or "none",
         "gradmeter": gradmeter.__version__,
@@ -109,6 +111,7 @@ def _made(evaluation: Evaluation, command: str, trust: Path | None) -> dict[str,
         # What nobody imported had no part in it.
         **{name: version(name) for name in _LIBRARIES if name in sys.modules},
     }
+    return {key: printable(value) for key, value in made.items()}
 
 
 def _results(evaluation: Evaluation, command: str) -> dict[str, Any]:
@@ -197,11 +200,11 @@ def _settled(curve: Curve, samples: int) -> tuple[NDArray[np.float64], NDArray[n
 def _cards(samples: Sequence[Shown]) -> list[dict[str, Any]]:
     return [
         {
-            "id": one.id,
+            "id": printable(one.id),
             "picture": _picture(one.content) if isinstance(one.content, Image.Image) else None,
             "text": _excerpt(one.content) if isinstance(one.content, str) else None,
-            "prediction": one.prediction,
-            "label": one.label,
+            "prediction": printable(one.prediction),
+            "label": None if one.label is None else printable(one.label),
             "p_correct": compared(one.p_correct).removeprefix("="),
         }
         for one in samples

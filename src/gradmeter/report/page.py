@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from gradmeter.files import write_text
+from gradmeter.names import printable
 from gradmeter.report.answer import FAILS, HOLDS, PERCENT, UNTESTED, answer
 from gradmeter.report.grid import Grid
 from gradmeter.report.records import Record, number
@@ -71,6 +72,7 @@ def environment() -> Environment:
     )
     environment.filters |= {
         "plain": _plain,
+        "printable": printable,
         "unbroken": unbroken,
         "duration": _duration,
         "decimals": _decimals,

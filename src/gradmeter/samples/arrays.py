@@ -11,6 +11,7 @@ from PIL import Image
 
 from gradmeter.data.npz import Array, read_arrays
 from gradmeter.errors import DataError
+from gradmeter.names import encode_name
 from gradmeter.samples.decoding import too_long
 from gradmeter.samples.location import Location
 from gradmeter.samples.sample import Encoded, Source
@@ -41,7 +42,9 @@ class ImageArchive(Source):
         self._labels = _checked_labels(path, arrays.get(_LABELS), len(self._images))
         self.labelled = self._labels is not None
         names = arrays.get(_NAMES)
-        self.classes = None if names is None or not self.labelled else tuple(map(str, names.tolist()))
+        self.classes = (
+            None if names is None or not self.labelled else tuple(encode_name(str(name)) for name in names.tolist())
+        )
         if self._labels is not None and self.classes is not None and self._labels.max() >= len(self.classes):
             raise DataError(
                 f"{path}: labels run to {self._labels.max()}, but there are {len(self.classes)} class names"

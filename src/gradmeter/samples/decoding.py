@@ -49,7 +49,7 @@ def decode_text(content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise Unreadable(f"no text in UTF-8: {error}") from error
+        raise Unreadable(f"no text in UTF-8: {one_line(error)}") from error
 
 
 @cache

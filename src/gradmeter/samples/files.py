@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 
+from gradmeter.names import encode_name
 from gradmeter.samples.decoding import ImageDecoder
 from gradmeter.samples.location import Location
 from gradmeter.samples.sample import Encoded, Source
@@ -31,8 +32,8 @@ class ImageFile(Source):
         return 1
 
     def id(self, index: int) -> str:
-        """The name of the file."""
-        return os.path.basename(self._location.path())
+        """The name of the file, encoded by `encode_name`."""
+        return encode_name(os.path.basename(self._location.path()))
 
     def fetch(self, index: int) -> Encoded:
         """Read it."""
@@ -40,4 +41,4 @@ class ImageFile(Source):
 
     def fingerprint(self) -> str:
         """A hash of the name."""
-        return hashlib.sha256(os.fsencode(self.id(0))).hexdigest()
+        return hashlib.sha256(self.id(0).encode()).hexdigest()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 
 import pyarrow as pa
 
 from gradmeter.errors import DataError
+from gradmeter.names import decode_name, encode_name
 from gradmeter.samples.decoding import SUFFIXES, ImageDecoder
+from gradmeter.samples.left_out import Kind, LeftOut
 from gradmeter.samples.location import AT_ONCE, Location
 from gradmeter.samples.sample import Encoded, Source
 
@@ -17,7 +18,8 @@ class ImageFolder(Source):
     """Images of a folder, in the order of their paths.
 
     Where the images lie in folders, those of the first level are the classes, in the order of their names, as in
-    torchvision's ImageFolder. Files and folders whose names begin with a dot are passed over.
+    torchvision's ImageFolder. Files and folders whose names begin with a dot, and
+    what is no file or cannot be read, are left out.
 
     Args:
         location: of the folder.
@@ -32,14 +34,14 @@ class ImageFolder(Source):
         self.decoder = ImageDecoder(mode)
         self._location = location
         self.at_once = 1 if location.is_local else AT_ONCE
-        names = location.folders()
-        loose = [name for name in location.files() if _is_image(name)]
+        names, loose, left_out = _sorted_out(location)
         filed = [
             (path, number)
             for number, name in enumerate(names)
-            for path in location.files_below(name)
-            if _is_image(path)
+            for path in location.files_below(name, left_out)
+            if _is_image(path, left_out)
         ]
+        self.left_out = str(left_out)
         if loose and filed:
             raise DataError(
                 f"{folder} holds images ({loose[0]}, ...) beside folders of images ({filed[0][0]}, ...); expected "
@@ -48,9 +50,10 @@ class ImageFolder(Source):
         if not loose and not filed:
             raise DataError(f"{folder} holds no images; expected files that end in {', '.join(SUFFIXES)}")
         self.labelled = bool(filed)
-        self.classes = tuple(names) if filed else None
+        self.classes = tuple(map(encode_name, names)) if filed else None
         # Arrow holds a million names in a few dozen megabytes; a list takes several times as much.
-        self._paths = pa.array([path for path, _ in filed] if filed else loose, pa.large_string())
+        paths = [path for path, _ in filed] if filed else loose
+        self._paths = pa.array(map(encode_name, paths), pa.large_string(), size=len(paths))
         self._labels = pa.array([number for _, number in filed], pa.int32()) if filed else None
 
     def __len__(self) -> int:
@@ -58,7 +61,7 @@ class ImageFolder(Source):
         return len(self._paths)
 
     def id(self, index: int) -> str:
-        """The path below the folder."""
+        """The path below the folder, encoded by `encode_name`."""
         path: str = self._paths[index].as_py()
         return path
 
@@ -66,13 +69,13 @@ class ImageFolder(Source):
         """Read one file."""
         path = self.id(index)
         label = None if self._labels is None else self._labels[index].as_py()
-        return Encoded(path, self._location.read(path), label)
+        return Encoded(path, self._location.read(decode_name(path)), label)
 
     def fingerprint(self) -> str:
         """A hash of the paths."""
         digest = hashlib.sha256()
         for path in self._paths:
-            digest.update(os.fsencode(path.as_py()) + b"\0")
+            digest.update(f"{path.as_py()}\0".encode())
         return digest.hexdigest()
 
     def containers(self) -> dict[str, str]:
@@ -80,5 +83,23 @@ class ImageFolder(Source):
         return {}
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
+def _sorted_out(location: Location) -> tuple[list[str], list[str], LeftOut]:
+    """Names of the folders and of the images in a folder, and what else there is."""
+    folders, images, left_out = [], [], LeftOut()
+    for name, kind in location.entries():
+        if name.startswith("."):
+            left_out.add_hidden(kind, name)
+        elif kind.is_folder:
+            folders.append(name)
+        elif kind is not Kind.FILE:
+            left_out.add(kind, name)
+        elif _is_image(name, left_out):
+            images.append(name)
+    return folders, images, left_out
+
+
+def _is_image(name: str, left_out: LeftOut) -> bool:
+    if name.lower().endswith(SUFFIXES):
+        return True
+    left_out.add(Kind.NO_IMAGE, name)
+    return False

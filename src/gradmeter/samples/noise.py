@@ -11,6 +11,8 @@ from PIL import Image
 from gradmeter.errors import InputError
 from gradmeter.samples.sample import Encoded, Source
 
+NOISE = "noise:"
+"""How DATA begins that are noise; a file or folder of such a name is called ./noise:..."""
 KINDS = ("uniform", "normal")
 COUNT = 1000
 _EXPECTED = "expected noise:uniform or noise:normal, and how many if not 1,000, as in noise:uniform:5000"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, OutputError
 from gradmeter.samples.arrays import ImageArchive
 from gradmeter.samples.decoding import SUFFIXES, ImageDecoder, decode_text
 from gradmeter.samples.files import ImageFile
 from gradmeter.samples.folders import ImageFolder
+from gradmeter.samples.left_out import Kind
 from gradmeter.samples.location import Location
-from gradmeter.samples.noise import Noise
+from gradmeter.samples.noise import NOISE, Noise
 from gradmeter.samples.sample import Source
-from gradmeter.samples.tables import ParquetTable
+from gradmeter.samples.tables import ParquetTable, is_table
+from gradmeter.stages import stage
 
 MANIFEST = "_measurement.json"
 """The file by which a folder is known to hold what gradmeter made of samples, and no samples."""
@@ -52,11 +55,28 @@ def open_source(data: str, image: ImageKind | None, *, seed: int = 0) -> Source:
             expected, or texts where images are.
         InputError: for a kind of noise that is not known.
     """
-    source = _opened(data, image or _NO_IMAGES, seed)
+    with stage(f"opening {Location(data).name}"):
+        source = _opened(data, image or _NO_IMAGES, seed)
     if source.texts != (image is None):
         found, expected = ("texts", "images") if source.texts else ("images", "texts, in a column of a Parquet file")
         raise DataError(f"{source.name} holds {found}; this model takes {expected}")
     return source
+
+
+def require_outside(out: str | Path, data: Sequence[str]) -> None:
+    """Refuse to write among samples: what is written would be one of their folders when they are opened again.
+
+    Args:
+        out: where will be written.
+        data: what will be read.
+
+    Raises:
+        OutputError: if `out` lies in one of them.
+    """
+    place = Location(out)
+    for name in data:
+        if not name.startswith(NOISE) and Location(name).holds(place):
+            raise OutputError(f"{place.name} lies in {Location(name).name}, among the samples; choose another place")
 
 
 def decoder_for(image: ImageKind | None) -> Callable[[bytes], Image.Image | str]:
@@ -65,20 +85,23 @@ def decoder_for(image: ImageKind | None) -> Callable[[bytes], Image.Image | str]
 
 
 def _opened(data: str, image: ImageKind, seed: int) -> Source:
-    if data.startswith("noise:"):
+    if data.startswith(NOISE):
         return Noise(data, image.side, image.mode, seed)
     location = Location(data)
-    if location.is_folder():
-        files = location.files()
+    kind = location.kind()
+    if kind is Kind.FOLDER:
+        files = [name for name, kind in location.entries() if kind is Kind.FILE]
         if MANIFEST in files:
             raise DataError(
                 f"{location.name} holds readings or verdicts that gradmeter made; expected the samples themselves: "
                 f"{EXPECTED}"
             )
-        holds_tables = any(name.endswith(".parquet") for name in files)
+        holds_tables = any(is_table(name) for name in files)
         return ParquetTable(location, image.mode) if holds_tables else ImageFolder(location, image.mode)
-    if not location.is_file():
+    if kind is None:
         raise DataError(f"{location.name}: no such file or folder; expected {EXPECTED}")
+    if kind is not Kind.FILE:
+        raise DataError(f"{location.name} is a {kind.value[0]}; expected {EXPECTED}")
     suffix = location.suffix
     if suffix == ".npz":
         return ImageArchive(location, image.mode)

@@ -76,12 +76,12 @@ class Rows:
 
     def _enter(self, file: str, group: int) -> None:
         if self._file is not None:
-            self._file.close()
+            self._file.close(force=True)
         self._leave()
         try:
-            path, system = self._location.path(file), self._location.system
+            stream = self._location.open_for_arrow(file)
             # Else what is stored of a row group is read at once.
-            self._file = pq.ParquetFile(path, filesystem=system, buffer_size=_BUFFER)
+            self._file = pq.ParquetFile(stream, buffer_size=_BUFFER)
             self._left = self._file.iter_batches(1, row_groups=[group], columns=self._columns, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise Unreadable(f"its row group is damaged: {one_line(error)}") from error

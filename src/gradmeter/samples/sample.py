@@ -16,7 +16,7 @@ class Sample:
     """One sample.
 
     Attributes:
-        id: where it came from: a path below the source, or a row.
+        id: where it came from: a path below the source, encoded by `encode_name`, or a row.
         content: the decoded image, or the text.
         label: number of its class among the source's, None where it has none.
     """
@@ -49,11 +49,13 @@ class Source(ABC):
     """Samples in a fixed order, read one at a time; nothing is decoded before it is asked for.
 
     Attributes:
-        name: as the user gave it.
-        classes: names of the classes that labels count; None where labels have no names or there are none.
+        name: as the user gave it, encoded by `encode_name`.
+        classes: names of the classes that labels count, encoded by `encode_name`; None where labels have no names or
+            there are none.
         labelled: whether samples have labels.
         texts: whether samples are texts, not images.
         decoder: from stored content to an image or a text; it may be sent to another process, and raises `Unreadable`.
+        left_out: what lies beside the samples and is none, in words; empty where nothing does.
         at_once: how many threads may fetch; more than one where each sample takes its time to come, whatever its size.
     """
 
@@ -61,6 +63,7 @@ class Source(ABC):
     classes: tuple[str, ...] | None
     labelled: bool
     texts: bool = False
+    left_out: str = ""
     at_once: int = 1
     decoder: Callable[[bytes], Image.Image | str]
 
@@ -112,7 +115,7 @@ class Unlabelled(Source):
 
     def __init__(self, source: Source) -> None:
         self.name, self.texts, self.decoder, self._source = source.name, source.texts, source.decoder, source
-        self.at_once = source.at_once
+        self.at_once, self.left_out = source.at_once, source.left_out
 
     def __len__(self) -> int:
         """The number of samples."""

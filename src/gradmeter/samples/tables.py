@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gradmeter.errors import DataError, one_line
+from gradmeter.names import encode_name
 from gradmeter.samples.decoding import ImageDecoder, decode_text
+from gradmeter.samples.left_out import Kind, LeftOut
 from gradmeter.samples.location import Location
 from gradmeter.samples.rows import Rows
 from gradmeter.samples.sample import Encoded, Source, Unreadable
@@ -48,10 +50,12 @@ class ParquetTable(Source):
         path = self.name = location.name
         self._location = location
         # Names of the files below a folder; the empty one is the file itself.
-        self._files = _tables(location) if location.is_folder() else [""]
+        left_out = LeftOut()
+        self._files = _tables(location, left_out) if location.is_folder() else [""]
+        self.left_out = str(left_out)
         if not self._files:
             raise DataError(f"{path} holds no Parquet files; expected names that end in .parquet")
-        schema = self._metadata(self._files[0]).schema.to_arrow_schema()
+        schema = self._schema(self._files[0])
         self._content = _content_column(self._named(self._files[0]), schema)
         self.texts = _is_text(schema.field(self._content).type)
         self.decoder = decode_text if self.texts else ImageDecoder(mode)
@@ -76,8 +80,7 @@ class ParquetTable(Source):
         """The file and the row in it."""
         group = bisect.bisect_right(self._ends, index)
         file, _, rows, before = self._groups[group]
-        name = file or os.path.basename(self._location.path())
-        return f"{name}:{before + index - (self._ends[group] - rows)}"
+        return f"{self._file_name(file)}:{before + index - (self._ends[group] - rows)}"
 
     def fetch(self, index: int) -> Encoded:
         """Read one row; `Rows` says what it costs."""
@@ -86,9 +89,9 @@ class ParquetTable(Source):
         row = self._rows.row(file, number, index - (self._ends[group] - rows))
         try:
             content = row[self._content].as_py()
+            label = None if self._label is None else row[self._label].as_py()
         except UnicodeDecodeError as error:
-            raise Unreadable(f"no text in UTF-8: {error}") from error
-        label = None if self._label is None else row[self._label].as_py()
+            raise Unreadable(f"no text in UTF-8: {one_line(error)}") from error
         if content is None:
             raise Unreadable("the row is empty")
         if label == _NO_LABEL:
@@ -100,21 +103,21 @@ class ParquetTable(Source):
         """A hash of the files' names, rows and columns."""
         digest = hashlib.sha256(f"{self._content} {self._label}".encode())
         for file, number, rows, _ in self._groups:
-            digest.update(f"{file or os.path.basename(self._location.path())} {number} {rows}\0".encode())
+            digest.update(f"{self._file_name(file)} {number} {rows}\0".encode())
         return digest.hexdigest()
 
     def containers(self) -> dict[str, str]:
         """The files, and the number of rows of each."""
         files: dict[str, int] = {}
         for file, _, rows, _ in self._groups:
-            files[file] = files.get(file, 0) + rows
+            files[encode_name(file)] = files.get(encode_name(file), 0) + rows
         return {file: f"{rows} rows" for file, rows in files.items()}
 
     def _row_groups(self, schema: pa.Schema) -> Iterator[tuple[str, int, int, int]]:
         """(file, number of the group, its rows, rows of the file before it)."""
         for file in self._files:
             metadata = self._metadata(file)
-            found = metadata.schema.to_arrow_schema()
+            found = self._schema(file)
             for name in (self._content, self._label):
                 if name is not None and (name not in found.names or found.field(name).type != schema.field(name).type):
                     raise DataError(
@@ -135,31 +138,58 @@ class ParquetTable(Source):
             return _noted_names(schema, self._label), {}
         if _is_text(kind):
             try:
-                columns = [self._column(file, self._label) for file in self._files]
-            except (OSError, pa.ArrowException) as error:
+                columns = [self._column(file, self._label).unique().to_pylist() for file in self._files]
+            except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
                 raise DataError(f"{self.name}: the labels cannot be read ({one_line(error)})") from error
-            names = sorted({name for column in columns for name in column.unique().to_pylist() if name is not None})
+            names = sorted({name for column in columns for name in column if name is not None})
             return tuple(names), {name: number for number, name in enumerate(names)}
         raise DataError(f"{self.name}: column {self._label!r} is {kind}; expected whole numbers or names")
 
     def _column(self, file: str, name: str) -> pa.ChunkedArray:
         # As a dictionary, since names repeat themselves.
-        path, system = self._location.path(file), self._location.system
-        with pq.ParquetFile(path, filesystem=system, read_dictionary=[name]) as table:
+        with self._location.open_for_arrow(file) as stream, pq.ParquetFile(stream, read_dictionary=[name]) as table:
             return table.read([name])[name]
 
     def _metadata(self, file: str) -> pq.FileMetaData:
         try:
-            return pq.read_metadata(self._location.path(file), filesystem=self._location.system)
+            with self._location.open_for_arrow(file) as stream:
+                return pq.read_metadata(stream)
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{self._named(file)} is no readable Parquet file: {one_line(error)}") from error
+
+    def _schema(self, file: str) -> pa.Schema:
+        try:
+            schema = self._metadata(file).schema.to_arrow_schema()
+            _ = schema.names  # decoded here
+        except (UnicodeDecodeError, pa.ArrowException) as error:
+            raise DataError(f"{self._named(file)} has columns that cannot be read: {one_line(error)}") from error
+        return schema
+
+    def _file_name(self, file: str) -> str:
+        """Of a file of this table, encoded by `encode_name`."""
+        return encode_name(file or os.path.basename(self._location.path()))
 
     def _named(self, file: str) -> str:
         return f"{self.name}/{file}" if file else self.name
 
 
-def _tables(folder: Location) -> list[str]:
-    return [name for name in folder.files() if name.endswith(".parquet") and not name.startswith("_")]
+def is_table(name: str) -> bool:
+    """Whether a name in a folder is that of a table; Arrow, too, passes over those that begin like this."""
+    return name.endswith(".parquet") and not name.startswith((".", "_"))
+
+
+def _tables(folder: Location, left_out: LeftOut) -> list[str]:
+    tables = []
+    for name, kind in folder.entries():
+        if name.startswith("."):
+            left_out.add_hidden(kind, name)
+        elif kind is not Kind.FILE:
+            left_out.add(kind, name)
+        elif is_table(name):
+            tables.append(name)
+        else:
+            left_out.add(Kind.NO_TABLE, name)
+    return tables
 
 
 def _stored(content: Any) -> bytes:
@@ -204,4 +234,4 @@ def _noted_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
         names: Sequence[str] = note["info"]["features"][label]["names"]
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
-    return tuple(map(str, names))
+    return tuple(encode_name(str(name)) for name in names)

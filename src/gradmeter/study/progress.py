@@ -1,4 +1,4 @@
-"""What a study tells about its progress, and how a terminal shows it."""
+"""What a study tells about its progress, and how it is shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from gradmeter.progress import LongProgress
 
 # Shares of a run's time, as measured on the paper's data; they only steer the estimate of the time left.
 _SHARES = {"train": 0.70, "measure": 0.15, "fit": 0.15}
@@ -32,18 +34,17 @@ class Event:
 
 
 class StudyProgress:
-    """Progress bars with the time left: one for the study, one for each run at work; nothing outside a terminal."""
+    """Progress with the time left: of the study, and of each run at work."""
 
     def __init__(self, console: Console, runs: int) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
+        self._progress = LongProgress(
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[note]}", style="dim"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=console,
-            disable=not console.is_terminal,
         )
         self._total = self._progress.add_task("study", total=runs, note="")
         self._bars: dict[int, TaskID] = {}

@@ -21,6 +21,9 @@ import gradmeter
 from gradmeter.data import Collection
 from gradmeter.engines import ENGINES
 from gradmeter.errors import OutputError
+from gradmeter.files import sweep
+from gradmeter.owner import owned
+from gradmeter.progress import lone_stage
 from gradmeter.study import tables
 from gradmeter.study.claims import judge_claims
 from gradmeter.study.illustrations import illustrate
@@ -58,7 +61,7 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
     Args:
         study: what to do.
         workers: processes at once.
-        console: where progress goes; nothing is printed unless it is a terminal.
+        console: where progress goes.
         fresh: start anew where the folder holds a study already.
         engine: a name of `gradmeter.engines.ENGINES`: where runs are worked on, one as a task each.
 
@@ -71,9 +74,11 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
     """
     store = Store(study.folder)
     store.require_own()
-    collection = study.source.collection()
-    described = _described(study, collection)
-    with store.locked():
+    with lone_stage(console, "reading the images"):
+        collection = study.source.collection()
+        described = _described(study, collection)
+    with owned(study.folder):
+        sweep(study.folder)
         recorded = store.read_manifest()
         if recorded is not None and fresh:
             # Unfinished from here on, so that it is not taken for a whole study if it is killed while it clears.

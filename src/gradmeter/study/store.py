@@ -1,19 +1,16 @@
-"""The output folder of a study: where everything lies, what it was made with, and who may write to it."""
+"""The output folder of a study: where everything lies, and what it was made with."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradmeter.errors import OutputError
-from gradmeter.files import is_partial, sweep, write_text
+from gradmeter.files import is_temporary, write_text
 
 # All that a study writes; --fresh removes these and nothing else. What is made from other parts goes before them, the
 # manifest last: if it is killed meanwhile, the folder still is a study's, and nothing in it is made from missing parts.
@@ -105,7 +102,7 @@ class Store:
             raise OutputError(f"{self.folder} is a file; expected a folder: choose another --out")
         try:
             # A study that was killed at its very start leaves a lock and perhaps an unfinished manifest.
-            entries = {path.name for path in self.folder.iterdir() if not is_partial(path)} - {".lock"}
+            entries = {path.name for path in self.folder.iterdir() if not is_temporary(path)}
         except OSError as error:
             raise OutputError(f"{self.folder} cannot be read: {error.strerror}; choose another --out") from error
         if not os.access(self.folder, os.W_OK | os.X_OK):
@@ -115,24 +112,3 @@ class Store:
                 f"{self.folder} holds files that are no gradmeter study ({sorted(entries)[0]}, ...); "
                 "choose another --out"
             )
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from writing here; the lock goes with the process, even if it is killed.
-
-        Raises:
-            OutputError: if the folder cannot be made, or another process is writing here.
-        """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.folder} cannot be made: {error.strerror}; choose another --out") from error
-        with (self.folder / ".lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise OutputError(
-                    f"another process is writing to {self.folder}; wait for it or choose another --out"
-                ) from error
-            sweep(self.folder)
-            yield

@@ -2,7 +2,7 @@
 
 from gradmeter.synthetic import blends, distortions, noises, patches, textures, tones
 from gradmeter.synthetic.registry import KINDS, Kind, makes
-from gradmeter.synthetic.sample import SAMPLED, ImageSample
+from gradmeter.synthetic.sample import SAMPLED, ImageSample, per_kind
 from gradmeter.synthetic.unknowns import each_kind, synthetic_unknowns
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "makes",
     "noises",
     "patches",
+    "per_kind",
     "synthetic_unknowns",
     "textures",
     "tones",
