@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from driven.running import Ended
 from driven.workplace import Workplace
+from gradmeter.files import LOCK
 from gradmeter.names import decode_name
 from gradmeter.samples.decoding import SUFFIXES
 
@@ -74,7 +75,7 @@ def judge_files(
     assert not lost, f"changed or gone: {lost}"
     elsewhere = [path for path in after if path not in before and not _belongs(path, out)]
     assert not elsewhere, f"written elsewhere: {elsewhere}"
-    left = [path for path in after if path.endswith(b".partial") and path not in place.ours]
+    left = [path for path in after if path.endswith((b".partial", os.fsencode(LOCK))) and path not in place.ours]
     assert may_leave or not left, f"left behind: {left}"
 
 
@@ -84,7 +85,8 @@ def _belongs(path: bytes, out: bytes | None) -> bool:
         return False
     out = os.path.normpath(out)
     folder, name = os.path.split(out)
-    places = [out, out + b".parts", os.path.join(folder, b"." + name + b".json")]
+    hidden = [os.path.join(folder, b"." + name + end) for end in (b".json", os.fsencode(LOCK))]
+    places = [out, out + b".parts", *hidden]
     return any(path == one or path.startswith(one + b"/") for one in places)
 
 

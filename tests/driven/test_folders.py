@@ -5,7 +5,7 @@ import os
 import stat
 from pathlib import Path
 
-from hypothesis import note, settings
+from hypothesis import event, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -159,6 +159,7 @@ class Folder(RuleBasedStateMachine):
             ended = self.place.type(words, encoding)
             with unprivileged():
                 self.images = images_of(self.place.path(self.data))
+        event(f"{words[0].decode()}: {ended.code}")
         judge_ending(ended, words, encoding)
         judge_files(self.place, before, out)
         if out is not None and any(path not in self.place.ours for path in self.within(out)):

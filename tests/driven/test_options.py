@@ -1,6 +1,6 @@
 """Options of every command that reads DATA, sensible and not, in any combination."""
 
-from hypothesis import settings
+from hypothesis import event, settings
 from hypothesis import strategies as st
 
 from driven.judged import judge_ending, judge_files
@@ -58,6 +58,7 @@ def test_options(cases: settings) -> None:
             words = [command.encode(), *BEGUN[command], *target, *more]
             before = place.snapshot()
             ended = place.type(words)
+            event(f"{command}: {ended.code}")
             judge_ending(ended, words)
             judge_files(place, before, out if target else None)
 

@@ -139,13 +139,14 @@ class Workplace:
     def permissions(self) -> Iterator[None]:
         """Let paths have the permissions that `modes` says, while the block runs."""
         deepest_last = sorted(self.modes)
+        before = {name: stat.S_IMODE(os.lstat(self.path(name)).st_mode) for name in deepest_last}
         for name in reversed(deepest_last):
             self._permit(name, self.modes[name])
         try:
             yield
         finally:
             for name in deepest_last:
-                self._permit(name, 0o755)
+                self._permit(name, before[name])
 
     def damage(self, name: bytes, content: bytes) -> None:
         """Change what a command wrote, whose it stays."""
