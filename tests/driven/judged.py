@@ -73,7 +73,7 @@ def judge_files(
     changed = [path for path in before if after.get(path) != before[path]]
     lost = [path for path in changed if path in place.ours or not _belongs(path, out)]
     assert not lost, f"changed or gone: {lost}"
-    elsewhere = [path for path in after if path not in before and not _belongs(path, out)]
+    elsewhere = [path for path in after if path not in before and not _belongs(path, out) and not _leads_to(path, out)]
     assert not elsewhere, f"written elsewhere: {elsewhere}"
     left = [path for path in after if path.endswith((b".partial", os.fsencode(LOCK))) and path not in place.ours]
     assert may_leave or not left, f"left behind: {left}"
@@ -88,6 +88,11 @@ def _belongs(path: bytes, out: bytes | None) -> bool:
     hidden = [os.path.join(folder, b"." + name + end) for end in (b".json", os.fsencode(LOCK))]
     places = [out, out + b".parts", *hidden]
     return any(path == one or path.startswith(one + b"/") for one in places)
+
+
+def _leads_to(path: bytes, out: bytes | None) -> bool:
+    """Whether an output lies below a path."""
+    return out is not None and os.path.normpath(out).startswith(path + b"/")
 
 
 def images_of(data: bytes) -> Images:

@@ -40,7 +40,9 @@ BEGUN = {
     "fit": (*FIT[1:], b"--known=known", b"--unknown=noise:uniform:20"),
     "info": (),
 }
-words_of_their_own = st.sampled_from(PATHS).map(str.encode) | names
+paths = st.sampled_from(PATHS).map(str.encode) | names
+# Not another output.
+surplus = paths.filter(lambda word: not word.startswith((b"-o", b"--out")))
 options = st.sampled_from(sorted(KINDS)).flatmap(
     lambda name: st.sampled_from(KINDS[name]).map(lambda value: f"{name}={value}".encode())
 )
@@ -66,6 +68,6 @@ def test_options(cases: settings) -> None:
         cases,
         body,
         command=st.sampled_from(sorted(BEGUN)),
-        out=words_of_their_own,
-        more=st.lists(options | flags | words_of_their_own, max_size=4),
+        out=paths,
+        more=st.lists(options | flags | surplus, max_size=4),
     )
