@@ -84,10 +84,19 @@ def _beyond(found: Kept) -> str:
     return f"which were promised for {of}; here {100 * found.unknown_share:.3g} % are unknown"
 
 
+def left_out(constant: Iterable[str]) -> list[str]:
+    """One sentence for each score that is not compared, because it tells nothing."""
+    reason = {"energy": ", as it is where a network puts out log-probabilities"}
+    return [
+        f"The {name} is the same for every input{reason.get(name, '')}: it is left out of the comparison."
+        for name in constant
+    ]
+
+
 def answer(evaluation: Evaluation) -> list[str]:
     """An evaluation in sentences: what is accepted and how much of it is wrong, then how the methods compare."""
     found = [kept(column, one) for column, one in evaluation.kept.items()]
-    found += compared(evaluation.comparison, evaluation.judged.columns())
+    found += [*compared(evaluation.comparison, evaluation.judged.columns()), *left_out(evaluation.constant)]
     if evaluation.seen:
         found.append(
             f"Careful: the TrustModel has learned from {', '.join(evaluation.seen)}, so these numbers are too good; "
