@@ -87,13 +87,13 @@ def _beside(pictures: Sequence[NDArray[np.float64]]) -> tuple[Figure, Sequence[A
     ratios = [picture.shape[1] for picture in pictures]
     tall = (pictures[1].shape[0] + LEADING) * INCHES_PER_PIXEL
     figure = Figure((sum(ratios) * INCHES_PER_PIXEL + LABEL_INCHES + 0.3, tall + 0.35), layout="constrained")
-    return figure, figure.subplots(1, 2, width_ratios=ratios, squeeze=False)[0]
+    return figure, list(figure.subplots(1, 2, width_ratios=ratios, squeeze=False).flat)
 
 
 def _below(pictures: Sequence[NDArray[np.float64]], leading: int) -> tuple[Figure, Sequence[Axes]]:
     tall = [(picture.shape[0] + leading) * NARROW_INCHES / picture.shape[1] for picture in pictures]
     figure = Figure((NARROW_INCHES, sum(tall) + 1.0), layout="constrained")
-    return figure, figure.subplots(2, 1, height_ratios=tall, squeeze=False)[:, 0]
+    return figure, list(figure.subplots(2, 1, height_ratios=tall, squeeze=False).flat)
 
 
 def _write_classes(axes: Axes, side: Sequence[tuple[NDArray[np.float64], Sequence[object]]], leading: int) -> None:
