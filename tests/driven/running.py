@@ -1,0 +1,98 @@
+"""A command of gradmeter's in this process, which has PyTorch loaded, as a shell would run it."""
+
+import io
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from unittest import mock
+
+from driven.privileges import unprivileged
+from gradmeter.cli import main
+from gradmeter.measuring import streaming
+
+SECONDS = 60
+PART, BATCH = 4, 2
+"""Samples of a part and of a batch, so that few files make several."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: with a code, or with an exception that a shell's user would see as a traceback."""
+
+    code: int
+    stdout: bytes
+    stderr: bytes
+    traceback: BaseException | None = None
+
+
+class Hanging(BaseException):
+    """A command did not end in time."""
+
+
+def run(words: Sequence[bytes], folder: Path, encoding: str = "utf-8") -> Ended:
+    """Type `gradmeter` and words in a folder.
+
+    Args:
+        words: as a shell gives them.
+        folder: the current one.
+        encoding: of the terminal.
+    """
+    outputs = [io.BytesIO(), io.BytesIO()]
+    stdout = io.TextIOWrapper(outputs[0], encoding, errors="strict", write_through=True)
+    stderr = io.TextIOWrapper(outputs[1], encoding, errors="backslashreplace", write_through=True)
+    code, traceback = 0, None
+    with _typed(words, folder), redirect_stdout(stdout), redirect_stderr(stderr), _as_in_a_shell(), unprivileged():
+        try:
+            with _limited():
+                main()
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 0
+        except BaseException as error:
+            code, traceback = 1, error
+    return Ended(code, outputs[0].getvalue(), outputs[1].getvalue(), traceback)
+
+
+@contextmanager
+def _typed(words: Sequence[bytes], folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        with mock.patch.object(sys, "argv", ["gradmeter", *map(os.fsdecode, words)]):
+            yield
+    finally:
+        os.chdir(before)
+
+
+@contextmanager
+def _as_in_a_shell() -> Iterator[None]:
+    """Warnings are shown, not raised as in tests; parts are small."""
+    with (
+        warnings.catch_warnings(),
+        mock.patch.dict(os.environ, COLUMNS="160", NO_COLOR="1"),
+        mock.patch.multiple(streaming, PART=PART, BATCH=BATCH),
+        mock.patch.object(sys, "dont_write_bytecode", True),
+    ):
+        warnings.resetwarnings()
+        for ignored in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", ignored)
+        yield
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Hanging(f"no end after {SECONDS} seconds")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

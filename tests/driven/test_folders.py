@@ -1,0 +1,195 @@
+"""measure and judge over one folder that changes between commands, whatever lies in it."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+from hypothesis import event, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from driven.contents import contents
+from driven.judged import DONE, ids_of, images_of, judge_ending, judge_files, judge_ids
+from driven.names import image_names, names
+from driven.privileges import unprivileged
+from driven.tiers import drive_machine, tiers
+from driven.workplace import IMAGES, MODEL, NAMED, Workplace, script
+
+MODES = (0o000, 0o111, 0o222, 0o444, 0o555, 0o644, 0o755)
+ENCODINGS = st.sampled_from(["utf-8"] * 6 + ["ascii", "latin-1"])
+MORE = st.sampled_from([(), (), (), (b"--json",), (b"--fresh",), (b"--fresh", b"--json")])
+places = st.integers(0, 1000)
+
+
+class Folder(RuleBasedStateMachine):
+    """Files come, go and are damaged in DATA and in the outputs; commands read DATA."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = Workplace()
+        # What each output may still hold of images that are gone.
+        self.seen: dict[bytes, set[bytes]] = {}
+
+    def teardown(self) -> None:
+        note(script(self.place))
+        self.place.delete()
+
+    @initialize(data=names, count=st.integers(0, 6), is_flat=st.booleans())
+    def begin(self, data: bytes, count: int, is_flat: bool) -> None:
+        """A folder of images, or one with two folders of images in it."""
+        while os.path.lexists(self.place.path(data)) or data.startswith(b"noise:"):
+            data = b"~" + data[1:]
+        self.data = data
+        self.place.make_folder(data)
+        for number in range(count):
+            folder = b"" if is_flat else (b"cat/", b"dog/")[number % 2]
+            self.place.make_folder(data + b"/" + folder.rstrip(b"/") if folder else data)
+            self.place.write(data + b"/" + folder + b"%d.png" % number, contents()[f"digit {number}"])
+
+    @rule(where=places, name=image_names, content=st.sampled_from(sorted(contents())))
+    def add_image(self, where: int, name: bytes, content: str) -> None:
+        if path := self.free(where, name):
+            self.place.write(path, contents()[content])
+
+    @rule(where=places, name=names)
+    def add_something(self, where: int, name: bytes) -> None:
+        if path := self.free(where, name):
+            self.place.write(path, b"mine\n")
+
+    @rule(where=places, name=names | image_names)
+    def add_folder(self, where: int, name: bytes) -> None:
+        if (path := self.free(where, name)) and path.count(b"/") < 4:
+            self.place.make_folder(path)
+
+    @rule(where=places, name=image_names, kind=st.sampled_from(["fifo", "socket"]))
+    def add_special(self, where: int, name: bytes, kind: str) -> None:
+        if path := self.free(where, name):
+            (self.place.fifo if kind == "fifo" else self.place.socket)(path)
+
+    @rule(where=places, name=names | image_names, aim=st.sampled_from([b"nowhere", b".", b"..", b"/dev/zero"]))
+    def add_odd_link(self, where: int, name: bytes, aim: bytes) -> None:
+        if path := self.free(where, name):
+            self.place.link(path, aim)
+
+    @rule(where=places, name=names | image_names, aim=places)
+    def add_link(self, where: int, name: bytes, aim: int) -> None:
+        """To something in DATA, perhaps to what it lies in, or to itself."""
+        if path := self.free(where, name):
+            self.place.link(path, os.path.relpath(self.chosen(aim), os.path.dirname(path)))
+
+    @rule(which=places, name=names | image_names)
+    def rename(self, which: int, name: bytes) -> None:
+        old = self.chosen(which)
+        new = os.path.join(os.path.dirname(old), name)
+        if old != self.data and not os.path.lexists(self.place.path(new)):
+            self.place.rename(old, new)
+
+    @rule(which=places)
+    def remove(self, which: int) -> None:
+        if (path := self.chosen(which)) != self.data:
+            self.place.remove(path)
+
+    @rule(which=places, content=st.sampled_from(sorted(contents())))
+    def change(self, which: int, content: str) -> None:
+        path = self.chosen(which)
+        if stat.S_ISREG(os.lstat(self.place.path(path)).st_mode):
+            self.place.write(path, contents()[content])
+
+    @rule(which=places, mode=st.sampled_from(MODES))
+    def permit(self, which: int, mode: int) -> None:
+        path = self.chosen(which)
+        if not os.path.islink(self.place.path(path)):
+            self.place.modes[path] = mode
+
+    @precondition(lambda self: self.seen)
+    @rule(which=places, name=names)
+    def add_to_output(self, which: int, name: bytes) -> None:
+        """Something of the user's, in a folder that a command wrote, or at its place."""
+        out = sorted(self.seen)[which % len(self.seen)]
+        if not os.path.lexists(self.place.path(out)):
+            self.place.write(out, b"mine\n")
+        elif os.path.isdir(self.place.path(out)):
+            if not os.path.lexists(self.place.path(out + b"/" + name)):
+                self.place.write(out + b"/" + name, b"mine\n")
+
+    @precondition(lambda self: self.seen)
+    @rule(which=places, file=places, how=st.sampled_from(["cut", "remove", "empty", "object", "text"]))
+    def damage_output(self, which: int, file: int, how: str) -> None:
+        """A file that a command wrote is cut off, removed or replaced."""
+        out = sorted(self.seen)[which % len(self.seen)]
+        written = [path for path in self.place.paths() if path not in self.place.ours and path.startswith(out)]
+        written = [path for path in written if os.path.isfile(self.place.path(path))]
+        if not written:
+            return
+        path = written[file % len(written)]
+        if how == "remove":
+            self.place.remove(path)
+        else:
+            with open(self.place.path(path), "rb") as stream:
+                content = stream.read()
+            new = {"cut": content[: len(content) // 2], "empty": b"", "object": b"{}", "text": b"mine\n"}[how]
+            self.place.damage(path, new)
+
+    @rule(out=st.sampled_from([b"r", b"-r"]) | names, more=MORE, encoding=ENCODINGS, labels=st.booleans())
+    def measure(self, out: bytes, more: tuple[bytes, ...], encoding: str, labels: bool) -> None:
+        words = [b"measure", *IMAGES, *more, b"--labels" if labels else b"--no-labels", b"--out=" + out, *MODEL[1:]]
+        self.command([*words, b"--", MODEL[0], self.data], out, encoding)
+
+    @rule(out=st.sampled_from([b"v", b"v.csv", b"--v.csv"]) | names, more=MORE, encoding=ENCODINGS)
+    def judge(self, out: bytes, more: tuple[bytes, ...], encoding: str) -> None:
+        self.command([b"judge", *NAMED, *more, b"--out=" + out, b"--", b"trust", self.data], out, encoding)
+
+    @rule(as_json=st.booleans(), encoding=ENCODINGS)
+    def judge_to_the_terminal(self, as_json: bool, encoding: str) -> None:
+        words = [b"judge", *NAMED, *([b"--json"] if as_json else []), b"--", b"trust", self.data]
+        stdout = self.command(words, None, encoding)
+        if stdout is not None and as_json:
+            judge_ids([json.loads(line)["id"] for line in stdout.split("\n")[:-1]], self.images)
+
+    @rule(which=places, as_json=st.booleans())
+    def judge_one(self, which: int, as_json: bool) -> None:
+        words = [b"judge", *NAMED, *([b"--json"] if as_json else []), b"--", b"trust", self.chosen(which)]
+        self.command(words, None)
+
+    def command(self, words: list[bytes], out: bytes | None, encoding: str = "utf-8") -> str | None:
+        """Type it and judge it; what it printed if it ended with 0."""
+        before = self.place.snapshot()
+        with self.place.permissions():
+            ended = self.place.type(words, encoding)
+            with unprivileged():
+                self.images = images_of(self.place.path(self.data))
+        event(f"{words[0].decode()}: {ended.code}")
+        judge_ending(ended, words, encoding)
+        judge_files(self.place, before, out)
+        if out is not None and any(path not in self.place.ours for path in self.within(out)):
+            gone = self.seen.get(out, set())
+            if ended.code == DONE:
+                found = ids_of(Path(os.fsdecode(self.place.path(out))))
+                judge_ids(found, self.images, () if b"--fresh" in words else gone)
+            self.seen[out] = {*self.images.there, *self.images.perhaps, *gone}
+        return ended.stdout.decode(encoding) if ended.code == DONE else None
+
+    def within(self, out: bytes) -> list[bytes]:
+        return [path for path in self.place.paths() if path == out or path.startswith(out + b"/")]
+
+    def chosen(self, which: int) -> bytes:
+        """Something in DATA, or DATA itself."""
+        prefix = self.data + b"/"
+        there = [self.data, *sorted(path for path in self.place.ours if path.startswith(prefix))]
+        return there[which % len(there)]
+
+    def free(self, where: int, name: bytes) -> bytes | None:
+        """A path in a folder of DATA that is not taken."""
+        folders = [path for path in self.folders() if path == self.data or path.startswith(self.data + b"/")]
+        path = folders[where % len(folders)] + b"/" + name
+        return None if os.path.lexists(self.place.path(path)) else path
+
+    def folders(self) -> list[bytes]:
+        real = [path for path in sorted(self.place.ours) if not os.path.islink(self.place.path(path))]
+        return [path for path in real if os.path.isdir(self.place.path(path))]
+
+
+@tiers(few=15, many=800)
+def test_a_folder_that_changes(cases: settings) -> None:
+    drive_machine(cases, Folder, steps=14)
