@@ -56,7 +56,12 @@ def test_a_study_writes_all_that_it_should(finished: Finished) -> None:
         "networks/meta.safetensors",
         *(f"tables/{name}.csv" for name in NUMBERS),
         *(f"tables/table{table}.{ending}" for table in (1, 2, 3, 4) for ending in ("csv", "md", "tex")),
-        *(f"figures/{stem}.{ending}" for stem in FIGURES for ending in ("svg", "png")),
+        *(
+            f"figures/{stem}{screen}.{ending}"
+            for stem in FIGURES
+            for screen in ("", "-narrow")
+            for ending in ("svg", "png")
+        ),
         *(f"networks/{run}.safetensors" for run in ("00", "01")),
         *(f"results/{run}{part}" for run in ("00", "01") for part in (".csv", "-neural.csv", "-regressions.json")),
         *(f"readings/{run}/{name}.parquet" for run in ("00", "01") for name in SETS),

@@ -10,10 +10,26 @@ from driven.workplace import FIT, IMAGES, MODEL, NAMED, workplace
 
 NUMBERS = ["0", "1", "8", "-1", "0.5", "1e9", "1e-300", "nan", "inf", "-inf", "x", "", " ", "0x8", "1_0", "٣", "9" * 30]
 PATHS = ["", ".", "..", "known", "known/5", "known/5/0.png", "weights.safetensors", "driven_network.py", "/dev/null"]
-PATHS += ["trust", "trust/trust.json", "nowhere/x", "s3://", "file:///", "noise:uniform:9", "noise:uniform", "noise:x:3"]
+PATHS += [
+    "trust",
+    "trust/trust.json",
+    "nowhere/x",
+    "s3://",
+    "file:///",
+    "noise:uniform:9",
+    "noise:uniform",
+    "noise:x:3",
+]
 PATHS += ["noise:normal:0", "mine", "mine.csv", "known/out", "weights.safetensors/x", "mine.json", "~", "-"]
 WORDS = ["known", "a,b", "0,1,2,3,4,5,6,7,8,9", "0,0,0,0,0,0,0,0,0,0", ",", "driven_network.py", "[red],x", ":x:"]
-MODELS = ["driven_network:network", "driven_network:nothing", "driven_network", "timm:nosuch:x", "hf:known", "json:loads"]
+MODELS = [
+    "driven_network:network",
+    "driven_network:nothing",
+    "driven_network",
+    "timm:nosuch:x",
+    "hf:known",
+    "json:loads",
+]
 KINDS = {
     "--image-size": NUMBERS,
     "--mean": [*NUMBERS, "0.5,0.5,0.5", "1,2"],

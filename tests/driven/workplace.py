@@ -104,7 +104,9 @@ class Workplace:
     def socket(self, name: bytes) -> None:
         """Make a socket with a name, which it cannot have at once: that of a socket's address is short."""
         temporary = b"s"
-        self.lines.append(f"python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('s')\" && mv s {_quoted(name)}")
+        self.lines.append(
+            f"python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('s')\" && mv s {_quoted(name)}"
+        )
         place = os.getcwd()
         os.chdir(self.folder)
         try:

@@ -5,6 +5,7 @@ from scipy.special import expit, logit
 
 from gradmeter.errors import InputError
 from gradmeter.figures import distributions
+from gradmeter.figures.style import GROUPS
 
 
 def histogram(axes):
@@ -41,7 +42,7 @@ def test_rows_have_names_sizes_and_colours():
     names = [axes.get_ylabel() for axes in figure.axes]
     assert names == [f"{name}\n1,234" for name in ("letters", "right", "noise", "wrong")]
     letters, right, noise, wrong = (to_hex(axes.patches[0].get_facecolor()) for axes in figure.axes)
-    assert (right, wrong) == ("#2ca25f", "#d7301f")
+    assert (right, wrong) == (GROUPS["correct"], GROUPS["wrong"])
     assert len({letters, right, noise, wrong}) == 4
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 from gradmeter.errors import InputError, OutputError
@@ -12,6 +13,7 @@ from gradmeter.pipeline.extremes import extremes
 from gradmeter.pipeline.fit import Fitted
 from gradmeter.pipeline.open_trust import open_trust
 from gradmeter.pipeline.wording import answer, kept
+from gradmeter.report.evaluation import write_evaluation
 from gradmeter.scores import energy, entropy
 from meta.trained import digits
 
@@ -186,3 +188,27 @@ def test_all_data_are_looked_at_before_the_first_is_measured(at_place: Path, fit
     with pytest.raises(InputError, match="noise:gaussian: expected noise:uniform or noise:normal"):
         evaluate(trust, classifier, "test", ["torn", "noise:gaussian"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def methods(evaluation: Evaluation) -> set[str]:
+    return {method for _, _, method in evaluation.comparison.estimates}
+
+
+def test_a_score_that_is_the_same_for_every_input_is_left_out(
+    evaluation: Evaluation, at_place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The energy of log-probabilities is 0, but for what float32 makes of it."""
+    monkeypatch.setattr(
+        "gradmeter.pipeline.evaluate.energy", lambda logits: energy(torch.as_tensor(logits).float().log_softmax(1))
+    )
+    trust, classifier = open_trust(Path("trust"), model=MODEL)
+    found = evaluate(trust, classifier, "test", ["torn"], tmp_path / "out", repetitions=100)
+    assert 0 < np.ptp(found.rows["energy"].to_numpy()) < 1e-4
+    assert found.constant == ("energy",)
+    assert evaluation.constant == ()
+    assert methods(found) == methods(evaluation) - {"energy"}
+    (sentence,) = [line for line in answer(found) if "energy" in line]
+    assert "left out" in sentence
+    page = write_evaluation(found, tmp_path / "out", command="gradmeter evaluate").read_text(encoding="utf-8")
+    assert '<th scope="col">energy</th>' not in page
+    assert "the same for every input" in page

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -116,15 +117,15 @@ def _figures(folder: Path) -> None:
     classes = range(4)
     rows = [figures.StressRow(name, stack[:4], stack[4:], classes, classes) for name, stack in images.items()]
     drawn = {
-        "gallery": figures.gallery(images),
-        "violins": figures.violins({"Entropy": groups, "Euclidean norm": groups}),
-        "roc": figures.roc(panels),
-        "precision_recall": figures.precision_recall(panels),
-        "risk_coverage": figures.risk_coverage(curves),
-        "stress": figures.stress(rows),
+        "gallery": partial(figures.gallery, images),
+        "violins": partial(figures.violins, {"Entropy": groups, "Euclidean norm": groups}),
+        "roc": partial(figures.roc, panels),
+        "precision_recall": partial(figures.precision_recall, panels),
+        "risk_coverage": partial(figures.risk_coverage, curves),
+        "stress": partial(figures.stress, rows),
     }
-    for stem, figure in drawn.items():
-        figures.save(figure, folder / "figures" / stem)
+    for stem, draw in drawn.items():
+        figures.save_for_screens(draw, folder / "figures" / stem)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The reports in a real browser, offline: what a reader of them would meet."""
 
+import base64
 import shutil
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def visit(browser, address):
     """Return a function that opens the report in a new window and notes complaints and requests."""
     contexts = []
 
-    def open_page(width=1280, colours="light"):
+    def open_page(width=1280, colours="light", address=address):
         contexts.append(
             browser.new_context(viewport={"width": width, "height": 900}, color_scheme=colours, offline=True)
         )
@@ -101,6 +102,74 @@ def test_the_page_itself_never_scrolls_sideways(visit, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     if width < 1000:
         assert page.evaluate(WIDE), "a table wider than the page should scroll in its own box"
+
+
+def test_a_table_that_is_wider_than_the_page_shows_that_it_scrolls(visit):
+    page = visit(390)
+    boxes = page.evaluate(
+        """[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth).map(box => {
+            const [head, cell] = box.querySelectorAll('tbody tr:not(.block) > *')
+            box.scrollLeft = 60
+            return [getComputedStyle(box).backgroundImage, getComputedStyle(box).backgroundAttachment,
+                    head.getBoundingClientRect().left - box.getBoundingClientRect().left, head.offsetWidth]
+        })"""
+    )
+    assert boxes
+    for image, attachment, left, width in boxes:
+        assert image.count("linear-gradient") == 2, "a shadow, and what covers it at the end"
+        assert attachment.split(", ")[:2] == ["local", "scroll"]
+        assert left < 2, "names of rows stay in sight"
+        assert 80 < width < 160
+
+
+# The smallest text of a figure, in pixels as it is shown.
+LEGIBLE = {390: 9, 768: 7.5, 1280: 8.5}
+
+
+@pytest.mark.parametrize("width", LEGIBLE)
+def test_figures_are_whole_and_legible(visit, width):
+    """Nothing of them is cut off, neither by their card nor by their own edge, and their text can be read."""
+    page = visit(width)
+    cards = page.evaluate(
+        """[...document.querySelectorAll('.card')].map(card => {
+            const image = card.querySelector('img')
+            return [card.getAttribute('aria-label'), card.scrollWidth - card.clientWidth, image.currentSrc,
+                    image.getBoundingClientRect().width]
+        })"""
+    )
+    assert cards
+    for name, cut, source, shown in cards:
+        assert cut <= 0, f"{name} is wider than its card"
+        svg = base64.b64decode(source.partition(",")[2]).decode()
+        drawing = visit(1280, address="about:blank")
+        drawing.set_content(f"<body style='margin:0'><div style='width:{shown}px'>{svg}</div></body>")
+        drawing.add_style_tag(content="svg { width: 100%; height: auto; display: block }")
+        texts = drawing.evaluate(
+            """(() => {
+                const svg = document.querySelector('svg'), box = svg.getBoundingClientRect()
+                const scale = box.width / svg.viewBox.baseVal.width
+                return [...svg.querySelectorAll('text')].filter(text => text.textContent.trim()).map(text => {
+                    const own = text.getBoundingClientRect()
+                    const beyond = Math.max(box.left - own.left, own.right - box.right, box.top - own.top,
+                                            own.bottom - box.bottom)
+                    return [text.textContent, parseFloat(getComputedStyle(text).fontSize) * scale, beyond]
+                })
+            })()"""
+        )
+        assert texts, name
+        for text, size, beyond in texts:
+            assert size >= LEGIBLE[width], f"{name}: {text!r} is {size:.1f} pixels high"
+            assert beyond < 1, f"{name}: {text!r} is cut off"
+        legends = drawing.locator("g[id^=legend] text").count()
+        assert legends or "curves" not in name
+
+
+def test_narrow_figures_are_not_printed(visit):
+    page = visit(390)
+    first = "document.querySelector('.card img').currentSrc"
+    narrow = page.evaluate(first)
+    page.emulate_media(media="print")
+    page.wait_for_function(f"narrow => {first} !== narrow", arg=narrow)
 
 
 def test_all_columns_of_an_evaluation_are_seen_on_a_laptop(visit, report):

@@ -25,24 +25,24 @@ def test_estimates_have_units_intervals_and_arrows():
     grid = estimate_grid(Comparison(ESTIMATES, {}, 0.95))
     assert grid.caption == "Measures, with 95 % intervals"
     assert grid.columns == ("P(correct)", "softmax", "energy")
-    assert list(rows(grid)) == ["AUROC ↑", "AURC ↓", "NLL ↓"]
-    cell = rows(grid)["AUROC ↑"][0]
+    assert list(rows(grid)) == ["AUROC\N{NO-BREAK SPACE}↑", "AURC\N{NO-BREAK SPACE}↓", "NLL\N{NO-BREAK SPACE}↓"]
+    cell = rows(grid)["AUROC\N{NO-BREAK SPACE}↑"][0]
     assert (cell.text, cell.paper) == ("98.13", "[97.50, 99.01]")
-    cell = rows(grid)["NLL ↓"][0]
+    cell = rows(grid)["NLL\N{NO-BREAK SPACE}↓"][0]
     assert (cell.text, cell.paper) == ("0.123", "[0.100, 1.200]")
 
 
 def test_the_best_of_a_row_is_bold_and_what_equals_it():
     grid = estimate_grid(Comparison(ESTIMATES, {}, 0.95))
     assert {name: [cell.bold for cell in line] for name, line in rows(grid).items()} == {
-        "AUROC ↑": [True, False, False],
-        "AURC ↓": [False, True, True],
-        "NLL ↓": [True, False, False],
+        "AUROC\N{NO-BREAK SPACE}↑": [True, False, False],
+        "AURC\N{NO-BREAK SPACE}↓": [False, True, True],
+        "NLL\N{NO-BREAK SPACE}↓": [True, False, False],
     }
 
 
 def test_what_a_method_lacks_is_an_empty_cell():
-    cell = rows(estimate_grid(Comparison(ESTIMATES, {}, 0.95)))["NLL ↓"][2]
+    cell = rows(estimate_grid(Comparison(ESTIMATES, {}, 0.95)))["NLL\N{NO-BREAK SPACE}↓"][2]
     assert (cell.text, cell.paper, cell.bold) == ("", "", False)
 
 
@@ -67,17 +67,17 @@ def test_differences_are_bold_where_the_interval_excludes_zero():
     assert grid.caption == "P(correct) minus the other, with paired 90 % intervals"
     assert grid.columns == ("\N{MINUS SIGN} softmax", "\N{MINUS SIGN} energy")
     assert {name: [(cell.text, cell.paper, cell.bold) for cell in line] for name, line in rows(grid).items()} == {
-        "AUROC ↑": [("+1.12", "[+0.40, +2.00]", True), ("+48.00", "[-0.10, +60.00]", False)],
+        "AUROC\N{NO-BREAK SPACE}↑": [("+1.12", "[+0.40, +2.00]", True), ("+48.00", "[-0.10, +60.00]", False)],
         # What rounds to zero has no sign of less.
-        "AURC ↓": [("+0.50", "[+0.00, +1.00]", False), ("+0.00", "[-2.00, +0.00]", True)],
-        "NLL ↓": [("-2.377", "[-3.000, -1.000]", True), ("", "", False)],
+        "AURC\N{NO-BREAK SPACE}↓": [("+0.50", "[+0.00, +1.00]", False), ("+0.00", "[-2.00, +0.00]", True)],
+        "NLL\N{NO-BREAK SPACE}↓": [("-2.377", "[-3.000, -1.000]", True), ("", "", False)],
     }
 
 
 def test_an_interval_that_is_unknown_excludes_nothing():
     key = ("auroc", WRONG, "softmax")
     grid = difference_grid(Comparison(ESTIMATES, {key: Interval(0.1, np.nan, np.nan)}, 0.95))
-    assert [cell.bold for cell in rows(grid)["AUROC ↑"]] == [False]
+    assert [cell.bold for cell in rows(grid)["AUROC\N{NO-BREAK SPACE}↑"]] == [False]
 
 
 @pytest.mark.parametrize("stated", [{}, {"ours": np.tile([0.75, 0.5], 50)}])

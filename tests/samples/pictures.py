@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -29,3 +30,11 @@ def save(path: Path, shade: int = 128, side: int = 8) -> None:
     """A square image of one shade of grey."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (side, side), (shade, shade, shade)).save(path)
+
+
+def in_one_tile(side: int, tile: int, data: bytes) -> bytes:
+    """A grey TIFF of `side` x `side` pixels that are cut from one tile of `tile` x `tile`, deflated in `data`."""
+    entries = {256: side, 257: side, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile, 323: tile, 324: 0, 325: len(data)}
+    entries[324] = 14 + 12 * len(entries)  # where the data begin
+    head = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + head + bytes(4) + data

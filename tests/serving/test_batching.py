@@ -74,3 +74,24 @@ def test_who_goes_away_does_not_stop_the_others() -> None:
         return answer
 
     assert asyncio.run(ask()) == b"A"
+
+
+def test_what_is_held_is_given_back_once_and_not_before_its_batch_ends() -> None:
+    """Also of one who goes away, whether it waits or is being answered."""
+    worker, ended = Worker(), list[bytes]()
+
+    async def ask() -> None:
+        batches = Batches(worker, largest=1, workers=1)
+        names = (b"a", b"b", b"bad")
+        asked = [asyncio.create_task(batches(name, lambda name=name: ended.append(name))) for name in names]
+        await asyncio.sleep(0.001)
+        asked[0].cancel()  # is being answered
+        asked[1].cancel()  # waits
+        await asyncio.sleep(0.001)
+        assert ended == []
+        await asyncio.gather(*asked, return_exceptions=True)
+        await asyncio.sleep(0.05)
+
+    asyncio.run(ask())
+    assert sorted(ended) == [b"a", b"b", b"bad"]
+    assert worker.batches == [[b"a"], [b"bad"]]

@@ -28,7 +28,10 @@ def drawn(outcome: Outcome, draw: Draw, tmp_path_factory: pytest.TempPathFactory
             patch.setattr(
                 illustrations.figures,
                 name,
-                lambda data, *rest, draws=draws, name=name: (given.update({name: data}), draws(data, *rest))[1],
+                lambda data, *rest, draws=draws, name=name, **options: (
+                    given.update({name: data}),
+                    draws(data, *rest, **options),
+                )[1],
             )
         fitted = fit_regressions(outcome, whole_gradient=False, on_fit=lambda name, share: None)
         bank = train_networks([task.meta_data(outcome, whole_gradient=False) for task in tasks(outcome)], 1, seed=0)
@@ -36,8 +39,10 @@ def drawn(outcome: Outcome, draw: Draw, tmp_path_factory: pytest.TempPathFactory
     return folder, given
 
 
-def test_every_figure_is_written_twice(drawn: tuple[Path, dict[str, object]]) -> None:
-    assert {path.name for path in drawn[0].iterdir()} == {f"{stem}.{end}" for stem in FIGURES for end in ("svg", "png")}
+def test_every_figure_is_written_for_both_screens_and_in_both_formats(drawn: tuple[Path, dict[str, object]]) -> None:
+    assert {path.name for path in drawn[0].iterdir()} == {
+        f"{stem}{screen}.{end}" for stem in FIGURES for screen in ("", "-narrow") for end in ("svg", "png")
+    }
 
 
 def test_the_gallery_shows_every_concept(drawn: tuple[Path, dict[str, object]], draw: Draw) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,6 +19,8 @@ _COLOURS = {_OURS: COLOURS[0], "peer": "#b9c0ca", "plain": "#7d838c"}
 _WARNING = COLOURS[1]
 _ROW_INCHES = 0.29
 _MIB = 2**20
+# Characters of a line.
+_FAILURE_WIDTH = 28
 # The axis goes on beyond the bars by these shares of its length, for their labels on the left and on the right.
 _LEFT, _RIGHT = 0.16, 0.14
 # Where the ends of the axis are that far apart, the ticks are powers of ten.
@@ -133,12 +136,13 @@ def _bar(axes: Axes, place: int, method: str, ratio: Spread, target: float | Non
 def _failure(axes: Axes, place: int, row: Row) -> None:
     """The kind of error in the place of a bar; the page has the message."""
     axes.annotate(
-        f"fails: {(row.error or '').partition(':')[0]}",
+        # Beyond the panel there is no room.
+        fill(f"fails: {(row.error or '').partition(':')[0]}", _FAILURE_WIDTH),
         (1, place),
         (5, 0),
         textcoords="offset points",
         va="center",
-        fontsize=8,
+        fontsize=7,
         style="italic",
         color=_WARNING,
     )

@@ -18,7 +18,15 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen at.", min=1, max=65535)] = 8000,
     workers: Annotated[int, typer.Option(help="Processes that hold MODEL.", min=1)] = 1,
-    largest: Annotated[int, typer.Option(help="Bytes of the largest image that is read.", min=1)] = 16 * 2**20,
+    largest: Annotated[int, typer.Option(help="Bytes of the largest file that is read.", min=1)] = 16 * 2**20,
+    max_pixels: Annotated[
+        int, typer.Option(help="Pixels of the largest image that is decoded, by its header.", min=1)
+    ] = 16 * 2**20,
+    max_characters: Annotated[int, typer.Option(help="Characters of the longest text.", min=1)] = 100_000,
+    in_hand: Annotated[
+        int,
+        typer.Option(help="Bytes that requests may take together, sent and decoded; more are refused.", min=1),
+    ] = 256 * 2**20,
     queue: Annotated[int, typer.Option(help="Requests that may wait; more are refused.", min=1)] = 256,
     batch: Annotated[int, typer.Option(help="Images that MODEL is given at once, at most.", min=1)] = 32,
     model: OtherModel = None,
@@ -48,7 +56,14 @@ def serve(
         decoder_for(classifier.image),
         device=device or best_device(),
         workers=workers,
-        limits=Limits(largest, queue, batch),
+        limits=Limits(
+            largest=largest,
+            queue=queue,
+            batch=batch,
+            pixels=max_pixels,
+            characters=max_characters,
+            in_hand=in_hand,
+        ),
     )
     lines = Terminal()
     run(

@@ -5,7 +5,7 @@ from gradmeter.figures.curves import precision_recall, risk_coverage, roc
 from gradmeter.figures.distributions import distributions
 from gradmeter.figures.gallery import gallery
 from gradmeter.figures.reliability import reliability
-from gradmeter.figures.saving import save
+from gradmeter.figures.saving import save, save_for_screens
 from gradmeter.figures.stress import StressRow, stress
 from gradmeter.figures.violins import violins
 
@@ -19,6 +19,7 @@ __all__ = [
     "risk_coverage",
     "roc",
     "save",
+    "save_for_screens",
     "stress",
     "violins",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from gradmeter.errors import InputError
@@ -52,3 +53,16 @@ def mosaic(rows: Sequence[NDArray[np.float64]], gap: int, leading: int) -> NDArr
             left = place * (width + gap)
             picture[top : top + height, left : left + width] = image
     return picture
+
+
+def name_rows(axes: Axes, names: Sequence[str], pitch: int) -> None:
+    """Write the name of each row above it.
+
+    Args:
+        axes: that show a mosaic.
+        names: of its rows.
+        pitch: pixels from one row to the next.
+    """
+    axes.set_yticks([])
+    for index, name in enumerate(names):
+        axes.annotate(name, (0, index * pitch), (0, 3), textcoords="offset points", fontsize=9, va="bottom")

@@ -1,6 +1,7 @@
 """Write a figure as SVG and PNG, whole or not at all, and the same bytes every time."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -10,6 +11,8 @@ from gradmeter.files import whole
 
 DOTS_PER_INCH = 180
 # Dates and versions of the drawing program would change the bytes from run to run.
+NARROW = "-narrow"
+"""What the names of figures for narrow screens end in."""
 METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
 
@@ -29,3 +32,17 @@ def save(figure: Figure, stem: Path) -> None:
             # Matplotlib's font lacks some scripts' characters; a reader of the SVG has others.
             warnings.filterwarnings("ignore", "Glyph .* missing")
             figure.savefig(temporary, format=ending, dpi=DOTS_PER_INCH, metadata=metadata)
+
+
+def save_for_screens(draw: Callable[..., Figure], stem: Path) -> None:
+    """Write a figure to stem.svg and stem.png, and as it is on a narrow screen to stem-narrow.svg and .png.
+
+    Args:
+        draw: a function that returns the figure; narrow=True where it is for a narrow screen.
+        stem: as for `save`.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    save(draw(narrow=False), stem)
+    save(draw(narrow=True), stem.with_name(f"{stem.name}{NARROW}"))

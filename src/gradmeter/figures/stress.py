@@ -9,13 +9,15 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from gradmeter.errors import InputError
-from gradmeter.figures.mosaic import checked, mosaic
-from gradmeter.figures.style import styled
+from gradmeter.figures.mosaic import checked, mosaic, name_rows
+from gradmeter.figures.style import NARROW_INCHES, styled
 
 GAP = 3
 LEADING = 15
 INCHES_PER_PIXEL = 0.5 / 28
 LABEL_INCHES = 1.4
+# On a narrow screen there is room below a row for the classes, and for the name of the next one.
+NARROW_LEADING = 32
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,12 @@ class StressRow:
     most_labels: Sequence[object]
 
 
-def stress(rows: Sequence[StressRow]) -> Figure:
+def stress(rows: Sequence[StressRow], *, narrow: bool = False) -> Figure:
     """Draw per concept the least and the most stressed images, the predicted class under each.
+
+    Args:
+        rows: the concepts.
+        narrow: for a narrow screen: the least above the most.
 
     Raises:
         InputError: no row, images of a wrong shape or different sizes, or not one label per image.
@@ -55,31 +61,49 @@ def stress(rows: Sequence[StressRow]) -> Figure:
                 raise InputError(
                     f"{row.name!r} has {len(images)} {title} images and {len(labels)} labels; expected one label each"
                 )
-    pictures = {title: mosaic([images for images, _ in side], GAP, LEADING) for title, side in sides.items()}
+    leading = NARROW_LEADING if narrow else LEADING
+    pictures = {title: mosaic([images for images, _ in side], GAP, leading) for title, side in sides.items()}
     with styled():
-        ratios = [picture.shape[1] for picture in pictures.values()]
-        tall = (pictures["most stressed"].shape[0] + LEADING) * INCHES_PER_PIXEL
-        figure = Figure((sum(ratios) * INCHES_PER_PIXEL + LABEL_INCHES + 0.3, tall + 0.35), layout="constrained")
-        panels = figure.subplots(1, 2, width_ratios=ratios, squeeze=False)[0]
+        if narrow:
+            figure, panels = _below(list(pictures.values()), leading)
+        else:
+            figure, panels = _beside(list(pictures.values()))
         for axes, (title, side) in zip(panels, sides.items(), strict=True):
             axes.imshow(pictures[title], cmap="gray", vmin=0, vmax=1, interpolation="none")
-            axes.set_title(title)
-            _write_classes(axes, side)
+            axes.set_title(title, pad=20 if narrow else None)
+            _write_classes(axes, side, leading)
         height = sides["most stressed"][0][0].shape[1]
-        middles = [index * (height + LEADING) + height / 2 for index in range(len(rows))]
-        panels[0].set_yticks(middles, labels=[row.name for row in rows])
-        panels[1].set_yticks([])
+        names = [row.name for row in rows]
+        if narrow:
+            for axes in panels:
+                name_rows(axes, names, height + leading)
+        else:
+            panels[0].set_yticks([index * (height + LEADING) + height / 2 for index in range(len(rows))], labels=names)
+            panels[1].set_yticks([])
     return figure
 
 
-def _write_classes(axes: Axes, side: Sequence[tuple[NDArray[np.float64], Sequence[object]]]) -> None:
+def _beside(pictures: Sequence[NDArray[np.float64]]) -> tuple[Figure, Sequence[Axes]]:
+    ratios = [picture.shape[1] for picture in pictures]
+    tall = (pictures[1].shape[0] + LEADING) * INCHES_PER_PIXEL
+    figure = Figure((sum(ratios) * INCHES_PER_PIXEL + LABEL_INCHES + 0.3, tall + 0.35), layout="constrained")
+    return figure, list(figure.subplots(1, 2, width_ratios=ratios, squeeze=False).flat)
+
+
+def _below(pictures: Sequence[NDArray[np.float64]], leading: int) -> tuple[Figure, Sequence[Axes]]:
+    tall = [(picture.shape[0] + leading) * NARROW_INCHES / picture.shape[1] for picture in pictures]
+    figure = Figure((NARROW_INCHES, sum(tall) + 1.0), layout="constrained")
+    return figure, list(figure.subplots(2, 1, height_ratios=tall, squeeze=False).flat)
+
+
+def _write_classes(axes: Axes, side: Sequence[tuple[NDArray[np.float64], Sequence[object]]], leading: int) -> None:
     height, width = side[0][0].shape[1:]
     for index, (_, labels) in enumerate(side):
-        below = index * (height + LEADING) + height + 1
+        below = index * (height + leading) + height + 1
         for place, label in enumerate(labels):
             axes.text(place * (width + GAP) + width / 2, below, str(label), ha="center", va="top", fontsize=7.5)
     # Room for the classes under the last row, which the picture itself ends above.
-    axes.set_ylim(len(side) * (height + LEADING) - 0.5, -0.5)
+    axes.set_ylim(len(side) * (height + leading) - 0.5, -0.5)
     axes.set_xticks([])
     axes.tick_params(length=0, labelsize=9, pad=6)
     axes.spines[:].set_visible(False)

@@ -10,11 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from gradmeter.errors import InputError
-from gradmeter.figures.style import INK, styled
+from gradmeter.figures.style import GROUPS, INK, NARROW_INCHES, OTHER_GROUP, styled
 
-# The paper's colours (caption of its Figure 2); any other group is drawn in the last one.
-COLOURS = {"correct": "#2ca25f", "wrong": "#d7301f", "letters": "#3182bd", "cifar10": "#8c8c8c", "uniform": "#7b3fa0"}
-OTHER = "#bf8f00"
 LABELS = {"cifar10": "CIFAR-10", "uniform": "uniform noise"}
 
 # The outermost hundredth of a group would stretch the axis over dozens of decades and hide the rest.
@@ -26,7 +23,9 @@ DECADES_FOR_LOG = 2.0
 Values = NDArray[np.float64]
 
 
-def violins(panels: Mapping[str, Mapping[str, ArrayLike]], names: Mapping[str, str] | None = None) -> Figure:
+def violins(
+    panels: Mapping[str, Mapping[str, ArrayLike]], names: Mapping[str, str] | None = None, *, narrow: bool = False
+) -> Figure:
     """Draw the distribution of each score in each group: density, quartiles (bar) and median (line).
 
     A violin covers the central 99 % of its group. Where a panel's values share one sign and span two decades or more
@@ -37,6 +36,7 @@ def violins(panels: Mapping[str, Mapping[str, ArrayLike]], names: Mapping[str, s
         panels: panel title (the score) -> group key -> values [n]. The keys correct, wrong, letters, cifar10 and
             uniform get the paper's colours.
         names: group key -> label on the axis, where the key itself will not do.
+        narrow: for a narrow screen: one panel below the other.
 
     Returns:
         The figure (Figure 2 of Oberdiek et al. 2018).
@@ -48,9 +48,10 @@ def violins(panels: Mapping[str, Mapping[str, ArrayLike]], names: Mapping[str, s
         raise InputError(f"a panel without groups in {list(panels)}; expected {{score: {{group: values}}}}, none empty")
     labels = LABELS | dict(names or {})
     with styled():
-        figure = Figure((2.9 * len(panels) + 0.3, 3.3), layout="constrained")
-        grid = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, (title, groups) in zip(grid, panels.items(), strict=True):
+        size = (NARROW_INCHES, 2.9 * len(panels)) if narrow else (2.9 * len(panels) + 0.3, 3.3)
+        figure = Figure(size, layout="constrained")
+        grid = figure.subplots(*((len(panels), 1) if narrow else (1, len(panels))), squeeze=False)
+        for axes, (title, groups) in zip(grid.flat, panels.items(), strict=True):
             _panel(axes, title, {key: _checked(title, key, values) for key, values in groups.items()}, labels)
     return figure
 
@@ -58,7 +59,7 @@ def violins(panels: Mapping[str, Mapping[str, ArrayLike]], names: Mapping[str, s
 def _panel(axes: Axes, title: str, groups: Mapping[str, Values], labels: Mapping[str, str]) -> None:
     scaled, label = _scaled(groups)
     for place, (key, values) in enumerate(scaled.items()):
-        _violin(axes, place, values, COLOURS.get(key, OTHER))
+        _violin(axes, place, values, GROUPS.get(key, OTHER_GROUP))
     axes.set_title(title)
     axes.set_ylabel(label)
     axes.grid(visible=True, axis="y")
@@ -92,7 +93,7 @@ def _violin(axes: Axes, place: int, values: Values, colour: str) -> None:
     high = np.percentile(values, CENTRAL[1], method="higher")
     heights, density = _density(values, low, high)
     edge = HALF_WIDTH * density / density.max()
-    axes.fill_betweenx(heights, place - edge, place + edge, color=colour, alpha=0.75, linewidth=0.6)
+    axes.fill_betweenx(heights, place - edge, place + edge, facecolor=colour, edgecolor=INK, linewidth=0.5)
     axes.vlines(place, lower, upper, color=INK, linewidth=3)
     axes.hlines(median, place - 0.13, place + 0.13, color="white", linewidth=2.6)
     axes.hlines(median, place - 0.11, place + 0.11, color=INK, linewidth=1.4)

@@ -34,6 +34,8 @@ RESULTS = "results.json"
 """The file by which a folder is known to hold an evaluation."""
 # What is written before it.
 _WRITTEN = ("estimates.csv", "differences.csv", "judgements.parquet", "figures", "report.html")
+# Scores that may be the same for every input, and what is no difference: energy, in nats, of logits in float32.
+_MAY_BE_CONSTANT = {"entropy": 0.0, "margin": 0.0, "energy": 1e-4}
 # Noise that `fit` did not see.
 _SEED = 1
 
@@ -88,6 +90,8 @@ class Evaluation:
         sets: the data.
         meaning: for which inputs P(correct) is a probability, in words.
         recipe: how the network was opened, as `Recipe.to_json` notes it; None where nothing says so.
+        constant: scores that are the same for every input, and are left out of the comparison: the energy of
+            log-probabilities is 0.
     """
 
     model: str
@@ -101,6 +105,7 @@ class Evaluation:
     sets: tuple[ReadSet, ...]
     meaning: str
     recipe: Mapping[str, Any] | None = None
+    constant: tuple[str, ...] = ()
 
     def class_name(self, number: int) -> str:
         """The name of a class, or its number."""
@@ -151,17 +156,19 @@ def evaluate(
             samples.append(sampled)
             advance(1)
     rows = pa.concat_tables(tables)
+    constant = tuple(name for name, least in _MAY_BE_CONSTANT.items() if np.ptp(rows[name].to_numpy()) <= least)
+    uncertainty = {
+        OURS: -rows["p_correct"].to_numpy(),
+        "softmax": -rows["softmax"].to_numpy(),
+        "entropy": rows["entropy"].to_numpy(),
+        "margin": -rows["margin"].to_numpy(),
+        "energy": rows["energy"].to_numpy(),
+    }
     judged = Judged(
         rows["correct"].to_numpy(),
         np.repeat(np.arange(len(sets)), [table.num_rows for table in tables]),
         tuple(one.name for one in sets[1:]),
-        {
-            OURS: -rows["p_correct"].to_numpy(),
-            "softmax": -rows["softmax"].to_numpy(),
-            "entropy": rows["entropy"].to_numpy(),
-            "margin": -rows["margin"].to_numpy(),
-            "energy": rows["energy"].to_numpy(),
-        },
+        {name: values for name, values in uncertainty.items() if name not in constant},
         {OURS: rows["p_correct"].to_numpy(), "softmax": rows["softmax"].to_numpy()},
     )
     comparison = compare(judged, repetitions=repetitions, on_progress=on_resample)
@@ -184,6 +191,7 @@ def evaluate(
         tuple(sets),
         judge.meaning,
         trust.notes.get("recipe"),
+        constant,
     )
 
 

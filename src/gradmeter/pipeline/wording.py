@@ -93,10 +93,19 @@ def _told_apart(first: float, second: float) -> tuple[str, str]:
     return f"{first:.3g}", f"{second:.3g}"
 
 
+def left_out(constant: Iterable[str]) -> list[str]:
+    """One sentence for each score that is not compared, because it tells nothing."""
+    reason = {"energy": ", as it is where a network puts out log-probabilities"}
+    return [
+        f"The {name} is the same for every input{reason.get(name, '')}: it is left out of the comparison."
+        for name in constant
+    ]
+
+
 def answer(evaluation: Evaluation) -> list[str]:
     """An evaluation in sentences: what is accepted and how much of it is wrong, then how the methods compare."""
     found = [kept(column, one) for column, one in evaluation.kept.items()]
-    found += compared(evaluation.comparison, evaluation.judged.columns())
+    found += [*compared(evaluation.comparison, evaluation.judged.columns()), *left_out(evaluation.constant)]
     if evaluation.seen:
         sizes = {data.name: data.measured.progress()[0] for data in evaluation.sets}
         shares = [f"{count:,} of {sizes[name]:,} samples of {name}" for name, count in evaluation.seen.items()]

@@ -63,7 +63,10 @@ def difference_grid(comparison: Comparison) -> Grid:
 def _blocks(
     comparison: Comparison, cells: Callable[[str, str], tuple[Cell, ...]], measures: Collection[str]
 ) -> tuple[Block, ...]:
-    rows = [(measure, f"{MEASURES[measure].name} {_ARROWS[MEASURES[measure].better]}") for measure in MEASURES]
+    rows = [
+        (measure, f"{MEASURES[measure].name}\N{NO-BREAK SPACE}{_ARROWS[MEASURES[measure].better]}")
+        for measure in MEASURES
+    ]
     return tuple(
         Block(
             _TITLES.get(column, f"Unknown inputs: {printable(column)}"),

@@ -8,7 +8,8 @@ import datetime
 import io
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from markupsafe import Markup
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -34,6 +36,7 @@ from gradmeter.pipeline.records import difference_records, estimate_records, gua
 from gradmeter.pipeline.wording import answer
 from gradmeter.report.comparison import difference_grid, estimate_grid
 from gradmeter.report.page import REPORT, environment
+from gradmeter.report.results import drawings
 from gradmeter.report.writers import to_html
 
 _SHOWN = 10
@@ -67,10 +70,9 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
     with whole(folder / "judgements.parquet") as temporary, temporary.open("wb") as file:
         pq.write_table(evaluation.rows, file, compression="zstd")
     drawn: dict[str, str] = {}
-    for stem, figure in _figures(evaluation):
-        figures.save(figure, folder / "figures" / stem)
-        svg = (folder / "figures" / f"{stem}.svg").read_bytes()
-        drawn[stem] = f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
+    for stem, draw in _figures(evaluation):
+        figures.save_for_screens(draw, folder / "figures" / stem)
+        drawn |= drawings(folder / "figures", [stem])
     page = (
         environment()
         .get_template("evaluation.html.jinja")
@@ -125,6 +127,7 @@ def _results(evaluation: Evaluation, command: str) -> dict[str, Any]:
         "answer": answer(evaluation),
         "estimates": estimate_records(evaluation.comparison),
         "differences": difference_records(evaluation.comparison),
+        "left_out": list(evaluation.constant),
         "promise": {
             column: {
                 "samples": found.samples,
@@ -147,7 +150,8 @@ def _write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, text.getvalue())
 
 
-def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
+def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Callable[..., Figure]]]:
+    """Names of figures, and what draws them."""
     judged = evaluation.judged
     known = judged.concept == 0
     populations = {WRONG: known, ALL: np.ones_like(known)} if judged.unknowns else {WRONG: known}
@@ -158,18 +162,22 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         }
         yield (
             "risk_coverage_known" if column == WRONG else "risk_coverage_all",
-            figures.risk_coverage({method: _settled(curve, int(members.sum())) for method, curve in curves.items()}),
+            partial(
+                figures.risk_coverage,
+                {method: _settled(curve, int(members.sum())) for method, curve in curves.items()},
+            ),
         )
     yield (
         "reliability",
-        figures.reliability(
+        partial(
+            figures.reliability,
             {
                 _COLUMNS[column]: {
                     method: reliability(probability[members], judged.correct[members])
                     for method, probability in judged.probability.items()
                 }
                 for column, members in populations.items()
-            }
+            },
         ),
     )
     p_correct = judged.probability[OURS]
@@ -178,13 +186,14 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
     threshold = next((found.guarantee.threshold for found in evaluation.kept.values()), None)
     yield (
         "distributions",
-        figures.distributions({name: values for name, values in groups.items() if values.size}, threshold),
+        partial(figures.distributions, {name: values for name, values in groups.items() if values.size}, threshold),
     )
     if not evaluation.importance:
         return
     yield (
         "layers",
-        figures.bars(
+        partial(
+            figures.bars,
             {one.layer: (100 * one.loss, 100 * one.spread) for one in evaluation.importance[:_LAYERS]},
             "points of AUROC that are lost",
         ),

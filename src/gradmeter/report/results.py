@@ -3,12 +3,13 @@
 import base64
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradmeter.errors import DataError
+from gradmeter.figures.saving import NARROW
 from gradmeter.study.names import CONCEPTS
 
 MANIFEST = "manifest.json"
@@ -37,7 +38,7 @@ class Results:
     Attributes:
         manifest: the parsed manifest.json.
         rows: stem of a CSV file ("table1", "claims") -> its rows; none where the study wrote no such file.
-        figures: stem of a figure -> a data URI of its SVG; figures that the study did not draw are absent.
+        figures: as `drawings` finds them; figures that the study did not draw are absent.
     """
 
     manifest: Mapping[str, Any]
@@ -57,9 +58,13 @@ def read_results(folder: Path) -> Results:
         DataError: there is no manifest, or a file is not of the expected form.
     """
     rows = {Path(name).stem: _read_rows(folder / name, columns) for name, columns in TABLES.items()}
-    drawings = {stem: folder / "figures" / f"{stem}.svg" for stem in FIGURES}
-    figures = {stem: _data_uri(path) for stem, path in drawings.items() if path.is_file()}
-    return Results(_read_manifest(folder / MANIFEST), rows, figures)
+    return Results(_read_manifest(folder / MANIFEST), rows, drawings(folder / "figures", FIGURES))
+
+
+def drawings(folder: Path, stems: Iterable[str]) -> dict[str, str]:
+    """Stem of a figure, and of what is drawn for narrow screens -> a data URI of its SVG, as far as there is one."""
+    paths = {name: folder / f"{name}.svg" for stem in stems for name in (stem, f"{stem}{NARROW}")}
+    return {name: _data_uri(path) for name, path in paths.items() if path.is_file()}
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

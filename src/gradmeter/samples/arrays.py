@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from gradmeter.data.npz import Array, read_arrays
 from gradmeter.errors import DataError
 from gradmeter.names import encode_name
 from gradmeter.samples.decoding import too_long
 from gradmeter.samples.location import Location
 from gradmeter.samples.sample import Encoded, Source
+
+Array = npt.NDArray[Any]
 
 _IMAGES, _LABELS, _NAMES = "images", "labels", "class_names"
 
@@ -32,6 +34,9 @@ class ImageArchive(Source):
     """
 
     def __init__(self, location: Location, mode: str = "RGB") -> None:
+        # It brings PyTorch along, which a process that decodes images does without.
+        from gradmeter.data.npz import read_arrays
+
         path = self.name = location.name
         with location.open() as file:
             arrays = read_arrays(path, (_IMAGES, _LABELS, _NAMES), file)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from gradmeter.errors import one_line
 from gradmeter.samples.sample import Unreadable
@@ -29,6 +31,11 @@ LONGEST = 100
 Preprocessing scales the shorter side to the network's, and the longer one with it: of 1 x 20000 pixels, a file of 157
 bytes, that makes five gigabytes.
 """
+
+
+class TooLarge(Unreadable):
+    """An image has more pixels than are decoded."""
+
 
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
@@ -69,20 +76,50 @@ def decode(file: Path | IO[bytes], mode: str = "RGB") -> Image.Image:
         Unreadable: if it is no image, damaged, larger than `LARGEST`, longer than `LONGEST`, or of numbers whose range
             is unknown.
     """
+    with _opened(file) as image:
+        width, height = image.size
+        if _announced(image) > LARGEST:
+            raise TooLarge(f"{_announced(image):,} pixels ({width} x {height}); at most {LARGEST:,} are decoded")
+        if reason := too_long(width, height):
+            raise Unreadable(reason)
+        image.load()
+        # Every copy of a large image counts.
+        ImageOps.exif_transpose(image, in_place=True)
+        upright = _eight_bits(image)
+        return upright if upright.mode == mode else upright.convert(mode)
+
+
+def pixels(content: bytes) -> int:
+    """The number of pixels that the header of an encoded image announces; no pixel is decoded.
+
+    Raises:
+        TooLarge: if there are so many that Pillow does not even open it.
+        Unreadable: if it is no image of a format that is decoded.
+    """
+    with _opened(io.BytesIO(content)) as image:
+        return _announced(image)
+
+
+def _announced(image: Image.Image) -> int:
+    """Pixels that decoding takes, as the header has it: a tile of a TIFF may be larger than the image it is cut to."""
+    tags = getattr(image, "tag_v2", {})
+    tile = int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))
+    return max(image.width * image.height, tile)
+
+
+@contextmanager
+def _opened(file: Path | IO[bytes]) -> Iterator[Image.Image]:
+    """An image of which only the header has been read, and whatever goes wrong with it as `Unreadable`."""
     try:
         with warnings.catch_warnings():
-            # Its size is looked at below, before a pixel is decoded.
+            # Pillow warns of large images; whoever opens one looks at its size.
             warnings.simplefilter("ignore")
             with Image.open(file, formats=_formats()) as image:
-                width, height = image.size
-                if width * height > LARGEST:
-                    raise Unreadable(f"{width} x {height} pixels; at most {LARGEST:,} are decoded")
-                if reason := too_long(width, height):
-                    raise Unreadable(reason)
-                image.load()
-                return _eight_bits(ImageOps.exif_transpose(image)).convert(mode)
+                yield image
     except Unreadable:
         raise
+    except Image.DecompressionBombError as error:
+        raise TooLarge(_reason(error)) from error
     except MemoryError as error:
         raise Unreadable("not enough memory to decode it") from error
     except Exception as error:  # decoders raise whatever a damaged file leads them to
@@ -99,10 +136,11 @@ def too_long(width: int, height: int) -> str | None:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Scale what Pillow would clip."""
     if image.mode in _SIXTEEN_BIT:
-        levels: Any = np.asarray(image).astype(np.float64)
+        levels: Any = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
             raise Unreadable(f"whole numbers from {levels.min():.0f} to {levels.max():.0f}; expected 8 or 16 bits")
-        return Image.fromarray(np.rint(levels / 257).astype(np.uint8))
+        # Rounded to the nearest; 257 is odd, so there are no ties.
+        return Image.fromarray(((levels.astype(np.uint32) + 128) // 257).astype(np.uint8))
     if image.mode == "F":
         levels = np.asarray(image)
         if not (levels.min() >= 0 and levels.max() <= 1):

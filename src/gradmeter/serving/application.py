@@ -19,16 +19,19 @@ from ray.exceptions import RayError
 from gradmeter.measuring.reader import Reader
 from gradmeter.serving.batching import Batches
 from gradmeter.serving.judging import Failed, Judging, Refused
-from gradmeter.serving.receiving import Limits, received
+from gradmeter.serving.receiving import Limits, decoded_bytes, received
+from gradmeter.serving.room import NoRoom, Room, Share
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {"description": "Nothing was sent, or no image that can be read."},
     408: {"description": "The image did not arrive in time."},
-    413: {"description": "The image is too large."},
-    415: {"description": "A form was sent, not the image itself."},
+    413: {"description": "The image has too many bytes or pixels, or the text too many characters."},
+    415: {"description": "A form or something compressed was sent, not the image itself."},
     500: {"description": "The network has no answer to this image."},
-    503: {"description": "Too many requests wait, or a worker is being restarted: try again."},
+    503: {"description": "Too much is in hand, or a worker is being restarted: try again."},
 }
+# Ray's own queue, in which /health would wait, too, is never to be used: the gate counts.
+_NO_LIMIT = 2**16
 # Seconds between two looks at what is left to answer, and that answers take to leave the machine.
 _TICK, _LAST_ANSWERS = 0.05, 0.5
 
@@ -70,9 +73,8 @@ def application(
         limits: of sizes and numbers.
     """
     bounds = limits or Limits()
-    kinds = (
-        ("text/plain",) if reader.classifier.image is None else ("image/png", "image/jpeg", "application/octet-stream")
-    )
+    texts = reader.classifier.image is None
+    kinds = ("text/plain",) if texts else ("image/png", "image/jpeg", "application/octet-stream")
     binary = {"schema": {"type": "string", "format": "binary"}}
 
     worker: Any = serve.deployment(
@@ -85,11 +87,12 @@ def application(
     # Its page needs nothing from elsewhere.
     api = FastAPIOffline(title="gradmeter", summary="How far to trust each prediction of a classifier.")
 
-    @serve.deployment(name="gate", max_ongoing_requests=4 * bounds.queue, ray_actor_options={"num_cpus": 0})
+    @serve.deployment(name="gate", max_ongoing_requests=_NO_LIMIT, ray_actor_options={"num_cpus": 0})
     @serve.ingress(api)
     class Gate:
         def __init__(self, worker: Any) -> None:
-            self._inside, self._closed = 0, False
+            self._inside, self._waits, self._closed = 0, 0, False
+            self._room = Room(bounds.in_hand)
             # Here, and not in the worker: while that reckons, a message to it waits for Python's lock many times.
             self._batches = Batches(worker.remote, largest=bounds.batch, workers=workers)
             self._registry = CollectorRegistry()
@@ -97,6 +100,9 @@ def application(
             self._requests = Counter("gradmeter_requests", "Answers to POST /judge", ["code"], **own)
             self._verdicts = Counter("gradmeter_verdicts", "Verdicts", ["accepted"], **own)
             self._waiting = Gauge("gradmeter_waiting", "Requests that wait or are answered", **own)
+            self._waiting.set_function(lambda: self._waits)
+            self._held = Gauge("gradmeter_in_hand_bytes", "Bytes that requests take, sent and decoded", **own)
+            self._held.set_function(lambda: self._room.size - self._room.free)
             self._seconds = Histogram("gradmeter_request_seconds", "From request to verdict", **own)
 
         @api.post(
@@ -122,22 +128,46 @@ def application(
         async def _judged(self, request: Request) -> dict[str, Any]:
             if self._closed:
                 raise HTTPException(503, "the server is stopping; ask another", {"Connection": "close"})
-            if self._inside >= bounds.queue:
-                raise HTTPException(503, f"{bounds.queue} requests are waiting; try again", {"Retry-After": "1"})
+            if self._inside - self._waits >= bounds.on_their_way:
+                raise _busy(f"{bounds.on_their_way} requests are on their way")
             self._inside += 1
-            self._waiting.set(self._inside)
             try:
-                answer: Any = await self._batches(await received(request, bounds))
+                answer = await self._answer(request)
             except RayError as error:
-                raise HTTPException(503, "the worker is being restarted; try again", {"Retry-After": "1"}) from error
+                raise _busy("the worker is being restarted") from error
             finally:
                 self._inside -= 1
-                self._waiting.set(self._inside)
             if isinstance(answer, Refused):
                 raise HTTPException(400, f"it cannot be read: {answer.reason}")
             if isinstance(answer, Failed):
                 raise HTTPException(500, f"the network has no answer to it: {answer.reason}")
             return {**answer, "label": str(answer["label"])}
+
+        async def _answer(self, request: Request) -> Any:
+            share = Share(self._room)
+            try:
+                self._require_place()
+                content = await received(request, bounds, share)
+                # A header may be long, and this loop answers everybody.
+                share.take(await asyncio.to_thread(decoded_bytes, content, bounds, texts=texts))
+                self._require_place()
+            except NoRoom as error:
+                share.release()
+                raise _busy(f"the requests in hand take all of {bounds.in_hand:,} bytes") from error
+            except BaseException:
+                share.release()
+                raise
+            self._waits += 1
+
+            def end() -> None:
+                share.release()
+                self._waits -= 1
+
+            return await self._batches(content, end)
+
+        def _require_place(self) -> None:
+            if self._waits >= bounds.queue:
+                raise _busy(f"{bounds.queue} requests are waiting")
 
         async def close(self) -> None:
             """Take no more requests, and wait until those that were taken are answered."""
@@ -166,4 +196,8 @@ def application(
             return RedirectResponse("/docs")
 
     gate: Any = Gate
-    return gate.bind(worker.bind(reader, decoder, device))
+    return gate.bind(worker.bind(reader, decoder, device, bounds.pixels))
+
+
+def _busy(reason: str) -> HTTPException:
+    return HTTPException(503, f"{reason}; try again", {"Retry-After": "1"})

@@ -1,9 +1,19 @@
 """Requests that wait are answered together as soon as a worker has time."""
 
+from __future__ import annotations
+
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    sent: bytes
+    answer: asyncio.Future[Any]
+    on_end: Callable[[], None]
 
 
 class Batches:
@@ -22,38 +32,54 @@ class Batches:
         self, answer: Callable[[Sequence[bytes]], Awaitable[Sequence[Any]]], *, largest: int, workers: int
     ) -> None:
         self._answer, self._largest, self._free = answer, largest, workers
-        self._waiting = deque[tuple[bytes, asyncio.Future[Any]]]()
+        self._waiting = deque[_Entry]()
         self._running = set[asyncio.Task[None]]()
 
-    async def __call__(self, sent: bytes) -> Any:
+    async def __call__(self, sent: bytes, on_end: Callable[[], None] = lambda: None) -> Any:
         """The answer to this one.
+
+        Args:
+            sent: what is to be answered.
+            on_end: called when nothing of it is held any more, which may be long after the one who asked has gone.
 
         Raises:
             Whatever answering its batch raised.
         """
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((sent, answer))
+        entry = _Entry(sent, asyncio.get_running_loop().create_future(), on_end)
+        self._waiting.append(entry)
         self._begin()
-        return await answer
+        return await entry.answer
 
     def _begin(self) -> None:
-        while self._free and self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
+        while self._free and (batch := self._next()):
             self._free -= 1
             task = asyncio.create_task(self._run(batch))
             self._running.add(task)  # else nobody would hold it
             task.add_done_callback(self._running.discard)
 
-    async def _run(self, batch: Sequence[tuple[bytes, asyncio.Future[Any]]]) -> None:
+    def _next(self) -> list[_Entry]:
+        """Entries for one batch, without those whose senders have gone."""
+        batch: list[_Entry] = []
+        while self._waiting and len(batch) < self._largest:
+            entry = self._waiting.popleft()
+            if entry.answer.done():
+                entry.on_end()
+            else:
+                batch.append(entry)
+        return batch
+
+    async def _run(self, batch: Sequence[_Entry]) -> None:
         try:
-            answers = await self._answer([sent for sent, _ in batch])
-            for (_, waiting), answer in zip(batch, answers, strict=True):
-                if not waiting.done():  # who asked may have gone
-                    waiting.set_result(answer)
+            answers = await self._answer([entry.sent for entry in batch])
+            for entry, answer in zip(batch, answers, strict=True):
+                if not entry.answer.done():  # who asked may have gone
+                    entry.answer.set_result(answer)
         except Exception as error:
-            for _, waiting in batch:
-                if not waiting.done():
-                    waiting.set_exception(error)
+            for entry in batch:
+                if not entry.answer.done():
+                    entry.answer.set_exception(error)
         finally:
+            for entry in batch:
+                entry.on_end()
             self._free += 1
             self._begin()

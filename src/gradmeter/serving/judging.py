@@ -12,6 +12,10 @@ from gradmeter.measuring.dataset import Skipped
 from gradmeter.measuring.loading import batch_of, decoded
 from gradmeter.measuring.reader import Reader
 from gradmeter.samples import Encoded, Sample
+from gradmeter.samples.isolated import IsolatedDecoder
+
+# What decoding an image may take: bytes in all and for each pixel (JPEG 2000 takes 20), and seconds.
+_MEMORY, _MEMORY_PER_PIXEL, _DECODED_WITHIN = 192 * 2**20, 24, 5.0
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,17 @@ class Judging:
         reader: from samples to rows.
         decoder: from what is sent to what the classifier takes.
         device: where the network runs.
+        pixels: of the largest image.
     """
 
-    def __init__(self, reader: Reader, decoder: Callable[[bytes], Any], device: str) -> None:
+    def __init__(self, reader: Reader, decoder: Callable[[bytes], Any], device: str, pixels: int) -> None:
         reader.move(device)
-        self._reader, self._decoder, self._device = reader, decoder, device
+        self._reader, self._device = reader, device
+        self._decoder = (
+            decoder
+            if reader.classifier.image is None
+            else IsolatedDecoder(decoder, memory=_MEMORY + _MEMORY_PER_PIXEL * pixels, seconds=_DECODED_WITHIN)
+        )
 
     async def __call__(self, sent: Sequence[bytes]) -> list[Answer]:
         """One for each, in order; the event loop goes on meanwhile."""

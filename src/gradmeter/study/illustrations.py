@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +48,9 @@ def illustrate(
         whole_gradient: as in training.
     """
     concepts = CONCEPTS | dict(names)
-    figures.save(figures.gallery(_gallery(draw, names)), folder / "gallery")
-    figures.save(figures.violins(_violins(outcome), names), folder / "violins")
-    figures.save(figures.stress(_stress(draw, outcome, names)), folder / "stress")
+    figures.save_for_screens(partial(figures.gallery, _gallery(draw, names)), folder / "gallery")
+    figures.save_for_screens(partial(figures.violins, _violins(outcome), names), folder / "violins")
+    figures.save_for_screens(partial(figures.stress, _stress(draw, outcome, names)), folder / "stress")
     chosen = _curve_scores(outcome, fitted, bank, whole_gradient=whole_gradient)
     scored = {SCORES[name]: outcome.scored(score) for name, score in chosen.items()}
     columns = {column: concepts[column] for column in in_order(outcome.columns, CONCEPTS)}
@@ -61,11 +62,10 @@ def illustrate(
             title: {name: _points(curve(inside, outside[column])) for name, (inside, outside) in scored.items()}
             for column, title in columns.items()
         }
-        figures.save(drawn(panels), folder / stem)
+        figures.save_for_screens(partial(drawn, panels), folder / stem)
     risks = {SCORES[name]: risk_coverage(score(outcome.test), outcome.test_wrong) for name, score in chosen.items()}
-    figures.save(
-        figures.risk_coverage({name: _points(curve) for name, curve in risks.items()}), folder / "risk_coverage"
-    )
+    drawn_risks = {name: _points(curve) for name, curve in risks.items()}
+    figures.save_for_screens(partial(figures.risk_coverage, drawn_risks), folder / "risk_coverage")
 
 
 def _points(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
