@@ -99,11 +99,7 @@ def images_of(data: bytes) -> Images:
     """The images in a folder, by what docs/guide.md says of DATA."""
     there, perhaps = set(), set()
     for entry in _entries(data):
-        if _is_folder(data, entry):
-            below = [*_walk(data, entry)]
-        else:
-            below = [entry]
-        for path in below:
+        for path in _walk(data, entry) if _is_folder(data, entry) else [entry]:
             if os.fsdecode(path).lower().endswith(SUFFIXES) and not any(
                 part.startswith(b".") for part in path.split(b"/")
             ):

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from driven.contents import contents
 from driven.judged import DONE, ids_of, images_of, judge_ending, judge_files, judge_ids
-from driven.names import image_names, names
+from driven.names import LONGEST, image_names, names
 from driven.privileges import unprivileged
 from driven.tiers import drive_machine, tiers
 from driven.workplace import IMAGES, MODEL, NAMED, Workplace, script
@@ -19,6 +19,8 @@ from driven.workplace import IMAGES, MODEL, NAMED, Workplace, script
 MODES = (0o000, 0o111, 0o222, 0o444, 0o555, 0o644, 0o755)
 ENCODINGS = st.sampled_from(["utf-8"] * 6 + ["cp1252", "latin-1"])
 MORE = st.sampled_from([(), (), (), (b"--json",), (b"--fresh",), (b"--fresh", b"--json")])
+# With labels a folder must be called as a class.
+LABELS = st.sampled_from([b"--no-labels", b"--no-labels", b"--no-labels", b"--labels"])
 places = st.integers(0, 1000)
 
 
@@ -104,15 +106,18 @@ class Folder(RuleBasedStateMachine):
             self.place.modes[path] = mode
 
     @precondition(lambda self: self.seen)
-    @rule(which=places, name=names)
-    def add_to_output(self, which: int, name: bytes) -> None:
-        """Something of the user's, in a folder that a command wrote, or at its place."""
+    @rule(which=places, name=names, where=st.sampled_from([b"%b/%b", b"%b/%b", b"%b", b"%b.parts/%b", b".%b.json"]))
+    def add_to_output(self, which: int, name: bytes, where: bytes) -> None:
+        """Something of the user's: in a folder that a command wrote, at its place, or beside it."""
         out = sorted(self.seen)[which % len(self.seen)]
-        if not os.path.lexists(self.place.path(out)):
-            self.place.write(out, b"mine\n")
-        elif os.path.isdir(self.place.path(out)):
-            if not os.path.lexists(self.place.path(out + b"/" + name)):
-                self.place.write(out + b"/" + name, b"mine\n")
+        path = where % (out, name) if where.count(b"%b") == 2 else where % out
+        folder = os.path.dirname(path)
+        if len(os.path.basename(path)) > LONGEST or os.path.lexists(self.place.path(path)):
+            return
+        if folder.endswith(b".parts"):
+            os.makedirs(self.place.path(folder), exist_ok=True)
+        if os.path.isdir(self.place.path(folder)):
+            self.place.write(path, b"mine\n")
 
     @precondition(lambda self: self.seen)
     @rule(which=places, file=places, how=st.sampled_from(["cut", "remove", "empty", "object", "text"]))
@@ -132,9 +137,21 @@ class Folder(RuleBasedStateMachine):
             new = {"cut": content[: len(content) // 2], "empty": b"", "object": b"{}", "text": b"mine\n"}[how]
             self.place.damage(path, new)
 
-    @rule(out=st.sampled_from([b"r", b"r", b"-r"]) | names, more=MORE, encoding=ENCODINGS, labels=st.sampled_from([True, False, False, False]))
+    @rule(
+        out=st.sampled_from([b"r", b"r", b"-r"]) | names,
+        more=MORE,
+        encoding=ENCODINGS,
+        labels=st.sampled_from([True, False, False, False]),
+    )
     def measure(self, out: bytes, more: tuple[bytes, ...], encoding: str, labels: bool) -> None:
-        words = [b"measure", *IMAGES, *more, *([b"--labels"] if labels else [b"--no-labels"]), b"--out=" + out, *MODEL[1:]]
+        words = [
+            b"measure",
+            *IMAGES,
+            *more,
+            *([b"--labels"] if labels else [b"--no-labels"]),
+            b"--out=" + out,
+            *MODEL[1:],
+        ]
         self.command([*words, b"--", MODEL[0], self.data], out, encoding)
 
     @rule(out=st.sampled_from([b"v", b"v.csv", b"v.csv", b"--v.csv"]) | names, more=MORE, encoding=ENCODINGS)
@@ -193,6 +210,6 @@ class Folder(RuleBasedStateMachine):
         return [path for path in real if os.path.isdir(self.place.path(path))]
 
 
-@tiers(few=15, many=800)
+@tiers(few=10, many=800)
 def test_a_folder_that_changes(cases: settings) -> None:
     drive_machine(cases, Folder, steps=25)

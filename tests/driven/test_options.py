@@ -54,6 +54,7 @@ BEGUN = {
     "measure": (*MODEL, b"known", *IMAGES),
     "judge": (b"trust", b"known", *NAMED),
     "fit": (*FIT[1:], b"--known=known", b"--unknown=noise:uniform:20"),
+    "evaluate": (b"trust", b"--known=known", *NAMED, b"--repetitions=100"),
     "info": (),
 }
 paths = st.sampled_from(PATHS).map(str.encode) | names
@@ -65,7 +66,7 @@ options = st.sampled_from(sorted(KINDS)).flatmap(
 flags = st.sampled_from(FLAGS).map(str.encode)
 
 
-@tiers(few=20, many=800)
+@tiers(few=15, many=800)
 def test_options(cases: settings) -> None:
     def body(command: str, out: bytes, more: list[bytes]) -> None:
         with workplace() as place:

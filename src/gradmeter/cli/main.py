@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
@@ -85,5 +86,6 @@ def _fail(message: str, code: int) -> NoReturn:
     errors = Terminal(stderr=True)
     if os.environ.get(TRACEBACK):
         traceback.print_exc()
-    errors.say(f"gradmeter: {message}", style="red" if errors.is_terminal else None)
+    with suppress(OSError):  # standard error may be full
+        errors.say(f"gradmeter: {message}", style="red" if errors.is_terminal else None)
     sys.exit(code)
