@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import warnings
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,7 +20,7 @@ from gradmeter.cli.judge import judge
 from gradmeter.cli.measure import measure
 from gradmeter.cli.reproduce import reproduce
 from gradmeter.cli.serve import serve
-from gradmeter.errors import GradmeterError
+from gradmeter.errors import GradmeterError, SlowLayerWarning
 
 _BAD_INPUT = 2
 
@@ -54,9 +56,23 @@ def options(
     """Options of every command."""
 
 
+def _one_line_for_ours(show: Callable[..., None]) -> Callable[..., None]:
+    """Warnings of the library's own as one line each, others as Python shows them."""
+
+    def shown(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
+        if issubclass(category, SlowLayerWarning):
+            text = " ".join(str(message).split())
+            Console(stderr=True, soft_wrap=True, highlight=False, emoji=False).print(f"gradmeter: {text}", markup=False)
+        else:
+            show(message, category, *rest, **options)
+
+    return shown
+
+
 def main() -> None:
     """Run a command; bad input is one clear line and exit code 2, never a traceback."""
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    warnings.showwarning = _one_line_for_ours(warnings.showwarning)
     try:
         sys.exit(app(standalone_mode=False))
     except (GradmeterError, typer.TyperException) as error:
