@@ -44,6 +44,10 @@ class OutputError(GradmeterError, OSError):
     """An output folder cannot be written or belongs to something else."""
 
 
+class SlowLayerWarning(UserWarning):
+    """A layer is measured for one sample at a time: right, and slow."""
+
+
 def one_line(error: BaseException) -> str:
     """What an error says, in one line."""
     return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
