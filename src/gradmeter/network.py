@@ -127,6 +127,7 @@ def measuring(network: nn.Module) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_buffers_kept(network))
+        stack.enter_context(_recurrent_layers_step_by_step(network))
         try:
             for module in training:
                 module.training = False
@@ -145,6 +146,32 @@ def measuring(network: nn.Module) -> Iterator[None]:
                 module.training = True
             for parameter in frozen:
                 parameter.requires_grad_(False)
+
+
+@contextmanager
+def _recurrent_layers_step_by_step(network: nn.Module) -> Iterator[None]:
+    """Keep cuDNN, and MIOpen, out of recurrent layers: in eval mode they have no backward pass."""
+    before: list[bool] = []
+
+    def switch_off(module: nn.Module, args: Any) -> None:
+        before.append(torch.backends.cudnn.enabled)
+        torch.backends.cudnn.enabled = False
+
+    def switch_back(module: nn.Module, args: Any, output: Any) -> None:
+        # It is called after an error too, even of a hook that came before.
+        if before:
+            torch.backends.cudnn.enabled = before.pop()
+
+    handles = []
+    for module in network.modules():
+        if isinstance(module, nn.RNNBase) and any(parameter.device.type != "cpu" for parameter in module.parameters()):
+            handles.append(module.register_forward_pre_hook(switch_off))
+            handles.append(module.register_forward_hook(switch_back, prepend=True, always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from torch import Tensor
 
-from gradmeter.measuring.loading import Batch
+from gradmeter.measuring.loading import Batch, processes_may_end
 from gradmeter.meter import GradientMeter
 from gradmeter.models import Classifier
 from gradmeter.models.answering import explained
@@ -48,7 +48,8 @@ class Reader:
         if not batch.ids:
             return None
         samples = f" of {batch.ids[0]} to {batch.ids[-1]}"
-        with explained(self.classifier, batch.inputs, samples):
+        # That a process ended is told wherever this one is, and is no fault of the network's.
+        with explained(self.classifier, batch.inputs, samples), processes_may_end():
             readings = self.meter(_moved(batch.inputs, device))
         if len(self.classifier.classes or readings.logits[0]) != readings.logits.shape[1]:
             raise wrong_names(self.classifier, readings.logits.shape[1])

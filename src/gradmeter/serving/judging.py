@@ -75,4 +75,6 @@ class Judging:
         try:
             return self._judged([one])[0]
         except Exception as error:
-            return Failed(f"{type(error).__name__}: {one_line(error)}")
+            # Options of commands are nothing for who asks over HTTP.
+            reason = error.__cause__ or error
+            return Failed(f"{type(reason).__name__}: {one_line(reason)}")
