@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gradmeter import OutputError
-from gradmeter.files import is_temporary, sweep, whole, write_text
+from gradmeter.files import is_temporary, sweep, sweep_beside, whole, write_text
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -72,3 +72,11 @@ def test_sweep_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path)
     assert not any(path.exists() for path in leftovers)
     assert all(path.exists() for path in others)
     assert list(map(is_temporary, leftovers + others)) == [True] * len(leftovers) + [False] * len(others)
+
+
+def test_sweep_of_one_file_removes_what_its_killed_writers_left(tmp_path: Path) -> None:
+    names = [".[a].csv.7-0123abcd.partial", ".[a].csv.mine.partial", ".a.csv.7-0123abcd.partial", "[a].csv"]
+    for name in names:
+        (tmp_path / name).write_text("")
+    sweep_beside(tmp_path / "[a].csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])

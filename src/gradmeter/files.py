@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -84,5 +85,12 @@ def is_temporary(path: Path) -> bool:
 def sweep(folder: Path) -> None:
     """Remove what killed writers left behind below a folder."""
     for leftover in folder.rglob(f".*{_SUFFIX}"):
+        if _PARTIAL.fullmatch(leftover.name):
+            leftover.unlink(missing_ok=True)
+
+
+def sweep_beside(path: Path) -> None:
+    """Remove what killed writers of one file left behind."""
+    for leftover in path.parent.glob(f".{escape(path.name)}.*{_SUFFIX}"):
         if _PARTIAL.fullmatch(leftover.name):
             leftover.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from traceback import format_exception
 
 from driven.running import Ended, run
 
@@ -80,8 +81,9 @@ def _type(words: list[bytes], folder: Path, blow: Blow | None, sender: "multipro
     if blow is not None:
         _await(blow, str(folder))
     ended = run(words, folder)
-    traceback = None if ended.traceback is None else RuntimeError(repr(ended.traceback))
-    sender.send(Ended(ended.code, ended.stdout, ended.stderr, traceback))
+    # Not every exception can be sent.
+    told = None if ended.traceback is None else RuntimeError("".join(format_exception(ended.traceback)))
+    sender.send(Ended(ended.code, ended.stdout, ended.stderr, told))
 
 
 def _await(blow: Blow, folder: str) -> None:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from driven.running import Ended
 from driven.workplace import Workplace
-from gradmeter.files import LOCK
+from gradmeter.files import LOCK, is_temporary
 from gradmeter.names import decode_name
 from gradmeter.samples.decoding import SUFFIXES
 
@@ -67,7 +67,7 @@ def judge_files(
         place: where it was typed.
         before: `Workplace.snapshot` before it was.
         out: the output of the command; None for one that writes none.
-        may_leave: whether the command was killed, and so may have left temporary files behind.
+        may_leave: whether this command or one before was killed, and so may have left temporary files behind.
     """
     after = place.snapshot()
     changed = [path for path in before if after.get(path) != before[path]]
@@ -75,7 +75,7 @@ def judge_files(
     assert not lost, f"changed or gone: {lost}"
     elsewhere = [path for path in after if path not in before and not _belongs(path, out) and not _leads_to(path, out)]
     assert not elsewhere, f"written elsewhere: {elsewhere}"
-    left = [path for path in after if path.endswith((b".partial", os.fsencode(LOCK))) and path not in place.ours]
+    left = [path for path in after if is_temporary(Path(os.fsdecode(path))) and path not in place.ours]
     assert may_leave or not left, f"left behind: {left}"
 
 
@@ -87,6 +87,9 @@ def _belongs(path: bytes, out: bytes | None) -> bool:
     folder, name = os.path.split(out)
     hidden = [os.path.join(folder, b"." + name + end) for end in (b".json", os.fsencode(LOCK))]
     places = [out, out + b".parts", *hidden]
+    if is_temporary(Path(os.fsdecode(path))):  # of a writer that was killed
+        places = [os.path.join(folder, b"." + os.path.basename(one)) for one in places] + places
+        return path.startswith(tuple(places))
     return any(path == one or path.startswith(one + b"/") for one in places)
 
 

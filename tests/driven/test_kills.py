@@ -59,7 +59,7 @@ def strike(place: Workplace, words: tuple[bytes, ...], blow: Blow) -> None:
         assert b"Traceback" not in ended.stderr
     elif ended is not None:
         judge_ending(ended, words)
-    judge_files(place, before, out, may_leave=ended is None)
+    judge_files(place, before, out, may_leave=True)
 
 
 def end(place: Workplace, words: tuple[bytes, ...]) -> object:

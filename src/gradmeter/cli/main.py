@@ -26,6 +26,7 @@ from gradmeter.cli.terminal import Terminal, encode_all
 from gradmeter.errors import TRACEBACK, GradmeterError, SlowLayerWarning, one_line
 
 _BAD_INPUT, _DEFECT = 2, 3
+_INTERRUPTED = 130  # as shells report SIGINT
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -77,10 +78,12 @@ def main() -> None:
 
     The code is 3 for an error that nobody foresaw, a defect of gradmeter's.
     """
-    encode_all()
-    warnings.showwarning = _one_line_for_ours(warnings.showwarning)
     try:
+        encode_all()
+        warnings.showwarning = _one_line_for_ours(warnings.showwarning)
         sys.exit(app(standalone_mode=False))
+    except KeyboardInterrupt:  # before the command began, or when it had ended
+        sys.exit(_INTERRUPTED)
     except typer.TyperException as error:
         if message := error.format_message():  # none where the help was shown instead
             _fail(message, _BAD_INPUT)

@@ -15,7 +15,7 @@ from torch import nn
 
 import gradmeter
 from gradmeter.errors import DataError, GradmeterError, OutputError, one_line
-from gradmeter.files import is_temporary, read_json, whole, write_text
+from gradmeter.files import is_temporary, read_json, sweep, whole, write_text
 from gradmeter.meta.judge import Judge, Judgement
 from gradmeter.meta.log_features import LogFeatures
 from gradmeter.meta.risk import Guarantee
@@ -79,6 +79,7 @@ def _write(
 ) -> None:
     import skops.io  # two thirds of a second
 
+    sweep(folder)
     encoded = skops.io.dumps(judge.estimator)
     digest = hashlib.sha256(encoded).hexdigest()
     # Under a name of its own, so that the old file stays until the new one is named by trust.json.

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from gradmeter.errors import OutputError
-from gradmeter.files import read_json, whole, write_text
+from gradmeter.files import read_json, sweep_beside, whole, write_text
 from gradmeter.measuring import MeasuredSet, Skipped, Work
 from gradmeter.measuring.dataset import changes
 from gradmeter.measuring.loading import Batch, processes_may_end
@@ -90,6 +90,8 @@ def _to_csv(trust: TrustModel, classifier: Classifier, source: Source, out: Path
     _require_ours(out)
     if out.exists() and not parts.exists() and not work.fresh:
         return _finished(out, purpose, work)
+    for path in (out, _note(out)):
+        sweep_beside(path)
     done = _stream(trust, classifier, source, folder, work)
     tables = parts.tables()
     first = next(tables)

@@ -26,7 +26,7 @@ import gradmeter
 from gradmeter import figures
 from gradmeter.evaluation import Curve, reliability, risk_coverage
 from gradmeter.evaluation.comparison import ALL, MEASURES, WRONG
-from gradmeter.files import whole, write_text
+from gradmeter.files import sweep, whole, write_text
 from gradmeter.names import encode_name, printable
 from gradmeter.pipeline.evaluate import RESULTS, Evaluation
 from gradmeter.pipeline.extremes import Shown, extremes
@@ -64,6 +64,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
     Raises:
         OutputError: the folder cannot be written.
     """
+    sweep(folder)
     _write_csv(folder / "estimates.csv", estimate_records(evaluation.comparison))
     _write_csv(folder / "differences.csv", difference_records(evaluation.comparison))
     # Opened by Python: Arrow takes no path that is not UTF-8.
