@@ -41,9 +41,11 @@ from gradmeter.layers import (
     ruled_modules,
 )
 from gradmeter.network import (
+    NotFinite,
     answer,
     logits_of,
     measuring,
+    not_finite,
     owned_parameters,
     owning_modules,
     require_independent_samples,
@@ -238,7 +240,8 @@ class GradientMeter:
 
         Raises:
             InputError: for an empty batch, tensors of different length, labels that are no classes, logits that are
-                not [N, C] or not finite, or a network in train mode whose BatchNorm would mix the samples.
+                not [N, C], or a network in train mode whose BatchNorm would mix the samples.
+            NotFinite: an InputError that names the samples whose logits are not finite.
             UnsupportedModelError: if the network mixes the samples of a batch, or uses a parameter where gradients
                 are switched off.
         """
@@ -255,11 +258,24 @@ class GradientMeter:
                 # Tiles of one size: a small rest would be slow.
                 left = batch.samples - start
                 size = math.ceil(left / math.ceil(left / size))
-                parts.append(self._measure(batch.rows(slice(start, start + size))))
+                try:
+                    parts.append(self._measure(batch.rows(slice(start, start + size))))
+                except NotFinite as error:
+                    # It counted the samples of a tile, or of a probe.
+                    raise self._not_finite(batch) or error from error
                 start += size
                 if batch.samples > _SMALLEST_TILE:
                     self._warn()
         return self._readings(parts)
+
+    def _not_finite(self, batch: Inputs) -> NotFinite | None:
+        """The error that names all samples of a batch whose logits are not finite; None where they now are."""
+        rows: list[int] = []
+        with torch.no_grad():
+            for start in range(0, batch.samples, _SMALLEST_TILE):
+                logits = answer(self._network, batch.rows(slice(start, start + _SMALLEST_TILE)))
+                rows += [start + row for row in not_finite(logits)]
+        return NotFinite.of(rows, batch.samples) if rows else None
 
     def costs(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs) -> Costs:
         """By which way each layer is measured, and what that costs on this batch: a few samples tell.

@@ -129,9 +129,9 @@ def read(
     """
     reader.move(work.device)
     for batch in load_batches(source, reader.classifier.batch, batches, work.workers):
+        batch, readings = reader.readings(batch, work.device)
         for one in batch.skipped:
             work.on_skip(one)
-        readings = reader.readings(batch, work.device)
         work.on_progress(len(batch.ids) + len(batch.skipped))
         yield batch, readings
 
