@@ -24,6 +24,7 @@ from gradmeter.measuring.reader import Reader
 from gradmeter.measuring.streaming import all_batches, none_readable, purpose_of, read, stream, tell_left_out
 from gradmeter.meta.trust import TrustModel
 from gradmeter.models import Classifier
+from gradmeter.names import encode_name
 from gradmeter.readings import Readings
 from gradmeter.samples import Source
 from gradmeter.samples.location import Location
@@ -31,6 +32,8 @@ from gradmeter.stages import stage
 
 # Who gives such a name expects a file, and would get a folder.
 _OTHER_FILES = (".json", ".jsonl", ".tsv", ".txt", ".xlsx")
+# What a folder of parts is for that becomes a file.
+_PARTS_OF = "parts of"
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,15 @@ def judge(
     """
     work = work or Work()
     place = Location(out)
-    if place.suffix in _OTHER_FILES:
+    suffix = place.suffix.lower()
+    if suffix in _OTHER_FILES:
         raise OutputError(
             f"{place.name}: verdicts are written as .csv, or as Parquet files in a folder; give a name that ends in "
             f".csv, or one without {place.suffix}"
         )
-    if place.suffix != ".csv":
-        return _stream(trust, classifier, source, out, work)
+    purpose = _purpose(trust, classifier, source)
+    if suffix != ".csv":
+        return _stream(trust, classifier, source, out, purpose, work)
     if not place.is_local:
         raise OutputError(
             f"{place.name}: .csv is written to this machine only; give a name without it, for Parquet files in a folder"
@@ -83,8 +88,9 @@ def judge(
     out = Path(place.path())
     parts = out.with_name(out.name + ".parts")
     if out.exists() and not parts.exists() and not work.fresh:
-        return _finished(out, _purpose(trust, classifier, source), work)
-    done = _stream(trust, classifier, source, parts, work)
+        return _finished(out, purpose, work)
+    # Else a folder of that name that somebody asked for would be taken for the parts of this file, and removed.
+    done = _stream(trust, classifier, source, parts, {**purpose, _PARTS_OF: encode_name(out.name)}, work)
     tables = MeasuredSet(parts).tables()
     first = next(tables)
     with (
@@ -97,7 +103,7 @@ def judge(
         for table in itertools.chain([first], tables):
             writer.write_table(table)
             advance(len(table))
-    note = {"purpose": _purpose(trust, classifier, source), "sha256": _hash(out), **asdict(done)}
+    note = {"purpose": purpose, "sha256": _hash(out), **asdict(done)}
     write_text(_note(out), json.dumps(note, ensure_ascii=False) + "\n")
     shutil.rmtree(parts)
     return done
@@ -162,8 +168,15 @@ def _purpose(trust: TrustModel, classifier: Classifier, source: Source) -> dict[
     return {**purpose_of(classifier, source), "fit": trust.fingerprint(), "threshold": threshold}
 
 
-def _stream(trust: TrustModel, classifier: Classifier, source: Source, folder: str | Path, work: Work) -> JudgedSamples:
-    done = stream(reader_of(trust, classifier), source, folder, _purpose(trust, classifier, source), work)
+def _stream(
+    trust: TrustModel,
+    classifier: Classifier,
+    source: Source,
+    folder: str | Path,
+    purpose: Mapping[str, Any],
+    work: Work,
+) -> JudgedSamples:
+    done = stream(reader_of(trust, classifier), source, folder, purpose, work)
     accepted = [pc.sum(table["accepted"]).as_py() or 0 for table in MeasuredSet(folder).tables(["accepted"])]
     return JudgedSamples(done.rows, None if trust.guarantee is None else sum(accepted), done.skipped)
 
