@@ -64,10 +64,11 @@ def test_text_is_utf_8_with_unix_line_ends(tmp_path: Path) -> None:
 def test_sweep_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path) -> None:
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
-    leftovers = [tmp_path / ".x.csv.77.partial", deep / ".y.parquet.123.partial"]
-    others = [tmp_path / "x.csv", tmp_path / ".lock", deep / "z.partial", deep / ".partial.txt"]
+    leftovers = [tmp_path / ".x.csv.77-0123abcd.partial", deep / ".y\n.parquet.123-89efabcd.partial"]
+    others = [tmp_path / "x.csv", tmp_path / ".lock", deep / "z.partial", deep / ".partial.txt", deep / ".mine.partial"]
     for path in leftovers + others:
         path.write_text("")
     sweep(tmp_path)
     assert not any(path.exists() for path in leftovers)
     assert all(path.exists() for path in others)
+    assert list(map(is_temporary, leftovers + others)) == [True] * len(leftovers) + [False] * len(others)

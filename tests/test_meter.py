@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradmeter import GradientMeter, InputError, Readings, UnsupportedModelError
+from gradmeter.network import NotFinite
 from gradmeter.pseudo_labels import PseudoLabel, start_vector
 from gradmeter.statistics import SCALED_METRICS
 from gradmeter.study.network import PaperCNN
@@ -859,6 +860,15 @@ def test_not_finite_logits_name_the_samples() -> None:
         GradientMeter(small())(x)
 
 
+@pytest.mark.parametrize("rows", [[0], [39], [5, 9, 17, 38]])
+def test_not_finite_logits_name_the_samples_of_the_whole_batch(rows: list[int]) -> None:
+    x = samples(40, 5).float()
+    x[rows, 1] = torch.nan
+    with pytest.raises(NotFinite, match=f"for {len(rows)} of 40 samples") as raised:
+        GradientMeter(small())(x)
+    assert raised.value.rows == rows
+
+
 class Returning(nn.Module):
     def __init__(self, answer: Callable[[Tensor], Any]) -> None:
         super().__init__()
@@ -1044,3 +1054,29 @@ def test_gradients_switched_off_after_the_first_batch() -> None:
     model.off = True
     with pytest.raises(UnsupportedModelError, match="layer 'stem' is called under"):
         meter(x)
+
+
+# --- networks that write into their input
+
+
+class Normalising(nn.Module):
+    """A network that normalises the tensor that it is given, in place or not."""
+
+    def __init__(self, network: nn.Module, in_place: bool) -> None:
+        super().__init__()
+        self.network, self.in_place = network, in_place
+
+    def forward(self, x: Tensor) -> Any:
+        return self.network(x.sub_(0.5).div_(0.25) if self.in_place else (x - 0.5) / 0.25)
+
+
+@pytest.mark.parametrize("count", [1, 4, 40])
+def test_a_network_that_writes_into_its_input(count: int) -> None:
+    network = small()
+    x = samples(count, 5).float()
+    given = x.clone()
+    found = GradientMeter(Normalising(network, True), activations=True, probes=["odin"])(x)
+    assert torch.equal(x, given)
+    expected = GradientMeter(Normalising(network, False), activations=True, probes=["odin"])(x)
+    assert_equal(found, expected)
+    assert torch.equal(found.scores["odin"], expected.scores["odin"])

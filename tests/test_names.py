@@ -1,11 +1,13 @@
 """Names of any bytes: kept exactly, and shown in one line."""
 
 import os
+import pickle
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gradmeter.errors import DataError, InputError, OutputError, UnsupportedModelError
 from gradmeter.names import printable
 from gradmeter.samples import decode_name, encode_name
 
@@ -59,3 +61,13 @@ def test_what_is_shown_is_one_printable_line_and_stays_so(text: str) -> None:
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:
     assert printable("a\nb\x1b[1m\x9b\u202e\u2028\udcff") == "a\\nb\\x1b[1m\\u009b\\u202e\\u2028\\xff"
+
+
+@pytest.mark.parametrize("kind", [DataError, InputError, OutputError, UnsupportedModelError])
+def test_an_error_is_one_line_and_what_others_add_stays_behind_it(kind: type[Exception]) -> None:
+    error = kind("a\nb \udcff")
+    assert str(error) == "a\\nb \\xff"
+    error.args = (f"{error.args[0]}\nadded",)
+    sent = pickle.loads(pickle.dumps(error))
+    assert type(sent) is kind
+    assert str(sent).split("\n") == ["a\\nb \\xff", "added"]

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,15 @@ def refused(out: Path) -> str:
     with pytest.raises(OutputError) as caught, owned(out):
         pytest.fail("owned twice")
     return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["loop", "loop.csv"])
+def test_a_link_that_leads_to_itself(name: str, tmp_path: Path) -> None:
+    """There is nothing to write to, or else the writer of the file says so."""
+    (tmp_path / name).symlink_to(name)
+    with suppress(OutputError), owned(tmp_path / name):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("name", ["new/folder", "two.csv"])

@@ -1,5 +1,7 @@
 """The errors a user can meet: each says what was given, what was expected and what to do."""
 
+from typing import Any
+
 from gradmeter.names import printable
 
 TRACEBACK = "GRADMETER_TRACEBACK"
@@ -14,6 +16,16 @@ class GradmeterError(Exception):
 
     def __init__(self, message: str = "") -> None:
         super().__init__(printable(message))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Ray adds lines of its own before it sends an error: they must stay lines.
+        return _restored, (type(self), self.args)
+
+
+def _restored(kind: type[GradmeterError], args: tuple[Any, ...]) -> GradmeterError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class InputError(GradmeterError, ValueError):
@@ -30,6 +42,10 @@ class DataError(GradmeterError, ValueError):
 
 class OutputError(GradmeterError, OSError):
     """An output folder cannot be written or belongs to something else."""
+
+
+class SlowLayerWarning(UserWarning):
+    """A layer is measured for one sample at a time: right, and slow."""
 
 
 def one_line(error: BaseException) -> str:

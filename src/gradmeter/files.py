@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from safetensors import SafetensorError
 from gradmeter.errors import OutputError
 
 _SUFFIX = ".partial"
+# Exactly what `whole` makes: a user may have hidden files of that suffix, too.
+_PARTIAL = re.compile(rf"\..+\.\d+-[0-9a-f]{{8}}{re.escape(_SUFFIX)}", re.DOTALL)
 LOCK = ".gradmeter.lock"
 """What the names of lock files end in; `gradmeter.owner` makes them."""
 
@@ -75,10 +78,11 @@ def parsed_json(content: bytes) -> dict[str, Any]:
 
 def is_temporary(path: Path) -> bool:
     """Whether a path is a writer's temporary file or lock file; killed writers leave both behind."""
-    return path.name.startswith(".") and path.name.endswith((_SUFFIX, LOCK))
+    return _PARTIAL.fullmatch(path.name) is not None or (path.name.startswith(".") and path.name.endswith(LOCK))
 
 
 def sweep(folder: Path) -> None:
     """Remove what killed writers left behind below a folder."""
     for leftover in folder.rglob(f".*{_SUFFIX}"):
-        leftover.unlink(missing_ok=True)
+        if _PARTIAL.fullmatch(leftover.name):
+            leftover.unlink(missing_ok=True)

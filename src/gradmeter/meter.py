@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,24 +15,37 @@ from torch.utils.checkpoint import CheckpointError
 
 from gradmeter.allocator import keep_freed_memory
 from gradmeter.capture import (
+    TOLD_APART,
     TRANSPOSED,
     Call,
     Graph,
     Plan,
     Smaller,
     Unplanned,
+    hand_over_arrived,
     make_plan,
     output_shapes,
     propagate,
     recorded_calls,
 )
-from gradmeter.errors import InputError, UnsupportedModelError
+from gradmeter.costs import Costs, layer_costs, least_seconds, plain_pass
+from gradmeter.errors import InputError, SlowLayerWarning, UnsupportedModelError
 from gradmeter.inputs import Inputs
-from gradmeter.layers import Contributions, LayerOutputs, OutputReader, Unkept, ruled_modules
+from gradmeter.layers import (
+    Contributions,
+    LayerOutputs,
+    OutputReader,
+    TimedContributions,
+    Unkept,
+    Use,
+    ruled_modules,
+)
 from gradmeter.network import (
+    NotFinite,
     answer,
     logits_of,
     measuring,
+    not_finite,
     owned_parameters,
     owning_modules,
     require_independent_samples,
@@ -169,6 +183,13 @@ class GradientMeter:
         self._seen = [id(parameter) for parameter in self._network.parameters()]
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._tiles: dict[tuple[tuple[int, ...], ...], int] = {}
+        # Layers and operations that are measured for one sample at a time, and those of them that a warning named.
+        self._slow: set[tuple[str, str]] = set()
+        self._named: set[tuple[str, str]] = set()
+        self._contributions: type[Contributions] = Contributions
+        self._uses: list[Use] = []
+        # Inputs of which few samples take another course than many, as in packed batches: no need to try again.
+        self._unlike: set[tuple[tuple[int, ...], ...]] = set()
         self._outputs = OutputReader(self._owners, activations=self.activations, embedding=self.embedding)
 
     def extended(self) -> GradientMeter:
@@ -219,7 +240,8 @@ class GradientMeter:
 
         Raises:
             InputError: for an empty batch, tensors of different length, labels that are no classes, logits that are
-                not [N, C] or not finite, or a network in train mode whose BatchNorm would mix the samples.
+                not [N, C], or a network in train mode whose BatchNorm would mix the samples.
+            NotFinite: an InputError that names the samples whose logits are not finite.
             UnsupportedModelError: if the network mixes the samples of a batch, or uses a parameter where gradients
                 are switched off.
         """
@@ -236,9 +258,54 @@ class GradientMeter:
                 # Tiles of one size: a small rest would be slow.
                 left = batch.samples - start
                 size = math.ceil(left / math.ceil(left / size))
-                parts.append(self._measure(batch.rows(slice(start, start + size))))
+                try:
+                    parts.append(self._measure(batch.rows(slice(start, start + size))))
+                except NotFinite as error:
+                    # It counted the samples of a tile, or of a probe.
+                    raise self._not_finite(batch) or error from error
                 start += size
+                if batch.samples > _SMALLEST_TILE:
+                    self._warn()
         return self._readings(parts)
+
+    def _not_finite(self, batch: Inputs) -> NotFinite | None:
+        """The error that names all samples of a batch whose logits are not finite; None where they now are."""
+        rows: list[int] = []
+        with torch.no_grad():
+            for start in range(0, batch.samples, _SMALLEST_TILE):
+                logits = answer(self._network, batch.rows(slice(start, start + _SMALLEST_TILE)))
+                rows += [start + row for row in not_finite(logits)]
+        return NotFinite.of(rows, batch.samples) if rows else None
+
+    def costs(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs) -> Costs:
+        """By which way each layer is measured, and what that costs on this batch: a few samples tell.
+
+        Args:
+            inputs: as for a measurement, of which this takes several.
+
+        Raises:
+            InputError, UnsupportedModelError: as a measurement does.
+        """
+        batch = Inputs.of(inputs)
+        plain = plain_pass(self._network, batch)
+        # What is learned of a network when it is seen for the first time is no part of the price.
+        self(batch)
+        plain()
+        best: tuple[float, list[Use]] = float("inf"), []
+
+        def timed() -> None:
+            nonlocal best
+            self._uses = []
+            (seconds,) = least_seconds(partial(self, batch), rounds=1)
+            best = min(best, (seconds, self._uses), key=lambda pair: pair[0])
+
+        self._contributions = TimedContributions
+        try:
+            _, plain_seconds = least_seconds(timed, plain)
+        finally:
+            self._contributions = Contributions
+        seconds, uses = best
+        return Costs(batch.samples, layer_costs(uses, self._owned), seconds, plain_seconds)
 
     def _readings(self, parts: list[_Measured]) -> Readings:
         """Statistics once for all tiles: they are many small operations."""
@@ -278,21 +345,26 @@ class GradientMeter:
         done = self._forward(tile)
         plan = self._known_plan(done) or self._probed_plan(done, tile) or self._plan(done)
         if tile.shapes not in self._tiles:
-            self._tiles[tile.shapes] = self._affordable(done) if plan.lasting else _SMALLEST_TILE
+            self._tiles[tile.shapes] = self._affordable(done)
+        if not plan.lasting:
+            # Where the samples lie is told apart at one go for so many.
+            self._tiles[tile.shapes] = min(self._tiles[tile.shapes], TOLD_APART)
         sums: list[dict[str, PowerSums]] = []
         while len(sums) < len(self._starts):
-            contributions = Contributions(done.graph, plan, done.calls, tile.samples)
-            # The graph lives until the last pseudo-label.
+            # The graph lives until the last pseudo-label, and where planning left gradients.
             last = len(sums) == len(self._starts) - 1
+            kept = replace(plan, keep=plan.keep or not last or plan.arrived is not None)
+            contributions = self._contributions(done.graph, kept, done.calls, tile.samples)
             try:
-                propagate(
-                    done.graph,
-                    plan if last else replace(plan, keep=True),
-                    done.logits,
-                    done.direction(len(sums)),
-                    contributions.receive,
-                )
+                if plan.arrived is None:
+                    propagate(done.graph, kept, done.logits, done.direction(len(sums)), contributions.receive)
+                else:
+                    hand_over_arrived(done.graph, kept, tile.samples, contributions.receive)
                 sums.append(contributions.finish())
+                self._note(contributions, tile)
+                if not last and not plan.lasting:
+                    # Another loss may reach what this one did not.
+                    plan = self._plan(done, number=len(sums))
                 continue
             except Unplanned:
                 done = self._forward(tile)
@@ -303,7 +375,7 @@ class GradientMeter:
             except CheckpointError:
                 if plan.deferred:
                     raise
-                plan = replace(plan, deferred=True)
+                plan = replace(plan, deferred=True, arrived=None)
             if plan.lasting:
                 self._plans[done.graph.signature()] = plan
             done = self._forward(tile)
@@ -317,6 +389,26 @@ class GradientMeter:
             done.outputs.embedding(logits) if self.embedding else None,
             {name: score for probe in self._probes for name, score in probe(self._network, tile, logits).items()},
         )
+
+    def _note(self, contributions: Contributions, tile: Inputs) -> None:
+        """Remember what is measured for one sample at a time, and take small tiles: it costs a tile for each sample."""
+        if contributions.one_by_one:
+            self._slow |= {(name.rpartition("/")[0], operation) for name, operation in contributions.one_by_one}
+            self._tiles[tile.shapes] = _SMALLEST_TILE
+        if isinstance(contributions, TimedContributions):
+            self._uses += contributions.uses()
+
+    def _warn(self) -> None:
+        """Name the slow layers that were not named before."""
+        for layer, operation in sorted(self._slow - self._named):
+            warnings.warn(
+                f"layer {layer!r} is measured for one sample at a time, which is right and slow: {operation} has no "
+                "rule for the way it is used here; register one for the layer's module with "
+                "gradmeter.layers.measures",
+                SlowLayerWarning,
+                stacklevel=3,
+            )
+        self._named |= self._slow
 
     def _forward(self, inputs: Inputs, *, watched: bool = False) -> _Pass:
         with (
@@ -340,6 +432,8 @@ class GradientMeter:
 
     def _probed_plan(self, done: _Pass, tile: Inputs) -> Plan | None:
         """Plan with three samples of a tile, for all tiles like it; None if they go another way than the tile."""
+        if tile.shapes in self._unlike:
+            return None
         probe = tile.rows([index % tile.samples for index in range(_PROBED)])
         probed = self._forward(probe, watched=True)
         # The last one: a network that passes something on from sample to sample would do it to this one.
@@ -355,7 +449,10 @@ class GradientMeter:
         plan = self._plan(probed, smaller)
         if plan.lasting:
             self._plans[signature] = plan
-        return self._known_plan(done)
+        known = self._known_plan(done)
+        if known is None and (plan.lasting or plan.unordered):
+            self._unlike.add(tile.shapes)
+        return known
 
     def _affordable(self, done: _Pass) -> int:
         """Samples that make a tile."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -17,8 +17,31 @@ from gradmeter.errors import InputError, UnsupportedModelError
 from gradmeter.inputs import Inputs
 from gradmeter.stages import stage
 
+_NAMED = 5
 _BIAS = re.compile(r"(^|_)bias(_(ih|hh)(_l\d+(_reverse)?)?)?$")
 _QUANTISED = ("torch.ao.nn.quantized", "torch.nn.quantized")
+
+
+class NotFinite(InputError):
+    """The logits of some samples are not finite numbers.
+
+    Attributes:
+        rows: which samples of the batch.
+    """
+
+    def __init__(self, message: str, rows: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+    @classmethod
+    def of(cls, rows: Sequence[int], samples: int) -> NotFinite:
+        """The error for these rows of a batch of so many samples."""
+        named = ", ".join(map(str, rows[:_NAMED])) + (", ..." if len(rows) > _NAMED else "")
+        return cls(
+            f"the network's logits are not finite for {len(rows)} of {samples} samples (index {named}); "
+            "expected finite numbers: check the input and the weights",
+            rows,
+        )
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -127,6 +150,7 @@ def measuring(network: nn.Module) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_buffers_kept(network))
+        stack.enter_context(_recurrent_layers_step_by_step(network))
         try:
             for module in training:
                 module.training = False
@@ -145,6 +169,32 @@ def measuring(network: nn.Module) -> Iterator[None]:
                 module.training = True
             for parameter in frozen:
                 parameter.requires_grad_(False)
+
+
+@contextmanager
+def _recurrent_layers_step_by_step(network: nn.Module) -> Iterator[None]:
+    """Keep cuDNN, and MIOpen, out of recurrent layers: in eval mode they have no backward pass."""
+    before: list[bool] = []
+
+    def switch_off(module: nn.Module, args: Any) -> None:
+        before.append(torch.backends.cudnn.enabled)
+        torch.backends.cudnn.enabled = False
+
+    def switch_back(module: nn.Module, args: Any, output: Any) -> None:
+        # It is called after an error too, even of a hook that came before.
+        if before:
+            torch.backends.cudnn.enabled = before.pop()
+
+    handles = []
+    for module in network.modules():
+        if isinstance(module, nn.RNNBase) and any(parameter.device.type != "cpu" for parameter in module.parameters()):
+            handles.append(module.register_forward_pre_hook(switch_off))
+            handles.append(module.register_forward_hook(switch_back, prepend=True, always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager
@@ -188,7 +238,8 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
         Logits [N, C] that can be differentiated by the parameters.
 
     Raises:
-        InputError: if it returns something else, or numbers that are not finite.
+        InputError: if it returns something else.
+        NotFinite: for numbers that are not finite.
         UnsupportedModelError: if it switches gradients off.
     """
     with _refusing_disabled_gradients(owners):
@@ -197,14 +248,8 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
     if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[0] != samples or logits.shape[1] < 2:
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes >= 2)")
-    finite = torch.isfinite(logits.detach())
-    if not finite.all():
-        bad = (~finite.all(dim=1)).nonzero().flatten().tolist()
-        named = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
-        raise InputError(
-            f"the network's logits are not finite for {len(bad)} of {samples} samples (index {named}); "
-            "expected finite numbers: check the input and the weights"
-        )
+    if rows := not_finite(logits):
+        raise NotFinite.of(rows, samples)
     if not logits.requires_grad:
         raise UnsupportedModelError(
             "the network's logits are cut off from its parameters (detached, or no longer floating point); "
@@ -213,8 +258,16 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
     return logits
 
 
+def not_finite(logits: Tensor) -> list[int]:
+    """Rows of logits [N, C] that hold something else than finite numbers."""
+    rows: list[int] = (~torch.isfinite(logits.detach()).all(dim=1)).nonzero().flatten().tolist()
+    return rows
+
+
 def answer(network: nn.Module, inputs: Inputs) -> Any:
     """What a network returns, its `.logits` where it has some."""
+    # Copies: a network may write into its input, which is the user's, and which is read more than once.
+    inputs = inputs.map(lambda tensor: tensor.clone())
     output = network(*inputs.args, **inputs.kwargs)
     return getattr(output, "logits", output)
 

@@ -71,8 +71,7 @@ def owned(out: Path) -> Iterator[None]:
     Raises:
         OutputError: if another process or thread writes there, or nothing can be written there.
     """
-    # Python's own resolve() fails at links that lead in a circle.
-    path = Path(os.path.realpath(out))
+    path = Path(os.path.realpath(out))  # `Path.resolve` fails on links that lead to themselves
     beside = path.suffix.lower() == ".csv" or path.is_file()
     lock = path.with_name(f".{path.name}{LOCK}") if beside else path / LOCK
     if _threads.get(lock) == threading.get_ident():

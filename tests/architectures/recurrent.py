@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from architectures.case import Case, head, network
 from oracles.networks import samples
@@ -54,7 +54,54 @@ def _cell(m: Any, x: Tensor) -> Tensor:
     return out
 
 
+LENGTHS = torch.tensor([3, 4, 2, 4, 4, 1])
+
+
+def _last_states(m: Any, packed: PackedSequence) -> Tensor:
+    states = m.layer(packed)[1]
+    last: Tensor = states[0] if isinstance(states, tuple) else states
+    return last
+
+
+def _packed(m: Any, x: Tensor, lengths: Tensor) -> Tensor:
+    """Rows of all samples in one axis, sorted by length."""
+    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    out: Tensor = m.head(_last_states(m, packed).transpose(0, 1).flatten(1))
+    return out
+
+
+def _sorted_by_hand(m: Any, x: Tensor, lengths: Tensor) -> Tensor:
+    order = lengths.argsort(descending=True)
+    packed = pack_padded_sequence(x[order], lengths[order], batch_first=True)
+    out: Tensor = m.head(_last_states(m, packed)[-1][order.argsort()])
+    return out
+
+
+def _every_step(m: Any, x: Tensor, lengths: Tensor) -> Tensor:
+    packed = pack_padded_sequence(x.tanh(), lengths, batch_first=True, enforce_sorted=False)
+    steps, _ = pad_packed_sequence(m.layer(packed)[0], batch_first=True)
+    out: Tensor = m.head(steps.sum(1))
+    return out
+
+
+def _packed_case(recipe: Callable[..., Tensor], make: Callable[[], nn.Module], width: int) -> Case:
+    return network(recipe, (samples(6, 4, 3), LENGTHS), layer=make, head=head(width))
+
+
+PACKED = {
+    "packed gru": _packed_case(_packed, lambda: nn.GRU(3, 4, batch_first=True), 4),
+    "packed lstm": _packed_case(_packed, lambda: nn.LSTM(3, 4, batch_first=True), 4),
+    "packed rnn, both ways": _packed_case(_packed, lambda: nn.RNN(3, 4, bidirectional=True, batch_first=True), 8),
+    "packed lstm, two layers, both ways": _packed_case(
+        _packed, lambda: nn.LSTM(3, 4, num_layers=2, bidirectional=True, batch_first=True), 16
+    ),
+    "packed gru, sorted by hand": _packed_case(_sorted_by_hand, lambda: nn.GRU(3, 4, batch_first=True), 4),
+    "packed gru, every step": _packed_case(_every_step, lambda: nn.GRU(3, 4, bias=False, batch_first=True), 4),
+    "packed lstm, projected": _packed_case(_packed, lambda: nn.LSTM(3, 4, proj_size=2, batch_first=True), 2),
+}
+
 CASES = {
+    **PACKED,
     **_options(nn.LSTM, "lstm"),
     **_options(nn.GRU, "gru"),
     **_options(nn.RNN, "rnn"),
@@ -74,18 +121,3 @@ CASES = {
         _cell, X, start=lambda: nn.Parameter(torch.zeros(4)), cell=lambda: nn.RNNCell(3, 4), head=head(4)
     ),
 }
-
-
-def _packed(m: Any, x: Tensor, lengths: Tensor) -> Tensor:
-    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-    out: Tensor = m.head(m.layer(packed)[1][-1])
-    return out
-
-
-PACKED = network(
-    _packed,
-    (samples(6, 4, 3), torch.tensor([3, 4, 2, 4, 4, 1])),
-    layer=lambda: nn.GRU(3, 4, batch_first=True),
-    head=head(4),
-)
-"""Rows of all samples in one axis, sorted by length."""

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from architectures.case import Case
-from architectures.recurrent import PACKED
 from architectures.sharing import EXPERTS
 from architectures.state import mark, snapshot
 from architectures.table import CASES
@@ -57,7 +56,7 @@ def test_against_one_sample_at_a_time(name: str) -> None:
 
 
 # What may be too much to ask for: right, or refused in a line.
-@pytest.mark.parametrize("case", [PACKED, EXPERTS, OWN_MATRIX], ids=["packed", "experts", "own matrix"])
+@pytest.mark.parametrize("case", [EXPERTS, OWN_MATRIX], ids=["experts", "own matrix"])
 def test_right_or_refused(case: Case) -> None:
     model, inputs = case.build()
     layers, expected = expected_readings(model, inputs)

@@ -41,7 +41,7 @@ def test_results_page_and_figures(tmp_path: Path) -> None:
     assert bench(tmp_path / "out") == (True, "")
     names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
     figures = {f"figures/performance-tiny.{end}" for end in ("svg", "png")}
-    assert names == {".lock", "results.json", "performance.md", *figures}
+    assert names == {"results.json", "performance.md", *figures}
     found = results(tmp_path / "out")
     assert found["options"]["methods"] == ["plain", *METHODS]
     assert found["machine"]["kernel"] == "test kernel"

@@ -140,14 +140,23 @@ def packed(m: Any, x: Tensor) -> Tensor:
     return out
 
 
-def test_scattered_samples() -> None:
-    model = randomise(Recipe(packed, w=(5, 3)).double())
+def entries(m: Any, x: Tensor) -> Tensor:
+    """A product whose entries are mixed up, row by row in another way."""
+    rows = torch.arange(len(x)).unsqueeze(1)
+    mixed = x[:, :3, 0].gather(0, (rows + torch.arange(3)) % len(x)) * m.w
+    out: Tensor = mixed.gather(0, (rows - torch.arange(3)) % len(x))
+    return out
+
+
+@pytest.mark.parametrize(("recipe", "shape", "along_rows"), [(packed, (5, 3), True), (entries, (1,), False)])
+def test_scattered_samples(recipe: Callable[[Any, Tensor], Tensor], shape: tuple[int, ...], along_rows: bool) -> None:
+    model = randomise(Recipe(recipe, w=shape).double())
     walk = Pass.of(model, GRID)
     expected = each_alone(model, GRID, walk.direction)["w"]
 
     def look(operation: Operation) -> Tensor:
-        assert not operation.regular
-        return torch.stack([given(operation.input_gradients(sample)[1]) for sample in range(3)])
+        assert operation.regular == along_rows
+        return torch.stack([given(operation.input_gradients(sample)[1]).sum_to_size(shape) for sample in range(3)])
 
     (found,) = operations(model, GRID, look)
     torch.testing.assert_close(found, expected)

@@ -9,7 +9,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from capture.passes import Pass
 from gradmeter import UnsupportedModelError
-from gradmeter.capture import SampleAxis, Scattered
+from gradmeter.capture import OwnedRows, SampleAxis, Scattered
 from oracles.networks import Recipe, Tied, randomise, samples
 
 X, GRID = samples(3, 5), samples(3, 4, 5)
@@ -23,7 +23,9 @@ def network(recipe: Callable[[Any, Tensor], Tensor], **members: nn.Module | tupl
     return model
 
 
-def listed(model: nn.Module, x: Tensor) -> list[tuple[str, tuple[int, ...], SampleAxis | Scattered | None, bool]]:
+def listed(
+    model: nn.Module, x: Tensor
+) -> list[tuple[str, tuple[int, ...], SampleAxis | OwnedRows | Scattered | None, bool]]:
     """(operation, inputs with parameters, axis of its output, terminal) of every planned operation."""
     walk = Pass.of(model, x)
     return [
@@ -156,8 +158,9 @@ def test_scattered_samples_hold_for_their_batch() -> None:
     walk = Pass.of(network(recipe, w=(5, 2)), GRID)
     plan = walk.plan()
     ((scattered,),) = (planned.axes for planned in plan.operations)
-    assert isinstance(scattered, Scattered)
-    assert torch.equal(scattered.touched, (order // 4 == torch.arange(3).unsqueeze(1)).unsqueeze(2).expand(3, 12, 2))
+    assert isinstance(scattered, OwnedRows)
+    assert scattered.dim == 0
+    assert torch.equal(scattered.owners, order // 4)
     assert not plan.lasting
     assert plan.adapted(walk.graph, 3) is None
 
@@ -209,7 +212,8 @@ def test_samples_in_another_order_on_the_way() -> None:
     plan = Pass.of(model, X).plan(Pass.of(model, X[:1]))
     body, head = (planned.axes[0] for planned in plan.operations)
     assert body == PLAIN
-    assert isinstance(head, Scattered)
+    assert isinstance(head, OwnedRows)
+    assert head.owners.tolist() == [2, 1, 0]
     assert not plan.lasting
 
 

@@ -1,12 +1,10 @@
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from gradmeter.capture import SampleAxis
+from gradmeter.capture import OwnedRows, SampleAxis
 from gradmeter.capture.sample_axis import Scattered, exclusive, explanations, growing_dimension, touched_by
 from oracles.networks import samples
 
@@ -198,7 +196,9 @@ def test_only_one_sample(layout: tuple[tuple[int, ...], SampleAxis, int], sample
     kept = torch.zeros(shape).index_fill(axis.dim, torch.tensor(indices(axis, count, sample)), 1)
     before = tensor.clone()
     assert torch.equal(axis.only(tensor, sample, count), tensor * kept)
-    scattered = Scattered(torch.stack([gradient != 0 for gradient in sent(shape, axis, count)]))
+    scattered = Scattered(
+        sum((gradient != 0) * (owner + 1) for owner, gradient in enumerate(sent(shape, axis, count))) - 1
+    )
     assert torch.equal(scattered.only(tensor, sample, count), tensor * kept)
     assert torch.equal(tensor, before)
 
@@ -235,8 +235,31 @@ def test_adapted_to_other_numbers_of_samples(layout: tuple[tuple[int, ...], Samp
 
 
 def test_what_is_scattered_cannot_be_adapted() -> None:
-    scattered: Any = Scattered(torch.ones(4, 7, 2).bool())
-    assert scattered.adapted((7, 2), 4) is None
+    for scattered in (Scattered(torch.ones(7, 2)), OwnedRows(0, torch.ones(7), 4)):
+        assert scattered.adapted((7, 2), 4) is None
+
+
+@given(layouts(), st.integers(0, 99))
+def test_owned_rows_against_an_axis(layout: tuple[tuple[int, ...], SampleAxis, int], seed: int) -> None:
+    """Rows in another order are those of the axis, in another order of positions and zeros where some have fewer."""
+    shape, axis, count = layout
+    order = torch.randperm(shape[axis.dim], generator=torch.Generator().manual_seed(seed))
+    owners = axis.owners_along(shape[axis.dim], count)
+    tensor = samples(*shape)
+    rows = OwnedRows(axis.dim, owners[order], count)
+    mixed = tensor.index_select(axis.dim, order)
+    expected = axis.positions(tensor, count)
+    found = rows.positions(mixed, count)
+    assert found.shape == expected.shape
+    dim = axis.dim + 1
+    torch.testing.assert_close(found.sort(dim).values, expected.sort(dim).values)
+    for sample in range(count):
+        alone = rows.only(mixed, sample, count).index_select(axis.dim, order.argsort())
+        assert torch.equal(alone, axis.only(tensor, sample, count))
+    # of nobody
+    rows = OwnedRows(axis.dim, torch.where(owners == 0, -1, owners)[order], count)
+    assert not rows.positions(mixed, count)[0].any()
+    torch.testing.assert_close(rows.positions(mixed, count)[1:].sort(dim).values, expected[1:].sort(dim).values)
 
 
 def test_plain() -> None:

@@ -48,7 +48,6 @@ def test_a_study_writes_all_that_it_should(finished: Finished) -> None:
     folder, answer = finished
     assert answer.code == 0, answer.err
     expected = {
-        ".lock",
         "manifest.json",
         "claims.csv",
         "results.md",

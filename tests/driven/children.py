@@ -90,7 +90,7 @@ def _await(blow: Blow, folder: str) -> None:
     def look(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal seen
         if event == "open":
-            path, mode, flags = arguments
+            path, _, flags = arguments
             changes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
             if not changes or not isinstance(path, str | bytes):
                 return

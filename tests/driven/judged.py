@@ -73,7 +73,7 @@ def judge_files(
     changed = [path for path in before if after.get(path) != before[path]]
     lost = [path for path in changed if path in place.ours or not _belongs(path, out)]
     assert not lost, f"changed or gone: {lost}"
-    elsewhere = [path for path in after if path not in before and not _belongs(path, out)]
+    elsewhere = [path for path in after if path not in before and not _belongs(path, out) and not _leads_to(path, out)]
     assert not elsewhere, f"written elsewhere: {elsewhere}"
     left = [path for path in after if path.endswith((b".partial", os.fsencode(LOCK))) and path not in place.ours]
     assert may_leave or not left, f"left behind: {left}"
@@ -90,15 +90,16 @@ def _belongs(path: bytes, out: bytes | None) -> bool:
     return any(path == one or path.startswith(one + b"/") for one in places)
 
 
+def _leads_to(path: bytes, out: bytes | None) -> bool:
+    """Whether an output lies below a path."""
+    return out is not None and os.path.normpath(out).startswith(path + b"/")
+
+
 def images_of(data: bytes) -> Images:
     """The images in a folder, by what docs/guide.md says of DATA."""
     there, perhaps = set(), set()
     for entry in _entries(data):
-        if _is_folder(data, entry):
-            below = [*_walk(data, entry)]
-        else:
-            below = [entry]
-        for path in below:
+        for path in _walk(data, entry) if _is_folder(data, entry) else [entry]:
             if os.fsdecode(path).lower().endswith(SUFFIXES) and not any(
                 part.startswith(b".") for part in path.split(b"/")
             ):

@@ -11,14 +11,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from driven.contents import contents
 from driven.judged import DONE, ids_of, images_of, judge_ending, judge_files, judge_ids
-from driven.names import image_names, names
+from driven.names import LONGEST, image_names, names
 from driven.privileges import unprivileged
 from driven.tiers import drive_machine, tiers
 from driven.workplace import IMAGES, MODEL, NAMED, Workplace, script
 
 MODES = (0o000, 0o111, 0o222, 0o444, 0o555, 0o644, 0o755)
-ENCODINGS = st.sampled_from(["utf-8"] * 6 + ["ascii", "latin-1"])
+ENCODINGS = st.sampled_from(["utf-8"] * 6 + ["cp1252", "latin-1"])
 MORE = st.sampled_from([(), (), (), (b"--json",), (b"--fresh",), (b"--fresh", b"--json")])
+# With labels a folder must be called as a class.
+LABELS = st.sampled_from([b"--no-labels", b"--no-labels", b"--no-labels", b"--labels"])
 places = st.integers(0, 1000)
 
 
@@ -35,12 +37,12 @@ class Folder(RuleBasedStateMachine):
         note(script(self.place))
         self.place.delete()
 
-    @initialize(data=names, count=st.integers(0, 6), is_flat=st.booleans())
+    @initialize(data=names, count=st.integers(1, 9), is_flat=st.booleans())
     def begin(self, data: bytes, count: int, is_flat: bool) -> None:
         """A folder of images, or one with two folders of images in it."""
         while os.path.lexists(self.place.path(data)) or data.startswith(b"noise:"):
             data = b"~" + data[1:]
-        self.data = data
+        self.data, self.is_flat = data, is_flat
         self.place.make_folder(data)
         for number in range(count):
             folder = b"" if is_flat else (b"cat/", b"dog/")[number % 2]
@@ -49,7 +51,8 @@ class Folder(RuleBasedStateMachine):
 
     @rule(where=places, name=image_names, content=st.sampled_from(sorted(contents())))
     def add_image(self, where: int, name: bytes, content: str) -> None:
-        if path := self.free(where, name):
+        """Where it should be: with images beside folders of images nothing can be done."""
+        if path := self.free(where, name, is_image=True):
             self.place.write(path, contents()[content])
 
     @rule(where=places, name=names)
@@ -103,15 +106,18 @@ class Folder(RuleBasedStateMachine):
             self.place.modes[path] = mode
 
     @precondition(lambda self: self.seen)
-    @rule(which=places, name=names)
-    def add_to_output(self, which: int, name: bytes) -> None:
-        """Something of the user's, in a folder that a command wrote, or at its place."""
+    @rule(which=places, name=names, where=st.sampled_from([b"%b/%b", b"%b/%b", b"%b", b"%b.parts/%b", b".%b.json"]))
+    def add_to_output(self, which: int, name: bytes, where: bytes) -> None:
+        """Something of the user's: in a folder that a command wrote, at its place, or beside it."""
         out = sorted(self.seen)[which % len(self.seen)]
-        if not os.path.lexists(self.place.path(out)):
-            self.place.write(out, b"mine\n")
-        elif os.path.isdir(self.place.path(out)):
-            if not os.path.lexists(self.place.path(out + b"/" + name)):
-                self.place.write(out + b"/" + name, b"mine\n")
+        path = where % (out, name) if where.count(b"%b") == 2 else where % out
+        folder = os.path.dirname(path)
+        if len(os.path.basename(path)) > LONGEST or os.path.lexists(self.place.path(path)):
+            return
+        if folder.endswith(b".parts"):
+            os.makedirs(self.place.path(folder), exist_ok=True)
+        if os.path.isdir(self.place.path(folder)):
+            self.place.write(path, b"mine\n")
 
     @precondition(lambda self: self.seen)
     @rule(which=places, file=places, how=st.sampled_from(["cut", "remove", "empty", "object", "text"]))
@@ -131,12 +137,24 @@ class Folder(RuleBasedStateMachine):
             new = {"cut": content[: len(content) // 2], "empty": b"", "object": b"{}", "text": b"mine\n"}[how]
             self.place.damage(path, new)
 
-    @rule(out=st.sampled_from([b"r", b"-r"]) | names, more=MORE, encoding=ENCODINGS, labels=st.booleans())
+    @rule(
+        out=st.sampled_from([b"r", b"r", b"-r"]) | names,
+        more=MORE,
+        encoding=ENCODINGS,
+        labels=st.sampled_from([True, False, False, False]),
+    )
     def measure(self, out: bytes, more: tuple[bytes, ...], encoding: str, labels: bool) -> None:
-        words = [b"measure", *IMAGES, *more, b"--labels" if labels else b"--no-labels", b"--out=" + out, *MODEL[1:]]
+        words = [
+            b"measure",
+            *IMAGES,
+            *more,
+            *([b"--labels"] if labels else [b"--no-labels"]),
+            b"--out=" + out,
+            *MODEL[1:],
+        ]
         self.command([*words, b"--", MODEL[0], self.data], out, encoding)
 
-    @rule(out=st.sampled_from([b"v", b"v.csv", b"--v.csv"]) | names, more=MORE, encoding=ENCODINGS)
+    @rule(out=st.sampled_from([b"v", b"v.csv", b"v.csv", b"--v.csv"]) | names, more=MORE, encoding=ENCODINGS)
     def judge(self, out: bytes, more: tuple[bytes, ...], encoding: str) -> None:
         self.command([b"judge", *NAMED, *more, b"--out=" + out, b"--", b"trust", self.data], out, encoding)
 
@@ -179,9 +197,11 @@ class Folder(RuleBasedStateMachine):
         there = [self.data, *sorted(path for path in self.place.ours if path.startswith(prefix))]
         return there[which % len(there)]
 
-    def free(self, where: int, name: bytes) -> bytes | None:
+    def free(self, where: int, name: bytes, *, is_image: bool = False) -> bytes | None:
         """A path in a folder of DATA that is not taken."""
         folders = [path for path in self.folders() if path == self.data or path.startswith(self.data + b"/")]
+        if is_image:
+            folders = [self.data] if self.is_flat else folders[1:] or folders
         path = folders[where % len(folders)] + b"/" + name
         return None if os.path.lexists(self.place.path(path)) else path
 
@@ -190,6 +210,6 @@ class Folder(RuleBasedStateMachine):
         return [path for path in real if os.path.isdir(self.place.path(path))]
 
 
-@tiers(few=15, many=800)
+@tiers(few=10, many=800)
 def test_a_folder_that_changes(cases: settings) -> None:
-    drive_machine(cases, Folder, steps=14)
+    drive_machine(cases, Folder, steps=25)

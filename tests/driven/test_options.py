@@ -54,16 +54,19 @@ BEGUN = {
     "measure": (*MODEL, b"known", *IMAGES),
     "judge": (b"trust", b"known", *NAMED),
     "fit": (*FIT[1:], b"--known=known", b"--unknown=noise:uniform:20"),
+    "evaluate": (b"trust", b"--known=known", *NAMED, b"--repetitions=100"),
     "info": (),
 }
-words_of_their_own = st.sampled_from(PATHS).map(str.encode) | names
+paths = st.sampled_from(PATHS).map(str.encode) | names
+# Not another output.
+surplus = paths.filter(lambda word: not word.startswith((b"-o", b"--out")))
 options = st.sampled_from(sorted(KINDS)).flatmap(
     lambda name: st.sampled_from(KINDS[name]).map(lambda value: f"{name}={value}".encode())
 )
 flags = st.sampled_from(FLAGS).map(str.encode)
 
 
-@tiers(few=20, many=800)
+@tiers(few=15, many=800)
 def test_options(cases: settings) -> None:
     def body(command: str, out: bytes, more: list[bytes]) -> None:
         with workplace() as place:
@@ -82,6 +85,6 @@ def test_options(cases: settings) -> None:
         cases,
         body,
         command=st.sampled_from(sorted(BEGUN)),
-        out=words_of_their_own,
-        more=st.lists(options | flags | words_of_their_own, max_size=4),
+        out=paths,
+        more=st.lists(options | flags | surplus, max_size=4),
     )

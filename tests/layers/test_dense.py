@@ -1,9 +1,15 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
+from gradmeter.capture import Operation, SampleAxis
+from gradmeter.layers.dense import linear, mkldnn_linear
 from layers.measured import DIGITS, Use, built, check
+from layers.stand_in import stand_in
 from oracles.networks import randomise, samples
 
 X, GRID, CUBE = samples(3, 5), samples(3, 4, 5), samples(3, 2, 3, 5)
@@ -45,16 +51,23 @@ MEASURED: dict[str, Use] = {
     "a vector for a weight": (lambda m, x: x @ m.w, X, {"w": (5, 1)}),
 }
 
-MASKED: dict[str, tuple[Use, set[str]]] = {
+OTHERS: dict[str, tuple[Use, dict[str, str]]] = {
     "alpha and beta": (
         (lambda m, x: torch.addmm(m.b, x, m.w, alpha=2, beta=0.5), X, {"w": (5, 4), "b": (4,)}),
-        {"w", "b"},
+        {"w": "Dense", "b": "Direct"},
     ),
-    "beta": ((lambda m, x: torch.addmm(m.b, x, m.w, beta=2), X, {"w": (5, 4), "b": (4,)}), {"w", "b"}),
-    "alpha": ((lambda m, x: torch.addmm(m.b, x, m.w, alpha=2), X, {"w": (5, 4), "b": (4,)}), {"w", "b"}),
-    "a matrix times a vector": ((lambda m, x: x @ m.w, X, {"w": (5,)}), {"w"}),
+    "beta": (
+        (lambda m, x: torch.addmm(m.b, x, m.w, beta=2), X, {"w": (5, 4), "b": (4,)}),
+        {"w": "Dense", "b": "Direct"},
+    ),
+    "a matrix times a vector": ((lambda m, x: x @ m.w, X, {"w": (5,)}), {"w": "Direct"}),
+    "positions times a vector": ((lambda m, x: x @ m.w, GRID, {"w": (5,)}), {"w": "Direct"}),
+    "a vector and a bias": (
+        (lambda m, x: torch.addmv(m.b, x, m.w, alpha=3, beta=2).unsqueeze(1), X, {"w": (5,), "b": (1,)}),
+        {"w": "Direct", "b": "Direct"},
+    ),
 }
-"""Use, and the parameters that autograd serves."""
+"""Use, and the form of each parameter's gradient."""
 
 
 @pytest.mark.parametrize("use", MEASURED)
@@ -63,11 +76,24 @@ def test_uses_with_a_rule(use: str) -> None:
     assert forms == {name: ["Direct" if name == "b" else "Dense"] for name in MEASURED[use][2]}
 
 
-@pytest.mark.parametrize("use", MASKED)
-def test_uses_that_autograd_serves(use: str) -> None:
-    given, masked = MASKED[use]
-    forms = check(*built(given))
-    assert {name for name, (form,) in forms.items() if form in ("Masked", "PulledBack")} == masked
+@pytest.mark.parametrize("use", OTHERS)
+def test_other_products(use: str) -> None:
+    given, expected = OTHERS[use]
+    assert check(*built(given)) == {name: [form] for name, form in expected.items()}
+
+
+@pytest.mark.parametrize("x", [X, GRID, samples(3, 2, 4, 5)], ids=["rows", "positions", "grid"])
+@pytest.mark.parametrize(("rule", "data"), [(linear, "input"), (mkldnn_linear, "self")])
+def test_a_dense_layer_in_one_operation(rule: Callable[[Operation], Any], data: str, x: Tensor) -> None:
+    """PyTorch has it for other devices only: the rule is given such an operation."""
+    w, b, delta = samples(4, 5, seed=2), samples(4, seed=3), samples(*x.shape[:-1], 4, seed=4)
+    operation = stand_in((delta,), (SampleAxis(0, 1, 1),), {1: w, 2: b}, {data: x})
+    found = rule(operation)
+    for sample in range(3):
+        leaves = w.clone().requires_grad_(), b.clone().requires_grad_()
+        expected = torch.autograd.grad(F.linear(x[sample], *leaves), leaves, delta[sample])
+        for number, gradient in zip((1, 2), expected, strict=True):
+            torch.testing.assert_close(found[number].materialise(slice(sample, sample + 1))[0], gradient)
 
 
 @pytest.mark.parametrize("dtype", DIGITS, ids=str)

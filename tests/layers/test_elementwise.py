@@ -51,9 +51,15 @@ INDIRECT: dict[str, tuple[Use, str]] = {
     "complex, on the left": (
         (lambda m, x: torch.view_as_real(torch.view_as_complex(m.p) * x), COMPLEX, {"p": (4, 1, 2)}), "PulledBack"
     ),
-    # one parameter for each sample and position of a folded batch is spread in a way that no rule knows
-    "tiled over folded positions": (
-        (lambda m, x: (x.flatten(0, 1) * m.p.repeat(len(x), 1)).unflatten(0, (-1, 4)), GRID, {"p": (4, 5)}), "Masked"
+    "repeated over folded positions": (
+        (lambda m, x: (x.flatten(0, 1) * m.p.repeat(len(x), 1)).unflatten(0, (-1, 4)), GRID, {"p": (4, 5)}), "Direct"
+    ),
+    "repeated over samples and features": (
+        (lambda m, x: x * m.p.repeat(len(x), 1, 5), GRID, {"p": (4, 1)}), "Direct"
+    ),
+    "repeated over folded steps": (
+        (lambda m, x: (x.transpose(0, 1).flatten(0, 1) * m.p.repeat(4 * len(x), 1)).unflatten(0, (4, -1))
+         .transpose(0, 1), GRID, {"p": (1, 5)}), "Direct"
     ),
     "where": ((lambda m, x: torch.where(x > 0, x, m.p), GRID, {"p": (5,)}), "Masked"),
     "divide": ((lambda m, x: x / (m.p * m.p + 1), GRID, {"p": (5,)}), "PulledBack"),

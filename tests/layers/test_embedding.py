@@ -40,11 +40,52 @@ def test_uses_with_a_rule(use: str) -> None:
     assert check(*built(USES[use])) == {"w": ["LookedUp"]}
 
 
-MASKED: dict[str, Use] = {
-    "embedding bag": (lambda m, x: F.embedding_bag(x, m.w, mode="mean"), TOKENS, {"w": (7, 3)}),
+LOOKED_UP: dict[str, Use] = {
+    "mean": (lambda m, x: F.embedding_bag(x, m.w, mode="mean"), TOKENS, {"w": (7, 3)}),
+    "sum": (lambda m, x: F.embedding_bag(x, m.w, mode="sum"), TOKENS, {"w": (7, 3)}),
+    "sparse sum": (lambda m, x: F.embedding_bag(x, m.w, mode="sum", sparse=True), TOKENS, {"w": (7, 3)}),
+    "mean without padding": (lambda m, x: F.embedding_bag(x, m.w, mode="mean", padding_idx=0), TOKENS, {"w": (7, 3)}),
+    "padding alone": (lambda m, x: F.embedding_bag(x, m.w, mode="mean", padding_idx=3), TOKENS, {"w": (7, 3)}),
+    "weighted": (
+        lambda m, x: F.embedding_bag(x, m.w, mode="sum", per_sample_weights=x.double() + 0.5), TOKENS, {"w": (7, 3)}
+    ),
+    "two bags for each sample": (
+        lambda m, x: F.embedding_bag(x.reshape(-1, 2), m.w, mode="mean").unflatten(0, (-1, 2)), TOKENS, {"w": (7, 3)}
+    ),
+    "bags of several sizes": (
+        lambda m, x: F.embedding_bag(
+            torch.cat([row[: int(row[0]) + 1] for row in x]), m.w, (x[:, 0] + 1).cumsum(0) - x[:, 0] - 1, mode="mean"
+        ),
+        torch.tensor([[0, 2, 2, 1], [3, 3, 3, 3], [2, 0, 1, 0]]), {"w": (7, 3)},
+    ),
+    "an empty bag": (
+        lambda m, x: F.embedding_bag(
+            torch.cat([row[: int(row[0])] for row in x]), m.w, x[:, 0].cumsum(0) - x[:, 0], mode="mean"
+        ),
+        torch.tensor([[3, 2, 2, 1], [0, 3, 3, 3], [2, 0, 1, 0]]), {"w": (7, 3)},
+    ),
     "indexing": (lambda m, x: m.w[x], TOKENS, {"w": (7, 3)}),
-    "sparse embedding bag": (lambda m, x: F.embedding_bag(x, m.w, mode="sum", sparse=True), TOKENS, {"w": (7, 3)}),
-}
+    "indexing from the end": (lambda m, x: m.w[-x - 1], TOKENS, {"w": (7, 3)}),
+    "indexing a vector": (lambda m, x: m.w[x], TOKENS, {"w": (7,)}),
+    "time-major indexing": (lambda m, x: m.w[x.t()].transpose(0, 1), TOKENS, {"w": (7, 3)}),
+    "selecting": (lambda m, x: m.w.index_select(0, x.flatten()).unflatten(0, (-1, 4)), TOKENS, {"w": (7, 3)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("use", LOOKED_UP)
+def test_other_ways_to_look_up(use: str) -> None:
+    assert check(*built(LOOKED_UP[use])) == {"w": ["LookedUp"]}
+
+
+MASKED: dict[str, Use] = {
+    "the largest entries": (lambda m, x: F.embedding_bag(x, m.w, mode="max"), TOKENS, {"w": (7, 3)}),
+    "columns": (lambda m, x: m.w[:, x].movedim(1, 0), TOKENS, {"w": (3, 7)}),
+    "two indices": (lambda m, x: m.w[x, x % 2], TOKENS, {"w": (7, 3)}),
+    "a table of matrices": (lambda m, x: m.w[x], TOKENS, {"w": (7, 3, 2)}),
+    "selected columns": (
+        lambda m, x: m.w.index_select(1, x.flatten()).unflatten(1, (-1, 4)).movedim(1, 0), TOKENS, {"w": (3, 7)}
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("use", MASKED)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from gradmeter.capture import Operation
 from layers.measured import Use, built, check
 from oracles.networks import Recipe, randomise, samples
 
@@ -32,7 +33,7 @@ def test_an_operation_without_a_rule(use: str) -> None:
 
 
 def test_samples_in_an_order_of_their_own() -> None:
-    """Rules need an axis, autograd does not."""
+    """Rows that each are one sample's, wherever they lie."""
     order = torch.tensor([5, 0, 3, 7, 11, 4, 1, 2, 10, 8, 6, 9])
 
     def recipe(m: Any, x: Tensor) -> Tensor:
@@ -40,7 +41,61 @@ def test_samples_in_an_order_of_their_own() -> None:
         out: Tensor = (x.flatten(0, 1)[own] @ m.w)[own.argsort()].unflatten(0, (-1, 4))
         return out
 
-    assert check(*built((recipe, GRID, {"w": (5, 3)}))) == {"w": ["Masked"]}
+    assert check(*built((recipe, GRID, {"w": (5, 3)}))) == {"w": ["Dense"]}
+
+
+ENTRY_BY_ENTRY: dict[str, Use] = {
+    "maximum": (lambda m, x: torch.maximum(x, m.w), GRID, {"w": (4, 1)}),
+    "interpolation": (lambda m, x: torch.lerp(m.v, m.w, x), X, {"w": (5,), "v": (5,)}),
+    "where": (lambda m, x: torch.where(x > 0, x, m.w), GRID, {"w": (5,)}),
+    "clamp": (lambda m, x: torch.clamp(x, min=m.w), GRID, {"w": (5,)}),
+    "quotient": (lambda m, x: x / m.w, GRID, {"w": (5,)}),
+    "power": (lambda m, x: x.abs() ** m.w, GRID, {"w": (5,)}),
+    "sum of a product": (lambda m, x: torch.addcmul(m.v, x, m.w), GRID, {"w": (5,), "v": (4, 1)}),
+    "angle": (lambda m, x: torch.atan2(x, m.w), GRID, {"w": (5,)}),
+    "length": (lambda m, x: torch.hypot(x, m.w), GRID, {"w": (5,)}),
+    "logarithms": (lambda m, x: torch.logaddexp(x, m.w), GRID, {"w": (5,)}),
+    "masked": (lambda m, x: torch.maximum(x.transpose(0, 1), m.w).transpose(0, 1), GRID, {"w": (4, 1, 5)}),
+}
+
+
+@pytest.mark.parametrize("use", ENTRY_BY_ENTRY)
+def test_one_backward_pass_serves_all_samples(use: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for the two samples that prove it, however many there are."""
+    asked: list[int | None] = []
+    original = Operation.input_gradients
+
+    def counted(operation: Operation, sample: int | None = None) -> Any:
+        asked.append(sample)
+        return original(operation, sample)
+
+    monkeypatch.setattr(Operation, "input_gradients", counted)
+    recipe, x, members = ENTRY_BY_ENTRY[use]
+    model = randomise(Recipe(recipe, **members).double())
+    check(model, torch.cat([x, x.flip(0), x / 2]))
+    assert set(asked) == {None, 0, 8}
+    assert asked.count(None) == len(members)
+
+
+class Crossed(torch.autograd.Function):
+    """Broadcasts a parameter and lets its gradient meet other samples' in one row: not entry by entry."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * w
+
+    @staticmethod
+    def backward(ctx: Any, *deltas: Tensor) -> tuple[None, Tensor]:
+        (x,) = ctx.saved_tensors
+        return None, (deltas[0] * x).flip(0)
+
+
+crossed: Callable[..., Tensor] = Crossed.apply
+
+
+def test_an_operation_whose_gradient_lies_in_other_rows() -> None:
+    assert check(*built((lambda m, x: crossed(x, m.w), X, {"w": (5,)}))) == {"w": ["Masked"]}
 
 
 class Symmetric(nn.Module):

@@ -1,9 +1,15 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gradmeter.capture import Operation, SampleAxis
+from gradmeter.layers.normalisation import batch_norm, batch_norm_in_eval_mode, batch_norm_of_a_library, rms_norm
 from layers.measured import DIGITS, Use, built, check
+from layers.stand_in import stand_in
 from oracles.networks import randomise, samples
 
 MODULES: list[tuple[nn.Module, tuple[int, ...]]] = [
@@ -101,3 +107,43 @@ def test_samples_in_space_are_left_to_autograd() -> None:
         NORM,
     )
     assert check(*built(use)) == {"w": ["Masked"], "b": ["Masked"]}
+
+
+# cuDNN and MIOpen normalise on GPUs only, and in eval mode too: the rules are given such operations.
+LIBRARIES = {
+    "native": (batch_norm, "eps", {"training": False}),
+    "exported": (batch_norm_in_eval_mode, "eps", {}),
+    "GPU": (batch_norm_of_a_library, "epsilon", {"training": False}),
+}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_batch_norm_of_any_library(library: str) -> None:
+    rule, epsilon, mode = LIBRARIES[library]
+    x, delta, mean, variance = samples(3, 6, 5), samples(3, 6, 5, seed=2), samples(6, seed=3), samples(6, seed=4).exp()
+    parameters = {1: samples(6, seed=5), 2: samples(6, seed=6)}
+    kept = {"input": x, "running_mean": mean, "running_var": variance, epsilon: 0.3, **mode}
+    found = rule(stand_in((delta,), (SampleAxis(0, 1, 1),), parameters, kept))
+    for sample in range(3):
+        leaves = [parameter.clone().requires_grad_() for parameter in parameters.values()]
+        out = F.batch_norm(x[sample : sample + 1], mean, variance, *leaves, eps=0.3)
+        for number, gradient in zip((1, 2), torch.autograd.grad(out, leaves, delta[sample : sample + 1]), strict=True):
+            torch.testing.assert_close(found[number].materialise(slice(sample, sample + 1))[0], gradient)
+
+
+@pytest.mark.parametrize("rule", [batch_norm, batch_norm_of_a_library])
+def test_batch_norm_over_the_batch_has_no_rule(rule: Callable[[Operation], Any]) -> None:
+    x = samples(3, 6, 5)
+    assert not rule(stand_in((x,), (SampleAxis(0, 1, 1),), {1: x[0, :, 0]}, {"training": True}))
+
+
+def test_rms_norm_in_one_operation() -> None:
+    """Recorded so on GPUs."""
+    x, delta, weight = samples(3, 4, 5), samples(3, 4, 5, seed=2), samples(5, seed=3)
+    kept = {"input": x, "result1": (x.square().mean(-1, keepdim=True) + 0.3).rsqrt()}
+    found = rms_norm(stand_in((delta, None), (SampleAxis(0, 1, 1), None), {1: weight}, kept))
+    for sample in range(3):
+        leaf = weight.clone().requires_grad_()
+        out = F.rms_norm(x[sample], (5,), leaf, eps=0.3)
+        (gradient,) = torch.autograd.grad(out, leaf, delta[sample])
+        torch.testing.assert_close(found[1].materialise(slice(sample, sample + 1))[0], gradient)

@@ -31,7 +31,7 @@ def test_parts_are_one_data_set(tmp_path: Path) -> None:
 def test_a_part_whose_writer_was_killed_is_made_anew(tmp_path: Path) -> None:
     measured = MeasuredSet.begin(tmp_path / "r", PURPOSE)
     pq.write_table(TABLE, tmp_path / "r/part-00000.parquet")  # its note was not written any more
-    (tmp_path / "r/.part-00001.parquet.77.partial").write_bytes(b"half")
+    (tmp_path / "r/.part-00001.parquet.77-0123abcd.partial").write_bytes(b"half")
     measured = MeasuredSet.begin(tmp_path / "r", PURPOSE)
     assert not measured.note(0)
     assert not list((tmp_path / "r").glob(".*"))

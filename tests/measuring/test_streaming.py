@@ -7,11 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch import Tensor, nn
 
 import gradmeter.measuring.streaming as streaming
 from gradmeter import GradientMeter, Readings
-from gradmeter.errors import DataError, OutputError
+from gradmeter.content import content_hashes
+from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.measuring import MeasuredSet, Skipped, Work, measure
+from gradmeter.models import Classifier
 from gradmeter.samples import Source, open_source
 from measuring.small import KIND, Prepare, classifier
 from samples.pictures import save
@@ -156,3 +159,43 @@ def test_a_label_that_no_name_belongs_to(label: int, tmp_path: Path) -> None:
 def test_no_labels(tmp_path: Path) -> None:
     measure(classifier(), open_source("noise:uniform:3", KIND), tmp_path / "r")
     assert "label" not in pq.read_table(tmp_path / "r").column_names
+
+
+class Standardising(nn.Module):
+    """A network that divides by the deviation of an image, which is 0 where it has one shade."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = classifier().network
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.network((x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True))
+        return found
+
+
+@pytest.mark.parametrize("plain", [[3], [0, 9], [4, 5, 6, 7]])
+@pytest.mark.usefixtures("small_parts")
+def test_samples_without_a_finite_answer_are_skipped(plain: list[int], tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (10, 8, 8), np.uint8)
+    images[plain] = 200
+    np.savez(tmp_path / "a.npz", images=images, labels=np.arange(10) % 3)
+    skipped: list[Skipped] = []
+    source, network = open_source(str(tmp_path / "a.npz"), KIND), Standardising().eval()
+    standardising = Classifier("standardising", network, None, KIND, Prepare())
+    found = measure(standardising, source, tmp_path / "r", Work(on_skip=skipped.append))
+    assert [one.id for one in found.skipped] == [one.id for one in skipped] == [source.id(row) for row in plain]
+    table = pq.read_table(tmp_path / "r")
+    rows = [row for row in range(10) if row not in plain]
+    assert table["id"].to_pylist() == [source.id(row) for row in rows]
+    assert table["label"].to_pylist() == [row % 3 for row in rows]
+    inputs = Prepare()(images[rows])
+    assert np.array_equal(table["content_hash"].to_numpy(), content_hashes(inputs))
+    torch.testing.assert_close(Readings.from_arrow(table).logits, network(inputs).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_where_all_answers_are_not_finite_it_is_the_network(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.full((10, 8, 8), 200, np.uint8))
+    standardising = Classifier("standardising", Standardising().eval(), None, KIND, Prepare())
+    with pytest.raises(InputError, match="10 of 10"):
+        measure(standardising, open_source(str(tmp_path / "a.npz"), KIND), tmp_path / "r")

@@ -176,7 +176,7 @@ def test_one_that_was_stopped_while_it_wrote_its_report_goes_on(at_place: Path, 
     trust, classifier = open_trust(Path("trust"), model=MODEL)
     evaluate(trust, classifier, "test", [], tmp_path, repetitions=100)
     (tmp_path / "estimates.csv").write_text("")
-    (tmp_path / ".report.html.1-ab.partial").write_text("")
+    (tmp_path / ".report.html.1-0123abcd.partial").write_text("")
     evaluate(trust, classifier, "test", [], tmp_path, repetitions=100)
     (tmp_path / "readings").rename(tmp_path / "mine")
     with pytest.raises(OutputError):

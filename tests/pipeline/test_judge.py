@@ -60,19 +60,53 @@ def test_a_finished_run_says_so(opened, name: str, tmp_path: Path) -> None:
     assert all(path.stat().st_mtime_ns == when for path, when in made.items())
 
 
-def test_a_csv_of_other_origin_is_not_overwritten(opened, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("name", ["v.csv", ".v.csv.json"])
+def test_a_file_of_other_origin_is_not_overwritten(opened, name: str, fresh: bool, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(OutputError, match=rf"/{name} is there and was not made by gradmeter judge"):
+        judge(*opened, tmp_path / "v.csv", Work(fresh=fresh))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "{}"}
+
+
+def test_a_csv_that_was_made_otherwise_is_overwritten_when_told(opened, tmp_path: Path) -> None:
     trust, classifier, _ = opened
     out = tmp_path / "v.csv"
-    out.write_text("mine")
-    with pytest.raises(OutputError, match=r"v.csv is there; choose another name or give --fresh"):
-        judge(*opened, out)
-    judge(*opened, out, Work(fresh=True))
+    judge(*opened, out)
+    made = out.read_text()
     with pytest.raises(OutputError, match=r"was made otherwise \(other samples; data was test, is validation; samples"):
         judge(trust, classifier, open_source("validation", classifier.image), out)
     out.write_text("mine")
     with pytest.raises(OutputError, match=r"v.csv was changed after it was made; choose another name or give --fresh"):
         judge(*opened, out)
     assert out.read_text() == "mine"
+    judge(*opened, out, Work(fresh=True))
+    assert out.read_text() == made
+
+
+def test_what_others_put_beside_a_csv_stays(opened, tmp_path: Path) -> None:
+    """Beside parts that a killed run left: a file in their folder, and one at the place of the verdicts."""
+    out, parts = tmp_path / "v.csv", tmp_path / "v.csv.parts"
+    judge(*opened, parts)
+    (parts / "notes.txt").write_text("mine")
+    out.write_text("mine")
+    with pytest.raises(OutputError, match=r"v.csv is there and was not made by gradmeter judge"):
+        judge(*opened, out)
+    assert out.read_text() == "mine"
+    out.unlink()
+    first = judge(*opened, out)
+    assert [path.name for path in parts.iterdir()] == ["notes.txt"]
+    assert judge(*opened, out) == first
+
+
+def test_a_csv_lies_where_a_link_leads(opened, tmp_path: Path) -> None:
+    (tmp_path / "v.csv").symlink_to(tmp_path / "elsewhere.csv")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    judge(*opened, tmp_path / "v.csv")
+    assert (tmp_path / "v.csv").is_symlink()
+    assert (tmp_path / "elsewhere.csv").is_file()
+    with pytest.raises(OutputError, match=r"loop.csv is there and was not made by gradmeter judge"):
+        judge(*opened, tmp_path / "loop.csv")
 
 
 def test_a_folder_that_is_called_like_the_parts_of_a_csv_stays(opened, tmp_path: Path) -> None:
@@ -86,7 +120,7 @@ def test_a_folder_that_is_called_like_the_parts_of_a_csv_stays(opened, tmp_path:
 def test_capital_letters_make_a_csv_file_too(opened, tmp_path: Path) -> None:
     judge(*opened, tmp_path / "V.CSV")
     assert len(pd.read_csv(tmp_path / "V.CSV")) == 897
-    with pytest.raises(OutputError, match="V.TXT"):
+    with pytest.raises(OutputError, match=r"V\.TXT"):
         judge(*opened, tmp_path / "V.TXT")
 
 

@@ -54,7 +54,7 @@ def test_a_new_an_empty_and_an_own_folder_are_taken(store: Store) -> None:
 def test_a_study_killed_at_its_very_start_is_its_own(store: Store) -> None:
     store.folder.mkdir()
     (store.folder / LOCK).touch()
-    (store.folder / ".manifest.json.77.partial").touch()
+    (store.folder / ".manifest.json.77-0123abcd.partial").touch()
     store.require_own()
 
 

@@ -1,17 +1,20 @@
 """From the logits to the gradient of every operation that uses a parameter, with the samples told apart."""
 
-from gradmeter.capture.backward import Unplanned, propagate
+from gradmeter.capture.backward import Unplanned, hand_over_arrived, propagate
 from gradmeter.capture.calls import Call, recorded_calls
 from gradmeter.capture.graph import Graph, metadata, output_shapes
 from gradmeter.capture.operation import Operation
+from gradmeter.capture.ownership import TOLD_APART
 from gradmeter.capture.plan import TRANSPOSED, Plan, Planned, Smaller, make_plan
-from gradmeter.capture.sample_axis import SampleAxis, Scattered, growing_dimension
+from gradmeter.capture.sample_axis import OwnedRows, SampleAxis, Scattered, growing_dimension
 
 __all__ = [
+    "TOLD_APART",
     "TRANSPOSED",
     "Call",
     "Graph",
     "Operation",
+    "OwnedRows",
     "Plan",
     "Planned",
     "SampleAxis",
@@ -19,6 +22,7 @@ __all__ = [
     "Smaller",
     "Unplanned",
     "growing_dimension",
+    "hand_over_arrived",
     "make_plan",
     "metadata",
     "output_shapes",

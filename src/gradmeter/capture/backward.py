@@ -52,15 +52,9 @@ def propagate(
         # A rule may ask autograd for more, which passes by the same hooks.
         if busy:
             return
-        for gradient, axis in zip(gradients, planned.axes, strict=True):
-            if gradient is not None and axis is None and gradient.any():
-                raise Unplanned
-        if planned.silent or all(gradient is None for gradient in gradients):
-            return
         busy = True
         try:
-            node = graph.nodes[planned.index]
-            receive(planned, Operation(node, gradients, planned.axes, len(logits), planned.inputs))
+            _hand_over(graph, planned, gradients, len(logits), receive)
         finally:
             busy = False
 
@@ -85,3 +79,24 @@ def propagate(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def hand_over_arrived(graph: Graph, plan: Plan, samples: int, receive: Callable[[Planned, Operation], None]) -> None:
+    """Hand each operation over with the gradients that planning left in `Plan.arrived`; the graph must be kept."""
+    assert plan.arrived is not None
+    for planned in reversed(plan.operations):
+        _hand_over(graph, planned, plan.arrived[planned.index], samples, receive)
+
+
+def _hand_over(
+    graph: Graph,
+    planned: Planned,
+    gradients: tuple[Tensor | None, ...],
+    samples: int,
+    receive: Callable[[Planned, Operation], None],
+) -> None:
+    for gradient, axis in zip(gradients, planned.axes, strict=True):
+        if gradient is not None and axis is None and gradient.any():
+            raise Unplanned
+    if not planned.silent and any(gradient is not None for gradient in gradients):
+        receive(planned, Operation(graph.nodes[planned.index], gradients, planned.axes, samples, planned.inputs))

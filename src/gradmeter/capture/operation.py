@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from gradmeter.capture.graph import metadata
-from gradmeter.capture.sample_axis import SampleAxis, Scattered, Shape
+from gradmeter.capture.sample_axis import OwnedRows, SampleAxis, Scattered, Shape
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Operation:
 
     node: Node
     gradients: tuple[Tensor | None, ...]
-    axes: tuple[SampleAxis | Scattered | None, ...]
+    axes: tuple[SampleAxis | OwnedRows | Scattered | None, ...]
     samples: int
     inputs: tuple[int, ...]
 
@@ -39,17 +40,27 @@ class Operation:
         assert delta is not None
         return _widened(delta)
 
+    def scaled(self, factor: str) -> Tensor:
+        """`delta` times a number that the operation kept."""
+        number = self.saved(factor)
+        return self.delta if number == 1 else self.delta * number
+
     @property
-    def axis(self) -> SampleAxis:
+    def deltas(self) -> list[Tensor | None]:
+        """The gradient of every output, widened like `delta`."""
+        return [None if gradient is None else _widened(gradient) for gradient in self.gradients]
+
+    @property
+    def axis(self) -> SampleAxis | OwnedRows:
         """Where the samples lie in the first output."""
         axis = self.axes[0]
-        assert isinstance(axis, SampleAxis)
+        assert isinstance(axis, SampleAxis | OwnedRows)
         return axis
 
     @property
     def regular(self) -> bool:
         """Whether the samples lie along an axis of the first output, as rules expect."""
-        return self.gradients[0] is not None and isinstance(self.axes[0], SampleAxis)
+        return self.gradients[0] is not None and isinstance(self.axes[0], SampleAxis | OwnedRows)
 
     def saved(self, name: str) -> Any:
         """What the operation kept for its backward pass, by autograd's name without `_saved_`, widened like `delta`."""
@@ -59,6 +70,15 @@ class Operation:
     def rows(self, tensor: Tensor) -> Tensor:
         """A tensor laid out like the first output, samples first."""
         return self.axis.rows(tensor, self.samples)
+
+    def positions(self, tensor: Tensor) -> Tensor:
+        """The same with each sample's positions, one where nothing is folded, in place of the samples' dimension."""
+        # Weight and bias both ask for the gradient's, which may take a copy.
+        return self._delta_positions if tensor is self.gradients[0] else self.axis.positions(tensor, self.samples)
+
+    @cached_property
+    def _delta_positions(self) -> Tensor:
+        return self.axis.positions(self.delta, self.samples)
 
     def input_metadata(self, number: int) -> Any:
         """Shape, dtype and device of the tensor on an input that needs a gradient."""
@@ -70,14 +90,16 @@ class Operation:
         """Shape of the tensor on an input that needs a gradient."""
         return tuple(self.input_metadata(number).shape)
 
-    def input_gradients(self, sample: int) -> Sequence[Tensor | None]:
-        """The gradient of one sample by every input, from the operation's own backward pass.
+    def input_gradients(self, sample: int | None = None) -> Sequence[Tensor | None]:
+        """The gradient of one sample, or of all together, by every input, from the operation's own backward pass.
 
         The rows of the other samples are masked. Autograd's engine must not be running: it would leave out what it
         does not need itself.
         """
         masked = [
-            None if gradient is None or axis is None else axis.only(gradient, sample, self.samples)
+            gradient
+            if sample is None or gradient is None or axis is None
+            else axis.only(gradient, sample, self.samples)
             for gradient, axis in zip(self.gradients, self.axes, strict=True)
         ]
         backward: Any = self.node

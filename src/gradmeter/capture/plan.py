@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge, Node
+from torch.autograd.graph import Node
 
 from gradmeter.capture.calls import Call
 from gradmeter.capture.graph import Graph, output_shapes
+from gradmeter.capture.ownership import axis_of, belongings, each_alone, gradients_at, owners_of
 from gradmeter.capture.sample_axis import (
+    OwnedRows,
     SampleAxis,
     Scattered,
     Shape,
@@ -35,7 +37,7 @@ TRANSPOSED = "TBackward0"
 # A dense layer over positions folds them with the samples and unfolds its output so.
 _VIEWS = ("ViewBackward0", "UnsafeViewBackward0")
 
-Axis = SampleAxis | Scattered
+Axis = SampleAxis | OwnedRows | Scattered
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Plan:
         keep: whether the graph has to outlive the backward pass, because gradients wait for others or for its end.
         deferred: whether operations are handed over after the backward pass, all gradients at once: for networks that
             make their activations anew in the backward pass and give each away only once.
+        arrived: gradients by output of each operation, by its index, where they are known from planning: for this
+            batch and loss, for which no further backward pass is needed.
     """
 
     operations: tuple[Planned, ...]
@@ -80,6 +84,12 @@ class Plan:
     lasting: bool
     keep: bool
     deferred: bool = False
+    arrived: Mapping[int, tuple[Tensor | None, ...]] | None = None
+
+    @property
+    def unordered(self) -> bool:
+        """Whether the samples lie in an order of their own somewhere."""
+        return any(isinstance(axis, OwnedRows | Scattered) for planned in self.operations for axis in planned.axes)
 
     def adapted(self, graph: Graph, samples: int) -> Plan | None:
         """The same plan for a graph with the same signature and other sizes; None if it does not fit.
@@ -110,19 +120,6 @@ class Smaller:
 
     samples: int
     shapes: list[list[Shape]]
-
-
-def _probe(nodes: Sequence[Node], logits: Tensor, direction: Tensor) -> dict[Node, list[list[Tensor | None]]]:
-    """For each node and output: the gradient that each sample's loss alone sends there."""
-    edges = [GradientEdge(node, output) for node in nodes for output in range(len(output_shapes(node)))]
-    found: dict[Node, list[list[Tensor | None]]] = {node: [[] for _ in output_shapes(node)] for node in nodes}
-    for sample in range(len(logits) if edges else 0):
-        alone = torch.zeros_like(direction)
-        alone[sample] = direction[sample]
-        gradients = torch.autograd.grad(logits, edges, grad_outputs=alone, retain_graph=True, allow_unused=True)
-        for edge, gradient in zip(edges, gradients, strict=True):
-            found[edge.node][edge.output_nr].append(gradient)
-    return found
 
 
 def _mixing(node: Node) -> UnsupportedModelError:
@@ -160,30 +157,41 @@ class _Planner:
     direction: Tensor
     smaller: Smaller | None
     lasting: bool = True
+    arrived: dict[int, tuple[Tensor | None, ...]] = field(default_factory=dict)
+    seen: dict[torch.Size, tuple[Tensor, Axis | None]] = field(default_factory=dict)
 
-    def axes(self, node: Node, outputs: list[list[Tensor | None]]) -> list[Axis | None] | None:
-        """By output, where the samples lie; None if one of them is shared by the samples."""
+    def ask(self, nodes: Sequence[Node]) -> dict[Node, list[Axis | None] | None]:
+        """By node and output, where the samples lie; None for a node that they share."""
+        if self.smaller is None:
+            # For this batch only, any explanation of what is touched here and now will do.
+            axes: dict[Node, list[Axis | None] | None] = {}
+            for node, belonging in belongings(nodes, self.logits, self.direction).items():
+                self.arrived[self.graph.index[node]] = belonging.gradients
+                axes[node] = None if belonging.owners is None else [self._axis_of(owner) for owner in belonging.owners]
+            return axes
+        arrived = gradients_at(nodes, self.logits, list(each_alone(self.direction)))
+        return {node: self._axes(node, outputs) for node, outputs in arrived.items()}
+
+    def _axis_of(self, owner: Tensor | None) -> Axis | None:
+        """Where the samples lie; the steps of a recurrent network are alike, and have one axis."""
+        if owner is None:
+            return None
+        known, axis = self.seen.get(owner.shape, (None, None))
+        if known is None or not torch.equal(known, owner):
+            axis = axis_of(owner, len(self.logits))
+            self.seen[owner.shape] = owner, axis
+        return axis
+
+    def _axes(self, node: Node, outputs: list[list[Tensor | None]]) -> list[Axis | None] | None:
+        assert self.smaller is not None
         found = []
         for output, gradients in enumerate(outputs):
-            touched = touched_by(gradients)
-            if self.smaller is None:
-                axis, shared = self._for_this_batch(touched)
-            else:
-                shapes = output_shapes(node)[output], self.smaller.shapes[self.graph.index[node]][output]
-                axis, shared = self._for_any_batch(node, touched, *shapes)
+            shapes = output_shapes(node)[output], self.smaller.shapes[self.graph.index[node]][output]
+            axis, shared = self._for_any_batch(node, touched_by(gradients), *shapes)
             if shared:
                 return None
             found.append(axis)
         return found
-
-    def _for_this_batch(self, touched: Tensor | None) -> tuple[Axis | None, bool]:
-        """Any explanation of what is touched here and now will do."""
-        if touched is None:
-            return None, False
-        axis = next(explanations(touched), None)
-        if axis is None and exclusive(touched):
-            return Scattered(touched), False
-        return axis, axis is None
 
     def _for_any_batch(
         self, node: Node, touched: Tensor | None, shape: Shape, smaller: Shape
@@ -206,7 +214,7 @@ class _Planner:
         if found:
             return found[0], False
         if exclusive(touched):
-            return Scattered(touched), False
+            return axis_of(owners_of(touched), len(self.logits)), False
         if dim is not None:
             raise _mixing(node)
         return None, True
@@ -242,7 +250,7 @@ def make_plan(
     Raises:
         UnsupportedModelError: if the samples act on each other.
     """
-    planner = _Planner(graph, logits, direction, smaller, lasting=smaller is not None)
+    planner = _Planner(graph, logits, direction, smaller)
     evident = _evidently_shared(graph, smaller)
     shared: set[Node] = set()
     inside = {node: number for number, call in enumerate(calls) for node in call.inside()}
@@ -262,8 +270,7 @@ def make_plan(
                     inputs[user] = set()
                     (passed if user in evident else asked).append(user)
                 inputs[user].add(number)
-        for node, outputs in _probe(asked, logits, direction).items():
-            found = planner.axes(node, outputs)
+        for node, found in planner.ask(asked).items():
             if found is None:
                 passed.append(node)
             else:
@@ -276,7 +283,9 @@ def make_plan(
         return make_plan(graph, logits, direction, calls)
     operations = _ordered(graph, inputs, axes, by_call)
     contributions = _contributions(graph, operations, calls)
-    return Plan(operations, contributions, planner.lasting, keep=any(count > 1 for count in contributions.values()))
+    keep = any(count > 1 for count in contributions.values())
+    arrived = None if smaller is not None else planner.arrived
+    return Plan(operations, contributions, planner.lasting and smaller is not None, keep, arrived=arrived)
 
 
 def _ordered(

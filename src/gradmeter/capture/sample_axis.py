@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -47,6 +48,19 @@ class SampleAxis:
         self.rows(alone, samples)[sample] = self.rows(tensor, samples)[sample]
         return alone
 
+    def positions(self, tensor: Tensor, samples: int) -> Tensor:
+        """Samples first, [N, ...]; each one's positions, one where nothing is folded, in place of the dimension."""
+        unfolded: Tensor = tensor.unflatten(self.dim, (self.outer, samples, self.inner))
+        return unfolded.movedim(self.dim + 1, 0).flatten(self.dim + 1, self.dim + 2)
+
+    def owners_along(self, size: int, samples: int) -> Tensor:
+        """[size] the sample of every row along the dimension."""
+        return torch.arange(size) // self.inner % samples
+
+    def behind(self, dims: int) -> SampleAxis:
+        """The same dimension with further ones before it."""
+        return SampleAxis(self.dim + dims, self.outer, self.inner)
+
     @property
     def plain(self) -> bool:
         """Whether it is the first dimension, one entry per sample."""
@@ -54,14 +68,74 @@ class SampleAxis:
 
 
 @dataclass(frozen=True, eq=False)
-class Scattered:
-    """Samples without an order of their own, as in a packed batch of sequences: known for one batch only.
+class OwnedRows:
+    """A dimension along which every row is one sample's, in any order, as in a packed batch of sequences.
+
+    Known for one batch only.
 
     Attributes:
-        touched: [N, *output.shape], what belongs to whom.
+        dim: the dimension.
+        owners: [rows] the sample of each, -1 where no loss reached it.
+        samples: N.
     """
 
-    touched: Tensor
+    dim: int
+    owners: Tensor
+    samples: int
+
+    plain = False
+
+    def adapted(self, shape: Shape, samples: int) -> None:
+        """None: another batch lies in another order."""
+        return
+
+    def owners_along(self, size: int, samples: int) -> Tensor:
+        """[size] the sample of every row along the dimension."""
+        return self.owners
+
+    def behind(self, dims: int) -> OwnedRows:
+        """The same dimension with further ones before it."""
+        return replace(self, dim=self.dim + dims)
+
+    @cached_property
+    def _places(self) -> tuple[Tensor, int]:
+        """Where each row goes in [N * most + 1], the last place for those of nobody, and how many rows a sample has."""
+        owned = self.owners >= 0
+        most = max(1, int(torch.bincount(self.owners[owned], minlength=1).max()))
+        places = self.owners * most
+        if most > 1:
+            order = self.owners.argsort(stable=True)
+            in_order = self.owners[order]
+            places[order] += torch.arange(len(order), device=order.device) - torch.searchsorted(in_order, in_order)
+        return torch.where(owned, places, self.samples * most), most
+
+    def rows(self, tensor: Tensor, samples: int) -> Tensor:
+        """A copy with samples first, [N, ...]; each one's rows, and then zeros, stand in place of the dimension."""
+        places, most = self._places
+        tensor = tensor.movedim(self.dim, 0)
+        placed = tensor.new_zeros(samples * most + 1, *tensor.shape[1:]).index_copy_(0, places, tensor)
+        rows: Tensor = placed[:-1].unflatten(0, (samples, most)).movedim(1, self.dim + 1)
+        return rows
+
+    def positions(self, tensor: Tensor, samples: int) -> Tensor:
+        """The same: rows are positions."""
+        return self.rows(tensor, samples)
+
+    def only(self, tensor: Tensor, sample: int, samples: int) -> Tensor:
+        """A copy with zeros where other samples lie."""
+        own = (self.owners == sample).reshape(-1, *(1,) * (tensor.dim() - self.dim - 1))
+        return tensor * own
+
+
+@dataclass(frozen=True, eq=False)
+class Scattered:
+    """Entries of which each is one sample's, along no dimension: known for one batch only.
+
+    Attributes:
+        owners: [*output.shape] the sample of each entry, -1 where no loss reached it.
+    """
+
+    owners: Tensor
 
     def adapted(self, shape: Shape, samples: int) -> None:
         """None: another batch is scattered otherwise."""
@@ -69,7 +143,7 @@ class Scattered:
 
     def only(self, tensor: Tensor, sample: int, samples: int) -> Tensor:
         """A copy with zeros where other samples lie."""
-        return tensor * self.touched[sample]
+        return tensor * (self.owners == sample)
 
 
 def touched_by(gradients: Sequence[Tensor | None]) -> Tensor | None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Annotated, NoReturn
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -20,7 +23,7 @@ from gradmeter.cli.measure import measure
 from gradmeter.cli.reproduce import reproduce
 from gradmeter.cli.serve import serve
 from gradmeter.cli.terminal import Terminal, encode_all
-from gradmeter.errors import TRACEBACK, GradmeterError, one_line
+from gradmeter.errors import TRACEBACK, GradmeterError, SlowLayerWarning, one_line
 
 _BAD_INPUT, _DEFECT = 2, 3
 
@@ -57,12 +60,25 @@ def options(
     """Options of every command."""
 
 
+def _one_line_for_ours(show: Callable[..., None]) -> Callable[..., None]:
+    """Warnings of the library's own as one line each, others as Python shows them."""
+
+    def shown(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
+        if issubclass(category, SlowLayerWarning):
+            Terminal(stderr=True).say(f"gradmeter: {message}")
+        else:
+            show(message, category, *rest, **options)
+
+    return shown
+
+
 def main() -> None:
     """Run a command; bad input is one clear line and exit code 2, never a traceback.
 
     The code is 3 for an error that nobody foresaw, a defect of gradmeter's.
     """
     encode_all()
+    warnings.showwarning = _one_line_for_ours(warnings.showwarning)
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as error:
@@ -85,5 +101,6 @@ def _fail(message: str, code: int) -> NoReturn:
     errors = Terminal(stderr=True)
     if os.environ.get(TRACEBACK):
         traceback.print_exc()
-    errors.say(f"gradmeter: {message}", style="red" if errors.is_terminal else None)
+    with suppress(OSError):  # standard error may be full
+        errors.say(f"gradmeter: {message}", style="red" if errors.is_terminal else None)
     sys.exit(code)

@@ -56,8 +56,8 @@ def distributions(groups: Mapping[str, ArrayLike], threshold: float | None = Non
                 axes.axvline(logit(np.clip(threshold, EDGE, 1 - EDGE)), color=INK, linewidth=1, linestyle=(0, (3, 2)))
         ticks = NARROW_TICKS if narrow else TICKS
         grid.flat[-1].set_xticks(logit(np.array(ticks)), labels=[f"{tick:g}" for tick in ticks])
-        where = (
-            "" if threshold is None else f";{chr(10) if narrow else ' '}right of the dashed line: accepted if familiar"
-        )
-        grid.flat[-1].set_xlabel(f"P(correct){where}")
+        explained = ["P(correct)"]
+        if threshold is not None:
+            explained.append("right of the dashed line: accepted if familiar")
+        grid.flat[-1].set_xlabel((";\n" if narrow else "; ").join(explained))
     return figure

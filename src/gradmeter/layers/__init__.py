@@ -1,23 +1,39 @@
 """One file per kind of operation: from what it kept, and the gradient of its output, to its parameters' gradients."""
 
-from gradmeter.layers import convolution, dense, elementwise, embedding, normalisation
+from gradmeter.layers import (
+    bilinear,
+    convolution,
+    dense,
+    elementwise,
+    embedding,
+    grouped,
+    normalisation,
+    recurrent,
+)
 from gradmeter.layers.contributions import Contributions, Unkept
 from gradmeter.layers.outputs import LayerOutputs, OutputReader
 from gradmeter.layers.registry import measured_operations, measures, module_rule, operation_rule, ruled_modules
+from gradmeter.layers.ways import TimedContributions, Use, Way
 
 __all__ = [
     "Contributions",
     "LayerOutputs",
     "OutputReader",
+    "TimedContributions",
     "Unkept",
+    "Use",
+    "Way",
+    "bilinear",
     "convolution",
     "dense",
     "elementwise",
     "embedding",
+    "grouped",
     "measured_operations",
     "measures",
     "module_rule",
     "normalisation",
     "operation_rule",
+    "recurrent",
     "ruled_modules",
 ]

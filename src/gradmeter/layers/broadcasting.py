@@ -25,9 +25,7 @@ def summed_to_input(operation: Operation, number: int, gradient: Tensor | None =
     aligned = (1,) * (gradient.dim() - len(shape)) + shape
     if aligned[axis.dim] != 1:
         return {}
-    rows = gradient.unflatten(axis.dim, (axis.outer, operation.samples, axis.inner)).movedim(axis.dim + 1, 0)
-    # [N, ...] with outer and inner in place of the sample dimension
-    rows = rows.flatten(axis.dim + 1, axis.dim + 2)
+    rows = operation.positions(gradient)
     spread = [dim + 1 for dim, size in enumerate(aligned) if size == 1 and rows.shape[dim + 1] != 1]
     if spread:
         rows = rows.sum(spread)

@@ -13,7 +13,7 @@ from gradmeter.capture import TRANSPOSED, Call, Graph, Operation, Plan, Planned,
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.layers.general import Masked, PulledBack
 from gradmeter.layers.gradients import Direct, PerSampleGradient, total, transposed
-from gradmeter.layers.registry import module_rule, operation_rule
+from gradmeter.layers.registry import module_rule, rule_for
 from gradmeter.statistics import PowerSums
 
 
@@ -45,14 +45,19 @@ class Contributions:
         self._expected, self._keep = plan.contributions, plan.keep
         self._pending: defaultdict[str, list[PerSampleGradient]] = defaultdict(list)
         self.sums: dict[str, PowerSums] = {}
+        self._operation = ""
+        self._late: list[tuple[str, str, PerSampleGradient]] = []
 
     def receive(self, planned: Planned, operation: Operation) -> None:
         """Take in one operation while its saved tensors are alive."""
         if planned.call is not None:
-            self._receive_call(self._calls[planned.call], operation)
+            call = self._calls[planned.call]
+            self._operation = type(call.module).__name__
+            self._receive_call(call, operation)
             return
-        rule = operation_rule(operation.node.name())
-        gradients = rule(operation) if rule is not None and operation.regular else {}
+        self._operation = operation.node.name()
+        rule = rule_for(operation)
+        gradients = {} if rule is None else rule(operation)
         for number in operation.inputs:
             gradient = gradients.get(number)
             self._trace(operation, number, Masked(operation, number) if gradient is None else gradient)
@@ -62,6 +67,11 @@ class Contributions:
         for name in list(self._pending):
             self._reduce(name)
         return self.sums
+
+    @property
+    def one_by_one(self) -> set[tuple[str, str]]:
+        """Parameters, and operations that use them, whose backward pass was run for one sample at a time."""
+        return {(name, operation) for name, operation, gradient in self._late if gradient.alone}
 
     def _receive_call(self, call: Call, operation: Operation) -> None:
         rule = module_rule(call.module)
@@ -103,6 +113,8 @@ class Contributions:
     def _add(self, name: str, gradient: PerSampleGradient) -> None:
         if gradient.late and not self._keep:
             raise Unkept
+        if gradient.late:
+            self._late.append((name, self._operation, gradient))
         pending = self._pending[name]
         pending.append(gradient)
         if len(pending) == self._expected[name] and not any(gradient.late for gradient in pending):

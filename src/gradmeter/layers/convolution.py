@@ -14,7 +14,7 @@ def images(operation: Operation, tensor: Tensor) -> Tensor:
     """[N, C, ...]; where several images belong to a sample they are a further first dimension of space."""
     if operation.axis.plain:
         return tensor
-    return operation.rows(tensor).flatten(1, 2).movedim(1, 2)
+    return operation.positions(tensor).movedim(1, 2)
 
 
 def _geometry(operation: Operation) -> Geometry:

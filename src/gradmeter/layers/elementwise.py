@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from gradmeter.capture import Operation
+from gradmeter.capture import Operation, OwnedRows
 from gradmeter.layers.broadcasting import summed_to_input
-from gradmeter.layers.gradients import PerSampleGradient
+from gradmeter.layers.gradients import Direct, PerSampleGradient
 from gradmeter.layers.registry import measures
 
 
@@ -14,6 +14,20 @@ from gradmeter.layers.registry import measures
 def expand(operation: Operation) -> dict[int, PerSampleGradient]:
     """One tensor for all samples, such as a class token."""
     return {**summed_to_input(operation, 0)}
+
+
+@measures("RepeatBackward0")
+def repeat(operation: Operation) -> dict[int, PerSampleGradient]:
+    """One tensor repeated for all samples, such as the scale of an instance norm."""
+    axis, repeats = operation.axis, operation.saved("repeats")
+    shape = operation.size_of_input(0)
+    sizes = (1,) * (len(repeats) - len(shape)) + shape
+    if sizes[axis.dim] != 1 and (isinstance(axis, OwnedRows) or axis.inner % sizes[axis.dim]):
+        return {}
+    rows = operation.positions(operation.delta)
+    for dim, size in enumerate(sizes):
+        rows = rows.unflatten(dim + 1, (-1, size)).sum(dim + 1)
+    return {0: Direct(rows.reshape(operation.samples, *shape))}
 
 
 @measures("AddBackward0")

@@ -1,6 +1,8 @@
-"""The general fall-back: what has no rule goes through autograd, sample by sample. Right for all, fast for none."""
+"""The general way: what has no rule goes through autograd. Right for all; fast for what acts entry by entry."""
 
 from __future__ import annotations
+
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -8,11 +10,27 @@ from torch.autograd.graph import GradientEdge
 
 from gradmeter.capture import Operation, metadata
 from gradmeter.kernels import reduction_bytes
+from gradmeter.layers.broadcasting import summed_to_input
 from gradmeter.layers.gradients import PerSampleGradient
+from gradmeter.statistics import PowerSums
+
+# How far a sample's gradient may be from its gradient alone, relative to the largest entry: rounding of float32.
+_SAME = 1e-4
+
+
+# Operations that give every entry of their one input another place.
+_REARRANGING = {
+    f"{name}Backward0"
+    for name in ("Alias", "Clone", "Permute", "Squeeze", "T", "Transpose", "UnsafeView", "Unsqueeze", "View")
+} | {"ReshapeAliasBackward0", "SqueezeBackward1", "SqueezeBackward2", "TransposeBackward1"}
 
 
 class Masked(PerSampleGradient):
-    """The gradient by one input of an operation, whose backward pass is run with the other samples' rows at zero."""
+    """The gradient by one input of an operation, from the operation's own backward pass.
+
+    Entry by entry, one pass serves all samples: what it gives back was not yet summed over what the input was broadcast
+    to. Otherwise it is run for one sample at a time, with the other samples' rows at zero.
+    """
 
     late = True
 
@@ -25,7 +43,29 @@ class Masked(PerSampleGradient):
 
     def materialise(self, rows: slice) -> Tensor:
         """The gradients of some samples, [n, *input.shape]."""
+        if self._entry_by_entry is not None:
+            return self._entry_by_entry[rows]
+        self.alone = True
         return torch.stack([self._alone(sample) for sample in range(self.samples)[rows]])
+
+    @cached_property
+    def _entry_by_entry(self) -> Tensor | None:
+        """The gradients [N, *input.shape] from one pass for all samples; None where it does not tell them apart."""
+        operation = self.operation
+        if not operation.regular or sum(gradient is not None for gradient in operation.gradients) > 1:
+            return None
+        gradient = operation.input_gradients()[self.number]
+        if gradient is None or gradient.is_sparse or gradient.shape != operation.delta.shape:
+            return None
+        summed = summed_to_input(operation, self.number, gradient).get(self.number)
+        if summed is None:
+            return None
+        # An operation that mixes the samples' entries would show it: a sample alone has another gradient.
+        for sample in {0, operation.samples - 1}:
+            alone = self._alone(sample)
+            if not torch.allclose(summed.values[sample], alone, rtol=0, atol=_SAME * float(alone.abs().max())):
+                return None
+        return summed.values
 
     def _alone(self, sample: int) -> Tensor:
         gradient = self.operation.input_gradients(sample)[self.number]
@@ -50,6 +90,25 @@ class PulledBack(PerSampleGradient):
         self.dtype: torch.dtype = metadata(edge.node)[edge.output_nr].dtype
         self.late = inner.late
         self.samples, self.bytes_per_sample = inner.samples, 2 * inner.bytes_per_sample
+
+    @property
+    def alone(self) -> bool:  # type: ignore[override]
+        """Whether the inner gradient was made for one sample at a time."""
+        return self.inner.alone
+
+    def power_sums(self) -> PowerSums:
+        """The sums; where entries only change places they are those of the inner gradient."""
+        return self.inner.power_sums() if self._rearranges() else super().power_sums()
+
+    def _rearranges(self) -> bool:
+        node = self.edge.node
+        while node is not self.leaf.node:
+            if node.name() not in _REARRANGING:
+                return False
+            (child, _) = node.next_functions[0]
+            assert child is not None
+            node = child
+        return True
 
     def materialise(self, rows: slice) -> Tensor:
         """The gradients of some samples, [n, *parameter.shape]."""

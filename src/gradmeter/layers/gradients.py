@@ -25,6 +25,9 @@ class PerSampleGradient(ABC):
     late: bool = False
     """Whether it can be materialised only when the backward pass is over."""
 
+    alone: bool = False
+    """Whether an operation's backward pass was run for one sample at a time to materialise it."""
+
     @abstractmethod
     def materialise(self, rows: slice) -> Tensor:
         """The gradients of some samples, [n, *parameter.shape]."""
@@ -32,6 +35,14 @@ class PerSampleGradient(ABC):
     def power_sums(self) -> PowerSums:
         """The sums, without materialising where a form knows how."""
         return chunked(self.materialise, self.samples, self.bytes_per_sample)
+
+
+def product_of_sums(left: PowerSums, right: PowerSums) -> PowerSums:
+    """Power sums of an outer product: its sums are products of sums, its extremes are among four products."""
+    corners = (left.numbers[:, 5:, None] * right.numbers[:, None, 5:]).flatten(1)
+    sums = left.numbers[:, :5] * right.numbers[:, :5]
+    extremes = [corners.amin(1, keepdim=True), corners.amax(1, keepdim=True)]
+    return PowerSums(left.count * right.count, torch.cat([sums, *extremes], dim=1))
 
 
 class Direct(PerSampleGradient):
@@ -72,11 +83,7 @@ class Dense(PerSampleGradient):
         """With one position sums of an outer product are products of sums; its extremes are among four products."""
         if self.delta.shape[1] > 1:
             return correlate(self.delta.transpose(1, 2), self.activation.transpose(1, 2), POINT)[0]
-        left, right = reduce(self.delta.squeeze(1)), reduce(self.activation.squeeze(1))
-        corners = (left.numbers[:, 5:, None] * right.numbers[:, None, 5:]).flatten(1)
-        sums = left.numbers[:, :5] * right.numbers[:, :5]
-        extremes = [corners.amin(1, keepdim=True), corners.amax(1, keepdim=True)]
-        return PowerSums(left.count * right.count, torch.cat([sums, *extremes], dim=1))
+        return product_of_sums(reduce(self.delta.squeeze(1)), reduce(self.activation.squeeze(1)))
 
     def transposed(self) -> Dense:
         """The gradient [N, K, M] of the transposed weight."""
@@ -141,6 +148,10 @@ class _Transposed(PerSampleGradient):
     def __init__(self, inner: PerSampleGradient) -> None:
         self.inner, self.late = inner, inner.late
         self.samples, self.bytes_per_sample = inner.samples, inner.bytes_per_sample
+
+    @property
+    def alone(self) -> bool:  # type: ignore[override]
+        return self.inner.alone
 
     def materialise(self, rows: slice) -> Tensor:
         return self.inner.materialise(rows).transpose(1, 2)

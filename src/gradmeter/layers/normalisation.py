@@ -17,14 +17,31 @@ def _per_channel(operation: Operation, scale: Tensor, shift: Tensor) -> dict[int
     return {number: Direct(values) for number, values in ((1, scale), (2, shift)) if number in operation.inputs}
 
 
-@measures("NativeBatchNormBackward0")
-def batch_norm(operation: Operation) -> dict[int, PerSampleGradient]:
+def _batch_norm(operation: Operation, epsilon: float) -> dict[int, PerSampleGradient]:
     """In eval mode the running statistics make it a fixed map of each sample."""
-    if operation.axis.dim != 0 or operation.saved("training"):
+    if operation.axis.dim != 0:
         return {}
     mean, variance = operation.saved("running_mean"), operation.saved("running_var")
     products, sums = channel_sums(images(operation, operation.delta), images(operation, operation.saved("input")), mean)
-    return _per_channel(operation, products * torch.rsqrt(variance.to(products.dtype) + operation.saved("eps")), sums)
+    return _per_channel(operation, products * torch.rsqrt(variance.to(products.dtype) + epsilon), sums)
+
+
+@measures("NativeBatchNormBackward0", "NativeBatchNormLegitBackward0")
+def batch_norm(operation: Operation) -> dict[int, PerSampleGradient]:
+    """By PyTorch itself."""
+    return {} if operation.saved("training") else _batch_norm(operation, operation.saved("eps"))
+
+
+@measures("NativeBatchNormLegitNoTrainingBackward0", "BatchNormNoUpdateBackward0")
+def batch_norm_in_eval_mode(operation: Operation) -> dict[int, PerSampleGradient]:
+    """By PyTorch itself, where an exported program names the mode."""
+    return _batch_norm(operation, operation.saved("eps"))
+
+
+@measures("CudnnBatchNormBackward0", "MiopenBatchNormBackward0")
+def batch_norm_of_a_library(operation: Operation) -> dict[int, PerSampleGradient]:
+    """By cuDNN or MIOpen on a GPU."""
+    return {} if operation.saved("training") else _batch_norm(operation, operation.saved("epsilon"))
 
 
 @measures("NativeGroupNormBackward0")
@@ -53,3 +70,12 @@ def layer_norm(operation: Operation) -> dict[int, PerSampleGradient]:
     if 2 in operation.inputs:
         gradients.update(summed_to_input(operation, 2))
     return gradients
+
+
+@measures("FusedRmsNormBackward0")
+def rms_norm(operation: Operation) -> dict[int, PerSampleGradient]:
+    """Scaled over the last dimensions, in one operation."""
+    if 1 not in operation.inputs:
+        return {}
+    normalised = operation.saved("input") * operation.saved("result1")
+    return {**summed_to_input(operation, 1, normalised * operation.delta)}

@@ -24,14 +24,17 @@ _RuleT = TypeVar("_RuleT", bound=Callable[..., Any])
 
 _OPERATIONS: dict[str, OperationRule] = {}
 _MODULES: dict[type[nn.Module], ModuleRule] = {}
+# Operations whose rule looks for itself whether the samples lie along an axis.
+_ANY_OUTPUT: set[str] = set()
 
 
-def measures(*kinds: str | type[nn.Module]) -> Callable[[_RuleT], _RuleT]:
+def measures(*kinds: str | type[nn.Module], any_output: bool = False) -> Callable[[_RuleT], _RuleT]:
     """Register a rule.
 
     Args:
         kinds: autograd's names of operations, such as "AddmmBackward0", for an `OperationRule`; or types of modules
             that map one tensor to one tensor, for a `ModuleRule`, which then stands for all that happens inside.
+        any_output: for operations of several outputs: the rule is asked even where no gradient reaches the first one.
 
     Raises:
         InputError: for anything else.
@@ -50,6 +53,7 @@ def measures(*kinds: str | type[nn.Module]) -> Callable[[_RuleT], _RuleT]:
         for kind in kinds:
             if isinstance(kind, str):
                 _OPERATIONS[kind] = rule
+                (_ANY_OUTPUT.add if any_output else _ANY_OUTPUT.discard)(kind)
             else:
                 _MODULES[kind] = rule
         return rule
@@ -60,6 +64,12 @@ def measures(*kinds: str | type[nn.Module]) -> Callable[[_RuleT], _RuleT]:
 def operation_rule(name: str) -> OperationRule | None:
     """The rule for operations of that name, None where autograd serves."""
     return _OPERATIONS.get(name)
+
+
+def rule_for(operation: Operation) -> OperationRule | None:
+    """The rule for an operation; None where there is none, or its samples do not lie as rules expect."""
+    name = operation.node.name()
+    return _OPERATIONS.get(name) if operation.regular or name in _ANY_OUTPUT else None
 
 
 def module_rule(module: nn.Module) -> ModuleRule | None:

@@ -102,11 +102,7 @@ class MeasuredSet:
         there = measured.exists()
         begun: dict[str, Any] = {}
         if there and fresh:
-            # What tells whose it is goes last.
-            ours = [name for name in storage.sizes() if _NOTE.fullmatch(name) or _PART_FILE.fullmatch(name)]
-            for _ in storage.each(storage.remove, ours):
-                pass
-            storage.remove(MANIFEST)
+            measured.clear()
         elif there:
             begun = measured._manifest()
             told, before = _told(begun), begun.get(_CONTAINERS)
@@ -132,6 +128,18 @@ class MeasuredSet:
                 if number not in complete:  # it may not come again
                     storage.remove(_file(number))
         return measured
+
+    def clear(self) -> None:
+        """Remove what was measured, and nothing else that lies in the folder.
+
+        Raises:
+            OutputError: if that fails.
+        """
+        # What tells whose it is goes last.
+        ours = [name for name in self.storage.sizes() if _NOTE.fullmatch(name) or _PART_FILE.fullmatch(name)]
+        for _ in self.storage.each(self.storage.remove, ours):
+            pass
+        self.storage.remove(MANIFEST)
 
     def exists(self) -> bool:
         """Whether something was begun there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from gradmeter.errors import GradmeterError, InputError, one_line
 from gradmeter.measuring.dataset import Skipped
 from gradmeter.samples import Encoded, Sample, Source, Unreadable
 
-# Samples, all of a batch, none of which can be prepared: that is no chance.
-_SYSTEMATIC = 8
+SYSTEMATIC = 8
+"""Samples of a batch: where all of so many fail, that is no chance."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,23 @@ class Batch:
     inputs: Any
     skipped: list[Skipped]
 
+    def without(self, rows: Sequence[int], reason: str) -> Batch:
+        """The same, some samples set aside."""
+        kept = [row for row in range(len(self.ids)) if row not in rows]
+        return Batch(
+            [self.ids[row] for row in kept],
+            [self.labels[row] for row in kept],
+            _rows(self.inputs, kept) if kept else None,
+            [*self.skipped, *(Skipped(self.ids[row], reason) for row in rows)],
+        )
+
+
+def _rows(inputs: Any, rows: Sequence[int]) -> Any:
+    """Some of the samples of a network's inputs, a tensor or a mapping of tensors."""
+    if isinstance(inputs, Mapping):
+        return {name: value[rows] for name, value in inputs.items()}
+    return inputs[rows]
+
 
 def batch_of(found: Sequence[Sample | Skipped], prepare: Callable[[Sequence[Any]], Any]) -> Batch:
     """A batch of what was read; what cannot be prepared is set aside, too."""
@@ -46,7 +63,7 @@ def batch_of(found: Sequence[Sample | Skipped], prepare: Callable[[Sequence[Any]
     except Exception as error:  # preprocessing may be anybody's
         alone = [one if isinstance(one, Skipped) else _prepared(one, prepare) for one in found]
         failed = len(read) - sum(isinstance(one, Sample) for one in alone)
-        if not failed or failed == len(read) >= _SYSTEMATIC:  # it is not for one of them that it fails
+        if not failed or failed == len(read) >= SYSTEMATIC:  # it is not for one of them that it fails
             raise InputError(
                 f"{read[0].id} to {read[-1].id} cannot be prepared for the network ({type(error).__name__}: "
                 f"{one_line(error)}); expected samples that its preprocessing takes"

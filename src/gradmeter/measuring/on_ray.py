@@ -123,9 +123,8 @@ class _PartWriter:
         tables, missed = [], []
         for start in range(0, len(samples), BATCH):
             found = [self._decoded(one) for one in samples.slice(start, BATCH).to_pylist()]
-            batch = batch_of(found, self._reader.classifier.batch)
+            batch, table = self._reader.rows(batch_of(found, self._reader.classifier.batch), self._device)
             missed += batch.skipped
-            table = self._reader.rows(batch, self._device)
             if table is not None:
                 tables.append(table)
         return self._measured.write(part, pa.concat_tables(tables) if tables else None, missed)

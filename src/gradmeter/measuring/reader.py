@@ -9,12 +9,15 @@ from typing import Any
 import pyarrow as pa
 from torch import Tensor
 
-from gradmeter.measuring.loading import Batch
+from gradmeter.measuring.loading import SYSTEMATIC, Batch, processes_may_end
 from gradmeter.meter import GradientMeter
 from gradmeter.models import Classifier
 from gradmeter.models.answering import explained
 from gradmeter.models.classifier import wrong_names
+from gradmeter.network import NotFinite
 from gradmeter.readings import Readings
+
+_NOT_FINITE = "the network's logits for it are not finite"
 
 
 @dataclass(frozen=True)
@@ -39,25 +42,34 @@ class Reader:
         """
         self.classifier.move(device)
 
-    def readings(self, batch: Batch, device: str) -> Readings | None:
+    def readings(self, batch: Batch, device: str) -> tuple[Batch, Readings | None]:
         """What the meter reads of a batch; None where no sample of it could be read.
+
+        Returns:
+            The batch, those samples set aside for which the network's logits are not finite; and its readings.
 
         Raises:
             InputError: if there is not one name for each class, or the network fails.
         """
         if not batch.ids:
-            return None
+            return batch, None
         samples = f" of {batch.ids[0]} to {batch.ids[-1]}"
-        with explained(self.classifier, batch.inputs, samples):
-            readings = self.meter(_moved(batch.inputs, device))
+        # That a process ended is told wherever this one is, and is no fault of the network's.
+        try:
+            with explained(self.classifier, batch.inputs, samples), processes_may_end():
+                readings = self.meter(_moved(batch.inputs, device))
+        except NotFinite as error:
+            if not error.rows or len(error.rows) == len(batch.ids) >= SYSTEMATIC:  # it is not for one of them
+                raise
+            return self.readings(batch.without(error.rows, _NOT_FINITE), device)
         if len(self.classifier.classes or readings.logits[0]) != readings.logits.shape[1]:
             raise wrong_names(self.classifier, readings.logits.shape[1])
-        return readings
+        return batch, readings
 
-    def rows(self, batch: Batch, device: str) -> pa.Table | None:
-        """The rows of a batch; None where no sample of it could be read."""
-        readings = self.readings(batch, device)
-        return None if readings is None else self.tabulate(batch, readings)
+    def rows(self, batch: Batch, device: str) -> tuple[Batch, pa.Table | None]:
+        """The same with the rows of the batch in place of its readings."""
+        batch, readings = self.readings(batch, device)
+        return batch, None if readings is None else self.tabulate(batch, readings)
 
 
 def _moved(inputs: Any, device: str) -> Any:

@@ -129,9 +129,9 @@ def read(
     """
     reader.move(work.device)
     for batch in load_batches(source, reader.classifier.batch, batches, work.workers):
+        batch, readings = reader.readings(batch, work.device)
         for one in batch.skipped:
             work.on_skip(one)
-        readings = reader.readings(batch, work.device)
         work.on_progress(len(batch.ids) + len(batch.skipped))
         yield batch, readings
 
@@ -204,8 +204,8 @@ class _Rows:
         if wrong:
             whose = f"{self.model} has" if self.numbers is None else "it names"
             raise DataError(
-                f"{self.data} has label {wrong[0]}, but {whose} classes 0 to {len(known) - 1}; expected the number of one "
-                "of them"
+                f"{self.data} has label {wrong[0]}, but {whose} classes 0 to {len(known) - 1}; expected the number of "
+                "one of them"
             )
         if self.numbers is None:
             return batch.labels

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import shutil
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -85,27 +86,35 @@ def judge(
         raise OutputError(
             f"{place.name}: .csv is written to this machine only; give a name without it, for Parquet files in a folder"
         )
-    out = Path(place.path())
-    parts = out.with_name(out.name + ".parts")
+    return _to_csv(trust, classifier, source, Path(os.path.realpath(place.path())), work)
+
+
+def _to_csv(trust: TrustModel, classifier: Classifier, source: Source, out: Path, work: Work) -> JudgedSamples:
+    purpose, folder = _purpose(trust, classifier, source), out.with_name(out.name + ".parts")
+    parts = MeasuredSet(folder)
+    _require_ours(out)
     if out.exists() and not parts.exists() and not work.fresh:
         return _finished(out, purpose, work)
     # Else a folder of that name that somebody asked for would be taken for the parts of this file, and removed.
-    done = _stream(trust, classifier, source, parts, {**purpose, _PARTS_OF: encode_name(out.name)}, work)
-    tables = MeasuredSet(parts).tables()
+    done = _stream(trust, classifier, source, folder, {**purpose, _PARTS_OF: encode_name(out.name)}, work)
+    tables = parts.tables()
     first = next(tables)
-    with (
-        whole(out) as temporary,
-        # Opened by Python: Arrow takes no path that is not UTF-8.
-        temporary.open("wb") as file,
-        pyarrow.csv.CSVWriter(file, first.schema) as writer,
-        stage(f"writing {out.name}", done.rows) as advance,
-    ):
-        for table in itertools.chain([first], tables):
-            writer.write_table(table)
-            advance(len(table))
-    note = {"purpose": purpose, "sha256": _hash(out), **asdict(done)}
-    write_text(_note(out), json.dumps(note, ensure_ascii=False) + "\n")
-    shutil.rmtree(parts)
+    with whole(out) as temporary:
+        with (
+            # Opened by Python: Arrow takes no path that is not UTF-8.
+            temporary.open("wb") as file,
+            pyarrow.csv.CSVWriter(file, first.schema) as writer,
+            stage(f"writing {out.name}", done.rows) as advance,
+        ):
+            for table in itertools.chain([first], tables):
+                writer.write_table(table)
+                advance(len(table))
+        # Written before the file itself: one without a note is somebody else's.
+        note = {"purpose": purpose, "sha256": _hash(temporary), **asdict(done)}
+        write_text(_note(out), json.dumps(note, ensure_ascii=False) + "\n")
+    parts.clear()
+    with suppress(OSError):  # something else lies in it
+        folder.rmdir()
     return done
 
 
@@ -134,6 +143,24 @@ def _note(out: Path) -> Path:
     return out.with_name(f".{out.name}.json")
 
 
+def _require_ours(out: Path) -> None:
+    """Refuse to replace a file, or a note beside it, that was not made here.
+
+    Raises:
+        OutputError: if one is there.
+    """
+    there = [path for path in (out, _note(out)) if os.path.lexists(path)]
+    if not there:
+        return
+    try:
+        note = read_json(_note(out))
+    except (OSError, ValueError):
+        note = {}
+    is_note = {"purpose", "sha256", *(field.name for field in fields(JudgedSamples))} <= {*note}
+    if not (is_note and all(path.is_file() for path in there)):
+        raise OutputError(f"{there[0]} is there and was not made by gradmeter judge; choose another name")
+
+
 def _finished(out: Path, purpose: Mapping[str, Any], work: Work) -> JudgedSamples:
     """What came of the command that made a file, if it was this one and the file is as it was.
 
@@ -145,9 +172,10 @@ def _finished(out: Path, purpose: Mapping[str, Any], work: Work) -> JudgedSample
         note = read_json(_note(out))
         made, digest = note["purpose"], note["sha256"]
         done = JudgedSamples(note["rows"], note["accepted"], tuple(Skipped(**one) for one in note["skipped"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{out} is there; {advice}") from error
-    if found := changes(made, json.loads(json.dumps(purpose))):
+        found = changes(made, json.loads(json.dumps(purpose)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OutputError(f"{_note(out)}, the note beside {out}, is damaged; {advice}") from error
+    if found:
         raise OutputError(f"{out} is there and was made otherwise ({found}); {advice}")
     if _hash(out) != digest:
         raise OutputError(f"{out} was changed after it was made; {advice}")

@@ -28,8 +28,7 @@ def odin(
         if not leaves:
             # Tokens cannot be pushed.
             return {"odin": _confidence(logits, temperature)}
-        # Copies, since a network may write into its input, and must not into a leaf.
-        logits = answer(network, moving.map(lambda tensor: tensor.clone()))
+        logits = answer(network, moving)
         losses = -torch.log_softmax(logits / temperature, dim=1).amax(dim=1)
         gradients = dict(
             zip(map(id, leaves), torch.autograd.grad(losses.sum(), leaves, allow_unused=True), strict=True)

@@ -1,8 +1,8 @@
 """Images read in a process of its own, with bounded memory and time.
 
 A header can lie: a TIFF of 16 x 16 pixels may lie in one tile of a gigabyte, an AVIF of 16 x 16 may hold a frame of 268
-megapixels, and decoders have had errors that end the process. A header can be long, too: a TIFF of 8 x 8 pixels may list
-four million strips. Whatever an image does, it does it there.
+megapixels, and decoders have had errors that end the process. A header can be long, too: a TIFF of 8 x 8 pixels may
+list four million strips. Whatever an image does, it does it there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gradmeter.samples.sample import Unreadable
 _STATM_DATA = 5  # the field of /proc/self/statm that counts pages of data
 _ERRORS = {error.__name__: error for error in (Unreadable, TooLarge)}
 
-Result = TypeVar("Result", Image.Image, int)
+Result = TypeVar("Result", bound=Image.Image | int)
 
 
 class Isolated(Generic[Result]):

@@ -60,12 +60,16 @@ class Judging:
             return [self._judged_alone(one) for one in found]
 
     def _judged(self, found: Sequence[Sample | Skipped]) -> list[Answer]:
-        table = self._reader.rows(batch_of(found, self._reader.classifier.batch), self._device)
-        rows = {} if table is None else {row.pop("id"): row for row in table.to_pylist()}
-        return [Refused(one.reason) if isinstance(one, Skipped) else rows[one.id] for one in found]
+        batch, table = self._reader.rows(batch_of(found, self._reader.classifier.batch), self._device)
+        answers: dict[str, Answer] = {one.id: Failed(one.reason) for one in batch.skipped}
+        answers |= {one.id: Refused(one.reason) for one in found if isinstance(one, Skipped)}
+        answers |= {} if table is None else {row.pop("id"): row for row in table.to_pylist()}
+        return [answers[one.id] for one in found]
 
     def _judged_alone(self, one: Sample | Skipped) -> Answer:
         try:
             return self._judged([one])[0]
         except Exception as error:
-            return Failed(f"{type(error).__name__}: {one_line(error)}")
+            # Options of commands are nothing for who asks over HTTP.
+            reason = error.__cause__ or error
+            return Failed(f"{type(reason).__name__}: {one_line(reason)}")

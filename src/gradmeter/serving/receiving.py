@@ -79,7 +79,8 @@ async def received(request: Request, limits: Limits, share: Share) -> bytes:
         raise HTTPException(415, "a form; send the image itself, as curl --data-binary @image.png does")
     if (encoding := request.headers.get("Content-Encoding", "identity").lower()) != "identity":
         raise HTTPException(415, f"compressed as {encoding!r}; send the file as it is")
-    # Of a body without a length the parts are counted as they come. Python reads no number of 5,000 digits, zeros or not.
+    # Of a body without a length the parts are counted as they come. Python reads no number of 5,000 digits, not even
+    # where most are zeros.
     length = request.headers.get("Content-Length", "").lstrip("0")
     if not share.fits(min(int(length or "0"), limits.largest)):
         raise NoRoom
