@@ -246,6 +246,13 @@ def test_a_link_or_a_pipe_in_its_place(tmp_path: Path) -> None:
     assert (tmp_path / "out" / LOCK).exists()
 
 
+@pytest.mark.parametrize("name", ["circle", "circle/out", "circle.csv/two.csv"])
+def test_links_in_a_circle(name: str, tmp_path: Path) -> None:
+    for circle in ("circle", "circle.csv"):
+        (tmp_path / circle).symlink_to(circle)
+    assert name in refused(tmp_path / name)
+
+
 def test_another_owners_file_is_left_alone(tmp_path: Path) -> None:
     """As after somebody removed a lock file by hand."""
     with owned(tmp_path):

@@ -72,7 +72,7 @@ def owned(out: Path) -> Iterator[None]:
         OutputError: if another process or thread writes there, or nothing can be written there.
     """
     path = Path(os.path.realpath(out))  # `Path.resolve` fails on links that lead to themselves
-    beside = path.suffix == ".csv" or path.is_file()
+    beside = path.suffix.lower() == ".csv" or path.is_file()
     lock = path.with_name(f".{path.name}{LOCK}") if beside else path / LOCK
     if _threads.get(lock) == threading.get_ident():
         yield

@@ -1,7 +1,9 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -139,6 +141,19 @@ def test_labels_without_names(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.array([0, 3]))
     with pytest.raises(DataError, match="has label 3, but small has classes 0 to 2"):
         measure(classifier(), open_source(str(tmp_path / "b.npz"), KIND), tmp_path / "s")
+
+
+@pytest.mark.parametrize("label", [3, -7, 2**63])
+def test_a_label_that_no_name_belongs_to(label: int, tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    image = (tmp_path / "a.png").read_bytes()
+    table = pa.table({"image": [image] * 2, "label": pa.array([1, label], pa.uint64() if label > 0 else pa.int64())})
+    note = {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["a", "b", "c"]}}}})}
+    pq.write_table(table.replace_schema_metadata(note), tmp_path / "a.parquet")
+    source = open_source(str(tmp_path / "a.parquet"), KIND)
+    assert source.classes == ("a", "b", "c")
+    with pytest.raises(DataError, match=f"label {label}"):
+        measure(classifier(("c", "b", "a")), source, tmp_path / "r")
 
 
 def test_no_labels(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from gradmeter import GradientMeter, TrustModel
 from gradmeter.content import content_hashes
 from gradmeter.errors import DataError, GradmeterError, InputError, OutputError
 from gradmeter.evaluation import expected_calibration_error, separation
+from gradmeter.meta import saving
 from gradmeter.meta.judge import CLASSIFIERS
 from gradmeter.meta.risk import RiskNotControlled
 from gradmeter.meta.two_heads import TwoHeads
@@ -301,6 +302,26 @@ def test_changed_truncated_and_missing_files(file: str, fitted: TrustModel, tmp_
     path.unlink()
     with pytest.raises(DataError, match="trust"):
         TrustModel.load(tmp_path / "trust", trained())
+
+
+def test_it_is_read_while_another_process_replaces_it(
+    fitted: TrustModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "trust"
+    fitted.save(folder)
+    newer = TrustModel(GradientMeter(trained()), "ridge").fit(loader(300, 1000), [[noise(100)]])
+    read_json, reads = saving.read_json, []
+
+    def replaced_since(path: Path) -> dict[str, Any]:
+        content = read_json(path)
+        if not reads:
+            newer.save(folder)  # the estimator that this content names is gone now
+        reads.append(path)
+        return content
+
+    monkeypatch.setattr(saving, "read_json", replaced_since)
+    found = TrustModel.load(folder, trained())
+    assert torch.equal(found.predict_proba(IMAGES[:80]), newer.predict_proba(IMAGES[:80]))
 
 
 def test_types_that_are_not_trusted(fitted: TrustModel, tmp_path: Path) -> None:

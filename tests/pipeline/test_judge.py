@@ -109,6 +109,21 @@ def test_a_csv_lies_where_a_link_leads(opened, tmp_path: Path) -> None:
         judge(*opened, tmp_path / "loop.csv")
 
 
+def test_a_folder_that_is_called_like_the_parts_of_a_csv_stays(opened, tmp_path: Path) -> None:
+    judge(*opened, tmp_path / "v.csv.parts")
+    before = {path: path.read_bytes() for path in (tmp_path / "v.csv.parts").iterdir()}
+    with pytest.raises(OutputError, match=r"v\.csv\.parts"):
+        judge(*opened, tmp_path / "v.csv")
+    assert {path: path.read_bytes() for path in (tmp_path / "v.csv.parts").iterdir()} == before
+
+
+def test_capital_letters_make_a_csv_file_too(opened, tmp_path: Path) -> None:
+    judge(*opened, tmp_path / "V.CSV")
+    assert len(pd.read_csv(tmp_path / "V.CSV")) == 897
+    with pytest.raises(OutputError, match=r"V\.TXT"):
+        judge(*opened, tmp_path / "V.TXT")
+
+
 def test_a_name_of_another_kind_of_file_is_refused(opened, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"v.txt: verdicts are written as .csv, or as Parquet files in a folder"):
         judge(*opened, tmp_path / "v.txt")

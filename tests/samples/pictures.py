@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +39,21 @@ def in_one_tile(side: int, tile: int, data: bytes) -> bytes:
     entries[324] = 14 + 12 * len(entries)  # where the data begin
     head = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + head + bytes(4) + data
+
+
+def _strips(size: int) -> bytes:
+    """A TIFF of 8 x 8 pixels that says where each of very many strips lies."""
+    count = size // 4
+    entries = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 64}
+    head = b"".join(struct.pack("<HHII", tag, 4, count if tag == 273 else 1, value) for tag, value in entries.items())
+    offsets = struct.pack("<I", 8) * count
+    return b"II*\0" + struct.pack("<I", 8 + len(offsets)) + offsets + struct.pack("<H", len(entries)) + head + bytes(4)
+
+
+LONG_HEADERS: dict[str, Callable[[int], bytes]] = {
+    "comments of PGM": lambda size: b"P5\n" + b"#\n" * (size // 2) + b"8 8\n255\n" + bytes(64),
+    "fill bytes of JPEG": lambda size: b"\xff\xd8" + b"\xff" * size,
+    "comments of GIF": lambda size: b"GIF89a\x08\0\x08\0\0\0\0" + b"\x21\xfe\0" * (size // 3),
+    "strips of TIFF": _strips,
+}
+"""Images of about so many bytes, all of which is header."""

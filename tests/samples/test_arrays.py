@@ -64,6 +64,7 @@ def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
         ({"images": GREY * np.float32("nan")}, "run from nan to nan"),
         ({"images": GREY, "labels": np.array([0])}, r"labels are int64 of shape \(1,\)"),
         ({"images": GREY, "labels": np.array([0, -1])}, "whole number from 0 on"),
+        ({"images": GREY, "labels": np.array([0, 2**63], np.uint64)}, "whole number from 0 on"),
         ({"images": GREY, "labels": np.array([0.0, 1.0])}, "labels are float64"),
         ({"images": GREY, "labels": np.array([0, 2]), "class_names": np.array(["a", "b"])}, "2 class names"),
         ({"images": np.array([{}, None])}, "holds Python objects"),

@@ -5,6 +5,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
@@ -13,21 +14,21 @@ import pytest
 from PIL import Image
 
 from gradmeter.samples import Unreadable
-from gradmeter.samples.decoding import ImageDecoder
-from gradmeter.samples.isolated import IsolatedDecoder
+from gradmeter.samples.decoding import ImageDecoder, TooLarge, pixels
+from gradmeter.samples.isolated import Isolated
 from samples.pictures import encoded, gradient, in_one_tile
 
 PICTURE = encoded(Image.fromarray(gradient()), "PNG").getvalue()
 
 
 @pytest.fixture
-def decoder() -> Iterator[IsolatedDecoder]:
-    decoder = IsolatedDecoder(ImageDecoder("RGB"), memory=100 * 2**20, seconds=60)
+def decoder() -> Iterator[Isolated[Image.Image]]:
+    decoder = Isolated(ImageDecoder("RGB"), memory=100 * 2**20, seconds=60)
     yield decoder
     decoder.close()
 
 
-def test_pixels_are_those_of_the_decoder(decoder: IsolatedDecoder) -> None:
+def test_pixels_are_those_of_the_decoder(decoder: Isolated[Image.Image]) -> None:
     for _ in range(2):
         assert np.array_equal(decoder(PICTURE), gradient())
     with pytest.raises(Unreadable, match="no image in a format that is known"):
@@ -36,12 +37,12 @@ def test_pixels_are_those_of_the_decoder(decoder: IsolatedDecoder) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory has no bound")
-def test_memory_is_bounded(decoder: IsolatedDecoder) -> None:
+def test_memory_is_bounded(decoder: Isolated[Image.Image]) -> None:
     side = 9_000
     with pytest.raises(Unreadable, match="memory"):
         decoder(encoded(Image.new("L", (side, side)), "PNG").getvalue())
     tiled = in_one_tile(16, 16_000, zlib.compress(bytes(16_000**2)))
-    decoder = IsolatedDecoder(ImageDecoder("L"), memory=100 * 2**20, seconds=60)
+    decoder = Isolated(ImageDecoder("L"), memory=100 * 2**20, seconds=60)
     with suppress(Unreadable):
         decoder(tiled)
     assert decoder(PICTURE).size == (12, 8)
@@ -57,7 +58,7 @@ def test_memory_is_bounded(decoder: IsolatedDecoder) -> None:
     ],
 )
 def test_one_that_hangs_or_ends_its_decoder_does_not_end_this_process(content: bytes, reason: str) -> None:
-    decoder = IsolatedDecoder(eval, memory=2**30, seconds=0.5)
+    decoder = Isolated(eval, memory=2**30, seconds=0.5)
     for _ in range(2):
         with pytest.raises(Unreadable, match=reason):
             decoder(content)
@@ -66,11 +67,26 @@ def test_one_that_hangs_or_ends_its_decoder_does_not_end_this_process(content: b
     decoder.close()
 
 
+def test_numbers_come_back_and_kinds_of_errors() -> None:
+    sizes = Isolated(pixels, memory=100 * 2**20, seconds=60)
+    assert sizes(PICTURE) == 12 * 8
+    with pytest.raises(TooLarge):
+        sizes(b"P6\n60000 60000\n255\n")
+    sizes.close()
+
+
+def test_threads_get_the_answers_to_their_own_images(decoder: Isolated[Image.Image]) -> None:
+    sides = range(1, 60)
+    contents = [encoded(Image.new("L", (side, side)), "PNG").getvalue() for side in sides]
+    with ThreadPoolExecutor(8) as pool:
+        assert [image.width for image in pool.map(decoder, contents)] == [*sides]
+
+
 def test_its_process_ends_with_the_one_that_began_it() -> None:
     code = (
         "import os; from gradmeter.samples.decoding import ImageDecoder; "
-        "from gradmeter.samples.isolated import IsolatedDecoder; "
-        f"d = IsolatedDecoder(ImageDecoder('L'), memory=2**30, seconds=9); d({PICTURE!r}); "
+        "from gradmeter.samples.isolated import Isolated; "
+        f"d = Isolated(ImageDecoder('L'), memory=2**30, seconds=9); d({PICTURE!r}); "
         "print(d._process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     pid = int(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False).stdout)

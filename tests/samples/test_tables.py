@@ -180,6 +180,16 @@ def test_bad_columns(columns: dict[str, Any], message: str, tmp_path: Path) -> N
         ParquetTable(Location(tmp_path / "a.parquet"))
 
 
+@pytest.mark.parametrize("twice", ["image", "label"])
+def test_two_columns_of_one_name(twice: str, tmp_path: Path) -> None:
+    columns = {"image": pa.array([b"x"]), "label": pa.array([0])}
+    names = [*columns, twice]
+    table = pa.Table.from_arrays([columns[name] for name in names], names=names)
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=f"'{twice}'"):
+        ParquetTable(Location(tmp_path / "a.parquet"))
+
+
 def test_files_that_do_not_go_together(tmp_path: Path) -> None:
     pq.write_table(hub_table([1], [0], None), tmp_path / "a.parquet")
     pq.write_table(pa.table({"picture": [b"x"], "label": [0]}), tmp_path / "b.parquet")

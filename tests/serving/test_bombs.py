@@ -16,7 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from samples.pictures import encoded, in_one_tile
+from samples.pictures import LONG_HEADERS, encoded, in_one_tile
 from serving.small import ADDRESS, assert_right, png, post, processes, running
 
 pytest.importorskip("ray", reason="the extra serve is not installed")
@@ -152,6 +152,15 @@ def test_bombs_take_neither_memory_nor_time() -> None:
     assert seen.taken < 64 * MIB
     assert set(seen.codes) == {200}
     assert max(seen.seconds) < 2
+
+
+def test_a_long_header_takes_little_memory() -> None:
+    """Once it was read in threads of the process that answers everybody, a quarter of a gigabyte in each."""
+    with watched() as seen:
+        codes = {answer.status_code for answer in sent(LONG_HEADERS["strips of TIFF"](4_000_000), 4)}
+    assert codes == {400}
+    assert seen.taken < 260 * MIB
+    assert set(seen.codes) == {200}
 
 
 @pytest.mark.parametrize("side", [14_000, 200_000])

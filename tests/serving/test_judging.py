@@ -37,7 +37,7 @@ def test_one_without_a_finite_answer_does_not_take_others_along(monkeypatch: pyt
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), np.uint8)
     images[1] = 200
     decoder = decoder_for(KIND)
-    monkeypatch.setattr("gradmeter.serving.judging.IsolatedDecoder", lambda decoder, **limits: decoder)
+    monkeypatch.setattr("gradmeter.serving.judging.isolated", lambda decoder, pixels: decoder)
     judging = Judging(reader, decoder, "cpu", 10**6)
     first, plain, damaged, last = asyncio.run(judging([*map(encoded, images[:2]), b"no image", encoded(images[2])]))
     assert isinstance(plain, Failed)

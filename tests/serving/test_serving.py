@@ -97,6 +97,14 @@ def test_senders_that_stall_keep_nobody_out() -> None:
         assert httpx.get(f"{ADDRESS}/health", timeout=5).status_code == 200
 
 
+def test_a_length_may_have_more_digits_than_python_reads() -> None:
+    content = png(200)
+    head = f"POST /judge HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(content):05000}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", PORT), timeout=30) as sender:
+        sender.sendall(head.encode() + content)
+        assert b"".join(iter(lambda: sender.recv(4096), b"")).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_body_without_end_is_cut_off() -> None:
     def endless() -> Iterator[bytes]:
         while True:

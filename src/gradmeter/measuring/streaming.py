@@ -199,11 +199,14 @@ class _Rows:
         return table.add_column(0, "id", pa.array(batch.ids, pa.string()))
 
     def _labels(self, batch: Batch, classes: int) -> list[int | None]:
-        labels = [self.numbers[label] if self.numbers and label is not None else label for label in batch.labels]
-        wrong = [label for label in labels if label is not None and not 0 <= label < classes]
+        known = range(classes) if self.numbers is None else self.numbers
+        wrong = [label for label in batch.labels if label is not None and label not in known]
         if wrong:
+            whose = f"{self.model} has" if self.numbers is None else "it names"
             raise DataError(
-                f"{self.data} has label {wrong[0]}, but {self.model} has classes 0 to {classes - 1}; expected the "
-                "network's classes"
+                f"{self.data} has label {wrong[0]}, but {whose} classes 0 to {len(known) - 1}; expected the number of "
+                "one of them"
             )
-        return labels
+        if self.numbers is None:
+            return batch.labels
+        return [None if label is None else self.numbers[label] for label in batch.labels]

@@ -158,20 +158,19 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
 
     content = _content(folder)
     try:
+        content, encoded = _with_estimator(folder, content)
+        path = _estimator_path(folder, content)
         _require_same_network(folder, content["network"], model)
-        path = folder / Path(content["estimator"]["file"]).name
-        if not path.is_file():
-            raise DataError(f"{path} is missing; save the TrustModel anew")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != content["estimator"]["sha256"]:
+        if hashlib.sha256(encoded).hexdigest() != content["estimator"]["sha256"]:
             raise DataError(f"{path} was changed after it was saved; save the TrustModel anew")
         allowed = {*_TRUSTED, *trusted}
-        foreign = [name for name in skops.io.get_untrusted_types(file=path) if name not in allowed]
+        foreign = [name for name in skops.io.get_untrusted_types(data=encoded) if name not in allowed]
         if foreign:
             raise DataError(
                 f"{path} holds {', '.join(foreign)}, which could run code of its own; if you trust where the folder "
                 "comes from, name them in TrustModel.load(..., trusted=[...])"
             )
-        estimator = skops.io.load(path, trusted=sorted(allowed))
+        estimator = skops.io.loads(encoded, trusted=sorted(allowed))
         learned = content["learned_from"]
         judge = Judge(
             LogFeatures(tuple(content["features"])),
@@ -201,6 +200,22 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
         raise DataError(
             f"{folder} is damaged ({type(error).__name__}: {one_line(error)}); save the TrustModel anew"
         ) from error
+
+
+def _with_estimator(folder: Path, content: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """What trust.json says, and the estimator that it names; both anew if another process replaces them meanwhile."""
+    while True:
+        path = _estimator_path(folder, content)
+        try:
+            return content, path.read_bytes()
+        except FileNotFoundError as error:
+            before, content = content, _content(folder)
+            if content == before:
+                raise DataError(f"{path} is missing; save the TrustModel anew") from error
+
+
+def _estimator_path(folder: Path, content: Mapping[str, Any]) -> Path:
+    return folder / Path(content["estimator"]["file"]).name
 
 
 def _content(folder: Path) -> dict[str, Any]:

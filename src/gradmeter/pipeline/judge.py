@@ -25,6 +25,7 @@ from gradmeter.measuring.reader import Reader
 from gradmeter.measuring.streaming import all_batches, none_readable, purpose_of, read, stream, tell_left_out
 from gradmeter.meta.trust import TrustModel
 from gradmeter.models import Classifier
+from gradmeter.names import encode_name
 from gradmeter.readings import Readings
 from gradmeter.samples import Source
 from gradmeter.samples.location import Location
@@ -32,6 +33,8 @@ from gradmeter.stages import stage
 
 # Who gives such a name expects a file, and would get a folder.
 _OTHER_FILES = (".json", ".jsonl", ".tsv", ".txt", ".xlsx")
+# What a folder of parts is for that becomes a file.
+_PARTS_OF = "parts of"
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,15 @@ def judge(
     """
     work = work or Work()
     place = Location(out)
-    if place.suffix in _OTHER_FILES:
+    suffix = place.suffix.lower()
+    if suffix in _OTHER_FILES:
         raise OutputError(
             f"{place.name}: verdicts are written as .csv, or as Parquet files in a folder; give a name that ends in "
             f".csv, or one without {place.suffix}"
         )
-    if place.suffix != ".csv":
-        return _stream(trust, classifier, source, out, work)
+    purpose = _purpose(trust, classifier, source)
+    if suffix != ".csv":
+        return _stream(trust, classifier, source, out, purpose, work)
     if not place.is_local:
         raise OutputError(
             f"{place.name}: .csv is written to this machine only; give a name without it, for Parquet files in a folder"
@@ -92,7 +97,8 @@ def _to_csv(trust: TrustModel, classifier: Classifier, source: Source, out: Path
         return _finished(out, purpose, work)
     for path in (out, _note(out)):
         sweep_beside(path)
-    done = _stream(trust, classifier, source, folder, work)
+    # Else a folder of that name that somebody asked for would be taken for the parts of this file, and removed.
+    done = _stream(trust, classifier, source, folder, {**purpose, _PARTS_OF: encode_name(out.name)}, work)
     tables = parts.tables()
     first = next(tables)
     with whole(out) as temporary:
@@ -192,8 +198,15 @@ def _purpose(trust: TrustModel, classifier: Classifier, source: Source) -> dict[
     return {**purpose_of(classifier, source), "fit": trust.fingerprint(), "threshold": threshold}
 
 
-def _stream(trust: TrustModel, classifier: Classifier, source: Source, folder: str | Path, work: Work) -> JudgedSamples:
-    done = stream(reader_of(trust, classifier), source, folder, _purpose(trust, classifier, source), work)
+def _stream(
+    trust: TrustModel,
+    classifier: Classifier,
+    source: Source,
+    folder: str | Path,
+    purpose: Mapping[str, Any],
+    work: Work,
+) -> JudgedSamples:
+    done = stream(reader_of(trust, classifier), source, folder, purpose, work)
     accepted = [pc.sum(table["accepted"]).as_py() or 0 for table in MeasuredSet(folder).tables(["accepted"])]
     return JudgedSamples(done.rows, None if trust.guarantee is None else sum(accepted), done.skipped)
 

@@ -113,7 +113,12 @@ def _checked_images(path: str, images: Array) -> Array:
 def _checked_labels(path: str, labels: Array | None, count: int) -> npt.NDArray[np.int64] | None:
     if labels is None:
         return None
-    if labels.shape != (count,) or labels.dtype.kind not in "iu" or labels.min() < 0:
+    if (
+        labels.shape != (count,)
+        or labels.dtype.kind not in "iu"
+        or labels.min() < 0
+        or labels.max() > np.iinfo(np.int64).max
+    ):
         raise DataError(
             f"{path}: labels are {labels.dtype} of shape {labels.shape}; expected a whole number from 0 on for each of "
             f"the {count:,} images"

@@ -1,7 +1,8 @@
-"""Images decoded in a process of its own, with bounded memory and time.
+"""Images read in a process of its own, with bounded memory and time.
 
 A header can lie: a TIFF of 16 x 16 pixels may lie in one tile of a gigabyte, an AVIF of 16 x 16 may hold a frame of 268
-megapixels, and decoders have had errors that end the process. Whatever an image does, it does it there.
+megapixels, and decoders have had errors that end the process. A header can be long, too: a TIFF of 8 x 8 pixels may
+list four million strips. Whatever an image does, it does it there.
 """
 
 from __future__ import annotations
@@ -10,54 +11,69 @@ import json
 import resource
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Generic, TypeVar, cast
 
 from PIL import Image
 
+from gradmeter.samples.decoding import TooLarge
 from gradmeter.samples.sample import Unreadable
 
 _STATM_DATA = 5  # the field of /proc/self/statm that counts pages of data
+_ERRORS = {error.__name__: error for error in (Unreadable, TooLarge)}
+
+Result = TypeVar("Result", bound=Image.Image | int)
 
 
-class IsolatedDecoder:
-    """A decoder of images in another process, which is started anew where an image has ended it.
+class Isolated(Generic[Result]):
+    """A function of images in another process, which is started anew where an image has ended it.
 
-    The process ends with this one. It sends back pixels and words, nothing that is unpickled.
+    The process ends with this one. It sends back numbers, pixels and words, nothing that is unpickled. Of threads that
+    call at the same time one waits for the other.
 
     Args:
-        decoder: from the content of a file to an image; it is sent to the process.
-        memory: bytes that decoding one image may take there (on Linux).
+        function: from the content of a file to an image or a number; it is sent to the process.
+        memory: bytes that one image may take there (on Linux).
         seconds: that it may take.
     """
 
-    def __init__(self, decoder: Callable[[bytes], Image.Image], *, memory: int, seconds: float) -> None:
-        self._decoder, self._memory, self._seconds = decoder, memory, seconds
+    def __init__(self, function: Callable[[bytes], Result], *, memory: int, seconds: float) -> None:
+        self._function, self._memory, self._seconds = function, memory, seconds
+        self._lock = threading.Lock()
         self._ready = False
         self._start()
 
-    def __call__(self, content: bytes) -> Image.Image:
-        """Decode an image; raises `Unreadable`."""
+    def __call__(self, content: bytes) -> Result:
+        """What the function makes of an image; raises `Unreadable`."""
+        with self._lock:
+            return self._answer(content)
+
+    def _answer(self, content: bytes) -> Result:
         if self._process.poll() is not None:
             self._start()
-        if not self._ready:
-            self._connection.recv_bytes()
-            self._ready = True
         try:
+            if not self._ready:
+                self._connection.recv_bytes()
+                self._ready = True
             self._connection.send_bytes(content)
             if not self._connection.poll(self._seconds):
                 self.close()
-                raise Unreadable(f"it takes more than {self._seconds:g} seconds to decode")
+                raise Unreadable(f"it takes more than {self._seconds:g} seconds to read")
             head = json.loads(self._connection.recv_bytes())
             if "reason" in head:
-                raise Unreadable(head["reason"])
-            return Image.frombytes(head["mode"], tuple(head["size"]), self._connection.recv_bytes())
+                raise _ERRORS[head["error"]](head["reason"])
+            if "number" in head:
+                return cast(Result, head["number"])
+            image = Image.frombytes(head["mode"], tuple(head["size"]), self._connection.recv_bytes())
+            return cast(Result, image)
         except (EOFError, OSError) as error:
             self.close()
-            raise Unreadable("its decoder came to an unexpected end") from error
+            raise Unreadable("the process that reads it came to an unexpected end") from error
 
     def close(self) -> None:
         """End the process."""
@@ -74,31 +90,34 @@ class IsolatedDecoder:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self._connection.send((self._decoder, self._memory))
+        self._connection.send((self._function, self._memory))
         self._ready = False
 
 
 def _main() -> None:
     connection = Connection(int(sys.argv[1]))
-    decoder, memory = connection.recv()
+    function, memory = connection.recv()
     _limit(memory)
     connection.send_bytes(b"ready")
     with suppress(EOFError):  # the other process has ended
         while True:
-            _answer(connection, decoder, connection.recv_bytes())
+            for message in _messages(function, connection.recv_bytes()):
+                connection.send_bytes(message)
 
 
-def _answer(connection: Connection, decoder: Callable[[bytes], Image.Image], content: bytes) -> None:
+def _messages(function: Callable[[bytes], Image.Image | int], content: bytes) -> list[bytes]:
+    """What `Isolated` is sent of one image."""
     try:
-        image = decoder(content)
-        pixels = image.tobytes()
-    except Unreadable as error:
-        connection.send_bytes(json.dumps({"reason": str(error)}).encode())
+        result = function(content)
+        if isinstance(result, int):
+            return [json.dumps({"number": result}).encode()]
+        head = {"mode": result.mode, "size": result.size}
+        return [json.dumps(head).encode(), result.tobytes()]
     except MemoryError:
-        connection.send_bytes(json.dumps({"reason": "not enough memory to decode it"}).encode())
-    else:
-        connection.send_bytes(json.dumps({"mode": image.mode, "size": image.size}).encode())
-        connection.send_bytes(pixels)
+        reason, error = "not enough memory to read it", Unreadable
+    except Unreadable as refusal:
+        reason, error = str(refusal), type(refusal)
+    return [json.dumps({"reason": reason, "error": error.__name__}).encode()]
 
 
 def _limit(memory: int) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -160,9 +161,11 @@ class ParquetTable(Source):
     def _schema(self, file: str) -> pa.Schema:
         try:
             schema = self._metadata(file).schema.to_arrow_schema()
-            _ = schema.names  # decoded here
+            names = schema.names  # decoded here
         except (UnicodeDecodeError, pa.ArrowException) as error:
             raise DataError(f"{self._named(file)} has columns that cannot be read: {one_line(error)}") from error
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise DataError(f"{self._named(file)} has several columns {twice[0]!r}; expected different names")
         return schema
 
     def _file_name(self, file: str) -> str:

@@ -17,7 +17,9 @@ from ray import serve
 from ray.exceptions import RayError
 
 from gradmeter.measuring.reader import Reader
+from gradmeter.samples.headers import pixels_in_time
 from gradmeter.serving.batching import Batches
+from gradmeter.serving.isolation import isolated
 from gradmeter.serving.judging import Failed, Judging, Refused
 from gradmeter.serving.receiving import Limits, decoded_bytes, received
 from gradmeter.serving.room import NoRoom, Room, Share
@@ -93,6 +95,8 @@ def application(
         def __init__(self, worker: Any) -> None:
             self._inside, self._waits, self._closed = 0, 0, False
             self._room = Room(bounds.in_hand)
+            # In another process: a header may be long, and a thread of this one would keep everybody waiting.
+            self._pixels = None if texts else isolated(pixels_in_time, bounds.pixels)
             # Here, and not in the worker: while that reckons, a message to it waits for Python's lock many times.
             self._batches = Batches(worker.remote, largest=bounds.batch, workers=workers)
             self._registry = CollectorRegistry()
@@ -148,8 +152,7 @@ def application(
             try:
                 self._require_place()
                 content = await received(request, bounds, share)
-                # A header may be long, and this loop answers everybody.
-                share.take(await asyncio.to_thread(decoded_bytes, content, bounds, texts=texts))
+                share.take(await asyncio.to_thread(decoded_bytes, content, bounds, self._pixels))
                 self._require_place()
             except NoRoom as error:
                 share.release()

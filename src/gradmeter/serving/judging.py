@@ -12,10 +12,7 @@ from gradmeter.measuring.dataset import Skipped
 from gradmeter.measuring.loading import batch_of, decoded
 from gradmeter.measuring.reader import Reader
 from gradmeter.samples import Encoded, Sample
-from gradmeter.samples.isolated import IsolatedDecoder
-
-# What decoding an image may take: bytes in all and for each pixel (JPEG 2000 takes 20), and seconds.
-_MEMORY, _MEMORY_PER_PIXEL, _DECODED_WITHIN = 192 * 2**20, 24, 5.0
+from gradmeter.serving.isolation import isolated
 
 
 @dataclass(frozen=True)
@@ -48,11 +45,7 @@ class Judging:
     def __init__(self, reader: Reader, decoder: Callable[[bytes], Any], device: str, pixels: int) -> None:
         reader.move(device)
         self._reader, self._device = reader, device
-        self._decoder = (
-            decoder
-            if reader.classifier.image is None
-            else IsolatedDecoder(decoder, memory=_MEMORY + _MEMORY_PER_PIXEL * pixels, seconds=_DECODED_WITHIN)
-        )
+        self._decoder = decoder if reader.classifier.image is None else isolated(decoder, pixels)
 
     async def __call__(self, sent: Sequence[bytes]) -> list[Answer]:
         """One for each, in order; the event loop goes on meanwhile."""

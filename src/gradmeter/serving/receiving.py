@@ -1,13 +1,14 @@
 """What the server takes upon itself: how much, how many, how long."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import HTTPException, Request
 
 from gradmeter.errors import InputError
 from gradmeter.samples import Unreadable
-from gradmeter.samples.decoding import TooLarge, decode_text, pixels
+from gradmeter.samples.decoding import TooLarge, decode_text
 from gradmeter.serving.room import NoRoom, Share
 
 # Times the largest image that are received and dropped, so that who sends it reads the answer; then it hangs up.
@@ -78,8 +79,10 @@ async def received(request: Request, limits: Limits, share: Share) -> bytes:
         raise HTTPException(415, "a form; send the image itself, as curl --data-binary @image.png does")
     if (encoding := request.headers.get("Content-Encoding", "identity").lower()) != "identity":
         raise HTTPException(415, f"compressed as {encoding!r}; send the file as it is")
-    # Of a body without a length the parts are counted as they come.
-    if not share.fits(min(int(request.headers.get("Content-Length", "0")), limits.largest)):
+    # Of a body without a length the parts are counted as they come. Python reads no number of 5,000 digits, not even
+    # where most are zeros.
+    length = request.headers.get("Content-Length", "").lstrip("0")
+    if not share.fits(min(int(length or "0"), limits.largest)):
         raise NoRoom
     content, size, is_full = bytearray(), 0, False
     too_large = f"more than {limits.largest:,} bytes; send a smaller image"
@@ -110,20 +113,20 @@ async def received(request: Request, limits: Limits, share: Share) -> bytes:
     return bytes(content)
 
 
-def decoded_bytes(content: bytes, limits: Limits, *, texts: bool) -> int:
-    """How many bytes a file will take when it is decoded, from its header alone.
+def decoded_bytes(content: bytes, limits: Limits, pixels: Callable[[bytes], int] | None) -> int:
+    """How many bytes a file will take when it is decoded.
 
     Args:
         content: of the file.
         limits: of its size.
-        texts: whether it is a text, not an image.
+        pixels: of an image, from its header alone; None where texts are expected.
 
     Raises:
         HTTPException: 400 or 413 for what will not be decoded.
     """
-    most, what = (limits.characters, "characters") if texts else (limits.pixels, "pixels")
+    most, what = (limits.characters, "characters") if pixels is None else (limits.pixels, "pixels")
     try:
-        size = len(decode_text(content)) if texts else pixels(content)
+        size = len(decode_text(content)) if pixels is None else pixels(content)
     except TooLarge as error:
         raise HTTPException(413, f"{error}; expected at most {most:,} pixels: send a smaller one") from error
     except Unreadable as error:
