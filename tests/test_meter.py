@@ -1080,3 +1080,27 @@ def test_a_network_that_writes_into_its_input(count: int) -> None:
     expected = GradientMeter(Normalising(network, False), activations=True, probes=["odin"])(x)
     assert_equal(found, expected)
     assert torch.equal(found.scores["odin"], expected.scores["odin"])
+
+
+# --- networks that somebody compiled, and parameters of no numbers
+
+
+def test_a_network_that_was_scripted() -> None:
+    with pytest.raises(UnsupportedModelError, match=r"torch\.jit\.script"):
+        GradientMeter(torch.jit.script(small()))
+    with pytest.raises(UnsupportedModelError, match=r"torch\.jit\.script"):
+        GradientMeter(nn.Sequential(nn.Identity(), torch.jit.script(small())))
+
+
+def test_a_network_that_was_traced() -> None:
+    network, x = small(), samples(12, 5).float()
+    assert_equal(GradientMeter(torch.jit.trace(network, x))(x), GradientMeter(network)(x))
+
+
+def test_a_parameter_that_holds_no_number() -> None:
+    network, x = small(), samples(12, 5).float()
+    expected = GradientMeter(network)(x)
+    network.register_parameter("nothing", nn.Parameter(torch.empty(0)))
+    assert_equal(GradientMeter(network)(x), expected)
+    with pytest.raises(UnsupportedModelError, match="no parameters"):
+        GradientMeter(nn.ParameterList([torch.empty(0)]))

@@ -69,11 +69,18 @@ def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str,
                 f"layer {layer!r} ({type(module).__name__}) is quantised and has no gradient; "
                 "expected the network before it was quantised"
             )
+        if isinstance(module, torch.jit.RecursiveScriptModule):
+            raise UnsupportedModelError(
+                f"layer {layer or 'root'!r} was compiled by torch.jit.script and cannot be watched; expected the "
+                "network before it was compiled, or a trace of it"
+            )
         for name, parameter in module.named_parameters(recurse=False):
             if id(parameter) in seen or (not biases and _BIAS.search(name)):
                 continue
             seen.add(id(parameter))
             _require_differentiable(f"{layer}.{name}" if layer else name, parameter)
+            if not parameter.numel():  # no number has no statistics
+                continue
             owners.setdefault(layer or "root", {})[name] = parameter
     if not owners:
         raise UnsupportedModelError("the network has no parameters; expected a trained classifier")

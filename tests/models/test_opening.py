@@ -118,6 +118,8 @@ def test_torchvision_is_not_grey() -> None:
 
 
 MODULE = """
+import os
+
 import timm
 from torch import nn
 
@@ -134,6 +136,11 @@ number = 3
 
 def text():
     return "text"
+
+def elsewhere():
+    os.chdir("/")
+    print("loading")
+    return small()
 """
 
 
@@ -157,6 +164,13 @@ def test_function(module: str, tmp_path: Path) -> None:
 def test_function_that_returns_a_network_of_timm(module: str) -> None:
     classifier = open_model(f"{module}:of_timm")
     assert classifier.batch(IMAGES).shape == (2, 3, 160, 160)  # type: ignore[union-attr]
+
+
+def test_a_function_neither_prints_nor_goes_elsewhere(module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path.cwd()
+    open_model(f"{module}:elsewhere", None, ImageOptions(8, grey=True))
+    assert Path.cwd() == before
+    assert capsys.readouterr() == ("", "loading\n")
 
 
 @pytest.mark.parametrize(
@@ -216,6 +230,21 @@ def test_classes_are_matched_by_name() -> None:
     assert classifier.named(["a", "b", "c"]).classes == ("a", "b", "c")
     with pytest.raises(InputError, match="expected each name once"):
         classifier.named(["a", "a", "c"])
+
+
+def test_names_that_several_classes_have() -> None:
+    # As in ImageNet, where a crane is a bird or lifts loads.
+    classifier = Classifier("m", nn.Identity(), ("crane", "dog", "crane"), None, list)  # type: ignore[arg-type]
+    assert classifier.class_numbers(Named("dog")) == {0: 1}
+    assert classifier.class_numbers(Named("crane", "dog", "crane")) == {0: 0, 1: 1, 2: 2}
+    with pytest.raises(DataError, match="crane"):
+        classifier.class_numbers(Named("crane", "dog"))
+
+
+def test_devices_that_are_not_there() -> None:
+    for device in ("nosuch", "cuda:-1", "privateuseone", "hpu", ""):
+        with pytest.raises(InputError, match=f"--device {device}: "):
+            small().move(device)
 
 
 def test_long_lists_are_cut() -> None:

@@ -1,5 +1,6 @@
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,43 @@ def test_no_state_dict(held: object, tmp_path: Path) -> None:
     torch.save(held, tmp_path / "a.pt")
     with pytest.raises(DataError, match="expected a state_dict of tensors"):
         read_weights(tmp_path / "a.pt")
+
+
+def test_names_that_are_none(tmp_path: Path) -> None:
+    torch.save({1: torch.zeros(2)}, tmp_path / "a.pt")
+    with pytest.raises(DataError, match="expected a state_dict of tensors"):
+        read_weights(tmp_path / "a.pt")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda value: value.to_sparse(), "sparse_coo"),
+        (lambda value: value.to_sparse_csr(), "sparse_csr"),
+        (lambda value: value.to("meta"), "meta"),
+        (lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8), "quantised"),
+        (lambda value: torch.nested.nested_tensor(list(value)), "nested"),
+    ],
+)
+def test_tensors_that_are_not_dense(
+    make: Callable[[torch.Tensor], torch.Tensor], kind: str, state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({**state, "0.weight": make(state["0.weight"])}, tmp_path / "a.pt")
+    with pytest.raises(DataError, match=rf"0\.weight is a {kind} tensor"):
+        read_weights(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.complex64])
+def test_weights_of_another_kind_of_numbers(dtype: torch.dtype, state: dict[str, torch.Tensor]) -> None:
+    with pytest.raises(DataError, match=rf"0\.weight {str(dtype).removeprefix('torch.')} in place of float32"):
+        build_with(build, {**state, "0.weight": state["0.weight"].to(dtype)}, Path("a.pt"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision(dtype: torch.dtype, state: dict[str, torch.Tensor]) -> None:
+    found = build_with(build, {name: value.to(dtype) for name, value in state.items()}, Path("a.pt"))
+    assert all(value.dtype == torch.float32 for value in found.state_dict().values())
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])

@@ -53,7 +53,7 @@ class Classifier:
         """
         try:
             self.network.to(device)
-        except (RuntimeError, AssertionError) as error:  # torch raises both where there is no such device
+        except (RuntimeError, AssertionError, ImportError) as error:  # torch raises each where there is no such device
             reason = str(error).partition("\n")[0]
             raise InputError(f"--device {device}: {reason}; expected {_devices()}") from error
 
@@ -72,8 +72,8 @@ class Classifier:
         """From the source's numbers of classes to the network's, by name; None where there is nothing to match.
 
         Raises:
-            DataError: if a class of the source is none of the network's, or the network's have no names and the source
-                has more or fewer.
+            DataError: if a class of the source is none of the network's, or several, or the network's have no names and
+                the source has more or fewer.
         """
         if source.classes is None:
             return None
@@ -89,6 +89,15 @@ class Classifier:
             raise DataError(
                 f"{source.name} has the classes {_listed(source.classes)}, but {self.name} knows "
                 f"{_listed(self.classes)}; expected the same names: rename the folders or give --classes"
+            )
+        if source.classes == self.classes:
+            return {number: number for number in range(len(self.classes))}
+        ambiguous = [name for name in source.classes if self.classes.count(name) > 1]
+        if ambiguous:
+            raise DataError(
+                f"{source.name} has the class {ambiguous[0]}, and {self.name} has "
+                f"{self.classes.count(ambiguous[0])} classes of that name; expected one: give --classes with a name "
+                "for each, and rename the folders"
             )
         return {number: numbers[name] for number, name in enumerate(source.classes)}
 

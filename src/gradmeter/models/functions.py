@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -45,6 +46,12 @@ def open_function(model: str, weights: Path | None, options: ImageOptions) -> Cl
 
 
 def _made(model: str) -> nn.Module:
+    """What the function returns. It may change the folder and print: paths and our output stay as they are."""
+    with contextlib.chdir("."), contextlib.redirect_stdout(sys.stderr):
+        return _returned(model)
+
+
+def _returned(model: str) -> nn.Module:
     module, _, function = model.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")

@@ -59,9 +59,27 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
     for nest in _NESTS:
         if isinstance(found, dict) and isinstance(found.get(nest), dict):
             found = found[nest]
-    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+    if not _is_state(found):
         raise DataError(f"{path} holds a {type(found).__name__}; expected a state_dict of tensors")
+    for name, value in found.items():
+        if value.is_nested or value.is_quantized or value.is_meta or value.layout != torch.strided:
+            raise DataError(f"{path}: {name} is a {_described(value)} tensor; expected dense tensors that hold numbers")
     return found, None
+
+
+def _is_state(found: Any) -> bool:
+    """Whether it is tensors by name, and not empty."""
+    if not isinstance(found, dict) or not found:
+        return False
+    return all(isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items())
+
+
+def _described(tensor: Tensor) -> str:
+    if tensor.is_nested:
+        return "nested"
+    if tensor.is_quantized:
+        return "quantised"
+    return "meta" if tensor.is_meta else str(tensor.layout).removeprefix("torch.")
 
 
 @contextmanager
@@ -132,6 +150,11 @@ def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tens
         f"{name} {tuple(value.shape)} in place of {tuple(own[name].shape)}"
         for name, value in tensors.items()
         if name in own and value.shape != own[name].shape
+    ] + [
+        # Loading would only round them: whole numbers that stand for others are of no use without their scale.
+        f"{name} {_type_of(value)} in place of {_type_of(own[name])}"
+        for name, value in tensors.items()
+        if name in own and own[name].is_floating_point() and not value.is_floating_point()
     ]
     problems = [
         f"{what} {', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''}"
@@ -143,6 +166,10 @@ def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tens
         raise DataError(f"{path} is not for {type(network).__name__}: it {'; it '.join(problems)}{advice}")
     network.load_state_dict(tensors)
     return network
+
+
+def _type_of(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _differ_in_channels(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> bool | None:
