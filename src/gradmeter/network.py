@@ -69,7 +69,7 @@ def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str,
                 f"layer {layer!r} ({type(module).__name__}) is quantised and has no gradient; "
                 "expected the network before it was quantised"
             )
-        if isinstance(module, torch.jit.RecursiveScriptModule):
+        if isinstance(module, torch.jit._script.RecursiveScriptModule):
             raise UnsupportedModelError(
                 f"layer {layer or 'root'!r} was compiled by torch.jit.script and cannot be watched; expected the "
                 "network before it was compiled, or a trace of it"
