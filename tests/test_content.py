@@ -18,6 +18,17 @@ def test_equal_inputs_share_a_hash_whatever_their_batch_and_layout() -> None:
     assert np.array_equal(content_hashes((IMAGES,)), hashes)
 
 
+def test_what_does_not_matter() -> None:
+    tokens = torch.arange(6).reshape(3, 2)
+    assert np.array_equal(content_hashes({"tokens": tokens}), content_hashes(tokens))
+    assert np.array_equal(content_hashes({"tokens": tokens.int()}), content_hashes({"x": tokens}))
+    assert not np.isin(content_hashes(tokens.float()), content_hashes(tokens)).any()
+    # With several the names tell which is which.
+    first, second = tokens, tokens + 10
+    exchanged = content_hashes({"a": second, "b": first})
+    assert not np.isin(exchanged, content_hashes({"a": first, "b": second})).any()
+
+
 @pytest.mark.parametrize("change", [lambda x: x.double(), lambda x: x.flatten(2), lambda x: x + 1e-6])
 def test_other_inputs_do_not(change: object) -> None:
     assert not np.isin(content_hashes(change(IMAGES)), content_hashes(IMAGES)).any()  # type: ignore[operator]

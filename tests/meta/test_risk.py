@@ -110,6 +110,53 @@ def test_no_threshold_can_promise_it() -> None:
         control_risk(score[:20], np.ones(20, bool), 0.01, thresholds)
 
 
+@pytest.mark.parametrize("copies", [1, 7])
+def test_copies_prove_nothing(copies: int) -> None:
+    """Where each sample comes several times, as where classes were balanced, the promise holds as often as stated."""
+    random = np.random.default_rng(5)
+    kept = found = 0
+    for _ in range(300):
+        thresholds = candidates(draw(300, random)[0], 0)
+        score, correct = draw(600, random)
+        rows = random.permutation(np.repeat(np.arange(600), copies))
+        try:
+            guarantee = control_risk(score[rows], correct[rows], 0.05, thresholds, contents=rows, confidence=0.8)
+        except RiskNotControlled:
+            continue
+        found += 1
+        kept += true_risk(guarantee.threshold) <= 0.05
+    assert found > 100
+    assert kept / found >= 0.8
+
+
+def test_common_inputs_count_as_often_as_they_come() -> None:
+    """A tenth of all samples are one input, which is wrong: that it counts once is not enough."""
+    score, correct = np.full(2000, 0.9), np.ones(2000, bool)
+    contents = np.arange(2000)
+    correct[:200], contents[:200] = False, 0
+    with pytest.raises(RiskNotControlled):
+        control_risk(score, correct, 0.05, candidates(score), contents=contents)
+    # Among equal inputs with different labels a wrong one counts.
+    correct[1:200] = True
+    assert control_risk(score, correct, 0.05, candidates(score), contents=contents).errors == 1
+
+
+def test_how_many_copies_there_are() -> None:
+    score = np.full(700, 0.9)
+    with pytest.raises(RiskNotControlled, match=r"^70 different samples cannot promise a risk of 0.01"):
+        control_risk(score, np.ones(700, bool), 0.01, candidates(score), contents=np.arange(700) % 70)
+    with pytest.raises(InputError, match=r"contents has shape \(3,\); expected \(700,\)"):
+        control_risk(score, np.ones(700, bool), 0.01, candidates(score), contents=[1, 2, 3])
+
+
+@pytest.mark.parametrize("risk", [1e-12, 1e-300, 5e-324])
+def test_risks_next_to_none(risk: float) -> None:
+    score = np.linspace(0, 1, 1000)
+    with pytest.raises(RiskNotControlled, match="expected at least") as raised:
+        control_risk(score, np.ones(1000, bool), risk, candidates(score))
+    assert len(str(raised.value)) < 300
+
+
 def test_candidates() -> None:
     score = np.linspace(0, 1, 1001)
     found = candidates(score, 0)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import skops.io
 import torch
@@ -11,7 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 from torch import nn
 
-from gradmeter import GradientMeter, TrustModel
+from gradmeter import GradientMeter, Readings, TrustModel
 from gradmeter.content import content_hashes
 from gradmeter.errors import DataError, GradmeterError, InputError, OutputError
 from gradmeter.evaluation import expected_calibration_error, separation
@@ -204,9 +205,41 @@ def test_which_inputs_it_learned_from() -> None:
     trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
     seen = trust.learned_from(content_hashes(IMAGES[790:810]))
     assert seen.tolist() == [True] * 10 + [False] * 10
-    # Readings do not say what they are of.
-    readings = trust.meter(IMAGES[300:800])
-    assert trust.set_risk(0.1, (readings, LABELS[300:800])).accepted
+
+
+def test_inputs_in_another_dress() -> None:
+    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
+    for batch in ({"input": IMAGES[300:800], "labels": LABELS[300:800]}, ((IMAGES[300:800],), LABELS[300:800])):
+        with pytest.raises(InputError, match="fit learned from 500 of these 500"):
+            trust.set_risk(0.1, [batch])
+
+
+@pytest.mark.parametrize("form", ["readings", "arrow", "pandas", "parquet"])
+def test_readings_that_it_learned_from_prove_no_risk(form: str, tmp_path: Path) -> None:
+    """Those of which nobody knows the inputs are known by their numbers."""
+    meter = GradientMeter(trained())
+    learned, new = meter(IMAGES[300:800]), meter(IMAGES[800:1300])
+    trust = TrustModel(meter, "ridge_cv").fit((learned, LABELS[300:800]))
+    readings = Readings.concatenate([learned, new])
+    table = readings.to_arrow().append_column("label", pa.array(LABELS[300:1300].numpy()))
+    readings.write_parquet(tmp_path / "a.parquet")
+    data = {
+        "readings": (readings, LABELS[300:1300]),
+        "arrow": table,
+        "pandas": table.to_pandas(),
+        "parquet": (Readings.read_parquet(tmp_path / "a.parquet"), LABELS[300:1300]),
+    }[form]
+    with pytest.raises(InputError, match="fit learned from 500 of these 1,000"):
+        trust.set_risk(0.1, data)
+    assert trust.set_risk(0.1, (new, LABELS[800:1300])).accepted
+
+
+def test_copies_promise_nothing() -> None:
+    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
+    rows = np.flatnonzero(right(slice(800, 1300)))[:30] + 800
+    images, labels = IMAGES[rows].repeat(20, 1, 1, 1), LABELS[rows].repeat(20)
+    with pytest.raises(RiskNotControlled, match="30 different samples"):
+        trust.set_risk(0.02, (images, labels))
 
 
 def test_nothing_unfamiliar_is_accepted() -> None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradmeter.content import HASH_COLUMN, content_hashes
+from gradmeter.content import HASH_COLUMN, content_hashes, reading_hashes
 from gradmeter.errors import InputError
 from gradmeter.meter import GradientMeter
 from gradmeter.readings import Readings
@@ -27,7 +27,7 @@ class ReadData:
 
     Attributes:
         readings: of N samples.
-        contents: hashes of those samples whose inputs, or whose hashes, are in the data.
+        contents: [N] hashes of the inputs; of readings that came without them, hashes of the readings.
     """
 
     readings: Readings
@@ -94,13 +94,13 @@ def read_unknown(meter: GradientMeter, data: Any) -> ReadData:
 
 
 def _read(meter: GradientMeter, inputs: Any) -> ReadData:
-    """Readings of inputs with the hashes of their contents, where inputs are readings those that came with them."""
+    """Readings of inputs, and hashes that tell these apart."""
     readings = read_inputs(meter, inputs)
-    if isinstance(inputs, Readings):
-        contents = np.empty(0, np.uint64)
-    elif isinstance(inputs, pa.Table) or _is_frame(inputs):
-        columns = inputs.column_names if isinstance(inputs, pa.Table) else inputs.columns
-        contents = inputs[HASH_COLUMN].to_numpy() if HASH_COLUMN in columns else np.empty(0, np.uint64)
+    columns = inputs.column_names if isinstance(inputs, pa.Table) else inputs.columns if _is_frame(inputs) else ()
+    if HASH_COLUMN in columns:
+        contents = inputs[HASH_COLUMN].to_numpy()
+    elif isinstance(inputs, (Readings, pa.Table)) or _is_frame(inputs):
+        contents = reading_hashes(readings)
     else:
         contents = content_hashes(_tensors(inputs, _weight(meter)))
     return ReadData(readings, contents)

@@ -9,6 +9,10 @@ Jordan and Lei 2021, "Learn then Test", Theorem 1 with fixed sequence testing). 
 thresholds, share delta equally (union bound): one that begins too strictly, where too few samples are left to prove
 anything, must not end the search.
 
+Copies of an input are no independent draws. Where there are some, each test is made twice, with all samples and with
+each different one once, and must reject both times: so it is valid where data were copied, and where some inputs are
+simply common.
+
 All hypotheses that these tests reject are false at once, with the stated confidence, so any of the thresholds may be
 used. The most generous one need not be the best: where errors are rarer than the risk it accepts everything, also
 inputs of kinds that the data of the test did not hold. So the strictest one is taken that gives up at most a small
@@ -36,6 +40,8 @@ COVERAGE_TOLERANCE = 0.005
 # Coverages that are tried, and the number of sequences that begin among them.
 _COVERAGES = 1000
 _STARTS = 5
+# Larger numbers of samples are not written out.
+_COUNTABLE = 1e9
 
 
 class RiskNotControlled(GradmeterError, ValueError):
@@ -97,6 +103,7 @@ def control_risk(
     risk: float,
     thresholds: Sequence[Candidate],
     *,
+    contents: ArrayLike | None = None,
     confidence: float = 0.95,
     coverage_tolerance: float = COVERAGE_TOLERANCE,
 ) -> Guarantee:
@@ -107,6 +114,7 @@ def control_risk(
         correct: [N] whether the prediction was right.
         risk: largest rate of errors among accepted inputs.
         thresholds: from the strictest to the most generous, chosen without these data.
+        contents: [N] equal numbers for equal inputs; None where all differ.
         confidence: that the promise holds.
         coverage_tolerance: share of the largest coverage that may be given up for a stricter threshold.
 
@@ -120,21 +128,24 @@ def control_risk(
         raise InputError(f"correct has shape {wrong.shape}; expected {scores.shape}, one for each score")
     # What even without a single error is needed to guarantee the risk, were it tested alone.
     delta = (1 - confidence) / _STARTS
-    needed = math.ceil(math.log(delta) / math.log1p(-risk))
-    possible = [candidate for candidate in thresholds if candidate.coverage * scores.size >= needed]
+    needed = np.ceil(math.log(delta) / math.log1p(-risk))
+    distinct = np.arange(scores.size) if contents is None else _distinct(contents, wrong)
+    possible = [candidate for candidate in thresholds if candidate.coverage * distinct.size >= needed]
     if not possible:
-        eligible = max((candidate.coverage for candidate in thresholds), default=0.0) * scores.size
+        eligible = max((candidate.coverage for candidate in thresholds), default=0.0) * distinct.size
+        samples = f"{distinct.size:,} {'different ' if distinct.size < scores.size else ''}samples"
+        least = f"{needed:,.0f}" if needed < _COUNTABLE else f"{needed:.2g}"
         raise RiskNotControlled(
-            f"{scores.size:,} samples cannot promise a risk of {risk:g} with confidence {confidence:g}: about "
-            f"{eligible:,.0f} of them reach the least P(correct) that is accepted; expected at least {needed:,}, and "
-            "none that is wrong: give more data, or a higher risk"
+            f"{samples} cannot promise a risk of {risk:g} with confidence {confidence:g}: about {eligible:,.0f} of "
+            f"them reach the least P(correct) that is accepted; expected at least {least}, and none that is wrong: "
+            "give more data, or a higher risk"
         )
     levels = np.array([candidate.threshold for candidate in possible])
-    order = np.argsort(scores)
-    above = np.searchsorted(scores[order], levels)
-    accepted = scores.size - above
-    errors = np.concatenate([np.cumsum(wrong[order][::-1])[::-1], [0]])[above]
-    rejected = (accepted > 0) & (stats.binom.cdf(errors, accepted, risk) <= delta)
+    errors, accepted = _accepted(scores, wrong, levels)
+    rejected = _rejected(errors, accepted, risk, delta)
+    if distinct.size < scores.size:
+        # Copies are no new evidence; but some inputs may be common. Either way the promise must hold.
+        rejected &= _rejected(*_accepted(scores[distinct], wrong[distinct], levels), risk, delta)
     starts = range(0, len(possible), math.ceil(len(possible) / _STARTS))
     # A sequence goes on until the first hypothesis that it cannot reject.
     proved = np.any([_proved(rejected, start) for start in starts], axis=0)
@@ -154,6 +165,33 @@ def control_risk(
         int(errors[chosen]),
         int(accepted[chosen]),
     )
+
+
+def _distinct(contents: ArrayLike, wrong: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Which samples stand for all that are equal: a wrong one where there is one."""
+    numbers = np.asarray(contents)
+    if numbers.shape != wrong.shape:
+        raise InputError(f"contents has shape {numbers.shape}; expected {wrong.shape}, one for each score")
+    order = np.lexsort((~wrong, numbers))
+    _, first = np.unique(numbers[order], return_index=True)
+    rows: NDArray[np.int64] = order[first]
+    return rows
+
+
+def _accepted(
+    scores: NDArray[np.float64], wrong: NDArray[np.bool_], levels: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of what each level accepts the number of wrong samples, and of all."""
+    order = np.argsort(scores)
+    above = np.searchsorted(scores[order], levels)
+    errors = np.concatenate([np.cumsum(wrong[order][::-1])[::-1], [0]])[above]
+    return errors, scores.size - above
+
+
+def _rejected(errors: NDArray[np.int64], accepted: NDArray[np.int64], risk: float, delta: float) -> NDArray[np.bool_]:
+    """Whether each test rejects that more than the risk is wrong."""
+    found: NDArray[np.bool_] = (accepted > 0) & (stats.binom.cdf(errors, accepted, risk) <= delta)
+    return found
 
 
 def _proved(rejected: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:

@@ -46,7 +46,7 @@ class TrustModel:
         learns_from_synthetic: whether the meta classifier has use for synthetic unknowns.
         guarantee: what `set_risk` promised; None before it.
         learned_contents: hashes of the inputs that `fit` learned from, as `gradmeter.content` makes them, in order;
-            none of readings that came without them.
+            for readings that came without them, hashes of the readings.
         notes: JSON values that are saved along and mean nothing to a TrustModel.
 
     Example:
@@ -128,7 +128,7 @@ class TrustModel:
         fewer of those are unknown. Of the thresholds for which it holds, the strictest is taken that gives up at most
         `coverage_tolerance` of the largest coverage, so that inputs of other kinds are not accepted needlessly. For
         the same reason "gradmeter" accepts nothing that is less familiar than all but one in a thousand of the known
-        inputs.
+        inputs. Copies of an input prove no more than one of them.
 
         Args:
             risk: largest rate of errors among accepted inputs.
@@ -159,6 +159,7 @@ class TrustModel:
             correct,
             risk,
             candidates(judge.held_out.score, least_probability),
+            contents=np.concatenate([part.contents for part in parts]),
             confidence=confidence,
             coverage_tolerance=coverage_tolerance,
         )

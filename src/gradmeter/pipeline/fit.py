@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gradmeter.content import HASH_COLUMN
+from gradmeter.content import HASH_COLUMN, reading_hashes
 from gradmeter.errors import OutputError
 from gradmeter.evaluation.comparison import Comparison, Judged, compare
 from gradmeter.evaluation.resampling import REPETITIONS
@@ -237,12 +237,12 @@ def _replaced(folder: Path, notes: dict[str, Any]) -> str | None:
 
 def _halves(tables: Sequence[pa.Table]) -> list[NDArray[np.bool_]]:
     """A random half of each table, True; equal inputs are in the same half, also those of different tables."""
-    sides: dict[Hashable, bool] = {}
+    sides: dict[int, bool] = {}
     halves = []
-    for number, table in enumerate(tables):
-        # Readings of earlier versions came without hashes: there each input is its own.
+    for table in tables:
+        # Readings of earlier versions came without hashes.
         hashed = HASH_COLUMN in table.column_names
-        contents = table[HASH_COLUMN].to_pylist() if hashed else [(number, row) for row in range(len(table))]
+        contents = table[HASH_COLUMN].to_pylist() if hashed else reading_hashes(Readings.from_arrow(table)).tolist()
         new = [content for content in dict.fromkeys(contents) if content not in sides]
         order = np.random.default_rng(_SPLIT_SEED).permutation(len(new))
         sides |= {new[place]: rank < (len(new) + 1) // 2 for rank, place in enumerate(order)}
