@@ -18,7 +18,7 @@ from gradmeter.measuring import MeasuredSet, Work, measure
 from gradmeter.pipeline.fit import Fitted, fit
 from gradmeter.pipeline.wording import learned
 from gradmeter.samples import open_source
-from gradmeter.synthetic import KINDS
+from gradmeter.synthetic import KINDS, per_kind
 from meta.trained import digits, trained
 from pipeline.digits import recipe
 
@@ -181,7 +181,7 @@ def test_a_fit_killed_while_it_measures_synthetic_unknowns_goes_on(
     def kill(samples: int) -> None:
         nonlocal done
         done += samples if begun[-1] == "synthetic unknowns" else 0
-        if done > 1000:
+        if done > 3.5 * per_kind(300):
             raise Killed
 
     work = Work(on_start=lambda name, samples: begun.append(name), on_progress=kill)
@@ -191,7 +191,7 @@ def test_a_fit_killed_while_it_measures_synthetic_unknowns_goes_on(
     assert sum("_synthetic" in str(path) for path in parts) == 3
     said: list[str] = []
     found = fit(recipe(place), *arguments, risk=0.08, work=Work(on_note=said.append), **QUICK)
-    assert said[-1] == "synthetic unknowns: 900 were done before"
+    assert said[-1] == f"synthetic unknowns: {3 * per_kind(300)} were done before"
     assert all(path.stat().st_mtime_ns == when for path, when in parts.items())
     assert found.trust.fingerprint() == fitted.trust.fingerprint()
 
