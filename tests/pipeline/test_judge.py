@@ -84,10 +84,16 @@ def test_a_csv_that_was_made_otherwise_is_overwritten_when_told(opened, tmp_path
     assert out.read_text() == made
 
 
-def test_what_others_put_beside_a_csv_stays(opened, tmp_path: Path) -> None:
-    """Beside parts that a killed run left: a file in their folder, and one at the place of the verdicts."""
+def test_what_others_put_beside_a_csv_stays(opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside parts that an interrupted run left: a file in their folder, and one at the place of the verdicts."""
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
     out, parts = tmp_path / "v.csv", tmp_path / "v.csv.parts"
-    judge(*opened, parts)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("pyarrow.csv.CSVWriter", interrupted)
+        judge(*opened, out)
     (parts / "notes.txt").write_text("mine")
     out.write_text("mine")
     with pytest.raises(OutputError, match=r"v.csv is there and was not made by gradmeter judge"):
