@@ -36,4 +36,11 @@ def drive_machine(cases: settings, machine: type[RuleBasedStateMachine], steps: 
 
 def _settings(examples: int) -> settings:
     phases = [Phase.generate]
-    return settings(max_examples=examples, deadline=None, suppress_health_check=_UNHURRIED, phases=phases)
+    return settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=_UNHURRIED,
+        phases=phases,
+    )

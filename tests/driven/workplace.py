@@ -5,6 +5,7 @@
 makes one in which the lines that a failing case prints can be typed.
 """
 
+import atexit
 import base64
 import os
 import shlex
@@ -201,8 +202,15 @@ def script(place: Workplace) -> str:
 def prepared() -> Path:
     """A folder with a network and a TrustModel that no test writes to."""
     folder = Path(tempfile.mkdtemp(prefix="driven-prepared-"))
+    atexit.register(_remove, folder, os.getpid())
     prepare(folder)
     return folder
+
+
+def _remove(folder: Path, owner: int) -> None:
+    """Remove a folder when the process ends that made it, not one that was forked from it."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def prepare(folder: Path) -> None:
