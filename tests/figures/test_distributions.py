@@ -64,7 +64,7 @@ def test_a_threshold_is_marked_in_every_row(threshold, place):
     for axes in figure.axes:
         (line,) = axes.get_lines()
         np.testing.assert_allclose(line.get_xdata(), logit(place))
-    assert figure.axes[-1].get_xlabel() == "P(correct); right of the dashed line: accepted"
+    assert figure.axes[-1].get_xlabel() == "P(correct); right of the dashed line: accepted if familiar"
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ def load(folder: Path, files: dict[str, bytes], change: Callable[[dict[str, Any]
 
 # What it says of itself, and of what it says.
 PLACES = [
-    *[(name,) for name in ("format", "gradmeter", "features", "held_out", "thresholds", "guarantee", "notes", "meter")],
+    *[(name,) for name in ("format", "gradmeter", "features", "guarantee", "notes", "meter", "learned_contents")],
+    *[(name,) for name in ("held_out", "held_out_unfamiliar", "fallback")],
     *[("meter", name) for name in ("pseudo_label", "activations", "embedding", "probes", "biases")],
     *[("network",), ("network", "parameters"), ("network", "hash")],
     *[("learned_from",), *[("learned_from", name) for name in ("right", "wrong", "unknown", "synthetic")]],
