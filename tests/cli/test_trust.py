@@ -98,7 +98,7 @@ def test_a_risk_that_cannot_be_promised(place: Path, tmp_path: Path) -> None:
     ]
     assert again.stdout.endswith(
         f"TrustModel: {tmp_path / 't'}, in place of the one that was there (--classifier gradmeter, --risk 0.001 "
-        "--confidence 0.95)\n"
+        "--confidence 0.95 --least-probability 0.5 --coverage-tolerance 0.005)\n"
     )
 
 
