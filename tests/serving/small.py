@@ -1,6 +1,7 @@
 """A server with a small network on this machine, and what asks it."""
 
 import io
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -26,8 +27,8 @@ from gradmeter.samples import ImageKind, decoder_for
 
 KIND = ImageKind("L", 8)
 UNBEARABLE = 201
-# A worker process for each test file would meet at one port.
-PORT = 8437
+# Ray's proxies may share a port: files that are tested at the same time need one each.
+PORT = 8437 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 ADDRESS = f"http://127.0.0.1:{PORT}"
 
 
