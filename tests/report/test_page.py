@@ -7,7 +7,7 @@ import pytest
 from gradmeter.errors import DataError, OutputError
 from gradmeter.report import write_report
 
-VOID = {"meta", "link", "img", "br"}
+VOID = {"meta", "link", "img", "br", "source"}
 
 
 class Page(HTMLParser):
