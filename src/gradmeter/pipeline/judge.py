@@ -86,11 +86,13 @@ def judge(
         raise OutputError(
             f"{place.name}: .csv is written to this machine only; give a name without it, for Parquet files in a folder"
         )
-    return _to_csv(trust, classifier, source, Path(os.path.realpath(place.path())), work)
+    return _to_csv(trust, classifier, source, Path(os.path.realpath(place.path())), purpose, work)
 
 
-def _to_csv(trust: TrustModel, classifier: Classifier, source: Source, out: Path, work: Work) -> JudgedSamples:
-    purpose, folder = _purpose(trust, classifier, source), out.with_name(out.name + ".parts")
+def _to_csv(
+    trust: TrustModel, classifier: Classifier, source: Source, out: Path, purpose: Mapping[str, Any], work: Work
+) -> JudgedSamples:
+    folder = out.with_name(out.name + ".parts")
     parts = MeasuredSet(folder)
     _require_ours(out)
     if out.exists() and not parts.exists() and not work.fresh:
