@@ -44,7 +44,7 @@ COMMANDS = {
     "judge to CSV": ("judge", "trust", "test", *NAMED),
     "reproduce": ("reproduce",),
     "compare": ("compare", "--data", "data"),
-    "bench": ("bench", "--models", "paper-cnn", "--quick"),
+    "bench": ("bench", "--models", "paper-cnn", "--methods", "loop", "--quick"),  # the others need packages
 }
 
 
