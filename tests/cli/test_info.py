@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import gradmeter
 from cli.commands import gradmeter as gradmeter_command
 from gradmeter import kernels
-from gradmeter.cli.main import app
+from gradmeter.cli.commands import app
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 import gradmeter
 from gradmeter.cli import main
-from gradmeter.cli.main import app
+from gradmeter.cli.commands import app
 from gradmeter.errors import TRACEBACK, DataError
 
 Reproduce = Callable[..., Any]
@@ -141,8 +142,7 @@ def test_a_message_of_several_lines_becomes_one(
     def fail(**options: Any) -> None:
         raise DataError("first [bold]line :x:\n  second line\x1b[31m\u202e\udcff")
 
-    # By its name, since the package's own "main" is the function.
-    monkeypatch.setattr(importlib.import_module("gradmeter.cli.main"), "app", fail)
+    monkeypatch.setattr(importlib.import_module("gradmeter.cli.commands"), "app", fail)
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2
@@ -159,7 +159,7 @@ def test_an_error_that_nobody_foresaw_is_one_line_too(
     def fail(**options: Any) -> None:
         raise error
 
-    monkeypatch.setattr(importlib.import_module("gradmeter.cli.main"), "app", fail)
+    monkeypatch.setattr(importlib.import_module("gradmeter.cli.commands"), "app", fail)
     for shown in ("", "1"):
         monkeypatch.setenv(TRACEBACK, shown)
         with pytest.raises(SystemExit) as caught:
@@ -175,11 +175,38 @@ def test_an_error_that_nobody_foresaw_is_one_line_too(
 
 def test_nothing_is_imported_before_it_is_needed() -> None:
     """PyTorch takes a second to come, scikit-learn another."""
-    asked = "import gradmeter.cli, sys; print([name for name in ('torch', 'scipy', 'pyarrow') if name in sys.modules])"
+    late = ("torch", "scipy", "pyarrow")
+    asked = f"import gradmeter.cli.commands, sys; print([name for name in {late} if name in sys.modules])"
     measuring = "import gradmeter.measuring, gradmeter.models, sys; print('sklearn' in sys.modules)"
     for program, expected in ((asked, "[]"), (measuring, "False")):
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == expected
+
+
+def test_ctrl_c_while_modules_are_imported_leaves_no_traceback() -> None:
+    code = """
+import builtins, os, signal, time
+imported = builtins.__import__
+def slow(name, *rest):
+    if name == "typer":
+        print("importing", flush=True)
+        time.sleep(60)
+    return imported(name, *rest)
+from gradmeter.cli import main
+builtins.__import__ = slow
+main()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"importing\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == (b"", b"")
+    assert process.returncode == 130
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "gradmeter", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"gradmeter {gradmeter.__version__}\n"
 
 
 def test_version_and_help() -> None:

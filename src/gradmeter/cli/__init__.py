@@ -1,5 +1,5 @@
 """The command line: one thin file per command."""
 
-from gradmeter.cli.main import main
+from gradmeter.cli.start import main
 
 __all__ = ["main"]

@@ -1,4 +1,4 @@
-"""The entry point: commands, and what people see when something goes wrong."""
+"""The commands, and what people see when something goes wrong."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from gradmeter.cli.terminal import Terminal, encode_all
 from gradmeter.errors import TRACEBACK, GradmeterError, SlowLayerWarning, one_line
 
 _BAD_INPUT, _DEFECT = 2, 3
-_INTERRUPTED = 130  # as shells report SIGINT
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,7 +72,7 @@ def _one_line_for_ours(show: Callable[..., None]) -> Callable[..., None]:
     return shown
 
 
-def main() -> None:
+def run() -> None:
     """Run a command; bad input is one clear line and exit code 2, never a traceback.
 
     The code is 3 for an error that nobody foresaw, a defect of gradmeter's.
@@ -82,8 +81,6 @@ def main() -> None:
         encode_all()
         warnings.showwarning = _one_line_for_ours(warnings.showwarning)
         sys.exit(app(standalone_mode=False))
-    except KeyboardInterrupt:  # before the command began, or when it had ended
-        sys.exit(_INTERRUPTED)
     except typer.TyperException as error:
         if message := error.format_message():  # none where the help was shown instead
             _fail(message, _BAD_INPUT)

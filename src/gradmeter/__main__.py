@@ -1,0 +1,5 @@
+"""`python -m gradmeter` is the command line."""
+
+from gradmeter.cli import main
+
+main()
