@@ -201,6 +201,30 @@ def test_what_fit_learned_from_proves_no_risk(tmp_path: Path) -> None:
         assert model.set_risk(0.1, loader(800, 1300), [noise(200)[100:]]).accepted
 
 
+def test_readings_of_what_fit_learned_from_prove_no_risk_either() -> None:
+    """Nor inputs, where it learned from readings of them."""
+    meter = GradientMeter(trained())
+    inputs = IMAGES[300:800], LABELS[300:800]
+    readings = meter(inputs[0]), inputs[1]
+    for learned, proof in ((inputs, readings), (readings, inputs)):
+        trust = TrustModel(meter, "ridge_cv").fit([learned])
+        with pytest.raises(InputError, match="fit learned from 500 of these 500"):
+            trust.set_risk(0.1, [proof])
+
+
+def test_no_input_is_known_and_unknown(fitted: TrustModel) -> None:
+    with pytest.raises(InputError, match=r"unknowns\[1\] holds 20 inputs, of 50"):
+        TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800), [[noise(20)], [IMAGES[780:830]]])
+    with pytest.raises(InputError, match=r"unknowns\[0\] holds 10 inputs, of 20"):
+        fitted.set_risk(0.1, loader(1000, 1300), [[IMAGES[1290:1310]]])
+
+
+@pytest.mark.parametrize("risk", ["0.1", None, 1, float("nan"), [0.1]])
+def test_a_risk_that_is_none(risk: Any, fitted: TrustModel) -> None:
+    with pytest.raises(InputError, match="risk="):
+        fitted.set_risk(risk, loader(1000, 1300))
+
+
 def test_which_inputs_it_learned_from() -> None:
     trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
     seen = trust.learned_from(content_hashes(IMAGES[790:810]))

@@ -82,7 +82,7 @@ def test_equal_images_prove_nothing_of_each_other(place: Path, at_place: Path, t
         recipe(place), str(tmp_path / "thrice"), [], tmp_path / "trust", meta_classifier="ridge", risk=0.1, **QUICK
     )
     assert found.learned_from["right"] + found.learned_from["wrong"] == 900
-    assert len(found.trust.learned_contents) == 300
+    assert len(found.trust.learned_contents) == 2 * 300  # of images and of their readings
     assert found.guarantee is not None
 
 

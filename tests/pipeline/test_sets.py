@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from gradmeter.errors import DataError
 from gradmeter.measuring import Work, measure
 from gradmeter.models import Classifier
 from gradmeter.pipeline.sets import ReadSet, open_sets, read_sets
@@ -35,7 +36,7 @@ def test_every_set_has_a_file_of_its_own(classifier: Classifier, place: Path, tm
     ]
     for number, folder in enumerate(unknowns):
         folder.mkdir(parents=True)
-        (folder / "one.png").write_bytes(sorted((place / "test/3").iterdir())[number].read_bytes())
+        (folder / "one.png").write_bytes(sorted((place / "validation/3").iterdir())[number].read_bytes())
     opened = open_sets(classifier, "test", [str(path) for path in unknowns])
     sets = read_sets(classifier, opened, tmp_path / "readings", Work())
     assert [one.name for one in sets] == [
@@ -44,6 +45,20 @@ def test_every_set_has_a_file_of_its_own(classifier: Classifier, place: Path, tm
     ]  # fmt: skip
     assert len({one.measured.name for one in sets}) == 12
     assert len({one.readings().logits[0, 0].item() for one in sets}) == 12
+
+
+def test_no_input_is_known_and_unknown(classifier: Classifier, tmp_path: Path) -> None:
+    """The same data before anything is measured; copies among others by their content."""
+    for again in ("test", "./test", str(Path("test").resolve())):
+        with pytest.raises(DataError, match="given as known and as unknown"):
+            open_sets(classifier, "test", ["noise:uniform:5", again])
+    (tmp_path / "some").mkdir()
+    for number, folder in enumerate(("test/3", "test/4", "validation/3")):
+        copied = sorted(Path(folder).iterdir())[0]
+        (tmp_path / "some" / f"{number}.png").write_bytes(copied.read_bytes())
+    opened = open_sets(classifier, "test", ["noise:uniform:5", str(tmp_path / "some")])
+    with pytest.raises(DataError, match="2 of the 3 inputs of some are also in test"):
+        read_sets(classifier, opened, tmp_path / "readings", Work())
 
 
 def test_identities_are_those_of_the_readings(classifier: Classifier, tmp_path: Path) -> None:
@@ -56,7 +71,7 @@ def test_identities_are_those_of_the_readings(classifier: Classifier, tmp_path: 
 def test_readings_of_samples_that_changed_since_stand_alone(classifier: Classifier, tmp_path: Path) -> None:
     (tmp_path / "some").mkdir()
     for name in ("a.png", "b.png"):
-        (tmp_path / "some" / name).write_bytes(next(Path("test/3").iterdir()).read_bytes())
+        (tmp_path / "some" / name).write_bytes(next(Path("validation/3").iterdir()).read_bytes())
     read_sets(classifier, open_sets(classifier, "test", [str(tmp_path / "some")]), tmp_path / "readings", Work())
     before = str(tmp_path / "readings/some.parquet")
     assert isinstance(open_sets(classifier, "test", [before])[1].source, ImageFolder)

@@ -93,6 +93,21 @@ def read_unknown(meter: GradientMeter, data: Any) -> ReadData:
     return _joined([_read(meter, inputs) for inputs, _ in _batches(data)])
 
 
+def require_disjoint(known: ReadData, unknowns: Sequence[ReadData]) -> None:
+    """Check that no input is given as known and as unknown.
+
+    Raises:
+        InputError: if one is.
+    """
+    for number, unknown in enumerate(unknowns):
+        shared = int(np.isin(unknown.contents, known.contents).sum())
+        if shared:
+            raise InputError(
+                f"unknowns[{number}] holds {shared:,} inputs, of {len(unknown.contents):,}, that are also among the "
+                "known inputs; expected each input in one of them: leave it out of the other"
+            )
+
+
 def _read(meter: GradientMeter, inputs: Any) -> ReadData:
     """Readings of inputs, and hashes that tell these apart."""
     readings = read_inputs(meter, inputs)

@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -213,10 +214,10 @@ def require_rates(
         InputError: for a risk or a confidence that is not strictly between 0 and 1, or another number not in [0, 1).
     """
     for name, value in (("risk", risk), ("confidence", confidence)):
-        if not 0 < value < 1:
+        if not isinstance(value, Real) or not 0 < value < 1:
             raise InputError(f"{name}={value!r}; expected a share strictly between 0 and 1")
     for name, value in (("least_probability", least_probability), ("coverage_tolerance", coverage_tolerance)):
-        if not 0 <= value < 1:
+        if not isinstance(value, Real) or not 0 <= value < 1:
             raise InputError(f"{name}={value!r}; expected a number from 0 to less than 1")
 
 

@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gradmeter.content import reading_hashes
 from gradmeter.errors import GradmeterError, InputError
 from gradmeter.meta import saving
 from gradmeter.meta.judge import Judge, Judgement, named_classifier
-from gradmeter.meta.measured import ReadData, read_inputs, read_known, read_unknown
+from gradmeter.meta.measured import ReadData, read_inputs, read_known, read_unknown, require_disjoint
 from gradmeter.meta.risk import (
     COVERAGE_TOLERANCE,
     LEAST_PROBABILITY,
@@ -45,8 +46,8 @@ class TrustModel:
         judge: the fitted meta classifier; None before `fit`.
         learns_from_synthetic: whether the meta classifier has use for synthetic unknowns.
         guarantee: what `set_risk` promised; None before it.
-        learned_contents: hashes of the inputs that `fit` learned from, as `gradmeter.content` makes them, in order;
-            for readings that came without them, hashes of the readings.
+        learned_contents: hashes of the inputs that `fit` learned from and of their readings, as `gradmeter.content`
+            makes them, in order.
         notes: JSON values that are saved along and mean nothing to a TrustModel.
 
     Example:
@@ -82,11 +83,13 @@ class TrustModel:
             synthetic: synthetic unknowns, each likewise, in place of those that are made here.
 
         Raises:
-            InputError: for data without labels, or too few predictions that are right or wrong.
+            InputError: for data without labels, inputs that are given as known and as unknown, or too few predictions
+                that are right or wrong.
         """
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
         known_data, labels = read_known(self.meter, known, sample)
         unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
+        require_disjoint(known_data, unknown_data)
         made: Iterable[Any] = synthetic or ()
         if sample is not None:
             made = sample.unknowns(next(self.meter.model.parameters()).device)
@@ -97,7 +100,11 @@ class TrustModel:
             self.classifier,
             [read_unknown(self.meter, kind).readings for kind in made],
         )
-        self.learned_contents = np.unique(np.concatenate([data.contents for data in (known_data, *unknown_data)]))
+        learned = (known_data, *unknown_data)
+        # Those of the readings as well: `set_risk` may be given these, without the inputs.
+        self.learned_contents = np.unique(
+            np.concatenate([hashes for data in learned for hashes in (data.contents, reading_hashes(data.readings))])
+        )
         self.guarantee = None
         return self
 
@@ -143,13 +150,16 @@ class TrustModel:
 
         Raises:
             RiskNotControlled: if no threshold can promise it.
-            InputError: for data that `fit` learned from, known by their content.
+            InputError: for data that `fit` learned from, known by their content, or inputs that are given as known
+                and as unknown.
             GradmeterError: before `fit`.
         """
         judge = self._fitted()
         require_rates(risk, confidence, least_probability, coverage_tolerance)
         known_data, labels = read_known(self.meter, known)
-        parts = [known_data, *(read_unknown(self.meter, unknown) for unknown in unknowns)]
+        unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
+        require_disjoint(known_data, unknown_data)
+        parts = [known_data, *unknown_data]
         self._require_new(parts)
         everything = Readings.concatenate([part.readings for part in parts])
         right = (known_data.readings.predictions.cpu() == labels).numpy()
@@ -259,7 +269,10 @@ class TrustModel:
             InputError: if it did.
         """
         count = sum(len(part.readings) for part in parts)
-        seen = sum(int(self.learned_from(part.contents).sum()) for part in parts)
+        seen = sum(
+            int((self.learned_from(part.contents) | self.learned_from(reading_hashes(part.readings))).sum())
+            for part in parts
+        )
         if seen:
             raise InputError(
                 f"fit learned from {seen:,} of these {count:,} inputs, which therefore prove nothing; expected inputs "

@@ -101,8 +101,8 @@ def open_sets(
         One set for each, the known data first; those that `gradmeter measure` has measured already are read.
 
     Raises:
-        DataError: if one is not there, the known data have no labels or other classes than the network, or readings
-            are of another network or not complete.
+        DataError: if one is not there, the known data have no labels or other classes than the network, unknown data
+            are the known data, or readings are of another network or not complete.
         InputError: for a kind of noise that is not known.
     """
     sets: list[ReadSet | ToMeasure] = []
@@ -119,6 +119,8 @@ def open_sets(
         else:
             classifier.class_numbers(source)
         sets.append(ToMeasure(name, source))
+        if len(sets) > 1 and sets[-1].identity["contents"] == sets[0].identity["contents"]:
+            raise DataError(f"{name} is given as known and as unknown data; expected other data of no class")
     return sets
 
 
@@ -133,6 +135,7 @@ def read_sets(classifier: Classifier, opened: Sequence[ReadSet | ToMeasure], fol
 
     Raises:
         Those of `measure`.
+        DataError: if an input is in the known data and in unknown data, by its content.
     """
     sets: list[ReadSet] = []
     for one in opened:
@@ -141,6 +144,14 @@ def read_sets(classifier: Classifier, opened: Sequence[ReadSet | ToMeasure], fol
             done = measure(classifier, one.source, place, work)
             one = ReadSet(one.name, MeasuredSet(place), one.source, done.skipped)
         sets.append(one)
+    known = sets[0].contents()
+    for unknown in sets[1:]:
+        shared = np.isin(contents := unknown.contents(), known)
+        if shared.any():
+            raise DataError(
+                f"{shared.sum():,} of the {len(contents):,} inputs of {unknown.name} are also in {sets[0].name}; "
+                "expected no input in both: leave them out of one"
+            )
     return sets
 
 
