@@ -99,10 +99,10 @@ def test_draws_never_change_between_versions() -> None:
     assert numbers(collection().draw(0, seed=0).train)[:5] == [81, 94, 89, 76, 72]
 
 
-def test_clip_normal_reaches_the_noise() -> None:
+def test_the_form_reaches_the_noise() -> None:
     free, clipped = (
-        dataclasses.replace(collection(), clip_normal=clip).draw(0, seed=3).unknowns["normal"].images
-        for clip in (False, True)
+        dataclasses.replace(collection(), noise_form=form).draw(0, seed=3).unknowns["normal"].images
+        for form in ("raw", "clipped")
     )
     np.testing.assert_array_equal(clipped, np.clip(free, 0, 1))
 

@@ -10,18 +10,18 @@ from gradmeter.errors import DataError, InputError
 
 def test_embedded_is_loaded() -> None:
     assert load("embedded").names["digits"] == "MNIST digits"
-    assert load("embedded", clip_normal=True).clip_normal
+    assert load("embedded", noise_form="clipped").noise_form == "clipped"
 
 
 def test_folder_is_loaded(archive_folder: Path) -> None:
-    collection = load(str(archive_folder), clip_normal=True)
+    collection = load(str(archive_folder), noise_form="clipped")
     assert len(collection.digits) == 400
-    assert collection.clip_normal
+    assert collection.noise_form == "clipped"
 
 
 def test_emnist_is_loaded_with_its_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sources, "load_torchvision", lambda *arguments: arguments)
-    assert load("emnist", tmp_path, download=True, clip_normal=True) == (tmp_path, True, True)
+    assert load("emnist", tmp_path, download=True, noise_form="clipped") == (tmp_path, True, "clipped")
 
 
 def test_unknown_source() -> None:

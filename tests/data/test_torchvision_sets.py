@@ -191,7 +191,7 @@ def test_original_formats(published: Published) -> None:
 
 def test_once_unpacked_no_download_is_needed(published: Published) -> None:
     first = load_torchvision(published.root, download=True, sizes=SIZES)
-    again = load_torchvision(published.root, clip_normal=True, sizes=SIZES)
+    again = load_torchvision(published.root, noise_form="clipped", sizes=SIZES)
     assert again.hashes() == first.hashes()
     assert again.absent == {}
     assert set(again.sources) == {"digits", "uniform", "normal", *again.unknowns}

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from gradmeter import DataError
 from gradmeter.study import training
 from gradmeter.study.network import PaperCNN
+from gradmeter.study.options import StudyOptions
 from gradmeter.study.tensors import read_tensors
-from gradmeter.study.training import Digits, load_network, predict, train
+from gradmeter.study.training import Digits, best_of, load_network, predict, train
 
 
 def bars(count: int, seed: int) -> Digits:
@@ -34,8 +35,9 @@ class Killed(Exception):
 
 def trained(path: Path, on_epoch: Callable[[int, float], None] = lambda epoch, accuracy: None, **options: Any) -> bytes:
     """Train with patience 1, so that the rate falls within the few epochs; the bytes of the file."""
-    options = {"padding": "valid", "patience": 1, "max_epochs": EPOCHS, "seed": 4} | options
-    train(TRAIN, VALIDATION, path, on_epoch=on_epoch, **options)
+    seed = options.pop("seed", 4)
+    chosen = StudyOptions(**{"patience": 1, "max_epochs": EPOCHS} | options)
+    train(TRAIN, VALIDATION, path, chosen, seed=seed, on_epoch=on_epoch)
     return path.read_bytes()
 
 
@@ -115,10 +117,23 @@ def test_the_rate_that_fell_last_ends_the_training(tmp_path: Path) -> None:
     assert stagnant[-1]
 
 
-def test_one_step_is_that_of_the_paper(tmp_path: Path) -> None:
+KERNELS = {"conv1.weight", "conv2.weight", "conv3.weight", "dense.weight"}
+
+
+@pytest.mark.parametrize(
+    ("decayed", "kernels"),
+    [("all", KERNELS), ("convolutions", KERNELS - {"dense.weight"}), ("dense", {"dense.weight"})],
+)
+@pytest.mark.parametrize("decay", [5e-4, 0.1])
+def test_one_step_is_that_of_the_paper(
+    decayed: str, kernels: set[str], decay: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One step may lead to a network that gives one answer only.
+    monkeypatch.setattr(training, "predict", lambda network, images: VALIDATION.labels)
     few = Digits(TRAIN.images[:256], TRAIN.labels[:256])
     path = tmp_path / "00.safetensors"
-    train(few, VALIDATION, path, padding="same", patience=5, max_epochs=1, seed=4, on_epoch=lambda *_: None)
+    options = StudyOptions(padding="same", max_epochs=1, weight_decay=decay, decayed=decayed)
+    train(few, VALIDATION, path, options, seed=4, on_epoch=lambda *_: None)
     found = load_network(path)[0].state_dict()
 
     torch.manual_seed(int(np.random.SeedSequence(4, spawn_key=(0,)).generate_state(1)[0]))
@@ -128,8 +143,39 @@ def test_one_step_is_that_of_the_paper(tmp_path: Path) -> None:
     F.cross_entropy(network.train()(few.images[order]), few.labels[order]).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None
-        decay = 2e-3 * parameter if name.endswith("weight") else 0  # on kernels only (A14)
-        torch.testing.assert_close(found[name], (parameter - 0.1 * (parameter.grad + decay)).detach())
+        gradient = parameter.grad + (decay * parameter if name in kernels else 0)  # biases never decay (A14)
+        torch.testing.assert_close(found[name], (parameter - 0.1 * gradient).detach())
+
+
+def test_the_clipped_loss_has_no_gradient_where_a_probability_is_next_to_0_or_1() -> None:
+    logits = torch.tensor([[0.0, 1.0], [30.0, 0.0], [0.0, 30.0]], requires_grad=True)
+    labels = torch.tensor([1, 0, 0])
+    (found,) = torch.autograd.grad(training._clipped_loss(logits, labels), logits)
+    (exact,) = torch.autograd.grad(F.cross_entropy(logits, labels), logits)
+    torch.testing.assert_close(found[0], exact[0])
+    assert not found[1:].any()
+    assert exact[2].abs().min() > 0.3
+
+
+def test_the_best_epoch_is_kept_beside_the_last(whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "00.safetensors"
+    trained(path, patience=0, max_epochs=60)
+    accuracies = load_network(path)[1].accuracies
+    best, _ = load_network(best_of(path))
+    share = (predict(best, VALIDATION.images) == VALIDATION.labels).double().mean().item()
+    assert share == max(accuracies)
+
+
+@pytest.mark.parametrize("options", [{"loss": "clipped"}, {"inputs": "standard"}, {"first_dropout": "before"}])
+def test_other_readings_train_other_networks(options: dict[str, str], whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "00.safetensors"
+    trained(path, **options)
+    network, how = load_network(path)
+    share = (predict(network, VALIDATION.images) == VALIDATION.labels).double().mean().item()
+    assert share == how.accuracies[-1] > 0.5
+    assert not torch.equal(network.dense.weight, load_network(whole)[0].dense.weight)
+    if "inputs" in options:
+        assert network.standard == [TRAIN.images.mean().item(), TRAIN.images.std().item()]
 
 
 def test_a_network_that_answers_always_the_same_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +207,7 @@ def test_a_network_that_cannot_learn_is_an_error(tmp_path: Path) -> None:
     nothing = Digits(torch.zeros(300, 1, 28, 28), torch.arange(300) % 10)
     path = tmp_path / "00.safetensors"
     with pytest.raises(DataError, match="learned nothing in 5 attempts"):
-        train(nothing, nothing, path, padding="valid", patience=1, max_epochs=3, seed=0, on_epoch=lambda *_: None)
+        train(nothing, nothing, path, StudyOptions(patience=1, max_epochs=3), seed=0, on_epoch=lambda *_: None)
     assert not path.exists()
 
 

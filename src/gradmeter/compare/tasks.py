@@ -18,6 +18,7 @@ from gradmeter.data import Concept, Draw, load
 from gradmeter.data.archives import ARCHIVES
 from gradmeter.data.npz import read_arrays
 from gradmeter.errors import DataError
+from gradmeter.study.options import StudyOptions
 from gradmeter.study.training import Digits
 from gradmeter.study.training import load_network as load_paper_network
 from gradmeter.study.training import train as train_paper_network
@@ -122,9 +123,7 @@ def _paper_network(data: Data, run: int, path: Path, on_epoch: Callable[[int], N
             Digits(data.train.images, data.train.labels),
             Digits(data.validation.images, data.validation.labels),
             path,
-            padding="valid",
-            patience=5,
-            max_epochs=60,
+            StudyOptions(),
             seed=int(np.random.SeedSequence((_SEED, run)).generate_state(1)[0]),
             on_epoch=lambda epoch, accuracy: on_epoch(epoch),
         )

@@ -47,7 +47,7 @@ ARCHIVES = {
 }
 
 
-def load_archives(folder: Path, clip_normal: bool = False) -> Collection:
+def load_archives(folder: Path, noise_form: str = noise.RAW) -> Collection:
     """The archives of a folder: `emnist_digits.npz` and any of the others in `ARCHIVES`.
 
     Images are uint8 (0..255), float (0..1) or bool; Omniglot's are ink on paper and are inverted.
@@ -55,7 +55,7 @@ def load_archives(folder: Path, clip_normal: bool = False) -> Collection:
 
     Args:
         folder: Where the archives lie.
-        clip_normal: Clip normal noise to [0, 1].
+        noise_form: How noise reaches a network, one of `noise.FORMS`.
 
     Raises:
         DataError: The folder or the digits are missing, or an archive is damaged or holds something else.
@@ -76,8 +76,8 @@ def load_archives(folder: Path, clip_normal: bool = False) -> Collection:
         names=dict(PAPER_NAMES),
         sources=sources
         | {
-            "uniform": noise.UNIFORM_SOURCE,
-            "normal": noise.CLIPPED_NORMAL_SOURCE if clip_normal else noise.NORMAL_SOURCE,
+            "uniform": noise.source("uniform", noise_form),
+            "normal": noise.source("normal", noise_form),
         },
         absent={
             role: f"no {archive.file} in the data folder{unused}"
@@ -85,7 +85,7 @@ def load_archives(folder: Path, clip_normal: bool = False) -> Collection:
             if role not in present
         },
         sizes=scaled_sizes(len(digits)),
-        clip_normal=clip_normal,
+        noise_form=noise_form,
     )
 
 

@@ -83,7 +83,7 @@ class Collection:
         sources: Role to one line that says what the images really are.
         absent: Role to the reason why this source has no counterpart.
         sizes: The sizes of a run.
-        clip_normal: Whether normal noise is clipped to [0, 1].
+        noise_form: How noise reaches a network, one of `noise.FORMS`.
 
     Raises:
         DataError: A pool holds fewer images than a run needs.
@@ -95,7 +95,7 @@ class Collection:
     sources: dict[str, str]
     absent: dict[str, str]
     sizes: Sizes
-    clip_normal: bool = field(default=False, kw_only=True)
+    noise_form: str = field(default=noise.RAW, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check that every pool is large enough."""
@@ -148,11 +148,8 @@ class Collection:
         known = self.sizes.known_unknowns if role in KNOWN_UNKNOWN_ROLES else 0
         if role in NOISE_ROLES:
             count = known + self.sizes.unknowns[role]
-            pool = (
-                noise.uniform(count, generator)
-                if role == "uniform"
-                else noise.normal(count, generator, self.clip_normal)
-            )
+            make = noise.uniform if role == "uniform" else noise.normal
+            pool = make(count, generator, self.noise_form)
             return pool.take(slice(known)), pool.take(slice(known, None))
         pool = self.unknowns[role]
         order = generator.permutation(len(pool))

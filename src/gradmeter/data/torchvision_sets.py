@@ -37,7 +37,7 @@ _FIRST_LETTER = 10
 
 
 def load_torchvision(
-    root: Path, download: bool = False, clip_normal: bool = False, sizes: Sizes = PAPER_SIZES
+    root: Path, download: bool = False, noise_form: str = noise.RAW, sizes: Sizes = PAPER_SIZES
 ) -> Collection:
     """The paper's data at the paper's sizes.
 
@@ -48,7 +48,7 @@ def load_torchvision(
     Args:
         root: Folder where the files are or go, laid out as torchvision does.
         download: Fetch what is not there.
-        clip_normal: Clip normal noise to [0, 1].
+        noise_form: How noise reaches a network, one of `noise.FORMS`.
         sizes: The sizes of a run.
 
     Raises:
@@ -70,12 +70,12 @@ def load_torchvision(
             "cifar10": f"CIFAR-10 test set: {len(cifar10):,} images",
             "omniglot": f"Omniglot evaluation set: {len(omniglot):,} images",
             "notmnist": f"notMNIST_small: {len(not_mnist):,} images, {skipped} unreadable files skipped",
-            "uniform": noise.UNIFORM_SOURCE,
-            "normal": noise.CLIPPED_NORMAL_SOURCE if clip_normal else noise.NORMAL_SOURCE,
+            "uniform": noise.source("uniform", noise_form),
+            "normal": noise.source("normal", noise_form),
         },
         absent={},
         sizes=sizes,
-        clip_normal=clip_normal,
+        noise_form=noise_form,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -36,10 +38,20 @@ class PaperCNN(nn.Module):
     Args:
         classes: number of classes.
         padding: "valid" (Keras' default, A13) or "same".
+        first_dropout: "after" the first pooling or "before" it (A15).
+        standard: mean and deviation of the pixels by which images are standardised; None where they are not (A11).
     """
 
-    def __init__(self, classes: int = 10, padding: str = "valid") -> None:
+    def __init__(
+        self,
+        classes: int = 10,
+        padding: str = "valid",
+        first_dropout: str = "after",
+        standard: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
+        self.first_dropout = first_dropout
+        self.standard = standard
         self.conv1 = nn.Conv2d(1, 16, 3, padding=padding)
         self.conv2 = nn.Conv2d(16, 16, 3, padding=padding)
         self.conv3 = nn.Conv2d(16, 16, 3, padding=padding)
@@ -52,7 +64,12 @@ class PaperCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [N, classes] of images [N, 1, 28, 28] in [0, 1]."""
-        x = F.max_pool2d(self.dropout(F.leaky_relu(self.conv1(images), _SLOPE)), 2)
+        if self.standard is not None:
+            mean, deviation = self.standard
+            images = (images - mean) / deviation
+        x = F.leaky_relu(self.conv1(images), _SLOPE)
+        # Before the pooling, the largest of dropped and rescaled units is another in training than in evaluation.
+        x = F.max_pool2d(self.dropout(x), 2) if self.first_dropout == "before" else self.dropout(F.max_pool2d(x, 2))
         x = F.max_pool2d(F.leaky_relu(self.conv2(x), _SLOPE), 2)
         x = self.dropout(self.conv3(x))
         logits: Tensor = self.dense(x.flatten(1))

@@ -11,6 +11,22 @@ if TYPE_CHECKING:
     from gradmeter.evaluation.separation import Interpolation
 
 
+RUNS_COMPARED = 3
+"""Networks by which a reading of the paper is judged, unless one asks for others."""
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "padding": ("valid", "same"),
+    "decayed": ("all", "convolutions", "dense"),
+    "first_dropout": ("after", "before"),
+    "weights": ("last", "best"),
+    "loss": ("exact", "clipped"),
+    "inputs": ("unit", "standard"),
+    "noise": ("raw", "clipped", "8-bit"),
+    "aupr": ("step", "trapezoid"),
+}
+"""Options that take one of a few words."""
+
+
 @dataclass(frozen=True)
 class StudyOptions:
     """The options of a study, the readings of the paper (A1 to A20) among them.
@@ -19,11 +35,17 @@ class StudyOptions:
         runs: networks, each with its own split, initialisation and seeds (R16).
         seed: every random number follows from it.
         padding: of the convolutions, "valid" (Keras' default) or "same" (A13).
+        weight_decay: of kernels; an L2 penalty of c on the sum of squares is a decay of 2c (A14).
+        decayed: kernels that decay: "all", "convolutions" or "dense" (A14).
+        first_dropout: "after" the first pooling, or "before" it (A15).
         patience: epochs without a better validation accuracy before the rate falls (A16).
         max_epochs: epochs after which a network's training ends in any case.
+        weights: of the "last" or the "best" epoch by validation accuracy (A16).
+        loss: "exact", or "clipped" as in Keras 2.1, where no probability is below 1e-7 (A21).
+        inputs: "unit", in [0, 1], or "standard", by mean and deviation of the training pixels (A11).
+        noise: how noise reaches a network: "raw", "clipped" to [0, 1], or "8-bit", also rounded (R13).
         biases: whether gradients of biases belong to a layer (A1).
         whole_gradient: whether meta classifiers also see the metrics of the whole gradient (A7).
-        clip_normal: whether normal noise is clipped to [0, 1] (R13).
         aupr: "step" (average precision) or "trapezoid" (A9).
         initialisations: neural meta classifiers per training set and network (R18).
     """
@@ -31,11 +53,17 @@ class StudyOptions:
     runs: int = 10
     seed: int = 0
     padding: str = "valid"
+    weight_decay: float = 5e-4
+    decayed: str = "all"
+    first_dropout: str = "after"
     patience: int = 5
     max_epochs: int = 60
+    weights: str = "last"
+    loss: str = "exact"
+    inputs: str = "unit"
+    noise: str = "raw"
     biases: bool = True
     whole_gradient: bool = False
-    clip_normal: bool = False
     aupr: Interpolation = "step"
     initialisations: int = 5
 
@@ -46,7 +74,9 @@ class StudyOptions:
         for name in ("seed", "patience"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}={getattr(self, name)}; expected 0 or more")
-        for name, allowed in (("padding", ("valid", "same")), ("aupr", ("step", "trapezoid"))):
+        if not 0 <= self.weight_decay < 1:
+            raise InputError(f"weight_decay={self.weight_decay}; expected a number from 0 to less than 1")
+        for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name}={getattr(self, name)!r}; expected {' or '.join(allowed)}")
 

@@ -25,6 +25,7 @@ from gradmeter.files import sweep
 from gradmeter.owner import owned
 from gradmeter.progress import lone_stage
 from gradmeter.study import tables
+from gradmeter.study.alternatives import perform_trial, summarise, trials
 from gradmeter.study.claims import judge_claims
 from gradmeter.study.illustrations import illustrate
 from gradmeter.study.judging import read_regressions
@@ -46,13 +47,23 @@ Laps = dict[str, float]
 
 @dataclass(frozen=True)
 class Study:
-    """What is to be reproduced, from which images, and where the results go."""
+    """What is to be reproduced, from which images, and where the results go.
+
+    Attributes:
+        name: of the data, for people.
+        command: as it was typed.
+        source: of the images.
+        options: the readings of the paper among them.
+        folder: of all output.
+        compares_readings: whether readings of the paper are compared, in place of the study.
+    """
 
     name: str
     command: str
     source: Source
     options: StudyOptions
     folder: Path
+    compares_readings: bool = False
 
 
 def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = False, engine: str = "local") -> bool:
@@ -92,8 +103,12 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
         manifest = recorded or described
         store.write_manifest(manifest)
         started = time.monotonic()
-        with StudyProgress(console, study.options.runs) as progress:
-            timings = _perform(study, collection, store, partial(ENGINES[engine], workers=workers), progress)
+        run_tasks = partial(ENGINES[engine], workers=workers)
+        if study.compares_readings:
+            timings = _compare(study, run_tasks, console)
+        else:
+            with StudyProgress(console, study.options.runs) as progress:
+                timings = _perform(study, collection, store, run_tasks, progress)
         timings["total"] = time.monotonic() - started
         store.write_manifest(
             manifest
@@ -106,6 +121,17 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
             | {"finished": _now()}
         )
     return True
+
+
+def _compare(study: Study, run_tasks: Callable[..., None], console: Console) -> Laps:
+    """Compare readings of the paper, as far as that is not done; the seconds that it took in this session."""
+    clock = _Clock()
+    work = trials(study.options, study.source, study.folder)
+    with StudyProgress(console, len(work)) as progress:
+        run_tasks(perform_trial, work, on_event=progress)
+    summarise(study.options, study.folder)
+    clock.lap("networks")
+    return clock.laps
 
 
 def _perform(
@@ -196,6 +222,7 @@ def _described(study: Study, collection: Collection) -> dict[str, Any]:
         "name": study.name,
         "created": _now(),
         "command": study.command,
+        "compares_readings": study.compares_readings,
         "options": study.options.to_dict(),
         "names": collection.names,
         "sources": collection.sources,
@@ -221,6 +248,8 @@ def _require_same(recorded: Mapping[str, Any], described: Mapping[str, Any], fol
         for name in described["data_hashes"].keys() | recorded.get("data_hashes", {}).keys()
         if described["data_hashes"].get(name) != recorded.get("data_hashes", {}).get(name)
     ]
+    if described["compares_readings"] != recorded.get("compares_readings", False):
+        found.append("one is the study, the other compares readings")
     if described["gradmeter"] != recorded.get("gradmeter"):
         found.append(f"gradmeter: {recorded.get('gradmeter')} -> {described['gradmeter']}")
     if found:

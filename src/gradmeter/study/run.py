@@ -25,7 +25,7 @@ from gradmeter.study.outcome import Outcome
 from gradmeter.study.progress import Event
 from gradmeter.study.results import write_results
 from gradmeter.study.store import Store
-from gradmeter.study.training import Digits, load_network, train
+from gradmeter.study.training import Digits, best_of, load_network, train
 
 # Epochs after which training usually ends; it only steers the progress bar.
 _USUAL_EPOCHS = 35
@@ -38,12 +38,12 @@ class Source:
     data: str
     root: Path | None
     download: bool
-    clip_normal: bool
+    noise: str
 
     @lru_cache(maxsize=1)  # noqa: B019 (one source per process, kept for all its runs)
     def collection(self) -> Collection:
         """The images, read once in each process."""
-        return load(self.data, self.root, self.download, self.clip_normal)
+        return load(self.data, self.root, self.download, self.noise)
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,14 @@ def perform(run: Run, emit: Callable[[Event], None]) -> None:
     if not store.network(number).exists():
         emit(Event(number, "train", 0, "training"))
         train(
-            _digits(draw.train),
-            _digits(draw.validation),
+            to_digits(draw.train),
+            to_digits(draw.validation),
             store.network(number),
-            padding=options.padding,
-            patience=options.patience,
-            max_epochs=options.max_epochs,
-            seed=int(np.random.SeedSequence((options.seed, number)).generate_state(1)[0]),
+            options,
+            seed=seed_of(number, options),
             on_epoch=on_epoch,
         )
-    network, _ = load_network(store.network(number))
+    network, _ = load_network(trained(store.network(number), options))
     total, measured = sum(map(len, sets_of(draw).values())), 0
 
     def on_images(count: int) -> None:
@@ -117,6 +115,17 @@ def perform_networks(run: Run, emit: Callable[[Event], None]) -> None:
     )
 
 
-def _digits(concept: Concept) -> Digits:
+def seed_of(run: int, options: StudyOptions) -> int:
+    """The seed of a run's training."""
+    return int(np.random.SeedSequence((options.seed, run)).generate_state(1)[0])
+
+
+def trained(path: Path, options: StudyOptions) -> Path:
+    """Where the network lies that counts, of those that training left at `path` and beside it."""
+    return path if options.weights == "last" else best_of(path)
+
+
+def to_digits(concept: Concept) -> Digits:
+    """A labelled concept as training takes it."""
     assert concept.labels is not None
     return Digits(concept.to_tensor(), torch.from_numpy(concept.labels))

@@ -15,7 +15,7 @@ from gradmeter.files import is_temporary, write_text
 # All that a study writes; --fresh removes these and nothing else. What is made from other parts goes before them, the
 # manifest last: if it is killed meanwhile, the folder still is a study's, and nothing in it is made from missing parts.
 _FOLDERS = ("figures", "tables", "results", "readings", "networks")
-_FILES = ("report.html", "results.md", "claims.csv", "manifest.json")
+_FILES = ("report.html", "results.md", "readings.md", "claims.csv", "manifest.json")
 # What each manifest holds, and of which type.
 _MANIFEST = {"gradmeter": str, "options": dict, "data_hashes": dict}
 

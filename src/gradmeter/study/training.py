@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from gradmeter.errors import DataError
 from gradmeter.meta.plateau import INITIAL_RATE, Plateau
 from gradmeter.study.network import PaperCNN
+from gradmeter.study.options import StudyOptions
 from gradmeter.study.tensors import read_tensors, write_tensors
 
 _BATCH = 256
 _MOMENTUM = 0.9
-# Keras' l2(1e-3) adds 1e-3 * sum(w^2) on kernels only; its derivative is a weight decay of 2e-3 (A14).
-_WEIGHT_DECAY = 2e-3
+# Keras 2.1 keeps each probability this far from 0 and 1, so beyond it the loss has no gradient (A21).
+_CLIPPED = 1e-7
 _EVALUATION_BATCH = 1000
 _ATTEMPTS = 5
 
@@ -38,23 +39,33 @@ class _State:
     """All that the next epoch depends on."""
 
     network: PaperCNN
+    best: dict[str, Tensor]
     optimizer: torch.optim.SGD
     plateau: Plateau
     attempt: int
     accuracies: list[float]
 
     @classmethod
-    def start(cls, padding: str, patience: int, seed: int, attempt: int) -> _State:
+    def start(cls, about: dict[str, Any], options: StudyOptions, seed: int, attempt: int) -> _State:
         torch.manual_seed(_derived(seed, attempt))
-        network = PaperCNN(padding=padding).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        weights = [p for name, p in network.named_parameters() if name.endswith("weight")]
-        biases = [p for name, p in network.named_parameters() if name.endswith("bias")]
-        groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": _WEIGHT_DECAY}, {"params": biases}]
+        network = PaperCNN(**about).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        decayed, free = [], []
+        for name, parameter in network.named_parameters():
+            (decayed if _decays(name, options.decayed) else free).append(parameter)
+        groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": free}]
         optimizer = torch.optim.SGD(groups, lr=INITIAL_RATE, momentum=_MOMENTUM)
-        return cls(network, optimizer, Plateau.start(1, patience), attempt, [])
+        return cls(network, {}, optimizer, Plateau.start(1, options.patience), attempt, [])
+
+    def note(self, accuracy: float) -> None:
+        """Take note of how good the network is after an epoch."""
+        if not self.accuracies or accuracy > max(self.accuracies):
+            self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.accuracies.append(accuracy)
+        self.plateau.step(torch.tensor([accuracy], dtype=torch.float64))
 
     def save(self, path: Path) -> None:
         tensors = {f"weights/{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"best/{name}": value for name, value in self.best.items()}
         for name, parameter in self.network.named_parameters():
             tensors[f"momentum/{name}"] = self.optimizer.state[parameter]["momentum_buffer"]
         tensors |= {"best": self.plateau.best, "waited": self.plateau.waited, "rate": self.plateau.rate}
@@ -64,6 +75,7 @@ class _State:
         tensors, about = read_tensors(path)
         self.attempt, self.accuracies = about["attempt"], about["accuracies"]
         self.network.load_state_dict({name: tensors[f"weights/{name}"] for name in self.network.state_dict()})
+        self.best = {name: tensors[f"best/{name}"] for name in self.network.state_dict()}
         for name, parameter in self.network.named_parameters():
             momentum = torch.empty_like(parameter).copy_(tensors[f"momentum/{name}"])
             self.optimizer.state[parameter]["momentum_buffer"] = momentum
@@ -74,14 +86,14 @@ def train(
     digits: Digits,
     validation: Digits,
     path: Path,
+    options: StudyOptions,
     *,
-    padding: str,
-    patience: int,
-    max_epochs: int,
     seed: int,
     on_epoch: Callable[[int, float], None],
 ) -> None:
     """Train one network and leave it at `path` as safetensors, with its validation accuracies as metadata.
+
+    The weights of the epoch with the best validation accuracy lie beside it, at `best_of(path)`.
 
     Every epoch's state is kept beside it until training ends; with one there, training goes on from it. The random
     numbers of an epoch follow from (seed, attempt, epoch), so a resumed training ends with the very same weights.
@@ -93,27 +105,44 @@ def train(
         DataError: if that happens too often.
     """
     checkpoint = path.with_suffix(".training")
-    state = _State.start(padding, patience, seed, attempt=0)
+    pixels = digits.images
+    about = {
+        "padding": options.padding,
+        "first_dropout": options.first_dropout,
+        "standard": (pixels.mean().item(), pixels.std().item()) if options.inputs == "standard" else None,
+    }
+    state = _State.start(about, options, seed, attempt=0)
     if checkpoint.exists():
         state.load(checkpoint)
-    while not state.plateau.finished and len(state.accuracies) < max_epochs:
+    while not state.plateau.finished and len(state.accuracies) < options.max_epochs:
         epoch = len(state.accuracies)
-        _train_epoch(state, digits, _derived(seed, state.attempt, epoch))
+        _train_epoch(state, digits, options.loss, _derived(seed, state.attempt, epoch))
         predictions = predict(state.network, validation.images)
         if len(predictions.unique()) == 1:
             if state.attempt + 1 == _ATTEMPTS:
                 raise DataError(
                     f"the network learned nothing in {_ATTEMPTS} attempts; check the images, or use another seed"
                 )
-            state = _State.start(padding, patience, seed, state.attempt + 1)
+            state = _State.start(about, options, seed, state.attempt + 1)
             continue
-        state.accuracies.append(float((predictions == validation.labels).double().mean()))
-        state.plateau.step(torch.tensor(state.accuracies[-1:], dtype=torch.float64))
+        state.note(float((predictions == validation.labels).double().mean()))
         state.save(checkpoint)
         on_epoch(epoch + 1, state.accuracies[-1])
-    about = {"padding": padding, "restarts": state.attempt, "accuracies": state.accuracies}
-    write_tensors(path, state.network.state_dict(), about)
+    how = {"network": about, "restarts": state.attempt, "accuracies": state.accuracies}
+    write_tensors(best_of(path), state.best, how)
+    write_tensors(path, state.network.state_dict(), how)
     checkpoint.unlink(missing_ok=True)
+
+
+def best_of(path: Path) -> Path:
+    """Where the weights of a network's best epoch lie."""
+    return path.with_name(f"{path.stem}-best{path.suffix}")
+
+
+def _decays(name: str, decayed: str) -> bool:
+    """Whether a parameter decays: kernels only, as in Keras, of the layers that are asked for."""
+    layer, _, kind = name.partition(".")
+    return kind == "weight" and (decayed == "all" or (layer == "dense") == (decayed == "dense"))
 
 
 def _derived(seed: int, *key: int) -> int:
@@ -121,15 +150,21 @@ def _derived(seed: int, *key: int) -> int:
     return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0])
 
 
-def _train_epoch(state: _State, digits: Digits, seed: int) -> None:
+def _train_epoch(state: _State, digits: Digits, loss: str, seed: int) -> None:
     torch.manual_seed(seed)
     for group in state.optimizer.param_groups:
         group["lr"] = state.plateau.rate.item()
     state.network.train()
     for index in torch.randperm(len(digits.images)).split(_BATCH):
         state.optimizer.zero_grad()
-        F.cross_entropy(state.network(digits.images[index]), digits.labels[index]).backward()
+        logits, labels = state.network(digits.images[index]), digits.labels[index]
+        (F.cross_entropy(logits, labels) if loss == "exact" else _clipped_loss(logits, labels)).backward()
         state.optimizer.step()
+
+
+def _clipped_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    probabilities = logits.softmax(1).gather(1, labels[:, None])
+    return -probabilities.clamp(_CLIPPED, 1 - _CLIPPED).log().mean()
 
 
 def predict(network: nn.Module, images: Tensor) -> Tensor:
@@ -150,6 +185,6 @@ class Training:
 def load_network(path: Path) -> tuple[PaperCNN, Training]:
     """A trained network in eval mode, and how it was trained."""
     weights, about = read_tensors(path)
-    network = PaperCNN(padding=about["padding"])
+    network = PaperCNN(**about["network"])
     network.load_state_dict(weights)
     return network.eval(), Training(about["accuracies"], about["restarts"])

@@ -1,0 +1,249 @@
+"""How else the paper's network may be read, and which reading its own numbers speak for.
+
+Only what describes the network is compared with the paper: how well its softmax and its entropy separate wrong and
+unknown inputs. What gradients and meta classifiers give is not looked at, so the study can still be surprised by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gradmeter.data import Collection, Concept
+from gradmeter.evaluation import mean_sem, separation
+from gradmeter.files import write_text
+from gradmeter.markdown import markdown_table
+from gradmeter.scores import entropy, max_softmax
+from gradmeter.study.names import CONCEPTS, SCORES
+from gradmeter.study.options import StudyOptions
+from gradmeter.study.outcome import POOLED
+from gradmeter.study.paper import PAPER_TABLES, paper_cell
+from gradmeter.study.progress import Event
+from gradmeter.study.results import AllResults, Result, read_results, write_results
+from gradmeter.study.run import Source, seed_of, to_digits, trained
+from gradmeter.study.tables import write_rows
+from gradmeter.study.training import load_network, train
+
+MARKDOWN = "readings.md"
+"""The file that shows the comparison."""
+
+_BATCH = 2000
+_SCORES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "softmax": lambda logits: -max_softmax(logits),
+    "entropy": entropy,
+}
+# Options that a network's weights do not depend on.
+_AFTER_TRAINING = ("weights", "noise")
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A reading of the paper.
+
+    Attributes:
+        name: of its files.
+        title: for people.
+        changes: to the options that it is an alternative to.
+    """
+
+    name: str
+    title: str
+    changes: dict[str, Any]
+
+
+ALTERNATIVES = (
+    Alternative("given", "as given", {}),
+    Alternative("best-epoch", "weights of the best epoch, not of the last", {"weights": "best"}),
+    Alternative("noise-clipped", "noise clipped to [0, 1]", {"noise": "clipped"}),
+    Alternative("noise-8-bit", "noise clipped and rounded to 8 bits", {"noise": "8-bit"}),
+    Alternative("dropout-before", "dropout before the first pooling", {"first_dropout": "before"}),
+    Alternative("decay-2.5e-4", "decay 2.5e-4", {"weight_decay": 2.5e-4}),
+    Alternative("decay-1e-3", "decay 1e-3", {"weight_decay": 1e-3}),
+    Alternative("decay-2e-3", "decay 2e-3", {"weight_decay": 2e-3}),
+    Alternative("convolutions", "decay 2e-3, convolutions only", {"weight_decay": 2e-3, "decayed": "convolutions"}),
+    Alternative("dense", "decay 2e-3, dense layer only", {"weight_decay": 2e-3, "decayed": "dense"}),
+    Alternative("clipped-loss", "loss clipped as in Keras 2.1", {"loss": "clipped"}),
+    Alternative("patience-10", "patience 10", {"patience": 10}),
+    Alternative("standardised", "inputs standardised", {"inputs": "standard"}),
+    Alternative("same-padding", "convolutions with padding", {"padding": "same"}),
+)
+"""Readings of what the paper leaves open about its network, each with one change."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One network, and the readings that it serves.
+
+    Attributes:
+        number: among the trials.
+        run: of which its split and its seeds are.
+        source: where images come from.
+        readings: names and options that share the network, which lies under the first name.
+        folder: of the comparison.
+    """
+
+    number: int
+    run: int
+    source: Source
+    readings: tuple[tuple[str, StudyOptions], ...]
+    folder: Path
+
+    @property
+    def network(self) -> Path:
+        """Where the network lies."""
+        return self.folder / "networks" / f"{self.readings[0][0]}-{self.run:02d}.safetensors"
+
+
+def trials(options: StudyOptions, source: Source, folder: Path) -> list[Trial]:
+    """All networks that a comparison needs, those of the options as given first."""
+    groups: dict[StudyOptions, list[tuple[str, StudyOptions]]] = {}
+    ignored = {name: getattr(StudyOptions, name) for name in _AFTER_TRAINING}
+    for alternative in ALTERNATIVES:
+        changed = replace(options, **alternative.changes)
+        groups.setdefault(replace(changed, **ignored), []).append((alternative.name, changed))
+    pairs = [(tuple(readings), run) for readings in groups.values() for run in range(options.runs)]
+    return [Trial(number, run, source, readings, folder) for number, (readings, run) in enumerate(pairs)]
+
+
+def perform_trial(trial: Trial, emit: Callable[[Event], None]) -> None:
+    """Train the network and see what its softmax and entropy say, where that is not done yet."""
+    results = [_results(trial.folder, name, trial.run) for name, _ in trial.readings]
+    if all(path.exists() for path in results):
+        emit(Event(trial.number, "fit", 1, "done before"))
+        return
+    name, options = trial.readings[0]
+    draw = trial.source.collection().draw(trial.run, options.seed)
+
+    def on_epoch(epoch: int, accuracy: float) -> None:
+        note = f"{name}, epoch {epoch}, validation error {100 - 100 * accuracy:.2f} %"
+        emit(Event(trial.number, "train", epoch / options.max_epochs, note))
+
+    if not trial.network.exists():
+        emit(Event(trial.number, "train", 0, name))
+        train(
+            to_digits(draw.train),
+            to_digits(draw.validation),
+            trial.network,
+            options,
+            seed=seed_of(trial.run, options),
+            on_epoch=on_epoch,
+        )
+    for path, (name, reading) in zip(results, trial.readings, strict=True):
+        collection = replace(trial.source.collection(), noise_form=reading.noise)
+        found = _judged(trained(trial.network, reading), collection, trial.run, reading)
+        emit(Event(trial.number, "measure", 1, f"{name} judged"))
+        write_results(path, found)
+    emit(Event(trial.number, "fit", 1, "done"))
+
+
+def _judged(network: Path, collection: Collection, run: int, options: StudyOptions) -> Iterator[Result]:
+    draw = collection.draw(run, options.seed)
+    model, training = load_network(network)
+    logits = {role: _logits(model, concept) for role, concept in {"test": draw.test, **draw.unknowns}.items()}
+    right = logits["test"].argmax(1) == draw.test.labels
+    yield Result("", "", "test_error", 1 - right.mean())
+    yield Result("", "", "restarts", training.restarts)
+    for name, score in _SCORES.items():
+        digits = score(logits["test"])
+        outside = {"wrong": digits[~right], **{role: score(logits[role]) for role in draw.unknowns}}
+        outside["all"] = np.concatenate([outside[role] for role in POOLED if role in outside])
+        for column, values in outside.items():
+            yield Result(name, column, "auroc", separation(digits[right], values).auroc)
+
+
+def _logits(network: torch.nn.Module, concept: Concept) -> NDArray[np.float64]:
+    with torch.inference_mode():
+        parts = [network(batch) for batch in concept.to_tensor().split(_BATCH)]
+    return np.asarray(torch.cat(parts).double().numpy())
+
+
+def _results(folder: Path, name: str, run: int) -> Path:
+    return folder / "results" / f"{name}-{run:02d}.csv"
+
+
+def summarise(options: StudyOptions, folder: Path) -> None:
+    """Write tables/readings.csv and readings.md: each reading beside the paper, and how far from it it is."""
+    compared = {
+        one.title: AllResults(read_results(_results(folder, one.name, run)) for run in range(options.runs))
+        for one in ALTERNATIVES
+    }
+    distances = {title: _distance(results) for title, results in compared.items()}
+    rows: list[dict[str, object]] = []
+    for title, results in compared.items():
+        for score, column in _cells(results):
+            values = results(score, column, "auroc")
+            assert values is not None
+            rows.append(
+                {
+                    "reading": title,
+                    "score": score,
+                    "column": column,
+                    "mean": 100 * values.mean(),
+                    "sem": mean_sem(100 * values).sem,
+                    "runs": len(values),
+                    "paper": _paper(score, column),
+                    "distance": distances[title],
+                }
+            )
+    write_rows(folder / "tables" / "readings.csv", rows)
+    write_text(folder / MARKDOWN, "\n".join(_page(compared, distances)) + "\n")
+
+
+def _page(compared: dict[str, AllResults], distances: dict[str, float]) -> Iterator[str]:
+    first = next(iter(compared.values()))
+    columns = [column for column in CONCEPTS if column in first.columns()]
+    for score in _SCORES:
+        yield from ("", f"AUROC of {SCORES[score].lower()}, mean (standard error) of {first.runs} networks:", "")
+        papers = [_paper(score, column) for column in columns]
+        paper = ["**the paper**", "about 1.3", *("" if one is None else f"{one:.2f}" for one in papers), ""]
+        body = [
+            [title, *_row(results, score, columns), f"{distances[title]:.2f}"] for title, results in compared.items()
+        ]
+        head = ["reading", "test error", *(CONCEPTS[column] for column in columns), "distance"]
+        yield from markdown_table(head, [paper, *_nearest_bold(body, list(distances.values()))])
+
+
+def _row(results: AllResults, score: str, columns: Sequence[str]) -> Iterator[str]:
+    errors = results("", "", "test_error")
+    assert errors is not None
+    yield f"{100 * errors.mean():.2f}"
+    for column in columns:
+        values = results(score, column, "auroc")
+        assert values is not None
+        summary = mean_sem(100 * values)
+        yield f"{summary.mean:.2f}" + (f" ({summary.sem:.2f})" if summary.n > 1 else "")
+
+
+def _nearest_bold(body: list[list[str]], distances: list[float]) -> list[list[str]]:
+    nearest = int(np.argmin(distances))
+    return [[f"**{cell}**" for cell in row] if number == nearest else row for number, row in enumerate(body)]
+
+
+def _distance(results: AllResults) -> float:
+    """Root of the mean squared difference to the paper, in points of AUROC, over both scores and all its columns."""
+    differences = []
+    for score, column in _cells(results):
+        values, paper = results(score, column, "auroc"), _paper(score, column)
+        assert values is not None
+        if paper is not None:
+            differences.append(100 * values.mean() - paper)
+    return float(np.sqrt(np.mean(np.square(differences))))
+
+
+def _cells(results: AllResults) -> list[tuple[str, str]]:
+    return [(score, column) for score in _SCORES for column in results.columns()]
+
+
+def _paper(score: str, column: str) -> float | None:
+    """What the paper prints, the mean where two of its tables differ."""
+    cells = [
+        paper_cell(table, "auroc", *place) for table in PAPER_TABLES for place in ((score, column), (column, score))
+    ]
+    found = [cell.value for cell in cells if cell is not None]
+    return float(np.mean(found)) if found else None
