@@ -34,4 +34,4 @@ def _formed(images: NDArray[np.float32], form: str) -> NDArray[np.float32]:
     if form == RAW:
         return images
     clipped = images.clip(0, 1)
-    return clipped if form == CLIPPED else (clipped * 255).round() / np.float32(255)
+    return clipped if form == CLIPPED else np.divide(np.round(clipped * 255), 255, dtype=np.float32)

@@ -25,6 +25,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -213,10 +214,13 @@ def require_rates(
     Raises:
         InputError: for a risk or a confidence that is not strictly between 0 and 1, or another number not in [0, 1).
     """
-    for name, value in (("risk", risk), ("confidence", confidence)):
+    # Callers may not check types.
+    shares: dict[str, Any] = {"risk": risk, "confidence": confidence}
+    limits: dict[str, Any] = {"least_probability": least_probability, "coverage_tolerance": coverage_tolerance}
+    for name, value in shares.items():
         if not isinstance(value, Real) or not 0 < value < 1:
             raise InputError(f"{name}={value!r}; expected a share strictly between 0 and 1")
-    for name, value in (("least_probability", least_probability), ("coverage_tolerance", coverage_tolerance)):
+    for name, value in limits.items():
         if not isinstance(value, Real) or not 0 <= value < 1:
             raise InputError(f"{name}={value!r}; expected a number from 0 to less than 1")
 

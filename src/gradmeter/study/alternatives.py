@@ -101,13 +101,13 @@ class Trial:
 
 
 def trials(options: StudyOptions, source: Source, folder: Path) -> list[Trial]:
-    """All networks that a comparison needs, those of the options as given first."""
+    """All networks that a comparison needs, a run of every reading after the other."""
     groups: dict[StudyOptions, list[tuple[str, StudyOptions]]] = {}
     ignored = {name: getattr(StudyOptions, name) for name in _AFTER_TRAINING}
     for alternative in ALTERNATIVES:
         changed = replace(options, **alternative.changes)
         groups.setdefault(replace(changed, **ignored), []).append((alternative.name, changed))
-    pairs = [(tuple(readings), run) for readings in groups.values() for run in range(options.runs)]
+    pairs = [(tuple(readings), run) for run in range(options.runs) for readings in groups.values()]
     return [Trial(number, run, source, readings, folder) for number, (readings, run) in enumerate(pairs)]
 
 

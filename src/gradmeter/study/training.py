@@ -49,7 +49,8 @@ class _State:
     def start(cls, about: dict[str, Any], options: StudyOptions, seed: int, attempt: int) -> _State:
         torch.manual_seed(_derived(seed, attempt))
         network = PaperCNN(**about).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        decayed, free = [], []
+        decayed: list[nn.Parameter] = []
+        free: list[nn.Parameter] = []
         for name, parameter in network.named_parameters():
             (decayed if _decays(name, options.decayed) else free).append(parameter)
         groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": free}]
