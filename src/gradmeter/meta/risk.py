@@ -24,7 +24,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -218,10 +217,10 @@ def require_rates(
     shares: dict[str, Any] = {"risk": risk, "confidence": confidence}
     limits: dict[str, Any] = {"least_probability": least_probability, "coverage_tolerance": coverage_tolerance}
     for name, value in shares.items():
-        if not isinstance(value, Real) or not 0 < value < 1:
+        if not isinstance(value, (int, float, np.floating)) or not 0 < value < 1:
             raise InputError(f"{name}={value!r}; expected a share strictly between 0 and 1")
     for name, value in limits.items():
-        if not isinstance(value, Real) or not 0 <= value < 1:
+        if not isinstance(value, (int, float, np.floating)) or not 0 <= value < 1:
             raise InputError(f"{name}={value!r}; expected a number from 0 to less than 1")
 
 
