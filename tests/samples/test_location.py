@@ -147,6 +147,12 @@ def test_names_of_addresses(address: str, name: str) -> None:
     assert location._without_secrets(address) == name
 
 
+def test_the_root_of_the_machine_is_a_folder() -> None:
+    root = Location("file:///")
+    assert (root.path(), root.is_folder()) == ("/", True)
+    assert root.holds(Location("/tmp"))
+
+
 AWAY = OSError("AWS Error NETWORK_CONNECTION")
 
 

@@ -62,7 +62,7 @@ class Location:
         except (OSError, ValueError, pa.ArrowException) as error:
             reason = one_line(error).replace(given, self.name)
             raise DataError(f"{self.name} is no address of a file or folder: {reason}") from error
-        self._path = self._path.rstrip("/")
+        self._path = self._path.rstrip("/") or self._path[:1]  # the root is nothing but one
 
     @property
     def is_local(self) -> bool:
