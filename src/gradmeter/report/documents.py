@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gradmeter.files import write_text
+from gradmeter.report.answer import answer
 from gradmeter.report.page import environment
 from gradmeter.report.results import read_results
 from gradmeter.report.tables import SUBJECTS, matched_grid, table_grid
@@ -34,10 +35,13 @@ def write_documents(folder: Path) -> Path:
     for table, grid in grids.items():
         write_text(folder / "tables" / f"table{table}.md", to_markdown(grid))
         write_text(folder / "tables" / f"table{table}.tex", to_latex(grid))
+    found = answer(results)
     page = (
         environment()
         .get_template("results.md.jinja")
         .render(
+            answer=found.parts,
+            answer_table="" if found.grid is None else to_markdown(found.grid),
             manifest=results.manifest,
             names=results.names,
             networks=results.rows["networks"],

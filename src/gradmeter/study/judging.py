@@ -143,7 +143,7 @@ def judge_thresholds(outcome: Outcome, fitted: dict[str, LinearClassifier], aupr
     yield Result("", "", "zero_variance", _zero_variance(outcome))
     scores = THRESHOLDS | {name: classifier.score for name, classifier in fitted.items()}
     for name, score in scores.items():
-        yield from _judge(outcome, name, score, aupr)
+        yield from judge(outcome, name, score, aupr)
     for name, classifier in fitted.items():
         yield Result(name, "", "iterations", classifier.iterations)
         yield Result(name, "", "converged", classifier.converged)
@@ -155,7 +155,8 @@ def judge_thresholds(outcome: Outcome, fitted: dict[str, LinearClassifier], aupr
             yield Result(name, column, "ks_p", test.p_value)
 
 
-def _judge(outcome: Outcome, name: str, score: Score, aupr: Interpolation) -> Iterator[Result]:
+def judge(outcome: Outcome, name: str, score: Score, aupr: Interpolation) -> Iterator[Result]:
+    """What a score reaches in every column."""
     inside, outside = outcome.scored(score)
     for column, scores in outside.items():
         separated = separation(inside, scores, aupr=aupr)
@@ -183,7 +184,7 @@ def judge_networks(
         scores = {key: bank.scores(position, matrix) for key, matrix in matrices.items()}
         found: dict[tuple[str, str], list[float]] = {}
         for network in range(bank.output.shape[1]):
-            for result in _judge(outcome, "", _looked_up(scores, network), aupr):
+            for result in judge(outcome, "", _looked_up(scores, network), aupr):
                 found.setdefault((result.column, result.measure), []).append(result.value)
         for (column, measure), values in found.items():
             yield Result(task.name("nn"), column, measure, float(np.mean(values)))

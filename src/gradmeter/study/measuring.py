@@ -36,7 +36,7 @@ def measure(network: PaperCNN, draw: Draw, folder: Path, *, biases: bool, on_ima
     for name, concept in sets_of(draw).items():
         path = folder / f"{name}.parquet"
         if not path.exists():
-            readings = Readings.concatenate([meter(batch) for batch in _batches(concept)])
+            readings = Readings.concatenate([meter(batch) for batch in batches(concept)])
             table = readings.to_arrow()
             if concept.labels is not None:
                 table = table.append_column("label", pa.array(concept.labels))
@@ -45,7 +45,8 @@ def measure(network: PaperCNN, draw: Draw, folder: Path, *, biases: bool, on_ima
         on_images(len(concept))
 
 
-def _batches(concept: Concept) -> Iterator[torch.Tensor]:
+def batches(concept: Concept) -> Iterator[torch.Tensor]:
+    """The images of a concept, as many at a time as a meter is given."""
     for start in range(0, len(concept), _BATCH):
         yield concept.take(slice(start, start + _BATCH)).to_tensor()
 

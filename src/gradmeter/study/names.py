@@ -4,6 +4,9 @@ how they write a difference.
 
 from collections.abc import Iterable, Mapping
 
+OWN = "gradmeter"
+"""The score of gradmeter's own judge, P(correct)."""
+
 MEASURES = {"auroc": "AUROC", "aupr_in": "AUPR-In", "aupr_out": "AUPR-Out"}
 
 SCORES = {
@@ -31,6 +34,7 @@ SCORES = {
     "lasso_c": "LASSO (c)",
     "lasso_d": "LASSO (d)",
     "lasso_normal": "LASSO (normal)",
+    OWN: "gradmeter's judge",
 }
 
 CONCEPTS = {

@@ -191,7 +191,7 @@ def _ignore(event: Event) -> None:
 def _summarise(study: Study, collection: Collection, store: Store) -> None:
     numbers = range(study.options.runs)
     results = AllResults(
-        [*read_results(store.results(run)), *read_results(store.network_results(run))] for run in numbers
+        [result for path in store.all_results(run) for result in read_results(path)] for run in numbers
     )
     fitted = [read_regressions(store.regressions(run)) for run in numbers]
     folder = study.folder / "tables"

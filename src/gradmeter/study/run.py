@@ -22,6 +22,7 @@ from gradmeter.study.measuring import measure, sets_of
 from gradmeter.study.neural import read_bank
 from gradmeter.study.options import StudyOptions
 from gradmeter.study.outcome import Outcome
+from gradmeter.study.own_judge import judge_with_trust
 from gradmeter.study.progress import Event
 from gradmeter.study.results import write_results
 from gradmeter.study.store import Store
@@ -92,9 +93,16 @@ def perform(run: Run, emit: Callable[[Event], None]) -> None:
         fitted = fit_regressions(
             outcome,
             whole_gradient=options.whole_gradient,
-            on_fit=lambda name, share: emit(Event(number, "fit", 0.9 * share, f"{name} fitted")),
+            on_fit=lambda name, share: emit(Event(number, "fit", 0.4 * share, f"{name} fitted")),
         )
         write_regressions(store.regressions(number), fitted)
+    if not store.own_results(number).exists():
+        emit(Event(number, "fit", 0.4, "fitting gradmeter's own judge"))
+
+        def on_judged(done: int, total: int) -> None:
+            emit(Event(number, "fit", 0.5 + 0.5 * done / total, f"{done:,} of {total:,} images judged"))
+
+        write_results(store.own_results(number), judge_with_trust(network, draw, outcome, options.aupr, on_judged))
     write_results(
         store.results(number),
         judge_thresholds(outcome, read_regressions(store.regressions(number)), options.aupr),

@@ -42,9 +42,17 @@ class Store:
         """What a run's thresholds and regressions reach."""
         return self.folder / "results" / f"{run:02d}.csv"
 
+    def own_results(self, run: int) -> Path:
+        """What gradmeter's own judge reaches in a run."""
+        return self.folder / "results" / f"{run:02d}-gradmeter.csv"
+
     def network_results(self, run: int) -> Path:
         """What a run's neural meta classifiers reach."""
         return self.folder / "results" / f"{run:02d}-neural.csv"
+
+    def all_results(self, run: int) -> tuple[Path, ...]:
+        """All that a run reaches."""
+        return self.results(run), self.network_results(run), self.own_results(run)
 
     @property
     def bank(self) -> Path:

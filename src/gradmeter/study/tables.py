@@ -14,6 +14,7 @@ from gradmeter.evaluation import mean_sem, paired_difference
 from gradmeter.files import write_text
 from gradmeter.statistics import METRICS
 from gradmeter.study.judging import MEASURES, LinearClassifier
+from gradmeter.study.names import OWN
 from gradmeter.study.paper import PAPER_BASE_RATES, paper_cell
 from gradmeter.study.results import AllResults
 from gradmeter.study.training import Training
@@ -41,10 +42,12 @@ LAYOUTS = {
     2: Layout(
         ("softmax", "entropy", "glm", "lasso", "ridge", "elastic_net"), ("wrong", "letters", "cifar10", "uniform")
     ),
-    3: Layout(("entropy", "softmax", "nn_a", "nn_b", "nn_c", "nn_d"), ("wrong", *_UNKNOWN), transposed=True),
+    3: Layout(("entropy", "softmax", "nn_a", "nn_b", "nn_c", "nn_d", OWN), ("wrong", *_UNKNOWN), transposed=True),
     # Not in the paper, which tells it in words: Table 3 for the LASSO, and normal noise as the known unknown.
     4: Layout(
-        (*(f"lasso_{name}" for name in _KNOWN_UNKNOWNS), "nn_normal"), ("wrong", "letters", *_UNKNOWN), transposed=True
+        (*(f"lasso_{name}" for name in _KNOWN_UNKNOWNS), "nn_normal", OWN),
+        ("wrong", "letters", *_UNKNOWN),
+        transposed=True,
     ),
 }
 """The paper's tables, and a fourth."""
