@@ -51,8 +51,9 @@ def _tried(results: Results) -> str:
         f"A classifier answers every image, also one that it gets wrong and one of a kind that it never learned. "
         f"{networks} learned {known}; then each method gave every answer a score that should be worse for these two. "
         f"Its AUROC is the chance that it tells such an answer from a right one: 50{PERCENT} is a guess, 100{PERCENT} "
-        "is perfect. The baseline is the softmax, the network's own confidence, which costs nothing. The paper asks "
-        "whether the gradient that the answer would cause if it were true tells more."
+        "is perfect. The baseline is the softmax, the network's own confidence, which costs nothing. The paper "
+        "scores an answer by the gradient that it would cause if it were true, and claims that this finds mistakes as "
+        "well as the softmax does, and unknown images better."
     )
 
 
@@ -153,7 +154,12 @@ def _grid(results: Results) -> Grid | None:
         if any(means[column] is not None for column in columns)
     )
     names = tuple(results.names["letters"] if column == "letters" else _COLUMNS[column] for column in columns)
-    return Grid(f"How well each method tells what is wrong or unknown from right answers,{PERCENT}", "Method", names, (Block("AUROC", rows),))
+    return Grid(
+        f"How well each method tells what is wrong or unknown from right answers,{PERCENT}",
+        "Method",
+        names,
+        (Block("AUROC", rows),),
+    )
 
 
 def _cell(mean: float | None, best: float) -> Cell:
