@@ -67,10 +67,12 @@ class PaperCNN(nn.Module):
         if self.standard is not None:
             mean, deviation = self.standard
             images = (images - mean) / deviation
-        x = F.leaky_relu(self.conv1(images), _SLOPE)
-        # Before the pooling, the largest of dropped and rescaled units is another in training than in evaluation.
-        x = F.max_pool2d(self.dropout(x), 2) if self.first_dropout == "before" else self.dropout(F.max_pool2d(x, 2))
-        x = F.max_pool2d(F.leaky_relu(self.conv2(x), _SLOPE), 2)
+        # The largest of four is the same before and after the activation, and there are four times fewer to activate.
+        if self.first_dropout == "before":
+            x = F.max_pool2d(self.dropout(F.leaky_relu(self.conv1(images), _SLOPE)), 2)
+        else:
+            x = self.dropout(F.leaky_relu(F.max_pool2d(self.conv1(images), 2), _SLOPE))
+        x = F.leaky_relu(F.max_pool2d(self.conv2(x), 2), _SLOPE)
         x = self.dropout(self.conv3(x))
         logits: Tensor = self.dense(x.flatten(1))
         return logits
