@@ -48,7 +48,7 @@ class Fitted:
     Attributes:
         trust: the fitted TrustModel, saved.
         judged: predictions it learned from, judged by meta classifiers that had not.
-        comparison: with softmax and entropy.
+        comparison: with softmax and entropy; empty where all that it learned from are right.
         guarantee: the promise, where a risk was asked for and could be promised.
         unknown_share: of the inputs for which it was.
         known_coverage: share of the known inputs kept for the proof that is accepted; None where nothing was promised.
@@ -156,8 +156,10 @@ def fit(
     refusal, unknown_share, known_coverage = None, 0.0, None
     if risk is not None:
         rest = [table.filter(pa.array(~rows)) for table, rows in zip(tables, learning, strict=True)]
-        unknown_share = sum(map(len, rest[1:])) / sum(map(len, rest))
+        unknown_share = sum(map(len, rest[1:])) / max(1, sum(map(len, rest)))
         try:
+            if not len(rest[0]):  # equal inputs are in the same half
+                raise RiskNotControlled(f"all {len(tables[0]):,} known inputs are equal, and none is left for a proof")
             with stage("seeking a threshold"):
                 trust.set_risk(
                     risk,
