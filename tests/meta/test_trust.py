@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -388,6 +389,31 @@ def test_nothing_of_others_is_overwritten(fitted: TrustModel, tmp_path: Path) ->
     TrustModel.load(tmp_path / "trust", trained())
     shutil.rmtree(tmp_path / "trust")
     with pytest.raises(DataError, match="holds no TrustModel; expected a folder"):
+        TrustModel.load(tmp_path / "trust", trained())
+
+
+def test_a_file_of_others_that_is_called_like_an_estimator_stays(fitted: TrustModel, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "trust")
+    (tmp_path / "trust/estimator-mine.skops").write_text("mine")
+    fitted.save(tmp_path / "trust")
+    assert (tmp_path / "trust/estimator-mine.skops").read_text() == "mine"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/estimator-mine.skops").write_text("mine")
+    with pytest.raises(OutputError, match="other is there and holds no TrustModel"):
+        fitted.save(tmp_path / "other")
+
+
+@pytest.mark.parametrize("file", ["trust.json", "estimator-*.skops"])
+@pytest.mark.parametrize("kind", ["pipe", "endless"])
+def test_only_regular_files_are_read(kind: str, file: str, fitted: TrustModel, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "trust")
+    (path,) = (tmp_path / "trust").glob(file)
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="no regular file"):
         TrustModel.load(tmp_path / "trust", trained())
 
 

@@ -256,7 +256,7 @@ def test_all_data_are_looked_at_before_the_first_is_measured(place: Path, at_pla
 
 def test_a_save_that_was_killed_is_no_obstacle(place: Path, at_place: Path, tmp_path: Path) -> None:
     (tmp_path / "trust").mkdir()
-    (tmp_path / "trust/estimator-0123.skops").write_bytes(b"")
+    (tmp_path / "trust/estimator-0123456789abcdef.skops").write_bytes(b"")
     fit(recipe(place), "validation", [], tmp_path / "trust", **QUICK)
     assert len(list((tmp_path / "trust").glob("estimator-*"))) == 1
 
