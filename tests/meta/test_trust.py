@@ -12,6 +12,7 @@ import torch
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 from torch import nn
+from torch.utils.data import DataLoader
 
 from gradmeter import GradientMeter, Readings, TrustModel
 from gradmeter.content import content_hashes
@@ -156,6 +157,9 @@ def test_bad_data() -> None:
         TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 330))
     with pytest.raises(InputError, match="9 labels for 10 inputs"):
         trust.fit([(IMAGES[:10], LABELS[:9])])
+    for unknowns in (IMAGES[:10], IMAGES[:10].numpy(), DataLoader(IMAGES[:10]), "noise:uniform"):
+        with pytest.raises(InputError, match=r"unknowns are a \w+; expected a list"):
+            trust.fit(loader(300, 1000), unknowns)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="meter is a Sequential; expected a GradientMeter"):
         TrustModel(trained())  # type: ignore[arg-type]
 

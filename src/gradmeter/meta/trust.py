@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gradmeter.errors import GradmeterError, InputError
 from gradmeter.meta import saving
 from gradmeter.meta.judge import Judge, Judgement, named_classifier
-from gradmeter.meta.measured import ReadData, read_inputs, read_known, read_unknown
+from gradmeter.meta.measured import ReadData, read_inputs, read_known, read_unknown, require_several
 from gradmeter.meta.risk import (
     COVERAGE_TOLERANCE,
     LEAST_PROBABILITY,
@@ -82,8 +82,10 @@ class TrustModel:
             synthetic: synthetic unknowns, each likewise, in place of those that are made here.
 
         Raises:
-            InputError: for data without labels, or too few predictions that are right or wrong.
+            InputError: for data without labels, too few predictions that are right or wrong, or unknown inputs that are
+                in no list.
         """
+        require_several(unknowns)
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
         known_data, labels = read_known(self.meter, known, sample)
         unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
@@ -148,6 +150,7 @@ class TrustModel:
         """
         judge = self._fitted()
         require_rates(risk, confidence, least_probability, coverage_tolerance)
+        require_several(unknowns)
         known_data, labels = read_known(self.meter, known)
         parts = [known_data, *(read_unknown(self.meter, unknown) for unknown in unknowns)]
         self._require_new(parts)
