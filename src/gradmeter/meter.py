@@ -244,15 +244,38 @@ class GradientMeter:
             InputError: for an empty batch, tensors of different length, labels that are no classes, logits that are
                 not [N, C], or a network in train mode whose BatchNorm would mix the samples.
             NotFinite: an InputError that names the samples whose logits are not finite.
-            UnsupportedModelError: if the network mixes the samples of a batch, or uses a parameter where gradients
-                are switched off.
+            UnsupportedModelError: if the network mixes the samples of a batch, uses a parameter where gradients are
+                switched off, or makes new ones with every call.
         """
         batch = Inputs.of(inputs, labels)
-        if self._seen != [id(parameter) for parameter in self._network.parameters()]:
-            # A layer was replaced.
+        if self._parameters_changed():  # a layer was replaced
             self._look_up_parameters()
-        require_independent_samples(self._network)
         keep_freed_memory()
+        parts = self._tile_by_tile(batch)
+        if self._parameters_changed():  # the first forward pass made a layer
+            self._look_up_parameters()
+            parts = self._tile_by_tile(batch)
+            if self._parameters_changed():
+                raise UnsupportedModelError(
+                    "the network makes new parameters with every call; expected a trained network, which keeps them"
+                )
+        readings = self._readings(parts)
+        # A few samples may add up to 1 by chance.
+        if batch.samples > _SMALLEST_TILE and _are_probabilities(readings.logits):
+            warnings.warn(
+                "the network's outputs are from 0 to 1 and add up to 1 for each sample, so they look like "
+                "probabilities, of which the softmax is taken once more; expected logits: leave its last softmax away, "
+                "or return the logarithm",
+                ProbabilitiesWarning,
+                stacklevel=2,
+            )
+        return readings
+
+    def _parameters_changed(self) -> bool:
+        return self._seen != [id(parameter) for parameter in self._network.parameters()]
+
+    def _tile_by_tile(self, batch: Inputs) -> list[_Measured]:
+        require_independent_samples(self._network)
         parts, start = [], 0
         with measuring(self._network):
             while start < batch.samples:
@@ -268,17 +291,7 @@ class GradientMeter:
                 start += size
                 if batch.samples > _SMALLEST_TILE:
                     self._warn()
-        readings = self._readings(parts)
-        # A few samples may add up to 1 by chance.
-        if batch.samples > _SMALLEST_TILE and _are_probabilities(readings.logits):
-            warnings.warn(
-                "the network's outputs are from 0 to 1 and add up to 1 for each sample, so they look like "
-                "probabilities, of which the softmax is taken once more; expected logits: leave its last softmax away, "
-                "or return the logarithm",
-                ProbabilitiesWarning,
-                stacklevel=2,
-            )
-        return readings
+        return parts
 
     def _not_finite(self, batch: Inputs) -> NotFinite | None:
         """The error that names all samples of a batch whose logits are not finite; None where they now are."""
@@ -418,7 +431,7 @@ class GradientMeter:
                 "rule for the way it is used here; register one for the layer's module with "
                 "gradmeter.layers.measures",
                 SlowLayerWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         self._named |= self._slow
 
