@@ -1024,6 +1024,33 @@ def test_a_layer_that_was_replaced_is_measured() -> None:
     assert_equal(meter(x), GradientMeter(model)(x), rtol=1e-12)
 
 
+class Growing(nn.Module):
+    """It makes its last layer when it is called, the first time or every time."""
+
+    def __init__(self, *, always: bool) -> None:
+        super().__init__()
+        self.body, self.always = nn.Linear(5, 4), always
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.always or not hasattr(self, "head"):
+            self.head = randomise(nn.Linear(4, 3), seed=3)
+        out: torch.Tensor = self.head(self.body(x).tanh())
+        return out
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_a_layer_that_the_first_call_makes_is_measured(count: int) -> None:
+    model, x = Growing(always=False), torch.randn(count, 5)
+    found = GradientMeter(model)(x)
+    assert found.layers == ("body", "head", "all")
+    assert_equal(found, GradientMeter(model)(x), rtol=1e-12)
+
+
+def test_layers_that_every_call_makes_anew() -> None:
+    with pytest.raises(UnsupportedModelError, match="makes new parameters with every call"):
+        GradientMeter(Growing(always=True))(torch.randn(3, 5))
+
+
 @pytest.mark.parametrize("name", ["all", "root"])
 def test_names_that_stand_for_the_whole(name: str) -> None:
     model = Recipe(lambda m, x: m.get_submodule(name)(x * m.p), p=(5,), **{name: nn.Linear(5, 3)})

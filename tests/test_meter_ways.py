@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gradmeter import GradientMeter
 from gradmeter.capture import Operation
-from gradmeter.errors import SlowLayerWarning
+from gradmeter.errors import ProbabilitiesWarning, SlowLayerWarning
 from gradmeter.layers import Way
 from oracles import loop
 from oracles.moments import assert_agree
@@ -148,3 +148,15 @@ def test_each_pseudo_label_of_an_unordered_batch_is_told_apart(order: tuple[int,
     for label in labels:
         alone = torch.cat([GradientMeter(model, label)(x[n : n + 1]).values for n in range(5)])
         assert_agree(readings.under(str(label)).values, alone.numpy(), norms=1e-9, shapes=1e-8)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_probabilities_in_place_of_logits_are_told(kind: torch.dtype) -> None:
+    network = nn.Sequential(nn.Linear(5, 40), nn.Softmax(1)).to(kind)
+    with pytest.warns(ProbabilitiesWarning) as caught:
+        GradientMeter(network)(samples(9, 5).to(kind))
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for last in (nn.LogSoftmax(1), nn.Identity(), nn.Sigmoid()):
+            GradientMeter(nn.Sequential(nn.Linear(5, 40), last).to(kind))(samples(9, 5).to(kind))

@@ -44,8 +44,16 @@ class OutputError(GradmeterError, OSError):
     """An output folder cannot be written or belongs to something else."""
 
 
-class SlowLayerWarning(UserWarning):
+class GradmeterWarning(UserWarning):
+    """Base of every warning of gradmeter's; commands show them in one line."""
+
+
+class SlowLayerWarning(GradmeterWarning):
     """A layer is measured for one sample at a time: right, and slow."""
+
+
+class ProbabilitiesWarning(GradmeterWarning):
+    """What a network puts out looks like probabilities, where logits are expected."""
 
 
 def one_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -52,6 +53,17 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def read_regular(path: Path) -> bytes:
+    """What a regular file holds; a pipe would be waited for, and a device may never end.
+
+    Raises:
+        OSError: if it cannot be read, or is none.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return path.read_bytes()
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object that a file holds.
 
@@ -59,7 +71,7 @@ def read_json(path: Path) -> dict[str, Any]:
         OSError: if it cannot be read.
         ValueError: if it holds something else.
     """
-    return parsed_json(path.read_bytes())
+    return parsed_json(read_regular(path))
 
 
 def parsed_json(content: bytes) -> dict[str, Any]:

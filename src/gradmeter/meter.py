@@ -29,7 +29,7 @@ from gradmeter.capture import (
     recorded_calls,
 )
 from gradmeter.costs import Costs, layer_costs, least_seconds, plain_pass
-from gradmeter.errors import InputError, SlowLayerWarning, UnsupportedModelError
+from gradmeter.errors import InputError, ProbabilitiesWarning, SlowLayerWarning, UnsupportedModelError
 from gradmeter.inputs import Inputs
 from gradmeter.layers import (
     Contributions,
@@ -68,6 +68,8 @@ _PROBED = 3
 # How far the answer to a sample alone may be from its answer in a batch, relative to the largest logit.
 _SAME_ANSWER = {torch.float64: 1e-6, torch.float32: 1e-2}
 _SAME_ANSWER_HALF = 0.1
+# By how much rounding, to 16 bits at most, lets probabilities miss 1.
+_ROUNDED_SUM = 5e-3
 
 
 @dataclass(frozen=True)
@@ -242,15 +244,38 @@ class GradientMeter:
             InputError: for an empty batch, tensors of different length, labels that are no classes, logits that are
                 not [N, C], or a network in train mode whose BatchNorm would mix the samples.
             NotFinite: an InputError that names the samples whose logits are not finite.
-            UnsupportedModelError: if the network mixes the samples of a batch, or uses a parameter where gradients
-                are switched off.
+            UnsupportedModelError: if the network mixes the samples of a batch, uses a parameter where gradients are
+                switched off, or makes new ones with every call.
         """
         batch = Inputs.of(inputs, labels)
-        if self._seen != [id(parameter) for parameter in self._network.parameters()]:
-            # A layer was replaced.
+        if self._parameters_changed():  # a layer was replaced
             self._look_up_parameters()
-        require_independent_samples(self._network)
         keep_freed_memory()
+        parts = self._tile_by_tile(batch)
+        if self._parameters_changed():  # the first forward pass made a layer
+            self._look_up_parameters()
+            parts = self._tile_by_tile(batch)
+            if self._parameters_changed():
+                raise UnsupportedModelError(
+                    "the network makes new parameters with every call; expected a trained network, which keeps them"
+                )
+        readings = self._readings(parts)
+        # A few samples may add up to 1 by chance.
+        if batch.samples > _SMALLEST_TILE and _are_probabilities(readings.logits):
+            warnings.warn(
+                "the network's outputs are from 0 to 1 and add up to 1 for each sample, so they look like "
+                "probabilities, of which the softmax is taken once more; expected logits: leave its last softmax away, "
+                "or return the logarithm",
+                ProbabilitiesWarning,
+                stacklevel=2,
+            )
+        return readings
+
+    def _parameters_changed(self) -> bool:
+        return self._seen != [id(parameter) for parameter in self._network.parameters()]
+
+    def _tile_by_tile(self, batch: Inputs) -> list[_Measured]:
+        require_independent_samples(self._network)
         parts, start = [], 0
         with measuring(self._network):
             while start < batch.samples:
@@ -266,7 +291,7 @@ class GradientMeter:
                 start += size
                 if batch.samples > _SMALLEST_TILE:
                     self._warn()
-        return self._readings(parts)
+        return parts
 
     def _not_finite(self, batch: Inputs) -> NotFinite | None:
         """The error that names all samples of a batch whose logits are not finite; None where they now are."""
@@ -406,7 +431,7 @@ class GradientMeter:
                 "rule for the way it is used here; register one for the layer's module with "
                 "gradmeter.layers.measures",
                 SlowLayerWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         self._named |= self._slow
 
@@ -462,6 +487,10 @@ class GradientMeter:
         weights = sum(parameter.numel() for parameter in self._parameters.values())
         cached = len(sizes) * _OUTPUT_BYTES / done.logits.element_size()
         return max(_SMALLEST_TILE, int(max(cached, _TILE_WEIGHTS * weights)) // per_sample)
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    return bool((logits >= 0).all()) and bool(((logits.double().sum(1) - 1).abs() < _ROUNDED_SUM).all())
 
 
 def _require_same_answer(alone: Tensor, among_others: Tensor) -> None:

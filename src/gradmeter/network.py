@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gradmeter.errors import InputError, UnsupportedModelError
+from gradmeter.errors import InputError, UnsupportedModelError, one_line
 from gradmeter.inputs import Inputs
 from gradmeter.stages import stage
 
@@ -252,6 +252,8 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
     with _refusing_disabled_gradients(owners):
         logits = answer(network, inputs)
     samples = inputs.samples
+    if isinstance(logits, Tensor) and logits.is_complex():
+        raise InputError(f"the network returned {logits.dtype} numbers; expected real logits")
     if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[0] != samples or logits.shape[1] < 2:
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes >= 2)")
@@ -303,10 +305,19 @@ def _refusing_disabled_gradients(owners: Mapping[str, nn.Module]) -> Iterator[No
 
 def weights_hash(network: nn.Module) -> str:
     """SHA-256 of a network's parameters and buffers, with their names, shapes and types."""
-    digest, state = hashlib.sha256(), network.state_dict()
+    try:
+        digest, state = hashlib.sha256(), network.state_dict()
+    except Exception as error:  # it may be the network's own
+        raise UnsupportedModelError(
+            f"state_dict() of {type(network).__name__} failed with {type(error).__name__}: {one_line(error)}; expected "
+            "the network's parameters and buffers"
+        ) from error
     with stage("hashing the weights", len(state)) as advance:
         for name, value in sorted(state.items()):
-            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            if isinstance(value, Tensor):  # a module may keep state of any kind beside them
+                digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
+                numbers = value.detach().cpu().resolve_conj().resolve_neg()
+                dense = numbers if numbers.layout == torch.strided else numbers.to_dense()
+                digest.update(dense.contiguous().reshape(-1).view(torch.uint8).numpy().data)
             advance(1)
     return digest.hexdigest()

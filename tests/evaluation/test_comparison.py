@@ -312,6 +312,13 @@ def test_measures_say_truly_which_way_is_better():
     assert {found.verdict(measure, WRONG, "worst") for measure in MEASURES} == {"better"}
 
 
+def test_where_all_are_right_there_is_nothing_to_compare():
+    right = changed(judged(), correct=np.ones(520, bool), concept=np.zeros(520, int))
+    assert right.columns() == {}
+    found = compare(right, repetitions=20)
+    assert (found.estimates, found.differences) == ({}, {})
+
+
 # --- errors
 
 
@@ -323,8 +330,7 @@ def test_measures_say_truly_which_way_is_better():
         ({"uncertainty": {"ours": np.full(520, np.nan)}}, "ours: expected finite numbers, got 520 of 520"),
         ({"concept": np.zeros(519, int)}, "concept: expected a number from 0 to 2 for each prediction"),
         ({"concept": np.full(520, 3)}, "concept: expected a number from 0 to 2"),
-        ({"correct": np.zeros(520, bool)}, "of 520 predictions none are right; expected some that are and not"),
-        ({"correct": np.ones(520, bool), "concept": np.zeros(520, int)}, "of 520 predictions all are right"),
+        ({"correct": np.zeros(520, bool)}, "of 520 predictions none is right"),
         ({"correct": np.ones(520, bool)}, "an unknown input is marked as right"),
         ({"correct": np.ones(520, int)}, r"correct: expected a boolean array \[N\], got int64 of shape \(520,\)"),
         ({"unknowns": ("noise", "noise")}, "unknown concepts are named noise, noise; expected distinct other names"),

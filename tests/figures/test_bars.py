@@ -16,6 +16,12 @@ def test_bars_are_as_long_as_their_values_and_stand_in_order_from_the_top():
     assert axes.get_xlabel() == "points of AUROC"
 
 
+def test_names_are_no_formulas_and_cannot_turn_the_text():
+    figure = bars({r"$\foo$": (1.0, 0.0), "\u202eevil": (0.5, 0.0)}, "")
+    figure.draw_without_rendering()
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [r"\$\foo\$", r"\u202eevil"]
+
+
 def test_a_spread_reaches_to_both_sides_of_its_bar():
     (spreads,) = bars(VALUES, "").axes[0].collections
     ends = [segment[:, 0].tolist() for segment in spreads.get_segments()]

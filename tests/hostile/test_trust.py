@@ -38,12 +38,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """The files of a TrustModel by name."""
     folder = tmp_path_factory.mktemp("saved") / "trust"
     images = torch.randn(300, 1, 4, 4, generator=torch.Generator().manual_seed(1))
-    TrustModel(GradientMeter(network()), "ridge").fit([(images, torch.arange(300) % 3)]).save(folder)
+    trust = TrustModel(GradientMeter(network()), "ridge").fit([(images, torch.arange(300) % 3)])
+    trust.set_risk(0.9, [(torch.randn(300, 1, 4, 4), torch.arange(300) % 3)], least_probability=0)
+    trust.save(folder)
     return Files({path.name: path.read_bytes() for path in folder.iterdir()})
 
 
 def load(folder: Path, files: dict[str, bytes], change: Callable[[dict[str, Any]], None]) -> None:
-    """Load what was changed, checksums made right; a clear error, or a TrustModel that can be asked."""
+    """Load what was changed, checksums made right, and ask it; a clear error, or verdicts."""
     folder.mkdir(exist_ok=True)
     content = json.loads(files["trust.json"])
     del content["checksum"]
@@ -53,7 +55,7 @@ def load(folder: Path, files: dict[str, bytes], change: Callable[[dict[str, Any]
         (folder / name).write_bytes(data)
     (folder / "trust.json").write_text(json.dumps(content))
     try:
-        TrustModel.load(folder, network())
+        TrustModel.load(folder, network()).verdicts(torch.zeros(2, 1, 4, 4))
     except GradmeterError as error:
         assert_clear(error)
 
@@ -65,6 +67,7 @@ PLACES = [
     *[("meter", name) for name in ("pseudo_label", "activations", "embedding", "probes", "biases")],
     *[("network",), ("network", "parameters"), ("network", "hash")],
     *[("learned_from",), *[("learned_from", name) for name in ("right", "wrong", "unknown", "synthetic")]],
+    *[("guarantee", name) for name in ("threshold", "risk", "confidence", "coverage", "errors", "accepted")],
     *[("estimator",), ("estimator", "file"), ("estimator", "sha256")],
 ]
 
@@ -81,6 +84,29 @@ def test_what_it_says_of_itself(place: tuple[str, ...], value: Any, saved: dict[
             content[place[0]][place[1]] = value
 
     load(tmp_path / "t", saved, change)
+
+
+@pytest.mark.parametrize("threshold", ["0.5", None, float("nan"), float("inf"), [0.5]], ids=str)
+def test_a_threshold_that_is_no_number(threshold: Any, saved: dict[str, bytes], tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["guarantee"]["threshold"] = threshold
+
+    load(tmp_path / "t", saved, change)
+    with pytest.raises(DataError, match="damaged"):
+        TrustModel.load(tmp_path / "t", network())
+
+
+@pytest.mark.parametrize("change", ["fewer", "more", "others"])
+def test_features_that_its_meta_classifier_does_not_know(change: str, saved: dict[str, bytes], tmp_path: Path) -> None:
+    def changed(content: dict[str, Any]) -> None:
+        names = content["features"]
+        content["features"] = {
+            "fewer": names[:-1],
+            "more": [*names, "entropy"],
+            "others": ["9/l2", "activation:9/l2", "logit:99", *names[3:]],
+        }[change]
+
+    load(tmp_path / "t", saved, changed)
 
 
 @many

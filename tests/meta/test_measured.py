@@ -113,6 +113,9 @@ def test_forms_of_unknown_data(meter: GradientMeter, make: Callable[[Path], Any]
     [
         (METER, IMAGES),
         (METER, read_only(IMAGES.numpy())),
+        (METER, IMAGES.numpy().astype(">f4")),
+        (METER, np.asfortranarray(IMAGES.numpy())),
+        (METER, IMAGES.flip(0).numpy()[::-1]),
         (METER, WHOLE),
         (METER, WHOLE.to_arrow()),
         (METER, WHOLE.to_pandas()),
@@ -122,6 +125,12 @@ def test_forms_of_unknown_data(meter: GradientMeter, make: Callable[[Path], Any]
 )
 def test_forms_of_inputs(meter: GradientMeter, inputs: Any) -> None:
     assert_close(read_inputs(meter, inputs), WHOLE)
+
+
+@pytest.mark.parametrize("kind", [object, "U3", "M8[s]"])
+def test_arrays_of_what_is_no_number(kind: Any) -> None:
+    with pytest.raises(InputError, match="inputs are an array of"):
+        read_inputs(METER, np.zeros(IMAGES.shape, kind))
 
 
 def test_readings_are_not_measured_again() -> None:

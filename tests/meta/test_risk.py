@@ -1,3 +1,6 @@
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -36,6 +39,14 @@ def test_the_promise_is_kept_as_often_as_stated(risk: float, confidence: float, 
     assert found > 500
     # 1000 repetitions would show a confidence that is a third of its complement too low.
     assert kept / found >= confidence - 3 * np.sqrt(confidence * (1 - confidence) / found)
+
+
+def test_a_promise_can_be_written_down_whatever_kind_of_number_was_given() -> None:
+    random = np.random.default_rng(2)
+    score, correct = draw(3000, random)
+    thresholds = candidates(draw(300, random)[0])
+    found = control_risk(score, correct, np.float32(0.125), thresholds, confidence=np.float32(0.875))  # type: ignore[arg-type]
+    assert json.loads(json.dumps(asdict(found)))["risk"] == 0.125
 
 
 def test_the_threshold_is_not_needlessly_strict() -> None:

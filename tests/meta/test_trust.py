@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 from torch import nn
+from torch.utils.data import DataLoader
 
 from gradmeter import GradientMeter, Readings, TrustModel
 from gradmeter.content import content_hashes
@@ -155,6 +157,9 @@ def test_bad_data() -> None:
         TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 330))
     with pytest.raises(InputError, match="9 labels for 10 inputs"):
         trust.fit([(IMAGES[:10], LABELS[:9])])
+    for unknowns in (IMAGES[:10], IMAGES[:10].numpy(), DataLoader(IMAGES[:10]), "noise:uniform"):
+        with pytest.raises(InputError, match=r"unknowns are a \w+; expected a list"):
+            trust.fit(loader(300, 1000), unknowns)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="meter is a Sequential; expected a GradientMeter"):
         TrustModel(trained())  # type: ignore[arg-type]
 
@@ -412,6 +417,31 @@ def test_nothing_of_others_is_overwritten(fitted: TrustModel, tmp_path: Path) ->
     TrustModel.load(tmp_path / "trust", trained())
     shutil.rmtree(tmp_path / "trust")
     with pytest.raises(DataError, match="holds no TrustModel; expected a folder"):
+        TrustModel.load(tmp_path / "trust", trained())
+
+
+def test_a_file_of_others_that_is_called_like_an_estimator_stays(fitted: TrustModel, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "trust")
+    (tmp_path / "trust/estimator-mine.skops").write_text("mine")
+    fitted.save(tmp_path / "trust")
+    assert (tmp_path / "trust/estimator-mine.skops").read_text() == "mine"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/estimator-mine.skops").write_text("mine")
+    with pytest.raises(OutputError, match="other is there and holds no TrustModel"):
+        fitted.save(tmp_path / "other")
+
+
+@pytest.mark.parametrize("file", ["trust.json", "estimator-*.skops"])
+@pytest.mark.parametrize("kind", ["pipe", "endless"])
+def test_only_regular_files_are_read(kind: str, file: str, fitted: TrustModel, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "trust")
+    (path,) = (tmp_path / "trust").glob(file)
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="no regular file"):
         TrustModel.load(tmp_path / "trust", trained())
 
 

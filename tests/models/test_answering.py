@@ -1,5 +1,6 @@
 """A network that fails: one line that says what was given, what a layer takes, and what to try."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ def test_whatever_the_network_raises(error: BaseException, opened: Any) -> None:
         lambda logits: logits[:1],
         lambda logits: logits * float("nan"),
         lambda logits: {"scores": logits},
+        lambda logits: logits * 1j,
     ],
 )
 def test_what_is_no_logits(answer: Any, opened: Any) -> None:
@@ -154,3 +156,20 @@ def test_a_batch_that_fails_in_the_middle_is_named(opened: Any, tmp_path: Path) 
     said = str(caught.value)
     assert all(word in said for word in ("OwnError", "(40, 3, 8, 8)", "uniform-000000", "uniform-000039")), said
     assert isinstance(caught.value.__cause__, OwnError)
+
+
+def test_a_network_neither_prints_nor_goes_elsewhere(
+    opened: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def elsewhere(logits: Tensor) -> Tensor:
+        print("working")
+        os.chdir("/")
+        return logits
+
+    before = Path.cwd()
+    classifier = opened(Failing(elsewhere))
+    measure(classifier, open_source("noise:uniform:4", classifier.image), tmp_path / "out", Work())
+    assert Path.cwd() == before
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert set(printed.err.splitlines()) == {"working"}

@@ -132,6 +132,19 @@ def of_timm():
 def failing():
     raise RuntimeError("no such luck")
 
+class Own(nn.Linear):
+    pretrained_cfg = "mine"
+
+def own():
+    return Own(64, 3)
+
+class Stubborn(nn.Linear):
+    def eval(self):
+        raise ValueError("never")
+
+def stubborn():
+    return Stubborn(64, 3)
+
 number = 3
 
 def text():
@@ -180,6 +193,8 @@ def test_a_function_neither_prints_nor_goes_elsewhere(module: str, capsys: pytes
         ("absent", "has no attribute 'absent'; expected package.module:function"),
         ("failing", "failed with RuntimeError: no such luck; expected a function without arguments"),
         ("number", "failed with TypeError"),
+        ("stubborn", "failed with ValueError: never"),
+        ("own", "does not say which images it takes; give --image-size"),
         ("text", "returned a str; expected a torch.nn.Module"),
     ],
 )

@@ -73,6 +73,28 @@ def test_noise_is_not_the_noise_that_fit_saw(evaluation: Evaluation, fitted: Fit
     assert not np.isin(found[:, 0].numpy(), fits[:, 0].numpy()).any()
 
 
+def test_a_set_of_a_single_sample(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+    trust, classifier = open_trust(Path("trust"), model=MODEL)
+    image = next(Path("torn/left").iterdir())
+    found = evaluate(trust, classifier, "test", [str(image)], tmp_path / "out", repetitions=100)
+    assert [(one.name, len(one.least)) for one in extremes(found, 3)] == [("test", 3), (image.stem, 0)]
+    assert write_evaluation(found, tmp_path / "out", command="").is_file()
+
+
+def test_where_all_predictions_are_right(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+    trust, classifier = open_trust(Path("trust"), model=MODEL)
+    images, labels = digits()
+    number = next(
+        row for row in range(900, len(images)) if trust.meter(images[row : row + 1]).predictions == labels[row]
+    )
+    name = str(int(labels[number]))
+    (tmp_path / "one" / name).mkdir(parents=True)
+    image = Path(f"test/{name}/{number - 900:04}.png")
+    (tmp_path / "one" / name / image.name).write_bytes(image.read_bytes())
+    with pytest.raises(InputError, match=r"all of 1 predictions are right.*--unknown"):
+        evaluate(trust, classifier, str(tmp_path / "one"), [], tmp_path / "out", repetitions=100)
+
+
 def test_data_that_fit_saw_are_named(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
     trust, classifier = open_trust(Path("trust"), model=MODEL)
     # Under another name, and some of them only.

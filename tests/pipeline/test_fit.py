@@ -95,6 +95,38 @@ def test_where_nothing_can_be_promised(place: Path, at_place: Path, tmp_path: Pa
     assert TrustModel.load(tmp_path / "trust", trained()).guarantee is None
 
 
+def right_digits(folder: Path, place: Path) -> str:
+    """A folder of those validation digits whose prediction is right."""
+    images, labels = digits()
+    right = trained()(images[300:900]).argmax(1) == labels[300:900]
+    for path in sorted((place / "validation").rglob("*.png")):
+        if right[int(path.stem)]:
+            target = folder / path.parent.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    return str(folder)
+
+
+def test_where_all_predictions_are_right(place: Path, at_place: Path, tmp_path: Path) -> None:
+    found = fit(recipe(place), right_digits(tmp_path / "right", place), [], tmp_path / "trust", risk=0.1, **QUICK)
+    assert found.answered[0] == found.answered[1] > 500
+    assert found.comparison.estimates == {}
+    assert found.guarantee is not None
+    assert "nothing to compare" in learned(found)
+    assert TrustModel.load(tmp_path / "trust", trained()).guarantee == found.guarantee
+
+
+def test_where_all_images_are_equal_nothing_is_left_for_a_proof(place: Path, at_place: Path, tmp_path: Path) -> None:
+    picture = next((Path(right_digits(tmp_path / "right", place)) / "3").iterdir())
+    (tmp_path / "equal/3").mkdir(parents=True)
+    for number in range(60):
+        (tmp_path / "equal/3" / f"{number}.png").write_bytes(picture.read_bytes())
+    found = fit(recipe(place), str(tmp_path / "equal"), [], tmp_path / "trust", risk=0.1, **QUICK)
+    assert found.guarantee is None
+    assert found.refusal is not None
+    assert "all 60 known inputs are equal" in found.refusal
+
+
 def test_readings_that_were_measured_before(place: Path, at_place: Path, tmp_path: Path) -> None:
     classifier = recipe(place).open()
     measure(classifier, open_source("validation", classifier.image), tmp_path / "known.parquet")
@@ -224,7 +256,7 @@ def test_all_data_are_looked_at_before_the_first_is_measured(place: Path, at_pla
 
 def test_a_save_that_was_killed_is_no_obstacle(place: Path, at_place: Path, tmp_path: Path) -> None:
     (tmp_path / "trust").mkdir()
-    (tmp_path / "trust/estimator-0123.skops").write_bytes(b"")
+    (tmp_path / "trust/estimator-0123456789abcdef.skops").write_bytes(b"")
     fit(recipe(place), "validation", [], tmp_path / "trust", **QUICK)
     assert len(list((tmp_path / "trust").glob("estimator-*"))) == 1
 

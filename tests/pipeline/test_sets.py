@@ -1,9 +1,11 @@
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gradmeter.errors import DataError
-from gradmeter.measuring import Work, measure
+from gradmeter.measuring import Work, measure, streaming
 from gradmeter.models import Classifier
 from gradmeter.pipeline.sets import ReadSet, open_sets, read_sets
 from gradmeter.samples import open_source
@@ -77,6 +79,23 @@ def test_readings_of_samples_that_changed_since_stand_alone(classifier: Classifi
     assert isinstance(open_sets(classifier, "test", [before])[1].source, ImageFolder)
     (tmp_path / "some/b.png").rename(tmp_path / "some/c.png")
     assert open_sets(classifier, "test", [before])[1].source is None
+
+
+def test_parts_without_labels(
+    classifier: Classifier, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "PART", 2)
+    images = [path.read_bytes() for path in sorted((place / "test/3").iterdir())[:5]]
+    for name, labels in (("last", [None] * 4 + ["3"]), ("none", [None] * 5)):
+        columns = {"image": images, "label": pa.array(labels, pa.string())}
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    last, none = (
+        read_sets(classifier, open_sets(classifier, str(tmp_path / f"{name}.parquet"), []), tmp_path / name, Work())[0]
+        for name in ("last", "none")
+    )
+    assert [table["label"].to_pylist() for table in last.labelled_tables()] == [[3]]
+    with pytest.raises(DataError, match="none has no labels"):
+        list(none.labelled_tables())
 
 
 @pytest.mark.filterwarnings("default")

@@ -27,6 +27,19 @@ def test_images_labels_and_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (np.array([b"cat", b"\xff"]), ("cat", r"\xff")),
+        (np.arange(2, dtype=np.int8), ("0", "1")),
+    ],
+    ids=["bytes", "numbers"],
+)
+def test_names_of_other_kinds(names: np.ndarray, classes: tuple[str, ...], tmp_path: Path) -> None:
+    path = archive(tmp_path, images=GREY, labels=np.array([1, 0]), class_names=names)
+    assert ImageArchive(Location(path)).classes == classes
+
+
+@pytest.mark.parametrize(
     ("images", "expected"),
     [
         (GREY, GREY[..., None].repeat(3, -1)),
@@ -67,6 +80,10 @@ def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
         ({"images": GREY, "labels": np.array([0, 2**63], np.uint64)}, "whole number from 0 on"),
         ({"images": GREY, "labels": np.array([0.0, 1.0])}, "labels are float64"),
         ({"images": GREY, "labels": np.array([0, 2]), "class_names": np.array(["a", "b"])}, "2 class names"),
+        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array(5)}, r"int64 of shape \(\)"),
+        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array("ab")}, r"<U2 of shape \(\)"),
+        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array([["a"], ["b"]])}, r"shape \(2, 1\)"),
+        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array([0.5, np.nan])}, "float64"),
         ({"images": np.array([{}, None])}, "holds Python objects"),
     ],
 )

@@ -149,6 +149,35 @@ def test_rows_before_the_damage_are_read_in_any_order(tmp_path: Path) -> None:
                 source.read(index)
 
 
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"picture": [b"x"], "label": ["cat"]},
+        {"image": [7], "label": ["cat"]},
+        {"image": [b"x"], "label": [0]},
+        {"image": [b"x"], "label": ["cow"]},
+    ],
+    ids=["another column", "images of another type", "labels of another type", "an unknown label"],
+)
+def test_a_file_that_is_replaced_while_it_is_read(columns: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": [picture(1)["bytes"]], "label": ["cat"]}), path)
+    source = ParquetTable(Location(path))
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(Unreadable):
+        source.read(0)
+
+
+@pytest.mark.parametrize("names", [None, 5, "ab", {"a": 0, "b": 1}], ids=str)
+def test_a_note_whose_names_are_no_list(names: Any, tmp_path: Path) -> None:
+    table = hub_table([1], [1], [])
+    features = {"label": {"names": names, "_type": "ClassLabel"}}
+    note = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(note), tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
+    assert (source.classes, source.read(0).label) == (None, 1)
+
+
 def test_a_file_that_claims_more_rows_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "MOST", 3)
     pq.write_table(hub_table([1, 2, 3, 4], [0] * 4, None), tmp_path / "a.parquet")
@@ -172,6 +201,7 @@ def test_the_fingerprint_tells_which_rows_there_are(tmp_path: Path) -> None:
         ({"a": ["x"], "b": ["y"]}, r"several columns of texts \(a, b\)"),
         ({"image": [b"x"], "label": [0.5]}, "column 'label' is double; expected whole numbers or names"),
         ({"image": pa.array([], pa.binary())}, "holds no rows"),
+        ({"image": [{"bytes": {"bytes": b"x"}}]}, "has columns image"),
     ],
 )
 def test_bad_columns(columns: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from gradmeter.cli.measure import measure
 from gradmeter.cli.reproduce import reproduce
 from gradmeter.cli.serve import serve
 from gradmeter.cli.terminal import Terminal, encode_all
-from gradmeter.errors import TRACEBACK, GradmeterError, SlowLayerWarning, one_line
+from gradmeter.errors import TRACEBACK, GradmeterError, GradmeterWarning, one_line
 
 _BAD_INPUT, _DEFECT = 2, 3
 
@@ -64,7 +64,7 @@ def _one_line_for_ours(show: Callable[..., None]) -> Callable[..., None]:
     """Warnings of the library's own as one line each, others as Python shows them."""
 
     def shown(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
-        if issubclass(category, SlowLayerWarning):
+        if issubclass(category, GradmeterWarning):
             Terminal(stderr=True).say(f"gradmeter: {message}")
         else:
             show(message, category, *rest, **options)

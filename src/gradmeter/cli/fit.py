@@ -139,7 +139,8 @@ def fit(
         console = Terminal()
         console.say(answered(fitted.answered))
         console.say(learned(fitted))
-        console.print(comparison_table(fitted.comparison, ("auroc", "aupr_out")))
+        if fitted.comparison.estimates:
+            console.print(comparison_table(fitted.comparison, ("auroc", "aupr_out")))
         lines = compared(fitted.comparison, fitted.judged.columns())
         if fitted.guarantee is not None:
             lines.append(promised(fitted.guarantee, fitted.unknown_share, fitted.known_coverage))

@@ -97,7 +97,7 @@ class Judged:
     probability: Mapping[str, NDArray[np.float64]]
 
     def __post_init__(self) -> None:
-        """Check that there is one of each for every prediction, and something to tell apart."""
+        """Check that there is one of each for every prediction, and that some are right."""
         if self.correct.dtype != np.bool_ or self.correct.ndim != 1:
             raise InputError(
                 f"correct: expected a boolean array [N], got {self.correct.dtype} of shape {self.correct.shape}"
@@ -109,9 +109,8 @@ class Judged:
             raise InputError(f"concept: expected a number from 0 to {len(self.unknowns)} for each prediction")
         if (self.correct & (self.concept > 0)).any():
             raise InputError("correct: an unknown input is marked as right; expected False for all of them")
-        if not self.correct.any() or self.correct.all():
-            found = "none" if not self.correct.any() else "all"
-            raise InputError(f"of {self.correct.size} predictions {found} are right; expected some that are and not")
+        if not self.correct.any():
+            raise InputError(f"of {self.correct.size:,} predictions none is right; expected some that are")
         if {WRONG, ALL} & set(self.unknowns) or len(set(self.unknowns)) < len(self.unknowns):
             raise InputError(f"unknown concepts are named {', '.join(self.unknowns)}; expected distinct other names")
 
@@ -126,12 +125,12 @@ class Judged:
         columns = {WRONG: self.wrong}
         columns |= {name: self.concept == number for number, name in enumerate(self.unknowns, start=1)}
         columns = {name: members for name, members in columns.items() if members.any()}
-        return columns if len(columns) == 1 else {**columns, ALL: ~self.correct}
+        return {**columns, ALL: ~self.correct} if len(columns) > 1 else columns
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Measures by (measure, column, method), each with its interval.
+    """Measures by (measure, column, method), each with its interval; none where all predictions are right.
 
     Attributes:
         estimates: of every method.

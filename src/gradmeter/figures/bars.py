@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from gradmeter.errors import InputError
 from gradmeter.figures.style import COLOURS, INK, NARROW_INCHES, styled
+from gradmeter.figures.style import label as shown
 
 INCHES = 7.0
 BAR_INCHES = 0.26
@@ -36,7 +37,7 @@ def bars(values: Mapping[str, tuple[float, float]], label: str, *, narrow: bool 
         axes = figure.add_subplot()
         heights, spreads = zip(*values.values(), strict=True)
         axes.barh(
-            list(values),
+            range(len(values)),
             heights,
             xerr=spreads,
             color=COLOURS[0],
@@ -44,6 +45,7 @@ def bars(values: Mapping[str, tuple[float, float]], label: str, *, narrow: bool 
             ecolor=INK,
             error_kw={"linewidth": 0.8},
         )
+        axes.set_yticks(range(len(values)), list(map(shown, values)))
         axes.invert_yaxis()
         axes.set_xlabel(label)
         axes.grid(visible=True, axis="x")

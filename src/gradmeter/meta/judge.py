@@ -175,7 +175,10 @@ class Judge:
 
     def judge(self, readings: Readings) -> Judgement:
         """What it says of N predictions."""
-        matrix = self.features.matrix(readings)
+        return self.judge_features(self.features.matrix(readings))
+
+    def judge_features(self, matrix: NDArray[np.float64]) -> Judgement:
+        """The same of a matrix of features, [N, features]."""
         if isinstance(self.estimator, TwoHeads):
             probabilities, familiar = self.estimator.judge(matrix)
         else:

@@ -117,7 +117,11 @@ class LogFeatures:
         """
         matrix = np.empty((len(readings), len(self.names)))
         for index, name in enumerate(self.names):
-            matrix[:, index] = _column(readings, name)
+            try:
+                column = _column(readings, name)
+            except (KeyError, IndexError) as error:
+                raise _missing(repr(name)) from error
+            matrix[:, index] = column
             _require_finite(matrix[:, index], name)
         return matrix
 
@@ -167,7 +171,11 @@ def _column(readings: Readings, name: str) -> Values:
 
 def _require(present: bool, what: str) -> None:
     if not present:
-        raise InputError(f"the readings have no {what}, which the judge learned from; read with the TrustModel's meter")
+        raise _missing(what)
+
+
+def _missing(what: str) -> InputError:
+    return InputError(f"the readings have no {what}, which the judge learned from; read with the TrustModel's meter")
 
 
 def _numbers(tensor: Tensor, name: str) -> Values:

@@ -86,6 +86,16 @@ def read_known(meter: GradientMeter, data: Any, sample: ImageSample | None = Non
     return _joined(parts), torch.cat(labels)
 
 
+def require_several(unknowns: Any) -> None:
+    """Check that unknown inputs come in a list, be it of one.
+
+    Raises:
+        InputError: if they do not: the samples of a tensor, say, would be taken for data of their own.
+    """
+    if not isinstance(unknowns, Sequence) or isinstance(unknowns, str):
+        raise InputError(f"unknowns are a {type(unknowns).__name__}; expected a list, as in unknowns=[loader]")
+
+
 def read_unknown(meter: GradientMeter, data: Any) -> ReadData:
     """Readings of unknown inputs, as `read_known` takes them; labels need not be there and are not looked at."""
     if isinstance(data, (Tensor, np.ndarray, Readings)):
@@ -154,7 +164,7 @@ def _is_pair(data: Any) -> bool:
         return False
     labels = data[1]
     if isinstance(labels, list):
-        return all(isinstance(one, int) for one in labels)
+        return all(isinstance(one, int | np.integer) for one in labels)
     return bool(getattr(labels, "ndim", None) == 1)
 
 
@@ -170,7 +180,7 @@ def _label_tensor(found: Any) -> Tensor:
 def _tensors(inputs: Any, weight: Tensor) -> Any:
     """Tensors for arrays, where the network is and of its numbers."""
     if isinstance(inputs, np.ndarray):
-        tensor = torch.from_numpy(np.require(inputs, requirements="W"))
+        tensor = _tensor(inputs)
         # NumPy's numbers are float64 unless one asks; whole numbers stay, they may be tokens.
         return tensor.to(weight.device, weight.dtype if tensor.is_floating_point() else None)
     if isinstance(inputs, Mapping):
@@ -178,6 +188,14 @@ def _tensors(inputs: Any, weight: Tensor) -> Any:
     if isinstance(inputs, tuple):
         return tuple(_tensors(value, weight) for value in inputs)
     return inputs
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """An array of any byte order and memory layout as a tensor; it is copied where PyTorch cannot share it."""
+    try:
+        return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
+    except TypeError as error:
+        raise InputError(f"inputs are an array of {array.dtype}; expected numbers that PyTorch knows") from error
 
 
 def _weight(meter: GradientMeter) -> Tensor:

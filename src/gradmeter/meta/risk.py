@@ -160,8 +160,8 @@ def control_risk(
     chosen = int(np.flatnonzero(proved & (accepted >= enough))[0])
     return Guarantee(
         float(levels[chosen]),
-        risk,
-        confidence,
+        float(risk),
+        float(confidence),
         float(accepted[chosen] / scores.size),
         int(errors[chosen]),
         int(accepted[chosen]),

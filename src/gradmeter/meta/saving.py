@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,16 +16,19 @@ from torch import nn
 
 import gradmeter
 from gradmeter.errors import DataError, GradmeterError, OutputError, one_line
-from gradmeter.files import is_temporary, read_json, sweep, whole, write_text
+from gradmeter.files import is_temporary, read_json, read_regular, sweep, whole, write_text
 from gradmeter.meta.judge import Judge, Judgement
 from gradmeter.meta.log_features import LogFeatures
-from gradmeter.meta.risk import Guarantee
+from gradmeter.meta.risk import Guarantee, require_rates
 from gradmeter.meter import GradientMeter
 from gradmeter.network import unwrapped, weights_hash
 from gradmeter.owner import owned
 
 _FORMAT = 1
 _MAIN, _ESTIMATOR = "trust.json", "estimator-{}.skops"
+_DIGITS = 16
+# What a save calls it: files of others whose names only look like it stay.
+_ESTIMATORS = _ESTIMATOR.format("[0-9a-f]" * _DIGITS)
 READINGS = "readings"
 """A folder that may lie beside them: what a TrustModel was fitted on."""
 
@@ -83,7 +87,7 @@ def _write(
     encoded = skops.io.dumps(judge.estimator)
     digest = hashlib.sha256(encoded).hexdigest()
     # Under a name of its own, so that the old file stays until the new one is named by trust.json.
-    estimator = _ESTIMATOR.format(digest[:16])
+    estimator = _ESTIMATOR.format(digest[:_DIGITS])
     content = {
         "format": _FORMAT,
         "gradmeter": gradmeter.__version__,
@@ -113,7 +117,7 @@ def _write(
     with whole(folder / estimator) as temporary:
         temporary.write_bytes(encoded)
     write_text(folder / _MAIN, json.dumps({**content, "checksum": _checksum(content)}, indent=1) + "\n")
-    for old in folder.glob(_ESTIMATOR.format("*")):
+    for old in folder.glob(_ESTIMATORS):
         if old.name != estimator:
             old.unlink()
 
@@ -126,7 +130,7 @@ def require_free(folder: Path) -> None:
     """
     if not folder.exists():
         return
-    ours = (READINGS, _MAIN, _ESTIMATOR.format("*"))
+    ours = (READINGS, _MAIN, _ESTIMATORS)
 
     def is_ours(path: Path) -> bool:
         return is_temporary(path) or any(map(path.match, ours))
@@ -183,13 +187,14 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
             learned.get("synthetic", 0),
             content.get("fallback"),
         )
-        guarantee = content["guarantee"]
+        # What was made up may not even take its own features.
+        judge.judge_features(np.zeros((1, len(judge.features.names))))
         return Loaded(
             GradientMeter(model, **content["meter"]),
             judge,
             # Nor has it these.
             np.frombuffer(bytes.fromhex(content.get("learned_contents", "")), "<u8").astype(np.uint64),
-            None if guarantee is None else Guarantee(**guarantee),
+            _guarantee(content["guarantee"]),
             content["notes"],
         )
     except GradmeterError:
@@ -207,7 +212,7 @@ def _with_estimator(folder: Path, content: dict[str, Any]) -> tuple[dict[str, An
     while True:
         path = _estimator_path(folder, content)
         try:
-            return content, path.read_bytes()
+            return content, read_regular(path)
         except FileNotFoundError as error:
             before, content = content, _content(folder)
             if content == before:
@@ -243,6 +248,17 @@ def _held_out(content: Mapping[str, Any]) -> Judgement:
     familiar = np.ones(len(p_correct), np.bool_)
     familiar[content.get("held_out_unfamiliar", [])] = False
     return Judgement(p_correct, familiar)
+
+
+def _guarantee(saved: dict[str, Any] | None) -> Guarantee | None:
+    if saved is None:
+        return None
+    guarantee = Guarantee(**saved)
+    require_rates(guarantee.risk, guarantee.confidence)
+    for name, value in saved.items():
+        if not math.isfinite(value):
+            raise ValueError(f"the promise has {name}={value!r}, expected a finite number")
+    return guarantee
 
 
 def _checksum(content: dict[str, Any]) -> str:

@@ -17,7 +17,14 @@ from gradmeter.content import reading_hashes
 from gradmeter.errors import GradmeterError, InputError
 from gradmeter.meta import saving
 from gradmeter.meta.judge import Judge, Judgement, named_classifier
-from gradmeter.meta.measured import ReadData, read_inputs, read_known, read_unknown, require_disjoint
+from gradmeter.meta.measured import (
+    ReadData,
+    read_inputs,
+    read_known,
+    read_unknown,
+    require_disjoint,
+    require_several,
+)
 from gradmeter.meta.risk import (
     COVERAGE_TOLERANCE,
     LEAST_PROBABILITY,
@@ -83,9 +90,10 @@ class TrustModel:
             synthetic: synthetic unknowns, each likewise, in place of those that are made here.
 
         Raises:
-            InputError: for data without labels, inputs that are given as known and as unknown, or too few predictions
-                that are right or wrong.
+            InputError: for data without labels, inputs that are given as known and as unknown, unknown inputs that are
+                in no list, or too few predictions that are right or wrong.
         """
+        require_several(unknowns)
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
         known_data, labels = read_known(self.meter, known, sample)
         unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
@@ -156,6 +164,7 @@ class TrustModel:
         """
         judge = self._fitted()
         require_rates(risk, confidence, least_probability, coverage_tolerance)
+        require_several(unknowns)
         known_data, labels = read_known(self.meter, known)
         unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)

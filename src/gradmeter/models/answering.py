@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gradmeter.errors import TRACEBACK, GradmeterError, InputError, one_line
 from gradmeter.inputs import Inputs
+from gradmeter.models.contained import contained
 from gradmeter.network import logits_of, measuring, owned_parameters, owning_modules, unwrapped
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _samples(classifier: Classifier) -> Sequence[Any]:
 
 @contextmanager
 def explained(classifier: Classifier, batch: Any = None, samples: str = "") -> Iterator[None]:
-    """Say in one line why the code of a classifier fails in this block.
+    """Say in one line why the code of a classifier fails in this block, which is `contained`.
 
     Args:
         classifier: the network and its preprocessing.
@@ -69,7 +70,8 @@ def explained(classifier: Classifier, batch: Any = None, samples: str = "") -> I
             raised from is its cause.
     """
     try:
-        yield
+        with contained():
+            yield
     except GradmeterError:
         raise
     except (Exception, SystemExit) as error:  # the network is the user's

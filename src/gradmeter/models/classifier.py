@@ -16,6 +16,8 @@ from gradmeter.samples import ImageKind, Source
 
 _LISTED = 12
 _SHOWN = 3
+# How far an answer to the trial may be from an earlier one, relative to the largest logit.
+_SAME_ANSWER = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,24 @@ class Classifier:
     batch: Callable[[Sequence[Any]], Tensor | Mapping[str, Tensor]]
 
     @cached_property
-    def outputs(self) -> int:
-        """The number of classes C, as the network answers to noise, or to two short texts.
+    def trial(self) -> Tensor:
+        """Logits [2, C] with which the network answers to noise, or to two short texts.
 
         Raises:
             InputError, UnsupportedModelError: if it has no answer.
         """
-        return int(trial_logits(self).shape[1])
+        return trial_logits(self).cpu()
+
+    @property
+    def outputs(self) -> int:
+        """The number of classes C; raises as `trial`."""
+        return int(self.trial.shape[1])
+
+    def answers_as(self, trial: Sequence[Sequence[float]]) -> bool:
+        """Whether it answers the trial as a network did before, but for what other machines and versions make of it."""
+        before = torch.tensor(trial, dtype=torch.float64)
+        here = self.trial.double()
+        return here.shape == before.shape and bool((here - before).abs().max() <= _SAME_ANSWER * before.abs().max())
 
     def move(self, device: str) -> None:
         """Bring the network to a device.

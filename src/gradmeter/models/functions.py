@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch import nn
 
 from gradmeter.errors import InputError, one_line
 from gradmeter.models.classifier import Classifier
+from gradmeter.models.contained import contained
 from gradmeter.models.opening import nearest_kind
 from gradmeter.models.preprocessing import ImageOptions, ResizeAndNormalise, Stacked
 from gradmeter.models.weights import build_with, read_weights
@@ -32,8 +32,7 @@ def open_function(model: str, weights: Path | None, options: ImageOptions) -> Cl
     if weights is not None:
         tensors, classes = read_weights(weights)
         network = build_with(lambda count: network, tensors, weights)
-    network.eval()
-    if hasattr(network, "pretrained_cfg"):
+    if isinstance(getattr(network, "pretrained_cfg", None), dict):  # others may use the name, too
         from gradmeter.models.timm_models import with_timm_preprocessing
 
         return with_timm_preprocessing(model, network, classes, options)
@@ -46,8 +45,8 @@ def open_function(model: str, weights: Path | None, options: ImageOptions) -> Cl
 
 
 def _made(model: str) -> nn.Module:
-    """What the function returns. It may change the folder and print: paths and our output stay as they are."""
-    with contextlib.chdir("."), contextlib.redirect_stdout(sys.stderr):
+    """What the function returns, in eval mode."""
+    with contained():
         return _returned(model)
 
 
@@ -66,6 +65,8 @@ def _returned(model: str) -> nn.Module:
         ) from error
     try:
         network = make()
+        if isinstance(network, nn.Module):
+            network.eval()
     except (Exception, SystemExit) as error:  # the function is the user's
         raise InputError(
             f"{model} failed with {type(error).__name__}: {one_line(error)}; expected a function without arguments"

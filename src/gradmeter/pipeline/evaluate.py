@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gradmeter.errors import OutputError
+from gradmeter.errors import InputError, OutputError
 from gradmeter.evaluation.comparison import Comparison, Judged, compare
 from gradmeter.evaluation.resampling import REPETITIONS
 from gradmeter.files import is_temporary
@@ -141,7 +142,8 @@ def evaluate(
         on_resample: told after every resample.
 
     Raises:
-        InputError, DataError, OutputError: for data or a folder that will not do.
+        InputError, DataError, OutputError: for data or a folder that will not do: some predictions must be right, and
+            some not.
     """
     _require_free(folder)
     opened = open_sets(classifier, known, unknowns, seed=_SEED)
@@ -156,6 +158,11 @@ def evaluate(
             samples.append(sampled)
             advance(1)
     rows = pa.concat_tables(tables)
+    if pc.all(rows["correct"]).as_py():
+        raise InputError(
+            f"all of {len(rows):,} predictions are right, so there is nothing to tell them from; give more data, or "
+            "--unknown"
+        )
     constant = tuple(name for name, least in _MAY_BE_CONSTANT.items() if np.ptp(rows[name].to_numpy()) <= least)
     uncertainty = {
         OURS: -rows["p_correct"].to_numpy(),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from gradmeter.pipeline.evaluate import Evaluation
 from gradmeter.pipeline.sets import ReadSet
@@ -67,7 +68,8 @@ def extremes(evaluation: Evaluation, count: int) -> list[Extremes]:
 
 def _shown(evaluation: Evaluation, data: ReadSet, rows: Sequence[int]) -> dict[int, Shown]:
     assert data.source is not None
-    records = evaluation.rows.take(list(rows)).to_pylist()
+    # Of a single sample there is neither end, and Arrow needs a type for no rows.
+    records = evaluation.rows.take(pa.array(rows, pa.int64())).to_pylist()
     wanted = {record["id"]: (row, record) for row, record in zip(rows, records, strict=True)}
     found = {}
     for index in range(len(data.source)):

@@ -28,6 +28,7 @@ from gradmeter.meta.saving import READINGS, holds_trust, read_notes, require_fre
 from gradmeter.meta.trust import TrustModel
 from gradmeter.meter import GradientMeter
 from gradmeter.models import Classifier, Recipe
+from gradmeter.pipeline.open_trust import answers_as_fitted
 from gradmeter.pipeline.sets import ReadSet, open_sets, read_sets
 from gradmeter.readings import Readings
 from gradmeter.scores import entropy, max_softmax
@@ -48,7 +49,7 @@ class Fitted:
     Attributes:
         trust: the fitted TrustModel, saved.
         judged: predictions it learned from, judged by meta classifiers that had not.
-        comparison: with softmax and entropy.
+        comparison: with softmax and entropy; empty where all that it learned from are right.
         guarantee: the promise, where a risk was asked for and could be promised.
         unknown_share: of the inputs for which it was.
         known_coverage: share of the known inputs kept for the proof that is accepted; None where nothing was promised.
@@ -134,6 +135,8 @@ def fit(
     trust.notes = {
         "recipe": recipe.to_json(),
         "learned_from": [one.identity for one in opened],
+        # What tells the network from one with the same weights that does something else with them.
+        "answer": classifier.trial.double().tolist(),
         "meta_classifier": str(meta_classifier),
         "promise": None
         if risk is None
@@ -144,7 +147,7 @@ def fit(
             "coverage_tolerance": coverage_tolerance,
         },
     }
-    replaced = None if work.fresh else _replaced(folder, trust.notes)
+    replaced = None if work.fresh else _replaced(folder, classifier, trust.notes)
     sets = read_sets(classifier, opened, folder / READINGS, work)
 
     parts = [sets[0].labelled_tables(), *(unknown.measured.tables() for unknown in sets[1:])]
@@ -156,8 +159,10 @@ def fit(
     refusal, unknown_share, known_coverage = None, 0.0, None
     if risk is not None:
         rest = [table.filter(pa.array(~rows)) for table, rows in zip(tables, learning, strict=True)]
-        unknown_share = sum(map(len, rest[1:])) / sum(map(len, rest))
+        unknown_share = sum(map(len, rest[1:])) / max(1, sum(map(len, rest)))
         try:
+            if not len(rest[0]):  # equal inputs are in the same half
+                raise RiskNotControlled(f"all {len(tables[0]):,} known inputs are equal, and none is left for a proof")
             with stage("seeking a threshold"):
                 trust.set_risk(
                     risk,
@@ -213,7 +218,7 @@ def _synthetic(
     return [Readings.from_arrow(kind) for kind in measured.tables()], None
 
 
-def _replaced(folder: Path, notes: dict[str, Any]) -> str | None:
+def _replaced(folder: Path, classifier: Classifier, notes: dict[str, Any]) -> str | None:
     """What lies there, if it is of the same network and data and can be had again; None if it is the same, or nothing.
 
     Raises:
@@ -223,6 +228,8 @@ def _replaced(folder: Path, notes: dict[str, Any]) -> str | None:
         return None
     there, here = read_notes(folder), json.loads(json.dumps(notes))
     differing = [what for what, key in _FITTED_ON.items() if there.get(key) != here[key]]
+    if not differing and not answers_as_fitted(classifier, there):
+        differing = ["a network that answered otherwise"]
     if differing:
         raise OutputError(
             f"{folder} holds a TrustModel that was fitted otherwise ({' and '.join(differing)}); choose another folder "

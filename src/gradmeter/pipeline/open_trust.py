@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from gradmeter.errors import DataError, InputError
+from gradmeter.errors import DataError, InputError, one_line
 from gradmeter.meta.saving import holds_trust, read_notes
 from gradmeter.meta.trust import TrustModel
 from gradmeter.models import Classifier, Recipe
@@ -24,7 +26,8 @@ def open_trust(
         device: where the network is tried.
 
     Raises:
-        DataError: if the folder is none of `gradmeter fit`, incomplete or changed, or of another network.
+        DataError: if the folder is none of `gradmeter fit`, incomplete or changed, or of another network, be it only
+            by what it does with the same weights.
         InputError: if the model is a function and was not named, or the network has no answer to noise.
     """
     if not holds_trust(folder):
@@ -42,5 +45,24 @@ def open_trust(
         recipe = replace(recipe, model=model or recipe.model, weights=weights or recipe.weights)
     classifier = recipe.open(device)
     trust = TrustModel.load(folder, classifier.network)
+    if not answers_as_fitted(classifier, notes):
+        raise DataError(
+            f"{classifier.name} has the weights with which {folder} was fitted, and answers otherwise to the same "
+            "noise: its code or its preprocessing changed; expected those it was fitted with: restore them, or fit anew"
+        )
     trust.notes = {**trust.notes, "recipe": recipe.to_json()}
     return trust, classifier
+
+
+def answers_as_fitted(classifier: Classifier, notes: Mapping[str, Any]) -> bool:
+    """Whether a classifier answers as the one did of which `gradmeter fit` noted the answer.
+
+    Raises:
+        DataError: if the note is damaged.
+    """
+    if "answer" not in notes:  # of an earlier version
+        return True
+    try:
+        return classifier.answers_as(notes["answer"])
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the note on the network's answer is damaged ({one_line(error)}); fit anew") from error

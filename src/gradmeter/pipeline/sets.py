@@ -52,15 +52,21 @@ class ReadSet:
         return {"data": purpose["data"], "contents": purpose["contents"]}
 
     def labelled_tables(self) -> Iterator[pa.Table]:
-        """The rows that have a label, a part at a time.
+        """The rows that have a label, a part at a time; parts without such rows are left out.
 
         Raises:
             DataError: if there are no labels.
         """
+        found = False
         for table in self.measured.tables():
             if "label" not in table.column_names:
                 raise _no_labels(self.name)
-            yield table.filter(pc.is_valid(table["label"]))
+            labelled = table.filter(pc.is_valid(table["label"]))
+            if len(labelled):
+                found = True
+                yield labelled
+        if not found:  # there is a column, and nothing in it
+            raise _no_labels(self.name)
 
     def contents(self) -> NDArray[np.uint64]:
         """Hashes of the inputs, as `gradmeter.content` makes them; none of readings that came without them."""

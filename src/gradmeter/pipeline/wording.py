@@ -36,9 +36,14 @@ def learned(fitted: Fitted) -> str:
     made = f" ({synthetic:,} more were made of the known images)" if synthetic else ""
     if fitted.no_synthetic is not None:
         made = f" (no synthetic unknowns were made of the known ones: {fitted.no_synthetic})"
+    held_out = (
+        "On held-out folds, by meta classifiers that had not seen them:"
+        if wrong or unknown
+        else "There is nothing to compare P(correct) on: for that some predictions must be wrong, or inputs unknown."
+    )
     return (
         f"Learned from {right:,} right and {wrong:,} wrong predictions and {unknown:,} unknown inputs{made}. "
-        f"{judge.meaning} On held-out folds, by meta classifiers that had not seen them:"
+        f"{judge.meaning} {held_out}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ class ImageArchive(Source):
 
     Args:
         location: of the archive. Images are [N, height, width] or [N, height, width, 3]; uint8 (0..255), bool or float
-            (0..1); labels are whole numbers [N] that count the class names.
+            (0..1); labels are whole numbers [N] that count the class names, which are strings, bytes or whole numbers.
         mode: "RGB" or "L" of what is read.
 
     Raises:
@@ -46,10 +47,7 @@ class ImageArchive(Source):
         self.decoder = _Pixels(self._images.dtype.str, self._images.shape[1:], mode)
         self._labels = _checked_labels(path, arrays.get(_LABELS), len(self._images))
         self.labelled = self._labels is not None
-        names = arrays.get(_NAMES)
-        self.classes = (
-            None if names is None or not self.labelled else tuple(encode_name(str(name)) for name in names.tolist())
-        )
+        self.classes = _class_names(path, arrays.get(_NAMES)) if self.labelled else None
         if self._labels is not None and self.classes is not None and self._labels.max() >= len(self.classes):
             raise DataError(
                 f"{path}: labels run to {self._labels.max()}, but there are {len(self.classes)} class names"
@@ -108,6 +106,16 @@ def _checked_images(path: str, images: Array) -> Array:
     elif images.dtype not in (np.uint8, np.bool_):
         raise DataError(f"{path}: images are {images.dtype}; expected uint8 (0..255), float (0..1) or bool")
     return images
+
+
+def _class_names(path: str, names: Array | None) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if names.ndim != 1 or names.dtype.kind not in "USiu":
+        raise DataError(
+            f"{path}: class_names are {names.dtype} of shape {names.shape}; expected strings, a name for each class"
+        )
+    return tuple(encode_name(os.fsdecode(name) if isinstance(name, bytes) else str(name)) for name in names.tolist())
 
 
 def _checked_labels(path: str, labels: Array | None, count: int) -> npt.NDArray[np.int64] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -25,11 +25,11 @@ class Rows:
 
     Args:
         location: a file, or the folder of several.
-        columns: their names.
+        columns: their names and types, as they were when the files were opened.
     """
 
-    def __init__(self, location: Location, columns: Sequence[str]) -> None:
-        self._location, self._columns = location, list(columns)
+    def __init__(self, location: Location, columns: pa.Schema) -> None:
+        self._location, self._columns = location, columns
         self._damaged = set[tuple[str, int]]()
         self._leave()
 
@@ -57,7 +57,7 @@ class Rows:
             except Unreadable:
                 self._damaged.add((file, group))
                 raise
-        return {name: row[name][0] for name in self._columns}
+        return {name: row[name][0] for name in self._columns.names}
 
     def _found(self, file: str, group: int, number: int) -> pa.RecordBatch:
         if (file, group) != self._group or number < self._next - 1:
@@ -82,8 +82,13 @@ class Rows:
             stream = self._location.open_for_arrow(file)
             # Else what is stored of a row group is read at once.
             self._file = pq.ParquetFile(stream, buffer_size=_BUFFER)
-            self._left = self._file.iter_batches(1, row_groups=[group], columns=self._columns, use_threads=False)
-        except (OSError, pa.ArrowException) as error:
+            there = self._file.metadata.schema.to_arrow_schema()
+            for column in self._columns:
+                if [there.field(at).type for at in there.get_all_field_indices(column.name)] != [column.type]:
+                    raise Unreadable(f"its file was replaced by one with another column {column.name!r}")
+            names = self._columns.names
+            self._left = self._file.iter_batches(1, row_groups=[group], columns=names, use_threads=False)
+        except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
             raise Unreadable(f"its row group is damaged: {one_line(error)}") from error
         self._group = (file, group)
 

@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -71,7 +71,8 @@ class ParquetTable(Source):
             raise DataError(f"{path} says that it has {self._ends[-1]:,} rows; expected at most {MOST:,}")
         self.labelled = self._label is not None
         self.classes, self._numbers = self._class_names(schema)
-        self._rows = Rows(location, [self._content, *([self._label] if self._label else [])])
+        columns = [self._content] if self._label is None else [self._content, self._label]
+        self._rows = Rows(location, pa.schema([schema.field(name) for name in columns]))
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -97,8 +98,11 @@ class ParquetTable(Source):
             raise Unreadable("the row is empty")
         if label == _NO_LABEL:
             label = None
-        number_of_class = self._numbers[label] if self._numbers and label is not None else label
-        return Encoded(self.id(index), _stored(content), number_of_class)
+        if self._numbers and label is not None:
+            if label not in self._numbers:
+                raise Unreadable(f"its label {label!r} was none of the labels when the file was opened")
+            label = self._numbers[label]
+        return Encoded(self.id(index), _stored(content), label)
 
     def fingerprint(self) -> str:
         """A hash of the files' names, rows and columns."""
@@ -212,8 +216,8 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _is_encoded(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0 and _is_encoded(kind.field("bytes").type)
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
@@ -234,7 +238,9 @@ def _noted_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
     """Names of the classes from the note that the datasets library writes."""
     try:
         note: Any = json.loads((schema.metadata or {})[_NOTE])
-        names: Sequence[str] = note["info"]["features"][label]["names"]
+        names: Any = note["info"]["features"][label]["names"]
     except (KeyError, TypeError, ValueError, RecursionError):
+        return None
+    if not isinstance(names, list):
         return None
     return tuple(encode_name(str(name)) for name in names)

@@ -136,9 +136,8 @@ def perform_trial(trial: Trial, emit: Callable[[Event], None]) -> None:
         )
     for path, (name, reading) in zip(results, trial.readings, strict=True):
         collection = replace(trial.source.collection(), noise_form=reading.noise)
-        found = _judged(trained(trial.network, reading), collection, trial.run, reading)
+        write_results(path, _judged(trained(trial.network, reading), collection, trial.run, reading))
         emit(Event(trial.number, "measure", 1, f"{name} judged"))
-        write_results(path, found)
     emit(Event(trial.number, "fit", 1, "done"))
 
 
