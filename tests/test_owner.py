@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -244,6 +245,21 @@ def test_a_link_or_a_pipe_in_its_place(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "out" / LOCK)
     assert "is no file" in refused(tmp_path / "out")
     assert (tmp_path / "out" / LOCK).exists()
+
+
+@pytest.mark.parametrize("name", ["new/folder", "two.csv"])
+def test_a_full_disk(name: str, tmp_path: Path) -> None:
+    """The lock file can be made, and nothing can be written into it."""
+    before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        message = refused(tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+    assert str(tmp_path) in message
+    assert list(tmp_path.iterdir()) == [], "neither a lock file nor a folder remains"
+    with owned(tmp_path / name):
+        pass
 
 
 @pytest.mark.parametrize("name", ["circle", "circle/out", "circle.csv/two.csv"])

@@ -136,8 +136,7 @@ def _locked(lock: Path, out: Path) -> int:
             if free is not False and _is_still(descriptor, lock):
                 if owner is not None and not (free and owner.kernel == _kernel()) and _renewed_lately(lock):
                     raise _taken(out, owner, f"; if it was killed, try again in {_STALE_AFTER:.0f} seconds")
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, json.dumps(asdict(Owner.this_process())).encode())
+                _sign(descriptor, lock)
                 return descriptor
         except BaseException:
             _close(descriptor)
@@ -145,6 +144,17 @@ def _locked(lock: Path, out: Path) -> int:
         _close(descriptor)
         time.sleep(_PAUSE)
     raise _taken(out, _owner(lock))
+
+
+def _sign(descriptor: int, lock: Path) -> None:
+    """Write into the lock file, whose lock this process has, that it owns it."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, json.dumps(asdict(Owner.this_process())).encode())
+    except OSError as error:  # the disk is full
+        with suppress(OSError):
+            lock.unlink()
+        raise OutputError(f"{lock} cannot be written ({error.strerror}); make room or choose another --out") from error
 
 
 def _flock(descriptor: int) -> bool | None:

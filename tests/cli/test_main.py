@@ -14,6 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 import gradmeter
+from cli.commands import ENVIRONMENT
+from cli.commands import gradmeter as gradmeter_command
 from gradmeter.cli import main
 from gradmeter.cli.commands import app
 from gradmeter.errors import TRACEBACK, DataError
@@ -207,6 +209,14 @@ main()
 def test_the_package_runs_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "gradmeter", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"gradmeter {gradmeter.__version__}\n"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("judge", "no-such-folder", "known"), 2), (("judge", "--help"), 0)])
+def test_a_width_of_zero_hides_nothing(arguments: tuple[str, ...], code: int, tmp_path: Path) -> None:
+    """As some shells without a terminal claim it."""
+    ended = gradmeter_command(*arguments, cwd=tmp_path, env={**ENVIRONMENT, "COLUMNS": "0"})
+    assert ended.returncode == code
+    assert ("no-such-folder" if code else "--out") in ended.stdout + ended.stderr
 
 
 def test_version_and_help() -> None:

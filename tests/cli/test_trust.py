@@ -170,8 +170,8 @@ def test_serve_answers_as_judge_does_also_while_it_is_told_to_stop(fitted: objec
             assert found == pytest.approx({name: row[name] for name in found}, abs=1e-5)
     finally:
         server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=90)
-    assert server.returncode == 0
+        rest = server.communicate(timeout=90)
+    assert (server.returncode, *rest) == (0, "", ""), "nothing of Ray's is said"
 
 
 def test_judge_on_the_terminal(fitted: object, place: Path) -> None:

@@ -65,7 +65,7 @@ def test_reading_what_is_not_there_or_damaged(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no readings yet"):
         list(measured.tables())
     (tmp_path / "r/part-00000.parquet").write_bytes(b"no")
-    with pytest.raises(DataError, match=r"part-00000\.parquet is damaged"):
+    with pytest.raises(DataError, match=r"part-00000\.parquet cannot be read"):
         list(measured.tables())
 
 

@@ -1,8 +1,10 @@
 import io
+import time
 
 import pytest
 from rich.console import Console
 
+import gradmeter.progress
 from gradmeter.study.progress import Event, StudyProgress
 
 EVENTS = [
@@ -34,6 +36,19 @@ def test_a_terminal_shows_the_study_and_the_runs_at_work() -> None:
     assert "85 %" in last
     assert "run 2" in last
     assert "run 1" not in last
+
+
+def test_what_follows_the_runs_is_named_outside_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradmeter.progress, "EVERY", 0.02)
+    out = io.StringIO()
+    with StudyProgress(Console(file=out), 1) as progress:
+        progress(Event(0, "fit", 1, "done"))
+        progress.note("neural meta classifiers")
+        progress.note("tables and figures")
+        until = time.monotonic() + 20
+        while "tables and figures: at work" not in out.getvalue():
+            assert time.monotonic() < until, out.getvalue()
+            time.sleep(0.01)
 
 
 def test_an_unknown_stage_is_a_fault_of_the_program() -> None:

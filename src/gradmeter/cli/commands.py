@@ -22,7 +22,7 @@ from gradmeter.cli.judge import judge
 from gradmeter.cli.measure import measure
 from gradmeter.cli.reproduce import reproduce
 from gradmeter.cli.serve import serve
-from gradmeter.cli.terminal import Terminal, encode_all
+from gradmeter.cli.terminal import Terminal, encode_all, require_width
 from gradmeter.errors import TRACEBACK, GradmeterError, GradmeterWarning, one_line
 
 _BAD_INPUT, _DEFECT = 2, 3
@@ -79,6 +79,7 @@ def run() -> None:
     """
     try:
         encode_all()
+        require_width()
         warnings.showwarning = _one_line_for_ours(warnings.showwarning)
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as error:

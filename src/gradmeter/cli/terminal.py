@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import sys
 
@@ -32,6 +33,12 @@ def encode_all() -> None:
     """Let no character stop the program that standard output cannot show: it is shown escaped."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def require_width() -> None:
+    """Leave out a width of zero that the environment claims: rich would print nothing, errors and results included."""
+    if os.environ.get("COLUMNS") == "0":
+        del os.environ["COLUMNS"]
 
 
 def typed_command() -> str:

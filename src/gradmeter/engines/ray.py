@@ -41,14 +41,19 @@ _REACHED_WITHIN = 10
 _LAST_EVENTS = 10
 
 
+def configure_ray() -> None:
+    """Give Ray its settings, some of which it reads when it is first imported; those of the environment stay."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
 def require_ray() -> Any:
     """The package; if RAY_ADDRESS names a cluster, it was seen that something answers there.
 
     Raises:
         GradmeterError: if it is not installed, or nothing answers.
     """
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
+    configure_ray()
     try:
         import ray
     except ImportError as error:

@@ -288,9 +288,12 @@ class MeasuredSet:
         try:
             with self.storage.open(_file(part)) as stream, pq.ParquetFile(stream) as file:
                 return file.read(columns)
+        except MemoryError:  # Arrow's, too
+            raise
         except (OSError, pa.ArrowException) as error:
             raise DataError(
-                f"{self.name}/{_file(part)} is damaged ({one_line(error)}); delete it and run the command that made it"
+                f"{self.name}/{_file(part)} cannot be read ({one_line(error)}); where it is damaged, delete it and run the "
+                "command that made it"
             ) from error
 
 

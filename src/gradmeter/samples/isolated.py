@@ -99,7 +99,7 @@ def _main() -> None:
     function, memory = connection.recv()
     _limit(memory)
     connection.send_bytes(b"ready")
-    with suppress(EOFError):  # the other process has ended
+    with suppress(EOFError, ConnectionError):  # the other process has ended, perhaps in the middle of a message
         while True:
             for message in _messages(function, connection.recv_bytes()):
                 connection.send_bytes(message)

@@ -1,7 +1,11 @@
 """A TrustModel that answers over HTTP."""
 
-from gradmeter.serving.application import application
-from gradmeter.serving.receiving import Limits
-from gradmeter.serving.running import serve
+from gradmeter.engines.ray import configure_ray
+
+configure_ray()  # before the modules below import Ray
+
+from gradmeter.serving.application import application  # noqa: E402
+from gradmeter.serving.receiving import Limits  # noqa: E402
+from gradmeter.serving.running import serve  # noqa: E402
 
 __all__ = ["Limits", "application", "serve"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import resource
 import signal
 import socket
 import threading
@@ -16,6 +17,8 @@ from ray import serve as ray_serve
 from gradmeter.engines.ray import cluster
 from gradmeter.errors import InputError
 
+# Open files that Ray needs to start and to answer some hundred connections; with too few it waits for ever.
+_OPEN_FILES = 1024
 # Seconds in which what was taken before the end is surely answered.
 _ANSWERED_WITHIN = 120
 
@@ -30,8 +33,9 @@ def serve(application: Any, host: str, port: int, on_ready: Callable[[str], None
         on_ready: told the address once requests are answered.
 
     Raises:
-        InputError: if it cannot listen there.
+        InputError: if it cannot listen there, or may open too few files.
     """
+    _require_open_files()
     _require_free(host, port)
     stop = threading.Event()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
@@ -49,6 +53,22 @@ def serve(application: Any, host: str, port: int, on_ready: Callable[[str], None
         finally:
             for one, handler in before.items():
                 signal.signal(one, handler)
+
+
+def _require_open_files() -> None:
+    """Raise the limit of open files where it is low.
+
+    Raises:
+        InputError: if that is not allowed.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= _OPEN_FILES:
+        return
+    if hard != resource.RLIM_INFINITY and hard < _OPEN_FILES:
+        raise InputError(
+            f"the server may open {hard:,} files; expected at least {_OPEN_FILES:,}: raise the limit (ulimit -n)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, hard))
 
 
 def _require_free(host: str, port: int) -> None:

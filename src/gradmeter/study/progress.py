@@ -47,6 +47,7 @@ class StudyProgress:
             console=console,
         )
         self._total = self._progress.add_task("study", total=runs, note="")
+        self._whole: TaskID | None = None
         self._bars: dict[int, TaskID] = {}
         self._shares: dict[int, float] = {}
         self._lock = threading.Lock()
@@ -74,5 +75,8 @@ class StudyProgress:
                 self._progress.update(self._bars[event.run], visible=False)
 
     def note(self, text: str) -> None:
-        """Say what the study as a whole is doing."""
-        self._progress.update(self._total, note=text)
+        """Say what the study as a whole is doing when its runs are done; nobody knows how long that takes."""
+        if self._whole is None:
+            self._whole = self._progress.add_task(text, total=None, note="")
+        else:
+            self._progress.update(self._whole, description=text)
