@@ -292,8 +292,8 @@ class MeasuredSet:
             raise
         except (OSError, pa.ArrowException) as error:
             raise DataError(
-                f"{self.name}/{_file(part)} cannot be read ({one_line(error)}); where it is damaged, delete it and run the "
-                "command that made it"
+                f"{self.name}/{_file(part)} cannot be read ({one_line(error)}); where it is damaged, delete it and run "
+                "the command that made it"
             ) from error
 
 
