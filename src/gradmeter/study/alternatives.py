@@ -6,8 +6,9 @@ unknown inputs. What gradients and meta classifiers give is not looked at, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gradmeter.data import Collection, Concept
+from gradmeter.data import Concept, Draw
+from gradmeter.data.collection import NOISE_ROLES
+from gradmeter.data.noise import CLIPPED, FORMS, RAW
 from gradmeter.evaluation import mean_sem, separation
 from gradmeter.files import write_text
 from gradmeter.markdown import markdown_table
@@ -38,8 +41,10 @@ _SCORES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "softmax": lambda logits: -max_softmax(logits),
     "entropy": entropy,
 }
-# Options that a network's weights do not depend on.
-_AFTER_TRAINING = ("weights", "noise")
+# Every network is judged by noise in each form; the last differs from the one before in the fourth digit, and is only
+# in the CSV file.
+_SHOWN_FORMS = (RAW, CLIPPED)
+_WITH_NOISE = ("normal", "all")
 
 
 @dataclass(frozen=True)
@@ -60,20 +65,19 @@ class Alternative:
 ALTERNATIVES = (
     Alternative("given", "as given", {}),
     Alternative("best-epoch", "weights of the best epoch, not of the last", {"weights": "best"}),
-    Alternative("noise-clipped", "noise clipped to [0, 1]", {"noise": "clipped"}),
-    Alternative("noise-8-bit", "noise clipped and rounded to 8 bits", {"noise": "8-bit"}),
-    Alternative("dropout-before", "dropout before the first pooling", {"first_dropout": "before"}),
-    Alternative("decay-2.5e-4", "decay 2.5e-4", {"weight_decay": 2.5e-4}),
+    Alternative("standardised", "inputs standardised", {"inputs": "standard"}),
     Alternative("decay-1e-3", "decay 1e-3", {"weight_decay": 1e-3}),
+    Alternative("standardised-1e-3", "inputs standardised, decay 1e-3", {"inputs": "standard", "weight_decay": 1e-3}),
+    Alternative("decay-2.5e-4", "decay 2.5e-4", {"weight_decay": 2.5e-4}),
     Alternative("decay-2e-3", "decay 2e-3", {"weight_decay": 2e-3}),
     Alternative("convolutions", "decay 2e-3, convolutions only", {"weight_decay": 2e-3, "decayed": "convolutions"}),
     Alternative("dense", "decay 2e-3, dense layer only", {"weight_decay": 2e-3, "decayed": "dense"}),
-    Alternative("clipped-loss", "loss clipped as in Keras 2.1", {"loss": "clipped"}),
     Alternative("patience-10", "patience 10", {"patience": 10}),
-    Alternative("standardised", "inputs standardised", {"inputs": "standard"}),
+    Alternative("clipped-loss", "loss clipped as in Keras 2.1", {"loss": "clipped"}),
+    Alternative("dropout-before", "dropout before the first pooling", {"first_dropout": "before"}),
     Alternative("same-padding", "convolutions with padding", {"padding": "same"}),
 )
-"""Readings of what the paper leaves open about its network, each with one change."""
+"""Readings of what the paper leaves open about its network, each with one or two changes."""
 
 
 @dataclass(frozen=True)
@@ -103,10 +107,9 @@ class Trial:
 def trials(options: StudyOptions, source: Source, folder: Path) -> list[Trial]:
     """All networks that a comparison needs, a run of every reading after the other."""
     groups: dict[StudyOptions, list[tuple[str, StudyOptions]]] = {}
-    ignored = {name: getattr(StudyOptions, name) for name in _AFTER_TRAINING}
     for alternative in ALTERNATIVES:
         changed = replace(options, **alternative.changes)
-        groups.setdefault(replace(changed, **ignored), []).append((alternative.name, changed))
+        groups.setdefault(replace(changed, weights="last"), []).append((alternative.name, changed))
     pairs = [(tuple(readings), run) for run in range(options.runs) for readings in groups.values()]
     return [Trial(number, run, source, readings, folder) for number, (readings, run) in enumerate(pairs)]
 
@@ -134,26 +137,35 @@ def perform_trial(trial: Trial, emit: Callable[[Event], None]) -> None:
             seed=seed_of(trial.run, options),
             on_epoch=on_epoch,
         )
+    draws = {form: replace(trial.source.collection(), noise_form=form).draw(trial.run, options.seed) for form in FORMS}
     for path, (name, reading) in zip(results, trial.readings, strict=True):
-        collection = replace(trial.source.collection(), noise_form=reading.noise)
-        write_results(path, _judged(trained(trial.network, reading), collection, trial.run, reading))
+        write_results(path, _judged(trained(trial.network, reading), draws))
         emit(Event(trial.number, "measure", 1, f"{name} judged"))
     emit(Event(trial.number, "fit", 1, "done"))
 
 
-def _judged(network: Path, collection: Collection, run: int, options: StudyOptions) -> Iterator[Result]:
-    draw = collection.draw(run, options.seed)
+def _judged(network: Path, draws: Mapping[str, Draw]) -> Iterator[Result]:
+    """How well softmax and entropy of a network tell digits answered right from all else, for each form of noise."""
     model, training = load_network(network)
-    logits = {role: _logits(model, concept) for role, concept in {"test": draw.test, **draw.unknowns}.items()}
-    right = logits["test"].argmax(1) == draw.test.labels
+    draw = draws[RAW]
+    test = _logits(model, draw.test)
+    real = {role: _logits(model, concept) for role, concept in draw.unknowns.items() if role not in NOISE_ROLES}
+    right = test.argmax(1) == draw.test.labels
     yield Result("", "", "test_error", 1 - right.mean())
     yield Result("", "", "restarts", training.restarts)
-    for name, score in _SCORES.items():
-        digits = score(logits["test"])
-        outside = {"wrong": digits[~right], **{role: score(logits[role]) for role in draw.unknowns}}
-        outside["all"] = np.concatenate([outside[role] for role in POOLED if role in outside])
-        for column, values in outside.items():
-            yield Result(name, column, "auroc", separation(digits[right], values).auroc)
+    for form, formed in draws.items():
+        logits = real | {role: _logits(model, formed.unknowns[role]) for role in NOISE_ROLES}
+        for name, score in _SCORES.items():
+            digits = score(test)
+            outside = {"wrong": digits[~right], **{role: score(logits[role]) for role in draw.unknowns}}
+            outside["all"] = np.concatenate([outside[role] for role in POOLED if role in outside])
+            for column, values in outside.items():
+                yield Result(name, column, _auroc(form), separation(digits[right], values).auroc)
+
+
+def _auroc(form: str) -> str:
+    """The measure, with the form of noise."""
+    return f"auroc, noise {form}"
 
 
 def _logits(network: torch.nn.Module, concept: Concept) -> NDArray[np.float64]:
@@ -172,67 +184,78 @@ def summarise(options: StudyOptions, folder: Path) -> None:
         one.title: AllResults(read_results(_results(folder, one.name, run)) for run in range(options.runs))
         for one in ALTERNATIVES
     }
-    distances = {title: _distance(results) for title, results in compared.items()}
     rows: list[dict[str, object]] = []
     for title, results in compared.items():
-        for score, column in _cells(results):
-            values = results(score, column, "auroc")
-            assert values is not None
+        for form, (score, column) in product(FORMS, _cells(results)):
+            values = _values(results, score, column, form)
             rows.append(
                 {
                     "reading": title,
+                    "noise": form,
                     "score": score,
                     "column": column,
-                    "mean": 100 * values.mean(),
-                    "sem": mean_sem(100 * values).sem,
+                    "mean": values.mean(),
+                    "sem": mean_sem(values).sem,
                     "runs": len(values),
                     "paper": _paper(score, column),
-                    "distance": distances[title],
+                    "distance": _distance(results, form),
                 }
             )
     write_rows(folder / "tables" / "readings.csv", rows)
-    write_text(folder / MARKDOWN, "\n".join(_page(compared, distances)) + "\n")
+    write_text(folder / MARKDOWN, "\n".join(_page(compared)) + "\n")
 
 
-def _page(compared: dict[str, AllResults], distances: dict[str, float]) -> Iterator[str]:
+def _page(compared: dict[str, AllResults]) -> Iterator[str]:
     first = next(iter(compared.values()))
-    columns = [column for column in CONCEPTS if column in first.columns()]
+    cells = [
+        (column, form)
+        for column in CONCEPTS
+        if column in first.columns()
+        for form in (_SHOWN_FORMS if column in _WITH_NOISE else (RAW,))
+    ]
+    head = [f"{CONCEPTS[column]}{f', {form}' if column in _WITH_NOISE else ''}" for column, form in cells]
+    distances = [[_distance(results, form) for form in _SHOWN_FORMS] for results in compared.values()]
+    nearest = int(np.argmin([min(pair) for pair in distances]))
     for score in _SCORES:
+        papers = [_paper(score, column) for column, _ in cells]
+        paper = ["**the paper**", "about 1.3", *("" if one is None else f"{one:.2f}" for one in papers), "", ""]
+        body = []
+        for number, (title, results) in enumerate(compared.items()):
+            means = [_mean(_values(results, score, column, form)) for column, form in cells]
+            row = [title, _error(results), *means, *(f"{distance:.2f}" for distance in distances[number])]
+            body.append([f"**{cell}**" for cell in row] if number == nearest else row)
         yield from ("", f"AUROC of {SCORES[score].lower()}, mean (standard error) of {first.runs} networks:", "")
-        papers = [_paper(score, column) for column in columns]
-        paper = ["**the paper**", "about 1.3", *("" if one is None else f"{one:.2f}" for one in papers), ""]
-        body = [
-            [title, *_row(results, score, columns), f"{distances[title]:.2f}"] for title, results in compared.items()
-        ]
-        head = ["reading", "test error", *(CONCEPTS[column] for column in columns), "distance"]
-        yield from markdown_table(head, [paper, *_nearest_bold(body, list(distances.values()))])
+        yield from markdown_table(
+            ["reading", "test error", *head, *(f"distance, {form}" for form in _SHOWN_FORMS)], [paper, *body]
+        )
 
 
-def _row(results: AllResults, score: str, columns: Sequence[str]) -> Iterator[str]:
+def _error(results: AllResults) -> str:
     errors = results("", "", "test_error")
     assert errors is not None
-    yield f"{100 * errors.mean():.2f}"
-    for column in columns:
-        values = results(score, column, "auroc")
-        assert values is not None
-        summary = mean_sem(100 * values)
-        yield f"{summary.mean:.2f}" + (f" ({summary.sem:.2f})" if summary.n > 1 else "")
+    return f"{100 * errors.mean():.2f}"
 
 
-def _nearest_bold(body: list[list[str]], distances: list[float]) -> list[list[str]]:
-    nearest = int(np.argmin(distances))
-    return [[f"**{cell}**" for cell in row] if number == nearest else row for number, row in enumerate(body)]
+def _mean(values: NDArray[np.float64]) -> str:
+    summary = mean_sem(values)
+    return f"{summary.mean:.2f}" + (f" ({summary.sem:.2f})" if summary.n > 1 else "")
 
 
-def _distance(results: AllResults) -> float:
+def _distance(results: AllResults, form: str) -> float:
     """Root of the mean squared difference to the paper, in points of AUROC, over both scores and all its columns."""
-    differences = []
-    for score, column in _cells(results):
-        values, paper = results(score, column, "auroc"), _paper(score, column)
-        assert values is not None
-        if paper is not None:
-            differences.append(100 * values.mean() - paper)
+    differences = [
+        _values(results, score, column, form).mean() - paper
+        for score, column in _cells(results)
+        if (paper := _paper(score, column)) is not None
+    ]
     return float(np.sqrt(np.mean(np.square(differences))))
+
+
+def _values(results: AllResults, score: str, column: str, form: str) -> NDArray[np.float64]:
+    """Percent, of each network."""
+    values = results(score, column, _auroc(form))
+    assert values is not None
+    return 100 * values
 
 
 def _cells(results: AllResults) -> list[tuple[str, str]]:
