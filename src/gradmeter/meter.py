@@ -52,7 +52,7 @@ from gradmeter.network import (
     unwrapped,
 )
 from gradmeter.probes import Probe, named_probe
-from gradmeter.pseudo_labels import PseudoLabel, StartVector, given_classes, pseudo_label_name, start_vector
+from gradmeter.pseudo_labels import LABELS, PseudoLabel, StartVector, given_classes, pseudo_label_name, start_vector
 from gradmeter.readings import Activations, Readings
 from gradmeter.statistics import PowerSums, statistics_of_each
 
@@ -235,7 +235,8 @@ class GradientMeter:
         Args:
             inputs: a tensor [N, ...]; a tuple or mapping is passed on as `*args` or `**kwargs`, Inputs as both, and
                 their tensors share the first axis.
-            labels: [N] classes to pretend to be true, one per sample, in place of the first pseudo-label.
+            labels: [N] classes to pretend to be true, one per sample, in place of the first pseudo-label; readings call
+                them "labels".
 
         Returns:
             The readings of the N samples, in order; they do not depend on how the batch was cut.
@@ -260,6 +261,8 @@ class GradientMeter:
                     "the network makes new parameters with every call; expected a trained network, which keeps them"
                 )
         readings = self._readings(parts)
+        if batch.labels is not None:
+            readings = replace(readings, pseudo_label=LABELS)
         # A few samples may add up to 1 by chance.
         if batch.samples > _SMALLEST_TILE and _are_probabilities(readings.logits):
             warnings.warn(

@@ -106,6 +106,19 @@ class Readings:
             raise InputError(f"no pseudo-label {name!r}; these readings have {', '.join(self.pseudo_labels)}")
         return self.further[name]
 
+    def led_by(self, pseudo_label: str) -> Readings:
+        """The same readings with another of the pseudo-labels as the first.
+
+        Raises:
+            InputError: for a pseudo-label that the meter was not asked for.
+        """
+        if pseudo_label == self.pseudo_label:
+            return self
+        first = self.under(pseudo_label)
+        own = Readings(self.logits, self.log_scale, self.layers, self.values, self.pseudo_label)
+        others = {self.pseudo_label: own, **{name: one for name, one in self.further.items() if name != pseudo_label}}
+        return replace(self, log_scale=first.log_scale, values=first.values, pseudo_label=pseudo_label, further=others)
+
     def __len__(self) -> int:
         """The number of samples."""
         return len(self.logits)

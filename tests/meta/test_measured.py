@@ -209,6 +209,23 @@ def test_readings_of_another_network() -> None:
         read_inputs(METER, swapped)
 
 
+@pytest.mark.parametrize("form", [lambda readings: readings, Readings.to_arrow, Readings.to_pandas])
+def test_readings_of_several_pseudo_labels_are_led_by_the_meters_own(form: Callable[[Readings], Any]) -> None:
+    both = GradientMeter(trained(), ["uniform", "predicted"])(IMAGES)
+    found = read_inputs(METER, form(both))
+    assert found.pseudo_labels == ("predicted", "uniform")
+    assert_close(found, WHOLE)
+    torch.testing.assert_close(found.log_scale, WHOLE.log_scale, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.under("uniform").values, both.values)
+
+
+def test_readings_for_labels_are_none_for_predictions() -> None:
+    given = METER(IMAGES, LABELS)
+    for readings in (given, given.to_arrow(), given.to_pandas()):
+        with pytest.raises(InputError, match="predicted"):
+            read_inputs(METER, readings)
+
+
 def test_tables_of_something_else() -> None:
     for table in (pa.table({"x": [1.0]}), pd.DataFrame({"x": [1.0]})):
         with pytest.raises(DataError, match="holds no gradmeter readings"):

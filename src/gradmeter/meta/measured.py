@@ -222,7 +222,8 @@ def _of_same_network(meter: GradientMeter, readings: Readings) -> Readings:
             f"the readings are of another network: {', '.join(differing[:3]) or 'the order of its layers'} differ; "
             "expected readings of this one"
         )
-    return readings
+    # Features are named after those of the meter's first one.
+    return readings.led_by(meter.pseudo_labels[0])
 
 
 def _joined(parts: Sequence[ReadData]) -> ReadData:
