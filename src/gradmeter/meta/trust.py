@@ -101,14 +101,15 @@ class TrustModel:
         made: Iterable[Any] = synthetic or ()
         if sample is not None:
             made = sample.unknowns(next(self.meter.model.parameters()).device)
+        learned = (known_data, *unknown_data)
         self.judge = Judge.fit(
             known_data.readings,
             labels,
             [data.readings for data in unknown_data],
             self.classifier,
             [read_unknown(self.meter, kind).readings for kind in made],
+            np.concatenate([data.contents for data in learned]),
         )
-        learned = (known_data, *unknown_data)
         # Those of the readings as well: `set_risk` may be given these, without the inputs.
         self.learned_contents = np.unique(
             np.concatenate([hashes for data in learned for hashes in (data.contents, reading_hashes(data.readings))])
