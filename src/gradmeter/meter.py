@@ -244,7 +244,8 @@ class GradientMeter:
         Raises:
             InputError: for an empty batch, tensors of different length, labels that are no classes, logits that are
                 not [N, C], or a network in train mode whose BatchNorm would mix the samples.
-            NotFinite: an InputError that names the samples whose logits are not finite.
+            NotFinite: an InputError that names the samples whose logits are not finite, or whose gradients keep it from
+                seeing which sample is which.
             UnsupportedModelError: if the network mixes the samples of a batch, uses a parameter where gradients are
                 switched off, or makes new ones with every call.
         """
@@ -291,6 +292,9 @@ class GradientMeter:
                 except NotFinite as error:
                     # It counted the samples of a tile, or of a probe.
                     raise self._not_finite(batch) or error from error
+                except UnsupportedModelError as error:
+                    # What is no number is none after a product with zero: it seems to come from every sample.
+                    raise self._no_gradient(batch, range(start, min(start + size, batch.samples))) or error from error
                 start += size
                 if batch.samples > _SMALLEST_TILE:
                     self._warn()
@@ -304,6 +308,20 @@ class GradientMeter:
                 logits = answer(self._network, batch.rows(slice(start, start + _SMALLEST_TILE)))
                 rows += [start + row for row in not_finite(logits)]
         return NotFinite.of(rows, batch.samples) if rows else None
+
+    def _no_gradient(self, batch: Inputs, rows: Sequence[int]) -> NotFinite | None:
+        """The error that names those of some samples whose own gradients are not finite; None where all are."""
+        found = []
+        for row in rows:
+            try:
+                logits = answer(self._network, batch.rows([row]))
+                loss = (logits.logsumexp(dim=1) - logits.amax(dim=1)).sum()
+                gradients = torch.autograd.grad(loss, list(self._parameters.values()), allow_unused=True)
+            except Exception:  # it may take no sample alone
+                return None
+            if not all(gradient is None or bool(torch.isfinite(gradient).all()) for gradient in gradients):
+                found.append(row)
+        return NotFinite.of(found, batch.samples, has_logits=True) if found else None
 
     def costs(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs) -> Costs:
         """By which way each layer is measured, and what that costs on this batch: a few samples tell.

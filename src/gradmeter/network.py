@@ -27,24 +27,27 @@ _one_at_a_time = threading.RLock()
 
 
 class NotFinite(InputError):
-    """The logits of some samples are not finite numbers.
+    """The logits of some samples, or their gradients, are not finite numbers.
 
     Attributes:
         rows: which samples of the batch.
+        has_logits: whether it is the gradient that is not finite.
     """
 
-    def __init__(self, message: str, rows: Sequence[int] = ()) -> None:
+    def __init__(self, message: str, rows: Sequence[int] = (), *, has_logits: bool = False) -> None:
         super().__init__(message)
-        self.rows = rows
+        self.rows, self.has_logits = rows, has_logits
 
     @classmethod
-    def of(cls, rows: Sequence[int], samples: int) -> NotFinite:
+    def of(cls, rows: Sequence[int], samples: int, *, has_logits: bool = False) -> NotFinite:
         """The error for these rows of a batch of so many samples."""
         named = ", ".join(map(str, rows[:_NAMED])) + (", ..." if len(rows) > _NAMED else "")
+        what = "gradient is" if has_logits else "logits are"
         return cls(
-            f"the network's logits are not finite for {len(rows)} of {samples} samples (index {named}); "
+            f"the network's {what} not finite for {len(rows)} of {samples} samples (index {named}); "
             "expected finite numbers: check the input and the weights",
             rows,
+            has_logits=has_logits,
         )
 
 

@@ -89,6 +89,16 @@ class Readings:
         return self.logits.argmax(dim=1)
 
     @property
+    def finite(self) -> Tensor:
+        """[N] bool, whether all numbers of a sample are finite; a start vector of size zero has log_scale -inf."""
+        each = (self, *self.further.values())
+        numbers = [self.logits, *(one.values for one in each), *(one.log_scale.exp() for one in each)]
+        numbers += [] if self.activations is None else [self.activations.values]
+        numbers += [] if self.embedding is None else [self.embedding]
+        numbers += self.scores.values()
+        return torch.stack([torch.isfinite(one).reshape(len(self), -1).all(dim=1) for one in numbers]).all(dim=0)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Names "layer/metric" of the flattened last two axes of `values`."""
         return tuple(f"{layer}/{metric}" for layer in self.layers for metric in METRICS)
