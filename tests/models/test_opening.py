@@ -103,6 +103,19 @@ def test_torchvision_with_another_size(tmp_path: Path) -> None:
     assert classifier.image == ImageKind("RGB", 128)
 
 
+@pytest.mark.parametrize("helped", [False, True])
+@pytest.mark.parametrize("told", [False, True])
+def test_torchvision_networks_that_change_their_inputs_themselves(told: bool, helped: bool, tmp_path: Path) -> None:
+    """As they do with their published weights, unless one says of which scale the inputs are."""
+    torch.manual_seed(0)
+    network = get_model("googlenet", num_classes=3, init_weights=False, aux_logits=helped, transform_input=not told)
+    options = ImageOptions(mean=(0.5,), std=(0.5,)) if told else None
+    classifier = open_model("torchvision:googlenet", saved(network, tmp_path), options)
+    inputs = classifier.batch(IMAGES)
+    with torch.inference_mode():
+        assert torch.equal(classifier.network(inputs), network.eval()(inputs))
+
+
 @pytest.mark.parametrize("name", ["resnet17", "fcn_resnet50", "raft_small"])
 def test_torchvision_names(name: str) -> None:
     with pytest.raises(InputError, match=f"torchvision has no classifier '{name}'"):
