@@ -17,6 +17,7 @@ from torchvision.models.squeezenet import SqueezeNet1_1_Weights
 from gradmeter import GradientMeter
 from gradmeter.errors import DataError, InputError
 from gradmeter.models import Classifier, ImageOptions, open_model
+from gradmeter.models.timm_models import with_timm_preprocessing
 from gradmeter.samples import ImageKind
 from gradmeter.samples.noise import Noise
 from samples.pictures import gradient
@@ -50,6 +51,13 @@ def test_timm(tmp_path: Path) -> None:
     inputs = torch.stack([transform(image) for image in IMAGES])
     assert torch.equal(classifier.batch(IMAGES), inputs)  # type: ignore[arg-type]
     torch.testing.assert_close(answers(classifier, IMAGES), network(inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_timm_networks_without_classes() -> None:
+    """Their features would pass for logits."""
+    network = timm.create_model("test_resnet", num_classes=0)
+    with pytest.raises(InputError, match="no classes"):
+        with_timm_preprocessing("features", network, None, ImageOptions())
 
 
 def test_timm_noise_is_not_resized(tmp_path: Path) -> None:
