@@ -4,6 +4,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image, ImageOps
 
 from gradmeter.errors import DataError
 from gradmeter.measuring import Work, measure, streaming
@@ -62,6 +63,17 @@ def test_no_input_is_known_and_unknown(classifier: Classifier, tmp_path: Path) -
     opened = open_sets(classifier, "test", ["noise:uniform:5", str(tmp_path / "some")])
     with pytest.raises(DataError, match="2 of the 3 inputs of some are also in test"):
         read_sets(classifier, opened, tmp_path / "readings", Work())
+
+
+def test_other_images_of_the_same_names(classifier: Classifier, tmp_path: Path) -> None:
+    for path in Path("test").rglob("*.png"):
+        (tmp_path / path.parent).mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            ImageOps.invert(image).save(tmp_path / path)
+    opened = open_sets(classifier, "test", [str(tmp_path / "test")])
+    assert opened[0].identity["contents"] == opened[1].identity["contents"]
+    sets = read_sets(classifier, opened, tmp_path / "readings", Work())
+    assert [one.name for one in sets] == ["test", "test (2)"]
 
 
 def test_identities_are_those_of_the_readings(classifier: Classifier, tmp_path: Path) -> None:
