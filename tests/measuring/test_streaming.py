@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +116,30 @@ def test_another_network_is_not_mixed_in(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
+def test_samples_of_the_same_names_elsewhere_are_not_mixed_in(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path / "elsewhere/data")
+    for place in (tmp_path, tmp_path / "data/.."):
+        monkeypatch.chdir(place)
+        assert measure(classifier(), open_source("data", KIND), tmp_path / "r").rows == 21
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="elsewhere/data"):
+        measure(classifier(), open_source("data", KIND), tmp_path / "r")
+
+
+def test_readings_that_do_not_say_where_their_samples_are(folder: Path, tmp_path: Path) -> None:
+    """Those of an earlier version."""
+    source, manifest = open_source(str(folder), KIND), tmp_path / "r/_measurement.json"
+    measure(classifier(), source, tmp_path / "r")
+    content = json.loads(manifest.read_text())
+    del content["place"]
+    manifest.write_text(json.dumps(content))
+    notes: list[str] = []
+    measure(classifier(), source, tmp_path / "r", Work(on_note=notes.append))
+    assert any("23 of 23 samples were done before" in note for note in notes)
+
+
 def test_a_part_of_which_nothing_can_be_read(folder: Path, tmp_path: Path) -> None:
     for path in sorted(folder.glob("cat/*"))[:6]:
         path.write_bytes(b"no image")
