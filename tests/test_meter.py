@@ -151,6 +151,40 @@ def test_hooks_of_the_user_stay_and_work() -> None:
     assert len(model[0]._forward_hooks) == len(model[0]._forward_pre_hooks) == 1
 
 
+class Deviations(nn.Module):
+    """A root has no gradient at zero, and nothing multiplied by that is zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.last = nn.Conv2d(1, 4, 3, bias=False), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.last(self.layer(x).square().mean((2, 3)).sqrt())
+        return found
+
+
+@pytest.mark.parametrize("rows", [[0], [1, 2], [0, 1, 2]])
+def test_a_gradient_that_is_not_finite_is_not_taken_for_mixed_samples(rows: list[int]) -> None:
+    x = samples(9, 1, 6, 6)
+    x[rows] = 0
+    meter = GradientMeter(randomise(Deviations().double()))
+    with pytest.raises(NotFinite, match="gradient") as caught:
+        meter(x)
+    assert (caught.value.rows, caught.value.has_logits) == (rows, True)
+    rest = [row for row in range(9) if row not in rows]
+    assert meter(x[rest]).finite.all()
+
+
+def test_rows_without_a_finite_gradient_are_known_where_the_others_are_read() -> None:
+    x = samples(9, 1, 6, 6)
+    meter = GradientMeter(randomise(Deviations().double()))
+    expected = meter(x)
+    x[[4, 7]] = 0
+    readings = meter(x)
+    assert (~readings.finite).nonzero().flatten().tolist() == [4, 7]
+    assert torch.equal(readings.values[readings.finite], expected.values[readings.finite])
+
+
 # --- confident samples
 
 

@@ -92,7 +92,7 @@ def test_labels_replace_the_first_pseudo_label_only() -> None:
     labels = torch.tensor([2, 0, 1, 0])
     meter = GradientMeter(model, ["uniform", "predicted"])
     plain, given = meter(x), meter(x, labels)
-    assert given.pseudo_labels == ("uniform", "predicted")
+    assert given.pseudo_labels == ("labels", "predicted")
     for sample, label in enumerate(labels.tolist()):
         alone = GradientMeter(model, label)(x[sample : sample + 1])
         assert_agree(given.values[sample], alone.values[0].numpy(), norms=1e-10, shapes=1e-8)

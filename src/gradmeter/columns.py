@@ -140,7 +140,7 @@ def columns(readings: Readings) -> dict[str, np.ndarray]:
     found = {
         "prediction": readings.predictions.cpu().numpy(),
         "log_scale": readings.log_scale.cpu().numpy(),
-        "logits": _numbers(readings.logits),
+        "logits": plain_numbers(readings.logits),
         **_spread(layout.columns(""), readings.values),
     }
     if readings.pseudo_label != "predicted":
@@ -152,7 +152,7 @@ def columns(readings: Readings) -> dict[str, np.ndarray]:
         found |= _spread(layout.columns(_ACTIVATION), readings.activations.values)
     found |= {_SCORE + name: score.cpu().numpy() for name, score in readings.scores.items()}
     if readings.embedding is not None:
-        found["embedding"] = _numbers(readings.embedding)
+        found["embedding"] = plain_numbers(readings.embedding)
     return found
 
 
@@ -212,8 +212,8 @@ def _spread(names: Sequence[str], values: Tensor) -> dict[str, np.ndarray]:
     return {name: flat[:, index] for index, name in enumerate(names)}
 
 
-def _numbers(tensor: Tensor) -> np.ndarray:
-    """NumPy does not know bfloat16, nor Arrow what to do with float16."""
+def plain_numbers(tensor: Tensor) -> np.ndarray:
+    """The numbers as tables hold them: NumPy does not know bfloat16, nor Arrow what to do with float16."""
     exact = tensor.dtype in (torch.float32, torch.float64)
     found: np.ndarray = (tensor if exact else tensor.float()).cpu().numpy()
     return found

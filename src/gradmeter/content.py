@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gradmeter.columns import plain_numbers
 from gradmeter.inputs import Inputs
 from gradmeter.readings import Readings
 
@@ -52,7 +53,8 @@ def content_hashes(inputs: Any) -> NDArray[np.uint64]:
 
 def reading_hashes(readings: Readings) -> NDArray[np.uint64]:
     """Hashes [N] of readings, which stand for inputs that are not at hand: equal where every number is."""
-    columns = [numbers.cpu().numpy().reshape(len(readings), -1) for numbers in (readings.logits, readings.values)]
+    # As a table holds them: so it is with those that come back from one.
+    columns = [plain_numbers(numbers).reshape(len(readings), -1) for numbers in (readings.logits, readings.values)]
     hashes = np.empty(len(readings), np.uint64)
     for sample in range(len(readings)):
         digest = hashlib.blake2b(b"readings ", digest_size=_BYTES)

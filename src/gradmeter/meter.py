@@ -52,7 +52,7 @@ from gradmeter.network import (
     unwrapped,
 )
 from gradmeter.probes import Probe, named_probe
-from gradmeter.pseudo_labels import PseudoLabel, StartVector, given_classes, pseudo_label_name, start_vector
+from gradmeter.pseudo_labels import LABELS, PseudoLabel, StartVector, given_classes, pseudo_label_name, start_vector
 from gradmeter.readings import Activations, Readings
 from gradmeter.statistics import PowerSums, statistics_of_each
 
@@ -235,7 +235,8 @@ class GradientMeter:
         Args:
             inputs: a tensor [N, ...]; a tuple or mapping is passed on as `*args` or `**kwargs`, Inputs as both, and
                 their tensors share the first axis.
-            labels: [N] classes to pretend to be true, one per sample, in place of the first pseudo-label.
+            labels: [N] classes to pretend to be true, one per sample, in place of the first pseudo-label; readings call
+                them "labels".
 
         Returns:
             The readings of the N samples, in order; they do not depend on how the batch was cut.
@@ -243,7 +244,8 @@ class GradientMeter:
         Raises:
             InputError: for an empty batch, tensors of different length, labels that are no classes, logits that are
                 not [N, C], or a network in train mode whose BatchNorm would mix the samples.
-            NotFinite: an InputError that names the samples whose logits are not finite.
+            NotFinite: an InputError that names the samples whose logits are not finite, or whose gradients keep it from
+                seeing which sample is which.
             UnsupportedModelError: if the network mixes the samples of a batch, uses a parameter where gradients are
                 switched off, or makes new ones with every call.
         """
@@ -260,6 +262,8 @@ class GradientMeter:
                     "the network makes new parameters with every call; expected a trained network, which keeps them"
                 )
         readings = self._readings(parts)
+        if batch.labels is not None:
+            readings = replace(readings, pseudo_label=LABELS)
         # A few samples may add up to 1 by chance.
         if batch.samples > _SMALLEST_TILE and _are_probabilities(readings.logits):
             warnings.warn(
@@ -288,6 +292,9 @@ class GradientMeter:
                 except NotFinite as error:
                     # It counted the samples of a tile, or of a probe.
                     raise self._not_finite(batch) or error from error
+                except UnsupportedModelError as error:
+                    # What is no number is none after a product with zero: it seems to come from every sample.
+                    raise self._no_gradient(batch, range(start, min(start + size, batch.samples))) or error from error
                 start += size
                 if batch.samples > _SMALLEST_TILE:
                     self._warn()
@@ -301,6 +308,20 @@ class GradientMeter:
                 logits = answer(self._network, batch.rows(slice(start, start + _SMALLEST_TILE)))
                 rows += [start + row for row in not_finite(logits)]
         return NotFinite.of(rows, batch.samples) if rows else None
+
+    def _no_gradient(self, batch: Inputs, rows: Sequence[int]) -> NotFinite | None:
+        """The error that names those of some samples whose own gradients are not finite; None where all are."""
+        found = []
+        for row in rows:
+            try:
+                logits = answer(self._network, batch.rows([row]))
+                loss = (logits.logsumexp(dim=1) - logits.amax(dim=1)).sum()
+                gradients = torch.autograd.grad(loss, list(self._parameters.values()), allow_unused=True)
+            except Exception:  # it may take no sample alone
+                return None
+            if not all(gradient is None or bool(torch.isfinite(gradient).all()) for gradient in gradients):
+                found.append(row)
+        return NotFinite.of(found, batch.samples, has_logits=True) if found else None
 
     def costs(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs) -> Costs:
         """By which way each layer is measured, and what that costs on this batch: a few samples tell.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -14,33 +15,39 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from gradmeter.errors import InputError, UnsupportedModelError, one_line
+from gradmeter.hooks import of_this_thread
 from gradmeter.inputs import Inputs
 from gradmeter.stages import stage
 
 _NAMED = 5
 _BIAS = re.compile(r"(^|_)bias(_(ih|hh)(_l\d+(_reverse)?)?)?$")
 _QUANTISED = ("torch.ao.nn.quantized", "torch.nn.quantized")
+# A measurement changes what all threads share: the mode of the network, its hooks, the state of the random generators.
+_one_at_a_time = threading.RLock()
 
 
 class NotFinite(InputError):
-    """The logits of some samples are not finite numbers.
+    """The logits of some samples, or their gradients, are not finite numbers.
 
     Attributes:
         rows: which samples of the batch.
+        has_logits: whether it is the gradient that is not finite.
     """
 
-    def __init__(self, message: str, rows: Sequence[int] = ()) -> None:
+    def __init__(self, message: str, rows: Sequence[int] = (), *, has_logits: bool = False) -> None:
         super().__init__(message)
-        self.rows = rows
+        self.rows, self.has_logits = rows, has_logits
 
     @classmethod
-    def of(cls, rows: Sequence[int], samples: int) -> NotFinite:
+    def of(cls, rows: Sequence[int], samples: int, *, has_logits: bool = False) -> NotFinite:
         """The error for these rows of a batch of so many samples."""
         named = ", ".join(map(str, rows[:_NAMED])) + (", ..." if len(rows) > _NAMED else "")
+        what = "gradient is" if has_logits else "logits are"
         return cls(
-            f"the network's logits are not finite for {len(rows)} of {samples} samples (index {named}); "
+            f"the network's {what} not finite for {len(rows)} of {samples} samples (index {named}); "
             "expected finite numbers: check the input and the weights",
             rows,
+            has_logits=has_logits,
         )
 
 
@@ -143,13 +150,16 @@ def require_independent_samples(network: nn.Module) -> None:
 def measuring(network: nn.Module) -> Iterator[None]:
     """Eval mode, every parameter differentiable, gradients on, compiled parts eager; all as found after the block.
 
+    Threads wait for each other.
+
     Raises:
         UnsupportedModelError: if the network overwrites in place what its own backward pass needs.
     """
-    training = [module for module in network.modules() if module.training]
-    frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
-    devices = {parameter.device for parameter in network.parameters() if parameter.device.type == "cuda"}
     with ExitStack() as stack:
+        stack.enter_context(_one_at_a_time)
+        training = [module for module in network.modules() if module.training]
+        frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
+        devices = {parameter.device for parameter in network.parameters() if parameter.device.type == "cuda"}
         stack.enter_context(torch.random.fork_rng(devices))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
@@ -295,7 +305,7 @@ def _refusing_disabled_gradients(owners: Mapping[str, nn.Module]) -> Iterator[No
 
         return check
 
-    handles = [module.register_forward_pre_hook(check_for(name)) for name, module in owners.items()]
+    handles = [module.register_forward_pre_hook(of_this_thread(check_for(name))) for name, module in owners.items()]
     try:
         yield
     finally:

@@ -18,6 +18,9 @@ from gradmeter.errors import InputError
 # Classes that a counterfactual asks for.
 _COUNTERFACTUALS = 5
 
+LABELS = "labels"
+"""What readings call classes that were given with the inputs, in place of a pseudo-label."""
+
 Loss = Callable[[Tensor], Tensor]
 PseudoLabel = str | int | Loss
 

@@ -89,6 +89,16 @@ class Readings:
         return self.logits.argmax(dim=1)
 
     @property
+    def finite(self) -> Tensor:
+        """[N] bool, whether all numbers of a sample are finite; a start vector of size zero has log_scale -inf."""
+        each = (self, *self.further.values())
+        numbers = [self.logits, *(one.values for one in each), *(one.log_scale.exp() for one in each)]
+        numbers += [] if self.activations is None else [self.activations.values]
+        numbers += [] if self.embedding is None else [self.embedding]
+        numbers += self.scores.values()
+        return torch.stack([torch.isfinite(one).reshape(len(self), -1).all(dim=1) for one in numbers]).all(dim=0)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Names "layer/metric" of the flattened last two axes of `values`."""
         return tuple(f"{layer}/{metric}" for layer in self.layers for metric in METRICS)
@@ -105,6 +115,19 @@ class Readings:
         if name not in self.further:
             raise InputError(f"no pseudo-label {name!r}; these readings have {', '.join(self.pseudo_labels)}")
         return self.further[name]
+
+    def led_by(self, pseudo_label: str) -> Readings:
+        """The same readings with another of the pseudo-labels as the first.
+
+        Raises:
+            InputError: for a pseudo-label that the meter was not asked for.
+        """
+        if pseudo_label == self.pseudo_label:
+            return self
+        first = self.under(pseudo_label)
+        own = Readings(self.logits, self.log_scale, self.layers, self.values, self.pseudo_label)
+        others = {self.pseudo_label: own, **{name: one for name, one in self.further.items() if name != pseudo_label}}
+        return replace(self, log_scale=first.log_scale, values=first.values, pseudo_label=pseudo_label, further=others)
 
     def __len__(self) -> int:
         """The number of samples."""

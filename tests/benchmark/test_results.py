@@ -70,9 +70,10 @@ def test_results_made_otherwise_are_refused(changes: dict[str, Any], message: st
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"gradmeter": "1", "options": {}})])
-def test_files_of_something_else_are_refused(text: str, made: Made, tmp_path: Path) -> None:
+def test_files_of_something_else_are_refused(text: str, fresh: bool, made: Made, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(OutputError, match="choose another --out"):
-        made().read()
+        made().read(fresh=fresh)
     assert (tmp_path / "results.json").read_text() == text

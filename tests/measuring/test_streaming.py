@@ -1,4 +1,6 @@
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +116,30 @@ def test_another_network_is_not_mixed_in(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
+def test_samples_of_the_same_names_elsewhere_are_not_mixed_in(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path / "elsewhere/data")
+    for place in (tmp_path, tmp_path / "data/.."):
+        monkeypatch.chdir(place)
+        assert measure(classifier(), open_source("data", KIND), tmp_path / "r").rows == 21
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="elsewhere/data"):
+        measure(classifier(), open_source("data", KIND), tmp_path / "r")
+
+
+def test_readings_that_do_not_say_where_their_samples_are(folder: Path, tmp_path: Path) -> None:
+    """Those of an earlier version."""
+    source, manifest = open_source(str(folder), KIND), tmp_path / "r/_measurement.json"
+    measure(classifier(), source, tmp_path / "r")
+    content = json.loads(manifest.read_text())
+    del content["place"]
+    manifest.write_text(json.dumps(content))
+    notes: list[str] = []
+    measure(classifier(), source, tmp_path / "r", Work(on_note=notes.append))
+    assert any("23 of 23 samples were done before" in note for note in notes)
+
+
 def test_a_part_of_which_nothing_can_be_read(folder: Path, tmp_path: Path) -> None:
     for path in sorted(folder.glob("cat/*"))[:6]:
         path.write_bytes(b"no image")
@@ -173,17 +199,34 @@ class Standardising(nn.Module):
         return found
 
 
+class Deviations(nn.Module):
+    """A network that sees how far pixels deviate: the root has no gradient where they do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.last = nn.Conv2d(1, 4, 3, bias=False), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.last(self.layer(x - x.mean((1, 2, 3), keepdim=True)).square().mean((2, 3)).sqrt())
+        return found
+
+
+@pytest.mark.parametrize("make", [Standardising, Deviations])
 @pytest.mark.parametrize("plain", [[3], [0, 9], [4, 5, 6, 7]])
 @pytest.mark.usefixtures("small_parts")
-def test_samples_without_a_finite_answer_are_skipped(plain: list[int], tmp_path: Path) -> None:
+def test_samples_without_a_finite_answer_are_skipped(
+    plain: list[int], make: Callable[[], nn.Module], tmp_path: Path
+) -> None:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (10, 8, 8), np.uint8)
     images[plain] = 200
     np.savez(tmp_path / "a.npz", images=images, labels=np.arange(10) % 3)
     skipped: list[Skipped] = []
-    source, network = open_source(str(tmp_path / "a.npz"), KIND), Standardising().eval()
-    standardising = Classifier("standardising", network, None, KIND, Prepare())
-    found = measure(standardising, source, tmp_path / "r", Work(on_skip=skipped.append))
+    source, network = open_source(str(tmp_path / "a.npz"), KIND), make().eval()
+    found = measure(
+        Classifier("made", network, None, KIND, Prepare()), source, tmp_path / "r", Work(on_skip=skipped.append)
+    )
     assert [one.id for one in found.skipped] == [one.id for one in skipped] == [source.id(row) for row in plain]
     table = pq.read_table(tmp_path / "r")
     rows = [row for row in range(10) if row not in plain]
@@ -194,8 +237,9 @@ def test_samples_without_a_finite_answer_are_skipped(plain: list[int], tmp_path:
     torch.testing.assert_close(Readings.from_arrow(table).logits, network(inputs).detach(), rtol=1e-4, atol=1e-5)
 
 
-def test_where_all_answers_are_not_finite_it_is_the_network(tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", [Standardising, Deviations])
+def test_where_all_answers_are_not_finite_it_is_the_network(make: Callable[[], nn.Module], tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.full((10, 8, 8), 200, np.uint8))
-    standardising = Classifier("standardising", Standardising().eval(), None, KIND, Prepare())
+    made = Classifier("made", make().eval(), None, KIND, Prepare())
     with pytest.raises(InputError, match="10 of 10"):
-        measure(standardising, open_source(str(tmp_path / "a.npz"), KIND), tmp_path / "r")
+        measure(made, open_source(str(tmp_path / "a.npz"), KIND), tmp_path / "r")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradmeter import DataError, GradientMeter, InputError, Readings
-from gradmeter.meta.measured import read_inputs, read_known, read_unknown
+from gradmeter.meta.measured import read_inputs, read_known, read_made, read_unknown
 from meta.trained import digits, loader, noise, trained
 
 IMAGES, LABELS = (part[:60] for part in digits())
@@ -207,6 +207,31 @@ def test_readings_of_another_network() -> None:
     swapped = Readings(WHOLE.logits, WHOLE.log_scale, ("4", "0", "6", "all"), WHOLE.values)
     with pytest.raises(InputError, match="of another network: the order of its layers differ"):
         read_inputs(METER, swapped)
+
+
+@pytest.mark.parametrize("form", [lambda readings: readings, Readings.to_arrow, Readings.to_pandas])
+def test_readings_of_several_pseudo_labels_are_led_by_the_meters_own(form: Callable[[Readings], Any]) -> None:
+    both = GradientMeter(trained(), ["uniform", "predicted"])(IMAGES)
+    found = read_inputs(METER, form(both))
+    assert found.pseudo_labels == ("predicted", "uniform")
+    assert_close(found, WHOLE)
+    torch.testing.assert_close(found.log_scale, WHOLE.log_scale, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.under("uniform").values, both.values)
+
+
+def test_readings_for_labels_are_none_for_predictions() -> None:
+    given = METER(IMAGES, LABELS)
+    for readings in (given, given.to_arrow(), given.to_pandas()):
+        with pytest.raises(InputError, match="predicted"):
+            read_inputs(METER, readings)
+
+
+def test_synthetic_unknowns_without_a_finite_answer_are_left_out() -> None:
+    some, none = IMAGES[:20].clone(), torch.full_like(IMAGES[:20], torch.nan)
+    some[3] = torch.nan
+    found = read_made(METER, [iter([IMAGES[:20], some]), iter([none])])
+    assert [len(readings) for readings in found] == [39]
+    assert_close(found[0].rows(np.arange(20)), WHOLE.rows(np.arange(20)))
 
 
 def test_tables_of_something_else() -> None:

@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import shutil
@@ -269,6 +270,30 @@ def test_copies_promise_nothing() -> None:
     images, labels = IMAGES[rows].repeat(20, 1, 1, 1), LABELS[rows].repeat(20)
     with pytest.raises(RiskNotControlled, match="30 different samples"):
         trust.set_risk(0.02, (images, labels))
+
+
+@pytest.mark.parametrize(("classifier", "count", "copies"), [("gradmeter", 200, 6), ("ridge_cv", 100, 10)])
+def test_held_out_judges_have_not_seen_a_copy(classifier: str, count: int, copies: int) -> None:
+    """Of random labels there is nothing to learn but the copies themselves."""
+    images = IMAGES[300 : 300 + count]
+    correct = torch.rand(count, generator=torch.Generator().manual_seed(0)) < 0.5
+    labels = (trained()(images).argmax(1) + torch.where(correct, 0, 1)) % 10
+    trust = TrustModel(GradientMeter(trained()), classifier)
+    judge = trust.fit((images.repeat(copies, 1, 1, 1), labels.repeat(copies)), synthetic=[]).judge
+    assert judge is not None
+    uncertainty, inside = -judge.held_out.p_correct, correct.repeat(copies).numpy()
+    assert separation(uncertainty[inside], uncertainty[~inside]).auroc < 0.6
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_networks_of_half_precision(dtype: torch.dtype) -> None:
+    model = copy.deepcopy(trained()).to(dtype)
+    images = IMAGES[300:800].to(dtype)
+    trust = TrustModel(GradientMeter(model), "ridge_cv").fit((images, LABELS[300:800]))
+    table = trust.meter(images).to_arrow().append_column("label", pa.array(LABELS[300:800].numpy()))
+    assert torch.equal(trust.predict_proba(table), trust.predict_proba(images))
+    with pytest.raises(InputError, match="fit learned from 500 of these 500"):
+        trust.set_risk(0.1, table)
 
 
 def test_nothing_unfamiliar_is_accepted() -> None:

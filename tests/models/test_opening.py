@@ -17,6 +17,7 @@ from torchvision.models.squeezenet import SqueezeNet1_1_Weights
 from gradmeter import GradientMeter
 from gradmeter.errors import DataError, InputError
 from gradmeter.models import Classifier, ImageOptions, open_model
+from gradmeter.models.timm_models import with_timm_preprocessing
 from gradmeter.samples import ImageKind
 from gradmeter.samples.noise import Noise
 from samples.pictures import gradient
@@ -50,6 +51,13 @@ def test_timm(tmp_path: Path) -> None:
     inputs = torch.stack([transform(image) for image in IMAGES])
     assert torch.equal(classifier.batch(IMAGES), inputs)  # type: ignore[arg-type]
     torch.testing.assert_close(answers(classifier, IMAGES), network(inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_timm_networks_without_classes() -> None:
+    """Their features would pass for logits."""
+    network = timm.create_model("test_resnet", num_classes=0)
+    with pytest.raises(InputError, match="no classes"):
+        with_timm_preprocessing("features", network, None, ImageOptions())
 
 
 def test_timm_noise_is_not_resized(tmp_path: Path) -> None:
@@ -101,6 +109,19 @@ def test_torchvision_with_another_size(tmp_path: Path) -> None:
     assert batch.shape == (1, 3, 112, 112)  # type: ignore[union-attr]
     assert batch.mean() == 1  # type: ignore[union-attr]
     assert classifier.image == ImageKind("RGB", 128)
+
+
+@pytest.mark.parametrize("helped", [False, True])
+@pytest.mark.parametrize("told", [False, True])
+def test_torchvision_networks_that_change_their_inputs_themselves(told: bool, helped: bool, tmp_path: Path) -> None:
+    """As they do with their published weights, unless one says of which scale the inputs are."""
+    torch.manual_seed(0)
+    network = get_model("googlenet", num_classes=3, init_weights=False, aux_logits=helped, transform_input=not told)
+    options = ImageOptions(mean=(0.5,), std=(0.5,)) if told else None
+    classifier = open_model("torchvision:googlenet", saved(network, tmp_path), options)
+    inputs = classifier.batch(IMAGES)
+    with torch.inference_mode():
+        assert torch.equal(classifier.network(inputs), network.eval()(inputs))
 
 
 @pytest.mark.parametrize("name", ["resnet17", "fcn_resnet50", "raft_small"])

@@ -1,5 +1,7 @@
+import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ from gradmeter import GradientMeter
 from gradmeter.errors import InputError
 from gradmeter.measuring import Skipped, Work, measure_synthetic
 from gradmeter.measuring.loading import batch_of
-from gradmeter.models import ImageOptions, open_model
+from gradmeter.models import ImageOptions, open_model, transformers_models
 from gradmeter.samples import Sample, open_source
 from gradmeter.synthetic import KINDS
 from samples.pictures import gradient, save
@@ -91,6 +93,21 @@ def test_weights_of_ones_own(images: Path, tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "own.pt")
     found = open_model(f"hf:{images}", tmp_path / "own.pt").network.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in network.state_dict().items())
+
+
+def test_classes_that_are_not_numbered_from_zero(images: Path) -> None:
+    config = json.loads((images / "config.json").read_text())
+    config["id2label"] = {"1": "cat", "2": "dog", "3": "bird"}
+    (images / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="1, 2, 3"):
+        open_model(f"hf:{images}")
+
+
+@pytest.mark.parametrize(
+    ("size", "side"), [({"longest_edge": 20}, 20), ({"shortest_edge": 18}, 18), (None, 224), ({"height": 9}, 9)]
+)
+def test_the_side_of_an_image_by_whatever_a_processor_calls_it(size: Any, side: int) -> None:
+    assert transformers_models._side(SimpleNamespace(size=size)) == side
 
 
 def test_the_number_of_classes_of_texts(texts: Path) -> None:

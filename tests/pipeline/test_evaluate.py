@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from gradmeter.errors import InputError, OutputError
 from gradmeter.evaluation.comparison import ALL, WRONG
+from gradmeter.measuring import Work
 from gradmeter.pipeline.evaluate import Evaluation, Kept, evaluate
 from gradmeter.pipeline.extremes import extremes
 from gradmeter.pipeline.fit import Fitted
@@ -192,6 +193,30 @@ def test_nothing_of_others_is_overwritten(at_place: Path, fitted: Fitted, tmp_pa
     for out in (tmp_path, tmp_path / "mine"):
         with pytest.raises(OutputError, match="is there and holds no evaluation; choose another folder"):
             evaluate(trust, classifier, "test", [], out)
+
+
+@pytest.mark.parametrize("content", ['{"accuracy": 0.9, "sets": []}', '{"sets": ["train"]}', "[]", "no JSON"])
+def test_results_of_others_are_not_overwritten(content: str, at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+    trust, classifier = open_trust(Path("trust"), model=MODEL)
+    for name in ("results.json", "report.html"):
+        (tmp_path / name).write_text(content)
+    with pytest.raises(OutputError, match=r"results\.json"):
+        evaluate(trust, classifier, "test", [], tmp_path, repetitions=100)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
+        ("results.json", "report.html"), content
+    )
+
+
+def test_an_evaluation_of_other_data_says_what_it_replaces(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+    trust, classifier = open_trust(Path("trust"), model=MODEL)
+    said: list[list[str]] = []
+    for unknown in ([], ["torn"], ["torn"]):
+        notes: list[str] = []
+        found = evaluate(trust, classifier, "test", unknown, tmp_path, repetitions=100, work=Work(on_note=notes.append))
+        write_evaluation(found, tmp_path, command="")
+        said.append([note for note in notes if "takes its place" in note])
+    assert [len(notes) for notes in said] == [0, 1, 0]
+    assert "test" in said[1][0]
 
 
 def test_one_that_was_stopped_while_it_wrote_its_report_goes_on(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:

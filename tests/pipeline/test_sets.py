@@ -1,8 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image, ImageOps
 
 from gradmeter.errors import DataError
 from gradmeter.measuring import Work, measure, streaming
@@ -63,11 +65,45 @@ def test_no_input_is_known_and_unknown(classifier: Classifier, tmp_path: Path) -
         read_sets(classifier, opened, tmp_path / "readings", Work())
 
 
+def test_other_images_of_the_same_names(classifier: Classifier, tmp_path: Path) -> None:
+    for path in Path("test").rglob("*.png"):
+        (tmp_path / path.parent).mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            ImageOps.invert(image).save(tmp_path / path)
+    opened = open_sets(classifier, "test", [str(tmp_path / "test")])
+    assert opened[0].identity["contents"] == opened[1].identity["contents"]
+    sets = read_sets(classifier, opened, tmp_path / "readings", Work())
+    assert [one.name for one in sets] == ["test", "test (2)"]
+
+
 def test_identities_are_those_of_the_readings(classifier: Classifier, tmp_path: Path) -> None:
     """A refit compares those of data that are not measured yet with those that were noted."""
     opened = open_sets(classifier, "test", ["noise:uniform:3"])
     sets = read_sets(classifier, opened, tmp_path / "readings", Work())
     assert [one.identity for one in opened] == [one.identity for one in sets]
+
+
+def test_labels_of_readings_are_numbers_by_the_names_of_then(classifier: Classifier, tmp_path: Path) -> None:
+    for folder in Path("test").iterdir():
+        (tmp_path / "few" / folder.name).mkdir(parents=True)
+        (tmp_path / "few" / folder.name / "0.png").write_bytes(next(folder.iterdir()).read_bytes())
+    assert classifier.classes is not None
+    other = classifier.named(classifier.classes[::-1])
+    unnamed = replace(classifier, classes=None)
+    for measured, differing in ((classifier, other), (unnamed, other), (other, unnamed)):
+        place = tmp_path / "readings.parquet"
+        measure(measured, open_source(str(tmp_path / "few"), classifier.image), place, Work(fresh=True))
+        assert isinstance(open_sets(measured, str(place), [])[0], ReadSet)
+        with pytest.raises(DataError, match=r"readings\.parquet"):
+            open_sets(differing, str(place), [])
+        # Unknown inputs have no labels.
+        assert isinstance(open_sets(differing, "validation", [str(place)])[1], ReadSet)
+
+
+def test_names_that_come_later_in_the_same_order(classifier: Classifier, tmp_path: Path) -> None:
+    unnamed, place = replace(classifier, classes=None), tmp_path / "readings.parquet"
+    measure(unnamed, open_source("test", classifier.image), place)
+    assert isinstance(open_sets(classifier, str(place), [])[0], ReadSet)
 
 
 def test_readings_of_samples_that_changed_since_stand_alone(classifier: Classifier, tmp_path: Path) -> None:

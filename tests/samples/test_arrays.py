@@ -73,6 +73,7 @@ def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
         ),
         ({"images": GREY[:0]}, r"shape \(0, 4, 5\)"),
         ({"images": GREY.astype(int)}, "images are int64; expected uint8"),
+        ({"images": (GREY > 0).astype(np.uint8)}, "hold only 0 and 1"),
         ({"images": GREY.astype(float)}, r"float images run from 0 to 234; expected numbers in \[0, 1\]"),
         ({"images": GREY * np.float32("nan")}, "run from nan to nan"),
         ({"images": GREY, "labels": np.array([0])}, r"labels are int64 of shape \(1,\)"),

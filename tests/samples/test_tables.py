@@ -32,6 +32,15 @@ def shades(source: ParquetTable) -> list[int]:
     return [int(np.asarray(source.read(index).content)[0, 0, 0]) for index in range(len(source))]
 
 
+def test_files_that_number_the_same_classes_otherwise(tmp_path: Path) -> None:
+    for number, names in enumerate((None, ["cat", "dog"], ["cat", "dog"], None)):
+        pq.write_table(hub_table([1, 2], [0, 1], names), tmp_path / f"{number}.parquet")
+    assert ParquetTable(Location(tmp_path)).classes == ("cat", "dog")
+    pq.write_table(hub_table([1, 2], [0, 1], ["dog", "cat"]), tmp_path / "4.parquet")
+    with pytest.raises(DataError, match=r"4\.parquet"):
+        ParquetTable(Location(tmp_path))
+
+
 def test_a_folder_of_the_hugging_face_layout(tmp_path: Path) -> None:
     pq.write_table(hub_table([1, 2, 3], [0, 1, 0], ["cat", "dog"]), tmp_path / "train-0.parquet", row_group_size=2)
     pq.write_table(hub_table([4], [1], ["cat", "dog"]), tmp_path / "train-1.parquet")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -74,6 +75,28 @@ def test_who_goes_away_does_not_stop_the_others() -> None:
         return answer
 
     assert asyncio.run(ask()) == b"A"
+
+
+def test_a_batch_is_nobodys_request() -> None:
+    """Ray knows by the context of which request something is, and cancels it when who asked goes away."""
+    request = ContextVar("request", default="none")
+    of: list[str] = []
+
+    async def answer(sent: Sequence[bytes]) -> Sequence[bytes]:
+        of.append(request.get())
+        await asyncio.sleep(0.001)
+        return sent
+
+    async def ask(batches: Batches, number: int) -> None:
+        request.set(str(number))
+        await batches(b"a")
+
+    async def ask_all() -> None:
+        batches = Batches(answer, largest=2, workers=1)
+        await asyncio.gather(*(ask(batches, number) for number in range(5)))
+
+    asyncio.run(ask_all())
+    assert of == ["none"] * 3
 
 
 def test_what_is_held_is_given_back_once_and_not_before_its_batch_ends() -> None:

@@ -76,8 +76,11 @@ class Results:
             **{name: {} for name in _MEASURED},
         }
 
-    def read(self) -> bool:
+    def read(self, *, fresh: bool = False) -> bool:
         """Take over what an earlier benchmark left, if it was made in the same way; whether there was one.
+
+        Args:
+            fresh: leave it, whichever way it was made.
 
         Raises:
             OutputError: if it was made otherwise, or the file is damaged or no benchmark's.
@@ -91,6 +94,8 @@ class Results:
         kinds = _PARTS | _MEASURED
         if not isinstance(found, dict) or any(not isinstance(found.get(name), kind) for name, kind in kinds.items()):
             raise OutputError(f"{self.path} was not written by gradmeter bench; choose another --out")
+        if fresh:
+            return False
         if differences := self._differences(found):
             raise OutputError(
                 f"{self.path} was made otherwise ({'; '.join(differences)}); "

@@ -58,7 +58,7 @@ def run_benchmark(options: BenchOptions, folder: Path, *, command: str, console:
     with owned(folder):
         sweep(folder)
         results = Results(folder, options, _described(options, command))
-        if fresh or not results.read():
+        if not results.read(fresh=fresh):
             results.write()
         measured = "finished" not in results.content
         if measured:

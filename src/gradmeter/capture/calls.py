@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from gradmeter.errors import UnsupportedModelError
+from gradmeter.hooks import of_this_thread
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,10 @@ def recorded_calls(modules: Mapping[str, nn.Module]) -> Iterator[list[Call]]:
 
     handles = []
     for name, module in modules.items():
-        handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        handles.append(module.register_forward_pre_hook(of_this_thread(before), with_kwargs=True))
         # Before the user's own hooks, which may replace the output that the layer computed.
-        handles.append(module.register_forward_hook(after_for(name), prepend=True, with_kwargs=True))
+        after = of_this_thread(after_for(name))
+        handles.append(module.register_forward_hook(after, prepend=True, with_kwargs=True))
     try:
         yield calls
     finally:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.capture import SampleAxis, growing_dimension
+from gradmeter.hooks import of_this_thread
 from gradmeter.inputs import Inputs
 from gradmeter.kernels import reduce
 from gradmeter.statistics import ACTIVATION_METRICS, PowerSums, statistics
@@ -153,7 +154,9 @@ class OutputReader:
 
             return after
 
-        handles = [module.register_forward_hook(after_for(name)) for name, module in self._modules.items()]
+        handles = [
+            module.register_forward_hook(of_this_thread(after_for(name))) for name, module in self._modules.items()
+        ]
         try:
             yield
         finally:

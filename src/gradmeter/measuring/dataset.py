@@ -27,6 +27,7 @@ PART = 1024
 _PART_SIZE, _CONTAINERS, _BY_ID = "samples of a part", "containers", "goes by id"
 _ROWS, _SKIPPED, _GONE = "rows", "skipped", "gone"
 _PART_FILE, _NOTE = re.compile(r"part-\d+\.parquet"), re.compile(r"_part-\d+\.json")
+_PLACE = "place"
 # What of a purpose may be another when samples came or went.
 _OF_SAMPLES = {"contents", "samples"}
 
@@ -367,6 +368,8 @@ def _agree(before: Mapping[str, str] | None, now: Mapping[str, str] | None) -> b
 def changes(begun: Mapping[str, Any], purpose: Mapping[str, Any]) -> str:
     """What is different from what was begun, in words; empty where nothing is."""
     differing = {key for key in {**begun, **purpose} if begun.get(key) != purpose.get(key)}
+    if _PLACE not in begun or "data" in differing:  # of an earlier version; or said already
+        differing.discard(_PLACE)
     found = []
     if "data" not in differing and differing & _OF_SAMPLES:
         counts = f"; the number of samples was {begun.get('samples')}, is {purpose.get('samples')}"
@@ -378,6 +381,7 @@ def changes(begun: Mapping[str, Any], purpose: Mapping[str, Any]) -> str:
         ("contents", "other samples"),
         ("weights", "the hash of the weights was another"),
         ("fit", "another TrustModel"),
+        (_PLACE, f"{purpose.get('data')} was {begun.get(_PLACE)}, is {purpose.get(_PLACE)}"),
     ):
         if key in differing:
             differing.remove(key)

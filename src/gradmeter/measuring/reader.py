@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 from torch import Tensor
 
+from gradmeter.finite import read_finite
+from gradmeter.inputs import Inputs
 from gradmeter.measuring.loading import SYSTEMATIC, Batch, processes_may_end
 from gradmeter.meter import GradientMeter
 from gradmeter.models import Classifier
@@ -17,7 +19,7 @@ from gradmeter.models.classifier import wrong_names
 from gradmeter.network import NotFinite
 from gradmeter.readings import Readings
 
-_NOT_FINITE = "the network's logits for it are not finite"
+_NO_LOGITS, _NO_GRADIENT = "the network's logits for it are not finite", "the network's gradient for it is not finite"
 
 
 @dataclass(frozen=True)
@@ -46,22 +48,28 @@ class Reader:
         """What the meter reads of a batch; None where no sample of it could be read.
 
         Returns:
-            The batch, those samples set aside for which the network's logits are not finite; and its readings.
+            The batch, those samples set aside for which the network's logits or its gradient are not finite; and its
+            readings.
 
         Raises:
             InputError: if there is not one name for each class, or the network fails.
+            NotFinite: if that is so for a whole batch.
         """
         if not batch.ids:
             return batch, None
         samples = f" of {batch.ids[0]} to {batch.ids[-1]}"
         # That a process ended is told wherever this one is, and is no fault of the network's.
-        try:
-            with explained(self.classifier, batch.inputs, samples), processes_may_end():
-                readings = self.meter(_moved(batch.inputs, device))
-        except NotFinite as error:
-            if not error.rows or len(error.rows) == len(batch.ids) >= SYSTEMATIC:  # it is not for one of them
-                raise
-            return self.readings(batch.without(error.rows, _NOT_FINITE), device)
+        with explained(self.classifier, batch.inputs, samples), processes_may_end():
+            found = read_finite(self.meter, Inputs.of(_moved(batch.inputs, device)))
+        count, without = len(batch.ids), (*found.no_logits, *found.no_gradient)
+        if len(without) == count >= SYSTEMATIC:  # it is not for one of them
+            raise NotFinite.of(sorted(without), count, has_logits=not found.no_logits)
+        if without:
+            rest = [row for row in range(count) if row not in found.no_logits]
+            batch = batch.without(found.no_logits, _NO_LOGITS)
+            batch = batch.without([rest.index(row) for row in found.no_gradient], _NO_GRADIENT)
+        if (readings := found.readings) is None:
+            return batch, None
         if len(self.classifier.classes or readings.logits[0]) != readings.logits.shape[1]:
             raise wrong_names(self.classifier, readings.logits.shape[1])
         return batch, readings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,11 @@ from gradmeter.measuring.remaining import remaining
 from gradmeter.measuring.work import BATCH, Measured, Work
 from gradmeter.meter import GradientMeter
 from gradmeter.models import Classifier
+from gradmeter.names import decode_name, encode_name
 from gradmeter.network import weights_hash
 from gradmeter.readings import Readings
 from gradmeter.samples import Source
+from gradmeter.samples.noise import NOISE
 
 ENGINES = ("local", "ray")
 """Where samples can be worked through."""
@@ -162,10 +165,17 @@ def purpose_of(classifier: Classifier, source: Source) -> dict[str, Any]:
         "classes": classifier.classes,
         "preprocessing": repr(classifier.batch),
         "data": source.name,
+        "place": place_of(source),
         "samples": len(source),
         "names of classes": source.classes,
         "contents": source.fingerprint(),
     }
+
+
+def place_of(source: Source) -> str:
+    """Where DATA is, whatever the current folder: elsewhere the same names may be those of other samples."""
+    name = decode_name(source.name)
+    return source.name if name.startswith(NOISE) or "://" in name else encode_name(os.path.abspath(name))
 
 
 def _cut(samples: Sequence[int]) -> list[Sequence[int]]:

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from gradmeter.finite import read_finite
+from gradmeter.inputs import Inputs
 from gradmeter.measuring.dataset import MeasuredSet
 from gradmeter.measuring.loading import load_batches, processes_may_end
 from gradmeter.measuring.streaming import purpose_of
@@ -69,7 +71,7 @@ def measure_synthetic(
     work.on_start("synthetic unknowns", len(KINDS) * len(images))
     work.on_progress((len(KINDS) - len(left)) * len(images))
     meter = GradientMeter(classifier.network.to(work.device)).extended()
-    started = time.monotonic()
+    started, announced = time.monotonic(), False
     for number in left:
         kind = list(KINDS)[number]
         made = synthetic_unknowns(images, labels, [kind], seed=number)[kind]
@@ -79,13 +81,18 @@ def measure_synthetic(
             begun = time.monotonic()
             inputs = sample.as_inputs(batch.to(work.device))
             with explained(classifier, batch, f" of synthetic unknowns ({kind})"):
-                tables.append(meter(inputs).to_arrow())
-            if number == left[0] and len(tables) == 1:
+                readings = read_finite(meter, Inputs.of(inputs)).readings
+            if readings is not None:
+                tables.append(readings.to_arrow())
+            if number == left[0] and not announced:
+                announced = True
                 seconds += (time.monotonic() - begun) * len(left) * len(images) / len(batch)
                 _announce(len(left), len(images), seconds, work)
             work.on_progress(len(batch))
-        table = pa.concat_tables(tables)
-        measured.write(number, table.add_column(0, "id", pa.array([kind] * table.num_rows)), [])
+        table = pa.concat_tables(tables) if tables else None
+        if table is not None:
+            table = table.add_column(0, "id", pa.array([kind] * table.num_rows))
+        measured.write(number, table, [])
     return measured
 
 

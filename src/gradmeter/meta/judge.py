@@ -13,10 +13,11 @@ from sklearn.base import clone, is_classifier
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import KFold, StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import InputError
+from gradmeter.meta.folds import FOLDS, Fold, plain_folds, stratified_folds
 from gradmeter.meta.log_features import LogFeatures
 from gradmeter.meta.neural import neural_network
 from gradmeter.meta.regressions import REGRESSIONS, ridge_cv
@@ -28,7 +29,6 @@ from gradmeter.stages import Advance, stage
 CLASSIFIERS = {"gradmeter": TwoHeads, "ridge_cv": ridge_cv, **REGRESSIONS, "neural_network": neural_network}
 """Factories of meta classifiers by name."""
 
-_FOLDS = 5
 # With fewer of either kind a fold holds one or none: neither calibration nor comparison would mean anything.
 LEAST = 10
 # Fewer say nothing of how readings of known inputs spread.
@@ -87,6 +87,7 @@ class Judge:
         unknowns: Sequence[Readings] = (),
         classifier: Any = "gradmeter",
         synthetic: Sequence[Readings] = (),
+        contents: NDArray[np.uint64] | None = None,
     ) -> Judge:
         """Fit on known inputs with labels, and on unknown inputs where there are some.
 
@@ -96,6 +97,8 @@ class Judge:
             unknowns: readings of inputs of no class; every prediction for them is wrong.
             classifier: a name of `CLASSIFIERS`, or a scikit-learn classifier.
             synthetic: readings of synthetic unknowns; "gradmeter" learns from them, other classifiers do not.
+            contents: equal numbers for equal inputs, of the known ones and then of the unknown ones; None where all
+                differ. No held-out fold has a copy of what its judge learned from.
 
         Raises:
             InputError: for another classifier, labels that do not fit, or too few right or wrong predictions: 10 of
@@ -119,15 +122,17 @@ class Judge:
         made, fallback = list(synthetic) if two_heads else [], None
         readings = Readings.concatenate([known, *unknowns, *made])
         given = len(known) + unknown
+        correct = np.concatenate([answered, np.zeros(unknown, np.bool_)])
+        contents = np.arange(given, dtype=np.uint64) if contents is None else contents
         # The matrices are small: threads would cost more than they bring, and much where others use them too.
-        with threadpool_limits(1), stage("fitting the meta classifier", _FOLDS + 1 if two_heads else None) as advance:
+        with threadpool_limits(1), stage("fitting the meta classifier", FOLDS + 1 if two_heads else None) as advance:
             if two_heads:
                 features = LogFeatures.everything(readings)
                 kinds = [np.full(len(one), UNKNOWN + kind) for kind, one in enumerate((*unknowns, *made))]
                 target = np.concatenate([answered.astype(np.int64), *kinds])
                 heads = clone(meta_classifier).set_params(names=features.names, ranking="learned")
                 matrix = features.matrix(readings)
-                by_ranking, folds = _held_out_of_heads(heads, matrix, target, given, advance)
+                by_ranking, folds = _held_out_of_heads(heads, matrix, target, plain_folds(contents, correct), advance)
                 p_correct = by_ranking["learned"].p_correct[: len(known)]
                 softmax = -known.log_scale.double().cpu().numpy()
                 fallback = _fallback(p_correct, softmax, ~answered, folds[: len(known)])
@@ -136,14 +141,17 @@ class Judge:
                 estimator = heads.fit(matrix, target)
             else:
                 features = LogFeatures.chosen(readings)
-                target = np.concatenate([answered, np.zeros(unknown, np.bool_)]).astype(np.int64)
+                target = correct.astype(np.int64)
                 matrix = features.matrix(readings)
-                stratified = StratifiedKFold(_FOLDS, shuffle=True, random_state=0)
+                stratified = stratified_folds(contents, target)
                 # P(correct) is the output mapped by a logistic curve fitted to out-of-fold outputs (Platt 1999).
                 calibrated = CalibratedClassifierCV(meta_classifier, method="sigmoid", cv=stratified, ensemble=False)
                 p_correct = _held_out(meta_classifier, matrix, target, stratified)
                 held_out = Judgement(p_correct, np.ones(given, np.bool_))
-                estimator = calibrated.fit(matrix, target)
+                # It is saved, and needs the rows of its folds no more.
+                estimator = calibrated.fit(matrix, target).set_params(
+                    cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+                )
         return cls(features, estimator, right, wrong, unknown, held_out, sum(map(len, made)), fallback)
 
     @property
@@ -191,15 +199,16 @@ class Judge:
 
 
 def _held_out_of_heads(
-    heads: TwoHeads, matrix: NDArray[np.float64], target: NDArray[np.int64], given: int, advance: Advance
+    heads: TwoHeads, matrix: NDArray[np.float64], target: NDArray[np.int64], split: Sequence[Fold], advance: Advance
 ) -> tuple[dict[str, Judgement], NDArray[np.int64]]:
     """Judgements under each ranking by heads that learned from the other folds and from all that was made, and the
     fold of each sample, [given].
     """
+    given = sum(len(own) for _, own in split)
     p_correct = {ranking: np.empty(given) for ranking in RANKINGS}
     familiar, folds = np.empty(given, np.bool_), np.empty(given, np.int64)
     made = np.arange(given, len(matrix))
-    for fold, (others, own) in enumerate(KFold(_FOLDS, shuffle=True, random_state=0).split(np.arange(given))):
+    for fold, (others, own) in enumerate(split):
         rows = np.concatenate([others, made])
         fitted = clone(heads).fit(matrix[rows], target[rows])
         folds[own] = fold
@@ -249,14 +258,14 @@ def _auroc_within(score: NDArray[np.float64], wrong: NDArray[np.bool_], folds: N
 
 
 def _held_out(
-    meta_classifier: Any, matrix: NDArray[np.float64], target: NDArray[np.int64], folds: StratifiedKFold
+    meta_classifier: Any, matrix: NDArray[np.float64], target: NDArray[np.int64], folds: Sequence[Fold]
 ) -> NDArray[np.float64]:
     """[N] P(correct) by classifiers that learned from the other folds, calibrated on the other folds' outputs."""
     method = "decision_function" if hasattr(meta_classifier, "decision_function") else "predict_proba"
     outputs = cross_val_predict(meta_classifier, matrix, target, cv=folds, method=method)
     outputs = outputs if outputs.ndim == 1 else outputs[:, 1]
     found = np.empty(len(target))
-    for others, own in folds.split(matrix, target):
+    for others, own in folds:
         found[own] = _calibrated(outputs[others], target[others], outputs[own])
     return found
 

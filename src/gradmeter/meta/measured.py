@@ -14,6 +14,8 @@ from torch import Tensor
 
 from gradmeter.content import HASH_COLUMN, content_hashes, reading_hashes
 from gradmeter.errors import InputError
+from gradmeter.finite import read_finite
+from gradmeter.inputs import Inputs
 from gradmeter.meter import GradientMeter
 from gradmeter.readings import Readings
 from gradmeter.synthetic import ImageSample
@@ -101,6 +103,16 @@ def read_unknown(meter: GradientMeter, data: Any) -> ReadData:
     if isinstance(data, (Tensor, np.ndarray, Readings)):
         return _read(meter, data)
     return _joined([_read(meter, inputs) for inputs, _ in _batches(data)])
+
+
+def read_made(meter: GradientMeter, kinds: Iterable[Iterable[Any]]) -> list[Readings]:
+    """Readings of synthetic unknowns, batches of inputs by kind, but for those to which there is no finite answer."""
+    found = []
+    for kind in kinds:
+        parts = [read_finite(meter, Inputs.of(batch)).readings for batch in kind]
+        if finite := [readings for readings in parts if readings is not None]:
+            found.append(Readings.concatenate(finite))
+    return found
 
 
 def require_disjoint(known: ReadData, unknowns: Sequence[ReadData]) -> None:
@@ -222,7 +234,8 @@ def _of_same_network(meter: GradientMeter, readings: Readings) -> Readings:
             f"the readings are of another network: {', '.join(differing[:3]) or 'the order of its layers'} differ; "
             "expected readings of this one"
         )
-    return readings
+    # Features are named after those of the meter's first one.
+    return readings.led_by(meter.pseudo_labels[0])
 
 
 def _joined(parts: Sequence[ReadData]) -> ReadData:

@@ -21,6 +21,7 @@ from gradmeter.meta.measured import (
     ReadData,
     read_inputs,
     read_known,
+    read_made,
     read_unknown,
     require_disjoint,
     require_several,
@@ -98,17 +99,19 @@ class TrustModel:
         known_data, labels = read_known(self.meter, known, sample)
         unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
-        made: Iterable[Any] = synthetic or ()
         if sample is not None:
-            made = sample.unknowns(next(self.meter.model.parameters()).device)
+            made = read_made(self.meter, sample.unknowns(next(self.meter.model.parameters()).device))
+        else:
+            made = [read_unknown(self.meter, kind).readings for kind in synthetic or ()]
+        learned = (known_data, *unknown_data)
         self.judge = Judge.fit(
             known_data.readings,
             labels,
             [data.readings for data in unknown_data],
             self.classifier,
-            [read_unknown(self.meter, kind).readings for kind in made],
+            made,
+            np.concatenate([data.contents for data in learned]),
         )
-        learned = (known_data, *unknown_data)
         # Those of the readings as well: `set_risk` may be given these, without the inputs.
         self.learned_contents = np.unique(
             np.concatenate([hashes for data in learned for hashes in (data.contents, reading_hashes(data.readings))])

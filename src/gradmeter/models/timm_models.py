@@ -62,7 +62,13 @@ def _is_of_one_size(name: str) -> bool:
 def with_timm_preprocessing(
     title: str, network: nn.Module, classes: tuple[str, ...] | None, options: ImageOptions
 ) -> Classifier:
-    """A network that carries timm's configuration, with its preprocessing."""
+    """A network that carries timm's configuration, with its preprocessing.
+
+    Raises:
+        InputError: if it has no classes.
+    """
+    if getattr(network, "num_classes", None) == 0:
+        raise InputError(f"{title} puts out features and has no classes; expected a classifier: give --weights of one")
     config: dict[str, Any] = resolve_model_data_config(network)
     changed = options.changed()
     if options.grey and len(config["mean"]) == 3:

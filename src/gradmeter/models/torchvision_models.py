@@ -16,6 +16,10 @@ from gradmeter.models.preprocessing import ImageOptions, Stacked
 from gradmeter.models.weights import build_with, read_weights
 from gradmeter.samples import ImageKind
 
+# Their published weights, and what is trained from these, are for pixels in [-1, 1], to which the networks themselves
+# bring torchvision's usual scale, if told so. They come with or without the heads that only help to train them.
+_ON_THEIR_OWN_SCALE = ("googlenet", "inception_v3")
+
 
 def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classifier:
     """The network NAME, with published weights unless a file is given.
@@ -36,8 +40,15 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
     else:
         tensors, classes = read_weights(weights)
 
+        own: dict[str, Any] = {}
+        if name in _ON_THEIR_OWN_SCALE:
+            helped = any("aux" in key.lower() for key in tensors)
+            told = options.mean is not None or options.std is not None  # then the scale is the user's
+            own = {"transform_input": not told, "aux_logits": helped, "init_weights": False}
+
         def build(count: int | None) -> nn.Module:
-            made: nn.Module = get_model(name, weights=None) if count is None else get_model(name, num_classes=count)
+            outputs = {} if count is None else {"num_classes": count}
+            made: nn.Module = get_model(name, weights=None, **own, **outputs)
             return made
 
         network = build_with(build, tensors, weights)

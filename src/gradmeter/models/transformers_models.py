@@ -33,6 +33,8 @@ from gradmeter.models.weights import build_with, read_weights
 from gradmeter.names import encode_name
 from gradmeter.samples import ImageKind
 
+_ANY_SIDE = 224
+
 
 @dataclass(frozen=True)
 class _Processed:
@@ -87,7 +89,13 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         network = build_with(
             lambda count: auto.from_config(_with_classes(config, count)), read_weights(weights)[0], weights
         )
-    names = [encode_name(str(config.id2label[number])) for number in range(config.num_labels)]
+    numbers = [*range(config.num_labels)]
+    if sorted(config.id2label) != numbers:
+        listed = ", ".join(map(str, sorted(config.id2label)[:3]))
+        raise InputError(
+            f"{title}: id2label numbers the classes {listed}, ...; expected 0, 1, ...: mend its config.json"
+        )
+    names = [encode_name(str(config.id2label[number])) for number in numbers]
     # What transformers writes where nobody named them.
     named = names != [f"LABEL_{number}" for number in range(len(names))]
     classes = tuple(names) if named and network.config.num_labels == len(names) else None
@@ -136,5 +144,6 @@ def _with_classes(config: Any, count: int | None) -> Any:
 
 
 def _side(processor: Any) -> int:
-    size = processor.size
-    return int(size.get("shortest_edge") or size["height"])
+    """Of an image that it takes as it is; one that names no size takes any."""
+    size = processor.size or {}
+    return int(next((size[key] for key in ("shortest_edge", "height", "longest_edge") if size.get(key)), _ANY_SIDE))

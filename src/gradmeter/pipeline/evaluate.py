@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gradmeter.errors import InputError, OutputError
 from gradmeter.evaluation.comparison import Comparison, Judged, compare
 from gradmeter.evaluation.resampling import REPETITIONS
-from gradmeter.files import is_temporary
+from gradmeter.files import is_temporary, read_json
 from gradmeter.measuring import Work
 from gradmeter.meta.importance import Importance, layer_importance
 from gradmeter.meta.risk import Guarantee
@@ -145,9 +145,11 @@ def evaluate(
         InputError, DataError, OutputError: for data or a folder that will not do: some predictions must be right, and
             some not.
     """
-    _require_free(folder)
+    work, before = work or Work(), _evaluated_before(folder)
     opened = open_sets(classifier, known, unknowns, seed=_SEED)
-    sets = read_sets(classifier, opened, folder / READINGS, work or Work())
+    if before is not None and before != [one.identity["data"] for one in opened]:
+        work.on_note(f"{folder} holds an evaluation of {', '.join(before)}; this one takes its place")
+    sets = read_sets(classifier, opened, folder / READINGS, work)
     judge = trust.judge
     assert judge is not None
     tables, samples = [], []
@@ -202,13 +204,29 @@ def evaluate(
     )
 
 
-def _require_free(folder: Path) -> None:
-    if not folder.exists() or (folder / RESULTS).is_file():
-        return
+def _evaluated_before(folder: Path) -> list[str] | None:
+    """The DATA of the evaluation that lies in a folder; None where none does.
+
+    Raises:
+        OutputError: if something else lies there.
+    """
+    if not folder.exists():
+        return None
     names = {path.name for path in folder.iterdir() if not is_temporary(path)} if folder.is_dir() else {folder.name}
+    if RESULTS in names:
+        try:
+            found = read_json(folder / RESULTS)
+            if not {"gradmeter", "estimates"} <= {*found}:
+                raise ValueError("others' results")
+            return [str(one["data"]) for one in found["sets"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OutputError(
+                f"{folder / RESULTS} is there and was not made by gradmeter evaluate; choose another folder"
+            ) from error
     # One that was stopped while it wrote its report has no results yet.
     if names - {READINGS, *_WRITTEN} or (names and READINGS not in names):
         raise OutputError(f"{folder} is there and holds no evaluation; choose another folder")
+    return None
 
 
 def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table, tuple[Readings, NDArray[np.bool_]]]:

@@ -108,25 +108,26 @@ def open_sets(
 
     Raises:
         DataError: if one is not there, the known data have no labels or other classes than the network, unknown data
-            are the known data, or readings are of another network or not complete.
+            are the known data, or readings are of another network, of classes that had other names, or not complete.
         InputError: for a kind of noise that is not known.
     """
     sets: list[ReadSet | ToMeasure] = []
     for data in (known, *unknowns):
         name = _short_name(data, [one.name for one in sets])
         if (measured := MeasuredSet(data)).exists():
-            sets.append(_measured_before(classifier, measured, name))
+            sets.append(_measured_before(classifier, measured, name, labelled=not sets))
             continue
         source = open_source(data, classifier.image, seed=seed)
         if sets:
+            # Others may have the same names and contents of their own: distorted copies, say.
+            if not data.startswith(NOISE) and Location(data).is_same(Location(known)):
+                raise DataError(f"{name} is given as known and as unknown data; expected other data of no class")
             source = Unlabelled(source)
         elif not source.labelled:
             raise _no_labels(name)
         else:
             classifier.class_numbers(source)
         sets.append(ToMeasure(name, source))
-        if len(sets) > 1 and sets[-1].identity["contents"] == sets[0].identity["contents"]:
-            raise DataError(f"{name} is given as known and as unknown data; expected other data of no class")
     return sets
 
 
@@ -165,7 +166,7 @@ def _no_labels(name: str) -> DataError:
     return DataError(f"{name} has no labels; expected one folder for each class, or a column or array of labels")
 
 
-def _measured_before(classifier: Classifier, measured: MeasuredSet, name: str) -> ReadSet:
+def _measured_before(classifier: Classifier, measured: MeasuredSet, name: str, *, labelled: bool) -> ReadSet:
     purpose = measured.purpose()
     expected = {"weights": weights_hash(classifier.network), "preprocessing": repr(classifier.batch)}
     for what, value in expected.items():
@@ -174,6 +175,13 @@ def _measured_before(classifier: Classifier, measured: MeasuredSet, name: str) -
                 f"{measured.name} holds readings of {purpose['model']} with other {what}; expected those of "
                 f"{classifier.name} as it is here: measure again"
             )
+    # Labels are numbers of the network's classes, which were found by their names.
+    names = purpose.get("names of classes")
+    if labelled and names and _numbers(names, purpose.get("classes")) != _numbers(names, classifier.classes):
+        raise DataError(
+            f"{measured.name} holds labels that were numbered by other names of the classes of {purpose['model']}; "
+            "expected the same --classes, or none, as when they were measured: measure again"
+        )
     done, skipped = measured.progress()
     if not measured.finished:
         raise DataError(
@@ -187,6 +195,13 @@ def _measured_before(classifier: Classifier, measured: MeasuredSet, name: str) -
     if source is not None and source.fingerprint() != purpose["contents"]:
         source = None
     return ReadSet(name, measured, source, skipped)
+
+
+def _numbers(names: Sequence[str], classes: Sequence[str] | None) -> list[int | None]:
+    """Of classes by name the network's numbers, as `Classifier.class_numbers` finds them."""
+    if classes is None or [*names] == [*classes]:
+        return [*range(len(names))]
+    return [classes.index(name) if name in classes else None for name in names]
 
 
 def _short_name(data: str, taken: Sequence[str]) -> str:

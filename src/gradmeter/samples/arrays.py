@@ -105,6 +105,10 @@ def _checked_images(path: str, images: Array) -> Array:
             raise DataError(f"{path}: float images run from {low:g} to {high:g}; expected numbers in [0, 1]")
     elif images.dtype not in (np.uint8, np.bool_):
         raise DataError(f"{path}: images are {images.dtype}; expected uint8 (0..255), float (0..1) or bool")
+    elif images.dtype == np.uint8 and images.max() == 1:
+        raise DataError(
+            f"{path}: uint8 images hold only 0 and 1; expected 0..255: multiply them by 255, or make them bool"
+        )
     return images
 
 

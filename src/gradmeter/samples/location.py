@@ -97,12 +97,16 @@ class Location:
 
     def holds(self, other: Location) -> bool:
         """Whether another place lies below this one."""
-        if self.system != other.system:
-            return False
-        here, there = self._path, other.path()
-        if self.is_local:
-            here, there = os.path.realpath(here), os.path.realpath(there)
-        return here != there and there.startswith(here.rstrip("/") + "/")
+        here, there = self._real(), other._real()
+        return self.system == other.system and here != there and there.startswith(here.rstrip("/") + "/")
+
+    def is_same(self, other: Location) -> bool:
+        """Whether another name is of this place, too."""
+        return self.system == other.system and self._real() == other._real()
+
+    def _real(self) -> str:
+        """The path behind links."""
+        return os.path.realpath(self._path) if self.is_local else self._path
 
     def entries(self) -> list[tuple[str, Kind]]:
         """Names in this folder, in order, and what each is.

@@ -63,6 +63,7 @@ class ParquetTable(Source):
         labels = [name for name in _LABELS if name in schema.names and name != self._content]
         # A column without a single value has no type: there are no labels.
         self._label = next((name for name in labels if not pa.types.is_null(schema.field(name).type)), None)
+        self._noted: tuple[str, ...] | None = None
         self._groups = list(self._row_groups(schema))
         self._ends = list(itertools.accumulate(rows for _, _, rows, _ in self._groups))
         if not self._ends or not self._ends[-1]:
@@ -128,11 +129,24 @@ class ParquetTable(Source):
                     raise DataError(
                         f"{self._named(file)} has another column {name!r} than {self._files[0]}; expected the same"
                     )
+            self._note_names(file, found)
             before = 0
             for number in range(metadata.num_row_groups):
                 rows = metadata.row_group(number).num_rows
                 yield file, number, rows, before
                 before += rows
+
+    def _note_names(self, file: str, schema: pa.Schema) -> None:
+        """Take the names of the classes from a file's note; numbers mean the same in all files."""
+        noted = None if self._label is None else _noted_names(schema, self._label)
+        if noted is None:
+            return
+        if self._noted not in (None, noted):
+            raise DataError(
+                f"{self._named(file)} names its classes otherwise than the files before it; expected the same names in "
+                "the same order: put it into a folder of its own"
+            )
+        self._noted = noted
 
     def _class_names(self, schema: pa.Schema) -> tuple[tuple[str, ...] | None, dict[str, int]]:
         """Names of the classes, and the number of each where the labels are names."""
@@ -140,7 +154,7 @@ class ParquetTable(Source):
             return None, {}
         kind = schema.field(self._label).type
         if pa.types.is_integer(kind):
-            return _noted_names(schema, self._label), {}
+            return self._noted, {}
         if _is_text(kind):
             try:
                 columns = [self._column(file, self._label).unique().to_pylist() for file in self._files]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,8 @@ class Batches:
     def _begin(self) -> None:
         while self._free and (batch := self._next()):
             self._free -= 1
-            task = asyncio.create_task(self._run(batch))
+            # Not in the context of whoever asked: when that one goes, Ray cancels what is of its request.
+            task = asyncio.create_task(self._run(batch), context=Context())
             self._running.add(task)  # else nobody would hold it
             task.add_done_callback(self._running.discard)
 
