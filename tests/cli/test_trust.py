@@ -206,7 +206,7 @@ def test_judge_on_what_cannot_be_read(fitted: object, place: Path, tmp_path: Pat
 
 def test_odd_names_in_verdicts_and_reports(fitted: object, place: Path, tmp_path: Path) -> None:
     odd = ["a\nb", "[red]", ":x:", "\udcff", "\\xff", "\x1b[1m", "\u202e", 'a,"b', "$x$", "$\\frac$"]
-    images = sorted((place / "test/3").iterdir())[: len(odd)]
+    images = sorted((place / "torn/left").iterdir())[: len(odd)]
     folder = tmp_path / "$\\frac$ \udcff\u202e:x:"
     folder.mkdir()
     for name, image in zip(odd, images, strict=True):
