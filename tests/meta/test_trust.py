@@ -188,6 +188,17 @@ def test_risk() -> None:
     assert (~right(slice(1300, None))[taken.numpy()]).mean() <= 0.05
 
 
+def test_a_promise_knows_the_share_of_unknown_inputs_it_was_made_for(fitted: TrustModel, tmp_path: Path) -> None:
+    """Also one that is made after a TrustModel was loaded."""
+    fitted.set_risk(0.1, loader(1000, 1300), [[noise(200)[100:]]])
+    assert fitted.guarantee is not None
+    assert fitted.guarantee.unknown_share == 100 / 400
+    fitted.save(tmp_path / "trust")
+    again = TrustModel.load(tmp_path / "trust", trained())
+    assert again.guarantee == fitted.guarantee
+    assert again.set_risk(0.1, loader(1000, 1300)).unknown_share == 0
+
+
 def test_what_fit_learned_from_proves_no_risk(tmp_path: Path) -> None:
     """It is known by its content: other batches, arrays, a copy, a single sample of it, a loaded TrustModel."""
     trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800), [[noise(100)]])

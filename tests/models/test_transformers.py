@@ -103,6 +103,14 @@ def test_classes_that_are_not_numbered_from_zero(images: Path) -> None:
         open_model(f"hf:{images}")
 
 
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_what_gives_no_single_class(problem: str, images: Path) -> None:
+    config = json.loads((images / "config.json").read_text()) | {"problem_type": problem}
+    (images / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=problem):
+        open_model(f"hf:{images}")
+
+
 @pytest.mark.parametrize(
     ("size", "side"), [({"longest_edge": 20}, 20), ({"shortest_edge": 18}, 18), (None, 224), ({"height": 9}, 9)]
 )

@@ -75,6 +75,7 @@ class Guarantee:
         coverage: share of the data that is accepted.
         errors: among them.
         accepted: number of them.
+        unknown_share: share of unknown inputs among the data; None where an earlier version did not note it.
     """
 
     threshold: float
@@ -83,6 +84,7 @@ class Guarantee:
     coverage: float
     errors: int
     accepted: int
+    unknown_share: float | None = None
 
 
 def candidates(score: ArrayLike, least: float = LEAST_PROBABILITY) -> list[Candidate]:

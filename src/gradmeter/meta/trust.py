@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -176,7 +177,7 @@ class TrustModel:
         everything = Readings.concatenate([part.readings for part in parts])
         right = (known_data.readings.predictions.cpu() == labels).numpy()
         correct = np.concatenate([right, np.zeros(len(everything) - len(right), np.bool_)])
-        self.guarantee = control_risk(
+        guarantee = control_risk(
             judge.judge(everything).score,
             correct,
             risk,
@@ -185,6 +186,8 @@ class TrustModel:
             confidence=confidence,
             coverage_tolerance=coverage_tolerance,
         )
+        unknown = len(everything) - len(right)
+        self.guarantee = replace(guarantee, unknown_share=unknown / len(everything))
         return self.guarantee
 
     def accept(self, inputs: Any) -> Tensor:

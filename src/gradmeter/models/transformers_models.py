@@ -81,6 +81,10 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
     if not images and made.isdisjoint(_names(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)):
         found = ", ".join(sorted(made)) or config.model_type
         raise InputError(f"{title} is {found}; expected a classifier of images or of texts")
+    if config.problem_type not in (None, "single_label_classification"):
+        raise InputError(
+            f"{title} is for {config.problem_type}; expected a network that gives each input one of its classes"
+        )
     auto: Any = AutoModelForImageClassification if images else AutoModelForSequenceClassification
     if weights is None:
         with _without_bar(name):

@@ -269,7 +269,7 @@ def _kept(trust: TrustModel, judged: Judged, decisions: pa.ChunkedArray) -> dict
     if trust.guarantee is None:
         return {}
     accepted = decisions.to_numpy()
-    share = trust.notes.get("promised_unknown_share")
+    share = trust.guarantee.unknown_share
     kinds = tuple(one["data"] for one in trust.notes.get("learned_from", [])[1:])
     found = {}
     for column, members in judged.columns().items():

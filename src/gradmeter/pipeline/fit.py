@@ -51,7 +51,6 @@ class Fitted:
         judged: predictions it learned from, judged by meta classifiers that had not.
         comparison: with softmax and entropy; empty where all that it learned from are right.
         guarantee: the promise, where a risk was asked for and could be promised.
-        unknown_share: of the inputs for which it was.
         known_coverage: share of the known inputs kept for the proof that is accepted; None where nothing was promised.
         refusal: why no risk was promised; None where it was, or none was asked for.
         sets: what it learned from.
@@ -64,12 +63,16 @@ class Fitted:
     judged: Judged
     comparison: Comparison
     guarantee: Guarantee | None
-    unknown_share: float
     known_coverage: float | None
     refusal: str | None
     sets: tuple[ReadSet, ...]
     no_synthetic: str | None = None
     replaced: str | None = None
+
+    @property
+    def unknown_share(self) -> float:
+        """Share of unknown inputs among those that were kept for the proof; 0 where nothing was promised."""
+        return 0.0 if self.guarantee is None else self.guarantee.unknown_share or 0.0
 
     @property
     def answered(self) -> tuple[int, int]:
@@ -156,10 +159,9 @@ def fit(
     learned = [table.filter(pa.array(rows)) for table, rows in zip(tables, learning, strict=True)]
     synthetic, no_synthetic = _synthetic(trust, classifier, sets[0], learned[0]["id"], folder, work)
     trust.fit(learned[0], learned[1:], synthetic=synthetic)
-    refusal, unknown_share, known_coverage = None, 0.0, None
+    refusal, known_coverage = None, None
     if risk is not None:
         rest = [table.filter(pa.array(~rows)) for table, rows in zip(tables, learning, strict=True)]
-        unknown_share = sum(map(len, rest[1:])) / max(1, sum(map(len, rest)))
         try:
             if not len(rest[0]):  # equal inputs are in the same half
                 raise RiskNotControlled(f"all {len(tables[0]):,} known inputs are equal, and none is left for a proof")
@@ -176,7 +178,6 @@ def fit(
             refusal = f"{error} (unknown inputs count as wrong)" if unknowns else str(error)
         else:
             known_coverage = float(trust.accept(rest[0]).double().mean())
-        trust.notes["promised_unknown_share"] = unknown_share
     trust.save(folder)
     judged = _judged(trust, learned, [one.name for one in sets[1:]])
     comparison = compare(judged, repetitions=repetitions, on_progress=on_resample)
@@ -185,7 +186,6 @@ def fit(
         judged,
         comparison,
         trust.guarantee,
-        unknown_share,
         known_coverage,
         refusal,
         tuple(sets),
