@@ -61,8 +61,12 @@ def test_a_study_writes_all_that_it_should(finished: Finished) -> None:
             for screen in ("", "-narrow")
             for ending in ("svg", "png")
         ),
-        *(f"networks/{run}.safetensors" for run in ("00", "01")),
-        *(f"results/{run}{part}" for run in ("00", "01") for part in (".csv", "-neural.csv", "-regressions.json")),
+        *(f"networks/{run}{which}.safetensors" for run in ("00", "01") for which in ("", "-best")),
+        *(
+            f"results/{run}{part}"
+            for run in ("00", "01")
+            for part in (".csv", "-neural.csv", "-gradmeter.csv", "-regressions.json")
+        ),
         *(f"readings/{run}/{name}.parquet" for run in ("00", "01") for name in SETS),
         *(f"readings/{run}/known-{name}.parquet" for run in ("00", "01") for name in KNOWN),
     }
@@ -89,7 +93,7 @@ def test_rows_without_a_counterpart_are_left_out_and_named(finished: Finished) -
     folder, _ = finished
     table = rows(folder / "tables/table3.csv")
     assert {row["row"] for row in table} == {"wrong", "cifar10", "normal", "uniform", "all"}
-    assert {row["column"] for row in table} == {"entropy", "softmax", "nn_a", "nn_b", "nn_c"}
+    assert {row["column"] for row in table} == {"entropy", "softmax", "nn_a", "nn_b", "nn_c", "gradmeter"}
     assert set(json.loads((folder / "manifest.json").read_text())["absent"]) == {"omniglot", "notmnist"}
     for page in ("results.md", "report.html"):
         text = (folder / page).read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             chosen = np.random.default_rng(0).permutation(len(archive["images"]))[:count]
             np.savez(data / f"{stem}.npz", images=archive["images"][chosen], labels=archive["labels"][chosen])
     options = StudyOptions(runs=1, max_epochs=5, initialisations=1)
-    study = Study("real", "pytest", Source(str(data), None, False, False), options, folder)
+    study = Study("real", "pytest", Source(str(data), None, False, "raw"), options, folder)
     assert reproduce(study, workers=1, console=Console(quiet=True))
     return folder
 

@@ -100,7 +100,8 @@ def train(
     numbers of an epoch follow from (seed, attempt, epoch), so a resumed training ends with the very same weights.
 
     The paper's rate of 0.1 now and then throws a network out of the region where it learns, for good: then it answers
-    every digit with the same class. Such a training begins anew with other initial weights, and the count is kept.
+    every digit with the same class, be it after better epochs or at its end. Such a training begins anew with other
+    initial weights, and the count is kept.
 
     Raises:
         DataError: if that happens too often.
@@ -115,24 +116,31 @@ def train(
     state = _State.start(about, options, seed, attempt=0)
     if checkpoint.exists():
         state.load(checkpoint)
-    while not state.plateau.finished and len(state.accuracies) < options.max_epochs:
+    while not _is_over(state, options):
         epoch = len(state.accuracies)
         _train_epoch(state, digits, options.loss, _derived(seed, state.attempt, epoch))
         predictions = predict(state.network, validation.images)
-        if len(predictions.unique()) == 1:
+        accuracy = float((predictions == validation.labels).double().mean())
+        was_better = accuracy < max(state.accuracies, default=0) / 2
+        state.note(accuracy)
+        # With few digits the first epochs hold too few steps for more than one answer.
+        if len(predictions.unique()) == 1 and (was_better or _is_over(state, options)):
             if state.attempt + 1 == _ATTEMPTS:
                 raise DataError(
                     f"the network learned nothing in {_ATTEMPTS} attempts; check the images, or use another seed"
                 )
             state = _State.start(about, options, seed, state.attempt + 1)
             continue
-        state.note(float((predictions == validation.labels).double().mean()))
         state.save(checkpoint)
-        on_epoch(epoch + 1, state.accuracies[-1])
+        on_epoch(epoch + 1, accuracy)
     how = {"network": about, "restarts": state.attempt, "accuracies": state.accuracies}
     write_tensors(best_of(path), state.best, how)
     write_tensors(path, state.network.state_dict(), how)
     checkpoint.unlink(missing_ok=True)
+
+
+def _is_over(state: _State, options: StudyOptions) -> bool:
+    return state.plateau.finished or len(state.accuracies) >= options.max_epochs
 
 
 def best_of(path: Path) -> Path:
