@@ -204,6 +204,16 @@ def test_a_network_that_answers_always_the_same_begins_anew(tmp_path: Path, monk
     assert trained(tmp_path / "01.safetensors") == resumed
 
 
+def test_after_enough_steps_it_begins_anew_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [torch.zeros(len(VALIDATION.labels), dtype=torch.int64), VALIDATION.labels, VALIDATION.labels]
+    monkeypatch.setattr(training, "_FIRST_STEPS", 3)  # an epoch
+    monkeypatch.setattr(training, "predict", lambda network, images: answers.pop(0))
+    path = tmp_path / "00.safetensors"
+    trained(path, max_epochs=2)
+    how = load_network(path)[1]
+    assert (how.restarts, how.accuracies) == (1, [1.0, 1.0])
+
+
 def test_a_network_that_cannot_learn_is_an_error(tmp_path: Path) -> None:
     nothing = Digits(torch.zeros(300, 1, 28, 28), torch.arange(300) % 10)
     path = tmp_path / "00.safetensors"

@@ -23,6 +23,8 @@ _MOMENTUM = 0.9
 # Keras 2.1 keeps each probability this far from 0 and 1, so beyond it the loss has no gradient (A21).
 _CLIPPED = 1e-7
 _EVALUATION_BATCH = 1000
+# In fewer steps, of some epochs where there are few digits, a network need not have learned a second answer.
+_FIRST_STEPS = 200
 _ATTEMPTS = 5
 
 
@@ -100,7 +102,7 @@ def train(
     numbers of an epoch follow from (seed, attempt, epoch), so a resumed training ends with the very same weights.
 
     The paper's rate of 0.1 now and then throws a network out of the region where it learns, for good: then it answers
-    every digit with the same class, be it after better epochs or at its end. Such a training begins anew with other
+    every digit with the same class, after better epochs or after enough steps. Such a training begins anew with other
     initial weights, and the count is kept.
 
     Raises:
@@ -123,8 +125,8 @@ def train(
         accuracy = float((predictions == validation.labels).double().mean())
         was_better = accuracy < max(state.accuracies, default=0) / 2
         state.note(accuracy)
-        # With few digits the first epochs hold too few steps for more than one answer.
-        if len(predictions.unique()) == 1 and (was_better or _is_over(state, options)):
+        steps = len(state.accuracies) * -(-len(digits.images) // _BATCH)
+        if len(predictions.unique()) == 1 and (was_better or steps >= _FIRST_STEPS or _is_over(state, options)):
             if state.attempt + 1 == _ATTEMPTS:
                 raise DataError(
                     f"the network learned nothing in {_ATTEMPTS} attempts; check the images, or use another seed"
