@@ -311,7 +311,7 @@ class GradientMeter:
 
     def _no_gradient(self, batch: Inputs, rows: Sequence[int]) -> NotFinite | None:
         """The error that names those of some samples whose own gradients are not finite; None where all are."""
-        found = []
+        without = []
         for row in rows:
             try:
                 logits = answer(self._network, batch.rows([row]))
@@ -320,8 +320,8 @@ class GradientMeter:
             except Exception:  # it may take no sample alone
                 return None
             if not all(gradient is None or bool(torch.isfinite(gradient).all()) for gradient in gradients):
-                found.append(row)
-        return NotFinite.of(found, batch.samples, has_logits=True) if found else None
+                without.append(row)
+        return NotFinite.of(without, batch.samples, has_logits=True) if without else None
 
     def costs(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs) -> Costs:
         """By which way each layer is measured, and what that costs on this batch: a few samples tell.

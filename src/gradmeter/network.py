@@ -31,7 +31,7 @@ class NotFinite(InputError):
 
     Attributes:
         rows: which samples of the batch.
-        has_logits: whether it is the gradient that is not finite.
+        has_logits: whether the logits are finite and only the gradient is not.
     """
 
     def __init__(self, message: str, rows: Sequence[int] = (), *, has_logits: bool = False) -> None:

@@ -130,7 +130,7 @@ def test_a_killed_comparison_goes_on(compared: Path, tmp_path: Path, monkeypatch
     def never(*arguments: object, **options: object) -> None:
         pytest.fail("trained twice")
 
-    monkeypatch.setattr(alternatives, "train", never)
+    monkeypatch.setattr(alternatives, "train_run", never)
     again: Callable[[Event], None] = silent
     perform_trial(trial, again)
     for name, _ in trial.readings:

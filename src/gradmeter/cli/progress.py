@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from gradmeter.cli.start import INTERRUPTED
 from gradmeter.cli.terminal import Terminal
 from gradmeter.names import printable
 from gradmeter.owner import owned
@@ -27,7 +28,6 @@ from gradmeter.stages import stages_shown
 if TYPE_CHECKING:
     from gradmeter.measuring import Skipped, Work
 
-_INTERRUPTED = 130  # as shells report SIGINT
 _SCHEME = "://"
 
 
@@ -129,7 +129,7 @@ def working(out: str | Path | None) -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         Terminal().say("Stopped. Nothing is lost: the same command goes on where it stood.")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def trial_device(device: str | None, engine: str = "local") -> str:

@@ -2,7 +2,8 @@
 
 import sys
 
-_INTERRUPTED = 130  # as shells report SIGINT
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells report SIGINT."""
 
 
 def main() -> None:
@@ -12,4 +13,4 @@ def main() -> None:
 
         run()
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)

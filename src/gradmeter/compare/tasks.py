@@ -19,7 +19,7 @@ from gradmeter.data.archives import ARCHIVES
 from gradmeter.data.npz import read_arrays
 from gradmeter.errors import DataError
 from gradmeter.study.options import StudyOptions
-from gradmeter.study.training import Digits
+from gradmeter.study.training import Digits, seed_of
 from gradmeter.study.training import load_network as load_paper_network
 from gradmeter.study.training import train as train_paper_network
 
@@ -118,13 +118,14 @@ def _no_labels(count: int) -> Tensor:
 
 
 def _paper_network(data: Data, run: int, path: Path, on_epoch: Callable[[int], None]) -> nn.Module:
+    options = StudyOptions(seed=_SEED)
     if not path.exists():
         train_paper_network(
             Digits(data.train.images, data.train.labels),
             Digits(data.validation.images, data.validation.labels),
             path,
-            StudyOptions(),
-            seed=int(np.random.SeedSequence((_SEED, run)).generate_state(1)[0]),
+            options,
+            seed=seed_of(run, options),
             on_epoch=lambda epoch, accuracy: on_epoch(epoch),
         )
     return load_paper_network(path)[0]

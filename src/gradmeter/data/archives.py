@@ -76,8 +76,7 @@ def load_archives(folder: Path, noise_form: str = noise.RAW) -> Collection:
         names=dict(PAPER_NAMES),
         sources=sources
         | {
-            "uniform": noise.source("uniform", noise_form),
-            "normal": noise.source("normal", noise_form),
+            **noise.sources(noise_form),
         },
         absent={
             role: f"no {archive.file} in the data folder{unused}"

@@ -57,8 +57,7 @@ def load_embedded(noise_form: str = noise.RAW) -> Collection:
             "at 3 scales, nearly flat ones left out; in the role of CIFAR-10; 50 of them are known unknowns",
             "omniglot": "2,300 letters A-Z a-z in the 8 DejaVu Serif and DejaVu Sans Mono faces, which the letters "
             "role does not use; in the role of Omniglot; 50 of them are known unknowns",
-            "uniform": noise.source("uniform", noise_form),
-            "normal": noise.source("normal", noise_form),
+            **noise.sources(noise_form),
         },
         absent={"notmnist": "no dependency carries a counterpart of notMNIST"},
         sizes=SIZES,

@@ -15,9 +15,12 @@ _DISTRIBUTIONS = {"uniform": "U[0, 1]", "normal": "N(0, 1)"}
 _FORMS = {RAW: "as drawn", CLIPPED: "clipped to [0, 1]", ROUNDED: "clipped to [0, 1] and rounded to 256 grey values"}
 
 
-def source(role: str, form: str) -> str:
-    """One line that says what the images of a role are."""
-    return f"every pixel from {_DISTRIBUTIONS[role]}, {_FORMS[form]}, drawn afresh for each run"
+def sources(form: str) -> dict[str, str]:
+    """For each role one line that says what its images are."""
+    return {
+        role: f"every pixel from {distribution}, {_FORMS[form]}, drawn afresh for each run"
+        for role, distribution in _DISTRIBUTIONS.items()
+    }
 
 
 def uniform(count: int, generator: np.random.Generator, form: str = RAW) -> Concept:

@@ -36,14 +36,14 @@ class Batch:
     inputs: Any
     skipped: list[Skipped]
 
-    def without(self, rows: Sequence[int], reason: str) -> Batch:
-        """The same, some samples set aside."""
-        kept = [row for row in range(len(self.ids)) if row not in rows]
+    def without(self, reasons: Mapping[int, str]) -> Batch:
+        """The same, some samples set aside: row to reason."""
+        kept = [row for row in range(len(self.ids)) if row not in reasons]
         return Batch(
             [self.ids[row] for row in kept],
             [self.labels[row] for row in kept],
             _rows(self.inputs, kept) if kept else None,
-            [*self.skipped, *(Skipped(self.ids[row], reason) for row in rows)],
+            [*self.skipped, *(Skipped(self.ids[row], reason) for row, reason in reasons.items())],
         )
 
 

@@ -60,15 +60,14 @@ class Reader:
         samples = f" of {batch.ids[0]} to {batch.ids[-1]}"
         # That a process ended is told wherever this one is, and is no fault of the network's.
         with explained(self.classifier, batch.inputs, samples), processes_may_end():
-            found = read_finite(self.meter, Inputs.of(_moved(batch.inputs, device)))
-        count, without = len(batch.ids), (*found.no_logits, *found.no_gradient)
-        if len(without) == count >= SYSTEMATIC:  # it is not for one of them
-            raise NotFinite.of(sorted(without), count, has_logits=not found.no_logits)
-        if without:
-            rest = [row for row in range(count) if row not in found.no_logits]
-            batch = batch.without(found.no_logits, _NO_LOGITS)
-            batch = batch.without([rest.index(row) for row in found.no_gradient], _NO_GRADIENT)
-        if (readings := found.readings) is None:
+            finite = read_finite(self.meter, Inputs.of(_moved(batch.inputs, device)))
+        count = len(batch.ids)
+        reasons = dict.fromkeys(finite.no_logits, _NO_LOGITS) | dict.fromkeys(finite.no_gradient, _NO_GRADIENT)
+        if len(reasons) == count >= SYSTEMATIC:  # it is not for one of them
+            raise NotFinite.of(sorted(reasons), count, has_logits=not finite.no_logits)
+        if reasons:
+            batch = batch.without(reasons)
+        if (readings := finite.readings) is None:
             return batch, None
         if len(self.classifier.classes or readings.logits[0]) != readings.logits.shape[1]:
             raise wrong_names(self.classifier, readings.logits.shape[1])

@@ -25,6 +25,7 @@ from gradmeter.names import decode_name, encode_name
 from gradmeter.network import weights_hash
 from gradmeter.readings import Readings
 from gradmeter.samples import Source
+from gradmeter.samples.location import is_address
 from gradmeter.samples.noise import NOISE
 
 ENGINES = ("local", "ray")
@@ -175,7 +176,7 @@ def purpose_of(classifier: Classifier, source: Source) -> dict[str, Any]:
 def place_of(source: Source) -> str:
     """Where DATA is, whatever the current folder: elsewhere the same names may be those of other samples."""
     name = decode_name(source.name)
-    return source.name if name.startswith(NOISE) or "://" in name else encode_name(os.path.abspath(name))
+    return source.name if name.startswith(NOISE) or is_address(name) else encode_name(os.path.abspath(name))
 
 
 def _cut(samples: Sequence[int]) -> list[Sequence[int]]:

@@ -107,12 +107,12 @@ def read_unknown(meter: GradientMeter, data: Any) -> ReadData:
 
 def read_made(meter: GradientMeter, kinds: Iterable[Iterable[Any]]) -> list[Readings]:
     """Readings of synthetic unknowns, batches of inputs by kind, but for those to which there is no finite answer."""
-    found = []
+    by_kind = []
     for kind in kinds:
         parts = [read_finite(meter, Inputs.of(batch)).readings for batch in kind]
         if finite := [readings for readings in parts if readings is not None]:
-            found.append(Readings.concatenate(finite))
-    return found
+            by_kind.append(Readings.concatenate(finite))
+    return by_kind
 
 
 def require_disjoint(known: ReadData, unknowns: Sequence[ReadData]) -> None:

@@ -101,16 +101,16 @@ class TrustModel:
         unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
         if sample is not None:
-            made = read_made(self.meter, sample.unknowns(next(self.meter.model.parameters()).device))
+            synthetic_readings = read_made(self.meter, sample.unknowns(next(self.meter.model.parameters()).device))
         else:
-            made = [read_unknown(self.meter, kind).readings for kind in synthetic or ()]
+            synthetic_readings = [read_unknown(self.meter, kind).readings for kind in synthetic or ()]
         learned = (known_data, *unknown_data)
         self.judge = Judge.fit(
             known_data.readings,
             labels,
             [data.readings for data in unknown_data],
             self.classifier,
-            made,
+            synthetic_readings,
             np.concatenate([data.contents for data in learned]),
         )
         # Those of the readings as well: `set_risk` may be given these, without the inputs.

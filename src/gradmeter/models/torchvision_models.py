@@ -43,8 +43,8 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         own: dict[str, Any] = {}
         if name in _ON_THEIR_OWN_SCALE:
             helped = any("aux" in key.lower() for key in tensors)
-            told = options.mean is not None or options.std is not None  # then the scale is the user's
-            own = {"transform_input": not told, "aux_logits": helped, "init_weights": False}
+            is_users_scale = options.mean is not None or options.std is not None
+            own = {"transform_input": not is_users_scale, "aux_logits": helped, "init_weights": False}
 
         def build(count: int | None) -> nn.Module:
             outputs = {} if count is None else {"num_classes": count}

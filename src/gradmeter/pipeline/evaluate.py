@@ -215,10 +215,10 @@ def _evaluated_before(folder: Path) -> list[str] | None:
     names = {path.name for path in folder.iterdir() if not is_temporary(path)} if folder.is_dir() else {folder.name}
     if RESULTS in names:
         try:
-            found = read_json(folder / RESULTS)
-            if not {"gradmeter", "estimates"} <= {*found}:
+            results = read_json(folder / RESULTS)
+            if not {"gradmeter", "estimates"} <= {*results}:
                 raise ValueError("others' results")
-            return [str(one["data"]) for one in found["sets"]]
+            return [str(one["data"]) for one in results["sets"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OutputError(
                 f"{folder / RESULTS} is there and was not made by gradmeter evaluate; choose another folder"

@@ -57,15 +57,15 @@ class ReadSet:
         Raises:
             DataError: if there are no labels.
         """
-        found = False
+        has_labels = False
         for table in self.measured.tables():
             if "label" not in table.column_names:
                 raise _no_labels(self.name)
             labelled = table.filter(pc.is_valid(table["label"]))
             if len(labelled):
-                found = True
+                has_labels = True
                 yield labelled
-        if not found:  # there is a column, and nothing in it
+        if not has_labels:  # there is a column, and nothing in it
             raise _no_labels(self.name)
 
     def contents(self) -> NDArray[np.uint64]:

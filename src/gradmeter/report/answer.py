@@ -87,16 +87,16 @@ def _claims(results: Results) -> Iterator[str]:
 
 
 def _judge(results: Results) -> str:
-    found = [
+    reached = [
         f"{mean:.2f}{PERCENT} on {what}{_beside_softmax(results, column)}"
         for column, what in (("wrong", "the network's own mistakes"), ("all", "all unknown images"))
         if (mean := _mean(results, "auroc", OWN, column)) is not None
     ]
-    if not found:
+    if not reached:
         return ""
     return (
         "The library's own judge (a TrustModel with its defaults) is fitted to the same validation images and is shown "
-        f"no unknown image; it makes some of its own. It reaches {' and '.join(found)}."
+        f"no unknown image; it makes some of its own. It reaches {' and '.join(reached)}."
     )
 
 
@@ -143,14 +143,16 @@ def _grid(results: Results) -> Grid | None:
         "nn_b": "The same, shown some noise",
         OWN: SCORES[OWN],
     }
-    found = {score: {column: _mean(results, "auroc", score, column) for column in _COLUMNS} for score in scores}
-    columns = [column for column in _COLUMNS if any(means[column] is not None for means in found.values())]
+    means_of = {score: {column: _mean(results, "auroc", score, column) for column in _COLUMNS} for score in scores}
+    columns = [column for column in _COLUMNS if any(means[column] is not None for means in means_of.values())]
     if not columns:
         return None
-    best = {column: max(mean for means in found.values() if (mean := means[column]) is not None) for column in columns}
+    best = {
+        column: max(mean for means in means_of.values() if (mean := means[column]) is not None) for column in columns
+    }
     rows = tuple(
         (scores[score], tuple(_cell(means[column], best[column]) for column in columns))
-        for score, means in found.items()
+        for score, means in means_of.items()
         if any(means[column] is not None for column in columns)
     )
     names = tuple(results.names["letters"] if column == "letters" else _COLUMNS[column] for column in columns)
@@ -167,9 +169,9 @@ def _cell(mean: float | None, best: float) -> Cell:
 
 
 def _best_metric(results: Results) -> str | None:
-    measured = {metric: _mean(results, "auroc", metric, "wrong") for metric in GRADIENT_METRICS}
-    found = {metric: mean for metric, mean in measured.items() if mean is not None}
-    return max(found, key=found.__getitem__) if found else None
+    pairs = ((metric, _mean(results, "auroc", metric, "wrong")) for metric in GRADIENT_METRICS)
+    means = {metric: mean for metric, mean in pairs if mean is not None}
+    return max(means, key=means.__getitem__) if means else None
 
 
 def _mean(results: Results, measure: str, score: str, concept: str) -> float | None:

@@ -35,13 +35,13 @@ def write_documents(folder: Path) -> Path:
     for table, grid in grids.items():
         write_text(folder / "tables" / f"table{table}.md", to_markdown(grid))
         write_text(folder / "tables" / f"table{table}.tex", to_latex(grid))
-    found = answer(results)
+    summary = answer(results)
     page = (
         environment()
         .get_template("results.md.jinja")
         .render(
-            answer=found.parts,
-            answer_table="" if found.grid is None else to_markdown(found.grid),
+            answer=summary.parts,
+            answer_table="" if summary.grid is None else to_markdown(summary.grid),
             manifest=results.manifest,
             names=results.names,
             networks=results.rows["networks"],

@@ -37,15 +37,15 @@ def write_report(folder: Path) -> Path:
         OutputError: the folder cannot be written.
     """
     results = read_results(folder)
-    found = answer(results)
+    summary = answer(results)
     template = environment().get_template("study.html.jinja")
     page = template.render(
         manifest=results.manifest,
         names=results.names,
         rows=results.rows,
         figures=results.figures,
-        answer=found,
-        answer_table=None if found.grid is None else _html(found.grid),
+        answer=summary,
+        answer_table=None if summary.grid is None else _html(summary.grid),
         test_error=_mean_of(results.rows["networks"], "test_error"),
         tables=[_html(table_grid(table, rows, results.names)) for table, rows in _paper_rows(results)],
         differences=[_html(grid) for grid in _differences(results)],

@@ -31,6 +31,11 @@ _SHOWN = {"allow_bucket_creation", "allow_bucket_deletion", "endpoint_override",
 _AZURE = {"abfs", "abfss"}
 
 
+def is_address(name: str) -> bool:
+    """Whether a name is an address, with a scheme, and no path."""
+    return _ADDRESS.match(name) is not None
+
+
 class Location:
     """A file or a folder; it may be sent to another process.
 
@@ -51,9 +56,9 @@ class Location:
         if not given:
             raise DataError("a name is empty; expected a path or an address")
         # Passwords are nobody's but the store's: names are printed and written down.
-        is_address = _ADDRESS.match(given) is not None
-        self.name = encode_name(_without_secrets(given) if is_address else given)
-        if not is_address:
+        remote = is_address(given)
+        self.name = encode_name(_without_secrets(given) if remote else given)
+        if not remote:
             # Another process may work elsewhere.
             self.system, self._path = fs.LocalFileSystem(), os.path.abspath(given)
             return

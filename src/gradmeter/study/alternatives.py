@@ -22,25 +22,21 @@ from gradmeter.data.noise import CLIPPED, FORMS, RAW
 from gradmeter.evaluation import mean_sem, separation
 from gradmeter.files import write_text
 from gradmeter.markdown import markdown_table
-from gradmeter.scores import entropy, max_softmax
+from gradmeter.study.judging import OF_LOGITS
 from gradmeter.study.names import CONCEPTS, SCORES
 from gradmeter.study.options import StudyOptions
-from gradmeter.study.outcome import POOLED
+from gradmeter.study.outcome import with_all
 from gradmeter.study.paper import PAPER_TABLES, paper_cell
 from gradmeter.study.progress import Event
 from gradmeter.study.results import AllResults, Result, read_results, write_results
-from gradmeter.study.run import Source, seed_of, to_digits, trained
+from gradmeter.study.run import Source, train_run, trained
 from gradmeter.study.tables import write_rows
-from gradmeter.study.training import load_network, train
+from gradmeter.study.training import load_network
 
 MARKDOWN = "readings.md"
 """The file that shows the comparison."""
 
 _BATCH = 2000
-_SCORES: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "softmax": lambda logits: -max_softmax(logits),
-    "entropy": entropy,
-}
 # Every network is judged by noise in each form; the last differs from the one before in the fourth digit, and is only
 # in the CSV file.
 _SHOWN_FORMS = (RAW, CLIPPED)
@@ -129,14 +125,7 @@ def perform_trial(trial: Trial, emit: Callable[[Event], None]) -> None:
 
     if not trial.network.exists():
         emit(Event(trial.number, "train", 0, name))
-        train(
-            to_digits(draw.train),
-            to_digits(draw.validation),
-            trial.network,
-            options,
-            seed=seed_of(trial.run, options),
-            on_epoch=on_epoch,
-        )
+        train_run(trial.network, draw, trial.run, options, on_epoch)
     draws = {form: replace(trial.source.collection(), noise_form=form).draw(trial.run, options.seed) for form in FORMS}
     for path, (name, reading) in zip(results, trial.readings, strict=True):
         write_results(path, _judged(trained(trial.network, reading), draws))
@@ -155,11 +144,10 @@ def _judged(network: Path, draws: Mapping[str, Draw]) -> Iterator[Result]:
     yield Result("", "", "restarts", training.restarts)
     for form, formed in draws.items():
         logits = real | {role: _logits(model, formed.unknowns[role]) for role in NOISE_ROLES}
-        for name, score in _SCORES.items():
+        for name, score in OF_LOGITS.items():
             digits = score(test)
             outside = {"wrong": digits[~right], **{role: score(logits[role]) for role in draw.unknowns}}
-            outside["all"] = np.concatenate([outside[role] for role in POOLED if role in outside])
-            for column, values in outside.items():
+            for column, values in with_all(outside).items():
                 yield Result(name, column, _auroc(form), separation(digits[right], values).auroc)
 
 
@@ -216,7 +204,7 @@ def _page(compared: dict[str, AllResults]) -> Iterator[str]:
     head = [f"{CONCEPTS[column]}{f', {form}' if column in _WITH_NOISE else ''}" for column, form in cells]
     distances = [[_distance(results, form) for form in _SHOWN_FORMS] for results in compared.values()]
     nearest = int(np.argmin([min(pair) for pair in distances]))
-    for score in _SCORES:
+    for score in OF_LOGITS:
         papers = [_paper(score, column) for column, _ in cells]
         paper = ["**the paper**", "about 1.3", *("" if one is None else f"{one:.2f}" for one in papers), "", ""]
         body = []
@@ -259,7 +247,7 @@ def _values(results: AllResults, score: str, column: str, form: str) -> NDArray[
 
 
 def _cells(results: AllResults) -> list[tuple[str, str]]:
-    return [(score, column) for score in _SCORES for column in results.columns()]
+    return [(score, column) for score in OF_LOGITS for column in results.columns()]
 
 
 def _paper(score: str, column: str) -> float | None:
@@ -267,5 +255,5 @@ def _paper(score: str, column: str) -> float | None:
     cells = [
         paper_cell(table, "auroc", *place) for table in PAPER_TABLES for place in ((score, column), (column, score))
     ]
-    found = [cell.value for cell in cells if cell is not None]
-    return float(np.mean(found)) if found else None
+    values = [cell.value for cell in cells if cell is not None]
+    return float(np.mean(values)) if values else None

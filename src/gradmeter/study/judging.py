@@ -40,9 +40,19 @@ def _metric(metric: str) -> Score:
     return lambda readings: np.asarray(sign * readings["all", metric].numpy())
 
 
+OF_LOGITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "softmax": lambda logits: -max_softmax(logits),
+    "entropy": entropy,
+}
+"""The scores that need nothing but logits [N, C], as uncertainties [N]."""
+
+
+def _of_logits(score: Callable[[np.ndarray], np.ndarray]) -> Score:
+    return lambda readings: score(_logits(readings))
+
+
 THRESHOLDS: dict[str, Score] = {
-    "softmax": lambda readings: -max_softmax(_logits(readings)),
-    "entropy": lambda readings: entropy(_logits(readings)),
+    **{name: _of_logits(score) for name, score in OF_LOGITS.items()},
     **{metric: _metric(metric) for metric in METRICS},
 }
 """The scores that are thresholded as they are (Table 1), as uncertainties."""

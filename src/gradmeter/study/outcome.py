@@ -16,6 +16,12 @@ from gradmeter.study.measuring import read_set
 POOLED = ("omniglot", "notmnist", "cifar10", "normal", "uniform")
 """The unknown concepts that make up the paper's row "All" (Table 3)."""
 
+
+def with_all(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Scores by column, and those of the column "all", which pools what there is of `POOLED`."""
+    return {**scores, "all": np.concatenate([scores[role] for role in POOLED if role in scores])}
+
+
 Score = Callable[[Readings], np.ndarray]
 """An uncertainty per sample, [N]: higher means more likely wrong or unknown."""
 
@@ -81,8 +87,7 @@ class Outcome:
         digits = score(self.test)
         outside = {"wrong": digits[self.test_wrong]}
         outside |= {role: score(readings) for role, readings in self.unknowns.items()}
-        outside["all"] = np.concatenate([outside[role] for role in self.pooled])
-        return digits[~self.test_wrong], outside
+        return digits[~self.test_wrong], with_all(outside)
 
     def counts(self) -> Mapping[str, tuple[int, float]]:
         """Images compared in each column, and the share of them that is wrong or unknown."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from gradmeter.data import Collection, Concept, load
+from gradmeter.data import Collection, Concept, Draw, load
 from gradmeter.study.judging import (
     fit_regressions,
     judge_networks,
@@ -26,7 +25,7 @@ from gradmeter.study.own_judge import judge_with_trust
 from gradmeter.study.progress import Event
 from gradmeter.study.results import write_results
 from gradmeter.study.store import Store
-from gradmeter.study.training import Digits, best_of, load_network, train
+from gradmeter.study.training import Digits, best_of, load_network, seed_of, train
 
 # Epochs after which training usually ends; it only steers the progress bar.
 _USUAL_EPOCHS = 35
@@ -71,14 +70,7 @@ def perform(run: Run, emit: Callable[[Event], None]) -> None:
 
     if not store.network(number).exists():
         emit(Event(number, "train", 0, "training"))
-        train(
-            to_digits(draw.train),
-            to_digits(draw.validation),
-            store.network(number),
-            options,
-            seed=seed_of(number, options),
-            on_epoch=on_epoch,
-        )
+        train_run(store.network(number), draw, number, options, on_epoch)
     network, _ = load_network(trained(store.network(number), options))
     total, measured = sum(map(len, sets_of(draw).values())), 0
 
@@ -123,9 +115,10 @@ def perform_networks(run: Run, emit: Callable[[Event], None]) -> None:
     )
 
 
-def seed_of(run: int, options: StudyOptions) -> int:
-    """The seed of a run's training."""
-    return int(np.random.SeedSequence((options.seed, run)).generate_state(1)[0])
+def train_run(path: Path, draw: Draw, run: int, options: StudyOptions, on_epoch: Callable[[int, float], None]) -> None:
+    """Train the network of a run, as `gradmeter.study.training.train` does."""
+    seed = seed_of(run, options)
+    train(_digits(draw.train), _digits(draw.validation), path, options, seed=seed, on_epoch=on_epoch)
 
 
 def trained(path: Path, options: StudyOptions) -> Path:
@@ -133,7 +126,6 @@ def trained(path: Path, options: StudyOptions) -> Path:
     return path if options.weights == "last" else best_of(path)
 
 
-def to_digits(concept: Concept) -> Digits:
-    """A labelled concept as training takes it."""
+def _digits(concept: Concept) -> Digits:
     assert concept.labels is not None
     return Digits(concept.to_tensor(), torch.from_numpy(concept.labels))

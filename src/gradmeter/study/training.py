@@ -145,6 +145,11 @@ def _is_over(state: _State, options: StudyOptions) -> bool:
     return state.plateau.finished or len(state.accuracies) >= options.max_epochs
 
 
+def seed_of(run: int, options: StudyOptions) -> int:
+    """The seed of a run's training."""
+    return int(np.random.SeedSequence((options.seed, run)).generate_state(1)[0])
+
+
 def best_of(path: Path) -> Path:
     """Where the weights of a network's best epoch lie."""
     return path.with_name(f"{path.stem}-best{path.suffix}")
