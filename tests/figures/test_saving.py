@@ -23,6 +23,19 @@ def test_both_files_are_readable_and_hold_text(tmp_path):
         assert 150 <= picture.info["dpi"][0] <= 200
 
 
+def test_paths_are_drawn_to_a_hundredth_of_a_point(tmp_path):
+    save(violins(panels()), tmp_path / "violins")
+    root = ElementTree.parse(tmp_path / "violins.svg").getroot()
+    numbers = [
+        number
+        for path in root.iter("{http://www.w3.org/2000/svg}path")
+        for number in path.get("d").split()
+        if "." in number
+    ]
+    assert len(numbers) > 500
+    assert all(len(number.partition(".")[2]) <= 2 for number in numbers)
+
+
 def test_bytes_do_not_depend_on_the_time_or_on_the_users_settings(tmp_path):
     images = {"digits": np.random.default_rng(0).random((3, 28, 28))}
     save(violins(panels()), tmp_path / "first")

@@ -12,7 +12,7 @@ import pytest
 from gradmeter.data import Collection, Concept, Sizes
 from gradmeter.evaluation import separation
 from gradmeter.study import alternatives
-from gradmeter.study.alternatives import ALTERNATIVES, MARKDOWN, perform_trial, summarise, trials
+from gradmeter.study.alternatives import ALTERNATIVES, MARKDOWN, alternatives_to, perform_trial, summarise, trials
 from gradmeter.study.options import StudyOptions
 from gradmeter.study.paper import paper_cell
 from gradmeter.study.progress import Event
@@ -54,15 +54,16 @@ def test_readings_that_differ_after_training_share_their_networks() -> None:
     assert [trial.run for trial in work] == [0] * (len(work) // 2) + [1] * (len(work) // 2)
     names = [[name for name, _ in trial.readings] for trial in work if trial.run == 0]
     assert names[0] == ["given", "best-epoch"]
-    assert sorted(name for group in names for name in group) == sorted(one.name for one in ALTERNATIVES)
+    assert sorted(name for group in names for name in group) == sorted(one.name for one, _ in alternatives_to(OPTIONS))
     assert len({trial.network for trial in work}) == len(work)
 
 
 def test_what_is_given_is_compared_with_its_neighbours() -> None:
-    given = replace(OPTIONS, weight_decay=1e-3)
+    given = replace(OPTIONS, weight_decay=1e-3, inputs="unit")
     (first, *_) = trials(given, Images(), Path())  # type: ignore[arg-type]
-    assert "decay-1e-3" in [name for name, _ in first.readings], "it is what was given"
     assert all(options.weight_decay == 1e-3 for _, options in first.readings)
+    left_out = {one.name for one in ALTERNATIVES} - {one.name for one, _ in alternatives_to(given)}
+    assert left_out == {"unit", "decay-1e-3"}, "they are what was given"
 
 
 def test_only_softmax_and_entropy_are_judged(compared: Path) -> None:
@@ -82,13 +83,14 @@ def test_only_softmax_and_entropy_are_judged(compared: Path) -> None:
 def test_each_reading_stands_beside_the_paper(compared: Path) -> None:
     with (compared / "tables/readings.csv").open() as lines:
         rows = list(csv.DictReader(lines))
-    assert {row["reading"] for row in rows} == {one.title for one in ALTERNATIVES}
+    readings = [one for one, _ in alternatives_to(OPTIONS)]
+    assert {row["reading"] for row in rows} == {one.title for one in readings}
     letters = next(row for row in rows if (row["score"], row["column"]) == ("softmax", "letters"))
     paper = paper_cell(1, "auroc", "softmax", "letters")
     assert paper is not None
     assert (float(letters["paper"]), letters["runs"]) == (paper.value, "2")
     page = (compared / MARKDOWN).read_text()
-    assert all(f"| {one.title} | " in page or f"| **{one.title}** | " in page for one in ALTERNATIVES)
+    assert all(f"| {one.title} | " in page or f"| **{one.title}** | " in page for one in readings)
     shown = [row for row in rows if row["noise"] != "8-bit"]
     assert f"| **{min(shown, key=lambda row: float(row['distance']))['reading']}** | " in page
 

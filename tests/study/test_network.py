@@ -75,3 +75,13 @@ def test_dropout_is_the_identity_in_eval_mode() -> None:
     state = torch.get_rng_state()
     assert Dropout().eval()(x) is x
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_filter_is_dead_where_its_kernel_has_decayed() -> None:
+    network = PaperCNN()
+    assert network.dead_filters() == 0
+    with torch.no_grad():
+        network.conv1.weight[3] *= 0.01
+        network.conv3.weight[:2] *= 0.01
+        network.dense.weight[0] *= 0.01
+    assert network.dead_filters() == 3

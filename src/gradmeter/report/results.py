@@ -23,7 +23,7 @@ TABLES = {
     "tables/matched_base_rate.csv": ("row", "column", "base_rate", "mean", "sem", "runs"),
     "tables/ablation.csv": ("classifier", "layers", "column", "measure", "mean", "sem", "runs"),
     "tables/lasso_weights.csv": ("layer", "metric", "mean", "sd", "runs"),
-    "tables/networks.csv": ("run", "epochs", "restarts", "validation_error", "test_error"),
+    "tables/networks.csv": ("run", "epochs", "restarts", "dead_filters", "validation_error", "test_error"),
     "claims.csv": ("claim", "statement", "numbers", "verdict"),
 }
 FIGURES = ("gallery", "violins", "roc", "precision_recall", "risk_coverage", "stress")

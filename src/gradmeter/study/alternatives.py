@@ -61,7 +61,9 @@ class Alternative:
 ALTERNATIVES = (
     Alternative("given", "as given", {}),
     Alternative("best-epoch", "weights of the best epoch, not of the last", {"weights": "best"}),
+    Alternative("unit", "inputs in [0, 1]", {"inputs": "unit"}),
     Alternative("standardised", "inputs standardised", {"inputs": "standard"}),
+    Alternative("decay-5e-4", "decay 5e-4", {"weight_decay": 5e-4}),
     Alternative("decay-1e-3", "decay 1e-3", {"weight_decay": 1e-3}),
     Alternative("standardised-1e-3", "inputs standardised, decay 1e-3", {"inputs": "standard", "weight_decay": 1e-3}),
     Alternative("decay-2.5e-4", "decay 2.5e-4", {"weight_decay": 2.5e-4}),
@@ -74,6 +76,12 @@ ALTERNATIVES = (
     Alternative("same-padding", "convolutions with padding", {"padding": "same"}),
 )
 """Readings of what the paper leaves open about its network, each with one or two changes."""
+
+
+def alternatives_to(options: StudyOptions) -> list[tuple[Alternative, StudyOptions]]:
+    """The options themselves and all readings that differ from them, each with its options."""
+    readings = [(alternative, replace(options, **alternative.changes)) for alternative in ALTERNATIVES]
+    return [reading for number, reading in enumerate(readings) if number == 0 or reading[1] != options]
 
 
 @dataclass(frozen=True)
@@ -103,8 +111,7 @@ class Trial:
 def trials(options: StudyOptions, source: Source, folder: Path) -> list[Trial]:
     """All networks that a comparison needs, a run of every reading after the other."""
     groups: dict[StudyOptions, list[tuple[str, StudyOptions]]] = {}
-    for alternative in ALTERNATIVES:
-        changed = replace(options, **alternative.changes)
+    for alternative, changed in alternatives_to(options):
         groups.setdefault(replace(changed, weights="last"), []).append((alternative.name, changed))
     pairs = [(tuple(readings), run) for run in range(options.runs) for readings in groups.values()]
     return [Trial(number, run, source, readings, folder) for number, (readings, run) in enumerate(pairs)]
@@ -142,6 +149,7 @@ def _judged(network: Path, draws: Mapping[str, Draw]) -> Iterator[Result]:
     right = test.argmax(1) == draw.test.labels
     yield Result("", "", "test_error", 1 - right.mean())
     yield Result("", "", "restarts", training.restarts)
+    yield Result("", "", "dead_filters", training.dead_filters)
     for form, formed in draws.items():
         logits = real | {role: _logits(model, formed.unknowns[role]) for role in NOISE_ROLES}
         for name, score in OF_LOGITS.items():
@@ -170,7 +178,7 @@ def summarise(options: StudyOptions, folder: Path) -> None:
     """Write tables/readings.csv and readings.md: each reading beside the paper, and how far from it it is."""
     compared = {
         one.title: AllResults(read_results(_results(folder, one.name, run)) for run in range(options.runs))
-        for one in ALTERNATIVES
+        for one, _ in alternatives_to(options)
     }
     rows: list[dict[str, object]] = []
     for title, results in compared.items():
@@ -206,22 +214,22 @@ def _page(compared: dict[str, AllResults]) -> Iterator[str]:
     nearest = int(np.argmin([min(pair) for pair in distances]))
     for score in OF_LOGITS:
         papers = [_paper(score, column) for column, _ in cells]
-        paper = ["**the paper**", "about 1.3", *("" if one is None else f"{one:.2f}" for one in papers), "", ""]
+        paper = ["**the paper**", "about 1.3", "", "", *("" if one is None else f"{one:.2f}" for one in papers), "", ""]
         body = []
         for number, (title, results) in enumerate(compared.items()):
             means = [_mean(_values(results, score, column, form)) for column, form in cells]
-            row = [title, _error(results), *means, *(f"{distance:.2f}" for distance in distances[number])]
+            row = [title, *_trained(results), *means, *(f"{distance:.2f}" for distance in distances[number])]
             body.append([f"**{cell}**" for cell in row] if number == nearest else row)
         yield from ("", f"AUROC of {SCORES[score].lower()}, mean (standard error) of {first.runs} networks:", "")
-        yield from markdown_table(
-            ["reading", "test error", *head, *(f"distance, {form}" for form in _SHOWN_FORMS)], [paper, *body]
-        )
+        apart = (f"distance, {form}" for form in _SHOWN_FORMS)
+        yield from markdown_table(["reading", "test error", "restarts", "dead filters", *head, *apart], [paper, *body])
 
 
-def _error(results: AllResults) -> str:
-    errors = results("", "", "test_error")
+def _trained(results: AllResults) -> list[str]:
+    """The mean test error, and how many restarts and dead filters all networks had together."""
+    errors, *counts = (results("", "", measure) for measure in ("test_error", "restarts", "dead_filters"))
     assert errors is not None
-    return f"{100 * errors.mean():.2f}"
+    return [f"{100 * errors.mean():.2f}", *(f"{count.sum():.0f}" for count in counts if count is not None)]
 
 
 def _mean(values: NDArray[np.float64]) -> str:

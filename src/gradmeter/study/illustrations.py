@@ -23,7 +23,8 @@ _EXAMPLES = 12
 _EXTREMES = 8
 _VIOLIN_GROUPS = ("letters", "cifar10", "uniform")
 _CURVE_SCORES = ("softmax", "entropy", "l2", "lasso", "nn_d")
-_CURVE_POINTS = 2000
+# A panel is 200 points wide.
+_CURVE_POINTS = 500
 
 
 def illustrate(

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 _DROPOUT = 1 / 3
 _SLOPE = 0.1
+# Of the median norm of a layer's kernels. Those that learn have a quarter of it and more; those that do not are left to
+# the weight decay, which takes them to a fiftieth and less.
+_DEAD = 0.05
 
 
 class Dropout(nn.Module):
@@ -76,3 +79,8 @@ class PaperCNN(nn.Module):
         x = self.dropout(self.conv3(x))
         logits: Tensor = self.dense(x.flatten(1))
         return logits
+
+    def dead_filters(self) -> int:
+        """How many filters of the convolutions have decayed to next to nothing; a network that has one is damaged."""
+        norms = torch.stack([layer.weight.flatten(1).norm(dim=1) for layer in (self.conv1, self.conv2, self.conv3)])
+        return int((norms < _DEAD * norms.median(dim=1, keepdim=True).values).sum())

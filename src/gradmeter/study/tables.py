@@ -164,7 +164,7 @@ def lasso_weights(fitted: Sequence[Mapping[str, LinearClassifier]]) -> list[Row]
 
 
 def networks(results: AllResults, trainings: Sequence[Training]) -> list[Row]:
-    """Epochs, restarts and errors of every network."""
+    """Epochs, restarts, dead filters and errors of every network."""
     validation, test = (results("", "", f"{name}_error") for name in ("validation", "test"))
     assert validation is not None
     assert test is not None
@@ -173,6 +173,7 @@ def networks(results: AllResults, trainings: Sequence[Training]) -> list[Row]:
             "run": run,
             "epochs": len(training.accuracies),
             "restarts": training.restarts,
+            "dead_filters": training.dead_filters,
             "validation_error": float(100 * validation[run]),
             "test_error": float(100 * test[run]),
         }

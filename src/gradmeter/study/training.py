@@ -192,10 +192,17 @@ def predict(network: nn.Module, images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Training:
-    """How a network was trained: validation accuracy after each epoch, and how often training began anew."""
+    """How a network was trained.
+
+    Attributes:
+        accuracies: validation accuracy after each epoch.
+        restarts: how often training began anew.
+        dead_filters: of the network that came of it.
+    """
 
     accuracies: list[float]
     restarts: int
+    dead_filters: int
 
 
 def load_network(path: Path) -> tuple[PaperCNN, Training]:
@@ -203,4 +210,4 @@ def load_network(path: Path) -> tuple[PaperCNN, Training]:
     weights, about = read_tensors(path)
     network = PaperCNN(**about["network"])
     network.load_state_dict(weights)
-    return network.eval(), Training(about["accuracies"], about["restarts"])
+    return network.eval(), Training(about["accuracies"], about["restarts"], network.dead_filters())
