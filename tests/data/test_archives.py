@@ -77,11 +77,11 @@ def test_float_and_bool_images(archive_folder: Path, dtype: type) -> None:
     np.testing.assert_array_equal(unknowns["notmnist"].images, np.where(floats > 0.5, 255, 0))
 
 
-def test_clipped_noise(archive_folder: Path) -> None:
-    collection = load_archives(archive_folder, noise_form="clipped")
+def test_noise_is_clipped_unless_asked_for_as_drawn(archive_folder: Path) -> None:
+    collection = load_archives(archive_folder)
     assert "clipped to [0, 1]" in collection.sources["normal"]
     assert collection.draw(0, seed=0).unknowns["normal"].images.min() == 0
-    assert load_archives(archive_folder).draw(0, seed=0).unknowns["normal"].images.min() < 0
+    assert load_archives(archive_folder, noise_form="raw").draw(0, seed=0).unknowns["normal"].images.min() < 0
 
 
 def test_missing_folder_and_missing_digits(tmp_path: Path) -> None:

@@ -59,11 +59,11 @@ def test_readings_that_differ_after_training_share_their_networks() -> None:
 
 
 def test_what_is_given_is_compared_with_its_neighbours() -> None:
-    given = replace(OPTIONS, weight_decay=1e-3, inputs="unit")
+    given = replace(OPTIONS, weight_decay=1e-3, inputs="standard")
     (first, *_) = trials(given, Images(), Path())  # type: ignore[arg-type]
     assert all(options.weight_decay == 1e-3 for _, options in first.readings)
     left_out = {one.name for one in ALTERNATIVES} - {one.name for one, _ in alternatives_to(given)}
-    assert left_out == {"unit", "decay-1e-3"}, "they are what was given"
+    assert left_out == {"standardised", "decay-1e-3", "standardised-1e-3"}, "they are what was given"
 
 
 def test_only_softmax_and_entropy_are_judged(compared: Path) -> None:

@@ -132,7 +132,7 @@ def test_one_step_is_that_of_the_paper(
     monkeypatch.setattr(training, "predict", lambda network, images: VALIDATION.labels)
     few = Digits(TRAIN.images[:256], TRAIN.labels[:256])
     path = tmp_path / "00.safetensors"
-    options = StudyOptions(padding="same", max_epochs=1, weight_decay=decay, decayed=decayed)
+    options = StudyOptions(padding="same", inputs="unit", max_epochs=1, weight_decay=decay, decayed=decayed)
     train(few, VALIDATION, path, options, seed=4, on_epoch=lambda *_: None)
     found = load_network(path)[0].state_dict()
 
@@ -166,7 +166,7 @@ def test_the_best_epoch_is_kept_beside_the_last(whole: Path, tmp_path: Path) -> 
     assert share == max(accuracies)
 
 
-@pytest.mark.parametrize("options", [{"loss": "clipped"}, {"inputs": "standard"}, {"first_dropout": "before"}])
+@pytest.mark.parametrize("options", [{"loss": "clipped"}, {"inputs": "unit"}, {"first_dropout": "before"}])
 def test_other_readings_train_other_networks(options: dict[str, str], whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "00.safetensors"
     trained(path, **options)
@@ -174,8 +174,8 @@ def test_other_readings_train_other_networks(options: dict[str, str], whole: Pat
     share = (predict(network, VALIDATION.images) == VALIDATION.labels).double().mean().item()
     assert share == how.accuracies[-1] > 0.5
     assert not torch.equal(network.dense.weight, load_network(whole)[0].dense.weight)
-    if "inputs" in options:
-        assert network.standard == [TRAIN.images.mean().item(), TRAIN.images.std().item()]
+    standard = [TRAIN.images.mean().item(), TRAIN.images.std().item()]
+    assert network.standard == (None if "inputs" in options else standard)
 
 
 def test_a_network_that_answers_always_the_same_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

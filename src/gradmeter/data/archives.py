@@ -47,7 +47,7 @@ ARCHIVES = {
 }
 
 
-def load_archives(folder: Path, noise_form: str = noise.RAW) -> Collection:
+def load_archives(folder: Path, noise_form: str = noise.CLIPPED) -> Collection:
     """The archives of a folder: `emnist_digits.npz` and any of the others in `ARCHIVES`.
 
     Images are uint8 (0..255), float (0..1) or bool; Omniglot's are ink on paper and are inverted.

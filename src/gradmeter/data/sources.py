@@ -7,12 +7,12 @@ from pathlib import Path
 from gradmeter.data.archives import load_archives
 from gradmeter.data.collection import Collection
 from gradmeter.data.embedded import load_embedded
-from gradmeter.data.noise import RAW
+from gradmeter.data.noise import CLIPPED
 from gradmeter.data.torchvision_sets import load_torchvision
 from gradmeter.errors import DataError, InputError
 
 
-def load(data: str, root: Path | None = None, download: bool = False, noise_form: str = RAW) -> Collection:
+def load(data: str, root: Path | None = None, download: bool = False, noise_form: str = CLIPPED) -> Collection:
     """The collection of a data source.
 
     Args:

@@ -37,7 +37,7 @@ _FIRST_LETTER = 10
 
 
 def load_torchvision(
-    root: Path, download: bool = False, noise_form: str = noise.RAW, sizes: Sizes = PAPER_SIZES
+    root: Path, download: bool = False, noise_form: str = noise.CLIPPED, sizes: Sizes = PAPER_SIZES
 ) -> Collection:
     """The paper's data at the paper's sizes.
 

@@ -79,9 +79,11 @@ ALTERNATIVES = (
 
 
 def alternatives_to(options: StudyOptions) -> list[tuple[Alternative, StudyOptions]]:
-    """The options themselves and all readings that differ from them, each with its options."""
-    readings = [(alternative, replace(options, **alternative.changes)) for alternative in ALTERNATIVES]
-    return [reading for number, reading in enumerate(readings) if number == 0 or reading[1] != options]
+    """The options themselves and the readings beside them, each once, with its options."""
+    readings: dict[StudyOptions, Alternative] = {}
+    for alternative in ALTERNATIVES:
+        readings.setdefault(replace(options, **alternative.changes), alternative)
+    return [(alternative, changed) for changed, alternative in readings.items()]
 
 
 @dataclass(frozen=True)

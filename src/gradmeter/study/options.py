@@ -60,8 +60,8 @@ class StudyOptions:
     max_epochs: int = 60
     weights: str = "last"
     loss: str = "exact"
-    inputs: str = "unit"
-    noise: str = "raw"
+    inputs: str = "standard"
+    noise: str = "clipped"
     biases: bool = True
     whole_gradient: bool = False
     aupr: Interpolation = "step"
