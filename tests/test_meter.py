@@ -982,6 +982,8 @@ INPUTS = torch.ones(4, 5)
         ({"input": 3}, "inputs hold no tensor"),
         ([INPUTS], "inputs are a list; expected a tensor, a tuple or a dict of tensors"),
         (INPUTS.numpy(), "inputs are a ndarray"),
+        (INPUTS.to_sparse(), "layout torch.sparse_coo"),
+        (torch.nested.nested_tensor([INPUTS, INPUTS], layout=torch.jagged), "expected dense tensors"),
     ],
 )
 def test_bad_inputs(inputs: Any, message: str) -> None:
@@ -1142,6 +1144,7 @@ def test_labels_take_the_place_of_the_pseudo_label() -> None:
     [
         (torch.tensor([0, 1]), r"labels are \(2,\) torch.int64; expected a tensor of 4 whole numbers"),
         (torch.zeros(4), r"labels are \(4,\) torch.float32"),
+        (torch.zeros(4).cfloat(), r"labels are \(4,\) torch.complex64"),
         ([0, 1, 2, 0], "labels are list"),
         (torch.tensor([0, 1, 3, 0]), "label 3, but the network has classes 0 to 2"),
         (torch.tensor([0, -1, 1, 0]), "label -1, but"),
