@@ -14,6 +14,7 @@ from gradient_metrics.metrics import Max, MeanStd, Min, PNorm
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradmeter import GradientMeter, InputError, Readings, UnsupportedModelError
@@ -445,6 +446,80 @@ def test_parts_that_an_argument_chooses() -> None:
         assert_agree(meter(inputs).values, loop.expected_readings(model, inputs)[1], **EXACT)
 
 
+class Routed(nn.Module):
+    """Two layers of one kind, called in the order that an argument gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor, order: str) -> Tensor:
+        for name in order:
+            x = self.get_submodule(name)(x).tanh()
+        out: Tensor = self.head(x)
+        return out
+
+
+def test_layers_in_an_order_that_an_argument_chooses() -> None:
+    model = randomise(Routed().double())
+    meter = GradientMeter(model)
+    for order in ("ab", "aa", "bb", "ba", "ab"):
+        inputs = {"x": FLAT, "order": order}
+        assert_agree(meter(inputs).values, loop.expected_readings(model, inputs)[1], **EXACT)
+
+
+class Folded(nn.Module):
+    """Steps before samples or samples before steps, as an argument says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(5, 3)
+
+    def forward(self, x: Tensor, steps_first: bool) -> Tensor:
+        x = x.transpose(0, 1) if steps_first else x
+        out: Tensor = self.dense(x.flatten(0, 1)).tanh().unflatten(0, x.shape[:2]).sum(0 if steps_first else 1)
+        return out
+
+
+def test_an_order_of_steps_that_an_argument_chooses() -> None:
+    model = randomise(Folded().double())
+    meter = GradientMeter(model)
+    for steps_first in (False, True, False):
+        inputs = {"x": STEPS, "steps_first": steps_first}
+        assert_agree(meter(inputs).values, loop.expected_readings(model, inputs)[1], **EXACT)
+
+
+def test_a_token_that_is_stacked_once_for_each_sample() -> None:
+    def recipe(m: Any, x: Tensor) -> Tensor:
+        out: Tensor = m.head((x * torch.stack([m.token] * len(x))).tanh())
+        return out
+
+    model = randomise(Recipe(recipe, token=(5,), head=nn.Linear(5, 3)).double())
+    meter, x = GradientMeter(model), samples(7, 5)
+    for count in (2, 4, 7):
+        assert_agree(meter(x[:count]).values, loop.expected_readings(model, x[:count])[1], **EXACT)
+
+
+def test_sequences_without_steps() -> None:
+    table, dense, head = nn.Embedding(7, 5), nn.Linear(5, 4), nn.Linear(4, 3)
+    model = Recipe(lambda m, x: m.head(m.dense(m.table(x)).sum(1)), table=table, dense=dense, head=head)
+    randomise(model.double())
+    meter = GradientMeter(model, activations=True)
+    for steps in (0, 2, 0):
+        x = torch.ones(4, steps).long()
+        assert_agree(meter(x).values, loop.expected_readings(model, x)[1], **EXACT)
+
+
+def test_numbers_whose_sign_is_yet_to_be_turned() -> None:
+    """PyTorch turns the sign of an imaginary part when the number is needed."""
+    for layer, shape in ((nn.Linear(5, 3), (4, 8)), (nn.Conv1d(2, 3, 5), (4, 2, 8))):
+        recipe = Recipe(lambda m, x: m.layer(torch.fft.rfft(x).conj().imag).flatten(1), layer=layer)
+        model = randomise(recipe.float())
+        x = samples(*shape).float()
+        expected = loop.expected_readings(model, x)[1]
+        assert_agree(GradientMeter(model)(x).values, expected, norms=1e-5, shapes=1e-4)
+
+
 class Biased(nn.Module):
     """Biases under all the names that PyTorch and timm give them, and a table that is none."""
 
@@ -686,6 +761,34 @@ def test_called_where_gradients_are_off(mode: Callable[[], Any]) -> None:
         assert_equal(GradientMeter(model)(x.clone()), expected, rtol=1e-12)
 
 
+def test_weights_that_were_computed_where_gradients_are_off() -> None:
+    model = randomise(nn.utils.parametrizations.weight_norm(nn.Linear(5, 3)).double())
+    expected = GradientMeter(model)(FLAT)
+    with parametrize.cached():
+        with torch.no_grad():
+            kept = model.weight
+        assert_equal(GradientMeter(model)(FLAT), expected, rtol=1e-12)
+        assert model.weight is kept
+
+
+def test_buffers_made_in_inference_mode() -> None:
+    model = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).double().eval()
+    randomise(model)
+    norm, expected = model[1], GradientMeter(model)(FLAT)
+    with torch.inference_mode():
+        mean = norm.running_mean.clone()
+    norm.running_mean = mean
+    assert_equal(GradientMeter(model)(FLAT), expected, rtol=1e-12)
+    assert norm.running_mean is mean
+
+
+def test_another_default_device() -> None:
+    model, x = paper_cnn(torch.float32)
+    expected = GradientMeter(model, activations=True)(x)
+    with torch.device("meta"):
+        assert_equal(GradientMeter(model, activations=True)(x), expected, rtol=1e-12)
+
+
 # --- the network comes back as it was
 
 
@@ -879,6 +982,8 @@ INPUTS = torch.ones(4, 5)
         ({"input": 3}, "inputs hold no tensor"),
         ([INPUTS], "inputs are a list; expected a tensor, a tuple or a dict of tensors"),
         (INPUTS.numpy(), "inputs are a ndarray"),
+        (INPUTS.to_sparse(), "layout torch.sparse_coo"),
+        (torch.nested.nested_tensor([INPUTS, INPUTS], layout=torch.jagged), "expected dense tensors"),
     ],
 )
 def test_bad_inputs(inputs: Any, message: str) -> None:
@@ -1039,6 +1144,7 @@ def test_labels_take_the_place_of_the_pseudo_label() -> None:
     [
         (torch.tensor([0, 1]), r"labels are \(2,\) torch.int64; expected a tensor of 4 whole numbers"),
         (torch.zeros(4), r"labels are \(4,\) torch.float32"),
+        (torch.zeros(4).cfloat(), r"labels are \(4,\) torch.complex64"),
         ([0, 1, 2, 0], "labels are list"),
         (torch.tensor([0, 1, 3, 0]), "label 3, but the network has classes 0 to 2"),
         (torch.tensor([0, -1, 1, 0]), "label -1, but"),

@@ -180,6 +180,8 @@ def test_class_beyond_the_network() -> None:
         (lambda z: squared(z.detach()), "does not depend on the logits"),
         (lambda z: squared(z * torch.inf), "not finite"),
         (lambda z: squared(z - z.detach()).sqrt(), "not finite"),
+        (lambda z: squared(z) / len(z), "in its batch of 6"),
+        (lambda z: squared(z - z.mean(0)), "in its batch of 6"),
     ],
 )
 def test_bad_losses(loss: Loss, message: str) -> None:

@@ -54,6 +54,17 @@ def test_mean_a_hundred_times_the_deviation() -> None:
     assert_agree(reduced(data), eight(data), norms=1e-10, shapes=1e-5)
 
 
+@pytest.mark.parametrize("ratio", [1e3, 3e3, 1e4, 3e4, 1e5, 1e6, 3e6])
+def test_a_shape_of_which_rounding_leaves_nothing_is_none(ratio: float) -> None:
+    data = draw(4, 5000) + ratio
+    values, expected = reduced(data), eight(data)
+    index = METRICS.index("skewness")
+    np.testing.assert_allclose(values[:, :index], expected[:, :index], rtol=1e-2)
+    shapes = values[:, index:]
+    assert ((shapes == 0) | (np.abs(shapes - expected[:, index:]) < 0.1)).all()
+    assert (shapes != 0).any(axis=0).tolist() == [ratio < 3.1e4, ratio < 3.1e3]
+
+
 @pytest.mark.parametrize("scale", [1e-60, 1e-30, 1e20, 1e60])
 def test_tiny_and_huge_entries(scale: float) -> None:
     data = draw(3, 200) ** 3

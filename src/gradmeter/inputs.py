@@ -25,8 +25,8 @@ class Inputs:
         """Arguments from what a meter was called with; tensors lose their history.
 
         Raises:
-            InputError: for an empty batch, tensors of different length, labels that are not whole numbers [N], or
-                something else.
+            InputError: for an empty batch, tensors that are not dense or differ in length, labels that are not whole
+                numbers [N], or something else.
         """
         args: tuple[Any, ...] = ()
         kwargs: Mapping[str, Any] = {}
@@ -51,7 +51,12 @@ class Inputs:
             raise InputError("the batch holds zero samples; expected at least one")
         if labels is None:
             return inputs
-        if not isinstance(labels, Tensor) or labels.shape != shapes[0][:1] or labels.is_floating_point():
+        if (
+            not isinstance(labels, Tensor)
+            or labels.shape != shapes[0][:1]
+            or labels.is_floating_point()
+            or labels.is_complex()
+        ):
             found = f"{tuple(labels.shape)} {labels.dtype}" if isinstance(labels, Tensor) else type(labels).__name__
             raise InputError(f"labels are {found}; expected a tensor of {shapes[0][0]} whole numbers, one per sample")
         return replace(inputs, labels=labels.detach().long())
@@ -91,6 +96,9 @@ def _prepared(value: Any) -> Any:
     """A tensor without its history; images with channels last, the faster memory order."""
     if not isinstance(value, Tensor):
         return value
+    if value.is_nested or value.layout != torch.strided:
+        given = "nested tensor" if value.is_nested else f"tensor of layout {value.layout}"
+        raise InputError(f"inputs hold a {given}; expected dense tensors")
     value = value.detach()
     if value.is_inference():
         value = value.clone()

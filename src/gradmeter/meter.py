@@ -183,7 +183,7 @@ class GradientMeter:
             f"{layer}/{name}": parameter for layer, own in self._owned.items() for name, parameter in own.items()
         }
         self._seen = [id(parameter) for parameter in self._network.parameters()]
-        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._plans: dict[str, Plan] = {}
         self._tiles: dict[tuple[tuple[int, ...], ...], int] = {}
         # Layers and operations that are measured for one sample at a time, and those of them that a warning named.
         self._slow: set[tuple[str, str]] = set()

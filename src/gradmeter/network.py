@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
 
 from gradmeter.errors import InputError, UnsupportedModelError, one_line
 from gradmeter.hooks import of_this_thread
@@ -167,6 +168,7 @@ def measuring(network: nn.Module) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_buffers_kept(network))
+        stack.enter_context(_weights_computed_anew())
         stack.enter_context(_recurrent_layers_step_by_step(network))
         try:
             for module in training:
@@ -215,22 +217,39 @@ def _recurrent_layers_step_by_step(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _buffers_kept(network: nn.Module) -> Iterator[None]:
-    """Undo what a network does to its own buffers, such as counting its calls."""
-    found = [
-        (module, name, buffer, buffer._version, buffer.clone())
-        for module in network.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None and not buffer.is_inference()
-    ]
+def _weights_computed_anew() -> Iterator[None]:
+    """Pass over what `parametrize.cached` keeps: weights computed where gradients were off lead to no parameter."""
+    enabled = parametrize._cache_enabled
+    parametrize._cache_enabled = 0
     try:
         yield
     finally:
+        parametrize._cache_enabled = enabled
+
+
+@contextmanager
+def _buffers_kept(network: nn.Module) -> Iterator[None]:
+    """Undo what a network does to its own buffers, such as counting its calls.
+
+    Copies stand in for buffers that were made in inference mode, which a backward pass cannot use.
+    """
+    buffers = [
+        (module, name, buffer, None if buffer.is_inference() else buffer._version, buffer.clone())
+        for module in network.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        for module, name, _, version, values in buffers:
+            if version is None:
+                module._buffers[name] = values
+        yield
+    finally:
         with torch.no_grad():
-            for module, name, buffer, version, values in found:
+            for module, name, buffer, version, values in buffers:
                 if module._buffers.get(name) is not buffer:
                     module._buffers[name] = buffer
-                if buffer._version != version:
+                if version is not None and buffer._version != version:
                     buffer.copy_(values)
 
 

@@ -18,6 +18,9 @@ from gradmeter.errors import InputError
 # Classes that a counterfactual asks for.
 _COUNTERFACTUALS = 5
 
+# How far the loss of a sample alone may be from its loss in a batch, in itself and relative to it: rounding of float32.
+_ROUNDED, _RELATIVELY_ROUNDED = 1e-5, 1e-3
+
 LABELS = "labels"
 """What readings call classes that were given with the inputs, in place of a pseudo-label."""
 
@@ -124,11 +127,22 @@ def _custom(loss: Loss) -> Callable[[Tensor], StartVector]:
                     "the loss does not depend on the logits, or not differentiably; expected PyTorch operations on them"
                 )
             (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+            _require_each_alone(loss, leaf.detach(), losses.detach())
         if not torch.isfinite(gradient).all():
             raise InputError("the derivative of the loss by the logits is not finite; expected a smooth loss there")
         return _normalised(gradient)
 
     return start
+
+
+def _require_each_alone(loss: Loss, logits: Tensor, losses: Tensor) -> None:
+    """Raise InputError if the last sample has another loss alone: how a batch is cut must not show."""
+    alone = loss(logits[-1:].clone()).detach()
+    if alone.shape != (1,) or not torch.allclose(alone, losses[-1:], _RELATIVELY_ROUNDED, _ROUNDED):
+        raise InputError(
+            f"the loss of a sample is {losses[-1].item():.6g} in its batch of {len(losses)} and "
+            f"{alone.tolist()} alone; expected a loss that does not depend on other samples or on their number"
+        )
 
 
 def start_vector(pseudo_label: PseudoLabel) -> Callable[[Tensor], StartVector]:

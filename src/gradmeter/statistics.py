@@ -22,8 +22,11 @@ SCALED_METRICS = METRICS[:6]
 ACTIVATION_METRICS = (*METRICS, "positive")
 """Names of the metrics of a layer's output; "positive" is the share of entries above 0."""
 
-# Below this share of the mean square a variance is rounding of the float64 sums, not spread.
+# Below this share of the mean square a variance is rounding of the float64 sums, not spread ...
 _VARIANCE_FLOOR = 1e-13
+# ... and so are the third and the fourth moment below these: the larger the mean, the more of their digits cancel.
+_SKEWNESS_FLOOR = 1e-9
+_KURTOSIS_FLOOR = 1e-7
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ def statistics(group: PowerSums) -> Tensor:
     """The eight metrics of one group, [N, 8] float64, in the order of `METRICS`.
 
     Population moments; kurtosis is Fisher's (0 for a normal distribution), as in scipy.stats. Where the variance is
-    zero, skewness and kurtosis are 0.
+    zero, skewness and kurtosis are 0; so is skewness where the deviation is less than 3e-5 of the root mean square, and
+    kurtosis below 3e-4: rounding of the sums would be all there is in them.
     """
     return _metrics(group.numbers, group.count)
 
@@ -116,6 +120,6 @@ def _metrics(numbers: Tensor, count: int | Tensor) -> Tensor:
     fourth_moment = fourth - 4 * mean * cube + 6 * mean**2 * square - 3 * mean**4
     # Standardise by the deviation first: variance^2 would underflow for gradients below 1e-77.
     safe = torch.where(constant, 1.0, variance)
-    skewness = torch.where(constant, 0.0, third_moment / (safe * safe.sqrt()))
-    kurtosis = torch.where(constant, 0.0, fourth_moment / safe / safe - 3)
+    skewness = torch.where(variance <= _SKEWNESS_FLOOR * square, 0.0, third_moment / (safe * safe.sqrt()))
+    kurtosis = torch.where(variance <= _KURTOSIS_FLOOR * square, 0.0, fourth_moment / safe / safe - 3)
     return torch.stack([absolute, s2.sqrt(), minimum, maximum, mean, variance.sqrt(), skewness, kurtosis], dim=-1)

@@ -83,6 +83,18 @@ def test_networks(case: str) -> None:
     check(randomise(make().double()).eval(), samples(3, *shape), norms=1e-10, shapes=1e-8)
 
 
+def test_casts_do_not_make_a_gradient_slow() -> None:
+    """Autocast casts every weight before it is used."""
+
+    def recipe(m: Any, x: Tensor) -> Tensor:
+        w = m.w.float().double()
+        return (x @ w).tanh() @ w.t() @ m.v.float().t().double() + m.b.float()
+
+    model, x = built((recipe, X, {"w": (5, 4), "v": (3, 5), "b": (3,)}))
+    forms = check(model, x, norms=1e-6, shapes=1e-5)
+    assert forms == {"w": ["Dense"] * 2, "v": ["Dense"], "b": ["Direct"]}
+
+
 def test_steps_of_a_recurrence_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     model = randomise(Recipe(lstm_cell, cell=nn.LSTMCell(5, 3)).double())
     forms = check(model, GRID)

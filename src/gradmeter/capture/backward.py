@@ -98,5 +98,6 @@ def _hand_over(
     for gradient, axis in zip(gradients, planned.axes, strict=True):
         if gradient is not None and axis is None and gradient.any():
             raise Unplanned
-    if not planned.silent and any(gradient is not None for gradient in gradients):
+    # A gradient without entries, of a sequence of no steps say, adds nothing.
+    if not planned.silent and any(gradient is not None and gradient.numel() for gradient in gradients):
         receive(planned, Operation(graph.nodes[planned.index], gradients, planned.axes, samples, planned.inputs))

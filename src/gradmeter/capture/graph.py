@@ -6,6 +6,7 @@ another tensor. Nothing that acts on the logits can be missing here.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,8 @@ from torch.autograd.graph import Node
 from gradmeter.capture.sample_axis import Shape
 
 _ACCUMULATE = "torch::autograd::AccumulateGrad"
+# What autograd calls the dimensions that an operation acts along.
+_DIMENSIONS = ("_saved_dim", "_saved_dims", "_saved_dim0", "_saved_dim1", "_saved_dimension")
 
 
 def metadata(node: Node) -> Sequence[Any]:
@@ -85,9 +88,20 @@ class Graph:
                     found.setdefault(child, []).append((node, number))
         return found
 
-    def signature(self) -> tuple[str, ...]:
-        """Names of the operations: two passes that agree here did the same."""
-        return tuple(node.name() for node in self.nodes)
+    def signature(self) -> str:
+        """Digest of the operations, their dimensions and what they lead to: two passes that agree here did the same.
+
+        Names alone would not do: two layers of one kind have the same, and so have two orders of samples and positions.
+        """
+        digest = hashlib.sha256()
+        for node in self.nodes:
+            inputs = [
+                (self.leaves.get(child, self.index.get(child)), output) if child is not None else None
+                for child, output in node.next_functions
+            ]
+            dimensions = [getattr(node, name, None) for name in _DIMENSIONS]
+            digest.update(f"{node.name()} {dimensions} {inputs}\n".encode())
+        return digest.hexdigest()
 
     def leaves_behind(self, node: Node) -> dict[Node, str]:
         """The leaves that a node leads to, itself included, and their names."""

@@ -41,8 +41,8 @@ class Operation:
         return _widened(delta)
 
     def scaled(self, factor: str) -> Tensor:
-        """`delta` times a number that the operation kept."""
-        number = self.saved(factor)
+        """`delta` times the conjugate of a number that the operation kept."""
+        number = self.saved(factor).conjugate()
         return self.delta if number == 1 else self.delta * number
 
     @property

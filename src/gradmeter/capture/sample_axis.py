@@ -55,7 +55,7 @@ class SampleAxis:
 
     def owners_along(self, size: int, samples: int) -> Tensor:
         """[size] the sample of every row along the dimension."""
-        return torch.arange(size) // self.inner % samples
+        return torch.arange(size, device="cpu") // self.inner % samples
 
     def behind(self, dims: int) -> SampleAxis:
         """The same dimension with further ones before it."""

@@ -92,7 +92,13 @@ def _checked(name: str, tensor: Tensor, *types: torch.dtype) -> Tensor:
         expected = " or ".join(str(dtype).removeprefix("torch.") for dtype in types)
         given = f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device}"
         raise TypeError(f"{name} is {given}; expected {expected} on the CPU")
-    return tensor.detach()
+    # The extension reads memory, where a number whose sign PyTorch has yet to turn still has the old one.
+    return tensor.detach().resolve_neg()
+
+
+def _outputs(rows: int, columns: int) -> Tensor:
+    # Not on torch's default device.
+    return torch.empty(rows, columns, dtype=torch.float64, device="cpu")
 
 
 def correlate(
@@ -125,8 +131,8 @@ def correlate(
         ValueError: for sizes that do not fit.
     """
     samples = len(delta)
-    sums = torch.empty(samples, _SUMS, dtype=torch.float64)
-    totals = torch.empty(samples, delta.shape[1], dtype=torch.float64) if bias else None
+    sums = _outputs(samples, _SUMS)
+    totals = _outputs(samples, delta.shape[1]) if bias else None
     _loaded().correlate(
         _checked("delta", delta, torch.float32),
         _checked("activation", activation, torch.float32),
@@ -144,7 +150,7 @@ def correlate(
 
 def reduce(values: Tensor) -> Tensor:
     """The same seven sums [N, 7] float64 of values [N, P], float32 or float64 on the CPU, any strides."""
-    sums = torch.empty(len(values), _SUMS, dtype=torch.float64)
+    sums = _outputs(len(values), _SUMS)
     _loaded().reduce(_checked("values", values, torch.float32, torch.float64), sums, torch.get_num_threads())
     return sums
 
@@ -157,7 +163,7 @@ def channel_sums(delta: Tensor, activation: Tensor, mean: Tensor | None = None) 
         activation: the same shape.
         mean: [C] float32; zero by default.
     """
-    products = torch.empty(delta.shape[:2], dtype=torch.float64)
+    products = _outputs(len(delta), delta.shape[1])
     totals = torch.empty_like(products)
     _loaded().channel_sums(
         _checked("delta", delta, torch.float32),

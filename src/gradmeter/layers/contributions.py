@@ -9,12 +9,23 @@ from typing import Any
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
-from gradmeter.capture import TRANSPOSED, Call, Graph, Operation, Plan, Planned, output_shapes
+from gradmeter.capture import TRANSPOSED, Call, Graph, Operation, Plan, Planned, metadata, output_shapes
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.layers.general import Masked, PulledBack
 from gradmeter.layers.gradients import Direct, PerSampleGradient, total, transposed
 from gradmeter.layers.registry import module_rule, rule_for
 from gradmeter.statistics import PowerSums
+
+_CAST = "ToCopyBackward0"
+
+
+def _before_casts(node: Node | None, output: int) -> tuple[Node, int]:
+    """Where a real number came from before it was cast to another type, by autocast say: its gradient is the same."""
+    assert node is not None
+    while node.name() == _CAST and not metadata(node)[0].dtype.is_complex:
+        node, output = node.next_functions[0]
+        assert node is not None
+    return node, output
 
 
 def _transposes(node: Node) -> bool:
@@ -97,13 +108,12 @@ class Contributions:
 
     def _trace(self, operation: Operation, number: int, gradient: PerSampleGradient) -> None:
         """From the input of an operation to the parameters that lie on it or behind it."""
-        child, output = operation.node.next_functions[number]
-        assert child is not None
+        child, output = _before_casts(*operation.node.next_functions[number])
         if child in self._graph.leaves:
             self._add(self._graph.leaves[child], gradient)
             return
         if _transposes(child):
-            behind, _ = child.next_functions[0]
+            behind, _ = _before_casts(*child.next_functions[0])
             if behind in self._graph.leaves:
                 self._add(self._graph.leaves[behind], transposed(gradient))
                 return

@@ -22,10 +22,10 @@ def _product(
     """Gradients of the factors of left @ right, where samples lie along the rows of left or the columns of right."""
     gradients: dict[int, PerSampleGradient] = {}
     if right in operation.inputs and operation.axis.dim == 0:
-        activation = _positions(operation, operation.saved(names[0]), rows_first=True)
+        activation = _positions(operation, operation.saved(names[0]).conj(), rows_first=True)
         gradients[right] = Dense(activation, _positions(operation, delta, rows_first=True))
     if left in operation.inputs and operation.axis.dim == 1:
-        activation = _positions(operation, operation.saved(names[1]), rows_first=False)
+        activation = _positions(operation, operation.saved(names[1]).conj(), rows_first=False)
         gradients[left] = Dense(_positions(operation, delta, rows_first=False), activation)
     return gradients
 
@@ -76,7 +76,7 @@ def _by_vector(operation: Operation, delta: Tensor, number: int, data: str) -> d
     """The gradient of the vector in data @ vector."""
     if number not in operation.inputs:
         return {}
-    rows = operation.positions(operation.saved(data))
+    rows = operation.positions(operation.saved(data).conj())
     return {number: Direct((operation.positions(delta).unsqueeze(1) @ rows).squeeze(1))}
 
 

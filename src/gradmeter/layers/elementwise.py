@@ -37,7 +37,7 @@ def add(operation: Operation) -> dict[int, PerSampleGradient]:
     if 0 in operation.inputs:
         gradients.update(summed_to_input(operation, 0))
     if 1 in operation.inputs:
-        gradients.update(summed_to_input(operation, 1, operation.delta * operation.saved("alpha")))
+        gradients.update(summed_to_input(operation, 1, operation.delta * operation.saved("alpha").conjugate()))
     return gradients
 
 
@@ -48,7 +48,7 @@ def subtract(operation: Operation) -> dict[int, PerSampleGradient]:
     if 0 in operation.inputs:
         gradients.update(summed_to_input(operation, 0))
     if 1 in operation.inputs:
-        gradients.update(summed_to_input(operation, 1, -operation.delta * operation.saved("alpha")))
+        gradients.update(summed_to_input(operation, 1, -operation.delta * operation.saved("alpha").conjugate()))
     return gradients
 
 

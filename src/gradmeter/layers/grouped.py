@@ -25,7 +25,7 @@ def _product(
     if operation.axis.dim == 0 or number not in operation.inputs:
         return {}
     delta = _features_by_position(operation, delta)
-    data = _features_by_position(operation, operation.saved(other))
+    data = _features_by_position(operation, operation.saved(other).conj())
     shape = operation.size_of_input(number)
     geometry = Geometry(POINT.kernel, POINT.stride, POINT.dilation, POINT.padding, groups=shape[0])
     factors = (data, delta) if number == right else (delta, data)

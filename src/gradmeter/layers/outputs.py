@@ -129,7 +129,7 @@ class OutputReader:
                 found.note(given, output)
             axis = self._axes.get(call)
             axis = None if axis is None else axis.adapted(tuple(output.shape), samples)
-            if axis is not None:
+            if axis is not None and output.numel():
                 found.add(call[0], axis.rows(output.detach(), samples))
 
         with self._watched(take):
@@ -170,7 +170,7 @@ def _axis(many: Tensor, alone: Tensor) -> SampleAxis | None:
     if dim is None:
         return None
     folds = alone.shape[dim]
-    tolerance = _SAME * float(many.abs().max())
+    tolerance = _SAME * float(many.abs().max()) if many.numel() else 0.0
     for outer in (divisor for divisor in range(1, folds + 1) if folds % divisor == 0):
         axis = SampleAxis(dim, outer, folds // outer)
         difference = axis.rows(many, _PROBED)[-1] - axis.rows(alone, 1)[0]
