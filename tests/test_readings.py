@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,20 @@ def test_parquet_round_trip_is_exact(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*.parquet*")) == ["a.parquet", "b.parquet"]
 
 
+def test_parquet_in_a_folder_whose_name_is_no_utf_8(tmp_path: Path) -> None:
+    made, path = readings(), tmp_path / os.fsdecode(b"\xff") / "a.parquet"
+    made.write_parquet(path)
+    assert_same(Readings.read_parquet(path), made)
+    with pytest.raises(DataError, match="is no readable Parquet file"):
+        Readings.read_parquet(path.parent)
+
+
+def test_parquet_from_a_folder(tmp_path: Path) -> None:
+    made = readings()
+    made.write_parquet(tmp_path / "a.parquet")
+    assert_same(Readings.read_parquet(tmp_path), made)
+
+
 def test_unwritable_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot write .*a\.parquet"):
@@ -317,6 +332,15 @@ def test_damaged_file(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"a\.parquet is no readable Parquet file"):
             Readings.read_parquet(path)
+
+
+@pytest.mark.parametrize("name", ["conv1/l1", "log_scale", "logits"])
+@pytest.mark.parametrize("value", ["a", ["a", "b"], {"a": 1}])
+def test_a_column_of_no_numbers(name: str, value: Any) -> None:
+    table = readings().to_arrow()
+    foreign = table.set_column(table.column_names.index(name), name, pa.array([value] * 5))
+    with pytest.raises(DataError, match=name):
+        Readings.from_arrow(foreign)
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -178,12 +178,12 @@ def from_arrow(table: pa.Table) -> Readings:
         raise DataError(f"the table of readings lacks {', '.join(missing)}; expected one that to_arrow made")
 
     def vector(name: str) -> Tensor:
-        return torch.from_numpy(table[name].to_numpy().astype(np.float64, copy=True))
+        return torch.from_numpy(_vector(table, name))
 
     def values(prefix: str, layers: int, metrics: int) -> Tensor:
         found = np.empty((table.num_rows, layers * metrics))
         for index, name in enumerate(layout.columns(prefix)):
-            found[:, index] = table[name].to_numpy()
+            found[:, index] = _vector(table, name)
         return torch.from_numpy(found).reshape(table.num_rows, layers, metrics)
 
     logits = torch.from_numpy(_matrix(table["logits"]))
@@ -219,6 +219,17 @@ def plain_numbers(tensor: Tensor) -> np.ndarray:
     return found
 
 
+def _vector(table: pa.Table, name: str) -> np.ndarray:
+    """[N] float64 of a column."""
+    try:
+        vector: np.ndarray = table[name].to_numpy().astype(np.float64, copy=True)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"column {name!r} is of type {table[name].type}; expected numbers, as to_arrow makes"
+        ) from error
+    return vector
+
+
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:
     """[N, C] of a column of lists of one length."""
     lists = column.combine_chunks()
@@ -226,6 +237,8 @@ def _matrix(column: pa.ChunkedArray) -> np.ndarray:
     if not fixed and not pa.types.is_list(lists.type) and not pa.types.is_large_list(lists.type):
         raise DataError(f"the table's logits are of type {lists.type}; expected lists, as to_arrow makes")
     flat = lists.flatten().to_numpy(zero_copy_only=False)
+    if len(flat) and flat.dtype.kind not in "fiu":
+        raise DataError(f"the table's logits are of type {lists.type}; expected lists of numbers, as to_arrow makes")
     width = lists.type.list_size if fixed else pc.min(pc.list_value_length(lists)).as_py() or 0
     # A list that is null has no numbers.
     if width * len(lists) != len(flat):
