@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from gradmeter import DataError, InputError, OutputError, Readings
+from gradmeter.errors import UnsupportedModelError
 from gradmeter.readings import Activations
 from gradmeter.statistics import ACTIVATION_METRICS, METRICS
 
@@ -245,6 +246,16 @@ def test_unwritable_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot write .*a\.parquet"):
         readings().write_parquet(tmp_path / "file" / "a.parquet")
+
+
+def test_no_reading_takes_the_column_of_another() -> None:
+    made = full()
+    layers = ("block.dense", "uniform:block.dense", "all")
+    further = {name: replace(one, layers=layers) for name, one in made.further.items()}
+    with pytest.raises(UnsupportedModelError, match=r"uniform:block\.dense/l1"):
+        replace(made, layers=layers, further=further).to_numpy()
+    alone = Readings(made.logits, made.log_scale, layers, made.values)
+    assert_same(Readings.from_arrow(alone.to_arrow()), alone)
 
 
 def test_to_pandas() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, UnsupportedModelError
 from gradmeter.statistics import ACTIVATION_METRICS, METRICS
 
 if TYPE_CHECKING:
@@ -137,6 +138,11 @@ class _Layout:
 def columns(readings: Readings) -> dict[str, np.ndarray]:
     """As `Readings.to_numpy` tells."""
     layout = _Layout.of(readings)
+    if double := [name for name, count in Counter(layout.needed).items() if count > 1]:
+        raise UnsupportedModelError(
+            f"two readings would stand in the column {double[0]!r}; expected layers whose names do not begin like "
+            "other columns, with a pseudo-label and a colon: rename the layer"
+        )
     found = {
         "prediction": readings.predictions.cpu().numpy(),
         "log_scale": readings.log_scale.cpu().numpy(),

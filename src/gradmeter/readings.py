@@ -207,6 +207,9 @@ class Readings:
         "prediction" and "log_scale" [N], "logits" [N, C], "layer/metric" [N]; then what else the meter was asked for:
         "pseudo_label", the first one's name where it is not "predicted"; "uniform:log_scale" and "uniform:layer/metric"
         for a further one, "activation:layer/metric", "score:name", and "embedding" [N, D].
+
+        Raises:
+            UnsupportedModelError: if two of them would have one name, as with layers "fc" and "uniform:fc".
         """
         return _columns.columns(self)
 
