@@ -148,6 +148,8 @@ def test_what_is_accepted_comes_first_in_the_answer(evaluation: Evaluation) -> N
         (0.25, ("noise:uniform",), "promised for at most 25 % of unknown inputs such as noise:uniform; here 40 % are"),
         # As many digits as it takes to see that more are unknown.
         (0.39996, ("torn",), "promised for at most 39.996 % of unknown inputs such as torn; here 40 % are"),
+        # No more than were promised for: of other kinds, or by chance.
+        (0.4, ("torn",), "above the 8 %, which were promised for unknown inputs such as torn."),
         (0.0, (), "above the 8 %, which were promised for known inputs only."),
         (None, (), "which were not promised for so many unknown inputs, or other kinds of them."),
     ],

@@ -92,6 +92,8 @@ def _beyond(found: Kept) -> str:
         return "which were not promised for so many unknown inputs, or other kinds of them"
     if not kinds:
         return "which were promised for known inputs only"
+    if found.unknown_share <= share:
+        return f"which were promised for unknown inputs such as {', '.join(kinds)}"
     promised_share, unknown_share = _told_apart(100 * share, 100 * found.unknown_share)
     of = f"at most {promised_share} % of unknown inputs such as {', '.join(kinds)}"
     return f"which were promised for {of}; here {unknown_share} % are unknown"
