@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from gradmeter import DataError, InputError, OutputError, Readings
+from gradmeter.errors import UnsupportedModelError
 from gradmeter.readings import Activations
 from gradmeter.statistics import ACTIVATION_METRICS, METRICS
 
@@ -226,10 +228,34 @@ def test_parquet_round_trip_is_exact(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*.parquet*")) == ["a.parquet", "b.parquet"]
 
 
+def test_parquet_in_a_folder_whose_name_is_no_utf_8(tmp_path: Path) -> None:
+    made, path = readings(), tmp_path / os.fsdecode(b"\xff") / "a.parquet"
+    made.write_parquet(path)
+    assert_same(Readings.read_parquet(path), made)
+    with pytest.raises(DataError, match="is no readable Parquet file"):
+        Readings.read_parquet(path.parent)
+
+
+def test_parquet_from_a_folder(tmp_path: Path) -> None:
+    made = readings()
+    made.write_parquet(tmp_path / "a.parquet")
+    assert_same(Readings.read_parquet(tmp_path), made)
+
+
 def test_unwritable_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot write .*a\.parquet"):
         readings().write_parquet(tmp_path / "file" / "a.parquet")
+
+
+def test_no_reading_takes_the_column_of_another() -> None:
+    made = full()
+    layers = ("block.dense", "uniform:block.dense", "all")
+    further = {name: replace(one, layers=layers) for name, one in made.further.items()}
+    with pytest.raises(UnsupportedModelError, match=r"uniform:block\.dense/l1"):
+        replace(made, layers=layers, further=further).to_numpy()
+    alone = Readings(made.logits, made.log_scale, layers, made.values)
+    assert_same(Readings.from_arrow(alone.to_arrow()), alone)
 
 
 def test_to_pandas() -> None:
@@ -317,6 +343,15 @@ def test_damaged_file(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"a\.parquet is no readable Parquet file"):
             Readings.read_parquet(path)
+
+
+@pytest.mark.parametrize("name", ["conv1/l1", "log_scale", "logits"])
+@pytest.mark.parametrize("value", ["a", ["a", "b"], {"a": 1}])
+def test_a_column_of_no_numbers(name: str, value: Any) -> None:
+    table = readings().to_arrow()
+    foreign = table.set_column(table.column_names.index(name), name, pa.array([value] * 5))
+    with pytest.raises(DataError, match=name):
+        Readings.from_arrow(foreign)
 
 
 def test_missing_file(tmp_path: Path) -> None:

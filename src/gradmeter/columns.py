@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, UnsupportedModelError
 from gradmeter.statistics import ACTIVATION_METRICS, METRICS
 
 if TYPE_CHECKING:
@@ -137,6 +138,11 @@ class _Layout:
 def columns(readings: Readings) -> dict[str, np.ndarray]:
     """As `Readings.to_numpy` tells."""
     layout = _Layout.of(readings)
+    if double := [name for name, count in Counter(layout.needed).items() if count > 1]:
+        raise UnsupportedModelError(
+            f"two readings would stand in the column {double[0]!r}; expected layers whose names do not begin like "
+            "other columns, with a pseudo-label and a colon: rename the layer"
+        )
     found = {
         "prediction": readings.predictions.cpu().numpy(),
         "log_scale": readings.log_scale.cpu().numpy(),
@@ -178,12 +184,12 @@ def from_arrow(table: pa.Table) -> Readings:
         raise DataError(f"the table of readings lacks {', '.join(missing)}; expected one that to_arrow made")
 
     def vector(name: str) -> Tensor:
-        return torch.from_numpy(table[name].to_numpy().astype(np.float64, copy=True))
+        return torch.from_numpy(_vector(table, name))
 
     def values(prefix: str, layers: int, metrics: int) -> Tensor:
         found = np.empty((table.num_rows, layers * metrics))
         for index, name in enumerate(layout.columns(prefix)):
-            found[:, index] = table[name].to_numpy()
+            found[:, index] = _vector(table, name)
         return torch.from_numpy(found).reshape(table.num_rows, layers, metrics)
 
     logits = torch.from_numpy(_matrix(table["logits"]))
@@ -219,6 +225,17 @@ def plain_numbers(tensor: Tensor) -> np.ndarray:
     return found
 
 
+def _vector(table: pa.Table, name: str) -> np.ndarray:
+    """[N] float64 of a column."""
+    try:
+        vector: np.ndarray = table[name].to_numpy().astype(np.float64, copy=True)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"column {name!r} is of type {table[name].type}; expected numbers, as to_arrow makes"
+        ) from error
+    return vector
+
+
 def _matrix(column: pa.ChunkedArray) -> np.ndarray:
     """[N, C] of a column of lists of one length."""
     lists = column.combine_chunks()
@@ -226,6 +243,8 @@ def _matrix(column: pa.ChunkedArray) -> np.ndarray:
     if not fixed and not pa.types.is_list(lists.type) and not pa.types.is_large_list(lists.type):
         raise DataError(f"the table's logits are of type {lists.type}; expected lists, as to_arrow makes")
     flat = lists.flatten().to_numpy(zero_copy_only=False)
+    if len(flat) and flat.dtype.kind not in "fiu":
+        raise DataError(f"the table's logits are of type {lists.type}; expected lists of numbers, as to_arrow makes")
     width = lists.type.list_size if fixed else pc.min(pc.list_value_length(lists)).as_py() or 0
     # A list that is null has no numbers.
     if width * len(lists) != len(flat):

@@ -207,6 +207,9 @@ class Readings:
         "prediction" and "log_scale" [N], "logits" [N, C], "layer/metric" [N]; then what else the meter was asked for:
         "pseudo_label", the first one's name where it is not "predicted"; "uniform:log_scale" and "uniform:layer/metric"
         for a further one, "activation:layer/metric", "score:name", and "embedding" [N, D].
+
+        Raises:
+            UnsupportedModelError: if two of them would have one name, as with layers "fc" and "uniform:fc".
         """
         return _columns.columns(self)
 
@@ -259,14 +262,19 @@ class Readings:
 
     @classmethod
     def read_parquet(cls, path: Path | str) -> Readings:
-        """Readings from a file that `write_parquet` made.
+        """Readings from a file that `write_parquet` made, or from a folder of such files.
 
         Raises:
             DataError: if the file is missing, damaged or holds something else.
         """
         try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
+            if Path(path).is_dir():
+                table = pq.read_table(path)
+            else:
+                # Opened by Python: Arrow takes no path that is not UTF-8.
+                with Path(path).open("rb") as file:
+                    table = pq.read_table(file)
+        except (OSError, UnicodeEncodeError, pa.ArrowInvalid) as error:
             raise DataError(f"{path} is no readable Parquet file: {one_line(error)}") from error
         return cls.from_arrow(table)
 

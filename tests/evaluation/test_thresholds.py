@@ -61,8 +61,17 @@ def test_ranks_by_hand():
 
 def test_beyond_a_limit_neighbours_share_a_place():
     scores = np.random.default_rng(0).permutation(1003).astype(float)
-    ranking = Ranking.of(scores, 100)
+    one_group = np.zeros(1003, np.int64)
+    ranking = Ranking.of(scores).coarse(100, one_group)
     assert ranking.places == 100
     assert (np.diff(ranking.place[np.argsort(scores)]) >= 0).all()
     assert set(np.bincount(ranking.place)) == {10, 11}
-    assert Ranking.of(scores, 1003).places == 1003
+    assert Ranking.of(scores).coarse(1003, one_group).places == 1003
+
+
+def test_samples_of_a_small_group_share_no_place():
+    random = np.random.default_rng(0)
+    groups = (random.permutation(5000) < 12).astype(np.int64)
+    ranking = Ranking.of(random.random(5000)).coarse(100, groups)
+    assert ranking.places <= 101
+    assert set(np.bincount(ranking.place)[ranking.place[groups == 1]]) == {1}

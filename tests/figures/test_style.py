@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 
 from gradmeter.benchmark.plots import _COLOURS as BENCHMARK
 from gradmeter.figures.distributions import USUAL
-from gradmeter.figures.style import COLOURS, GROUPS, OTHER_GROUP, line_styles
+from gradmeter.figures.style import COLOURS, GROUPS, OTHER_GROUP, label, line_styles
 
 # Machado, Oliveira and Fernandes 2009, severity 1.0, of linear RGB.
 VISIONS = {
@@ -66,3 +66,12 @@ def test_lines_differ_in_colour_and_dash() -> None:
         assert one[0] != other[0]
         assert one[1] != other[1]
     assert len({dash for _, dash in pairs[:4]}) == 4
+
+
+def test_of_a_long_name_both_ends_are_shown() -> None:
+    name = "first" + "x" * 200 + "last"
+    text = label(name)
+    assert len(text) < 60
+    assert (text[:5], text[-4:]) == ("first", "last")
+    assert label("vit.encoder.layer.11.attention.attention.query (output)").endswith(".query (output)")
+    assert label("$" * 300).count("\\$") == text.count("x") + len("firstlast")

@@ -189,6 +189,9 @@ def test_what_the_readings_lack(name: str, what: str) -> None:
     [
         ("block.conv/l2", "block.conv"),
         ("uniform:block.conv/l2", "block.conv"),
+        ("en:de/l2", "en:de"),
+        ("uniform:en:de/l2", "en:de"),
+        ("activation:en:de/l2", "en:de (output)"),
         ("activation:block.conv/l2", "block.conv (output)"),
         ("logit:3", "logits"),
         ("embedding:3", "embedding"),
@@ -197,4 +200,4 @@ def test_what_the_readings_lack(name: str, what: str) -> None:
     ],
 )
 def test_where_a_feature_is_read_from(name: str, source: str) -> None:
-    assert source_of(name) == source
+    assert source_of(name, ("block.conv", "en:de", "all")) == source

@@ -38,3 +38,12 @@ def test_a_folder_of_version_0_1() -> None:
     assert trust.notes == {"made": "by gradmeter 0.1.0"}
     assert trust.guarantee is not None
     assert trust.guarantee.threshold == pytest.approx(THRESHOLD)
+
+
+def test_what_version_0_1_saved_may_be_saved_again(tmp_path: Path) -> None:
+    trust = TrustModel.load(FOLDER, network())
+    trust.save(tmp_path / "trust")
+    again = TrustModel.load(tmp_path / "trust", network())
+    assert again.guarantee == trust.guarantee
+    assert again.guarantee is not None
+    assert again.guarantee.unknown_share is None

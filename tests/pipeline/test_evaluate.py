@@ -7,13 +7,14 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from gradmeter.errors import InputError, OutputError
-from gradmeter.evaluation.comparison import ALL, WRONG
+from gradmeter.evaluation.comparison import ALL, WRONG, Comparison
+from gradmeter.evaluation.resampling import Interval
 from gradmeter.measuring import Work
 from gradmeter.pipeline.evaluate import Evaluation, Kept, evaluate
 from gradmeter.pipeline.extremes import extremes
 from gradmeter.pipeline.fit import Fitted
 from gradmeter.pipeline.open_trust import open_trust
-from gradmeter.pipeline.wording import answer, kept
+from gradmeter.pipeline.wording import answer, compared, kept, promised
 from gradmeter.report.evaluation import write_evaluation
 from gradmeter.scores import energy, entropy
 from meta.trained import digits
@@ -147,6 +148,8 @@ def test_what_is_accepted_comes_first_in_the_answer(evaluation: Evaluation) -> N
         (0.25, ("noise:uniform",), "promised for at most 25 % of unknown inputs such as noise:uniform; here 40 % are"),
         # As many digits as it takes to see that more are unknown.
         (0.39996, ("torn",), "promised for at most 39.996 % of unknown inputs such as torn; here 40 % are"),
+        # No more than were promised for: of other kinds, or by chance.
+        (0.4, ("torn",), "above the 8 %, which were promised for unknown inputs such as torn."),
         (0.0, (), "above the 8 %, which were promised for known inputs only."),
         (None, (), "which were not promised for so many unknown inputs, or other kinds of them."),
     ],
@@ -157,6 +160,24 @@ def test_a_promise_beyond_what_it_was_made_for(
     found = Kept(evaluation.kept[WRONG].guarantee, 50, 25, 100, 40, share, kinds)
     assert words in kept("torn", found)
     assert kept(WRONG, replace(found, unknown=0)).endswith("above the promised 8 %.")
+
+
+def test_numbers_of_the_answer_are_not_rounded_to_certainty(evaluation: Evaluation) -> None:
+    guarantee = replace(evaluation.kept[WRONG].guarantee, threshold=1 - 1e-9, confidence=0.9999999)
+    found = Kept(guarantee, 99_999, 1, 100_000, 0, 0.0, ())
+    assert "99.999 % accepted, 0.001 % of them wrong (1 of 99,999)" in kept(WRONG, found)
+    text = promised(guarantee, 0.0, None)
+    assert "99.99999 %" in text
+    assert "of at least 0.999999999:" in text
+    assert kept(WRONG, replace(found, accepted=0, errors=0)) == "Known inputs: none of 100,000 is accepted."
+
+
+def test_differences_have_no_negative_zero() -> None:
+    keys = [("auroc", WRONG, "softmax")]
+    comparison = Comparison(
+        dict.fromkeys(keys, Interval(0.5, 0.4, 0.6)), dict.fromkeys(keys, Interval(-1e-6, -2e-6, -1e-9)), 0.95
+    )
+    assert "(difference +0.00 to +0.00 with" in compared(comparison, [WRONG])[0]
 
 
 def test_the_answer_says_where_it_is_not_better(evaluation: Evaluation) -> None:

@@ -63,6 +63,14 @@ def test_latex_escapes_what_would_be_a_command(text, escaped):
     assert f"\\caption{{{escaped}}}" in to_latex(Grid(text, "", (), ()))
 
 
+def test_a_name_of_two_lines_stays_in_its_row():
+    grid = Grid("a\nb", "c", ("d\r\ne",), (Block("f\n\ng", (("h\ni", (Cell("1\n2"),)),)),))
+    rows = [line for line in to_markdown(grid).splitlines() if line.startswith("|")]
+    assert [row.count("|") for row in rows] == [3] * 4
+    assert all(row.endswith("|") for row in rows)
+    assert len(to_latex(grid).splitlines()) == len(to_latex(GRID).splitlines()) - 3
+
+
 def test_html_is_well_formed_scoped_and_escaped():
     root = ElementTree.fromstring(f"<div>{to_html(GRID)}</div>")
     assert root.findtext(".//caption/span") == GRID.caption

@@ -87,6 +87,15 @@ def test_all_of_one_class(kind: str) -> None:
     assert ((found - known).abs().flatten(1).amax(1) > 0.02).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(1, 1, 16), (2, 16, 1), (1, 2, 40), (1, 5, 5), (1, 1, 500)])
+def test_no_unknown_of_a_signal_is_one_of_the_known_ones(kind: str, shape: tuple[int, ...]) -> None:
+    images = torch.rand(60, *shape, generator=torch.Generator().manual_seed(0))
+    made = synthetic_unknowns(images, torch.arange(60) % 5, [kind])[kind]
+    distances = (made[:, None] - images[None]).abs().flatten(2).amax(2)
+    assert (distances.amin(1) > 1e-3).all()
+
+
 def test_the_same_seed_makes_the_same() -> None:
     known = images(12, 3, 16, 16)
     first, second, other = (synthetic_unknowns(known, labels(12), seed=seed) for seed in (1, 1, 2))

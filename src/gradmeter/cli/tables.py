@@ -45,4 +45,4 @@ def comparison_table(comparison: Comparison, measures: Sequence[str]) -> Table:
 def _cell(comparison: Comparison, measure: str, column: str, method: str) -> str:
     value = f"{100 * comparison.estimates[measure, column, method].value:6.2f}"
     gain = comparison.differences.get((measure, column, method))
-    return value if gain is None else f"{value} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+    return value if gain is None else f"{value} [{100 * gain.low:+z.1f}, {100 * gain.high:+z.1f}]"

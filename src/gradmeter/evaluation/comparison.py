@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gradmeter.errors import InputError
 from gradmeter.evaluation.calibration import brier_score, expected_calibration_error, negative_log_likelihood
@@ -24,6 +24,8 @@ WRONG, ALL = "wrong", "wrong or unknown"
 
 # Beyond so many thresholds the intervals, not the values, see neighbours as equal.
 _THRESHOLDS = 20_000
+ROUNDING = 1e-12
+"""Measures that differ by no more are equal: sums of the same numbers in another order differ in their last digits."""
 # The largest probability below 1: a certain error would make any mean logarithm infinite.
 _ALMOST_ONE = float(np.nextafter(1.0, 0.0))
 
@@ -179,8 +181,10 @@ def compare(
     groups = [np.flatnonzero(judged.concept == number) for number in range(len(judged.unknowns) + 1)]
     groups = [group for group in groups if group.size]
     everything = np.arange(judged.correct.size)
-    values = _measured(judged, _ranked(judged, None), everything)
-    coarse = _ranked(judged, _THRESHOLDS)
+    rankings = {name: Ranking.of(scores) for name, scores in judged.uncertainty.items()}
+    values = _measured(judged, rankings, everything)
+    kinds = np.unique(np.where(judged.correct, -1, judged.concept), return_inverse=True)[1]
+    coarse = {name: ranking.coarse(_THRESHOLDS, kinds) for name, ranking in rankings.items()}
     draws: dict[Key, list[float]] = {key: [] for key in values}
     for _ in range(repetitions):
         drawn = np.concatenate([group[random.integers(group.size, size=group.size)] for group in groups])
@@ -192,7 +196,7 @@ def compare(
     ours = next(iter(judged.uncertainty))
     estimates = {key: _interval(values[key], drawn_of[key], confidence) for key in values}
     differences = {
-        key: _interval(values[mine] - values[key], drawn_of[mine] - drawn_of[key], confidence)
+        key: _interval(_gain(values[mine], values[key]).item(), _gain(drawn_of[mine], drawn_of[key]), confidence)
         for key in values
         for mine in [(key[0], key[1], ours)]
         if key[2] != ours and mine in values
@@ -207,8 +211,10 @@ def _interval(value: float, draws: NDArray[np.float64], confidence: float) -> In
     return Interval(value, float(low), float(high))
 
 
-def _ranked(judged: Judged, limit: int | None) -> dict[str, Ranking]:
-    return {name: Ranking.of(values, limit) for name, values in judged.uncertainty.items()}
+def _gain(ours: ArrayLike, theirs: ArrayLike) -> NDArray[np.float64]:
+    """How much higher our measures are; 0 where only rounding tells them apart."""
+    difference = np.subtract(ours, theirs)
+    return np.where(np.abs(difference) <= ROUNDING, 0.0, difference)
 
 
 def _measured(judged: Judged, rankings: Mapping[str, Ranking], drawn: NDArray[np.int64]) -> dict[Key, float]:

@@ -50,12 +50,29 @@ class Ranking:
     places: int
 
     @classmethod
-    def of(cls, scores: NDArray[np.float64], limit: int | None = None) -> Ranking:
-        """Rank finite scores [N]; of more than `limit` distinct ones neighbours share a place."""
+    def of(cls, scores: NDArray[np.float64]) -> Ranking:
+        """Rank finite scores [N]."""
         distinct, place = np.unique(scores, return_inverse=True)
-        if limit is None or distinct.size <= limit:
-            return cls(place, distinct.size)
-        return cls(place * limit // distinct.size, limit)
+        return cls(place, distinct.size)
+
+    def coarse(self, limit: int, groups: NDArray[np.int64]) -> Ranking:
+        """The same with at most about `limit` places; beyond it neighbours share one.
+
+        Half of the places go to all samples alike, half to the groups in equal parts: samples of a small group share
+        none with others.
+
+        Args:
+            limit: of the places.
+            groups: [N] the number of each sample's group; no number is left out.
+        """
+        if self.places <= limit:
+            return self
+        sizes = np.bincount(groups)
+        parts = 1 / groups.size + 1 / (sizes.size * sizes[groups])
+        weights = np.bincount(self.place, parts, self.places) * (limit / 2)
+        # The middle of each distinct score's part.
+        middles = np.cumsum(weights) - weights / 2
+        return Ranking.of(np.floor(middles)[self.place])
 
     def histogram(self, samples: NDArray[np.int64], weights: NDArray[Any]) -> NDArray[np.int64]:
         """How often each place occurs among some samples [n], each counted `weights` [n] times."""

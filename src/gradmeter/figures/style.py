@@ -24,6 +24,9 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 GROUPS = {"correct": "#7fcf9b", "wrong": "#c0281c", "letters": "#2f7fc1", "cifar10": "#9a9a9a", "uniform": "#4b2070"}
 OTHER_GROUP = "#c98a00"
 
+# Characters of a name.
+_LONGEST = 56
+
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -57,8 +60,14 @@ STYLE: dict[str, Any] = {
 
 
 def label(name: str) -> str:
-    """A name as text of a figure: matplotlib takes what stands between two dollar signs for a formula."""
-    return printable(name).replace("$", r"\$")
+    """A name as text of a figure: matplotlib takes what stands between two dollar signs for a formula.
+
+    Of a long one, which would leave no room for what is drawn, both ends are shown.
+    """
+    text = printable(name)
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]}…{text[-(_LONGEST // 2) + 1 :]}"
+    return text.replace("$", r"\$")
 
 
 def styled() -> AbstractContextManager[None]:

@@ -46,7 +46,7 @@ def layer_importance(judge: Judge, readings: Readings, correct: NDArray[np.bool_
     """
     matrix = judge.features.matrix(readings)
     correct = np.asarray(correct)
-    layers = np.array([source_of(name) for name in judge.features.names])
+    layers = np.array([source_of(name, readings.layers) for name in judge.features.names])
     names = dict.fromkeys(layers.tolist())
     random = np.random.default_rng(0)
     repeats = int(np.clip(_JUDGEMENTS // (len(names) * len(matrix)), 1, _REPEATS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,14 +126,17 @@ class LogFeatures:
         return matrix
 
 
-def source_of(name: str) -> str:
-    """What a feature is read from: a layer, a layer's output, the logits or the embedding."""
+def source_of(name: str, layers: Sequence[str]) -> str:
+    """What a feature is read from: one of the network's layers, a layer's output, the logits or the embedding."""
     if name.startswith((LOGIT, EMBEDDING)):
         return {LOGIT: "logits", EMBEDDING: "embedding"}[name.partition(":")[0] + ":"]
     path, slash, _ = name.rpartition("/")
     if not slash:
         return name
-    return f"{path.removeprefix(ACTIVATION)} (output)" if name.startswith(ACTIVATION) else path.rpartition(":")[2]
+    if name.startswith(ACTIVATION):
+        return f"{path.removeprefix(ACTIVATION)} (output)"
+    # A layer's name may have a colon, too.
+    return path if path in layers else path.partition(":")[2]
 
 
 def _gradients(readings: Readings) -> list[str]:

@@ -256,7 +256,8 @@ def _guarantee(saved: dict[str, Any] | None) -> Guarantee | None:
     guarantee = Guarantee(**saved)
     require_rates(guarantee.risk, guarantee.confidence)
     for name, value in saved.items():
-        if not math.isfinite(value):
+        # An earlier version noted no share of unknown inputs, and what it saved may be saved again.
+        if not (value is None and name == "unknown_share") and not math.isfinite(value):
             raise ValueError(f"the promise has {name}={value!r}, expected a finite number")
     return guarantee
 

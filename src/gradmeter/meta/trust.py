@@ -162,8 +162,8 @@ class TrustModel:
 
         Raises:
             RiskNotControlled: if no threshold can promise it.
-            InputError: for data that `fit` learned from, known by their content, or inputs that are given as known
-                and as unknown.
+            InputError: for data that `fit` learned from, known by their content or their readings, or inputs that are
+                given as known and as unknown.
             GradmeterError: before `fit`.
         """
         judge = self._fitted()
@@ -290,8 +290,9 @@ class TrustModel:
         )
         if seen:
             raise InputError(
-                f"fit learned from {seen:,} of these {count:,} inputs, which therefore prove nothing; expected inputs "
-                "that it did not see: leave these out, learned_from(content_hashes(inputs)) says which they are"
+                f"fit learned from {seen:,} of these {count:,} inputs, or from others with the same readings, so they "
+                "prove nothing; expected inputs that it did not see: leave these out, learned_from says which they "
+                "are by content_hashes(inputs) and by reading_hashes(readings)"
             )
 
     def _fitted(self) -> Judge:

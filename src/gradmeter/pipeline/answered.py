@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from gradmeter.pipeline.probabilities import percent
+
 
 def answered(right: tuple[int, int]) -> str:
     """In a sentence."""
-    return f"{100 * right[0] / right[1]:.1f} % of {right[1]:,} predictions are right."
+    return f"{percent(right[0] / right[1], 1)} % of {right[1]:,} predictions are right."
 
 
 def answered_record(right: tuple[int, int]) -> dict[str, int | float]:

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from gradmeter.content import HASH_COLUMN, reading_hashes
 from gradmeter.errors import OutputError
 from gradmeter.evaluation.comparison import Comparison, Judged, compare
 from gradmeter.evaluation.resampling import REPETITIONS
@@ -28,6 +26,7 @@ from gradmeter.meta.saving import READINGS, holds_trust, read_notes, require_fre
 from gradmeter.meta.trust import TrustModel
 from gradmeter.meter import GradientMeter
 from gradmeter.models import Classifier, Recipe
+from gradmeter.pipeline.halves import halves
 from gradmeter.pipeline.open_trust import answers_as_fitted
 from gradmeter.pipeline.sets import ReadSet, open_sets, read_sets
 from gradmeter.readings import Readings
@@ -37,7 +36,6 @@ from gradmeter.stages import stage
 OURS = "P(correct)"
 # Notes that must agree for a TrustModel to take the place of another.
 _FITTED_ON = {"other MODEL or options": "recipe", "other DATA": "learned_from"}
-_SPLIT_SEED = 0
 # Made of all known images, or of the half that is not kept for a proof; either stays when the other is asked for.
 _SYNTHETIC, _SYNTHETIC_OF_HALF = "_synthetic.parquet", "_synthetic-half.parquet"
 
@@ -107,8 +105,8 @@ def fit(
     """Measure, fit a TrustModel, compare it with softmax and entropy, promise a risk, and save it.
 
     With a risk, a random half of every set is kept from the meta classifier: the promise needs data that it did not
-    see. Equal inputs go into the same half. In a folder that holds a TrustModel of the same network and data this one
-    takes its place, and the readings serve again.
+    see. Equal inputs go into the same half, as do inputs with equal readings. In a folder that holds a TrustModel of
+    the same network and data this one takes its place, and the readings serve again.
 
     Args:
         recipe: the classifier.
@@ -155,7 +153,7 @@ def fit(
 
     parts = [sets[0].labelled_tables(), *(unknown.measured.tables() for unknown in sets[1:])]
     tables = [pa.concat_tables(tables) for tables in parts]
-    learning = [np.ones(len(table), np.bool_) for table in tables] if risk is None else _halves(tables)
+    learning = [np.ones(len(table), np.bool_) for table in tables] if risk is None else halves(tables)
     learned = [table.filter(pa.array(rows)) for table, rows in zip(tables, learning, strict=True)]
     synthetic, no_synthetic = _synthetic(trust, classifier, sets[0], learned[0]["id"], folder, work)
     trust.fit(learned[0], learned[1:], synthetic=synthetic)
@@ -240,21 +238,6 @@ def _replaced(folder: Path, classifier: Classifier, notes: dict[str, Any]) -> st
     promise = there.get("promise")
     options = [f"--{name.replace('_', '-')} {value:g}" for name, value in promise.items()] if promise else ["no --risk"]
     return f"--classifier {there.get('meta_classifier')}, {' '.join(options)}"
-
-
-def _halves(tables: Sequence[pa.Table]) -> list[NDArray[np.bool_]]:
-    """A random half of each table, True; equal inputs are in the same half, also those of different tables."""
-    sides: dict[int, bool] = {}
-    halves = []
-    for table in tables:
-        # Readings of earlier versions came without hashes.
-        hashed = HASH_COLUMN in table.column_names
-        contents = table[HASH_COLUMN].to_pylist() if hashed else reading_hashes(Readings.from_arrow(table)).tolist()
-        new = [content for content in dict.fromkeys(contents) if content not in sides]
-        order = np.random.default_rng(_SPLIT_SEED).permutation(len(new))
-        sides |= {new[place]: rank < (len(new) + 1) // 2 for rank, place in enumerate(order)}
-        halves.append(np.array([sides[content] for content in contents]))
-    return halves
 
 
 def _judged(trust: TrustModel, tables: Sequence[pa.Table], unknowns: Sequence[str]) -> Judged:

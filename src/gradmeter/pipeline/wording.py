@@ -8,6 +8,7 @@ from gradmeter.evaluation.comparison import ALL, MEASURES, WRONG, Comparison
 from gradmeter.meta.risk import Guarantee
 from gradmeter.pipeline.evaluate import Evaluation, Kept
 from gradmeter.pipeline.fit import Fitted
+from gradmeter.pipeline.probabilities import percent, significant
 
 _JUDGEMENTS = {"better": "better than", "worse": "worse than", "no different": "not clearly different from"}
 _TASKS = {WRONG: "Wrong predictions", ALL: "Wrong and unknown together"}
@@ -22,8 +23,8 @@ def compared(comparison: Comparison, columns: Iterable[str], *, other: str = "so
         verdict = _JUDGEMENTS[comparison.verdict("auroc", column, other)]
         found.append(
             f"{_TASKS.get(column, column)}: P(correct) is {verdict} {other}, {MEASURES['auroc'].name} "
-            f"{100 * (theirs + gain.value):.2f} against {100 * theirs:.2f} % (difference {100 * gain.low:+.2f} to "
-            f"{100 * gain.high:+.2f} with {100 * comparison.confidence:g} % confidence)."
+            f"{100 * (theirs + gain.value):.2f} against {100 * theirs:.2f} % (difference {100 * gain.low:+z.2f} to "
+            f"{100 * gain.high:+z.2f} with {100 * comparison.confidence:g} % confidence)."
         )
     return found
 
@@ -52,11 +53,11 @@ def promised(guarantee: Guarantee, unknown_share: float, known_coverage: float |
     mixture = (
         f"of which at most {100 * unknown_share:.3g} % are unknown" if unknown_share else "of which none is unknown"
     )
-    of_known = f", {100 * known_coverage:.1f} % of the known ones" if unknown_share and known_coverage else ""
+    of_known = f", {percent(known_coverage, 1)} % of the known ones" if unknown_share and known_coverage else ""
     return (
-        f"Promised with {100 * guarantee.confidence:g} % confidence: at most {100 * guarantee.risk:g} % of the "
+        f"Promised with {_rate(guarantee.confidence)} % confidence: at most {_rate(guarantee.risk)} % of the "
         f"accepted predictions are wrong, for inputs drawn as these, {mixture}. Accepted is P(correct) of at least "
-        f"{guarantee.threshold:.6g}: {100 * guarantee.coverage:.1f} % of the inputs kept for the proof "
+        f"{significant(guarantee.threshold, 6)}: {percent(guarantee.coverage, 1)} % of the inputs kept for the proof "
         f"({guarantee.accepted:,}, {guarantee.errors:,} of them wrong){of_known}."
     )
 
@@ -64,7 +65,9 @@ def promised(guarantee: Guarantee, unknown_share: float, known_coverage: float |
 def kept(column: str, found: Kept) -> str:
     """What came of a promise on data that it was not made on."""
     subject = {WRONG: "Known inputs", ALL: "All together"}.get(column, f"Known inputs and {column}")
-    promise = f"{100 * found.guarantee.risk:g} %"
+    if not found.accepted:
+        return f"{subject}: none of {found.samples:,} is accepted."
+    promise = f"{_rate(found.guarantee.risk)} %"
     if found.risk <= found.guarantee.risk:
         verdict = f"within the promised {promise}"
     elif column == WRONG:
@@ -72,9 +75,14 @@ def kept(column: str, found: Kept) -> str:
     else:
         verdict = f"above the {promise}, {_beyond(found)}"
     return (
-        f"{subject}: {100 * found.accepted / found.samples:.1f} % accepted, {100 * found.risk:.2f} % of them wrong "
+        f"{subject}: {percent(found.accepted / found.samples, 1)} % accepted, {percent(found.risk, 2)} % of them wrong "
         f"({found.errors:,} of {found.accepted:,}); {verdict}."
     )
+
+
+def _rate(share: float) -> str:
+    """A rate that somebody asked for, in percent: as they wrote it."""
+    return f"{100 * share:.12g}"
 
 
 def _beyond(found: Kept) -> str:
@@ -84,6 +92,8 @@ def _beyond(found: Kept) -> str:
         return "which were not promised for so many unknown inputs, or other kinds of them"
     if not kinds:
         return "which were promised for known inputs only"
+    if found.unknown_share <= share:
+        return f"which were promised for unknown inputs such as {', '.join(kinds)}"
     promised_share, unknown_share = _told_apart(100 * share, 100 * found.unknown_share)
     of = f"at most {promised_share} % of unknown inputs such as {', '.join(kinds)}"
     return f"which were promised for {of}; here {unknown_share} % are unknown"

@@ -102,7 +102,7 @@ def _judge(results: Results) -> str:
 
 def _beside_softmax(results: Results, column: str) -> str:
     ours, baseline = (_mean(results, "auroc", score, column) for score in (OWN, "softmax"))
-    return "" if ours is None or baseline is None else f" (softmax {ours - baseline:+.2f} points)"
+    return "" if ours is None or baseline is None else f" (softmax {ours - baseline:+z.2f} points)"
 
 
 def _meaning(results: Results) -> str:

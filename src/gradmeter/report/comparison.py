@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from gradmeter.evaluation.comparison import ALL, MEASURES, WRONG, Comparison
+from gradmeter.evaluation.comparison import ALL, MEASURES, ROUNDING, WRONG, Comparison
 from gradmeter.evaluation.resampling import Interval
 from gradmeter.names import printable
 from gradmeter.report.grid import Block, Cell, Grid
@@ -22,7 +22,9 @@ def estimate_grid(comparison: Comparison) -> Grid:
         values = [one.value for one in found.values() if one is not None]
         best = max(values) if MEASURES[measure].better == "higher" else min(values)
         return tuple(
-            Cell("") if one is None else Cell(_number(measure, one.value), _range(measure, one), bold=one.value == best)
+            Cell("")
+            if one is None
+            else Cell(_number(measure, one.value), _range(measure, one), bold=abs(one.value - best) <= ROUNDING)
             for one in found.values()
         )
 

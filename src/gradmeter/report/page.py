@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from gradmeter.files import write_text
 from gradmeter.names import printable
+from gradmeter.pipeline.probabilities import percent
 from gradmeter.report.answer import FAILS, HOLDS, PERCENT, UNTESTED, answer
 from gradmeter.report.grid import Grid
 from gradmeter.report.records import Record, number
@@ -79,6 +80,7 @@ def environment() -> Environment:
         "duration": _duration,
         "decimals": _decimals,
         "mean_of": _mean_of,
+        "percent": percent,
     }
     return environment
 

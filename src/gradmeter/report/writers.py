@@ -4,12 +4,15 @@ from html import escape
 
 from gradmeter.report.grid import Cell, Grid
 
+# A cell is a line.
+_SPACES = dict.fromkeys("\n\r", " ")
 _LATEX = str.maketrans(
-    {character: f"\\{character}" for character in "&%$#_{}"}
+    _SPACES
+    | {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"†": r"$^\dagger$", "\N{EN DASH}": "--", "<": r"\textless{}", ">": r"\textgreater{}"}
 )
-_MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\|*_`<>[]"})
+_MARKDOWN = str.maketrans(_SPACES | {character: f"\\{character}" for character in "\\|*_`<>[]"})
 
 
 def to_markdown(grid: Grid) -> str:

@@ -25,9 +25,11 @@ def overlay(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
 
 @makes("halves")
 def halves(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
-    """One half of each: upper and lower, or left and right."""
+    """One half of each: upper and lower, or left and right, as far as there are two along a side."""
     rows, columns = images.clone(), images.clone()
     height, width = images.shape[2:]
     rows[:, :, height // 2 :] = others[:, :, height // 2 :]
     columns[:, :, :, width // 2 :] = others[:, :, :, width // 2 :]
+    if min(height, width) == 1:
+        return rows if height > width else columns
     return torch.where(coin(images, generator), rows, columns)

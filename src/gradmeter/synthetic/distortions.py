@@ -11,8 +11,10 @@ from torch import Generator, Tensor
 from gradmeter.synthetic.draws import between, coin, smooth_field
 from gradmeter.synthetic.registry import makes
 
-# Widths of the blur, in the shorter side of the image.
+# Widths of the blur, in a side of the image.
 _BLURS = (0.08, 0.11, 0.15, 0.2)
+# Of a shorter side of fewer pixels they are no blur at all.
+_THIN = 7
 
 
 def _sampled(images: Tensor, grid: Tensor) -> Tensor:
@@ -57,11 +59,13 @@ def elastic(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
 
 @makes("blur")
 def blur(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
-    """By a normal curve whose deviation is 8 to 20 % of the shorter side."""
+    """By a normal curve whose deviation is 8 to 20 % of the shorter side, or of the longer one of thin images."""
     which = torch.randint(len(_BLURS), (len(images),), generator=generator)
     blurred = images.clone()
+    shorter, longer = sorted(images.shape[2:])
+    side = longer if shorter < _THIN else shorter
     for index, share in enumerate(_BLURS):
-        width = share * min(images.shape[2:])
+        width = share * side
         if (which == index).any():
             blurred[which == index] = _blurred(images[which == index], width)
     return blurred

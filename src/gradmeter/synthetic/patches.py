@@ -9,21 +9,24 @@ from gradmeter.synthetic.registry import makes
 
 
 def _permuted(images: Tensor, cells: int, generator: Generator) -> Tensor:
-    """Images cut into cells x cells patches, which change places; a rest at the border stays."""
-    height, width = (size // cells for size in images.shape[2:])
-    if not len(images) or not height or not width:
-        return images.flip(2)
+    """Images cut into cells x cells patches, fewer along a side that is shorter, which change places; a rest at the
+    border stays.
+    """
+    rows, columns = (min(cells, size) for size in images.shape[2:])
+    if not len(images) or rows * columns == 1:
+        return images
+    height, width = images.shape[2] // rows, images.shape[3] // columns
     samples, channels = images.shape[:2]
-    inner = images[:, :, : height * cells, : width * cells]
-    patches = inner.reshape(samples, channels, cells, height, cells, width).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
-    order = torch.stack([torch.randperm(cells**2, generator=generator) for _ in range(samples)])
+    inner = images[:, :, : height * rows, : width * columns]
+    patches = inner.reshape(samples, channels, rows, height, columns, width).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+    order = torch.stack([torch.randperm(rows * columns, generator=generator) for _ in range(samples)])
     # Where everything would stay in place, everything moves on by one.
-    same = (order == torch.arange(cells**2)).all(dim=1)
+    same = (order == torch.arange(rows * columns)).all(dim=1)
     order[same] = order[same].roll(1, dims=1)
     moved = patches[torch.arange(samples)[:, None], order]
-    moved = moved.unflatten(1, (cells, cells)).permute(0, 3, 1, 4, 2, 5).reshape(inner.shape)
+    moved = moved.unflatten(1, (rows, columns)).permute(0, 3, 1, 4, 2, 5).reshape(inner.shape)
     whole = images.clone()
-    whole[:, :, : height * cells, : width * cells] = moved
+    whole[:, :, : height * rows, : width * columns] = moved
     return whole
 
 
