@@ -63,6 +63,8 @@ _OUTPUT_BYTES = 2.5 * 2**20
 _TILE_WEIGHTS = 1.5
 # ... and with fewer samples than this matrix products are slow.
 _SMALLEST_TILE = 8
+# A recurrent network has a plan for each number of steps, and one that chooses its layers for each choice.
+_MOST_PLANS = 1024
 # Samples of a probe: two could hide a folded batch, more cost more.
 _PROBED = 3
 # How far the answer to a sample alone may be from its answer in a batch, relative to the largest logit.
@@ -413,6 +415,9 @@ class GradientMeter:
                     plan = self._plan(done, number=len(sums))
                 continue
             except Unplanned:
+                if not sums:
+                    # It was made of samples that did not reach all that these do, blank ones say.
+                    self._plans.pop(done.graph.signature(), None)
                 done = self._forward(tile)
                 plan = self._plan(done, number=len(sums))
                 continue
@@ -423,7 +428,7 @@ class GradientMeter:
                     raise
                 plan = replace(plan, deferred=True, arrived=None)
             if plan.lasting:
-                self._plans[done.graph.signature()] = plan
+                self._remember(done.graph.signature(), plan)
             done = self._forward(tile)
         logits = done.logits.detach()
         device = logits.device
@@ -476,6 +481,11 @@ class GradientMeter:
         plan = self._plans.get(done.graph.signature())
         return None if plan is None else plan.adapted(done.graph, len(done.logits))
 
+    def _remember(self, signature: str, plan: Plan) -> None:
+        if len(self._plans) >= _MOST_PLANS:
+            del self._plans[next(iter(self._plans))]
+        self._plans[signature] = plan
+
     def _probed_plan(self, done: _Pass, tile: Inputs) -> Plan | None:
         """Plan with three samples of a tile, for all tiles like it; None if they go another way than the tile."""
         if tile.shapes in self._unlike:
@@ -494,7 +504,7 @@ class GradientMeter:
                 break
         plan = self._plan(probed, smaller)
         if plan.lasting:
-            self._plans[signature] = plan
+            self._remember(signature, plan)
         known = self._known_plan(done)
         if known is None and (plan.lasting or plan.unordered):
             self._unlike.add(tile.shapes)
