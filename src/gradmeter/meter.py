@@ -389,8 +389,11 @@ class GradientMeter:
 
     def _measure(self, tile: Inputs) -> _Measured:
         """Read one tile; correct the plan where it fails."""
-        self._outputs.learn(partial(answer, self._network), tile)
+        learn = partial(self._outputs.learn, partial(answer, self._network), tile)
+        learn()
         done = self._forward(tile)
+        if done.outputs.unknown and learn(unknown=True):
+            done = self._forward(tile)
         plan = self._known_plan(done) or self._probed_plan(done, tile) or self._plan(done)
         if tile.shapes not in self._tiles:
             self._tiles[tile.shapes] = self._affordable(done)

@@ -30,10 +30,12 @@ class LayerOutputs:
 
     Attributes:
         samples: N.
+        unknown: whether there was an output in which it is not known where the samples lie.
     """
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
+        self.unknown = False
         self._sums: dict[str, list[PowerSums]] = {}
         self._positive: dict[str, list[Tensor]] = {}
         # What is called with [N, D] and puts out [N, C] may be the last layer.
@@ -88,26 +90,38 @@ class OutputReader:
         # The network's own output is the logits.
         self._modules = {name: module for name, module in modules.items() if name != "root"}
         self._activations, self._embedding = activations, embedding
-        self._axes: dict[_Call, SampleAxis] = {}
+        # None where the samples cannot be told apart.
+        self._axes: dict[_Call, SampleAxis | None] = {}
         self._learned: set[tuple[tuple[int, ...], ...]] = set()
         self._guessed: set[tuple[tuple[int, ...], ...]] = set()
         self.layers: tuple[str, ...] = ()
 
-    def learn(self, forward: Callable[[Inputs], Any], inputs: Inputs) -> None:
-        """Find out where the samples lie, unless it is known for inputs like these."""
+    def learn(self, forward: Callable[[Inputs], Any], inputs: Inputs, *, unknown: bool = False) -> bool:
+        """Find out where the samples lie, unless it is known for inputs like these.
+
+        Args:
+            forward: calls the network.
+            inputs: for some samples.
+            unknown: whether such inputs gave an output in which it is not known.
+
+        Returns:
+            Whether something was learned.
+        """
         if not self._activations or inputs.shapes in self._learned:
-            return
+            return False
+        if self._learned and not unknown and all(axis is None or axis.plain for axis in self._axes.values()):
+            return False
         probe = inputs.rows([index % inputs.samples for index in range(_PROBED)])
         # Samples that are all the same lie anywhere: what is learned of them will do for them only.
         same = all(torch.equal(tensor[-1], tensor[-2]) for tensor in probe.tensors)
         if same and inputs.shapes in self._guessed:
-            return
-        if not self._learned or not all(axis.plain for axis in self._axes.values()):
-            many, alone = self._outputs_of(forward, probe), self._outputs_of(forward, probe.rows([_PROBED - 1]))
-            found = {call: _axis(many[call], alone[call]) for call in many if call in alone}
-            self._axes |= {call: axis for call, axis in found.items() if axis is not None}
-            self.layers = self.layers or tuple(dict.fromkeys(layer for layer, _ in found if (layer, 0) in self._axes))
+            return False
+        many, alone = self._outputs_of(forward, probe), self._outputs_of(forward, probe.rows([_PROBED - 1]))
+        axes = {call: _axis(many[call], alone[call]) for call in many if call in alone}
+        self._axes |= {call: axis for call, axis in axes.items() if axis is not None or call not in self._axes}
+        self.layers = self.layers or tuple(dict.fromkeys(layer for layer, _ in axes if self._axes.get((layer, 0))))
         (self._guessed if same else self._learned).add(inputs.shapes)
+        return True
 
     def _outputs_of(self, forward: Callable[[Inputs], Any], inputs: Inputs) -> dict[_Call, Tensor]:
         found: dict[_Call, Tensor] = {}
@@ -127,8 +141,9 @@ class OutputReader:
         def take(call: _Call, given: Any, output: Tensor) -> None:
             if self._embedding:
                 found.note(given, output)
-            axis = self._axes.get(call)
-            axis = None if axis is None else axis.adapted(tuple(output.shape), samples)
+            known = self._axes.get(call)
+            axis = None if known is None else known.adapted(tuple(output.shape), samples)
+            found.unknown |= call not in self._axes or (known is not None and axis is None)
             if axis is not None and output.numel():
                 found.add(call[0], axis.rows(output.detach(), samples))
 
