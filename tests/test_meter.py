@@ -507,10 +507,14 @@ class Folded(nn.Module):
 
 def test_an_order_of_steps_that_an_argument_chooses() -> None:
     model = randomise(Folded().double())
-    meter = GradientMeter(model)
+    meter = GradientMeter(model, activations=True)
     for steps_first in (False, True, False):
         inputs = {"x": STEPS, "steps_first": steps_first}
-        assert_agree(meter(inputs).values, loop.expected_readings(model, inputs)[1], **EXACT)
+        readings, fresh = meter(inputs), GradientMeter(model, activations=True)(inputs)
+        assert_agree(readings.values, loop.expected_readings(model, inputs)[1], **EXACT)
+        assert readings.activations is not None
+        assert fresh.activations is not None
+        torch.testing.assert_close(readings.activations.values, fresh.activations.values)
 
 
 def test_a_token_that_is_stacked_once_for_each_sample() -> None:

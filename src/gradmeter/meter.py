@@ -467,7 +467,7 @@ class GradientMeter:
     def _forward(self, inputs: Inputs, *, watched: bool = False) -> _Pass:
         with (
             recorded_calls(ruled_modules(self._network)) as calls,
-            self._outputs.reading(inputs.samples) as outputs,
+            self._outputs.reading(inputs) as outputs,
         ):
             # Only what takes a new course is watched: watching takes time.
             logits = logits_of(self._network, inputs, self._owners if watched or not self._plans else {})
