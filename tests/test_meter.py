@@ -468,6 +468,30 @@ def test_layers_in_an_order_that_an_argument_chooses() -> None:
         assert_agree(meter(inputs).values, loop.expected_readings(model, inputs)[1], **EXACT)
 
 
+def test_few_plans_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradmeter.meter._MOST_PLANS", 2)
+    model = randomise(Routed().double())
+    meter = GradientMeter(model)
+    for order in ("ab", "aa", "bb", "ba", "ab"):
+        inputs = {"x": FLAT, "order": order}
+        assert_agree(meter(inputs).values, loop.expected_readings(model, inputs)[1], **EXACT)
+        assert len(meter._plans) <= 2
+
+
+def test_a_plan_made_of_blank_samples_is_made_anew() -> None:
+    model = Recipe(rectified, w=(5, 3), head=nn.Linear(5, 3)).double()
+    randomise(model)
+    with torch.no_grad():
+        model.w.abs_()
+    blank, alive = torch.full((5, 2, 5), -10.0).double(), samples(5, 2, 5).abs() + 90
+    meter, calls = GradientMeter(model), list[int]()
+    for batch in (blank, alive, alive):
+        assert_agree(meter(batch).values, loop.expected_readings(model, batch)[1], **EXACT)
+    model.head.register_forward_hook(lambda *_: calls.append(0))
+    meter(alive)
+    assert len(calls) == 1
+
+
 class Folded(nn.Module):
     """Steps before samples or samples before steps, as an argument says."""
 
@@ -483,10 +507,14 @@ class Folded(nn.Module):
 
 def test_an_order_of_steps_that_an_argument_chooses() -> None:
     model = randomise(Folded().double())
-    meter = GradientMeter(model)
+    meter = GradientMeter(model, activations=True)
     for steps_first in (False, True, False):
         inputs = {"x": STEPS, "steps_first": steps_first}
-        assert_agree(meter(inputs).values, loop.expected_readings(model, inputs)[1], **EXACT)
+        readings, fresh = meter(inputs), GradientMeter(model, activations=True)(inputs)
+        assert_agree(readings.values, loop.expected_readings(model, inputs)[1], **EXACT)
+        assert readings.activations is not None
+        assert fresh.activations is not None
+        torch.testing.assert_close(readings.activations.values, fresh.activations.values)
 
 
 def test_a_token_that_is_stacked_once_for_each_sample() -> None:

@@ -269,6 +269,27 @@ def test_blank_samples_tell_nothing_of_where_others_lie() -> None:
     assert_activations(meter(x), model, x)
 
 
+def time_major(m: Any, x: Tensor) -> Tensor:
+    steps = m.mix(x.transpose(0, 1).flatten(0, 1)).tanh().unflatten(0, (x.shape[1], -1))
+    return m.head(steps.sum(0))  # type: ignore[no-any-return]
+
+
+def step_by_step(m: Any, x: Tensor) -> Tensor:
+    state = x.new_zeros(len(x), 3)
+    for step in x.unbind(1):
+        state = m.mix(torch.cat([step, state], 1)).tanh()
+    return m.head(state)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("recipe", "width"), [(time_major, 4), (step_by_step, 7)])
+def test_outputs_of_more_steps_than_in_the_first_batch(recipe: Callable[[Any, Tensor], Tensor], width: int) -> None:
+    model = randomise(Recipe(recipe, mix=nn.Linear(width, 3), head=nn.Linear(3, 3)).double())
+    meter = GradientMeter(model, activations=True)
+    for steps in (1, 5, 2, 1, 5):
+        x = samples(4, steps, 4)
+        assert_activations(meter(x), model, x)
+
+
 def test_outputs_in_which_samples_change_places_are_left_out() -> None:
     model = Recipe(lambda m, x: m.head(m.body(x).tanh().flip(0)).flip(0), body=nn.Linear(5, 4), head=nn.Linear(4, 3))
     randomise(model.double())

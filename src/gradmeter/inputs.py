@@ -76,6 +76,12 @@ class Inputs:
         """Shapes of one sample's tensors."""
         return tuple(tuple(tensor.shape[1:]) for tensor in self.tensors)
 
+    @property
+    def options(self) -> tuple[tuple[int | str, Any], ...]:
+        """Arguments that are whole numbers, truth values, text or None, by place or name: they may choose what a network does."""
+        given: list[tuple[int | str, Any]] = [*enumerate(self.args), *self.kwargs.items()]
+        return tuple((place, value) for place, value in given if isinstance(value, int | str | None))
+
     def rows(self, rows: slice | list[int]) -> Inputs:
         """Some of the samples."""
         cut = self.map(lambda tensor: tensor[rows])

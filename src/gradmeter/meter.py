@@ -63,6 +63,8 @@ _OUTPUT_BYTES = 2.5 * 2**20
 _TILE_WEIGHTS = 1.5
 # ... and with fewer samples than this matrix products are slow.
 _SMALLEST_TILE = 8
+# A recurrent network has a plan for each number of steps, and one that chooses its layers for each choice.
+_MOST_PLANS = 1024
 # Samples of a probe: two could hide a folded batch, more cost more.
 _PROBED = 3
 # How far the answer to a sample alone may be from its answer in a batch, relative to the largest logit.
@@ -387,8 +389,11 @@ class GradientMeter:
 
     def _measure(self, tile: Inputs) -> _Measured:
         """Read one tile; correct the plan where it fails."""
-        self._outputs.learn(partial(answer, self._network), tile)
+        learn = partial(self._outputs.learn, partial(answer, self._network), tile)
+        learn()
         done = self._forward(tile)
+        if done.outputs.unknown and learn(unknown=True):
+            done = self._forward(tile)
         plan = self._known_plan(done) or self._probed_plan(done, tile) or self._plan(done)
         if tile.shapes not in self._tiles:
             self._tiles[tile.shapes] = self._affordable(done)
@@ -413,6 +418,9 @@ class GradientMeter:
                     plan = self._plan(done, number=len(sums))
                 continue
             except Unplanned:
+                if not sums:
+                    # It was made of samples that did not reach all that these do, blank ones say.
+                    self._plans.pop(done.graph.signature(), None)
                 done = self._forward(tile)
                 plan = self._plan(done, number=len(sums))
                 continue
@@ -423,7 +431,7 @@ class GradientMeter:
                     raise
                 plan = replace(plan, deferred=True, arrived=None)
             if plan.lasting:
-                self._plans[done.graph.signature()] = plan
+                self._remember(done.graph.signature(), plan)
             done = self._forward(tile)
         logits = done.logits.detach()
         device = logits.device
@@ -459,7 +467,7 @@ class GradientMeter:
     def _forward(self, inputs: Inputs, *, watched: bool = False) -> _Pass:
         with (
             recorded_calls(ruled_modules(self._network)) as calls,
-            self._outputs.reading(inputs.samples) as outputs,
+            self._outputs.reading(inputs) as outputs,
         ):
             # Only what takes a new course is watched: watching takes time.
             logits = logits_of(self._network, inputs, self._owners if watched or not self._plans else {})
@@ -475,6 +483,11 @@ class GradientMeter:
     def _known_plan(self, done: _Pass) -> Plan | None:
         plan = self._plans.get(done.graph.signature())
         return None if plan is None else plan.adapted(done.graph, len(done.logits))
+
+    def _remember(self, signature: str, plan: Plan) -> None:
+        if len(self._plans) >= _MOST_PLANS:
+            del self._plans[next(iter(self._plans))]
+        self._plans[signature] = plan
 
     def _probed_plan(self, done: _Pass, tile: Inputs) -> Plan | None:
         """Plan with three samples of a tile, for all tiles like it; None if they go another way than the tile."""
@@ -494,7 +507,7 @@ class GradientMeter:
                 break
         plan = self._plan(probed, smaller)
         if plan.lasting:
-            self._plans[signature] = plan
+            self._remember(signature, plan)
         known = self._known_plan(done)
         if known is None and (plan.lasting or plan.unordered):
             self._unlike.add(tile.shapes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,8 @@ _PROBED = 3
 # too little for another sample's.
 _SAME = 0.02
 
+_Options = tuple[tuple[int | str, Any], ...]
+_Kind = tuple[_Options, tuple[tuple[int, ...], ...]]
 _Call = tuple[str, int]
 """A layer, and how often it was called before in the same pass."""
 
@@ -30,10 +33,12 @@ class LayerOutputs:
 
     Attributes:
         samples: N.
+        unknown: whether there was an output in which it is not known where the samples lie.
     """
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
+        self.unknown = False
         self._sums: dict[str, list[PowerSums]] = {}
         self._positive: dict[str, list[Tensor]] = {}
         # What is called with [N, D] and puts out [N, C] may be the last layer.
@@ -88,26 +93,39 @@ class OutputReader:
         # The network's own output is the logits.
         self._modules = {name: module for name, module in modules.items() if name != "root"}
         self._activations, self._embedding = activations, embedding
-        self._axes: dict[_Call, SampleAxis] = {}
-        self._learned: set[tuple[tuple[int, ...], ...]] = set()
-        self._guessed: set[tuple[tuple[int, ...], ...]] = set()
+        # By the options of the inputs; None where the samples cannot be told apart.
+        self._axes: defaultdict[_Options, dict[_Call, SampleAxis | None]] = defaultdict(dict)
+        self._learned: set[_Kind] = set()
+        self._guessed: set[_Kind] = set()
         self.layers: tuple[str, ...] = ()
 
-    def learn(self, forward: Callable[[Inputs], Any], inputs: Inputs) -> None:
-        """Find out where the samples lie, unless it is known for inputs like these."""
-        if not self._activations or inputs.shapes in self._learned:
-            return
+    def learn(self, forward: Callable[[Inputs], Any], inputs: Inputs, *, unknown: bool = False) -> bool:
+        """Find out where the samples lie, unless it is known for inputs like these.
+
+        Args:
+            forward: calls the network.
+            inputs: for some samples.
+            unknown: whether such inputs gave an output in which it is not known.
+
+        Returns:
+            Whether something was learned.
+        """
+        axes, kind = self._axes[inputs.options], (inputs.options, inputs.shapes)
+        if not self._activations or kind in self._learned:
+            return False
+        if self._learned and axes and not unknown and all(axis is None or axis.plain for axis in axes.values()):
+            return False
         probe = inputs.rows([index % inputs.samples for index in range(_PROBED)])
         # Samples that are all the same lie anywhere: what is learned of them will do for them only.
         same = all(torch.equal(tensor[-1], tensor[-2]) for tensor in probe.tensors)
-        if same and inputs.shapes in self._guessed:
-            return
-        if not self._learned or not all(axis.plain for axis in self._axes.values()):
-            many, alone = self._outputs_of(forward, probe), self._outputs_of(forward, probe.rows([_PROBED - 1]))
-            found = {call: _axis(many[call], alone[call]) for call in many if call in alone}
-            self._axes |= {call: axis for call, axis in found.items() if axis is not None}
-            self.layers = self.layers or tuple(dict.fromkeys(layer for layer, _ in found if (layer, 0) in self._axes))
-        (self._guessed if same else self._learned).add(inputs.shapes)
+        if same and kind in self._guessed:
+            return False
+        many, alone = self._outputs_of(forward, probe), self._outputs_of(forward, probe.rows([_PROBED - 1]))
+        found = {call: _axis(many[call], alone[call]) for call in many if call in alone}
+        axes |= {call: axis for call, axis in found.items() if axis is not None or call not in axes}
+        self.layers = self.layers or tuple(dict.fromkeys(layer for layer, _ in found if axes.get((layer, 0))))
+        (self._guessed if same else self._learned).add(kind)
+        return True
 
     def _outputs_of(self, forward: Callable[[Inputs], Any], inputs: Inputs) -> dict[_Call, Tensor]:
         found: dict[_Call, Tensor] = {}
@@ -120,15 +138,17 @@ class OutputReader:
         return found
 
     @contextmanager
-    def reading(self, samples: int) -> Iterator[LayerOutputs]:
-        """Read what the layers put out until the block ends."""
+    def reading(self, inputs: Inputs) -> Iterator[LayerOutputs]:
+        """Read what the layers put out for some inputs until the block ends."""
+        samples, axes = inputs.samples, self._axes[inputs.options]
         found = LayerOutputs(samples)
 
         def take(call: _Call, given: Any, output: Tensor) -> None:
             if self._embedding:
                 found.note(given, output)
-            axis = self._axes.get(call)
-            axis = None if axis is None else axis.adapted(tuple(output.shape), samples)
+            known = axes.get(call)
+            axis = None if known is None else known.adapted(tuple(output.shape), samples)
+            found.unknown |= call not in axes or (known is not None and axis is None)
             if axis is not None and output.numel():
                 found.add(call[0], axis.rows(output.detach(), samples))
 
