@@ -355,6 +355,7 @@ def test_where_all_are_right_there_is_nothing_to_compare():
         ({"correct": np.zeros(520, bool)}, "of 520 predictions none is right"),
         ({"correct": np.ones(520, bool)}, "an unknown input is marked as right"),
         ({"correct": np.ones(520, int)}, r"correct: expected a boolean array \[N\], got int64 of shape \(520,\)"),
+        ({"uncertainty": {}}, "uncertainty: expected the scores of at least one method"),
         ({"unknowns": ("noise", "noise")}, "unknown concepts are named noise, noise; expected distinct other names"),
         ({"unknowns": ("noise", WRONG)}, "named noise, wrong; expected distinct other names"),
         ({"unknowns": (ALL, "noise")}, "named wrong or unknown, noise; expected distinct other names"),

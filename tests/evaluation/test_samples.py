@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from gradmeter.errors import InputError
 from gradmeter.evaluation.samples import finite_sample
@@ -18,6 +19,7 @@ def test_a_list_becomes_float64():
         ([[1.0, 2.0]], r"scores: expected shape .* got \(1, 2\)"),
         (3.0, r"scores: expected shape .* got \(\)"),
         ([1.0, np.nan, np.inf], "scores: expected finite numbers, got 2 of 3"),
+        (torch.ones(2, requires_grad=True), "scores: expected a 1-d array of numbers, got Tensor"),
         (["high", "low"], "scores: expected a 1-d array of numbers, got list"),
     ],
 )

@@ -194,6 +194,15 @@ def test_loaders_without_batches() -> None:
             read(METER, [])
 
 
+def test_readings_of_no_sample() -> None:
+    none = WHOLE.rows(np.empty(0, np.int64))
+    for inputs in (none, none.to_arrow()):
+        with pytest.raises(InputError, match="zero samples"):
+            read_inputs(METER, inputs)
+    with pytest.raises(InputError, match="zero samples"):
+        read_unknown(METER, [(none, None)])
+
+
 def test_readings_of_another_network() -> None:
     other = GradientMeter(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))(noise(20))
     frame = other.to_pandas()

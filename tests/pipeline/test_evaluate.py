@@ -17,7 +17,7 @@ from gradmeter.pipeline.open_trust import open_trust
 from gradmeter.pipeline.wording import answer, compared, kept, promised
 from gradmeter.report.evaluation import write_evaluation
 from gradmeter.scores import energy, entropy
-from meta.trained import digits
+from meta.trained import digits, trained
 
 MODEL = "digits_network:network"
 
@@ -140,6 +140,25 @@ def test_what_is_accepted_comes_first_in_the_answer(evaluation: Evaluation) -> N
     ]
     assert all("accepted" in line for line in lines[:4])
     assert not any("accepted" in line for line in lines[4:])
+
+
+def test_what_is_accepted_of_known_inputs_is_told_where_all_are_right(
+    at_place: Path, fitted: Fitted, tmp_path: Path
+) -> None:
+    images, labels = digits()
+    right = trained()(images[900:]).argmax(1) == labels[900:]
+    paths = [path for path in sorted(Path("test").rglob("*.png"))[:200] if right[int(path.stem)]]
+    for path in paths:
+        target = tmp_path / "right" / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    trust, classifier = open_trust(Path("trust"), model=MODEL)
+    found = evaluate(trust, classifier, str(tmp_path / "right"), ["torn"], tmp_path / "out", repetitions=100)
+    rows = found.rows.to_pandas()
+    assert [*found.kept] == [WRONG, "torn"]
+    known = found.kept[WRONG]
+    assert (known.samples, known.errors) == (len(paths), 0)
+    assert known.accepted == rows["accepted"][: len(paths)].sum()
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,8 @@ class Judged:
             raise InputError(
                 f"correct: expected a boolean array [N], got {self.correct.dtype} of shape {self.correct.shape}"
             )
+        if not self.uncertainty:
+            raise InputError("uncertainty: expected the scores of at least one method, got none")
         for name, values in (*self.uncertainty.items(), *self.probability.items()):
             if finite_sample(values, name).shape != self.correct.shape:
                 raise InputError(f"{name} has {values.size} scores; expected {self.correct.size}")

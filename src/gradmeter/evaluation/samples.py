@@ -13,7 +13,7 @@ def finite_sample(values: ArrayLike, name: str) -> NDArray[np.float64]:
     """
     try:
         sample = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # the last of a tensor that requires a gradient
         raise InputError(f"{name}: expected a 1-d array of numbers, got {type(values).__name__}: {error}") from error
     if sample.ndim != 1 or sample.size == 0:
         raise InputError(

@@ -43,6 +43,9 @@ def read_inputs(meter: GradientMeter, inputs: Any) -> Readings:
         meter: reads them.
         inputs: what the meter takes, with NumPy arrays for tensors where they are; or readings of the same network
             that were made before: Readings, or an Arrow table or pandas frame of them.
+
+    Raises:
+        InputError: for readings of another network, or of no sample; and as the meter does.
     """
     if isinstance(inputs, Readings):
         return _of_same_network(meter, inputs)
@@ -234,6 +237,8 @@ def _of_same_network(meter: GradientMeter, readings: Readings) -> Readings:
             f"the readings are of another network: {', '.join(differing[:3]) or 'the order of its layers'} differ; "
             "expected readings of this one"
         )
+    if not len(readings):
+        raise InputError("the readings are of zero samples; expected at least one")
     # Features are named after those of the meter's first one.
     return readings.led_by(meter.pseudo_labels[0])
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gradmeter.errors import InputError, OutputError
-from gradmeter.evaluation.comparison import Comparison, Judged, compare
+from gradmeter.evaluation.comparison import WRONG, Comparison, Judged, compare
 from gradmeter.evaluation.resampling import REPETITIONS
 from gradmeter.files import is_temporary, read_json
 from gradmeter.measuring import Work
@@ -272,7 +272,8 @@ def _kept(trust: TrustModel, judged: Judged, decisions: pa.ChunkedArray) -> dict
     share = trust.guarantee.unknown_share
     kinds = tuple(one["data"] for one in trust.notes.get("learned_from", [])[1:])
     found = {}
-    for column, members in judged.columns().items():
+    # What is accepted of known inputs is told also where none of them is wrong.
+    for column, members in {WRONG: judged.wrong, **judged.columns()}.items():
         population = (judged.concept == 0) | members
         taken = accepted & population
         found[column] = Kept(
