@@ -11,7 +11,7 @@ def test_defaults_are_the_readings_of_the_paper() -> None:
         "runs": 10,
         "seed": 0,
         "padding": "valid",
-        "weight_decay": 5e-4,
+        "weight_decay": 1e-3,
         "decayed": "all",
         "first_dropout": "after",
         "patience": 5,

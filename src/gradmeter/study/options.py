@@ -53,7 +53,7 @@ class StudyOptions:
     runs: int = 10
     seed: int = 0
     padding: str = "valid"
-    weight_decay: float = 5e-4
+    weight_decay: float = 1e-3
     decayed: str = "all"
     first_dropout: str = "after"
     patience: int = 5
