@@ -1,7 +1,7 @@
 import pytest
 
 from gradmeter.errors import InputError
-from gradmeter.report.tables import ablation_grid, difference_grid, matched_grid, table_grid
+from gradmeter.report.tables import ablation_grid, departure_grid, difference_grid, matched_grid, table_grid
 
 
 def record(measure, row, column, mean, paper="", scanned=None, sem="0.03", n="1000", rate="0.25"):
@@ -116,6 +116,19 @@ def test_differences_are_bold_where_the_interval_excludes_zero():
         "Maximum": ["+2.00"],
     }
     assert bold(grid, 0) == [("Euclidean norm", 0), ("Minimum", 0)]
+
+
+def test_departures_from_the_paper_are_bold_beyond_three_standard_errors():
+    records = [
+        record("auroc", "softmax", "wrong", "97.80", "97.70"),
+        record("auroc", "entropy", "wrong", "97.78", "97.70"),
+        record("auroc", "l1", "wrong", "97.80", "97.70", sem=""),
+        record("auroc", "kurtosis", "wrong", "52.00"),
+    ]
+    grid = departure_grid(1, records)
+    assert cells(grid, 0) == {"Softmax baseline": ["+0.10"], "Entropy": ["+0.08"], "Absolute norm": ["+0.10"]}
+    assert bold(grid, 0) == [("Softmax baseline", 0)]
+    assert grid.notes[0].startswith("1 of 3 cells")
 
 
 def test_matched_base_rates_name_the_rate_of_each_column():

@@ -8,8 +8,9 @@ from gradmeter.files import write_text
 from gradmeter.report.answer import answer
 from gradmeter.report.page import environment
 from gradmeter.report.results import read_results
-from gradmeter.report.tables import SUBJECTS, matched_grid, table_grid
+from gradmeter.report.tables import SUBJECTS, departure_grid, matched_grid, table_grid
 from gradmeter.report.writers import to_latex, to_markdown
+from gradmeter.study.paper import PAPER_TABLES
 
 RESULTS = "results.md"
 
@@ -47,6 +48,11 @@ def write_documents(folder: Path) -> Path:
             networks=results.rows["networks"],
             claims=results.rows["claims"],
             tables=[to_markdown(grid) for grid in grids.values()],
+            departures=[
+                to_markdown(departure_grid(table, results.rows[f"table{table}"], results.names))
+                for table in PAPER_TABLES
+                if table in grids
+            ],
             matched=to_markdown(matched_grid(results.rows["matched_base_rate"], results.names)),
         )
     )

@@ -1,6 +1,7 @@
 """From the long records of a study to the tables of the paper, each of our numbers beside the paper's."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from gradmeter.errors import InputError
 from gradmeter.report.grid import Block, Cell, Grid
@@ -8,7 +9,16 @@ from gradmeter.report.records import NOTHING, Record, mean_and_sem, number, shar
 from gradmeter.report.writers import to_html, to_latex, to_markdown
 from gradmeter.study.names import CONCEPTS, MEASURES, SCORES, in_order, signed
 
-__all__ = ["ablation_grid", "difference_grid", "matched_grid", "table_grid", "to_html", "to_latex", "to_markdown"]
+__all__ = [
+    "ablation_grid",
+    "departure_grid",
+    "difference_grid",
+    "matched_grid",
+    "table_grid",
+    "to_html",
+    "to_latex",
+    "to_markdown",
+]
 
 Names = Mapping[str, str]
 
@@ -21,6 +31,8 @@ SUBJECTS = {
     "gradmeter's judge",
 }
 TRANSPOSED = (3, 4)
+# Standard errors of ours by which two numbers must differ to stand out.
+_CLEAR = 3
 
 
 def table_grid(table: int, records: Sequence[Record], names: Names | None = None) -> Grid:
@@ -109,6 +121,43 @@ def difference_grid(table: int, records: Sequence[Record], names: Names | None =
         cell,
         "Mean of the differences within each run [95 % interval, Student's t]; bold where the interval excludes zero.",
     )
+
+
+def departure_grid(table: int, records: Sequence[Record], names: Names | None = None) -> Grid:
+    """Lay out by how much the numbers of one table differ from the paper's.
+
+    Args:
+        table: 1 to 3, laid out as table_grid does.
+        records: as for table_grid; those without a number of the paper are left out.
+        names: concept key -> name shown.
+
+    Returns:
+        A grid of differences in percentage points, bold where they are more than three standard errors of ours.
+
+    Raises:
+        InputError: an unknown table number, or a value that is not a number.
+    """
+    down, across = _axes(table, names)
+
+    def cell(record: Record) -> Cell:
+        mean, sem, paper = (number(record, column) for column in ("mean", "sem", "paper"))
+        if mean is None or paper is None:
+            return Cell(NOTHING)
+        return Cell(signed(mean - paper), bold=sem is not None and abs(mean - paper) > _CLEAR * sem)
+
+    printed = [record for record in records if number(record, "paper") is not None]
+    grid = _grid(
+        f"Table {table}, ours minus the paper's in percentage points",
+        "Wrong or unknown" if table in TRANSPOSED else "Score",
+        printed,
+        (down, across),
+        cell,
+        "",
+    )
+    shown = [cell for block in grid.blocks for _, row in block.rows for cell in row if cell.text != NOTHING]
+    clear = sum(cell.bold for cell in shown)
+    note = f"{clear} of {len(shown)} cells differ by more than {_CLEAR} standard errors of ours (bold)."
+    return replace(grid, notes=(note,))
 
 
 def matched_grid(records: Sequence[Record], names: Names | None = None) -> Grid:
