@@ -78,7 +78,7 @@ class Inputs:
 
     @property
     def options(self) -> tuple[tuple[int | str, Any], ...]:
-        """Arguments that may choose what a network does, by place or name: whole numbers, truth values, text, None."""
+        """Whole numbers, truth values, text and None among the arguments, by place or name: they may choose a way."""
         given: list[tuple[int | str, Any]] = [*enumerate(self.args), *self.kwargs.items()]
         return tuple((place, value) for place, value in given if isinstance(value, int | str | None))
 

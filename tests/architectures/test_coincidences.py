@@ -44,6 +44,51 @@ def _one_way_or_the_other(m: Any, x: Tensor) -> Tensor:
     return out
 
 
+def _sorted_and_put_back(m: Any, x: Tensor) -> Tensor:
+    """As sequences are sorted by length."""
+    order = x[:, 0].argsort(stable=True)
+    out: Tensor = m.head(m.dense(x[order]).tanh())[order.argsort()]
+    return out
+
+
+def _selected(m: Any, x: Tensor) -> Tensor:
+    order = x[:, 0].argsort(stable=True)
+    out: Tensor = m.head(m.dense(x.index_select(0, order)).tanh()).index_select(0, order.argsort())
+    return out
+
+
+def _without_padding(m: Any, x: Tensor) -> Tensor:
+    """Steps of all samples, without those that are padding."""
+    real = x[..., 0] > 0
+    hidden = m.dense(x[real]).tanh()
+    out: Tensor = m.head(hidden.new_zeros(*real.shape, 4).index_put(real.nonzero(as_tuple=True), hidden).sum(1))
+    return out
+
+
+def _masked(m: Any, x: Tensor) -> Tensor:
+    real = x[..., 0] > 0
+    hidden = m.head(m.dense(x).tanh()[real])
+    out: Tensor = hidden.new_zeros(*real.shape, 3).index_put((real,), hidden).sum(1)
+    return out
+
+
+def _scattered(m: Any, x: Tensor) -> Tensor:
+    real = (x[..., :1] > 0).expand(*x.shape[:2], 4)
+    hidden = m.dense(x[real[..., 0]]).tanh()
+    out: Tensor = m.head(hidden.new_zeros(real.shape).masked_scatter(real, hidden).sum(1))
+    return out
+
+
+def _added(m: Any, x: Tensor) -> Tensor:
+    real = x[..., 0] > 0
+    hidden = m.dense(x[real]).tanh()
+    out: Tensor = m.head(hidden.new_zeros(len(x), 4).index_add(-2, real.nonzero()[:, 0], hidden))
+    return out
+
+
+PADDED = FRAMES.clone()
+PADDED[..., 0] = torch.tensor([[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, -1, -1], [1, 1, 1], [-1, 1, 1]])
+
 FEW = torch.tensor([[3.0], [2.0], [1.0], [-1.0], [-2.0], [-3.0]]).double()
 
 # network on six samples; the first three, which a meter may look at first, and the others differ in kind
@@ -86,6 +131,19 @@ CASES: dict[str, Case] = {
         head=head(4),
     ),
     "one expert first": Case(EXPERTS.make, torch.cat([FEW, X[:, 1:]], 1)),
+    "sorted at first": network(
+        _sorted_and_put_back,
+        torch.cat([FEW[[2, 1, 0, 3, 5, 4]], X[:, 1:]], 1),
+        dense=lambda: nn.Linear(5, 4),
+        head=head(4),
+    ),
+    "selected in order at first": network(
+        _selected, torch.cat([FEW[[2, 1, 0, 3, 5, 4]], X[:, 1:]], 1), dense=lambda: nn.Linear(5, 4), head=head(4)
+    ),
+    "no padding at first": network(_without_padding, PADDED, dense=lambda: nn.Linear(5, 4), head=head(4)),
+    "no padding at first, scattered": network(_scattered, PADDED, dense=lambda: nn.Linear(5, 4), head=head(4)),
+    "no padding at first, added": network(_added, PADDED, dense=lambda: nn.Linear(5, 4), head=head(4)),
+    "no mask at first": network(_masked, PADDED, dense=lambda: nn.Linear(5, 4), head=head(4)),
     "two layers in turn": network(
         _one_way_or_the_other,
         torch.cat([FEW, X[:, 1:]], 1),

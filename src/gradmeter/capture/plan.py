@@ -19,6 +19,7 @@ from torch.autograd.graph import Node
 
 from gradmeter.capture.calls import Call
 from gradmeter.capture.graph import Graph, output_shapes
+from gradmeter.capture.order import Indexed, in_order, indexed
 from gradmeter.capture.ownership import axis_of, belongings, each_alone, gradients_at, owners_of
 from gradmeter.capture.sample_axis import (
     OwnedRows,
@@ -77,6 +78,7 @@ class Plan:
             make their activations anew in the backward pass and give each away only once.
         arrived: gradients by output of each operation, by its index, where they are known from planning: for this
             batch and loss, for which no further backward pass is needed.
+        indexed: where the network indexes its samples; the plan holds while it leaves them in their order.
     """
 
     operations: tuple[Planned, ...]
@@ -85,6 +87,7 @@ class Plan:
     keep: bool
     deferred: bool = False
     arrived: Mapping[int, tuple[Tensor | None, ...]] | None = None
+    indexed: tuple[Indexed, ...] = ()
 
     @property
     def unordered(self) -> bool:
@@ -96,6 +99,8 @@ class Plan:
 
         Where positions are folded with the samples on one side, their number may differ.
         """
+        if not all(in_order(graph, place, samples) for place in self.indexed):
+            return None
         operations = []
         for planned in self.operations:
             axes = []
@@ -284,8 +289,11 @@ def make_plan(
     operations = _ordered(graph, inputs, axes, by_call)
     contributions = _contributions(graph, operations, calls)
     keep = any(count > 1 for count in contributions.values())
-    arrived = None if smaller is not None else planner.arrived
-    return Plan(operations, contributions, planner.lasting and smaller is not None, keep, arrived=arrived)
+    if smaller is None:
+        return Plan(operations, contributions, lasting=False, keep=keep, arrived=planner.arrived)
+    places = indexed(graph, smaller.shapes)
+    lasting = planner.lasting and all(in_order(graph, place, len(logits)) for place in places)
+    return Plan(operations, contributions, lasting, keep, indexed=places)
 
 
 def _ordered(
