@@ -15,6 +15,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from gradmeter.meta.sparse_regression import SparseLogisticRegression
+
 
 def _pipeline(**options: object) -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(**options))
@@ -26,16 +28,8 @@ def glm() -> Pipeline:
 
 
 def lasso(lambda1: float = 1.0) -> Pipeline:
-    """Penalty `lambda1 |w|_1`. The liblinear solver penalises the intercept too, here by no more than `|b| / 100`."""
-    return _pipeline(
-        C=1 / lambda1,
-        l1_ratio=1.0,
-        solver="liblinear",
-        max_iter=1000,
-        tol=1e-6,
-        intercept_scaling=100 * lambda1,
-        random_state=0,
-    )
+    """Penalty `lambda1 |w|_1`."""
+    return elastic_net(lambda1, 0.0)
 
 
 def ridge(lambda2: float = 1.0) -> Pipeline:
@@ -46,7 +40,9 @@ def ridge(lambda2: float = 1.0) -> Pipeline:
 def elastic_net(lambda1: float = 0.5, lambda2: float = 0.5) -> Pipeline:
     """Penalty `lambda1 |w|_1 + lambda2 / 2 |w|_2^2`."""
     total = lambda1 + lambda2
-    return _pipeline(C=1 / total, l1_ratio=lambda1 / total, solver="saga", max_iter=10000, tol=2e-5, random_state=0)
+    return make_pipeline(
+        StandardScaler(), SparseLogisticRegression(C=1 / total, l1_ratio=lambda1 / total, max_iter=100, tol=1e-10)
+    )
 
 
 def ridge_cv() -> Pipeline:

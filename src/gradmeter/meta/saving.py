@@ -37,6 +37,7 @@ _TRUSTED = (
     "gradmeter.meta.densities.ClassDensities",
     "gradmeter.meta.known_head.KnownHead",
     "gradmeter.meta.signed_regression.SignedLogisticRegression",
+    "gradmeter.meta.sparse_regression.SparseLogisticRegression",
     "gradmeter.meta.two_heads.TwoHeads",
     "gradmeter.meta.unknown_head.UnknownHead",
     "gradmeter.meta.neural.NeuralNetworkClassifier",
