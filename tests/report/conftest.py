@@ -57,11 +57,17 @@ def _tables(folder: Path, runs: int) -> None:
 def _others(folder: Path, runs: int) -> None:
     random = np.random.default_rng(2)
     matched = [
-        (score, column, rate, 60 + random.normal(), 0.3, runs)
+        (score, column, rate, 60 + random.normal(), 0.3, runs, 59.5)
         for score in ("softmax", "lasso")
         for column, rate in (("letters", 0.092), ("cifar10", 0.0266))
     ]
-    write_csv(folder / "tables/matched_base_rate.csv", "row,column,base_rate,mean,sem,runs", matched)
+    write_csv(folder / "tables/matched_base_rate.csv", "row,column,base_rate,mean,sem,runs,paper", matched)
+    penalties = [
+        (penalty, column, 90 + random.normal(), 0.3, runs, 89.3)
+        for penalty in (1, 10)
+        for column in ("wrong", "letters")
+    ]
+    write_csv(folder / "tables/penalties.csv", "penalty,column,mean,sem,runs,paper", penalties)
     ablation = [
         (score, "+".join(LAYERS[first:]), column, measure, 80 + random.normal(), 0.2, runs)
         for score in ("lasso", "nn_a")

@@ -1,7 +1,14 @@
 import pytest
 
 from gradmeter.errors import InputError
-from gradmeter.report.tables import ablation_grid, departure_grid, difference_grid, matched_grid, table_grid
+from gradmeter.report.tables import (
+    ablation_grid,
+    departure_grid,
+    difference_grid,
+    matched_grid,
+    penalty_grid,
+    table_grid,
+)
 
 
 def record(measure, row, column, mean, paper="", scanned=None, sem="0.03", n="1000", rate="0.25"):
@@ -140,6 +147,17 @@ def test_matched_base_rates_name_the_rate_of_each_column():
     grid = matched_grid(records)
     assert grid.columns == ("Letters at 9.20 %", "CIFAR-10 at 2.66 %")
     assert cells(grid, 0) == {"Softmax baseline": ["60.00 (1.00)"] * 2, "LASSO": ["60.00 (1.00)"] * 2}
+
+
+def test_penalties_stand_beside_the_paper():
+    records = [
+        {"penalty": penalty, "column": column, "mean": mean, "sem": "0.1", "paper": "89.34"}
+        for penalty, mean in (("1", "83"), ("10", "84"), ("100", "87"))
+        for column in ("wrong", "letters")
+    ]
+    grid = penalty_grid(records)
+    assert cells(grid, 0) == {"1": ["83.00 (0.10)"] * 2, "10": ["84.00 (0.10)"] * 2, "100": ["87.00 (0.10)"] * 2}
+    assert {cell.paper for _, line in grid.blocks[0].rows for cell in line} == {"89.34"}
 
 
 def test_ablation_has_a_block_per_classifier_and_keeps_the_order_of_layers():

@@ -16,11 +16,13 @@ from gradmeter.meta.neural import train_networks
 from gradmeter.statistics import METRICS
 from gradmeter.study.classifiers import Task, all_features, tasks
 from gradmeter.study.judging import (
+    PENALTIES,
     THRESHOLDS,
     LinearClassifier,
     fit_regressions,
     judge_networks,
     judge_thresholds,
+    penalised,
     read_regressions,
     write_regressions,
 )
@@ -138,7 +140,10 @@ def test_regressions_are_fitted_on_the_sets_that_the_study_needs(fitted: dict[st
     assert set(fitted) == {
         *("glm_a", "lasso_a", "ridge_a", "elastic_net_a", "lasso_b", "lasso_c"),
         *(f"{name}_a@{group}" for name in ("lasso", "ridge") for group in groups),
+        *("lasso_a, penalty 10", "lasso_a, penalty 100", "lasso_a, penalty 1000"),
     }
+    weights = [np.abs(fitted[penalised(penalty)].coefficients).sum() for penalty in PENALTIES]
+    assert weights == sorted(weights, reverse=True)
     assert set(fitted["ridge_a@conv3+dense"].features) == {
         "entropy",
         *(f"{layer}/{metric}" for layer in ("conv3", "dense") for metric in METRICS),

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from gradmeter.study import tables
-from gradmeter.study.judging import LinearClassifier
+from gradmeter.study.judging import PENALTIES, LinearClassifier, penalised
 from gradmeter.study.names import MEASURES
 from gradmeter.study.paper import PAPER_BASE_RATES, paper_table
 from gradmeter.study.results import AllResults, Result
@@ -20,6 +20,7 @@ SCORES = (
     *REGRESSIONS.values(),
     *(f"{name}_{set_}" for name in ("nn", "lasso") for set_ in ("b", "c", "d", "normal")),
     *("gradmeter", "nn_a", "lasso_a@dense", "lasso_a@conv3+dense", "ridge_a@dense", "nn_a@dense"),
+    *(penalised(penalty) for penalty in PENALTIES),
 )
 
 
@@ -135,11 +136,21 @@ def test_differences_are_paired_within_runs() -> None:
 
 def test_matched_base_rates() -> None:
     rows = tables.matched_base_rate(made_up())
-    assert list(rows[0]) == ["row", "column", "base_rate", "mean", "sem", "runs"]
+    assert list(rows[0]) == ["row", "column", "base_rate", "mean", "sem", "runs", "paper"]
     assert len(rows) == len({(row["row"], row["column"]) for row in rows}) == 14 * 4
     found = next(row for row in rows if (row["row"], row["column"]) == ("ridge", "cifar10"))
     assert found["base_rate"] == PAPER_BASE_RATES["cifar10"]
     assert found["mean"] == pytest.approx(numbers("ridge", "cifar10", "aupr_out_matched").mean())
+    assert found["paper"] == 82.95
+    assert next(row for row in rows if row["row"] == "kurtosis")["paper"] is None
+
+
+def test_penalties() -> None:
+    rows = tables.penalties(made_up())
+    assert [row["penalty"] for row in rows[::4]] == [1, 10, 100, 1000]
+    found = next(row for row in rows if (row["penalty"], row["column"]) == (100, "letters"))
+    assert found["mean"] == pytest.approx(numbers("lasso_a, penalty 100", "letters", "auroc").mean())
+    assert found["paper"] == 89.34
 
 
 def test_ablation() -> None:

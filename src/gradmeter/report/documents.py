@@ -8,7 +8,7 @@ from gradmeter.files import write_text
 from gradmeter.report.answer import answer
 from gradmeter.report.page import environment
 from gradmeter.report.results import read_results
-from gradmeter.report.tables import SUBJECTS, departure_grid, matched_grid, table_grid
+from gradmeter.report.tables import SUBJECTS, departure_grid, matched_grid, penalty_grid, table_grid
 from gradmeter.report.writers import to_latex, to_markdown
 from gradmeter.study.paper import PAPER_TABLES
 
@@ -53,6 +53,7 @@ def write_documents(folder: Path) -> Path:
                 for table in PAPER_TABLES
                 if table in grids
             ],
+            penalties=to_markdown(penalty_grid(results.rows["penalties"], results.names)),
             matched=to_markdown(matched_grid(results.rows["matched_base_rate"], results.names)),
         )
     )

@@ -14,6 +14,7 @@ __all__ = [
     "departure_grid",
     "difference_grid",
     "matched_grid",
+    "penalty_grid",
     "table_grid",
     "to_html",
     "to_latex",
@@ -180,9 +181,33 @@ def matched_grid(records: Sequence[Record], names: Names | None = None) -> Grid:
         "Score",
         keyed,
         (SCORES, across),
-        lambda record: Cell(mean_and_sem(record)),
-        "Percent, mean over runs (standard deviation of the mean), re-weighted to the share of unknown images shown.",
+        _beside_paper,
+        "Percent, mean over runs (standard deviation of the mean), re-weighted to the share of unknown images shown; "
+        "then the paper's number.",
     )
+
+
+def penalty_grid(records: Sequence[Record], names: Names | None = None) -> Grid:
+    """Lay out the AUROC of the LASSO by its penalty.
+
+    Args:
+        records: rows of tables/penalties.csv: penalty, column, mean, sem (percent), paper.
+        names: concept key -> name shown.
+    """
+    keyed = [{**record, "measure": "", "row": f"{record.get('penalty')}"} for record in records]
+    return _grid(
+        "AUROC of the LASSO by the weight of its penalty on the summed loss",
+        "Penalty",
+        keyed,
+        ({}, CONCEPTS | dict(names or {})),
+        _beside_paper,
+        "Percent, mean over runs (standard deviation of the mean); then the paper's number, for a penalty of 1.",
+    )
+
+
+def _beside_paper(record: Record) -> Cell:
+    paper = number(record, "paper")
+    return Cell(mean_and_sem(record), "" if paper is None else f"{paper:.2f}")
 
 
 def ablation_grid(measure: str, records: Sequence[Record], names: Names | None = None) -> Grid:

@@ -199,6 +199,7 @@ def _summarise(study: Study, collection: Collection, store: Store) -> None:
         tables.write_rows(folder / f"table{table}.csv", tables.paper_table(table, results))
     tables.write_rows(folder / "differences.csv", tables.differences(results))
     tables.write_rows(folder / "matched_base_rate.csv", tables.matched_base_rate(results))
+    tables.write_rows(folder / "penalties.csv", tables.penalties(results))
     tables.write_rows(folder / "ablation.csv", tables.ablation(results))
     tables.write_rows(folder / "lasso_weights.csv", tables.lasso_weights(fitted))
     trainings = [load_network(store.network(run))[1] for run in numbers]

@@ -13,7 +13,7 @@ import numpy as np
 from gradmeter.evaluation import mean_sem, paired_difference
 from gradmeter.files import write_text
 from gradmeter.statistics import METRICS
-from gradmeter.study.judging import MEASURES, LinearClassifier
+from gradmeter.study.judging import MEASURES, PENALTIES, LinearClassifier, penalised
 from gradmeter.study.names import OWN
 from gradmeter.study.paper import PAPER_BASE_RATES, paper_cell
 from gradmeter.study.results import AllResults
@@ -117,7 +117,25 @@ def matched_base_rate(results: AllResults) -> list[Row]:
         for column, base_rate in PAPER_BASE_RATES.items():
             values = results(recorded(score), column, "aupr_out_matched")
             if values is not None:
-                rows.append({"row": score, "column": column, "base_rate": base_rate, **_summary(values)})
+                cell = paper_cell(1, "aupr_out", score, column) or paper_cell(2, "aupr_out", score, column)
+                paper = cell.value if cell else None
+                rows.append(
+                    {"row": score, "column": column, "base_rate": base_rate, **_summary(values), "paper": paper}
+                )
+    return rows
+
+
+def penalties(results: AllResults) -> list[Row]:
+    """What the LASSO of Table 2 reaches with stronger penalties, beside the paper's."""
+    rows: list[Row] = []
+    for penalty, score in ((1.0, recorded("lasso")), *((penalty, penalised(penalty)) for penalty in PENALTIES)):
+        for column in LAYOUTS[2].concepts:
+            values = results(score, column, "auroc")
+            cell = paper_cell(2, "auroc", "lasso", column)
+            if values is not None:
+                rows.append(
+                    {"penalty": penalty, "column": column, **_summary(values), "paper": cell.value if cell else None}
+                )
     return rows
 
 
