@@ -85,14 +85,14 @@ def perform(run: Run, emit: Callable[[Event], None]) -> None:
         fitted = fit_regressions(
             outcome,
             whole_gradient=options.whole_gradient,
-            on_fit=lambda name, share: emit(Event(number, "fit", 0.4 * share, f"{name} fitted")),
+            on_fit=lambda name, share: emit(Event(number, "fit", 0.1 * share, f"{name} fitted")),
         )
         write_regressions(store.regressions(number), fitted)
     if not store.own_results(number).exists():
-        emit(Event(number, "fit", 0.4, "fitting gradmeter's own judge"))
+        emit(Event(number, "fit", 0.1, "fitting gradmeter's own judge"))
 
         def on_judged(done: int, total: int) -> None:
-            emit(Event(number, "fit", 0.5 + 0.5 * done / total, f"{done:,} of {total:,} images judged"))
+            emit(Event(number, "fit", 0.7 + 0.3 * done / total, f"{done:,} of {total:,} images judged"))
 
         write_results(store.own_results(number), judge_with_trust(network, draw, outcome, options.aupr, on_judged))
     write_results(
