@@ -113,7 +113,7 @@ def fit_regressions(
     On the validation digits the LASSO is also fitted with stronger penalties, under the names of `penalised`.
     """
     fitted: dict[str, LinearClassifier] = {}
-    wanted = [
+    wanted: list[tuple[Task, str, Callable[[], Pipeline]]] = [
         *((task, task.name(name), REGRESSIONS[name]) for task in tasks(outcome) for name in _regressions_for(task)),
         *((Task("a"), penalised(penalty), partial(lasso, penalty)) for penalty in PENALTIES),
     ]
