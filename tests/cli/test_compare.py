@@ -38,8 +38,8 @@ def test_wrong_names_and_folders_are_one_line(tmp_path: Path) -> None:
 def test_the_same_page_from_the_command(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     write_archives(tmp_path / "data")
-    options = ("--task", "digits", "--detector", "MSP", "--runs", "1", "--share", "0.3", "--no-controls")
+    options = ("--task", "digits", "--detector", "MSP", "--runs", "1", "--share", "0.6", "--no-controls")
     done = gradmeter("compare", "--data", "data", "--out", "out", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "Finished. Tables and figures: out/benchmark.md"
-    assert "--detector MSP --runs 1 --share 0.3" in (tmp_path / "out" / "benchmark.md").read_text(encoding="utf-8")
+    assert "--detector MSP --runs 1 --share 0.6" in (tmp_path / "out" / "benchmark.md").read_text(encoding="utf-8")

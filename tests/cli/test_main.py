@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,7 @@ def test_bad_options(arguments: tuple[object, ...], message: str, refuses: Refus
 def test_no_download_possible(refuses: Refuses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for scheme in ("http", "https"):
         monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")  # nobody listens there, with a network or without
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies of its first use for tests that follow
     refuses("EMNIST", ("--data", "emnist", "--root", tmp_path / "root", "--download"))
 
 

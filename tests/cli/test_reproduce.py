@@ -22,7 +22,7 @@ Finished = tuple[Path, Any]
 
 SETS = ("validation", "test", "letters", "cifar10", "uniform", "normal")
 KNOWN = ("cifar10", "uniform", "normal")
-NUMBERS = ("differences", "matched_base_rate", "ablation", "lasso_weights", "networks")
+NUMBERS = ("differences", "matched_base_rate", "penalties", "ablation", "lasso_weights", "networks")
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -5,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from gradmeter import DataError, InputError, OutputError
+from gradmeter.compare import run
 from gradmeter.compare.benchmark import Comparison, compare
-from gradmeter.compare.tasks import FILES
+from gradmeter.compare.tasks import FILES, TASKS
 
 QUIET = Console(quiet=True)
 
@@ -47,6 +49,16 @@ def test_run_again_nothing_is_judged_anew(small_data: Path, finished: Path) -> N
     compare(small(small_data), finished, workers=1, console=QUIET)
     after = {path: path.stat().st_mtime_ns for path in before}
     assert [path.stem for path in before if before[path] != after[path]] == ["KNN"]
+
+
+def test_a_network_without_mistakes_is_refused(
+    small_data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished / "networks", tmp_path / "networks")
+    labels = run._part(TASKS["digits"].data(small_data, 0), 0.5).test.labels
+    monkeypatch.setattr(run, "predict", lambda network, images: labels)
+    with pytest.raises(DataError, match=f"answers {len(labels)} of {len(labels)} test images right"):
+        run.perform(run.Job("digits", 0, small_data, tmp_path, 0.5, ("MSP",), False), lambda event: None)
 
 
 def test_other_images_are_refused(small_data: Path, finished: Path) -> None:

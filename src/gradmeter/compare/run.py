@@ -23,6 +23,7 @@ from gradmeter.compare.parts import Parts, parts_of
 from gradmeter.compare.progress import Event
 from gradmeter.compare.scores import KNOWN, Scores, score_path
 from gradmeter.compare.tasks import LETTERS, TASKS, Data, Images, Task
+from gradmeter.errors import DataError
 from gradmeter.meta.log_features import LogFeatures
 from gradmeter.meta.trust import TrustModel
 from gradmeter.meta.two_heads import CORRECT, UNKNOWN, TwoHeads
@@ -78,7 +79,11 @@ class Job:
 
 
 def perform(job: Job, emit: Callable[[Event], None]) -> None:
-    """Do what is left to do for one network."""
+    """Do what is left to do for one network.
+
+    Raises:
+        DataError: if it answers all test images right, or all wrong.
+    """
     task = TASKS[job.task]
     whole = task.data(job.data, job.run)
     data = _part(whole, job.share)
@@ -90,6 +95,11 @@ def perform(job: Job, emit: Callable[[Event], None]) -> None:
 
     network = task.network(data, job.run, path, lambda epoch: tell(0, f"epoch {epoch}"))
     wrong = predict(network, data.test.images) != data.test.labels
+    if not 0 < wrong.sum() < len(wrong):
+        raise DataError(
+            f"network {job.run} of {job.task} answers {len(wrong) - wrong.sum()} of {len(wrong)} test images right; "
+            "expected some right and some wrong answers to compare: give more images, or a larger --share"
+        )
     Scores({WRONG: wrong.double().numpy()}, 0.0, 0.0).write(job.path(WRONG))
     if whole.letters is not None:
         Scores({LETTERS: whole.letters.astype(np.float64)}, 0.0, 0.0).write(job.path(WHICH_LETTER))

@@ -165,7 +165,7 @@ def matched_grid(records: Sequence[Record], names: Names | None = None) -> Grid:
     """Lay out the AUPR-Out re-weighted to the paper's base rates.
 
     Args:
-        records: rows of tables/matched_base_rate.csv: row, column, base_rate, mean, sem (percent, base_rate a share).
+        records: rows of tables/matched_base_rate.csv: row, column, base_rate (a share), mean, sem, paper (percent).
         names: concept key -> name shown.
     """
     concepts = CONCEPTS | dict(names or {})
