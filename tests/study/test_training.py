@@ -41,6 +41,11 @@ def trained(path: Path, on_epoch: Callable[[int, float], None] = lambda epoch, a
     return path.read_bytes()
 
 
+@pytest.fixture(autouse=True)
+def every_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_SECONDS_KEPT", 0)
+
+
 def killed_at(epoch: int) -> Callable[[int, float], None]:
     def on_epoch(done: int, accuracy: float) -> None:
         if done == epoch:
@@ -155,6 +160,18 @@ def test_the_clipped_loss_has_no_gradient_where_a_probability_is_next_to_0_or_1(
     torch.testing.assert_close(found[0], exact[0])
     assert not found[1:].any()
     assert exact[2].abs().min() > 0.3
+
+
+def test_of_short_epochs_one_state_in_a_second_is_kept(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_SECONDS_KEPT", 60)
+    path = tmp_path / "00.safetensors"
+    with pytest.raises(Killed):
+        trained(path, killed_at(3))
+    assert len(read_tensors(path.with_suffix(".training"))[1]["accuracies"]) == 1, "the first, and none for a minute"
+    trained(path)
+    assert path.read_bytes() == whole.read_bytes()
 
 
 def test_the_best_epoch_is_kept_beside_the_last(whole: Path, tmp_path: Path) -> None:

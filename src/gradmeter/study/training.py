@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,8 @@ _EVALUATION_BATCH = 1000
 # In fewer steps, of some epochs where there are few digits, a network need not have learned a second answer.
 _FIRST_STEPS = 200
 _ATTEMPTS = 5
+# Between two states that are kept: writing one takes a tenth of a short epoch.
+_SECONDS_KEPT = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,9 @@ def train(
 
     The weights of the epoch with the best validation accuracy lie beside it, at `best_of(path)`.
 
-    Every epoch's state is kept beside it until training ends; with one there, training goes on from it. The random
-    numbers of an epoch follow from (seed, attempt, epoch), so a resumed training ends with the very same weights.
+    The state after an epoch is kept beside it until training ends, one in a second where epochs are shorter; with one
+    there, training goes on from it. The random numbers of an epoch follow from (seed, attempt, epoch), so a resumed
+    training ends with the very same weights.
 
     The paper's rate of 0.1 now and then throws a network out of the region where it learns, for good: then it answers
     every digit with the same class, after better epochs or after enough steps. Such a training begins anew with other
@@ -118,6 +123,7 @@ def train(
     state = _State.start(about, options, seed, attempt=0)
     if checkpoint.exists():
         state.load(checkpoint)
+    kept = -math.inf
     while not _is_over(state, options):
         epoch = len(state.accuracies)
         _train_epoch(state, digits, options.loss, _derived(seed, state.attempt, epoch))
@@ -133,7 +139,9 @@ def train(
                 )
             state = _State.start(about, options, seed, state.attempt + 1)
             continue
-        state.save(checkpoint)
+        if time.monotonic() - kept >= _SECONDS_KEPT:
+            state.save(checkpoint)
+            kept = time.monotonic()
         on_epoch(epoch + 1, accuracy)
     how = {"network": about, "restarts": state.attempt, "accuracies": state.accuracies}
     write_tensors(best_of(path), state.best, how)
