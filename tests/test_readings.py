@@ -237,9 +237,9 @@ def test_parquet_in_a_folder_whose_name_is_no_utf_8(tmp_path: Path) -> None:
 
 
 def test_parquet_from_a_folder(tmp_path: Path) -> None:
-    made = readings()
-    made.write_parquet(tmp_path / "a.parquet")
-    assert_same(Readings.read_parquet(tmp_path), made)
+    written = readings()
+    written.write_parquet(tmp_path / "a.parquet")
+    assert_same(Readings.read_parquet(tmp_path), written)
 
 
 def test_unwritable_place(tmp_path: Path) -> None:
@@ -249,12 +249,12 @@ def test_unwritable_place(tmp_path: Path) -> None:
 
 
 def test_no_reading_takes_the_column_of_another() -> None:
-    made = full()
+    measured = full()
     layers = ("block.dense", "uniform:block.dense", "all")
-    further = {name: replace(one, layers=layers) for name, one in made.further.items()}
+    further = {name: replace(one, layers=layers) for name, one in measured.further.items()}
     with pytest.raises(UnsupportedModelError, match=r"uniform:block\.dense/l1"):
-        replace(made, layers=layers, further=further).to_numpy()
-    alone = Readings(made.logits, made.log_scale, layers, made.values)
+        replace(measured, layers=layers, further=further).to_numpy()
+    alone = Readings(measured.logits, measured.log_scale, layers, measured.values)
     assert_same(Readings.from_arrow(alone.to_arrow()), alone)
 
 

@@ -248,10 +248,10 @@ def test_the_intervals_of_a_small_group_among_many_samples_hold_its_values():
     random = np.random.default_rng(0)
     concept = np.repeat([0, 1], [200_000, 4])
     scores = {"ours": random.random(concept.size) + concept}
-    found = compare(Judged(concept == 0, concept, ("noise",), scores, {}), repetitions=20)
+    comparison = compare(Judged(concept == 0, concept, ("noise",), scores, {}), repetitions=20)
     expected = {"auroc": 1.0, "aupr_in": 1.0, "aupr_out": 1.0, "fpr95_right": 0.0, "fpr95_outside": 0.0}
     for measure, value in expected.items():
-        interval = found.estimates[measure, "noise", "ours"]
+        interval = comparison.estimates[measure, "noise", "ours"]
         assert [interval.value, interval.low, interval.high] == pytest.approx([value] * 3, abs=1e-12), measure
 
 
@@ -289,9 +289,9 @@ def test_rounding_is_no_difference():
     random = np.random.default_rng(0)
     correct = np.repeat([True, False], [3000, 300])
     scores = {"ours": random.random(3300) + ~correct, "ties": 1.0 - correct}
-    found = compare(Judged(correct, np.zeros(3300, np.int64), (), scores, {}), repetitions=100)
+    comparison = compare(Judged(correct, np.zeros(3300, np.int64), (), scores, {}), repetitions=100)
     for measure in ("auroc", "aupr_in", "aupr_out", "augrc"):
-        assert found.differences[measure, WRONG, "ties"] == Interval(0.0, 0.0, 0.0)
+        assert comparison.differences[measure, WRONG, "ties"] == Interval(0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("measure", ["auroc", "aupr_out", "fpr95_right", "aurc", "augrc"])

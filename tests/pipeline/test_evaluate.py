@@ -153,10 +153,10 @@ def test_what_is_accepted_of_known_inputs_is_told_where_all_are_right(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
     trust, classifier = open_trust(Path("trust"), model=MODEL)
-    found = evaluate(trust, classifier, str(tmp_path / "right"), ["torn"], tmp_path / "out", repetitions=100)
-    rows = found.rows.to_pandas()
-    assert [*found.kept] == [WRONG, "torn"]
-    known = found.kept[WRONG]
+    result = evaluate(trust, classifier, str(tmp_path / "right"), ["torn"], tmp_path / "out", repetitions=100)
+    rows = result.rows.to_pandas()
+    assert [*result.kept] == [WRONG, "torn"]
+    known = result.kept[WRONG]
     assert (known.samples, known.errors) == (len(paths), 0)
     assert known.accepted == rows["accepted"][: len(paths)].sum()
 
@@ -183,12 +183,12 @@ def test_a_promise_beyond_what_it_was_made_for(
 
 def test_numbers_of_the_answer_are_not_rounded_to_certainty(evaluation: Evaluation) -> None:
     guarantee = replace(evaluation.kept[WRONG].guarantee, threshold=1 - 1e-9, confidence=0.9999999)
-    found = Kept(guarantee, 99_999, 1, 100_000, 0, 0.0, ())
-    assert "99.999 % accepted, 0.001 % of them wrong (1 of 99,999)" in kept(WRONG, found)
+    almost_all = Kept(guarantee, 99_999, 1, 100_000, 0, 0.0, ())
+    assert "99.999 % accepted, 0.001 % of them wrong (1 of 99,999)" in kept(WRONG, almost_all)
     text = promised(guarantee, 0.0, None)
     assert "99.99999 %" in text
     assert "of at least 0.999999999:" in text
-    assert kept(WRONG, replace(found, accepted=0, errors=0)) == "Known inputs: none of 100,000 is accepted."
+    assert kept(WRONG, replace(almost_all, accepted=0, errors=0)) == "Known inputs: none of 100,000 is accepted."
 
 
 def test_differences_have_no_negative_zero() -> None:

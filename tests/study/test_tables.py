@@ -148,9 +148,9 @@ def test_matched_base_rates() -> None:
 def test_penalties() -> None:
     rows = tables.penalties(made_up())
     assert [row["penalty"] for row in rows[::4]] == [1, 10, 100, 1000]
-    found = next(row for row in rows if (row["penalty"], row["column"]) == (100, "letters"))
-    assert found["mean"] == pytest.approx(numbers("lasso_a, penalty 100", "letters", "auroc").mean())
-    assert found["paper"] == 89.34
+    letters = next(row for row in rows if (row["penalty"], row["column"]) == (100, "letters"))
+    assert letters["mean"] == pytest.approx(numbers("lasso_a, penalty 100", "letters", "auroc").mean())
+    assert letters["paper"] == 89.34
 
 
 def test_ablation() -> None:

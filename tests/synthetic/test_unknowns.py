@@ -91,8 +91,8 @@ def test_all_of_one_class(kind: str) -> None:
 @pytest.mark.parametrize("shape", [(1, 1, 16), (2, 16, 1), (1, 2, 40), (1, 5, 5), (1, 1, 500)])
 def test_no_unknown_of_a_signal_is_one_of_the_known_ones(kind: str, shape: tuple[int, ...]) -> None:
     images = torch.rand(60, *shape, generator=torch.Generator().manual_seed(0))
-    made = synthetic_unknowns(images, torch.arange(60) % 5, [kind])[kind]
-    distances = (made[:, None] - images[None]).abs().flatten(2).amax(2)
+    unknown = synthetic_unknowns(images, torch.arange(60) % 5, [kind])[kind]
+    distances = (unknown[:, None] - images[None]).abs().flatten(2).amax(2)
     assert (distances.amin(1) > 1e-3).all()
 
 

@@ -60,14 +60,14 @@ def indexed(graph: Graph, fewer: list[list[Shape]]) -> tuple[Indexed, ...]:
         graph: of some samples.
         fewer: shapes of the outputs of the same operations for fewer samples.
     """
-    found = []
+    places = []
     for position, node in enumerate(graph.nodes):
         for dim, index in _indices(node):
             many, few = _shape(graph, node), _shape(graph, node, fewer)
             span = slice(dim, dim + index.dim() if index.dtype == torch.bool else dim + 1)
             if many is not None and few is not None and many[span] != few[span]:
-                found.append((position, dim))
-    return tuple(found)
+                places.append((position, dim))
+    return tuple(places)
 
 
 def in_order(graph: Graph, place: Indexed, samples: int) -> bool:

@@ -74,10 +74,7 @@ def load_archives(folder: Path, noise_form: str = noise.CLIPPED) -> Collection:
         digits=digits,
         unknowns=pools,
         names=dict(PAPER_NAMES),
-        sources=sources
-        | {
-            **noise.sources(noise_form),
-        },
+        sources=sources | noise.sources(noise_form),
         absent={
             role: f"no {archive.file} in the data folder{unused}"
             for role, archive in ARCHIVES.items()

@@ -121,9 +121,9 @@ class OutputReader:
         if same and kind in self._guessed:
             return False
         many, alone = self._outputs_of(forward, probe), self._outputs_of(forward, probe.rows([_PROBED - 1]))
-        found = {call: _axis(many[call], alone[call]) for call in many if call in alone}
-        axes |= {call: axis for call, axis in found.items() if axis is not None or call not in axes}
-        self.layers = self.layers or tuple(dict.fromkeys(layer for layer, _ in found if axes.get((layer, 0))))
+        learned = {call: _axis(many[call], alone[call]) for call in many if call in alone}
+        axes |= {call: axis for call, axis in learned.items() if axis is not None or call not in axes}
+        self.layers = self.layers or tuple(dict.fromkeys(layer for layer, _ in learned if axes.get((layer, 0))))
         (self._guessed if same else self._learned).add(kind)
         return True
 
