@@ -20,10 +20,10 @@ from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gradmeter.data.concept import Concept
-from gradmeter.data.sources import load
-from gradmeter.models import Classifier, ImageOptions
-from gradmeter.models.timm_models import with_timm_preprocessing
+from gradmeter.research.study.data.concept import Concept
+from gradmeter.research.study.data.sources import load
+from gradmeter.sources.models import Classifier, ImageOptions
+from gradmeter.sources.models.timm_models import with_timm_preprocessing
 
 CLASSES = [str(digit) for digit in range(10)]
 BATCH = 128

@@ -12,13 +12,13 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from gradmeter.measuring.loading import Batch
-from gradmeter.measuring.reader import Reader
-from gradmeter.models import Classifier
-from gradmeter.pipeline.judge import reader_of
-from gradmeter.pipeline.open_trust import open_trust
-from gradmeter.samples import decoder_for
-from gradmeter.serving import application, serve
+from gradmeter.apps.serving import application, serve
+from gradmeter.apps.workflows.judge import reader_of
+from gradmeter.apps.workflows.open_trust import open_trust
+from gradmeter.runs.measuring.loading import Batch
+from gradmeter.runs.measuring.reader import Reader
+from gradmeter.sources.models import Classifier
+from gradmeter.sources.samples import decoder_for
 
 
 class SoftmaxReader(Reader):

@@ -9,11 +9,11 @@ import torch
 from hypothesis import settings
 from pyarrow import fs
 
-import gradmeter.progress
+import gradmeter.runs.progress
 
 torch.set_num_threads(1)
 # Lines of progress must not depend on how fast the machine is.
-gradmeter.progress.EVERY = 3600.0
+gradmeter.runs.progress.EVERY = 3600.0
 settings.register_profile("gradmeter", deadline=None, max_examples=30, derandomize=True, database=None)
 settings.load_profile("gradmeter")
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gradmeter.errors import DataError, InputError, OutputError, UnsupportedModelError
 from gradmeter.names import printable
-from gradmeter.samples import decode_name, encode_name
+from gradmeter.sources.samples import decode_name, encode_name
 
 # What escapes are made of, more often than chance would have it.
 PIECES = st.sampled_from(

@@ -4,14 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gradmeter.errors import DataError, GradmeterError, InputError, OutputError, UnsupportedModelError
+from gradmeter.version import __version__
 
 if TYPE_CHECKING:
-    from gradmeter.meta.module import Trust
-    from gradmeter.meta.trust import TrustModel
-    from gradmeter.meter import GradientMeter
-    from gradmeter.readings import Readings
-
-__version__ = "0.1.0"
+    from gradmeter.reading.meter import GradientMeter
+    from gradmeter.reading.readings import Readings
+    from gradmeter.trust.model import TrustModel
+    from gradmeter.trust.module import Trust
 
 __all__ = [
     "DataError",
@@ -28,10 +27,10 @@ __all__ = [
 
 # PyTorch and scikit-learn take seconds to be imported: each where it is first needed.
 _MODULES = {
-    "GradientMeter": "gradmeter.meter",
-    "Readings": "gradmeter.readings",
-    "Trust": "gradmeter.meta.module",
-    "TrustModel": "gradmeter.meta.trust",
+    "GradientMeter": "gradmeter.reading.meter",
+    "Readings": "gradmeter.reading.readings",
+    "Trust": "gradmeter.trust.module",
+    "TrustModel": "gradmeter.trust.model",
 }
 
 

@@ -1,5 +1,5 @@
 """`python -m gradmeter` is the command line."""
 
-from gradmeter.cli import main
+from gradmeter.apps.cli import main
 
 main()

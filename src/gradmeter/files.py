@@ -21,7 +21,7 @@ _SUFFIX = ".partial"
 # Exactly what `whole` makes: a user may have hidden files of that suffix, too.
 _PARTIAL = re.compile(rf"\..+\.\d+-[0-9a-f]{{8}}{re.escape(_SUFFIX)}", re.DOTALL)
 LOCK = ".gradmeter.lock"
-"""What the names of lock files end in; `gradmeter.owner` makes them."""
+"""What the names of lock files end in; `gradmeter.locks` makes them."""
 
 
 @contextmanager

@@ -13,9 +13,9 @@ import typer
 from PIL import Image
 from safetensors.torch import save_file
 
-from cli.commands import gradmeter
+from apps.cli.commands import gradmeter
 from docs.code import ROOT, blocks
-from gradmeter.cli.commands import app
+from gradmeter.apps.cli.commands import app
 
 PAGES = ["README.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 

@@ -22,7 +22,7 @@ def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, str(ROOT / words[1]), *words[2:]]
     else:
         assert words[0] == "gradmeter"
-        words = [sys.executable, "-c", "from gradmeter.cli import main; main()", *words[1:]]
+        words = [sys.executable, "-c", "from gradmeter.apps.cli import main; main()", *words[1:]]
     return subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=1200)
 
 

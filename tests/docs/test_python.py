@@ -9,8 +9,8 @@ import torch
 
 from docs.code import blocks
 from gradmeter import GradientMeter
-from gradmeter.layers import elementwise, registry
-from gradmeter.study.network import PaperCNN
+from gradmeter.reading.layers import elementwise, registry
+from gradmeter.research.study.network import PaperCNN
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ SECONDS = 120
 # PyTorch's first backward pass.
 _LOADED = [
     "driven.children",
-    "gradmeter.pipeline.fit",
-    "gradmeter.pipeline.judge",
-    "gradmeter.pipeline.open_trust",
+    "gradmeter.apps.workflows.fit",
+    "gradmeter.apps.workflows.judge",
+    "gradmeter.apps.workflows.open_trust",
     "skops.io",
     "torch.fx.experimental.symbolic_shapes",
 ]

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from meta.trained import digits
+from trust.trained import digits
 
 DIGITS = 24
 

@@ -20,7 +20,7 @@ from driven.running import Ended
 from driven.workplace import Workplace
 from gradmeter.files import LOCK, is_temporary
 from gradmeter.names import decode_name
-from gradmeter.samples.decoding import SUFFIXES
+from gradmeter.sources.samples.decoding import SUFFIXES
 
 DONE, NO_PROMISE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _CODES = {b"fit": (DONE, NO_PROMISE, BAD_INPUT)}

@@ -13,8 +13,8 @@ from types import FrameType
 from unittest import mock
 
 from driven.privileges import unprivileged
-from gradmeter.cli import main
-from gradmeter.measuring import streaming
+from gradmeter.apps.cli import main
+from gradmeter.runs.measuring import streaming
 
 SECONDS = 60
 PART, BATCH = 4, 2

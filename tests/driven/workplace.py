@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from driven.contents import contents
 from driven.running import Ended, run
-from meta.trained import trained
+from trust.trained import trained
 
 MODULE = '''"""A network as a user would bring one."""
 
@@ -227,7 +227,7 @@ def prepare(folder: Path) -> None:
 
 def labelled(folder: Path) -> None:
     """Digits in a folder for each class, a few of them."""
-    from meta.trained import digits
+    from trust.trained import digits
 
     labels = digits()[1][300:].tolist()
     for number in range(10):

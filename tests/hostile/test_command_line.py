@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gradmeter.cli import main
+from gradmeter.apps.cli import main
 
 many = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 ODD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from gradmeter.cli import main
+from gradmeter.apps.cli import main
 from gradmeter.errors import DataError, OutputError
-from gradmeter.samples import ImageKind, decode_name, open_source, require_outside
-from gradmeter.samples.location import Location
+from gradmeter.sources.samples import ImageKind, decode_name, open_source, require_outside
+from gradmeter.sources.samples.location import Location
 
 NAMES = [
     b"plain.png",

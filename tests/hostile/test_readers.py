@@ -23,10 +23,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from gradmeter.errors import DataError, GradmeterError, OutputError
-from gradmeter.measuring import MeasuredSet, Skipped
-from gradmeter.models.weights import read_weights
-from gradmeter.samples import ImageKind, Source, Unreadable, open_source
-from gradmeter.samples.decoding import decode
+from gradmeter.runs.measuring import MeasuredSet, Skipped
+from gradmeter.sources.models.weights import read_weights
+from gradmeter.sources.samples import ImageKind, Source, Unreadable, open_source
+from gradmeter.sources.samples.decoding import decode
 from hostile.mutations import JSON, assert_clear, mutated
 
 KIND = ImageKind("RGB", 16)
@@ -201,8 +201,8 @@ def test_manifests_and_notes(data: st.DataObject, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"1e999", b"null", b""])
 def test_json_made_to_break_readers(content: bytes, tmp_path: Path) -> None:
     from gradmeter import TrustModel
-    from gradmeter.meta.saving import read_notes
-    from gradmeter.samples.opening import MANIFEST
+    from gradmeter.sources.samples.opening import MANIFEST
+    from gradmeter.trust.saving import read_notes
 
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / MANIFEST).write_bytes(content)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradmeter.study.network import PaperCNN
+from gradmeter.research.study.network import PaperCNN
 
 CLASSES = 3
 

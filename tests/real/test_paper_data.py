@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gradmeter.study.options import StudyOptions
-from gradmeter.study.paper import paper_table
-from gradmeter.study.reproduce import Study, reproduce
-from gradmeter.study.run import Source
+from gradmeter.research.study.options import StudyOptions
+from gradmeter.research.study.paper import paper_table
+from gradmeter.research.study.reproduce import Study, reproduce
+from gradmeter.research.study.run import Source
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 

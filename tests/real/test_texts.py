@@ -25,8 +25,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from torch.utils.data import DataLoader
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from cli.commands import gradmeter
-from report.test_page import Page
+from apps.cli.commands import gradmeter
+from research.study.report.test_page import Page
 
 # Not in alphabetical order: what number a language has, only the folder of the model tells.
 LANGUAGES = ("sv", "pl", "it", "fr", "es", "de")

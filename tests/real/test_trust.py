@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradmeter import GradientMeter, TrustModel
-from gradmeter.scores import max_softmax
+from gradmeter.reading.scores import max_softmax
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 

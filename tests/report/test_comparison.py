@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from gradmeter.evaluation.comparison import ALL, MEASURES, WRONG, Comparison, Judged, compare
-from gradmeter.evaluation.resampling import Interval
 from gradmeter.report.comparison import difference_grid, estimate_grid
+from gradmeter.trust.evaluation.comparison import ALL, MEASURES, WRONG, Comparison, Judged, compare
+from gradmeter.trust.evaluation.resampling import Interval
 
 ESTIMATES = {
     ("auroc", WRONG, "P(correct)"): Interval(0.98126, 0.975, 0.9901),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from gradmeter.evaluation.comparison import ALL, MEASURES, ROUNDING, WRONG, Comparison
-from gradmeter.evaluation.resampling import Interval
 from gradmeter.names import printable
 from gradmeter.report.grid import Block, Cell, Grid
+from gradmeter.trust.evaluation.comparison import ALL, MEASURES, ROUNDING, WRONG, Comparison
+from gradmeter.trust.evaluation.resampling import Interval
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
 _TITLES = {WRONG: "Wrong predictions for known inputs", ALL: "Wrong predictions and unknown inputs together"}

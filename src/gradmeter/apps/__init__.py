@@ -1,0 +1,1 @@
+"""What people start: commands, their workflows, the server."""

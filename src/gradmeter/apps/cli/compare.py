@@ -1,0 +1,68 @@
+"""gradmeter compare: gradmeter beside the post-hoc detectors of pytorch-ood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradmeter.apps.cli.parameters import Quiet
+from gradmeter.apps.cli.terminal import Terminal, typed_command
+from gradmeter.errors import InputError
+
+
+def compare(
+    data: Annotated[
+        Path, typer.Option(help="Folder of .npz archives, as for gradmeter reproduce.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")] = Path("runs/comparison"),
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="digits, resnet18 or colour; give it once for each; by default all.", show_default=False),
+    ] = None,
+    detector: Annotated[
+        list[str] | None,
+        typer.Option(help="A detector of pytorch-ood, as MSP; by default all that apply.", show_default=False),
+    ] = None,
+    runs: Annotated[
+        int | None, typer.Option(help="Networks of each task, at most; by default five, one, five.", show_default=False)
+    ] = None,
+    share: Annotated[
+        float, typer.Option(help="Share of the test images that are judged, of every concept: base rates stay.")
+    ] = 1.0,
+    controls: Annotated[bool, typer.Option(help="Also judge without parts of the judge, on the digits.")] = True,
+    workers: Annotated[int, typer.Option(help="Networks at once; more than one spoils the times.", min=1)] = 1,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Judge anew, with the networks that are there.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train networks, judge their test images by gradmeter and by pytorch-ood's detectors, write benchmark.md.
+
+    Killed at any moment, the same command goes on where it stood.
+    """
+    # The command line starts faster without PyTorch, and works without what a comparison needs.
+    from gradmeter.apps.cli.progress import working
+
+    try:
+        from gradmeter.research.ood_benchmark.benchmark import Comparison
+        from gradmeter.research.ood_benchmark.benchmark import compare as run
+        from gradmeter.research.ood_benchmark.detectors import DETECTORS
+        from gradmeter.research.ood_benchmark.tasks import TASKS
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise InputError(
+            f'a comparison needs the package {package}, which is not installed; pip install "gradmeter[compare]"'
+        ) from error
+
+    comparison = Comparison(
+        typed_command(),
+        data,
+        tuple(task or TASKS),
+        tuple(detector or DETECTORS),
+        runs,
+        share,
+        controls,
+    )
+    with working(out):
+        page = run(comparison, out, workers=workers, console=Terminal(stderr=True, quiet=quiet), fresh=fresh)
+    Terminal().say(f"Finished. Tables and figures: {page}")

@@ -1,0 +1,84 @@
+"""gradmeter evaluate: how good P(correct) is, with a report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gradmeter.apps.cli.parameters import (
+    AsJson,
+    Device,
+    Known,
+    OtherModel,
+    OtherWeights,
+    Quiet,
+    Repetitions,
+    Trust,
+    Unknown,
+    Workers,
+)
+from gradmeter.apps.cli.terminal import Terminal, typed_command
+from gradmeter.errors import InputError
+
+
+def evaluate(
+    trust: Trust,
+    known: Known,
+    unknown: Unknown = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")] = Path("evaluation"),
+    model: OtherModel = None,
+    weights: OtherWeights = None,
+    device: Device = None,
+    workers: Workers = 0,
+    repetitions: Repetitions = 1000,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what --out holds already.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare P(correct) with softmax, entropy, margin and energy on data that neither it nor MODEL learned from.
+
+    Writes report.html, its tables as CSV, figures as SVG and PNG, every judgement as Parquet, and results.json.
+
+    Killed at any moment, the same command goes on where it stood.
+    """
+    # What only a report needs is loaded here: the library and --help do without it.
+    try:
+        from gradmeter.apps.workflows.evaluation_report import write_evaluation
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise InputError(
+            f'a report needs the package {package}, which is not installed; pip install "gradmeter[report]"'
+        ) from error
+    from gradmeter.apps.cli.progress import bars, trial_device
+    from gradmeter.apps.cli.tables import comparison_table
+    from gradmeter.apps.workflows.evaluate import evaluate as run
+    from gradmeter.apps.workflows.open_trust import open_trust
+    from gradmeter.apps.workflows.wording import answer
+    from gradmeter.sources.samples import require_outside
+    from gradmeter.stages import stage
+
+    require_outside(out, [known, *(unknown or [])])
+    with bars(out, quiet=quiet) as shown:
+        opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device))
+        evaluation = run(
+            opened,
+            classifier,
+            known,
+            unknown or [],
+            out,
+            repetitions=repetitions,
+            work=shown.work(device, workers, fresh=fresh),
+            on_resample=shown.resampling(repetitions),
+        )
+        with stage("writing the report"):
+            report = write_evaluation(evaluation, out, command=typed_command(), trust=trust)
+    if as_json:
+        typer.echo(json.dumps(json.loads((out / "results.json").read_text(encoding="utf-8")), indent=2))
+        return
+    console = Terminal()
+    console.print(comparison_table(evaluation.comparison, ("auroc", "aupr_out")))
+    for line in (*answer(evaluation), f"Report: {report}"):
+        console.say(line)

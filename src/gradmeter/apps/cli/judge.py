@@ -1,0 +1,96 @@
+"""gradmeter judge: how far to trust each prediction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gradmeter.apps.cli.parameters import Actors, Data, Device, Engine, OnEngine, OtherModel, OtherWeights, Quiet, Trust
+from gradmeter.apps.cli.terminal import Terminal
+from gradmeter.errors import InputError
+from gradmeter.names import printable
+from gradmeter.report.probabilities import compared
+
+if TYPE_CHECKING:
+    from gradmeter.runs.measuring import Skipped
+
+
+def judge(
+    trust: Trust,
+    data: Data,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder of a Parquet data set, at a path or an address (s3://BUCKET/FOLDER), or a file that ends in "
+            ".csv; by default a line each on the terminal.",
+            show_default=False,
+        ),
+    ] = None,
+    model: OtherModel = None,
+    weights: OtherWeights = None,
+    device: Device = None,
+    workers: Actors = 0,
+    engine: OnEngine = Engine.local,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds verdicts already.")] = False,
+    quiet: Quiet = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print what came of it as JSON, for programs; without --out JSON Lines: an object for each sample, "
+            'with "skipped" and the reason for one that cannot be read.',
+        ),
+    ] = False,
+) -> None:
+    """Say for every sample in DATA what MODEL predicts, how likely that is right, and whether to accept it.
+
+    Memory does not grow with DATA. Killed at any moment, the same command with --out goes on where it stood.
+    """
+    # The command line starts faster without PyTorch.
+    from gradmeter.apps.cli.progress import bars, trial_device
+    from gradmeter.apps.workflows.judge import judge as run
+    from gradmeter.apps.workflows.judge import verdicts
+    from gradmeter.apps.workflows.open_trust import open_trust
+    from gradmeter.sources.samples import open_source, require_outside
+    from gradmeter.sources.samples.location import Location
+
+    if out is None and engine is not Engine.local:
+        raise InputError(f"--engine {engine} writes a data set; give --out")
+    if out is not None:
+        require_outside(out, [data])
+    lines = Terminal()
+    with bars(out, quiet=quiet) as shown:
+        opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device, engine))
+        source = open_source(data, classifier.image)
+        work = shown.work(device, workers, fresh=fresh, engine=engine)
+        if out is None:
+            shown.begin(f"judging {source.name}", len(source))
+            if as_json:
+                work = replace(work, on_skip=_print_skipped)
+            for row in verdicts(opened, classifier, source, work):
+                typer.echo(json.dumps(row) if as_json else printable(_line(row)))
+            return
+        done = run(opened, classifier, source, out, work)
+    shown_out = Location(out).name
+    if as_json:
+        skipped = [{"id": one.id, "reason": one.reason} for one in done.skipped]
+        typer.echo(json.dumps({"out": shown_out, "judged": done.rows, "accepted": done.accepted, "skipped": skipped}))
+        return
+    left_out = f", {len(done.skipped):,} skipped" if done.skipped else ""
+    accepted = "no risk was promised" if done.accepted is None else f"{done.accepted:,} accepted"
+    lines.say(f"Judged {done.rows:,} samples{left_out}; {accepted}. Verdicts: {shown_out}")
+
+
+def _print_skipped(skipped: Skipped) -> None:
+    typer.echo(json.dumps({"id": skipped.id, "skipped": skipped.reason}))
+
+
+def _line(row: dict[str, Any]) -> str:
+    decision = {None: "", True: "  accept", False: "  reject"}[row["accepted"]]
+    probability, p_correct = compared(row["probability"]), compared(row["p_correct"])
+    return f"{row['id']}  {row['label']}  p{probability}  P(correct){p_correct}{decision}"

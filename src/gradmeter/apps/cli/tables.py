@@ -1,0 +1,48 @@
+"""A comparison as a table on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+from gradmeter.names import printable
+from gradmeter.trust.evaluation.comparison import MEASURES, Comparison
+
+_ARROWS = {"higher": "↑", "lower": "↓"}
+
+
+def comparison_table(comparison: Comparison, measures: Sequence[str]) -> Table:
+    """Rows for each column and method; in brackets what ours gains over another method."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        caption="\n".join(
+            [
+                f"in brackets: {100 * comparison.confidence:g} % interval of P(correct) minus the other",
+                *(f"{MEASURES[measure].name}: {MEASURES[measure].about}" for measure in measures),
+            ]
+        ),
+        caption_justify="left",
+    )
+    for name in ("", "%"):
+        table.add_column(name, no_wrap=True)
+    for measure in measures:
+        table.add_column(f"{MEASURES[measure].name} {_ARROWS[MEASURES[measure].better]}", no_wrap=True)
+    methods = list(dict.fromkeys(method for _, _, method in comparison.estimates))
+    for column in dict.fromkeys(column for _, column, _ in comparison.estimates):
+        for method in methods:
+            table.add_row(
+                printable(column) if method == methods[0] else "",
+                method,
+                *(_cell(comparison, measure, column, method) for measure in measures),
+                end_section=method == methods[-1],
+            )
+    return table
+
+
+def _cell(comparison: Comparison, measure: str, column: str, method: str) -> str:
+    value = f"{100 * comparison.estimates[measure, column, method].value:6.2f}"
+    gain = comparison.differences.get((measure, column, method))
+    return value if gain is None else f"{value} [{100 * gain.low:+z.1f}, {100 * gain.high:+z.1f}]"

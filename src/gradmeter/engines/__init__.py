@@ -1,9 +1,0 @@
-"""Where work runs."""
-
-from gradmeter.engines.processes import run_tasks
-from gradmeter.engines.ray import run_tasks_on_ray
-
-ENGINES = {"local": run_tasks, "ray": run_tasks_on_ray}
-"""Ways to run independent tasks, by name."""
-
-__all__ = ["ENGINES", "run_tasks", "run_tasks_on_ray"]

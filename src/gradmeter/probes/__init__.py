@@ -1,7 +1,0 @@
-"""Scores that take passes of their own: what a disturbed input or a thinned network answers."""
-
-from gradmeter.probes.dropout import mc_dropout
-from gradmeter.probes.odin import odin
-from gradmeter.probes.registry import PROBES, Probe, named_probe
-
-__all__ = ["PROBES", "Probe", "mc_dropout", "named_probe", "odin"]

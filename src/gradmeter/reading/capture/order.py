@@ -1,0 +1,86 @@
+"""Whether operations that index the samples take them in their order, which a probe cannot promise for other batches.
+
+Networks sort sequences by length and put their states back in place: a batch that is sorted already is left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import Node
+
+from gradmeter.reading.capture.graph import Graph, output_shapes
+from gradmeter.reading.capture.sample_axis import Shape
+
+# Their indices point into what they read; those of other operations into what they put out.
+_READING = ("IndexBackward0", "IndexSelectBackward0", "GatherBackward0", "MaskedSelectBackward0")
+_MASKED = ("MaskedSelectBackward0", "MaskedScatterBackward0")
+
+Indexed = tuple[int, int]
+"""Position of an operation in `Graph.nodes`, and a dimension that it indexes."""
+
+
+def _indices(node: Node) -> Iterator[tuple[int, Tensor]]:
+    """The dimensions that an operation indexes, and by what."""
+    saved: Any = node
+    if node.name() in _MASKED:
+        yield 0, saved._saved_mask
+    if isinstance(indices := getattr(saved, "_saved_indices", None), tuple):
+        dim = 0
+        for index in indices:
+            if index is not None:
+                yield dim, index
+            dim += index.dim() if index is not None and index.dtype == torch.bool else 1
+    if isinstance(index := getattr(saved, "_saved_index", None), Tensor) and hasattr(saved, "_saved_dim"):
+        # autograd keeps -1 as an unsigned number
+        signed = saved._saved_dim - 2**64 if saved._saved_dim >= 2**63 else saved._saved_dim
+        yield signed % max(1, len(output_shapes(node)[0])), index
+
+
+def _shape(graph: Graph, node: Node, shapes: list[list[Shape]] | None = None) -> Shape | None:
+    """The shape that the indices point into; None where it is a parameter, or data without a gradient."""
+    output: int
+    if node.name() in _READING:
+        child, output = node.next_functions[0]
+        if child not in graph.index:
+            return None
+        node = child
+    else:
+        output = 0
+    return output_shapes(node)[output] if shapes is None else shapes[graph.index[node]][output]
+
+
+def indexed(graph: Graph, fewer: list[list[Shape]]) -> tuple[Indexed, ...]:
+    """Where dimensions that grow with the batch are indexed.
+
+    Args:
+        graph: of some samples.
+        fewer: shapes of the outputs of the same operations for fewer samples.
+    """
+    places = []
+    for position, node in enumerate(graph.nodes):
+        for dim, index in _indices(node):
+            many, few = _shape(graph, node), _shape(graph, node, fewer)
+            span = slice(dim, dim + index.dim() if index.dtype == torch.bool else dim + 1)
+            if many is not None and few is not None and many[span] != few[span]:
+                places.append((position, dim))
+    return tuple(places)
+
+
+def in_order(graph: Graph, place: Indexed, samples: int) -> bool:
+    """Whether the index leaves every sample where it is: all of a mask, or row n for sample n."""
+    position, dim = place
+    node = graph.nodes[position]
+    shape, index = _shape(graph, node), dict(_indices(node)).get(dim)
+    if shape is None or index is None:
+        return False
+    if index.dtype == torch.bool:
+        return bool(index.all())
+    if shape[dim] != samples or index.numel() % samples:
+        return False
+    rows = torch.arange(samples, device=index.device)
+    outermost, innermost = index.reshape(samples, -1), index.reshape(-1, samples)
+    return bool((outermost == rows.unsqueeze(1)).all()) or bool((innermost == rows).all())

@@ -1,0 +1,47 @@
+"""Convolutions and transposed convolutions, with any stride, dilation, padding and grouping."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gradmeter.reading.capture import Operation
+from gradmeter.reading.kernels.geometry import Geometry
+from gradmeter.reading.layers.gradients import Correlation, PerSampleGradient, Totals
+from gradmeter.reading.layers.registry import measures
+
+
+def images(operation: Operation, tensor: Tensor) -> Tensor:
+    """[N, C, ...]; where several images belong to a sample they are a further first dimension of space."""
+    if operation.axis.plain:
+        return tensor
+    return operation.positions(tensor).movedim(1, 2)
+
+
+def _geometry(operation: Operation) -> Geometry:
+    kernel = operation.size_of_input(1)[2:]
+    options = [tuple(operation.saved(name)) for name in ("stride", "dilation", "padding")]
+    # One number may stand for all dimensions.
+    options = [option * (len(kernel) // len(option)) for option in options]
+    if not operation.axis.plain:
+        kernel = (1, *kernel)
+        options = [(first, *option) for first, option in zip((1, 1, 0), options, strict=True)]
+    stride, dilation, padding = options
+    return Geometry(kernel, stride, dilation, padding, operation.saved("groups"))
+
+
+@measures("ConvolutionBackward0")
+def convolution(operation: Operation) -> dict[int, PerSampleGradient]:
+    """Weight [M, C / groups, *kernel] and bias [M]; transposed, input and output change places."""
+    if operation.axis.dim != 0:
+        return {}
+    delta = images(operation, operation.delta)
+    gradients: dict[int, PerSampleGradient] = {}
+    weight = None
+    if 1 in operation.inputs:
+        left, right = delta, images(operation, operation.saved("input"))
+        if operation.saved("transposed"):
+            left, right = right, left
+        gradients[1] = weight = Correlation(left, right, _geometry(operation), operation.size_of_input(1))
+    if 2 in operation.inputs:
+        gradients[2] = Totals(delta, None if operation.saved("transposed") else weight)
+    return gradients

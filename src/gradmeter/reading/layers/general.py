@@ -1,0 +1,123 @@
+"""The general way: what has no rule goes through autograd. Right for all; fast for what acts entry by entry."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+from gradmeter.reading.capture import Operation, metadata
+from gradmeter.reading.kernels import reduction_bytes
+from gradmeter.reading.layers.broadcasting import summed_to_input
+from gradmeter.reading.layers.gradients import PerSampleGradient
+from gradmeter.reading.statistics import PowerSums
+
+# How far a sample's gradient may be from its gradient alone, relative to the largest entry: rounding of float32.
+_SAME = 1e-4
+
+
+# Operations that give every entry of their one input another place.
+_REARRANGING = {
+    f"{name}Backward0"
+    for name in ("Alias", "Clone", "Permute", "Squeeze", "T", "Transpose", "UnsafeView", "Unsqueeze", "View")
+} | {"ReshapeAliasBackward0", "SqueezeBackward1", "SqueezeBackward2", "TransposeBackward1"}
+
+
+class Masked(PerSampleGradient):
+    """The gradient by one input of an operation, from the operation's own backward pass.
+
+    Entry by entry, one pass serves all samples: what it gives back was not yet summed over what the input was broadcast
+    to. Otherwise it is run for one sample at a time, with the other samples' rows at zero.
+    """
+
+    late = True
+
+    def __init__(self, operation: Operation, number: int) -> None:
+        self.operation, self.number = operation, number
+        self.samples = operation.samples
+        like = operation.input_metadata(number)
+        self._zeros = torch.zeros((), dtype=like.dtype, device=like.device).expand(tuple(like.shape))
+        self.bytes_per_sample = reduction_bytes(self._zeros.numel(), self._zeros)
+
+    def materialise(self, rows: slice) -> Tensor:
+        """The gradients of some samples, [n, *input.shape]."""
+        if self._entry_by_entry is not None:
+            return self._entry_by_entry[rows]
+        self.alone = True
+        return torch.stack([self._alone(sample) for sample in range(self.samples)[rows]])
+
+    @cached_property
+    def _entry_by_entry(self) -> Tensor | None:
+        """The gradients [N, *input.shape] from one pass for all samples; None where it does not tell them apart."""
+        operation = self.operation
+        if not operation.regular or sum(gradient is not None for gradient in operation.gradients) > 1:
+            return None
+        gradient = operation.input_gradients()[self.number]
+        if gradient is None or gradient.is_sparse or gradient.shape != operation.delta.shape:
+            return None
+        summed = summed_to_input(operation, self.number, gradient).get(self.number)
+        if summed is None:
+            return None
+        # An operation that mixes the samples' entries would show it: a sample alone has another gradient.
+        for sample in {0, operation.samples - 1}:
+            alone = self._alone(sample)
+            if not torch.allclose(summed.values[sample], alone, rtol=0, atol=_SAME * float(alone.abs().max())):
+                return None
+        return summed.values
+
+    def _alone(self, sample: int) -> Tensor:
+        gradient = self.operation.input_gradients(sample)[self.number]
+        if gradient is None:
+            return self._zeros
+        # Autograd's engine would sum over what the input was broadcast to.
+        return gradient.to_dense() if gradient.is_sparse else gradient.sum_to_size(self._zeros.shape)
+
+
+class PulledBack(PerSampleGradient):
+    """The gradient of a parameter behind operations on parameters alone, such as a weight norm.
+
+    Args:
+        inner: the gradient of what those operations made.
+        edge: what they made.
+        leaf: where the parameter enters.
+    """
+
+    def __init__(self, inner: PerSampleGradient, edge: GradientEdge, leaf: GradientEdge) -> None:
+        self.inner, self.edge, self.leaf = inner, edge, leaf
+        self.parameter: Tensor = leaf.node.variable  # type: ignore[attr-defined]
+        self.dtype: torch.dtype = metadata(edge.node)[edge.output_nr].dtype
+        self.late = inner.late
+        self.samples, self.bytes_per_sample = inner.samples, 2 * inner.bytes_per_sample
+
+    @property
+    def alone(self) -> bool:  # type: ignore[override]
+        """Whether the inner gradient was made for one sample at a time."""
+        return self.inner.alone
+
+    def power_sums(self) -> PowerSums:
+        """The sums; where entries only change places they are those of the inner gradient."""
+        return self.inner.power_sums() if self._rearranges() else super().power_sums()
+
+    def _rearranges(self) -> bool:
+        node = self.edge.node
+        while node is not self.leaf.node:
+            if node.name() not in _REARRANGING:
+                return False
+            (child, _) = node.next_functions[0]
+            assert child is not None
+            node = child
+        return True
+
+    def materialise(self, rows: slice) -> Tensor:
+        """The gradients of some samples, [n, *parameter.shape]."""
+        return torch.stack([self._alone(inner) for inner in self.inner.materialise(rows)])
+
+    def _alone(self, inner: Tensor) -> Tensor:
+        # A network of fewer digits has its gradients widened.
+        inner = inner.to(self.dtype)
+        (gradient,) = torch.autograd.grad(
+            [self.edge], [self.leaf], grad_outputs=[inner], retain_graph=True, allow_unused=True
+        )
+        return self.parameter.new_zeros(self.parameter.shape) if gradient is None else gradient

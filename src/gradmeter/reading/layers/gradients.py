@@ -1,0 +1,187 @@
+"""Forms in which the per-sample gradient of a parameter is held until it is reduced."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from gradmeter.reading.kernels import chunked, correlate, materialise, reduce, reduction_bytes
+from gradmeter.reading.kernels.geometry import POINT, Geometry
+from gradmeter.reading.statistics import PowerSums
+
+
+class PerSampleGradient(ABC):
+    """The gradient of one parameter for every sample of a batch, in whatever form is cheapest to hold."""
+
+    samples: int
+    """Samples in the batch."""
+
+    bytes_per_sample: int
+    """Memory that materialising one sample takes, the reduction included."""
+
+    late: bool = False
+    """Whether it can be materialised only when the backward pass is over."""
+
+    alone: bool = False
+    """Whether an operation's backward pass was run for one sample at a time to materialise it."""
+
+    @abstractmethod
+    def materialise(self, rows: slice) -> Tensor:
+        """The gradients of some samples, [n, *parameter.shape]."""
+
+    def power_sums(self) -> PowerSums:
+        """The sums, without materialising where a form knows how."""
+        return chunked(self.materialise, self.samples, self.bytes_per_sample)
+
+
+def product_of_sums(left: PowerSums, right: PowerSums) -> PowerSums:
+    """Power sums of an outer product: its sums are products of sums, its extremes are among four products."""
+    corners = (left.numbers[:, 5:, None] * right.numbers[:, None, 5:]).flatten(1)
+    sums = left.numbers[:, :5] * right.numbers[:, :5]
+    extremes = [corners.amin(1, keepdim=True), corners.amax(1, keepdim=True)]
+    return PowerSums(left.count * right.count, torch.cat([sums, *extremes], dim=1))
+
+
+class Direct(PerSampleGradient):
+    """A gradient that is small enough to be held as it is, [N, *parameter.shape]."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+        self.samples = len(values)
+        self.bytes_per_sample = reduction_bytes(values[:1].numel(), values)
+
+    def materialise(self, rows: slice) -> Tensor:
+        """The gradients of some samples, [n, *parameter.shape]."""
+        return self.values[rows]
+
+    def power_sums(self) -> PowerSums:
+        """The sums."""
+        return reduce(self.values)
+
+
+class Dense(PerSampleGradient):
+    """The weight gradient of a dense layer: over positions T, the sum of delta x activation.
+
+    Args:
+        delta: [N, T, M] gradient of the output.
+        activation: [N, T, K] input; the gradient is [N, M, K].
+    """
+
+    def __init__(self, delta: Tensor, activation: Tensor) -> None:
+        self.delta, self.activation = delta, activation
+        self.samples = len(delta)
+        self.bytes_per_sample = reduction_bytes(delta.shape[2] * activation.shape[2], delta)
+
+    def materialise(self, rows: slice) -> Tensor:
+        """The gradients of some samples, [n, M, K]."""
+        return self.delta[rows].transpose(1, 2) @ self.activation[rows]
+
+    def power_sums(self) -> PowerSums:
+        """With one position sums of an outer product are products of sums; its extremes are among four products."""
+        if self.delta.shape[1] > 1:
+            return correlate(self.delta.transpose(1, 2), self.activation.transpose(1, 2), POINT)[0]
+        return product_of_sums(reduce(self.delta.squeeze(1)), reduce(self.activation.squeeze(1)))
+
+    def transposed(self) -> Dense:
+        """The gradient [N, K, M] of the transposed weight."""
+        return Dense(self.activation, self.delta)
+
+
+class Correlation(PerSampleGradient):
+    """The weight gradient of a convolution: sum over positions of delta x window.
+
+    Args:
+        delta: [N, M, *out] gradient of the output.
+        activation: [N, C, *in] input, unpadded.
+        geometry: the windows.
+        shape: [M, C / groups, *kernel] of the weight; the geometry may have further dimensions of size 1.
+    """
+
+    def __init__(self, delta: Tensor, activation: Tensor, geometry: Geometry, shape: tuple[int, ...]) -> None:
+        self.delta, self.activation, self.geometry, self.shape = delta, activation, geometry, shape
+        self.samples = len(delta)
+        entries = delta.shape[1] * activation.shape[1] // geometry.groups * geometry.taps
+        columns = activation.shape[1] * geometry.taps * delta[0, 0].numel() * delta.element_size()
+        self.bytes_per_sample = columns + reduction_bytes(entries, delta)
+        self.totals: Tensor | None = None
+
+    def materialise(self, rows: slice) -> Tensor:
+        """The gradients of some samples, [n, M, C / groups, *kernel]."""
+        return materialise(self.delta[rows], self.activation[rows], self.geometry).reshape(-1, *self.shape)
+
+    def power_sums(self) -> PowerSums:
+        """The sums, reduced while the gradient is made; the totals of delta come along."""
+        sums, self.totals = correlate(self.delta, self.activation, self.geometry)
+        return sums
+
+
+class Totals(PerSampleGradient):
+    """The bias gradient of a convolution: the sum of delta [N, M, *out] over positions, [N, M].
+
+    Args:
+        delta: [N, M, *out].
+        weight: the gradient of the same convolution's weight, whose reduction may have summed delta already.
+    """
+
+    def __init__(self, delta: Tensor, weight: Correlation | None) -> None:
+        self.delta, self.weight = delta, weight
+        self.samples = len(delta)
+        self.bytes_per_sample = reduction_bytes(delta.shape[1], delta)
+
+    def materialise(self, rows: slice) -> Tensor:
+        """The gradients of some samples, [n, M]."""
+        if self.weight is not None and self.weight.totals is not None:
+            return self.weight.totals[rows]
+        return self.delta[rows].flatten(2).sum(2)
+
+    def power_sums(self) -> PowerSums:
+        """The sums."""
+        return reduce(self.materialise(slice(None)))
+
+
+class _Transposed(PerSampleGradient):
+    """A gradient whose entries are those of another in a different order."""
+
+    def __init__(self, inner: PerSampleGradient) -> None:
+        self.inner, self.late = inner, inner.late
+        self.samples, self.bytes_per_sample = inner.samples, inner.bytes_per_sample
+
+    @property
+    def alone(self) -> bool:  # type: ignore[override]
+        return self.inner.alone
+
+    def materialise(self, rows: slice) -> Tensor:
+        return self.inner.materialise(rows).transpose(1, 2)
+
+    def power_sums(self) -> PowerSums:
+        return self.inner.power_sums()
+
+
+def transposed(gradient: PerSampleGradient) -> PerSampleGradient:
+    """The gradient of a matrix from that of its transposition."""
+    if isinstance(gradient, Dense):
+        return gradient.transposed()
+    return _Transposed(gradient)
+
+
+def total(contributions: Sequence[PerSampleGradient]) -> PowerSums:
+    """Power sums of a gradient that is the sum of several, one per use of the parameter."""
+    if len(contributions) == 1:
+        return contributions[0].power_sums()
+    dense = [gradient for gradient in contributions if isinstance(gradient, Dense)]
+    if len(dense) == len(contributions):
+        # Positions of further calls are further positions.
+        delta = torch.cat([gradient.delta for gradient in dense], dim=1)
+        return Dense(delta, torch.cat([gradient.activation for gradient in dense], dim=1)).power_sums()
+
+    def materialise_sum(rows: slice) -> Tensor:
+        result = contributions[0].materialise(rows)
+        for further in contributions[1:]:
+            result = result + further.materialise(rows)
+        return result
+
+    memory = max(gradient.bytes_per_sample for gradient in contributions)
+    return chunked(materialise_sum, contributions[0].samples, memory)

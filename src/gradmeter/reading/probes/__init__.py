@@ -1,0 +1,7 @@
+"""Scores that take passes of their own: what a disturbed input or a thinned network answers."""
+
+from gradmeter.reading.probes.dropout import mc_dropout
+from gradmeter.reading.probes.odin import odin
+from gradmeter.reading.probes.registry import PROBES, Probe, named_probe
+
+__all__ = ["PROBES", "Probe", "mc_dropout", "named_probe", "odin"]

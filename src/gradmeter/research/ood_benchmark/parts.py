@@ -1,0 +1,91 @@
+"""A network in the pieces that detectors ask for: feature maps, what makes logits of them, the last linear layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradmeter.errors import UnsupportedModelError
+from gradmeter.research.ood_benchmark.networks import ResNet8
+from gradmeter.research.study.network import PaperCNN
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A network in eval mode, as a chain.
+
+    Attributes:
+        network: the whole.
+        stages: modules that follow each other; the last one's output are the feature maps.
+        layers: the network's own modules whose outputs stand for the stages.
+        pool: from feature maps to the features of the last layer.
+        last: the last linear layer.
+    """
+
+    network: nn.Module
+    stages: tuple[nn.Module, ...]
+    layers: tuple[nn.Module, ...]
+    pool: nn.Module
+    last: nn.Linear
+
+    def __post_init__(self) -> None:
+        """Keep the network as it is while detectors are fitted."""
+        self.network.eval()
+
+    @property
+    def backbone(self) -> nn.Module:
+        """From images to feature maps [N, C, H, W]."""
+        return nn.Sequential(*self.stages).eval()
+
+    @property
+    def head(self) -> nn.Module:
+        """From feature maps to logits."""
+        return nn.Sequential(self.pool, self.last).eval()
+
+    @property
+    def encoder(self) -> nn.Module:
+        """From images to features [N, D]."""
+        return nn.Sequential(*self.stages, self.pool).eval()
+
+    @property
+    def last_weight(self) -> str:
+        """The name of the last layer's weight among the network's parameters."""
+        return next(name for name, parameter in self.network.named_parameters() if parameter is self.last.weight)
+
+
+class _LeakyPool(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(F.leaky_relu(x, 0.1), 2)
+
+
+class _Mean(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3))
+
+
+def parts_of(network: nn.Module) -> Parts:
+    """The pieces of one of the benchmark's networks.
+
+    Raises:
+        UnsupportedModelError: for another network.
+    """
+    if isinstance(network, PaperCNN):
+        stages = (
+            nn.Sequential(network.conv1, _LeakyPool()),
+            nn.Sequential(network.conv2, _LeakyPool()),
+            nn.Sequential(network.conv3),
+        )
+        return Parts(network, stages, (network.conv1, network.conv2, network.conv3), nn.Flatten(), network.dense)
+    if isinstance(network, ResNet8):
+        stem = nn.Sequential(network.conv, network.bn, nn.ReLU())
+        return Parts(network, (stem, *network.blocks), tuple(network.blocks), _Mean(), network.fc)
+    children = dict(network.named_children())
+    if {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"} <= children.keys():
+        stem = nn.Sequential(*(children[name] for name in ("conv1", "bn1", "relu", "maxpool")))
+        layers = [children[f"layer{number}"] for number in range(1, 5)]
+        last = children["fc"]
+        assert isinstance(last, nn.Linear)
+        return Parts(network, (stem, *layers), tuple(layers), _Mean(), last)
+    raise UnsupportedModelError(f"{type(network).__name__} is no network of the benchmark; expected one of its tasks'")

@@ -1,0 +1,219 @@
+"""What is compared on: networks, the images they know and those they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gradmeter.errors import DataError
+from gradmeter.research.ood_benchmark.networks import ResNet8, resnet18
+from gradmeter.research.ood_benchmark.training import Recipe, load_weights, train
+from gradmeter.research.study.data import Concept, Draw, load
+from gradmeter.research.study.data.archives import ARCHIVES
+from gradmeter.research.study.options import StudyOptions
+from gradmeter.research.study.training import Digits, seed_of
+from gradmeter.research.study.training import load_network as load_paper_network
+from gradmeter.research.study.training import train as train_paper_network
+from gradmeter.sources.samples.npz import read_arrays
+
+_DIGITS_RECIPE = Recipe(epochs=2, peak=0.05, mirrored=False)
+_COLOUR_RECIPE = Recipe(epochs=15, peak=0.1, mirrored=True)
+_COLOUR_VALIDATION = 2000
+_COLOUR_SIDE = 32
+# Classes that are unknown in each split of the colour task; every class is once.
+_UNKNOWN_CLASSES = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
+_PAPER_LAYERS = ("conv1", "conv2", "conv3", "dense")
+_SEED = 0
+LETTERS = "letters"
+FILES = (*(archive.file for archive in ARCHIVES.values()), "cifar10_train20k.npz")
+"""The files that the tasks are made of."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images [n, C, H, W] float32, and their classes, [n] int64; -1 where they are of none."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The images of one network.
+
+    Attributes:
+        train: what it learned from.
+        validation: known images for detectors to learn from.
+        test: known images.
+        unknowns: images of no class, by concept.
+        known_unknowns: 200 more of some concepts, for controls that may learn from them.
+        letters: [n] which of A-Z a-z each image of the concept "letters" shows, 0 to 51, if that is known.
+    """
+
+    train: Images
+    validation: Images
+    test: Images
+    unknowns: dict[str, Images]
+    known_unknowns: dict[str, Images]
+    letters: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Networks of one kind for images of one kind.
+
+    Attributes:
+        name: short, for folders and options.
+        title: for people.
+        runs: number of networks, each with images of its own.
+        near: concepts that are like what is known, reported apart from "all".
+        layers: that are read alone in controls.
+        data: the images of a run.
+        network: trains the network of a run, or reads it from the given file where it is there.
+    """
+
+    name: str
+    title: str
+    runs: int
+    near: tuple[str, ...]
+    layers: tuple[str, ...]
+    data: Callable[[Path, int], Data]
+    network: Callable[[Data, int, Path, Callable[[int], None]], nn.Module]
+
+
+def _known(digits: Concept) -> Images:
+    assert digits.labels is not None
+    return Images(digits.to_tensor(), torch.from_numpy(digits.labels))
+
+
+def _digits(folder: Path, run: int) -> Data:
+    draw: Draw = load(str(folder)).draw(run, _SEED)
+
+    def of_no_class(concepts: Mapping[str, Concept]) -> dict[str, Images]:
+        return {name: Images(one.to_tensor(), _no_labels(len(one))) for name, one in concepts.items()}
+
+    return Data(
+        _known(draw.train),
+        _known(draw.validation),
+        _known(draw.test),
+        of_no_class(draw.unknowns),
+        of_no_class(draw.known_unknowns),
+        draw.unknowns[LETTERS].labels,
+    )
+
+
+def _no_labels(count: int) -> Tensor:
+    return torch.full((count,), -1)
+
+
+def _paper_network(data: Data, run: int, path: Path, on_epoch: Callable[[int], None]) -> nn.Module:
+    options = StudyOptions(seed=_SEED)
+    if not path.exists():
+        train_paper_network(
+            Digits(data.train.images, data.train.labels),
+            Digits(data.validation.images, data.validation.labels),
+            path,
+            options,
+            seed=seed_of(run, options),
+            on_epoch=lambda epoch, accuracy: on_epoch(epoch),
+        )
+    return load_paper_network(path)[0]
+
+
+def _trained(make: Callable[[], nn.Module], recipe: Recipe) -> Callable[..., nn.Module]:
+    def network(data: Data, run: int, path: Path, on_epoch: Callable[[int], None]) -> nn.Module:
+        torch.manual_seed(run)
+        made = make()
+        if not path.exists():
+            train(made, data.train.images, data.train.labels, path, recipe, seed=run, on_epoch=on_epoch)
+        return load_weights(made, path)
+
+    return network
+
+
+def _colour(folder: Path, run: int) -> Data:
+    """CIFAR-10 in open-set form: eight classes are known; two, and everything that is no photograph, are not."""
+    images, labels = _archive(folder, "cifar10_train20k")
+    test_images, test_labels = _archive(folder, "cifar10_test")
+    # They come ordered by class, and a share takes the first.
+    mixed = np.random.default_rng((_SEED, run, 1)).permutation(len(test_images))
+    test_images, test_labels = test_images[mixed], test_labels[mixed]
+    hidden = np.isin(labels, _UNKNOWN_CLASSES[run]), np.isin(test_labels, _UNKNOWN_CLASSES[run])
+    known = np.flatnonzero(~hidden[0])
+    order = np.random.default_rng((_SEED, run)).permutation(known)
+    validation, training = order[:_COLOUR_VALIDATION], order[_COLOUR_VALIDATION:]
+    numbers = np.cumsum(~np.isin(np.arange(10), _UNKNOWN_CLASSES[run])) - 1
+    draw: Draw = load(str(folder)).draw(run, _SEED)
+
+    def photographs(found: NDArray[np.uint8], classes: NDArray[np.int64]) -> Images:
+        tensor = torch.from_numpy(np.ascontiguousarray(found.transpose(0, 3, 1, 2))).float().div_(255)
+        return Images(tensor, torch.from_numpy(numbers[classes]))
+
+    def drawings(concept: Concept) -> Images:
+        count = min(len(concept), len(test_images))
+        padded = F.pad(concept.take(slice(count)).to_tensor(), [(_COLOUR_SIDE - concept.images.shape[1]) // 2] * 4)
+        return Images(padded.expand(-1, 3, -1, -1).contiguous(), _no_labels(count))
+
+    random = torch.Generator().manual_seed(run)
+    shape = (len(test_images), 3, _COLOUR_SIDE, _COLOUR_SIDE)
+    others = photographs(test_images[hidden[1]], test_labels[hidden[1]])
+    return Data(
+        photographs(images[training], labels[training]),
+        photographs(images[validation], labels[validation]),
+        photographs(test_images[~hidden[1]], test_labels[~hidden[1]]),
+        {
+            "other classes": Images(others.images, _no_labels(len(others))),
+            "digits": drawings(draw.test),
+            LETTERS: drawings(draw.unknowns[LETTERS]),
+            "notmnist": drawings(draw.unknowns["notmnist"]),
+            "uniform": Images(torch.rand(shape, generator=random), _no_labels(shape[0])),
+            "normal": Images(torch.randn(shape, generator=random), _no_labels(shape[0])),
+        },
+        {},
+    )
+
+
+def _archive(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    arrays = read_arrays(folder / f"{name}.npz", ("images", "labels"))
+    images, labels = arrays["images"], arrays["labels"]
+    if images.dtype != np.uint8 or images.shape[1:] != (_COLOUR_SIDE, _COLOUR_SIDE, 3):
+        raise DataError(f"{folder / name}.npz: images are {images.dtype} {images.shape}; expected uint8 [n, 32, 32, 3]")
+    return images, labels.astype(np.int64)
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("digits", "Digits, the paper's network", 5, (LETTERS,), _PAPER_LAYERS, _digits, _paper_network),
+        Task(
+            "resnet18",
+            "Digits, ResNet-18",
+            1,
+            (LETTERS,),
+            (),
+            _digits,
+            _trained(lambda: resnet18(10), _DIGITS_RECIPE),
+        ),
+        Task(
+            "colour",
+            "Eight classes of CIFAR-10, ResNet-8",
+            len(_UNKNOWN_CLASSES),
+            ("other classes",),
+            (),
+            _colour,
+            _trained(lambda: ResNet8(8), _COLOUR_RECIPE),
+        ),
+    )
+}
+"""The tasks by name."""

@@ -1,0 +1,137 @@
+"""The networks that are measured: random weights from a fixed seed, eval mode, nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from gradmeter.research.study.network import PaperCNN
+
+_SEED = 0
+# Scales that start below this keep their branch out of the network and its gradients at zero.
+_NO_SCALE = 1e-4
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network, the batch it is measured with, and what the meter should reach there.
+
+    Attributes:
+        title: its name for people.
+        make: the network without arguments; a function of a module, since measurements run in processes of their own.
+        shape: of one input.
+        batch: samples.
+        must: the largest ratio of the meter's time to that of a plain forward and backward pass.
+        stretch: the ratio to hope for.
+        best: the largest ratio to the best tiled pass; None where none is set.
+        distribution: the package beyond gradmeter's own that makes it.
+    """
+
+    title: str
+    make: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    batch: int
+    must: float | None = None
+    stretch: float | None = None
+    best: float | None = None
+    distribution: str | None = None
+
+    def build(self) -> tuple[nn.Module, Tensor]:
+        """The network in eval mode and its inputs [batch, *shape]; the same ones at every call."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_SEED)
+            network = self.make()
+            inputs = self.inputs(self.batch)
+        _randomise_scales(network)
+        _settle_running_statistics(network, inputs)
+        return network.eval(), inputs
+
+    def inputs(self, samples: int, seed: int = _SEED) -> Tensor:
+        """Standard normal inputs [samples, *shape]."""
+        return torch.randn(samples, *self.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _paper_cnn() -> nn.Module:
+    network = PaperCNN(padding="same")
+    for layer in (network.conv1, network.conv2, network.conv3):
+        layer.padding = (1, 1)  # the same padding, as numbers: BackPACK misreads the word
+    return network
+
+
+def _torchvision(name: str) -> nn.Module:
+    from torchvision.models import get_model
+
+    network: nn.Module = get_model(name, weights=None)
+    return network
+
+
+def _timm(name: str) -> nn.Module:
+    import timm
+
+    network: nn.Module = timm.create_model(name, pretrained=False)
+    return network
+
+
+def _randomise_scales(network: nn.Module) -> None:
+    """Let gradients flow through branches that training starts without."""
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.rpartition(".")[2] in ("weight", "gamma", "layer_scale") and parameter.abs().max() < _NO_SCALE:
+                parameter.fill_(1)
+
+
+def _settle_running_statistics(network: nn.Module, inputs: Tensor) -> None:
+    """Give every BatchNorm the mean and variance of one batch, as a trained network would have."""
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return
+    network.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train()
+        norm.momentum = 1.0
+    with torch.no_grad():
+        network(inputs)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+_SMALL, _LARGE = (3, 32, 32), (3, 224, 224)
+
+MODELS: dict[str, Model] = {
+    "paper-cnn": Model("Paper CNN, 28x28", _paper_cnn, (1, 28, 28), 1000, 0.5, 0.33, best=1.2),
+    "resnet18-32": Model(
+        "ResNet-18, 32x32", partial(_torchvision, "resnet18"), _SMALL, 64, 1.1, 0.9, distribution="torchvision"
+    ),
+    "resnet18": Model(
+        "ResNet-18, 224x224", partial(_torchvision, "resnet18"), _LARGE, 8, 1.1, 0.9, distribution="torchvision"
+    ),
+    "vit-tiny": Model(
+        "ViT-tiny/16, 224x224", partial(_timm, "vit_tiny_patch16_224"), _LARGE, 8, 1.15, 1.0, distribution="timm"
+    ),
+    "resnet50": Model(
+        "ResNet-50, 224x224", partial(_torchvision, "resnet50"), _LARGE, 8, 1.5, distribution="torchvision"
+    ),
+    "convnext-tiny": Model(
+        "ConvNeXt-tiny, 224x224", partial(_torchvision, "convnext_tiny"), _LARGE, 8, 1.5, distribution="torchvision"
+    ),
+    "efficientnet-b0": Model(
+        "EfficientNet-B0, 224x224", partial(_torchvision, "efficientnet_b0"), _LARGE, 8, 1.5, distribution="torchvision"
+    ),
+    "mobilenet-v3-small": Model(
+        "MobileNetV3-small, 224x224",
+        partial(_torchvision, "mobilenet_v3_small"),
+        _LARGE,
+        8,
+        1.5,
+        distribution="torchvision",
+    ),
+}
+"""By the name that --models takes, in the order of the page."""
+
+MAIN_MODELS = ("paper-cnn", "resnet18-32", "resnet18", "vit-tiny")
+"""Those of the README's chart."""

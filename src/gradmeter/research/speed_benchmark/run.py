@@ -1,0 +1,199 @@
+"""A benchmark, end to end: measure what is not measured yet, then write the page and its figures."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+
+from gradmeter.errors import OutputError
+from gradmeter.files import sweep
+from gradmeter.locks import owned
+from gradmeter.research.speed_benchmark.isolation import MeasurementError, alone
+from gradmeter.research.speed_benchmark.machine import describe_machine
+from gradmeter.research.speed_benchmark.methods import METHODS, Method
+from gradmeter.research.speed_benchmark.models import MODELS
+from gradmeter.research.speed_benchmark.options import BenchOptions
+from gradmeter.research.speed_benchmark.page import PAGE, threads_named, write_page
+from gradmeter.research.speed_benchmark.probe import exact_norms, probe
+from gradmeter.research.speed_benchmark.results import FILE, Results
+from gradmeter.research.speed_benchmark.scaling import COUNTS, QUICK_COUNTS, stream
+from gradmeter.research.speed_benchmark.timing import take_turns
+from gradmeter.runs.progress import LongProgress, lone_stage
+from gradmeter.version import __version__
+
+_STREAMED = "paper-cnn"
+# A measurement of memory may take this many times the cap: two calls, and all that a fresh process loads before.
+_PATIENCE = 20
+# Seconds that the meter has for the longest stream of images.
+_STREAM_SECONDS = 3600.0
+
+Step = Callable[[str], None]
+
+
+def run_benchmark(options: BenchOptions, folder: Path, *, command: str, console: Console, fresh: bool = False) -> bool:
+    """Measure and write results.json, performance.md and figures/; what results.json holds is not measured again.
+
+    Args:
+        options: what to measure.
+        folder: where the results go.
+        command: as the user typed it, for the page.
+        console: where progress goes.
+        fresh: start anew where the folder holds results already.
+
+    Returns:
+        Whether there was anything left to measure.
+
+    Raises:
+        OutputError: if the folder cannot be written, or holds results that were made otherwise.
+    """
+    _require_own(folder)
+    with owned(folder):
+        sweep(folder)
+        results = Results(folder, options, _described(options, command))
+        if not results.read(fresh=fresh):
+            results.write()
+        measured = "finished" not in results.content
+        if measured:
+            _measure(results, options, console)
+            results.content["finished"] = datetime.now(UTC).strftime("%Y-%m-%d")
+            results.write()
+        with lone_stage(console, "writing the page"):
+            write_page(results, folder)
+    return measured
+
+
+def _measure(results: Results, options: BenchOptions, console: Console) -> None:
+    """Measure what is missing; every part is on disk as soon as it is there."""
+    with _progress(console) as progress:
+        task = progress.add_task("bench", total=_steps(options), note="")
+
+        def on_step(note: str) -> None:
+            progress.update(task, note=note)
+
+        for name in options.models:
+            if name not in results.probes:
+                results.probes[name] = _probed(name, options, on_step)
+                results.write()
+            progress.advance(task)
+            cells = results.timings.setdefault(name, {})
+            for threads in options.threads:
+                if str(threads) not in cells:
+                    cells[str(threads)] = _timed(name, options, threads, results.probes[name], on_step)
+                    results.write()
+                progress.advance(task)
+        for count in _counts(options):
+            if str(count) not in results.stream:
+                on_step(f"{count:,} images")
+                results.stream[str(count)] = _streamed(count, options)
+                results.write()
+            progress.advance(task)
+
+
+def _probed(name: str, options: BenchOptions, on_step: Step) -> dict[str, dict[str, Any]]:
+    """Memory of every method on one network, and how far its norms are from exact ones."""
+    model, threads, seconds = MODELS[name], options.threads[0], _PATIENCE * options.cap
+    on_step(f"{model.title}: exact norms")
+    try:
+        exact = alone(exact_norms, model, threads, seconds=seconds)
+    except MeasurementError:
+        exact = None
+    record: dict[str, dict[str, Any]] = {}
+    for method in options.methods:
+        on_step(f"{model.title}: memory of {METHODS[method].title}")
+        try:
+            found = alone(probe, model, METHODS[method], threads, seconds=seconds)
+        except MeasurementError as error:
+            record[method] = {"error": str(error)}
+        else:
+            disagreement = _disagreement(found.norms, exact)
+            record[method] = {"memory": found.memory, "seconds": found.seconds, "disagreement": disagreement}
+    return record
+
+
+def _disagreement(norms: list[float] | None, exact: list[float] | None) -> float | None:
+    """The largest relative difference; infinite where a norm is NaN."""
+    if norms is None or exact is None:
+        return None
+    found, expected = (torch.tensor(values, dtype=torch.float64) for values in (norms, exact))
+    return float(((found - expected).abs() / expected.abs()).nan_to_num(float("inf")).max())
+
+
+def _timed(
+    name: str, options: BenchOptions, threads: int, probes: dict[str, dict[str, Any]], on_step: Step
+) -> dict[str, dict[str, Any]]:
+    title = f"{MODELS[name].title}, {threads_named(threads)}"
+    rounds = {
+        method: _rounds(METHODS[method], options, probes[method]["seconds"])
+        for method in options.methods
+        if "error" not in probes[method]
+    }
+    if not rounds:
+        return {}
+    timings = take_turns(
+        MODELS[name],
+        {method: METHODS[method] for method in rounds},
+        rounds,
+        threads,
+        lambda method: on_step(f"{title}: {method}"),
+    )
+    return {method: asdict(timing) for method, timing in timings.items()}
+
+
+def _rounds(method: Method, options: BenchOptions, seconds: float) -> int:
+    """Only peers are cut short: what the ratios of gradmeter rest on is measured in every round."""
+    if method.kind != "peer":
+        return options.repeats
+    return max(1, min(options.repeats, int(options.cap / max(seconds, 1e-9))))
+
+
+def _streamed(count: int, options: BenchOptions) -> dict[str, Any]:
+    try:
+        return asdict(alone(stream, MODELS[_STREAMED], count, options.threads[0], seconds=_STREAM_SECONDS))
+    except MeasurementError as error:
+        return {"error": str(error)}
+
+
+def _counts(options: BenchOptions) -> tuple[int, ...]:
+    if _STREAMED not in options.models or "gradmeter" not in options.methods:
+        return ()
+    return QUICK_COUNTS if options.quick else COUNTS
+
+
+def _steps(options: BenchOptions) -> int:
+    return len(options.models) * (1 + len(options.threads)) + len(_counts(options))
+
+
+def _described(options: BenchOptions, command: str) -> dict[str, Any]:
+    return {
+        "gradmeter": __version__,
+        "command": command,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, **options.versions()},
+        "machine": describe_machine(),
+    }
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse to write over a page or a results.json that no benchmark made; other files may lie there."""
+    if folder.is_file():
+        raise OutputError(f"{folder} is a file; expected a folder: choose another --out")
+    if (folder / PAGE).exists() and not (folder / FILE).exists():
+        raise OutputError(f"{folder / PAGE} has no {FILE} beside it; choose another --out")
+
+
+def _progress(console: Console) -> LongProgress:
+    return LongProgress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
+        console=console,
+    )

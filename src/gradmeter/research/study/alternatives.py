@@ -1,0 +1,269 @@
+"""How else the paper's network may be read, and which reading its own numbers speak for.
+
+Only what describes the network is compared with the paper: how well its softmax and its entropy separate wrong and
+unknown inputs. What gradients and meta classifiers give is not looked at, so the study can still be surprised by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gradmeter.files import write_text
+from gradmeter.report.markdown import markdown_table
+from gradmeter.research.study.data import Concept, Draw
+from gradmeter.research.study.data.collection import NOISE_ROLES
+from gradmeter.research.study.data.noise import CLIPPED, FORMS, RAW
+from gradmeter.research.study.judging import OF_LOGITS
+from gradmeter.research.study.names import CONCEPTS, SCORES
+from gradmeter.research.study.options import StudyOptions
+from gradmeter.research.study.outcome import with_all
+from gradmeter.research.study.paper import PAPER_TABLES, paper_cell
+from gradmeter.research.study.progress import Event
+from gradmeter.research.study.results import AllResults, Result, read_results, write_results
+from gradmeter.research.study.run import Source, train_run, trained
+from gradmeter.research.study.tables import write_rows
+from gradmeter.research.study.training import load_network
+from gradmeter.trust.evaluation import mean_sem, separation
+
+MARKDOWN = "readings.md"
+"""The file that shows the comparison."""
+
+_BATCH = 2000
+# Every network is judged by noise in each form; the last differs from the one before in the fourth digit, and is only
+# in the CSV file.
+_SHOWN_FORMS = (RAW, CLIPPED)
+_WITH_NOISE = ("normal", "all")
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A reading of the paper.
+
+    Attributes:
+        name: of its files.
+        title: for people.
+        changes: to the options that it is an alternative to.
+    """
+
+    name: str
+    title: str
+    changes: dict[str, Any]
+
+
+ALTERNATIVES = (
+    Alternative("given", "as given", {}),
+    Alternative("best-epoch", "weights of the best epoch, not of the last", {"weights": "best"}),
+    Alternative("unit", "inputs in [0, 1]", {"inputs": "unit"}),
+    Alternative("standardised", "inputs standardised", {"inputs": "standard"}),
+    Alternative("decay-5e-4", "decay 5e-4", {"weight_decay": 5e-4}),
+    Alternative("decay-1e-3", "decay 1e-3", {"weight_decay": 1e-3}),
+    Alternative("standardised-1e-3", "inputs standardised, decay 1e-3", {"inputs": "standard", "weight_decay": 1e-3}),
+    Alternative("decay-2.5e-4", "decay 2.5e-4", {"weight_decay": 2.5e-4}),
+    Alternative("decay-2e-3", "decay 2e-3", {"weight_decay": 2e-3}),
+    Alternative("convolutions", "decay 2e-3, convolutions only", {"weight_decay": 2e-3, "decayed": "convolutions"}),
+    Alternative("dense", "decay 2e-3, dense layer only", {"weight_decay": 2e-3, "decayed": "dense"}),
+    Alternative("patience-10", "patience 10", {"patience": 10}),
+    Alternative("clipped-loss", "loss clipped as in Keras 2.1", {"loss": "clipped"}),
+    Alternative("dropout-before", "dropout before the first pooling", {"first_dropout": "before"}),
+    Alternative("same-padding", "convolutions with padding", {"padding": "same"}),
+)
+"""Readings of what the paper leaves open about its network, each with one or two changes."""
+
+
+def alternatives_to(options: StudyOptions) -> list[tuple[Alternative, StudyOptions]]:
+    """The options themselves and the readings beside them, each once, with its options."""
+    readings: dict[StudyOptions, Alternative] = {}
+    for alternative in ALTERNATIVES:
+        readings.setdefault(replace(options, **alternative.changes), alternative)
+    return [(alternative, changed) for changed, alternative in readings.items()]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One network, and the readings that it serves.
+
+    Attributes:
+        number: among the trials.
+        run: of which its split and its seeds are.
+        source: where images come from.
+        readings: names and options that share the network, which lies under the first name.
+        folder: of the comparison.
+    """
+
+    number: int
+    run: int
+    source: Source
+    readings: tuple[tuple[str, StudyOptions], ...]
+    folder: Path
+
+    @property
+    def network(self) -> Path:
+        """Where the network lies."""
+        return self.folder / "networks" / f"{self.readings[0][0]}-{self.run:02d}.safetensors"
+
+
+def trials(options: StudyOptions, source: Source, folder: Path) -> list[Trial]:
+    """All networks that a comparison needs, a run of every reading after the other."""
+    groups: dict[StudyOptions, list[tuple[str, StudyOptions]]] = {}
+    for alternative, changed in alternatives_to(options):
+        groups.setdefault(replace(changed, weights="last"), []).append((alternative.name, changed))
+    pairs = [(tuple(readings), run) for run in range(options.runs) for readings in groups.values()]
+    return [Trial(number, run, source, readings, folder) for number, (readings, run) in enumerate(pairs)]
+
+
+def perform_trial(trial: Trial, emit: Callable[[Event], None]) -> None:
+    """Train the network and see what its softmax and entropy say, where that is not done yet."""
+    results = [_results(trial.folder, name, trial.run) for name, _ in trial.readings]
+    if all(path.exists() for path in results):
+        emit(Event(trial.number, "fit", 1, "done before"))
+        return
+    name, options = trial.readings[0]
+    draw = trial.source.collection().draw(trial.run, options.seed)
+
+    def on_epoch(epoch: int, accuracy: float) -> None:
+        note = f"{name}, epoch {epoch}, validation error {100 - 100 * accuracy:.2f} %"
+        emit(Event(trial.number, "train", epoch / options.max_epochs, note))
+
+    if not trial.network.exists():
+        emit(Event(trial.number, "train", 0, name))
+        train_run(trial.network, draw, trial.run, options, on_epoch)
+    draws = {form: replace(trial.source.collection(), noise_form=form).draw(trial.run, options.seed) for form in FORMS}
+    for path, (name, reading) in zip(results, trial.readings, strict=True):
+        write_results(path, _judged(trained(trial.network, reading), draws))
+        emit(Event(trial.number, "measure", 1, f"{name} judged"))
+    emit(Event(trial.number, "fit", 1, "done"))
+
+
+def _judged(network: Path, draws: Mapping[str, Draw]) -> Iterator[Result]:
+    """How well softmax and entropy of a network tell digits answered right from all else, for each form of noise."""
+    model, training = load_network(network)
+    draw = draws[RAW]
+    test = _logits(model, draw.test)
+    real = {role: _logits(model, concept) for role, concept in draw.unknowns.items() if role not in NOISE_ROLES}
+    right = test.argmax(1) == draw.test.labels
+    yield Result("", "", "test_error", 1 - right.mean())
+    yield Result("", "", "restarts", training.restarts)
+    yield Result("", "", "dead_filters", training.dead_filters)
+    for form, formed in draws.items():
+        logits = real | {role: _logits(model, formed.unknowns[role]) for role in NOISE_ROLES}
+        for name, score in OF_LOGITS.items():
+            digits = score(test)
+            outside = {"wrong": digits[~right], **{role: score(logits[role]) for role in draw.unknowns}}
+            for column, values in with_all(outside).items():
+                yield Result(name, column, _auroc(form), separation(digits[right], values).auroc)
+
+
+def _auroc(form: str) -> str:
+    """The measure, with the form of noise."""
+    return f"auroc, noise {form}"
+
+
+def _logits(network: torch.nn.Module, concept: Concept) -> NDArray[np.float64]:
+    with torch.inference_mode():
+        parts = [network(batch) for batch in concept.to_tensor().split(_BATCH)]
+    return np.asarray(torch.cat(parts).double().numpy())
+
+
+def _results(folder: Path, name: str, run: int) -> Path:
+    return folder / "results" / f"{name}-{run:02d}.csv"
+
+
+def summarise(options: StudyOptions, folder: Path) -> None:
+    """Write tables/readings.csv and readings.md: each reading beside the paper, and how far from it it is."""
+    compared = {
+        one.title: AllResults(read_results(_results(folder, one.name, run)) for run in range(options.runs))
+        for one, _ in alternatives_to(options)
+    }
+    rows: list[dict[str, object]] = []
+    for title, results in compared.items():
+        for form, (score, column) in product(FORMS, _cells(results)):
+            values = _values(results, score, column, form)
+            rows.append(
+                {
+                    "reading": title,
+                    "noise": form,
+                    "score": score,
+                    "column": column,
+                    "mean": values.mean(),
+                    "sem": mean_sem(values).sem,
+                    "runs": len(values),
+                    "paper": _paper(score, column),
+                    "distance": _distance(results, form),
+                }
+            )
+    write_rows(folder / "tables" / "readings.csv", rows)
+    write_text(folder / MARKDOWN, "\n".join(_page(compared)) + "\n")
+
+
+def _page(compared: dict[str, AllResults]) -> Iterator[str]:
+    first = next(iter(compared.values()))
+    cells = [
+        (column, form)
+        for column in CONCEPTS
+        if column in first.columns()
+        for form in (_SHOWN_FORMS if column in _WITH_NOISE else (RAW,))
+    ]
+    head = [f"{CONCEPTS[column]}{f', {form}' if column in _WITH_NOISE else ''}" for column, form in cells]
+    distances = [[_distance(results, form) for form in _SHOWN_FORMS] for results in compared.values()]
+    nearest = int(np.argmin([min(pair) for pair in distances]))
+    for score in OF_LOGITS:
+        papers = [_paper(score, column) for column, _ in cells]
+        paper = ["**the paper**", "about 1.3", "", "", *("" if one is None else f"{one:.2f}" for one in papers), "", ""]
+        body = []
+        for number, (title, results) in enumerate(compared.items()):
+            means = [_mean(_values(results, score, column, form)) for column, form in cells]
+            row = [title, *_trained(results), *means, *(f"{distance:.2f}" for distance in distances[number])]
+            body.append([f"**{cell}**" for cell in row] if number == nearest else row)
+        yield from ("", f"AUROC of {SCORES[score].lower()}, mean (standard error) of {first.runs} networks:", "")
+        apart = (f"distance, {form}" for form in _SHOWN_FORMS)
+        yield from markdown_table(["reading", "test error", "restarts", "dead filters", *head, *apart], [paper, *body])
+
+
+def _trained(results: AllResults) -> list[str]:
+    """The mean test error, and how many restarts and dead filters all networks had together."""
+    errors, *counts = (results("", "", measure) for measure in ("test_error", "restarts", "dead_filters"))
+    assert errors is not None
+    return [f"{100 * errors.mean():.2f}", *(f"{count.sum():.0f}" for count in counts if count is not None)]
+
+
+def _mean(values: NDArray[np.float64]) -> str:
+    summary = mean_sem(values)
+    return f"{summary.mean:.2f}" + (f" ({summary.sem:.2f})" if summary.n > 1 else "")
+
+
+def _distance(results: AllResults, form: str) -> float:
+    """Root of the mean squared difference to the paper, in points of AUROC, over both scores and all its columns."""
+    differences = [
+        _values(results, score, column, form).mean() - paper
+        for score, column in _cells(results)
+        if (paper := _paper(score, column)) is not None
+    ]
+    return float(np.sqrt(np.mean(np.square(differences))))
+
+
+def _values(results: AllResults, score: str, column: str, form: str) -> NDArray[np.float64]:
+    """Percent, of each network."""
+    values = results(score, column, _auroc(form))
+    assert values is not None
+    return 100 * values
+
+
+def _cells(results: AllResults) -> list[tuple[str, str]]:
+    return [(score, column) for score in OF_LOGITS for column in results.columns()]
+
+
+def _paper(score: str, column: str) -> float | None:
+    """What the paper prints, the mean where two of its tables differ."""
+    cells = [
+        paper_cell(table, "auroc", *place) for table in PAPER_TABLES for place in ((score, column), (column, score))
+    ]
+    values = [cell.value for cell in cells if cell is not None]
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,65 @@
+"""From the images of a run and its network to readings on disk, one Parquet file per set of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from gradmeter.errors import DataError
+from gradmeter.files import whole
+from gradmeter.reading.meter import GradientMeter
+from gradmeter.reading.readings import Readings
+from gradmeter.research.study.data import Concept, Draw
+from gradmeter.research.study.network import PaperCNN
+
+_BATCH = 2000
+
+
+def sets_of(draw: Draw) -> dict[str, Concept]:
+    """The sets that are measured: "validation", "test", each unknown by role, each known unknown as "known-ROLE"."""
+    return {
+        "validation": draw.validation,
+        "test": draw.test,
+        **draw.unknowns,
+        **{f"known-{role}": concept for role, concept in draw.known_unknowns.items()},
+    }
+
+
+def measure(network: PaperCNN, draw: Draw, folder: Path, *, biases: bool, on_images: Callable[[int], None]) -> None:
+    """Write FOLDER/SET.parquet for every set; sets that are there already are left as they are."""
+    meter = GradientMeter(network, biases=biases)
+    for name, concept in sets_of(draw).items():
+        path = folder / f"{name}.parquet"
+        if not path.exists():
+            readings = Readings.concatenate([meter(batch) for batch in batches(concept)])
+            table = readings.to_arrow()
+            if concept.labels is not None:
+                table = table.append_column("label", pa.array(concept.labels))
+            with whole(path) as temporary:
+                pq.write_table(table, temporary, compression="zstd")
+        on_images(len(concept))
+
+
+def batches(concept: Concept) -> Iterator[torch.Tensor]:
+    """The images of a concept, as many at a time as a meter is given."""
+    for start in range(0, len(concept), _BATCH):
+        yield concept.take(slice(start, start + _BATCH)).to_tensor()
+
+
+def read_set(path: Path) -> tuple[Readings, np.ndarray | None]:
+    """The readings of one set, and its labels where it has any.
+
+    Raises:
+        DataError: if the file is missing or damaged; removing it makes the study measure it again.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path} is not readable ({error}); remove it and run the same command again") from error
+    labels = table["label"].to_numpy() if "label" in table.column_names else None
+    return Readings.from_arrow(table), labels

@@ -1,0 +1,95 @@
+"""Write report.html: one file that shows a whole study, opens offline and needs no script."""
+
+from collections.abc import Sequence
+from math import sqrt
+from pathlib import Path
+from statistics import fmean, stdev
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from gradmeter.files import write_text
+from gradmeter.report.grid import Grid
+from gradmeter.report.templates import REPORT, environment
+from gradmeter.report.writers import to_html
+from gradmeter.research.study.names import MEASURES
+from gradmeter.research.study.report.answer import FAILS, HOLDS, UNTESTED, answer
+from gradmeter.research.study.report.records import Record, number
+from gradmeter.research.study.report.results import Results, read_results
+from gradmeter.research.study.report.tables import SUBJECTS, ablation_grid, difference_grid, matched_grid, table_grid
+from gradmeter.research.study.report.weights import weight_map
+
+VERDICTS = {HOLDS: ("holds", "✓"), FAILS: ("fails", "✗"), UNTESTED: ("untested", "○")}
+
+
+def write_report(folder: Path) -> Path:
+    """Write report.html into the output folder of a finished study, whole or not at all.
+
+    Args:
+        folder: holds manifest.json, and as far as the study made them tables/*.csv, claims.csv and figures/*.svg.
+
+    Returns:
+        The path of the report: one self-contained HTML file without scripts or outside requests.
+
+    Raises:
+        DataError: there is no manifest, or a file is not of the expected form.
+        OutputError: the folder cannot be written.
+    """
+    results = read_results(folder)
+    summary = answer(results)
+    template = study_templates().get_template("report.html.jinja")
+    page = template.render(
+        manifest=results.manifest,
+        names=results.names,
+        rows=results.rows,
+        figures=results.figures,
+        answer=summary,
+        answer_table=None if summary.grid is None else _html(summary.grid),
+        test_error=_mean_of(results.rows["networks"], "test_error"),
+        tables=[_html(table_grid(table, rows, results.names)) for table, rows in _paper_rows(results)],
+        differences=[_html(grid) for grid in _differences(results)],
+        matched=_optional(matched_grid(results.rows["matched_base_rate"], results.names)),
+        ablation=[
+            _html(ablation_grid(measure, results.rows["ablation"], results.names))
+            for measure in MEASURES
+            if any(row["measure"] == measure for row in results.rows["ablation"])
+        ],
+        weights=weight_map(results.rows["lasso_weights"]),
+        verdicts=VERDICTS,
+    )
+    path = folder / REPORT
+    write_text(path, page)
+    return path
+
+
+def study_templates() -> Environment:
+    """The templates of the study's own pages."""
+    templates = environment("gradmeter.research.study.report")
+    templates.filters["mean_of"] = _mean_of
+    return templates
+
+
+def _paper_rows(results: Results) -> list[tuple[int, Sequence[Record]]]:
+    return [(table, results.rows[f"table{table}"]) for table in SUBJECTS if results.rows[f"table{table}"]]
+
+
+def _differences(results: Results) -> list[Grid]:
+    grids = [difference_grid(table, results.rows["differences"], results.names) for table in SUBJECTS]
+    return [grid for grid in grids if grid.blocks]
+
+
+def _html(grid: Grid) -> Markup:
+    # Safe: the writer escapes every text of the grid.
+    return Markup(to_html(grid))
+
+
+def _optional(grid: Grid) -> Markup | None:
+    return _html(grid) if grid.blocks else None
+
+
+def _mean_of(records: Sequence[Record], column: str) -> str:
+    """Return "1.43 (0.02)": mean and, of several runs, its standard deviation."""
+    values = [value for record in records if (value := number(record, column)) is not None]
+    if len(values) < 2:
+        return f"{values[0]:.2f}" if values else ""
+    return f"{fmean(values):.2f} ({stdev(values) / sqrt(len(values)):.2f})"

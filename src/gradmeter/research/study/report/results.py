@@ -1,0 +1,84 @@
+"""Read a finished study's folder: tables, claims, manifest and figures."""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradmeter.errors import DataError
+from gradmeter.report.figures.saving import drawings
+from gradmeter.research.study.names import CONCEPTS
+
+MANIFEST = "manifest.json"
+PAPER_COLUMNS = ("measure", "row", "column", "mean", "sem", "runs", "n", "base_rate", "paper", "paper_scanned")
+TABLES = {
+    "tables/table1.csv": PAPER_COLUMNS,
+    "tables/table2.csv": PAPER_COLUMNS,
+    "tables/table3.csv": PAPER_COLUMNS,
+    "tables/table4.csv": PAPER_COLUMNS,
+    "tables/differences.csv": ("table", "measure", "row", "column", "mean", "low", "high", "runs"),
+    "tables/matched_base_rate.csv": ("row", "column", "base_rate", "mean", "sem", "runs", "paper"),
+    "tables/penalties.csv": ("penalty", "column", "mean", "sem", "runs", "paper"),
+    "tables/ablation.csv": ("classifier", "layers", "column", "measure", "mean", "sem", "runs"),
+    "tables/lasso_weights.csv": ("layer", "metric", "mean", "sd", "runs"),
+    "tables/networks.csv": ("run", "epochs", "restarts", "dead_filters", "validation_error", "test_error"),
+    "claims.csv": ("claim", "statement", "numbers", "verdict"),
+}
+FIGURES = ("gallery", "violins", "roc", "precision_recall", "risk_coverage", "stress")
+
+Rows = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a study left behind.
+
+    Attributes:
+        manifest: the parsed manifest.json.
+        rows: stem of a CSV file ("table1", "claims") -> its rows; none where the study wrote no such file.
+        figures: as `drawings` finds them; figures that the study did not draw are absent.
+    """
+
+    manifest: Mapping[str, Any]
+    rows: Mapping[str, Rows]
+    figures: Mapping[str, str]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Concept key -> display name: the study's own, or the usual one."""
+        return CONCEPTS | dict(self.manifest.get("names", {}))
+
+
+def read_results(folder: Path) -> Results:
+    """Read the output folder of a study.
+
+    Raises:
+        DataError: there is no manifest, or a file is not of the expected form.
+    """
+    rows = {Path(name).stem: _read_rows(folder / name, columns) for name, columns in TABLES.items()}
+    return Results(_read_manifest(folder / MANIFEST), rows, drawings(folder / "figures", FIGURES))
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise DataError(f"{path.parent} holds no {MANIFEST}; expected the folder of a finished study: run one first")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON ({error}); expected what a study wrote: run the study again") from error
+    if not isinstance(manifest, dict):
+        raise DataError(f"{path} holds a {type(manifest).__name__}; expected a JSON object: run the study again")
+    return manifest
+
+
+def _read_rows(path: Path, columns: tuple[str, ...]) -> Rows:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = [column for column in columns if column not in (reader.fieldnames or ())]
+        if missing:
+            raise DataError(f"{path} lacks the columns {', '.join(missing)}; expected {','.join(columns)}: run again")
+        return list(reader)

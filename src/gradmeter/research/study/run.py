@@ -1,0 +1,131 @@
+"""One run of the study (R16): its own split, network, readings and regressions. Runs do not know of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from gradmeter.research.study.data import Collection, Concept, Draw, load
+from gradmeter.research.study.judging import (
+    fit_regressions,
+    judge_networks,
+    judge_thresholds,
+    read_regressions,
+    write_regressions,
+)
+from gradmeter.research.study.measuring import measure, sets_of
+from gradmeter.research.study.neural import read_bank
+from gradmeter.research.study.options import StudyOptions
+from gradmeter.research.study.outcome import Outcome
+from gradmeter.research.study.own_judge import judge_with_trust
+from gradmeter.research.study.progress import Event
+from gradmeter.research.study.results import write_results
+from gradmeter.research.study.store import Store
+from gradmeter.research.study.training import Digits, best_of, load_network, seed_of, train
+
+# Epochs after which training usually ends; it only steers the progress bar.
+_USUAL_EPOCHS = 35
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a study's images come from, as `gradmeter.research.study.data.load` takes it."""
+
+    data: str
+    root: Path | None
+    download: bool
+    noise: str
+
+    @lru_cache(maxsize=1)  # noqa: B019 (one source per process, kept for all its runs)
+    def collection(self) -> Collection:
+        """The images, read once in each process."""
+        return load(self.data, self.root, self.download, self.noise)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it is sent to a worker."""
+
+    number: int
+    source: Source
+    options: StudyOptions
+    folder: Path
+
+
+def perform(run: Run, emit: Callable[[Event], None]) -> None:
+    """Train, measure, fit and judge what is not there yet."""
+    store, options, number = Store(run.folder), run.options, run.number
+    if store.results(number).exists():
+        emit(Event(number, "fit", 1, "done before"))
+        return
+    draw = run.source.collection().draw(number, options.seed)
+
+    def on_epoch(epoch: int, accuracy: float) -> None:
+        share = min(0.95, epoch / min(_USUAL_EPOCHS, options.max_epochs))
+        emit(Event(number, "train", share, f"epoch {epoch}, validation error {100 - 100 * accuracy:.2f} %"))
+
+    if not store.network(number).exists():
+        emit(Event(number, "train", 0, "training"))
+        train_run(store.network(number), draw, number, options, on_epoch)
+    network, _ = load_network(trained(store.network(number), options))
+    total, measured = sum(map(len, sets_of(draw).values())), 0
+
+    def on_images(count: int) -> None:
+        nonlocal measured
+        measured += count
+        emit(Event(number, "measure", measured / total, f"{measured:,} of {total:,} images measured"))
+
+    measure(network, draw, store.readings(number), biases=options.biases, on_images=on_images)
+    outcome = Outcome.load(store.readings(number))
+    if not store.regressions(number).exists():
+        fitted = fit_regressions(
+            outcome,
+            whole_gradient=options.whole_gradient,
+            on_fit=lambda name, share: emit(Event(number, "fit", 0.1 * share, f"{name} fitted")),
+        )
+        write_regressions(store.regressions(number), fitted)
+    if not store.own_results(number).exists():
+        emit(Event(number, "fit", 0.1, "fitting gradmeter's own judge"))
+
+        def on_judged(done: int, total: int) -> None:
+            emit(Event(number, "fit", 0.7 + 0.3 * done / total, f"{done:,} of {total:,} images judged"))
+
+        write_results(store.own_results(number), judge_with_trust(network, draw, outcome, options.aupr, on_judged))
+    write_results(
+        store.results(number),
+        judge_thresholds(outcome, read_regressions(store.regressions(number)), options.aupr),
+    )
+    emit(Event(number, "fit", 1, "done"))
+
+
+def perform_networks(run: Run, emit: Callable[[Event], None]) -> None:
+    """Judge the run's neural meta classifiers, which were trained together with those of all runs."""
+    store, options = Store(run.folder), run.options
+    if store.network_results(run.number).exists():
+        return
+    outcome = Outcome.load(store.readings(run.number))
+    bank = read_bank(store.bank, run.number)
+    write_results(
+        store.network_results(run.number),
+        judge_networks(outcome, bank, whole_gradient=options.whole_gradient, aupr=options.aupr),
+    )
+
+
+def train_run(path: Path, draw: Draw, run: int, options: StudyOptions, on_epoch: Callable[[int, float], None]) -> None:
+    """Train the network of a run, as `gradmeter.research.study.training.train` does."""
+    seed = seed_of(run, options)
+    train(_digits(draw.train), _digits(draw.validation), path, options, seed=seed, on_epoch=on_epoch)
+
+
+def trained(path: Path, options: StudyOptions) -> Path:
+    """Where the network lies that counts, of those that training left at `path` and beside it."""
+    return path if options.weights == "last" else best_of(path)
+
+
+def _digits(concept: Concept) -> Digits:
+    assert concept.labels is not None
+    return Digits(concept.to_tensor(), torch.from_numpy(concept.labels))

@@ -1,0 +1,1 @@
+"""Files and names -> batches and networks."""

@@ -1,0 +1,88 @@
+"""Networks of timm with the preprocessing that timm says they were trained with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data.config import resolve_model_data_config
+from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+from timm.data.transforms_factory import create_transform
+from torch import nn
+
+from gradmeter.errors import InputError
+from gradmeter.sources.models.classifier import Classifier
+from gradmeter.sources.models.downloads import fetched
+from gradmeter.sources.models.preprocessing import ImageOptions, Stacked
+from gradmeter.sources.models.weights import build_with, read_weights
+from gradmeter.sources.samples import ImageKind
+
+
+def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classifier:
+    """The network NAME, with published weights unless a file is given.
+
+    Raises:
+        InputError: if timm has no such network, or its weights cannot be fetched.
+        DataError: if the file is not for it.
+    """
+    if not timm.is_model(name.partition(".")[0]):
+        near = ", ".join(timm.list_models(f"*{name.partition('.')[0]}*")[:5])
+        raise InputError(
+            f"timm has no model {name!r}; {f'perhaps {near}' if near else 'timm.list_models() lists them'}"
+        )
+    shape: dict[str, Any] = {"in_chans": 1} if options.grey else {}
+    if options.size is not None and _is_of_one_size(name):
+        shape["img_size"] = options.size
+    title, classes = f"timm:{name}", None
+    if weights is None:
+        network = fetched(title, lambda: timm.create_model(name, pretrained=True, **shape))
+        classes = _imagenet_classes(network)
+    else:
+        tensors, classes = read_weights(weights)
+
+        def build(count: int | None) -> nn.Module:
+            return (
+                timm.create_model(name, **shape)
+                if count is None
+                else timm.create_model(name, num_classes=count, **shape)
+            )
+
+        network = build_with(build, tensors, weights)
+    return with_timm_preprocessing(title, network.eval(), classes, options)
+
+
+def _is_of_one_size(name: str) -> bool:
+    """Whether a network, as transformers with learned positions, is built for one size of image."""
+    with torch.device("meta"):
+        return hasattr(getattr(timm.create_model(name), "patch_embed", None), "img_size")
+
+
+def with_timm_preprocessing(
+    title: str, network: nn.Module, classes: tuple[str, ...] | None, options: ImageOptions
+) -> Classifier:
+    """A network that carries timm's configuration, with its preprocessing.
+
+    Raises:
+        InputError: if it has no classes.
+    """
+    if getattr(network, "num_classes", None) == 0:
+        raise InputError(f"{title} puts out features and has no classes; expected a classifier: give --weights of one")
+    config: dict[str, Any] = resolve_model_data_config(network)
+    changed = options.changed()
+    if options.grey and len(config["mean"]) == 3:
+        config["mean"], config["std"] = config["mean"][:1], config["std"][:1]
+    if "size" in changed:
+        size = changed.pop("size")
+        config["input_size"] = (options.channels, size, size)
+    config.update(changed)
+    transform = create_transform(**config, is_training=False)
+    side = int(config["input_size"][-1] / config["crop_pct"])  # as timm rounds before it crops
+    return Classifier(title, network, classes, ImageKind(options.mode, side), Stacked(transform))
+
+
+def _imagenet_classes(network: nn.Module) -> tuple[str, ...] | None:
+    """WordNet names of the classes, as ImageNet's folders are called."""
+    subset = infer_imagenet_subset(network)
+    return tuple(ImageNetInfo(subset).label_names()) if subset else None

@@ -1,0 +1,138 @@
+"""An `.npz` archive of images as a source. Its arrays are held in memory; nothing in it is unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from gradmeter.errors import DataError
+from gradmeter.names import encode_name
+from gradmeter.sources.samples.decoding import too_long
+from gradmeter.sources.samples.location import Location
+from gradmeter.sources.samples.sample import Encoded, Source
+
+Array = npt.NDArray[Any]
+
+_IMAGES, _LABELS, _NAMES = "images", "labels", "class_names"
+
+
+class ImageArchive(Source):
+    """The arrays `images` and, where there are some, `labels` and `class_names` of an archive.
+
+    Args:
+        location: of the archive. Images are [N, height, width] or [N, height, width, 3]; uint8 (0..255), bool or float
+            (0..1); labels are whole numbers [N] that count the class names, which are strings, bytes or whole numbers.
+        mode: "RGB" or "L" of what is read.
+
+    Raises:
+        DataError: if the archive is damaged or holds something else.
+    """
+
+    def __init__(self, location: Location, mode: str = "RGB") -> None:
+        # It brings PyTorch along, which a process that decodes images does without.
+        from gradmeter.sources.samples.npz import read_arrays
+
+        path = self.name = location.name
+        with location.open() as file:
+            arrays = read_arrays(path, (_IMAGES, _LABELS, _NAMES), file)
+        if _IMAGES not in arrays:
+            raise DataError(f"{path} has no array 'images', only {', '.join(arrays) or 'nothing'}")
+        self._images = _checked_images(path, arrays[_IMAGES])
+        self.decoder = _Pixels(self._images.dtype.str, self._images.shape[1:], mode)
+        self._labels = _checked_labels(path, arrays.get(_LABELS), len(self._images))
+        self.labelled = self._labels is not None
+        self.classes = _class_names(path, arrays.get(_NAMES)) if self.labelled else None
+        if self._labels is not None and self.classes is not None and self._labels.max() >= len(self.classes):
+            raise DataError(
+                f"{path}: labels run to {self._labels.max()}, but there are {len(self.classes)} class names"
+            )
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self._images)
+
+    def id(self, index: int) -> str:
+        """The number of the image."""
+        return str(index)
+
+    def fetch(self, index: int) -> Encoded:
+        """Take the pixels of one image."""
+        label = None if self._labels is None else int(self._labels[index])
+        return Encoded(self.id(index), self._images[index].tobytes(), label)
+
+    def fingerprint(self) -> str:
+        """A hash of the pixels and labels."""
+        digest = hashlib.sha256(f"{self._images.dtype} {self._images.shape}".encode())
+        digest.update(np.ascontiguousarray(self._images).data)
+        if self._labels is not None:
+            digest.update(self._labels.data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """From the bytes of an array's row to an image."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    mode: str
+
+    def __call__(self, content: bytes) -> Image.Image:
+        pixels = np.frombuffer(content, self.dtype).reshape(self.shape)
+        if pixels.dtype.kind == "f":
+            pixels = np.rint(pixels.astype(np.float64) * 255).astype(np.uint8)
+        elif pixels.dtype == np.bool_:
+            pixels = pixels.astype(np.uint8) * np.uint8(255)
+        return Image.fromarray(pixels).convert(self.mode)
+
+
+def _checked_images(path: str, images: Array) -> Array:
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3) or 0 in images.shape:
+        raise DataError(
+            f"{path}: images have shape {images.shape}; expected [N, height, width] or [N, height, width, 3]"
+        )
+    if reason := too_long(images.shape[2], images.shape[1]):
+        raise DataError(f"{path}: images of {reason}")
+    if images.dtype.kind == "f":
+        low, high = images.min(), images.max()  # they carry a NaN on
+        if not (low >= 0 and high <= 1):
+            raise DataError(f"{path}: float images run from {low:g} to {high:g}; expected numbers in [0, 1]")
+    elif images.dtype not in (np.uint8, np.bool_):
+        raise DataError(f"{path}: images are {images.dtype}; expected uint8 (0..255), float (0..1) or bool")
+    elif images.dtype == np.uint8 and images.max() == 1:
+        raise DataError(
+            f"{path}: uint8 images hold only 0 and 1; expected 0..255: multiply them by 255, or make them bool"
+        )
+    return images
+
+
+def _class_names(path: str, names: Array | None) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if names.ndim != 1 or names.dtype.kind not in "USiu":
+        raise DataError(
+            f"{path}: class_names are {names.dtype} of shape {names.shape}; expected strings, a name for each class"
+        )
+    return tuple(encode_name(os.fsdecode(name) if isinstance(name, bytes) else str(name)) for name in names.tolist())
+
+
+def _checked_labels(path: str, labels: Array | None, count: int) -> npt.NDArray[np.int64] | None:
+    if labels is None:
+        return None
+    if (
+        labels.shape != (count,)
+        or labels.dtype.kind not in "iu"
+        or labels.min() < 0
+        or labels.max() > np.iinfo(np.int64).max
+    ):
+        raise DataError(
+            f"{path}: labels are {labels.dtype} of shape {labels.shape}; expected a whole number from 0 on for each of "
+            f"the {count:,} images"
+        )
+    return np.ascontiguousarray(labels, np.int64)

@@ -1,0 +1,44 @@
+"""A single image as a source."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from gradmeter.names import encode_name
+from gradmeter.sources.samples.decoding import ImageDecoder
+from gradmeter.sources.samples.location import Location
+from gradmeter.sources.samples.sample import Encoded, Source
+
+
+class ImageFile(Source):
+    """One image without a label.
+
+    Args:
+        location: of the file.
+        mode: "RGB" or "L" of the decoded image.
+    """
+
+    classes = None
+    labelled = False
+
+    def __init__(self, location: Location, mode: str = "RGB") -> None:
+        self.name = location.name
+        self.decoder = ImageDecoder(mode)
+        self._location = location
+
+    def __len__(self) -> int:
+        """One."""
+        return 1
+
+    def id(self, index: int) -> str:
+        """The name of the file, encoded by `encode_name`."""
+        return encode_name(os.path.basename(self._location.path()))
+
+    def fetch(self, index: int) -> Encoded:
+        """Read it."""
+        return Encoded(self.id(index), self._location.read(), None)
+
+    def fingerprint(self) -> str:
+        """A hash of the name."""
+        return hashlib.sha256(self.id(0).encode()).hexdigest()

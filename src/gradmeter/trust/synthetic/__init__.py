@@ -1,0 +1,23 @@
+"""Synthetic unknowns: images that no class of a network's is of, made of its user's own images and of noise."""
+
+from gradmeter.trust.synthetic import blends, distortions, noises, patches, textures, tones
+from gradmeter.trust.synthetic.registry import KINDS, Kind, makes
+from gradmeter.trust.synthetic.sample import SAMPLED, ImageSample, per_kind
+from gradmeter.trust.synthetic.unknowns import each_kind, synthetic_unknowns
+
+__all__ = [
+    "KINDS",
+    "SAMPLED",
+    "ImageSample",
+    "Kind",
+    "blends",
+    "distortions",
+    "each_kind",
+    "makes",
+    "noises",
+    "patches",
+    "per_kind",
+    "synthetic_unknowns",
+    "textures",
+    "tones",
+]

@@ -1,0 +1,22 @@
+"""Noise alone, and images in noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from gradmeter.trust.synthetic.draws import between
+from gradmeter.trust.synthetic.registry import makes
+
+
+@makes("uniform noise")
+def uniform_noise(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
+    """Independent pixels, uniform in [0, 1]."""
+    return torch.rand(images.shape, generator=generator, dtype=images.dtype)
+
+
+@makes("added noise")
+def added_noise(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
+    """The image and as much normal noise, or more."""
+    noise = torch.randn(images.shape, generator=generator, dtype=images.dtype)
+    return images + between(0.3, 1.0, images, generator) * noise

@@ -1,0 +1,43 @@
+"""The right pieces in the wrong places."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from gradmeter.trust.synthetic.registry import makes
+
+
+def _permuted(images: Tensor, cells: int, generator: Generator) -> Tensor:
+    """Images cut into cells x cells patches, fewer along a side that is shorter, which change places; a rest at the
+    border stays.
+    """
+    rows, columns = (min(cells, size) for size in images.shape[2:])
+    if not len(images) or rows * columns == 1:
+        return images
+    height, width = images.shape[2] // rows, images.shape[3] // columns
+    samples, channels = images.shape[:2]
+    inner = images[:, :, : height * rows, : width * columns]
+    patches = inner.reshape(samples, channels, rows, height, columns, width).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+    order = torch.stack([torch.randperm(rows * columns, generator=generator) for _ in range(samples)])
+    # Where everything would stay in place, everything moves on by one.
+    same = (order == torch.arange(rows * columns)).all(dim=1)
+    order[same] = order[same].roll(1, dims=1)
+    moved = patches[torch.arange(samples)[:, None], order]
+    moved = moved.unflatten(1, (rows, columns)).permute(0, 3, 1, 4, 2, 5).reshape(inner.shape)
+    whole = images.clone()
+    whole[:, :, : height * rows, : width * columns] = moved
+    return whole
+
+
+@makes("shuffled quarters")
+def shuffled_quarters(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
+    """Four quarters."""
+    return _permuted(images, 2, generator)
+
+
+@makes("permuted patches")
+def permuted_patches(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
+    """Sixteen or forty-nine patches."""
+    half = len(images) // 2
+    return torch.cat([_permuted(images[:half], 4, generator), _permuted(images[half:], 7, generator)])

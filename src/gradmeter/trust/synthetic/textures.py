@@ -1,0 +1,32 @@
+"""Smooth random patterns in the colours of the images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+
+from gradmeter.trust.synthetic.draws import smooth_field
+from gradmeter.trust.synthetic.registry import makes
+
+# Hills and valleys along each axis.
+_CELLS = (3, 5, 8, 12)
+
+
+def _fields(images: Tensor, generator: Generator) -> Tensor:
+    parts = torch.arange(len(images)).tensor_split(len(_CELLS))
+    shapes = [(len(part), *images.shape[1:]) for part in parts]
+    fields = [smooth_field(shape, cells, generator, images.dtype) for shape, cells in zip(shapes, _CELLS, strict=True)]
+    return torch.cat([field for field in fields if len(field)])
+
+
+@makes("grey texture")
+def grey_texture(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
+    """Any value in [0, 1]."""
+    return torch.sigmoid(1.5 * _fields(images, generator))
+
+
+@makes("binary texture")
+def binary_texture(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
+    """Two values only, in shares that differ from image to image."""
+    level = torch.randn(len(images), 1, 1, 1, generator=generator, dtype=images.dtype)
+    return (_fields(images, generator) > 0.7 * level).to(images.dtype)

@@ -1,0 +1,85 @@
+"""The real command line in processes of its own, and a tiny study on archives made of the embedded digits."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from apps.cli.commands import MAIN
+from gradmeter.research.study.data.embedded import load_embedded
+
+COMMAND = (sys.executable, "-c", MAIN, "reproduce")
+# Two runs that learn enough to be right and wrong, and no more.
+OPTIONS = ("--runs", "2", "--max-epochs", "6", "--patience", "1")
+# Width and colours of help and messages must not depend on who runs the tests.
+ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(*arguments: object, cwd: Path | None = None) -> Answer:
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, cwd=cwd, timeout=300
+    )
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    """A command in a process group of its own, as a terminal would start it."""
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def reproduce() -> Callable[..., Answer]:
+    return run
+
+
+@pytest.fixture(scope="session")
+def begin() -> Callable[..., subprocess.Popen[str]]:
+    return start
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """2,000 digits, letters, and mosaics in colour; no Omniglot and no notMNIST."""
+    folder = tmp_path_factory.mktemp("archives")
+    collection = load_embedded()
+    random = np.random.default_rng(0)
+    digits = collection.digits.take(random.permutation(len(collection.digits))[:2000])
+    np.savez(folder / "emnist_digits.npz", images=digits.images, labels=digits.labels)
+    np.savez(folder / "emnist_letters.npz", images=collection.unknowns["letters"].images[:200])
+    mosaics = random.integers(0, 256, (300, 8, 8, 3), np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+    np.savez(folder / "cifar10_test.npz", images=mosaics, labels=random.integers(0, 10, 300))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
+    """A study by two workers, never interrupted, and what the command said; read only."""
+    folder = tmp_path_factory.mktemp("finished") / "tiny"
+    return folder, run("--data", archives, "--out", folder, *OPTIONS, "--workers", 2)
+
+
+@pytest.fixture(scope="session")
+def options() -> tuple[str, ...]:
+    """Those of the finished study."""
+    return OPTIONS

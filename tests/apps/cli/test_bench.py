@@ -1,0 +1,116 @@
+"""The command itself: its options, its errors, and one small run in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gradmeter.apps.cli import main
+
+_BENCH = """
+from gradmeter.research.speed_benchmark.models import MODELS
+from research.speed_benchmark.tiny import TINY
+MODELS["tiny"] = TINY
+import gradmeter.runs.progress
+gradmeter.runs.progress.EVERY = 3600
+from gradmeter.apps.cli import main
+if __name__ == "__main__":
+    main()
+"""
+SMALL = ("--models", "tiny", "--methods", "gradmeter,loop", "--threads", "1", "--repeats", "2")
+
+
+def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object) -> str:
+    monkeypatch.setattr(sys, "argv", ["gradmeter", "bench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    said = capsys.readouterr()
+    assert caught.value.code == 2
+    assert said.out == ""
+    assert said.err.startswith("gradmeter: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--models", "alexnet"), "no model 'alexnet'; there are paper-cnn"),
+        (("--models", ","), "no models; there are paper-cnn"),
+        (("--models", "paper-cnn", "--methods", "magic"), "no method 'magic'; there are plain"),
+        (("--models", "paper-cnn", "--methods", "plain", "--repeats", 0), "repeats=0; expected at least 1"),
+        (("--models", "paper-cnn", "--methods", "plain", "--threads", "1,0"), "expected numbers of at least 1"),
+        (("--threads", "two"), "--threads two; expected whole numbers separated by commas"),
+        (("--repeats", "many"), "--repeats"),
+    ],
+)
+def test_wrong_options(
+    arguments: tuple[object, ...],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, monkeypatch, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_extra_the_package_and_the_way_out_are_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(("gradmeter.research.speed_benchmark", "matplotlib"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    message = 'a benchmark needs the package matplotlib, which is not installed; pip install "gradmeter[bench]"'
+    assert message in refused(capsys, monkeypatch, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "bench.py"
+    path.write_text(_BENCH)
+    return path
+
+
+def start(script: Path, *arguments: object) -> subprocess.Popen[str]:
+    tests = str(Path(__file__).parents[1])
+    return subprocess.Popen(
+        [sys.executable, script, "bench", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": tests, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+
+
+def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def test_killed_stopped_finished_and_asked_again(script: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    command, page = (script, *SMALL, "--out", folder), folder / "performance.md"
+    for how in (signal.SIGKILL, signal.SIGINT):
+        (folder / "results.json").unlink(missing_ok=True)
+        process = start(*command)
+        end = time.monotonic() + 60
+        while not (folder / "results.json").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        os.killpg(process.pid, how)
+        code, out, err = finish(process)
+    assert (code, err) == (130, "")
+    assert out == "Stopped. Nothing is lost: the same command goes on where it stood.\n"
+    assert finish(start(*command)) == (0, f"Finished. Page: {page}\n", "")
+    assert json.loads((folder / "results.json").read_text())["probes"]["tiny"]["gradmeter"]["disagreement"] < 1e-5
+    assert "gradmeter bench --models tiny" in page.read_text()
+    assert not list(folder.glob(".*.partial"))
+    assert finish(start(*command)) == (0, f"Finished before; nothing to do. Page: {page}\n", "")

@@ -1,0 +1,238 @@
+"""Bad input: one clear line, exit code 2, nothing written."""
+
+import importlib
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import gradmeter
+from apps.cli.commands import ENVIRONMENT
+from apps.cli.commands import gradmeter as gradmeter_command
+from gradmeter.apps.cli import main
+from gradmeter.apps.cli.commands import app
+from gradmeter.errors import TRACEBACK, DataError
+
+Reproduce = Callable[..., Any]
+Spoil = Callable[[Path], None]
+
+
+def truncated(folder: Path) -> None:
+    path = folder / "emnist_digits.npz"
+    path.write_bytes(path.read_bytes()[:100_000])
+
+
+def with_digits(images: np.ndarray, labels: np.ndarray) -> Spoil:
+    return lambda folder: np.savez(folder / "emnist_digits.npz", images=images, labels=labels)
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (400, 28, 28), np.uint8)
+LABELS = np.arange(400) % 10
+NOT_A_NUMBER = np.where(np.arange(400)[:, None, None] == 7, np.nan, IMAGES / 255)
+
+BAD_DATA: dict[str, tuple[Spoil, str]] = {
+    "truncated": (truncated, "is truncated or not an .npz archive"),
+    "no digits": (lambda folder: (folder / "emnist_digits.npz").unlink(), "has no emnist_digits.npz"),
+    "shape": (with_digits(IMAGES[:, :27], LABELS), "images have shape (400, 27, 28), expected [n, 28, 28]"),
+    "type": (with_digits(IMAGES.astype(np.int32), LABELS), "images are int32, expected uint8"),
+    "NaN": (with_digits(NOT_A_NUMBER, LABELS), "float images hold NaN"),
+    "labels": (with_digits(IMAGES, LABELS + 1), "labels run from 1 to 10, expected 0..9"),
+    "too few": (with_digits(IMAGES[:99], LABELS[:99]), "have 99 images, need at least 340"),
+    "objects": (with_digits(IMAGES, LABELS.astype(object)), "holds Python objects"),
+}
+
+
+def refused(code: object, out: str, err: str, message: str) -> None:
+    assert code == 2, err
+    assert out == ""
+    assert err.startswith("gradmeter: ")
+    assert err.count("\n") == 1, err
+    assert message in err
+
+
+@pytest.fixture
+def refuses(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[[str, tuple[object, ...]], None]:
+    """Check that the command with these arguments, run in an empty folder, is refused with this message."""
+    (tmp_path / "here").mkdir()
+
+    def check(message: str, arguments: tuple[object, ...]) -> None:
+        monkeypatch.setattr(sys, "argv", ["gradmeter", "reproduce", *map(str, arguments)])
+        monkeypatch.chdir(tmp_path / "here")
+        with pytest.raises(SystemExit) as caught:
+            main()
+        refused(caught.value.code, *capsys.readouterr(), message)
+        assert list((tmp_path / "here").iterdir()) == []
+
+    return check
+
+
+Refuses = Callable[[str, tuple[object, ...]], None]
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_bad_images(case: str, refuses: Refuses, archives: Path, tmp_path: Path) -> None:
+    spoil, message = BAD_DATA[case]
+    folder = shutil.copytree(archives, tmp_path / "data")
+    spoil(folder)
+    refuses(message, ("--data", folder, "--out", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--data", "nowhere"), "--data nowhere: expected embedded, emnist or the path of a folder"),
+        (("--data", "emnist"), "--data emnist needs --root"),
+        (("--data", "emnist", "--root", "nowhere"), "EMNIST"),
+        (("--root", "nowhere"), "--root and --download go with --data emnist only"),
+        (("--runs", 0), "runs=0; expected at least 1"),
+        (("--seed", -1), "seed=-1; expected 0 or more"),
+        (("--padding", "foo"), "padding='foo'; expected valid or same"),
+        (("--aupr", "foo"), "aupr='foo'; expected step or trapezoid"),
+        (("--workers", 0), "workers=0; expected at least 1"),
+        (("--runs", "many"), "--runs"),
+        (("--nonsense",), "--nonsense"),
+    ],
+)
+def test_bad_options(arguments: tuple[object, ...], message: str, refuses: Refuses) -> None:
+    refuses(message, arguments)
+
+
+def test_no_download_possible(refuses: Refuses, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for scheme in ("http", "https"):
+        monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")  # nobody listens there, with a network or without
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies of its first use for tests that follow
+    refuses("EMNIST", ("--data", "emnist", "--root", tmp_path / "root", "--download"))
+
+
+def test_a_real_process_does_the_same(reproduce: Reproduce, archives: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(archives, tmp_path / "data")
+    truncated(folder)
+    answer = reproduce("--data", folder, "--out", tmp_path / "out")
+    refused(answer.code, answer.out, answer.err, "is truncated or not an .npz archive")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["thesis.docx", "manifest.json"])
+def test_a_folder_of_something_else(name: str, refuses: Refuses, archives: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / name).write_text("{}")
+    refuses("choose another --out", ("--data", archives, "--out", folder, "--fresh"))
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert (folder / name).read_text() == "{}"
+
+
+def test_a_file_for_a_folder(refuses: Refuses, archives: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    refuses("is a file; expected a folder", ("--data", archives, "--out", tmp_path / "out"))
+    refuses("cannot be made", ("--data", archives, "--out", tmp_path / "out" / "deep"))
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_message_of_several_lines_becomes_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**options: Any) -> None:
+        raise DataError("first [bold]line :x:\n  second line\x1b[31m\u202e\udcff")
+
+    monkeypatch.setattr(importlib.import_module("gradmeter.apps.cli.commands"), "app", fail)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == ("gradmeter: first [bold]line :x:\\n  second line\\x1b[31m\\u202e\\xff\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyError("x\ny"), 3), (FileNotFoundError(2, "No such file", "gone\n.txt"), 2), (MemoryError(), 2)],
+)
+def test_an_error_that_nobody_foresaw_is_one_line_too(
+    error: Exception, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(importlib.import_module("gradmeter.apps.cli.commands"), "app", fail)
+    for shown in ("", "1"):
+        monkeypatch.setenv(TRACEBACK, shown)
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == code
+        said = capsys.readouterr().err
+        assert ("Traceback" in said) == bool(shown)
+        line = said.splitlines()[-1]
+        assert line.startswith("gradmeter: ")
+        assert (str(getattr(error, "filename", None) or "").replace("\n", "\\n")) in line
+        assert shown or said.count("\n") == 1
+
+
+def test_nothing_is_imported_before_it_is_needed() -> None:
+    """PyTorch takes a second to come, scikit-learn another."""
+    late = ("torch", "scipy", "pyarrow")
+    asked = f"import gradmeter.apps.cli.commands, sys; print([name for name in {late} if name in sys.modules])"
+    measuring = "import gradmeter.runs.measuring, gradmeter.sources.models, sys; print('sklearn' in sys.modules)"
+    for program, expected in ((asked, "[]"), (measuring, "False")):
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
+
+
+def test_ctrl_c_while_modules_are_imported_leaves_no_traceback() -> None:
+    code = """
+import builtins, os, signal, time
+imported = builtins.__import__
+def slow(name, *rest):
+    if name == "typer":
+        print("importing", flush=True)
+        time.sleep(60)
+    return imported(name, *rest)
+from gradmeter.apps.cli import main
+builtins.__import__ = slow
+main()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"importing\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == (b"", b"")
+    assert process.returncode == 130
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "gradmeter", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"gradmeter {gradmeter.__version__}\n"
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("judge", "no-such-folder", "known"), 2), (("judge", "--help"), 0)])
+def test_a_width_of_zero_hides_nothing(arguments: tuple[str, ...], code: int, tmp_path: Path) -> None:
+    """As some shells without a terminal claim it."""
+    ended = gradmeter_command(*arguments, cwd=tmp_path, env={**ENVIRONMENT, "COLUMNS": "0"})
+    assert ended.returncode == code
+    assert ("no-such-folder" if code else "--out") in ended.stdout + ended.stderr
+
+
+def test_version_and_help() -> None:
+    version = CliRunner().invoke(app, ["--version"])
+    assert (version.exit_code, version.output) == (0, f"gradmeter {gradmeter.__version__}\n")
+    shown = CliRunner().invoke(app, ["reproduce", "--help"])
+    assert shown.exit_code == 0
+    assert "Killed at any moment" in shown.output
+
+
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_without_the_demo_extra_the_package_and_the_way_out_are_named(package: str, tmp_path: Path) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from gradmeter.apps.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "reproduce"], capture_output=True, text=True, cwd=tmp_path)
+    message = f'needs the package {package}, which is not installed; pip install "gradmeter[demo]"'
+    refused(done.returncode, done.stdout, done.stderr, message)
+    assert list(tmp_path.iterdir()) == []

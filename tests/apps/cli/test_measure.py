@@ -1,0 +1,148 @@
+"""gradmeter measure as people type it, in processes of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from apps.cli.commands import COMMAND, ENVIRONMENT, gradmeter
+from sources.samples.pictures import save
+
+
+def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return gradmeter("measure", *arguments, cwd=cwd)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with images of two classes, one of them damaged, and weights of a network."""
+    for number in range(6):
+        save(tmp_path / f"data/{'dog' if number % 2 else 'cat'}/{number}.png", 40 * number, 160)
+    (tmp_path / "data/dog/5.png").write_bytes(b"no image")
+    network = timm.create_model("test_resnet", num_classes=2)
+    save_file(network.state_dict(), tmp_path / "w.safetensors", metadata={"classes": json.dumps(["cat", "dog"])})
+    return tmp_path
+
+
+def test_a_folder(place: Path) -> None:
+    done = run("timm:test_resnet", "data", "-o", "r.parquet", "--weights", "w.safetensors", cwd=place)
+    assert done.returncode == 0, done.stderr
+    right = sum(label == said for label, said in rows(place / "r.parquet"))
+    assert done.stdout == (
+        f"Measured 5 samples, 1 skipped. {20 * right}.0 % of 5 predictions are right. Readings: r.parquet\n"
+    )
+    assert "skipped dog/5.png: no image in a format that is known\n" in done.stderr
+    assert pq.read_table(place / "r.parquet")["label"].to_pylist() == [0, 0, 0, 1, 1]
+    again = run("timm:test_resnet", "data", "-o", "r.parquet", "--weights", "w.safetensors", "--json", cwd=place)
+    assert json.loads(again.stdout) == {
+        "out": "r.parquet",
+        "measured": 5,
+        "known": {"labelled": 5, "right": right, "accuracy": right / 5},
+        "skipped": [{"id": "dog/5.png", "reason": "no image in a format that is known"}],
+    }
+
+
+def rows(folder: Path) -> list[tuple[int, int]]:
+    """Labels and predictions."""
+    table = pq.read_table(folder)
+    return list(zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True))
+
+
+def test_without_labels_there_is_no_share_of_right_predictions(place: Path) -> None:
+    arguments = ("timm:test_resnet", "data", "--weights", "w.safetensors", "--no-labels")
+    assert run(*arguments, cwd=place).stdout == "Measured 5 samples, 1 skipped. Readings: readings.parquet\n"
+    assert json.loads(run(*arguments, "--json", cwd=place).stdout)["known"] is None
+
+
+def test_classes_without_names_are_numbered_and_it_says_so(place: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=2)
+    save_file(network.state_dict(), place / "plain.safetensors")
+    done = run("timm:test_resnet", "data", "--weights", "plain.safetensors", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == (
+        "data: the classes are numbered in the order of their names: cat is 0, dog is 1; give --classes to name them"
+    )
+    (place / "data/eel").mkdir()
+    save(place / "data/eel/0.png")
+    done = run("timm:test_resnet", "data", "--weights", "plain.safetensors", "-o", "other", cwd=place)
+    assert done.returncode == 2
+    assert "data has 3 classes (cat, dog, eel), but timm:test_resnet has 2, which nobody named" in done.stderr
+    assert not (place / "other").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
+def test_only_devices_of_this_machine_are_recommended(place: Path) -> None:
+    done = run("timm:test_resnet", "data", "--weights", "w.safetensors", "--device", "cuda", cwd=place)
+    assert done.returncode == 2
+    expected = done.stderr.partition("; expected ")[2]
+    assert expected.startswith("cpu")
+    assert "cuda" not in expected
+
+
+def test_what_was_done_before_is_said(place: Path) -> None:
+    arguments = ("timm:test_resnet", "data", "--weights", "w.safetensors", "-o", "r")
+    run(*arguments, cwd=place)
+    assert run(*arguments, cwd=place).stderr.splitlines()[0] == "data: 6 of 6 samples were done before"
+    (place / "data/cat/0.png").rename(place / "data/cat/9.png")
+    assert run(*arguments, cwd=place).stderr.splitlines() == [
+        "data: 5 of 6 samples were done before",
+        "data: 1 sample is gone since; what was read of it is kept",
+        "skipped dog/5.png: no image in a format that is known",
+    ]
+
+
+def test_names_from_a_file_and_other_preprocessing(place: Path) -> None:
+    (place / "names.txt").write_text("dog\ncat\n")
+    arguments = ("timm:test_resnet", "data", "--weights", "w.safetensors", "--classes", "names.txt")
+    done = run(*arguments, "--image-size", 64, "--mean", "0.5", "--std", "0.2,0.2,0.2", "--workers", 1, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert pq.read_table(place / "readings.parquet")["label"].to_pylist() == [1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("timm:test_resnet", "data", "--weights", "no.pt"), "no.pt: no such file; expected weights"),
+        (("timm:test_resnet", "absent", "--weights", "w.safetensors"), "absent: no such file or folder; expected a"),
+        (("resnet", "data"), "resnet: expected timm:NAME"),
+        (("timm:test_resnet", "data", "--weights", "w.safetensors", "--classes", "a,b"), "rename the folders or give"),
+        (("timm:test_resnet", "data", "--weights", "w.safetensors", "--mean", "x"), "--mean x; expected numbers"),
+        (("timm:test_resnet", "data", "--weights", "w.safetensors", "-o", "data"), "data is there and holds no read"),
+        (("timm:test_resnet", "data", "--weights", "w.safetensors", "--device", "tpu9"), "--device tpu9"),
+        (("tim:test_resnet", "data"), "tim:test_resnet: No module named 'tim'; did you mean timm:test_resnet?"),
+        (("timm:test_resnet", "data", "--weights", "data/cat/0.png"), "0.png is no file of weights; expected .safeten"),
+    ],
+)
+def test_one_line_for_bad_input(arguments: tuple[str, ...], message: str, place: Path) -> None:
+    done = run(*arguments, cwd=place)
+    assert done.returncode == 2
+    assert done.stderr.startswith("gradmeter: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_killed_and_begun_again(place: Path) -> None:
+    for number in range(3000):
+        os.link(place / "data/cat/0.png", place / f"data/cat/again-{number:04}.png")
+    arguments = ("timm:test_resnet", "data", "-o", "r", "--weights", "w.safetensors", "--image-size", "32")
+    process = subprocess.Popen([*COMMAND, "measure", *arguments], env=ENVIRONMENT, cwd=place, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (place / "r/_part-00000.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    first = (place / "r/part-00000.parquet").stat().st_mtime_ns
+    done = run(*arguments, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert (place / "r/part-00000.parquet").stat().st_mtime_ns == first
+    ids = pq.read_table(place / "r")["id"].to_pylist()
+    assert len(ids) == len(set(ids)) == 3005

@@ -1,0 +1,86 @@
+"""--engine ray as people type it: what they see where there is no cluster, and where one runs that asks for a token."""
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from apps.cli.commands import ENVIRONMENT, gradmeter
+from sources.samples.pictures import save
+
+pytest.importorskip("ray", reason="the extra ray is not installed")
+
+MODEL = """
+import torch
+from torch import nn
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+"""
+OPTIONS = ("measure", "mine:make", "data", "--image-size", "8", "--grey", "--no-labels", "--device", "cpu", "-o", "r")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "mine.py").write_text(MODEL)
+    for number in range(5):
+        save(tmp_path / f"data/{number}.png", 40 * number)
+    (tmp_path / "data/4.png").write_bytes(b"no image")
+    return tmp_path
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def test_one_line_where_nothing_answers(place: Path, port: int) -> None:
+    for address, reason in ((f"127.0.0.1:{port}", "Connection refused"), ("hello", "no HOST:PORT")):
+        done = gradmeter(*OPTIONS, "--engine", "ray", cwd=place, env={**ENVIRONMENT, "RAY_ADDRESS": address})
+        assert done.returncode == 2
+        assert done.stderr == (
+            f"gradmeter: RAY_ADDRESS={address}: no Ray cluster can be joined there ({reason}); expected the HOST:PORT "
+            "that ray start printed, and RAY_AUTH_MODE=token where it asks for a token\n"
+        )
+    assert not (place / "r").exists()
+
+
+@pytest.fixture
+def started(tmp_path: Path, port: int) -> Iterator[dict[str, str]]:
+    """The environment of who joins a cluster of this machine."""
+    (tmp_path / "token").write_text("f" * 32)
+    environment = {**ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"), "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
+    with tempfile.TemporaryDirectory(prefix="ray") as folder:  # the names of sockets are short
+        environment["RAY_TMPDIR"] = folder
+        head = subprocess.Popen(
+            [*command, f"--port={port}", "--include-dashboard=false"],
+            env={**environment, "RAY_AUTH_MODE": "token", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert head.stdout is not None
+        assert any("Ray runtime started" in line for line in head.stdout)
+        yield {**environment, "RAY_ADDRESS": f"127.0.0.1:{port}"}
+        head.terminate()
+        head.communicate(timeout=60)
+
+
+def test_a_cluster_that_asks_for_a_token(place: Path, started: dict[str, str]) -> None:
+    command = (*OPTIONS, "--engine", "ray", "--workers", "1", "--json")
+    refused = gradmeter(*command, cwd=place, env=started)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "and RAY_AUTH_MODE=token where it asks for a token" in refused.stderr
+    done = gradmeter(*command, cwd=place, env={**started, "RAY_AUTH_MODE": "token"})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "skipped 4.png: no image in a format that is known\n"
+    assert json.loads(done.stdout)["measured"] == 4

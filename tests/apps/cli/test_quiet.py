@@ -1,0 +1,57 @@
+"""What commands say of their progress where standard error is no terminal."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from apps.cli.commands import ENVIRONMENT, gradmeter
+from runs.measuring.test_faults import SLOW
+from sources.samples.pictures import save
+
+OFTEN = "import gradmeter.runs.progress as p; p.EVERY = 0.4; from gradmeter.apps.cli import main; main()"
+SLOWLY = ("measure", "mine:make", "data", "--image-size", "8", "--grey", "--no-labels", "--device", "cpu")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A network that takes a second for each batch, and images, one of them damaged."""
+    (tmp_path / "mine.py").write_text(SLOW)
+    for number in range(3):
+        save(tmp_path / f"data/{number}.png", 40 * number)
+    (tmp_path / "data/bad.png").write_bytes(b"no image")
+    return tmp_path
+
+
+def often(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", OFTEN, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=cwd, timeout=120)
+
+
+def test_plain_lines_and_json_of_its_own(place: Path) -> None:
+    done = often(*SLOWLY, "--json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["measured"] == 3
+    lines = done.stderr.splitlines()
+    assert "skipped bad.png: no image in a format that is known" in lines
+    assert any(re.fullmatch(r"measuring data: 0 % \(0 of 4\), \d:\d\d:\d\d so far", line) for line in lines), lines
+    assert "\x1b" not in done.stderr
+
+
+def test_quiet_says_what_is_wrong_and_nothing_else(place: Path) -> None:
+    done = often(*SLOWLY, "--quiet", cwd=place)
+    assert done.returncode == 0
+    assert done.stderr == "skipped bad.png: no image in a format that is known\n"
+    assert done.stdout.startswith("Measured 3 samples, 1 skipped.")
+    wrong = often(*SLOWLY, "-q", "--out", "data", cwd=place)
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("\n") == 1
+    assert wrong.stderr.startswith("gradmeter: data is there and holds no readings")
+
+
+@pytest.mark.parametrize("command", ["measure", "fit", "evaluate", "judge", "reproduce", "compare", "bench"])
+def test_every_command_that_shows_progress_can_be_quiet(command: str, tmp_path: Path) -> None:
+    assert "--quiet" in gradmeter(command, "--help", cwd=tmp_path).stdout

@@ -1,0 +1,210 @@
+"""The study end to end: what it writes, that it goes on after any interruption, and what it refuses."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gradmeter import Readings
+from gradmeter.research.study.report.results import FIGURES
+
+Reproduce = Callable[..., Any]
+Begin = Callable[..., "subprocess.Popen[str]"]
+Finished = tuple[Path, Any]
+
+SETS = ("validation", "test", "letters", "cifar10", "uniform", "normal")
+KNOWN = ("cifar10", "uniform", "normal")
+NUMBERS = ("differences", "matched_base_rate", "penalties", "ablation", "lasso_weights", "networks")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def numbers(folder: Path) -> dict[str, bytes]:
+    """Every file that must not depend on interruptions and workers."""
+    paths = [folder / "claims.csv", *folder.glob("tables/*"), *folder.glob("results/*"), *folder.glob("readings/*/*")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
+    end = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, f"ended before it wrote {path.name}"
+        assert time.monotonic() < end, f"{path.name} never came"
+        time.sleep(0.01)
+
+
+def test_a_study_writes_all_that_it_should(finished: Finished) -> None:
+    folder, answer = finished
+    assert answer.code == 0, answer.err
+    expected = {
+        "manifest.json",
+        "claims.csv",
+        "results.md",
+        "report.html",
+        "networks/meta.safetensors",
+        *(f"tables/{name}.csv" for name in NUMBERS),
+        *(f"tables/table{table}.{ending}" for table in (1, 2, 3, 4) for ending in ("csv", "md", "tex")),
+        *(
+            f"figures/{stem}{screen}.{ending}"
+            for stem in FIGURES
+            for screen in ("", "-narrow")
+            for ending in ("svg", "png")
+        ),
+        *(f"networks/{run}{which}.safetensors" for run in ("00", "01") for which in ("", "-best")),
+        *(
+            f"results/{run}{part}"
+            for run in ("00", "01")
+            for part in (".csv", "-neural.csv", "-gradmeter.csv", "-regressions.json")
+        ),
+        *(f"readings/{run}/{name}.parquet" for run in ("00", "01") for name in SETS),
+        *(f"readings/{run}/known-{name}.parquet" for run in ("00", "01") for name in KNOWN),
+    }
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == expected
+
+
+def test_on_ray_the_numbers_are_the_same(
+    finished: Finished, archives: Path, reproduce: Reproduce, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    done = reproduce("--data", archives, "--out", tmp_path / "on-ray", *options, "--engine", "ray")
+    assert done.code == 0, done.err
+    assert numbers(tmp_path / "on-ray") == numbers(finished[0])
+    assert json.loads((tmp_path / "on-ray/manifest.json").read_text())["engine"] == "ray"
+
+
+def test_outside_a_terminal_it_says_one_line(finished: Finished) -> None:
+    folder, answer = finished
+    assert answer.out == f"Finished. Report: {folder / 'report.html'}\n"
+    assert answer.err == ""
+
+
+def test_rows_without_a_counterpart_are_left_out_and_named(finished: Finished) -> None:
+    folder, _ = finished
+    table = rows(folder / "tables/table3.csv")
+    assert {row["row"] for row in table} == {"wrong", "cifar10", "normal", "uniform", "all"}
+    assert {row["column"] for row in table} == {"entropy", "softmax", "nn_a", "nn_b", "nn_c", "gradmeter"}
+    assert set(json.loads((folder / "manifest.json").read_text())["absent"]) == {"omniglot", "notmnist"}
+    for page in ("results.md", "report.html"):
+        text = (folder / page).read_text(encoding="utf-8")
+        assert "no omniglot.npz in the data folder" in text
+        assert "no notmnist.npz in the data folder" in text
+    untested = {row["claim"] for row in rows(folder / "claims.csv") if row["verdict"] == "not testable on this data"}
+    assert untested == {"C10", "C11", "C12"}, "those about NN (d)"
+
+
+def test_sizes_and_the_papers_numbers_stand_in_the_tables(finished: Finished) -> None:
+    folder, _ = finished
+    table = rows(folder / "tables/table1.csv")
+    assert ",".join(table[0]) == "measure,row,column,mean,sem,runs,n,base_rate,paper,paper_scanned"
+    found = next(r for r in table if (r["measure"], r["row"], r["column"]) == ("auroc", "softmax", "letters"))
+    assert (found["paper"], found["runs"]) == ("87.62", "2")
+    count, rate = float(found["n"]), float(found["base_rate"])
+    assert count * rate == pytest.approx(200, rel=0.05), "200 letters; a product of means over the runs"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["sizes"] == {"train": 882, "validation": 294, "test": 824}
+    assert manifest["options"]["runs"] == 2
+    assert manifest["versions"].keys() >= {"python", "torch", "numpy", "scikit-learn"}
+    assert len(manifest["data_hashes"]["digits"]) == 64
+    assert 0 < manifest["timings"]["total"] < 600
+
+
+def test_readings_are_readable_by_the_library(finished: Finished) -> None:
+    readings = Readings.read_parquet(finished[0] / "readings/01/uniform.parquet")
+    assert readings.layers == ("conv1", "conv2", "conv3", "dense", "all")
+
+
+def test_killed_again_and_again_it_ends_with_the_very_same_numbers(
+    reproduce: Reproduce, begin: Begin, archives: Path, finished: Finished, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder = tmp_path / "tiny"
+    command = ("--data", archives, "--out", folder, *options, "--workers", 1)
+    moments = {
+        "training": "networks/00.training",
+        "measuring": "readings/00/validation.parquet",
+        "fitting": "readings/00/known-normal.parquet",
+        "the second run": "networks/01.training",
+        "the neural networks": "results/01.csv",
+        "judging them": "networks/meta.safetensors",
+        "tables": "tables/table1.csv",
+    }
+    for path in moments.values():
+        with begin(*command) as process:
+            wait_for(folder / path, process)
+            process.kill()
+        assert "finished" not in json.loads((folder / "manifest.json").read_text())
+    answer = reproduce(*command)
+    assert answer.code == 0, answer.err
+    assert answer.out.startswith("Finished. ")
+    assert numbers(folder) == numbers(finished[0]), "one worker or two, killed or not"
+    assert not list(folder.rglob("*.partial"))
+    assert not list(folder.rglob("*.training"))
+
+
+def test_a_finished_study_is_recognised(
+    reproduce: Reproduce, archives: Path, finished: Finished, options: tuple[str, ...]
+) -> None:
+    folder, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("**/*.csv")}
+    answer = reproduce("--data", archives, "--out", folder, *options, "--workers", 2)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == f"Finished before; nothing to do. Report: {folder / 'report.html'}\n"
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("**/*.csv")} == before
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (("--seed", 1), "seed: 0 -> 1"),
+        (("--padding", "same"), "padding: 'valid' -> 'same'"),
+        (("--no-biases",), "biases: True -> False"),
+    ],
+)
+def test_other_options_are_refused_by_name(
+    more: tuple[object, ...],
+    named: str,
+    reproduce: Reproduce,
+    archives: Path,
+    finished: Finished,
+    options: tuple[str, ...],
+) -> None:
+    folder, _ = finished
+    before = numbers(folder)
+    answer = reproduce("--data", archives, "--out", folder, *options, *more)
+    assert answer.code == 2
+    assert named in answer.err
+    assert "--fresh" in answer.err
+    assert answer.err.count("\n") == 1
+    assert numbers(folder) == before
+
+
+def test_ctrl_c_says_how_to_go_on_and_fresh_keeps_what_is_not_the_studys(
+    begin: Begin, archives: Path, finished: Finished, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished[0], tmp_path / "tiny")
+    (folder / "notes.txt").write_text("mine")
+    with begin("--data", archives, "--out", folder, *options, "--seed", 1, "--fresh", "--workers", 2) as process:
+        wait_for(folder / "networks/00.training", process)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == "Stopped. Nothing is lost: the same command goes on where it stood.\n"
+    # Now and then Python's own resource tracker warns of a semaphore that the workers' end has removed already.
+    own = [line for line in err.splitlines() if "resource_tracker" not in line and "warnings.warn(" not in line]
+    assert own == []
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert not (folder / "tables").exists()
+    assert not (folder / "report.html").exists()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["options"]["seed"] == 1
+    assert "finished" not in manifest

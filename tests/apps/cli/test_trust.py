@@ -1,0 +1,321 @@
+"""gradmeter fit, evaluate and judge, from files on disk to a decision."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from apps.cli.commands import COMMAND, ENVIRONMENT, gradmeter
+from apps.workflows.digits import make
+from gradmeter.sources.samples import decode_name
+
+MODEL = ("digits_network:network", "--weights", "weights.safetensors", "--classes", "0,1,2,3,4,5,6,7,8,9")
+IMAGES = ("--image-size", "8", "--grey")
+KNOWN = ("--known", "validation", "--unknown", "noise:uniform:200")
+NAMED = ("--model", "digits_network:network")
+QUICK = ("--repetitions", "100")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a TrustModel in trust/, and an evaluation of it."""
+    folder = tmp_path_factory.mktemp("place")
+    make(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(place: Path) -> subprocess.CompletedProcess[str]:
+    return gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "0.08", "-o", "trust", *QUICK, cwd=place)
+
+
+@pytest.fixture(scope="module")
+def evaluated(place: Path, fitted: object) -> subprocess.CompletedProcess[str]:
+    unknown = ("--unknown", "torn", "--unknown", "noise:uniform:200")
+    return gradmeter("evaluate", "trust", *NAMED, "--known", "test", *unknown, "-o", "out", *QUICK, cwd=place)
+
+
+def test_fit_says_at_once_how_good_it_is(fitted: subprocess.CompletedProcess[str], place: Path) -> None:
+    assert fitted.returncode == 0, fitted.stderr
+    assert fitted.stderr == ""
+    lines = fitted.stdout.splitlines()
+    assert re.fullmatch(r"\d\d\.\d % of 600 predictions are right\.", lines[0])
+    assert lines[1].startswith("Learned from ")
+    assert "100 unknown inputs (700 more were made of the known images)." in lines[1]
+    assert lines[1].endswith("On held-out folds, by meta classifiers that had not seen them:")
+    assert "AUPR-Out: Precision and recall with those of the group as the positive case." in fitted.stdout
+    assert any(line.split()[:2] == ["noise:uniform", "P(correct)"] for line in lines)
+    assert any(line.startswith("Wrong predictions: P(correct) is ") and "softmax, AUROC" in line for line in lines)
+    promise = next(
+        line for line in lines if line.startswith("Promised with 95 % confidence: at most 8 % of the accepted")
+    )
+    assert re.search(r" of them wrong\), \d+\.\d % of the known ones\.", promise)
+    assert lines[-1] == "TrustModel: trust"
+    assert {path.name[:9] for path in (place / "trust").iterdir()} == {"estimator", "readings", "trust.jso"}
+
+
+def test_fit_for_programs(place: Path, fitted: object, tmp_path: Path) -> None:
+    found = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "-o", tmp_path / "t", *QUICK, "--json", cwd=place)
+    record = json.loads(found.stdout)
+    assert record["learned_from"].pop("synthetic") == 14 * 50
+    assert sum(record["learned_from"].values()) == 800
+    assert 0 < record["known_loss"] < 0.0126
+    assert 0 < record["presumed_unknown_share"] < 1
+    assert record["known"]["labelled"] == 600
+    assert record["known"]["accuracy"] == record["known"]["right"] / 600
+    assert (record["replaced"], record["no_synthetic"]) == (None, None)
+    assert record["guarantee"] is None
+    chosen = [one for one in record["differences"] if (one["measure"], one["column"]) == ("auroc", "noise:uniform")]
+    assert [one["other"] for one in chosen] == ["softmax", "entropy"]
+    assert all(one["low"] <= one["value"] <= one["high"] and one["verdict"] == "better" for one in chosen)
+
+
+def test_a_risk_that_cannot_be_promised(place: Path, tmp_path: Path) -> None:
+    found = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "0.001", "-o", tmp_path / "t", *QUICK, cwd=place)
+    assert found.returncode == 1
+    assert "--risk 0.001: 400 samples cannot promise a risk of 0.001" in found.stderr
+    assert "(unknown inputs count as wrong)" in found.stderr
+    assert "saved without a promise" in found.stderr
+    rows = gradmeter("judge", tmp_path / "t", "test/3", *NAMED, cwd=place).stdout.splitlines()
+    assert all(row.split()[-1].startswith("P(correct)=") for row in rows)
+    again = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "0.08", "-o", tmp_path / "t", *QUICK, cwd=place)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.splitlines() == [
+        "validation: 600 of 600 samples were done before",
+        "noise:uniform:200: 200 of 200 samples were done before",
+        "synthetic unknowns: 700 were done before",
+    ]
+    assert again.stdout.endswith(
+        f"TrustModel: {tmp_path / 't'}, in place of the one that was there (--classifier gradmeter, --risk 0.001 "
+        "--confidence 0.95 --least-probability 0.5 --coverage-tolerance 0.005)\n"
+    )
+
+
+def test_evaluate_writes_a_report(evaluated: subprocess.CompletedProcess[str], place: Path) -> None:
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert evaluated.stdout.splitlines()[-1] == "Report: out/report.html"
+    for name in ("estimates.csv", "differences.csv", "figures/risk_coverage_all.svg", "figures/layers.png"):
+        assert (place / "out" / name).stat().st_size > 0
+    results = json.loads((place / "out/results.json").read_text())
+    rows = pd.read_parquet(place / "out/judgements.parquet")
+    taken = rows["correct"] | (rows["concept"] == "torn")
+    expected = roc_auc_score(~rows["correct"][taken], -rows["p_correct"][taken])
+    found = pd.read_csv(place / "out/estimates.csv").set_index(["measure", "column", "method"])
+    assert found.loc[("auroc", "torn", "P(correct)"), "value"] == pytest.approx(expected)
+    known = rows[rows["concept"] == "test"]
+    assert results["test_error"] == pytest.approx(1 - known["correct"].mean())
+    assert results["promise"]["wrong"]["errors"] / results["promise"]["wrong"]["accepted"] <= 0.08
+    page = (place / "out/report.html").read_text()
+    # A percent sign stays on the line of its number.
+    assert all(sentence.replace("'", "&#39;").replace(" %", "\u00a0%") in page for sentence in results["answer"])
+    made = page.partition("How it was made</h2>")[2]
+    assert all(f"<code>{place / name}</code>" in made for name in ("weights.safetensors", "trust"))
+    assert "<script" not in page
+    # Each for wide and for narrow screens.
+    assert page.count("data:image/svg+xml") == 2 * 5
+
+
+def test_evaluate_for_programs(evaluated: object, place: Path) -> None:
+    found = gradmeter(
+        "evaluate", "trust", *NAMED, "--known", "out/readings/test.parquet", "-o", "again", *QUICK, "--json", cwd=place
+    )
+    record = json.loads(found.stdout)
+    assert record["model"] == "digits_network:network"
+    assert {one["column"] for one in record["estimates"]} == {"wrong"}
+
+
+def test_serve_answers_as_judge_does_also_while_it_is_told_to_stop(fitted: object, place: Path) -> None:
+    pytest.importorskip("ray.serve", reason="the extra serve is not installed")
+    images = sorted((place / "test/3").iterdir())[:40]
+    lines = gradmeter("judge", "trust", "test/3", *NAMED, "--json", "--device", "cpu", cwd=place).stdout.splitlines()
+    expected = {row.pop("id"): row for row in map(json.loads, lines)}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def judged(image: Path) -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/judge", image.read_bytes(), method="POST")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    command = [*COMMAND, "serve", "trust", *NAMED, "--port", str(port), "--device", "cpu"]
+    server = subprocess.Popen(
+        command, cwd=place, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    try:
+        said = server.stdout.readline()
+        assert said.startswith(f"Judging at http://127.0.0.1:{port}/judge"), said or server.communicate()[1]
+        taken = gradmeter("serve", "trust", *NAMED, "--port", port, cwd=place)
+        assert taken.returncode == 2
+        assert taken.stderr == f"gradmeter: port {port} of 127.0.0.1 is taken; give another --port\n"
+        with ThreadPoolExecutor(len(images)) as pool:
+            asked = [pool.submit(judged, image) for image in images]
+            next(as_completed(asked))
+            server.send_signal(signal.SIGTERM)
+        for image, one in zip(images, asked, strict=True):
+            found, row = one.result(), expected[image.name]
+            assert (found.pop("label"), found.pop("accepted")) == (row["label"], row["accepted"])
+            assert found == pytest.approx({name: row[name] for name in found}, abs=1e-5)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        rest = server.communicate(timeout=90)
+    assert (server.returncode, *rest) == (0, "", ""), "nothing of Ray's is said"
+
+
+def test_judge_on_the_terminal(fitted: object, place: Path) -> None:
+    name = sorted(path.name for path in (place / "test/3").iterdir())[0]
+    found = gradmeter("judge", "trust", f"test/3/{name}", *NAMED, cwd=place)
+    (line,) = found.stdout.splitlines()
+    words = line.split()
+    assert words[0] == name
+    assert words[1] in "0123456789"
+    assert words[2].startswith("p=0.") or words[2] == "p=1.0000"
+    assert words[3].startswith("P(correct)=")
+    assert words[4] in ("accept", "reject")
+    record = json.loads(gradmeter("judge", "trust", f"test/3/{name}", *NAMED, "--json", cwd=place).stdout)
+    assert record["id"] == name
+    assert record["accepted"] == (words[4] == "accept")
+
+
+def test_judge_on_what_cannot_be_read(fitted: object, place: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no image")
+    found = gradmeter("judge", "trust", tmp_path, *NAMED, cwd=place)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.splitlines() == [
+        "skipped a.png: no image in a format that is known",
+        f"gradmeter: {tmp_path}: none of 1 samples can be read (a.png: no image in a format that is known)",
+    ]
+    (tmp_path / "b.png").write_bytes(next((place / "test/3").iterdir()).read_bytes())
+    lines = gradmeter("judge", "trust", tmp_path, *NAMED, "--json", cwd=place).stdout.splitlines()
+    skipped, judged = sorted((json.loads(line) for line in lines), key=lambda record: str(record["id"]))
+    assert skipped == {"id": "a.png", "skipped": "no image in a format that is known"}
+    assert judged["id"] == "b.png"
+
+
+def test_odd_names_in_verdicts_and_reports(fitted: object, place: Path, tmp_path: Path) -> None:
+    odd = ["a\nb", "[red]", ":x:", "\udcff", "\\xff", "\x1b[1m", "\u202e", 'a,"b', "$x$", "$\\frac$"]
+    images = sorted((place / "torn/left").iterdir())[: len(odd)]
+    folder = tmp_path / "$\\frac$ \udcff\u202e:x:"
+    folder.mkdir()
+    for name, image in zip(odd, images, strict=True):
+        (folder / f"{name}.png").write_bytes(image.read_bytes())
+    on_terminal = gradmeter("judge", "trust", folder, *NAMED, cwd=place)
+    assert on_terminal.stderr == ""
+    lines = on_terminal.stdout.split("\n")[:-1]
+    assert len(lines) == len(odd)
+    assert all(line.isprintable() for line in lines)
+    out = tmp_path / "\udcfe\n.csv"
+    assert gradmeter("judge", "trust", folder, *NAMED, "-o", out, cwd=place).returncode == 0
+    with out.open("rb") as file:
+        assert sorted(decode_name(one)[:-4] for one in pd.read_csv(file)["id"]) == sorted(odd)
+    report = tmp_path / "\udcfd\n"
+    done = gradmeter(
+        "evaluate", "trust", *NAMED, "--known", "test", "--unknown", folder, "-o", report, *QUICK, cwd=place
+    )
+    assert done.returncode == 0, done.stderr
+    page = (report / "report.html").read_text(encoding="utf-8")
+    assert "$\\frac$ \\xff\\u202e:x:" in page
+    assert "\u202e" not in page
+    results = json.loads((report / "results.json").read_text(encoding="utf-8"))
+    assert decode_name(results["sets"][1]["data"]) == str(folder)
+
+
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_evaluate_is_refused_at_once_where_no_report_can_be_made(package: str, fitted: object, place: Path) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; from gradmeter.apps.cli import main; main()"
+    command = [sys.executable, "-c", code, "evaluate", "trust", *NAMED, "--known", "test", "-o", "never"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=ENVIRONMENT)
+    assert done.returncode == 2
+    assert f'needs the package {package}, which is not installed; pip install "gradmeter[report]"' in done.stderr
+    assert not (place / "never").exists()
+
+
+@pytest.mark.parametrize("name", ["verdicts.parquet", "verdicts.csv"])
+def test_judge_to_files(name: str, fitted: object, place: Path) -> None:
+    found = gradmeter("judge", "trust", "test", *NAMED, "-o", name, cwd=place)
+    rows = pd.read_csv(place / name) if name.endswith("csv") else pd.read_parquet(place / name)
+    assert found.stdout == f"Judged 897 samples; {rows['accepted'].sum()} accepted. Verdicts: {name}\n"
+    assert len(rows) == 897
+    # The folder of the files is the truth.
+    accepted = rows[rows["accepted"]]
+    assert (accepted["label"].astype(str) != accepted["id"].str[0]).mean() <= 0.08
+
+
+def test_judge_killed_and_begun_again(fitted: object, place: Path) -> None:
+    arguments = ("judge", "trust", "noise:uniform:4000", *NAMED, "-o", "long.csv")
+    process = subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, cwd=place, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (place / "long.csv.parts/_part-00000.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (place / "long.csv").exists()
+    done = gradmeter(*arguments, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert pd.read_csv(place / "long.csv")["id"].nunique() == 4000
+    assert not (place / "long.csv.parts").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("judge", "nowhere", "test"), "nowhere holds no TrustModel; expected a folder that gradmeter fit wrote"),
+        (("judge", "trust", "test"), "if you trust it, name it: --model digits_network:network"),
+        (("judge", "trust", "absent", *NAMED), "absent: no such file or folder; expected an image, a folder of images"),
+        (("judge", "trust", "test", *NAMED, "--weights", "other.safetensors"), "other.safetensors: no such file"),
+        (("evaluate", "trust", *NAMED, "--known", "test", "-o", "test"), "test is there and holds no evaluation"),
+        (("evaluate", "trust", *NAMED, "--known", "noise:uniform"), "noise:uniform has no labels; expected one folder"),
+        (("evaluate", "trust", *NAMED, "--known", "torn"), "torn has the classes (left, right), but digits_network"),
+        (("fit", *MODEL, *IMAGES, "-o", "x"), "Missing option '--known'"),
+        (
+            ("fit", *MODEL, *IMAGES, *KNOWN, "--classifier", "forest", "-o", "x"),
+            "classifier='forest'; expected gradmeter, ridge_cv, glm",
+        ),
+        (("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "1.5", "-o", "x"), "risk=1.5; expected a share strictly between"),
+        (
+            ("fit", *MODEL, *IMAGES, "--known", "validation", "-o", "trust"),
+            "holds a TrustModel that was fitted otherwise (other DATA); choose another folder or give --fresh",
+        ),
+        (
+            ("judge", "trust", "trust/readings/validation.parquet", *NAMED),
+            "holds readings or verdicts that gradmeter made; expected the samples themselves: an image",
+        ),
+        (
+            ("fit", *MODEL[:3], "--classes", "names.txt", *IMAGES, *KNOWN, "-o", "x"),
+            "--classes names.txt: no such file, and one name is no list; expected names separated by commas",
+        ),
+        (
+            ("fit", *MODEL[:3], "--classes", "a,b", *IMAGES, *KNOWN, "-o", "x"),
+            "2 classes are named, but digits_network:network has 10; expected a name for each",
+        ),
+        (
+            ("fit", *MODEL[:3], *IMAGES, "--known", "torn", "-o", "x"),
+            "torn has 2 classes (left, right), but digits_network:network has 10, which nobody named; give --classes",
+        ),
+        (
+            ("fit", *MODEL, *IMAGES, "--known", "one", "-o", "x"),
+            "1 predictions are right; expected at least 50 to tell what is known: give more data",
+        ),
+    ],
+)
+def test_one_line_for_bad_input(arguments: tuple[str, ...], message: str, fitted: object, place: Path) -> None:
+    (place / "one/3").mkdir(parents=True, exist_ok=True)
+    if not any((place / "one/3").iterdir()):
+        (place / "one/3/a.png").write_bytes(next((place / "test/3").iterdir()).read_bytes())
+    done = gradmeter(*arguments, cwd=place)
+    assert done.returncode == 2, done.stdout
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1

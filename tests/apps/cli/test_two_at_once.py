@@ -1,0 +1,148 @@
+"""Every command that writes, while another process writes the same output."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from test_owner import holder
+
+from apps.cli.commands import COMMAND, ENVIRONMENT, gradmeter
+from apps.workflows.digits import make
+from gradmeter.files import LOCK
+from research.ood_benchmark.archives import write_archives
+from runs.measuring.test_faults import SLOW
+from sources.samples.pictures import save
+
+NETWORK = ("digits_network:network", "--weights", "weights.safetensors", "--classes", "0,1,2,3,4,5,6,7,8,9")
+FIT = ("fit", *NETWORK, "--image-size", "8", "--grey", "--known", "validation", "--repetitions", "100")
+RIDGE = ("--classifier", "ridge_cv")
+NAMED = ("--model", "digits_network:network")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a TrustModel in trust/."""
+    folder = tmp_path_factory.mktemp("place")
+    make(folder)
+    done = gradmeter(*FIT, *RIDGE, "-o", "trust", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    (folder / "data").mkdir()
+    write_archives(folder / "data")
+    return folder
+
+
+COMMANDS = {
+    "measure": ("measure", *NETWORK, "test", "--image-size", "8", "--grey"),
+    "fit": (*FIT, *RIDGE),
+    "evaluate": ("evaluate", "trust", *NAMED, "--known", "test", "--repetitions", "100"),
+    "judge": ("judge", "trust", "test", *NAMED),
+    "judge to CSV": ("judge", "trust", "test", *NAMED),
+    "reproduce": ("reproduce",),
+    "compare": ("compare", "--data", "data"),
+    "bench": ("bench", "--models", "paper-cnn", "--methods", "loop", "--quick"),  # the others need packages
+}
+
+
+def named(name: str) -> str:
+    return f"{name.replace(' ', '-')}{'.csv' if 'CSV' in name else ''}"
+
+
+def listed(place: Path) -> dict[Path, int]:
+    """Every file but lock files, which their owner renews, and when it was written."""
+    files = [path for path in place.rglob("*") if path.is_file() and path.suffix not in (".lock", ".pyc")]
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+@pytest.fixture(params=COMMANDS)
+def command(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return (*COMMANDS[request.param], "--out", named(request.param))
+
+
+def test_the_second_is_refused(command: tuple[str, ...], place: Path) -> None:
+    with holder(place / command[-1]) as other:
+        before = listed(place)
+        done = gradmeter(*command, cwd=place)
+        assert done.returncode == 2, done.stderr
+        assert done.stdout == ""
+        assert done.stderr.count("\n") == 1
+        assert f"{command[-1]} is being written by process {other.pid} on " in done.stderr
+        assert listed(place) == before
+        other.communicate()
+    assert not list(place.rglob(f"*{LOCK}"))
+
+
+def test_a_killed_owner_is_taken_over_and_nothing_remains_of_it(place: Path) -> None:
+    """Nor is what it left taken for somebody's files."""
+    for name, arguments in COMMANDS.items():
+        if name in ("reproduce", "compare", "bench"):  # these take minutes; tests/study and tests/compare do it
+            continue
+        out = f"taken-{named(name)}"
+        with holder(place / out) as other:
+            other.kill()
+            other.wait()
+        done = gradmeter(*arguments, "-o", out, cwd=place)
+        assert done.returncode == 0, (name, done.stderr)
+    assert not list(place.rglob(f"*{LOCK}"))
+
+
+def test_ctrl_c_leaves_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SLOW)
+    save(tmp_path / "data/one.png")
+    command = ("measure", "mine:make", "data", "--image-size", "8", "--grey", "--device", "cpu", "--out", "r")
+    with subprocess.Popen([*COMMAND, *command], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE) as process:
+        until = time.monotonic() + 60
+        while not (tmp_path / "r/_measurement.json").exists():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert (tmp_path / "r" / LOCK).exists()
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.startswith(b"Stopped. Nothing is lost")
+    assert not (tmp_path / "r" / LOCK).exists()
+
+
+@pytest.fixture
+def both(place: Path) -> Iterator[list["subprocess.Popen[str]"]]:
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "out"),
+    [(COMMANDS["judge"], "two.csv"), (COMMANDS["measure"], "two"), ((*FIT, "--risk", "0.2", *RIDGE), "twice")],
+)
+def test_two_real_commands_at_once(
+    arguments: tuple[str, ...], out: str, place: Path, both: list["subprocess.Popen[str]"]
+) -> None:
+    """One does its work; the other is refused, or comes after it and finds it done."""
+    for _ in range(2):
+        both.append(
+            subprocess.Popen(
+                [*COMMAND, *arguments, "--out", out],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=ENVIRONMENT,
+                cwd=place,
+            )
+        )
+        time.sleep(0.3)
+    said = [process.communicate(timeout=120)[1] for process in both]
+    assert 0 in [process.returncode for process in both], said
+    for process, err in zip(both, said, strict=True):
+        assert process.returncode == 0 or (process.returncode == 2 and "is being written by process" in err), err
+    assert not list(place.rglob(f"*{LOCK}"))
+    if out == "two.csv":
+        assert pd.read_csv(place / out)["id"].is_unique
+        assert len(pd.read_csv(place / out)) == sum(1 for _ in (place / "test").rglob("*.png"))
+    if out == "twice":
+        assert json.loads((place / out / "trust.json").read_text())["guarantee"] is not None

@@ -1,0 +1,115 @@
+"""A server with a small network on this machine, and what asks it."""
+
+import io
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from gradmeter import GradientMeter
+from gradmeter.reading.readings import Readings
+from gradmeter.runs.measuring.loading import Batch
+from gradmeter.runs.measuring.reader import Reader
+from gradmeter.sources.models import Classifier
+from gradmeter.sources.samples import ImageKind, decoder_for
+
+KIND = ImageKind("L", 8)
+UNBEARABLE = 201
+# Ray's proxies may share a port: files that are tested at the same time need one each.
+PORT = 8437 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+ADDRESS = f"http://127.0.0.1:{PORT}"
+
+
+class Prepare:
+    """From images to a tensor."""
+
+    def __call__(self, images: Sequence[Any]) -> Tensor:
+        resized = [np.asarray(image.resize((8, 8)), np.float32) / 255 for image in images]
+        return torch.stack([torch.from_numpy(image).unsqueeze(0) for image in resized])
+
+
+class Slow(nn.Flatten):
+    """It takes a moment for a batch, so that requests meet, and cannot bear one shade."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if (255 * x.mean((1, 2, 3))).round().eq(UNBEARABLE).any():
+            raise ValueError("not this shade")
+        time.sleep(0.02)
+        return super().forward(x)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Verdicts that tell which image they are of: p_correct is its shade."""
+
+    def __call__(self, batch: Batch, readings: Readings) -> pa.Table:
+        shades = batch.inputs.mean(dim=(1, 2, 3)).double().numpy()
+        labels = pa.array(readings.predictions.numpy())
+        accepted = pa.array(shades > 0.5)
+        return pa.table(
+            {"id": batch.ids, "label": labels, "probability": shades, "p_correct": shades, "accepted": accepted}
+        )
+
+
+@contextmanager
+def running(port: int = PORT, **limits: Any) -> Iterator[None]:
+    """The server, at a port of this machine."""
+    import ray
+    from ray import cloudpickle, serve
+
+    from gradmeter.apps.serving import Limits, application
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    torch.manual_seed(0)
+    network = nn.Sequential(Slow(), nn.Linear(64, 3)).eval()
+    reader = Reader(GradientMeter(network), Classifier("small", network, None, KIND, Prepare()), Rows())
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        serve.run(application(reader, decoder_for(KIND), limits=Limits(**limits)), name="gradmeter", route_prefix="/")
+        yield
+        serve.shutdown()
+    finally:
+        ray.shutdown()
+
+
+def png(shade: int, side: int = 8) -> bytes:
+    """A square image of one shade."""
+    stream = io.BytesIO()
+    Image.new("L", (side, side), shade).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def post(content: bytes, address: str = ADDRESS) -> httpx.Response:
+    """What the server answers."""
+    return httpx.post(f"{address}/judge", content=content, timeout=60)
+
+
+def assert_right(answer: httpx.Response, shade: int) -> None:
+    """Check that it is the verdict on an image of that shade."""
+    assert answer.status_code == 200, answer.text
+    verdict = answer.json()
+    assert verdict["p_correct"] == pytest.approx(shade / 255, abs=1e-6)
+    assert verdict["accepted"] == (shade > 127)
+
+
+def processes() -> list[psutil.Process]:
+    """Those of the server: the gate, the proxy, the workers and what decodes their images."""
+    return psutil.Process().children(recursive=True)
+
+
+def workers() -> list[psutil.Process]:
+    """Those that hold the network."""
+    return [one for one in psutil.process_iter(["cmdline"]) if "judging" in " ".join(one.info["cmdline"] or ())]

@@ -1,0 +1,49 @@
+"""The worker behind the server, without the server."""
+
+import asyncio
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from apps.serving.small import KIND, Prepare, Rows
+from gradmeter import GradientMeter
+from gradmeter.apps.serving.judging import Failed, Judging, Refused
+from gradmeter.runs.measuring.reader import Reader
+from gradmeter.sources.models import Classifier
+from gradmeter.sources.samples import decoder_for
+
+
+class Standardising(nn.Flatten):
+    """Each image by its own deviation, which is 0 where it has one shade."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward((x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True))
+
+
+def encoded(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def test_one_without_a_finite_answer_does_not_take_others_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(Standardising(), nn.Linear(64, 3)).eval()
+    reader = Reader(GradientMeter(network), Classifier("small", network, None, KIND, Prepare()), Rows())
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), np.uint8)
+    images[1] = 200
+    decoder = decoder_for(KIND)
+    monkeypatch.setattr("gradmeter.apps.serving.judging.isolated", lambda decoder, pixels: decoder)
+    judging = Judging(reader, decoder, "cpu", 10**6)
+    first, plain, damaged, last = asyncio.run(judging([*map(encoded, images[:2]), b"no image", encoded(images[2])]))
+    assert isinstance(plain, Failed)
+    assert "not finite" in plain.reason
+    assert isinstance(damaged, Refused)
+    assert isinstance(first, dict)
+    assert isinstance(last, dict)
+    shades = [images[row].mean() / 255 for row in (0, 2)]
+    np.testing.assert_allclose([first["p_correct"], last["p_correct"]], shades, rtol=1e-5)

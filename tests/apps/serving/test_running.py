@@ -1,0 +1,36 @@
+"""What is seen to before the server starts."""
+
+import resource
+
+import pytest
+
+from gradmeter.apps.serving import running
+from gradmeter.errors import InputError
+
+FEW, MANY, NO_LIMIT = 64, 4096, resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ((FEW, MANY), (1024, MANY)),
+        ((FEW, NO_LIMIT), (1024, NO_LIMIT)),
+        ((MANY, MANY), None),
+        ((NO_LIMIT, NO_LIMIT), None),
+    ],
+)
+def test_a_low_limit_of_open_files_is_raised(
+    limits: tuple[int, int], expected: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With too few Ray never gets ready, and says nothing."""
+    set_to: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda which: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda which, new: set_to.append(new))
+    running._require_open_files()
+    assert set_to == ([] if expected is None else [expected])
+
+
+def test_where_it_cannot_be_raised_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (FEW, FEW))
+    with pytest.raises(InputError, match="may open 64 files; expected at least 1,024"):
+        running._require_open_files()

@@ -1,0 +1,239 @@
+"""The server on this machine: right answers, clear refusals, and none of them lost."""
+
+import gzip
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import httpx
+import pytest
+
+from apps.serving.small import ADDRESS, PORT, UNBEARABLE, assert_right, png, post, running, workers
+from gradmeter.errors import InputError
+
+ray = pytest.importorskip("ray", reason="the extra serve is not installed")
+pytest.importorskip("ray.serve", reason="the extra serve is not installed")
+schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+
+from ray import serve  # noqa: E402
+
+from gradmeter.apps.serving import Limits  # noqa: E402
+
+LIMITS = {"largest": 20_000, "queue": 12, "batch": 4, "patience": 3}
+# What Ray itself leaves open, or forks beside threads.
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server() -> Iterator[None]:
+    with running(**LIMITS):
+        yield
+
+
+def test_a_verdict() -> None:
+    answer = post(png(200))
+    assert answer.status_code == 200
+    assert {*answer.json()} == {"label", "probability", "p_correct", "accepted"}
+    assert answer.json()["label"] in ("0", "1", "2")
+    assert_right(answer, 200)
+
+
+def test_every_answer_is_of_its_own_image() -> None:
+    """Ones that cannot be read, or at which the network fails, do not take others along."""
+    contents = [(shade, png(shade) if shade % 7 else b"no image") for shade in [*range(200), UNBEARABLE, 202, 205]]
+    with ThreadPoolExecutor(8) as pool:
+        answers = [*pool.map(lambda one: post(one[1]), contents)]
+    for (shade, _), answer in zip(contents, answers, strict=True):
+        if shade == UNBEARABLE:
+            assert answer.status_code == 500
+            assert answer.json()["detail"] == "the network has no answer to it: ValueError: not this shade"
+        elif shade % 7:
+            assert_right(answer, shade)
+        else:
+            assert (answer.status_code, answer.json()["detail"]) == (
+                400,
+                "it cannot be read: no image in a format that is known",
+            )
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "message"),
+    [
+        (b"", 400, "nothing was sent; expected the content of an image file"),
+        (b"hello", 400, "it cannot be read: no image in a format that is known"),
+        (png(3)[:40], 400, "it cannot be read: "),
+        (bytes(20_001), 413, "more than 20,000 bytes; send a smaller image"),
+    ],
+)
+def test_what_is_refused(content: bytes, code: int, message: str) -> None:
+    answer = post(content)
+    assert answer.status_code == code
+    assert answer.json()["detail"].startswith(message)
+
+
+def test_forms_are_refused() -> None:
+    answer = httpx.post(f"{ADDRESS}/judge", files={"file": png(3)}, timeout=60)
+    assert (answer.status_code, answer.json()["detail"][:6]) == (415, "a form")
+
+
+def test_compressed_bodies_are_refused() -> None:
+    answer = httpx.post(f"{ADDRESS}/judge", content=gzip.compress(png(3)), headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, "gzip" in answer.json()["detail"]) == (415, True)
+
+
+def test_senders_that_stall_keep_nobody_out() -> None:
+    """More of them than requests may wait."""
+    with ExitStack() as stack:
+        for _ in range(2 * LIMITS["queue"]):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", PORT), timeout=30))
+            slow.sendall(b"POST /judge HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+        time.sleep(0.5)
+        assert_right(post(png(200)), 200)
+        assert httpx.get(f"{ADDRESS}/health", timeout=5).status_code == 200
+
+
+def test_a_length_may_have_more_digits_than_python_reads() -> None:
+    content = png(200)
+    head = f"POST /judge HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(content):05000}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", PORT), timeout=30) as sender:
+        sender.sendall(head.encode() + content)
+        assert b"".join(iter(lambda: sender.recv(4096), b"")).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_without_end_is_cut_off() -> None:
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield bytes(10_000)
+
+    try:
+        answer = httpx.post(f"{ADDRESS}/judge", content=endless(), timeout=30)
+    except (httpx.WriteError, httpx.ReadError):  # the server has hung up
+        return
+    assert answer.status_code == 413
+
+
+def test_a_body_that_is_late_is_not_waited_for() -> None:
+    with socket.create_connection(("127.0.0.1", PORT), timeout=30) as slow:
+        slow.sendall(b"POST /judge HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+        received = b"".join(iter(lambda: slow.recv(4096), b""))
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert b"the image did not arrive within 3 seconds" in received
+
+
+def test_too_many_at_once_are_refused_and_the_others_answered() -> None:
+    shades = [2 * number for number in range(120)]
+    with ThreadPoolExecutor(60) as pool:
+        answers = [*pool.map(lambda shade: post(png(shade)), shades)]
+    codes = {answer.status_code for answer in answers}
+    assert codes == {200, 503}
+    for shade, answer in zip(shades, answers, strict=True):
+        if answer.status_code == 200:
+            assert_right(answer, shade)
+        else:
+            assert answer.json()["detail"].endswith("try again")
+            assert answer.headers["Retry-After"] == "1"
+    assert post(png(5)).status_code == 200
+
+
+def test_a_worker_that_is_killed_comes_back_and_no_answer_is_wrong() -> None:
+    before = {one.pid for one in workers()}
+    assert before
+    codes, until, killed = [], time.monotonic() + 90, False
+    with ThreadPoolExecutor(4) as pool:
+        while time.monotonic() < until:
+            shades = [10, 90, 170, 250]
+            answers = [*pool.map(lambda shade: post(png(shade)), shades)]
+            for shade, answer in zip(shades, answers, strict=True):
+                assert answer.status_code in (200, 503), answer.text
+                if answer.status_code == 200:
+                    assert_right(answer, shade)
+                codes.append(answer.status_code)
+            if not killed and len(codes) > 20:
+                for pid in before:
+                    with suppress(ProcessLookupError):  # it may have ended by itself
+                        os.kill(pid, signal.SIGKILL)
+                killed = True
+            elif killed and {one.pid for one in workers()} - before and codes[-8:] == [200] * 8:
+                break
+    assert {one.pid for one in workers()} - before
+    assert codes[-8:] == [200] * 8
+
+
+def test_it_watches_itself() -> None:
+    assert httpx.get(f"{ADDRESS}/health").json() == {"status": "ok"}
+    post(b"hello")
+    metrics = httpx.get(f"{ADDRESS}/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain")
+    assert 'gradmeter_requests_total{code="400"}' in metrics.text
+    assert "gradmeter_request_seconds_bucket" in metrics.text
+    assert "gradmeter_waiting 0.0" in metrics.text
+
+
+def test_its_page_needs_nothing_from_elsewhere() -> None:
+    page = httpx.get(ADDRESS, follow_redirects=True)
+    assert page.status_code == 200
+    assert str(page.url).endswith("/docs")
+    sources = [part.split('"')[0] for part in page.text.split('src="')[1:] + page.text.split('href="')[1:]]
+    assert sources
+    assert not [one for one in sources if one.startswith(("http", "//"))]
+    assert httpx.get(f"{ADDRESS}{sources[0]}").status_code == 200
+
+
+def test_it_keeps_to_its_own_description() -> None:
+    """Whatever is sent: what comes back is what the description says, and never an error of the server's own."""
+    from hypothesis import HealthCheck, settings
+
+    schema = schemathesis.openapi.from_url(f"{ADDRESS}/openapi.json")
+    # Of bytes the description cannot say which are an image.
+    valid_is_accepted = schemathesis.checks.CHECKS.get_one("positive_data_acceptance")
+    for operation in (one.ok() for one in schema.get_all_operations()):
+
+        @settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck], derandomize=True)
+        @schemathesis_given(operation)
+        def answers(case: Any) -> None:
+            case.call_and_validate(base_url=ADDRESS, excluded_checks=[valid_is_accepted])
+
+        answers()
+
+
+def schemathesis_given(operation: Any) -> Any:
+    from hypothesis import given
+
+    return given(case=operation.as_strategy())
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"queue": 0}, "queue=0; expected at least 1"),
+        ({"pixels": 0}, "pixels=0; expected at least 1"),
+        ({"patience": 0}, "patience=0; expected seconds, more than 0"),
+        ({"in_hand": 10**6}, "in_hand=1,000,000"),
+    ],
+)
+def test_limits_that_are_none(limits: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Limits(**limits)
+
+
+def test_what_was_taken_is_answered_before_the_end() -> None:
+    """Last: the server takes nothing any more."""
+    with ThreadPoolExecutor(12) as pool:
+        asked = [pool.submit(post, png(20 * number)) for number in range(12)]
+        time.sleep(0.05)
+        serve.get_app_handle("gradmeter").close.remote().result()
+        assert all(one.done() for one in asked if one.result().status_code == 200)
+    for number, one in enumerate(asked):
+        if one.result().status_code == 200:
+            assert_right(one.result(), 20 * number)
+        else:
+            assert one.result().json()["detail"] == "the server is stopping; ask another"
+    assert any(one.result().status_code == 200 for one in asked)
+    for answer in (post(png(3)), httpx.get(f"{ADDRESS}/health")):
+        assert answer.status_code == 503
+        assert answer.json()["detail"].startswith("the server is stopping")

@@ -1,0 +1,212 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import gradmeter.runs.measuring.streaming as streaming
+from apps.workflows.digits import recipe
+from gradmeter.apps.workflows.fit import Fitted
+from gradmeter.apps.workflows.judge import judge, verdicts
+from gradmeter.apps.workflows.open_trust import open_trust
+from gradmeter.errors import DataError, InputError, OutputError
+from gradmeter.runs.measuring import MeasuredSet, Skipped, Work
+from gradmeter.sources.samples import open_source
+from trust.trained import digits
+
+MODEL = "digits_network:network"
+
+
+@pytest.fixture
+def opened(at_place: Path, fitted: Fitted, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(streaming, "PART", 300)
+    monkeypatch.setattr(streaming, "BATCH", 70)
+    trust, classifier = open_trust(Path("trust"), model=MODEL)
+    return trust, classifier, open_source("test", classifier.image)
+
+
+def test_parquet(opened, fitted: Fitted, tmp_path: Path) -> None:
+    found = judge(*opened, tmp_path / "verdicts.parquet")
+    rows = pd.read_parquet(tmp_path / "verdicts.parquet")
+    assert list(rows.columns) == ["id", "label", "probability", "p_correct", "accepted"]
+    number = rows["id"].str[2:6].astype(int).to_numpy()
+    readings = fitted.trust.meter(digits()[0][900:][number.tolist()])
+    assert (rows["label"].astype(int).to_numpy() == readings.predictions.numpy()).all()
+    assert (rows["accepted"] == (rows["p_correct"] >= fitted.guarantee.threshold)).all()
+    assert (found.rows, found.accepted, found.skipped) == (897, rows["accepted"].sum(), ())
+    p_correct = fitted.trust.predict_proba(readings).numpy()
+    assert abs(rows["p_correct"] - p_correct).mean() < 0.01  # 8 bits round the pixels
+
+
+def test_csv_is_the_same_and_appears_whole(opened, tmp_path: Path) -> None:
+    judge(*opened, tmp_path / "v.parquet")
+    judge(*opened, tmp_path / "v.csv")
+    expected = pd.read_parquet(tmp_path / "v.parquet")
+    found = pd.read_csv(tmp_path / "v.csv", dtype={"label": str})
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".v.csv.json", "v.csv", "v.parquet"]
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "v.csv"])
+def test_a_finished_run_says_so(opened, name: str, tmp_path: Path) -> None:
+    first = judge(*opened, tmp_path / name)
+    made = {
+        path: path.stat().st_mtime_ns for path in tmp_path.rglob("*v*") if path.is_file() and path.suffix != ".json"
+    }
+    said: list[str] = []
+    assert judge(*opened, tmp_path / name, Work(on_note=said.append)) == first
+    assert said == ["test: 897 of 897 samples were done before"]
+    assert all(path.stat().st_mtime_ns == when for path, when in made.items())
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("name", ["v.csv", ".v.csv.json"])
+def test_a_file_of_other_origin_is_not_overwritten(opened, name: str, fresh: bool, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(OutputError, match=rf"/{name} is there and was not made by gradmeter judge"):
+        judge(*opened, tmp_path / "v.csv", Work(fresh=fresh))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "{}"}
+
+
+def test_a_csv_that_was_made_otherwise_is_overwritten_when_told(opened, tmp_path: Path) -> None:
+    trust, classifier, _ = opened
+    out = tmp_path / "v.csv"
+    judge(*opened, out)
+    made = out.read_text()
+    with pytest.raises(OutputError, match=r"was made otherwise \(other samples; data was test, is validation; samples"):
+        judge(trust, classifier, open_source("validation", classifier.image), out)
+    out.write_text("mine")
+    with pytest.raises(OutputError, match=r"v.csv was changed after it was made; choose another name or give --fresh"):
+        judge(*opened, out)
+    assert out.read_text() == "mine"
+    judge(*opened, out, Work(fresh=True))
+    assert out.read_text() == made
+
+
+def test_what_others_put_beside_a_csv_stays(opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside parts that an interrupted run left: a file in their folder, and one at the place of the verdicts."""
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    out, parts = tmp_path / "v.csv", tmp_path / "v.csv.parts"
+    with monkeypatch.context() as patch:
+        patch.setattr("pyarrow.csv.CSVWriter", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            judge(*opened, out)
+    (parts / "notes.txt").write_text("mine")
+    out.write_text("mine")
+    with pytest.raises(OutputError, match=r"v.csv is there and was not made by gradmeter judge"):
+        judge(*opened, out)
+    assert out.read_text() == "mine"
+    out.unlink()
+    first = judge(*opened, out)
+    assert [path.name for path in parts.iterdir()] == ["notes.txt"]
+    assert judge(*opened, out) == first
+
+
+def test_a_csv_lies_where_a_link_leads(opened, tmp_path: Path) -> None:
+    (tmp_path / "v.csv").symlink_to(tmp_path / "elsewhere.csv")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    judge(*opened, tmp_path / "v.csv")
+    assert (tmp_path / "v.csv").is_symlink()
+    assert (tmp_path / "elsewhere.csv").is_file()
+    with pytest.raises(OutputError, match=r"loop.csv is there and was not made by gradmeter judge"):
+        judge(*opened, tmp_path / "loop.csv")
+
+
+def test_a_folder_that_is_called_like_the_parts_of_a_csv_stays(opened, tmp_path: Path) -> None:
+    judge(*opened, tmp_path / "v.csv.parts")
+    before = {path: path.read_bytes() for path in (tmp_path / "v.csv.parts").iterdir()}
+    with pytest.raises(OutputError, match=r"v\.csv\.parts"):
+        judge(*opened, tmp_path / "v.csv")
+    assert {path: path.read_bytes() for path in (tmp_path / "v.csv.parts").iterdir()} == before
+
+
+def test_capital_letters_make_a_csv_file_too(opened, tmp_path: Path) -> None:
+    judge(*opened, tmp_path / "V.CSV")
+    assert len(pd.read_csv(tmp_path / "V.CSV")) == 897
+    with pytest.raises(OutputError, match=r"V\.TXT"):
+        judge(*opened, tmp_path / "V.TXT")
+
+
+def test_a_name_of_another_kind_of_file_is_refused(opened, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"v.txt: verdicts are written as .csv, or as Parquet files in a folder"):
+        judge(*opened, tmp_path / "v.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("default")
+def test_an_object_store(opened, bucket: str, tmp_path: Path) -> None:
+    found = judge(*opened, bucket.format("v"))
+    assert judge(*opened, tmp_path / "v") == found
+    rows = pa.concat_tables(MeasuredSet(bucket.format("v")).tables())
+    pd.testing.assert_frame_equal(rows.to_pandas(), pd.read_parquet(tmp_path / "v"))
+    with pytest.raises(OutputError, match=r"^s3://.*: .csv is written to this machine only; give a name without it"):
+        judge(*opened, bucket.format("v.csv").replace("s3://", "s3://one:two@"))
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "v.csv"])
+def test_a_killed_run_goes_on(opened, name: str, tmp_path: Path) -> None:
+    done = 0
+
+    def kill(samples: int) -> None:
+        nonlocal done
+        done += samples
+        if done > 500:
+            raise Killed
+
+    with pytest.raises(Killed):
+        judge(*opened, tmp_path / name, Work(on_progress=kill))
+    assert not (tmp_path / "v.csv").exists()
+    told: list[int] = []
+    assert judge(*opened, tmp_path / name, Work(on_progress=told.append)).rows == 897
+    assert told[0] == 300
+    assert sum(told) == 897
+
+
+def test_one_after_the_other(opened, fitted: Fitted, tmp_path: Path) -> None:
+    judge(*opened, tmp_path / "v.parquet")
+    expected = pd.read_parquet(tmp_path / "v.parquet")
+    pd.testing.assert_frame_equal(pd.DataFrame(verdicts(*opened)), expected, check_dtype=False, rtol=1e-5)
+    trust, classifier, _ = opened
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    skipped: list[Skipped] = []
+    source = open_source(str(tmp_path / "bad.png"), classifier.image)
+    with pytest.raises(DataError, match=r"bad.png: none of 1 samples can be read \(bad.png: no image"):
+        list(verdicts(trust, classifier, source, Work(on_skip=skipped.append)))
+    assert [one.id for one in skipped] == ["bad.png"]
+
+
+def test_another_promise_is_not_mixed_in(opened, tmp_path: Path) -> None:
+    judge(*opened, tmp_path / "v.parquet")
+    trust, classifier, source = opened
+    trust.guarantee = None
+    with pytest.raises(OutputError, match="begun otherwise"):
+        judge(trust, classifier, source, tmp_path / "v.parquet")
+    judge(trust, classifier, source, tmp_path / "w.parquet")
+    assert pd.read_parquet(tmp_path / "w.parquet")["accepted"].isna().all()
+
+
+def test_too_few_names(place: Path, at_place: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"1 class is named, but digits_network:network has 10; expected a name for"):
+        replace(recipe(place), classes=("a",)).open()
+    classifier = recipe(place).open().named(("a", "b"))
+    source = open_source("noise:uniform:3", classifier.image)
+    with pytest.raises(InputError, match=r"2 classes are named, but digits_network:network has 10; expected a name"):
+        streaming.measure(classifier, source, tmp_path / "r")
+
+
+def test_a_function_runs_only_where_it_is_named(opened, fitted: Fitted) -> None:
+    with pytest.raises(InputError, match=r"fitted with digits_network:network, a function, and functions run code"):
+        open_trust(Path("trust"))
+
+
+def test_a_folder_that_fit_did_not_write(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no TrustModel; expected a folder that gradmeter fit wrote"):
+        open_trust(tmp_path)

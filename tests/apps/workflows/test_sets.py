@@ -1,0 +1,143 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image, ImageOps
+
+from apps.workflows.digits import recipe
+from gradmeter.apps.workflows.sets import ReadSet, open_sets, read_sets
+from gradmeter.errors import DataError
+from gradmeter.runs.measuring import Work, measure, streaming
+from gradmeter.sources.models import Classifier
+from gradmeter.sources.samples import open_source
+from gradmeter.sources.samples.folders import ImageFolder
+
+
+@pytest.fixture
+def classifier(place: Path, at_place: Path) -> Classifier:
+    return recipe(place).open()
+
+
+def test_every_set_has_a_file_of_its_own(classifier: Classifier, place: Path, tmp_path: Path) -> None:
+    """Also where names are alike, or alike once they are names of files, or not in Latin letters."""
+    unknowns = [
+        tmp_path / name
+        for name in (
+            "日本",
+            "中文",
+            "a b",
+            "a+b",
+            "more/a b",
+            "wrong",
+            "right",
+            "l" * 250,
+            "l" * 251,
+            "\udcff",
+            "\\xff",
+        )
+    ]
+    for number, folder in enumerate(unknowns):
+        folder.mkdir(parents=True)
+        (folder / "one.png").write_bytes(sorted((place / "validation/3").iterdir())[number].read_bytes())
+    opened = open_sets(classifier, "test", [str(path) for path in unknowns])
+    sets = read_sets(classifier, opened, tmp_path / "readings", Work())
+    assert [one.name for one in sets] == [
+        "test", "日本", "中文", "a b", "a+b (2)", "a b (3)", "wrong (2)", "right (2)", "l" * 250, "l" * 251,
+        "\\xff", "\\\\xff (2)"
+    ]  # fmt: skip
+    assert len({one.measured.name for one in sets}) == 12
+    assert len({one.readings().logits[0, 0].item() for one in sets}) == 12
+
+
+def test_no_input_is_known_and_unknown(classifier: Classifier, tmp_path: Path) -> None:
+    """The same data before anything is measured; copies among others by their content."""
+    for again in ("test", "./test", str(Path("test").resolve())):
+        with pytest.raises(DataError, match="given as known and as unknown"):
+            open_sets(classifier, "test", ["noise:uniform:5", again])
+    (tmp_path / "some").mkdir()
+    for number, folder in enumerate(("test/3", "test/4", "validation/3")):
+        copied = sorted(Path(folder).iterdir())[0]
+        (tmp_path / "some" / f"{number}.png").write_bytes(copied.read_bytes())
+    opened = open_sets(classifier, "test", ["noise:uniform:5", str(tmp_path / "some")])
+    with pytest.raises(DataError, match="2 of the 3 inputs of some are also in test"):
+        read_sets(classifier, opened, tmp_path / "readings", Work())
+
+
+def test_other_images_of_the_same_names(classifier: Classifier, tmp_path: Path) -> None:
+    for path in Path("test").rglob("*.png"):
+        (tmp_path / path.parent).mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            ImageOps.invert(image).save(tmp_path / path)
+    opened = open_sets(classifier, "test", [str(tmp_path / "test")])
+    assert opened[0].identity["contents"] == opened[1].identity["contents"]
+    sets = read_sets(classifier, opened, tmp_path / "readings", Work())
+    assert [one.name for one in sets] == ["test", "test (2)"]
+
+
+def test_identities_are_those_of_the_readings(classifier: Classifier, tmp_path: Path) -> None:
+    """A refit compares those of data that are not measured yet with those that were noted."""
+    opened = open_sets(classifier, "test", ["noise:uniform:3"])
+    sets = read_sets(classifier, opened, tmp_path / "readings", Work())
+    assert [one.identity for one in opened] == [one.identity for one in sets]
+
+
+def test_labels_of_readings_are_numbers_by_the_names_of_then(classifier: Classifier, tmp_path: Path) -> None:
+    for folder in Path("test").iterdir():
+        (tmp_path / "few" / folder.name).mkdir(parents=True)
+        (tmp_path / "few" / folder.name / "0.png").write_bytes(next(folder.iterdir()).read_bytes())
+    assert classifier.classes is not None
+    other = classifier.named(classifier.classes[::-1])
+    unnamed = replace(classifier, classes=None)
+    for measured, differing in ((classifier, other), (unnamed, other), (other, unnamed)):
+        place = tmp_path / "readings.parquet"
+        measure(measured, open_source(str(tmp_path / "few"), classifier.image), place, Work(fresh=True))
+        assert isinstance(open_sets(measured, str(place), [])[0], ReadSet)
+        with pytest.raises(DataError, match=r"readings\.parquet"):
+            open_sets(differing, str(place), [])
+        # Unknown inputs have no labels.
+        assert isinstance(open_sets(differing, "validation", [str(place)])[1], ReadSet)
+
+
+def test_names_that_come_later_in_the_same_order(classifier: Classifier, tmp_path: Path) -> None:
+    unnamed, place = replace(classifier, classes=None), tmp_path / "readings.parquet"
+    measure(unnamed, open_source("test", classifier.image), place)
+    assert isinstance(open_sets(classifier, str(place), [])[0], ReadSet)
+
+
+def test_readings_of_samples_that_changed_since_stand_alone(classifier: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "some").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "some" / name).write_bytes(next(Path("validation/3").iterdir()).read_bytes())
+    read_sets(classifier, open_sets(classifier, "test", [str(tmp_path / "some")]), tmp_path / "readings", Work())
+    before = str(tmp_path / "readings/some.parquet")
+    assert isinstance(open_sets(classifier, "test", [before])[1].source, ImageFolder)
+    (tmp_path / "some/b.png").rename(tmp_path / "some/c.png")
+    assert open_sets(classifier, "test", [before])[1].source is None
+
+
+def test_parts_without_labels(
+    classifier: Classifier, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "PART", 2)
+    images = [path.read_bytes() for path in sorted((place / "test/3").iterdir())[:5]]
+    for name, labels in (("last", [None] * 4 + ["3"]), ("none", [None] * 5)):
+        columns = {"image": images, "label": pa.array(labels, pa.string())}
+        pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    last, none = (
+        read_sets(classifier, open_sets(classifier, str(tmp_path / f"{name}.parquet"), []), tmp_path / name, Work())[0]
+        for name in ("last", "none")
+    )
+    assert [table["label"].to_pylist() for table in last.labelled_tables()] == [[3]]
+    with pytest.raises(DataError, match="none has no labels"):
+        list(none.labelled_tables())
+
+
+@pytest.mark.filterwarnings("default")
+def test_readings_in_an_object_store(classifier: Classifier, bucket: str) -> None:
+    place = bucket.format("deep/some")
+    done = measure(classifier, open_source("noise:uniform:5", classifier.image), place)
+    one = open_sets(classifier, "test", [place])[1]
+    assert isinstance(one, ReadSet)
+    assert (one.name, one.readings().logits.shape[0], one.source is None) == ("some", done.rows, False)

@@ -1,0 +1,104 @@
+"""Networks that cannot be measured: one line that says why, and the network comes back as it was."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradmeter import GradientMeter, GradmeterError, InputError, UnsupportedModelError
+from oracles.networks import samples
+from reading.architectures.case import Network
+from reading.architectures.sharing import Output
+from reading.architectures.state import mark, snapshot
+
+X = samples(3, 5).float()
+
+
+def _rule(rule: Callable[..., Any]) -> Callable[[], nn.Module]:
+    """A rule of a dense layer 5 to 3."""
+    return lambda: Network(rule, dense=nn.Linear(5, 3)).eval()
+
+
+def _without_gradients(m: Any, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        out: Tensor = m.dense(x)
+    return out
+
+
+def _codes(dtype: torch.dtype) -> Callable[[], nn.Module]:
+    """Weights stored as whole numbers."""
+    return lambda: Network(
+        lambda m, x: m.dense(x) @ m.codes.float(),
+        dense=nn.Linear(5, 3),
+        codes=nn.Parameter(torch.ones(3, 3).to(dtype), requires_grad=False),
+    ).eval()
+
+
+MIXES = (UnsupportedModelError, "sample")
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], type[GradmeterError], str]] = {
+    "batch norm in train mode": (
+        lambda: nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3)).train(),
+        InputError,
+        r"'1' \(BatchNorm1d\) is in train mode",
+    ),
+    "batch norm without running statistics": (
+        lambda: nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 3)).eval(),
+        UnsupportedModelError,
+        "'1' .* no running statistics",
+    ),
+    "centred over the batch": (_rule(lambda m, x: m.dense(x) - m.dense(x).mean(0)), *MIXES),
+    "input centred over the batch": (_rule(lambda m, x: m.dense(x - x.mean(0))), *MIXES),
+    "scaled by the batch": (_rule(lambda m, x: m.dense(x) / m.dense(x).norm()), *MIXES),
+    "softmax over the batch": (_rule(lambda m, x: m.dense(x).softmax(0)), *MIXES),
+    "attention over the batch": (_rule(lambda m, x: (m.dense(x) @ m.dense(x).T).softmax(1) @ m.dense(x)), *MIXES),
+    "running sum over the batch": (_rule(lambda m, x: m.dense(x).cumsum(0)), *MIXES),
+    "neighbours in the batch": (_rule(lambda m, x: m.dense(x) + m.dense(x).roll(1, 0)), *MIXES),
+    "batch reversed": (_rule(lambda m, x: m.dense(x).flip(0)), *MIXES),
+    "batch as the sequence of an LSTM": (
+        lambda: Network(lambda m, x: m.head(m.layer(x)[0]), layer=nn.LSTM(5, 4), head=nn.Linear(4, 3)).eval(),
+        *MIXES,
+    ),
+    "random numbers": (_rule(lambda m, x: m.dense(x) + torch.randn_like(x[:, :3])), UnsupportedModelError, "random"),
+    "branch without gradients": (
+        _rule(lambda m, x: m.dense(x) * _without_gradients(m, x)),
+        UnsupportedModelError,
+        "'dense' is called under torch.no_grad",
+    ),
+    "without gradients": (_rule(_without_gradients), UnsupportedModelError, "grad"),
+    "detached": (_rule(lambda m, x: m.dense(x).detach()), UnsupportedModelError, "grad|detach"),
+    "int8 parameter": (_codes(torch.int8), UnsupportedModelError, "codes.*int8"),
+    "boolean parameter": (_codes(torch.bool), UnsupportedModelError, "codes.*bool"),
+    "lazy layer": (lambda: nn.Sequential(nn.LazyLinear(3)), GradmeterError, "0.weight.*initiali"),
+    "no parameters": (nn.Flatten, UnsupportedModelError, "no parameters"),
+    "one logit": (_rule(lambda m, x: m.dense(x)[:, :1]), InputError, r"returned \(3, 1\)"),
+    "logits without classes": (_rule(lambda m, x: m.dense(x)[:, 0]), InputError, r"returned \(3,\)"),
+    "logits of pixels": (_rule(lambda m, x: m.dense(x)[..., None, None]), InputError, r"returned \(3, 3, 1, 1\)"),
+    "logits of fewer samples": (_rule(lambda m, x: m.dense(x)[:2]), InputError, r"returned \(2, 3\)"),
+    "a list": (_rule(lambda m, x: [m.dense(x)]), InputError, "returned list"),
+    "output with wrong logits": (_rule(lambda m, x: Output(m.dense(x)[0])), InputError, r"returned \(3,\)"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_in_a_line(name: str) -> None:
+    make, error, message = REFUSED[name]
+    model = make()
+    if name != "lazy layer":  # has nothing to be marked
+        mark(model)
+        before = snapshot(model)
+    with pytest.raises(error, match=message) as raised:
+        GradientMeter(model)(X)
+    assert "\n" not in str(raised.value)
+    if name != "lazy layer":
+        assert snapshot(model) == before
+
+
+def test_training_forward_is_never_seen() -> None:
+    """An auxiliary output that appears only in training."""
+    model = Network(lambda m, x: (m.dense(x), m.dense(x)) if m.training else m.dense(x), dense=nn.Linear(5, 3)).train()
+    assert GradientMeter(model)(X).layers == ("dense", "all")
+    assert model.training

@@ -1,0 +1,405 @@
+"""The compiled reduction against float64 gradients that are materialised tap by tap, for every kernel built here."""
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gradmeter.reading.kernels import compiled
+from gradmeter.reading.statistics import PowerSums, statistics
+from oracles.moments import assert_agree, eight
+
+if not compiled.available():
+    pytest.skip(f"compiled kernel {compiled.reason()}", allow_module_level=True)
+
+from gradmeter.reading.kernels import _compiled
+
+VARIANTS = _compiled.variants()
+
+
+@pytest.fixture(params=VARIANTS, autouse=True, scope="module")
+def variant(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = _compiled.variant()
+    _compiled.select(request.param)
+    yield request.param
+    _compiled.select(before)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A correlation; spatial entries have one number per dimension."""
+
+    delta: Tensor
+    activation: Tensor
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[int, ...]
+    groups: int = 1
+
+    def measured(self, *, bias: bool = False) -> tuple[Tensor, Tensor | None]:
+        return compiled.correlate(
+            self.delta,
+            self.activation,
+            self.kernel,
+            stride=self.stride,
+            dilation=self.dilation,
+            padding=self.padding,
+            groups=self.groups,
+            bias=bias,
+        )
+
+    def sums(self) -> Tensor:
+        return self.measured()[0]
+
+    def gradients(self) -> Tensor:
+        """[N, M, C / groups, *kernel] float64."""
+        return _gradients(self, self.delta.double(), self.activation.double())
+
+    def magnitudes(self) -> Tensor:
+        """The same from absolute values: what the rounding of the gradients goes by."""
+        return _gradients(self, self.delta.double().abs(), self.activation.double().abs())
+
+
+def _gradients(layer: Layer, delta: Tensor, activation: Tensor) -> Tensor:
+    out, spatial = delta.shape[2:], activation.shape[2:]
+    amounts: list[int] = []
+    for count, size, kernel, stride, dilation, padding in zip(
+        out, spatial, layer.kernel, layer.stride, layer.dilation, layer.padding, strict=True
+    ):
+        reach = (count - 1) * stride + (kernel - 1) * dilation + 1
+        amounts = [padding, max(0, reach - padding - size), *amounts]
+    padded = F.pad(activation, amounts)
+    samples, groups = len(delta), layer.groups
+    grouped = delta.reshape(samples, groups, delta.shape[1] // groups, -1)
+    gradients = delta.new_empty(samples, delta.shape[1], activation.shape[1] // groups, *layer.kernel)
+    for tap in itertools.product(*map(range, layer.kernel)):
+        seen = padded
+        for axis, (t, dilation, stride, count) in enumerate(
+            zip(tap, layer.dilation, layer.stride, out, strict=True), start=2
+        ):
+            seen = seen.narrow(axis, t * dilation, (count - 1) * stride + 1)
+            seen = seen[(slice(None),) * axis + (slice(None, None, stride),)]
+        seen = seen.reshape(samples, groups, activation.shape[1] // groups, -1)
+        gradients[(..., *tap)] = torch.einsum("ngmt,ngct->ngmc", grouped, seen).flatten(1, 2)
+    return gradients
+
+
+def plain(delta: Tensor, activation: Tensor, kernel: Sequence[int], padding: int = 0, groups: int = 1) -> Layer:
+    ones = (1,) * len(kernel)
+    return Layer(delta, activation, tuple(kernel), ones, ones, (padding,) * len(kernel), groups)
+
+
+def seven(gradients: Tensor) -> Tensor:
+    """[N, 7] from gradients [N, ...]."""
+    g = gradients.double().flatten(1)
+    powers = [g.pow(k).sum(1) for k in (1, 2, 3, 4)]
+    return torch.stack([*powers, g.abs().sum(1), g.amin(1), g.amax(1)], dim=1)
+
+
+def assert_sums(found: Tensor, layer: Layer) -> None:
+    """The sums agree within float32's rounding of each entry and of the sums."""
+    g, magnitude = layer.gradients().flatten(1), layer.magnitudes().flatten(1)
+    error = 5e-7 * magnitude
+    size = g.abs()
+    limits = [(k * size.pow(k - 1) * error).sum(1) + 1e-6 * size.pow(k).sum(1) for k in (1, 2, 3, 4)]
+    extreme = error.amax(1)
+    limit = torch.stack([*limits, limits[0], extreme, extreme], dim=1)
+    excess = (found - seven(g)).abs() - limit
+    assert (excess <= 0).all(), f"{found}\nexpected\n{seven(g)}\nwithin\n{limit}\n{layer}"
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contiguous": lambda tensor: tensor,
+    "channels last": _channels_last,
+    "samples last": lambda tensor: tensor.movedim(0, -1).contiguous().movedim(-1, 0),
+    "every second": lambda tensor: tensor.repeat_interleave(2, dim=-1)[..., ::2],
+    "expanded": lambda tensor: tensor[..., :1].expand_as(tensor),
+    "expanded channels": lambda tensor: tensor[:, :1].expand_as(tensor),
+}
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> Layer:
+    """Sizes around the tiles' edges, windows that hang over the image on any side, every memory order."""
+    dimensions = draw(st.integers(1, 3))
+
+    def spatial(least: int, most: int) -> tuple[int, ...]:
+        return tuple(draw(st.integers(least, most)) for _ in range(dimensions))
+
+    kernel, stride, dilation = spatial(1, 7 if dimensions < 3 else 3), spatial(1, 3), spatial(1, 2)
+    padding, size, out = spatial(0, 3), spatial(1, 9), spatial(1, 7)
+    groups = draw(st.sampled_from([1, 1, 2, 3, 5, 16, 19]))
+    per_group = st.integers(1, 70) if groups == 1 else st.one_of(st.just(1), st.integers(1, 35 if groups < 5 else 4))
+    samples, outputs, inputs = draw(st.integers(1, 3)), groups * draw(per_group), groups * draw(per_group)
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    delta = torch.randn(samples, outputs, *out, generator=generator)
+    activation = torch.randn(samples, inputs, *size, generator=generator)
+    orders = st.sampled_from(sorted(LAYOUTS))
+    delta, activation = LAYOUTS[draw(orders)](delta), LAYOUTS[draw(orders)](activation)
+    return Layer(delta, activation, kernel, stride, dilation, padding, groups)
+
+
+@given(layers())
+def test_any_geometry_in_any_memory_order(layer: Layer) -> None:
+    sums, bias = layer.measured(bias=True)
+    assert_sums(sums, layer)
+    assert bias is not None
+    exact = layer.delta.double().flatten(2)
+    assert ((bias - exact.sum(2)).abs() <= 1e-6 * exact.abs().sum(2)).all()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        pytest.param(plain(torch.randn(3, 16, 28, 28), torch.rand(3, 1, 28, 28), (3, 3), 1), id="stem"),
+        pytest.param(plain(torch.randn(2, 40, 9, 9), torch.randn(2, 64, 9, 9), (3, 3), 1), id="convolution"),
+        pytest.param(plain(torch.randn(2, 48, 2, 2), torch.randn(2, 48, 2, 2), (3, 3), 1), id="small map"),
+        pytest.param(plain(torch.randn(2, 48, 1, 1), torch.randn(2, 48, 1, 1), (3, 3), 1), id="one position"),
+        pytest.param(plain(torch.randn(2, 40, 9, 9), torch.randn(2, 40, 9, 9), (5, 5), 2, groups=40), id="depthwise"),
+        pytest.param(plain(torch.randn(2, 7, 20000), torch.randn(2, 3, 20000), (3,), 1), id="long"),
+        pytest.param(plain(torch.randn(2, 50, 3000), torch.randn(2, 40, 3000), (1,)), id="many positions"),
+        pytest.param(plain(torch.randn(2, 3, 70, 70), torch.randn(2, 3, 70, 70), (3, 3), 1, groups=3), id="large map"),
+    ],
+)
+def test_the_eight_statistics_are_exact_to_six_digits(layer: Layer) -> None:
+    gradients = layer.gradients().flatten(1)
+    sums = layer.sums()
+    found = statistics(PowerSums(gradients.shape[1], sums))
+    assert_agree(found, eight(gradients.numpy()), norms=1e-6, shapes=1e-5)
+
+
+@pytest.mark.parametrize(("width", "groups"), [(3, 1), (20, 1), (20, 20)])
+def test_a_power_of_two_changes_no_bit(width: int, groups: int) -> None:
+    """g^4 of gradients around 1e-20 and 1e+20 lies far outside float32."""
+    layer = plain(torch.randn(2, 20, 6, 6), torch.randn(2, width, 6, 6), (3, 3), 1, groups)
+    expected = layer.sums()
+    powers = torch.tensor([1, 2, 3, 4, 1, 1, 1], dtype=torch.float64)
+    for exponent in (-66, 66):
+        scaled = plain(layer.delta * 2.0**exponent, layer.activation, (3, 3), 1, groups).sums()
+        assert torch.equal(scaled, expected * torch.exp2(exponent * powers))
+
+
+def test_gradients_far_smaller_than_their_factors_keep_their_fourth_power() -> None:
+    """The largest delta meets only zeros of the activation."""
+    delta, activation = torch.randn(2, 8, 50) * 1e-15, torch.randn(2, 20, 50)
+    delta[:, :, 7], activation[:, :, 7] = 1.0, 0.0
+    assert_sums(plain(delta, activation, (1,)).sums(), plain(delta * 1, activation, (1,)))
+    found, expected = plain(delta, activation, (1,)).sums(), seven(plain(delta, activation, (1,)).gradients())
+    torch.testing.assert_close(found[:, 3], expected[:, 3], rtol=1e-5, atol=0)
+
+
+def test_a_gradient_of_one_entry() -> None:
+    delta, activation = torch.randn(4, 1, 5), torch.randn(4, 1, 5)
+    entry = (delta.double() * activation.double()).sum((1, 2))
+    found = plain(delta, activation, (1,)).sums()
+    torch.testing.assert_close(found, seven(entry.unsqueeze(1)), rtol=4e-6, atol=1e-6)
+
+
+def test_zeros_stay_zeros() -> None:
+    layer = plain(torch.zeros(2, 20, 4, 4), torch.randn(2, 20, 4, 4), (3, 3), 1)
+    assert torch.equal(layer.sums(), torch.zeros(2, 7, dtype=torch.float64))
+
+
+def test_windows_that_never_meet_the_image_are_zeros_among_the_extremes() -> None:
+    layer = plain(torch.ones(1, 16, 1, 1), torch.ones(1, 16, 1, 1), (3, 3), 1)
+    assert layer.sums()[0].tolist() == [256, 256, 256, 256, 256, 0, 1]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", ["delta", "activation"])
+@pytest.mark.parametrize(("width", "groups", "size"), [(3, 1, 5), (20, 1, 5), (20, 20, 5), (20, 1, 1)])
+def test_what_is_not_finite_shows_in_the_sums_of_its_sample(
+    value: float, place: str, width: int, groups: int, size: int
+) -> None:
+    layer = plain(torch.randn(2, 20, size, size), torch.randn(2, width, size, size), (3, 3), 1, groups)
+    getattr(layer, place)[0, 2, -1, -1] = value
+    sums = layer.sums()
+    assert not sums[0, :5].isfinite().any()
+    assert not sums[0, 5:].isfinite().all()
+    assert sums[1].isfinite().all()
+
+
+@pytest.mark.parametrize("samples", [1, 3, 9])
+@pytest.mark.parametrize(
+    ("outputs", "inputs", "groups"), [(70, 80, 1), (16, 1, 1), (80, 80, 80)], ids=["dense", "stem", "depthwise"]
+)
+def test_the_number_of_threads_changes_no_bit(samples: int, outputs: int, inputs: int, groups: int) -> None:
+    layer = plain(torch.randn(samples, outputs, 24, 24), torch.randn(samples, inputs, 24, 24), (3, 3), 1, groups)
+    one = layer.measured(bias=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        two = layer.measured(bias=True)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(one[0], two[0])
+    assert one[1] is not None
+    assert two[1] is not None
+    assert torch.equal(one[1], two[1])
+
+
+def test_threads_of_its_own_do_the_same(variant: str) -> None:
+    layer = plain(torch.randn(5, 40, 9, 9), torch.randn(5, 40, 9, 9), (3, 3), 1)
+    arguments = (layer.kernel, layer.stride, layer.dilation, layer.padding, 1)
+    found = torch.empty(5, 7, dtype=torch.float64)
+    _compiled.use_openmp(0, 0)
+    try:
+        _compiled.correlate(layer.delta, layer.activation, *arguments, found, None, 3)
+    finally:
+        _compiled.use_openmp(*compiled._openmp())
+    assert torch.equal(found, layer.sums())
+
+
+def test_tensors_with_a_history_are_read_and_left_alone() -> None:
+    delta, activation = torch.randn(2, 4, 5, requires_grad=True), torch.randn(2, 3, 7, requires_grad=True)
+    sums = plain(delta, activation, (3,)).sums()
+    assert not sums.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(3, 1), (1, 1000), (4, 70001), (2000, 3)])
+def test_reduce(dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    values = torch.randn(shape, dtype=dtype) * 1e-20
+    twice = values.repeat_interleave(2, 1)[:, ::2]
+    for order in (values, values.t().contiguous().t(), twice):
+        torch.testing.assert_close(
+            compiled.reduce(order)[:, [1, 3, 4, 5, 6]], seven(values)[:, [1, 3, 4, 5, 6]], rtol=1e-12, atol=0
+        )
+        scale = values.double().abs()
+        for column, power in ((0, 1), (2, 3)):
+            error = (compiled.reduce(order)[:, column] - seven(values)[:, column]).abs()
+            assert (error <= 1e-12 * scale.pow(power).sum(1)).all()
+
+
+def test_reduce_shows_what_is_not_finite() -> None:
+    values = torch.zeros(2, 100000)
+    values[0, 99999] = float("nan")
+    assert compiled.reduce(values)[0].isnan().all()
+    assert compiled.reduce(values)[1].tolist() == [0] * 7
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 70, 5), (3, 70, 9, 7), (1, 5, 40, 50), (2, 9, 3, 4, 5)])
+@pytest.mark.parametrize("centred", [False, True])
+def test_channel_sums(shape: tuple[int, ...], centred: bool) -> None:
+    mean = torch.randn(shape[1]) if centred else None
+    for first, second in itertools.product(sorted(LAYOUTS), repeat=2):
+        delta, activation = LAYOUTS[first](torch.randn(shape)), LAYOUTS[second](torch.randn(shape) + 100)
+        products, totals = compiled.channel_sums(delta, activation, mean)
+        d, a = delta.double().reshape(*shape[:2], -1), activation.double().reshape(*shape[:2], -1)
+        if mean is not None:
+            a = a - mean.double().unsqueeze(1)
+        torch.testing.assert_close(products, (d * a).sum(2), rtol=1e-12, atol=1e-9)
+        torch.testing.assert_close(totals, d.sum(2), rtol=1e-12, atol=1e-11)
+
+
+def test_no_samples_give_no_sums() -> None:
+    assert plain(torch.empty(0, 3, 4), torch.empty(0, 2, 4), (1,)).sums().shape == (0, 7)
+    assert compiled.reduce(torch.empty(0, 3)).shape == (0, 7)
+    assert compiled.channel_sums(torch.empty(0, 3, 4), torch.empty(0, 3, 4))[0].shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (
+            {"delta": torch.ones(2, 4, 5, dtype=torch.float64)},
+            TypeError,
+            "delta is float64 on cpu; expected float32 on the CPU",
+        ),
+        (
+            {"activation": torch.ones(2, 3, 5, device="meta")},
+            TypeError,
+            "activation is float32 on meta; expected float32 on the CPU",
+        ),
+        ({"activation": torch.ones(3, 3, 5)}, ValueError, r"delta has shape \(2, 4, 5\) and activation \(3, 3, 5\)"),
+        ({"activation": torch.ones(2, 3, 5, 5)}, ValueError, "the same number of samples"),
+        ({"activation": torch.ones(2, 3, 0)}, ValueError, "no empty axis"),
+        ({"delta": torch.ones(2, 4)}, ValueError, "delta has shape"),
+        ({"groups": 2}, ValueError, "groups=2; expected a divisor of 4 and 3 channels"),
+        ({"groups": 0}, ValueError, "groups=0"),
+        ({"kernel": (0,)}, ValueError, "kernel: expected one whole number of at least 1 for each of 1 spatial axes"),
+        ({"stride": (1, 1)}, ValueError, "stride"),
+        ({"padding": (-1,)}, ValueError, "padding: .* at least 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused(changes: dict[str, object], error: type[Exception], message: str) -> None:
+    arguments: dict[str, object] = {
+        "delta": torch.ones(2, 4, 5),
+        "activation": torch.ones(2, 3, 5),
+        "kernel": (1,),
+        "stride": (1,),
+        "dilation": (1,),
+        "padding": (0,),
+    }
+    with pytest.raises(error, match=message) as caught:
+        compiled.correlate(**(arguments | changes))  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not list a process's libraries")
+def test_the_threads_are_those_of_torch(variant: str) -> None:
+    """Neither another OpenMP library nor another thread, even where scikit-learn has brought its own."""
+    code = """if True:
+        import sklearn.cluster
+        import os, pathlib, torch
+        def found():
+            maps = pathlib.Path("/proc/self/maps").read_text()
+            names = {line.split()[-1].rsplit("/")[-1] for line in maps.splitlines()}
+            libraries = {name for name in names if name.startswith(("libgomp", "libomp", "libiomp"))}
+            return libraries, len(os.listdir("/proc/self/task"))
+        torch.set_num_threads(2)
+        torch.rand(2**20).exp_()
+        before = found()
+        from gradmeter.reading.kernels import compiled
+        x = torch.randn(8, 32, 16, 16)
+        compiled.correlate(x, x, (3, 3), stride=(1, 1), dilation=(1, 1), padding=(1, 1))
+        assert found() == before, (found(), before)
+        print(compiled.reason())
+    """
+    done = _python(code, GRADMETER_KERNEL=variant)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{variant} kernel, shares torch's OpenMP threads\n"
+
+
+def test_the_gradients_are_never_stored() -> None:
+    """Eight samples of 16 million entries would take half a gigabyte."""
+    code = """if True:
+        import resource, torch
+        from gradmeter.reading.kernels import compiled
+        x = torch.randn(8, 4096, 2)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        compiled.correlate(x, x, (1,), stride=(1,), dilation=(1,), padding=(0,))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    """
+    done = _python(code)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 2**14
+
+
+def test_an_unknown_kernel_is_refused_in_one_line() -> None:
+    done = _python("import gradmeter.reading.kernels as kernels; kernels.description()", GRADMETER_KERNEL="x86-64-v9")
+    assert done.returncode != 0
+    line = done.stderr.strip().splitlines()[-1]
+    assert "GRADMETER_KERNEL: kernel 'x86-64-v9' is unknown or cannot run here; expected one of" in line
+    assert VARIANTS[0] in line

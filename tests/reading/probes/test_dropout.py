@@ -1,0 +1,111 @@
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradmeter import GradientMeter
+from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.network import measuring
+from gradmeter.reading.probes import mc_dropout
+from oracles.networks import randomise, samples
+
+X = samples(6, 5)
+
+
+def network(dropout: nn.Module | None = None) -> nn.Module:
+    thinned = dropout or nn.Dropout(0.4)
+    return randomise(nn.Sequential(nn.Linear(5, 16), nn.Tanh(), thinned, nn.Linear(16, 3)).double()).eval()
+
+
+def scores(model: nn.Module, probe: Any = "mc_dropout", **options: Any) -> tuple[Tensor, Tensor]:
+    found = GradientMeter(model, probes=[probe], **options)(X).scores
+    assert [*found] == ["mc_entropy", "mc_information"]
+    return found["mc_entropy"], found["mc_information"]
+
+
+def entropy(p: Tensor) -> Tensor:
+    return -(p * p.log()).sum(-1)
+
+
+@pytest.mark.parametrize(("passes", "seed"), [(8, 0), (1, 0), (50, 7)])
+def test_against_a_loop(passes: int, seed: int) -> None:
+    model = network()
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        model[2].train()  # type: ignore[index]
+        answers = torch.stack([model(X).softmax(1) for _ in range(passes)])
+        model.eval()
+    found, information = scores(model, mc_dropout(passes, seed))
+    assert found.dtype == information.dtype == torch.float64
+    expected = entropy(answers.mean(0))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(information, expected - entropy(answers).mean(0), rtol=1e-9, atol=1e-14)
+    assert ((information > 1e-4) == (passes > 1)).all()
+
+
+def test_bounds() -> None:
+    found, information = scores(network())
+    assert (information >= 0).all()
+    assert (information <= found).all()
+    assert (found <= math.log(3)).all()
+
+
+def test_the_same_again() -> None:
+    first, second = scores(network()), scores(network(), mc_dropout())
+    assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
+    assert not torch.allclose(first[0], scores(network(), mc_dropout(seed=1))[0])
+
+
+@pytest.mark.parametrize("dropout", [nn.Identity(), nn.Dropout(0.0)])
+def test_without_dropout_there_is_no_information(dropout: nn.Module) -> None:
+    model = network(dropout)
+    found, information = scores(model)
+    torch.testing.assert_close(found, entropy(model(X).softmax(1)).detach(), rtol=1e-12, atol=1e-14)
+    assert (information < 1e-15).all()
+
+
+class LibraryDropout(nn.Module):
+    """As other libraries write their own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, 0.4, self.training)
+
+
+class Thinning(nn.Dropout):
+    """PyTorch's under another name."""
+
+
+@pytest.mark.parametrize(
+    "dropout", [nn.AlphaDropout(0.4), nn.FeatureAlphaDropout(0.4), Thinning(0.4), LibraryDropout()]
+)
+def test_kinds_of_dropout(dropout: nn.Module) -> None:
+    assert (scores(network(dropout))[1] > 1e-4).all()
+
+
+def test_the_network_is_left_as_it_was() -> None:
+    model = network()
+    model.train()
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    training = [module.training for module in model.modules()]
+    plain = GradientMeter(model)(X)
+    assert torch.equal(GradientMeter(model, probes=["mc_dropout"])(X).values, plain.values)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [module.training for module in model.modules()] == training
+    model.eval()
+    assert torch.equal(model(X), plain.logits)
+
+
+def test_a_probe_itself_leaves_the_network_as_it_was() -> None:
+    """Also where the network fails on the way."""
+    model, inputs = network(), Inputs.of(X)
+    with measuring(model):
+        state = torch.get_rng_state()
+        found = mc_dropout()(model, inputs, model(X))
+        assert not any(score.requires_grad for score in found.values())
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            mc_dropout()(model, Inputs.of(X[:, :4]), model(X))
+        assert torch.equal(torch.get_rng_state(), state)
+        assert not any(module.training for module in model.modules())

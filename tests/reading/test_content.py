@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as some
+
+from gradmeter.reading.content import content_hashes
+
+IMAGES = torch.rand(6, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+
+
+def test_equal_inputs_share_a_hash_whatever_their_batch_and_layout() -> None:
+    hashes = content_hashes(IMAGES)
+    assert hashes.dtype == np.uint64
+    assert len(set(hashes.tolist())) == 6
+    assert np.array_equal(content_hashes(IMAGES[2:4]), hashes[2:4])
+    assert np.array_equal(content_hashes(IMAGES.to(memory_format=torch.channels_last)), hashes)
+    assert np.array_equal(content_hashes((IMAGES,)), hashes)
+
+
+def test_what_does_not_matter() -> None:
+    tokens = torch.arange(6).reshape(3, 2)
+    assert np.array_equal(content_hashes({"tokens": tokens}), content_hashes(tokens))
+    assert np.array_equal(content_hashes({"tokens": tokens.int()}), content_hashes({"x": tokens}))
+    assert not np.isin(content_hashes(tokens.float()), content_hashes(tokens)).any()
+    # With several the names tell which is which.
+    first, second = tokens, tokens + 10
+    exchanged = content_hashes({"a": second, "b": first})
+    assert not np.isin(exchanged, content_hashes({"a": first, "b": second})).any()
+
+
+@pytest.mark.parametrize("change", [lambda x: x.double(), lambda x: x.flatten(2), lambda x: x + 1e-6])
+def test_other_inputs_do_not(change: object) -> None:
+    assert not np.isin(content_hashes(change(IMAGES)), content_hashes(IMAGES)).any()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool])
+def test_every_type_of_numbers(dtype: torch.dtype) -> None:
+    tensor = torch.arange(6).reshape(3, 2).to(dtype)
+    assert len(content_hashes(tensor)) == 3
+    assert content_hashes({"tokens": tensor}).tolist() == content_hashes({"tokens": tensor.clone()}).tolist()
+    # One number a sample.
+    assert len(content_hashes({"tokens": tensor, "length": tensor[:, 0]})) == 3
+
+
+@given(some.lists(some.lists(some.integers(1, 99), min_size=1, max_size=5), min_size=2, max_size=5))
+def test_padding_is_not_content(texts: list[list[int]]) -> None:
+    def batch(rows: list[list[int]], width: int) -> dict[str, torch.Tensor]:
+        tokens = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        return {"input_ids": tokens, "attention_mask": mask}
+
+    together = content_hashes(batch(texts, 8))
+    for hashed, text in zip(together, texts, strict=True):
+        assert content_hashes(batch([text], len(text))) == [hashed]
+    assert len(set(together.tolist())) == len(set(map(tuple, texts)))

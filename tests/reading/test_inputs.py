@@ -1,0 +1,22 @@
+import pytest
+import torch
+
+from gradmeter.errors import InputError
+from gradmeter.reading.inputs import Inputs
+
+
+def test_inputs_made_before() -> None:
+    """They lose their history, and are checked, like any others."""
+    images, masks = torch.rand(3, 2, requires_grad=True), torch.ones(3)
+    found = Inputs.of(Inputs((images, None), {"mask": masks}, torch.tensor([0, 1, 2], dtype=torch.int32)))
+    assert torch.equal(found.args[0], images)
+    assert not found.args[0].requires_grad
+    assert found.args[1] is None
+    assert torch.equal(found.kwargs["mask"], masks)
+    assert found.labels is not None
+    assert found.labels.dtype == torch.int64
+    assert torch.equal(Inputs.of(found, torch.tensor([2, 1, 0])).labels, torch.tensor([2, 1, 0]))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"inputs hold \(3, 2\), \(2,\)"):
+        Inputs.of(Inputs((images,), {"mask": masks[:2]}))
+    with pytest.raises(InputError, match="expected a tensor of 3 whole numbers"):
+        Inputs.of(Inputs((images,), {}, torch.zeros(3)))

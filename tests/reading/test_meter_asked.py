@@ -1,0 +1,434 @@
+"""What a meter reads besides one pseudo-label's gradients: others, activations, the embedding, scores."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from gradmeter import GradientMeter, InputError, Readings
+from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.pseudo_labels import PseudoLabel
+from gradmeter.reading.statistics import ACTIVATION_METRICS
+from oracles import loop
+from oracles.moments import Array, assert_agree, eight
+from oracles.networks import CASES, Recipe, Residual, classifier, randomise, samples
+from reading.architectures import attention, recurrent
+from reading.architectures.case import Case
+
+LABELS: list[PseudoLabel] = [
+    *("predicted", "uniform", "all-ones", "counterfactual", "expected", 1),
+    lambda z: z.exp().sum(1),
+]
+EVEN_KERNEL = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+
+
+def made(case: str, count: int = 4) -> tuple[nn.Module, Tensor]:
+    make, shape = CASES[case]
+    model = randomise(make().double()).eval()
+    return model, samples(count, *shape) / (10 if case.startswith("paper") else 1)
+
+
+def everything(model: nn.Module, **options: Any) -> GradientMeter:
+    return GradientMeter(model, ["predicted", "uniform"], activations=True, embedding=True, probes=["odin"], **options)
+
+
+def assert_equal(actual: Readings, expected: Readings, atol: float = 1e-12) -> None:
+    """All that was read, but for rounding."""
+    assert actual.layers == expected.layers
+    assert actual.pseudo_labels == expected.pseudo_labels
+    assert actual.scores.keys() == expected.scores.keys()
+    assert (actual.activations is None, actual.embedding is None) == (
+        expected.activations is None,
+        expected.embedding is None,
+    )
+    pairs = [(actual.logits, expected.logits)]
+    for name in expected.pseudo_labels:
+        found, wanted = actual.under(name), expected.under(name)
+        # Moments of nearly constant gradients lose digits.
+        assert_agree(found.values, wanted.values.numpy(), norms=1e3 * atol, shapes=1e5 * atol)
+        pairs.append((found.log_scale, wanted.log_scale))
+    if actual.activations is not None and expected.activations is not None:
+        assert actual.activations.layers == expected.activations.layers
+        assert_activations_agree(actual.activations.values, expected.activations.values.numpy(), 1e3 * atol)
+    if actual.embedding is not None and expected.embedding is not None:
+        pairs.append((actual.embedding, expected.embedding))
+    pairs += [(actual.scores[name], expected.scores[name]) for name in expected.scores]
+    for found, wanted in pairs:
+        torch.testing.assert_close(found, wanted, rtol=atol, atol=atol)
+
+
+# --- several pseudo-labels
+
+
+@EVEN_KERNEL
+@pytest.mark.parametrize("case", CASES)
+def test_several_pseudo_labels_are_as_many_meters(case: str) -> None:
+    model, x = made(case)
+    readings = GradientMeter(model, LABELS)(x)
+    assert readings.pseudo_labels == ("predicted", "uniform", "all-ones", "counterfactual", "expected", "1", "<lambda>")
+    for label, name in zip(LABELS, readings.pseudo_labels, strict=True):
+        alone, found = GradientMeter(model, label)(x), readings.under(name)
+        assert found.pseudo_label == alone.pseudo_label == name
+        assert torch.equal(found.logits, alone.logits)
+        assert torch.equal(found.log_scale, alone.log_scale)
+        assert_agree(found.values, alone.values.numpy(), norms=1e-12, shapes=1e-10)
+
+
+@pytest.mark.parametrize("labels", [["uniform", "predicted"], ("uniform", "predicted"), ["uniform"], "uniform"])
+def test_the_first_pseudo_label_is_the_readings_own(labels: Any) -> None:
+    model, x = made("residual")
+    readings, alone = GradientMeter(model, labels)(x), GradientMeter(model, "uniform")(x)
+    assert readings.pseudo_label == "uniform"
+    assert torch.equal(readings["stem", "l2"], alone["stem", "l2"])
+    assert torch.equal(readings.log_scale, alone.log_scale)
+
+
+def test_labels_replace_the_first_pseudo_label_only() -> None:
+    model, x = made("tokens")
+    labels = torch.tensor([2, 0, 1, 0])
+    meter = GradientMeter(model, ["uniform", "predicted"])
+    plain, given = meter(x), meter(x, labels)
+    assert given.pseudo_labels == ("labels", "predicted")
+    for sample, label in enumerate(labels.tolist()):
+        alone = GradientMeter(model, label)(x[sample : sample + 1])
+        assert_agree(given.values[sample], alone.values[0].numpy(), norms=1e-10, shapes=1e-8)
+    assert torch.equal(given.under("predicted").values, plain.under("predicted").values)
+    assert not torch.allclose(given.values, plain.values)
+
+
+def checkpointed(m: Any, x: Tensor) -> Tensor:
+    """Two blocks whose activations are computed anew in the backward pass."""
+    for block in (m.first, m.second):
+        x = checkpoint(block, x, use_reentrant=False)
+    out: Tensor = m.head(x)
+    return out
+
+
+def half_checkpointed(m: Any, x: Tensor) -> Tensor:
+    out: Tensor = m.head(m.second(checkpoint(m.first, x, use_reentrant=False)))
+    return out
+
+
+@pytest.mark.parametrize("recipe", [checkpointed, half_checkpointed])
+@pytest.mark.parametrize("tile", [None, 2])
+def test_networks_that_save_memory_by_checkpoints(recipe: Callable[[Any, Tensor], Tensor], tile: int | None) -> None:
+    def block() -> nn.Module:
+        return nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 5), nn.Tanh())
+
+    model = randomise(Recipe(recipe, first=block(), second=block(), head=nn.Linear(5, 3)).double())
+    x = samples(5, 5)
+    meter = everything(model, tile=tile)
+    for batch in (x, x.flip(0), x[:1]):
+        readings = meter(batch)
+        for name in readings.pseudo_labels:
+            _, expected = loop.expected_readings(model, batch, derivative_of(name))
+            assert_agree(readings.under(name).values, expected, norms=1e-10, shapes=1e-8)
+        assert_activations(readings, model, batch)
+
+
+def derivative_of(name: str) -> Callable[[Tensor], Tensor]:
+    def start(z: Tensor) -> Tensor:
+        wanted = torch.full_like(z, 1 / z.shape[1])
+        if name == "predicted":
+            wanted = torch.nn.functional.one_hot(z.argmax(1), z.shape[1]).double()
+        return torch.softmax(z, 1) - wanted
+
+    return start
+
+
+# --- batches and tiles
+
+
+@EVEN_KERNEL
+@pytest.mark.parametrize("case", ["paper valid", "conv1d after a transposition", "called twice", "residual", "tokens"])
+def test_batch_and_tile_do_not_show(case: str) -> None:
+    model, x = made(case, 7)
+    whole = everything(model)(x)
+    for tile in (1, 2, 3, 7):
+        assert_equal(everything(model, tile=tile)(x), whole)
+    meter = everything(model)
+    joined = Readings.concatenate([meter(x[:1]), meter(x[1:3]), meter(x[3:])])
+    assert_equal(joined, whole)
+
+
+# --- activations
+
+
+def outputs_alone(model: nn.Module, inputs: loop.Inputs) -> list[dict[str, Array]]:
+    """For each sample, all entries that each layer puts out when the sample goes through the network alone."""
+    first = inputs if isinstance(inputs, Tensor) else next(iter(loop._values(inputs)))
+    owners = [
+        (name, module)
+        for name, module in model.named_modules()
+        if name and any(True for _ in module.parameters(recurse=False))
+    ]
+    training = {module: module.training for module in model.modules()}
+    rows = []
+    for sample in range(len(first)):
+        found: dict[str, list[Array]] = {}
+
+        def keep(name: str, output: Any, found: dict[str, list[Array]]) -> None:
+            output = output[0] if isinstance(output, tuple) else output
+            if isinstance(output, Tensor) and output.is_floating_point():
+                # A copy: what comes next may write over it.
+                found.setdefault(name, []).append(output.detach().clone().flatten().numpy())
+
+        handles = [
+            module.register_forward_hook(lambda module, args, output, name=name, found=found: keep(name, output, found))
+            for name, module in owners
+        ]
+        loop.call(model.eval(), loop.converted(inputs, lambda tensor, at=sample: tensor[at : at + 1].clone()))
+        for handle in handles:
+            handle.remove()
+        rows.append({name: np.concatenate(parts) for name, parts in found.items()})
+    for module, state in training.items():
+        module.training = state
+    return rows
+
+
+def assert_activations_agree(found: Tensor, expected: Array, rtol: float = 1e-9) -> None:
+    assert_agree(found[..., :8], expected[..., :8], norms=rtol, shapes=100 * rtol)
+    np.testing.assert_allclose(found[..., 8], expected[..., 8], rtol=1e-15)
+
+
+def assert_activations(readings: Readings, model: nn.Module, inputs: loop.Inputs) -> None:
+    """Compare with scipy.stats on what each layer puts out for each sample alone."""
+    rows = outputs_alone(model, inputs)
+    assert readings.activations is not None
+    assert readings.activations.metrics == ACTIVATION_METRICS
+    for index, layer in enumerate(readings.activations.layers):
+        expected = np.stack([np.append(eight(row[layer][None])[0], (row[layer] > 0).mean()) for row in rows])
+        assert_activations_agree(readings.activations.values[:, index], expected)
+
+
+@EVEN_KERNEL
+@pytest.mark.parametrize("case", CASES)
+def test_activations_against_outputs_of_each_sample_alone(case: str) -> None:
+    model, x = made(case)
+    readings = GradientMeter(model, activations=True)(x)
+    assert readings.activations is not None
+    # In the order of their first call; a layer that is never called puts out nothing.
+    assert readings.activations.layers == tuple(outputs_alone(model, x)[0])
+    assert readings.activations.values.dtype == torch.float64
+    assert_activations(readings, model, x)
+    assert torch.equal(readings.values, GradientMeter(model)(x).values)
+
+
+@pytest.mark.parametrize(
+    "case", [*attention.CASES.values(), *recurrent.CASES.values()], ids=[*attention.CASES, *recurrent.CASES]
+)
+def test_activations_of_attention_and_recurrent_networks(case: Case) -> None:
+    model, inputs = case.build()
+    readings = GradientMeter(model, activations=True)(inputs)
+    assert_activations(readings, model, inputs)
+
+
+def windows(m: Any, x: Tensor) -> Tensor:
+    """Three windows of each sample side by side: [N * 3, 4]."""
+    out: Tensor = m.head(m.mix(x.reshape(-1, 4)).tanh().reshape(len(x), -1))
+    return out
+
+
+def windows_first(m: Any, x: Tensor) -> Tensor:
+    """The first windows of all samples, then the second ones: [3 * N, 4]."""
+    folded = torch.cat(x.unflatten(1, (3, 4)).unbind(1))
+    out: Tensor = m.head(torch.cat(m.mix(folded).tanh().chunk(3), 1))
+    return out
+
+
+def steps_first(m: Any, x: Tensor) -> Tensor:
+    """[T, N, 4], as recurrent layers take them by default."""
+    out: Tensor = m.head(m.mix(x.unflatten(1, (3, 4)).transpose(0, 1)).tanh().transpose(0, 1).flatten(1))
+    return out
+
+
+@pytest.mark.parametrize("recipe", [windows, windows_first, steps_first])
+@pytest.mark.parametrize("first", [1, 2, 5])
+def test_folded_and_transposed_samples(recipe: Callable[[Any, Tensor], Tensor], first: int) -> None:
+    """Also where a batch of one sample was the first."""
+    model = randomise(Recipe(recipe, mix=nn.Linear(4, 4), head=nn.Linear(12, 3)).double())
+    x = samples(5, 12)
+    meter = GradientMeter(model, activations=True)
+    for batch in (x[:first], x, x[:1], x[:3]):
+        readings = meter(batch)
+        assert readings.activations is not None
+        assert readings.activations.layers == ("mix", "head")
+        assert_activations(readings, model, batch)
+
+
+def test_blank_samples_tell_nothing_of_where_others_lie() -> None:
+    """All windows of all of them are the same; what was guessed of them must not last."""
+    model = randomise(Recipe(windows_first, mix=nn.Linear(4, 4), head=nn.Linear(12, 3)).double())
+    meter, x = GradientMeter(model, activations=True), samples(5, 12)
+    for count in (1, 4):
+        meter(torch.ones(count, 12).double())
+    assert_activations(meter(x), model, x)
+
+
+def time_major(m: Any, x: Tensor) -> Tensor:
+    steps = m.mix(x.transpose(0, 1).flatten(0, 1)).tanh().unflatten(0, (x.shape[1], -1))
+    return m.head(steps.sum(0))  # type: ignore[no-any-return]
+
+
+def step_by_step(m: Any, x: Tensor) -> Tensor:
+    state = x.new_zeros(len(x), 3)
+    for step in x.unbind(1):
+        state = m.mix(torch.cat([step, state], 1)).tanh()
+    return m.head(state)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("recipe", "width"), [(time_major, 4), (step_by_step, 7)])
+def test_outputs_of_more_steps_than_in_the_first_batch(recipe: Callable[[Any, Tensor], Tensor], width: int) -> None:
+    model = randomise(Recipe(recipe, mix=nn.Linear(width, 3), head=nn.Linear(3, 3)).double())
+    meter = GradientMeter(model, activations=True)
+    for steps in (1, 5, 2, 1, 5):
+        x = samples(4, steps, 4)
+        assert_activations(meter(x), model, x)
+
+
+def test_outputs_in_which_samples_change_places_are_left_out() -> None:
+    model = Recipe(lambda m, x: m.head(m.body(x).tanh().flip(0)).flip(0), body=nn.Linear(5, 4), head=nn.Linear(4, 3))
+    randomise(model.double())
+    readings = GradientMeter(model, activations=True)(samples(4, 5))
+    assert readings.activations is not None
+    assert readings.activations.layers == ("body",)
+
+
+def test_a_layer_is_named_as_in_the_readings() -> None:
+    model, x = made("residual")
+    readings = GradientMeter(model, activations=True)(x)
+    assert readings.activations is not None
+    assert isinstance(model, Residual)
+    expected = model.stem(x)
+    torch.testing.assert_close(
+        readings.activations["stem", "mean"], expected.flatten(1).mean(1), rtol=1e-12, atol=1e-14
+    )
+    share = (expected > 0).double().flatten(1).mean(1)
+    torch.testing.assert_close(readings.activations["stem", "positive"], share)
+    with pytest.raises(InputError, match=r"no layer 'relu'; the network has stem, norm, conv1, conv2, shortcut, head"):
+        readings.activations["relu", "mean"]
+    with pytest.raises(InputError, match=r"no metric 'median'; there are l1, .*, kurtosis, positive"):
+        readings.activations["stem", "median"]
+
+
+# --- the embedding
+
+
+@EVEN_KERNEL
+@pytest.mark.parametrize("case", CASES)
+def test_the_embedding_is_what_the_last_layer_is_given(case: str) -> None:
+    model, x = made(case)
+    found = GradientMeter(model, embedding=True)(x).embedding
+    if isinstance(model, nn.Linear):  # the network is that layer
+        assert found is None
+        return
+    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    given: list[Tensor] = []
+    handle = last.register_forward_pre_hook(lambda module, args: given.append(args[0].detach().clone()))
+    model(x)
+    handle.remove()
+    assert found is not None
+    torch.testing.assert_close(found, given[-1], rtol=1e-12, atol=1e-12)
+
+
+def test_the_embedding_of_a_layer_that_is_called_often() -> None:
+    dense = nn.Linear(3, 3)
+    model = randomise(Recipe(lambda m, x: m.dense(m.dense(x).tanh()), dense=dense).double())
+    x = samples(4, 3)
+    found = GradientMeter(model, embedding=True)(x).embedding
+    assert found is not None
+    torch.testing.assert_close(found, dense(x).tanh().detach())
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [lambda m, x: m.head(x) / 2, lambda m, x: m.head(x.unsqueeze(1)).squeeze(1), lambda m, x: m.head(x)[:, [0, 1, 2]]],
+)
+def test_no_embedding_where_something_follows_the_last_layer(recipe: Callable[[Any, Tensor], Tensor]) -> None:
+    model = randomise(Recipe(recipe, head=nn.Linear(4, 3)).double())
+    assert GradientMeter(model, embedding=True)(samples(4, 4)).embedding is None
+
+
+# --- scores
+
+
+def test_probes_are_asked_in_eval_mode_with_gradients_on() -> None:
+    model, x = made("residual", 5)
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    seen: list[tuple[int, bool, bool]] = []
+
+    def probe(network: nn.Module, inputs: Inputs, logits: Tensor) -> dict[str, Tensor]:
+        seen.append((inputs.samples, network.training, torch.is_grad_enabled()))
+        return {"first": inputs.args[0].flatten(1)[:, 0], "largest": logits.amax(1)}
+
+    readings = GradientMeter(model, probes=[probe, "odin"], tile=2)(x)
+    assert [samples for samples, _, _ in seen] == [2, 2, 1]
+    assert {(training, gradients) for _, training, gradients in seen} == {(False, True)}
+    assert [*readings.scores] == ["first", "largest", "odin"]
+    torch.testing.assert_close(readings.scores["first"], x.flatten(1)[:, 0])
+    torch.testing.assert_close(readings.scores["largest"], readings.logits.amax(1))
+    assert model.training
+
+
+# --- what was asked for
+
+
+def test_nothing_is_read_unasked() -> None:
+    model, x = made("residual")
+    readings = GradientMeter(model)(x)
+    assert (readings.activations, readings.embedding) == (None, None)
+    assert (readings.further, readings.scores) == ({}, {})
+    assert readings.pseudo_labels == GradientMeter(model).pseudo_labels == ("predicted",)
+
+
+def test_extended() -> None:
+    model, x = made("residual")
+    meter = GradientMeter(model, ["all-ones", "uniform", 2], probes=["odin"], biases=False, tile=3).extended()
+    assert meter.pseudo_labels == ("predicted", "uniform", "all-ones", "2")
+    readings = meter(x)
+    assert readings.activations is not None
+    assert readings.embedding is not None
+    assert [*readings.scores] == ["odin"]
+    assert_agree(readings.values, GradientMeter(model, biases=False)(x).values.numpy(), norms=1e-12, shapes=1e-10)
+
+
+def test_nothing_of_it_holds_the_graph() -> None:
+    model, x = made("residual")
+    readings = everything(model)(x)
+    assert readings.activations is not None
+    assert readings.embedding is not None
+    for tensor in (readings.activations.values, readings.embedding, *readings.scores.values()):
+        assert not tensor.requires_grad
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pseudo_label": []}, "pseudo_label names none; expected at least one"),
+        ({"pseudo_label": ["uniform", "uniform"]}, "names one twice; expected different ones"),
+        ({"pseudo_label": [1, "uniform", 1]}, "names one twice"),
+        ({"pseudo_label": ["predicted", "unifrom"]}, "pseudo_label='unifrom'; expected one of predicted, uniform"),
+        ({"pseudo_label": [["uniform"]]}, "expected one of predicted"),
+        ({"probes": ["odim"]}, "probe 'odim'; expected odin, mc_dropout, or a function"),
+        ({"probes": [3]}, "probe 3; expected odin"),
+        ({"probes": "odin"}, r"probes='odin'; expected several, as in probes=\['odin'\]"),
+        ({"activations": 1}, "activations=1; expected True or False"),
+        ({"embedding": "yes"}, "embedding='yes'; expected True or False"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        GradientMeter(nn.Linear(2, 2), **options)
+
+
+def test_a_class_beyond_the_network_among_several() -> None:
+    with pytest.raises(InputError, match="pseudo_label=3, but the network has classes 0 to 2"):
+        GradientMeter(classifier((5,), nn.Linear(5, 4)).double(), ["predicted", 3])(samples(2, 5))

@@ -1,0 +1,63 @@
+"""What a network keeps beside its parameters, and what of it tells it from another."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradmeter.errors import UnsupportedModelError
+from gradmeter.reading.network import weights_hash
+
+
+class Keeping(nn.Linear):
+    """Linear, with a buffer, and with state of another kind."""
+
+    def __init__(self, buffer: Tensor, state: Any = None) -> None:
+        super().__init__(2, 2)
+        with torch.no_grad():
+            self.weight.fill_(1)
+            self.bias.fill_(2)
+        self.register_buffer("kept", buffer)
+        self.state = state
+
+    def get_extra_state(self) -> Any:
+        return self.state
+
+    def set_extra_state(self, state: Any) -> None:
+        self.state = state
+
+
+DIAGONAL = torch.tensor([1.0, 2.0]).diag()
+COMPLEX = torch.tensor([1 + 2j, 3 - 1j])
+
+
+@pytest.mark.parametrize(
+    ("kept", "other"),
+    [
+        (DIAGONAL.to_sparse(), (2 * DIAGONAL).to_sparse()),
+        (COMPLEX.conj(), COMPLEX),
+        (COMPLEX.conj().imag, COMPLEX.imag),
+        (torch.tensor(True), torch.tensor(False)),
+        (torch.zeros(0), torch.zeros(0, 1)),
+    ],
+    ids=["sparse", "conjugated", "negated", "bool", "empty"],
+)
+def test_buffers_of_every_kind_count(kept: Tensor, other: Tensor) -> None:
+    found = weights_hash(Keeping(kept))
+    assert weights_hash(Keeping(kept.clone())) == found
+    assert weights_hash(Keeping(other)) != found
+
+
+@pytest.mark.parametrize("state", [{"calls": 3}, "text", 7, object()], ids=["dict", "text", "number", "object"])
+def test_state_that_is_no_tensor_is_neither_parameter_nor_buffer(state: Any) -> None:
+    assert weights_hash(Keeping(DIAGONAL, state)) == weights_hash(Keeping(DIAGONAL, None))
+
+
+def test_a_network_that_does_not_tell_its_state() -> None:
+    class Silent(nn.Linear):
+        def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+            raise ValueError("no")
+
+    with pytest.raises(UnsupportedModelError, match="Silent failed with ValueError"):
+        weights_hash(Silent(2, 2))

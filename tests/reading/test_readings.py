@@ -1,0 +1,510 @@
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+
+from gradmeter import DataError, InputError, OutputError, Readings
+from gradmeter.errors import UnsupportedModelError
+from gradmeter.reading.activations import Activations
+from gradmeter.reading.statistics import ACTIVATION_METRICS, METRICS
+
+LAYERS = ("conv1", "block.dense", "all")
+COLUMNS = [f"{layer}/{metric}" for layer in LAYERS for metric in METRICS]
+
+
+def readings(samples: int = 5, dtype: torch.dtype = torch.float32, seed: int = 0) -> Readings:
+    generator = torch.Generator().manual_seed(seed)
+    return Readings(
+        torch.randn(samples, 4, generator=generator).to(dtype),
+        torch.randn(samples, generator=generator, dtype=torch.float64),
+        LAYERS,
+        torch.randn(samples, len(LAYERS), 8, generator=generator, dtype=torch.float64),
+    )
+
+
+def full(samples: int = 5, dtype: torch.dtype = torch.float32, first: str = "predicted", seed: int = 0) -> Readings:
+    """With everything that a meter can be asked for."""
+    generator = torch.Generator().manual_seed(seed + 10)
+
+    def numbers(*shape: int) -> torch.Tensor:
+        return torch.randn(samples, *shape, generator=generator, dtype=torch.float64)
+
+    plain = replace(readings(samples, dtype, seed), pseudo_label=first)
+    return replace(
+        plain,
+        further={
+            name: Readings(plain.logits, numbers(), LAYERS, numbers(len(LAYERS), 8), name)
+            for name in ("predicted", "uniform", "3", "my_loss")
+            if name != first
+        },
+        # Not all layers put out something, and not in this order.
+        activations=Activations(("block.dense", "a/b"), numbers(2, len(ACTIVATION_METRICS))),
+        embedding=numbers(6).to(dtype),
+        scores={"odin": numbers(), "mine/own": numbers()},
+    )
+
+
+def assert_same(actual: Readings, expected: Readings) -> None:
+    assert actual.layers == expected.layers
+    assert actual.pseudo_labels == expected.pseudo_labels
+    assert [*actual.scores] == [*expected.scores]
+    pairs = {}
+    for label in expected.pseudo_labels:
+        found, wanted = actual.under(label), expected.under(label)
+        assert found.pseudo_label == wanted.pseudo_label == label
+        for name in ("logits", "log_scale", "values"):
+            pairs[f"{label}:{name}"] = getattr(found, name), getattr(wanted, name)
+    pairs["embedding"] = actual.embedding, expected.embedding
+    pairs |= {name: (actual.scores[name], expected.scores[name]) for name in expected.scores}
+    if actual.activations is not None and expected.activations is not None:
+        assert actual.activations.layers == expected.activations.layers
+        pairs["activations"] = actual.activations.values, expected.activations.values
+    else:
+        assert actual.activations is expected.activations
+    for name, (found, wanted) in pairs.items():
+        if wanted is None:
+            assert found is None, name
+        else:
+            assert found.dtype == wanted.dtype
+            assert torch.equal(found, wanted), name
+
+
+def test_one_metric_of_one_layer() -> None:
+    made = readings()
+    assert torch.equal(made["block.dense", "max"], made.values[:, 1, 3])
+    assert torch.equal(made["all", "kurtosis"], made.values[:, 2, 7])
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (("conv9", "l2"), "no layer 'conv9'; the network has conv1, block.dense, all"),
+        (("conv1", "l3"), "no metric 'l3'; there are l1, l2, min, max, mean, std, skewness, kurtosis"),
+        ("conv1", "no reading 'conv1'; expected a layer and a metric"),
+        (0, "no reading 0"),
+    ],
+)
+def test_wrong_names(key: tuple[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        readings()[key]
+
+
+def test_predictions_length_and_names() -> None:
+    made = readings()
+    assert torch.equal(made.predictions, made.logits.argmax(1))
+    assert len(made) == 5
+    assert made.metrics == METRICS
+    assert list(made.columns) == COLUMNS
+    assert repr(made) == "Readings(5 samples, 4 classes, layers: conv1, block.dense, all)"
+
+
+def test_scaled_multiplies_what_has_a_scale() -> None:
+    unit = readings()
+    made = Readings.scaled(unit.logits, unit.log_scale, LAYERS, unit.values)
+    factor = unit.log_scale.exp()[:, None]
+    torch.testing.assert_close(made.values[..., :6], unit.values[..., :6] * factor[..., None])
+    assert torch.equal(made.values[..., 6:], unit.values[..., 6:])
+
+
+def test_scaled_by_nothing_is_zero() -> None:
+    unit = readings()
+    made = Readings.scaled(unit.logits, torch.full((5,), -torch.inf).double(), LAYERS, unit.values)
+    assert (made.values[..., :6] == 0).all()
+
+
+def test_concatenate() -> None:
+    first, second = readings(3), readings(2, seed=1)
+    joined = Readings.concatenate([first, second])
+    assert len(joined) == 5
+    assert torch.equal(joined["conv1", "l2"], torch.cat([first["conv1", "l2"], second["conv1", "l2"]]))
+    assert torch.equal(joined.logits, torch.cat([first.logits, second.logits]))
+    assert torch.equal(joined.log_scale, torch.cat([first.log_scale, second.log_scale]))
+
+
+def test_concatenate_nothing() -> None:
+    with pytest.raises(InputError, match="expected at least one"):
+        Readings.concatenate([])
+
+
+def test_concatenate_different_networks() -> None:
+    made = readings()
+    other = Readings(made.logits, made.log_scale, ("conv1", "conv2", "all"), made.values)
+    with pytest.raises(InputError, match="different networks"):
+        Readings.concatenate([made, other])
+
+
+@pytest.mark.parametrize(
+    ("taken", "rows"),
+    [
+        (np.array([True, False, False, True, True]), [0, 3, 4]),
+        (np.array([4, 0, 4]), [4, 0, 4]),
+        (np.arange(5)[::-1], [4, 3, 2, 1, 0]),
+        (np.zeros(5, np.bool_), []),
+    ],
+)
+def test_rows(taken: np.ndarray, rows: list[int]) -> None:
+    made = readings()
+    assert_same(made.rows(taken), Readings(made.logits[rows], made.log_scale[rows], LAYERS, made.values[rows]))
+
+
+def test_to_numpy() -> None:
+    made = readings()
+    arrays = made.to_numpy()
+    assert list(arrays) == ["prediction", "log_scale", "logits", *COLUMNS]
+    np.testing.assert_array_equal(arrays["block.dense/min"], made["block.dense", "min"].numpy())
+    np.testing.assert_array_equal(arrays["prediction"], made.logits.argmax(1).numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_arrow_round_trip_is_exact(dtype: torch.dtype) -> None:
+    made = readings(dtype=dtype)
+    made.values[0, 0, 0] = 5e-324
+    made.log_scale[1] = -torch.inf
+    assert_same(Readings.from_arrow(made.to_arrow()), made)
+
+
+def test_half_precision_logits_come_back_as_float32() -> None:
+    made = readings(dtype=torch.bfloat16)
+    back = Readings.from_arrow(made.to_arrow())
+    assert back.logits.dtype == torch.float32
+    assert torch.equal(back.logits, made.logits.float())
+
+
+def test_arrow_of_slices_and_chunks() -> None:
+    made = readings()
+    table = made.to_arrow()
+    back = Readings.from_arrow(pa.concat_tables([table.slice(3), table.slice(0, 3)]))
+    order = torch.tensor([3, 4, 0, 1, 2])
+    assert_same(back, Readings(made.logits[order], made.log_scale[order], LAYERS, made.values[order]))
+
+
+def test_an_empty_table_keeps_its_classes() -> None:
+    back = Readings.from_arrow(readings().to_arrow().slice(0, 0))
+    assert back.logits.shape == (0, 4)
+    assert back.values.shape == (0, len(LAYERS), 8)
+
+
+@pytest.mark.parametrize("kind", [pa.list_, pa.large_list])
+def test_arrow_without_its_note_and_with_lists_of_any_length(kind: Any) -> None:
+    made = readings()
+    table = made.to_arrow().append_column("someone/else", pa.array(range(5)))
+    logits = table["logits"].cast(kind(pa.float32()))
+    table = table.set_column(table.column_names.index("logits"), "logits", logits)
+    assert_same(Readings.from_arrow(table.replace_schema_metadata()), made)
+    assert_same(Readings.from_arrow(table.slice(1).replace_schema_metadata()), made.rows(np.arange(1, 5)))
+    assert len(Readings.from_arrow(table.slice(0, 0).replace_schema_metadata())) == 0
+
+
+def test_without_a_note_layers_keep_dots_and_slashes() -> None:
+    made = readings()
+    renamed = Readings(made.logits, made.log_scale, ("a/b.0", "0", "all"), made.values)
+    assert_same(Readings.from_arrow(renamed.to_arrow().replace_schema_metadata()), renamed)
+
+
+def test_arrow_with_a_column_of_someone_else() -> None:
+    made = readings()
+    assert_same(Readings.from_arrow(made.to_arrow().append_column("label", pa.array(range(5)))), made)
+
+
+def test_what_is_read_can_be_written() -> None:
+    back = Readings.from_arrow(readings().to_arrow())
+    back.values.zero_()
+    assert (back["all", "l1"] == 0).all()
+
+
+def test_parquet_round_trip_is_exact(tmp_path: Path) -> None:
+    made = readings()
+    made.write_parquet(tmp_path / "new" / "a.parquet")
+    assert_same(Readings.read_parquet(tmp_path / "new" / "a.parquet"), made)
+    made.write_parquet(str(tmp_path / "b.parquet"))
+    assert_same(Readings.read_parquet(str(tmp_path / "b.parquet")), made)
+    assert sorted(path.name for path in tmp_path.rglob("*.parquet*")) == ["a.parquet", "b.parquet"]
+
+
+def test_parquet_in_a_folder_whose_name_is_no_utf_8(tmp_path: Path) -> None:
+    made, path = readings(), tmp_path / os.fsdecode(b"\xff") / "a.parquet"
+    made.write_parquet(path)
+    assert_same(Readings.read_parquet(path), made)
+    with pytest.raises(DataError, match="is no readable Parquet file"):
+        Readings.read_parquet(path.parent)
+
+
+def test_parquet_from_a_folder(tmp_path: Path) -> None:
+    written = readings()
+    written.write_parquet(tmp_path / "a.parquet")
+    assert_same(Readings.read_parquet(tmp_path), written)
+
+
+def test_unwritable_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"cannot write .*a\.parquet"):
+        readings().write_parquet(tmp_path / "file" / "a.parquet")
+
+
+def test_no_reading_takes_the_column_of_another() -> None:
+    measured = full()
+    layers = ("block.dense", "uniform:block.dense", "all")
+    further = {name: replace(one, layers=layers) for name, one in measured.further.items()}
+    with pytest.raises(UnsupportedModelError, match=r"uniform:block\.dense/l1"):
+        replace(measured, layers=layers, further=further).to_numpy()
+    alone = Readings(measured.logits, measured.log_scale, layers, measured.values)
+    assert_same(Readings.from_arrow(alone.to_arrow()), alone)
+
+
+def test_to_pandas() -> None:
+    made = readings()
+    frame = made.to_pandas()
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame.columns) == ["prediction", "log_scale", "logits", *COLUMNS]
+    np.testing.assert_array_equal(frame["conv1/std"], made["conv1", "std"].numpy())
+    np.testing.assert_array_equal(np.stack(frame["logits"]), made.logits.numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pandas_round_trip_is_exact(dtype: torch.dtype) -> None:
+    made = readings(dtype=dtype)
+    made.log_scale[1] = -torch.inf
+    assert_same(Readings.from_pandas(made.to_pandas()), made)
+
+
+def test_pandas_may_read_what_was_written_and_choose(tmp_path: Path) -> None:
+    made = readings()
+    made.write_parquet(tmp_path / "a.parquet")
+    frame = pd.read_parquet(tmp_path / "a.parquet")
+    assert_same(Readings.from_pandas(frame), made)
+    frame["label"] = [0, 1, 2, 3, 0]
+    assert_same(Readings.from_pandas(frame.sort_values("label")), made.rows(np.array([0, 4, 1, 2, 3])))
+    assert_same(Readings.from_pandas(frame[frame["label"] > 1].set_index("label")), made.rows(np.array([2, 3])))
+
+
+@pytest.mark.parametrize("columns", [{"x": [1, 2]}, {"logits": [[1.0]], "log_scale": [0.0], "conv1/l1": [1.0]}])
+def test_foreign_table(columns: dict[str, list[Any]]) -> None:
+    with pytest.raises(DataError, match="holds no gradmeter readings"):
+        Readings.from_arrow(pa.table(columns))
+    with pytest.raises(DataError, match="holds no gradmeter readings"):
+        Readings.from_pandas(pd.DataFrame(columns))
+
+
+def test_without_a_note_a_column_may_lack_too() -> None:
+    with pytest.raises(DataError, match="lacks logits, conv1/l2"):
+        Readings.from_pandas(readings().to_pandas().drop(columns=["logits", "conv1/l2"]))
+
+
+def test_table_without_a_column() -> None:
+    table = readings().to_arrow()
+    with pytest.raises(DataError, match="lacks log_scale, conv1/l2"):
+        Readings.from_arrow(table.drop_columns(["log_scale", "conv1/l2"]))
+
+
+@pytest.mark.parametrize("note", [b"{", b"[]", b'{"layers": 3, "metrics": []}', b'{"layers": ["all"]}', b"\xff"])
+def test_damaged_note(note: bytes) -> None:
+    with pytest.raises(DataError, match="note on its layers is damaged"):
+        Readings.from_arrow(readings().to_arrow().replace_schema_metadata({b"gradmeter": note}))
+
+
+def test_metrics_of_another_version() -> None:
+    note = b'{"layers": ["all"], "metrics": ["l1"]}'
+    with pytest.raises(DataError, match="metrics known to this version"):
+        Readings.from_arrow(readings().to_arrow().replace_schema_metadata({b"gradmeter": note}))
+
+
+NUMBERS = [[1.0, 2.0, 3.0, 4.0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("logits", "message"),
+    [
+        (pa.array(range(4)), "logits are of type int64; expected lists, as to_arrow makes"),
+        (pa.array([[1.0, 2.0], [1.0], [1.0, 2.0, 3.0], [1.0, 2.0]]), "lists of different lengths; expected one number"),
+        (pa.array([*NUMBERS, []]), "lists of different lengths"),
+        # Twelve numbers, as four rows of three classes would have.
+        (pa.array([*NUMBERS, None]), "lists of different lengths"),
+        (pa.array([*NUMBERS, None], pa.list_(pa.float64(), 4)), "lists of different lengths"),
+    ],
+)
+def test_logits_of_another_type(logits: pa.Array, message: str) -> None:
+    table = readings(4).to_arrow()
+    with pytest.raises(DataError, match=message):
+        Readings.from_arrow(table.set_column(table.column_names.index("logits"), "logits", logits))
+
+
+def test_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    readings().write_parquet(path)
+    whole: bytes = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"PAR1", whole[:4] + b"\0" * (len(whole) - 8) + whole[-4:]):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"a\.parquet is no readable Parquet file"):
+            Readings.read_parquet(path)
+
+
+@pytest.mark.parametrize("name", ["conv1/l1", "log_scale", "logits"])
+@pytest.mark.parametrize("value", ["a", ["a", "b"], {"a": 1}])
+def test_a_column_of_no_numbers(name: str, value: Any) -> None:
+    table = readings().to_arrow()
+    foreign = table.set_column(table.column_names.index(name), name, pa.array([value] * 5))
+    with pytest.raises(DataError, match=name):
+        Readings.from_arrow(foreign)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.parquet is no readable Parquet file"):
+        Readings.read_parquet(tmp_path / "a.parquet")
+
+
+# --- several pseudo-labels, activations, the embedding, scores
+
+
+def test_under() -> None:
+    made = full()
+    assert made.pseudo_labels == ("predicted", "uniform", "3", "my_loss")
+    assert torch.equal(made.under("uniform")["all", "l2"], made.further["uniform"].values[:, 2, 1])
+    assert torch.equal(made.under(3).values, made.further["3"].values)
+    own = made.under("predicted")
+    assert torch.equal(own.values, made.values)
+    assert own.pseudo_labels == ("predicted",)
+    assert readings().under("predicted").pseudo_labels == ("predicted",)
+
+
+@pytest.mark.parametrize("label", ["unifrom", 2, "my_loss:log_scale"])
+def test_under_another_pseudo_label(label: Any) -> None:
+    with pytest.raises(
+        InputError, match=f"no pseudo-label '{label}'; these readings have predicted, uniform, 3, my_loss"
+    ):
+        full().under(label)
+    with pytest.raises(InputError, match=f"no pseudo-label '{label}'; these readings have predicted$"):
+        readings().under(label)
+
+
+def test_one_metric_of_one_output() -> None:
+    activations = full().activations
+    assert activations is not None
+    assert activations.metrics == ACTIVATION_METRICS == (*METRICS, "positive")
+    assert torch.equal(activations["a/b", "positive"], activations.values[:, 1, 8])
+    with pytest.raises(InputError, match=r"no layer 'all'; the network has block\.dense, a/b"):
+        activations["all", "l2"]
+    with pytest.raises(InputError, match="no metric 'middle'; there are l1, "):
+        activations["a/b", "middle"]
+
+
+def test_columns_of_everything() -> None:
+    made = full()
+    arrays = made.to_numpy()
+    assert made.activations is not None
+    assert made.embedding is not None
+    further = [f"{label}:{name}" for label in ("uniform", "3", "my_loss") for name in ("log_scale", *COLUMNS)]
+    outputs = [f"activation:{layer}/{metric}" for layer in ("block.dense", "a/b") for metric in ACTIVATION_METRICS]
+    scores = ["score:odin", "score:mine/own", "embedding"]
+    assert list(arrays) == ["prediction", "log_scale", "logits", *COLUMNS, *further, *outputs, *scores]
+    np.testing.assert_array_equal(arrays["3:conv1/std"], made.under(3)["conv1", "std"].numpy())
+    np.testing.assert_array_equal(arrays["activation:a/b/mean"], made.activations["a/b", "mean"].numpy())
+    np.testing.assert_array_equal(arrays["score:odin"], made.scores["odin"].numpy())
+    np.testing.assert_array_equal(arrays["embedding"], made.embedding.numpy())
+    assert made.to_arrow().column_names == list(arrays)
+
+
+def parts(made: Readings) -> dict[str, Readings]:
+    """Readings with some of everything."""
+    return {
+        "everything": made,
+        "labels": replace(made, activations=None, embedding=None, scores={}),
+        "activations": replace(made, further={}, embedding=None, scores={}),
+        "no outputs": replace(made, activations=Activations((), torch.empty(5, 0, 9).double())),
+        "embedding": replace(made, further={}, activations=None, scores={}),
+        "scores": replace(made, further={}, activations=None, embedding=None),
+    }
+
+
+@pytest.mark.parametrize("first", ["predicted", "uniform", "3"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("part", parts(full()))
+def test_everything_makes_the_round_trip(part: str, dtype: torch.dtype, first: str, tmp_path: Path) -> None:
+    made = parts(full(dtype=dtype, first=first))[part]
+    assert_same(Readings.from_arrow(made.to_arrow()), made)
+    assert_same(Readings.from_arrow(made.to_arrow().slice(2)), made.rows(np.arange(2, 5)))
+    made.write_parquet(tmp_path / "a.parquet")
+    assert_same(Readings.read_parquet(tmp_path / "a.parquet"), made)
+    empty = Readings.from_arrow(made.to_arrow().slice(0, 0))
+    assert_same(empty, made.rows(np.empty(0, np.int64)))
+    # Without the note; that there are no outputs no column can tell.
+    left = replace(made, activations=None) if part == "no outputs" else made
+    assert_same(Readings.from_arrow(made.to_arrow().replace_schema_metadata()), left)
+    assert_same(Readings.from_pandas(made.to_pandas()), left)
+    assert_same(Readings.from_pandas(pd.read_parquet(tmp_path / "a.parquet").iloc[::-1]), left.rows(np.arange(5)[::-1]))
+
+
+def test_another_first_pseudo_label_is_told_by_a_column() -> None:
+    """Or the gradients for one would come back under the name of another where the note is lost."""
+    made = full(first="uniform")
+    assert (made.to_pandas()["pseudo_label"] == "uniform").all()
+    back = Readings.from_pandas(made.to_pandas())
+    assert torch.equal(back.under("predicted").values, made.under("predicted").values)
+    assert not torch.equal(back.under("predicted").values, made.values)
+
+
+def test_half_precision_embeddings_come_back_as_float32() -> None:
+    made = full(dtype=torch.bfloat16)
+    back = Readings.from_arrow(made.to_arrow())
+    assert made.embedding is not None
+    assert back.embedding is not None
+    assert torch.equal(back.embedding, made.embedding.float())
+
+
+@pytest.mark.parametrize(
+    "column", ["uniform:log_scale", "my_loss:all/max", "activation:a/b/positive", "score:odin", "embedding"]
+)
+def test_everything_but_a_column(column: str) -> None:
+    with pytest.raises(DataError, match=f"lacks {column}; expected one that to_arrow made"):
+        Readings.from_arrow(full().to_arrow().drop_columns([column]))
+
+
+def test_a_note_of_version_0_1() -> None:
+    """It told of layers and metrics only."""
+    note = json.dumps({"layers": LAYERS, "metrics": METRICS}).encode()
+    made = readings()
+    assert_same(Readings.from_arrow(made.to_arrow().replace_schema_metadata({b"gradmeter": note})), made)
+
+
+def test_rows_of_everything() -> None:
+    made, taken = full(), np.array([4, 0, 4])
+    found = made.rows(taken)
+    assert found.activations is not None
+    assert made.activations is not None
+    assert found.embedding is not None
+    assert made.embedding is not None
+    assert torch.equal(found.under("3").values, made.under("3").values[taken])
+    assert torch.equal(found.under("3").log_scale, made.under("3").log_scale[taken])
+    assert torch.equal(found.activations.values, made.activations.values[taken])
+    assert torch.equal(found.embedding, made.embedding[taken])
+    assert torch.equal(found.scores["odin"], made.scores["odin"][taken])
+
+
+def test_concatenate_everything() -> None:
+    made = full()
+    assert_same(Readings.concatenate([made.rows(np.arange(2)), made.rows(np.arange(2, 5))]), made)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        readings(),
+        full(first="uniform"),
+        replace(full(), further={}),
+        replace(full(), activations=None),
+        replace(full(), activations=Activations(("block.dense",), torch.zeros(5, 1, 9).double())),
+        replace(full(), embedding=None),
+        replace(full(), scores={}),
+    ],
+)
+def test_concatenate_what_differs(other: Readings) -> None:
+    with pytest.raises(
+        InputError, match="their pseudo-labels, activations, embeddings or scores differ; expected those of one meter"
+    ):
+        Readings.concatenate([full(), other])

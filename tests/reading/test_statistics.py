@@ -1,0 +1,152 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torch import Tensor
+
+from gradmeter.reading.statistics import METRICS, SCALED_METRICS, PowerSums, statistics, statistics_of_each
+from oracles.moments import Array, assert_agree, eight
+
+
+def reduced(gradients: Array) -> Array:
+    return statistics(PowerSums.of(torch.from_numpy(gradients))).numpy()
+
+
+def draw(samples: int, entries: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal((samples, entries))
+
+
+def test_names_of_the_metrics() -> None:
+    assert METRICS == ("l1", "l2", "min", "max", "mean", "std", "skewness", "kurtosis")
+    assert set(METRICS) - set(SCALED_METRICS) == {"skewness", "kurtosis"}
+
+
+@pytest.mark.parametrize("entries", [2, 3, 1000])
+def test_random_data_against_scipy(entries: int) -> None:
+    data = draw(5, entries) ** 3 + 0.3
+    assert_agree(reduced(data), eight(data), norms=1e-11, shapes=1e-6)
+
+
+def test_by_hand() -> None:
+    # deviations -1.5, -0.5, -0.5, 2.5: variance 9/4, third moment 12/4, fourth 44.25/4
+    found = dict(zip(METRICS, reduced(np.array([[-1.0, 0.0, 0.0, 3.0]]))[0], strict=True))
+    assert found == pytest.approx(
+        {
+            "l1": 4.0,
+            "l2": math.sqrt(10),
+            "min": -1.0,
+            "max": 3.0,
+            "mean": 0.5,
+            "std": 1.5,
+            "skewness": 3.0 / 1.5**3,
+            "kurtosis": 11.0625 / 1.5**4 - 3,
+        },
+        rel=1e-14,
+    )
+
+
+def test_mean_a_hundred_times_the_deviation() -> None:
+    data = draw(4, 5000) + 100.0
+    assert_agree(reduced(data), eight(data), norms=1e-10, shapes=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [1e3, 3e3, 1e4, 3e4, 1e5, 1e6, 3e6])
+def test_a_shape_of_which_rounding_leaves_nothing_is_none(ratio: float) -> None:
+    data = draw(4, 5000) + ratio
+    values, expected = reduced(data), eight(data)
+    index = METRICS.index("skewness")
+    np.testing.assert_allclose(values[:, :index], expected[:, :index], rtol=1e-2)
+    shapes = values[:, index:]
+    assert ((shapes == 0) | (np.abs(shapes - expected[:, index:]) < 0.1)).all()
+    assert (shapes != 0).any(axis=0).tolist() == [ratio < 3.1e4, ratio < 3.1e3]
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1e-30, 1e20, 1e60])
+def test_tiny_and_huge_entries(scale: float) -> None:
+    data = draw(3, 200) ** 3
+    assert_agree(reduced(data * scale), eight(data * scale), norms=1e-12, shapes=1e-9)
+
+
+@pytest.mark.parametrize("value", [0.1, -3.0, 1e-60, 1e20])
+@pytest.mark.parametrize("entries", [1, 7, 1000])
+def test_constant_entries_have_no_shape(value: float, entries: int) -> None:
+    found = dict(zip(METRICS, reduced(np.full((1, entries), value))[0], strict=True))
+    assert (found["std"], found["skewness"], found["kurtosis"]) == (0.0, 0.0, 0.0)
+    assert (found["min"], found["max"]) == (value, value)
+    assert found["mean"] == pytest.approx(value, rel=1e-14, abs=0)
+    assert found["l1"] == pytest.approx(abs(value) * entries, rel=1e-12, abs=0)
+    assert found["l2"] == pytest.approx(abs(value) * math.sqrt(entries), rel=1e-12, abs=0)
+
+
+def test_zeros() -> None:
+    made = PowerSums.zeros(3, 11, torch.device("cpu"))
+    assert (statistics(made) == 0).all()
+    assert statistics(made).shape == (3, 8)
+    of = PowerSums.of(torch.zeros(3, 11))
+    assert made.count == of.count
+    assert torch.equal(made.numbers, of.numbers)
+
+
+def test_zeros_count_in_mean_and_extremes() -> None:
+    data = draw(2, 10) + 5
+    merged = PowerSums.merge([PowerSums.of(torch.from_numpy(data)), PowerSums.zeros(2, 30, torch.device("cpu"))])
+    expected = eight(np.concatenate([data, np.zeros((2, 30))], axis=1))
+    assert_agree(statistics(merged), expected, norms=1e-13, shapes=1e-10)
+
+
+def test_merge_joins_the_entries() -> None:
+    data = draw(4, 90)
+    parts = [PowerSums.of(torch.from_numpy(part)) for part in np.split(data, [10, 11, 60], axis=1)]
+    merged = PowerSums.merge(parts)
+    assert merged.count == 90
+    assert_agree(statistics(merged), eight(data), norms=1e-13, shapes=1e-10)
+
+
+def test_of_each_is_what_each_gives_alone() -> None:
+    groups = [PowerSums.of(torch.from_numpy(draw(4, count))) for count in (1, 17, 300)]
+    assert torch.equal(statistics_of_each(groups), torch.stack([statistics(group) for group in groups], dim=1))
+
+
+def test_concatenate_joins_the_samples() -> None:
+    data = torch.from_numpy(draw(7, 20))
+    joined = PowerSums.concatenate([PowerSums.of(data[:3]), PowerSums.of(data[3:4]), PowerSums.of(data[4:])])
+    torch.testing.assert_close(statistics(joined), statistics(PowerSums.of(data)), rtol=1e-13, atol=0)
+
+
+def test_any_shape_memory_order_and_type() -> None:
+    data = torch.from_numpy(draw(3, 2 * 4 * 5 * 6)).float().reshape(3, 2, 4, 5, 6).permute(0, 3, 1, 4, 2)
+    assert not data.is_contiguous()
+    assert_agree(statistics(PowerSums.of(data)), eight(data.numpy()), norms=1e-13, shapes=1e-10)
+
+
+def test_float32_entries_are_summed_in_float64() -> None:
+    # in float32 the square of 1e-30 is zero and a sum of a million ones beside 1e8 loses most of them
+    assert statistics(PowerSums.of(torch.full((1, 4), 1e-30)))[0, 1] == pytest.approx(2e-30, rel=1e-6, abs=0)
+    data = torch.ones(1, 100_001)
+    data[0, 0] = 1e8
+    assert statistics(PowerSums.of(data))[0, 0].item() == 1e8 + 100_000
+
+
+@given(
+    hnp.arrays(
+        np.float64,
+        st.tuples(st.integers(1, 3), st.integers(1, 30)),
+        elements=st.floats(-100, 100).filter(lambda g: g == 0 or abs(g) > 1e-6),
+    )
+)
+def test_inequalities(data: Array) -> None:
+    values: Tensor = statistics(PowerSums.of(torch.from_numpy(data)))
+    l1, l2, low, high, mean, std, skewness, kurtosis = values.unbind(1)
+    entries, slack = data.shape[1], 1e-9
+    assert (low <= mean + slack).all()
+    assert (mean <= high + slack).all()
+    assert (l2 * entries**0.5 >= l1 * (1 - slack)).all()
+    assert (l2 <= l1 * (1 + slack)).all()
+    # Popoviciu's bound on the deviation, and Pearson's on kurtosis where it is not lost in rounding
+    assert (std <= (high - low) / 2 + slack * l2).all()
+    spread = std > 0.01 * (mean.abs() + slack)
+    assert (kurtosis + 2 >= skewness**2 - 1e-5 * (1 + skewness**2))[spread].all()

@@ -1,0 +1,91 @@
+"""Several threads measure one network, or call it while it is measured."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch import Tensor, nn
+
+from gradmeter import GradientMeter, Readings
+from gradmeter.reading.capture import recorded_calls
+
+
+class Slow(nn.Module):
+    """Lets other threads run in the middle of a forward pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(0.002)
+        return x
+
+
+class CalledMeanwhile(nn.Module):
+    """Lets another thread call the whole network, once, in the middle of a forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.call: threading.Thread | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        call, self.call = self.call, None
+        if call is not None:
+            call.start()
+            call.join()
+        return x
+
+
+def network(between: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), between, nn.Linear(7, 7), nn.ReLU(), nn.Linear(7, 3))
+    return layers.double()
+
+
+def assert_same(found: Readings, expected: Readings) -> None:
+    assert found.activations is not None
+    assert expected.activations is not None
+    assert found.embedding is not None
+    torch.testing.assert_close(found.values, expected.values)
+    torch.testing.assert_close(found.under("uniform").values, expected.under("uniform").values)
+    torch.testing.assert_close(found.activations.values, expected.activations.values)
+    torch.testing.assert_close(found.embedding, expected.embedding)
+
+
+def test_measurements_at_the_same_time_do_not_mix() -> None:
+    model = network(Slow()).train()
+    model[0].requires_grad_(False)
+    meter = GradientMeter(model).extended()
+    batches = [factor * torch.randn(10, 5, dtype=torch.float64) for factor in range(1, 5)]
+    expected = [meter(batch) for batch in batches]
+    with ThreadPoolExecutor(len(batches)) as threads:
+        for _ in range(3):
+            for found, alone in zip(threads.map(meter, batches), expected, strict=True):
+                assert_same(found, alone)
+    assert model.training
+    assert [parameter.requires_grad for parameter in model.parameters()] == [False] * 2 + [True] * 4
+
+
+def test_another_thread_may_call_the_network_while_it_is_measured() -> None:
+    between = CalledMeanwhile()
+    model = network(between).eval()
+    x = torch.randn(10, 5, dtype=torch.float64)
+    expected = GradientMeter(model).extended()(x)
+    answers: list[Tensor] = []
+
+    def answer() -> None:
+        with torch.no_grad():
+            answers.append(model(2 * x))
+
+    between.call = threading.Thread(target=answer)
+    found = GradientMeter(model).extended()(x)
+    assert len(answers) == 1
+    assert_same(found, expected)
+
+
+def test_calls_of_another_thread_are_not_recorded() -> None:
+    between = CalledMeanwhile()
+    model = network(between)
+    x = torch.randn(10, 5, dtype=torch.float64)
+    between.call = threading.Thread(target=model, args=(x,))
+    with recorded_calls({"last": model[-1]}) as calls:
+        model(x)
+    assert len(calls) == 1

@@ -1,0 +1,69 @@
+import numpy as np
+import torch
+
+from gradmeter.research.ood_benchmark.controls import ALL_LABELS, controls, pixel_judge, pixel_statistics
+
+NAMES = [
+    "entropy",
+    "logit:3",
+    "conv1/l2",
+    "dense/l2",
+    "uniform:conv1/l2",
+    "activation:conv1/std",
+    "activation:dense/std",
+    "embedding:0",
+]
+FOUND = controls(("conv1", "dense"), ("predicted", "uniform"), ("blur", "blend"), ("omniglot", "uniform"))
+
+
+def kept(name: str) -> list[str]:
+    return [feature for feature in NAMES if FOUND[name].keeps(feature)]
+
+
+def test_what_each_reads() -> None:
+    outputs = NAMES[:2]
+    assert kept(ALL_LABELS) == NAMES
+    assert kept("without gradients") == [*outputs, *NAMES[5:]]
+    assert kept("without activations") == [*NAMES[:5], "embedding:0"]
+    assert kept("without the embedding") == NAMES[:-1]
+    assert kept("gradients only") == NAMES[:5]
+    assert kept("activations only") == [*outputs, *NAMES[5:7]]
+    assert kept("class-aware logits only") == outputs
+    assert kept("layer conv1 alone") == [*outputs, "conv1/l2", "uniform:conv1/l2", "activation:conv1/std"]
+    assert kept("pseudo-label uniform alone") == [*outputs, "uniform:conv1/l2"]
+    assert kept("pseudo-label predicted alone") == [*outputs, "conv1/l2", "dense/l2"]
+
+
+def test_what_each_learns_from() -> None:
+    assert [kind for kind in ("blur", "blend") if FOUND["without blur"].kinds(kind)] == ["blend"]
+    assert not FOUND["no synthetic unknowns"].kinds("blur")
+    concepts = ("omniglot", "uniform")
+    assert [one for one in concepts if FOUND["with 200 known uniform"].known_unknowns(one)] == ["uniform"]
+    assert [one for one in concepts if FOUND["with 200 known of each but uniform"].known_unknowns(one)] == ["omniglot"]
+    assert not any(FOUND[ALL_LABELS].known_unknowns(one) for one in concepts)
+
+
+def test_outputs_are_features_only_where_nothing_is_to_stand_alone() -> None:
+    alone = [name for name, control in FOUND.items() if not control.outputs]
+    assert alone == [name for name in FOUND if name.endswith((" alone", "gradients only", "activations only"))]
+
+
+def test_pixel_statistics() -> None:
+    images = torch.rand(4, 3, 5, 6, dtype=torch.float64)
+    found = pixel_statistics(images)
+    assert found.shape == (4, 9)
+    one = images[1, 2].numpy()
+    np.testing.assert_allclose(found[1, 2], one.mean())
+    np.testing.assert_allclose(found[1, 5], one.std(ddof=1))
+    variation = np.abs(np.diff(one, axis=0)).mean() + np.abs(np.diff(one, axis=1)).mean()
+    np.testing.assert_allclose(found[1, 8], variation)
+
+
+def test_a_judge_of_pixels_knows_noise_from_flat_images() -> None:
+    random = torch.Generator().manual_seed(0)
+    flat = torch.rand(60, 1, 1, 1, generator=random).expand(60, 1, 8, 8) + 0.01
+    noise = torch.rand(60, 1, 8, 8, generator=random)
+    judge = pixel_judge(flat, noise)
+    assert (
+        judge.decision_function(pixel_statistics(noise)).min() > judge.decision_function(pixel_statistics(flat)).max()
+    )

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from pytorch_ood import detector as library
+from pytorch_ood.api import Detector
+
+from gradmeter.research.ood_benchmark import detectors
+from gradmeter.research.ood_benchmark.detectors import DETECTORS, applies, made, search_space
+from gradmeter.research.ood_benchmark.networks import ResNet8
+from gradmeter.research.ood_benchmark.parts import Parts, parts_of
+from gradmeter.research.ood_benchmark.run import _detect
+from gradmeter.research.ood_benchmark.tasks import Data, Images
+from gradmeter.research.study.network import PaperCNN
+from gradmeter.trust.evaluation.separation import separation
+from gradmeter.trust.synthetic import synthetic_unknowns
+
+# For CLIP, and for class weights that a classifier does not have.
+ELSEWHERE = {"MCM", "WeightedEBO"}
+SEARCHED = {"ASH", "DICE", "GEN", "KNN", "NAC", "NCI", "ODIN", "OpenMax", "ReAct", "SCALE", "ViM", "VRA"}
+NAMES = {"MSP": "MaxSoftmax", "Energy": "EnergyBased", "NAC": "NACUE"}
+
+
+def pieces(network: str) -> tuple[Parts, torch.Tensor]:
+    """A network that answers with every class: some detectors learn from right answers only."""
+    torch.manual_seed(0)
+    made, shape = (PaperCNN(), (1, 28, 28)) if network == "paper" else (ResNet8(10), (3, 32, 32))
+    images = torch.rand(400, shape[0], 1, 1) * torch.rand(400, *shape)
+    parts = parts_of(made.eval())
+    with torch.no_grad():
+        features = parts.encoder(images)
+        _, sizes, axes = torch.linalg.svd(features - features.mean(0), full_matrices=False)
+        parts.last.weight.copy_(torch.randn(10, 8) @ (20 * axes[:8] / sizes[:8, None]))
+        parts.last.bias.copy_(-parts.last.weight @ features.mean(0))
+    return parts, images
+
+
+def test_none_of_the_library_is_forgotten() -> None:
+    there = {
+        name
+        for name, kind in vars(library).items()
+        if isinstance(kind, type) and issubclass(kind, Detector) and kind.__module__.startswith("pytorch_ood.detector")
+    }
+    assert {NAMES.get(name, name) for name in DETECTORS} | ELSEWHERE == there
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("network", ["paper", "resnet8"])
+@pytest.mark.parametrize("name", DETECTORS)
+def test_each_judges(name: str, network: str) -> None:
+    parts, images = pieces(network)
+    if not applies(name, parts):
+        assert (name, network) == ("MCD", "resnet8")
+        return
+    with torch.no_grad():
+        labels = parts.network(images).argmax(1)
+    assert len(labels.unique()) == 10
+    detector = made(name, parts)
+    if getattr(detector, "requires_fit", False):
+        detector.fit([(images[:200], labels[:200]), (images[200:], labels[200:])])
+    scores = detector.predict(images[:7])
+    assert scores.shape == (7,)
+    assert torch.isfinite(scores).all()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_settings_are_chosen_on_synthetic_unknowns(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts, images = pieces("paper")
+    known = Images(images[:100], parts.network(images[:100]).argmax(1))
+    made_of_them = torch.cat([*synthetic_unknowns(known.images, known.labels).values()])
+    unknown = Images(made_of_them, torch.full((len(made_of_them),), -1))
+    data = Data(known, known, known, {"synthetic": unknown}, {})
+    steepness = (1e-3, 10.0, 1e3, 1e6)
+    alone = []
+    for alpha in steepness:
+        monkeypatch.setattr(detectors, "_NAC_STEEPNESS", [alpha])
+        alone.append(_detect("NAC", parts, data).values)
+    quality = [separation(found["known"], found["synthetic"]).auroc for found in alone]
+    assert len(set(quality)) == len(quality)
+    monkeypatch.setattr(detectors, "_NAC_STEEPNESS", [*steepness])
+    chosen = _detect("NAC", parts, data).values
+    np.testing.assert_array_equal(chosen["synthetic"], alone[int(np.argmax(quality))]["synthetic"])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("network", ["paper", "resnet8"])
+@pytest.mark.parametrize("name", DETECTORS)
+def test_every_search_names_what_the_detector_has(name: str, network: str) -> None:
+    parts, _ = pieces(network)
+    detector = made(name, parts)
+    space = search_space(name, detector, parts, 5000)
+    assert all(hasattr(detector, parameter) and values for parameter, values in space.items())
+    assert bool(space) == (name in SEARCHED)

@@ -1,0 +1,36 @@
+import pytest
+import torch
+from torch import nn
+
+from gradmeter import UnsupportedModelError
+from gradmeter.research.ood_benchmark.networks import ResNet8, resnet18
+from gradmeter.research.ood_benchmark.parts import parts_of
+from gradmeter.research.study.network import PaperCNN
+
+NETWORKS = {
+    "paper": (lambda: PaperCNN(), (1, 28, 28)),
+    "resnet18": (lambda: resnet18(10), (1, 28, 28)),
+    "resnet8": (lambda: ResNet8(8), (3, 32, 32)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_pieces_make_the_whole(name: str) -> None:
+    torch.manual_seed(0)
+    make, shape = NETWORKS[name]
+    network = make().eval()
+    images = torch.rand(3, *shape)
+    parts = parts_of(network)
+    with torch.no_grad():
+        logits = network(images)
+        torch.testing.assert_close(parts.head(parts.backbone(images)), logits)
+        torch.testing.assert_close(parts.last(parts.encoder(images)), logits)
+        assert parts.backbone(images).dim() == 4
+    assert dict(network.named_parameters())[parts.last_weight] is parts.last.weight
+    own = set(network.modules())
+    assert all(layer in own for layer in parts.layers)
+
+
+def test_another_network() -> None:
+    with pytest.raises(UnsupportedModelError, match="Linear is no network of the benchmark"):
+        parts_of(nn.Linear(2, 2))

@@ -1,0 +1,36 @@
+import os
+import time
+
+import pytest
+
+from gradmeter.research.speed_benchmark.isolation import MeasurementError, alone, one_line
+from research.speed_benchmark.tiny import double, fail, process_id, sleep, vanish
+
+
+def test_the_result_comes_from_another_process() -> None:
+    assert alone(double, 21, seconds=60) == 42
+    assert alone(process_id, seconds=60) != os.getpid()
+
+
+def test_an_error_comes_back_in_one_line() -> None:
+    with pytest.raises(MeasurementError, match=r"^ValueError: first second$"):
+        alone(fail, "first\n   second", seconds=60)
+
+
+def test_a_killed_process_is_an_error_like_any_other() -> None:
+    with pytest.raises(MeasurementError, match="killed"):
+        alone(vanish, seconds=60)
+
+
+def test_a_slow_process_is_stopped() -> None:
+    start = time.monotonic()
+    with pytest.raises(MeasurementError, match=r"stopped after 0\.1 s without a result"):
+        alone(sleep, seconds=0.1)
+    assert time.monotonic() - start < 30
+
+
+def test_long_messages_are_cut() -> None:
+    line = one_line(ValueError("x" * 1000))
+    assert len(line) == 140
+    assert line.startswith("ValueError: xxx")
+    assert line.endswith("…")

@@ -1,0 +1,70 @@
+import time
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradmeter.research.speed_benchmark.methods import METHODS, Method, Prepared
+from gradmeter.research.speed_benchmark.timing import take_turns
+from research.speed_benchmark.tiny import REFUSING, TINY, TIRING
+
+
+@dataclass
+class Noted:
+    """Methods that write down when they run."""
+
+    calls: list[str] = field(default_factory=list)
+
+    def method(self, name: str, seconds: float = 0) -> Method:
+        def prepare(network: nn.Module, inputs: Tensor) -> Prepared:
+            def run(batch: Tensor) -> None:
+                self.calls.append(name)
+                time.sleep(seconds)
+
+            return Prepared(run, f"{name} is ready")
+
+        return Method(name, "peer", prepare, "nothing")
+
+
+def quiet(note: str) -> None:
+    """Nobody looks."""
+
+
+def test_methods_take_turns_each_warmed_up_and_slow_ones_drop_out() -> None:
+    noted = Noted()
+    methods = {name: noted.method(name) for name in "abc"}
+    timings = take_turns(TINY, methods, {"a": 3, "b": 3, "c": 1}, 1, quiet)
+    assert "".join(noted.calls) == "ab" + "aabbc" + "bbaa" + "aabb"
+    assert [len(timing.seconds) for timing in timings.values()] == [3, 3, 1]
+    assert timings["b"].note == "b is ready"
+
+
+def test_seconds_are_those_of_one_call() -> None:
+    timings = take_turns(TINY, {"slow": Noted().method("slow", 0.05)}, {"slow": 2}, 1, quiet)
+    assert timings["slow"].seconds == pytest.approx([0.05, 0.05], abs=0.045)
+
+
+def test_an_error_ends_one_method_only_and_threads_are_put_back() -> None:
+    before = torch.get_num_threads()
+    methods = {"plain": METHODS["plain"], "refusing": REFUSING, "tiring": TIRING}
+    timings = take_turns(TINY, methods, dict.fromkeys(methods, 2), 2, quiet)
+    assert torch.get_num_threads() == before
+    assert len(timings["plain"].seconds) == 2
+    assert timings["plain"].error is None
+    assert (timings["refusing"].seconds, timings["refusing"].error) == ([], "NotImplementedError: no | such layers")
+    assert (timings["tiring"].seconds, timings["tiring"].error) == ([], "RuntimeError: tired")
+
+
+def test_each_method_has_a_network_of_its_own() -> None:
+    seen = []
+
+    def prepare(network: nn.Module, inputs: Tensor) -> Prepared:
+        seen.append(network)
+        return Prepared(lambda batch: None)
+
+    method = Method("looking", "peer", prepare, "nothing")
+    take_turns(TINY, {"a": method, "b": method}, {"a": 1, "b": 1}, 1, quiet)
+    first, second = seen
+    assert first is not second
+    torch.testing.assert_close(first.state_dict(), second.state_dict())

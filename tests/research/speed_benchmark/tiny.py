@@ -1,0 +1,80 @@
+"""Networks, methods and tasks small enough for tests, in a module since measurements run in processes of their own."""
+
+import os
+import time
+
+import torch
+from torch import Tensor, nn
+
+from gradmeter.research.speed_benchmark.methods import Method, Prepared
+from gradmeter.research.speed_benchmark.models import Model
+
+
+def two_layers() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 5), nn.ReLU(inplace=True), nn.Linear(5, 4))
+
+
+def convolutions() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 3))
+
+
+class Scaled(nn.Module):
+    """A network that owns a parameter itself, and starts with a branch switched off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer_scale = nn.Parameter(torch.full((6,), 1e-6))
+        self.dense = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.dense(x + self.layer_scale * x)
+        return logits
+
+
+TINY = Model("Two layers", two_layers, (6,), 5, must=1.0, stretch=0.5, best=1.2)
+IMAGES = Model("Convolutions", convolutions, (1, 8, 8), 12)
+SCALED = Model("Scaled", Scaled, (6,), 3)
+
+
+def refuse(network: nn.Module, inputs: Tensor) -> Prepared:
+    raise NotImplementedError("no | such\nlayers")
+
+
+def die(network: nn.Module, inputs: Tensor) -> Prepared:
+    os._exit(9)
+
+
+def tire(network: nn.Module, inputs: Tensor) -> Prepared:
+    """Well at first, which the process of its own sees, but never when others take turns with it."""
+
+    def run(batch: Tensor) -> Tensor:
+        if torch.get_num_threads() > 1:
+            raise RuntimeError("tired")
+        return batch.new_ones(len(batch))
+
+    return Prepared(run, "rested")
+
+
+REFUSING = Method("refusing", "peer", refuse, "nothing")
+DYING = Method("dying", "peer", die, "nothing")
+TIRING = Method("tiring", "peer", tire, "1 number")
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
+def vanish() -> None:
+    os._exit(9)
+
+
+def sleep() -> None:
+    time.sleep(60)
+
+
+def process_id() -> int:
+    return os.getpid()

@@ -1,0 +1,112 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runs.engines.work import killed, refuse_zero, square
+from gradmeter.runs.engines import processes, run_tasks
+from gradmeter.runs.engines.processes import WorkerError
+from gradmeter.errors import DataError, GradmeterError
+
+_SLEEPING = """
+from runs.engines.work import refuse_zero
+from gradmeter.runs.engines import run_tasks
+try:
+    run_tasks(refuse_zero, [600, 601], 2, lambda pid: print(pid, flush=True))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs: one that ended but was not asked for by its parent yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pids: list[int], seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while any(map(alive, pids)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not any(map(alive, pids))
+
+
+@pytest.fixture
+def sleeping() -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A process with two workers that sleep for ten minutes, in a process group of its own, and the workers' ids."""
+    tests = str(Path(__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, "-c", _SLEEPING],
+        env=os.environ | {"PYTHONPATH": tests},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as parent:
+        assert parent.stdout is not None
+        workers = [int(parent.stdout.readline()) for _ in range(2)]
+        yield parent, workers
+        for pid in [parent.pid, *workers]:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_tasks_run_in_single_threaded_workers_and_their_events_arrive(tmp_path: Path) -> None:
+    events: list[object] = []
+    run_tasks(square, [(tmp_path, number) for number in range(5)], 2, events.append)
+    told = [(tmp_path / f"{number}.txt").read_text().split() for number in range(5)]
+    assert [square for square, _, _ in told] == ["0", "1", "4", "9", "16"]
+    workers = {int(pid) for _, pid, _ in told}
+    assert 1 <= len(workers) <= 2
+    assert os.getpid() not in workers
+    assert {threads for _, _, threads in told} == {"1"}
+    for number in range(5):
+        assert [event for event in events if event[0] == number] == [(number, 0.5), (number, 1.0)]  # type: ignore[index]
+    assert gone(list(workers))
+
+
+def test_nothing_to_do() -> None:
+    run_tasks(square, [], 2, pytest.fail)
+
+
+def test_an_error_comes_through_and_stops_the_other_workers() -> None:
+    workers: list[int] = []
+    started = time.monotonic()
+    with pytest.raises(DataError, match=r"^no zero$"):
+        run_tasks(refuse_zero, [600, 0], 2, workers.append)
+    assert time.monotonic() - started < 60
+    assert gone(workers)
+
+
+@pytest.mark.parametrize("while_writing", [False, True])
+def test_a_killed_worker_is_an_error_of_its_own(while_writing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_LAST_EVENTS", 0.5)
+    events: list[object] = []
+    with pytest.raises(WorkerError, match="run the same command again") as caught:
+        run_tasks(killed, [while_writing], 1, events.append)
+    assert isinstance(caught.value, GradmeterError)
+    assert events == ["alive"]
+
+
+def test_workers_end_when_their_parent_is_killed(sleeping: tuple[subprocess.Popen[str], list[int]]) -> None:
+    parent, workers = sleeping
+    assert all(map(alive, workers))
+    parent.kill()
+    assert gone(workers)
+
+
+def test_ctrl_c_stops_the_workers_in_the_middle_of_their_tasks(
+    sleeping: tuple[subprocess.Popen[str], list[int]],
+) -> None:
+    parent, workers = sleeping
+    os.killpg(parent.pid, signal.SIGINT)  # as a terminal does: to the workers, too
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "interrupted\n"
+    assert parent.wait(20) == 0
+    assert gone(workers)

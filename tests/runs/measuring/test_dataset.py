@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gradmeter.errors import DataError, OutputError
+from gradmeter.runs.measuring import MeasuredSet, Skipped
+from gradmeter.runs.measuring.dataset import Note
+
+PURPOSE = {"model": "m", "classes": ("a", "b"), "data": "d"}
+TABLE = pa.table({"id": ["x", "y"]})
+
+
+def test_parts_are_one_data_set(tmp_path: Path) -> None:
+    measured = MeasuredSet.begin(tmp_path / "r.parquet", PURPOSE)
+    assert not measured.note(0)
+    measured.write(0, TABLE, [Skipped("é", "why")])
+    measured.write(1, None, [Skipped("z", "all")])
+    measured.write(2, TABLE, [])
+    assert all(measured.note(part) for part in range(3))
+    assert [measured.note(part) for part in range(3)] == [
+        Note(2, (Skipped("é", "why"),)),
+        Note(0, (Skipped("z", "all"),)),
+        Note(2, ()),
+    ]
+    assert pq.read_table(tmp_path / "r.parquet")["id"].to_pylist() == ["x", "y", "x", "y"]
+    assert [table.num_rows for table in measured.tables()] == [2, 2]
+
+
+def test_a_part_whose_writer_was_killed_is_made_anew(tmp_path: Path) -> None:
+    measured = MeasuredSet.begin(tmp_path / "r", PURPOSE)
+    pq.write_table(TABLE, tmp_path / "r/part-00000.parquet")  # its note was not written any more
+    (tmp_path / "r/.part-00001.parquet.77-0123abcd.partial").write_bytes(b"half")
+    measured = MeasuredSet.begin(tmp_path / "r", PURPOSE)
+    assert not measured.note(0)
+    assert not list((tmp_path / "r").glob(".*"))
+
+
+def test_going_on_with_something_else_is_refused(tmp_path: Path) -> None:
+    MeasuredSet.begin(tmp_path / "r", PURPOSE).write(0, TABLE, [])
+    with pytest.raises(OutputError, match=r"begun otherwise \(data was d, is e\); choose another name or give --fresh"):
+        MeasuredSet.begin(tmp_path / "r", {**PURPOSE, "data": "e"})
+    assert MeasuredSet.begin(tmp_path / "r", PURPOSE).note(0)
+    assert not MeasuredSet.begin(tmp_path / "r", {**PURPOSE, "data": "e"}, fresh=True).note(0)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_what_is_no_readings_is_left_alone(fresh: bool, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/file").write_text("mine")
+    for name in ("file", "folder"):
+        with pytest.raises(OutputError, match=f"{name} is there and holds no readings; choose another name"):
+            MeasuredSet.begin(tmp_path / name, PURPOSE, fresh=fresh)
+    assert (tmp_path / "file").read_text() == (tmp_path / "folder/file").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    MeasuredSet.begin(tmp_path / "empty", PURPOSE, fresh=fresh)
+
+
+def test_reading_what_is_not_there_or_damaged(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no readings; expected a folder that gradmeter measure made"):
+        MeasuredSet(tmp_path).purpose()
+    measured = MeasuredSet.begin(tmp_path / "r", PURPOSE)
+    with pytest.raises(DataError, match="holds no readings yet"):
+        list(measured.tables())
+    (tmp_path / "r/part-00000.parquet").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"part-00000\.parquet cannot be read"):
+        list(measured.tables())
+
+
+def test_a_part_that_was_torn_and_of_which_nothing_is_left(tmp_path: Path) -> None:
+    measured = MeasuredSet.begin(tmp_path / "r", PURPOSE)
+    pq.write_table(TABLE, tmp_path / "r/part-00000.parquet")  # its note was not written any more
+    measured.write(0, None, [Skipped("x", "gone"), Skipped("y", "gone")])
+    assert not list((tmp_path / "r").glob("*.parquet"))
+
+
+def test_more_than_a_hundred_thousand_parts_are_in_order(tmp_path: Path) -> None:
+    measured = MeasuredSet.begin(tmp_path / "r", PURPOSE)
+    for part, name in ((100_000, "b"), (99_999, "a")):
+        measured.write(part, pa.table({"id": [name]}), [])
+    assert [table["id"].to_pylist() for table in measured.tables()] == [["a"], ["b"]]

@@ -1,0 +1,81 @@
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from gradmeter.errors import InputError
+from gradmeter.runs.measuring import Skipped
+from gradmeter.runs.measuring.loading import batch_of, fetched, load_batches
+from gradmeter.sources.samples import Encoded, Sample, Source, Unlabelled, Unreadable
+
+SAMPLES = [Sample("a", 1, 0), Skipped("b", "damaged"), Sample("c", 2, None), Sample("d", 3, 1)]
+
+
+def test_one_that_cannot_be_prepared_does_not_take_others_along() -> None:
+    def halved(contents: Sequence[int]) -> list[float]:
+        return [6 / (content - 2) for content in contents]
+
+    batch = batch_of(SAMPLES, halved)
+    assert (batch.ids, batch.labels, batch.inputs) == (["a", "d"], [0, 1], [-6, 6])
+    assert batch.skipped == [
+        Skipped("b", "damaged"),
+        Skipped("c", "cannot be prepared for the network (ZeroDivisionError: division by zero)"),
+    ]
+
+
+def test_none_can_be_prepared() -> None:
+    """Of a few that may be; of many it is no chance, and would be so with all of the others."""
+
+    def refused(contents: Sequence[int]) -> None:
+        raise MemoryError
+
+    batch = batch_of(SAMPLES, refused)
+    assert (batch.ids, batch.inputs, len(batch.skipped)) == ([], None, 4)
+    assert batch.skipped[0].reason == "cannot be prepared for the network (MemoryError: MemoryError)"
+    with pytest.raises(InputError, match="MemoryError"):
+        batch_of([Sample(str(number), number, None) for number in range(8)], refused)
+
+
+def test_what_cannot_be_prepared_together_is_an_error() -> None:
+    def alone(contents: Sequence[int]) -> None:
+        if len(contents) > 1:
+            raise RuntimeError("stack expects each tensor to be equal size")
+
+    with pytest.raises(InputError, match="equal size"):
+        batch_of(SAMPLES, alone)
+
+
+class Distant(Source):
+    """Four samples, which come when all of them are asked for; the third is damaged."""
+
+    name, classes, labelled, at_once = "distant", None, False, 4
+
+    def __init__(self) -> None:
+        self.asked = threading.Barrier(4)
+
+    def __len__(self) -> int:
+        return 4
+
+    def id(self, index: int) -> str:
+        return str(index)
+
+    def fetch(self, index: int) -> Encoded:
+        self.asked.wait(10)
+        if index == 2:
+            raise Unreadable("damaged")
+        return Encoded(str(index), bytes([index]), 7)
+
+    def decoder(self, content: bytes) -> str:
+        return "abcd"[content[0]]
+
+    def fingerprint(self) -> str:
+        return ""
+
+
+def test_samples_that_take_their_time_are_fetched_at_once() -> None:
+    source = Unlabelled(Distant())
+    assert fetched(source, range(4)) == [
+        Encoded("0", b"\0", None), Encoded("1", b"\1", None), Skipped("2", "damaged"), Encoded("3", b"\3", None)
+    ]  # fmt: skip
+    (batch,) = load_batches(source, list, [range(4)], 0)
+    assert (batch.ids, batch.inputs, batch.skipped) == (["0", "1", "3"], ["a", "b", "d"], [Skipped("2", "damaged")])

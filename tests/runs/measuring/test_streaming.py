@@ -1,0 +1,245 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import Tensor, nn
+
+import gradmeter.runs.measuring.streaming as streaming
+from gradmeter import GradientMeter, Readings
+from gradmeter.reading.content import content_hashes
+from gradmeter.errors import DataError, InputError, OutputError
+from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
+from gradmeter.sources.models import Classifier
+from gradmeter.sources.samples import Source, open_source
+from runs.measuring.small import KIND, Prepare, classifier
+from sources.samples.pictures import save
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """23 images of two of the three classes, two of which are damaged."""
+    for number in range(23):
+        save(tmp_path / f"data/{'dog' if number % 2 else 'cat'}/{number:02}.png", 10 * number)
+    (tmp_path / "data/cat/04.png").write_bytes(b"no image")
+    (tmp_path / "data/dog/11.png").write_bytes((tmp_path / "data/dog/11.png").read_bytes()[:45])
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "PART", 6)
+    monkeypatch.setattr(streaming, "BATCH", 4)
+
+
+def readable(source: Source) -> list[int]:
+    return [index for index in range(len(source)) if source.id(index) not in ("cat/04.png", "dog/11.png")]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.usefixtures("small_parts")
+def test_every_row_is_what_the_meter_reads(workers: int, folder: Path, tmp_path: Path) -> None:
+    source, told, skipped = open_source(str(folder), KIND), [], []
+    work = Work(workers=workers, on_progress=told.append, on_skip=skipped.append)
+    found = measure(classifier(), source, tmp_path / "r", work)
+    assert (found.rows, sum(told), list(found.skipped)) == (21, 23, skipped)
+    assert {one.id for one in skipped} == {"cat/04.png", "dog/11.png"}
+    indices = readable(source)
+    images = [source.read(index).content for index in indices]
+    expected = GradientMeter(classifier().network)(Prepare()(images))
+    table = pq.read_table(tmp_path / "r")
+    assert table["id"].to_pylist() == [source.id(index) for index in indices]
+    assert table["label"].to_pylist() == [1 if source.id(index).startswith("cat") else 2 for index in indices]
+    readings = Readings.from_arrow(table)
+    # A kurtosis near 0 is a difference of numbers near 3.
+    torch.testing.assert_close(readings.values, expected.values, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(readings.logits, expected.logits, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        torch.tensor(np.stack(table["probabilities"].to_numpy())), expected.logits.softmax(1), rtol=1e-5, atol=1e-6
+    )
+    torch.testing.assert_close(MeasuredSet(tmp_path / "r").readings().values, readings.values, rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_other_programs_read_it(folder: Path, tmp_path: Path) -> None:
+    measure(classifier(), open_source(str(folder), KIND), tmp_path / "r.parquet")
+    frame = pd.read_parquet(tmp_path / "r.parquet")
+    assert frame.columns[:6].tolist() == ["id", "label", "prediction", "probabilities", "log_scale", "logits"]
+    assert "0/l2" in frame
+    assert len(frame) == 21
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+@pytest.mark.usefixtures("small_parts")
+def test_a_killed_run_goes_on(after: int, folder: Path, tmp_path: Path) -> None:
+    source, batches = open_source(str(folder), KIND), 0
+    measure(classifier(), source, tmp_path / "whole")
+
+    def kill(samples: int) -> None:
+        nonlocal batches
+        batches += 1
+        if batches == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        measure(classifier(), source, tmp_path / "r", Work(on_progress=kill))
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("part-*")}
+    told: list[int] = []
+    skipped: list[Skipped] = []
+    found = measure(classifier(), source, tmp_path / "r", Work(on_progress=told.append, on_skip=skipped.append))
+    assert (found.rows, sum(told), len(skipped)) == (21, 23, 2)
+    assert pq.read_table(tmp_path / "r").equals(pq.read_table(tmp_path / "whole"))
+    assert all((tmp_path / "r" / name).stat().st_mtime_ns == when for name, when in before.items())
+    again = measure(classifier(), source, tmp_path / "r")
+    assert again == found
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_another_network_is_not_mixed_in(folder: Path, tmp_path: Path) -> None:
+    source = open_source(str(folder), KIND)
+    measure(classifier(), source, tmp_path / "r")
+    other = classifier()
+    with torch.no_grad():
+        next(other.network.parameters()).mul_(2)
+    with pytest.raises(OutputError, match=r"begun otherwise .*weights was"):
+        measure(other, source, tmp_path / "r")
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_samples_of_the_same_names_elsewhere_are_not_mixed_in(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path / "elsewhere/data")
+    for place in (tmp_path, tmp_path / "data/.."):
+        monkeypatch.chdir(place)
+        assert measure(classifier(), open_source("data", KIND), tmp_path / "r").rows == 21
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="elsewhere/data"):
+        measure(classifier(), open_source("data", KIND), tmp_path / "r")
+
+
+def test_readings_that_do_not_say_where_their_samples_are(folder: Path, tmp_path: Path) -> None:
+    """Those of an earlier version."""
+    source, manifest = open_source(str(folder), KIND), tmp_path / "r/_measurement.json"
+    measure(classifier(), source, tmp_path / "r")
+    content = json.loads(manifest.read_text())
+    del content["place"]
+    manifest.write_text(json.dumps(content))
+    notes: list[str] = []
+    measure(classifier(), source, tmp_path / "r", Work(on_note=notes.append))
+    assert any("23 of 23 samples were done before" in note for note in notes)
+
+
+def test_a_part_of_which_nothing_can_be_read(folder: Path, tmp_path: Path) -> None:
+    for path in sorted(folder.glob("cat/*"))[:6]:
+        path.write_bytes(b"no image")
+    assert measure(classifier(), open_source(str(folder), KIND), tmp_path / "r").rows == 16
+    assert pq.read_table(tmp_path / "r").num_rows == 16
+
+
+def test_nothing_can_be_read(tmp_path: Path) -> None:
+    save(tmp_path / "data/a.png")
+    (tmp_path / "data/a.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"none of 1 samples can be read \(a.png: no image in a format"):
+        measure(classifier(), open_source(str(tmp_path / "data"), KIND), tmp_path / "r")
+
+
+def test_classes_that_are_not_the_networks(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has the classes \(cat, dog\), but small knows \(a, b, c\)"):
+        measure(classifier(("a", "b", "c")), open_source(str(folder), KIND), tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_labels_without_names(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.array([0, 2]))
+    measure(classifier(), open_source(str(tmp_path / "a.npz"), KIND), tmp_path / "r")
+    assert pq.read_table(tmp_path / "r")["label"].to_pylist() == [0, 2]
+    np.savez(tmp_path / "b.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.array([0, 3]))
+    with pytest.raises(DataError, match="has label 3, but small has classes 0 to 2"):
+        measure(classifier(), open_source(str(tmp_path / "b.npz"), KIND), tmp_path / "s")
+
+
+@pytest.mark.parametrize("label", [3, -7, 2**63])
+def test_a_label_that_no_name_belongs_to(label: int, tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    image = (tmp_path / "a.png").read_bytes()
+    table = pa.table({"image": [image] * 2, "label": pa.array([1, label], pa.uint64() if label > 0 else pa.int64())})
+    note = {"huggingface": json.dumps({"info": {"features": {"label": {"names": ["a", "b", "c"]}}}})}
+    pq.write_table(table.replace_schema_metadata(note), tmp_path / "a.parquet")
+    source = open_source(str(tmp_path / "a.parquet"), KIND)
+    assert source.classes == ("a", "b", "c")
+    with pytest.raises(DataError, match=f"label {label}"):
+        measure(classifier(("c", "b", "a")), source, tmp_path / "r")
+
+
+def test_no_labels(tmp_path: Path) -> None:
+    measure(classifier(), open_source("noise:uniform:3", KIND), tmp_path / "r")
+    assert "label" not in pq.read_table(tmp_path / "r").column_names
+
+
+class Standardising(nn.Module):
+    """A network that divides by the deviation of an image, which is 0 where it has one shade."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = classifier().network
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.network((x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True))
+        return found
+
+
+class Deviations(nn.Module):
+    """A network that sees how far pixels deviate: the root has no gradient where they do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.last = nn.Conv2d(1, 4, 3, bias=False), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.last(self.layer(x - x.mean((1, 2, 3), keepdim=True)).square().mean((2, 3)).sqrt())
+        return found
+
+
+@pytest.mark.parametrize("make", [Standardising, Deviations])
+@pytest.mark.parametrize("plain", [[3], [0, 9], [4, 5, 6, 7]])
+@pytest.mark.usefixtures("small_parts")
+def test_samples_without_a_finite_answer_are_skipped(
+    plain: list[int], make: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (10, 8, 8), np.uint8)
+    images[plain] = 200
+    np.savez(tmp_path / "a.npz", images=images, labels=np.arange(10) % 3)
+    skipped: list[Skipped] = []
+    source, network = open_source(str(tmp_path / "a.npz"), KIND), make().eval()
+    found = measure(
+        Classifier("made", network, None, KIND, Prepare()), source, tmp_path / "r", Work(on_skip=skipped.append)
+    )
+    assert [one.id for one in found.skipped] == [one.id for one in skipped] == [source.id(row) for row in plain]
+    table = pq.read_table(tmp_path / "r")
+    rows = [row for row in range(10) if row not in plain]
+    assert table["id"].to_pylist() == [source.id(row) for row in rows]
+    assert table["label"].to_pylist() == [row % 3 for row in rows]
+    inputs = Prepare()(images[rows])
+    assert np.array_equal(table["content_hash"].to_numpy(), content_hashes(inputs))
+    torch.testing.assert_close(Readings.from_arrow(table).logits, network(inputs).detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [Standardising, Deviations])
+def test_where_all_answers_are_not_finite_it_is_the_network(make: Callable[[], nn.Module], tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.full((10, 8, 8), 200, np.uint8))
+    made = Classifier("made", make().eval(), None, KIND, Prepare())
+    with pytest.raises(InputError, match="10 of 10"):
+        measure(made, open_source(str(tmp_path / "a.npz"), KIND), tmp_path / "r")

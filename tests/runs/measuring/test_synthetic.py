@@ -1,0 +1,209 @@
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from gradmeter import GradientMeter, Readings
+from gradmeter.errors import OutputError
+from gradmeter.runs.measuring import MeasuredSet, Work, measure_synthetic, synthetic
+from gradmeter.sources.models import Classifier
+from gradmeter.sources.samples import Encoded, ImageKind, Source, Unreadable
+from gradmeter.trust.synthetic import KINDS, synthetic_unknowns
+
+KIND = ImageKind("L", 8)
+
+
+class Pictures(Source):
+    """Images in memory, of three classes; every fifth cannot be read."""
+
+    name, classes, labelled = "pictures", ("bird", "cat", "dog"), True
+
+    def __init__(self, count: int) -> None:
+        self.images = np.random.default_rng(0).integers(256, size=(count, 8, 8), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def id(self, index: int) -> str:
+        return str(index)
+
+    def fetch(self, index: int) -> Encoded:
+        if index % 5 == 4:
+            raise Unreadable("damaged")
+        return Encoded(str(index), self.images[index].tobytes(), index % 3)
+
+    @staticmethod
+    def decoder(content: bytes) -> Image.Image:
+        return Image.frombytes("L", (8, 8), content)
+
+    def fingerprint(self) -> str:
+        return str(len(self))
+
+
+class Texts(Pictures):
+    texts = True
+
+
+def prepare(images: Sequence[Any]) -> Tensor:
+    return torch.stack([torch.from_numpy(np.asarray(image, np.float32) / 255).unsqueeze(0) for image in images])
+
+
+def classifier() -> Classifier:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3))
+    return Classifier("small", network.eval(), ("bird", "cat", "dog"), KIND, prepare)
+
+
+NUMBERS = [*range(20), *range(25, 30)]
+READABLE = [number for number in NUMBERS if number % 5 != 4]
+
+
+def measured(folder: Path, numbers: Sequence[int] = NUMBERS, **options: Any) -> MeasuredSet:
+    found = measure_synthetic(classifier(), Pictures(30), numbers, folder, Work(**options))
+    assert found is not None
+    return found
+
+
+def test_every_row_is_what_the_meter_reads(tmp_path: Path) -> None:
+    """Of unknowns of every kind, made of the samples that may be used and can be read."""
+    tables = [*measured(tmp_path / "s").tables()]
+    assert len(tables) == len(KINDS)
+    source = Pictures(30)
+    images = prepare([source.images[number] for number in READABLE])
+    labels = torch.tensor([number % 3 for number in READABLE])
+    meter = GradientMeter(classifier().network).extended()
+    for number, (kind, table) in enumerate(zip(KINDS, tables, strict=True)):
+        assert table["id"].to_pylist() == [kind] * len(READABLE)
+        expected = meter(synthetic_unknowns(images, labels, [kind], seed=number)[kind])
+        found = Readings.from_arrow(table)
+        torch.testing.assert_close(found.values, expected.values, rtol=1e-4, atol=1e-5)
+        assert found.pseudo_labels == ("predicted", "uniform")
+        assert found.embedding is not None
+        assert found.activations is not None
+    assert len(measured(tmp_path / "s").readings()) == len(KINDS) * len(READABLE)
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    started: list[tuple[str, int]] = []
+    told: list[int] = []
+    measured(tmp_path / "s", on_start=lambda name, count: started.append((name, count)), on_progress=told.append)
+    assert started == [("synthetic unknowns", len(KINDS) * len(READABLE))]
+    assert sum(told) == len(KINDS) * len(READABLE)
+
+
+def test_how_long_it_takes_is_said_once_it_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as one batch is read, and once; not where it is no time at all."""
+    said: list[str] = []
+    order: list[str] = []
+    work = {"on_note": said.append, "on_progress": lambda count: order.append(f"{len(said)} said, {count} done")}
+    measured(tmp_path / "fast", **work)
+    assert said == []
+    order.clear()
+    monkeypatch.setattr(synthetic, "_LONG", 0.0)
+    measured(tmp_path / "s", **work)
+    assert len(said) == 1
+    assert f"{len(KINDS)} kinds of {len(READABLE)} images" in said[0]
+    assert order[:2] == ["0 said, 0 done", f"1 said, {len(READABLE)} done"]
+
+
+def test_what_was_made_by_another_rule_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured(tmp_path / "s")
+    monkeypatch.setattr(synthetic, "per_kind", lambda known: 10)
+    with pytest.raises(OutputError, match="of each kind was 25, is 10"):
+        measured(tmp_path / "s")
+
+
+class Killed(BaseException):
+    pass
+
+
+def assert_close(found: MeasuredSet, expected: MeasuredSet) -> None:
+    """The same unknowns; the first batch of a run goes through the network in other tiles, which round otherwise."""
+    for some, others in zip(found.tables(), expected.tables(), strict=True):
+        assert some["id"].equals(others["id"])
+        torch.testing.assert_close(
+            Readings.from_arrow(some).values, Readings.from_arrow(others).values, rtol=1e-3, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("after", [1, 3, 9])
+def test_a_killed_run_goes_on(after: int, tmp_path: Path) -> None:
+    whole = measured(tmp_path / "whole")
+    calls = 0
+
+    def kill(samples: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        measured(tmp_path / "s", on_progress=kill)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "s").glob("part-*")}
+    assert len(before) < len(KINDS)
+    told: list[int] = []
+    found = measured(tmp_path / "s", on_progress=told.append)
+    assert sum(told) == len(KINDS) * len(READABLE)
+    assert_close(found, whole)
+    assert all((tmp_path / "s" / name).stat().st_mtime_ns == when for name, when in before.items())
+
+
+def test_a_part_that_is_missing_is_made_anew(tmp_path: Path) -> None:
+    whole = measured(shutil.copytree(measured(tmp_path / "s").name, tmp_path / "whole"))
+    for name in ("part-00005.parquet", "_part-00005.json"):
+        (tmp_path / "s" / name).unlink()
+    kept = (tmp_path / "s/part-00004.parquet").stat().st_mtime_ns
+    assert_close(measured(tmp_path / "s"), whole)
+    assert (tmp_path / "s/part-00004.parquet").stat().st_mtime_ns == kept
+
+
+def test_what_is_done_is_not_read_again(tmp_path: Path) -> None:
+    measured(tmp_path / "s")
+
+    class Gone(Pictures):
+        def fetch(self, index: int) -> Encoded:
+            raise AssertionError
+
+    assert measure_synthetic(classifier(), Gone(30), NUMBERS, tmp_path / "s", Work()) is not None
+
+
+def test_other_samples_or_another_network_are_not_mixed_in(tmp_path: Path) -> None:
+    measured(tmp_path / "s")
+    with pytest.raises(OutputError, match="begun otherwise"):
+        measured(tmp_path / "s", NUMBERS[1:])
+    other = classifier()
+    with torch.no_grad():
+        next(other.network.parameters()).mul_(2)
+    with pytest.raises(OutputError, match="begun otherwise"):
+        measure_synthetic(other, Pictures(30), NUMBERS, tmp_path / "s", Work())
+    assert measured(tmp_path / "s", NUMBERS[1:], fresh=True).progress()[0] == len(KINDS) * (len(READABLE) - 1)
+
+
+@pytest.mark.parametrize(("source", "numbers"), [(Texts(30), NUMBERS), (Pictures(30), [4, 9]), (Pictures(30), [3, 4])])
+def test_texts_and_too_few_images_make_none(source: Source, numbers: list[int], tmp_path: Path) -> None:
+    assert measure_synthetic(classifier(), source, numbers, tmp_path / "s", Work()) is None
+    assert not source.texts or not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("count", [7, 10, 13, 19, 25])
+def test_they_are_made_of_images_from_all_over_the_source(count: int, tmp_path: Path, monkeypatch: Any) -> None:
+    """Folders come class by class."""
+    monkeypatch.setattr(synthetic, "per_kind", lambda known: min(known, 10))
+    seen: list[int] = []
+
+    class Watched(Pictures):
+        def fetch(self, index: int) -> Encoded:
+            seen.append(index)
+            return Encoded(str(index), self.images[index].tobytes(), index % 3)
+
+    measure_synthetic(classifier(), Watched(count), range(count), tmp_path / "s", Work())
+    assert len(seen) == min(10, count)
+    assert len(set(seen)) == len(seen)
+    assert (min(seen), max(seen)) == (0, count - 1)
+    assert max(np.diff(sorted(seen))) <= -(-count // 10) + 1

@@ -1,0 +1,127 @@
+"""What is said of long work where there is no terminal, and where there is one."""
+
+import io
+import re
+import threading
+import time
+
+import pytest
+from rich.console import Console
+from rich.progress import TextColumn
+
+from gradmeter.runs import progress
+from gradmeter.runs.progress import LongProgress, line_of, lone_stage
+from gradmeter.stages import stage, stages_shown
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.05)
+
+
+class Said(io.StringIO):
+    """A stream on which lines can be waited for."""
+
+    def lines(self, count: int) -> list[str]:
+        until = time.monotonic() + 20
+        while len(lines := self.getvalue().splitlines()) < count:
+            assert time.monotonic() < until, lines
+            time.sleep(0.01)
+        return lines
+
+
+def test_lines_also_come_when_nothing_moves_on() -> None:
+    said = Said()
+    with LongProgress(console=Console(file=said, width=20)) as shown:
+        assert said.lines(1)[0] == "at work"
+        task = shown.add_task("measuring [red]photos:x:", total=2000)
+        first = said.lines(4)[-1]
+        assert re.fullmatch(r"measuring \[red\]photos:x:: 0 % \(0 of 2,000\), 0:00:0\d so far", first), first
+        shown.advance(task, 500)
+        shown.advance(task, 240)
+        before = len(said.getvalue().splitlines())
+        lines = said.lines(before + 4)[before + 1 :]
+    assert len({line.partition(" a second")[0] for line in lines}) == 1
+    assert all("37 % (740 of 2,000), " in line and line.endswith(" left") for line in lines)
+    assert threading.active_count() == len(threading.enumerate())
+    ended = said.getvalue()
+    time.sleep(0.2)
+    assert said.getvalue() == ended
+
+
+def test_rate_and_time_left() -> None:
+    clock = iter([0.0, 0.0, 10.0, *[20.0] * 100])
+    shown = LongProgress(console=Console(file=io.StringIO()))
+    shown.get_time = lambda: next(clock)  # type: ignore[method-assign]
+    task = shown.add_task("reading", total=1000, note="cat.png")
+    shown.advance(task, 600)  # done before: no rate can be told from it
+    shown.advance(task, 100)
+    assert line_of(shown.tasks[0]) == "reading: 70 % (700 of 1,000), 10 a second, 0:00:30 left; cat.png"
+
+
+@pytest.mark.parametrize(
+    ("total", "completed", "expected"),
+    [(None, 0, "x: at work, "), (1, 0.5, "x: 50 %, "), (2, 1.7, "x: 85 %, "), (1000, 999, "x: 99 % (999 of 1,000), ")],
+)
+def test_what_is_done(total: float | None, completed: float, expected: str) -> None:
+    shown = LongProgress(console=Console(file=io.StringIO()))
+    shown.update(shown.add_task("x", total=total), completed=completed)
+    assert line_of(shown.tasks[0]).startswith(expected)
+
+
+def test_many_tasks_are_a_few_lines() -> None:
+    said = Said()
+    with LongProgress(console=Console(file=said)) as shown:
+        for number in range(20):
+            shown.add_task(f"run {number}", total=1, visible=number != 1)
+        at = [line for line in said.lines(12) if line != "at work"]
+    assert [line.partition(":")[0] for line in at[:4]] == ["run 0", "run 2", "run 3", "and 16 more"]
+
+
+def test_quiet() -> None:
+    said = io.StringIO()
+    for terminal in (False, True):
+        with LongProgress(console=Console(file=said, quiet=True, force_terminal=terminal)) as shown:
+            shown.add_task("x", total=10)
+            time.sleep(0.2)
+    assert said.getvalue() == ""
+
+
+def test_a_terminal_has_bars_and_no_lines() -> None:
+    said = io.StringIO()
+    console = Console(file=said, force_terminal=True, width=80)
+    with LongProgress(TextColumn("<{task.description}>"), console=console) as shown:
+        shown.add_task("x", total=10)
+        time.sleep(0.2)
+    assert "<x>" in said.getvalue()
+    assert "x: 0 %" not in said.getvalue()
+
+
+def test_a_terminal_that_cannot_move_its_cursor_has_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    said = Said()
+    with LongProgress(console=Console(file=said, force_terminal=True)) as shown:
+        shown.add_task("x", total=10)
+        assert any(line.startswith("x: 0 % (0 of 10), ") for line in said.lines(3))
+
+
+def test_stages_of_a_library_are_shown_by_whoever_shows_them() -> None:
+    with stage("hashing", 3) as advance:
+        advance(3)  # nobody looks
+    shown = LongProgress(console=Console(file=io.StringIO()))
+    with stages_shown(shown.stage):
+        with stage("hashing", 3) as advance, stage("a part"):
+            advance(2)
+            assert [(task.description, task.completed, task.total) for task in shown.tasks] == [
+                ("hashing", 2, 3),
+                ("a part", 0, None),
+            ]
+        assert shown.tasks == []
+    with stage("hashing"):
+        assert shown.tasks == []
+
+
+def test_a_lone_stage() -> None:
+    said = Said()
+    with lone_stage(Console(file=said), "reading the images"):
+        assert said.lines(1)[0].startswith("reading the images: at work, 0:00:0")

@@ -1,0 +1,323 @@
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from timm.data import create_transform, resolve_model_data_config
+from torch import nn
+from torchvision.models import get_model
+from torchvision.models.squeezenet import SqueezeNet1_1_Weights
+
+from gradmeter import GradientMeter
+from gradmeter.errors import DataError, InputError
+from gradmeter.sources.models import Classifier, ImageOptions, open_model
+from gradmeter.sources.models.timm_models import with_timm_preprocessing
+from gradmeter.sources.samples import ImageKind
+from gradmeter.sources.samples.noise import Noise
+from sources.samples.pictures import gradient
+
+IMAGES = [Image.fromarray(gradient(300, 200)), Image.fromarray(gradient(180, 180)[::-1])]
+NAMES = ["bird", "cat", "dog"]
+
+
+def saved(network: nn.Module, folder: Path, classes: list[str] | None = NAMES) -> Path:
+    path = folder / "weights.safetensors"
+    tensors = {name: value.contiguous() for name, value in network.state_dict().items()}
+    save_file(tensors, path, metadata={} if classes is None else {"classes": json.dumps(classes)})
+    return path
+
+
+def answers(classifier: Classifier, images: list[Image.Image]) -> torch.Tensor:
+    assert not classifier.network.training
+    return GradientMeter(classifier.network)(classifier.batch(images)).logits  # type: ignore[arg-type]
+
+
+# --- timm
+
+
+def test_timm(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=3).eval()
+    classifier = open_model("timm:test_resnet", saved(network, tmp_path))
+    assert classifier.name == "timm:test_resnet"
+    assert classifier.classes == tuple(NAMES)
+    config = resolve_model_data_config(network)
+    transform = create_transform(**config, is_training=False)
+    inputs = torch.stack([transform(image) for image in IMAGES])
+    assert torch.equal(classifier.batch(IMAGES), inputs)  # type: ignore[arg-type]
+    torch.testing.assert_close(answers(classifier, IMAGES), network(inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_timm_networks_without_classes() -> None:
+    """Their features would pass for logits."""
+    network = timm.create_model("test_resnet", num_classes=0)
+    with pytest.raises(InputError, match="no classes"):
+        with_timm_preprocessing("features", network, None, ImageOptions())
+
+
+def test_timm_noise_is_not_resized(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=3)
+    classifier = open_model("timm:test_resnet", saved(network, tmp_path))
+    assert classifier.image is not None
+    noise = Noise("noise:uniform:2", classifier.image.side)
+    batch = classifier.batch([noise.read(index).content for index in range(2)])
+    std = resolve_model_data_config(network)["std"][0]
+    assert batch.std() == pytest.approx(12**-0.5 / std, rel=0.05)  # type: ignore[union-attr]
+
+
+def test_timm_with_other_preprocessing(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=3, in_chans=1)
+    options = ImageOptions(28, (0.1307,), (0.3081,), grey=True)
+    classifier = open_model("timm:test_resnet", saved(network, tmp_path), options)
+    assert classifier.image is not None
+    assert classifier.image.mode == "L"
+    batch = classifier.batch([Image.new("L", (28, 28), 255)])
+    assert batch.shape == (1, 1, 28, 28)  # type: ignore[union-attr]
+    assert batch.mean() == pytest.approx((1 - 0.1307) / 0.3081, rel=1e-5)  # type: ignore[union-attr]
+
+
+def test_timm_names() -> None:
+    with pytest.raises(InputError, match=r"timm has no model 'resnet18x'"):
+        open_model("timm:resnet18x")
+    with pytest.raises(InputError, match=r"timm has no model 'esnet18'; perhaps .*resnet18"):
+        open_model("timm:esnet18")
+
+
+# --- torchvision
+
+
+def test_torchvision(tmp_path: Path) -> None:
+    network = get_model("squeezenet1_1", num_classes=3).eval()
+    classifier = open_model("torchvision:squeezenet1_1", saved(network, tmp_path, None))
+    assert classifier.classes is None
+    transform = SqueezeNet1_1_Weights.DEFAULT.transforms()
+    inputs = torch.stack([transform(image) for image in IMAGES])
+    assert torch.equal(classifier.batch(IMAGES), inputs)  # type: ignore[arg-type]
+    torch.testing.assert_close(answers(classifier, IMAGES), network(inputs), rtol=1e-4, atol=1e-5)
+    assert classifier.image == ImageKind("RGB", 256)
+
+
+def test_torchvision_with_another_size(tmp_path: Path) -> None:
+    path = saved(get_model("squeezenet1_1", num_classes=3), tmp_path)
+    classifier = open_model("torchvision:squeezenet1_1", path, ImageOptions(112, (0.0,), (1.0,)))
+    batch = classifier.batch([Image.new("RGB", (128, 128), (255, 255, 255))])
+    assert batch.shape == (1, 3, 112, 112)  # type: ignore[union-attr]
+    assert batch.mean() == 1  # type: ignore[union-attr]
+    assert classifier.image == ImageKind("RGB", 128)
+
+
+@pytest.mark.parametrize("helped", [False, True])
+@pytest.mark.parametrize("told", [False, True])
+def test_torchvision_networks_that_change_their_inputs_themselves(told: bool, helped: bool, tmp_path: Path) -> None:
+    """As they do with their published weights, unless one says of which scale the inputs are."""
+    torch.manual_seed(0)
+    network = get_model("googlenet", num_classes=3, init_weights=False, aux_logits=helped, transform_input=not told)
+    options = ImageOptions(mean=(0.5,), std=(0.5,)) if told else None
+    classifier = open_model("torchvision:googlenet", saved(network, tmp_path), options)
+    inputs = classifier.batch(IMAGES)
+    with torch.inference_mode():
+        assert torch.equal(classifier.network(inputs), network.eval()(inputs))
+
+
+@pytest.mark.parametrize("name", ["resnet17", "fcn_resnet50", "raft_small"])
+def test_torchvision_names(name: str) -> None:
+    with pytest.raises(InputError, match=f"torchvision has no classifier '{name}'"):
+        open_model(f"torchvision:{name}")
+
+
+def test_torchvision_is_not_grey() -> None:
+    with pytest.raises(InputError, match="takes images of three channels"):
+        open_model("torchvision:resnet18", None, ImageOptions(grey=True))
+
+
+# --- a function of the user's own
+
+
+MODULE = """
+import os
+
+import timm
+from torch import nn
+
+def small():
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+
+def of_timm():
+    return timm.create_model("test_resnet", num_classes=3)
+
+def failing():
+    raise RuntimeError("no such luck")
+
+class Own(nn.Linear):
+    pretrained_cfg = "mine"
+
+def own():
+    return Own(64, 3)
+
+class Stubborn(nn.Linear):
+    def eval(self):
+        raise ValueError("never")
+
+def stubborn():
+    return Stubborn(64, 3)
+
+number = 3
+
+def text():
+    return "text"
+
+def elsewhere():
+    os.chdir("/")
+    print("loading")
+    return small()
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "own_networks.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "own_networks"
+
+
+def test_function(module: str, tmp_path: Path) -> None:
+    options = ImageOptions(8, (0.5,), (0.25,), grey=True)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    classifier = open_model(f"{module}:small", saved(network, tmp_path), options)
+    assert classifier.classes == tuple(NAMES)
+    white = [Image.new("L", (8, 8), 255)]
+    torch.testing.assert_close(answers(classifier, white), network(torch.full((1, 1, 8, 8), 2.0)))
+
+
+def test_function_that_returns_a_network_of_timm(module: str) -> None:
+    classifier = open_model(f"{module}:of_timm")
+    assert classifier.batch(IMAGES).shape == (2, 3, 160, 160)  # type: ignore[union-attr]
+
+
+def test_a_function_neither_prints_nor_goes_elsewhere(module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path.cwd()
+    open_model(f"{module}:elsewhere", None, ImageOptions(8, grey=True))
+    assert Path.cwd() == before
+    assert capsys.readouterr() == ("", "loading\n")
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("small", "does not say which images it takes; give --image-size"),
+        ("absent", "has no attribute 'absent'; expected package.module:function"),
+        ("failing", "failed with RuntimeError: no such luck; expected a function without arguments"),
+        ("number", "failed with TypeError"),
+        ("stubborn", "failed with ValueError: never"),
+        ("own", "does not say which images it takes; give --image-size"),
+        ("text", "returned a str; expected a torch.nn.Module"),
+    ],
+)
+def test_bad_functions(function: str, message: str, module: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_model(f"{module}:{function}")
+
+
+@pytest.mark.parametrize("model", ["resnet18", "", ":", "timm:", ":resnet18"])
+def test_bad_names(model: str) -> None:
+    with pytest.raises(InputError, match="expected timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER or"):
+        open_model(model)
+
+
+def test_a_module_that_is_not_there() -> None:
+    with pytest.raises(InputError, match="No module named 'no_such_module'"):
+        open_model("no_such_module:function")
+
+
+@pytest.mark.parametrize(
+    ("model", "meant"),
+    [
+        ("tim:resnet10t", "timm:resnet10t"),
+        ("torchvison:resnet18", "torchvision:resnet18"),
+        ("hugging_face:a/b", "hf:a/b"),
+    ],
+)
+def test_what_was_meant_is_named(model: str, meant: str) -> None:
+    with pytest.raises(InputError, match=f"No module named '.*'; did you mean {meant}\\?"):
+        open_model(model)
+
+
+# --- names of classes
+
+
+class Named(Noise):
+    def __init__(self, *classes: str) -> None:
+        super().__init__("noise:uniform:1", 4)
+        self.classes = classes  # type: ignore[assignment]
+
+
+def test_classes_are_matched_by_name() -> None:
+    classifier = Classifier("m", nn.Identity(), ("cat", "dog", "bird"), None, list)  # type: ignore[arg-type]
+    assert classifier.class_numbers(Named("bird", "cat")) == {0: 2, 1: 0}
+    assert classifier.class_numbers(Noise("noise:uniform:1", 4)) is None
+    with pytest.raises(DataError, match=r"has the classes \(bird, fish\), but m knows \(cat, dog, bird\)"):
+        classifier.class_numbers(Named("bird", "fish"))
+    assert classifier.named(["a", "b", "c"]).classes == ("a", "b", "c")
+    with pytest.raises(InputError, match="expected each name once"):
+        classifier.named(["a", "a", "c"])
+
+
+def test_names_that_several_classes_have() -> None:
+    # As in ImageNet, where a crane is a bird or lifts loads.
+    classifier = Classifier("m", nn.Identity(), ("crane", "dog", "crane"), None, list)  # type: ignore[arg-type]
+    assert classifier.class_numbers(Named("dog")) == {0: 1}
+    assert classifier.class_numbers(Named("crane", "dog", "crane")) == {0: 0, 1: 1, 2: 2}
+    with pytest.raises(DataError, match="crane"):
+        classifier.class_numbers(Named("crane", "dog"))
+
+
+def test_devices_that_are_not_there() -> None:
+    for device in ("nosuch", "cuda:-1", "privateuseone", "hpu", ""):
+        with pytest.raises(InputError, match=f"--device {device}: "):
+            small().move(device)
+
+
+def test_long_lists_are_cut() -> None:
+    classifier = Classifier("m", nn.Identity(), tuple(map(str, range(1000))), None, list)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"knows \(0, 1, .*, 11, \.\.\. 1000 in all\)"):
+        classifier.class_numbers(Named("x"))
+
+
+def small(classes: tuple[str, ...] | None = None) -> Classifier:
+    """Of three classes."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+
+    def batch(images: Sequence[Any]) -> torch.Tensor:
+        return torch.stack([torch.from_numpy(np.asarray(image, np.float32)) for image in images])
+
+    return Classifier("m", network, classes, ImageKind("L", 4), batch)
+
+
+def test_without_names_only_their_number_can_be_compared() -> None:
+    assert small().outputs == 3
+    assert small().class_numbers(Named("a", "b", "c")) is None
+    with pytest.raises(DataError, match=r"has 2 classes \(a, b\), but m has 3, which nobody named; give --classes"):
+        small().class_numbers(Named("a", "b"))
+
+
+def test_what_is_numbered_is_said() -> None:
+    assert small().numbering(Named("a", "b", "c")) == (
+        "noise:uniform:1: the classes are numbered in the order of their names: a is 0, b is 1, c is 2; give --classes "
+        "to name them"
+    )
+    assert ": a is 0, b is 1, c is 2, and so on; give" in str(small().numbering(Named("a", "b", "c", "d")))
+    assert small().numbering(Noise("noise:uniform:1", 4)) is None
+    assert small(("a", "b", "c")).numbering(Named("a", "b")) is None
+
+
+def test_every_class_has_a_name() -> None:
+    small().require_names()
+    small(("a", "b", "c")).require_names()
+    with pytest.raises(InputError, match="2 classes are named, but m has 3; expected a name for each"):
+        small(("a", "b")).require_names()

@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import pytest
+
+from gradmeter.errors import DataError
+from gradmeter.sources.models import ImageOptions, Recipe
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe("timm:resnet18"),
+        Recipe("a.b:make", Path("/w.pt"), ("cat", "dog"), ImageOptions(32, (0.5,), (0.1, 0.2, 0.3))),
+        Recipe("torchvision:resnet18", options=ImageOptions(grey=True)),
+    ],
+)
+def test_it_survives_as_json(recipe: Recipe) -> None:
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_paths_do_not_depend_on_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    noted = Recipe("hf:mine", Path("w.safetensors")).to_json()
+    assert noted["model"] == f"hf:{tmp_path / 'mine'}"
+    assert noted["weights"] == str(tmp_path / "w.safetensors")
+    assert Recipe("hf:someone/model").to_json()["model"] == "hf:someone/model"
+
+
+def test_only_functions_run_code() -> None:
+    assert Recipe("a.b:make").runs_code
+    assert not any(Recipe(name).runs_code for name in ("timm:x", "torchvision:x", "hf:x"))
+
+
+@pytest.mark.parametrize("given", [{}, {"model": "timm:x"}, {"model": "timm:x", "options": {"depth": 3}}])
+def test_a_damaged_note(given: dict[str, object]) -> None:
+    with pytest.raises(DataError, match="the note on the model is damaged"):
+        Recipe.from_json(given)

@@ -1,0 +1,191 @@
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertTokenizerFast,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+)
+
+from gradmeter import GradientMeter
+from gradmeter.errors import InputError
+from gradmeter.runs.measuring import Skipped, Work, measure_synthetic
+from gradmeter.runs.measuring.loading import batch_of
+from gradmeter.sources.models import ImageOptions, open_model, transformers_models
+from gradmeter.sources.samples import Sample, open_source
+from gradmeter.trust.synthetic import KINDS
+from sources.samples.pictures import gradient, save
+
+IMAGES = [Image.fromarray(gradient(40, 30)), Image.fromarray(gradient(20, 20)[::-1])]
+TEXTS = ["good film", "a bad bad film", "film"]
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "bad", "film"]
+SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    names = {"id2label": {0: "cat", 1: "dog", 2: "bird"}, "label2id": {"cat": 0, "dog": 1, "bird": 2}}
+    ViTForImageClassification(ViTConfig(image_size=16, patch_size=8, **SMALL, **names)).save_pretrained(tmp_path)
+    ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=len(WORDS), max_position_embeddings=12, num_labels=2, **SMALL)
+    BertForSequenceClassification(config).save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").write_text("\n".join(WORDS))
+    BertTokenizerFast(str(tmp_path / "vocab.txt"), model_max_length=12).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_images(images: Path) -> None:
+    classifier = open_model(f"hf:{images}")
+    assert classifier.classes == ("cat", "dog", "bird")
+    assert classifier.image is not None
+    assert classifier.image.side == 16
+    batch = classifier.batch(IMAGES)
+    expected = ViTImageProcessor.from_pretrained(images)(IMAGES, return_tensors="pt")["pixel_values"]
+    assert torch.equal(batch["pixel_values"], expected)  # type: ignore[call-overload]
+    network = ViTForImageClassification.from_pretrained(images).eval()
+    torch.testing.assert_close(
+        GradientMeter(classifier.network)(batch).logits,  # type: ignore[arg-type]
+        network(expected).logits,
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_the_number_of_classes_and_synthetic_unknowns(images: Path, tmp_path: Path) -> None:
+    """Also where the one tensor of a batch has a name."""
+    classifier = open_model(f"hf:{images}")
+    assert classifier.outputs == 3
+    for number in range(2):
+        save(tmp_path / f"{number}.png", 40 * number)
+    source = open_source(str(tmp_path), classifier.image)
+    made = measure_synthetic(classifier, source, range(2), tmp_path / "made.parquet", Work())
+    assert made is not None
+    assert made.progress() == (2 * len(KINDS), ())
+    assert measure_synthetic(classifier, source, range(1), tmp_path / "one.parquet", Work()) is None
+
+
+def test_weights_of_ones_own(images: Path, tmp_path: Path) -> None:
+    config = ViTConfig.from_pretrained(images)
+    torch.manual_seed(1)
+    network = ViTForImageClassification(config)
+    torch.save(network.state_dict(), tmp_path / "own.pt")
+    found = open_model(f"hf:{images}", tmp_path / "own.pt").network.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in network.state_dict().items())
+
+
+def test_classes_that_are_not_numbered_from_zero(images: Path) -> None:
+    config = json.loads((images / "config.json").read_text())
+    config["id2label"] = {"1": "cat", "2": "dog", "3": "bird"}
+    (images / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="1, 2, 3"):
+        open_model(f"hf:{images}")
+
+
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_what_gives_no_single_class(problem: str, images: Path) -> None:
+    config = json.loads((images / "config.json").read_text()) | {"problem_type": problem}
+    (images / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=problem):
+        open_model(f"hf:{images}")
+
+
+@pytest.mark.parametrize(
+    ("size", "side"), [({"longest_edge": 20}, 20), ({"shortest_edge": 18}, 18), (None, 224), ({"height": 9}, 9)]
+)
+def test_the_side_of_an_image_by_whatever_a_processor_calls_it(size: Any, side: int) -> None:
+    assert transformers_models._side(SimpleNamespace(size=size)) == side
+
+
+def test_the_number_of_classes_of_texts(texts: Path) -> None:
+    assert open_model(f"hf:{texts}").outputs == 2
+
+
+def test_texts_are_padded_and_the_padding_does_not_show(texts: Path) -> None:
+    classifier = open_model(f"hf:{texts}")
+    assert classifier.classes is None  # transformers' own LABEL_0, LABEL_1 are nobody's names
+    assert classifier.image is None
+    together = GradientMeter(classifier.network)(classifier.batch(TEXTS))  # type: ignore[arg-type]
+    alone = [GradientMeter(classifier.network)(classifier.batch([text])) for text in TEXTS]  # type: ignore[arg-type]
+    torch.testing.assert_close(together["all", "l2"], torch.cat([one["all", "l2"] for one in alone]), rtol=1e-4, atol=0)
+
+
+def test_long_texts_are_cut(texts: Path) -> None:
+    classifier = open_model(f"hf:{texts}")
+    batch = classifier.batch(["bad " * 100])
+    assert batch["input_ids"].shape == (1, 12)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "longest"),
+    [(BertForSequenceClassification, BertConfig, 12), (RobertaForSequenceClassification, RobertaConfig, 10)],
+)
+def test_long_texts_of_a_tokenizer_that_knows_no_limit(
+    kind: Any, config: Any, longest: int, texts: Path, tmp_path: Path
+) -> None:
+    """RoBERTa's positions begin behind the padding's, which is 1."""
+    kind(config(vocab_size=len(WORDS), max_position_embeddings=12, pad_token_id=1, **SMALL)).save_pretrained(tmp_path)
+    BertTokenizerFast(str(texts / "vocab.txt")).save_pretrained(tmp_path)
+    classifier = open_model(f"hf:{tmp_path}")
+    batch = classifier.batch(["bad " * 100, "good"])
+    assert batch["input_ids"].shape == (2, longest)  # type: ignore[call-overload]
+    assert classifier.network(**batch).logits.isfinite().all()
+
+
+def test_a_text_of_no_tokens_does_not_take_others_along(texts: Path, tmp_path: Path) -> None:
+    """Nor does it pass for one that is all padding."""
+    folder = shutil.copytree(texts, tmp_path / "bare", ignore=shutil.ignore_patterns("bare"))
+    words = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, "[UNK]"))
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]").save_pretrained(folder)
+    classifier = open_model(f"hf:{folder}")
+    batch = batch_of([Sample("0", "", None), Sample("1", "good", None)], classifier.batch)
+    assert batch.ids == ["1"]
+    assert batch.skipped == [Skipped("0", "cannot be prepared for the network (ValueError: a text without a token)")]
+
+
+def test_a_tokenizer_is_told_by_its_words_and_not_by_its_place(texts: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(texts, tmp_path / "moved")
+    first = repr(open_model(f"hf:{texts}").batch)
+    assert repr(open_model(f"hf:{moved}").batch) == first
+    BertTokenizerFast(str(texts / "vocab.txt"), model_max_length=11).save_pretrained(moved)
+    assert repr(open_model(f"hf:{moved}").batch) != first
+    (tmp_path / "vocab.txt").write_text("\n".join(reversed(WORDS)))
+    BertTokenizerFast(str(tmp_path / "vocab.txt"), model_max_length=12).save_pretrained(moved)
+    assert repr(open_model(f"hf:{moved}").batch) != first
+
+
+def test_no_classifier(tmp_path: Path) -> None:
+    BertForMaskedLM(BertConfig(vocab_size=9, **SMALL)).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="is BertForMaskedLM; expected a classifier of images or of texts"):
+        open_model(f"hf:{tmp_path}")
+
+
+def test_other_preprocessing_is_the_folders_matter(images: Path) -> None:
+    with pytest.raises(InputError, match=r"change its preprocessor_config\.json instead"):
+        open_model(f"hf:{images}", None, ImageOptions(32))
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot be had .*; check the name and the connection"):
+        open_model(f"hf:{tmp_path / 'absent'}")

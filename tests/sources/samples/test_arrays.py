@@ -1,0 +1,104 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gradmeter.errors import DataError
+from gradmeter.sources.samples.arrays import ImageArchive
+from gradmeter.sources.samples.location import Location
+
+GREY = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5) * 6
+
+
+def archive(folder: Path, **arrays: Any) -> Path:
+    path = folder / "images.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def test_images_labels_and_names(tmp_path: Path) -> None:
+    names = np.array(["zero", "one"])
+    source = ImageArchive(Location(archive(tmp_path, images=GREY, labels=np.array([1, 0]), class_names=names)), "L")
+    assert source.classes == ("zero", "one")
+    assert [source.read(index).label for index in range(len(source))] == [1, 0]
+    assert np.array_equal(np.asarray(source.read(1).content), GREY[1])
+    assert source.read(1).id == "1"
+
+
+@pytest.mark.parametrize(
+    ("names", "classes"),
+    [
+        (np.array([b"cat", b"\xff"]), ("cat", r"\xff")),
+        (np.arange(2, dtype=np.int8), ("0", "1")),
+    ],
+    ids=["bytes", "numbers"],
+)
+def test_names_of_other_kinds(names: np.ndarray, classes: tuple[str, ...], tmp_path: Path) -> None:
+    path = archive(tmp_path, images=GREY, labels=np.array([1, 0]), class_names=names)
+    assert ImageArchive(Location(path)).classes == classes
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (GREY, GREY[..., None].repeat(3, -1)),
+        (GREY / np.float32(255), GREY[..., None].repeat(3, -1)),
+        (GREY > 100, ((GREY > 100) * 255)[..., None].repeat(3, -1)),
+        (GREY[..., None].repeat(3, -1), GREY[..., None].repeat(3, -1)),
+    ],
+    ids=["uint8", "float", "bool", "colour"],
+)
+def test_kinds_of_pixels(images: np.ndarray, expected: np.ndarray, tmp_path: Path) -> None:
+    source = ImageArchive(Location(archive(tmp_path, images=images)))
+    assert np.array_equal(np.asarray(source.read(0).content), expected[0])
+    assert (source.classes, source.labelled, source.read(0).label) == (None, False, None)
+
+
+def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
+    first = ImageArchive(Location(archive(tmp_path, images=GREY))).fingerprint()
+    assert ImageArchive(Location(archive(tmp_path, images=GREY))).fingerprint() == first
+    assert ImageArchive(Location(archive(tmp_path, images=GREY + 1))).fingerprint() != first
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"pictures": GREY}, "has no array 'images', only pictures"),
+        ({"images": GREY[0]}, r"shape \(4, 5\); expected \[N, height, width\]"),
+        ({"images": GREY[..., None]}, r"shape \(2, 4, 5, 1\)"),
+        (
+            {"images": np.zeros((2, 1, 101), np.uint8)},
+            r"images of 101 x 1 pixels; expected a longer side of at most 100",
+        ),
+        ({"images": GREY[:0]}, r"shape \(0, 4, 5\)"),
+        ({"images": GREY.astype(int)}, "images are int64; expected uint8"),
+        ({"images": (GREY > 0).astype(np.uint8)}, "hold only 0 and 1"),
+        ({"images": GREY.astype(float)}, r"float images run from 0 to 234; expected numbers in \[0, 1\]"),
+        ({"images": GREY * np.float32("nan")}, "run from nan to nan"),
+        ({"images": GREY, "labels": np.array([0])}, r"labels are int64 of shape \(1,\)"),
+        ({"images": GREY, "labels": np.array([0, -1])}, "whole number from 0 on"),
+        ({"images": GREY, "labels": np.array([0, 2**63], np.uint64)}, "whole number from 0 on"),
+        ({"images": GREY, "labels": np.array([0.0, 1.0])}, "labels are float64"),
+        ({"images": GREY, "labels": np.array([0, 2]), "class_names": np.array(["a", "b"])}, "2 class names"),
+        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array(5)}, r"int64 of shape \(\)"),
+        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array("ab")}, r"<U2 of shape \(\)"),
+        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array([["a"], ["b"]])}, r"shape \(2, 1\)"),
+        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array([0.5, np.nan])}, "float64"),
+        ({"images": np.array([{}, None])}, "holds Python objects"),
+    ],
+)
+def test_bad_arrays(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        ImageArchive(Location(archive(tmp_path, **arrays)))
+
+
+def test_damaged(tmp_path: Path) -> None:
+    path = archive(tmp_path, images=GREY)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"truncated or not an \.npz archive"):
+        ImageArchive(Location(path))
+    path.write_bytes(whole[:100] + b"\xff" * 20 + whole[120:])
+    with pytest.raises(DataError, match="damaged"):
+        ImageArchive(Location(path))

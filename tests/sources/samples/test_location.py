@@ -1,0 +1,209 @@
+"""Samples on this machine, and in stores that pyarrow reaches: here a folder by its address, and an S3 server."""
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from pyarrow import fs
+
+from gradmeter.errors import DataError
+from gradmeter.sources.samples import ImageKind, Source, Unreadable, location, open_source
+from gradmeter.sources.samples.left_out import Kind, LeftOut
+from gradmeter.sources.samples.location import Location
+from gradmeter.sources.samples.rows import Rows
+from sources.samples.pictures import encoded, save
+
+KIND = ImageKind("L", 8)
+
+
+def png(shade: int) -> bytes:
+    return encoded(Image.new("L", (8, 8), shade), "PNG").getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Images in class folders, an archive, a table, and a folder without labels."""
+    for name in ("cat/b", "cat/a", "dog/deep/c", "dog/.hidden", ".trash/d"):
+        save(tmp_path / f"photos/{name}.png", len(name))
+    (tmp_path / "photos/dog/broken.png").write_bytes(b"no image")
+    (tmp_path / "photos/cat/notes.txt").write_text("none")
+    save(tmp_path / "inbox/one.png", 9)
+    np.savez(tmp_path / "digits.npz", images=np.arange(128, dtype=np.uint8).reshape(2, 8, 8), labels=[1, 0])
+    (tmp_path / "tables").mkdir()
+    for name in ("b", "a"):
+        rows = {"image": [png(10), png(20)], "label": [3, 4]}
+        pq.write_table(pa.table(rows), tmp_path / f"tables/{name}.parquet")
+    return tmp_path
+
+
+def contents(source: Source) -> list[tuple[str, object, int | None]]:
+    """Everything that is read, or why it is not."""
+    found: list[tuple[str, object, int | None]] = []
+    for index in range(len(source)):
+        try:
+            sample = source.read(index)
+        except Unreadable as error:
+            found.append((source.id(index), str(error), None))
+        else:
+            found.append((sample.id, np.asarray(sample.content).tolist(), sample.label))
+    return found
+
+
+NAMES = ("photos", "inbox", "digits.npz", "tables", "tables/a.parquet", "inbox/one.png")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_address_is_read_as_the_path_is(name: str, folder: Path) -> None:
+    path, address = open_source(str(folder / name), KIND), open_source(f"file://{folder / name}", KIND)
+    assert contents(address) == contents(path)
+    assert address.fingerprint() == path.fingerprint()
+    assert (address.classes, address.labelled) == (path.classes, path.labelled)
+
+
+@pytest.fixture
+def filled(folder: Path, bucket: str) -> str:
+    """The same in an object store."""
+    store, path = fs.FileSystem.from_uri(bucket.format(""))
+    fs.copy_files(str(folder), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=store)
+    return bucket
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.filterwarnings("default")
+def test_an_object_store(name: str, folder: Path, filled: str) -> None:
+    path, remote = open_source(str(folder / name), KIND), open_source(filled.format(name), KIND)
+    assert contents(remote) == contents(path)
+    assert remote.fingerprint() == path.fingerprint()
+    # As it goes to another process.
+    assert contents(pickle.loads(pickle.dumps(remote))) == contents(path)
+
+
+@pytest.mark.filterwarnings("default")
+def test_what_is_not_in_the_store(filled: str) -> None:
+    with pytest.raises(DataError, match="no such file or folder"):
+        open_source(filled.format("absent"), KIND)
+
+
+@pytest.mark.filterwarnings("default")
+def test_passwords_are_not_written_down(filled: str) -> None:
+    source = open_source(filled.format("photos").replace("s3://", "s3://name:secret@"), KIND)
+    assert source.name == filled.format("photos")
+    assert "secret" not in repr(vars(source))
+    assert len(source) == 4
+    assert Location("a@b/c.png").name == "a@b/c.png"
+    with pytest.raises(DataError, match="no such file or folder") as told:
+        open_source(filled.format("absent").replace("s3://", "s3://name:secret@"), KIND)
+    assert "secret" not in str(told.value)
+
+
+def test_passwords_are_not_shown_where_an_address_is_none() -> None:
+    with pytest.raises(DataError, match=r"^nowhere://host/x is no address") as told:
+        Location("nowhere://name:secret@host/x")
+    assert "secret" not in str(told.value)
+
+
+def test_links_that_go_in_circles_and_hidden_files(folder: Path) -> None:
+    (folder / "photos/dog/again").symlink_to(folder / "photos", target_is_directory=True)
+    place = Location(folder / "photos")
+    assert place.entries() == [(".trash", Kind.FOLDER), ("cat", Kind.FOLDER), ("dog", Kind.FOLDER)]
+    left_out = LeftOut()
+    assert place.files_below("dog", left_out) == ["dog/broken.png", "dog/deep/c.png"]
+    assert str(left_out) == "1 link to a folder (dog/again), 1 hidden file (dog/.hidden.png)"
+    assert place.files_below("cat", LeftOut()) == ["cat/a.png", "cat/b.png", "cat/notes.txt"]
+
+
+@pytest.mark.parametrize("address", ["nowhere://x/y", "file://relative/path", "s3://bucket/x?colour=red"])
+def test_no_address(address: str) -> None:
+    with pytest.raises(DataError, match=rf"^{address.partition('?')[0]} (is no address|cannot be read)"):
+        Location(address).is_folder()
+
+
+def test_what_is_too_large_for_one_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(location, "LARGEST_FILE", 100)
+    (tmp_path / "a.png").write_bytes(bytes(100))
+    assert len(Location(tmp_path).read("a.png")) == 100
+    (tmp_path / "a.png").write_bytes(bytes(101))
+    with pytest.raises(Unreadable, match="more than 100 bytes; expected one sample"):
+        Location(tmp_path).read("a.png")
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("s3://key:secret@bucket/a@b.png", "s3://bucket/a@b.png"),
+        ("s3://bucket/x?region=r&session=secret&scheme=http", "s3://bucket/x?region=r&scheme=http"),
+        ("abfss://train:secret@account.host/x?sig=secret", "abfss://train@account.host/x"),
+        ("s3://key:with/slash@bucket/x", "s3://bucket/x"),
+        ("hdfs://host:8020/x", "hdfs://host:8020/x"),
+    ],
+)
+def test_names_of_addresses(address: str, name: str) -> None:
+    """Without what is secret, and with what tells one from another."""
+    assert location._without_secrets(address) == name
+
+
+def test_the_root_of_the_machine_is_a_folder() -> None:
+    root = Location("file:///")
+    assert (root.path(), root.is_folder()) == ("/", True)
+    assert root.holds(Location("/tmp"))
+
+
+AWAY = OSError("AWS Error NETWORK_CONNECTION")
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_store_that_is_away_for_a_moment_is_asked_again(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, table = open_source(filled.format("inbox"), KIND), open_source(filled.format("tables/a.parquet"), KIND)
+    content, enter, left = Location._content, Rows._enter, [1, 1]
+
+    def once(place: Location, path: str) -> bytes:
+        if left[0]:
+            left[0] = 0
+            raise AWAY
+        return content(place, path)
+
+    def begun(rows: Rows, file: str, group: int) -> None:
+        enter(rows, file, group)
+        if left[1]:
+            left[1] = 0
+            rows._left = failing()
+
+    def failing() -> Iterator[pa.RecordBatch]:
+        raise AWAY
+        yield
+
+    monkeypatch.setattr(Location, "_content", once)
+    monkeypatch.setattr(Rows, "_enter", begun)
+    assert image.read(0).id == "one.png"
+    assert table.read(1).label == 4
+    assert left == [0, 0]
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_store_that_is_away_is_no_damaged_sample(filled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the whole rest would be skipped for good."""
+    image, table = open_source(filled.format("inbox"), KIND), open_source(filled.format("tables/a.parquet"), KIND)
+    for source in (image, table):
+        monkeypatch.setattr(location_of(source), "system", not_answering())
+        with pytest.raises(DataError, match=r"^s3://.* cannot be read: AWS Error NETWORK_CONNECTION$"):
+            source.read(0)
+
+
+def not_answering() -> fs.FileSystem:
+    """A file system that fails whatever it is asked."""
+
+    def asked(*_: object, **__: object) -> None:
+        raise AWAY
+
+    handler = type("Away", (fs.FileSystemHandler,), dict.fromkeys(fs.FileSystemHandler.__abstractmethods__, asked))
+    return fs.PyFileSystem(handler())
+
+
+def location_of(source: Source) -> Location:
+    found: Location = vars(source)["_location"]
+    return found

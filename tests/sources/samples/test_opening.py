@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from gradmeter.errors import DataError
+from gradmeter.sources.samples import ImageKind, open_source
+from gradmeter.sources.samples.arrays import ImageArchive
+from gradmeter.sources.samples.folders import ImageFolder
+from gradmeter.sources.samples.noise import Noise
+from gradmeter.sources.samples.opening import MANIFEST
+from gradmeter.sources.samples.tables import ParquetTable
+from sources.samples.pictures import save
+
+KIND = ImageKind("L", 6)
+
+
+def test_every_kind_of_source(tmp_path: Path) -> None:
+    save(tmp_path / "folder/a.png")
+    np.savez(tmp_path / "a.npz", images=np.zeros((1, 2, 2), np.uint8))
+    (tmp_path / "tables").mkdir()
+    pq.write_table(pa.table({"image": [(tmp_path / "folder/a.png").read_bytes()]}), tmp_path / "tables/a.parquet")
+    expected = {
+        "folder": ImageFolder,
+        "a.npz": ImageArchive,
+        "tables": ParquetTable,
+        "tables/a.parquet": ParquetTable,
+    }
+    for name, kind in expected.items():
+        source = open_source(str(tmp_path / name), KIND)
+        assert isinstance(source, kind)
+        assert source.read(0).content.mode == "L"  # type: ignore[union-attr]
+    noise = open_source("noise:uniform:3", KIND)
+    assert isinstance(noise, Noise)
+    assert noise.read(0).content.size == (6, 6)  # type: ignore[union-attr]
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="absent: no such file or folder; expected an image, a folder of images"):
+        open_source("absent", KIND)
+    (tmp_path / "a.csv").write_text("")
+    with pytest.raises(DataError, match=r"ends in \.csv; expected an image"):
+        open_source(str(tmp_path / "a.csv"), KIND)
+
+
+def test_texts_and_images_are_not_mixed_up(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
+    assert open_source(str(tmp_path / "a.parquet"), None).read(0).content == "a"
+    with pytest.raises(DataError, match="holds texts; this model takes images"):
+        open_source(str(tmp_path / "a.parquet"), KIND)
+    with pytest.raises(DataError, match="holds images; this model takes texts, in a column of a Parquet file"):
+        open_source("noise:uniform", None)
+
+
+def test_readings_are_no_samples(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["a"]}), tmp_path / "part-00000.parquet")
+    (tmp_path / MANIFEST).write_text("{}")
+    with pytest.raises(DataError, match="holds readings or verdicts that gradmeter made; expected the samples themsel"):
+        open_source(str(tmp_path), KIND)

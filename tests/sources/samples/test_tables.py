@@ -1,0 +1,242 @@
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from gradmeter.errors import DataError
+from gradmeter.sources.samples import Unreadable, tables
+from gradmeter.sources.samples.location import Location
+from gradmeter.sources.samples.tables import ParquetTable
+from sources.samples.pictures import encoded
+
+
+def picture(shade: int) -> dict[str, Any]:
+    return {"bytes": encoded(Image.new("RGB", (4, 4), (shade,) * 3), "PNG").getvalue(), "path": f"{shade}.png"}
+
+
+def hub_table(shades: list[int], labels: list[int], names: list[str] | None) -> pa.Table:
+    table = pa.table({"image": [picture(shade) for shade in shades], "label": pa.array(labels, pa.int64())})
+    if names is None:
+        return table
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def shades(source: ParquetTable) -> list[int]:
+    return [int(np.asarray(source.read(index).content)[0, 0, 0]) for index in range(len(source))]
+
+
+def test_files_that_number_the_same_classes_otherwise(tmp_path: Path) -> None:
+    for number, names in enumerate((None, ["cat", "dog"], ["cat", "dog"], None)):
+        pq.write_table(hub_table([1, 2], [0, 1], names), tmp_path / f"{number}.parquet")
+    assert ParquetTable(Location(tmp_path)).classes == ("cat", "dog")
+    pq.write_table(hub_table([1, 2], [0, 1], ["dog", "cat"]), tmp_path / "4.parquet")
+    with pytest.raises(DataError, match=r"4\.parquet"):
+        ParquetTable(Location(tmp_path))
+
+
+def test_a_folder_of_the_hugging_face_layout(tmp_path: Path) -> None:
+    pq.write_table(hub_table([1, 2, 3], [0, 1, 0], ["cat", "dog"]), tmp_path / "train-0.parquet", row_group_size=2)
+    pq.write_table(hub_table([4], [1], ["cat", "dog"]), tmp_path / "train-1.parquet")
+    (tmp_path / "_notes.parquet").write_bytes(b"passed over")
+    source = ParquetTable(Location(tmp_path))
+    assert source.classes == ("cat", "dog")
+    assert shades(source) == [1, 2, 3, 4]
+    assert [source.read(index).label for index in (3, 0, 2, 1)] == [1, 0, 0, 1]
+    assert [source.id(index) for index in range(4)] == [
+        "train-0.parquet:0",
+        "train-0.parquet:1",
+        "train-0.parquet:2",
+        "train-1.parquet:0",
+    ]
+
+
+def test_labels_that_are_names(tmp_path: Path) -> None:
+    table = pa.table({"image": [picture(1)["bytes"], picture(2)["bytes"]], "label": ["dog", "cat"]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
+    assert source.classes == ("cat", "dog")
+    assert [source.read(index).label for index in range(2)] == [1, 0]
+    assert source.id(1) == "a.parquet:1"
+
+
+def test_numbers_without_names_and_no_labels(tmp_path: Path) -> None:
+    pq.write_table(hub_table([1], [7], None), tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
+    assert (source.classes, source.labelled, source.read(0).label) == (None, True, 7)
+    pq.write_table(pa.table({"image": [picture(1)]}), tmp_path / "b.parquet")
+    source = ParquetTable(Location(tmp_path / "b.parquet"))
+    assert (source.classes, source.labelled, source.read(0).label) == (None, False, None)
+
+
+def test_texts(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["good", "bad"], "label": ["+", "-"]}), tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
+    assert source.texts
+    assert (source.read(0).content, source.read(0).label) == ("good", 0)
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())], ids=str)
+def test_strings_of_other_kinds(kind: pa.DataType, tmp_path: Path) -> None:
+    columns = {name: pa.array(values).cast(kind) for name, values in (("text", ["ü", ""]), ("label", ["b", "a"]))}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
+    assert source.classes == ("a", "b")
+    assert [(source.read(index).content, source.read(index).label) for index in range(2)] == [("ü", 1), ("", 0)]
+
+
+def test_of_several_columns_the_one_called_so(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": ["1"], "text": ["good"], "label": [0]}), tmp_path / "a.parquet")
+    assert ParquetTable(Location(tmp_path / "a.parquet")).read(0).content == "good"
+
+
+def test_labels_that_are_all_missing(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["good"], "label": pa.nulls(1)}), tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
+    assert (source.labelled, source.classes, source.read(0).label) == (False, None, None)
+
+
+def test_rows_that_cannot_be_read(tmp_path: Path) -> None:
+    rows = [picture(1), None, {"bytes": None, "path": "elsewhere.png"}, {"bytes": b"no image", "path": ""}]
+    pq.write_table(pa.table({"image": rows}), tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
+    assert int(np.asarray(source.read(0).content)[0, 0, 0]) == 1
+    for index, message in ((1, "the row is empty"), (2, "holds a path and no image"), (3, "no image in a format")):
+        with pytest.raises(Unreadable, match=message):
+            source.read(index)
+
+
+def test_a_text_that_is_none(tmp_path: Path) -> None:
+    """Bytes that are no UTF-8, as programs in other languages may write them."""
+    offsets, content = pa.py_buffer(np.array([0, 2, 4], np.int32).tobytes()), pa.py_buffer(b"ok\xff\xfe")
+    pq.write_table(pa.table({"text": pa.StringArray.from_buffers(2, offsets, content)}), tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
+    assert source.read(0).content == "ok"
+    with pytest.raises(Unreadable, match="no text in UTF-8"):
+        source.read(1)
+
+
+def test_minus_one_is_no_label(tmp_path: Path) -> None:
+    pq.write_table(hub_table([1, 2], [-1, 1], ["cat", "dog"]), tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
+    assert [source.read(index).label for index in range(2)] == [None, 1]
+
+
+def test_a_damaged_row_group(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(hub_table([1, 2], [0, 0], None), path, row_group_size=1, compression="none", use_dictionary=False)
+    content = bytearray(path.read_bytes())
+    content[4:60] = b"\xff" * 56
+    path.write_bytes(content)
+    source = ParquetTable(Location(path))
+    with pytest.raises(Unreadable):
+        source.read(0)
+    assert source.read(1).label == 0
+
+
+def test_rows_before_the_damage_are_read_in_any_order(tmp_path: Path) -> None:
+    texts = [f"row {number:02}; " * 9 for number in range(100)]
+    path = tmp_path / "a.parquet"
+    pages = {"data_page_size": 1, "write_batch_size": 10, "write_statistics": False}
+    pq.write_table(pa.table({"text": texts}), path, compression="none", use_dictionary=False, **pages)
+    content = bytearray(path.read_bytes())
+    head = content.index(b"row 60;") - 4
+    content[head - 22 : head] = b"\xff" * 22
+    path.write_bytes(content)
+    source = ParquetTable(Location(path))
+    for index in (5, 4, 59, 99, 59, 61, 0, 0, 60):
+        if index < 60:
+            assert source.read(index).content == texts[index]
+        else:
+            with pytest.raises(Unreadable, match="its row group is damaged: "):
+                source.read(index)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"picture": [b"x"], "label": ["cat"]},
+        {"image": [7], "label": ["cat"]},
+        {"image": [b"x"], "label": [0]},
+        {"image": [b"x"], "label": ["cow"]},
+    ],
+    ids=["another column", "images of another type", "labels of another type", "an unknown label"],
+)
+def test_a_file_that_is_replaced_while_it_is_read(columns: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": [picture(1)["bytes"]], "label": ["cat"]}), path)
+    source = ParquetTable(Location(path))
+    pq.write_table(pa.table(columns), path)
+    with pytest.raises(Unreadable):
+        source.read(0)
+
+
+@pytest.mark.parametrize("names", [None, 5, "ab", {"a": 0, "b": 1}], ids=str)
+def test_a_note_whose_names_are_no_list(names: Any, tmp_path: Path) -> None:
+    table = hub_table([1], [1], [])
+    features = {"label": {"names": names, "_type": "ClassLabel"}}
+    note = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(note), tmp_path / "a.parquet")
+    source = ParquetTable(Location(tmp_path / "a.parquet"))
+    assert (source.classes, source.read(0).label) == (None, 1)
+
+
+def test_a_file_that_claims_more_rows_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MOST", 3)
+    pq.write_table(hub_table([1, 2, 3, 4], [0] * 4, None), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="says that it has 4 rows; expected at most 3"):
+        ParquetTable(Location(tmp_path / "a.parquet"))
+
+
+def test_the_fingerprint_tells_which_rows_there_are(tmp_path: Path) -> None:
+    pq.write_table(hub_table([1], [0], None), tmp_path / "a.parquet")
+    first = ParquetTable(Location(tmp_path)).fingerprint()
+    assert ParquetTable(Location(tmp_path)).fingerprint() == first
+    pq.write_table(hub_table([1], [0], None), tmp_path / "b.parquet")
+    assert ParquetTable(Location(tmp_path)).fingerprint() != first
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"number": [1]}, "has columns number; expected one of encoded images or of texts"),
+        ({"a": [b"x"], "b": [b"y"]}, r"several columns of images \(a, b\); expected one, or one called image"),
+        ({"a": ["x"], "b": ["y"]}, r"several columns of texts \(a, b\)"),
+        ({"image": [b"x"], "label": [0.5]}, "column 'label' is double; expected whole numbers or names"),
+        ({"image": pa.array([], pa.binary())}, "holds no rows"),
+        ({"image": [{"bytes": {"bytes": b"x"}}]}, "has columns image"),
+    ],
+)
+def test_bad_columns(columns: dict[str, Any], message: str, tmp_path: Path) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=message):
+        ParquetTable(Location(tmp_path / "a.parquet"))
+
+
+@pytest.mark.parametrize("twice", ["image", "label"])
+def test_two_columns_of_one_name(twice: str, tmp_path: Path) -> None:
+    columns = {"image": pa.array([b"x"]), "label": pa.array([0])}
+    names = [*columns, twice]
+    table = pa.Table.from_arrays([columns[name] for name in names], names=names)
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=f"'{twice}'"):
+        ParquetTable(Location(tmp_path / "a.parquet"))
+
+
+def test_files_that_do_not_go_together(tmp_path: Path) -> None:
+    pq.write_table(hub_table([1], [0], None), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"picture": [b"x"], "label": [0]}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"another column 'image' than a\.parquet"):
+        ParquetTable(Location(tmp_path))
+
+
+def test_no_parquet(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(io.BytesIO(b"no").getvalue())
+    with pytest.raises(DataError, match="no readable Parquet file"):
+        ParquetTable(Location(tmp_path / "a.parquet"))

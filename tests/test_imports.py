@@ -1,0 +1,13 @@
+"""Whoever wants a verdict loads nothing of research; `lint-imports` checks the contract of the wings."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("module", ["gradmeter.trust.module", "gradmeter.apps.workflows.judge", "gradmeter.apps.serving"])
+def test_research_is_not_loaded(module: str) -> None:
+    program = f"import sys, {module}; print([name for name in sys.modules if name.startswith('gradmeter.research')])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

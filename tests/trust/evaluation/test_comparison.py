@@ -1,0 +1,379 @@
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
+
+from gradmeter.errors import InputError
+from gradmeter.trust.evaluation import (
+    area_under_generalised_risk_coverage,
+    area_under_risk_coverage,
+    bootstrap,
+    brier_score,
+    comparison,
+    excess_area_under_risk_coverage,
+    expected_calibration_error,
+    fpr_at_tpr,
+    risk_at_coverage,
+    separation,
+)
+from gradmeter.trust.evaluation.comparison import ALL, MEASURES, WRONG, Comparison, Judged, compare
+from gradmeter.trust.evaluation.resampling import Interval
+
+CALIBRATION = {"brier", "nll", "ece"}
+
+
+def judged(known=400, unknown=(70, 50), digits=1, seed=0, names=("letters", "noise")):
+    """Two methods that state a probability and one that does not; scores of few digits have ties."""
+    random = np.random.default_rng(seed)
+    concept = np.repeat(np.arange(len(unknown) + 1), [known, *unknown])
+    correct = (concept == 0) & (random.random(concept.size) < 0.8)
+    signal = 1.5 * ~correct + 0.4 * concept
+
+    def probability(noise):
+        score = signal + noise * random.normal(size=concept.size)
+        return (1 / (1 + np.exp(score - 1))).round(digits + 1).clip(0.01, 0.99)
+
+    stated = {"ours": probability(0.8), "softmax": probability(1.6)}
+    uncertainty = {name: -values for name, values in stated.items()}
+    uncertainty["energy"] = (signal + random.normal(size=concept.size)).round(digits)
+    return Judged(correct, concept, names, uncertainty, stated)
+
+
+def changed(one, **fields):
+    return Judged(
+        **{
+            name: fields.get(name, getattr(one, name))
+            for name in ("correct", "concept", "unknowns", "uncertainty", "probability")
+        }
+    )
+
+
+def oracle(one, column, method):
+    """All measures of a column by scikit-learn and the functions for single samples."""
+    number = {name: number for number, name in enumerate(one.unknowns, start=1)}.get(column)
+    known = one.concept == 0
+    members = {WRONG: known & ~one.correct, ALL: ~one.correct}.get(column, one.concept == number)
+    score = one.uncertainty[method]
+    inside, outside = score[one.correct], score[members]
+    compared = np.concatenate([inside, outside])
+    is_outside = np.repeat([0, 1], [inside.size, outside.size])
+    # Known inputs with a wrong prediction are in the population of every concept.
+    population = known | members
+    chosen = score[population], ~one.correct[population]
+    found = {
+        "auroc": roc_auc_score(is_outside, compared),
+        "aupr_in": average_precision_score(1 - is_outside, -compared),
+        "aupr_out": average_precision_score(is_outside, compared),
+        "fpr95_right": fpr_at_tpr(inside, outside, positive="inside"),
+        "fpr95_outside": fpr_at_tpr(inside, outside, positive="outside"),
+        "aurc": area_under_risk_coverage(*chosen),
+        "e_aurc": excess_area_under_risk_coverage(*chosen),
+        "augrc": area_under_generalised_risk_coverage(*chosen),
+        **{f"risk_{percent}": risk_at_coverage(*chosen, percent / 100) for percent in (80, 90, 95)},
+    }
+    if method in one.probability:
+        stated, correct = one.probability[method][population], one.correct[population]
+        found |= {
+            "brier": brier_score_loss(correct, stated),
+            "nll": log_loss(correct, stated),
+            "ece": expected_calibration_error(stated, correct),
+        }
+    return found
+
+
+# --- values
+
+
+@pytest.mark.parametrize("digits", [0, 1, 12])
+def test_values_are_those_of_the_right_samples(digits):
+    one = judged(digits=digits)
+    found = compare(one, repetitions=1)
+    expected = {
+        (measure, column, method): value
+        for column in (WRONG, "letters", "noise", ALL)
+        for method in one.uncertainty
+        for measure, value in oracle(one, column, method).items()
+    }
+    assert {measure for measure, _, _ in expected} == set(MEASURES)
+    assert {key: estimate.value for key, estimate in found.estimates.items()} == pytest.approx(expected, abs=1e-12)
+
+
+def test_differences_are_those_of_the_first_method_to_each_other():
+    found = compare(judged(), repetitions=1)
+    assert {key: gain.value for key, gain in found.differences.items()} == {
+        (measure, column, other): found.estimates[measure, column, "ours"].value - estimate.value
+        for (measure, column, other), estimate in found.estimates.items()
+        if other != "ours"
+    }
+
+
+def test_only_probabilities_are_compared_in_calibration():
+    one = judged()
+    found = compare(changed(one, probability={"softmax": one.probability["softmax"]}), repetitions=1)
+    assert {method for measure, _, method in found.estimates if measure in CALIBRATION} == {"softmax"}
+    assert not CALIBRATION & {measure for measure, _, _ in found.differences}
+
+
+def test_columns_without_samples_are_left_out():
+    def columns(one):
+        return list(dict.fromkeys(column for _, column, _ in compare(one, repetitions=2).estimates))
+
+    one = judged(unknown=(70,), names=("letters", "nothing"))
+    assert columns(one) == [WRONG, "letters", ALL]
+    assert columns(judged(unknown=(), names=("nothing",))) == [WRONG]
+    assert columns(changed(one, correct=one.concept == 0)) == ["letters"]
+
+
+def test_a_certain_error_has_a_finite_likelihood():
+    one = judged()
+    found = compare(changed(one, probability={"ours": np.ones(one.correct.size)}), repetitions=20)
+    nll = found.estimates["nll", WRONG, "ours"]
+    assert nll.value == pytest.approx(-np.log(np.finfo(float).eps / 2) * one.wrong.sum() / 400)
+    assert np.isfinite([nll.low, nll.high]).all()
+
+
+# --- intervals
+
+
+def test_intervals_are_those_of_the_bootstrap():
+    """Ends of 1,000 resamples scatter by 0.085 of a standard deviation, which is a fiftieth of the width."""
+    one = judged()
+    found = compare(one)
+    known, letters = one.concept == 0, one.concept == 1
+    rows = np.stack([*one.uncertainty.values(), one.correct], axis=1)
+
+    def auroc(method):
+        return lambda inside, outside: separation(inside[inside[:, 3] == 1, method], outside[:, method]).auroc
+
+    def aurc(inside, outside):
+        both = np.concatenate([inside, outside])
+        return area_under_risk_coverage(both[:, 0], both[:, 3] == 0)
+
+    groups = rows[known], rows[letters]
+    expected = [
+        (found.estimates["auroc", "letters", "ours"], bootstrap(auroc(0), *groups, seed=1)),
+        (found.estimates["aurc", "letters", "ours"], bootstrap(aurc, *groups, seed=1)),
+        (
+            found.estimates["brier", WRONG, "ours"],
+            bootstrap(lambda known: brier_score(-known[:, 0], known[:, 3] == 1), rows[known], seed=1),
+        ),
+        (
+            found.differences["auroc", "letters", "energy"],
+            bootstrap(lambda *both: auroc(0)(*both) - auroc(2)(*both), *groups, seed=1),
+        ),
+    ]
+    for ours, reference in expected:
+        assert ours.value == pytest.approx(reference.value, abs=1e-12)
+        near = (reference.high - reference.low) / 10
+        assert (ours.low, ours.high) == (
+            pytest.approx(reference.low, abs=near),
+            pytest.approx(reference.high, abs=near),
+        )
+
+
+def test_intervals_hold_the_true_difference_as_often_as_they_say():
+    random, held = np.random.default_rng(0), 0
+    truth = norm.cdf(1.5 / np.sqrt(2)) - norm.cdf(1 / np.sqrt(2))
+    for _ in range(100):
+        wrong = random.random(200) < 0.3
+        shared = random.normal(size=200)
+        scores = {
+            name: distance * wrong + (shared + random.normal(size=200)) / np.sqrt(2)
+            for name, distance in (("ours", 1.5), ("other", 1))
+        }
+        one = Judged(~wrong, np.zeros(200, np.int64), (), scores, {})
+        gain = compare(one, repetitions=100).differences["auroc", WRONG, "other"]
+        held += gain.low <= truth <= gain.high
+    # 95 of 100 with a standard deviation of 2.2.
+    assert 89 <= held < 100
+
+
+def test_every_concept_is_resampled_by_itself():
+    """Were they drawn together, their shares would vary, and with them means that differ between them."""
+    concept = np.repeat([0, 1, 2], [40, 30, 20])
+    stated = np.choose(concept, [1.0, 0.5, 0.75])
+    one = Judged(concept == 0, concept, ("letters", "noise"), {"ours": -stated}, {"ours": stated})
+    brier = compare(one, repetitions=50).estimates["brier", ALL, "ours"]
+    assert brier.value == pytest.approx((30 * 0.25 + 20 * 0.5625) / 90)
+    assert (brier.low, brier.high) == (pytest.approx(brier.value), pytest.approx(brier.value))
+
+
+def test_wider_confidence_and_more_samples():
+    def width(*sizes, **options):
+        found = compare(judged(*sizes), repetitions=150, **options).estimates["auroc", ALL, "ours"]
+        return found.high - found.low
+
+    usual = width()
+    assert width(confidence=0.5) < 0.5 * usual
+    assert width(1600, (280, 200)) < 0.7 * usual
+
+
+def test_resamples_without_a_column_are_left_out():
+    correct = np.ones(30, bool)
+    correct[3] = False
+    one = Judged(correct, np.zeros(30, np.int64), (), {"ours": np.arange(30.0)}, {})
+    found = compare(one, repetitions=100).estimates["auroc", WRONG, "ours"]
+    # 3 of 29 right predictions are trusted more.
+    assert found.value == pytest.approx(3 / 29)
+    assert 0 <= found.low < found.value < found.high < 0.4
+
+
+def test_ties_only():
+    one = judged()
+    found = compare(changed(one, uncertainty={"ours": np.full(one.correct.size, 2.0)}), repetitions=20)
+    assert {found.estimates["auroc", column, "ours"] for column in one.columns()} == {Interval(0.5, 0.5, 0.5)}
+
+
+def test_many_thresholds_are_merged_for_the_intervals_only(monkeypatch):
+    one = judged(2000, (300, 200), digits=12)
+    fine = compare(one, repetitions=100)
+    monkeypatch.setattr(comparison, "_THRESHOLDS", 1000)
+    coarse = compare(one, repetitions=100)
+    for kind in ("estimates", "differences"):
+        for key, expected in getattr(fine, kind).items():
+            found = getattr(coarse, kind)[key]
+            assert found.value == expected.value
+            # Where a single threshold decides, one sample more or less of 400 that are wrong may be accepted.
+            near = 0.02 * (expected.high - expected.low) + 0.003 * key[0].startswith(("fpr", "risk"))
+            assert found.low == pytest.approx(expected.low, abs=near), key
+            assert found.high == pytest.approx(expected.high, abs=near), key
+    monkeypatch.setattr(comparison, "_THRESHOLDS", 2)
+    coarsest = compare(one, repetitions=100)
+    assert coarsest.estimates["auroc", WRONG, "ours"].value == fine.estimates["auroc", WRONG, "ours"].value
+    assert coarsest.estimates["auroc", WRONG, "ours"].high < fine.estimates["auroc", WRONG, "ours"].low
+
+
+def test_the_intervals_of_a_small_group_among_many_samples_hold_its_values():
+    # Ten samples share a threshold on average, more than there are unknown ones.
+    random = np.random.default_rng(0)
+    concept = np.repeat([0, 1], [200_000, 4])
+    scores = {"ours": random.random(concept.size) + concept}
+    comparison = compare(Judged(concept == 0, concept, ("noise",), scores, {}), repetitions=20)
+    expected = {"auroc": 1.0, "aupr_in": 1.0, "aupr_out": 1.0, "fpr95_right": 0.0, "fpr95_outside": 0.0}
+    for measure, value in expected.items():
+        interval = comparison.estimates[measure, "noise", "ours"]
+        assert [interval.value, interval.low, interval.high] == pytest.approx([value] * 3, abs=1e-12), measure
+
+
+def test_a_seed_gives_the_same_and_progress_is_told():
+    told = []
+    first = compare(judged(), repetitions=30, seed=3, on_progress=told.append)
+    assert told == [1] * 30
+    again, other = (compare(judged(), repetitions=30, seed=seed) for seed in (3, 4))
+    assert first.estimates == again.estimates
+    assert first.differences == again.differences
+    assert first.confidence == 0.95
+    assert first.estimates != other.estimates
+
+
+# --- verdicts
+
+
+def test_a_method_against_itself():
+    one = judged()
+    found = compare(
+        changed(
+            one,
+            uncertainty={"ours": one.uncertainty["ours"], "same": one.uncertainty["ours"].copy()},
+            probability={"ours": one.probability["ours"], "same": one.probability["ours"].copy()},
+        ),
+        repetitions=50,
+    )
+    assert len(found.differences) == 4 * len(MEASURES)
+    assert set(found.differences.values()) == {Interval(0.0, 0.0, 0.0)}
+    assert {found.verdict(*key) for key in found.differences} == {"no different"}
+
+
+def test_rounding_is_no_difference():
+    # Both are perfect; sums over one threshold and over many differ in their last digits.
+    random = np.random.default_rng(0)
+    correct = np.repeat([True, False], [3000, 300])
+    scores = {"ours": random.random(3300) + ~correct, "ties": 1.0 - correct}
+    comparison = compare(Judged(correct, np.zeros(3300, np.int64), (), scores, {}), repetitions=100)
+    for measure in ("auroc", "aupr_in", "aupr_out", "augrc"):
+        assert comparison.differences[measure, WRONG, "ties"] == Interval(0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize("measure", ["auroc", "aupr_out", "fpr95_right", "aurc", "augrc"])
+def test_verdicts(measure):
+    random = np.random.default_rng(0)
+    correct = random.random(1000) < 0.7
+    score = {
+        name: 1.5 * ~correct + noise * random.normal(size=1000)
+        for name, noise in (("ours", 1), ("bad", 3), ("good", 0.3), ("alike", 1))
+    }
+    found = compare(Judged(correct, np.zeros(1000, np.int64), (), score, {}), repetitions=200)
+    verdicts = {other: found.verdict(measure, WRONG, other) for other in ("bad", "good", "alike")}
+    assert verdicts == {"bad": "better", "good": "worse", "alike": "no different"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "higher", "lower"),
+    [
+        (0.1, 0.3, "better", "worse"),
+        (-0.3, -0.1, "worse", "better"),
+        (-0.1, 0.1, "no different", "no different"),
+        (0.0, 0.1, "no different", "no different"),
+        (np.nan, np.nan, "no different", "no different"),
+    ],
+)
+def test_verdicts_of_intervals(low, high, higher, lower):
+    keys = [("auroc", WRONG, "other"), ("aurc", WRONG, "other")]
+    found = Comparison({}, dict.fromkeys(keys, Interval((low + high) / 2, low, high)), 0.95)
+    assert [found.verdict(*key) for key in keys] == [higher, lower]
+
+
+def test_measures_say_truly_which_way_is_better():
+    """Errors last against errors first."""
+    correct = np.arange(100) < 80
+    stated = np.where(correct, 0.8, 0.0) + np.linspace(0, 0.2, 100)
+    scores = {"ours": -stated, "worst": stated}
+    found = compare(
+        Judged(correct, np.zeros(100, np.int64), (), scores, {"ours": stated, "worst": 1 - stated}), repetitions=20
+    )
+    assert {found.verdict(measure, WRONG, "worst") for measure in MEASURES} == {"better"}
+
+
+def test_where_all_are_right_there_is_nothing_to_compare():
+    right = changed(judged(), correct=np.ones(520, bool), concept=np.zeros(520, int))
+    assert right.columns() == {}
+    found = compare(right, repetitions=20)
+    assert (found.estimates, found.differences) == ({}, {})
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"uncertainty": {"ours": np.zeros(519)}}, "ours has 519 scores; expected 520"),
+        ({"probability": {"ours": np.zeros((520, 1))}}, r"ours: expected shape \[N\]"),
+        ({"uncertainty": {"ours": np.full(520, np.nan)}}, "ours: expected finite numbers, got 520 of 520"),
+        ({"concept": np.zeros(519, int)}, "concept: expected a number from 0 to 2 for each prediction"),
+        ({"concept": np.full(520, 3)}, "concept: expected a number from 0 to 2"),
+        ({"correct": np.zeros(520, bool)}, "of 520 predictions none is right"),
+        ({"correct": np.ones(520, bool)}, "an unknown input is marked as right"),
+        ({"correct": np.ones(520, int)}, r"correct: expected a boolean array \[N\], got int64 of shape \(520,\)"),
+        ({"uncertainty": {}}, "uncertainty: expected the scores of at least one method"),
+        ({"unknowns": ("noise", "noise")}, "unknown concepts are named noise, noise; expected distinct other names"),
+        ({"unknowns": ("noise", WRONG)}, "named noise, wrong; expected distinct other names"),
+        ({"unknowns": (ALL, "noise")}, "named wrong or unknown, noise; expected distinct other names"),
+    ],
+)
+def test_bad_predictions(fields, message):
+    one = judged()
+    with pytest.raises(InputError, match=message):
+        changed(one, **fields)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, -0.1, 95, float("nan")])
+def test_bad_confidence(confidence):
+    with pytest.raises(InputError, match="confidence: expected a probability strictly between 0 and 1"):
+        compare(judged(), confidence=confidence)
+
+
+def test_bad_probabilities():
+    one = judged()
+    with pytest.raises(InputError, match=r"probability: expected numbers in \[0, 1\], got 2 to 2"):
+        compare(changed(one, probability={"ours": np.full(520, 2.0)}))

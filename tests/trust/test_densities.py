@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+from scipy.spatial.distance import mahalanobis
+from sklearn.covariance import LedoitWolf
+from sklearn.datasets import make_spd_matrix
+
+from gradmeter.trust.densities import NEAREST, NEXT, OWN, ClassDensities
+
+RANDOM = np.random.default_rng(0)
+
+
+def samples(count: int, numbers: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Of classes with means and covariances of their own, on scales of their own."""
+    random = np.random.default_rng(seed)
+    of = random.integers(classes, size=count)
+    of[:classes] = np.arange(classes)
+    means = 3 * random.normal(size=(classes, numbers))
+    maps = random.normal(size=(classes, numbers, numbers))
+    spread = 10.0 ** random.uniform(-6, 6, numbers)
+    rows = [means[c] + maps[c] @ random.normal(size=numbers) for c in of]
+    return np.array(rows) * spread + 100 * spread, of
+
+
+def by_scipy(X: np.ndarray, of: np.ndarray, new: np.ndarray, weigh: bool) -> np.ndarray:
+    """[n, classes] squared distances; a class's own covariance weighs n / (n + 2 d), if at all."""
+    scaled, new = ((values - X.mean(0)) / X.std(0) for values in (X, new))
+    classes = np.unique(of)
+    means = {c: scaled[of == c].mean(0) for c in classes}
+    rest = scaled - np.array([means[c] for c in of])
+    pooled = LedoitWolf(assume_centered=True).fit(rest).covariance_
+    squares = np.empty((len(new), len(classes)))
+    for index, c in enumerate(classes):
+        count = np.count_nonzero(of == c)
+        weight = count / (count + 2 * X.shape[1]) if weigh else 0.0
+        own = rest[of == c].T @ rest[of == c] / count
+        inverse = np.linalg.inv(weight * own + (1 - weight) * pooled + 1e-6 * np.eye(X.shape[1]))
+        squares[:, index] = [mahalanobis(row, means[c], inverse) ** 2 for row in new]
+    return squares
+
+
+def three(squares: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """To the predicted class, the nearest, and the nearest but the predicted."""
+    rows = np.arange(len(squares))
+    own, others = squares[rows, predicted], squares.copy()
+    others[rows, predicted] = np.inf
+    return np.log(np.stack([own, squares.min(1), others.min(1)], axis=1))
+
+
+@pytest.mark.parametrize(
+    ("count", "numbers", "classes", "weigh"),
+    [
+        (400, 3, 4, True),
+        (60, 5, 2, True),
+        (80, 40, 3, True),
+        # About two samples of 60 numbers each: no covariance of their own.
+        (200, 60, 100, False),
+        (300, 4, 101, False),
+        (60, 257, 2, False),
+    ],
+)
+def test_against_scipy(count: int, numbers: int, classes: int, weigh: bool) -> None:
+    X, of = samples(count, numbers, classes)
+    new, _ = samples(30, numbers, classes if classes < 30 else 30, seed=1)
+    new = X[:30] + (new - new.mean(0)) / new.std(0) * X.std(0)
+    predicted = RANDOM.integers(classes, size=30)
+    density = ClassDensities().fit(X, of)
+    assert len(density.whitening_) == (classes if weigh else 1)
+    found = density.distances(new, predicted)
+    assert found.shape == (30, 3)
+    assert (found[:, NEAREST] <= found[:, OWN]).all()
+    assert (found[:, NEAREST] <= found[:, NEXT]).all()
+    np.testing.assert_allclose(found, three(by_scipy(X, of, new, weigh), predicted), rtol=1e-6, atol=1e-6)
+
+
+def test_many_samples_find_the_true_distances() -> None:
+    random, covariance = np.random.default_rng(0), make_spd_matrix(3, random_state=1)
+    of = random.integers(2, size=40_000)
+    means = np.array([[0.0, 0, 0], [4, -2, 1]])
+    X = means[of] + random.multivariate_normal(np.zeros(3), covariance, size=len(of))
+    new = 5 * random.normal(size=(50, 3))
+    inverse = np.linalg.inv(covariance)
+    squares = np.array([[mahalanobis(row, mean, inverse) ** 2 for mean in means] for row in new])
+    found = ClassDensities().fit(X, of).distances(new, np.zeros(50, np.int64))
+    np.testing.assert_allclose(found, three(squares, np.zeros(50, np.int64)), atol=0.1)
+
+
+def test_units_do_not_matter() -> None:
+    X, of = samples(100, 6, 3)
+    scale, shift = 10.0 ** RANDOM.uniform(-8, 8, 6), RANDOM.normal(size=6)
+    plain = ClassDensities().fit(X, of).distances(X[:20], of[:20])
+    found = ClassDensities().fit(X * scale + shift, of).distances(X[:20] * scale + shift, of[:20])
+    np.testing.assert_allclose(found, plain, rtol=1e-6, atol=1e-6)
+
+
+def test_a_class_that_did_not_occur_is_as_far_as_the_farthest() -> None:
+    X, of = samples(90, 4, 3)
+    of = of * 2  # 0, 2 and 4 of five
+    density = ClassDensities().fit(X, of)
+    assert density.classes_.tolist() == [0, 2, 4]
+    new = X[:30]
+    squares = by_scipy(X, of, new, True)
+    for absent in (1, 3, 9):
+        found = density.distances(new, np.full(30, absent))
+        nearest = np.log(squares.min(1))
+        np.testing.assert_allclose(found, np.stack([np.log(squares.max(1)), nearest, nearest], 1), rtol=1e-6, atol=1e-6)
+
+
+def test_one_class_is_its_own_next() -> None:
+    X, of = samples(60, 4, 1)
+    found = ClassDensities().fit(X, of).distances(X, of)
+    assert np.array_equal(found[:, 0], found[:, 1])
+    assert np.array_equal(found[:, 0], found[:, 2])
+
+
+def test_a_class_of_a_single_sample() -> None:
+    X, of = samples(60, 4, 2)
+    of[:] = 0
+    of[7] = 1
+    found = ClassDensities().fit(X, of).distances(X, of)
+    assert np.isfinite(found).all()
+    assert found[7, 0] == found[7, 1]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -27.631021115928547, 1e8])
+def test_columns_that_are_constant(value: float) -> None:
+    """Their deviation is rounding: in units of it everything would be far away, and nothing near."""
+    X, of = samples(137, 3, 2)
+    X /= X.std(0)
+    wide = np.hstack([X, np.full((137, 2), value)])
+    density = ClassDensities().fit(wide, of)
+    plain = ClassDensities().fit(X, of).distances(X, of)
+    found = density.distances(wide, of)
+    assert np.isfinite(found).all()
+    # The pooled covariance is shrunk towards its mean variance, which constant columns lower.
+    np.testing.assert_allclose(found, plain, atol=0.2)
+    other = wide + np.array([0, 0, 0, 1e-9, 0])
+    np.testing.assert_allclose(density.distances(other, of), found, atol=0.01)
+    far = wide + np.array([0, 0, 0, 1.0, 0])
+    assert (density.distances(far, of) > found).all()
+
+
+def test_columns_that_are_multiples_of_each_other() -> None:
+    X, of = samples(80, 3, 2)
+    X = np.hstack([X, 2 * X, X[:, :1] - 5])
+    assert np.isfinite(ClassDensities().fit(X, of).distances(X, of)).all()
+
+
+def test_a_sample_at_the_mean_is_near_not_infinitely() -> None:
+    X, of = samples(50, 3, 1)
+    found = ClassDensities().fit(X, of).distances(X.mean(0, keepdims=True), np.array([0]))
+    assert found.tolist() == [[np.log(1e-12)] * 3]

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+from sklearn.model_selection import KFold, StratifiedKFold
+
+from gradmeter.trust.folds import Fold, plain_folds, stratified_folds
+
+RANDOM = np.random.default_rng(0)
+RIGHT = RANDOM.random(400) < 0.7
+COPIES = RANDOM.integers(0, 150, 400).astype(np.uint64)
+DIFFERENT = RANDOM.permutation(400).astype(np.uint64)
+
+
+def folds(kind: str, contents: np.ndarray, right: np.ndarray) -> list[Fold]:
+    return plain_folds(contents, right) if kind == "plain" else stratified_folds(contents, right.astype(np.int64))
+
+
+@pytest.mark.parametrize("kind", ["plain", "stratified"])
+@pytest.mark.parametrize("contents", [COPIES, DIFFERENT])
+def test_each_row_is_held_out_once_and_its_copies_with_it(kind: str, contents: np.ndarray) -> None:
+    found = folds(kind, contents, RIGHT)
+    assert len(found) == 5
+    assert sorted(np.concatenate([own for _, own in found])) == [*range(400)]
+    for others, own in found:
+        assert sorted(np.concatenate([others, own])) == [*range(400)]
+        assert not np.isin(contents[own], contents[others]).any()
+        assert 50 < len(own) < 110
+
+
+def test_where_all_differ_they_are_scikit_learns() -> None:
+    options = {"n_splits": 5, "shuffle": True, "random_state": 0}
+    splits = {"plain": KFold(**options), "stratified": StratifiedKFold(**options)}
+    for kind, splitter in splits.items():
+        for found, expected in zip(folds(kind, DIFFERENT, RIGHT), splitter.split(DIFFERENT, RIGHT), strict=True):
+            assert all(map(np.array_equal, found, expected))
+
+
+@pytest.mark.parametrize("kind", ["plain", "stratified"])
+def test_copies_of_few_inputs_count_as_others(kind: str) -> None:
+    """Else a fold might leave no right prediction to the others."""
+    found = folds(kind, np.arange(400).astype(np.uint64) % 3, RIGHT)
+    assert [len(own) for _, own in found] == [80] * 5

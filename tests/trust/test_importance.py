@@ -1,0 +1,118 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gradmeter import InputError, Readings
+from gradmeter.reading.statistics import METRICS
+from gradmeter.trust.features import Features
+from gradmeter.trust.importance import layer_importance
+from gradmeter.trust.judge import Judge
+
+LAYERS = ("conv.1", "conv.2", "dense", "all")
+TELLING = ("conv.2", "l2")
+
+
+@pytest.fixture(scope="module")
+def readings() -> Readings:
+    """Of 600 inputs: nothing but noise."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(*shape: int) -> torch.Tensor:
+        return torch.randn(600, *shape, generator=generator, dtype=torch.float64)
+
+    values = noise(len(LAYERS), len(METRICS)).exp()
+    return Readings(noise(4), torch.zeros(600, dtype=torch.float64), LAYERS, values)
+
+
+@pytest.fixture(scope="module")
+def correct(readings: Readings) -> np.ndarray:
+    """What one metric of one layer tells."""
+    return (readings[TELLING] < 1.5).numpy()
+
+
+class Reader:
+    """An estimator that looks at one feature only."""
+
+    def __init__(self, feature: int) -> None:
+        self.feature = feature
+
+    def predict_proba(self, matrix: np.ndarray) -> np.ndarray:
+        p_correct = 1 / (1 + np.exp(matrix[:, self.feature]))
+        return np.stack([1 - p_correct, p_correct], axis=1)
+
+
+def reader(readings: Readings, feature: str) -> Judge:
+    features = Features.chosen(readings)
+    estimator: Any = Reader(features.names.index(feature))
+    return Judge(features, estimator, 0, 0, 0, np.empty(0))
+
+
+def test_the_only_layer_that_tells_something_comes_first(readings: Readings, correct: np.ndarray) -> None:
+    predictions = readings.predictions
+    labels = torch.where(torch.from_numpy(correct), predictions, (predictions + 1) % 4)
+    judge = Judge.fit(readings, labels, classifier="ridge")
+    first, *others = layer_importance(judge, readings, correct)
+    assert first.layer == "conv.2"
+    assert first.loss > 0.4
+    assert 0 < first.spread < 0.05
+    names = [one.layer for one in others]
+    assert {"entropy", "conv.1", "dense"} <= {*names}
+    assert len({"conv.2", *names}) == 1 + len(names)
+    assert max(abs(one.loss) for one in others) < 0.02
+    losses = [one.loss for one in (first, *others)]
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_what_a_judge_does_not_look_at_loses_nothing(readings: Readings, correct: np.ndarray) -> None:
+    found = layer_importance(reader(readings, "conv.2/l2"), readings, correct)
+    assert found[0].layer == "conv.2"
+    # A perfect order becomes one by chance.
+    assert found[0].loss == pytest.approx(0.5, abs=0.05)
+    assert len(found) == 4
+    assert {(one.loss, one.spread) for one in found[1:]} == {(0, 0)}
+
+
+def test_a_layer_that_misleads_has_a_negative_loss_and_comes_last(readings: Readings, correct: np.ndarray) -> None:
+    found = layer_importance(reader(readings, "conv.2/l2"), readings, ~correct)
+    assert found[-1].layer == "conv.2"
+    assert found[-1].loss == pytest.approx(-0.5, abs=0.05)
+
+
+def test_metrics_of_a_layer_are_mixed_up_together(readings: Readings, correct: np.ndarray) -> None:
+    """Two metrics that only tell something by their difference still do, for themselves, if mixed up as one."""
+
+    class Difference:
+        def predict_proba(self, matrix: np.ndarray) -> np.ndarray:
+            seen.append(matrix[:, 2] - matrix[:, 1])
+            p_correct = 1 / (1 + np.exp(seen[-1]))
+            return np.stack([1 - p_correct, p_correct], axis=1)
+
+    seen: list[np.ndarray] = []
+    features = Features(("entropy", "conv.2/l1", "conv.2/l2", "dense/l1"))
+    estimator: Any = Difference()
+    layer_importance(replace(reader(readings, "conv.2/l2"), features=features, estimator=estimator), readings, correct)
+    assert len(seen) == 1 + 3 * 5
+    assert not all(np.array_equal(one, seen[0]) for one in seen)
+    for one in seen:
+        np.testing.assert_array_equal(np.sort(one), np.sort(seen[0]))
+
+
+def test_entropy_stands_for_itself(readings: Readings) -> None:
+    judge = reader(readings, "entropy")
+    scores = judge.features.matrix(readings)[:, 0]
+    found = layer_importance(judge, readings, scores < np.median(scores))
+    assert found[0].layer == "entropy"
+    assert found[0].loss == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_same_again(readings: Readings, correct: np.ndarray) -> None:
+    judge = reader(readings, "conv.2/l2")
+    assert layer_importance(judge, readings, correct) == layer_importance(judge, readings, correct)
+
+
+def test_nothing_to_tell_apart(readings: Readings) -> None:
+    with pytest.raises(InputError, match="expected shape"):
+        layer_importance(reader(readings, "entropy"), readings, np.ones(600, np.bool_))

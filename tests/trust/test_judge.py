@@ -1,0 +1,135 @@
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import KFold
+
+from gradmeter import GradientMeter, InputError, Readings
+from gradmeter.trust.judge import Judge
+from gradmeter.trust.two_heads import UNKNOWN, TwoHeads
+from trust.trained import digits, noise, trained
+
+IMAGES, LABELS = (part[300:700] for part in digits())
+
+
+@cache
+def readings(name: str) -> Readings:
+    inputs = {
+        "known": IMAGES,
+        "noise": noise(60)[:30],
+        "more noise": noise(60)[30:],
+        "inverted": 1 - IMAGES[:80],
+        "turned": IMAGES[:50].flip(2),
+    }
+    return GradientMeter(trained()).extended()(inputs[name])
+
+
+@cache
+def judge(classifier: str, unknown: tuple[str, ...] = (), synthetic: tuple[str, ...] = ()) -> Judge:
+    return Judge.fit(readings("known"), LABELS, [*map(readings, unknown)], classifier, [*map(readings, synthetic)])
+
+
+def right() -> int:
+    return int((readings("known").predictions == LABELS).sum())
+
+
+@pytest.mark.parametrize(("unknown", "synthetic"), [((), ()), (("noise", "more noise"), ("inverted", "turned"))])
+def test_counts(unknown: tuple[str, ...], synthetic: tuple[str, ...]) -> None:
+    found = judge("gradmeter", unknown, synthetic)
+    assert (found.right, found.wrong) == (right(), 400 - right())
+    assert found.unknown == 30 * len(unknown)
+    assert found.synthetic == (130 if synthetic else 0)
+    assert found.held_out.p_correct.shape == found.held_out.familiar.shape == (400 + found.unknown,)
+    assert isinstance(found.estimator, TwoHeads)
+    assert found.unknown_share == found.estimator.unknown_share_
+
+
+def test_other_classifiers_do_not_learn_from_what_was_made() -> None:
+    with_them = judge("ridge_cv", ("noise",), ("inverted",))
+    without = judge("ridge_cv", ("noise",))
+    assert (with_them.unknown, with_them.synthetic) == (30, 0)
+    assert with_them.unknown_share == 30 / 430
+    assert np.array_equal(with_them.held_out.p_correct, without.held_out.p_correct)
+    assert np.array_equal(with_them.probability(readings("turned")), without.probability(readings("turned")))
+
+
+def test_what_was_made_teaches_what_is_like_it() -> None:
+    plain, taught = judge("gradmeter"), judge("gradmeter", (), ("inverted",))
+    inverted = readings("inverted").rows(np.arange(40, 80))
+    assert taught.probability(inverted).mean() < plain.probability(inverted).mean() - 0.05
+
+
+def test_held_out_are_judgements_by_heads_that_had_not_seen_the_sample() -> None:
+    found = judge("gradmeter", ("noise",), ("inverted",))
+    given = Readings.concatenate([readings("known"), readings("noise")])
+    parts = [*KFold(5, shuffle=True, random_state=0).split(np.arange(430))]
+    rest, own = parts[2]
+    made = found.features.matrix(readings("inverted"))
+    # Every set of unknown inputs is a kind of its own.
+    known = np.concatenate([(readings("known").predictions == LABELS).numpy().astype(int), np.full(30, UNKNOWN)])
+    heads = TwoHeads(found.features.names).fit(
+        np.concatenate([found.features.matrix(given)[rest], made]),
+        np.concatenate([known[rest], np.full(80, UNKNOWN + 1)]),
+    )
+    heads.ranking = found.estimator.ranking
+    probabilities, familiar = heads.judge(found.features.matrix(given)[own])
+    np.testing.assert_allclose(found.held_out.p_correct[own], probabilities[:, 1], rtol=1e-9)
+    assert np.array_equal(found.held_out.familiar[own], familiar)
+
+
+def auroc(score: np.ndarray, wrong: np.ndarray) -> float:
+    return float(roc_auc_score(wrong, -score))
+
+
+def test_a_ranking_that_is_worse_than_the_softmax_is_not_used() -> None:
+    """Synthetic unknowns that are the surest known inputs: what is learned from them ruins the order."""
+    known = readings("known")
+    wrong = (known.predictions != LABELS).numpy()
+    sure = np.flatnonzero(~wrong)[known.log_scale.numpy()[~wrong].argsort()[:150]]
+    found = Judge.fit(known, LABELS, [], TwoHeads(), [known.rows(sure)])
+    assert found.fallback is not None
+    assert "AUROC" in found.fallback
+    assert found.estimator.ranking == "softmax"
+    new, labels = GradientMeter(trained()).extended()(digits()[0][700:]), digits()[1][700:]
+    missed = (new.predictions != labels).numpy()
+    judged, softmax = found.judge(new), -new.log_scale.numpy()
+    assert auroc(judged.p_correct, missed) >= auroc(softmax, missed) - 0.005
+
+
+def test_with_few_wrong_predictions_the_softmax_ranks() -> None:
+    right_ones = (readings("known").predictions == LABELS).numpy()
+    taken = right_ones.copy()
+    taken[np.flatnonzero(~right_ones)[:9]] = True
+    found = Judge.fit(readings("known").rows(taken), LABELS[torch.from_numpy(taken)])
+    assert found.wrong == 9
+    assert found.fallback is not None
+    assert "9 predictions are wrong" in found.fallback
+
+
+@pytest.mark.parametrize(
+    ("rows", "classifier", "message"),
+    [
+        (slice(0, 45), "gradmeter", r"\d+ predictions are right; expected at least 50 to tell what is known"),
+        (slice(0, 45), "ridge_cv", r"\d+ predictions are right, \d are wrong and 0 inputs are unknown; expected"),
+    ],
+)
+def test_too_few(rows: slice, classifier: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Judge.fit(readings("known").rows(np.arange(400)[rows]), LABELS[rows], (), classifier)
+
+
+@pytest.mark.parametrize("labels", [LABELS[:399], LABELS[:, None], torch.zeros(400, 10)])
+def test_labels_that_do_not_fit(labels: Any) -> None:
+    with pytest.raises(InputError, match=r"labels have shape .*; expected \(400,\)"):
+        Judge.fit(readings("known"), labels)
+
+
+def test_unknown_inputs_by_another_meter() -> None:
+    plain = GradientMeter(trained())(noise(10))
+    with pytest.raises(
+        InputError, match="their pseudo-labels, activations, embeddings or scores differ; expected those of one meter"
+    ):
+        Judge.fit(readings("known"), LABELS, [plain])

@@ -1,0 +1,202 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradmeter import GradientMeter, Readings
+from gradmeter.errors import InputError
+from gradmeter.reading.scores import entropy
+from gradmeter.trust.log_features import LogFeatures, source_of
+from trust.trained import digits, trained
+
+IMAGES = digits()[0][300:340]
+
+
+def test_by_hand() -> None:
+    readings = GradientMeter(trained())(IMAGES)
+    names = ("4/l2", "0/min", "6/skewness", "4/kurtosis", "log_scale", "entropy")
+    found = LogFeatures(names).matrix(readings)
+    p = readings.logits.double().softmax(1).max(1).values.numpy()
+    start = 1 - p
+    np.testing.assert_allclose(found[:, 0], np.log(readings["4", "l2"].numpy() / start), rtol=1e-5)
+    np.testing.assert_allclose(found[:, 1], np.log(-readings["0", "min"].numpy() / start), rtol=1e-5)
+    np.testing.assert_allclose(np.sinh(found[:, 2]), readings["6", "skewness"].numpy(), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(np.exp(found[:, 3]) - 3, readings["4", "kurtosis"].numpy(), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found[:, 4], np.log(start), rtol=1e-4)
+    np.testing.assert_allclose(np.exp(found[:, 5]), entropy(readings.logits), rtol=1e-9)
+
+
+def test_sizes_do_not_depend_on_how_confident_the_answer_is() -> None:
+    """A bias of the predicted class changes 1 - p, and of the gradient only its scale."""
+    network = nn.Linear(4, 2)
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    features = LogFeatures(("root/l2", "root/max"))
+    with torch.no_grad():
+        network.bias.copy_(torch.tensor([20.0, 0.0]))
+        plain = features.matrix(GradientMeter(network)(x))
+        network.bias[0] += 10
+        sure = features.matrix(GradientMeter(network)(x))
+    np.testing.assert_allclose(sure, plain, atol=1e-5)
+
+
+def test_a_layer_without_a_gradient_is_finite() -> None:
+    network = trained()
+    with torch.no_grad():
+        network[4].bias.fill_(-1e6)  # no unit behind it is ever on
+    readings = GradientMeter(network)(IMAGES)
+    assert (readings["0", "l2"] == 0).all()
+    assert LogFeatures(("0/l2",)).matrix(readings) == pytest.approx(np.log(1e-12))
+    assert not any(name.startswith("0/") for name in LogFeatures.chosen(readings).names)
+
+
+def test_chosen_are_all_but_the_mean_and_the_whole() -> None:
+    names = LogFeatures.chosen(GradientMeter(trained())(IMAGES)).names
+    assert names[:3] == ("entropy", "log_scale", "energy")
+    assert {name.rpartition("/")[0] for name in names[3:]} == {"0", "4", "6"}
+    assert {name.rpartition("/")[2] for name in names[3:]} == {"l1", "l2", "min", "max", "std", "skewness", "kurtosis"}
+
+
+@pytest.fixture(scope="module")
+def whole() -> Readings:
+    """With everything that can be read."""
+    meter = GradientMeter(trained(), ["predicted", "uniform"], activations=True, embedding=True, probes=["odin"])
+    return meter(IMAGES)
+
+
+def broken(whole: Readings, name: str, value: float) -> Readings:
+    """With one number that is not finite where a feature is read from."""
+
+    def changed(tensor: Tensor, *place: int) -> Tensor:
+        tensor = tensor.clone()
+        tensor[place] = value
+        return tensor
+
+    further, activations, embedding = whole.under("uniform"), whole.activations, whole.embedding
+    assert activations is not None
+    assert embedding is not None
+    where = {layer: number for number, layer in enumerate(whole.layers)}
+    if name.startswith("activation:"):
+        place = activations.layers.index("4"), activations.metrics.index(name.rpartition("/")[2])
+        return replace(whole, activations=replace(activations, values=changed(activations.values, 3, *place)))
+    if name.startswith("embedding:"):
+        return replace(whole, embedding=changed(embedding, 3, 7))
+    if name.startswith("score:"):
+        return replace(whole, scores={"odin": changed(whole.scores["odin"], 3)})
+    if name.startswith("logit:"):
+        return replace(whole, logits=changed(whole.logits, 3, 2))
+    if name.startswith("uniform:"):
+        values = changed(further.values, 3, where["4"], whole.metrics.index(name.rpartition("/")[2]))
+        return replace(whole, further={"uniform": replace(further, values=values)})
+    return replace(whole, values=changed(whole.values, 3, where["4"], whole.metrics.index(name.rpartition("/")[2])))
+
+
+GRADIENTS = ("l1", "l2", "min", "max", "std", "skewness", "kurtosis")
+READ = [
+    *(f"{label}4/{metric}" for label in ("", "uniform:") for metric in GRADIENTS),
+    *(f"activation:4/{metric}" for metric in (*GRADIENTS, "mean", "positive")),
+    *("embedding:7", "logit:2", "score:odin"),
+]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("name", READ)
+def test_readings_that_are_not_finite(name: str, value: float, whole: Readings) -> None:
+    """Also where a logarithm or a limit would make them look finite: of a size, -inf is the smallest there is."""
+    assert np.isfinite(LogFeatures((name,)).matrix(whole)).all()
+    with pytest.raises(InputError, match=f"'{name}' is not finite for some samples; expected finite readings"):
+        LogFeatures((name,)).matrix(broken(whole, name, value))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_scales_that_are_not_finite(value: float, whole: Readings) -> None:
+    with pytest.raises(InputError, match="'4/l2' is not finite"):
+        LogFeatures(("4/l2",)).matrix(replace(whole, log_scale=torch.full_like(whole.log_scale, value)))
+
+
+def test_a_loss_without_a_gradient_is_finite() -> None:
+    """Equal logits are what "uniform" asks for: its start vector is zero, and the logarithm of its size -inf."""
+    network = nn.Linear(4, 3)
+    with torch.no_grad():
+        network.weight.zero_()
+        network.bias.zero_()
+        network.weight[0, 0] = 1
+    x = torch.eye(4)
+    readings = GradientMeter(network, ["predicted", "uniform"])(x)
+    assert readings.under("uniform").log_scale[1:].tolist() == [-torch.inf] * 3
+    found = LogFeatures(("uniform:root/l2",)).matrix(readings)[:, 0]
+    assert found[1:] == pytest.approx(np.log(1e-12))
+    assert found[0] > -1
+
+
+# --- everything
+
+
+def test_everything_by_hand(whole: Readings) -> None:
+    assert whole.activations is not None
+    assert whole.embedding is not None
+    uniform = whole.under("uniform")
+    expected = {
+        "uniform:4/max": (uniform["4", "max"] / uniform.log_scale.exp()).log(),
+        "uniform:6/kurtosis": (uniform["6", "kurtosis"] + 3).log(),
+        "activation:0/l1": whole.activations["0", "l1"].log(),
+        "activation:4/min": whole.activations["4", "min"].asinh(),
+        "activation:4/positive": whole.activations["4", "positive"],
+        "activation:6/mean": whole.activations["6", "mean"].asinh(),
+        "embedding:7": whole.embedding[:, 7].double(),
+        "logit:2": whole.logits[:, 2].double(),
+        "score:odin": whole.scores["odin"],
+    }
+    found = LogFeatures(tuple(expected)).matrix(whole)
+    np.testing.assert_allclose(found, torch.stack([*expected.values()], 1), rtol=1e-6, atol=1e-9)
+
+
+def test_everything_is_all_that_varies(whole: Readings) -> None:
+    names = LogFeatures.everything(whole).names
+    assert len(names) == len({*names})
+    assert {name.partition(":")[0] for name in names if ":" in name} == {
+        *("logit", "uniform", "activation", "embedding", "score")
+    }
+    assert [name for name in names if name.startswith("logit:")] == [f"logit:{number}" for number in range(10)]
+    assert not any(name.rpartition("/")[2] == "mean" for name in names if not name.startswith("activation:"))
+    assert (np.ptp(LogFeatures(names).matrix(whole), axis=0) > 0).all()
+    constant = replace(whole, logits=whole.logits[:1].expand(40, 10), scores={"odin": torch.ones(40).double()})
+    left = LogFeatures.everything(constant).names
+    # All logits stay, so that the largest of them tells the prediction.
+    assert {*names} - {*left} == {"entropy", "energy", "score:odin"}
+    sure = replace(whole, log_scale=torch.full_like(whole.log_scale, -3))
+    assert "log_scale" in LogFeatures.everything(sure).names
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("uniform:4/l2", "pseudo-label 'uniform'"),
+        ("activation:4/l2", "activations"),
+        ("embedding:0", "embedding"),
+        ("score:odin", "score 'odin'"),
+    ],
+)
+def test_what_the_readings_lack(name: str, what: str) -> None:
+    with pytest.raises(InputError, match=f"the readings have no {what}, which the judge learned from; read with the"):
+        LogFeatures((name,)).matrix(GradientMeter(trained())(IMAGES))
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("block.conv/l2", "block.conv"),
+        ("uniform:block.conv/l2", "block.conv"),
+        ("en:de/l2", "en:de"),
+        ("uniform:en:de/l2", "en:de"),
+        ("activation:en:de/l2", "en:de (output)"),
+        ("activation:block.conv/l2", "block.conv (output)"),
+        ("logit:3", "logits"),
+        ("embedding:3", "embedding"),
+        ("score:odin", "score:odin"),
+        ("entropy", "entropy"),
+    ],
+)
+def test_where_a_feature_is_read_from(name: str, source: str) -> None:
+    assert source_of(name, ("block.conv", "en:de", "all")) == source

@@ -1,0 +1,249 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from gradmeter import DataError, GradientMeter, InputError, Readings
+from gradmeter.trust.measured import read_inputs, read_known, read_made, read_unknown
+from trust.trained import digits, loader, noise, trained
+
+IMAGES, LABELS = (part[:60] for part in digits())
+
+
+class Named(nn.Module):
+    """The same network, with an input by name and one that it adds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = trained()
+
+    def forward(self, images: Tensor, shift: Tensor | None = None) -> Tensor:
+        found: Tensor = self.network(images if shift is None else images + shift)
+        return found
+
+
+METER, NAMED = GradientMeter(trained()), GradientMeter(Named())
+WHOLE = METER(IMAGES)
+
+
+def assert_close(found: Readings, expected: Readings) -> None:
+    """The same but for the rounding of another tile."""
+    assert [name.removeprefix("network.") for name in found.layers] == list(expected.layers)
+    torch.testing.assert_close(found.logits, expected.logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found["all", "l2"], expected["all", "l2"], rtol=1e-3, atol=1e-6)
+
+
+def labelled() -> pa.Table:
+    return WHOLE.to_arrow().append_column("label", pa.array(LABELS.numpy()))
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array.flags.writeable = False
+    return array
+
+
+def parquet(folder: Path) -> pd.DataFrame:
+    """What a measurement wrote, read by pandas."""
+    WHOLE.write_parquet(folder / "a.parquet")
+    frame = pd.read_parquet(folder / "a.parquet")
+    frame["label"] = LABELS.numpy()
+    return frame
+
+
+KNOWN: dict[str, tuple[GradientMeter, Callable[[Path], Any]]] = {
+    "loader": (METER, lambda _: loader(0, 60)),
+    "loader of small batches": (METER, lambda _: DataLoader(TensorDataset(IMAGES, LABELS), batch_size=25)),
+    "list of batches": (METER, lambda _: [(IMAGES[:30], LABELS[:30]), [IMAGES[30:], LABELS[30:]]]),
+    "tuple of two batches": (METER, lambda _: ((IMAGES[:30], LABELS[:30]), (IMAGES[30:], LABELS[30:]))),
+    "generator": (METER, lambda _: (batch for batch in loader(0, 60))),
+    "dicts with labels": (NAMED, lambda _: [{"images": IMAGES, "labels": LABELS}]),
+    "dicts with label": (NAMED, lambda _: [{"images": IMAGES.numpy(), "label": LABELS.numpy()}]),
+    "inputs of a tuple": (NAMED, lambda _: [((IMAGES - 1, np.ones(60, np.float32).reshape(-1, 1, 1, 1)), LABELS)]),
+    "pair of tensors": (METER, lambda _: (IMAGES, LABELS)),
+    "pair of arrays": (METER, lambda _: (read_only(IMAGES.numpy()), read_only(LABELS.numpy().astype(np.uint8)))),
+    "pair of double arrays": (METER, lambda _: (IMAGES.double().numpy(), LABELS.numpy())),
+    "pair with a list": (METER, lambda _: (IMAGES, LABELS.tolist())),
+    "pair of readings": (METER, lambda _: (WHOLE, LABELS)),
+    "pair of a table": (METER, lambda _: (WHOLE.to_arrow(), pd.Series(LABELS.numpy()))),
+    "Arrow table": (METER, lambda _: labelled()),
+    "pandas frame": (METER, lambda _: labelled().to_pandas()),
+    "pandas frame of a file": (METER, parquet),
+}
+
+
+@pytest.mark.parametrize("form", KNOWN)
+def test_forms_of_known_data(form: str, tmp_path: Path) -> None:
+    meter, make = KNOWN[form]
+    data, labels = read_known(meter, make(tmp_path))
+    assert_close(data.readings, WHOLE)
+    assert labels.dtype == torch.int64
+    assert torch.equal(labels, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("meter", "make"),
+    [
+        *KNOWN.values(),
+        (METER, lambda _: IMAGES),
+        (METER, lambda _: IMAGES.numpy()),
+        (METER, lambda _: WHOLE),
+        (METER, lambda _: WHOLE.to_arrow()),
+        (METER, lambda _: WHOLE.to_pandas()),
+        (METER, lambda _: [IMAGES[:30], IMAGES[30:].numpy()]),
+        (METER, lambda _: DataLoader(TensorDataset(IMAGES), batch_size=30)),
+        (METER, lambda _: DataLoader(IMAGES, batch_size=30)),
+        (METER, lambda _: [(IMAGES, "whatever is no label")]),
+        (NAMED, lambda _: [{"images": IMAGES}]),
+    ],
+)
+def test_forms_of_unknown_data(meter: GradientMeter, make: Callable[[Path], Any], tmp_path: Path) -> None:
+    assert_close(read_unknown(meter, make(tmp_path)).readings, WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("meter", "inputs"),
+    [
+        (METER, IMAGES),
+        (METER, read_only(IMAGES.numpy())),
+        (METER, IMAGES.numpy().astype(">f4")),
+        (METER, np.asfortranarray(IMAGES.numpy())),
+        (METER, IMAGES.flip(0).numpy()[::-1]),
+        (METER, WHOLE),
+        (METER, WHOLE.to_arrow()),
+        (METER, WHOLE.to_pandas()),
+        (NAMED, {"images": IMAGES.numpy()}),
+        (NAMED, (IMAGES - 1, np.ones((60, 1, 1, 1), np.float32))),
+    ],
+)
+def test_forms_of_inputs(meter: GradientMeter, inputs: Any) -> None:
+    assert_close(read_inputs(meter, inputs), WHOLE)
+
+
+@pytest.mark.parametrize("kind", [object, "U3", "M8[s]"])
+def test_arrays_of_what_is_no_number(kind: Any) -> None:
+    with pytest.raises(InputError, match="inputs are an array of"):
+        read_inputs(METER, np.zeros(IMAGES.shape, kind))
+
+
+def test_readings_are_not_measured_again() -> None:
+    assert read_inputs(METER, WHOLE) is WHOLE
+    found = read_inputs(METER, WHOLE.to_arrow())
+    assert torch.equal(found.values, WHOLE.values)
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [IMAGES],
+        [{"images": IMAGES}],
+        [(IMAGES[:10], LABELS[:10]), IMAGES[10:]],
+        WHOLE.to_arrow(),
+        WHOLE.to_pandas(),
+    ],
+)
+def test_no_labels(data: Any) -> None:
+    with pytest.raises(InputError, match=r"a batch has no labels; expected .*, or a dict or table with 'label'"):
+        read_known(NAMED if isinstance(data, list) and isinstance(data[0], dict) else METER, data)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ((IMAGES, LABELS[:59]), "there are 59 labels for 60 inputs; expected one for each"),
+        # As many of both, but not in every batch.
+        ([(IMAGES[:30], LABELS[:29]), (IMAGES[30:], LABELS[29:])], "29 labels for 30 inputs"),
+        ((IMAGES, LABELS.double()), r"labels are float64 of shape \(60,\); expected whole numbers \[N\]"),
+        ((IMAGES, LABELS > 4), "labels are bool of shape"),
+        (
+            (IMAGES, LABELS - 1),
+            "known inputs have label -1; expected the classes 0 to 9: what is of no class",
+        ),
+        ((IMAGES, LABELS + 5), r"known inputs have label 1\d; expected the classes"),
+        ([(IMAGES, nn.functional.one_hot(LABELS))], r"labels are int64 of shape \(60, 10\); expected"),
+        (
+            WHOLE.to_arrow().append_column("label", pa.array([None, *LABELS[1:].tolist()])),
+            "labels are float64 of shape",
+        ),
+    ],
+)
+def test_labels_that_do_not_fit(data: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_known(METER, data)
+
+
+@pytest.mark.parametrize("data", [5, None, WHOLE, IMAGES, IMAGES.numpy(), {"images": IMAGES, "labels": LABELS}])
+def test_what_is_no_known_data(data: Any) -> None:
+    with pytest.raises(InputError, match=f"data are a {type(data).__name__}; expected a loader of batches, a pair"):
+        read_known(METER, data)
+
+
+def test_loaders_without_batches() -> None:
+    for read in (read_known, read_unknown):
+        with pytest.raises(InputError, match="a loader has no batches; expected at least one"):
+            read(METER, [])
+
+
+def test_readings_of_no_sample() -> None:
+    none = WHOLE.rows(np.empty(0, np.int64))
+    for inputs in (none, none.to_arrow()):
+        with pytest.raises(InputError, match="zero samples"):
+            read_inputs(METER, inputs)
+    with pytest.raises(InputError, match="zero samples"):
+        read_unknown(METER, [(none, None)])
+
+
+def test_readings_of_another_network() -> None:
+    other = GradientMeter(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))(noise(20))
+    frame = other.to_pandas()
+    for readings in (other, other.to_arrow(), frame):
+        with pytest.raises(InputError, match="the readings are of another network: 0, 1, 4 differ; expected readings"):
+            read_inputs(METER, readings)
+    with pytest.raises(InputError, match="of another network"):
+        read_known(METER, frame.assign(label=0))
+    with pytest.raises(InputError, match="of another network"):
+        read_unknown(METER, [other])
+    swapped = Readings(WHOLE.logits, WHOLE.log_scale, ("4", "0", "6", "all"), WHOLE.values)
+    with pytest.raises(InputError, match="of another network: the order of its layers differ"):
+        read_inputs(METER, swapped)
+
+
+@pytest.mark.parametrize("form", [lambda readings: readings, Readings.to_arrow, Readings.to_pandas])
+def test_readings_of_several_pseudo_labels_are_led_by_the_meters_own(form: Callable[[Readings], Any]) -> None:
+    both = GradientMeter(trained(), ["uniform", "predicted"])(IMAGES)
+    found = read_inputs(METER, form(both))
+    assert found.pseudo_labels == ("predicted", "uniform")
+    assert_close(found, WHOLE)
+    torch.testing.assert_close(found.log_scale, WHOLE.log_scale, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.under("uniform").values, both.values)
+
+
+def test_readings_for_labels_are_none_for_predictions() -> None:
+    given = METER(IMAGES, LABELS)
+    for readings in (given, given.to_arrow(), given.to_pandas()):
+        with pytest.raises(InputError, match="predicted"):
+            read_inputs(METER, readings)
+
+
+def test_synthetic_unknowns_without_a_finite_answer_are_left_out() -> None:
+    some, none = IMAGES[:20].clone(), torch.full_like(IMAGES[:20], torch.nan)
+    some[3] = torch.nan
+    found = read_made(METER, [iter([IMAGES[:20], some]), iter([none])])
+    assert [len(readings) for readings in found] == [39]
+    assert_close(found[0].rows(np.arange(20)), WHOLE.rows(np.arange(20)))
+
+
+def test_tables_of_something_else() -> None:
+    for table in (pa.table({"x": [1.0]}), pd.DataFrame({"x": [1.0]})):
+        with pytest.raises(DataError, match="holds no gradmeter readings"):
+            read_inputs(METER, table)

@@ -1,0 +1,113 @@
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradmeter import GradientMeter, Trust, TrustModel
+from gradmeter.errors import GradmeterError, InputError
+from trust.trained import digits, loader, noise, trained
+
+IMAGES, _ = digits()
+
+
+def fitted(network: nn.Module) -> TrustModel:
+    return TrustModel(GradientMeter(network)).fit(loader(300, 600), unknowns=[[noise(100)]])
+
+
+@pytest.fixture(scope="module")
+def trust() -> TrustModel:
+    return fitted(trained())
+
+
+@pytest.mark.parametrize("context", [nullcontext, torch.no_grad, torch.inference_mode])
+def test_answers_are_the_networks_and_the_trust_models(
+    context: Callable[[], AbstractContextManager[None]], trust: TrustModel
+) -> None:
+    with context():
+        # Cloned within, so that under inference_mode it is an inference tensor.
+        output = Trust(trust)(IMAGES[600:650].clone())
+    logits, p_correct = output
+    assert output.logits is logits
+    assert output.p_correct is p_correct
+    torch.testing.assert_close(logits, trained()(IMAGES[600:650]).detach())
+    torch.testing.assert_close(p_correct, trust.predict_proba(IMAGES[600:650]))
+    assert p_correct.dtype == torch.float64
+    assert p_correct.device == logits.device
+    assert not logits.requires_grad
+    assert not p_correct.requires_grad
+
+
+def test_the_network_is_called_once(trust: TrustModel) -> None:
+    model = Trust(trust)
+    model(IMAGES[:50])  # the first batch makes the meter's plan
+    calls = []
+    with model.network.register_forward_hook(lambda *_: calls.append(1)):
+        model(IMAGES[50:100])
+    assert len(calls) == 1
+
+
+def test_the_network_is_a_submodule() -> None:
+    network = trained()
+    model = Trust(fitted(network))
+    expected = network.state_dict()
+    assert model.state_dict().keys() == {f"network.{name}" for name in expected}
+    assert [*map(id, model.parameters())] == [*map(id, network.parameters())]
+    before = model(IMAGES[:20])
+    after = model.double()(IMAGES[:20].double())
+    assert next(network.parameters()).dtype == after.logits.dtype == torch.float64
+    torch.testing.assert_close(after.p_correct, before.p_correct, rtol=1e-3, atol=1e-5)
+
+
+def test_train_mode_is_that_of_the_network() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5), trained()).eval()
+    trust = fitted(network)
+    model = Trust(trust)
+    assert not any(module.training for module in model.modules())
+    expected = model(IMAGES[:20])
+    model.train()
+    assert Trust(trust).training
+    with pytest.raises(InputError, match=r"layer '0' \(BatchNorm2d\) is in train mode .* call model.eval\(\) first"):
+        model(IMAGES[:20])
+    network[0].eval()
+    # Whatever does not mix the samples is measured in eval mode, and left as it was.
+    torch.testing.assert_close(model(IMAGES[:20]), expected)
+    assert network[1].training
+    model.eval()
+    assert not network.training
+    torch.testing.assert_close(model(IMAGES[:20]), expected)
+
+
+def test_arguments_are_passed_on() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.digits = trained()
+
+        def forward(self, images: Tensor, scale: Tensor | None = None, *, offset: Tensor | None = None) -> Tensor:
+            images = images if scale is None else images * scale
+            return self.digits(images if offset is None else images + offset)  # type: ignore[no-any-return]
+
+    network = Scaled()
+    model = Trust(fitted(network))
+    images = IMAGES[:20]
+    scale, offset = torch.linspace(0.5, 1.5, 20).reshape(20, 1, 1, 1), torch.linspace(0, 0.5, 20).reshape(20, 1, 1, 1)
+    for args, kwargs in [
+        ((images, scale), {}),
+        ((images, None), {"offset": offset}),
+        ((images,), {"scale": scale, "offset": offset}),
+        ((), {"images": images, "offset": offset}),
+    ]:
+        found = model(*args, **kwargs)
+        torch.testing.assert_close(found.logits, network(*args, **kwargs).detach())
+        assert found.p_correct.shape == (20,)
+
+
+def test_what_is_refused(trust: TrustModel) -> None:
+    with pytest.raises(GradmeterError, match=r"TrustModel is not fitted; call fit\(validation_loader\) before Trust"):
+        Trust(TrustModel(GradientMeter(trained())))
+    with pytest.raises(InputError, match="trust is a Sequential; expected a TrustModel"):
+        Trust(trained())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="inputs hold no tensor"):
+        Trust(trust)()

@@ -1,0 +1,49 @@
+"""A folder that gradmeter 0.1.0 wrote is read by this version and by the scikit-learn that is installed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradmeter import TrustModel
+from trust.trained import digits
+
+FOLDER = Path(__file__).parent / "saved/0.1"
+LABELS = digits()[1]
+# P(correct) of six digits, and the threshold, as that version gave them.
+EXPECTED = (0.6904436, 0.9863369, 0.8523519, 0.9996986, 0.9772550, 0.7571180)
+THRESHOLD = 0.0002137074
+
+
+def images() -> Tensor:
+    return digits()[0]
+
+
+def network() -> nn.Module:
+    """Nearest class mean as a linear layer: weights that are the same on every machine, to the last bit."""
+    means = torch.stack([(images()[digit == LABELS] * 16).sum(0).flatten().round() for digit in range(10)])
+    means = (means / 2**10).float()  # sums of whole numbers, scaled by a power of two
+    dense = nn.Linear(64, 10)
+    with torch.no_grad():
+        dense.weight.copy_(means)
+        dense.bias.copy_(-(means * means).sum(1).mul(2**6).round() / 2**8)
+    return nn.Sequential(nn.Flatten(), dense).eval()
+
+
+def test_a_folder_of_version_0_1() -> None:
+    trust = TrustModel.load(FOLDER, network())
+    expected = torch.tensor(EXPECTED, dtype=torch.float64)
+    torch.testing.assert_close(trust.predict_proba(images()[1200:1206]), expected, rtol=1e-3, atol=1e-4)
+    assert trust.notes == {"made": "by gradmeter 0.1.0"}
+    assert trust.guarantee is not None
+    assert trust.guarantee.threshold == pytest.approx(THRESHOLD)
+
+
+def test_what_version_0_1_saved_may_be_saved_again(tmp_path: Path) -> None:
+    trust = TrustModel.load(FOLDER, network())
+    trust.save(tmp_path / "trust")
+    again = TrustModel.load(tmp_path / "trust", network())
+    assert again.guarantee == trust.guarantee
+    assert again.guarantee is not None
+    assert again.guarantee.unknown_share is None

@@ -1,0 +1,496 @@
+import copy
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import skops.io
+import torch
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LinearRegression
+from torch import nn
+from torch.utils.data import DataLoader
+
+from gradmeter import GradientMeter, Readings, TrustModel
+from gradmeter.errors import DataError, GradmeterError, InputError, OutputError
+from gradmeter.reading.content import content_hashes
+from gradmeter.reading.probes import odin
+from gradmeter.trust import saving
+from gradmeter.trust.evaluation import expected_calibration_error, separation
+from gradmeter.trust.judge import CLASSIFIERS
+from gradmeter.trust.risk import RiskNotControlled
+from gradmeter.trust.two_heads import TwoHeads
+from trust.trained import digits, loader, noise, trained, untrained
+
+IMAGES, LABELS = digits()
+
+
+@pytest.fixture(scope="module")
+def fitted() -> TrustModel:
+    return TrustModel(GradientMeter(trained())).fit(loader(300, 1000), unknowns=[[noise(100)]])
+
+
+def right(rows: slice) -> np.ndarray:
+    return (trained()(IMAGES[rows]).argmax(1) == LABELS[rows]).numpy()
+
+
+# --- fit and predict
+
+
+@pytest.mark.parametrize("classifier", [*CLASSIFIERS, RandomForestClassifier(50, random_state=0)])
+def test_wrong_and_unknown_are_trusted_less(classifier: Any) -> None:
+    trust = TrustModel(GradientMeter(trained()), classifier).fit(loader(300, 1000), unknowns=[[noise(100)]])
+    rows = slice(1000, None)
+    p, correct = trust.predict_proba(IMAGES[rows]), right(rows)
+    assert p.shape == (797,)
+    assert ((p >= 0) & (p <= 1)).all()
+    assert separation(-p.numpy()[correct], -p.numpy()[~correct]).auroc > 0.75
+    assert separation(-p.numpy()[correct], -trust.predict_proba(noise(300)[100:]).numpy()).auroc > 0.9
+
+
+def test_it_is_calibrated_where_nothing_is_unknown() -> None:
+    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 1000))
+    rows = slice(1000, None)
+    assert expected_calibration_error(trust.predict_proba(IMAGES[rows]).numpy(), right(rows), 5) < 0.04
+
+
+def test_what_it_learned_from_is_told(fitted: TrustModel) -> None:
+    judge = fitted.judge
+    assert judge is not None
+    answered = right(slice(300, 1000))
+    assert (judge.right, judge.wrong, judge.unknown) == (answered.sum(), (~answered).sum(), 100)
+    assert judge.held_out.p_correct.shape == (800,)
+    # Held out: not what the judge says of what it learned from.
+    assert not np.allclose(judge.held_out.p_correct[:700], fitted.predict_proba(IMAGES[300:1000]).numpy(), atol=1e-6)
+
+
+def test_it_is_calibrated_for_known_inputs_but_for_what_it_says(fitted: TrustModel) -> None:
+    assert fitted.judge is not None
+    rows, loss = slice(1000, None), fitted.judge.known_loss
+    assert loss is not None
+    assert 0 < loss < 0.0126
+    assert fitted.judge.meaning.startswith("P(correct) is a probability for known inputs, but for ")
+    assert expected_calibration_error(fitted.predict_proba(IMAGES[rows]).numpy(), right(rows), 5) < 0.04 + loss
+
+
+def test_it_is_calibrated_for_a_share_of_ones_own() -> None:
+    heads = TwoHeads(unknown_share=0.2)
+    trust = TrustModel(GradientMeter(trained()), heads).fit(loader(300, 1000), unknowns=[[noise(100)]], synthetic=[])
+    assert trust.judge is not None
+    assert trust.judge.known_loss is None
+    assert trust.judge.meaning == "P(correct) is a probability where 20 % of the inputs are unknown."
+    rows = slice(1000, None)
+    unknown = noise(1000)[100:300]
+    p = trust.predict_proba(torch.cat([IMAGES[rows], unknown])).numpy()
+    correct = np.concatenate([right(rows), np.zeros(len(unknown), np.bool_)])
+    assert expected_calibration_error(p, correct, 5) < 0.04
+
+
+def test_for_what_others_are_a_probability() -> None:
+    for unknowns, where in (([], "for known inputs"), ([[noise(100)]], "where 12.5 % of the inputs are unknown")):
+        judge = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 1000), unknowns).judge
+        assert judge is not None
+        assert judge.meaning == f"P(correct) is a probability {where}."
+
+
+@pytest.fixture(scope="module")
+def plain() -> TrustModel:
+    return TrustModel(GradientMeter(trained())).fit(loader(300, 1000), [[noise(100)]])
+
+
+@pytest.mark.parametrize("kind", ["pairs", "dicts"])
+def test_kinds_of_batches(kind: str, plain: TrustModel) -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = trained()
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.network(images)  # type: ignore[no-any-return]
+
+    batches = loader(300, 1000)
+    unknown: list[Any] = [[noise(100)]]
+    if kind == "dicts":
+        trust = TrustModel(GradientMeter(Named())).fit(
+            ({"images": images, "labels": labels} for images, labels in batches), [[{"images": noise(100)}]]
+        )
+        assert trust.judge.synthetic > 0
+        found = trust.predict_proba({"images": IMAGES[:50]})
+    else:
+        unknown = [[(noise(100), torch.zeros(100))]]
+        trust = TrustModel(GradientMeter(trained())).fit([list(batch) for batch in batches], unknown)
+        found = trust.predict_proba(IMAGES[:50])
+    torch.testing.assert_close(found, plain.predict_proba(IMAGES[:50]), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("classifier", "message"),
+    [
+        (
+            "forest",
+            "classifier='forest'; expected gradmeter, ridge_cv, glm, lasso, ridge, elastic_net, neural_network, or a "
+            "scikit-learn",
+        ),
+        (LinearRegression(), "classifier is a LinearRegression; expected"),
+        (RandomForestClassifier, "classifier is a ABCMeta; expected"),
+    ],
+)
+def test_bad_classifiers(classifier: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TrustModel(GradientMeter(trained()), classifier).fit(loader(300, 1000))
+
+
+def test_bad_data() -> None:
+    trust = TrustModel(GradientMeter(trained()))
+    with pytest.raises(InputError, match="a batch has no labels"):
+        trust.fit([IMAGES[:100]])
+    with pytest.raises(InputError, match="a loader has no batches"):
+        trust.fit([])
+    with pytest.raises(
+        InputError, match=r"\d+ predictions are right; expected at least 50 to tell what is known: give"
+    ):
+        trust.fit(loader(300, 330))
+    with pytest.raises(InputError, match=r"\d+ predictions are right, \d are wrong and 0 inputs are unknown; expected"):
+        TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 330))
+    with pytest.raises(InputError, match="9 labels for 10 inputs"):
+        trust.fit([(IMAGES[:10], LABELS[:9])])
+    for unknowns in (IMAGES[:10], IMAGES[:10].numpy(), DataLoader(IMAGES[:10]), "noise:uniform"):
+        with pytest.raises(InputError, match=r"unknowns are a \w+; expected a list"):
+            trust.fit(loader(300, 1000), unknowns)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="meter is a Sequential; expected a GradientMeter"):
+        TrustModel(trained())  # type: ignore[arg-type]
+
+
+def test_before_its_time() -> None:
+    trust = TrustModel(GradientMeter(trained()))
+    for use in (lambda: trust.predict_proba(IMAGES[:2]), lambda: trust.set_risk(0.1, loader(300, 400))):
+        with pytest.raises(GradmeterError, match="not fitted; call fit"):
+            use()
+    with pytest.raises(GradmeterError, match="no risk was set; call set_risk"):
+        trust.accept(IMAGES[:2])
+
+
+# --- risk
+
+
+def test_risk() -> None:
+    trust = TrustModel(GradientMeter(trained())).fit(loader(300, 800))
+    found = trust.set_risk(0.05, loader(800, 1300))
+    assert trust.guarantee is found
+    p = trust.predict_proba(IMAGES[1300:])
+    taken = trust.accept(IMAGES[1300:])
+    assert torch.equal(taken, p >= found.threshold)
+    assert found.coverage == pytest.approx(taken.double().mean().item(), abs=0.08)
+    assert (~right(slice(1300, None))[taken.numpy()]).mean() <= 0.05
+
+
+def test_a_promise_knows_the_share_of_unknown_inputs_it_was_made_for(fitted: TrustModel, tmp_path: Path) -> None:
+    """Also one that is made after a TrustModel was loaded."""
+    fitted.set_risk(0.1, loader(1000, 1300), [[noise(200)[100:]]])
+    assert fitted.guarantee is not None
+    assert fitted.guarantee.unknown_share == 100 / 400
+    fitted.save(tmp_path / "trust")
+    again = TrustModel.load(tmp_path / "trust", trained())
+    assert again.guarantee == fitted.guarantee
+    assert again.set_risk(0.1, loader(1000, 1300)).unknown_share == 0
+
+
+def test_what_fit_learned_from_proves_no_risk(tmp_path: Path) -> None:
+    """It is known by its content: other batches, arrays, a copy, a single sample of it, a loaded TrustModel."""
+    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800), [[noise(100)]])
+    trust.save(tmp_path / "trust")
+    images, labels = IMAGES[300:800], LABELS[300:800]
+    for model in (trust, TrustModel.load(tmp_path / "trust", trained())):
+        for known, unknowns, count in (
+            (loader(300, 800), [], 500),
+            ((images.double().numpy(), labels.numpy()), [], 500),
+            ((images.clone()[400:], labels[400:]), [], 100),
+            (loader(799, 1300), [], 1),
+            (loader(800, 1300), [noise(100)], 100),
+        ):
+            with pytest.raises(InputError, match=f"fit learned from {count} of these"):
+                model.set_risk(0.1, known, unknowns)
+            assert model.guarantee is None
+        assert model.set_risk(0.1, loader(800, 1300), [noise(200)[100:]]).accepted
+
+
+def test_readings_of_what_fit_learned_from_prove_no_risk_either() -> None:
+    """Nor inputs, where it learned from readings of them."""
+    meter = GradientMeter(trained())
+    inputs = IMAGES[300:800], LABELS[300:800]
+    readings = meter(inputs[0]), inputs[1]
+    for learned, proof in ((inputs, readings), (readings, inputs)):
+        trust = TrustModel(meter, "ridge_cv").fit([learned])
+        with pytest.raises(InputError, match="fit learned from 500 of these 500"):
+            trust.set_risk(0.1, [proof])
+
+
+def test_no_input_is_known_and_unknown(fitted: TrustModel) -> None:
+    with pytest.raises(InputError, match=r"unknowns\[1\] holds 20 inputs, of 50"):
+        TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800), [[noise(20)], [IMAGES[780:830]]])
+    with pytest.raises(InputError, match=r"unknowns\[0\] holds 10 inputs, of 20"):
+        fitted.set_risk(0.1, loader(1000, 1300), [[IMAGES[1290:1310]]])
+
+
+@pytest.mark.parametrize("risk", ["0.1", None, 1, float("nan"), [0.1]])
+def test_a_risk_that_is_none(risk: Any, fitted: TrustModel) -> None:
+    with pytest.raises(InputError, match="risk="):
+        fitted.set_risk(risk, loader(1000, 1300))
+
+
+def test_which_inputs_it_learned_from() -> None:
+    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
+    seen = trust.learned_from(content_hashes(IMAGES[790:810]))
+    assert seen.tolist() == [True] * 10 + [False] * 10
+
+
+def test_inputs_in_another_dress() -> None:
+    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
+    for batch in ({"input": IMAGES[300:800], "labels": LABELS[300:800]}, ((IMAGES[300:800],), LABELS[300:800])):
+        with pytest.raises(InputError, match="fit learned from 500 of these 500"):
+            trust.set_risk(0.1, [batch])
+
+
+@pytest.mark.parametrize("form", ["readings", "arrow", "pandas", "parquet"])
+def test_readings_that_it_learned_from_prove_no_risk(form: str, tmp_path: Path) -> None:
+    """Those of which nobody knows the inputs are known by their numbers."""
+    meter = GradientMeter(trained())
+    learned, new = meter(IMAGES[300:800]), meter(IMAGES[800:1300])
+    trust = TrustModel(meter, "ridge_cv").fit((learned, LABELS[300:800]))
+    readings = Readings.concatenate([learned, new])
+    table = readings.to_arrow().append_column("label", pa.array(LABELS[300:1300].numpy()))
+    readings.write_parquet(tmp_path / "a.parquet")
+    data = {
+        "readings": (readings, LABELS[300:1300]),
+        "arrow": table,
+        "pandas": table.to_pandas(),
+        "parquet": (Readings.read_parquet(tmp_path / "a.parquet"), LABELS[300:1300]),
+    }[form]
+    with pytest.raises(InputError, match="fit learned from 500 of these 1,000"):
+        trust.set_risk(0.1, data)
+    assert trust.set_risk(0.1, (new, LABELS[800:1300])).accepted
+
+
+def test_copies_promise_nothing() -> None:
+    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
+    rows = np.flatnonzero(right(slice(800, 1300)))[:30] + 800
+    images, labels = IMAGES[rows].repeat(20, 1, 1, 1), LABELS[rows].repeat(20)
+    with pytest.raises(RiskNotControlled, match="30 different samples"):
+        trust.set_risk(0.02, (images, labels))
+
+
+@pytest.mark.parametrize(("classifier", "count", "copies"), [("gradmeter", 200, 6), ("ridge_cv", 100, 10)])
+def test_held_out_judges_have_not_seen_a_copy(classifier: str, count: int, copies: int) -> None:
+    """Of random labels there is nothing to learn but the copies themselves."""
+    images = IMAGES[300 : 300 + count]
+    correct = torch.rand(count, generator=torch.Generator().manual_seed(0)) < 0.5
+    labels = (trained()(images).argmax(1) + torch.where(correct, 0, 1)) % 10
+    trust = TrustModel(GradientMeter(trained()), classifier)
+    judge = trust.fit((images.repeat(copies, 1, 1, 1), labels.repeat(copies)), synthetic=[]).judge
+    assert judge is not None
+    uncertainty, inside = -judge.held_out.p_correct, correct.repeat(copies).numpy()
+    assert separation(uncertainty[inside], uncertainty[~inside]).auroc < 0.6
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_networks_of_half_precision(dtype: torch.dtype) -> None:
+    model = copy.deepcopy(trained()).to(dtype)
+    images = IMAGES[300:800].to(dtype)
+    trust = TrustModel(GradientMeter(model), "ridge_cv").fit((images, LABELS[300:800]))
+    table = trust.meter(images).to_arrow().append_column("label", pa.array(LABELS[300:800].numpy()))
+    assert torch.equal(trust.predict_proba(table), trust.predict_proba(images))
+    with pytest.raises(InputError, match="fit learned from 500 of these 500"):
+        trust.set_risk(0.1, table)
+
+
+def test_nothing_unfamiliar_is_accepted() -> None:
+    """However rare errors are among known inputs, and however low the threshold: strong noise is not accepted."""
+    trust = TrustModel(GradientMeter(trained())).fit(loader(300, 1000))
+    trust.set_risk(0.5, loader(1000, 1797), least_probability=0, coverage_tolerance=0)
+    strong = 5 * noise(400)
+    accepted = trust.accept(strong)
+    assert accepted.double().mean() < 0.05
+    assert trust.accept(IMAGES[1000:]).double().mean() > 0.97
+    table = trust.verdicts(strong)
+    assert table["accepted"].to_pylist() == accepted.tolist()
+    # Its threshold alone would have let some through.
+    assert (trust.predict_proba(strong) >= trust.guarantee.threshold).sum() > accepted.sum()
+
+
+def test_nothing_likelier_wrong_than_right_is_accepted() -> None:
+    trust = TrustModel(GradientMeter(trained())).fit(loader(300, 1000))
+    assert trust.set_risk(0.5, loader(1000, 1797)).threshold >= 0.5
+    assert trust.set_risk(0.5, loader(1000, 1797), least_probability=0.9).threshold >= 0.9
+    for value in (-0.1, 1.0):
+        with pytest.raises(InputError, match=f"least_probability={value}"):
+            trust.set_risk(0.5, loader(1000, 1797), least_probability=value)
+
+
+def test_unknown_inputs_count_as_errors() -> None:
+    trust = TrustModel(GradientMeter(trained())).fit(loader(300, 800), [[noise(100)]])
+    alone = trust.set_risk(0.1, loader(800, 1700))
+    mixed = trust.set_risk(0.1, loader(800, 1700), [[noise(1000)[100:]]])
+    assert mixed.coverage < alone.coverage
+    with pytest.raises(RiskNotControlled):
+        trust.set_risk(0.001, loader(800, 1700))
+
+
+# --- saving
+
+
+@pytest.mark.parametrize("classifier", [*CLASSIFIERS, RandomForestClassifier(20, random_state=0)])
+def test_what_comes_back_says_the_same(classifier: Any, tmp_path: Path) -> None:
+    trust = TrustModel(GradientMeter(trained(), biases=False), classifier).fit(loader(300, 1000), [[noise(100)]])
+    trust.set_risk(0.1, loader(1000, 1400))
+    trust.save(tmp_path / "trust")
+    # scikit-learn's trees are not trusted by skops: a made-up one could crash the process.
+    found = TrustModel.load(tmp_path / "trust", trained(), trusted=["sklearn.tree._tree.Tree"])
+    assert torch.equal(found.predict_proba(IMAGES[:80]), trust.predict_proba(IMAGES[:80]))
+    assert torch.equal(found.accept(IMAGES[:80]), trust.accept(IMAGES[:80]))
+    assert found.guarantee == trust.guarantee
+    assert found.set_risk(0.1, loader(1000, 1400)) == trust.guarantee
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["trust"]
+    names = sorted(path.name for path in (tmp_path / "trust").iterdir())
+    assert [name[:10] for name in names] == ["estimator-", "trust.json"]
+
+
+def test_the_meter_comes_back_as_it_was(tmp_path: Path) -> None:
+    meter = GradientMeter(trained(), range(3), activations=True, probes=["odin"], biases=False)
+    for classifier in ("gradmeter", "ridge_cv"):
+        trust = TrustModel(meter, classifier).fit(loader(300, 500), synthetic=())
+        trust.save(tmp_path / classifier)
+        found = TrustModel.load(tmp_path / classifier, trained())
+        assert found.meter.pseudo_labels == trust.meter.pseudo_labels
+        assert found.meter.pseudo_labels[-3:] == ("0", "1", "2")
+        for name in ("activations", "embedding", "biases"):
+            assert getattr(found.meter, name) == getattr(trust.meter, name)
+        assert found.meter.embedding == (classifier == "gradmeter")
+        assert [*found.meter.probes] == ["odin"]
+        assert torch.equal(found.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
+        found.fit(loader(300, 500), synthetic=())
+        assert torch.equal(found.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
+
+
+def test_another_network(fitted: TrustModel, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "trust")
+    with pytest.raises(DataError, match="same architecture with other weights"):
+        TrustModel.load(tmp_path / "trust", untrained())
+    other = untrained()
+    other[6] = nn.Linear(24, 9)
+    with pytest.raises(
+        DataError, match=r"parameter '6.weight' is \[9, 24\] here and was \[10, 24\] there \(2 differ\)"
+    ):
+        TrustModel.load(tmp_path / "trust", other)
+    with pytest.raises(DataError, match=r"parameter '0.weight' is absent here"):
+        TrustModel.load(tmp_path / "trust", nn.Flatten())
+
+
+@pytest.mark.parametrize("file", ["trust.json", "estimator-*.skops"])
+def test_changed_truncated_and_missing_files(file: str, fitted: TrustModel, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "trust")
+    (path,) = (tmp_path / "trust").glob(file)
+    whole = path.read_bytes()
+    for changed in (whole[: len(whole) // 2], b"", whole.replace(b"0", b"1", 1), b"[]", b"null"):
+        path.write_bytes(changed)
+        with pytest.raises(DataError, match="trust"):
+            TrustModel.load(tmp_path / "trust", trained())
+    path.unlink()
+    with pytest.raises(DataError, match="trust"):
+        TrustModel.load(tmp_path / "trust", trained())
+
+
+def test_it_is_read_while_another_process_replaces_it(
+    fitted: TrustModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "trust"
+    fitted.save(folder)
+    newer = TrustModel(GradientMeter(trained()), "ridge").fit(loader(300, 1000), [[noise(100)]])
+    read_json, reads = saving.read_json, []
+
+    def replaced_since(path: Path) -> dict[str, Any]:
+        content = read_json(path)
+        if not reads:
+            newer.save(folder)  # the estimator that this content names is gone now
+        reads.append(path)
+        return content
+
+    monkeypatch.setattr(saving, "read_json", replaced_since)
+    found = TrustModel.load(folder, trained())
+    assert torch.equal(found.predict_proba(IMAGES[:80]), newer.predict_proba(IMAGES[:80]))
+
+
+def test_types_that_are_not_trusted(fitted: TrustModel, tmp_path: Path) -> None:
+    """An estimator that was made to run something, with a trust.json to go with it."""
+    import hashlib
+
+    fitted.save(tmp_path / "trust")
+    (estimator,) = (tmp_path / "trust").glob("estimator-*.skops")
+    skops.io.dump({"a": Path("/")}, estimator)
+    content = json.loads((tmp_path / "trust/trust.json").read_text())
+    content.pop("checksum")
+    content["estimator"]["sha256"] = hashlib.sha256(estimator.read_bytes()).hexdigest()
+    checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    (tmp_path / "trust/trust.json").write_text(json.dumps({**content, "checksum": checksum}))
+    with pytest.raises(DataError, match=r"holds pathlib.PosixPath, which could run code"):
+        TrustModel.load(tmp_path / "trust", trained())
+
+
+def test_nothing_of_others_is_overwritten(fitted: TrustModel, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/mine").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for name in ("folder", "file"):
+        with pytest.raises(OutputError, match=f"{name} is there and holds no TrustModel; choose another folder"):
+            fitted.save(tmp_path / name)
+    (tmp_path / "trust/readings").mkdir(parents=True)
+    fitted.save(tmp_path / "trust")
+    fitted.save(tmp_path / "trust")
+    assert len(list((tmp_path / "trust").glob("estimator-*"))) == 1
+    TrustModel.load(tmp_path / "trust", trained())
+    shutil.rmtree(tmp_path / "trust")
+    with pytest.raises(DataError, match="holds no TrustModel; expected a folder"):
+        TrustModel.load(tmp_path / "trust", trained())
+
+
+def test_a_file_of_others_that_is_called_like_an_estimator_stays(fitted: TrustModel, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "trust")
+    (tmp_path / "trust/estimator-mine.skops").write_text("mine")
+    fitted.save(tmp_path / "trust")
+    assert (tmp_path / "trust/estimator-mine.skops").read_text() == "mine"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/estimator-mine.skops").write_text("mine")
+    with pytest.raises(OutputError, match="other is there and holds no TrustModel"):
+        fitted.save(tmp_path / "other")
+
+
+@pytest.mark.parametrize("file", ["trust.json", "estimator-*.skops"])
+@pytest.mark.parametrize("kind", ["pipe", "endless"])
+def test_only_regular_files_are_read(kind: str, file: str, fitted: TrustModel, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "trust")
+    (path,) = (tmp_path / "trust").glob(file)
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(DataError, match="no regular file"):
+        TrustModel.load(tmp_path / "trust", trained())
+
+
+def test_pseudo_labels_that_are_functions_are_not_saved(tmp_path: Path) -> None:
+    trust = TrustModel(GradientMeter(trained(), lambda logits: logits.logsumexp(1)), "ridge_cv").fit(loader(300, 1000))
+    with pytest.raises(GradmeterError, match="a pseudo-label or probe that is a function cannot be saved"):
+        trust.save(tmp_path / "trust")
+    trust = TrustModel(GradientMeter(trained(), probes=[odin(10.0)]), "ridge_cv").fit(loader(300, 1000))
+    with pytest.raises(GradmeterError, match="a pseudo-label or probe that is a function cannot be saved"):
+        trust.save(tmp_path / "trust")
+    assert not (tmp_path / "trust").exists()
+
+
+def test_not_fitted(tmp_path: Path) -> None:
+    with pytest.raises(GradmeterError, match="not fitted"):
+        TrustModel(GradientMeter(trained())).save(tmp_path / "trust")

@@ -1,0 +1,245 @@
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import skops.io
+from scipy.special import log_softmax, logit
+from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
+
+from gradmeter.errors import InputError
+from gradmeter.trust.saving import _TRUSTED
+from gradmeter.trust.two_heads import CORRECT, UNKNOWN, WRONG, TwoHeads
+
+CLASSES, WIDTH = 4, 6
+NAMES = (
+    *("entropy", "log_scale", "energy"),
+    *(f"logit:{c}" for c in range(CLASSES)),
+    *("conv/l1", "conv/l2", "uniform:conv/l2", "activation:conv/mean", "activation:conv/std"),
+    *(f"embedding:{number}" for number in range(WIDTH)),
+)
+
+
+def planted(known: int, unknown: int, seed: int = 0, *, tells: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Features and classes of inputs in clusters, and of unknown ones all over the place.
+
+    A gradient's size may tell of wrong predictions what the softmax does not.
+    """
+    random = np.random.default_rng(seed)
+    of = random.integers(CLASSES, size=known + unknown)
+    embedding = random.normal(size=(known + unknown, WIDTH))
+    embedding[:known, :CLASSES] += 3 * np.eye(CLASSES)[of[:known]]
+    embedding[known:] *= 3
+    logits = 1.5 * embedding[:, :CLASSES]
+    log_p = log_softmax(logits, axis=1)
+    wrong = logits.argmax(1) != of
+    log_scale = np.log(-np.expm1(np.minimum(log_p.max(1), -1e-15)))
+    noise = random.normal(size=(known + unknown, 5))
+    noise[:, 0] += tells * wrong
+    columns = [-(np.exp(log_p) * log_p).sum(1), log_scale, -np.logaddexp.reduce(logits, axis=1)]
+    return np.column_stack([*columns, logits, noise, embedding]), np.where(
+        np.arange(known + unknown) < known, np.where(wrong, WRONG, CORRECT), UNKNOWN
+    )
+
+
+@cache
+def fitted(known: int = 500, unknown: int = 200, seed: int = 0, tells: float = 0.0, **options: Any) -> TwoHeads:
+    return TwoHeads(NAMES, **options).fit(*planted(known, unknown, seed, tells=tells))
+
+
+def auroc(head: TwoHeads, X: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Of wrong against correct ones among the known, by P(correct) and by the softmax."""
+    known = y != UNKNOWN
+    p, wrong = head.predict_proba(X)[known, CORRECT], y[known] == WRONG
+    return float(roc_auc_score(wrong, -p)), float(roc_auc_score(wrong, X[known, NAMES.index("log_scale")]))
+
+
+def test_three_probabilities() -> None:
+    X, _ = planted(300, 300, seed=1)
+    p = fitted().predict_proba(X)
+    assert p.shape == (600, 3)
+    assert ((p >= 0) & (p <= 1)).all()
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-12)
+    assert fitted().classes_.tolist() == [WRONG, CORRECT, UNKNOWN] == [0, 1, 2]
+    assert np.array_equal(fitted().predict(X), p.argmax(1))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("tells", [0.0, 2.0])
+@pytest.mark.parametrize("unknown", [0, 200])
+def test_among_known_inputs_it_ranks_no_worse_than_the_softmax(seed: int, tells: float, unknown: int) -> None:
+    """But for the chance of a hundred wrong predictions to learn from."""
+    head = fitted(3000, unknown, seed, tells)
+    found, softmax = auroc(head, *planted(4000, 0, seed + 50, tells=tells))
+    assert found > softmax - 0.015
+    if tells:
+        assert found > softmax + 0.005
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_unknown_inputs_are_told_from_known_ones(seed: int) -> None:
+    X, y = planted(1000, 1000, seed + 50)
+    p = fitted(500, 200, seed).predict_proba(X)[:, UNKNOWN]
+    assert roc_auc_score(y == UNKNOWN, p) > 0.9
+    # Better than by the softmax, which is sure of much that is far away.
+    assert roc_auc_score(y == UNKNOWN, p) > roc_auc_score(y == UNKNOWN, X[:, NAMES.index("log_scale")]) + 0.1
+
+
+def test_without_any_unknown_input_what_is_far_from_its_class_is_one() -> None:
+    X, y = planted(1000, 1000, 51)
+    head = fitted(500, 0)
+    assert head.unknown_.distances_only_
+    assert roc_auc_score(y == UNKNOWN, head.predict_proba(X)[:, UNKNOWN]) > 0.85
+
+
+@pytest.mark.parametrize("unknown", [0, 100])
+def test_without_any_wrong_prediction(unknown: int) -> None:
+    X, y = planted(400, unknown)
+    y[y == WRONG] = CORRECT
+    head = TwoHeads(NAMES).fit(X, y)
+    p = head.predict_proba(X)
+    assert np.isfinite(p).all()
+    assert head.known_loss_ < 1e-3
+    np.testing.assert_allclose(p[:, WRONG] / (1 - p[:, UNKNOWN]), np.exp(X[:, NAMES.index("log_scale")]), rtol=1e-9)
+
+
+def test_it_is_calibrated_for_its_share() -> None:
+    share = 0.2
+    X, y = planted(4000, 1000, 52)
+    p = fitted(2000, 500, unknown_share=share).predict_proba(X)
+    for kind in (WRONG, CORRECT, UNKNOWN):
+        assert p[:, kind].mean() == pytest.approx((y == kind).mean(), abs=0.05)
+
+
+# --- the share of unknown inputs
+
+
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.9])
+def test_a_share_of_ones_own(share: float) -> None:
+    """It shifts the log odds of every input alike."""
+    X, _ = planted(200, 200, seed=1)
+    plain, given = fitted(), fitted(unknown_share=share)
+    assert given.unknown_share_ == pytest.approx(share)
+    shift = logit(given.predict_proba(X)[:, UNKNOWN]) - logit(plain.predict_proba(X)[:, UNKNOWN])
+    inner = np.abs(shift - np.median(shift)) < 1e-6
+    assert inner.mean() > 0.9  # beyond, 1 - p has few digits
+    assert np.median(shift) == pytest.approx(logit(share) - logit(plain.unknown_share_))
+
+
+def test_a_share_of_ones_own_is_of_all_kinds_alike() -> None:
+    """A kind that is easily told does not take it all."""
+    X, y = planted(500, 200)
+    far = y == UNKNOWN
+    X[far] *= np.where(np.arange(far.sum()) % 2, 1, 30)[:, None]
+    y[far] = UNKNOWN + np.arange(far.sum()) % 2
+    head = TwoHeads(NAMES, unknown_share=0.2).fit(X, y)
+    np.testing.assert_allclose(np.exp(head.kind_log_odds_), 0.125)
+    assert head.unknown_share_ == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 2])
+def test_no_share(share: float) -> None:
+    with pytest.raises(InputError, match=f"unknown_share={share}; expected a share strictly between 0 and 1"):
+        TwoHeads(NAMES, unknown_share=share).fit(*planted(200, 0))
+
+
+def test_of_few_known_inputs_ratios_are_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fitted ones make known inputs look more known than they are, and so the unknown ones too likely."""
+    held_out = fitted(200, 200, seed=3).kind_log_odds_
+    monkeypatch.setattr("gradmeter.trust.two_heads._MANY", 0)
+    assert TwoHeads(NAMES).fit(*planted(200, 200, 3)).kind_log_odds_[0] > held_out[0] + 0.1
+
+
+def test_what_known_inputs_lose_is_told() -> None:
+    """A fifth of the rate of wrong predictions, a percent at most; of new ones, too."""
+    X, _ = planted(4000, 0, 60)
+    head = fitted(2000, 500)
+    wrong = (planted(2000, 500)[1][:2000] == WRONG).mean()
+    # Up to a quarter more: the oddest are not counted.
+    assert 1 <= head.known_loss_ / min(0.2 * wrong, 0.01) < 1.26
+    assert head.predict_proba(X)[:, UNKNOWN].mean() == pytest.approx(head.known_loss_, abs=0.003)
+
+
+# --- what is familiar, and the softmax's ranking
+
+
+def test_one_in_a_thousand_known_inputs_is_unfamiliar() -> None:
+    head = fitted(2000, 500)
+    _, familiar = head.judge(planted(4000, 0, 61)[0])
+    assert 0.99 < familiar.mean() < 1
+    X, y = planted(1000, 1000, 62)
+    probabilities, familiar = head.judge(X)
+    assert familiar[y == UNKNOWN].mean() < 0.7
+    # It goes by P(unknown) alone.
+    p = probabilities[:, UNKNOWN]
+    assert p[familiar].max() <= p[~familiar].min()
+
+
+def test_with_the_softmaxs_ranking_known_inputs_are_ranked_by_the_softmax() -> None:
+    X, y = planted(4000, 1000, 63)
+    head = fitted(2000, 500, ranking="softmax")
+    p, known = head.predict_proba(X), y != UNKNOWN
+    usual = known & (p[:, UNKNOWN] <= np.quantile(p[known, UNKNOWN], 0.9))
+    order = X[usual, NAMES.index("log_scale")].argsort()
+    assert (np.diff(p[usual, CORRECT][order]) <= 1e-12).all()
+    np.testing.assert_allclose(p.sum(1), 1, rtol=1e-12)
+    learned, softmax = (
+        roc_auc_score(y == UNKNOWN, 1 - one[:, CORRECT]) for one in (fitted(2000, 500).predict_proba(X), p)
+    )
+    by_softmax = roc_auc_score(y == UNKNOWN, X[:, NAMES.index("log_scale")])
+    # Unknown inputs are still found better than by the softmax alone.
+    assert by_softmax + 0.05 < softmax <= learned + 0.01
+    assert p[known, UNKNOWN].mean() == pytest.approx(head.known_loss_, abs=0.005)
+
+
+def test_an_unknown_ranking() -> None:
+    with pytest.raises(InputError, match="ranking='entropy'; expected learned or softmax"):
+        TwoHeads(NAMES, ranking="entropy").fit(*planted(200, 0))
+
+
+# --- what it reads
+
+
+def test_views() -> None:
+    assert [*fitted().densities_] == ["gradients", "activations", "activation:conv", "embedding"]
+    widths = [len(density.centre_) for density in fitted().densities_.values()]
+    # Those of other pseudo-labels are gradients too.
+    assert widths == [3, 2, 2, WIDTH]
+
+
+def test_a_control_without_outputs_looks_at_the_prediction_and_at_readings_only() -> None:
+    X, _ = planted(200, 200, seed=1)
+    other = X.copy()
+    logits = [NAMES.index(f"logit:{c}") for c in range(CLASSES)]
+    other[:, logits] = 7 * other[:, logits] - 1
+    for name in ("energy", "log_scale", "entropy"):
+        other[:, NAMES.index(name)] -= 3
+    control = fitted(outputs=False)
+    assert np.array_equal(control.predict_proba(X), control.predict_proba(other))
+    assert not np.allclose(fitted().predict_proba(X), fitted().predict_proba(other))
+
+
+def test_it_is_an_estimator() -> None:
+    head = TwoHeads(NAMES, unknown_share=0.07, outputs=False)
+    assert clone(head).get_params() == {"names": NAMES, "unknown_share": 0.07, "outputs": False, "ranking": "learned"}
+    X, y = planted(300, 50)
+    first, second = (TwoHeads(NAMES).fit(X, y).predict_proba(X) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("unknown", [0, 200])
+def test_it_comes_back_from_a_file_bit_for_bit(unknown: int) -> None:
+    head, X = fitted(500, unknown), planted(100, 100, seed=2)[0]
+    encoded = skops.io.dumps(head)
+    assert {*skops.io.get_untrusted_types(data=encoded)} <= {*_TRUSTED}
+    found = skops.io.loads(encoded, trusted=list(_TRUSTED))
+    assert np.array_equal(found.predict_proba(X), head.predict_proba(X))
+    assert found.unknown_share_ == head.unknown_share_
+
+
+@pytest.mark.parametrize("names", [(), ("energy", "conv/l2"), tuple(name for name in NAMES if name != "log_scale")])
+def test_names_that_do_not_tell_the_softmax(names: tuple[str, ...]) -> None:
+    X, y = planted(100, 10)
+    with pytest.raises(InputError, match=r"names have no log_scale and logits; expected those of LogFeatures"):
+        TwoHeads(names).fit(X[:, : len(names)], y)

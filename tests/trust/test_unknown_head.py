@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.metrics import roc_auc_score
+
+from gradmeter.trust.unknown_head import KNOWN, UnknownHead
+
+
+def fitted(distances: np.ndarray, outputs: np.ndarray, unknown: np.ndarray) -> UnknownHead:
+    """On one kind of unknown inputs."""
+    return UnknownHead().fit(distances, outputs, np.where(unknown, 0, KNOWN))
+
+
+def ratio(head: UnknownHead, distances: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Of the only kind."""
+    return head.log_ratios(distances, outputs)[:, 0]
+
+
+def inputs(known: int, unknown: int, seed: int = 0, *, shift: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two distances of which the first is larger by `shift` for unknown inputs, and an output that is by its half."""
+    random = np.random.default_rng(seed)
+    is_unknown = np.repeat([False, True], [known, unknown])
+    distances, outputs = random.normal(3, 1, (known + unknown, 2)), random.normal(0, 1, (known + unknown, 1))
+    distances[:, 0] += shift * is_unknown
+    outputs[:, 0] -= shift / 2 * is_unknown
+    return distances, outputs, is_unknown
+
+
+def test_it_is_the_log_likelihood_ratio() -> None:
+    """Of normal distributions: of d, shift (d - 3 - shift / 2)."""
+    head = fitted(*inputs(40_000, 40_000))
+    distances, outputs, _ = inputs(500, 500, seed=1)
+    expected = norm.logpdf(distances[:, 0], 4) - norm.logpdf(distances[:, 0], 3)
+    expected += norm.logpdf(outputs[:, 0], -0.5) - norm.logpdf(outputs[:, 0], 0)
+    np.testing.assert_allclose(ratio(head, distances, outputs), expected, atol=0.1)
+
+
+def test_it_does_not_depend_on_how_many_unknown_inputs_there_were() -> None:
+    distances, outputs, unknown = inputs(2000, 2000)
+    once = np.flatnonzero(~unknown)
+    few = np.concatenate([once, np.flatnonzero(unknown)[:400]])
+    found = [
+        ratio(fitted(distances[rows], outputs[rows], unknown[rows]), distances, outputs)
+        for rows in (np.arange(4000), few)
+    ]
+    np.testing.assert_allclose(*found, atol=0.35)
+    assert abs(np.mean(found[0] - found[1])) < 0.1
+
+
+def test_each_kind_has_a_ratio_of_its_own() -> None:
+    """Whatever the others are like, and however many they are."""
+    random = np.random.default_rng(4)
+    known, far, near = random.normal(3, 1, (5000, 1)), random.normal(8, 1, (500, 1)), random.normal(3.5, 1, (5000, 1))
+    kinds = np.repeat([KNOWN, 0, 7], [5000, 500, 5000])
+    head = UnknownHead().fit(np.concatenate([known, far, near]), np.empty((10_500, 0)), kinds)
+    at = np.linspace(2, 8, 7)[:, None]
+    parts = [
+        fitted(np.concatenate([known, kind]), np.empty((5000 + len(kind), 0)), np.arange(5000 + len(kind)) >= 5000)
+        for kind in (far, near)
+    ]
+    expected = np.stack([ratio(part, at, np.empty((7, 0))) for part in parts], axis=1)
+    found = head.log_ratios(at, np.empty((7, 0)))
+    # Scales are those of all kinds together, and so is the penalty.
+    np.testing.assert_allclose(found, expected, rtol=0.15, atol=0.1)
+    assert found[-1, 0] > 4 > found[-1, 1]
+
+
+def test_what_is_farther_is_never_likelier_to_be_known() -> None:
+    """Not even where the unknown inputs that there are were nearer: other ones may come."""
+    distances, outputs, unknown = inputs(2000, 2000, shift=-1)
+    head = fitted(distances, outputs, unknown)
+    at, nothing = np.full((20, 2), 3.0), np.zeros((20, 1))
+    farther = at + np.linspace(0, 5, 20)[:, None]
+    assert (np.diff(ratio(head, farther, nothing)) >= 0).all()
+    # An output may tell either way, and does.
+    assert (np.diff(ratio(head, at, np.linspace(0, 5, 20)[:, None])) > 0).all()
+    assert (np.diff(ratio(fitted(*inputs(2000, 2000)), at, np.linspace(0, 5, 20)[:, None])) < 0).all()
+
+
+def test_few_known_inputs_make_no_steep_odds() -> None:
+    distances, outputs, unknown = inputs(40, 40, shift=20)
+    few = ratio(fitted(distances, outputs, unknown), distances, outputs)
+    assert np.abs(few).max() < 8
+    assert roc_auc_score(unknown, few) == 1
+    many = ratio(fitted(*inputs(4000, 40, shift=20)), distances, outputs)
+    assert np.abs(many).max() > 1.5 * np.abs(few).max()
+
+
+def test_without_unknown_inputs_what_is_farther_is_less_known() -> None:
+    distances, outputs, unknown = inputs(500, 0)
+    head = fitted(distances, outputs, unknown)
+    assert head.distances_only_
+    steps = np.linspace(0, 5, 20)[:, None] + np.full((20, 2), 3.0)
+    found = ratio(head, steps, np.zeros((20, 1)))
+    assert (np.diff(found) > 0).all()
+    # Outputs do not enter: nothing tells which way they go.
+    assert np.array_equal(ratio(head, steps, RANDOM.normal(size=(20, 1))), found)
+    assert found[0] < 0.2 < found[-1]
+
+
+RANDOM = np.random.default_rng(5)
+
+
+def test_where_there_are_unknown_inputs_outputs_tell_too() -> None:
+    distances, outputs, unknown = inputs(2000, 2000)
+    head = fitted(distances, outputs, unknown)
+    assert not head.distances_only_
+    alone = fitted(distances, np.empty((4000, 0)), unknown)
+    new = inputs(2000, 2000, seed=3)
+    with_outputs = roc_auc_score(new[2], ratio(head, *new[:2]))
+    assert with_outputs > roc_auc_score(new[2], ratio(alone, new[0], np.empty((4000, 0)))) + 0.02
+
+
+@pytest.mark.parametrize("unknown", [0, 3])
+def test_numbers_that_are_constant(unknown: int) -> None:
+    distances, outputs, is_unknown = inputs(60, unknown)
+    distances[:, 1], outputs[:] = 2, 0.1
+    found = ratio(fitted(distances, outputs, is_unknown), distances, outputs)
+    assert np.isfinite(found).all()
