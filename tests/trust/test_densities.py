@@ -46,6 +46,10 @@ def three(squares: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.log(np.stack([own, squares.min(1), others.min(1)], axis=1))
 
 
+def one_view(X: np.ndarray, of: np.ndarray) -> ClassDensities:
+    return ClassDensities().fit(X[None], of)
+
+
 @pytest.mark.parametrize(
     ("count", "numbers", "classes", "weigh"),
     [
@@ -63,9 +67,9 @@ def test_against_scipy(count: int, numbers: int, classes: int, weigh: bool) -> N
     new, _ = samples(30, numbers, classes if classes < 30 else 30, seed=1)
     new = X[:30] + (new - new.mean(0)) / new.std(0) * X.std(0)
     predicted = RANDOM.integers(classes, size=30)
-    density = ClassDensities().fit(X, of)
-    assert len(density.whitening_) == (classes if weigh else 1)
-    found = density.distances(new, predicted)
+    density = one_view(X, of)
+    assert len(density.whitening_[0]) == (classes if weigh else 1)
+    found = density.distances(new[None], predicted)[0]
     assert found.shape == (30, 3)
     assert (found[:, NEAREST] <= found[:, OWN]).all()
     assert (found[:, NEAREST] <= found[:, NEXT]).all()
@@ -80,34 +84,34 @@ def test_many_samples_find_the_true_distances() -> None:
     new = 5 * random.normal(size=(50, 3))
     inverse = np.linalg.inv(covariance)
     squares = np.array([[mahalanobis(row, mean, inverse) ** 2 for mean in means] for row in new])
-    found = ClassDensities().fit(X, of).distances(new, np.zeros(50, np.int64))
+    found = one_view(X, of).distances(new[None], np.zeros(50, np.int64))[0]
     np.testing.assert_allclose(found, three(squares, np.zeros(50, np.int64)), atol=0.1)
 
 
 def test_units_do_not_matter() -> None:
     X, of = samples(100, 6, 3)
     scale, shift = 10.0 ** RANDOM.uniform(-8, 8, 6), RANDOM.normal(size=6)
-    plain = ClassDensities().fit(X, of).distances(X[:20], of[:20])
-    found = ClassDensities().fit(X * scale + shift, of).distances(X[:20] * scale + shift, of[:20])
+    plain = one_view(X, of).distances(X[:20][None], of[:20])[0]
+    found = one_view(X * scale + shift, of).distances((X[:20] * scale + shift)[None], of[:20])[0]
     np.testing.assert_allclose(found, plain, rtol=1e-6, atol=1e-6)
 
 
 def test_a_class_that_did_not_occur_is_as_far_as_the_farthest() -> None:
     X, of = samples(90, 4, 3)
     of = of * 2  # 0, 2 and 4 of five
-    density = ClassDensities().fit(X, of)
+    density = one_view(X, of)
     assert density.classes_.tolist() == [0, 2, 4]
     new = X[:30]
     squares = by_scipy(X, of, new, True)
     for absent in (1, 3, 9):
-        found = density.distances(new, np.full(30, absent))
+        found = density.distances(new[None], np.full(30, absent))[0]
         nearest = np.log(squares.min(1))
         np.testing.assert_allclose(found, np.stack([np.log(squares.max(1)), nearest, nearest], 1), rtol=1e-6, atol=1e-6)
 
 
 def test_one_class_is_its_own_next() -> None:
     X, of = samples(60, 4, 1)
-    found = ClassDensities().fit(X, of).distances(X, of)
+    found = one_view(X, of).distances(X[None], of)[0]
     assert np.array_equal(found[:, 0], found[:, 1])
     assert np.array_equal(found[:, 0], found[:, 2])
 
@@ -116,7 +120,7 @@ def test_a_class_of_a_single_sample() -> None:
     X, of = samples(60, 4, 2)
     of[:] = 0
     of[7] = 1
-    found = ClassDensities().fit(X, of).distances(X, of)
+    found = one_view(X, of).distances(X[None], of)[0]
     assert np.isfinite(found).all()
     assert found[7, 0] == found[7, 1]
 
@@ -127,25 +131,37 @@ def test_columns_that_are_constant(value: float) -> None:
     X, of = samples(137, 3, 2)
     X /= X.std(0)
     wide = np.hstack([X, np.full((137, 2), value)])
-    density = ClassDensities().fit(wide, of)
-    plain = ClassDensities().fit(X, of).distances(X, of)
-    found = density.distances(wide, of)
+    density = one_view(wide, of)
+    plain = one_view(X, of).distances(X[None], of)[0]
+    found = density.distances(wide[None], of)[0]
     assert np.isfinite(found).all()
     # The pooled covariance is shrunk towards its mean variance, which constant columns lower.
     np.testing.assert_allclose(found, plain, atol=0.2)
     other = wide + np.array([0, 0, 0, 1e-9, 0])
-    np.testing.assert_allclose(density.distances(other, of), found, atol=0.01)
+    np.testing.assert_allclose(density.distances(other[None], of)[0], found, atol=0.01)
     far = wide + np.array([0, 0, 0, 1.0, 0])
-    assert (density.distances(far, of) > found).all()
+    assert (density.distances(far[None], of)[0] > found).all()
 
 
 def test_columns_that_are_multiples_of_each_other() -> None:
     X, of = samples(80, 3, 2)
     X = np.hstack([X, 2 * X, X[:, :1] - 5])
-    assert np.isfinite(ClassDensities().fit(X, of).distances(X, of)).all()
+    assert np.isfinite(one_view(X, of).distances(X[None], of)[0]).all()
 
 
 def test_a_sample_at_the_mean_is_near_not_infinitely() -> None:
     X, of = samples(50, 3, 1)
-    found = ClassDensities().fit(X, of).distances(X.mean(0, keepdims=True), np.array([0]))
+    found = one_view(X, of).distances((X.mean(0, keepdims=True))[None], np.array([0]))[0]
     assert found.tolist() == [[np.log(1e-12)] * 3]
+
+
+@pytest.mark.parametrize("classes", [4, 101])
+@pytest.mark.parametrize("count", [1, 300])
+def test_views_at_once_are_as_each_alone(count: int, classes: int) -> None:
+    parts = [samples(300, 5, classes, seed) for seed in range(3)]
+    views, of = np.stack([part[0] for part in parts]), parts[0][1]
+    density = ClassDensities().fit(views, of)
+    together = density.distances(views[:, :count], of[:count])
+    for view, distances in zip(views, together, strict=True):
+        alone = one_view(view, of).distances(view[None, :count], of[:count])[0]
+        np.testing.assert_allclose(distances, alone, rtol=1e-12)

@@ -7,9 +7,12 @@ import torch
 
 from gradmeter import InputError, Readings
 from gradmeter.reading.statistics import METRICS
-from gradmeter.trust.features import Features
+from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.importance import layer_importance
 from gradmeter.trust.judge import Judge
+from gradmeter.trust.log_features import LogFeatures
+from gradmeter.trust.meta_classifier import Judgement
+from trust.named_features import axes
 
 LAYERS = ("conv.1", "conv.2", "dense", "all")
 TELLING = ("conv.2", "l2")
@@ -34,20 +37,23 @@ def correct(readings: Readings) -> np.ndarray:
 
 
 class Reader:
-    """An estimator that looks at one feature only."""
+    """Looks at one feature only."""
 
-    def __init__(self, feature: int) -> None:
-        self.feature = feature
+    def __init__(self, column: int) -> None:
+        self.column = column
 
-    def predict_proba(self, matrix: np.ndarray) -> np.ndarray:
-        p_correct = 1 / (1 + np.exp(matrix[:, self.feature]))
-        return np.stack([1 - p_correct, p_correct], axis=1)
+    def judge(self, block: FeatureBlock) -> Judgement:
+        return judgement(block.values[:, self.column])
+
+
+def judgement(score: np.ndarray) -> Judgement:
+    return Judgement(1 / (1 + np.exp(score)), np.ones(len(score), np.bool_))
 
 
 def reader(readings: Readings, feature: str) -> Judge:
-    features = Features.chosen(readings)
-    estimator: Any = Reader(features.names.index(feature))
-    return Judge(features, estimator, 0, 0, 0, np.empty(0))
+    features = LogFeatures.chosen(readings)
+    classifier: Any = Reader([*map(str, features.axes.features)].index(feature))
+    return Judge(features, classifier, 0, 0, 0, judgement(np.empty(0)))
 
 
 def test_the_only_layer_that_tells_something_comes_first(readings: Readings, correct: np.ndarray) -> None:
@@ -71,7 +77,7 @@ def test_what_a_judge_does_not_look_at_loses_nothing(readings: Readings, correct
     assert found[0].layer == "conv.2"
     # A perfect order becomes one by chance.
     assert found[0].loss == pytest.approx(0.5, abs=0.05)
-    assert len(found) == 4
+    assert len(found) == 6
     assert {(one.loss, one.spread) for one in found[1:]} == {(0, 0)}
 
 
@@ -85,15 +91,15 @@ def test_metrics_of_a_layer_are_mixed_up_together(readings: Readings, correct: n
     """Two metrics that only tell something by their difference still do, for themselves, if mixed up as one."""
 
     class Difference:
-        def predict_proba(self, matrix: np.ndarray) -> np.ndarray:
-            seen.append(matrix[:, 2] - matrix[:, 1])
-            p_correct = 1 / (1 + np.exp(seen[-1]))
-            return np.stack([1 - p_correct, p_correct], axis=1)
+        def judge(self, block: FeatureBlock) -> Judgement:
+            seen.append(block.values[:, 2] - block.values[:, 1])
+            return judgement(seen[-1])
 
     seen: list[np.ndarray] = []
-    features = Features(("entropy", "conv.2/l1", "conv.2/l2", "dense/l1"))
-    estimator: Any = Difference()
-    layer_importance(replace(reader(readings, "conv.2/l2"), features=features, estimator=estimator), readings, correct)
+    features = LogFeatures(axes("entropy", "conv.2/l1", "conv.2/l2", "dense/l1"))
+    classifier: Any = Difference()
+    judge = replace(reader(readings, "conv.2/l2"), features=features, classifier=classifier)
+    layer_importance(judge, readings, correct)
     assert len(seen) == 1 + 3 * 5
     assert not all(np.array_equal(one, seen[0]) for one in seen)
     for one in seen:
@@ -102,7 +108,7 @@ def test_metrics_of_a_layer_are_mixed_up_together(readings: Readings, correct: n
 
 def test_entropy_stands_for_itself(readings: Readings) -> None:
     judge = reader(readings, "entropy")
-    scores = judge.features.matrix(readings)[:, 0]
+    scores = judge.features.block(readings).values[:, 0]
     found = layer_importance(judge, readings, scores < np.median(scores))
     assert found[0].layer == "entropy"
     assert found[0].loss == pytest.approx(0.5, abs=0.05)

@@ -8,8 +8,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
 
 from gradmeter import GradientMeter, InputError, Readings
+from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.judge import Judge
-from gradmeter.trust.two_heads import UNKNOWN, TwoHeads
+from gradmeter.trust.meta_classifier import UNKNOWN
+from gradmeter.trust.two_heads import TwoHeads
 from trust.trained import digits, noise, trained
 
 IMAGES, LABELS = (part[300:700] for part in digits())
@@ -43,8 +45,8 @@ def test_counts(unknown: tuple[str, ...], synthetic: tuple[str, ...]) -> None:
     assert found.unknown == 30 * len(unknown)
     assert found.synthetic == (130 if synthetic else 0)
     assert found.held_out.p_correct.shape == found.held_out.familiar.shape == (400 + found.unknown,)
-    assert isinstance(found.estimator, TwoHeads)
-    assert found.unknown_share == found.estimator.unknown_share_
+    assert isinstance(found.classifier, TwoHeads)
+    assert found.unknown_share == found.classifier.unknown_share_
 
 
 def test_other_classifiers_do_not_learn_from_what_was_made() -> None:
@@ -67,17 +69,16 @@ def test_held_out_are_judgements_by_heads_that_had_not_seen_the_sample() -> None
     given = Readings.concatenate([readings("known"), readings("noise")])
     parts = [*KFold(5, shuffle=True, random_state=0).split(np.arange(430))]
     rest, own = parts[2]
-    made = found.features.matrix(readings("inverted"))
+    made, block = found.features.block(readings("inverted")), found.features.block(given)
     # Every set of unknown inputs is a kind of its own.
     known = np.concatenate([(readings("known").predictions == LABELS).numpy().astype(int), np.full(30, UNKNOWN)])
-    heads = TwoHeads(found.features.names).fit(
-        np.concatenate([found.features.matrix(given)[rest], made]),
+    heads = TwoHeads(ranking=found.classifier.ranking).fit(
+        FeatureBlock.concatenate([block.rows(rest), made]),
         np.concatenate([known[rest], np.full(80, UNKNOWN + 1)]),
     )
-    heads.ranking = found.estimator.ranking
-    probabilities, familiar = heads.judge(found.features.matrix(given)[own])
-    np.testing.assert_allclose(found.held_out.p_correct[own], probabilities[:, 1], rtol=1e-9)
-    assert np.array_equal(found.held_out.familiar[own], familiar)
+    judged = heads.judge(block.rows(own))
+    np.testing.assert_allclose(found.held_out.p_correct[own], judged.p_correct, rtol=1e-9)
+    assert np.array_equal(found.held_out.familiar[own], judged.familiar)
 
 
 def auroc(score: np.ndarray, wrong: np.ndarray) -> float:
@@ -92,7 +93,7 @@ def test_a_ranking_that_is_worse_than_the_softmax_is_not_used() -> None:
     found = Judge.fit(known, LABELS, [], TwoHeads(), [known.rows(sure)])
     assert found.fallback is not None
     assert "AUROC" in found.fallback
-    assert found.estimator.ranking == "softmax"
+    assert found.classifier.ranking == "softmax"
     new, labels = GradientMeter(trained()).extended()(digits()[0][700:]), digits()[1][700:]
     missed = (new.predictions != labels).numpy()
     judged, softmax = found.judge(new), -new.log_scale.numpy()

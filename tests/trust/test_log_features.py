@@ -8,16 +8,22 @@ from torch import Tensor, nn
 from gradmeter import GradientMeter, Readings
 from gradmeter.errors import InputError
 from gradmeter.reading.scores import entropy
-from gradmeter.trust.log_features import LogFeatures, source_of
+from gradmeter.trust import features
+from gradmeter.trust.log_features import LogFeatures
+from trust.named_features import axes, feature
 from trust.trained import digits, trained
 
 IMAGES = digits()[0][300:340]
 
 
+def names_of(features: LogFeatures) -> tuple[str, ...]:
+    return tuple(map(str, features.axes.features))
+
+
 def test_by_hand() -> None:
     readings = GradientMeter(trained())(IMAGES)
     names = ("4/l2", "0/min", "6/skewness", "4/kurtosis", "log_scale", "entropy")
-    found = LogFeatures(names).matrix(readings)
+    found = LogFeatures(axes(*names)).block(readings).values
     p = readings.logits.double().softmax(1).max(1).values.numpy()
     start = 1 - p
     np.testing.assert_allclose(found[:, 0], np.log(readings["4", "l2"].numpy() / start), rtol=1e-5)
@@ -32,12 +38,12 @@ def test_sizes_do_not_depend_on_how_confident_the_answer_is() -> None:
     """A bias of the predicted class changes 1 - p, and of the gradient only its scale."""
     network = nn.Linear(4, 2)
     x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
-    features = LogFeatures(("root/l2", "root/max"))
+    features = LogFeatures(axes("root/l2", "root/max"))
     with torch.no_grad():
         network.bias.copy_(torch.tensor([20.0, 0.0]))
-        plain = features.matrix(GradientMeter(network)(x))
+        plain = features.block(GradientMeter(network)(x)).values
         network.bias[0] += 10
-        sure = features.matrix(GradientMeter(network)(x))
+        sure = features.block(GradientMeter(network)(x)).values
     np.testing.assert_allclose(sure, plain, atol=1e-5)
 
 
@@ -47,12 +53,12 @@ def test_a_layer_without_a_gradient_is_finite() -> None:
         network[4].bias.fill_(-1e6)  # no unit behind it is ever on
     readings = GradientMeter(network)(IMAGES)
     assert (readings["0", "l2"] == 0).all()
-    assert LogFeatures(("0/l2",)).matrix(readings) == pytest.approx(np.log(1e-12))
-    assert not any(name.startswith("0/") for name in LogFeatures.chosen(readings).names)
+    assert LogFeatures(axes("0/l2")).block(readings).values == pytest.approx(np.log(1e-12))
+    assert not any(name.startswith("0/") for name in names_of(LogFeatures.chosen(readings)))
 
 
 def test_chosen_are_all_but_the_mean_and_the_whole() -> None:
-    names = LogFeatures.chosen(GradientMeter(trained())(IMAGES)).names
+    names = names_of(LogFeatures.chosen(GradientMeter(trained())(IMAGES)))
     assert names[:3] == ("entropy", "log_scale", "energy")
     assert {name.rpartition("/")[0] for name in names[3:]} == {"0", "4", "6"}
     assert {name.rpartition("/")[2] for name in names[3:]} == {"l1", "l2", "min", "max", "std", "skewness", "kurtosis"}
@@ -104,15 +110,15 @@ READ = [
 @pytest.mark.parametrize("name", READ)
 def test_readings_that_are_not_finite(name: str, value: float, whole: Readings) -> None:
     """Also where a logarithm or a limit would make them look finite: of a size, -inf is the smallest there is."""
-    assert np.isfinite(LogFeatures((name,)).matrix(whole)).all()
+    assert np.isfinite(LogFeatures(axes(name)).block(whole).values).all()
     with pytest.raises(InputError, match=f"'{name}' is not finite for some samples; expected finite readings"):
-        LogFeatures((name,)).matrix(broken(whole, name, value))
+        LogFeatures(axes(name)).block(broken(whole, name, value))
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_scales_that_are_not_finite(value: float, whole: Readings) -> None:
     with pytest.raises(InputError, match="'4/l2' is not finite"):
-        LogFeatures(("4/l2",)).matrix(replace(whole, log_scale=torch.full_like(whole.log_scale, value)))
+        LogFeatures(axes("4/l2")).block(replace(whole, log_scale=torch.full_like(whole.log_scale, value)))
 
 
 def test_a_loss_without_a_gradient_is_finite() -> None:
@@ -125,7 +131,7 @@ def test_a_loss_without_a_gradient_is_finite() -> None:
     x = torch.eye(4)
     readings = GradientMeter(network, ["predicted", "uniform"])(x)
     assert readings.under("uniform").log_scale[1:].tolist() == [-torch.inf] * 3
-    found = LogFeatures(("uniform:root/l2",)).matrix(readings)[:, 0]
+    found = LogFeatures(axes("uniform:root/l2")).block(readings).values[:, 0]
     assert found[1:] == pytest.approx(np.log(1e-12))
     assert found[0] > -1
 
@@ -148,25 +154,25 @@ def test_everything_by_hand(whole: Readings) -> None:
         "logit:2": whole.logits[:, 2].double(),
         "score:odin": whole.scores["odin"],
     }
-    found = LogFeatures(tuple(expected)).matrix(whole)
+    found = LogFeatures(axes(*expected)).block(whole).values
     np.testing.assert_allclose(found, torch.stack([*expected.values()], 1), rtol=1e-6, atol=1e-9)
 
 
 def test_everything_is_all_that_varies(whole: Readings) -> None:
-    names = LogFeatures.everything(whole).names
+    names = names_of(LogFeatures.everything(whole))
     assert len(names) == len({*names})
     assert {name.partition(":")[0] for name in names if ":" in name} == {
         *("logit", "uniform", "activation", "embedding", "score")
     }
     assert [name for name in names if name.startswith("logit:")] == [f"logit:{number}" for number in range(10)]
     assert not any(name.rpartition("/")[2] == "mean" for name in names if not name.startswith("activation:"))
-    assert (np.ptp(LogFeatures(names).matrix(whole), axis=0) > 0).all()
+    assert (np.ptp(LogFeatures(axes(*names)).block(whole).values, axis=0) > 0).all()
     constant = replace(whole, logits=whole.logits[:1].expand(40, 10), scores={"odin": torch.ones(40).double()})
-    left = LogFeatures.everything(constant).names
+    left = names_of(LogFeatures.everything(constant))
     # All logits stay, so that the largest of them tells the prediction.
     assert {*names} - {*left} == {"entropy", "energy", "score:odin"}
     sure = replace(whole, log_scale=torch.full_like(whole.log_scale, -3))
-    assert "log_scale" in LogFeatures.everything(sure).names
+    assert "log_scale" in names_of(LogFeatures.everything(sure))
 
 
 @pytest.mark.parametrize(
@@ -180,16 +186,14 @@ def test_everything_is_all_that_varies(whole: Readings) -> None:
 )
 def test_what_the_readings_lack(name: str, what: str) -> None:
     with pytest.raises(InputError, match=f"the readings have no {what}, which the judge learned from; read with the"):
-        LogFeatures((name,)).matrix(GradientMeter(trained())(IMAGES))
+        LogFeatures(axes(name)).block(GradientMeter(trained())(IMAGES))
 
 
 @pytest.mark.parametrize(
-    ("name", "source"),
+    ("name", "origin"),
     [
         ("block.conv/l2", "block.conv"),
         ("uniform:block.conv/l2", "block.conv"),
-        ("en:de/l2", "en:de"),
-        ("uniform:en:de/l2", "en:de"),
         ("activation:en:de/l2", "en:de (output)"),
         ("activation:block.conv/l2", "block.conv (output)"),
         ("logit:3", "logits"),
@@ -198,5 +202,12 @@ def test_what_the_readings_lack(name: str, what: str) -> None:
         ("entropy", "entropy"),
     ],
 )
-def test_where_a_feature_is_read_from(name: str, source: str) -> None:
-    assert source_of(name, ("block.conv", "en:de", "all")) == source
+def test_where_a_feature_is_read_from(name: str, origin: str) -> None:
+    assert feature(name).origin == origin
+    assert str(feature(name)) == name
+
+
+def test_a_layer_whose_name_has_a_colon() -> None:
+    plain, uniform = (features.Feature(features.GRADIENTS, "l2", "en:de", label) for label in ("", "uniform"))
+    assert (str(plain), str(uniform)) == ("en:de/l2", "uniform:en:de/l2")
+    assert plain.origin == uniform.origin == "en:de"

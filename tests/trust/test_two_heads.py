@@ -9,8 +9,11 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from gradmeter.errors import InputError
+from gradmeter.trust.features import FeatureBlock
+from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, WRONG
 from gradmeter.trust.saving import _TRUSTED
-from gradmeter.trust.two_heads import CORRECT, UNKNOWN, WRONG, TwoHeads
+from gradmeter.trust.two_heads import TwoHeads
+from trust.named_features import axes
 
 CLASSES, WIDTH = 4, 6
 NAMES = (
@@ -21,7 +24,10 @@ NAMES = (
 )
 
 
-def planted(known: int, unknown: int, seed: int = 0, *, tells: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+AXES = axes(*NAMES)
+
+
+def planted(known: int, unknown: int, seed: int = 0, *, tells: float = 0.0) -> tuple[FeatureBlock, np.ndarray]:
     """Features and classes of inputs in clusters, and of unknown ones all over the place.
 
     A gradient's size may tell of wrong predictions what the softmax does not.
@@ -38,21 +44,21 @@ def planted(known: int, unknown: int, seed: int = 0, *, tells: float = 0.0) -> t
     noise = random.normal(size=(known + unknown, 5))
     noise[:, 0] += tells * wrong
     columns = [-(np.exp(log_p) * log_p).sum(1), log_scale, -np.logaddexp.reduce(logits, axis=1)]
-    return np.column_stack([*columns, logits, noise, embedding]), np.where(
+    return FeatureBlock(np.column_stack([*columns, logits, noise, embedding]), AXES), np.where(
         np.arange(known + unknown) < known, np.where(wrong, WRONG, CORRECT), UNKNOWN
     )
 
 
 @cache
 def fitted(known: int = 500, unknown: int = 200, seed: int = 0, tells: float = 0.0, **options: Any) -> TwoHeads:
-    return TwoHeads(NAMES, **options).fit(*planted(known, unknown, seed, tells=tells))
+    return TwoHeads(**options).fit(*planted(known, unknown, seed, tells=tells))
 
 
-def auroc(head: TwoHeads, X: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+def auroc(head: TwoHeads, X: FeatureBlock, y: np.ndarray) -> tuple[float, float]:
     """Of wrong against correct ones among the known, by P(correct) and by the softmax."""
     known = y != UNKNOWN
     p, wrong = head.predict_proba(X)[known, CORRECT], y[known] == WRONG
-    return float(roc_auc_score(wrong, -p)), float(roc_auc_score(wrong, X[known, NAMES.index("log_scale")]))
+    return float(roc_auc_score(wrong, -p)), float(roc_auc_score(wrong, X.values[known, NAMES.index("log_scale")]))
 
 
 def test_three_probabilities() -> None:
@@ -83,7 +89,7 @@ def test_unknown_inputs_are_told_from_known_ones(seed: int) -> None:
     p = fitted(500, 200, seed).predict_proba(X)[:, UNKNOWN]
     assert roc_auc_score(y == UNKNOWN, p) > 0.9
     # Better than by the softmax, which is sure of much that is far away.
-    assert roc_auc_score(y == UNKNOWN, p) > roc_auc_score(y == UNKNOWN, X[:, NAMES.index("log_scale")]) + 0.1
+    assert roc_auc_score(y == UNKNOWN, p) > roc_auc_score(y == UNKNOWN, X.values[:, NAMES.index("log_scale")]) + 0.1
 
 
 def test_without_any_unknown_input_what_is_far_from_its_class_is_one() -> None:
@@ -97,11 +103,13 @@ def test_without_any_unknown_input_what_is_far_from_its_class_is_one() -> None:
 def test_without_any_wrong_prediction(unknown: int) -> None:
     X, y = planted(400, unknown)
     y[y == WRONG] = CORRECT
-    head = TwoHeads(NAMES).fit(X, y)
+    head = TwoHeads().fit(X, y)
     p = head.predict_proba(X)
     assert np.isfinite(p).all()
     assert head.known_loss_ < 1e-3
-    np.testing.assert_allclose(p[:, WRONG] / (1 - p[:, UNKNOWN]), np.exp(X[:, NAMES.index("log_scale")]), rtol=1e-9)
+    np.testing.assert_allclose(
+        p[:, WRONG] / (1 - p[:, UNKNOWN]), np.exp(X.values[:, NAMES.index("log_scale")]), rtol=1e-9
+    )
 
 
 def test_it_is_calibrated_for_its_share() -> None:
@@ -131,9 +139,9 @@ def test_a_share_of_ones_own_is_of_all_kinds_alike() -> None:
     """A kind that is easily told does not take it all."""
     X, y = planted(500, 200)
     far = y == UNKNOWN
-    X[far] *= np.where(np.arange(far.sum()) % 2, 1, 30)[:, None]
+    X.values[far] *= np.where(np.arange(far.sum()) % 2, 1, 30)[:, None]
     y[far] = UNKNOWN + np.arange(far.sum()) % 2
-    head = TwoHeads(NAMES, unknown_share=0.2).fit(X, y)
+    head = TwoHeads(unknown_share=0.2).fit(X, y)
     np.testing.assert_allclose(np.exp(head.kind_log_odds_), 0.125)
     assert head.unknown_share_ == pytest.approx(0.2)
 
@@ -141,14 +149,14 @@ def test_a_share_of_ones_own_is_of_all_kinds_alike() -> None:
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 2])
 def test_no_share(share: float) -> None:
     with pytest.raises(InputError, match=f"unknown_share={share}; expected a share strictly between 0 and 1"):
-        TwoHeads(NAMES, unknown_share=share).fit(*planted(200, 0))
+        TwoHeads(unknown_share=share).fit(*planted(200, 0))
 
 
 def test_of_few_known_inputs_ratios_are_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fitted ones make known inputs look more known than they are, and so the unknown ones too likely."""
     held_out = fitted(200, 200, seed=3).kind_log_odds_
     monkeypatch.setattr("gradmeter.trust.two_heads._MANY", 0)
-    assert TwoHeads(NAMES).fit(*planted(200, 200, 3)).kind_log_odds_[0] > held_out[0] + 0.1
+    assert TwoHeads().fit(*planted(200, 200, 3)).kind_log_odds_[0] > held_out[0] + 0.1
 
 
 def test_what_known_inputs_lose_is_told() -> None:
@@ -166,10 +174,10 @@ def test_what_known_inputs_lose_is_told() -> None:
 
 def test_one_in_a_thousand_known_inputs_is_unfamiliar() -> None:
     head = fitted(2000, 500)
-    _, familiar = head.judge(planted(4000, 0, 61)[0])
+    familiar = head.judge(planted(4000, 0, 61)[0]).familiar
     assert 0.99 < familiar.mean() < 1
     X, y = planted(1000, 1000, 62)
-    probabilities, familiar = head.judge(X)
+    probabilities, familiar = head.predict_proba(X), head.judge(X).familiar
     assert familiar[y == UNKNOWN].mean() < 0.7
     # It goes by P(unknown) alone.
     p = probabilities[:, UNKNOWN]
@@ -181,13 +189,13 @@ def test_with_the_softmaxs_ranking_known_inputs_are_ranked_by_the_softmax() -> N
     head = fitted(2000, 500, ranking="softmax")
     p, known = head.predict_proba(X), y != UNKNOWN
     usual = known & (p[:, UNKNOWN] <= np.quantile(p[known, UNKNOWN], 0.9))
-    order = X[usual, NAMES.index("log_scale")].argsort()
+    order = X.values[usual, NAMES.index("log_scale")].argsort()
     assert (np.diff(p[usual, CORRECT][order]) <= 1e-12).all()
     np.testing.assert_allclose(p.sum(1), 1, rtol=1e-12)
     learned, softmax = (
         roc_auc_score(y == UNKNOWN, 1 - one[:, CORRECT]) for one in (fitted(2000, 500).predict_proba(X), p)
     )
-    by_softmax = roc_auc_score(y == UNKNOWN, X[:, NAMES.index("log_scale")])
+    by_softmax = roc_auc_score(y == UNKNOWN, X.values[:, NAMES.index("log_scale")])
     # Unknown inputs are still found better than by the softmax alone.
     assert by_softmax + 0.05 < softmax <= learned + 0.01
     assert p[known, UNKNOWN].mean() == pytest.approx(head.known_loss_, abs=0.005)
@@ -195,36 +203,36 @@ def test_with_the_softmaxs_ranking_known_inputs_are_ranked_by_the_softmax() -> N
 
 def test_an_unknown_ranking() -> None:
     with pytest.raises(InputError, match="ranking='entropy'; expected learned or softmax"):
-        TwoHeads(NAMES, ranking="entropy").fit(*planted(200, 0))
+        TwoHeads(ranking="entropy").fit(*planted(200, 0))
 
 
 # --- what it reads
 
 
 def test_views() -> None:
-    assert [*fitted().densities_] == ["gradients", "activations", "activation:conv", "embedding"]
-    widths = [len(density.centre_) for density in fitted().densities_.values()]
+    assert fitted().views_ == ["gradients", "activations", "activations of conv", "embedding"]
     # Those of other pseudo-labels are gradients too.
-    assert widths == [3, 2, 2, WIDTH]
+    assert [columns.shape for _, columns in fitted().stacks_] == [(1, 3), (2, 2), (1, WIDTH)]
+    assert [density.centre_.shape for density in fitted().densities_] == [(1, 3), (2, 2), (1, WIDTH)]
 
 
 def test_a_control_without_outputs_looks_at_the_prediction_and_at_readings_only() -> None:
     X, _ = planted(200, 200, seed=1)
-    other = X.copy()
+    other = X.values.copy()
     logits = [NAMES.index(f"logit:{c}") for c in range(CLASSES)]
     other[:, logits] = 7 * other[:, logits] - 1
     for name in ("energy", "log_scale", "entropy"):
         other[:, NAMES.index(name)] -= 3
     control = fitted(outputs=False)
-    assert np.array_equal(control.predict_proba(X), control.predict_proba(other))
-    assert not np.allclose(fitted().predict_proba(X), fitted().predict_proba(other))
+    assert np.array_equal(control.predict_proba(X), control.predict_proba(FeatureBlock(other, AXES)))
+    assert not np.allclose(fitted().predict_proba(X), fitted().predict_proba(FeatureBlock(other, AXES)))
 
 
 def test_it_is_an_estimator() -> None:
-    head = TwoHeads(NAMES, unknown_share=0.07, outputs=False)
-    assert clone(head).get_params() == {"names": NAMES, "unknown_share": 0.07, "outputs": False, "ranking": "learned"}
+    head = TwoHeads(unknown_share=0.07, outputs=False)
+    assert clone(head).get_params() == {"unknown_share": 0.07, "outputs": False, "ranking": "learned"}
     X, y = planted(300, 50)
-    first, second = (TwoHeads(NAMES).fit(X, y).predict_proba(X) for _ in range(2))
+    first, second = (TwoHeads().fit(X, y).predict_proba(X) for _ in range(2))
     assert np.array_equal(first, second)
 
 
@@ -241,5 +249,5 @@ def test_it_comes_back_from_a_file_bit_for_bit(unknown: int) -> None:
 @pytest.mark.parametrize("names", [(), ("energy", "conv/l2"), tuple(name for name in NAMES if name != "log_scale")])
 def test_names_that_do_not_tell_the_softmax(names: tuple[str, ...]) -> None:
     X, y = planted(100, 10)
-    with pytest.raises(InputError, match=r"names have no log_scale and logits; expected those of LogFeatures"):
-        TwoHeads(names).fit(X[:, : len(names)], y)
+    with pytest.raises(InputError, match=r"features have no log_scale and logits; expected those of LogFeatures"):
+        TwoHeads().fit(FeatureBlock(X.values[:, : len(names)], axes(*names)), y)

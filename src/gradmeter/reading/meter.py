@@ -208,11 +208,14 @@ class GradientMeter:
         """A meter of the same network that also reads all that gradmeter's own meta classifier learns from.
 
         Its pseudo-labels are "predicted" and "uniform", then this meter's others; it reads activations and the
-        embedding.
+        embedding. A meter that does comes back itself.
         """
+        pseudo_labels = ["predicted", "uniform", *(one for one in self.asked if one not in ("predicted", "uniform"))]
+        if self.asked == pseudo_labels and self.activations and self.embedding:
+            return self
         return GradientMeter(
             self.model,
-            ["predicted", "uniform", *(one for one in self.asked if one not in ("predicted", "uniform"))],
+            pseudo_labels,
             activations=True,
             embedding=True,
             probes=self.probes,

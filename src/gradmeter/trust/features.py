@@ -1,81 +1,104 @@
-"""From readings to the features of a meta classifier: entropy and the metrics of every layer (A7)."""
+"""Features of predictions as one array, with names for its axes: which source, layer and statistic a column holds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gradmeter.errors import InputError
-from gradmeter.reading.readings import Readings
-from gradmeter.reading.scores import entropy
-from gradmeter.reading.statistics import METRICS
+OUTPUTS, LOGITS, EMBEDDING, SCORES = "outputs", "logits", "embedding", "scores"
+GRADIENTS, ACTIVATIONS = "gradients", "activations"
+"""The sources of features."""
 
-# A mean whose entries cancel to this share of the mean absolute entry, in every sample, is rounding noise.
-_CANCELLATION = 1e-5
+
+class Feature(NamedTuple):
+    """Where a feature comes from.
+
+    Attributes:
+        source: "outputs" for what the distribution of the logits says, "logits", "embedding", "scores", "gradients" or
+            "activations".
+        statistic: which number of that source: "entropy", "l2"; of logits and embedding its index; of scores its name.
+        layer: of a gradient or of activations; else empty.
+        pseudo_label: of a gradient, where it is not the meter's first; else empty.
+    """
+
+    source: str
+    statistic: str
+    layer: str = ""
+    pseudo_label: str = ""
+
+    @property
+    def origin(self) -> str:
+        """The layer, "conv1 (output)" for its activations, or what else the feature is read from."""
+        if self.source in (LOGITS, EMBEDDING):
+            return self.source
+        if self.source == ACTIVATIONS:
+            return f"{self.layer} (output)"
+        return self.layer or str(self)
+
+    def __str__(self) -> str:
+        """The name of the feature's column in tables, where it has one: "uniform:conv1/l2"."""
+        prefix = {LOGITS: "logit:", EMBEDDING: "embedding:", SCORES: "score:", ACTIVATIONS: "activation:"}
+        label = f"{self.pseudo_label}:" if self.pseudo_label else prefix.get(self.source, "")
+        return f"{label}{self.layer}/{self.statistic}" if self.layer else f"{label}{self.statistic}"
 
 
 @dataclass(frozen=True)
-class Features:
-    """Which features a meta classifier sees: "entropy" and names "layer/metric", in a fixed order."""
+class FeatureAxes:
+    """The features of a block, in order."""
 
-    names: tuple[str, ...]
+    features: tuple[Feature, ...]
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.features)
+
+    def where(self, keeps: Callable[[Feature], bool]) -> NDArray[np.intp]:
+        """Columns of the features that are kept."""
+        return np.array([column for column, feature in enumerate(self.features) if keeps(feature)], np.intp)
+
+    def of(self, *sources: str) -> NDArray[np.intp]:
+        """Columns of the features of some sources."""
+        return self.where(lambda feature: feature.source in sources)
+
+    @cached_property
+    def groups(self) -> dict[tuple[str, str], NDArray[np.intp]]:
+        """Columns by source and pseudo-label."""
+        groups: dict[tuple[str, str], list[int]] = {}
+        for column, feature in enumerate(self.features):
+            groups.setdefault((feature.source, feature.pseudo_label), []).append(column)
+        return {group: np.array(columns, np.intp) for group, columns in groups.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureBlock:
+    """Features of N predictions.
+
+    Attributes:
+        values: [N, features] float64.
+        axes: what each column holds.
+    """
+
+    values: NDArray[np.float64]
+    axes: FeatureAxes
+
+    def __len__(self) -> int:
+        """The number of predictions."""
+        return len(self.values)
+
+    def rows(self, taken: NDArray[np.generic]) -> FeatureBlock:
+        """Some of the predictions: their numbers, or [N] bool."""
+        return FeatureBlock(self.values[taken], self.axes)
+
+    def columns(self, taken: NDArray[np.intp]) -> FeatureBlock:
+        """Some of the features, by their columns."""
+        return FeatureBlock(self.values[:, taken], FeatureAxes(tuple(self.axes.features[column] for column in taken)))
 
     @classmethod
-    def chosen(
-        cls, readings: Readings, layers: Sequence[str] | None = None, *, whole_gradient: bool = False
-    ) -> Features:
-        """The features of the given layers, less those that hold nothing but rounding noise in these readings.
-
-        The mean of a softmax layer's gradient is zero in exact arithmetic, because p - e_y sums to zero; z-scoring
-        its rounding noise would turn it into a feature of full size (A18).
-
-        Args:
-            readings: those that the classifier will be trained on.
-            layers: names of layers; by default all of them.
-            whole_gradient: also the metrics of the whole gradient, "all".
-
-        Raises:
-            InputError: for a layer that the readings do not have.
-        """
-        wanted = list(layers if layers is not None else readings.layers[:-1])
-        if whole_gradient:
-            wanted.append("all")
-        names = [
-            f"{layer}/{metric}" for layer in wanted for metric in METRICS if not _is_noise(readings, layer, metric)
-        ]
-        return cls(("entropy", *names))
-
-    def matrix(self, readings: Readings) -> np.ndarray:
-        """[N, features] float64."""
-        columns = [
-            entropy(readings.logits.double().cpu().numpy())
-            if name == "entropy"
-            else readings[_split(name)].cpu().numpy()
-            for name in self.names
-        ]
-        matrix = np.stack(columns, axis=1)
-        if not np.isfinite(matrix).all():
-            bad = self.names[int(np.flatnonzero(~np.isfinite(matrix).all(axis=0))[0])]
-            raise InputError(f"feature {bad!r} is not finite for some samples; expected finite readings")
-        return matrix
-
-
-def _split(name: str) -> tuple[str, str]:
-    layer, _, metric = name.rpartition("/")
-    return layer, metric
-
-
-def _is_noise(readings: Readings, layer: str, metric: str) -> bool:
-    """Whether a metric is constant, or a mean that is zero but for rounding."""
-    values = readings[layer, metric].cpu().numpy()
-    if np.ptp(values) == 0:
-        return True
-    if metric != "mean":
-        return False
-    # mean = sum / n and l1 = n * mean absolute entry; l2^2 = n (mean^2 + std^2) gives n without asking the network.
-    square = readings[layer, "mean"] ** 2 + readings[layer, "std"] ** 2
-    count = (readings[layer, "l2"] ** 2 / square.clamp_min(np.finfo(np.float64).tiny)).cpu().numpy()
-    size = readings[layer, "l1"].cpu().numpy()
-    return bool(np.all(np.abs(values) * count <= _CANCELLATION * size))
+    def concatenate(cls, blocks: Sequence[FeatureBlock]) -> FeatureBlock:
+        """Blocks of the same features, one after the other."""
+        return cls(np.concatenate([block.values for block in blocks]), blocks[0].axes)

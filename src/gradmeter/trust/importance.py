@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import stage
 from gradmeter.trust.evaluation.separation import separation
+from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.judge import Judge
-from gradmeter.trust.log_features import source_of
 
 _REPEATS = 5
 # Judgements of single samples that all of it may take: a network of many layers makes do with fewer.
@@ -44,31 +44,31 @@ def layer_importance(judge: Judge, readings: Readings, correct: NDArray[np.bool_
         readings: of N inputs, at best others than it learned from.
         correct: [N] whether the prediction was right.
     """
-    matrix = judge.features.matrix(readings)
+    block = judge.features.block(readings)
     correct = np.asarray(correct)
-    layers = np.array([source_of(name, readings.layers) for name in judge.features.names])
+    layers = np.array([feature.origin for feature in block.axes.features])
     names = dict.fromkeys(layers.tolist())
     random = np.random.default_rng(0)
-    repeats = int(np.clip(_JUDGEMENTS // (len(names) * len(matrix)), 1, _REPEATS))
+    repeats = int(np.clip(_JUDGEMENTS // (len(names) * len(block)), 1, _REPEATS))
     taken = _some_of_each(correct, max(20, _JUDGEMENTS // (len(names) * repeats)), random)
-    matrix, correct = matrix[taken], correct[taken]
+    block, correct = block.rows(taken), correct[taken]
 
-    def auroc(features: NDArray[np.float64]) -> float:
-        p_correct = judge.estimator.predict_proba(features)[:, 1]
+    def auroc(features: FeatureBlock) -> float:
+        p_correct = judge.classifier.judge(features).p_correct
         return separation(-p_correct[correct], -p_correct[~correct]).auroc
 
-    whole, found = auroc(matrix), []
+    whole, importances = auroc(block), []
     with stage("importance of layers", len(names)) as advance:
         for layer in names:
             losses = []
             for _ in range(repeats):
-                mixed = matrix.copy()
+                mixed = block.values.copy()
                 columns = layers == layer
-                mixed[:, columns] = matrix[random.permutation(len(matrix))][:, columns]
-                losses.append(whole - auroc(mixed))
-            found.append(Importance(layer, float(np.mean(losses)), float(np.std(losses))))
+                mixed[:, columns] = block.values[random.permutation(len(block))][:, columns]
+                losses.append(whole - auroc(FeatureBlock(mixed, block.axes)))
+            importances.append(Importance(layer, float(np.mean(losses)), float(np.std(losses))))
             advance(1)
-    return tuple(sorted(found, key=lambda one: -one.loss))
+    return tuple(sorted(importances, key=lambda importance: -importance.loss))
 
 
 def _some_of_each(correct: NDArray[np.bool_], count: int, random: np.random.Generator) -> NDArray[np.int64]:

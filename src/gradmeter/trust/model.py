@@ -20,7 +20,7 @@ from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import max_softmax
 from gradmeter.trust import saving
-from gradmeter.trust.judge import Judge, Judgement, named_classifier
+from gradmeter.trust.judge import Judge, named_classifier
 from gradmeter.trust.measured import (
     ReadData,
     read_inputs,
@@ -30,6 +30,7 @@ from gradmeter.trust.measured import (
     require_disjoint,
     require_several,
 )
+from gradmeter.trust.meta_classifier import Judgement
 from gradmeter.trust.risk import (
     COVERAGE_TOLERANCE,
     LEAST_PROBABILITY,
@@ -39,7 +40,6 @@ from gradmeter.trust.risk import (
     require_rates,
 )
 from gradmeter.trust.synthetic import ImageSample
-from gradmeter.trust.two_heads import TwoHeads
 
 
 class TrustModel:
@@ -47,7 +47,7 @@ class TrustModel:
 
     Args:
         meter: reads the network.
-        classifier: "gradmeter", `TwoHeads` that say whether the input is known and whether the prediction is right;
+        classifier: "gradmeter", `TwoHeads`, which say whether the input is known and whether the prediction is right;
             "ridge_cv", "ridge", "lasso", "glm", "elastic_net", "neural_network"; or a scikit-learn classifier.
 
     Attributes:
@@ -69,7 +69,7 @@ class TrustModel:
     def __init__(self, meter: GradientMeter, classifier: Any = "gradmeter") -> None:
         if not isinstance(meter, GradientMeter):
             raise InputError(f"meter is a {type(meter).__name__}; expected a GradientMeter")
-        self.learns_from_synthetic = isinstance(named_classifier(classifier), TwoHeads)
+        self.learns_from_synthetic = named_classifier(classifier).learns_from_synthetic
         self.meter = meter.extended() if self.learns_from_synthetic else meter
         self.classifier = classifier
         self.judge: Judge | None = None
@@ -254,10 +254,7 @@ class TrustModel:
                 network.
         """
         loaded = saving.load(Path(folder), model, trusted)
-        # What was fitted anew would be what was given, not what came of its calibration.
-        given = getattr(loaded.judge.estimator, "estimator", loaded.judge.estimator)
-        trust = cls(loaded.meter, given)
-        trust.meter = loaded.meter
+        trust = cls(loaded.meter, loaded.judge.classifier)
         trust.judge, trust.guarantee, trust.learned_contents = loaded.judge, loaded.guarantee, loaded.learned_contents
         trust.notes = loaded.notes
         return trust
@@ -269,7 +266,7 @@ class TrustModel:
             GradmeterError: before `fit`.
         """
         judge = self._fitted()
-        digest = hashlib.sha256(" ".join(judge.features.names).encode())
+        digest = hashlib.sha256(" ".join(map(str, judge.features.axes.features)).encode())
         digest.update(judge.held_out.p_correct.tobytes())
         return digest.hexdigest()
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.calibration import CalibratedClassifierCV
 from torch import nn
 
 from gradmeter.errors import DataError, GradmeterError, OutputError, one_line
@@ -19,12 +20,17 @@ from gradmeter.files import is_temporary, read_json, read_regular, sweep, whole,
 from gradmeter.locks import owned
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import unwrapped, weights_hash
-from gradmeter.trust.judge import Judge, Judgement
+from gradmeter.trust.calibrated import Calibrated
+from gradmeter.trust.features import GRADIENTS, OUTPUTS, Feature, FeatureAxes, FeatureBlock
+from gradmeter.trust.judge import Judge
 from gradmeter.trust.log_features import LogFeatures
+from gradmeter.trust.meta_classifier import FittedClassifier, Judgement
 from gradmeter.trust.risk import Guarantee, require_rates
 from gradmeter.version import __version__
 
-_FORMAT = 1
+_FORMAT = 2
+# As gradmeter 0.1 wrote it.
+_OLD_FORMAT = 1
 _MAIN, _ESTIMATOR = "trust.json", "estimator-{}.skops"
 _DIGITS = 16
 # What a save calls it: files of others whose names only look like it stay.
@@ -34,6 +40,7 @@ READINGS = "readings"
 
 # What a calibrated classifier consists of beyond the types that skops trusts by itself.
 _TRUSTED = (
+    "gradmeter.trust.calibrated.Calibrated",
     "gradmeter.trust.densities.ClassDensities",
     "gradmeter.trust.known_head.KnownHead",
     "gradmeter.trust.signed_regression.SignedLogisticRegression",
@@ -85,7 +92,7 @@ def _write(
     import skops.io  # two thirds of a second
 
     sweep(folder)
-    encoded = skops.io.dumps(judge.estimator)
+    encoded = skops.io.dumps(judge.classifier)
     digest = hashlib.sha256(encoded).hexdigest()
     # Under a name of its own, so that the old file stays until the new one is named by trust.json.
     estimator = _ESTIMATOR.format(digest[:_DIGITS])
@@ -100,7 +107,7 @@ def _write(
             "biases": meter.biases,
         },
         "network": {"parameters": _shapes(meter.model), "hash": weights_hash(unwrapped(meter.model))},
-        "features": list(judge.features.names),
+        "features": [list(feature) for feature in judge.features.axes.features],
         "learned_from": {
             "right": judge.right,
             "wrong": judge.wrong,
@@ -177,9 +184,11 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
             )
         estimator = skops.io.loads(encoded, trusted=sorted(allowed))
         learned = content["learned_from"]
+        old = content["format"] == _OLD_FORMAT
+        features = LogFeatures(FeatureAxes(tuple(map(_old_feature if old else _feature, content["features"]))))
         judge = Judge(
-            LogFeatures(tuple(content["features"])),
-            estimator,
+            features,
+            _old_classifier(folder, estimator, learned) if old else estimator,
             learned["right"],
             learned["wrong"],
             learned["unknown"],
@@ -189,7 +198,7 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
             content.get("fallback"),
         )
         # What was made up may not even take its own features.
-        judge.judge_features(np.zeros((1, len(judge.features.names))))
+        judge.classifier.judge(FeatureBlock(np.zeros((1, len(features.axes))), features.axes))
         return Loaded(
             GradientMeter(model, **content["meter"]),
             judge,
@@ -236,12 +245,34 @@ def _content(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path} is damaged ({one_line(error)}); save the TrustModel anew") from error
     if content.pop("checksum", None) != _checksum(content):
         raise DataError(f"{path} was changed after it was saved; save the TrustModel anew")
-    if content.get("format") != _FORMAT:
+    if content.get("format") not in (_OLD_FORMAT, _FORMAT):
         raise DataError(
             f"{folder} is of format {content.get('format')}, made by gradmeter {content.get('gradmeter')}; this "
-            f"version reads format {_FORMAT}: install that version"
+            f"version reads formats {_OLD_FORMAT} and {_FORMAT}: install that version"
         )
     return content
+
+
+def _feature(axes: Sequence[str]) -> Feature:
+    return Feature(*map(str, axes))
+
+
+def _old_feature(name: str) -> Feature:
+    """Of a scikit-learn classifier's features, which version 0.1 named like columns."""
+    layer, slash, statistic = name.rpartition("/")
+    return Feature(GRADIENTS, statistic, layer) if slash else Feature(OUTPUTS, name)
+
+
+def _old_classifier(folder: Path, estimator: Any, learned: Mapping[str, int]) -> FittedClassifier:
+    """The scikit-learn classifier that version 0.1 saved.
+
+    Raises:
+        DataError: for that version's "gradmeter", which was another class.
+    """
+    if not isinstance(estimator, CalibratedClassifierCV):
+        raise DataError(f"{folder} holds a meta classifier of gradmeter 0.1; fit the TrustModel anew")
+    unknown = learned["unknown"]
+    return Calibrated.of(estimator, unknown / (learned["right"] + learned["wrong"] + unknown))
 
 
 def _held_out(content: Mapping[str, Any]) -> Judgement:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
@@ -12,24 +12,38 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import KFold
 
 from gradmeter.errors import InputError
+from gradmeter.reading.readings import Readings
+from gradmeter.stages import Advance
 from gradmeter.trust.densities import NEAREST, NEXT, OWN, ClassDensities
+from gradmeter.trust.features import (
+    ACTIVATIONS,
+    EMBEDDING,
+    GRADIENTS,
+    LOGITS,
+    OUTPUTS,
+    SCORES,
+    FeatureAxes,
+    FeatureBlock,
+)
+from gradmeter.trust.folds import plain_folds
 from gradmeter.trust.kind_shares import bearable_loss, kind_log_odds, unknown_log_odds
 from gradmeter.trust.known_head import FOLDS, KnownHead
-from gradmeter.trust.log_features import ACTIVATION, EMBEDDING, LOG_SCALE, LOGIT, SCORE
+from gradmeter.trust.log_features import LOG_SCALE, LogFeatures
+from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, WRONG, CrossFit, Judgement, TrainingData
+from gradmeter.trust.ranking import fallback
 from gradmeter.trust.unknown_head import KNOWN, UnknownHead
 
 Values = NDArray[np.float64]
 
-WRONG, CORRECT, UNKNOWN = 0, 1, 2
-"""The classes of a target: of a known input the prediction is wrong, or correct; or the input is unknown.
-
-Several kinds of unknown inputs are `UNKNOWN`, `UNKNOWN` + 1 and so on.
-"""
-
 UNFAMILIAR_SHARE = 0.001
 """Share of the known inputs that are less familiar than all inputs that count as familiar."""
 
-RANKINGS = ("learned", "softmax")
+LEAST_KNOWN = 50
+"""Fewer right predictions say nothing of how readings of known inputs spread."""
+
+LEARNED, SOFTMAX = "learned", "softmax"
+RANKINGS = (LEARNED, SOFTMAX)
+
 # With "softmax" P(known) is the same for all known inputs but this share of them. On a ResNet-20 with CIFAR-10, 0.001
 # gained 0.03 points of AUROC on wrong predictions over 0.01, and lost 0.8 on Tiny-ImageNet.
 _UNUSUAL_SHARE = 0.01
@@ -54,7 +68,6 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     easily told from them is presumed to be common.
 
     Args:
-        names: of the features, as `LogFeatures` names them.
         unknown_share: of all kinds together, each as common as the others, for which P(correct) is a probability; None
             for what known inputs bear.
         outputs: whether what the logits say is learned from, beside distances of readings to the predicted class and
@@ -70,55 +83,66 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         familiar_log_odds_: largest log odds of being unknown of an input that counts as familiar: all but a share of
             `UNFAMILIAR_SHARE` of the known inputs do.
         usual_log_odds_: the same for all but 1 % of the known inputs.
-        densities_: by view: "embedding", "gradients", "activations", and each layer's activations.
+        views_: names of the views in which distances are taken, in order: "gradients", "activations", "embedding" and
+            each layer's activations.
+        stacks_: views of the same width: their numbers in `views_`, and the columns of each, [views, d].
+        densities_: of each stack.
     """
 
-    def __init__(
-        self,
-        names: Sequence[str] = (),
-        unknown_share: float | None = None,
-        outputs: bool = True,
-        ranking: str = "learned",
-    ) -> None:
-        self.names = names
+    learns_from_synthetic = True
+    steps = FOLDS + 1
+
+    def __init__(self, unknown_share: float | None = None, outputs: bool = True, ranking: str = LEARNED) -> None:
         self.unknown_share = unknown_share
         self.outputs = outputs
         self.ranking = ranking
 
-    def fit(self, X: Values, y: NDArray[np.int64]) -> Self:
-        """Learn from features [n, d] and their classes [n]; there must be correct ones.
+    def features(self, readings: Readings) -> LogFeatures:
+        """All that there are."""
+        return LogFeatures.everything(readings)
+
+    def require_enough(self, right: int, wrong: int, unknown: int) -> None:
+        """Check that fifty predictions are right.
 
         Raises:
-            InputError: for names that do not tell the logits, an impossible share or an unknown ranking.
+            InputError: if not.
+        """
+        if right < LEAST_KNOWN:
+            raise InputError(
+                f"{right} predictions are right; expected at least {LEAST_KNOWN} to tell what is known: give more data"
+            )
+
+    def fit(self, X: FeatureBlock, y: NDArray[np.int64]) -> Self:
+        """Learn from features of n samples and their classes [n]; there must be correct ones.
+
+        Raises:
+            InputError: for features that do not tell the logits, an impossible share or an unknown ranking.
         """
         if self.ranking not in RANKINGS:
             raise InputError(f"ranking={self.ranking!r}; expected {' or '.join(RANKINGS)}")
         if self.unknown_share is not None and not 0 < self.unknown_share < 1:
             raise InputError(f"unknown_share={self.unknown_share!r}; expected a share strictly between 0 and 1")
-        if LOG_SCALE not in self.names or not self._columns(LOGIT):
-            raise InputError("names have no log_scale and logits; expected those of LogFeatures.everything")
-        known = y < UNKNOWN
+        self._locate(X.axes)
+        values, known, right = X.values, y < UNKNOWN, y == CORRECT
         self.classes_ = np.array([WRONG, CORRECT, UNKNOWN])
-        predicted = self._predicted(X)
-        self.densities_, distances = {}, {}
-        for view, columns in self._views().items():
-            right = y == CORRECT
-            self.densities_[view] = ClassDensities().fit(X[right][:, columns], predicted[right])
-            found = self.densities_[view].distances(X[:, columns], predicted)
+        predicted = self._predicted(values)
+        self.densities_, parts = [], []
+        for _, columns in self.stacks_:
+            own = _views_of(values, columns)
+            density = ClassDensities().fit(own[:, right], predicted[right])
+            distances = density.distances(own, predicted)
             # A sample is nearer to densities that were fitted to it.
             for rest, rows in _folds(known):
-                rest = rest[y[rest] == CORRECT]
-                apart = ClassDensities().fit(X[rest][:, columns], predicted[rest])
-                found[rows] = apart.distances(X[rows][:, columns], predicted[rows])
-            distances[view] = found
-        wrong = y[known] == WRONG
-        outputs = self._outputs(X)
+                rest = rest[right[rest]]
+                apart = ClassDensities().fit(own[:, rest], predicted[rest])
+                distances[:, rows] = apart.distances(own[:, rows], predicted[rows])
+            self.densities_.append(density)
+            parts.append(distances)
+        distances, wrong, outputs = self._in_order(parts, len(values)), y[known] == WRONG, self._outputs(values)
         self.known_ = KnownHead().fit(
-            self._known_features(X[known], {view: found[known] for view, found in distances.items()}),
-            self._log_scale(X[known]),
-            wrong,
+            self._known_features(values[known], distances[:, known]), self._log_scale(values[known]), wrong
         )
-        far, others = self._far(distances, len(X)), self._others(distances, outputs)
+        far, others = _far(distances), _others(distances, outputs)
         kinds = np.where(known, KNOWN, y - UNKNOWN)
         self.unknown_ = UnknownHead().fit(far, others, kinds)
         ratios = _ratios_of_known(self.unknown_, far, others, kinds)
@@ -135,89 +159,147 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         return self
 
-    def predict_proba(self, X: Values) -> Values:
-        """[n, 3] P(known and wrong), P(known and correct), P(unknown)."""
-        return self.judge(X)[0]
+    def cross_fit(self, data: TrainingData, advance: Advance) -> CrossFit:
+        """Fit to all samples; judge each given one by heads that learned from the other folds and all that was made.
 
-    def judge(self, X: Values) -> tuple[Values, NDArray[np.bool_]]:
-        """Of samples [n, d] the probabilities as of `predict_proba`, [n, 3], and whether they are familiar, [n]."""
-        distances = self._distances(X)
-        by_softmax = self.ranking == "softmax"
-        p_wrong = self.known_.probability(self._known_features(X, distances), self._log_scale(X), by_softmax=by_softmax)
-        ratios = self.unknown_.log_ratios(self._far(distances, len(X)), self._others(distances, self._outputs(X)))
-        odds = unknown_log_odds(ratios, self.kind_log_odds_)
+        Known inputs are ranked by the softmax where the held-out learned ranking finds wrong predictions worse.
+        """
+        target, made = data.target, np.arange(data.given, len(data.target))
+        held_out = {ranking: np.empty(data.given) for ranking in RANKINGS}
+        familiar, folds = np.empty(data.given, np.bool_), np.empty(data.given, np.int64)
+        for fold, (others, own) in enumerate(plain_folds(data.contents, target[: data.given] == CORRECT)):
+            rows = np.concatenate([others, made])
+            fitted = TwoHeads(self.unknown_share, self.outputs).fit(data.block.rows(rows), target[rows])
+            heads = fitted._heads(data.block.values[own])
+            folds[own] = fold
+            for ranking in RANKINGS:
+                probabilities, familiar[own] = fitted._joined(*heads, ranking)
+                held_out[ranking][own] = probabilities[:, CORRECT]
+            advance(1)
+        known = slice(data.known)
+        reason = fallback(held_out[LEARNED][known], data.softmax[known], target[known] == WRONG, folds[known])
+        ranking = LEARNED if reason is None else SOFTMAX
+        heads = TwoHeads(self.unknown_share, self.outputs, ranking).fit(data.block, target)
+        return CrossFit(heads, Judgement(held_out[ranking], familiar), reason)
+
+    @property
+    def presumed_share(self) -> float:
+        """The share of unknown inputs for which P(correct) is a probability."""
+        return self.unknown_share_
+
+    @property
+    def borne_loss(self) -> float | None:
+        """What known inputs lose of P(known) on average, where the share of unknown ones follows from it; else None."""
+        return self.known_loss_ if self.unknown_share is None else None
+
+    def predict_proba(self, X: FeatureBlock) -> Values:
+        """[n, 3] P(known and wrong), P(known and correct), P(unknown)."""
+        return self._joined(*self._heads(X.values), self.ranking)[0]
+
+    def predict(self, X: FeatureBlock) -> NDArray[np.int64]:
+        """[n], the likeliest of `classes_`."""
+        likeliest: NDArray[np.int64] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return likeliest
+
+    def judge(self, block: FeatureBlock) -> Judgement:
+        """Judge n predictions."""
+        probabilities, familiar = self._joined(*self._heads(block.values), self.ranking)
+        return Judgement(probabilities[:, CORRECT], familiar)
+
+    def _heads(self, values: Values) -> tuple[dict[str, Values], Values]:
+        """P(wrong | known) by ranking, and log odds that the input is unknown, of samples [n, d]."""
+        predicted = self._predicted(values)
+        parts = [
+            density.distances(_views_of(values, columns), predicted)
+            for (_, columns), density in zip(self.stacks_, self.densities_, strict=True)
+        ]
+        distances = self._in_order(parts, len(values))
+        features, log_scale = self._known_features(values, distances), self._log_scale(values)
+        p_wrong = {
+            ranking: self.known_.probability(features, log_scale, by_softmax=ranking == SOFTMAX) for ranking in RANKINGS
+        }
+        ratios = self.unknown_.log_ratios(_far(distances), _others(distances, self._outputs(values)))
+        return p_wrong, unknown_log_odds(ratios, self.kind_log_odds_)
+
+    def _joined(self, p_wrong: dict[str, Values], odds: Values, ranking: str) -> tuple[Values, NDArray[np.bool_]]:
+        """Probabilities as of `predict_proba`, [n, 3], and whether the inputs are familiar, [n]."""
         familiar = odds <= self.familiar_log_odds_
-        if by_softmax:
+        if ranking == SOFTMAX:
             usual = min(float(logit(self.known_loss_)), self.usual_log_odds_)
             odds = usual + (odds - self.usual_log_odds_).clip(0)
-        p_known = expit(-odds)
-        return np.stack([p_wrong * p_known, (1 - p_wrong) * p_known, expit(odds)], axis=1), familiar
+        p_known, p = expit(-odds), p_wrong[ranking]
+        return np.stack([p * p_known, (1 - p) * p_known, expit(odds)], axis=1), familiar
 
-    def predict(self, X: Values) -> NDArray[np.int64]:
-        """[n], the likeliest of `classes_`."""
-        found: NDArray[np.int64] = self.classes_[self.predict_proba(X).argmax(axis=1)]
-        return found
+    def _locate(self, axes: FeatureAxes) -> None:
+        """Find the columns of what is read.
 
-    def _views(self) -> dict[str, list[int]]:
-        """Columns of the readings in which distances are taken, by view."""
-        views: dict[str, list[int]] = {}
-        for number, name in enumerate(self.names):
-            if name.startswith(EMBEDDING):
-                views.setdefault("embedding", []).append(number)
-            elif name.startswith(ACTIVATION):
-                views.setdefault("activations", []).append(number)
-                views.setdefault(name.rpartition("/")[0], []).append(number)
-            elif "/" in name:
-                views.setdefault("gradients", []).append(number)
-        return views
+        Raises:
+            InputError: if the logits or log(1 - p) are not among them.
+        """
+        self.logits_ = axes.of(LOGITS)
+        if LOG_SCALE not in axes.features or not len(self.logits_):
+            raise InputError("features have no log_scale and logits; expected those of LogFeatures.everything")
+        self.log_scale_ = axes.features.index(LOG_SCALE)
+        self.outputs_ = axes.of(OUTPUTS, SCORES)
+        views = {source: axes.of(source) for source in (GRADIENTS, ACTIVATIONS)}
+        layers = np.array([feature.layer for feature in axes.features])[views[ACTIVATIONS]]
+        for layer in dict.fromkeys(layers.tolist()):
+            views[f"activations of {layer}"] = views[ACTIVATIONS][layers == layer]
+        views[EMBEDDING] = axes.of(EMBEDDING)
+        views = {view: columns for view, columns in views.items() if len(columns)}
+        self.views_ = list(views)
+        widths: dict[int, list[int]] = {}
+        for number, columns in enumerate(views.values()):
+            widths.setdefault(len(columns), []).append(number)
+        self.stacks_ = [
+            (np.array(numbers), np.stack([views[self.views_[number]] for number in numbers]))
+            for numbers in widths.values()
+        ]
 
-    def _columns(self, prefix: str) -> list[int]:
-        return [number for number, name in enumerate(self.names) if name.startswith(prefix)]
+    def _in_order(self, parts: list[Values], samples: int) -> Values:
+        """[views, n, 3] of the distances of each stack."""
+        distances = np.empty((len(self.views_), samples, 3))
+        for (numbers, _), part in zip(self.stacks_, parts, strict=True):
+            distances[numbers] = part
+        return distances
 
-    def _predicted(self, X: Values) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = X[:, self._columns(LOGIT)].argmax(axis=1)
-        return found
+    def _predicted(self, values: Values) -> NDArray[np.int64]:
+        predicted: NDArray[np.int64] = values[:, self.logits_].argmax(axis=1)
+        return predicted
 
-    def _log_scale(self, X: Values) -> Values:
+    def _log_scale(self, values: Values) -> Values:
         """[n] log(1 - p) of the predicted class, where the known head begins; without outputs all are alike."""
-        if not self.outputs:
-            return np.full(len(X), np.log(0.5))
-        found: Values = X[:, list(self.names).index(LOG_SCALE)]
-        return found
+        return values[:, self.log_scale_] if self.outputs else np.full(len(values), np.log(0.5))
 
-    def _distances(self, X: Values) -> dict[str, Values]:
-        predicted, views = self._predicted(X), self._views()
-        return {view: density.distances(X[:, views[view]], predicted) for view, density in self.densities_.items()}
-
-    def _outputs(self, X: Values) -> Values:
+    def _outputs(self, values: Values) -> Values:
         """What the logits and the probes say: their distribution, and the largest of them in order."""
         if not self.outputs:
-            return np.empty((len(X), 0))
-        logits = np.sort(X[:, self._columns(LOGIT)], axis=1)[:, ::-1][:, :_SORTED]
-        others = [
-            number
-            for number, name in enumerate(self.names)
-            if name.startswith(SCORE) or (":" not in name and "/" not in name)
-        ]
-        return np.hstack([X[:, others], logits, logits[:, :1] - logits[:, 1:2]])
+            return np.empty((len(values), 0))
+        logits = np.sort(values[:, self.logits_], axis=1)[:, ::-1][:, :_SORTED]
+        return np.hstack([values[:, self.outputs_], logits, logits[:, :1] - logits[:, 1:2]])
 
-    @staticmethod
-    def _far(distances: dict[str, Values], samples: int) -> Values:
-        """Distances to the nearest class, by which what is farther is less known."""
-        return np.hstack([np.empty((samples, 0)), *(found[:, NEAREST, None] for found in distances.values())])
-
-    @staticmethod
-    def _others(distances: dict[str, Values], outputs: Values) -> Values:
-        """How much farther the predicted class is, and the next one; and the outputs."""
-        farther = [np.diff(found[:, [NEAREST, OWN, NEXT]], axis=1) for found in distances.values()]
-        return np.hstack([*farther, outputs])
-
-    def _known_features(self, X: Values, distances: dict[str, Values]) -> Values:
-        parts = [self._outputs(X), *(distances[view] for view in _KNOWN_VIEWS if view in distances)]
-        logits = self._columns(LOGIT)
-        if self.outputs and len(logits) <= _MOST_CLASSES:
-            parts += [X[:, logits], np.eye(len(logits))[self._predicted(X)]]
+    def _known_features(self, values: Values, distances: Values) -> Values:
+        wanted = [self.views_.index(view) for view in _KNOWN_VIEWS if view in self.views_]
+        parts = [self._outputs(values), *distances[wanted]]
+        if self.outputs and len(self.logits_) <= _MOST_CLASSES:
+            parts += [values[:, self.logits_], np.eye(len(self.logits_))[self._predicted(values)]]
         return np.hstack(parts)
+
+
+def _views_of(values: Values, columns: NDArray[np.intp]) -> Values:
+    """[views, n, d] of features [n, features], by columns [views, d]."""
+    return np.ascontiguousarray(values[:, columns].transpose(1, 0, 2))
+
+
+def _far(distances: Values) -> Values:
+    """[n, views] distances to the nearest class, by which what is farther is less known."""
+    return np.ascontiguousarray(distances[:, :, NEAREST].T)
+
+
+def _others(distances: Values, outputs: Values) -> Values:
+    """How much farther the predicted class is, and the next one; and the outputs."""
+    farther = np.diff(distances[:, :, [NEAREST, OWN, NEXT]], axis=2)
+    return np.hstack([*farther, outputs])
 
 
 def _ratios_of_known(head: UnknownHead, far: Values, others: Values, kinds: NDArray[np.int64]) -> Values:

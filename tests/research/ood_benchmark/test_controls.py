@@ -2,6 +2,7 @@ import numpy as np
 import torch
 
 from gradmeter.research.ood_benchmark.controls import ALL_LABELS, controls, pixel_judge, pixel_statistics
+from trust.named_features import feature
 
 NAMES = [
     "entropy",
@@ -17,7 +18,7 @@ FOUND = controls(("conv1", "dense"), ("predicted", "uniform"), ("blur", "blend")
 
 
 def kept(name: str) -> list[str]:
-    return [feature for feature in NAMES if FOUND[name].keeps(feature)]
+    return [shown for shown in NAMES if FOUND[name].keeps(feature(shown))]
 
 
 def test_what_each_reads() -> None:

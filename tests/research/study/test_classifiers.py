@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 
 from gradmeter.research.study.classifiers import TRAINING_SETS, Task, all_features, layer_groups, tasks
+from gradmeter.research.study.features import Features
 from gradmeter.research.study.outcome import Outcome
-from gradmeter.trust.features import Features
 
 GROUPS = ("dense", "conv3+dense", "conv2+conv3+dense")
 

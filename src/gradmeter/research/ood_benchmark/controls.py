@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import Tensor
 
-from gradmeter.trust.log_features import ACTIVATION, EMBEDDING, LOGIT
+from gradmeter.trust.features import ACTIVATIONS, EMBEDDING, GRADIENTS, LOGITS, OUTPUTS, Feature
 
 Names = Sequence[str]
 
@@ -19,16 +19,8 @@ PIXELS = "pixel statistics only"
 ALL_LABELS = "all pseudo-labels"
 
 
-def _is_gradient(name: str) -> bool:
-    return "/" in name and not name.startswith(ACTIVATION)
-
-
-def _is_output(name: str) -> bool:
-    return name.startswith(LOGIT) or (":" not in name and "/" not in name)
-
-
-def _label_of(name: str) -> str:
-    return name.partition(":")[0] if ":" in name else "predicted"
+def _is_gradient(feature: Feature) -> bool:
+    return feature.source == GRADIENTS
 
 
 @dataclass(frozen=True)
@@ -36,20 +28,20 @@ class Control:
     """A judge that reads, or learns from, less or more than the default.
 
     Attributes:
-        reads: which features it keeps, by name; the logits serve in any case, to tell the predicted class.
+        reads: which features it keeps; the logits serve in any case, to tell the predicted class.
         outputs: whether what the logits say is a feature.
         kinds: which kinds of synthetic unknowns it learns from; None for all.
         known_unknowns: concepts 200 images of which it learns from as well.
     """
 
-    reads: Callable[[str], bool] = field(default=lambda name: True)
+    reads: Callable[[Feature], bool] = field(default=lambda feature: True)
     outputs: bool = True
     kinds: Callable[[str], bool] = field(default=lambda kind: True)
     known_unknowns: Callable[[str], bool] = field(default=lambda concept: False)
 
-    def keeps(self, name: str) -> bool:
+    def keeps(self, feature: Feature) -> bool:
         """Whether a feature stays."""
-        return _is_output(name) or self.reads(name)
+        return feature.source in (OUTPUTS, LOGITS) or self.reads(feature)
 
 
 def controls(layers: Names, pseudo_labels: Names, kinds: Names, concepts: Names) -> dict[str, Control]:
@@ -63,12 +55,12 @@ def controls(layers: Names, pseudo_labels: Names, kinds: Names, concepts: Names)
     """
     of_layer = {layer: _of_layer(layer) for layer in layers}
     return {
-        "without gradients": Control(lambda name: not _is_gradient(name)),
-        "without activations": Control(lambda name: not name.startswith(ACTIVATION)),
-        "without the embedding": Control(lambda name: not name.startswith(EMBEDDING)),
+        "without gradients": Control(lambda feature: not _is_gradient(feature)),
+        "without activations": Control(lambda feature: feature.source != ACTIVATIONS),
+        "without the embedding": Control(lambda feature: feature.source != EMBEDDING),
         "gradients only": Control(_is_gradient, outputs=False),
-        "activations only": Control(lambda name: name.startswith(ACTIVATION), outputs=False),
-        "class-aware logits only": Control(lambda name: False),
+        "activations only": Control(lambda feature: feature.source == ACTIVATIONS, outputs=False),
+        "class-aware logits only": Control(lambda feature: False),
         **{f"layer {layer} alone": Control(keep, outputs=False) for layer, keep in of_layer.items()},
         **{f"pseudo-label {label} alone": Control(_of_label(label), outputs=False) for label in pseudo_labels},
         **{f"without {kind}": Control(kinds=_other_than(kind)) for kind in kinds},
@@ -83,12 +75,13 @@ def controls(layers: Names, pseudo_labels: Names, kinds: Names, concepts: Names)
     }
 
 
-def _of_layer(layer: str) -> Callable[[str], bool]:
-    return lambda name: name.rpartition("/")[0].rpartition(":")[2] == layer
+def _of_layer(layer: str) -> Callable[[Feature], bool]:
+    return lambda feature: feature.layer == layer
 
 
-def _of_label(label: str) -> Callable[[str], bool]:
-    return lambda name: _is_gradient(name) and _label_of(name) == label
+def _of_label(label: str) -> Callable[[Feature], bool]:
+    # Features of the first pseudo-label are not named after it.
+    return lambda feature: _is_gradient(feature) and (feature.pseudo_label or "predicted") == label
 
 
 def _same_as(given: str) -> Callable[[str], bool]:

@@ -34,10 +34,12 @@ from gradmeter.research.ood_benchmark.progress import Event
 from gradmeter.research.ood_benchmark.scores import KNOWN, Scores, score_path
 from gradmeter.research.ood_benchmark.tasks import LETTERS, TASKS, Data, Images, Task
 from gradmeter.research.study.training import predict
+from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.log_features import LogFeatures
+from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN
 from gradmeter.trust.model import TrustModel
 from gradmeter.trust.synthetic import KINDS, ImageSample, synthetic_unknowns
-from gradmeter.trust.two_heads import CORRECT, UNKNOWN, TwoHeads
+from gradmeter.trust.two_heads import TwoHeads
 
 OURS = "gradmeter"
 WRONG = "wrong"
@@ -224,30 +226,30 @@ class _Read:
         self.known_unknowns = {name: read(one.images) for name, one in data.known_unknowns.items()}
         self.sets = {name: read(made) for name, made in _sets(data).items()}
         features = LogFeatures.everything(Readings.concatenate([self.known, *self.synthetic.values()]))
-        self.names = features.names
-        self.matrices = {id(one): features.matrix(one) for one in self._all()}
+        self.axes = features.axes
+        self.blocks = {id(one): features.block(one) for one in self._all()}
 
     def _all(self) -> Iterator[Readings]:
         yield self.known
         for group in (self.synthetic, self.known_unknowns, self.sets):
             yield from group.values()
 
-    def fit(self, control: Control) -> tuple[TwoHeads, NDArray[np.bool_]]:
-        """A judge under a control, and which features it reads."""
-        kept = np.array([control.keeps(name) for name in self.names])
-        names = [name for name, keep in zip(self.names, kept, strict=True) if keep]
+    def fit(self, control: Control) -> tuple[TwoHeads, NDArray[np.intp]]:
+        """A judge under a control, and the columns of the features that it reads."""
+        kept = self.axes.where(control.keeps)
         unknown = [one for kind, one in self.synthetic.items() if control.kinds(kind)]
         unknown += [one for concept, one in self.known_unknowns.items() if control.known_unknowns(concept)]
-        matrix = np.concatenate([self.matrices[id(one)][:, kept] for one in (self.known, *unknown)])
+        block = FeatureBlock.concatenate([self.blocks[id(one)].columns(kept) for one in (self.known, *unknown)])
         kinds = [np.full(len(one), UNKNOWN + kind) for kind, one in enumerate(unknown)]
         target = np.concatenate([self.right.astype(np.int64), *kinds])
-        return TwoHeads(tuple(names), outputs=control.outputs).fit(matrix, target), kept
+        return TwoHeads(outputs=control.outputs).fit(block, target), kept
 
-    def scores(self, heads: TwoHeads, kept: NDArray[np.bool_]) -> dict[str, NDArray[np.float64]]:
+    def scores(self, heads: TwoHeads, kept: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
         """-P(correct) of all sets, those of synthetic unknowns included."""
         everything = {**self.sets, **{f"synthetic {kind}": one for kind, one in self.synthetic.items()}}
         return {
-            name: -heads.predict_proba(self.matrices[id(one)][:, kept])[:, CORRECT] for name, one in everything.items()
+            name: -heads.predict_proba(self.blocks[id(one)].columns(kept))[:, CORRECT]
+            for name, one in everything.items()
         }
 
 
@@ -290,5 +292,4 @@ def _default_labels(control: Control, name: str) -> Control:
     """Pseudo-labels that the default judge does not read are left out, but where they are what is asked about."""
     if name == ALL_LABELS or name.startswith("pseudo-label "):
         return control
-    extra = tuple(f"{label}:" for label in _EXTRA_LABELS)
-    return replace(control, reads=lambda feature: control.reads(feature) and not feature.startswith(extra))
+    return replace(control, reads=lambda feature: control.reads(feature) and feature.pseudo_label not in _EXTRA_LABELS)

@@ -8,8 +8,8 @@ import numpy as np
 
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.statistics import METRICS
+from gradmeter.research.study.features import Features
 from gradmeter.research.study.outcome import Outcome
-from gradmeter.trust.features import Features
 from gradmeter.trust.neural import MetaData
 
 TRAINING_SETS: dict[str, tuple[str, ...]] = {

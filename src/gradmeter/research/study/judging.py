@@ -19,12 +19,12 @@ from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import entropy, max_softmax
 from gradmeter.reading.statistics import METRICS
 from gradmeter.research.study.classifiers import Task, all_features, tasks
+from gradmeter.research.study.features import Features
 from gradmeter.research.study.outcome import Outcome, Score
 from gradmeter.research.study.paper import PAPER_BASE_RATES
 from gradmeter.research.study.results import Result
 from gradmeter.trust.evaluation import aupr_out_at_base_rate, separation, two_sample
 from gradmeter.trust.evaluation.separation import Interpolation
-from gradmeter.trust.features import Features
 from gradmeter.trust.neural import NetworkBank
 from gradmeter.trust.regressions import REGRESSIONS, lasso
 

@@ -5,8 +5,8 @@ import torch
 from gradmeter import GradientMeter, InputError, Readings
 from gradmeter.reading.scores import entropy
 from gradmeter.reading.statistics import METRICS
+from gradmeter.research.study.features import Features
 from gradmeter.research.study.network import PaperCNN
-from gradmeter.trust.features import Features
 
 LAYERS = ("conv1", "conv2", "conv3", "dense")
 

@@ -1,0 +1,31 @@
+"""Features from the names that they are shown by."""
+
+from gradmeter.trust.features import (
+    ACTIVATIONS,
+    EMBEDDING,
+    GRADIENTS,
+    LOGITS,
+    OUTPUTS,
+    SCORES,
+    Feature,
+    FeatureAxes,
+)
+
+
+def feature(name: str) -> Feature:
+    """From the name that it is shown by."""
+    sources = {"logit": LOGITS, "embedding": EMBEDDING, "score": SCORES}
+    prefix, colon, rest = name.partition(":")
+    if prefix in sources:
+        return Feature(sources[prefix], rest)
+    path, slash, statistic = name.rpartition("/")
+    if not slash:
+        return Feature(OUTPUTS, name)
+    prefix, colon, layer = path.partition(":")
+    if prefix == "activation":
+        return Feature(ACTIVATIONS, statistic, layer)
+    return Feature(GRADIENTS, statistic, layer, prefix) if colon else Feature(GRADIENTS, statistic, path)
+
+
+def axes(*names: str) -> FeatureAxes:
+    return FeatureAxes(tuple(map(feature, names)))
