@@ -79,9 +79,14 @@ def test_dropout_is_the_identity_in_eval_mode() -> None:
 
 def test_a_filter_is_dead_where_its_kernel_has_decayed() -> None:
     network = PaperCNN()
-    assert network.dead_filters() == 0
+    assert network.dead_filters() == (0, 0, 0)
     with torch.no_grad():
         network.conv1.weight[3] *= 0.01
+        network.conv2.weight[5] *= 0.01
+        network.dense.weight[:3] *= 0.01
+    assert network.dead_filters() == (1, 1, 0)
+    assert not network.damaged
+    with torch.no_grad():
         network.conv3.weight[:2] *= 0.01
-        network.dense.weight[0] *= 0.01
-    assert network.dead_filters() == 3
+    assert network.dead_filters() == (1, 1, 2)
+    assert network.damaged

@@ -186,12 +186,13 @@ def test_lasso_weights_are_sorted_by_layer_and_metric() -> None:
 
 
 def test_networks() -> None:
-    rows = tables.networks(made_up(runs=2), [Training([0.9, 0.98], 0, 1), Training([0.97], 3, 0)])
+    rows = tables.networks(made_up(runs=2), [Training([0.9, 0.98], 0, 1, False), Training([0.97], 3, 5, True)])
     assert [list(row.values()) for row in rows] == [
-        [0, 2, 0, 1, 2.0, 1.0],
-        [1, 1, 3, 0, 2.0, pytest.approx(1.1)],
+        [0, 2, 0, 1, "no", 2.0, 1.0],
+        [1, 1, 3, 5, "yes", 2.0, pytest.approx(1.1)],
     ]
-    assert list(rows[0]) == ["run", "epochs", "restarts", "dead_filters", "validation_error", "test_error"]
+    columns = ["run", "epochs", "restarts", "dead_filters", "damaged", "validation_error", "test_error"]
+    assert list(rows[0]) == columns
 
 
 def test_files_have_six_digits_and_empty_cells_for_what_is_missing(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def lasso_weights(fitted: Sequence[Mapping[str, LinearClassifier]]) -> list[Row]
 
 
 def networks(results: AllResults, trainings: Sequence[Training]) -> list[Row]:
-    """Epochs, restarts, dead filters and errors of every network."""
+    """Epochs, restarts, dead filters, damage and errors of every network."""
     validation, test = (results("", "", f"{name}_error") for name in ("validation", "test"))
     assert validation is not None
     assert test is not None
@@ -192,6 +192,7 @@ def networks(results: AllResults, trainings: Sequence[Training]) -> list[Row]:
             "epochs": len(training.accuracies),
             "restarts": training.restarts,
             "dead_filters": training.dead_filters,
+            "damaged": "yes" if training.damaged else "no",
             "validation_error": float(100 * validation[run]),
             "test_error": float(100 * test[run]),
         }

@@ -206,11 +206,13 @@ class Training:
         accuracies: validation accuracy after each epoch.
         restarts: how often training began anew.
         dead_filters: of the network that came of it.
+        damaged: whether one of its layers has lost an eighth of its filters.
     """
 
     accuracies: list[float]
     restarts: int
     dead_filters: int
+    damaged: bool
 
 
 def load_network(path: Path) -> tuple[PaperCNN, Training]:
@@ -218,4 +220,5 @@ def load_network(path: Path) -> tuple[PaperCNN, Training]:
     weights, about = read_tensors(path)
     network = PaperCNN(**about["network"])
     network.load_state_dict(weights)
-    return network.eval(), Training(about["accuracies"], about["restarts"], network.dead_filters())
+    how = Training(about["accuracies"], about["restarts"], sum(network.dead_filters()), network.damaged)
+    return network.eval(), how

@@ -40,7 +40,7 @@ def test_the_page_tells_how_it_was_made_and_what_was_found(whole_study: Path) ->
     assert "32 min 15 s on 2 cores (Made-up 9000" in text
     # 1.40, 1.42, ... 1.58 in the made-up networks.
     assert "Test error 1.49 (0.02) %" in text
-    assert "| 9 | 39 | 0 | 0 | 1.50 | 1.58 |" in text
+    assert "| 9 | 39 | 0 | 0 | no | 1.50 | 1.58 |" in text
     assert "60,000 for training, 20,000 for validation, 56,896 for testing" in text
     assert "200 images of each concept" in text
     assert "no counterpart in the embedded data" in text

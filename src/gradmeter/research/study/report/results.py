@@ -23,7 +23,7 @@ TABLES = {
     "tables/penalties.csv": ("penalty", "column", "mean", "sem", "runs", "paper"),
     "tables/ablation.csv": ("classifier", "layers", "column", "measure", "mean", "sem", "runs"),
     "tables/lasso_weights.csv": ("layer", "metric", "mean", "sd", "runs"),
-    "tables/networks.csv": ("run", "epochs", "restarts", "dead_filters", "validation_error", "test_error"),
+    "tables/networks.csv": ("run", "epochs", "restarts", "dead_filters", "damaged", "validation_error", "test_error"),
     "claims.csv": ("claim", "statement", "numbers", "verdict"),
 }
 FIGURES = ("gallery", "violins", "roc", "precision_recall", "risk_coverage", "stress")
