@@ -9,6 +9,8 @@ from gradmeter.research.study.network import PaperCNN
 
 NETWORKS = {
     "paper": (lambda: PaperCNN(), (1, 28, 28)),
+    "paper, standardised": (lambda: PaperCNN(standard=(0.17, 0.33)), (1, 28, 28)),
+    "paper, another reading": (lambda: PaperCNN(padding="same", first_dropout="before"), (1, 28, 28)),
     "resnet18": (lambda: resnet18(10), (1, 28, 28)),
     "resnet8": (lambda: ResNet8(8), (3, 32, 32)),
 }

@@ -192,7 +192,10 @@ def test_other_readings_train_other_networks(options: dict[str, str], whole: Pat
     assert share == how.accuracies[-1] > 0.5
     assert not torch.equal(network.dense.weight, load_network(whole)[0].dense.weight)
     standard = [TRAIN.images.mean().item(), TRAIN.images.std().item()]
-    assert network.standard == (None if "inputs" in options else standard)
+    inputs = network.inputs
+    assert (None if isinstance(inputs, nn.Identity) else (inputs.mean, inputs.deviation)) == (
+        None if "inputs" in options else standard
+    )
 
 
 def test_a_network_that_answers_always_the_same_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ def parts_of(network: nn.Module) -> Parts:
     """
     if isinstance(network, PaperCNN):
         stages = (
-            nn.Sequential(network.conv1, _LeakyPool()),
+            nn.Sequential(network.inputs, network.conv1, _LeakyPool()),
             nn.Sequential(network.conv2, _LeakyPool()),
             nn.Sequential(network.conv3),
         )
