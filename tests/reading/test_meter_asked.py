@@ -47,7 +47,7 @@ def assert_equal(actual: Readings, expected: Readings, atol: float = 1e-12) -> N
     )
     pairs = [(actual.logits, expected.logits)]
     for name in expected.pseudo_labels:
-        found, wanted = actual.under(name), expected.under(name)
+        found, wanted = actual.for_pseudo_label(name), expected.for_pseudo_label(name)
         # Moments of nearly constant gradients lose digits.
         assert_agree(found.values, wanted.values.numpy(), norms=1e3 * atol, shapes=1e5 * atol)
         pairs.append((found.log_scale, wanted.log_scale))
@@ -71,7 +71,7 @@ def test_several_pseudo_labels_are_as_many_meters(case: str) -> None:
     readings = GradientMeter(model, LABELS)(x)
     assert readings.pseudo_labels == ("predicted", "uniform", "all-ones", "counterfactual", "expected", "1", "<lambda>")
     for label, name in zip(LABELS, readings.pseudo_labels, strict=True):
-        alone, found = GradientMeter(model, label)(x), readings.under(name)
+        alone, found = GradientMeter(model, label)(x), readings.for_pseudo_label(name)
         assert found.pseudo_label == alone.pseudo_label == name
         assert torch.equal(found.logits, alone.logits)
         assert torch.equal(found.log_scale, alone.log_scale)
@@ -96,7 +96,7 @@ def test_labels_replace_the_first_pseudo_label_only() -> None:
     for sample, label in enumerate(labels.tolist()):
         alone = GradientMeter(model, label)(x[sample : sample + 1])
         assert_agree(given.values[sample], alone.values[0].numpy(), norms=1e-10, shapes=1e-8)
-    assert torch.equal(given.under("predicted").values, plain.under("predicted").values)
+    assert torch.equal(given.for_pseudo_label("predicted").values, plain.for_pseudo_label("predicted").values)
     assert not torch.allclose(given.values, plain.values)
 
 
@@ -126,7 +126,7 @@ def test_networks_that_save_memory_by_checkpoints(recipe: Callable[[Any, Tensor]
         readings = meter(batch)
         for name in readings.pseudo_labels:
             _, expected = loop.expected_readings(model, batch, derivative_of(name))
-            assert_agree(readings.under(name).values, expected, norms=1e-10, shapes=1e-8)
+            assert_agree(readings.for_pseudo_label(name).values, expected, norms=1e-10, shapes=1e-8)
         assert_activations(readings, model, batch)
 
 
@@ -390,7 +390,7 @@ def test_nothing_is_read_unasked() -> None:
 
 def test_extended() -> None:
     model, x = made("residual")
-    meter = GradientMeter(model, ["all-ones", "uniform", 2], probes=["odin"], biases=False, tile=3).extended()
+    meter = GradientMeter(model, ["all-ones", "uniform", 2], probes=["odin"], biases=False, tile=3).for_trust_model()
     assert meter.pseudo_labels == ("predicted", "uniform", "all-ones", "2")
     readings = meter(x)
     assert readings.activations is not None

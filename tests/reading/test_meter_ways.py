@@ -147,7 +147,7 @@ def test_each_pseudo_label_of_an_unordered_batch_is_told_apart(order: tuple[int,
     readings = meter(x)
     for label in labels:
         alone = torch.cat([GradientMeter(model, label)(x[n : n + 1]).values for n in range(5)])
-        assert_agree(readings.under(str(label)).values, alone.numpy(), norms=1e-9, shapes=1e-8)
+        assert_agree(readings.for_pseudo_label(str(label)).values, alone.numpy(), norms=1e-9, shapes=1e-8)
 
 
 @pytest.mark.parametrize("kind", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)

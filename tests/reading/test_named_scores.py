@@ -65,7 +65,7 @@ def test_grad_norm_by_pytorch_ood() -> None:
     """Its scores are of outliers: negated. The paper's own code sums over the classes: C times as much."""
     detector = GradNorm(MODEL, param_filter=lambda name: name == f"{LAST}.weight")
     readings = GradientMeter(MODEL, ["predicted", "uniform"], biases=False)(X)
-    close(-readings.under("uniform")[LAST, "l1"], detector.predict(X))
+    close(-readings.for_pseudo_label("uniform")[LAST, "l1"], detector.predict(X))
 
 
 def test_grad_norm_of_the_whole_network() -> None:
@@ -99,7 +99,7 @@ def test_grad_uncertainty_by_pytorch_ood(only: str | None) -> None:
 def test_ex_grad() -> None:
     """The expectation, over the network's own classes, of the norm of the gradient of log p_c."""
     readings = GradientMeter(MODEL, list(range(CLASSES)))(X)
-    found = sum(readings.logits.softmax(1)[:, c] * readings.under(c)["all", "l1"] for c in range(CLASSES))
+    found = sum(readings.logits.softmax(1)[:, c] * readings.for_pseudo_label(c)["all", "l1"] for c in range(CLASSES))
     expected = torch.zeros(len(X), dtype=torch.float64)
     for c in range(CLASSES):
         by_parameter = gradients(lambda z, c=c: -z.log_softmax(1)[:, c])  # type: ignore[misc]
@@ -111,7 +111,7 @@ def test_ex_grad() -> None:
 def test_ex_grad_of_the_last_layer_is_a_product() -> None:
     """Of the L1 norm of what it is given and the expected distance of the answer from each class."""
     readings = GradientMeter(MODEL, list(range(CLASSES)), embedding=True, biases=False)(X)
-    found = torch.stack([P[:, c] * readings.under(c)[LAST, "l1"] for c in range(CLASSES)]).sum(0)
+    found = torch.stack([P[:, c] * readings.for_pseudo_label(c)[LAST, "l1"] for c in range(CLASSES)]).sum(0)
     assert readings.embedding is not None
     close(found, readings.embedding.abs().sum(1) * 2 * (P * (1 - P)).sum(1))
 

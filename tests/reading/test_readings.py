@@ -57,7 +57,7 @@ def assert_same(actual: Readings, expected: Readings) -> None:
     assert [*actual.scores] == [*expected.scores]
     pairs = {}
     for label in expected.pseudo_labels:
-        found, wanted = actual.under(label), expected.under(label)
+        found, wanted = actual.for_pseudo_label(label), expected.for_pseudo_label(label)
         assert found.pseudo_label == wanted.pseudo_label == label
         for name in ("logits", "log_scale", "values"):
             pairs[f"{label}:{name}"] = getattr(found, name), getattr(wanted, name)
@@ -365,12 +365,12 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_under() -> None:
     made = full()
     assert made.pseudo_labels == ("predicted", "uniform", "3", "my_loss")
-    assert torch.equal(made.under("uniform")["all", "l2"], made.further["uniform"].values[:, 2, 1])
-    assert torch.equal(made.under(3).values, made.further["3"].values)
-    own = made.under("predicted")
+    assert torch.equal(made.for_pseudo_label("uniform")["all", "l2"], made.further["uniform"].values[:, 2, 1])
+    assert torch.equal(made.for_pseudo_label(3).values, made.further["3"].values)
+    own = made.for_pseudo_label("predicted")
     assert torch.equal(own.values, made.values)
     assert own.pseudo_labels == ("predicted",)
-    assert readings().under("predicted").pseudo_labels == ("predicted",)
+    assert readings().for_pseudo_label("predicted").pseudo_labels == ("predicted",)
 
 
 @pytest.mark.parametrize("label", ["unifrom", 2, "my_loss:log_scale"])
@@ -378,9 +378,9 @@ def test_under_another_pseudo_label(label: Any) -> None:
     with pytest.raises(
         InputError, match=f"no pseudo-label '{label}'; these readings have predicted, uniform, 3, my_loss"
     ):
-        full().under(label)
+        full().for_pseudo_label(label)
     with pytest.raises(InputError, match=f"no pseudo-label '{label}'; these readings have predicted$"):
-        readings().under(label)
+        readings().for_pseudo_label(label)
 
 
 def test_one_metric_of_one_output() -> None:
@@ -403,7 +403,7 @@ def test_columns_of_everything() -> None:
     outputs = [f"activation:{layer}/{metric}" for layer in ("block.dense", "a/b") for metric in ACTIVATION_METRICS]
     scores = ["score:odin", "score:mine/own", "embedding"]
     assert list(arrays) == ["prediction", "log_scale", "logits", *COLUMNS, *further, *outputs, *scores]
-    np.testing.assert_array_equal(arrays["3:conv1/std"], made.under(3)["conv1", "std"].numpy())
+    np.testing.assert_array_equal(arrays["3:conv1/std"], made.for_pseudo_label(3)["conv1", "std"].numpy())
     np.testing.assert_array_equal(arrays["activation:a/b/mean"], made.activations["a/b", "mean"].numpy())
     np.testing.assert_array_equal(arrays["score:odin"], made.scores["odin"].numpy())
     np.testing.assert_array_equal(arrays["embedding"], made.embedding.numpy())
@@ -445,8 +445,8 @@ def test_another_first_pseudo_label_is_told_by_a_column() -> None:
     made = full(first="uniform")
     assert (made.to_pandas()["pseudo_label"] == "uniform").all()
     back = Readings.from_pandas(made.to_pandas())
-    assert torch.equal(back.under("predicted").values, made.under("predicted").values)
-    assert not torch.equal(back.under("predicted").values, made.values)
+    assert torch.equal(back.for_pseudo_label("predicted").values, made.for_pseudo_label("predicted").values)
+    assert not torch.equal(back.for_pseudo_label("predicted").values, made.values)
 
 
 def test_half_precision_embeddings_come_back_as_float32() -> None:
@@ -479,8 +479,8 @@ def test_rows_of_everything() -> None:
     assert made.activations is not None
     assert found.embedding is not None
     assert made.embedding is not None
-    assert torch.equal(found.under("3").values, made.under("3").values[taken])
-    assert torch.equal(found.under("3").log_scale, made.under("3").log_scale[taken])
+    assert torch.equal(found.for_pseudo_label("3").values, made.for_pseudo_label("3").values[taken])
+    assert torch.equal(found.for_pseudo_label("3").log_scale, made.for_pseudo_label("3").log_scale[taken])
     assert torch.equal(found.activations.values, made.activations.values[taken])
     assert torch.equal(found.embedding, made.embedding[taken])
     assert torch.equal(found.scores["odin"], made.scores["odin"][taken])

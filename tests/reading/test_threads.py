@@ -45,7 +45,7 @@ def assert_same(found: Readings, expected: Readings) -> None:
     assert expected.activations is not None
     assert found.embedding is not None
     torch.testing.assert_close(found.values, expected.values)
-    torch.testing.assert_close(found.under("uniform").values, expected.under("uniform").values)
+    torch.testing.assert_close(found.for_pseudo_label("uniform").values, expected.for_pseudo_label("uniform").values)
     torch.testing.assert_close(found.activations.values, expected.activations.values)
     torch.testing.assert_close(found.embedding, expected.embedding)
 
@@ -53,7 +53,7 @@ def assert_same(found: Readings, expected: Readings) -> None:
 def test_measurements_at_the_same_time_do_not_mix() -> None:
     model = network(Slow()).train()
     model[0].requires_grad_(False)
-    meter = GradientMeter(model).extended()
+    meter = GradientMeter(model).for_trust_model()
     batches = [factor * torch.randn(10, 5, dtype=torch.float64) for factor in range(1, 5)]
     expected = [meter(batch) for batch in batches]
     with ThreadPoolExecutor(len(batches)) as threads:
@@ -68,7 +68,7 @@ def test_another_thread_may_call_the_network_while_it_is_measured() -> None:
     between = CalledMeanwhile()
     model = network(between).eval()
     x = torch.randn(10, 5, dtype=torch.float64)
-    expected = GradientMeter(model).extended()(x)
+    expected = GradientMeter(model).for_trust_model()(x)
     answers: list[Tensor] = []
 
     def answer() -> None:
@@ -76,7 +76,7 @@ def test_another_thread_may_call_the_network_while_it_is_measured() -> None:
             answers.append(model(2 * x))
 
     between.call = threading.Thread(target=answer)
-    found = GradientMeter(model).extended()(x)
+    found = GradientMeter(model).for_trust_model()(x)
     assert len(answers) == 1
     assert_same(found, expected)
 

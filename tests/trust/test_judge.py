@@ -26,7 +26,7 @@ def readings(name: str) -> Readings:
         "inverted": 1 - IMAGES[:80],
         "turned": IMAGES[:50].flip(2),
     }
-    return GradientMeter(trained()).extended()(inputs[name])
+    return GradientMeter(trained()).for_trust_model()(inputs[name])
 
 
 @cache
@@ -94,7 +94,7 @@ def test_a_ranking_that_is_worse_than_the_softmax_is_not_used() -> None:
     assert found.fallback is not None
     assert "AUROC" in found.fallback
     assert found.classifier.ranking == "softmax"
-    new, labels = GradientMeter(trained()).extended()(digits()[0][700:]), digits()[1][700:]
+    new, labels = GradientMeter(trained()).for_trust_model()(digits()[0][700:]), digits()[1][700:]
     missed = (new.predictions != labels).numpy()
     judged, softmax = found.judge(new), -new.log_scale.numpy()
     assert auroc(judged.p_correct, missed) >= auroc(softmax, missed) - 0.005

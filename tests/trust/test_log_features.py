@@ -79,7 +79,7 @@ def broken(whole: Readings, name: str, value: float) -> Readings:
         tensor[place] = value
         return tensor
 
-    further, activations, embedding = whole.under("uniform"), whole.activations, whole.embedding
+    further, activations, embedding = whole.for_pseudo_label("uniform"), whole.activations, whole.embedding
     assert activations is not None
     assert embedding is not None
     where = {layer: number for number, layer in enumerate(whole.layers)}
@@ -130,7 +130,7 @@ def test_a_loss_without_a_gradient_is_finite() -> None:
         network.weight[0, 0] = 1
     x = torch.eye(4)
     readings = GradientMeter(network, ["predicted", "uniform"])(x)
-    assert readings.under("uniform").log_scale[1:].tolist() == [-torch.inf] * 3
+    assert readings.for_pseudo_label("uniform").log_scale[1:].tolist() == [-torch.inf] * 3
     found = LogFeatures(axes("uniform:root/l2")).block(readings).values[:, 0]
     assert found[1:] == pytest.approx(np.log(1e-12))
     assert found[0] > -1
@@ -142,7 +142,7 @@ def test_a_loss_without_a_gradient_is_finite() -> None:
 def test_everything_by_hand(whole: Readings) -> None:
     assert whole.activations is not None
     assert whole.embedding is not None
-    uniform = whole.under("uniform")
+    uniform = whole.for_pseudo_label("uniform")
     expected = {
         "uniform:4/max": (uniform["4", "max"] / uniform.log_scale.exp()).log(),
         "uniform:6/kurtosis": (uniform["6", "kurtosis"] + 3).log(),

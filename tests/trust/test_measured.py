@@ -225,7 +225,7 @@ def test_readings_of_several_pseudo_labels_are_led_by_the_meters_own(form: Calla
     assert found.pseudo_labels == ("predicted", "uniform")
     assert_close(found, WHOLE)
     torch.testing.assert_close(found.log_scale, WHOLE.log_scale, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found.under("uniform").values, both.values)
+    torch.testing.assert_close(found.for_pseudo_label("uniform").values, both.values)
 
 
 def test_readings_for_labels_are_none_for_predictions() -> None:

@@ -204,7 +204,7 @@ class GradientMeter:
         self._unlike: set[tuple[tuple[int, ...], ...]] = set()
         self._outputs = OutputReader(self._owners, activations=self.activations, embedding=self.embedding)
 
-    def extended(self) -> GradientMeter:
+    def for_trust_model(self) -> GradientMeter:
         """A meter of the same network that also reads all that gradmeter's own meta classifier learns from.
 
         Its pseudo-labels are "predicted" and "uniform", then this meter's others; it reads activations and the
@@ -222,6 +222,15 @@ class GradientMeter:
             biases=self.biases,
             tile=self._tile,
         )
+
+    def extended(self) -> GradientMeter:
+        """Deprecated; `for_trust_model`."""
+        warnings.warn(
+            "GradientMeter.extended is deprecated and goes with version 0.3; use for_trust_model",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.for_trust_model()
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -469,7 +478,7 @@ class GradientMeter:
             warnings.warn(
                 f"layer {layer!r} is measured for one sample at a time, which is right and slow: {operation} has no "
                 "rule for the way it is used here; register one for the layer's module with "
-                "gradmeter.reading.layers.measures",
+                "gradmeter.reading.layers.register_rule",
                 SlowLayerWarning,
                 stacklevel=4,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,7 +47,7 @@ class Readings:
         values: [N, layers, metrics] float64; the metrics of `gradmeter.reading.statistics.METRICS`, for the gradient of
             the loss itself (the scale is in).
         pseudo_label: the name of what was pretended to be true.
-        further: readings of the same samples for the meter's further pseudo-labels, by name; see `under`.
+        further: readings of the same samples for the meter's further pseudo-labels, by name; see `for_pseudo_label`.
         activations: statistics of the layers' outputs; None where the meter was not asked for them.
         embedding: [N, D] what the last layer is given; None where the meter was not asked for it, or the network does
             not end in a layer that puts out the logits.
@@ -93,8 +94,8 @@ class Readings:
         """Names "layer/metric" of the flattened last two axes of `values`."""
         return tuple(f"{layer}/{metric}" for layer in self.layers for metric in METRICS)
 
-    def under(self, pseudo_label: str | int) -> Readings:
-        """The readings for one of the pseudo-labels: readings.under("uniform")["conv1", "l2"].
+    def for_pseudo_label(self, pseudo_label: str | int) -> Readings:
+        """The readings for one of the pseudo-labels: readings.for_pseudo_label("uniform")["conv1", "l2"].
 
         Raises:
             InputError: for a pseudo-label that the meter was not asked for.
@@ -106,6 +107,15 @@ class Readings:
             raise InputError(f"no pseudo-label {name!r}; these readings have {', '.join(self.pseudo_labels)}")
         return self.further[name]
 
+    def under(self, pseudo_label: str | int) -> Readings:
+        """Deprecated; `for_pseudo_label`."""
+        warnings.warn(
+            "Readings.under is deprecated and goes with version 0.3; use for_pseudo_label",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.for_pseudo_label(pseudo_label)
+
     def led_by(self, pseudo_label: str) -> Readings:
         """The same readings with another of the pseudo-labels as the first.
 
@@ -114,7 +124,7 @@ class Readings:
         """
         if pseudo_label == self.pseudo_label:
             return self
-        first = self.under(pseudo_label)
+        first = self.for_pseudo_label(pseudo_label)
         own = Readings(self.logits, self.log_scale, self.layers, self.values, self.pseudo_label)
         others = {self.pseudo_label: own, **{name: one for name, one in self.further.items() if name != pseudo_label}}
         return replace(self, log_scale=first.log_scale, values=first.values, pseudo_label=pseudo_label, further=others)

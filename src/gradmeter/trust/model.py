@@ -51,7 +51,7 @@ class TrustModel:
             "ridge_cv", "ridge", "lasso", "glm", "elastic_net", "neural_network"; or a scikit-learn classifier.
 
     Attributes:
-        meter: as given; for "gradmeter" one that reads more of the same network, `GradientMeter.extended`.
+        meter: as given; for "gradmeter" one that reads more of the same network, `GradientMeter.for_trust_model`.
         judge: the fitted meta classifier; None before `fit`.
         learns_from_synthetic: whether the meta classifier has use for synthetic unknowns.
         guarantee: what `set_risk` promised; None before it.
@@ -70,7 +70,7 @@ class TrustModel:
         if not isinstance(meter, GradientMeter):
             raise InputError(f"meter is a {type(meter).__name__}; expected a GradientMeter")
         self.learns_from_synthetic = named_classifier(classifier).learns_from_synthetic
-        self.meter = meter.extended() if self.learns_from_synthetic else meter
+        self.meter = meter.for_trust_model() if self.learns_from_synthetic else meter
         self.classifier = classifier
         self.judge: Judge | None = None
         self.guarantee: Guarantee | None = None

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gradmeter import GradientMeter, InputError, UnsupportedModelError
 from gradmeter.reading.capture import Operation
-from gradmeter.reading.layers import measured_operations, measures, module_rule, operation_rule, registry
+from gradmeter.reading.layers import measured_operations, module_rule, operation_rule, register_rule, registry
 from gradmeter.reading.layers.gradients import Dense, PerSampleGradient
 from oracles.loop import expected_readings
 from oracles.moments import assert_agree
@@ -80,7 +80,7 @@ def counting(rule: Callable[..., Any]) -> tuple[Callable[..., Any], list[tuple[A
 @pytest.mark.parametrize("make", [Scale, Renamed])
 def test_a_rule_for_an_own_module(make: type[Scale]) -> None:
     counted, calls = counting(scale)
-    assert measures(Scale)(counted) is counted
+    assert register_rule(Scale)(counted) is counted
     model = network(make())
     assert module_rule(model.layer) is counted
     assert_measured(model, IMAGES)
@@ -90,7 +90,7 @@ def test_a_rule_for_an_own_module(make: type[Scale]) -> None:
 
 def test_a_module_that_computes_something_else_is_not_its_base() -> None:
     counted, calls = counting(scale)
-    measures(Scale)(counted)
+    register_rule(Scale)(counted)
     model = network(Doubled())
     assert module_rule(model.layer) is None
     assert_measured(model, IMAGES)
@@ -98,8 +98,8 @@ def test_a_module_that_computes_something_else_is_not_its_base() -> None:
 
 
 def test_a_rule_for_the_subclass_comes_first() -> None:
-    measures(Scale)(scale)
-    doubled = measures(Doubled)(lambda module, x, delta: {"factor": 2 * scale(module, x, delta)["factor"]})
+    register_rule(Scale)(scale)
+    doubled = register_rule(Doubled)(lambda module, x, delta: {"factor": 2 * scale(module, x, delta)["factor"]})
     assert module_rule(Doubled()) is doubled
     assert module_rule(Scale()) is scale
     assert_measured(network(Doubled()), IMAGES)
@@ -111,7 +111,7 @@ def test_a_module_without_a_rule() -> None:
 
 
 def test_one_rule_for_several_kinds() -> None:
-    measures(Scale, Doubled, "Unheard")(scale)
+    register_rule(Scale, Doubled, "Unheard")(scale)
     assert [module_rule(Scale()), module_rule(Doubled()), operation_rule("Unheard")] == [scale] * 3
 
 
@@ -138,23 +138,23 @@ def block(module: Block, activation: Tensor, delta: Tensor) -> dict[str, Tensor]
 
 def test_a_rule_for_a_module_whose_submodules_own_the_parameters() -> None:
     counted, calls = counting(block)
-    measures(Block)(counted)
+    register_rule(Block)(counted)
     inner, inner_calls = counting(scale)
-    measures(Scale)(inner)
+    register_rule(Scale)(inner)
     assert_measured(network(Block()), IMAGES)
     assert calls
     assert inner_calls == []
 
 
 def test_a_module_called_twice() -> None:
-    measures(Scale)(scale)
+    register_rule(Scale)(scale)
     model = Recipe(lambda m, x: m.head((m.layer(m.layer(x)) + m.layer(x)).flatten(1)), layer=Scale(),
                    head=nn.Linear(12, 3))  # fmt: skip
     assert_measured(randomise(model.double()), IMAGES)
 
 
 def test_a_parameter_used_past_the_module_too() -> None:
-    measures(Scale)(scale)
+    register_rule(Scale)(scale)
     model = Recipe(lambda m, x: m.head((m.layer(x) + m.layer.factor[0] * x).flatten(1)), layer=Scale(),
                    head=nn.Linear(12, 3))  # fmt: skip
     assert_measured(randomise(model.double()), IMAGES)
@@ -174,7 +174,7 @@ def test_a_parameter_used_past_the_module_too() -> None:
     ],
 )
 def test_a_rule_that_gives_something_else(answer: Any, given: str) -> None:
-    measures(Scale)(lambda module, activation, delta: answer)
+    register_rule(Scale)(lambda module, activation, delta: answer)
     message = (
         rf"the rule for Scale gave {given} for parameter 'layer/factor'; expected a dict with a tensor of .*3, 3\)$"
     )
@@ -185,7 +185,7 @@ def test_a_rule_that_gives_something_else(answer: Any, given: str) -> None:
 @pytest.mark.parametrize("kind", [3, Tensor, Scale()])
 def test_rules_for_what_has_none(kind: Any) -> None:
     with pytest.raises(InputError, match=r"expected the name of an operation or a type of nn\.Module"):
-        measures(kind)
+        register_rule(kind)
 
 
 def test_biases_that_are_left_out_need_no_gradient() -> None:
@@ -197,7 +197,7 @@ def test_biases_that_are_left_out_need_no_gradient() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(x) + self.bias.reshape(-1, 1, 1)
 
-    measures(Shift)(scale)
+    register_rule(Shift)(scale)
     assert GradientMeter(network(Shift()), biases=False)(IMAGES).layers == ("stem", "layer", "head", "all")
     with pytest.raises(UnsupportedModelError, match="gave nothing for parameter 'layer/bias'"):
         GradientMeter(network(Shift()))(IMAGES)
@@ -233,7 +233,7 @@ def matrix(operation: Operation) -> Mapping[int, PerSampleGradient]:
 def test_a_rule_for_an_own_operation() -> None:
     assert check(*built(PRODUCT)) == {"w": ["Masked"]}
     counted, calls = counting(matrix)
-    assert measures("MatrixBackward")(counted) is counted
+    assert register_rule("MatrixBackward")(counted) is counted
     assert operation_rule("MatrixBackward") is counted
     assert check(*built(PRODUCT)) == {"w": ["Dense"]}
     assert len(calls) == 1
@@ -241,7 +241,7 @@ def test_a_rule_for_an_own_operation() -> None:
 
 @pytest.mark.parametrize("answer", [{}, {0: None}, {1: None}])
 def test_what_a_rule_leaves_out_goes_through_autograd(answer: Any) -> None:
-    measures("MatrixBackward")(lambda operation: answer)
+    register_rule("MatrixBackward")(lambda operation: answer)
     assert check(*built(PRODUCT)) == {"w": ["Masked"]}
 
 
@@ -249,7 +249,7 @@ def test_names_of_the_operations_that_have_a_rule() -> None:
     names = measured_operations()
     assert list(names) == sorted(names)
     assert {"AddmmBackward0", "ConvolutionBackward0", "NativeLayerNormBackward0", "EmbeddingBackward0"} <= set(names)
-    measures("Unheard")(matrix)
+    register_rule("Unheard")(matrix)
     assert set(measured_operations()) == {*names, "Unheard"}
     assert operation_rule("Unheard of") is None
 
@@ -271,7 +271,7 @@ def test_an_input_that_is_overwritten(later: bool) -> None:
         return m.head((out + hidden).flatten(1))  # type: ignore[no-any-return]
 
     layer = Scale() if later else Overwriting()
-    measures(type(layer))(lambda module, x, delta: {"factor": torch.zeros(len(x), 3)})
+    register_rule(type(layer))(lambda module, x, delta: {"factor": torch.zeros(len(x), 3)})
     model = Recipe(recipe, stem=nn.Conv2d(3, 3, 1), layer=layer, head=nn.Linear(12, 3))
     with pytest.raises(UnsupportedModelError, match="overwrit"):
         GradientMeter(randomise(model.double()))(IMAGES)

@@ -7,15 +7,15 @@ from rich.console import Console
 
 from gradmeter import DataError, InputError, OutputError
 from gradmeter.research.ood_benchmark import run
-from gradmeter.research.ood_benchmark.benchmark import Comparison, compare
+from gradmeter.research.ood_benchmark.benchmark import DetectionBenchmark, compare
 from gradmeter.research.ood_benchmark.tasks import FILES, TASKS
 
 QUIET = Console(quiet=True)
 
 
-def small(data: Path, **changes: object) -> Comparison:
+def small(data: Path, **changes: object) -> DetectionBenchmark:
     given = {"tasks": ("digits",), "detectors": ("MSP", "KNN", "NAC"), "runs": 1, "share": 0.5, "controls": False}
-    return Comparison("gradmeter compare --data DIR", data, **{**given, **changes})  # type: ignore[arg-type]
+    return DetectionBenchmark("gradmeter compare --data DIR", data, **{**given, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradmeter.research.ood_benchmark.training import Recipe, _moved, load_weights, train
+from gradmeter.research.ood_benchmark.training import TrainingRecipe, _moved, load_weights, train
 
 LABELS = torch.arange(300) % 2
 IMAGES = torch.rand(300, 1, 8, 8, generator=torch.Generator().manual_seed(0)) + 0.3 * LABELS[:, None, None, None]
@@ -29,7 +29,7 @@ def killed_after(epochs: int) -> object:
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_resumed_training_ends_with_the_same_weights(tmp_path: Path, mirrored: bool) -> None:
-    recipe = Recipe(4, 0.1, mirrored)
+    recipe = TrainingRecipe(4, 0.1, mirrored)
     train(network(), IMAGES, LABELS, tmp_path / "whole.safetensors", recipe, seed=1, on_epoch=lambda done: None)
     with pytest.raises(Killed):
         train(
@@ -51,7 +51,7 @@ def test_a_resumed_training_ends_with_the_same_weights(tmp_path: Path, mirrored:
 
 def test_it_learns(tmp_path: Path) -> None:
     path = tmp_path / "network.safetensors"
-    train(network(), IMAGES, LABELS, path, Recipe(8, 0.1, False), seed=0, on_epoch=lambda done: None)
+    train(network(), IMAGES, LABELS, path, TrainingRecipe(8, 0.1, False), seed=0, on_epoch=lambda done: None)
     learned = load_weights(network(), path)
     assert not learned.training
     assert (learned(IMAGES).argmax(1) == LABELS).double().mean() > 0.85

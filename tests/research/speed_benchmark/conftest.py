@@ -9,7 +9,7 @@ import pytest
 from gradmeter.research.speed_benchmark.methods import METHODS
 from gradmeter.research.speed_benchmark.models import MODELS
 from gradmeter.research.speed_benchmark.options import BenchOptions
-from gradmeter.research.speed_benchmark.results import Results
+from gradmeter.research.speed_benchmark.results import SpeedResults
 from research.speed_benchmark.tiny import DYING, REFUSING, TINY, TIRING
 
 MIB = 2**20
@@ -23,10 +23,10 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Callable[..., Results]:
-    """Results of the tiny network and the paper's: T0 takes 1, 2, 4 seconds in its rounds and 100 MiB."""
+def made(tmp_path: Path) -> Callable[..., SpeedResults]:
+    """SpeedResults of the tiny network and the paper's: T0 takes 1, 2, 4 seconds in its rounds and 100 MiB."""
 
-    def make(**changes: Any) -> Results:
+    def make(**changes: Any) -> SpeedResults:
         options = BenchOptions(("paper-cnn", "tiny"), ("best-plain", "gradmeter", "loop", "refusing"), threads=(1, 2))
         described = {
             "gradmeter": "1.2.3",
@@ -35,7 +35,7 @@ def made(tmp_path: Path) -> Callable[..., Results]:
             "machine": {"processor": "P-1", "cores": 2, "memory": 8.0, "system": "Linux", "kernel": "fast kernel"},
             "finished": "2024-02-29",
         }
-        results = Results(tmp_path, options, described | changes)
+        results = SpeedResults(tmp_path, options, described | changes)
         for name in options.models:
             results.probes[name] = {
                 "plain": {"memory": 100 * MIB, "seconds": 1.0, "disagreement": None},

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from gradmeter.research.speed_benchmark.page import write_page
-from gradmeter.research.speed_benchmark.results import Results
+from gradmeter.research.speed_benchmark.results import SpeedResults
 
-Made = Callable[..., Results]
+Made = Callable[..., SpeedResults]
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import pytest
 from matplotlib.axes import Axes
 
 from gradmeter.research.speed_benchmark import plots
-from gradmeter.research.speed_benchmark.results import Results
+from gradmeter.research.speed_benchmark.results import SpeedResults
 
-Made = Callable[..., Results]
+Made = Callable[..., SpeedResults]
 
 
 def texts(axes: Axes) -> list[str]:

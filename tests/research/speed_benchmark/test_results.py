@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from gradmeter.errors import OutputError
-from gradmeter.research.speed_benchmark.results import Results, Spread
+from gradmeter.research.speed_benchmark.results import SpeedResults, Spread
 
-Made = Callable[..., Results]
+Made = Callable[..., SpeedResults]
 
 
 def test_spread_of_few_and_many() -> None:

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from gradmeter import Readings
 from gradmeter.reading.statistics import METRICS
-from gradmeter.research.study.classifiers import Task, all_features, tasks
+from gradmeter.research.study.classifiers import TrainingTask, all_features, tasks
 from gradmeter.research.study.judging import (
     PENALTIES,
     THRESHOLDS,
@@ -157,7 +157,7 @@ def test_a_reduced_regression_scores_as_the_whole_pipeline(
 ) -> None:
     method, _, rest = name.rpartition("_")
     training_set, _, group = rest.partition("@")
-    task = Task(training_set, tuple(group.split("+")) if group else None)
+    task = TrainingTask(training_set, tuple(group.split("+")) if group else None)
     features = task.features(outcome, whole_gradient=False)
     pipeline = REGRESSIONS[method]().fit(*task.training_data(outcome, features))
     for readings in (outcome.test, outcome.unknowns["uniform"]):

@@ -5,13 +5,13 @@ import pytest
 from rich.console import Console
 
 import gradmeter.runs.progress
-from gradmeter.research.study.progress import Event, StudyProgress
+from gradmeter.research.study.progress import RunEvent, StudyProgress
 
 EVENTS = [
-    Event(0, "train", 0.5, "epoch 3"),
-    Event(1, "train", 1, "epoch 6"),
-    Event(0, "measure", 1, "9 of 9 images measured"),
-    Event(0, "fit", 1, "done"),
+    RunEvent(0, "train", 0.5, "epoch 3"),
+    RunEvent(1, "train", 1, "epoch 6"),
+    RunEvent(0, "measure", 1, "9 of 9 images measured"),
+    RunEvent(0, "fit", 1, "done"),
 ]
 
 
@@ -42,7 +42,7 @@ def test_what_follows_the_runs_is_named_outside_a_terminal(monkeypatch: pytest.M
     monkeypatch.setattr(gradmeter.runs.progress, "EVERY", 0.02)
     out = io.StringIO()
     with StudyProgress(Console(file=out), 1) as progress:
-        progress(Event(0, "fit", 1, "done"))
+        progress(RunEvent(0, "fit", 1, "done"))
         progress.note("neural meta classifiers")
         progress.note("tables and figures")
         until = time.monotonic() + 20
@@ -53,4 +53,4 @@ def test_what_follows_the_runs_is_named_outside_a_terminal(monkeypatch: pytest.M
 
 def test_an_unknown_stage_is_a_fault_of_the_program() -> None:
     with pytest.raises(ValueError, match="polish"):
-        StudyProgress(Console(quiet=True), 1)(Event(0, "polish", 1, ""))
+        StudyProgress(Console(quiet=True), 1)(RunEvent(0, "polish", 1, ""))

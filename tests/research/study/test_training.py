@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from gradmeter import DataError
 from gradmeter.research.study import training
@@ -193,7 +194,7 @@ def test_other_readings_train_other_networks(options: dict[str, str], whole: Pat
     assert not torch.equal(network.dense.weight, load_network(whole)[0].dense.weight)
     standard = [TRAIN.images.mean().item(), TRAIN.images.std().item()]
     inputs = network.inputs
-    assert (None if isinstance(inputs, nn.Identity) else (inputs.mean, inputs.deviation)) == (
+    assert (None if isinstance(inputs, nn.Identity) else [inputs.mean, inputs.deviation]) == (
         None if "inputs" in options else standard
     )
 

@@ -77,7 +77,7 @@ def test_every_row_is_what_the_meter_reads(tmp_path: Path) -> None:
     source = Pictures(30)
     images = prepare([source.images[number] for number in READABLE])
     labels = torch.tensor([number % 3 for number in READABLE])
-    meter = GradientMeter(classifier().network).extended()
+    meter = GradientMeter(classifier().network).for_trust_model()
     for number, (kind, table) in enumerate(zip(KINDS, tables, strict=True)):
         assert table["id"].to_pylist() == [kind] * len(READABLE)
         expected = meter(synthetic_unknowns(images, labels, [kind], seed=number)[kind])

@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Generator, Tensor
 
-from gradmeter.trust.synthetic import KINDS, makes, synthetic_unknowns
+from gradmeter.trust.synthetic import KINDS, register_unknown, synthetic_unknowns
 
 N = 200
 LABELS = torch.arange(N) % 5
@@ -169,7 +169,7 @@ def test_textures_are_smooth() -> None:
 
 @pytest.fixture
 def own_kind() -> Iterator[None]:
-    makes("black")(lambda known, others, generator: torch.zeros_like(known))
+    register_unknown("black")(lambda known, others, generator: torch.zeros_like(known))
     yield
     del KINDS["black"]
 

@@ -44,7 +44,7 @@ def compare(
     from gradmeter.apps.cli.progress import working
 
     try:
-        from gradmeter.research.ood_benchmark.benchmark import Comparison
+        from gradmeter.research.ood_benchmark.benchmark import DetectionBenchmark
         from gradmeter.research.ood_benchmark.benchmark import compare as run
         from gradmeter.research.ood_benchmark.detectors import DETECTORS
         from gradmeter.research.ood_benchmark.tasks import TASKS
@@ -54,7 +54,7 @@ def compare(
             f'a comparison needs the package {package}, which is not installed; pip install "gradmeter[compare]"'
         ) from error
 
-    comparison = Comparison(
+    comparison = DetectionBenchmark(
         typed_command(),
         data,
         tuple(task or TASKS),

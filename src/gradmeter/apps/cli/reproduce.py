@@ -131,7 +131,7 @@ def reproduce(
         from gradmeter.research.study.alternatives import MARKDOWN
         from gradmeter.research.study.report import write_documents, write_report
         from gradmeter.research.study.reproduce import Study, reproduce
-        from gradmeter.research.study.run import Source
+        from gradmeter.research.study.run import DataSource
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         raise InputError(
@@ -161,7 +161,7 @@ def reproduce(
     name = out.resolve().name if out else Path(data).resolve().name if Path(data).is_dir() else data
     command = typed_command()
     folder = out or Path("runs") / (f"{name}-readings" if compare_readings else name)
-    source = Source(data, root, download, noise)
+    source = DataSource(data, root, download, noise)
     study = Study(encode_name(name), command, source, options, folder, compare_readings)
     most = options.runs if engine is Engine.ray else os.cpu_count() or 1
     progress = Terminal(stderr=True, quiet=quiet)

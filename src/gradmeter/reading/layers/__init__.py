@@ -12,7 +12,13 @@ from gradmeter.reading.layers import (
 )
 from gradmeter.reading.layers.contributions import Contributions, Unkept
 from gradmeter.reading.layers.outputs import LayerOutputs, OutputReader
-from gradmeter.reading.layers.registry import measured_operations, measures, module_rule, operation_rule, ruled_modules
+from gradmeter.reading.layers.registry import (
+    measured_operations,
+    module_rule,
+    operation_rule,
+    register_rule,
+    ruled_modules,
+)
 from gradmeter.reading.layers.ways import TimedContributions, Use, Way
 
 __all__ = [
@@ -30,10 +36,10 @@ __all__ = [
     "embedding",
     "grouped",
     "measured_operations",
-    "measures",
     "module_rule",
     "normalisation",
     "operation_rule",
     "recurrent",
+    "register_rule",
     "ruled_modules",
 ]

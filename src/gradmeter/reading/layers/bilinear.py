@@ -8,7 +8,7 @@ from torch import Tensor
 from gradmeter.reading.capture import Operation
 from gradmeter.reading.kernels import reduce, reduction_bytes
 from gradmeter.reading.layers.gradients import PerSampleGradient, product_of_sums
-from gradmeter.reading.layers.registry import measures
+from gradmeter.reading.layers.registry import register_rule
 from gradmeter.reading.statistics import PowerSums
 
 # How nn.Bilinear lays its inputs and its weight out: dimensions that each is spread over, and those that are summed.
@@ -42,7 +42,7 @@ class Trilinear(PerSampleGradient):
         return product_of_sums(product_of_sums(delta, left), right)
 
 
-@measures("TrilinearBackward0")
+@register_rule("TrilinearBackward0")
 def bilinear(operation: Operation) -> dict[int, PerSampleGradient]:
     """The weight [M, K, L] of nn.Bilinear; other sums of three factors go through autograd."""
     if operation.inputs != (1,) or operation.axis.dim != 0:

@@ -7,7 +7,7 @@ from torch import Tensor
 from gradmeter.reading.capture import Operation
 from gradmeter.reading.kernels.geometry import Geometry
 from gradmeter.reading.layers.gradients import Correlation, PerSampleGradient, Totals
-from gradmeter.reading.layers.registry import measures
+from gradmeter.reading.layers.registry import register_rule
 
 
 def images(operation: Operation, tensor: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def _geometry(operation: Operation) -> Geometry:
     return Geometry(kernel, stride, dilation, padding, operation.saved("groups"))
 
 
-@measures("ConvolutionBackward0")
+@register_rule("ConvolutionBackward0")
 def convolution(operation: Operation) -> dict[int, PerSampleGradient]:
     """Weight [M, C / groups, *kernel] and bias [M]; transposed, input and output change places."""
     if operation.axis.dim != 0:

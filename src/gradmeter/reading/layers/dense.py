@@ -7,7 +7,7 @@ from torch import Tensor
 from gradmeter.reading.capture import Operation
 from gradmeter.reading.layers.broadcasting import summed_to_input
 from gradmeter.reading.layers.gradients import Dense, Direct, PerSampleGradient
-from gradmeter.reading.layers.registry import measures
+from gradmeter.reading.layers.registry import register_rule
 
 
 def _positions(operation: Operation, tensor: Tensor, *, rows_first: bool) -> Tensor:
@@ -30,7 +30,7 @@ def _product(
     return gradients
 
 
-@measures("AddmmBackward0")
+@register_rule("AddmmBackward0")
 def addmm(operation: Operation) -> dict[int, PerSampleGradient]:
     """beta * bias + alpha * data @ weight."""
     gradients = _product(operation, operation.scaled("alpha"), 1, 2, ("mat1", "mat2"))
@@ -39,7 +39,7 @@ def addmm(operation: Operation) -> dict[int, PerSampleGradient]:
     return gradients
 
 
-@measures("MmBackward0")
+@register_rule("MmBackward0")
 def mm(operation: Operation) -> dict[int, PerSampleGradient]:
     """data @ weight."""
     return _product(operation, operation.delta, 0, 1, ("self", "mat2"))
@@ -60,13 +60,13 @@ def _linear(operation: Operation, data: str) -> dict[int, PerSampleGradient]:
     return gradients
 
 
-@measures("LinearBackward0")
+@register_rule("LinearBackward0")
 def linear(operation: Operation) -> dict[int, PerSampleGradient]:
     """A dense layer on Apple's GPUs."""
     return _linear(operation, "input")
 
 
-@measures("MkldnnLinearBackward0")
+@register_rule("MkldnnLinearBackward0")
 def mkldnn_linear(operation: Operation) -> dict[int, PerSampleGradient]:
     """A dense layer on data in oneDNN's own layout."""
     return _linear(operation, "self")
@@ -80,13 +80,13 @@ def _by_vector(operation: Operation, delta: Tensor, number: int, data: str) -> d
     return {number: Direct((operation.positions(delta).unsqueeze(1) @ rows).squeeze(1))}
 
 
-@measures("MvBackward0")
+@register_rule("MvBackward0")
 def mv(operation: Operation) -> dict[int, PerSampleGradient]:
     """data @ vector."""
     return _by_vector(operation, operation.delta, 1, "self")
 
 
-@measures("AddmvBackward0")
+@register_rule("AddmvBackward0")
 def addmv(operation: Operation) -> dict[int, PerSampleGradient]:
     """beta * bias + alpha * data @ vector."""
     gradients = _by_vector(operation, operation.scaled("alpha"), 2, "mat")

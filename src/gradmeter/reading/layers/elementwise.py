@@ -7,16 +7,16 @@ import torch
 from gradmeter.reading.capture import Operation, OwnedRows
 from gradmeter.reading.layers.broadcasting import summed_to_input
 from gradmeter.reading.layers.gradients import Direct, PerSampleGradient
-from gradmeter.reading.layers.registry import measures
+from gradmeter.reading.layers.registry import register_rule
 
 
-@measures("ExpandBackward0")
+@register_rule("ExpandBackward0")
 def expand(operation: Operation) -> dict[int, PerSampleGradient]:
     """One tensor for all samples, such as a class token."""
     return {**summed_to_input(operation, 0)}
 
 
-@measures("RepeatBackward0")
+@register_rule("RepeatBackward0")
 def repeat(operation: Operation) -> dict[int, PerSampleGradient]:
     """One tensor repeated for all samples, such as the scale of an instance norm."""
     axis, repeats = operation.axis, operation.saved("repeats")
@@ -30,7 +30,7 @@ def repeat(operation: Operation) -> dict[int, PerSampleGradient]:
     return {0: Direct(rows.reshape(operation.samples, *shape))}
 
 
-@measures("AddBackward0")
+@register_rule("AddBackward0")
 def add(operation: Operation) -> dict[int, PerSampleGradient]:
     """left + alpha * right."""
     gradients: dict[int, PerSampleGradient] = {}
@@ -41,7 +41,7 @@ def add(operation: Operation) -> dict[int, PerSampleGradient]:
     return gradients
 
 
-@measures("SubBackward0")
+@register_rule("SubBackward0")
 def subtract(operation: Operation) -> dict[int, PerSampleGradient]:
     """left - alpha * right."""
     gradients: dict[int, PerSampleGradient] = {}
@@ -52,7 +52,7 @@ def subtract(operation: Operation) -> dict[int, PerSampleGradient]:
     return gradients
 
 
-@measures("MulBackward0")
+@register_rule("MulBackward0")
 def multiply(operation: Operation) -> dict[int, PerSampleGradient]:
     """left * right."""
     gradients: dict[int, PerSampleGradient] = {}
@@ -62,7 +62,7 @@ def multiply(operation: Operation) -> dict[int, PerSampleGradient]:
     return gradients
 
 
-@measures("PreluKernelBackward0")
+@register_rule("PreluKernelBackward0")
 def prelu(operation: Operation) -> dict[int, PerSampleGradient]:
     """The slope acts where the input is negative."""
     if 1 not in operation.inputs:

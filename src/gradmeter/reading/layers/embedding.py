@@ -11,7 +11,7 @@ from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.capture import Operation, OwnedRows
 from gradmeter.reading.kernels import reduction_bytes
 from gradmeter.reading.layers.gradients import PerSampleGradient
-from gradmeter.reading.layers.registry import measures
+from gradmeter.reading.layers.registry import register_rule
 from gradmeter.reading.statistics import PowerSums
 
 # How an embedding bag joins its rows, as PyTorch numbers it.
@@ -61,7 +61,7 @@ class LookedUp(PerSampleGradient):
         return PowerSums(self.size * self.delta.shape[2], numbers)
 
 
-@measures("EmbeddingBackward0")
+@register_rule("EmbeddingBackward0")
 def embedding(operation: Operation) -> dict[int, PerSampleGradient]:
     """Rows of a table [V, D]; the row of padding_idx has no gradient."""
     index, delta = operation.saved("indices"), operation.delta
@@ -79,7 +79,7 @@ def embedding(operation: Operation) -> dict[int, PerSampleGradient]:
     return {0: LookedUp(index, delta, size)}
 
 
-@measures("EmbeddingBagBackward0")
+@register_rule("EmbeddingBagBackward0")
 def embedding_bag(operation: Operation) -> dict[int, PerSampleGradient]:
     """Sums or means of rows; the largest entries, and weights of the rows, go through autograd.
 
@@ -120,7 +120,7 @@ def _looked_up(operation: Operation, index: Tensor) -> dict[int, PerSampleGradie
     return {0: LookedUp(operation.positions(index % shape[0]).flatten(1), delta, shape[0])}
 
 
-@measures("IndexBackward0")
+@register_rule("IndexBackward0")
 def indexed(operation: Operation) -> dict[int, PerSampleGradient]:
     """table[index] where the samples bring the index."""
     index, *further = operation.saved("indices")
@@ -129,7 +129,7 @@ def indexed(operation: Operation) -> dict[int, PerSampleGradient]:
     return _looked_up(operation, index)
 
 
-@measures("IndexSelectBackward0")
+@register_rule("IndexSelectBackward0")
 def index_select(operation: Operation) -> dict[int, PerSampleGradient]:
     """Rows of a table."""
     return {} if operation.saved("dim") else _looked_up(operation, operation.saved("index"))

@@ -8,7 +8,7 @@ from gradmeter.reading.capture import Operation
 from gradmeter.reading.kernels.geometry import POINT, Geometry
 from gradmeter.reading.layers.broadcasting import summed_to_input
 from gradmeter.reading.layers.gradients import Correlation, PerSampleGradient
-from gradmeter.reading.layers.registry import measures
+from gradmeter.reading.layers.registry import register_rule
 
 
 def _features_by_position(operation: Operation, tensor: Tensor) -> Tensor:
@@ -32,13 +32,13 @@ def _product(
     return {number: Correlation(*factors, geometry, shape)}
 
 
-@measures("BmmBackward0")
+@register_rule("BmmBackward0")
 def bmm(operation: Operation) -> dict[int, PerSampleGradient]:
     """[groups, n, k] @ [groups, k, m], as einsum makes it of weights per head."""
     return _product(operation, operation.delta, 0, 1, ("self", "mat2"))
 
 
-@measures("BaddbmmBackward0")
+@register_rule("BaddbmmBackward0")
 def baddbmm(operation: Operation) -> dict[int, PerSampleGradient]:
     """beta * bias + alpha * [groups, n, k] @ [groups, k, m]."""
     gradients = _product(operation, operation.scaled("alpha"), 1, 2, ("batch1", "batch2"))

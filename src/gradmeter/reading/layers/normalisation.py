@@ -10,7 +10,7 @@ from gradmeter.reading.kernels import channel_sums
 from gradmeter.reading.layers.broadcasting import summed_to_input
 from gradmeter.reading.layers.convolution import images
 from gradmeter.reading.layers.gradients import Direct, PerSampleGradient
-from gradmeter.reading.layers.registry import measures
+from gradmeter.reading.layers.registry import register_rule
 
 
 def _per_channel(operation: Operation, scale: Tensor, shift: Tensor) -> dict[int, PerSampleGradient]:
@@ -26,25 +26,25 @@ def _batch_norm(operation: Operation, epsilon: float) -> dict[int, PerSampleGrad
     return _per_channel(operation, products * torch.rsqrt(variance.to(products.dtype) + epsilon), sums)
 
 
-@measures("NativeBatchNormBackward0", "NativeBatchNormLegitBackward0")
+@register_rule("NativeBatchNormBackward0", "NativeBatchNormLegitBackward0")
 def batch_norm(operation: Operation) -> dict[int, PerSampleGradient]:
     """By PyTorch itself."""
     return {} if operation.saved("training") else _batch_norm(operation, operation.saved("eps"))
 
 
-@measures("NativeBatchNormLegitNoTrainingBackward0", "BatchNormNoUpdateBackward0")
+@register_rule("NativeBatchNormLegitNoTrainingBackward0", "BatchNormNoUpdateBackward0")
 def batch_norm_in_eval_mode(operation: Operation) -> dict[int, PerSampleGradient]:
     """By PyTorch itself, where an exported program names the mode."""
     return _batch_norm(operation, operation.saved("eps"))
 
 
-@measures("CudnnBatchNormBackward0", "MiopenBatchNormBackward0")
+@register_rule("CudnnBatchNormBackward0", "MiopenBatchNormBackward0")
 def batch_norm_of_a_library(operation: Operation) -> dict[int, PerSampleGradient]:
     """By cuDNN or MIOpen on a GPU."""
     return {} if operation.saved("training") else _batch_norm(operation, operation.saved("epsilon"))
 
 
-@measures("NativeGroupNormBackward0")
+@register_rule("NativeGroupNormBackward0")
 def group_norm(operation: Operation) -> dict[int, PerSampleGradient]:
     """Normalised per image and group of channels."""
     if operation.axis.dim != 0:
@@ -60,7 +60,7 @@ def group_norm(operation: Operation) -> dict[int, PerSampleGradient]:
     return _per_channel(operation, product, delta)
 
 
-@measures("NativeLayerNormBackward0")
+@register_rule("NativeLayerNormBackward0")
 def layer_norm(operation: Operation) -> dict[int, PerSampleGradient]:
     """Normalised over the last dimensions."""
     gradients: dict[int, PerSampleGradient] = {}
@@ -72,7 +72,7 @@ def layer_norm(operation: Operation) -> dict[int, PerSampleGradient]:
     return gradients
 
 
-@measures("FusedRmsNormBackward0")
+@register_rule("FusedRmsNormBackward0")
 def rms_norm(operation: Operation) -> dict[int, PerSampleGradient]:
     """Scaled over the last dimensions, in one operation."""
     if 1 not in operation.inputs:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gradmeter.reading.capture import Operation, OwnedRows, SampleAxis
 from gradmeter.reading.layers.gradients import Dense, Direct, PerSampleGradient
-from gradmeter.reading.layers.registry import measures
+from gradmeter.reading.layers.registry import register_rule
 
 
 def _steps_before(first: Tensor, states: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def lstm_gate_gradients(
     return gradients
 
 
-@measures("MkldnnRnnLayerBackward0", any_output=True)
+@register_rule("MkldnnRnnLayerBackward0", any_output=True)
 def lstm_layer(operation: Operation) -> dict[int, PerSampleGradient]:
     """One layer and direction of an LSTM: oneDNN's kernel tells nothing of its gates."""
     weights = [number for number in operation.inputs if number in (1, 2, 3, 4)]
@@ -107,7 +107,7 @@ def lstm_layer(operation: Operation) -> dict[int, PerSampleGradient]:
     return found
 
 
-@measures("ThnnFusedLstmCellBackward0", any_output=True)
+@register_rule("ThnnFusedLstmCellBackward0", any_output=True)
 def fused_lstm_cell(operation: Operation) -> dict[int, PerSampleGradient]:
     """The biases of an LSTM's step on a GPU: their gradient is the gates' own."""
     hidden, cell = operation.deltas[:2]
@@ -116,7 +116,7 @@ def fused_lstm_cell(operation: Operation) -> dict[int, PerSampleGradient]:
     return _biases(operation, gates[0], gates[0])
 
 
-@measures("ThnnFusedGruCellBackward0")
+@register_rule("ThnnFusedGruCellBackward0")
 def fused_gru_cell(operation: Operation) -> dict[int, PerSampleGradient]:
     """The biases of a GRU's step on a GPU."""
     names = ("input_gates", "hidden_gates", "hx", "input_bias", "hidden_bias")

@@ -28,7 +28,7 @@ _MODULES: dict[type[nn.Module], ModuleRule] = {}
 _ANY_OUTPUT: set[str] = set()
 
 
-def measures(*kinds: str | type[nn.Module], any_output: bool = False) -> Callable[[_RuleT], _RuleT]:
+def register_rule(*kinds: str | type[nn.Module], any_output: bool = False) -> Callable[[_RuleT], _RuleT]:
     """Register a rule.
 
     Args:
@@ -40,7 +40,7 @@ def measures(*kinds: str | type[nn.Module], any_output: bool = False) -> Callabl
         InputError: for anything else.
 
     Example:
-        >>> @measures(Scale)
+        >>> @register_rule(Scale)
         ... def scale(module, activation, delta):
         ...     return {"factor": (activation * delta).flatten(2).sum(2)}
     """

@@ -32,7 +32,7 @@ _CONTROLLED = "digits"
 
 
 @dataclass(frozen=True)
-class Comparison:
+class DetectionBenchmark:
     """What is to be compared.
 
     Attributes:
@@ -96,11 +96,13 @@ class Comparison:
         ]
 
 
-def compare(comparison: Comparison, folder: Path, *, workers: int, console: Console, fresh: bool = False) -> Path:
-    """Run a comparison, or what is left of it, and write the page.
+def compare(
+    benchmark: DetectionBenchmark, folder: Path, *, workers: int, console: Console, fresh: bool = False
+) -> Path:
+    """Run a benchmark, or what is left of it, and write the page.
 
     Args:
-        comparison: what is compared.
+        benchmark: what is compared.
         folder: where networks, scores and the page go.
         workers: networks at once, each in a process of one thread; times per image are best with one.
         console: where progress goes.
@@ -115,16 +117,16 @@ def compare(comparison: Comparison, folder: Path, *, workers: int, console: Cons
     """
     require_library()
     with lone_stage(console, "reading the images"):
-        _begin(comparison, folder, fresh=fresh)
+        _begin(benchmark, folder, fresh=fresh)
     with ComparisonProgress(console) as progress:
-        run_tasks(perform, comparison.jobs(folder), workers, progress)
+        run_tasks(perform, benchmark.jobs(folder), workers, progress)
     begun = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
     commands = tuple(dict.fromkeys(command for task in TASKS if task in begun for command in begun[task]["commands"]))
     with lone_stage(console, "writing the page"):
         return write_page(list(found_results(folder)), Made(commands, _made(workers)), folder)
 
 
-def _begin(comparison: Comparison, folder: Path, *, fresh: bool) -> None:
+def _begin(benchmark: DetectionBenchmark, folder: Path, *, fresh: bool) -> None:
     manifest, found = folder / _MANIFEST, {}
     if folder.exists() and not manifest.is_file() and not _is_empty(folder):
         raise OutputError(f"{folder} is there and holds no comparison; choose another --out")
@@ -132,13 +134,13 @@ def _begin(comparison: Comparison, folder: Path, *, fresh: bool) -> None:
         found = json.loads(manifest.read_text(encoding="utf-8"))
         differing = [
             f"{task} with {_listed(found[task])}, not {_listed(made)}"
-            for task, made in comparison.identity.items()
+            for task, made in benchmark.identity.items()
             if any(found.get(task, made)[key] != value for key, value in made.items())
         ]
         if differing and not fresh:
             raise OutputError(f"{folder} was begun otherwise ({'; '.join(differing)}); choose another --out or --fresh")
     if fresh:
-        for task in comparison.tasks:
+        for task in benchmark.tasks:
             for path in folder.glob(f"scores/{task}-*/*.parquet"):
                 path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,9 +148,9 @@ def _begin(comparison: Comparison, folder: Path, *, fresh: bool) -> None:
         if part.is_dir():
             sweep(part)
     begun = {}
-    for task, made in comparison.identity.items():
+    for task, made in benchmark.identity.items():
         before = [] if fresh else found.get(task, {}).get("commands", [])
-        begun[task] = {**made, "commands": list(dict.fromkeys([*before, comparison.command]))}
+        begun[task] = {**made, "commands": list(dict.fromkeys([*before, benchmark.command]))}
     write_text(manifest, json.dumps({**found, **begun}, indent=2) + "\n")
 
 

@@ -12,13 +12,13 @@ from torch import Tensor
 from gradmeter.research.ood_benchmark.networks import ResNet8
 from gradmeter.research.ood_benchmark.scores import KNOWN
 from gradmeter.research.ood_benchmark.tasks import Data
-from gradmeter.research.ood_benchmark.training import Recipe, load_weights, train
+from gradmeter.research.ood_benchmark.training import TrainingRecipe, load_weights, train
 
 CEILING = "supervised ceiling"
 HELD_OUT = slice(1, None, 2)
 """The images of a concept that the network does not learn from."""
 
-_RECIPE = Recipe(epochs=6, peak=0.1, mirrored=False)
+_RECIPE = TrainingRecipe(epochs=6, peak=0.1, mirrored=False)
 _BATCH = 500
 
 

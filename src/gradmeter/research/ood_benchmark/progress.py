@@ -13,7 +13,7 @@ from gradmeter.runs.progress import LongProgress
 
 
 @dataclass(frozen=True)
-class Event:
+class JobEvent:
     """A step of one network.
 
     Attributes:
@@ -49,7 +49,7 @@ class ComparisonProgress:
     ) -> None:
         self._progress.stop()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: JobEvent) -> None:
         """Show an event."""
         if event.network not in self._bars:
             self._bars[event.network] = self._progress.add_task(event.network, total=1, note="")

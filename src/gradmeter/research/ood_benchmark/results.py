@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gradmeter.research.ood_benchmark.detectors import DETECTORS
 from gradmeter.research.ood_benchmark.run import OURS, WRONG
 from gradmeter.research.ood_benchmark.scores import KNOWN, Scores, score_path
-from gradmeter.research.ood_benchmark.tasks import TASKS, Task
+from gradmeter.research.ood_benchmark.tasks import TASKS, BenchmarkTask
 from gradmeter.trust.evaluation.curves import area_of_curve, risk_coverage
 from gradmeter.trust.evaluation.intervals import MeanSem, PairedDifference, mean_sem, paired_difference
 from gradmeter.trust.evaluation.operating_point import fpr_at_tpr
@@ -64,7 +64,7 @@ class TaskResults:
         runs: numbers of the networks.
     """
 
-    def __init__(self, folder: Path, task: Task, runs: Sequence[int]) -> None:
+    def __init__(self, folder: Path, task: BenchmarkTask, runs: Sequence[int]) -> None:
         self.task, self.runs, self._folder = task, runs, folder
 
     def has(self, method: str) -> bool:

@@ -30,9 +30,9 @@ from gradmeter.research.ood_benchmark.controls import (
 )
 from gradmeter.research.ood_benchmark.detectors import ON_VALIDATION, applies, made, search_space
 from gradmeter.research.ood_benchmark.parts import Parts, parts_of
-from gradmeter.research.ood_benchmark.progress import Event
+from gradmeter.research.ood_benchmark.progress import JobEvent
 from gradmeter.research.ood_benchmark.scores import KNOWN, Scores, score_path
-from gradmeter.research.ood_benchmark.tasks import LETTERS, TASKS, Data, Images, Task
+from gradmeter.research.ood_benchmark.tasks import LETTERS, TASKS, BenchmarkTask, Data, Images
 from gradmeter.research.study.training import predict
 from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.log_features import LogFeatures
@@ -87,7 +87,7 @@ class Job:
         return score_path(self.folder, self.task, self.run, method)
 
 
-def perform(job: Job, emit: Callable[[Event], None]) -> None:
+def perform(job: Job, emit: Callable[[JobEvent], None]) -> None:
     """Do what is left to do for one network.
 
     Raises:
@@ -100,7 +100,7 @@ def perform(job: Job, emit: Callable[[Event], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def tell(share: float, note: str) -> None:
-        emit(Event(f"{job.task} {job.run}", share, note))
+        emit(JobEvent(f"{job.task} {job.run}", share, note))
 
     network = task.network(data, job.run, path, lambda epoch: tell(0, f"epoch {epoch}"))
     wrong = predict(network, data.test.images) != data.test.labels
@@ -209,7 +209,7 @@ class _Read:
     """Readings of everything that controls learn from and are judged on, read once."""
 
     def __init__(self, network: nn.Module, data: Data) -> None:
-        meter = GradientMeter(network, _EXTRA_LABELS).extended()
+        meter = GradientMeter(network, _EXTRA_LABELS).for_trust_model()
 
         def read(images: Tensor) -> Readings:
             return Readings.concatenate([meter(batch) for batch in images.split(_BATCH)])
@@ -253,7 +253,7 @@ class _Read:
         }
 
 
-def _ceiling(job: Job, data: Data, task: Task, tell: Callable[[float, str], None]) -> None:
+def _ceiling(job: Job, data: Data, task: BenchmarkTask, tell: Callable[[float, str], None]) -> None:
     for concept in task.near:
         path = job.path(f"{CEILING} {concept}")
         if not path.exists():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gradmeter.errors import DataError
 from gradmeter.research.ood_benchmark.networks import ResNet8, resnet18
-from gradmeter.research.ood_benchmark.training import Recipe, load_weights, train
+from gradmeter.research.ood_benchmark.training import TrainingRecipe, load_weights, train
 from gradmeter.research.study.data import Concept, Draw, load
 from gradmeter.research.study.data.archives import ARCHIVES
 from gradmeter.research.study.options import StudyOptions
@@ -23,8 +23,8 @@ from gradmeter.research.study.training import load_network as load_paper_network
 from gradmeter.research.study.training import train as train_paper_network
 from gradmeter.sources.samples.npz import read_arrays
 
-_DIGITS_RECIPE = Recipe(epochs=2, peak=0.05, mirrored=False)
-_COLOUR_RECIPE = Recipe(epochs=15, peak=0.1, mirrored=True)
+_DIGITS_RECIPE = TrainingRecipe(epochs=2, peak=0.05, mirrored=False)
+_COLOUR_RECIPE = TrainingRecipe(epochs=15, peak=0.1, mirrored=True)
 _COLOUR_VALIDATION = 2000
 _COLOUR_SIDE = 32
 # Classes that are unknown in each split of the colour task; every class is once.
@@ -70,7 +70,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Task:
+class BenchmarkTask:
     """Networks of one kind for images of one kind.
 
     Attributes:
@@ -131,7 +131,7 @@ def _paper_network(data: Data, run: int, path: Path, on_epoch: Callable[[int], N
     return load_paper_network(path)[0]
 
 
-def _trained(make: Callable[[], nn.Module], recipe: Recipe) -> Callable[..., nn.Module]:
+def _trained(make: Callable[[], nn.Module], recipe: TrainingRecipe) -> Callable[..., nn.Module]:
     def network(data: Data, run: int, path: Path, on_epoch: Callable[[int], None]) -> nn.Module:
         torch.manual_seed(run)
         made = make()
@@ -195,8 +195,8 @@ def _archive(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int
 TASKS = {
     task.name: task
     for task in (
-        Task("digits", "Digits, the paper's network", 5, (LETTERS,), _PAPER_LAYERS, _digits, _paper_network),
-        Task(
+        BenchmarkTask("digits", "Digits, the paper's network", 5, (LETTERS,), _PAPER_LAYERS, _digits, _paper_network),
+        BenchmarkTask(
             "resnet18",
             "Digits, ResNet-18",
             1,
@@ -205,7 +205,7 @@ TASKS = {
             _digits,
             _trained(lambda: resnet18(10), _DIGITS_RECIPE),
         ),
-        Task(
+        BenchmarkTask(
             "colour",
             "Eight classes of CIFAR-10, ResNet-8",
             len(_UNKNOWN_CLASSES),

@@ -22,7 +22,7 @@ _SHIFT = 2
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """How a network is trained.
 
     Attributes:
@@ -41,7 +41,7 @@ def train(
     images: Tensor,
     labels: Tensor,
     path: Path,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     *,
     seed: int,
     on_epoch: Callable[[int], None],

@@ -11,7 +11,7 @@ from gradmeter.report.markdown import markdown_table
 from gradmeter.research.speed_benchmark import plots
 from gradmeter.research.speed_benchmark.methods import METHODS
 from gradmeter.research.speed_benchmark.models import MAIN_MODELS, MODELS
-from gradmeter.research.speed_benchmark.results import Results, Row, Spread
+from gradmeter.research.speed_benchmark.results import Row, SpeedResults, Spread
 
 PAGE = "performance.md"
 MEMORY_LIMIT = 1.2
@@ -23,7 +23,7 @@ _NONE = "-"
 _HEAD = ("method", "tells", "seconds", "time / T0", "quartiles", "memory", "memory / T0", "error of l2", "rounds")
 
 
-def write_page(results: Results, folder: Path) -> Path:
+def write_page(results: SpeedResults, folder: Path) -> Path:
     """Write performance.md and figures/*.svg and .png into the folder of finished results."""
     options = results.options
     for name in options.models:
@@ -42,7 +42,7 @@ def threads_named(count: int) -> str:
     return f"{count} thread{'' if count == 1 else 's'}"
 
 
-def _lines(results: Results) -> Iterator[str]:
+def _lines(results: SpeedResults) -> Iterator[str]:
     content, machine = results.content, results.content["machine"]
     yield from ("# Performance", "")
     yield (
@@ -68,7 +68,7 @@ def _lines(results: Results) -> Iterator[str]:
     yield from _method(results)
 
 
-def _summary(results: Results) -> Iterator[str]:
+def _summary(results: SpeedResults) -> Iterator[str]:
     threads = results.options.threads
     head = ["network", "batch", *(f"time / T0, {threads_named(count)}" for count in threads)]
     head += ["must", "stretch", f"memory / T0 (must: {MEMORY_LIMIT})", "error of l2"]
@@ -91,7 +91,7 @@ def _summary(results: Results) -> Iterator[str]:
     )
 
 
-def _section(results: Results, name: str) -> Iterator[str]:
+def _section(results: SpeedResults, name: str) -> Iterator[str]:
     model = MODELS[name]
     yield f"![Time of each method over that of one plain pass](figures/{_figure(name)}.svg)"
     for threads in results.options.threads:
@@ -132,7 +132,7 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-def _stream(results: Results) -> Iterator[str]:
+def _stream(results: SpeedResults) -> Iterator[str]:
     model = MODELS["paper-cnn"]
     yield (
         f"The paper's network, {threads_named(results.options.threads[0])}: images are made in batches of "
@@ -151,7 +151,7 @@ def _stream(results: Results) -> Iterator[str]:
     yield from markdown_table(["images", "seconds", "microseconds per image", "peak extra memory"], rows)
 
 
-def _method(results: Results) -> Iterator[str]:
+def _method(results: SpeedResults) -> Iterator[str]:
     options = results.options
     yield (
         "- T0 is what a user would call: `model.zero_grad()`, a batched forward pass, the summed cross entropy at the "
@@ -183,11 +183,11 @@ def _method(results: Results) -> Iterator[str]:
     )
 
 
-def _versions(results: Results) -> str:
+def _versions(results: SpeedResults) -> str:
     return ", ".join(f"{name} {version}" for name, version in results.content["versions"].items())
 
 
-def _streamed(results: Results) -> bool:
+def _streamed(results: SpeedResults) -> bool:
     return any("error" not in found for found in results.stream.values())
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from gradmeter.report.figures.style import COLOURS, INK, styled
 from gradmeter.research.speed_benchmark.methods import METHODS
 from gradmeter.research.speed_benchmark.models import MODELS
-from gradmeter.research.speed_benchmark.results import Results, Row, Spread
+from gradmeter.research.speed_benchmark.results import Row, SpeedResults, Spread
 
 _OURS = "gradmeter"
 _COLOURS = {_OURS: COLOURS[0], "peer": "#b9c0ca", "plain": "#7d838c"}
@@ -27,7 +27,7 @@ _LEFT, _RIGHT = 0.16, 0.14
 _WIDE = 300
 
 
-def ratios(results: Results, name: str) -> Figure:
+def ratios(results: SpeedResults, name: str) -> Figure:
     """Draw one network: a panel for each number of threads, a bar for each method, errors in the place of bars."""
     threads = results.options.threads
     panels = {_threads(count): results.rows(name, count) for count in threads}
@@ -35,7 +35,7 @@ def ratios(results: Results, name: str) -> Figure:
     return _bars(panels, f"{model.title}, batch of {model.batch:,}", model.must, len(panels))
 
 
-def overview(results: Results, names: Sequence[str]) -> Figure:
+def overview(results: SpeedResults, names: Sequence[str]) -> Figure:
     """Draw several networks with one thread number, the smallest: gradmeter and the peers only."""
     threads = results.options.threads[0]
     panels = {
@@ -48,7 +48,7 @@ def overview(results: Results, names: Sequence[str]) -> Figure:
     return _bars(panels, title, None, min(2, len(panels)))
 
 
-def cost_per_image(results: Results) -> Figure:
+def cost_per_image(results: SpeedResults) -> Figure:
     """Draw microseconds per image, and the peak of extra memory, over the number of images."""
     found = {int(count): values for count, values in results.stream.items() if "error" not in values}
     counts = list(found)

@@ -64,7 +64,7 @@ class Row:
     error: str | None
 
 
-class Results:
+class SpeedResults:
     """What was measured so far, in a file that is whole after every step."""
 
     def __init__(self, folder: Path, options: BenchOptions, described: Mapping[str, Any]) -> None:

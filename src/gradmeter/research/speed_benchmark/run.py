@@ -23,7 +23,7 @@ from gradmeter.research.speed_benchmark.models import MODELS
 from gradmeter.research.speed_benchmark.options import BenchOptions
 from gradmeter.research.speed_benchmark.page import PAGE, threads_named, write_page
 from gradmeter.research.speed_benchmark.probe import exact_norms, probe
-from gradmeter.research.speed_benchmark.results import FILE, Results
+from gradmeter.research.speed_benchmark.results import FILE, SpeedResults
 from gradmeter.research.speed_benchmark.scaling import COUNTS, QUICK_COUNTS, stream
 from gradmeter.research.speed_benchmark.timing import take_turns
 from gradmeter.runs.progress import LongProgress, lone_stage
@@ -57,7 +57,7 @@ def run_benchmark(options: BenchOptions, folder: Path, *, command: str, console:
     _require_own(folder)
     with owned(folder):
         sweep(folder)
-        results = Results(folder, options, _described(options, command))
+        results = SpeedResults(folder, options, _described(options, command))
         if not results.read(fresh=fresh):
             results.write()
         measured = "finished" not in results.content
@@ -70,7 +70,7 @@ def run_benchmark(options: BenchOptions, folder: Path, *, command: str, console:
     return measured
 
 
-def _measure(results: Results, options: BenchOptions, console: Console) -> None:
+def _measure(results: SpeedResults, options: BenchOptions, console: Console) -> None:
     """Measure what is missing; every part is on disk as soon as it is there."""
     with _progress(console) as progress:
         task = progress.add_task("bench", total=_steps(options), note="")

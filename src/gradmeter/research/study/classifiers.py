@@ -30,7 +30,7 @@ def layer_groups(readings: Readings) -> dict[str, tuple[str, ...]]:
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """One training set for a meta classifier and the layers it may look at.
 
     Attributes:
@@ -70,8 +70,8 @@ def all_features(readings: Readings, *, whole_gradient: bool) -> Features:
     return Features(("entropy", *(f"{layer}/{metric}" for layer in layers for metric in METRICS)))
 
 
-def tasks(outcome: Outcome) -> tuple[Task, ...]:
+def tasks(outcome: Outcome) -> tuple[TrainingTask, ...]:
     """All tasks whose known unknowns are present, and the layer ablation on (a)."""
     present = [name for name, roles in TRAINING_SETS.items() if set(roles) <= outcome.known_unknowns.keys()]
-    ablation = [Task("a", group) for group in layer_groups(outcome.validation).values()]
-    return (*(Task(name) for name in present), *ablation)
+    ablation = [TrainingTask("a", group) for group in layer_groups(outcome.validation).values()]
+    return (*(TrainingTask(name) for name in present), *ablation)

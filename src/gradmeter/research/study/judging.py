@@ -18,7 +18,7 @@ from gradmeter.files import write_text
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import entropy, max_softmax
 from gradmeter.reading.statistics import METRICS
-from gradmeter.research.study.classifiers import Task, all_features, tasks
+from gradmeter.research.study.classifiers import TrainingTask, all_features, tasks
 from gradmeter.research.study.features import Features
 from gradmeter.research.study.outcome import Outcome, Score
 from gradmeter.research.study.paper import PAPER_BASE_RATES
@@ -114,9 +114,9 @@ def fit_regressions(
     On the validation digits the LASSO is also fitted with stronger penalties, under the names of `penalised`.
     """
     fitted: dict[str, LinearClassifier] = {}
-    wanted: list[tuple[Task, str, Callable[[], Pipeline]]] = [
+    wanted: list[tuple[TrainingTask, str, Callable[[], Pipeline]]] = [
         *((task, task.name(name), REGRESSIONS[name]) for task in tasks(outcome) for name in _regressions_for(task)),
-        *((Task("a"), penalised(penalty), partial(lasso, penalty)) for penalty in PENALTIES),
+        *((TrainingTask("a"), penalised(penalty), partial(lasso, penalty)) for penalty in PENALTIES),
     ]
     for task, name, make in wanted:
         features = task.features(outcome, whole_gradient=whole_gradient)
@@ -135,7 +135,7 @@ def penalised(penalty: float) -> str:
     return f"lasso_a, penalty {penalty:g}"
 
 
-def _regressions_for(task: Task) -> tuple[str, ...]:
+def _regressions_for(task: TrainingTask) -> tuple[str, ...]:
     """All four on the validation digits; the LASSO on every set; LASSO and ridge in the layer ablation."""
     if task.layers is not None:
         return "lasso", "ridge"

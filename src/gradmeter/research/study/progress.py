@@ -17,7 +17,7 @@ _SHARES = {"train": 0.70, "measure": 0.06, "fit": 0.24}
 
 
 @dataclass(frozen=True)
-class Event:
+class RunEvent:
     """A step of one run.
 
     Attributes:
@@ -61,7 +61,7 @@ class StudyProgress:
     ) -> None:
         self._progress.stop()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: RunEvent) -> None:
         """Show an event."""
         with self._lock:
             before = sum(_SHARES[stage] for stage in list(_SHARES)[: list(_SHARES).index(event.stage)])

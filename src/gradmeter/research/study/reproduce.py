@@ -29,9 +29,9 @@ from gradmeter.research.study.judging import read_regressions
 from gradmeter.research.study.neural import read_bank, train_bank
 from gradmeter.research.study.options import StudyOptions
 from gradmeter.research.study.outcome import Outcome
-from gradmeter.research.study.progress import Event, StudyProgress
+from gradmeter.research.study.progress import RunEvent, StudyProgress
 from gradmeter.research.study.results import AllResults, read_results
-from gradmeter.research.study.run import Run, Source, perform, perform_networks
+from gradmeter.research.study.run import DataSource, Run, perform, perform_networks
 from gradmeter.research.study.store import Store
 from gradmeter.research.study.training import load_network
 from gradmeter.runs.engines import ENGINES
@@ -60,7 +60,7 @@ class Study:
 
     name: str
     command: str
-    source: Source
+    source: DataSource
     options: StudyOptions
     folder: Path
     compares_readings: bool = False
@@ -184,7 +184,7 @@ class _Clock:
         self.laps[name], self._last = now - self._last, now
 
 
-def _ignore(event: Event) -> None:
+def _ignore(event: RunEvent) -> None:
     """The judging of neural networks is too short for a bar of its own."""
 
 

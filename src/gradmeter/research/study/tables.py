@@ -26,7 +26,7 @@ _KNOWN_UNKNOWNS = ("a", "b", "c", "d", "normal")
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """Scores and columns of a table: as rows and columns, or the other way round (Table 3)."""
 
     scores: tuple[str, ...]
@@ -35,16 +35,16 @@ class Layout:
 
 
 LAYOUTS = {
-    1: Layout(
+    1: TableLayout(
         ("softmax", "entropy", "l1", "l2", "min", "max", "std", "mean", "skewness", "kurtosis"),
         ("wrong", "letters", "cifar10", "uniform"),
     ),
-    2: Layout(
+    2: TableLayout(
         ("softmax", "entropy", "glm", "lasso", "ridge", "elastic_net"), ("wrong", "letters", "cifar10", "uniform")
     ),
-    3: Layout(("entropy", "softmax", "nn_a", "nn_b", "nn_c", "nn_d", OWN), ("wrong", *_UNKNOWN), transposed=True),
+    3: TableLayout(("entropy", "softmax", "nn_a", "nn_b", "nn_c", "nn_d", OWN), ("wrong", *_UNKNOWN), transposed=True),
     # Not in the paper, which tells it in words: Table 3 for the LASSO, and normal noise as the known unknown.
-    4: Layout(
+    4: TableLayout(
         (*(f"lasso_{name}" for name in _KNOWN_UNKNOWNS), "nn_normal", OWN),
         ("wrong", "letters", *_UNKNOWN),
         transposed=True,

@@ -37,7 +37,7 @@ def measure(classifier: Classifier, source: Source, folder: str | Path, work: Wo
 
     Its columns are "id", "label" where the source has labels (the network's numbers), "probabilities", those of
     `Readings.to_arrow`: "prediction", "log_scale", "logits" and "layer/metric", and those of what else
-    `GradientMeter.extended` reads; and "content_hash", equal for equal inputs of the network.
+    `GradientMeter.for_trust_model` reads; and "content_hash", equal for equal inputs of the network.
 
     Args:
         classifier: the network and its preprocessing.
@@ -52,7 +52,7 @@ def measure(classifier: Classifier, source: Source, folder: str | Path, work: Wo
     """
     numbers, work = classifier.class_numbers(source), work or Work()
     rows = _Rows(classifier.name, source.name, source.labelled, numbers)
-    reader = Reader(GradientMeter(classifier.network).extended(), classifier, rows)
+    reader = Reader(GradientMeter(classifier.network).for_trust_model(), classifier, rows)
     return stream(reader, source, folder, purpose_of(classifier, source), work, classifier.numbering(source))
 
 

@@ -70,7 +70,7 @@ def measure_synthetic(
         return None
     work.on_start("synthetic unknowns", len(KINDS) * len(images))
     work.on_progress((len(KINDS) - len(left)) * len(images))
-    meter = GradientMeter(classifier.network.to(work.device)).extended()
+    meter = GradientMeter(classifier.network.to(work.device)).for_trust_model()
     started, announced = time.monotonic(), False
     for number in left:
         kind = list(KINDS)[number]

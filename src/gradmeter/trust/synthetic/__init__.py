@@ -1,7 +1,7 @@
 """Synthetic unknowns: images that no class of a network's is of, made of its user's own images and of noise."""
 
 from gradmeter.trust.synthetic import blends, distortions, noises, patches, textures, tones
-from gradmeter.trust.synthetic.registry import KINDS, Kind, makes
+from gradmeter.trust.synthetic.registry import KINDS, Kind, register_unknown
 from gradmeter.trust.synthetic.sample import SAMPLED, ImageSample, per_kind
 from gradmeter.trust.synthetic.unknowns import each_kind, synthetic_unknowns
 
@@ -13,10 +13,10 @@ __all__ = [
     "blends",
     "distortions",
     "each_kind",
-    "makes",
     "noises",
     "patches",
     "per_kind",
+    "register_unknown",
     "synthetic_unknowns",
     "textures",
     "tones",

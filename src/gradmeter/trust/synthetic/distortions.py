@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from gradmeter.trust.synthetic.draws import between, coin, smooth_field
-from gradmeter.trust.synthetic.registry import makes
+from gradmeter.trust.synthetic.registry import register_unknown
 
 # Widths of the blur, in a side of the image.
 _BLURS = (0.08, 0.11, 0.15, 0.2)
@@ -28,7 +28,7 @@ def _transformed(images: Tensor, matrices: Tensor) -> Tensor:
     return _sampled(images, F.affine_grid(maps, list(images.shape), align_corners=False))
 
 
-@makes("rotation")
+@register_unknown("rotation")
 def rotation(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
     """By 45 to 315 degrees, every other one mirrored."""
     angle = between(math.pi / 4, 7 * math.pi / 4, images, generator).flatten()
@@ -37,7 +37,7 @@ def rotation(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
     return _transformed(images, torch.stack([cos * mirrored, -sin, sin * mirrored, cos], dim=1).view(-1, 2, 2))
 
 
-@makes("affine distortion")
+@register_unknown("affine distortion")
 def affine(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
     """Sheared by up to its own height, squeezed or stretched by up to 2.5 on each axis."""
     shear = between(-1, 1, images, generator).flatten()
@@ -46,7 +46,7 @@ def affine(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
     return _transformed(images, torch.stack([scale[0], shear, other, scale[1]], dim=1).view(-1, 2, 2))
 
 
-@makes("elastic distortion")
+@register_unknown("elastic distortion")
 def elastic(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
     """Every point displaced by a smooth random field, typically 8 to 20 % of the image (Simard et al. 2003)."""
     field = smooth_field((len(images), 2, *images.shape[2:]), 5, generator, images.dtype)
@@ -57,7 +57,7 @@ def elastic(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
     return _sampled(images, identity + displacement.movedim(1, 3))
 
 
-@makes("blur")
+@register_unknown("blur")
 def blur(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
     """By a normal curve whose deviation is 8 to 20 % of the shorter side, or of the longer one of thin images."""
     which = torch.randint(len(_BLURS), (len(images),), generator=generator)

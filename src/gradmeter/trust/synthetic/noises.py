@@ -6,16 +6,16 @@ import torch
 from torch import Generator, Tensor
 
 from gradmeter.trust.synthetic.draws import between
-from gradmeter.trust.synthetic.registry import makes
+from gradmeter.trust.synthetic.registry import register_unknown
 
 
-@makes("uniform noise")
+@register_unknown("uniform noise")
 def uniform_noise(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
     """Independent pixels, uniform in [0, 1]."""
     return torch.rand(images.shape, generator=generator, dtype=images.dtype)
 
 
-@makes("added noise")
+@register_unknown("added noise")
 def added_noise(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
     """The image and as much normal noise, or more."""
     noise = torch.randn(images.shape, generator=generator, dtype=images.dtype)

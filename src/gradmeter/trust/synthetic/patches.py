@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from gradmeter.trust.synthetic.registry import makes
+from gradmeter.trust.synthetic.registry import register_unknown
 
 
 def _permuted(images: Tensor, cells: int, generator: Generator) -> Tensor:
@@ -30,13 +30,13 @@ def _permuted(images: Tensor, cells: int, generator: Generator) -> Tensor:
     return whole
 
 
-@makes("shuffled quarters")
+@register_unknown("shuffled quarters")
 def shuffled_quarters(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
     """Four quarters."""
     return _permuted(images, 2, generator)
 
 
-@makes("permuted patches")
+@register_unknown("permuted patches")
 def permuted_patches(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
     """Sixteen or forty-nine patches."""
     half = len(images) // 2

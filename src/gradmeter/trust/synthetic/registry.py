@@ -16,7 +16,7 @@ KINDS: dict[str, Kind] = {}
 """By name, in the order in which they were registered."""
 
 
-def makes(name: str) -> Callable[[Kind], Kind]:
+def register_unknown(name: str) -> Callable[[Kind], Kind]:
     """Register a kind of synthetic unknowns."""
 
     def register(kind: Kind) -> Kind:

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from gradmeter.trust.synthetic.draws import smooth_field
-from gradmeter.trust.synthetic.registry import makes
+from gradmeter.trust.synthetic.registry import register_unknown
 
 # Hills and valleys along each axis.
 _CELLS = (3, 5, 8, 12)
@@ -19,13 +19,13 @@ def _fields(images: Tensor, generator: Generator) -> Tensor:
     return torch.cat([field for field in fields if len(field)])
 
 
-@makes("grey texture")
+@register_unknown("grey texture")
 def grey_texture(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
     """Any value in [0, 1]."""
     return torch.sigmoid(1.5 * _fields(images, generator))
 
 
-@makes("binary texture")
+@register_unknown("binary texture")
 def binary_texture(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
     """Two values only, in shares that differ from image to image."""
     level = torch.randn(len(images), 1, 1, 1, generator=generator, dtype=images.dtype)

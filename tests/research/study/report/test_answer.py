@@ -2,9 +2,9 @@ import pytest
 
 from gradmeter.report.writers import to_markdown
 from gradmeter.research.study.report.answer import answer
-from gradmeter.research.study.report.results import Results, read_results
+from gradmeter.research.study.report.results import StudyResults, read_results
 
-NOTHING = Results(
+NOTHING = StudyResults(
     {}, {table: [] for table in ("table1", "table2", "table3", "table4", "differences", "networks", "claims")}, {}
 )
 
@@ -29,7 +29,7 @@ def judged(wrong, unknown, low="", high=""):
         {"table": "3", "measure": "auroc", "row": column, "column": "gradmeter", "low": low, "high": high}
         for column in means
     ]
-    return Results({}, {**NOTHING.rows, "table3": table, "differences": differences}, {})
+    return StudyResults({}, {**NOTHING.rows, "table3": table, "differences": differences}, {})
 
 
 def test_a_study_says_what_was_tried_and_what_came_of_it(study):
@@ -44,7 +44,7 @@ def test_a_study_says_what_was_tried_and_what_came_of_it(study):
 
 def test_the_best_gradient_metric_is_named_with_its_number():
     table = rows(softmax="97.8", l1="97.1", min="97.9", entropy="99")
-    found = answer(Results({}, {**NOTHING.rows, "table1": table}, {}))
+    found = answer(StudyResults({}, {**NOTHING.rows, "table1": table}, {}))
     assert "(Minimum) reaches 97.90" in found.parts[0][1]
     assert "the softmax 97.80" in found.parts[0][1]
     assert "Best gradient metric (Minimum)" in to_markdown(found.grid)
@@ -55,7 +55,7 @@ def test_known_unknowns_look_scores_up_as_columns():
         {"measure": "auroc", "row": "all", "column": column, "mean": mean}
         for column, mean in (("nn_a", "75.64"), ("nn_b", "89.38"), ("softmax", "88.07"))
     ]
-    said = text(Results({}, {**NOTHING.rows, "table3": table}, {}))
+    said = text(StudyResults({}, {**NOTHING.rows, "table3": table}, {}))
     assert "reaches 75.64" in said
     assert "89.38" in said
     assert "the softmax reaches 88.07" in said

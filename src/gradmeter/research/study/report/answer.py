@@ -9,7 +9,7 @@ from gradmeter.report.grid import Block, Cell, Grid
 from gradmeter.report.probabilities import PERCENT
 from gradmeter.research.study.names import OWN, SCORES
 from gradmeter.research.study.report.records import NOTHING, number
-from gradmeter.research.study.report.results import Results
+from gradmeter.research.study.report.results import StudyResults
 
 HOLDS, FAILS, UNTESTED = "holds", "does not hold", "not testable on this data"
 GRADIENT_METRICS = ("l1", "l2", "min", "max", "std", "mean", "skewness", "kurtosis")
@@ -30,7 +30,7 @@ class Answer:
     grid: Grid | None
 
 
-def answer(results: Results) -> Answer:
+def answer(results: StudyResults) -> Answer:
     """Return what the tables at hand support; no part where there are no tables."""
     parts = {
         "What was tried": _tried(results),
@@ -41,7 +41,7 @@ def answer(results: Results) -> Answer:
     return Answer(tuple((heading, text) for heading, text in parts.items() if text), _grid(results))
 
 
-def _tried(results: Results) -> str:
+def _tried(results: StudyResults) -> str:
     runs, known = len(results.rows["networks"]), results.names.get("digits", "digits")
     if not runs:
         return ""
@@ -56,7 +56,7 @@ def _tried(results: Results) -> str:
     )
 
 
-def _metrics(results: Results) -> Iterator[str]:
+def _metrics(results: StudyResults) -> Iterator[str]:
     baseline = _mean(results, "auroc", "softmax", "wrong")
     best = _best_metric(results)
     if baseline is not None and best is not None:
@@ -66,7 +66,7 @@ def _metrics(results: Results) -> Iterator[str]:
         )
 
 
-def _meta_classifiers(results: Results) -> Iterator[str]:
+def _meta_classifiers(results: StudyResults) -> Iterator[str]:
     untold, told, baseline = (_mean(results, "auroc", score, "all") for score in ("nn_a", "nn_b", "softmax"))
     if untold is not None and baseline is not None:
         yield (
@@ -77,7 +77,7 @@ def _meta_classifiers(results: Results) -> Iterator[str]:
         )
 
 
-def _claims(results: Results) -> Iterator[str]:
+def _claims(results: StudyResults) -> Iterator[str]:
     verdicts = [row["verdict"] for row in results.rows["claims"]]
     if verdicts:
         holds, fails, untested = (verdicts.count(verdict) for verdict in (HOLDS, FAILS, UNTESTED))
@@ -85,7 +85,7 @@ def _claims(results: Results) -> Iterator[str]:
         yield f"Of the paper's {len(verdicts)} claims {holds} hold here, {fails} do not{rest}."
 
 
-def _judge(results: Results) -> str:
+def _judge(results: StudyResults) -> str:
     reached = [
         f"{mean:.2f}{PERCENT} on {what}{_beside_softmax(results, column)}"
         for column, what in (("wrong", "the network's own mistakes"), ("all", "all unknown images"))
@@ -99,12 +99,12 @@ def _judge(results: Results) -> str:
     )
 
 
-def _beside_softmax(results: Results, column: str) -> str:
+def _beside_softmax(results: StudyResults, column: str) -> str:
     ours, baseline = (_mean(results, "auroc", score, column) for score in (OWN, "softmax"))
     return "" if ours is None or baseline is None else f" (softmax {ours - baseline:+z.2f} points)"
 
 
-def _meaning(results: Results) -> str:
+def _meaning(results: StudyResults) -> str:
     verdicts = {column: _compared(results, column) for column in ("wrong", "all")}
     if None in verdicts.values():
         return ""
@@ -119,7 +119,7 @@ def _meaning(results: Results) -> str:
     return f"{said} The differences are smaller than these runs can tell."
 
 
-def _compared(results: Results, column: str) -> str | None:
+def _compared(results: StudyResults, column: str) -> str | None:
     """Better, worse or as good as the softmax: by the interval of the difference, or by its sign for one run."""
     for row in results.rows["differences"]:
         if (row["measure"], row["row"], row["column"]) == ("auroc", column, OWN):
@@ -132,7 +132,7 @@ def _compared(results: Results, column: str) -> str | None:
     return "better" if ours > baseline else "worse" if ours < baseline else "about as good"
 
 
-def _grid(results: Results) -> Grid | None:
+def _grid(results: StudyResults) -> Grid | None:
     metric = _best_metric(results)
     scores = {
         "softmax": "Softmax",
@@ -167,13 +167,13 @@ def _cell(mean: float | None, best: float) -> Cell:
     return Cell(NOTHING) if mean is None else Cell(f"{mean:.2f}", bold=round(mean, 2) == round(best, 2))
 
 
-def _best_metric(results: Results) -> str | None:
+def _best_metric(results: StudyResults) -> str | None:
     pairs = ((metric, _mean(results, "auroc", metric, "wrong")) for metric in GRADIENT_METRICS)
     means = {metric: mean for metric, mean in pairs if mean is not None}
     return max(means, key=means.__getitem__) if means else None
 
 
-def _mean(results: Results, measure: str, score: str, concept: str) -> float | None:
+def _mean(results: StudyResults, measure: str, score: str, concept: str) -> float | None:
     # Tables 3 and 4 have scores as columns, so a pair is looked up either way round; Table 2 names the LASSO alone.
     names = {score, "lasso"} if score == "lasso_a" else {score}
     for table in _TABLES:

@@ -15,7 +15,7 @@ from gradmeter.report.writers import to_html
 from gradmeter.research.study.names import MEASURES
 from gradmeter.research.study.report.answer import FAILS, HOLDS, UNTESTED, answer
 from gradmeter.research.study.report.records import Record, number
-from gradmeter.research.study.report.results import Results, read_results
+from gradmeter.research.study.report.results import StudyResults, read_results
 from gradmeter.research.study.report.tables import SUBJECTS, ablation_grid, difference_grid, matched_grid, table_grid
 from gradmeter.research.study.report.weights import weight_map
 
@@ -69,11 +69,11 @@ def study_templates() -> Environment:
     return templates
 
 
-def _paper_rows(results: Results) -> list[tuple[int, Sequence[Record]]]:
+def _paper_rows(results: StudyResults) -> list[tuple[int, Sequence[Record]]]:
     return [(table, results.rows[f"table{table}"]) for table in SUBJECTS if results.rows[f"table{table}"]]
 
 
-def _differences(results: Results) -> list[Grid]:
+def _differences(results: StudyResults) -> list[Grid]:
     grids = [difference_grid(table, results.rows["differences"], results.names) for table in SUBJECTS]
     return [grid for grid in grids if grid.blocks]
 

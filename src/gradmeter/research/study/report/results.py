@@ -32,7 +32,7 @@ Rows = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Results:
+class StudyResults:
     """What a study left behind.
 
     Attributes:
@@ -51,14 +51,14 @@ class Results:
         return CONCEPTS | dict(self.manifest.get("names", {}))
 
 
-def read_results(folder: Path) -> Results:
+def read_results(folder: Path) -> StudyResults:
     """Read the output folder of a study.
 
     Raises:
         DataError: there is no manifest, or a file is not of the expected form.
     """
     rows = {Path(name).stem: _read_rows(folder / name, columns) for name, columns in TABLES.items()}
-    return Results(_read_manifest(folder / MANIFEST), rows, drawings(folder / "figures", FIGURES))
+    return StudyResults(_read_manifest(folder / MANIFEST), rows, drawings(folder / "figures", FIGURES))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
