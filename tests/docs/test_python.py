@@ -49,3 +49,17 @@ def test_the_rule_of_the_engine_page_is_the_engine_s_own() -> None:
     source = inspect.getsource(elementwise.expand)
     assert signature.splitlines()[0] in source
     assert body in source
+
+
+def test_the_plan_of_the_architecture_page() -> None:
+    """What its table says of it."""
+    variables: dict[str, Any] = {}
+    ((_, content),) = [block for block in blocks("docs/architecture.md") if block[0] == "python"]
+    exec(content, variables)
+    plan = variables["plan"]
+    convolution, dense = plan.operations
+    assert (convolution.index, convolution.inputs, convolution.terminal) == (0, (1, 2), True)
+    assert (dense.index, dense.inputs, dense.terminal) == (5, (0, 2), False)
+    assert {axis.dim for planned in plan.operations for axis in planned.axes} == {0}
+    assert set(plan.contributions.values()) == {1}
+    assert plan.lasting
