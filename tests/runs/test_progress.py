@@ -7,10 +7,9 @@ import time
 
 import pytest
 from rich.console import Console
-from rich.progress import TextColumn
 
 from gradmeter.runs import progress
-from gradmeter.runs.progress import LongProgress, line_of, lone_stage
+from gradmeter.runs.progress import Nested, Progress, Step, line_of, lone_stage
 from gradmeter.stages import stage, stages_shown
 
 
@@ -32,7 +31,7 @@ class Said(io.StringIO):
 
 def test_lines_also_come_when_nothing_moves_on() -> None:
     said = Said()
-    with LongProgress(console=Console(file=said, width=20)) as shown:
+    with Progress(Console(file=said, width=20)) as shown:
         assert said.lines(1)[0] == "at work"
         task = shown.add_task("measuring [red]photos:x:", total=2000)
         first = said.lines(4)[-1]
@@ -51,7 +50,7 @@ def test_lines_also_come_when_nothing_moves_on() -> None:
 
 def test_rate_and_time_left() -> None:
     clock = iter([0.0, 0.0, 10.0, *[20.0] * 100])
-    shown = LongProgress(console=Console(file=io.StringIO()))
+    shown = Progress(Console(file=io.StringIO()))
     shown.get_time = lambda: next(clock)  # type: ignore[method-assign]
     task = shown.add_task("reading", total=1000, note="cat.png")
     shown.advance(task, 600)  # done before: no rate can be told from it
@@ -64,14 +63,14 @@ def test_rate_and_time_left() -> None:
     [(None, 0, "x: at work, "), (1, 0.5, "x: 50 %, "), (2, 1.7, "x: 85 %, "), (1000, 999, "x: 99 % (999 of 1,000), ")],
 )
 def test_what_is_done(total: float | None, completed: float, expected: str) -> None:
-    shown = LongProgress(console=Console(file=io.StringIO()))
+    shown = Progress(Console(file=io.StringIO()))
     shown.update(shown.add_task("x", total=total), completed=completed)
     assert line_of(shown.tasks[0]).startswith(expected)
 
 
 def test_many_tasks_are_a_few_lines() -> None:
     said = Said()
-    with LongProgress(console=Console(file=said)) as shown:
+    with Progress(Console(file=said)) as shown:
         for number in range(20):
             shown.add_task(f"run {number}", total=1, visible=number != 1)
         at = [line for line in said.lines(12) if line != "at work"]
@@ -81,7 +80,7 @@ def test_many_tasks_are_a_few_lines() -> None:
 def test_quiet() -> None:
     said = io.StringIO()
     for terminal in (False, True):
-        with LongProgress(console=Console(file=said, quiet=True, force_terminal=terminal)) as shown:
+        with Progress(Console(file=said, quiet=True, force_terminal=terminal)) as shown:
             shown.add_task("x", total=10)
             time.sleep(0.2)
     assert said.getvalue() == ""
@@ -90,17 +89,17 @@ def test_quiet() -> None:
 def test_a_terminal_has_bars_and_no_lines() -> None:
     said = io.StringIO()
     console = Console(file=said, force_terminal=True, width=80)
-    with LongProgress(TextColumn("<{task.description}>"), console=console) as shown:
-        shown.add_task("x", total=10)
+    with Progress(console) as shown:
+        shown.add_task("photos", total=10)
         time.sleep(0.2)
-    assert "<x>" in said.getvalue()
-    assert "x: 0 %" not in said.getvalue()
+    assert re.search("photos .*0 of 10", said.getvalue())
+    assert "photos: 0 %" not in said.getvalue()
 
 
 def test_a_terminal_that_cannot_move_its_cursor_has_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     said = Said()
-    with LongProgress(console=Console(file=said, force_terminal=True)) as shown:
+    with Progress(Console(file=said, force_terminal=True)) as shown:
         shown.add_task("x", total=10)
         assert any(line.startswith("x: 0 % (0 of 10), ") for line in said.lines(3))
 
@@ -108,7 +107,7 @@ def test_a_terminal_that_cannot_move_its_cursor_has_lines(monkeypatch: pytest.Mo
 def test_stages_of_a_library_are_shown_by_whoever_shows_them() -> None:
     with stage("hashing", 3) as advance:
         advance(3)  # nobody looks
-    shown = LongProgress(console=Console(file=io.StringIO()))
+    shown = Progress(Console(file=io.StringIO()))
     with stages_shown(shown.stage):
         with stage("hashing", 3) as advance, stage("a part"):
             advance(2)
@@ -125,3 +124,31 @@ def test_a_lone_stage() -> None:
     said = Said()
     with lone_stage(Console(file=said), "reading the images"):
         assert said.lines(1)[0].startswith("reading the images: at work, 0:00:0")
+
+
+STEPS = [Step("run 1", 0.35, "epoch 3"), Step("run 2", 0.7, "epoch 6"), Step("run 1", 1, "done")]
+
+
+def test_a_task_of_parts() -> None:
+    shown = Progress(Console(file=io.StringIO()))
+    nested = Nested(shown, "study", 2)
+    for step in STEPS:
+        nested(step)
+    at_work = [task for task in shown.tasks if task.visible]
+    assert [(task.description, task.completed, task.total) for task in at_work] == [
+        ("study", pytest.approx(1.7), 2),
+        ("run 2", 0.7, 1),
+    ]
+    assert at_work[1].fields["note"] == "epoch 6"
+
+
+def test_a_terminal_shows_the_task_and_the_parts_at_work() -> None:
+    said = io.StringIO()
+    with Progress(Console(file=said, force_terminal=True, width=120)) as shown:
+        nested = Nested(shown, "study", 2)
+        for step in STEPS:
+            nested(step)
+    last = said.getvalue().split("study")[-1]
+    assert "85 %" in last
+    assert "run 2" in last
+    assert "run 1" not in last

@@ -6,10 +6,13 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
+from rich import progress as rich
 from rich.console import Console
-from rich.progress import Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from gradmeter.names import printable
 from gradmeter.stages import Advance
@@ -21,22 +24,50 @@ EVERY = 10.0
 _MOST = 3
 
 
-class LongProgress(Progress):
-    """Bars of rich where the console is a terminal; elsewhere lines that also come when nothing moves on.
+@dataclass(frozen=True)
+class Step:
+    """How far one part of a larger task is; it may come from another process.
 
-    A console that is quiet shows neither. A task may have a field "note", which is shown behind it.
+    Attributes:
+        part: the name of the part.
+        done: share of it that is done, 1 at its end.
+        note: what just happened, for people.
     """
 
-    def __init__(self, *columns: ProgressColumn, console: Console, transient: bool = False) -> None:
+    part: str
+    done: float
+    note: str
+
+
+class Progress(rich.Progress):
+    """Bars of rich where the console is a terminal; elsewhere lines that also come when nothing moves on.
+
+    A console that is quiet shows neither. A task may have a note, which is shown behind it.
+    """
+
+    def __init__(self, console: Console, *, transient: bool = False) -> None:
         drawn = console.is_interactive and not console.quiet
-        # The speed is that of the last thousand steps, however long ago they were.
         super().__init__(
-            *columns, console=console, transient=transient, disable=not drawn, speed_estimate_period=math.inf
+            rich.TextColumn("{task.description}", markup=False),
+            rich.BarColumn(),
+            _Done(),
+            rich.TimeElapsedColumn(),
+            rich.TimeRemainingColumn(elapsed_when_finished=True),
+            rich.TextColumn("{task.fields[note]}", style="dim", markup=False),
+            console=console,
+            transient=transient,
+            disable=not drawn,
+            # The speed is that of the last thousand steps, however long ago they were.
+            speed_estimate_period=math.inf,
         )
         self._ended = threading.Event()
         self._lines: threading.Thread | None = None
         if not drawn and not console.quiet:
             self._lines = threading.Thread(target=self._tell, daemon=True)
+
+    def add_task(self, description: str, *args: Any, **fields: Any) -> rich.TaskID:
+        """As rich does, with an empty note."""
+        return super().add_task(description, *args, **{"note": "", **fields})
 
     def start(self) -> None:
         """Begin to show progress."""
@@ -54,7 +85,7 @@ class LongProgress(Progress):
     @contextmanager
     def stage(self, name: str, steps: int | None = None) -> Iterator[Advance]:
         """A task while the block runs, as `gradmeter.stages` shows it."""
-        task = self.add_task(printable(name), total=steps, note="")
+        task = self.add_task(printable(name), total=steps)
         try:
             yield lambda done: self.advance(task, done)
         finally:
@@ -70,17 +101,52 @@ class LongProgress(Progress):
                 self.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
+class Nested:
+    """A task of many parts, with a bar for itself and one for each part at work."""
+
+    def __init__(self, progress: Progress, name: str, parts: int) -> None:
+        self._progress = progress
+        self._whole = progress.add_task(name, total=parts)
+        self._parts: dict[str, rich.TaskID] = {}
+        self._done: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, step: Step) -> None:
+        """Show a step; a part that is done is shown no more."""
+        with self._lock:
+            if step.part not in self._parts:
+                self._parts[step.part] = self._progress.add_task(step.part, total=1)
+            self._done[step.part] = step.done
+            self._progress.update(
+                self._parts[step.part], completed=step.done, note=step.note, visible=step.done < 1
+            )
+            self._progress.update(self._whole, completed=sum(self._done.values()))
+
+
 @contextmanager
 def lone_stage(console: Console, name: str) -> Iterator[None]:
     """Show that one thing is being done while the block runs."""
-    with (
-        LongProgress(TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True) as shown,
-        shown.stage(name),
-    ):
+    with Progress(console, transient=True) as shown, shown.stage(name):
         yield
 
 
-def line_of(task: Task) -> str:
+class _Done(rich.ProgressColumn):
+    """What is done, in numbers where it is counted."""
+
+    def render(self, task: rich.Task) -> Text:
+        """For one task."""
+        if task.total is None:
+            return Text()
+        if _is_counted(task):
+            return Text(f"{task.completed:,.0f} of {task.total:,.0f}")
+        return Text(f"{math.floor(task.percentage)} %")
+
+
+def _is_counted(task: rich.Task) -> bool:
+    return task.total is not None and task.total > 1 and task.completed == int(task.completed)
+
+
+def line_of(task: rich.Task) -> str:
     """What a task has come to: its name, the share that is done, the rate and the time left."""
     parts = [_done(task)]
     if task.speed:
@@ -93,10 +159,10 @@ def line_of(task: Task) -> str:
     return f"{task.description}: {', '.join(parts)}{f'; {note}' if note else ''}"
 
 
-def _done(task: Task) -> str:
+def _done(task: rich.Task) -> str:
     if task.total is None:
         return "at work"
     share = f"{math.floor(task.percentage)} %"
-    if task.total > 1 and task.completed == int(task.completed):
+    if _is_counted(task):
         return f"{share} ({task.completed:,.0f} of {task.total:,.0f})"
     return share

@@ -21,9 +21,9 @@ from gradmeter.research.study.alternatives import (
 from gradmeter.research.study.data import Collection, Concept, Sizes
 from gradmeter.research.study.options import StudyOptions
 from gradmeter.research.study.paper import paper_cell
-from gradmeter.research.study.progress import RunEvent
 from gradmeter.research.study.results import read_results
 from gradmeter.research.study.training import load_network
+from gradmeter.runs.progress import Step
 from gradmeter.trust.evaluation import separation
 
 SIZES = Sizes(150, 50, 140, {"uniform": 30, "normal": 20}, 20)
@@ -43,7 +43,7 @@ class Images:
         return Collection(Concept("digits", images, labels), {"letters": letters}, {}, {}, {}, SIZES)
 
 
-def silent(event: RunEvent) -> None:
+def silent(event: Step) -> None:
     """No progress is shown."""
 
 
@@ -140,7 +140,7 @@ def test_a_killed_comparison_goes_on(compared: Path, tmp_path: Path, monkeypatch
         pytest.fail("trained twice")
 
     monkeypatch.setattr(alternatives, "train_run", never)
-    again: Callable[[RunEvent], None] = silent
+    again: Callable[[Step], None] = silent
     perform_trial(trial, again)
     for name, _ in trial.readings:
         path = f"results/{name}-00.csv"

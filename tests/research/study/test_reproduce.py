@@ -111,7 +111,7 @@ def test_a_study_made_otherwise_is_refused(other: Callable[[Study], Study], name
 @pytest.mark.usefixtures("performed")
 def test_a_study_of_another_version_is_refused(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     run(study)
-    monkeypatch.setattr(module.gradmeter, "__version__", "9.9")
+    monkeypatch.setattr(module, "__version__", "9.9")
     with pytest.raises(OutputError, match=r"gradmeter: 0\.1\.0 -> 9\.9"):
         run(study)
 

@@ -8,20 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskID
 
 from gradmeter.apps.cli.exit_codes import INTERRUPTED
 from gradmeter.apps.cli.terminal import Terminal
 from gradmeter.locks import owned
 from gradmeter.names import printable
-from gradmeter.runs.progress import LongProgress
+from gradmeter.runs.progress import Progress
 from gradmeter.sources.samples.location import Location
 from gradmeter.stages import stages_shown
 
@@ -39,7 +32,7 @@ class Bars:
         lines: where the lines go.
     """
 
-    def __init__(self, progress: LongProgress, lines: Terminal) -> None:
+    def __init__(self, progress: Progress, lines: Terminal) -> None:
         self._progress, self._lines = progress, lines
         self._bar: TaskID | None = None
 
@@ -102,17 +95,7 @@ def bars(out: str | Path | None, *, quiet: bool) -> Iterator[Bars]:
     """
     with working(out):
         lines = Terminal(stderr=True)
-        columns = [
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        ]
-        with (
-            LongProgress(*columns, console=Terminal(stderr=True, quiet=quiet), transient=True) as progress,
-            stages_shown(progress.stage),
-        ):
+        with Progress(Terminal(stderr=True, quiet=quiet), transient=True) as progress, stages_shown(progress.stage):
             yield Bars(progress, lines)
 
 

@@ -17,13 +17,12 @@ from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.files import is_temporary, sweep, write_text
 from gradmeter.research.ood_benchmark.detectors import DETECTORS, require_library
 from gradmeter.research.ood_benchmark.page import Made, write_page
-from gradmeter.research.ood_benchmark.progress import ComparisonProgress
 from gradmeter.research.ood_benchmark.results import BASELINE, found_results
 from gradmeter.research.ood_benchmark.run import Job, perform
 from gradmeter.research.ood_benchmark.tasks import FILES, TASKS
 from gradmeter.research.speed_benchmark.machine import describe_machine
 from gradmeter.runs.engines import run_tasks
-from gradmeter.runs.progress import lone_stage
+from gradmeter.runs.progress import Nested, Progress, lone_stage
 from gradmeter.version import __version__
 
 _MANIFEST = "comparison.json"
@@ -118,8 +117,9 @@ def compare(
     require_library()
     with lone_stage(console, "reading the images"):
         _begin(benchmark, folder, fresh=fresh)
-    with ComparisonProgress(console) as progress:
-        run_tasks(perform, benchmark.jobs(folder), workers, progress)
+    jobs = benchmark.jobs(folder)
+    with Progress(console) as progress:
+        run_tasks(perform, jobs, workers, Nested(progress, "networks", len(jobs)))
     begun = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
     commands = tuple(dict.fromkeys(command for task in TASKS if task in begun for command in begun[task]["commands"]))
     with lone_stage(console, "writing the page"):

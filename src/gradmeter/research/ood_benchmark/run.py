@@ -30,10 +30,10 @@ from gradmeter.research.ood_benchmark.controls import (
 )
 from gradmeter.research.ood_benchmark.detectors import ON_VALIDATION, applies, made, search_space
 from gradmeter.research.ood_benchmark.parts import Parts, parts_of
-from gradmeter.research.ood_benchmark.progress import JobEvent
 from gradmeter.research.ood_benchmark.scores import KNOWN, Scores, score_path
 from gradmeter.research.ood_benchmark.tasks import LETTERS, TASKS, BenchmarkTask, Data, Images
 from gradmeter.research.study.training import predict
+from gradmeter.runs.progress import Step
 from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.log_features import LogFeatures
 from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN
@@ -87,7 +87,7 @@ class Job:
         return score_path(self.folder, self.task, self.run, method)
 
 
-def perform(job: Job, emit: Callable[[JobEvent], None]) -> None:
+def perform(job: Job, emit: Callable[[Step], None]) -> None:
     """Do what is left to do for one network.
 
     Raises:
@@ -100,7 +100,7 @@ def perform(job: Job, emit: Callable[[JobEvent], None]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def tell(share: float, note: str) -> None:
-        emit(JobEvent(f"{job.task} {job.run}", share, note))
+        emit(Step(f"{job.task} {job.run}", share, note))
 
     network = task.network(data, job.run, path, lambda epoch: tell(0, f"epoch {epoch}"))
     wrong = predict(network, data.test.images) != data.test.labels

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from gradmeter.errors import OutputError
 from gradmeter.files import sweep
@@ -26,7 +25,7 @@ from gradmeter.research.speed_benchmark.probe import exact_norms, probe
 from gradmeter.research.speed_benchmark.results import FILE, SpeedResults
 from gradmeter.research.speed_benchmark.scaling import COUNTS, QUICK_COUNTS, stream
 from gradmeter.research.speed_benchmark.timing import take_turns
-from gradmeter.runs.progress import LongProgress, lone_stage
+from gradmeter.runs.progress import Progress, lone_stage
 from gradmeter.version import __version__
 
 _STREAMED = "paper-cnn"
@@ -72,8 +71,8 @@ def run_benchmark(options: BenchOptions, folder: Path, *, command: str, console:
 
 def _measure(results: SpeedResults, options: BenchOptions, console: Console) -> None:
     """Measure what is missing; every part is on disk as soon as it is there."""
-    with _progress(console) as progress:
-        task = progress.add_task("bench", total=_steps(options), note="")
+    with Progress(console) as progress:
+        task = progress.add_task("bench", total=_steps(options))
 
         def on_step(note: str) -> None:
             progress.update(task, note=note)
@@ -186,14 +185,3 @@ def _require_own(folder: Path) -> None:
         raise OutputError(f"{folder} is a file; expected a folder: choose another --out")
     if (folder / PAGE).exists() and not (folder / FILE).exists():
         raise OutputError(f"{folder / PAGE} has no {FILE} beside it; choose another --out")
-
-
-def _progress(console: Console) -> LongProgress:
-    return LongProgress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}", style="dim", markup=False),
-        console=console,
-    )

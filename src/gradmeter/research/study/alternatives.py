@@ -26,11 +26,12 @@ from gradmeter.research.study.names import CONCEPTS, SCORES
 from gradmeter.research.study.options import StudyOptions
 from gradmeter.research.study.outcome import with_all
 from gradmeter.research.study.paper import PAPER_TABLES, paper_cell
-from gradmeter.research.study.progress import RunEvent
+from gradmeter.research.study.progress import run_step
 from gradmeter.research.study.results import AllResults, Result, read_results, write_results
 from gradmeter.research.study.run import DataSource, train_run, trained
 from gradmeter.research.study.tables import write_rows
 from gradmeter.research.study.training import load_network
+from gradmeter.runs.progress import Step
 from gradmeter.trust.evaluation import mean_sem, separation
 
 MARKDOWN = "readings.md"
@@ -119,27 +120,27 @@ def trials(options: StudyOptions, source: DataSource, folder: Path) -> list[Tria
     return [Trial(number, run, source, readings, folder) for number, (readings, run) in enumerate(pairs)]
 
 
-def perform_trial(trial: Trial, emit: Callable[[RunEvent], None]) -> None:
+def perform_trial(trial: Trial, emit: Callable[[Step], None]) -> None:
     """Train the network and see what its softmax and entropy say, where that is not done yet."""
     results = [_results(trial.folder, name, trial.run) for name, _ in trial.readings]
     if all(path.exists() for path in results):
-        emit(RunEvent(trial.number, "fit", 1, "done before"))
+        emit(run_step(trial.number, "fit", 1, "done before"))
         return
     name, options = trial.readings[0]
     draw = trial.source.collection().draw(trial.run, options.seed)
 
     def on_epoch(epoch: int, accuracy: float) -> None:
         note = f"{name}, epoch {epoch}, validation error {100 - 100 * accuracy:.2f} %"
-        emit(RunEvent(trial.number, "train", epoch / options.max_epochs, note))
+        emit(run_step(trial.number, "train", epoch / options.max_epochs, note))
 
     if not trial.network.exists():
-        emit(RunEvent(trial.number, "train", 0, name))
+        emit(run_step(trial.number, "train", 0, name))
         train_run(trial.network, draw, trial.run, options, on_epoch)
     draws = {form: replace(trial.source.collection(), noise_form=form).draw(trial.run, options.seed) for form in FORMS}
     for path, (name, reading) in zip(results, trial.readings, strict=True):
         write_results(path, _judged(trained(trial.network, reading), draws))
-        emit(RunEvent(trial.number, "measure", 1, f"{name} judged"))
-    emit(RunEvent(trial.number, "fit", 1, "done"))
+        emit(run_step(trial.number, "measure", 1, f"{name} judged"))
+    emit(run_step(trial.number, "fit", 1, "done"))
 
 
 def _judged(network: Path, draws: Mapping[str, Draw]) -> Iterator[Result]:

@@ -29,13 +29,12 @@ from gradmeter.research.study.judging import read_regressions
 from gradmeter.research.study.neural import read_bank, train_bank
 from gradmeter.research.study.options import StudyOptions
 from gradmeter.research.study.outcome import Outcome
-from gradmeter.research.study.progress import RunEvent, StudyProgress
 from gradmeter.research.study.results import AllResults, read_results
 from gradmeter.research.study.run import DataSource, Run, perform, perform_networks
 from gradmeter.research.study.store import Store
 from gradmeter.research.study.training import load_network
 from gradmeter.runs.engines import ENGINES
-from gradmeter.runs.progress import lone_stage
+from gradmeter.runs.progress import Nested, Progress, Step, lone_stage
 from gradmeter.version import __version__
 
 _VERSIONS = ("torch", "numpy", "scipy", "scikit-learn", "pyarrow", "safetensors", "matplotlib")
@@ -107,7 +106,7 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
         if study.compares_readings:
             timings = _compare(study, run_tasks, console)
         else:
-            with StudyProgress(console, study.options.runs) as progress:
+            with Progress(console) as progress:
                 timings = _perform(study, collection, store, run_tasks, progress)
         timings["total"] = time.monotonic() - started
         store.write_manifest(
@@ -127,36 +126,38 @@ def _compare(study: Study, run_tasks: Callable[..., None], console: Console) -> 
     """Compare readings of the paper, as far as that is not done; the seconds that it took in this session."""
     clock = _Clock()
     work = trials(study.options, study.source, study.folder)
-    with StudyProgress(console, len(work)) as progress:
-        run_tasks(perform_trial, work, on_event=progress)
+    with Progress(console) as progress:
+        run_tasks(perform_trial, work, on_event=Nested(progress, "readings", len(work)))
     summarise(study.options, study.folder)
     clock.lap("networks")
     return clock.laps
 
 
 def _perform(
-    study: Study, collection: Collection, store: Store, run_tasks: Callable[..., None], progress: StudyProgress
+    study: Study, collection: Collection, store: Store, run_tasks: Callable[..., None], progress: Progress
 ) -> Laps:
     """Do what is left to do; the seconds that each stage took in this session."""
     options = study.options
     runs = [Run(number, study.source, options, study.folder) for number in range(options.runs)]
     clock = _Clock()
-    run_tasks(perform, runs, on_event=progress)
+    run_tasks(perform, runs, on_event=Nested(progress, "study", len(runs)))
     clock.lap("networks, readings, regressions")
     if not store.bank.exists():
+        task = progress.add_task("neural meta classifiers", total=None)
         with _one_thread():
             train_bank(
                 store.bank,
                 [store.readings(run.number) for run in runs],
                 options,
-                lambda epoch, left: progress.note(f"neural meta classifiers: epoch {epoch}, {left} still learn"),
+                lambda epoch, left: progress.update(task, note=f"epoch {epoch}, {left} still learn"),
             )
+        progress.remove_task(task)
     clock.lap("neural meta classifiers")
-    progress.note("judging the neural meta classifiers")
-    run_tasks(perform_networks, runs, on_event=_ignore)
+    with progress.stage("judging the neural meta classifiers"):
+        run_tasks(perform_networks, runs, on_event=_ignore)
     clock.lap("judging them")
-    progress.note("tables and figures")
-    _summarise(study, collection, store)
+    with progress.stage("tables and figures"):
+        _summarise(study, collection, store)
     clock.lap("tables and figures")
     return clock.laps
 
@@ -184,7 +185,7 @@ class _Clock:
         self.laps[name], self._last = now - self._last, now
 
 
-def _ignore(event: RunEvent) -> None:
+def _ignore(step: Step) -> None:
     """The judging of neural networks is too short for a bar of its own."""
 
 

@@ -22,10 +22,11 @@ from gradmeter.research.study.neural import read_bank
 from gradmeter.research.study.options import StudyOptions
 from gradmeter.research.study.outcome import Outcome
 from gradmeter.research.study.own_judge import judge_with_trust
-from gradmeter.research.study.progress import RunEvent
+from gradmeter.research.study.progress import run_step
 from gradmeter.research.study.results import write_results
 from gradmeter.research.study.store import Store
 from gradmeter.research.study.training import Digits, best_of, load_network, seed_of, train
+from gradmeter.runs.progress import Step
 
 # Epochs after which training usually ends; it only steers the progress bar.
 _USUAL_EPOCHS = 35
@@ -56,20 +57,20 @@ class Run:
     folder: Path
 
 
-def perform(run: Run, emit: Callable[[RunEvent], None]) -> None:
+def perform(run: Run, emit: Callable[[Step], None]) -> None:
     """Train, measure, fit and judge what is not there yet."""
     store, options, number = Store(run.folder), run.options, run.number
     if store.results(number).exists():
-        emit(RunEvent(number, "fit", 1, "done before"))
+        emit(run_step(number, "fit", 1, "done before"))
         return
     draw = run.source.collection().draw(number, options.seed)
 
     def on_epoch(epoch: int, accuracy: float) -> None:
         share = min(0.95, epoch / min(_USUAL_EPOCHS, options.max_epochs))
-        emit(RunEvent(number, "train", share, f"epoch {epoch}, validation error {100 - 100 * accuracy:.2f} %"))
+        emit(run_step(number, "train", share, f"epoch {epoch}, validation error {100 - 100 * accuracy:.2f} %"))
 
     if not store.network(number).exists():
-        emit(RunEvent(number, "train", 0, "training"))
+        emit(run_step(number, "train", 0, "training"))
         train_run(store.network(number), draw, number, options, on_epoch)
     network, _ = load_network(trained(store.network(number), options))
     total, measured = sum(map(len, sets_of(draw).values())), 0
@@ -77,7 +78,7 @@ def perform(run: Run, emit: Callable[[RunEvent], None]) -> None:
     def on_images(count: int) -> None:
         nonlocal measured
         measured += count
-        emit(RunEvent(number, "measure", measured / total, f"{measured:,} of {total:,} images measured"))
+        emit(run_step(number, "measure", measured / total, f"{measured:,} of {total:,} images measured"))
 
     measure(network, draw, store.readings(number), biases=options.biases, on_images=on_images)
     outcome = Outcome.load(store.readings(number))
@@ -85,24 +86,24 @@ def perform(run: Run, emit: Callable[[RunEvent], None]) -> None:
         fitted = fit_regressions(
             outcome,
             whole_gradient=options.whole_gradient,
-            on_fit=lambda name, share: emit(RunEvent(number, "fit", 0.1 * share, f"{name} fitted")),
+            on_fit=lambda name, share: emit(run_step(number, "fit", 0.1 * share, f"{name} fitted")),
         )
         write_regressions(store.regressions(number), fitted)
     if not store.own_results(number).exists():
-        emit(RunEvent(number, "fit", 0.1, "fitting gradmeter's own judge"))
+        emit(run_step(number, "fit", 0.1, "fitting gradmeter's own judge"))
 
         def on_judged(done: int, total: int) -> None:
-            emit(RunEvent(number, "fit", 0.7 + 0.3 * done / total, f"{done:,} of {total:,} images judged"))
+            emit(run_step(number, "fit", 0.7 + 0.3 * done / total, f"{done:,} of {total:,} images judged"))
 
         write_results(store.own_results(number), judge_with_trust(network, draw, outcome, options.aupr, on_judged))
     write_results(
         store.results(number),
         judge_thresholds(outcome, read_regressions(store.regressions(number)), options.aupr),
     )
-    emit(RunEvent(number, "fit", 1, "done"))
+    emit(run_step(number, "fit", 1, "done"))
 
 
-def perform_networks(run: Run, emit: Callable[[RunEvent], None]) -> None:
+def perform_networks(run: Run, emit: Callable[[Step], None]) -> None:
     """Judge the run's neural meta classifiers, which were trained together with those of all runs."""
     store, options = Store(run.folder), run.options
     if store.network_results(run.number).exists():
