@@ -33,6 +33,7 @@ class ClassDensities(BaseEstimator):  # type: ignore[misc]
         scale_: [views, d] their standard deviation.
         means_: [views, classes, d] of the scaled samples.
         whitening_: [views, classes or 1, d, d] maps that make the covariance the identity.
+        white_means_: [views, classes, d] the means under these maps, where there is one for all classes; else None.
     """
 
     def fit(self, X: Values, classes: NDArray[np.int64]) -> Self:
@@ -40,6 +41,7 @@ class ClassDensities(BaseEstimator):  # type: ignore[misc]
         self.classes_, numbers, counts = np.unique(classes, return_inverse=True, return_counts=True)
         fitted = [_fitted(view, numbers, counts) for view in X]
         self.centre_, self.scale_, self.means_, self.whitening_ = map(np.stack, zip(*fitted, strict=True))
+        self.white_means_ = self.means_ @ self.whitening_[:, 0] if self.whitening_.shape[1] == 1 else None
         return self
 
     def distances(self, X: Values, classes: NDArray[np.int64]) -> Values:
@@ -62,12 +64,12 @@ class ClassDensities(BaseEstimator):  # type: ignore[misc]
     def _squares(self, scaled: Values) -> Values:
         """[views, n, classes] squared distances of scaled samples."""
         squares = np.empty((*scaled.shape[:2], len(self.classes_)))
-        if self.whitening_.shape[1] > 1:
+        if self.white_means_ is None:
             for number in range(len(self.classes_)):
                 rest = (scaled - self.means_[:, number, None]) @ self.whitening_[:, number]
                 squares[:, :, number] = np.einsum("vnd,vnd->vn", rest, rest)
             return squares
-        white, means = scaled @ self.whitening_[:, 0], self.means_ @ self.whitening_[:, 0]
+        white, means = scaled @ self.whitening_[:, 0], self.white_means_
         # Along the shorter of both.
         if white.shape[1] < len(self.classes_):
             for sample in range(white.shape[1]):
