@@ -226,7 +226,7 @@ def test_version_and_help() -> None:
     assert (version.exit_code, version.output) == (0, f"gradmeter {gradmeter.__version__}\n")
     shown = CliRunner().invoke(app, ["reproduce", "--help"])
     assert shown.exit_code == 0
-    assert "Killed at any moment" in shown.output
+    assert "If it is killed" in shown.output
 
 
 @pytest.mark.parametrize("package", ["jinja2", "matplotlib"])

@@ -15,19 +15,19 @@ from gradmeter.errors import InputError
 def bench(
     models: Annotated[str, typer.Option(help='Names of networks, separated by commas; "all" for every one.')] = "all",
     methods: Annotated[
-        str, typer.Option(help='Names of methods, separated by commas; "all" for every one. T0 is always among them.')
+        str, typer.Option(help='Names of methods, separated by commas; "all" for every one. T0 is always included.')
     ] = "all",
     threads: Annotated[str, typer.Option(help="Numbers of PyTorch's threads, separated by commas.")] = "1,2",
-    repeats: Annotated[int, typer.Option(help="Rounds in which the methods take turns.")] = 9,
-    cap: Annotated[float, typer.Option(help="Seconds; a slower peer takes part in fewer rounds.")] = 30.0,
+    repeats: Annotated[int, typer.Option(help="Rounds; the methods take turns in each.")] = 9,
+    cap: Annotated[float, typer.Option(help="Seconds after which a slower method gets fewer rounds.")] = 30.0,
     quick: Annotated[bool, typer.Option("--quick", help="Stream 10,000 images at most, not 1,000,000.")] = False,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("runs/bench"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds results already.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, even if --out holds results.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure time, memory and agreement; write results.json, performance.md and figures.
 
-    Killed at any moment, the same command goes on where it stood.
+    If it is killed, run the same command again: it continues where it stopped.
     """
     # What only a benchmark needs is loaded here: the library and --help do without it.
     from gradmeter.apps.cli.progress import working

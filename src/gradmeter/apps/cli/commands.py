@@ -31,8 +31,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Reads the gradient a prediction would cause if it were true, and tells how far to trust the prediction.",
-    epilog=f"{TRACEBACK}=1 in the environment shows where in the code an error arose.",
+    help="Measure how much a network would have to re-learn if its prediction were true, and whether to trust it.",
+    epilog=f"{TRACEBACK}=1 in the environment shows where in the code an error occurred.",
 )
 app.command()(measure)
 app.command()(fit)

@@ -19,26 +19,35 @@ def compare(
     out: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")] = Path("runs/comparison"),
     task: Annotated[
         list[str] | None,
-        typer.Option(help="digits, resnet18 or colour; give it once for each; by default all.", show_default=False),
+        typer.Option(help="digits, resnet18 or colour; repeat for several; by default all.", show_default=False),
     ] = None,
     detector: Annotated[
         list[str] | None,
-        typer.Option(help="A detector of pytorch-ood, as MSP; by default all that apply.", show_default=False),
+        typer.Option(
+            help="A detector of pytorch-ood, such as MSP; repeat for several; by default all that apply.",
+            show_default=False,
+        ),
     ] = None,
     runs: Annotated[
-        int | None, typer.Option(help="Networks of each task, at most; by default five, one, five.", show_default=False)
+        int | None,
+        typer.Option(help="Largest number of networks per task; by default five, one and five.", show_default=False),
     ] = None,
     share: Annotated[
-        float, typer.Option(help="Share of the test images that are judged, of every concept: base rates stay.")
+        float,
+        typer.Option(help="Share of the test images to judge, the same of every concept, so that base rates stay."),
     ] = 1.0,
-    controls: Annotated[bool, typer.Option(help="Also judge without parts of the judge, on the digits.")] = True,
-    workers: Annotated[int, typer.Option(help="Networks at once; more than one spoils the times.", min=1)] = 1,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Judge anew, with the networks that are there.")] = False,
+    controls: Annotated[
+        bool, typer.Option(help="Also measure what is lost without each part of the judge, on the digits.")
+    ] = True,
+    workers: Annotated[
+        int, typer.Option(help="Networks in parallel; more than one makes the times unreliable.", min=1)
+    ] = 1,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Judge again with the networks that are there.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train networks, judge their test images by gradmeter and by pytorch-ood's detectors, write benchmark.md.
+    """Compare gradmeter with the detectors of pytorch-ood on networks that are trained here; write benchmark.md.
 
-    Killed at any moment, the same command goes on where it stood.
+    If it is killed, run the same command again: it continues where it stopped.
     """
     # The command line starts faster without PyTorch, and works without what a comparison needs.
     from gradmeter.apps.cli.progress import working

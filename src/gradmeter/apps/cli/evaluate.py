@@ -34,15 +34,17 @@ def evaluate(
     device: Device = None,
     workers: Workers = 0,
     repetitions: Repetitions = 1000,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what --out holds already.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure again, even if --out holds finished readings.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare P(correct) with softmax, entropy, margin and energy on data that neither it nor MODEL learned from.
+    """Compare P(correct) with softmax, entropy, margin and energy on data that no model has learned from.
 
     Writes report.html, its tables as CSV, figures as SVG and PNG, every judgement as Parquet, and results.json.
 
-    Killed at any moment, the same command goes on where it stood.
+    If it is killed, run the same command again: it continues where it stopped.
     """
     # What only a report needs is loaded here: the library and --help do without it.
     try:

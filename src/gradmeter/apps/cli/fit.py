@@ -73,16 +73,18 @@ def fit(
     device: Device = None,
     workers: Workers = 0,
     repetitions: Repetitions = 1000,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew what --out holds already.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure again, even if --out holds finished readings.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Learn when MODEL's predictions are wrong, from data with labels and from inputs that it cannot know.
+    """Learn when MODEL's predictions are wrong, from labelled validation data and from unknown inputs.
 
-    Says on held-out folds how much better P(correct) is than softmax and entropy, and writes a TrustModel.
+    Compare P(correct) with softmax and entropy on held-out folds, and write a TrustModel.
 
-    Killed at any moment, the same command goes on where it stood. With another --classifier, --risk or --confidence the
-    TrustModel in --out is replaced, and its readings serve again.
+    If it is killed, run the same command again: it continues where it stopped. With another --classifier, --risk or
+    --confidence, the TrustModel in --out is replaced and its readings are used again.
     """
     # The command line starts faster without PyTorch.
     from gradmeter.apps.cli.progress import bars

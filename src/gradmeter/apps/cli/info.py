@@ -29,7 +29,7 @@ def info(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="Also show which way each layer of this network is measured, and what that costs: timm:NAME, "
+            help="Also show how each layer of this network is measured, and what that costs: timm:NAME, "
             "torchvision:NAME, hf:NAME_OR_FOLDER, or package.module:function, whose code is run.",
             show_default=False,
         ),
@@ -42,7 +42,7 @@ def info(
     grey: Grey = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the versions, the kernel in use and why, the number of threads; of MODEL, how each layer is measured.
+    """Show versions, the kernel in use and the number of threads; for MODEL, how each layer is measured.
 
     The cost of a layer is the time that reading its gradients takes, over that of one plain forward and backward pass
     (T0), both on the CPU with a batch of 8 images of noise.
@@ -79,7 +79,7 @@ def info(
 
 
 def _costs(classifier: Classifier) -> Costs:
-    """What measuring some noise takes."""
+    """What it costs to measure noise."""
     from gradmeter.reading.meter import GradientMeter
     from gradmeter.sources.models.answering import explained
 

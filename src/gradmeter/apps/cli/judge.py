@@ -36,20 +36,21 @@ def judge(
     device: Device = None,
     workers: Actors = 0,
     engine: OnEngine = Engine.local,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds verdicts already.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, even if --out holds verdicts.")] = False,
     quiet: Quiet = False,
     as_json: Annotated[
         bool,
         typer.Option(
             "--json",
-            help="Print what came of it as JSON, for programs; without --out JSON Lines: an object for each sample, "
+            help="Print a summary as JSON; without --out, print JSON Lines: an object for each sample, "
             'with "skipped" and the reason for one that cannot be read.',
         ),
     ] = False,
 ) -> None:
-    """Say for every sample in DATA what MODEL predicts, how likely that is right, and whether to accept it.
+    """For each sample in DATA: what MODEL predicts, how likely that is right, and whether to accept it.
 
-    Memory does not grow with DATA. Killed at any moment, the same command with --out goes on where it stood.
+    Memory use does not grow with DATA. With --out, if it is killed, run the same command again: it continues where it
+    stopped.
     """
     # The command line starts faster without PyTorch.
     from gradmeter.apps.cli.progress import bars, trial_device

@@ -1,4 +1,4 @@
-"""gradmeter measure: from a classifier and a folder of images to readings on disk."""
+"""gradmeter measure: from a classifier and its data to readings on disk."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def measure(
     classes: Classes = None,
     labels: Annotated[
         bool,
-        typer.Option("--labels/--no-labels", help="Whether DATA's labels are MODEL's classes; else they are left out."),
+        typer.Option(
+            "--labels/--no-labels", help="Whether DATA's labels are MODEL's classes; if not, they are ignored."
+        ),
     ] = True,
     image_size: ImageSize = None,
     mean: Mean = None,
@@ -49,13 +51,13 @@ def measure(
     device: Device = None,
     workers: Actors = 0,
     engine: OnEngine = Engine.local,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew where --out holds readings already.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, even if --out holds readings.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read the gradient of every sample in DATA that MODEL's own answer would cause, into Parquet.
+    """Measure the gradient that MODEL's own prediction would cause, for each sample in DATA; write Parquet.
 
-    Memory does not grow with DATA. Killed at any moment, the same command goes on where it stood.
+    Memory use does not grow with DATA. If it is killed, run the same command again: it continues where it stopped.
     """
     # The command line starts faster without PyTorch.
     from gradmeter.apps.cli.progress import bars, trial_device

@@ -19,7 +19,7 @@ _PREPROCESSING = "Preprocessing, by default the model's own"
 Model = Annotated[
     str,
     typer.Argument(
-        help="timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER, or package.module:function, whose code is run.",
+        help="timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER, or package.module:function, whose code runs.",
         show_default=False,
     ),
 ]
@@ -35,7 +35,7 @@ Data = Annotated[
 Known = Annotated[
     str,
     typer.Option(
-        help="DATA with labels, which the network did not learn from: a folder of one folder for each class, an .npz "
+        help="Labelled DATA that the network did not learn from: a folder of one folder for each class, an .npz "
         "archive, Parquet; or readings that gradmeter measure made of them.",
         show_default=False,
     ),
@@ -43,8 +43,8 @@ Known = Annotated[
 Unknown = Annotated[
     list[str] | None,
     typer.Option(
-        help="DATA of no class of the network's; give it once for each kind of unknown. noise:uniform is made on the "
-        "spot: 1,000 images, noise:uniform:N for N.",
+        help="Unknown inputs: DATA of none of the network's classes; repeat for each kind. noise:uniform makes 1,000 "
+        "images, noise:uniform:N makes N.",
         show_default=False,
     ),
 ]
@@ -53,13 +53,13 @@ OtherModel = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="MODEL, where it is not the one that the folder names; a function of yours must be named.",
+        help="MODEL, if it is not the one named in the folder; a function must always be named.",
         show_default=False,
     ),
 ]
 OtherWeights = Annotated[
     Path | None,
-    typer.Option("--weights", help="Weights, where the file has moved.", show_default=False),
+    typer.Option("--weights", help="Weights, if the file has moved.", show_default=False),
 ]
 Weights = Annotated[
     Path | None,
@@ -79,18 +79,20 @@ ImageSize = Annotated[
 Mean = Annotated[
     str | None,
     typer.Option(
-        help="Of the pixels in [0, 1]: one number, or one for each channel, separated by commas.",
+        help="Mean of the pixels in [0, 1]: one number, or one for each channel, separated by commas.",
         rich_help_panel=_PREPROCESSING,
         show_default=False,
     ),
 ]
 Std = Annotated[
     str | None,
-    typer.Option(help="Likewise, the standard deviation.", rich_help_panel=_PREPROCESSING, show_default=False),
+    typer.Option(
+        help="Standard deviation of the pixels, likewise.", rich_help_panel=_PREPROCESSING, show_default=False
+    ),
 ]
 Grey = Annotated[bool, typer.Option("--grey", help="One channel, not three.", rich_help_panel=_PREPROCESSING)]
 Device = Annotated[
-    str | None, typer.Option(help="Where the network runs; by default a GPU where there is one.", show_default=False)
+    str | None, typer.Option(help="Where the network runs; by default a GPU if there is one.", show_default=False)
 ]
 Workers = Annotated[int, typer.Option(help="Processes that read and decode ahead; 0 for none.", min=0)]
 Actors = Annotated[
@@ -120,12 +122,10 @@ OnEngine = Annotated[
 ]
 Quiet = Annotated[
     bool,
-    typer.Option(
-        "--quiet", "-q", help="Show no progress; what is skipped and what should be known is said all the same."
-    ),
+    typer.Option("--quiet", "-q", help="Show no progress. Skipped samples and warnings are still shown."),
 ]
 Repetitions = Annotated[int, typer.Option(help="Resamples for the intervals.", min=100)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print what came of it as JSON, for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")]
 
 
 def recipe(

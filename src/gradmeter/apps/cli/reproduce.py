@@ -44,25 +44,23 @@ def reproduce(
             rich_help_panel=_STUDY,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Every random number follows from it.", rich_help_panel=_STUDY)] = (
-        _DEFAULTS.seed
-    ),
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.", rich_help_panel=_STUDY)] = (_DEFAULTS.seed),
     compare_readings: Annotated[
         bool,
         typer.Option(
             "--compare-readings",
-            help="In place of the study: train networks by each reading that the paper leaves open, and compare with "
-            "it what their softmax and entropy say.",
+            help="Instead of the study: train networks by each reading that the paper leaves open, and compare with "
+            "the paper what their softmax and entropy give.",
             rich_help_panel=_STUDY,
         ),
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start anew where --out holds a study already.", rich_help_panel=_WORK)
+        bool, typer.Option("--fresh", help="Start over, even if --out holds a study.", rich_help_panel=_WORK)
     ] = False,
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Runs at once, by default one per core, on Ray all; tables do not depend on it.",
+            help="Runs in parallel, by default one per core, on Ray all; the tables do not depend on it.",
             rich_help_panel=_WORK,
         ),
     ] = None,
@@ -121,7 +119,8 @@ def reproduce(
 ) -> None:
     """Reproduce the paper: train its networks, measure every gradient, fit every meta classifier, write all tables.
 
-    Killed at any moment, the same command goes on where it stood. A finished study is left as it is.
+    If it is killed, run the same command again: it continues where it stopped. A finished
+    study is left as it is.
     """
     # What only a study needs is loaded here: the library and --help do without it.
     from gradmeter.apps.cli.progress import working

@@ -14,26 +14,28 @@ from gradmeter.errors import InputError
 def serve(
     trust: Trust,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; 0.0.0.0 for all, which everybody in the network can reach.")
+        str, typer.Option(help="Address to listen at; 0.0.0.0 listens at all, reachable from the whole network.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen at.", min=1, max=65535)] = 8000,
     workers: Annotated[int, typer.Option(help="Processes that hold MODEL.", min=1)] = 1,
-    largest: Annotated[int, typer.Option(help="Bytes of the largest file that is read.", min=1)] = 16 * 2**20,
+    largest: Annotated[int, typer.Option(help="Largest request body that is read, in bytes.", min=1)] = 16 * 2**20,
     max_pixels: Annotated[
-        int, typer.Option(help="Pixels of the largest image that is decoded, by its header.", min=1)
+        int, typer.Option(help="Largest image that is decoded, in pixels, by its header.", min=1)
     ] = 16 * 2**20,
-    max_characters: Annotated[int, typer.Option(help="Characters of the longest text.", min=1)] = 100_000,
+    max_characters: Annotated[int, typer.Option(help="Longest text, in characters.", min=1)] = 100_000,
     in_hand: Annotated[
         int,
-        typer.Option(help="Bytes that requests may take together, sent and decoded; more are refused.", min=1),
+        typer.Option(
+            help="Largest memory of all requests in progress, sent and decoded, in bytes; more are refused.", min=1
+        ),
     ] = 256 * 2**20,
-    queue: Annotated[int, typer.Option(help="Requests that may wait; more are refused.", min=1)] = 256,
-    batch: Annotated[int, typer.Option(help="Images that MODEL is given at once, at most.", min=1)] = 32,
+    queue: Annotated[int, typer.Option(help="Longest queue of requests; more are refused.", min=1)] = 256,
+    batch: Annotated[int, typer.Option(help="Largest batch that MODEL is given.", min=1)] = 32,
     model: OtherModel = None,
     weights: OtherWeights = None,
     device: Device = None,
 ) -> None:
-    """Answer over HTTP: POST /judge with an image, and get label, probability, P(correct) and whether to accept it.
+    """Serve verdicts over HTTP: POST /judge with an image returns label, probability, P(correct) and accepted.
 
     GET /docs is a page about it, /openapi.json the same for programs, /health and /metrics are for whoever watches.
     """
