@@ -40,7 +40,7 @@ def test_python_runs(page: str, given: dict[str, Any]) -> None:
     for language, content in blocks(page):
         if language == "python":
             exec(content, given)
-    assert tuple(given["meter"].layers) == ("conv1", "conv2", "conv3", "dense", "all")
+    assert tuple(given["readings"].layers) == ("conv1", "conv2", "conv3", "dense", "all")
 
 
 def test_the_rule_of_the_engine_page_is_the_engine_s_own() -> None:

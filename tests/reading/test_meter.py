@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gradmeter import GradientMeter, InputError, Readings, UnsupportedModelError
 from gradmeter.reading.network import NotFinite
 from gradmeter.reading.pseudo_labels import PseudoLabel, start_vector
-from gradmeter.reading.statistics import SCALED_METRICS
+from gradmeter.reading.statistics import METRICS, STATISTICS
 from gradmeter.research.study.network import PaperCNN
 from oracles import loop
 from oracles.gradients import exact_log_scale, expected_readings, logits_of, per_sample, predicted_error
@@ -249,7 +249,7 @@ def test_against_gradient_metrics() -> None:
         peer = GradientMetricCollector(metrics)(F.cross_entropy(logits, logits.argmax(1), reduction="none"))
         expected = peer.double()
         expected[:, 5] *= math.sqrt((count - 1) / count)  # it divides by n - 1
-        for index, metric in enumerate(SCALED_METRICS):
+        for index, metric in enumerate(name for name in METRICS if STATISTICS[name].scales):
             scale = expected[:, 5].max().item() if metric == "mean" else 0.0
             torch.testing.assert_close(readings[layer, metric], expected[:, index], rtol=1e-9, atol=1e-9 * scale)
 

@@ -107,7 +107,7 @@ def test_predictions_length_and_names() -> None:
 
 def test_scaled_multiplies_what_has_a_scale() -> None:
     unit = readings()
-    made = Readings.scaled(unit.logits, unit.log_scale, LAYERS, unit.values)
+    made = Readings.scaled(unit.logits, unit.log_scale, LAYERS, unit.values, METRICS)
     factor = unit.log_scale.exp()[:, None]
     torch.testing.assert_close(made.values[..., :6], unit.values[..., :6] * factor[..., None])
     assert torch.equal(made.values[..., 6:], unit.values[..., 6:])
@@ -115,7 +115,7 @@ def test_scaled_multiplies_what_has_a_scale() -> None:
 
 def test_scaled_by_nothing_is_zero() -> None:
     unit = readings()
-    made = Readings.scaled(unit.logits, torch.full((5,), -torch.inf).double(), LAYERS, unit.values)
+    made = Readings.scaled(unit.logits, torch.full((5,), -torch.inf).double(), LAYERS, unit.values, METRICS)
     assert (made.values[..., :6] == 0).all()
 
 
@@ -309,10 +309,13 @@ def test_damaged_note(note: bytes) -> None:
         Readings.from_arrow(readings().to_arrow().replace_schema_metadata({b"gradmeter": note}))
 
 
-def test_metrics_of_another_version() -> None:
-    note = b'{"layers": ["all"], "metrics": ["l1"]}'
-    with pytest.raises(DataError, match="metrics known to this version"):
-        Readings.from_arrow(readings().to_arrow().replace_schema_metadata({b"gradmeter": note}))
+def test_a_table_with_fewer_statistics() -> None:
+    note = b'{"layers": ["conv1", "all"], "metrics": ["l1", "max"]}'
+    fewer = Readings.from_arrow(readings().to_arrow().replace_schema_metadata({b"gradmeter": note}))
+    assert fewer.metrics == ("l1", "max")
+    assert torch.equal(fewer["conv1", "max"], readings()["conv1", "max"])
+    with pytest.raises(InputError, match="no metric 'l2'; there are l1, max"):
+        fewer["conv1", "l2"]
 
 
 NUMBERS = [[1.0, 2.0, 3.0, 4.0]] * 3

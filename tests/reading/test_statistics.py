@@ -1,14 +1,27 @@
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from torch import Tensor
+from torch import Tensor, nn
 
-from gradmeter.reading.statistics import METRICS, SCALED_METRICS, PowerSums, statistics, statistics_of_each
+from gradmeter import GradientMeter, InputError, Readings
+from gradmeter.reading.statistics import (
+    METRICS,
+    STATISTICS,
+    Moments,
+    PowerSums,
+    register_statistic,
+    statistics,
+    statistics_of_each,
+)
+from gradmeter.research.study.features import Features
+from gradmeter.trust.log_features import LogFeatures
 from oracles.moments import Array, assert_agree, eight
 
 
@@ -22,7 +35,7 @@ def draw(samples: int, entries: int, seed: int = 0) -> Array:
 
 def test_names_of_the_metrics() -> None:
     assert METRICS == ("l1", "l2", "min", "max", "mean", "std", "skewness", "kurtosis")
-    assert set(METRICS) - set(SCALED_METRICS) == {"skewness", "kurtosis"}
+    assert {name for name in METRICS if not STATISTICS[name].scales} == {"skewness", "kurtosis"}
 
 
 @pytest.mark.parametrize("entries", [2, 3, 1000])
@@ -150,3 +163,61 @@ def test_inequalities(data: Array) -> None:
     assert (std <= (high - low) / 2 + slack * l2).all()
     spread = std > 0.01 * (mean.abs() + slack)
     assert (kurtosis + 2 >= skewness**2 - 1e-5 * (1 + skewness**2))[spread].all()
+
+
+# --- one more, from outside
+
+
+@pytest.fixture
+def rms() -> Iterator[None]:
+    """The root of the mean square."""
+    register_statistic("rms", scales=True)(lambda moments: moments.square.sqrt())
+    yield
+    del STATISTICS["rms"]
+
+
+@pytest.mark.usefixtures("rms")
+def test_a_statistic_of_one_s_own_is_read() -> None:
+    model, x = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).eval(), torch.randn(5, 4)
+    readings = GradientMeter(model, ["predicted", "uniform"])(x)
+    assert readings.metrics == (*METRICS, "rms")
+    for part in (readings, readings.for_pseudo_label("uniform")):
+        entries = torch.tensor([4.0 * 6 + 6, 6 * 3 + 3, 4 * 6 + 6 + 6 * 3 + 3], dtype=torch.float64)
+        norms = part.values[:, :, METRICS.index("l2")]
+        torch.testing.assert_close(part.values[:, :, -1], norms / entries.sqrt(), rtol=1e-12, atol=0)
+    again = Readings.from_arrow(readings.to_arrow())
+    assert torch.equal(again["all", "rms"], readings["all", "rms"])
+    # Also by the names of its columns alone.
+    bare = Readings.from_arrow(readings.to_arrow().replace_schema_metadata(None))
+    assert torch.equal(bare.values, readings.values)
+    assert Readings.concatenate([readings, again]).metrics == readings.metrics
+    # What judges learn from, and the paper's features, are as they were.
+    assert all(feature.statistic != "rms" for feature in LogFeatures.everything(readings).axes.features)
+    assert not any(name.endswith("/rms") for name in Features.chosen(readings).names)
+
+
+def test_tables_with_other_statistics_stay_readable(rms: None) -> None:
+    """Those of before it was registered, and those with one that is not registered here."""
+    model, x = nn.Linear(4, 3).eval(), torch.randn(5, 4)
+    more = GradientMeter(model)(x).to_arrow()
+    del STATISTICS["rms"]
+    fewer = GradientMeter(model)(x)
+    assert Readings.from_arrow(more).metrics == (*METRICS, "rms")
+    with pytest.raises(InputError, match="their pseudo-labels"):
+        Readings.concatenate([fewer, Readings.from_arrow(more)])
+    register_statistic("rms", scales=True)(lambda moments: moments.square.sqrt())
+    assert Readings.from_arrow(fewer.to_arrow()).metrics == METRICS
+
+
+@pytest.mark.parametrize("name", ["l2", "", "a/b", "a:b"])
+def test_names_that_no_statistic_can_have(name: str) -> None:
+    with pytest.raises(InputError, match="expected a new name"):
+        register_statistic(name, scales=True)
+
+
+def test_moments_against_scipy() -> None:
+    data = torch.randn(3, 50, dtype=torch.float64).exp()
+    sums = PowerSums.of(data)
+    moments = Moments(sums.numbers, sums.count)
+    for own, order in ((moments.variance, 2), (moments.third, 3), (moments.fourth, 4)):
+        np.testing.assert_allclose(own, scipy.stats.moment(data.numpy(), order, axis=1), rtol=1e-10)

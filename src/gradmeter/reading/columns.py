@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gradmeter.errors import DataError, UnsupportedModelError
-from gradmeter.reading.statistics import ACTIVATION_METRICS, METRICS
+from gradmeter.reading.statistics import ACTIVATION_METRICS, METRICS, STATISTICS
 
 NOTE = b"gradmeter"
 ACTIVATION, SCORE = "activation:", "score:"
@@ -32,6 +32,7 @@ class Layout:
         outputs: layers whose outputs were read; None where none were.
         embedding: whether there is one.
         scores: names.
+        metrics: names of the statistics.
     """
 
     layers: tuple[str, ...]
@@ -39,6 +40,7 @@ class Layout:
     outputs: tuple[str, ...] | None = None
     embedding: bool = False
     scores: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = METRICS
 
     @property
     def prefixes(self) -> Iterator[str]:
@@ -50,7 +52,7 @@ class Layout:
     def columns(self, prefix: str) -> list[str]:
         """Names of the columns with a prefix, in the order of the flattened values."""
         layers = (self.outputs or ()) if prefix == ACTIVATION else self.layers
-        metrics = ACTIVATION_METRICS if prefix == ACTIVATION else METRICS
+        metrics = ACTIVATION_METRICS if prefix == ACTIVATION else self.metrics
         return [f"{prefix}{layer}/{metric}" for layer in layers for metric in metrics]
 
     def unambiguous(self) -> Layout:
@@ -80,7 +82,7 @@ class Layout:
         return json.dumps(
             {
                 "layers": self.layers,
-                "metrics": METRICS,
+                "metrics": self.metrics,
                 "pseudo_labels": self.pseudo_labels,
                 "outputs": self.outputs,
                 "embedding": self.embedding,
@@ -97,8 +99,6 @@ class Layout:
         try:
             told = json.loads(note)
             layers = tuple(told["layers"])
-            if tuple(told["metrics"]) != METRICS:
-                raise DataError("the table of readings lacks metrics known to this version; measure again")
             # A note of version 0.1 tells of layers only.
             outputs = told.get("outputs")
             return cls(
@@ -107,6 +107,7 @@ class Layout:
                 None if outputs is None else tuple(outputs),
                 bool(told.get("embedding", False)),
                 tuple(told.get("scores", ())),
+                tuple(told["metrics"]),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             if isinstance(error, DataError):
@@ -121,7 +122,8 @@ class Layout:
         further = tuple(name.removesuffix(":log_scale") for name in names if name.endswith(":log_scale"))
         prefixes = (ACTIVATION, SCORE, *(f"{name}:" for name in further))
         split = [name.rpartition("/") for name in names if not name.startswith(prefixes)]
-        layers = tuple(dict.fromkeys(layer for layer, slash, metric in split if slash and metric in METRICS))
+        split = [(layer, slash, metric) for layer, slash, metric in split if slash and metric in STATISTICS]
+        layers = tuple(dict.fromkeys(layer for layer, _, _ in split))
         if layers[-1:] != ("all",):
             raise DataError("the table holds no gradmeter readings; expected one that Readings.to_arrow made")
         outputs = [name[len(ACTIVATION) :].rpartition("/")[0] for name in names if name.startswith(ACTIVATION)]
@@ -131,6 +133,7 @@ class Layout:
             tuple(dict.fromkeys(outputs)) if outputs else None,
             "embedding" in names,
             tuple(name.removeprefix(SCORE) for name in names if name.startswith(SCORE)),
+            tuple(dict.fromkeys(metric for _, _, metric in split)),
         )
 
 

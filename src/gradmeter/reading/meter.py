@@ -62,7 +62,7 @@ from gradmeter.reading.pseudo_labels import (
     start_vector,
 )
 from gradmeter.reading.readings import Readings
-from gradmeter.reading.statistics import PowerSums, statistics_of_each
+from gradmeter.reading.statistics import STATISTICS, PowerSums, statistics_of_each
 
 # The outputs of a tile's operations have this size on average: smaller ones take less time than calling the operation,
 # larger ones are no longer in the cache when the next operation reads them ...
@@ -403,9 +403,10 @@ class GradientMeter:
             PowerSums.merge([joined(f"{layer}/{name}", parameter) for name, parameter in own.items()])
             for layer, own in self._owned.items()
         ]
-        values = statistics_of_each([*layers, PowerSums.merge(layers)])
+        names = tuple(STATISTICS)
+        values = statistics_of_each([*layers, PowerSums.merge(layers)], names)
         log_scale = torch.cat([part.log_scales[number] for part in parts])
-        return replace(Readings.scaled(logits, log_scale, self.layers, values), pseudo_label=name)
+        return replace(Readings.scaled(logits, log_scale, self.layers, values, names), pseudo_label=name)
 
     def _measure(self, tile: Inputs) -> _Measured:
         """Read one tile; correct the plan where it fails."""

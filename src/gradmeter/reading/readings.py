@@ -29,7 +29,7 @@ from gradmeter.reading.columns import (
     spread,
     vector,
 )
-from gradmeter.reading.statistics import ACTIVATION_METRICS, METRICS, SCALED_METRICS
+from gradmeter.reading.statistics import ACTIVATION_METRICS, METRICS, STATISTICS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,14 +44,15 @@ class Readings:
         log_scale: [N] float64; log(1 - p) of the predicted class for the pseudo-label "predicted", else the
             logarithm of the size of the start vector.
         layers: names of the layers that own parameters, in the network's order, then "all".
-        values: [N, layers, metrics] float64; the metrics of `gradmeter.reading.statistics.METRICS`, for the gradient of
-            the loss itself (the scale is in).
+        values: [N, layers, metrics] float64, for the gradient of the loss itself (the scale is in).
         pseudo_label: the name of what was pretended to be true.
         further: readings of the same samples for the meter's further pseudo-labels, by name; see `for_pseudo_label`.
         activations: statistics of the layers' outputs; None where the meter was not asked for them.
         embedding: [N, D] what the last layer is given; None where the meter was not asked for it, or the network does
             not end in a layer that puts out the logits.
         scores: further scores, [N] float64 each, by name; those that the meter was asked for.
+        metrics: names of the statistics, in the order of the last axis of `values`: those of
+            `gradmeter.reading.statistics.STATISTICS` when they were read.
     """
 
     logits: Tensor
@@ -63,11 +64,7 @@ class Readings:
     activations: Activations | None = None
     embedding: Tensor | None = None
     scores: Mapping[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics, in the order of the last axis of `values`."""
-        return METRICS
+    metrics: tuple[str, ...] = METRICS
 
     @property
     def pseudo_labels(self) -> tuple[str, ...]:
@@ -92,7 +89,7 @@ class Readings:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names "layer/metric" of the flattened last two axes of `values`."""
-        return tuple(f"{layer}/{metric}" for layer in self.layers for metric in METRICS)
+        return tuple(f"{layer}/{metric}" for layer in self.layers for metric in self.metrics)
 
     def for_pseudo_label(self, pseudo_label: str | int) -> Readings:
         """The readings for one of the pseudo-labels: readings.for_pseudo_label("uniform")["conv1", "l2"].
@@ -125,7 +122,7 @@ class Readings:
         if pseudo_label == self.pseudo_label:
             return self
         first = self.for_pseudo_label(pseudo_label)
-        own = Readings(self.logits, self.log_scale, self.layers, self.values, self.pseudo_label)
+        own = replace(self, further={}, activations=None, embedding=None, scores={})
         others = {self.pseudo_label: own, **{name: one for name, one in self.further.items() if name != pseudo_label}}
         return replace(self, log_scale=first.log_scale, values=first.values, pseudo_label=pseudo_label, further=others)
 
@@ -135,18 +132,21 @@ class Readings:
 
     def __getitem__(self, key: tuple[str, str]) -> Tensor:
         """One metric of one layer, [N] float64: readings["conv1", "l2"]."""
-        return named(self.values, self.layers, METRICS, key)
+        return named(self.values, self.layers, self.metrics, key)
 
     def __repr__(self) -> str:
         """The shape and the names, not the numbers."""
         return f"Readings({len(self)} samples, {self.logits.shape[1]} classes, layers: {', '.join(self.layers)})"
 
     @classmethod
-    def scaled(cls, logits: Tensor, log_scale: Tensor, layers: tuple[str, ...], statistics: Tensor) -> Readings:
+    def scaled(
+        cls, logits: Tensor, log_scale: Tensor, layers: tuple[str, ...], statistics: Tensor, metrics: tuple[str, ...]
+    ) -> Readings:
         """Readings from statistics [N, layers, metrics] of the gradient that a start vector of scale 1 gave."""
         factor = log_scale.exp().reshape(-1, 1, 1)
-        scales = torch.tensor([metric in SCALED_METRICS for metric in METRICS], device=statistics.device)
-        return cls(logits, log_scale, layers, torch.where(scales, statistics * factor, statistics))
+        scales = torch.tensor([STATISTICS[metric].scales for metric in metrics], device=statistics.device)
+        values = torch.where(scales, statistics * factor, statistics)
+        return cls(logits, log_scale, layers, values, metrics=metrics)
 
     @classmethod
     def concatenate(cls, parts: Sequence[Readings]) -> Readings:
@@ -176,13 +176,14 @@ class Readings:
             None if self.activations is None else self.activations.layers,
             self.embedding is not None,
             tuple(self.scores),
+            self.metrics,
         )
 
     @property
     def _kinds(self) -> tuple[object, ...]:
         """What there is beside the first pseudo-label's readings."""
         outputs = None if self.activations is None else self.activations.layers
-        return self.pseudo_labels, outputs, self.embedding is None, tuple(self.scores)
+        return self.pseudo_labels, outputs, self.embedding is None, tuple(self.scores), self.metrics
 
     @classmethod
     def _joined(cls, join: Callable[[Sequence[Tensor]], Tensor], parts: Sequence[Readings]) -> Readings:
@@ -197,7 +198,7 @@ class Readings:
         further = {}
         for name in first.further:
             scale, numbers = gradients([part.further[name] for part in parts])
-            further[name] = cls(logits, scale, first.layers, numbers, name)
+            further[name] = cls(logits, scale, first.layers, numbers, name, metrics=first.metrics)
         outputs = [part.activations for part in parts if part.activations is not None]
         embeddings = [part.embedding for part in parts if part.embedding is not None]
         return cls(
@@ -210,6 +211,7 @@ class Readings:
             Activations(outputs[0].layers, join([one.values for one in outputs])) if outputs else None,
             join(embeddings) if embeddings else None,
             {name: join([part.scores[name] for part in parts]) for name in first.scores},
+            first.metrics,
         )
 
     def to_numpy(self) -> dict[str, np.ndarray]:
@@ -279,8 +281,9 @@ class Readings:
                 logits,
                 column(f"{prefix}log_scale"),
                 layout.layers,
-                values(prefix, len(layout.layers), len(METRICS)),
+                values(prefix, len(layout.layers), len(layout.metrics)),
                 name,
+                metrics=layout.metrics,
             )
             for prefix, name in zip(layout.prefixes, layout.pseudo_labels, strict=True)
         )

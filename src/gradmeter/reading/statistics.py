@@ -1,4 +1,4 @@
-"""Power sums of per-sample gradients and the eight metrics made of them. Each formula stands once, here.
+"""Power sums of per-sample gradients and the statistics made of them. Each formula stands once, here.
 
 Gradients of a layer are never kept: what is kept per sample is the number of entries, the sums of g, g^2, g^3, g^4
 and |g|, the smallest and the largest entry. Any grouping of parameters (layer, whole network) adds the sums and
@@ -7,20 +7,14 @@ takes the extremes, so one pass serves every grouping.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-METRICS = ("l1", "l2", "min", "max", "mean", "std", "skewness", "kurtosis")
-"""Names of the metrics, in the order of the last axis of `Readings.values`."""
-
-SCALED_METRICS = METRICS[:6]
-"""Metrics that scale with the gradient; skewness and kurtosis do not depend on its scale."""
-
-ACTIVATION_METRICS = (*METRICS, "positive")
-"""Names of the metrics of a layer's output; "positive" is the share of entries above 0."""
+from gradmeter.errors import InputError
 
 # Below this share of the mean square a variance is rounding of the float64 sums, not spread ...
 _VARIANCE_FLOOR = 1e-13
@@ -91,35 +85,179 @@ class PowerSums:
         return cls(sum(group.count for group in groups), torch.cat(joined, dim=1))
 
 
-def statistics(group: PowerSums) -> Tensor:
-    """The eight metrics of one group, [N, 8] float64, in the order of `METRICS`.
+@dataclass(frozen=True)
+class Moments:
+    """What statistics are made of: power sums of several groups of entries, and what follows from them.
+
+    Attributes:
+        numbers: [N, groups, 7] as in `PowerSums`, or [N, 7] of one group.
+        count: number of entries of a group; [groups] of several.
+    """
+
+    numbers: Tensor
+    count: int | Tensor
+
+    @property
+    def absolute(self) -> Tensor:
+        """[N, groups] sum of |g|, as all that follows."""
+        return self.numbers[..., 4]
+
+    @property
+    def square_sum(self) -> Tensor:
+        """The sum of g^2."""
+        return self.numbers[..., 1]
+
+    @property
+    def minimum(self) -> Tensor:
+        """The smallest entry."""
+        return self.numbers[..., 5]
+
+    @property
+    def maximum(self) -> Tensor:
+        """The largest entry."""
+        return self.numbers[..., 6]
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """The mean of g."""
+        return self.numbers[..., 0] / self.count
+
+    @cached_property
+    def square(self) -> Tensor:
+        """The mean of g^2."""
+        return self.numbers[..., 1] / self.count
+
+    @cached_property
+    def variance(self) -> Tensor:
+        """The variance of g; 0 where it is rounding."""
+        variance = self.square - self.mean**2
+        return torch.where(variance <= _VARIANCE_FLOOR * self.square, 0.0, variance)
+
+    @property
+    def safe_variance(self) -> Tensor:
+        """The variance, and 1 where that is 0: to divide by."""
+        return torch.where(self.variance == 0, 1.0, self.variance)
+
+    @property
+    def third(self) -> Tensor:
+        """The mean of (g - mean)^3."""
+        return self.numbers[..., 2] / self.count - 3 * self.mean * self.square + 2 * self.mean**3
+
+    @property
+    def fourth(self) -> Tensor:
+        """The mean of (g - mean)^4."""
+        cube, fourth = self.numbers[..., 2] / self.count, self.numbers[..., 3] / self.count
+        return fourth - 4 * self.mean * cube + 6 * self.mean**2 * self.square - 3 * self.mean**4
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A statistic of gradients.
+
+    Attributes:
+        of: from moments to numbers [N, groups].
+        scales: whether it is multiplied by a factor that the gradient is multiplied by.
+    """
+
+    of: Callable[[Moments], Tensor]
+    scales: bool
+
+
+STATISTICS: dict[str, Statistic] = {}
+"""The statistics that a meter reads, by name, in the order of the last axis of `Readings.values`."""
+
+
+def register_statistic(
+    name: str, *, scales: bool
+) -> Callable[[Callable[[Moments], Tensor]], Callable[[Moments], Tensor]]:
+    """Let meters read one more statistic, which the decorated function makes of moments.
+
+    Args:
+        name: of the statistic; its columns are called "layer/name".
+        scales: whether it is multiplied by a factor that the gradient is multiplied by. A meter measures the gradient
+            up to a factor and puts that in afterwards.
+
+    Raises:
+        InputError: for a name that is taken, or has a colon or a slash.
+    """
+    if name in STATISTICS or not name or {":", "/"} & {*name}:
+        raise InputError(f"no statistic can be called {name!r}; expected a new name without colons and slashes")
+
+    def register(of: Callable[[Moments], Tensor]) -> Callable[[Moments], Tensor]:
+        STATISTICS[name] = Statistic(of, scales)
+        return of
+
+    return register
+
+
+@register_statistic("l1", scales=True)
+def _l1(moments: Moments) -> Tensor:
+    return moments.absolute
+
+
+@register_statistic("l2", scales=True)
+def _l2(moments: Moments) -> Tensor:
+    return moments.square_sum.sqrt()
+
+
+@register_statistic("min", scales=True)
+def _min(moments: Moments) -> Tensor:
+    return moments.minimum
+
+
+@register_statistic("max", scales=True)
+def _max(moments: Moments) -> Tensor:
+    return moments.maximum
+
+
+@register_statistic("mean", scales=True)
+def _mean(moments: Moments) -> Tensor:
+    return moments.mean
+
+
+@register_statistic("std", scales=True)
+def _std(moments: Moments) -> Tensor:
+    return moments.variance.sqrt()
+
+
+@register_statistic("skewness", scales=False)
+def _skewness(moments: Moments) -> Tensor:
+    # Standardised by the deviation first: variance^2 would underflow for gradients below 1e-77.
+    safe = moments.safe_variance
+    rounded = moments.variance <= _SKEWNESS_FLOOR * moments.square
+    return torch.where(rounded, 0.0, moments.third / (safe * safe.sqrt()))
+
+
+@register_statistic("kurtosis", scales=False)
+def _kurtosis(moments: Moments) -> Tensor:
+    safe = moments.safe_variance
+    rounded = moments.variance <= _KURTOSIS_FLOOR * moments.square
+    return torch.where(rounded, 0.0, moments.fourth / safe / safe - 3)
+
+
+METRICS = tuple(STATISTICS)
+"""The eight statistics of the paper, which every meter reads."""
+
+ACTIVATION_METRICS = (*METRICS, "positive")
+"""Names of the metrics of a layer's output; "positive" is the share of entries above 0."""
+
+
+def statistics(group: PowerSums, names: Sequence[str] = METRICS) -> Tensor:
+    """Statistics of one group, [N, names] float64.
 
     Population moments; kurtosis is Fisher's (0 for a normal distribution), as in scipy.stats. Where the variance is
     zero, skewness and kurtosis are 0; so is skewness where the deviation is less than 3e-5 of the root mean square, and
     kurtosis below 3e-4: rounding of the sums would be all there is in them.
     """
-    return _metrics(group.numbers, group.count)
+    return _statistics(Moments(group.numbers, group.count), names)
 
 
-def statistics_of_each(groups: Sequence[PowerSums]) -> Tensor:
-    """The eight metrics of several groups of entries of the same samples, [N, groups, 8] float64."""
+def statistics_of_each(groups: Sequence[PowerSums], names: Sequence[str] = METRICS) -> Tensor:
+    """Statistics of several groups of entries of the same samples, [N, groups, names] float64."""
     numbers = torch.stack([group.numbers for group in groups], dim=1)
-    return _metrics(
-        numbers, torch.tensor([group.count for group in groups], dtype=numbers.dtype, device=numbers.device)
-    )
+    count = torch.tensor([group.count for group in groups], dtype=numbers.dtype, device=numbers.device)
+    return _statistics(Moments(numbers, count), names)
 
 
-def _metrics(numbers: Tensor, count: int | Tensor) -> Tensor:
-    """From the numbers of `PowerSums` along the last axis to the metrics."""
-    s1, s2, s3, s4, absolute, minimum, maximum = numbers.unbind(-1)
-    mean, square, cube, fourth = (s / count for s in (s1, s2, s3, s4))
-    variance = square - mean**2
-    constant = variance <= _VARIANCE_FLOOR * square
-    variance = torch.where(constant, 0.0, variance)
-    third_moment = cube - 3 * mean * square + 2 * mean**3
-    fourth_moment = fourth - 4 * mean * cube + 6 * mean**2 * square - 3 * mean**4
-    # Standardise by the deviation first: variance^2 would underflow for gradients below 1e-77.
-    safe = torch.where(constant, 1.0, variance)
-    skewness = torch.where(variance <= _SKEWNESS_FLOOR * square, 0.0, third_moment / (safe * safe.sqrt()))
-    kurtosis = torch.where(variance <= _KURTOSIS_FLOOR * square, 0.0, fourth_moment / safe / safe - 3)
-    return torch.stack([absolute, s2.sqrt(), minimum, maximum, mean, variance.sqrt(), skewness, kurtosis], dim=-1)
+def _statistics(moments: Moments, names: Sequence[str]) -> Tensor:
+    return torch.stack([STATISTICS[name].of(moments) for name in names], dim=-1)

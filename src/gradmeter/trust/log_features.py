@@ -214,6 +214,8 @@ def _picked(values: Tensor, layers: Sequence[str], metrics: Sequence[str], featu
     for feature in features:
         if feature.layer not in places:
             raise _missing(repr(str(feature)))
+        if feature.statistic not in metrics:
+            raise _missing(repr(str(feature)))
     rows = [places[feature.layer] for feature in features]
     return _finite(_array(values)[:, rows, [metrics.index(feature.statistic) for feature in features]], features)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradmeter.reading.readings import Readings
-from gradmeter.reading.statistics import METRICS
 from gradmeter.research.study.features import Features
+from gradmeter.research.study.names import PAPER_METRICS
 from gradmeter.research.study.outcome import Outcome
 from gradmeter.trust.neural import MetaData
 
@@ -67,7 +67,7 @@ class TrainingTask:
 def all_features(readings: Readings, *, whole_gradient: bool) -> Features:
     """Entropy and every metric of every layer, informative or not."""
     layers = readings.layers if whole_gradient else readings.layers[:-1]
-    return Features(("entropy", *(f"{layer}/{metric}" for layer in layers for metric in METRICS)))
+    return Features(("entropy", *(f"{layer}/{metric}" for layer in layers for metric in PAPER_METRICS)))
 
 
 def tasks(outcome: Outcome) -> tuple[TrainingTask, ...]:

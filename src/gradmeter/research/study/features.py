@@ -10,7 +10,7 @@ import numpy as np
 from gradmeter.errors import InputError
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import entropy
-from gradmeter.reading.statistics import METRICS
+from gradmeter.research.study.names import PAPER_METRICS
 
 # A mean whose entries cancel to this share of the mean absolute entry, in every sample, is rounding noise.
 _CANCELLATION = 1e-5
@@ -43,7 +43,10 @@ class Features:
         if whole_gradient:
             wanted.append("all")
         names = [
-            f"{layer}/{metric}" for layer in wanted for metric in METRICS if not _is_noise(readings, layer, metric)
+            f"{layer}/{metric}"
+            for layer in wanted
+            for metric in PAPER_METRICS
+            if not _is_noise(readings, layer, metric)
         ]
         return cls(("entropy", *names))
 

@@ -17,9 +17,9 @@ from gradmeter.errors import DataError
 from gradmeter.files import write_text
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import entropy, max_softmax
-from gradmeter.reading.statistics import METRICS
 from gradmeter.research.study.classifiers import TrainingTask, all_features, tasks
 from gradmeter.research.study.features import Features
+from gradmeter.research.study.names import PAPER_METRICS
 from gradmeter.research.study.outcome import Outcome, Score
 from gradmeter.research.study.paper import PAPER_BASE_RATES
 from gradmeter.research.study.results import Result
@@ -55,7 +55,7 @@ def _of_logits(score: Callable[[np.ndarray], np.ndarray]) -> Score:
 
 THRESHOLDS: dict[str, Score] = {
     **{name: _of_logits(score) for name, score in OF_LOGITS.items()},
-    **{metric: _metric(metric) for metric in METRICS},
+    **{metric: _metric(metric) for metric in PAPER_METRICS},
 }
 """The scores that are thresholded as they are (Table 1), as uncertainties."""
 
@@ -224,5 +224,4 @@ def _looked_up(scores: dict[int, np.ndarray], network: int) -> Score:
 def _zero_variance(outcome: Outcome) -> int:
     """Gradients (sample and layer) without spread, whose skewness and kurtosis are 0 by convention (A4)."""
     sets = (outcome.validation, outcome.test, *outcome.unknowns.values(), *outcome.known_unknowns.values())
-    std = METRICS.index("std")
-    return sum(int((readings.values[:, :, std] == 0).sum()) for readings in sets)
+    return sum(int((readings.values[:, :, readings.metrics.index("std")] == 0).sum()) for readings in sets)

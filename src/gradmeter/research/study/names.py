@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 OWN = "gradmeter"
 """The score of gradmeter's own judge, P(correct)."""
 
+PAPER_METRICS = ("l1", "l2", "min", "max", "mean", "std", "skewness", "kurtosis")
+"""The statistics of gradients that the paper takes, whatever else meters read."""
+
 MEASURES = {"auroc": "AUROC", "aupr_in": "AUPR-In", "aupr_out": "AUPR-Out"}
 
 SCORES = {

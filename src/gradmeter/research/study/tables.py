@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from gradmeter.files import write_text
-from gradmeter.reading.statistics import METRICS
 from gradmeter.research.study.judging import MEASURES, PENALTIES, LinearClassifier, penalised
-from gradmeter.research.study.names import OWN
+from gradmeter.research.study.names import OWN, PAPER_METRICS
 from gradmeter.research.study.paper import PAPER_BASE_RATES, paper_cell
 from gradmeter.research.study.results import AllResults
 from gradmeter.research.study.training import Training
@@ -176,7 +175,7 @@ def lasso_weights(fitted: Sequence[Mapping[str, LinearClassifier]]) -> list[Row]
         rows.append(
             {"layer": layer, "metric": metric, "mean": float(np.mean(values)), "sd": spread, "runs": len(values)}
         )
-    order = ("entropy", *METRICS)
+    order = ("entropy", *PAPER_METRICS)
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     return sorted(rows, key=lambda row: (layers.index(row["layer"]), order.index(str(row["metric"]))))
 
