@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gradmeter import OutputError, owner
+from gradmeter import OutputError, locks
 from gradmeter.files import LOCK, is_temporary
 from gradmeter.locks import owned
 
@@ -201,7 +201,7 @@ def test_an_owner_on_another_machine(tmp_path: Path) -> None:
 
 
 def test_an_owner_renews_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner, "_RENEWED_EVERY", 0.01)
+    monkeypatch.setattr(locks, "_RENEWED_EVERY", 0.01)
     with owned(tmp_path / "out"):
         lock = tmp_path / "out" / LOCK
         os.utime(lock, (0, 0))

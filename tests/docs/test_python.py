@@ -20,7 +20,7 @@ def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(registry, "_MODULES", dict(registry._MODULES))
     torch.manual_seed(0)
     model = PaperCNN()
-    images = torch.rand(40, 1, 28, 28)
+    images = torch.rand(120, 1, 28, 28)
     readings = GradientMeter(model.eval())(images)
     labels = readings.predictions.clone()
     labels[::3] = (labels[::3] + 1) % 10

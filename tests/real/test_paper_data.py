@@ -10,7 +10,7 @@ from rich.console import Console
 from gradmeter.research.study.options import StudyOptions
 from gradmeter.research.study.paper import paper_table
 from gradmeter.research.study.reproduce import Study, reproduce
-from gradmeter.research.study.run import Source
+from gradmeter.research.study.run import DataSource
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             chosen = np.random.default_rng(0).permutation(len(archive["images"]))[:count]
             np.savez(data / f"{stem}.npz", images=archive["images"][chosen], labels=archive["labels"][chosen])
     options = StudyOptions(runs=1, max_epochs=5, initialisations=1)
-    study = Study("real", "pytest", Source(str(data), None, False, "raw"), options, folder)
+    study = Study("real", "pytest", DataSource(str(data), None, False, "raw"), options, folder)
     assert reproduce(study, workers=1, console=Console(quiet=True))
     return folder
 

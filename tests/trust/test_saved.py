@@ -1,12 +1,14 @@
 """A folder that gradmeter 0.1.0 wrote is read by this version and by the scikit-learn that is installed."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from gradmeter import TrustModel
+from gradmeter import DataError, GradientMeter, TrustModel
+from gradmeter.trust import saving
 from trust.trained import digits
 
 FOLDER = Path(__file__).parent / "saved/0.1"
@@ -47,3 +49,15 @@ def test_what_version_0_1_saved_may_be_saved_again(tmp_path: Path) -> None:
     assert again.guarantee == trust.guarantee
     assert again.guarantee is not None
     assert again.guarantee.unknown_share is None
+
+
+def test_the_default_meta_classifier_of_version_0_1_is_refused(tmp_path: Path) -> None:
+    """It was another class; what stands in for it is this version's under that version's number."""
+    TrustModel(GradientMeter(network())).fit((images()[:1000], LABELS[:1000])).save(tmp_path / "trust")
+    path = tmp_path / "trust/trust.json"
+    content = json.loads(path.read_text())
+    del content["checksum"]
+    content |= {"format": 1, "gradmeter": "0.1.0", "features": ["entropy", "1/l2"]}
+    path.write_text(json.dumps({**content, "checksum": saving._checksum(content)}))
+    with pytest.raises(DataError, match=r"meta classifier of gradmeter 0\.1"):
+        TrustModel.load(tmp_path / "trust", network())

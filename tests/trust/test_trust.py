@@ -342,6 +342,19 @@ def test_unknown_inputs_count_as_errors() -> None:
 # --- saving
 
 
+@pytest.mark.parametrize("classifier", ["gradmeter", "ridge"])
+def test_one_meter_is_made_to_load(classifier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    TrustModel(GradientMeter(trained()), classifier).fit(loader(300, 1000)).save(tmp_path)
+    meters, make = [], GradientMeter.__init__
+
+    def counted(meter: GradientMeter, *args: Any, **options: Any) -> None:
+        meters.append(meter)
+        make(meter, *args, **options)
+
+    monkeypatch.setattr(GradientMeter, "__init__", counted)
+    assert [TrustModel.load(tmp_path, trained()).meter] == meters
+
+
 @pytest.mark.parametrize("classifier", [*CLASSIFIERS, RandomForestClassifier(20, random_state=0)])
 def test_what_comes_back_says_the_same(classifier: Any, tmp_path: Path) -> None:
     trust = TrustModel(GradientMeter(trained(), biases=False), classifier).fit(loader(300, 1000), [[noise(100)]])

@@ -80,7 +80,7 @@ def script(tmp_path: Path) -> Path:
 
 
 def start(script: Path, *arguments: object) -> subprocess.Popen[str]:
-    tests = str(Path(__file__).parents[1])
+    tests = str(Path(__file__).parents[2])
     return subprocess.Popen(
         [sys.executable, script, "bench", *map(str, arguments)],
         stdout=subprocess.PIPE,

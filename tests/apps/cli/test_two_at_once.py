@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_owner import holder
 
 from apps.cli.commands import COMMAND, ENVIRONMENT, gradmeter
 from apps.workflows.digits import make
@@ -17,6 +16,7 @@ from gradmeter.files import LOCK
 from research.ood_benchmark.archives import write_archives
 from runs.measuring.test_faults import SLOW
 from sources.samples.pictures import save
+from test_locks import holder
 
 NETWORK = ("digits_network:network", "--weights", "weights.safetensors", "--classes", "0,1,2,3,4,5,6,7,8,9")
 FIT = ("fit", *NETWORK, "--image-size", "8", "--grey", "--known", "validation", "--repetitions", "100")
@@ -79,7 +79,7 @@ def test_the_second_is_refused(command: tuple[str, ...], place: Path) -> None:
 def test_a_killed_owner_is_taken_over_and_nothing_remains_of_it(place: Path) -> None:
     """Nor is what it left taken for somebody's files."""
     for name, arguments in COMMANDS.items():
-        if name in ("reproduce", "compare", "bench"):  # these take minutes; tests/study and tests/compare do it
+        if name in ("reproduce", "compare", "bench"):  # these take minutes; tests/research does it
             continue
         out = f"taken-{named(name)}"
         with holder(place / out) as other:

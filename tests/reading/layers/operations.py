@@ -1,6 +1,6 @@
 """Autograd's operations that can join a parameter to data, derived from PyTorch's own list of derivatives.
 
-`python tests/layers/operations.py` prints the table of docs/engine.md for the PyTorch that is installed.
+`python tests/reading/layers/operations.py` prints the table of docs/engine.md for the PyTorch that is installed.
 """
 
 import re
@@ -11,7 +11,7 @@ from torchgen.packaged.autograd.load_derivatives import load_derivatives
 
 from gradmeter.reading.layers import measured_operations
 
-PAGE = Path(__file__).parents[2] / "docs" / "engine.md"
+PAGE = Path(__file__).parents[3] / "docs" / "engine.md"
 
 RULE, ENTRIES, SAMPLES = "a rule of its own", "entry by entry", "sample by sample"
 KEPT_OUT, REFUSED = "kept out: cuDNN is off for recurrent layers", "refused: it mixes the samples"

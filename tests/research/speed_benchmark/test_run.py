@@ -155,5 +155,5 @@ def test_images_are_streamed_with_the_papers_network(tmp_path: Path, monkeypatch
 
 def test_a_terminal_sees_what_is_measured(tmp_path: Path) -> None:
     _, shown = bench(tmp_path, methods=("plain",), threads=(1,), terminal=True)
-    assert "100 %" in shown
+    assert "2 of 2" in shown
     assert "Two layers" in shown

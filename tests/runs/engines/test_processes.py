@@ -41,7 +41,7 @@ def gone(pids: list[int], seconds: float = 10) -> bool:
 @pytest.fixture
 def sleeping() -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """A process with two workers that sleep for ten minutes, in a process group of its own, and the workers' ids."""
-    tests = str(Path(__file__).parents[1])
+    tests = str(Path(__file__).parents[2])
     with subprocess.Popen(
         [sys.executable, "-c", _SLEEPING],
         env=os.environ | {"PYTHONPATH": tests},

@@ -12,7 +12,7 @@ from gradmeter.errors import DataError
 from gradmeter.research.study.data.archives import load_archives, scaled_sizes
 from gradmeter.research.study.data.preprocessing import cifar_to_grey, omniglot_to_strokes
 
-REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+REAL_DATA = Path(__file__).resolve().parents[4].parent / "shared" / "data"
 REPLACED: dict[str, Any] = {
     "images": np.random.default_rng(1).integers(0, 256, (400, 28, 28), np.uint8),
     "labels": np.arange(400) % 10,
