@@ -1,7 +1,7 @@
 """Power sums of per-sample gradients and the statistics made of them. Each formula stands once, here.
 
 Gradients of a layer are never kept: what is kept per sample is the number of entries, the sums of g, g^2, g^3, g^4
-and |g|, the smallest and the largest entry. Any grouping of parameters (layer, whole network) adds the sums and
+and abs(g), the smallest and the largest entry. Any grouping of parameters (layer, whole network) adds the sums and
 takes the extremes, so one pass serves every grouping.
 """
 
@@ -29,7 +29,7 @@ class PowerSums:
 
     Attributes:
         count: number of entries per sample.
-        numbers: [N, 7] float64; the sums of g, g^2, g^3, g^4 and |g|, the smallest and the largest entry.
+        numbers: [N, 7] float64; the sums of g, g^2, g^3, g^4 and abs(g), the smallest and the largest entry.
     """
 
     count: int
@@ -49,7 +49,7 @@ class PowerSums:
     def of(cls, gradients: Tensor) -> PowerSums:
         """Reduce materialised gradients [N, ...] in float64.
 
-        float64 holds g^4 for every |g| between 1e-77 and 1e77, so no rescaling is needed here.
+        float64 holds g^4 for every abs(g) between 1e-77 and 1e77, so no rescaling is needed here.
         """
         g = gradients.to(torch.float64, memory_format=torch.contiguous_format).reshape(len(gradients), -1)
         square = g * g
@@ -99,7 +99,7 @@ class Moments:
 
     @property
     def absolute(self) -> Tensor:
-        """[N, groups] sum of |g|, as all that follows."""
+        """[N, groups] sum of abs(g), as all that follows."""
         return self.numbers[..., 4]
 
     @property

@@ -117,9 +117,7 @@ class Nested:
             if step.part not in self._parts:
                 self._parts[step.part] = self._progress.add_task(step.part, total=1)
             self._done[step.part] = step.done
-            self._progress.update(
-                self._parts[step.part], completed=step.done, note=step.note, visible=step.done < 1
-            )
+            self._progress.update(self._parts[step.part], completed=step.done, note=step.note, visible=step.done < 1)
             self._progress.update(self._whole, completed=sum(self._done.values()))
 
 

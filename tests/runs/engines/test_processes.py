@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from runs.engines.work import killed, refuse_zero, square
+from gradmeter.errors import DataError, GradmeterError
 from gradmeter.runs.engines import processes, run_tasks
 from gradmeter.runs.engines.processes import WorkerError
-from gradmeter.errors import DataError, GradmeterError
+from runs.engines.work import killed, refuse_zero, square
 
 _SLEEPING = """
 from runs.engines.work import refuse_zero

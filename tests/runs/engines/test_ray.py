@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from runs.engines.work import killed_once, refuse_zero, square, where
+from gradmeter.errors import GradmeterError
 from gradmeter.runs.engines import ENGINES, run_tasks_on_ray
 from gradmeter.runs.engines.processes import WorkerError
-from gradmeter.errors import GradmeterError
+from runs.engines.work import killed_once, refuse_zero, square, where
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 

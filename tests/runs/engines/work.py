@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from gradmeter.runs.engines import processes
 from gradmeter.errors import DataError
+from gradmeter.runs.engines import processes
 
 Emit = Callable[[object], None]
 

@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from gradmeter import GradientMeter
-from gradmeter.runs.engines import ray as engine
 from gradmeter.errors import DataError, GradmeterError, InputError
+from gradmeter.reading.readings import Readings
+from gradmeter.runs.engines import ray as engine
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure, on_ray
 from gradmeter.runs.measuring.loading import Batch
 from gradmeter.runs.measuring.on_ray import part_size
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.streaming import stream
-from gradmeter.reading.readings import Readings
 from gradmeter.sources.samples import Source, open_source
 from gradmeter.sources.samples.opening import MANIFEST
 from runs.measuring import small

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import gradmeter.runs.measuring.streaming as streaming
 from gradmeter import GradientMeter, Readings
-from gradmeter.reading.content import content_hashes
 from gradmeter.errors import DataError, InputError, OutputError
+from gradmeter.reading.content import content_hashes
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Source, open_source

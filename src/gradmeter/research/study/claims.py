@@ -253,7 +253,8 @@ CLAIMS = (
     ),
     Claim(
         "C2",
-        "Mean, skewness and kurtosis are useless as thresholds (more than 10 points of AUROC below softmax).",
+        "Mean, skewness and kurtosis are useless as thresholds for wrong digits (more than 10 points of AUROC below "
+        "softmax).",
         _c2,
     ),
     Claim(

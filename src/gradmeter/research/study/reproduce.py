@@ -195,16 +195,8 @@ def _summarise(study: Study, collection: Collection, store: Store) -> None:
         [result for path in store.all_results(run) for result in read_results(path)] for run in numbers
     )
     fitted = [read_regressions(store.regressions(run)) for run in numbers]
-    folder = study.folder / "tables"
-    for table in tables.LAYOUTS:
-        tables.write_rows(folder / f"table{table}.csv", tables.paper_table(table, results))
-    tables.write_rows(folder / "differences.csv", tables.differences(results))
-    tables.write_rows(folder / "matched_base_rate.csv", tables.matched_base_rate(results))
-    tables.write_rows(folder / "penalties.csv", tables.penalties(results))
-    tables.write_rows(folder / "ablation.csv", tables.ablation(results))
-    tables.write_rows(folder / "lasso_weights.csv", tables.lasso_weights(fitted))
     trainings = [load_network(store.network(run))[1] for run in numbers]
-    tables.write_rows(folder / "networks.csv", tables.networks(results, trainings))
+    tables.write_tables(study.folder / "tables", results, fitted, trainings)
     tables.write_rows(study.folder / "claims.csv", judge_claims(results, collection.names))
     illustrate(
         study.folder / "figures",

@@ -199,6 +199,30 @@ def networks(results: AllResults, trainings: Sequence[Training]) -> list[Row]:
     ]
 
 
+def write_tables(
+    folder: Path,
+    results: AllResults,
+    fitted: Sequence[Mapping[str, LinearClassifier]],
+    trainings: Sequence[Training],
+) -> None:
+    """Write all tables as CSV.
+
+    Args:
+        folder: where they go.
+        results: of all runs.
+        fitted: the regressions of each run, by name.
+        trainings: how the network of each run was trained.
+    """
+    for table in LAYOUTS:
+        write_rows(folder / f"table{table}.csv", paper_table(table, results))
+    write_rows(folder / "differences.csv", differences(results))
+    write_rows(folder / "matched_base_rate.csv", matched_base_rate(results))
+    write_rows(folder / "penalties.csv", penalties(results))
+    write_rows(folder / "ablation.csv", ablation(results))
+    write_rows(folder / "lasso_weights.csv", lasso_weights(fitted))
+    write_rows(folder / "networks.csv", networks(results, trainings))
+
+
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Write records as CSV, whole or not at all; a missing or undefined number is an empty cell."""
     if not rows:

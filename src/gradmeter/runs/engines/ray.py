@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from gradmeter.runs.engines.processes import WorkerError, prepare_worker
 from gradmeter.errors import GradmeterError, one_line
+from gradmeter.runs.engines.processes import WorkerError, prepare_worker
 
 Item = TypeVar("Item")
 Event = TypeVar("Event")

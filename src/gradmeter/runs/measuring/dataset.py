@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gradmeter.errors import DataError, OutputError, one_line
-from gradmeter.runs.measuring.storage import Storage
 from gradmeter.reading.readings import Readings
+from gradmeter.runs.measuring.storage import Storage
 
 # Arrow, pandas and Spark pass over its name, since that begins with an underscore.
 from gradmeter.sources.samples.opening import MANIFEST

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from gradmeter.runs.engines.processes import WorkerError
 from gradmeter.errors import GradmeterError, InputError, one_line
+from gradmeter.runs.engines.processes import WorkerError
 from gradmeter.runs.measuring.dataset import Skipped
 from gradmeter.sources.samples import Encoded, Sample, Source, Unreadable
 

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from gradmeter.reading.finite import read_finite
 from gradmeter.reading.inputs import Inputs
-from gradmeter.runs.measuring.loading import SYSTEMATIC, Batch, processes_may_end
 from gradmeter.reading.meter import GradientMeter
+from gradmeter.reading.network import NotFinite
+from gradmeter.reading.readings import Readings
+from gradmeter.runs.measuring.loading import SYSTEMATIC, Batch, processes_may_end
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.answering import explained
 from gradmeter.sources.models.classifier import wrong_names
-from gradmeter.reading.network import NotFinite
-from gradmeter.reading.readings import Readings
 
 _NO_LOGITS, _NO_GRADIENT = "the network's logits for it are not finite", "the network's gradient for it is not finite"
 

@@ -10,20 +10,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from gradmeter.reading.content import HASH_COLUMN, content_hashes
-from gradmeter.runs.engines.ray import require_ray
 from gradmeter.errors import DataError, InputError
+from gradmeter.names import decode_name, encode_name
+from gradmeter.reading.content import HASH_COLUMN, content_hashes
+from gradmeter.reading.meter import GradientMeter
+from gradmeter.reading.network import weights_hash
+from gradmeter.reading.readings import Readings
+from gradmeter.runs.engines.ray import require_ray
 from gradmeter.runs.measuring.dataset import PART, MeasuredSet, Skipped
 from gradmeter.runs.measuring.loading import Batch, load_batches, processes_may_end
 from gradmeter.runs.measuring.on_ray import part_size, ray_parts
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.remaining import remaining
 from gradmeter.runs.measuring.work import BATCH, Measured, Work
-from gradmeter.reading.meter import GradientMeter
 from gradmeter.sources.models import Classifier
-from gradmeter.names import decode_name, encode_name
-from gradmeter.reading.network import weights_hash
-from gradmeter.reading.readings import Readings
 from gradmeter.sources.samples import Source
 from gradmeter.sources.samples.location import is_address
 from gradmeter.sources.samples.noise import NOISE

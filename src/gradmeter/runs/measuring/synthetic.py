@@ -13,11 +13,11 @@ import torch
 
 from gradmeter.reading.finite import read_finite
 from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.meter import GradientMeter
 from gradmeter.runs.measuring.dataset import MeasuredSet
 from gradmeter.runs.measuring.loading import load_batches, processes_may_end
 from gradmeter.runs.measuring.streaming import purpose_of
 from gradmeter.runs.measuring.work import Work
-from gradmeter.reading.meter import GradientMeter
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.answering import explained
 from gradmeter.sources.samples import Source

@@ -80,8 +80,8 @@ def test_the_judge_is_compared_with_the_softmax(results, mistakes, unknown):
 def test_the_judge_s_difference_to_the_softmax_is_told():
     said = dict(answer(judged("91", "79.5")).parts)["What gradmeter's judge gives"]
     assert "91.00" in said
-    assert "softmax +1.00 points" in said
-    assert "softmax -0.50 points" in said
+    assert "+1.00 points against the softmax" in said
+    assert "-0.50 points against the softmax" in said
 
 
 def test_without_tables_there_is_no_answer():

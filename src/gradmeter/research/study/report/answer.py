@@ -13,6 +13,8 @@ from gradmeter.research.study.report.results import StudyResults
 
 HOLDS, FAILS, UNTESTED = "holds", "does not hold", "not testable on this data"
 GRADIENT_METRICS = ("l1", "l2", "min", "max", "std", "mean", "skewness", "kurtosis")
+# Points of AUROC that make no difference to a reader.
+_ALIKE = 0.1
 _TABLES = ("table1", "table2", "table3", "table4")
 _COLUMNS = {"wrong": "Own mistakes", "letters": "Letters", "all": "All unknown images"}
 
@@ -47,10 +49,11 @@ def _tried(results: StudyResults) -> str:
         return ""
     networks = f"{runs} small networks" if runs > 1 else "One small network"
     return (
-        f"A classifier answers every image, also one that it gets wrong and one of a kind that it never learned. "
-        f"{networks} learned {known}; then each method gave every answer a score that should be worse for these two. "
-        f"Its AUROC is the chance that it tells such an answer from a right one: 50{PERCENT} is a guess, 100{PERCENT} "
-        "is perfect. The baseline is the softmax, the network's own confidence, which costs nothing. The paper "
+        f"A classifier answers every image, also images that it gets wrong and images of a kind that it never learned. "
+        f"{networks} learned {known}; then each method gave every answer a score, which should be worse for these two. "
+        f"Its AUROC is the chance that the score is worse for such an answer than for a right one: 50{PERCENT} is a "
+        f"guess, 100{PERCENT} is perfect. The baseline is the softmax, the network's own confidence, which costs "
+        "nothing. All unknown images are those of every kind but letters, which stand apart. The paper "
         "scores an answer by the gradient that it would cause if it were true, and claims that this finds mistakes as "
         "well as the softmax does, and unknown images better."
     )
@@ -62,7 +65,8 @@ def _metrics(results: StudyResults) -> Iterator[str]:
     if baseline is not None and best is not None:
         yield (
             f"To find the network's own mistakes, the best single gradient metric ({SCORES[best]}) reaches "
-            f"{_mean(results, 'auroc', best, 'wrong'):.2f}{PERCENT}, the softmax {baseline:.2f}{PERCENT}."
+            f"{_mean(results, 'auroc', best, 'wrong'):.2f}{PERCENT}, the softmax {baseline:.2f}{PERCENT}: it is "
+            f"{_rank(_mean(results, 'auroc', best, 'wrong'), baseline)}."
         )
 
 
@@ -73,8 +77,15 @@ def _meta_classifiers(results: StudyResults) -> Iterator[str]:
             f"To find unknown images, its neural meta classifier, which sees the metrics of all layers, reaches "
             f"{untold:.2f}{PERCENT}"
             + (f", and {told:.2f}{PERCENT} once it is shown some uniform noise" if told is not None else "")
-            + f"; the softmax reaches {baseline:.2f}{PERCENT}."
+            + f"; the softmax reaches {baseline:.2f}{PERCENT}. It is {_rank(untold, baseline)}"
+            + (f" without noise and {_rank(told, baseline)} with it." if told is not None else ".")
         )
+
+
+def _rank(ours: float | None, theirs: float) -> str:
+    """How an AUROC compares with another, in a word."""
+    assert ours is not None
+    return "about as good" if abs(ours - theirs) < _ALIKE else "better" if ours > theirs else "worse"
 
 
 def _claims(results: StudyResults) -> Iterator[str]:
@@ -95,13 +106,13 @@ def _judge(results: StudyResults) -> str:
         return ""
     return (
         "The library's own judge (a TrustModel with its defaults) is fitted to the same validation images and is shown "
-        f"no unknown image; it makes some of its own. It reaches {' and '.join(reached)}."
+        f"no unknown image; it makes its own of these digits, noise among them. It reaches {' and '.join(reached)}."
     )
 
 
 def _beside_softmax(results: StudyResults, column: str) -> str:
     ours, baseline = (_mean(results, "auroc", score, column) for score in (OWN, "softmax"))
-    return "" if ours is None or baseline is None else f" (softmax {ours - baseline:+z.2f} points)"
+    return "" if ours is None or baseline is None else f" ({ours - baseline:+z.2f} points against the softmax)"
 
 
 def _meaning(results: StudyResults) -> str:
