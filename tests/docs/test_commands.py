@@ -17,6 +17,8 @@ from apps.cli.commands import gradmeter
 from docs.code import ROOT, blocks
 from gradmeter.apps.cli.commands import app
 
+pytestmark = pytest.mark.slow
+
 PAGES = ["README.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 
 

@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from docs.code import ROOT, blocks
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
 
 

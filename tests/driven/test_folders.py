@@ -5,6 +5,7 @@ import os
 import stat
 from pathlib import Path
 
+import pytest
 from hypothesis import event, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -15,6 +16,8 @@ from driven.names import LONGEST, image_names, names
 from driven.privileges import unprivileged
 from driven.tiers import drive_machine, tiers
 from driven.workplace import IMAGES, MODEL, NAMED, Workplace, script
+
+pytestmark = pytest.mark.slow
 
 MODES = (0o000, 0o111, 0o222, 0o444, 0o555, 0o644, 0o755)
 ENCODINGS = st.sampled_from(["utf-8"] * 6 + ["cp1252", "latin-1"])

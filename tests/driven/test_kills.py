@@ -5,6 +5,7 @@ import signal
 from functools import cache
 
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from driven.contents import contents
 from driven.judged import INTERRUPTED, ids_of, images_of, judge_ending, judge_files, judge_ids
 from driven.tiers import drive, tiers
 from driven.workplace import FIT, IMAGES, MODEL, NAMED, Workplace, workplace
+
+pytestmark = pytest.mark.slow
 
 COUNT = 9
 MEASURE = (b"measure", *MODEL, *IMAGES, b"data", b"--no-labels", b"--out=o")

@@ -1,5 +1,6 @@
 """Options of every command that reads DATA, sensible and not, in any combination."""
 
+import pytest
 from hypothesis import event, settings
 from hypothesis import strategies as st
 
@@ -7,6 +8,8 @@ from driven.judged import judge_ending, judge_files
 from driven.names import names
 from driven.tiers import drive, tiers
 from driven.workplace import FIT, IMAGES, MODEL, NAMED, workplace
+
+pytestmark = pytest.mark.slow
 
 NUMBERS = ["0", "1", "8", "-1", "0.5", "1e9", "1e-300", "nan", "inf", "-inf", "x", "", " ", "0x8", "1_0", "٣", "9" * 30]
 PATHS = ["", ".", "..", "known", "known/5", "known/5/0.png", "weights.safetensors", "driven_network.py", "/dev/null"]

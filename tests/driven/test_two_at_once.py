@@ -3,6 +3,7 @@
 import signal
 import time
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ from driven.judged import BAD_INPUT, DONE, INTERRUPTED, judge_ending, judge_file
 from driven.test_kills import COMMANDS, end, fill, undisturbed
 from driven.tiers import drive, tiers
 from driven.workplace import workplace
+
+pytestmark = pytest.mark.slow
 
 SIGNALS = st.sampled_from([None, None, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 SECONDS = st.floats(0, 1.5).map(lambda seconds: round(seconds, 2))

@@ -1,4 +1,4 @@
-"""Each property is tested with few cases by `pytest`, and with many by `pytest -m slow`."""
+"""Each property is tested with few cases by `pytest`, and with many by `pytest -m exhaustive`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +20,8 @@ def tiers(few: int, many: int, *, is_fast: bool = True) -> pytest.MarkDecorator:
     """
     phases = [Phase.generate, *([Phase.shrink] if is_fast else [])]
     random = settings(_settings(many), derandomize=False, print_blob=True, phases=phases)
-    slow = pytest.param(random, marks=pytest.mark.slow, id="many")
-    return pytest.mark.parametrize("cases", [pytest.param(_settings(few), id="few"), slow])
+    many_cases = pytest.param(random, marks=pytest.mark.exhaustive, id="many")
+    return pytest.mark.parametrize("cases", [pytest.param(_settings(few), id="few"), many_cases])
 
 
 def drive(cases: settings, body: Callable[..., None], **strategies: Any) -> None:

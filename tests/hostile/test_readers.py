@@ -29,6 +29,8 @@ from gradmeter.sources.samples import ImageKind, Source, Unreadable, open_source
 from gradmeter.sources.samples.decoding import decode
 from hostile.mutations import JSON, assert_clear, mutated
 
+pytestmark = pytest.mark.slow
+
 KIND = ImageKind("RGB", 16)
 FORMATS = {
     "PNG": {},

@@ -14,9 +14,12 @@ from gradmeter.research.study.run import DataSource
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 
-pytestmark = pytest.mark.skipif(
-    not (DATA / "emnist_digits.npz").is_file(), reason="the real images are not beside the repository"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (DATA / "emnist_digits.npz").is_file(), reason="the real images are not beside the repository"
+    ),
+]
 
 
 # Enough to learn from and to compare, in less than a minute.

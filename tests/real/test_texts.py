@@ -28,6 +28,8 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedTo
 from apps.cli.commands import gradmeter
 from research.study.report.test_page import Page
 
+pytestmark = pytest.mark.slow
+
 # Not in alphabetical order: what number a language has, only the folder of the model tells.
 LANGUAGES = ("sv", "pl", "it", "fr", "es", "de")
 HELD, UNKNOWN, SHORTEST, LONGEST = 1000, 300, 10, 24

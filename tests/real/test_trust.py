@@ -14,10 +14,13 @@ from gradmeter.reading.scores import max_softmax
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 
-pytestmark = pytest.mark.skipif(
-    not all((DATA / f"{stem}.npz").is_file() for stem in ("emnist_digits", "notmnist", "cifar10_test")),
-    reason="the real images are not beside the repository",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not all((DATA / f"{stem}.npz").is_file() for stem in ("emnist_digits", "notmnist", "cifar10_test")),
+        reason="the real images are not beside the repository",
+    ),
+]
 
 LEARNED, VALIDATION, TEST, UNKNOWN = 3000, 200, 4000, 600
 

@@ -12,6 +12,8 @@ import pytest
 
 from gradmeter.apps.cli import main
 
+pytestmark = pytest.mark.slow
+
 _BENCH = """
 from gradmeter.research.speed_benchmark.models import MODELS
 from research.speed_benchmark.tiny import TINY

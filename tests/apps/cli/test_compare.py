@@ -1,7 +1,11 @@
 from pathlib import Path
 
+import pytest
+
 from apps.cli.commands import gradmeter
 from research.ood_benchmark.archives import write_archives
+
+pytestmark = pytest.mark.slow
 
 
 def test_help(tmp_path: Path) -> None:

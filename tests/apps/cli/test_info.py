@@ -11,6 +11,8 @@ from apps.cli.commands import gradmeter as gradmeter_command
 from gradmeter.apps.cli.commands import app
 from gradmeter.reading import kernels
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def facts(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:

@@ -16,6 +16,8 @@ from safetensors.torch import save_file
 from apps.cli.commands import COMMAND, ENVIRONMENT, gradmeter
 from sources.samples.pictures import save
 
+pytestmark = pytest.mark.slow
+
 
 def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return gradmeter("measure", *arguments, cwd=cwd)

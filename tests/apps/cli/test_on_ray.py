@@ -13,6 +13,8 @@ import pytest
 from apps.cli.commands import ENVIRONMENT, gradmeter
 from sources.samples.pictures import save
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("ray", reason="the extra ray is not installed")
 
 MODEL = """

@@ -12,6 +12,8 @@ from apps.cli.commands import ENVIRONMENT, gradmeter
 from runs.measuring.test_faults import SLOW
 from sources.samples.pictures import save
 
+pytestmark = pytest.mark.slow
+
 OFTEN = "import gradmeter.runs.progress as p; p.EVERY = 0.4; from gradmeter.apps.cli import main; main()"
 SLOWLY = ("measure", "mine:make", "data", "--image-size", "8", "--grey", "--no-labels", "--device", "cpu")
 

@@ -16,6 +16,8 @@ import pytest
 from gradmeter import Readings
 from gradmeter.research.study.report.results import FIGURES
 
+pytestmark = pytest.mark.slow
+
 Reproduce = Callable[..., Any]
 Begin = Callable[..., "subprocess.Popen[str]"]
 Finished = tuple[Path, Any]

@@ -20,6 +20,8 @@ from apps.cli.commands import COMMAND, ENVIRONMENT, gradmeter
 from apps.workflows.digits import make
 from gradmeter.sources.samples import decode_name
 
+pytestmark = pytest.mark.slow
+
 MODEL = ("digits_network:network", "--weights", "weights.safetensors", "--classes", "0,1,2,3,4,5,6,7,8,9")
 IMAGES = ("--image-size", "8", "--grey")
 KNOWN = ("--known", "validation", "--unknown", "noise:uniform:200")

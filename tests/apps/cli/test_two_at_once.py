@@ -18,6 +18,8 @@ from runs.measuring.test_faults import SLOW
 from sources.samples.pictures import save
 from test_locks import holder
 
+pytestmark = pytest.mark.slow
+
 NETWORK = ("digits_network:network", "--weights", "weights.safetensors", "--classes", "0,1,2,3,4,5,6,7,8,9")
 FIT = ("fit", *NETWORK, "--image-size", "8", "--grey", "--known", "validation", "--repetitions", "100")
 RIDGE = ("--classifier", "ridge_cv")

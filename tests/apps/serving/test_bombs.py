@@ -23,7 +23,7 @@ pytest.importorskip("ray", reason="the extra serve is not installed")
 pytest.importorskip("ray.serve", reason="the extra serve is not installed")
 
 # What Ray itself leaves open, or forks beside threads.
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 PIXELS, IN_HAND = 2**20, 32 * 2**20
 MIB = 2**20

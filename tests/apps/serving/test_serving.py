@@ -26,7 +26,7 @@ from gradmeter.apps.serving import Limits  # noqa: E402
 
 LIMITS = {"largest": 20_000, "queue": 12, "batch": 4, "patience": 3}
 # What Ray itself leaves open, or forks beside threads.
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module", autouse=True)

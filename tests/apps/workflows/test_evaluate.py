@@ -19,6 +19,8 @@ from gradmeter.trust.evaluation.comparison import ALL, WRONG, Comparison
 from gradmeter.trust.evaluation.resampling import Interval
 from trust.trained import digits, trained
 
+pytestmark = pytest.mark.slow
+
 MODEL = "digits_network:network"
 
 

@@ -22,6 +22,8 @@ from gradmeter.trust.evaluation.comparison import WRONG
 from gradmeter.trust.synthetic import KINDS, per_kind
 from trust.trained import digits, trained
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"repetitions": 100}
 
 

@@ -10,6 +10,8 @@ from gradmeter.research.ood_benchmark import run
 from gradmeter.research.ood_benchmark.benchmark import DetectionBenchmark, compare
 from gradmeter.research.ood_benchmark.tasks import FILES, TASKS
 
+pytestmark = pytest.mark.slow
+
 QUIET = Console(quiet=True)
 
 

@@ -6,6 +6,8 @@ import pytest
 from gradmeter.research.speed_benchmark.isolation import MeasurementError, alone, one_line
 from research.speed_benchmark.tiny import double, fail, process_id, sleep, vanish
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_result_comes_from_another_process() -> None:
     assert alone(double, 21, seconds=60) == 42

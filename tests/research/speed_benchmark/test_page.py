@@ -6,6 +6,8 @@ import pytest
 from gradmeter.research.speed_benchmark.page import write_page
 from gradmeter.research.speed_benchmark.results import SpeedResults
 
+pytestmark = pytest.mark.slow
+
 Made = Callable[..., SpeedResults]
 
 

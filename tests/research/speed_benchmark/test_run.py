@@ -16,6 +16,8 @@ from gradmeter.research.speed_benchmark.options import BenchOptions
 from gradmeter.research.speed_benchmark.run import run_benchmark
 from research.speed_benchmark.tiny import TINY
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("gradmeter", "loop", "refusing", "dying", "tiring")
 
 

@@ -9,6 +9,8 @@ from gradmeter.research.speed_benchmark.methods import METHODS, Method, Prepared
 from gradmeter.research.speed_benchmark.timing import take_turns
 from research.speed_benchmark.tiny import REFUSING, TINY, TIRING
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Noted:

@@ -13,6 +13,8 @@ from gradmeter.runs.engines import processes, run_tasks
 from gradmeter.runs.engines.processes import WorkerError
 from runs.engines.work import killed, refuse_zero, square
 
+pytestmark = pytest.mark.slow
+
 _SLEEPING = """
 from runs.engines.work import refuse_zero
 from gradmeter.runs.engines import run_tasks

@@ -14,7 +14,7 @@ from runs.engines.work import killed_once, refuse_zero, square, where
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
 # What Ray itself leaves open, or forks beside threads.
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module", autouse=True)

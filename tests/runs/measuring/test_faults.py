@@ -22,6 +22,8 @@ from gradmeter.sources.samples.opening import MANIFEST
 from runs.measuring.small import KIND, classifier
 from sources.samples.pictures import save
 
+pytestmark = pytest.mark.slow
+
 COUNT = 23
 # A network that takes its time.
 SLOW = """

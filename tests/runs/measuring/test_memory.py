@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 MIB = 2**20
 # Peak memory of a process that measures so many images of noise.
 PROGRAM = """

@@ -34,7 +34,7 @@ ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
 COUNT, DAMAGED = 60, ("cat/04.png", "dog/11.png")
 # What Ray itself leaves open, or forks beside threads.
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module", autouse=True)

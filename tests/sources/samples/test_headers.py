@@ -10,6 +10,8 @@ from gradmeter.sources.samples.decoding import TooLarge
 from gradmeter.sources.samples.headers import pixels_in_time
 from sources.samples.pictures import LONG_HEADERS, encoded, gradient
 
+pytestmark = pytest.mark.slow
+
 
 def test_sizes_are_those_of_the_header() -> None:
     assert pixels_in_time(encoded(Image.fromarray(gradient()), "PNG").getvalue()) == 12 * 8

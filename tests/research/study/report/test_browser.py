@@ -15,7 +15,7 @@ from gradmeter.research.study.report import write_report
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the path")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the path")]
 
 ARGUMENTS = [
     "--no-sandbox",
