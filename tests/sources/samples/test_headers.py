@@ -25,5 +25,6 @@ def test_a_long_header_is_refused_in_time(kind: str) -> None:
     begun = time.process_time()
     with pytest.raises(Unreadable, match="its header"):
         pixels_in_time(content)
-    assert time.process_time() - begun < 1
+    # The limit is half a second, which a busy machine notices late; without one it is up to ten.
+    assert time.process_time() - begun < 3
     assert pixels_in_time(encoded(Image.fromarray(gradient()), "PNG").getvalue()) == 12 * 8

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from types import FrameType
 
 from gradmeter.sources.samples.decoding import pixels
 from gradmeter.sources.samples.sample import Unreadable
 
-_SECONDS = 0.5
+# Until the first interruption, and from one to the next: a destructor swallows an exception that is raised in it.
+_SECONDS, _AGAIN = 0.5, 0.05
 
 
 def pixels_in_time(content: bytes) -> int:
@@ -21,11 +23,15 @@ def pixels_in_time(content: bytes) -> int:
         content: of the file.
     """
     signal.signal(signal.SIGVTALRM, _refuse)
-    signal.setitimer(signal.ITIMER_VIRTUAL, _SECONDS)
+    collects = gc.isenabled()
+    gc.disable()  # so do the callbacks of a collection
+    signal.setitimer(signal.ITIMER_VIRTUAL, _SECONDS, _AGAIN)
     try:
         return pixels(content)
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        if collects:
+            gc.enable()
 
 
 def _refuse(number: int, frame: FrameType | None) -> None:
