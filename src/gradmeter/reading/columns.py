@@ -97,21 +97,18 @@ class Layout:
         if note is None:
             return cls._named(table)
         try:
-            told = json.loads(note)
-            layers = tuple(told["layers"])
-            # A note of version 0.1 tells of layers only.
-            outputs = told.get("outputs")
+            described = json.loads(note)
+            # A note of version 0.1 holds layers and metrics only.
+            outputs = described.get("outputs")
             return cls(
-                layers,
-                tuple(told.get("pseudo_labels", ("predicted",))),
+                tuple(described["layers"]),
+                tuple(described.get("pseudo_labels", ("predicted",))),
                 None if outputs is None else tuple(outputs),
-                bool(told.get("embedding", False)),
-                tuple(told.get("scores", ())),
-                tuple(told["metrics"]),
+                bool(described.get("embedding", False)),
+                tuple(described.get("scores", ())),
+                tuple(described["metrics"]),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            if isinstance(error, DataError):
-                raise
             raise DataError("the table's note on its layers is damaged; expected one that to_arrow made") from error
 
     @classmethod

@@ -155,7 +155,7 @@ class Readings:
             raise InputError("no readings to join; expected at least one")
         if any(part.layers != parts[0].layers for part in parts):
             raise InputError("readings of different networks cannot be joined; their layers differ")
-        if len({part._kinds for part in parts}) > 1:
+        if len({part._layout for part in parts}) > 1:
             raise InputError(
                 "readings cannot be joined: their pseudo-labels, activations, embeddings or scores differ; expected "
                 "those of one meter"
@@ -178,12 +178,6 @@ class Readings:
             tuple(self.scores),
             self.metrics,
         )
-
-    @property
-    def _kinds(self) -> tuple[object, ...]:
-        """What there is beside the first pseudo-label's readings."""
-        outputs = None if self.activations is None else self.activations.layers
-        return self.pseudo_labels, outputs, self.embedding is None, tuple(self.scores), self.metrics
 
     @classmethod
     def _joined(cls, join: Callable[[Sequence[Tensor]], Tensor], parts: Sequence[Readings]) -> Readings:

@@ -82,9 +82,9 @@ class Judge:
         answered = (known.predictions.cpu() == labels.cpu()).numpy()
         right, wrong, unknown = int(answered.sum()), int((~answered).sum()), sum(map(len, unknowns))
         meta_classifier.require_enough(right, wrong, unknown)
-        made = list(synthetic) if meta_classifier.learns_from_synthetic else []
-        readings = Readings.concatenate([known, *unknowns, *made])
-        kinds = [np.full(len(part), UNKNOWN + kind) for kind, part in enumerate((*unknowns, *made))]
+        used = list(synthetic) if meta_classifier.learns_from_synthetic else []
+        readings = Readings.concatenate([known, *unknowns, *used])
+        kinds = [np.full(len(part), UNKNOWN + kind) for kind, part in enumerate((*unknowns, *used))]
         # The matrices are small: threads would cost more than they bring, and much where others use them too.
         with threadpool_limits(1), stage("fitting the meta classifier", meta_classifier.steps) as advance:
             features = meta_classifier.features(readings)
@@ -102,7 +102,7 @@ class Judge:
             wrong,
             unknown,
             fitted.held_out,
-            sum(map(len, made)),
+            sum(map(len, used)),
             fitted.fallback,
         )
 

@@ -164,16 +164,16 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Known inputs are ranked by the softmax where the held-out learned ranking finds wrong predictions worse.
         """
-        target, made = data.target, np.arange(data.given, len(data.target))
+        target, synthetic = data.target, np.arange(data.given, len(data.target))
         held_out = {ranking: np.empty(data.given) for ranking in RANKINGS}
         familiar, folds = np.empty(data.given, np.bool_), np.empty(data.given, np.int64)
         for fold, (others, own) in enumerate(plain_folds(data.contents, target[: data.given] == CORRECT)):
-            rows = np.concatenate([others, made])
+            rows = np.concatenate([others, synthetic])
             fitted = TwoHeads(self.unknown_share, self.outputs).fit(data.block.rows(rows), target[rows])
-            heads = fitted._heads(data.block.values[own])
+            p_wrong, odds = fitted._heads(data.block.values[own])
             folds[own] = fold
             for ranking in RANKINGS:
-                probabilities, familiar[own] = fitted._joined(*heads, ranking)
+                probabilities, familiar[own] = fitted._joined(p_wrong, odds, ranking)
                 held_out[ranking][own] = probabilities[:, CORRECT]
             advance(1)
         known = slice(data.known)
