@@ -30,7 +30,7 @@ void require_type(const A& array, const char* name) {
     }
 }
 
-// One number per spatial axis; axes that the tensors lack, in front, get `missing`.
+// One number per spatial axis; leading axes that the tensors lack get `missing`.
 void fill(Index (&to)[3], const Integers& values, const char* name, std::size_t axes, Index least, Index missing) {
     constexpr Index kMost = std::numeric_limits<std::int32_t>::max();
     const auto fits = [=](Index value) { return least <= value && value <= kMost; };

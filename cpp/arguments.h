@@ -1,4 +1,4 @@
-// Checks of what Python hands over; each error is one line that says what was given and what was expected.
+// Checks of the arguments from Python; each error is one line with the given and the expected value.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -17,7 +17,7 @@ using Array = nb::ndarray<nb::ro>;
 using Output = nb::ndarray<>;
 using Integers = std::vector<Index>;
 
-// [N, channels, *positions] float32, 0 to 3 axes of positions, none empty but the first.
+// [N, channels, *positions] float32 with 0 to 3 axes of positions; only the first axis may be empty.
 Tensor tensor(const Array& array, const char* name);
 
 // The two inputs of a correlation, and its geometry.

@@ -1,4 +1,4 @@
-// What the planner hands to the kernels: plain data, so that nothing of the standard library is compiled twice.
+// The interface between the planner and the kernels: plain data, so that no standard library code is compiled twice.
 #pragma once
 
 #include <cstddef>
@@ -8,24 +8,24 @@ namespace gradmeter {
 
 using Index = std::ptrdiff_t;
 
-// S1, S2, S3, S4, sum of |g|, min, max.
+// Sums of g, g^2, g^3, g^4 and |g|, minimum, maximum.
 constexpr int kSums = 7;
-// Widest vector any variant uses, and the most vectors of output channels one tile holds.
+// Lanes of the widest vector in any variant, and maximum number of vectors of output channels in a tile.
 constexpr int kMostLanes = 16;
 constexpr int kMostVectors = 2;
-// Most runs of neighbouring taps in one tile: each takes an address register.
+// Maximum number of runs of neighbouring taps in a tile; each needs an address register.
 constexpr int kMostRows = 5;
-// Longer sums of float32 products would lose digits: they continue in float64.
+// Longer sums of float32 products would lose digits, so they are continued in float64.
 constexpr Index kBlock = 512;
 
-// Output positions walked row by row. Offsets of delta count positions, offsets of the activation count floats.
+// Output positions, visited row by row. Offsets of delta count positions, offsets of the activation count floats.
 struct Rectangle {
     Index delta, activation;
     Index count, width;
     Index activation_step, activation_gap, delta_gap;
 };
 
-// Consecutive rectangles of at most kBlock positions together.
+// Consecutive rectangles with at most kBlock positions in total.
 struct Block {
     Index first, last;
 };
@@ -37,46 +37,46 @@ struct Totals {
     double closed[5], closed_lowest, closed_highest;
 };
 
-// What the tiles of one unit read.
+// The data that the tiles of one unit read.
 struct Context {
     const float* delta;       // packed, [positions, stride]
-    const float* activation;  // a channel and its successors lie side by side
+    const float* activation;  // channels are contiguous
     const Rectangle* rectangles;
     Index stride;             // floats per position of the packed delta
-    Index lanes;              // those in use
+    Index lanes;              // number of lanes in use
     float scale;
 };
 
 struct Tile;
 using TileFunction = void (*)(const Context&, const Tile&, Totals&);
 
-// The taps that one run over the positions accumulates: `rows` starts of consecutive columns.
+// The taps that one pass over the positions accumulates: `rows` holds the start of each run of columns.
 struct Tile {
     TileFunction function;
     const Index* rows;
     Index activation;
     const Block* blocks;
     Index block_count;
-    Index channels;  // input channels, for the closed forms
+    Index channels;  // number of input channels, for the closed forms
 };
 
-// One piece of work on one sample: a block of output channels and a range of tiles.
+// A unit of work on one sample: a block of output channels and a range of tiles.
 struct Unit {
     Index lane, lanes;         // first and number in the lane tables of delta
     Index source, sources;     // first and number in the channel table of the activation
     Index first_tile, last_tile;
     Index width;               // floats per position of the copied activation
     int vectors;               // vectors per position of the packed delta
-    bool writes_bias;          // the first unit of its output channels
+    bool writes_bias;          // whether it is the first unit of its output channels
 };
 
-enum class Kind { kWide, kNarrow, kChannel };  // 2 or 1 vectors of output channels times scalars; channel by channel
+enum class Kind { kWide, kNarrow, kChannel };  // 2 or 1 vectors of output channels times scalars; lane by lane
 
 struct Axis {
     Index size, stride;
 };
 
-// Spatial axes of two tensors of one shape, those along which both run on without a gap joined.
+// Spatial axes of two tensors of one shape; axes without a gap between them in both tensors are merged.
 struct Walk {
     Index size[3] = {1, 1, 1}, first[3] = {}, second[3] = {};
 };
@@ -94,17 +94,17 @@ struct Correlation {
     Index activation_sample, activation_stride[3], in[3];
     const Index* activation_offset;  // per channel
     bool activation_consecutive;
-    Axis axes[4];  // all of one sample, the shortest stride last
+    Axis axes[4];  // all axes of one sample, the shortest stride last
 
-    bool copies;  // the kernel reads the activation from a copy, channels last, padded
-    Index before[3], extent[3];  // zeros in front of, and size of, the copy
+    bool copies;  // whether the kernel reads a padded, channels-last copy of the activation
+    Index before[3], extent[3];  // zeros before the activation, and size of the copy
     bool padded;
 
     const Rectangle* rectangles;
     const Tile* tiles;
 };
 
-// A thread's memory, and what it holds at the moment.
+// A thread's memory, and the data that it currently holds.
 struct Scratch {
     float* delta;
     float* activation;
@@ -124,7 +124,7 @@ struct Channels {
     const Index* position;  // strides
 };
 
-// What each translation unit compiled for one processor offers.
+// The functions of a translation unit that was compiled for one processor type.
 struct Variant {
     const char* name;
     int lanes;

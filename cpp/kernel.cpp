@@ -1,11 +1,11 @@
-// The kernels, compiled once for every kind of processor: GRADMETER_SYMBOL names the result. Everything here has
-// internal linkage but that one name, and the standard library stays out: a function compiled for a newer processor
-// must never be shared with code that runs on an older one.
+// The kernels, compiled once per processor type; GRADMETER_SYMBOL names the result. Everything but that name has
+// internal linkage, and the standard library is not used, because the linker must not share a function compiled for a
+// newer processor with code that runs on an older one.
 #include "correlation.h"
 
 using namespace gradmeter;
 
-// Each builds on the ones before.
+// Each header uses the ones before it.
 #include "vectors.h"
 #include "sums.h"
 #include "tile.h"
@@ -15,7 +15,7 @@ namespace {
 
 constexpr float kInfinity = __builtin_inff();
 
-// Binary exponent of a magnitude; 0 where there is none to go by.
+// Binary exponent of a magnitude; 0 if the magnitude is zero or not finite.
 int exponent(float magnitude) {
     if (!(magnitude > 0) || magnitude == kInfinity) return 0;
     std::uint32_t bits;
@@ -27,11 +27,11 @@ int clamped(int power) { return power < -126 ? -126 : power > 126 ? 126 : power;
 
 double power_of_two(int power) { return __builtin_ldexp(1.0, power); }
 
-// Delta of one block of output channels as [positions, Vectors * kLanes]: in place if it lies so, else copied.
+// Delta of one block of output channels as [positions, Vectors * kLanes]; copied unless it already has this layout.
 template <int Vectors>
 void pack_delta(const Correlation& c, Scratch& scratch, Index sample, const Unit& unit) {
     constexpr Index kStride = Vectors * kLanes;
-    constexpr Index kChunk = 256;  // positions that are still in the first cache when they are scanned
+    constexpr Index kChunk = 256;  // positions that are still in the L1 cache when they are scanned
     const float* from = c.delta + sample * c.delta_sample;
     Scan<Vectors> scan;
     const bool one_run = c.run.size[0] == 1 && c.run.size[1] == 1 && c.run.first[2] == kStride;
@@ -89,7 +89,7 @@ const float* place_activation(const Correlation& c, Scratch& scratch, Index samp
     return scratch.activation;
 }
 
-// Sums of one unit's entries times 2^power; the largest scaled magnitude is returned.
+// Sums of one unit's entries times 2^power; returns the largest scaled magnitude.
 float accumulate_tiles(const Correlation& c, const Unit& unit, Context& context, int power, double* sums) {
     Totals totals = {};
     for (int v = 0; v < kMostVectors; ++v) {
@@ -140,8 +140,8 @@ void run(const Correlation& c, Scratch& scratch, Index sample, const Unit& unit,
             if (channel >= 0) bias[channel] = scratch.bias[lane];
         }
     }
-    // g^4 of small gradients would underflow in float32: the entries are brought near 1 by a power of two, first by
-    // what they can be, and where they turn out far smaller, by what they are.
+    // g^4 of small gradients would underflow in float32, so the entries are scaled by a power of two to about 1. The
+    // power comes from an upper bound of the entries, and from their actual size if they turn out much smaller.
     const int power = clamped(-exponent(scratch.largest_delta) - exponent(scratch.largest_activation));
     const float largest = accumulate_tiles(c, unit, context, power, sums);
     if (largest > 0 && largest < 0x1p-20f) {

@@ -1,4 +1,4 @@
-// The Python module. The reductions run without the interpreter's lock.
+// The Python module. The reductions release the global interpreter lock.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>

@@ -1,9 +1,9 @@
-// Copies that bring channels side by side, and the scans that choose the scale. Included by kernel.cpp only.
+// Copies with contiguous channels, and scans for the scale. Included by kernel.cpp only.
 #pragma once
 
 namespace {
 
-// Positions of one row, whose channels lie side by side already.
+// Copies the positions of one row with contiguous channels.
 template <int Vectors>
 ALWAYS_INLINE void copy_vectors(const float* from, Index from_step, float* to, Index to_step, Index count) {
     for (Index x = 0; x < count; ++x, from += from_step, to += to_step) {
@@ -22,7 +22,7 @@ void copy_floats(const float* from, float* to, Index count) {
 #define GRADMETER_SHUFFLE
 using Quad = float __attribute__((vector_size(16)));
 
-// Four channels, each with its positions one after another, side by side.
+// Transposes four channels with contiguous positions to contiguous channels.
 void transpose_four(const float* from, const Index* channel, Index count, float* to, Index to_step) {
     const float* row[4] = {from + channel[0], from + channel[1], from + channel[2], from + channel[3]};
     Index x = 0;
@@ -46,7 +46,7 @@ void transpose_four(const float* from, const Index* channel, Index count, float*
 #endif
 #endif
 
-// Brings `lanes` channels of each position of a row side by side; further ones up to `width` become zero.
+// Copies `lanes` channels of each position of a row contiguously, and fills with zeros up to `width`.
 void gather_row(const float* from, Index from_step, const Index* channel, bool consecutive, Index lanes, Index count,
                 float* to, Index to_step, Index width) {
     if (consecutive) {
@@ -86,11 +86,11 @@ float largest_lane(Vector values) {
     return result;
 }
 
-// Largest magnitude, and the sums over positions, of a packed delta.
+// Largest magnitude and sums over positions of a packed delta.
 template <int Vectors>
 struct Scan {
-    static constexpr int kChains = 4 / Vectors;  // additions wait for each other: a few chains of them run at once
-    static constexpr Index kRun = 4 * kChains;   // positions before float64 takes over
+    static constexpr int kChains = 4 / Vectors;  // independent chains of additions, to hide their latency
+    static constexpr Index kRun = 4 * kChains;   // positions that are summed in float32
 
     Vector largest[kChains * Vectors] = {};
     Wide total[2 * Vectors] = {};

@@ -6,9 +6,9 @@ namespace gradmeter {
 
 namespace {
 
-// With fewer input channels than this, one spatial tap would not fill a tile: tiles then mix spatial taps.
+// With fewer input channels than this, one spatial tap does not fill a tile, so tiles combine spatial taps.
 constexpr Index kFewChannels = 12;
-// Multiplications that make a piece of work worth handing to a thread.
+// Minimum number of multiplications in a unit of work for a thread.
 constexpr Index kPiece = Index{4} << 20;
 
 Index pieces(Index total, Index most) { return (total + most - 1) / most; }
@@ -58,7 +58,7 @@ Plan::Plan(const Variant& variant, const Tensor& delta, const Tensor& activation
     correlation.tiles = tiles_.data();
 }
 
-// Where the channels of both tensors lie. Channel by channel, lanes are pairs of an output and an input channel.
+// Offsets of the channels of both tensors. In Kind::kChannel lanes are pairs of an output and an input channel.
 void Plan::describe_lanes() {
     Correlation& c = correlation;
     c.delta = delta_.data;
@@ -86,7 +86,7 @@ void Plan::describe_lanes() {
     c.delta_consecutive = delta_.channel_stride == 1 && (!channelwise_ || inputs_ == 1);
     c.activation_consecutive = activation_.channel_stride == 1 && (!channelwise_ || outputs_ == 1);
 
-    // Axes of one sample, neighbours that form one run joined, for the search of the largest magnitude.
+    // Axes of one sample for the search of the largest magnitude; axes without a gap between them are merged.
     Axis axes[4] = {{activation_.channels, activation_.channel_stride},
                     {activation_.size[0], activation_.stride[0]},
                     {activation_.size[1], activation_.stride[1]},
@@ -96,7 +96,7 @@ void Plan::describe_lanes() {
     }
     const auto span = [](const Axis& axis) { return axis.stride < 0 ? -axis.stride : axis.stride; };
     std::sort(axes, axes + 4, [&](const Axis& x, const Axis& y) { return span(x) > span(y); });
-    // Axes of one entry come last now; the others are joined from the shortest stride upwards.
+    // Axes of size 1 are last now; the others are merged from the shortest stride upwards.
     Axis joined[4] = {{1, 0}, {1, 0}, {1, 0}, {1, 0}};
     int place = 4;
     for (int i = 3; i >= 0; --i) {
@@ -110,7 +110,7 @@ void Plan::describe_lanes() {
     std::copy_n(joined, 4, c.axes);
 }
 
-// The activation as the kernel reads it: where it lies, or a copy with its channels side by side.
+// The activation as the kernel reads it: in place, or a copy with contiguous channels.
 void Plan::describe_view() {
     Correlation& c = correlation;
     width_ = channelwise_ ? variant_.lanes : inputs_;
@@ -135,7 +135,7 @@ void Plan::describe_view() {
     }
 }
 
-// A box of output positions in blocks of at most kBlock; `activation` is where the first of them reads.
+// A box of output positions in blocks of at most kBlock; `activation` is the offset that the first position reads.
 Plan::Region Plan::add_region(const Index from[3], const Index count[3], Index activation) {
     const Index* out = delta_.size;
     Index step[3];
@@ -214,7 +214,7 @@ Plan::Range Plan::add_tiles(Kind kind) {
         }
         return {first, static_cast<Index>(tiles_.size())};
     }
-    // Neighbours along the last axis lie side by side in the copy: they are the columns of a tile.
+    // Neighbours along the last axis are contiguous in the copy; they are the columns of a tile.
     const bool dense = geometry_.dilation[2] == 1;
     const Index spacing = kind == Kind::kChannel ? width_ : 1;
     const Index columns = (dense ? kernel[2] : 1) * width_ / spacing;
@@ -243,7 +243,7 @@ Plan::Range Plan::add_tiles(Kind kind) {
     return {first, static_cast<Index>(tiles_.size())};
 }
 
-// The pieces into which a block of output channels is cut depend on its size alone, never on the number of threads.
+// The number of units of a block of output channels depends on its size only, not on the number of threads.
 void Plan::add_units(Kind kind, Range tiles, Index lane, Index lanes, Index source, Index sources) {
     const Index count = tiles.last - tiles.first;
     const Index taps = (channelwise_ ? 1 : inputs_) * geometry_.kernel[0] * geometry_.kernel[1] * geometry_.kernel[2];

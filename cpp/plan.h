@@ -1,4 +1,4 @@
-// From tensors and geometry to the list of work: which taps form a tile, and over which positions each tile runs.
+// Plans the work for given tensors and geometry: the taps of each tile, and the positions it runs over.
 #pragma once
 
 #include <vector>
@@ -18,10 +18,10 @@ public:
     Plan(const Plan&) = delete;
 
     Correlation correlation;
-    std::vector<Unit> units;      // of one sample
-    Index products = 0;           // multiplications for one sample
-    Index delta_floats = 0;       // a thread's memory for the packed delta
-    Index activation_floats = 0;  // and for the copied activation
+    std::vector<Unit> units;      // units of one sample
+    Index products = 0;           // multiplications per sample
+    Index delta_floats = 0;       // size of a thread's packed delta
+    Index activation_floats = 0;  // size of a thread's copy of the activation
 
 private:
     struct Region {
@@ -43,15 +43,15 @@ private:
     const Tensor& delta_;
     const Tensor& activation_;
     const Geometry& geometry_;
-    Index outputs_, inputs_;  // channels of one group
+    Index outputs_, inputs_;  // channels per group
     bool channelwise_, by_tap_;
     Index width_;             // floats per position of the activation that the kernel reads
-    Index view_[3];           // and its strides
+    Index view_[3];           // strides of that activation
     std::vector<Index> delta_offset_, bias_channel_, activation_offset_, rows_;
     std::vector<Rectangle> rectangles_;
     std::vector<Block> blocks_;
     std::vector<Tile> tiles_;
-    std::vector<Range> tile_links_;  // first row and first block of each tile, until the vectors have stopped growing
+    std::vector<Range> tile_links_;  // first row and first block of each tile, until the vectors are complete
 };
 
 }  // namespace gradmeter

@@ -12,11 +12,11 @@ namespace gradmeter {
 
 namespace {
 
-// Values of one sample, and channels, that one thread takes at a time.
+// Values of one sample, and channels, that one thread processes at a time.
 constexpr Index kValues = Index{1} << 16;
 constexpr Index kChannels = 64;
 
-// Work below which waking another thread costs more than it saves.
+// Work below which starting another thread costs more than it saves.
 constexpr Index kProducts = Index{1} << 20;
 constexpr Index kElements = Index{1} << 16;
 
@@ -24,7 +24,7 @@ int worthwhile(int threads, Index work, Index least) {
     return static_cast<int>(std::min<Index>(threads, 1 + work / least));
 }
 
-// Memory of one thread, kept from call to call: fresh pages would cost more than the work on small layers.
+// Memory of one thread, kept between calls, because fresh pages would cost more than the work on small layers.
 class Arena {
 public:
     float* reserve(Index floats) {
@@ -49,7 +49,7 @@ private:
 
 thread_local Arena delta_arena, activation_arena;
 
-// Joins the parts of each sample in their order.
+// Merges the parts of each sample in order.
 void merge(double* sums, const std::vector<double>& parts, Index samples, Index count) {
     const double* part = parts.data();
     for (double* total = sums; total != sums + samples * kSums; total += kSums) {
@@ -60,7 +60,7 @@ void merge(double* sums, const std::vector<double>& parts, Index samples, Index 
             total[5] = std::min(total[5], part[5]);
             total[6] = std::max(total[6], part[6]);
         }
-        // Comparisons pass over a NaN; the sum of magnitudes shows it.
+        // Comparisons ignore NaN, but the sum of magnitudes does not.
         if (std::isnan(total[4])) total[5] = total[6] = total[4];
     }
 }
@@ -96,7 +96,7 @@ void correlate(const Tensor& delta, const Tensor& activation, const Geometry& ge
     const auto units = static_cast<Index>(plan.units.size());
     std::vector<double> parts(static_cast<std::size_t>(delta.samples * units * kSums));
     threads = worthwhile(threads, delta.samples * plan.products, kProducts);
-    // A thread packs a sample once for all its units, unless there are too few samples to share out.
+    // A thread packs a sample once for all its units, unless there are too few samples for all threads.
     const Index grain = delta.samples >= 4 * threads ? units : 1;
     share(threads, delta.samples * units, grain, [&]() -> Work {
         Scratch scratch{};

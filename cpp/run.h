@@ -1,4 +1,4 @@
-// The three reductions, shared out among threads. Results do not depend on how many there are.
+// The three reductions, distributed among threads. Results do not depend on the number of threads.
 #pragma once
 
 #include "plan.h"
@@ -6,8 +6,8 @@
 
 namespace gradmeter {
 
-// Sums of each sample's gradient [M, C / groups, *kernel] into sums [N, 7]; of delta's positions into bias [N, M],
-// unless it is null.
+// Writes the sums of each sample's gradient [M, C / groups, *kernel] to sums [N, 7], and those of delta over positions
+// to bias [N, M] unless it is null.
 void correlate(const Tensor& delta, const Tensor& activation, const Geometry& geometry, double* sums, double* bias,
                int threads);
 
@@ -20,7 +20,7 @@ struct Matrix {
 void reduce(const Matrix<float>& values, double* sums, int threads);
 void reduce(const Matrix<double>& values, double* sums, int threads);
 
-// Sums over positions of delta * (activation - mean) and of delta, [N, C] each; mean [C] may be null.
+// Sums of delta * (activation - mean) and of delta over positions, [N, C] each; mean [C] may be null.
 void channel_sums(const Tensor& delta, const Tensor& activation, const float* mean, double* products, double* totals,
                   int threads);
 

@@ -1,4 +1,4 @@
-// Reductions of what is already there: materialised gradients, and BatchNorm's scale and shift.
+// Reductions of materialised gradients and of the gradients of BatchNorm's scale and shift.
 #pragma once
 
 namespace {
@@ -6,7 +6,7 @@ namespace {
 ALWAYS_INLINE Wide widened(const float* from) { return load_widened(from); }
 ALWAYS_INLINE Wide widened(const double* from) { return load_wide(from); }
 
-// The seven sums of contiguous values, in float64: memory is slower than the arithmetic.
+// The seven sums of contiguous values, in float64, because memory is slower than the arithmetic.
 template <class Float>
 void reduce(const Float* values, Index count, double* sums) {
     constexpr int kStep = kLanes / 2, kChains = 2;
@@ -48,7 +48,7 @@ void reduce(const Float* values, Index count, double* sums) {
     }
 }
 
-// Channels side by side: a few vectors of them at a time.
+// Contiguous channels, a few vectors of them at a time.
 template <int Vectors>
 void side_by_side(const Channels& delta, const Channels& activation, const float* mean, const Index size[3],
                   Index channel, double* products, double* totals) {
@@ -76,7 +76,7 @@ void side_by_side(const Channels& delta, const Channels& activation, const float
     UNROLL for (int v = 0; v < Vectors; ++v) store(totals + channel + v * kStep, total[v]);
 }
 
-// One channel, its positions one after another.
+// A single channel.
 void one_channel(const Channels& delta, const Channels& activation, const float* mean, const Index size[3],
                  Index channel, double* products, double* totals) {
     constexpr int kVectors = 4, kStep = kLanes / 2;
@@ -119,7 +119,7 @@ void one_channel(const Channels& delta, const Channels& activation, const float*
     totals[channel] = total_rest + sum_of_lanes(total[0]);
 }
 
-// Sums over positions of delta * (activation - mean) and of delta, for a range of channels, in float64.
+// Sums of delta * (activation - mean) and of delta over positions, for a range of channels, in float64.
 void channel_sums(const Channels& delta, const Channels& activation, const float* mean, const Index size[3],
                   Index first, Index last, double* products, double* totals) {
     constexpr int kVectors = kManyRegisters ? 8 : 2;

@@ -1,18 +1,18 @@
-// A tensor as the kernels see it: [N, channels, depth, height, width], any strides.
+// A tensor for the kernels: [N, channels, depth, height, width], any strides.
 #pragma once
 
 #include "correlation.h"
 
 namespace gradmeter {
 
-// Spatial axes that the caller's tensor lacks are in front, of size 1.
+// Leading spatial axes that the caller's tensor lacks have size 1.
 struct Tensor {
     const float* data;
     Index samples, channels, size[3];
     Index sample_stride, channel_stride, stride[3];
 };
 
-// Joins the spatial axes of two tensors of one shape where both run on without a gap.
+// Merges spatial axes of two tensors of one shape that have no gap between them in either tensor.
 inline Walk joined(const Tensor& first, const Tensor& second) {
     Walk walk;
     int place = 3;

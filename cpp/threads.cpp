@@ -16,7 +16,7 @@ using OmpThreadNumber = int (*)();
 std::atomic<GompParallel> gomp_parallel{nullptr};
 std::atomic<OmpThreadNumber> omp_thread_number{nullptr};
 
-// What one thread does first. Alone on its cache line: others look at it only when they have nothing left to do.
+// The share of one thread, on its own cache line: other threads read it only when their own share is done.
 struct alignas(64) Share {
     std::atomic<std::ptrdiff_t> next{0};
     std::ptrdiff_t last = 0;
@@ -40,7 +40,7 @@ struct Team {
         }
     }
 
-    // The own share first, from front to back, then what the others have left.
+    // First this thread's share, from front to back, then the rest of the other shares.
     void join(std::size_t own) noexcept {
         try {
             Work work;

@@ -1,4 +1,4 @@
-// The inner loop: taps x output channels accumulated in registers over all positions, then folded into power sums.
+// The inner loop: accumulates taps x output channels in registers over all positions, then adds them to power sums.
 #pragma once
 
 namespace {
@@ -38,8 +38,8 @@ ALWAYS_INLINE void fold(const Vector (&entries)[Taps][Vectors], float scale, Tot
     }
 }
 
-// Taps are Rows runs of Columns neighbours. Broadcast: neighbours are single floats, each multiplied with a vector of
-// output channels. Otherwise neighbours are vectors of channels, multiplied lane by lane.
+// Taps are Rows runs of Columns neighbours. With Broadcast neighbours are single floats, each multiplied with a vector
+// of output channels; otherwise they are vectors of channels, multiplied lane by lane.
 template <int Rows, int Columns, int Vectors, bool Broadcast>
 ALWAYS_INLINE void accumulate(const Context& context, const Block& block, const float* activation, const Index* rows,
                               Vector (&entries)[Rows * Columns][Vectors]) {
@@ -66,9 +66,9 @@ ALWAYS_INLINE void accumulate(const Context& context, const Block& block, const 
                     }
                 }
             }
-            // Steps to the next row without a branch: short rows would mispredict it.
+            // Step to the next row without a branch, which would be mispredicted for short rows.
             --left;
-            const Index end = left >> (8 * sizeof left - 1);  // all ones after the last position of a row, else zero
+            const Index end = left >> (8 * sizeof left - 1);  // all bits set after the last position of a row, else 0
             d += kStride + (d_gap & end);
             UNROLL for (int r = 0; r < Rows; ++r) from[r] += step + (a_gap & end);
             left += width & end;
@@ -106,7 +106,7 @@ void tile(const Context& context, const Tile& tile, Totals& totals) {
     fold<kTaps, Vectors>(entries, context.scale, totals);
 }
 
-// The table of tiles: rows x columns up to the number of accumulators that registers hold.
+// The table of tiles: rows x columns up to the number of accumulators that fit into registers.
 constexpr int most_taps(Kind kind) {
     return kManyRegisters ? (kind == Kind::kWide ? 12 : kind == Kind::kNarrow ? 24 : 28) : kind == Kind::kWide ? 6 : 12;
 }
@@ -134,8 +134,8 @@ TileFunction find_tile_of(Kind kind, int rows, int columns) {
     return nullptr;
 }
 
-// One position: the entries are all products of delta's channels and the activation's, so their power sums are the
-// products of the two power sums, and their extremes lie among the products of the extremes.
+// One position: the entries are all products of a channel of delta and a channel of the activation, so their power sums
+// are products of power sums, and their extremes are products of extremes.
 void outer(const Context& context, const Tile& tile, Totals& totals) {
     const Rectangle& area = context.rectangles[tile.blocks->first];
     double d[kSums], a[kSums];
@@ -149,7 +149,7 @@ void outer(const Context& context, const Tile& tile, Totals& totals) {
     }
 }
 
-// No position: the entries are zeros.
+// No positions: all entries are zero.
 void nothing(const Context&, const Tile&, Totals& totals) {
     totals.closed_lowest = smaller(0.0, totals.closed_lowest);
     totals.closed_highest = larger(0.0, totals.closed_highest);

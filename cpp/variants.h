@@ -1,4 +1,4 @@
-// The kernels built for kinds of processors, and the one in use.
+// The kernels for different processor types, and the one in use.
 #pragma once
 
 #include <string>
@@ -8,13 +8,13 @@
 
 namespace gradmeter {
 
-// Those that were built and that this processor can run, the best first.
+// The kernels that were built and that this processor supports, best first.
 std::vector<const Variant*> runnable_variants();
 
-// The one in use; at first the best. Throws std::runtime_error where there is none.
+// The kernel in use, by default the best. Throws std::runtime_error if there is none.
 const Variant& variant();
 
-// Chooses by name. Throws std::invalid_argument for one that was not built or cannot run here.
+// Selects a kernel by name. Throws std::invalid_argument if it was not built or is not supported here.
 void select_variant(const std::string& name);
 
 }  // namespace gradmeter

@@ -1,4 +1,4 @@
-// Vectors of the width this translation unit is compiled for. Included by kernel.cpp only.
+// Vectors of the width that this translation unit is compiled for. Included by kernel.cpp only.
 #pragma once
 
 namespace {
@@ -25,7 +25,7 @@ using Wide = double __attribute__((vector_size(4 * kLanes)));
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
-// Memory of any alignment.
+// Unaligned memory.
 template <class V, class Float>
 ALWAYS_INLINE V read(const Float* from) {
     V value;
@@ -61,7 +61,7 @@ ALWAYS_INLINE double sum_of_lanes(Wide values) {
     return sum;
 }
 
-// A loop over registers, which must be unrolled before they are assigned.
+// Unrolls a loop over vectors, so that they can be kept in registers.
 #define UNROLL _Pragma("GCC unroll 32")
 
 }  // namespace
