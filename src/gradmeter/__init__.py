@@ -1,4 +1,4 @@
-"""gradmeter: how much would a network have to re-learn if its prediction were true?"""
+"""gradmeter: estimate from per-sample gradients how likely a classifier's prediction is to be right."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ __all__ = [
     "__version__",
 ]
 
-# PyTorch and scikit-learn take seconds to be imported: each where it is first needed.
+# PyTorch and scikit-learn take seconds to import, so each class is imported on first access.
 _MODULES = {
     "GradientMeter": "gradmeter.reading.meter",
     "Readings": "gradmeter.reading.readings",

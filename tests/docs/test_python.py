@@ -17,7 +17,7 @@ from gradmeter.research.study.network import PaperCNN
 def given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """What a reader has: a network, images, and the current folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_MODULES", dict(registry._MODULES))
+    monkeypatch.setattr(registry, "MODULE_RULES", dict(registry.MODULE_RULES))
     torch.manual_seed(0)
     model = PaperCNN()
     images = torch.rand(120, 1, 28, 28)

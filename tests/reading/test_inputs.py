@@ -6,7 +6,7 @@ from gradmeter.reading.inputs import Inputs
 
 
 def test_inputs_made_before() -> None:
-    """They lose their history, and are checked, like any others."""
+    """They are detached and checked, like any others."""
     images, masks = torch.rand(3, 2, requires_grad=True), torch.ones(3)
     found = Inputs.of(Inputs((images, None), {"mask": masks}, torch.tensor([0, 1, 2], dtype=torch.int32)))
     assert torch.equal(found.args[0], images)
@@ -16,7 +16,7 @@ def test_inputs_made_before() -> None:
     assert found.labels is not None
     assert found.labels.dtype == torch.int64
     assert torch.equal(Inputs.of(found, torch.tensor([2, 1, 0])).labels, torch.tensor([2, 1, 0]))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"inputs hold \(3, 2\), \(2,\)"):
+    with pytest.raises(InputError, match=r"\(3, 2\), \(2,\)"):
         Inputs.of(Inputs((images,), {"mask": masks[:2]}))
-    with pytest.raises(InputError, match="expected a tensor of 3 whole numbers"):
+    with pytest.raises(InputError, match=r"torch.float32.*\(3,\)"):
         Inputs.of(Inputs((images,), {}, torch.zeros(3)))

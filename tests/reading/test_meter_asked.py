@@ -309,9 +309,9 @@ def test_a_layer_is_named_as_in_the_readings() -> None:
     )
     share = (expected > 0).double().flatten(1).mean(1)
     torch.testing.assert_close(readings.activations["stem", "positive"], share)
-    with pytest.raises(InputError, match=r"no layer 'relu'; the network has stem, norm, conv1, conv2, shortcut, head"):
+    with pytest.raises(InputError, match=r"'relu'.* stem, norm, conv1, conv2, shortcut, head"):
         readings.activations["relu", "mean"]
-    with pytest.raises(InputError, match=r"no metric 'median'; there are l1, .*, kurtosis, positive"):
+    with pytest.raises(InputError, match=r"'median'.* l1, .*, kurtosis, positive"):
         readings.activations["stem", "median"]
 
 
@@ -410,25 +410,25 @@ def test_nothing_of_it_holds_the_graph() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "given"),
     [
-        ({"pseudo_label": []}, "pseudo_label names none; expected at least one"),
-        ({"pseudo_label": ["uniform", "uniform"]}, "names one twice; expected different ones"),
-        ({"pseudo_label": [1, "uniform", 1]}, "names one twice"),
-        ({"pseudo_label": ["predicted", "unifrom"]}, "pseudo_label='unifrom'; expected one of predicted, uniform"),
-        ({"pseudo_label": [["uniform"]]}, "expected one of predicted"),
-        ({"probes": ["odim"]}, "probe 'odim'; expected odin, mc_dropout, or a function"),
-        ({"probes": [3]}, "probe 3; expected odin"),
-        ({"probes": "odin"}, r"probes='odin'; expected several, as in probes=\['odin'\]"),
-        ({"activations": 1}, "activations=1; expected True or False"),
-        ({"embedding": "yes"}, "embedding='yes'; expected True or False"),
+        ({"pseudo_label": []}, r"pseudo_label=\[\]"),
+        ({"pseudo_label": ["uniform", "uniform"]}, r"\['uniform', 'uniform'\]"),
+        ({"pseudo_label": [1, "uniform", 1]}, r"\[1, 'uniform', 1\]"),
+        ({"pseudo_label": ["predicted", "unifrom"]}, "'unifrom'.*predicted, uniform"),
+        ({"pseudo_label": [["uniform"]]}, r"\['uniform'\]"),
+        ({"probes": ["odim"]}, "'odim'.*odin, mc_dropout"),
+        ({"probes": [3]}, "probe 3.*odin"),
+        ({"probes": "odin"}, r"probes='odin'.*\['odin'\]"),
+        ({"activations": 1}, "activations=1"),
+        ({"embedding": "yes"}, "embedding='yes'"),
     ],
 )
-def test_bad_options(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_bad_options(options: dict[str, Any], given: str) -> None:
+    with pytest.raises(InputError, match=given):
         GradientMeter(nn.Linear(2, 2), **options)
 
 
 def test_a_class_beyond_the_network_among_several() -> None:
-    with pytest.raises(InputError, match="pseudo_label=3, but the network has classes 0 to 2"):
+    with pytest.raises(InputError, match=r"pseudo_label=3 .*0 to 2"):
         GradientMeter(classifier((5,), nn.Linear(5, 4)).double(), ["predicted", 3])(samples(2, 5))

@@ -1,4 +1,4 @@
-"""What a network keeps beside its parameters, and what of it tells it from another."""
+"""The hash of a network's weights: which of its state it covers."""
 
 from typing import Any
 
@@ -54,10 +54,10 @@ def test_state_that_is_no_tensor_is_neither_parameter_nor_buffer(state: Any) -> 
     assert weights_hash(Keeping(DIAGONAL, state)) == weights_hash(Keeping(DIAGONAL, None))
 
 
-def test_a_network_that_does_not_tell_its_state() -> None:
+def test_a_network_whose_state_dict_fails() -> None:
     class Silent(nn.Linear):
         def state_dict(self, *args: Any, **kwargs: Any) -> Any:
             raise ValueError("no")
 
-    with pytest.raises(UnsupportedModelError, match="Silent failed with ValueError"):
+    with pytest.raises(UnsupportedModelError, match=r"Silent.*ValueError"):
         weights_hash(Silent(2, 2))

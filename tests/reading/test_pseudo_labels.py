@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradmeter import InputError
-from gradmeter.reading.pseudo_labels import NAMED, PseudoLabel, StartVector, pseudo_label_name, start_vector
+from gradmeter.reading.pseudo_labels import PSEUDO_LABELS, PseudoLabel, StartVector, pseudo_label_name, start_vector
 from oracles.gradients import exact_log_scale, predicted_error
 
 Loss = Callable[[Tensor], Tensor]
@@ -160,36 +160,36 @@ def test_losses_work_without_grad_mode_and_leave_the_logits_alone() -> None:
 @pytest.mark.parametrize("label", ["predictd", "", -1, True, 1.5, None, ["predicted"]])
 def test_unknown_pseudo_label(label: PseudoLabel) -> None:
     names = "predicted, uniform, all-ones, counterfactual, expected"
-    with pytest.raises(InputError, match=f"expected one of {names}, a class index or a loss") as raised:
+    with pytest.raises(InputError, match=names) as raised:
         start_vector(label)
     assert repr(label) in str(raised.value)
 
 
 def test_class_beyond_the_network() -> None:
-    with pytest.raises(InputError, match="pseudo_label=5, but the network has classes 0 to 4"):
+    with pytest.raises(InputError, match=r"pseudo_label=5 .*0 to 4"):
         start_vector(5)(logits())
 
 
 @pytest.mark.parametrize(
-    ("loss", "message"),
+    ("loss", "given"),
     [
-        (lambda z: squared(z).sum(), r"returned \(\); expected one loss per sample, a tensor of shape \(6,\)"),
-        (lambda z: z, r"returned \(6, 5\)"),
-        (lambda z: 1.0, "returned float"),
-        (lambda z: torch.zeros(len(z)), "does not depend on the logits"),
-        (lambda z: squared(z.detach()), "does not depend on the logits"),
-        (lambda z: squared(z * torch.inf), "not finite"),
-        (lambda z: squared(z - z.detach()).sqrt(), "not finite"),
-        (lambda z: squared(z) / len(z), "in its batch of 6"),
-        (lambda z: squared(z - z.mean(0)), "in its batch of 6"),
+        (lambda z: squared(z).sum(), r"\(\).*\(6,\)"),
+        (lambda z: z, r"\(6, 5\)"),
+        (lambda z: 1.0, "float"),
+        (lambda z: torch.zeros(len(z)), "differentiably"),
+        (lambda z: squared(z.detach()), "differentiably"),
+        (lambda z: squared(z * torch.inf), "finite"),
+        (lambda z: squared(z - z.detach()).sqrt(), "finite"),
+        (lambda z: squared(z) / len(z), "batch of 6"),
+        (lambda z: squared(z - z.mean(0)), "batch of 6"),
     ],
 )
-def test_bad_losses(loss: Loss, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_bad_losses(loss: Loss, given: str) -> None:
+    with pytest.raises(InputError, match=given):
         start_vector(loss)(logits())
 
 
 def test_names() -> None:
-    assert set(NAMED) == {"predicted", "uniform", "all-ones", "counterfactual", "expected"}
+    assert set(PSEUDO_LABELS) == {"predicted", "uniform", "all-ones", "counterfactual", "expected"}
     assert [pseudo_label_name(label) for label in ("uniform", 3, squared, max)] == ["uniform", "3", "squared", "max"]
     assert pseudo_label_name(functools.partial(squared)) == "loss"

@@ -85,10 +85,10 @@ def test_one_metric_of_one_layer() -> None:
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        (("conv9", "l2"), "no layer 'conv9'; the network has conv1, block.dense, all"),
-        (("conv1", "l3"), "no metric 'l3'; there are l1, l2, min, max, mean, std, skewness, kurtosis"),
-        ("conv1", "no reading 'conv1'; expected a layer and a metric"),
-        (0, "no reading 0"),
+        (("conv9", "l2"), "'conv9'.* conv1, block.dense, all"),
+        (("conv1", "l3"), "'l3'.* l1, l2, min, max, mean, std, skewness, kurtosis"),
+        ("conv1", "'conv1'"),
+        (0, " 0;"),
     ],
 )
 def test_wrong_names(key: tuple[str, str], message: str) -> None:
@@ -129,14 +129,14 @@ def test_concatenate() -> None:
 
 
 def test_concatenate_nothing() -> None:
-    with pytest.raises(InputError, match="expected at least one"):
+    with pytest.raises(InputError):
         Readings.concatenate([])
 
 
 def test_concatenate_different_networks() -> None:
     made = readings()
     other = Readings(made.logits, made.log_scale, ("conv1", "conv2", "all"), made.values)
-    with pytest.raises(InputError, match="different networks"):
+    with pytest.raises(InputError, match="layers"):
         Readings.concatenate([made, other])
 
 
@@ -232,7 +232,7 @@ def test_parquet_in_a_folder_whose_name_is_no_utf_8(tmp_path: Path) -> None:
     made, path = readings(), tmp_path / os.fsdecode(b"\xff") / "a.parquet"
     made.write_parquet(path)
     assert_same(Readings.read_parquet(path), made)
-    with pytest.raises(DataError, match="is no readable Parquet file"):
+    with pytest.raises(DataError, match="xff"):
         Readings.read_parquet(path.parent)
 
 
@@ -244,7 +244,7 @@ def test_parquet_from_a_folder(tmp_path: Path) -> None:
 
 def test_unwritable_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cannot write .*a\.parquet"):
+    with pytest.raises(OutputError, match=r"a\.parquet"):
         readings().write_parquet(tmp_path / "file" / "a.parquet")
 
 
@@ -286,26 +286,26 @@ def test_pandas_may_read_what_was_written_and_choose(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", [{"x": [1, 2]}, {"logits": [[1.0]], "log_scale": [0.0], "conv1/l1": [1.0]}])
 def test_foreign_table(columns: dict[str, list[Any]]) -> None:
-    with pytest.raises(DataError, match="holds no gradmeter readings"):
+    with pytest.raises(DataError, match=r"Readings.to_arrow"):
         Readings.from_arrow(pa.table(columns))
-    with pytest.raises(DataError, match="holds no gradmeter readings"):
+    with pytest.raises(DataError, match=r"Readings.to_arrow"):
         Readings.from_pandas(pd.DataFrame(columns))
 
 
-def test_without_a_note_a_column_may_lack_too() -> None:
-    with pytest.raises(DataError, match="lacks logits, conv1/l2"):
+def test_a_missing_column_without_metadata() -> None:
+    with pytest.raises(DataError, match=" logits, conv1/l2"):
         Readings.from_pandas(readings().to_pandas().drop(columns=["logits", "conv1/l2"]))
 
 
 def test_table_without_a_column() -> None:
     table = readings().to_arrow()
-    with pytest.raises(DataError, match="lacks log_scale, conv1/l2"):
+    with pytest.raises(DataError, match=" log_scale, conv1/l2"):
         Readings.from_arrow(table.drop_columns(["log_scale", "conv1/l2"]))
 
 
 @pytest.mark.parametrize("note", [b"{", b"[]", b'{"layers": 3, "metrics": []}', b'{"layers": ["all"]}', b"\xff"])
-def test_damaged_note(note: bytes) -> None:
-    with pytest.raises(DataError, match="note on its layers is damaged"):
+def test_damaged_metadata(note: bytes) -> None:
+    with pytest.raises(DataError, match="metadata"):
         Readings.from_arrow(readings().to_arrow().replace_schema_metadata({b"gradmeter": note}))
 
 
@@ -314,7 +314,7 @@ def test_a_table_with_fewer_statistics() -> None:
     fewer = Readings.from_arrow(readings().to_arrow().replace_schema_metadata({b"gradmeter": note}))
     assert fewer.metrics == ("l1", "max")
     assert torch.equal(fewer["conv1", "max"], readings()["conv1", "max"])
-    with pytest.raises(InputError, match="no metric 'l2'; there are l1, max"):
+    with pytest.raises(InputError, match=r"'l2'.* l1, max"):
         fewer["conv1", "l2"]
 
 
@@ -324,12 +324,12 @@ NUMBERS = [[1.0, 2.0, 3.0, 4.0]] * 3
 @pytest.mark.parametrize(
     ("logits", "message"),
     [
-        (pa.array(range(4)), "logits are of type int64; expected lists, as to_arrow makes"),
-        (pa.array([[1.0, 2.0], [1.0], [1.0, 2.0, 3.0], [1.0, 2.0]]), "lists of different lengths; expected one number"),
-        (pa.array([*NUMBERS, []]), "lists of different lengths"),
+        (pa.array(range(4)), "'logits'.* int64"),
+        (pa.array([[1.0, 2.0], [1.0], [1.0, 2.0, 3.0], [1.0, 2.0]]), "'logits'"),
+        (pa.array([*NUMBERS, []]), "'logits'"),
         # Twelve numbers, as four rows of three classes would have.
-        (pa.array([*NUMBERS, None]), "lists of different lengths"),
-        (pa.array([*NUMBERS, None], pa.list_(pa.float64(), 4)), "lists of different lengths"),
+        (pa.array([*NUMBERS, None]), "'logits'"),
+        (pa.array([*NUMBERS, None], pa.list_(pa.float64(), 4)), "'logits'"),
     ],
 )
 def test_logits_of_another_type(logits: pa.Array, message: str) -> None:
@@ -344,7 +344,7 @@ def test_damaged_file(tmp_path: Path) -> None:
     whole: bytes = path.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"PAR1", whole[:4] + b"\0" * (len(whole) - 8) + whole[-4:]):
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match=r"a\.parquet is no readable Parquet file"):
+        with pytest.raises(DataError, match=r"a\.parquet"):
             Readings.read_parquet(path)
 
 
@@ -358,7 +358,7 @@ def test_a_column_of_no_numbers(name: str, value: Any) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a\.parquet is no readable Parquet file"):
+    with pytest.raises(DataError, match=r"a\.parquet"):
         Readings.read_parquet(tmp_path / "a.parquet")
 
 
@@ -378,11 +378,9 @@ def test_under() -> None:
 
 @pytest.mark.parametrize("label", ["unifrom", 2, "my_loss:log_scale"])
 def test_under_another_pseudo_label(label: Any) -> None:
-    with pytest.raises(
-        InputError, match=f"no pseudo-label '{label}'; these readings have predicted, uniform, 3, my_loss"
-    ):
+    with pytest.raises(InputError, match=f"'{label}'.* predicted, uniform, 3, my_loss"):
         full().for_pseudo_label(label)
-    with pytest.raises(InputError, match=f"no pseudo-label '{label}'; these readings have predicted$"):
+    with pytest.raises(InputError, match=f"'{label}'.* predicted$"):
         readings().for_pseudo_label(label)
 
 
@@ -391,9 +389,9 @@ def test_one_metric_of_one_output() -> None:
     assert activations is not None
     assert activations.metrics == ACTIVATION_METRICS == (*METRICS, "positive")
     assert torch.equal(activations["a/b", "positive"], activations.values[:, 1, 8])
-    with pytest.raises(InputError, match=r"no layer 'all'; the network has block\.dense, a/b"):
+    with pytest.raises(InputError, match=r"'all'.* block\.dense, a/b"):
         activations["all", "l2"]
-    with pytest.raises(InputError, match="no metric 'middle'; there are l1, "):
+    with pytest.raises(InputError, match=r"'middle'.* l1, "):
         activations["a/b", "middle"]
 
 
@@ -436,15 +434,15 @@ def test_everything_makes_the_round_trip(part: str, dtype: torch.dtype, first: s
     assert_same(Readings.read_parquet(tmp_path / "a.parquet"), made)
     empty = Readings.from_arrow(made.to_arrow().slice(0, 0))
     assert_same(empty, made.rows(np.empty(0, np.int64)))
-    # Without the note; that there are no outputs no column can tell.
+    # Without the metadata; no column tells that the list of outputs is empty.
     left = replace(made, activations=None) if part == "no outputs" else made
     assert_same(Readings.from_arrow(made.to_arrow().replace_schema_metadata()), left)
     assert_same(Readings.from_pandas(made.to_pandas()), left)
     assert_same(Readings.from_pandas(pd.read_parquet(tmp_path / "a.parquet").iloc[::-1]), left.rows(np.arange(5)[::-1]))
 
 
-def test_another_first_pseudo_label_is_told_by_a_column() -> None:
-    """Or the gradients for one would come back under the name of another where the note is lost."""
+def test_a_column_names_another_first_pseudo_label() -> None:
+    """Without it, readings whose metadata is lost would be assigned to another pseudo-label."""
     made = full(first="uniform")
     assert (made.to_pandas()["pseudo_label"] == "uniform").all()
     back = Readings.from_pandas(made.to_pandas())
@@ -464,12 +462,12 @@ def test_half_precision_embeddings_come_back_as_float32() -> None:
     "column", ["uniform:log_scale", "my_loss:all/max", "activation:a/b/positive", "score:odin", "embedding"]
 )
 def test_everything_but_a_column(column: str) -> None:
-    with pytest.raises(DataError, match=f"lacks {column}; expected one that to_arrow made"):
+    with pytest.raises(DataError, match=f" {column};"):
         Readings.from_arrow(full().to_arrow().drop_columns([column]))
 
 
-def test_a_note_of_version_0_1() -> None:
-    """It told of layers and metrics only."""
+def test_metadata_of_version_0_1() -> None:
+    """Its metadata contained layers and metrics only."""
     note = json.dumps({"layers": LAYERS, "metrics": METRICS}).encode()
     made = readings()
     assert_same(Readings.from_arrow(made.to_arrow().replace_schema_metadata({b"gradmeter": note})), made)
@@ -507,7 +505,5 @@ def test_concatenate_everything() -> None:
     ],
 )
 def test_concatenate_what_differs(other: Readings) -> None:
-    with pytest.raises(
-        InputError, match="their pseudo-labels, activations, embeddings or scores differ; expected those of one meter"
-    ):
+    with pytest.raises(InputError, match="differ"):
         Readings.concatenate([full(), other])

@@ -203,7 +203,7 @@ def test_tables_with_other_statistics_stay_readable(rms: None) -> None:
     del STATISTICS["rms"]
     fewer = GradientMeter(model)(x)
     assert Readings.from_arrow(more).metrics == (*METRICS, "rms")
-    with pytest.raises(InputError, match="their pseudo-labels"):
+    with pytest.raises(InputError, match="differ"):
         Readings.concatenate([fewer, Readings.from_arrow(more)])
     register_statistic("rms", scales=True)(lambda moments: moments.square.sqrt())
     assert Readings.from_arrow(fewer.to_arrow()).metrics == METRICS
@@ -211,7 +211,7 @@ def test_tables_with_other_statistics_stay_readable(rms: None) -> None:
 
 @pytest.mark.parametrize("name", ["l2", "", "a/b", "a:b"])
 def test_names_that_no_statistic_can_have(name: str) -> None:
-    with pytest.raises(InputError, match="expected a new name"):
+    with pytest.raises(InputError, match=repr(name)):
         register_statistic(name, scales=True)
 
 

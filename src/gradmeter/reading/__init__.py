@@ -1,1 +1,1 @@
-"""A network and a batch -> readings: the gradient of every prediction, per sample and layer, as statistics."""
+"""Measure a network on a batch: statistics of the gradient of each prediction, per sample and layer."""

@@ -1,4 +1,4 @@
-"""Statistics of what the layers put out."""
+"""Statistics of the layers' outputs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gradmeter.reading.statistics import ACTIVATION_METRICS
 
 @dataclass(frozen=True, eq=False)
 class Activations:
-    """Statistics of what the layers put out, for N samples.
+    """Statistics of the layers' outputs, for N samples.
 
     Attributes:
-        layers: names of the layers whose output holds the samples apart, in the order of their first call.
-        values: [N, layers, metrics] float64; the metrics of `gradmeter.reading.statistics.ACTIVATION_METRICS`.
+        layers: names of the layers whose output separates the samples, in the order of their first call.
+        values: [N, layers, metrics] float64; the statistics of `gradmeter.reading.statistics.ACTIVATION_METRICS`.
     """
 
     layers: tuple[str, ...]
@@ -25,25 +25,25 @@ class Activations:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics, in the order of the last axis of `values`."""
+        """Names of the statistics, in the order of the last axis of `values`."""
         return ACTIVATION_METRICS
 
     def __getitem__(self, key: tuple[str, str]) -> Tensor:
-        """One metric of one layer's output, [N] float64: readings.activations["conv1", "positive"]."""
-        return named(self.values, self.layers, ACTIVATION_METRICS, key)
+        """One statistic of one layer's output, [N] float64: readings.activations["conv1", "positive"]."""
+        return select(self.values, self.layers, ACTIVATION_METRICS, key)
 
 
-def named(values: Tensor, layers: Sequence[str], metrics: Sequence[str], key: tuple[str, str]) -> Tensor:
-    """One metric of one layer, [N], of values [N, layers, metrics].
+def select(values: Tensor, layers: Sequence[str], metrics: Sequence[str], key: tuple[str, str]) -> Tensor:
+    """One statistic of one layer, [N], from values [N, layers, metrics].
 
     Raises:
-        InputError: if there is no such layer or metric.
+        InputError: if there is no such layer or statistic.
     """
     if not isinstance(key, tuple) or len(key) != 2:
-        raise InputError(f"no reading {key!r}; expected a layer and a metric, as in readings['all', 'l2']")
+        raise InputError(f"invalid key {key!r}; expected a layer and a statistic, as in readings['all', 'l2']")
     layer, metric = key
     if layer not in layers:
-        raise InputError(f"no layer {layer!r}; the network has {', '.join(layers)}")
+        raise InputError(f"unknown layer {layer!r}; expected one of {', '.join(layers)}")
     if metric not in metrics:
-        raise InputError(f"no metric {metric!r}; there are {', '.join(metrics)}")
+        raise InputError(f"unknown statistic {metric!r}; expected one of {', '.join(metrics)}")
     return values[:, layers.index(layer), metrics.index(metric)]

@@ -1,4 +1,4 @@
-"""Memory that a tile frees stays with the process, for the next tile."""
+"""Keep the memory that a tile frees in the process, for the next tile."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from functools import cache
 
 import torch
 
-# glibc asks the system for blocks above a threshold and gives them back when they are freed; the threshold, and twice
-# as much for what it keeps at the end of its heap, grows to the largest such block freed so far, up to 32 MiB.
-_LARGEST = 2**25 - 2**16
+# glibc maps blocks above a threshold separately and returns them to the system when they are freed. The threshold (and
+# the trim threshold, twice as large) grows to the size of the largest mapped block freed so far, up to 32 MiB.
+_BLOCK_BYTES = 2**25 - 2**16
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Free a block of the largest size that raises glibc's thresholds, once.
+    """Raise glibc's thresholds to their maximum, once, by freeing a block of that size.
 
-    Without it every tile's activations come as fresh pages from the system, which takes as long as the network does.
-    Other allocators are not impressed.
+    Otherwise every tile's activations are allocated in fresh pages, which takes as long as the network itself. This has
+    no effect on other allocators.
     """
-    torch.empty(_LARGEST, dtype=torch.uint8)
+    torch.empty(_BLOCK_BYTES, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Which columns a table of readings has, and the arrays in them."""
+"""The columns of a table of readings."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from gradmeter.reading.statistics import ACTIVATION_METRICS, METRICS, STATISTICS
 
 NOTE = b"gradmeter"
 ACTIVATION, SCORE = "activation:", "score:"
-# Of the first pseudo-label, where it is not "predicted": a table that lost its note would not tell.
+# Column that names the first pseudo-label if it is not "predicted", for tables that lose their metadata.
 FIRST = "pseudo_label"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which columns a table of readings has.
+    """The columns of a table of readings.
 
     Attributes:
-        layers: with "all" as the last.
-        pseudo_labels: the first of which has columns without a prefix.
-        outputs: layers whose outputs were read; None where none were.
-        embedding: whether there is one.
-        scores: names.
+        layers: names of the layers; the last is "all".
+        pseudo_labels: names of the pseudo-labels; the columns of the first have no prefix.
+        outputs: names of the layers with statistics of their outputs; None without activations.
+        embedding: whether there is an embedding.
+        scores: names of the scores.
         metrics: names of the statistics.
     """
 
@@ -44,33 +44,33 @@ class Layout:
 
     @property
     def prefixes(self) -> Iterator[str]:
-        """Of the pseudo-labels' columns."""
+        """Prefixes of the columns of each pseudo-label."""
         yield ""
         for name in self.pseudo_labels[1:]:
             yield f"{name}:"
 
     def columns(self, prefix: str) -> list[str]:
-        """Names of the columns with a prefix, in the order of the flattened values."""
+        """Names of the statistics' columns with this prefix, in the order of the flattened values."""
         layers = (self.outputs or ()) if prefix == ACTIVATION else self.layers
         metrics = ACTIVATION_METRICS if prefix == ACTIVATION else self.metrics
         return [f"{prefix}{layer}/{metric}" for layer in layers for metric in metrics]
 
     def unambiguous(self) -> Layout:
-        """The same layout.
+        """Return this layout.
 
         Raises:
-            UnsupportedModelError: if two columns have one name.
+            UnsupportedModelError: if two columns have the same name.
         """
-        if double := [name for name, count in Counter(self.needed).items() if count > 1]:
+        if duplicates := [name for name, count in Counter(self.needed).items() if count > 1]:
             raise UnsupportedModelError(
-                f"two readings would stand in the column {double[0]!r}; expected layers whose names do not begin like "
-                "other columns, with a pseudo-label and a colon: rename the layer"
+                f"two columns would be called {duplicates[0]!r}; expected layer names that do not begin with a "
+                "pseudo-label and a colon: rename the layer"
             )
         return self
 
     @property
     def needed(self) -> list[str]:
-        """Names of all columns that a table must have."""
+        """Names of all required columns."""
         names = ["logits"]
         for prefix in self.prefixes:
             names += [f"{prefix}log_scale", *self.columns(prefix)]
@@ -78,7 +78,7 @@ class Layout:
         return [*names, "embedding"] if self.embedding else names
 
     def note(self) -> bytes:
-        """What `described` reads."""
+        """The layout as JSON, for the metadata of a table; `described` reads it."""
         return json.dumps(
             {
                 "layers": self.layers,
@@ -92,37 +92,41 @@ class Layout:
 
     @classmethod
     def described(cls, table: pa.Table) -> Layout:
-        """From a table's note, or from the names of its columns where it has lost it."""
+        """The layout of a table, from its metadata or, without metadata, from its column names.
+
+        Raises:
+            DataError: if the metadata is damaged, or if the table holds no readings.
+        """
         note = (table.schema.metadata or {}).get(NOTE)
         if note is None:
             return cls._named(table)
         try:
-            described = json.loads(note)
-            # A note of version 0.1 holds layers and metrics only.
-            outputs = described.get("outputs")
+            layout = json.loads(note)
+            # Version 0.1 wrote layers and metrics only.
+            outputs = layout.get("outputs")
             return cls(
-                tuple(described["layers"]),
-                tuple(described.get("pseudo_labels", ("predicted",))),
+                tuple(layout["layers"]),
+                tuple(layout.get("pseudo_labels", ("predicted",))),
                 None if outputs is None else tuple(outputs),
-                bool(described.get("embedding", False)),
-                tuple(described.get("scores", ())),
-                tuple(described["metrics"]),
+                bool(layout.get("embedding", False)),
+                tuple(layout.get("scores", ())),
+                tuple(layout["metrics"]),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError("the table's note on its layers is damaged; expected one that to_arrow made") from error
+            raise DataError("the table's gradmeter metadata is damaged; expected that of to_arrow") from error
 
     @classmethod
     def _named(cls, table: pa.Table) -> Layout:
-        """The names of further pseudo-labels are those before ":log_scale"."""
+        """The layout from column names; further pseudo-labels are those with a column "NAME:log_scale"."""
         names = table.column_names
         first = table[FIRST][0].as_py() if FIRST in names and len(table) else "predicted"
         further = tuple(name.removesuffix(":log_scale") for name in names if name.endswith(":log_scale"))
         prefixes = (ACTIVATION, SCORE, *(f"{name}:" for name in further))
-        split = [name.rpartition("/") for name in names if not name.startswith(prefixes)]
-        split = [(layer, slash, metric) for layer, slash, metric in split if slash and metric in STATISTICS]
-        layers = tuple(dict.fromkeys(layer for layer, _, _ in split))
+        parts = [name.rpartition("/") for name in names if not name.startswith(prefixes)]
+        columns = [(layer, metric) for layer, slash, metric in parts if slash and metric in STATISTICS]
+        layers = tuple(dict.fromkeys(layer for layer, _ in columns))
         if layers[-1:] != ("all",):
-            raise DataError("the table holds no gradmeter readings; expected one that Readings.to_arrow made")
+            raise DataError("the table holds no gradmeter readings; expected a table written by Readings.to_arrow")
         outputs = [name[len(ACTIVATION) :].rpartition("/")[0] for name in names if name.startswith(ACTIVATION)]
         return cls(
             layers,
@@ -130,18 +134,18 @@ class Layout:
             tuple(dict.fromkeys(outputs)) if outputs else None,
             "embedding" in names,
             tuple(name.removeprefix(SCORE) for name in names if name.startswith(SCORE)),
-            tuple(dict.fromkeys(metric for _, _, metric in split)),
+            tuple(dict.fromkeys(metric for _, metric in columns)),
         )
 
 
 def spread(names: Sequence[str], values: Tensor) -> dict[str, np.ndarray]:
-    """Columns of the flattened values [N, layers, metrics]."""
+    """Columns from values [N, layers, metrics]; `names` are those of the flattened last two axes."""
     flat = values.flatten(1).cpu().numpy()
     return {name: flat[:, index] for index, name in enumerate(names)}
 
 
 def gathered(table: pa.Table, names: Sequence[str]) -> np.ndarray:
-    """[N, columns] float64 of a table, the inverse of `spread`."""
+    """Columns of a table as [N, columns] float64, the inverse of `spread`."""
     numbers = np.empty((table.num_rows, len(names)))
     for index, name in enumerate(names):
         numbers[:, index] = vector(table, name)
@@ -149,35 +153,33 @@ def gathered(table: pa.Table, names: Sequence[str]) -> np.ndarray:
 
 
 def plain_numbers(tensor: Tensor) -> np.ndarray:
-    """The numbers as tables hold them: NumPy does not know bfloat16, nor Arrow what to do with float16."""
+    """The values of a tensor as tables store them: NumPy has no bfloat16, and Arrow cannot handle float16."""
     exact = tensor.dtype in (torch.float32, torch.float64)
-    found: np.ndarray = (tensor if exact else tensor.float()).cpu().numpy()
-    return found
+    values: np.ndarray = (tensor if exact else tensor.float()).cpu().numpy()
+    return values
 
 
 def vector(table: pa.Table, name: str) -> np.ndarray:
-    """[N] float64 of a column."""
+    """A column as [N] float64."""
     try:
         numbers: np.ndarray = table[name].to_numpy().astype(np.float64, copy=True)
     except (TypeError, ValueError) as error:
-        raise DataError(
-            f"column {name!r} is of type {table[name].type}; expected numbers, as to_arrow makes"
-        ) from error
+        raise DataError(f"column {name!r} has type {table[name].type}; expected numbers") from error
     return numbers
 
 
-def matrix(column: pa.ChunkedArray) -> np.ndarray:
-    """[N, C] of a column of lists of one length."""
-    lists = column.combine_chunks()
+def matrix(table: pa.Table, name: str) -> np.ndarray:
+    """A column of lists of equal length as [N, C]."""
+    lists = table[name].combine_chunks()
     fixed = pa.types.is_fixed_size_list(lists.type)
     if not fixed and not pa.types.is_list(lists.type) and not pa.types.is_large_list(lists.type):
-        raise DataError(f"the table's logits are of type {lists.type}; expected lists, as to_arrow makes")
+        raise DataError(f"column {name!r} has type {lists.type}; expected lists of numbers")
     flat = lists.flatten().to_numpy(zero_copy_only=False)
     if len(flat) and flat.dtype.kind not in "fiu":
-        raise DataError(f"the table's logits are of type {lists.type}; expected lists of numbers, as to_arrow makes")
+        raise DataError(f"column {name!r} has type {lists.type}; expected lists of numbers")
     width = lists.type.list_size if fixed else pc.min(pc.list_value_length(lists)).as_py() or 0
-    # A list that is null has no numbers.
+    # A null list contributes no values.
     if width * len(lists) != len(flat):
-        raise DataError("the table's logits are lists of different lengths; expected one number for each class")
+        raise DataError(f"column {name!r} has lists of different lengths; expected equal lengths")
     rows: np.ndarray = flat.reshape(len(lists), width).copy()
     return rows

@@ -1,4 +1,4 @@
-"""Which inputs are the same, by what a network is given of them and not by where they lie."""
+"""Content hashes of inputs: equal inputs have equal hashes, wherever they are stored."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.readings import Readings
 
 HASH_COLUMN = "content_hash"
-"""The column of a table of readings that holds the hash of each input."""
+"""Name of the column of content hashes in a table of readings."""
 
 _BYTES = 8
-# The tensor by which processors of texts say which tokens are padding, which depends on the rest of the batch.
+# Name of the tensor that marks padding tokens; padding depends on the rest of the batch.
 _MASK = "attention_mask"
 
 
 def content_hashes(inputs: Any) -> NDArray[np.uint64]:
-    """Hashes of the samples of a batch: equal for equal samples, whatever the batch and the machine.
+    """Hash each sample of a batch; equal samples have equal hashes in every batch and on every machine.
 
     Args:
-        inputs: as a meter takes them; N samples. What an attention mask leaves out is not looked at, nor is the name of
-            a tensor that is the only one, or how many bytes whole numbers have.
+        inputs: N samples, as for a meter. Entries that an attention mask excludes, the name of a single tensor, and the
+            size of an integer dtype do not affect the hash.
 
     Returns:
-        [N] uint64; of a million samples two different ones share a hash with a probability of 3e-8.
+        [N] uint64; in a million different samples the probability of a collision is 3e-8.
     """
-    given = Inputs.of(inputs)
-    named = [("", value) for value in given.args] + sorted(given.kwargs.items(), key=lambda item: item[0])
-    tensors = [(name, _widened(value.cpu())) for name, value in named if isinstance(value, torch.Tensor)]
+    batch = Inputs.of(inputs)
+    arguments = [("", value) for value in batch.args] + sorted(batch.kwargs.items(), key=lambda item: item[0])
+    tensors = [(name, _widened(value.cpu())) for name, value in arguments if isinstance(value, torch.Tensor)]
     if len(tensors) == 1:
         tensors = [("", tensors[0][1])]
-    mask = given.kwargs.get(_MASK)
+    mask = batch.kwargs.get(_MASK)
     kept = None if mask is None else mask.bool().cpu()
-    hashes = np.empty(given.samples, np.uint64)
-    for sample in range(given.samples):
+    hashes = np.empty(batch.samples, np.uint64)
+    for sample in range(batch.samples):
         digest = hashlib.blake2b(digest_size=_BYTES)
         for name, tensor in tensors:
             row = tensor[sample]
@@ -52,8 +52,8 @@ def content_hashes(inputs: Any) -> NDArray[np.uint64]:
 
 
 def reading_hashes(readings: Readings) -> NDArray[np.uint64]:
-    """Hashes [N] of readings, which stand for inputs that are not at hand: equal where every number is."""
-    # As a table holds them: so it is with those that come back from one.
+    """Hash the readings of each sample, for inputs that are not available; [N] uint64."""
+    # Hash the values as tables store them, so that readings loaded from a table have the same hashes.
     columns = [plain_numbers(numbers).reshape(len(readings), -1) for numbers in (readings.logits, readings.values)]
     hashes = np.empty(len(readings), np.uint64)
     for sample in range(len(readings)):
@@ -65,6 +65,6 @@ def reading_hashes(readings: Readings) -> NDArray[np.uint64]:
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:
-    """Whole numbers as int64, others as they are."""
-    whole = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
-    return tensor.long() if whole else tensor
+    """Convert integers to int64; leave other tensors unchanged."""
+    integer = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    return tensor.long() if integer else tensor

@@ -1,4 +1,4 @@
-"""What measuring each layer costs, beside a plain forward and backward pass over the same batch (T0)."""
+"""The time to measure each layer, compared with a plain forward and backward pass over the same batch."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from gradmeter.reading.network import logits_of, measuring
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer where one operation uses its parameters.
+    """The cost of one layer's parameters in one operation.
 
     Attributes:
-        layer: the layer.
-        operation: autograd's name of the operation, or the type of a module that has a rule of its own.
-        calls: how often the operation is called in one forward pass.
-        way: how its gradient is had for each sample.
-        parameters: entries of those of the layer's parameters that the operation uses.
-        seconds: that reading their gradients takes.
+        layer: name of the layer.
+        operation: autograd's name of the operation, or the type of a module with its own rule.
+        calls: number of calls of the operation in one forward pass.
+        way: how the per-sample gradients are computed.
+        parameters: number of entries of the layer's parameters that the operation uses.
+        seconds: time to compute and reduce their gradients.
     """
 
     layer: str
@@ -38,13 +38,13 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Costs:
-    """What a meter spends on one batch, each time the least of several.
+    """The time a meter needs for one batch; each time is the minimum of several runs.
 
     Attributes:
-        samples: of the batch.
-        layers: in the network's order.
-        seconds: that the meter takes in all.
-        plain_seconds: T0, that one forward pass and one backward pass of the summed loss take.
+        samples: number of samples in the batch.
+        layers: costs of the layers, in the network's order.
+        seconds: total time of the measurement.
+        plain_seconds: time of one forward pass and one backward pass of the summed loss.
     """
 
     samples: int
@@ -54,19 +54,19 @@ class Costs:
 
     @property
     def rest(self) -> float:
-        """Seconds that do not belong to one layer: the network's own passes, and joining the statistics."""
+        """Time that belongs to no layer: the network's forward and backward pass, and merging the statistics."""
         return max(0.0, self.seconds - sum(cost.seconds for cost in self.layers))
 
 
 def layer_costs(uses: Iterable[Use], owned: Mapping[str, Mapping[str, nn.Parameter]]) -> tuple[LayerCost, ...]:
-    """Uses of parameters "layer/name", by layer and operation, given the parameters that each layer owns."""
+    """Sum the uses of parameters "layer/name" by layer and operation; `owned` are the parameters of each layer."""
     by_parameter: dict[str, list[Use]] = {}
     for use in uses:
         by_parameter.setdefault(use.parameter, []).append(use)
     costs = []
-    for layer, own in owned.items():
+    for layer, parameters in owned.items():
         by_operation: dict[str, list[tuple[nn.Parameter, Use]]] = {}
-        for name, parameter in own.items():
+        for name, parameter in parameters.items():
             for use in by_parameter.get(f"{layer}/{name}", []):
                 by_operation.setdefault(use.operation, []).append((parameter, use))
         for operation, pairs in by_operation.items():
@@ -85,7 +85,7 @@ def layer_costs(uses: Iterable[Use], owned: Mapping[str, Mapping[str, nn.Paramet
 
 
 def plain_pass(network: nn.Module, batch: Inputs) -> Callable[[], Any]:
-    """T0: a forward pass and a backward pass of the summed loss of the predicted classes, by every parameter."""
+    """A function that runs one forward pass and one backward pass of the summed loss of the predicted classes."""
     parameters = list(network.parameters())
 
     def run() -> tuple[Tensor | None, ...]:
@@ -98,11 +98,11 @@ def plain_pass(network: nn.Module, batch: Inputs) -> Callable[[], Any]:
 
 
 def least_seconds(*calls: Callable[[], Any], rounds: int = 5) -> list[float]:
-    """The least time that each call takes; they take turns, so that what slows the machine slows all."""
+    """Minimum time of each call; the calls alternate, so that other load on the machine affects all of them."""
     seconds = [[float("inf")] for _ in calls]
     for _ in range(rounds):
-        for call, taken in zip(calls, seconds, strict=True):
+        for call, times in zip(calls, seconds, strict=True):
             start = time.perf_counter()
             call()
-            taken.append(time.perf_counter() - start)
-    return [min(taken) for taken in seconds]
+            times.append(time.perf_counter() - start)
+    return [min(times) for times in seconds]

@@ -1,4 +1,4 @@
-"""Readings of those samples of a batch for which there are any: the gradient of a root at zero, say, is no number."""
+"""Measure a batch that may contain samples without finite readings, such as a root at zero in the network."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gradmeter.reading.readings import Readings
 
 @dataclass(frozen=True, eq=False)
 class Finite:
-    """What was read of a batch.
+    """Finite readings of a batch.
 
     Attributes:
-        readings: of the samples all of whose numbers are finite; None where there is none.
-        no_logits: rows of the batch for which the logits are not finite.
-        no_gradient: rows for which they are, and something else that was read is not.
+        readings: readings of the samples whose values are all finite; None if there are none.
+        no_logits: indices of the samples whose logits are not finite.
+        no_gradient: indices of the samples with finite logits and other values that are not finite.
     """
 
     readings: Readings | None
@@ -28,10 +28,10 @@ class Finite:
 
 
 def read_finite(meter: GradientMeter, inputs: Inputs) -> Finite:
-    """Measure a batch, and leave out samples for which there are no finite readings.
+    """Measure a batch and leave out samples without finite readings.
 
     Raises:
-        Those of the meter, but for `NotFinite` that names samples.
+        GradmeterError: as the meter does, except for a `NotFinite` that names samples.
     """
     rows, no_logits, no_gradient = [*range(inputs.samples)], list[int](), list[int]()
     readings = None
@@ -41,9 +41,9 @@ def read_finite(meter: GradientMeter, inputs: Inputs) -> Finite:
         except NotFinite as error:
             if not error.rows:
                 raise
-            left_out = {rows[row] for row in error.rows}
-            (no_gradient if error.has_logits else no_logits).extend(left_out)
-            rows = [row for row in rows if row not in left_out]
+            excluded = {rows[row] for row in error.rows}
+            (no_gradient if error.has_logits else no_logits).extend(excluded)
+            rows = [row for row in rows if row not in excluded]
     if readings is not None and not (finite := readings.finite.cpu().numpy()).all():
         no_gradient += np.array(rows)[~finite].tolist()
         readings = readings.rows(finite) if finite.any() else None

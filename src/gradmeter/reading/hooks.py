@@ -1,4 +1,4 @@
-"""Hooks of a measurement, which heed its own thread: another one may call the same network meanwhile."""
+"""Hooks that ignore calls of the network from other threads during a measurement."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 
 def of_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """The same hook for calls from the thread that registers it; calls from others pass it by."""
+    """Wrap a hook so that it runs only in the thread that registers it."""
     thread = threading.get_ident()
 
-    def called(*args: Any) -> Any:
+    def wrapper(*args: Any) -> Any:
         return hook(*args) if threading.get_ident() == thread else None
 
-    return called
+    return wrapper

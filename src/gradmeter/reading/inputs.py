@@ -1,4 +1,4 @@
-"""What a network is called with: a tensor, a tuple or a mapping, all of whose tensors share the first axis."""
+"""Inputs of a network: a tensor, a tuple or a mapping whose tensors have the samples along their first axis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from gradmeter.errors import InputError
 
 @dataclass(frozen=True)
 class Inputs:
-    """Arguments of a forward pass for N samples, and the classes to ask for, [N], where they are given."""
+    """Arguments of a forward pass for N samples.
+
+    Attributes:
+        args: positional arguments.
+        kwargs: keyword arguments.
+        labels: [N] classes that replace the first pseudo-label; None to keep it.
+    """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -22,11 +28,11 @@ class Inputs:
 
     @classmethod
     def of(cls, given: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs, labels: Tensor | None = None) -> Inputs:
-        """Arguments from what a meter was called with; tensors lose their history.
+        """Convert the arguments of a meter to `Inputs`; tensors are detached.
 
         Raises:
-            InputError: for an empty batch, tensors that are not dense or differ in length, labels that are not whole
-                numbers [N], or something else.
+            InputError: if the batch is empty, if tensors are not dense or differ in length, if labels are not integers
+                [N], or if the inputs have another type.
         """
         args: tuple[Any, ...] = ()
         kwargs: Mapping[str, Any] = {}
@@ -40,15 +46,15 @@ class Inputs:
             args, kwargs = given.args, given.kwargs
             labels = given.labels if labels is None else labels
         else:
-            raise InputError(f"inputs are a {type(given).__name__}; expected a tensor, a tuple or a dict of tensors")
+            raise InputError(f"inputs have type {type(given).__name__}; expected a tensor, or a tuple or dict of them")
         with torch.inference_mode(False):
             inputs = cls(tuple(map(_prepared, args)), {name: _prepared(value) for name, value in kwargs.items()})
         shapes = [tuple(tensor.shape) for tensor in inputs.tensors]
         if len({shape[:1] for shape in shapes} - {()}) != 1 or () in shapes:
-            listed = ", ".join(map(str, shapes)) or "no tensor"
-            raise InputError(f"inputs hold {listed}; expected tensors of shape (N, ...) with the same N for all")
+            given_tensors = f"tensors of shape {', '.join(map(str, shapes))}" if shapes else "no tensor"
+            raise InputError(f"inputs contain {given_tensors}; expected tensors (N, ...) with the same N for all")
         if shapes[0][0] == 0:
-            raise InputError("the batch holds zero samples; expected at least one")
+            raise InputError("the batch has 0 samples; expected at least 1")
         if labels is None:
             return inputs
         if (
@@ -57,61 +63,61 @@ class Inputs:
             or labels.is_floating_point()
             or labels.is_complex()
         ):
-            found = f"{tuple(labels.shape)} {labels.dtype}" if isinstance(labels, Tensor) else type(labels).__name__
-            raise InputError(f"labels are {found}; expected a tensor of {shapes[0][0]} whole numbers, one per sample")
+            shape = f"{tuple(labels.shape)} {labels.dtype}" if isinstance(labels, Tensor) else type(labels).__name__
+            raise InputError(f"labels are {shape}; expected an integer tensor of shape ({shapes[0][0]},)")
         return replace(inputs, labels=labels.detach().long())
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All that are tensors."""
+        """All tensors among the arguments."""
         return [value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Tensor)]
 
     @property
     def samples(self) -> int:
-        """N."""
+        """The number of samples, N."""
         return len(self.tensors[0])
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of one sample's tensors."""
+        """Shapes of the tensors for one sample."""
         return tuple(tuple(tensor.shape[1:]) for tensor in self.tensors)
 
     @property
     def options(self) -> tuple[tuple[int | str, Any], ...]:
-        """Whole numbers, truth values, text and None among the arguments, by place or name: they may choose a way."""
-        given: list[tuple[int | str, Any]] = [*enumerate(self.args), *self.kwargs.items()]
-        return tuple((place, value) for place, value in given if isinstance(value, int | str | None))
+        """Integers, booleans, strings and None by position or name: they may select a branch of the network."""
+        arguments: list[tuple[int | str, Any]] = [*enumerate(self.args), *self.kwargs.items()]
+        return tuple((key, value) for key, value in arguments if isinstance(value, int | str | None))
 
     def rows(self, rows: slice | list[int]) -> Inputs:
-        """Some of the samples."""
-        cut = self.map(lambda tensor: tensor[rows])
-        return replace(cut, labels=None if self.labels is None else self.labels[rows])
+        """The inputs of some of the samples."""
+        selected = self.map(lambda tensor: tensor[rows])
+        return replace(selected, labels=None if self.labels is None else self.labels[rows])
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
-        """The same with other tensors in place of its tensors, labels aside."""
+        """Apply a function to every tensor; labels stay unchanged."""
 
-        def changed(value: Any) -> Any:
+        def apply(value: Any) -> Any:
             return change(value) if isinstance(value, Tensor) else value
 
         return Inputs(
-            tuple(map(changed, self.args)), {name: changed(value) for name, value in self.kwargs.items()}, self.labels
+            tuple(map(apply, self.args)), {name: apply(value) for name, value in self.kwargs.items()}, self.labels
         )
 
 
 def _prepared(value: Any) -> Any:
-    """A tensor without its history; images with channels last, the faster memory order."""
+    """Detach a tensor, and convert images to the channels-last memory format, which is faster."""
     if not isinstance(value, Tensor):
         return value
     if value.is_nested or value.layout != torch.strided:
-        given = "nested tensor" if value.is_nested else f"tensor of layout {value.layout}"
-        raise InputError(f"inputs hold a {given}; expected dense tensors")
+        kind = "nested tensor" if value.is_nested else f"tensor of layout {value.layout}"
+        raise InputError(f"inputs contain a {kind}; expected dense tensors")
     value = value.detach()
     if value.is_inference():
         value = value.clone()
     if value.dim() == 4 and value.is_floating_point():
         value = value.contiguous(memory_format=torch.channels_last)
         if value.shape[1] == 1:
-            # With one channel both orders are the same memory; only the strides tell convolutions which is meant.
+            # With one channel both formats are the same memory; only the strides tell convolutions which one it is.
             height, width = value.shape[2:]
             value = value.as_strided(value.shape, (height * width, 1, width, 1))
     return value

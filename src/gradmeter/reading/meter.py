@@ -1,4 +1,4 @@
-"""GradientMeter: one forward, one backward, the statistics of every layer's gradient for every sample."""
+"""GradientMeter: statistics of each layer's gradient for every sample, from one forward and one backward pass."""
 
 from __future__ import annotations
 
@@ -64,27 +64,27 @@ from gradmeter.reading.pseudo_labels import (
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.statistics import STATISTICS, PowerSums, statistics_of_each
 
-# The outputs of a tile's operations have this size on average: smaller ones take less time than calling the operation,
-# larger ones are no longer in the cache when the next operation reads them ...
+# Average size of the outputs of a tile's operations. For smaller outputs the overhead of calling an operation
+# dominates; larger ones leave the cache before the next operation reads them.
 _OUTPUT_BYTES = 2.5 * 2**20
-# ... but weights are read once for each tile, so the more there are the more samples should share them ...
+# Weights are read once per tile, so a tile holds at least this many entries per weight ...
 _TILE_WEIGHTS = 1.5
-# ... and with fewer samples than this matrix products are slow.
+# ... and at least this many samples, because matrix products of fewer rows are slow.
 _SMALLEST_TILE = 8
-# A recurrent network has a plan for each number of steps, and one that chooses its layers for each choice.
-_MOST_PLANS = 1024
-# Samples of a probe: two could hide a folded batch, more cost more.
-_PROBED = 3
-# How far the answer to a sample alone may be from its answer in a batch, relative to the largest logit.
-_SAME_ANSWER = {torch.float64: 1e-6, torch.float32: 1e-2}
-_SAME_ANSWER_HALF = 0.1
-# By how much rounding, to 16 bits at most, lets probabilities miss 1.
-_ROUNDED_SUM = 5e-3
+# A recurrent network needs one plan per number of steps, a network with branches one per branch.
+_MAX_PLANS = 1024
+# Samples in a probe: two can hide a folded batch, more cost more.
+_PROBE_SAMPLES = 3
+# Largest difference between a sample's logits alone and in a batch, relative to the largest logit.
+_LOGIT_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-2}
+_LOGIT_TOLERANCE_HALF = 0.1
+# Largest difference between 1 and a sum of probabilities that were rounded to 16 bits.
+_SUM_TOLERANCE = 5e-3
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """One forward pass, and the derivatives of each sample's losses by its logits."""
+class _ForwardPass:
+    """One forward pass, and the derivatives of each sample's losses with respect to its logits."""
 
     logits: Tensor
     starts: list[StartVector]
@@ -93,13 +93,13 @@ class _Pass:
     outputs: LayerOutputs
 
     def direction(self, number: int = 0) -> Tensor:
-        """[N, C] in the network's own type."""
+        """Start vectors [N, C] of one pseudo-label, in the dtype of the logits."""
         return self.starts[number].direction.to(self.logits.dtype)
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """What was read of one tile: for each pseudo-label, power sums of every parameter that a gradient reached."""
+class _TileReadings:
+    """Readings of one tile: for each pseudo-label, power sums of every parameter that received a gradient."""
 
     logits: Tensor
     log_scales: list[Tensor]
@@ -110,30 +110,30 @@ class _Measured:
 
 
 class GradientMeter:
-    """Reads the per-sample gradient of a trained classifier's own answer, layer by layer.
+    """Measure per-sample gradients of a trained classifier, layer by layer.
 
-    The loss is -log p of the pseudo-label (Oberdiek, Rottmann, Gottschalk 2018, Eq. 5, for "predicted"), for one
-    sample at a time, in eval mode, without any regularisation term. A parameter's layer is the module that owns it
-    directly, the first one where several share it. The network comes back as it was found: mode, hooks,
-    `requires_grad`, `.grad`, buffers, the state of the random generators.
+    The loss of a sample is -log p of its pseudo-label (for "predicted": Oberdiek, Rottmann, Gottschalk 2018, Eq. 5),
+    in eval mode and without regularisation. A parameter's layer is the module that owns it directly; a shared parameter
+    belongs to its first owner. Measuring restores the network's mode, hooks, `requires_grad`, `.grad` and buffers, and
+    the state of the random generators.
 
     Args:
-        model: any nn.Module that maps a batch to logits [N, C] (or to an object with `.logits`) and treats each
-            sample alone. A compiled or DataParallel-wrapped model is measured without its wrapper.
+        model: any nn.Module that maps a batch to logits [N, C] (or to an object with `.logits`) and treats samples
+            independently. A compiled or DataParallel-wrapped model is measured without its wrapper.
         pseudo_label: "predicted", "uniform", "all-ones", "counterfactual" or "expected"; a class index; or a loss
-            mapping logits [N, C] to [N]. Or several of these, which share one forward pass: `Readings.values` are the
-            first one's, `Readings.under` gives each.
-        activations: also read statistics of what the layers put out, `Readings.activations`.
-        embedding: also keep what the last layer is given, `Readings.embedding`.
-        probes: scores that take passes of their own, `Readings.scores`: "odin", "mc_dropout", or functions as in
+            mapping logits [N, C] to [N]. Several pseudo-labels share one forward pass: `Readings.values` belong to the
+            first, `Readings.for_pseudo_label` returns each.
+        activations: also measure statistics of the layers' outputs, `Readings.activations`.
+        embedding: also keep the input of the last layer, `Readings.embedding`.
+        probes: scores that need further passes, `Readings.scores`: "odin", "mc_dropout", or functions as in
             `gradmeter.reading.probes`.
-        biases: False leaves biases ("bias", "in_proj_bias", "bias_ih_l0", ...) out of every statistic.
-        tile: samples that go through the network at once; by default what keeps activations in cache.
+        biases: False excludes biases ("bias", "in_proj_bias", "bias_ih_l0", ...) from every statistic.
+        tile: number of samples per forward pass; by default as many as keep the activations in cache.
 
     Raises:
-        UnsupportedModelError: for parameters that have no gradient.
-        InputError: for an unknown pseudo-label or probe, one that is named twice, or a tile that is not a whole
-            number above 0.
+        UnsupportedModelError: if a parameter has no gradient.
+        InputError: if a pseudo-label or probe is unknown or a pseudo-label is given twice, or if tile is not a
+            positive integer.
 
     Example:
         >>> readings = GradientMeter(model)(images)
@@ -154,7 +154,7 @@ class GradientMeter:
         if not isinstance(model, nn.Module):
             raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
         if tile is not None and (not isinstance(tile, int) or isinstance(tile, bool) or tile < 1):
-            raise InputError(f"tile={tile!r}; expected a whole number of samples, at least 1")
+            raise InputError(f"tile={tile!r}; expected a number of samples, an integer of at least 1")
         for name, value in (("biases", biases), ("activations", activations), ("embedding", embedding)):
             if not isinstance(value, bool):
                 raise InputError(f"{name}={value!r}; expected True or False")
@@ -163,20 +163,20 @@ class GradientMeter:
         self.pseudo_label = pseudo_label
         self.activations, self.embedding, self.probes = activations, embedding, probes
         self.biases = biases
-        asked = self.asked
-        if not asked:
-            raise InputError("pseudo_label names none; expected at least one")
-        self._starts = {pseudo_label_name(one): start_vector(one) for one in asked}
-        if len(self._starts) < len(asked):
-            raise InputError(f"pseudo_label={pseudo_label!r} names one twice; expected different ones")
+        labels = self.asked
+        if not labels:
+            raise InputError(f"pseudo_label={pseudo_label!r} is empty; expected at least one pseudo-label")
+        self._starts = {pseudo_label_name(label): start_vector(label) for label in labels}
+        if len(self._starts) < len(labels):
+            raise InputError(f"pseudo_label={pseudo_label!r} contains a pseudo-label twice; expected different names")
         if isinstance(probes, str):
-            raise InputError(f"probes={probes!r}; expected several, as in probes=[{probes!r}]")
+            raise InputError(f"probes={probes!r}; expected a sequence, as in probes=[{probes!r}]")
         self._probes = [named_probe(probe) for probe in probes]
         self._tile = tile
         self._look_up_parameters()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy, in another process say, learns anew what course the network takes."""
+        """Pickle the arguments only: a copy, for example in another process, makes its own plans."""
         options: dict[str, Any] = {
             "activations": self.activations,
             "embedding": self.embedding,
@@ -190,27 +190,30 @@ class GradientMeter:
         self._owners = owning_modules(self._network)
         self._owned = owned_parameters(self._network, biases=self.biases)
         self._parameters = {
-            f"{layer}/{name}": parameter for layer, own in self._owned.items() for name, parameter in own.items()
+            f"{layer}/{name}": parameter
+            for layer, parameters in self._owned.items()
+            for name, parameter in parameters.items()
         }
-        self._seen = [id(parameter) for parameter in self._network.parameters()]
+        self._parameter_ids = [id(parameter) for parameter in self._network.parameters()]
         self._plans: dict[str, Plan] = {}
         self._tiles: dict[tuple[tuple[int, ...], ...], int] = {}
-        # Layers and operations that are measured for one sample at a time, and those of them that a warning named.
+        # (layer, operation) pairs that are measured for one sample at a time, and those already warned about.
         self._slow: set[tuple[str, str]] = set()
-        self._named: set[tuple[str, str]] = set()
+        self._warned: set[tuple[str, str]] = set()
         self._contributions: type[Contributions] = Contributions
         self._uses: list[Use] = []
-        # Inputs of which few samples take another course than many, as in packed batches: no need to try again.
-        self._unlike: set[tuple[tuple[int, ...], ...]] = set()
+        # Shapes of inputs, such as packed batches, for which a probe's graph differs from the tile's: no second probe.
+        self._unprobed: set[tuple[tuple[int, ...], ...]] = set()
         self._outputs = OutputReader(self._owners, activations=self.activations, embedding=self.embedding)
 
     def for_trust_model(self) -> GradientMeter:
-        """A meter of the same network that also reads all that gradmeter's own meta classifier learns from.
+        """A meter of the same network that also measures all features of gradmeter's meta classifier.
 
-        Its pseudo-labels are "predicted" and "uniform", then this meter's others; it reads activations and the
-        embedding. A meter that does comes back itself.
+        Its pseudo-labels are "predicted" and "uniform", followed by this meter's other ones; it also measures
+        activations and the embedding. Returns this meter if it already does so.
         """
-        pseudo_labels = ["predicted", "uniform", *(one for one in self.asked if one not in ("predicted", "uniform"))]
+        default = ["predicted", "uniform"]
+        pseudo_labels = [*default, *(label for label in self.asked if label not in default)]
         if self.asked == pseudo_labels and self.activations and self.embedding:
             return self
         return GradientMeter(
@@ -224,9 +227,9 @@ class GradientMeter:
         )
 
     def extended(self) -> GradientMeter:
-        """Deprecated; `for_trust_model`."""
+        """Deprecated; use `for_trust_model`."""
         warnings.warn(
-            "GradientMeter.extended is deprecated and goes with version 0.3; use for_trust_model",
+            "GradientMeter.extended is deprecated and will be removed in version 0.3; use for_trust_model",
             DeprecationWarning,
             stacklevel=2,
         )
@@ -239,14 +242,14 @@ class GradientMeter:
 
     @property
     def asked(self) -> list[PseudoLabel]:
-        """The pseudo-labels as they were given, one or several."""
+        """The list of pseudo-labels, as given to the constructor."""
         if isinstance(self.pseudo_label, Sequence) and not isinstance(self.pseudo_label, str):
             return list(self.pseudo_label)
         return [self.pseudo_label]
 
     @property
     def pseudo_labels(self) -> tuple[str, ...]:
-        """Names of the pseudo-labels, as readings call them."""
+        """Names of the pseudo-labels, as in `Readings.pseudo_labels`."""
         return tuple(self._starts)
 
     def __call__(
@@ -255,75 +258,76 @@ class GradientMeter:
         """Measure a batch.
 
         Args:
-            inputs: a tensor [N, ...]; a tuple or mapping is passed on as `*args` or `**kwargs`, Inputs as both, and
-                their tensors share the first axis.
-            labels: [N] classes to pretend to be true, one per sample, in place of the first pseudo-label; readings call
-                them "labels".
+            inputs: a tensor [N, ...]; a tuple is passed to the network as `*args`, a mapping as `**kwargs`, Inputs as
+                both. All tensors have the samples along their first axis.
+            labels: [N] classes, one per sample, that replace the first pseudo-label; the readings' pseudo-label is then
+                "labels".
 
         Returns:
-            The readings of the N samples, in order; they do not depend on how the batch was cut.
+            The readings of the N samples, in order; they do not depend on the tile size.
 
         Raises:
-            InputError: for an empty batch, tensors of different length, labels that are no classes, logits that are
-                not [N, C], or a network in train mode whose BatchNorm would mix the samples.
-            NotFinite: an InputError that names the samples whose logits are not finite, or whose gradients keep it from
-                seeing which sample is which.
-            UnsupportedModelError: if the network mixes the samples of a batch, uses a parameter where gradients are
-                switched off, or makes new ones with every call.
+            InputError: if the batch is empty, tensors differ in length, a label is not a class, logits are not
+                [N, C], or a BatchNorm in train mode would mix the samples.
+            NotFinite: an InputError that names the samples whose logits are not finite, or whose non-finite gradients
+                cannot be attributed to a sample.
+            UnsupportedModelError: if the network mixes the samples of a batch, uses a parameter with gradients
+                disabled, or creates new parameters in every call.
         """
         batch = Inputs.of(inputs, labels)
-        if self._parameters_changed():  # a layer was replaced
+        if self._parameters_changed():  # a layer was replaced since the last call
             self._look_up_parameters()
         keep_freed_memory()
         parts = self._tile_by_tile(batch)
-        if self._parameters_changed():  # the first forward pass made a layer
+        if self._parameters_changed():  # a lazy layer was created in the forward pass
             self._look_up_parameters()
             parts = self._tile_by_tile(batch)
             if self._parameters_changed():
                 raise UnsupportedModelError(
-                    "the network makes new parameters with every call; expected a trained network, which keeps them"
+                    "the network creates new parameters in every call; expected a trained network, which keeps its own"
                 )
         readings = self._readings(parts)
         if batch.labels is not None:
             readings = replace(readings, pseudo_label=LABELS)
-        # A few samples may add up to 1 by chance.
+        # The logits of a few samples may add up to 1 by chance.
         if batch.samples > _SMALLEST_TILE and _are_probabilities(readings.logits):
             warnings.warn(
-                "the network's outputs are from 0 to 1 and add up to 1 for each sample, so they look like "
-                "probabilities, of which the softmax is taken once more; expected logits: leave its last softmax away, "
-                "or return the logarithm",
+                "the network's outputs look like probabilities: they lie between 0 and 1 and add up to 1 for each "
+                "sample; expected logits, since the softmax is applied to them: remove the last softmax, or return the "
+                "logarithm",
                 ProbabilitiesWarning,
                 stacklevel=2,
             )
         return readings
 
     def _parameters_changed(self) -> bool:
-        return self._seen != [id(parameter) for parameter in self._network.parameters()]
+        return self._parameter_ids != [id(parameter) for parameter in self._network.parameters()]
 
-    def _tile_by_tile(self, batch: Inputs) -> list[_Measured]:
+    def _tile_by_tile(self, batch: Inputs) -> list[_TileReadings]:
         require_independent_samples(self._network)
         parts, start = [], 0
         with measuring(self._network):
             while start < batch.samples:
                 size = self._tile or self._tiles.get(batch.shapes, _SMALLEST_TILE)
-                # Tiles of one size: a small rest would be slow.
-                left = batch.samples - start
-                size = math.ceil(left / math.ceil(left / size))
+                # Tiles of equal size, because a small last tile would be slow.
+                remaining = batch.samples - start
+                size = math.ceil(remaining / math.ceil(remaining / size))
                 try:
                     parts.append(self._measure(batch.rows(slice(start, start + size))))
                 except NotFinite as error:
-                    # It counted the samples of a tile, or of a probe.
-                    raise self._not_finite(batch) or error from error
+                    # The error counts samples of a tile or a probe; count those of the batch.
+                    raise self._not_finite_logits(batch) or error from error
                 except UnsupportedModelError as error:
-                    # What is no number is none after a product with zero: it seems to come from every sample.
-                    raise self._no_gradient(batch, range(start, min(start + size, batch.samples))) or error from error
+                    # NaN times zero is NaN, so a non-finite gradient looks as if samples were mixed.
+                    rows = range(start, min(start + size, batch.samples))
+                    raise self._not_finite_gradients(batch, rows) or error from error
                 start += size
                 if batch.samples > _SMALLEST_TILE:
-                    self._warn()
+                    self._warn_slow_layers()
         return parts
 
-    def _not_finite(self, batch: Inputs) -> NotFinite | None:
-        """The error that names all samples of a batch whose logits are not finite; None where they now are."""
+    def _not_finite_logits(self, batch: Inputs) -> NotFinite | None:
+        """The error that names all samples of a batch with non-finite logits; None if there are none."""
         rows: list[int] = []
         with torch.no_grad():
             for start in range(0, batch.samples, _SMALLEST_TILE):
@@ -331,37 +335,37 @@ class GradientMeter:
                 rows += [start + row for row in not_finite(logits)]
         return NotFinite.of(rows, batch.samples) if rows else None
 
-    def _no_gradient(self, batch: Inputs, rows: Sequence[int]) -> NotFinite | None:
-        """The error that names those of some samples whose own gradients are not finite; None where all are."""
-        without = []
+    def _not_finite_gradients(self, batch: Inputs, rows: Sequence[int]) -> NotFinite | None:
+        """The error that names the rows with non-finite gradients; None if there are none."""
+        not_finite_rows = []
         for row in rows:
             try:
                 logits = answer(self._network, batch.rows([row]))
                 loss = (logits.logsumexp(dim=1) - logits.amax(dim=1)).sum()
                 gradients = torch.autograd.grad(loss, list(self._parameters.values()), allow_unused=True)
-            except Exception:  # it may take no sample alone
+            except Exception:  # the network may reject a batch of one sample
                 return None
             if not all(gradient is None or bool(torch.isfinite(gradient).all()) for gradient in gradients):
-                without.append(row)
-        return NotFinite.of(without, batch.samples, has_logits=True) if without else None
+                not_finite_rows.append(row)
+        return NotFinite.of(not_finite_rows, batch.samples, has_logits=True) if not_finite_rows else None
 
     def costs(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs) -> Costs:
-        """By which way each layer is measured, and what that costs on this batch: a few samples tell.
+        """Measure how each layer is measured and how long that takes on this batch; a few samples are enough.
 
         Args:
-            inputs: as for a measurement, of which this takes several.
+            inputs: as for `__call__`, which this calls several times.
 
         Raises:
-            InputError, UnsupportedModelError: as a measurement does.
+            InputError, UnsupportedModelError: as `__call__` does.
         """
         batch = Inputs.of(inputs)
         plain = plain_pass(self._network, batch)
-        # What is learned of a network when it is seen for the first time is no part of the price.
+        # Warm up: planning, which happens once per network, is not part of the costs.
         self(batch)
         plain()
         best: tuple[float, list[Use]] = float("inf"), []
 
-        def timed() -> None:
+        def measure() -> None:
             nonlocal best
             self._uses = []
             (seconds,) = least_seconds(partial(self, batch), rounds=1)
@@ -369,16 +373,18 @@ class GradientMeter:
 
         self._contributions = TimedContributions
         try:
-            _, plain_seconds = least_seconds(timed, plain)
+            _, plain_seconds = least_seconds(measure, plain)
         finally:
             self._contributions = Contributions
         seconds, uses = best
         return Costs(batch.samples, layer_costs(uses, self._owned), seconds, plain_seconds)
 
-    def _readings(self, parts: list[_Measured]) -> Readings:
-        """Statistics once for all tiles: they are many small operations."""
+    def _readings(self, parts: list[_TileReadings]) -> Readings:
+        """Compute the statistics for all tiles at once, because they take many small operations."""
         logits = torch.cat([part.logits for part in parts])
-        first, *further = (self._gradients(parts, number, name, logits) for number, name in enumerate(self._starts))
+        first, *further = (
+            self._gradient_readings(parts, number, name, logits) for number, name in enumerate(self._starts)
+        )
         activations = [part.activations for part in parts if part.activations is not None]
         embeddings = [part.embedding for part in parts if part.embedding is not None]
         return replace(
@@ -389,61 +395,63 @@ class GradientMeter:
             scores={name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores},
         )
 
-    def _gradients(self, parts: list[_Measured], number: int, name: str, logits: Tensor) -> Readings:
+    def _gradient_readings(
+        self, parts: list[_TileReadings], number: int, pseudo_label: str, logits: Tensor
+    ) -> Readings:
         """Readings for one pseudo-label."""
 
-        def joined(name: str, parameter: nn.Parameter) -> PowerSums:
-            found = [
+        def sums_of(name: str, parameter: nn.Parameter) -> PowerSums:
+            sums = [
                 part.sums[number].get(name) or PowerSums.zeros(len(part.logits), parameter.numel(), part.logits.device)
                 for part in parts
             ]
-            return PowerSums.concatenate(found)
+            return PowerSums.concatenate(sums)
 
         layers = [
-            PowerSums.merge([joined(f"{layer}/{name}", parameter) for name, parameter in own.items()])
-            for layer, own in self._owned.items()
+            PowerSums.merge([sums_of(f"{layer}/{name}", parameter) for name, parameter in parameters.items()])
+            for layer, parameters in self._owned.items()
         ]
         names = tuple(STATISTICS)
         values = statistics_of_each([*layers, PowerSums.merge(layers)], names)
         log_scale = torch.cat([part.log_scales[number] for part in parts])
-        return replace(Readings.scaled(logits, log_scale, self.layers, values, names), pseudo_label=name)
+        return replace(Readings.scaled(logits, log_scale, self.layers, values, names), pseudo_label=pseudo_label)
 
-    def _measure(self, tile: Inputs) -> _Measured:
-        """Read one tile; correct the plan where it fails."""
+    def _measure(self, tile: Inputs) -> _TileReadings:
+        """Measure one tile, and replan where the plan fails."""
         learn = partial(self._outputs.learn, partial(answer, self._network), tile)
         learn()
-        done = self._forward(tile)
-        if done.outputs.unknown and learn(unknown=True):
-            done = self._forward(tile)
-        plan = self._known_plan(done) or self._probed_plan(done, tile) or self._plan(done)
+        forward = self._forward(tile)
+        if forward.outputs.unknown and learn(unknown=True):
+            forward = self._forward(tile)
+        plan = self._known_plan(forward) or self._probed_plan(forward, tile) or self._plan(forward)
         if tile.shapes not in self._tiles:
-            self._tiles[tile.shapes] = self._affordable(done)
+            self._tiles[tile.shapes] = self._tile_size(forward)
         if not plan.lasting:
-            # Where the samples lie is told apart at one go for so many.
+            # One planning pass can tell this many samples apart.
             self._tiles[tile.shapes] = min(self._tiles[tile.shapes], TOLD_APART)
         sums: list[dict[str, PowerSums]] = []
         while len(sums) < len(self._starts):
-            # The graph lives until the last pseudo-label, and where planning left gradients.
+            # Keep the graph for further pseudo-labels, and for gradients that planning has already computed.
             last = len(sums) == len(self._starts) - 1
             kept = replace(plan, keep=plan.keep or not last or plan.arrived is not None)
-            contributions = self._contributions(done.graph, kept, done.calls, tile.samples)
+            contributions = self._contributions(forward.graph, kept, forward.calls, tile.samples)
             try:
                 if plan.arrived is None:
-                    propagate(done.graph, kept, done.logits, done.direction(len(sums)), contributions.receive)
+                    propagate(forward.graph, kept, forward.logits, forward.direction(len(sums)), contributions.receive)
                 else:
-                    hand_over_arrived(done.graph, kept, tile.samples, contributions.receive)
+                    hand_over_arrived(forward.graph, kept, tile.samples, contributions.receive)
                 sums.append(contributions.finish())
-                self._note(contributions, tile)
+                self._record(contributions, tile)
                 if not last and not plan.lasting:
-                    # Another loss may reach what this one did not.
-                    plan = self._plan(done, number=len(sums))
+                    # The gradient of another loss may reach operations that this one did not reach.
+                    plan = self._plan(forward, number=len(sums))
                 continue
             except Unplanned:
                 if not sums:
-                    # It was made of samples that did not reach all that these do, blank ones say.
-                    self._plans.pop(done.graph.signature(), None)
-                done = self._forward(tile)
-                plan = self._plan(done, number=len(sums))
+                    # The gradients of the samples that it was made with, blank ones say, did not reach all operations.
+                    self._plans.pop(forward.graph.signature(), None)
+                forward = self._forward(tile)
+                plan = self._plan(forward, number=len(sums))
                 continue
             except Unkept:
                 plan = replace(plan, keep=True)
@@ -452,107 +460,108 @@ class GradientMeter:
                     raise
                 plan = replace(plan, deferred=True, arrived=None)
             if plan.lasting:
-                self._remember(done.graph.signature(), plan)
-            done = self._forward(tile)
-        logits = done.logits.detach()
+                self._remember(forward.graph.signature(), plan)
+            forward = self._forward(tile)
+        logits = forward.logits.detach()
         device = logits.device
-        return _Measured(
+        return _TileReadings(
             logits,
-            [start.log_scale for start in done.starts],
+            [start.log_scale for start in forward.starts],
             sums,
-            done.outputs.statistics(self._outputs.layers, device) if self.activations else None,
-            done.outputs.embedding(logits) if self.embedding else None,
+            forward.outputs.statistics(self._outputs.layers, device) if self.activations else None,
+            forward.outputs.embedding(logits) if self.embedding else None,
             {name: score for probe in self._probes for name, score in probe(self._network, tile, logits).items()},
         )
 
-    def _note(self, contributions: Contributions, tile: Inputs) -> None:
-        """Remember what is measured for one sample at a time, and take small tiles: it costs a tile for each sample."""
+    def _record(self, contributions: Contributions, tile: Inputs) -> None:
+        """Record what is measured one sample at a time, and use small tiles: it costs a backward pass per sample."""
         if contributions.one_by_one:
             self._slow |= {(name.rpartition("/")[0], operation) for name, operation in contributions.one_by_one}
             self._tiles[tile.shapes] = _SMALLEST_TILE
         if isinstance(contributions, TimedContributions):
             self._uses += contributions.uses()
 
-    def _warn(self) -> None:
-        """Name the slow layers that were not named before."""
-        for layer, operation in sorted(self._slow - self._named):
+    def _warn_slow_layers(self) -> None:
+        """Warn once about each slow layer."""
+        for layer, operation in sorted(self._slow - self._warned):
             warnings.warn(
-                f"layer {layer!r} is measured for one sample at a time, which is right and slow: {operation} has no "
-                "rule for the way it is used here; register one for the layer's module with "
+                f"layer {layer!r} is measured one sample at a time, which is correct but slow: {operation} has no rule "
+                "for how it is used here; register one for the layer's module with "
                 "gradmeter.reading.layers.register_rule",
                 SlowLayerWarning,
                 stacklevel=4,
             )
-        self._named |= self._slow
+        self._warned |= self._slow
 
-    def _forward(self, inputs: Inputs, *, watched: bool = False) -> _Pass:
+    def _forward(self, inputs: Inputs, *, check_gradients: bool = False) -> _ForwardPass:
         with (
             recorded_calls(ruled_modules(self._network)) as calls,
             self._outputs.reading(inputs) as outputs,
         ):
-            # Only what takes a new course is watched: watching takes time.
-            logits = logits_of(self._network, inputs, self._owners if watched or not self._plans else {})
+            # The check takes time, so only graphs that have no plan yet are checked.
+            logits = logits_of(self._network, inputs, self._owners if check_gradients or not self._plans else {})
         exact = logits.detach().double()
         starts = [start(exact) for start in self._starts.values()]
         if inputs.labels is not None:
             starts[0] = given_classes(exact, inputs.labels)
-        return _Pass(logits, starts, Graph.of(logits, self._parameters), calls, outputs)
+        return _ForwardPass(logits, starts, Graph.of(logits, self._parameters), calls, outputs)
 
-    def _plan(self, done: _Pass, smaller: Smaller | None = None, number: int = 0) -> Plan:
-        return make_plan(done.graph, done.logits, done.direction(number), done.calls, smaller)
+    def _plan(self, forward: _ForwardPass, smaller: Smaller | None = None, number: int = 0) -> Plan:
+        return make_plan(forward.graph, forward.logits, forward.direction(number), forward.calls, smaller)
 
-    def _known_plan(self, done: _Pass) -> Plan | None:
-        plan = self._plans.get(done.graph.signature())
-        return None if plan is None else plan.adapted(done.graph, len(done.logits))
+    def _known_plan(self, forward: _ForwardPass) -> Plan | None:
+        plan = self._plans.get(forward.graph.signature())
+        return None if plan is None else plan.adapted(forward.graph, len(forward.logits))
 
     def _remember(self, signature: str, plan: Plan) -> None:
-        if len(self._plans) >= _MOST_PLANS:
+        if len(self._plans) >= _MAX_PLANS:
             del self._plans[next(iter(self._plans))]
         self._plans[signature] = plan
 
-    def _probed_plan(self, done: _Pass, tile: Inputs) -> Plan | None:
-        """Plan with three samples of a tile, for all tiles like it; None if they go another way than the tile."""
-        if tile.shapes in self._unlike:
+    def _probed_plan(self, forward: _ForwardPass, tile: Inputs) -> Plan | None:
+        """Plan with three samples of a tile, for all tiles like it; None if the tile's graph differs from theirs."""
+        if tile.shapes in self._unprobed:
             return None
-        probe = tile.rows([index % tile.samples for index in range(_PROBED)])
-        probed = self._forward(probe, watched=True)
-        # The last one: a network that passes something on from sample to sample would do it to this one.
-        alone = self._forward(probe.rows(slice(_PROBED - 1, _PROBED)))
-        _require_same_answer(alone.logits[0].detach(), probed.logits[-1].detach())
+        probe = tile.rows([index % tile.samples for index in range(_PROBE_SAMPLES)])
+        probed = self._forward(probe, check_gradients=True)
+        # The last sample: if the network carries state from one sample to the next, it shows there.
+        alone = self._forward(probe.rows(slice(_PROBE_SAMPLES - 1, _PROBE_SAMPLES)))
+        _require_same_logits(alone.logits[0].detach(), probed.logits[-1].detach())
         signature = probed.graph.signature()
         smaller = None
         for fewer in (1, 2):
-            less = alone if fewer == 1 else self._forward(probe.rows(slice(_PROBED - fewer, _PROBED)))
-            if less.graph.signature() == signature:
-                smaller = Smaller(fewer, [output_shapes(node) for node in less.graph.nodes])
+            part = alone if fewer == 1 else self._forward(probe.rows(slice(_PROBE_SAMPLES - fewer, _PROBE_SAMPLES)))
+            if part.graph.signature() == signature:
+                smaller = Smaller(fewer, [output_shapes(node) for node in part.graph.nodes])
                 break
         plan = self._plan(probed, smaller)
         if plan.lasting:
             self._remember(signature, plan)
-        known = self._known_plan(done)
+        known = self._known_plan(forward)
         if known is None and (plan.lasting or plan.unordered):
-            self._unlike.add(tile.shapes)
+            self._unprobed.add(tile.shapes)
         return known
 
-    def _affordable(self, done: _Pass) -> int:
-        """Samples that make a tile."""
-        operations = [node for node in done.graph.nodes if node.name() != TRANSPOSED]  # those are weights, mostly
+    def _tile_size(self, forward: _ForwardPass) -> int:
+        """Number of samples in a tile."""
+        # Transposed tensors are mostly weights.
+        operations = [node for node in forward.graph.nodes if node.name() != TRANSPOSED]
         sizes = [math.prod(shape) for node in operations for shape in output_shapes(node)]
-        per_sample = max(1, sum(sizes) // len(done.logits))
+        per_sample = max(1, sum(sizes) // len(forward.logits))
         weights = sum(parameter.numel() for parameter in self._parameters.values())
-        cached = len(sizes) * _OUTPUT_BYTES / done.logits.element_size()
+        cached = len(sizes) * _OUTPUT_BYTES / forward.logits.element_size()
         return max(_SMALLEST_TILE, int(max(cached, _TILE_WEIGHTS * weights)) // per_sample)
 
 
 def _are_probabilities(logits: Tensor) -> bool:
-    return bool((logits >= 0).all()) and bool(((logits.double().sum(1) - 1).abs() < _ROUNDED_SUM).all())
+    return bool((logits >= 0).all()) and bool(((logits.double().sum(1) - 1).abs() < _SUM_TOLERANCE).all())
 
 
-def _require_same_answer(alone: Tensor, among_others: Tensor) -> None:
-    difference = (alone - among_others).abs().max()
-    tolerance = _SAME_ANSWER.get(alone.dtype, _SAME_ANSWER_HALF)
-    if difference > tolerance * among_others.abs().max():
+def _require_same_logits(alone: Tensor, in_batch: Tensor) -> None:
+    difference = (alone - in_batch).abs().max()
+    tolerance = _LOGIT_TOLERANCE.get(alone.dtype, _LOGIT_TOLERANCE_HALF)
+    if difference > tolerance * in_batch.abs().max():
         raise UnsupportedModelError(
-            f"the network answers a sample otherwise alone than in a batch (logits differ by {difference:.2g}): it "
-            "mixes the samples, or draws random numbers; expected a network that treats each sample alone"
+            f"the network's logits for a sample alone and in a batch differ by {difference:.2g}: it mixes the samples "
+            "or draws random numbers; expected a network that treats samples independently"
         )

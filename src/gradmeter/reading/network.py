@@ -1,4 +1,4 @@
-"""The network under measurement: who owns its parameters, and the conditions in which it is called."""
+"""The measured network: which modules own its parameters, and the state in which it is called."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from gradmeter.reading.hooks import of_this_thread
 from gradmeter.reading.inputs import Inputs
 from gradmeter.stages import stage
 
-_NAMED = 5
+_MAX_LISTED_ROWS = 5
 _BIAS = re.compile(r"(^|_)bias(_(ih|hh)(_l\d+(_reverse)?)?)?$")
 _QUANTISED = ("torch.ao.nn.quantized", "torch.nn.quantized")
-# A measurement changes what all threads share: the mode of the network, its hooks, the state of the random generators.
-_one_at_a_time = threading.RLock()
+# A measurement changes state that all threads share: the network's mode and hooks, and the random generators.
+_measuring_lock = threading.RLock()
 
 
 class NotFinite(InputError):
-    """The logits of some samples, or their gradients, are not finite numbers.
+    """The logits or gradients of some samples are not finite.
 
     Attributes:
-        rows: which samples of the batch.
-        has_logits: whether the logits are finite and only the gradient is not.
+        rows: indices of these samples in the batch.
+        has_logits: whether their logits are finite and only the gradients are not.
     """
 
     def __init__(self, message: str, rows: Sequence[int] = (), *, has_logits: bool = False) -> None:
@@ -41,11 +41,11 @@ class NotFinite(InputError):
 
     @classmethod
     def of(cls, rows: Sequence[int], samples: int, *, has_logits: bool = False) -> NotFinite:
-        """The error for these rows of a batch of so many samples."""
-        named = ", ".join(map(str, rows[:_NAMED])) + (", ..." if len(rows) > _NAMED else "")
-        what = "gradient is" if has_logits else "logits are"
+        """The error for these rows of a batch of `samples` samples."""
+        listed = ", ".join(map(str, rows[:_MAX_LISTED_ROWS])) + (", ..." if len(rows) > _MAX_LISTED_ROWS else "")
+        subject = "gradient is" if has_logits else "logits are"
         return cls(
-            f"the network's {what} not finite for {len(rows)} of {samples} samples (index {named}); "
+            f"the network's {subject} not finite for {len(rows)} of {samples} samples (index {listed}); "
             "expected finite numbers: check the input and the weights",
             rows,
             has_logits=has_logits,
@@ -53,7 +53,7 @@ class NotFinite(InputError):
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network itself: compiled code hides its operations, copies on several devices hide its parameters."""
+    """The network without torch.compile, which hides its operations, and without wrappers for several devices."""
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return unwrapped(model.module)
     if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
@@ -62,12 +62,13 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str, nn.Parameter]]:
-    """The parameters to measure, by name, of each module that owns one directly ("root" for the network itself).
+    """The parameters to measure, by name, for each module that owns some directly ("root" is the network itself).
 
-    A parameter that several modules share counts where it stands first.
+    A shared parameter belongs to its first owner.
 
     Raises:
-        UnsupportedModelError: for a parameter that has no gradient, or if there are none.
+        UnsupportedModelError: if a parameter has no gradient, if there is no parameter, or if the name of a layer
+            cannot be used in readings.
     """
     owners: dict[str, dict[str, nn.Parameter]] = {}
     seen: set[int] = set()
@@ -75,28 +76,28 @@ def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str,
         if type(module).__module__.startswith(_QUANTISED):
             raise UnsupportedModelError(
                 f"layer {layer!r} ({type(module).__name__}) is quantised and has no gradient; "
-                "expected the network before it was quantised"
+                "expected the network before quantisation"
             )
         if isinstance(module, torch.jit._script.RecursiveScriptModule):
             raise UnsupportedModelError(
-                f"layer {layer or 'root'!r} was compiled by torch.jit.script and cannot be watched; expected the "
-                "network before it was compiled, or a trace of it"
+                f"layer {layer or 'root'!r} was compiled by torch.jit.script, which hides its operations; expected the "
+                "network before compilation, or a torch.jit.trace of it"
             )
         for name, parameter in module.named_parameters(recurse=False):
             if id(parameter) in seen or (not biases and _BIAS.search(name)):
                 continue
             seen.add(id(parameter))
             _require_differentiable(f"{layer}.{name}" if layer else name, parameter)
-            if not parameter.numel():  # no number has no statistics
+            if not parameter.numel():  # an empty tensor has no statistics
                 continue
             owners.setdefault(layer or "root", {})[name] = parameter
     if not owners:
         raise UnsupportedModelError("the network has no parameters; expected a trained classifier")
-    own_names = dict(network.named_modules())
-    taken = [name for name in ("all", "root") if name in own_names and (name == "all" or "root" in owners)]
-    if taken:
+    modules = dict(network.named_modules())
+    reserved = [name for name in ("all", "root") if name in modules and (name == "all" or "root" in owners)]
+    if reserved:
         raise UnsupportedModelError(
-            f"the network has a layer called {taken[0]!r}, which stands for the whole network in readings; "
+            f"the network has a layer called {reserved[0]!r}, a name that readings reserve for the whole network; "
             "expected another name"
         )
     for layer in owners:
@@ -104,7 +105,7 @@ def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str,
             layer.encode()
         except UnicodeEncodeError as error:
             raise UnsupportedModelError(
-                f"the network has a layer called {layer!r}, which is no Unicode and can be no column of readings; "
+                f"the network has a layer called {layer!r}, which is not valid Unicode and cannot name a column; "
                 "expected another name"
             ) from error
     return owners
@@ -112,24 +113,24 @@ def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str,
 
 def _require_differentiable(name: str, parameter: nn.Parameter) -> None:
     if isinstance(parameter, nn.parameter.UninitializedParameter):
-        problem = "is not initialised yet; expected a trained network: call it once on a batch first"
+        problem = "is not initialised; expected a trained network: call it once on a batch first"
     elif parameter.is_complex():
-        problem = f"holds {parameter.dtype} numbers, of which none is the smallest; expected real numbers"
+        problem = f"has dtype {parameter.dtype}, for which minimum and maximum are undefined; expected a real dtype"
     elif not parameter.is_floating_point():
-        problem = f"holds {parameter.dtype} numbers, which have no gradient; expected a network that is not quantised"
+        problem = f"has dtype {parameter.dtype}, which has no gradient; expected a network that is not quantised"
     elif parameter.is_inference():
-        problem = "was made under torch.inference_mode; expected a network that can be trained"
+        problem = "was created under torch.inference_mode; expected a network that can be trained"
     else:
         return
     raise UnsupportedModelError(f"parameter {name!r} {problem}")
 
 
 def require_independent_samples(network: nn.Module) -> None:
-    """Check that no module, as it stands, normalises over the batch.
+    """Check that no module normalises over the batch in its current mode.
 
     Raises:
-        InputError: for BatchNorm in train mode.
-        UnsupportedModelError: for BatchNorm without running statistics, which mixes the samples in every mode.
+        InputError: if a BatchNorm is in train mode.
+        UnsupportedModelError: if a BatchNorm has no running statistics, because it mixes the samples in every mode.
     """
     for name, module in network.named_modules():
         if not isinstance(module, _BatchNorm):
@@ -137,8 +138,8 @@ def require_independent_samples(network: nn.Module) -> None:
         layer = f"layer {name or 'root'!r} ({type(module).__name__})"
         if module.running_mean is None or module.running_var is None:
             raise UnsupportedModelError(
-                f"{layer} has no running statistics and normalises over the batch, so a sample has no gradient of its "
-                "own; expected track_running_stats=True"
+                f"{layer} has no running statistics and normalises over the batch, so per-sample gradients are "
+                "undefined; expected track_running_stats=True"
             )
         if module.training:
             raise InputError(
@@ -149,27 +150,27 @@ def require_independent_samples(network: nn.Module) -> None:
 
 @contextmanager
 def measuring(network: nn.Module) -> Iterator[None]:
-    """Eval mode, every parameter differentiable, gradients on, compiled parts eager; all as found after the block.
+    """Switch to eval mode, differentiable parameters, enabled gradients and eager execution; restore all of it at exit.
 
-    Threads wait for each other.
+    Calls from several threads are serialised.
 
     Raises:
-        UnsupportedModelError: if the network overwrites in place what its own backward pass needs.
+        UnsupportedModelError: if the network overwrites in place a tensor that its backward pass needs.
     """
     with ExitStack() as stack:
-        stack.enter_context(_one_at_a_time)
+        stack.enter_context(_measuring_lock)
         training = [module for module in network.modules() if module.training]
         frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
         devices = {parameter.device for parameter in network.parameters() if parameter.device.type == "cuda"}
         stack.enter_context(torch.random.fork_rng(devices))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        # Where the compiler was never loaded nothing is compiled, and loading it takes a second.
+        # If the compiler is not loaded, nothing is compiled; importing it would take a second.
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(_buffers_kept(network))
-        stack.enter_context(_weights_computed_anew())
-        stack.enter_context(_recurrent_layers_step_by_step(network))
+        stack.enter_context(_restored_buffers(network))
+        stack.enter_context(_uncached_parametrizations())
+        stack.enter_context(_recurrent_layers_without_cudnn(network))
         try:
             for module in training:
                 module.training = False
@@ -179,8 +180,8 @@ def measuring(network: nn.Module) -> Iterator[None]:
         except RuntimeError as error:
             if "modified by an inplace operation" in str(error):
                 raise UnsupportedModelError(
-                    "the network overwrites in place what its own backward pass needs; expected a network that can be "
-                    "trained: use the out-of-place operation there"
+                    "the network overwrites in place a tensor that its backward pass needs; expected a network that "
+                    "can be trained: use an out-of-place operation instead"
                 ) from error
             raise
         finally:
@@ -191,8 +192,8 @@ def measuring(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _recurrent_layers_step_by_step(network: nn.Module) -> Iterator[None]:
-    """Keep cuDNN, and MIOpen, out of recurrent layers: in eval mode they have no backward pass."""
+def _recurrent_layers_without_cudnn(network: nn.Module) -> Iterator[None]:
+    """Disable cuDNN and MIOpen in recurrent layers, because they have no backward pass in eval mode."""
     before: list[bool] = []
 
     def switch_off(module: nn.Module, args: Any) -> None:
@@ -200,7 +201,7 @@ def _recurrent_layers_step_by_step(network: nn.Module) -> Iterator[None]:
         torch.backends.cudnn.enabled = False
 
     def switch_back(module: nn.Module, args: Any, output: Any) -> None:
-        # It is called after an error too, even of a hook that came before.
+        # Also called after an error, even if `switch_off` was not called because an earlier hook failed.
         if before:
             torch.backends.cudnn.enabled = before.pop()
 
@@ -217,8 +218,8 @@ def _recurrent_layers_step_by_step(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _weights_computed_anew() -> Iterator[None]:
-    """Pass over what `parametrize.cached` keeps: weights computed where gradients were off lead to no parameter."""
+def _uncached_parametrizations() -> Iterator[None]:
+    """Ignore the cache of `parametrize.cached`: weights computed without gradients are detached from the parameters."""
     enabled = parametrize._cache_enabled
     parametrize._cache_enabled = 0
     try:
@@ -228,10 +229,10 @@ def _weights_computed_anew() -> Iterator[None]:
 
 
 @contextmanager
-def _buffers_kept(network: nn.Module) -> Iterator[None]:
-    """Undo what a network does to its own buffers, such as counting its calls.
+def _restored_buffers(network: nn.Module) -> Iterator[None]:
+    """Restore the network's buffers at exit, for example a counter of its calls.
 
-    Copies stand in for buffers that were made in inference mode, which a backward pass cannot use.
+    Buffers created in inference mode, which a backward pass cannot use, are replaced by copies meanwhile.
     """
     buffers = [
         (module, name, buffer, None if buffer.is_inference() else buffer._version, buffer.clone())
@@ -267,22 +268,22 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
 
     Args:
         network: the network.
-        inputs: for N samples.
-        owners: modules to watch: they must not be called with gradients switched off.
+        inputs: inputs of N samples.
+        owners: modules that must not be called with gradients disabled, by name.
 
     Returns:
-        Logits [N, C] that can be differentiated by the parameters.
+        Logits [N, C] that can be differentiated with respect to the parameters.
 
     Raises:
-        InputError: if it returns something else.
-        NotFinite: for numbers that are not finite.
-        UnsupportedModelError: if it switches gradients off.
+        InputError: if the network returns something else.
+        NotFinite: if logits are not finite.
+        UnsupportedModelError: if one of the modules is called with gradients disabled, or if the logits are detached.
     """
-    with _refusing_disabled_gradients(owners):
+    with _reject_disabled_gradients(owners):
         logits = answer(network, inputs)
     samples = inputs.samples
     if isinstance(logits, Tensor) and logits.is_complex():
-        raise InputError(f"the network returned {logits.dtype} numbers; expected real logits")
+        raise InputError(f"the network returned logits of dtype {logits.dtype}; expected a real dtype")
     if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[0] != samples or logits.shape[1] < 2:
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes >= 2)")
@@ -290,35 +291,35 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
         raise NotFinite.of(rows, samples)
     if not logits.requires_grad:
         raise UnsupportedModelError(
-            "the network's logits are cut off from its parameters (detached, or no longer floating point); "
-            "expected logits that can be differentiated by the weights"
+            "the network's logits do not depend differentiably on its parameters (detached, or converted to an integer "
+            "dtype); expected logits that can be differentiated with respect to the weights"
         )
     return logits
 
 
 def not_finite(logits: Tensor) -> list[int]:
-    """Rows of logits [N, C] that hold something else than finite numbers."""
+    """Indices of the rows of logits [N, C] that contain NaN or infinity."""
     rows: list[int] = (~torch.isfinite(logits.detach()).all(dim=1)).nonzero().flatten().tolist()
     return rows
 
 
 def answer(network: nn.Module, inputs: Inputs) -> Any:
-    """What a network returns, its `.logits` where it has some."""
-    # Copies: a network may write into its input, which is the user's, and which is read more than once.
+    """The output of a network, or its `.logits` attribute if it has one."""
+    # Copies, because a network may modify its input in place, which belongs to the user and is used again.
     inputs = inputs.map(lambda tensor: tensor.clone())
     output = network(*inputs.args, **inputs.kwargs)
     return getattr(output, "logits", output)
 
 
 @contextmanager
-def _refusing_disabled_gradients(owners: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Raise where one of the modules is called with gradients switched off."""
+def _reject_disabled_gradients(owners: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Raise UnsupportedModelError if one of the modules is called with gradients disabled."""
 
     def check_for(layer: str) -> Callable[[nn.Module, Any], None]:
         def check(module: nn.Module, args: Any) -> None:
             if not torch.is_grad_enabled():
                 raise UnsupportedModelError(
-                    f"layer {layer!r} is called under torch.no_grad or torch.inference_mode, where it has no gradient; "
+                    f"layer {layer!r} is called under torch.no_grad or torch.inference_mode and has no gradient there; "
                     "expected a forward pass without them: freeze parameters with requires_grad_(False) instead"
                 )
 
@@ -333,17 +334,21 @@ def _refusing_disabled_gradients(owners: Mapping[str, nn.Module]) -> Iterator[No
 
 
 def weights_hash(network: nn.Module) -> str:
-    """SHA-256 of a network's parameters and buffers, with their names, shapes and types."""
+    """SHA-256 hex digest of a network's parameters and buffers, with their names, shapes and dtypes.
+
+    Raises:
+        UnsupportedModelError: if the network's state_dict() fails.
+    """
     try:
         digest, state = hashlib.sha256(), network.state_dict()
-    except Exception as error:  # it may be the network's own
+    except Exception as error:  # networks may override state_dict
         raise UnsupportedModelError(
             f"state_dict() of {type(network).__name__} failed with {type(error).__name__}: {one_line(error)}; expected "
             "the network's parameters and buffers"
         ) from error
     with stage("hashing the weights", len(state)) as advance:
         for name, value in sorted(state.items()):
-            if isinstance(value, Tensor):  # a module may keep state of any kind beside them
+            if isinstance(value, Tensor):  # a module may add other state
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
                 numbers = value.detach().cpu().resolve_conj().resolve_neg()
                 dense = numbers if numbers.layout == torch.strided else numbers.to_dense()

@@ -1,4 +1,4 @@
-"""Readings: what a meter read, by name."""
+"""Readings: the results of a meter, by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gradmeter.errors import DataError, GradmeterError, InputError, one_line
 from gradmeter.files import whole
-from gradmeter.reading.activations import Activations, named
+from gradmeter.reading.activations import Activations, select
 from gradmeter.reading.columns import (
     ACTIVATION,
     FIRST,
@@ -42,17 +42,17 @@ class Readings:
     Attributes:
         logits: [N, C] the network's output.
         log_scale: [N] float64; log(1 - p) of the predicted class for the pseudo-label "predicted", else the
-            logarithm of the size of the start vector.
+            logarithm of the start vector's size.
         layers: names of the layers that own parameters, in the network's order, then "all".
-        values: [N, layers, metrics] float64, for the gradient of the loss itself (the scale is in).
-        pseudo_label: the name of what was pretended to be true.
-        further: readings of the same samples for the meter's further pseudo-labels, by name; see `for_pseudo_label`.
-        activations: statistics of the layers' outputs; None where the meter was not asked for them.
-        embedding: [N, D] what the last layer is given; None where the meter was not asked for it, or the network does
-            not end in a layer that puts out the logits.
-        scores: further scores, [N] float64 each, by name; those that the meter was asked for.
-        metrics: names of the statistics, in the order of the last axis of `values`: those of
-            `gradmeter.reading.statistics.STATISTICS` when they were read.
+        values: [N, layers, metrics] float64; statistics of the loss gradient, including its scale.
+        pseudo_label: name of the pseudo-label of `values`.
+        further: readings of the same samples for the meter's other pseudo-labels, by name; see `for_pseudo_label`.
+        activations: statistics of the layers' outputs; None if the meter does not measure them.
+        embedding: [N, D] input of the last layer; None if the meter does not keep it, or if no layer outputs the
+            logits.
+        scores: scores of the meter's probes, [N] float64 each, by name.
+        metrics: names of the statistics, in the order of the last axis of `values`: those registered in
+            `gradmeter.reading.statistics.STATISTICS` when the samples were measured.
     """
 
     logits: Tensor
@@ -68,23 +68,24 @@ class Readings:
 
     @property
     def pseudo_labels(self) -> tuple[str, ...]:
-        """Names of the pseudo-labels, the first of which `values` belong to."""
+        """Names of the pseudo-labels; `values` belong to the first."""
         return (self.pseudo_label, *self.further)
 
     @property
     def predictions(self) -> Tensor:
-        """[N] int64, the class of the largest logit."""
+        """Predicted classes, [N] int64."""
         return self.logits.argmax(dim=1)
 
     @property
     def finite(self) -> Tensor:
-        """[N] bool, whether all numbers of a sample are finite; a start vector of size zero has log_scale -inf."""
-        each = (self, *self.further.values())
-        numbers = [self.logits, *(one.values for one in each), *(one.log_scale.exp() for one in each)]
-        numbers += [] if self.activations is None else [self.activations.values]
-        numbers += [] if self.embedding is None else [self.embedding]
-        numbers += self.scores.values()
-        return torch.stack([torch.isfinite(one).reshape(len(self), -1).all(dim=1) for one in numbers]).all(dim=0)
+        """Whether all values of a sample are finite, [N] bool; log_scale may be -inf, for a zero start vector."""
+        every = (self, *self.further.values())
+        tensors = [self.logits, *(part.values for part in every), *(part.log_scale.exp() for part in every)]
+        tensors += [] if self.activations is None else [self.activations.values]
+        tensors += [] if self.embedding is None else [self.embedding]
+        tensors += self.scores.values()
+        finite = [torch.isfinite(tensor).reshape(len(self), -1).all(dim=1) for tensor in tensors]
+        return torch.stack(finite).all(dim=0)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -95,54 +96,55 @@ class Readings:
         """The readings for one of the pseudo-labels: readings.for_pseudo_label("uniform")["conv1", "l2"].
 
         Raises:
-            InputError: for a pseudo-label that the meter was not asked for.
+            InputError: if the pseudo-label was not measured.
         """
         name = str(pseudo_label)
         if name == self.pseudo_label:
             return replace(self, further={}) if self.further else self
         if name not in self.further:
-            raise InputError(f"no pseudo-label {name!r}; these readings have {', '.join(self.pseudo_labels)}")
+            raise InputError(f"pseudo-label {name!r} was not measured; expected one of {', '.join(self.pseudo_labels)}")
         return self.further[name]
 
     def under(self, pseudo_label: str | int) -> Readings:
-        """Deprecated; `for_pseudo_label`."""
+        """Deprecated; use `for_pseudo_label`."""
         warnings.warn(
-            "Readings.under is deprecated and goes with version 0.3; use for_pseudo_label",
+            "Readings.under is deprecated and will be removed in version 0.3; use for_pseudo_label",
             DeprecationWarning,
             stacklevel=2,
         )
         return self.for_pseudo_label(pseudo_label)
 
     def led_by(self, pseudo_label: str) -> Readings:
-        """The same readings with another of the pseudo-labels as the first.
+        """The same readings with the given pseudo-label as the first.
 
         Raises:
-            InputError: for a pseudo-label that the meter was not asked for.
+            InputError: if the pseudo-label was not measured.
         """
         if pseudo_label == self.pseudo_label:
             return self
         first = self.for_pseudo_label(pseudo_label)
-        own = replace(self, further={}, activations=None, embedding=None, scores={})
-        others = {self.pseudo_label: own, **{name: one for name, one in self.further.items() if name != pseudo_label}}
-        return replace(self, log_scale=first.log_scale, values=first.values, pseudo_label=pseudo_label, further=others)
+        previous = replace(self, further={}, activations=None, embedding=None, scores={})
+        further = {self.pseudo_label: previous, **self.further}
+        del further[pseudo_label]
+        return replace(self, log_scale=first.log_scale, values=first.values, pseudo_label=pseudo_label, further=further)
 
     def __len__(self) -> int:
         """The number of samples."""
         return len(self.logits)
 
     def __getitem__(self, key: tuple[str, str]) -> Tensor:
-        """One metric of one layer, [N] float64: readings["conv1", "l2"]."""
-        return named(self.values, self.layers, self.metrics, key)
+        """One statistic of one layer, [N] float64: readings["conv1", "l2"]."""
+        return select(self.values, self.layers, self.metrics, key)
 
     def __repr__(self) -> str:
-        """The shape and the names, not the numbers."""
+        """The shape and the names of the layers, without the values."""
         return f"Readings({len(self)} samples, {self.logits.shape[1]} classes, layers: {', '.join(self.layers)})"
 
     @classmethod
     def scaled(
         cls, logits: Tensor, log_scale: Tensor, layers: tuple[str, ...], statistics: Tensor, metrics: tuple[str, ...]
     ) -> Readings:
-        """Readings from statistics [N, layers, metrics] of the gradient that a start vector of scale 1 gave."""
+        """Readings from statistics [N, layers, metrics] of the gradient for a start vector of scale 1."""
         factor = log_scale.exp().reshape(-1, 1, 1)
         scales = torch.tensor([STATISTICS[metric].scales for metric in metrics], device=statistics.device)
         values = torch.where(scales, statistics * factor, statistics)
@@ -150,26 +152,30 @@ class Readings:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Readings]) -> Readings:
-        """Join readings of the same network by meters that were asked for the same, in order."""
+        """Concatenate readings of the same network and meter settings, in order.
+
+        Raises:
+            InputError: if there are none, or if their layers, pseudo-labels or other parts differ.
+        """
         if not parts:
-            raise InputError("no readings to join; expected at least one")
+            raise InputError("no readings to concatenate; expected at least one")
         if any(part.layers != parts[0].layers for part in parts):
-            raise InputError("readings of different networks cannot be joined; their layers differ")
+            raise InputError("cannot concatenate readings with different layers; expected readings of one network")
         if len({part._layout for part in parts}) > 1:
             raise InputError(
-                "readings cannot be joined: their pseudo-labels, activations, embeddings or scores differ; expected "
-                "those of one meter"
+                "cannot concatenate readings that differ in pseudo-labels, statistics, activations, embedding or "
+                "scores; expected readings of one meter"
             )
         return cls._joined(lambda tensors: torch.cat(tuple(tensors)), parts)
 
-    def rows(self, taken: np.ndarray) -> Readings:
-        """Readings of some of the samples: their numbers, or [N] bool."""
-        rows = torch.from_numpy(np.ascontiguousarray(taken)).to(self.values.device)
-        return self._joined(lambda tensors: tensors[0][rows], [self])
+    def rows(self, rows: np.ndarray) -> Readings:
+        """Readings of some of the samples, given their indices or a mask [N] bool."""
+        index = torch.from_numpy(np.ascontiguousarray(rows)).to(self.values.device)
+        return self._joined(lambda tensors: tensors[0][index], [self])
 
     @property
     def _layout(self) -> Layout:
-        """Of the table that holds these readings."""
+        """Layout of the table that holds these readings."""
         return Layout(
             self.layers,
             self.pseudo_labels,
@@ -181,7 +187,7 @@ class Readings:
 
     @classmethod
     def _joined(cls, join: Callable[[Sequence[Tensor]], Tensor], parts: Sequence[Readings]) -> Readings:
-        """Readings whose tensors are made of the parts' tensors."""
+        """Readings whose tensors are the joined tensors of the parts."""
         first = parts[0]
         logits = join([part.logits for part in parts])
 
@@ -191,8 +197,8 @@ class Readings:
         log_scale, values = gradients(parts)
         further = {}
         for name in first.further:
-            scale, numbers = gradients([part.further[name] for part in parts])
-            further[name] = cls(logits, scale, first.layers, numbers, name, metrics=first.metrics)
+            further_scale, further_values = gradients([part.further[name] for part in parts])
+            further[name] = cls(logits, further_scale, first.layers, further_values, name, metrics=first.metrics)
         outputs = [part.activations for part in parts if part.activations is not None]
         embeddings = [part.embedding for part in parts if part.embedding is not None]
         return cls(
@@ -202,7 +208,7 @@ class Readings:
             values,
             first.pseudo_label,
             further,
-            Activations(outputs[0].layers, join([one.values for one in outputs])) if outputs else None,
+            Activations(outputs[0].layers, join([output.values for output in outputs])) if outputs else None,
             join(embeddings) if embeddings else None,
             {name: join([part.scores[name] for part in parts]) for name in first.scores},
             first.metrics,
@@ -211,12 +217,13 @@ class Readings:
     def to_numpy(self) -> dict[str, np.ndarray]:
         """Columns by name.
 
-        "prediction" and "log_scale" [N], "logits" [N, C], "layer/metric" [N]; then what else the meter was asked for:
-        "pseudo_label", the first one's name where it is not "predicted"; "uniform:log_scale" and "uniform:layer/metric"
-        for a further one, "activation:layer/metric", "score:name", and "embedding" [N, D].
+        "prediction" and "log_scale" [N], "logits" [N, C], "layer/metric" [N]. Depending on the meter's settings also
+        "pseudo_label", the name of the first pseudo-label if it is not "predicted"; "uniform:log_scale" and
+        "uniform:layer/metric" for a further pseudo-label; "activation:layer/metric", "score:name" and "embedding"
+        [N, D].
 
         Raises:
-            UnsupportedModelError: if two of them would have one name, as with layers "fc" and "uniform:fc".
+            UnsupportedModelError: if two columns would have the same name, as with layers "fc" and "uniform:fc".
         """
         layout = self._layout.unambiguous()
         columns = {
@@ -249,18 +256,18 @@ class Readings:
 
     @classmethod
     def from_arrow(cls, table: pa.Table) -> Readings:
-        """Readings from a table that `to_arrow` made, further columns of which are passed over.
+        """Readings from a table written by `to_arrow`; other columns are ignored.
 
-        A table that lost its note on the way, through pandas or a database, is read by the names of its columns.
+        A table that lost its metadata, for example in pandas or a database, is read by its column names.
 
         Raises:
-            DataError: if the table was made by something else or lacks a column.
+            DataError: if the table holds no readings or lacks a column.
         """
         layout = Layout.described(table)
         present = set(table.column_names)
         missing = [name for name in layout.needed if name not in present]
         if missing:
-            raise DataError(f"the table of readings lacks {', '.join(missing)}; expected one that to_arrow made")
+            raise DataError(f"the table lacks the columns {', '.join(missing)}; expected a table written by to_arrow")
 
         def values(prefix: str, layers: int, metrics: int) -> Tensor:
             numbers = gathered(table, layout.columns(prefix))
@@ -269,7 +276,7 @@ class Readings:
         def column(name: str) -> Tensor:
             return torch.from_numpy(vector(table, name))
 
-        logits = torch.from_numpy(matrix(table["logits"]))
+        logits = torch.from_numpy(matrix(table, "logits"))
         first, *further = (
             cls(
                 logits,
@@ -288,7 +295,7 @@ class Readings:
             activations=None
             if outputs is None
             else Activations(outputs, values(ACTIVATION, len(outputs), len(ACTIVATION_METRICS))),
-            embedding=torch.from_numpy(matrix(table["embedding"])) if layout.embedding else None,
+            embedding=torch.from_numpy(matrix(table, "embedding")) if layout.embedding else None,
             scores={name: column(SCORE + name) for name in layout.scores},
         )
 
@@ -301,13 +308,11 @@ class Readings:
         try:
             return self.to_arrow().to_pandas()
         except ModuleNotFoundError as error:
-            raise GradmeterError(
-                "to_pandas needs the package pandas, which is not installed; pip install pandas"
-            ) from error
+            raise GradmeterError("to_pandas requires pandas, which is not installed; run pip install pandas") from error
 
     @classmethod
     def from_pandas(cls, frame: pd.DataFrame) -> Readings:
-        """Readings from a frame that `to_pandas` made, or that was read from the Parquet files of a measurement.
+        """Readings from a frame returned by `to_pandas` or read from the Parquet files of a measurement.
 
         Raises:
             DataError: as `from_arrow` does.
@@ -315,29 +320,29 @@ class Readings:
         return cls.from_arrow(pa.Table.from_pandas(frame, preserve_index=False))
 
     def write_parquet(self, path: Path | str) -> None:
-        """Write the table of `to_arrow` to one Parquet file, whole or not at all.
+        """Write the table of `to_arrow` to one Parquet file, atomically.
 
         Raises:
             OutputError: if the file cannot be written.
         """
-        # Opened by Python: Arrow takes no path that is not UTF-8.
+        # Python opens the file, because Arrow rejects paths that are not UTF-8.
         with whole(Path(path)) as temporary, temporary.open("wb") as file:
             pq.write_table(self.to_arrow(), file, compression="zstd")
 
     @classmethod
     def read_parquet(cls, path: Path | str) -> Readings:
-        """Readings from a file that `write_parquet` made, or from a folder of such files.
+        """Readings from a file written by `write_parquet`, or from a folder of such files.
 
         Raises:
-            DataError: if the file is missing, damaged or holds something else.
+            DataError: if the file is missing or damaged, or holds no readings.
         """
         try:
             if Path(path).is_dir():
                 table = pq.read_table(path)
             else:
-                # Opened by Python: Arrow takes no path that is not UTF-8.
+                # Python opens the file, because Arrow rejects paths that are not UTF-8.
                 with Path(path).open("rb") as file:
                     table = pq.read_table(file)
         except (OSError, UnicodeEncodeError, pa.ArrowInvalid) as error:
-            raise DataError(f"{path} is no readable Parquet file: {one_line(error)}") from error
+            raise DataError(f"cannot read {path} as a Parquet file: {one_line(error)}") from error
         return cls.from_arrow(table)

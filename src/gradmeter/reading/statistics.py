@@ -1,8 +1,8 @@
-"""Power sums of per-sample gradients and the statistics made of them. Each formula stands once, here.
+"""Power sums of per-sample gradients, and the statistics computed from them.
 
-Gradients of a layer are never kept: what is kept per sample is the number of entries, the sums of g, g^2, g^3, g^4
-and abs(g), the smallest and the largest entry. Any grouping of parameters (layer, whole network) adds the sums and
-takes the extremes, so one pass serves every grouping.
+Gradients are not stored. Per sample, a group of parameters is reduced to the number of its entries, the sums of g, g^2,
+g^3, g^4 and abs(g), the minimum and the maximum. To merge groups, for example into the whole network, add the sums and
+take the extremes; so one pass serves every grouping.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from torch import Tensor
 
 from gradmeter.errors import InputError
 
-# Below this share of the mean square a variance is rounding of the float64 sums, not spread ...
+# A variance below this fraction of the mean square is a rounding error of the float64 sums ...
 _VARIANCE_FLOOR = 1e-13
-# ... and so are the third and the fourth moment below these: the larger the mean, the more of their digits cancel.
+# ... and below these fractions so are the third and fourth moments, where more digits cancel.
 _SKEWNESS_FLOOR = 1e-9
 _KURTOSIS_FLOOR = 1e-7
 
 
 @dataclass(frozen=True)
 class PowerSums:
-    """Raw sums over one group of gradient entries.
+    """Power sums over one group of gradient entries.
 
     Attributes:
         count: number of entries per sample.
-        numbers: [N, 7] float64; the sums of g, g^2, g^3, g^4 and abs(g), the smallest and the largest entry.
+        numbers: [N, 7] float64; the sums of g, g^2, g^3, g^4 and abs(g), the minimum and the maximum.
     """
 
     count: int
@@ -37,19 +37,19 @@ class PowerSums:
 
     @property
     def minimum(self) -> Tensor:
-        """[N], the smallest entry."""
+        """The smallest entry, [N]."""
         return self.numbers[:, 5]
 
     @property
     def maximum(self) -> Tensor:
-        """[N], the largest entry."""
+        """The largest entry, [N]."""
         return self.numbers[:, 6]
 
     @classmethod
     def of(cls, gradients: Tensor) -> PowerSums:
         """Reduce materialised gradients [N, ...] in float64.
 
-        float64 holds g^4 for every abs(g) between 1e-77 and 1e77, so no rescaling is needed here.
+        No rescaling is needed: float64 represents g^4 for abs(g) between 1e-77 and 1e77.
         """
         g = gradients.to(torch.float64, memory_format=torch.contiguous_format).reshape(len(gradients), -1)
         square = g * g
@@ -67,31 +67,33 @@ class PowerSums:
 
     @classmethod
     def zeros(cls, samples: int, count: int, device: torch.device) -> PowerSums:
-        """Sums of a gradient that is zero everywhere."""
+        """Power sums of a zero gradient."""
         return cls(count, torch.zeros(samples, 7, dtype=torch.float64, device=device))
 
     @classmethod
     def concatenate(cls, parts: Sequence[PowerSums]) -> PowerSums:
-        """Join the same group measured on several batches of samples."""
+        """Concatenate power sums of the same group along the samples."""
         return parts[0] if len(parts) == 1 else cls(parts[0].count, torch.cat([part.numbers for part in parts]))
 
     @classmethod
     def merge(cls, groups: Sequence[PowerSums]) -> PowerSums:
-        """Join several groups of entries of the same samples."""
+        """Merge several groups of entries of the same samples into one group."""
         if len(groups) == 1:
             return groups[0]
         numbers = torch.stack([group.numbers for group in groups])
-        joined = [numbers[..., :5].sum(0), numbers[..., 5:6].amin(0), numbers[..., 6:].amax(0)]
-        return cls(sum(group.count for group in groups), torch.cat(joined, dim=1))
+        merged = [numbers[..., :5].sum(0), numbers[..., 5:6].amin(0), numbers[..., 6:].amax(0)]
+        return cls(sum(group.count for group in groups), torch.cat(merged, dim=1))
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What statistics are made of: power sums of several groups of entries, and what follows from them.
+    """Power sums of several groups of entries and the moments derived from them, the input of every statistic.
+
+    All properties are [N, groups], or [N] for one group.
 
     Attributes:
-        numbers: [N, groups, 7] as in `PowerSums`, or [N, 7] of one group.
-        count: number of entries of a group; [groups] of several.
+        numbers: [N, groups, 7] as in `PowerSums`; [N, 7] for one group.
+        count: number of entries of each group, [groups]; an integer for one group.
     """
 
     numbers: Tensor
@@ -99,7 +101,7 @@ class Moments:
 
     @property
     def absolute(self) -> Tensor:
-        """[N, groups] sum of abs(g), as all that follows."""
+        """The sum of abs(g)."""
         return self.numbers[..., 4]
 
     @property
@@ -129,13 +131,13 @@ class Moments:
 
     @cached_property
     def variance(self) -> Tensor:
-        """The variance of g; 0 where it is rounding."""
+        """The variance of g; 0 where it is a rounding error."""
         variance = self.square - self.mean**2
         return torch.where(variance <= _VARIANCE_FLOOR * self.square, 0.0, variance)
 
     @property
     def safe_variance(self) -> Tensor:
-        """The variance, and 1 where that is 0: to divide by."""
+        """The variance as a divisor: 1 where it is 0."""
         return torch.where(self.variance == 0, 1.0, self.variance)
 
     @property
@@ -155,8 +157,8 @@ class Statistic:
     """A statistic of gradients.
 
     Attributes:
-        of: from moments to numbers [N, groups].
-        scales: whether it is multiplied by a factor that the gradient is multiplied by.
+        of: maps moments to values [N, groups].
+        scales: whether the statistic scales with the gradient.
     """
 
     of: Callable[[Moments], Tensor]
@@ -164,24 +166,24 @@ class Statistic:
 
 
 STATISTICS: dict[str, Statistic] = {}
-"""The statistics that a meter reads, by name, in the order of the last axis of `Readings.values`."""
+"""The registered statistics by name, in the order of the last axis of `Readings.values`."""
 
 
 def register_statistic(
     name: str, *, scales: bool
 ) -> Callable[[Callable[[Moments], Tensor]], Callable[[Moments], Tensor]]:
-    """Let meters read one more statistic, which the decorated function makes of moments.
+    """Register a statistic of gradients that every meter measures; the decorated function computes it from `Moments`.
 
     Args:
-        name: of the statistic; its columns are called "layer/name".
-        scales: whether it is multiplied by a factor that the gradient is multiplied by. A meter measures the gradient
-            up to a factor and puts that in afterwards.
+        name: name of the statistic; its columns are called "layer/name".
+        scales: whether the statistic scales with the gradient, as a norm does. A meter measures the gradient up to a
+            factor and multiplies these statistics by that factor.
 
     Raises:
-        InputError: for a name that is taken, or has a colon or a slash.
+        InputError: if the name is empty or taken, or contains a colon or a slash.
     """
     if name in STATISTICS or not name or {":", "/"} & {*name}:
-        raise InputError(f"no statistic can be called {name!r}; expected a new name without colons and slashes")
+        raise InputError(f"invalid name of a statistic: {name!r}; expected a new name without colons and slashes")
 
     def register(of: Callable[[Moments], Tensor]) -> Callable[[Moments], Tensor]:
         STATISTICS[name] = Statistic(of, scales)
@@ -222,32 +224,32 @@ def _std(moments: Moments) -> Tensor:
 
 @register_statistic("skewness", scales=False)
 def _skewness(moments: Moments) -> Tensor:
-    # Standardised by the deviation first: variance^2 would underflow for gradients below 1e-77.
     safe = moments.safe_variance
-    rounded = moments.variance <= _SKEWNESS_FLOOR * moments.square
-    return torch.where(rounded, 0.0, moments.third / (safe * safe.sqrt()))
+    negligible = moments.variance <= _SKEWNESS_FLOOR * moments.square
+    return torch.where(negligible, 0.0, moments.third / (safe * safe.sqrt()))
 
 
 @register_statistic("kurtosis", scales=False)
 def _kurtosis(moments: Moments) -> Tensor:
     safe = moments.safe_variance
-    rounded = moments.variance <= _KURTOSIS_FLOOR * moments.square
-    return torch.where(rounded, 0.0, moments.fourth / safe / safe - 3)
+    negligible = moments.variance <= _KURTOSIS_FLOOR * moments.square
+    # Divide twice: variance^2 underflows for gradients below 1e-77.
+    return torch.where(negligible, 0.0, moments.fourth / safe / safe - 3)
 
 
 METRICS = tuple(STATISTICS)
-"""The eight statistics of the paper, which every meter reads."""
+"""The eight statistics of the paper, which every meter measures."""
 
 ACTIVATION_METRICS = (*METRICS, "positive")
-"""Names of the metrics of a layer's output; "positive" is the share of entries above 0."""
+"""Names of the statistics of a layer's output; "positive" is the share of entries above 0."""
 
 
 def statistics(group: PowerSums, names: Sequence[str] = METRICS) -> Tensor:
     """Statistics of one group, [N, names] float64.
 
-    Population moments; kurtosis is Fisher's (0 for a normal distribution), as in scipy.stats. Where the variance is
-    zero, skewness and kurtosis are 0; so is skewness where the deviation is less than 3e-5 of the root mean square, and
-    kurtosis below 3e-4: rounding of the sums would be all there is in them.
+    Population moments; kurtosis is Fisher's (0 for a normal distribution), as in scipy.stats. Skewness is 0 where the
+    standard deviation is below 3e-5 of the root mean square, and kurtosis below 3e-4, because they would consist of
+    rounding errors.
     """
     return _statistics(Moments(group.numbers, group.count), names)
 

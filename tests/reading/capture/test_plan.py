@@ -220,8 +220,7 @@ def test_samples_in_another_order_on_the_way() -> None:
 @pytest.mark.parametrize("mix", [lambda h: h.cumsum(0), lambda h: h - h.mean(0), lambda h: h + h.roll(1, 0)])
 def test_samples_that_meet_on_the_way(mix: Callable[[Tensor], Tensor]) -> None:
     model = network(lambda m, x: m.head(mix(m.body(x).tanh())), body=nn.Linear(5, 4), head=nn.Linear(4, 3))
-    message = "the network mixes the samples of a batch in AddmmBackward0, so a sample has no gradient of its own"
-    with pytest.raises(UnsupportedModelError, match=message):
+    with pytest.raises(UnsupportedModelError, match="AddmmBackward0"):
         Pass.of(model, X).plan(Pass.of(model, X[:1]))
 
 

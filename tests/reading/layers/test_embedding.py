@@ -125,5 +125,5 @@ def test_sums_from_the_rows_that_were_touched(rows: int, width: int, positions: 
 
 def test_a_bag_that_is_scaled_by_the_frequency_in_the_batch() -> None:
     model = randomise(nn.EmbeddingBag(7, 3, mode="sum", scale_grad_by_freq=True).double())
-    with pytest.raises(UnsupportedModelError, match=r"EmbeddingBag .* expected scale_grad_by_freq=False"):
+    with pytest.raises(UnsupportedModelError, match=r"EmbeddingBag.*scale_grad_by_freq"):
         check(model, TOKENS)

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,8 +22,8 @@ IMAGES = samples(4, 3, 2, 2)
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rules registered here are gone afterwards."""
-    monkeypatch.setattr(registry, "_OPERATIONS", dict(registry._OPERATIONS))
-    monkeypatch.setattr(registry, "_MODULES", dict(registry._MODULES))
+    monkeypatch.setattr(registry, "OPERATION_RULES", dict(registry.OPERATION_RULES))
+    monkeypatch.setattr(registry, "MODULE_RULES", dict(registry.MODULE_RULES))
 
 
 class Scale(nn.Module):
@@ -175,16 +176,13 @@ def test_a_parameter_used_past_the_module_too() -> None:
 )
 def test_a_rule_that_gives_something_else(answer: Any, given: str) -> None:
     register_rule(Scale)(lambda module, activation, delta: answer)
-    message = (
-        rf"the rule for Scale gave {given} for parameter 'layer/factor'; expected a dict with a tensor of .*3, 3\)$"
-    )
-    with pytest.raises(UnsupportedModelError, match=message):
+    with pytest.raises(UnsupportedModelError, match=rf"Scale.* {given} .*'layer/factor'.*\(3, 3\)$"):
         GradientMeter(network(Scale()))(IMAGES[:3])
 
 
 @pytest.mark.parametrize("kind", [3, Tensor, Scale()])
 def test_rules_for_what_has_none(kind: Any) -> None:
-    with pytest.raises(InputError, match=r"expected the name of an operation or a type of nn\.Module"):
+    with pytest.raises(InputError, match=re.escape(repr(kind))):
         register_rule(kind)
 
 
@@ -199,7 +197,7 @@ def test_biases_that_are_left_out_need_no_gradient() -> None:
 
     register_rule(Shift)(scale)
     assert GradientMeter(network(Shift()), biases=False)(IMAGES).layers == ("stem", "layer", "head", "all")
-    with pytest.raises(UnsupportedModelError, match="gave nothing for parameter 'layer/bias'"):
+    with pytest.raises(UnsupportedModelError, match=r"nothing .*'layer/bias'"):
         GradientMeter(network(Shift()))(IMAGES)
 
 
@@ -273,5 +271,5 @@ def test_an_input_that_is_overwritten(later: bool) -> None:
     layer = Scale() if later else Overwriting()
     register_rule(type(layer))(lambda module, x, delta: {"factor": torch.zeros(len(x), 3)})
     model = Recipe(recipe, stem=nn.Conv2d(3, 3, 1), layer=layer, head=nn.Linear(12, 3))
-    with pytest.raises(UnsupportedModelError, match="overwrit"):
+    with pytest.raises(UnsupportedModelError, match="'layer'.*" + type(layer).__name__):
         GradientMeter(randomise(model.double()))(IMAGES)

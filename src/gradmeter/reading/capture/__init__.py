@@ -1,4 +1,4 @@
-"""From the logits to the gradient of every operation that uses a parameter, with the samples told apart."""
+"""The backward pass from the logits to every operation that uses a parameter, and the sample axis of each."""
 
 from gradmeter.reading.capture.backward import Unplanned, hand_over_arrived, propagate
 from gradmeter.reading.capture.calls import Call, recorded_calls

@@ -1,7 +1,7 @@
-"""The backward pass that stops at the parameters: every planned operation is handed over as its gradient arrives.
+"""The backward pass, which passes each planned operation to a callback as soon as its gradient is computed.
 
-Weight gradients and the gradient of the network's input are never computed, `.grad` stays untouched, and a gradient
-is forgotten as soon as it has been read.
+It computes neither weight gradients nor the gradient of the network's input, and does not change `.grad`. Gradients are
+freed as soon as the callback returns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from gradmeter.reading.capture.plan import Plan, Planned
 
 
 class Unplanned(Exception):
-    """An operation that was silent when the plan was made has a gradient now."""
+    """An output without a gradient at planning time has one now."""
 
 
 def propagate(
@@ -30,26 +30,23 @@ def propagate(
     direction: Tensor,
     receive: Callable[[Planned, Operation], None],
 ) -> None:
-    """Propagate [N, C] from the logits back and hand each operation to `receive` while its saved tensors live.
-
-    A hook refers to the graph that holds it: a circle that Python's garbage collector cannot see, so every hook is
-    removed in the end.
+    """Propagate start vectors back from the logits, and pass each operation to `receive` while its saved tensors exist.
 
     Args:
-        graph: of the logits.
-        plan: for this graph.
+        graph: graph of the logits.
+        plan: plan for this graph.
         logits: [N, C].
-        direction: [N, C], of the logits' type.
-        receive: called once for each operation that a gradient reaches.
+        direction: start vectors [N, C], of the logits' dtype.
+        receive: called once for each operation that has a gradient.
 
     Raises:
-        Unplanned: if the plan does not fit the data and has to be made anew.
+        Unplanned: if the plan does not fit the data; make a new one.
     """
     busy = False
 
     def hand_over(planned: Planned, gradients: tuple[Tensor | None, ...]) -> None:
         nonlocal busy
-        # A rule may ask autograd for more, which passes by the same hooks.
+        # A rule may call autograd, which runs the same hooks again.
         if busy:
             return
         busy = True
@@ -58,6 +55,7 @@ def propagate(
         finally:
             busy = False
 
+    # Remove every hook: it refers to the graph that holds it, a cycle that Python's garbage collector cannot see.
     handles: list[RemovableHandle] = []
     terminal: list[tuple[Planned, list[GradientEdge]]] = []
     for planned in plan.operations:
@@ -69,20 +67,20 @@ def propagate(
     try:
         edges = [edge for _, edges in terminal for edge in edges]
         keep = plan.keep or plan.deferred
-        arrived = iter(
+        gradients = iter(
             torch.autograd.grad(logits, edges, grad_outputs=direction, allow_unused=True, retain_graph=keep)
             if edges
             else ()
         )
         for planned, edges in terminal:
-            hand_over(planned, tuple(next(arrived) for _ in edges))
+            hand_over(planned, tuple(next(gradients) for _ in edges))
     finally:
         for handle in handles:
             handle.remove()
 
 
 def hand_over_arrived(graph: Graph, plan: Plan, samples: int, receive: Callable[[Planned, Operation], None]) -> None:
-    """Hand each operation over with the gradients that planning left in `Plan.arrived`; the graph must be kept."""
+    """Pass each operation to `receive` with the gradients of `Plan.arrived`; the graph must be kept."""
     assert plan.arrived is not None
     for planned in reversed(plan.operations):
         _hand_over(graph, planned, plan.arrived[planned.index], samples, receive)
@@ -98,6 +96,6 @@ def _hand_over(
     for gradient, axis in zip(gradients, planned.axes, strict=True):
         if gradient is not None and axis is None and gradient.any():
             raise Unplanned
-    # A gradient without entries, of a sequence of no steps say, adds nothing.
+    # An empty gradient, for example of a sequence of length 0, adds nothing.
     if not planned.silent and any(gradient is not None and gradient.numel() for gradient in gradients):
         receive(planned, Operation(graph.nodes[planned.index], gradients, planned.axes, samples, planned.inputs))

@@ -1,4 +1,4 @@
-"""Calls of modules that have a rule of their own: what was given to them and where their output stands in the graph."""
+"""Calls of modules that have their own rule, with their inputs and their outputs in the graph."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Call:
     Attributes:
         layer: the module's name.
         module: the module.
-        activation: its input, without history.
-        version: of the input when the module was called.
-        source: the operation that made the input, None where the input needs no gradient.
-        edge: its output.
+        activation: its input, detached.
+        version: version counter of the input when the module was called.
+        source: the operation that computed the input; None if the input needs no gradient.
+        edge: its output in the graph.
     """
 
     layer: str
@@ -35,30 +35,30 @@ class Call:
     edge: GradientEdge
 
     def require_input_kept(self) -> None:
-        """Raise UnsupportedModelError if the input was written over since: the rule would read what was written."""
+        """Raise UnsupportedModelError if the input was modified in place since the call, because the rule reads it."""
         if self.activation._version != self.version:
             raise UnsupportedModelError(
-                f"the network overwrites the input of layer {self.layer!r} in place, which the rule registered for "
-                f"{type(self.module).__name__} reads; expected an input that stays as it is"
+                f"the network overwrites the input of layer {self.layer!r} in place, but the rule for "
+                f"{type(self.module).__name__} needs it; expected an out-of-place operation"
             )
 
     def inside(self) -> set[Node]:
         """The operations of the graph between the input and the output."""
-        found, stack = {self.edge.node}, [self.edge.node]
+        nodes, stack = {self.edge.node}, [self.edge.node]
         while stack:
             for child, _ in stack.pop().next_functions:
-                if child is not None and child is not self.source and child not in found:
-                    found.add(child)
+                if child is not None and child is not self.source and child not in nodes:
+                    nodes.add(child)
                     stack.append(child)
-        return found
+        return nodes
 
 
 @contextmanager
 def recorded_calls(modules: Mapping[str, nn.Module]) -> Iterator[list[Call]]:
-    """Record the calls of the given modules, {name: module}, until the block ends.
+    """Record the calls of the given modules, by name, inside the block.
 
     Raises:
-        UnsupportedModelError: if one is not called with one tensor, or does not return one.
+        UnsupportedModelError: if a module is not called with exactly one tensor, or does not return a tensor.
     """
     calls: list[Call] = []
     versions: list[int] = []
@@ -69,22 +69,22 @@ def recorded_calls(modules: Mapping[str, nn.Module]) -> Iterator[list[Call]]:
     def after_for(layer: str) -> Callable[..., None]:
         def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             version = versions.pop()
-            given = [*args, *kwargs.values()]
-            if len(given) != 1 or not isinstance(given[0], Tensor) or not isinstance(output, Tensor):
+            inputs = [*args, *kwargs.values()]
+            if len(inputs) != 1 or not isinstance(inputs[0], Tensor) or not isinstance(output, Tensor):
                 raise UnsupportedModelError(
-                    f"layer {layer!r} is called with {len(given)} arguments and returns a {type(output).__name__}; "
-                    f"the rule registered for {type(module).__name__} expects one tensor in and one out"
+                    f"layer {layer!r} is called with {len(inputs)} arguments and returns a {type(output).__name__}; "
+                    f"the rule for {type(module).__name__} requires one input tensor and one output tensor"
                 )
             if output.requires_grad:
                 edge = get_gradient_edge(output)
-                calls.append(Call(layer, module, given[0].detach(), version, given[0].grad_fn, edge))
+                calls.append(Call(layer, module, inputs[0].detach(), version, inputs[0].grad_fn, edge))
 
         return after
 
     handles = []
     for name, module in modules.items():
         handles.append(module.register_forward_pre_hook(of_this_thread(before), with_kwargs=True))
-        # Before the user's own hooks, which may replace the output that the layer computed.
+        # Before the user's hooks, which may replace the layer's output.
         after = of_this_thread(after_for(name))
         handles.append(module.register_forward_hook(after, prepend=True, with_kwargs=True))
     try:

@@ -1,7 +1,7 @@
-"""The autograd graph of one forward pass, walked from the logits down to the parameters.
+"""The autograd graph of one forward pass, from the logits down to the parameters.
 
-Autograd itself is the record of every use of every parameter: by a layer, by a parent, twice, in place or through
-another tensor. Nothing that acts on the logits can be missing here.
+Autograd records every use of every parameter: by a layer, by a parent module, repeated, in place or through another
+tensor. So the graph contains everything that affects the logits.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch.autograd.graph import Node
 from gradmeter.reading.capture.sample_axis import Shape
 
 _ACCUMULATE = "torch::autograd::AccumulateGrad"
-# What autograd calls the dimensions that an operation acts along.
+# Autograd's names of the dimensions along which an operation works.
 _DIMENSIONS = ("_saved_dim", "_saved_dims", "_saved_dim0", "_saved_dim1", "_saved_dimension")
 
 
 def metadata(node: Node) -> Sequence[Any]:
     """Shape, dtype and device of each output of an operation."""
-    found: Sequence[Any] = node._input_metadata
-    return found
+    outputs: Sequence[Any] = node._input_metadata
+    return outputs
 
 
 def output_shapes(node: Node) -> list[Shape]:
@@ -35,11 +35,11 @@ def output_shapes(node: Node) -> list[Shape]:
 
 @dataclass
 class Graph:
-    """Nodes reachable from the logits, every node after all that it leads to.
+    """Nodes reachable from the logits in topological order: every node after the nodes of its inputs.
 
     Attributes:
-        nodes: the operations, the logits' own last.
-        leaves: node at which a parameter enters, and the parameter's name.
+        nodes: the operations; the one that computed the logits is the last.
+        leaves: the parameters' names by leaf node.
     """
 
     nodes: list[Node]
@@ -47,7 +47,7 @@ class Graph:
 
     @classmethod
     def of(cls, logits: Tensor, parameters: Mapping[str, nn.Parameter]) -> Graph:
-        """Walk from the logits [N, C] down to the named parameters, which must require a gradient."""
+        """Walk from the logits [N, C] down to the named parameters, which must require gradients."""
         names = {id(parameter): name for name, parameter in parameters.items()}
         graph = cls([], {})
         root = logits.grad_fn
@@ -80,18 +80,19 @@ class Graph:
 
     @cached_property
     def uses(self) -> dict[Node, list[tuple[Node, int]]]:
-        """(operation, number of its input) for every node or leaf, in the order of `nodes`."""
-        found: dict[Node, list[tuple[Node, int]]] = {}
+        """The uses of every node or leaf, as (operation, number of its input), in the order of `nodes`."""
+        uses: dict[Node, list[tuple[Node, int]]] = {}
         for node in self.nodes:
             for number, (child, _) in enumerate(node.next_functions):
                 if child is not None and (child in self.leaves or child in self.index):
-                    found.setdefault(child, []).append((node, number))
-        return found
+                    uses.setdefault(child, []).append((node, number))
+        return uses
 
     def signature(self) -> str:
-        """Digest of the operations, their dimensions and what they lead to: two passes that agree here did the same.
+        """Digest of the operations, their dimensions and their inputs; equal digests mean equal computations.
 
-        Names alone would not do: two layers of one kind have the same, and so have two orders of samples and positions.
+        Names alone are not enough: they are the same for two layers of one type, and for different orders of samples
+        and positions.
         """
         digest = hashlib.sha256()
         for node in self.nodes:
@@ -104,15 +105,15 @@ class Graph:
         return digest.hexdigest()
 
     def leaves_behind(self, node: Node) -> dict[Node, str]:
-        """The leaves that a node leads to, itself included, and their names."""
-        found, seen, stack = {}, {node}, [node]
+        """The leaves that a node depends on (itself included), with the names of their parameters."""
+        leaves, seen, stack = {}, {node}, [node]
         while stack:
             current = stack.pop()
             if current in self.leaves:
-                found[current] = self.leaves[current]
+                leaves[current] = self.leaves[current]
                 continue
             for child, _ in current.next_functions:
                 if child is not None and child not in seen:
                     seen.add(child)
                     stack.append(child)
-        return found
+        return leaves

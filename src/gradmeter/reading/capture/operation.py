@@ -1,4 +1,4 @@
-"""What a rule is given: one operation of the graph and the gradient of its outputs."""
+"""The argument of a rule: one operation of the graph and the gradients of its outputs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from gradmeter.reading.capture.sample_axis import OwnedRows, SampleAxis, Scatter
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation that uses parameters, while its saved tensors are alive.
+    """One operation that uses parameters; valid while its saved tensors exist.
 
     Attributes:
         node: the operation in the autograd graph.
-        gradients: by output; None where an output does not reach the logits.
-        axes: by output; where the samples lie, None where the output's gradient is None.
+        gradients: gradient of each output; None if the logits do not depend on the output.
+        axes: sample axis of each output; None if its gradient is None.
         samples: N.
-        inputs: numbers of the inputs on which a parameter lies.
+        inputs: numbers of the inputs that depend on a parameter.
     """
 
     node: Node
@@ -35,45 +35,45 @@ class Operation:
 
     @property
     def delta(self) -> Tensor:
-        """The gradient of the first output, in float32 where the network computes with fewer digits."""
+        """The gradient of the first output; half precision is converted to float32."""
         delta = self.gradients[0]
         assert delta is not None
         return _widened(delta)
 
     def scaled(self, factor: str) -> Tensor:
-        """`delta` times the conjugate of a number that the operation kept."""
+        """`delta` times the conjugate of a number that the operation saved."""
         number = self.saved(factor).conjugate()
         return self.delta if number == 1 else self.delta * number
 
     @property
     def deltas(self) -> list[Tensor | None]:
-        """The gradient of every output, widened like `delta`."""
+        """The gradient of every output, converted like `delta`."""
         return [None if gradient is None else _widened(gradient) for gradient in self.gradients]
 
     @property
     def axis(self) -> SampleAxis | OwnedRows:
-        """Where the samples lie in the first output."""
+        """The sample axis of the first output."""
         axis = self.axes[0]
         assert isinstance(axis, SampleAxis | OwnedRows)
         return axis
 
     @property
     def regular(self) -> bool:
-        """Whether the samples lie along an axis of the first output, as rules expect."""
+        """Whether the samples lie along an axis of the first output, as rules require."""
         return self.gradients[0] is not None and isinstance(self.axes[0], SampleAxis | OwnedRows)
 
     def saved(self, name: str) -> Any:
-        """What the operation kept for its backward pass, by autograd's name without `_saved_`, widened like `delta`."""
+        """A value that the operation saved, by autograd's name without `_saved_`; converted like `delta`."""
         value = getattr(self.node, f"_saved_{name}")
         return _widened(value.detach()) if isinstance(value, Tensor) else value
 
     def rows(self, tensor: Tensor) -> Tensor:
-        """A tensor laid out like the first output, samples first."""
+        """A tensor laid out like the first output, with samples first."""
         return self.axis.rows(tensor, self.samples)
 
     def positions(self, tensor: Tensor) -> Tensor:
-        """The same with each sample's positions, one where nothing is folded, in place of the samples' dimension."""
-        # Weight and bias both ask for the gradient's, which may take a copy.
+        """The same, with each sample's positions (one if not folded) in place of the samples' dimension."""
+        # Weight and bias both need those of the gradient, which may be a copy.
         return self._delta_positions if tensor is self.gradients[0] else self.axis.positions(tensor, self.samples)
 
     @cached_property
@@ -91,10 +91,10 @@ class Operation:
         return tuple(self.input_metadata(number).shape)
 
     def input_gradients(self, sample: int | None = None) -> Sequence[Tensor | None]:
-        """The gradient of one sample, or of all together, by every input, from the operation's own backward pass.
+        """The gradient of every input, from the operation's own backward pass.
 
-        The rows of the other samples are masked. Autograd's engine must not be running: it would leave out what it
-        does not need itself.
+        With `sample`, the gradients of the other samples are set to zero. Call this outside of autograd's backward
+        pass, which would omit the gradients that it does not need itself.
         """
         masked = [
             gradient
@@ -104,7 +104,7 @@ class Operation:
         ]
         backward: Any = self.node
         if not callable(backward):
-            # An operation written in Python, which expects zeros for an output that is not used.
+            # A torch.autograd.Function expects zeros for an unused output.
             backward = backward.apply
             masked = [
                 torch.zeros(entry.shape, dtype=entry.dtype, device=entry.device) if gradient is None else gradient

@@ -1,6 +1,6 @@
-"""Whether operations that index the samples take them in their order, which a probe cannot promise for other batches.
+"""Whether operations that index the samples keep their order; if a probe's are in order, another batch's may not be.
 
-Networks sort sequences by length and put their states back in place: a batch that is sorted already is left as it is.
+For example, networks sort sequences by length and restore the order of their states afterwards.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from torch.autograd.graph import Node
 from gradmeter.reading.capture.graph import Graph, output_shapes
 from gradmeter.reading.capture.sample_axis import Shape
 
-# Their indices point into what they read; those of other operations into what they put out.
+# Operations whose indices refer to their input; those of other operations refer to their output.
 _READING = ("IndexBackward0", "IndexSelectBackward0", "GatherBackward0", "MaskedSelectBackward0")
 _MASKED = ("MaskedSelectBackward0", "MaskedScatterBackward0")
 
 Indexed = tuple[int, int]
-"""Position of an operation in `Graph.nodes`, and a dimension that it indexes."""
+"""Position of an operation in `Graph.nodes`, and the dimension that it indexes."""
 
 
 def _indices(node: Node) -> Iterator[tuple[int, Tensor]]:
-    """The dimensions that an operation indexes, and by what."""
+    """The dimensions that an operation indexes, with the index of each."""
     saved: Any = node
     if node.name() in _MASKED:
         yield 0, saved._saved_mask
@@ -35,13 +35,13 @@ def _indices(node: Node) -> Iterator[tuple[int, Tensor]]:
                 yield dim, index
             dim += index.dim() if index is not None and index.dtype == torch.bool else 1
     if isinstance(index := getattr(saved, "_saved_index", None), Tensor) and hasattr(saved, "_saved_dim"):
-        # autograd keeps -1 as an unsigned number
+        # autograd stores -1 as an unsigned number
         signed = saved._saved_dim - 2**64 if saved._saved_dim >= 2**63 else saved._saved_dim
         yield signed % max(1, len(output_shapes(node)[0])), index
 
 
 def _shape(graph: Graph, node: Node, shapes: list[list[Shape]] | None = None) -> Shape | None:
-    """The shape that the indices point into; None where it is a parameter, or data without a gradient."""
+    """The shape of the indexed tensor; None if it is a parameter or needs no gradient."""
     output: int
     if node.name() in _READING:
         child, output = node.next_functions[0]
@@ -54,10 +54,10 @@ def _shape(graph: Graph, node: Node, shapes: list[list[Shape]] | None = None) ->
 
 
 def indexed(graph: Graph, fewer: list[list[Shape]]) -> tuple[Indexed, ...]:
-    """Where dimensions that grow with the batch are indexed.
+    """The operations that index a dimension that grows with the batch.
 
     Args:
-        graph: of some samples.
+        graph: graph of some samples.
         fewer: shapes of the outputs of the same operations for fewer samples.
     """
     places = []
@@ -71,7 +71,7 @@ def indexed(graph: Graph, fewer: list[list[Shape]]) -> tuple[Indexed, ...]:
 
 
 def in_order(graph: Graph, place: Indexed, samples: int) -> bool:
-    """Whether the index leaves every sample where it is: all of a mask, or row n for sample n."""
+    """Whether the index keeps the samples in order: a mask that is all true, or row n for sample n."""
     position, dim = place
     node = graph.nodes[position]
     shape, index = _shape(graph, node), dict(_indices(node)).get(dim)

@@ -1,8 +1,8 @@
-"""To which sample every entry of an operation's output belongs, for a whole batch, from two backward passes.
+"""Owners: the sample to which each entry of an operation's output belongs, from two backward passes over a batch.
 
-In the second pass each sample's loss is multiplied by a power of two of its own. At an entry that belongs to one sample
-arrives the same number with another exponent, exactly, and the exponent names the sample. At an entry that several
-samples reach, another number arrives.
+In the second pass each sample's loss is multiplied by a different power of two. The gradient of an entry that belongs
+to one sample then changes in its exponent only, exactly, and the difference identifies the sample. The gradient of an
+entry that several samples share changes in other bits, too.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from torch.autograd.graph import GradientEdge, Node
 from gradmeter.reading.capture.graph import output_shapes
 from gradmeter.reading.capture.sample_axis import OwnedRows, SampleAxis, Scattered, exclusive, touched_by
 
-# Samples that one pass tells apart, by as many powers of two: gradients from 1e-25 to 1e25 keep all their digits, in
-# half precision those from 1e-4 to 1e4.
+# Samples that one pass tells apart, and number of powers of two: gradients from 1e-25 to 1e25 keep all their digits, in
+# half precision (with fewer powers) those from 1e-4 to 1e4.
 TOLD_APART = 64
 _POWERS_OF_HALF = 4
 
-# Entries that are looked at at once.
+# Entries that are processed at once.
 _BLOCK = 2**16
 
 NOBODY = -1
-"""The owner of an entry that no loss reaches."""
+"""The owner of an entry that no sample's loss reaches."""
 
 
 def gradients_at(
     nodes: Sequence[Node], logits: Tensor, directions: Sequence[Tensor]
 ) -> dict[Node, list[list[Tensor | None]]]:
-    """For each node and output: what arrives there for each derivative [N, C] of some losses by the logits."""
+    """For each node and output, its gradients for each start vector [N, C]."""
     edges = [GradientEdge(node, output) for node in nodes for output in range(len(output_shapes(node)))]
-    arrived: dict[Node, list[list[Tensor | None]]] = {node: [[] for _ in output_shapes(node)] for node in nodes}
+    by_node: dict[Node, list[list[Tensor | None]]] = {node: [[] for _ in output_shapes(node)] for node in nodes}
     for direction in directions if edges else ():
         gradients = torch.autograd.grad(logits, edges, grad_outputs=direction, retain_graph=True, allow_unused=True)
         for edge, gradient in zip(edges, gradients, strict=True):
-            arrived[edge.node][edge.output_nr].append(gradient)
-    return arrived
+            by_node[edge.node][edge.output_nr].append(gradient)
+    return by_node
 
 
 def each_alone(direction: Tensor) -> Iterator[Tensor]:
-    """The derivative [N, C] of each sample's loss, the others left out."""
+    """For each sample the start vector [N, C] of its loss alone."""
     for sample in range(len(direction)):
         alone = torch.zeros_like(direction)
         alone[sample] = direction[sample]
@@ -52,12 +52,12 @@ def each_alone(direction: Tensor) -> Iterator[Tensor]:
 
 @dataclass(frozen=True)
 class Belonging:
-    """What arrives at an operation, and to whom it belongs.
+    """The gradients of an operation's outputs, and the samples they belong to.
 
     Attributes:
-        gradients: by output; None where none arrives.
-        owners: by output, the sample [*output.shape] to which every entry belongs, `NOBODY` where no loss reaches it,
-            None for an output that no loss reaches. None in all where two samples reach one entry.
+        gradients: by output; None for an output without a gradient.
+        owners: by output, the sample [*output.shape] to which each entry belongs, `NOBODY` where no loss reaches it;
+            None for an output that no loss reaches. None instead of a list if two samples share an entry.
     """
 
     gradients: tuple[Tensor | None, ...]
@@ -65,45 +65,46 @@ class Belonging:
 
 
 def belongings(nodes: Sequence[Node], logits: Tensor, direction: Tensor) -> dict[Node, Belonging]:
-    """Who owns what arrives at some operations of one graph.
+    """The gradients and owners of some operations of one graph.
 
     Args:
         nodes: the operations.
         logits: [N, C].
-        direction: [N, C] the derivative of each sample's loss by its logits.
+        direction: [N, C] start vectors.
     """
-    powers = gradients_at(nodes, logits, [direction, *_multiplied(direction)])
-    plain = {node: tuple(gradients[0] for gradients in outputs) for node, outputs in powers.items()}
-    found, doubtful = {}, []
-    told = _told_by_powers(powers, len(logits))
-    for node in powers:
-        if (owners := told.get(node)) is None:
-            doubtful.append(node)
+    by_power = gradients_at(nodes, logits, [direction, *_multiplied(direction)])
+    plain = {node: tuple(gradients[0] for gradients in outputs) for node, outputs in by_power.items()}
+    result, ambiguous = {}, []
+    owners_by_power = _owners_by_powers(by_power, len(logits))
+    for node in by_power:
+        if (owners := owners_by_power.get(node)) is None:
+            ambiguous.append(node)
         else:
-            found[node] = Belonging(plain[node], owners)
-    # Rounding hides the owner where gradients are very small, or are summed in another order every time.
+            result[node] = Belonging(plain[node], owners)
+    # Rounding hides the owner of very small gradients, and of sums whose order varies. First look for entries that both
+    # halves of the batch share; then run one pass per sample for the remaining nodes.
     half = _by_row(torch.arange(len(logits), device=direction.device) % 2, direction)
-    halves = gradients_at(doubtful, logits, [direction * half, direction * (1 - half)])
+    halves = gradients_at(ambiguous, logits, [direction * half, direction * (1 - half)])
     undecided = [node for node, outputs in halves.items() if not any(map(_overlap, outputs))]
-    found.update({node: Belonging(plain[node], None) for node in doubtful if node not in undecided})
+    result.update({node: Belonging(plain[node], None) for node in ambiguous if node not in undecided})
     for node, outputs in gradients_at(undecided, logits, list(each_alone(direction))).items():
         touched = [touched_by(gradients) for gradients in outputs]
-        apart = all(entries is None or exclusive(entries) for entries in touched)
-        found[node] = Belonging(plain[node], [owners_of(entries) for entries in touched] if apart else None)
-    return found
+        separate = all(entries is None or exclusive(entries) for entries in touched)
+        result[node] = Belonging(plain[node], [owners_of(entries) for entries in touched] if separate else None)
+    return result
 
 
 def owners_of(touched: Tensor | None) -> Tensor | None:
-    """Owners [*shape] from what each sample touches, [N, *shape], no entry twice."""
+    """Owners [*shape] from the entries that each sample's loss reaches, [N, *shape], none of them shared."""
     if touched is None:
         return None
     return torch.where(touched.any(0), touched.int().argmax(0), NOBODY)
 
 
 def axis_of(owner: Tensor | None, samples: int) -> SampleAxis | OwnedRows | Scattered | None:
-    """Where the samples lie in an output, given the owners of its entries; None where no loss reaches any.
+    """The sample axis of an output, given the owners of its entries; None if no loss reaches it.
 
-    Dimensions from the left, unfolded before folded; a dimension in another order where there is none.
+    The first dimension that fits is used, unfolded before folded; else a dimension with the samples in any order.
     """
     if owner is None or not bool((owner != NOBODY).any()):
         return None
@@ -122,7 +123,7 @@ def axis_of(owner: Tensor | None, samples: int) -> SampleAxis | OwnedRows | Scat
 
 
 def _owners_of_rows(owner: Tensor, dim: int) -> Tensor | None:
-    """The one sample [rows] to which the entries of each row along a dimension belong; None if two share a row."""
+    """The owner of each row along a dimension, [rows]; None if two samples share a row."""
     rows = owner.movedim(dim, 0).flatten(1) if owner.dim() > 1 else owner.unsqueeze(1)
     if not rows.numel():
         return None
@@ -132,7 +133,7 @@ def _owners_of_rows(owner: Tensor, dim: int) -> Tensor | None:
 
 
 class _Ambiguous(Exception):
-    """Gradients that do not tell to whom they belong."""
+    """The gradients do not identify their owners."""
 
 
 def _base(dtype: torch.dtype) -> int:
@@ -140,7 +141,7 @@ def _base(dtype: torch.dtype) -> int:
 
 
 def _multiplied(direction: Tensor) -> Iterator[Tensor]:
-    """The derivative [N, C] with each sample's row multiplied by a power of two, for each digit of its number."""
+    """For each digit of the samples' numbers, the start vectors [N, C] multiplied by the power of two of that digit."""
     samples, base = len(direction), _base(direction.dtype)
     number = torch.arange(samples, device=direction.device)
     digits = 1
@@ -155,44 +156,46 @@ def _by_row(numbers: Tensor, like: Tensor) -> Tensor:
     return numbers.reshape(-1, *(1,) * (like.dim() - 1))
 
 
-def _told_by_powers(arrived: Mapping[Node, list[list[Tensor | None]]], samples: int) -> dict[Node, list[Tensor | None]]:
-    """Owners of every node's outputs, given what arrives of the losses as they are, and multiplied.
+def _owners_by_powers(
+    by_power: Mapping[Node, list[list[Tensor | None]]], samples: int
+) -> dict[Node, list[Tensor | None]]:
+    """Owners of every node's outputs, given their gradients for the plain and the multiplied losses.
 
-    Nodes whose gradients do not tell to whom they belong are left out.
+    Nodes whose gradients do not identify their owners are left out.
     """
-    found: dict[Node, list[Tensor | None]] = {node: [None] * len(outputs) for node, outputs in arrived.items()}
-    doubtful = set()
-    # A network has hundreds of small outputs: what can be done for all of them at once is.
-    alike: dict[tuple[torch.dtype, torch.device], list[tuple[Node, int, list[Tensor]]]] = {}
-    for node, outputs in arrived.items():
+    result: dict[Node, list[Tensor | None]] = {node: [None] * len(outputs) for node, outputs in by_power.items()}
+    ambiguous = set()
+    # A network has hundreds of small outputs, so all of the same dtype and device are processed at once.
+    groups: dict[tuple[torch.dtype, torch.device], list[tuple[Node, int, list[Tensor]]]] = {}
+    for node, outputs in by_power.items():
         for number, gradients in enumerate(outputs):
             present = [gradient for gradient in gradients if gradient is not None]
             if present:
-                alike.setdefault((present[0].dtype, present[0].device), []).append((node, number, present))
-    for places in alike.values():
+                groups.setdefault((present[0].dtype, present[0].device), []).append((node, number, present))
+    for group in groups.values():
         try:
-            owners = _owners_of_entries([present for _, _, present in places], samples)
-            for (node, number, _), owner in zip(places, owners, strict=True):
-                found[node][number] = owner
+            owners = _owners_of_entries([present for _, _, present in group], samples)
+            for (node, number, _), owner in zip(group, owners, strict=True):
+                result[node][number] = owner
         except _Ambiguous:
-            for node, number, present in places:
+            for node, number, present in group:
                 try:
-                    (found[node][number],) = _owners_of_entries([present], samples)
+                    (result[node][number],) = _owners_of_entries([present], samples)
                 except _Ambiguous:
-                    doubtful.add(node)
-    return {node: owners for node, owners in found.items() if node not in doubtful}
+                    ambiguous.add(node)
+    return {node: owners for node, owners in result.items() if node not in ambiguous}
 
 
 def _owners_of_entries(outputs: Sequence[Sequence[Tensor]], samples: int) -> list[Tensor]:
-    """For each output, from the gradients as they are and multiplied, the owner of each entry.
+    """For each output the owner of each entry, from the plain and the multiplied gradients.
 
     Raises:
-        _Ambiguous: if they do not tell.
+        _Ambiguous: if they do not identify the owners.
     """
     flat = [torch.cat([gradient.flatten() for gradient in gradients]) for gradients in zip(*outputs, strict=True)]
     if flat[0].is_complex():
         raise _Ambiguous
-    # Blocks stay in the cache from one operation to the next.
+    # Blocks stay in the cache between operations.
     blocks = zip(*(gradients.split(_BLOCK) for gradients in flat), strict=True)
     owner = torch.cat([_owner_in_block(block, samples) for block in blocks])
     sizes = [gradients[0].numel() for gradients in outputs]
@@ -202,14 +205,14 @@ def _owners_of_entries(outputs: Sequence[Sequence[Tensor]], samples: int) -> lis
 def _owner_in_block(gradients: Sequence[Tensor], samples: int) -> Tensor:
     base = _base(gradients[0].dtype)
     plain, *multiplied = map(_bits, gradients)
-    digits = 52 if plain.dtype == torch.int64 else 23
+    mantissa = 52 if plain.dtype == torch.int64 else 23
     owner = torch.zeros_like(plain)
     for digit, multiple in enumerate(multiplied):
-        # The sign and the digits cancel, the exponents are left.
+        # The sign and the mantissa cancel; the difference of the exponents remains.
         power = multiple - plain
-        if bool((power & ((1 << digits) - 1)).any()):
+        if bool((power & ((1 << mantissa) - 1)).any()):
             raise _Ambiguous
-        owner.add_(power.bitwise_right_shift_(digits).add_(base // 2), alpha=base**digit)
+        owner.add_(power.bitwise_right_shift_(mantissa).add_(base // 2), alpha=base**digit)
     nobody = gradients[0] == 0
     owner.masked_fill_(nobody, 0)
     if owner.numel() and not 0 <= int(owner.amin()) <= int(owner.amax()) < samples:
@@ -222,7 +225,7 @@ def _widened(dtype: torch.dtype) -> torch.dtype:
 
 
 def _bits(tensor: Tensor) -> Tensor:
-    """The bits of each number as a whole number: sign, exponent, digits."""
+    """The bits of each float as an integer: sign, exponent, mantissa."""
     wide = tensor.to(_widened(tensor.dtype))
     return wide.view(torch.int64 if wide.dtype == torch.float64 else torch.int32)
 

@@ -1,9 +1,9 @@
-"""Which operations of a graph use parameters, and where the samples lie in each: found once by a probe, then reused.
+"""Plans: the operations of a graph that use parameters, and the sample axis of each, found by a probe and reused.
 
-A parameter may reach the data directly (a dense layer's weight) or through operations on parameters alone (a
-transposition, a weight norm, a table of positions). The first operation whose output belongs to the samples is where
-its gradient can be told apart by sample. Neither names nor types of modules tell which that is. Two things do: which
-dimension of its output grows with the batch, and what each sample's loss, propagated alone, reaches in it.
+A parameter acts on the data directly (a dense layer's weight) or through operations on parameters alone (a
+transposition, a weight norm, a position embedding). Per-sample gradients are available at the first operation whose
+output belongs to the samples. Names and types of modules do not identify it. Two facts do: the dimension of its output
+that grows with the batch, and the entries that each sample's loss reaches when it is propagated alone.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from gradmeter.reading.capture.sample_axis import (
     touched_by,
 )
 
-# The transposition that every dense layer applies to its weight: shared by the samples, no need to ask.
+# The transposition that every dense layer applies to its weight; all samples share its output.
 TRANSPOSED = "TBackward0"
-# A dense layer over positions folds them with the samples and unfolds its output so.
+# With these a dense layer over positions folds them into the samples and unfolds its output.
 _VIEWS = ("ViewBackward0", "UnsafeViewBackward0")
 
 Axis = SampleAxis | OwnedRows | Scattered
@@ -47,10 +47,10 @@ class Planned:
 
     Attributes:
         index: its position in `Graph.nodes`.
-        inputs: numbers of its inputs on which a parameter lies, directly or through operations on parameters.
-        axes: by output; None for an output of which nothing is known, because no sample's loss reached it.
-        terminal: whether no other planned operation lies behind it.
-        call: number of the recorded call whose output it is, if that call's module has a rule of its own.
+        inputs: numbers of its inputs that depend on a parameter, directly or through operations on parameters.
+        axes: sample axis of each output; None if it is unknown because no sample's loss reached the output.
+        terminal: whether it depends on no other planned operation.
+        call: number of the recorded call whose output it computes, for modules with their own rule.
     """
 
     index: int
@@ -61,24 +61,24 @@ class Planned:
 
     @property
     def silent(self) -> bool:
-        """Whether no sample's loss reached it when it was probed."""
+        """Whether no sample's loss reached it at planning time."""
         return all(axis is None for axis in self.axes)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The operations to listen to.
+    """The operations to measure.
 
     Attributes:
         operations: in the order of `Graph.nodes`.
-        contributions: how many gradients each parameter's gradient is the sum of, by name.
-        lasting: whether it holds for other batches too, or only for the one that was probed.
-        keep: whether the graph has to outlive the backward pass, because gradients wait for others or for its end.
-        deferred: whether operations are handed over after the backward pass, all gradients at once: for networks that
-            make their activations anew in the backward pass and give each away only once.
-        arrived: gradients by output of each operation, by its index, where they are known from planning: for this
-            batch and loss, for which no further backward pass is needed.
-        indexed: where the network indexes its samples; the plan holds while it leaves them in their order.
+        contributions: number of contributions to each parameter's gradient, by name.
+        lasting: whether the plan is valid for other batches, too.
+        keep: whether to keep the graph after the backward pass, because contributions are summed or computed then.
+        deferred: whether to process the operations after the backward pass: for activation checkpointing, which
+            recomputes saved tensors in the backward pass and returns each only once.
+        arrived: gradients of the outputs of each operation, by its index, if planning has computed them for this batch
+            and loss; no further backward pass is needed then.
+        indexed: the operations that index the samples; the plan is valid if they keep the samples in order.
     """
 
     operations: tuple[Planned, ...]
@@ -91,13 +91,13 @@ class Plan:
 
     @property
     def unordered(self) -> bool:
-        """Whether the samples lie in an order of their own somewhere."""
+        """Whether the samples lie in an arbitrary order in some output."""
         return any(isinstance(axis, OwnedRows | Scattered) for planned in self.operations for axis in planned.axes)
 
     def adapted(self, graph: Graph, samples: int) -> Plan | None:
-        """The same plan for a graph with the same signature and other sizes; None if it does not fit.
+        """The plan for a graph with the same signature and other sizes; None if it does not fit.
 
-        Where positions are folded with the samples on one side, their number may differ.
+        The number of positions may differ where they are folded on one side of the samples only.
         """
         if not all(in_order(graph, place, samples) for place in self.indexed):
             return None
@@ -119,35 +119,35 @@ class Smaller:
     """The outputs of the same operations for a smaller batch.
 
     Attributes:
-        samples: of the smaller batch.
-        shapes: by position in `Graph.nodes`, and output.
+        samples: number of samples in the smaller batch.
+        shapes: shapes of the outputs, by position in `Graph.nodes` and by output.
     """
 
     samples: int
     shapes: list[list[Shape]]
 
 
-def _mixing(node: Node) -> UnsupportedModelError:
+def _mixing_error(node: Node) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"the network mixes the samples of a batch in {node.name()}, so a sample has no gradient of its own; "
-        "expected a network that treats each sample alone"
+        f"the network mixes the samples of a batch in {node.name()}, so per-sample gradients are undefined; "
+        "expected a network that treats samples independently"
     )
 
 
-def _evidently_shared(graph: Graph, smaller: Smaller | None) -> set[Node]:
-    """Operations that act on parameters alone and give the same for every batch: no need to ask."""
-    found: set[Node] = set()
+def _trivially_shared(graph: Graph, smaller: Smaller | None) -> set[Node]:
+    """Operations on parameters alone that have the same output for every batch, and so need no backward pass."""
+    shared: set[Node] = set()
     for position, node in enumerate(graph.nodes):
-        alike = smaller is not None and output_shapes(node) == smaller.shapes[position]
+        same_shapes = smaller is not None and output_shapes(node) == smaller.shapes[position]
         if node.name() == TRANSPOSED or (
-            alike and all(child in found for child, _ in node.next_functions if child in graph.index)
+            same_shapes and all(child in shared for child, _ in node.next_functions if child in graph.index)
         ):
-            found.add(node)
-    return found
+            shared.add(node)
+    return shared
 
 
-def _leading_elsewhere(graph: Graph, shared: set[Node]) -> Node | None:
-    """A shared operation that acts on more than parameters alone."""
+def _mixing_operation(graph: Graph, shared: set[Node]) -> Node | None:
+    """A shared operation whose inputs are not all shared; None if there is none."""
     for node in shared:
         for child, _ in node.next_functions:
             if child in graph.index and child not in shared and graph.leaves_behind(child):
@@ -165,20 +165,20 @@ class _Planner:
     arrived: dict[int, tuple[Tensor | None, ...]] = field(default_factory=dict)
     seen: dict[torch.Size, tuple[Tensor, Axis | None]] = field(default_factory=dict)
 
-    def ask(self, nodes: Sequence[Node]) -> dict[Node, list[Axis | None] | None]:
-        """By node and output, where the samples lie; None for a node that they share."""
+    def axes_of(self, nodes: Sequence[Node]) -> dict[Node, list[Axis | None] | None]:
+        """For each node the sample axes of its outputs; None for a node that the samples share."""
         if self.smaller is None:
-            # For this batch only, any explanation of what is touched here and now will do.
+            # The plan is for this batch only, so any axis that agrees with the owners will do.
             axes: dict[Node, list[Axis | None] | None] = {}
             for node, belonging in belongings(nodes, self.logits, self.direction).items():
                 self.arrived[self.graph.index[node]] = belonging.gradients
                 axes[node] = None if belonging.owners is None else [self._axis_of(owner) for owner in belonging.owners]
             return axes
-        arrived = gradients_at(nodes, self.logits, list(each_alone(self.direction)))
-        return {node: self._axes(node, outputs) for node, outputs in arrived.items()}
+        gradients = gradients_at(nodes, self.logits, list(each_alone(self.direction)))
+        return {node: self._axes(node, outputs) for node, outputs in gradients.items()}
 
     def _axis_of(self, owner: Tensor | None) -> Axis | None:
-        """Where the samples lie; the steps of a recurrent network are alike, and have one axis."""
+        """The sample axis; cached by shape, because the steps of a recurrent network have equal owners."""
         if owner is None:
             return None
         known, axis = self.seen.get(owner.shape, (None, None))
@@ -189,19 +189,19 @@ class _Planner:
 
     def _axes(self, node: Node, outputs: list[list[Tensor | None]]) -> list[Axis | None] | None:
         assert self.smaller is not None
-        found = []
+        axes = []
         for output, gradients in enumerate(outputs):
             shapes = output_shapes(node)[output], self.smaller.shapes[self.graph.index[node]][output]
             axis, shared = self._for_any_batch(node, touched_by(gradients), *shapes)
             if shared:
                 return None
-            found.append(axis)
-        return found
+            axes.append(axis)
+        return axes
 
     def _for_any_batch(
         self, node: Node, touched: Tensor | None, shape: Shape, smaller: Shape
     ) -> tuple[Axis | None, bool]:
-        """The explanation has to hold for every batch: only the dimension that grows with it holds the samples."""
+        """The axis of an output along the dimension that grows with the batch, and whether the samples share it."""
         assert self.smaller is not None
         if shape == smaller:
             return None, touched is not None
@@ -210,22 +210,22 @@ class _Planner:
             return SampleAxis(dim, 1, 1), False
         if touched is None:
             return None, False
-        found = [] if dim is None else list(explanations(touched, [dim]))
-        if dim is not None and len(found) > 1:
+        axes = [] if dim is None else list(explanations(touched, [dim]))
+        if dim is not None and len(axes) > 1:
             unfolded = self._unfolded(node, dim, shape)
-            found = [axis for axis in found if axis == unfolded] or found
-        # One explanation holds for every batch; several, or none, have to be looked at batch by batch.
-        self.lasting = self.lasting and len(found) == 1
-        if found:
-            return found[0], False
+            axes = [axis for axis in axes if axis == unfolded] or axes
+        # A single axis is valid for every batch; with several or none, every batch needs its own plan.
+        self.lasting = self.lasting and len(axes) == 1
+        if axes:
+            return axes[0], False
         if exclusive(touched):
             return axis_of(owners_of(touched), len(self.logits)), False
         if dim is not None:
-            raise _mixing(node)
+            raise _mixing_error(node)
         return None, True
 
     def _unfolded(self, node: Node, dim: int, shape: Shape) -> SampleAxis | None:
-        """How a view that follows takes the samples' dimension apart; None if none does."""
+        """The axis that a following view implies by unfolding the samples' dimension; None if there is none."""
         assert self.smaller is not None
         samples = len(self.logits)
         for user, _ in self.graph.uses.get(node, ()):
@@ -234,7 +234,7 @@ class _Planner:
             (viewed,), (fewer,) = output_shapes(user), self.smaller.shapes[self.graph.index[user]]
             growing = growing_dimension(viewed, samples, fewer, self.smaller.samples)
             if growing is not None and viewed[growing] == samples:
-                # A view keeps the order of the entries.
+                # A view keeps the order of the entries, so the sizes in front of the samples agree.
                 outer = math.prod(viewed[:growing]) // math.prod(shape[:dim])
                 return SampleAxis(dim, outer, shape[dim] // (outer * samples)) if outer else None
         return None
@@ -246,45 +246,46 @@ def make_plan(
     """Find the operations that use parameters, and their sample axes.
 
     Args:
-        graph: of the logits.
-        logits: [N, C]; N of two or three is enough, and cheap.
-        direction: [N, C] the derivative of each sample's loss by its logits.
-        calls: calls whose module has a rule; what happens inside is theirs.
-        smaller: the same operations for a smaller batch; without it the plan holds for this batch only.
+        graph: graph of the logits.
+        logits: [N, C]; two or three samples are enough.
+        direction: [N, C] start vectors.
+        calls: calls of modules with a rule, which covers the operations inside.
+        smaller: outputs of the same operations for a smaller batch; without it the plan is valid for this batch only.
 
     Raises:
-        UnsupportedModelError: if the samples act on each other.
+        UnsupportedModelError: if the network mixes the samples.
     """
     planner = _Planner(graph, logits, direction, smaller)
-    evident = _evidently_shared(graph, smaller)
+    trivial = _trivially_shared(graph, smaller)
     shared: set[Node] = set()
     inside = {node: number for number, call in enumerate(calls) for node in call.inside()}
     inputs: dict[Node, set[int]] = {}
     axes: dict[Node, list[Axis | None]] = {}
     by_call: dict[Node, int] = {}
-    fresh: list[Node] = list(graph.leaves)
-    while fresh:
-        asked: list[Node] = []
-        passed: list[Node] = []
-        for node in fresh:
+    # Follow the parameters through shared operations up to the first operations that belong to the samples.
+    frontier: list[Node] = list(graph.leaves)
+    while frontier:
+        candidates: list[Node] = []
+        newly_shared: list[Node] = []
+        for node in frontier:
             for user, number in graph.uses.get(node, ()):
                 if user in inside:
                     by_call[calls[inside[user]].edge.node] = inside[user]
                     user, number = calls[inside[user]].edge.node, -1
                 if user not in inputs:
                     inputs[user] = set()
-                    (passed if user in evident else asked).append(user)
+                    (newly_shared if user in trivial else candidates).append(user)
                 inputs[user].add(number)
-        for node, found in planner.ask(asked).items():
-            if found is None:
-                passed.append(node)
+        for node, node_axes in planner.axes_of(candidates).items():
+            if node_axes is None:
+                newly_shared.append(node)
             else:
-                axes[node] = found
-        shared.update(passed)
-        fresh = passed
-    if (impure := _leading_elsewhere(graph, shared)) is not None:
+                axes[node] = node_axes
+        shared.update(newly_shared)
+        frontier = newly_shared
+    if (mixing := _mixing_operation(graph, shared)) is not None:
         if smaller is None:
-            raise _mixing(impure)
+            raise _mixing_error(mixing)
         return make_plan(graph, logits, direction, calls)
     operations = _ordered(graph, inputs, axes, by_call)
     contributions = _contributions(graph, operations, calls)
@@ -302,16 +303,16 @@ def _ordered(
     axes: dict[Node, list[Axis | None]],
     by_call: dict[Node, int],
 ) -> tuple[Planned, ...]:
-    """The operations in the graph's order; nodes come after what they lead to, so one sweep finds the terminal ones."""
-    leads_on: dict[Node, bool] = {}
+    """The planned operations in topological order, in which one sweep finds the terminal ones."""
+    depends: dict[Node, bool] = {}
     operations = []
     for position, node in enumerate(graph.nodes):
-        behind = any(leads_on.get(child, False) for child, _ in node.next_functions if child is not None)
+        behind = any(depends.get(child, False) for child, _ in node.next_functions if child is not None)
         if node in axes:
             operations.append(
                 Planned(position, tuple(sorted(inputs[node])), tuple(axes[node]), not behind, by_call.get(node))
             )
-        leads_on[node] = behind or node in axes
+        depends[node] = behind or node in axes
     return tuple(operations)
 
 

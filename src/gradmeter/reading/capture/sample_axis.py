@@ -1,4 +1,4 @@
-"""Where the samples lie in the output of an operation: networks fold, transpose, window and pack their batches."""
+"""Sample axes: where the samples lie in an output of a network that folds, transposes, windows or packs its batches."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Shape = tuple[int, ...]
 class SampleAxis:
     """A dimension of size outer x N x inner.
 
-    (0, 1, 1) is the plain batch; [T, N, E] has (1, 1, 1); windows [N * W, ...] have (0, 1, W); positions before the
-    batch, [T * N, E], have (0, T, 1).
+    Examples of (dim, outer, inner): [N, ...] has (0, 1, 1); [T, N, E] has (1, 1, 1); windows [N * W, ...] have
+    (0, 1, W); [T * N, E], with positions before the samples, has (0, T, 1).
     """
 
     dim: int
@@ -25,7 +25,7 @@ class SampleAxis:
     inner: int
 
     def adapted(self, shape: Shape, samples: int) -> SampleAxis | None:
-        """The axis in a tensor of another shape that is folded the same way; None if it cannot be."""
+        """The axis for a tensor of another shape that is folded in the same way; None if it does not fit."""
         if self.dim >= len(shape):
             return None
         if shape[self.dim] == self.outer * samples * self.inner:
@@ -36,46 +36,46 @@ class SampleAxis:
         return SampleAxis(self.dim, 1, folds) if self.outer == 1 else SampleAxis(self.dim, folds, 1)
 
     def rows(self, tensor: Tensor, samples: int) -> Tensor:
-        """A view with samples first, [N, ...]; where folded, outer and inner stand in place of the dimension."""
+        """A view with samples first, [N, ...]; if folded, outer and inner replace the dimension."""
         if self.outer == self.inner == 1:
             return tensor if self.dim == 0 else tensor.movedim(self.dim, 0)
         unfolded: Tensor = tensor.unflatten(self.dim, (self.outer, samples, self.inner))
         return unfolded.movedim(self.dim + 1, 0)
 
     def only(self, tensor: Tensor, sample: int, samples: int) -> Tensor:
-        """A copy with zeros where other samples lie."""
+        """A copy with zeros for all other samples."""
         alone = torch.zeros_like(tensor)
         self.rows(alone, samples)[sample] = self.rows(tensor, samples)[sample]
         return alone
 
     def positions(self, tensor: Tensor, samples: int) -> Tensor:
-        """Samples first, [N, ...]; each one's positions, one where nothing is folded, in place of the dimension."""
+        """Samples first, [N, ...]; each sample's positions (one if not folded) replace the dimension."""
         unfolded: Tensor = tensor.unflatten(self.dim, (self.outer, samples, self.inner))
         return unfolded.movedim(self.dim + 1, 0).flatten(self.dim + 1, self.dim + 2)
 
     def owners_along(self, size: int, samples: int) -> Tensor:
-        """[size] the sample of every row along the dimension."""
+        """The sample of each row along the dimension, [size]."""
         return torch.arange(size, device="cpu") // self.inner % samples
 
     def behind(self, dims: int) -> SampleAxis:
-        """The same dimension with further ones before it."""
+        """The same axis of a tensor with `dims` more dimensions in front."""
         return SampleAxis(self.dim + dims, self.outer, self.inner)
 
     @property
     def plain(self) -> bool:
-        """Whether it is the first dimension, one entry per sample."""
+        """Whether it is the first dimension with one row per sample."""
         return self == SampleAxis(0, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class OwnedRows:
-    """A dimension along which every row is one sample's, in any order, as in a packed batch of sequences.
+    """A dimension along which each row belongs to one sample, in any order, as in a packed batch of sequences.
 
-    Known for one batch only.
+    Valid for one batch only.
 
     Attributes:
         dim: the dimension.
-        owners: [rows] the sample of each, -1 where no loss reached it.
+        owners: [rows] the sample of each row, -1 where no loss reached it.
         samples: N.
     """
 
@@ -86,20 +86,20 @@ class OwnedRows:
     plain = False
 
     def adapted(self, shape: Shape, samples: int) -> None:
-        """None: another batch lies in another order."""
+        """None, because another batch has another order."""
         return
 
     def owners_along(self, size: int, samples: int) -> Tensor:
-        """[size] the sample of every row along the dimension."""
+        """The sample of each row along the dimension, [size]."""
         return self.owners
 
     def behind(self, dims: int) -> OwnedRows:
-        """The same dimension with further ones before it."""
+        """The same axis of a tensor with `dims` more dimensions in front."""
         return replace(self, dim=self.dim + dims)
 
     @cached_property
     def _places(self) -> tuple[Tensor, int]:
-        """Where each row goes in [N * most + 1], the last place for those of nobody, and how many rows a sample has."""
+        """The target of each row in [N * most + 1], the last for rows without owner; and the most rows of a sample."""
         owned = self.owners >= 0
         most = max(1, int(torch.bincount(self.owners[owned], minlength=1).max()))
         places = self.owners * most
@@ -110,7 +110,7 @@ class OwnedRows:
         return torch.where(owned, places, self.samples * most), most
 
     def rows(self, tensor: Tensor, samples: int) -> Tensor:
-        """A copy with samples first, [N, ...]; each one's rows, and then zeros, stand in place of the dimension."""
+        """A copy with samples first, [N, ...]; each sample's rows, padded with zeros, replace the dimension."""
         places, most = self._places
         tensor = tensor.movedim(self.dim, 0)
         placed = tensor.new_zeros(samples * most + 1, *tensor.shape[1:]).index_copy_(0, places, tensor)
@@ -118,18 +118,18 @@ class OwnedRows:
         return rows
 
     def positions(self, tensor: Tensor, samples: int) -> Tensor:
-        """The same: rows are positions."""
+        """The same as `rows`."""
         return self.rows(tensor, samples)
 
     def only(self, tensor: Tensor, sample: int, samples: int) -> Tensor:
-        """A copy with zeros where other samples lie."""
+        """A copy with zeros for all other samples."""
         own = (self.owners == sample).reshape(-1, *(1,) * (tensor.dim() - self.dim - 1))
         return tensor * own
 
 
 @dataclass(frozen=True, eq=False)
 class Scattered:
-    """Entries of which each is one sample's, along no dimension: known for one batch only.
+    """Entries that each belong to one sample, but not along a dimension. Valid for one batch only.
 
     Attributes:
         owners: [*output.shape] the sample of each entry, -1 where no loss reached it.
@@ -138,31 +138,31 @@ class Scattered:
     owners: Tensor
 
     def adapted(self, shape: Shape, samples: int) -> None:
-        """None: another batch is scattered otherwise."""
+        """None, because another batch is scattered differently."""
         return
 
     def only(self, tensor: Tensor, sample: int, samples: int) -> Tensor:
-        """A copy with zeros where other samples lie."""
+        """A copy with zeros for all other samples."""
         return tensor * (self.owners == sample)
 
 
 def touched_by(gradients: Sequence[Tensor | None]) -> Tensor | None:
-    """What each sample's own loss reaches in an output, [N, *output.shape]; None where no loss reaches it."""
-    arrived = [gradient for gradient in gradients if gradient is not None]
-    if not arrived:
+    """The entries of an output that each sample's loss reaches, [N, *output.shape]; None if no loss reaches it."""
+    present = [gradient for gradient in gradients if gradient is not None]
+    if not present:
         return None
-    nothing = torch.zeros_like(arrived[0], dtype=torch.bool)
-    touched = torch.stack([nothing if gradient is None else gradient != 0 for gradient in gradients])
+    untouched = torch.zeros_like(present[0], dtype=torch.bool)
+    touched = torch.stack([untouched if gradient is None else gradient != 0 for gradient in gradients])
     return touched if touched.any() else None
 
 
 def exclusive(touched: Tensor) -> bool:
-    """Whether no entry is reached by two samples."""
+    """Whether no two samples share an entry."""
     return bool((touched.sum(0) < 2).all())
 
 
 def growing_dimension(shape: Shape, samples: int, smaller: Shape, fewer: int) -> int | None:
-    """The one dimension that grows with the batch, from the shapes of an output for two batches; None if none does."""
+    """The one dimension of an output that grows with the batch, from its shapes for two batches; None if none does."""
     if len(shape) != len(smaller):
         return None
     different = [dim for dim, (many, few) in enumerate(zip(shape, smaller, strict=True)) if many != few]
@@ -172,11 +172,13 @@ def growing_dimension(shape: Shape, samples: int, smaller: Shape, fewer: int) ->
 
 
 def explanations(touched: Tensor, dims: Sequence[int] | None = None) -> Iterator[SampleAxis]:
-    """The axes that explain what each sample touches: dimensions from the left, unfolded before folded.
+    """The sample axes that agree with the entries that each sample touches.
+
+    They are ordered by dimension, unfolded before folded.
 
     Args:
         touched: [N, *output.shape].
-        dims: the dimensions of the output to consider; all by default.
+        dims: dimensions of the output to consider; all by default.
     """
     samples = len(touched)
     for dim, size in enumerate(touched.shape[1:]):
@@ -186,7 +188,7 @@ def explanations(touched: Tensor, dims: Sequence[int] | None = None) -> Iterator
         by_row = touched.any(dim=others) if others else touched
         folds = size // samples
         for outer in (divisor for divisor in range(1, folds + 1) if folds % divisor == 0):
-            # [sample whose loss it is, sample whose row it is]
+            # [sample of the loss, sample of the row]
             crossed = by_row.unflatten(1, (outer, samples, folds // outer)).any(3).any(1)
             if not crossed.fill_diagonal_(False).any():
                 yield SampleAxis(dim, outer, folds // outer)

@@ -1,4 +1,4 @@
-"""The reduction of per-sample gradients to power sums: compiled, or in PyTorch, chosen in one place."""
+"""Reduction of per-sample gradients to power sums, by the compiled kernel or in PyTorch."""
 
 from gradmeter.reading.kernels.dispatch import channel_sums, correlate, description, reduce
 from gradmeter.reading.kernels.portable import chunked, materialise, reduction_bytes

@@ -1,8 +1,7 @@
-"""The compiled reduction: per-sample gradients are summed in registers and never stored.
+"""The compiled reduction, which sums per-sample gradients in registers without storing them.
 
-The extension is optional. Where it was not built, `available()` is False, `reason()` says why, and the PyTorch path
-serves. The environment variable GRADMETER_KERNEL chooses a kernel for an older processor than the one at hand, or
-"portable" for none.
+The extension is optional. If it was not built, `available()` is False, `reason()` says why, and the reduction runs in
+PyTorch. The environment variable GRADMETER_KERNEL selects a kernel for an older processor, or "portable" for none.
 """
 
 from __future__ import annotations
@@ -20,62 +19,62 @@ from torch import Tensor
 
 from gradmeter.errors import InputError
 
-# Sums per sample: S1, S2, S3, S4, the sum of |g|, the smallest and the largest entry.
+# Numbers per sample: the sums of g, g^2, g^3, g^4 and |g|, the minimum and the maximum.
 _SUMS = 7
 _VARIABLE = "GRADMETER_KERNEL"
 _PORTABLE = "portable"
 
 
 def _openmp() -> tuple[int, int]:
-    """Addresses of GOMP_parallel and omp_get_thread_num in the OpenMP library that torch is linked to; 0 if none is.
+    """Addresses of GOMP_parallel and omp_get_thread_num in the OpenMP library that torch is linked to; 0 without one.
 
-    Nothing is loaded for it, and other packages' copies of the library are passed over: a second pool of threads would
-    spin against torch's.
+    This loads no library and ignores the copies of other packages, because a second thread pool would compete with
+    torch's for the cores.
     """
     try:
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"), mode=os.RTLD_NOLOAD)
         functions = library.GOMP_parallel, library.omp_get_thread_num
     except (OSError, AttributeError):
         return 0, 0
-    parallel, number = (ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions)
-    return parallel, number
+    parallel, thread_number = (ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions)
+    return parallel, thread_number
 
 
 @cache
 def _load() -> tuple[ModuleType | None, str]:
-    """The extension, ready to run, or None; and what to tell about it.
+    """The initialised extension, or None, and a note that describes it.
 
     Raises:
-        InputError: if the environment asks for a kernel that cannot be had.
+        InputError: if GRADMETER_KERNEL names an unknown or unsupported kernel.
     """
     try:
         extension = import_module("gradmeter.reading.kernels._compiled")
     except ModuleNotFoundError:
-        return None, "not built when gradmeter was installed: no working C++ compiler (pip install -v tells more)"
+        return None, "not built when gradmeter was installed: no working C++ compiler (pip install -v shows details)"
     except ImportError as error:
         return None, f"not loaded: {error}"
     if not extension.variants():
-        return None, "not usable: this processor is older than any the kernel was built for"
+        return None, "not usable: built for newer processors than this one"
     name = os.environ.get(_VARIABLE)
     if name == _PORTABLE:
-        return None, f"switched off by {_VARIABLE}={_PORTABLE}"
+        return None, f"disabled by {_VARIABLE}={_PORTABLE}"
     if name:
         try:
             extension.select(name)
         except ValueError as error:
             raise InputError(f"{_VARIABLE}: {error}") from None
-    parallel, number = _openmp()
-    extension.use_openmp(parallel, number)
-    return extension, "shares torch's OpenMP threads" if parallel else "starts threads of its own"
+    parallel, thread_number = _openmp()
+    extension.use_openmp(parallel, thread_number)
+    return extension, "shares torch's OpenMP threads" if parallel else "starts its own threads"
 
 
 def available() -> bool:
-    """Whether the extension was built and this processor can run it."""
+    """Whether the extension was built, supports this processor and is not disabled."""
     return _load()[0] is not None
 
 
 def reason() -> str:
-    """Which kernel is in use, or why there is none, in one line."""
+    """One line that names the kernel in use, or says why there is none."""
     extension, note = _load()
     return note if extension is None else f"{extension.variant()} kernel, {note}"
 
@@ -92,12 +91,12 @@ def _checked(name: str, tensor: Tensor, *types: torch.dtype) -> Tensor:
         expected = " or ".join(str(dtype).removeprefix("torch.") for dtype in types)
         given = f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device}"
         raise TypeError(f"{name} is {given}; expected {expected} on the CPU")
-    # The extension reads memory, where a number whose sign PyTorch has yet to turn still has the old one.
+    # The extension reads memory, and PyTorch may negate lazily.
     return tensor.detach().resolve_neg()
 
 
 def _outputs(rows: int, columns: int) -> Tensor:
-    # Not on torch's default device.
+    # Explicitly on the CPU, because torch's default device may be another one.
     return torch.empty(rows, columns, dtype=torch.float64, device="cpu")
 
 
@@ -112,23 +111,25 @@ def correlate(
     groups: int = 1,
     bias: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Sums over the per-sample gradient [M, C / groups, *kernel] of a convolution's weight, which is never stored.
+    """Sums over the per-sample gradients [M, C / groups, *kernel] of a convolution's weight, which are not stored.
 
     Args:
         delta: [N, M, *out] float32 on the CPU, any strides; the gradient of the output.
         activation: [N, C, *in] float32 on the CPU, any strides; the input.
-        kernel: size of the window along each of the 1 to 3 spatial axes; stride, dilation likewise.
-        padding: zeros in front of each axis; behind it there are as many as the windows reach.
-        groups: number of groups of channels.
+        kernel: size of the window along each of the 1 to 3 spatial axes.
+        stride: distance between windows along each axis.
+        dilation: distance between taps along each axis.
+        padding: zeros before the input along each axis; as many as needed follow it.
+        groups: number of channel groups.
         bias: also sum delta over its positions.
 
     Returns:
-        [N, 7] float64: the sums of g, g^2, g^3, g^4 and |g|, the smallest and the largest entry; and [N, M] float64,
-        or None without `bias`.
+        [N, 7] float64: the sums of g, g^2, g^3, g^4 and |g|, the minimum and the maximum; and [N, M] float64 with
+        `bias`, else None.
 
     Raises:
-        TypeError: for another type of numbers or another device.
-        ValueError: for sizes that do not fit.
+        TypeError: if a tensor has another dtype or is on another device.
+        ValueError: if the sizes do not match.
     """
     samples = len(delta)
     sums = _outputs(samples, _SUMS)
@@ -149,18 +150,18 @@ def correlate(
 
 
 def reduce(values: Tensor) -> Tensor:
-    """The same seven sums [N, 7] float64 of values [N, P], float32 or float64 on the CPU, any strides."""
+    """The same numbers [N, 7] float64 for values [N, P], float32 or float64 on the CPU, any strides."""
     sums = _outputs(len(values), _SUMS)
     _loaded().reduce(_checked("values", values, torch.float32, torch.float64), sums, torch.get_num_threads())
     return sums
 
 
 def channel_sums(delta: Tensor, activation: Tensor, mean: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Sums over positions of delta * (activation - mean) and of delta, each [N, C] float64.
+    """Sums of delta * (activation - mean) and of delta over positions, each [N, C] float64.
 
     Args:
         delta: [N, C, *positions] float32 on the CPU, any strides.
-        activation: the same shape.
+        activation: tensor like delta.
         mean: [C] float32; zero by default.
     """
     products = _outputs(len(delta), delta.shape[1])

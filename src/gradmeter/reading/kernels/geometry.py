@@ -1,4 +1,4 @@
-"""How the windows of a convolution lie: derived once, used by the compiled reduction and by its PyTorch twin."""
+"""The geometry of a convolution, shared by the compiled reduction and the PyTorch one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Geometry:
-    """One entry per spatial dimension.
+    """Geometry of a convolution; tuples have one entry per spatial dimension.
 
     Attributes:
-        kernel: taps of the window.
-        stride: distance of neighbouring windows.
-        dilation: distance of neighbouring taps.
-        padding: zeros before the input; behind it there are as many as the last window needs.
-        groups: how many parts the channels are cut into.
+        kernel: number of taps of the window.
+        stride: distance between neighbouring windows.
+        dilation: distance between neighbouring taps.
+        padding: zeros before the input; after it there are as many as the last window needs.
+        groups: number of channel groups.
     """
 
     kernel: tuple[int, ...]
@@ -29,11 +29,11 @@ class Geometry:
 
     @property
     def taps(self) -> int:
-        """Entries of a window, per channel."""
+        """Number of taps of a window, per channel."""
         return math.prod(self.kernel)
 
     def windows(self, activation: Tensor, out: tuple[int, ...]) -> Tensor:
-        """The entries [n, C, *out, *kernel] that each output position saw of the input [n, C, *in]."""
+        """The windows [n, C, *out, *kernel] of the input [n, C, *in], one per output position."""
         before, after = [], []
         for size, count, kernel, stride, dilation, padding in zip(
             activation.shape[2:], out, self.kernel, self.stride, self.dilation, self.padding, strict=True
@@ -52,4 +52,4 @@ class Geometry:
 
 
 POINT = Geometry(kernel=(1,), stride=(1,), dilation=(1,), padding=(0,), groups=1)
-"""A dense layer over positions: every position is its own window."""
+"""A dense layer over positions, as a convolution with one tap."""

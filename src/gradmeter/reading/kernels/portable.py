@@ -1,4 +1,4 @@
-"""The reduction in plain PyTorch: materialise a few samples, reduce them while they are in cache, forget them."""
+"""The reduction in PyTorch: materialise the gradients of a few samples and reduce them while they are in cache."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor
 from gradmeter.reading.kernels.geometry import POINT, Geometry
 from gradmeter.reading.statistics import PowerSums
 
-# Bytes that a chunk of samples may take while it is materialised and reduced; about a core's share of cache.
+# Memory for materialising and reducing a chunk of samples, in bytes; about one core's share of the cache.
 _CHUNK_BYTES = 4 * 2**20
-# A materialised chunk is turned into float64 and squared beside the original.
+# Bytes per entry that the reduction needs in addition: a float64 copy and its square.
 _REDUCTION_BYTES = 16
-# Entries of a gradient that are reduced at once: in float64, with their squares, they stay in a core's cache.
+# Gradient entries that are reduced at once; as float64, with their squares, they stay in a core's cache.
 _BLOCK_ENTRIES = 2**16
 
 
 def chunked(materialise: Callable[[slice], Tensor], samples: int, bytes_per_sample: int) -> PowerSums:
-    """Power sums of gradients [n, ...] that are made for a slice of the samples at a time.
+    """Power sums of gradients [N, ...] that are materialised for a few samples at a time.
 
     Args:
-        materialise: the gradients of some samples.
+        materialise: returns the gradients [n, ...] of a slice of the samples.
         samples: N.
-        bytes_per_sample: memory that materialising one sample takes, the reduction aside.
+        bytes_per_sample: memory for materialising and reducing one sample.
     """
     chunk = max(1, _CHUNK_BYTES // max(1, bytes_per_sample))
     parts = [_in_blocks(materialise(slice(start, start + chunk))) for start in range(0, samples, chunk)]
@@ -40,24 +40,24 @@ def _in_blocks(gradients: Tensor) -> PowerSums:
 
 
 def reduction_bytes(entries: int, gradient: Tensor) -> int:
-    """Memory that a gradient of so many entries takes with its reduction, in the type of another."""
+    """Memory for a gradient with this many entries, of the dtype of `gradient`, and for its reduction."""
     return entries * (gradient.element_size() + _REDUCTION_BYTES)
 
 
 def reduce(values: Tensor) -> PowerSums:
-    """Power sums of gradients [N, ...] that are held as they are."""
+    """Power sums of materialised gradients [N, ...]."""
     return chunked(lambda rows: values[rows], len(values), reduction_bytes(values[:1].numel(), values))
 
 
 def _product(delta: Tensor, activation: Tensor, geometry: Geometry) -> tuple[Tensor, bool]:
-    """The weight gradient [n, groups, M / groups, ...] and whether its channels come last, after the taps."""
+    """The weight gradient [n, groups, M / groups, ...], and whether its channels come after the taps."""
     dims, groups = len(geometry.kernel), geometry.groups
     windows = geometry.windows(activation, tuple(delta.shape[2:]))
     windows = windows.unflatten(1, (groups, -1))
     delta = delta.flatten(2).unflatten(1, (groups, -1))
     out = tuple(range(3, 3 + dims))
     kernel = tuple(range(3 + dims, 3 + 2 * dims))
-    # Copy the windows in the order in which the input lies in memory: long runs make a cheap copy.
+    # Copy the windows in the memory order of the input, because long contiguous runs are cheap to copy.
     if activation.stride(1) == 1 and activation.shape[1] > 1:
         columns = windows.permute(0, 1, *out, *kernel, 2).flatten(2, 1 + dims).flatten(3)
         return delta @ columns, True
@@ -70,8 +70,8 @@ def materialise(delta: Tensor, activation: Tensor, geometry: Geometry) -> Tensor
 
     Args:
         delta: [n, M, *out] gradient of the output.
-        activation: [n, C, *in] input, unpadded.
-        geometry: the windows.
+        activation: [n, C, *in] input, without padding.
+        geometry: geometry of the convolution.
     """
     gradient, channels_last = _product(delta, activation, geometry)
     channels = activation.shape[1] // geometry.groups
@@ -81,26 +81,22 @@ def materialise(delta: Tensor, activation: Tensor, geometry: Geometry) -> Tensor
 
 
 def correlate(delta: Tensor, activation: Tensor, geometry: Geometry) -> PowerSums:
-    """Power sums of the weight gradients that `materialise` makes, for [N, M, *out] and [N, C, *in]."""
+    """Power sums of the weight gradients of `materialise`, for [N, M, *out] and [N, C, *in]."""
     channels, positions = activation.shape[1], math.prod(delta.shape[2:])
     entries = delta.shape[1] * channels // geometry.groups * geometry.taps
     columns = 0 if geometry == POINT else channels * geometry.taps * positions * delta.element_size()
 
-    # Sums and extremes do not ask in which order the entries come.
+    # Sums and extremes do not depend on the order of the entries.
     def unordered(rows: slice) -> Tensor:
         if geometry == POINT:
             return delta[rows] @ activation[rows].transpose(1, 2)
         return _product(delta[rows], activation[rows], geometry)[0]
 
-    return chunked(
-        unordered,
-        len(delta),
-        columns + reduction_bytes(entries, delta),
-    )
+    return chunked(unordered, len(delta), columns + reduction_bytes(entries, delta))
 
 
 def channel_sums(delta: Tensor, activation: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums over positions of delta * (activation - mean) and of delta, [N, C] each, from [N, C, ...] and [C]."""
+    """Sums of delta * (activation - mean) and of delta over positions, [N, C] each, for [N, C, ...] and mean [C]."""
     centred = activation - mean.reshape(-1, *(1,) * (activation.dim() - 2))
     product = (centred * delta).flatten(2).sum(2) if delta.dim() > 2 else centred * delta
     return product, delta.flatten(2).sum(2) if delta.dim() > 2 else delta

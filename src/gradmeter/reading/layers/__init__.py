@@ -1,4 +1,4 @@
-"""One file per kind of operation: from what it kept, and the gradient of its output, to its parameters' gradients."""
+"""Rules that compute the gradients of an operation's parameters, one file per kind of operation."""
 
 from gradmeter.reading.layers import (
     bilinear,
@@ -13,6 +13,8 @@ from gradmeter.reading.layers import (
 from gradmeter.reading.layers.contributions import Contributions, Unkept
 from gradmeter.reading.layers.outputs import LayerOutputs, OutputReader
 from gradmeter.reading.layers.registry import (
+    MODULE_RULES,
+    OPERATION_RULES,
     measured_operations,
     module_rule,
     operation_rule,
@@ -22,6 +24,8 @@ from gradmeter.reading.layers.registry import (
 from gradmeter.reading.layers.ways import TimedContributions, Use, Way
 
 __all__ = [
+    "MODULE_RULES",
+    "OPERATION_RULES",
     "Contributions",
     "LayerOutputs",
     "OutputReader",

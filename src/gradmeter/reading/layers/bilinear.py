@@ -1,4 +1,4 @@
-"""Bilinear layers: a matrix of parameters for each output, between two inputs."""
+"""Bilinear layers, which multiply two inputs with one matrix of parameters per output."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gradmeter.reading.layers.gradients import PerSampleGradient, product_of_sum
 from gradmeter.reading.layers.registry import register_rule
 from gradmeter.reading.statistics import PowerSums
 
-# How nn.Bilinear lays its inputs and its weight out: dimensions that each is spread over, and those that are summed.
+# Arguments of the trilinear operation in nn.Bilinear: dimensions along which each factor is expanded, and summed ones.
 _LAYOUT = {"expand1": (1, 3), "expand2": (0,), "expand3": (1, 2), "sumdim": (2, 3)}
 
 
 class Trilinear(PerSampleGradient):
-    """The gradient of a bilinear layer's weight: over positions T, the sum of delta x left x right.
+    """The gradient of a bilinear layer's weight: the sum of delta x left x right over positions T.
 
     Args:
         delta: [N, T, M] gradient of the output.
@@ -31,11 +31,11 @@ class Trilinear(PerSampleGradient):
         self.bytes_per_sample = reduction_bytes(entries, delta)
 
     def materialise(self, rows: slice) -> Tensor:
-        """The gradients of some samples, [n, M, K, L]."""
+        """Materialise the gradients of some samples, [n, M, K, L]."""
         return torch.einsum("ntm,ntk,ntl->nmkl", *(factor[rows] for factor in self.factors))
 
     def power_sums(self) -> PowerSums:
-        """With one position sums of an outer product are products of sums."""
+        """The power sums; for one position, sums of an outer product are products of sums."""
         if self.factors[0].shape[1] > 1:
             return super().power_sums()
         delta, left, right = (reduce(factor.squeeze(1)) for factor in self.factors)
@@ -44,7 +44,7 @@ class Trilinear(PerSampleGradient):
 
 @register_rule("TrilinearBackward0")
 def bilinear(operation: Operation) -> dict[int, PerSampleGradient]:
-    """The weight [M, K, L] of nn.Bilinear; other sums of three factors go through autograd."""
+    """The weight [M, K, L] of nn.Bilinear; other products of three factors are left to autograd."""
     if operation.inputs != (1,) or operation.axis.dim != 0:
         return {}
     if any(tuple(operation.saved(name)) != dims for name, dims in _LAYOUT.items()):

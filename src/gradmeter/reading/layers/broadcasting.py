@@ -1,4 +1,4 @@
-"""Parameters that are spread over a larger tensor: their gradient is a sum over what they were spread over."""
+"""Parameters that are broadcast: their gradient is the sum over the broadcast dimensions."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from gradmeter.reading.layers.gradients import Direct
 
 
 def summed_to_input(operation: Operation, number: int, gradient: Tensor | None = None) -> dict[int, Direct]:
-    """Sum the gradient of an output over all that one input was broadcast to.
+    """Sum a gradient over the dimensions along which an input was broadcast.
 
     Args:
-        operation: whose output has the shape to which the input was broadcast.
-        number: of the input.
-        gradient: by the broadcast input, laid out like the first output; the output's own where left out.
+        operation: operation whose output has the shape to which the input was broadcast.
+        number: number of the input.
+        gradient: gradient with respect to the broadcast input, laid out like the first output; by default the gradient
+            of the output.
 
     Returns:
-        The gradient [N, *input.shape] by the input's number; nothing where the input is spread over the samples in
-        another way.
+        The gradient [N, *input.shape] by the input's number; empty if the input is not broadcast along the samples.
     """
     shape = operation.size_of_input(number)
     axis, gradient = operation.axis, operation.delta if gradient is None else gradient
@@ -26,9 +26,9 @@ def summed_to_input(operation: Operation, number: int, gradient: Tensor | None =
     if aligned[axis.dim] != 1:
         return {}
     rows = operation.positions(gradient)
-    spread = [dim + 1 for dim, size in enumerate(aligned) if size == 1 and rows.shape[dim + 1] != 1]
-    if spread:
-        rows = rows.sum(spread)
+    broadcast = [dim + 1 for dim, size in enumerate(aligned) if size == 1 and rows.shape[dim + 1] != 1]
+    if broadcast:
+        rows = rows.sum(broadcast)
     if rows.is_complex() and not operation.input_metadata(number).dtype.is_complex:
         rows = rows.real
     return {number: Direct(rows.reshape(operation.samples, *shape))}

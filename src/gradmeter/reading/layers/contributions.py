@@ -1,4 +1,4 @@
-"""What each operation adds to the gradient of each parameter, reduced as soon as a parameter's gradient is whole."""
+"""Contributions of the operations to each parameter's gradient, reduced as soon as they are complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CAST = "ToCopyBackward0"
 
 
 def _before_casts(node: Node | None, output: int) -> tuple[Node, int]:
-    """Where a real number came from before it was cast to another type, by autocast say: its gradient is the same."""
+    """Skip casts between real dtypes, for example by autocast, because they do not change the gradient."""
     assert node is not None
     while node.name() == _CAST and not metadata(node)[0].dtype.is_complex:
         node, output = node.next_functions[0]
@@ -29,7 +29,7 @@ def _before_casts(node: Node | None, output: int) -> tuple[Node, int]:
 
 
 def _transposes(node: Node) -> bool:
-    """Whether an operation swaps the two dimensions of a matrix: W.t() in a dense layer, W.T, W.transpose(0, 1)."""
+    """Whether an operation transposes a matrix: W.t() in a dense layer, W.T, W.transpose(0, 1)."""
     if node.name() == TRANSPOSED:
         return True
     if len(output_shapes(node)[0]) != 2:
@@ -41,14 +41,14 @@ def _transposes(node: Node) -> bool:
 
 
 class Unkept(Exception):
-    """A gradient has to wait for the end of the backward pass, but the plan does not keep the graph until then."""
+    """A gradient is available only after the backward pass, but the plan does not keep the graph."""
 
 
 class Contributions:
     """Collects the gradients of one backward pass.
 
     Attributes:
-        sums: power sums of the parameters whose gradients are whole, by name.
+        sums: power sums of the parameters whose gradients are complete, by name.
     """
 
     def __init__(self, graph: Graph, plan: Plan, calls: Sequence[Call], samples: int) -> None:
@@ -60,7 +60,7 @@ class Contributions:
         self._late: list[tuple[str, str, PerSampleGradient]] = []
 
     def receive(self, planned: Planned, operation: Operation) -> None:
-        """Take in one operation while its saved tensors are alive."""
+        """Add the contributions of one operation while its saved tensors are alive."""
         if planned.call is not None:
             call = self._calls[planned.call]
             self._operation = type(call.module).__name__
@@ -74,14 +74,14 @@ class Contributions:
             self._trace(operation, number, Masked(operation, number) if gradient is None else gradient)
 
     def finish(self) -> dict[str, PowerSums]:
-        """Power sums of every parameter that a gradient reached."""
+        """Reduce the remaining gradients; return the power sums of every parameter that received a gradient."""
         for name in list(self._pending):
             self._reduce(name)
         return self.sums
 
     @property
     def one_by_one(self) -> set[tuple[str, str]]:
-        """Parameters, and operations that use them, whose backward pass was run for one sample at a time."""
+        """(parameter, operation) pairs for which the operation's backward pass ran for one sample at a time."""
         return {(name, operation) for name, operation, gradient in self._late if gradient.alone}
 
     def _receive_call(self, call: Call, operation: Operation) -> None:
@@ -90,24 +90,26 @@ class Contributions:
         delta = operation.gradients[call.edge.output_nr]
         assert delta is not None
         call.require_input_kept()
-        found = rule(call.module, call.activation, delta)
-        inside = {self._graph.leaves[leaf]: leaf for leaf in call.inside() & self._graph.leaves.keys()}
-        own = {id(parameter): name for name, parameter in call.module.named_parameters()}
-        for name, leaf in inside.items():
+        gradients = rule(call.module, call.activation, delta)
+        leaves = {self._graph.leaves[leaf]: leaf for leaf in call.inside() & self._graph.leaves.keys()}
+        local_names = {id(parameter): name for name, parameter in call.module.named_parameters()}
+        for name, leaf in leaves.items():
             parameter = leaf.variable  # type: ignore[attr-defined]
-            given = found.get(own.get(id(parameter), "")) if isinstance(found, Mapping) else found
+            local_name = local_names.get(id(parameter), "")
+            gradient = gradients.get(local_name) if isinstance(gradients, Mapping) else gradients
             expected = (self._samples, *parameter.shape)
-            if not isinstance(given, Tensor) or tuple(given.shape) != expected:
-                shape = tuple(given.shape) if isinstance(given, Tensor) else None
-                what = "nothing" if given is None else type(given).__name__ if shape is None else f"shape {shape}"
+            if not isinstance(gradient, Tensor) or tuple(gradient.shape) != expected:
+                given = "nothing" if gradient is None else type(gradient).__name__
+                if isinstance(gradient, Tensor):
+                    given = f"shape {tuple(gradient.shape)}"
                 raise UnsupportedModelError(
-                    f"the rule for {type(call.module).__name__} gave {what} for parameter {name!r}; "
+                    f"the rule for {type(call.module).__name__} returned {given} for parameter {name!r}; "
                     f"expected a dict with a tensor of shape {expected}"
                 )
-            self._add(name, Direct(given))
+            self._add(name, Direct(gradient))
 
     def _trace(self, operation: Operation, number: int, gradient: PerSampleGradient) -> None:
-        """From the input of an operation to the parameters that lie on it or behind it."""
+        """Add the gradient of an operation's input to the parameters that this input is computed from."""
         child, output = _before_casts(*operation.node.next_functions[number])
         if child in self._graph.leaves:
             self._add(self._graph.leaves[child], gradient)

@@ -1,4 +1,4 @@
-"""Convolutions and transposed convolutions, with any stride, dilation, padding and grouping."""
+"""Convolutions and transposed convolutions, with any stride, dilation, padding and groups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradmeter.reading.layers.registry import register_rule
 
 
 def images(operation: Operation, tensor: Tensor) -> Tensor:
-    """[N, C, ...]; where several images belong to a sample they are a further first dimension of space."""
+    """[N, C, ...]; several images per sample become an additional first spatial dimension."""
     if operation.axis.plain:
         return tensor
     return operation.positions(tensor).movedim(1, 2)
@@ -20,7 +20,7 @@ def images(operation: Operation, tensor: Tensor) -> Tensor:
 def _geometry(operation: Operation) -> Geometry:
     kernel = operation.size_of_input(1)[2:]
     options = [tuple(operation.saved(name)) for name in ("stride", "dilation", "padding")]
-    # One number may stand for all dimensions.
+    # A single number applies to all dimensions.
     options = [option * (len(kernel) // len(option)) for option in options]
     if not operation.axis.plain:
         kernel = (1, *kernel)
@@ -31,7 +31,7 @@ def _geometry(operation: Operation) -> Geometry:
 
 @register_rule("ConvolutionBackward0")
 def convolution(operation: Operation) -> dict[int, PerSampleGradient]:
-    """Weight [M, C / groups, *kernel] and bias [M]; transposed, input and output change places."""
+    """Weight [M, C / groups, *kernel] and bias [M]; if transposed, input and output are swapped."""
     if operation.axis.dim != 0:
         return {}
     delta = images(operation, operation.delta)

@@ -1,4 +1,4 @@
-"""Dense layers: products of the data with a matrix of parameters, and a bias."""
+"""Dense layers: a product of the data and a matrix of parameters, plus a bias."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradmeter.reading.layers.registry import register_rule
 
 
 def _positions(operation: Operation, tensor: Tensor, *, rows_first: bool) -> Tensor:
-    """A matrix with samples, and positions, along one of its dimensions as [N, T, features]."""
+    """A matrix with samples and positions along one dimension, as [N, T, features]."""
     rows = operation.positions(tensor)
     return rows if rows_first else rows.transpose(1, 2)
 
@@ -19,7 +19,7 @@ def _positions(operation: Operation, tensor: Tensor, *, rows_first: bool) -> Ten
 def _product(
     operation: Operation, delta: Tensor, left: int, right: int, names: tuple[str, str]
 ) -> dict[int, PerSampleGradient]:
-    """Gradients of the factors of left @ right, where samples lie along the rows of left or the columns of right."""
+    """Gradients of the factors of left @ right; samples lie along the rows of left or the columns of right."""
     gradients: dict[int, PerSampleGradient] = {}
     if right in operation.inputs and operation.axis.dim == 0:
         activation = _positions(operation, operation.saved(names[0]).conj(), rows_first=True)
@@ -46,7 +46,7 @@ def mm(operation: Operation) -> dict[int, PerSampleGradient]:
 
 
 def _linear(operation: Operation, data: str) -> dict[int, PerSampleGradient]:
-    """data @ weight.T + bias in one operation; features come last, samples and positions before them."""
+    """data @ weight.T + bias in one operation, with the features along the last dimension."""
     if operation.axis.dim == operation.delta.dim() - 1:
         return {}
     gradients: dict[int, PerSampleGradient] = {}
@@ -68,7 +68,7 @@ def linear(operation: Operation) -> dict[int, PerSampleGradient]:
 
 @register_rule("MkldnnLinearBackward0")
 def mkldnn_linear(operation: Operation) -> dict[int, PerSampleGradient]:
-    """A dense layer on data in oneDNN's own layout."""
+    """A dense layer on data in oneDNN's layout."""
     return _linear(operation, "self")
 
 

@@ -1,4 +1,4 @@
-"""Parameters that act entry by entry: scales, shifts, tokens and positions that a network adds or multiplies."""
+"""Elementwise parameters: scales, shifts, tokens and position embeddings that a network adds or multiplies."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def multiply(operation: Operation) -> dict[int, PerSampleGradient]:
 
 @register_rule("PreluKernelBackward0")
 def prelu(operation: Operation) -> dict[int, PerSampleGradient]:
-    """The slope acts where the input is negative."""
+    """PReLU: the slope multiplies negative inputs."""
     if 1 not in operation.inputs:
         return {}
     negative = torch.clamp(operation.saved("self"), max=0)

@@ -1,4 +1,4 @@
-"""The general way: what has no rule goes through autograd. Right for all; fast for what acts entry by entry."""
+"""Gradients of operations without a rule, by autograd: correct for all, fast for elementwise operations only."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gradmeter.reading.layers.broadcasting import summed_to_input
 from gradmeter.reading.layers.gradients import PerSampleGradient
 from gradmeter.reading.statistics import PowerSums
 
-# How far a sample's gradient may be from its gradient alone, relative to the largest entry: rounding of float32.
-_SAME = 1e-4
+# Largest difference between a sample's gradient alone and in a batch, relative to the largest entry, for rounding in
+# float32.
+_TOLERANCE = 1e-4
 
-
-# Operations that give every entry of their one input another place.
+# Operations that only rearrange the entries of their one input.
 _REARRANGING = {
     f"{name}Backward0"
     for name in ("Alias", "Clone", "Permute", "Squeeze", "T", "Transpose", "UnsafeView", "Unsqueeze", "View")
@@ -26,10 +26,10 @@ _REARRANGING = {
 
 
 class Masked(PerSampleGradient):
-    """The gradient by one input of an operation, from the operation's own backward pass.
+    """The gradient of one input of an operation, from the operation's own backward pass.
 
-    Entry by entry, one pass serves all samples: what it gives back was not yet summed over what the input was broadcast
-    to. Otherwise it is run for one sample at a time, with the other samples' rows at zero.
+    For an elementwise operation one pass serves all samples, because its gradient is not yet summed over broadcast
+    dimensions. Other operations run once per sample, with zeros in the rows of the other samples.
     """
 
     late = True
@@ -42,15 +42,15 @@ class Masked(PerSampleGradient):
         self.bytes_per_sample = reduction_bytes(self._zeros.numel(), self._zeros)
 
     def materialise(self, rows: slice) -> Tensor:
-        """The gradients of some samples, [n, *input.shape]."""
-        if self._entry_by_entry is not None:
-            return self._entry_by_entry[rows]
+        """Materialise the gradients of some samples, [n, *input.shape]."""
+        if self._elementwise is not None:
+            return self._elementwise[rows]
         self.alone = True
         return torch.stack([self._alone(sample) for sample in range(self.samples)[rows]])
 
     @cached_property
-    def _entry_by_entry(self) -> Tensor | None:
-        """The gradients [N, *input.shape] from one pass for all samples; None where it does not tell them apart."""
+    def _elementwise(self) -> Tensor | None:
+        """The gradients [N, *input.shape] from one pass for all samples; None if the operation is not elementwise."""
         operation = self.operation
         if not operation.regular or sum(gradient is not None for gradient in operation.gradients) > 1:
             return None
@@ -60,10 +60,10 @@ class Masked(PerSampleGradient):
         summed = summed_to_input(operation, self.number, gradient).get(self.number)
         if summed is None:
             return None
-        # An operation that mixes the samples' entries would show it: a sample alone has another gradient.
+        # If the operation mixes the entries of samples, a sample alone has a different gradient.
         for sample in {0, operation.samples - 1}:
             alone = self._alone(sample)
-            if not torch.allclose(summed.values[sample], alone, rtol=0, atol=_SAME * float(alone.abs().max())):
+            if not torch.allclose(summed.values[sample], alone, rtol=0, atol=_TOLERANCE * float(alone.abs().max())):
                 return None
         return summed.values
 
@@ -71,17 +71,17 @@ class Masked(PerSampleGradient):
         gradient = self.operation.input_gradients(sample)[self.number]
         if gradient is None:
             return self._zeros
-        # Autograd's engine would sum over what the input was broadcast to.
+        # As autograd's engine does, sum over the dimensions along which the input was broadcast.
         return gradient.to_dense() if gradient.is_sparse else gradient.sum_to_size(self._zeros.shape)
 
 
 class PulledBack(PerSampleGradient):
-    """The gradient of a parameter behind operations on parameters alone, such as a weight norm.
+    """The gradient of a parameter that enters through operations on parameters alone, such as a weight norm.
 
     Args:
-        inner: the gradient of what those operations made.
-        edge: what they made.
-        leaf: where the parameter enters.
+        inner: the gradient of these operations' output.
+        edge: their output.
+        leaf: the parameter.
     """
 
     def __init__(self, inner: PerSampleGradient, edge: GradientEdge, leaf: GradientEdge) -> None:
@@ -93,11 +93,11 @@ class PulledBack(PerSampleGradient):
 
     @property
     def alone(self) -> bool:  # type: ignore[override]
-        """Whether the inner gradient was made for one sample at a time."""
+        """Whether the inner gradient was computed for one sample at a time."""
         return self.inner.alone
 
     def power_sums(self) -> PowerSums:
-        """The sums; where entries only change places they are those of the inner gradient."""
+        """The power sums; those of the inner gradient if its entries are only rearranged."""
         return self.inner.power_sums() if self._rearranges() else super().power_sums()
 
     def _rearranges(self) -> bool:
@@ -111,11 +111,11 @@ class PulledBack(PerSampleGradient):
         return True
 
     def materialise(self, rows: slice) -> Tensor:
-        """The gradients of some samples, [n, *parameter.shape]."""
+        """Materialise the gradients of some samples, [n, *parameter.shape]."""
         return torch.stack([self._alone(inner) for inner in self.inner.materialise(rows)])
 
     def _alone(self, inner: Tensor) -> Tensor:
-        # A network of fewer digits has its gradients widened.
+        # Gradients in half precision were widened to float32.
         inner = inner.to(self.dtype)
         (gradient,) = torch.autograd.grad(
             [self.edge], [self.leaf], grad_outputs=[inner], retain_graph=True, allow_unused=True

@@ -1,4 +1,4 @@
-"""Forms in which the per-sample gradient of a parameter is held until it is reduced."""
+"""Representations of the per-sample gradient of a parameter before it is reduced."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from gradmeter.reading.statistics import PowerSums
 
 
 class PerSampleGradient(ABC):
-    """The gradient of one parameter for every sample of a batch, in whatever form is cheapest to hold."""
+    """The gradient of one parameter for every sample of a batch, in a form that needs little memory."""
 
     samples: int
-    """Samples in the batch."""
+    """Number of samples in the batch."""
 
     bytes_per_sample: int
-    """Memory that materialising one sample takes, the reduction included."""
+    """Memory for materialising and reducing one sample."""
 
     late: bool = False
-    """Whether it can be materialised only when the backward pass is over."""
+    """Whether it can be materialised only after the backward pass."""
 
     alone: bool = False
-    """Whether an operation's backward pass was run for one sample at a time to materialise it."""
+    """Whether materialising it ran an operation's backward pass for one sample at a time."""
 
     @abstractmethod
     def materialise(self, rows: slice) -> Tensor:
-        """The gradients of some samples, [n, *parameter.shape]."""
+        """Materialise the gradients of some samples, [n, *parameter.shape]."""
 
     def power_sums(self) -> PowerSums:
-        """The sums, without materialising where a form knows how."""
+        """The power sums; subclasses override this if they need not materialise the gradient."""
         return chunked(self.materialise, self.samples, self.bytes_per_sample)
 
 
 def product_of_sums(left: PowerSums, right: PowerSums) -> PowerSums:
-    """Power sums of an outer product: its sums are products of sums, its extremes are among four products."""
+    """Power sums of an outer product: products of the factors' sums, and extremes among four products."""
     corners = (left.numbers[:, 5:, None] * right.numbers[:, None, 5:]).flatten(1)
     sums = left.numbers[:, :5] * right.numbers[:, :5]
     extremes = [corners.amin(1, keepdim=True), corners.amax(1, keepdim=True)]
@@ -46,7 +46,7 @@ def product_of_sums(left: PowerSums, right: PowerSums) -> PowerSums:
 
 
 class Direct(PerSampleGradient):
-    """A gradient that is small enough to be held as it is, [N, *parameter.shape]."""
+    """A materialised gradient, [N, *parameter.shape]."""
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
@@ -54,16 +54,16 @@ class Direct(PerSampleGradient):
         self.bytes_per_sample = reduction_bytes(values[:1].numel(), values)
 
     def materialise(self, rows: slice) -> Tensor:
-        """The gradients of some samples, [n, *parameter.shape]."""
+        """Return the gradients of some samples, [n, *parameter.shape]."""
         return self.values[rows]
 
     def power_sums(self) -> PowerSums:
-        """The sums."""
+        """The power sums."""
         return reduce(self.values)
 
 
 class Dense(PerSampleGradient):
-    """The weight gradient of a dense layer: over positions T, the sum of delta x activation.
+    """The weight gradient of a dense layer: the sum of delta x activation over positions T.
 
     Args:
         delta: [N, T, M] gradient of the output.
@@ -76,11 +76,11 @@ class Dense(PerSampleGradient):
         self.bytes_per_sample = reduction_bytes(delta.shape[2] * activation.shape[2], delta)
 
     def materialise(self, rows: slice) -> Tensor:
-        """The gradients of some samples, [n, M, K]."""
+        """Materialise the gradients of some samples, [n, M, K]."""
         return self.delta[rows].transpose(1, 2) @ self.activation[rows]
 
     def power_sums(self) -> PowerSums:
-        """With one position sums of an outer product are products of sums; its extremes are among four products."""
+        """The power sums; for one position they are those of an outer product."""
         if self.delta.shape[1] > 1:
             return correlate(self.delta.transpose(1, 2), self.activation.transpose(1, 2), POINT)[0]
         return product_of_sums(reduce(self.delta.squeeze(1)), reduce(self.activation.squeeze(1)))
@@ -91,13 +91,13 @@ class Dense(PerSampleGradient):
 
 
 class Correlation(PerSampleGradient):
-    """The weight gradient of a convolution: sum over positions of delta x window.
+    """The weight gradient of a convolution: the sum of delta x window over positions.
 
     Args:
         delta: [N, M, *out] gradient of the output.
-        activation: [N, C, *in] input, unpadded.
-        geometry: the windows.
-        shape: [M, C / groups, *kernel] of the weight; the geometry may have further dimensions of size 1.
+        activation: [N, C, *in] input, without padding.
+        geometry: geometry of the convolution.
+        shape: shape [M, C / groups, *kernel] of the weight; the geometry may have further dimensions of size 1.
     """
 
     def __init__(self, delta: Tensor, activation: Tensor, geometry: Geometry, shape: tuple[int, ...]) -> None:
@@ -109,11 +109,11 @@ class Correlation(PerSampleGradient):
         self.totals: Tensor | None = None
 
     def materialise(self, rows: slice) -> Tensor:
-        """The gradients of some samples, [n, M, C / groups, *kernel]."""
+        """Materialise the gradients of some samples, [n, M, C / groups, *kernel]."""
         return materialise(self.delta[rows], self.activation[rows], self.geometry).reshape(-1, *self.shape)
 
     def power_sums(self) -> PowerSums:
-        """The sums, reduced while the gradient is made; the totals of delta come along."""
+        """The power sums, reduced while the gradient is computed; may also set `totals`, the sums of delta."""
         sums, self.totals = correlate(self.delta, self.activation, self.geometry)
         return sums
 
@@ -123,7 +123,7 @@ class Totals(PerSampleGradient):
 
     Args:
         delta: [N, M, *out].
-        weight: the gradient of the same convolution's weight, whose reduction may have summed delta already.
+        weight: the weight gradient of the same convolution, whose reduction may have summed delta already.
     """
 
     def __init__(self, delta: Tensor, weight: Correlation | None) -> None:
@@ -132,18 +132,18 @@ class Totals(PerSampleGradient):
         self.bytes_per_sample = reduction_bytes(delta.shape[1], delta)
 
     def materialise(self, rows: slice) -> Tensor:
-        """The gradients of some samples, [n, M]."""
+        """Materialise the gradients of some samples, [n, M]."""
         if self.weight is not None and self.weight.totals is not None:
             return self.weight.totals[rows]
         return self.delta[rows].flatten(2).sum(2)
 
     def power_sums(self) -> PowerSums:
-        """The sums."""
+        """The power sums."""
         return reduce(self.materialise(slice(None)))
 
 
 class _Transposed(PerSampleGradient):
-    """A gradient whose entries are those of another in a different order."""
+    """The gradient of a matrix whose transpose has the given gradient."""
 
     def __init__(self, inner: PerSampleGradient) -> None:
         self.inner, self.late = inner, inner.late
@@ -161,19 +161,19 @@ class _Transposed(PerSampleGradient):
 
 
 def transposed(gradient: PerSampleGradient) -> PerSampleGradient:
-    """The gradient of a matrix from that of its transposition."""
+    """The gradient of a matrix from that of its transpose."""
     if isinstance(gradient, Dense):
         return gradient.transposed()
     return _Transposed(gradient)
 
 
 def total(contributions: Sequence[PerSampleGradient]) -> PowerSums:
-    """Power sums of a gradient that is the sum of several, one per use of the parameter."""
+    """Power sums of the sum of several gradients, one per use of the parameter."""
     if len(contributions) == 1:
         return contributions[0].power_sums()
     dense = [gradient for gradient in contributions if isinstance(gradient, Dense)]
     if len(dense) == len(contributions):
-        # Positions of further calls are further positions.
+        # Concatenate the positions of all calls.
         delta = torch.cat([gradient.delta for gradient in dense], dim=1)
         return Dense(delta, torch.cat([gradient.activation for gradient in dense], dim=1)).power_sums()
 

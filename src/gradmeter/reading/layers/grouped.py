@@ -1,4 +1,4 @@
-"""Products of matrices in parallel, one matrix of parameters for each head or expert."""
+"""Batched matrix products, with one matrix of parameters per head or expert."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gradmeter.reading.layers.registry import register_rule
 
 
 def _features_by_position(operation: Operation, tensor: Tensor) -> Tensor:
-    """[N, groups * features, T] from [groups, samples and positions, features], or its last two dimensions swapped."""
+    """[N, groups * features, T] from [groups, samples and positions, features] or its transpose."""
     rows = operation.positions(tensor)
     return (rows.transpose(2, 3) if operation.axis.dim == 1 else rows).flatten(1, 2)
 
@@ -20,7 +20,7 @@ def _features_by_position(operation: Operation, tensor: Tensor) -> Tensor:
 def _product(
     operation: Operation, delta: Tensor, left: int, right: int, names: tuple[str, str]
 ) -> dict[int, PerSampleGradient]:
-    """Gradients of the factors of left @ right, where samples lie along the rows of left or the columns of right."""
+    """Gradients of the factors of left @ right; samples lie along the rows of left or the columns of right."""
     number, other = (right, names[0]) if operation.axis.dim == 1 else (left, names[1])
     if operation.axis.dim == 0 or number not in operation.inputs:
         return {}
@@ -34,7 +34,7 @@ def _product(
 
 @register_rule("BmmBackward0")
 def bmm(operation: Operation) -> dict[int, PerSampleGradient]:
-    """[groups, n, k] @ [groups, k, m], as einsum makes it of weights per head."""
+    """[groups, n, k] @ [groups, k, m], for example einsum with one weight per head."""
     return _product(operation, operation.delta, 0, 1, ("self", "mat2"))
 
 

@@ -1,4 +1,4 @@
-"""Normalisation layers: scale and shift of a normalised input, whose gradients are sums over positions."""
+"""Normalisation layers: the gradients of their scale and shift are sums over positions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _per_channel(operation: Operation, scale: Tensor, shift: Tensor) -> dict[int
 
 
 def _batch_norm(operation: Operation, epsilon: float) -> dict[int, PerSampleGradient]:
-    """In eval mode the running statistics make it a fixed map of each sample."""
+    """Batch norm in eval mode, which treats samples independently."""
     if operation.axis.dim != 0:
         return {}
     mean, variance = operation.saved("running_mean"), operation.saved("running_var")
@@ -28,25 +28,25 @@ def _batch_norm(operation: Operation, epsilon: float) -> dict[int, PerSampleGrad
 
 @register_rule("NativeBatchNormBackward0", "NativeBatchNormLegitBackward0")
 def batch_norm(operation: Operation) -> dict[int, PerSampleGradient]:
-    """By PyTorch itself."""
+    """Batch norm by PyTorch."""
     return {} if operation.saved("training") else _batch_norm(operation, operation.saved("eps"))
 
 
 @register_rule("NativeBatchNormLegitNoTrainingBackward0", "BatchNormNoUpdateBackward0")
 def batch_norm_in_eval_mode(operation: Operation) -> dict[int, PerSampleGradient]:
-    """By PyTorch itself, where an exported program names the mode."""
+    """Batch norm by PyTorch in an exported program, which fixes the mode."""
     return _batch_norm(operation, operation.saved("eps"))
 
 
 @register_rule("CudnnBatchNormBackward0", "MiopenBatchNormBackward0")
 def batch_norm_of_a_library(operation: Operation) -> dict[int, PerSampleGradient]:
-    """By cuDNN or MIOpen on a GPU."""
+    """Batch norm by cuDNN or MIOpen on a GPU."""
     return {} if operation.saved("training") else _batch_norm(operation, operation.saved("epsilon"))
 
 
 @register_rule("NativeGroupNormBackward0")
 def group_norm(operation: Operation) -> dict[int, PerSampleGradient]:
-    """Normalised per image and group of channels."""
+    """Group norm: normalises each image and group of channels."""
     if operation.axis.dim != 0:
         return {}
     activation, groups = operation.saved("input"), operation.saved("group")
@@ -62,7 +62,7 @@ def group_norm(operation: Operation) -> dict[int, PerSampleGradient]:
 
 @register_rule("NativeLayerNormBackward0")
 def layer_norm(operation: Operation) -> dict[int, PerSampleGradient]:
-    """Normalised over the last dimensions."""
+    """Layer norm: normalises over the last dimensions."""
     gradients: dict[int, PerSampleGradient] = {}
     if 1 in operation.inputs:
         normalised = (operation.saved("input") - operation.saved("result1")) * operation.saved("result2")
@@ -74,7 +74,7 @@ def layer_norm(operation: Operation) -> dict[int, PerSampleGradient]:
 
 @register_rule("FusedRmsNormBackward0")
 def rms_norm(operation: Operation) -> dict[int, PerSampleGradient]:
-    """Scaled over the last dimensions, in one operation."""
+    """RMS norm: scales over the last dimensions, in one operation."""
     if 1 not in operation.inputs:
         return {}
     normalised = operation.saved("input") * operation.saved("result1")

@@ -1,4 +1,4 @@
-"""Recurrent layers that run all their steps in one operation: the gradients of their gates, made anew in one sweep."""
+"""Recurrent layers that run all steps in one operation; the gradients of their gates are recomputed in one sweep."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gradmeter.reading.layers.registry import register_rule
 
 
 def _steps_before(first: Tensor, states: Tensor) -> Tensor:
-    """[T, B, H] the state that each step starts from, given the first one and those that the steps end with."""
+    """The state before each step, [T, B, H], from the first state and the states after each step."""
     return torch.cat([first.unsqueeze(0), states[:-1]])
 
 
 def _cells(first: Tensor, kept: Tensor, added: Tensor) -> Tensor:
-    """[T, B, H] the cell state after each step."""
+    """The cell state after each step, [T, B, H]."""
     cells = torch.empty_like(kept)
     for step, cell in enumerate(cells.unbind()):
         first = torch.addcmul(added[step], kept[step], first, out=cell)
@@ -26,14 +26,14 @@ def _cells(first: Tensor, kept: Tensor, added: Tensor) -> Tensor:
 def lstm_gate_gradients(
     gates: Tensor, recurrent: Tensor, first_cell: Tensor, delta: Tensor | None, last: Tensor | None, cell: Tensor | None
 ) -> Tensor:
-    """The gradient of an LSTM's gates before their nonlinearity (Hochreiter and Schmidhuber 1997, with forget gates).
+    """The gradients of an LSTM's gates before their nonlinearity (Hochreiter and Schmidhuber 1997, with forget gates).
 
     Args:
-        gates: [T, B, 4 H] in the order input, forget, cell, output, before their nonlinearity.
-        recurrent: [4 H, H] the weight by which a state acts on the next step's gates.
-        first_cell: [B, H] the cell state before the first step.
-        delta: [T, B, H] gradient of the states that the layer puts out.
-        last: [B, H] gradient of the last state alone.
+        gates: [T, B, 4 H] the gates before their nonlinearity, in the order input, forget, cell, output.
+        recurrent: [4 H, H] weight from a state to the gates of the next step.
+        first_cell: [B, H] cell state before the first step.
+        delta: [T, B, H] gradient of the states that the layer returns.
+        last: [B, H] gradient of the last state as a separate output.
         cell: [B, H] gradient of the last cell state.
 
     Returns:
@@ -43,7 +43,7 @@ def lstm_gate_gradients(
     entered, kept, shown, candidate = entered.sigmoid(), kept.sigmoid(), shown.sigmoid(), candidate.tanh()
     cells = _cells(first_cell, kept, entered * candidate)
     squashed = cells.tanh()
-    # What one step's cell state, and its state, do to each gate.
+    # Derivatives of each step's cell state and state with respect to each gate.
     slopes = torch.cat(
         [
             candidate * entered * (1 - entered),
@@ -72,7 +72,7 @@ def lstm_gate_gradients(
 
 @register_rule("MkldnnRnnLayerBackward0", any_output=True)
 def lstm_layer(operation: Operation) -> dict[int, PerSampleGradient]:
-    """One layer and direction of an LSTM: oneDNN's kernel tells nothing of its gates."""
+    """One layer and direction of an LSTM; oneDNN's kernel does not save its gates."""
     weights = [number for number in operation.inputs if number in (1, 2, 3, 4)]
     output, last, cell = (None if delta is None else delta for delta in operation.deltas[:3])
     number = next(index for index, delta in enumerate(operation.deltas) if delta is not None)
@@ -89,7 +89,7 @@ def lstm_layer(operation: Operation) -> dict[int, PerSampleGradient]:
     if operation.saved("has_biases"):
         gates = gates + (operation.saved("weight2") + operation.saved("weight3"))
     gradients = lstm_gate_gradients(gates, recurrent, first_cell, output, last, cell)
-    # [T, B, ...] holds the samples where the states of one step [B, H] do, one dimension further.
+    # The samples of [T, B, ...] lie one dimension further than those of one step's states [B, H].
     steps = axis if number == 0 else axis.behind(1)
 
     def by_sample(tensor: Tensor) -> Tensor:
@@ -97,19 +97,19 @@ def lstm_layer(operation: Operation) -> dict[int, PerSampleGradient]:
         return steps.positions(tensor, operation.samples).flatten(1, 2)
 
     delta = by_sample(gradients)
-    found: dict[int, PerSampleGradient] = {}
+    by_input: dict[int, PerSampleGradient] = {}
     for weight, activation in ((1, x), (2, before)):
         if weight in weights:
-            found[weight] = Dense(delta, by_sample(activation))
+            by_input[weight] = Dense(delta, by_sample(activation))
     if 3 in weights or 4 in weights:
         bias = Direct(delta.sum(1))
-        found.update({weight: bias for weight in (3, 4) if weight in weights})
-    return found
+        by_input.update({weight: bias for weight in (3, 4) if weight in weights})
+    return by_input
 
 
 @register_rule("ThnnFusedLstmCellBackward0", any_output=True)
 def fused_lstm_cell(operation: Operation) -> dict[int, PerSampleGradient]:
-    """The biases of an LSTM's step on a GPU: their gradient is the gates' own."""
+    """The biases of one LSTM step on a GPU; their gradient equals that of the gates."""
     hidden, cell = operation.deltas[:2]
     names = ("input_gates", "hidden_gates", "input_bias", "hidden_bias", "cx", "result1")
     gates = torch.ops.aten._thnn_differentiable_lstm_cell_backward(hidden, cell, *map(operation.saved, names))
@@ -118,14 +118,14 @@ def fused_lstm_cell(operation: Operation) -> dict[int, PerSampleGradient]:
 
 @register_rule("ThnnFusedGruCellBackward0")
 def fused_gru_cell(operation: Operation) -> dict[int, PerSampleGradient]:
-    """The biases of a GRU's step on a GPU."""
+    """The biases of one GRU step on a GPU."""
     names = ("input_gates", "hidden_gates", "hx", "input_bias", "hidden_bias")
     gates = torch.ops.aten._thnn_differentiable_gru_cell_backward(operation.delta, *map(operation.saved, names))
     return _biases(operation, gates[0], gates[1])
 
 
 def _biases(operation: Operation, by_input: Tensor, by_hidden: Tensor) -> dict[int, PerSampleGradient]:
-    """From the gradients [B, gates] of both sums of gates to those of the biases that were added to them."""
+    """The gradients of the biases from those of the gates' input and hidden parts, [B, gates] each."""
     axis = next(axis for axis in operation.axes if axis is not None)
     if not isinstance(axis, SampleAxis | OwnedRows) or axis.dim != 0:
         return {}

@@ -1,4 +1,4 @@
-"""Which operation's gradients are measured by which rule: a registry by name of the operation or type of the module."""
+"""Registry of the rules, by name of the operation or type of the module."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gradmeter.reading.capture import Operation
 from gradmeter.reading.layers.gradients import PerSampleGradient
 
 OperationRule = Callable[[Operation], Mapping[int, PerSampleGradient]]
-"""Maps an operation to the gradients of its inputs, by their number.
+"""Maps an operation to the gradients of its inputs, by the input's number.
 
-What a rule leaves out goes through autograd, right and slow.
+Inputs that a rule leaves out are measured by autograd, which is correct but slow.
 """
 
 ModuleRule = Callable[[Any, Tensor, Tensor], Mapping[str, Tensor]]
@@ -22,22 +22,26 @@ ModuleRule = Callable[[Any, Tensor, Tensor], Mapping[str, Tensor]]
 
 _RuleT = TypeVar("_RuleT", bound=Callable[..., Any])
 
-_OPERATIONS: dict[str, OperationRule] = {}
-_MODULES: dict[type[nn.Module], ModuleRule] = {}
-# Operations whose rule looks for itself whether the samples lie along an axis.
+OPERATION_RULES: dict[str, OperationRule] = {}
+"""The registered rules for operations, by autograd's name."""
+
+MODULE_RULES: dict[type[nn.Module], ModuleRule] = {}
+"""The registered rules for modules, by type."""
+
+# Operations whose rule checks itself whether the samples lie along an axis.
 _ANY_OUTPUT: set[str] = set()
 
 
 def register_rule(*kinds: str | type[nn.Module], any_output: bool = False) -> Callable[[_RuleT], _RuleT]:
-    """Register a rule.
+    """Register a rule for operations or modules.
 
     Args:
         kinds: autograd's names of operations, such as "AddmmBackward0", for an `OperationRule`; or types of modules
-            that map one tensor to one tensor, for a `ModuleRule`, which then stands for all that happens inside.
-        any_output: for operations of several outputs: the rule is asked even where no gradient reaches the first one.
+            that map one tensor to one tensor, for a `ModuleRule`, which then covers all operations inside the module.
+        any_output: for operations with several outputs: call the rule even if the first output has no gradient.
 
     Raises:
-        InputError: for anything else.
+        InputError: if a kind is neither a string nor a type of nn.Module.
 
     Example:
         >>> @register_rule(Scale)
@@ -47,49 +51,49 @@ def register_rule(*kinds: str | type[nn.Module], any_output: bool = False) -> Ca
 
     for kind in kinds:
         if not isinstance(kind, str) and not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-            raise InputError(f"a rule for {kind!r}; expected the name of an operation or a type of nn.Module")
+            raise InputError(f"rule for {kind!r}; expected the name of an operation or a type of nn.Module")
 
     def register(rule: _RuleT) -> _RuleT:
         for kind in kinds:
             if isinstance(kind, str):
-                _OPERATIONS[kind] = rule
+                OPERATION_RULES[kind] = rule
                 (_ANY_OUTPUT.add if any_output else _ANY_OUTPUT.discard)(kind)
             else:
-                _MODULES[kind] = rule
+                MODULE_RULES[kind] = rule
         return rule
 
     return register
 
 
 def operation_rule(name: str) -> OperationRule | None:
-    """The rule for operations of that name, None where autograd serves."""
-    return _OPERATIONS.get(name)
+    """The rule for operations with this name; None if there is none."""
+    return OPERATION_RULES.get(name)
 
 
 def rule_for(operation: Operation) -> OperationRule | None:
-    """The rule for an operation; None where there is none, or its samples do not lie as rules expect."""
+    """The rule for an operation; None if there is none, or if the samples do not lie along an axis of its output."""
     name = operation.node.name()
-    return _OPERATIONS.get(name) if operation.regular or name in _ANY_OUTPUT else None
+    return OPERATION_RULES.get(name) if operation.regular or name in _ANY_OUTPUT else None
 
 
 def module_rule(module: nn.Module) -> ModuleRule | None:
-    """The rule that stands for a module, None where its operations are looked at.
+    """The rule for a module; None if there is none.
 
-    A subclass shares the rule of its base as long as it does not compute something else.
+    A subclass inherits the rule of its base unless it overrides `forward`.
     """
     for base in type(module).__mro__:
-        if base in _MODULES:
-            return _MODULES[base] if type(module).forward is base.forward else None
+        if base in MODULE_RULES:
+            return MODULE_RULES[base] if type(module).forward is base.forward else None
     return None
 
 
 def ruled_modules(network: nn.Module) -> dict[str, nn.Module]:
-    """The modules of a network that have a rule of their own, by name."""
-    if not _MODULES:
+    """The modules of a network that have a rule, by name."""
+    if not MODULE_RULES:
         return {}
     return {name: module for name, module in network.named_modules() if module_rule(module) is not None}
 
 
 def measured_operations() -> tuple[str, ...]:
     """Names of the operations that have a rule."""
-    return tuple(sorted(_OPERATIONS))
+    return tuple(sorted(OPERATION_RULES))

@@ -1,4 +1,4 @@
-"""By which way the gradient of every parameter is measured, and how long that takes."""
+"""How the gradient of every parameter is computed, and how long that takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gradmeter.reading.layers.gradients import PerSampleGradient
 
 
 class Way(StrEnum):
-    """How the gradient of an operation's parameter is had for each sample, the fastest first."""
+    """How the per-sample gradients of an operation's parameter are computed, fastest first."""
 
     RULE = "rule"
     ENTRIES = "entry by entry"
@@ -24,14 +24,14 @@ class Way(StrEnum):
 
 @dataclass(frozen=True)
 class Use:
-    """A parameter where an operation uses it.
+    """A parameter and one operation that uses it.
 
     Attributes:
-        parameter: its name.
-        operation: autograd's name, or the type of a module that has a rule of its own.
-        calls: how often the operation uses it in one forward pass.
-        way: the slowest way that one of the calls takes.
-        seconds: that reading its gradient there takes, in all.
+        parameter: name of the parameter.
+        operation: autograd's name of the operation, or the type of a module with its own rule.
+        calls: number of calls that use the parameter in one forward pass.
+        way: the slowest way among these calls.
+        seconds: total time to compute and reduce the gradient of these calls.
     """
 
     parameter: str
@@ -42,7 +42,7 @@ class Use:
 
 
 class TimedContributions(Contributions):
-    """Contributions that note how long each takes."""
+    """Contributions that measure the time of each use of a parameter."""
 
     def __init__(self, graph: Graph, plan: Plan, calls: Sequence[Call], samples: int) -> None:
         super().__init__(graph, plan, calls, samples)
@@ -51,14 +51,14 @@ class TimedContributions(Contributions):
         self._receiving: list[tuple[str, str]] | None = None
 
     def receive(self, planned: Planned, operation: Operation) -> None:
-        """Take in one operation."""
+        """Add the contributions of one operation, and measure the time."""
         self._receiving = []
         seconds = _seconds(lambda: super(TimedContributions, self).receive(planned, operation))
         self._share(seconds, self._receiving)
         self._receiving = None
 
     def uses(self) -> list[Use]:
-        """Every parameter, where each operation uses it; when the pass is over."""
+        """All uses of parameters; call this after `finish`."""
         return [
             Use(*use, len(gradients), max(map(_way, gradients), key=list(Way).index), self._seconds[use])
             for use, gradients in self._gradients.items()
@@ -87,7 +87,7 @@ def _way(gradient: PerSampleGradient) -> Way:
     return Way.RULE
 
 
-def _seconds(do: Callable[[], Any]) -> float:
+def _seconds(call: Callable[[], Any]) -> float:
     start = time.perf_counter()
-    do()
+    call()
     return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Scores that take passes of their own: what a disturbed input or a thinned network answers."""
+"""Probes: scores that need further forward passes, with perturbed inputs or with dropout."""
 
 from gradmeter.reading.probes.dropout import mc_dropout
 from gradmeter.reading.probes.odin import odin

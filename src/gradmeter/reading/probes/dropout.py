@@ -1,4 +1,4 @@
-"""Monte Carlo dropout: how much the answer hangs on single units (Gal and Ghahramani 2016)."""
+"""Monte Carlo dropout: the uncertainty of predictions under dropout (Gal and Ghahramani 2016)."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from gradmeter.reading.network import answer
 
 
 def mc_dropout(passes: int = 8, seed: int = 0) -> Callable[[nn.Module, Inputs, Tensor], dict[str, Tensor]]:
-    """A probe that gives "mc_entropy" of the mean answer and "mc_information", the mutual information, in nats.
+    """A probe that returns "mc_entropy", the entropy of the mean softmax, and "mc_information", the mutual information.
 
-    Both grow with doubt; the information is 0 for a network without dropout. The random draws of a batch depend on how
-    it was cut.
+    Both are in nats and grow with uncertainty; the information is 0 for a network without dropout. They depend on the
+    tile size, because the random numbers of a sample do.
 
     Args:
-        passes: thinned networks that are asked.
-        seed: of their random draws.
+        passes: number of forward passes with dropout.
+        seed: seed of the random numbers.
     """
 
     def probe(network: nn.Module, inputs: Inputs, logits: Tensor) -> dict[str, Tensor]:
         devices = [logits.device] if logits.is_cuda else []
-        with torch.no_grad(), torch.random.fork_rng(devices), _dropping(network) as layers:
+        with torch.no_grad(), torch.random.fork_rng(devices), _dropout_enabled(network) as layers:
             torch.manual_seed(seed)
-            answers = [answer(network, inputs) for _ in range(passes)] if layers else [logits.detach()]
-        log_p = torch.log_softmax(torch.stack(answers).double(), dim=2)
+            outputs = [answer(network, inputs) for _ in range(passes)] if layers else [logits.detach()]
+        log_p = torch.log_softmax(torch.stack(outputs).double(), dim=2)
         mean = log_p.exp().mean(0)
         entropy = -torch.special.xlogy(mean, mean).sum(1)
-        inner = -(log_p.exp() * log_p).sum(2).mean(0)
-        return {"mc_entropy": entropy, "mc_information": (entropy - inner).clamp_min(0)}
+        mean_entropy = -(log_p.exp() * log_p).sum(2).mean(0)
+        return {"mc_entropy": entropy, "mc_information": (entropy - mean_entropy).clamp_min(0)}
 
     return probe
 
 
 @contextmanager
-def _dropping(network: nn.Module) -> Iterator[list[nn.Module]]:
-    """The dropout layers, which are at work until the block ends."""
-    layers = [module for module in network.modules() if _drops(module)]
+def _dropout_enabled(network: nn.Module) -> Iterator[list[nn.Module]]:
+    """Enable the dropout layers inside the block; yields these layers."""
+    layers = [module for module in network.modules() if _is_dropout(module)]
     for layer in layers:
         layer.training = True
     try:
@@ -51,6 +51,6 @@ def _dropping(network: nn.Module) -> Iterator[list[nn.Module]]:
             layer.training = False
 
 
-def _drops(module: nn.Module) -> bool:
-    """PyTorch's layers, and those that other libraries name after them."""
+def _is_dropout(module: nn.Module) -> bool:
+    """Whether a module is a dropout layer of PyTorch, or is named like one in another library."""
     return isinstance(module, _DropoutNd) or type(module).__name__.endswith("Dropout")

@@ -1,4 +1,4 @@
-"""ODIN: softmax at a high temperature, of an input that was pushed towards its answer (Liang, Li, Srikant 2018)."""
+"""ODIN: maximum softmax probability at a high temperature for a perturbed input (Liang, Li, Srikant 2018)."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from gradmeter.reading.network import answer
 def odin(
     temperature: float = 1000.0, epsilon: float = 0.0014
 ) -> Callable[[nn.Module, Inputs, Tensor], dict[str, Tensor]]:
-    """A probe that gives "odin", the largest softmax probability, high where the input is known.
+    """A probe that returns "odin", the maximum softmax probability, which is high for known inputs.
 
     Args:
-        temperature: T, by which the logits are divided.
-        epsilon: how far each number of the input moves against the sign of the gradient of -log p, in units of the
-            network's input.
+        temperature: divisor of the logits.
+        epsilon: step of each input value against the sign of the gradient of -log p, in units of the network's input.
     """
 
     def probe(network: nn.Module, inputs: Inputs, logits: Tensor) -> dict[str, Tensor]:
-        moving = inputs.map(lambda tensor: tensor.clone().requires_grad_() if tensor.is_floating_point() else tensor)
-        leaves = [tensor for tensor in moving.tensors if tensor.requires_grad]
+        leaf_inputs = inputs.map(
+            lambda tensor: tensor.clone().requires_grad_() if tensor.is_floating_point() else tensor
+        )
+        leaves = [tensor for tensor in leaf_inputs.tensors if tensor.requires_grad]
         if not leaves:
-            # Tokens cannot be pushed.
+            # Integer inputs, such as tokens, cannot be perturbed.
             return {"odin": _confidence(logits, temperature)}
-        logits = answer(network, moving)
+        logits = answer(network, leaf_inputs)
         losses = -torch.log_softmax(logits / temperature, dim=1).amax(dim=1)
         gradients = dict(
             zip(map(id, leaves), torch.autograd.grad(losses.sum(), leaves, allow_unused=True), strict=True)
         )
 
-        def pushed(tensor: Tensor) -> Tensor:
+        def perturbed(tensor: Tensor) -> Tensor:
             gradient = gradients.get(id(tensor))
             return tensor.detach() if gradient is None else tensor.detach() - epsilon * gradient.sign()
 
         with torch.no_grad():
-            return {"odin": _confidence(answer(network, moving.map(pushed)), temperature)}
+            return {"odin": _confidence(answer(network, leaf_inputs.map(perturbed)), temperature)}
 
     return probe
 

@@ -1,4 +1,4 @@
-"""The probes by name."""
+"""Probes by name."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from gradmeter.reading.probes.dropout import mc_dropout
 from gradmeter.reading.probes.odin import odin
 
 Probe = Callable[[nn.Module, Inputs, Tensor], dict[str, Tensor]]
-"""Maps a network in eval mode, inputs for N samples and their logits [N, C] to scores by name, [N] float64 each.
+"""Maps a network in eval mode, the inputs of N samples and their logits [N, C] to scores by name, [N] float64 each.
 
-It is called with gradients on, and leaves the network as it was.
+It is called with gradients enabled and must not change the network.
 """
 
 PROBES: dict[str, Probe] = {"odin": odin(), "mc_dropout": mc_dropout()}
-"""With the default settings of `gradmeter.reading.probes`."""
+"""The probes by name, with their default settings."""
 
 
 def named_probe(probe: str | Probe) -> Probe:
-    """A probe from its name; one that is given comes back.
+    """Return the probe with this name; a function is returned unchanged.
 
     Raises:
-        InputError: for anything else.
+        InputError: if it is neither.
     """
     if isinstance(probe, str) and probe in PROBES:
         return PROBES[probe]
     if callable(probe):
         return probe
-    raise InputError(f"probe {probe!r}; expected {', '.join(PROBES)}, or a function as in gradmeter.reading.probes")
+    raise InputError(f"unknown probe {probe!r}; expected one of {', '.join(PROBES)}, or a probe function")
