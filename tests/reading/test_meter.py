@@ -53,15 +53,19 @@ def assert_equal(actual: Readings, expected: Readings, rtol: float = 1e-6) -> No
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("case", CASES)
-def test_against_materialised_gradients(case: str) -> None:
+def test_against_materialised_gradients(case: str, device: torch.device) -> None:
     model, x = made(case)
     layers, expected = expected_readings(model, x)
-    readings = GradientMeter(model)(x)
-    assert readings.layers == layers == GradientMeter(model).layers
+    logits = logits_of(model, x)
+    meter = GradientMeter(model.to(device))
+    readings = meter(x.to(device))
+    assert readings.layers == layers == meter.layers
     assert readings.values.dtype == torch.float64
-    assert_agree(readings.values, expected, **EXACT)
-    torch.testing.assert_close(readings.logits, logits_of(model, x))
-    np.testing.assert_allclose(readings.log_scale, exact_log_scale(readings.logits), rtol=1e-12, atol=1e-14)
+    assert readings.values.device.type == device.type
+    assert_agree(readings.values.cpu(), expected, **EXACT)
+    torch.testing.assert_close(readings.logits.cpu(), logits)
+    log_scale = exact_log_scale(readings.logits.cpu())
+    np.testing.assert_allclose(readings.log_scale.cpu(), log_scale, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
@@ -103,15 +107,15 @@ def test_paper_cnn_in_float32(padding: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
-def test_float32_networks(case: str) -> None:
+def test_float32_networks(case: str, device: torch.device) -> None:
     model, x = made(case, torch.float32)
     if case.startswith("paper"):
         x = x / 10  # unit weights make logits in the hundreds of wide inputs
-    readings = GradientMeter(model)(x)
+    readings = GradientMeter(model.to(device))(x.to(device))
     # the start is that of the float32 logits, whose rounding is the network's and not the meter's
-    start = predicted_error(readings.logits)
-    _, expected = expected_readings(model, x, lambda _: start)
-    assert_agree(readings.values, expected, norms=2e-5, shapes=2e-4)
+    start = predicted_error(readings.logits.cpu())
+    _, expected = expected_readings(model.cpu(), x, lambda _: start)
+    assert_agree(readings.values.cpu(), expected, norms=2e-5, shapes=2e-4)
 
 
 def test_weights_only() -> None:
@@ -469,7 +473,7 @@ def test_layers_in_an_order_that_an_argument_chooses() -> None:
 
 
 def test_few_plans_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradmeter.reading.meter._MOST_PLANS", 2)
+    monkeypatch.setattr("gradmeter.reading.meter._MAX_PLANS", 2)
     model = randomise(Routed().double())
     meter = GradientMeter(model)
     for order in ("ab", "aa", "bb", "ba", "ab"):

@@ -1,16 +1,27 @@
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import mpmath
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from gradmeter import InputError
-from gradmeter.reading.pseudo_labels import PSEUDO_LABELS, PseudoLabel, StartVector, pseudo_label_name, start_vector
+from gradmeter import GradientMeter, InputError, Readings
+from gradmeter.reading.pseudo_labels import (
+    PSEUDO_LABELS,
+    PseudoLabel,
+    StartVector,
+    normalised,
+    pseudo_label_name,
+    register_pseudo_label,
+    start_vector,
+)
+from oracles import loop
 from oracles.gradients import exact_log_scale, predicted_error
+from oracles.moments import assert_agree
+from oracles.networks import randomise, samples
 
 Loss = Callable[[Tensor], Tensor]
 
@@ -73,7 +84,7 @@ def test_against_autograd(label: PseudoLabel, loss: Loss) -> None:
     start = start_vector(label)(logits())
     assert start.log_scale.shape == (6,)
     torch.testing.assert_close(derivative(start), by_autograd(loss, logits()), rtol=1e-12, atol=1e-15)
-    # the direction is what travels through a float32 network: its size must be about one
+    # the direction is propagated through a float32 network, so its size must be about one
     assert ((start.direction.abs().amax(1) > 0.3) & (start.direction.abs().amax(1) <= 1)).all()
 
 
@@ -155,6 +166,46 @@ def test_losses_work_without_grad_mode_and_leave_the_logits_alone() -> None:
     torch.testing.assert_close(derivative(start), 2 * logits())
     assert not z.requires_grad
     assert z.grad is None
+
+
+def second(z: Tensor) -> Tensor:
+    """-log p of the second most likely class."""
+    return F.cross_entropy(z, z.topk(2, dim=1).indices[:, 1], reduction="none")
+
+
+@pytest.fixture
+def runner_up() -> Iterator[str]:
+    """The name of a pseudo-label that is registered outside the package."""
+
+    @register_pseudo_label("runner-up")
+    def start(z: Tensor) -> StartVector:
+        label = z.topk(2, dim=1).indices[:, 1]
+        return normalised(torch.softmax(z, dim=1) - F.one_hot(label, z.shape[1]))
+
+    yield "runner-up"
+    PSEUDO_LABELS.pop("runner-up", None)
+
+
+def test_a_registered_pseudo_label_is_measured(runner_up: str, device: torch.device) -> None:
+    model = randomise(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).double())
+    x = samples(5, 4)
+    layers, expected = loop.expected_readings(model, x, lambda z: by_autograd(second, z))
+    readings = GradientMeter(model.to(device), ["predicted", runner_up])(x.to(device))
+    assert readings.pseudo_labels == ("predicted", runner_up)
+    for part in (readings, Readings.from_arrow(readings.to_arrow())):
+        assert part.layers == layers
+        assert_agree(part.for_pseudo_label(runner_up).values.cpu(), expected, norms=1e-11, shapes=1e-9)
+    del PSEUDO_LABELS[runner_up]
+    with pytest.raises(InputError, match=runner_up):
+        GradientMeter(model, runner_up)
+
+
+@pytest.mark.parametrize("name", ["predicted", "", "a/b", "a:b", "3", "labels", "score", "activation"])
+def test_invalid_names_of_pseudo_labels(name: str) -> None:
+    registered = dict(PSEUDO_LABELS)
+    with pytest.raises(InputError, match=repr(name)):
+        register_pseudo_label(name)
+    assert registered == PSEUDO_LABELS
 
 
 @pytest.mark.parametrize("label", ["predictd", "", -1, True, 1.5, None, ["predicted"]])

@@ -52,7 +52,7 @@ class Inputs:
         shapes = [tuple(tensor.shape) for tensor in inputs.tensors]
         if len({shape[:1] for shape in shapes} - {()}) != 1 or () in shapes:
             given_tensors = f"tensors of shape {', '.join(map(str, shapes))}" if shapes else "no tensor"
-            raise InputError(f"inputs contain {given_tensors}; expected tensors (N, ...) with the same N for all")
+            raise InputError(f"inputs hold {given_tensors}; expected tensors (N, ...) with the same N for all")
         if shapes[0][0] == 0:
             raise InputError("the batch has 0 samples; expected at least 1")
         if labels is None:
@@ -110,7 +110,7 @@ def _prepared(value: Any) -> Any:
         return value
     if value.is_nested or value.layout != torch.strided:
         kind = "nested tensor" if value.is_nested else f"tensor of layout {value.layout}"
-        raise InputError(f"inputs contain a {kind}; expected dense tensors")
+        raise InputError(f"inputs hold a {kind}; expected dense tensors")
     value = value.detach()
     if value.is_inference():
         value = value.clone()

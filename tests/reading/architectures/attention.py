@@ -65,7 +65,7 @@ CASES = {
     "attention no bias": _self(_first, batch_first=True, bias=False),
     "attention bias_k add_zero_attn": _self(_first, batch_first=True, add_bias_kv=True, add_zero_attn=True),
     "attention causal": _self(
-        lambda m, x: m.attention(x, x, x, attn_mask=CAUSAL, need_weights=False)[0], batch_first=True
+        lambda m, x: m.attention(x, x, x, attn_mask=CAUSAL.to(x.device), need_weights=False)[0], batch_first=True
     ),
     "attention weights per head": network(
         lambda m, x: m.head(m.attention(x, x, x, average_attn_weights=False)[1].flatten(1)),
@@ -121,7 +121,7 @@ CASES = {
     ),
     "transformer encoder frozen": Case(_frozen_encoder, X),
     "transformer decoder": network(
-        lambda m, x, memory: m.head(m.decoder(x, memory, tgt_is_causal=True, tgt_mask=CAUSAL).mean(1)),
+        lambda m, x, memory: m.head(m.decoder(x, memory, tgt_is_causal=True, tgt_mask=CAUSAL.to(x.device)).mean(1)),
         (X, samples(2, 3, 8, seed=2)),
         decoder=lambda: nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 12, batch_first=True), 2),
         head=head(8),

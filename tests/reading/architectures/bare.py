@@ -146,7 +146,7 @@ CASES = {
     "normalised linear": _each(lambda m, x: F.linear(F.normalize(x), F.normalize(m.w)) * 5, w=(3, 5)),
     "lower rank": _each(lambda m, x: F.linear(x, m.w + m.up @ m.down), w=(3, 5), up=(3, 2), down=(2, 5)),
     "triangular": _each(lambda m, x: (x @ (m.w.tril() + m.w.tril(-1).T))[:, :3].tanh(), w=(5, 5)),
-    "solve": _each(lambda m, x: torch.linalg.solve(m.w + 4 * torch.eye(5, dtype=x.dtype), x.T).T[:, :3], w=(5, 5)),
+    "solve": _each(lambda m, x: torch.linalg.solve(m.w + 4 * torch.eye(5).to(x), x.T).T[:, :3], w=(5, 5)),
     "positions interpolated": _each(
         lambda m, x: (x + F.interpolate(m.p, (4, 4), mode="bilinear")).tanh().flatten(1) @ m.w,
         IMAGE,

@@ -65,20 +65,20 @@ def _last_states(m: Any, packed: PackedSequence) -> Tensor:
 
 def _packed(m: Any, x: Tensor, lengths: Tensor) -> Tensor:
     """Rows of all samples in one axis, sorted by length."""
-    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
     out: Tensor = m.head(_last_states(m, packed).transpose(0, 1).flatten(1))
     return out
 
 
 def _sorted_by_hand(m: Any, x: Tensor, lengths: Tensor) -> Tensor:
     order = lengths.argsort(descending=True)
-    packed = pack_padded_sequence(x[order], lengths[order], batch_first=True)
+    packed = pack_padded_sequence(x[order], lengths[order].cpu(), batch_first=True)
     out: Tensor = m.head(_last_states(m, packed)[-1][order.argsort()])
     return out
 
 
 def _every_step(m: Any, x: Tensor, lengths: Tensor) -> Tensor:
-    packed = pack_padded_sequence(x.tanh(), lengths, batch_first=True, enforce_sorted=False)
+    packed = pack_padded_sequence(x.tanh(), lengths.cpu(), batch_first=True, enforce_sorted=False)
     steps, _ = pad_packed_sequence(m.layer(packed)[0], batch_first=True)
     out: Tensor = m.head(steps.sum(1))
     return out

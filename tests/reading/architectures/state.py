@@ -1,4 +1,4 @@
-"""Everything about a network that a measurement must leave alone."""
+"""The state of a network that a measurement must not change."""
 
 import zlib
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def mark(model: nn.Module) -> None:
-    """Give every other parameter a gradient, to be found again."""
+    """Give every other parameter a gradient, so that a change of it shows."""
     for parameter in list(model.parameters())[::2]:
         parameter.grad = torch.full_like(parameter, 0.5)
 
@@ -42,8 +42,8 @@ def _parameter(parameter: Tensor) -> tuple[Any, ...]:
 
 
 def _content(tensor: Tensor) -> int:
-    # the first bytes of large ones, for time's sake
-    return zlib.crc32(tensor.detach().flatten()[:100_000].contiguous().view(torch.uint8).numpy().tobytes())
+    # only the start of large tensors, to save time
+    return zlib.crc32(tensor.detach().flatten()[:100_000].contiguous().view(torch.uint8).cpu().numpy().tobytes())
 
 
 def _hooks(module: nn.Module) -> dict[str, list[Any]]:

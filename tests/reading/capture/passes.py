@@ -1,4 +1,4 @@
-"""One pass of a small network, taken apart: its graph, its plan, what reaches every operation; and the plain way."""
+"""One forward pass of a small network, with its graph and plan, and the reference gradients."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -29,10 +29,10 @@ class Pass:
     """A forward pass.
 
     Attributes:
-        out: [N, ...] what the network answers; need not be logits.
-        direction: like `out`, the derivative of some loss by it.
-        graph: of `out`.
-        calls: of the modules asked for.
+        out: [N, ...] output of the network; it need not be logits.
+        direction: like `out`, the derivative of some loss with respect to it.
+        graph: graph of `out`.
+        calls: recorded calls of modules.
     """
 
     out: Tensor
@@ -44,11 +44,11 @@ class Pass:
     def of(cls, model: nn.Module, x: Tensor, ruled: Iterable[str] = ()) -> "Pass":
         with recorded_calls({name: model.get_submodule(name) for name in ruled}) as calls:
             out = model(x)
-        direction = samples(*out.shape, seed=5).to(out.dtype)
+        direction = samples(*out.shape, seed=5).to(out)
         return cls(out, direction, Graph.of(out, dict(model.named_parameters())), calls)
 
     def plan(self, smaller: "Pass | None" = None) -> Plan:
-        """Without the pass of a smaller batch it holds for this one only."""
+        """The plan; without the pass of a smaller batch it is valid for this one only."""
         shapes = None
         if smaller is not None:
             shapes = Smaller(len(smaller.out), [output_shapes(node) for node in smaller.graph.nodes])
@@ -69,9 +69,10 @@ class Pass:
 
 
 def each_alone(model: nn.Module, x: Tensor, direction: Tensor) -> dict[str, Tensor]:
-    """The gradient [N, *shape] of every parameter: one sample at a time through a float64 copy, ordinary autograd."""
-    double = copy.deepcopy(model).double()
-    x = x.double() if x.is_floating_point() else x
+    """The gradient [N, *shape] of every parameter, by autograd for one sample at a time, in float64 on the CPU."""
+    double = copy.deepcopy(model).double().cpu()
+    x = (x.double() if x.is_floating_point() else x).cpu()
+    direction = direction.cpu()
     rows = [
         torch.autograd.grad(
             double(x[sample : sample + 1]),

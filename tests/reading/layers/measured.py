@@ -1,4 +1,4 @@
-"""Small networks measured by the rules, entry by entry, against each sample alone."""
+"""Check the rules on small networks, entry by entry, against the gradients of each sample alone."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,16 +15,16 @@ from oracles.networks import Recipe, randomise
 from reading.capture.passes import Pass, each_alone
 
 Use = tuple[Callable[[Any, Tensor], Tensor], Tensor, Mapping[str, Any]]
-"""A recipe, its input, its members."""
+"""A recipe, its input and its members."""
 
 DIGITS = {torch.float64: {"norms": 1e-11, "shapes": 1e-9}, torch.float32: {"norms": 1e-6, "shapes": 1e-5}}
 
 
 class Collected(Contributions):
-    """Keeps every contribution, to be looked at entry by entry.
+    """Keeps every contribution for comparison.
 
     Attributes:
-        uses: the form of each contribution, by parameter.
+        uses: the contributions, by parameter.
         gradients: [N, *parameter.shape] by parameter.
     """
 
@@ -54,14 +54,21 @@ def built(use: Use) -> tuple[nn.Module, Tensor]:
     return randomise(Recipe(recipe, **members).double()), x
 
 
-def check(model: nn.Module, x: Tensor, *, norms: float = 1e-11, shapes: float = 1e-9) -> dict[str, list[str]]:
-    """Compare entries and statistics of every parameter's gradient; returns the forms they were held in."""
+def check(
+    model: nn.Module, x: Tensor, *, norms: float = 1e-11, shapes: float = 1e-9, device: torch.device | str = "cpu"
+) -> dict[str, list[str]]:
+    """Compare entries and statistics of every parameter's gradient with the oracle.
+
+    Returns:
+        The classes of each parameter's contributions.
+    """
+    model, x = model.to(device), x.to(device)
     walk = Pass.of(model, x)
     collected = Collected(walk)
     expected = each_alone(model, x, walk.direction)
     assert collected.gradients.keys() == collected.sums.keys() == expected.keys()
     for name, gradient in expected.items():
-        found = collected.gradients[name]
+        found = collected.gradients[name].cpu()
         assert found.shape == gradient.shape
         largest = gradient.abs().max().item()
         torch.testing.assert_close(found.double(), gradient, rtol=0, atol=norms * largest, msg=lambda m: f"{name}: {m}")  # noqa: B023
@@ -72,4 +79,4 @@ def check(model: nn.Module, x: Tensor, *, norms: float = 1e-11, shapes: float = 
 def assert_sums(sums: PowerSums, gradient: Tensor, *, norms: float, shapes: float) -> None:
     """Compare power sums with a gradient [N, ...]."""
     assert sums.count == gradient[0].numel()
-    assert_agree(statistics(sums), eight(gradient.double().numpy()), norms=norms, shapes=shapes)
+    assert_agree(statistics(sums).cpu(), eight(gradient.double().numpy()), norms=norms, shapes=shapes)

@@ -21,9 +21,10 @@ USES: dict[str, Use] = {
 
 @pytest.mark.parametrize("dtype", DIGITS, ids=str)
 @pytest.mark.parametrize("use", USES)
-def test_weights(use: str, dtype: torch.dtype) -> None:
+def test_weights(use: str, dtype: torch.dtype, device: torch.device) -> None:
     recipe, x, members = USES[use]
-    assert check(randomise(Recipe(recipe, **members).to(dtype)), x.to(dtype), **DIGITS[dtype]) == {"w": ["Trilinear"]}
+    model = randomise(Recipe(recipe, **members).to(dtype))
+    assert check(model, x.to(dtype), device=device, **DIGITS[dtype]) == {"w": ["Trilinear"]}
 
 
 def test_the_module() -> None:

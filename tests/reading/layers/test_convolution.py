@@ -137,13 +137,13 @@ USES: dict[str, Use] = {
     "same by name": (lambda m, x: F.conv2d(x, m.w, padding="same"), IMAGES, {"w": (3, 2, 3, 3)}),
     "valid by name": (lambda m, x: F.conv2d(x, m.w, padding="valid"), IMAGES, {"w": (3, 2, 3, 3)}),
     "weight alone": (lambda m, x: F.conv1d(x[:, 0], m.w), IMAGES, {"w": (3, 5, 2)}),
-    "bias alone": (lambda m, x: F.conv1d(x[:, 0], torch.ones(3, 5, 2).double(), m.b), IMAGES, {"b": (3,)}),
+    "bias alone": (lambda m, x: F.conv1d(x[:, 0], x.new_ones(3, 5, 2), m.b), IMAGES, {"b": (3,)}),
 }
 
 
 @pytest.mark.parametrize("use", USES)
-def test_uses_with_a_rule(use: str) -> None:
-    forms = check(*built(USES[use]))
+def test_uses_with_a_rule(use: str, device: torch.device) -> None:
+    forms = check(*built(USES[use]), device=device)
     assert forms == {name: ["Totals" if name == "b" else "Correlation"] for name in USES[use][2]}
 
 

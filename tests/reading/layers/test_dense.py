@@ -29,7 +29,7 @@ MEASURED: dict[str, Use] = {
     "one bias for all": (lambda m, x: torch.addmm(m.b, x, m.w), X, {"w": (5, 4), "b": (1,)}),
     "bias without dimensions": (lambda m, x: torch.addmm(m.b, x, m.w), X, {"w": (5, 4), "b": ()}),
     "bias of one row": (lambda m, x: torch.addmm(m.b, x, m.w), X, {"w": (5, 4), "b": (1, 4)}),
-    "bias alone": (lambda m, x: torch.addmm(m.b, x, torch.ones(5, 4).double()), X, {"b": (4,)}),
+    "bias alone": (lambda m, x: torch.addmm(m.b, x, x.new_ones(5, 4)), X, {"b": (4,)}),
     "weight beside data": (lambda m, x: torch.addmm(x[:, :4], x, m.w), X, {"w": (5, 4)}),
     "bias of a weight on the left": (lambda m, x: torch.addmm(m.b, m.w, x.t()).t(), X, {"w": (4, 5), "b": (4, 1)}),
     "rows of positions": (
@@ -71,8 +71,8 @@ OTHERS: dict[str, tuple[Use, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("use", MEASURED)
-def test_uses_with_a_rule(use: str) -> None:
-    forms = check(*built(MEASURED[use]))
+def test_uses_with_a_rule(use: str, device: torch.device) -> None:
+    forms = check(*built(MEASURED[use]), device=device)
     assert forms == {name: ["Direct" if name == "b" else "Dense"] for name in MEASURED[use][2]}
 
 
@@ -99,9 +99,9 @@ def test_a_dense_layer_in_one_operation(rule: Callable[[Operation], Any], data: 
 @pytest.mark.parametrize("dtype", DIGITS, ids=str)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("positions", [(), (1,), (5,), (2, 3), (300,)])
-def test_linear(positions: tuple[int, ...], bias: bool, dtype: torch.dtype) -> None:
+def test_linear(positions: tuple[int, ...], bias: bool, dtype: torch.dtype, device: torch.device) -> None:
     model = randomise(nn.Linear(6, 4, bias=bias).to(dtype))
-    forms = check(model, samples(3, *positions, 6).to(dtype), **DIGITS[dtype])
+    forms = check(model, samples(3, *positions, 6).to(dtype), device=device, **DIGITS[dtype])
     assert forms == {"weight": ["Dense"], **({"bias": ["Direct"]} if bias else {})}
 
 

@@ -67,8 +67,8 @@ INDIRECT: dict[str, tuple[Use, str]] = {
 
 
 @pytest.mark.parametrize("use", DIRECT)
-def test_uses_with_a_rule(use: str) -> None:
-    forms = check(*built(DIRECT[use]))
+def test_uses_with_a_rule(use: str, device: torch.device) -> None:
+    forms = check(*built(DIRECT[use]), device=device)
     assert forms == {name: ["Direct"] for name in DIRECT[use][2]}
 
 

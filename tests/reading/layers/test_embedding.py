@@ -36,8 +36,8 @@ USES: dict[str, Use] = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_uses_with_a_rule(use: str) -> None:
-    assert check(*built(USES[use])) == {"w": ["LookedUp"]}
+def test_uses_with_a_rule(use: str, device: torch.device) -> None:
+    assert check(*built(USES[use]), device=device) == {"w": ["LookedUp"]}
 
 
 LOOKED_UP: dict[str, Use] = {

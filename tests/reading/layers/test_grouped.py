@@ -30,8 +30,8 @@ USES: dict[str, Use] = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_weights_of_heads(use: str) -> None:
-    assert check(*built(USES[use])) == {"w": ["Correlation"]}
+def test_weights_of_heads(use: str, device: torch.device) -> None:
+    assert check(*built(USES[use]), device=device) == {"w": ["Correlation"]}
 
 
 @pytest.mark.parametrize("use", USES)

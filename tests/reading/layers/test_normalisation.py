@@ -44,9 +44,9 @@ RULED = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
 
 @pytest.mark.parametrize("dtype", DIGITS, ids=str)
 @pytest.mark.parametrize(("module", "shape"), MODULES, ids=repr)
-def test_modules(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_modules(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
     module = randomise(module.eval().to(dtype))
-    forms = check(module, (2 * samples(3, *shape) + 0.5).to(dtype), **DIGITS[dtype])
+    forms = check(module, (2 * samples(3, *shape) + 0.5).to(dtype), device=device, **DIGITS[dtype])
     if isinstance(module, RULED):
         assert forms == {name: ["Direct"] for name, _ in module.named_parameters()}
 

@@ -21,7 +21,7 @@ IMAGES = samples(4, 3, 2, 2)
 
 @pytest.fixture(autouse=True)
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rules registered here are gone afterwards."""
+    """Restore the registered rules after each test."""
     monkeypatch.setattr(registry, "OPERATION_RULES", dict(registry.OPERATION_RULES))
     monkeypatch.setattr(registry, "MODULE_RULES", dict(registry.MODULE_RULES))
 
@@ -38,7 +38,7 @@ class Scale(nn.Module):
 
 
 class Renamed(Scale):
-    """Computes what its base computes."""
+    """Does not override `forward`."""
 
 
 class Doubled(Scale):
@@ -65,7 +65,7 @@ def assert_measured(model: nn.Module, x: Tensor) -> None:
 
 
 def counting(rule: Callable[..., Any]) -> tuple[Callable[..., Any], list[tuple[Any, ...]]]:
-    """The rule, and with what it was called."""
+    """The rule, wrapped, and the list of the arguments of its calls."""
     calls: list[tuple[Any, ...]] = []
 
     def counted(*args: Any) -> Any:
@@ -87,6 +87,17 @@ def test_a_rule_for_an_own_module(make: type[Scale]) -> None:
     assert_measured(model, IMAGES)
     assert {(type(module), tuple(delta.shape[1:])) for module, _, delta in calls} == {(make, (3, 2, 2))}
     assert not any(activation.requires_grad for _, activation, _ in calls)
+
+
+def test_a_registered_rule_can_be_removed() -> None:
+    counted, calls = counting(scale)
+    register_rule(Scale)(counted)
+    model = network(Scale())
+    assert_measured(model, IMAGES)
+    assert len(calls) == 1
+    del registry.MODULE_RULES[Scale]
+    assert_measured(model, IMAGES)
+    assert len(calls) == 1
 
 
 def test_a_module_that_computes_something_else_is_not_its_base() -> None:
@@ -205,7 +216,7 @@ def test_biases_that_are_left_out_need_no_gradient() -> None:
 
 
 class Matrix(torch.autograd.Function):
-    """A product with a parameter that PyTorch does not look into."""
+    """A product with a parameter as a single operation of the graph."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
@@ -259,7 +270,7 @@ class Overwriting(Scale):
 
 @pytest.mark.parametrize("later", [False, True])
 def test_an_input_that_is_overwritten(later: bool) -> None:
-    """The rule would read what was written, and nobody would notice."""
+    """The rule would read the wrong values without notice."""
 
     def recipe(m: Any, x: Tensor) -> Tensor:
         hidden = m.stem(x) * 1
