@@ -144,7 +144,7 @@ def spread(names: Sequence[str], values: Tensor) -> dict[str, np.ndarray]:
     return {name: flat[:, index] for index, name in enumerate(names)}
 
 
-def gathered(table: pa.Table, names: Sequence[str]) -> np.ndarray:
+def gather(table: pa.Table, names: Sequence[str]) -> np.ndarray:
     """Columns of a table as [N, columns] float64, the inverse of `spread`."""
     numbers = np.empty((table.num_rows, len(names)))
     for index, name in enumerate(names):

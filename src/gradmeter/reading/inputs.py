@@ -27,7 +27,9 @@ class Inputs:
     labels: Tensor | None = None
 
     @classmethod
-    def of(cls, given: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs, labels: Tensor | None = None) -> Inputs:
+    def of(
+        cls, arguments: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs, labels: Tensor | None = None
+    ) -> Inputs:
         """Convert the arguments of a meter to `Inputs`; tensors are detached.
 
         Raises:
@@ -36,17 +38,17 @@ class Inputs:
         """
         args: tuple[Any, ...] = ()
         kwargs: Mapping[str, Any] = {}
-        if isinstance(given, Tensor):
-            args = (given,)
-        elif isinstance(given, Mapping):
-            kwargs = given
-        elif isinstance(given, tuple):
-            args = given
-        elif isinstance(given, Inputs):
-            args, kwargs = given.args, given.kwargs
-            labels = given.labels if labels is None else labels
+        if isinstance(arguments, Tensor):
+            args = (arguments,)
+        elif isinstance(arguments, Mapping):
+            kwargs = arguments
+        elif isinstance(arguments, tuple):
+            args = arguments
+        elif isinstance(arguments, Inputs):
+            args, kwargs = arguments.args, arguments.kwargs
+            labels = arguments.labels if labels is None else labels
         else:
-            raise InputError(f"inputs have type {type(given).__name__}; expected a tensor, or a tuple or dict of them")
+            raise InputError(f"inputs are a {type(arguments).__name__}; expected a tensor, or a tuple or dict of them")
         with torch.inference_mode(False):
             inputs = cls(tuple(map(_prepared, args)), {name: _prepared(value) for name, value in kwargs.items()})
         shapes = [tuple(tensor.shape) for tensor in inputs.tensors]

@@ -17,18 +17,18 @@ from gradmeter.errors import InputError, ProbabilitiesWarning, SlowLayerWarning,
 from gradmeter.reading.activations import Activations
 from gradmeter.reading.allocator import keep_freed_memory
 from gradmeter.reading.capture import (
-    TOLD_APART,
+    SAMPLES_PER_PASS,
     TRANSPOSED,
     Call,
     Graph,
     Plan,
     Smaller,
     Unplanned,
-    hand_over_arrived,
     make_plan,
     output_shapes,
     propagate,
     recorded_calls,
+    replay,
 )
 from gradmeter.reading.costs import Costs, layer_costs, least_seconds, plain_pass
 from gradmeter.reading.inputs import Inputs
@@ -426,23 +426,23 @@ class GradientMeter:
         plan = self._known_plan(forward) or self._probed_plan(forward, tile) or self._plan(forward)
         if tile.shapes not in self._tiles:
             self._tiles[tile.shapes] = self._tile_size(forward)
-        if not plan.lasting:
+        if not plan.reusable:
             # One planning pass can tell this many samples apart.
-            self._tiles[tile.shapes] = min(self._tiles[tile.shapes], TOLD_APART)
+            self._tiles[tile.shapes] = min(self._tiles[tile.shapes], SAMPLES_PER_PASS)
         sums: list[dict[str, PowerSums]] = []
         while len(sums) < len(self._starts):
             # Keep the graph for further pseudo-labels, and for gradients that planning has already computed.
             last = len(sums) == len(self._starts) - 1
-            kept = replace(plan, keep=plan.keep or not last or plan.arrived is not None)
+            kept = replace(plan, keep=plan.keep or not last or plan.gradients is not None)
             contributions = self._contributions(forward.graph, kept, forward.calls, tile.samples)
             try:
-                if plan.arrived is None:
+                if plan.gradients is None:
                     propagate(forward.graph, kept, forward.logits, forward.direction(len(sums)), contributions.receive)
                 else:
-                    hand_over_arrived(forward.graph, kept, tile.samples, contributions.receive)
+                    replay(forward.graph, kept, tile.samples, contributions.receive)
                 sums.append(contributions.finish())
                 self._record(contributions, tile)
-                if not last and not plan.lasting:
+                if not last and not plan.reusable:
                     # The gradient of another loss may reach operations that this one did not reach.
                     plan = self._plan(forward, number=len(sums))
                 continue
@@ -458,8 +458,8 @@ class GradientMeter:
             except CheckpointError:
                 if plan.deferred:
                     raise
-                plan = replace(plan, deferred=True, arrived=None)
-            if plan.lasting:
+                plan = replace(plan, deferred=True, gradients=None)
+            if plan.reusable:
                 self._remember(forward.graph.signature(), plan)
             forward = self._forward(tile)
         logits = forward.logits.detach()
@@ -535,10 +535,10 @@ class GradientMeter:
                 smaller = Smaller(fewer, [output_shapes(node) for node in part.graph.nodes])
                 break
         plan = self._plan(probed, smaller)
-        if plan.lasting:
+        if plan.reusable:
             self._remember(signature, plan)
         known = self._known_plan(forward)
-        if known is None and (plan.lasting or plan.unordered):
+        if known is None and (plan.reusable or plan.unordered):
             self._unprobed.add(tile.shapes)
         return known
 

@@ -23,7 +23,7 @@ from gradmeter.reading.columns import (
     NOTE,
     SCORE,
     Layout,
-    gathered,
+    gather,
     matrix,
     plain_numbers,
     spread,
@@ -270,7 +270,7 @@ class Readings:
             raise DataError(f"the table lacks the columns {', '.join(missing)}; expected a table written by to_arrow")
 
         def values(prefix: str, layers: int, metrics: int) -> Tensor:
-            numbers = gathered(table, layout.columns(prefix))
+            numbers = gather(table, layout.columns(prefix))
             return torch.from_numpy(numbers).reshape(table.num_rows, layers, metrics)
 
         def column(name: str) -> Tensor:

@@ -280,7 +280,7 @@ def test_a_gradient_where_none_was_expected(case: str, deferred: bool) -> None:
 def test_a_smaller_batch_tells_where_samples_lie_that_send_nothing(case: str) -> None:
     model, asleep, awake = asleep_and_awake(case)
     plan = Pass.of(model, asleep).plan(Pass.of(model, asleep[:1]))
-    assert plan.lasting
+    assert plan.reusable
     walk = Pass.of(model, awake)
     seen: list[str] = []
     walk.propagate(plan, lambda planned, operation: seen.append(walk.name(planned)))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.reading.capture import OwnedRows, SampleAxis, Scattered, ownership
-from gradmeter.reading.capture.ownership import NOBODY, TOLD_APART, axis_of, belongings, owners_of
+from gradmeter.reading.capture.ownership import NOBODY, SAMPLES_PER_PASS, axis_of, owned_gradients, owners_of
 from oracles.networks import Recipe, randomise, samples
 from reading.capture.passes import Pass
 
@@ -19,12 +19,12 @@ def told(
     """Owners of the outputs of the operation of that name."""
     walk = Pass.of(randomise(Recipe(recipe, **members).to(x.dtype)), x)
     (node,) = (node for node in walk.graph.nodes if node.name() == name)
-    belonging = belongings([node], walk.out, walk.direction)[node]
+    owned = owned_gradients([node], walk.out, walk.direction)[node]
     (plain,) = ownership.gradients_at([node], walk.out, [walk.direction])[node]
-    assert belonging.gradients[0] is not None
+    assert owned.gradients[0] is not None
     assert plain[0] is not None
-    assert torch.equal(belonging.gradients[0], plain[0])
-    return belonging.owners
+    assert torch.equal(owned.gradients[0], plain[0])
+    return owned.owners
 
 
 def mixed(m: Any, x: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def test_rows_in_an_order_of_their_own(dtype: torch.dtype) -> None:
     assert torch.equal(axis.owners, ORDER // 4)
 
 
-@pytest.mark.parametrize("count", [2, 3, TOLD_APART, TOLD_APART + 1, 5 * TOLD_APART])
+@pytest.mark.parametrize("count", [2, 3, SAMPLES_PER_PASS, SAMPLES_PER_PASS + 1, 5 * SAMPLES_PER_PASS])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
 def test_as_many_samples_as_there_are(count: int, dtype: torch.dtype) -> None:
     """More than one pass tells apart take several."""
@@ -86,7 +86,7 @@ def test_complex_numbers() -> None:
     x = torch.view_as_complex(samples(5, 3, 2))
     walk = Pass.of(Recipe(lambda m, x: torch.view_as_real(x * m.w).sum(2), w=(3,)).double(), x)
     (node,) = (node for node in walk.graph.nodes if node.name() == "MulBackward0")
-    owners = belongings([node], walk.out, walk.direction)[node].owners
+    owners = owned_gradients([node], walk.out, walk.direction)[node].owners
     assert owners is not None
     assert axis_of(owners[0], 5) == SampleAxis(0, 1, 1)
 

@@ -108,7 +108,7 @@ def test_axes_of_layouts(case: str, fewer: int | None) -> None:
     smaller = Pass.of(model, GRID[:fewer]) if fewer is not None else None
     plan = Pass.of(model, GRID).plan(smaller)
     assert [planned.axes for planned in plan.operations] == [(axis,)]
-    assert plan.lasting == (fewer is not None)
+    assert plan.reusable == (fewer is not None)
 
 
 def last_step(m: Any, x: Tensor) -> Tensor:
@@ -122,9 +122,9 @@ def test_a_plan_that_may_be_another_does_not_last() -> None:
     ambiguous, clear = torch.zeros(3, 4, 5).double(), torch.full((3, 4, 5), 100.0).double()
     ambiguous[2] = 100
     smaller = Pass.of(model, clear[:1])
-    assert not Pass.of(model, ambiguous).plan(smaller).lasting
+    assert not Pass.of(model, ambiguous).plan(smaller).reusable
     plan = Pass.of(model, clear).plan(smaller)
-    assert plan.lasting
+    assert plan.reusable
     assert [planned.axes for planned in plan.operations] == [(OUTER,)]
 
 
@@ -143,8 +143,8 @@ def test_one_position_of_four_that_counts(case: str, fewer: int) -> None:
     walk = Pass.of(model, GRID)
     plan = walk.plan(Pass.of(model, GRID[:fewer]))
     assert [planned.axes[0] for planned in plan.operations] == [axis, PLAIN]
-    assert plan.lasting
-    assert not walk.plan().lasting
+    assert plan.reusable
+    assert not walk.plan().reusable
 
 
 def test_scattered_samples_hold_for_their_batch() -> None:
@@ -161,7 +161,7 @@ def test_scattered_samples_hold_for_their_batch() -> None:
     assert isinstance(scattered, OwnedRows)
     assert scattered.dim == 0
     assert torch.equal(scattered.owners, order // 4)
-    assert not plan.lasting
+    assert not plan.reusable
     assert plan.adapted(walk.graph, 3) is None
 
 
@@ -214,7 +214,7 @@ def test_samples_in_another_order_on_the_way() -> None:
     assert body == PLAIN
     assert isinstance(head, OwnedRows)
     assert head.owners.tolist() == [2, 1, 0]
-    assert not plan.lasting
+    assert not plan.reusable
 
 
 @pytest.mark.parametrize("mix", [lambda h: h.cumsum(0), lambda h: h - h.mean(0), lambda h: h + h.roll(1, 0)])

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from gradmeter.reading.capture import OwnedRows, SampleAxis
-from gradmeter.reading.capture.sample_axis import Scattered, exclusive, explanations, growing_dimension, touched_by
+from gradmeter.reading.capture.sample_axis import Scattered, candidate_axes, exclusive, growing_dimension, touched_by
 from oracles.networks import samples
 
 PLAIN = SampleAxis(0, 1, 1)
@@ -15,7 +15,7 @@ def found(gradients: list[Tensor]) -> SampleAxis | None:
     """The first explanation."""
     touched = touched_by(gradients)
     assert touched is not None
-    return next(explanations(touched), None)
+    return next(candidate_axes(touched), None)
 
 
 def indices(axis: SampleAxis, count: int, sample: int) -> list[int]:
@@ -61,10 +61,10 @@ def test_every_explanation_agrees_with_every_entry_that_was_touched(
     gradients = [gradient * kept for gradient in sent(shape, axis, count)]
     if (touched := touched_by(gradients)) is None:
         return
-    axes = list(explanations(touched))
+    axes = list(candidate_axes(touched))
     assert axis in axes
     assert axes == sorted(axes, key=lambda axis: (axis.dim, axis.outer))
-    assert list(explanations(touched, [axis.dim])) == [other for other in axes if other.dim == axis.dim]
+    assert list(candidate_axes(touched, [axis.dim])) == [other for other in axes if other.dim == axis.dim]
     for agreed in axes:
         for sample, gradient in enumerate(gradients):
             rows = agreed.rows(gradient, count)
@@ -111,11 +111,11 @@ def test_one_sample_without_a_gradient_hides_nothing(
 
 def test_dimensions_from_the_left_come_first_and_unfolded_ones() -> None:
     diagonal = (torch.eye(3).unsqueeze(2) * torch.eye(3).unsqueeze(1)).bool()
-    assert list(explanations(diagonal)) == [PLAIN, SampleAxis(1, 1, 1)]
-    assert list(explanations(diagonal, [1])) == [SampleAxis(1, 1, 1)]
+    assert list(candidate_axes(diagonal)) == [PLAIN, SampleAxis(1, 1, 1)]
+    assert list(candidate_axes(diagonal, [1])) == [SampleAxis(1, 1, 1)]
     # of three folds of three one entry each is touched: do they lie before, behind or on both sides?
     crossed = torch.eye(9)[::4].bool()
-    assert list(explanations(crossed)) == [SampleAxis(0, 1, 3), SampleAxis(0, 3, 1)]
+    assert list(candidate_axes(crossed)) == [SampleAxis(0, 1, 3), SampleAxis(0, 3, 1)]
 
 
 def test_the_last_step_of_a_time_major_fold_may_deceive() -> None:
@@ -124,7 +124,7 @@ def test_the_last_step_of_a_time_major_fold_may_deceive() -> None:
     gradients[2][5] = 1
     touched = touched_by(gradients)
     assert touched is not None
-    assert list(explanations(touched)) == [SampleAxis(0, 1, 2), SampleAxis(0, 2, 1)]
+    assert list(candidate_axes(touched)) == [SampleAxis(0, 1, 2), SampleAxis(0, 2, 1)]
 
 
 def test_what_is_touched() -> None:

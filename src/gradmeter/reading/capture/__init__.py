@@ -1,15 +1,15 @@
 """The backward pass from the logits to every operation that uses a parameter, and the sample axis of each."""
 
-from gradmeter.reading.capture.backward import Unplanned, hand_over_arrived, propagate
+from gradmeter.reading.capture.backward import Unplanned, propagate, replay
 from gradmeter.reading.capture.calls import Call, recorded_calls
 from gradmeter.reading.capture.graph import Graph, metadata, output_shapes
 from gradmeter.reading.capture.operation import Operation
-from gradmeter.reading.capture.ownership import TOLD_APART
+from gradmeter.reading.capture.ownership import SAMPLES_PER_PASS
 from gradmeter.reading.capture.plan import TRANSPOSED, Plan, Planned, Smaller, make_plan
 from gradmeter.reading.capture.sample_axis import OwnedRows, SampleAxis, Scattered, growing_dimension
 
 __all__ = [
-    "TOLD_APART",
+    "SAMPLES_PER_PASS",
     "TRANSPOSED",
     "Call",
     "Graph",
@@ -22,10 +22,10 @@ __all__ = [
     "Smaller",
     "Unplanned",
     "growing_dimension",
-    "hand_over_arrived",
     "make_plan",
     "metadata",
     "output_shapes",
     "propagate",
     "recorded_calls",
+    "replay",
 ]

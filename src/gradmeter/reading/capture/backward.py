@@ -79,11 +79,11 @@ def propagate(
             handle.remove()
 
 
-def hand_over_arrived(graph: Graph, plan: Plan, samples: int, receive: Callable[[Planned, Operation], None]) -> None:
-    """Pass each operation to `receive` with the gradients of `Plan.arrived`; the graph must be kept."""
-    assert plan.arrived is not None
+def replay(graph: Graph, plan: Plan, samples: int, receive: Callable[[Planned, Operation], None]) -> None:
+    """Pass each operation to `receive` with the gradients of `Plan.gradients`; the graph must be kept."""
+    assert plan.gradients is not None
     for planned in reversed(plan.operations):
-        _hand_over(graph, planned, plan.arrived[planned.index], samples, receive)
+        _hand_over(graph, planned, plan.gradients[planned.index], samples, receive)
 
 
 def _hand_over(

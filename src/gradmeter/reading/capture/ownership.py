@@ -19,7 +19,7 @@ from gradmeter.reading.capture.sample_axis import OwnedRows, SampleAxis, Scatter
 
 # Samples that one pass tells apart, and number of powers of two: gradients from 1e-25 to 1e25 keep all their digits, in
 # half precision (with fewer powers) those from 1e-4 to 1e4.
-TOLD_APART = 64
+SAMPLES_PER_PASS = 64
 _POWERS_OF_HALF = 4
 
 # Entries that are processed at once.
@@ -51,7 +51,7 @@ def each_alone(direction: Tensor) -> Iterator[Tensor]:
 
 
 @dataclass(frozen=True)
-class Belonging:
+class OwnedGradients:
     """The gradients of an operation's outputs, and the samples they belong to.
 
     Attributes:
@@ -64,7 +64,7 @@ class Belonging:
     owners: list[Tensor | None] | None
 
 
-def belongings(nodes: Sequence[Node], logits: Tensor, direction: Tensor) -> dict[Node, Belonging]:
+def owned_gradients(nodes: Sequence[Node], logits: Tensor, direction: Tensor) -> dict[Node, OwnedGradients]:
     """The gradients and owners of some operations of one graph.
 
     Args:
@@ -80,17 +80,17 @@ def belongings(nodes: Sequence[Node], logits: Tensor, direction: Tensor) -> dict
         if (owners := owners_by_power.get(node)) is None:
             ambiguous.append(node)
         else:
-            result[node] = Belonging(plain[node], owners)
+            result[node] = OwnedGradients(plain[node], owners)
     # Rounding hides the owner of very small gradients, and of sums whose order varies. First look for entries that both
     # halves of the batch share; then run one pass per sample for the remaining nodes.
     half = _by_row(torch.arange(len(logits), device=direction.device) % 2, direction)
     halves = gradients_at(ambiguous, logits, [direction * half, direction * (1 - half)])
     undecided = [node for node, outputs in halves.items() if not any(map(_overlap, outputs))]
-    result.update({node: Belonging(plain[node], None) for node in ambiguous if node not in undecided})
+    result.update({node: OwnedGradients(plain[node], None) for node in ambiguous if node not in undecided})
     for node, outputs in gradients_at(undecided, logits, list(each_alone(direction))).items():
         touched = [touched_by(gradients) for gradients in outputs]
         separate = all(entries is None or exclusive(entries) for entries in touched)
-        result[node] = Belonging(plain[node], [owners_of(entries) for entries in touched] if separate else None)
+        result[node] = OwnedGradients(plain[node], [owners_of(entries) for entries in touched] if separate else None)
     return result
 
 
@@ -137,7 +137,7 @@ class _Ambiguous(Exception):
 
 
 def _base(dtype: torch.dtype) -> int:
-    return _POWERS_OF_HALF if dtype == torch.float16 else TOLD_APART
+    return _POWERS_OF_HALF if dtype == torch.float16 else SAMPLES_PER_PASS
 
 
 def _multiplied(direction: Tensor) -> Iterator[Tensor]:

@@ -21,14 +21,14 @@ from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.capture.calls import Call
 from gradmeter.reading.capture.graph import Graph, output_shapes
 from gradmeter.reading.capture.order import Indexed, in_order, indexed
-from gradmeter.reading.capture.ownership import axis_of, belongings, each_alone, gradients_at, owners_of
+from gradmeter.reading.capture.ownership import axis_of, each_alone, gradients_at, owned_gradients, owners_of
 from gradmeter.reading.capture.sample_axis import (
     OwnedRows,
     SampleAxis,
     Scattered,
     Shape,
+    candidate_axes,
     exclusive,
-    explanations,
     growing_dimension,
     touched_by,
 )
@@ -72,21 +72,21 @@ class Plan:
     Attributes:
         operations: in the order of `Graph.nodes`.
         contributions: number of contributions to each parameter's gradient, by name.
-        lasting: whether the plan is valid for other batches, too.
+        reusable: whether the plan is valid for other batches, too.
         keep: whether to keep the graph after the backward pass, because contributions are summed or computed then.
         deferred: whether to process the operations after the backward pass: for activation checkpointing, which
             recomputes saved tensors in the backward pass and returns each only once.
-        arrived: gradients of the outputs of each operation, by its index, if planning has computed them for this batch
-            and loss; no further backward pass is needed then.
+        gradients: gradients of the outputs of each operation, by its index, if planning has computed them for this
+            batch and loss; no further backward pass is needed then.
         indexed: the operations that index the samples; the plan is valid if they keep the samples in order.
     """
 
     operations: tuple[Planned, ...]
     contributions: Counter[str]
-    lasting: bool
+    reusable: bool
     keep: bool
     deferred: bool = False
-    arrived: Mapping[int, tuple[Tensor | None, ...]] | None = None
+    gradients: Mapping[int, tuple[Tensor | None, ...]] | None = None
     indexed: tuple[Indexed, ...] = ()
 
     @property
@@ -161,8 +161,8 @@ class _Planner:
     logits: Tensor
     direction: Tensor
     smaller: Smaller | None
-    lasting: bool = True
-    arrived: dict[int, tuple[Tensor | None, ...]] = field(default_factory=dict)
+    reusable: bool = True
+    gradients: dict[int, tuple[Tensor | None, ...]] = field(default_factory=dict)
     seen: dict[torch.Size, tuple[Tensor, Axis | None]] = field(default_factory=dict)
 
     def axes_of(self, nodes: Sequence[Node]) -> dict[Node, list[Axis | None] | None]:
@@ -170,9 +170,9 @@ class _Planner:
         if self.smaller is None:
             # The plan is for this batch only, so any axis that agrees with the owners will do.
             axes: dict[Node, list[Axis | None] | None] = {}
-            for node, belonging in belongings(nodes, self.logits, self.direction).items():
-                self.arrived[self.graph.index[node]] = belonging.gradients
-                axes[node] = None if belonging.owners is None else [self._axis_of(owner) for owner in belonging.owners]
+            for node, owned in owned_gradients(nodes, self.logits, self.direction).items():
+                self.gradients[self.graph.index[node]] = owned.gradients
+                axes[node] = None if owned.owners is None else [self._axis_of(owner) for owner in owned.owners]
             return axes
         gradients = gradients_at(nodes, self.logits, list(each_alone(self.direction)))
         return {node: self._axes(node, outputs) for node, outputs in gradients.items()}
@@ -210,12 +210,12 @@ class _Planner:
             return SampleAxis(dim, 1, 1), False
         if touched is None:
             return None, False
-        axes = [] if dim is None else list(explanations(touched, [dim]))
+        axes = [] if dim is None else list(candidate_axes(touched, [dim]))
         if dim is not None and len(axes) > 1:
             unfolded = self._unfolded(node, dim, shape)
             axes = [axis for axis in axes if axis == unfolded] or axes
         # A single axis is valid for every batch; with several or none, every batch needs its own plan.
-        self.lasting = self.lasting and len(axes) == 1
+        self.reusable = self.reusable and len(axes) == 1
         if axes:
             return axes[0], False
         if exclusive(touched):
@@ -291,10 +291,10 @@ def make_plan(
     contributions = _contributions(graph, operations, calls)
     keep = any(count > 1 for count in contributions.values())
     if smaller is None:
-        return Plan(operations, contributions, lasting=False, keep=keep, arrived=planner.arrived)
+        return Plan(operations, contributions, reusable=False, keep=keep, gradients=planner.gradients)
     places = indexed(graph, smaller.shapes)
-    lasting = planner.lasting and all(in_order(graph, place, len(logits)) for place in places)
-    return Plan(operations, contributions, lasting, keep, indexed=places)
+    reusable = planner.reusable and all(in_order(graph, place, len(logits)) for place in places)
+    return Plan(operations, contributions, reusable, keep, indexed=places)
 
 
 def _ordered(

@@ -171,7 +171,7 @@ def growing_dimension(shape: Shape, samples: int, smaller: Shape, fewer: int) ->
     return None
 
 
-def explanations(touched: Tensor, dims: Sequence[int] | None = None) -> Iterator[SampleAxis]:
+def candidate_axes(touched: Tensor, dims: Sequence[int] | None = None) -> Iterator[SampleAxis]:
     """The sample axes that agree with the entries that each sample touches.
 
     They are ordered by dimension, unfolded before folded.
