@@ -163,7 +163,7 @@ class GradientMeter:
         self.pseudo_label = pseudo_label
         self.activations, self.embedding, self.probes = activations, embedding, probes
         self.biases = biases
-        labels = self.asked
+        labels = self.given_pseudo_labels
         if not labels:
             raise InputError(f"pseudo_label={pseudo_label!r} is empty; expected at least one pseudo-label")
         self._starts = {pseudo_label_name(label): start_vector(label) for label in labels}
@@ -213,8 +213,8 @@ class GradientMeter:
         activations and the embedding. Returns this meter if it already does so.
         """
         default = ["predicted", "uniform"]
-        pseudo_labels = [*default, *(label for label in self.asked if label not in default)]
-        if self.asked == pseudo_labels and self.activations and self.embedding:
+        pseudo_labels = [*default, *(label for label in self.given_pseudo_labels if label not in default)]
+        if self.given_pseudo_labels == pseudo_labels and self.activations and self.embedding:
             return self
         return GradientMeter(
             self.model,
@@ -241,7 +241,7 @@ class GradientMeter:
         return (*self._owned, "all")
 
     @property
-    def asked(self) -> list[PseudoLabel]:
+    def given_pseudo_labels(self) -> list[PseudoLabel]:
         """The list of pseudo-labels, as given to the constructor."""
         if isinstance(self.pseudo_label, Sequence) and not isinstance(self.pseudo_label, str):
             return list(self.pseudo_label)

@@ -74,7 +74,7 @@ def save(
     notes: Mapping[str, Any],
 ) -> None:
     """Write to a folder; what is there stays valid until the new TrustModel is whole."""
-    if any(callable(one) for one in (*meter.asked, *meter.probes)):
+    if any(callable(one) for one in (*meter.given_pseudo_labels, *meter.probes)):
         raise GradmeterError("a pseudo-label or probe that is a function cannot be saved; expected names")
     require_free(folder)
     with owned(folder):
@@ -100,7 +100,7 @@ def _write(
         "format": _FORMAT,
         "gradmeter": __version__,
         "meter": {
-            "pseudo_label": meter.asked,
+            "pseudo_label": meter.given_pseudo_labels,
             "activations": meter.activations,
             "embedding": meter.embedding,
             "probes": list(meter.probes),
