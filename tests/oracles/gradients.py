@@ -1,4 +1,4 @@
-"""Per-sample gradients materialised in float64 by torch.func, the slow and plain way."""
+"""Reference per-sample gradients, materialised in float64 by torch.func."""
 
 import copy
 import warnings
@@ -16,12 +16,12 @@ Start = Callable[[Tensor], Tensor]
 
 
 def exact_log_scale(logits: Tensor) -> Array:
-    """log(1 - p) of the predicted class, [N], in 60 digits from logits [N, C]."""
+    """log(1 - p) of the predicted class, [N], computed with 60 digits from logits [N, C]."""
     return np.array([float(mpmath.log(-_error(row)[row.argmax()])) for row in logits.double().numpy()])
 
 
 def predicted_error(logits: Tensor) -> Tensor:
-    """p - e_y, the derivative of -log p at the predicted class, [N, C], in 60 digits before it is rounded."""
+    """p - e_y, the derivative of -log p at the predicted class, [N, C], computed with 60 digits and then rounded."""
     rows = [[float(entry) for entry in _error(row)] for row in logits.double().numpy()]
     return torch.tensor(rows, dtype=torch.float64)
 
@@ -46,7 +46,7 @@ def per_sample(model: nn.Module, inputs: Tensor, cotangent: Tensor) -> dict[str,
         return (functional_call(double, values, (sample.unsqueeze(0),)).squeeze(0) * v).sum()
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # vmap warns of operations that it runs in a loop
+        warnings.simplefilter("ignore")  # vmap warns about operations that it runs in a loop
         gradients = vmap(grad(weighted), in_dims=(None, 0, 0))(parameters, inputs.double(), cotangent.double())
     return {name: gradient.detach().numpy() for name, gradient in gradients.items()}
 
@@ -61,7 +61,7 @@ def logits_of(model: nn.Module, inputs: Tensor) -> Tensor:
 def expected_readings(
     model: nn.Module, inputs: Tensor, start: Start = predicted_error, *, biases: bool = True
 ) -> tuple[tuple[str, ...], Array]:
-    """Layer names and values [N, layers, 8] that a meter should give; start maps logits to the loss's derivative."""
+    """Expected layer names and values [N, layers, 8] of a meter; start maps logits to the loss's derivative."""
     gradients = per_sample(model, inputs, start(logits_of(model, inputs)))
     layers: dict[str, list[Array]] = {}
     for name, gradient in gradients.items():

@@ -1,4 +1,4 @@
-"""Readings by the plainest way there is: one sample at a time, ordinary autograd, float64."""
+"""Reference readings by plain autograd for one sample at a time, in float64."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -12,19 +12,20 @@ from oracles.gradients import Start, predicted_error
 from oracles.moments import Array
 
 Inputs = Tensor | tuple[Any, ...] | Mapping[str, Any]
-"""What a network is called with: a tensor, *args or **kwargs whose tensors share the first axis."""
+"""Inputs of a network: a tensor, *args or **kwargs whose tensors share the first axis."""
 
 
 def expected_readings(
     model: nn.Module, inputs: Inputs, start: Start = predicted_error
 ) -> tuple[tuple[str, ...], Array]:
-    """Layer names and values [N, layers, 8] that a meter should give; start maps logits to the loss's derivative.
+    """Expected layer names and values [N, layers, 8] of a meter; start maps logits to the loss's derivative.
 
-    Any network and any use of its parameters will do, since each sample goes through a copy of the network alone.
+    This supports every network and every use of its parameters, because it runs a copy of the network on each sample
+    alone.
     """
     double = copy.deepcopy(_unwrapped(model)).double().eval().requires_grad_()
     first = next(value for value in _values(inputs) if isinstance(value, Tensor))
-    # compiled parts run as they were written
+    # compiled parts run in eager mode
     with torch.enable_grad(), torch.compiler.set_stance("force_eager"):
         logits = torch.cat([_alone(double, inputs, sample) for sample in range(len(first))])
     rows = []
@@ -38,7 +39,7 @@ def expected_readings(
 
 
 def eight_of_one(gradient: Array) -> Array:
-    """The metrics of `oracles.moments.eight` for one gradient of millions of entries, [P] to [8]."""
+    """The statistics of `oracles.moments.eight` for one gradient with millions of entries, [P] to [8]."""
     scale = np.abs(gradient).max() or 1.0
     unit = gradient / scale
     centred = unit - unit.mean()
@@ -53,7 +54,7 @@ def eight_of_one(gradient: Array) -> Array:
 
 
 def converted(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
-    """The inputs with each tensor changed."""
+    """Apply a function to every tensor of the inputs."""
     if isinstance(inputs, Tensor):
         return change(inputs)
     if isinstance(inputs, Mapping):
@@ -62,17 +63,17 @@ def converted(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
 
 
 def cast(inputs: Inputs, dtype: torch.dtype) -> Inputs:
-    """The inputs with floating numbers of another type; whole numbers and masks stay."""
+    """Cast the floating-point tensors of the inputs; integers and masks stay unchanged."""
     return converted(inputs, lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor)
 
 
 def chosen(inputs: Inputs, rows: list[int]) -> Inputs:
-    """Some of the samples, in that order."""
+    """The inputs of these rows, in this order."""
     return converted(inputs, lambda tensor: tensor[rows])
 
 
 def call(model: nn.Module, inputs: Inputs) -> Tensor:
-    """The logits [N, C]."""
+    """The logits [N, C] of a network."""
     if isinstance(inputs, Tensor):
         output = model(inputs)
     elif isinstance(inputs, Mapping):
@@ -84,7 +85,7 @@ def call(model: nn.Module, inputs: Inputs) -> Tensor:
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """The network in a wrapper, whose name is no part of the layers' names."""
+    """The network without its wrappers, whose names are not part of the layers' names."""
     while isinstance(inner := getattr(model, "_orig_mod", getattr(model, "module", None)), nn.Module):
         model = inner
     return model
@@ -97,12 +98,12 @@ def _values(inputs: Inputs) -> tuple[Any, ...]:
 
 
 def _alone(model: nn.Module, inputs: Inputs, sample: int) -> Tensor:
-    """The logits [1, C] of one sample; a copy of it, since networks may write into their input."""
+    """The logits [1, C] of one sample; copied, because networks may modify their input."""
     return call(model, cast(converted(inputs, lambda tensor: tensor[sample : sample + 1].clone()), torch.float64))
 
 
 def _flat(parameter: Tensor, gradient: Tensor | None) -> Array:
-    """Zeros for a parameter that does not reach the logits."""
+    """The flattened gradient; zeros if the logits do not depend on the parameter."""
     if gradient is None:
         return np.zeros(parameter.numel())
     flat: Array = gradient.to_dense().flatten().numpy()

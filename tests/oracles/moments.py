@@ -1,4 +1,4 @@
-"""The eight metrics by NumPy and scipy.stats on gradients that are held as they are."""
+"""The eight statistics of materialised gradients, by NumPy and scipy.stats."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,7 +6,7 @@ from scipy import stats
 
 Array = npt.NDArray[np.float64]
 
-# Of a power sum, relative to its size.
+# Rounding error of a power sum, relative to its size.
 _ROUNDING = 4 * np.finfo(np.float64).eps
 
 
@@ -28,16 +28,16 @@ def _one(g: Array) -> Array:
 
 
 def assert_agree(actual: npt.ArrayLike, expected: Array, *, norms: float, shapes: float) -> None:
-    """Compare metrics [..., 8] with the oracle's.
+    """Compare statistics [..., 8] with those of an oracle.
 
-    Norms and deviation relative; extremes relative to the larger of the two; the mean relative to the deviation, since
-    a dense layer's is 0 in theory and rounding in practice; skewness and kurtosis relative to 1 or themselves,
-    whichever is more. Both are made of power sums about zero, whose rounding grows by the third and the fourth power of
-    root mean square over deviation where the entries are nearly equal.
+    Tolerances are relative: for norms and standard deviation to the value; for extremes to the larger of the two; for
+    the mean to mean plus standard deviation, because a dense layer's mean may be 0 up to rounding; for skewness and
+    kurtosis to the larger of 1 and the value. The latter two are computed from power sums about zero; for nearly equal
+    entries their rounding errors grow with the third and fourth power of root mean square over standard deviation.
     """
-    found = np.asarray(actual)
-    assert found.shape == expected.shape
-    assert np.isfinite(found).all()
+    values = np.asarray(actual)
+    assert values.shape == expected.shape
+    assert np.isfinite(values).all()
     size = np.abs(expected)
     size[..., 2:4] = size[..., 2:4].max(-1, keepdims=True)
     size[..., 4] += size[..., 5]
@@ -46,6 +46,6 @@ def assert_agree(actual: npt.ArrayLike, expected: Array, *, norms: float, shapes
     mean, deviation = expected[..., 4], expected[..., 5]
     ratio = np.hypot(mean, deviation) / np.where(deviation > 0, deviation, np.inf)
     limit[..., 6:] += _ROUNDING * ratio[..., None] ** np.array([3, 4])
-    excess = np.abs(found - expected) - limit
+    excess = np.abs(values - expected) - limit
     worst = np.unravel_index(excess.argmax(), excess.shape)
-    assert excess[worst] <= 0, f"at {worst}: {found[worst]!r}, expected {expected[worst]!r} within {limit[worst]:.1e}"
+    assert excess[worst] <= 0, f"at {worst}: {values[worst]!r}, expected {expected[worst]!r} within {limit[worst]:.1e}"

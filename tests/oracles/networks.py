@@ -1,4 +1,4 @@
-"""A table of small networks, one for each way in which a layer can be built or used."""
+"""A table of small networks, one for each way to build or use a layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ CLASSES = 3
 
 
 def classifier(shape: tuple[int, ...], *body: nn.Module) -> nn.Sequential:
-    """The body, flattened, and a dense layer to the logits, for inputs [N, *shape]."""
+    """The body, a flattening and a dense layer to the logits, for inputs [N, *shape]."""
     features = nn.Sequential(*body, nn.Flatten()).eval()
     with torch.no_grad():
         width = features(torch.zeros(2, *shape)).shape[1]
@@ -20,7 +20,7 @@ def classifier(shape: tuple[int, ...], *body: nn.Module) -> nn.Sequential:
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Draw every parameter and running statistic anew: fresh norms have scale 1, shift 0 and would hide errors."""
+    """Randomise every parameter and running statistic: initial norms have scale 1 and shift 0, which hides errors."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -87,7 +87,7 @@ class Tied(nn.Module):
 
 
 class Auxiliary(nn.Module):
-    """Two heads that do not reach the logits, one of them straight from the input, and a layer never called."""
+    """Two heads that do not affect the logits, one of them directly on the input, and a layer that is never called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,9 +143,9 @@ class Tokens(nn.Module):
 
 
 class Recipe(nn.Module):
-    """A network whose forward pass is a function of itself and its input, written beside its test.
+    """A network whose forward pass is a function of the network and its input, defined in a test.
 
-    Its members are modules, and bare parameters given by their shape.
+    Its members are modules, or parameters given by their shape.
     """
 
     def __init__(self, recipe: Callable[[Any, Tensor], Any], **members: nn.Module | tuple[int, ...]) -> None:
@@ -162,7 +162,7 @@ class Recipe(nn.Module):
 
 
 def frozen(model: nn.Module, first: int | None = None) -> nn.Module:
-    """The model with its first parameters, or all, frozen."""
+    """Freeze the first parameters of a model, by default all."""
     for parameter in list(model.parameters())[:first]:
         parameter.requires_grad_(False)
     return model

@@ -23,7 +23,7 @@ def test_what_does_not_matter() -> None:
     assert np.array_equal(content_hashes({"tokens": tokens}), content_hashes(tokens))
     assert np.array_equal(content_hashes({"tokens": tokens.int()}), content_hashes({"x": tokens}))
     assert not np.isin(content_hashes(tokens.float()), content_hashes(tokens)).any()
-    # With several the names tell which is which.
+    # With several tensors the names count.
     first, second = tokens, tokens + 10
     exchanged = content_hashes({"a": second, "b": first})
     assert not np.isin(exchanged, content_hashes({"a": first, "b": second})).any()
@@ -39,7 +39,7 @@ def test_every_type_of_numbers(dtype: torch.dtype) -> None:
     tensor = torch.arange(6).reshape(3, 2).to(dtype)
     assert len(content_hashes(tensor)) == 3
     assert content_hashes({"tokens": tensor}).tolist() == content_hashes({"tokens": tensor.clone()}).tolist()
-    # One number a sample.
+    # One value per sample.
     assert len(content_hashes({"tokens": tensor, "length": tensor[:, 0]})) == 3
 
 

@@ -21,5 +21,5 @@ def test_meter_extended() -> None:
         old = METER.extended()
     assert old.activations
     assert old.embedding
-    # A meter that reads all that already is not made anew.
+    # A meter that already measures all of that is returned unchanged.
     assert old.for_trust_model() is old

@@ -30,7 +30,7 @@ from oracles.networks import CASES, Recipe, Residual, Tied, classifier, frozen, 
 EXACT = {"norms": 1e-10, "shapes": 1e-8}
 
 
-def made(case: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Tensor]:
+def build_case(case: str, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Tensor]:
     make, shape = CASES[case]
     return randomise(make().to(dtype)).eval(), samples(4, *shape).to(dtype)
 
@@ -54,7 +54,7 @@ def assert_equal(actual: Readings, expected: Readings, rtol: float = 1e-6) -> No
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("case", CASES)
 def test_against_materialised_gradients(case: str, device: torch.device) -> None:
-    model, x = made(case)
+    model, x = build_case(case)
     layers, expected = expected_readings(model, x)
     logits = logits_of(model, x)
     meter = GradientMeter(model.to(device))
@@ -70,7 +70,7 @@ def test_against_materialised_gradients(case: str, device: torch.device) -> None
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
 def test_paper_cnn_in_float32_from_its_own_activations(padding: str) -> None:
-    """The meter's own accuracy: the reference starts from the very float32 activations and output gradients."""
+    """The accuracy of the meter alone: the reference starts from the network's float32 activations and gradients."""
     model, images = paper_cnn(torch.float32, padding)
     readings = GradientMeter(model)(images)
     inputs: dict[str, Tensor] = {}
@@ -97,7 +97,7 @@ def test_paper_cnn_in_float32_from_its_own_activations(padding: str) -> None:
     assert_agree(readings.values, expected, norms=1e-6, shapes=1e-5)
 
 
-# Against a float64 network: what a float32 network rounds in its own passes comes on top.
+# Against a float64 network, so the rounding of the float32 network itself is included.
 @pytest.mark.parametrize("padding", ["valid", "same"])
 def test_paper_cnn_in_float32(padding: str) -> None:
     model, images = paper_cnn(torch.float32, padding)
@@ -108,18 +108,18 @@ def test_paper_cnn_in_float32(padding: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 def test_float32_networks(case: str, device: torch.device) -> None:
-    model, x = made(case, torch.float32)
+    model, x = build_case(case, torch.float32)
     if case.startswith("paper"):
-        x = x / 10  # unit weights make logits in the hundreds of wide inputs
+        x = x / 10  # unit weights and wide inputs give logits in the hundreds
     readings = GradientMeter(model.to(device))(x.to(device))
-    # the start is that of the float32 logits, whose rounding is the network's and not the meter's
+    # start from the float32 logits, whose rounding is that of the network and not of the meter
     start = predicted_error(readings.logits.cpu())
     _, expected = expected_readings(model.cpu(), x, lambda _: start)
     assert_agree(readings.values.cpu(), expected, norms=2e-5, shapes=2e-4)
 
 
 def test_weights_only() -> None:
-    model, x = made("residual")
+    model, x = build_case("residual")
     layers, expected = expected_readings(model, x, biases=False)
     readings = GradientMeter(model, biases=False)(x)
     assert readings.layers == layers
@@ -127,7 +127,7 @@ def test_weights_only() -> None:
 
 
 def test_input_that_requires_grad() -> None:
-    model, x = made("residual")
+    model, x = build_case("residual")
     tracked = x.clone().requires_grad_()
     assert_equal(GradientMeter(model)(tracked), GradientMeter(model)(x), rtol=1e-12)
     assert tracked.grad is None
@@ -135,14 +135,14 @@ def test_input_that_requires_grad() -> None:
 
 
 def test_input_made_by_the_network_itself() -> None:
-    model, x = made("linear")
+    model, x = build_case("linear")
     assert isinstance(model, nn.Sequential)
     used = model[0].weight.sum()
     assert_equal(GradientMeter(model)(x * used), GradientMeter(model)(x * used.detach()), rtol=1e-12)
 
 
 def test_hooks_of_the_user_stay_and_work() -> None:
-    model, x = made("linear")
+    model, x = build_case("linear")
     assert isinstance(model, nn.Sequential)
     calls: list[int] = []
     model[0].register_forward_pre_hook(lambda module, args: (args[0] * 2,))
@@ -157,15 +157,15 @@ def test_hooks_of_the_user_stay_and_work() -> None:
 
 
 class Deviations(nn.Module):
-    """A root has no gradient at zero, and nothing multiplied by that is zero."""
+    """The gradient of the root at zero is infinite, and its product with zero is NaN."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layer, self.last = nn.Conv2d(1, 4, 3, bias=False), nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.last(self.layer(x).square().mean((2, 3)).sqrt())
-        return found
+        logits: Tensor = self.last(self.layer(x).square().mean((2, 3)).sqrt())
+        return logits
 
 
 @pytest.mark.parametrize("rows", [[0], [1, 2], [0, 1, 2]])
@@ -194,7 +194,7 @@ def test_rows_without_a_finite_gradient_are_known_where_the_others_are_read() ->
 
 
 def confident(gap: float, dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
-    """A network whose surest sample has a logit gap of `gap`, and others with less."""
+    """A network whose most confident sample has a logit gap of `gap`, with smaller gaps for the others."""
     model, images = paper_cnn(dtype)
     logits = logits_of(model, images)
     top = logits.topk(2, dim=1).values
@@ -224,7 +224,7 @@ def test_confident_samples(gap: float, dtype: torch.dtype, digits: float) -> Non
 
 
 def test_confidence_leaves_the_shape_alone_beyond_float64() -> None:
-    model, images = made("linear")
+    model, images = build_case("linear")
     assert isinstance(model, nn.Sequential)
     assert isinstance(model[-2], nn.Flatten)
     readings = GradientMeter(model)(images)
@@ -276,7 +276,7 @@ def test_other_pseudo_labels(label: PseudoLabel, loss: Callable[[Tensor], Tensor
         (gradient,) = torch.autograd.grad(loss(leaf).sum(), leaf)
         return gradient
 
-    model, x = made("tokens")
+    model, x = build_case("tokens")
     _, expected = expected_readings(model, x, start)
     assert_agree(GradientMeter(model, pseudo_label=label)(x).values, expected, **EXACT)
 
@@ -361,14 +361,14 @@ def test_batches_smaller_and_larger_than_the_probe(case: str, count: int) -> Non
 
 
 def of_the_size(m: Any, x: Tensor) -> Tensor:
-    """The same function by other operations where the batch is small."""
+    """The same function by other operations for a small batch."""
     hidden = m.body(x) if len(x) > 2 else F.linear(x, m.body.weight) + m.body.bias
     out: Tensor = m.head((hidden if len(x) % 2 else hidden * 1).tanh())
     return out
 
 
 def time_major(m: Any, x: Tensor) -> Tensor:
-    """Steps before samples; with one sample they need no copy, and autograd's operations are others."""
+    """Steps before samples; for one sample no copy is needed, so the operations of the graph differ."""
     steps = x.transpose(0, 1).reshape(-1, 5)
     out: Tensor = m.head(m.body(steps).tanh().unflatten(0, (x.shape[1], -1)).sum(0))
     return out
@@ -389,7 +389,7 @@ def test_graphs_that_differ_with_the_size_of_the_batch(
 
 
 def gated(m: Any, x: Tensor) -> Tensor:
-    """Steps before samples in a branch that a scale may close."""
+    """Steps before samples in a branch that a scale of zero disables."""
     steps = torch.cat(x.unbind(1)) @ m.w
     out: Tensor = m.head(x[:, 0]) + m.scale * steps.tanh().unflatten(0, (x.shape[1], -1)).sum(0)
     return out
@@ -409,7 +409,7 @@ def test_a_scale_of_zero_that_another_call_finds_changed(count: int) -> None:
 
 
 def rectified(m: Any, x: Tensor) -> Tensor:
-    """Of the steps, which lie before the samples, only the last reaches the logits, and only where it is large."""
+    """Steps before samples; the logits depend on the last step only, and only where it is large."""
     steps = torch.relu(torch.cat(x.unbind(1)) @ m.w - 10)
     out: Tensor = m.head(x[:, 0]) + steps.unflatten(0, (x.shape[1], -1))[-1]
     return out
@@ -430,7 +430,7 @@ def test_samples_that_are_dead_when_the_network_is_probed(alive: list[int], tile
 
 
 class Heads(nn.Module):
-    """One of several heads, asked for by an argument."""
+    """One of several heads, selected by an argument."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -451,7 +451,7 @@ def test_parts_that_an_argument_chooses() -> None:
 
 
 class Routed(nn.Module):
-    """Two layers of one kind, called in the order that an argument gives."""
+    """Two layers of one type, called in an order that depends on an argument."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -497,7 +497,7 @@ def test_a_plan_made_of_blank_samples_is_made_anew() -> None:
 
 
 class Folded(nn.Module):
-    """Steps before samples or samples before steps, as an argument says."""
+    """Steps before samples or samples before steps, depending on an argument."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -543,7 +543,7 @@ def test_sequences_without_steps() -> None:
 
 
 def test_numbers_whose_sign_is_yet_to_be_turned() -> None:
-    """PyTorch turns the sign of an imaginary part when the number is needed."""
+    """PyTorch conjugates lazily."""
     for layer, shape in ((nn.Linear(5, 3), (4, 8)), (nn.Conv1d(2, 3, 5), (4, 2, 8))):
         recipe = Recipe(lambda m, x: m.layer(torch.fft.rfft(x).conj().imag).flatten(1), layer=layer)
         model = randomise(recipe.float())
@@ -553,7 +553,7 @@ def test_numbers_whose_sign_is_yet_to_be_turned() -> None:
 
 
 class Biased(nn.Module):
-    """Biases under all the names that PyTorch and timm give them, and a table that is none."""
+    """Biases with all names that PyTorch and timm use, and a table that is not a bias."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -608,7 +608,7 @@ WRAPPERS: dict[str, Callable[[nn.Module], Any]] = {
 
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_layers_of_a_wrapped_network_have_the_plain_names(wrapper: str) -> None:
-    model, x = made("residual")
+    model, x = build_case("residual")
     expected = GradientMeter(model)(x)
     wrapped = WRAPPERS[wrapper](model)
     meter = GradientMeter(wrapped)
@@ -643,7 +643,7 @@ def test_scale_of_the_loss(factor: float) -> None:
     def loss(logits: Tensor) -> Tensor:
         return factor * F.cross_entropy(logits, logits.argmax(1), reduction="none")
 
-    model, x = made("tokens", torch.float32)
+    model, x = build_case("tokens", torch.float32)
     plain, scaled = GradientMeter(model)(x), GradientMeter(model, pseudo_label=loss)(x)
     expected = plain.values.clone()
     expected[..., :6] *= factor
@@ -712,7 +712,7 @@ def counted(model: nn.Module) -> list[int]:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 def test_inequalities(case: str) -> None:
-    model, x = made(case, torch.float32)
+    model, x = build_case(case, torch.float32)
     l1, l2, low, high, mean, std, _, _ = GradientMeter(model)(x).values.unbind(-1)
     counts = torch.tensor([*counted(model), sum(counted(model))], dtype=torch.float64)
     slack = 1e-9 * l2
@@ -787,7 +787,7 @@ def test_output_with_logits() -> None:
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_called_where_gradients_are_off(mode: Callable[[], Any]) -> None:
-    model, x = made("residual")
+    model, x = build_case("residual")
     expected = GradientMeter(model)(x)
     with mode():
         assert_equal(GradientMeter(model)(x.clone()), expected, rtol=1e-12)
@@ -821,7 +821,7 @@ def test_another_default_device() -> None:
         assert_equal(GradientMeter(model, activations=True)(x), expected, rtol=1e-12)
 
 
-# --- the network comes back as it was
+# --- the network is restored
 
 
 def snapshot(model: nn.Module) -> dict[str, Any]:
@@ -881,7 +881,7 @@ def test_dropout_is_off() -> None:
 
 
 def noisy(m: Any, x: Tensor) -> Tensor:
-    """Draws numbers that do not matter."""
+    """Draws random numbers that do not affect the logits."""
     out: Tensor = m.dense(x + 0 * torch.randn_like(x))
     return out
 
@@ -897,7 +897,7 @@ def test_random_numbers_are_those_of_a_world_without_meters() -> None:
 
 
 class Box:
-    """A saved tensor in something that can be watched."""
+    """Wraps a saved tensor in an object that supports weak references."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor.detach()
@@ -905,7 +905,7 @@ class Box:
 
 @pytest.mark.parametrize("case", ["residual", "called twice", "tokens"])
 def test_no_graph_outlives_its_call(case: str) -> None:
-    model, x = made(case)
+    model, x = build_case(case)
     meter = GradientMeter(model)
     boxes: list[weakref.ref[Box]] = []
 
@@ -923,7 +923,7 @@ def test_no_graph_outlives_its_call(case: str) -> None:
 
 
 def test_readings_do_not_hold_the_graph() -> None:
-    model, x = made("residual")
+    model, x = build_case("residual")
     readings = GradientMeter(model)(x)
     assert not any(t.requires_grad for t in (readings.logits, readings.values, readings.log_scale))
 
@@ -932,7 +932,7 @@ def test_readings_do_not_hold_the_graph() -> None:
 
 
 class Largest(TorchDispatchMode):
-    """The most entries that any operation made at once, views aside."""
+    """Largest number of entries that an operation allocated, without views."""
 
     entries = 0
 
@@ -1161,7 +1161,7 @@ def test_wrong_names_in_readings() -> None:
 
 
 def test_labels_take_the_place_of_the_pseudo_label() -> None:
-    model, x = made("residual")
+    model, x = build_case("residual")
     labels = torch.tensor([2, 0, 1, 2])
     whole = GradientMeter(model, "uniform", tile=3)(x, labels)
     for sample, label in enumerate(labels.tolist()):
@@ -1183,13 +1183,13 @@ def test_labels_take_the_place_of_the_pseudo_label() -> None:
     ],
 )
 def test_bad_labels(labels: Any, given: str) -> None:
-    model, x = made("residual")
+    model, x = build_case("residual")
     with pytest.raises(InputError, match=given):
         GradientMeter(model)(x, labels)
 
 
 def test_a_layer_that_was_replaced_is_measured() -> None:
-    model, x = made("linear")
+    model, x = build_case("linear")
     meter = GradientMeter(model)
     meter(x)
     model[0] = randomise(nn.Linear(5, 7, bias=False).double(), seed=3)
@@ -1213,9 +1213,9 @@ class Growing(nn.Module):
 @pytest.mark.parametrize("count", [1, 3, 20])
 def test_a_layer_that_the_first_call_makes_is_measured(count: int) -> None:
     model, x = Growing(always=False), torch.randn(count, 5)
-    found = GradientMeter(model)(x)
-    assert found.layers == ("body", "head", "all")
-    assert_equal(found, GradientMeter(model)(x), rtol=1e-12)
+    actual = GradientMeter(model)(x)
+    assert actual.layers == ("body", "head", "all")
+    assert_equal(actual, GradientMeter(model)(x), rtol=1e-12)
 
 
 def test_layers_that_every_call_makes_anew() -> None:
@@ -1274,11 +1274,11 @@ def test_a_network_that_writes_into_its_input(count: int) -> None:
     network = small()
     x = samples(count, 5).float()
     given = x.clone()
-    found = GradientMeter(Normalising(network, True), activations=True, probes=["odin"])(x)
+    actual = GradientMeter(Normalising(network, True), activations=True, probes=["odin"])(x)
     assert torch.equal(x, given)
     expected = GradientMeter(Normalising(network, False), activations=True, probes=["odin"])(x)
-    assert_equal(found, expected)
-    assert torch.equal(found.scores["odin"], expected.scores["odin"])
+    assert_equal(actual, expected)
+    assert torch.equal(actual.scores["odin"], expected.scores["odin"])
 
 
 # --- compiled networks, and empty parameters

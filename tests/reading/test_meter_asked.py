@@ -26,7 +26,7 @@ LABELS: list[PseudoLabel] = [
 EVEN_KERNEL = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 
 
-def made(case: str, count: int = 4) -> tuple[nn.Module, Tensor]:
+def build_case(case: str, count: int = 4) -> tuple[nn.Module, Tensor]:
     make, shape = CASES[case]
     model = randomise(make().double()).eval()
     return model, samples(count, *shape) / (10 if case.startswith("paper") else 1)
@@ -47,18 +47,18 @@ def assert_equal(actual: Readings, expected: Readings, atol: float = 1e-12) -> N
     )
     pairs = [(actual.logits, expected.logits)]
     for name in expected.pseudo_labels:
-        found, wanted = actual.for_pseudo_label(name), expected.for_pseudo_label(name)
+        actual_part, expected_part = actual.for_pseudo_label(name), expected.for_pseudo_label(name)
         # Moments of nearly constant gradients lose digits.
-        assert_agree(found.values, wanted.values.numpy(), norms=1e3 * atol, shapes=1e5 * atol)
-        pairs.append((found.log_scale, wanted.log_scale))
+        assert_agree(actual_part.values, expected_part.values.numpy(), norms=1e3 * atol, shapes=1e5 * atol)
+        pairs.append((actual_part.log_scale, expected_part.log_scale))
     if actual.activations is not None and expected.activations is not None:
         assert actual.activations.layers == expected.activations.layers
         assert_activations_agree(actual.activations.values, expected.activations.values.numpy(), 1e3 * atol)
     if actual.embedding is not None and expected.embedding is not None:
         pairs.append((actual.embedding, expected.embedding))
     pairs += [(actual.scores[name], expected.scores[name]) for name in expected.scores]
-    for found, wanted in pairs:
-        torch.testing.assert_close(found, wanted, rtol=atol, atol=atol)
+    for actual_tensor, expected_tensor in pairs:
+        torch.testing.assert_close(actual_tensor, expected_tensor, rtol=atol, atol=atol)
 
 
 # --- several pseudo-labels
@@ -67,20 +67,20 @@ def assert_equal(actual: Readings, expected: Readings, atol: float = 1e-12) -> N
 @EVEN_KERNEL
 @pytest.mark.parametrize("case", CASES)
 def test_several_pseudo_labels_are_as_many_meters(case: str) -> None:
-    model, x = made(case)
+    model, x = build_case(case)
     readings = GradientMeter(model, LABELS)(x)
     assert readings.pseudo_labels == ("predicted", "uniform", "all-ones", "counterfactual", "expected", "1", "<lambda>")
     for label, name in zip(LABELS, readings.pseudo_labels, strict=True):
-        alone, found = GradientMeter(model, label)(x), readings.for_pseudo_label(name)
-        assert found.pseudo_label == alone.pseudo_label == name
-        assert torch.equal(found.logits, alone.logits)
-        assert torch.equal(found.log_scale, alone.log_scale)
-        assert_agree(found.values, alone.values.numpy(), norms=1e-12, shapes=1e-10)
+        alone, actual = GradientMeter(model, label)(x), readings.for_pseudo_label(name)
+        assert actual.pseudo_label == alone.pseudo_label == name
+        assert torch.equal(actual.logits, alone.logits)
+        assert torch.equal(actual.log_scale, alone.log_scale)
+        assert_agree(actual.values, alone.values.numpy(), norms=1e-12, shapes=1e-10)
 
 
 @pytest.mark.parametrize("labels", [["uniform", "predicted"], ("uniform", "predicted"), ["uniform"], "uniform"])
 def test_the_first_pseudo_label_is_the_readings_own(labels: Any) -> None:
-    model, x = made("residual")
+    model, x = build_case("residual")
     readings, alone = GradientMeter(model, labels)(x), GradientMeter(model, "uniform")(x)
     assert readings.pseudo_label == "uniform"
     assert torch.equal(readings["stem", "l2"], alone["stem", "l2"])
@@ -88,7 +88,7 @@ def test_the_first_pseudo_label_is_the_readings_own(labels: Any) -> None:
 
 
 def test_labels_replace_the_first_pseudo_label_only() -> None:
-    model, x = made("tokens")
+    model, x = build_case("tokens")
     labels = torch.tensor([2, 0, 1, 0])
     meter = GradientMeter(model, ["uniform", "predicted"])
     plain, given = meter(x), meter(x, labels)
@@ -132,10 +132,10 @@ def test_networks_that_save_memory_by_checkpoints(recipe: Callable[[Any, Tensor]
 
 def derivative_of(name: str) -> Callable[[Tensor], Tensor]:
     def start(z: Tensor) -> Tensor:
-        wanted = torch.full_like(z, 1 / z.shape[1])
+        expected_part = torch.full_like(z, 1 / z.shape[1])
         if name == "predicted":
-            wanted = torch.nn.functional.one_hot(z.argmax(1), z.shape[1]).double()
-        return torch.softmax(z, 1) - wanted
+            expected_part = torch.nn.functional.one_hot(z.argmax(1), z.shape[1]).double()
+        return torch.softmax(z, 1) - expected_part
 
     return start
 
@@ -146,7 +146,7 @@ def derivative_of(name: str) -> Callable[[Tensor], Tensor]:
 @EVEN_KERNEL
 @pytest.mark.parametrize("case", ["paper valid", "conv1d after a transposition", "called twice", "residual", "tokens"])
 def test_batch_and_tile_do_not_show(case: str) -> None:
-    model, x = made(case, 7)
+    model, x = build_case(case, 7)
     whole = everything(model)(x)
     for tile in (1, 2, 3, 7):
         assert_equal(everything(model, tile=tile)(x), whole)
@@ -169,30 +169,32 @@ def outputs_alone(model: nn.Module, inputs: loop.Inputs) -> list[dict[str, Array
     training = {module: module.training for module in model.modules()}
     rows = []
     for sample in range(len(first)):
-        found: dict[str, list[Array]] = {}
+        outputs: dict[str, list[Array]] = {}
 
-        def keep(name: str, output: Any, found: dict[str, list[Array]]) -> None:
+        def keep(name: str, output: Any, outputs: dict[str, list[Array]]) -> None:
             output = output[0] if isinstance(output, tuple) else output
             if isinstance(output, Tensor) and output.is_floating_point():
-                # A copy: what comes next may write over it.
-                found.setdefault(name, []).append(output.detach().clone().flatten().numpy())
+                # A copy, because the next layer may overwrite the output.
+                outputs.setdefault(name, []).append(output.detach().clone().flatten().numpy())
 
         handles = [
-            module.register_forward_hook(lambda module, args, output, name=name, found=found: keep(name, output, found))
+            module.register_forward_hook(
+                lambda module, args, output, name=name, outputs=outputs: keep(name, output, outputs)
+            )
             for name, module in owners
         ]
         loop.call(model.eval(), loop.converted(inputs, lambda tensor, at=sample: tensor[at : at + 1].clone()))
         for handle in handles:
             handle.remove()
-        rows.append({name: np.concatenate(parts) for name, parts in found.items()})
+        rows.append({name: np.concatenate(parts) for name, parts in outputs.items()})
     for module, state in training.items():
         module.training = state
     return rows
 
 
-def assert_activations_agree(found: Tensor, expected: Array, rtol: float = 1e-9) -> None:
-    assert_agree(found[..., :8], expected[..., :8], norms=rtol, shapes=100 * rtol)
-    np.testing.assert_allclose(found[..., 8], expected[..., 8], rtol=1e-15)
+def assert_activations_agree(actual: Tensor, expected: Array, rtol: float = 1e-9) -> None:
+    assert_agree(actual[..., :8], expected[..., :8], norms=rtol, shapes=100 * rtol)
+    np.testing.assert_allclose(actual[..., 8], expected[..., 8], rtol=1e-15)
 
 
 def assert_activations(readings: Readings, model: nn.Module, inputs: loop.Inputs) -> None:
@@ -208,10 +210,10 @@ def assert_activations(readings: Readings, model: nn.Module, inputs: loop.Inputs
 @EVEN_KERNEL
 @pytest.mark.parametrize("case", CASES)
 def test_activations_against_outputs_of_each_sample_alone(case: str) -> None:
-    model, x = made(case)
+    model, x = build_case(case)
     readings = GradientMeter(model, activations=True)(x)
     assert readings.activations is not None
-    # In the order of their first call; a layer that is never called puts out nothing.
+    # In the order of their first call; a layer that is never called has no output.
     assert readings.activations.layers == tuple(outputs_alone(model, x)[0])
     assert readings.activations.values.dtype == torch.float64
     assert_activations(readings, model, x)
@@ -299,7 +301,7 @@ def test_outputs_in_which_samples_change_places_are_left_out() -> None:
 
 
 def test_a_layer_is_named_as_in_the_readings() -> None:
-    model, x = made("residual")
+    model, x = build_case("residual")
     readings = GradientMeter(model, activations=True)(x)
     assert readings.activations is not None
     assert isinstance(model, Residual)
@@ -321,27 +323,27 @@ def test_a_layer_is_named_as_in_the_readings() -> None:
 @EVEN_KERNEL
 @pytest.mark.parametrize("case", CASES)
 def test_the_embedding_is_what_the_last_layer_is_given(case: str) -> None:
-    model, x = made(case)
-    found = GradientMeter(model, embedding=True)(x).embedding
+    model, x = build_case(case)
+    actual = GradientMeter(model, embedding=True)(x).embedding
     if isinstance(model, nn.Linear):  # the network is that layer
-        assert found is None
+        assert actual is None
         return
     last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     given: list[Tensor] = []
     handle = last.register_forward_pre_hook(lambda module, args: given.append(args[0].detach().clone()))
     model(x)
     handle.remove()
-    assert found is not None
-    torch.testing.assert_close(found, given[-1], rtol=1e-12, atol=1e-12)
+    assert actual is not None
+    torch.testing.assert_close(actual, given[-1], rtol=1e-12, atol=1e-12)
 
 
 def test_the_embedding_of_a_layer_that_is_called_often() -> None:
     dense = nn.Linear(3, 3)
     model = randomise(Recipe(lambda m, x: m.dense(m.dense(x).tanh()), dense=dense).double())
     x = samples(4, 3)
-    found = GradientMeter(model, embedding=True)(x).embedding
-    assert found is not None
-    torch.testing.assert_close(found, dense(x).tanh().detach())
+    actual = GradientMeter(model, embedding=True)(x).embedding
+    assert actual is not None
+    torch.testing.assert_close(actual, dense(x).tanh().detach())
 
 
 @pytest.mark.parametrize(
@@ -357,7 +359,7 @@ def test_no_embedding_where_something_follows_the_last_layer(recipe: Callable[[A
 
 
 def test_probes_are_asked_in_eval_mode_with_gradients_on() -> None:
-    model, x = made("residual", 5)
+    model, x = build_case("residual", 5)
     model.train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -377,11 +379,11 @@ def test_probes_are_asked_in_eval_mode_with_gradients_on() -> None:
     assert model.training
 
 
-# --- what was asked for
+# --- options
 
 
 def test_nothing_is_read_unasked() -> None:
-    model, x = made("residual")
+    model, x = build_case("residual")
     readings = GradientMeter(model)(x)
     assert (readings.activations, readings.embedding) == (None, None)
     assert (readings.further, readings.scores) == ({}, {})
@@ -389,7 +391,7 @@ def test_nothing_is_read_unasked() -> None:
 
 
 def test_extended() -> None:
-    model, x = made("residual")
+    model, x = build_case("residual")
     meter = GradientMeter(model, ["all-ones", "uniform", 2], probes=["odin"], biases=False, tile=3).for_trust_model()
     assert meter.pseudo_labels == ("predicted", "uniform", "all-ones", "2")
     readings = meter(x)
@@ -400,7 +402,7 @@ def test_extended() -> None:
 
 
 def test_nothing_of_it_holds_the_graph() -> None:
-    model, x = made("residual")
+    model, x = build_case("residual")
     readings = everything(model)(x)
     assert readings.activations is not None
     assert readings.embedding is not None

@@ -34,7 +34,7 @@ def network(name: str) -> nn.Module:
 @pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_an_operation_without_a_rule_costs_the_same_for_each_sample(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows that the operation's own backward pass works through, however many samples there are."""
+    """The number of rows per sample in the operation's backward pass does not grow with the batch."""
     rows: list[int] = []
     original = Operation.input_gradients
 
@@ -133,7 +133,7 @@ def test_samples_in_another_order_are_told_apart_in_large_tiles() -> None:
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(2))))
 def test_each_pseudo_label_of_an_unordered_batch_is_told_apart(order: tuple[int, ...]) -> None:
-    """What one loss does not reach, another may."""
+    """The gradient of one loss may reach operations that that of another does not."""
 
     def recipe(m: Any, x: Tensor) -> Tensor:
         turned = m.body(x.flip(0)).tanh().flip(0)

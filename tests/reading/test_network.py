@@ -11,7 +11,7 @@ from gradmeter.reading.network import weights_hash
 
 
 class Keeping(nn.Linear):
-    """Linear, with a buffer, and with state of another kind."""
+    """A linear layer with a buffer and extra state."""
 
     def __init__(self, buffer: Tensor, state: Any = None) -> None:
         super().__init__(2, 2)
@@ -44,9 +44,9 @@ COMPLEX = torch.tensor([1 + 2j, 3 - 1j])
     ids=["sparse", "conjugated", "negated", "bool", "empty"],
 )
 def test_buffers_of_every_kind_count(kept: Tensor, other: Tensor) -> None:
-    found = weights_hash(Keeping(kept))
-    assert weights_hash(Keeping(kept.clone())) == found
-    assert weights_hash(Keeping(other)) != found
+    digest = weights_hash(Keeping(kept))
+    assert weights_hash(Keeping(kept.clone())) == digest
+    assert weights_hash(Keeping(other)) != digest
 
 
 @pytest.mark.parametrize("state", [{"calls": 3}, "text", 7, object()], ids=["dict", "text", "number", "object"])

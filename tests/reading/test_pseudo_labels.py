@@ -142,9 +142,9 @@ def test_counterfactuals_are_the_likeliest_five_but_the_predicted_one(classes: i
 
 def test_a_tie_is_no_counterfactual_of_itself() -> None:
     p = 1 / 8
-    (found,) = derivative(start_vector("counterfactual")(torch.zeros(1, 8, dtype=torch.float64)))
-    assert found[0].item() == pytest.approx(p)
-    assert sorted(found.tolist()) == pytest.approx([p - 1 / 5] * 5 + [p] * 3)
+    (actual,) = derivative(start_vector("counterfactual")(torch.zeros(1, 8, dtype=torch.float64)))
+    assert actual[0].item() == pytest.approx(p)
+    assert sorted(actual.tolist()) == pytest.approx([p - 1 / 5] * 5 + [p] * 3)
 
 
 @pytest.mark.parametrize("gap", [40.0, 600.0, 5000.0])

@@ -30,7 +30,7 @@ def readings(samples: int = 5, dtype: torch.dtype = torch.float32, seed: int = 0
 
 
 def full(samples: int = 5, dtype: torch.dtype = torch.float32, first: str = "predicted", seed: int = 0) -> Readings:
-    """With everything that a meter can be asked for."""
+    """Readings with all optional parts."""
     generator = torch.Generator().manual_seed(seed + 10)
 
     def numbers(*shape: int) -> torch.Tensor:
@@ -44,7 +44,7 @@ def full(samples: int = 5, dtype: torch.dtype = torch.float32, first: str = "pre
             for name in ("predicted", "uniform", "3", "my_loss")
             if name != first
         },
-        # Not all layers put out something, and not in this order.
+        # Not all layers have an output, and the order may differ.
         activations=Activations(("block.dense", "a/b"), numbers(2, len(ACTIVATION_METRICS))),
         embedding=numbers(6).to(dtype),
         scores={"odin": numbers(), "mine/own": numbers()},
@@ -57,10 +57,10 @@ def assert_same(actual: Readings, expected: Readings) -> None:
     assert [*actual.scores] == [*expected.scores]
     pairs = {}
     for label in expected.pseudo_labels:
-        found, wanted = actual.for_pseudo_label(label), expected.for_pseudo_label(label)
-        assert found.pseudo_label == wanted.pseudo_label == label
+        actual_part, expected_part = actual.for_pseudo_label(label), expected.for_pseudo_label(label)
+        assert actual_part.pseudo_label == expected_part.pseudo_label == label
         for name in ("logits", "log_scale", "values"):
-            pairs[f"{label}:{name}"] = getattr(found, name), getattr(wanted, name)
+            pairs[f"{label}:{name}"] = getattr(actual_part, name), getattr(expected_part, name)
     pairs["embedding"] = actual.embedding, expected.embedding
     pairs |= {name: (actual.scores[name], expected.scores[name]) for name in expected.scores}
     if actual.activations is not None and expected.activations is not None:
@@ -68,18 +68,18 @@ def assert_same(actual: Readings, expected: Readings) -> None:
         pairs["activations"] = actual.activations.values, expected.activations.values
     else:
         assert actual.activations is expected.activations
-    for name, (found, wanted) in pairs.items():
-        if wanted is None:
-            assert found is None, name
+    for name, (actual_part, expected_part) in pairs.items():
+        if expected_part is None:
+            assert actual_part is None, name
         else:
-            assert found.dtype == wanted.dtype
-            assert torch.equal(found, wanted), name
+            assert actual_part.dtype == expected_part.dtype
+            assert torch.equal(actual_part, expected_part), name
 
 
 def test_one_metric_of_one_layer() -> None:
-    made = readings()
-    assert torch.equal(made["block.dense", "max"], made.values[:, 1, 3])
-    assert torch.equal(made["all", "kurtosis"], made.values[:, 2, 7])
+    original = readings()
+    assert torch.equal(original["block.dense", "max"], original.values[:, 1, 3])
+    assert torch.equal(original["all", "kurtosis"], original.values[:, 2, 7])
 
 
 @pytest.mark.parametrize(
@@ -97,26 +97,26 @@ def test_wrong_names(key: tuple[str, str], message: str) -> None:
 
 
 def test_predictions_length_and_names() -> None:
-    made = readings()
-    assert torch.equal(made.predictions, made.logits.argmax(1))
-    assert len(made) == 5
-    assert made.metrics == METRICS
-    assert list(made.columns) == COLUMNS
-    assert repr(made) == "Readings(5 samples, 4 classes, layers: conv1, block.dense, all)"
+    original = readings()
+    assert torch.equal(original.predictions, original.logits.argmax(1))
+    assert len(original) == 5
+    assert original.metrics == METRICS
+    assert list(original.columns) == COLUMNS
+    assert repr(original) == "Readings(5 samples, 4 classes, layers: conv1, block.dense, all)"
 
 
 def test_scaled_multiplies_what_has_a_scale() -> None:
     unit = readings()
-    made = Readings.scaled(unit.logits, unit.log_scale, LAYERS, unit.values, METRICS)
+    original = Readings.scaled(unit.logits, unit.log_scale, LAYERS, unit.values, METRICS)
     factor = unit.log_scale.exp()[:, None]
-    torch.testing.assert_close(made.values[..., :6], unit.values[..., :6] * factor[..., None])
-    assert torch.equal(made.values[..., 6:], unit.values[..., 6:])
+    torch.testing.assert_close(original.values[..., :6], unit.values[..., :6] * factor[..., None])
+    assert torch.equal(original.values[..., 6:], unit.values[..., 6:])
 
 
 def test_scaled_by_nothing_is_zero() -> None:
     unit = readings()
-    made = Readings.scaled(unit.logits, torch.full((5,), -torch.inf).double(), LAYERS, unit.values, METRICS)
-    assert (made.values[..., :6] == 0).all()
+    original = Readings.scaled(unit.logits, torch.full((5,), -torch.inf).double(), LAYERS, unit.values, METRICS)
+    assert (original.values[..., :6] == 0).all()
 
 
 def test_concatenate() -> None:
@@ -134,10 +134,10 @@ def test_concatenate_nothing() -> None:
 
 
 def test_concatenate_different_networks() -> None:
-    made = readings()
-    other = Readings(made.logits, made.log_scale, ("conv1", "conv2", "all"), made.values)
+    original = readings()
+    other = Readings(original.logits, original.log_scale, ("conv1", "conv2", "all"), original.values)
     with pytest.raises(InputError, match="layers"):
-        Readings.concatenate([made, other])
+        Readings.concatenate([original, other])
 
 
 @pytest.mark.parametrize(
@@ -150,39 +150,41 @@ def test_concatenate_different_networks() -> None:
     ],
 )
 def test_rows(taken: np.ndarray, rows: list[int]) -> None:
-    made = readings()
-    assert_same(made.rows(taken), Readings(made.logits[rows], made.log_scale[rows], LAYERS, made.values[rows]))
+    original = readings()
+    assert_same(
+        original.rows(taken), Readings(original.logits[rows], original.log_scale[rows], LAYERS, original.values[rows])
+    )
 
 
 def test_to_numpy() -> None:
-    made = readings()
-    arrays = made.to_numpy()
+    original = readings()
+    arrays = original.to_numpy()
     assert list(arrays) == ["prediction", "log_scale", "logits", *COLUMNS]
-    np.testing.assert_array_equal(arrays["block.dense/min"], made["block.dense", "min"].numpy())
-    np.testing.assert_array_equal(arrays["prediction"], made.logits.argmax(1).numpy())
+    np.testing.assert_array_equal(arrays["block.dense/min"], original["block.dense", "min"].numpy())
+    np.testing.assert_array_equal(arrays["prediction"], original.logits.argmax(1).numpy())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_arrow_round_trip_is_exact(dtype: torch.dtype) -> None:
-    made = readings(dtype=dtype)
-    made.values[0, 0, 0] = 5e-324
-    made.log_scale[1] = -torch.inf
-    assert_same(Readings.from_arrow(made.to_arrow()), made)
+    original = readings(dtype=dtype)
+    original.values[0, 0, 0] = 5e-324
+    original.log_scale[1] = -torch.inf
+    assert_same(Readings.from_arrow(original.to_arrow()), original)
 
 
 def test_half_precision_logits_come_back_as_float32() -> None:
-    made = readings(dtype=torch.bfloat16)
-    back = Readings.from_arrow(made.to_arrow())
+    original = readings(dtype=torch.bfloat16)
+    back = Readings.from_arrow(original.to_arrow())
     assert back.logits.dtype == torch.float32
-    assert torch.equal(back.logits, made.logits.float())
+    assert torch.equal(back.logits, original.logits.float())
 
 
 def test_arrow_of_slices_and_chunks() -> None:
-    made = readings()
-    table = made.to_arrow()
+    original = readings()
+    table = original.to_arrow()
     back = Readings.from_arrow(pa.concat_tables([table.slice(3), table.slice(0, 3)]))
     order = torch.tensor([3, 4, 0, 1, 2])
-    assert_same(back, Readings(made.logits[order], made.log_scale[order], LAYERS, made.values[order]))
+    assert_same(back, Readings(original.logits[order], original.log_scale[order], LAYERS, original.values[order]))
 
 
 def test_an_empty_table_keeps_its_classes() -> None:
@@ -193,24 +195,24 @@ def test_an_empty_table_keeps_its_classes() -> None:
 
 @pytest.mark.parametrize("kind", [pa.list_, pa.large_list])
 def test_arrow_without_its_note_and_with_lists_of_any_length(kind: Any) -> None:
-    made = readings()
-    table = made.to_arrow().append_column("someone/else", pa.array(range(5)))
+    original = readings()
+    table = original.to_arrow().append_column("someone/else", pa.array(range(5)))
     logits = table["logits"].cast(kind(pa.float32()))
     table = table.set_column(table.column_names.index("logits"), "logits", logits)
-    assert_same(Readings.from_arrow(table.replace_schema_metadata()), made)
-    assert_same(Readings.from_arrow(table.slice(1).replace_schema_metadata()), made.rows(np.arange(1, 5)))
+    assert_same(Readings.from_arrow(table.replace_schema_metadata()), original)
+    assert_same(Readings.from_arrow(table.slice(1).replace_schema_metadata()), original.rows(np.arange(1, 5)))
     assert len(Readings.from_arrow(table.slice(0, 0).replace_schema_metadata())) == 0
 
 
 def test_without_a_note_layers_keep_dots_and_slashes() -> None:
-    made = readings()
-    renamed = Readings(made.logits, made.log_scale, ("a/b.0", "0", "all"), made.values)
+    original = readings()
+    renamed = Readings(original.logits, original.log_scale, ("a/b.0", "0", "all"), original.values)
     assert_same(Readings.from_arrow(renamed.to_arrow().replace_schema_metadata()), renamed)
 
 
 def test_arrow_with_a_column_of_someone_else() -> None:
-    made = readings()
-    assert_same(Readings.from_arrow(made.to_arrow().append_column("label", pa.array(range(5)))), made)
+    original = readings()
+    assert_same(Readings.from_arrow(original.to_arrow().append_column("label", pa.array(range(5)))), original)
 
 
 def test_what_is_read_can_be_written() -> None:
@@ -220,18 +222,18 @@ def test_what_is_read_can_be_written() -> None:
 
 
 def test_parquet_round_trip_is_exact(tmp_path: Path) -> None:
-    made = readings()
-    made.write_parquet(tmp_path / "new" / "a.parquet")
-    assert_same(Readings.read_parquet(tmp_path / "new" / "a.parquet"), made)
-    made.write_parquet(str(tmp_path / "b.parquet"))
-    assert_same(Readings.read_parquet(str(tmp_path / "b.parquet")), made)
+    original = readings()
+    original.write_parquet(tmp_path / "new" / "a.parquet")
+    assert_same(Readings.read_parquet(tmp_path / "new" / "a.parquet"), original)
+    original.write_parquet(str(tmp_path / "b.parquet"))
+    assert_same(Readings.read_parquet(str(tmp_path / "b.parquet")), original)
     assert sorted(path.name for path in tmp_path.rglob("*.parquet*")) == ["a.parquet", "b.parquet"]
 
 
 def test_parquet_in_a_folder_whose_name_is_no_utf_8(tmp_path: Path) -> None:
-    made, path = readings(), tmp_path / os.fsdecode(b"\xff") / "a.parquet"
-    made.write_parquet(path)
-    assert_same(Readings.read_parquet(path), made)
+    original, path = readings(), tmp_path / os.fsdecode(b"\xff") / "a.parquet"
+    original.write_parquet(path)
+    assert_same(Readings.read_parquet(path), original)
     with pytest.raises(DataError, match="xff"):
         Readings.read_parquet(path.parent)
 
@@ -259,29 +261,29 @@ def test_no_reading_takes_the_column_of_another() -> None:
 
 
 def test_to_pandas() -> None:
-    made = readings()
-    frame = made.to_pandas()
+    original = readings()
+    frame = original.to_pandas()
     assert isinstance(frame, pd.DataFrame)
     assert list(frame.columns) == ["prediction", "log_scale", "logits", *COLUMNS]
-    np.testing.assert_array_equal(frame["conv1/std"], made["conv1", "std"].numpy())
-    np.testing.assert_array_equal(np.stack(frame["logits"]), made.logits.numpy())
+    np.testing.assert_array_equal(frame["conv1/std"], original["conv1", "std"].numpy())
+    np.testing.assert_array_equal(np.stack(frame["logits"]), original.logits.numpy())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_pandas_round_trip_is_exact(dtype: torch.dtype) -> None:
-    made = readings(dtype=dtype)
-    made.log_scale[1] = -torch.inf
-    assert_same(Readings.from_pandas(made.to_pandas()), made)
+    original = readings(dtype=dtype)
+    original.log_scale[1] = -torch.inf
+    assert_same(Readings.from_pandas(original.to_pandas()), original)
 
 
 def test_pandas_may_read_what_was_written_and_choose(tmp_path: Path) -> None:
-    made = readings()
-    made.write_parquet(tmp_path / "a.parquet")
+    original = readings()
+    original.write_parquet(tmp_path / "a.parquet")
     frame = pd.read_parquet(tmp_path / "a.parquet")
-    assert_same(Readings.from_pandas(frame), made)
+    assert_same(Readings.from_pandas(frame), original)
     frame["label"] = [0, 1, 2, 3, 0]
-    assert_same(Readings.from_pandas(frame.sort_values("label")), made.rows(np.array([0, 4, 1, 2, 3])))
-    assert_same(Readings.from_pandas(frame[frame["label"] > 1].set_index("label")), made.rows(np.array([2, 3])))
+    assert_same(Readings.from_pandas(frame.sort_values("label")), original.rows(np.array([0, 4, 1, 2, 3])))
+    assert_same(Readings.from_pandas(frame[frame["label"] > 1].set_index("label")), original.rows(np.array([2, 3])))
 
 
 @pytest.mark.parametrize("columns", [{"x": [1, 2]}, {"logits": [[1.0]], "log_scale": [0.0], "conv1/l1": [1.0]}])
@@ -327,7 +329,7 @@ NUMBERS = [[1.0, 2.0, 3.0, 4.0]] * 3
         (pa.array(range(4)), "'logits'.* int64"),
         (pa.array([[1.0, 2.0], [1.0], [1.0, 2.0, 3.0], [1.0, 2.0]]), "'logits'"),
         (pa.array([*NUMBERS, []]), "'logits'"),
-        # Twelve numbers, as four rows of three classes would have.
+        # Twelve values, like four rows of three classes.
         (pa.array([*NUMBERS, None]), "'logits'"),
         (pa.array([*NUMBERS, None], pa.list_(pa.float64(), 4)), "'logits'"),
     ],
@@ -366,12 +368,12 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_under() -> None:
-    made = full()
-    assert made.pseudo_labels == ("predicted", "uniform", "3", "my_loss")
-    assert torch.equal(made.for_pseudo_label("uniform")["all", "l2"], made.further["uniform"].values[:, 2, 1])
-    assert torch.equal(made.for_pseudo_label(3).values, made.further["3"].values)
-    own = made.for_pseudo_label("predicted")
-    assert torch.equal(own.values, made.values)
+    original = full()
+    assert original.pseudo_labels == ("predicted", "uniform", "3", "my_loss")
+    assert torch.equal(original.for_pseudo_label("uniform")["all", "l2"], original.further["uniform"].values[:, 2, 1])
+    assert torch.equal(original.for_pseudo_label(3).values, original.further["3"].values)
+    own = original.for_pseudo_label("predicted")
+    assert torch.equal(own.values, original.values)
     assert own.pseudo_labels == ("predicted",)
     assert readings().for_pseudo_label("predicted").pseudo_labels == ("predicted",)
 
@@ -396,30 +398,30 @@ def test_one_metric_of_one_output() -> None:
 
 
 def test_columns_of_everything() -> None:
-    made = full()
-    arrays = made.to_numpy()
-    assert made.activations is not None
-    assert made.embedding is not None
+    original = full()
+    arrays = original.to_numpy()
+    assert original.activations is not None
+    assert original.embedding is not None
     further = [f"{label}:{name}" for label in ("uniform", "3", "my_loss") for name in ("log_scale", *COLUMNS)]
     outputs = [f"activation:{layer}/{metric}" for layer in ("block.dense", "a/b") for metric in ACTIVATION_METRICS]
     scores = ["score:odin", "score:mine/own", "embedding"]
     assert list(arrays) == ["prediction", "log_scale", "logits", *COLUMNS, *further, *outputs, *scores]
-    np.testing.assert_array_equal(arrays["3:conv1/std"], made.for_pseudo_label(3)["conv1", "std"].numpy())
-    np.testing.assert_array_equal(arrays["activation:a/b/mean"], made.activations["a/b", "mean"].numpy())
-    np.testing.assert_array_equal(arrays["score:odin"], made.scores["odin"].numpy())
-    np.testing.assert_array_equal(arrays["embedding"], made.embedding.numpy())
-    assert made.to_arrow().column_names == list(arrays)
+    np.testing.assert_array_equal(arrays["3:conv1/std"], original.for_pseudo_label(3)["conv1", "std"].numpy())
+    np.testing.assert_array_equal(arrays["activation:a/b/mean"], original.activations["a/b", "mean"].numpy())
+    np.testing.assert_array_equal(arrays["score:odin"], original.scores["odin"].numpy())
+    np.testing.assert_array_equal(arrays["embedding"], original.embedding.numpy())
+    assert original.to_arrow().column_names == list(arrays)
 
 
-def parts(made: Readings) -> dict[str, Readings]:
-    """Readings with some of everything."""
+def parts(original: Readings) -> dict[str, Readings]:
+    """Readings with different optional parts."""
     return {
-        "everything": made,
-        "labels": replace(made, activations=None, embedding=None, scores={}),
-        "activations": replace(made, further={}, embedding=None, scores={}),
-        "no outputs": replace(made, activations=Activations((), torch.empty(5, 0, 9).double())),
-        "embedding": replace(made, further={}, activations=None, scores={}),
-        "scores": replace(made, further={}, activations=None, embedding=None),
+        "everything": original,
+        "labels": replace(original, activations=None, embedding=None, scores={}),
+        "activations": replace(original, further={}, embedding=None, scores={}),
+        "no outputs": replace(original, activations=Activations((), torch.empty(5, 0, 9).double())),
+        "embedding": replace(original, further={}, activations=None, scores={}),
+        "scores": replace(original, further={}, activations=None, embedding=None),
     }
 
 
@@ -427,35 +429,35 @@ def parts(made: Readings) -> dict[str, Readings]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("part", parts(full()))
 def test_everything_makes_the_round_trip(part: str, dtype: torch.dtype, first: str, tmp_path: Path) -> None:
-    made = parts(full(dtype=dtype, first=first))[part]
-    assert_same(Readings.from_arrow(made.to_arrow()), made)
-    assert_same(Readings.from_arrow(made.to_arrow().slice(2)), made.rows(np.arange(2, 5)))
-    made.write_parquet(tmp_path / "a.parquet")
-    assert_same(Readings.read_parquet(tmp_path / "a.parquet"), made)
-    empty = Readings.from_arrow(made.to_arrow().slice(0, 0))
-    assert_same(empty, made.rows(np.empty(0, np.int64)))
+    original = parts(full(dtype=dtype, first=first))[part]
+    assert_same(Readings.from_arrow(original.to_arrow()), original)
+    assert_same(Readings.from_arrow(original.to_arrow().slice(2)), original.rows(np.arange(2, 5)))
+    original.write_parquet(tmp_path / "a.parquet")
+    assert_same(Readings.read_parquet(tmp_path / "a.parquet"), original)
+    empty = Readings.from_arrow(original.to_arrow().slice(0, 0))
+    assert_same(empty, original.rows(np.empty(0, np.int64)))
     # Without the metadata; no column tells that the list of outputs is empty.
-    left = replace(made, activations=None) if part == "no outputs" else made
-    assert_same(Readings.from_arrow(made.to_arrow().replace_schema_metadata()), left)
-    assert_same(Readings.from_pandas(made.to_pandas()), left)
+    left = replace(original, activations=None) if part == "no outputs" else original
+    assert_same(Readings.from_arrow(original.to_arrow().replace_schema_metadata()), left)
+    assert_same(Readings.from_pandas(original.to_pandas()), left)
     assert_same(Readings.from_pandas(pd.read_parquet(tmp_path / "a.parquet").iloc[::-1]), left.rows(np.arange(5)[::-1]))
 
 
 def test_a_column_names_another_first_pseudo_label() -> None:
     """Without it, readings whose metadata is lost would be assigned to another pseudo-label."""
-    made = full(first="uniform")
-    assert (made.to_pandas()["pseudo_label"] == "uniform").all()
-    back = Readings.from_pandas(made.to_pandas())
-    assert torch.equal(back.for_pseudo_label("predicted").values, made.for_pseudo_label("predicted").values)
-    assert not torch.equal(back.for_pseudo_label("predicted").values, made.values)
+    original = full(first="uniform")
+    assert (original.to_pandas()["pseudo_label"] == "uniform").all()
+    back = Readings.from_pandas(original.to_pandas())
+    assert torch.equal(back.for_pseudo_label("predicted").values, original.for_pseudo_label("predicted").values)
+    assert not torch.equal(back.for_pseudo_label("predicted").values, original.values)
 
 
 def test_half_precision_embeddings_come_back_as_float32() -> None:
-    made = full(dtype=torch.bfloat16)
-    back = Readings.from_arrow(made.to_arrow())
-    assert made.embedding is not None
+    original = full(dtype=torch.bfloat16)
+    back = Readings.from_arrow(original.to_arrow())
+    assert original.embedding is not None
     assert back.embedding is not None
-    assert torch.equal(back.embedding, made.embedding.float())
+    assert torch.equal(back.embedding, original.embedding.float())
 
 
 @pytest.mark.parametrize(
@@ -469,27 +471,27 @@ def test_everything_but_a_column(column: str) -> None:
 def test_metadata_of_version_0_1() -> None:
     """Its metadata contained layers and metrics only."""
     note = json.dumps({"layers": LAYERS, "metrics": METRICS}).encode()
-    made = readings()
-    assert_same(Readings.from_arrow(made.to_arrow().replace_schema_metadata({b"gradmeter": note})), made)
+    original = readings()
+    assert_same(Readings.from_arrow(original.to_arrow().replace_schema_metadata({b"gradmeter": note})), original)
 
 
 def test_rows_of_everything() -> None:
-    made, taken = full(), np.array([4, 0, 4])
-    found = made.rows(taken)
-    assert found.activations is not None
-    assert made.activations is not None
-    assert found.embedding is not None
-    assert made.embedding is not None
-    assert torch.equal(found.for_pseudo_label("3").values, made.for_pseudo_label("3").values[taken])
-    assert torch.equal(found.for_pseudo_label("3").log_scale, made.for_pseudo_label("3").log_scale[taken])
-    assert torch.equal(found.activations.values, made.activations.values[taken])
-    assert torch.equal(found.embedding, made.embedding[taken])
-    assert torch.equal(found.scores["odin"], made.scores["odin"][taken])
+    original, taken = full(), np.array([4, 0, 4])
+    actual_part = original.rows(taken)
+    assert actual_part.activations is not None
+    assert original.activations is not None
+    assert actual_part.embedding is not None
+    assert original.embedding is not None
+    assert torch.equal(actual_part.for_pseudo_label("3").values, original.for_pseudo_label("3").values[taken])
+    assert torch.equal(actual_part.for_pseudo_label("3").log_scale, original.for_pseudo_label("3").log_scale[taken])
+    assert torch.equal(actual_part.activations.values, original.activations.values[taken])
+    assert torch.equal(actual_part.embedding, original.embedding[taken])
+    assert torch.equal(actual_part.scores["odin"], original.scores["odin"][taken])
 
 
 def test_concatenate_everything() -> None:
-    made = full()
-    assert_same(Readings.concatenate([made.rows(np.arange(2)), made.rows(np.arange(2, 5))]), made)
+    original = full()
+    assert_same(Readings.concatenate([original.rows(np.arange(2)), original.rows(np.arange(2, 5))]), original)
 
 
 @pytest.mark.parametrize(

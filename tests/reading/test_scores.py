@@ -48,7 +48,7 @@ def test_entropy_never_rounds_above_one():
 
 
 def test_confident_predictions_keep_their_entropy():
-    # Two classes at distance d: the entropy is e^-d (1 + d) nats up to order e^-2d, far below what 1 - p resolves.
+    # Two classes at distance d: the entropy is e^-d (1 + d) nats up to order e^-2d, far below the resolution of 1 - p.
     distance = np.array([50.0, 100.0, 600.0])
     logits = np.stack([distance, np.zeros(3)], axis=1)
     np.testing.assert_allclose(entropy(logits), np.exp(-distance) * (1 + distance) / math.log(2), rtol=1e-12)

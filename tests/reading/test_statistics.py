@@ -46,8 +46,8 @@ def test_random_data_against_scipy(entries: int) -> None:
 
 def test_by_hand() -> None:
     # deviations -1.5, -0.5, -0.5, 2.5: variance 9/4, third moment 12/4, fourth 44.25/4
-    found = dict(zip(METRICS, reduced(np.array([[-1.0, 0.0, 0.0, 3.0]]))[0], strict=True))
-    assert found == pytest.approx(
+    by_name = dict(zip(METRICS, reduced(np.array([[-1.0, 0.0, 0.0, 3.0]]))[0], strict=True))
+    assert by_name == pytest.approx(
         {
             "l1": 4.0,
             "l2": math.sqrt(10),
@@ -87,21 +87,21 @@ def test_tiny_and_huge_entries(scale: float) -> None:
 @pytest.mark.parametrize("value", [0.1, -3.0, 1e-60, 1e20])
 @pytest.mark.parametrize("entries", [1, 7, 1000])
 def test_constant_entries_have_no_shape(value: float, entries: int) -> None:
-    found = dict(zip(METRICS, reduced(np.full((1, entries), value))[0], strict=True))
-    assert (found["std"], found["skewness"], found["kurtosis"]) == (0.0, 0.0, 0.0)
-    assert (found["min"], found["max"]) == (value, value)
-    assert found["mean"] == pytest.approx(value, rel=1e-14, abs=0)
-    assert found["l1"] == pytest.approx(abs(value) * entries, rel=1e-12, abs=0)
-    assert found["l2"] == pytest.approx(abs(value) * math.sqrt(entries), rel=1e-12, abs=0)
+    by_name = dict(zip(METRICS, reduced(np.full((1, entries), value))[0], strict=True))
+    assert (by_name["std"], by_name["skewness"], by_name["kurtosis"]) == (0.0, 0.0, 0.0)
+    assert (by_name["min"], by_name["max"]) == (value, value)
+    assert by_name["mean"] == pytest.approx(value, rel=1e-14, abs=0)
+    assert by_name["l1"] == pytest.approx(abs(value) * entries, rel=1e-12, abs=0)
+    assert by_name["l2"] == pytest.approx(abs(value) * math.sqrt(entries), rel=1e-12, abs=0)
 
 
 def test_zeros() -> None:
-    made = PowerSums.zeros(3, 11, torch.device("cpu"))
-    assert (statistics(made) == 0).all()
-    assert statistics(made).shape == (3, 8)
+    zeros = PowerSums.zeros(3, 11, torch.device("cpu"))
+    assert (statistics(zeros) == 0).all()
+    assert statistics(zeros).shape == (3, 8)
     of = PowerSums.of(torch.zeros(3, 11))
-    assert made.count == of.count
-    assert torch.equal(made.numbers, of.numbers)
+    assert zeros.count == of.count
+    assert torch.equal(zeros.numbers, of.numbers)
 
 
 def test_zeros_count_in_mean_and_extremes() -> None:
@@ -137,7 +137,7 @@ def test_any_shape_memory_order_and_type() -> None:
 
 
 def test_float32_entries_are_summed_in_float64() -> None:
-    # in float32 the square of 1e-30 is zero and a sum of a million ones beside 1e8 loses most of them
+    # in float32 the square of 1e-30 is zero, and adding a million ones to 1e8 loses most of them
     assert statistics(PowerSums.of(torch.full((1, 4), 1e-30)))[0, 1] == pytest.approx(2e-30, rel=1e-6, abs=0)
     data = torch.ones(1, 100_001)
     data[0, 0] = 1e8
@@ -159,18 +159,18 @@ def test_inequalities(data: Array) -> None:
     assert (mean <= high + slack).all()
     assert (l2 * entries**0.5 >= l1 * (1 - slack)).all()
     assert (l2 <= l1 * (1 + slack)).all()
-    # Popoviciu's bound on the deviation, and Pearson's on kurtosis where it is not lost in rounding
+    # Popoviciu's bound on the standard deviation, and Pearson's on the kurtosis where rounding errors are small
     assert (std <= (high - low) / 2 + slack * l2).all()
     spread = std > 0.01 * (mean.abs() + slack)
     assert (kurtosis + 2 >= skewness**2 - 1e-5 * (1 + skewness**2))[spread].all()
 
 
-# --- one more, from outside
+# --- a statistic that is registered outside the package
 
 
 @pytest.fixture
 def rms() -> Iterator[None]:
-    """The root of the mean square."""
+    """Register the root mean square."""
     register_statistic("rms", scales=True)(lambda moments: moments.square.sqrt())
     yield
     del STATISTICS["rms"]
@@ -187,17 +187,17 @@ def test_a_statistic_of_one_s_own_is_read() -> None:
         torch.testing.assert_close(part.values[:, :, -1], norms / entries.sqrt(), rtol=1e-12, atol=0)
     again = Readings.from_arrow(readings.to_arrow())
     assert torch.equal(again["all", "rms"], readings["all", "rms"])
-    # Also by the names of its columns alone.
+    # Also by its column names alone.
     bare = Readings.from_arrow(readings.to_arrow().replace_schema_metadata(None))
     assert torch.equal(bare.values, readings.values)
     assert Readings.concatenate([readings, again]).metrics == readings.metrics
-    # What judges learn from, and the paper's features, are as they were.
+    # The features of the meta classifiers and of the paper do not change.
     assert all(feature.statistic != "rms" for feature in LogFeatures.everything(readings).axes.features)
     assert not any(name.endswith("/rms") for name in Features.chosen(readings).names)
 
 
 def test_tables_with_other_statistics_stay_readable(rms: None) -> None:
-    """Those of before it was registered, and those with one that is not registered here."""
+    """Tables from before the registration, and tables with a statistic that is not registered here."""
     model, x = nn.Linear(4, 3).eval(), torch.randn(5, 4)
     more = GradientMeter(model)(x).to_arrow()
     del STATISTICS["rms"]

@@ -40,14 +40,14 @@ def network(between: nn.Module) -> nn.Module:
     return layers.double()
 
 
-def assert_same(found: Readings, expected: Readings) -> None:
-    assert found.activations is not None
+def assert_same(actual: Readings, expected: Readings) -> None:
+    assert actual.activations is not None
     assert expected.activations is not None
-    assert found.embedding is not None
-    torch.testing.assert_close(found.values, expected.values)
-    torch.testing.assert_close(found.for_pseudo_label("uniform").values, expected.for_pseudo_label("uniform").values)
-    torch.testing.assert_close(found.activations.values, expected.activations.values)
-    torch.testing.assert_close(found.embedding, expected.embedding)
+    assert actual.embedding is not None
+    torch.testing.assert_close(actual.values, expected.values)
+    torch.testing.assert_close(actual.for_pseudo_label("uniform").values, expected.for_pseudo_label("uniform").values)
+    torch.testing.assert_close(actual.activations.values, expected.activations.values)
+    torch.testing.assert_close(actual.embedding, expected.embedding)
 
 
 def test_measurements_at_the_same_time_do_not_mix() -> None:
@@ -58,8 +58,8 @@ def test_measurements_at_the_same_time_do_not_mix() -> None:
     expected = [meter(batch) for batch in batches]
     with ThreadPoolExecutor(len(batches)) as threads:
         for _ in range(3):
-            for found, alone in zip(threads.map(meter, batches), expected, strict=True):
-                assert_same(found, alone)
+            for actual, alone in zip(threads.map(meter, batches), expected, strict=True):
+                assert_same(actual, alone)
     assert model.training
     assert [parameter.requires_grad for parameter in model.parameters()] == [False] * 2 + [True] * 4
 
@@ -76,9 +76,9 @@ def test_another_thread_may_call_the_network_while_it_is_measured() -> None:
             answers.append(model(2 * x))
 
     between.call = threading.Thread(target=answer)
-    found = GradientMeter(model).for_trust_model()(x)
+    actual = GradientMeter(model).for_trust_model()(x)
     assert len(answers) == 1
-    assert_same(found, expected)
+    assert_same(actual, expected)
 
 
 def test_calls_of_another_thread_are_not_recorded() -> None:

@@ -67,7 +67,7 @@ from gradmeter.reading.statistics import STATISTICS, PowerSums, statistics_of_ea
 # Average size of the outputs of a tile's operations. For smaller outputs the overhead of calling an operation
 # dominates; larger ones leave the cache before the next operation reads them.
 _OUTPUT_BYTES = 2.5 * 2**20
-# Weights are read once per tile, so a tile holds at least this many entries per weight ...
+# Weights are read once per tile, so a tile has at least this many output entries per weight ...
 _TILE_WEIGHTS = 1.5
 # ... and at least this many samples, because matrix products of fewer rows are slow.
 _SMALLEST_TILE = 8
@@ -350,7 +350,7 @@ class GradientMeter:
         return NotFinite.of(not_finite_rows, batch.samples, has_logits=True) if not_finite_rows else None
 
     def costs(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs) -> Costs:
-        """Measure how each layer is measured and how long that takes on this batch; a few samples are enough.
+        """Report how each layer is measured and how long that takes on this batch; a few samples are enough.
 
         Args:
             inputs: as for `__call__`, which this calls several times.

@@ -1,4 +1,4 @@
-"""Parameters that a parent uses itself, by any operation, instead of calling a layer that owns them."""
+"""Parameters that a module uses directly, by any operation, instead of calling a layer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ CHOICE = torch.tensor([[0, 2], [3, 3], [1, 0]])
 
 
 def _each(rule: Callable[..., Tensor], inputs: Any = X, **shapes: tuple[int, ...]) -> Case:
-    """A rule of bare parameters of the given shapes, that gives logits."""
+    """A case of bare parameters of the given shapes; the rule returns logits."""
     return network(rule, inputs, **{name: weights(*shape) for name, shape in shapes.items()})
 
 
@@ -50,7 +50,7 @@ def _recurrence(m: Any, x: Tensor) -> Tensor:
 
 
 def _in_place(m: Any, x: Tensor) -> Tensor:
-    """Written into slices and added to in place."""
+    """Writes to slices and adds in place."""
     out = x.new_zeros(len(x), 4, 3)
     out[:, 0] = m.first
     out[:, 1:] = x[:, 1:, :3] * m.second

@@ -1,4 +1,4 @@
-"""What one line of the table of architectures is made of."""
+"""The cases of the table of architectures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from oracles.networks import CLASSES, classifier, randomise, samples
 
 @dataclass(frozen=True)
 class Case:
-    """A network and what it is called with.
+    """A network and its inputs.
 
     Attributes:
-        make: the network with any weights.
-        inputs: two or three samples; floating tensors are cast to the network's type.
+        make: creates the network with any weights.
+        inputs: two or three samples; floating-point tensors are cast to the network's dtype.
     """
 
     make: Callable[[], nn.Module]
     inputs: Inputs
 
     def build(self, dtype: torch.dtype = torch.float64) -> tuple[nn.Module, Inputs]:
-        """The network with weights drawn anew, in train mode where it may be, and its inputs."""
+        """The network with random weights, in train mode except for BatchNorm, and its inputs."""
         torch.manual_seed(0)
-        # without gradients, so that weights computed at once by the old weight_norm can be copied
+        # without gradients, so that the weights that the old weight_norm computes can be copied
         with torch.no_grad():
             model = randomise(self.make().to(dtype)).train()
         for module in model.modules():
@@ -37,7 +37,7 @@ class Case:
 
 
 class Network(nn.Module):
-    """A network written as its members by name and its forward as a function of itself and the inputs."""
+    """A network given by its members and its forward pass, a function of the network and the inputs."""
 
     def __init__(self, rule: Callable[..., Any], **members: nn.Module | nn.Parameter) -> None:
         super().__init__()
@@ -50,12 +50,12 @@ class Network(nn.Module):
 
 
 def network(rule: Callable[..., Any], inputs: Inputs, **members: Callable[[], nn.Module | nn.Parameter]) -> Case:
-    """A case of a Network whose members are made anew for each test."""
+    """A case of a `Network`; its members are created for each test."""
     return Case(lambda: Network(rule, **{name: make() for name, make in members.items()}), inputs)
 
 
 def body(shape: tuple[int, ...], *layers: Callable[[], nn.Module]) -> Case:
-    """A case of layers in a row with a dense layer to the logits, for samples of one shape."""
+    """A case of a sequence of layers and a dense layer to the logits, for samples of this shape."""
     return Case(lambda: classifier(shape, *(layer() for layer in layers)), samples(2, *shape))
 
 
@@ -70,7 +70,7 @@ def head(width: int) -> Callable[[], nn.Module]:
 
 
 def tokens(samples: int, length: int, vocabulary: int) -> Tensor:
-    """Whole numbers [samples, length], each sample with a repeated one and with zeros at its end."""
+    """Integers [samples, length]; each sample has a repeated token and zeros at its end."""
     numbers = torch.randint(1, vocabulary, (samples, length), generator=torch.Generator().manual_seed(3))
     numbers[:, 1] = numbers[:, 0]
     for sample in range(samples):
@@ -79,5 +79,5 @@ def tokens(samples: int, length: int, vocabulary: int) -> Tensor:
 
 
 def present(numbers: Tensor) -> Tensor:
-    """True where a token is not padding."""
+    """The mask of the tokens that are not padding."""
     return numbers != 0

@@ -1,4 +1,4 @@
-"""Networks of torchvision, timm and transformers: as published, narrower and less deep where their makers allow."""
+"""Networks of torchvision, timm and transformers, with fewer and narrower layers where they are configurable."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Recurrent layers, their cells, and sequences that are packed."""
+"""Recurrent layers, recurrent cells and packed sequences."""
 
 from collections.abc import Callable
 from typing import Any

@@ -52,7 +52,7 @@ def _frames_in_turn(m: Any, x: Tensor) -> Tensor:
 
 
 def _channels_folded(m: Any, x: Tensor) -> Tensor:
-    """One kernel for every channel, which becomes a sample of its own."""
+    """One kernel for all channels, each of which is treated as a sample."""
     out: Tensor = m.head(m.conv(x.reshape(-1, 1, 6, 6)).reshape(len(x), -1).tanh())
     return out
 
@@ -66,7 +66,7 @@ def _windows(m: Any, x: Tensor) -> Tensor:
 
 
 def _experts(m: Any, x: Tensor) -> Tensor:
-    """Each sample goes to the one expert that its first entry chooses."""
+    """Each sample is passed to one expert, selected by its first entry."""
     out = x.new_zeros(len(x), 3)
     for chosen, expert in ((x[:, 0] > 0, m.first), (x[:, 0] <= 0, m.second)):
         out[chosen] = expert(x[chosen])
@@ -74,7 +74,7 @@ def _experts(m: Any, x: Tensor) -> Tensor:
 
 
 def _mixed_kernels(m: Any, x: Tensor) -> Tensor:
-    """A CondConv: every sample has its own kernel, and samples are groups of one convolution."""
+    """A CondConv: every sample has its own kernel, and the samples are the groups of one convolution."""
     kernels = (m.gate(x.mean((2, 3))).sigmoid() @ m.kernels.flatten(1)).view(-1, *m.kernels.shape[2:])
     out = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernels, groups=len(x))
     logits: Tensor = m.head(out.view(len(x), -1).tanh())
@@ -105,7 +105,7 @@ class _Last(nn.Module):
 
 
 def _dead() -> nn.Module:
-    """Nothing goes through the ReLU."""
+    """The ReLU outputs zeros only."""
     return Network(
         lambda m, x: m.head(F.relu(m.dense(x) - 1e3)) + m.outer(x),
         dense=nn.Linear(5, 4),
@@ -239,11 +239,11 @@ def _backbone_with_head() -> nn.Module:
 
 
 class Output:
-    """What networks of transformers return."""
+    """An output as in the transformers library."""
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
 
 
 EXPERTS = network(_experts, samples(4, 5), first=lambda: nn.Linear(5, 3), second=lambda: nn.Linear(5, 3))
-"""Rows of a few samples only, chosen by their values."""
+"""Rows of some samples only, selected by their values."""

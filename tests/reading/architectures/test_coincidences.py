@@ -18,7 +18,7 @@ X, FRAMES = samples(6, 5), samples(6, 3, 5)
 
 
 def _chosen_step(m: Any, x: Tensor, step: Tensor) -> Tensor:
-    """Steps before samples, and of each sample one step that counts."""
+    """Steps before samples; one step of each sample affects the logits."""
     hidden = m.dense(x.transpose(0, 1)).tanh()
     out: Tensor = m.head(hidden[step, torch.arange(len(x))])
     return out
@@ -39,13 +39,13 @@ def _chosen_token(m: Any, x: Tensor, step: Tensor) -> Tensor:
 
 
 def _one_way_or_the_other(m: Any, x: Tensor) -> Tensor:
-    """The batch as a whole decides which of two layers acts."""
+    """The batch decides which of two layers is used."""
     out: Tensor = m.head((m.first(x) if x[0, 0] > 0 else m.second(x)).tanh())
     return out
 
 
 def _sorted_and_put_back(m: Any, x: Tensor) -> Tensor:
-    """As sequences are sorted by length."""
+    """Sorts the samples, as sequences are sorted by length."""
     order = x[:, 0].argsort(stable=True)
     out: Tensor = m.head(m.dense(x[order]).tanh())[order.argsort()]
     return out
@@ -58,7 +58,7 @@ def _selected(m: Any, x: Tensor) -> Tensor:
 
 
 def _without_padding(m: Any, x: Tensor) -> Tensor:
-    """Steps of all samples, without those that are padding."""
+    """Steps of all samples without padding."""
     real = x[..., 0] > 0
     hidden = m.dense(x[real]).tanh()
     out: Tensor = m.head(hidden.new_zeros(*real.shape, 4).index_put(real.nonzero(as_tuple=True), hidden).sum(1))
@@ -91,7 +91,7 @@ PADDED[..., 0] = torch.tensor([[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, -1, -1], [1,
 
 FEW = torch.tensor([[3.0], [2.0], [1.0], [-1.0], [-2.0], [-3.0]]).double()
 
-# network on six samples; the first three, which a meter may look at first, and the others differ in kind
+# a network and six samples; the first three, which a meter may probe, differ in kind from the others
 CASES: dict[str, Case] = {
     "step n of sample n": network(
         _chosen_step, (FRAMES, torch.tensor([0, 1, 2, 1, 2, 0])), dense=lambda: nn.Linear(5, 4), head=head(4)

@@ -1,4 +1,4 @@
-"""The oracle of this folder against the other oracles, on what they can do."""
+"""The oracle of this folder against the other oracles, for the networks that they support."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ def test_against_vmap(name: str) -> None:
     make, shape = SIMPLE[name]
     model, x = randomise(make().double()).eval(), samples(2, *shape)
     layers, expected = oracles.gradients.expected_readings(model, x)
-    found, values = expected_readings(model, x)
-    assert found == layers
+    names, values = expected_readings(model, x)
+    assert names == layers
     assert_agree(values, expected, norms=1e-11, shapes=1e-9)
 
 

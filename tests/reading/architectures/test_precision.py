@@ -1,4 +1,4 @@
-"""Other number types than float64, and gradients that are huge, tiny, nearly constant or very many."""
+"""Dtypes other than float64, and gradients that are huge, tiny, nearly constant or very large."""
 
 from collections.abc import Callable
 from typing import Any
@@ -82,14 +82,14 @@ def test_float32(name: str) -> None:
     _against_float64(name, torch.float32, norms=2e-5, shapes=2e-4)
 
 
-# A bfloat16 keeps 8 bits: each of a handful of layers rounds its activations and their gradients by up to 0.4 %.
+# A bfloat16 has 8 bits, so each layer rounds its activations and their gradients by up to 0.4 %.
 @pytest.mark.parametrize("name", BFLOAT16)
 def test_bfloat16(name: str) -> None:
     _against_float64(name, torch.bfloat16, norms=5e-2, shapes=0.2)
 
 
 def _against_float64(name: str, dtype: torch.dtype, **tolerances: float) -> None:
-    """The oracle starts from the network's own logits, whose rounding is not the meter's."""
+    """The oracle starts from the network's logits, whose rounding is not that of the meter."""
     model, inputs = CASES[name].build(dtype)
     readings = GradientMeter(model)(inputs)
     assert readings.logits.dtype == dtype
@@ -98,7 +98,7 @@ def _against_float64(name: str, dtype: torch.dtype, **tolerances: float) -> None
 
 
 def test_bfloat16_from_its_own_activations() -> None:
-    """What the meter itself rounds is less: the reference starts from the very activations and output gradients."""
+    """The accuracy of the meter alone: the reference starts from the network's activations and gradients."""
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5), nn.Tanh(), nn.Flatten(), nn.Linear(20, 3))
     randomise(model.bfloat16()).eval()
     x = samples(3, 4, 6).bfloat16()
@@ -154,12 +154,12 @@ def test_gradients_whose_mean_is_a_hundred_deviations(positions: int, dtype: tor
     randomise(model.to(dtype)).eval()
     with torch.no_grad():
         next(model.parameters()).div_(8)
-    # alike at every position, so that their sum has a mean of a hundred deviations too
+    # nearly equal at every position, so that the mean of their sum is a hundred standard deviations, too
     x = (1 + 0.01 * samples(2, 1, 64) + 1e-4 * samples(2, positions, 64, seed=2)).to(dtype)
     start = predicted_error(model(x).detach())
     layers, expected = expected_readings(model, x, lambda _: start)
     assert (abs(expected[:, 0, 4] / expected[:, 0, 5]) > 50).all()
-    # a deviation of 1 % of the entries loses two digits, and its third and fourth power a few times that
+    # a standard deviation of 1 % of the mean loses two digits, the third and fourth moments a few times that
     digits = {"norms": 2e-5, "shapes": 2e-3} if dtype == torch.float32 else {"norms": 1e-9, "shapes": 1e-6}
     assert_readings(GradientMeter(model)(x), (layers, expected), **digits)
 
@@ -178,7 +178,7 @@ def test_a_hundred_million_parameters() -> None:
 
 
 def _eight_of_product(delta: Array, activation: Array) -> Array:
-    """The metrics of all products of two vectors, a hundred rows at a time."""
+    """The statistics of an outer product, a hundred rows at a time."""
     count = delta.size * activation.size
     mean, sums = delta.mean() * activation.mean(), np.zeros(4)
     extremes = []

@@ -20,7 +20,7 @@ FUSED = torch.backends.mkldnn.is_available()
 
 @pytest.fixture
 def no_general_way(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Running an operation's own backward pass fails."""
+    """Make the general way through autograd fail, so that only rules are used."""
 
     def refuse(operation: Operation, sample: int | None = None) -> None:
         raise AssertionError(f"{operation.node.name()} went the general way")
@@ -44,7 +44,7 @@ def test_against_one_sample_at_a_time(name: str) -> None:
 
 @pytest.mark.skipif(not FUSED, reason="oneDNN is not built in")
 def test_all_steps_are_one_operation() -> None:
-    """What the tests above are for."""
+    """The operation that the tests above cover is used."""
     model = Recipe(
         lambda m, x: m.head(m.layer(x)[0][:, -1]), layer=nn.LSTM(3, 4, batch_first=True), head=nn.Linear(4, 2)
     )
@@ -73,7 +73,7 @@ def test_whatever_output_is_read(read: str, reverse: bool) -> None:
 
 
 def test_states_that_are_learned() -> None:
-    """The first state is a parameter, spread over the samples."""
+    """The first state is a parameter, expanded to all samples."""
 
     def recipe(m: Recipe, x: torch.Tensor) -> torch.Tensor:
         first = tuple(part.expand(1, len(x), 4).contiguous() for part in (m.state, m.cell))
@@ -90,14 +90,14 @@ def test_states_that_are_learned() -> None:
 
 @pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
 def test_samples_taken_for_steps_are_refused(cell: type[nn.RNNBase]) -> None:
-    """Without a dimension of the batch, its rows are the steps of one sequence."""
+    """Without a batch dimension the rows are the steps of one sequence."""
     model = Recipe(lambda m, x: m.head(m.layer(x)[0]), layer=cell(3, 4), head=nn.Linear(4, 2))
     with pytest.raises(UnsupportedModelError):
         GradientMeter(randomise(model))(samples(5, 3).float())
 
 
 class Seen(nn.LSTM):
-    """Notes whether cuDNN may be used."""
+    """Records whether cuDNN is enabled."""
 
     def forward(self, *args: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         self.enabled = torch.backends.cudnn.enabled
@@ -109,7 +109,7 @@ class Seen(nn.LSTM):
 
 @pytest.mark.parametrize(("steps", "device"), [(2, "meta"), (4, "meta"), (2, "cpu")])
 def test_cudnn_is_kept_out_of_recurrent_layers_on_a_gpu(steps: int, device: str) -> None:
-    """It has no backward pass in eval mode. The meta device stands for a GPU."""
+    """cuDNN has no backward pass in eval mode. The meta device stands for a GPU."""
     from gradmeter.reading.network import measuring
 
     layer = Seen(3, 4, device=device)

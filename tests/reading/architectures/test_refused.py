@@ -17,7 +17,7 @@ X = samples(3, 5).float()
 
 
 def _rule(rule: Callable[..., Any]) -> Callable[[], nn.Module]:
-    """A rule of a dense layer 5 to 3."""
+    """A network of one dense layer 5 to 3, with this forward pass."""
     return lambda: Network(rule, dense=nn.Linear(5, 3)).eval()
 
 
@@ -28,7 +28,7 @@ def _without_gradients(m: Any, x: Tensor) -> Tensor:
 
 
 def _codes(dtype: torch.dtype) -> Callable[[], nn.Module]:
-    """Weights stored as whole numbers."""
+    """A network with weights stored as integers."""
     return lambda: Network(
         lambda m, x: m.dense(x) @ m.codes.float(),
         dense=nn.Linear(5, 3),
@@ -87,7 +87,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], type[GradmeterError], str]] = 
 def test_refused_in_a_line(name: str) -> None:
     make, error, message = REFUSED[name]
     model = make()
-    if name != "lazy layer":  # has nothing to be marked
+    if name != "lazy layer":  # its parameters are not initialised
         mark(model)
         before = snapshot(model)
     with pytest.raises(error, match=message) as raised:

@@ -19,7 +19,7 @@ EXACT = {"norms": 1e-9, "shapes": 1e-8}
 
 
 def assert_readings(readings: Readings, expected: tuple[tuple[str, ...], Array], **tolerances: float) -> None:
-    """Every layer and the whole, with the layers' names in the message."""
+    """Compare all layers; name them in the message of a failure."""
     layers, values = expected
     assert readings.layers == layers
     try:

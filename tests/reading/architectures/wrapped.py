@@ -1,4 +1,4 @@
-"""Parameters made of others, networks in wrappers, and passes that PyTorch arranges anew."""
+"""Parametrised weights, wrapped networks, and graphs that PyTorch rewrites."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,7 +41,7 @@ class Swish(torch.autograd.Function):
 
 
 class Matrix(torch.autograd.Function):
-    """A product with a parameter, unknown to everyone else."""
+    """A product with a parameter as an autograd function."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, weight: Tensor) -> Tensor:
@@ -75,14 +75,14 @@ def _compiled_in_place() -> nn.Module:
 
 
 def _offloaded(m: Any, x: Tensor) -> Tensor:
-    """Activations are kept elsewhere between the passes."""
+    """Activations are offloaded between the passes."""
     with torch.autograd.graph.save_on_cpu():
         out: Tensor = m.head(m.dense(x).tanh())
     return out
 
 
 def _slope(m: Any, x: Tensor) -> Tensor:
-    """The answer is made of the slope of an energy."""
+    """The logits are computed from the gradient of an energy."""
     x = x.detach().requires_grad_()
     (slope,) = torch.autograd.grad(m.second(m.first(x).tanh()).sum(), [x], create_graph=True)
     logits: Tensor = m.head(slope)
@@ -147,4 +147,4 @@ CASES = {
 
 
 OWN_MATRIX = network(lambda m, x: matrix(x, m.w).tanh(), X, w=lambda: nn.Parameter(torch.zeros(5, 3)))
-"""A parameter in an operation that PyTorch cannot look into."""
+"""A parameter in an autograd function."""

@@ -32,11 +32,11 @@ def test_gradients_of_outputs_against_autograd(deferred: bool) -> None:
     model = two_layers()
     x = samples(6, 4)
     walk = Pass.of(model, x)
-    found: dict[str, tuple[Tensor, Tensor]] = {}
+    by_name: dict[str, tuple[Tensor, Tensor]] = {}
 
     def receive(planned: Planned, operation: Operation) -> None:
         leaf: Any = operation.node.next_functions[0][0]
-        found[walk.graph.leaves[leaf]] = operation.delta, operation.saved("mat1")
+        by_name[walk.graph.leaves[leaf]] = operation.delta, operation.saved("mat1")
         assert operation.samples == 6
         assert operation.axes == planned.axes
         assert operation.inputs == planned.inputs == (0, 2)
@@ -45,7 +45,7 @@ def test_gradients_of_outputs_against_autograd(deferred: bool) -> None:
     hidden = model.first(x).tanh().detach()
     delta = (walk.direction @ model.second.weight.detach()) * (1 - hidden**2)
     expected = {"first.bias": (delta, x), "second.bias": (walk.direction, hidden)}
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(by_name, expected)
 
 
 @pytest.mark.parametrize("deferred", [False, True])
@@ -80,7 +80,7 @@ def test_no_weight_gradient_and_no_gradient_of_the_first_input_is_computed() -> 
     with Recorder() as recorder:
         walk.propagate(plan, ignore)
     assert fired == []
-    # of the first convolution, which is terminal, nothing is; of the others the gradient of the input alone
+    # nothing for the first convolution, which is terminal; for the others the gradient of the input only
     masks = [list(args[-1]) for name, args, _ in recorder.operations if name == "aten::convolution_backward"]
     assert masks == [[True, False, False]]
     products = [out.shape for name, _, out in recorder.operations if name == "aten::mm"]
@@ -201,7 +201,7 @@ class Box:
     """A saved tensor in something that can be watched."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor.detach()  # what has a history would keep the graph that keeps it
+        self.tensor = tensor.detach()  # a tensor with a history would keep the graph alive
 
 
 @pytest.mark.parametrize("error", [None, ValueError])

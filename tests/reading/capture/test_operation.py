@@ -69,23 +69,23 @@ def test_input_gradients_of_one_sample_against_a_loop(case: str) -> None:
     model = randomise(Recipe(recipe, **members).double())
 
     def look(operation: Operation) -> dict[str, Tensor]:
-        found = {}
+        actual = {}
         for number in operation.inputs:
             leaf: Any = operation.node.next_functions[number][0]
             name = next(name for name, parameter in model.named_parameters() if parameter is leaf.variable)
             assert operation.size_of_input(number) == tuple(leaf.variable.shape)
-            found[name] = torch.stack(
+            actual[name] = torch.stack(
                 [
                     given(operation.input_gradients(sample)[number]).sum_to_size(leaf.variable.shape)
                     for sample in range(3)
                 ]
             )
-        return found
+        return actual
 
     walk = Pass.of(model, GRID)
     expected = each_alone(model, GRID, walk.direction)
-    (found,) = operations(model, GRID, look)
-    torch.testing.assert_close(found, expected)
+    (actual,) = operations(model, GRID, look)
+    torch.testing.assert_close(actual, expected)
 
 
 def test_asking_for_one_sample_leaves_the_gradient_alone() -> None:
@@ -158,8 +158,8 @@ def test_scattered_samples(recipe: Callable[[Any, Tensor], Tensor], shape: tuple
         assert operation.regular == along_rows
         return torch.stack([given(operation.input_gradients(sample)[1]).sum_to_size(shape) for sample in range(3)])
 
-    (found,) = operations(model, GRID, look)
-    torch.testing.assert_close(found, expected)
+    (actual,) = operations(model, GRID, look)
+    torch.testing.assert_close(actual, expected)
 
 
 def test_regular() -> None:

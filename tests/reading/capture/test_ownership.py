@@ -13,7 +13,7 @@ from reading.capture.passes import Pass
 ORDER = torch.tensor([5, 0, 3, 7, 11, 4, 1, 2, 10, 8, 6, 9])
 
 
-def told(
+def owners_at(
     recipe: Callable[[Any, Tensor], Tensor], x: Tensor, name: str, **members: nn.Module | tuple[int, ...]
 ) -> list[Tensor | None] | None:
     """Owners of the outputs of the operation of that name."""
@@ -34,7 +34,7 @@ def mixed(m: Any, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
 def test_rows_in_an_order_of_their_own(dtype: torch.dtype) -> None:
-    owners = told(mixed, samples(3, 4, 5).to(dtype), "MmBackward0", w=(5, 2))
+    owners = owners_at(mixed, samples(3, 4, 5).to(dtype), "MmBackward0", w=(5, 2))
     assert owners is not None
     (owner,) = owners
     assert owner is not None
@@ -49,13 +49,13 @@ def test_rows_in_an_order_of_their_own(dtype: torch.dtype) -> None:
 def test_as_many_samples_as_there_are(count: int, dtype: torch.dtype) -> None:
     """More than one pass tells apart take several."""
     x = samples(count, 2, 3).to(dtype)
-    owners = told(lambda m, x: (x.transpose(0, 1) @ m.w).transpose(0, 1), x, "UnsafeViewBackward0", w=(3, 2))
+    owners = owners_at(lambda m, x: (x.transpose(0, 1) @ m.w).transpose(0, 1), x, "UnsafeViewBackward0", w=(3, 2))
     assert owners is not None
     assert axis_of(owners[0], count) == SampleAxis(1, 1, 1)
 
 
 def test_what_two_samples_reach() -> None:
-    assert told(lambda m, x: x @ m.w.exp(), samples(3, 5), "ExpBackward0", w=(5, 2)) is None
+    assert owners_at(lambda m, x: x @ m.w.exp(), samples(3, 5), "ExpBackward0", w=(5, 2)) is None
 
 
 def test_what_only_two_of_many_reach() -> None:
@@ -66,18 +66,18 @@ def test_what_only_two_of_many_reach() -> None:
         out: Tensor = hidden + torch.nn.functional.pad(hidden[2:3], (0, 0, 0, 4))
         return out
 
-    assert told(recipe, samples(5, 5), "MmBackward0", w=(5, 2)) is None
+    assert owners_at(recipe, samples(5, 5), "MmBackward0", w=(5, 2)) is None
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-42])
 def test_gradients_too_small_for_powers_of_two(scale: float) -> None:
-    """Rounding hides the owner: samples are asked one by one."""
+    """Rounding hides the owners, so each sample is propagated alone."""
 
     def recipe(m: Any, x: Tensor) -> Tensor:
         out: Tensor = (x @ m.w) * scale
         return out
 
-    owners = told(recipe, samples(5, 5).float(), "MmBackward0", w=(5, 2))
+    owners = owners_at(recipe, samples(5, 5).float(), "MmBackward0", w=(5, 2))
     assert owners is not None
     assert axis_of(owners[0], 5) == SampleAxis(0, 1, 1)
 

@@ -175,7 +175,7 @@ def test_every_use_is_counted() -> None:
 def test_a_parameter_twice_on_one_operation_counts_by_input() -> None:
     model = network(lambda m, x: x @ torch.cat([m.w, m.w.t()]), w=(5, 5))
     walk = Pass.of(model, samples(3, 10))
-    assert walk.plan().contributions == {"w": 1}  # one input, whose cone leads to it two ways
+    assert walk.plan().contributions == {"w": 1}  # one input that depends on it in two ways
 
 
 SILENT: dict[str, Callable[[Any, Tensor], Tensor]] = {
@@ -243,19 +243,21 @@ DENSE, INSIDE = (None, "AddmmBackward0", (0, 2)), "TanhBackward0"
 
 
 @pytest.mark.parametrize(
-    ("ruled", "found"),
+    ("ruled", "expected_operations"),
     [
         (["outer"], [DENSE, (0, INSIDE, (-1,)), DENSE]),
         (["outer.0"], [DENSE, (0, INSIDE, (-1,)), DENSE]),
-        # the outer call stands for the inner one, which ends first
+        # the outer call covers the inner one, which ends first
         (["outer", "outer.0"], [DENSE, (1, INSIDE, (-1,)), DENSE]),
         (["stem", "outer", "head"], [(0, INSIDE, (-1,)), (1, INSIDE, (-1,)), (2, "AddmmBackward0", (-1,))]),
     ],
 )
-def test_calls_of_modules_with_a_rule(ruled: list[str], found: list[tuple[int | None, str, tuple[int, ...]]]) -> None:
+def test_calls_of_modules_with_a_rule(
+    ruled: list[str], expected_operations: list[tuple[int | None, str, tuple[int, ...]]]
+) -> None:
     walk = Pass.of(nested(), X, ruled)
     plan = walk.plan()
-    assert [(planned.call, walk.name(planned), planned.inputs) for planned in plan.operations] == found
+    assert [(planned.call, walk.name(planned), planned.inputs) for planned in plan.operations] == expected_operations
     assert [planned.terminal for planned in plan.operations] == [True, False, False]
     parameters = [f"{layer}.{name}" for layer in ("stem.dense", "outer.0.dense", "head") for name in ("weight", "bias")]
     assert plan.contributions == dict.fromkeys(parameters, 1)

@@ -11,22 +11,22 @@ from oracles.networks import samples
 PLAIN = SampleAxis(0, 1, 1)
 
 
-def found(gradients: list[Tensor]) -> SampleAxis | None:
-    """The first explanation."""
+def first_axis(gradients: list[Tensor]) -> SampleAxis | None:
+    """The first candidate."""
     touched = touched_by(gradients)
     assert touched is not None
     return next(candidate_axes(touched), None)
 
 
 def indices(axis: SampleAxis, count: int, sample: int) -> list[int]:
-    """Where a sample's entries lie along the dimension, written out."""
+    """The indices of a sample's entries along the dimension."""
     return [
         (before * count + sample) * axis.inner + after for before in range(axis.outer) for after in range(axis.inner)
     ]
 
 
 def sent(shape: tuple[int, ...], axis: SampleAxis, count: int, dead: tuple[int, ...] = ()) -> list[Tensor]:
-    """What each sample's loss alone sends to an output of the given shape; nothing for dead samples."""
+    """The gradients of an output of this shape for each sample's loss alone; zero for dead samples."""
     gradients = []
     for sample in range(count):
         gradient = torch.zeros(shape)
@@ -48,7 +48,7 @@ def layouts(draw: st.DrawFn) -> tuple[tuple[int, ...], SampleAxis, int]:
 @given(layouts())
 def test_the_axis_is_found(layout: tuple[tuple[int, ...], SampleAxis, int]) -> None:
     shape, axis, count = layout
-    assert found(sent(shape, axis, count)) == axis
+    assert first_axis(sent(shape, axis, count)) == axis
 
 
 @given(layouts(), st.integers(0, 99))
@@ -81,7 +81,7 @@ def test_an_output_that_two_samples_touch_in_one_place_is_shared(
     owner = next(number for number, gradient in enumerate(gradients) if gradient.flatten()[entry])
     assume(sample % count != owner)
     gradients[sample % count].view(-1)[entry] = 1
-    assert found(gradients) is None
+    assert first_axis(gradients) is None
     touched = touched_by(gradients)
     assert touched is not None
     assert not exclusive(touched)
@@ -106,14 +106,14 @@ def test_an_output_that_two_samples_touch_in_one_place_is_shared(
 def test_one_sample_without_a_gradient_hides_nothing(
     shape: tuple[int, ...], axis: SampleAxis, dead: tuple[int, ...]
 ) -> None:
-    assert found(sent(shape, axis, 3, dead)) == axis
+    assert first_axis(sent(shape, axis, 3, dead)) == axis
 
 
 def test_dimensions_from_the_left_come_first_and_unfolded_ones() -> None:
     diagonal = (torch.eye(3).unsqueeze(2) * torch.eye(3).unsqueeze(1)).bool()
     assert list(candidate_axes(diagonal)) == [PLAIN, SampleAxis(1, 1, 1)]
     assert list(candidate_axes(diagonal, [1])) == [SampleAxis(1, 1, 1)]
-    # of three folds of three one entry each is touched: do they lie before, behind or on both sides?
+    # one entry of each of three folds is touched, so the side of the folds is ambiguous
     crossed = torch.eye(9)[::4].bool()
     assert list(candidate_axes(crossed)) == [SampleAxis(0, 1, 3), SampleAxis(0, 3, 1)]
 
@@ -163,7 +163,7 @@ def test_growing_from_two_to_three() -> None:
 
 @pytest.mark.parametrize("shape", [(), (5,), (4, 5), (2, 2)])
 def test_an_output_without_room_for_the_samples_is_shared(shape: tuple[int, ...]) -> None:
-    assert found([torch.ones(shape), torch.zeros(shape), torch.zeros(shape)]) is None
+    assert first_axis([torch.ones(shape), torch.zeros(shape), torch.zeros(shape)]) is None
 
 
 @given(layouts())
@@ -207,7 +207,7 @@ def test_only_one_sample(layout: tuple[tuple[int, ...], SampleAxis, int], sample
     ("axis", "shape", "adapted"),
     [
         ((0, 1, 1), (4, 7), (0, 1, 1)),
-        ((0, 1, 1), (8, 7), None),  # before the samples or behind them?
+        ((0, 1, 1), (8, 7), None),  # before or after the samples?
         ((1, 1, 1), (5, 4), (1, 1, 1)),
         ((1, 1, 1), (4,), None),
         ((0, 1, 3), (12,), (0, 1, 3)),
@@ -241,7 +241,7 @@ def test_what_is_scattered_cannot_be_adapted() -> None:
 
 @given(layouts(), st.integers(0, 99))
 def test_owned_rows_against_an_axis(layout: tuple[tuple[int, ...], SampleAxis, int], seed: int) -> None:
-    """Rows in another order are those of the axis, in another order of positions and zeros where some have fewer."""
+    """Shuffled rows equal those of the axis, up to the order of positions and padding with zeros."""
     shape, axis, count = layout
     order = torch.randperm(shape[axis.dim], generator=torch.Generator().manual_seed(seed))
     owners = axis.owners_along(shape[axis.dim], count)
@@ -249,14 +249,14 @@ def test_owned_rows_against_an_axis(layout: tuple[tuple[int, ...], SampleAxis, i
     rows = OwnedRows(axis.dim, owners[order], count)
     mixed = tensor.index_select(axis.dim, order)
     expected = axis.positions(tensor, count)
-    found = rows.positions(mixed, count)
-    assert found.shape == expected.shape
+    actual = rows.positions(mixed, count)
+    assert actual.shape == expected.shape
     dim = axis.dim + 1
-    torch.testing.assert_close(found.sort(dim).values, expected.sort(dim).values)
+    torch.testing.assert_close(actual.sort(dim).values, expected.sort(dim).values)
     for sample in range(count):
         alone = rows.only(mixed, sample, count).index_select(axis.dim, order.argsort())
         assert torch.equal(alone, axis.only(tensor, sample, count))
-    # of nobody
+    # rows without owner
     rows = OwnedRows(axis.dim, torch.where(owners == 0, -1, owners)[order], count)
     assert not rows.positions(mixed, count)[0].any()
     torch.testing.assert_close(rows.positions(mixed, count)[1:].sort(dim).values, expected[1:].sort(dim).values)

@@ -1,4 +1,4 @@
-"""The compiled reduction against float64 gradients that are materialised tap by tap, for every kernel built here."""
+"""Every compiled kernel against float64 gradients that are materialised tap by tap."""
 
 import itertools
 import os
@@ -67,7 +67,7 @@ class Layer:
         return _gradients(self, self.delta.double(), self.activation.double())
 
     def magnitudes(self) -> Tensor:
-        """The same from absolute values: what the rounding of the gradients goes by."""
+        """The same for absolute values, which bounds the rounding errors of the gradients."""
         return _gradients(self, self.delta.double().abs(), self.activation.double().abs())
 
 
@@ -107,16 +107,16 @@ def seven(gradients: Tensor) -> Tensor:
     return torch.stack([*powers, g.abs().sum(1), g.amin(1), g.amax(1)], dim=1)
 
 
-def assert_sums(found: Tensor, layer: Layer) -> None:
-    """The sums agree within float32's rounding of each entry and of the sums."""
+def assert_sums(actual: Tensor, layer: Layer) -> None:
+    """Compare sums, within the float32 rounding errors of each entry and of the sums."""
     g, magnitude = layer.gradients().flatten(1), layer.magnitudes().flatten(1)
     error = 5e-7 * magnitude
     size = g.abs()
     limits = [(k * size.pow(k - 1) * error).sum(1) + 1e-6 * size.pow(k).sum(1) for k in (1, 2, 3, 4)]
     extreme = error.amax(1)
     limit = torch.stack([*limits, limits[0], extreme, extreme], dim=1)
-    excess = (found - seven(g)).abs() - limit
-    assert (excess <= 0).all(), f"{found}\nexpected\n{seven(g)}\nwithin\n{limit}\n{layer}"
+    excess = (actual - seven(g)).abs() - limit
+    assert (excess <= 0).all(), f"{actual}\nexpected\n{seven(g)}\nwithin\n{limit}\n{layer}"
 
 
 def _channels_last(tensor: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @st.composite
 def layers(draw: st.DrawFn) -> Layer:
-    """Sizes around the tiles' edges, windows that hang over the image on any side, every memory order."""
+    """Sizes around the tiles' limits, windows that extend beyond the image on any side, every memory order."""
     dimensions = draw(st.integers(1, 3))
 
     def spatial(least: int, most: int) -> tuple[int, ...]:
@@ -179,8 +179,8 @@ def test_any_geometry_in_any_memory_order(layer: Layer) -> None:
 def test_the_eight_statistics_are_exact_to_six_digits(layer: Layer) -> None:
     gradients = layer.gradients().flatten(1)
     sums = layer.sums()
-    found = statistics(PowerSums(gradients.shape[1], sums))
-    assert_agree(found, eight(gradients.numpy()), norms=1e-6, shapes=1e-5)
+    actual = statistics(PowerSums(gradients.shape[1], sums))
+    assert_agree(actual, eight(gradients.numpy()), norms=1e-6, shapes=1e-5)
 
 
 @pytest.mark.parametrize(("width", "groups"), [(3, 1), (20, 1), (20, 20)])
@@ -195,19 +195,19 @@ def test_a_power_of_two_changes_no_bit(width: int, groups: int) -> None:
 
 
 def test_gradients_far_smaller_than_their_factors_keep_their_fourth_power() -> None:
-    """The largest delta meets only zeros of the activation."""
+    """The largest delta is multiplied with zeros of the activation only."""
     delta, activation = torch.randn(2, 8, 50) * 1e-15, torch.randn(2, 20, 50)
     delta[:, :, 7], activation[:, :, 7] = 1.0, 0.0
     assert_sums(plain(delta, activation, (1,)).sums(), plain(delta * 1, activation, (1,)))
-    found, expected = plain(delta, activation, (1,)).sums(), seven(plain(delta, activation, (1,)).gradients())
-    torch.testing.assert_close(found[:, 3], expected[:, 3], rtol=1e-5, atol=0)
+    actual, expected = plain(delta, activation, (1,)).sums(), seven(plain(delta, activation, (1,)).gradients())
+    torch.testing.assert_close(actual[:, 3], expected[:, 3], rtol=1e-5, atol=0)
 
 
 def test_a_gradient_of_one_entry() -> None:
     delta, activation = torch.randn(4, 1, 5), torch.randn(4, 1, 5)
     entry = (delta.double() * activation.double()).sum((1, 2))
-    found = plain(delta, activation, (1,)).sums()
-    torch.testing.assert_close(found, seven(entry.unsqueeze(1)), rtol=4e-6, atol=1e-6)
+    actual = plain(delta, activation, (1,)).sums()
+    torch.testing.assert_close(actual, seven(entry.unsqueeze(1)), rtol=4e-6, atol=1e-6)
 
 
 def test_zeros_stay_zeros() -> None:
@@ -256,13 +256,13 @@ def test_the_number_of_threads_changes_no_bit(samples: int, outputs: int, inputs
 def test_threads_of_its_own_do_the_same(variant: str) -> None:
     layer = plain(torch.randn(5, 40, 9, 9), torch.randn(5, 40, 9, 9), (3, 3), 1)
     arguments = (layer.kernel, layer.stride, layer.dilation, layer.padding, 1)
-    found = torch.empty(5, 7, dtype=torch.float64)
+    actual = torch.empty(5, 7, dtype=torch.float64)
     _compiled.use_openmp(0, 0)
     try:
-        _compiled.correlate(layer.delta, layer.activation, *arguments, found, None, 3)
+        _compiled.correlate(layer.delta, layer.activation, *arguments, actual, None, 3)
     finally:
         _compiled.use_openmp(*compiled._openmp())
-    assert torch.equal(found, layer.sums())
+    assert torch.equal(actual, layer.sums())
 
 
 def test_tensors_with_a_history_are_read_and_left_alone() -> None:
@@ -359,22 +359,22 @@ def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not list a process's libraries")
 def test_the_threads_are_those_of_torch(variant: str) -> None:
-    """Neither another OpenMP library nor another thread, even where scikit-learn has brought its own."""
+    """No second OpenMP library and no further threads, even if scikit-learn has loaded its own library."""
     code = """if True:
         import sklearn.cluster
         import os, pathlib, torch
-        def found():
+        def libraries():
             maps = pathlib.Path("/proc/self/maps").read_text()
             names = {line.split()[-1].rsplit("/")[-1] for line in maps.splitlines()}
             libraries = {name for name in names if name.startswith(("libgomp", "libomp", "libiomp"))}
             return libraries, len(os.listdir("/proc/self/task"))
         torch.set_num_threads(2)
         torch.rand(2**20).exp_()
-        before = found()
+        before = libraries()
         from gradmeter.reading.kernels import compiled
         x = torch.randn(8, 32, 16, 16)
         compiled.correlate(x, x, (3, 3), stride=(1, 1), dilation=(1, 1), padding=(1, 1))
-        assert found() == before, (found(), before)
+        assert libraries() == before, (libraries(), before)
         print(compiled.reason())
     """
     done = _python(code, GRADMETER_KERNEL=variant)

@@ -38,7 +38,7 @@ def test_windows_against_unfold(
 def test_what_lies_behind_the_input_is_padded_as_far_as_windows_reach(
     stride: int, dilation: int, padding: int, more: int
 ) -> None:
-    """The windows of a transposed convolution with output padding: more positions than the input has room for."""
+    """The windows of a transposed convolution with output padding, which has more positions than fit into the input."""
     kernel, size = 3, 5
     count = (size + 2 * padding - 2 * dilation - 1) // stride + 1 + more
     activation = samples(2, 1, size)

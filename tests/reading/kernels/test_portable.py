@@ -28,15 +28,15 @@ def assert_sums(sums: PowerSums, gradients: Tensor, *, norms: float = 1e-12, sha
 @pytest.mark.parametrize("chunk_bytes", [1, 3000, 10**9])
 def test_chunks_do_not_show(chunk_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(portable, "_CHUNK_BYTES", chunk_bytes)
-    values, asked = samples(7, 5, 8), []
+    values, chunk_sizes = samples(7, 5, 8), []
 
     def materialise(rows: slice) -> Tensor:
-        asked.append(len(values[rows]))
+        chunk_sizes.append(len(values[rows]))
         return values[rows]
 
     assert_sums(portable.chunked(materialise, 7, bytes_per_sample=1000), values)
-    assert sum(asked) == 7
-    assert max(asked) == min(7, max(1, chunk_bytes // 1000))
+    assert sum(chunk_sizes) == 7
+    assert max(chunk_sizes) == min(7, max(1, chunk_bytes // 1000))
 
 
 @pytest.mark.parametrize("entries", [1, 7, 39, 40, 10**9])
@@ -96,8 +96,8 @@ def test_weight_gradients_against_torch(case: tuple[Tensor, Tensor, Geometry]) -
             for sample in range(3)
         ]
     )
-    found = portable.materialise(delta, activation, geometry)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    actual = portable.materialise(delta, activation, geometry)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
     assert_sums(portable.correlate(delta, activation, geometry), expected, norms=1e-11, shapes=1e-8)
 
 

@@ -68,10 +68,16 @@ def check(
     expected = each_alone(model, x, walk.direction)
     assert collected.gradients.keys() == collected.sums.keys() == expected.keys()
     for name, gradient in expected.items():
-        found = collected.gradients[name].cpu()
-        assert found.shape == gradient.shape
+        actual = collected.gradients[name].cpu()
+        assert actual.shape == gradient.shape
         largest = gradient.abs().max().item()
-        torch.testing.assert_close(found.double(), gradient, rtol=0, atol=norms * largest, msg=lambda m: f"{name}: {m}")  # noqa: B023
+        torch.testing.assert_close(
+            actual.double(),
+            gradient,
+            rtol=0,
+            atol=norms * largest,
+            msg=lambda message: f"{name}: {message}",  # noqa: B023
+        )
         assert_sums(collected.sums[name], gradient, norms=norms, shapes=shapes)
     return collected.forms
 

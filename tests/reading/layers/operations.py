@@ -23,14 +23,14 @@ _OTHERWISE = {
     "CudnnRnnBackward0": KEPT_OUT,
     "MiopenRnnBackward0": KEPT_OUT,
 }
-# Derivatives of derivatives, and what optimisers and nested tensors use: no network's forward pass records them.
+# Second derivatives, and operations of optimisers and nested tensors, which no forward pass records.
 _ELSEWHERE = re.compile(
     r"BackwardBackward\d|BackwardOverrideableBackward\d|BackwardDataBackward\d|^Foreach|^Nested|_copy$"
 )
 
 
 def ways() -> dict[str, str]:
-    """{operation: way} of every operation with a derivative by one of several tensors."""
+    """The way of every operation with a derivative with respect to one of several tensors, by name."""
     packaged = Path(torchgen.__file__).parent / "packaged"
     native = packaged / "ATen" / "native"
     derivatives, _ = load_derivatives(
@@ -38,7 +38,7 @@ def ways() -> dict[str, str]:
         str(native / "native_functions.yaml"),
         str(native / "tags.yaml"),
     )
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for infos in derivatives.values():
         for info in infos.values():
             tensors = [argument for argument in info.func.func.arguments.flat_non_out if argument.type.is_tensor_like()]
@@ -49,23 +49,23 @@ def ways() -> dict[str, str]:
             if _ELSEWHERE.search(name):
                 continue
             if name in measured_operations():
-                found[name] = RULE
+                by_name[name] = RULE
             elif joins:
-                found[name] = _OTHERWISE.get(name, ENTRIES if "pointwise" in info.func.tags else SAMPLES)
-    return found
+                by_name[name] = _OTHERWISE.get(name, ENTRIES if "pointwise" in info.func.tags else SAMPLES)
+    return by_name
 
 
-def table(found: dict[str, str]) -> str:
-    """Markdown: a row for each way, its operations without the word Backward."""
+def table(by_name: dict[str, str]) -> str:
+    """A Markdown table with a row for each way; operations are listed without the word Backward."""
     rows = ["| way | operations |", "|:--|:--|"]
     for way in WAYS:
-        names = sorted(name for name, its in found.items() if its == way)
+        names = sorted(name for name, other in by_name.items() if other == way)
         rows.append(f"| {way} | {', '.join(names)} |")
     return "\n".join(rows)
 
 
 def documented() -> dict[str, str]:
-    """{operation: way} as docs/engine.md has it."""
+    """The ways in docs/engine.md, by name of the operation."""
     rows = re.findall(r"^\| (.+?) \| (\w+Backward\w*(?:, \w+Backward\w*)*) \|$", PAGE.read_text(encoding="utf-8"), re.M)
     return {name: way for way, names in rows for name in names.split(", ")}
 

@@ -1,4 +1,4 @@
-"""An operation of another device, which autograd cannot record here: what a rule reads of it."""
+"""Simulated operations of other devices, which autograd cannot record here, with the values that a rule reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Products and sums of complex data with real parameters that were made complex: gradients take conjugates."""
+"""Products and sums of complex data with real parameters that were converted to complex."""
 
 import pytest
 import torch

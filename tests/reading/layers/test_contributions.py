@@ -73,8 +73,10 @@ SUMS: dict[str, tuple[Use, dict[str, list[str]]]] = {
 @pytest.mark.parametrize("case", SUMS)
 def test_sums_over_the_uses(case: str) -> None:
     use, forms = SUMS[case]
-    found = check(*built(use), norms=1e-10, shapes=1e-8)
-    assert {name: sorted(used) for name, used in found.items()} == {name: sorted(used) for name, used in forms.items()}
+    used_forms = check(*built(use), norms=1e-10, shapes=1e-8)
+    assert {name: sorted(used) for name, used in used_forms.items()} == {
+        name: sorted(used) for name, used in forms.items()
+    }
 
 
 @pytest.mark.parametrize("case", ["called twice", "called on two sizes", "tied weights", "residual", "tokens"])
@@ -84,7 +86,7 @@ def test_networks(case: str) -> None:
 
 
 def test_casts_do_not_make_a_gradient_slow() -> None:
-    """Autocast casts every weight before it is used."""
+    """Autocast converts every weight before its use."""
 
     def recipe(m: Any, x: Tensor) -> Tensor:
         w = m.w.float().double()
@@ -105,16 +107,16 @@ def test_steps_of_a_recurrence_are_joined(monkeypatch: pytest.MonkeyPatch) -> No
     walk = Pass.of(model, GRID)
     plan = walk.plan()
     contributions = Contributions(walk.graph, plan, [], 3)
-    made: list[int] = []
+    calls: list[int] = []
 
     def refuse(self: Dense, rows: slice) -> Tensor:
-        made.append(1)
+        calls.append(1)
         raise AssertionError
 
     monkeypatch.setattr(Dense, "materialise", refuse)
     walk.propagate(plan, contributions.receive)
     contributions.finish()
-    assert made == []
+    assert calls == []
 
 
 @pytest.mark.parametrize("case", ["called twice", "tied weights", "tokens"])

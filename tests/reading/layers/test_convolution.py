@@ -60,7 +60,7 @@ def test_any_geometry(geometry: tuple[int, dict[str, Any], tuple[int, ...]], cha
     module = CONVOLUTIONS[dims](**options)
     amounts: Any = module._reversed_padding_repeated_twice
     amounts = amounts[::-2]
-    # PyTorch's own limits: a reflection or a turn must not reach beyond the input
+    # PyTorch's limits: reflected or circular padding must not exceed the input
     assume(options["padding_mode"] == "zeros" or all(pad < side for pad, side in zip(amounts, size, strict=True)))
     compare(module, options["in_channels"], size, channels_last)
 
@@ -148,7 +148,7 @@ def test_uses_with_a_rule(use: str, device: torch.device) -> None:
 
 
 def test_samples_along_space_are_left_to_autograd() -> None:
-    """The whole batch as one long image, cut into its samples by the stride."""
+    """The batch as one long image, which the stride splits into the samples."""
     use: Use = (
         lambda m, x: F.conv1d(x.transpose(0, 1).flatten(1).unsqueeze(0), m.w, m.b, stride=6)[0].t(),
         samples(3, 2, 6),

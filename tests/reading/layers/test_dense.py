@@ -67,7 +67,7 @@ OTHERS: dict[str, tuple[Use, dict[str, str]]] = {
         {"w": "Direct", "b": "Direct"},
     ),
 }
-"""Use, and the form of each parameter's gradient."""
+"""A use, and the class of each parameter's contribution."""
 
 
 @pytest.mark.parametrize("use", MEASURED)
@@ -85,15 +85,15 @@ def test_other_products(use: str) -> None:
 @pytest.mark.parametrize("x", [X, GRID, samples(3, 2, 4, 5)], ids=["rows", "positions", "grid"])
 @pytest.mark.parametrize(("rule", "data"), [(linear, "input"), (mkldnn_linear, "self")])
 def test_a_dense_layer_in_one_operation(rule: Callable[[Operation], Any], data: str, x: Tensor) -> None:
-    """PyTorch has it for other devices only: the rule is given such an operation."""
+    """PyTorch uses it on other devices only, so the rule is tested with a simulated operation."""
     w, b, delta = samples(4, 5, seed=2), samples(4, seed=3), samples(*x.shape[:-1], 4, seed=4)
     operation = stand_in((delta,), (SampleAxis(0, 1, 1),), {1: w, 2: b}, {data: x})
-    found = rule(operation)
+    actual = rule(operation)
     for sample in range(3):
         leaves = w.clone().requires_grad_(), b.clone().requires_grad_()
         expected = torch.autograd.grad(F.linear(x[sample], *leaves), leaves, delta[sample])
         for number, gradient in zip((1, 2), expected, strict=True):
-            torch.testing.assert_close(found[number].materialise(slice(sample, sample + 1))[0], gradient)
+            torch.testing.assert_close(actual[number].materialise(slice(sample, sample + 1))[0], gradient)
 
 
 @pytest.mark.parametrize("dtype", DIGITS, ids=str)
@@ -106,6 +106,6 @@ def test_linear(positions: tuple[int, ...], bias: bool, dtype: torch.dtype, devi
 
 
 def test_bfloat16_is_summed_in_float32() -> None:
-    """Products of numbers of 8 bits are exact in float32, and so are sums of a few."""
+    """Products of bfloat16 values are exact in float32, and so are sums of a few of them."""
     model = randomise(nn.Linear(6, 4).bfloat16())
     check(model, samples(3, 7, 6).bfloat16(), norms=1e-6, shapes=1e-5)

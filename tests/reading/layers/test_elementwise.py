@@ -42,7 +42,7 @@ DIRECT: dict[str, Use] = {
 }  # fmt: skip
 
 INDIRECT: dict[str, tuple[Use, str]] = {
-    # PReLU makes its slopes as wide as the input first
+    # PReLU expands its slopes to the shape of the input first
     "prelu": ((lambda m, x: F.prelu(x, m.p), X, {"p": (1,)}), "PulledBack"),
     "prelu per channel": ((lambda m, x: F.prelu(x, m.p), GRID, {"p": (4,)}), "PulledBack"),
     "complex": (
@@ -73,7 +73,7 @@ def test_uses_with_a_rule(use: str, device: torch.device) -> None:
 
 
 def test_a_parameter_along_the_only_sample() -> None:
-    """One sample's positions look like samples to be summed over, and are not."""
+    """With one sample its positions must not be mistaken for samples."""
     use: Use = (lambda m, x: (x.flatten(0, 1) + m.p).unflatten(0, (-1, 4)), GRID[:1], {"p": (4, 5)})
     assert check(*built(use)) == {"p": ["Masked"]}
 

@@ -94,7 +94,7 @@ def test_uses_that_autograd_serves(use: str) -> None:
 
 
 def test_scaled_by_frequency() -> None:
-    """How often a token stands in the batch divides its gradient: a sample alone is divided by its own count."""
+    """The gradient of a token is divided by its count in the sample, not in the batch."""
     model = randomise(nn.Embedding(7, 3, scale_grad_by_freq=True).double())
     assert check(model, torch.tensor([[0, 2, 2, 1], [3, 2, 5, 3]])) == {"weight": ["LookedUp"]}
 
@@ -107,8 +107,8 @@ def test_module(options: dict[str, Any], dtype: torch.dtype) -> None:
 
 
 @given(st.integers(1, 6), st.integers(1, 3), st.integers(1, 8), st.integers(0, 99), st.floats(-2, 2))
-def test_sums_from_the_rows_that_were_touched(rows: int, width: int, positions: int, seed: int, shift: float) -> None:
-    """A shift makes all entries positive or negative: then the untouched rows' zeros are an extreme."""
+def test_sums_from_the_used_rows(rows: int, width: int, positions: int, seed: int, shift: float) -> None:
+    """A shift makes all entries positive or negative, so that the zeros of unused rows are an extreme."""
     generator = torch.Generator().manual_seed(seed)
     index = torch.randint(rows, (3, positions), generator=generator)
     delta: Tensor = torch.randn(3, positions, width, generator=generator, dtype=torch.float64) + shift

@@ -33,7 +33,7 @@ def test_an_operation_without_a_rule(use: str) -> None:
 
 
 def test_samples_in_an_order_of_their_own() -> None:
-    """Rows that each are one sample's, wherever they lie."""
+    """Rows that each belong to one sample, in any order."""
     order = torch.tensor([5, 0, 3, 7, 11, 4, 1, 2, 10, 8, 6, 9])
 
     def recipe(m: Any, x: Tensor) -> Tensor:
@@ -61,24 +61,24 @@ ENTRY_BY_ENTRY: dict[str, Use] = {
 
 @pytest.mark.parametrize("use", ENTRY_BY_ENTRY)
 def test_one_backward_pass_serves_all_samples(use: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But for the two samples that prove it, however many there are."""
-    asked: list[int | None] = []
+    """Only two samples are measured alone, as a check, for any size of the batch."""
+    requested: list[int | None] = []
     original = Operation.input_gradients
 
     def counted(operation: Operation, sample: int | None = None) -> Any:
-        asked.append(sample)
+        requested.append(sample)
         return original(operation, sample)
 
     monkeypatch.setattr(Operation, "input_gradients", counted)
     recipe, x, members = ENTRY_BY_ENTRY[use]
     model = randomise(Recipe(recipe, **members).double())
     check(model, torch.cat([x, x.flip(0), x / 2]))
-    assert set(asked) == {None, 0, 8}
-    assert asked.count(None) == len(members)
+    assert set(requested) == {None, 0, 8}
+    assert requested.count(None) == len(members)
 
 
 class Crossed(torch.autograd.Function):
-    """Broadcasts a parameter and lets its gradient meet other samples' in one row: not entry by entry."""
+    """Broadcasts a parameter and mixes the gradients of several samples in one row, so it is not elementwise."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def symmetric() -> nn.Module:
 
 
 class Cube(torch.autograd.Function):
-    """Written in Python."""
+    """A torch.autograd.Function."""
 
     @staticmethod
     def forward(ctx: Any, w: Tensor) -> Tensor:
@@ -181,7 +181,7 @@ def test_a_parametrised_convolution_over_frames() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_gradients_are_widened_where_the_network_has_fewer_digits(dtype: torch.dtype) -> None:
-    """What lies behind the operation goes back with the network's own digits."""
+    """Operations on parameters propagate gradients in the network's dtype."""
     model = randomise(parametrizations.weight_norm(nn.Linear(5, 3)).to(dtype))
     product = randomise(Recipe(lambda m, x: x @ (m.w @ m.v), w=(5, 2), v=(2, 3)).to(dtype))
     x = samples(3, 5).to(dtype)
@@ -191,7 +191,7 @@ def test_gradients_are_widened_where_the_network_has_fewer_digits(dtype: torch.d
 
 
 class Both(torch.autograd.Function):
-    """Product and sum with a parameter, two outputs of one operation."""
+    """The product and the sum with a parameter, as two outputs of one operation."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -213,7 +213,7 @@ def test_an_output_that_is_not_used(used: int) -> None:
 
 
 class Stopped(torch.autograd.Function):
-    """Passes a parameter on and no gradient back."""
+    """Returns a parameter unchanged and propagates no gradient."""
 
     @staticmethod
     def forward(ctx: Any, w: Tensor) -> Tensor:

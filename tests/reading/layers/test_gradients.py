@@ -35,7 +35,7 @@ def test_rows_are_those_of_the_whole(form: str) -> None:
     torch.testing.assert_close(gradient.materialise(slice(2, 5)), whole[2:5])
     torch.testing.assert_close(gradient.materialise(slice(5, 99)), whole[5:])
     assert_sums(gradient.power_sums(), whole, **EXACT)
-    # memory of the entries themselves, and the float64 copy and square made while they are reduced
+    # memory of the entries, and of the float64 copy and its square during the reduction
     assert gradient.bytes_per_sample >= 3 * whole[0].numel() * 8
 
 

@@ -59,7 +59,7 @@ EINSUMS: dict[str, Callable[[Any, Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("use", EINSUMS)
 def test_einsum(use: str) -> None:
-    """Its weight is rearranged first, which changes no statistic."""
+    """einsum rearranges the weight first, which changes no statistic."""
     shape = (2, 4, 5) if use == "output first" else (2, 5, 4)
     assert check(*built((EINSUMS[use], STEPS, {"w": shape}))) == {"w": ["PulledBack"]}
 

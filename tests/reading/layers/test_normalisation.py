@@ -100,7 +100,7 @@ def test_uses_with_a_rule(use: str) -> None:
 
 
 def test_statistics_of_the_sample_itself() -> None:
-    """Instance norm is a batch norm in train mode over samples in the channels, which no rule of ours reads."""
+    """Instance norm is a batch norm in train mode with samples along the channels, which has no rule."""
     use: Use = (lambda m, x: F.instance_norm(x[:, 0], weight=m.w, bias=m.b), FRAMES, NORM)
     assert set(check(*built(use))) == {"w", "b"}
 
@@ -114,7 +114,7 @@ def test_samples_in_space_are_left_to_autograd() -> None:
     assert check(*built(use)) == {"w": ["Masked"], "b": ["Masked"]}
 
 
-# cuDNN and MIOpen normalise on GPUs only, and in eval mode too: the rules are given such operations.
+# cuDNN and MIOpen normalise on GPUs only, so their rules are tested with simulated operations.
 LIBRARIES = {
     "native": (batch_norm, "eps", {"training": False}),
     "exported": (batch_norm_in_eval_mode, "eps", {}),
@@ -128,12 +128,12 @@ def test_batch_norm_of_any_library(library: str) -> None:
     x, delta, mean, variance = samples(3, 6, 5), samples(3, 6, 5, seed=2), samples(6, seed=3), samples(6, seed=4).exp()
     parameters = {1: samples(6, seed=5), 2: samples(6, seed=6)}
     kept = {"input": x, "running_mean": mean, "running_var": variance, epsilon: 0.3, **mode}
-    found = rule(stand_in((delta,), (SampleAxis(0, 1, 1),), parameters, kept))
+    actual = rule(stand_in((delta,), (SampleAxis(0, 1, 1),), parameters, kept))
     for sample in range(3):
         leaves = [parameter.clone().requires_grad_() for parameter in parameters.values()]
         out = F.batch_norm(x[sample : sample + 1], mean, variance, *leaves, eps=0.3)
         for number, gradient in zip((1, 2), torch.autograd.grad(out, leaves, delta[sample : sample + 1]), strict=True):
-            torch.testing.assert_close(found[number].materialise(slice(sample, sample + 1))[0], gradient)
+            torch.testing.assert_close(actual[number].materialise(slice(sample, sample + 1))[0], gradient)
 
 
 @pytest.mark.parametrize("rule", [batch_norm, batch_norm_of_a_library])
@@ -143,12 +143,12 @@ def test_batch_norm_over_the_batch_has_no_rule(rule: Callable[[Operation], Any])
 
 
 def test_rms_norm_in_one_operation() -> None:
-    """Recorded so on GPUs."""
+    """As recorded on GPUs."""
     x, delta, weight = samples(3, 4, 5), samples(3, 4, 5, seed=2), samples(5, seed=3)
     kept = {"input": x, "result1": (x.square().mean(-1, keepdim=True) + 0.3).rsqrt()}
-    found = rms_norm(stand_in((delta, None), (SampleAxis(0, 1, 1), None), {1: weight}, kept))
+    actual = rms_norm(stand_in((delta, None), (SampleAxis(0, 1, 1), None), {1: weight}, kept))
     for sample in range(3):
         leaf = weight.clone().requires_grad_()
         out = F.rms_norm(x[sample], (5,), leaf, eps=0.3)
         (gradient,) = torch.autograd.grad(out, leaf, delta[sample])
-        torch.testing.assert_close(found[1].materialise(slice(sample, sample + 1))[0], gradient)
+        torch.testing.assert_close(actual[1].materialise(slice(sample, sample + 1))[0], gradient)

@@ -7,7 +7,7 @@ from reading.layers.operations import ENTRIES, RULE, SAMPLES, documented, ways
 
 
 def test_every_operation_that_joins_a_parameter_to_data_is_documented() -> None:
-    """A new PyTorch with a new operation fails here: give it a rule or a line, as `operations.py` prints it."""
+    """Fails for a new operation of PyTorch: add a rule, or update the table with the output of `operations.py`."""
     page = documented()
     missing = {name: way for name, way in ways().items() if page.get(name) != way}
     assert missing == {}
@@ -18,7 +18,7 @@ def test_the_page_names_no_rule_that_there_is_not() -> None:
 
 
 def test_weights_that_real_networks_have_are_known() -> None:
-    """The list is derived: see that the derivation finds what is known to be there."""
+    """The derived list contains operations that are known to exist."""
     derived = ways()
     assert derived["MkldnnRnnLayerBackward0"] == derived["ConvolutionBackward0"] == RULE
     assert derived["MaximumBackward0"] == ENTRIES
@@ -29,5 +29,5 @@ def test_weights_that_real_networks_have_are_known() -> None:
 
 @pytest.mark.parametrize("name", measured_operations())
 def test_rules_are_for_operations_of_autograd(name: str) -> None:
-    """A name with a slip in it would never be met."""
+    """A rule with a misspelt name would never be used."""
     assert name in ways()

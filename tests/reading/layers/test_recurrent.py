@@ -1,4 +1,4 @@
-"""Rules for recurrent operations of one step, which PyTorch has on GPUs only, and the sweep over all steps."""
+"""Rules for recurrent operations of one step, which PyTorch runs on GPUs only, and the sweep over all steps."""
 
 import pytest
 import torch
@@ -31,15 +31,15 @@ def test_the_biases_of_an_lstm_step(outputs: tuple[bool, bool]) -> None:
         "cx": cell,
         "result1": after,
     }
-    found = fused_lstm_cell(stand_in(deltas, axes, {3: biases[0], 4: biases[1]}, kept))
+    actual = fused_lstm_cell(stand_in(deltas, axes, {3: biases[0], 4: biases[1]}, kept))
     for sample in range(3):
         rows = slice(sample, sample + 1)
         leaves = [bias.clone().requires_grad_() for bias in biases]
-        made = lstm_step(by_input[rows], by_state[rows], *leaves, cell[rows])
-        pairs = [(out, delta[rows]) for out, delta in zip(made, deltas, strict=True) if delta is not None]
+        outputs_alone = lstm_step(by_input[rows], by_state[rows], *leaves, cell[rows])
+        pairs = [(out, delta[rows]) for out, delta in zip(outputs_alone, deltas, strict=True) if delta is not None]
         expected = torch.autograd.grad([out for out, _ in pairs], leaves, [delta for _, delta in pairs])
         for number, gradient in zip((3, 4), expected, strict=True):
-            torch.testing.assert_close(found[number].materialise(rows)[0], gradient)
+            torch.testing.assert_close(actual[number].materialise(rows)[0], gradient)
 
 
 def gru_step(by_input: Tensor, by_state: Tensor, first: Tensor, second: Tensor, state: Tensor) -> Tensor:
@@ -59,13 +59,13 @@ def test_the_biases_of_a_gru_step() -> None:
         "hidden_bias": biases[1],
         "hx": state,
     }
-    found = fused_gru_cell(stand_in((delta,), (SampleAxis(0, 1, 1),), {3: biases[0], 4: biases[1]}, kept))
+    actual = fused_gru_cell(stand_in((delta,), (SampleAxis(0, 1, 1),), {3: biases[0], 4: biases[1]}, kept))
     for sample in range(3):
         rows = slice(sample, sample + 1)
         leaves = [bias.clone().requires_grad_() for bias in biases]
         out = gru_step(by_input[rows], by_state[rows], *leaves, state[rows])
         for number, gradient in zip((3, 4), torch.autograd.grad(out, leaves, delta[rows]), strict=True):
-            torch.testing.assert_close(found[number].materialise(rows)[0], gradient)
+            torch.testing.assert_close(actual[number].materialise(rows)[0], gradient)
 
 
 @pytest.mark.parametrize(
@@ -102,5 +102,5 @@ def test_the_gates_of_an_lstm_in_one_sweep(parts: tuple[bool, bool, bool]) -> No
         allow_unused=True,
         materialize_grads=True,
     )
-    found = lstm_gate_gradients(torch.stack(gates).detach(), layer.weight_hh_l0.detach(), cell, delta, last, final)
-    torch.testing.assert_close(found, torch.stack(expected))
+    actual = lstm_gate_gradients(torch.stack(gates).detach(), layer.weight_hh_l0.detach(), cell, delta, last, final)
+    torch.testing.assert_close(actual, torch.stack(expected))

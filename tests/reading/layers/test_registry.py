@@ -128,7 +128,7 @@ def test_one_rule_for_several_kinds() -> None:
 
 
 class Block(nn.Module):
-    """Its submodules own the parameters."""
+    """A module whose submodules own the parameters."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -20,9 +20,9 @@ def network(dropout: nn.Module | None = None) -> nn.Module:
 
 
 def scores(model: nn.Module, probe: Any = "mc_dropout", **options: Any) -> tuple[Tensor, Tensor]:
-    found = GradientMeter(model, probes=[probe], **options)(X).scores
-    assert [*found] == ["mc_entropy", "mc_information"]
-    return found["mc_entropy"], found["mc_information"]
+    actual = GradientMeter(model, probes=[probe], **options)(X).scores
+    assert [*actual] == ["mc_entropy", "mc_information"]
+    return actual["mc_entropy"], actual["mc_information"]
 
 
 def entropy(p: Tensor) -> Tensor:
@@ -37,19 +37,19 @@ def test_against_a_loop(passes: int, seed: int) -> None:
         model[2].train()  # type: ignore[index]
         answers = torch.stack([model(X).softmax(1) for _ in range(passes)])
         model.eval()
-    found, information = scores(model, mc_dropout(passes, seed))
-    assert found.dtype == information.dtype == torch.float64
+    actual, information = scores(model, mc_dropout(passes, seed))
+    assert actual.dtype == information.dtype == torch.float64
     expected = entropy(answers.mean(0))
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(information, expected - entropy(answers).mean(0), rtol=1e-9, atol=1e-14)
     assert ((information > 1e-4) == (passes > 1)).all()
 
 
 def test_bounds() -> None:
-    found, information = scores(network())
+    actual, information = scores(network())
     assert (information >= 0).all()
-    assert (information <= found).all()
-    assert (found <= math.log(3)).all()
+    assert (information <= actual).all()
+    assert (actual <= math.log(3)).all()
 
 
 def test_the_same_again() -> None:
@@ -61,20 +61,20 @@ def test_the_same_again() -> None:
 @pytest.mark.parametrize("dropout", [nn.Identity(), nn.Dropout(0.0)])
 def test_without_dropout_there_is_no_information(dropout: nn.Module) -> None:
     model = network(dropout)
-    found, information = scores(model)
-    torch.testing.assert_close(found, entropy(model(X).softmax(1)).detach(), rtol=1e-12, atol=1e-14)
+    actual, information = scores(model)
+    torch.testing.assert_close(actual, entropy(model(X).softmax(1)).detach(), rtol=1e-12, atol=1e-14)
     assert (information < 1e-15).all()
 
 
 class LibraryDropout(nn.Module):
-    """As other libraries write their own."""
+    """A dropout layer as in other libraries."""
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.dropout(x, 0.4, self.training)
 
 
 class Thinning(nn.Dropout):
-    """PyTorch's under another name."""
+    """PyTorch's dropout under another name."""
 
 
 @pytest.mark.parametrize(
@@ -99,12 +99,12 @@ def test_the_network_is_left_as_it_was() -> None:
 
 
 def test_a_probe_itself_leaves_the_network_as_it_was() -> None:
-    """Also where the network fails on the way."""
+    """Also if the network fails."""
     model, inputs = network(), Inputs.of(X)
     with measuring(model):
         state = torch.get_rng_state()
-        found = mc_dropout()(model, inputs, model(X))
-        assert not any(score.requires_grad for score in found.values())
+        actual = mc_dropout()(model, inputs, model(X))
+        assert not any(score.requires_grad for score in actual.values())
         with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
             mc_dropout()(model, Inputs.of(X[:, :4]), model(X))
         assert torch.equal(torch.get_rng_state(), state)

@@ -24,12 +24,12 @@ def scores(model: nn.Module, inputs: Any, probe: Any = "odin", **options: Any) -
 
 @pytest.mark.parametrize(("temperature", "epsilon"), [(1000.0, 0.0014), (1.0, 0.0), (10.0, 0.05), (1.0, 0.3)])
 def test_against_pytorch_ood(temperature: float, epsilon: float) -> None:
-    """Whose scores are of outliers: negated."""
+    """Its scores are negated, since they are high for outliers."""
     model = network()
     expected = -ODIN(model, eps=epsilon, temperature=temperature).predict(IMAGES)
-    found = scores(model, IMAGES, odin(temperature, epsilon))
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+    actual = scores(model, IMAGES, odin(temperature, epsilon))
+    assert actual.dtype == torch.float64
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=0)
 
 
 def test_the_settings_of_the_paper_go_by_name() -> None:
@@ -52,13 +52,13 @@ def test_a_sample_is_pushed_alone(tile: int) -> None:
 
 
 def test_float32_is_float64_but_for_rounding() -> None:
-    found = scores(network().float(), IMAGES.float())
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found, scores(network(), IMAGES), rtol=1e-6, atol=0)
+    actual = scores(network().float(), IMAGES.float())
+    assert actual.dtype == torch.float64
+    torch.testing.assert_close(actual, scores(network(), IMAGES), rtol=1e-6, atol=0)
 
 
 def test_all_that_is_a_number_with_a_fraction_is_pushed() -> None:
-    """By name or in a tuple, and not what does not reach the answer."""
+    """By name or in a tuple; inputs that do not affect the logits are not perturbed."""
 
     class Sum(nn.Module):
         def __init__(self) -> None:
@@ -70,11 +70,11 @@ def test_all_that_is_a_number_with_a_fraction_is_pushed() -> None:
             return out
 
     model, mask = Sum().double(), torch.tensor([1, 1, 1, 1, 1, 0])
-    found = scores(model, (IMAGES - 1, torch.ones_like(IMAGES), mask, IMAGES), odin(1.0, 0.05))
+    actual = scores(model, (IMAGES - 1, torch.ones_like(IMAGES), mask, IMAGES), odin(1.0, 0.05))
     expected = scores(model.network, IMAGES, odin(1.0, 0.1))
-    torch.testing.assert_close(found[:5], expected[:5], rtol=1e-9, atol=0)
+    torch.testing.assert_close(actual[:5], expected[:5], rtol=1e-9, atol=0)
     named = {"a": IMAGES - 1, "b": torch.ones_like(IMAGES), "mask": mask, "unused": IMAGES}
-    assert torch.equal(scores(model, named, odin(1.0, 0.05)), found)
+    assert torch.equal(scores(model, named, odin(1.0, 0.05)), actual)
 
 
 def test_tokens_cannot_be_pushed() -> None:
@@ -82,8 +82,8 @@ def test_tokens_cannot_be_pushed() -> None:
         Recipe(lambda m, x: m.head(m.table(x).mean(1)), table=nn.Embedding(9, 4), head=nn.Linear(4, 3)).double()
     )
     tokens = torch.randint(9, (5, 6), generator=torch.Generator().manual_seed(0))
-    found = scores(model, tokens, odin(10.0))
-    torch.testing.assert_close(found, (model(tokens) / 10).softmax(1).amax(1).detach(), rtol=1e-12, atol=0)
+    actual = scores(model, tokens, odin(10.0))
+    torch.testing.assert_close(actual, (model(tokens) / 10).softmax(1).amax(1).detach(), rtol=1e-12, atol=0)
 
 
 def test_a_network_that_writes_into_its_input() -> None:
@@ -97,8 +97,8 @@ def test_it_leaves_nothing_behind() -> None:
     model, images = network(), IMAGES.clone()
     before = [parameter.clone() for parameter in model.parameters()]
     with torch.enable_grad():
-        found = odin()(model, Inputs.of(images), model(images))
-    assert not found["odin"].requires_grad
+        actual = odin()(model, Inputs.of(images), model(images))
+    assert not actual["odin"].requires_grad
     assert images.grad is None
     assert not images.requires_grad
     assert torch.equal(images, IMAGES)

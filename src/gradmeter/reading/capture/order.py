@@ -1,6 +1,7 @@
-"""Whether operations that index the samples keep their order; if a probe's are in order, another batch's may not be.
+"""Check whether operations that index the samples keep them in order.
 
-For example, networks sort sequences by length and restore the order of their states afterwards.
+Networks sort sequences by length, for example. A batch that is sorted already stays in order, so a probe in order says
+nothing about other batches.
 """
 
 from __future__ import annotations

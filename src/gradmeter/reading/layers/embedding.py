@@ -81,7 +81,7 @@ def embedding(operation: Operation) -> dict[int, PerSampleGradient]:
 
 @register_rule("EmbeddingBagBackward0")
 def embedding_bag(operation: Operation) -> dict[int, PerSampleGradient]:
-    """Sums or means of rows; the maximum, and weights that are parameters, are left to autograd.
+    """Sums or means of rows; the maximum, and weights that need a gradient, are left to autograd.
 
     Raises:
         UnsupportedModelError: if gradients are scaled by the frequency of a row.
