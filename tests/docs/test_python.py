@@ -62,4 +62,4 @@ def test_the_plan_of_the_architecture_page() -> None:
     assert (dense.index, dense.inputs, dense.terminal) == (5, (0, 2), False)
     assert {axis.dim for planned in plan.operations for axis in planned.axes} == {0}
     assert set(plan.contributions.values()) == {1}
-    assert plan.lasting
+    assert plan.reusable
