@@ -54,12 +54,3 @@ def test_what_makes_no_study_is_refused(given: dict[str, Any], message: str) -> 
 
 def test_the_least_that_makes_a_study() -> None:
     StudyOptions(runs=1, seed=0, patience=0, max_epochs=1, initialisations=1, padding="same", aupr="trapezoid")
-
-
-def test_differences_name_then_and_now() -> None:
-    options = StudyOptions(runs=3, padding="same")
-    assert options.differences(options.to_dict()) == []
-    assert options.differences(StudyOptions().to_dict()) == ["runs: 10 -> 3", "padding: 'valid' -> 'same'"]
-    recorded = options.to_dict()
-    del recorded["aupr"]
-    assert options.differences(recorded) == ["aupr: None -> 'step'"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradmeter.errors import InputError
@@ -83,11 +83,3 @@ class StudyOptions:
     def to_dict(self) -> dict[str, Any]:
         """The options as plain values."""
         return asdict(self)
-
-    def differences(self, recorded: dict[str, Any]) -> list[str]:
-        """What differs from options recorded earlier, one "name: then -> now" each."""
-        return [
-            f"{field.name}: {recorded.get(field.name)!r} -> {getattr(self, field.name)!r}"
-            for field in fields(self)
-            if recorded.get(field.name) != getattr(self, field.name)
-        ]

@@ -24,7 +24,7 @@ from gradmeter.research.study.outcome import Outcome
 from gradmeter.research.study.own_judge import judge_with_trust
 from gradmeter.research.study.progress import run_step
 from gradmeter.research.study.results import write_results
-from gradmeter.research.study.store import Store
+from gradmeter.research.study.store import StudyStore
 from gradmeter.research.study.training import Digits, best_of, load_network, seed_of, train
 from gradmeter.runs.progress import Step
 
@@ -59,7 +59,7 @@ class Run:
 
 def perform(run: Run, emit: Callable[[Step], None]) -> None:
     """Train, measure, fit and judge what is not there yet."""
-    store, options, number = Store(run.folder), run.options, run.number
+    store, options, number = StudyStore(run.folder), run.options, run.number
     if store.results(number).exists():
         emit(run_step(number, "fit", 1, "done before"))
         return
@@ -105,7 +105,7 @@ def perform(run: Run, emit: Callable[[Step], None]) -> None:
 
 def perform_networks(run: Run, emit: Callable[[Step], None]) -> None:
     """Judge the run's neural meta classifiers, which were trained together with those of all runs."""
-    store, options = Store(run.folder), run.options
+    store, options = StudyStore(run.folder), run.options
     if store.network_results(run.number).exists():
         return
     outcome = Outcome.load(store.readings(run.number))
