@@ -4,7 +4,7 @@ from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import LedoitWolf
 from sklearn.datasets import make_spd_matrix
 
-from gradmeter.trust.densities import NEAREST, NEXT, OWN, ClassDensities
+from gradmeter.trust.densities import NEAREST, NEXT, PREDICTED, ClassDensities
 
 RANDOM = np.random.default_rng(0)
 
@@ -71,7 +71,7 @@ def test_against_scipy(count: int, numbers: int, classes: int, weigh: bool) -> N
     assert len(density.whitening_[0]) == (classes if weigh else 1)
     found = density.distances(new[None], predicted)[0]
     assert found.shape == (30, 3)
-    assert (found[:, NEAREST] <= found[:, OWN]).all()
+    assert (found[:, NEAREST] <= found[:, PREDICTED]).all()
     assert (found[:, NEAREST] <= found[:, NEXT]).all()
     np.testing.assert_allclose(found, three(by_scipy(X, of, new, weigh), predicted), rtol=1e-6, atol=1e-6)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from gradmeter.trust.kind_shares import bearable_loss, kind_log_odds, unknown_log_odds
+from gradmeter.trust.kind_shares import kind_log_odds, tolerated_loss, unknown_log_odds
 
 RANDOM = np.random.default_rng(0)
 # Far from known inputs, nearer, and hardly told from them.
@@ -81,7 +81,7 @@ def test_no_kind_is_taken_for_certain() -> None:
 )
 def test_what_they_may_lose_follows_the_errors(wrong: int, count: int, loss: float) -> None:
     """Of which a network with few has few to rank."""
-    assert bearable_loss(np.arange(count) < wrong) == pytest.approx(loss)
+    assert tolerated_loss(np.arange(count) < wrong) == pytest.approx(loss)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -91,7 +91,7 @@ def test_the_ranking_of_wrong_predictions_suffers_by_little_more_than_it_may(see
     odds = random.normal(-7, 2.5, 20_000)
     wrong = random.random(20_000) < expit(odds)
     ratios = random.normal(-4, 3, (20_000, 14))
-    known = expit(-unknown_log_odds(ratios, kind_log_odds(ratios, bearable_loss(wrong))))
+    known = expit(-unknown_log_odds(ratios, kind_log_odds(ratios, tolerated_loss(wrong))))
     order = {name: (-p).argsort() for name, p in (("softmax", expit(-odds)), ("both", expit(-odds) * known))}
     risk = {name: float((wrong[at].cumsum() / np.arange(1, 20_001)).mean()) for name, at in order.items()}
     assert risk["both"] < 1.35 * risk["softmax"]

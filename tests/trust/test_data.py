@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradmeter import DataError, GradientMeter, InputError, Readings
-from gradmeter.trust.measured import read_inputs, read_known, read_made, read_unknown
+from gradmeter.trust.data import read_inputs, read_known, read_synthetic, read_unknown
 from trust.trained import digits, loader, noise, trained
 
 IMAGES, LABELS = (part[:60] for part in digits())
@@ -238,7 +238,7 @@ def test_readings_for_labels_are_none_for_predictions() -> None:
 def test_synthetic_unknowns_without_a_finite_answer_are_left_out() -> None:
     some, none = IMAGES[:20].clone(), torch.full_like(IMAGES[:20], torch.nan)
     some[3] = torch.nan
-    found = read_made(METER, [iter([IMAGES[:20], some]), iter([none])])
+    found = read_synthetic(METER, [iter([IMAGES[:20], some]), iter([none])])
     assert [len(readings) for readings in found] == [39]
     assert_close(found[0].rows(np.arange(20)), WHOLE.rows(np.arange(20)))
 
