@@ -129,7 +129,7 @@ def test_forms_of_inputs(meter: GradientMeter, inputs: Any) -> None:
 
 @pytest.mark.parametrize("kind", [object, "U3", "M8[s]"])
 def test_arrays_of_what_is_no_number(kind: Any) -> None:
-    with pytest.raises(InputError, match="inputs are an array of"):
+    with pytest.raises(InputError, match=str(np.dtype(kind)).replace("[", r"\[")):
         read_inputs(METER, np.zeros(IMAGES.shape, kind))
 
 
@@ -153,28 +153,22 @@ def test_readings_are_not_measured_again() -> None:
     ],
 )
 def test_no_labels(data: Any) -> None:
-    with pytest.raises(InputError, match=r"a batch has no labels; expected .*, or a dict or table with 'label'"):
+    with pytest.raises(InputError, match="labels"):
         read_known(NAMED if isinstance(data, list) and isinstance(data[0], dict) else METER, data)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ((IMAGES, LABELS[:59]), "there are 59 labels for 60 inputs; expected one for each"),
-        # As many of both, but not in every batch.
-        ([(IMAGES[:30], LABELS[:29]), (IMAGES[30:], LABELS[29:])], "29 labels for 30 inputs"),
-        ((IMAGES, LABELS.double()), r"labels are float64 of shape \(60,\); expected whole numbers \[N\]"),
-        ((IMAGES, LABELS > 4), "labels are bool of shape"),
-        (
-            (IMAGES, LABELS - 1),
-            "known inputs have label -1; expected the classes 0 to 9: what is of no class",
-        ),
-        ((IMAGES, LABELS + 5), r"known inputs have label 1\d; expected the classes"),
-        ([(IMAGES, nn.functional.one_hot(LABELS))], r"labels are int64 of shape \(60, 10\); expected"),
-        (
-            WHOLE.to_arrow().append_column("label", pa.array([None, *LABELS[1:].tolist()])),
-            "labels are float64 of shape",
-        ),
+        ((IMAGES, LABELS[:59]), r"\b59\b.*\b60\b"),
+        # The totals agree, but those of the batches do not.
+        ([(IMAGES[:30], LABELS[:29]), (IMAGES[30:], LABELS[29:])], r"\b29\b.*\b30\b"),
+        ((IMAGES, LABELS.double()), r"float64.*\(60,\)"),
+        ((IMAGES, LABELS > 4), "bool"),
+        ((IMAGES, LABELS - 1), r"-1\b.*\b0 to 9\b"),
+        ((IMAGES, LABELS + 5), r"\b1\d\b.*\b0 to 9\b"),
+        ([(IMAGES, nn.functional.one_hot(LABELS))], r"int64.*\(60, 10\)"),
+        (WHOLE.to_arrow().append_column("label", pa.array([None, *LABELS[1:].tolist()])), "float64"),
     ],
 )
 def test_labels_that_do_not_fit(data: Any, message: str) -> None:
@@ -184,22 +178,22 @@ def test_labels_that_do_not_fit(data: Any, message: str) -> None:
 
 @pytest.mark.parametrize("data", [5, None, WHOLE, IMAGES, IMAGES.numpy(), {"images": IMAGES, "labels": LABELS}])
 def test_what_is_no_known_data(data: Any) -> None:
-    with pytest.raises(InputError, match=f"data are a {type(data).__name__}; expected a loader of batches, a pair"):
+    with pytest.raises(InputError, match=rf"\b{type(data).__name__}\b"):
         read_known(METER, data)
 
 
 def test_loaders_without_batches() -> None:
     for read in (read_known, read_unknown):
-        with pytest.raises(InputError, match="a loader has no batches; expected at least one"):
+        with pytest.raises(InputError, match="batches"):
             read(METER, [])
 
 
 def test_readings_of_no_sample() -> None:
     none = WHOLE.rows(np.empty(0, np.int64))
     for inputs in (none, none.to_arrow()):
-        with pytest.raises(InputError, match="zero samples"):
+        with pytest.raises(InputError, match="samples"):
             read_inputs(METER, inputs)
-    with pytest.raises(InputError, match="zero samples"):
+    with pytest.raises(InputError, match="samples"):
         read_unknown(METER, [(none, None)])
 
 
@@ -207,14 +201,14 @@ def test_readings_of_another_network() -> None:
     other = GradientMeter(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))(noise(20))
     frame = other.to_pandas()
     for readings in (other, other.to_arrow(), frame):
-        with pytest.raises(InputError, match="the readings are of another network: 0, 1, 4 differ; expected readings"):
+        with pytest.raises(InputError, match=r"\b0, 1, 4\b"):
             read_inputs(METER, readings)
-    with pytest.raises(InputError, match="of another network"):
+    with pytest.raises(InputError, match=r"\b0, 1, 4\b"):
         read_known(METER, frame.assign(label=0))
-    with pytest.raises(InputError, match="of another network"):
+    with pytest.raises(InputError, match=r"\b0, 1, 4\b"):
         read_unknown(METER, [other])
     swapped = Readings(WHOLE.logits, WHOLE.log_scale, ("4", "0", "6", "all"), WHOLE.values)
-    with pytest.raises(InputError, match="of another network: the order of its layers differ"):
+    with pytest.raises(InputError, match="order"):
         read_inputs(METER, swapped)
 
 
@@ -245,5 +239,5 @@ def test_synthetic_unknowns_without_a_finite_answer_are_left_out() -> None:
 
 def test_tables_of_something_else() -> None:
     for table in (pa.table({"x": [1.0]}), pd.DataFrame({"x": [1.0]})):
-        with pytest.raises(DataError, match="holds no gradmeter readings"):
+        with pytest.raises(DataError, match="readings"):
             read_inputs(METER, table)

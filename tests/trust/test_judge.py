@@ -107,30 +107,27 @@ def test_with_few_wrong_predictions_the_softmax_ranks() -> None:
     found = Judge.fit(readings("known").rows(taken), LABELS[torch.from_numpy(taken)])
     assert found.wrong == 9
     assert found.fallback is not None
-    assert "9 predictions are wrong" in found.fallback
+    assert "9" in found.fallback
 
 
 @pytest.mark.parametrize(
-    ("rows", "classifier", "message"),
-    [
-        (slice(0, 45), "gradmeter", r"\d+ predictions are right; expected at least 50 to tell what is known"),
-        (slice(0, 45), "ridge_cv", r"\d+ predictions are right, \d are wrong and 0 inputs are unknown; expected"),
-    ],
+    ("classifier", "least"),
+    [("gradmeter", 50), ("ridge_cv", 10)],
 )
-def test_too_few(rows: slice, classifier: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Judge.fit(readings("known").rows(np.arange(400)[rows]), LABELS[rows], (), classifier)
+def test_too_few(classifier: str, least: int) -> None:
+    some = readings("known").rows(np.arange(45))
+    count = int((some.predictions == LABELS[:45]).sum())
+    with pytest.raises(InputError, match=rf"\b{count}\b.*\b{least}\b"):
+        Judge.fit(some, LABELS[:45], (), classifier)
 
 
 @pytest.mark.parametrize("labels", [LABELS[:399], LABELS[:, None], torch.zeros(400, 10)])
 def test_labels_that_do_not_fit(labels: Any) -> None:
-    with pytest.raises(InputError, match=r"labels have shape .*; expected \(400,\)"):
+    with pytest.raises(InputError, match=r"labels.*\(400,\)"):
         Judge.fit(readings("known"), labels)
 
 
 def test_unknown_inputs_by_another_meter() -> None:
     plain = GradientMeter(trained())(noise(10))
-    with pytest.raises(
-        InputError, match="their pseudo-labels, activations, embeddings or scores differ; expected those of one meter"
-    ):
+    with pytest.raises(InputError, match="pseudo-labels"):
         Judge.fit(readings("known"), LABELS, [plain])

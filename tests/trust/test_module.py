@@ -68,7 +68,7 @@ def test_train_mode_is_that_of_the_network() -> None:
     expected = model(IMAGES[:20])
     model.train()
     assert Trust(trust).training
-    with pytest.raises(InputError, match=r"layer '0' \(BatchNorm2d\) is in train mode .* call model.eval\(\) first"):
+    with pytest.raises(InputError, match=r"'0'.*BatchNorm2d.*eval\(\)"):
         model(IMAGES[:20])
     network[0].eval()
     # Whatever does not mix the samples is measured in eval mode, and left as it was.
@@ -105,9 +105,9 @@ def test_arguments_are_passed_on() -> None:
 
 
 def test_what_is_refused(trust: TrustModel) -> None:
-    with pytest.raises(GradmeterError, match=r"TrustModel is not fitted; call fit\(validation_loader\) before Trust"):
+    with pytest.raises(GradmeterError, match=r"fit\("):
         Trust(TrustModel(GradientMeter(trained())))
-    with pytest.raises(InputError, match="trust is a Sequential; expected a TrustModel"):
+    with pytest.raises(InputError, match=r"\bSequential\b.*\bTrustModel\b"):
         Trust(trained())  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="inputs hold no tensor"):
+    with pytest.raises(InputError, match="tensor"):
         Trust(trust)()

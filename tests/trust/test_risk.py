@@ -9,7 +9,7 @@ from mapie.risk_control.fwer_control import FWERFixedSequenceTesting
 from scipy import stats
 
 from gradmeter.errors import InputError
-from gradmeter.trust.risk import Candidate, RiskNotControlled, _proved, candidates, control_risk
+from gradmeter.trust.risk import Candidate, RiskNotControlled, _rejected_from, candidates, control_risk
 
 
 def draw(count: int, random: np.random.Generator, sharpness: float = 6.0) -> tuple[np.ndarray, np.ndarray]:
@@ -91,8 +91,8 @@ def test_what_scores_below_zero_is_never_accepted() -> None:
 def test_a_sequence_rejects_what_mapie_rejects(p_values: list[float], start: int) -> None:
     start %= len(p_values)
     delta = 0.05
-    proved = np.flatnonzero(_proved(np.array(p_values) <= delta, start)) - start
-    assert proved.tolist() == FWERFixedSequenceTesting().run(np.array(p_values[start:]), delta).tolist()
+    rejected = np.flatnonzero(_rejected_from(np.array(p_values) <= delta, start)) - start
+    assert rejected.tolist() == FWERFixedSequenceTesting().run(np.array(p_values[start:]), delta).tolist()
 
 
 def test_what_is_reported_is_what_was_seen() -> None:
@@ -115,9 +115,9 @@ def test_perfect_answers_are_all_accepted() -> None:
 def test_no_threshold_can_promise_it() -> None:
     random = np.random.default_rng(3)
     score, thresholds = random.random(2000), candidates(random.random(500))
-    with pytest.raises(RiskNotControlled, match=r"no threshold can promise a risk of 0.05 .* 31.75% are wrong"):
+    with pytest.raises(RiskNotControlled, match=r"\b0.05\b.*\b31.75%"):
         control_risk(score, random.random(2000) < 0.7, 0.05, thresholds)
-    with pytest.raises(RiskNotControlled, match=r"20 samples cannot promise a risk of 0.01 .* at least 459"):
+    with pytest.raises(RiskNotControlled, match=r"\b20\b.*\b0.01\b.*\b459\b"):
         control_risk(score[:20], np.ones(20, bool), 0.01, thresholds)
 
 
@@ -154,16 +154,16 @@ def test_common_inputs_count_as_often_as_they_come() -> None:
 
 def test_how_many_copies_there_are() -> None:
     score = np.full(700, 0.9)
-    with pytest.raises(RiskNotControlled, match=r"^70 different samples cannot promise a risk of 0.01"):
+    with pytest.raises(RiskNotControlled, match=r"^70\b.*\b0.01\b"):
         control_risk(score, np.ones(700, bool), 0.01, candidates(score), contents=np.arange(700) % 70)
-    with pytest.raises(InputError, match=r"contents has shape \(3,\); expected \(700,\)"):
+    with pytest.raises(InputError, match=r"contents.*\(3,\).*\(700,\)"):
         control_risk(score, np.ones(700, bool), 0.01, candidates(score), contents=[1, 2, 3])
 
 
 @pytest.mark.parametrize("risk", [1e-12, 1e-300, 5e-324])
 def test_risks_next_to_none(risk: float) -> None:
     score = np.linspace(0, 1, 1000)
-    with pytest.raises(RiskNotControlled, match="expected at least") as raised:
+    with pytest.raises(RiskNotControlled, match=f"{risk:g}") as raised:
         control_risk(score, np.ones(1000, bool), risk, candidates(score))
     assert len(str(raised.value)) < 300
 
@@ -181,13 +181,13 @@ def test_candidates() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"risk": 0}, "risk=0; expected a share"),
-        ({"risk": 1.0}, "risk=1.0; expected"),
-        ({"confidence": 1.5}, "confidence=1.5; expected"),
-        ({"correct": np.ones(3, bool)}, r"correct has shape \(3,\); expected \(4,\)"),
-        ({"correct": np.ones(4)}, "correct is float64; expected bool"),
-        ({"coverage_tolerance": 1.0}, "coverage_tolerance=1.0; expected a number from 0 to less than 1"),
-        ({"score": [0.1, np.nan, 0.2, 0.3]}, "expected finite numbers"),
+        ({"risk": 0}, "risk=0"),
+        ({"risk": 1.0}, "risk=1.0"),
+        ({"confidence": 1.5}, "confidence=1.5"),
+        ({"correct": np.ones(3, bool)}, r"correct.*\(3,\).*\(4,\)"),
+        ({"correct": np.ones(4)}, "correct.*float64"),
+        ({"coverage_tolerance": 1.0}, "coverage_tolerance=1.0"),
+        ({"score": [0.1, np.nan, 0.2, 0.3]}, "score.* 1 of 4"),
     ],
 )
 def test_bad_input(change: dict[str, object], message: str) -> None:

@@ -59,5 +59,5 @@ def test_the_default_meta_classifier_of_version_0_1_is_refused(tmp_path: Path) -
     del content["checksum"]
     content |= {"format": 1, "gradmeter": "0.1.0", "features": ["entropy", "1/l2"]}
     path.write_text(json.dumps({**content, "checksum": saving._checksum(content)}))
-    with pytest.raises(DataError, match=r"meta classifier of gradmeter 0\.1"):
+    with pytest.raises(DataError, match=r"\b0\.1\b"):
         TrustModel.load(tmp_path / "trust", network())

@@ -73,7 +73,7 @@ def test_it_is_calibrated_for_known_inputs_but_for_what_it_says(fitted: TrustMod
     rows, loss = slice(1000, None), fitted.judge.known_loss
     assert loss is not None
     assert 0 < loss < 0.0126
-    assert fitted.judge.meaning.startswith("P(correct) is a probability for known inputs, but for ")
+    assert f" {100 * loss:.2g} % " in fitted.judge.meaning
     assert expected_calibration_error(fitted.predict_proba(IMAGES[rows]).numpy(), right(rows), 5) < 0.04 + loss
 
 
@@ -82,7 +82,7 @@ def test_it_is_calibrated_for_a_share_of_ones_own() -> None:
     trust = TrustModel(GradientMeter(trained()), heads).fit(loader(300, 1000), unknowns=[[noise(100)]], synthetic=[])
     assert trust.judge is not None
     assert trust.judge.known_loss is None
-    assert trust.judge.meaning == "P(correct) is a probability where 20 % of the inputs are unknown."
+    assert " 20 % " in trust.judge.meaning
     rows = slice(1000, None)
     unknown = noise(1000)[100:300]
     p = trust.predict_proba(torch.cat([IMAGES[rows], unknown])).numpy()
@@ -90,11 +90,12 @@ def test_it_is_calibrated_for_a_share_of_ones_own() -> None:
     assert expected_calibration_error(p, correct, 5) < 0.04
 
 
-def test_for_what_others_are_a_probability() -> None:
-    for unknowns, where in (([], "for known inputs"), ([[noise(100)]], "where 12.5 % of the inputs are unknown")):
+def test_other_classifiers_assume_the_share_of_unknown_inputs_in_training() -> None:
+    for unknowns, share in (([], 0.0), ([[noise(100)]], 0.125)):
         judge = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 1000), unknowns).judge
         assert judge is not None
-        assert judge.meaning == f"P(correct) is a probability {where}."
+        assert judge.unknown_share == share
+        assert (" 12.5 % " in judge.meaning) == (share > 0)
 
 
 @pytest.fixture(scope="module")
@@ -128,49 +129,44 @@ def test_kinds_of_batches(kind: str, plain: TrustModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("classifier", "message"),
+    ("classifier", "name"),
     [
-        (
-            "forest",
-            "classifier='forest'; expected gradmeter, ridge_cv, glm, lasso, ridge, elastic_net, neural_network, or a "
-            "scikit-learn",
-        ),
-        (LinearRegression(), "classifier is a LinearRegression; expected"),
-        (RandomForestClassifier, "classifier is a ABCMeta; expected"),
+        ("forest", "'forest'.* gradmeter, ridge_cv, glm, lasso, ridge, elastic_net, neural_network"),
+        (LinearRegression(), "LinearRegression"),
+        (RandomForestClassifier, "ABCMeta"),
     ],
 )
-def test_bad_classifiers(classifier: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_bad_classifiers(classifier: Any, name: str) -> None:
+    with pytest.raises(InputError, match=name):
         TrustModel(GradientMeter(trained()), classifier).fit(loader(300, 1000))
 
 
 def test_bad_data() -> None:
     trust = TrustModel(GradientMeter(trained()))
-    with pytest.raises(InputError, match="a batch has no labels"):
+    with pytest.raises(InputError, match="labels"):
         trust.fit([IMAGES[:100]])
-    with pytest.raises(InputError, match="a loader has no batches"):
+    with pytest.raises(InputError, match="batches"):
         trust.fit([])
-    with pytest.raises(
-        InputError, match=r"\d+ predictions are right; expected at least 50 to tell what is known: give"
-    ):
+    count = right(slice(300, 330)).sum()
+    with pytest.raises(InputError, match=rf"\b{count}\b.*\b50\b"):
         trust.fit(loader(300, 330))
-    with pytest.raises(InputError, match=r"\d+ predictions are right, \d are wrong and 0 inputs are unknown; expected"):
+    with pytest.raises(InputError, match=rf"\b{count}\b.*\b{30 - count}\b.*\b0\b.*\b10\b"):
         TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 330))
-    with pytest.raises(InputError, match="9 labels for 10 inputs"):
+    with pytest.raises(InputError, match=r"\b9\b.*\b10\b"):
         trust.fit([(IMAGES[:10], LABELS[:9])])
     for unknowns in (IMAGES[:10], IMAGES[:10].numpy(), DataLoader(IMAGES[:10]), "noise:uniform"):
-        with pytest.raises(InputError, match=r"unknowns are a \w+; expected a list"):
+        with pytest.raises(InputError, match=rf"unknowns\b.*\b{type(unknowns).__name__}\b"):
             trust.fit(loader(300, 1000), unknowns)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="meter is a Sequential; expected a GradientMeter"):
+    with pytest.raises(InputError, match=r"\bSequential\b.*\bGradientMeter\b"):
         TrustModel(trained())  # type: ignore[arg-type]
 
 
 def test_before_its_time() -> None:
     trust = TrustModel(GradientMeter(trained()))
     for use in (lambda: trust.predict_proba(IMAGES[:2]), lambda: trust.set_risk(0.1, loader(300, 400))):
-        with pytest.raises(GradmeterError, match="not fitted; call fit"):
+        with pytest.raises(GradmeterError, match=r"fit\("):
             use()
-    with pytest.raises(GradmeterError, match="no risk was set; call set_risk"):
+    with pytest.raises(GradmeterError, match=r"set_risk\("):
         trust.accept(IMAGES[:2])
 
 
@@ -212,7 +208,7 @@ def test_what_fit_learned_from_proves_no_risk(tmp_path: Path) -> None:
             (loader(799, 1300), [], 1),
             (loader(800, 1300), [noise(100)], 100),
         ):
-            with pytest.raises(InputError, match=f"fit learned from {count} of these"):
+            with pytest.raises(InputError, match=rf"\b{count}\b"):
                 model.set_risk(0.1, known, unknowns)
             assert model.guarantee is None
         assert model.set_risk(0.1, loader(800, 1300), [noise(200)[100:]]).accepted
@@ -225,14 +221,14 @@ def test_readings_of_what_fit_learned_from_prove_no_risk_either() -> None:
     readings = meter(inputs[0]), inputs[1]
     for learned, proof in ((inputs, readings), (readings, inputs)):
         trust = TrustModel(meter, "ridge_cv").fit([learned])
-        with pytest.raises(InputError, match="fit learned from 500 of these 500"):
+        with pytest.raises(InputError, match=r"\b500\b.*\b500\b"):
             trust.set_risk(0.1, [proof])
 
 
 def test_no_input_is_known_and_unknown(fitted: TrustModel) -> None:
-    with pytest.raises(InputError, match=r"unknowns\[1\] holds 20 inputs, of 50"):
+    with pytest.raises(InputError, match=r"\b20\b.*\b50\b.*unknowns\[1\]"):
         TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800), [[noise(20)], [IMAGES[780:830]]])
-    with pytest.raises(InputError, match=r"unknowns\[0\] holds 10 inputs, of 20"):
+    with pytest.raises(InputError, match=r"\b10\b.*\b20\b.*unknowns\[0\]"):
         fitted.set_risk(0.1, loader(1000, 1300), [[IMAGES[1290:1310]]])
 
 
@@ -251,7 +247,7 @@ def test_which_inputs_it_learned_from() -> None:
 def test_inputs_in_another_dress() -> None:
     trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
     for batch in ({"input": IMAGES[300:800], "labels": LABELS[300:800]}, ((IMAGES[300:800],), LABELS[300:800])):
-        with pytest.raises(InputError, match="fit learned from 500 of these 500"):
+        with pytest.raises(InputError, match=r"\b500\b.*\b500\b"):
             trust.set_risk(0.1, [batch])
 
 
@@ -270,7 +266,7 @@ def test_readings_that_it_learned_from_prove_no_risk(form: str, tmp_path: Path) 
         "pandas": table.to_pandas(),
         "parquet": (Readings.read_parquet(tmp_path / "a.parquet"), LABELS[300:1300]),
     }[form]
-    with pytest.raises(InputError, match="fit learned from 500 of these 1,000"):
+    with pytest.raises(InputError, match=r"\b500\b.*\b1,000\b"):
         trust.set_risk(0.1, data)
     assert trust.set_risk(0.1, (new, LABELS[800:1300])).accepted
 
@@ -279,7 +275,7 @@ def test_copies_promise_nothing() -> None:
     trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
     rows = np.flatnonzero(right(slice(800, 1300)))[:30] + 800
     images, labels = IMAGES[rows].repeat(20, 1, 1, 1), LABELS[rows].repeat(20)
-    with pytest.raises(RiskNotControlled, match="30 different samples"):
+    with pytest.raises(RiskNotControlled, match=r"\b30\b"):
         trust.set_risk(0.02, (images, labels))
 
 
@@ -303,7 +299,7 @@ def test_networks_of_half_precision(dtype: torch.dtype) -> None:
     trust = TrustModel(GradientMeter(model), "ridge_cv").fit((images, LABELS[300:800]))
     table = trust.meter(images).to_arrow().append_column("label", pa.array(LABELS[300:800].numpy()))
     assert torch.equal(trust.predict_proba(table), trust.predict_proba(images))
-    with pytest.raises(InputError, match="fit learned from 500 of these 500"):
+    with pytest.raises(InputError, match=r"\b500\b.*\b500\b"):
         trust.set_risk(0.1, table)
 
 
@@ -390,15 +386,13 @@ def test_the_meter_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_another_network(fitted: TrustModel, tmp_path: Path) -> None:
     fitted.save(tmp_path / "trust")
-    with pytest.raises(DataError, match="same architecture with other weights"):
+    with pytest.raises(DataError, match="weights"):
         TrustModel.load(tmp_path / "trust", untrained())
     other = untrained()
     other[6] = nn.Linear(24, 9)
-    with pytest.raises(
-        DataError, match=r"parameter '6.weight' is \[9, 24\] here and was \[10, 24\] there \(2 differ\)"
-    ):
+    with pytest.raises(DataError, match=r"'6.weight'.*\[9, 24\].*\[10, 24\].*\b2\b"):
         TrustModel.load(tmp_path / "trust", other)
-    with pytest.raises(DataError, match=r"parameter '0.weight' is absent here"):
+    with pytest.raises(DataError, match=r"'0.weight'.*absent"):
         TrustModel.load(tmp_path / "trust", nn.Flatten())
 
 
@@ -448,7 +442,7 @@ def test_types_that_are_not_trusted(fitted: TrustModel, tmp_path: Path) -> None:
     content["estimator"]["sha256"] = hashlib.sha256(estimator.read_bytes()).hexdigest()
     checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     (tmp_path / "trust/trust.json").write_text(json.dumps({**content, "checksum": checksum}))
-    with pytest.raises(DataError, match=r"holds pathlib.PosixPath, which could run code"):
+    with pytest.raises(DataError, match=r"\bpathlib.PosixPath\b"):
         TrustModel.load(tmp_path / "trust", trained())
 
 
@@ -457,7 +451,7 @@ def test_nothing_of_others_is_overwritten(fitted: TrustModel, tmp_path: Path) ->
     (tmp_path / "folder/mine").write_text("mine")
     (tmp_path / "file").write_text("mine")
     for name in ("folder", "file"):
-        with pytest.raises(OutputError, match=f"{name} is there and holds no TrustModel; choose another folder"):
+        with pytest.raises(OutputError, match=rf"\b{name}\b"):
             fitted.save(tmp_path / name)
     (tmp_path / "trust/readings").mkdir(parents=True)
     fitted.save(tmp_path / "trust")
@@ -465,7 +459,7 @@ def test_nothing_of_others_is_overwritten(fitted: TrustModel, tmp_path: Path) ->
     assert len(list((tmp_path / "trust").glob("estimator-*"))) == 1
     TrustModel.load(tmp_path / "trust", trained())
     shutil.rmtree(tmp_path / "trust")
-    with pytest.raises(DataError, match="holds no TrustModel; expected a folder"):
+    with pytest.raises(DataError, match=r"\btrust\b"):
         TrustModel.load(tmp_path / "trust", trained())
 
 
@@ -476,7 +470,7 @@ def test_a_file_of_others_that_is_called_like_an_estimator_stays(fitted: TrustMo
     assert (tmp_path / "trust/estimator-mine.skops").read_text() == "mine"
     (tmp_path / "other").mkdir()
     (tmp_path / "other/estimator-mine.skops").write_text("mine")
-    with pytest.raises(OutputError, match="other is there and holds no TrustModel"):
+    with pytest.raises(OutputError, match=r"\bother\b"):
         fitted.save(tmp_path / "other")
 
 
@@ -490,20 +484,20 @@ def test_only_regular_files_are_read(kind: str, file: str, fitted: TrustModel, t
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match=path.name):
         TrustModel.load(tmp_path / "trust", trained())
 
 
 def test_pseudo_labels_that_are_functions_are_not_saved(tmp_path: Path) -> None:
     trust = TrustModel(GradientMeter(trained(), lambda logits: logits.logsumexp(1)), "ridge_cv").fit(loader(300, 1000))
-    with pytest.raises(GradmeterError, match="a pseudo-label or probe that is a function cannot be saved"):
+    with pytest.raises(GradmeterError, match="function"):
         trust.save(tmp_path / "trust")
     trust = TrustModel(GradientMeter(trained(), probes=[odin(10.0)]), "ridge_cv").fit(loader(300, 1000))
-    with pytest.raises(GradmeterError, match="a pseudo-label or probe that is a function cannot be saved"):
+    with pytest.raises(GradmeterError, match="function"):
         trust.save(tmp_path / "trust")
     assert not (tmp_path / "trust").exists()
 
 
 def test_not_fitted(tmp_path: Path) -> None:
-    with pytest.raises(GradmeterError, match="not fitted"):
+    with pytest.raises(GradmeterError, match=r"fit\("):
         TrustModel(GradientMeter(trained())).save(tmp_path / "trust")

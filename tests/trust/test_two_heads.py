@@ -148,7 +148,7 @@ def test_a_share_of_ones_own_is_of_all_kinds_alike() -> None:
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 2])
 def test_no_share(share: float) -> None:
-    with pytest.raises(InputError, match=f"unknown_share={share}; expected a share strictly between 0 and 1"):
+    with pytest.raises(InputError, match=f"unknown_share={share}"):
         TwoHeads(unknown_share=share).fit(*planted(200, 0))
 
 
@@ -202,7 +202,7 @@ def test_with_the_softmaxs_ranking_known_inputs_are_ranked_by_the_softmax() -> N
 
 
 def test_an_unknown_ranking() -> None:
-    with pytest.raises(InputError, match="ranking='entropy'; expected learned or softmax"):
+    with pytest.raises(InputError, match=r"ranking='entropy'.*learned.*softmax"):
         TwoHeads(ranking="entropy").fit(*planted(200, 0))
 
 
@@ -249,5 +249,5 @@ def test_it_comes_back_from_a_file_bit_for_bit(unknown: int) -> None:
 @pytest.mark.parametrize("names", [(), ("energy", "conv/l2"), tuple(name for name in NAMES if name != "log_scale")])
 def test_names_that_do_not_tell_the_softmax(names: tuple[str, ...]) -> None:
     X, y = planted(100, 10)
-    with pytest.raises(InputError, match=r"features have no log_scale and logits; expected those of LogFeatures"):
+    with pytest.raises(InputError, match=r"log_scale.*logits"):
         TwoHeads().fit(FeatureBlock(X.values[:, : len(names)], axes(*names)), y)

@@ -71,7 +71,7 @@ def layer_importance(judge: Judge, readings: Readings, correct: NDArray[np.bool_
 
 
 def _stratified_rows(correct: NDArray[np.bool_], count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Return about `count` rows, with right and wrong predictions in proportion, but at least ten of each if possible."""
+    """Return about `count` rows, with right and wrong predictions in proportion, but at least ten of each."""
     if len(correct) <= count:
         return np.arange(len(correct))
     parts = []

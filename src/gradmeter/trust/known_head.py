@@ -48,7 +48,8 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         self.centre_, spread = float(odds.mean()), float(odds.std())
         # Equal numbers may have a standard deviation of the size of rounding errors.
         self.spread_ = spread if spread > _ROUNDING * abs(self.centre_) else 1.0
-        self.softmax_, self.everything_ = None, None
+        self.softmax_: LogisticRegression | None = None
+        self.everything_: LogisticRegression | None = None
         softmax = self._softmax_column(log_scale)
         least = min(np.count_nonzero(wrong), np.count_nonzero(~wrong))
         if not least:

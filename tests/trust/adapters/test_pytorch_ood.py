@@ -123,7 +123,7 @@ def test_a_trust_model_of_ones_own() -> None:
 
 
 def test_options_reach_the_meta_classifier() -> None:
-    with pytest.raises(InputError, match="classifier='forest'; expected"):
+    with pytest.raises(InputError, match="'forest'"):
         GradmeterDetector(trained(), "forest").fit(mixed(slice(300, 500), noise(20)))
 
 
@@ -149,14 +149,14 @@ def test_it_moves_to_where_its_network_is(detector: GradmeterDetector) -> None:
 def test_what_is_refused(detector: GradmeterDetector) -> None:
     with pytest.raises(RequiresFittingException):
         GradmeterDetector(trained())(IMAGES[:2])
-    with pytest.raises(InputError, match="no sample with a label of 0 or above"):
+    with pytest.raises(InputError, match=r"\b0\b"):
         GradmeterDetector(trained()).fit([(noise(20), torch.full((20,), -1))])
     few = [(IMAGES[300:330], LABELS[300:330])]
-    with pytest.raises(InputError, match=r"\d+ predictions are right; expected at least 50 to tell what is known"):
+    with pytest.raises(InputError, match=r"\b50\b"):
         GradmeterDetector(trained()).fit(few)
-    with pytest.raises(InputError, match="0 inputs are unknown; expected at least 10"):
+    with pytest.raises(InputError, match=r"\b0\b.*\b10\b"):
         GradmeterDetector(trained(), "ridge_cv").fit(few)
-    with pytest.raises(InputError, match=r"layer '0' .* is in train mode"):
+    with pytest.raises(InputError, match=r"'0'"):
         GradmeterDetector(nn.Sequential(nn.BatchNorm2d(1), trained()).train()).fit(mixed(slice(300, 400), noise(20)))
 
 
@@ -176,6 +176,6 @@ def test_pytorch_ood_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "gradmeter.trust.adapters.pytorch_ood")
     with pytest.raises(
         ModuleNotFoundError,
-        match=r'needs the package pytorch_ood\S*, which is not installed; pip install "gradmeter\[compare\]"',
+        match=r"\bpytorch_ood\b.*gradmeter\[compare\]",
     ):
         importlib.import_module("gradmeter.trust.adapters.pytorch_ood")

@@ -40,14 +40,14 @@ def test_certain_and_wrong():
 @pytest.mark.parametrize(
     ("probability", "correct", "message"),
     [
-        ([1.1], np.array([True]), "expected numbers in"),
-        ([0.5], np.array([1]), "expected a boolean array"),
-        ([0.5], np.array([True, False]), "of shape"),
-        ([float("nan")], np.array([True]), "expected finite"),
+        ([1.1], np.array([True]), r"probability.*\b1\.1\b"),
+        ([0.5], np.array([1]), "correct.*int64"),
+        ([0.5], np.array([True, False]), r"correct.*\(2,\)"),
+        ([float("nan")], np.array([True]), r"probability.*\b1 of 1\b"),
     ],
 )
 def test_bad_input(probability, correct, message):
     with pytest.raises(InputError, match=message):
         brier_score(probability, correct)
-    with pytest.raises(InputError, match="bins: expected at least 1"):
+    with pytest.raises(InputError, match=r"bins.*\b1\b"):
         reliability([0.5], np.array([True]), 0)

@@ -347,18 +347,18 @@ def test_where_all_are_right_there_is_nothing_to_compare():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"uncertainty": {"ours": np.zeros(519)}}, "ours has 519 scores; expected 520"),
-        ({"probability": {"ours": np.zeros((520, 1))}}, r"ours: expected shape \[N\]"),
-        ({"uncertainty": {"ours": np.full(520, np.nan)}}, "ours: expected finite numbers, got 520 of 520"),
-        ({"concept": np.zeros(519, int)}, "concept: expected a number from 0 to 2 for each prediction"),
-        ({"concept": np.full(520, 3)}, "concept: expected a number from 0 to 2"),
-        ({"correct": np.zeros(520, bool)}, "of 520 predictions none is right"),
-        ({"correct": np.ones(520, bool)}, "an unknown input is marked as right"),
-        ({"correct": np.ones(520, int)}, r"correct: expected a boolean array \[N\], got int64 of shape \(520,\)"),
-        ({"uncertainty": {}}, "uncertainty: expected the scores of at least one method"),
-        ({"unknowns": ("noise", "noise")}, "unknown concepts are named noise, noise; expected distinct other names"),
-        ({"unknowns": ("noise", WRONG)}, "named noise, wrong; expected distinct other names"),
-        ({"unknowns": (ALL, "noise")}, "named wrong or unknown, noise; expected distinct other names"),
+        ({"uncertainty": {"ours": np.zeros(519)}}, r"ours.*\b519\b.*\b520\b"),
+        ({"probability": {"ours": np.zeros((520, 1))}}, r"ours.*\(520, 1\)"),
+        ({"uncertainty": {"ours": np.full(520, np.nan)}}, r"ours.*\b520\b"),
+        ({"concept": np.zeros(519, int)}, r"concept.*\b0 to 2\b"),
+        ({"concept": np.full(520, 3)}, r"concept.*\b0 to 2\b"),
+        ({"correct": np.zeros(520, bool)}, r"\b520\b"),
+        ({"correct": np.ones(520, bool)}, "correct"),
+        ({"correct": np.ones(520, int)}, r"correct.*int64.*\(520,\)"),
+        ({"uncertainty": {}}, "uncertainty"),
+        ({"unknowns": ("noise", "noise")}, "noise, noise"),
+        ({"unknowns": ("noise", WRONG)}, "noise, wrong"),
+        ({"unknowns": (ALL, "noise")}, "wrong or unknown, noise"),
     ],
 )
 def test_bad_predictions(fields, message):
@@ -369,11 +369,11 @@ def test_bad_predictions(fields, message):
 
 @pytest.mark.parametrize("confidence", [0, 1, -0.1, 95, float("nan")])
 def test_bad_confidence(confidence):
-    with pytest.raises(InputError, match="confidence: expected a probability strictly between 0 and 1"):
+    with pytest.raises(InputError, match="confidence"):
         compare(judged(), confidence=confidence)
 
 
 def test_bad_probabilities():
     one = judged()
-    with pytest.raises(InputError, match=r"probability: expected numbers in \[0, 1\], got 2 to 2"):
+    with pytest.raises(InputError, match=r"probability.*\b2 to 2\b"):
         compare(changed(one, probability={"ours": np.full(520, 2.0)}))

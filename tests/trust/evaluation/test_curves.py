@@ -69,12 +69,12 @@ def test_risk_coverage_by_hand():
     "wrong", [np.array([0, 1]), np.array([True]), np.array([[True, False]])], ids=["integers", "too few", "2-d"]
 )
 def test_wrong_must_be_boolean_for_each_sample(wrong):
-    with pytest.raises(InputError, match=r"wrong: expected a boolean array of shape \(2,\)"):
+    with pytest.raises(InputError, match=r"wrong.*\(2,\)"):
         risk_coverage([0.1, 0.2], wrong)
 
 
 def test_risk_coverage_refuses_no_samples():
-    with pytest.raises(InputError, match=r"^uncertainty: "):
+    with pytest.raises(InputError, match="uncertainty"):
         area_under_risk_coverage([], np.array([], dtype=bool))
 
 
@@ -96,7 +96,7 @@ def test_thin_leaves_a_short_curve_alone_and_needs_two_points():
     assert thin(curve, 10) is curve
     ends = thin(roc(np.arange(10.0), np.arange(10.0)), 2)
     np.testing.assert_array_equal(ends.x, [0.0, 1.0])
-    with pytest.raises(InputError, match="points: expected at least 2"):
+    with pytest.raises(InputError, match=r"points.*\b2\b"):
         thin(curve, 1)
 
 

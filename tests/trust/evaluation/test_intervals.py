@@ -59,13 +59,13 @@ def test_one_pair_has_no_interval():
 
 
 def test_unpaired_runs_are_refused():
-    with pytest.raises(InputError, match="one value of each for every run, got 2 and 3"):
+    with pytest.raises(InputError, match=r"\b2\b.*\b3\b"):
         paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, math.nan])
 def test_an_impossible_confidence_is_refused(confidence):
-    with pytest.raises(InputError, match="confidence: expected a probability"):
+    with pytest.raises(InputError, match="confidence"):
         paired_difference([1.0, 2.0], [1.0, 2.0], confidence)
 
 
@@ -96,5 +96,5 @@ def test_large_samples_that_differ_and_that_do_not():
 @pytest.mark.parametrize("evaluate", [mean_sem, lambda values: two_sample([1.0], values)])
 @pytest.mark.parametrize("values", [[], [1.0, math.nan]])
 def test_samples_without_numbers_are_refused(evaluate, values):
-    with pytest.raises(InputError, match="expected"):
+    with pytest.raises(InputError, match=r"\b(values|b)\b"):
         evaluate(values)

@@ -34,7 +34,7 @@ def test_rows_stay_together():
 
 
 def test_bad_input():
-    with pytest.raises(InputError, match="expected at least 2 in each"):
+    with pytest.raises(InputError, match=r"\b2\b"):
         bootstrap(np.mean, [1.0])
-    with pytest.raises(InputError, match="confidence: expected a probability"):
+    with pytest.raises(InputError, match="confidence"):
         bootstrap(np.mean, [1.0, 2.0], confidence=1)

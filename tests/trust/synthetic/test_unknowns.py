@@ -168,15 +168,11 @@ def test_partners_are_anyones_guess() -> None:
 @pytest.mark.parametrize(
     ("known", "of", "message"),
     [
-        (torch.zeros(4, 8, 8), torch.zeros(4), r"images are \(4, 8, 8\) torch.float32; expected floating point"),
-        (
-            torch.zeros(4, 1, 8, 8, dtype=torch.uint8),
-            torch.zeros(4),
-            r"images are \(4, 1, 8, 8\) torch.uint8; expected",
-        ),
-        (torch.zeros(0, 1, 8, 8), torch.zeros(0), r"images are \(0, 1, 8, 8\)"),
-        (torch.zeros(4, 1, 8, 8), torch.zeros(3), r"labels have shape \(3,\); expected one for each of 4 images"),
-        (torch.zeros(4, 1, 8, 8), torch.zeros(4, 1), r"labels have shape \(4, 1\)"),
+        (torch.zeros(4, 8, 8), torch.zeros(4), r"images.*\(4, 8, 8\).*float32"),
+        (torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4), r"images.*\(4, 1, 8, 8\).*uint8"),
+        (torch.zeros(0, 1, 8, 8), torch.zeros(0), r"images.*\(0, 1, 8, 8\)"),
+        (torch.zeros(4, 1, 8, 8), torch.zeros(3), r"labels.*\(3,\).*\b4\b"),
+        (torch.zeros(4, 1, 8, 8), torch.zeros(4, 1), r"labels.*\(4, 1\)"),
     ],
 )
 def test_no_images(known: Tensor, of: Tensor, message: str) -> None:
@@ -185,5 +181,5 @@ def test_no_images(known: Tensor, of: Tensor, message: str) -> None:
 
 
 def test_an_unknown_kind() -> None:
-    with pytest.raises(InputError, match=r"no synthetic unknowns 'blurr'; there are .*blur"):
+    with pytest.raises(InputError, match=r"'blurr'.*\bblur\b"):
         synthetic_unknowns(images(2, 1, 8, 8), labels(2), ["blur", "blurr"])
