@@ -250,7 +250,8 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the more probable class, [n]."""
-        predictions: np.ndarray = self.classes_[(self.decision_function(X) > 0).astype(int)]
+        indices = (self.decision_function(X) > 0).astype(int)
+        predictions: np.ndarray = self.classes_[indices]
         return predictions
 
 

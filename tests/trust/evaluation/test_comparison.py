@@ -347,7 +347,7 @@ def test_where_all_are_right_there_is_nothing_to_compare():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"uncertainty": {"ours": np.zeros(519)}}, r"ours.*\b519\b.*\b520\b"),
+        ({"uncertainty": {"ours": np.zeros(519)}}, r"ours.*\b520\b.*\b519\b"),
         ({"probability": {"ours": np.zeros((520, 1))}}, r"ours.*\(520, 1\)"),
         ({"uncertainty": {"ours": np.full(520, np.nan)}}, r"ours.*\b520\b"),
         ({"concept": np.zeros(519, int)}, r"concept.*\b0 to 2\b"),
