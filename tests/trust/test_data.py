@@ -18,7 +18,7 @@ IMAGES, LABELS = (part[:60] for part in digits())
 
 
 class Named(nn.Module):
-    """The same network, with an input by name and one that it adds."""
+    """The same network, with a named input and an optional shift."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ WHOLE = METER(IMAGES)
 
 
 def assert_close(found: Readings, expected: Readings) -> None:
-    """The same but for the rounding of another tile."""
+    """Compare readings up to rounding, which differs between batches."""
     assert [name.removeprefix("network.") for name in found.layers] == list(expected.layers)
     torch.testing.assert_close(found.logits, expected.logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found["all", "l2"], expected["all", "l2"], rtol=1e-3, atol=1e-6)
@@ -51,7 +51,7 @@ def read_only(array: np.ndarray) -> np.ndarray:
 
 
 def parquet(folder: Path) -> pd.DataFrame:
-    """What a measurement wrote, read by pandas."""
+    """Write readings to a Parquet file and read it with pandas."""
     WHOLE.write_parquet(folder / "a.parquet")
     frame = pd.read_parquet(folder / "a.parquet")
     frame["label"] = LABELS.numpy()
@@ -128,7 +128,7 @@ def test_forms_of_inputs(meter: GradientMeter, inputs: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [object, "U3", "M8[s]"])
-def test_arrays_of_what_is_no_number(kind: Any) -> None:
+def test_arrays_that_are_not_numeric(kind: Any) -> None:
     with pytest.raises(InputError, match=str(np.dtype(kind)).replace("[", r"\[")):
         read_inputs(METER, np.zeros(IMAGES.shape, kind))
 
@@ -171,13 +171,13 @@ def test_no_labels(data: Any) -> None:
         (WHOLE.to_arrow().append_column("label", pa.array([None, *LABELS[1:].tolist()])), "float64"),
     ],
 )
-def test_labels_that_do_not_fit(data: Any, message: str) -> None:
+def test_invalid_labels(data: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_known(METER, data)
 
 
 @pytest.mark.parametrize("data", [5, None, WHOLE, IMAGES, IMAGES.numpy(), {"images": IMAGES, "labels": LABELS}])
-def test_what_is_no_known_data(data: Any) -> None:
+def test_invalid_known_data(data: Any) -> None:
     with pytest.raises(InputError, match=rf"\b{type(data).__name__}\b"):
         read_known(METER, data)
 
@@ -188,7 +188,7 @@ def test_loaders_without_batches() -> None:
             read(METER, [])
 
 
-def test_readings_of_no_sample() -> None:
+def test_readings_of_zero_samples() -> None:
     none = WHOLE.rows(np.empty(0, np.int64))
     for inputs in (none, none.to_arrow()):
         with pytest.raises(InputError, match="samples"):
@@ -213,7 +213,7 @@ def test_readings_of_another_network() -> None:
 
 
 @pytest.mark.parametrize("form", [lambda readings: readings, Readings.to_arrow, Readings.to_pandas])
-def test_readings_of_several_pseudo_labels_are_led_by_the_meters_own(form: Callable[[Readings], Any]) -> None:
+def test_the_meters_pseudo_label_comes_first(form: Callable[[Readings], Any]) -> None:
     both = GradientMeter(trained(), ["uniform", "predicted"])(IMAGES)
     found = read_inputs(METER, form(both))
     assert found.pseudo_labels == ("predicted", "uniform")
@@ -222,14 +222,14 @@ def test_readings_of_several_pseudo_labels_are_led_by_the_meters_own(form: Calla
     torch.testing.assert_close(found.for_pseudo_label("uniform").values, both.values)
 
 
-def test_readings_for_labels_are_none_for_predictions() -> None:
+def test_readings_for_given_labels_are_refused() -> None:
     given = METER(IMAGES, LABELS)
     for readings in (given, given.to_arrow(), given.to_pandas()):
         with pytest.raises(InputError, match="predicted"):
             read_inputs(METER, readings)
 
 
-def test_synthetic_unknowns_without_a_finite_answer_are_left_out() -> None:
+def test_synthetic_unknowns_without_finite_readings_are_omitted() -> None:
     some, none = IMAGES[:20].clone(), torch.full_like(IMAGES[:20], torch.nan)
     some[3] = torch.nan
     found = read_synthetic(METER, [iter([IMAGES[:20], some]), iter([none])])
@@ -237,7 +237,7 @@ def test_synthetic_unknowns_without_a_finite_answer_are_left_out() -> None:
     assert_close(found[0].rows(np.arange(20)), WHOLE.rows(np.arange(20)))
 
 
-def test_tables_of_something_else() -> None:
+def test_tables_without_readings() -> None:
     for table in (pa.table({"x": [1.0]}), pd.DataFrame({"x": [1.0]})):
         with pytest.raises(DataError, match="readings"):
             read_inputs(METER, table)

@@ -10,7 +10,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def samples(count: int, numbers: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Of classes with means and covariances of their own, on scales of their own."""
+    """Return samples and classes with different means and covariances, and features of different scales."""
     random = np.random.default_rng(seed)
     of = random.integers(classes, size=count)
     of[:classes] = np.arange(classes)
@@ -22,7 +22,7 @@ def samples(count: int, numbers: int, classes: int, seed: int = 0) -> tuple[np.n
 
 
 def by_scipy(X: np.ndarray, of: np.ndarray, new: np.ndarray, weigh: bool) -> np.ndarray:
-    """[n, classes] squared distances; a class's own covariance weighs n / (n + 2 d), if at all."""
+    """Return squared distances [n, classes]; with `weigh`, the covariance of a class has the weight n / (n + 2 d)."""
     scaled, new = ((values - X.mean(0)) / X.std(0) for values in (X, new))
     classes = np.unique(of)
     means = {c: scaled[of == c].mean(0) for c in classes}
@@ -39,7 +39,7 @@ def by_scipy(X: np.ndarray, of: np.ndarray, new: np.ndarray, weigh: bool) -> np.
 
 
 def three(squares: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """To the predicted class, the nearest, and the nearest but the predicted."""
+    """Return log distances to the predicted class, the nearest one, and the nearest other one."""
     rows = np.arange(len(squares))
     own, others = squares[rows, predicted], squares.copy()
     others[rows, predicted] = np.inf
@@ -56,7 +56,7 @@ def one_view(X: np.ndarray, of: np.ndarray) -> ClassDensities:
         (400, 3, 4, True),
         (60, 5, 2, True),
         (80, 40, 3, True),
-        # About two samples of 60 numbers each: no covariance of their own.
+        # About two samples of 60 dimensions for each class: all classes share one covariance.
         (200, 60, 100, False),
         (300, 4, 101, False),
         (60, 257, 2, False),
@@ -96,9 +96,9 @@ def test_units_do_not_matter() -> None:
     np.testing.assert_allclose(found, plain, rtol=1e-6, atol=1e-6)
 
 
-def test_a_class_that_did_not_occur_is_as_far_as_the_farthest() -> None:
+def test_a_class_without_training_samples_is_as_far_as_the_farthest() -> None:
     X, of = samples(90, 4, 3)
-    of = of * 2  # 0, 2 and 4 of five
+    of = of * 2  # classes 0, 2 and 4
     density = one_view(X, of)
     assert density.classes_.tolist() == [0, 2, 4]
     new = X[:30]
@@ -109,7 +109,7 @@ def test_a_class_that_did_not_occur_is_as_far_as_the_farthest() -> None:
         np.testing.assert_allclose(found, np.stack([np.log(squares.max(1)), nearest, nearest], 1), rtol=1e-6, atol=1e-6)
 
 
-def test_one_class_is_its_own_next() -> None:
+def test_a_single_class_has_three_equal_distances() -> None:
     X, of = samples(60, 4, 1)
     found = one_view(X, of).distances(X[None], of)[0]
     assert np.array_equal(found[:, 0], found[:, 1])
@@ -127,7 +127,7 @@ def test_a_class_of_a_single_sample() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -27.631021115928547, 1e8])
 def test_columns_that_are_constant(value: float) -> None:
-    """Their deviation is rounding: in units of it everything would be far away, and nothing near."""
+    """Their standard deviation is a rounding error, which must not become the unit of distances."""
     X, of = samples(137, 3, 2)
     X /= X.std(0)
     wide = np.hstack([X, np.full((137, 2), value)])
@@ -135,7 +135,7 @@ def test_columns_that_are_constant(value: float) -> None:
     plain = one_view(X, of).distances(X[None], of)[0]
     found = density.distances(wide[None], of)[0]
     assert np.isfinite(found).all()
-    # The pooled covariance is shrunk towards its mean variance, which constant columns lower.
+    # The pooled covariance is shrunk towards the mean variance, which constant columns lower.
     np.testing.assert_allclose(found, plain, atol=0.2)
     other = wide + np.array([0, 0, 0, 1e-9, 0])
     np.testing.assert_allclose(density.distances(other[None], of)[0], found, atol=0.01)
@@ -149,7 +149,7 @@ def test_columns_that_are_multiples_of_each_other() -> None:
     assert np.isfinite(one_view(X, of).distances(X[None], of)[0]).all()
 
 
-def test_a_sample_at_the_mean_is_near_not_infinitely() -> None:
+def test_the_distance_of_a_sample_at_the_mean_is_finite() -> None:
     X, of = samples(50, 3, 1)
     found = one_view(X, of).distances((X.mean(0, keepdims=True))[None], np.array([0]))[0]
     assert found.tolist() == [[np.log(1e-12)] * 3]
@@ -157,7 +157,7 @@ def test_a_sample_at_the_mean_is_near_not_infinitely() -> None:
 
 @pytest.mark.parametrize("classes", [4, 101])
 @pytest.mark.parametrize("count", [1, 300])
-def test_views_at_once_are_as_each_alone(count: int, classes: int) -> None:
+def test_views_together_equal_each_view_alone(count: int, classes: int) -> None:
     parts = [samples(300, 5, classes, seed) for seed in range(3)]
     views, of = np.stack([part[0] for part in parts]), parts[0][1]
     density = ClassDensities().fit(views, of)

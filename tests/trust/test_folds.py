@@ -26,7 +26,7 @@ def test_each_row_is_held_out_once_and_its_copies_with_it(kind: str, contents: n
         assert 50 < len(own) < 110
 
 
-def test_where_all_differ_they_are_scikit_learns() -> None:
+def test_folds_of_distinct_inputs_are_those_of_scikit_learn() -> None:
     options = {"n_splits": 5, "shuffle": True, "random_state": 0}
     splits = {"plain": KFold(**options), "stratified": StratifiedKFold(**options)}
     for kind, splitter in splits.items():
@@ -35,7 +35,7 @@ def test_where_all_differ_they_are_scikit_learns() -> None:
 
 
 @pytest.mark.parametrize("kind", ["plain", "stratified"])
-def test_copies_of_few_inputs_count_as_others(kind: str) -> None:
-    """Else a fold might leave no right prediction to the others."""
+def test_copies_of_few_distinct_inputs_are_not_kept_together(kind: str) -> None:
+    """Otherwise the training rows of a fold might have no right prediction."""
     found = folds(kind, np.arange(400).astype(np.uint64) % 3, RIGHT)
     assert [len(own) for _, own in found] == [80] * 5

@@ -49,7 +49,7 @@ def test_counts(unknown: tuple[str, ...], synthetic: tuple[str, ...]) -> None:
     assert found.unknown_share == found.classifier.unknown_share_
 
 
-def test_other_classifiers_do_not_learn_from_what_was_made() -> None:
+def test_other_classifiers_do_not_use_synthetic_unknowns() -> None:
     with_them = judge("ridge_cv", ("noise",), ("inverted",))
     without = judge("ridge_cv", ("noise",))
     assert (with_them.unknown, with_them.synthetic) == (30, 0)
@@ -58,19 +58,19 @@ def test_other_classifiers_do_not_learn_from_what_was_made() -> None:
     assert np.array_equal(with_them.probability(readings("turned")), without.probability(readings("turned")))
 
 
-def test_what_was_made_teaches_what_is_like_it() -> None:
+def test_synthetic_unknowns_lower_the_probability_of_similar_inputs() -> None:
     plain, taught = judge("gradmeter"), judge("gradmeter", (), ("inverted",))
     inverted = readings("inverted").rows(np.arange(40, 80))
     assert taught.probability(inverted).mean() < plain.probability(inverted).mean() - 0.05
 
 
-def test_held_out_are_judgements_by_heads_that_had_not_seen_the_sample() -> None:
+def test_held_out_judgements_are_by_heads_fitted_to_other_samples() -> None:
     found = judge("gradmeter", ("noise",), ("inverted",))
     given = Readings.concatenate([readings("known"), readings("noise")])
     parts = [*KFold(5, shuffle=True, random_state=0).split(np.arange(430))]
     rest, own = parts[2]
     made, block = found.features.block(readings("inverted")), found.features.block(given)
-    # Every set of unknown inputs is a kind of its own.
+    # Each data set of unknown inputs is a separate kind.
     known = np.concatenate([(readings("known").predictions == LABELS).numpy().astype(int), np.full(30, UNKNOWN)])
     heads = TwoHeads(ranking=found.classifier.ranking).fit(
         FeatureBlock.concatenate([block.rows(rest), made]),
@@ -86,7 +86,7 @@ def auroc(score: np.ndarray, wrong: np.ndarray) -> float:
 
 
 def test_a_ranking_that_is_worse_than_the_softmax_is_not_used() -> None:
-    """Synthetic unknowns that are the surest known inputs: what is learned from them ruins the order."""
+    """Synthetic unknowns that equal the most confident known inputs degrade the learned ranking."""
     known = readings("known")
     wrong = (known.predictions != LABELS).numpy()
     sure = np.flatnonzero(~wrong)[known.log_scale.numpy()[~wrong].argsort()[:150]]
@@ -100,7 +100,7 @@ def test_a_ranking_that_is_worse_than_the_softmax_is_not_used() -> None:
     assert auroc(judged.p_correct, missed) >= auroc(softmax, missed) - 0.005
 
 
-def test_with_few_wrong_predictions_the_softmax_ranks() -> None:
+def test_few_wrong_predictions_are_ranked_by_the_softmax() -> None:
     right_ones = (readings("known").predictions == LABELS).numpy()
     taken = right_ones.copy()
     taken[np.flatnonzero(~right_ones)[:9]] = True
@@ -122,7 +122,7 @@ def test_too_few(classifier: str, least: int) -> None:
 
 
 @pytest.mark.parametrize("labels", [LABELS[:399], LABELS[:, None], torch.zeros(400, 10)])
-def test_labels_that_do_not_fit(labels: Any) -> None:
+def test_invalid_labels(labels: Any) -> None:
     with pytest.raises(InputError, match=r"labels.*\(400,\)"):
         Judge.fit(readings("known"), labels)
 

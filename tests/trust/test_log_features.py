@@ -34,8 +34,8 @@ def test_by_hand() -> None:
     np.testing.assert_allclose(np.exp(found[:, 5]), entropy(readings.logits), rtol=1e-9)
 
 
-def test_sizes_do_not_depend_on_how_confident_the_answer_is() -> None:
-    """A bias of the predicted class changes 1 - p, and of the gradient only its scale."""
+def test_sizes_do_not_depend_on_confidence() -> None:
+    """The bias of the predicted class changes 1 - p, and thereby only the scale of the gradient."""
     network = nn.Linear(4, 2)
     x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
     features = LogFeatures(axes("root/l2", "root/max"))
@@ -50,7 +50,7 @@ def test_sizes_do_not_depend_on_how_confident_the_answer_is() -> None:
 def test_a_layer_without_a_gradient_is_finite() -> None:
     network = trained()
     with torch.no_grad():
-        network[4].bias.fill_(-1e6)  # no unit behind it is ever on
+        network[4].bias.fill_(-1e6)  # no unit of this layer is ever active
     readings = GradientMeter(network)(IMAGES)
     assert (readings["0", "l2"] == 0).all()
     assert LogFeatures(axes("0/l2")).block(readings).values == pytest.approx(np.log(1e-12))
@@ -66,13 +66,13 @@ def test_chosen_are_all_but_the_mean_and_the_whole() -> None:
 
 @pytest.fixture(scope="module")
 def whole() -> Readings:
-    """With everything that can be read."""
+    """Readings with all optional parts."""
     meter = GradientMeter(trained(), ["predicted", "uniform"], activations=True, embedding=True, probes=["odin"])
     return meter(IMAGES)
 
 
 def broken(whole: Readings, name: str, value: float) -> Readings:
-    """With one number that is not finite where a feature is read from."""
+    """Return readings with one value that is not finite, in the source of a feature."""
 
     def changed(tensor: Tensor, *place: int) -> Tensor:
         tensor = tensor.clone()
@@ -109,7 +109,7 @@ READ = [
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("name", READ)
 def test_readings_that_are_not_finite(name: str, value: float, whole: Readings) -> None:
-    """Also where a logarithm or a limit would make them look finite: of a size, -inf is the smallest there is."""
+    """Such values raise an error, even if clipping or a logarithm would make the feature finite."""
     assert np.isfinite(LogFeatures(axes(name)).block(whole).values).all()
     with pytest.raises(InputError, match=f"'{name}'"):
         LogFeatures(axes(name)).block(broken(whole, name, value))
@@ -122,7 +122,7 @@ def test_scales_that_are_not_finite(value: float, whole: Readings) -> None:
 
 
 def test_a_loss_without_a_gradient_is_finite() -> None:
-    """Equal logits are what "uniform" asks for: its start vector is zero, and the logarithm of its size -inf."""
+    """For equal logits, the start vector of "uniform" is zero, and the logarithm of its size is -inf."""
     network = nn.Linear(4, 3)
     with torch.no_grad():
         network.weight.zero_()
@@ -158,7 +158,7 @@ def test_everything_by_hand(whole: Readings) -> None:
     np.testing.assert_allclose(found, torch.stack([*expected.values()], 1), rtol=1e-6, atol=1e-9)
 
 
-def test_everything_is_all_that_varies(whole: Readings) -> None:
+def test_everything_selects_all_features_that_vary(whole: Readings) -> None:
     names = names_of(LogFeatures.everything(whole))
     assert len(names) == len({*names})
     assert {name.partition(":")[0] for name in names if ":" in name} == {
@@ -169,7 +169,7 @@ def test_everything_is_all_that_varies(whole: Readings) -> None:
     assert (np.ptp(LogFeatures(axes(*names)).block(whole).values, axis=0) > 0).all()
     constant = replace(whole, logits=whole.logits[:1].expand(40, 10), scores={"odin": torch.ones(40).double()})
     left = names_of(LogFeatures.everything(constant))
-    # All logits stay, so that the largest of them tells the prediction.
+    # All logits are kept, because they determine the predicted class.
     assert {*names} - {*left} == {"entropy", "energy", "score:odin"}
     sure = replace(whole, log_scale=torch.full_like(whole.log_scale, -3))
     assert "log_scale" in names_of(LogFeatures.everything(sure))
@@ -202,7 +202,7 @@ def test_readings_without_the_source_of_a_feature(name: str, missing: str) -> No
         ("entropy", "entropy"),
     ],
 )
-def test_where_a_feature_is_read_from(name: str, origin: str) -> None:
+def test_the_origin_of_a_feature(name: str, origin: str) -> None:
     assert feature(name).origin == origin
     assert str(feature(name)) == name
 

@@ -13,19 +13,19 @@ from gradmeter.trust.risk import Candidate, RiskNotControlled, _rejected_from, c
 
 
 def draw(count: int, random: np.random.Generator, sharpness: float = 6.0) -> tuple[np.ndarray, np.ndarray]:
-    """A score in [0, 1] and whether the prediction is right: more often the higher the score is."""
+    """Return scores in [0, 1] and whether the predictions are right, with a probability that grows with the score."""
     score = random.random(count)
     return score, random.random(count) < 1 - 0.5 * np.exp(-sharpness * score)
 
 
 def true_risk(threshold: float, sharpness: float = 6.0) -> float:
-    """Rate of errors among scores of at least a threshold, by integration."""
+    """Return the error rate of scores at or above a threshold, by integration."""
     low = np.clip(threshold, 0, 1)
     return 0.5 * (np.exp(-sharpness * low) - np.exp(-sharpness)) / sharpness / (1 - low)
 
 
 @pytest.mark.parametrize(("risk", "confidence", "count"), [(0.02, 0.9, 2000), (0.05, 0.8, 500), (0.01, 0.95, 4000)])
-def test_the_promise_is_kept_as_often_as_stated(risk: float, confidence: float, count: int) -> None:
+def test_the_guarantee_holds_with_the_stated_confidence(risk: float, confidence: float, count: int) -> None:
     random = np.random.default_rng(0)
     kept = found = 0
     for _ in range(1000):
@@ -37,11 +37,11 @@ def test_the_promise_is_kept_as_often_as_stated(risk: float, confidence: float, 
         found += 1
         kept += true_risk(guarantee.threshold) <= risk
     assert found > 500
-    # 1000 repetitions would show a confidence that is a third of its complement too low.
+    # With 1000 repetitions, a confidence that is too low by a third of 1 - confidence would fail.
     assert kept / found >= confidence - 3 * np.sqrt(confidence * (1 - confidence) / found)
 
 
-def test_a_promise_can_be_written_down_whatever_kind_of_number_was_given() -> None:
+def test_a_guarantee_is_serialisable_for_all_number_types() -> None:
     random = np.random.default_rng(2)
     score, correct = draw(3000, random)
     thresholds = candidates(draw(300, random)[0])
@@ -56,8 +56,8 @@ def test_the_threshold_is_not_needlessly_strict() -> None:
     assert guarantee.coverage == pytest.approx(1 - guarantee.threshold, abs=0.02)
 
 
-def test_where_errors_are_rarer_than_the_risk_not_everything_is_accepted() -> None:
-    """Thresholds down to the smallest score keep the risk; inputs of other kinds score lower still."""
+def test_not_everything_is_accepted_if_errors_are_rarer_than_the_risk() -> None:
+    """All thresholds satisfy the risk; a higher one protects against inputs of other kinds, with lower scores."""
     random = np.random.default_rng(4)
     score = random.beta(20, 1, 3000)
     correct = random.random(3000) < 0.999
@@ -80,7 +80,7 @@ def test_nothing_below_the_least_probability_is_accepted(least: float) -> None:
     assert found.accepted == np.count_nonzero(score >= found.threshold)
 
 
-def test_what_scores_below_zero_is_never_accepted() -> None:
+def test_negative_scores_are_never_accepted() -> None:
     score = np.concatenate([np.full(500, -1.0), np.linspace(0.1, 1, 1500)])
     correct = np.arange(2000) >= 500
     found = control_risk(score, correct, 0.02, candidates(score, 0), coverage_tolerance=0)
@@ -95,7 +95,7 @@ def test_a_sequence_rejects_what_mapie_rejects(p_values: list[float], start: int
     assert rejected.tolist() == FWERFixedSequenceTesting().run(np.array(p_values[start:]), delta).tolist()
 
 
-def test_what_is_reported_is_what_was_seen() -> None:
+def test_the_reported_counts_are_those_of_the_data() -> None:
     random = np.random.default_rng(2)
     score, correct = draw(3000, random)
     found = control_risk(score, correct, 0.05, candidates(draw(300, random)[0]))
@@ -106,13 +106,13 @@ def test_what_is_reported_is_what_was_seen() -> None:
     assert bound <= 0.05
 
 
-def test_perfect_answers_are_all_accepted() -> None:
+def test_perfect_predictions_are_all_accepted() -> None:
     score = np.linspace(0, 1, 1000)
     found = control_risk(score, np.ones(1000, bool), 0.01, candidates(score, 0), coverage_tolerance=0)
     assert found.coverage == 1
 
 
-def test_no_threshold_can_promise_it() -> None:
+def test_no_threshold_can_guarantee_the_risk() -> None:
     random = np.random.default_rng(3)
     score, thresholds = random.random(2000), candidates(random.random(500))
     with pytest.raises(RiskNotControlled, match=r"\b0.05\b.*\b31.75%"):
@@ -122,8 +122,8 @@ def test_no_threshold_can_promise_it() -> None:
 
 
 @pytest.mark.parametrize("copies", [1, 7])
-def test_copies_prove_nothing(copies: int) -> None:
-    """Where each sample comes several times, as where classes were balanced, the promise holds as often as stated."""
+def test_copies_are_no_additional_evidence(copies: int) -> None:
+    """With several copies of each sample, as in oversampled data, the guarantee holds with the stated confidence."""
     random = np.random.default_rng(5)
     kept = found = 0
     for _ in range(300):
@@ -140,19 +140,19 @@ def test_copies_prove_nothing(copies: int) -> None:
     assert kept / found >= 0.8
 
 
-def test_common_inputs_count_as_often_as_they_come() -> None:
-    """A tenth of all samples are one input, which is wrong: that it counts once is not enough."""
+def test_common_inputs_count_as_often_as_they_occur() -> None:
+    """A tenth of all samples are copies of one wrong input; they must not count only once."""
     score, correct = np.full(2000, 0.9), np.ones(2000, bool)
     contents = np.arange(2000)
     correct[:200], contents[:200] = False, 0
     with pytest.raises(RiskNotControlled):
         control_risk(score, correct, 0.05, candidates(score), contents=contents)
-    # Among equal inputs with different labels a wrong one counts.
+    # Of equal inputs with different labels, a wrong one is tested.
     correct[1:200] = True
     assert control_risk(score, correct, 0.05, candidates(score), contents=contents).errors == 1
 
 
-def test_how_many_copies_there_are() -> None:
+def test_the_number_of_distinct_samples_is_reported() -> None:
     score = np.full(700, 0.9)
     with pytest.raises(RiskNotControlled, match=r"^70\b.*\b0.01\b"):
         control_risk(score, np.ones(700, bool), 0.01, candidates(score), contents=np.arange(700) % 70)
@@ -161,7 +161,7 @@ def test_how_many_copies_there_are() -> None:
 
 
 @pytest.mark.parametrize("risk", [1e-12, 1e-300, 5e-324])
-def test_risks_next_to_none(risk: float) -> None:
+def test_tiny_risks(risk: float) -> None:
     score = np.linspace(0, 1, 1000)
     with pytest.raises(RiskNotControlled, match=f"{risk:g}") as raised:
         control_risk(score, np.ones(1000, bool), risk, candidates(score))

@@ -52,23 +52,23 @@ def test_wrong_and_unknown_are_trusted_less(classifier: Any) -> None:
     assert separation(-p.numpy()[correct], -trust.predict_proba(noise(300)[100:]).numpy()).auroc > 0.9
 
 
-def test_it_is_calibrated_where_nothing_is_unknown() -> None:
+def test_it_is_calibrated_without_unknown_inputs() -> None:
     trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 1000))
     rows = slice(1000, None)
     assert expected_calibration_error(trust.predict_proba(IMAGES[rows]).numpy(), right(rows), 5) < 0.04
 
 
-def test_what_it_learned_from_is_told(fitted: TrustModel) -> None:
+def test_counts_and_held_out_judgements_of_the_training_data(fitted: TrustModel) -> None:
     judge = fitted.judge
     assert judge is not None
     answered = right(slice(300, 1000))
     assert (judge.right, judge.wrong, judge.unknown) == (answered.sum(), (~answered).sum(), 100)
     assert judge.held_out.p_correct.shape == (800,)
-    # Held out: not what the judge says of what it learned from.
+    # Held-out judgements differ from those of the fitted classifier for its training inputs.
     assert not np.allclose(judge.held_out.p_correct[:700], fitted.predict_proba(IMAGES[300:1000]).numpy(), atol=1e-6)
 
 
-def test_it_is_calibrated_for_known_inputs_but_for_what_it_says(fitted: TrustModel) -> None:
+def test_it_is_calibrated_for_known_inputs_up_to_the_stated_loss(fitted: TrustModel) -> None:
     assert fitted.judge is not None
     rows, loss = slice(1000, None), fitted.judge.known_loss
     assert loss is not None
@@ -77,7 +77,7 @@ def test_it_is_calibrated_for_known_inputs_but_for_what_it_says(fitted: TrustMod
     assert expected_calibration_error(fitted.predict_proba(IMAGES[rows]).numpy(), right(rows), 5) < 0.04 + loss
 
 
-def test_it_is_calibrated_for_a_share_of_ones_own() -> None:
+def test_it_is_calibrated_for_a_given_share_of_unknown_inputs() -> None:
     heads = TwoHeads(unknown_share=0.2)
     trust = TrustModel(GradientMeter(trained()), heads).fit(loader(300, 1000), unknowns=[[noise(100)]], synthetic=[])
     assert trust.judge is not None
@@ -161,7 +161,7 @@ def test_bad_data() -> None:
         TrustModel(trained())  # type: ignore[arg-type]
 
 
-def test_before_its_time() -> None:
+def test_calls_before_fit_and_set_risk() -> None:
     trust = TrustModel(GradientMeter(trained()))
     for use in (lambda: trust.predict_proba(IMAGES[:2]), lambda: trust.set_risk(0.1, loader(300, 400))):
         with pytest.raises(GradmeterError, match=r"fit\("):
@@ -184,8 +184,8 @@ def test_risk() -> None:
     assert (~right(slice(1300, None))[taken.numpy()]).mean() <= 0.05
 
 
-def test_a_promise_knows_the_share_of_unknown_inputs_it_was_made_for(fitted: TrustModel, tmp_path: Path) -> None:
-    """Also one that is made after a TrustModel was loaded."""
+def test_a_guarantee_holds_the_share_of_unknown_inputs(fitted: TrustModel, tmp_path: Path) -> None:
+    """This includes guarantees made by a loaded TrustModel."""
     fitted.set_risk(0.1, loader(1000, 1300), [[noise(200)[100:]]])
     assert fitted.guarantee is not None
     assert fitted.guarantee.unknown_share == 100 / 400
@@ -195,8 +195,8 @@ def test_a_promise_knows_the_share_of_unknown_inputs_it_was_made_for(fitted: Tru
     assert again.set_risk(0.1, loader(1000, 1300)).unknown_share == 0
 
 
-def test_what_fit_learned_from_proves_no_risk(tmp_path: Path) -> None:
-    """It is known by its content: other batches, arrays, a copy, a single sample of it, a loaded TrustModel."""
+def test_training_inputs_are_refused_by_set_risk(tmp_path: Path) -> None:
+    """Training inputs are recognised in other batches, as arrays, as copies, one by one, and by a loaded TrustModel."""
     trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800), [[noise(100)]])
     trust.save(tmp_path / "trust")
     images, labels = IMAGES[300:800], LABELS[300:800]
@@ -214,8 +214,8 @@ def test_what_fit_learned_from_proves_no_risk(tmp_path: Path) -> None:
         assert model.set_risk(0.1, loader(800, 1300), [noise(200)[100:]]).accepted
 
 
-def test_readings_of_what_fit_learned_from_prove_no_risk_either() -> None:
-    """Nor inputs, where it learned from readings of them."""
+def test_readings_of_training_inputs_are_refused_by_set_risk() -> None:
+    """The same holds for inputs after fitting to their readings."""
     meter = GradientMeter(trained())
     inputs = IMAGES[300:800], LABELS[300:800]
     readings = meter(inputs[0]), inputs[1]
@@ -233,7 +233,7 @@ def test_no_input_is_known_and_unknown(fitted: TrustModel) -> None:
 
 
 @pytest.mark.parametrize("risk", ["0.1", None, 1, float("nan"), [0.1]])
-def test_a_risk_that_is_none(risk: Any, fitted: TrustModel) -> None:
+def test_invalid_risks(risk: Any, fitted: TrustModel) -> None:
     with pytest.raises(InputError, match="risk="):
         fitted.set_risk(risk, loader(1000, 1300))
 
@@ -244,7 +244,7 @@ def test_which_inputs_it_learned_from() -> None:
     assert seen.tolist() == [True] * 10 + [False] * 10
 
 
-def test_inputs_in_another_dress() -> None:
+def test_training_inputs_in_other_batch_forms_are_refused() -> None:
     trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
     for batch in ({"input": IMAGES[300:800], "labels": LABELS[300:800]}, ((IMAGES[300:800],), LABELS[300:800])):
         with pytest.raises(InputError, match=r"\b500\b.*\b500\b"):
@@ -252,8 +252,8 @@ def test_inputs_in_another_dress() -> None:
 
 
 @pytest.mark.parametrize("form", ["readings", "arrow", "pandas", "parquet"])
-def test_readings_that_it_learned_from_prove_no_risk(form: str, tmp_path: Path) -> None:
-    """Those of which nobody knows the inputs are known by their numbers."""
+def test_training_readings_are_refused_by_set_risk(form: str, tmp_path: Path) -> None:
+    """Readings without their inputs are recognised by their values."""
     meter = GradientMeter(trained())
     learned, new = meter(IMAGES[300:800]), meter(IMAGES[800:1300])
     trust = TrustModel(meter, "ridge_cv").fit((learned, LABELS[300:800]))
@@ -271,7 +271,7 @@ def test_readings_that_it_learned_from_prove_no_risk(form: str, tmp_path: Path) 
     assert trust.set_risk(0.1, (new, LABELS[800:1300])).accepted
 
 
-def test_copies_promise_nothing() -> None:
+def test_copies_do_not_count_for_a_guarantee() -> None:
     trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
     rows = np.flatnonzero(right(slice(800, 1300)))[:30] + 800
     images, labels = IMAGES[rows].repeat(20, 1, 1, 1), LABELS[rows].repeat(20)
@@ -280,8 +280,8 @@ def test_copies_promise_nothing() -> None:
 
 
 @pytest.mark.parametrize(("classifier", "count", "copies"), [("gradmeter", 200, 6), ("ridge_cv", 100, 10)])
-def test_held_out_judges_have_not_seen_a_copy(classifier: str, count: int, copies: int) -> None:
-    """Of random labels there is nothing to learn but the copies themselves."""
+def test_held_out_judgements_are_not_by_classifiers_fitted_to_copies(classifier: str, count: int, copies: int) -> None:
+    """With random labels, only memorised copies could be separated."""
     images = IMAGES[300 : 300 + count]
     correct = torch.rand(count, generator=torch.Generator().manual_seed(0)) < 0.5
     labels = (trained()(images).argmax(1) + torch.where(correct, 0, 1)) % 10
@@ -304,7 +304,7 @@ def test_networks_of_half_precision(dtype: torch.dtype) -> None:
 
 
 def test_nothing_unfamiliar_is_accepted() -> None:
-    """However rare errors are among known inputs, and however low the threshold: strong noise is not accepted."""
+    """Strong noise is rejected even with rare errors and a low threshold."""
     trust = TrustModel(GradientMeter(trained())).fit(loader(300, 1000))
     trust.set_risk(0.5, loader(1000, 1797), least_probability=0, coverage_tolerance=0)
     strong = 5 * noise(400)
@@ -313,11 +313,11 @@ def test_nothing_unfamiliar_is_accepted() -> None:
     assert trust.accept(IMAGES[1000:]).double().mean() > 0.97
     table = trust.verdicts(strong)
     assert table["accepted"].to_pylist() == accepted.tolist()
-    # Its threshold alone would have let some through.
+    # The threshold alone would accept some of it.
     assert (trust.predict_proba(strong) >= trust.guarantee.threshold).sum() > accepted.sum()
 
 
-def test_nothing_likelier_wrong_than_right_is_accepted() -> None:
+def test_predictions_that_are_probably_wrong_are_not_accepted() -> None:
     trust = TrustModel(GradientMeter(trained())).fit(loader(300, 1000))
     assert trust.set_risk(0.5, loader(1000, 1797)).threshold >= 0.5
     assert trust.set_risk(0.5, loader(1000, 1797), least_probability=0.9).threshold >= 0.9
@@ -339,7 +339,7 @@ def test_unknown_inputs_count_as_errors() -> None:
 
 
 @pytest.mark.parametrize("classifier", ["gradmeter", "ridge"])
-def test_one_meter_is_made_to_load(classifier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_makes_one_meter(classifier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     TrustModel(GradientMeter(trained()), classifier).fit(loader(300, 1000)).save(tmp_path)
     meters, make = [], GradientMeter.__init__
 
@@ -352,11 +352,11 @@ def test_one_meter_is_made_to_load(classifier: str, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("classifier", [*CLASSIFIERS, RandomForestClassifier(20, random_state=0)])
-def test_what_comes_back_says_the_same(classifier: Any, tmp_path: Path) -> None:
+def test_a_loaded_model_predicts_the_same(classifier: Any, tmp_path: Path) -> None:
     trust = TrustModel(GradientMeter(trained(), biases=False), classifier).fit(loader(300, 1000), [[noise(100)]])
     trust.set_risk(0.1, loader(1000, 1400))
     trust.save(tmp_path / "trust")
-    # scikit-learn's trees are not trusted by skops: a made-up one could crash the process.
+    # skops does not trust scikit-learn's trees, because a forged one could crash the process.
     found = TrustModel.load(tmp_path / "trust", trained(), trusted=["sklearn.tree._tree.Tree"])
     assert torch.equal(found.predict_proba(IMAGES[:80]), trust.predict_proba(IMAGES[:80]))
     assert torch.equal(found.accept(IMAGES[:80]), trust.accept(IMAGES[:80]))
@@ -367,7 +367,7 @@ def test_what_comes_back_says_the_same(classifier: Any, tmp_path: Path) -> None:
     assert [name[:10] for name in names] == ["estimator-", "trust.json"]
 
 
-def test_the_meter_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_the_meter_is_restored(tmp_path: Path) -> None:
     meter = GradientMeter(trained(), range(3), activations=True, probes=["odin"], biases=False)
     for classifier in ("gradmeter", "ridge_cv"):
         trust = TrustModel(meter, classifier).fit(loader(300, 500), synthetic=())
@@ -410,7 +410,7 @@ def test_changed_truncated_and_missing_files(file: str, fitted: TrustModel, tmp_
         TrustModel.load(tmp_path / "trust", trained())
 
 
-def test_it_is_read_while_another_process_replaces_it(
+def test_loading_while_another_process_replaces_the_model(
     fitted: TrustModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "trust"
@@ -421,7 +421,7 @@ def test_it_is_read_while_another_process_replaces_it(
     def replaced_since(path: Path) -> dict[str, Any]:
         content = read_json(path)
         if not reads:
-            newer.save(folder)  # the estimator that this content names is gone now
+            newer.save(folder)  # deletes the estimator that this content names
         reads.append(path)
         return content
 
@@ -431,7 +431,7 @@ def test_it_is_read_while_another_process_replaces_it(
 
 
 def test_types_that_are_not_trusted(fitted: TrustModel, tmp_path: Path) -> None:
-    """An estimator that was made to run something, with a trust.json to go with it."""
+    """A forged estimator with a matching trust.json is refused."""
     import hashlib
 
     fitted.save(tmp_path / "trust")
@@ -446,7 +446,7 @@ def test_types_that_are_not_trusted(fitted: TrustModel, tmp_path: Path) -> None:
         TrustModel.load(tmp_path / "trust", trained())
 
 
-def test_nothing_of_others_is_overwritten(fitted: TrustModel, tmp_path: Path) -> None:
+def test_other_files_and_folders_are_not_overwritten(fitted: TrustModel, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/mine").write_text("mine")
     (tmp_path / "file").write_text("mine")
@@ -463,7 +463,7 @@ def test_nothing_of_others_is_overwritten(fitted: TrustModel, tmp_path: Path) ->
         TrustModel.load(tmp_path / "trust", trained())
 
 
-def test_a_file_of_others_that_is_called_like_an_estimator_stays(fitted: TrustModel, tmp_path: Path) -> None:
+def test_other_files_named_like_an_estimator_are_kept(fitted: TrustModel, tmp_path: Path) -> None:
     fitted.save(tmp_path / "trust")
     (tmp_path / "trust/estimator-mine.skops").write_text("mine")
     fitted.save(tmp_path / "trust")

@@ -27,7 +27,7 @@ def test_bins_are_those_of_scikit_learn():
 def test_calibration_error():
     assert expected_calibration_error(P, CALIBRATED) < 0.03
     assert expected_calibration_error(np.ones(100), np.arange(100) < 70) == pytest.approx(0.3)
-    # Two bins, off by 0.1 and 0.2.
+    # The calibration errors of the two bins are 0.1 and 0.2.
     p, y = np.repeat([0.1, 0.9], 10), np.repeat([False, True, False, True], [8, 2, 3, 7])
     assert expected_calibration_error(p, y, 2) == pytest.approx(0.15)
 

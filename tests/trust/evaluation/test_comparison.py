@@ -23,7 +23,7 @@ CALIBRATION = {"brier", "nll", "ece"}
 
 
 def judged(known=400, unknown=(70, 50), digits=1, seed=0, names=("letters", "noise")):
-    """Two methods that state a probability and one that does not; scores of few digits have ties."""
+    """Return predictions with two methods that give probabilities and one that does not; few digits make ties."""
     random = np.random.default_rng(seed)
     concept = np.repeat(np.arange(len(unknown) + 1), [known, *unknown])
     correct = (concept == 0) & (random.random(concept.size) < 0.8)
@@ -49,7 +49,7 @@ def changed(one, **fields):
 
 
 def oracle(one, column, method):
-    """All measures of a column by scikit-learn and the functions for single samples."""
+    """Compute all measures of a column with scikit-learn and the functions for single samples."""
     number = {name: number for number, name in enumerate(one.unknowns, start=1)}.get(column)
     known = one.concept == 0
     members = {WRONG: known & ~one.correct, ALL: ~one.correct}.get(column, one.concept == number)
@@ -57,7 +57,7 @@ def oracle(one, column, method):
     inside, outside = score[one.correct], score[members]
     compared = np.concatenate([inside, outside])
     is_outside = np.repeat([0, 1], [inside.size, outside.size])
-    # Known inputs with a wrong prediction are in the population of every concept.
+    # Known inputs with a wrong prediction belong to the population of each concept.
     population = known | members
     chosen = score[population], ~one.correct[population]
     found = {
@@ -136,7 +136,7 @@ def test_a_certain_error_has_a_finite_likelihood():
 
 
 def test_intervals_are_those_of_the_bootstrap():
-    """Ends of 1,000 resamples scatter by 0.085 of a standard deviation, which is a fiftieth of the width."""
+    """Interval ends of 1,000 resamples vary by 0.085 standard deviations, a fiftieth of the interval's width."""
     one = judged()
     found = compare(one)
     known, letters = one.concept == 0, one.concept == 1
@@ -171,7 +171,7 @@ def test_intervals_are_those_of_the_bootstrap():
         )
 
 
-def test_intervals_hold_the_true_difference_as_often_as_they_say():
+def test_intervals_cover_the_true_difference_with_the_stated_confidence():
     random, held = np.random.default_rng(0), 0
     truth = norm.cdf(1.5 / np.sqrt(2)) - norm.cdf(1 / np.sqrt(2))
     for _ in range(100):
@@ -184,12 +184,12 @@ def test_intervals_hold_the_true_difference_as_often_as_they_say():
         one = Judged(~wrong, np.zeros(200, np.int64), (), scores, {})
         gain = compare(one, repetitions=100).differences["auroc", WRONG, "other"]
         held += gain.low <= truth <= gain.high
-    # 95 of 100 with a standard deviation of 2.2.
+    # 95 of 100 are expected, with a standard deviation of 2.2.
     assert 89 <= held < 100
 
 
-def test_every_concept_is_resampled_by_itself():
-    """Were they drawn together, their shares would vary, and with them means that differ between them."""
+def test_each_concept_is_resampled_separately():
+    """With joint resampling, the shares of the concepts would vary, and with them the means over all concepts."""
     concept = np.repeat([0, 1, 2], [40, 30, 20])
     stated = np.choose(concept, [1.0, 0.5, 0.75])
     one = Judged(concept == 0, concept, ("letters", "noise"), {"ours": -stated}, {"ours": stated})
@@ -213,7 +213,7 @@ def test_resamples_without_a_column_are_left_out():
     correct[3] = False
     one = Judged(correct, np.zeros(30, np.int64), (), {"ours": np.arange(30.0)}, {})
     found = compare(one, repetitions=100).estimates["auroc", WRONG, "ours"]
-    # 3 of 29 right predictions are trusted more.
+    # 3 of 29 right predictions have a lower uncertainty.
     assert found.value == pytest.approx(3 / 29)
     assert 0 <= found.low < found.value < found.high < 0.4
 
@@ -233,7 +233,7 @@ def test_many_thresholds_are_merged_for_the_intervals_only(monkeypatch):
         for key, expected in getattr(fine, kind).items():
             found = getattr(coarse, kind)[key]
             assert found.value == expected.value
-            # Where a single threshold decides, one sample more or less of 400 that are wrong may be accepted.
+            # These measures depend on a single threshold, which may accept one of 400 wrong samples more or less.
             near = 0.02 * (expected.high - expected.low) + 0.003 * key[0].startswith(("fpr", "risk"))
             assert found.low == pytest.approx(expected.low, abs=near), key
             assert found.high == pytest.approx(expected.high, abs=near), key
@@ -244,7 +244,7 @@ def test_many_thresholds_are_merged_for_the_intervals_only(monkeypatch):
 
 
 def test_the_intervals_of_a_small_group_among_many_samples_hold_its_values():
-    # Ten samples share a threshold on average, more than there are unknown ones.
+    # On average, ten samples share a threshold; there are fewer unknown ones.
     random = np.random.default_rng(0)
     concept = np.repeat([0, 1], [200_000, 4])
     scores = {"ours": random.random(concept.size) + concept}
@@ -255,7 +255,7 @@ def test_the_intervals_of_a_small_group_among_many_samples_hold_its_values():
         assert [interval.value, interval.low, interval.high] == pytest.approx([value] * 3, abs=1e-12), measure
 
 
-def test_a_seed_gives_the_same_and_progress_is_told():
+def test_results_depend_on_the_seed_and_progress_is_reported():
     told = []
     first = compare(judged(), repetitions=30, seed=3, on_progress=told.append)
     assert told == [1] * 30
@@ -285,7 +285,7 @@ def test_a_method_against_itself():
 
 
 def test_rounding_is_no_difference():
-    # Both are perfect; sums over one threshold and over many differ in their last digits.
+    # Both methods are perfect; sums over one threshold and over many differ by rounding.
     random = np.random.default_rng(0)
     correct = np.repeat([True, False], [3000, 300])
     scores = {"ours": random.random(3300) + ~correct, "ties": 1.0 - correct}
@@ -323,8 +323,8 @@ def test_verdicts_of_intervals(low, high, higher, lower):
     assert [found.verdict(*key) for key in keys] == [higher, lower]
 
 
-def test_measures_say_truly_which_way_is_better():
-    """Errors last against errors first."""
+def test_the_direction_of_each_measure_is_right():
+    """Compare the order with all errors last to the order with all errors first."""
     correct = np.arange(100) < 80
     stated = np.where(correct, 0.8, 0.0) + np.linspace(0, 0.2, 100)
     scores = {"ours": -stated, "worst": stated}
@@ -334,7 +334,7 @@ def test_measures_say_truly_which_way_is_better():
     assert {found.verdict(measure, WRONG, "worst") for measure in MEASURES} == {"better"}
 
 
-def test_where_all_are_right_there_is_nothing_to_compare():
+def test_the_comparison_is_empty_if_all_predictions_are_right():
     right = changed(judged(), correct=np.ones(520, bool), concept=np.zeros(520, int))
     assert right.columns() == {}
     found = compare(right, repetitions=20)

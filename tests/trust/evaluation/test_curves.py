@@ -87,7 +87,7 @@ def test_thin_keeps_the_ends_the_order_and_the_shape():
     assert set(zip(thinned.x, thinned.y, strict=True)) <= set(zip(curve.x, curve.y, strict=True))
     assert (np.diff(thinned.x) >= 0).all()
     assert (thinned.x_name, thinned.y_name) == (curve.x_name, curve.y_name)
-    # Almost all of this curve's rise happens at x < 0.05; the area is lost if the points are spread along x alone.
+    # This curve rises almost only at x < 0.05; points evenly spaced along x would lose the area.
     assert auc(thinned.x, thinned.y) == pytest.approx(auc(curve.x, curve.y), abs=1e-3)
 
 
@@ -100,6 +100,6 @@ def test_thin_leaves_a_short_curve_alone_and_needs_two_points():
         thin(curve, 1)
 
 
-def test_thin_keeps_the_last_point_of_a_curve_that_does_not_move():
+def test_thin_keeps_the_last_point_of_a_curve_without_length():
     still = Curve(np.full(5, 0.5), np.full(5, 0.25), "x", "y")
     np.testing.assert_array_equal(thin(still, 3).x, [0.5, 0.5])

@@ -76,7 +76,7 @@ def test_small_samples_have_the_exact_p_value():
 
 
 @pytest.mark.parametrize(("n", "m"), [(1_000, 100), (1_000, 101)], ids=["exact", "asymptotic"])
-def test_both_p_values_agree_where_they_meet(n, m):
+def test_exact_and_asymptotic_p_values_agree_at_the_limit(n, m):
     generator = np.random.default_rng(3)
     a, b = generator.normal(size=n), generator.normal(0.3, size=m)
     expected = stats.ks_2samp(a, b, method="exact")

@@ -15,7 +15,7 @@ def test_the_mean_of_normal_numbers():
     assert bootstrap(np.mean, data) == found
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say():
+def test_intervals_cover_the_true_value_with_the_stated_confidence():
     random = np.random.default_rng(1)
     held = 0
     for _ in range(200):

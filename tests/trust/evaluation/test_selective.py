@@ -21,9 +21,9 @@ def parts(graded):
 
 
 @given(graded)
-def test_excess_is_what_the_best_order_would_save(graded):
+def test_excess_is_the_difference_to_the_perfect_order(graded):
     uncertainty, wrong = parts(graded)
-    # The best order: every error after every correct answer, one at a time.
+    # The perfect order: all errors after all correct predictions, without ties.
     best = area_under_risk_coverage(np.arange(wrong.size, dtype=float), np.sort(wrong))
     found = excess_area_under_risk_coverage(uncertainty, wrong)
     assert found == pytest.approx(area_under_risk_coverage(uncertainty, wrong) - best, abs=1e-12)

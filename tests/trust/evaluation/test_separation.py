@@ -8,7 +8,7 @@ from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 from gradmeter.errors import InputError
 from gradmeter.trust.evaluation.separation import Separation, aupr_out_at_base_rate, separation
 
-# Few distinct values make ties the rule; tiny samples reach the ends of the curves.
+# Few distinct values make many ties; small samples test the ends of the curves.
 tied = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12)
 spread = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=12)
 samples = st.one_of(st.tuples(tied, tied), st.tuples(spread, spread))

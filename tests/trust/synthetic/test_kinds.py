@@ -1,4 +1,4 @@
-"""What each kind does to an image, by hand."""
+"""Each kind of synthetic unknowns against its definition."""
 
 from collections.abc import Iterator
 
@@ -19,12 +19,12 @@ def images(*shape: int) -> Tensor:
 
 
 def of_kind(kind: str, known: Tensor, others: Tensor | None = None) -> Tensor:
-    """From images in [0, 1] that are partners of others."""
+    """Make unknowns of a kind from images in [0, 1] and partners."""
     return KINDS[kind](known, known.flip(0) if others is None else others, Generator().manual_seed(3))
 
 
 def test_blend() -> None:
-    """One weight for each image."""
+    """All pixels of an image have the same weight."""
     known, others = images(2, 6, 6), images(2, 6, 6).flip(0)
     weight = (of_kind("blend", known, others) - others) / (known - others)
     weight = weight.flatten(1)
@@ -34,7 +34,7 @@ def test_blend() -> None:
 
 
 def test_overlay() -> None:
-    """Of bright strokes on a dark ground both are there."""
+    """Bright lines of both images remain on a dark background."""
     rows, columns = torch.zeros(2, 1, 1, 9, 9).unbind(0)
     rows[..., 4, :], columns[..., 4] = 0.8, 0.9
     both = of_kind("overlay", rows, columns)
@@ -67,8 +67,8 @@ def pieces(image: Tensor, cells: int) -> list[tuple[float, ...]]:
 
 
 @pytest.mark.parametrize(("kind", "cells"), [("shuffled quarters", [2]), ("permuted patches", [4, 7])])
-def test_patches_change_places(kind: str, cells: list[int]) -> None:
-    """The same patches, elsewhere; a rest at the border stays."""
+def test_patches_are_permuted(kind: str, cells: list[int]) -> None:
+    """The patches are the same but in other places; the remainder at the border is unchanged."""
     known = images(2, 17, 29)
     found = of_kind(kind, known)
     for part, count in zip(
@@ -82,7 +82,7 @@ def test_patches_change_places(kind: str, cells: list[int]) -> None:
             assert torch.equal(before[..., width:], after[..., width:])
 
 
-def test_quarters_stay_whole_and_upright() -> None:
+def test_quarters_are_not_changed_themselves() -> None:
     known = torch.arange(4.0).view(1, 1, 2, 2).repeat_interleave(3, 2).repeat_interleave(3, 3).expand(N, 1, 6, 6)
     found = of_kind("shuffled quarters", known)
     corners = found[:, 0, ::3, ::3]
@@ -91,7 +91,7 @@ def test_quarters_stay_whole_and_upright() -> None:
 
 
 def test_rotation() -> None:
-    """A turn by 45 to 315 degrees, of which half are mirrored, keeps what lies in the middle and how far out it is."""
+    """A rotation by 45 to 315 degrees, with a reflection of half the images, keeps the centre and distances from it."""
     known = torch.zeros(N, 1, 41, 41)
     known[:, :, 18:23, 18:23] = 0.5
     known[:, :, 18:23, 32:37] = 1
@@ -101,7 +101,7 @@ def test_rotation() -> None:
     outer = (found * ((y**2 + x**2).sqrt() > 8)).squeeze(1)
     cx, cy = ((outer * axis).sum((1, 2)) / outer.sum((1, 2)) for axis in (x, y))
     torch.testing.assert_close((cx**2 + cy**2).sqrt(), torch.full((N,), 14.0), rtol=0.05, atol=0)
-    # Seen from where it was: not within 45 degrees of its own place, nor, if mirrored, of the opposite one.
+    # Angle from the original position: at least 45 degrees, or, for mirrored images, at most 135 degrees.
     angle = torch.atan2(cy, cx).abs().rad2deg()
     mirrored = angle < 44
     assert angle.max() > 170
@@ -109,7 +109,7 @@ def test_rotation() -> None:
 
 
 def test_affine_and_elastic_keep_colours() -> None:
-    """They sample the image: no colour comes that was not there."""
+    """Distortions interpolate: they add no values outside the range of the image."""
     for kind in ("affine distortion", "elastic distortion", "rotation"):
         known = images(1, 20, 30) * 0.5 + 0.25
         found = of_kind(kind, known)
@@ -120,7 +120,7 @@ def test_affine_and_elastic_keep_colours() -> None:
 
 
 def test_blur() -> None:
-    """Against scipy, by one of four widths; the kernel ends after three deviations."""
+    """Blurred images are those of SciPy for one of four widths, with kernels of three standard deviations."""
     known = images(1, 40, 50)
     found = of_kind("blur", known)
     which = []
@@ -153,7 +153,7 @@ def test_added_noise() -> None:
 
 
 def test_textures_are_smooth() -> None:
-    """Neighbours are alike, ends are not; a binary one has two values, in shares that differ."""
+    """Neighbouring pixels are similar, distant ones are not; binary textures have two values in varying shares."""
     known = images(2, 32, 32)
     grey, binary = of_kind("grey texture", known), of_kind("binary texture", known)
     assert 0 < grey.min() < 0.1
@@ -175,8 +175,8 @@ def own_kind() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own_kind")
-def test_a_kind_of_ones_own() -> None:
-    """It sees and gives images in [0, 1]; black is the darkest of the channel."""
+def test_a_registered_kind_gets_images_in_the_unit_interval() -> None:
+    """A kind gets and returns images in [0, 1], where 0 is the smallest value of the channel."""
     known = 5 * images(2, 4, 4) - 2
     found = synthetic_unknowns(known, LABELS)
     assert [*found][-1] == "black"

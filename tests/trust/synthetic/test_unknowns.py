@@ -11,7 +11,7 @@ SIZES = [(1, 28, 28), (3, 32, 32), (3, 17, 40), (2, 5, 5)]
 
 
 def images(count: int, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """A bright blot somewhere on a dark ground, and a little noise: as different up and down as left and right."""
+    """Return images with a bright spot on a dark background and some noise, asymmetric in both directions."""
     generator = torch.Generator().manual_seed(seed)
     channels, height, width = shape
     y, x = (torch.linspace(0, 1, size).view(-1, 1) for size in (height, width))
@@ -38,7 +38,7 @@ def test_every_kind_for_images_of_every_size(kind: str, shape: tuple[int, ...]) 
     assert found[kind].dtype == torch.float32
     assert found[kind].isfinite().all()
     changed = (found[kind] - known).abs().flatten(1).amax(1)
-    # Every single one is unknown, or the network would learn to reject what it knows.
+    # Each image must change, or the meta classifier would learn to reject known inputs.
     assert (changed > 0.01).all()
     assert torch.equal(known, before)
 
@@ -96,7 +96,7 @@ def test_no_unknown_of_a_signal_is_one_of_the_known_ones(kind: str, shape: tuple
     assert (distances.amin(1) > 1e-3).all()
 
 
-def test_the_same_seed_makes_the_same() -> None:
+def test_the_same_seed_makes_the_same_unknowns() -> None:
     known = images(12, 3, 16, 16)
     first, second, other = (synthetic_unknowns(known, labels(12), seed=seed) for seed in (1, 1, 2))
     assert [*first] == [*KINDS]
@@ -110,19 +110,19 @@ def test_the_same_seed_makes_the_same() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_normalised_images_become_what_plain_ones_become(kind: str) -> None:
-    """A network's images have a mean and a deviation for each channel: black and white are found by channel."""
+    """Images may be normalised with a mean and a standard deviation for each channel."""
     plain = images(16, 3, 20, 20).double()
     plain[0, :, 0, 0], plain[0, :, 0, 1] = 0, 1
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     mean, std = mean.double().view(3, 1, 1), std.double().view(3, 1, 1)
     expected = synthetic_unknowns(plain, labels(16), [kind])[kind]
     found = synthetic_unknowns((plain - mean) / std, labels(16), [kind])[kind]
-    # Binary decisions at a tie may fall either way.
+    # Rounding decides ties.
     assert torch.isclose(found, (expected - mean) / std, atol=1e-4).double().mean() > 0.999
 
 
 @pytest.mark.parametrize("kind", ["uniform noise", "grey texture", "binary texture"])
-def test_what_is_made_of_nothing_spans_the_range_of_the_images(kind: str) -> None:
+def test_kinds_without_a_source_image_span_the_range_of_the_images(kind: str) -> None:
     known = 7 * images(60, 2, 28, 28) - 3
     found = synthetic_unknowns(known, labels(60), [kind])[kind]
     for channel in range(2):
@@ -146,7 +146,7 @@ def test_partners_are_of_another_class(counts: tuple[int, ...], seed: int) -> No
     partners = _partners(of, generator)
     assert sorted(partners.tolist()) == [*range(len(of))]
     alike = int((of[partners] == of).sum())
-    # Of a class that is more than half of all, the surplus finds none.
+    # If a class is more than half of all samples, some of its samples get no partner of another class.
     assert alike == max(0, 2 * max(counts) - len(of))
 
 
@@ -156,7 +156,7 @@ def test_partners_of_one_class_are_at_least_others(count: int) -> None:
     assert (partners != torch.arange(count)).all()
 
 
-def test_partners_are_anyones_guess() -> None:
+def test_partners_are_random() -> None:
     of = torch.arange(40) % 4
     first, second = (_partners(of, torch.Generator().manual_seed(seed)) for seed in (0, 1))
     assert not torch.equal(first, second)
@@ -175,7 +175,7 @@ def test_partners_are_anyones_guess() -> None:
         (torch.zeros(4, 1, 8, 8), torch.zeros(4, 1), r"labels.*\(4, 1\)"),
     ],
 )
-def test_no_images(known: Tensor, of: Tensor, message: str) -> None:
+def test_invalid_images_and_labels(known: Tensor, of: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         synthetic_unknowns(known, of)
 
