@@ -25,19 +25,19 @@ class Named(nn.Module):
         self.network = trained()
 
     def forward(self, images: Tensor, shift: Tensor | None = None) -> Tensor:
-        found: Tensor = self.network(images if shift is None else images + shift)
-        return found
+        logits: Tensor = self.network(images if shift is None else images + shift)
+        return logits
 
 
 METER, NAMED = GradientMeter(trained()), GradientMeter(Named())
 WHOLE = METER(IMAGES)
 
 
-def assert_close(found: Readings, expected: Readings) -> None:
+def assert_close(actual: Readings, expected: Readings) -> None:
     """Compare readings up to rounding, which differs between batches."""
-    assert [name.removeprefix("network.") for name in found.layers] == list(expected.layers)
-    torch.testing.assert_close(found.logits, expected.logits, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found["all", "l2"], expected["all", "l2"], rtol=1e-3, atol=1e-6)
+    assert [name.removeprefix("network.") for name in actual.layers] == list(expected.layers)
+    torch.testing.assert_close(actual.logits, expected.logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(actual["all", "l2"], expected["all", "l2"], rtol=1e-3, atol=1e-6)
 
 
 def labelled() -> pa.Table:
@@ -135,8 +135,8 @@ def test_arrays_that_are_not_numeric(kind: Any) -> None:
 
 def test_readings_are_not_measured_again() -> None:
     assert read_inputs(METER, WHOLE) is WHOLE
-    found = read_inputs(METER, WHOLE.to_arrow())
-    assert torch.equal(found.values, WHOLE.values)
+    readings = read_inputs(METER, WHOLE.to_arrow())
+    assert torch.equal(readings.values, WHOLE.values)
 
 
 # --- errors
@@ -215,11 +215,11 @@ def test_readings_of_another_network() -> None:
 @pytest.mark.parametrize("form", [lambda readings: readings, Readings.to_arrow, Readings.to_pandas])
 def test_the_meters_pseudo_label_comes_first(form: Callable[[Readings], Any]) -> None:
     both = GradientMeter(trained(), ["uniform", "predicted"])(IMAGES)
-    found = read_inputs(METER, form(both))
-    assert found.pseudo_labels == ("predicted", "uniform")
-    assert_close(found, WHOLE)
-    torch.testing.assert_close(found.log_scale, WHOLE.log_scale, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found.for_pseudo_label("uniform").values, both.values)
+    readings = read_inputs(METER, form(both))
+    assert readings.pseudo_labels == ("predicted", "uniform")
+    assert_close(readings, WHOLE)
+    torch.testing.assert_close(readings.log_scale, WHOLE.log_scale, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(readings.for_pseudo_label("uniform").values, both.values)
 
 
 def test_readings_for_given_labels_are_refused() -> None:
@@ -232,9 +232,9 @@ def test_readings_for_given_labels_are_refused() -> None:
 def test_synthetic_unknowns_without_finite_readings_are_omitted() -> None:
     some, none = IMAGES[:20].clone(), torch.full_like(IMAGES[:20], torch.nan)
     some[3] = torch.nan
-    found = read_synthetic(METER, [iter([IMAGES[:20], some]), iter([none])])
-    assert [len(readings) for readings in found] == [39]
-    assert_close(found[0].rows(np.arange(20)), WHOLE.rows(np.arange(20)))
+    by_kind = read_synthetic(METER, [iter([IMAGES[:20], some]), iter([none])])
+    assert [len(readings) for readings in by_kind] == [39]
+    assert_close(by_kind[0].rows(np.arange(20)), WHOLE.rows(np.arange(20)))
 
 
 def test_tables_without_readings() -> None:

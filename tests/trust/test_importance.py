@@ -73,18 +73,18 @@ def test_the_only_informative_layer_comes_first(readings: Readings, correct: np.
 
 
 def test_unused_layers_have_no_loss(readings: Readings, correct: np.ndarray) -> None:
-    found = layer_importance(reader(readings, "conv.2/l2"), readings, correct)
-    assert found[0].layer == "conv.2"
+    importances = layer_importance(reader(readings, "conv.2/l2"), readings, correct)
+    assert importances[0].layer == "conv.2"
     # The AUROC falls from 1 to about 0.5.
-    assert found[0].loss == pytest.approx(0.5, abs=0.05)
-    assert len(found) == 6
-    assert {(one.loss, one.spread) for one in found[1:]} == {(0, 0)}
+    assert importances[0].loss == pytest.approx(0.5, abs=0.05)
+    assert len(importances) == 6
+    assert {(one.loss, one.spread) for one in importances[1:]} == {(0, 0)}
 
 
 def test_a_layer_that_misleads_has_a_negative_loss_and_comes_last(readings: Readings, correct: np.ndarray) -> None:
-    found = layer_importance(reader(readings, "conv.2/l2"), readings, ~correct)
-    assert found[-1].layer == "conv.2"
-    assert found[-1].loss == pytest.approx(-0.5, abs=0.05)
+    importances = layer_importance(reader(readings, "conv.2/l2"), readings, ~correct)
+    assert importances[-1].layer == "conv.2"
+    assert importances[-1].loss == pytest.approx(-0.5, abs=0.05)
 
 
 def test_statistics_of_a_layer_are_permuted_together(readings: Readings, correct: np.ndarray) -> None:
@@ -109,9 +109,9 @@ def test_statistics_of_a_layer_are_permuted_together(readings: Readings, correct
 def test_entropy_has_its_own_importance(readings: Readings) -> None:
     judge = reader(readings, "entropy")
     scores = judge.features.block(readings).values[:, 0]
-    found = layer_importance(judge, readings, scores < np.median(scores))
-    assert found[0].layer == "entropy"
-    assert found[0].loss == pytest.approx(0.5, abs=0.05)
+    importances = layer_importance(judge, readings, scores < np.median(scores))
+    assert importances[0].layer == "entropy"
+    assert importances[0].loss == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_same_again(readings: Readings, correct: np.ndarray) -> None:

@@ -40,13 +40,13 @@ def right() -> int:
 
 @pytest.mark.parametrize(("unknown", "synthetic"), [((), ()), (("noise", "more noise"), ("inverted", "turned"))])
 def test_counts(unknown: tuple[str, ...], synthetic: tuple[str, ...]) -> None:
-    found = judge("gradmeter", unknown, synthetic)
-    assert (found.right, found.wrong) == (right(), 400 - right())
-    assert found.unknown == 30 * len(unknown)
-    assert found.synthetic == (130 if synthetic else 0)
-    assert found.held_out.p_correct.shape == found.held_out.familiar.shape == (400 + found.unknown,)
-    assert isinstance(found.classifier, TwoHeads)
-    assert found.unknown_share == found.classifier.unknown_share_
+    fitted = judge("gradmeter", unknown, synthetic)
+    assert (fitted.right, fitted.wrong) == (right(), 400 - right())
+    assert fitted.unknown == 30 * len(unknown)
+    assert fitted.synthetic == (130 if synthetic else 0)
+    assert fitted.held_out.p_correct.shape == fitted.held_out.familiar.shape == (400 + fitted.unknown,)
+    assert isinstance(fitted.classifier, TwoHeads)
+    assert fitted.unknown_share == fitted.classifier.unknown_share_
 
 
 def test_other_classifiers_do_not_use_synthetic_unknowns() -> None:
@@ -65,20 +65,20 @@ def test_synthetic_unknowns_lower_the_probability_of_similar_inputs() -> None:
 
 
 def test_held_out_judgements_are_by_heads_fitted_to_other_samples() -> None:
-    found = judge("gradmeter", ("noise",), ("inverted",))
+    fitted = judge("gradmeter", ("noise",), ("inverted",))
     given = Readings.concatenate([readings("known"), readings("noise")])
     parts = [*KFold(5, shuffle=True, random_state=0).split(np.arange(430))]
-    rest, own = parts[2]
-    made, block = found.features.block(readings("inverted")), found.features.block(given)
+    train, test = parts[2]
+    synthetic, block = fitted.features.block(readings("inverted")), fitted.features.block(given)
     # Each data set of unknown inputs is a separate kind.
     known = np.concatenate([(readings("known").predictions == LABELS).numpy().astype(int), np.full(30, UNKNOWN)])
-    heads = TwoHeads(ranking=found.classifier.ranking).fit(
-        FeatureBlock.concatenate([block.rows(rest), made]),
-        np.concatenate([known[rest], np.full(80, UNKNOWN + 1)]),
+    heads = TwoHeads(ranking=fitted.classifier.ranking).fit(
+        FeatureBlock.concatenate([block.rows(train), synthetic]),
+        np.concatenate([known[train], np.full(80, UNKNOWN + 1)]),
     )
-    judged = heads.judge(block.rows(own))
-    np.testing.assert_allclose(found.held_out.p_correct[own], judged.p_correct, rtol=1e-9)
-    assert np.array_equal(found.held_out.familiar[own], judged.familiar)
+    judged = heads.judge(block.rows(test))
+    np.testing.assert_allclose(fitted.held_out.p_correct[test], judged.p_correct, rtol=1e-9)
+    assert np.array_equal(fitted.held_out.familiar[test], judged.familiar)
 
 
 def auroc(score: np.ndarray, wrong: np.ndarray) -> float:
@@ -90,13 +90,13 @@ def test_a_ranking_that_is_worse_than_the_softmax_is_not_used() -> None:
     known = readings("known")
     wrong = (known.predictions != LABELS).numpy()
     sure = np.flatnonzero(~wrong)[known.log_scale.numpy()[~wrong].argsort()[:150]]
-    found = Judge.fit(known, LABELS, [], TwoHeads(), [known.rows(sure)])
-    assert found.fallback is not None
-    assert "AUROC" in found.fallback
-    assert found.classifier.ranking == "softmax"
+    fitted = Judge.fit(known, LABELS, [], TwoHeads(), [known.rows(sure)])
+    assert fitted.fallback is not None
+    assert "AUROC" in fitted.fallback
+    assert fitted.classifier.ranking == "softmax"
     new, labels = GradientMeter(trained()).for_trust_model()(digits()[0][700:]), digits()[1][700:]
     missed = (new.predictions != labels).numpy()
-    judged, softmax = found.judge(new), -new.log_scale.numpy()
+    judged, softmax = fitted.judge(new), -new.log_scale.numpy()
     assert auroc(judged.p_correct, missed) >= auroc(softmax, missed) - 0.005
 
 
@@ -104,10 +104,10 @@ def test_few_wrong_predictions_are_ranked_by_the_softmax() -> None:
     right_ones = (readings("known").predictions == LABELS).numpy()
     taken = right_ones.copy()
     taken[np.flatnonzero(~right_ones)[:9]] = True
-    found = Judge.fit(readings("known").rows(taken), LABELS[torch.from_numpy(taken)])
-    assert found.wrong == 9
-    assert found.fallback is not None
-    assert "9" in found.fallback
+    fitted = Judge.fit(readings("known").rows(taken), LABELS[torch.from_numpy(taken)])
+    assert fitted.wrong == 9
+    assert fitted.fallback is not None
+    assert "9" in fitted.fallback
 
 
 @pytest.mark.parametrize(

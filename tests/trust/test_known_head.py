@@ -38,8 +38,8 @@ def test_with_uninformative_features_it_ranks_as_the_softmax(seed: int, numbers:
     X = (X - 5) / 10.0 ** np.arange(numbers)
     head = KnownHead().fit(X, log_scale, wrong)
     new = inputs(4000, seed + 100, numbers=numbers)
-    found = head.probability((new[0] - 5) / 10.0 ** np.arange(numbers), new[1])
-    assert roc_auc_score(new[2], found) > roc_auc_score(new[2], new[1]) - 0.01
+    p_wrong = head.probability((new[0] - 5) / 10.0 ** np.arange(numbers), new[1])
+    assert roc_auc_score(new[2], p_wrong) > roc_auc_score(new[2], new[1]) - 0.01
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -61,9 +61,9 @@ def test_with_fewer_than_ten_of_a_class_the_ranking_is_that_of_the_softmax(count
     for target in (wrong, ~wrong):
         head = KnownHead().fit(X, log_scale, target)
         new, scale, _ = inputs(1000, 4)
-        found = head.probability(new, scale)
-        assert np.array_equal(rankdata(found), rankdata(scale))
-        assert ((found > 0) & (found < 1)).all()
+        p_wrong = head.probability(new, scale)
+        assert np.array_equal(rankdata(p_wrong), rankdata(scale))
+        assert ((p_wrong > 0) & (p_wrong < 1)).all()
 
 
 def test_ten_of_a_class_are_enough() -> None:
@@ -104,8 +104,8 @@ def test_an_overconfident_softmax_is_corrected() -> None:
     wrong = random.random(3000) < expit(odds / 2)
     head = KnownHead().fit(random.normal(size=(3000, 2)), -np.logaddexp(0, -odds), wrong)
     at = np.array([-8.0, -4.0, 0.0])
-    found = head.probability(np.zeros((3, 2)), -np.logaddexp(0, -at))
-    np.testing.assert_allclose(found, expit(at / 2), rtol=0.25)
+    p_wrong = head.probability(np.zeros((3, 2)), -np.logaddexp(0, -at))
+    np.testing.assert_allclose(p_wrong, expit(at / 2), rtol=0.25)
 
 
 @pytest.mark.parametrize("gap", [50.0, 700.0, 5000.0])
@@ -113,9 +113,9 @@ def test_confident_predictions_keep_their_order(gap: float) -> None:
     """log(1 - p) may be so small that 1 - p underflows."""
     X, log_scale, wrong = inputs(400, 8)
     head = KnownHead().fit(X, log_scale, wrong)
-    found = head.probability(np.full((2, 6), 5.0), np.array([-gap, -gap / 2]))
-    assert np.isfinite(found).all()
-    assert 0 <= found[0] <= found[1] < 0.01
+    p_wrong = head.probability(np.full((2, 6), 5.0), np.array([-gap, -gap / 2]))
+    assert np.isfinite(p_wrong).all()
+    assert 0 <= p_wrong[0] <= p_wrong[1] < 0.01
 
 
 def test_constant_features_and_a_constant_softmax() -> None:

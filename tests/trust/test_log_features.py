@@ -23,15 +23,15 @@ def names_of(features: LogFeatures) -> tuple[str, ...]:
 def test_by_hand() -> None:
     readings = GradientMeter(trained())(IMAGES)
     names = ("4/l2", "0/min", "6/skewness", "4/kurtosis", "log_scale", "entropy")
-    found = LogFeatures(axes(*names)).block(readings).values
+    values = LogFeatures(axes(*names)).block(readings).values
     p = readings.logits.double().softmax(1).max(1).values.numpy()
     start = 1 - p
-    np.testing.assert_allclose(found[:, 0], np.log(readings["4", "l2"].numpy() / start), rtol=1e-5)
-    np.testing.assert_allclose(found[:, 1], np.log(-readings["0", "min"].numpy() / start), rtol=1e-5)
-    np.testing.assert_allclose(np.sinh(found[:, 2]), readings["6", "skewness"].numpy(), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(np.exp(found[:, 3]) - 3, readings["4", "kurtosis"].numpy(), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(found[:, 4], np.log(start), rtol=1e-4)
-    np.testing.assert_allclose(np.exp(found[:, 5]), entropy(readings.logits), rtol=1e-9)
+    np.testing.assert_allclose(values[:, 0], np.log(readings["4", "l2"].numpy() / start), rtol=1e-5)
+    np.testing.assert_allclose(values[:, 1], np.log(-readings["0", "min"].numpy() / start), rtol=1e-5)
+    np.testing.assert_allclose(np.sinh(values[:, 2]), readings["6", "skewness"].numpy(), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(np.exp(values[:, 3]) - 3, readings["4", "kurtosis"].numpy(), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(values[:, 4], np.log(start), rtol=1e-4)
+    np.testing.assert_allclose(np.exp(values[:, 5]), entropy(readings.logits), rtol=1e-9)
 
 
 def test_sizes_do_not_depend_on_confidence() -> None:
@@ -131,9 +131,9 @@ def test_a_loss_without_a_gradient_is_finite() -> None:
     x = torch.eye(4)
     readings = GradientMeter(network, ["predicted", "uniform"])(x)
     assert readings.for_pseudo_label("uniform").log_scale[1:].tolist() == [-torch.inf] * 3
-    found = LogFeatures(axes("uniform:root/l2")).block(readings).values[:, 0]
-    assert found[1:] == pytest.approx(np.log(1e-12))
-    assert found[0] > -1
+    values = LogFeatures(axes("uniform:root/l2")).block(readings).values[:, 0]
+    assert values[1:] == pytest.approx(np.log(1e-12))
+    assert values[0] > -1
 
 
 # --- everything
@@ -154,8 +154,8 @@ def test_everything_by_hand(whole: Readings) -> None:
         "logit:2": whole.logits[:, 2].double(),
         "score:odin": whole.scores["odin"],
     }
-    found = LogFeatures(axes(*expected)).block(whole).values
-    np.testing.assert_allclose(found, torch.stack([*expected.values()], 1), rtol=1e-6, atol=1e-9)
+    values = LogFeatures(axes(*expected)).block(whole).values
+    np.testing.assert_allclose(values, torch.stack([*expected.values()], 1), rtol=1e-6, atol=1e-9)
 
 
 def test_everything_selects_all_features_that_vary(whole: Readings) -> None:

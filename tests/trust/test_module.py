@@ -99,9 +99,9 @@ def test_arguments_are_passed_on() -> None:
         ((images,), {"scale": scale, "offset": offset}),
         ((), {"images": images, "offset": offset}),
     ]:
-        found = model(*args, **kwargs)
-        torch.testing.assert_close(found.logits, network(*args, **kwargs).detach())
-        assert found.p_correct.shape == (20,)
+        output = model(*args, **kwargs)
+        torch.testing.assert_close(output.logits, network(*args, **kwargs).detach())
+        assert output.p_correct.shape == (20,)
 
 
 def test_invalid_arguments(trust: TrustModel) -> None:

@@ -152,9 +152,9 @@ def test_the_same_seed_gives_the_same_networks(bank: NetworkBank) -> None:
 
 def test_epochs_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neural, "_MAX_EPOCHS", 3)
-    told: list[tuple[int, int]] = []
-    train_networks(DATA, INITIALISATIONS, seed=5, on_epoch=lambda epoch, left: told.append((epoch, left)))
-    assert told == [(1, 6), (2, 6), (3, 6)]
+    reports: list[tuple[int, int]] = []
+    train_networks(DATA, INITIALISATIONS, seed=5, on_epoch=lambda epoch, left: reports.append((epoch, left)))
+    assert reports == [(1, 6), (2, 6), (3, 6)]
 
 
 def test_invalid_training_sets() -> None:

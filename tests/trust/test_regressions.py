@@ -51,7 +51,7 @@ def solved(data: Data, l1: float, l2: float) -> tuple[np.ndarray, float, float]:
         return penalised, np.concatenate([gradient + l1, l1 - gradient, [free]])
 
     bounds = [(0, None)] * (2 * width) + [(None, None)]
-    found = minimize(
+    optimum = minimize(
         split,
         np.zeros(2 * width + 1),
         jac=True,
@@ -59,7 +59,7 @@ def solved(data: Data, l1: float, l2: float) -> tuple[np.ndarray, float, float]:
         bounds=bounds,
         options={"maxiter": 20000, "maxfun": 40000, "ftol": 1e-15, "gtol": 1e-9},
     )
-    weights, intercept = found.x[:width] - found.x[width:-1], float(found.x[-1])
+    weights, intercept = optimum.x[:width] - optimum.x[width:-1], float(optimum.x[-1])
     return weights, intercept, objective(weights, intercept, data, l1, l2)[0]
 
 

@@ -27,26 +27,26 @@ def true_risk(threshold: float, sharpness: float = 6.0) -> float:
 @pytest.mark.parametrize(("risk", "confidence", "count"), [(0.02, 0.9, 2000), (0.05, 0.8, 500), (0.01, 0.95, 4000)])
 def test_the_guarantee_holds_with_the_stated_confidence(risk: float, confidence: float, count: int) -> None:
     random = np.random.default_rng(0)
-    kept = found = 0
+    valid = guarantees = 0
     for _ in range(1000):
         thresholds = candidates(draw(300, random)[0], 0)
         try:
             guarantee = control_risk(*draw(count, random), risk, thresholds, confidence=confidence)
         except RiskNotControlled:
             continue
-        found += 1
-        kept += true_risk(guarantee.threshold) <= risk
-    assert found > 500
+        guarantees += 1
+        valid += true_risk(guarantee.threshold) <= risk
+    assert guarantees > 500
     # With 1000 repetitions, a confidence that is too low by a third of 1 - confidence would fail.
-    assert kept / found >= confidence - 3 * np.sqrt(confidence * (1 - confidence) / found)
+    assert valid / guarantees >= confidence - 3 * np.sqrt(confidence * (1 - confidence) / guarantees)
 
 
 def test_a_guarantee_is_serialisable_for_all_number_types() -> None:
     random = np.random.default_rng(2)
     score, correct = draw(3000, random)
     thresholds = candidates(draw(300, random)[0])
-    found = control_risk(score, correct, np.float32(0.125), thresholds, confidence=np.float32(0.875))  # type: ignore[arg-type]
-    assert json.loads(json.dumps(asdict(found)))["risk"] == 0.125
+    guarantee = control_risk(score, correct, np.float32(0.125), thresholds, confidence=np.float32(0.875))  # type: ignore[arg-type]
+    assert json.loads(json.dumps(asdict(guarantee)))["risk"] == 0.125
 
 
 def test_the_threshold_is_not_needlessly_strict() -> None:
@@ -74,17 +74,19 @@ def test_not_everything_is_accepted_if_errors_are_rarer_than_the_risk() -> None:
 def test_nothing_below_the_least_probability_is_accepted(least: float) -> None:
     random = np.random.default_rng(5)
     score = random.random(4000)
-    found = control_risk(score, np.ones(4000, bool), 0.05, candidates(random.random(1000), least), coverage_tolerance=0)
-    assert found.threshold == pytest.approx(least, abs=0.005)
-    assert found.threshold >= least
-    assert found.accepted == np.count_nonzero(score >= found.threshold)
+    guarantee = control_risk(
+        score, np.ones(4000, bool), 0.05, candidates(random.random(1000), least), coverage_tolerance=0
+    )
+    assert guarantee.threshold == pytest.approx(least, abs=0.005)
+    assert guarantee.threshold >= least
+    assert guarantee.accepted == np.count_nonzero(score >= guarantee.threshold)
 
 
 def test_negative_scores_are_never_accepted() -> None:
     score = np.concatenate([np.full(500, -1.0), np.linspace(0.1, 1, 1500)])
     correct = np.arange(2000) >= 500
-    found = control_risk(score, correct, 0.02, candidates(score, 0), coverage_tolerance=0)
-    assert (found.accepted, found.errors) == (1500, 0)
+    guarantee = control_risk(score, correct, 0.02, candidates(score, 0), coverage_tolerance=0)
+    assert (guarantee.accepted, guarantee.errors) == (1500, 0)
 
 
 @given(some.lists(some.floats(0, 0.2), min_size=1, max_size=30), some.integers(0, 29))
@@ -98,18 +100,18 @@ def test_a_sequence_rejects_what_mapie_rejects(p_values: list[float], start: int
 def test_the_reported_counts_are_those_of_the_data() -> None:
     random = np.random.default_rng(2)
     score, correct = draw(3000, random)
-    found = control_risk(score, correct, 0.05, candidates(draw(300, random)[0]))
-    taken = score >= found.threshold
-    assert (found.accepted, found.errors) == (taken.sum(), (~correct[taken]).sum())
-    assert found.coverage == taken.mean()
-    bound = stats.beta.ppf(1 - 0.05 / 5, found.errors + 1, found.accepted - found.errors)
+    guarantee = control_risk(score, correct, 0.05, candidates(draw(300, random)[0]))
+    taken = score >= guarantee.threshold
+    assert (guarantee.accepted, guarantee.errors) == (taken.sum(), (~correct[taken]).sum())
+    assert guarantee.coverage == taken.mean()
+    bound = stats.beta.ppf(1 - 0.05 / 5, guarantee.errors + 1, guarantee.accepted - guarantee.errors)
     assert bound <= 0.05
 
 
 def test_perfect_predictions_are_all_accepted() -> None:
     score = np.linspace(0, 1, 1000)
-    found = control_risk(score, np.ones(1000, bool), 0.01, candidates(score, 0), coverage_tolerance=0)
-    assert found.coverage == 1
+    guarantee = control_risk(score, np.ones(1000, bool), 0.01, candidates(score, 0), coverage_tolerance=0)
+    assert guarantee.coverage == 1
 
 
 def test_no_threshold_can_guarantee_the_risk() -> None:
@@ -125,7 +127,7 @@ def test_no_threshold_can_guarantee_the_risk() -> None:
 def test_copies_are_no_additional_evidence(copies: int) -> None:
     """With several copies of each sample, as in oversampled data, the guarantee holds with the stated confidence."""
     random = np.random.default_rng(5)
-    kept = found = 0
+    valid = guarantees = 0
     for _ in range(300):
         thresholds = candidates(draw(300, random)[0], 0)
         score, correct = draw(600, random)
@@ -134,10 +136,10 @@ def test_copies_are_no_additional_evidence(copies: int) -> None:
             guarantee = control_risk(score[rows], correct[rows], 0.05, thresholds, contents=rows, confidence=0.8)
         except RiskNotControlled:
             continue
-        found += 1
-        kept += true_risk(guarantee.threshold) <= 0.05
-    assert found > 100
-    assert kept / found >= 0.8
+        guarantees += 1
+        valid += true_risk(guarantee.threshold) <= 0.05
+    assert guarantees > 100
+    assert valid / guarantees >= 0.8
 
 
 def test_common_inputs_count_as_often_as_they_occur() -> None:
@@ -170,10 +172,12 @@ def test_tiny_risks(risk: float) -> None:
 
 def test_candidates() -> None:
     score = np.linspace(0, 1, 1001)
-    found = candidates(score, 0)
-    assert [one.threshold for one in found] == sorted({one.threshold for one in found}, reverse=True)
-    assert found[-1] == Candidate(0.0, 1.0)
-    for candidate in found:
+    thresholds = candidates(score, 0)
+    assert [candidate.threshold for candidate in thresholds] == sorted(
+        {candidate.threshold for candidate in thresholds}, reverse=True
+    )
+    assert thresholds[-1] == Candidate(0.0, 1.0)
+    for candidate in thresholds:
         assert np.mean(score >= candidate.threshold) == candidate.coverage
     assert candidates(score)[-1] == Candidate(0.5, np.mean(score >= 0.5))
 

@@ -120,12 +120,12 @@ def test_kinds_of_batches(kind: str, plain: TrustModel) -> None:
             ({"images": images, "labels": labels} for images, labels in batches), [[{"images": noise(100)}]]
         )
         assert trust.judge.synthetic > 0
-        found = trust.predict_proba({"images": IMAGES[:50]})
+        p_correct = trust.predict_proba({"images": IMAGES[:50]})
     else:
         unknown = [[(noise(100), torch.zeros(100))]]
         trust = TrustModel(GradientMeter(trained())).fit([list(batch) for batch in batches], unknown)
-        found = trust.predict_proba(IMAGES[:50])
-    torch.testing.assert_close(found, plain.predict_proba(IMAGES[:50]), rtol=1e-3, atol=1e-5)
+        p_correct = trust.predict_proba(IMAGES[:50])
+    torch.testing.assert_close(p_correct, plain.predict_proba(IMAGES[:50]), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -175,13 +175,13 @@ def test_calls_before_fit_and_set_risk() -> None:
 
 def test_risk() -> None:
     trust = TrustModel(GradientMeter(trained())).fit(loader(300, 800))
-    found = trust.set_risk(0.05, loader(800, 1300))
-    assert trust.guarantee is found
+    guarantee = trust.set_risk(0.05, loader(800, 1300))
+    assert trust.guarantee is guarantee
     p = trust.predict_proba(IMAGES[1300:])
-    taken = trust.accept(IMAGES[1300:])
-    assert torch.equal(taken, p >= found.threshold)
-    assert found.coverage == pytest.approx(taken.double().mean().item(), abs=0.08)
-    assert (~right(slice(1300, None))[taken.numpy()]).mean() <= 0.05
+    accepted = trust.accept(IMAGES[1300:])
+    assert torch.equal(accepted, p >= guarantee.threshold)
+    assert guarantee.coverage == pytest.approx(accepted.double().mean().item(), abs=0.08)
+    assert (~right(slice(1300, None))[accepted.numpy()]).mean() <= 0.05
 
 
 def test_a_guarantee_holds_the_share_of_unknown_inputs(fitted: TrustModel, tmp_path: Path) -> None:
@@ -357,11 +357,11 @@ def test_a_loaded_model_predicts_the_same(classifier: Any, tmp_path: Path) -> No
     trust.set_risk(0.1, loader(1000, 1400))
     trust.save(tmp_path / "trust")
     # skops does not trust scikit-learn's trees, because a forged one could crash the process.
-    found = TrustModel.load(tmp_path / "trust", trained(), trusted=["sklearn.tree._tree.Tree"])
-    assert torch.equal(found.predict_proba(IMAGES[:80]), trust.predict_proba(IMAGES[:80]))
-    assert torch.equal(found.accept(IMAGES[:80]), trust.accept(IMAGES[:80]))
-    assert found.guarantee == trust.guarantee
-    assert found.set_risk(0.1, loader(1000, 1400)) == trust.guarantee
+    loaded = TrustModel.load(tmp_path / "trust", trained(), trusted=["sklearn.tree._tree.Tree"])
+    assert torch.equal(loaded.predict_proba(IMAGES[:80]), trust.predict_proba(IMAGES[:80]))
+    assert torch.equal(loaded.accept(IMAGES[:80]), trust.accept(IMAGES[:80]))
+    assert loaded.guarantee == trust.guarantee
+    assert loaded.set_risk(0.1, loader(1000, 1400)) == trust.guarantee
     assert sorted(path.name for path in tmp_path.iterdir()) == ["trust"]
     names = sorted(path.name for path in (tmp_path / "trust").iterdir())
     assert [name[:10] for name in names] == ["estimator-", "trust.json"]
@@ -372,16 +372,16 @@ def test_the_meter_is_restored(tmp_path: Path) -> None:
     for classifier in ("gradmeter", "ridge_cv"):
         trust = TrustModel(meter, classifier).fit(loader(300, 500), synthetic=())
         trust.save(tmp_path / classifier)
-        found = TrustModel.load(tmp_path / classifier, trained())
-        assert found.meter.pseudo_labels == trust.meter.pseudo_labels
-        assert found.meter.pseudo_labels[-3:] == ("0", "1", "2")
+        loaded = TrustModel.load(tmp_path / classifier, trained())
+        assert loaded.meter.pseudo_labels == trust.meter.pseudo_labels
+        assert loaded.meter.pseudo_labels[-3:] == ("0", "1", "2")
         for name in ("activations", "embedding", "biases"):
-            assert getattr(found.meter, name) == getattr(trust.meter, name)
-        assert found.meter.embedding == (classifier == "gradmeter")
-        assert [*found.meter.probes] == ["odin"]
-        assert torch.equal(found.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
-        found.fit(loader(300, 500), synthetic=())
-        assert torch.equal(found.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
+            assert getattr(loaded.meter, name) == getattr(trust.meter, name)
+        assert loaded.meter.embedding == (classifier == "gradmeter")
+        assert [*loaded.meter.probes] == ["odin"]
+        assert torch.equal(loaded.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
+        loaded.fit(loader(300, 500), synthetic=())
+        assert torch.equal(loaded.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
 
 
 def test_another_network(fitted: TrustModel, tmp_path: Path) -> None:
@@ -426,8 +426,8 @@ def test_loading_while_another_process_replaces_the_model(
         return content
 
     monkeypatch.setattr(saving, "read_json", replaced_since)
-    found = TrustModel.load(folder, trained())
-    assert torch.equal(found.predict_proba(IMAGES[:80]), newer.predict_proba(IMAGES[:80]))
+    loaded = TrustModel.load(folder, trained())
+    assert torch.equal(loaded.predict_proba(IMAGES[:80]), newer.predict_proba(IMAGES[:80]))
 
 
 def test_types_that_are_not_trusted(fitted: TrustModel, tmp_path: Path) -> None:

@@ -33,13 +33,13 @@ def planted(known: int, unknown: int, seed: int = 0, *, tells: float = 0.0) -> t
     With `tells`, the size of a gradient separates wrong predictions better than the softmax.
     """
     random = np.random.default_rng(seed)
-    of = random.integers(CLASSES, size=known + unknown)
+    labels = random.integers(CLASSES, size=known + unknown)
     embedding = random.normal(size=(known + unknown, WIDTH))
-    embedding[:known, :CLASSES] += 3 * np.eye(CLASSES)[of[:known]]
+    embedding[:known, :CLASSES] += 3 * np.eye(CLASSES)[labels[:known]]
     embedding[known:] *= 3
     logits = 1.5 * embedding[:, :CLASSES]
     log_p = log_softmax(logits, axis=1)
-    wrong = logits.argmax(1) != of
+    wrong = logits.argmax(1) != labels
     log_scale = np.log(-np.expm1(np.minimum(log_p.max(1), -1e-15)))
     noise = random.normal(size=(known + unknown, 5))
     noise[:, 0] += tells * wrong
@@ -77,10 +77,10 @@ def test_three_probabilities() -> None:
 def test_among_known_inputs_it_ranks_no_worse_than_the_softmax(seed: int, tells: float, unknown: int) -> None:
     """The tolerance is the random error of learning from a hundred wrong predictions."""
     head = fitted(3000, unknown, seed, tells)
-    found, softmax = auroc(head, *planted(4000, 0, seed + 50, tells=tells))
-    assert found > softmax - 0.015
+    learned, softmax = auroc(head, *planted(4000, 0, seed + 50, tells=tells))
+    assert learned > softmax - 0.015
     if tells:
-        assert found > softmax + 0.005
+        assert learned > softmax + 0.005
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -241,9 +241,9 @@ def test_a_saved_model_predicts_exactly_the_same(unknown: int) -> None:
     head, X = fitted(500, unknown), planted(100, 100, seed=2)[0]
     encoded = skops.io.dumps(head)
     assert {*skops.io.get_untrusted_types(data=encoded)} <= {*_TRUSTED}
-    found = skops.io.loads(encoded, trusted=list(_TRUSTED))
-    assert np.array_equal(found.predict_proba(X), head.predict_proba(X))
-    assert found.unknown_share_ == head.unknown_share_
+    loaded = skops.io.loads(encoded, trusted=list(_TRUSTED))
+    assert np.array_equal(loaded.predict_proba(X), head.predict_proba(X))
+    assert loaded.unknown_share_ == head.unknown_share_
 
 
 @pytest.mark.parametrize("names", [(), ("energy", "conv/l2"), tuple(name for name in NAMES if name != "log_scale")])

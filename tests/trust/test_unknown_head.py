@@ -39,12 +39,12 @@ def test_it_does_not_depend_on_how_many_unknown_inputs_there_were() -> None:
     distances, outputs, unknown = inputs(2000, 2000)
     once = np.flatnonzero(~unknown)
     few = np.concatenate([once, np.flatnonzero(unknown)[:400]])
-    found = [
+    ratios = [
         ratio(fitted(distances[rows], outputs[rows], unknown[rows]), distances, outputs)
         for rows in (np.arange(4000), few)
     ]
-    np.testing.assert_allclose(*found, atol=0.35)
-    assert abs(np.mean(found[0] - found[1])) < 0.1
+    np.testing.assert_allclose(*ratios, atol=0.35)
+    assert abs(np.mean(ratios[0] - ratios[1])) < 0.1
 
 
 def test_each_kind_has_a_ratio_of_its_own() -> None:
@@ -59,10 +59,10 @@ def test_each_kind_has_a_ratio_of_its_own() -> None:
         for kind in (far, near)
     ]
     expected = np.stack([ratio(part, at, np.empty((7, 0))) for part in parts], axis=1)
-    found = head.log_ratios(at, np.empty((7, 0)))
+    ratios = head.log_ratios(at, np.empty((7, 0)))
     # Only the standardisation, and with it the penalty, depends on all kinds.
-    np.testing.assert_allclose(found, expected, rtol=0.15, atol=0.1)
-    assert found[-1, 0] > 4 > found[-1, 1]
+    np.testing.assert_allclose(ratios, expected, rtol=0.15, atol=0.1)
+    assert ratios[-1, 0] > 4 > ratios[-1, 1]
 
 
 def test_farther_inputs_are_never_more_likely_known() -> None:
@@ -91,11 +91,11 @@ def test_without_unknown_inputs_farther_inputs_are_less_known() -> None:
     head = fitted(distances, outputs, unknown)
     assert head.distances_only_
     steps = np.linspace(0, 5, 20)[:, None] + np.full((20, 2), 3.0)
-    found = ratio(head, steps, np.zeros((20, 1)))
-    assert (np.diff(found) > 0).all()
+    ratios = ratio(head, steps, np.zeros((20, 1)))
+    assert (np.diff(ratios) > 0).all()
     # Outputs are not used: the signs of their weights are not known.
-    assert np.array_equal(ratio(head, steps, RANDOM.normal(size=(20, 1))), found)
-    assert found[0] < 0.2 < found[-1]
+    assert np.array_equal(ratio(head, steps, RANDOM.normal(size=(20, 1))), ratios)
+    assert ratios[0] < 0.2 < ratios[-1]
 
 
 RANDOM = np.random.default_rng(5)
@@ -115,5 +115,5 @@ def test_with_unknown_inputs_the_outputs_are_used() -> None:
 def test_constant_columns(unknown: int) -> None:
     distances, outputs, is_unknown = inputs(60, unknown)
     distances[:, 1], outputs[:] = 2, 0.1
-    found = ratio(fitted(distances, outputs, is_unknown), distances, outputs)
-    assert np.isfinite(found).all()
+    ratios = ratio(fitted(distances, outputs, is_unknown), distances, outputs)
+    assert np.isfinite(ratios).all()

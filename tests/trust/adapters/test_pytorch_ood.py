@@ -51,14 +51,14 @@ def test_it_is_a_trust_model_fitted_on_known_and_unknown(detector: GradmeterDete
 
 
 def test_scores_separate_digits_from_noise(detector: GradmeterDetector) -> None:
-    def found(detector: Detector) -> dict[str, float]:
+    def results(detector: Detector) -> dict[str, float]:
         metrics = OODMetrics()
         with torch.no_grad():
             for images, labels in mixed(slice(1000, 1300), noise(300)[100:]):
                 metrics.update(detector(images), labels)
         return metrics.compute()  # type: ignore[no-any-return]
 
-    ours, softmax = found(detector), found(MaxSoftmax(trained()))
+    ours, softmax = results(detector), results(MaxSoftmax(trained()))
     # The digits include wrong predictions, which count as outliers as noise does.
     assert ours["AUROC"] > 0.88 > softmax["AUROC"]
     assert ours["AUPR-OUT"] > 0.75 > softmax["AUPR-OUT"]
@@ -101,10 +101,10 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> cifar10.CIFAR10_ODIN:
 
 
 def test_it_runs_in_a_benchmark(detector: GradmeterDetector, benchmark: cifar10.CIFAR10_ODIN) -> None:
-    found = benchmark.evaluate([detector, MaxSoftmax(trained())], loader_kwargs={"batch_size": 200})
-    assert [result["Dataset"] for result in found[::2]] == benchmark.ood_names
-    assert [result["Detector"] for result in found] == ["GradmeterDetector", "MaxSoftmax"] * 6
-    ours, softmax = ({result["Dataset"]: result["AUROC"] for result in found[first::2]} for first in (0, 1))
+    results = benchmark.evaluate([detector, MaxSoftmax(trained())], loader_kwargs={"batch_size": 200})
+    assert [result["Dataset"] for result in results[::2]] == benchmark.ood_names
+    assert [result["Detector"] for result in results] == ["GradmeterDetector", "MaxSoftmax"] * 6
+    ours, softmax = ({result["Dataset"]: result["AUROC"] for result in results[first::2]} for first in (0, 1))
     assert ours["UniformNoise"] > 0.8 > softmax["UniformNoise"]
     negatives = torch.cat([IMAGES[1000:1200], 1 - IMAGES[1200:1250]])
     p_correct = detector.trust.predict_proba(negatives).numpy()

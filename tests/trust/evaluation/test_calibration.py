@@ -18,10 +18,10 @@ def test_scores_are_those_of_scikit_learn():
 
 def test_bins_are_those_of_scikit_learn():
     observed, predicted = calibration_curve(CALIBRATED, P, n_bins=10)
-    found = reliability(P, CALIBRATED, 10)
-    np.testing.assert_allclose(found.observed, observed)
-    np.testing.assert_allclose(found.predicted, predicted)
-    assert found.weight.sum() == pytest.approx(1)
+    diagram = reliability(P, CALIBRATED, 10)
+    np.testing.assert_allclose(diagram.observed, observed)
+    np.testing.assert_allclose(diagram.predicted, predicted)
+    assert diagram.weight.sum() == pytest.approx(1)
 
 
 def test_calibration_error():

@@ -54,7 +54,7 @@ def test_risk_coverage_counts_what_each_threshold_accepts(rows):
     accepted = [uncertainty <= threshold for threshold in np.unique(uncertainty)]
     np.testing.assert_allclose(curve.x, [np.mean(mask) for mask in accepted])
     np.testing.assert_allclose(curve.y, [np.mean(wrong[mask]) for mask in accepted])
-    risk_of_each = [np.mean(wrong[uncertainty <= own]) for own in uncertainty]
+    risk_of_each = [np.mean(wrong[uncertainty <= threshold]) for threshold in uncertainty]
     assert area_under_risk_coverage(uncertainty, wrong) == pytest.approx(np.mean(risk_of_each))
 
 

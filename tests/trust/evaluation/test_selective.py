@@ -25,8 +25,8 @@ def test_excess_is_the_difference_to_the_perfect_order(graded):
     uncertainty, wrong = parts(graded)
     # The perfect order: all errors after all correct predictions, without ties.
     best = area_under_risk_coverage(np.arange(wrong.size, dtype=float), np.sort(wrong))
-    found = excess_area_under_risk_coverage(uncertainty, wrong)
-    assert found == pytest.approx(area_under_risk_coverage(uncertainty, wrong) - best, abs=1e-12)
+    excess = excess_area_under_risk_coverage(uncertainty, wrong)
+    assert excess == pytest.approx(area_under_risk_coverage(uncertainty, wrong) - best, abs=1e-12)
 
 
 @given(graded)

@@ -42,14 +42,14 @@ def test_a_weight_counts_as_that_many_samples(weighted):
     ranking = Ranking.of(scores)
     # Histograms of samples in a different order.
     kinds = [np.flatnonzero(outside == kind)[::-1] for kind in (False, True)]
-    found = counts_of_histograms(*(ranking.histogram(samples, weights[samples]) for samples in kinds))
+    counts = counts_of_histograms(*(ranking.histogram(samples, weights[samples]) for samples in kinds))
     repeated = [np.repeat(scores[samples], weights[samples]) for samples in kinds]
     if sum(map(len, repeated)) == 0:
-        assert (found.inside.tolist(), found.outside.tolist()) == ([0], [0])
+        assert (counts.inside.tolist(), counts.outside.tolist()) == ([0], [0])
         return
     expected = accepted_counts(*repeated)
-    np.testing.assert_array_equal(found.inside, expected.inside)
-    np.testing.assert_array_equal(found.outside, expected.outside)
+    np.testing.assert_array_equal(counts.inside, expected.inside)
+    np.testing.assert_array_equal(counts.outside, expected.outside)
 
 
 def test_ranks_by_hand():

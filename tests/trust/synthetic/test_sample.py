@@ -70,9 +70,9 @@ def test_kept_images_are_detached_copies() -> None:
     with torch.no_grad():
         images.zero_()
     assert kept(stream) == [0, 1, 2, 3, 4]
-    found, _ = stream.images()
-    assert found is not None
-    assert not found.requires_grad
+    sampled, _ = stream.images()
+    assert sampled is not None
+    assert not sampled.requires_grad
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_images_of_several_sizes_give_no_unknowns() -> None:
     stream = ImageSample()
     stream.add(*batch(0, 3, 2))
     stream.add(*batch(3, 3, 4))
-    found, labels = stream.images()
-    assert found is None
+    sampled, labels = stream.images()
+    assert sampled is None
     assert labels.tolist() == [*range(6)]
     assert [*stream.unknowns()] == []
 
@@ -134,12 +134,12 @@ def test_unknowns_of_the_kept_images(name: str | None) -> None:
     chosen, labels = stream.chosen()
     assert chosen is not None
     expected = synthetic_unknowns(chosen, labels)
-    found = [[*batches] for batches in stream.unknowns(torch.device("cpu"))]
-    assert len(found) == len(KINDS)
-    for batches, made in zip(found, expected.values(), strict=True):
+    by_kind = [[*batches] for batches in stream.unknowns(torch.device("cpu"))]
+    assert len(by_kind) == len(KINDS)
+    for batches, unknowns in zip(by_kind, expected.values(), strict=True):
         assert sum(len(batch if name is None else batch[name]) for batch in batches) == 71
         assert len(batches) == 2
-        assert torch.equal(torch.cat([batch if name is None else batch[name] for batch in batches]), made)
+        assert torch.equal(torch.cat([batch if name is None else batch[name] for batch in batches]), unknowns)
 
 
 def test_the_only_entry_of_a_dict() -> None:
@@ -147,7 +147,7 @@ def test_the_only_entry_of_a_dict() -> None:
     stream, images = ImageSample(), torch.rand(6, 1, 9, 9)
     assert stream.as_inputs(images) is images
     stream.add({"pixel_values": images}, torch.arange(6))
-    found, _ = stream.images()
-    assert found is not None
-    assert torch.equal(found, images)
-    assert stream.as_inputs(found) == {"pixel_values": found}
+    sampled, _ = stream.images()
+    assert sampled is not None
+    assert torch.equal(sampled, images)
+    assert stream.as_inputs(sampled) == {"pixel_values": sampled}

@@ -32,12 +32,12 @@ def labels(count: int) -> Tensor:
 def test_every_kind_for_images_of_every_size(kind: str, shape: tuple[int, ...]) -> None:
     known = images(20, *shape)
     before = known.clone()
-    found = synthetic_unknowns(known, labels(20), [kind])
-    assert [*found] == [kind]
-    assert found[kind].shape == known.shape
-    assert found[kind].dtype == torch.float32
-    assert found[kind].isfinite().all()
-    changed = (found[kind] - known).abs().flatten(1).amax(1)
+    unknowns = synthetic_unknowns(known, labels(20), [kind])
+    assert [*unknowns] == [kind]
+    assert unknowns[kind].shape == known.shape
+    assert unknowns[kind].dtype == torch.float32
+    assert unknowns[kind].isfinite().all()
+    changed = (unknowns[kind] - known).abs().flatten(1).amax(1)
     # Each image must change, or the meta classifier would learn to reject known inputs.
     assert (changed > 0.01).all()
     assert torch.equal(known, before)
@@ -46,45 +46,45 @@ def test_every_kind_for_images_of_every_size(kind: str, shape: tuple[int, ...]) 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_types_are_kept(dtype: torch.dtype) -> None:
     known = images(6, 3, 9, 9, dtype=dtype)
-    for kind, found in synthetic_unknowns(known, labels(6)).items():
-        assert found.dtype == dtype, kind
-        assert found.isfinite().all(), kind
+    for kind, unknowns in synthetic_unknowns(known, labels(6)).items():
+        assert unknowns.dtype == dtype, kind
+        assert unknowns.isfinite().all(), kind
         expected = synthetic_unknowns(known.float(), labels(6), [kind])[kind]
-        assert found.shape == expected.shape
+        assert unknowns.shape == expected.shape
 
 
 @pytest.mark.parametrize("shape", [*SIZES, (1, 1, 1), (1, 3, 2)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_image_only(kind: str, shape: tuple[int, ...]) -> None:
     known = images(1, *shape)
-    found = synthetic_unknowns(known, labels(1), [kind])[kind]
-    assert found.shape == known.shape
-    assert found.isfinite().all()
+    unknown = synthetic_unknowns(known, labels(1), [kind])[kind]
+    assert unknown.shape == known.shape
+    assert unknown.isfinite().all()
     if kind not in BLENDS and min(shape[1:]) > 4:
-        assert (found - known).abs().max() > 0.02
+        assert (unknown - known).abs().max() > 0.02
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("value", [0.0, 0.3, -1.5, 255.0])
 def test_images_without_any_contrast(kind: str, value: float) -> None:
-    found = synthetic_unknowns(torch.full((8, 3, 9, 9), value), labels(8), [kind])[kind]
-    assert found.shape == (8, 3, 9, 9)
-    assert found.isfinite().all()
+    unknowns = synthetic_unknowns(torch.full((8, 3, 9, 9), value), labels(8), [kind])[kind]
+    assert unknowns.shape == (8, 3, 9, 9)
+    assert unknowns.isfinite().all()
 
 
 def test_a_channel_without_contrast_stays_without() -> None:
     known = images(8, 3, 12, 12)
     known[:, 1] = 0.25
-    for kind, found in synthetic_unknowns(known, labels(8)).items():
-        torch.testing.assert_close(found[:, 1], known[:, 1], msg=kind)
-        assert found[:, 0].isfinite().all()
+    for kind, unknowns in synthetic_unknowns(known, labels(8)).items():
+        torch.testing.assert_close(unknowns[:, 1], known[:, 1], msg=kind)
+        assert unknowns[:, 0].isfinite().all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_of_one_class(kind: str) -> None:
     known = images(10, 1, 28, 28)
-    found = synthetic_unknowns(known, torch.full((10,), 3), [kind])[kind]
-    assert ((found - known).abs().flatten(1).amax(1) > 0.02).all()
+    unknowns = synthetic_unknowns(known, torch.full((10,), 3), [kind])[kind]
+    assert ((unknowns - known).abs().flatten(1).amax(1) > 0.02).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,19 +116,19 @@ def test_normalised_images_become_what_plain_ones_become(kind: str) -> None:
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     mean, std = mean.double().view(3, 1, 1), std.double().view(3, 1, 1)
     expected = synthetic_unknowns(plain, labels(16), [kind])[kind]
-    found = synthetic_unknowns((plain - mean) / std, labels(16), [kind])[kind]
+    unknowns = synthetic_unknowns((plain - mean) / std, labels(16), [kind])[kind]
     # Rounding decides ties.
-    assert torch.isclose(found, (expected - mean) / std, atol=1e-4).double().mean() > 0.999
+    assert torch.isclose(unknowns, (expected - mean) / std, atol=1e-4).double().mean() > 0.999
 
 
 @pytest.mark.parametrize("kind", ["uniform noise", "grey texture", "binary texture"])
 def test_kinds_without_a_source_image_span_the_range_of_the_images(kind: str) -> None:
     known = 7 * images(60, 2, 28, 28) - 3
-    found = synthetic_unknowns(known, labels(60), [kind])[kind]
+    unknowns = synthetic_unknowns(known, labels(60), [kind])[kind]
     for channel in range(2):
         low, high = known[:, channel].min(), known[:, channel].max()
-        assert low - 1e-5 <= found[:, channel].min() < low + 0.7
-        assert high - 0.7 < found[:, channel].max() <= high + 1e-5
+        assert low - 1e-5 <= unknowns[:, channel].min() < low + 0.7
+        assert high - 0.7 < unknowns[:, channel].max() <= high + 1e-5
 
 
 # --- partners
@@ -141,13 +141,13 @@ def test_kinds_without_a_source_image_span_the_range_of_the_images(kind: str) ->
 @pytest.mark.parametrize("seed", range(5))
 def test_partners_are_of_another_class(counts: tuple[int, ...], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    of = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    of = of[torch.randperm(len(of), generator=generator)]
-    partners = _partners(of, generator)
-    assert sorted(partners.tolist()) == [*range(len(of))]
-    alike = int((of[partners] == of).sum())
+    classes = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    classes = classes[torch.randperm(len(classes), generator=generator)]
+    partners = _partners(classes, generator)
+    assert sorted(partners.tolist()) == [*range(len(classes))]
+    alike = int((classes[partners] == classes).sum())
     # If a class is more than half of all samples, some of its samples get no partner of another class.
-    assert alike == max(0, 2 * max(counts) - len(of))
+    assert alike == max(0, 2 * max(counts) - len(classes))
 
 
 @pytest.mark.parametrize("count", [2, 3, 10])
@@ -157,8 +157,8 @@ def test_partners_of_one_class_are_at_least_others(count: int) -> None:
 
 
 def test_partners_are_random() -> None:
-    of = torch.arange(40) % 4
-    first, second = (_partners(of, torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    classes = torch.arange(40) % 4
+    first, second = (_partners(classes, torch.Generator().manual_seed(seed)) for seed in (0, 1))
     assert not torch.equal(first, second)
 
 
@@ -166,7 +166,7 @@ def test_partners_are_random() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "of", "message"),
+    ("known", "classes", "message"),
     [
         (torch.zeros(4, 8, 8), torch.zeros(4), r"images.*\(4, 8, 8\).*float32"),
         (torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4), r"images.*\(4, 1, 8, 8\).*uint8"),
@@ -175,9 +175,9 @@ def test_partners_are_random() -> None:
         (torch.zeros(4, 1, 8, 8), torch.zeros(4, 1), r"labels.*\(4, 1\)"),
     ],
 )
-def test_invalid_images_and_labels(known: Tensor, of: Tensor, message: str) -> None:
+def test_invalid_images_and_labels(known: Tensor, classes: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        synthetic_unknowns(known, of)
+        synthetic_unknowns(known, classes)
 
 
 def test_an_unknown_kind() -> None:
