@@ -25,7 +25,7 @@ from gradmeter.trust.plateau import Plateau
 HIDDEN = 15
 _BATCH = 256
 _MOMENTUM = 0.9
-# Keras' L2 regularisation of 1e-3 on kernels, as for the CNNs: the penalty 1e-3 w^2 has the derivative 2e-3 w.
+# The paper's L2 regularisation of 1e-3 on kernels, as Keras defines it: the penalty 1e-3 w^2 has the derivative 2e-3 w.
 _WEIGHT_DECAY = 2e-3
 _HELD_OUT = 0.2
 _PATIENCE = 5
