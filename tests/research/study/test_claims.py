@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from gradmeter.research.study.claims import CLAIMS, FAILS, HOLDS, UNTESTED, judge_claims
+from gradmeter.research.study.claims import CLAIMS, judge_claims
+from gradmeter.research.study.names import FAILS, HOLDS, UNTESTED
 from gradmeter.research.study.paper import paper_cell
 from gradmeter.research.study.results import AllResults, Result
 

@@ -138,28 +138,28 @@ def perform_trial(trial: Trial, emit: Callable[[Step], None]) -> None:
         train_run(trial.network, draw, trial.run, options, on_epoch)
     draws = {form: replace(trial.source.collection(), noise_form=form).draw(trial.run, options.seed) for form in FORMS}
     for path, (name, reading) in zip(results, trial.readings, strict=True):
-        write_results(path, _judged(selected_network(trial.network, reading), draws))
-        emit(run_step(trial.number, "measure", 1, f"{name} judged"))
+        write_results(path, _evaluate(selected_network(trial.network, reading), draws))
+        emit(run_step(trial.number, "measure", 1, f"{name} evaluated"))
     emit(run_step(trial.number, "fit", 1, "done"))
 
 
-def _judged(network: Path, draws: Mapping[str, Draw]) -> Iterator[Result]:
+def _evaluate(network: Path, draws: Mapping[str, Draw]) -> Iterator[Result]:
     """Evaluate how well softmax and entropy separate correct digits from every column, for each form of noise."""
     model, training = load_network(network)
     draw = draws[RAW]
     test = _logits(model, draw.test)
     real = {role: _logits(model, concept) for role, concept in draw.unknowns.items() if role not in NOISE_ROLES}
-    right = test.argmax(1) == draw.test.labels
-    yield Result("", "", "test_error", 1 - right.mean())
+    correct = test.argmax(1) == draw.test.labels
+    yield Result("", "", "test_error", 1 - correct.mean())
     yield Result("", "", "restarts", training.restarts)
     yield Result("", "", "dead_filters", training.dead_filters)
-    for form, formed in draws.items():
-        logits = real | {role: _logits(model, formed.unknowns[role]) for role in NOISE_ROLES}
+    for form, noisy in draws.items():
+        logits = real | {role: _logits(model, noisy.unknowns[role]) for role in NOISE_ROLES}
         for name, score in OF_LOGITS.items():
             digits = score(test)
-            outside = {"wrong": digits[~right], **{role: score(logits[role]) for role in draw.unknowns}}
+            outside = {"wrong": digits[~correct], **{role: score(logits[role]) for role in draw.unknowns}}
             for column, values in with_all(outside).items():
-                yield Result(name, column, _auroc(form), separation(digits[right], values).auroc)
+                yield Result(name, column, _auroc(form), separation(digits[correct], values).auroc)
 
 
 def _auroc(form: str) -> str:
@@ -216,16 +216,9 @@ def _page(compared: dict[str, AllResults]) -> Iterator[str]:
     distances = [[_distance(results, form) for form in _SHOWN_FORMS] for results in compared.values()]
     nearest = int(np.argmin([min(pair) for pair in distances]))
     for score in OF_LOGITS:
-        papers = [_paper(score, column) for column, _ in cells]
-        paper = [
-            "**the paper**",
-            "about 1.3",
-            "",
-            "",
-            *("" if value is None else f"{value:.2f}" for value in papers),
-            "",
-            "",
-        ]
+        values = [_paper(score, column) for column, _ in cells]
+        printed = ["" if value is None else f"{value:.2f}" for value in values]
+        paper = ["**the paper**", "about 1.3", "", "", *printed, "", ""]
         body = []
         for number, (title, results) in enumerate(compared.items()):
             means = [_mean(_values(results, score, column, form)) for column, form in cells]

@@ -13,14 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradmeter.research.study.names import CONCEPTS, MEASURES, SCORES, signed
+from gradmeter.research.study.names import CONCEPTS, FAILS, HOLDS, MEASURES, SCORES, UNTESTED, signed
 from gradmeter.research.study.results import AllResults
 from gradmeter.research.study.tables import Row, recorded
 from gradmeter.trust.evaluation import PairedDifference, paired_difference
-
-HOLDS = "holds"
-FAILS = "does not hold"
-UNTESTED = "not testable on this data"
 
 _GRADIENT_METRICS = ("l1", "l2", "min", "max", "std")
 _REGULARISED = ("lasso", "ridge", "elastic_net")

@@ -19,7 +19,7 @@ from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import entropy, max_softmax
 from gradmeter.research.study.classifiers import TrainingTask, tasks
 from gradmeter.research.study.features import Features
-from gradmeter.research.study.names import PAPER_METRICS
+from gradmeter.research.study.names import MEASURES, PAPER_METRICS
 from gradmeter.research.study.outcome import Outcome, Score
 from gradmeter.research.study.paper import PAPER_BASE_RATES
 from gradmeter.research.study.results import Result
@@ -28,7 +28,6 @@ from gradmeter.trust.evaluation.separation import Interpolation
 from gradmeter.trust.neural import NetworkBank
 from gradmeter.trust.regressions import REGRESSIONS, lasso
 
-MEASURES = ("auroc", "aupr_in", "aupr_out")
 _DISTRIBUTIONS = ("entropy", "l2", "min")  # the scores of Figure 2
 
 
@@ -223,13 +222,13 @@ def judge_networks(
         scores = {key: bank.scores(position, matrix) for key, matrix in matrices.items()}
         values: dict[tuple[str, str], list[float]] = {}
         for network in range(bank.output.shape[1]):
-            for result in judge(outcome, "", _looked_up(scores, network), aupr):
+            for result in judge(outcome, "", _network_score(scores, network), aupr):
                 values.setdefault((result.column, result.measure), []).append(result.value)
         for (column, measure), initialisations in values.items():
             yield Result(task.name("nn"), column, measure, float(np.mean(initialisations)))
 
 
-def _looked_up(scores: dict[int, np.ndarray], network: int) -> Score:
+def _network_score(scores: dict[int, np.ndarray], network: int) -> Score:
     return lambda readings: scores[id(readings)][network]
 
 

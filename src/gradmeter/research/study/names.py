@@ -49,6 +49,9 @@ CONCEPTS = {
     "all": "All unknown",
 }
 
+HOLDS, FAILS, UNTESTED = "holds", "does not hold", "not testable on this data"
+"""The verdicts on claims."""
+
 
 def in_order(keys: Iterable[str], names: Mapping[str, str]) -> list[str]:
     """Return the distinct keys in the order of `names`, then the keys that `names` lacks, in their own order."""

@@ -92,10 +92,10 @@ def perform(run: Run, emit: Callable[[Step], None]) -> None:
     if not store.own_results(number).exists():
         emit(run_step(number, "fit", 0.1, "fitting the TrustModel"))
 
-        def on_judged(done: int, total: int) -> None:
-            emit(run_step(number, "fit", 0.7 + 0.3 * done / total, f"{done:,} of {total:,} images judged"))
+        def on_scored(done: int, total: int) -> None:
+            emit(run_step(number, "fit", 0.7 + 0.3 * done / total, f"{done:,} of {total:,} images scored"))
 
-        write_results(store.own_results(number), judge_with_trust(network, draw, outcome, options.aupr, on_judged))
+        write_results(store.own_results(number), judge_with_trust(network, draw, outcome, options.aupr, on_scored))
     write_results(
         store.results(number),
         judge_thresholds(outcome, read_regressions(store.regressions(number)), options.aupr),

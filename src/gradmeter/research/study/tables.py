@@ -12,8 +12,8 @@ import numpy as np
 
 from gradmeter.files import write_text
 from gradmeter.research.study.features import ENTROPY
-from gradmeter.research.study.judging import MEASURES, PENALTIES, LinearClassifier, penalised
-from gradmeter.research.study.names import CONCEPTS, PAPER_METRICS, TRUST_MODEL
+from gradmeter.research.study.judging import PENALTIES, LinearClassifier, penalised
+from gradmeter.research.study.names import CONCEPTS, MEASURES, PAPER_METRICS, TRUST_MODEL
 from gradmeter.research.study.paper import PAPER_BASE_RATES, paper_cell
 from gradmeter.research.study.results import AllResults
 from gradmeter.research.study.training import Training

@@ -108,14 +108,14 @@ def test_the_form_reaches_the_noise() -> None:
 
 
 def test_too_few_digits() -> None:
-    with pytest.raises(DataError, match=r"digits: 89 images.* 90 "):
+    with pytest.raises(DataError, match=r"digits: .*89 images.* 90 "):
         collection(digits=89)
 
 
 def test_too_few_unknowns() -> None:
-    with pytest.raises(DataError, match=r"cifar10: 9 images.* 10 "):
+    with pytest.raises(DataError, match=r"cifar10: .* 9 images.* 10 "):
         collection("cifar10", pool=9)
-    with pytest.raises(DataError, match=r"letters: 0 images.* 1;"):
+    with pytest.raises(DataError, match=r"letters: .* 0 images.* 1;"):
         collection("letters", pool=0)
     assert len(collection("cifar10", pool=10).draw(0, seed=0).unknowns["cifar10"]) == 5
 

@@ -36,5 +36,5 @@ def test_emnist_needs_root() -> None:
 
 @pytest.mark.parametrize("options", [{"root": Path()}, {"download": True}])
 def test_options_of_emnist_are_refused_with_other_data(options: dict[str, object]) -> None:
-    with pytest.raises(InputError, match=r"--data embedded.*--root.*--download"):
+    with pytest.raises(InputError, match="--data embedded"):
         load("embedded", **options)  # type: ignore[arg-type]

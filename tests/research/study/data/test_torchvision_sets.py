@@ -201,7 +201,7 @@ def test_once_unpacked_no_download_is_needed(published: Published) -> None:
 
 
 def test_the_papers_sizes_are_the_default(published: Published) -> None:
-    with pytest.raises(DataError, match=r"digits: 30 images.* 280,000 "):
+    with pytest.raises(DataError, match=r"digits: .* 30 images.* 280,000 "):
         load_torchvision(published.root, download=True)
     sizes = dataclasses.asdict(PAPER_SIZES)
     assert sizes == {

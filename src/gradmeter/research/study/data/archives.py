@@ -103,7 +103,7 @@ def scaled_sizes(digits: int) -> Sizes:
         DataError: there are fewer than 340 digits.
     """
     if digits < MIN_DIGITS:
-        raise DataError(f"digits: {digits:,} images; expected at least {MIN_DIGITS:,}")
+        raise DataError(f"digits: have {digits:,} images, need at least {MIN_DIGITS:,}; give more images")
     train = min(60_000, digits * 60 // 136)
     validation = min(20_000, digits * 20 // 136)
     test = digits - train - validation

@@ -102,17 +102,17 @@ class Collection:
         sizes = self.sizes
         if len(self.digits) < sizes.digits:
             raise DataError(
-                f"digits: {len(self.digits):,} images; expected at least {sizes.digits:,} "
-                f"({sizes.train:,} train + {sizes.validation:,} validation + {sizes.test:,} test)"
+                f"digits: have {len(self.digits):,} images, need at least {sizes.digits:,} "
+                f"({sizes.train:,} train + {sizes.validation:,} validation + {sizes.test:,} test); give more images"
             )
         for role, pool in self.unknowns.items():
             # Require as many test images as known unknowns.
             least = 2 * sizes.known_unknowns if role in KNOWN_UNKNOWN_ROLES else 1
             if len(pool) < least:
                 raise DataError(
-                    f"{role}: {len(pool):,} images; expected at least {least:,}"
+                    f"{role}: have {len(pool):,} images, need at least {least:,}"
                     f"{f' ({sizes.known_unknowns:,} known unknowns and as many test images)' if least > 1 else ''}; "
-                    f"add images or remove the set"
+                    "give more images or leave the set out"
                 )
 
     def hashes(self) -> dict[str, str]:

@@ -31,7 +31,7 @@ def load(data: str, root: Path | None = None, download: bool = False, noise_form
             raise InputError("--data emnist needs --root, the folder of its files")
         return load_torchvision(root, download, noise_form)
     if root is not None or download:
-        raise InputError(f"--data {data} takes neither --root nor --download; they belong to --data emnist")
+        raise InputError(f"--root and --download go with --data emnist only, not with --data {data}")
     if data == "embedded":
         return load_embedded(noise_form)
     if not Path(data).is_dir():

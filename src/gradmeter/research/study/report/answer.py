@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 from gradmeter.report.grid import Block, Cell, Grid
 from gradmeter.report.probabilities import PERCENT
-from gradmeter.research.study.names import SCORES, TRUST_MODEL
+from gradmeter.research.study.names import FAILS, HOLDS, PAPER_METRICS, SCORES, TRUST_MODEL, UNTESTED
 from gradmeter.research.study.report.records import NOTHING, number
 from gradmeter.research.study.report.results import StudyResults
 
-HOLDS, FAILS, UNTESTED = "holds", "does not hold", "not testable on this data"
-GRADIENT_METRICS = ("l1", "l2", "min", "max", "std", "mean", "skewness", "kurtosis")
 # Differences in AUROC below this number of points count as "about as good".
 _SAME = 0.1
 _TABLES = ("table1", "table2", "table3", "table4")
@@ -182,7 +180,7 @@ def _cell(mean: float | None, best: float) -> Cell:
 
 
 def _best_statistic(results: StudyResults) -> str | None:
-    pairs = ((metric, _mean(results, "auroc", metric, "wrong")) for metric in GRADIENT_METRICS)
+    pairs = ((metric, _mean(results, "auroc", metric, "wrong")) for metric in PAPER_METRICS)
     means = {metric: mean for metric, mean in pairs if mean is not None}
     return max(means, key=means.__getitem__) if means else None
 

@@ -12,8 +12,8 @@ from gradmeter.files import write_text
 from gradmeter.report.grid import Grid
 from gradmeter.report.templates import REPORT, environment
 from gradmeter.report.writers import to_html
-from gradmeter.research.study.names import MEASURES
-from gradmeter.research.study.report.answer import FAILS, HOLDS, UNTESTED, answer
+from gradmeter.research.study.names import FAILS, HOLDS, MEASURES, UNTESTED
+from gradmeter.research.study.report.answer import answer
 from gradmeter.research.study.report.records import Record, number
 from gradmeter.research.study.report.results import StudyResults, read_results
 from gradmeter.research.study.report.tables import SUBJECTS, ablation_grid, difference_grid, matched_grid, table_grid
