@@ -1,6 +1,6 @@
-"""The documentation: the Markdown pages of this folder and, under api/, what the docstrings say.
+"""Sphinx configuration: the Markdown pages of this folder and, under api/, the reference from the docstrings.
 
-`sphinx-build -W docs build/docs` makes it, without the network.
+Build it with `sphinx-build -W docs build/docs`; no network access is needed.
 """
 
 import re
@@ -16,9 +16,9 @@ project = "gradmeter"
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-# Links to headings of other pages, as GitHub makes them.
+# Anchors of headings for links from other pages, the same as on GitHub.
 myst_heading_anchors = 3
-# What stands in single backticks in a docstring is code, and a link where it names something that is documented.
+# Text in single backticks in a docstring is code, and a link if it names a documented object.
 default_role = "py:obj"
 
 autodoc_default_options = {
@@ -28,9 +28,9 @@ autodoc_default_options = {
 }
 autodoc_member_order = "bysource"
 autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
-# As a list; their types stand in the signature.
+# Show attributes as a list; their types are in the signature.
 napoleon_custom_sections = [("Attributes", "params_style")]
-# Each page names the module that it is about.
+# The heading of each page already names the module.
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 python_maximum_signature_line_length = 100
@@ -44,25 +44,25 @@ html_show_copyright = False
 
 _ARRAY_LIKE = re.compile(re.escape(stringify_annotation(ArrayLike, "smart")))
 _NDARRAY = re.compile(r"~numpy\.ndarray\[tuple\[~typing\.Any, \.\.\.\], ~numpy\.dtype\[(.+?)\]\]")
-_MADE = re.compile(r"<function \S+>|<factory>")
+_COMPUTED = re.compile(r"<function \S+>|<factory>")
 _DOT_IN_CODE = re.compile(r"(?<![^\s(])`(?=\.)")
 
 
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
+    """Connect the handlers; called by Sphinx."""
     app.connect("autodoc-process-signature", _shorten)
     app.connect("autodoc-process-docstring", _keep_dots)
 
 
 def _shorten(_app: Any, _what: Any, _name: Any, _object: Any, _options: Any, *parts: str | None) -> Any:
-    """NumPy's types by their names, which fill a screen when spelled out; a default that is made as "..."."""
+    """Shorten NumPy types, which are long when spelled out, to their names, and computed defaults to "..."."""
 
     def short(part: str) -> str:
-        return _MADE.sub("...", _NDARRAY.sub(r"NDArray[\1]", _ARRAY_LIKE.sub("ArrayLike", part)))
+        return _COMPUTED.sub("...", _NDARRAY.sub(r"NDArray[\1]", _ARRAY_LIKE.sub("ArrayLike", part)))
 
     return tuple(part and short(part) for part in parts)
 
 
 def _keep_dots(_app: Any, _what: Any, _name: Any, _object: Any, _options: Any, lines: list[str]) -> None:
-    """`.grad` is no link to whatever has that name, and keeps its dot."""
+    """Show `.grad` as code with its dot, not as a link to an object of that name."""
     lines[:] = [_DOT_IN_CODE.sub(":code:`", line) for line in lines]

@@ -1,4 +1,4 @@
-"""Blocks of code in the documentation."""
+"""Code blocks of the documentation."""
 
 import re
 from collections.abc import Iterator
@@ -8,6 +8,6 @@ ROOT = Path(__file__).parents[2]
 
 
 def blocks(page: str) -> Iterator[tuple[str, str]]:
-    """Language and content of each block of a page, in order; lines that go on are joined."""
+    """Yield language and content of each code block of a page, in order; continued lines are joined."""
     text = (ROOT / page).read_text().replace("\\\n", " ")
     yield from re.findall(r"^```(\w+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The commands of the README run; every command that any page names exists, with the options that it is given."""
+"""The commands of the README run; every command and option that a page names exists."""
 
 import json
 import re
@@ -23,7 +23,7 @@ PAGES = ["README.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in sorted((
 
 
 def test_the_readme_s_commands(tmp_path: Path) -> None:
-    """On made-up images and a network that takes nearly everything for a cat."""
+    """Run them on random images and a network that predicts "cat" for nearly all of them."""
     torch.manual_seed(0)
     network = timm.create_model("resnet18", num_classes=2)
     network.fc.bias.data[0] += 1
@@ -36,19 +36,20 @@ def test_the_readme_s_commands(tmp_path: Path) -> None:
     lines = [line for line in lines if line.startswith("gradmeter ")]
     assert [line.split()[1] for line in lines] == ["fit", "evaluate", "judge"]
     for line in lines:
-        # A thousand images of noise, and large ones, would take minutes.
+        # A thousand large images of noise would take minutes.
         line = line.replace("noise:uniform", "noise:uniform:12 --image-size 64")
-        words = shlex.split(line)[1:]
-        done = gradmeter(*words, cwd=tmp_path)
-        # So few images can promise nothing, and it says so.
-        assert done.returncode == (1 if words[0] == "fit" else 0), done.stderr
+        arguments = shlex.split(line)[1:]
+        finished = gradmeter(*arguments, cwd=tmp_path)
+        # So few images are not enough for a risk guarantee: exit code 1.
+        assert finished.returncode == (1 if arguments[0] == "fit" else 0), finished.stderr
     assert (tmp_path / "evaluation/report.html").is_file()
     assert (tmp_path / "verdicts.parquet").is_dir()
 
 
 def write(folder: Path, count: int) -> None:
     folder.mkdir(parents=True)
-    generator = torch.Generator().manual_seed(zlib.crc32(folder.name.encode()))  # no image is in two folders
+    # Another seed for each folder, so that no image is in two of them.
+    generator = torch.Generator().manual_seed(zlib.crc32(folder.name.encode()))
     for number in range(count):
         pixels = torch.randint(0, 256, (40, 50, 3), generator=generator).byte().numpy()
         Image.fromarray(pixels).save(folder / f"{number}.png")
@@ -57,13 +58,16 @@ def write(folder: Path, count: int) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_and_options_exist(page: str) -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    options = {name: {option for one in command.params for option in one.opts} for name, command in commands.items()}
-    typed = [line for language, text in blocks(page) if language == "sh" for line in re.split(r"\n|&& ", text)]
-    inline = re.findall(r"`([^`\n]+)`", (ROOT / page).read_text())
-    for line in [*typed, *(command for code in inline for command in code.split("&& "))]:
+    options = {
+        name: {option for parameter in command.params for option in parameter.opts}
+        for name, command in commands.items()
+    }
+    in_blocks = [line for language, text in blocks(page) if language == "sh" for line in re.split(r"\n|&& ", text)]
+    spans = re.findall(r"`([^`\n]+)`", (ROOT / page).read_text())
+    for line in [*in_blocks, *(command for span in spans for command in span.split("&& "))]:
         if not line.startswith("gradmeter "):
             continue
-        _, name, *words = shlex.split(line, comments=True)
+        _, name, *arguments = shlex.split(line, comments=True)
         assert name in options, line
-        given = {word.partition("=")[0] for word in words if word.startswith("-")}
-        assert given <= options[name] | {"--help"}, f"{line}: {given - options[name]}"
+        used = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
+        assert used <= options[name] | {"--help"}, f"{line}: {used - options[name]}"

@@ -1,4 +1,4 @@
-"""Every command and every line of Python in the guide, in its order, in one folder."""
+"""Every command and every Python block of the guide runs, in order, in one folder."""
 
 import os
 import shlex
@@ -18,22 +18,22 @@ ENVIRONMENT = {**os.environ, "COLUMNS": "120", "NO_COLOR": "1", "OMP_NUM_THREADS
 
 
 def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """A line of shell; Python and gradmeter are those of this environment."""
-    words = shlex.split(line)
-    if words[0] == "python":
-        words = [sys.executable, str(ROOT / words[1]), *words[2:]]
+    """Run a command line, with the Python and the gradmeter of this environment."""
+    program, *arguments = shlex.split(line)
+    if program == "python":
+        command = [sys.executable, str(ROOT / arguments[0]), *arguments[1:]]
     else:
-        assert words[0] == "gradmeter"
-        words = [sys.executable, "-c", "from gradmeter.apps.cli import main; main()", *words[1:]]
-    return subprocess.run(words, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=1200)
+        assert program == "gradmeter"
+        command = [sys.executable, "-c", "from gradmeter.apps.cli import main; main()", *arguments]
+    return subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=1200)
 
 
 def test_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     labels = torch.arange(1080) % 10
     images = torch.rand(1080, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    given = {
-        # Random images stand for the reader's: right one time in ten, which is enough to be fitted.
+    variables = {
+        # Random images in place of the reader's: one prediction in ten is right, which is enough to fit.
         "validation_loader": DataLoader(TensorDataset(images[:540], labels[:540]), batch_size=100),
         "calibration_loader": DataLoader(TensorDataset(images[540:], labels[540:]), batch_size=100),
         "noise_loader": [torch.rand(50, 1, 32, 32)],
@@ -42,17 +42,17 @@ def test_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     }
     for language, content in blocks("docs/guide.md"):
         if language == "python":
-            # Random images are nearly all wrong.
-            certain = "set_risk(0.05, calibration_loader"
-            exec(content.replace(certain, "set_risk(0.99, calibration_loader, least_probability=0"), given)
+            # Nearly all predictions for random images are wrong.
+            strict = "set_risk(0.05, calibration_loader"
+            exec(content.replace(strict, "set_risk(0.99, calibration_loader, least_probability=0"), variables)
             continue
         for line in content.splitlines() if language == "sh" else ():
             if line.startswith("pip install"):
-                continue  # by .ci/run
+                continue  # .ci/run installs everything
             if "examples/digits.py" in line:
-                line += " --images 2000 1500 300"  # fewer to judge, for half the time
-            done = run(line, tmp_path)
-            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-            print(f"$ {line}\n{done.stdout}")
+                line += " --images 2000 1500 300"  # fewer test images take half the time
+            finished = run(line, tmp_path)
+            assert finished.returncode == 0, f"{line}\n{finished.stdout}\n{finished.stderr}"
+            print(f"$ {line}\n{finished.stdout}")
     assert (tmp_path / "evaluation/report.html").stat().st_size > 100_000
     assert (tmp_path / "verdicts.parquet").is_dir()

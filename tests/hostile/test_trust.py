@@ -159,7 +159,7 @@ def test_a_type_that_could_run_code_is_not_made(kind: str, saved: dict[str, byte
     content["checksum"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     (folder / "trust.json").write_text(json.dumps(content))
     (folder / name).write_bytes(stream.getvalue())
-    with pytest.raises(DataError, match=f"holds {kind}, which could run code of its own|is damaged"):
+    with pytest.raises(DataError, match=rf"holds {kind}\b|is damaged"):
         TrustModel.load(folder, network())
 
 

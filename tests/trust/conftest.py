@@ -6,6 +6,6 @@ from threadpoolctl import threadpool_limits
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
-    """As a judge fits: small matrices take longer with more, and much longer where other tests use them too."""
+    """Use one thread, as `Judge.fit` does: more would slow small matrices down, and parallel tests even more."""
     with threadpool_limits(1):
         yield

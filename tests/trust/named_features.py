@@ -1,4 +1,4 @@
-"""Features from the names that they are shown by."""
+"""Parse the names of features."""
 
 from gradmeter.trust.features import (
     ACTIVATIONS,
@@ -13,7 +13,7 @@ from gradmeter.trust.features import (
 
 
 def feature(name: str) -> Feature:
-    """From the name that it is shown by."""
+    """Return the feature with a name."""
     sources = {"logit": LOGITS, "embedding": EMBEDDING, "score": SCORES}
     prefix, colon, rest = name.partition(":")
     if prefix in sources:

@@ -17,25 +17,25 @@ def folds(kind: str, contents: np.ndarray, right: np.ndarray) -> list[Fold]:
 @pytest.mark.parametrize("kind", ["plain", "stratified"])
 @pytest.mark.parametrize("contents", [COPIES, DIFFERENT])
 def test_each_row_is_held_out_once_and_its_copies_with_it(kind: str, contents: np.ndarray) -> None:
-    found = folds(kind, contents, RIGHT)
-    assert len(found) == 5
-    assert sorted(np.concatenate([own for _, own in found])) == [*range(400)]
-    for others, own in found:
-        assert sorted(np.concatenate([others, own])) == [*range(400)]
-        assert not np.isin(contents[own], contents[others]).any()
-        assert 50 < len(own) < 110
+    splits = folds(kind, contents, RIGHT)
+    assert len(splits) == 5
+    assert sorted(np.concatenate([test for _, test in splits])) == [*range(400)]
+    for train, test in splits:
+        assert sorted(np.concatenate([train, test])) == [*range(400)]
+        assert not np.isin(contents[test], contents[train]).any()
+        assert 50 < len(test) < 110
 
 
-def test_where_all_differ_they_are_scikit_learns() -> None:
+def test_folds_of_distinct_inputs_are_those_of_scikit_learn() -> None:
     options = {"n_splits": 5, "shuffle": True, "random_state": 0}
     splits = {"plain": KFold(**options), "stratified": StratifiedKFold(**options)}
     for kind, splitter in splits.items():
-        for found, expected in zip(folds(kind, DIFFERENT, RIGHT), splitter.split(DIFFERENT, RIGHT), strict=True):
-            assert all(map(np.array_equal, found, expected))
+        for fold, expected in zip(folds(kind, DIFFERENT, RIGHT), splitter.split(DIFFERENT, RIGHT), strict=True):
+            assert all(map(np.array_equal, fold, expected))
 
 
 @pytest.mark.parametrize("kind", ["plain", "stratified"])
-def test_copies_of_few_inputs_count_as_others(kind: str) -> None:
-    """Else a fold might leave no right prediction to the others."""
-    found = folds(kind, np.arange(400).astype(np.uint64) % 3, RIGHT)
-    assert [len(own) for _, own in found] == [80] * 5
+def test_copies_of_few_distinct_inputs_are_not_kept_together(kind: str) -> None:
+    """Otherwise the training rows of a fold might have no right prediction."""
+    splits = folds(kind, np.arange(400).astype(np.uint64) % 3, RIGHT)
+    assert [len(test) for _, test in splits] == [80] * 5

@@ -20,7 +20,7 @@ TELLING = ("conv.2", "l2")
 
 @pytest.fixture(scope="module")
 def readings() -> Readings:
-    """Of 600 inputs: nothing but noise."""
+    """Random readings of 600 inputs."""
     generator = torch.Generator().manual_seed(0)
 
     def noise(*shape: int) -> torch.Tensor:
@@ -32,12 +32,12 @@ def readings() -> Readings:
 
 @pytest.fixture(scope="module")
 def correct(readings: Readings) -> np.ndarray:
-    """What one metric of one layer tells."""
+    """Correctness that depends on one statistic of one layer."""
     return (readings[TELLING] < 1.5).numpy()
 
 
 class Reader:
-    """Looks at one feature only."""
+    """A meta classifier that uses a single feature."""
 
     def __init__(self, column: int) -> None:
         self.column = column
@@ -56,7 +56,7 @@ def reader(readings: Readings, feature: str) -> Judge:
     return Judge(features, classifier, 0, 0, 0, judgement(np.empty(0)))
 
 
-def test_the_only_layer_that_tells_something_comes_first(readings: Readings, correct: np.ndarray) -> None:
+def test_the_only_informative_layer_comes_first(readings: Readings, correct: np.ndarray) -> None:
     predictions = readings.predictions
     labels = torch.where(torch.from_numpy(correct), predictions, (predictions + 1) % 4)
     judge = Judge.fit(readings, labels, classifier="ridge")
@@ -72,23 +72,23 @@ def test_the_only_layer_that_tells_something_comes_first(readings: Readings, cor
     assert losses == sorted(losses, reverse=True)
 
 
-def test_what_a_judge_does_not_look_at_loses_nothing(readings: Readings, correct: np.ndarray) -> None:
-    found = layer_importance(reader(readings, "conv.2/l2"), readings, correct)
-    assert found[0].layer == "conv.2"
-    # A perfect order becomes one by chance.
-    assert found[0].loss == pytest.approx(0.5, abs=0.05)
-    assert len(found) == 6
-    assert {(one.loss, one.spread) for one in found[1:]} == {(0, 0)}
+def test_unused_layers_have_no_loss(readings: Readings, correct: np.ndarray) -> None:
+    importances = layer_importance(reader(readings, "conv.2/l2"), readings, correct)
+    assert importances[0].layer == "conv.2"
+    # The AUROC falls from 1 to about 0.5.
+    assert importances[0].loss == pytest.approx(0.5, abs=0.05)
+    assert len(importances) == 6
+    assert {(one.loss, one.spread) for one in importances[1:]} == {(0, 0)}
 
 
 def test_a_layer_that_misleads_has_a_negative_loss_and_comes_last(readings: Readings, correct: np.ndarray) -> None:
-    found = layer_importance(reader(readings, "conv.2/l2"), readings, ~correct)
-    assert found[-1].layer == "conv.2"
-    assert found[-1].loss == pytest.approx(-0.5, abs=0.05)
+    importances = layer_importance(reader(readings, "conv.2/l2"), readings, ~correct)
+    assert importances[-1].layer == "conv.2"
+    assert importances[-1].loss == pytest.approx(-0.5, abs=0.05)
 
 
-def test_metrics_of_a_layer_are_mixed_up_together(readings: Readings, correct: np.ndarray) -> None:
-    """Two metrics that only tell something by their difference still do, for themselves, if mixed up as one."""
+def test_statistics_of_a_layer_are_permuted_together(readings: Readings, correct: np.ndarray) -> None:
+    """A permutation keeps the differences between the statistics of a layer."""
 
     class Difference:
         def judge(self, block: FeatureBlock) -> Judgement:
@@ -106,12 +106,12 @@ def test_metrics_of_a_layer_are_mixed_up_together(readings: Readings, correct: n
         np.testing.assert_array_equal(np.sort(one), np.sort(seen[0]))
 
 
-def test_entropy_stands_for_itself(readings: Readings) -> None:
+def test_entropy_has_its_own_importance(readings: Readings) -> None:
     judge = reader(readings, "entropy")
     scores = judge.features.block(readings).values[:, 0]
-    found = layer_importance(judge, readings, scores < np.median(scores))
-    assert found[0].layer == "entropy"
-    assert found[0].loss == pytest.approx(0.5, abs=0.05)
+    importances = layer_importance(judge, readings, scores < np.median(scores))
+    assert importances[0].layer == "entropy"
+    assert importances[0].loss == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_same_again(readings: Readings, correct: np.ndarray) -> None:
@@ -119,6 +119,6 @@ def test_the_same_again(readings: Readings, correct: np.ndarray) -> None:
     assert layer_importance(judge, readings, correct) == layer_importance(judge, readings, correct)
 
 
-def test_nothing_to_tell_apart(readings: Readings) -> None:
-    with pytest.raises(InputError, match="expected shape"):
+def test_no_wrong_predictions(readings: Readings) -> None:
+    with pytest.raises(InputError, match=r"\(0,\)"):
         layer_importance(reader(readings, "entropy"), readings, np.ones(600, np.bool_))

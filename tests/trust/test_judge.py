@@ -40,16 +40,16 @@ def right() -> int:
 
 @pytest.mark.parametrize(("unknown", "synthetic"), [((), ()), (("noise", "more noise"), ("inverted", "turned"))])
 def test_counts(unknown: tuple[str, ...], synthetic: tuple[str, ...]) -> None:
-    found = judge("gradmeter", unknown, synthetic)
-    assert (found.right, found.wrong) == (right(), 400 - right())
-    assert found.unknown == 30 * len(unknown)
-    assert found.synthetic == (130 if synthetic else 0)
-    assert found.held_out.p_correct.shape == found.held_out.familiar.shape == (400 + found.unknown,)
-    assert isinstance(found.classifier, TwoHeads)
-    assert found.unknown_share == found.classifier.unknown_share_
+    fitted = judge("gradmeter", unknown, synthetic)
+    assert (fitted.right, fitted.wrong) == (right(), 400 - right())
+    assert fitted.unknown == 30 * len(unknown)
+    assert fitted.synthetic == (130 if synthetic else 0)
+    assert fitted.held_out.p_correct.shape == fitted.held_out.familiar.shape == (400 + fitted.unknown,)
+    assert isinstance(fitted.classifier, TwoHeads)
+    assert fitted.unknown_share == fitted.classifier.unknown_share_
 
 
-def test_other_classifiers_do_not_learn_from_what_was_made() -> None:
+def test_other_classifiers_do_not_use_synthetic_unknowns() -> None:
     with_them = judge("ridge_cv", ("noise",), ("inverted",))
     without = judge("ridge_cv", ("noise",))
     assert (with_them.unknown, with_them.synthetic) == (30, 0)
@@ -58,27 +58,27 @@ def test_other_classifiers_do_not_learn_from_what_was_made() -> None:
     assert np.array_equal(with_them.probability(readings("turned")), without.probability(readings("turned")))
 
 
-def test_what_was_made_teaches_what_is_like_it() -> None:
+def test_synthetic_unknowns_lower_the_probability_of_similar_inputs() -> None:
     plain, taught = judge("gradmeter"), judge("gradmeter", (), ("inverted",))
     inverted = readings("inverted").rows(np.arange(40, 80))
     assert taught.probability(inverted).mean() < plain.probability(inverted).mean() - 0.05
 
 
-def test_held_out_are_judgements_by_heads_that_had_not_seen_the_sample() -> None:
-    found = judge("gradmeter", ("noise",), ("inverted",))
+def test_held_out_judgements_are_by_heads_fitted_to_other_samples() -> None:
+    fitted = judge("gradmeter", ("noise",), ("inverted",))
     given = Readings.concatenate([readings("known"), readings("noise")])
     parts = [*KFold(5, shuffle=True, random_state=0).split(np.arange(430))]
-    rest, own = parts[2]
-    made, block = found.features.block(readings("inverted")), found.features.block(given)
-    # Every set of unknown inputs is a kind of its own.
+    train, test = parts[2]
+    synthetic, block = fitted.features.block(readings("inverted")), fitted.features.block(given)
+    # Each data set of unknown inputs is a separate kind.
     known = np.concatenate([(readings("known").predictions == LABELS).numpy().astype(int), np.full(30, UNKNOWN)])
-    heads = TwoHeads(ranking=found.classifier.ranking).fit(
-        FeatureBlock.concatenate([block.rows(rest), made]),
-        np.concatenate([known[rest], np.full(80, UNKNOWN + 1)]),
+    heads = TwoHeads(ranking=fitted.classifier.ranking).fit(
+        FeatureBlock.concatenate([block.rows(train), synthetic]),
+        np.concatenate([known[train], np.full(80, UNKNOWN + 1)]),
     )
-    judged = heads.judge(block.rows(own))
-    np.testing.assert_allclose(found.held_out.p_correct[own], judged.p_correct, rtol=1e-9)
-    assert np.array_equal(found.held_out.familiar[own], judged.familiar)
+    judged = heads.judge(block.rows(test))
+    np.testing.assert_allclose(fitted.held_out.p_correct[test], judged.p_correct, rtol=1e-9)
+    assert np.array_equal(fitted.held_out.familiar[test], judged.familiar)
 
 
 def auroc(score: np.ndarray, wrong: np.ndarray) -> float:
@@ -86,51 +86,48 @@ def auroc(score: np.ndarray, wrong: np.ndarray) -> float:
 
 
 def test_a_ranking_that_is_worse_than_the_softmax_is_not_used() -> None:
-    """Synthetic unknowns that are the surest known inputs: what is learned from them ruins the order."""
+    """Synthetic unknowns that equal the most confident known inputs degrade the learned ranking."""
     known = readings("known")
     wrong = (known.predictions != LABELS).numpy()
     sure = np.flatnonzero(~wrong)[known.log_scale.numpy()[~wrong].argsort()[:150]]
-    found = Judge.fit(known, LABELS, [], TwoHeads(), [known.rows(sure)])
-    assert found.fallback is not None
-    assert "AUROC" in found.fallback
-    assert found.classifier.ranking == "softmax"
+    fitted = Judge.fit(known, LABELS, [], TwoHeads(), [known.rows(sure)])
+    assert fitted.fallback is not None
+    assert "AUROC" in fitted.fallback
+    assert fitted.classifier.ranking == "softmax"
     new, labels = GradientMeter(trained()).for_trust_model()(digits()[0][700:]), digits()[1][700:]
     missed = (new.predictions != labels).numpy()
-    judged, softmax = found.judge(new), -new.log_scale.numpy()
+    judged, softmax = fitted.judge(new), -new.log_scale.numpy()
     assert auroc(judged.p_correct, missed) >= auroc(softmax, missed) - 0.005
 
 
-def test_with_few_wrong_predictions_the_softmax_ranks() -> None:
+def test_few_wrong_predictions_are_ranked_by_the_softmax() -> None:
     right_ones = (readings("known").predictions == LABELS).numpy()
     taken = right_ones.copy()
     taken[np.flatnonzero(~right_ones)[:9]] = True
-    found = Judge.fit(readings("known").rows(taken), LABELS[torch.from_numpy(taken)])
-    assert found.wrong == 9
-    assert found.fallback is not None
-    assert "9 predictions are wrong" in found.fallback
+    fitted = Judge.fit(readings("known").rows(taken), LABELS[torch.from_numpy(taken)])
+    assert fitted.wrong == 9
+    assert fitted.fallback is not None
+    assert "9" in fitted.fallback
 
 
 @pytest.mark.parametrize(
-    ("rows", "classifier", "message"),
-    [
-        (slice(0, 45), "gradmeter", r"\d+ predictions are right; expected at least 50 to tell what is known"),
-        (slice(0, 45), "ridge_cv", r"\d+ predictions are right, \d are wrong and 0 inputs are unknown; expected"),
-    ],
+    ("classifier", "least"),
+    [("gradmeter", 50), ("ridge_cv", 10)],
 )
-def test_too_few(rows: slice, classifier: str, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Judge.fit(readings("known").rows(np.arange(400)[rows]), LABELS[rows], (), classifier)
+def test_too_few(classifier: str, least: int) -> None:
+    some = readings("known").rows(np.arange(45))
+    count = int((some.predictions == LABELS[:45]).sum())
+    with pytest.raises(InputError, match=rf"\b{count}\b.*\b{least}\b"):
+        Judge.fit(some, LABELS[:45], (), classifier)
 
 
 @pytest.mark.parametrize("labels", [LABELS[:399], LABELS[:, None], torch.zeros(400, 10)])
-def test_labels_that_do_not_fit(labels: Any) -> None:
-    with pytest.raises(InputError, match=r"labels have shape .*; expected \(400,\)"):
+def test_invalid_labels(labels: Any) -> None:
+    with pytest.raises(InputError, match=r"labels.*\(400,\)"):
         Judge.fit(readings("known"), labels)
 
 
 def test_unknown_inputs_by_another_meter() -> None:
     plain = GradientMeter(trained())(noise(10))
-    with pytest.raises(
-        InputError, match="their pseudo-labels, activations, embeddings or scores differ; expected those of one meter"
-    ):
+    with pytest.raises(InputError, match="pseudo-labels"):
         Judge.fit(readings("known"), LABELS, [plain])

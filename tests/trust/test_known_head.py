@@ -8,7 +8,7 @@ from gradmeter.trust.known_head import KnownHead
 
 
 def inputs(count: int, seed: int, *, tells: float = 0.0, numbers: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features of which the first may tell more than the softmax; log(1 - p), and whether the prediction is wrong."""
+    """Return features, log(1 - p), and whether predictions are wrong; `tells` is the weight of the first feature."""
     random = np.random.default_rng(seed)
     X = random.normal(size=(count, numbers)) * 10.0 ** np.arange(numbers) + 5
     odds = random.normal(-3, 2, count)
@@ -20,7 +20,7 @@ def auroc(head: KnownHead, X: np.ndarray, log_scale: np.ndarray, wrong: np.ndarr
     return float(roc_auc_score(wrong, head.probability(X, log_scale)))
 
 
-def test_it_finds_what_tells_more_than_the_softmax() -> None:
+def test_informative_features_improve_on_the_softmax() -> None:
     X, log_scale, wrong = inputs(600, 0, tells=1.5)
     head = KnownHead().fit(X, log_scale, wrong)
     assert not head.softmax_only_
@@ -33,18 +33,18 @@ def test_it_finds_what_tells_more_than_the_softmax() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("numbers", [3, 60])
-def test_where_nothing_else_tells_it_stays_with_the_softmax(seed: int, numbers: int) -> None:
+def test_with_uninformative_features_it_ranks_as_the_softmax(seed: int, numbers: int) -> None:
     X, log_scale, wrong = inputs(400, seed, numbers=numbers)
     X = (X - 5) / 10.0 ** np.arange(numbers)
     head = KnownHead().fit(X, log_scale, wrong)
     new = inputs(4000, seed + 100, numbers=numbers)
-    found = head.probability((new[0] - 5) / 10.0 ** np.arange(numbers), new[1])
-    assert roc_auc_score(new[2], found) > roc_auc_score(new[2], new[1]) - 0.01
+    p_wrong = head.probability((new[0] - 5) / 10.0 ** np.arange(numbers), new[1])
+    assert roc_auc_score(new[2], p_wrong) > roc_auc_score(new[2], new[1]) - 0.01
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_few_dozen_wrong_predictions_do_not_lead_it_astray(seed: int) -> None:
-    """By chance some feature among many tells them: the best of the penalties then looks better than the softmax."""
+def test_a_few_dozen_wrong_predictions_do_not_mislead_it(seed: int) -> None:
+    """By chance, one of many features separates them, and the best penalty seems better than the softmax."""
     X, log_scale, wrong = inputs(200, seed, numbers=40)
     assert 10 <= np.count_nonzero(wrong) < 60
     assert KnownHead().fit((X - 5) / 10.0 ** np.arange(40), log_scale, wrong).softmax_only_
@@ -52,8 +52,8 @@ def test_a_few_dozen_wrong_predictions_do_not_lead_it_astray(seed: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 5, 9])
 @pytest.mark.parametrize("confident", [False, True])
-def test_with_fewer_than_ten_of_a_kind_the_order_is_the_softmaxs(count: int, confident: bool) -> None:
-    """To the last place, also where the few wrong predictions happen to be the surest."""
+def test_with_fewer_than_ten_of_a_class_the_ranking_is_that_of_the_softmax(count: int, confident: bool) -> None:
+    """The ranking is exactly that of the softmax, even if the few wrong predictions are the most confident ones."""
     X, log_scale, _ = inputs(200, 3)
     order = log_scale.argsort()
     wrong = np.zeros(200, np.bool_)
@@ -61,12 +61,12 @@ def test_with_fewer_than_ten_of_a_kind_the_order_is_the_softmaxs(count: int, con
     for target in (wrong, ~wrong):
         head = KnownHead().fit(X, log_scale, target)
         new, scale, _ = inputs(1000, 4)
-        found = head.probability(new, scale)
-        assert np.array_equal(rankdata(found), rankdata(scale))
-        assert ((found > 0) & (found < 1)).all()
+        p_wrong = head.probability(new, scale)
+        assert np.array_equal(rankdata(p_wrong), rankdata(scale))
+        assert ((p_wrong > 0) & (p_wrong < 1)).all()
 
 
-def test_ten_of_a_kind_are_enough() -> None:
+def test_ten_of_a_class_are_enough() -> None:
     X, log_scale, _ = inputs(200, 3)
     wrong = np.zeros(200, np.bool_)
     wrong[:10] = True
@@ -75,21 +75,21 @@ def test_ten_of_a_kind_are_enough() -> None:
 
 
 @pytest.mark.parametrize("all_wrong", [False, True])
-def test_where_there_is_nothing_to_learn_from_the_softmax_is_taken_at_its_word(all_wrong: bool) -> None:
+def test_with_a_single_class_it_returns_the_softmax(all_wrong: bool) -> None:
     X, log_scale, _ = inputs(100, 5)
     head = KnownHead().fit(X, log_scale, np.full(100, all_wrong))
     np.testing.assert_allclose(head.probability(X, log_scale), np.exp(log_scale))
 
 
-def test_what_can_be_learned_by_heart_only_is_not_learned() -> None:
-    """Labels that are drawn by lot, and nearly as many features as samples."""
+def test_random_labels_are_not_memorised() -> None:
+    """The labels are random, and there are nearly as many features as samples."""
     random = np.random.default_rng(6)
     X, log_scale, wrong = random.normal(size=(120, 80)), -1 - random.random(120), random.random(120) < 0.5
     assert KnownHead().fit(X, log_scale, wrong).softmax_only_
 
 
 @pytest.mark.parametrize("count", [12, 40])
-def test_where_the_surest_predictions_are_wrong_the_softmax_is_taken_at_its_word(count: int) -> None:
+def test_if_the_most_confident_predictions_are_wrong_it_returns_the_softmax(count: int) -> None:
     X, log_scale, _ = inputs(300, 10)
     wrong = np.zeros(300, np.bool_)
     wrong[log_scale.argsort()[:count]] = True
@@ -97,32 +97,32 @@ def test_where_the_surest_predictions_are_wrong_the_softmax_is_taken_at_its_word
     np.testing.assert_allclose(head.probability(np.zeros_like(X), log_scale), np.exp(log_scale))
 
 
-def test_a_softmax_that_is_too_sure_is_corrected() -> None:
-    """The odds are twice as large as they should be."""
+def test_an_overconfident_softmax_is_corrected() -> None:
+    """The log odds of the softmax are twice the true ones."""
     random = np.random.default_rng(7)
     odds = random.normal(-4, 3, 3000)
     wrong = random.random(3000) < expit(odds / 2)
     head = KnownHead().fit(random.normal(size=(3000, 2)), -np.logaddexp(0, -odds), wrong)
     at = np.array([-8.0, -4.0, 0.0])
-    found = head.probability(np.zeros((3, 2)), -np.logaddexp(0, -at))
-    np.testing.assert_allclose(found, expit(at / 2), rtol=0.25)
+    p_wrong = head.probability(np.zeros((3, 2)), -np.logaddexp(0, -at))
+    np.testing.assert_allclose(p_wrong, expit(at / 2), rtol=0.25)
 
 
 @pytest.mark.parametrize("gap", [50.0, 700.0, 5000.0])
-def test_confident_answers_stay_in_order(gap: float) -> None:
-    """log(1 - p) far below what 1 - p holds as a number."""
+def test_confident_predictions_keep_their_order(gap: float) -> None:
+    """log(1 - p) may be so small that 1 - p underflows."""
     X, log_scale, wrong = inputs(400, 8)
     head = KnownHead().fit(X, log_scale, wrong)
-    found = head.probability(np.full((2, 6), 5.0), np.array([-gap, -gap / 2]))
-    assert np.isfinite(found).all()
-    assert 0 <= found[0] <= found[1] < 0.01
+    p_wrong = head.probability(np.full((2, 6), 5.0), np.array([-gap, -gap / 2]))
+    assert np.isfinite(p_wrong).all()
+    assert 0 <= p_wrong[0] <= p_wrong[1] < 0.01
 
 
-def test_constant_features_and_constant_answers() -> None:
+def test_constant_features_and_a_constant_softmax() -> None:
     random = np.random.default_rng(9)
     X, wrong = random.normal(size=(100, 3)), random.random(100) < 0.3
     X[:, 1] = 0.1
     head = KnownHead().fit(X, np.full(100, -1.5), wrong)
     assert np.isfinite(head.probability(X, np.full(100, -1.5))).all()
-    # Equal numbers but for rounding: another one is not infinitely far away.
+    # Training values that differ by rounding only must not make other values infinitely far away.
     assert 0.01 < head.probability(X, np.full(100, -1.6)).mean() < 0.9

@@ -23,19 +23,19 @@ def names_of(features: LogFeatures) -> tuple[str, ...]:
 def test_by_hand() -> None:
     readings = GradientMeter(trained())(IMAGES)
     names = ("4/l2", "0/min", "6/skewness", "4/kurtosis", "log_scale", "entropy")
-    found = LogFeatures(axes(*names)).block(readings).values
+    values = LogFeatures(axes(*names)).block(readings).values
     p = readings.logits.double().softmax(1).max(1).values.numpy()
     start = 1 - p
-    np.testing.assert_allclose(found[:, 0], np.log(readings["4", "l2"].numpy() / start), rtol=1e-5)
-    np.testing.assert_allclose(found[:, 1], np.log(-readings["0", "min"].numpy() / start), rtol=1e-5)
-    np.testing.assert_allclose(np.sinh(found[:, 2]), readings["6", "skewness"].numpy(), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(np.exp(found[:, 3]) - 3, readings["4", "kurtosis"].numpy(), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(found[:, 4], np.log(start), rtol=1e-4)
-    np.testing.assert_allclose(np.exp(found[:, 5]), entropy(readings.logits), rtol=1e-9)
+    np.testing.assert_allclose(values[:, 0], np.log(readings["4", "l2"].numpy() / start), rtol=1e-5)
+    np.testing.assert_allclose(values[:, 1], np.log(-readings["0", "min"].numpy() / start), rtol=1e-5)
+    np.testing.assert_allclose(np.sinh(values[:, 2]), readings["6", "skewness"].numpy(), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(np.exp(values[:, 3]) - 3, readings["4", "kurtosis"].numpy(), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(values[:, 4], np.log(start), rtol=1e-4)
+    np.testing.assert_allclose(np.exp(values[:, 5]), entropy(readings.logits), rtol=1e-9)
 
 
-def test_sizes_do_not_depend_on_how_confident_the_answer_is() -> None:
-    """A bias of the predicted class changes 1 - p, and of the gradient only its scale."""
+def test_sizes_do_not_depend_on_confidence() -> None:
+    """The bias of the predicted class changes 1 - p, and thereby only the scale of the gradient."""
     network = nn.Linear(4, 2)
     x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
     features = LogFeatures(axes("root/l2", "root/max"))
@@ -50,7 +50,7 @@ def test_sizes_do_not_depend_on_how_confident_the_answer_is() -> None:
 def test_a_layer_without_a_gradient_is_finite() -> None:
     network = trained()
     with torch.no_grad():
-        network[4].bias.fill_(-1e6)  # no unit behind it is ever on
+        network[4].bias.fill_(-1e6)  # no unit of this layer is ever active
     readings = GradientMeter(network)(IMAGES)
     assert (readings["0", "l2"] == 0).all()
     assert LogFeatures(axes("0/l2")).block(readings).values == pytest.approx(np.log(1e-12))
@@ -66,13 +66,13 @@ def test_chosen_are_all_but_the_mean_and_the_whole() -> None:
 
 @pytest.fixture(scope="module")
 def whole() -> Readings:
-    """With everything that can be read."""
+    """Readings with all optional parts."""
     meter = GradientMeter(trained(), ["predicted", "uniform"], activations=True, embedding=True, probes=["odin"])
     return meter(IMAGES)
 
 
 def broken(whole: Readings, name: str, value: float) -> Readings:
-    """With one number that is not finite where a feature is read from."""
+    """Return readings with one value that is not finite, in the source of a feature."""
 
     def changed(tensor: Tensor, *place: int) -> Tensor:
         tensor = tensor.clone()
@@ -109,20 +109,20 @@ READ = [
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("name", READ)
 def test_readings_that_are_not_finite(name: str, value: float, whole: Readings) -> None:
-    """Also where a logarithm or a limit would make them look finite: of a size, -inf is the smallest there is."""
+    """Such values raise an error, even if clipping or a logarithm would make the feature finite."""
     assert np.isfinite(LogFeatures(axes(name)).block(whole).values).all()
-    with pytest.raises(InputError, match=f"'{name}' is not finite for some samples; expected finite readings"):
+    with pytest.raises(InputError, match=f"'{name}'"):
         LogFeatures(axes(name)).block(broken(whole, name, value))
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_scales_that_are_not_finite(value: float, whole: Readings) -> None:
-    with pytest.raises(InputError, match="'4/l2' is not finite"):
+    with pytest.raises(InputError, match="'4/l2'"):
         LogFeatures(axes("4/l2")).block(replace(whole, log_scale=torch.full_like(whole.log_scale, value)))
 
 
 def test_a_loss_without_a_gradient_is_finite() -> None:
-    """Equal logits are what "uniform" asks for: its start vector is zero, and the logarithm of its size -inf."""
+    """For equal logits, the start vector of "uniform" is zero, and the logarithm of its size is -inf."""
     network = nn.Linear(4, 3)
     with torch.no_grad():
         network.weight.zero_()
@@ -131,9 +131,9 @@ def test_a_loss_without_a_gradient_is_finite() -> None:
     x = torch.eye(4)
     readings = GradientMeter(network, ["predicted", "uniform"])(x)
     assert readings.for_pseudo_label("uniform").log_scale[1:].tolist() == [-torch.inf] * 3
-    found = LogFeatures(axes("uniform:root/l2")).block(readings).values[:, 0]
-    assert found[1:] == pytest.approx(np.log(1e-12))
-    assert found[0] > -1
+    values = LogFeatures(axes("uniform:root/l2")).block(readings).values[:, 0]
+    assert values[1:] == pytest.approx(np.log(1e-12))
+    assert values[0] > -1
 
 
 # --- everything
@@ -154,11 +154,11 @@ def test_everything_by_hand(whole: Readings) -> None:
         "logit:2": whole.logits[:, 2].double(),
         "score:odin": whole.scores["odin"],
     }
-    found = LogFeatures(axes(*expected)).block(whole).values
-    np.testing.assert_allclose(found, torch.stack([*expected.values()], 1), rtol=1e-6, atol=1e-9)
+    values = LogFeatures(axes(*expected)).block(whole).values
+    np.testing.assert_allclose(values, torch.stack([*expected.values()], 1), rtol=1e-6, atol=1e-9)
 
 
-def test_everything_is_all_that_varies(whole: Readings) -> None:
+def test_everything_selects_all_features_that_vary(whole: Readings) -> None:
     names = names_of(LogFeatures.everything(whole))
     assert len(names) == len({*names})
     assert {name.partition(":")[0] for name in names if ":" in name} == {
@@ -169,14 +169,14 @@ def test_everything_is_all_that_varies(whole: Readings) -> None:
     assert (np.ptp(LogFeatures(axes(*names)).block(whole).values, axis=0) > 0).all()
     constant = replace(whole, logits=whole.logits[:1].expand(40, 10), scores={"odin": torch.ones(40).double()})
     left = names_of(LogFeatures.everything(constant))
-    # All logits stay, so that the largest of them tells the prediction.
+    # All logits are kept, because they determine the predicted class.
     assert {*names} - {*left} == {"entropy", "energy", "score:odin"}
     sure = replace(whole, log_scale=torch.full_like(whole.log_scale, -3))
     assert "log_scale" in names_of(LogFeatures.everything(sure))
 
 
 @pytest.mark.parametrize(
-    ("name", "what"),
+    ("name", "missing"),
     [
         ("uniform:4/l2", "pseudo-label 'uniform'"),
         ("activation:4/l2", "activations"),
@@ -184,8 +184,8 @@ def test_everything_is_all_that_varies(whole: Readings) -> None:
         ("score:odin", "score 'odin'"),
     ],
 )
-def test_what_the_readings_lack(name: str, what: str) -> None:
-    with pytest.raises(InputError, match=f"the readings have no {what}, which the judge learned from; read with the"):
+def test_readings_without_the_source_of_a_feature(name: str, missing: str) -> None:
+    with pytest.raises(InputError, match=missing):
         LogFeatures(axes(name)).block(GradientMeter(trained())(IMAGES))
 
 
@@ -202,7 +202,7 @@ def test_what_the_readings_lack(name: str, what: str) -> None:
         ("entropy", "entropy"),
     ],
 )
-def test_where_a_feature_is_read_from(name: str, origin: str) -> None:
+def test_the_origin_of_a_feature(name: str, origin: str) -> None:
     assert feature(name).origin == origin
     assert str(feature(name)) == name
 

@@ -10,7 +10,7 @@ def column(*values: float) -> Tensor:
 
 
 def rates(accuracies: list[float], patience: int) -> list[float]:
-    """The rate after each of these epochs, of a single model."""
+    """Return the rates of a single model after epochs with these accuracies."""
     plateau, seen = Plateau.start(1, patience), []
     for accuracy in accuracies:
         plateau.step(column(accuracy))
@@ -19,13 +19,13 @@ def rates(accuracies: list[float], patience: int) -> list[float]:
 
 
 def test_rate_falls_tenfold_down_to_the_floor_and_then_the_model_stops() -> None:
-    # The first epoch is a best; with patience 1 every second epoch without a new best lowers the rate.
+    # The first epoch has a new best accuracy; with patience 1, every second epoch without one lowers the rate.
     assert rates([0.9] * 8, patience=1) == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001, 0, 0])
 
 
-def test_a_new_best_starts_the_waiting_anew() -> None:
+def test_a_new_best_resets_the_waiting_time() -> None:
     assert rates([0.5, 0.4, 0.6, 0.5, 0.6, 0.7], patience=2) == pytest.approx([0.1] * 6)
-    # An equal accuracy is no new best, and a recovery below the best is none either.
+    # An accuracy equal to or below the best is no new best.
     assert rates([0.5, 0.4, 0.5, 0.5], patience=2) == pytest.approx([0.1, 0.1, 0.1, 0.01])
 
 
@@ -33,7 +33,7 @@ def test_a_stopped_model_does_not_start_again() -> None:
     assert rates([0.5, 0.5, 0.5, 0.5, 0.9, 0.95], patience=0)[3:] == [0, 0, 0]
 
 
-def test_models_have_schedules_of_their_own() -> None:
+def test_models_have_independent_schedules() -> None:
     plateau = Plateau.start(2, patience=0)
     for epoch in range(3):
         assert not plateau.finished

@@ -1,4 +1,4 @@
-"""The regressions against SciPy, which minimises the stated objective on its own."""
+"""The regressions against minimisation of their objective with SciPy."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ def z_scored(features: np.ndarray) -> np.ndarray:
 def objective(
     weights: np.ndarray, intercept: float, data: Data, l1: float, l2: float
 ) -> tuple[float, np.ndarray, float]:
-    """Summed log loss + l1 |w|_1 + l2 / 2 |w|^2, and its smooth part's derivatives; the intercept is free."""
+    """Return the summed log loss + l1 |w|_1 + l2 / 2 |w|^2, and the derivatives of its smooth part."""
     features, targets = data
     odds = z_scored(features) @ weights + intercept
     residual = 1 / (1 + np.exp(-odds)) - targets
@@ -41,7 +41,7 @@ def objective(
 
 
 def solved(data: Data, l1: float, l2: float) -> tuple[np.ndarray, float, float]:
-    """Weights, intercept and objective from L-BFGS-B with w = positive - negative part: a smooth problem in a box."""
+    """Return weights, intercept and objective by L-BFGS-B on the positive and negative parts of the weights."""
     width = data[0].shape[1]
 
     def split(point: np.ndarray) -> tuple[float, np.ndarray]:
@@ -51,7 +51,7 @@ def solved(data: Data, l1: float, l2: float) -> tuple[np.ndarray, float, float]:
         return penalised, np.concatenate([gradient + l1, l1 - gradient, [free]])
 
     bounds = [(0, None)] * (2 * width) + [(None, None)]
-    found = minimize(
+    optimum = minimize(
         split,
         np.zeros(2 * width + 1),
         jac=True,
@@ -59,7 +59,7 @@ def solved(data: Data, l1: float, l2: float) -> tuple[np.ndarray, float, float]:
         bounds=bounds,
         options={"maxiter": 20000, "maxfun": 40000, "ftol": 1e-15, "gtol": 1e-9},
     )
-    weights, intercept = found.x[:width] - found.x[width:-1], float(found.x[-1])
+    weights, intercept = optimum.x[:width] - optimum.x[width:-1], float(optimum.x[-1])
     return weights, intercept, objective(weights, intercept, data, l1, l2)[0]
 
 
@@ -92,7 +92,7 @@ def test_the_stated_objective_is_minimised(factory: Callable[[], Pipeline], l1: 
 def test_lambda_1_is_the_weight_of_a_penalty_on_the_sum(data: Data) -> None:
     weights, _ = fitted(lasso(), data)
     assert np.count_nonzero(weights) >= 3
-    # On the mean log loss it would be so strong that nothing remains (A17).
+    # A penalty of the same weight on the mean log loss would set all weights to 0.
     weights, _ = fitted(lasso(lambda1=len(data[1])), data)
     assert not weights.any()
 

@@ -12,7 +12,7 @@ WEIGHTS = np.array([1.0, -2.0, 0.5, -1.5])
 
 
 def samples(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Of which the second and the fourth feature speak against the target; a fifth are positive."""
+    """Return samples in which the second and fourth feature have negative weights; a fifth are positive."""
     random = np.random.default_rng(seed)
     X = random.normal(size=(n, 4)) * [1, 2, 1, 0.5]
     return X, random.random(n) < expit(X @ WEIGHTS - 2)
@@ -22,26 +22,26 @@ def samples(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def test_without_a_limit_it_is_that_of_scikit_learn(C: float) -> None:
     X, y = samples()
     expected = LogisticRegression(C=C, class_weight="balanced", tol=1e-8, max_iter=5000).fit(X, y)
-    found = SignedLogisticRegression(C).fit(X, y)
-    np.testing.assert_allclose(found.coef_, expected.coef_[0], rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(found.intercept_, expected.intercept_[0], rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(found.decision_function(X), expected.decision_function(X), rtol=1e-3, atol=1e-3)
+    fitted = SignedLogisticRegression(C).fit(X, y)
+    np.testing.assert_allclose(fitted.coef_, expected.coef_[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(fitted.intercept_, expected.intercept_[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(fitted.decision_function(X), expected.decision_function(X), rtol=1e-3, atol=1e-3)
 
 
 def test_weights_that_may_not_be_negative() -> None:
-    """It is at the least loss that they allow: a slope only where a weight is at its limit, and then upwards."""
+    """The weights are the constrained optimum: the gradient is 0, or positive for weights at their bound."""
     X, y = samples()
-    found = SignedLogisticRegression(1.0, positive=2).fit(X, y)
-    assert found.coef_[0] > 0
-    assert found.coef_[1] == 0
-    assert found.coef_[3] < 0
+    fitted = SignedLogisticRegression(1.0, positive=2).fit(X, y)
+    assert fitted.coef_[0] > 0
+    assert fitted.coef_[1] == 0
+    assert fitted.coef_[3] < 0
     weight = len(y) / 2 / np.where(y, y.sum(), (~y).sum())
 
     def loss(at: np.ndarray) -> float:
         margin = np.where(y, 1, -1) * (X @ at[:-1] + at[-1])
         return float(weight @ np.logaddexp(0, -margin) + at[:-1] @ at[:-1] / 2)
 
-    slope = approx_fprime(np.append(found.coef_, found.intercept_), loss, 1e-6)
+    slope = approx_fprime(np.append(fitted.coef_, fitted.intercept_), loss, 1e-6)
     np.testing.assert_allclose(slope[[0, 2, 3, 4]], 0, atol=0.02)
     assert slope[1] > 1
 
@@ -53,8 +53,8 @@ def test_where_the_limit_holds_the_feature_is_as_good_as_absent() -> None:
     np.testing.assert_allclose(with_it.coef_[[0, 2, 3]], without.coef_[0], rtol=2e-3)
 
 
-def test_it_comes_back_from_a_file() -> None:
+def test_a_saved_model_predicts_the_same() -> None:
     X, y = samples()
     model = SignedLogisticRegression(0.5, positive=1).fit(X, y)
-    found = skops.io.loads(skops.io.dumps(model), trusted=list(_TRUSTED))
-    assert np.array_equal(found.decision_function(X), model.decision_function(X))
+    loaded = skops.io.loads(skops.io.dumps(model), trusted=list(_TRUSTED))
+    assert np.array_equal(loaded.decision_function(X), model.decision_function(X))

@@ -52,37 +52,37 @@ def test_wrong_and_unknown_are_trusted_less(classifier: Any) -> None:
     assert separation(-p.numpy()[correct], -trust.predict_proba(noise(300)[100:]).numpy()).auroc > 0.9
 
 
-def test_it_is_calibrated_where_nothing_is_unknown() -> None:
+def test_it_is_calibrated_without_unknown_inputs() -> None:
     trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 1000))
     rows = slice(1000, None)
     assert expected_calibration_error(trust.predict_proba(IMAGES[rows]).numpy(), right(rows), 5) < 0.04
 
 
-def test_what_it_learned_from_is_told(fitted: TrustModel) -> None:
+def test_counts_and_held_out_judgements_of_the_training_data(fitted: TrustModel) -> None:
     judge = fitted.judge
     assert judge is not None
     answered = right(slice(300, 1000))
     assert (judge.right, judge.wrong, judge.unknown) == (answered.sum(), (~answered).sum(), 100)
     assert judge.held_out.p_correct.shape == (800,)
-    # Held out: not what the judge says of what it learned from.
+    # Held-out judgements differ from those of the fitted classifier for its training inputs.
     assert not np.allclose(judge.held_out.p_correct[:700], fitted.predict_proba(IMAGES[300:1000]).numpy(), atol=1e-6)
 
 
-def test_it_is_calibrated_for_known_inputs_but_for_what_it_says(fitted: TrustModel) -> None:
+def test_it_is_calibrated_for_known_inputs_up_to_the_stated_loss(fitted: TrustModel) -> None:
     assert fitted.judge is not None
     rows, loss = slice(1000, None), fitted.judge.known_loss
     assert loss is not None
     assert 0 < loss < 0.0126
-    assert fitted.judge.meaning.startswith("P(correct) is a probability for known inputs, but for ")
+    assert f" {100 * loss:.2g} % " in fitted.judge.meaning
     assert expected_calibration_error(fitted.predict_proba(IMAGES[rows]).numpy(), right(rows), 5) < 0.04 + loss
 
 
-def test_it_is_calibrated_for_a_share_of_ones_own() -> None:
+def test_it_is_calibrated_for_a_given_share_of_unknown_inputs() -> None:
     heads = TwoHeads(unknown_share=0.2)
     trust = TrustModel(GradientMeter(trained()), heads).fit(loader(300, 1000), unknowns=[[noise(100)]], synthetic=[])
     assert trust.judge is not None
     assert trust.judge.known_loss is None
-    assert trust.judge.meaning == "P(correct) is a probability where 20 % of the inputs are unknown."
+    assert " 20 % " in trust.judge.meaning
     rows = slice(1000, None)
     unknown = noise(1000)[100:300]
     p = trust.predict_proba(torch.cat([IMAGES[rows], unknown])).numpy()
@@ -90,11 +90,12 @@ def test_it_is_calibrated_for_a_share_of_ones_own() -> None:
     assert expected_calibration_error(p, correct, 5) < 0.04
 
 
-def test_for_what_others_are_a_probability() -> None:
-    for unknowns, where in (([], "for known inputs"), ([[noise(100)]], "where 12.5 % of the inputs are unknown")):
+def test_other_classifiers_assume_the_share_of_unknown_inputs_in_training() -> None:
+    for unknowns, share in (([], 0.0), ([[noise(100)]], 0.125)):
         judge = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 1000), unknowns).judge
         assert judge is not None
-        assert judge.meaning == f"P(correct) is a probability {where}."
+        assert judge.unknown_share == share
+        assert (" 12.5 % " in judge.meaning) == (share > 0)
 
 
 @pytest.fixture(scope="module")
@@ -119,58 +120,53 @@ def test_kinds_of_batches(kind: str, plain: TrustModel) -> None:
             ({"images": images, "labels": labels} for images, labels in batches), [[{"images": noise(100)}]]
         )
         assert trust.judge.synthetic > 0
-        found = trust.predict_proba({"images": IMAGES[:50]})
+        p_correct = trust.predict_proba({"images": IMAGES[:50]})
     else:
         unknown = [[(noise(100), torch.zeros(100))]]
         trust = TrustModel(GradientMeter(trained())).fit([list(batch) for batch in batches], unknown)
-        found = trust.predict_proba(IMAGES[:50])
-    torch.testing.assert_close(found, plain.predict_proba(IMAGES[:50]), rtol=1e-3, atol=1e-5)
+        p_correct = trust.predict_proba(IMAGES[:50])
+    torch.testing.assert_close(p_correct, plain.predict_proba(IMAGES[:50]), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("classifier", "message"),
+    ("classifier", "name"),
     [
-        (
-            "forest",
-            "classifier='forest'; expected gradmeter, ridge_cv, glm, lasso, ridge, elastic_net, neural_network, or a "
-            "scikit-learn",
-        ),
-        (LinearRegression(), "classifier is a LinearRegression; expected"),
-        (RandomForestClassifier, "classifier is a ABCMeta; expected"),
+        ("forest", "'forest'.* gradmeter, ridge_cv, glm, lasso, ridge, elastic_net, neural_network"),
+        (LinearRegression(), "LinearRegression"),
+        (RandomForestClassifier, "ABCMeta"),
     ],
 )
-def test_bad_classifiers(classifier: Any, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_bad_classifiers(classifier: Any, name: str) -> None:
+    with pytest.raises(InputError, match=name):
         TrustModel(GradientMeter(trained()), classifier).fit(loader(300, 1000))
 
 
 def test_bad_data() -> None:
     trust = TrustModel(GradientMeter(trained()))
-    with pytest.raises(InputError, match="a batch has no labels"):
+    with pytest.raises(InputError, match="labels"):
         trust.fit([IMAGES[:100]])
-    with pytest.raises(InputError, match="a loader has no batches"):
+    with pytest.raises(InputError, match="batches"):
         trust.fit([])
-    with pytest.raises(
-        InputError, match=r"\d+ predictions are right; expected at least 50 to tell what is known: give"
-    ):
+    count = right(slice(300, 330)).sum()
+    with pytest.raises(InputError, match=rf"\b{count}\b.*\b50\b"):
         trust.fit(loader(300, 330))
-    with pytest.raises(InputError, match=r"\d+ predictions are right, \d are wrong and 0 inputs are unknown; expected"):
+    with pytest.raises(InputError, match=rf"\b{count}\b.*\b{30 - count}\b.*\b0\b.*\b10\b"):
         TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 330))
-    with pytest.raises(InputError, match="9 labels for 10 inputs"):
+    with pytest.raises(InputError, match=r"\b9\b.*\b10\b"):
         trust.fit([(IMAGES[:10], LABELS[:9])])
     for unknowns in (IMAGES[:10], IMAGES[:10].numpy(), DataLoader(IMAGES[:10]), "noise:uniform"):
-        with pytest.raises(InputError, match=r"unknowns are a \w+; expected a list"):
+        with pytest.raises(InputError, match=rf"unknowns\b.*\b{type(unknowns).__name__}\b"):
             trust.fit(loader(300, 1000), unknowns)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="meter is a Sequential; expected a GradientMeter"):
+    with pytest.raises(InputError, match=r"\bSequential\b.*\bGradientMeter\b"):
         TrustModel(trained())  # type: ignore[arg-type]
 
 
-def test_before_its_time() -> None:
+def test_calls_before_fit_and_set_risk() -> None:
     trust = TrustModel(GradientMeter(trained()))
     for use in (lambda: trust.predict_proba(IMAGES[:2]), lambda: trust.set_risk(0.1, loader(300, 400))):
-        with pytest.raises(GradmeterError, match="not fitted; call fit"):
+        with pytest.raises(GradmeterError, match=r"fit\("):
             use()
-    with pytest.raises(GradmeterError, match="no risk was set; call set_risk"):
+    with pytest.raises(GradmeterError, match=r"set_risk\("):
         trust.accept(IMAGES[:2])
 
 
@@ -179,17 +175,17 @@ def test_before_its_time() -> None:
 
 def test_risk() -> None:
     trust = TrustModel(GradientMeter(trained())).fit(loader(300, 800))
-    found = trust.set_risk(0.05, loader(800, 1300))
-    assert trust.guarantee is found
+    guarantee = trust.set_risk(0.05, loader(800, 1300))
+    assert trust.guarantee is guarantee
     p = trust.predict_proba(IMAGES[1300:])
-    taken = trust.accept(IMAGES[1300:])
-    assert torch.equal(taken, p >= found.threshold)
-    assert found.coverage == pytest.approx(taken.double().mean().item(), abs=0.08)
-    assert (~right(slice(1300, None))[taken.numpy()]).mean() <= 0.05
+    accepted = trust.accept(IMAGES[1300:])
+    assert torch.equal(accepted, p >= guarantee.threshold)
+    assert guarantee.coverage == pytest.approx(accepted.double().mean().item(), abs=0.08)
+    assert (~right(slice(1300, None))[accepted.numpy()]).mean() <= 0.05
 
 
-def test_a_promise_knows_the_share_of_unknown_inputs_it_was_made_for(fitted: TrustModel, tmp_path: Path) -> None:
-    """Also one that is made after a TrustModel was loaded."""
+def test_a_guarantee_holds_the_share_of_unknown_inputs(fitted: TrustModel, tmp_path: Path) -> None:
+    """This includes guarantees made by a loaded TrustModel."""
     fitted.set_risk(0.1, loader(1000, 1300), [[noise(200)[100:]]])
     assert fitted.guarantee is not None
     assert fitted.guarantee.unknown_share == 100 / 400
@@ -199,8 +195,8 @@ def test_a_promise_knows_the_share_of_unknown_inputs_it_was_made_for(fitted: Tru
     assert again.set_risk(0.1, loader(1000, 1300)).unknown_share == 0
 
 
-def test_what_fit_learned_from_proves_no_risk(tmp_path: Path) -> None:
-    """It is known by its content: other batches, arrays, a copy, a single sample of it, a loaded TrustModel."""
+def test_training_inputs_are_refused_by_set_risk(tmp_path: Path) -> None:
+    """Training inputs are recognised in other batches, as arrays, as copies, one by one, and by a loaded TrustModel."""
     trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800), [[noise(100)]])
     trust.save(tmp_path / "trust")
     images, labels = IMAGES[300:800], LABELS[300:800]
@@ -212,32 +208,32 @@ def test_what_fit_learned_from_proves_no_risk(tmp_path: Path) -> None:
             (loader(799, 1300), [], 1),
             (loader(800, 1300), [noise(100)], 100),
         ):
-            with pytest.raises(InputError, match=f"fit learned from {count} of these"):
+            with pytest.raises(InputError, match=rf"\b{count}\b"):
                 model.set_risk(0.1, known, unknowns)
             assert model.guarantee is None
         assert model.set_risk(0.1, loader(800, 1300), [noise(200)[100:]]).accepted
 
 
-def test_readings_of_what_fit_learned_from_prove_no_risk_either() -> None:
-    """Nor inputs, where it learned from readings of them."""
+def test_readings_of_training_inputs_are_refused_by_set_risk() -> None:
+    """The same holds for inputs after fitting to their readings."""
     meter = GradientMeter(trained())
     inputs = IMAGES[300:800], LABELS[300:800]
     readings = meter(inputs[0]), inputs[1]
     for learned, proof in ((inputs, readings), (readings, inputs)):
         trust = TrustModel(meter, "ridge_cv").fit([learned])
-        with pytest.raises(InputError, match="fit learned from 500 of these 500"):
+        with pytest.raises(InputError, match=r"\b500\b.*\b500\b"):
             trust.set_risk(0.1, [proof])
 
 
 def test_no_input_is_known_and_unknown(fitted: TrustModel) -> None:
-    with pytest.raises(InputError, match=r"unknowns\[1\] holds 20 inputs, of 50"):
+    with pytest.raises(InputError, match=r"\b20\b.*\b50\b.*unknowns\[1\]"):
         TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800), [[noise(20)], [IMAGES[780:830]]])
-    with pytest.raises(InputError, match=r"unknowns\[0\] holds 10 inputs, of 20"):
+    with pytest.raises(InputError, match=r"\b10\b.*\b20\b.*unknowns\[0\]"):
         fitted.set_risk(0.1, loader(1000, 1300), [[IMAGES[1290:1310]]])
 
 
 @pytest.mark.parametrize("risk", ["0.1", None, 1, float("nan"), [0.1]])
-def test_a_risk_that_is_none(risk: Any, fitted: TrustModel) -> None:
+def test_invalid_risks(risk: Any, fitted: TrustModel) -> None:
     with pytest.raises(InputError, match="risk="):
         fitted.set_risk(risk, loader(1000, 1300))
 
@@ -248,16 +244,16 @@ def test_which_inputs_it_learned_from() -> None:
     assert seen.tolist() == [True] * 10 + [False] * 10
 
 
-def test_inputs_in_another_dress() -> None:
+def test_training_inputs_in_other_batch_forms_are_refused() -> None:
     trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
     for batch in ({"input": IMAGES[300:800], "labels": LABELS[300:800]}, ((IMAGES[300:800],), LABELS[300:800])):
-        with pytest.raises(InputError, match="fit learned from 500 of these 500"):
+        with pytest.raises(InputError, match=r"\b500\b.*\b500\b"):
             trust.set_risk(0.1, [batch])
 
 
 @pytest.mark.parametrize("form", ["readings", "arrow", "pandas", "parquet"])
-def test_readings_that_it_learned_from_prove_no_risk(form: str, tmp_path: Path) -> None:
-    """Those of which nobody knows the inputs are known by their numbers."""
+def test_training_readings_are_refused_by_set_risk(form: str, tmp_path: Path) -> None:
+    """Readings without their inputs are recognised by their values."""
     meter = GradientMeter(trained())
     learned, new = meter(IMAGES[300:800]), meter(IMAGES[800:1300])
     trust = TrustModel(meter, "ridge_cv").fit((learned, LABELS[300:800]))
@@ -270,22 +266,22 @@ def test_readings_that_it_learned_from_prove_no_risk(form: str, tmp_path: Path) 
         "pandas": table.to_pandas(),
         "parquet": (Readings.read_parquet(tmp_path / "a.parquet"), LABELS[300:1300]),
     }[form]
-    with pytest.raises(InputError, match="fit learned from 500 of these 1,000"):
+    with pytest.raises(InputError, match=r"\b500\b.*\b1,000\b"):
         trust.set_risk(0.1, data)
     assert trust.set_risk(0.1, (new, LABELS[800:1300])).accepted
 
 
-def test_copies_promise_nothing() -> None:
+def test_copies_do_not_count_for_a_guarantee() -> None:
     trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
     rows = np.flatnonzero(right(slice(800, 1300)))[:30] + 800
     images, labels = IMAGES[rows].repeat(20, 1, 1, 1), LABELS[rows].repeat(20)
-    with pytest.raises(RiskNotControlled, match="30 different samples"):
+    with pytest.raises(RiskNotControlled, match=r"\b30\b"):
         trust.set_risk(0.02, (images, labels))
 
 
 @pytest.mark.parametrize(("classifier", "count", "copies"), [("gradmeter", 200, 6), ("ridge_cv", 100, 10)])
-def test_held_out_judges_have_not_seen_a_copy(classifier: str, count: int, copies: int) -> None:
-    """Of random labels there is nothing to learn but the copies themselves."""
+def test_held_out_judgements_are_not_by_classifiers_fitted_to_copies(classifier: str, count: int, copies: int) -> None:
+    """With random labels, only memorised copies could be separated."""
     images = IMAGES[300 : 300 + count]
     correct = torch.rand(count, generator=torch.Generator().manual_seed(0)) < 0.5
     labels = (trained()(images).argmax(1) + torch.where(correct, 0, 1)) % 10
@@ -303,12 +299,12 @@ def test_networks_of_half_precision(dtype: torch.dtype) -> None:
     trust = TrustModel(GradientMeter(model), "ridge_cv").fit((images, LABELS[300:800]))
     table = trust.meter(images).to_arrow().append_column("label", pa.array(LABELS[300:800].numpy()))
     assert torch.equal(trust.predict_proba(table), trust.predict_proba(images))
-    with pytest.raises(InputError, match="fit learned from 500 of these 500"):
+    with pytest.raises(InputError, match=r"\b500\b.*\b500\b"):
         trust.set_risk(0.1, table)
 
 
 def test_nothing_unfamiliar_is_accepted() -> None:
-    """However rare errors are among known inputs, and however low the threshold: strong noise is not accepted."""
+    """Strong noise is rejected even with rare errors and a low threshold."""
     trust = TrustModel(GradientMeter(trained())).fit(loader(300, 1000))
     trust.set_risk(0.5, loader(1000, 1797), least_probability=0, coverage_tolerance=0)
     strong = 5 * noise(400)
@@ -317,11 +313,11 @@ def test_nothing_unfamiliar_is_accepted() -> None:
     assert trust.accept(IMAGES[1000:]).double().mean() > 0.97
     table = trust.verdicts(strong)
     assert table["accepted"].to_pylist() == accepted.tolist()
-    # Its threshold alone would have let some through.
+    # The threshold alone would accept some of it.
     assert (trust.predict_proba(strong) >= trust.guarantee.threshold).sum() > accepted.sum()
 
 
-def test_nothing_likelier_wrong_than_right_is_accepted() -> None:
+def test_predictions_that_are_probably_wrong_are_not_accepted() -> None:
     trust = TrustModel(GradientMeter(trained())).fit(loader(300, 1000))
     assert trust.set_risk(0.5, loader(1000, 1797)).threshold >= 0.5
     assert trust.set_risk(0.5, loader(1000, 1797), least_probability=0.9).threshold >= 0.9
@@ -343,7 +339,7 @@ def test_unknown_inputs_count_as_errors() -> None:
 
 
 @pytest.mark.parametrize("classifier", ["gradmeter", "ridge"])
-def test_one_meter_is_made_to_load(classifier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_makes_one_meter(classifier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     TrustModel(GradientMeter(trained()), classifier).fit(loader(300, 1000)).save(tmp_path)
     meters, make = [], GradientMeter.__init__
 
@@ -356,49 +352,47 @@ def test_one_meter_is_made_to_load(classifier: str, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("classifier", [*CLASSIFIERS, RandomForestClassifier(20, random_state=0)])
-def test_what_comes_back_says_the_same(classifier: Any, tmp_path: Path) -> None:
+def test_a_loaded_model_predicts_the_same(classifier: Any, tmp_path: Path) -> None:
     trust = TrustModel(GradientMeter(trained(), biases=False), classifier).fit(loader(300, 1000), [[noise(100)]])
     trust.set_risk(0.1, loader(1000, 1400))
     trust.save(tmp_path / "trust")
-    # scikit-learn's trees are not trusted by skops: a made-up one could crash the process.
-    found = TrustModel.load(tmp_path / "trust", trained(), trusted=["sklearn.tree._tree.Tree"])
-    assert torch.equal(found.predict_proba(IMAGES[:80]), trust.predict_proba(IMAGES[:80]))
-    assert torch.equal(found.accept(IMAGES[:80]), trust.accept(IMAGES[:80]))
-    assert found.guarantee == trust.guarantee
-    assert found.set_risk(0.1, loader(1000, 1400)) == trust.guarantee
+    # skops does not trust scikit-learn's trees, because a forged one could crash the process.
+    loaded = TrustModel.load(tmp_path / "trust", trained(), trusted=["sklearn.tree._tree.Tree"])
+    assert torch.equal(loaded.predict_proba(IMAGES[:80]), trust.predict_proba(IMAGES[:80]))
+    assert torch.equal(loaded.accept(IMAGES[:80]), trust.accept(IMAGES[:80]))
+    assert loaded.guarantee == trust.guarantee
+    assert loaded.set_risk(0.1, loader(1000, 1400)) == trust.guarantee
     assert sorted(path.name for path in tmp_path.iterdir()) == ["trust"]
     names = sorted(path.name for path in (tmp_path / "trust").iterdir())
     assert [name[:10] for name in names] == ["estimator-", "trust.json"]
 
 
-def test_the_meter_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_the_meter_is_restored(tmp_path: Path) -> None:
     meter = GradientMeter(trained(), range(3), activations=True, probes=["odin"], biases=False)
     for classifier in ("gradmeter", "ridge_cv"):
         trust = TrustModel(meter, classifier).fit(loader(300, 500), synthetic=())
         trust.save(tmp_path / classifier)
-        found = TrustModel.load(tmp_path / classifier, trained())
-        assert found.meter.pseudo_labels == trust.meter.pseudo_labels
-        assert found.meter.pseudo_labels[-3:] == ("0", "1", "2")
+        loaded = TrustModel.load(tmp_path / classifier, trained())
+        assert loaded.meter.pseudo_labels == trust.meter.pseudo_labels
+        assert loaded.meter.pseudo_labels[-3:] == ("0", "1", "2")
         for name in ("activations", "embedding", "biases"):
-            assert getattr(found.meter, name) == getattr(trust.meter, name)
-        assert found.meter.embedding == (classifier == "gradmeter")
-        assert [*found.meter.probes] == ["odin"]
-        assert torch.equal(found.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
-        found.fit(loader(300, 500), synthetic=())
-        assert torch.equal(found.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
+            assert getattr(loaded.meter, name) == getattr(trust.meter, name)
+        assert loaded.meter.embedding == (classifier == "gradmeter")
+        assert [*loaded.meter.probes] == ["odin"]
+        assert torch.equal(loaded.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
+        loaded.fit(loader(300, 500), synthetic=())
+        assert torch.equal(loaded.predict_proba(IMAGES[:50]), trust.predict_proba(IMAGES[:50]))
 
 
 def test_another_network(fitted: TrustModel, tmp_path: Path) -> None:
     fitted.save(tmp_path / "trust")
-    with pytest.raises(DataError, match="same architecture with other weights"):
+    with pytest.raises(DataError, match="weights"):
         TrustModel.load(tmp_path / "trust", untrained())
     other = untrained()
     other[6] = nn.Linear(24, 9)
-    with pytest.raises(
-        DataError, match=r"parameter '6.weight' is \[9, 24\] here and was \[10, 24\] there \(2 differ\)"
-    ):
+    with pytest.raises(DataError, match=r"'6.weight'.*\[9, 24\].*\[10, 24\].*\b2\b"):
         TrustModel.load(tmp_path / "trust", other)
-    with pytest.raises(DataError, match=r"parameter '0.weight' is absent here"):
+    with pytest.raises(DataError, match=r"'0.weight'.*absent"):
         TrustModel.load(tmp_path / "trust", nn.Flatten())
 
 
@@ -416,7 +410,7 @@ def test_changed_truncated_and_missing_files(file: str, fitted: TrustModel, tmp_
         TrustModel.load(tmp_path / "trust", trained())
 
 
-def test_it_is_read_while_another_process_replaces_it(
+def test_loading_while_another_process_replaces_the_model(
     fitted: TrustModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "trust"
@@ -427,17 +421,17 @@ def test_it_is_read_while_another_process_replaces_it(
     def replaced_since(path: Path) -> dict[str, Any]:
         content = read_json(path)
         if not reads:
-            newer.save(folder)  # the estimator that this content names is gone now
+            newer.save(folder)  # deletes the estimator that this content names
         reads.append(path)
         return content
 
     monkeypatch.setattr(saving, "read_json", replaced_since)
-    found = TrustModel.load(folder, trained())
-    assert torch.equal(found.predict_proba(IMAGES[:80]), newer.predict_proba(IMAGES[:80]))
+    loaded = TrustModel.load(folder, trained())
+    assert torch.equal(loaded.predict_proba(IMAGES[:80]), newer.predict_proba(IMAGES[:80]))
 
 
 def test_types_that_are_not_trusted(fitted: TrustModel, tmp_path: Path) -> None:
-    """An estimator that was made to run something, with a trust.json to go with it."""
+    """A forged estimator with a matching trust.json is refused."""
     import hashlib
 
     fitted.save(tmp_path / "trust")
@@ -448,16 +442,16 @@ def test_types_that_are_not_trusted(fitted: TrustModel, tmp_path: Path) -> None:
     content["estimator"]["sha256"] = hashlib.sha256(estimator.read_bytes()).hexdigest()
     checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     (tmp_path / "trust/trust.json").write_text(json.dumps({**content, "checksum": checksum}))
-    with pytest.raises(DataError, match=r"holds pathlib.PosixPath, which could run code"):
+    with pytest.raises(DataError, match=r"\bpathlib.PosixPath\b"):
         TrustModel.load(tmp_path / "trust", trained())
 
 
-def test_nothing_of_others_is_overwritten(fitted: TrustModel, tmp_path: Path) -> None:
+def test_other_files_and_folders_are_not_overwritten(fitted: TrustModel, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/mine").write_text("mine")
     (tmp_path / "file").write_text("mine")
     for name in ("folder", "file"):
-        with pytest.raises(OutputError, match=f"{name} is there and holds no TrustModel; choose another folder"):
+        with pytest.raises(OutputError, match=rf"\b{name}\b"):
             fitted.save(tmp_path / name)
     (tmp_path / "trust/readings").mkdir(parents=True)
     fitted.save(tmp_path / "trust")
@@ -465,18 +459,18 @@ def test_nothing_of_others_is_overwritten(fitted: TrustModel, tmp_path: Path) ->
     assert len(list((tmp_path / "trust").glob("estimator-*"))) == 1
     TrustModel.load(tmp_path / "trust", trained())
     shutil.rmtree(tmp_path / "trust")
-    with pytest.raises(DataError, match="holds no TrustModel; expected a folder"):
+    with pytest.raises(DataError, match=r"\btrust\b"):
         TrustModel.load(tmp_path / "trust", trained())
 
 
-def test_a_file_of_others_that_is_called_like_an_estimator_stays(fitted: TrustModel, tmp_path: Path) -> None:
+def test_other_files_named_like_an_estimator_are_kept(fitted: TrustModel, tmp_path: Path) -> None:
     fitted.save(tmp_path / "trust")
     (tmp_path / "trust/estimator-mine.skops").write_text("mine")
     fitted.save(tmp_path / "trust")
     assert (tmp_path / "trust/estimator-mine.skops").read_text() == "mine"
     (tmp_path / "other").mkdir()
     (tmp_path / "other/estimator-mine.skops").write_text("mine")
-    with pytest.raises(OutputError, match="other is there and holds no TrustModel"):
+    with pytest.raises(OutputError, match=r"\bother\b"):
         fitted.save(tmp_path / "other")
 
 
@@ -490,20 +484,20 @@ def test_only_regular_files_are_read(kind: str, file: str, fitted: TrustModel, t
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match=path.name):
         TrustModel.load(tmp_path / "trust", trained())
 
 
 def test_pseudo_labels_that_are_functions_are_not_saved(tmp_path: Path) -> None:
     trust = TrustModel(GradientMeter(trained(), lambda logits: logits.logsumexp(1)), "ridge_cv").fit(loader(300, 1000))
-    with pytest.raises(GradmeterError, match="a pseudo-label or probe that is a function cannot be saved"):
+    with pytest.raises(GradmeterError, match="function"):
         trust.save(tmp_path / "trust")
     trust = TrustModel(GradientMeter(trained(), probes=[odin(10.0)]), "ridge_cv").fit(loader(300, 1000))
-    with pytest.raises(GradmeterError, match="a pseudo-label or probe that is a function cannot be saved"):
+    with pytest.raises(GradmeterError, match="function"):
         trust.save(tmp_path / "trust")
     assert not (tmp_path / "trust").exists()
 
 
 def test_not_fitted(tmp_path: Path) -> None:
-    with pytest.raises(GradmeterError, match="not fitted"):
+    with pytest.raises(GradmeterError, match=r"fit\("):
         TrustModel(GradientMeter(trained())).save(tmp_path / "trust")

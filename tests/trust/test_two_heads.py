@@ -28,18 +28,18 @@ AXES = axes(*NAMES)
 
 
 def planted(known: int, unknown: int, seed: int = 0, *, tells: float = 0.0) -> tuple[FeatureBlock, np.ndarray]:
-    """Features and classes of inputs in clusters, and of unknown ones all over the place.
+    """Return features and classes of known inputs in clusters, and of widely spread unknown inputs.
 
-    A gradient's size may tell of wrong predictions what the softmax does not.
+    With `tells`, the size of a gradient separates wrong predictions better than the softmax.
     """
     random = np.random.default_rng(seed)
-    of = random.integers(CLASSES, size=known + unknown)
+    labels = random.integers(CLASSES, size=known + unknown)
     embedding = random.normal(size=(known + unknown, WIDTH))
-    embedding[:known, :CLASSES] += 3 * np.eye(CLASSES)[of[:known]]
+    embedding[:known, :CLASSES] += 3 * np.eye(CLASSES)[labels[:known]]
     embedding[known:] *= 3
     logits = 1.5 * embedding[:, :CLASSES]
     log_p = log_softmax(logits, axis=1)
-    wrong = logits.argmax(1) != of
+    wrong = logits.argmax(1) != labels
     log_scale = np.log(-np.expm1(np.minimum(log_p.max(1), -1e-15)))
     noise = random.normal(size=(known + unknown, 5))
     noise[:, 0] += tells * wrong
@@ -55,7 +55,7 @@ def fitted(known: int = 500, unknown: int = 200, seed: int = 0, tells: float = 0
 
 
 def auroc(head: TwoHeads, X: FeatureBlock, y: np.ndarray) -> tuple[float, float]:
-    """Of wrong against correct ones among the known, by P(correct) and by the softmax."""
+    """Return the AUROC of wrong against correct predictions for known inputs, by P(correct) and by the softmax."""
     known = y != UNKNOWN
     p, wrong = head.predict_proba(X)[known, CORRECT], y[known] == WRONG
     return float(roc_auc_score(wrong, -p)), float(roc_auc_score(wrong, X.values[known, NAMES.index("log_scale")]))
@@ -75,24 +75,24 @@ def test_three_probabilities() -> None:
 @pytest.mark.parametrize("tells", [0.0, 2.0])
 @pytest.mark.parametrize("unknown", [0, 200])
 def test_among_known_inputs_it_ranks_no_worse_than_the_softmax(seed: int, tells: float, unknown: int) -> None:
-    """But for the chance of a hundred wrong predictions to learn from."""
+    """The tolerance is the random error of learning from a hundred wrong predictions."""
     head = fitted(3000, unknown, seed, tells)
-    found, softmax = auroc(head, *planted(4000, 0, seed + 50, tells=tells))
-    assert found > softmax - 0.015
+    learned, softmax = auroc(head, *planted(4000, 0, seed + 50, tells=tells))
+    assert learned > softmax - 0.015
     if tells:
-        assert found > softmax + 0.005
+        assert learned > softmax + 0.005
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_unknown_inputs_are_told_from_known_ones(seed: int) -> None:
+def test_unknown_inputs_are_separated_from_known_ones(seed: int) -> None:
     X, y = planted(1000, 1000, seed + 50)
     p = fitted(500, 200, seed).predict_proba(X)[:, UNKNOWN]
     assert roc_auc_score(y == UNKNOWN, p) > 0.9
-    # Better than by the softmax, which is sure of much that is far away.
+    # The softmax is confident for many distant inputs.
     assert roc_auc_score(y == UNKNOWN, p) > roc_auc_score(y == UNKNOWN, X.values[:, NAMES.index("log_scale")]) + 0.1
 
 
-def test_without_any_unknown_input_what_is_far_from_its_class_is_one() -> None:
+def test_without_unknown_inputs_distant_inputs_are_unknown() -> None:
     X, y = planted(1000, 1000, 51)
     head = fitted(500, 0)
     assert head.unknown_.distances_only_
@@ -124,19 +124,19 @@ def test_it_is_calibrated_for_its_share() -> None:
 
 
 @pytest.mark.parametrize("share", [0.001, 0.3, 0.9])
-def test_a_share_of_ones_own(share: float) -> None:
-    """It shifts the log odds of every input alike."""
+def test_a_given_share(share: float) -> None:
+    """The share shifts the log odds of all inputs equally."""
     X, _ = planted(200, 200, seed=1)
     plain, given = fitted(), fitted(unknown_share=share)
     assert given.unknown_share_ == pytest.approx(share)
     shift = logit(given.predict_proba(X)[:, UNKNOWN]) - logit(plain.predict_proba(X)[:, UNKNOWN])
     inner = np.abs(shift - np.median(shift)) < 1e-6
-    assert inner.mean() > 0.9  # beyond, 1 - p has few digits
+    assert inner.mean() > 0.9  # elsewhere 1 - p has few significant digits
     assert np.median(shift) == pytest.approx(logit(share) - logit(plain.unknown_share_))
 
 
-def test_a_share_of_ones_own_is_of_all_kinds_alike() -> None:
-    """A kind that is easily told does not take it all."""
+def test_a_given_share_is_split_equally_between_kinds() -> None:
+    """A kind that is easy to separate does not get a larger share."""
     X, y = planted(500, 200)
     far = y == UNKNOWN
     X.values[far] *= np.where(np.arange(far.sum()) % 2, 1, 30)[:, None]
@@ -147,24 +147,24 @@ def test_a_share_of_ones_own_is_of_all_kinds_alike() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 2])
-def test_no_share(share: float) -> None:
-    with pytest.raises(InputError, match=f"unknown_share={share}; expected a share strictly between 0 and 1"):
+def test_invalid_shares(share: float) -> None:
+    with pytest.raises(InputError, match=f"unknown_share={share}"):
         TwoHeads(unknown_share=share).fit(*planted(200, 0))
 
 
-def test_of_few_known_inputs_ratios_are_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fitted ones make known inputs look more known than they are, and so the unknown ones too likely."""
+def test_ratios_of_few_known_inputs_are_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In-sample ratios overstate how known the inputs are, and would make the shares of unknown inputs too large."""
     held_out = fitted(200, 200, seed=3).kind_log_odds_
     monkeypatch.setattr("gradmeter.trust.two_heads._MANY", 0)
     assert TwoHeads().fit(*planted(200, 200, 3)).kind_log_odds_[0] > held_out[0] + 0.1
 
 
-def test_what_known_inputs_lose_is_told() -> None:
-    """A fifth of the rate of wrong predictions, a percent at most; of new ones, too."""
+def test_the_loss_of_known_inputs() -> None:
+    """The loss is a fifth of the error rate, at most 1 %, for training inputs and new ones."""
     X, _ = planted(4000, 0, 60)
     head = fitted(2000, 500)
     wrong = (planted(2000, 500)[1][:2000] == WRONG).mean()
-    # Up to a quarter more: the oddest are not counted.
+    # The loss may be a quarter larger, because outliers do not count.
     assert 1 <= head.known_loss_ / min(0.2 * wrong, 0.01) < 1.26
     assert head.predict_proba(X)[:, UNKNOWN].mean() == pytest.approx(head.known_loss_, abs=0.003)
 
@@ -179,12 +179,12 @@ def test_one_in_a_thousand_known_inputs_is_unfamiliar() -> None:
     X, y = planted(1000, 1000, 62)
     probabilities, familiar = head.predict_proba(X), head.judge(X).familiar
     assert familiar[y == UNKNOWN].mean() < 0.7
-    # It goes by P(unknown) alone.
+    # Familiarity depends on P(unknown) only.
     p = probabilities[:, UNKNOWN]
     assert p[familiar].max() <= p[~familiar].min()
 
 
-def test_with_the_softmaxs_ranking_known_inputs_are_ranked_by_the_softmax() -> None:
+def test_with_softmax_ranking_known_inputs_are_ranked_by_the_softmax() -> None:
     X, y = planted(4000, 1000, 63)
     head = fitted(2000, 500, ranking="softmax")
     p, known = head.predict_proba(X), y != UNKNOWN
@@ -196,13 +196,13 @@ def test_with_the_softmaxs_ranking_known_inputs_are_ranked_by_the_softmax() -> N
         roc_auc_score(y == UNKNOWN, 1 - one[:, CORRECT]) for one in (fitted(2000, 500).predict_proba(X), p)
     )
     by_softmax = roc_auc_score(y == UNKNOWN, X.values[:, NAMES.index("log_scale")])
-    # Unknown inputs are still found better than by the softmax alone.
+    # Unknown inputs are still separated better than by the softmax alone.
     assert by_softmax + 0.05 < softmax <= learned + 0.01
     assert p[known, UNKNOWN].mean() == pytest.approx(head.known_loss_, abs=0.005)
 
 
 def test_an_unknown_ranking() -> None:
-    with pytest.raises(InputError, match="ranking='entropy'; expected learned or softmax"):
+    with pytest.raises(InputError, match=r"ranking='entropy'.*learned.*softmax"):
         TwoHeads(ranking="entropy").fit(*planted(200, 0))
 
 
@@ -211,12 +211,12 @@ def test_an_unknown_ranking() -> None:
 
 def test_views() -> None:
     assert fitted().views_ == ["gradients", "activations", "activations of conv", "embedding"]
-    # Those of other pseudo-labels are gradients too.
+    # The view "gradients" includes those of further pseudo-labels.
     assert [columns.shape for _, columns in fitted().stacks_] == [(1, 3), (2, 2), (1, WIDTH)]
     assert [density.centre_.shape for density in fitted().densities_] == [(1, 3), (2, 2), (1, WIDTH)]
 
 
-def test_a_control_without_outputs_looks_at_the_prediction_and_at_readings_only() -> None:
+def test_without_outputs_only_the_predicted_class_and_distances_are_used() -> None:
     X, _ = planted(200, 200, seed=1)
     other = X.values.copy()
     logits = [NAMES.index(f"logit:{c}") for c in range(CLASSES)]
@@ -237,17 +237,17 @@ def test_it_is_an_estimator() -> None:
 
 
 @pytest.mark.parametrize("unknown", [0, 200])
-def test_it_comes_back_from_a_file_bit_for_bit(unknown: int) -> None:
+def test_a_saved_model_predicts_exactly_the_same(unknown: int) -> None:
     head, X = fitted(500, unknown), planted(100, 100, seed=2)[0]
     encoded = skops.io.dumps(head)
     assert {*skops.io.get_untrusted_types(data=encoded)} <= {*_TRUSTED}
-    found = skops.io.loads(encoded, trusted=list(_TRUSTED))
-    assert np.array_equal(found.predict_proba(X), head.predict_proba(X))
-    assert found.unknown_share_ == head.unknown_share_
+    loaded = skops.io.loads(encoded, trusted=list(_TRUSTED))
+    assert np.array_equal(loaded.predict_proba(X), head.predict_proba(X))
+    assert loaded.unknown_share_ == head.unknown_share_
 
 
 @pytest.mark.parametrize("names", [(), ("energy", "conv/l2"), tuple(name for name in NAMES if name != "log_scale")])
-def test_names_that_do_not_tell_the_softmax(names: tuple[str, ...]) -> None:
+def test_features_without_the_softmax(names: tuple[str, ...]) -> None:
     X, y = planted(100, 10)
-    with pytest.raises(InputError, match=r"features have no log_scale and logits; expected those of LogFeatures"):
+    with pytest.raises(InputError, match=r"log_scale.*logits"):
         TwoHeads().fit(FeatureBlock(X.values[:, : len(names)], axes(*names)), y)

@@ -7,17 +7,17 @@ from gradmeter.trust.unknown_head import KNOWN, UnknownHead
 
 
 def fitted(distances: np.ndarray, outputs: np.ndarray, unknown: np.ndarray) -> UnknownHead:
-    """On one kind of unknown inputs."""
+    """Fit to one kind of unknown inputs."""
     return UnknownHead().fit(distances, outputs, np.where(unknown, 0, KNOWN))
 
 
 def ratio(head: UnknownHead, distances: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """Of the only kind."""
+    """Return the log likelihood ratio of the only kind."""
     return head.log_ratios(distances, outputs)[:, 0]
 
 
 def inputs(known: int, unknown: int, seed: int = 0, *, shift: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two distances of which the first is larger by `shift` for unknown inputs, and an output that is by its half."""
+    """Return distances and an output; unknown inputs have a larger first distance, by `shift`, and a smaller output."""
     random = np.random.default_rng(seed)
     is_unknown = np.repeat([False, True], [known, unknown])
     distances, outputs = random.normal(3, 1, (known + unknown, 2)), random.normal(0, 1, (known + unknown, 1))
@@ -27,7 +27,7 @@ def inputs(known: int, unknown: int, seed: int = 0, *, shift: float = 1.0) -> tu
 
 
 def test_it_is_the_log_likelihood_ratio() -> None:
-    """Of normal distributions: of d, shift (d - 3 - shift / 2)."""
+    """The expected ratio is that of the normal distributions."""
     head = fitted(*inputs(40_000, 40_000))
     distances, outputs, _ = inputs(500, 500, seed=1)
     expected = norm.logpdf(distances[:, 0], 4) - norm.logpdf(distances[:, 0], 3)
@@ -39,16 +39,16 @@ def test_it_does_not_depend_on_how_many_unknown_inputs_there_were() -> None:
     distances, outputs, unknown = inputs(2000, 2000)
     once = np.flatnonzero(~unknown)
     few = np.concatenate([once, np.flatnonzero(unknown)[:400]])
-    found = [
+    ratios = [
         ratio(fitted(distances[rows], outputs[rows], unknown[rows]), distances, outputs)
         for rows in (np.arange(4000), few)
     ]
-    np.testing.assert_allclose(*found, atol=0.35)
-    assert abs(np.mean(found[0] - found[1])) < 0.1
+    np.testing.assert_allclose(*ratios, atol=0.35)
+    assert abs(np.mean(ratios[0] - ratios[1])) < 0.1
 
 
 def test_each_kind_has_a_ratio_of_its_own() -> None:
-    """Whatever the others are like, and however many they are."""
+    """The ratio does not depend on the values or the number of the other kinds."""
     random = np.random.default_rng(4)
     known, far, near = random.normal(3, 1, (5000, 1)), random.normal(8, 1, (500, 1)), random.normal(3.5, 1, (5000, 1))
     kinds = np.repeat([KNOWN, 0, 7], [5000, 500, 5000])
@@ -59,25 +59,25 @@ def test_each_kind_has_a_ratio_of_its_own() -> None:
         for kind in (far, near)
     ]
     expected = np.stack([ratio(part, at, np.empty((7, 0))) for part in parts], axis=1)
-    found = head.log_ratios(at, np.empty((7, 0)))
-    # Scales are those of all kinds together, and so is the penalty.
-    np.testing.assert_allclose(found, expected, rtol=0.15, atol=0.1)
-    assert found[-1, 0] > 4 > found[-1, 1]
+    ratios = head.log_ratios(at, np.empty((7, 0)))
+    # Only the standardisation, and with it the penalty, depends on all kinds.
+    np.testing.assert_allclose(ratios, expected, rtol=0.15, atol=0.1)
+    assert ratios[-1, 0] > 4 > ratios[-1, 1]
 
 
-def test_what_is_farther_is_never_likelier_to_be_known() -> None:
-    """Not even where the unknown inputs that there are were nearer: other ones may come."""
+def test_farther_inputs_are_never_more_likely_known() -> None:
+    """This holds even if the unknown inputs in training were nearer, because future ones may differ."""
     distances, outputs, unknown = inputs(2000, 2000, shift=-1)
     head = fitted(distances, outputs, unknown)
     at, nothing = np.full((20, 2), 3.0), np.zeros((20, 1))
     farther = at + np.linspace(0, 5, 20)[:, None]
     assert (np.diff(ratio(head, farther, nothing)) >= 0).all()
-    # An output may tell either way, and does.
+    # The weight of an output may have either sign.
     assert (np.diff(ratio(head, at, np.linspace(0, 5, 20)[:, None])) > 0).all()
     assert (np.diff(ratio(fitted(*inputs(2000, 2000)), at, np.linspace(0, 5, 20)[:, None])) < 0).all()
 
 
-def test_few_known_inputs_make_no_steep_odds() -> None:
+def test_few_known_inputs_give_no_steep_odds() -> None:
     distances, outputs, unknown = inputs(40, 40, shift=20)
     few = ratio(fitted(distances, outputs, unknown), distances, outputs)
     assert np.abs(few).max() < 8
@@ -86,22 +86,22 @@ def test_few_known_inputs_make_no_steep_odds() -> None:
     assert np.abs(many).max() > 1.5 * np.abs(few).max()
 
 
-def test_without_unknown_inputs_what_is_farther_is_less_known() -> None:
+def test_without_unknown_inputs_farther_inputs_are_less_known() -> None:
     distances, outputs, unknown = inputs(500, 0)
     head = fitted(distances, outputs, unknown)
     assert head.distances_only_
     steps = np.linspace(0, 5, 20)[:, None] + np.full((20, 2), 3.0)
-    found = ratio(head, steps, np.zeros((20, 1)))
-    assert (np.diff(found) > 0).all()
-    # Outputs do not enter: nothing tells which way they go.
-    assert np.array_equal(ratio(head, steps, RANDOM.normal(size=(20, 1))), found)
-    assert found[0] < 0.2 < found[-1]
+    ratios = ratio(head, steps, np.zeros((20, 1)))
+    assert (np.diff(ratios) > 0).all()
+    # Outputs are not used: the signs of their weights are not known.
+    assert np.array_equal(ratio(head, steps, RANDOM.normal(size=(20, 1))), ratios)
+    assert ratios[0] < 0.2 < ratios[-1]
 
 
 RANDOM = np.random.default_rng(5)
 
 
-def test_where_there_are_unknown_inputs_outputs_tell_too() -> None:
+def test_with_unknown_inputs_the_outputs_are_used() -> None:
     distances, outputs, unknown = inputs(2000, 2000)
     head = fitted(distances, outputs, unknown)
     assert not head.distances_only_
@@ -112,8 +112,8 @@ def test_where_there_are_unknown_inputs_outputs_tell_too() -> None:
 
 
 @pytest.mark.parametrize("unknown", [0, 3])
-def test_numbers_that_are_constant(unknown: int) -> None:
+def test_constant_columns(unknown: int) -> None:
     distances, outputs, is_unknown = inputs(60, unknown)
     distances[:, 1], outputs[:] = 2, 0.1
-    found = ratio(fitted(distances, outputs, is_unknown), distances, outputs)
-    assert np.isfinite(found).all()
+    ratios = ratio(fitted(distances, outputs, is_unknown), distances, outputs)
+    assert np.isfinite(ratios).all()

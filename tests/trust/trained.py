@@ -1,4 +1,4 @@
-"""A network that learned scikit-learn's digits, well enough to be right and badly enough to be wrong."""
+"""A network trained on scikit-learn's digits, with both right and wrong predictions."""
 
 from functools import cache
 
@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 @cache
 def digits() -> tuple[Tensor, Tensor]:
-    """1,797 images [N, 1, 8, 8] in [0, 1], in random order, and their labels."""
+    """Return 1,797 images [N, 1, 8, 8] in [0, 1], in random order, and their labels."""
     data = load_digits()
     order = torch.randperm(len(data.target), generator=torch.Generator().manual_seed(0))
     return torch.tensor(data.images, dtype=torch.float32).unsqueeze(1)[order] / 16, torch.tensor(data.target)[order]
@@ -40,13 +40,13 @@ def untrained() -> nn.Module:
 
 
 def trained() -> nn.Module:
-    """A fresh copy; it learned from the first 300 digits."""
+    """Return a new copy of a network that was trained on the first 300 digits."""
     network = untrained()
     network.load_state_dict(_weights())
     return network.eval()
 
 
 def loader(first: int, last: int) -> "DataLoader[tuple[Tensor, ...]]":
-    """Digits with labels, 100 at a time."""
+    """Return a loader of digits with labels, in batches of 100."""
     images, labels = digits()
     return DataLoader(TensorDataset(images[first:last], labels[first:last]), batch_size=100)

@@ -1,1 +1,1 @@
-"""Readings -> verdicts: features, classifiers, risk guarantees, synthetic unknown inputs, and how good all that is."""
+"""From readings to P(correct): features, meta classifiers, risk guarantees, synthetic unknowns and their evaluation."""

@@ -1,4 +1,4 @@
-"""Any scikit-learn classifier as a meta classifier: its output is mapped to P(correct)."""
+"""A scikit-learn classifier as a meta classifier: calibrate its output to P(correct)."""
 
 from __future__ import annotations
 
@@ -22,51 +22,51 @@ from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, CrossFit, Judgemen
 from gradmeter.trust.smoothing import fit_smoothed
 
 LEAST = 10
-"""With fewer samples of either class a fold holds one or none: neither calibration nor comparison means anything."""
+"""Smallest number of samples of each class; with fewer, a fold has one sample of a class or none."""
 
 
 class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A classifier whose output a logistic curve, fitted to held-out outputs (Platt 1999), maps to P(correct).
+    """A classifier with Platt scaling: a logistic curve, fitted to held-out outputs, maps its output to P(correct).
 
     Args:
-        classifier: of scikit-learn; it learns from the known and unknown inputs that are given.
+        classifier: a scikit-learn classifier; it learns from the known inputs and the given unknown ones.
 
     Attributes:
         calibrated_: scikit-learn's calibrated classifier; class 1 is "correct".
-        unknown_share_: the share of unknown inputs that it learned from.
+        unknown_share_: share of unknown inputs among the training samples.
     """
 
     learns_from_synthetic = False
     steps = None
-    borne_loss = None
+    known_loss = None
 
     def __init__(self, classifier: Any = None) -> None:
         self.classifier = classifier
 
     def features(self, readings: Readings) -> LogFeatures:
-        """Those of the outputs and of the first pseudo-label's gradients."""
+        """Select the features of the outputs and of the first pseudo-label's gradients."""
         return LogFeatures.chosen(readings)
 
     def require_enough(self, right: int, wrong: int, unknown: int) -> None:
-        """Check that ten predictions are right and ten are not.
+        """Check that at least `LEAST` predictions are right, and at least `LEAST` wrong or unknown.
 
         Raises:
-            InputError: if not.
+            InputError: if they are not.
         """
         if right < LEAST or wrong + unknown < LEAST:
             raise InputError(
                 f"{right} predictions are right, {wrong} are wrong and {unknown} inputs are unknown; expected at least "
-                f"{LEAST} that are right and {LEAST} that are not: give more data, or unknown inputs"
+                f"{LEAST} right ones, and at least {LEAST} wrong or unknown ones: give more data"
             )
 
     def cross_fit(self, data: TrainingData, advance: Advance) -> CrossFit:
-        """Fit to all samples; judge each by a classifier and a curve that learned from the other folds."""
+        """Fit to all samples, and judge each sample by a classifier and a curve fitted to the other folds."""
         matrix = data.block.values
         correct = (data.target == CORRECT).astype(np.int64)
         folds = stratified_folds(data.contents, correct)
         p_correct = _held_out(self.classifier, matrix, correct, folds)
         calibrated = CalibratedClassifierCV(self.classifier, method="sigmoid", cv=folds, ensemble=False)
-        # It is saved, and needs the rows of its folds no more.
+        # The saved classifier does not need the rows of the folds.
         calibrated.fit(matrix, correct).set_params(cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0))
         unknown_share = float(np.count_nonzero(data.target >= UNKNOWN) / len(data.target))
         held_out = Judgement(p_correct, np.ones(len(correct), np.bool_))
@@ -74,19 +74,19 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @classmethod
     def of(cls, calibrated: CalibratedClassifierCV, unknown_share: float) -> Self:
-        """A fitted one, from scikit-learn's calibrated classifier and the share of unknown inputs that it saw."""
+        """Wrap a fitted classifier of scikit-learn; `unknown_share` of its training samples were unknown."""
         fitted = cls(calibrated.estimator)
         fitted.calibrated_, fitted.unknown_share_, fitted.classes_ = calibrated, unknown_share, calibrated.classes_
         return fitted
 
     @property
-    def presumed_share(self) -> float:
+    def assumed_unknown_share(self) -> float:
         """The share of unknown inputs for which P(correct) is a probability."""
         share: float = self.unknown_share_
         return share
 
     def judge(self, block: FeatureBlock) -> Judgement:
-        """Judge N predictions; it does not say which inputs are known."""
+        """Judge N predictions; all inputs count as familiar."""
         p_correct = self.calibrated_.predict_proba(block.values)[:, CORRECT]
         return Judgement(p_correct, np.ones(len(block), np.bool_))
 
@@ -94,20 +94,20 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 def _held_out(
     classifier: Any, matrix: NDArray[np.float64], correct: NDArray[np.int64], folds: Sequence[Fold]
 ) -> NDArray[np.float64]:
-    """[N] P(correct) by classifiers that learned from the other folds, calibrated on the other folds' outputs."""
+    """Return P(correct) [N] by classifiers and calibration curves fitted to the other folds."""
     method = "decision_function" if hasattr(classifier, "decision_function") else "predict_proba"
     outputs = cross_val_predict(classifier, matrix, correct, cv=folds, method=method)
     outputs = outputs if outputs.ndim == 1 else outputs[:, 1]
     p_correct = np.empty(len(correct))
-    for others, own in folds:
-        p_correct[own] = _calibrated(outputs[others], correct[others], outputs[own])
+    for train, test in folds:
+        p_correct[test] = _calibrate(outputs[train], correct[train], outputs[test])
     return p_correct
 
 
-def _calibrated(
+def _calibrate(
     outputs: NDArray[np.float64], correct: NDArray[np.int64], new: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """[M] P(correct) of new outputs, by Platt's logistic curve with his smoothed targets, fitted to outputs [N]."""
+    """Fit Platt's curve, with his smoothed targets, to outputs [N]; return P(correct) of new outputs [M]."""
     size = outputs.std() or 1.0
     curve = fit_smoothed(LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000), outputs[:, None] / size, correct == 1)
     p_correct: NDArray[np.float64] = curve.predict_proba(new[:, None] / size)[:, 1]

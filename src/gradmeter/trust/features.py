@@ -1,4 +1,4 @@
-"""Features of predictions as one array, with names for its axes: which source, layer and statistic a column holds."""
+"""Arrays of features with named columns: each column has a source, a layer and a statistic."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ GRADIENTS, ACTIVATIONS = "gradients", "activations"
 
 
 class Feature(NamedTuple):
-    """Where a feature comes from.
+    """The origin of a feature.
 
     Attributes:
-        source: "outputs" for what the distribution of the logits says, "logits", "embedding", "scores", "gradients" or
-            "activations".
-        statistic: which number of that source: "entropy", "l2"; of logits and embedding its index; of scores its name.
-        layer: of a gradient or of activations; else empty.
-        pseudo_label: of a gradient, where it is not the meter's first; else empty.
+        source: "outputs" for functions of all logits, "logits", "embedding", "scores", "gradients" or "activations".
+        statistic: the statistic of a gradient or of activations, the name of a function of the logits ("entropy") or
+            of a score, or the index of a logit or of an entry of the embedding.
+        layer: the layer of a gradient or of activations; otherwise empty.
+        pseudo_label: the pseudo-label of a gradient, if it is not the meter's first; otherwise empty.
     """
 
     source: str
@@ -33,7 +33,7 @@ class Feature(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """The layer, "conv1 (output)" for its activations, or what else the feature is read from."""
+        """The layer, "conv1 (output)" for its activations, "logits", "embedding", or the name of another feature."""
         if self.source in (LOGITS, EMBEDDING):
             return self.source
         if self.source == ACTIVATIONS:
@@ -41,7 +41,7 @@ class Feature(NamedTuple):
         return self.layer or str(self)
 
     def __str__(self) -> str:
-        """The name of the feature's column in tables, where it has one: "uniform:conv1/l2"."""
+        """Return the name of the feature's column in tables of readings, such as "uniform:conv1/l2"."""
         prefix = {LOGITS: "logit:", EMBEDDING: "embedding:", SCORES: "score:", ACTIVATIONS: "activation:"}
         label = f"{self.pseudo_label}:" if self.pseudo_label else prefix.get(self.source, "")
         return f"{label}{self.layer}/{self.statistic}" if self.layer else f"{label}{self.statistic}"
@@ -49,20 +49,20 @@ class Feature(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureAxes:
-    """The features of a block, in order."""
+    """The features of a block, in the order of its columns."""
 
     features: tuple[Feature, ...]
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of features."""
         return len(self.features)
 
-    def where(self, keeps: Callable[[Feature], bool]) -> NDArray[np.intp]:
-        """Columns of the features that are kept."""
-        return np.array([column for column, feature in enumerate(self.features) if keeps(feature)], np.intp)
+    def where(self, condition: Callable[[Feature], bool]) -> NDArray[np.intp]:
+        """Return the columns of the features that meet a condition."""
+        return np.array([column for column, feature in enumerate(self.features) if condition(feature)], np.intp)
 
     def of(self, *sources: str) -> NDArray[np.intp]:
-        """Columns of the features of some sources."""
+        """Return the columns of the features of the given sources."""
         return self.where(lambda feature: feature.source in sources)
 
     @cached_property
@@ -80,25 +80,26 @@ class FeatureBlock:
 
     Attributes:
         values: [N, features] float64.
-        axes: what each column holds.
+        axes: the feature of each column.
     """
 
     values: NDArray[np.float64]
     axes: FeatureAxes
 
     def __len__(self) -> int:
-        """The number of predictions."""
+        """Return the number of predictions."""
         return len(self.values)
 
-    def rows(self, taken: NDArray[np.generic]) -> FeatureBlock:
-        """Some of the predictions: their numbers, or [N] bool."""
-        return FeatureBlock(self.values[taken], self.axes)
+    def rows(self, selection: NDArray[np.generic]) -> FeatureBlock:
+        """Select predictions by their indices, or by a mask [N]."""
+        return FeatureBlock(self.values[selection], self.axes)
 
-    def columns(self, taken: NDArray[np.intp]) -> FeatureBlock:
-        """Some of the features, by their columns."""
-        return FeatureBlock(self.values[:, taken], FeatureAxes(tuple(self.axes.features[column] for column in taken)))
+    def columns(self, selection: NDArray[np.intp]) -> FeatureBlock:
+        """Select features by their columns."""
+        features = tuple(self.axes.features[column] for column in selection)
+        return FeatureBlock(self.values[:, selection], FeatureAxes(features))
 
     @classmethod
     def concatenate(cls, blocks: Sequence[FeatureBlock]) -> FeatureBlock:
-        """Blocks of the same features, one after the other."""
+        """Stack blocks of the same features along the first axis."""
         return cls(np.concatenate([block.values for block in blocks]), blocks[0].axes)

@@ -1,4 +1,4 @@
-"""Folds in which copies of an input stay together: a judge that has seen one of them has seen them all."""
+"""Cross-validation folds that keep copies of an input together, so that no held-out input was seen in training."""
 
 from __future__ import annotations
 
@@ -8,28 +8,32 @@ from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
 
 Rows = NDArray[np.int64]
 Fold = tuple[Rows, Rows]
-"""Rows of the other folds, and of this one."""
+"""Training rows and test rows of a fold."""
 
 FOLDS = 5
-# With fewer different inputs of a kind a fold might leave none of them to the others.
-_LEAST_DIFFERENT = 2 * FOLDS
+# With fewer distinct inputs of a class, the training rows of some fold might have none.
+_LEAST_DISTINCT = 2 * FOLDS
 
 
 def plain_folds(contents: NDArray[np.uint64], right: NDArray[np.bool_]) -> list[Fold]:
-    """Random folds.
+    """Split samples into random folds.
 
     Args:
         contents: [N] equal numbers for equal inputs.
-        right: [N] whether the prediction was right; where fewer than ten different inputs are, copies count as others.
+        right: [N] whether the prediction was right. If fewer than ten distinct inputs are right, copies are not kept
+            together.
     """
     groups = _groups(contents, right, (True,))
     splits = KFold(FOLDS, shuffle=True, random_state=0).split(np.arange(groups.max() + 1))
-    own = [np.isin(groups, numbers) for _, numbers in splits]
-    return [(np.flatnonzero(~rows), np.flatnonzero(rows)) for rows in own]
+    tests = [np.isin(groups, test_groups) for _, test_groups in splits]
+    return [(np.flatnonzero(~test), np.flatnonzero(test)) for test in tests]
 
 
 def stratified_folds(contents: NDArray[np.uint64], target: NDArray[np.int64]) -> list[Fold]:
-    """Random folds with both classes of a target, [N], in about equal shares; otherwise as `plain_folds`."""
+    """Split samples into random folds with about equal shares of both classes of `target` [N].
+
+    Copies are kept together as in `plain_folds`.
+    """
     groups = _groups(contents, target, (0, 1))
     options = {"n_splits": FOLDS, "shuffle": True, "random_state": 0}
     if len(np.unique(groups)) == len(groups):
@@ -37,10 +41,10 @@ def stratified_folds(contents: NDArray[np.uint64], target: NDArray[np.int64]) ->
     return list(StratifiedGroupKFold(**options).split(groups, target, groups))
 
 
-def _groups(contents: NDArray[np.uint64], kinds: NDArray[np.generic], needed: tuple[int, ...]) -> Rows:
-    """[N] numbers, the same for equal inputs, in the order in which these come first."""
+def _groups(contents: NDArray[np.uint64], classes: NDArray[np.generic], needed: tuple[int, ...]) -> Rows:
+    """Number the distinct inputs in order of first occurrence, [N]; each sample alone if a needed class is small."""
     _, first, numbers = np.unique(contents, return_index=True, return_inverse=True)
-    if any(np.count_nonzero(kinds[first] == kind) < _LEAST_DIFFERENT for kind in needed):
+    if any(np.count_nonzero(classes[first] == label) < _LEAST_DISTINCT for label in needed):
         return np.arange(len(contents))
     groups: Rows = np.argsort(np.argsort(first))[numbers]
     return groups

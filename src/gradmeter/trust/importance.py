@@ -1,4 +1,4 @@
-"""Which layers a judgement rests on."""
+"""Importance of each layer for P(correct)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.judge import Judge
 
 _REPEATS = 5
-# Judgements of single samples that all of it may take: a network of many layers makes do with fewer.
+# Limit on the number of judged samples over all permutations: networks with many layers get fewer samples or repeats.
 _JUDGEMENTS = 100_000
 
 
 @dataclass(frozen=True)
 class Importance:
-    """How much worse a judgement becomes when what one layer says is mixed up between the samples.
+    """The loss of AUROC when the features of one layer are permuted between samples.
 
     Attributes:
-        layer: its name; "conv1 (output)" for what it puts out, "logits", "embedding", "entropy" and the like for
-            features that are no gradient's.
-        loss: mean fall of the AUROC.
-        spread: standard deviation of the fall over repetitions.
+        layer: name of the layer, or `Feature.origin` of features that are no gradient's.
+        loss: mean loss of AUROC over the permutations.
+        spread: standard deviation of the loss over the permutations.
     """
 
     layer: str
@@ -35,13 +34,13 @@ class Importance:
 
 
 def layer_importance(judge: Judge, readings: Readings, correct: NDArray[np.bool_]) -> tuple[Importance, ...]:
-    """Permutation importance (Breiman 2001) of each layer's features together, the most important layer first.
+    """Return the permutation importance (Breiman 2001) of each layer's features, the most important layer first.
 
-    Layers that tell the same cover for each other: a small loss does not mean that a layer says nothing.
+    A small loss does not mean that a layer is uninformative: other layers may carry the same information.
 
     Args:
-        judge: the meta classifier.
-        readings: of N inputs, at best others than it learned from.
+        judge: the fitted meta classifier.
+        readings: of N inputs, preferably ones that it was not fitted to.
         correct: [N] whether the prediction was right.
     """
     block = judge.features.block(readings)
@@ -50,35 +49,35 @@ def layer_importance(judge: Judge, readings: Readings, correct: NDArray[np.bool_
     names = dict.fromkeys(layers.tolist())
     random = np.random.default_rng(0)
     repeats = int(np.clip(_JUDGEMENTS // (len(names) * len(block)), 1, _REPEATS))
-    taken = _some_of_each(correct, max(20, _JUDGEMENTS // (len(names) * repeats)), random)
-    block, correct = block.rows(taken), correct[taken]
+    rows = _stratified_rows(correct, max(20, _JUDGEMENTS // (len(names) * repeats)), random)
+    block, correct = block.rows(rows), correct[rows]
 
     def auroc(features: FeatureBlock) -> float:
         p_correct = judge.classifier.judge(features).p_correct
         return separation(-p_correct[correct], -p_correct[~correct]).auroc
 
-    whole, importances = auroc(block), []
+    baseline, importances = auroc(block), []
     with stage("importance of layers", len(names)) as advance:
         for layer in names:
             losses = []
             for _ in range(repeats):
-                mixed = block.values.copy()
+                permuted = block.values.copy()
                 columns = layers == layer
-                mixed[:, columns] = block.values[random.permutation(len(block))][:, columns]
-                losses.append(whole - auroc(FeatureBlock(mixed, block.axes)))
+                permuted[:, columns] = block.values[random.permutation(len(block))][:, columns]
+                losses.append(baseline - auroc(FeatureBlock(permuted, block.axes)))
             importances.append(Importance(layer, float(np.mean(losses)), float(np.std(losses))))
             advance(1)
     return tuple(sorted(importances, key=lambda importance: -importance.loss))
 
 
-def _some_of_each(correct: NDArray[np.bool_], count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Rows of at most about `count` samples, right and wrong ones in their shares but no kind left out."""
+def _stratified_rows(correct: NDArray[np.bool_], count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Return about `count` rows, with right and wrong predictions in proportion, but at least ten of each."""
     if len(correct) <= count:
         return np.arange(len(correct))
-    chosen = []
-    for kind in (True, False):
-        rows = np.flatnonzero(correct == kind)
-        few = max(min(len(rows), 10), round(count * len(rows) / len(correct)))
-        chosen.append(random.permutation(rows)[:few])
-    found: NDArray[np.int64] = np.concatenate(chosen)
-    return found
+    parts = []
+    for is_correct in (True, False):
+        rows = np.flatnonzero(correct == is_correct)
+        size = max(min(len(rows), 10), round(count * len(rows) / len(correct)))
+        parts.append(random.permutation(rows)[:size])
+    selected: NDArray[np.int64] = np.concatenate(parts)
+    return selected

@@ -1,4 +1,4 @@
-"""From readings to a calibrated P(the prediction is correct)."""
+"""Fit a meta classifier to readings; predict a calibrated P(the prediction is correct)."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class Judge:
     """A fitted and calibrated meta classifier.
 
     Attributes:
-        features: what it sees of the readings.
-        classifier: judges features.
-        right: predictions that it learned from and that were right.
-        wrong: known inputs whose prediction was wrong.
-        unknown: unknown inputs that were given.
-        held_out: of the right + wrong + unknown samples that it was given, by judges that had not seen them; synthetic
-            unknowns that were made of them they may have seen.
-        synthetic: unknown inputs that were made.
-        fallback: why known inputs are ranked by the softmax alone; None where they are not.
+        features: the features of readings that it uses.
+        classifier: the fitted meta classifier.
+        right: number of right predictions in training.
+        wrong: number of wrong predictions for known inputs in training.
+        unknown: number of given unknown inputs in training.
+        held_out: judgements of these right + wrong + unknown samples by classifiers that were not fitted to them;
+            these may have been fitted to synthetic unknowns made from them.
+        synthetic: number of synthetic unknowns in training.
+        fallback: why known inputs are ranked by the softmax alone; None if they are not.
     """
 
     features: LogFeatures
@@ -61,96 +61,89 @@ class Judge:
         synthetic: Sequence[Readings] = (),
         contents: NDArray[np.uint64] | None = None,
     ) -> Judge:
-        """Fit on known inputs with labels, and on unknown inputs where there are some.
+        """Fit to known inputs with labels and to unknown inputs, if there are any.
 
         Args:
-            known: of N inputs that the network did not learn from.
+            known: readings of N inputs that the network was not trained on.
             labels: [N] their classes.
-            unknowns: readings of inputs of no class; every prediction for them is wrong.
-            classifier: a name of `CLASSIFIERS`, or a scikit-learn classifier.
-            synthetic: readings of synthetic unknowns; "gradmeter" learns from them, other classifiers do not.
-            contents: equal numbers for equal inputs, of the known ones and then of the unknown ones; None where all
-                differ. No held-out fold has a copy of what its judge learned from.
+            unknowns: readings of unknown inputs, whose predictions all count as wrong.
+            classifier: a name in `CLASSIFIERS`, or a scikit-learn classifier.
+            synthetic: readings of synthetic unknowns; only "gradmeter" uses them.
+            contents: equal numbers for equal inputs, known inputs first, then unknown ones; None if all inputs differ.
+                Copies of an input are kept in the same fold.
 
         Raises:
-            InputError: for another classifier, labels that do not fit, or too few right or wrong predictions: 10 of
-                either, unknown inputs among the wrong ones; "gradmeter" needs 50 right ones and none that is wrong.
+            InputError: if the classifier is invalid, the labels have the wrong shape, or there are too few samples:
+                at least 10 right predictions and 10 wrong or unknown ones; for "gradmeter" 50 right ones.
         """
         if labels.shape != known.predictions.shape:
             raise InputError(f"labels have shape {tuple(labels.shape)}; expected {tuple(known.predictions.shape)}")
-        meta_classifier = named_classifier(classifier)
-        answered = (known.predictions.cpu() == labels.cpu()).numpy()
-        right, wrong, unknown = int(answered.sum()), int((~answered).sum()), sum(map(len, unknowns))
+        meta_classifier = resolve_classifier(classifier)
+        correct = (known.predictions.cpu() == labels.cpu()).numpy()
+        right, wrong, unknown = int(correct.sum()), int((~correct).sum()), sum(map(len, unknowns))
         meta_classifier.require_enough(right, wrong, unknown)
         used = list(synthetic) if meta_classifier.learns_from_synthetic else []
         readings = Readings.concatenate([known, *unknowns, *used])
         kinds = [np.full(len(part), UNKNOWN + kind) for kind, part in enumerate((*unknowns, *used))]
-        # The matrices are small: threads would cost more than they bring, and much where others use them too.
+        # The matrices are small: threads would cost more time than they save, and much more on a busy machine.
         with threadpool_limits(1), stage("fitting the meta classifier", meta_classifier.steps) as advance:
             features = meta_classifier.features(readings)
             data = TrainingData(
                 features.block(readings),
-                np.concatenate([answered.astype(np.int64), *kinds]),
+                np.concatenate([correct.astype(np.int64), *kinds]),
                 -readings.log_scale.double().cpu().numpy(),
                 np.arange(len(known) + unknown, dtype=np.uint64) if contents is None else contents,
             )
-            fitted = meta_classifier.cross_fit(data, advance)
-        return cls(
-            features,
-            fitted.classifier,
-            right,
-            wrong,
-            unknown,
-            fitted.held_out,
-            sum(map(len, used)),
-            fitted.fallback,
-        )
+            fit = meta_classifier.cross_fit(data, advance)
+        return cls(features, fit.classifier, right, wrong, unknown, fit.held_out, sum(map(len, used)), fit.fallback)
 
     @property
     def unknown_share(self) -> float:
-        """The share of unknown inputs that is presumed."""
-        return self.classifier.presumed_share
+        """The assumed share of unknown inputs."""
+        return self.classifier.assumed_unknown_share
 
     @property
     def known_loss(self) -> float | None:
-        """What known inputs lose of P(known) on average where unknown ones are as common as that allows; else None."""
-        return self.classifier.borne_loss
+        """The average loss of P(known) of known inputs that the assumed share costs; None if it is not derived so."""
+        return self.classifier.known_loss
 
     @property
     def meaning(self) -> str:
         """For which inputs P(correct) is a probability, and whether it ranks known inputs as the softmax does."""
         if self.known_loss is not None:
-            ranking = (
-                "" if self.fallback is None else f" Among known inputs it ranks as the softmax does: {self.fallback}."
-            )
+            ranking = "" if self.fallback is None else f" It ranks known inputs as the softmax does: {self.fallback}."
             return (
-                f"P(correct) is a probability for known inputs, but for {100 * self.known_loss:.2g} % that they lose "
-                f"on average to what may be unknown.{ranking}"
+                "P(correct) is a probability for known inputs, except that it is lower by "
+                f"{100 * self.known_loss:.2g} % on average, because each input may be unknown.{ranking}"
             )
-        share = f"where {100 * self.unknown_share:.3g} % of the inputs are unknown"
-        return f"P(correct) is a probability {share if self.unknown_share else 'for known inputs'}."
+        if not self.unknown_share:
+            return "P(correct) is a probability for known inputs."
+        return f"P(correct) is a probability if {100 * self.unknown_share:.3g} % of the inputs are unknown."
 
     def judge(self, readings: Readings) -> Judgement:
-        """What it says of N predictions."""
+        """Judge N predictions."""
         return self.classifier.judge(self.features.block(readings))
 
     def probability(self, readings: Readings) -> NDArray[np.float64]:
-        """[N] P(correct)."""
+        """Return P(correct) [N]."""
         return self.judge(readings).p_correct
 
 
-def named_classifier(given: Any) -> MetaClassifier:
-    """A meta classifier from a name, from a classifier of scikit-learn, or as it is.
+def resolve_classifier(classifier: Any) -> MetaClassifier:
+    """Return the meta classifier for a name in `CLASSIFIERS`, a scikit-learn classifier, or a meta classifier.
 
     Raises:
-        InputError: for anything else.
+        InputError: if it is none of these.
     """
-    if isinstance(given, str):
-        if given not in CLASSIFIERS:
-            raise InputError(f"classifier={given!r}; expected {', '.join(CLASSIFIERS)}, or a scikit-learn classifier")
-        given = CLASSIFIERS[given]()
-    if isinstance(given, type) or not is_classifier(given):
+    if isinstance(classifier, str):
+        if classifier not in CLASSIFIERS:
+            raise InputError(
+                f"classifier={classifier!r}; expected {', '.join(CLASSIFIERS)}, or a scikit-learn classifier"
+            )
+        classifier = CLASSIFIERS[classifier]()
+    if isinstance(classifier, type) or not is_classifier(classifier):
         raise InputError(
-            f"classifier is a {type(given).__name__}; expected {', '.join(CLASSIFIERS)}, or a scikit-learn classifier"
+            f"classifier is a {type(classifier).__name__}; expected {', '.join(CLASSIFIERS)}, or a scikit-learn "
+            "classifier"
         )
-    return given if hasattr(given, "cross_fit") else Calibrated(given)
+    return classifier if hasattr(classifier, "cross_fit") else Calibrated(classifier)

@@ -16,27 +16,27 @@ from gradmeter.trust.smoothing import fit_smoothed
 Values = NDArray[np.float64]
 
 FOLDS = 5
-# How many of them what is gained over the softmax must have.
+# The gain over the softmax must exceed this many standard errors.
 _STANDARD_ERRORS = 2.0
-# With fewer wrong predictions, or right ones, nothing but the softmax can be learned from.
+# With fewer wrong or fewer right predictions, only the softmax is used.
 _LEAST_OF_EITHER = 2 * FOLDS
 _ROUNDING = 1e-12
-# How much larger than the other features the softmax's is: a penalty hardly sees its weight.
-_FREE = 30.0
+# Factor of the softmax feature: so large a feature needs a weight so small that it is hardly penalised.
+_SOFTMAX_FACTOR = 30.0
 _CS = 10.0 ** np.arange(1, -4.1, -0.5)
 
 
 class KnownHead(BaseEstimator):  # type: ignore[misc]
-    """Logistic regression that begins at the softmax and leaves it as far as held-out predictions say that it pays.
+    """Logistic regression on the softmax, and on other features if they improve held-out predictions.
 
-    The log odds of the softmax enter nearly without a penalty, everything else with one that is chosen by the log loss
-    of held-out fifths. Where even the best of these is not clearly better than the softmax alone, by two standard
-    errors of the mean difference over samples, that remains: a few dozen wrong predictions lead astray as often as not.
-    If P(wrong) would rise with the confidence, 1 minus the largest softmax output is P(wrong).
+    The log odds of the softmax have nearly no penalty. The penalty of the other features minimises the log loss of
+    five held-out folds. If the mean log loss does not improve on that of the softmax alone by more than two standard
+    errors over the samples, only the softmax is used: from a few dozen wrong predictions, other features mislead as
+    often as they help. If P(wrong) would rise with confidence, P(wrong) is 1 minus the maximum softmax probability.
     """
 
     def fit(self, X: Values, log_scale: Values, wrong: NDArray[np.bool_]) -> Self:
-        """Learn.
+        """Fit to known samples.
 
         Args:
             X: [n, d] features.
@@ -46,10 +46,11 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         self.features_ = StandardScaler().fit(X)
         odds = _log_odds(log_scale)
         self.centre_, spread = float(odds.mean()), float(odds.std())
-        # Equal numbers differ by rounding.
+        # Equal numbers may have a standard deviation of the size of rounding errors.
         self.spread_ = spread if spread > _ROUNDING * abs(self.centre_) else 1.0
-        self.softmax_, self.everything_ = None, None
-        softmax, everything = self._columns(X, log_scale, alone=True), self._columns(X, log_scale, alone=False)
+        self.softmax_: LogisticRegression | None = None
+        self.everything_: LogisticRegression | None = None
+        softmax = self._softmax_column(log_scale)
         least = min(np.count_nonzero(wrong), np.count_nonzero(~wrong))
         if not least:
             return self
@@ -60,11 +61,17 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
             model.fit(softmax, wrong)
         if model.coef_[0, 0] > 0:
             self.softmax_ = model
-        if least < _LEAST_OF_EITHER:
-            return self
+        if least >= _LEAST_OF_EITHER:
+            self._fit_everything(self._all_columns(X, log_scale), softmax, wrong, model)
+        return self
+
+    def _fit_everything(
+        self, everything: Values, softmax: Values, wrong: NDArray[np.bool_], baseline: LogisticRegression
+    ) -> None:
+        """Fit to all columns [n, d + 1]; keep the model if it is clearly better than the baseline on the softmax."""
         folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-        before = cross_val_predict(model, softmax, wrong, cv=folds, method="predict_proba")[:, 1]
-        chosen = LogisticRegressionCV(
+        p_baseline = cross_val_predict(baseline, softmax, wrong, cv=folds, method="predict_proba")[:, 1]
+        search = LogisticRegressionCV(
             Cs=_CS,
             l1_ratios=(0.0,),
             cv=folds,
@@ -72,49 +79,53 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
             max_iter=2000,
             use_legacy_attributes=False,
         ).fit(everything, wrong)
-        again = LogisticRegression(C=float(np.ravel(chosen.C_)[0]), max_iter=2000)
-        after = cross_val_predict(again, everything, wrong, cv=folds, method="predict_proba")[:, 1]
-        gain = _log_losses(wrong, before) - _log_losses(wrong, after)
+        model = LogisticRegression(C=float(np.ravel(search.C_)[0]), max_iter=2000)
+        p_model = cross_val_predict(model, everything, wrong, cv=folds, method="predict_proba")[:, 1]
+        gain = _log_losses(wrong, p_baseline) - _log_losses(wrong, p_model)
         if gain.mean() > _STANDARD_ERRORS * gain.std(ddof=1) / np.sqrt(len(gain)):
-            again.fit(everything, wrong)
-            if again.coef_[0, 0] > 0:
-                self.everything_ = again
-        return self
+            model.fit(everything, wrong)
+            if model.coef_[0, 0] > 0:
+                self.everything_ = model
 
     @property
     def softmax_only_(self) -> bool:
-        """Whether nothing but the softmax is learned from."""
+        """Whether only the softmax is used."""
         return self.everything_ is None
 
     def probability(self, X: Values, log_scale: Values, *, by_softmax: bool = False) -> Values:
-        """[n] P(wrong), for samples as in `fit`.
+        """Return P(wrong) [n].
 
         Args:
             X: [n, d] features.
             log_scale: [n] log(1 - p) of the predicted class.
-            by_softmax: look at nothing but the softmax, even where more was learned from.
+            by_softmax: use only the softmax, even if other features improve on it.
         """
         if self.everything_ is not None and not by_softmax:
-            p_wrong: Values = self.everything_.predict_proba(self._columns(X, log_scale, alone=False))[:, 1]
+            p_wrong: Values = self.everything_.predict_proba(self._all_columns(X, log_scale))[:, 1]
         elif self.softmax_ is not None:
-            p_wrong = self.softmax_.predict_proba(self._columns(X, log_scale, alone=True))[:, 1]
+            p_wrong = self.softmax_.predict_proba(self._softmax_column(log_scale))[:, 1]
         else:
             p_wrong = np.exp(log_scale)
         return p_wrong
 
-    def _columns(self, X: Values, log_scale: Values, *, alone: bool) -> Values:
-        softmax = _FREE * (_log_odds(log_scale)[:, None] - self.centre_) / self.spread_
-        return softmax if alone else np.hstack([softmax, self.features_.transform(X)])
+    def _softmax_column(self, log_scale: Values) -> Values:
+        """Return the scaled log odds of the softmax, [n, 1]."""
+        column: Values = _SOFTMAX_FACTOR * (_log_odds(log_scale)[:, None] - self.centre_) / self.spread_
+        return column
+
+    def _all_columns(self, X: Values, log_scale: Values) -> Values:
+        """Return the softmax column and the standardised features, [n, d + 1]."""
+        return np.hstack([self._softmax_column(log_scale), self.features_.transform(X)])
 
 
 def _log_odds(log_scale: Values) -> Values:
-    """Of 1 - p, from its logarithm."""
+    """Return the log odds of 1 - p from log(1 - p)."""
     odds: Values = log_scale - np.log(-np.expm1(np.minimum(log_scale, -1e-12)))
     return odds
 
 
 def _log_losses(wrong: NDArray[np.bool_], p_wrong: Values) -> Values:
-    """[n] of single samples, as scikit-learn's `log_loss` cuts them off."""
+    """Return the log loss of each sample [n], clipped as scikit-learn's `log_loss` does."""
     epsilon = np.finfo(np.float64).eps
     p = p_wrong.clip(epsilon, 1 - epsilon)
     losses: Values = -np.where(wrong, np.log(p), np.log1p(-p))

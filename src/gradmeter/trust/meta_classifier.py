@@ -1,4 +1,4 @@
-"""What a judge asks of a meta classifier, whichever it is."""
+"""The interface between `Judge` and the meta classifiers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.log_features import LogFeatures
 
 WRONG, CORRECT, UNKNOWN = 0, 1, 2
-"""The classes of a target: of a known input the prediction is wrong, or correct; or the input is unknown.
+"""Classes of a training target: a known input with a wrong or a correct prediction, or an unknown input.
 
 Several kinds of unknown inputs are `UNKNOWN`, `UNKNOWN` + 1 and so on.
 """
@@ -22,12 +22,12 @@ Several kinds of unknown inputs are `UNKNOWN`, `UNKNOWN` + 1 and so on.
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """What is said of N predictions.
+    """The output of a meta classifier for N predictions.
 
     Attributes:
         p_correct: [N] P(correct).
-        familiar: [N] whether more than one in a thousand of the known inputs are as unfamiliar; always true for meta
-            classifiers that do not say whether an input is known.
+        familiar: [N] False for inputs that look less known than all but one in a thousand of the known inputs; always
+            True for meta classifiers that do not tell known from unknown inputs.
     """
 
     p_correct: NDArray[np.float64]
@@ -35,19 +35,19 @@ class Judgement:
 
     @property
     def score(self) -> NDArray[np.float64]:
-        """[N] P(correct), and -1 for what is not familiar: no threshold accepts it."""
+        """P(correct) [N], and -1 for unfamiliar inputs, so that no threshold accepts them."""
         return np.where(self.familiar, self.p_correct, -1.0)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What a meta classifier learns from: known inputs, then unknown ones that were given, then synthetic ones.
+    """Training samples of a meta classifier: known inputs, then given unknown inputs, then synthetic ones.
 
     Attributes:
         block: features of all samples.
-        target: [n] `WRONG`, `CORRECT`, or `UNKNOWN` and the number of the kind.
-        softmax: [n] a score of each prediction that grows with the largest softmax output.
-        contents: [given] equal numbers for equal inputs, for the samples that were given.
+        target: [n] `WRONG`, `CORRECT`, or `UNKNOWN` plus the number of the kind.
+        softmax: [n] a score that grows with the maximum softmax probability.
+        contents: [given] equal numbers for equal inputs, for the samples that are not synthetic.
     """
 
     block: FeatureBlock
@@ -57,25 +57,25 @@ class TrainingData:
 
     @property
     def given(self) -> int:
-        """How many samples are not synthetic."""
+        """The number of samples that are not synthetic."""
         return len(self.contents)
 
     @property
     def known(self) -> int:
-        """How many samples are known inputs."""
+        """The number of known inputs."""
         return int(np.count_nonzero(self.target < UNKNOWN))
 
 
 class FittedClassifier(Protocol):
-    """Says how likely predictions are correct."""
+    """A meta classifier after training."""
 
     @property
-    def presumed_share(self) -> float:
+    def assumed_unknown_share(self) -> float:
         """The share of unknown inputs for which P(correct) is a probability."""
 
     @property
-    def borne_loss(self) -> float | None:
-        """What known inputs lose of P(known) on average where unknown ones are as common as that allows; else None."""
+    def known_loss(self) -> float | None:
+        """The average loss of P(known) of known inputs that the assumed share costs; None if it is not derived so."""
 
     def judge(self, block: FeatureBlock) -> Judgement:
         """Judge N predictions."""
@@ -83,12 +83,13 @@ class FittedClassifier(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class CrossFit:
-    """What came of fitting, and of judging each given sample by a meta classifier that had not seen it.
+    """A fitted meta classifier, and held-out judgements of its training samples.
 
     Attributes:
         classifier: fitted to all samples.
-        held_out: [given] judgements; of synthetic unknowns, those that were made of the sample may have been seen.
-        fallback: why known inputs are ranked by the softmax alone; None where they are not.
+        held_out: judgements of the samples that are not synthetic, by classifiers that were not fitted to them; these
+            may have been fitted to synthetic unknowns made from them.
+        fallback: why known inputs are ranked by the softmax alone; None if they are not.
     """
 
     classifier: FittedClassifier
@@ -97,25 +98,25 @@ class CrossFit:
 
 
 class MetaClassifier(Protocol):
-    """Can be fitted; by scikit-learn's rules it comes out of that as it was."""
+    """A meta classifier before training. Fitting leaves it unchanged, as scikit-learn's `clone` expects."""
 
     @property
     def learns_from_synthetic(self) -> bool:
-        """Whether it has use for synthetic unknowns."""
+        """Whether it uses synthetic unknowns."""
 
     @property
     def steps(self) -> int | None:
-        """How often `cross_fit` advances; None where it does not say."""
+        """How many steps `cross_fit` reports; None if it reports none."""
 
     def features(self, readings: Readings) -> LogFeatures:
-        """Which features it wants to see of readings like those that it will be fitted to."""
+        """Select the features to use, given the training readings."""
 
     def require_enough(self, right: int, wrong: int, unknown: int) -> None:
-        """Check that there are enough samples of each kind.
+        """Check that there are enough samples of each class.
 
         Raises:
-            InputError: if not.
+            InputError: if there are not.
         """
 
     def cross_fit(self, data: TrainingData, advance: Advance) -> CrossFit:
-        """Fit to all samples, and five times to four fifths of them."""
+        """Fit to all samples, and to four fifths of them five times."""

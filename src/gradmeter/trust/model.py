@@ -1,4 +1,4 @@
-"""TrustModel: from a trained network to P(the prediction is correct), and a decision with a stated error rate."""
+"""TrustModel: P(the prediction is correct) for a trained network, and a decision with a bounded error rate."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import max_softmax
 from gradmeter.trust import saving
-from gradmeter.trust.judge import Judge, named_classifier
-from gradmeter.trust.measured import (
+from gradmeter.trust.data import (
     ReadData,
     read_inputs,
     read_known,
-    read_made,
+    read_synthetic,
     read_unknown,
     require_disjoint,
-    require_several,
+    require_list,
 )
+from gradmeter.trust.judge import Judge, resolve_classifier
 from gradmeter.trust.meta_classifier import Judgement
 from gradmeter.trust.risk import (
     COVERAGE_TOLERANCE,
@@ -43,21 +43,20 @@ from gradmeter.trust.synthetic import ImageSample
 
 
 class TrustModel:
-    """Says how likely a network's prediction is correct, and accepts or rejects it.
+    """Predict the probability that a network's prediction is correct, and accept or reject the prediction.
 
     Args:
         meter: reads the network.
-        classifier: "gradmeter", `TwoHeads`, which say whether the input is known and whether the prediction is right;
-            "ridge_cv", "ridge", "lasso", "glm", "elastic_net", "neural_network"; or a scikit-learn classifier.
+        classifier: "gradmeter" (`TwoHeads`, which separates unknown inputs from wrong predictions), "ridge_cv",
+            "ridge", "lasso", "glm", "elastic_net", "neural_network", or a scikit-learn classifier.
 
     Attributes:
-        meter: as given; for "gradmeter" one that reads more of the same network, `GradientMeter.for_trust_model`.
+        meter: the given meter; with "gradmeter", its `GradientMeter.for_trust_model`, which reads more of the network.
         judge: the fitted meta classifier; None before `fit`.
-        learns_from_synthetic: whether the meta classifier has use for synthetic unknowns.
-        guarantee: what `set_risk` promised; None before it.
-        learned_contents: hashes of the inputs that `fit` learned from and of their readings, as
-            `gradmeter.reading.content` makes them, in order.
-        notes: JSON values that are saved along and mean nothing to a TrustModel.
+        learns_from_synthetic: whether the meta classifier uses synthetic unknowns.
+        guarantee: the risk guarantee of `set_risk`; None before it.
+        learned_contents: sorted hashes of the training inputs and of their readings (`gradmeter.reading.content`).
+        notes: JSON values that are saved with the model and not used by it.
 
     Example:
         >>> trust = TrustModel(GradientMeter(model)).fit(validation_loader, unknowns=[noise_loader])
@@ -69,7 +68,7 @@ class TrustModel:
     def __init__(self, meter: GradientMeter, classifier: Any = "gradmeter") -> None:
         if not isinstance(meter, GradientMeter):
             raise InputError(f"meter is a {type(meter).__name__}; expected a GradientMeter")
-        self.learns_from_synthetic = named_classifier(classifier).learns_from_synthetic
+        self.learns_from_synthetic = resolve_classifier(classifier).learns_from_synthetic
         self.meter = meter.for_trust_model() if self.learns_from_synthetic else meter
         self.classifier = classifier
         self.judge: Judge | None = None
@@ -78,52 +77,55 @@ class TrustModel:
         self.notes: dict[str, Any] = {}
 
     def fit(self, known: Any, unknowns: Sequence[Any] = (), *, synthetic: Iterable[Any] | None = None) -> Self:
-        """Learn from validation data when predictions are wrong, and from inputs that the network cannot know.
+        """Fit the meta classifier to validation data and to unknown inputs.
 
-        "gradmeter" also learns from synthetic unknowns, which it makes of some of the known images, all kinds together
-        about as many as these (`gradmeter.trust.synthetic.per_kind`). Images come in a tensor, or in a dict that holds
-        nothing else; where inputs are others, or readings, none are made.
+        "gradmeter" also learns from synthetic unknowns, which it makes from a sample of the known images: all kinds
+        together are about as many as the known inputs (`gradmeter.trust.synthetic.per_kind`). Images are tensors, or
+        the only value of a dict. No synthetic unknowns are made from other inputs or from readings.
 
         Args:
-            known: inputs with labels that the network did not learn from: a loader of batches (inputs, labels) or dicts
-                with "labels"; a pair of tensors or arrays; or an Arrow table or pandas frame of readings with a
-                column "label".
-            unknowns: inputs of no class, each likewise; labels need not be there and are not looked at.
-            synthetic: synthetic unknowns, each likewise, in place of those that are made here.
+            known: labelled inputs that the network was not trained on: a loader of batches (inputs, labels) or dicts
+                with "labels"; a pair of tensors or arrays; or an Arrow table or pandas frame of readings with a column
+                "label".
+            unknowns: a list of data sets of unknown inputs, each in one of these forms; labels are optional and
+                ignored.
+            synthetic: synthetic unknowns, in the form of `unknowns`, to use instead of those made here.
 
         Raises:
-            InputError: for data without labels, inputs that are given as known and as unknown, unknown inputs that are
-                in no list, or too few predictions that are right or wrong.
+            InputError: if labels are missing, an input is both known and unknown, `unknowns` is not a list, or there
+                are too few right or wrong predictions.
         """
-        require_several(unknowns)
+        require_list(unknowns)
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
         known_data, labels = read_known(self.meter, known, sample)
         unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
         if sample is not None:
-            synthetic_readings = read_made(self.meter, sample.unknowns(next(self.meter.model.parameters()).device))
+            synthetic_readings = read_synthetic(self.meter, sample.unknowns(next(self.meter.model.parameters()).device))
         else:
             synthetic_readings = [read_unknown(self.meter, kind).readings for kind in synthetic or ()]
-        learned = (known_data, *unknown_data)
+        training_data = (known_data, *unknown_data)
         self.judge = Judge.fit(
             known_data.readings,
             labels,
             [data.readings for data in unknown_data],
             self.classifier,
             synthetic_readings,
-            np.concatenate([data.contents for data in learned]),
+            np.concatenate([data.contents for data in training_data]),
         )
-        # Those of the readings as well: `set_risk` may be given these, without the inputs.
-        self.learned_contents = np.unique(
-            np.concatenate([hashes for data in learned for hashes in (data.contents, reading_hashes(data.readings))])
-        )
+        # Hashes of the readings too, because `set_risk` may be given readings without the inputs.
+        hashes = [hashes for data in training_data for hashes in (data.contents, reading_hashes(data.readings))]
+        self.learned_contents = np.unique(np.concatenate(hashes))
         self.guarantee = None
         return self
 
     def predict_proba(self, inputs: Any) -> Tensor:
-        """[N] float64, P(the prediction is correct), for inputs as the meter takes them, arrays, or readings of them.
+        """Return P(the prediction is correct), [N] float64.
 
         `judge.meaning` says for which inputs it is a probability.
+
+        Args:
+            inputs: inputs as the meter takes them, NumPy arrays, or readings.
 
         Raises:
             GradmeterError: before `fit`.
@@ -141,81 +143,80 @@ class TrustModel:
         least_probability: float = LEAST_PROBABILITY,
         coverage_tolerance: float = COVERAGE_TOLERANCE,
     ) -> Guarantee:
-        """Find a threshold on P(correct) such that at most the share `risk` of what is accepted is wrong.
+        """Choose a threshold on P(correct) such that at most the share `risk` of the accepted predictions is wrong.
 
-        This holds with probability `confidence` over the draw of these data, for inputs drawn as they were, also if
-        fewer of those are unknown. Of the thresholds for which it holds, the strictest is taken that gives up at most
-        `coverage_tolerance` of the largest coverage, so that inputs of other kinds are not accepted needlessly. For
-        the same reason "gradmeter" accepts nothing that is less familiar than all but one in a thousand of the known
-        inputs. Copies of an input prove no more than one of them.
+        The guarantee holds with probability `confidence` over the draw of these data, for inputs from the same
+        distribution, and also if fewer of them are unknown. Among the thresholds for which it holds, the strictest one
+        whose coverage is within the share `coverage_tolerance` of the largest is chosen, so that other kinds of
+        unknown inputs are not accepted needlessly. For the same reason, "gradmeter" accepts no input that looks less
+        known than all but one in a thousand of the known inputs. Copies of an input count as one.
 
         Args:
-            risk: largest rate of errors among accepted inputs.
-            known: inputs with labels that neither the network nor `fit` saw, as `fit` takes them.
+            risk: largest error rate among accepted inputs.
+            known: labelled inputs, as in `fit`, that neither the network nor `fit` has seen.
             unknowns: unknown inputs, in the largest share in which they are expected.
-            confidence: that the promise holds.
-            least_probability: smallest P(correct) that is ever accepted.
+            confidence: probability that the guarantee holds.
+            least_probability: smallest P(correct) that is accepted.
             coverage_tolerance: share of the largest coverage that may be given up for a stricter threshold.
 
         Returns:
-            The promise, and the coverage that it costs.
+            The guarantee and its coverage.
 
         Raises:
-            RiskNotControlled: if no threshold can promise it.
-            InputError: for data that `fit` learned from, known by their content or their readings, or inputs that are
-                given as known and as unknown.
+            RiskNotControlled: if no threshold can guarantee the risk.
+            InputError: if `fit` has seen an input (same content or same readings), or an input is both known and
+                unknown.
             GradmeterError: before `fit`.
         """
         judge = self._fitted()
         require_rates(risk, confidence, least_probability, coverage_tolerance)
-        require_several(unknowns)
+        require_list(unknowns)
         known_data, labels = read_known(self.meter, known)
         unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
         parts = [known_data, *unknown_data]
         self._require_new(parts)
-        everything = Readings.concatenate([part.readings for part in parts])
-        right = (known_data.readings.predictions.cpu() == labels).numpy()
-        correct = np.concatenate([right, np.zeros(len(everything) - len(right), np.bool_)])
+        readings = Readings.concatenate([part.readings for part in parts])
+        known_correct = (known_data.readings.predictions.cpu() == labels).numpy()
+        unknown = len(readings) - len(known_correct)
         guarantee = control_risk(
-            judge.judge(everything).score,
-            correct,
+            judge.judge(readings).score,
+            np.concatenate([known_correct, np.zeros(unknown, np.bool_)]),
             risk,
             candidates(judge.held_out.score, least_probability),
             contents=np.concatenate([part.contents for part in parts]),
             confidence=confidence,
             coverage_tolerance=coverage_tolerance,
         )
-        unknown = len(everything) - len(right)
-        self.guarantee = replace(guarantee, unknown_share=unknown / len(everything))
+        self.guarantee = replace(guarantee, unknown_share=unknown / len(readings))
         return self.guarantee
 
     def accept(self, inputs: Any) -> Tensor:
-        """[N] bool, whether a prediction is accepted under the promise of `set_risk`.
+        """Return whether each prediction is accepted under the guarantee of `set_risk`, [N] bool.
 
         Raises:
             GradmeterError: before `set_risk`.
         """
         if self.guarantee is None:
-            raise GradmeterError("no risk was set; call set_risk(risk, loader) before accept")
+            raise GradmeterError("the TrustModel has no risk guarantee; call set_risk(risk, loader) first")
         judgement = self._fitted().judge(read_inputs(self.meter, inputs))
-        return torch.from_numpy(self._accepted(judgement, self.guarantee))
+        return torch.from_numpy(judgement.score >= self.guarantee.threshold)
 
     def verdicts(self, inputs: Any) -> pa.Table:
-        """A row for each input: "prediction", "probability" of it, "p_correct", and "accepted".
+        """Return one row for each input: "prediction", its "probability", "p_correct", and "accepted".
 
         Args:
-            inputs: as `predict_proba` takes them.
+            inputs: as in `predict_proba`.
 
         Returns:
-            An Arrow table, also for pandas by `.to_pandas()`; "accepted" is null where no risk was set.
+            An Arrow table; "accepted" is null if there is no risk guarantee.
 
         Raises:
             GradmeterError: before `fit`.
         """
         judge = self._fitted()
         readings = read_inputs(self.meter, inputs)
-        judgement = judge.judge(readings)
+        judgement: Judgement = judge.judge(readings)
         return pa.table(
             {
                 "prediction": readings.predictions.cpu().numpy(),
@@ -223,35 +224,36 @@ class TrustModel:
                 "p_correct": judgement.p_correct,
                 "accepted": pa.nulls(len(readings), pa.bool_())
                 if self.guarantee is None
-                else pa.array(self._accepted(judgement, self.guarantee)),
+                else pa.array(judgement.score >= self.guarantee.threshold),
             }
         )
 
     def learned_from(self, contents: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        """Whether `fit` learned from inputs, [N], by the hashes of their contents (`gradmeter.reading.content`)."""
+        """Return whether `fit` has seen inputs with these content hashes (`gradmeter.reading.content`), [N] bool."""
         return np.isin(contents, self.learned_contents)
 
     def save(self, folder: Path | str) -> None:
-        """Write to a folder, whole or not at all: JSON, and the meta classifier by skops; nothing is pickled.
+        """Save to a folder atomically, as JSON and a skops file; nothing is pickled.
 
         Raises:
-            OutputError: if something else is there, or the folder cannot be written.
-            GradmeterError: before `fit`, or if the pseudo-label is a function.
+            OutputError: if the folder holds something else, or cannot be written.
+            GradmeterError: before `fit`, or if a pseudo-label or probe is a function.
         """
         saving.save(Path(folder), self.meter, self._fitted(), self.learned_contents, self.guarantee, self.notes)
 
     @classmethod
     def load(cls, folder: Path | str, model: nn.Module, *, trusted: Sequence[str] = ()) -> TrustModel:
-        """Read what `save` wrote, for the same network.
+        """Load a saved TrustModel for the same network.
 
         Args:
-            folder: where it lies.
-            model: the network, with the weights it had.
-            trusted: full names of types, beyond scikit-learn's and gradmeter's, that the meta classifier may hold.
+            folder: the folder that `save` wrote.
+            model: the network, with the same weights.
+            trusted: full names of further types that the meta classifier may contain, beyond those of scikit-learn and
+                gradmeter.
 
         Raises:
-            DataError: if the folder is incomplete, was changed, holds types that are not trusted, or is of another
-                network.
+            DataError: if the folder is incomplete, was changed, contains types that are not trusted, or belongs to
+                another network.
         """
         loaded = saving.load(Path(folder), model, trusted)
         trust = cls(loaded.meter, loaded.judge.classifier)
@@ -260,7 +262,7 @@ class TrustModel:
         return trust
 
     def fingerprint(self) -> str:
-        """A hash of what was fitted: it tells one fit from another.
+        """Return a hash of the fitted model.
 
         Raises:
             GradmeterError: before `fit`.
@@ -270,15 +272,11 @@ class TrustModel:
         digest.update(judge.held_out.p_correct.tobytes())
         return digest.hexdigest()
 
-    @staticmethod
-    def _accepted(judgement: Judgement, guarantee: Guarantee) -> NDArray[np.bool_]:
-        return judgement.score >= guarantee.threshold
-
     def _require_new(self, parts: Sequence[ReadData]) -> None:
-        """Check that `fit` did not learn from data.
+        """Check that `fit` has not seen the data.
 
         Raises:
-            InputError: if it did.
+            InputError: if it has.
         """
         count = sum(len(part.readings) for part in parts)
         seen = sum(
@@ -287,9 +285,9 @@ class TrustModel:
         )
         if seen:
             raise InputError(
-                f"fit learned from {seen:,} of these {count:,} inputs, or from others with the same readings, so they "
-                "prove nothing; expected inputs that it did not see: leave these out, learned_from says which they "
-                "are by content_hashes(inputs) and by reading_hashes(readings)"
+                f"fit has seen {seen:,} of these {count:,} inputs, or inputs with the same readings; expected new "
+                "inputs: remove those for which learned_from(content_hashes(inputs)) or "
+                "learned_from(reading_hashes(readings)) is true"
             )
 
     def _fitted(self) -> Judge:

@@ -1,4 +1,4 @@
-"""Trust: a network that says with every answer how likely it is correct."""
+"""Trust: a network that returns P(the prediction is correct) with its logits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gradmeter.trust.model import TrustModel
 
 
 class TrustOutput(NamedTuple):
-    """The answers to N samples.
+    """The output for N samples.
 
     Attributes:
         logits: [N, C] the network's output.
@@ -24,18 +24,18 @@ class TrustOutput(NamedTuple):
 
 
 class Trust(nn.Module):
-    """Stands in for a trained network, and gives P(correct) with the logits, from one forward and one backward pass.
+    """A trained network that also returns P(correct), from one forward and one backward pass.
 
-    The network is its submodule "network": `.to()`, `parameters()` and `train()` reach it, and it is what
-    `state_dict()` holds; a TrustModel is saved by `TrustModel.save`. What comes out has no history, under
-    `torch.no_grad` and `torch.inference_mode` or without them.
+    The network is the submodule "network": `.to()`, `parameters()`, `train()` and `state_dict()` act on it. Save the
+    TrustModel with `TrustModel.save`. The outputs are detached from the autograd graph, with or without
+    `torch.no_grad` or `torch.inference_mode`.
 
     Args:
-        trust: fitted; from then on the weights must stay as they are.
+        trust: a fitted TrustModel; the weights of its network must not change afterwards.
 
     Attributes:
-        network: the one that `trust` was made of.
-        trust: as given.
+        network: the network of `trust`.
+        trust: the given TrustModel.
 
     Raises:
         GradmeterError: if `trust` is not fitted.
@@ -53,18 +53,18 @@ class Trust(nn.Module):
             raise GradmeterError("the TrustModel is not fitted; call fit(validation_loader) before Trust(...)")
         self.trust = trust
         self.network = trust.meter.model
-        # A new module is in train mode, and its network need not be.
+        # nn.Module starts in train mode; the network usually is in eval mode.
         self.training = self.network.training
 
     def forward(self, *args: Any, **kwargs: Any) -> TrustOutput:
-        """Answer a batch.
+        """Return logits and P(correct) of a batch.
 
         Args:
-            args: as the network takes them; tensors share the first axis, the N samples.
-            kwargs: likewise.
+            args: the network's arguments; the first axis of each tensor is that of the N samples.
+            kwargs: its keyword arguments.
 
         Raises:
-            InputError: as the meter does; among others where BatchNorm is in train mode: call `eval()` first.
+            InputError: if the meter raises it, for example because BatchNorm is in train mode: call `eval()` first.
         """
         readings = self.trust.meter(Inputs(args, kwargs))
         return TrustOutput(readings.logits, self.trust.predict_proba(readings).to(readings.logits.device))

@@ -1,7 +1,7 @@
-"""The paper's neural meta classifier (R18): 15 rectified units, two outputs, trained like the CNNs.
+"""The paper's neural meta classifier: 15 ReLU units and two outputs, trained like the paper's CNNs.
 
-Many are trained side by side in one batched module: several data sets, and for each data set several
-initialisations that see the same batches. Their loss is a plain sum, so each learns exactly as it would alone.
+Many networks are trained in parallel in one batched module: for each of several training sets several initialisations,
+which get the same batches. The total loss is the sum of their losses, so each network learns as it would alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gradmeter.trust.plateau import Plateau
 HIDDEN = 15
 _BATCH = 256
 _MOMENTUM = 0.9
-# L2 regularisation 1e-3 on kernels, read as for the CNNs: a derivative of 2e-3 w (A14).
+# The paper's L2 regularisation of 1e-3 on kernels, as Keras defines it: the penalty 1e-3 w^2 has the derivative 2e-3 w.
 _WEIGHT_DECAY = 2e-3
 _HELD_OUT = 0.2
 _PATIENCE = 5
@@ -34,7 +34,13 @@ _MAX_EPOCHS = 100
 
 @dataclass(frozen=True)
 class MetaData:
-    """One training set: features [n, F], targets [n] (1 = wrong or unknown), and which features may be used [F]."""
+    """A training set.
+
+    Attributes:
+        features: [n, F].
+        targets: [n] 1 = wrong or unknown.
+        used: [F] whether a feature may be used.
+    """
 
     features: np.ndarray
     targets: np.ndarray
@@ -43,14 +49,16 @@ class MetaData:
 
 @dataclass(frozen=True)
 class NetworkBank:
-    """D x S small networks: for each of D training sets, S initialisations.
+    """D x S small networks: S initialisations for each of D training sets.
 
     Attributes:
-        mean: [D, F] of the training features.
+        mean: [D, F] mean of the training features.
         scale: [D, F] 1 / standard deviation; 0 for features that are not used.
-        hidden: [D, F, S, 15], with its bias hidden_bias [D, S, 15].
-        output: [D, S, 15, 2], with its bias output_bias [D, S, 2].
-        epochs: [D, S] epochs until each stopped.
+        hidden: [D, F, S, 15] kernel of the hidden layer.
+        hidden_bias: [D, S, 15].
+        output: [D, S, 15, 2] kernel of the output layer.
+        output_bias: [D, S, 2].
+        epochs: [D, S] number of epochs until each network stopped.
     """
 
     mean: Tensor
@@ -62,16 +70,20 @@ class NetworkBank:
     epochs: Tensor
 
     def scores(self, index: int, features: np.ndarray) -> np.ndarray:
-        """Log odds of "wrong or unknown" [S, n] float64 from the networks of one training set."""
+        """Return the log odds of "wrong or unknown" [S, n] float64 by the networks of one training set.
+
+        Args:
+            index: of the training set.
+            features: [n, F].
+        """
         x = (torch.from_numpy(features) - self.mean[index]) * self.scale[index]
-        one = slice(index, index + 1)
-        parameters = [p[one].double() for p in (self.hidden, self.hidden_bias, self.output, self.output_bias)]
-        logits = _forward(x.unsqueeze(0), parameters)[0]
+        bank = (self.hidden, self.hidden_bias, self.output, self.output_bias)
+        logits = _forward(x.unsqueeze(0), [p[index : index + 1].double() for p in bank])[0]
         odds: np.ndarray = (logits[..., 1] - logits[..., 0]).T.numpy()
         return odds
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors by name, for saving."""
+        """Return all tensors by name."""
         return {name: value.contiguous() for name, value in vars(self).items()}
 
 
@@ -82,25 +94,25 @@ def train_networks(
     *,
     on_epoch: Callable[[int, int], None] = lambda epoch, training: None,
 ) -> NetworkBank:
-    """Train D x S networks at once.
+    """Train D x S networks in parallel.
 
-    A fifth of every training set is held out for the learning rate's schedule (A20). Every epoch has as many batches
-    as the largest set needs; smaller sets start over in theirs.
+    A fifth of each training set is held out for the learning rate schedule. The largest set determines the number of
+    batches in an epoch; smaller sets are repeated.
 
     Args:
         data: D training sets with the same features.
         initialisations: S.
-        seed: of splits, initial weights and the order of batches.
-        on_epoch: called with the epoch and the number of networks that still learn.
+        seed: of the splits, the initial weights and the order of the batches.
+        on_epoch: called after each epoch with its number and the number of networks that have not stopped.
 
     Raises:
-        InputError: if a set holds one class only, or features that are not finite.
+        InputError: if a training set has a single class, or features that are not finite.
     """
     for position, item in enumerate(data):
         if len(np.unique(item.targets)) < 2:
-            raise InputError(f"training set {position} holds one class only; expected right and wrong predictions")
+            raise InputError(f"training set {position} has a single class; expected right and wrong predictions")
         if not np.isfinite(item.features).all():
-            raise InputError(f"training set {position} holds features that are not finite; expected finite numbers")
+            raise InputError(f"training set {position} has features that are not finite; expected finite numbers")
     sets, width = len(data), data[0].features.shape[1]
     generator = torch.Generator().manual_seed(seed)
     mean = torch.stack([torch.from_numpy(item.features.mean(0)) for item in data])
@@ -137,7 +149,7 @@ def train_networks(
 
 
 def _initial(sets: int, width: int, initialisations: int, generator: torch.Generator) -> list[Tensor]:
-    """Glorot uniform weights and zero biases, as Keras' dense layers start (A16)."""
+    """Return Glorot uniform kernels and zero biases, the defaults of Keras' dense layers."""
 
     def glorot(shape: tuple[int, ...], fan_in: int, fan_out: int) -> Tensor:
         bound = (6 / (fan_in + fan_out)) ** 0.5
@@ -152,74 +164,79 @@ def _initial(sets: int, width: int, initialisations: int, generator: torch.Gener
 
 
 def _forward(x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    """Logits [D, n, S, 2] of features [D, n, F]: all initialisations of a set share one matrix product."""
+    """Return logits [D, n, S, 2] of features [D, n, F]; the initialisations of a set share one matrix product."""
     hidden, hidden_bias, output, output_bias = parameters
     units = (x @ hidden.flatten(2)).unflatten(2, hidden.shape[2:]) + hidden_bias.unsqueeze(1)
     return torch.einsum("dnsh,dshc->dnsc", F.relu(units), output) + output_bias.unsqueeze(1)
 
 
 def _descend(x: Tensor, y: Tensor, parameters: list[Tensor], momenta: list[Tensor], rates: Tensor) -> None:
-    """One step of SGD with momentum for every network, each at its own rate."""
+    """Update all networks by one step of SGD with momentum, at rates [D, S]."""
     logits = _forward(x, parameters)
-    wanted = y.unsqueeze(2).expand(logits.shape[:3])
-    loss = F.cross_entropy(logits.flatten(0, 2), wanted.flatten(), reduction="sum") / x.shape[1]
+    targets = y.unsqueeze(2).expand(logits.shape[:3])
+    loss = F.cross_entropy(logits.flatten(0, 2), targets.flatten(), reduction="sum") / x.shape[1]
     gradients = torch.autograd.grad(loss, parameters)
     with torch.no_grad():
         for p, gradient, momentum in zip(parameters, gradients, momenta, strict=True):
             is_kernel = p.dim() == 4
             momentum.mul_(_MOMENTUM).add_(gradient + _WEIGHT_DECAY * p if is_kernel else gradient)
-            # [D, S] rates along the axes of the sets and the initialisations.
-            own = rates.unsqueeze(1) if p is parameters[0] else rates
-            p -= own.reshape(*own.shape, *[1] * (p.dim() - own.dim())) * momentum
+            # The hidden kernel [D, F, S, 15] has an axis between those of the sets and the initialisations.
+            aligned = rates.unsqueeze(1) if p is parameters[0] else rates
+            p -= aligned.reshape(*aligned.shape, *[1] * (p.dim() - aligned.dim())) * momentum
 
 
 def _epoch_rows(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """A fresh order of rows, begun again until there are enough."""
+    """Return `count` rows in a new random order, repeated as often as necessary."""
     order = rows[torch.randperm(len(rows), generator=generator)]
     return order.repeat(-(-count // len(order)))[:count]
 
 
 def _accuracy(index: int, x: Tensor, y: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """Return the accuracies [S] of the networks of one training set."""
     with torch.no_grad():
         logits = _forward(x.unsqueeze(0), [p[index : index + 1] for p in parameters])[0]
         return (logits.argmax(-1) == y.unsqueeze(1)).double().mean(0)
 
 
 class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """One such network as a scikit-learn classifier for two classes.
+    """The paper's network as a scikit-learn classifier for two classes.
 
     Args:
-        random_state: seed of the initial weights, the held-out fifth and the order of batches.
+        random_state: seed of the initial weights, the held-out fifth and the order of the batches.
+
+    Attributes:
+        classes_: the two classes.
+        weights_: the tensors of a `NetworkBank`, as arrays.
     """
 
     def __init__(self, random_state: int = 0) -> None:
         self.random_state = random_state
 
     def __sklearn_tags__(self) -> Tags:
-        """What scikit-learn may ask of it: two classes only."""
+        """Declare that there must be two classes."""
         tags: Tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
         return tags
 
     def fit(self, X: Any, y: Any) -> Self:
-        """Learn from features [n, F] and labels of two classes; the second in sorted order is "wrong or unknown"."""
+        """Fit to features [n, F] and labels [n] of two classes; the second in sorted order is "wrong or unknown"."""
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_, targets = np.unique(y, return_inverse=True)
         if len(self.classes_) != 2:
-            # The first sentences are scikit-learn's own, for which its checks of estimators look.
+            # scikit-learn's estimator checks look for the first sentence.
             raise InputError(
                 "Only binary classification is supported. The type of the target is "
-                f"{type_of_target(y)}: y holds {len(self.classes_)} class(es), expected 2"
+                f"{type_of_target(y)}: y has {len(self.classes_)} class(es); expected 2"
             )
         data = MetaData(_writable(X), targets, np.ones(X.shape[1], dtype=bool))
-        # Arrays, so that it can be saved as other estimators are.
+        # Store arrays, which are saved like those of other estimators.
         bank = train_networks([data], 1, self.random_state)
         self.weights_ = {name: tensor.numpy() for name, tensor in bank.tensors().items()}
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Log odds of the second class, [n] float64."""
+        """Return the log odds of the second class, [n] float64."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         bank = NetworkBank(**{name: torch.from_numpy(array) for name, array in self.weights_.items()})
@@ -227,22 +244,22 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
         return odds
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities of the two classes, [n, 2] float64."""
+        """Return the probabilities of the two classes, [n, 2] float64."""
         second = torch.sigmoid(torch.from_numpy(self.decision_function(X))).numpy()
         return np.stack([1 - second, second], axis=1)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The more probable class, [n]."""
-        second = (self.decision_function(X) > 0).astype(int)
-        chosen: np.ndarray = self.classes_[second]
-        return chosen
+        """Return the more probable class, [n]."""
+        indices = (self.decision_function(X) > 0).astype(int)
+        predictions: np.ndarray = self.classes_[indices]
+        return predictions
 
 
 def _writable(features: np.ndarray) -> np.ndarray:
-    """The same features, copied where they are read-only, which PyTorch cannot share."""
+    """Return the features, copied if they are read-only: PyTorch cannot share read-only memory."""
     return np.require(features, requirements="W")
 
 
 def neural_network(random_state: int = 0) -> NeuralNetworkClassifier:
-    """The paper's neural meta classifier."""
+    """Return the paper's neural meta classifier."""
     return NeuralNetworkClassifier(random_state)

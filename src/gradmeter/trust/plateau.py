@@ -1,4 +1,4 @@
-"""The paper's learning rate: divided by ten whenever validation accuracy stagnates, down to a floor (R15, A16)."""
+"""The paper's learning rate schedule: divide by ten when the validation accuracy stagnates, down to a floor."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _FLOOR = 0.001
 
 @dataclass
 class Plateau:
-    """The learning rates of several models that are trained side by side, each with its own schedule.
+    """The learning rates of several models that are trained in parallel, each with its own schedule.
 
-    After more than `patience` epochs without a new best accuracy a model's rate is divided by ten; at the floor it
-    stops, and its rate is zero from then on.
+    After more than `patience` epochs without a new best accuracy, a model's rate is divided by ten. A model whose rate
+    would fall below the floor stops: its rate is zero from then on.
 
     Attributes:
-        patience: epochs without a new best that are waited out.
+        patience: number of epochs without a new best accuracy before the rate falls.
         best: [models] float64, best accuracy so far.
-        waited: [models] int64, epochs since then.
-        rate: [models] float64, 0 for those that have stopped.
+        waited: [models] int64, epochs since the best accuracy or the last change of the rate.
+        rate: [models] float64, 0 for models that have stopped.
     """
 
     patience: int
@@ -33,7 +33,7 @@ class Plateau:
 
     @classmethod
     def start(cls, models: int, patience: int) -> Plateau:
-        """Schedules of models that have not been trained yet."""
+        """Return the schedules of untrained models."""
         return cls(
             patience,
             torch.full((models,), -torch.inf, dtype=torch.float64),
@@ -47,13 +47,13 @@ class Plateau:
         return not bool(self.rate.any())
 
     def step(self, accuracy: Tensor) -> None:
-        """Take note of the accuracies [models] of one epoch."""
+        """Update the rates with the accuracies [models] of an epoch."""
         better = accuracy > self.best
         self.best = torch.where(better, accuracy, self.best)
         self.waited = torch.where(better, 0, self.waited + 1)
         stagnant = self.waited > self.patience
         lower = self.rate * _FACTOR
-        # Half the floor as the limit: repeated division does not meet it exactly.
+        # Compare with half the floor, because of rounding in repeated division.
         lower = torch.where(lower < _FLOOR / 2, 0.0, lower)
         self.rate = torch.where(stagnant, lower, self.rate)
         self.waited = torch.where(stagnant, 0, self.waited)

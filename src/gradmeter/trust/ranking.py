@@ -1,4 +1,4 @@
-"""Whether a learned ranking of predictions finds the wrong ones at least as well as the softmax does."""
+"""Compare a learned ranking of predictions with that of the softmax, by how well they separate wrong predictions."""
 
 from __future__ import annotations
 
@@ -7,42 +7,43 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 LEAST_WRONG = 10
-"""With fewer wrong predictions one ranking cannot be shown to be better than another."""
+"""Smallest number of wrong predictions for which two rankings are compared."""
 
 
-def fallback(
+def fallback_reason(
     p_correct: NDArray[np.float64],
     softmax: NDArray[np.float64],
     wrong: NDArray[np.bool_],
     folds: NDArray[np.int64],
 ) -> str | None:
-    """Why the softmax should rank known inputs; None where P(correct) does it at least as well.
+    """Return why known inputs should be ranked by the softmax; None if P(correct) ranks them at least as well.
 
     Args:
         p_correct: [N] held-out P(correct) of known inputs.
-        softmax: [N] a score that grows with the largest softmax output.
+        softmax: [N] a score that grows with the maximum softmax probability.
         wrong: [N] whether the prediction was wrong.
-        folds: [N] by which judge P(correct) was made; those of different judges are not compared.
+        folds: [N] the fold of each input; scores of different folds are not compared, because different classifiers
+            gave them.
     """
     errors = np.count_nonzero(wrong)
     if errors < LEAST_WRONG:
         return f"{errors} predictions are wrong, and {LEAST_WRONG} are needed to show that another ranking is better"
-    ours, theirs = (_auroc_within(-score, wrong, folds) for score in (p_correct, softmax))
-    if ours >= theirs:
+    learned, baseline = (_auroc_within_folds(-score, wrong, folds) for score in (p_correct, softmax))
+    if learned >= baseline:
         return None
     return (
-        f"on held-out folds the learned ranking finds wrong predictions worse, AUROC {100 * ours:.2f} against "
-        f"{100 * theirs:.2f} %"
+        "on held-out folds the learned ranking separates wrong predictions worse, with an AUROC of "
+        f"{100 * learned:.2f} % against {100 * baseline:.2f} %"
     )
 
 
-def _auroc_within(score: NDArray[np.float64], wrong: NDArray[np.bool_], folds: NDArray[np.int64]) -> float:
-    """AUROC over all pairs of a wrong and a right prediction in the same fold."""
+def _auroc_within_folds(score: NDArray[np.float64], wrong: NDArray[np.bool_], folds: NDArray[np.int64]) -> float:
+    """Return the AUROC over all pairs of a wrong and a right prediction in the same fold; 0.5 without pairs."""
     area, pairs = 0.0, 0.0
     for fold in np.unique(folds):
-        own = folds == fold
-        count = float(np.count_nonzero(wrong[own]) * np.count_nonzero(~wrong[own]))
+        rows = folds == fold
+        count = float(np.count_nonzero(wrong[rows]) * np.count_nonzero(~wrong[rows]))
         if count:
-            area += count * roc_auc_score(wrong[own], score[own])
+            area += count * roc_auc_score(wrong[rows], score[rows])
             pairs += count
     return area / pairs if pairs else 0.5

@@ -1,22 +1,21 @@
-"""A threshold on P(correct) below which nothing is accepted, so that errors among what is accepted stay below a rate.
+"""Choose a threshold on P(correct) such that the error rate of the accepted predictions stays below a given risk.
 
-Thresholds are tested one after the other, the strictest first, each with the hypothesis "more than `risk` of what this
-threshold accepts is wrong". Given how many samples a fixed threshold accepts, the number of errors among them is
-binomial, so P(Bin(accepted, risk) <= errors) is a valid p value, whatever the data and the network are; it is at most
-delta just where the Clopper-Pearson upper bound at confidence 1 - delta is at most `risk`. Testing in an order that was
-fixed before, until the first test fails, needs no correction for the number of tests (Angelopoulos, Bates, Candes,
-Jordan and Lei 2021, "Learn then Test", Theorem 1 with fixed sequence testing). Several such sequences, begun at several
-thresholds, share delta equally (union bound): one that begins too strictly, where too few samples are left to prove
-anything, must not end the search.
+The hypothesis for a threshold is that more than the share `risk` of the predictions it accepts is wrong. Given the
+number of samples that a fixed threshold accepts, the number of errors among them is binomial, so
+P(Bin(accepted, risk) <= errors) is a valid p value for any data and any network; it is at most delta exactly if the
+Clopper-Pearson upper bound at confidence 1 - delta is at most `risk`. Tests in a fixed order, from the strictest
+threshold to the first test that fails, need no correction for their number (Angelopoulos, Bates, Candes, Jordan and
+Lei 2021, "Learn then Test", Theorem 1 with fixed sequence testing). Several sequences with different first thresholds
+share delta equally (union bound), because a sequence whose first threshold accepts too few samples fails at once.
 
-Copies of an input are no independent draws. Where there are some, each test is made twice, with all samples and with
-each different one once, and must reject both times: so it is valid where data were copied, and where some inputs are
-simply common.
+Copies of an input are not independent draws. If there are any, each test is done with all samples and with the
+distinct samples, and must reject both times. The result is then valid both if the data were duplicated and if some
+inputs are common in the distribution.
 
-All hypotheses that these tests reject are false at once, with the stated confidence, so any of the thresholds may be
-used. The most generous one need not be the best: where errors are rarer than the risk it accepts everything, also
-inputs of kinds that the data of the test did not hold. So the strictest one is taken that gives up at most a small
-share of the coverage.
+With the stated confidence, all rejected hypotheses are false, so each of their thresholds has the guarantee. The
+lowest of them need not be the best: if errors are rarer than the risk, it accepts everything, including kinds of
+unknown inputs that were not in the test data. Therefore the strictest threshold is chosen that gives up at most a
+small share of the coverage.
 """
 
 from __future__ import annotations
@@ -34,28 +33,28 @@ from gradmeter.errors import GradmeterError, InputError
 from gradmeter.trust.evaluation.samples import finite_sample
 
 LEAST_PROBABILITY = 0.5
-"""Smallest P(correct) that is accepted, unless told otherwise: below it a prediction is likelier wrong than right."""
+"""Default of the smallest P(correct) that is accepted; below it, a prediction is more likely wrong than right."""
 COVERAGE_TOLERANCE = 0.005
-"""Share of the largest coverage that may be given up for a stricter threshold, unless told otherwise."""
+"""Default share of the largest coverage that may be given up for a stricter threshold."""
 
-# Coverages that are tried, and the number of sequences that begin among them.
+# Number of tested coverages, and of test sequences.
 _COVERAGES = 1000
-_STARTS = 5
-# Larger numbers of samples are not written out.
-_COUNTABLE = 1e9
+_SEQUENCES = 5
+# Messages show larger numbers of samples in scientific notation.
+_LARGEST_PLAIN = 1e9
 
 
 class RiskNotControlled(GradmeterError, ValueError):
-    """No threshold can promise the risk that was asked for."""
+    """No threshold can guarantee the requested risk."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A threshold that was chosen before the data of the test were seen.
+    """A threshold chosen without the test data.
 
     Attributes:
-        threshold: accepted is what has at least this P(correct).
-        coverage: the share that is expected to be accepted.
+        threshold: smallest P(correct) that is accepted.
+        coverage: expected share of accepted predictions.
     """
 
     threshold: float
@@ -64,18 +63,19 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Guarantee:
-    """With the stated confidence over the draw of the data, at most the share `risk` of what is accepted is wrong.
+    """The guarantee that at most the share `risk` of the accepted predictions is wrong.
 
-    It holds for inputs drawn as those data were, unknown ones included in the same share.
+    It holds with probability `confidence` over the draw of the data, for inputs from the same distribution, with the
+    same share of unknown inputs.
 
     Attributes:
         threshold: smallest P(correct) that is accepted.
-        risk: largest rate of errors among accepted inputs.
-        confidence: that it holds.
+        risk: largest error rate among accepted inputs.
+        confidence: probability that the guarantee holds.
         coverage: share of the data that is accepted.
-        errors: among them.
-        accepted: number of them.
-        unknown_share: share of unknown inputs among the data; None where an earlier version did not note it.
+        errors: number of errors among the accepted samples.
+        accepted: number of accepted samples.
+        unknown_share: share of unknown inputs in the data; None if loaded from a version that did not save it.
     """
 
     threshold: float
@@ -88,10 +88,10 @@ class Guarantee:
 
 
 def candidates(score: ArrayLike, least: float = LEAST_PROBABILITY) -> list[Candidate]:
-    """Thresholds from the strictest to the most generous: quantiles of scores [N] of other data than the test's.
+    """Return candidate thresholds, highest first: quantiles of scores of other data than the test data.
 
     Args:
-        score: P(correct), and less than 0 for what is not to be accepted at any threshold.
+        score: [N] P(correct); negative for predictions that no threshold accepts.
         least: smallest threshold.
     """
     scores = finite_sample(score, "score")
@@ -110,56 +110,55 @@ def control_risk(
     confidence: float = 0.95,
     coverage_tolerance: float = COVERAGE_TOLERANCE,
 ) -> Guarantee:
-    """Find the strictest threshold that guarantees a risk at nearly the largest coverage that one can have.
+    """Return the guarantee of the strictest threshold whose coverage is close to the largest possible.
 
     Args:
         score: [N] P(correct), or any score that grows with it.
         correct: [N] whether the prediction was right.
-        risk: largest rate of errors among accepted inputs.
-        thresholds: from the strictest to the most generous, chosen without these data.
-        contents: [N] equal numbers for equal inputs; None where all differ.
-        confidence: that the promise holds.
+        risk: largest error rate among accepted inputs.
+        thresholds: candidates, highest first, chosen without these data.
+        contents: [N] equal numbers for equal inputs; None if all differ.
+        confidence: probability that the guarantee holds.
         coverage_tolerance: share of the largest coverage that may be given up for a stricter threshold.
 
     Raises:
-        RiskNotControlled: if no threshold can guarantee it.
-        InputError: for rates that are not strictly between 0 and 1, or data that do not fit.
+        RiskNotControlled: if no threshold can guarantee the risk.
+        InputError: if a rate is outside its range, or an array has the wrong type or shape.
     """
     require_rates(risk, confidence, coverage_tolerance=coverage_tolerance)
-    scores, wrong = finite_sample(score, "score"), ~_boolean(correct)
+    scores, wrong = finite_sample(score, "score"), ~_as_bool(correct)
     if wrong.shape != scores.shape:
         raise InputError(f"correct has shape {wrong.shape}; expected {scores.shape}, one for each score")
-    # What even without a single error is needed to guarantee the risk, were it tested alone.
-    delta = (1 - confidence) / _STARTS
+    # Smallest number of accepted samples, all of them right, for which a test rejects its hypothesis.
+    delta = (1 - confidence) / _SEQUENCES
     needed = np.ceil(math.log(delta) / math.log1p(-risk))
     distinct = np.arange(scores.size) if contents is None else _distinct(contents, wrong)
     possible = [candidate for candidate in thresholds if candidate.coverage * distinct.size >= needed]
     if not possible:
         eligible = max((candidate.coverage for candidate in thresholds), default=0.0) * distinct.size
-        samples = f"{distinct.size:,} {'different ' if distinct.size < scores.size else ''}samples"
-        least = f"{needed:,.0f}" if needed < _COUNTABLE else f"{needed:.2g}"
+        samples = f"{distinct.size:,} {'distinct ' if distinct.size < scores.size else ''}samples"
+        least = f"{needed:,.0f}" if needed < _LARGEST_PLAIN else f"{needed:.2g}"
         raise RiskNotControlled(
-            f"{samples} cannot promise a risk of {risk:g} with confidence {confidence:g}: about {eligible:,.0f} of "
-            f"them reach the least P(correct) that is accepted; expected at least {least}, and none that is wrong: "
-            "give more data, or a higher risk"
+            f"{samples} cannot guarantee a risk of {risk:g} with confidence {confidence:g}: about {eligible:,.0f} of "
+            f"them reach the smallest accepted P(correct); expected at least {least}, none of them wrong: give more "
+            "data, or a higher risk"
         )
     levels = np.array([candidate.threshold for candidate in possible])
     errors, accepted = _accepted(scores, wrong, levels)
     rejected = _rejected(errors, accepted, risk, delta)
     if distinct.size < scores.size:
-        # Copies are no new evidence; but some inputs may be common. Either way the promise must hold.
+        # The guarantee must hold both if copies are duplicated data and if some inputs are common.
         rejected &= _rejected(*_accepted(scores[distinct], wrong[distinct], levels), risk, delta)
-    starts = range(0, len(possible), math.ceil(len(possible) / _STARTS))
-    # A sequence goes on until the first hypothesis that it cannot reject.
-    proved = np.any([_proved(rejected, start) for start in starts], axis=0)
-    if not proved.any():
+    starts = range(0, len(possible), math.ceil(len(possible) / _SEQUENCES))
+    guaranteed = np.any([_rejected_from(rejected, start) for start in starts], axis=0)
+    if not guaranteed.any():
         raise RiskNotControlled(
-            f"no threshold can promise a risk of {risk:g} with confidence {confidence:g}: of all {scores.size:,} "
-            f"samples {np.mean(wrong):.2%} are wrong or unknown, and too many of those with the highest P(correct); "
+            f"no threshold can guarantee a risk of {risk:g} with confidence {confidence:g}: {np.mean(wrong):.2%} of "
+            f"the {scores.size:,} samples are wrong or unknown, and too many of those with the highest P(correct); "
             "give more data, or a higher risk"
         )
-    enough = (1 - coverage_tolerance) * accepted[proved].max()
-    chosen = int(np.flatnonzero(proved & (accepted >= enough))[0])
+    enough = (1 - coverage_tolerance) * accepted[guaranteed].max()
+    chosen = int(np.flatnonzero(guaranteed & (accepted >= enough))[0])
     return Guarantee(
         float(levels[chosen]),
         float(risk),
@@ -171,7 +170,7 @@ def control_risk(
 
 
 def _distinct(contents: ArrayLike, wrong: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Which samples stand for all that are equal: a wrong one where there is one."""
+    """Return one row of each distinct input, one with a wrong prediction if there is any."""
     numbers = np.asarray(contents)
     if numbers.shape != wrong.shape:
         raise InputError(f"contents has shape {numbers.shape}; expected {wrong.shape}, one for each score")
@@ -184,7 +183,7 @@ def _distinct(contents: ArrayLike, wrong: NDArray[np.bool_]) -> NDArray[np.int64
 def _accepted(
     scores: NDArray[np.float64], wrong: NDArray[np.bool_], levels: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of what each level accepts the number of wrong samples, and of all."""
+    """Return the number of wrong samples and of all samples that each level accepts."""
     order = np.argsort(scores)
     above = np.searchsorted(scores[order], levels)
     errors = np.concatenate([np.cumsum(wrong[order][::-1])[::-1], [0]])[above]
@@ -192,16 +191,16 @@ def _accepted(
 
 
 def _rejected(errors: NDArray[np.int64], accepted: NDArray[np.int64], risk: float, delta: float) -> NDArray[np.bool_]:
-    """Whether each test rejects that more than the risk is wrong."""
-    found: NDArray[np.bool_] = (accepted > 0) & (stats.binom.cdf(errors, accepted, risk) <= delta)
-    return found
+    """Return whether each test rejects the hypothesis that the error rate is above the risk."""
+    rejected: NDArray[np.bool_] = (accepted > 0) & (stats.binom.cdf(errors, accepted, risk) <= delta)
+    return rejected
 
 
-def _proved(rejected: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:
-    """Which hypotheses a sequence rejects that begins at one of them."""
-    proved = np.zeros(len(rejected), np.bool_)
-    proved[start:] = np.logical_and.accumulate(rejected[start:])
-    return proved
+def _rejected_from(rejected: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:
+    """Return which hypotheses a sequence rejects: those from `start` to the first test that does not reject."""
+    in_sequence = np.zeros(len(rejected), np.bool_)
+    in_sequence[start:] = np.logical_and.accumulate(rejected[start:])
+    return in_sequence
 
 
 def require_rates(
@@ -210,12 +209,11 @@ def require_rates(
     least_probability: float = LEAST_PROBABILITY,
     coverage_tolerance: float = COVERAGE_TOLERANCE,
 ) -> None:
-    """Check what a guarantee is asked for.
+    """Check the parameters of a guarantee.
 
     Raises:
-        InputError: for a risk or a confidence that is not strictly between 0 and 1, or another number not in [0, 1).
+        InputError: if the risk or the confidence is not strictly between 0 and 1, or another number not in [0, 1).
     """
-    # Callers may not check types.
     shares: dict[str, Any] = {"risk": risk, "confidence": confidence}
     limits: dict[str, Any] = {"least_probability": least_probability, "coverage_tolerance": coverage_tolerance}
     for name, value in shares.items():
@@ -226,8 +224,8 @@ def require_rates(
             raise InputError(f"{name}={value!r}; expected a number from 0 to less than 1")
 
 
-def _boolean(values: ArrayLike) -> NDArray[np.bool_]:
-    found = np.asarray(values)
-    if found.dtype != np.bool_:
-        raise InputError(f"correct is {found.dtype}; expected bool")
-    return found
+def _as_bool(values: ArrayLike) -> NDArray[np.bool_]:
+    array = np.asarray(values)
+    if array.dtype != np.bool_:
+        raise InputError(f"correct has type {array.dtype}; expected bool")
+    return array

@@ -1,4 +1,4 @@
-"""A TrustModel in a folder: JSON, and the meta classifier by skops. Nothing is pickled."""
+"""Save a TrustModel to a folder, as JSON and a skops file of the meta classifier, and load it. Nothing is pickled."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from gradmeter.trust.risk import Guarantee, require_rates
 from gradmeter.version import __version__
 
 _FORMAT = 2
-# As gradmeter 0.1 wrote it.
+# The format of gradmeter 0.1.
 _OLD_FORMAT = 1
 _MAIN, _ESTIMATOR = "trust.json", "estimator-{}.skops"
 _DIGITS = 16
-# What a save calls it: files of others whose names only look like it stay.
+# Matches only names that `save` writes, so that similar files of others are not deleted.
 _ESTIMATORS = _ESTIMATOR.format("[0-9a-f]" * _DIGITS)
 READINGS = "readings"
-"""A folder that may lie beside them: what a TrustModel was fitted on."""
+"""Name of a subfolder that may hold the readings that the TrustModel was fitted to."""
 
-# What a calibrated classifier consists of beyond the types that skops trusts by itself.
+# Types of meta classifiers that skops does not trust by default.
 _TRUSTED = (
     "gradmeter.trust.calibrated.Calibrated",
     "gradmeter.trust.densities.ClassDensities",
@@ -56,7 +56,7 @@ _TRUSTED = (
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """What a folder held."""
+    """The content of a folder."""
 
     meter: GradientMeter
     judge: Judge
@@ -73,9 +73,14 @@ def save(
     guarantee: Guarantee | None,
     notes: Mapping[str, Any],
 ) -> None:
-    """Write to a folder; what is there stays valid until the new TrustModel is whole."""
-    if any(callable(one) for one in (*meter.given_pseudo_labels, *meter.probes)):
-        raise GradmeterError("a pseudo-label or probe that is a function cannot be saved; expected names")
+    """Write to a folder; a TrustModel already there stays valid until the new one is complete.
+
+    Raises:
+        OutputError: if the folder holds something else, or cannot be written.
+        GradmeterError: if a pseudo-label or probe is a function.
+    """
+    if any(callable(label_or_probe) for label_or_probe in (*meter.given_pseudo_labels, *meter.probes)):
+        raise GradmeterError("the meter has a function as pseudo-label or probe; expected names, to save it")
     require_free(folder)
     with owned(folder):
         _write(folder, meter, judge, learned_contents, guarantee, notes)
@@ -89,12 +94,12 @@ def _write(
     guarantee: Guarantee | None,
     notes: Mapping[str, Any],
 ) -> None:
-    import skops.io  # two thirds of a second
+    import skops.io  # takes two thirds of a second
 
     sweep(folder)
     encoded = skops.io.dumps(judge.classifier)
     digest = hashlib.sha256(encoded).hexdigest()
-    # Under a name of its own, so that the old file stays until the new one is named by trust.json.
+    # Each estimator has a different file name, so that the old one stays until trust.json names the new one.
     estimator = _ESTIMATOR.format(digest[:_DIGITS])
     content = {
         "format": _FORMAT,
@@ -131,78 +136,82 @@ def _write(
 
 
 def require_free(folder: Path) -> None:
-    """Refuse to write into what is no folder, or holds something else than a TrustModel and its readings.
+    """Check that a folder does not exist, is empty, or holds a TrustModel or parts of one.
 
     Raises:
-        OutputError: if so.
+        OutputError: if it is a file, or holds something else.
     """
     if not folder.exists():
         return
-    ours = (READINGS, _MAIN, _ESTIMATORS)
+    patterns = (READINGS, _MAIN, _ESTIMATORS)
 
-    def is_ours(path: Path) -> bool:
-        return is_temporary(path) or any(map(path.match, ours))
+    def is_part(path: Path) -> bool:
+        return is_temporary(path) or any(map(path.match, patterns))
 
-    if not folder.is_dir() or not (holds_trust(folder) or all(map(is_ours, folder.iterdir()))):
-        raise OutputError(f"{folder} is there and holds no TrustModel; choose another folder")
+    if not folder.is_dir() or not (holds_trust(folder) or all(map(is_part, folder.iterdir()))):
+        raise OutputError(f"{folder} exists and holds no TrustModel; choose another folder")
 
 
 def holds_trust(folder: Path) -> bool:
-    """Whether a TrustModel was saved there."""
+    """Return whether a folder holds a TrustModel."""
     return (folder / _MAIN).is_file()
 
 
 def read_notes(folder: Path) -> dict[str, Any]:
-    """The notes of a saved TrustModel, without its network.
+    """Return the notes of a saved TrustModel, without its network.
 
     Raises:
-        DataError: if the folder holds none, or was changed.
+        DataError: if the folder holds no TrustModel, or was changed.
     """
-    notes = _content(folder).get("notes")
+    notes = _read_main(folder).get("notes")
     if not isinstance(notes, dict):
-        raise DataError(f"{folder} is damaged (it has no notes); save the TrustModel anew")
+        raise DataError(f"{folder} is damaged (it has no notes); save the TrustModel again")
     return notes
 
 
 def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
-    """Read a folder for the network it was made of."""
+    """Load the TrustModel in a folder, for the same network.
+
+    Raises:
+        DataError: if the folder holds no valid TrustModel for the network, or types that are not trusted.
+    """
     import skops.io
 
-    content = _content(folder)
+    content = _read_main(folder)
     try:
-        content, encoded = _with_estimator(folder, content)
+        content, encoded = _read_estimator(folder, content)
         path = _estimator_path(folder, content)
         _require_same_network(folder, content["network"], model)
         if hashlib.sha256(encoded).hexdigest() != content["estimator"]["sha256"]:
-            raise DataError(f"{path} was changed after it was saved; save the TrustModel anew")
+            raise DataError(f"{path} was changed after it was saved; save the TrustModel again")
         allowed = {*_TRUSTED, *trusted}
-        foreign = [name for name in skops.io.get_untrusted_types(data=encoded) if name not in allowed]
-        if foreign:
+        untrusted = [name for name in skops.io.get_untrusted_types(data=encoded) if name not in allowed]
+        if untrusted:
             raise DataError(
-                f"{path} holds {', '.join(foreign)}, which could run code of its own; if you trust where the folder "
-                "comes from, name them in TrustModel.load(..., trusted=[...])"
+                f"{path} holds {', '.join(untrusted)}, which may run arbitrary code; if you trust the origin of the "
+                "folder, name these types in TrustModel.load(..., trusted=[...])"
             )
         estimator = skops.io.loads(encoded, trusted=sorted(allowed))
-        learned = content["learned_from"]
+        counts = content["learned_from"]
         old = content["format"] == _OLD_FORMAT
         features = LogFeatures(FeatureAxes(tuple(map(_old_feature if old else _feature, content["features"]))))
         judge = Judge(
             features,
-            _old_classifier(folder, estimator, learned) if old else estimator,
-            learned["right"],
-            learned["wrong"],
-            learned["unknown"],
+            _old_classifier(folder, estimator, counts) if old else estimator,
+            counts["right"],
+            counts["wrong"],
+            counts["unknown"],
             _held_out(content),
-            # A folder of version 0.1 has neither.
-            learned.get("synthetic", 0),
+            # Version 0.1 saved neither of these two.
+            counts.get("synthetic", 0),
             content.get("fallback"),
         )
-        # What was made up may not even take its own features.
+        # A forged estimator may fail for the features that belong to it.
         judge.classifier.judge(FeatureBlock(np.zeros((1, len(features.axes))), features.axes))
         return Loaded(
             GradientMeter(model, **content["meter"]),
             judge,
-            # Nor has it these.
+            # Version 0.1 did not save these.
             np.frombuffer(bytes.fromhex(content.get("learned_contents", "")), "<u8").astype(np.uint64),
             _guarantee(content["guarantee"]),
             content["notes"],
@@ -211,29 +220,37 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
         raise
     except OSError as error:
         raise DataError(f"{error.filename or folder} cannot be read ({one_line(error)})") from error
-    except Exception as error:  # a file made up to look right may fail in any way
+    except Exception as error:  # a forged file may raise anything
         raise DataError(
-            f"{folder} is damaged ({type(error).__name__}: {one_line(error)}); save the TrustModel anew"
+            f"{folder} is damaged ({type(error).__name__}: {one_line(error)}); save the TrustModel again"
         ) from error
 
 
-def _with_estimator(folder: Path, content: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """What trust.json says, and the estimator that it names; both anew if another process replaces them meanwhile."""
+def _read_estimator(folder: Path, content: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """Read the estimator that trust.json names; return the content of trust.json and the estimator.
+
+    If another process replaces the TrustModel in the meantime, read both files again.
+    """
     while True:
         path = _estimator_path(folder, content)
         try:
             return content, read_regular(path)
         except FileNotFoundError as error:
-            before, content = content, _content(folder)
-            if content == before:
-                raise DataError(f"{path} is missing; save the TrustModel anew") from error
+            previous, content = content, _read_main(folder)
+            if content == previous:
+                raise DataError(f"{path} is missing; save the TrustModel again") from error
 
 
 def _estimator_path(folder: Path, content: Mapping[str, Any]) -> Path:
     return folder / Path(content["estimator"]["file"]).name
 
 
-def _content(folder: Path) -> dict[str, Any]:
+def _read_main(folder: Path) -> dict[str, Any]:
+    """Read trust.json and check its checksum and format.
+
+    Raises:
+        DataError: if it is missing, cannot be read, was changed, or has another format.
+    """
     path = folder / _MAIN
     try:
         content = read_json(path)
@@ -242,12 +259,12 @@ def _content(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise DataError(f"{path} cannot be read ({one_line(error)})") from error
     except ValueError as error:
-        raise DataError(f"{path} is damaged ({one_line(error)}); save the TrustModel anew") from error
+        raise DataError(f"{path} is damaged ({one_line(error)}); save the TrustModel again") from error
     if content.pop("checksum", None) != _checksum(content):
-        raise DataError(f"{path} was changed after it was saved; save the TrustModel anew")
+        raise DataError(f"{path} was changed after it was saved; save the TrustModel again")
     if content.get("format") not in (_OLD_FORMAT, _FORMAT):
         raise DataError(
-            f"{folder} is of format {content.get('format')}, made by gradmeter {content.get('gradmeter')}; this "
+            f"{folder} has format {content.get('format')}, written by gradmeter {content.get('gradmeter')}; this "
             f"version reads formats {_OLD_FORMAT} and {_FORMAT}: install that version"
         )
     return content
@@ -258,21 +275,21 @@ def _feature(axes: Sequence[str]) -> Feature:
 
 
 def _old_feature(name: str) -> Feature:
-    """Of a scikit-learn classifier's features, which version 0.1 named like columns."""
+    """Return the feature for a column name of version 0.1."""
     layer, slash, statistic = name.rpartition("/")
     return Feature(GRADIENTS, statistic, layer) if slash else Feature(OUTPUTS, name)
 
 
-def _old_classifier(folder: Path, estimator: Any, learned: Mapping[str, int]) -> FittedClassifier:
-    """The scikit-learn classifier that version 0.1 saved.
+def _old_classifier(folder: Path, estimator: Any, counts: Mapping[str, int]) -> FittedClassifier:
+    """Return the meta classifier for a scikit-learn classifier of version 0.1.
 
     Raises:
-        DataError: for that version's "gradmeter", which was another class.
+        DataError: for that version's "gradmeter", which no longer exists.
     """
     if not isinstance(estimator, CalibratedClassifierCV):
-        raise DataError(f"{folder} holds a meta classifier of gradmeter 0.1; fit the TrustModel anew")
-    unknown = learned["unknown"]
-    return Calibrated.of(estimator, unknown / (learned["right"] + learned["wrong"] + unknown))
+        raise DataError(f"{folder} holds a meta classifier of gradmeter 0.1; fit the TrustModel again")
+    unknown = counts["unknown"]
+    return Calibrated.of(estimator, unknown / (counts["right"] + counts["wrong"] + unknown))
 
 
 def _held_out(content: Mapping[str, Any]) -> Judgement:
@@ -288,9 +305,9 @@ def _guarantee(saved: dict[str, Any] | None) -> Guarantee | None:
     guarantee = Guarantee(**saved)
     require_rates(guarantee.risk, guarantee.confidence)
     for name, value in saved.items():
-        # An earlier version noted no share of unknown inputs, and what it saved may be saved again.
+        # Guarantees of an earlier version have no share of unknown inputs, even when saved again by this version.
         if not (value is None and name == "unknown_share") and not math.isfinite(value):
-            raise ValueError(f"the promise has {name}={value!r}, expected a finite number")
+            raise ValueError(f"the guarantee has {name}={value!r}; expected a finite number")
     return guarantee
 
 
@@ -303,16 +320,21 @@ def _shapes(network: nn.Module) -> dict[str, list[int]]:
 
 
 def _require_same_network(folder: Path, saved: dict[str, Any], model: nn.Module) -> None:
-    found, expected = _shapes(model), saved["parameters"]
-    differing = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
+    """Check that a network has the saved parameter shapes and weights.
+
+    Raises:
+        DataError: if it does not.
+    """
+    shapes, expected = _shapes(model), saved["parameters"]
+    differing = [name for name in {**expected, **shapes} if shapes.get(name) != expected.get(name)]
     if differing:
         name = differing[0]
         raise DataError(
-            f"{folder} was made of another network: parameter {name!r} is {found.get(name, 'absent')} here and was "
-            f"{expected.get(name, 'absent')} there ({len(differing)} differ); expected the network it was fitted with"
+            f"{folder} was fitted with another network: parameter {name!r} has shape {shapes.get(name, 'absent')}; "
+            f"expected {expected.get(name, 'absent')} ({len(differing)} parameters differ): pass the original network"
         )
     if weights_hash(unwrapped(model)) != saved["hash"]:
         raise DataError(
-            f"{folder} was made of the same architecture with other weights; expected those it was fitted with: load "
-            "them, or fit anew"
+            f"{folder} was fitted with other weights of the same architecture; expected the original weights: load "
+            "them, or fit the TrustModel again"
         )

@@ -1,4 +1,4 @@
-"""The default meta classifier: is the input known, and if it is, is the prediction right?"""
+"""The default meta classifier: P(correct) from P(the input is unknown) and P(the prediction is wrong | known)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.model_selection import KFold
 from gradmeter.errors import InputError
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
-from gradmeter.trust.densities import NEAREST, NEXT, OWN, ClassDensities
+from gradmeter.trust.densities import NEAREST, NEXT, PREDICTED, ClassDensities
 from gradmeter.trust.features import (
     ACTIVATIONS,
     EMBEDDING,
@@ -26,67 +26,67 @@ from gradmeter.trust.features import (
     FeatureBlock,
 )
 from gradmeter.trust.folds import plain_folds
-from gradmeter.trust.kind_shares import bearable_loss, kind_log_odds, unknown_log_odds
+from gradmeter.trust.kind_shares import kind_log_odds, tolerated_loss, unknown_log_odds
 from gradmeter.trust.known_head import FOLDS, KnownHead
 from gradmeter.trust.log_features import LOG_SCALE, LogFeatures
 from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, WRONG, CrossFit, Judgement, TrainingData
-from gradmeter.trust.ranking import fallback
+from gradmeter.trust.ranking import fallback_reason
 from gradmeter.trust.unknown_head import KNOWN, UnknownHead
 
 Values = NDArray[np.float64]
 
 UNFAMILIAR_SHARE = 0.001
-"""Share of the known inputs that are less familiar than all inputs that count as familiar."""
+"""Share of the known inputs that count as unfamiliar."""
 
 LEAST_KNOWN = 50
-"""Fewer right predictions say nothing of how readings of known inputs spread."""
+"""Smallest number of right predictions from which the spread of known inputs can be estimated."""
 
 LEARNED, SOFTMAX = "learned", "softmax"
 RANKINGS = (LEARNED, SOFTMAX)
 
-# With "softmax" P(known) is the same for all known inputs but this share of them. On a ResNet-20 with CIFAR-10, 0.001
-# gained 0.03 points of AUROC on wrong predictions over 0.01, and lost 0.8 on Tiny-ImageNet.
+# With ranking "softmax", P(known) is constant for all but this share of the known inputs. On a ResNet-20 with CIFAR-10,
+# 0.001 gained 0.03 points of AUROC on wrong predictions over 0.01, and lost 0.8 on Tiny-ImageNet.
 _UNUSUAL_SHARE = 0.01
 
-# With as many known inputs the fitted ratios are as good as held-out ones, which take five times as long.
+# From this number of known inputs on, in-sample ratios are as good as held-out ones, which take five times as long.
 _MANY = 5000
-# With more classes than this, single logits and the predicted class are no features of the known head.
+# With more classes than this, the known head uses neither the single logits nor the predicted class.
 _MOST_CLASSES = 100
 _SORTED = 10
-# Single layers' distances are left to the other head: there are many, and wrong predictions are few.
+# The known head uses no distances of single layers: there are many of them, and few wrong predictions to learn from.
 _KNOWN_VIEWS = ("embedding", "gradients", "activations")
 
 
 class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """P(correct) = P(correct | known) (1 - P(unknown)).
 
-    P(correct | known) is learned from validation labels (`KnownHead`). P(unknown) is learned from class-conditional
-    densities of the readings, and from unknown inputs where there are some, synthetic ones at least (`UnknownHead`).
-    It needs shares of the kinds of unknown inputs to be a probability. Each is taken to be as common as known inputs
-    bear: of P(known) they lose, on average, a fifth of the rate of wrong predictions, and at most 1 %, but for the
-    oddest of them (`kind_log_odds`). So P(correct) is a probability for known inputs but for that loss, and what is
-    easily told from them is presumed to be common.
+    `KnownHead` learns P(correct | known) from validation labels. `UnknownHead` learns likelihood ratios of unknown to
+    known inputs from class-conditional densities of the readings and from unknown inputs, at least synthetic ones.
+
+    P(unknown) also needs the share of each kind of unknown inputs. By default each share is as large as the known
+    inputs tolerate: all kinds together may lower the average P(known) of known inputs by a fifth of the error rate and
+    by at most 1 % (`kind_log_odds`). P(correct) is then a probability for known inputs, up to that loss, and kinds
+    that are easy to separate from known inputs are assumed to be common.
 
     Args:
-        unknown_share: of all kinds together, each as common as the others, for which P(correct) is a probability; None
-            for what known inputs bear.
-        outputs: whether what the logits say is learned from, beside distances of readings to the predicted class and
-            to the others: False for a control.
-        ranking: "learned"; or "softmax": P(correct | known) is a function of the softmax alone and P(known) is the same
-            for the 99 % most familiar known inputs, so that P(correct) ranks these as the softmax does.
+        unknown_share: assumed share of unknown inputs, split equally between their kinds; None for the share that
+            known inputs tolerate.
+        outputs: whether to use features of the logits in addition to distances; False for a control experiment.
+        ranking: "learned"; or "softmax": P(correct | known) is a function of the softmax alone, and P(known) is
+            constant for the 99 % most familiar known inputs, so that P(correct) ranks these as the softmax does.
 
     Attributes:
         classes_: `WRONG`, `CORRECT`, `UNKNOWN`.
-        kind_log_odds_: [kinds] logarithms of the share of a kind over the share of known inputs.
-        unknown_share_: of all kinds together, as it is presumed.
-        known_loss_: what known inputs lose of P(known), on average.
-        familiar_log_odds_: largest log odds of being unknown of an input that counts as familiar: all but a share of
-            `UNFAMILIAR_SHARE` of the known inputs do.
+        kind_log_odds_: [kinds] log of the share of each kind over the share of known inputs.
+        unknown_share_: assumed share of all unknown inputs.
+        known_loss_: average loss of P(known) of known inputs.
+        familiar_log_odds_: largest log odds of being unknown of a familiar input; all known inputs but the share
+            `UNFAMILIAR_SHARE` are familiar.
         usual_log_odds_: the same for all but 1 % of the known inputs.
-        views_: names of the views in which distances are taken, in order: "gradients", "activations", "embedding" and
-            each layer's activations.
-        stacks_: views of the same width: their numbers in `views_`, and the columns of each, [views, d].
-        densities_: of each stack.
+        views_: names of the views in which distances are taken: "gradients", "activations", the activations of each
+            layer, "embedding".
+        stacks_: for each group of views of the same width their indices in `views_`, and their columns [views, d].
+        densities_: `ClassDensities` of each stack.
     """
 
     learns_from_synthetic = True
@@ -98,131 +98,137 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.ranking = ranking
 
     def features(self, readings: Readings) -> LogFeatures:
-        """All that there are."""
+        """Select all features."""
         return LogFeatures.everything(readings)
 
     def require_enough(self, right: int, wrong: int, unknown: int) -> None:
-        """Check that fifty predictions are right.
+        """Check that at least `LEAST_KNOWN` predictions are right.
 
         Raises:
-            InputError: if not.
+            InputError: if there are fewer.
         """
         if right < LEAST_KNOWN:
-            raise InputError(
-                f"{right} predictions are right; expected at least {LEAST_KNOWN} to tell what is known: give more data"
-            )
+            raise InputError(f"{right} predictions are right; expected at least {LEAST_KNOWN}: give more data")
 
     def fit(self, X: FeatureBlock, y: NDArray[np.int64]) -> Self:
-        """Learn from features of n samples and their classes [n]; there must be correct ones.
+        """Fit to the features of n samples and their classes [n], some of which must be `CORRECT`.
 
         Raises:
-            InputError: for features that do not tell the logits, an impossible share or an unknown ranking.
+            InputError: if the features lack the logits, or an option is invalid.
         """
         if self.ranking not in RANKINGS:
             raise InputError(f"ranking={self.ranking!r}; expected {' or '.join(RANKINGS)}")
         if self.unknown_share is not None and not 0 < self.unknown_share < 1:
             raise InputError(f"unknown_share={self.unknown_share!r}; expected a share strictly between 0 and 1")
         self._locate(X.axes)
-        values, known, right = X.values, y < UNKNOWN, y == CORRECT
         self.classes_ = np.array([WRONG, CORRECT, UNKNOWN])
-        predicted = self._predicted(values)
-        self.densities_, parts = [], []
-        for _, columns in self.stacks_:
-            own = _views_of(values, columns)
-            density = ClassDensities().fit(own[:, right], predicted[right])
-            distances = density.distances(own, predicted)
-            # A sample is nearer to densities that were fitted to it.
-            for rest, rows in _folds(known):
-                rest = rest[right[rest]]
-                apart = ClassDensities().fit(own[:, rest], predicted[rest])
-                distances[:, rows] = apart.distances(own[:, rows], predicted[rows])
-            self.densities_.append(density)
-            parts.append(distances)
-        distances, wrong, outputs = self._in_order(parts, len(values)), y[known] == WRONG, self._outputs(values)
+        values, known, wrong = X.values, y < UNKNOWN, y[y < UNKNOWN] == WRONG
+        distances = self._fit_densities(values, known, y == CORRECT)
         self.known_ = KnownHead().fit(
             self._known_features(values[known], distances[:, known]), self._log_scale(values[known]), wrong
         )
-        far, others = _far(distances), _others(distances, outputs)
+        nearest, signed = _nearest(distances), _signed(distances, self._outputs(values))
         kinds = np.where(known, KNOWN, y - UNKNOWN)
-        self.unknown_ = UnknownHead().fit(far, others, kinds)
-        ratios = _ratios_of_known(self.unknown_, far, others, kinds)
+        self.unknown_ = UnknownHead().fit(nearest, signed, kinds)
+        self._fit_shares(_ratios_of_known(self.unknown_, nearest, signed, kinds), wrong)
+        return self
+
+    def _fit_densities(self, values: Values, known: NDArray[np.bool_], right: NDArray[np.bool_]) -> Values:
+        """Fit densities to the right predictions; return distances [views, n, 3], those of known samples held out."""
+        predicted = self._predicted(values)
+        self.densities_, parts = [], []
+        for _, columns in self.stacks_:
+            views = _views(values, columns)
+            density = ClassDensities().fit(views[:, right], predicted[right])
+            distances = density.distances(views, predicted)
+            # Samples are nearer to densities that were fitted to them.
+            for train, test in _folds(known):
+                train = train[right[train]]
+                held_out = ClassDensities().fit(views[:, train], predicted[train])
+                distances[:, test] = held_out.distances(views[:, test], predicted[test])
+            self.densities_.append(density)
+            parts.append(distances)
+        return self._in_view_order(parts, len(values))
+
+    def _fit_shares(self, ratios: Values, wrong: NDArray[np.bool_]) -> None:
+        """Choose the shares of the kinds, and thresholds of familiarity, from the ratios [known, kinds]."""
         if self.unknown_share is None:
-            self.kind_log_odds_ = kind_log_odds(ratios, bearable_loss(wrong))
+            self.kind_log_odds_ = kind_log_odds(ratios, tolerated_loss(wrong))
         else:
-            count = ratios.shape[1]
-            self.kind_log_odds_ = np.full(count, logit(self.unknown_share) - np.log(count))
+            kinds = ratios.shape[1]
+            self.kind_log_odds_ = np.full(kinds, logit(self.unknown_share) - np.log(kinds))
         self.unknown_share_ = float(expit(logsumexp(self.kind_log_odds_)))
         odds = unknown_log_odds(ratios, self.kind_log_odds_)
         self.known_loss_ = float(expit(odds).mean())
         self.familiar_log_odds_, self.usual_log_odds_ = (
             float(np.quantile(odds, 1 - share, method="higher")) for share in (UNFAMILIAR_SHARE, _UNUSUAL_SHARE)
         )
-        return self
 
     def cross_fit(self, data: TrainingData, advance: Advance) -> CrossFit:
-        """Fit to all samples; judge each given one by heads that learned from the other folds and all that was made.
+        """Fit to all samples, and judge each sample that is not synthetic by heads fitted without its fold.
 
-        Known inputs are ranked by the softmax where the held-out learned ranking finds wrong predictions worse.
+        The heads of each fold learn from the other folds and from all synthetic samples. Known inputs are ranked by
+        the softmax if the learned ranking separates the held-out wrong predictions worse.
         """
         target, synthetic = data.target, np.arange(data.given, len(data.target))
-        held_out = {ranking: np.empty(data.given) for ranking in RANKINGS}
+        p_correct = {ranking: np.empty(data.given) for ranking in RANKINGS}
         familiar, folds = np.empty(data.given, np.bool_), np.empty(data.given, np.int64)
-        for fold, (others, own) in enumerate(plain_folds(data.contents, target[: data.given] == CORRECT)):
-            rows = np.concatenate([others, synthetic])
-            fitted = TwoHeads(self.unknown_share, self.outputs).fit(data.block.rows(rows), target[rows])
-            p_wrong, odds = fitted._heads(data.block.values[own])
-            folds[own] = fold
+        for fold, (train, test) in enumerate(plain_folds(data.contents, target[: data.given] == CORRECT)):
+            rows = np.concatenate([train, synthetic])
+            heads = TwoHeads(self.unknown_share, self.outputs).fit(data.block.rows(rows), target[rows])
+            p_wrong, odds = heads._evaluate(data.block.values[test])
+            folds[test] = fold
             for ranking in RANKINGS:
-                probabilities, familiar[own] = fitted._joined(p_wrong, odds, ranking)
-                held_out[ranking][own] = probabilities[:, CORRECT]
+                probabilities, familiar[test] = heads._combine(p_wrong, odds, ranking)
+                p_correct[ranking][test] = probabilities[:, CORRECT]
             advance(1)
         known = slice(data.known)
-        reason = fallback(held_out[LEARNED][known], data.softmax[known], target[known] == WRONG, folds[known])
+        reason = fallback_reason(p_correct[LEARNED][known], data.softmax[known], target[known] == WRONG, folds[known])
         ranking = LEARNED if reason is None else SOFTMAX
         heads = TwoHeads(self.unknown_share, self.outputs, ranking).fit(data.block, target)
-        return CrossFit(heads, Judgement(held_out[ranking], familiar), reason)
+        return CrossFit(heads, Judgement(p_correct[ranking], familiar), reason)
 
     @property
-    def presumed_share(self) -> float:
+    def assumed_unknown_share(self) -> float:
         """The share of unknown inputs for which P(correct) is a probability."""
         return self.unknown_share_
 
     @property
-    def borne_loss(self) -> float | None:
-        """What known inputs lose of P(known) on average, where the share of unknown ones follows from it; else None."""
+    def known_loss(self) -> float | None:
+        """The average loss of P(known) of known inputs; None if the share of unknown inputs was given."""
         return self.known_loss_ if self.unknown_share is None else None
 
     def predict_proba(self, X: FeatureBlock) -> Values:
-        """[n, 3] P(known and wrong), P(known and correct), P(unknown)."""
-        return self._joined(*self._heads(X.values), self.ranking)[0]
+        """Return P(known and wrong), P(known and correct) and P(unknown), [n, 3]."""
+        return self._combine(*self._evaluate(X.values), self.ranking)[0]
 
     def predict(self, X: FeatureBlock) -> NDArray[np.int64]:
-        """[n], the likeliest of `classes_`."""
-        likeliest: NDArray[np.int64] = self.classes_[self.predict_proba(X).argmax(axis=1)]
-        return likeliest
+        """Return the most probable of `classes_`, [n]."""
+        predictions: NDArray[np.int64] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return predictions
 
     def judge(self, block: FeatureBlock) -> Judgement:
         """Judge n predictions."""
-        probabilities, familiar = self._joined(*self._heads(block.values), self.ranking)
+        probabilities, familiar = self._combine(*self._evaluate(block.values), self.ranking)
         return Judgement(probabilities[:, CORRECT], familiar)
 
-    def _heads(self, values: Values) -> tuple[dict[str, Values], Values]:
-        """P(wrong | known) by ranking, and log odds that the input is unknown, of samples [n, d]."""
+    def _evaluate(self, values: Values) -> tuple[dict[str, Values], Values]:
+        """Return P(wrong | known) [n] by ranking, and the log odds [n] that the input is unknown."""
         predicted = self._predicted(values)
         parts = [
-            density.distances(_views_of(values, columns), predicted)
+            density.distances(_views(values, columns), predicted)
             for (_, columns), density in zip(self.stacks_, self.densities_, strict=True)
         ]
-        distances = self._in_order(parts, len(values))
+        distances = self._in_view_order(parts, len(values))
         features, log_scale = self._known_features(values, distances), self._log_scale(values)
         p_wrong = {
             ranking: self.known_.probability(features, log_scale, by_softmax=ranking == SOFTMAX) for ranking in RANKINGS
         }
-        ratios = self.unknown_.log_ratios(_far(distances), _others(distances, self._outputs(values)))
+        ratios = self.unknown_.log_ratios(_nearest(distances), _signed(distances, self._outputs(values)))
         return p_wrong, unknown_log_odds(ratios, self.kind_log_odds_)
 
-    def _joined(self, p_wrong: dict[str, Values], odds: Values, ranking: str) -> tuple[Values, NDArray[np.bool_]]:
-        """Probabilities as of `predict_proba`, [n, 3], and whether the inputs are familiar, [n]."""
+    def _combine(self, p_wrong: dict[str, Values], odds: Values, ranking: str) -> tuple[Values, NDArray[np.bool_]]:
+        """Return the probabilities of `predict_proba` [n, 3], and whether the inputs are familiar [n]."""
         familiar = odds <= self.familiar_log_odds_
         if ranking == SOFTMAX:
             usual = min(float(logit(self.known_loss_)), self.usual_log_odds_)
@@ -231,10 +237,10 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.stack([p * p_known, (1 - p) * p_known, expit(odds)], axis=1), familiar
 
     def _locate(self, axes: FeatureAxes) -> None:
-        """Find the columns of what is read.
+        """Find the columns of the logits, of the outputs and of each view.
 
         Raises:
-            InputError: if the logits or log(1 - p) are not among them.
+            InputError: if the logits or log(1 - p) are missing.
         """
         self.logits_ = axes.of(LOGITS)
         if LOG_SCALE not in axes.features or not len(self.logits_):
@@ -248,76 +254,78 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         views[EMBEDDING] = axes.of(EMBEDDING)
         views = {view: columns for view, columns in views.items() if len(columns)}
         self.views_ = list(views)
-        widths: dict[int, list[int]] = {}
-        for number, columns in enumerate(views.values()):
-            widths.setdefault(len(columns), []).append(number)
+        by_width: dict[int, list[int]] = {}
+        for index, columns in enumerate(views.values()):
+            by_width.setdefault(len(columns), []).append(index)
         self.stacks_ = [
-            (np.array(numbers), np.stack([views[self.views_[number]] for number in numbers]))
-            for numbers in widths.values()
+            (np.array(indices), np.stack([views[self.views_[index]] for index in indices]))
+            for indices in by_width.values()
         ]
 
-    def _in_order(self, parts: list[Values], samples: int) -> Values:
-        """[views, n, 3] of the distances of each stack."""
+    def _in_view_order(self, parts: list[Values], samples: int) -> Values:
+        """Join the distances of the stacks to [views, n, 3], in the order of `views_`."""
         distances = np.empty((len(self.views_), samples, 3))
-        for (numbers, _), part in zip(self.stacks_, parts, strict=True):
-            distances[numbers] = part
+        for (indices, _), part in zip(self.stacks_, parts, strict=True):
+            distances[indices] = part
         return distances
 
     def _predicted(self, values: Values) -> NDArray[np.int64]:
+        """Return the predicted classes [n]."""
         predicted: NDArray[np.int64] = values[:, self.logits_].argmax(axis=1)
         return predicted
 
     def _log_scale(self, values: Values) -> Values:
-        """[n] log(1 - p) of the predicted class, where the known head begins; without outputs all are alike."""
+        """Return log(1 - p) of the predicted class, [n]; a constant without outputs."""
         return values[:, self.log_scale_] if self.outputs else np.full(len(values), np.log(0.5))
 
     def _outputs(self, values: Values) -> Values:
-        """What the logits and the probes say: their distribution, and the largest of them in order."""
+        """Return the features of the softmax, the scores, the sorted largest logits and their margin, [n, k]."""
         if not self.outputs:
             return np.empty((len(values), 0))
         logits = np.sort(values[:, self.logits_], axis=1)[:, ::-1][:, :_SORTED]
         return np.hstack([values[:, self.outputs_], logits, logits[:, :1] - logits[:, 1:2]])
 
     def _known_features(self, values: Values, distances: Values) -> Values:
-        wanted = [self.views_.index(view) for view in _KNOWN_VIEWS if view in self.views_]
-        parts = [self._outputs(values), *distances[wanted]]
+        """Return the features of the known head, [n, k]."""
+        indices = [self.views_.index(view) for view in _KNOWN_VIEWS if view in self.views_]
+        parts = [self._outputs(values), *distances[indices]]
         if self.outputs and len(self.logits_) <= _MOST_CLASSES:
             parts += [values[:, self.logits_], np.eye(len(self.logits_))[self._predicted(values)]]
         return np.hstack(parts)
 
 
-def _views_of(values: Values, columns: NDArray[np.intp]) -> Values:
-    """[views, n, d] of features [n, features], by columns [views, d]."""
+def _views(values: Values, columns: NDArray[np.intp]) -> Values:
+    """Return views [views, n, d] of features [n, features], from their columns [views, d]."""
     return np.ascontiguousarray(values[:, columns].transpose(1, 0, 2))
 
 
-def _far(distances: Values) -> Values:
-    """[n, views] distances to the nearest class, by which what is farther is less known."""
+def _nearest(distances: Values) -> Values:
+    """Return the distances to the nearest class [n, views]: P(unknown) must not fall as they grow."""
     return np.ascontiguousarray(distances[:, :, NEAREST].T)
 
 
-def _others(distances: Values, outputs: Values) -> Values:
-    """How much farther the predicted class is, and the next one; and the outputs."""
-    farther = np.diff(distances[:, :, [NEAREST, OWN, NEXT]], axis=2)
-    return np.hstack([*farther, outputs])
+def _signed(distances: Values, outputs: Values) -> Values:
+    """Return features [n, k] whose weights may have either sign: differences of distances, and the outputs."""
+    differences = np.diff(distances[:, :, [NEAREST, PREDICTED, NEXT]], axis=2)
+    return np.hstack([*differences, outputs])
 
 
-def _ratios_of_known(head: UnknownHead, far: Values, others: Values, kinds: NDArray[np.int64]) -> Values:
-    """[known, kinds] of a fitted head; of few known inputs those of heads that had not seen them."""
+def _ratios_of_known(head: UnknownHead, nearest: Values, signed: Values, kinds: NDArray[np.int64]) -> Values:
+    """Return the log likelihood ratios [known, kinds] of the known inputs; held-out ones if there are few inputs."""
     known = kinds == KNOWN
     if np.count_nonzero(known) >= _MANY:
-        return head.log_ratios(far[known], others[known])
+        return head.log_ratios(nearest[known], signed[known])
     ratios = np.empty((len(kinds), len(head.models_)))
-    for rest, rows in _folds(known):
-        rest = np.concatenate([rest, np.flatnonzero(~known)])
-        apart = UnknownHead().fit(far[rest], others[rest], kinds[rest])
-        ratios[rows] = apart.log_ratios(far[rows], others[rows])
-    found: Values = ratios[known]
-    return found
+    for train, test in _folds(known):
+        train = np.concatenate([train, np.flatnonzero(~known)])
+        held_out = UnknownHead().fit(nearest[train], signed[train], kinds[train])
+        ratios[test] = held_out.log_ratios(nearest[test], signed[test])
+    known_ratios: Values = ratios[known]
+    return known_ratios
 
 
 def _folds(known: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Rows of the known samples, in five parts: those of the others and those of the part."""
+    """Split the rows of the known samples into train and test rows, five times."""
     rows = np.flatnonzero(known)
-    for others, own in KFold(FOLDS, shuffle=True, random_state=0).split(rows):
-        yield rows[others], rows[own]
+    for train, test in KFold(FOLDS, shuffle=True, random_state=0).split(rows):
+        yield rows[train], rows[test]

@@ -1,4 +1,4 @@
-"""How much likelier readings are for unknown inputs than for known ones."""
+"""Likelihood ratios of unknown to known inputs."""
 
 from __future__ import annotations
 
@@ -16,53 +16,58 @@ Values = NDArray[np.float64]
 KNOWN = -1
 """The kind of known inputs."""
 
-# Without any unknown inputs, squared distances up to this many times those of known inputs stand for them.
+# Without unknown inputs, squared distances up to this many times those of known inputs stand for them.
 _FARTHEST = 10.0
-# scikit-learn's C: few known inputs are no ground for steep odds.
+# scikit-learn's C, which grows with the number of known inputs: from few of them, steep odds would overfit.
 _C_PER_SAMPLE, _SMALLEST_C, _LARGEST_C = 5e-4, 0.1, 1.0
 
 
 class UnknownHead(BaseEstimator):  # type: ignore[misc]
-    """Log likelihood ratios of several kinds of unknown inputs to known ones.
+    """Log likelihood ratios of several kinds of unknown inputs to known inputs, one logistic regression for each kind.
 
-    Each kind's ratio is a logistic regression's. Some kinds are far from what is known and some are near: one
-    regression for all of them would have to be timid about the far ones. In none of them is an input that is farther
-    from all that is known likelier to be known, whatever the kind was like: the next one may be another.
+    Some kinds are far from the known inputs and some are close. A single regression for all kinds would underestimate
+    the ratios of the far ones. The weights of the distances are not negative, so that no regression calls an input
+    more likely known because it is farther away: future unknown inputs may differ from the kinds seen in training.
+
+    Attributes:
+        distances_only_: whether there were no unknown inputs, so that only the distances are used.
+        scaler_: standardises the features.
+        models_: `SignedLogisticRegression` of each kind, in the order of the kinds.
     """
 
-    def fit(self, distances: Values, others: Values, kinds: NDArray[np.int64]) -> Self:
-        """Learn.
+    def fit(self, distances: Values, signed: Values, kinds: NDArray[np.int64]) -> Self:
+        """Fit to known and unknown inputs.
 
         Args:
-            distances: [n, d] logarithms of distances to what is known.
-            others: [n, k] what else tells, either way.
-            kinds: [n] `KNOWN`, or the number of a kind of unknown inputs; where none is unknown, distances alone serve.
+            distances: [n, d] logarithms of distances to the known inputs; their weights are not negative.
+            signed: [n, k] other features; their weights have either sign.
+            kinds: [n] `KNOWN`, or the number of a kind of unknown inputs; if all are known, only distances are used.
         """
         known = kinds == KNOWN
         self.distances_only_ = bool(known.all())
         if self.distances_only_:
-            farther = np.random.default_rng(0).uniform(0, np.log(_FARTHEST), len(distances))[:, None]
-            distances = np.concatenate([distances, distances + farther])
-            others = np.concatenate([others, others])
+            shift = np.random.default_rng(0).uniform(0, np.log(_FARTHEST), len(distances))[:, None]
+            distances = np.concatenate([distances, distances + shift])
+            signed = np.concatenate([signed, signed])
             kinds = np.repeat([KNOWN, 0], len(known))
             known = kinds == KNOWN
-        columns = self._columns(distances, others)
+        columns = self._columns(distances, signed)
         self.scaler_ = StandardScaler().fit(columns)
         scaled = self.scaler_.transform(columns)
-        strength = float(np.clip(_C_PER_SAMPLE * np.count_nonzero(known), _SMALLEST_C, _LARGEST_C))
+        C = float(np.clip(_C_PER_SAMPLE * np.count_nonzero(known), _SMALLEST_C, _LARGEST_C))
         self.models_ = []
         for kind in np.unique(kinds[~known]):
             rows = known | (kinds == kind)
-            # Both weigh the same, whatever their number: what comes out is a likelihood ratio, and the share of unknown
+            # Both classes have the same total weight, so that the odds are a likelihood ratio. The share of unknown
             # inputs enters later.
-            model = SignedLogisticRegression(strength, positive=distances.shape[1])
+            model = SignedLogisticRegression(C, positive=distances.shape[1])
             self.models_.append(model.fit(scaled[rows], ~known[rows]))
         return self
 
-    def log_ratios(self, distances: Values, others: Values) -> Values:
-        """[n, kinds], for samples as in `fit`."""
-        scaled = self.scaler_.transform(self._columns(distances, others))
+    def log_ratios(self, distances: Values, signed: Values) -> Values:
+        """Return the log likelihood ratios [n, kinds] of samples as in `fit`."""
+        scaled = self.scaler_.transform(self._columns(distances, signed))
         return np.stack([model.decision_function(scaled) for model in self.models_], axis=1)
 
-    def _columns(self, distances: Values, others: Values) -> Values:
-        return distances if self.distances_only_ else np.hstack([distances, others])
+    def _columns(self, distances: Values, signed: Values) -> Values:
+        return distances if self.distances_only_ else np.hstack([distances, signed])

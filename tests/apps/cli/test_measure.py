@@ -117,7 +117,7 @@ def test_names_from_a_file_and_other_preprocessing(place: Path) -> None:
         (("resnet", "data"), "resnet: expected timm:NAME"),
         (("timm:test_resnet", "data", "--weights", "w.safetensors", "--classes", "a,b"), "rename the folders or give"),
         (("timm:test_resnet", "data", "--weights", "w.safetensors", "--mean", "x"), "--mean x; expected numbers"),
-        (("timm:test_resnet", "data", "--weights", "w.safetensors", "-o", "data"), "data is there and holds no read"),
+        (("timm:test_resnet", "data", "--weights", "w.safetensors", "-o", "data"), "data holds cat and not readings"),
         (("timm:test_resnet", "data", "--weights", "w.safetensors", "--device", "tpu9"), "--device tpu9"),
         (("tim:test_resnet", "data"), "tim:test_resnet: No module named 'tim'; did you mean timm:test_resnet?"),
         (("timm:test_resnet", "data", "--weights", "data/cat/0.png"), "0.png is no file of weights; expected .safeten"),

@@ -51,7 +51,7 @@ def test_quiet_says_what_is_wrong_and_nothing_else(place: Path) -> None:
     wrong = often(*SLOWLY, "-q", "--out", "data", cwd=place)
     assert wrong.returncode == 2
     assert wrong.stderr.count("\n") == 1
-    assert wrong.stderr.startswith("gradmeter: data is there and holds no readings")
+    assert wrong.stderr.startswith("gradmeter: data holds 0.png")
 
 
 @pytest.mark.parametrize("command", ["measure", "fit", "evaluate", "judge", "reproduce", "compare", "bench"])

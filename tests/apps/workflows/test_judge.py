@@ -74,7 +74,7 @@ def test_a_csv_that_was_made_otherwise_is_overwritten_when_told(opened, tmp_path
     out = tmp_path / "v.csv"
     judge(*opened, out)
     made = out.read_text()
-    with pytest.raises(OutputError, match=r"was made otherwise \(other samples; data was test, is validation; samples"):
+    with pytest.raises(OutputError, match=r"data was test, is validation; samples"):
         judge(trust, classifier, open_source("validation", classifier.image), out)
     out.write_text("mine")
     with pytest.raises(OutputError, match=r"v.csv was changed after it was made; choose another name or give --fresh"):
@@ -187,7 +187,7 @@ def test_another_promise_is_not_mixed_in(opened, tmp_path: Path) -> None:
     judge(*opened, tmp_path / "v.parquet")
     trust, classifier, source = opened
     trust.guarantee = None
-    with pytest.raises(OutputError, match="begun otherwise"):
+    with pytest.raises(OutputError, match="threshold was"):
         judge(trust, classifier, source, tmp_path / "v.parquet")
     judge(trust, classifier, source, tmp_path / "w.parquet")
     assert pd.read_parquet(tmp_path / "w.parquet")["accepted"].isna().all()

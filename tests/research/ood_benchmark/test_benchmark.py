@@ -64,13 +64,13 @@ def test_a_network_without_mistakes_is_refused(
 
 
 def test_other_images_are_refused(small_data: Path, finished: Path) -> None:
-    with pytest.raises(OutputError, match=r"was begun otherwise \(digits with .*--share 0.5 .*, not .*--share 1 "):
+    with pytest.raises(OutputError, match=r"digits: share was 0.5, is 1\)"):
         compare(small(small_data, share=1), finished, workers=1, console=QUIET)
 
 
 def test_a_folder_of_something_else(small_data: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(OutputError, match="holds no comparison; choose another --out"):
+    with pytest.raises(OutputError, match=r"thesis\.tex"):
         compare(small(small_data), tmp_path, workers=1, console=QUIET)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -107,7 +107,7 @@ def test_other_archives_are_refused(small_data: Path, finished: Path, tmp_path: 
         (tmp_path / name).symlink_to(small_data / name)
     (tmp_path / FILES[-1]).unlink()
     np.savez(tmp_path / FILES[-1], images=np.zeros((20, 32, 32, 3), np.uint8), labels=np.arange(20) % 10)
-    with pytest.raises(OutputError, match=r"was begun otherwise \(digits with .* images \w{8}, not .* images \w{8}\)"):
+    with pytest.raises(OutputError, match="digits: data changed"):
         compare(small(tmp_path), finished, workers=1, console=QUIET)
 
 

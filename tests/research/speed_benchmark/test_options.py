@@ -46,10 +46,3 @@ def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(METHODS, "magic", replace(METHODS["plain"], distribution="no-such-package"))
     with pytest.raises(InputError, match="method magic needs the package no-such-package"):
         BenchOptions(("paper-cnn",), ("magic",))
-
-
-def test_differences_are_named() -> None:
-    options = BenchOptions(**SMALL)
-    assert options.differences(options.to_dict()) == []
-    assert options.differences(options.to_dict() | {"repeats": 3}) == ["repeats: 3 -> 9"]
-    assert options.differences({})[0] == "models: None -> ['paper-cnn']"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gradmeter.errors import OutputError
+from gradmeter.errors import DataError, OutputError
 from gradmeter.research.speed_benchmark.results import SpeedResults, Spread
 
 Made = Callable[..., SpeedResults]
@@ -46,27 +46,28 @@ def test_what_is_written_is_read_again(made: Made) -> None:
     made().write()
     again = made()
     again.content["probes"] = {}
-    assert again.read()
+    again.begin()
     assert again.probes == made().probes
 
 
-def test_nothing_there(made: Made) -> None:
-    assert not made().read()
+def test_a_new_benchmark_writes_its_file_at_once(made: Made, tmp_path: Path) -> None:
+    made().begin()
+    assert json.loads((tmp_path / "results.json").read_text())["gradmeter"] == "1.2.3"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"gradmeter": "2.0"}, "gradmeter: '1.2.3' -> '2.0'"),
-        ({"versions": {"torch": "10.0"}}, "torch: '9.9' -> '10.0'"),
-        ({"versions": {"torch": "9.9", "timm": "1"}}, "timm: None -> '1'"),
-        ({"machine": {"processor": "Q"}}, "processor: 'P-1' -> 'Q'"),
+        ({"gradmeter": "2.0"}, "gradmeter was 1.2.3, is 2.0"),
+        ({"versions": {"torch": "10.0"}}, "versions: torch was 9.9, is 10.0"),
+        ({"versions": {"torch": "9.9", "timm": "1"}}, "versions: timm was None, is 1"),
+        ({"machine": {"processor": "Q"}}, "machine: processor was P-1, is Q"),
     ],
 )
 def test_results_made_otherwise_are_refused(changes: dict[str, Any], message: str, made: Made) -> None:
     made().write()
     with pytest.raises(OutputError, match=r"--fresh") as caught:
-        made(**changes).read()
+        made(**changes).begin()
     assert message in str(caught.value)
 
 
@@ -74,6 +75,6 @@ def test_results_made_otherwise_are_refused(changes: dict[str, Any], message: st
 @pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"gradmeter": "1", "options": {}})])
 def test_files_of_something_else_are_refused(text: str, fresh: bool, made: Made, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(text)
-    with pytest.raises(OutputError, match="choose another --out"):
-        made().read(fresh=fresh)
+    with pytest.raises(DataError, match=r"results\.json"):
+        made().begin(fresh=fresh)
     assert (tmp_path / "results.json").read_text() == text

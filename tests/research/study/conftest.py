@@ -1,4 +1,4 @@
-"""A tiny run: a network that was never trained, images, and labels that make its answers right or wrong as wanted."""
+"""A small run: an untrained network, images, and labels that make its predictions right or wrong."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from gradmeter.research.study.training import predict
 
 @pytest.fixture(scope="session")
 def network() -> PaperCNN:
-    """With a last layer that makes some answers confident."""
+    """An untrained network with a last layer that makes some predictions confident."""
     torch.manual_seed(3)
     network = PaperCNN().eval()
     with torch.no_grad():
@@ -25,7 +25,7 @@ def network() -> PaperCNN:
 
 @pytest.fixture(scope="session")
 def draw(network: PaperCNN) -> Draw:
-    """120 validation and 150 test "digits", a third of them wrong, and unknowns of three roles."""
+    """120 validation and 150 test "digits", a third of them predicted wrongly, and three unknown concepts."""
     random = np.random.default_rng(0)
 
     def concept(role: str, count: int, brightest: int) -> Concept:
@@ -49,7 +49,7 @@ def draw(network: PaperCNN) -> Draw:
 
 @pytest.fixture(scope="session")
 def readings_folder(network: PaperCNN, draw: Draw, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run's readings on disk; read only."""
+    """The readings of the run on disk; do not change them."""
     folder = tmp_path_factory.mktemp("readings")
     measure(network, draw, folder, biases=True, on_images=lambda count: None)
     return folder

@@ -1,4 +1,4 @@
-"""Which networks a comparison of readings trains, what it judges them by, and that a killed one goes on."""
+"""The comparison of readings: its networks, its evaluation, and resuming after an interruption."""
 
 import csv
 import dataclasses
@@ -32,7 +32,7 @@ OPTIONS = StudyOptions(runs=2, max_epochs=1)
 
 @dataclasses.dataclass(frozen=True)
 class Images:
-    """A source of 340 digits that a network tells apart by a bright row, and of letters."""
+    """A data source of letters and of 340 digits with a bright row per class."""
 
     def collection(self) -> Collection:
         random = np.random.default_rng(0)
@@ -44,7 +44,7 @@ class Images:
 
 
 def silent(event: Step) -> None:
-    """No progress is shown."""
+    """Ignore the progress."""
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +65,12 @@ def test_readings_that_differ_after_training_share_their_networks() -> None:
     assert len({trial.network for trial in work}) == len(work)
 
 
-def test_what_is_given_is_compared_with_its_neighbours() -> None:
+def test_the_given_options_are_compared_with_the_other_readings() -> None:
     given = replace(OPTIONS, weight_decay=1e-3, inputs="standard")
     (first, *_) = trials(given, Images(), Path())  # type: ignore[arg-type]
     assert all(options.weight_decay == 1e-3 for _, options in first.readings)
     left_out = {one.name for one in ALTERNATIVES} - {one.name for one, _ in alternatives_to(given)}
-    assert left_out == {"standardised", "decay-1e-3", "standardised-1e-3"}, "they are what was given"
+    assert left_out == {"standardised", "decay-1e-3", "standardised-1e-3"}, "they equal the given options"
 
 
 def test_only_softmax_and_entropy_are_judged(compared: Path) -> None:
@@ -79,15 +79,17 @@ def test_only_softmax_and_entropy_are_judged(compared: Path) -> None:
     assert {result.column for result in results} == {"", "wrong", "letters", "uniform", "normal", "all"}
     network, _ = load_network(compared / "networks/given-00.safetensors")
     draw = Images().collection().draw(0, 0)
-    logits = {name: alternatives._logits(network, one) for name, one in {"test": draw.test, **draw.unknowns}.items()}
+    logits = {
+        name: alternatives._logits(network, concept) for name, concept in {"test": draw.test, **draw.unknowns}.items()
+    }
     right = logits["test"].argmax(1) == draw.test.labels
-    confidence = {name: np.exp(one).max(1) / np.exp(one).sum(1) for name, one in logits.items()}
+    confidence = {name: np.exp(values).max(1) / np.exp(values).sum(1) for name, values in logits.items()}
     expected = separation(-confidence["test"][right], -confidence["letters"]).auroc
-    found = [r.value for r in results if (r.score, r.column) == ("softmax", "letters")]
-    assert found == pytest.approx([expected] * 3, abs=1e-6)
+    values = [r.value for r in results if (r.score, r.column) == ("softmax", "letters")]
+    assert values == pytest.approx([expected] * 3, abs=1e-6)
 
 
-def test_each_reading_stands_beside_the_paper(compared: Path) -> None:
+def test_each_reading_is_compared_with_the_paper(compared: Path) -> None:
     with (compared / "tables/readings.csv").open() as lines:
         rows = list(csv.DictReader(lines))
     readings = [one for one, _ in alternatives_to(OPTIONS)]
@@ -121,7 +123,7 @@ def test_the_form_of_noise_reaches_the_judgement(compared: Path) -> None:
     assert differing == {"normal", "all"}
 
 
-def test_a_killed_comparison_goes_on(compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_comparison_resumes(compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = trials(OPTIONS, Images(), tmp_path)[0]  # type: ignore[arg-type]
     written, write = [], alternatives.write_results
 

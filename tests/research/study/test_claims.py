@@ -1,4 +1,4 @@
-"""A made-up world in which all claims hold; one change after the other, and a claim falls or cannot be tested."""
+"""Made-up results on which all claims hold, and changes that make a claim fail or untestable."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from gradmeter.research.study.claims import CLAIMS, FAILS, HOLDS, UNTESTED, judge_claims
+from gradmeter.research.study.claims import CLAIMS, judge_claims
+from gradmeter.research.study.names import FAILS, HOLDS, UNTESTED
 from gradmeter.research.study.paper import paper_cell
 from gradmeter.research.study.results import AllResults, Result
 
@@ -17,31 +18,31 @@ UNKNOWNS = ("letters", "omniglot", "notmnist", "cifar10", "normal", "uniform")
 
 
 def world() -> dict[Key, float]:
-    """Means over the runs, as fractions, by (score, column, measure)."""
-    found: dict[Key, float] = {}
+    """Return means over the runs, as fractions, by (score, column, measure)."""
+    means: dict[Key, float] = {}
     for column in ("wrong", *UNKNOWNS, "all"):
         for measure in ("auroc", "aupr_in", "aupr_out", "aupr_out_matched"):
-            found["softmax", column, measure] = found["entropy", column, measure] = 0.9
-            found |= {(metric, column, measure): 0.9 for metric in ("l1", "l2", "min", "max", "std")}
-            found |= {(metric, column, measure): 0.55 for metric in ("mean", "skewness", "kurtosis")}
-            found["glm_a", column, measure] = 0.85
-            found |= {(f"{name}_a", column, measure): 0.93 for name in ("lasso", "ridge", "elastic_net")}
-            found |= {(f"{name}_a@dense", column, measure): 0.93 for name in ("lasso", "ridge")}
-            found["nn_a@dense", column, measure] = 0.8
-            found["nn_a", column, measure] = 0.82
-            found |= {(f"nn_{name}", column, measure): 0.95 for name in ("b", "c", "d")}
-            found["nn_normal", column, measure] = 0.88
+            means["softmax", column, measure] = means["entropy", column, measure] = 0.9
+            means |= {(metric, column, measure): 0.9 for metric in ("l1", "l2", "min", "max", "std")}
+            means |= {(metric, column, measure): 0.55 for metric in ("mean", "skewness", "kurtosis")}
+            means["glm_a", column, measure] = 0.85
+            means |= {(f"{name}_a", column, measure): 0.93 for name in ("lasso", "ridge", "elastic_net")}
+            means |= {(f"{name}_a@dense", column, measure): 0.93 for name in ("lasso", "ridge")}
+            means["nn_a@dense", column, measure] = 0.8
+            means["nn_a", column, measure] = 0.82
+            means |= {(f"nn_{name}", column, measure): 0.95 for name in ("b", "c", "d")}
+            means["nn_normal", column, measure] = 0.88
         for score in ("entropy", "l2", "min"):
-            found[score, column, "ks"] = 0.5
-            found[score, column, "ks_p"] = 1e-9
-    found["l2", "uniform", "auroc"] = 0.7
-    found["glm_a", "", "converged"] = 0.5
-    found["glm_a", "", "iterations"] = 4000
-    return found
+            means[score, column, "ks"] = 0.5
+            means[score, column, "ks_p"] = 1e-9
+    means["l2", "uniform", "auroc"] = 0.7
+    means["glm_a", "", "converged"] = 0.5
+    means["glm_a", "", "iterations"] = 4000
+    return means
 
 
 def judged(means: Mapping[Key, float], spread: float = 1e-4, runs: int = RUNS) -> dict[str, tuple[str, str]]:
-    """Claim to verdict and numbers, where every value scatters around its mean from run to run."""
+    """Return verdict and numbers by claim, for results that scatter around the means from run to run."""
     scatter = {key: np.random.default_rng([len("".join(key)), n]).normal(size=runs) for n, key in enumerate(means)}
     results = AllResults(
         [
@@ -64,7 +65,7 @@ def test_all_hold(runs: int) -> None:
 
 FALL: list[tuple[str, dict[Key, float]]] = [
     ("C1", {(metric, "wrong", "auroc"): 0.894 for metric in ("l1", "l2", "min")}),
-    ("C2", {("mean", "wrong", "auroc"): 0.05}),  # useful the other way round
+    ("C2", {("mean", "wrong", "auroc"): 0.05}),  # useful in the other direction
     ("C2", {("kurtosis", "wrong", "auroc"): 0.81}),
     ("C3", {("l2", "letters", "auroc"): 0.87}),
     ("C3", {("l2", "cifar10", "auroc"): 0.87}),
@@ -125,7 +126,7 @@ NEEDED: dict[str, tuple[Key, str]] = {
 @pytest.mark.parametrize("claim", NEEDED)
 def test_a_claim_that_lacks_a_number_says_which(claim: str) -> None:
     (score, column, measure), named = NEEDED[claim]
-    # Without a measure: the whole concept is missing from the data.
+    # An empty measure removes the whole concept from the data.
     left = {
         key: mean for key, mean in world().items() if (key[1] != column if not measure else key != NEEDED[claim][0])
     }
@@ -135,14 +136,14 @@ def test_a_claim_that_lacks_a_number_says_which(claim: str) -> None:
 
 
 def papers(claim: str) -> list[float]:
-    """The sizes that a claim's numbers quote from the paper, in their order."""
+    """Return the sizes from the paper in the numbers of a claim, in order."""
     return [float(size) for size in re.findall(r"\(paper ([+-][\d.]+)\)", judged(world())[claim][1])]
 
 
 def cell(table: int, measure: str, row: str, column: str) -> float:
-    found = paper_cell(table, measure, row, column)
-    assert found is not None
-    return found.value
+    paper = paper_cell(table, measure, row, column)
+    assert paper is not None
+    return paper.value
 
 
 def test_the_papers_own_sizes_are_those_of_its_tables() -> None:

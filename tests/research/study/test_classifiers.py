@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 
-from gradmeter.research.study.classifiers import TRAINING_SETS, TrainingTask, all_features, layer_groups, tasks
+from gradmeter.research.study.classifiers import TRAINING_SETS, TrainingTask, layer_groups, tasks
 from gradmeter.research.study.features import Features
 from gradmeter.research.study.outcome import Outcome
 
@@ -32,28 +32,28 @@ def test_tasks_are_those_that_the_data_can_give(outcome: Outcome) -> None:
     assert [task.training_set for task in tasks(rich)] == ["a", "b", "c", "d", "normal", "a", "a", "a"]
 
 
-def test_known_unknowns_count_as_wrong(outcome: Outcome) -> None:
+def test_known_unknowns_are_labelled_like_wrong_predictions(outcome: Outcome) -> None:
     task = TrainingTask("c")
     features = task.features(outcome, whole_gradient=False)
-    matrix, targets = task.training_data(outcome, features)
+    matrix, labels = task.training_data(outcome, features)
     assert matrix.shape == (120 + 20 + 20, len(features.names))
-    np.testing.assert_array_equal(targets, [*outcome.validation_wrong, *[True] * 40])
+    np.testing.assert_array_equal(labels, [*outcome.validation_wrong, *[True] * 40])
     np.testing.assert_array_equal(matrix[120:140], features.matrix(outcome.known_unknowns["uniform"]))
     np.testing.assert_array_equal(matrix[140:], features.matrix(outcome.known_unknowns["cifar10"]))
-    matrix, targets = TrainingTask("a").training_data(outcome, features)
+    matrix, labels = TrainingTask("a").training_data(outcome, features)
     assert matrix.shape == (120, len(features.names))
-    np.testing.assert_array_equal(targets, outcome.validation_wrong)
+    np.testing.assert_array_equal(labels, outcome.validation_wrong)
 
 
 def test_the_paper_has_33_features_one_of_which_is_zero(outcome: Outcome) -> None:
-    assert len(all_features(outcome.validation, whole_gradient=False).names) == 4 * 8 + 1
-    assert len(all_features(outcome.validation, whole_gradient=True).names) == 5 * 8 + 1
+    assert len(Features.every(outcome.validation, whole_gradient=False).names) == 4 * 8 + 1
+    assert len(Features.every(outcome.validation, whole_gradient=True).names) == 5 * 8 + 1
     assert len(TrainingTask("a").features(outcome, whole_gradient=False).names) == 32
 
 
 def test_a_task_marks_the_features_it_may_use(outcome: Outcome) -> None:
     task = TrainingTask("b", ("conv3", "dense"))
     data = task.meta_data(outcome, whole_gradient=False)
-    every = np.array(all_features(outcome.validation, whole_gradient=False).names)
+    every = np.array(Features.every(outcome.validation).names)
     assert data.features.shape == (140, 33)
     assert set(every[data.used]) == set(Features.chosen(outcome.validation, ("conv3", "dense")).names)

@@ -7,13 +7,14 @@ from gradmeter.reading.scores import entropy
 from gradmeter.reading.statistics import METRICS
 from gradmeter.research.study.features import Features
 from gradmeter.research.study.network import PaperCNN
+from gradmeter.trust.features import GRADIENTS, Feature
 
 LAYERS = ("conv1", "conv2", "conv3", "dense")
 
 
 @pytest.fixture(scope="module")
 def readings() -> Readings:
-    """Of 60 images, by the paper's network with weights large enough that some answers are confident."""
+    """Readings of 60 images by the paper's network, with weights that make some predictions confident."""
     torch.manual_seed(0)
     network = PaperCNN().eval()
     with torch.no_grad():
@@ -23,19 +24,19 @@ def readings() -> Readings:
 
 def test_entropy_and_all_metrics_of_all_layers_but_the_dense_mean(readings: Readings) -> None:
     expected = ["entropy", *(f"{layer}/{metric}" for layer in LAYERS for metric in METRICS)]
-    expected.remove("dense/mean")  # sums of p - e_y are zero but for rounding (A18)
+    expected.remove("dense/mean")  # p - e_y sums to zero up to rounding
     assert Features.chosen(readings).names == tuple(expected)
-    assert readings["dense", "mean"].abs().max() > 0, "nothing but rounding noise, yet no constant either"
+    assert readings["dense", "mean"].abs().max() > 0, "rounding noise, but not constant"
 
 
-def test_layers_and_the_whole_gradient_as_wanted(readings: Readings) -> None:
+def test_layers_and_the_whole_gradient_can_be_selected(readings: Readings) -> None:
     names = Features.chosen(readings, ["conv3"], whole_gradient=True).names
     assert names == ("entropy", *(f"{layer}/{metric}" for layer in ("conv3", "all") for metric in METRICS))
     with pytest.raises(InputError, match="conv9"):
         Features.chosen(readings, ["conv9"])
 
 
-def test_a_constant_is_left_out(readings: Readings) -> None:
+def test_a_constant_is_dropped(readings: Readings) -> None:
     values = readings.values.clone()
     values[:, 0, METRICS.index("min")] = -0.25
     changed = Readings(readings.logits, readings.log_scale, readings.layers, values)
@@ -43,7 +44,7 @@ def test_a_constant_is_left_out(readings: Readings) -> None:
     assert dropped == {"conv1/min"}
 
 
-def test_a_mean_that_is_real_in_one_sample_stays(readings: Readings) -> None:
+def test_a_mean_above_rounding_noise_in_one_sample_is_kept(readings: Readings) -> None:
     values = readings.values.clone()
     dense, mean = readings.layers.index("dense"), METRICS.index("mean")
     # A thousandth of the mean absolute entry: small, but far above rounding.
@@ -54,7 +55,7 @@ def test_a_mean_that_is_real_in_one_sample_stays(readings: Readings) -> None:
 
 
 def test_the_matrix_holds_the_named_columns_in_order(readings: Readings) -> None:
-    matrix = Features(("dense/l2", "entropy", "conv2/kurtosis")).matrix(readings)
+    matrix = Features.named(("dense/l2", "entropy", "conv2/kurtosis")).matrix(readings)
     assert matrix.dtype == np.float64
     np.testing.assert_array_equal(matrix[:, 0], readings["dense", "l2"].numpy())
     np.testing.assert_array_equal(matrix[:, 1], entropy(readings.logits.double().numpy()))
@@ -63,12 +64,15 @@ def test_the_matrix_holds_the_named_columns_in_order(readings: Readings) -> None
 
 def test_layers_may_have_dots_and_slashes_in_their_names(readings: Readings) -> None:
     renamed = Readings(readings.logits, readings.log_scale, ("a/b.0", *readings.layers[1:]), readings.values)
-    np.testing.assert_array_equal(Features(("a/b.0/l1",)).matrix(renamed)[:, 0], readings["conv1", "l1"].numpy())
+    features = Features.chosen(renamed, ["a/b.0"])
+    assert features.axes.features[1] == Feature(GRADIENTS, "l1", "a/b.0")
+    np.testing.assert_array_equal(features.matrix(renamed)[:, 1], readings["conv1", "l1"].numpy())
+    assert Features.named(features.names) == features
 
 
 def test_a_feature_that_is_not_finite_is_named(readings: Readings) -> None:
     values = readings.values.clone()
     values[3, 1, METRICS.index("max")] = torch.nan
     changed = Readings(readings.logits, readings.log_scale, readings.layers, values)
-    with pytest.raises(InputError, match="'conv2/max' is not finite"):
-        Features(("entropy", "conv2/max")).matrix(changed)
+    with pytest.raises(InputError, match="conv2/max"):
+        Features.named(("entropy", "conv2/max")).matrix(changed)

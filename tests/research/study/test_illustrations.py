@@ -18,7 +18,7 @@ from gradmeter.trust.neural import train_networks
 
 @pytest.fixture(scope="module")
 def drawn(outcome: Outcome, draw: Draw, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:
-    """The folder of the figures, and what went into those of this run: name of the figure to its first argument."""
+    """Return the folder of the figures, and the first argument of each figure by its name."""
     given: dict[str, object] = {}
     folder = tmp_path_factory.mktemp("figures")
     with pytest.MonkeyPatch.context() as patch:
@@ -62,7 +62,7 @@ def test_violins_show_the_minimum_with_its_own_sign(drawn: tuple[Path, dict[str,
     assert len(violins["Entropy"]["correct"]) == (~outcome.test_wrong).sum()
 
 
-def test_curves_cover_every_column_and_the_scores_at_hand(drawn: tuple[Path, dict[str, object]]) -> None:
+def test_curves_cover_every_column_and_the_available_scores(drawn: tuple[Path, dict[str, object]]) -> None:
     for name in ("roc", "precision_recall"):
         panels = drawn[1][name]
         assert isinstance(panels, dict)

@@ -1,6 +1,7 @@
-"""A run's results against scikit-learn, from the logits and readings up."""
+"""The results of a run, compared with scikit-learn on the same logits and readings."""
 
 import dataclasses
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from gradmeter import Readings
 from gradmeter.reading.statistics import METRICS
-from gradmeter.research.study.classifiers import TrainingTask, all_features, tasks
+from gradmeter.research.study.classifiers import TrainingTask, tasks
+from gradmeter.research.study.features import Features
 from gradmeter.research.study.judging import (
     PENALTIES,
     THRESHOLDS,
@@ -45,13 +47,13 @@ def judged(outcome: Outcome, fitted: dict[str, LinearClassifier]) -> Values:
 
 
 def by_key(results: Iterable[Result]) -> Values:
-    found = [((r.score, r.column, r.measure), float(r.value)) for r in results]
-    assert len(dict(found)) == len(found), "no number twice"
-    return dict(found)
+    values = [((r.score, r.column, r.measure), float(r.value)) for r in results]
+    assert len(dict(values)) == len(values), "a result occurs twice"
+    return dict(values)
 
 
 def outside(outcome: Outcome, column: str) -> tuple[Readings, np.ndarray]:
-    """The readings that a column compares correct digits with, and which of them count."""
+    """Return the readings that a column compares correct digits with, and a mask of the samples that belong to it."""
     readings = outcome.test if column == "wrong" else outcome.unknowns[column]
     return readings, outcome.test_wrong if column == "wrong" else np.ones(len(readings), bool)
 
@@ -66,7 +68,7 @@ def expected(correct: np.ndarray, others: np.ndarray) -> dict[str, float]:
 
 
 def uncertainty(name: str, readings: Readings) -> np.ndarray:
-    """The scores of Table 1 written out: high where the prediction is doubtful (A8)."""
+    """Compute a score of Table 1 directly; higher means less certain."""
     shares = torch.softmax(readings.logits.double(), 1)
     if name == "softmax":
         return -shares.amax(1).numpy()
@@ -79,9 +81,9 @@ def uncertainty(name: str, readings: Readings) -> np.ndarray:
 @pytest.mark.parametrize("column", ["wrong", "letters", "cifar10", "uniform"])
 @pytest.mark.parametrize("name", ["softmax", "entropy", *METRICS])
 def test_thresholds(name: str, column: str, outcome: Outcome, judged: Values) -> None:
-    readings, counted = outside(outcome, column)
+    readings, mask = outside(outcome, column)
     correct = uncertainty(name, outcome.test)[~outcome.test_wrong]
-    for measure, value in expected(correct, uncertainty(name, readings)[counted]).items():
+    for measure, value in expected(correct, uncertainty(name, readings)[mask]).items():
         assert judged[name, column, measure] == pytest.approx(value, abs=1e-9)
 
 
@@ -145,7 +147,7 @@ def test_regressions_are_fitted_on_the_sets_that_the_study_needs(fitted: dict[st
     }
     weights = [np.abs(fitted[penalised(penalty)].coefficients).sum() for penalty in PENALTIES]
     assert weights == sorted(weights, reverse=True)
-    assert set(fitted["ridge_a@conv3+dense"].features) == {
+    assert set(fitted["ridge_a@conv3+dense"].features.names) == {
         "entropy",
         *(f"{layer}/{metric}" for layer in ("conv3", "dense") for metric in METRICS),
     } - {"dense/mean"}
@@ -171,7 +173,7 @@ def test_a_reduced_regression_scores_as_the_whole_pipeline(
     assert judged[name, "", "iterations"] == np.max(pipeline[-1].n_iter_)
 
 
-def test_a_regression_that_does_not_come_to_rest_is_reported(
+def test_a_regression_that_does_not_converge_is_reported(
     outcome: Outcome, fitted: dict[str, LinearClassifier], judged: Values, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert judged["lasso_a", "", "converged"] == 1
@@ -182,24 +184,23 @@ def test_a_regression_that_does_not_come_to_rest_is_reported(
     assert again["lasso_a"] == fitted["lasso_a"]
 
 
-def test_fitted_regressions_come_back_from_their_file(fitted: dict[str, LinearClassifier], tmp_path: Path) -> None:
+def test_fitted_regressions_are_read_as_they_were_written(fitted: dict[str, LinearClassifier], tmp_path: Path) -> None:
     write_regressions(tmp_path / "fitted.json", fitted)
-    again = read_regressions(tmp_path / "fitted.json")
-    assert [tuple(classifier.features) for classifier in again.values()] == [c.features for c in fitted.values()]
-    for name, classifier in again.items():
-        assert dataclasses.replace(classifier, features=fitted[name].features) == fitted[name]
+    assert read_regressions(tmp_path / "fitted.json") == fitted
+    content = json.loads((tmp_path / "fitted.json").read_text())
+    assert content["lasso_a@dense"]["features"][:3] == ["entropy", "dense/l1", "dense/l2"]
 
 
 def test_networks_are_judged_one_by_one_and_averaged(outcome: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neural, "_MAX_EPOCHS", 4)
     bank = train_networks([task.meta_data(outcome, whole_gradient=False) for task in tasks(outcome)], 3, seed=0)
     judged = by_key(judge_networks(outcome, bank, whole_gradient=False, aupr="step"))
-    features = all_features(outcome.validation, whole_gradient=False)
+    features = Features.every(outcome.validation)
     for position, task in enumerate(tasks(outcome)):
         digits = bank.scores(position, features.matrix(outcome.test))
         uniform = bank.scores(position, features.matrix(outcome.unknowns["uniform"]))
         each = [expected(digits[s][~outcome.test_wrong], uniform[s]) for s in range(3)]
-        assert len({one["auroc"] for one in each}) == 3
+        assert len({values["auroc"] for values in each}) == 3
         for measure in ("auroc", "aupr_in", "aupr_out"):
-            mean = np.mean([one[measure] for one in each])
+            mean = np.mean([values[measure] for values in each])
             assert judged[task.name("nn"), "uniform", measure] == pytest.approx(mean)

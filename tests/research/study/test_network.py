@@ -44,7 +44,7 @@ def test_dropout_rate_and_mean(memory_format: torch.memory_format) -> None:
     assert abs(dropped.mean().item() - 1 / 3) < 4 * sigma + 2**-16
     assert out[out != 0].unique().item() == pytest.approx(1.5)
     assert out.double().mean().item() == pytest.approx(1, abs=1.5 * (4 * sigma + 2**-16))
-    # units are dropped one by one: neither by channel, nor by image, nor in pairs
+    # Units are dropped independently: not by channel, by image or in pairs.
     assert dropped.mean((0, 2, 3)).std().item() < 3 * (2 / 9 / (ones.numel() / 16)) ** 0.5
     assert dropped.mean((1, 2, 3)).std().item() < 2 * (2 / 9 / (ones.numel() / 100)) ** 0.5
     both = (dropped[..., 1:] * dropped[..., :-1]).mean().item()

@@ -28,38 +28,29 @@ def test_defaults_are_the_readings_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("given", "named"),
     [
-        ({"runs": 0}, "runs=0; expected at least 1"),
-        ({"max_epochs": -3}, "max_epochs=-3; expected at least 1"),
-        ({"initialisations": 0}, "initialisations=0; expected at least 1"),
-        ({"seed": -1}, "seed=-1; expected 0 or more"),
-        ({"patience": -1}, "patience=-1; expected 0 or more"),
-        ({"padding": "foo"}, "padding='foo'; expected valid or same"),
-        ({"weight_decay": -1e-3}, "weight_decay=-0.001; expected a number from 0 to less than 1"),
-        ({"weight_decay": float("nan")}, "weight_decay=nan; expected a number from 0 to less than 1"),
-        ({"decayed": "foo"}, "decayed='foo'; expected all or convolutions or dense"),
-        ({"first_dropout": "foo"}, "first_dropout='foo'; expected after or before"),
-        ({"weights": "foo"}, "weights='foo'; expected last or best"),
-        ({"loss": "foo"}, "loss='foo'; expected exact or clipped"),
-        ({"inputs": "foo"}, "inputs='foo'; expected unit or standard"),
-        ({"noise": "foo"}, "noise='foo'; expected raw or clipped or 8-bit"),
-        ({"aupr": "foo"}, "aupr='foo'; expected step or trapezoid"),
+        ({"runs": 0}, "runs=0"),
+        ({"max_epochs": -3}, "max_epochs=-3"),
+        ({"initialisations": 0}, "initialisations=0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"patience": -1}, "patience=-1"),
+        ({"padding": "foo"}, "padding='foo'"),
+        ({"weight_decay": -1e-3}, "weight_decay=-0.001"),
+        ({"weight_decay": float("nan")}, "weight_decay=nan"),
+        ({"decayed": "foo"}, "decayed='foo'"),
+        ({"first_dropout": "foo"}, "first_dropout='foo'"),
+        ({"weights": "foo"}, "weights='foo'"),
+        ({"loss": "foo"}, "loss='foo'"),
+        ({"inputs": "foo"}, "inputs='foo'"),
+        ({"noise": "foo"}, "noise='foo'"),
+        ({"aupr": "foo"}, "aupr='foo'"),
     ],
 )
-def test_what_makes_no_study_is_refused(given: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=f"^{message}$"):
+def test_invalid_options_are_refused(given: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError, match=f"^{named};"):
         StudyOptions(**given)
 
 
-def test_the_least_that_makes_a_study() -> None:
+def test_the_smallest_allowed_options() -> None:
     StudyOptions(runs=1, seed=0, patience=0, max_epochs=1, initialisations=1, padding="same", aupr="trapezoid")
-
-
-def test_differences_name_then_and_now() -> None:
-    options = StudyOptions(runs=3, padding="same")
-    assert options.differences(options.to_dict()) == []
-    assert options.differences(StudyOptions().to_dict()) == ["runs: 10 -> 3", "padding: 'valid' -> 'same'"]
-    recorded = options.to_dict()
-    del recorded["aupr"]
-    assert options.differences(recorded) == ["aupr: None -> 'step'"]

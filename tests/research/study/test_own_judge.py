@@ -1,4 +1,4 @@
-"""gradmeter's own judge beside the paper's meta classifiers."""
+"""The evaluation of a `TrustModel` in the study."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from gradmeter import GradientMeter, TrustModel
 from gradmeter.research.study.data import Draw
-from gradmeter.research.study.names import OWN
+from gradmeter.research.study.names import TRUST_MODEL
 from gradmeter.research.study.network import PaperCNN
 from gradmeter.research.study.outcome import Outcome
 from gradmeter.research.study.own_judge import judge_with_trust
@@ -14,18 +14,20 @@ from gradmeter.trust.evaluation import separation
 
 
 def test_it_is_a_trust_model_with_its_defaults(network: PaperCNN, draw: Draw, outcome: Outcome) -> None:
-    told: list[tuple[int, int]] = []
-    results = list(judge_with_trust(network, draw, outcome, "step", lambda done, total: told.append((done, total))))
-    assert {result.score for result in results} == {OWN}
+    progress: list[tuple[int, int]] = []
+    results = list(judge_with_trust(network, draw, outcome, "step", lambda done, total: progress.append((done, total))))
+    assert {result.score for result in results} == {TRUST_MODEL}
     assert {result.column for result in results} == {*outcome.columns}
-    assert told[-1] == (150 + 3 * 40, 150 + 3 * 40)
+    assert progress[-1] == (150 + 3 * 40, 150 + 3 * 40)
 
     labels = draw.validation.labels
     assert labels is not None
     trust = TrustModel(GradientMeter(network)).fit((draw.validation.to_tensor(), torch.from_numpy(labels)))
-    digits, letters = (-trust.predict_proba(one.to_tensor()).numpy() for one in (draw.test, draw.unknowns["letters"]))
-    (found,) = [r.value for r in results if (r.column, r.measure) == ("letters", "auroc")]
-    assert found == pytest.approx(separation(digits[~outcome.test_wrong], letters).auroc)
-    (found,) = [r.value for r in results if (r.column, r.measure) == ("wrong", "aupr_out")]
-    assert found == pytest.approx(separation(digits[~outcome.test_wrong], digits[outcome.test_wrong]).aupr_out)
+    digits, letters = (
+        -trust.predict_proba(images.to_tensor()).numpy() for images in (draw.test, draw.unknowns["letters"])
+    )
+    (value,) = [r.value for r in results if (r.column, r.measure) == ("letters", "auroc")]
+    assert value == pytest.approx(separation(digits[~outcome.test_wrong], letters).auroc)
+    (value,) = [r.value for r in results if (r.column, r.measure) == ("wrong", "aupr_out")]
+    assert value == pytest.approx(separation(digits[~outcome.test_wrong], digits[outcome.test_wrong]).aupr_out)
     assert np.isfinite([result.value for result in results]).all()

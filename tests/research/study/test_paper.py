@@ -15,7 +15,7 @@ LAYOUT = {
         ("entropy", "softmax", "nn_a", "nn_b", "nn_c", "nn_d"),
     ),
 }
-# (table, measure, row, column): what the scan prints, and the likely reading.
+# (table, measure, row, column): the number in the scan, and the likely number.
 MISREAD = {
     (1, "aupr_out", "entropy", "wrong"): (95.56, 35.56),
     (1, "aupr_out", "l1", "wrong"): (95.28, 35.28),
@@ -32,7 +32,7 @@ MISREAD = {
 
 
 @pytest.mark.parametrize("table", PAPER_TABLES)
-def test_every_cell_stands_once_in_the_papers_order(table):
+def test_every_cell_occurs_once_in_the_papers_order(table):
     rows, columns = LAYOUT[table]
     expected = [(measure, row, column) for measure in MEASURES for row in rows for column in columns]
     assert [(cell.measure, cell.row, cell.column) for cell in paper_table(table)] == expected
@@ -100,7 +100,7 @@ def test_values_are_percentages(table):
 def test_cells_the_paper_does_not_print():
     assert paper_cell(1, "auroc", "kurtosis", "wrong") is None
     assert paper_cell(3, "auroc", "wrong", "nn_normal") is None
-    with pytest.raises(InputError, match=r"table: expected one of \(1, 2, 3\), got 4"):
+    with pytest.raises(InputError, match="table=4"):
         paper_table(4)
 
 

@@ -12,6 +12,6 @@ def test_stages_follow_each_other() -> None:
     assert run_step(3, "train", 1, "epoch 60") == Step("run 4", 0.7, "epoch 60")
 
 
-def test_an_unknown_stage_is_a_fault_of_the_program() -> None:
+def test_an_unknown_stage_is_a_programming_error() -> None:
     with pytest.raises(ValueError, match="polish"):
         run_step(0, "polish", 1, "")

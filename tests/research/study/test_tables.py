@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from gradmeter.research.study import tables
+from gradmeter.research.study.features import Features
 from gradmeter.research.study.judging import PENALTIES, LinearClassifier, penalised
 from gradmeter.research.study.names import MEASURES
 from gradmeter.research.study.paper import PAPER_BASE_RATES, paper_table
@@ -25,7 +26,7 @@ SCORES = (
 
 
 def value(score: str, column: str, measure: str, run: int) -> float:
-    """A made-up fraction, different in every cell and run."""
+    """Return a fraction that differs in every cell and run."""
     return float(np.random.default_rng([SCORES.index(score), COLUMNS.index(column), len(measure), run]).random())
 
 
@@ -168,7 +169,7 @@ def test_ablation() -> None:
 def test_lasso_weights_are_sorted_by_layer_and_metric() -> None:
     def classifier(features: tuple[str, ...], *coefficients: float) -> dict[str, LinearClassifier]:
         ones = [1.0] * len(features)
-        return {"lasso_a": LinearClassifier(features, ones, ones, list(coefficients), 0.0, 5, True)}
+        return {"lasso_a": LinearClassifier(Features.named(features), ones, ones, list(coefficients), 0.0, 5, True)}
 
     rows = tables.lasso_weights(
         [

@@ -17,7 +17,7 @@ from gradmeter.research.study.training import Digits, best_of, load_network, pre
 
 
 def bars(count: int, seed: int) -> Digits:
-    """Images with a bright bar at one of ten heights, which is their class."""
+    """Make images with a bright bar whose height determines the class."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, 10, (count,), generator=generator)
     images = 0.3 * torch.rand(count, 1, 28, 28, generator=generator)
@@ -31,11 +31,11 @@ EPOCHS = 6
 
 
 class Killed(Exception):
-    """As if the process ended here."""
+    """Stands for the end of the process."""
 
 
 def trained(path: Path, on_epoch: Callable[[int, float], None] = lambda epoch, accuracy: None, **options: Any) -> bytes:
-    """Train with patience 1, so that the rate falls within the few epochs; the bytes of the file."""
+    """Train with patience 1, so that the rate falls within a few epochs, and return the bytes of the file."""
     seed = options.pop("seed", 4)
     chosen = StudyOptions(**{"patience": 1, "max_epochs": EPOCHS} | options)
     train(TRAIN, VALIDATION, path, chosen, seed=seed, on_epoch=on_epoch)
@@ -43,8 +43,8 @@ def trained(path: Path, on_epoch: Callable[[int, float], None] = lambda epoch, a
 
 
 @pytest.fixture(autouse=True)
-def every_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_SECONDS_KEPT", 0)
+def every_epoch_writes_a_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", 0)
 
 
 def killed_at(epoch: int) -> Callable[[int, float], None]:
@@ -63,18 +63,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_it_learns_and_says_how(whole: Path) -> None:
-    network, how = load_network(whole)
-    assert how.restarts == 0
-    assert len(how.accuracies) <= EPOCHS
+def test_the_network_learns_and_its_training_is_recorded(whole: Path) -> None:
+    network, record = load_network(whole)
+    assert record.restarts == 0
+    assert len(record.accuracies) <= EPOCHS
     share = (predict(network, VALIDATION.images) == VALIDATION.labels).double().mean().item()
-    assert share == how.accuracies[-1] > 0.5
+    assert share == record.accuracies[-1] > 0.5
     assert not network.training
     assert not whole.with_suffix(".training").exists()
 
 
 @pytest.mark.parametrize("epoch", range(1, EPOCHS + 1))
-def test_killed_after_any_epoch_it_ends_with_the_very_same_weights(epoch: int, whole: Path, tmp_path: Path) -> None:
+def test_training_killed_after_any_epoch_ends_with_the_same_weights(epoch: int, whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "00.safetensors"
     with pytest.raises(Killed):
         trained(path, killed_at(epoch))
@@ -100,11 +100,11 @@ def test_killed_again_and_again_in_the_middle_of_epochs(
     monkeypatch.setattr(training.F, "cross_entropy", deadly)
     for _ in range(20):
         try:
-            found = trained(path)
+            content = trained(path)
             break
         except Killed:
             continue
-    assert found == whole.read_bytes()
+    assert content == whole.read_bytes()
 
 
 def test_the_seed_decides(whole: Path, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_the_seed_decides(whole: Path, tmp_path: Path) -> None:
     assert not torch.equal(weights, others)
 
 
-def test_the_rate_that_fell_last_ends_the_training(tmp_path: Path) -> None:
+def test_training_ends_when_the_last_rate_stagnates(tmp_path: Path) -> None:
     path = tmp_path / "00.safetensors"
     trained(path, patience=0, max_epochs=60)
     accuracies = load_network(path)[1].accuracies
@@ -131,16 +131,16 @@ KERNELS = {"conv1.weight", "conv2.weight", "conv3.weight", "dense.weight"}
     [("all", KERNELS), ("convolutions", KERNELS - {"dense.weight"}), ("dense", {"dense.weight"})],
 )
 @pytest.mark.parametrize("decay", [5e-4, 0.1])
-def test_one_step_is_that_of_the_paper(
+def test_one_step_is_sgd_with_weight_decay_on_kernels(
     decayed: str, kernels: set[str], decay: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # One step may lead to a network that gives one answer only.
+    # After one step the network may predict a single class, which would restart the training.
     monkeypatch.setattr(training, "predict", lambda network, images: VALIDATION.labels)
     few = Digits(TRAIN.images[:256], TRAIN.labels[:256])
     path = tmp_path / "00.safetensors"
     options = StudyOptions(padding="same", inputs="unit", max_epochs=1, weight_decay=decay, decayed=decayed)
     train(few, VALIDATION, path, options, seed=4, on_epoch=lambda *_: None)
-    found = load_network(path)[0].state_dict()
+    weights = load_network(path)[0].state_dict()
 
     torch.manual_seed(int(np.random.SeedSequence(4, spawn_key=(0,)).generate_state(1)[0]))
     network = PaperCNN(padding="same").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -149,28 +149,30 @@ def test_one_step_is_that_of_the_paper(
     F.cross_entropy(network.train()(few.images[order]), few.labels[order]).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None
-        gradient = parameter.grad + (decay * parameter if name in kernels else 0)  # biases never decay (A14)
-        torch.testing.assert_close(found[name], (parameter - 0.1 * gradient).detach())
+        gradient = parameter.grad + (decay * parameter if name in kernels else 0)  # biases never decay
+        torch.testing.assert_close(weights[name], (parameter - 0.1 * gradient).detach())
 
 
 def test_the_clipped_loss_has_no_gradient_where_a_probability_is_next_to_0_or_1() -> None:
     logits = torch.tensor([[0.0, 1.0], [30.0, 0.0], [0.0, 30.0]], requires_grad=True)
     labels = torch.tensor([1, 0, 0])
-    (found,) = torch.autograd.grad(training._clipped_loss(logits, labels), logits)
+    (clipped,) = torch.autograd.grad(training._clipped_loss(logits, labels), logits)
     (exact,) = torch.autograd.grad(F.cross_entropy(logits, labels), logits)
-    torch.testing.assert_close(found[0], exact[0])
-    assert not found[1:].any()
+    torch.testing.assert_close(clipped[0], exact[0])
+    assert not clipped[1:].any()
     assert exact[2].abs().min() > 0.3
 
 
-def test_of_short_epochs_one_state_in_a_second_is_kept(
+def test_checkpoints_are_written_at_most_once_a_second(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_SECONDS_KEPT", 60)
+    monkeypatch.setattr(training, "_CHECKPOINT_SECONDS", 60)
     path = tmp_path / "00.safetensors"
     with pytest.raises(Killed):
         trained(path, killed_at(3))
-    assert len(read_tensors(path.with_suffix(".training"))[1]["accuracies"]) == 1, "the first, and none for a minute"
+    assert len(read_tensors(path.with_suffix(".training"))[1]["accuracies"]) == 1, (
+        "only the first checkpoint of this minute"
+    )
     trained(path)
     assert path.read_bytes() == whole.read_bytes()
 
@@ -188,9 +190,9 @@ def test_the_best_epoch_is_kept_beside_the_last(whole: Path, tmp_path: Path) -> 
 def test_other_readings_train_other_networks(options: dict[str, str], whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "00.safetensors"
     trained(path, **options)
-    network, how = load_network(path)
+    network, record = load_network(path)
     share = (predict(network, VALIDATION.images) == VALIDATION.labels).double().mean().item()
-    assert share == how.accuracies[-1] > 0.5
+    assert share == record.accuracies[-1] > 0.5
     assert not torch.equal(network.dense.weight, load_network(whole)[0].dense.weight)
     standard = [TRAIN.images.mean().item(), TRAIN.images.std().item()]
     inputs = network.inputs
@@ -199,46 +201,46 @@ def test_other_readings_train_other_networks(options: dict[str, str], whole: Pat
     )
 
 
-def test_a_network_that_answers_always_the_same_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_predicts_a_single_class_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
 
-    def lost(network: PaperCNN, images: torch.Tensor) -> torch.Tensor:
+    def diverging(network: PaperCNN, images: torch.Tensor) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        # Attempt 0 is lost in its third epoch, attempt 1 in its second; the first one of attempt 2 is but a beginning.
+        # Attempt 0 diverges in epoch 3, attempt 1 in epoch 2; in epoch 1 of attempt 2 a single class is still allowed.
         right = VALIDATION.labels if calls in (2, 4) else predict(network, images)
         return torch.zeros(len(images), dtype=torch.int64) if calls in (3, 5, 6) else right
 
-    monkeypatch.setattr(training, "predict", lost)
+    monkeypatch.setattr(training, "predict", diverging)
     path = tmp_path / "00.safetensors"
     with pytest.raises(Killed):
         trained(path, killed_at(3))
     monkeypatch.setattr(training, "predict", predict)
     resumed = trained(path)
-    how = load_network(path)[1]
-    assert how.restarts == 2
-    assert len(how.accuracies) == EPOCHS
+    record = load_network(path)[1]
+    assert record.restarts == 2
+    assert len(record.accuracies) == EPOCHS
 
-    # Killed or not, the count and the weights are the same.
+    # Without interruption, the count and the weights are the same.
     calls = 0
-    monkeypatch.setattr(training, "predict", lost)
+    monkeypatch.setattr(training, "predict", diverging)
     assert trained(tmp_path / "01.safetensors") == resumed
 
 
-def test_after_enough_steps_it_begins_anew_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_enough_steps_a_single_class_restarts_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [torch.zeros(len(VALIDATION.labels), dtype=torch.int64), VALIDATION.labels, VALIDATION.labels]
     monkeypatch.setattr(training, "_FIRST_STEPS", 3)  # an epoch
     monkeypatch.setattr(training, "predict", lambda network, images: answers.pop(0))
     path = tmp_path / "00.safetensors"
     trained(path, max_epochs=2)
-    how = load_network(path)[1]
-    assert (how.restarts, how.accuracies) == (1, [1.0, 1.0])
+    record = load_network(path)[1]
+    assert (record.restarts, record.accuracies) == (1, [1.0, 1.0])
 
 
 def test_a_network_that_cannot_learn_is_an_error(tmp_path: Path) -> None:
     nothing = Digits(torch.zeros(300, 1, 28, 28), torch.arange(300) % 10)
     path = tmp_path / "00.safetensors"
-    with pytest.raises(DataError, match="learned nothing in 5 attempts"):
+    with pytest.raises(DataError, match="5 attempts"):
         train(nothing, nothing, path, StudyOptions(patience=1, max_epochs=3), seed=0, on_epoch=lambda *_: None)
     assert not path.exists()
 
@@ -247,8 +249,8 @@ def test_the_checkpoint_is_whole_and_holds_no_pickle(tmp_path: Path) -> None:
     path = tmp_path / "00.safetensors"
     with pytest.raises(Killed):
         trained(path, killed_at(2))
-    tensors, about = read_tensors(path.with_suffix(".training"))
-    assert len(about["accuracies"]) == 2
+    tensors, metadata = read_tensors(path.with_suffix(".training"))
+    assert len(metadata["accuracies"]) == 2
     assert sum(name.startswith("momentum/") for name in tensors) == 8
     assert [file.name for file in tmp_path.iterdir()] == ["00.training"]
 
@@ -260,7 +262,7 @@ def test_a_saved_network_remembers_its_padding(padding: str, tmp_path: Path) -> 
     assert sum(p.numel() for p in load_network(path)[0].parameters()) == {"valid": 6250, "same": 12650}[padding]
 
 
-def test_prediction_leaves_no_sample_out() -> None:
+def test_predictions_cover_every_sample() -> None:
     network = PaperCNN().eval()
     images = torch.rand(1001, 1, 28, 28)
     with torch.no_grad():

@@ -186,7 +186,7 @@ def test_files_that_come_and_go_in_a_folder_of_tables(tmp_path: Path) -> None:
     expected = {f"{name}.parquet:{row}" for name, rows in (("a", 5), ("d", 10)) for row in range(rows)} | done
     assert sorted(found) == sorted(expected)
     table(tmp_path / "data/a.parquet", 30, 6)  # its rows may be others now
-    with pytest.raises(OutputError, match="the data changed since: samples came, went or were renamed"):
+    with pytest.raises(OutputError, match="were 15 samples, now 16"):
         end(tmp_path / "data", tmp_path / "r")
 
 
@@ -195,7 +195,7 @@ def test_an_archive_has_no_names(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.zeros((20, 8, 8), np.uint8))
     begin(tmp_path / "a.npz", tmp_path / "r", until=14)
     np.savez(tmp_path / "a.npz", images=np.zeros((21, 8, 8), np.uint8))
-    with pytest.raises(OutputError, match=r"the data changed since: .* was 20, is 21; in a table .*\); choose"):
+    with pytest.raises(OutputError, match="were 20 samples, now 21"):
         end(tmp_path / "a.npz", tmp_path / "r")
 
 

@@ -175,12 +175,12 @@ def test_what_is_done_is_not_read_again(tmp_path: Path) -> None:
 
 def test_other_samples_or_another_network_are_not_mixed_in(tmp_path: Path) -> None:
     measured(tmp_path / "s")
-    with pytest.raises(OutputError, match="begun otherwise"):
+    with pytest.raises(OutputError, match="numbers was 25, is 24"):
         measured(tmp_path / "s", NUMBERS[1:])
     other = classifier()
     with torch.no_grad():
         next(other.network.parameters()).mul_(2)
-    with pytest.raises(OutputError, match="begun otherwise"):
+    with pytest.raises(OutputError, match="weights"):
         measure_synthetic(other, Pictures(30), NUMBERS, tmp_path / "s", Work())
     assert measured(tmp_path / "s", NUMBERS[1:], fresh=True).progress()[0] == len(KINDS) * (len(READABLE) - 1)
 

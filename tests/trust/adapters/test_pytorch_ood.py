@@ -23,7 +23,7 @@ IMAGES, LABELS = digits()
 
 
 def mixed(rows: slice, unknown: Tensor) -> "DataLoader[tuple[Tensor, ...]]":
-    """Digits among unknown images, whose labels are below 0; the last batches hold digits only."""
+    """Return batches of digits and unknown images, with negative labels; the last batches have digits only."""
     inputs = torch.cat([unknown, IMAGES[rows]])
     labels = torch.cat([-1 - torch.arange(len(unknown)) % 2, LABELS[rows]])
     return DataLoader(TensorDataset(inputs, labels), batch_size=70)
@@ -50,23 +50,23 @@ def test_it_is_a_trust_model_fitted_on_known_and_unknown(detector: GradmeterDete
         torch.testing.assert_close(detector(IMAGES[1000:1100]), scores)
 
 
-def test_its_metrics_tell_digits_from_noise(detector: GradmeterDetector) -> None:
-    def found(detector: Detector) -> dict[str, float]:
+def test_scores_separate_digits_from_noise(detector: GradmeterDetector) -> None:
+    def results(detector: Detector) -> dict[str, float]:
         metrics = OODMetrics()
         with torch.no_grad():
             for images, labels in mixed(slice(1000, 1300), noise(300)[100:]):
                 metrics.update(detector(images), labels)
         return metrics.compute()  # type: ignore[no-any-return]
 
-    ours, softmax = found(detector), found(MaxSoftmax(trained()))
-    # Among the digits are those that the network gets wrong, which are no more to be trusted than noise.
+    ours, softmax = results(detector), results(MaxSoftmax(trained()))
+    # The digits include wrong predictions, which count as outliers as noise does.
     assert ours["AUROC"] > 0.88 > softmax["AUROC"]
     assert ours["AUPR-OUT"] > 0.75 > softmax["AUPR-OUT"]
     assert ours["FPR95TPR"] < 0.35 < softmax["FPR95TPR"]
 
 
 class Known(Dataset[tuple[Tensor, int]]):
-    """Digits that neither the network nor the detector learned from, in the place of CIFAR-10."""
+    """Digits that neither the network nor the detector was fitted to, instead of CIFAR-10."""
 
     def __init__(self, root: str, *, download: bool, transform: Any, train: bool) -> None:
         self.rows = slice(300, 1000) if train else slice(1000, 1200)
@@ -79,7 +79,7 @@ class Known(Dataset[tuple[Tensor, int]]):
 
 
 class Unknown(Dataset[tuple[Tensor, int]]):
-    """Digits of which the network sees the negative, in the place of what would be downloaded."""
+    """Inverted digits, instead of the data sets that would be downloaded."""
 
     def __init__(self, root: str, *, download: bool, transform: Any, target_transform: Any) -> None:
         self.target_transform = target_transform
@@ -93,18 +93,18 @@ class Unknown(Dataset[tuple[Tensor, int]]):
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> cifar10.CIFAR10_ODIN:
-    """The benchmark of the ODIN paper, with its own noise and small sets in memory for the rest."""
+    """The benchmark of the ODIN paper, with its noise and small data sets in memory."""
     monkeypatch.setattr(cifar10, "CIFAR10", Known)
     for name in ("TinyImageNetCrop", "TinyImageNetResize", "LSUNResize", "LSUNCrop"):
         monkeypatch.setattr(cifar10, name, type(name, (Unknown,), {}))
     return cifar10.CIFAR10_ODIN("nowhere", Compose([Grayscale(), Resize((8, 8)), ToTensor()]))
 
 
-def test_a_benchmark_runs_it(detector: GradmeterDetector, benchmark: cifar10.CIFAR10_ODIN) -> None:
-    found = benchmark.evaluate([detector, MaxSoftmax(trained())], loader_kwargs={"batch_size": 200})
-    assert [result["Dataset"] for result in found[::2]] == benchmark.ood_names
-    assert [result["Detector"] for result in found] == ["GradmeterDetector", "MaxSoftmax"] * 6
-    ours, softmax = ({result["Dataset"]: result["AUROC"] for result in found[first::2]} for first in (0, 1))
+def test_it_runs_in_a_benchmark(detector: GradmeterDetector, benchmark: cifar10.CIFAR10_ODIN) -> None:
+    results = benchmark.evaluate([detector, MaxSoftmax(trained())], loader_kwargs={"batch_size": 200})
+    assert [result["Dataset"] for result in results[::2]] == benchmark.ood_names
+    assert [result["Detector"] for result in results] == ["GradmeterDetector", "MaxSoftmax"] * 6
+    ours, softmax = ({result["Dataset"]: result["AUROC"] for result in results[first::2]} for first in (0, 1))
     assert ours["UniformNoise"] > 0.8 > softmax["UniformNoise"]
     negatives = torch.cat([IMAGES[1000:1200], 1 - IMAGES[1200:1250]])
     p_correct = detector.trust.predict_proba(negatives).numpy()
@@ -112,7 +112,7 @@ def test_a_benchmark_runs_it(detector: GradmeterDetector, benchmark: cifar10.CIF
     assert ours["LSUNCrop"] == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_trust_model_of_ones_own() -> None:
+def test_a_given_trust_model() -> None:
     trust = TrustModel(GradientMeter(trained(), "uniform"), "lasso")
     detector = GradmeterDetector.from_trust(trust)
     assert detector.trust is trust
@@ -123,11 +123,11 @@ def test_a_trust_model_of_ones_own() -> None:
 
 
 def test_options_reach_the_meta_classifier() -> None:
-    with pytest.raises(InputError, match="classifier='forest'; expected"):
+    with pytest.raises(InputError, match="'forest'"):
         GradmeterDetector(trained(), "forest").fit(mixed(slice(300, 500), noise(20)))
 
 
-def test_a_loader_is_gone_through_once() -> None:
+def test_the_loader_is_iterated_once() -> None:
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         yield noise(30), torch.full((30,), -1)
         yield IMAGES[300:600], LABELS[300:600]
@@ -137,8 +137,8 @@ def test_a_loader_is_gone_through_once() -> None:
     assert (judge.right + judge.wrong, judge.unknown) == (300, 30)
 
 
-def test_it_moves_to_where_its_network_is(detector: GradmeterDetector) -> None:
-    """Another device than the CPU need not be there: "meta" holds no numbers, but is one."""
+def test_it_moves_with_its_network(detector: GradmeterDetector) -> None:
+    """The device "meta" holds no values, but is available without an accelerator."""
     network = untrained()
     moved: Any = GradmeterDetector(network).to("meta")
     assert isinstance(moved, Detector)
@@ -146,17 +146,17 @@ def test_it_moves_to_where_its_network_is(detector: GradmeterDetector) -> None:
     assert moved.device.type == "meta"
 
 
-def test_what_is_refused(detector: GradmeterDetector) -> None:
+def test_invalid_arguments(detector: GradmeterDetector) -> None:
     with pytest.raises(RequiresFittingException):
         GradmeterDetector(trained())(IMAGES[:2])
-    with pytest.raises(InputError, match="no sample with a label of 0 or above"):
+    with pytest.raises(InputError, match=r"\b0\b"):
         GradmeterDetector(trained()).fit([(noise(20), torch.full((20,), -1))])
     few = [(IMAGES[300:330], LABELS[300:330])]
-    with pytest.raises(InputError, match=r"\d+ predictions are right; expected at least 50 to tell what is known"):
+    with pytest.raises(InputError, match=r"\b50\b"):
         GradmeterDetector(trained()).fit(few)
-    with pytest.raises(InputError, match="0 inputs are unknown; expected at least 10"):
+    with pytest.raises(InputError, match=r"\b0\b.*\b10\b"):
         GradmeterDetector(trained(), "ridge_cv").fit(few)
-    with pytest.raises(InputError, match=r"layer '0' .* is in train mode"):
+    with pytest.raises(InputError, match=r"'0'"):
         GradmeterDetector(nn.Sequential(nn.BatchNorm2d(1), trained()).train()).fit(mixed(slice(300, 400), noise(20)))
 
 
@@ -176,6 +176,6 @@ def test_pytorch_ood_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "gradmeter.trust.adapters.pytorch_ood")
     with pytest.raises(
         ModuleNotFoundError,
-        match=r'needs the package pytorch_ood\S*, which is not installed; pip install "gradmeter\[compare\]"',
+        match=r"\bpytorch_ood\b.*gradmeter\[compare\]",
     ):
         importlib.import_module("gradmeter.trust.adapters.pytorch_ood")

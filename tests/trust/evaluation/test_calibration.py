@@ -18,16 +18,16 @@ def test_scores_are_those_of_scikit_learn():
 
 def test_bins_are_those_of_scikit_learn():
     observed, predicted = calibration_curve(CALIBRATED, P, n_bins=10)
-    found = reliability(P, CALIBRATED, 10)
-    np.testing.assert_allclose(found.observed, observed)
-    np.testing.assert_allclose(found.predicted, predicted)
-    assert found.weight.sum() == pytest.approx(1)
+    diagram = reliability(P, CALIBRATED, 10)
+    np.testing.assert_allclose(diagram.observed, observed)
+    np.testing.assert_allclose(diagram.predicted, predicted)
+    assert diagram.weight.sum() == pytest.approx(1)
 
 
 def test_calibration_error():
     assert expected_calibration_error(P, CALIBRATED) < 0.03
     assert expected_calibration_error(np.ones(100), np.arange(100) < 70) == pytest.approx(0.3)
-    # Two bins, off by 0.1 and 0.2.
+    # The calibration errors of the two bins are 0.1 and 0.2.
     p, y = np.repeat([0.1, 0.9], 10), np.repeat([False, True, False, True], [8, 2, 3, 7])
     assert expected_calibration_error(p, y, 2) == pytest.approx(0.15)
 
@@ -40,14 +40,14 @@ def test_certain_and_wrong():
 @pytest.mark.parametrize(
     ("probability", "correct", "message"),
     [
-        ([1.1], np.array([True]), "expected numbers in"),
-        ([0.5], np.array([1]), "expected a boolean array"),
-        ([0.5], np.array([True, False]), "of shape"),
-        ([float("nan")], np.array([True]), "expected finite"),
+        ([1.1], np.array([True]), r"probability.*\b1\.1\b"),
+        ([0.5], np.array([1]), "correct.*int64"),
+        ([0.5], np.array([True, False]), r"correct.*\(2,\)"),
+        ([float("nan")], np.array([True]), r"probability.*\b1 of 1\b"),
     ],
 )
 def test_bad_input(probability, correct, message):
     with pytest.raises(InputError, match=message):
         brier_score(probability, correct)
-    with pytest.raises(InputError, match="bins: expected at least 1"):
+    with pytest.raises(InputError, match=r"bins.*\b1\b"):
         reliability([0.5], np.array([True]), 0)

@@ -23,7 +23,7 @@ CALIBRATION = {"brier", "nll", "ece"}
 
 
 def judged(known=400, unknown=(70, 50), digits=1, seed=0, names=("letters", "noise")):
-    """Two methods that state a probability and one that does not; scores of few digits have ties."""
+    """Return predictions with two methods that give probabilities and one that does not; few digits make ties."""
     random = np.random.default_rng(seed)
     concept = np.repeat(np.arange(len(unknown) + 1), [known, *unknown])
     correct = (concept == 0) & (random.random(concept.size) < 0.8)
@@ -39,28 +39,30 @@ def judged(known=400, unknown=(70, 50), digits=1, seed=0, names=("letters", "noi
     return Judged(correct, concept, names, uncertainty, stated)
 
 
-def changed(one, **fields):
+def changed(predictions, **fields):
     return Judged(
         **{
-            name: fields.get(name, getattr(one, name))
+            name: fields.get(name, getattr(predictions, name))
             for name in ("correct", "concept", "unknowns", "uncertainty", "probability")
         }
     )
 
 
-def oracle(one, column, method):
-    """All measures of a column by scikit-learn and the functions for single samples."""
-    number = {name: number for number, name in enumerate(one.unknowns, start=1)}.get(column)
-    known = one.concept == 0
-    members = {WRONG: known & ~one.correct, ALL: ~one.correct}.get(column, one.concept == number)
-    score = one.uncertainty[method]
-    inside, outside = score[one.correct], score[members]
+def oracle(predictions, column, method):
+    """Compute all measures of a column with scikit-learn and the functions for single samples."""
+    number = {name: number for number, name in enumerate(predictions.unknowns, start=1)}.get(column)
+    known = predictions.concept == 0
+    members = {WRONG: known & ~predictions.correct, ALL: ~predictions.correct}.get(
+        column, predictions.concept == number
+    )
+    score = predictions.uncertainty[method]
+    inside, outside = score[predictions.correct], score[members]
     compared = np.concatenate([inside, outside])
     is_outside = np.repeat([0, 1], [inside.size, outside.size])
-    # Known inputs with a wrong prediction are in the population of every concept.
+    # Known inputs with a wrong prediction belong to the population of each concept.
     population = known | members
-    chosen = score[population], ~one.correct[population]
-    found = {
+    chosen = score[population], ~predictions.correct[population]
+    measures = {
         "auroc": roc_auc_score(is_outside, compared),
         "aupr_in": average_precision_score(1 - is_outside, -compared),
         "aupr_out": average_precision_score(is_outside, compared),
@@ -71,14 +73,14 @@ def oracle(one, column, method):
         "augrc": area_under_generalised_risk_coverage(*chosen),
         **{f"risk_{percent}": risk_at_coverage(*chosen, percent / 100) for percent in (80, 90, 95)},
     }
-    if method in one.probability:
-        stated, correct = one.probability[method][population], one.correct[population]
-        found |= {
+    if method in predictions.probability:
+        stated, correct = predictions.probability[method][population], predictions.correct[population]
+        measures |= {
             "brier": brier_score_loss(correct, stated),
             "nll": log_loss(correct, stated),
             "ece": expected_calibration_error(stated, correct),
         }
-    return found
+    return measures
 
 
 # --- values
@@ -86,49 +88,51 @@ def oracle(one, column, method):
 
 @pytest.mark.parametrize("digits", [0, 1, 12])
 def test_values_are_those_of_the_right_samples(digits):
-    one = judged(digits=digits)
-    found = compare(one, repetitions=1)
+    predictions = judged(digits=digits)
+    comparison = compare(predictions, repetitions=1)
     expected = {
         (measure, column, method): value
         for column in (WRONG, "letters", "noise", ALL)
-        for method in one.uncertainty
-        for measure, value in oracle(one, column, method).items()
+        for method in predictions.uncertainty
+        for measure, value in oracle(predictions, column, method).items()
     }
     assert {measure for measure, _, _ in expected} == set(MEASURES)
-    assert {key: estimate.value for key, estimate in found.estimates.items()} == pytest.approx(expected, abs=1e-12)
+    assert {key: estimate.value for key, estimate in comparison.estimates.items()} == pytest.approx(expected, abs=1e-12)
 
 
 def test_differences_are_those_of_the_first_method_to_each_other():
-    found = compare(judged(), repetitions=1)
-    assert {key: gain.value for key, gain in found.differences.items()} == {
-        (measure, column, other): found.estimates[measure, column, "ours"].value - estimate.value
-        for (measure, column, other), estimate in found.estimates.items()
+    comparison = compare(judged(), repetitions=1)
+    assert {key: gain.value for key, gain in comparison.differences.items()} == {
+        (measure, column, other): comparison.estimates[measure, column, "ours"].value - estimate.value
+        for (measure, column, other), estimate in comparison.estimates.items()
         if other != "ours"
     }
 
 
 def test_only_probabilities_are_compared_in_calibration():
-    one = judged()
-    found = compare(changed(one, probability={"softmax": one.probability["softmax"]}), repetitions=1)
-    assert {method for measure, _, method in found.estimates if measure in CALIBRATION} == {"softmax"}
-    assert not CALIBRATION & {measure for measure, _, _ in found.differences}
+    predictions = judged()
+    comparison = compare(
+        changed(predictions, probability={"softmax": predictions.probability["softmax"]}), repetitions=1
+    )
+    assert {method for measure, _, method in comparison.estimates if measure in CALIBRATION} == {"softmax"}
+    assert not CALIBRATION & {measure for measure, _, _ in comparison.differences}
 
 
 def test_columns_without_samples_are_left_out():
-    def columns(one):
-        return list(dict.fromkeys(column for _, column, _ in compare(one, repetitions=2).estimates))
+    def columns(predictions):
+        return list(dict.fromkeys(column for _, column, _ in compare(predictions, repetitions=2).estimates))
 
-    one = judged(unknown=(70,), names=("letters", "nothing"))
-    assert columns(one) == [WRONG, "letters", ALL]
+    predictions = judged(unknown=(70,), names=("letters", "nothing"))
+    assert columns(predictions) == [WRONG, "letters", ALL]
     assert columns(judged(unknown=(), names=("nothing",))) == [WRONG]
-    assert columns(changed(one, correct=one.concept == 0)) == ["letters"]
+    assert columns(changed(predictions, correct=predictions.concept == 0)) == ["letters"]
 
 
 def test_a_certain_error_has_a_finite_likelihood():
-    one = judged()
-    found = compare(changed(one, probability={"ours": np.ones(one.correct.size)}), repetitions=20)
-    nll = found.estimates["nll", WRONG, "ours"]
-    assert nll.value == pytest.approx(-np.log(np.finfo(float).eps / 2) * one.wrong.sum() / 400)
+    predictions = judged()
+    comparison = compare(changed(predictions, probability={"ours": np.ones(predictions.correct.size)}), repetitions=20)
+    nll = comparison.estimates["nll", WRONG, "ours"]
+    assert nll.value == pytest.approx(-np.log(np.finfo(float).eps / 2) * predictions.wrong.sum() / 400)
     assert np.isfinite([nll.low, nll.high]).all()
 
 
@@ -136,11 +140,11 @@ def test_a_certain_error_has_a_finite_likelihood():
 
 
 def test_intervals_are_those_of_the_bootstrap():
-    """Ends of 1,000 resamples scatter by 0.085 of a standard deviation, which is a fiftieth of the width."""
-    one = judged()
-    found = compare(one)
-    known, letters = one.concept == 0, one.concept == 1
-    rows = np.stack([*one.uncertainty.values(), one.correct], axis=1)
+    """Interval ends of 1,000 resamples vary by 0.085 standard deviations, a fiftieth of the interval's width."""
+    predictions = judged()
+    comparison = compare(predictions)
+    known, letters = predictions.concept == 0, predictions.concept == 1
+    rows = np.stack([*predictions.uncertainty.values(), predictions.correct], axis=1)
 
     def auroc(method):
         return lambda inside, outside: separation(inside[inside[:, 3] == 1, method], outside[:, method]).auroc
@@ -151,14 +155,14 @@ def test_intervals_are_those_of_the_bootstrap():
 
     groups = rows[known], rows[letters]
     expected = [
-        (found.estimates["auroc", "letters", "ours"], bootstrap(auroc(0), *groups, seed=1)),
-        (found.estimates["aurc", "letters", "ours"], bootstrap(aurc, *groups, seed=1)),
+        (comparison.estimates["auroc", "letters", "ours"], bootstrap(auroc(0), *groups, seed=1)),
+        (comparison.estimates["aurc", "letters", "ours"], bootstrap(aurc, *groups, seed=1)),
         (
-            found.estimates["brier", WRONG, "ours"],
+            comparison.estimates["brier", WRONG, "ours"],
             bootstrap(lambda known: brier_score(-known[:, 0], known[:, 3] == 1), rows[known], seed=1),
         ),
         (
-            found.differences["auroc", "letters", "energy"],
+            comparison.differences["auroc", "letters", "energy"],
             bootstrap(lambda *both: auroc(0)(*both) - auroc(2)(*both), *groups, seed=1),
         ),
     ]
@@ -171,7 +175,7 @@ def test_intervals_are_those_of_the_bootstrap():
         )
 
 
-def test_intervals_hold_the_true_difference_as_often_as_they_say():
+def test_intervals_cover_the_true_difference_with_the_stated_confidence():
     random, held = np.random.default_rng(0), 0
     truth = norm.cdf(1.5 / np.sqrt(2)) - norm.cdf(1 / np.sqrt(2))
     for _ in range(100):
@@ -181,27 +185,27 @@ def test_intervals_hold_the_true_difference_as_often_as_they_say():
             name: distance * wrong + (shared + random.normal(size=200)) / np.sqrt(2)
             for name, distance in (("ours", 1.5), ("other", 1))
         }
-        one = Judged(~wrong, np.zeros(200, np.int64), (), scores, {})
-        gain = compare(one, repetitions=100).differences["auroc", WRONG, "other"]
+        predictions = Judged(~wrong, np.zeros(200, np.int64), (), scores, {})
+        gain = compare(predictions, repetitions=100).differences["auroc", WRONG, "other"]
         held += gain.low <= truth <= gain.high
-    # 95 of 100 with a standard deviation of 2.2.
+    # 95 of 100 are expected, with a standard deviation of 2.2.
     assert 89 <= held < 100
 
 
-def test_every_concept_is_resampled_by_itself():
-    """Were they drawn together, their shares would vary, and with them means that differ between them."""
+def test_each_concept_is_resampled_separately():
+    """With joint resampling, the shares of the concepts would vary, and with them the means over all concepts."""
     concept = np.repeat([0, 1, 2], [40, 30, 20])
     stated = np.choose(concept, [1.0, 0.5, 0.75])
-    one = Judged(concept == 0, concept, ("letters", "noise"), {"ours": -stated}, {"ours": stated})
-    brier = compare(one, repetitions=50).estimates["brier", ALL, "ours"]
+    predictions = Judged(concept == 0, concept, ("letters", "noise"), {"ours": -stated}, {"ours": stated})
+    brier = compare(predictions, repetitions=50).estimates["brier", ALL, "ours"]
     assert brier.value == pytest.approx((30 * 0.25 + 20 * 0.5625) / 90)
     assert (brier.low, brier.high) == (pytest.approx(brier.value), pytest.approx(brier.value))
 
 
 def test_wider_confidence_and_more_samples():
     def width(*sizes, **options):
-        found = compare(judged(*sizes), repetitions=150, **options).estimates["auroc", ALL, "ours"]
-        return found.high - found.low
+        interval = compare(judged(*sizes), repetitions=150, **options).estimates["auroc", ALL, "ours"]
+        return interval.high - interval.low
 
     usual = width()
     assert width(confidence=0.5) < 0.5 * usual
@@ -211,40 +215,44 @@ def test_wider_confidence_and_more_samples():
 def test_resamples_without_a_column_are_left_out():
     correct = np.ones(30, bool)
     correct[3] = False
-    one = Judged(correct, np.zeros(30, np.int64), (), {"ours": np.arange(30.0)}, {})
-    found = compare(one, repetitions=100).estimates["auroc", WRONG, "ours"]
-    # 3 of 29 right predictions are trusted more.
-    assert found.value == pytest.approx(3 / 29)
-    assert 0 <= found.low < found.value < found.high < 0.4
+    predictions = Judged(correct, np.zeros(30, np.int64), (), {"ours": np.arange(30.0)}, {})
+    interval = compare(predictions, repetitions=100).estimates["auroc", WRONG, "ours"]
+    # 3 of 29 right predictions have a lower uncertainty.
+    assert interval.value == pytest.approx(3 / 29)
+    assert 0 <= interval.low < interval.value < interval.high < 0.4
 
 
 def test_ties_only():
-    one = judged()
-    found = compare(changed(one, uncertainty={"ours": np.full(one.correct.size, 2.0)}), repetitions=20)
-    assert {found.estimates["auroc", column, "ours"] for column in one.columns()} == {Interval(0.5, 0.5, 0.5)}
+    predictions = judged()
+    comparison = compare(
+        changed(predictions, uncertainty={"ours": np.full(predictions.correct.size, 2.0)}), repetitions=20
+    )
+    assert {comparison.estimates["auroc", column, "ours"] for column in predictions.columns()} == {
+        Interval(0.5, 0.5, 0.5)
+    }
 
 
 def test_many_thresholds_are_merged_for_the_intervals_only(monkeypatch):
-    one = judged(2000, (300, 200), digits=12)
-    fine = compare(one, repetitions=100)
+    predictions = judged(2000, (300, 200), digits=12)
+    fine = compare(predictions, repetitions=100)
     monkeypatch.setattr(comparison, "_THRESHOLDS", 1000)
-    coarse = compare(one, repetitions=100)
+    coarse = compare(predictions, repetitions=100)
     for kind in ("estimates", "differences"):
         for key, expected in getattr(fine, kind).items():
-            found = getattr(coarse, kind)[key]
-            assert found.value == expected.value
-            # Where a single threshold decides, one sample more or less of 400 that are wrong may be accepted.
+            interval = getattr(coarse, kind)[key]
+            assert interval.value == expected.value
+            # These measures depend on a single threshold, which may accept one of 400 wrong samples more or less.
             near = 0.02 * (expected.high - expected.low) + 0.003 * key[0].startswith(("fpr", "risk"))
-            assert found.low == pytest.approx(expected.low, abs=near), key
-            assert found.high == pytest.approx(expected.high, abs=near), key
+            assert interval.low == pytest.approx(expected.low, abs=near), key
+            assert interval.high == pytest.approx(expected.high, abs=near), key
     monkeypatch.setattr(comparison, "_THRESHOLDS", 2)
-    coarsest = compare(one, repetitions=100)
+    coarsest = compare(predictions, repetitions=100)
     assert coarsest.estimates["auroc", WRONG, "ours"].value == fine.estimates["auroc", WRONG, "ours"].value
     assert coarsest.estimates["auroc", WRONG, "ours"].high < fine.estimates["auroc", WRONG, "ours"].low
 
 
 def test_the_intervals_of_a_small_group_among_many_samples_hold_its_values():
-    # Ten samples share a threshold on average, more than there are unknown ones.
+    # On average, ten samples share a threshold; there are fewer unknown ones.
     random = np.random.default_rng(0)
     concept = np.repeat([0, 1], [200_000, 4])
     scores = {"ours": random.random(concept.size) + concept}
@@ -255,10 +263,10 @@ def test_the_intervals_of_a_small_group_among_many_samples_hold_its_values():
         assert [interval.value, interval.low, interval.high] == pytest.approx([value] * 3, abs=1e-12), measure
 
 
-def test_a_seed_gives_the_same_and_progress_is_told():
-    told = []
-    first = compare(judged(), repetitions=30, seed=3, on_progress=told.append)
-    assert told == [1] * 30
+def test_results_depend_on_the_seed_and_progress_is_reported():
+    steps = []
+    first = compare(judged(), repetitions=30, seed=3, on_progress=steps.append)
+    assert steps == [1] * 30
     again, other = (compare(judged(), repetitions=30, seed=seed) for seed in (3, 4))
     assert first.estimates == again.estimates
     assert first.differences == again.differences
@@ -270,22 +278,22 @@ def test_a_seed_gives_the_same_and_progress_is_told():
 
 
 def test_a_method_against_itself():
-    one = judged()
-    found = compare(
+    predictions = judged()
+    comparison = compare(
         changed(
-            one,
-            uncertainty={"ours": one.uncertainty["ours"], "same": one.uncertainty["ours"].copy()},
-            probability={"ours": one.probability["ours"], "same": one.probability["ours"].copy()},
+            predictions,
+            uncertainty={"ours": predictions.uncertainty["ours"], "same": predictions.uncertainty["ours"].copy()},
+            probability={"ours": predictions.probability["ours"], "same": predictions.probability["ours"].copy()},
         ),
         repetitions=50,
     )
-    assert len(found.differences) == 4 * len(MEASURES)
-    assert set(found.differences.values()) == {Interval(0.0, 0.0, 0.0)}
-    assert {found.verdict(*key) for key in found.differences} == {"no different"}
+    assert len(comparison.differences) == 4 * len(MEASURES)
+    assert set(comparison.differences.values()) == {Interval(0.0, 0.0, 0.0)}
+    assert {comparison.verdict(*key) for key in comparison.differences} == {"no different"}
 
 
 def test_rounding_is_no_difference():
-    # Both are perfect; sums over one threshold and over many differ in their last digits.
+    # Both methods are perfect; sums over one threshold and over many differ by rounding.
     random = np.random.default_rng(0)
     correct = np.repeat([True, False], [3000, 300])
     scores = {"ours": random.random(3300) + ~correct, "ties": 1.0 - correct}
@@ -302,8 +310,8 @@ def test_verdicts(measure):
         name: 1.5 * ~correct + noise * random.normal(size=1000)
         for name, noise in (("ours", 1), ("bad", 3), ("good", 0.3), ("alike", 1))
     }
-    found = compare(Judged(correct, np.zeros(1000, np.int64), (), score, {}), repetitions=200)
-    verdicts = {other: found.verdict(measure, WRONG, other) for other in ("bad", "good", "alike")}
+    comparison = compare(Judged(correct, np.zeros(1000, np.int64), (), score, {}), repetitions=200)
+    verdicts = {other: comparison.verdict(measure, WRONG, other) for other in ("bad", "good", "alike")}
     assert verdicts == {"bad": "better", "good": "worse", "alike": "no different"}
 
 
@@ -319,26 +327,26 @@ def test_verdicts(measure):
 )
 def test_verdicts_of_intervals(low, high, higher, lower):
     keys = [("auroc", WRONG, "other"), ("aurc", WRONG, "other")]
-    found = Comparison({}, dict.fromkeys(keys, Interval((low + high) / 2, low, high)), 0.95)
-    assert [found.verdict(*key) for key in keys] == [higher, lower]
+    comparison = Comparison({}, dict.fromkeys(keys, Interval((low + high) / 2, low, high)), 0.95)
+    assert [comparison.verdict(*key) for key in keys] == [higher, lower]
 
 
-def test_measures_say_truly_which_way_is_better():
-    """Errors last against errors first."""
+def test_the_direction_of_each_measure_is_right():
+    """Compare the order with all errors last to the order with all errors first."""
     correct = np.arange(100) < 80
     stated = np.where(correct, 0.8, 0.0) + np.linspace(0, 0.2, 100)
     scores = {"ours": -stated, "worst": stated}
-    found = compare(
+    comparison = compare(
         Judged(correct, np.zeros(100, np.int64), (), scores, {"ours": stated, "worst": 1 - stated}), repetitions=20
     )
-    assert {found.verdict(measure, WRONG, "worst") for measure in MEASURES} == {"better"}
+    assert {comparison.verdict(measure, WRONG, "worst") for measure in MEASURES} == {"better"}
 
 
-def test_where_all_are_right_there_is_nothing_to_compare():
+def test_the_comparison_is_empty_if_all_predictions_are_right():
     right = changed(judged(), correct=np.ones(520, bool), concept=np.zeros(520, int))
     assert right.columns() == {}
-    found = compare(right, repetitions=20)
-    assert (found.estimates, found.differences) == ({}, {})
+    comparison = compare(right, repetitions=20)
+    assert (comparison.estimates, comparison.differences) == ({}, {})
 
 
 # --- errors
@@ -347,33 +355,33 @@ def test_where_all_are_right_there_is_nothing_to_compare():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"uncertainty": {"ours": np.zeros(519)}}, "ours has 519 scores; expected 520"),
-        ({"probability": {"ours": np.zeros((520, 1))}}, r"ours: expected shape \[N\]"),
-        ({"uncertainty": {"ours": np.full(520, np.nan)}}, "ours: expected finite numbers, got 520 of 520"),
-        ({"concept": np.zeros(519, int)}, "concept: expected a number from 0 to 2 for each prediction"),
-        ({"concept": np.full(520, 3)}, "concept: expected a number from 0 to 2"),
-        ({"correct": np.zeros(520, bool)}, "of 520 predictions none is right"),
-        ({"correct": np.ones(520, bool)}, "an unknown input is marked as right"),
-        ({"correct": np.ones(520, int)}, r"correct: expected a boolean array \[N\], got int64 of shape \(520,\)"),
-        ({"uncertainty": {}}, "uncertainty: expected the scores of at least one method"),
-        ({"unknowns": ("noise", "noise")}, "unknown concepts are named noise, noise; expected distinct other names"),
-        ({"unknowns": ("noise", WRONG)}, "named noise, wrong; expected distinct other names"),
-        ({"unknowns": (ALL, "noise")}, "named wrong or unknown, noise; expected distinct other names"),
+        ({"uncertainty": {"ours": np.zeros(519)}}, r"ours.*\b520\b.*\b519\b"),
+        ({"probability": {"ours": np.zeros((520, 1))}}, r"ours.*\(520, 1\)"),
+        ({"uncertainty": {"ours": np.full(520, np.nan)}}, r"ours.*\b520\b"),
+        ({"concept": np.zeros(519, int)}, r"concept.*\b0 to 2\b"),
+        ({"concept": np.full(520, 3)}, r"concept.*\b0 to 2\b"),
+        ({"correct": np.zeros(520, bool)}, r"\b520\b"),
+        ({"correct": np.ones(520, bool)}, "correct"),
+        ({"correct": np.ones(520, int)}, r"correct.*int64.*\(520,\)"),
+        ({"uncertainty": {}}, "uncertainty"),
+        ({"unknowns": ("noise", "noise")}, "noise, noise"),
+        ({"unknowns": ("noise", WRONG)}, "noise, wrong"),
+        ({"unknowns": (ALL, "noise")}, "wrong or unknown, noise"),
     ],
 )
 def test_bad_predictions(fields, message):
-    one = judged()
+    predictions = judged()
     with pytest.raises(InputError, match=message):
-        changed(one, **fields)
+        changed(predictions, **fields)
 
 
 @pytest.mark.parametrize("confidence", [0, 1, -0.1, 95, float("nan")])
 def test_bad_confidence(confidence):
-    with pytest.raises(InputError, match="confidence: expected a probability strictly between 0 and 1"):
+    with pytest.raises(InputError, match="confidence"):
         compare(judged(), confidence=confidence)
 
 
 def test_bad_probabilities():
-    one = judged()
-    with pytest.raises(InputError, match=r"probability: expected numbers in \[0, 1\], got 2 to 2"):
-        compare(changed(one, probability={"ours": np.full(520, 2.0)}))
+    predictions = judged()
+    with pytest.raises(InputError, match=r"probability.*\b2 to 2\b"):
+        compare(changed(predictions, probability={"ours": np.full(520, 2.0)}))

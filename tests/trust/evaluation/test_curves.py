@@ -54,7 +54,7 @@ def test_risk_coverage_counts_what_each_threshold_accepts(rows):
     accepted = [uncertainty <= threshold for threshold in np.unique(uncertainty)]
     np.testing.assert_allclose(curve.x, [np.mean(mask) for mask in accepted])
     np.testing.assert_allclose(curve.y, [np.mean(wrong[mask]) for mask in accepted])
-    risk_of_each = [np.mean(wrong[uncertainty <= own]) for own in uncertainty]
+    risk_of_each = [np.mean(wrong[uncertainty <= threshold]) for threshold in uncertainty]
     assert area_under_risk_coverage(uncertainty, wrong) == pytest.approx(np.mean(risk_of_each))
 
 
@@ -69,12 +69,12 @@ def test_risk_coverage_by_hand():
     "wrong", [np.array([0, 1]), np.array([True]), np.array([[True, False]])], ids=["integers", "too few", "2-d"]
 )
 def test_wrong_must_be_boolean_for_each_sample(wrong):
-    with pytest.raises(InputError, match=r"wrong: expected a boolean array of shape \(2,\)"):
+    with pytest.raises(InputError, match=r"wrong.*\(2,\)"):
         risk_coverage([0.1, 0.2], wrong)
 
 
 def test_risk_coverage_refuses_no_samples():
-    with pytest.raises(InputError, match=r"^uncertainty: "):
+    with pytest.raises(InputError, match="uncertainty"):
         area_under_risk_coverage([], np.array([], dtype=bool))
 
 
@@ -87,7 +87,7 @@ def test_thin_keeps_the_ends_the_order_and_the_shape():
     assert set(zip(thinned.x, thinned.y, strict=True)) <= set(zip(curve.x, curve.y, strict=True))
     assert (np.diff(thinned.x) >= 0).all()
     assert (thinned.x_name, thinned.y_name) == (curve.x_name, curve.y_name)
-    # Almost all of this curve's rise happens at x < 0.05; the area is lost if the points are spread along x alone.
+    # This curve rises almost only at x < 0.05; points evenly spaced along x would lose the area.
     assert auc(thinned.x, thinned.y) == pytest.approx(auc(curve.x, curve.y), abs=1e-3)
 
 
@@ -96,10 +96,10 @@ def test_thin_leaves_a_short_curve_alone_and_needs_two_points():
     assert thin(curve, 10) is curve
     ends = thin(roc(np.arange(10.0), np.arange(10.0)), 2)
     np.testing.assert_array_equal(ends.x, [0.0, 1.0])
-    with pytest.raises(InputError, match="points: expected at least 2"):
+    with pytest.raises(InputError, match=r"points.*\b2\b"):
         thin(curve, 1)
 
 
-def test_thin_keeps_the_last_point_of_a_curve_that_does_not_move():
+def test_thin_keeps_the_last_point_of_a_curve_without_length():
     still = Curve(np.full(5, 0.5), np.full(5, 0.25), "x", "y")
     np.testing.assert_array_equal(thin(still, 3).x, [0.5, 0.5])

@@ -59,13 +59,13 @@ def test_one_pair_has_no_interval():
 
 
 def test_unpaired_runs_are_refused():
-    with pytest.raises(InputError, match="one value of each for every run, got 2 and 3"):
+    with pytest.raises(InputError, match=r"\b2\b.*\b3\b"):
         paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, math.nan])
 def test_an_impossible_confidence_is_refused(confidence):
-    with pytest.raises(InputError, match="confidence: expected a probability"):
+    with pytest.raises(InputError, match="confidence"):
         paired_difference([1.0, 2.0], [1.0, 2.0], confidence)
 
 
@@ -76,7 +76,7 @@ def test_small_samples_have_the_exact_p_value():
 
 
 @pytest.mark.parametrize(("n", "m"), [(1_000, 100), (1_000, 101)], ids=["exact", "asymptotic"])
-def test_both_p_values_agree_where_they_meet(n, m):
+def test_exact_and_asymptotic_p_values_agree_at_the_limit(n, m):
     generator = np.random.default_rng(3)
     a, b = generator.normal(size=n), generator.normal(0.3, size=m)
     expected = stats.ks_2samp(a, b, method="exact")
@@ -96,5 +96,5 @@ def test_large_samples_that_differ_and_that_do_not():
 @pytest.mark.parametrize("evaluate", [mean_sem, lambda values: two_sample([1.0], values)])
 @pytest.mark.parametrize("values", [[], [1.0, math.nan]])
 def test_samples_without_numbers_are_refused(evaluate, values):
-    with pytest.raises(InputError, match="expected"):
+    with pytest.raises(InputError, match=r"\b(values|b)\b"):
         evaluate(values)

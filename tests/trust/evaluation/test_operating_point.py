@@ -33,10 +33,10 @@ def test_the_conventions_differ():
 
 @pytest.mark.parametrize("tpr", [0, 1.01, -1, float("nan")])
 def test_bad_rate(tpr):
-    with pytest.raises(InputError, match="tpr: expected a share above 0"):
+    with pytest.raises(InputError, match="tpr"):
         fpr_at_tpr([0.0], [1.0], tpr)
 
 
 def test_bad_convention():
-    with pytest.raises(InputError, match="positive: expected one of"):
+    with pytest.raises(InputError, match="positive"):
         fpr_at_tpr([0.0], [1.0], positive="ood")

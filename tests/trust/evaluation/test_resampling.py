@@ -7,34 +7,34 @@ from gradmeter.trust.evaluation import bootstrap, separation
 
 def test_the_mean_of_normal_numbers():
     data = np.random.default_rng(0).normal(size=400)
-    found = bootstrap(np.mean, data)
-    assert found.value == data.mean()
+    interval = bootstrap(np.mean, data)
+    assert interval.value == data.mean()
     half = 1.96 * data.std() / 20
-    assert found.low == pytest.approx(data.mean() - half, abs=half / 5)
-    assert found.high == pytest.approx(data.mean() + half, abs=half / 5)
-    assert bootstrap(np.mean, data) == found
+    assert interval.low == pytest.approx(data.mean() - half, abs=half / 5)
+    assert interval.high == pytest.approx(data.mean() + half, abs=half / 5)
+    assert bootstrap(np.mean, data) == interval
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say():
+def test_intervals_cover_the_true_value_with_the_stated_confidence():
     random = np.random.default_rng(1)
-    held = 0
+    covered = 0
     for _ in range(200):
         inside, outside = random.normal(size=60), random.normal(1, 1, size=50)
-        found = bootstrap(lambda a, b: separation(a, b).auroc, inside, outside, confidence=0.9, repetitions=200)
-        held += found.low <= 0.7602 <= found.high  # Phi(1 / sqrt 2)
-    assert 0.83 <= held / 200 <= 0.96
+        interval = bootstrap(lambda a, b: separation(a, b).auroc, inside, outside, confidence=0.9, repetitions=200)
+        covered += interval.low <= 0.7602 <= interval.high  # Phi(1 / sqrt 2)
+    assert 0.83 <= covered / 200 <= 0.96
 
 
 def test_rows_stay_together():
     random = np.random.default_rng(2)
     first = random.normal(size=300)
     both = np.stack([first, first + 0.1], axis=1)
-    found = bootstrap(lambda rows: float(np.mean(rows[:, 1] - rows[:, 0])), both)
-    assert (found.low, found.high) == (pytest.approx(0.1), pytest.approx(0.1))
+    interval = bootstrap(lambda rows: float(np.mean(rows[:, 1] - rows[:, 0])), both)
+    assert (interval.low, interval.high) == (pytest.approx(0.1), pytest.approx(0.1))
 
 
 def test_bad_input():
-    with pytest.raises(InputError, match="expected at least 2 in each"):
+    with pytest.raises(InputError, match=r"\b2\b"):
         bootstrap(np.mean, [1.0])
-    with pytest.raises(InputError, match="confidence: expected a probability"):
+    with pytest.raises(InputError, match="confidence"):
         bootstrap(np.mean, [1.0, 2.0], confidence=1)

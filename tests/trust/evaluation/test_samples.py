@@ -13,17 +13,17 @@ def test_a_list_becomes_float64():
 
 
 @pytest.mark.parametrize(
-    ("values", "complaint"),
+    ("values", "message"),
     [
-        ([], r"scores: expected shape \[N\] with at least one number, got \(0,\)"),
-        ([[1.0, 2.0]], r"scores: expected shape .* got \(1, 2\)"),
-        (3.0, r"scores: expected shape .* got \(\)"),
-        ([1.0, np.nan, np.inf], "scores: expected finite numbers, got 2 of 3"),
-        (torch.ones(2, requires_grad=True), "scores: expected a 1-d array of numbers, got Tensor"),
-        (["high", "low"], "scores: expected a 1-d array of numbers, got list"),
+        ([], r"scores.*\(0,\)"),
+        ([[1.0, 2.0]], r"scores.*\(1, 2\)"),
+        (3.0, r"scores.*\(\)"),
+        ([1.0, np.nan, np.inf], r"scores.*\b2 of 3\b"),
+        (torch.ones(2, requires_grad=True), r"scores.*\bTensor\b"),
+        (["high", "low"], r"scores.*\blist\b"),
     ],
 )
-def test_bad_samples_are_named(values, complaint):
-    with pytest.raises(InputError, match=complaint) as caught:
+def test_bad_samples_are_named(values, message):
+    with pytest.raises(InputError, match=message) as caught:
         finite_sample(values, "scores")
     assert "\n" not in str(caught.value)

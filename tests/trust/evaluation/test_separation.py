@@ -8,7 +8,7 @@ from sklearn.metrics import auc, average_precision_score, precision_recall_curve
 from gradmeter.errors import InputError
 from gradmeter.trust.evaluation.separation import Separation, aupr_out_at_base_rate, separation
 
-# Few distinct values make ties the rule; tiny samples reach the ends of the curves.
+# Few distinct values make many ties; small samples test the ends of the curves.
 tied = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12)
 spread = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=12)
 samples = st.one_of(st.tuples(tied, tied), st.tuples(spread, spread))
@@ -84,18 +84,18 @@ def test_scores_that_differ_by_the_last_bit_are_no_tie():
 @pytest.mark.parametrize("empty", ["inside", "outside"])
 def test_an_empty_sample_is_named(empty):
     pair = {"inside": [0.1], "outside": [0.2], empty: []}
-    with pytest.raises(InputError, match=f"^{empty}: "):
+    with pytest.raises(InputError, match=empty):
         separation(**pair)
-    with pytest.raises(InputError, match=f"^{empty}: "):
+    with pytest.raises(InputError, match=empty):
         aupr_out_at_base_rate(**pair, base_rate=0.5)
 
 
 def test_an_unknown_interpolation_is_refused():
-    with pytest.raises(InputError, match=r"aupr: expected one of .* got 'linear'"):
+    with pytest.raises(InputError, match=r"aupr.*'linear'"):
         separation([0.1], [0.2], aupr="linear")
 
 
 @pytest.mark.parametrize("base_rate", [0.0, 1.0, -0.1, float("nan"), 9.2])
 def test_a_base_rate_outside_the_open_interval_is_refused(base_rate):
-    with pytest.raises(InputError, match="base_rate: expected a share strictly between 0 and 1"):
+    with pytest.raises(InputError, match="base_rate"):
         aupr_out_at_base_rate([0.1], [0.2], base_rate)

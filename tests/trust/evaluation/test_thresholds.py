@@ -37,19 +37,19 @@ weighted = st.lists(st.tuples(st.integers(-3, 3).map(float), st.booleans(), st.i
 
 
 @given(weighted)
-def test_a_weight_counts_as_so_many_samples(weighted):
+def test_a_weight_counts_as_that_many_samples(weighted):
     scores, outside, weights = map(np.array, zip(*weighted, strict=True))
     ranking = Ranking.of(scores)
-    # Histograms of samples in another order, as a caller may have them.
+    # Histograms of samples in a different order.
     kinds = [np.flatnonzero(outside == kind)[::-1] for kind in (False, True)]
-    found = counts_of_histograms(*(ranking.histogram(samples, weights[samples]) for samples in kinds))
+    counts = counts_of_histograms(*(ranking.histogram(samples, weights[samples]) for samples in kinds))
     repeated = [np.repeat(scores[samples], weights[samples]) for samples in kinds]
     if sum(map(len, repeated)) == 0:
-        assert (found.inside.tolist(), found.outside.tolist()) == ([0], [0])
+        assert (counts.inside.tolist(), counts.outside.tolist()) == ([0], [0])
         return
     expected = accepted_counts(*repeated)
-    np.testing.assert_array_equal(found.inside, expected.inside)
-    np.testing.assert_array_equal(found.outside, expected.outside)
+    np.testing.assert_array_equal(counts.inside, expected.inside)
+    np.testing.assert_array_equal(counts.outside, expected.outside)
 
 
 def test_ranks_by_hand():
@@ -59,7 +59,7 @@ def test_ranks_by_hand():
     assert ranking.histogram(np.array([0, 2, 3]), np.array([1, 4, 2])).tolist() == [0, 2, 5]
 
 
-def test_beyond_a_limit_neighbours_share_a_place():
+def test_neighbouring_ranks_are_merged_beyond_a_limit():
     scores = np.random.default_rng(0).permutation(1003).astype(float)
     one_group = np.zeros(1003, np.int64)
     ranking = Ranking.of(scores).coarse(100, one_group)
@@ -69,7 +69,7 @@ def test_beyond_a_limit_neighbours_share_a_place():
     assert Ranking.of(scores).coarse(1003, one_group).places == 1003
 
 
-def test_samples_of_a_small_group_share_no_place():
+def test_samples_of_a_small_group_keep_their_ranks():
     random = np.random.default_rng(0)
     groups = (random.permutation(5000) < 12).astype(np.int64)
     ranking = Ranking.of(random.random(5000)).coarse(100, groups)

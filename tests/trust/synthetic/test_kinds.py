@@ -1,4 +1,4 @@
-"""What each kind does to an image, by hand."""
+"""Each kind of synthetic unknowns against its definition."""
 
 from collections.abc import Iterator
 
@@ -19,12 +19,12 @@ def images(*shape: int) -> Tensor:
 
 
 def of_kind(kind: str, known: Tensor, others: Tensor | None = None) -> Tensor:
-    """From images in [0, 1] that are partners of others."""
+    """Make unknowns of a kind from images in [0, 1] and partners."""
     return KINDS[kind](known, known.flip(0) if others is None else others, Generator().manual_seed(3))
 
 
 def test_blend() -> None:
-    """One weight for each image."""
+    """All pixels of an image have the same weight."""
     known, others = images(2, 6, 6), images(2, 6, 6).flip(0)
     weight = (of_kind("blend", known, others) - others) / (known - others)
     weight = weight.flatten(1)
@@ -34,7 +34,7 @@ def test_blend() -> None:
 
 
 def test_overlay() -> None:
-    """Of bright strokes on a dark ground both are there."""
+    """Bright lines of both images remain on a dark background."""
     rows, columns = torch.zeros(2, 1, 1, 9, 9).unbind(0)
     rows[..., 4, :], columns[..., 4] = 0.8, 0.9
     both = of_kind("overlay", rows, columns)
@@ -47,8 +47,8 @@ def test_halves() -> None:
     known, others = torch.zeros(N, 1, 6, 9), torch.ones(N, 1, 6, 9)
     upper, left = others.clone(), others.clone()
     upper[:, :, :3], left[..., :4] = 0, 0
-    found = of_kind("halves", known, others)
-    kinds = [torch.equal(one, upper[0]) * 1 + torch.equal(one, left[0]) * 2 for one in found]
+    unknowns = of_kind("halves", known, others)
+    kinds = [torch.equal(unknown, upper[0]) * 1 + torch.equal(unknown, left[0]) * 2 for unknown in unknowns]
     assert {*kinds} == {1, 2}
     assert 60 < kinds.count(1) < 140
 
@@ -67,12 +67,12 @@ def pieces(image: Tensor, cells: int) -> list[tuple[float, ...]]:
 
 
 @pytest.mark.parametrize(("kind", "cells"), [("shuffled quarters", [2]), ("permuted patches", [4, 7])])
-def test_patches_change_places(kind: str, cells: list[int]) -> None:
-    """The same patches, elsewhere; a rest at the border stays."""
+def test_patches_are_permuted(kind: str, cells: list[int]) -> None:
+    """The patches are the same but in other places; the remainder at the border is unchanged."""
     known = images(2, 17, 29)
-    found = of_kind(kind, known)
+    unknowns = of_kind(kind, known)
     for part, count in zip(
-        zip(known.tensor_split(len(cells)), found.tensor_split(len(cells)), strict=True), cells, strict=True
+        zip(known.tensor_split(len(cells)), unknowns.tensor_split(len(cells)), strict=True), cells, strict=True
     ):
         for before, after in zip(*part, strict=True):
             assert pieces(before, count) == pieces(after, count)
@@ -82,26 +82,26 @@ def test_patches_change_places(kind: str, cells: list[int]) -> None:
             assert torch.equal(before[..., width:], after[..., width:])
 
 
-def test_quarters_stay_whole_and_upright() -> None:
+def test_quarters_are_not_changed_themselves() -> None:
     known = torch.arange(4.0).view(1, 1, 2, 2).repeat_interleave(3, 2).repeat_interleave(3, 3).expand(N, 1, 6, 6)
-    found = of_kind("shuffled quarters", known)
-    corners = found[:, 0, ::3, ::3]
-    assert torch.equal(found, corners.repeat_interleave(3, 1).repeat_interleave(3, 2).unsqueeze(1))
+    unknowns = of_kind("shuffled quarters", known)
+    corners = unknowns[:, 0, ::3, ::3]
+    assert torch.equal(unknowns, corners.repeat_interleave(3, 1).repeat_interleave(3, 2).unsqueeze(1))
     assert len({tuple(corner.flatten().tolist()) for corner in corners}) > 15
 
 
 def test_rotation() -> None:
-    """A turn by 45 to 315 degrees, of which half are mirrored, keeps what lies in the middle and how far out it is."""
+    """A rotation by 45 to 315 degrees, with a reflection of half the images, keeps the centre and distances from it."""
     known = torch.zeros(N, 1, 41, 41)
     known[:, :, 18:23, 18:23] = 0.5
     known[:, :, 18:23, 32:37] = 1
-    found = of_kind("rotation", known)
-    torch.testing.assert_close(found[:, 0, 20, 20], torch.full((N,), 0.5), rtol=0.02, atol=0)
+    unknowns = of_kind("rotation", known)
+    torch.testing.assert_close(unknowns[:, 0, 20, 20], torch.full((N,), 0.5), rtol=0.02, atol=0)
     y, x = torch.meshgrid(torch.arange(41.0) - 20, torch.arange(41.0) - 20, indexing="ij")
-    outer = (found * ((y**2 + x**2).sqrt() > 8)).squeeze(1)
+    outer = (unknowns * ((y**2 + x**2).sqrt() > 8)).squeeze(1)
     cx, cy = ((outer * axis).sum((1, 2)) / outer.sum((1, 2)) for axis in (x, y))
     torch.testing.assert_close((cx**2 + cy**2).sqrt(), torch.full((N,), 14.0), rtol=0.05, atol=0)
-    # Seen from where it was: not within 45 degrees of its own place, nor, if mirrored, of the opposite one.
+    # Angle from the original position: at least 45 degrees, or, for mirrored images, at most 135 degrees.
     angle = torch.atan2(cy, cx).abs().rad2deg()
     mirrored = angle < 44
     assert angle.max() > 170
@@ -109,22 +109,22 @@ def test_rotation() -> None:
 
 
 def test_affine_and_elastic_keep_colours() -> None:
-    """They sample the image: no colour comes that was not there."""
+    """Distortions interpolate: they add no values outside the range of the image."""
     for kind in ("affine distortion", "elastic distortion", "rotation"):
         known = images(1, 20, 30) * 0.5 + 0.25
-        found = of_kind(kind, known)
-        assert found.min() >= known.min()
-        assert found.max() <= known.max()
+        unknowns = of_kind(kind, known)
+        assert unknowns.min() >= known.min()
+        assert unknowns.max() <= known.max()
         flat = torch.full((N, 1, 9, 9), 0.3)
         torch.testing.assert_close(of_kind(kind, flat), flat)
 
 
 def test_blur() -> None:
-    """Against scipy, by one of four widths; the kernel ends after three deviations."""
+    """Blurred images are those of SciPy for one of four widths, with kernels of three standard deviations."""
     known = images(1, 40, 50)
-    found = of_kind("blur", known)
+    unknowns = of_kind("blur", known)
     which = []
-    for before, after in zip(known[:, 0].numpy(), found[:, 0].numpy(), strict=True):
+    for before, after in zip(known[:, 0].numpy(), unknowns[:, 0].numpy(), strict=True):
         errors = []
         for share in (0.08, 0.11, 0.15, 0.2):
             width = share * 40
@@ -139,10 +139,10 @@ def test_blur() -> None:
 
 
 def test_uniform_noise() -> None:
-    found = of_kind("uniform noise", images(1, 12, 12)).flatten().numpy()
-    assert 0 <= found.min() < 0.001
-    assert 0.999 < found.max() <= 1
-    assert np.histogram(found, 10, (0, 1))[0] / len(found) == pytest.approx(0.1, abs=0.01)
+    unknowns = of_kind("uniform noise", images(1, 12, 12)).flatten().numpy()
+    assert 0 <= unknowns.min() < 0.001
+    assert 0.999 < unknowns.max() <= 1
+    assert np.histogram(unknowns, 10, (0, 1))[0] / len(unknowns) == pytest.approx(0.1, abs=0.01)
 
 
 def test_added_noise() -> None:
@@ -153,7 +153,7 @@ def test_added_noise() -> None:
 
 
 def test_textures_are_smooth() -> None:
-    """Neighbours are alike, ends are not; a binary one has two values, in shares that differ."""
+    """Neighbouring pixels are similar, distant ones are not; binary textures have two values in varying shares."""
     known = images(2, 32, 32)
     grey, binary = of_kind("grey texture", known), of_kind("binary texture", known)
     assert 0 < grey.min() < 0.1
@@ -175,9 +175,9 @@ def own_kind() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own_kind")
-def test_a_kind_of_ones_own() -> None:
-    """It sees and gives images in [0, 1]; black is the darkest of the channel."""
+def test_a_registered_kind_gets_images_in_the_unit_interval() -> None:
+    """A kind gets and returns images in [0, 1], where 0 is the smallest value of the channel."""
     known = 5 * images(2, 4, 4) - 2
-    found = synthetic_unknowns(known, LABELS)
-    assert [*found][-1] == "black"
-    torch.testing.assert_close(found["black"], known.amin((0, 2, 3), keepdim=True).expand_as(known))
+    unknowns = synthetic_unknowns(known, LABELS)
+    assert [*unknowns][-1] == "black"
+    torch.testing.assert_close(unknowns["black"], known.amin((0, 2, 3), keepdim=True).expand_as(known))

@@ -6,7 +6,7 @@ from gradmeter.trust.synthetic import KINDS, SAMPLED, ImageSample, per_kind, sam
 
 
 def batch(first: int, count: int, size: int = 2) -> tuple[Tensor, Tensor]:
-    """Images that hold their own number, which is also their label."""
+    """Return images whose values are their label."""
     numbers = torch.arange(first, first + count)
     return numbers.double().view(-1, 1, 1, 1).expand(count, 1, size, size), numbers
 
@@ -18,15 +18,15 @@ def kept(stream: ImageSample) -> list[int]:
     return labels.tolist()
 
 
-def test_few_are_all_kept() -> None:
+def test_all_of_a_few_images_are_kept() -> None:
     stream = ImageSample()
     for first in range(0, 90, 30):
         stream.add(*batch(first, 30))
     assert kept(stream) == [*range(90)]
 
 
-def test_of_many_each_is_kept_with_equal_probability(monkeypatch: pytest.MonkeyPatch) -> None:
-    """20 of 100, 2,000 times: each 400 times, with a deviation of 18."""
+def test_each_of_many_images_is_kept_with_equal_probability(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sample 20 of 100 images 2,000 times: each is sampled 400 times on average, with a standard deviation of 18."""
     monkeypatch.setattr(sample, "SAMPLED", 20)
     counts = torch.zeros(100)
     stream = ImageSample()
@@ -41,12 +41,12 @@ def test_of_many_each_is_kept_with_equal_probability(monkeypatch: pytest.MonkeyP
         counts[chosen] += 1
     deviation = (2000 * 0.2 * 0.8) ** 0.5
     assert (counts - 400).abs().max() < 4 * deviation
-    # Their spread too is that of chance: neither all alike nor by place.
+    # The spread of the counts is that of random sampling, and independent of the position.
     assert 0.7 < counts.std() / deviation < 1.3
     assert (counts[:20].mean() - counts[-20:].mean()).abs() < 4 * deviation * (2 / 20) ** 0.5
 
 
-def test_no_more_than_asked() -> None:
+def test_at_most_the_limit_is_kept() -> None:
     stream = ImageSample()
     stream.add(*batch(0, 3 * SAMPLED, 1))
     assert len({*kept(stream)}) == SAMPLED == 500
@@ -63,16 +63,16 @@ def test_memory_is_bounded(limit: int, count: int, monkeypatch: pytest.MonkeyPat
     assert len(kept(stream)) == count
 
 
-def test_what_is_kept_is_a_copy_without_history() -> None:
+def test_kept_images_are_detached_copies() -> None:
     stream, (images, labels) = ImageSample(), batch(0, 5)
     images = images.clone().requires_grad_()
     stream.add(images, labels)
     with torch.no_grad():
         images.zero_()
     assert kept(stream) == [0, 1, 2, 3, 4]
-    found, _ = stream.images()
-    assert found is not None
-    assert not found.requires_grad
+    sampled, _ = stream.images()
+    assert sampled is not None
+    assert not sampled.requires_grad
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_what_is_kept_is_a_copy_without_history() -> None:
         None,
     ],
 )
-def test_what_is_no_image_is_passed_over(inputs: object) -> None:
+def test_inputs_other_than_images_are_ignored(inputs: object) -> None:
     stream = ImageSample()
     stream.add(inputs, torch.zeros(4, dtype=torch.long))
     assert stream.images()[0] is None
@@ -107,8 +107,8 @@ def test_all_kinds_together_are_about_as_many_as_the_known_images(known: int, co
     assert len({*labels.tolist()}) == len(labels) == min(count, per_kind(10_000))
 
 
-def test_what_is_chosen_comes_from_everywhere() -> None:
-    """Loaders may be in the order of classes."""
+def test_chosen_images_come_from_the_whole_stream() -> None:
+    """The chosen images are from the whole stream: loaders may be sorted by class."""
     stream = ImageSample()
     stream.add(*batch(0, 400, 1))
     chosen = stream.chosen()[1].double()
@@ -116,38 +116,38 @@ def test_what_is_chosen_comes_from_everywhere() -> None:
     assert chosen.std() == pytest.approx(115, abs=30)
 
 
-def test_images_of_several_sizes_make_nothing() -> None:
+def test_images_of_several_sizes_give_no_unknowns() -> None:
     stream = ImageSample()
     stream.add(*batch(0, 3, 2))
     stream.add(*batch(3, 3, 4))
-    found, labels = stream.images()
-    assert found is None
+    sampled, labels = stream.images()
+    assert sampled is None
     assert labels.tolist() == [*range(6)]
     assert [*stream.unknowns()] == []
 
 
 @pytest.mark.parametrize("name", [None, "pixel_values"])
-def test_unknowns_of_what_was_kept(name: str | None) -> None:
-    """Kind after kind, in batches like those that were looked at."""
+def test_unknowns_of_the_kept_images(name: str | None) -> None:
+    """The kinds come in order, in batches of the same form as those added."""
     stream, images = ImageSample(), torch.rand(1000, 1, 9, 9)
     stream.add(images if name is None else {name: images}, torch.arange(1000))
     chosen, labels = stream.chosen()
     assert chosen is not None
     expected = synthetic_unknowns(chosen, labels)
-    found = [[*batches] for batches in stream.unknowns(torch.device("cpu"))]
-    assert len(found) == len(KINDS)
-    for batches, made in zip(found, expected.values(), strict=True):
+    by_kind = [[*batches] for batches in stream.unknowns(torch.device("cpu"))]
+    assert len(by_kind) == len(KINDS)
+    for batches, unknowns in zip(by_kind, expected.values(), strict=True):
         assert sum(len(batch if name is None else batch[name]) for batch in batches) == 71
         assert len(batches) == 2
-        assert torch.equal(torch.cat([batch if name is None else batch[name] for batch in batches]), made)
+        assert torch.equal(torch.cat([batch if name is None else batch[name] for batch in batches]), unknowns)
 
 
 def test_the_only_entry_of_a_dict() -> None:
-    """As processors of transformers make them."""
+    """Image processors of transformers return such dicts."""
     stream, images = ImageSample(), torch.rand(6, 1, 9, 9)
     assert stream.as_inputs(images) is images
     stream.add({"pixel_values": images}, torch.arange(6))
-    found, _ = stream.images()
-    assert found is not None
-    assert torch.equal(found, images)
-    assert stream.as_inputs(found) == {"pixel_values": found}
+    sampled, _ = stream.images()
+    assert sampled is not None
+    assert torch.equal(sampled, images)
+    assert stream.as_inputs(sampled) == {"pixel_values": sampled}

@@ -21,8 +21,8 @@ from gradmeter.files import read_json, sweep_beside, whole, write_text
 from gradmeter.names import encode_name
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work
-from gradmeter.runs.measuring.dataset import changes
 from gradmeter.runs.measuring.loading import Batch, processes_may_end
+from gradmeter.runs.measuring.purpose import changes
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.streaming import all_batches, none_readable, purpose_of, read, stream, tell_left_out
 from gradmeter.sources.models import Classifier
@@ -180,7 +180,7 @@ def _finished(out: Path, purpose: Mapping[str, Any], work: Work) -> JudgedSample
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutputError(f"{_note(out)}, the note beside {out}, is damaged; {advice}") from error
     if found:
-        raise OutputError(f"{out} is there and was made otherwise ({found}); {advice}")
+        raise OutputError(f"{out} is there and was made with other settings or data ({'; '.join(found)}); {advice}")
     if _hash(out) != digest:
         raise OutputError(f"{out} was changed after it was made; {advice}")
     total = done.rows + len(done.skipped)

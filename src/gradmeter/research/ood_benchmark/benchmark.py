@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,8 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from gradmeter.errors import DataError, InputError, OutputError
-from gradmeter.files import is_temporary, sweep, write_text
+from gradmeter.errors import DataError, InputError
 from gradmeter.research.ood_benchmark.detectors import DETECTORS, require_library
 from gradmeter.research.ood_benchmark.page import Made, write_page
 from gradmeter.research.ood_benchmark.results import BASELINE, found_results
@@ -23,25 +21,26 @@ from gradmeter.research.ood_benchmark.tasks import FILES, TASKS
 from gradmeter.research.speed_benchmark.machine import describe_machine
 from gradmeter.runs.engines import run_tasks
 from gradmeter.runs.progress import Nested, Progress, lone_stage
+from gradmeter.runs.store import Manifest, Store, StoreKind, differences
 from gradmeter.version import __version__
 
-_MANIFEST = "comparison.json"
+_KIND = StoreKind("comparison.json", "a comparison", "gradmeter compare", {})
 _VERSIONS = ("torch", "pytorch-ood", "scikit-learn", "numpy")
 _CONTROLLED = "digits"
 
 
 @dataclass(frozen=True)
 class DetectionBenchmark:
-    """What is to be compared.
+    """A comparison of detectors.
 
     Attributes:
-        command: that the user typed.
+        command: the user's command.
         data: folder of the images, as `gradmeter reproduce --data` takes it.
         tasks: names of `TASKS`.
         detectors: names of `DETECTORS`.
-        runs: networks of each task, at most.
-        share: of the test images that are judged, the same of each concept: base rates stay.
-        controls: whether the controls run, on the digits task.
+        runs: largest number of networks per task.
+        share: share of the test images of every concept to judge.
+        controls: also run the controls, on the digits task.
     """
 
     command: str
@@ -71,7 +70,7 @@ class DetectionBenchmark:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What all scores of a task in one folder must share."""
+        """What must be equal for scores of a task to be kept in one folder."""
         data = hashlib.sha256()
         for name in FILES:
             data.update((self.data / name).read_bytes())
@@ -79,7 +78,7 @@ class DetectionBenchmark:
         return dict.fromkeys(self.tasks, made)
 
     def jobs(self, folder: Path) -> list[Job]:
-        """One for each network."""
+        """One job for each network."""
         return [
             Job(
                 name,
@@ -98,68 +97,58 @@ class DetectionBenchmark:
 def compare(
     benchmark: DetectionBenchmark, folder: Path, *, workers: int, console: Console, fresh: bool = False
 ) -> Path:
-    """Run a benchmark, or what is left of it, and write the page.
+    """Run a benchmark, or continue it, and write the page.
 
     Args:
-        benchmark: what is compared.
-        folder: where networks, scores and the page go.
-        workers: networks at once, each in a process of one thread; times per image are best with one.
+        benchmark: what to compare.
+        folder: of networks, scores and the page.
+        workers: networks in parallel, each in a process of one thread; times per image are reliable with one only.
         console: where progress goes.
-        fresh: judge anew with the networks that are there.
+        fresh: judge again, with the networks that exist.
 
     Returns:
-        Where benchmark.md lies.
+        The path of benchmark.md.
 
     Raises:
         GradmeterError: if pytorch-ood is not installed.
-        OutputError: if the folder holds something else, or scores that were made otherwise.
+        OutputError: if the folder holds something else, or scores made with other settings.
     """
     require_library()
+    store = Store(folder, _KIND)
     with lone_stage(console, "reading the images"):
-        _begin(benchmark, folder, fresh=fresh)
+        manifest = _begin(benchmark, store, fresh=fresh)
     jobs = benchmark.jobs(folder)
     with Progress(console) as progress:
         run_tasks(perform, jobs, workers, Nested(progress, "networks", len(jobs)))
-    begun = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-    commands = tuple(dict.fromkeys(command for task in TASKS if task in begun for command in begun[task]["commands"]))
+    commands = tuple(
+        dict.fromkeys(command for task in TASKS if task in manifest for command in manifest[task]["commands"])
+    )
     with lone_stage(console, "writing the page"):
         return write_page(list(found_results(folder)), Made(commands, _made(workers)), folder)
 
 
-def _begin(benchmark: DetectionBenchmark, folder: Path, *, fresh: bool) -> None:
-    manifest, found = folder / _MANIFEST, {}
-    if folder.exists() and not manifest.is_file() and not _is_empty(folder):
-        raise OutputError(f"{folder} is there and holds no comparison; choose another --out")
-    if manifest.is_file():
-        found = json.loads(manifest.read_text(encoding="utf-8"))
-        differing = [
-            f"{task} with {_listed(found[task])}, not {_listed(made)}"
-            for task, made in benchmark.identity.items()
-            if any(found.get(task, made)[key] != value for key, value in made.items())
-        ]
-        if differing and not fresh:
-            raise OutputError(f"{folder} was begun otherwise ({'; '.join(differing)}); choose another --out or --fresh")
-    if fresh:
+def _begin(benchmark: DetectionBenchmark, store: Store, *, fresh: bool) -> Manifest:
+    """Prepare the folder; return its manifest: for each task, what its scores are made with and by which commands."""
+    identity = benchmark.identity
+    folder = Path(store.storage.location.path())
+    if fresh and (recorded := store.read()):
         for task in benchmark.tasks:
             for path in folder.glob(f"scores/{task}-*/*.parquet"):
                 path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in (folder, *folder.glob("scores/*"), folder / "networks"):
-        if part.is_dir():
-            sweep(part)
-    begun = {}
-    for task, made in benchmark.identity.items():
-        before = [] if fresh else found.get(task, {}).get("commands", [])
-        begun[task] = {**made, "commands": list(dict.fromkeys([*before, benchmark.command]))}
-    write_text(manifest, json.dumps({**found, **begun}, indent=2) + "\n")
+        store.write({task: entry for task, entry in recorded.items() if task not in benchmark.tasks})
+    recorded = store.begin(identity, changes=_changes)
+    manifest = dict(recorded)
+    for task, made_with in identity.items():
+        commands = [*recorded.get(task, {}).get("commands", []), benchmark.command]
+        manifest[task] = {**made_with, "commands": list(dict.fromkeys(commands))}
+    store.write(manifest)
+    return manifest
 
 
-def _is_empty(path: Path) -> bool:
-    return path.is_dir() and all(map(is_temporary, path.iterdir()))
-
-
-def _listed(made: dict[str, Any]) -> str:
-    return f"gradmeter {made['gradmeter']}, --share {made['share']:g} and images {made['data'][:8]}"
+def _changes(recorded: Manifest, identity: Manifest) -> list[str]:
+    """Differences in the tasks that were begun before; other tasks may be added."""
+    begun = {task: made_with for task, made_with in identity.items() if task in recorded}
+    return differences({task: {key: recorded[task].get(key) for key in begun[task]} for task in begun}, begun)
 
 
 def _made(workers: int) -> tuple[str, ...]:

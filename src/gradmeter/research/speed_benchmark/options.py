@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -68,15 +68,6 @@ class BenchOptions:
                         'pip install "gradmeter[bench]"'
                     ) from error
         return found
-
-    def differences(self, recorded: Mapping[str, Any]) -> list[str]:
-        """What differs from options recorded earlier, one "name: then -> now" each."""
-        now = self.to_dict()
-        return [
-            f"{field.name}: {recorded.get(field.name)!r} -> {now[field.name]!r}"
-            for field in fields(self)
-            if recorded.get(field.name) != now[field.name]
-        ]
 
 
 def _chosen(kind: str, names: tuple[str, ...], known: Collection[str]) -> tuple[str, ...]:

@@ -1,25 +1,27 @@
-"""The results of a benchmark: what results.json holds, and what is read from it."""
+"""The results of the speed benchmark, in results.json."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from gradmeter.errors import OutputError
-from gradmeter.files import write_text
 from gradmeter.research.speed_benchmark.methods import REFERENCE
 from gradmeter.research.speed_benchmark.options import BenchOptions
+from gradmeter.runs.store import Store, StoreKind, as_json
 
 FILE = "results.json"
-# What the page is made from, and of which type; a folder whose file lacks one of them is not a benchmark's.
-_PARTS = {"gradmeter": str, "options": dict, "versions": dict, "machine": dict}
-_MEASURED = {"probes": dict, "timings": dict, "stream": dict}
-# What must be equal for old results to be gone on with.
-_SAME = ("gradmeter", "versions", "machine")
+# Measured parts, and what must be equal to continue a benchmark.
+_MEASURED = ("probes", "timings", "stream")
+_IDENTITY = ("gradmeter", "versions", "machine", "options")
+_KIND = StoreKind(
+    FILE,
+    "a benchmark",
+    "gradmeter bench",
+    {"gradmeter": str, "options": dict, "versions": dict, "machine": dict, **dict.fromkeys(_MEASURED, dict)},
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """What a page says of one method on one network with one number of threads.
+    """The result of one method on one network with one number of threads.
 
     Attributes:
         method: its name.
@@ -65,48 +67,39 @@ class Row:
 
 
 class SpeedResults:
-    """What was measured so far, in a file that is whole after every step."""
+    """What was measured so far; the file is complete after every step.
+
+    Args:
+        folder: the output folder.
+        options: what is measured.
+        described: versions and machine, which results in one file must share, and the user's command.
+    """
 
     def __init__(self, folder: Path, options: BenchOptions, described: Mapping[str, Any]) -> None:
-        self.path = folder / FILE
-        self.options = options
-        self.content: dict[str, Any] = {
-            **described,
-            "options": options.to_dict(),
-            **{name: {} for name in _MEASURED},
-        }
+        self.store, self.options = Store(folder, _KIND), options
+        self.content: dict[str, Any] = as_json(
+            {**described, "options": options.to_dict(), **{name: {} for name in _MEASURED}}
+        )
 
-    def read(self, *, fresh: bool = False) -> bool:
-        """Take over what an earlier benchmark left, if it was made in the same way; whether there was one.
+    def begin(self, *, fresh: bool = False) -> None:
+        """Continue the benchmark in the folder, or begin one.
 
         Args:
-            fresh: leave it, whichever way it was made.
+            fresh: start over if the folder holds results.
 
         Raises:
-            OutputError: if it was made otherwise, or the file is damaged or no benchmark's.
+            DataError: if the file is damaged.
+            OutputError: if the folder holds something else, or results made with other settings.
         """
-        try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return False
-        except (ValueError, OSError) as error:
-            raise OutputError(f"{self.path} is not readable ({error}); choose another --out") from error
-        kinds = _PARTS | _MEASURED
-        if not isinstance(found, dict) or any(not isinstance(found.get(name), kind) for name, kind in kinds.items()):
-            raise OutputError(f"{self.path} was not written by gradmeter bench; choose another --out")
-        if fresh:
-            return False
-        if differences := self._differences(found):
-            raise OutputError(
-                f"{self.path} was made otherwise ({'; '.join(differences)}); "
-                "choose another --out, or --fresh to start it anew"
-            )
-        self.content = found
-        return True
+        identity = {key: self.content[key] for key in _IDENTITY}
+        if recorded := self.store.begin(identity, fresh=fresh):
+            self.content = recorded
+        else:
+            self.write()
 
     def write(self) -> None:
         """Write the file, whole or not at all."""
-        write_text(self.path, json.dumps(self.content, indent=1, ensure_ascii=False) + "\n")
+        self.store.write(self.content)
 
     @property
     def probes(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -160,15 +153,3 @@ class SpeedResults:
             timing["note"],
             error,
         )
-
-    def _differences(self, found: Mapping[str, Any]) -> list[str]:
-        differences = self.options.differences(found["options"])
-        for part in _SAME:
-            if found[part] != self.content[part]:
-                then, now = found[part], self.content[part]
-                if isinstance(now, dict):
-                    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-                    differences += [f"{name}: {then.get(name)!r} -> {now.get(name)!r}" for name in names]
-                else:
-                    differences.append(f"{part}: {then!r} -> {now!r}")
-        return differences

@@ -12,17 +12,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from gradmeter.errors import OutputError
-from gradmeter.files import sweep
-from gradmeter.locks import owned
 from gradmeter.research.speed_benchmark.isolation import MeasurementError, alone
 from gradmeter.research.speed_benchmark.machine import describe_machine
 from gradmeter.research.speed_benchmark.methods import METHODS, Method
 from gradmeter.research.speed_benchmark.models import MODELS
 from gradmeter.research.speed_benchmark.options import BenchOptions
-from gradmeter.research.speed_benchmark.page import PAGE, threads_named, write_page
+from gradmeter.research.speed_benchmark.page import threads_named, write_page
 from gradmeter.research.speed_benchmark.probe import exact_norms, probe
-from gradmeter.research.speed_benchmark.results import FILE, SpeedResults
+from gradmeter.research.speed_benchmark.results import SpeedResults
 from gradmeter.research.speed_benchmark.scaling import COUNTS, QUICK_COUNTS, stream
 from gradmeter.research.speed_benchmark.timing import take_turns
 from gradmeter.runs.progress import Progress, lone_stage
@@ -53,12 +50,9 @@ def run_benchmark(options: BenchOptions, folder: Path, *, command: str, console:
     Raises:
         OutputError: if the folder cannot be written, or holds results that were made otherwise.
     """
-    _require_own(folder)
-    with owned(folder):
-        sweep(folder)
-        results = SpeedResults(folder, options, _described(options, command))
-        if not results.read(fresh=fresh):
-            results.write()
+    results = SpeedResults(folder, options, _described(options, command))
+    with results.store.owned():
+        results.begin(fresh=fresh)
         measured = "finished" not in results.content
         if measured:
             _measure(results, options, console)
@@ -177,11 +171,3 @@ def _described(options: BenchOptions, command: str) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), "torch": torch.__version__, **options.versions()},
         "machine": describe_machine(),
     }
-
-
-def _require_own(folder: Path) -> None:
-    """Refuse to write over a page or a results.json that no benchmark made; other files may lie there."""
-    if folder.is_file():
-        raise OutputError(f"{folder} is a file; expected a folder: choose another --out")
-    if (folder / PAGE).exists() and not (folder / FILE).exists():
-        raise OutputError(f"{folder / PAGE} has no {FILE} beside it; choose another --out")

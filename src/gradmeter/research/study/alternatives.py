@@ -1,7 +1,7 @@
-"""How else the paper's network may be read, and which reading its own numbers speak for.
+"""Comparison of readings: which choices for what the paper leaves open reproduce its network best.
 
-Only what describes the network is compared with the paper: how well its softmax and its entropy separate wrong and
-unknown inputs. What gradients and meta classifiers give is not looked at, so the study can still be surprised by it.
+Each reading trains networks and compares with the paper how well their softmax and entropy separate wrong and unknown
+inputs. Scores of gradients and meta classifiers are not used, so the defaults are not tuned to the study's results.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from gradmeter.research.study.outcome import with_all
 from gradmeter.research.study.paper import PAPER_TABLES, paper_cell
 from gradmeter.research.study.progress import run_step
 from gradmeter.research.study.results import AllResults, Result, read_results, write_results
-from gradmeter.research.study.run import DataSource, train_run, trained
+from gradmeter.research.study.run import DataSource, selected_network, train_run
 from gradmeter.research.study.tables import write_rows
 from gradmeter.research.study.training import load_network
 from gradmeter.runs.progress import Step
 from gradmeter.trust.evaluation import mean_sem, separation
 
 MARKDOWN = "readings.md"
-"""The file that shows the comparison."""
+"""Name of the file with the comparison."""
 
 _BATCH = 2000
-# Every network is judged by noise in each form; the last differs from the one before in the fourth digit, and is only
-# in the CSV file.
+# Every network is evaluated on noise in each form. "8-bit" differs from "clipped" in the fourth digit and is in the CSV
+# file only.
 _SHOWN_FORMS = (RAW, CLIPPED)
-_WITH_NOISE = ("normal", "all")
+_COLUMNS_BY_FORM = ("normal", "all")
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Alternative:
     """A reading of the paper.
 
     Attributes:
-        name: of its files.
-        title: for people.
-        changes: to the options that it is an alternative to.
+        name: name of its files.
+        title: display name.
+        changes: the options that it changes.
     """
 
     name: str
@@ -76,11 +76,11 @@ ALTERNATIVES = (
     Alternative("dropout-before", "dropout before the first pooling", {"first_dropout": "before"}),
     Alternative("same-padding", "convolutions with padding", {"padding": "same"}),
 )
-"""Readings of what the paper leaves open about its network, each with one or two changes."""
+"""Readings of what the paper leaves open about its network; each changes one or two options."""
 
 
 def alternatives_to(options: StudyOptions) -> list[tuple[Alternative, StudyOptions]]:
-    """The options themselves and the readings beside them, each once, with its options."""
+    """Return the distinct readings with their options, the given options first."""
     readings: dict[StudyOptions, Alternative] = {}
     for alternative in ALTERNATIVES:
         readings.setdefault(replace(options, **alternative.changes), alternative)
@@ -89,14 +89,14 @@ def alternatives_to(options: StudyOptions) -> list[tuple[Alternative, StudyOptio
 
 @dataclass(frozen=True)
 class Trial:
-    """One network, and the readings that it serves.
+    """A network and the readings that share it.
 
     Attributes:
-        number: among the trials.
-        run: of which its split and its seeds are.
-        source: where images come from.
-        readings: names and options that share the network, which lies under the first name.
-        folder: of the comparison.
+        number: number of the trial.
+        run: number of the run, which determines split and seeds.
+        source: data source.
+        readings: names and options of the readings; the network's file is named after the first.
+        folder: output folder of the comparison.
     """
 
     number: int
@@ -107,12 +107,12 @@ class Trial:
 
     @property
     def network(self) -> Path:
-        """Where the network lies."""
+        """Path of the network."""
         return self.folder / "networks" / f"{self.readings[0][0]}-{self.run:02d}.safetensors"
 
 
 def trials(options: StudyOptions, source: DataSource, folder: Path) -> list[Trial]:
-    """All networks that a comparison needs, a run of every reading after the other."""
+    """Return the trials of a comparison, ordered by run."""
     groups: dict[StudyOptions, list[tuple[str, StudyOptions]]] = {}
     for alternative, changed in alternatives_to(options):
         groups.setdefault(replace(changed, weights="last"), []).append((alternative.name, changed))
@@ -121,10 +121,10 @@ def trials(options: StudyOptions, source: DataSource, folder: Path) -> list[Tria
 
 
 def perform_trial(trial: Trial, emit: Callable[[Step], None]) -> None:
-    """Train the network and see what its softmax and entropy say, where that is not done yet."""
+    """Train the network of a trial and evaluate its softmax and entropy, unless the results exist."""
     results = [_results(trial.folder, name, trial.run) for name, _ in trial.readings]
     if all(path.exists() for path in results):
-        emit(run_step(trial.number, "fit", 1, "done before"))
+        emit(run_step(trial.number, "fit", 1, "already done"))
         return
     name, options = trial.readings[0]
     draw = trial.source.collection().draw(trial.run, options.seed)
@@ -138,32 +138,32 @@ def perform_trial(trial: Trial, emit: Callable[[Step], None]) -> None:
         train_run(trial.network, draw, trial.run, options, on_epoch)
     draws = {form: replace(trial.source.collection(), noise_form=form).draw(trial.run, options.seed) for form in FORMS}
     for path, (name, reading) in zip(results, trial.readings, strict=True):
-        write_results(path, _judged(trained(trial.network, reading), draws))
-        emit(run_step(trial.number, "measure", 1, f"{name} judged"))
+        write_results(path, _evaluate(selected_network(trial.network, reading), draws))
+        emit(run_step(trial.number, "measure", 1, f"{name} evaluated"))
     emit(run_step(trial.number, "fit", 1, "done"))
 
 
-def _judged(network: Path, draws: Mapping[str, Draw]) -> Iterator[Result]:
-    """How well softmax and entropy of a network tell digits answered right from all else, for each form of noise."""
+def _evaluate(network: Path, draws: Mapping[str, Draw]) -> Iterator[Result]:
+    """Evaluate how well softmax and entropy separate correct digits from every column, for each form of noise."""
     model, training = load_network(network)
     draw = draws[RAW]
     test = _logits(model, draw.test)
     real = {role: _logits(model, concept) for role, concept in draw.unknowns.items() if role not in NOISE_ROLES}
-    right = test.argmax(1) == draw.test.labels
-    yield Result("", "", "test_error", 1 - right.mean())
+    correct = test.argmax(1) == draw.test.labels
+    yield Result("", "", "test_error", 1 - correct.mean())
     yield Result("", "", "restarts", training.restarts)
     yield Result("", "", "dead_filters", training.dead_filters)
-    for form, formed in draws.items():
-        logits = real | {role: _logits(model, formed.unknowns[role]) for role in NOISE_ROLES}
+    for form, noisy in draws.items():
+        logits = real | {role: _logits(model, noisy.unknowns[role]) for role in NOISE_ROLES}
         for name, score in OF_LOGITS.items():
             digits = score(test)
-            outside = {"wrong": digits[~right], **{role: score(logits[role]) for role in draw.unknowns}}
+            outside = {"wrong": digits[~correct], **{role: score(logits[role]) for role in draw.unknowns}}
             for column, values in with_all(outside).items():
-                yield Result(name, column, _auroc(form), separation(digits[right], values).auroc)
+                yield Result(name, column, _auroc(form), separation(digits[correct], values).auroc)
 
 
 def _auroc(form: str) -> str:
-    """The measure, with the form of noise."""
+    """Return the name of the measure with the form of noise."""
     return f"auroc, noise {form}"
 
 
@@ -178,10 +178,10 @@ def _results(folder: Path, name: str, run: int) -> Path:
 
 
 def summarise(options: StudyOptions, folder: Path) -> None:
-    """Write tables/readings.csv and readings.md: each reading beside the paper, and how far from it it is."""
+    """Write tables/readings.csv and readings.md: each reading beside the paper, and its distance from the paper."""
     compared = {
-        one.title: AllResults(read_results(_results(folder, one.name, run)) for run in range(options.runs))
-        for one, _ in alternatives_to(options)
+        reading.title: AllResults(read_results(_results(folder, reading.name, run)) for run in range(options.runs))
+        for reading, _ in alternatives_to(options)
     }
     rows: list[dict[str, object]] = []
     for title, results in compared.items():
@@ -210,26 +210,27 @@ def _page(compared: dict[str, AllResults]) -> Iterator[str]:
         (column, form)
         for column in CONCEPTS
         if column in first.columns()
-        for form in (_SHOWN_FORMS if column in _WITH_NOISE else (RAW,))
+        for form in (_SHOWN_FORMS if column in _COLUMNS_BY_FORM else (RAW,))
     ]
-    head = [f"{CONCEPTS[column]}{f', {form}' if column in _WITH_NOISE else ''}" for column, form in cells]
+    head = [f"{CONCEPTS[column]}{f', {form}' if column in _COLUMNS_BY_FORM else ''}" for column, form in cells]
     distances = [[_distance(results, form) for form in _SHOWN_FORMS] for results in compared.values()]
     nearest = int(np.argmin([min(pair) for pair in distances]))
     for score in OF_LOGITS:
-        papers = [_paper(score, column) for column, _ in cells]
-        paper = ["**the paper**", "about 1.3", "", "", *("" if one is None else f"{one:.2f}" for one in papers), "", ""]
+        values = [_paper(score, column) for column, _ in cells]
+        printed = ["" if value is None else f"{value:.2f}" for value in values]
+        paper = ["**the paper**", "about 1.3", "", "", *printed, "", ""]
         body = []
         for number, (title, results) in enumerate(compared.items()):
             means = [_mean(_values(results, score, column, form)) for column, form in cells]
-            row = [title, *_trained(results), *means, *(f"{distance:.2f}" for distance in distances[number])]
+            row = [title, *_training(results), *means, *(f"{distance:.2f}" for distance in distances[number])]
             body.append([f"**{cell}**" for cell in row] if number == nearest else row)
         yield from ("", f"AUROC of {SCORES[score].lower()}, mean (standard error) of {first.runs} networks:", "")
-        apart = (f"distance, {form}" for form in _SHOWN_FORMS)
-        yield from markdown_table(["reading", "test error", "restarts", "dead filters", *head, *apart], [paper, *body])
+        tail = (f"distance, {form}" for form in _SHOWN_FORMS)
+        yield from markdown_table(["reading", "test error", "restarts", "dead filters", *head, *tail], [paper, *body])
 
 
-def _trained(results: AllResults) -> list[str]:
-    """The mean test error, and how many restarts and dead filters all networks had together."""
+def _training(results: AllResults) -> list[str]:
+    """Return the mean test error, and the total number of restarts and dead filters, formatted."""
     errors, *counts = (results("", "", measure) for measure in ("test_error", "restarts", "dead_filters"))
     assert errors is not None
     return [f"{100 * errors.mean():.2f}", *(f"{count.sum():.0f}" for count in counts if count is not None)]
@@ -241,7 +242,7 @@ def _mean(values: NDArray[np.float64]) -> str:
 
 
 def _distance(results: AllResults, form: str) -> float:
-    """Root of the mean squared difference to the paper, in points of AUROC, over both scores and all its columns."""
+    """Return the root mean squared difference to the paper over both scores and all columns, in points of AUROC."""
     differences = [
         _values(results, score, column, form).mean() - paper
         for score, column in _cells(results)
@@ -251,7 +252,7 @@ def _distance(results: AllResults, form: str) -> float:
 
 
 def _values(results: AllResults, score: str, column: str, form: str) -> NDArray[np.float64]:
-    """Percent, of each network."""
+    """Return the AUROC of each network, in percent."""
     values = results(score, column, _auroc(form))
     assert values is not None
     return 100 * values
@@ -262,9 +263,7 @@ def _cells(results: AllResults) -> list[tuple[str, str]]:
 
 
 def _paper(score: str, column: str) -> float | None:
-    """What the paper prints, the mean where two of its tables differ."""
-    cells = [
-        paper_cell(table, "auroc", *place) for table in PAPER_TABLES for place in ((score, column), (column, score))
-    ]
+    """Return the paper's value, the mean if its tables print several, or None if they print none."""
+    cells = [paper_cell(table, "auroc", *cell) for table in PAPER_TABLES for cell in ((score, column), (column, score))]
     values = [cell.value for cell in cells if cell is not None]
     return float(np.mean(values)) if values else None

@@ -1,8 +1,8 @@
 """The paper's claims C1 to C15, each tested on the study's own numbers.
 
-A difference "holds" if it has the claimed sign and its paired 95 % interval over runs excludes zero; with a single run
-there is no interval and the sign alone decides. Where the paper gives a size it stands beside ours, but is not part of
-the verdict. Margins for "match", "nothing" and "close" are named in the statements.
+A difference holds if it has the claimed sign and its paired 95 % interval over runs excludes zero. A single run has no
+interval, so the sign decides. Sizes from the paper are shown beside ours but do not affect the verdict. The statements
+name the margins for "match", "nothing" and "close".
 """
 
 from __future__ import annotations
@@ -13,26 +13,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradmeter.research.study.names import CONCEPTS, MEASURES, SCORES, signed
+from gradmeter.research.study.names import CONCEPTS, FAILS, HOLDS, MEASURES, SCORES, UNTESTED, signed
 from gradmeter.research.study.results import AllResults
 from gradmeter.research.study.tables import Row, recorded
 from gradmeter.trust.evaluation import PairedDifference, paired_difference
-
-HOLDS = "holds"
-FAILS = "does not hold"
-UNTESTED = "not testable on this data"
 
 _GRADIENT_METRICS = ("l1", "l2", "min", "max", "std")
 _REGULARISED = ("lasso", "ridge", "elastic_net")
 _COLUMNS = ("wrong", "letters", "cifar10", "uniform")
 
 
-class _Missing(Exception):
-    """A number that the claim needs does not exist on this data."""
+class _MissingError(Exception):
+    """Raised if the results lack a number that a claim needs."""
 
 
 class _Numbers:
-    """Percentages by name; asking for one that is missing ends the claim as not testable."""
+    """The results in percent; raises `_MissingError` for results that do not exist."""
 
     def __init__(self, results: AllResults, names: Mapping[str, str]) -> None:
         self._results = results
@@ -41,9 +37,9 @@ class _Numbers:
     def runs(self, score: str, column: str, measure: str) -> np.ndarray:
         values = self._results(recorded(score), column, measure)
         if values is None:
-            # With the column there, the score is missing: this data lacks the known unknowns that it learns from.
-            lacking = score if column in ("", *self._results.columns()) else column
-            raise _Missing(f"it needs {self.names.get(lacking, lacking)}, which this data does not have")
+            # If the column exists, the data lacks the known unknowns that the score is trained with.
+            missing = score if column in ("", *self._results.columns()) else column
+            raise _MissingError(f"it needs {self.names.get(missing, missing)}, which this data does not have")
         return 100 * values
 
     def mean(self, score: str, column: str, measure: str = "auroc") -> float:
@@ -61,7 +57,13 @@ Verdict = tuple[bool, str]
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper: its name, what is tested, and the test."""
+    """A claim of the paper.
+
+    Attributes:
+        name: "C1" to "C15".
+        statement: the claim, with the margin that the test uses.
+        test: returns whether the claim holds, and the numbers that decide.
+    """
 
     name: str
     statement: str
@@ -69,21 +71,21 @@ class Claim:
 
 
 def judge_claims(results: AllResults, names: Mapping[str, str]) -> list[Row]:
-    """Records of claims.csv: claim, statement, numbers, verdict.
+    """Return the records of claims.csv: claim, statement, numbers, verdict.
 
     Args:
-        results: of all runs.
-        names: role to display name.
+        results: results of all runs.
+        names: display name of each concept.
     """
     numbers = _Numbers(results, SCORES | CONCEPTS | dict(names))
     rows: list[Row] = []
     for claim in CLAIMS:
         try:
-            holds, shown = claim.test(numbers)
+            holds, text = claim.test(numbers)
             verdict = HOLDS if holds else FAILS
-        except _Missing as missing:
-            verdict, shown = UNTESTED, str(missing)
-        rows.append({"claim": claim.name, "statement": claim.statement, "numbers": shown, "verdict": verdict})
+        except _MissingError as error:
+            verdict, text = UNTESTED, str(error)
+        rows.append({"claim": claim.name, "statement": claim.statement, "numbers": text, "verdict": verdict})
     return rows
 
 
@@ -95,18 +97,18 @@ def _below_zero(difference: PairedDifference) -> bool:
     return difference.mean < 0 if math.isnan(difference.high) else difference.high < 0
 
 
-def _shown(difference: PairedDifference) -> str:
+def _format(difference: PairedDifference) -> str:
     if math.isnan(difference.low):
         return signed(difference.mean)
     return f"{signed(difference.mean)} [{signed(difference.low)}, {signed(difference.high)}]"
 
 
-def _listed(numbers: _Numbers, parts: Mapping[str, str]) -> str:
-    return "; ".join(f"{numbers.names.get(key, key)} {shown}" for key, shown in parts.items())
+def _list(numbers: _Numbers, parts: Mapping[str, str]) -> str:
+    return "; ".join(f"{numbers.names.get(key, key)} {text}" for key, text in parts.items())
 
 
 def _gains(numbers: _Numbers, gains: Mapping[str, PairedDifference]) -> str:
-    return _listed(numbers, {key: _shown(gain) for key, gain in gains.items()})
+    return _list(numbers, {key: _format(gain) for key, gain in gains.items()})
 
 
 def _c1(numbers: _Numbers) -> Verdict:
@@ -119,22 +121,22 @@ def _c1(numbers: _Numbers) -> Verdict:
 
 
 def _c2(numbers: _Numbers) -> Verdict:
-    # A threshold may be used either way round, so an AUROC below one half counts as its mirror image.
+    # A threshold may be used in either direction, so an AUROC below one half counts as 1 - AUROC.
     best = {m: max(numbers.mean(m, "wrong"), 100 - numbers.mean(m, "wrong")) for m in ("mean", "skewness", "kurtosis")}
     softmax = numbers.mean("softmax", "wrong")
     return all(value < softmax - 10 for value in best.values()), (
         "AUROC in the better direction: "
-        + _listed(numbers, {metric: f"{value:.2f}" for metric, value in best.items()})
+        + _list(numbers, {metric: f"{value:.2f}" for metric, value in best.items()})
         + f"; softmax {softmax:.2f}"
     )
 
 
 def _c3(numbers: _Numbers) -> Verdict:
     gains = {column: numbers.gain("l2", "softmax", column) for column in ("letters", "cifar10", "uniform")}
-    well = min(gains["letters"].mean, gains["cifar10"].mean)
-    return well >= -2 and gains["uniform"].mean < well, (
+    real = min(gains["letters"].mean, gains["cifar10"].mean)
+    return real >= -2 and gains["uniform"].mean < real, (
         "Euclidean norm, AUROC and difference to softmax: "
-        + _listed(numbers, {c: f"{numbers.mean('l2', c):.2f} ({_shown(gain)})" for c, gain in gains.items()})
+        + _list(numbers, {c: f"{numbers.mean('l2', c):.2f} ({_format(gain)})" for c, gain in gains.items()})
     )
 
 
@@ -163,7 +165,7 @@ def _c5(numbers: _Numbers) -> Verdict:
 def _c6(numbers: _Numbers) -> Verdict:
     auroc, aupr = (numbers.gain("nn_a", "softmax", "wrong", measure) for measure in ("auroc", "aupr_out"))
     return _below_zero(auroc), (
-        f"NN (a) minus softmax: AUROC {_shown(auroc)} (paper -3.25), AUPR-Out {_shown(aupr)} (paper -6.99)"
+        f"NN (a) minus softmax: AUROC {_format(auroc)} (paper -3.25), AUPR-Out {_format(aupr)} (paper -6.99)"
     )
 
 
@@ -173,18 +175,18 @@ def _c7(numbers: _Numbers) -> Verdict:
     network = numbers.gain("nn_a", "nn_a@dense", "wrong")
     return max(lasso.mean, ridge.mean) <= 0.1 and _above_zero(network), (
         "AUROC on wrong digits, all layers minus the last alone: "
-        f"LASSO {_shown(lasso)}; ridge {_shown(ridge)}; NN {_shown(network)}"
+        f"LASSO {_format(lasso)}; ridge {_format(ridge)}; NN {_format(network)}"
     )
 
 
 def _c8(numbers: _Numbers) -> Verdict:
     paper = {"letters": 5.00, "cifar10": 14.08, "uniform": 8.28}
-    own = {column: numbers.gain("lasso", "softmax", column, "aupr_out") for column in paper}
+    gains = {column: numbers.gain("lasso", "softmax", column, "aupr_out") for column in paper}
     matched = {column: numbers.gain("lasso", "softmax", column, "aupr_out_matched") for column in paper}
-    return all(map(_above_zero, (*own.values(), *matched.values()))), _listed(
+    return all(map(_above_zero, (*gains.values(), *matched.values()))), _list(
         numbers,
         {
-            column: f"{_shown(own[column])}, at the paper's base rate {_shown(matched[column])} (paper {gain:+.2f})"
+            column: f"{_format(gains[column])}, at the paper's base rate {_format(matched[column])} (paper {gain:+.2f})"
             for column, gain in paper.items()
         },
     )
@@ -194,20 +196,21 @@ def _c9(numbers: _Numbers) -> Verdict:
     gain = numbers.gain("nn_b", "nn_a", "all", "aupr_out")
     return _above_zero(gain), (
         f"NN (b) {numbers.mean('nn_b', 'all', 'aupr_out'):.2f} minus NN (a) "
-        f"{numbers.mean('nn_a', 'all', 'aupr_out'):.2f}: {_shown(gain)} (paper +13.74)"
+        f"{numbers.mean('nn_a', 'all', 'aupr_out'):.2f}: {_format(gain)} (paper +13.74)"
     )
 
 
 def _c10(numbers: _Numbers) -> Verdict:
     gain = numbers.gain("nn_d", "nn_b", "all", "aupr_out")
-    return gain.mean <= 3, f"NN (d) minus NN (b), AUPR-Out: {_shown(gain)} (paper +2.17)"
+    return gain.mean <= 3, f"NN (d) minus NN (b), AUPR-Out: {_format(gain)} (paper +2.17)"
 
 
 def _c11(numbers: _Numbers) -> Verdict:
     paper = {"aupr_out": 3.48, "auroc": 0.81, "aupr_in": 0.12}
     gains = {measure: numbers.gain("nn_d", "softmax", "all", measure) for measure in paper}
-    return all(map(_above_zero, gains.values())), _listed(
-        numbers, {MEASURES[measure]: f"{_shown(gain)} (paper {paper[measure]:+.2f})" for measure, gain in gains.items()}
+    return all(map(_above_zero, gains.values())), _list(
+        numbers,
+        {MEASURES[measure]: f"{_format(gain)} (paper {paper[measure]:+.2f})" for measure, gain in gains.items()},
     )
 
 
@@ -222,8 +225,8 @@ def _c13(numbers: _Numbers) -> Verdict:
     gain = numbers.gain("nn_b", "nn_normal", "all", "aupr_out")
     inside = numbers.gain("nn_normal", "nn_a", "wrong")
     return _above_zero(gain), (
-        f"AUPR-Out on all unknowns, uniform minus normal noise in training: {_shown(gain)}; "
-        f"AUROC on wrong digits, normal noise minus none: {_shown(inside)}"
+        f"AUPR-Out on all unknowns, uniform minus normal noise in training: {_format(gain)}; "
+        f"AUROC on wrong digits, normal noise minus none: {_format(inside)}"
     )
 
 

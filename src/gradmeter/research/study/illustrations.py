@@ -1,4 +1,4 @@
-"""Which numbers and images of a study go into its figures; how they are drawn is the figures' own affair."""
+"""The figures of a study: selects the numbers and images that `gradmeter.report.figures` draws."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from gradmeter.reading.readings import Readings
 from gradmeter.report import figures
-from gradmeter.research.study.classifiers import all_features, tasks
+from gradmeter.research.study.classifiers import tasks
 from gradmeter.research.study.data import Concept, Draw
+from gradmeter.research.study.features import Features
 from gradmeter.research.study.judging import THRESHOLDS, LinearClassifier
 from gradmeter.research.study.names import CONCEPTS, SCORES, in_order
 from gradmeter.research.study.outcome import Outcome, Score
@@ -23,7 +24,7 @@ _EXAMPLES = 12
 _EXTREMES = 8
 _VIOLIN_GROUPS = ("letters", "cifar10", "uniform")
 _CURVE_SCORES = ("softmax", "entropy", "l2", "lasso", "nn_d")
-# A panel is 200 points wide.
+# More than a panel's width of 200 points can show.
 _CURVE_POINTS = 500
 
 
@@ -40,22 +41,22 @@ def illustrate(
     """Write the figures of one run, the first of the study, as SVG and PNG.
 
     Args:
-        folder: where they go.
-        draw: the run's images.
-        outcome: its readings.
-        fitted: its regressions.
-        bank: its neural meta classifiers.
-        names: role to display name.
-        whole_gradient: as in training.
+        folder: output folder.
+        draw: images of the run.
+        outcome: readings of the run.
+        fitted: regressions of the run, by name.
+        bank: neural meta classifiers of the run.
+        names: display name of each concept.
+        whole_gradient: whether the classifiers use the statistics of the whole gradient.
     """
     concepts = CONCEPTS | dict(names)
     figures.save_for_screens(partial(figures.gallery, _gallery(draw, names)), folder / "gallery")
     figures.save_for_screens(partial(figures.violins, _violins(outcome), names), folder / "violins")
     figures.save_for_screens(partial(figures.stress, _stress(draw, outcome, names)), folder / "stress")
-    chosen = _curve_scores(outcome, fitted, bank, whole_gradient=whole_gradient)
-    scored = {SCORES[name]: outcome.scored(score) for name, score in chosen.items()}
+    scores = _curve_scores(outcome, fitted, bank, whole_gradient=whole_gradient)
+    scored = {SCORES[name]: outcome.scored(score) for name, score in scores.items()}
     columns = {column: concepts[column] for column in in_order(outcome.columns, CONCEPTS)}
-    for stem, curve, drawn in (
+    for stem, curve, figure in (
         ("roc", roc, figures.roc),
         ("precision_recall", precision_recall, figures.precision_recall),
     ):
@@ -63,10 +64,11 @@ def illustrate(
             title: {name: _points(curve(inside, outside[column])) for name, (inside, outside) in scored.items()}
             for column, title in columns.items()
         }
-        figures.save_for_screens(partial(drawn, panels), folder / stem)
-    risks = {SCORES[name]: risk_coverage(score(outcome.test), outcome.test_wrong) for name, score in chosen.items()}
-    drawn_risks = {name: _points(curve) for name, curve in risks.items()}
-    figures.save_for_screens(partial(figures.risk_coverage, drawn_risks), folder / "risk_coverage")
+        figures.save_for_screens(partial(figure, panels), folder / stem)
+    risks = {
+        SCORES[name]: _points(risk_coverage(score(outcome.test), outcome.test_wrong)) for name, score in scores.items()
+    }
+    figures.save_for_screens(partial(figures.risk_coverage, risks), folder / "risk_coverage")
 
 
 def _points(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +83,7 @@ def _gallery(draw: Draw, names: Mapping[str, str]) -> dict[str, np.ndarray]:
 
 
 def _grey(concept: Concept, index: np.ndarray) -> np.ndarray:
-    """Images in [0, 1]; normal noise is cut to what a screen can show."""
+    """Return images in [0, 1], for which noise as drawn is clipped."""
     images: np.ndarray = concept.take(index).to_tensor().squeeze(1).clamp(0, 1).numpy()
     return images
 
@@ -89,23 +91,27 @@ def _grey(concept: Concept, index: np.ndarray) -> np.ndarray:
 def _violins(outcome: Outcome) -> dict[str, dict[str, np.ndarray]]:
     panels = {}
     for score in ("entropy", "l2", "min"):
-        digits = _raw(score, outcome.test)
+        digits = _figure_2_score(score, outcome.test)
         panels[SCORES[score]] = {
             "correct": digits[~outcome.test_wrong],
             "wrong": digits[outcome.test_wrong],
-            **{role: _raw(score, outcome.unknowns[role]) for role in _VIOLIN_GROUPS if role in outcome.unknowns},
+            **{
+                role: _figure_2_score(score, outcome.unknowns[role])
+                for role in _VIOLIN_GROUPS
+                if role in outcome.unknowns
+            },
         }
     return panels
 
 
-def _raw(score: str, readings: Readings) -> np.ndarray:
-    """The score as the paper's Figure 2 shows it: the minimum with its own sign."""
+def _figure_2_score(score: str, readings: Readings) -> np.ndarray:
+    """Return the score as in the paper's Figure 2, where the minimum is not negated."""
     values = THRESHOLDS[score](readings)
     return -values if score == "min" else values
 
 
 def _stress(draw: Draw, outcome: Outcome, names: Mapping[str, str]) -> list[figures.StressRow]:
-    """Per concept the images with the smallest and the largest Euclidean norm of the whole gradient."""
+    """Select per concept the images with the smallest and the largest Euclidean norm of the whole gradient."""
     measured = {"digits": outcome.test, **outcome.unknowns}
     images = {"digits": draw.test, **draw.unknowns}
     rows = []
@@ -129,11 +135,11 @@ def _stress(draw: Draw, outcome: Outcome, names: Mapping[str, str]) -> list[figu
 def _curve_scores(
     outcome: Outcome, fitted: Mapping[str, LinearClassifier], bank: NetworkBank, *, whole_gradient: bool
 ) -> dict[str, Score]:
-    features = all_features(outcome.validation, whole_gradient=whole_gradient)
-    ours = [task.name("nn") for task in tasks(outcome)]
+    features = Features.every(outcome.validation, whole_gradient=whole_gradient)
+    networks = [task.name("nn") for task in tasks(outcome)]
 
     def network(name: str) -> Score:
-        position = ours.index(name)
+        position = networks.index(name)
         return lambda readings: bank.scores(position, features.matrix(readings))[0]
 
     available: dict[str, Score] = {}
@@ -142,6 +148,6 @@ def _curve_scores(
             available[name] = THRESHOLDS[name]
         elif recorded(name) in fitted:
             available[name] = fitted[recorded(name)].score
-        elif name in ours:
+        elif name in networks:
             available[name] = network(name)
     return available

@@ -1,4 +1,4 @@
-"""Judging a run: every threshold and every meta classifier against every column."""
+"""Evaluate a run: every threshold and every meta classifier on every column."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from gradmeter.errors import DataError
 from gradmeter.files import write_text
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import entropy, max_softmax
-from gradmeter.research.study.classifiers import TrainingTask, all_features, tasks
+from gradmeter.research.study.classifiers import TrainingTask, tasks
 from gradmeter.research.study.features import Features
-from gradmeter.research.study.names import PAPER_METRICS
+from gradmeter.research.study.names import MEASURES, PAPER_METRICS
 from gradmeter.research.study.outcome import Outcome, Score
 from gradmeter.research.study.paper import PAPER_BASE_RATES
 from gradmeter.research.study.results import Result
@@ -28,8 +28,7 @@ from gradmeter.trust.evaluation.separation import Interpolation
 from gradmeter.trust.neural import NetworkBank
 from gradmeter.trust.regressions import REGRESSIONS, lasso
 
-MEASURES = ("auroc", "aupr_in", "aupr_out")
-_DISTRIBUTIONS = ("entropy", "l2", "min")  # those of Figure 2
+_DISTRIBUTIONS = ("entropy", "l2", "min")  # the scores of Figure 2
 
 
 def _logits(readings: Readings) -> np.ndarray:
@@ -37,7 +36,7 @@ def _logits(readings: Readings) -> np.ndarray:
 
 
 def _metric(metric: str) -> Score:
-    """A metric of the whole gradient (A6); the minimum with its sign reversed (A8)."""
+    """Return a statistic of the whole gradient as a score; the minimum with its sign reversed."""
     sign = -1.0 if metric == "min" else 1.0
     return lambda readings: np.asarray(sign * readings["all", metric].numpy())
 
@@ -46,7 +45,7 @@ OF_LOGITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "softmax": lambda logits: -max_softmax(logits),
     "entropy": entropy,
 }
-"""The scores that need nothing but logits [N, C], as uncertainties [N]."""
+"""Scores of logits [N, C] alone, as uncertainties [N]."""
 
 
 def _of_logits(score: Callable[[np.ndarray], np.ndarray]) -> Score:
@@ -57,28 +56,28 @@ THRESHOLDS: dict[str, Score] = {
     **{name: _of_logits(score) for name, score in OF_LOGITS.items()},
     **{metric: _metric(metric) for metric in PAPER_METRICS},
 }
-"""The scores that are thresholded as they are (Table 1), as uncertainties."""
+"""The scores of Table 1, which are thresholded without a classifier, as uncertainties."""
 
 
 PENALTIES = (10.0, 100.0, 1000.0)
-"""Penalties on the summed loss with which the LASSO is fitted, too: the paper's 1 leaves its convention open (A17)."""
+"""Further penalties of the LASSO on the summed loss: the paper gives 1 but not what it is relative to."""
 
 
 @dataclass(frozen=True)
 class LinearClassifier:
-    """A fitted regression, reduced to what its score needs.
+    """A fitted logistic regression on z-scored features.
 
     Attributes:
-        features: names, in order.
-        mean: of the training features.
-        scale: their standard deviations.
-        coefficients: on the z-scored features.
-        intercept: on the z-scored features.
-        iterations: of the solver.
-        converged: whether the solver came to rest before its limit (A19).
+        features: the features, in the order of `coefficients`.
+        mean: means of the training features.
+        scale: standard deviations of the training features.
+        coefficients: weights of the z-scored features; positive weights raise P(wrong or unknown).
+        intercept: the intercept.
+        iterations: number of iterations of the solver.
+        converged: whether the solver converged before its iteration limit.
     """
 
-    features: tuple[str, ...]
+    features: Features
     mean: list[float]
     scale: list[float]
     coefficients: list[float]
@@ -88,10 +87,10 @@ class LinearClassifier:
 
     @classmethod
     def of(cls, features: Features, pipeline: Pipeline, converged: bool) -> LinearClassifier:
-        """Read a fitted pipeline."""
+        """Take the parameters of a fitted pipeline."""
         scaler, regression = pipeline[0], pipeline[-1]
         return cls(
-            features.names,
+            features,
             scaler.mean_.tolist(),
             scaler.scale_.tolist(),
             regression.coef_[0].tolist(),
@@ -101,67 +100,79 @@ class LinearClassifier:
         )
 
     def score(self, readings: Readings) -> np.ndarray:
-        """Log odds of "wrong or unknown", [N] float64."""
-        z = (Features(tuple(self.features)).matrix(readings) - self.mean) / self.scale
+        """Return the log odds of "wrong or unknown", [N] float64."""
+        z = (self.features.matrix(readings) - self.mean) / self.scale
         return np.asarray(z @ np.array(self.coefficients) + self.intercept)
 
 
 def fit_regressions(
     outcome: Outcome, *, whole_gradient: bool, on_fit: Callable[[str, float], None]
 ) -> dict[str, LinearClassifier]:
-    """GLM, LASSO, ridge and elastic net on the validation digits; LASSO and ridge also on the other tasks.
+    """Fit the regressions of every task, and on the validation digits the LASSO with the penalties of `PENALTIES`.
 
-    On the validation digits the LASSO is also fitted with stronger penalties, under the names of `penalised`.
+    Args:
+        outcome: the run.
+        whole_gradient: whether the features include the statistics of the whole gradient.
+        on_fit: called after each fit with the name of the regression and the share of fits that are done.
+
+    Returns:
+        The fitted regressions by name in results.
     """
     fitted: dict[str, LinearClassifier] = {}
-    wanted: list[tuple[TrainingTask, str, Callable[[], Pipeline]]] = [
+    fits: list[tuple[TrainingTask, str, Callable[[], Pipeline]]] = [
         *((task, task.name(name), REGRESSIONS[name]) for task in tasks(outcome) for name in _regressions_for(task)),
         *((TrainingTask("a"), penalised(penalty), partial(lasso, penalty)) for penalty in PENALTIES),
     ]
-    for task, name, make in wanted:
+    for task, name, make in fits:
         features = task.features(outcome, whole_gradient=whole_gradient)
-        matrix, targets = task.training_data(outcome, features)
-        with warnings.catch_warnings(record=True) as caught:
+        matrix, labels = task.training_data(outcome, features)
+        with warnings.catch_warnings(record=True) as records:
             warnings.simplefilter("always", ConvergenceWarning)
-            pipeline = make().fit(matrix, targets)
-        converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+            pipeline = make().fit(matrix, labels)
+        converged = not any(issubclass(record.category, ConvergenceWarning) for record in records)
         fitted[name] = LinearClassifier.of(features, pipeline, converged)
-        on_fit(name, len(fitted) / len(wanted))
+        on_fit(name, len(fitted) / len(fits))
     return fitted
 
 
 def penalised(penalty: float) -> str:
-    """The name in results of the LASSO on (a) with a penalty of its own."""
+    """Return the name in results of the LASSO on training set (a) with the given penalty."""
     return f"lasso_a, penalty {penalty:g}"
 
 
 def _regressions_for(task: TrainingTask) -> tuple[str, ...]:
-    """All four on the validation digits; the LASSO on every set; LASSO and ridge in the layer ablation."""
+    """Return all four regressions for the validation digits, LASSO and ridge for the ablation, else the LASSO."""
     if task.layers is not None:
         return "lasso", "ridge"
     return tuple(REGRESSIONS) if task.training_set == "a" else ("lasso",)
 
 
 def write_regressions(path: Path, fitted: dict[str, LinearClassifier]) -> None:
-    """Write fitted regressions as JSON, whole or not at all."""
-    write_text(path, json.dumps({name: asdict(classifier) for name, classifier in fitted.items()}, indent=1))
+    """Write fitted regressions as JSON, atomically; features are written by their column names."""
+    content = {
+        name: {**asdict(classifier), "features": classifier.features.names} for name, classifier in fitted.items()
+    }
+    write_text(path, json.dumps(content, indent=1))
 
 
 def read_regressions(path: Path) -> dict[str, LinearClassifier]:
-    """Read what `write_regressions` wrote.
+    """Read the regressions that `write_regressions` wrote.
 
     Raises:
-        DataError: if the file is missing or damaged.
+        DataError: the file is missing or damaged.
     """
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        return {name: LinearClassifier(**given) for name, given in stored.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is not readable ({error}); remove it and run the same command again") from error
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            name: LinearClassifier(**{**fields, "features": Features.named(fields["features"])})
+            for name, fields in content.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise DataError(f"{path} cannot be read ({error}); remove it and run the same command again") from error
 
 
 def judge_thresholds(outcome: Outcome, fitted: dict[str, LinearClassifier], aupr: Interpolation) -> Iterator[Result]:
-    """All results of a run that need no neural network."""
+    """Evaluate the thresholds and the regressions of a run, and count its images and errors."""
     for column, (count, base_rate) in outcome.counts().items():
         yield Result("", column, "n", count)
         yield Result("", column, "base_rate", base_rate)
@@ -176,14 +187,14 @@ def judge_thresholds(outcome: Outcome, fitted: dict[str, LinearClassifier], aupr
         yield Result(name, "", "converged", classifier.converged)
     for name in _DISTRIBUTIONS:
         correct, outside = outcome.scored(THRESHOLDS[name])
-        for column, values in outside.items():
-            test = two_sample(correct, values)
+        for column, scores_outside in outside.items():
+            test = two_sample(correct, scores_outside)
             yield Result(name, column, "ks", test.statistic)
             yield Result(name, column, "ks_p", test.p_value)
 
 
 def judge(outcome: Outcome, name: str, score: Score, aupr: Interpolation) -> Iterator[Result]:
-    """What a score reaches in every column."""
+    """Evaluate a score on every column."""
     inside, outside = outcome.scored(score)
     for column, scores in outside.items():
         separated = separation(inside, scores, aupr=aupr)
@@ -197,31 +208,31 @@ def judge(outcome: Outcome, name: str, score: Score, aupr: Interpolation) -> Ite
 def judge_networks(
     outcome: Outcome, bank: NetworkBank, *, whole_gradient: bool, aupr: Interpolation
 ) -> Iterator[Result]:
-    """The results of a run's neural networks: the mean over the initialisations of each (A10).
+    """Evaluate the neural meta classifiers of a run; each result is the mean over initialisations.
 
     Args:
         outcome: the run.
-        bank: its networks, in the order of its tasks.
-        whole_gradient: as in training.
+        bank: the networks of the run, in the order of its tasks.
+        whole_gradient: whether the features include the statistics of the whole gradient, as in training.
         aupr: "step" or "trapezoid".
     """
-    features = all_features(outcome.validation, whole_gradient=whole_gradient)
+    features = Features.every(outcome.validation, whole_gradient=whole_gradient)
     matrices = {id(readings): features.matrix(readings) for readings in (outcome.test, *outcome.unknowns.values())}
     for position, task in enumerate(tasks(outcome)):
         scores = {key: bank.scores(position, matrix) for key, matrix in matrices.items()}
-        found: dict[tuple[str, str], list[float]] = {}
+        values: dict[tuple[str, str], list[float]] = {}
         for network in range(bank.output.shape[1]):
-            for result in judge(outcome, "", _looked_up(scores, network), aupr):
-                found.setdefault((result.column, result.measure), []).append(result.value)
-        for (column, measure), values in found.items():
-            yield Result(task.name("nn"), column, measure, float(np.mean(values)))
+            for result in judge(outcome, "", _network_score(scores, network), aupr):
+                values.setdefault((result.column, result.measure), []).append(result.value)
+        for (column, measure), initialisations in values.items():
+            yield Result(task.name("nn"), column, measure, float(np.mean(initialisations)))
 
 
-def _looked_up(scores: dict[int, np.ndarray], network: int) -> Score:
+def _network_score(scores: dict[int, np.ndarray], network: int) -> Score:
     return lambda readings: scores[id(readings)][network]
 
 
 def _zero_variance(outcome: Outcome) -> int:
-    """Gradients (sample and layer) without spread, whose skewness and kurtosis are 0 by convention (A4)."""
+    """Count the gradients (per sample and layer) without spread; their skewness and kurtosis are 0 by convention."""
     sets = (outcome.validation, outcome.test, *outcome.unknowns.values(), *outcome.known_unknowns.values())
     return sum(int((readings.values[:, :, readings.metrics.index("std")] == 0).sum()) for readings in sets)

@@ -1,4 +1,4 @@
-"""From the images of a run and its network to readings on disk, one Parquet file per set of images."""
+"""Measure the gradients of a run: one Parquet file of readings per set of images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BATCH = 2000
 
 
 def sets_of(draw: Draw) -> dict[str, Concept]:
-    """The sets that are measured: "validation", "test", each unknown by role, each known unknown as "known-ROLE"."""
+    """Return the sets to measure: "validation", "test", unknowns by role, and known unknowns as "known-ROLE"."""
     return {
         "validation": draw.validation,
         "test": draw.test,
@@ -31,7 +31,15 @@ def sets_of(draw: Draw) -> dict[str, Concept]:
 
 
 def measure(network: PaperCNN, draw: Draw, folder: Path, *, biases: bool, on_images: Callable[[int], None]) -> None:
-    """Write FOLDER/SET.parquet for every set; sets that are there already are left as they are."""
+    """Write FOLDER/SET.parquet for every set whose file does not exist yet.
+
+    Args:
+        network: the network of the run.
+        draw: the images of the run.
+        folder: the output folder.
+        biases: whether a layer's gradient includes its bias.
+        on_images: called after each set with its number of images.
+    """
     meter = GradientMeter(network, biases=biases)
     for name, concept in sets_of(draw).items():
         path = folder / f"{name}.parquet"
@@ -46,20 +54,20 @@ def measure(network: PaperCNN, draw: Draw, folder: Path, *, biases: bool, on_ima
 
 
 def batches(concept: Concept) -> Iterator[torch.Tensor]:
-    """The images of a concept, as many at a time as a meter is given."""
+    """Yield the images of a concept in batches for a meter."""
     for start in range(0, len(concept), _BATCH):
         yield concept.take(slice(start, start + _BATCH)).to_tensor()
 
 
 def read_set(path: Path) -> tuple[Readings, np.ndarray | None]:
-    """The readings of one set, and its labels where it has any.
+    """Read the readings of one set and its labels, or None if it has no labels.
 
     Raises:
-        DataError: if the file is missing or damaged; removing it makes the study measure it again.
+        DataError: the file is missing or damaged.
     """
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path} is not readable ({error}); remove it and run the same command again") from error
+        raise DataError(f"{path} cannot be read ({error}); remove it and run the same command again") from error
     labels = table["label"].to_numpy() if "label" in table.column_names else None
     return Readings.from_arrow(table), labels

@@ -1,14 +1,12 @@
-"""What the tables and the report call scores, concepts and measures, in the order in which they list them, and
-how they write a difference.
-"""
+"""Display names of scores, concepts and measures, in the order of the tables and the report."""
 
 from collections.abc import Iterable, Mapping
 
-OWN = "gradmeter"
-"""The score of gradmeter's own judge, P(correct)."""
+TRUST_MODEL = "gradmeter"
+"""The score of a `TrustModel`, P(correct)."""
 
 PAPER_METRICS = ("l1", "l2", "min", "max", "mean", "std", "skewness", "kurtosis")
-"""The statistics of gradients that the paper takes, whatever else meters read."""
+"""The gradient statistics of the paper; meters may read others as well."""
 
 MEASURES = {"auroc": "AUROC", "aupr_in": "AUPR-In", "aupr_out": "AUPR-Out"}
 
@@ -37,7 +35,7 @@ SCORES = {
     "lasso_c": "LASSO (c)",
     "lasso_d": "LASSO (d)",
     "lasso_normal": "LASSO (normal)",
-    OWN: "gradmeter's judge",
+    TRUST_MODEL: "gradmeter's judge",
 }
 
 CONCEPTS = {
@@ -51,14 +49,17 @@ CONCEPTS = {
     "all": "All unknown",
 }
 
+HOLDS, FAILS, UNTESTED = "holds", "does not hold", "not testable on this data"
+"""The verdicts on claims."""
+
 
 def in_order(keys: Iterable[str], names: Mapping[str, str]) -> list[str]:
-    """Return the distinct keys in the order of names; those that names lacks follow as they come."""
-    given = list(dict.fromkeys(keys))
-    return [key for key in names if key in given] + [key for key in given if key not in names]
+    """Return the distinct keys in the order of `names`, then the keys that `names` lacks, in their own order."""
+    distinct = list(dict.fromkeys(keys))
+    return [key for key in names if key in distinct] + [key for key in distinct if key not in names]
 
 
 def signed(points: float) -> str:
-    """Return a difference with its sign and two decimals."""
+    """Format a difference with its sign and two decimals."""
     # Adding zero turns a negative zero, which would read "-0.00", into a positive one.
     return f"{round(points, 2) + 0.0:+.2f}"

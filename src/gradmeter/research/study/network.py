@@ -1,4 +1,4 @@
-"""The paper's convolutional network (R14) with Keras' defaults where the paper is silent (A13, A15, A16)."""
+"""The paper's convolutional network, with Keras' defaults where the paper gives no value."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor, nn
 
 _DROPOUT = 1 / 3
 _SLOPE = 0.1
-# Of the median norm of a layer's kernels. Those that learn have a quarter of it and more; those that do not are left to
-# the weight decay, which takes them to a fiftieth and less.
+# A filter is dead if its kernel's norm is below this share of the median norm of its layer. Filters that learn keep a
+# quarter of the median or more; weight decay shrinks the others to a fiftieth or less.
 _DEAD = 0.05
-# Of a layer's filters. Networks by another reading lose five to nine of 48, or none (docs/study.md).
+# A network is damaged if a layer has lost this share of its filters; docs/study.md gives the reason.
 _DAMAGED = 1 / 8
 
 
 class Dropout(nn.Module):
-    """Dropout at rate 1/3 from 16 random bits per unit.
+    """Dropout at rate 1/3 that draws 16 random bits per unit.
 
-    The Bernoulli draws of nn.Dropout take half of this network's training time on a CPU; these take a tenth.
+    The Bernoulli draws of nn.Dropout take half of this network's training time on a CPU; this class takes a tenth.
     """
 
     def forward(self, activation: Tensor) -> Tensor:
-        """Zero a third of the units and scale the others by 3/2 in train mode; the identity in eval mode."""
+        """Zero a third of the units and scale the others by 3/2 in train mode; return the input in eval mode."""
         if not self.training:
             return activation
         words = torch.empty(-(-activation.numel() // 4), dtype=torch.int64, device=activation.device)
@@ -36,27 +36,27 @@ class Dropout(nn.Module):
 
 
 class Standardised(nn.Module):
-    """Pixels less their mean, divided by their deviation, over the training images (A11)."""
+    """Standardisation of images by the mean and standard deviation of the training pixels."""
 
     def __init__(self, mean: float, deviation: float) -> None:
         super().__init__()
         self.mean, self.deviation = mean, deviation
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images of any shape."""
+        """Standardise images of any shape."""
         return (images - self.mean) / self.deviation
 
 
 class PaperCNN(nn.Module):
-    """Three convolutions of 16 filters 3x3 and a dense layer; 6,250 weights without padding, 12,650 with.
+    """Three convolutions of 16 filters 3x3 and a dense layer; 6,250 weights without padding, 12,650 with padding.
 
-    Leaky ReLU (0.1) and 2x2 max pooling follow the first two convolutions, dropout the first and the third.
+    Leaky ReLU (0.1) and 2x2 max pooling follow the first two convolutions; dropout follows the first and the third.
 
     Args:
         classes: number of classes.
-        padding: "valid" (Keras' default, A13) or "same".
-        first_dropout: "after" the first pooling or "before" it (A15).
-        standard: mean and deviation of the pixels by which images are standardised; None where they are not (A11).
+        padding: "valid" (Keras' default) or "same".
+        first_dropout: dropout "after" or "before" the first pooling.
+        standard: mean and standard deviation for the standardisation of pixels; None for no standardisation.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class PaperCNN(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, classes] of images [N, 1, 28, 28] in [0, 1]."""
+        """Return logits [N, classes] for images [N, 1, 28, 28] in [0, 1]."""
         images = self.inputs(images)
-        # The largest of four is the same before and after the activation, and there are four times fewer to activate.
         if self.first_dropout == "before":
             x = F.max_pool2d(self.dropout(F.leaky_relu(self.conv1(images), _SLOPE)), 2)
         else:
+            # Pooling before the monotone activation gives the same result with a quarter of the activations.
             x = self.dropout(F.leaky_relu(F.max_pool2d(self.conv1(images), 2), _SLOPE))
         x = F.leaky_relu(F.max_pool2d(self.conv2(x), 2), _SLOPE)
         x = self.dropout(self.conv3(x))
@@ -93,7 +93,7 @@ class PaperCNN(nn.Module):
         return logits
 
     def dead_filters(self) -> tuple[int, ...]:
-        """How many filters of each convolution have decayed to next to nothing."""
+        """Return the number of dead filters of each convolution."""
         norms = torch.stack([layer.weight.flatten(1).norm(dim=1) for layer in (self.conv1, self.conv2, self.conv3)])
         return tuple((norms < _DEAD * norms.median(dim=1, keepdim=True).values).sum(dim=1).tolist())
 

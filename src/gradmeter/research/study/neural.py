@@ -1,4 +1,4 @@
-"""The neural meta classifiers of all runs, trained together in one batched module (R18), and their file."""
+"""The neural meta classifiers of all runs: batched training, and their file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from gradmeter.trust.neural import NetworkBank, train_networks
 def train_bank(
     path: Path, readings: Sequence[Path], options: StudyOptions, on_epoch: Callable[[int, int], None]
 ) -> None:
-    """Train runs x tasks x initialisations networks at once and save them.
+    """Train the networks of all runs, tasks and initialisations together and save them.
 
     Args:
-        path: the file they go to, whole or not at all.
-        readings: the folder of readings of each run.
-        options: of the study.
-        on_epoch: called with the epoch and the number of networks that still learn.
+        path: output file, written atomically.
+        readings: folder of readings of each run.
+        options: options of the study.
+        on_epoch: called with the epoch and the number of networks still in training.
     """
     data = []
     for folder in readings:
@@ -33,5 +33,5 @@ def train_bank(
 
 
 def read_bank(path: Path, run: int) -> NetworkBank:
-    """The networks of one run, in the order of its tasks."""
+    """Read the networks of one run, in the order of its tasks."""
     return NetworkBank(**{name: tensor[run] for name, tensor in read_tensors(path)[0].items()})

@@ -1,8 +1,8 @@
-"""What a study is asked to do; two studies with equal options and data give equal tables."""
+"""The options of a study; equal options and data give equal tables."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradmeter.errors import InputError
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 RUNS_COMPARED = 3
-"""Networks by which a reading of the paper is judged, unless one asks for others."""
+"""Default number of networks per alternative when readings of the paper are compared."""
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "padding": ("valid", "same"),
@@ -24,30 +24,30 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "noise": ("raw", "clipped", "8-bit"),
     "aupr": ("step", "trapezoid"),
 }
-"""Options that take one of a few words."""
+"""Allowed values of the options that name a variant."""
 
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """The options of a study, the readings of the paper (A1 to A20) among them.
+    """The options of a study, including the choices that the paper leaves open (docs/study.md lists them).
 
     Attributes:
-        runs: networks, each with its own split, initialisation and seeds (R16).
-        seed: every random number follows from it.
-        padding: of the convolutions, "valid" (Keras' default) or "same" (A13).
-        weight_decay: of kernels; an L2 penalty of c on the sum of squares is a decay of 2c (A14).
-        decayed: kernels that decay: "all", "convolutions" or "dense" (A14).
-        first_dropout: "after" the first pooling, or "before" it (A15).
-        patience: epochs without a better validation accuracy before the rate falls (A16).
-        max_epochs: epochs after which a network's training ends in any case.
-        weights: of the "last" or the "best" epoch by validation accuracy (A16).
-        loss: "exact", or "clipped" as in Keras 2.1, where no probability is below 1e-7 (A21).
-        inputs: "unit", in [0, 1], or "standard", by mean and deviation of the training pixels (A11).
-        noise: how noise reaches a network: "raw", "clipped" to [0, 1], or "8-bit", also rounded (R13).
-        biases: whether gradients of biases belong to a layer (A1).
-        whole_gradient: whether meta classifiers also see the metrics of the whole gradient (A7).
-        aupr: "step" (average precision) or "trapezoid" (A9).
-        initialisations: neural meta classifiers per training set and network (R18).
+        runs: number of runs; each has its own split, network and seeds.
+        seed: seed of all random numbers.
+        padding: padding of the convolutions, "valid" (Keras' default) or "same".
+        weight_decay: weight decay of kernels; an L2 penalty of c on the sum of squares is a decay of 2c.
+        decayed: the kernels that decay: "all", "convolutions" or "dense".
+        first_dropout: dropout "after" or "before" the first pooling.
+        patience: epochs without a better validation accuracy before the learning rate falls.
+        max_epochs: maximum number of epochs per network.
+        weights: weights of the "last" epoch, or of the "best" epoch by validation accuracy.
+        loss: "exact", or "clipped" as in Keras 2.1, where no probability is below 1e-7.
+        inputs: pixels in [0, 1] ("unit"), or standardised by mean and deviation of the training pixels ("standard").
+        noise: noise images as drawn ("raw"), "clipped" to [0, 1], or clipped and rounded ("8-bit").
+        biases: whether a layer's gradient includes its bias.
+        whole_gradient: whether meta classifiers also see the statistics of the whole gradient.
+        aupr: interpolation of precision-recall curves, "step" (average precision) or "trapezoid".
+        initialisations: neural meta classifiers per training set and run.
     """
 
     runs: int = 10
@@ -76,18 +76,10 @@ class StudyOptions:
                 raise InputError(f"{name}={getattr(self, name)}; expected 0 or more")
         if not 0 <= self.weight_decay < 1:
             raise InputError(f"weight_decay={self.weight_decay}; expected a number from 0 to less than 1")
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name}={getattr(self, name)!r}; expected {' or '.join(allowed)}")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name}={getattr(self, name)!r}; expected {' or '.join(choices)}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as plain values."""
+        """Return the options as a dictionary."""
         return asdict(self)
-
-    def differences(self, recorded: dict[str, Any]) -> list[str]:
-        """What differs from options recorded earlier, one "name: then -> now" each."""
-        return [
-            f"{field.name}: {recorded.get(field.name)!r} -> {getattr(self, field.name)!r}"
-            for field in fields(self)
-            if recorded.get(field.name) != getattr(self, field.name)
-        ]

@@ -1,4 +1,4 @@
-"""gradmeter's own judge in a study: a TrustModel with its defaults, beside what the paper proposes."""
+"""Evaluation of a `TrustModel` with its defaults, beside the methods of the paper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradmeter.reading.meter import GradientMeter
 from gradmeter.research.study.data import Concept, Draw
 from gradmeter.research.study.judging import judge
 from gradmeter.research.study.measuring import batches
-from gradmeter.research.study.names import OWN
+from gradmeter.research.study.names import TRUST_MODEL
 from gradmeter.research.study.network import PaperCNN
 from gradmeter.research.study.outcome import Outcome
 from gradmeter.research.study.results import Result
@@ -22,14 +22,14 @@ from gradmeter.trust.model import TrustModel
 def judge_with_trust(
     network: PaperCNN, draw: Draw, outcome: Outcome, aupr: Interpolation, on_images: Callable[[int, int], None]
 ) -> Iterator[Result]:
-    """Fit it to the validation digits and judge a run by P(correct); it is shown no unknown image.
+    """Fit a TrustModel to the validation digits, without unknown images, and evaluate its P(correct) on a run.
 
     Args:
-        network: of the run.
-        draw: its images.
-        outcome: its readings, which say what is wrong.
+        network: the network of the run.
+        draw: images of the run.
+        outcome: readings of the run.
         aupr: "step" or "trapezoid".
-        on_images: told how many images are judged, and how many there are.
+        on_images: called with the number of scored images and the total.
     """
     trust = TrustModel(GradientMeter(network)).fit(_labelled(draw.validation))
     sets = {"test": draw.test, **draw.unknowns}
@@ -42,7 +42,7 @@ def judge_with_trust(
             done += len(batch)
             on_images(done, total)
         scores[id(outcome.test if name == "test" else outcome.unknowns[name])] = -np.concatenate(parts)
-    yield from judge(outcome, OWN, lambda readings: scores[id(readings)], aupr)
+    yield from judge(outcome, TRUST_MODEL, lambda readings: scores[id(readings)], aupr)
 
 
 def _labelled(digits: Concept) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

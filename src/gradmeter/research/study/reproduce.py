@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,9 +17,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from gradmeter.errors import OutputError
-from gradmeter.files import sweep
-from gradmeter.locks import owned
 from gradmeter.research.study import tables
 from gradmeter.research.study.alternatives import perform_trial, summarise, trials
 from gradmeter.research.study.claims import judge_claims
@@ -31,7 +28,7 @@ from gradmeter.research.study.options import StudyOptions
 from gradmeter.research.study.outcome import Outcome
 from gradmeter.research.study.results import AllResults, read_results
 from gradmeter.research.study.run import DataSource, Run, perform, perform_networks
-from gradmeter.research.study.store import Store
+from gradmeter.research.study.store import StudyStore
 from gradmeter.research.study.training import load_network
 from gradmeter.runs.engines import ENGINES
 from gradmeter.runs.progress import Nested, Progress, Step, lone_stage
@@ -41,20 +38,20 @@ _VERSIONS = ("torch", "numpy", "scipy", "scikit-learn", "pyarrow", "safetensors"
 
 
 Laps = dict[str, float]
-"""Seconds that each stage took."""
+"""Seconds per stage."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is to be reproduced, from which images, and where the results go.
+    """A study to reproduce.
 
     Attributes:
         name: of the data, for people.
         command: as it was typed.
         source: of the images.
-        options: the readings of the paper among them.
+        options: its settings, including our readings of what the paper leaves open.
         folder: of all output.
-        compares_readings: whether readings of the paper are compared, in place of the study.
+        compares_readings: compare readings of the paper instead of running the study.
     """
 
     name: str
@@ -66,41 +63,33 @@ class Study:
 
 
 def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = False, engine: str = "local") -> bool:
-    """Run a study, or what is left of it; results do not depend on interruptions or on the number of workers.
+    """Run a study, or continue it. Results do not depend on interruptions or on the number of workers.
 
     Args:
-        study: what to do.
-        workers: processes at once.
+        study: the study.
+        workers: number of processes.
         console: where progress goes.
-        fresh: start anew where the folder holds a study already.
-        engine: a name of `gradmeter.runs.engines.ENGINES`: where runs are worked on, one as a task each.
+        fresh: start over if the folder holds a study.
+        engine: a name of `gradmeter.runs.engines.ENGINES`; each run is one task.
 
     Returns:
-        Whether there was anything to do: False for a study that was finished before.
+        Whether there was anything to do: False if the study was finished before.
 
     Raises:
         DataError: if images are missing, damaged or too few.
-        OutputError: if the folder belongs to something else or to a study with other options.
+        OutputError: if the folder holds something else or a study with other settings.
     """
-    store = Store(study.folder)
-    store.require_own()
+    store = StudyStore(study.folder)
+    store.require_free()
     with lone_stage(console, "reading the images"):
         collection = study.source.collection()
-        described = _described(study, collection)
-    with owned(study.folder):
-        sweep(study.folder)
-        recorded = store.read_manifest()
-        if recorded is not None and fresh:
-            # Unfinished from here on, so that it is not taken for a whole study if it is killed while it clears.
-            store.write_manifest({key: value for key, value in recorded.items() if key != "finished"})
-            store.clear()
-            recorded = None
-        if recorded is not None:
-            _require_same(recorded, described, study.folder)
-            if "finished" in recorded:
-                return False
-        manifest = recorded or described
-        store.write_manifest(manifest)
+        identity = _identity(study, collection)
+    with store.owned():
+        recorded = store.begin(identity, fresh=fresh)
+        if "finished" in recorded:
+            return False
+        manifest = recorded or {**identity, **_description(study, collection)}
+        store.write(manifest)
         started = time.monotonic()
         run_tasks = partial(ENGINES[engine], workers=workers)
         if study.compares_readings:
@@ -109,12 +98,12 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
             with Progress(console) as progress:
                 timings = _perform(study, collection, store, run_tasks, progress)
         timings["total"] = time.monotonic() - started
-        store.write_manifest(
+        store.write(
             manifest
             | {
                 "workers": workers,
                 "engine": engine,
-                "resumed": recorded is not None,
+                "resumed": bool(recorded),
                 "timings": {stage: round(seconds, 1) for stage, seconds in timings.items()},
             }
             | {"finished": _now()}
@@ -123,7 +112,7 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
 
 
 def _compare(study: Study, run_tasks: Callable[..., None], console: Console) -> Laps:
-    """Compare readings of the paper, as far as that is not done; the seconds that it took in this session."""
+    """Compare readings of the paper, or continue to; return the seconds per stage."""
     clock = _Clock()
     work = trials(study.options, study.source, study.folder)
     with Progress(console) as progress:
@@ -134,9 +123,9 @@ def _compare(study: Study, run_tasks: Callable[..., None], console: Console) -> 
 
 
 def _perform(
-    study: Study, collection: Collection, store: Store, run_tasks: Callable[..., None], progress: Progress
+    study: Study, collection: Collection, store: StudyStore, run_tasks: Callable[..., None], progress: Progress
 ) -> Laps:
-    """Do what is left to do; the seconds that each stage took in this session."""
+    """Do what is left of a study; return the seconds per stage."""
     options = study.options
     runs = [Run(number, study.source, options, study.folder) for number in range(options.runs)]
     clock = _Clock()
@@ -164,7 +153,7 @@ def _perform(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """As in the workers: the same results on any number of cores."""
+    """Use one thread, as the workers do, so that results do not depend on the number of cores."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -186,10 +175,10 @@ class _Clock:
 
 
 def _ignore(step: Step) -> None:
-    """The judging of neural networks is too short for a bar of its own."""
+    """Show nothing: judging the neural networks is too short for a bar of its own."""
 
 
-def _summarise(study: Study, collection: Collection, store: Store) -> None:
+def _summarise(study: Study, collection: Collection, store: StudyStore) -> None:
     numbers = range(study.options.runs)
     results = AllResults(
         [result for path in store.all_results(run) for result in read_results(path)] for run in numbers
@@ -209,19 +198,26 @@ def _summarise(study: Study, collection: Collection, store: Store) -> None:
     )
 
 
-def _described(study: Study, collection: Collection) -> dict[str, Any]:
-    sizes = collection.sizes
+def _identity(study: Study, collection: Collection) -> dict[str, Any]:
+    """What must be equal to continue a study."""
     return {
         "gradmeter": __version__,
+        "compares_readings": study.compares_readings,
+        "options": study.options.to_dict(),
+        "data_hashes": collection.hashes(),
+    }
+
+
+def _description(study: Study, collection: Collection) -> dict[str, Any]:
+    """What the report says about a study, as of its beginning."""
+    sizes = collection.sizes
+    return {
         "name": study.name,
         "created": _now(),
         "command": study.command,
-        "compares_readings": study.compares_readings,
-        "options": study.options.to_dict(),
         "names": collection.names,
         "sources": collection.sources,
         "absent": collection.absent,
-        "data_hashes": collection.hashes(),
         "sizes": {"train": sizes.train, "validation": sizes.validation, "test": sizes.test},
         "known_unknowns": sizes.known_unknowns,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}},
@@ -234,31 +230,12 @@ def _described(study: Study, collection: Collection) -> dict[str, Any]:
     }
 
 
-def _require_same(recorded: Mapping[str, Any], described: Mapping[str, Any], folder: Path) -> None:
-    options: StudyOptions = StudyOptions(**described["options"])
-    found = options.differences(recorded.get("options", {}))
-    found += [
-        f"{name}: the images are others"
-        for name in described["data_hashes"].keys() | recorded.get("data_hashes", {}).keys()
-        if described["data_hashes"].get(name) != recorded.get("data_hashes", {}).get(name)
-    ]
-    if described["compares_readings"] != recorded.get("compares_readings", False):
-        found.append("one is the study, the other compares readings")
-    if described["gradmeter"] != recorded.get("gradmeter"):
-        found.append(f"gradmeter: {recorded.get('gradmeter')} -> {described['gradmeter']}")
-    if found:
-        raise OutputError(
-            f"{folder} holds a study made otherwise ({'; '.join(sorted(found))}); "
-            "choose another --out, or --fresh to start it anew"
-        )
-
-
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _processor() -> str:
-    """The processor's name where the system tells it, else its architecture."""
+    """The processor's name if the system tells it, else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The numbers of a run in long form, and of all runs together."""
+"""The results of one run in long form, and the results of all runs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Result:
     """One number of one run.
 
     Attributes:
-        score: what was measured: "softmax", "l2", "lasso_a", "nn_b", "nn_a@dense"; empty for what has no score.
-        column: what correct digits are compared with; empty for what has no column.
+        score: "softmax", "l2", "lasso_a", "nn_b", "nn_a@dense"; empty if the measure concerns no score.
+        column: what correct digits are compared with, as in `Outcome.columns`; empty if there is no comparison.
         measure: "auroc", "aupr_in", "aupr_out", "n", "base_rate", "aupr_out_matched", "ks", "ks_p", ...
-        value: fractions, not percent.
+        value: the number; rates and areas as fractions, not in percent.
     """
 
     score: str
@@ -32,7 +32,7 @@ class Result:
 
 
 def write_results(path: Path, results: Iterable[Result]) -> None:
-    """Write results as CSV with all digits, whole or not at all."""
+    """Write results as CSV with all digits, atomically."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(field.name for field in fields(Result))
@@ -41,42 +41,41 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
 
 
 def read_results(path: Path) -> list[Result]:
-    """Read what `write_results` wrote.
+    """Read the results that `write_results` wrote.
 
     Raises:
-        DataError: if the file is damaged.
+        DataError: the file is missing or damaged.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
+        with path.open(encoding="utf-8", newline="") as file:
             return [
-                Result(row["score"], row["column"], row["measure"], float(row["value"]))
-                for row in csv.DictReader(stream)
+                Result(row["score"], row["column"], row["measure"], float(row["value"])) for row in csv.DictReader(file)
             ]
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not readable ({error}); remove it and run the same command again") from error
+        raise DataError(f"{path} cannot be read ({error}); remove it and run the same command again") from error
 
 
 class AllResults:
-    """The results of all runs: for (score, column, measure) the values of the runs, in order."""
+    """The results of all runs, looked up by (score, column, measure)."""
 
     def __init__(self, runs: Iterable[Iterable[Result]]) -> None:
-        found: dict[tuple[str, str, str], list[float]] = {}
+        values: dict[tuple[str, str, str], list[float]] = {}
         self.runs = 0
         for run in runs:
             self.runs += 1
             for score, column, measure, value in map(astuple, run):
-                found.setdefault((score, column, measure), []).append(value)
-        self._values = {key: np.array(values) for key, values in found.items()}
+                values.setdefault((score, column, measure), []).append(value)
+        self._values = {key: np.array(of_runs) for key, of_runs in values.items()}
 
     def __call__(self, score: str, column: str, measure: str) -> np.ndarray | None:
-        """The values of the runs, [runs] float64; None where any run lacks it."""
+        """Return the values in the order of runs, [runs] float64, or None if any run lacks the result."""
         values = self._values.get((score, column, measure))
         return values if values is not None and len(values) == self.runs else None
 
     def scores(self) -> tuple[str, ...]:
-        """The names of all scores, in the order in which they were recorded."""
+        """Return the names of all scores, in the order of the results."""
         return tuple(dict.fromkeys(score for score, _, _ in self._values if score))
 
     def columns(self) -> tuple[str, ...]:
-        """The names of all columns, in the order in which they were recorded."""
+        """Return the names of all columns, in the order of the results."""
         return tuple(dict.fromkeys(column for _, column, _ in self._values if column))

@@ -1,4 +1,4 @@
-"""One run of the study (R16): its own split, network, readings and regressions. Runs do not know of each other."""
+"""One run of the study: its split, network, readings and regressions. Runs are independent of each other."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from gradmeter.research.study.outcome import Outcome
 from gradmeter.research.study.own_judge import judge_with_trust
 from gradmeter.research.study.progress import run_step
 from gradmeter.research.study.results import write_results
-from gradmeter.research.study.store import Store
+from gradmeter.research.study.store import StudyStore
 from gradmeter.research.study.training import Digits, best_of, load_network, seed_of, train
 from gradmeter.runs.progress import Step
 
-# Epochs after which training usually ends; it only steers the progress bar.
+# Usual number of epochs; it only affects the progress bar.
 _USUAL_EPOCHS = 35
 
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where a study's images come from, as `gradmeter.research.study.data.load` takes it."""
+    """The data source of a study: the arguments of `gradmeter.research.study.data.load`."""
 
     data: str
     root: Path | None
@@ -43,13 +43,13 @@ class DataSource:
 
     @lru_cache(maxsize=1)  # noqa: B019 (one source per process, kept for all its runs)
     def collection(self) -> Collection:
-        """The images, read once in each process."""
+        """Return the images, which each process reads once."""
         return load(self.data, self.root, self.download, self.noise)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as it is sent to a worker."""
+    """A run of a study, as sent to a worker."""
 
     number: int
     source: DataSource
@@ -58,10 +58,10 @@ class Run:
 
 
 def perform(run: Run, emit: Callable[[Step], None]) -> None:
-    """Train, measure, fit and judge what is not there yet."""
-    store, options, number = Store(run.folder), run.options, run.number
+    """Perform the steps of a run that have no output yet: train, measure, fit and evaluate."""
+    store, options, number = StudyStore(run.folder), run.options, run.number
     if store.results(number).exists():
-        emit(run_step(number, "fit", 1, "done before"))
+        emit(run_step(number, "fit", 1, "already done"))
         return
     draw = run.source.collection().draw(number, options.seed)
 
@@ -72,7 +72,7 @@ def perform(run: Run, emit: Callable[[Step], None]) -> None:
     if not store.network(number).exists():
         emit(run_step(number, "train", 0, "training"))
         train_run(store.network(number), draw, number, options, on_epoch)
-    network, _ = load_network(trained(store.network(number), options))
+    network, _ = load_network(selected_network(store.network(number), options))
     total, measured = sum(map(len, sets_of(draw).values())), 0
 
     def on_images(count: int) -> None:
@@ -90,12 +90,12 @@ def perform(run: Run, emit: Callable[[Step], None]) -> None:
         )
         write_regressions(store.regressions(number), fitted)
     if not store.own_results(number).exists():
-        emit(run_step(number, "fit", 0.1, "fitting gradmeter's own judge"))
+        emit(run_step(number, "fit", 0.1, "fitting the TrustModel"))
 
-        def on_judged(done: int, total: int) -> None:
-            emit(run_step(number, "fit", 0.7 + 0.3 * done / total, f"{done:,} of {total:,} images judged"))
+        def on_scored(done: int, total: int) -> None:
+            emit(run_step(number, "fit", 0.7 + 0.3 * done / total, f"{done:,} of {total:,} images scored"))
 
-        write_results(store.own_results(number), judge_with_trust(network, draw, outcome, options.aupr, on_judged))
+        write_results(store.own_results(number), judge_with_trust(network, draw, outcome, options.aupr, on_scored))
     write_results(
         store.results(number),
         judge_thresholds(outcome, read_regressions(store.regressions(number)), options.aupr),
@@ -104,8 +104,8 @@ def perform(run: Run, emit: Callable[[Step], None]) -> None:
 
 
 def perform_networks(run: Run, emit: Callable[[Step], None]) -> None:
-    """Judge the run's neural meta classifiers, which were trained together with those of all runs."""
-    store, options = Store(run.folder), run.options
+    """Evaluate the neural meta classifiers of a run, which `train_bank` trained with those of all runs."""
+    store, options = StudyStore(run.folder), run.options
     if store.network_results(run.number).exists():
         return
     outcome = Outcome.load(store.readings(run.number))
@@ -117,13 +117,13 @@ def perform_networks(run: Run, emit: Callable[[Step], None]) -> None:
 
 
 def train_run(path: Path, draw: Draw, run: int, options: StudyOptions, on_epoch: Callable[[int, float], None]) -> None:
-    """Train the network of a run, as `gradmeter.research.study.training.train` does."""
+    """Train the network of a run and write it to `path`; see `gradmeter.research.study.training.train`."""
     seed = seed_of(run, options)
     train(_digits(draw.train), _digits(draw.validation), path, options, seed=seed, on_epoch=on_epoch)
 
 
-def trained(path: Path, options: StudyOptions) -> Path:
-    """Where the network lies that counts, of those that training left at `path` and beside it."""
+def selected_network(path: Path, options: StudyOptions) -> Path:
+    """Return the path of the weights that `options.weights` selects, of the last or the best epoch."""
     return path if options.weights == "last" else best_of(path)
 
 

@@ -1,4 +1,4 @@
-"""The study's tables: from the numbers of all runs to long records, in percent."""
+"""The tables of the study in long form: means over runs, in percent."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from gradmeter.files import write_text
-from gradmeter.research.study.judging import MEASURES, PENALTIES, LinearClassifier, penalised
-from gradmeter.research.study.names import OWN, PAPER_METRICS
+from gradmeter.research.study.features import ENTROPY
+from gradmeter.research.study.judging import PENALTIES, LinearClassifier, penalised
+from gradmeter.research.study.names import CONCEPTS, MEASURES, PAPER_METRICS, TRUST_MODEL
 from gradmeter.research.study.paper import PAPER_BASE_RATES, paper_cell
 from gradmeter.research.study.results import AllResults
 from gradmeter.research.study.training import Training
 from gradmeter.trust.evaluation import mean_sem, paired_difference
+from gradmeter.trust.features import Feature
 
 Row = dict[str, object]
 
@@ -26,11 +28,19 @@ _KNOWN_UNKNOWNS = ("a", "b", "c", "d", "normal")
 
 @dataclass(frozen=True)
 class TableLayout:
-    """Scores and columns of a table: as rows and columns, or the other way round (Table 3)."""
+    """The layout of a table.
+
+    Attributes:
+        scores: the scores, as rows.
+        concepts: the concepts, as columns.
+        transposed: whether scores are columns and concepts rows.
+        all_concepts: whether to add the concepts of the data that the paper does not have.
+    """
 
     scores: tuple[str, ...]
     concepts: tuple[str, ...]
     transposed: bool = False
+    all_concepts: bool = False
 
 
 LAYOUTS = {
@@ -41,28 +51,31 @@ LAYOUTS = {
     2: TableLayout(
         ("softmax", "entropy", "glm", "lasso", "ridge", "elastic_net"), ("wrong", "letters", "cifar10", "uniform")
     ),
-    3: TableLayout(("entropy", "softmax", "nn_a", "nn_b", "nn_c", "nn_d", OWN), ("wrong", *_UNKNOWN), transposed=True),
-    # Not in the paper, which tells it in words: Table 3 for the LASSO, and normal noise as the known unknown.
+    3: TableLayout(
+        ("entropy", "softmax", "nn_a", "nn_b", "nn_c", "nn_d", TRUST_MODEL), ("wrong", *_UNKNOWN), transposed=True
+    ),
+    # The paper gives these results in words only: Table 3 for the LASSO, and normal noise as the known unknown.
     4: TableLayout(
-        (*(f"lasso_{name}" for name in _KNOWN_UNKNOWNS), "nn_normal", OWN),
+        (*(f"lasso_{name}" for name in _KNOWN_UNKNOWNS), "nn_normal", TRUST_MODEL),
         ("wrong", "letters", *_UNKNOWN),
         transposed=True,
+        all_concepts=True,
     ),
 }
-"""The paper's tables, and a fourth."""
+"""The three tables of the paper, and a fourth."""
 
 _RECORDED = {"glm": "glm_a", "lasso": "lasso_a", "ridge": "ridge_a", "elastic_net": "elastic_net_a"}
 
 
 def recorded(score: str) -> str:
-    """The name under which results hold a score of Table 2: the regressions there learn from training set (a)."""
+    """Return the name in results of a score of a table; the regressions of Table 2 use training set (a)."""
     return _RECORDED.get(score, score)
 
 
 def paper_table(table: int, results: AllResults) -> list[Row]:
-    """The records of one table, our number beside the paper's; what this data cannot give is left out."""
+    """Return the records of one table, our numbers beside the paper's; cells without results are omitted."""
     rows: list[Row] = []
-    for measure, score, concept, row, column in _cells(table):
+    for measure, score, concept, row, column in _cells(table, results):
         values = results(recorded(score), concept, measure)
         if values is None:
             continue
@@ -86,10 +99,10 @@ def paper_table(table: int, results: AllResults) -> list[Row]:
 
 
 def differences(results: AllResults) -> list[Row]:
-    """Paired per-run differences to the softmax baseline, in points, with a 95 % interval."""
+    """Return differences to the softmax baseline, paired within runs, in percentage points with 95 % intervals."""
     rows: list[Row] = []
     for table in LAYOUTS:
-        for measure, score, concept, row, column in _cells(table):
+        for measure, score, concept, row, column in _cells(table, results):
             ours, baseline = results(recorded(score), concept, measure), results("softmax", concept, measure)
             if score == "softmax" or ours is None or baseline is None:
                 continue
@@ -110,7 +123,7 @@ def differences(results: AllResults) -> list[Row]:
 
 
 def matched_base_rate(results: AllResults) -> list[Row]:
-    """AUPR-Out at the paper's base rates, for the scores of Tables 1 and 2."""
+    """Return the AUPR-Out of the scores of Tables 1 and 2, re-weighted to the paper's base rates."""
     rows: list[Row] = []
     for score in dict.fromkeys(LAYOUTS[1].scores + LAYOUTS[2].scores):
         for column, base_rate in PAPER_BASE_RATES.items():
@@ -125,7 +138,7 @@ def matched_base_rate(results: AllResults) -> list[Row]:
 
 
 def penalties(results: AllResults) -> list[Row]:
-    """What the LASSO of Table 2 reaches with stronger penalties, beside the paper's."""
+    """Return the AUROC of the LASSO of Table 2 by penalty, beside the paper's."""
     rows: list[Row] = []
     for penalty, score in ((1.0, recorded("lasso")), *((penalty, penalised(penalty)) for penalty in PENALTIES)):
         for column in LAYOUTS[2].concepts:
@@ -139,11 +152,11 @@ def penalties(results: AllResults) -> list[Row]:
 
 
 def ablation(results: AllResults) -> list[Row]:
-    """What a meta classifier reaches with the last layers only (C7)."""
+    """Return the results of meta classifiers that see the last layers only (claim C7)."""
     rows: list[Row] = []
-    for classifier, everything in (("lasso", "lasso_a"), ("ridge", "ridge_a"), ("nn_a", "nn_a")):
-        limited = [score for score in results.scores() if score.startswith(f"{everything}@")]
-        for score in (*limited, everything):
+    for classifier, all_layers in (("lasso", "lasso_a"), ("ridge", "ridge_a"), ("nn_a", "nn_a")):
+        last_layers = [score for score in results.scores() if score.startswith(f"{all_layers}@")]
+        for score in (*last_layers, all_layers):
             for column in results.columns():
                 for measure in MEASURES:
                     values = results(score, column, measure)
@@ -162,26 +175,29 @@ def ablation(results: AllResults) -> list[Row]:
 
 
 def lasso_weights(fitted: Sequence[Mapping[str, LinearClassifier]]) -> list[Row]:
-    """The LASSO's coefficients on z-scored features, by layer and metric."""
-    lassos = [classifiers["lasso_a"] for classifiers in fitted]
-    found: dict[str, list[float]] = {}
-    for lasso in lassos:
-        for name, coefficient in zip(lasso.features, lasso.coefficients, strict=True):
-            found.setdefault(name, []).append(coefficient)
-    rows: list[Row] = []
-    for name, values in found.items():
-        layer, _, metric = name.rpartition("/")
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        rows.append(
-            {"layer": layer, "metric": metric, "mean": float(np.mean(values)), "sd": spread, "runs": len(values)}
-        )
-    order = ("entropy", *PAPER_METRICS)
-    layers = list(dict.fromkeys(row["layer"] for row in rows))
-    return sorted(rows, key=lambda row: (layers.index(row["layer"]), order.index(str(row["metric"]))))
+    """Return the coefficients of the LASSO on z-scored features, by layer and statistic."""
+    coefficients: dict[Feature, list[float]] = {}
+    for classifiers in fitted:
+        lasso = classifiers["lasso_a"]
+        for feature, coefficient in zip(lasso.features.axes.features, lasso.coefficients, strict=True):
+            coefficients.setdefault(feature, []).append(coefficient)
+    layers = list(dict.fromkeys(feature.layer for feature in coefficients))
+    order = (ENTROPY.statistic, *PAPER_METRICS)
+    features = sorted(coefficients, key=lambda feature: (layers.index(feature.layer), order.index(feature.statistic)))
+    return [
+        {
+            "layer": feature.layer,
+            "metric": feature.statistic,
+            "mean": float(np.mean(coefficients[feature])),
+            "sd": float(np.std(coefficients[feature], ddof=1)) if len(coefficients[feature]) > 1 else None,
+            "runs": len(coefficients[feature]),
+        }
+        for feature in features
+    ]
 
 
 def networks(results: AllResults, trainings: Sequence[Training]) -> list[Row]:
-    """Epochs, restarts, dead filters, damage and errors of every network."""
+    """Return epochs, restarts, dead filters, damage and errors of every network."""
     validation, test = (results("", "", f"{name}_error") for name in ("validation", "test"))
     assert validation is not None
     assert test is not None
@@ -208,10 +224,10 @@ def write_tables(
     """Write all tables as CSV.
 
     Args:
-        folder: where they go.
-        results: of all runs.
-        fitted: the regressions of each run, by name.
-        trainings: how the network of each run was trained.
+        folder: the output folder.
+        results: results of all runs.
+        fitted: fitted regressions of each run, by name.
+        trainings: training record of each run's network.
     """
     for table in LAYOUTS:
         write_rows(folder / f"table{table}.csv", paper_table(table, results))
@@ -224,34 +240,36 @@ def write_tables(
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write records as CSV, whole or not at all; a missing or undefined number is an empty cell."""
+    """Write records as CSV, atomically; None and NaN become empty cells. Without records, remove the file."""
     if not rows:
         path.unlink(missing_ok=True)
         return
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows[0])
-    writer.writerows([_written(value) for value in row.values()] for row in rows)
+    writer.writerows([_format(value) for value in row.values()] for row in rows)
     write_text(path, text.getvalue())
 
 
 def _summary(values: np.ndarray) -> Row:
-    """Mean over runs and its standard deviation, in percent."""
+    """Return the mean over runs and its standard error, in percent."""
     summary = mean_sem(100 * values)
     return {"mean": summary.mean, "sem": summary.sem, "runs": summary.n}
 
 
-def _written(value: object) -> str:
+def _format(value: object) -> str:
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _cells(table: int) -> Iterator[tuple[str, str, str, str, str]]:
-    """Every cell as (measure, score, concept, row, column)."""
+def _cells(table: int, results: AllResults) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield every cell as (measure, score, concept, row, column)."""
     layout = LAYOUTS[table]
+    further = [column for column in results.columns() if column not in CONCEPTS] if layout.all_concepts else []
+    concepts = (*layout.concepts, *further)
     for measure in MEASURES:
         if layout.transposed:
-            yield from ((measure, s, c, c, s) for c in layout.concepts for s in layout.scores)
+            yield from ((measure, s, c, c, s) for c in concepts for s in layout.scores)
         else:
-            yield from ((measure, s, c, s, c) for s in layout.scores for c in layout.concepts)
+            yield from ((measure, s, c, s, c) for s in layout.scores for c in concepts)

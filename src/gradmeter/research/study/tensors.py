@@ -1,4 +1,4 @@
-"""Tensor files: safetensors that appear whole, with what is to be known about them as one JSON text."""
+"""Safetensors files, written atomically, with JSON metadata."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from torch import Tensor
 from gradmeter.errors import DataError
 from gradmeter.files import whole
 
-# One key only: safetensors writes several in an order that changes from process to process.
+# All metadata goes under one key: safetensors writes several keys in an order that differs between processes.
 _KEY = "gradmeter"
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write tensors by name, whole or not at all; equal content gives equal bytes."""
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write named tensors and metadata atomically; equal content gives equal bytes."""
     with whole(path) as temporary:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, temporary, metadata={_KEY: json.dumps(about, sort_keys=True)})
+        save_file(contiguous, temporary, metadata={_KEY: json.dumps(metadata, sort_keys=True)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors by name, and what is known about them.
+    """Read the tensors, by name, and the metadata of a file that `write_tensors` wrote.
 
     Raises:
-        DataError: if the file is missing, damaged or not one that `write_tensors` wrote.
+        DataError: the file is missing, damaged or in another format.
     """
     try:
-        with safe_open(path, framework="pt") as stored:
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no iterator)
-            return tensors, json.loads(stored.metadata()[_KEY])
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
+            return tensors, json.loads(file.metadata()[_KEY])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not readable ({error}); remove it and run the same command again") from error
+        raise DataError(f"{path} cannot be read ({error}); remove it and run the same command again") from error

@@ -1,4 +1,4 @@
-"""Training the paper's network (R14 to R16), epoch by epoch, so that a killed training goes on where it stood."""
+"""Resumable training of the paper's network."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from gradmeter.trust.plateau import INITIAL_RATE, Plateau
 
 _BATCH = 256
 _MOMENTUM = 0.9
-# Keras 2.1 keeps each probability this far from 0 and 1, so beyond it the loss has no gradient (A21).
+# Keras 2.1 clips probabilities to this distance from 0 and 1; clipped probabilities have no gradient.
 _CLIPPED = 1e-7
 _EVALUATION_BATCH = 1000
-# In fewer steps, of some epochs where there are few digits, a network need not have learned a second answer.
+# Before this many steps, a network that predicts a single class may still recover.
 _FIRST_STEPS = 200
 _ATTEMPTS = 5
-# Between two states that are kept: writing one takes a tenth of a short epoch.
-_SECONDS_KEPT = 1.0
+# Minimum time between checkpoints: writing one takes a tenth of a short epoch.
+_CHECKPOINT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Digits:
 
 @dataclass
 class _State:
-    """All that the next epoch depends on."""
+    """The state of a training between two epochs."""
 
     network: PaperCNN
     best: dict[str, Tensor]
@@ -52,9 +52,9 @@ class _State:
     accuracies: list[float]
 
     @classmethod
-    def start(cls, about: dict[str, Any], options: StudyOptions, seed: int, attempt: int) -> _State:
+    def start(cls, architecture: dict[str, Any], options: StudyOptions, seed: int, attempt: int) -> _State:
         torch.manual_seed(_derived(seed, attempt))
-        network = PaperCNN(**about).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = PaperCNN(**architecture).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         decayed: list[nn.Parameter] = []
         free: list[nn.Parameter] = []
         for name, parameter in network.named_parameters():
@@ -63,8 +63,8 @@ class _State:
         optimizer = torch.optim.SGD(groups, lr=INITIAL_RATE, momentum=_MOMENTUM)
         return cls(network, {}, optimizer, Plateau.start(1, options.patience), attempt, [])
 
-    def note(self, accuracy: float) -> None:
-        """Take note of how good the network is after an epoch."""
+    def record(self, accuracy: float) -> None:
+        """Record the validation accuracy of an epoch, and the weights if they are the best so far."""
         if not self.accuracies or accuracy > max(self.accuracies):
             self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.accuracies.append(accuracy)
@@ -79,8 +79,8 @@ class _State:
         write_tensors(path, tensors, {"attempt": self.attempt, "accuracies": self.accuracies})
 
     def load(self, path: Path) -> None:
-        tensors, about = read_tensors(path)
-        self.attempt, self.accuracies = about["attempt"], about["accuracies"]
+        tensors, metadata = read_tensors(path)
+        self.attempt, self.accuracies = metadata["attempt"], metadata["accuracies"]
         self.network.load_state_dict({name: tensors[f"weights/{name}"] for name in self.network.state_dict()})
         self.best = {name: tensors[f"best/{name}"] for name in self.network.state_dict()}
         for name, parameter in self.network.named_parameters():
@@ -98,54 +98,59 @@ def train(
     seed: int,
     on_epoch: Callable[[int, float], None],
 ) -> None:
-    """Train one network and leave it at `path` as safetensors, with its validation accuracies as metadata.
+    """Train a network and write it to `path`, and its best epoch by validation accuracy to `best_of(path)`.
 
-    The weights of the epoch with the best validation accuracy lie beside it, at `best_of(path)`.
+    Both files are safetensors with the validation accuracies as metadata. A checkpoint lies beside them until training
+    ends, written at most once a second; training resumes from it if it exists. The random numbers of an epoch depend
+    on (seed, attempt, epoch) only, so a resumed training ends with the same weights.
 
-    The state after an epoch is kept beside it until training ends, one in a second where epochs are shorter; with one
-    there, training goes on from it. The random numbers of an epoch follow from (seed, attempt, epoch), so a resumed
-    training ends with the very same weights.
+    At the paper's learning rate of 0.1 a network sometimes diverges for good and then predicts the same class for
+    every digit. Training then restarts with other initial weights; the number of restarts is recorded.
 
-    The paper's rate of 0.1 now and then throws a network out of the region where it learns, for good: then it answers
-    every digit with the same class, after better epochs or after enough steps. Such a training begins anew with other
-    initial weights, and the count is kept.
+    Args:
+        digits: training digits.
+        validation: validation digits.
+        path: output file.
+        options: options of the study.
+        seed: seed of the training.
+        on_epoch: called after each epoch with its number, from 1, and the validation accuracy.
 
     Raises:
-        DataError: if that happens too often.
+        DataError: every attempt diverged.
     """
     checkpoint = path.with_suffix(".training")
     pixels = digits.images
-    about = {
+    architecture = {
         "padding": options.padding,
         "first_dropout": options.first_dropout,
         "standard": (pixels.mean().item(), pixels.std().item()) if options.inputs == "standard" else None,
     }
-    state = _State.start(about, options, seed, attempt=0)
+    state = _State.start(architecture, options, seed, attempt=0)
     if checkpoint.exists():
         state.load(checkpoint)
-    kept = -math.inf
+    saved_at = -math.inf
     while not _is_over(state, options):
         epoch = len(state.accuracies)
         _train_epoch(state, digits, options.loss, _derived(seed, state.attempt, epoch))
         predictions = predict(state.network, validation.images)
         accuracy = float((predictions == validation.labels).double().mean())
-        was_better = accuracy < max(state.accuracies, default=0) / 2
-        state.note(accuracy)
+        collapsed = accuracy < max(state.accuracies, default=0) / 2
+        state.record(accuracy)
         steps = len(state.accuracies) * -(-len(digits.images) // _BATCH)
-        if len(predictions.unique()) == 1 and (was_better or steps >= _FIRST_STEPS or _is_over(state, options)):
+        if len(predictions.unique()) == 1 and (collapsed or steps >= _FIRST_STEPS or _is_over(state, options)):
             if state.attempt + 1 == _ATTEMPTS:
                 raise DataError(
-                    f"the network learned nothing in {_ATTEMPTS} attempts; check the images, or use another seed"
+                    f"the network did not learn in {_ATTEMPTS} attempts; check the images, or use another seed"
                 )
-            state = _State.start(about, options, seed, state.attempt + 1)
+            state = _State.start(architecture, options, seed, state.attempt + 1)
             continue
-        if time.monotonic() - kept >= _SECONDS_KEPT:
+        if time.monotonic() - saved_at >= _CHECKPOINT_SECONDS:
             state.save(checkpoint)
-            kept = time.monotonic()
+            saved_at = time.monotonic()
         on_epoch(epoch + 1, accuracy)
-    how = {"network": about, "restarts": state.attempt, "accuracies": state.accuracies}
-    write_tensors(best_of(path), state.best, how)
-    write_tensors(path, state.network.state_dict(), how)
+    metadata = {"network": architecture, "restarts": state.attempt, "accuracies": state.accuracies}
+    write_tensors(best_of(path), state.best, metadata)
+    write_tensors(path, state.network.state_dict(), metadata)
     checkpoint.unlink(missing_ok=True)
 
 
@@ -154,23 +159,23 @@ def _is_over(state: _State, options: StudyOptions) -> bool:
 
 
 def seed_of(run: int, options: StudyOptions) -> int:
-    """The seed of a run's training."""
+    """Return the seed of the training of a run."""
     return int(np.random.SeedSequence((options.seed, run)).generate_state(1)[0])
 
 
 def best_of(path: Path) -> Path:
-    """Where the weights of a network's best epoch lie."""
+    """Return the path of the best epoch's weights for a network at `path`."""
     return path.with_name(f"{path.stem}-best{path.suffix}")
 
 
 def _decays(name: str, decayed: str) -> bool:
-    """Whether a parameter decays: kernels only, as in Keras, of the layers that are asked for."""
+    """Return whether a parameter decays: only kernels do, as in Keras, in the layers that `decayed` names."""
     layer, _, kind = name.partition(".")
     return kind == "weight" and (decayed == "all" or (layer == "dense") == (decayed == "dense"))
 
 
 def _derived(seed: int, *key: int) -> int:
-    """A seed of its own for every attempt and epoch."""
+    """Return the seed of an attempt or an epoch."""
     return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1)[0])
 
 
@@ -192,7 +197,7 @@ def _clipped_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def predict(network: nn.Module, images: Tensor) -> Tensor:
-    """The predicted classes, [n] int64."""
+    """Return the predicted classes, [n] int64; the network is left in eval mode."""
     network.eval()
     with torch.inference_mode():
         return torch.cat([network(batch).argmax(1) for batch in images.split(_EVALUATION_BATCH)])
@@ -200,13 +205,13 @@ def predict(network: nn.Module, images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Training:
-    """How a network was trained.
+    """The record of a network's training.
 
     Attributes:
         accuracies: validation accuracy after each epoch.
-        restarts: how often training began anew.
-        dead_filters: of the network that came of it.
-        damaged: whether one of its layers has lost an eighth of its filters.
+        restarts: number of restarts with other initial weights.
+        dead_filters: number of dead filters of the trained network.
+        damaged: whether a layer has lost an eighth of its filters.
     """
 
     accuracies: list[float]
@@ -216,9 +221,9 @@ class Training:
 
 
 def load_network(path: Path) -> tuple[PaperCNN, Training]:
-    """A trained network in eval mode, and how it was trained."""
-    weights, about = read_tensors(path)
-    network = PaperCNN(**about["network"])
+    """Read a trained network, in eval mode, and the record of its training."""
+    weights, metadata = read_tensors(path)
+    network = PaperCNN(**metadata["network"])
     network.load_state_dict(weights)
-    how = Training(about["accuracies"], about["restarts"], sum(network.dead_filters()), network.damaged)
-    return network.eval(), how
+    training = Training(metadata["accuracies"], metadata["restarts"], sum(network.dead_filters()), network.damaged)
+    return network.eval(), training

@@ -1,1 +1,1 @@
-"""gradmeter in the shape that other libraries ask for, one file for each of them."""
+"""Adapters of gradmeter to the interfaces of other libraries, one module for each library."""

@@ -1,4 +1,4 @@
-"""gradmeter as a detector of pytorch-ood, so that its benchmarks and metrics run it beside others."""
+"""gradmeter as a detector of pytorch-ood, for its benchmarks and metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ try:
     from pytorch_ood.api import DetectorInfo, GradientDetector, Paper, RequiresFittingException, Task
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        f"gradmeter.trust.adapters.pytorch_ood needs the package {error.name}, which is not installed; "
+        f"gradmeter.trust.adapters.pytorch_ood needs the package {error.name}, which is not installed; run "
         'pip install "gradmeter[compare]"',
         name=error.name,
     ) from error
@@ -25,16 +25,16 @@ except ModuleNotFoundError as error:
 class GradmeterDetector(GradientDetector):  # type: ignore[misc]
     """Detector from the paper *Classification Uncertainty of Deep Neural Networks Based on Gradient Information*.
 
-    The outlier score is 1 - P(the prediction is correct), as a meta classifier reads it from the gradient of every
-    layer's weights and, by default, from the logits, the layers' outputs and the embedding. An unknown input's
-    prediction is never correct; a known input that is predicted wrong scores high too.
+    The outlier score is 1 - P(the prediction is correct). A meta classifier predicts it from the gradient of each
+    layer's weights and, by default, from the logits, the layers' outputs and the embedding. The prediction for an
+    unknown input counts as wrong, so unknown inputs get high scores, and so do known inputs with a wrong prediction.
 
     Args:
-        model: any nn.Module that maps a batch to logits [N, C], in eval mode.
-        classifier: as TrustModel takes it.
+        model: an nn.Module in eval mode that maps a batch to logits [N, C].
+        classifier: the meta classifier, as in `TrustModel`.
 
     Attributes:
-        trust: the TrustModel that scores.
+        trust: the TrustModel that gives the scores.
 
     Example:
         >>> detector = GradmeterDetector(model).fit(validation_loader)
@@ -57,25 +57,25 @@ class GradmeterDetector(GradientDetector):  # type: ignore[misc]
     def __init__(self, model: nn.Module, classifier: Any = "gradmeter") -> None:
         super().__init__()
         self.trust = TrustModel(GradientMeter(model), classifier)
-        # Among the attributes is where pytorch-ood looks for what it moves to a device.
+        # pytorch-ood moves the modules among the attributes to its device.
         self.model = model
 
     @classmethod
     def from_trust(cls, trust: TrustModel) -> Self:
-        """A detector that scores by a TrustModel, fitted or not; `fit` fits this very one."""
+        """Return a detector for a TrustModel, fitted or not; `fit` fits this TrustModel itself."""
         detector = cls(trust.meter.model)
         detector.trust = trust
         return detector
 
     def fit(self, data_loader: Iterable[tuple[Tensor, Tensor]]) -> Self:
-        """Learn from data that the network did not learn from: a benchmark's training set will not do.
+        """Fit the meta classifier to data that the network was not trained on, such as validation data.
 
         Args:
-            data_loader: batches (inputs, labels); labels below 0 mark unknown inputs, of which there may be none. It
-                is gone through once.
+            data_loader: batches (inputs, labels); negative labels mark unknown inputs, which are optional. It is
+                iterated once.
 
         Raises:
-            InputError: if none is known, or too few predictions are right, or too few wrong or unknown.
+            InputError: if there are no known inputs, or too few right or wrong predictions.
         """
         known, unknown, sample = [], [], ImageSample()
         for x, y in data_loader:
@@ -87,14 +87,14 @@ class GradmeterDetector(GradientDetector):  # type: ignore[misc]
             if not is_known.all():
                 unknown.append(self.trust.meter(inputs[~is_known]))
         if not known:
-            raise InputError("the loader has no sample with a label of 0 or above; expected known inputs among them")
-        made = sample.unknowns(self.device) if self.trust.learns_from_synthetic else ()
-        # One kind of unknown inputs, however they are batched.
-        self.trust.fit(known, [unknown] if unknown else (), synthetic=made)
+            raise InputError("no sample in the loader has a label of at least 0; expected some known inputs")
+        synthetic = sample.unknowns(self.device) if self.trust.learns_from_synthetic else ()
+        # All unknown inputs are one kind.
+        self.trust.fit(known, [unknown] if unknown else (), synthetic=synthetic)
         return self
 
     def predict(self, x: Tensor) -> Tensor:
-        """Outlier scores of a batch, [N] float64 in [0, 1] on its device; the higher, the more likely unknown.
+        """Return outlier scores [N] float64 in [0, 1], on the device of the batch; high for wrong and unknown.
 
         Raises:
             RequiresFittingException: before `fit`.

@@ -1,4 +1,4 @@
-"""How good an uncertainty is: separation measures, curves, calibration, and intervals."""
+"""Evaluation of uncertainties: separation measures, curves, calibration, and confidence intervals."""
 
 from gradmeter.trust.evaluation.calibration import (
     Reliability,

@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say."""
+"""Calibration measures of probabilities."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _BINS = 15
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Predicted and observed probability, bin by bin, float64 [B] each; bins without samples are left out.
+    """Predicted and observed probabilities in the bins that have samples.
 
     Attributes:
-        predicted: mean predicted probability.
-        observed: share of samples for which it came true.
-        weight: share of all samples.
+        predicted: [B] mean predicted probability.
+        observed: [B] share of correct samples.
+        weight: [B] share of all samples.
     """
 
     predicted: NDArray[np.float64]
@@ -31,16 +31,17 @@ class Reliability:
 def brier_score(probability: ArrayLike, correct: ArrayLike) -> float:
     """Return the mean squared difference of `probability` [N] and `correct` [N], in [0, 1] (Brier 1950).
 
-    Raises InputError if the probabilities are none, not finite or outside [0, 1], or `correct` is not boolean [N].
+    Raises:
+        InputError: if there are no probabilities, one is not in [0, 1], or `correct` is not boolean [N].
     """
     p, y = _checked(probability, correct)
     return float(np.mean((p - y) ** 2))
 
 
 def negative_log_likelihood(probability: ArrayLike, correct: ArrayLike) -> float:
-    """Return the mean of -log of the probability given to what came true, in nats; infinite for a certain error.
+    """Return the mean negative log probability of the outcome, in nats; infinite if an error had probability 0.
 
-    Takes and raises what `brier_score` does.
+    Arguments and errors are those of `brier_score`.
     """
     p, y = _checked(probability, correct)
     with np.errstate(divide="ignore"):
@@ -48,14 +49,17 @@ def negative_log_likelihood(probability: ArrayLike, correct: ArrayLike) -> float
 
 
 def reliability(probability: ArrayLike, correct: ArrayLike, bins: int = _BINS) -> Reliability:
-    """Compare predicted and observed probabilities in bins of equal width.
+    """Return predicted and observed probabilities in bins of equal width.
 
-    Takes and raises what `brier_score` does, and raises InputError if `bins` < 1.
+    Arguments and errors are those of `brier_score`.
+
+    Raises:
+        InputError: also if `bins` is less than 1.
     """
     if bins < 1:
         raise InputError(f"bins: expected at least 1, got {bins}")
     p, y = _checked(probability, correct)
-    # A probability of 1 belongs to the last bin.
+    # The last bin includes the probability 1.
     index = np.minimum((p * bins).astype(np.int64), bins - 1)
     counts = np.bincount(index, minlength=bins)
     used = counts > 0
@@ -64,12 +68,12 @@ def reliability(probability: ArrayLike, correct: ArrayLike, bins: int = _BINS) -
 
 
 def expected_calibration_error(probability: ArrayLike, correct: ArrayLike, bins: int = _BINS) -> float:
-    """Return ECE: `|predicted - observed|` averaged over the samples of equal-width bins (Naeini 2015, Guo 2017).
+    """Return ECE: the mean of `|predicted - observed|` over bins of equal width (Naeini et al. 2015, Guo et al. 2017).
 
-    Takes and raises what `reliability` does.
+    Each bin is weighted by its number of samples. Arguments and errors are those of `reliability`.
     """
-    found = reliability(probability, correct, bins)
-    return float(found.weight @ np.abs(found.predicted - found.observed))
+    diagram = reliability(probability, correct, bins)
+    return float(diagram.weight @ np.abs(diagram.predicted - diagram.observed))
 
 
 def _checked(probability: ArrayLike, correct: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -1,6 +1,6 @@
 """Curves over all thresholds: receiver operating characteristic, precision-recall and risk-coverage.
 
-The axes are the usual ones; the paper's section 2 names ordinate and abscissa the other way round.
+The axes are the usual ones; section 2 of the paper swaps the names of ordinate and abscissa.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,14 @@ from gradmeter.trust.evaluation.thresholds import AcceptedCounts, accepted_count
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Points (x, y) of a curve, float64 [P] each, fractions in [0, 1], x not falling; and what the axes show."""
+    """The points of a curve, as fractions in [0, 1].
+
+    Attributes:
+        x: [P] abscissas, not decreasing.
+        y: [P] ordinates.
+        x_name: name of the x axis.
+        y_name: name of the y axis.
+    """
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
@@ -24,9 +31,14 @@ class Curve:
 
 
 def roc(inside: ArrayLike, outside: ArrayLike) -> Curve:
-    """Return the ROC curve from (0, 0) to (1, 1), `outside` [M] positive, a higher score meaning more uncertain.
+    """Return the ROC curve from (0, 0) to (1, 1).
 
-    Raises InputError if a sample is empty, not one-dimensional or not finite.
+    Args:
+        inside: [N] uncertainties of the negative samples (correct predictions).
+        outside: [M] uncertainties of the positive samples (wrong or unknown).
+
+    Raises:
+        InputError: if a sample is empty, not one-dimensional or not finite.
     """
     rejected = accepted_counts(finite_sample(inside, "inside"), finite_sample(outside, "outside")).rejected()
     return Curve(
@@ -38,9 +50,9 @@ def roc(inside: ArrayLike, outside: ArrayLike) -> Curve:
 
 
 def precision_recall(inside: ArrayLike, outside: ArrayLike) -> Curve:
-    """Return the precision-recall curve, `outside` [M] positive, from recall 0 (precision 1 by convention) to recall 1.
+    """Return the precision-recall curve, from recall 0 (with precision 1 by convention) to recall 1.
 
-    Raises InputError if a sample is empty, not one-dimensional or not finite.
+    Arguments and errors are those of `roc`.
     """
     rejected = accepted_counts(finite_sample(inside, "inside"), finite_sample(outside, "outside")).rejected()
     precision = rejected.outside[1:] / (rejected.outside[1:] + rejected.inside[1:])
@@ -48,12 +60,17 @@ def precision_recall(inside: ArrayLike, outside: ArrayLike) -> Curve:
 
 
 def risk_coverage(uncertainty: ArrayLike, wrong: ArrayLike) -> Curve:
-    """Return the selective risk (share of errors among the accepted) at every coverage (share accepted).
+    """Return the selective risk (error rate of the accepted samples) by coverage (share of accepted samples).
 
-    `uncertainty` [N] is accepted from the lowest up, equal values together; `wrong` [N] is boolean. One point for each
-    distinct uncertainty, the last at coverage 1 with the plain error rate (Geifman and El-Yaniv 2017).
+    Samples are accepted in order of increasing uncertainty, equal ones together. The curve has one point for each
+    distinct uncertainty; the last has coverage 1 and the error rate of all samples (Geifman and El-Yaniv 2017).
 
-    Raises InputError if the uncertainty is empty, not one-dimensional or not finite, or `wrong` is not boolean [N].
+    Args:
+        uncertainty: [N].
+        wrong: [N] bool.
+
+    Raises:
+        InputError: if the uncertainty is empty, not one-dimensional or not finite, or `wrong` is not boolean [N].
     """
     sample = finite_sample(uncertainty, "uncertainty")
     errors = np.asarray(wrong)
@@ -66,34 +83,38 @@ def risk_coverage(uncertainty: ArrayLike, wrong: ArrayLike) -> Curve:
 
 
 def risk_coverage_of_counts(counts: AcceptedCounts) -> Curve:
-    """Like `risk_coverage`, from what every threshold accepts, `inside` right and `outside` wrong."""
+    """Return the curve of `risk_coverage` from counts of right (`inside`) and wrong (`outside`) samples."""
     accepted = counts.inside[1:] + counts.outside[1:]
     return Curve(accepted / accepted[-1], counts.outside[1:] / accepted, "coverage", "selective risk")
 
 
 def area_under_risk_coverage(uncertainty: ArrayLike, wrong: ArrayLike) -> float:
-    """Return AURC: the selective risk averaged over the coverages 1/N, ..., 1 (Geifman, Uziel and El-Yaniv 2019).
+    """Return AURC: the mean selective risk over the coverages 1/N, ..., 1 (Geifman, Uziel and El-Yaniv 2019).
 
-    Takes and raises what `risk_coverage` does. Samples of equal uncertainty share the risk at which they are accepted.
+    Samples of equal uncertainty count with the risk after all of them are accepted. Arguments and errors are those of
+    `risk_coverage`.
     """
     return area_of_curve(risk_coverage(uncertainty, wrong))
 
 
 def area_of_curve(curve: Curve) -> float:
-    """Return AURC of a risk-coverage curve."""
+    """Return the AURC of a risk-coverage curve."""
     return float(np.diff(curve.x, prepend=0.0) @ curve.y)
 
 
 def thin(curve: Curve, points: int) -> Curve:
-    """Return at most `points` of the curve's own points, first and last included, evenly spread along its drawn length.
+    """Return at most `points` points of the curve, for plotting, including the first and the last.
 
-    For plotting: an even spread along x would lose the steep start of a ROC curve. Raises InputError if `points` < 2.
+    They are evenly spaced along the drawn curve: even spacing along x would lose the steep start of a ROC curve.
+
+    Raises:
+        InputError: if `points` is less than 2.
     """
     if points < 2:
-        raise InputError(f"points: expected at least 2, the two ends of the curve, got {points}")
+        raise InputError(f"points: expected at least 2, for the two ends of the curve, got {points}")
     if curve.x.size <= points:
         return curve
-    steps = np.hypot(np.diff(_spread(curve.x)), np.diff(_spread(curve.y)))
+    steps = np.hypot(np.diff(_scaled(curve.x)), np.diff(_scaled(curve.y)))
     length = np.concatenate([[0.0], np.cumsum(steps)])
     kept = np.searchsorted(length, np.linspace(0.0, length[-1], points))
     kept[-1] = curve.x.size - 1
@@ -101,6 +122,7 @@ def thin(curve: Curve, points: int) -> Curve:
     return Curve(curve.x[kept], curve.y[kept], curve.x_name, curve.y_name)
 
 
-def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale values to a range of 1, as a plot does; constant values stay."""
     span = float(np.ptp(values))
     return values / span if span else values

@@ -1,4 +1,4 @@
-"""What repeated runs say: means with their standard error, paired differences, and whether two samples differ."""
+"""Statistics of repeated runs: means with standard errors, paired differences, and two-sample tests."""
 
 import math
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from scipy import stats
 from gradmeter.errors import InputError
 from gradmeter.trust.evaluation.samples import finite_sample
 
-# Up to so many pairs the exact distribution takes milliseconds; beyond, the asymptotic one is accurate.
+# Up to this number of pairs, the exact distribution takes milliseconds; beyond it, the asymptotic one is accurate.
 _EXACT_PAIRS = 100_000
 
 
 @dataclass(frozen=True)
 class MeanSem:
-    """A mean over n runs and its standard error (the paper's "standard deviation of the mean"), in the values' unit."""
+    """The mean of n runs and its standard error (the paper's "standard deviation of the mean"), in the values' unit."""
 
     mean: float
     sem: float
@@ -42,9 +42,12 @@ class TwoSample:
 
 
 def mean_sem(values: ArrayLike) -> MeanSem:
-    """Return mean and standard error s / sqrt(n), s with n - 1 in the denominator, of `values` [n]; NaN for n = 1.
+    """Return the mean of `values` [n] and its standard error, which is NaN for n = 1.
 
-    Raises InputError if the values are none, not one-dimensional or not finite.
+    The standard error is s / sqrt(n), with the sample standard deviation s (denominator n - 1).
+
+    Raises:
+        InputError: if the values are empty, not one-dimensional or not finite.
     """
     sample = finite_sample(values, "values")
     sem = float(np.std(sample, ddof=1)) / math.sqrt(sample.size) if sample.size > 1 else math.nan
@@ -52,16 +55,17 @@ def mean_sem(values: ArrayLike) -> MeanSem:
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> PairedDifference:
-    """Return the mean of a - b over the runs, `a` and `b` both [n], with Student's t interval; NaN bounds for n = 1.
+    """Return the mean of `a` - `b`, both [n], with Student's t interval, whose bounds are NaN for n = 1.
 
-    Runs that share their data differ together, so the paired interval is sharper than two separate ones.
+    If runs share their data, their results are correlated, and the paired interval is narrower than separate ones.
 
-    Raises InputError if a sample is empty, not one-dimensional or not finite, the two differ in length, or
-    `confidence` is not strictly between 0 and 1.
+    Raises:
+        InputError: if a sample is empty, not one-dimensional or not finite, their lengths differ, or `confidence` is
+            not strictly between 0 and 1.
     """
     first, second = finite_sample(a, "a"), finite_sample(b, "b")
     if first.size != second.size:
-        raise InputError(f"a, b: expected one value of each for every run, got {first.size} and {second.size}")
+        raise InputError(f"a, b: expected samples of the same length, got {first.size} and {second.size}")
     if not 0 < confidence < 1:
         raise InputError(f"confidence: expected a probability strictly between 0 and 1, got {confidence!r}")
     difference = mean_sem(first - second)
@@ -72,11 +76,12 @@ def paired_difference(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> P
 
 
 def two_sample(a: ArrayLike, b: ArrayLike) -> TwoSample:
-    """Test with Kolmogorov-Smirnov whether `a` [N] and `b` [M] come from one distribution.
+    """Return the Kolmogorov-Smirnov test that `a` [N] and `b` [M] have the same distribution.
 
-    The p value is exact for small samples, asymptotic for large ones, and 0 where it is too small for a float.
+    The p value is exact for small samples and asymptotic for large ones; it is 0 if it is too small for a float.
 
-    Raises InputError if a sample is empty, not one-dimensional or not finite.
+    Raises:
+        InputError: if a sample is empty, not one-dimensional or not finite.
     """
     first, second = finite_sample(a, "a"), finite_sample(b, "b")
     method = "exact" if first.size * second.size <= _EXACT_PAIRS else "asymp"

@@ -1,4 +1,4 @@
-"""The rate of false alarms where a given share is detected, in both conventions that papers use."""
+"""The false positive rate at a given true positive rate, in both conventions that papers use."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ Positive = Literal["inside", "outside"]
 
 
 def fpr_at_tpr(inside: ArrayLike, outside: ArrayLike, tpr: float = 0.95, *, positive: Positive = "inside") -> float:
-    """Return the false positive rate at the threshold whose true positive rate is the first to reach `tpr`.
+    """Return the false positive rate at the first threshold whose true positive rate is at least `tpr`.
 
-    A higher score means more uncertain. With `positive` "inside" (Hendrycks and Gimpel 2016, and most that followed)
-    at least the share `tpr` of `inside` [N] is accepted, and the result is the share of `outside` [M] accepted with
-    it. With "outside" (pytorch-ood among others) at least `tpr` of `outside` is rejected, and the result is the share
-    of `inside` rejected with it.
+    Args:
+        inside: [N] uncertainties of correct predictions.
+        outside: [M] uncertainties of wrong or unknown ones.
+        tpr: true positive rate, above 0 and at most 1.
+        positive: "inside" (Hendrycks and Gimpel 2016, and most later papers): accept at least the share `tpr` of
+            `inside`, and return the accepted share of `outside`. "outside" (pytorch-ood and others): reject at least
+            the share `tpr` of `outside`, and return the rejected share of `inside`.
 
-    Raises InputError if a sample is empty, not one-dimensional or not finite, `tpr` is not above 0 and at most 1, or
-    `positive` is neither of the two.
+    Raises:
+        InputError: if a sample is empty, not one-dimensional or not finite, or an option is invalid.
     """
     if positive not in get_args(Positive):
         raise InputError(f"positive: expected one of {get_args(Positive)}, got {positive!r}")
@@ -34,7 +37,7 @@ def fpr_at_tpr(inside: ArrayLike, outside: ArrayLike, tpr: float = 0.95, *, posi
 
 
 def fpr_of_counts(counts: AcceptedCounts, tpr: float = 0.95, *, positive: Positive) -> float:
-    """Like `fpr_at_tpr`, from what every threshold accepts; at least one sample of either kind."""
+    """Return `fpr_at_tpr` from counts of at least one sample inside and one outside."""
     if positive == "inside":
         hits, alarms = counts.inside, counts.outside
     else:

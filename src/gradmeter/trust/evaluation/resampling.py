@@ -1,4 +1,4 @@
-"""Bootstrap intervals of statistics of one evaluation set."""
+"""Bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def bootstrap(
     repetitions: int = REPETITIONS,
     seed: int = 0,
 ) -> Interval:
-    """Return a statistic of several groups of samples with its percentile interval (Efron 1979).
+    """Return a statistic of several groups of samples with its bootstrap percentile interval (Efron 1979).
 
-    Every group is resampled by itself, so that as many inside and outside samples are drawn as there are. What belongs
-    to one sample (the scores of two methods, say) is one row of its group: differences are then paired.
+    Each group is resampled separately and keeps its size. For paired differences, put all values of a sample, such as
+    the scores of two methods, into one row of its group.
 
     Args:
-        statistic: maps the groups, as given or resampled along their first axis, to a number.
-        groups: arrays [N, ...], each with its own N.
+        statistic: maps the groups, original or resampled along the first axis, to a number.
+        groups: arrays [N, ...]; N may differ between them.
         confidence: of the interval.
-        repetitions: resamples.
+        repetitions: number of resamples.
         seed: of the resampling.
 
     Raises:
@@ -48,20 +48,20 @@ def bootstrap(
     """
     arrays: list[NDArray[Any]] = [np.asarray(group) for group in groups]
     if not arrays or min(len(array) for array in arrays) < 2:
-        raise InputError(f"groups of {[len(array) for array in arrays]} samples; expected at least 2 in each")
+        raise InputError(f"groups: expected at least 2 samples in each, got {[len(array) for array in arrays]}")
     if not 0 < confidence < 1:
         raise InputError(f"confidence: expected a probability strictly between 0 and 1, got {confidence!r}")
 
-    def of_indices(*indices: NDArray[np.int64]) -> float:
-        return statistic(*(array[index] for array, index in zip(arrays, indices, strict=True)))
+    def of_rows(*rows: NDArray[np.int64]) -> float:
+        return statistic(*(array[indices] for array, indices in zip(arrays, rows, strict=True)))
 
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         [np.arange(len(array)) for array in arrays],
-        of_indices,
+        of_rows,
         vectorized=False,
         n_resamples=repetitions,
         confidence_level=confidence,
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Interval(float(statistic(*arrays)), float(found.low), float(found.high))
+    return Interval(float(statistic(*arrays)), float(interval.low), float(interval.high))

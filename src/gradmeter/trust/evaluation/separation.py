@@ -1,4 +1,4 @@
-"""AUROC, AUPR-In and AUPR-Out: how well an uncertainty separates correct predictions from wrong or unknown ones."""
+"""AUROC, AUPR-In and AUPR-Out of an uncertainty, for correct against wrong or unknown predictions."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -15,7 +15,7 @@ Interpolation = Literal["step", "trapezoid"]
 
 @dataclass(frozen=True)
 class Separation:
-    """The three threshold-free measures of the paper (section 2), as fractions in [0, 1]."""
+    """The three threshold-free measures in section 2 of the paper, as fractions in [0, 1]."""
 
     auroc: float
     aupr_in: float
@@ -23,14 +23,20 @@ class Separation:
 
 
 def separation(inside: ArrayLike, outside: ArrayLike, *, aupr: Interpolation = "step") -> Separation:
-    """Measure how well an uncertainty tells `inside` [N] (correct) from `outside` [M] (wrong or unknown).
+    """Return how well an uncertainty separates correct predictions from wrong or unknown ones.
 
-    A higher score means more uncertain. AUROC and AUPR-Out take `outside` as positive; AUPR-In takes `inside` as
-    positive and negates the score (Oberdiek et al. 2018, section 2, after Hendrycks and Gimpel 2016). Ties count as in
-    scikit-learn: half for AUROC, one common threshold for AUPR. `aupr` is "step" (average precision) or "trapezoid"
-    (linear between the points of the precision-recall curve, which starts at recall 0 with precision 1).
+    `outside` is the positive class of AUROC and AUPR-Out. `inside` is the positive class of AUPR-In, with the negated
+    uncertainty (Oberdiek et al. 2018, section 2, after Hendrycks and Gimpel 2016). Ties count as in scikit-learn: half
+    for AUROC, one common threshold for AUPR.
 
-    Raises InputError if a sample is empty, not one-dimensional or not finite, or `aupr` is neither of the two.
+    Args:
+        inside: [N] uncertainties of correct predictions.
+        outside: [M] uncertainties of wrong or unknown ones.
+        aupr: "step" (average precision) or "trapezoid" (linear between the points of the precision-recall curve, which
+            starts at recall 0 with precision 1).
+
+    Raises:
+        InputError: if a sample is empty, not one-dimensional or not finite, or `aupr` is invalid.
     """
     if aupr not in get_args(Interpolation):
         raise InputError(f"aupr: expected one of {get_args(Interpolation)}, got {aupr!r}")
@@ -40,7 +46,7 @@ def separation(inside: ArrayLike, outside: ArrayLike, *, aupr: Interpolation = "
 
 
 def separation_of_counts(accepted: AcceptedCounts, *, aupr: Interpolation = "step") -> Separation:
-    """Like `separation`, from what every threshold accepts; at least one sample of either kind."""
+    """Return `separation` from counts of at least one sample inside and one outside."""
     rejected = accepted.rejected()
     pairs = float(accepted.inside[-1]) * float(accepted.outside[-1])
     return Separation(
@@ -51,13 +57,18 @@ def separation_of_counts(accepted: AcceptedCounts, *, aupr: Interpolation = "ste
 
 
 def aupr_out_at_base_rate(inside: ArrayLike, outside: ArrayLike, base_rate: float) -> float:
-    """Return the AUPR-Out (average precision) that would be seen if `outside` made up the share `base_rate`.
+    """Return the AUPR-Out (average precision) if `outside` were the share `base_rate` of all samples, as a fraction.
 
-    Precision depends on how common the positives are, so AUPR-Out of two data sets can be compared only at one base
-    rate. Every inside sample is weighted by the same factor; the score distributions of `inside` [N] and `outside` [M]
-    stay as they are. The result is a fraction.
+    Precision depends on the share of positive samples, so AUPR-Out of two data sets is comparable only at the same base
+    rate. All samples in `inside` are weighted by one factor; the two score distributions do not change.
 
-    Raises InputError as `separation` does, and if `base_rate` is not strictly between 0 and 1.
+    Args:
+        inside: [N] uncertainties of correct predictions.
+        outside: [M] uncertainties of wrong or unknown ones.
+        base_rate: share of `outside`, strictly between 0 and 1.
+
+    Raises:
+        InputError: as `separation`, or if `base_rate` is invalid.
     """
     if not 0 < base_rate < 1:
         raise InputError(f"base_rate: expected a share strictly between 0 and 1, got {base_rate!r}")

@@ -1,4 +1,4 @@
-"""Counts behind every threshold: what a rule "accept if the uncertainty is below t" lets through, for all t at once."""
+"""Numbers of accepted samples for all thresholds on an uncertainty."""
 
 from __future__ import annotations
 
@@ -11,26 +11,29 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class AcceptedCounts:
-    """How many samples of either kind are accepted as the threshold rises past each distinct score.
+    """Numbers of accepted samples, for thresholds that rise past each of T distinct scores.
 
-    Both arrays are [T + 1] for T distinct scores; they start at 0 (nothing accepted) and end at the sample sizes.
-    Equal scores are accepted together.
+    Equal scores are accepted together. Both arrays start at 0 and end at the sample size.
+
+    Attributes:
+        inside: [T + 1] accepted samples inside.
+        outside: [T + 1] accepted samples outside.
     """
 
     inside: NDArray[np.int64]
     outside: NDArray[np.int64]
 
     def rejected(self) -> AcceptedCounts:
-        """Return the counts of what is rejected as the threshold falls from the highest score, in the same layout."""
+        """Return the numbers of rejected samples, for thresholds that fall from the highest score."""
         return AcceptedCounts((self.inside[-1] - self.inside)[::-1], (self.outside[-1] - self.outside)[::-1])
 
 
 def accepted_counts(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> AcceptedCounts:
-    """Count the finite scores of both samples, [N] and [M], below every threshold, with a single sort of all N + M."""
+    """Count the accepted samples for all thresholds on finite scores `inside` [N] and `outside` [M]."""
     scores = np.concatenate([inside, outside])
     order = np.argsort(scores)
     scores = scores[order]
-    # A comparison, not a difference: that of two huge scores overflows.
+    # Compare instead of subtracting: the difference of two huge scores overflows.
     ends = np.append(np.flatnonzero(scores[1:] != scores[:-1]), scores.size - 1)
     accepted = np.concatenate([[0], ends + 1])
     outside_accepted = np.concatenate([[0], np.cumsum(order >= inside.size)[ends]])
@@ -39,11 +42,11 @@ def accepted_counts(inside: NDArray[np.float64], outside: NDArray[np.float64]) -
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """Samples sorted once, to be counted many times with other weights.
+    """Ranks of samples, sorted once to be counted many times with different weights.
 
     Attributes:
-        place: [N] the rank of each sample's score among the distinct ones.
-        places: how many distinct ones there are.
+        place: [N] rank of each sample's score among the distinct scores.
+        places: number of distinct scores.
     """
 
     place: NDArray[np.int64]
@@ -56,30 +59,30 @@ class Ranking:
         return cls(place, distinct.size)
 
     def coarse(self, limit: int, groups: NDArray[np.int64]) -> Ranking:
-        """The same with at most about `limit` places; beyond it neighbours share one.
+        """Merge neighbouring ranks, such that at most about `limit` remain.
 
-        Half of the places go to all samples alike, half to the groups in equal parts: samples of a small group share
-        none with others.
+        One half of the ranks is distributed over all samples, the other half equally over the groups, so that samples
+        of small groups keep their own ranks.
 
         Args:
-            limit: of the places.
-            groups: [N] the number of each sample's group; no number is left out.
+            limit: number of ranks.
+            groups: [N] group of each sample, from 0 to the number of groups minus 1.
         """
         if self.places <= limit:
             return self
         sizes = np.bincount(groups)
         parts = 1 / groups.size + 1 / (sizes.size * sizes[groups])
         weights = np.bincount(self.place, parts, self.places) * (limit / 2)
-        # The middle of each distinct score's part.
+        # The middle of the weight of each distinct score.
         middles = np.cumsum(weights) - weights / 2
         return Ranking.of(np.floor(middles)[self.place])
 
     def histogram(self, samples: NDArray[np.int64], weights: NDArray[Any]) -> NDArray[np.int64]:
-        """How often each place occurs among some samples [n], each counted `weights` [n] times."""
+        """Count the samples [n] by rank, each `weights` [n] times; return [places] int64."""
         return np.bincount(self.place[samples], weights=weights, minlength=self.places).astype(np.int64)
 
 
 def counts_of_histograms(inside: NDArray[np.int64], outside: NDArray[np.int64]) -> AcceptedCounts:
-    """Count from how often each rank occurs, [T] both; ranks that do not occur are left out."""
+    """Return the counts for histograms over ranks, [T] each; omit ranks without samples."""
     occurring = (inside + outside) > 0
     return AcceptedCounts(*(np.concatenate([[0], np.cumsum(kind[occurring])]) for kind in (inside, outside)))

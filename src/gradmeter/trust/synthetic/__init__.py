@@ -1,4 +1,4 @@
-"""Synthetic unknowns: images that no class of a network's is of, made of its user's own images and of noise."""
+"""Synthetic unknowns: images of no class, made from known images and from noise."""
 
 from gradmeter.trust.synthetic import blends, distortions, noises, patches, textures, tones
 from gradmeter.trust.synthetic.registry import KINDS, Kind, register_unknown

@@ -1,4 +1,4 @@
-"""Random numbers, one for each image."""
+"""Random numbers for batches of images."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from torch import Generator, Tensor
 
 
 def between(low: float, high: float, images: Tensor, generator: Generator) -> Tensor:
-    """Uniform numbers [N, 1, 1, 1], one for each of the images [N, ...]."""
+    """Return uniform random numbers [N, 1, 1, 1] between `low` and `high`, one for each of N images."""
     return low + (high - low) * torch.rand(len(images), 1, 1, 1, generator=generator, dtype=images.dtype)
 
 
 def coin(images: Tensor, generator: Generator) -> Tensor:
-    """True or false, [N, 1, 1, 1]."""
+    """Return random booleans [N, 1, 1, 1], one for each of N images."""
     return torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
 
 
 def smooth_field(shape: tuple[int, ...], cells: int, generator: Generator, dtype: torch.dtype) -> Tensor:
-    """Normal numbers [N, C, H, W] that change over about a `cells`-th of the height and width."""
+    """Return smooth fields [N, C, H, W]: normal numbers on a grid of `cells` x `cells` points, interpolated."""
     samples, channels, height, width = shape
     coarse = torch.randn(samples, channels, cells, cells, generator=generator, dtype=dtype)
     return torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=True)

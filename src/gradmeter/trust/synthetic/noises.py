@@ -1,4 +1,4 @@
-"""Noise alone, and images in noise."""
+"""Noise, and images with added noise."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gradmeter.trust.synthetic.registry import register_unknown
 
 @register_unknown("uniform noise")
 def uniform_noise(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
-    """Independent pixels, uniform in [0, 1]."""
+    """Return independent pixels, uniform in [0, 1]."""
     return torch.rand(images.shape, generator=generator, dtype=images.dtype)
 
 
 @register_unknown("added noise")
 def added_noise(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
-    """The image and as much normal noise, or more."""
+    """Add normal noise with a standard deviation between 0.3 and 1."""
     noise = torch.randn(images.shape, generator=generator, dtype=images.dtype)
     return images + between(0.3, 1.0, images, generator) * noise

@@ -1,4 +1,4 @@
-"""The right pieces in the wrong places."""
+"""Permutations of image patches."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from gradmeter.trust.synthetic.registry import register_unknown
 
 
 def _permuted(images: Tensor, cells: int, generator: Generator) -> Tensor:
-    """Images cut into cells x cells patches, fewer along a side that is shorter, which change places; a rest at the
-    border stays.
+    """Permute cells x cells patches of each image, or fewer along a side with fewer pixels.
+
+    If the size is no multiple of `cells`, the remainder at the border is unchanged.
     """
     rows, columns = (min(cells, size) for size in images.shape[2:])
     if not len(images) or rows * columns == 1:
@@ -20,24 +21,24 @@ def _permuted(images: Tensor, cells: int, generator: Generator) -> Tensor:
     inner = images[:, :, : height * rows, : width * columns]
     patches = inner.reshape(samples, channels, rows, height, columns, width).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
     order = torch.stack([torch.randperm(rows * columns, generator=generator) for _ in range(samples)])
-    # Where everything would stay in place, everything moves on by one.
-    same = (order == torch.arange(rows * columns)).all(dim=1)
-    order[same] = order[same].roll(1, dims=1)
+    # Replace identity permutations by a shift by one patch.
+    is_identity = (order == torch.arange(rows * columns)).all(dim=1)
+    order[is_identity] = order[is_identity].roll(1, dims=1)
     moved = patches[torch.arange(samples)[:, None], order]
     moved = moved.unflatten(1, (rows, columns)).permute(0, 3, 1, 4, 2, 5).reshape(inner.shape)
-    whole = images.clone()
-    whole[:, :, : height * rows, : width * columns] = moved
-    return whole
+    permuted = images.clone()
+    permuted[:, :, : height * rows, : width * columns] = moved
+    return permuted
 
 
 @register_unknown("shuffled quarters")
 def shuffled_quarters(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
-    """Four quarters."""
+    """Permute the four quarters of each image."""
     return _permuted(images, 2, generator)
 
 
 @register_unknown("permuted patches")
 def permuted_patches(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
-    """Sixteen or forty-nine patches."""
+    """Permute 4 x 4 patches of one half of the images, and 7 x 7 patches of the other half."""
     half = len(images) // 2
     return torch.cat([_permuted(images[:half], 4, generator), _permuted(images[half:], 7, generator)])

@@ -1,4 +1,4 @@
-"""The kinds of synthetic unknowns, by name."""
+"""The registry of kinds of synthetic unknowns."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from collections.abc import Callable
 from torch import Generator, Tensor
 
 Kind = Callable[[Tensor, Tensor, Generator], Tensor]
-"""Maps images [N, C, H, W] in [0, 1], as many images of other classes, and a source of random numbers to unknowns.
+"""A function that makes synthetic unknowns [N, C, H, W].
 
-They have the shape of the images and need not be in [0, 1].
+Its arguments are images [N, C, H, W] in [0, 1], partners [N, C, H, W] of other classes, and a random generator. The
+values of its result may leave [0, 1].
 """
 
 KINDS: dict[str, Kind] = {}
-"""By name, in the order in which they were registered."""
+"""The kinds by name, in the order of registration; `del KINDS[name]` removes one."""
 
 
 def register_unknown(name: str) -> Callable[[Kind], Kind]:
-    """Register a kind of synthetic unknowns."""
+    """Register the decorated function as a kind of synthetic unknowns, from this package or from outside.
+
+    Args:
+        name: key of the kind in `KINDS`; a kind of the same name is replaced.
+    """
 
     def register(kind: Kind) -> Kind:
         KINDS[name] = kind

@@ -1,4 +1,4 @@
-"""The image in other tones."""
+"""Changes of tones."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from gradmeter.trust.synthetic.registry import register_unknown
 
 @register_unknown("inversion")
 def inversion(images: Tensor, others: Tensor, generator: Generator) -> Tensor:
-    """Dark for light."""
+    """Invert the brightness."""
     return 1 - images

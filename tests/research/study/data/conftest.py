@@ -1,4 +1,4 @@
-"""Small archives in the layout that `--data DIR` reads."""
+"""Small archives for `--data DIR`."""
 
 from __future__ import annotations
 

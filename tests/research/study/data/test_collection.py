@@ -13,7 +13,7 @@ SIZES = Sizes(train=40, validation=20, test=30, unknowns={"letters": 12, "unifor
 
 
 def numbered(name: str, count: int) -> Concept:
-    """Images that carry their own number in the first two pixels."""
+    """Make images whose first two pixels hold their number."""
     images = np.zeros((count, 28, 28), np.uint8)
     images[:, 0, 0], images[:, 0, 1] = np.divmod(np.arange(count), 256)
     return Concept(name, images, np.arange(count) % 10)
@@ -95,7 +95,7 @@ def test_roles_draw_independently() -> None:
 
 
 def test_draws_never_change_between_versions() -> None:
-    # Written down once: a change here would silently change every study's split.
+    # A change of these numbers would change the split of every study.
     assert numbers(collection().draw(0, seed=0).train)[:5] == [81, 94, 89, 76, 72]
 
 
@@ -108,14 +108,14 @@ def test_the_form_reaches_the_noise() -> None:
 
 
 def test_too_few_digits() -> None:
-    with pytest.raises(DataError, match=r"digits: have 89 images, need 90 \(40 train \+ 20 validation \+ 30 test\)"):
+    with pytest.raises(DataError, match=r"digits: .*89 images.* 90 "):
         collection(digits=89)
 
 
 def test_too_few_unknowns() -> None:
-    with pytest.raises(DataError, match="cifar10: have 9 images, need at least 10"):
+    with pytest.raises(DataError, match=r"cifar10: .* 9 images.* 10 "):
         collection("cifar10", pool=9)
-    with pytest.raises(DataError, match="letters: have 0 images, need at least 1;"):
+    with pytest.raises(DataError, match=r"letters: .* 0 images.* 1;"):
         collection("letters", pool=0)
     assert len(collection("cifar10", pool=10).draw(0, seed=0).unknowns["cifar10"]) == 5
 

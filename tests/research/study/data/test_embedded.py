@@ -61,24 +61,24 @@ def test_pools_are_the_same_every_time(collection: Collection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "reason"),
+    ("rows", "named"),
     [
-        (["0," * 784 + "9"], "1 rows instead of 5,000"),
-        (["0," * 784 + "11"] * 5000, "a label 11 instead of 0..9"),
-        (["0," * 783 + "9"], "785 columns"),
+        (["0," * 784 + "9"], "1 rows"),
+        (["0," * 784 + "11"] * 5000, "label 11"),
+        (["0," * 783 + "9"], "785"),
         (["256," * 784 + "9"], "256"),
         (["nan," * 784 + "9"], "nan"),
     ],
 )
-def test_damaged_digits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: list[str], reason: str) -> None:
-    with pytest.raises(DataError, match=rf"mnist_5k\.csv\.gz is missing or damaged \(.*{reason}.*gradmeter\[demo\]"):
+def test_damaged_digits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rows: list[str], named: str) -> None:
+    with pytest.raises(DataError, match=rf"mnist_5k\.csv\.gz.*{named}"):
         load_from(monkeypatch, tmp_path, gzip.compress("\n".join(rows).encode()))
 
 
 def test_truncated_digits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (100, 785))
     content = gzip.compress("\n".join(",".join(map(str, row)) for row in noise).encode())
-    with pytest.raises(DataError, match="is missing or damaged"):
+    with pytest.raises(DataError, match=r"mnist_5k\.csv\.gz"):
         load_from(monkeypatch, tmp_path, content[: len(content) // 2])
 
 

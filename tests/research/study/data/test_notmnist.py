@@ -23,7 +23,7 @@ def png(image: np.ndarray) -> bytes:
 
 
 def write(path: Path, files: dict[str, bytes]) -> str:
-    """An archive laid out like notMNIST_small.tar.gz; its MD5."""
+    """Write an archive in the layout of notMNIST_small.tar.gz and return its MD5."""
     with tarfile.open(path, "w:gz") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(f"notMNIST_small/{name}")
@@ -59,10 +59,10 @@ def test_unreadable_files_are_skipped_and_counted(monkeypatch: pytest.MonkeyPatc
 
 def test_checksum(tmp_path: Path) -> None:
     md5 = write(tmp_path / "archive", {"A/a.png": png(IMAGES[0])})
-    with pytest.raises(DataError, match=rf"is damaged: its MD5 is {md5}, expected c9890a47"):
+    with pytest.raises(DataError, match=rf"archive.*{md5}.*c9890a47"):
         read_notmnist(tmp_path / "archive")
 
 
 def test_missing_archive(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot be read \(No such file or directory\); --download fetches it from"):
+    with pytest.raises(DataError, match=r"archive.*--download"):
         read_notmnist(tmp_path / "archive")

@@ -25,16 +25,16 @@ def test_emnist_is_loaded_with_its_options(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_unknown_source() -> None:
-    with pytest.raises(DataError, match="--data no/such/folder: expected embedded, emnist or the path of a folder"):
+    with pytest.raises(DataError, match="--data no/such/folder"):
         load("no/such/folder")
 
 
 def test_emnist_needs_root() -> None:
-    with pytest.raises(InputError, match="--data emnist needs --root"):
+    with pytest.raises(InputError, match="--root"):
         load("emnist")
 
 
 @pytest.mark.parametrize("options", [{"root": Path()}, {"download": True}])
-def test_options_of_emnist_do_not_go_with_others(options: dict[str, object]) -> None:
-    with pytest.raises(InputError, match="--root and --download go with --data emnist only, not with --data embedded"):
+def test_options_of_emnist_are_refused_with_other_data(options: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="--data embedded"):
         load("embedded", **options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A small made-up results folder in the study's own formats."""
+"""A small made-up output folder of a study."""
 
 import csv
 import json
@@ -140,7 +140,7 @@ def _figures(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def make_study() -> Callable[..., Path]:
-    """Return a writer of a whole results folder."""
+    """Return a function that writes an output folder."""
 
     def write(folder: Path, name: str = "demo", runs: int = 10, figures: bool = False) -> Path:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The reports in a real browser, offline: what a reader of them would meet."""
+"""The reports in a real browser, offline."""
 
 import base64
 import shutil
@@ -27,13 +27,13 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 NAME = "<script>document.title='ran'</script>"
-# A folder of images may be called so.
+# A valid name of a folder of images.
 FOLDER = "<img src=x onerror=document.title='ran'>"
 
 
 @pytest.fixture(scope="module", params=["study", "evaluation"])
 def report(request):
-    """Which of the two."""
+    """The kind of report."""
     return request.param
 
 
@@ -51,8 +51,8 @@ def evaluated(folder: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         trust = fit(recipe(folder), "validation", [], Path("trust"), repetitions=100).trust
-        found = evaluate(trust, recipe(folder).open(), "test", [FOLDER], Path("out"), repetitions=100)
-        return write_evaluation(found, folder / "out", command="gradmeter evaluate")
+        evaluation = evaluate(trust, recipe(folder).open(), "test", [FOLDER], Path("out"), repetitions=100)
+        return write_evaluation(evaluation, folder / "out", command="gradmeter evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser, address):
-    """Return a function that opens the report in a new window and notes complaints and requests."""
+    """Return a function that opens the report in a new window and records console messages and requests."""
     contexts = []
 
     def open_page(width=1280, colours="light", address=address):
@@ -73,9 +73,9 @@ def visit(browser, address):
             browser.new_context(viewport={"width": width, "height": 900}, color_scheme=colours, offline=True)
         )
         page = contexts[-1].new_page()
-        page.complaints, page.requests = [], []
-        page.on("console", lambda message: page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.messages, page.requests = [], []
+        page.on("console", lambda message: page.messages.append(message.text))
+        page.on("pageerror", lambda error: page.messages.append(str(error)))
         page.on("request", lambda request: page.requests.append(request.url))
         page.goto(address)
         page.wait_for_load_state("load")
@@ -86,9 +86,9 @@ def visit(browser, address):
         context.close()
 
 
-def test_it_opens_offline_without_complaint_or_outside_request(visit, address):
+def test_it_opens_offline_without_console_messages_or_external_requests(visit, address):
     page = visit()
-    assert page.complaints == []
+    assert page.messages == []
     assert address in page.requests
     assert [url for url in page.requests if url != address and not url.startswith("data:")] == []
 
@@ -104,7 +104,7 @@ def test_the_page_itself_never_scrolls_sideways(visit, width):
         assert page.evaluate(WIDE), "a table wider than the page should scroll in its own box"
 
 
-def test_a_table_that_is_wider_than_the_page_shows_that_it_scrolls(visit):
+def test_a_table_wider_than_the_page_shows_that_it_scrolls(visit):
     page = visit(390)
     boxes = page.evaluate(
         """[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth).map(box => {
@@ -116,19 +116,19 @@ def test_a_table_that_is_wider_than_the_page_shows_that_it_scrolls(visit):
     )
     assert boxes
     for image, attachment, left, width in boxes:
-        assert image.count("linear-gradient") == 2, "a shadow, and what covers it at the end"
+        assert image.count("linear-gradient") == 2, "a shadow, and the cover that hides it at the end"
         assert attachment.split(", ")[:2] == ["local", "scroll"]
-        assert left < 2, "names of rows stay in sight"
+        assert left < 2, "row names stay visible"
         assert 80 < width < 160
 
 
-# The smallest text of a figure, in pixels as it is shown.
+# Minimum text height in figures, in displayed pixels, by window width.
 LEGIBLE = {390: 9, 768: 7.5, 1280: 8.5}
 
 
 @pytest.mark.parametrize("width", LEGIBLE)
 def test_figures_are_whole_and_legible(visit, width):
-    """Nothing of them is cut off, neither by their card nor by their own edge, and their text can be read."""
+    """Neither the card nor the edge of a figure cuts anything off, and text is large enough to read."""
     page = visit(width)
     cards = page.evaluate(
         """[...document.querySelectorAll('.card')].map(card => {
@@ -180,7 +180,7 @@ def test_all_columns_of_an_evaluation_are_seen_on_a_laptop(visit, report):
 def test_all_drawings_are_loaded_and_described(visit, report):
     page = visit()
     drawings = page.evaluate("[...document.images].map(i => [i.complete && i.naturalWidth > 0, i.alt])")
-    # Figures; of each of two sets ten images from either end.
+    # Figures, and ten images from either end of each of two sets.
     assert len(drawings) == {"study": 6, "evaluation": 5 + 2 * 20}[report]
     assert all(loaded and alt for loaded, alt in drawings)
 

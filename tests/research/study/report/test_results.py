@@ -24,18 +24,18 @@ def test_a_missing_table_is_an_empty_one(study):
 
 
 def test_a_folder_without_manifest_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"holds no manifest\.json"):
+    with pytest.raises(DataError, match=r"manifest\.json"):
         read_results(tmp_path)
 
 
-@pytest.mark.parametrize(("text", "match"), [("{", "is not JSON"), ("[1]", "holds a list")])
-def test_a_damaged_manifest_is_refused(study, text, match):
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_a_damaged_manifest_is_refused(study, text):
     (study / "manifest.json").write_text(text)
-    with pytest.raises(DataError, match=match):
+    with pytest.raises(DataError, match=r"manifest\.json"):
         read_results(study)
 
 
 def test_missing_columns_are_named(study):
     (study / "claims.csv").write_text("claim,verdict\nC1,holds\n")
-    with pytest.raises(DataError, match=r"claims\.csv lacks the columns statement, numbers"):
+    with pytest.raises(DataError, match=r"claims\.csv.*statement, numbers"):
         read_results(study)

@@ -1,4 +1,4 @@
-"""Concepts: named sets of images, where they come from, and the draw of each run."""
+"""Concepts (named sets of images), their data sources, and the draw of each run."""
 
 from gradmeter.research.study.data.collection import Collection, Draw, Sizes
 from gradmeter.research.study.data.concept import Concept

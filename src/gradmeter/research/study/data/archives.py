@@ -1,7 +1,8 @@
-"""A folder of `.npz` archives as a data source: `images` and, for the digits, `labels`."""
+"""The data source "a folder of `.npz` archives"; each archive holds `images` and, for digits, `labels`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,66 +15,71 @@ from gradmeter.research.study.data.concept import SIDE, Concept
 from gradmeter.research.study.data.preprocessing import cifar_to_grey, omniglot_to_strokes
 from gradmeter.sources.samples.npz import Array, read_arrays
 
-# The least number of digits: 150 to learn from, 50 to validate, 140 to test.
-LEAST_DIGITS = 340
+# The minimum number of digits: 150 for training, 50 for validation, 140 for testing.
+MIN_DIGITS = 340
 
 
 @dataclass(frozen=True)
 class Archive:
-    """What an archive of one role must hold.
+    """The expected content of a concept's archive.
 
     Attributes:
-        stem: File name without `.npz`.
-        shape: Shape of one image.
-        classes: Labels are 0 .. classes - 1; None: any label from 0 on.
+        stem: file name without `.npz`.
+        shape: shape of one image.
+        classes: number of classes; labels are 0 .. classes - 1. None allows any label from 0.
+        to_grey: converts images [n, *shape] (uint8, bool or float) to [n, 28, 28] uint8; None for images of that size.
+        title: display name; None for the name in `PAPER_NAMES`.
     """
 
     stem: str
     shape: tuple[int, ...]
     classes: int | None
+    to_grey: Callable[[Array], Array] | None = None
+    title: str | None = None
 
     @property
     def file(self) -> str:
-        """File name."""
+        """The file name."""
         return f"{self.stem}.npz"
 
 
 ARCHIVES = {
     "digits": Archive("emnist_digits", (SIDE, SIDE), 10),
     "letters": Archive("emnist_letters", (SIDE, SIDE), 52),
-    "cifar10": Archive("cifar10_test", (32, 32, 3), 10),
-    "omniglot": Archive("omniglot", (105, 105), None),
+    "cifar10": Archive("cifar10_test", (32, 32, 3), 10, cifar_to_grey),
+    "omniglot": Archive("omniglot", (105, 105), None, omniglot_to_strokes),
     "notmnist": Archive("notmnist", (SIDE, SIDE), 10),
 }
+"""The concepts that a folder may hold, by role. An entry here adds an unknown concept to the study."""
 
 
 def load_archives(folder: Path, noise_form: str = noise.CLIPPED) -> Collection:
-    """The archives of a folder: `emnist_digits.npz` and any of the others in `ARCHIVES`.
+    """Read the archives of a folder: `emnist_digits.npz` and any others of `ARCHIVES`.
 
-    Images are uint8 (0..255), float (0..1) or bool; Omniglot's are ink on paper and are inverted.
-    The sizes of a run follow from the number of digits, see `scaled_sizes`.
+    Images are uint8 (0..255), float (0..1) or bool. `scaled_sizes` derives the sizes of a run from
+    the number of digits.
 
     Args:
-        folder: Where the archives lie.
-        noise_form: How noise reaches a network, one of `noise.FORMS`.
+        folder: folder of the archives.
+        noise_form: form of the noise images, one of `noise.FORMS`.
 
     Raises:
-        DataError: The folder or the digits are missing, or an archive is damaged or holds something else.
+        DataError: the folder or the digits are missing, or an archive is damaged or has unexpected content.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give a folder that holds {ARCHIVES['digits'].file}")
+        raise DataError(f"{folder} is not a folder; expected a folder with {ARCHIVES['digits'].file}")
     others = sorted(path.name for path in folder.glob("*.npz") if path.name not in {a.file for a in ARCHIVES.values()})
-    unused = f" (there, but not used: {', '.join(others)})" if others else ""
+    unused = f" (unused files: {', '.join(others)})" if others else ""
     if not (folder / ARCHIVES["digits"].file).is_file():
-        raise DataError(f"{folder} has no {ARCHIVES['digits'].file}, the digits a study needs{unused}")
+        raise DataError(f"{folder} has no {ARCHIVES['digits'].file}; a study needs digits{unused}")
     present = {role: archive for role, archive in ARCHIVES.items() if (folder / archive.file).is_file()}
     pools = {role: _concept(role, archive, folder / archive.file) for role, archive in present.items()}
-    sources = {role: _described(present[role], pool) for role, pool in pools.items()}
+    sources = {role: _description(present[role], pool) for role, pool in pools.items()}
     digits = pools.pop("digits")
     return Collection(
         digits=digits,
         unknowns=pools,
-        names=dict(PAPER_NAMES),
+        names=PAPER_NAMES | {role: archive.title for role, archive in ARCHIVES.items() if archive.title is not None},
         sources=sources | noise.sources(noise_form),
         absent={
             role: f"no {archive.file} in the data folder{unused}"
@@ -86,18 +92,18 @@ def load_archives(folder: Path, noise_form: str = noise.CLIPPED) -> Collection:
 
 
 def scaled_sizes(digits: int) -> Sizes:
-    """The sizes of a run with `digits` digits.
+    """Return the sizes of a run for a number of digits.
 
-    From 136,000 digits on the paper's 60,000 train and 20,000 validation, the rest to test; 20,000 uniform
-    and 10,000 normal noise images; 200 known unknowns. With fewer, train : validation : test are 60 : 20 : 56,
-    noise shrinks with the test digits, and known unknowns are 1 % of validation but at least 20. Letters: 20,000
-    at most. CIFAR-10, Omniglot, notMNIST: all images that are not known unknowns.
+    With 136,000 digits or more: 60,000 training and 20,000 validation digits as in the paper, the rest for testing;
+    20,000 uniform and 10,000 normal noise images; 200 known unknowns. With fewer digits, train : validation : test is
+    60 : 20 : 56, noise shrinks with the test digits, and known unknowns are 1 % of the validation digits but at least
+    20. At most 20,000 letters are used, and of every other concept all images that are not known unknowns.
 
     Raises:
-        DataError: Fewer than 340 digits.
+        DataError: there are fewer than 340 digits.
     """
-    if digits < LEAST_DIGITS:
-        raise DataError(f"digits: have {digits:,} images, need at least {LEAST_DIGITS:,}; give more images")
+    if digits < MIN_DIGITS:
+        raise DataError(f"digits: have {digits:,} images, need at least {MIN_DIGITS:,}; give more images")
     train = min(60_000, digits * 60 // 136)
     validation = min(20_000, digits * 20 // 136)
     test = digits - train - validation
@@ -114,16 +120,16 @@ def scaled_sizes(digits: int) -> Sizes:
 def _concept(role: str, archive: Archive, path: Path) -> Concept:
     members = read_arrays(path, ("images", "labels"))
     if "images" not in members:
-        raise DataError(f"{path} has no array 'images', only {sorted(members)}")
+        raise DataError(f"{path} has no array 'images'; it holds {sorted(members)}")
     images = members["images"]
     _check_images(path, images, archive)
     labels = members.get("labels")
     if labels is None and role == "digits":
-        raise DataError(f"{path} has no array 'labels': a study needs the digits' labels 0..9")
+        raise DataError(f"{path} has no array 'labels'; a study needs the labels 0..9 of the digits")
     if labels is not None:
         _check_labels(path, labels, len(images), archive)
         labels = labels.astype(np.int64)
-    return Concept(role, _preprocessed(role, images), labels)
+    return Concept(role, _to_grey(archive, images), labels)
 
 
 def _check_images(path: Path, images: Array, archive: Archive) -> None:
@@ -131,11 +137,11 @@ def _check_images(path: Path, images: Array, archive: Archive) -> None:
         expected = ", ".join(map(str, archive.shape))
         raise DataError(f"{path}: images have shape {images.shape}, expected [n, {expected}]")
     if images.dtype.kind == "f":
-        # min and max carry a NaN on.
+        # min and max propagate NaN.
         low, high = (images.min(), images.max()) if images.size else (0, 0)
         if not (low >= 0 and high <= 1):
-            what = "NaN or infinite values" if not np.isfinite(low + high) else f"values from {low:g} to {high:g}"
-            raise DataError(f"{path}: float images hold {what}, expected numbers in [0, 1]")
+            values = "NaN or infinite values" if not np.isfinite(low + high) else f"values from {low:g} to {high:g}"
+            raise DataError(f"{path}: float images hold {values}, expected numbers in [0, 1]")
     elif images.dtype not in (np.uint8, np.bool_):
         raise DataError(f"{path}: images are {images.dtype}, expected uint8 (0..255), float (0..1) or bool")
     elif images.dtype == np.uint8 and images.size and images.max() == 1:
@@ -153,15 +159,13 @@ def _check_labels(path: Path, labels: Array, count: int, archive: Archive) -> No
         raise DataError(f"{path}: labels run from {labels.min()} to {labels.max()}, expected {expected}")
 
 
-def _preprocessed(role: str, images: Array) -> Array:
-    if role == "cifar10":
-        return cifar_to_grey(images)
-    if role == "omniglot":
-        return omniglot_to_strokes(images)
+def _to_grey(archive: Archive, images: Array) -> Array:
+    if archive.to_grey is not None:
+        return archive.to_grey(images)
     if images.dtype == np.bool_:
         return images.astype(np.uint8) * np.uint8(255)
     return images if images.dtype == np.uint8 else images.astype(np.float32)
 
 
-def _described(archive: Archive, pool: Concept) -> str:
+def _description(archive: Archive, pool: Concept) -> str:
     return f"{archive.file}: {len(pool):,} images of {' x '.join(map(str, archive.shape))}"

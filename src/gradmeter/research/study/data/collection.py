@@ -1,4 +1,4 @@
-"""A collection: what a data source offers to a study, and the draw of one run from it."""
+"""A collection: the images of a data source, and the draw of each run from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gradmeter.errors import DataError, InputError
 from gradmeter.research.study.data import noise
 from gradmeter.research.study.data.concept import Concept
 
-# A role's number in the seed: fixed for ever, so that a new role leaves the draws of the others as they were.
+# The number of a role in the seeds of its draws. Never change one: that would change every study's split.
 ROLE_KEYS = {"digits": 0, "letters": 1, "cifar10": 2, "omniglot": 3, "notmnist": 4, "uniform": 5, "normal": 6}
 NOISE_ROLES = ("uniform", "normal")
 KNOWN_UNKNOWN_ROLES = ("cifar10", "omniglot", "uniform", "normal")
@@ -30,15 +30,15 @@ PAPER_NAMES = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many images of each kind one run uses.
+    """The numbers of images in a run.
 
     Attributes:
-        train: Digits the network learns from.
-        validation: Digits for the learning rate and the meta classifiers.
-        test: Digits that the tables compare.
-        unknowns: Role to the largest number of test images; a role not named uses all images that are not
-            known unknowns. The noise roles must be named.
-        known_unknowns: Images of each known-unknown role that meta classifiers may learn from.
+        train: training digits of the network.
+        validation: digits for the learning-rate schedule and the meta classifiers.
+        test: test digits.
+        unknowns: role to the maximum number of test images; other roles use all images that are not known unknowns. The
+            noise roles need an entry.
+        known_unknowns: training images for meta classifiers, of each role in `KNOWN_UNKNOWN_ROLES`.
     """
 
     train: int
@@ -49,7 +49,7 @@ class Sizes:
 
     @property
     def digits(self) -> int:
-        """All digits of a run together."""
+        """Total number of digits in a run."""
         return self.train + self.validation + self.test
 
 
@@ -58,11 +58,11 @@ class Draw:
     """The images of one run.
 
     Attributes:
-        train: Digits, disjoint from `validation` and `test`.
-        validation: Digits.
-        test: Digits.
-        unknowns: Role to test images, noise included.
-        known_unknowns: Role to training images for meta classifiers, disjoint from `unknowns` (A12).
+        train: training digits, disjoint from `validation` and `test`.
+        validation: validation digits.
+        test: test digits.
+        unknowns: role to test images, including noise.
+        known_unknowns: role to training images for meta classifiers, disjoint from `unknowns`.
     """
 
     train: Concept
@@ -74,19 +74,19 @@ class Draw:
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """What a data source offers: digits, pools of unknown images, and how much of each a run takes.
+    """The images of a data source, and the sizes of a run.
 
     Attributes:
-        digits: The known concept, with labels 0..9.
-        unknowns: Role to fixed pool of images, those present; noise is not among them, it is made per run.
-        names: Role to display name, noise included.
-        sources: Role to one line that says what the images really are.
-        absent: Role to the reason why this source has no counterpart.
-        sizes: The sizes of a run.
-        noise_form: How noise reaches a network, one of `noise.FORMS`.
+        digits: the known concept, with labels 0..9.
+        unknowns: role to pool of images; noise has no pool, because each run draws its own.
+        names: role to display name, including noise.
+        sources: role to a one-line description of the images.
+        absent: role of the paper to the reason why this source does not have it.
+        sizes: the sizes of a run.
+        noise_form: form of the noise images, one of `noise.FORMS`.
 
     Raises:
-        DataError: A pool holds fewer images than a run needs.
+        DataError: a pool holds fewer images than a run needs.
     """
 
     digits: Concept
@@ -102,35 +102,35 @@ class Collection:
         sizes = self.sizes
         if len(self.digits) < sizes.digits:
             raise DataError(
-                f"digits: have {len(self.digits):,} images, need {sizes.digits:,} "
+                f"digits: have {len(self.digits):,} images, need at least {sizes.digits:,} "
                 f"({sizes.train:,} train + {sizes.validation:,} validation + {sizes.test:,} test); give more images"
             )
         for role, pool in self.unknowns.items():
-            # As many to test as to learn from: fewer would measure nothing.
-            need = 2 * sizes.known_unknowns if role in KNOWN_UNKNOWN_ROLES else 1
-            if len(pool) < need:
+            # Require as many test images as known unknowns.
+            least = 2 * sizes.known_unknowns if role in KNOWN_UNKNOWN_ROLES else 1
+            if len(pool) < least:
                 raise DataError(
-                    f"{role}: have {len(pool):,} images, need at least {need:,}"
-                    f"{f' ({sizes.known_unknowns:,} known unknowns and as many to test)' if need > 1 else ''}; "
-                    f"give more images or leave the set out"
+                    f"{role}: have {len(pool):,} images, need at least {least:,}"
+                    f"{f' ({sizes.known_unknowns:,} known unknowns and as many test images)' if least > 1 else ''}; "
+                    "give more images or leave the set out"
                 )
 
     def hashes(self) -> dict[str, str]:
-        """Role to SHA-256 of the pool's images and labels, as hexadecimal digits; noise has no pool."""
+        """Return the SHA-256 of each pool's images and labels, by role, in hexadecimal."""
         return {role: _digest(pool) for role, pool in {"digits": self.digits, **self.unknowns}.items()}
 
     def draw(self, run: int, seed: int) -> Draw:
-        """The images of run `run`: every role depends on (seed, run, role) only.
+        """Draw the images of a run; the images of a role depend on (seed, run, role) only.
 
         Args:
-            run: Number of the run, from 0.
-            seed: The study's seed, 0 or more.
+            run: number of the run, from 0.
+            seed: seed of the study, 0 or more.
 
         Raises:
             InputError: `run` or `seed` is negative.
         """
         if run < 0 or seed < 0:
-            raise InputError(f"run={run}, seed={seed}: both must be 0 or more")
+            raise InputError(f"run={run}, seed={seed}; expected 0 or more")
         sizes = self.sizes
         order = _generator("digits", run, seed).permutation(len(self.digits))
         train, validation, test = np.split(order[: sizes.digits], [sizes.train, sizes.train + sizes.validation])
@@ -144,7 +144,7 @@ class Collection:
         )
 
     def _unknown(self, role: str, generator: np.random.Generator) -> tuple[Concept, Concept]:
-        """Known unknowns and test images of a role."""
+        """Draw the known unknowns and the test images of a role."""
         known = self.sizes.known_unknowns if role in KNOWN_UNKNOWN_ROLES else 0
         if role in NOISE_ROLES:
             count = known + self.sizes.unknowns[role]
@@ -158,7 +158,8 @@ class Collection:
 
 
 def _generator(role: str, run: int, seed: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(run, ROLE_KEYS[role])))
+    key = ROLE_KEYS[role] if role in ROLE_KEYS else int.from_bytes(hashlib.sha256(role.encode()).digest()[:4])
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(run, key)))
 
 
 def _digest(pool: Concept) -> str:

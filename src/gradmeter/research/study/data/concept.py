@@ -1,4 +1,4 @@
-"""A concept: a named set of images that a network knows (digits) or does not know (everything else)."""
+"""A concept: a named set of images, known to the network (digits) or unknown (all others)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ SIDE = 28
 
 @dataclass(frozen=True, eq=False)
 class Concept:
-    """A named set of grey images, white strokes on black (reading A11 of the paper).
+    """A named set of grey images, white strokes on black.
 
     Attributes:
-        name: The role in the study, e.g. "digits" or "letters".
-        images: [n, 28, 28], uint8 where 0..255 stands for 0..1, or float32 taken as it is (noise).
-        labels: [n] int64, or None where there are none.
+        name: role in the study, such as "digits" or "letters".
+        images: [n, 28, 28] uint8 in 0..255, or float32 in the network's scale (noise).
+        labels: [n] int64, or None for unlabelled images.
 
     Raises:
-        DataError: The arrays do not have these shapes and types.
+        DataError: an array has another shape or type.
     """
 
     name: str
@@ -51,10 +51,10 @@ class Concept:
         return len(self.images)
 
     def take(self, index: Sequence[int] | npt.NDArray[Any] | slice) -> Concept:
-        """The same concept with only the images, and labels, at `index` (positions, a mask or a slice)."""
+        """Return the images and labels at `index` (positions, a mask or a slice) as a concept."""
         return Concept(self.name, self.images[index], None if self.labels is None else self.labels[index])
 
     def to_tensor(self) -> torch.Tensor:
-        """A copy of the images for a network, [n, 1, 28, 28] float32; uint8 is divided by 255."""
+        """Copy the images into a tensor [n, 1, 28, 28] float32; uint8 images are divided by 255."""
         images = torch.tensor(self.images).unsqueeze(1)
         return images.float().div_(255) if images.dtype == torch.uint8 else images

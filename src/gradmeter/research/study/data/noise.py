@@ -1,4 +1,4 @@
-"""Noise images: the unknown concepts that need no files (R12, R13)."""
+"""Noise images: unknown concepts that need no files."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from gradmeter.research.study.data.concept import SIDE, Concept
 
 RAW, CLIPPED, ROUNDED = "raw", "clipped", "8-bit"
 FORMS = (RAW, CLIPPED, ROUNDED)
-"""How noise reaches a network: as it is drawn, clipped to [0, 1], or clipped and rounded to 256 grey values."""
+"""Forms of noise: as drawn, clipped to [0, 1], or clipped and rounded to 256 grey values."""
 
 _DISTRIBUTIONS = {"uniform": "U[0, 1]", "normal": "N(0, 1)"}
 _FORMS = {RAW: "as drawn", CLIPPED: "clipped to [0, 1]", ROUNDED: "clipped to [0, 1] and rounded to 256 grey values"}
 
 
 def sources(form: str) -> dict[str, str]:
-    """For each role one line that says what its images are."""
+    """Return a one-line description of the images of each noise role."""
     return {
         role: f"every pixel from {distribution}, {_FORMS[form]}, drawn afresh for each run"
         for role, distribution in _DISTRIBUTIONS.items()
@@ -24,16 +24,16 @@ def sources(form: str) -> dict[str, str]:
 
 
 def uniform(count: int, generator: np.random.Generator, form: str = RAW) -> Concept:
-    """`count` images of U[0, 1], float32."""
-    return Concept("uniform", _formed(generator.random((count, SIDE, SIDE), dtype=np.float32), form))
+    """Draw `count` float32 images from U[0, 1]."""
+    return Concept("uniform", _convert(generator.random((count, SIDE, SIDE), dtype=np.float32), form))
 
 
 def normal(count: int, generator: np.random.Generator, form: str = RAW) -> Concept:
-    """`count` images of N(0, 1), float32."""
-    return Concept("normal", _formed(generator.standard_normal((count, SIDE, SIDE), dtype=np.float32), form))
+    """Draw `count` float32 images from N(0, 1)."""
+    return Concept("normal", _convert(generator.standard_normal((count, SIDE, SIDE), dtype=np.float32), form))
 
 
-def _formed(images: NDArray[np.float32], form: str) -> NDArray[np.float32]:
+def _convert(images: NDArray[np.float32], form: str) -> NDArray[np.float32]:
     if form == RAW:
         return images
     clipped = images.clip(0, 1)

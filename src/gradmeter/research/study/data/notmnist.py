@@ -1,4 +1,4 @@
-"""notMNIST_small, read from the archive as published (Bulatov 2011)."""
+"""notMNIST_small, read from the published archive (Bulatov 2011)."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ CLASSES = "ABCDEFGHIJ"
 
 
 def read_notmnist(path: Path) -> tuple[Concept, int]:
-    """The letters A-J in the archive, in the order of their names, and how many files in it are no images.
+    """Read the letters A-J, in the order of their file names.
 
-    The published archive has 18,726 files, 2 of them damaged: they are skipped and counted.
+    Two of the 18,726 files in the published archive are damaged. Damaged files are skipped and counted.
 
     Args:
-        path: `notMNIST_small.tar.gz`.
+        path: path of `notMNIST_small.tar.gz`.
 
     Returns:
         A concept with labels 0..9 for A-J, and the number of skipped files.
 
     Raises:
-        DataError: The archive is missing, or is not the published one.
+        DataError: the archive is missing or differs from the published one.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); --download fetches it from {URL}") from error
+        raise DataError(f"{path} cannot be read ({error.strerror}); fetch it with --download from {URL}") from error
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if md5 != MD5:
         raise DataError(f"{path} is damaged: its MD5 is {md5}, expected {MD5}; remove it and fetch it with --download")
     images, labels, skipped = [], [], 0
     for name, png in sorted(_files(content).items()):
-        image = _decoded(png)
+        image = _decode(png)
         if image is None:
             skipped += 1
         else:
@@ -60,8 +60,8 @@ def _files(content: bytes) -> dict[str, bytes]:
         }
 
 
-def _decoded(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None:
-    """The image, or None where the file is not a 28x28 PNG."""
+def _decode(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None:
+    """Return the image, or None if the file is not a 28x28 PNG."""
     from PIL import Image
 
     try:

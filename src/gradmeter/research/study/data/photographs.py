@@ -10,21 +10,21 @@ from gradmeter.research.study.data.concept import SIDE, Concept
 from gradmeter.research.study.data.extras import package_folder
 
 PHOTOGRAPHS = ("china.jpg", "flower.jpg")
-# Shrinking factors: from petals and tiles to half a photograph, as CIFAR-10 shows whole things.
+# Shrinking factors: crops show petals and tiles, up to half a photograph, as CIFAR-10 shows whole objects.
 _SHRINK = (2, 4, 8)
-# Crops of empty sky or shade, with a smaller standard deviation (grey levels), are left out: CIFAR-10 has hardly any.
-_LEAST_CONTRAST = 10.0
+# Crops with a smaller standard deviation of grey levels (sky, shade) are skipped: CIFAR-10 has hardly any.
+_MIN_CONTRAST = 10.0
 
 
 def crops(name: str, count: int, seed: int) -> Concept:
-    """`count` different 28x28 crops, spread evenly over the photographs and three scales.
+    """Cut `count` different 28x28 crops, spread evenly over the photographs and three scales.
 
-    Crops may overlap; nearly flat ones are left out.
+    Crops may overlap; nearly flat crops are skipped.
 
     Args:
-        name: The concept's role.
-        count: Number of images.
-        seed: Of the positions; the same seed gives the same images.
+        name: role of the concept.
+        count: number of images.
+        seed: seed of the positions.
 
     Raises:
         DataError: Pillow is missing or a photograph cannot be read.
@@ -37,7 +37,7 @@ def crops(name: str, count: int, seed: int) -> Concept:
 
 
 def _scales(photograph: str) -> list[npt.NDArray[np.uint8]]:
-    """The photograph in grey (ITU-R BT.601 luma, as Pillow's mode L), at each scale."""
+    """Return the photograph in grey (ITU-R BT.601 luma, as Pillow's mode L) at each scale."""
     from PIL import Image
 
     path = package_folder("sklearn", "demo") / "datasets" / "images" / photograph
@@ -52,10 +52,10 @@ def _scales(photograph: str) -> list[npt.NDArray[np.uint8]]:
 def _cut(grey: npt.NDArray[np.uint8], count: int, generator: np.random.Generator) -> npt.NDArray[np.uint8]:
     windows = np.lib.stride_tricks.sliding_window_view(grey, (SIDE, SIDE))
     rows, columns = np.unravel_index(
-        # Three candidates a crop: more than half of all windows have the contrast.
+        # Three candidates per crop suffice: more than half of all windows have enough contrast.
         generator.choice(windows.shape[0] * windows.shape[1], 3 * count, replace=False),
         windows.shape[:2],
     )
     candidates = windows[rows, columns]
-    contrasted: npt.NDArray[np.bool_] = candidates.std(axis=(1, 2)) >= _LEAST_CONTRAST
+    contrasted: npt.NDArray[np.bool_] = candidates.std(axis=(1, 2)) >= _MIN_CONTRAST
     return candidates[contrasted][:count]

@@ -1,4 +1,4 @@
-"""From images as published to the network's 28x28 grey images, white strokes on black (R11, R13, A11)."""
+"""Conversion of published images to 28x28 grey images, white strokes on black."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ Images = npt.NDArray[Any]
 
 # ITU-R BT.601 luma of red, green and blue.
 _LUMA = torch.tensor([0.299, 0.587, 0.114])
-# Images resized at once: bounds the float32 copy to some 50 MB.
+# Number of images resized at once; limits the float32 copy to about 50 MB.
 _CHUNK = 1024
 
 
 def cifar_to_grey(images: Images) -> npt.NDArray[np.uint8]:
-    """Colour images to grey ones of the network's size.
+    """Convert colour images to grey images: luma by ITU-R BT.601, then bilinear resizing with antialiasing.
 
     Args:
         images: [n, h, w, 3], uint8 (0..255) or float (0..1).
 
     Returns:
-        [n, 28, 28] uint8: luma by ITU-R BT.601, then resized bilinearly with antialiasing.
+        [n, 28, 28] uint8.
     """
     return _in_chunks(images, lambda levels: levels @ _LUMA)
 
 
 def omniglot_to_strokes(images: Images) -> npt.NDArray[np.uint8]:
-    """Black ink on white paper to white strokes on black of the network's size.
+    """Invert black ink on white paper, then resize bilinearly with antialiasing.
 
     Args:
         images: [n, h, w], bool (True = paper), uint8 (255 = paper) or float (1 = paper).
 
     Returns:
-        [n, 28, 28] uint8: inverted, then resized bilinearly with antialiasing.
+        [n, 28, 28] uint8.
     """
     return _in_chunks(images, lambda levels: 255 - levels)
 

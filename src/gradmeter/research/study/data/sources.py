@@ -1,4 +1,4 @@
-"""From the name of a data source, as a user gives it, to its collection."""
+"""Data sources by name."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gradmeter.research.study.data.torchvision_sets import load_torchvision
 
 
 def load(data: str, root: Path | None = None, download: bool = False, noise_form: str = CLIPPED) -> Collection:
-    """The collection of a data source.
+    """Load the collection of a data source.
 
     Args:
-        data: "embedded" (real images that dependencies carry), "emnist" (the paper's data sets as published), or a
-            folder of `.npz` archives.
-        root: Folder of the published data sets, for "emnist" only.
-        download: Fetch what is not in `root`, for "emnist" only.
-        noise_form: How noise reaches a network, one of `gradmeter.research.study.data.noise.FORMS`.
+        data: "embedded" (real images of installed packages), "emnist" (the paper's published data sets), or the path of
+            a folder of `.npz` archives.
+        root: folder of the published data sets, for "emnist" only.
+        download: whether to download missing data sets to `root`, for "emnist" only.
+        noise_form: form of the noise images, one of `gradmeter.research.study.data.noise.FORMS`.
 
     Raises:
-        InputError: `root` or `download` does not go with `data`.
-        DataError: The data are missing, damaged or too few.
+        InputError: `data` does not take `root` or `download`, or needs `root`.
+        DataError: images are missing, damaged or too few.
     """
     if data == "emnist":
         if root is None:
-            raise InputError("--data emnist needs --root, the folder where its files are or go")
+            raise InputError("--data emnist needs --root, the folder of its files")
         return load_torchvision(root, download, noise_form)
     if root is not None or download:
         raise InputError(f"--root and --download go with --data emnist only, not with --data {data}")

@@ -1,4 +1,4 @@
-"""The paper's data sets as published: EMNIST, CIFAR-10 and Omniglot through torchvision, and notMNIST."""
+"""The data source "emnist": the paper's published data sets (EMNIST, CIFAR-10, Omniglot, notMNIST)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from gradmeter.research.study.data.preprocessing import cifar_to_grey, omniglot_
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
-# R9, R10, R12, R13, R19.
 PAPER_SIZES = Sizes(
     train=60_000,
     validation=20_000,
@@ -32,24 +31,24 @@ PAPER_SIZES = Sizes(
     unknowns={"letters": 20_000, "uniform": 20_000, "normal": 10_000},
     known_unknowns=200,
 )
-# In EMNIST's ByClass labels the letters follow the ten digits: 10..61 for A-Z a-z.
+# EMNIST ByClass labels the digits 0..9 and the letters A-Z a-z 10..61.
 _FIRST_LETTER = 10
 
 
 def load_torchvision(
     root: Path, download: bool = False, noise_form: str = noise.CLIPPED, sizes: Sizes = PAPER_SIZES
 ) -> Collection:
-    """The paper's data at the paper's sizes.
+    """Load the paper's data sets at the paper's sizes.
 
-    EMNIST's digits split, training and test part pooled to 280,000; the letters of its ByClass split, both parts
-    pooled; CIFAR-10's test set; Omniglot's evaluation set; notMNIST_small. EMNIST's raw images are transposed and
-    are made upright here.
+    These are the digits split of EMNIST (training and test part, 280,000 images), the letters of its ByClass split
+    (both parts), the CIFAR-10 test set, the Omniglot evaluation set, and notMNIST_small. EMNIST's raw images are
+    transposed; they are turned upright.
 
     Args:
-        root: Folder where the files are or go, laid out as torchvision does.
-        download: Fetch what is not there.
-        noise_form: How noise reaches a network, one of `noise.FORMS`.
-        sizes: The sizes of a run.
+        root: folder of the files, in torchvision's layout.
+        download: whether to download missing files to `root`.
+        noise_form: form of the noise images, one of `noise.FORMS`.
+        sizes: the sizes of a run.
 
     Raises:
         DataError: torchvision is missing, or files are missing, damaged or cannot be downloaded.
@@ -79,8 +78,8 @@ def load_torchvision(
 
 
 @contextmanager
-def _explained(name: str, root: Path, download: bool) -> Iterator[None]:
-    """torchvision's many ways to fail as one DataError."""
+def _wrap_errors(name: str, root: Path, download: bool) -> Iterator[None]:
+    """Raise the various errors of torchvision as DataError."""
     try:
         yield
     except DataError:
@@ -89,46 +88,46 @@ def _explained(name: str, root: Path, download: bool) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError, AssertionError, EOFError, BadZipFile, TarError, zlib.error) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         advice = (
-            "check the network and that the folder can be written, and remove what is damaged"
+            "check the network and the permissions of the folder, and remove damaged files"
             if download
-            else "remove what is damaged, and add --download to fetch what is missing"
+            else "remove damaged files, and fetch missing files with --download"
         )
         raise DataError(f"{name} cannot be read from {root} ({reason}); {advice}") from error
 
 
 def _emnist(root: Path, download: bool, split: str, first_label: int = 0) -> tuple[Images, Labels]:
-    """Upright images and labels from 0 on, training and test part pooled; only labels from `first_label` on."""
+    """Return the upright images of both parts with labels from `first_label`, and those labels counted from 0."""
     from torchvision.datasets import EMNIST
 
     images, labels = [], []
-    with _explained(f"EMNIST ({split})", root, download):
+    with _wrap_errors(f"EMNIST ({split})", root, download):
         for train in (True, False):
             part = EMNIST(root, split=split, train=train, download=download)
-            chosen = part.targets >= first_label
-            images.append(part.data[chosen].numpy().transpose(0, 2, 1))
-            labels.append(part.targets[chosen].numpy() - first_label)
+            mask = part.targets >= first_label
+            images.append(part.data[mask].numpy().transpose(0, 2, 1))
+            labels.append(part.targets[mask].numpy() - first_label)
         return np.concatenate(images), np.concatenate(labels)
 
 
 def _cifar10(root: Path, download: bool) -> Concept:
     from torchvision.datasets import CIFAR10
 
-    with _explained("CIFAR-10", root, download), warnings.catch_warnings():
-        # The published batches were pickled by an old NumPy, on which NumPy 2.4.0 to 2.4.4 warn.
+    with _wrap_errors("CIFAR-10", root, download), warnings.catch_warnings():
+        # An old NumPy pickled the published batches; NumPy 2.4.0 to 2.4.4 warn about such files.
         warnings.simplefilter("ignore", np.exceptions.VisibleDeprecationWarning)
         test = CIFAR10(root, train=False, download=download)
     return Concept("cifar10", cifar_to_grey(test.data), np.array(test.targets, np.int64))
 
 
 def _omniglot(root: Path, download: bool) -> Concept:
-    """The evaluation set, from the zip itself: torchvision's class fails where it was not unpacked."""
+    """Read the evaluation set from its zip file; torchvision's class fails if the file was not unpacked."""
     from PIL import Image
     from torchvision.datasets import Omniglot
     from torchvision.datasets.utils import check_integrity, download_url
 
     folder, file = root / Omniglot.folder, "images_evaluation.zip"
     md5 = Omniglot.zips_md5["images_evaluation"]
-    with _explained("Omniglot", root, download):
+    with _wrap_errors("Omniglot", root, download):
         if download:
             download_url(f"{Omniglot.download_url_prefix}/{file}", folder, file, md5)
         if not check_integrity(folder / file, md5):
@@ -144,6 +143,6 @@ def _notmnist(root: Path, download: bool) -> tuple[Concept, int]:
     from torchvision.datasets.utils import download_url
 
     if download:
-        with _explained("notMNIST", root, download):
+        with _wrap_errors("notMNIST", root, download):
             download_url(notmnist.URL, root, notmnist.FILE, notmnist.MD5)
     return notmnist.read_notmnist(root / notmnist.FILE)

@@ -1,4 +1,4 @@
-"""The report of a study: its tables laid out like the paper's, and one HTML page that shows everything."""
+"""The report of a study: tables in the paper's layout, and an HTML page with all results."""
 
 from gradmeter.research.study.report.documents import write_documents
 from gradmeter.research.study.report.page import write_report

@@ -1,4 +1,4 @@
-"""The study's answer for a reader who does not know the paper, made from its claims and tables."""
+"""The summary of a study for readers who do not know the paper, made from its claims and tables."""
 
 from __future__ import annotations
 
@@ -7,25 +7,23 @@ from dataclasses import dataclass
 
 from gradmeter.report.grid import Block, Cell, Grid
 from gradmeter.report.probabilities import PERCENT
-from gradmeter.research.study.names import OWN, SCORES
+from gradmeter.research.study.names import FAILS, HOLDS, PAPER_METRICS, SCORES, TRUST_MODEL, UNTESTED
 from gradmeter.research.study.report.records import NOTHING, number
 from gradmeter.research.study.report.results import StudyResults
 
-HOLDS, FAILS, UNTESTED = "holds", "does not hold", "not testable on this data"
-GRADIENT_METRICS = ("l1", "l2", "min", "max", "std", "mean", "skewness", "kurtosis")
-# Points of AUROC that make no difference to a reader.
-_ALIKE = 0.1
+# Differences in AUROC below this number of points count as "about as good".
+_SAME = 0.1
 _TABLES = ("table1", "table2", "table3", "table4")
-_COLUMNS = {"wrong": "Own mistakes", "letters": "Letters", "all": "All unknown images"}
+_COLUMNS = {"wrong": "Wrong predictions", "letters": "Letters", "all": "All unknown images"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of a study.
+    """The summary of a study.
 
     Attributes:
-        parts: heading and text, in the order in which one reads them.
-        grid: the scores that the text compares; None where there is nothing to compare.
+        parts: headings and texts, in reading order.
+        grid: AUROC of the methods that the text compares; None if the study has no tables.
     """
 
     parts: tuple[tuple[str, str], ...]
@@ -33,59 +31,61 @@ class Answer:
 
 
 def answer(results: StudyResults) -> Answer:
-    """Return what the tables at hand support; no part where there are no tables."""
+    """Summarise the results; parts without results are omitted."""
     parts = {
-        "What was tried": _tried(results),
-        "What the paper's method gives": " ".join([*_metrics(results), *_meta_classifiers(results), *_claims(results)]),
+        "What was tested": _tested(results),
+        "What the paper's method gives": " ".join(
+            [*_statistics(results), *_meta_classifiers(results), *_claims(results)]
+        ),
         "What gradmeter's judge gives": _judge(results),
         "What that means": _meaning(results),
     }
     return Answer(tuple((heading, text) for heading, text in parts.items() if text), _grid(results))
 
 
-def _tried(results: StudyResults) -> str:
+def _tested(results: StudyResults) -> str:
     runs, known = len(results.rows["networks"]), results.names.get("digits", "digits")
     if not runs:
         return ""
-    networks = f"{runs} small networks" if runs > 1 else "One small network"
+    networks = f"{runs} small networks were" if runs > 1 else "One small network was"
     return (
-        f"A classifier answers every image, also images that it gets wrong and images of a kind that it never learned. "
-        f"{networks} learned {known}; then each method gave every answer a score, which should be worse for these two. "
-        f"Its AUROC is the chance that the score is worse for such an answer than for a right one: 50{PERCENT} is a "
-        f"guess, 100{PERCENT} is perfect. The baseline is the softmax, the network's own confidence, which costs "
-        "nothing. All unknown images are those of every kind but letters, which stand apart. The paper "
-        "scores an answer by the gradient that it would cause if it were true, and claims that this finds mistakes as "
-        "well as the softmax does, and unknown images better."
+        "A classifier predicts a class for every image, including images that it gets wrong and images of concepts "
+        f"that it was not trained on. {networks} trained on {known}. Each method scores every prediction and should "
+        "score predictions for such images worse than correct predictions. The AUROC is the probability that it does: "
+        f"50{PERCENT} is chance, 100{PERCENT} is perfect. The baseline is the maximum softmax probability, which costs "
+        "nothing. All unknown images are those of every unknown concept except letters. The paper scores a prediction "
+        "by the gradient that the predicted class would cause as the label, and claims that this score finds wrong "
+        "predictions as well as the softmax does, and unknown images better."
     )
 
 
-def _metrics(results: StudyResults) -> Iterator[str]:
+def _statistics(results: StudyResults) -> Iterator[str]:
     baseline = _mean(results, "auroc", "softmax", "wrong")
-    best = _best_metric(results)
+    best = _best_statistic(results)
     if baseline is not None and best is not None:
+        mean = _mean(results, "auroc", best, "wrong")
+        assert mean is not None
         yield (
-            f"To find the network's own mistakes, the best single gradient metric ({SCORES[best]}) reaches "
-            f"{_mean(results, 'auroc', best, 'wrong'):.2f}{PERCENT}, the softmax {baseline:.2f}{PERCENT}: it is "
-            f"{_rank(_mean(results, 'auroc', best, 'wrong'), baseline)}."
+            f"On wrong predictions, the best gradient statistic ({SCORES[best]}) reaches an AUROC of "
+            f"{mean:.2f}{PERCENT} and the softmax {baseline:.2f}{PERCENT}: the statistic is {_rank(mean, baseline)}."
         )
 
 
 def _meta_classifiers(results: StudyResults) -> Iterator[str]:
-    untold, told, baseline = (_mean(results, "auroc", score, "all") for score in ("nn_a", "nn_b", "softmax"))
-    if untold is not None and baseline is not None:
+    plain, noise, baseline = (_mean(results, "auroc", score, "all") for score in ("nn_a", "nn_b", "softmax"))
+    if plain is not None and baseline is not None:
         yield (
-            f"To find unknown images, its neural meta classifier, which sees the metrics of all layers, reaches "
-            f"{untold:.2f}{PERCENT}"
-            + (f", and {told:.2f}{PERCENT} once it is shown some uniform noise" if told is not None else "")
-            + f"; the softmax reaches {baseline:.2f}{PERCENT}. It is {_rank(untold, baseline)}"
-            + (f" without noise and {_rank(told, baseline)} with it." if told is not None else ".")
+            "On unknown images, the neural meta classifier on the statistics of all layers reaches "
+            f"{plain:.2f}{PERCENT}"
+            + (f", and {noise:.2f}{PERCENT} with some uniform noise in its training set" if noise is not None else "")
+            + f"; the softmax reaches {baseline:.2f}{PERCENT}. The meta classifier is {_rank(plain, baseline)}"
+            + (f" without noise and {_rank(noise, baseline)} with noise." if noise is not None else ".")
         )
 
 
-def _rank(ours: float | None, theirs: float) -> str:
-    """How an AUROC compares with another, in a word."""
-    assert ours is not None
-    return "about as good" if abs(ours - theirs) < _ALIKE else "better" if ours > theirs else "worse"
+def _rank(auroc: float, baseline: float) -> str:
+    """Compare an AUROC with the baseline in a word."""
+    return "about as good" if abs(auroc - baseline) < _SAME else "better" if auroc > baseline else "worse"
 
 
 def _claims(results: StudyResults) -> Iterator[str]:
@@ -93,65 +93,66 @@ def _claims(results: StudyResults) -> Iterator[str]:
     if verdicts:
         holds, fails, untested = (verdicts.count(verdict) for verdict in (HOLDS, FAILS, UNTESTED))
         rest = f", {untested} cannot be tested on this data" if untested else ""
-        yield f"Of the paper's {len(verdicts)} claims {holds} hold here, {fails} do not{rest}."
+        yield f"Of the paper's {len(verdicts)} claims, {holds} hold here and {fails} do not{rest}."
 
 
 def _judge(results: StudyResults) -> str:
     reached = [
-        f"{mean:.2f}{PERCENT} on {what}{_beside_softmax(results, column)}"
-        for column, what in (("wrong", "the network's own mistakes"), ("all", "all unknown images"))
-        if (mean := _mean(results, "auroc", OWN, column)) is not None
+        f"{mean:.2f}{PERCENT} on {images}{_beside_softmax(results, column)}"
+        for column, images in (("wrong", "wrong predictions"), ("all", "all unknown images"))
+        if (mean := _mean(results, "auroc", TRUST_MODEL, column)) is not None
     ]
     if not reached:
         return ""
     return (
-        "The library's own judge (a TrustModel with its defaults) is fitted to the same validation images and is shown "
-        f"no unknown image; it makes its own of these digits, noise among them. It reaches {' and '.join(reached)}."
+        "gradmeter's judge, a TrustModel with its defaults, is fitted to the same validation images. It sees no "
+        "unknown images; it synthesises some from the validation images and from noise. It reaches "
+        f"{' and '.join(reached)}."
     )
 
 
 def _beside_softmax(results: StudyResults, column: str) -> str:
-    ours, baseline = (_mean(results, "auroc", score, column) for score in (OWN, "softmax"))
-    return "" if ours is None or baseline is None else f" ({ours - baseline:+z.2f} points against the softmax)"
+    judge, baseline = (_mean(results, "auroc", score, column) for score in (TRUST_MODEL, "softmax"))
+    return "" if judge is None or baseline is None else f" ({judge - baseline:+z.2f} points relative to the softmax)"
 
 
 def _meaning(results: StudyResults) -> str:
     verdicts = {column: _compared(results, column) for column in ("wrong", "all")}
     if None in verdicts.values():
         return ""
-    said = (
-        f"Beside the softmax, gradmeter's judge is {verdicts['wrong']} at finding the network's own mistakes and "
+    comparison = (
+        f"Compared with the softmax, gradmeter's judge is {verdicts['wrong']} at finding wrong predictions and "
         f"{verdicts['all']} at finding unknown images."
     )
     if "worse" in verdicts.values():
-        return f"{said} Where it is worse, use the softmax."
+        return f"{comparison} Where it is worse, use the softmax."
     if "better" in verdicts.values():
-        return f"{said} With it one need not know beforehand which unknown images will come."
-    return f"{said} The differences are smaller than these runs can tell."
+        return f"{comparison} It needs no examples of the unknown images."
+    return f"{comparison} The differences are too small for these runs to resolve."
 
 
 def _compared(results: StudyResults, column: str) -> str | None:
-    """Better, worse or as good as the softmax: by the interval of the difference, or by its sign for one run."""
+    """Compare the judge with the softmax by the interval of the difference, or by its sign for a single run."""
     for row in results.rows["differences"]:
-        if (row["measure"], row["row"], row["column"]) == ("auroc", column, OWN):
+        if (row["measure"], row["row"], row["column"]) == ("auroc", column, TRUST_MODEL):
             low, high = number(row, "low"), number(row, "high")
             if low is not None and high is not None:
                 return "better" if low > 0 else "worse" if high < 0 else "about as good"
-    ours, baseline = (_mean(results, "auroc", score, column) for score in (OWN, "softmax"))
-    if ours is None or baseline is None:
+    judge, baseline = (_mean(results, "auroc", score, column) for score in (TRUST_MODEL, "softmax"))
+    if judge is None or baseline is None:
         return None
-    return "better" if ours > baseline else "worse" if ours < baseline else "about as good"
+    return "better" if judge > baseline else "worse" if judge < baseline else "about as good"
 
 
 def _grid(results: StudyResults) -> Grid | None:
-    metric = _best_metric(results)
+    best_statistic = _best_statistic(results)
     scores = {
         "softmax": "Softmax",
-        **({metric: f"Best gradient metric ({SCORES[metric]})"} if metric else {}),
-        "lasso_a": "LASSO on all metrics",
-        "nn_a": "Neural network on all metrics",
-        "nn_b": "The same, shown some noise",
-        OWN: SCORES[OWN],
+        **({best_statistic: f"Best gradient statistic ({SCORES[best_statistic]})"} if best_statistic else {}),
+        "lasso_a": "LASSO on all statistics",
+        "nn_a": "Neural network on all statistics",
+        "nn_b": "The same, trained with some noise",
+        TRUST_MODEL: SCORES[TRUST_MODEL],
     }
     means_of = {score: {column: _mean(results, "auroc", score, column) for column in _COLUMNS} for score in scores}
     columns = [column for column in _COLUMNS if any(means[column] is not None for means in means_of.values())]
@@ -167,7 +168,7 @@ def _grid(results: StudyResults) -> Grid | None:
     )
     names = tuple(results.names["letters"] if column == "letters" else _COLUMNS[column] for column in columns)
     return Grid(
-        f"How well each method tells what is wrong or unknown from right answers,{PERCENT}",
+        f"Separation of correct predictions from wrong predictions and from unknown images,{PERCENT}",
         "Method",
         names,
         (Block("AUROC", rows),),
@@ -178,14 +179,14 @@ def _cell(mean: float | None, best: float) -> Cell:
     return Cell(NOTHING) if mean is None else Cell(f"{mean:.2f}", bold=round(mean, 2) == round(best, 2))
 
 
-def _best_metric(results: StudyResults) -> str | None:
-    pairs = ((metric, _mean(results, "auroc", metric, "wrong")) for metric in GRADIENT_METRICS)
+def _best_statistic(results: StudyResults) -> str | None:
+    pairs = ((metric, _mean(results, "auroc", metric, "wrong")) for metric in PAPER_METRICS)
     means = {metric: mean for metric, mean in pairs if mean is not None}
     return max(means, key=means.__getitem__) if means else None
 
 
 def _mean(results: StudyResults, measure: str, score: str, concept: str) -> float | None:
-    # Tables 3 and 4 have scores as columns, so a pair is looked up either way round; Table 2 names the LASSO alone.
+    # Scores are columns in Tables 3 and 4, rows in the others. Table 2 calls "lasso_a" "lasso".
     names = {score, "lasso"} if score == "lasso_a" else {score}
     for table in _TABLES:
         for record in results.rows.get(table, []):

@@ -1,4 +1,4 @@
-"""The study's tables and results as files for other documents: Markdown and LaTeX."""
+"""The tables and results of a study as Markdown and LaTeX files."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ RESULTS = "results.md"
 
 
 def write_documents(folder: Path) -> Path:
-    """Write tables/tableN.md and .tex, and results.md, into the output folder of a finished study.
+    """Write tables/tableN.md, tables/tableN.tex and results.md into the output folder of a finished study.
 
     Args:
-        folder: as for `write_report`.
+        folder: output folder of the study, as for `write_report`.
 
     Returns:
-        The path of results.md: tables, test error, claims, what differs from the paper and why, command and time.
+        The path of results.md.
 
     Raises:
-        DataError: there is no manifest, or a file is not of the expected form.
+        DataError: the folder has no manifest, or a file has an unexpected format.
     """
     results = read_results(folder)
     grids = {

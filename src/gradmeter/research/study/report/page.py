@@ -1,4 +1,4 @@
-"""Write report.html: one file that shows a whole study, opens offline and needs no script."""
+"""The HTML report of a study: one self-contained file without scripts."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -12,8 +12,8 @@ from gradmeter.files import write_text
 from gradmeter.report.grid import Grid
 from gradmeter.report.templates import REPORT, environment
 from gradmeter.report.writers import to_html
-from gradmeter.research.study.names import MEASURES
-from gradmeter.research.study.report.answer import FAILS, HOLDS, UNTESTED, answer
+from gradmeter.research.study.names import FAILS, HOLDS, MEASURES, UNTESTED
+from gradmeter.research.study.report.answer import answer
 from gradmeter.research.study.report.records import Record, number
 from gradmeter.research.study.report.results import StudyResults, read_results
 from gradmeter.research.study.report.tables import SUBJECTS, ablation_grid, difference_grid, matched_grid, table_grid
@@ -23,17 +23,17 @@ VERDICTS = {HOLDS: ("holds", "✓"), FAILS: ("fails", "✗"), UNTESTED: ("untest
 
 
 def write_report(folder: Path) -> Path:
-    """Write report.html into the output folder of a finished study, whole or not at all.
+    """Write report.html into the output folder of a finished study, atomically.
 
     Args:
-        folder: holds manifest.json, and as far as the study made them tables/*.csv, claims.csv and figures/*.svg.
+        folder: output folder with manifest.json and, if they exist, tables/*.csv, claims.csv and figures/*.svg.
 
     Returns:
-        The path of the report: one self-contained HTML file without scripts or outside requests.
+        The path of the report, a self-contained HTML file without scripts or external requests.
 
     Raises:
-        DataError: there is no manifest, or a file is not of the expected form.
-        OutputError: the folder cannot be written.
+        DataError: the folder has no manifest, or a file has an unexpected format.
+        OutputError: the report cannot be written.
     """
     results = read_results(folder)
     summary = answer(results)
@@ -63,7 +63,7 @@ def write_report(folder: Path) -> Path:
 
 
 def study_templates() -> Environment:
-    """The templates of the study's own pages."""
+    """Return the Jinja environment of the study's pages."""
     templates = environment("gradmeter.research.study.report")
     templates.filters["mean_of"] = _mean_of
     return templates
@@ -79,7 +79,7 @@ def _differences(results: StudyResults) -> list[Grid]:
 
 
 def _html(grid: Grid) -> Markup:
-    # Safe: the writer escapes every text of the grid.
+    # Safe, because to_html escapes the texts of the grid.
     return Markup(to_html(grid))
 
 
@@ -88,7 +88,7 @@ def _optional(grid: Grid) -> Markup | None:
 
 
 def _mean_of(records: Sequence[Record], column: str) -> str:
-    """Return "1.43 (0.02)": mean and, of several runs, its standard deviation."""
+    """Format the mean of a column and, for several runs, its standard error: "1.43 (0.02)"."""
     values = [value for record in records if (value := number(record, column)) is not None]
     if len(values) < 2:
         return f"{values[0]:.2f}" if values else ""

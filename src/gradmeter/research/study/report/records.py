@@ -1,4 +1,4 @@
-"""Numbers as the study's CSV files hold them: perhaps missing, perhaps not finite."""
+"""Numbers in the study's CSV files, which may be missing or not finite."""
 
 from collections.abc import Mapping
 from math import isfinite
@@ -10,23 +10,23 @@ NOTHING = "\N{EN DASH}"
 
 
 def number(record: Record, column: str) -> float | None:
-    """Return a value as a number, or None where there is none: one run has no standard deviation.
+    """Return the number in a column, or None if it is missing or not finite.
 
     Raises:
-        InputError: the value is neither a number nor empty.
+        InputError: the cell holds something else.
     """
-    given = record.get(column)
-    if given is None or given == "":
+    cell = record.get(column)
+    if cell is None or cell == "":
         return None
     try:
-        value = float(str(given))
+        value = float(str(cell))
     except ValueError as error:
-        raise InputError(f"column {column!r} holds {given!r}; expected a number or nothing: mend that cell") from error
+        raise InputError(f"column {column!r} holds {cell!r}; expected a number or an empty cell") from error
     return value if isfinite(value) else None
 
 
 def mean_and_sem(record: Record) -> str:
-    """Return "mean (sem)" with two decimals, as the paper prints it."""
+    """Format "mean (sem)" with two decimals, as the paper does."""
     mean, sem = number(record, "mean"), number(record, "sem")
     if mean is None:
         return NOTHING
@@ -34,6 +34,6 @@ def mean_and_sem(record: Record) -> str:
 
 
 def share(record: Record) -> str:
-    """Return a record's base rate, kept as a share, in percent."""
+    """Format the base rate of a record in percent."""
     value = number(record, "base_rate")
     return NOTHING if value is None else f"{100 * value:.2f} %"

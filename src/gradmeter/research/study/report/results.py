@@ -1,4 +1,4 @@
-"""Read a finished study's folder: tables, claims, manifest and figures."""
+"""Reader of a finished study's output folder: tables, claims, manifest and figures."""
 
 import csv
 import json
@@ -33,12 +33,12 @@ Rows = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class StudyResults:
-    """What a study left behind.
+    """The results of a study.
 
     Attributes:
-        manifest: the parsed manifest.json.
-        rows: stem of a CSV file ("table1", "claims") -> its rows; none where the study wrote no such file.
-        figures: as `drawings` finds them; figures that the study did not draw are absent.
+        manifest: the content of manifest.json.
+        rows: stem of a CSV file ("table1", "claims") to its rows; an empty list if the study wrote no such file.
+        figures: figures by name, as `drawings` returns them; only those that the study drew.
     """
 
     manifest: Mapping[str, Any]
@@ -47,7 +47,7 @@ class StudyResults:
 
     @property
     def names(self) -> dict[str, str]:
-        """Concept key -> display name: the study's own, or the usual one."""
+        """Display name of each concept: the study's name, or else the usual name."""
         return CONCEPTS | dict(self.manifest.get("names", {}))
 
 
@@ -55,7 +55,7 @@ def read_results(folder: Path) -> StudyResults:
     """Read the output folder of a study.
 
     Raises:
-        DataError: there is no manifest, or a file is not of the expected form.
+        DataError: the folder has no manifest, or a file has an unexpected format.
     """
     rows = {Path(name).stem: _read_rows(folder / name, columns) for name, columns in TABLES.items()}
     return StudyResults(_read_manifest(folder / MANIFEST), rows, drawings(folder / "figures", FIGURES))
@@ -63,13 +63,13 @@ def read_results(folder: Path) -> StudyResults:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise DataError(f"{path.parent} holds no {MANIFEST}; expected the folder of a finished study: run one first")
+        raise DataError(f"{path.parent} has no {MANIFEST}; expected the output folder of a finished study")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}); expected what a study wrote: run the study again") from error
+        raise DataError(f"{path} is not valid JSON ({error}); run the study again") from error
     if not isinstance(manifest, dict):
-        raise DataError(f"{path} holds a {type(manifest).__name__}; expected a JSON object: run the study again")
+        raise DataError(f"{path} holds a {type(manifest).__name__}; expected a JSON object; run the study again")
     return manifest
 
 
@@ -80,5 +80,5 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> Rows:
         reader = csv.DictReader(file)
         missing = [column for column in columns if column not in (reader.fieldnames or ())]
         if missing:
-            raise DataError(f"{path} lacks the columns {', '.join(missing)}; expected {','.join(columns)}: run again")
+            raise DataError(f"{path} lacks the columns {', '.join(missing)}; run the study again")
         return list(reader)

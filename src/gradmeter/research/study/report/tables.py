@@ -1,4 +1,4 @@
-"""From the long records of a study to the tables of the paper, each of our numbers beside the paper's."""
+"""The study's tables as grids, with the paper's numbers beside ours."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -24,33 +24,33 @@ __all__ = [
 Names = Mapping[str, str]
 
 SUBJECTS = {
-    1: "thresholds on the baselines and on metrics of the whole gradient",
-    2: "regressions on entropy and the metrics of all layers, fitted on validation digits",
-    3: "neural networks fitted on (a) validation digits; (b) and {uniform}; (c) and {cifar10}; (d) and {omniglot}; "
-    "and gradmeter's judge, which is not the paper's, fitted on validation digits",
-    4: "what the paper tells in words: the LASSO on the same training sets, and normal noise as the known unknown; and "
-    "gradmeter's judge",
+    1: "thresholds on the baselines and on statistics of the whole gradient",
+    2: "regressions on entropy and the statistics of all layers, fitted to validation digits",
+    3: "neural networks fitted to (a) validation digits; (b) and {uniform}; (c) and {cifar10}; (d) and {omniglot}; "
+    "and gradmeter's judge, which is not the paper's, fitted to validation digits",
+    4: "results that the paper gives in words: the LASSO on the same training sets, and normal noise as the known "
+    "unknown; and gradmeter's judge",
 }
 TRANSPOSED = (3, 4)
-# Standard errors of ours by which two numbers must differ to stand out.
+# A difference to the paper is bold from this number of our standard errors.
 _CLEAR = 3
 
 
 def table_grid(table: int, records: Sequence[Record], names: Names | None = None) -> Grid:
-    """Lay out one of the paper's three tables, or the fourth that the paper tells in words.
+    """Lay out one of the paper's three tables, or Table 4 with results that the paper gives in words.
 
     Args:
         table: 1 to 4. Tables 1 and 2 have scores as rows and concepts as columns, Tables 3 and 4 the reverse.
-        records: rows of tables/table<number>.csv: measure, row, column, mean, sem, n, base_rate, paper, paper_scanned
-            (percent, base_rate a share; numbers, or strings as csv.DictReader reads them). Any row may be missing.
-        names: concept key -> name shown, where it differs from the usual one.
+        records: rows of tables/tableN.csv: measure, row, column, mean, sem, n, base_rate, paper, paper_scanned (in
+            percent, base_rate as a share; numbers or strings). Rows may be missing.
+        names: display names of concepts, if they differ from the usual names.
 
     Returns:
-        One block per measure, the number of images and the base rate of each concept, and notes. In each block the
-        best of a column (Tables 3 and 4: of a row) is bold, and what ties with it at two decimals.
+        A grid with one block per measure, the number of images and the base rate of each concept, and notes. The best
+        values of each column (Tables 3 and 4: of each row), rounded to two decimals, are bold.
 
     Raises:
-        InputError: an unknown table number, or a value that is not a number.
+        InputError: there is no such table, or a cell is not a number.
     """
     down, across = _axes(table, names)
     best = _best(records, "row" if table in TRANSPOSED else "column")
@@ -71,14 +71,14 @@ def table_grid(table: int, records: Sequence[Record], names: Names | None = None
     sizes = [_sizes(records, line, concept) for concept in in_order(_keys(records, line), concepts)]
     if table in TRANSPOSED:
         columns = ["Images", "Base rate", *columns]
-        blocks = [_led(block, sizes) for block in blocks]
+        blocks = [_with_sizes(block, sizes) for block in blocks]
     elif sizes:
         images, rates = zip(*sizes, strict=True)
         blocks.append(Block("Images compared", (("Images", images), ("Base rate", rates))))
     note = (
-        "Ours: percent, mean over runs (standard deviation of the mean), our best in bold; then the paper's number, "
-        "which is for EMNIST digits, EMNIST letters, CIFAR-10, Omniglot and notMNIST. "
-        "Base rate: the share of wrong or unknown images among those compared."
+        "Ours in percent: mean over runs (standard error), the best in bold. Then the paper's number, "
+        "for EMNIST digits, EMNIST letters, CIFAR-10, Omniglot and notMNIST. "
+        "Base rate: the share of wrong or unknown images among the images compared."
     )
     return Grid(
         f"Table {table}: {SUBJECTS[table].format_map(CONCEPTS | dict(names or {}))}",
@@ -93,15 +93,15 @@ def difference_grid(table: int, records: Sequence[Record], names: Names | None =
     """Lay out the paired differences to the softmax baseline of one table.
 
     Args:
-        table: 1 to 4, laid out as table_grid does.
+        table: 1 to 4; the layout is that of `table_grid`.
         records: rows of tables/differences.csv: table, measure, row, column, mean, low, high (percentage points).
-        names: concept key -> name shown.
+        names: display names of concepts.
 
     Returns:
-        A grid of "mean [low, high]", bold where the interval excludes zero.
+        A grid of "mean [low, high]", bold if the interval excludes zero.
 
     Raises:
-        InputError: an unknown table number, or a value that is not a number.
+        InputError: there is no such table, or a cell is not a number.
     """
     down, across = _axes(table, names)
 
@@ -113,30 +113,30 @@ def difference_grid(table: int, records: Sequence[Record], names: Names | None =
             return Cell(signed(mean))
         return Cell(f"{signed(mean)} [{signed(low)}, {signed(high)}]", bold=low > 0 or high < 0)
 
-    mine = [record for record in records if str(record.get("table", "")).removeprefix("table") == str(table)]
+    rows = [record for record in records if str(record.get("table", "")).removeprefix("table") == str(table)]
     return _grid(
         f"Table {table}, difference to the softmax baseline in percentage points",
         "Wrong or unknown" if table in TRANSPOSED else "Score",
-        mine,
+        rows,
         (down, across),
         cell,
-        "Mean of the differences within each run [95 % interval, Student's t]; bold where the interval excludes zero.",
+        "Mean of the differences within each run [95 % interval, Student's t]; bold if the interval excludes zero.",
     )
 
 
 def departure_grid(table: int, records: Sequence[Record], names: Names | None = None) -> Grid:
-    """Lay out by how much the numbers of one table differ from the paper's.
+    """Lay out the differences of one table to the paper.
 
     Args:
-        table: 1 to 3, laid out as table_grid does.
-        records: as for table_grid; those without a number of the paper are left out.
-        names: concept key -> name shown.
+        table: 1 to 3; the layout is that of `table_grid`.
+        records: as for `table_grid`; records without a number of the paper are skipped.
+        names: display names of concepts.
 
     Returns:
-        A grid of differences in percentage points, bold where they are more than three standard errors of ours.
+        A grid of differences in percentage points, bold if larger than three of our standard errors.
 
     Raises:
-        InputError: an unknown table number, or a value that is not a number.
+        InputError: there is no such table, or a cell is not a number.
     """
     down, across = _axes(table, names)
 
@@ -155,9 +155,9 @@ def departure_grid(table: int, records: Sequence[Record], names: Names | None = 
         cell,
         "",
     )
-    shown = [cell for block in grid.blocks for _, row in block.rows for cell in row if cell.text != NOTHING]
-    clear = sum(cell.bold for cell in shown)
-    note = f"{clear} of {len(shown)} cells differ by more than {_CLEAR} standard errors of ours (bold)."
+    cells = [cell for block in grid.blocks for _, row in block.rows for cell in row if cell.text != NOTHING]
+    clear = sum(cell.bold for cell in cells)
+    note = f"{clear} of {len(cells)} cells differ by more than {_CLEAR} of our standard errors (bold)."
     return replace(grid, notes=(note,))
 
 
@@ -166,24 +166,23 @@ def matched_grid(records: Sequence[Record], names: Names | None = None) -> Grid:
 
     Args:
         records: rows of tables/matched_base_rate.csv: row, column, base_rate (a share), mean, sem, paper (percent).
-        names: concept key -> name shown.
+        names: display names of concepts.
     """
     concepts = CONCEPTS | dict(names or {})
-    rates = {(str(one.get("column")), share(one)): one for one in records}
+    rates = list(dict.fromkeys((str(record.get("column")), share(record)) for record in records))
     across = {
         f"{key} {rate}": f"{concepts.get(key, key)} at {rate}"
         for key in in_order((key for key, _ in rates), concepts)
         for rate in (rate for other, rate in rates if other == key)
     }
-    keyed = [{**one, "measure": "", "column": f"{one.get('column')} {share(one)}"} for one in records]
+    keyed = [{**record, "measure": "", "column": f"{record.get('column')} {share(record)}"} for record in records]
     return _grid(
         "AUPR-Out at the paper's base rates",
         "Score",
         keyed,
         (SCORES, across),
         _beside_paper,
-        "Percent, mean over runs (standard deviation of the mean), re-weighted to the share of unknown images shown; "
-        "then the paper's number.",
+        "Percent, mean over runs (standard error), re-weighted to the base rate shown; then the paper's number.",
     )
 
 
@@ -192,16 +191,16 @@ def penalty_grid(records: Sequence[Record], names: Names | None = None) -> Grid:
 
     Args:
         records: rows of tables/penalties.csv: penalty, column, mean, sem (percent), paper.
-        names: concept key -> name shown.
+        names: display names of concepts.
     """
     keyed = [{**record, "measure": "", "row": f"{record.get('penalty')}"} for record in records]
     return _grid(
-        "AUROC of the LASSO by the weight of its penalty on the summed loss",
+        "AUROC of the LASSO by its penalty on the summed loss",
         "Penalty",
         keyed,
         ({}, CONCEPTS | dict(names or {})),
         _beside_paper,
-        "Percent, mean over runs (standard deviation of the mean); then the paper's number, for a penalty of 1.",
+        "Percent, mean over runs (standard error); then the paper's number, for a penalty of 1.",
     )
 
 
@@ -216,20 +215,20 @@ def ablation_grid(measure: str, records: Sequence[Record], names: Names | None =
     Args:
         measure: auroc, aupr_in or aupr_out.
         records: rows of tables/ablation.csv: classifier, layers, column, measure, mean, sem (percent).
-        names: concept key -> name shown.
+        names: display names of concepts.
     """
-    mine = [
+    rows = [
         {**record, "measure": record.get("classifier", ""), "row": record.get("layers", "")}
         for record in records
         if record.get("measure") == measure
     ]
     return _grid(
-        f"{MEASURES.get(measure, measure)} by the layers whose metrics the meta classifier sees",
+        f"{MEASURES.get(measure, measure)} by the layers whose statistics the meta classifier uses",
         "Layers",
-        mine,
+        rows,
         ({}, CONCEPTS | dict(names or {})),
         lambda record: Cell(mean_and_sem(record)),
-        "Percent, mean over runs (standard deviation of the mean).",
+        "Percent, mean over runs (standard error).",
     )
 
 
@@ -248,7 +247,7 @@ def _grid(
 
 def _axes(table: int, names: Names | None) -> tuple[Names, Names]:
     if table not in SUBJECTS:
-        raise InputError(f"table number {table!r}; expected 1 to 4: choose one of them")
+        raise InputError(f"table={table!r}; expected 1 to 4")
     concepts = CONCEPTS | dict(names or {})
     # The paper's Table 3 names entropy before softmax.
     if table in TRANSPOSED:
@@ -257,34 +256,35 @@ def _axes(table: int, names: Names | None) -> tuple[Names, Names]:
 
 
 def _blocks(records: Sequence[Record], down: Names, across: Names, cell: Callable[[Record], Cell]) -> list[Block]:
-    """One block per measure, all with the same rows and columns; a combination without a record is an empty cell."""
+    """Return one block per measure, all with the same rows and columns; a missing record gives an empty cell."""
     rows, columns = in_order(_keys(records, "row"), down), in_order(_keys(records, "column"), across)
-    found = {(record.get("measure", ""), record["row"], record["column"]): record for record in records}
+    by_cell = {(record.get("measure", ""), record["row"], record["column"]): record for record in records}
     titles = MEASURES | SCORES
     blocks = []
     for measure in in_order(_keys(records, "measure"), titles):
         lines = []
         for row in rows:
-            line = [found.get((measure, row, column)) for column in columns]
-            lines.append((down.get(row, row), tuple(Cell(NOTHING) if one is None else cell(one) for one in line)))
+            line = (by_cell.get((measure, row, column)) for column in columns)
+            cells = tuple(Cell(NOTHING) if record is None else cell(record) for record in line)
+            lines.append((down.get(row, row), cells))
         blocks.append(Block(titles.get(measure, measure), tuple(lines)))
     return blocks
 
 
-def _led(block: Block, sizes: Sequence[tuple[Cell, ...]]) -> Block:
-    """Put each concept's sizes before its row: where concepts are rows they cannot stand below."""
+def _with_sizes(block: Block, sizes: Sequence[tuple[Cell, ...]]) -> Block:
+    """Put the sizes of each concept before its row."""
     rows = ((name, size + cells) for size, (name, cells) in zip(sizes, block.rows, strict=True))
     return Block(block.title, tuple(rows))
 
 
 def _best(records: Sequence[Record], line: str) -> set[int]:
-    """Return the ids of the records whose mean is the highest, at two decimals, of their measure and line."""
+    """Return the ids of the records with the highest mean, at two decimals, in their measure and line."""
     means = {id(record): round(mean, 2) for record in records if (mean := number(record, "mean")) is not None}
     rivals: dict[tuple[object, object], list[int]] = {}
     for record in records:
         if id(record) in means:
             rivals.setdefault((record.get("measure"), record.get(line)), []).append(id(record))
-    return {one for group in rivals.values() for one in group if means[one] == max(means[other] for other in group)}
+    return {key for group in rivals.values() for key in group if means[key] == max(means[other] for other in group)}
 
 
 def _sizes(records: Sequence[Record], line: str, concept: str) -> tuple[Cell, Cell]:
@@ -302,7 +302,7 @@ def _misread(records: Sequence[Record], down: Names, across: Names) -> list[str]
             where = ", ".join(table.get(str(key), str(key)) for table, key in names)
             cells.append(f"{where}: {scanned:.2f}")
     return (
-        [f"† Misread in the scanned paper; shown is the likely value. The scan has: {'; '.join(cells)}."]
+        [f"† Misread in the scanned paper; the likely value is shown. The scan has: {'; '.join(cells)}."]
         if cells
         else []
     )

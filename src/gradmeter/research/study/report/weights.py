@@ -1,4 +1,4 @@
-"""The weights of the LASSO as a map: one row per layer, one column per metric."""
+"""A heat map of the LASSO's weights: one row per layer, one column per statistic."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from gradmeter.research.study.names import SCORES, in_order
 from gradmeter.research.study.report.records import NOTHING, Record, number
 
-# Orange for positive and blue for negative are told apart by colour-blind readers; the sign stands in the cell as well.
+# Colour-blind readers can tell orange from blue; the cell also shows the sign.
 POSITIVE, NEGATIVE = "213 94 0", "0 114 178"
 DARKEST = 0.6
 
 
 @dataclass(frozen=True)
 class Weight:
-    """One weight: its text "+0.12", its spread over the runs "± 0.03", and a CSS background."""
+    """A cell of the map: the weight "+0.12", its standard deviation over runs "± 0.03", and a CSS background."""
 
     text: str
     spread: str = ""
@@ -22,7 +22,13 @@ class Weight:
 
 @dataclass(frozen=True)
 class WeightMap:
-    """Metric names, then per layer its name and one weight per metric; features of no layer (entropy) apart."""
+    """A map of weights.
+
+    Attributes:
+        metrics: display names of the statistics.
+        layers: name of each layer, and its weights in the order of `metrics`.
+        others: name and weight of each feature without a layer (entropy).
+    """
 
     metrics: tuple[str, ...]
     layers: tuple[tuple[str, tuple[Weight, ...]], ...]
@@ -30,16 +36,16 @@ class WeightMap:
 
 
 def weight_map(records: Sequence[Record]) -> WeightMap:
-    """Lay out rows of tables/lasso_weights.csv (layer, metric, mean, sd); a dropped feature leaves its cell empty."""
+    """Lay out rows of tables/lasso_weights.csv (layer, metric, mean, sd); cells of dropped features are empty."""
     largest = max((abs(number(record, "mean") or 0.0) for record in records), default=0.0)
-    placed = {(str(record["layer"]), str(record["metric"])): _weight(record, largest) for record in records}
-    layers = list(dict.fromkeys(layer for layer, _ in placed if layer))
-    metrics = in_order((metric for layer, metric in placed if layer), SCORES)
+    weights = {(str(record["layer"]), str(record["metric"])): _weight(record, largest) for record in records}
+    layers = list(dict.fromkeys(layer for layer, _ in weights if layer))
+    metrics = in_order((metric for layer, metric in weights if layer), SCORES)
     empty = Weight(NOTHING)
     return WeightMap(
         tuple(SCORES.get(metric, metric) for metric in metrics),
-        tuple((layer, tuple(placed.get((layer, metric), empty) for metric in metrics)) for layer in layers),
-        tuple((SCORES.get(metric, metric), weight) for (layer, metric), weight in placed.items() if not layer),
+        tuple((layer, tuple(weights.get((layer, metric), empty) for metric in metrics)) for layer in layers),
+        tuple((SCORES.get(metric, metric), weight) for (layer, metric), weight in weights.items() if not layer),
     )
 
 
@@ -49,5 +55,5 @@ def _weight(record: Record, largest: float) -> Weight:
         return Weight(NOTHING)
     strength = DARKEST * abs(mean) / largest if largest else 0.0
     colour = POSITIVE if mean > 0 else NEGATIVE
-    shown = "" if spread is None else f"± {spread:.2f}"
-    return Weight(f"{mean:+.2f}" if mean else "0", shown, f"rgb({colour} / {strength:.2f})")
+    text = "" if spread is None else f"± {spread:.2f}"
+    return Weight(f"{mean:+.2f}" if mean else "0", text, f"rgb({colour} / {strength:.2f})")

@@ -11,7 +11,7 @@ from pyarrow import fs
 import gradmeter.runs.measuring.streaming as streaming
 from gradmeter.errors import DataError, OutputError
 from gradmeter.runs.measuring import MeasuredSet, Work, measure
-from gradmeter.runs.measuring.storage import Storage
+from gradmeter.runs.storage import Storage
 from gradmeter.sources.samples import open_source
 from gradmeter.sources.samples.opening import MANIFEST
 from runs.measuring.small import KIND, classifier
@@ -92,12 +92,12 @@ def test_samples_that_come_and_go(data: Path, place: str, monkeypatch: pytest.Mo
 def test_fresh_and_what_is_somebody_elses(data: Path, place: str) -> None:
     storage, source = Storage(place), open_source(str(data), KIND)
     storage.write("mine", b"mine")
-    with pytest.raises(OutputError, match="is there and holds no readings; choose another name"):
+    with pytest.raises(OutputError, match=r"r.* holds mine "):
         measure(classifier(), source, place, Work(fresh=True))
     assert storage.sizes() == {"mine": 4}
     storage.remove("mine")
     measure(classifier(), source, place)
-    with pytest.raises(OutputError, match="begun otherwise"):
+    with pytest.raises(OutputError, match="classes"):
         measure(classifier(("cat", "dog", "fox")), source, place)
     measure(classifier(("cat", "dog", "fox")), source, place, Work(fresh=True))
     assert MeasuredSet(place).finished

@@ -11,33 +11,33 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradmeter import DataError, GradientMeter, InputError, Readings
-from gradmeter.trust.measured import read_inputs, read_known, read_made, read_unknown
+from gradmeter.trust.data import read_inputs, read_known, read_synthetic, read_unknown
 from trust.trained import digits, loader, noise, trained
 
 IMAGES, LABELS = (part[:60] for part in digits())
 
 
 class Named(nn.Module):
-    """The same network, with an input by name and one that it adds."""
+    """The same network, with a named input and an optional shift."""
 
     def __init__(self) -> None:
         super().__init__()
         self.network = trained()
 
     def forward(self, images: Tensor, shift: Tensor | None = None) -> Tensor:
-        found: Tensor = self.network(images if shift is None else images + shift)
-        return found
+        logits: Tensor = self.network(images if shift is None else images + shift)
+        return logits
 
 
 METER, NAMED = GradientMeter(trained()), GradientMeter(Named())
 WHOLE = METER(IMAGES)
 
 
-def assert_close(found: Readings, expected: Readings) -> None:
-    """The same but for the rounding of another tile."""
-    assert [name.removeprefix("network.") for name in found.layers] == list(expected.layers)
-    torch.testing.assert_close(found.logits, expected.logits, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found["all", "l2"], expected["all", "l2"], rtol=1e-3, atol=1e-6)
+def assert_close(actual: Readings, expected: Readings) -> None:
+    """Compare readings up to rounding, which differs between batches."""
+    assert [name.removeprefix("network.") for name in actual.layers] == list(expected.layers)
+    torch.testing.assert_close(actual.logits, expected.logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(actual["all", "l2"], expected["all", "l2"], rtol=1e-3, atol=1e-6)
 
 
 def labelled() -> pa.Table:
@@ -51,7 +51,7 @@ def read_only(array: np.ndarray) -> np.ndarray:
 
 
 def parquet(folder: Path) -> pd.DataFrame:
-    """What a measurement wrote, read by pandas."""
+    """Write readings to a Parquet file and read it with pandas."""
     WHOLE.write_parquet(folder / "a.parquet")
     frame = pd.read_parquet(folder / "a.parquet")
     frame["label"] = LABELS.numpy()
@@ -128,15 +128,15 @@ def test_forms_of_inputs(meter: GradientMeter, inputs: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [object, "U3", "M8[s]"])
-def test_arrays_of_what_is_no_number(kind: Any) -> None:
-    with pytest.raises(InputError, match="inputs are an array of"):
+def test_arrays_that_are_not_numeric(kind: Any) -> None:
+    with pytest.raises(InputError, match=str(np.dtype(kind)).replace("[", r"\[")):
         read_inputs(METER, np.zeros(IMAGES.shape, kind))
 
 
 def test_readings_are_not_measured_again() -> None:
     assert read_inputs(METER, WHOLE) is WHOLE
-    found = read_inputs(METER, WHOLE.to_arrow())
-    assert torch.equal(found.values, WHOLE.values)
+    readings = read_inputs(METER, WHOLE.to_arrow())
+    assert torch.equal(readings.values, WHOLE.values)
 
 
 # --- errors
@@ -153,53 +153,47 @@ def test_readings_are_not_measured_again() -> None:
     ],
 )
 def test_no_labels(data: Any) -> None:
-    with pytest.raises(InputError, match=r"a batch has no labels; expected .*, or a dict or table with 'label'"):
+    with pytest.raises(InputError, match="labels"):
         read_known(NAMED if isinstance(data, list) and isinstance(data[0], dict) else METER, data)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ((IMAGES, LABELS[:59]), "there are 59 labels for 60 inputs; expected one for each"),
-        # As many of both, but not in every batch.
-        ([(IMAGES[:30], LABELS[:29]), (IMAGES[30:], LABELS[29:])], "29 labels for 30 inputs"),
-        ((IMAGES, LABELS.double()), r"labels are float64 of shape \(60,\); expected whole numbers \[N\]"),
-        ((IMAGES, LABELS > 4), "labels are bool of shape"),
-        (
-            (IMAGES, LABELS - 1),
-            "known inputs have label -1; expected the classes 0 to 9: what is of no class",
-        ),
-        ((IMAGES, LABELS + 5), r"known inputs have label 1\d; expected the classes"),
-        ([(IMAGES, nn.functional.one_hot(LABELS))], r"labels are int64 of shape \(60, 10\); expected"),
-        (
-            WHOLE.to_arrow().append_column("label", pa.array([None, *LABELS[1:].tolist()])),
-            "labels are float64 of shape",
-        ),
+        ((IMAGES, LABELS[:59]), r"\b59\b.*\b60\b"),
+        # The totals agree, but those of the batches do not.
+        ([(IMAGES[:30], LABELS[:29]), (IMAGES[30:], LABELS[29:])], r"\b29\b.*\b30\b"),
+        ((IMAGES, LABELS.double()), r"float64.*\(60,\)"),
+        ((IMAGES, LABELS > 4), "bool"),
+        ((IMAGES, LABELS - 1), r"-1\b.*\b0 to 9\b"),
+        ((IMAGES, LABELS + 5), r"\b1\d\b.*\b0 to 9\b"),
+        ([(IMAGES, nn.functional.one_hot(LABELS))], r"int64.*\(60, 10\)"),
+        (WHOLE.to_arrow().append_column("label", pa.array([None, *LABELS[1:].tolist()])), "float64"),
     ],
 )
-def test_labels_that_do_not_fit(data: Any, message: str) -> None:
+def test_invalid_labels(data: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_known(METER, data)
 
 
 @pytest.mark.parametrize("data", [5, None, WHOLE, IMAGES, IMAGES.numpy(), {"images": IMAGES, "labels": LABELS}])
-def test_what_is_no_known_data(data: Any) -> None:
-    with pytest.raises(InputError, match=f"data are a {type(data).__name__}; expected a loader of batches, a pair"):
+def test_invalid_known_data(data: Any) -> None:
+    with pytest.raises(InputError, match=rf"\b{type(data).__name__}\b"):
         read_known(METER, data)
 
 
 def test_loaders_without_batches() -> None:
     for read in (read_known, read_unknown):
-        with pytest.raises(InputError, match="a loader has no batches; expected at least one"):
+        with pytest.raises(InputError, match="batches"):
             read(METER, [])
 
 
-def test_readings_of_no_sample() -> None:
+def test_readings_of_zero_samples() -> None:
     none = WHOLE.rows(np.empty(0, np.int64))
     for inputs in (none, none.to_arrow()):
-        with pytest.raises(InputError, match="zero samples"):
+        with pytest.raises(InputError, match="samples"):
             read_inputs(METER, inputs)
-    with pytest.raises(InputError, match="zero samples"):
+    with pytest.raises(InputError, match="samples"):
         read_unknown(METER, [(none, None)])
 
 
@@ -207,43 +201,43 @@ def test_readings_of_another_network() -> None:
     other = GradientMeter(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))(noise(20))
     frame = other.to_pandas()
     for readings in (other, other.to_arrow(), frame):
-        with pytest.raises(InputError, match="the readings are of another network: 0, 1, 4 differ; expected readings"):
+        with pytest.raises(InputError, match=r"\b0, 1, 4\b"):
             read_inputs(METER, readings)
-    with pytest.raises(InputError, match="of another network"):
+    with pytest.raises(InputError, match=r"\b0, 1, 4\b"):
         read_known(METER, frame.assign(label=0))
-    with pytest.raises(InputError, match="of another network"):
+    with pytest.raises(InputError, match=r"\b0, 1, 4\b"):
         read_unknown(METER, [other])
     swapped = Readings(WHOLE.logits, WHOLE.log_scale, ("4", "0", "6", "all"), WHOLE.values)
-    with pytest.raises(InputError, match="of another network: the order of its layers differ"):
+    with pytest.raises(InputError, match="order"):
         read_inputs(METER, swapped)
 
 
 @pytest.mark.parametrize("form", [lambda readings: readings, Readings.to_arrow, Readings.to_pandas])
-def test_readings_of_several_pseudo_labels_are_led_by_the_meters_own(form: Callable[[Readings], Any]) -> None:
+def test_the_meters_pseudo_label_comes_first(form: Callable[[Readings], Any]) -> None:
     both = GradientMeter(trained(), ["uniform", "predicted"])(IMAGES)
-    found = read_inputs(METER, form(both))
-    assert found.pseudo_labels == ("predicted", "uniform")
-    assert_close(found, WHOLE)
-    torch.testing.assert_close(found.log_scale, WHOLE.log_scale, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found.for_pseudo_label("uniform").values, both.values)
+    readings = read_inputs(METER, form(both))
+    assert readings.pseudo_labels == ("predicted", "uniform")
+    assert_close(readings, WHOLE)
+    torch.testing.assert_close(readings.log_scale, WHOLE.log_scale, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(readings.for_pseudo_label("uniform").values, both.values)
 
 
-def test_readings_for_labels_are_none_for_predictions() -> None:
+def test_readings_for_given_labels_are_refused() -> None:
     given = METER(IMAGES, LABELS)
     for readings in (given, given.to_arrow(), given.to_pandas()):
         with pytest.raises(InputError, match="predicted"):
             read_inputs(METER, readings)
 
 
-def test_synthetic_unknowns_without_a_finite_answer_are_left_out() -> None:
+def test_synthetic_unknowns_without_finite_readings_are_omitted() -> None:
     some, none = IMAGES[:20].clone(), torch.full_like(IMAGES[:20], torch.nan)
     some[3] = torch.nan
-    found = read_made(METER, [iter([IMAGES[:20], some]), iter([none])])
-    assert [len(readings) for readings in found] == [39]
-    assert_close(found[0].rows(np.arange(20)), WHOLE.rows(np.arange(20)))
+    by_kind = read_synthetic(METER, [iter([IMAGES[:20], some]), iter([none])])
+    assert [len(readings) for readings in by_kind] == [39]
+    assert_close(by_kind[0].rows(np.arange(20)), WHOLE.rows(np.arange(20)))
 
 
-def test_tables_of_something_else() -> None:
+def test_tables_without_readings() -> None:
     for table in (pa.table({"x": [1.0]}), pd.DataFrame({"x": [1.0]})):
-        with pytest.raises(DataError, match="holds no gradmeter readings"):
+        with pytest.raises(DataError, match="readings"):
             read_inputs(METER, table)

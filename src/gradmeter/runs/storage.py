@@ -20,19 +20,19 @@ Answer = TypeVar("Answer")
 
 
 class Storage:
-    """A folder whose files appear whole or not at all; it may be sent to another process.
+    """A folder whose files appear whole or not at all; it can be pickled.
 
-    On this machine a file is written beside its place and then takes its name; S3 and Google's store show an object
-    when all of it has arrived. Others may show a part of it, as long as its writer is at work.
+    On this machine a file is written under a temporary name and then renamed. S3 and Google Cloud Storage show an
+    object when it is complete. Other stores may show a part of it while it is being written.
 
     Attributes:
-        location: where it is.
+        location: where the folder is.
 
     Args:
         folder: a path, or an address as pyarrow's file systems take it.
 
     Raises:
-        DataError: for an address that is none.
+        DataError: if the address is invalid.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -40,19 +40,19 @@ class Storage:
 
     @property
     def name(self) -> str:
-        """As the user gave it, encoded by `encode_name` and without a password."""
+        """The folder as the user gave it, encoded by `encode_name` and without a password."""
         return self.location.name
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of each file, by its name; folders in it are there with 0. Empty where there is no such folder.
+        """Size in bytes of each file, by name; subfolders have 0. Empty if the folder does not exist.
 
         Raises:
-            DataError: if it cannot be listed, being a file, say.
+            DataError: if the folder cannot be listed, for example because it is a file.
         """
         return {name: size for name, size in self.location.sizes().items() if not is_temporary(Path(name))}
 
     def size(self, file: str) -> int | None:
-        """Bytes of a file; None where there is none.
+        """Size of a file in bytes; None if it does not exist.
 
         Raises:
             DataError: if the folder cannot be read.
@@ -60,7 +60,7 @@ class Storage:
         return self.location.size(file)
 
     def open(self, file: str) -> pa.NativeFile:
-        """A file, to read from any place in it.
+        """Open a file for random access.
 
         Raises:
             OSError, pa.ArrowException: if it cannot be read.
@@ -68,10 +68,10 @@ class Storage:
         return self.location.open_for_arrow(file)
 
     def json(self, file: str) -> dict[str, Any] | None:
-        """The JSON object that a file holds; None where there is no such file, or it holds something else.
+        """The JSON object in a file; None if the file does not exist or holds something else.
 
         Raises:
-            DataError: if it cannot be read now: what it says is not known.
+            DataError: if the file cannot be read now.
         """
         try:
             with self.open(file) as stream:
@@ -82,7 +82,7 @@ class Storage:
             raise DataError(f"{self.name}/{file} cannot be read: {one_line(error)}") from error
 
     def each(self, ask: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
-        """What is answered for every item, in their order; of a store some are asked for at once."""
+        """Apply `ask` to every item, in order; for an object store, to several at a time."""
         if self.location.is_local:
             yield from map(ask, items)
             return
@@ -102,19 +102,19 @@ class Storage:
                 temporary.write_bytes(content)
             return
         try:
-            # In one piece: what is closed after an error has come too far.
+            # One write: closing a stream after an error would publish a part of the object.
             with self.location.system.open_output_stream(self.location.path(file)) as stream:
                 stream.write(content)
         except (OSError, pa.ArrowException) as error:
             raise self._cannot_write(error) from error
 
     def write_json(self, file: str, content: Any, *, indent: int | None = None) -> None:
-        """Write a JSON file, likewise; where it is indented, its keys are sorted."""
-        text = json.dumps(content, ensure_ascii=False, indent=indent, sort_keys=indent is not None)
+        """Write a JSON file, whole or not at all."""
+        text = json.dumps(content, ensure_ascii=False, indent=indent)
         self.write(file, f"{text}\n".encode())
 
     def remove(self, file: str) -> None:
-        """Remove a file; it need not be there.
+        """Remove a file, if it exists.
 
         Raises:
             OutputError: if that fails.
@@ -127,7 +127,7 @@ class Storage:
             raise self._cannot_write(error) from error
 
     def sweep(self) -> None:
-        """Remove what killed writers left behind."""
+        """Remove the temporary files of killed writers."""
         if self.location.is_local:
             sweep(Path(self.location.path()))
 
