@@ -160,7 +160,7 @@ def load_batches(
 
 
 @contextmanager
-def processes_may_end() -> Iterator[None]:
+def explain_dead_workers() -> Iterator[None]:
     """Explain PyTorch's error if a loading process of `load_batches` dies while the block runs.
 
     PyTorch raises it from a signal handler, anywhere in the code that runs at that moment.

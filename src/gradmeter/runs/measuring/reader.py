@@ -14,7 +14,7 @@ from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import NotFinite
 from gradmeter.reading.readings import Readings
-from gradmeter.runs.measuring.loading import SYSTEMATIC, Batch, processes_may_end
+from gradmeter.runs.measuring.loading import SYSTEMATIC, Batch, explain_dead_workers
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.answering import explained
 from gradmeter.sources.models.classifier import wrong_names
@@ -59,7 +59,7 @@ class Reader:
             return batch, None
         samples = f" of {batch.ids[0]} to {batch.ids[-1]}"
         # The inner block comes first: a dead loading process must not be reported as an error of the network.
-        with explained(self.classifier, batch.inputs, samples), processes_may_end():
+        with explained(self.classifier, batch.inputs, samples), explain_dead_workers():
             finite = read_finite(self.meter, Inputs.of(_moved(batch.inputs, device)))
         count = len(batch.ids)
         reasons = dict.fromkeys(finite.no_logits, _NO_LOGITS) | dict.fromkeys(finite.no_gradient, _NO_GRADIENT)

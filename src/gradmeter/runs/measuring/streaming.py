@@ -18,7 +18,7 @@ from gradmeter.reading.network import weights_hash
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.engines.ray import require_ray
 from gradmeter.runs.measuring.dataset import PART, MeasuredSet, Skipped
-from gradmeter.runs.measuring.loading import Batch, load_batches, processes_may_end
+from gradmeter.runs.measuring.loading import Batch, explain_dead_workers, load_batches
 from gradmeter.runs.measuring.on_ray import part_size, ray_parts
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.remaining import remaining
@@ -89,7 +89,7 @@ def stream(
     if note is not None:
         work.on_note(note)
     work.on_start(source.name, count)
-    tell_left_out(source, work)
+    note_left_out(source, work)
     if done := count - len(to_do):
         work.on_progress(done)
         work.on_note(f"{source.name}: {done:,} of {count:,} samples were done before")
@@ -99,7 +99,7 @@ def stream(
     for sample in measured.progress()[1]:
         work.on_skip(sample)
     if to_do.parts:
-        with processes_may_end():
+        with explain_dead_workers():
             (ray_parts if on_ray else _local_parts)(reader, source, to_do.parts, measured, work)
     rows, skipped = measured.finish(to_do.gone)
     if not rows:
@@ -140,7 +140,7 @@ def read(
         yield batch, readings
 
 
-def tell_left_out(source: Source, work: Work) -> None:
+def note_left_out(source: Source, work: Work) -> None:
     """Send a note that names what else the source holds, besides its samples."""
     if source.left_out:
         work.on_note(f"{source.name}: left out {source.left_out}")

@@ -15,7 +15,7 @@ from gradmeter.reading.finite import read_finite
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.runs.measuring.dataset import MeasuredSet
-from gradmeter.runs.measuring.loading import load_batches, processes_may_end
+from gradmeter.runs.measuring.loading import explain_dead_workers, load_batches
 from gradmeter.runs.measuring.streaming import purpose_of
 from gradmeter.runs.measuring.work import Work
 from gradmeter.sources.models import Classifier
@@ -110,7 +110,7 @@ def _sampled(classifier: Classifier, source: Source, numbers: Sequence[int], wor
     positions = np.linspace(0, len(numbers) - 1, per_kind(len(numbers))).round().astype(int)
     chosen = [numbers[position] for position in positions]
     batches = [chosen[start : start + _BATCH] for start in range(0, len(chosen), _BATCH)]
-    with processes_may_end():
+    with explain_dead_workers():
         for batch in load_batches(source, classifier.batch, batches, workers):
             if batch.ids:
                 sample.add(batch.inputs, torch.tensor([-1 if label is None else label for label in batch.labels]))
