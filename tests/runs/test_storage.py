@@ -64,19 +64,19 @@ def test_a_run_is_continued_and_lists_what_it_skipped(data: Path, place: str, mo
     measured = MeasuredSet(place)
     assert (first.rows, first.skipped[0].id) == (COUNT - 1, "cat/04.png")
     assert len(measured.complete()) == 4
-    begun = measured.storage.json(MANIFEST)
+    manifest = measured.storage.json(MANIFEST)
     measured.storage.remove("_part-00002.json")
     measured.storage.write("part-00001.parquet", b"torn")
     notes: list[str] = []
     assert measure(classifier(), source, place, Work(on_note=notes.append)) == first
     assert "11 of 23 samples" in notes[0]
     assert measured.finished
-    assert measured.storage.json(MANIFEST) == begun
+    assert measured.storage.json(MANIFEST) == manifest
     ids = [name for table in measured.tables(["id"]) for name in table["id"].to_pylist()]
     assert ids == [source.id(index) for index in range(COUNT) if source.id(index) != "cat/04.png"]
 
 
-def test_samples_that_come_and_go(data: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_added_and_removed(data: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "PART", 6)
     measure(classifier(), open_source(str(data), KIND), place)
     MeasuredSet(place).storage.remove("_part-00003.json")

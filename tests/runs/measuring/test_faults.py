@@ -56,7 +56,7 @@ class Killed(BaseException):
     pass
 
 
-def begin(folder: Path, out: Path, *, until: int) -> None:
+def start(folder: Path, out: Path, *, until: int) -> None:
     """Measure, and interrupt that after `until` samples."""
     seen = 0
 
@@ -70,7 +70,7 @@ def begin(folder: Path, out: Path, *, until: int) -> None:
         measure(classifier(), open_source(str(folder), KIND), out, Work(on_progress=count))
 
 
-def end(folder: Path, out: Path, work: Work | None = None) -> list[str]:
+def finish(folder: Path, out: Path, work: Work | None = None) -> list[str]:
     """Measure to the end; return the ids of the rows."""
     source = open_source(str(folder), KIND)
     measure(classifier(), source, out, work)
@@ -82,7 +82,8 @@ def ids(out: Path) -> list[str]:
     return column
 
 
-def of_folder(folder: Path) -> list[str]:
+def file_names(folder: Path) -> list[str]:
+    """Ids of all samples of a folder, in order."""
     return sorted(str(path.relative_to(folder)) for path in folder.glob("*/*.png"))
 
 
@@ -96,28 +97,28 @@ def test_a_loading_process_that_is_killed(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SLOW)
     options = ("mine:make", "data", "--image-size", "8", "--grey", "--no-labels", "--device", "cpu", "--out", "r")
     command = [*COMMAND, "measure", *options, "--workers", "1"]
-    begun = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    process, until = psutil.Process(begun.pid), time.monotonic() + 60
+    command_process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    process, until = psutil.Process(command_process.pid), time.monotonic() + 60
     while not (loaders := [child for child in process.children() if child.num_threads() > 1]):
         assert time.monotonic() < until
         time.sleep(0.05)
     for loader in loaders:
         loader.kill()
-    _, stderr = begun.communicate(timeout=60)
-    assert begun.returncode == 2
+    _, stderr = command_process.communicate(timeout=60)
+    assert command_process.returncode == 2
     last = stderr.splitlines()[-1]
     assert last.startswith("gradmeter: ")
     assert "DataLoader worker " in last
     done = gradmeter("measure", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert ids(tmp_path / "r") == of_folder(folder)
+    assert ids(tmp_path / "r") == file_names(folder)
 
 
 @pytest.mark.parametrize("until", [3, 7, 14, 20])
-def test_samples_that_come_and_go_between_start_and_resume(until: int, folder: Path, tmp_path: Path) -> None:
+def test_samples_are_added_and_removed_between_start_and_resume(until: int, folder: Path, tmp_path: Path) -> None:
     """Before and after those that were done; one was skipped earlier, and a new one is damaged."""
     (folder / "cat/02.png").write_bytes(b"no image")
-    begin(folder, tmp_path / "r", until=until)
+    start(folder, tmp_path / "r", until=until)
     done = MeasuredSet(tmp_path / "r").ids()
     for number in (0, 3, 8, 13, 22):
         next(folder.glob(f"*/{number:02}.png")).unlink()
@@ -125,44 +126,44 @@ def test_samples_that_come_and_go_between_start_and_resume(until: int, folder: P
         save(folder / name, 77)
     (folder / "dog/00.png").write_bytes(b"neither")
     notes: list[str] = []
-    rows = end(folder, tmp_path / "r", Work(on_note=notes.append))
+    rows = finish(folder, tmp_path / "r", Work(on_note=notes.append))
     damaged = {"cat/02.png", "dog/00.png"}
-    gone = done - {*of_folder(folder)}
+    gone = done - {*file_names(folder)}
     assert len(rows) == len({*rows})
-    assert {*rows} == {*of_folder(folder)} - damaged | gone
+    assert {*rows} == {*file_names(folder)} - damaged | gone
     content = manifest(tmp_path / "r")
     assert content["rows"] == len(rows)
     assert {sample["id"] for sample in content["skipped"]} == damaged  # type: ignore[attr-defined]
     assert all(sample["reason"] for sample in content["skipped"])  # type: ignore[attr-defined]
     assert content["gone"] == sorted(gone)
-    assert content["samples"] == len(of_folder(folder))
+    assert content["samples"] == len(file_names(folder))
     assert any(f": {len(gone)} sample" in note for note in notes) == bool(gone)
-    assert end(folder, tmp_path / "r") == rows
+    assert finish(folder, tmp_path / "r") == rows
 
 
 def test_killed_twice_and_changed_each_time(folder: Path, tmp_path: Path) -> None:
-    begin(folder, tmp_path / "r", until=8)
+    start(folder, tmp_path / "r", until=8)
     save(folder / "cat/00a.png", 7)
-    begin(folder, tmp_path / "r", until=13)
+    start(folder, tmp_path / "r", until=13)
     # A part without a note: its samples may no longer exist.
     shutil.copy(tmp_path / "r/part-00000.parquet", tmp_path / "r/part-00077.parquet")
     for path in folder.glob("dog/1*.png"):
         path.unlink()
-    begin(folder, tmp_path / "r", until=15)
+    start(folder, tmp_path / "r", until=15)
     save(folder / "dog/00a.png", 9)
     done = MeasuredSet(tmp_path / "r").ids()
-    rows = end(folder, tmp_path / "r")
-    assert sorted(rows) == sorted({*of_folder(folder)} | done)
+    rows = finish(folder, tmp_path / "r")
+    assert sorted(rows) == sorted({*file_names(folder)} | done)
     save(folder / "dog/00b.png", 9)
-    assert sorted(end(folder, tmp_path / "r")) == sorted([*rows, "dog/00b.png"])
+    assert sorted(finish(folder, tmp_path / "r")) == sorted([*rows, "dog/00b.png"])
 
 
 def test_a_finished_run_continues_with_new_samples(folder: Path, tmp_path: Path) -> None:
-    first = end(folder, tmp_path / "r")
+    first = finish(folder, tmp_path / "r")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("part-*")}
     save(folder / "cat/05.png", 7)
     notes: list[str] = []
-    assert end(folder, tmp_path / "r", Work(on_note=notes.append)) == [*first, "cat/05.png"]
+    assert finish(folder, tmp_path / "r", Work(on_note=notes.append)) == [*first, "cat/05.png"]
     assert len(notes) == 1
     assert notes[0].startswith(f"{folder}: 23 of 24 ")
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
@@ -179,40 +180,40 @@ def table(path: Path, first: int, count: int) -> None:
     pq.write_table(pa.table({"image": contents}), path)
 
 
-def test_files_that_come_and_go_in_a_folder_of_tables(tmp_path: Path) -> None:
+def test_files_are_added_and_removed_in_a_folder_of_tables(tmp_path: Path) -> None:
     for name, first in (("b", 0), ("d", 10)):
         table(tmp_path / f"data/{name}.parquet", first, 10)
-    begin(tmp_path / "data", tmp_path / "r", until=14)
+    start(tmp_path / "data", tmp_path / "r", until=14)
     done = MeasuredSet(tmp_path / "r").ids()
     table(tmp_path / "data/a.parquet", 30, 5)
     (tmp_path / "data/b.parquet").unlink()
-    rows = end(tmp_path / "data", tmp_path / "r")
+    rows = finish(tmp_path / "data", tmp_path / "r")
     expected = {f"{name}.parquet:{row}" for name, count in (("a", 5), ("d", 10)) for row in range(count)} | done
     assert sorted(rows) == sorted(expected)
     table(tmp_path / "data/a.parquet", 30, 6)  # its rows may have changed
     with pytest.raises(OutputError, match=r"\b15\b.*\b16\b"):
-        end(tmp_path / "data", tmp_path / "r")
+        finish(tmp_path / "data", tmp_path / "r")
 
 
 def test_an_archive_has_no_names(tmp_path: Path) -> None:
     """Rows have no names: row 3 may have been row 2 before."""
     np.savez(tmp_path / "a.npz", images=np.zeros((20, 8, 8), np.uint8))
-    begin(tmp_path / "a.npz", tmp_path / "r", until=14)
+    start(tmp_path / "a.npz", tmp_path / "r", until=14)
     np.savez(tmp_path / "a.npz", images=np.zeros((21, 8, 8), np.uint8))
     with pytest.raises(OutputError, match=r"\b20\b.*\b21\b"):
-        end(tmp_path / "a.npz", tmp_path / "r")
+        finish(tmp_path / "a.npz", tmp_path / "r")
 
 
 def test_damaged_parts_are_measured_again(folder: Path, tmp_path: Path) -> None:
     """Damaged by a power failure, or by a user."""
-    begin(folder, tmp_path / "r", until=20)
+    start(folder, tmp_path / "r", until=20)
     half = (tmp_path / "r/part-00000.parquet").read_bytes()
     (tmp_path / "r/part-00000.parquet").write_bytes(half[: len(half) // 2])
     (tmp_path / "r/part-00001.parquet").unlink()
     (tmp_path / "r/_part-00002.json").write_text('{"rows": 6, "by')
-    assert end(folder, tmp_path / "r") == of_folder(folder)
+    assert finish(folder, tmp_path / "r") == file_names(folder)
     (tmp_path / "r/part-00003.parquet").write_bytes(half[:100])
-    assert end(folder, tmp_path / "r") == of_folder(folder)
+    assert finish(folder, tmp_path / "r") == file_names(folder)
 
 
 @pytest.fixture
@@ -230,13 +231,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk(folder: Path, small_disk: Path, tmp_path: Path) -> None:
     (small_disk / "other").write_bytes(bytes(90_000))
     with pytest.raises(OutputError, match=r"part-0000\d.*No space left on device"):
-        end(folder, small_disk / "r")
+        finish(folder, small_disk / "r")
     kept = sorted(MeasuredSet(small_disk / "r").ids())
-    assert kept == of_folder(folder)[: len(kept)]
+    assert kept == file_names(folder)[: len(kept)]
     assert 0 < len(kept) < COUNT
     assert not list((small_disk / "r").glob(".*"))
     (small_disk / "other").unlink()
     notes: list[str] = []
-    assert end(folder, small_disk / "r", Work(on_note=notes.append)) == of_folder(folder)
+    assert finish(folder, small_disk / "r", Work(on_note=notes.append)) == file_names(folder)
     assert len(notes) == 1
     assert notes[0].startswith(f"{folder}: {len(kept)} of {COUNT} ")

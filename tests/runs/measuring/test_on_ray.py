@@ -96,7 +96,7 @@ def test_the_same_rows_as_in_one_process(folder: Path, tmp_path: Path, monkeypat
     assert_same_rows(tmp_path / "ray", tmp_path / "local")
 
 
-def test_what_one_engine_began_the_other_ends(folder: Path, tmp_path: Path) -> None:
+def test_either_engine_continues_a_run_of_the_other(folder: Path, tmp_path: Path) -> None:
     measure(classifier(), opened(folder), tmp_path / "r", Work(engine="ray", workers=1))
     kept = (tmp_path / "r/part-00002.parquet").stat().st_mtime_ns
     for part in (1, 5):
@@ -183,20 +183,20 @@ def make():
 """
 
 
-def test_a_driver_that_is_killed_goes_on(folder: Path, tmp_path: Path) -> None:
+def test_a_run_whose_driver_is_killed_can_be_continued(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODEL)
     options = ("measure", "mine:make", "data", "--image-size", "8", "--grey", "--no-labels", "--device", "cpu")
     command = [sys.executable, "-c", PROGRAM, *options, "--out", "r", "--engine", "ray", "--workers", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ADDRESS": ""}
-    begun = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    driver = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     measured = MeasuredSet(tmp_path / "r")
     until = time.monotonic() + 120
     while not (measured.note(0) or measured.note(1)):
-        assert time.monotonic() < until, begun.stderr
-        assert begun.poll() is None, begun.stderr.read() if begun.stderr else ""
+        assert time.monotonic() < until, driver.stderr
+        assert driver.poll() is None, driver.stderr.read() if driver.stderr else ""
         time.sleep(0.05)
-    begun.kill()
-    begun.communicate()
+    driver.kill()
+    driver.communicate()
     assert measured.progress()[0] < COUNT
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr

@@ -268,8 +268,10 @@ def through_actors(
     try:
         # Ray keeps a record of every task of a data set, and there may be millions: use several data sets.
         for start in range(0, len(tables), _MOST_TASKS):
-            some = tables[start : start + _MOST_TASKS]
-            mapped = _mapped(some, {"handles": handles, "actor": actor, "arguments": arguments}, count=count, gpus=gpus)
+            chunk = tables[start : start + _MOST_TASKS]
+            mapped = _mapped(
+                chunk, {"handles": handles, "actor": actor, "arguments": arguments}, count=count, gpus=gpus
+            )
             yield from mapped.iter_batches(batch_size=None, batch_format="pyarrow")
     except ray.exceptions.RayError as error:
         raise _original_error(error) from None
