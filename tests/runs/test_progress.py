@@ -1,4 +1,4 @@
-"""What is said of long work where there is no terminal, and where there is one."""
+"""Progress on a terminal, and as plain lines elsewhere."""
 
 import io
 import re
@@ -18,8 +18,8 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "EVERY", 0.05)
 
 
-class Said(io.StringIO):
-    """A stream on which lines can be waited for."""
+class Stream(io.StringIO):
+    """A stream that can wait for a number of lines."""
 
     def lines(self, count: int) -> list[str]:
         until = time.monotonic() + 20
@@ -30,22 +30,22 @@ class Said(io.StringIO):
 
 
 def test_lines_also_come_when_nothing_moves_on() -> None:
-    said = Said()
-    with Progress(Console(file=said, width=20)) as shown:
-        assert said.lines(1)[0] == "at work"
+    stream = Stream()
+    with Progress(Console(file=stream, width=20)) as shown:
+        assert stream.lines(1)[0] == "at work"
         task = shown.add_task("measuring [red]photos:x:", total=2000)
-        first = said.lines(4)[-1]
+        first = stream.lines(4)[-1]
         assert re.fullmatch(r"measuring \[red\]photos:x:: 0 % \(0 of 2,000\), 0:00:0\d so far", first), first
         shown.advance(task, 500)
         shown.advance(task, 240)
-        before = len(said.getvalue().splitlines())
-        lines = said.lines(before + 4)[before + 1 :]
+        before = len(stream.getvalue().splitlines())
+        lines = stream.lines(before + 4)[before + 1 :]
     assert len({line.partition(" a second")[0] for line in lines}) == 1
     assert all("37 % (740 of 2,000), " in line and line.endswith(" left") for line in lines)
     assert threading.active_count() == len(threading.enumerate())
-    ended = said.getvalue()
+    ended = stream.getvalue()
     time.sleep(0.2)
-    assert said.getvalue() == ended
+    assert stream.getvalue() == ended
 
 
 def test_rate_and_time_left() -> None:
@@ -53,7 +53,7 @@ def test_rate_and_time_left() -> None:
     shown = Progress(Console(file=io.StringIO()))
     shown.get_time = lambda: next(clock)  # type: ignore[method-assign]
     task = shown.add_task("reading", total=1000, note="cat.png")
-    shown.advance(task, 600)  # done before: no rate can be told from it
+    shown.advance(task, 600)  # done in an earlier run: must not count towards the speed
     shown.advance(task, 100)
     assert line_of(shown.tasks[0]) == "reading: 70 % (700 of 1,000), 10 a second, 0:00:30 left; cat.png"
 
@@ -68,45 +68,45 @@ def test_what_is_done(total: float | None, completed: float, expected: str) -> N
     assert line_of(shown.tasks[0]).startswith(expected)
 
 
-def test_many_tasks_are_a_few_lines() -> None:
-    said = Said()
-    with Progress(Console(file=said)) as shown:
+def test_many_tasks_have_few_lines() -> None:
+    stream = Stream()
+    with Progress(Console(file=stream)) as shown:
         for number in range(20):
             shown.add_task(f"run {number}", total=1, visible=number != 1)
-        at = [line for line in said.lines(12) if line != "at work"]
+        at = [line for line in stream.lines(12) if line != "at work"]
     assert [line.partition(":")[0] for line in at[:4]] == ["run 0", "run 2", "run 3", "and 16 more"]
 
 
 def test_quiet() -> None:
-    said = io.StringIO()
+    stream = io.StringIO()
     for terminal in (False, True):
-        with Progress(Console(file=said, quiet=True, force_terminal=terminal)) as shown:
+        with Progress(Console(file=stream, quiet=True, force_terminal=terminal)) as shown:
             shown.add_task("x", total=10)
             time.sleep(0.2)
-    assert said.getvalue() == ""
+    assert stream.getvalue() == ""
 
 
 def test_a_terminal_has_bars_and_no_lines() -> None:
-    said = io.StringIO()
-    console = Console(file=said, force_terminal=True, width=80)
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=80)
     with Progress(console) as shown:
         shown.add_task("photos", total=10)
         time.sleep(0.2)
-    assert re.search("photos .*0 of 10", said.getvalue())
-    assert "photos: 0 %" not in said.getvalue()
+    assert re.search("photos .*0 of 10", stream.getvalue())
+    assert "photos: 0 %" not in stream.getvalue()
 
 
 def test_a_terminal_that_cannot_move_its_cursor_has_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
-    said = Said()
-    with Progress(Console(file=said, force_terminal=True)) as shown:
+    stream = Stream()
+    with Progress(Console(file=stream, force_terminal=True)) as shown:
         shown.add_task("x", total=10)
-        assert any(line.startswith("x: 0 % (0 of 10), ") for line in said.lines(3))
+        assert any(line.startswith("x: 0 % (0 of 10), ") for line in stream.lines(3))
 
 
-def test_stages_of_a_library_are_shown_by_whoever_shows_them() -> None:
+def test_stages_are_shown_only_while_something_shows_them() -> None:
     with stage("hashing", 3) as advance:
-        advance(3)  # nobody looks
+        advance(3)  # nothing shows progress
     shown = Progress(Console(file=io.StringIO()))
     with stages_shown(shown.stage):
         with stage("hashing", 3) as advance, stage("a part"):
@@ -121,9 +121,9 @@ def test_stages_of_a_library_are_shown_by_whoever_shows_them() -> None:
 
 
 def test_a_lone_stage() -> None:
-    said = Said()
-    with lone_stage(Console(file=said), "reading the images"):
-        assert said.lines(1)[0].startswith("reading the images: at work, 0:00:0")
+    stream = Stream()
+    with lone_stage(Console(file=stream), "reading the images"):
+        assert stream.lines(1)[0].startswith("reading the images: at work, 0:00:0")
 
 
 STEPS = [Step("run 1", 0.35, "epoch 3"), Step("run 2", 0.7, "epoch 6"), Step("run 1", 1, "done")]
@@ -143,12 +143,12 @@ def test_a_task_of_parts() -> None:
 
 
 def test_a_terminal_shows_the_task_and_the_parts_at_work() -> None:
-    said = io.StringIO()
-    with Progress(Console(file=said, force_terminal=True, width=120)) as shown:
+    stream = io.StringIO()
+    with Progress(Console(file=stream, force_terminal=True, width=120)) as shown:
         nested = Nested(shown, "study", 2)
         for step in STEPS:
             nested(step)
-    last = said.getvalue().split("study")[-1]
+    last = stream.getvalue().split("study")[-1]
     assert "85 %" in last
     assert "run 2" in last
     assert "run 1" not in last

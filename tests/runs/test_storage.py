@@ -1,4 +1,4 @@
-"""What is written is there whole or not at all, on this machine and in an object store."""
+"""Files are written whole or not at all, on this machine and in an object store."""
 
 import pickle
 from pathlib import Path
@@ -17,14 +17,14 @@ from gradmeter.sources.samples.opening import MANIFEST
 from runs.measuring.small import KIND, classifier
 from sources.samples.pictures import save
 
-# Whoever serves the store leaves sockets open.
+# The server of the object store leaves sockets open.
 pytestmark = pytest.mark.filterwarnings("default")
 COUNT = 23
 
 
 @pytest.fixture(params=["path", "address", "store"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A folder that is not there yet."""
+    """A folder that does not exist yet."""
     if request.param == "store":
         return str(request.getfixturevalue("bucket")).format("deep/r")
     return f"{'file://' if request.param == 'address' else ''}{tmp_path}/deep/r"
@@ -48,7 +48,7 @@ def test_files(place: str) -> None:
     storage.write_json("c.json", {"é": [1]})
     assert storage.sizes() == {"a": 0, "b": 10, "c.json": 12}
     assert (storage.size("b"), storage.size("absent")) == (10, None)
-    again: Storage = pickle.loads(pickle.dumps(storage))  # as it goes to an actor
+    again: Storage = pickle.loads(pickle.dumps(storage))  # as it is sent to an actor
     assert again.open("b").read() == b"the second"
     assert list(again.each(again.json, ["c.json", "b", "absent", "c.json"])) == [{"é": [1]}, None, None, {"é": [1]}]
     storage.remove("b")
@@ -57,26 +57,26 @@ def test_files(place: str) -> None:
     assert storage.sizes() == {}
 
 
-def test_a_run_goes_on_and_says_what_it_skipped(data: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_continued_and_lists_what_it_skipped(data: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "PART", 6)
     source = open_source(str(data), KIND)
     first = measure(classifier(), source, place)
     measured = MeasuredSet(place)
     assert (first.rows, first.skipped[0].id) == (COUNT - 1, "cat/04.png")
     assert len(measured.complete()) == 4
-    begun = measured.storage.json(MANIFEST)
+    manifest = measured.storage.json(MANIFEST)
     measured.storage.remove("_part-00002.json")
     measured.storage.write("part-00001.parquet", b"torn")
     notes: list[str] = []
     assert measure(classifier(), source, place, Work(on_note=notes.append)) == first
-    assert "11 of 23 samples were done before" in notes[0]
+    assert "11 of 23 samples" in notes[0]
     assert measured.finished
-    assert measured.storage.json(MANIFEST) == begun
+    assert measured.storage.json(MANIFEST) == manifest
     ids = [name for table in measured.tables(["id"]) for name in table["id"].to_pylist()]
     assert ids == [source.id(index) for index in range(COUNT) if source.id(index) != "cat/04.png"]
 
 
-def test_samples_that_come_and_go(data: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_are_added_and_removed(data: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "PART", 6)
     measure(classifier(), open_source(str(data), KIND), place)
     MeasuredSet(place).storage.remove("_part-00003.json")
@@ -89,10 +89,10 @@ def test_samples_that_come_and_go(data: Path, place: str, monkeypatch: pytest.Mo
     assert MeasuredSet(place).finished
 
 
-def test_fresh_and_what_is_somebody_elses(data: Path, place: str) -> None:
+def test_fresh_removes_only_a_measurement(data: Path, place: str) -> None:
     storage, source = Storage(place), open_source(str(data), KIND)
     storage.write("mine", b"mine")
-    with pytest.raises(OutputError, match=r"r.* holds mine "):
+    with pytest.raises(OutputError, match=r"\bmine\b"):
         measure(classifier(), source, place, Work(fresh=True))
     assert storage.sizes() == {"mine": 4}
     storage.remove("mine")
@@ -103,7 +103,7 @@ def test_fresh_and_what_is_somebody_elses(data: Path, place: str) -> None:
     assert MeasuredSet(place).finished
 
 
-def test_other_programs_read_what_is_in_a_store(data: Path, bucket: str, tmp_path: Path) -> None:
+def test_other_programs_read_from_a_store(data: Path, bucket: str, tmp_path: Path) -> None:
     measure(classifier(), open_source(str(data), KIND), bucket.format("r"))
     measure(classifier(), open_source(str(data), KIND), tmp_path / "r")
     storage = Storage(bucket.format("r"))
@@ -114,24 +114,24 @@ def test_other_programs_read_what_is_in_a_store(data: Path, bucket: str, tmp_pat
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_samples_in_a_store(workers: int, data: Path, bucket: str, tmp_path: Path) -> None:
-    """Also read by processes that this one is forked to."""
+    """In this process, and in a forked loading process."""
     store, path = fs.FileSystem.from_uri(bucket.format("data"))
     fs.copy_files(str(data), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=store)
-    found = measure(classifier(), open_source(bucket.format("data"), KIND), tmp_path / "r", Work(workers=workers))
-    assert found == measure(classifier(), open_source(str(data), KIND), tmp_path / "local")
+    result = measure(classifier(), open_source(bucket.format("data"), KIND), tmp_path / "r", Work(workers=workers))
+    assert result == measure(classifier(), open_source(str(data), KIND), tmp_path / "local")
 
 
-def test_a_store_that_refuses(data: Path, bucket: str) -> None:
+def test_an_error_of_the_store_hides_the_password(data: Path, bucket: str) -> None:
     absent = bucket.replace("allow_bucket_creation=true", "allow_bucket_creation=false").replace("bucket-", "bucket-x")
-    with pytest.raises((DataError, OutputError), match=r"^(cannot write )?s3://bucket-x.* [^\n]*$") as told:
+    with pytest.raises((DataError, OutputError), match=r"^[^\n]*s3://bucket-x[^\n]*$") as raised:
         measure(classifier(), open_source(str(data), KIND), absent.format("r").replace("s3://", "s3://one:two@"))
-    assert "two" not in str(told.value)
+    assert "two" not in str(raised.value)
 
 
-def test_a_store_that_is_away_for_a_moment_loses_nothing(
+def test_a_store_that_fails_for_a_moment_loses_nothing(
     data: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A note that cannot be read now is not one that is not there: its part would be written over."""
+    """A note that cannot be read now must not count as missing: its part would be overwritten."""
     monkeypatch.setattr(streaming, "PART", 6)
     place = bucket.format("r")
     measure(classifier(), open_source(str(data), KIND), place)
@@ -145,14 +145,12 @@ def test_a_store_that_is_away_for_a_moment_loses_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(Storage, "open", away)
-        with pytest.raises(DataError, match=r"_part-00000.json cannot be read: AWS Error NETWORK_CONNECTION"):
+        with pytest.raises(DataError, match=r"_part-00000\.json.*NETWORK_CONNECTION"):
             measure(classifier(), open_source(str(data), KIND), place)
     assert measure(classifier(), open_source(str(data), KIND), place).rows == COUNT
 
 
-def test_a_fresh_start_that_is_killed_can_be_made_again(
-    data: Path, place: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_fresh_start_can_be_repeated(data: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source = open_source(str(data), KIND)
     measure(classifier(), source, place)
 

@@ -1,1 +1,1 @@
-"""Many samples: measuring whole sources, where it runs, what is finished and what remains."""
+"""Long work on many samples: measuring sources, storing results, continuing killed runs, showing progress."""

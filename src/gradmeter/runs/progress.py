@@ -1,4 +1,4 @@
-"""Progress of long work: bars on a terminal, elsewhere a plain line every ten seconds."""
+"""Showing the progress of long work: bars on a terminal, otherwise a plain line every ten seconds."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from gradmeter.names import printable
 from gradmeter.stages import Advance
 
 EVERY = 10.0
-"""Seconds between two plain lines."""
+"""Seconds between plain lines."""
 
-# Of more tasks at the same time the plain lines tell the first ones.
-_MOST = 3
+# Largest number of tasks that get a plain line; the others are counted in one more line.
+_MOST_LINES = 3
 
 
 @dataclass(frozen=True)
 class Step:
-    """How far one part of a larger task is; it may come from another process.
+    """Progress of one part of a larger task; it can be sent from another process.
 
     Attributes:
         part: the name of the part.
-        done: share of it that is done, 1 at its end.
-        note: what just happened, for people.
+        done: the share of it that is done, from 0 to 1.
+        note: the latest event in words, for the user.
     """
 
     part: str
@@ -40,43 +40,43 @@ class Step:
 
 
 class Progress(rich.Progress):
-    """Bars of rich where the console is a terminal; elsewhere lines that also come when nothing moves on.
+    """Progress bars if the console is a terminal, otherwise plain lines, printed even if nothing advances.
 
-    A console that is quiet shows neither. A task may have a note, which is shown behind it.
+    A quiet console shows neither. A task's field "note" is shown behind its bar or at the end of its line.
     """
 
     def __init__(self, console: Console, *, transient: bool = False) -> None:
-        drawn = console.is_interactive and not console.quiet
+        has_bars = console.is_interactive and not console.quiet
         super().__init__(
             rich.TextColumn("{task.description}", markup=False),
             rich.BarColumn(),
-            _Done(),
+            _DoneColumn(),
             rich.TimeElapsedColumn(),
             rich.TimeRemainingColumn(elapsed_when_finished=True),
             rich.TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=console,
             transient=transient,
-            disable=not drawn,
-            # The speed is that of the last thousand steps, however long ago they were.
+            disable=not has_bars,
+            # Estimate the speed from the last thousand steps, even if they took hours.
             speed_estimate_period=math.inf,
         )
         self._ended = threading.Event()
         self._lines: threading.Thread | None = None
-        if not drawn and not console.quiet:
-            self._lines = threading.Thread(target=self._tell, daemon=True)
+        if not has_bars and not console.quiet:
+            self._lines = threading.Thread(target=self._print_lines, daemon=True)
 
     def add_task(self, description: str, *args: Any, **fields: Any) -> rich.TaskID:
-        """As rich does, with an empty note."""
+        """Add a task, by default with an empty note."""
         return super().add_task(description, *args, **{"note": "", **fields})
 
     def start(self) -> None:
-        """Begin to show progress."""
+        """Start showing progress."""
         super().start()
         if self._lines is not None:
             self._lines.start()
 
     def stop(self) -> None:
-        """End it."""
+        """Stop showing progress."""
         if self._lines is not None and not self._ended.is_set():
             self._ended.set()
             self._lines.join()
@@ -84,25 +84,25 @@ class Progress(rich.Progress):
 
     @contextmanager
     def stage(self, name: str, steps: int | None = None) -> Iterator[Advance]:
-        """A task while the block runs, as `gradmeter.stages` shows it."""
+        """Show a task while the block runs; a `gradmeter.stages.Show`."""
         task = self.add_task(printable(name), total=steps)
         try:
             yield lambda done: self.advance(task, done)
         finally:
             self.remove_task(task)
 
-    def _tell(self) -> None:
+    def _print_lines(self) -> None:
         while not self._ended.wait(EVERY):
             unfinished = [task for task in self.tasks if not task.finished and task.visible]
-            lines = [line_of(task) for task in unfinished[:_MOST]] or ["at work"]
-            if len(unfinished) > _MOST:
-                lines.append(f"and {len(unfinished) - _MOST} more")
+            lines = [line_of(task) for task in unfinished[:_MOST_LINES]] or ["at work"]
+            if len(unfinished) > _MOST_LINES:
+                lines.append(f"and {len(unfinished) - _MOST_LINES} more")
             for line in lines:
                 self.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 class Nested:
-    """A task of many parts, with a bar for itself and one for each part at work."""
+    """A task of many parts, with a bar for the whole task and one for each unfinished part."""
 
     def __init__(self, progress: Progress, name: str, parts: int) -> None:
         self._progress = progress
@@ -112,7 +112,7 @@ class Nested:
         self._lock = threading.Lock()
 
     def __call__(self, step: Step) -> None:
-        """Show a step; a part that is done is shown no more."""
+        """Show a step; the bar of a finished part disappears."""
         with self._lock:
             if step.part not in self._parts:
                 self._parts[step.part] = self._progress.add_task(step.part, total=1)
@@ -123,16 +123,16 @@ class Nested:
 
 @contextmanager
 def lone_stage(console: Console, name: str) -> Iterator[None]:
-    """Show that one thing is being done while the block runs."""
+    """Show a single stage while the block runs."""
     with Progress(console, transient=True) as shown, shown.stage(name):
         yield
 
 
-class _Done(rich.ProgressColumn):
-    """What is done, in numbers where it is counted."""
+class _DoneColumn(rich.ProgressColumn):
+    """A column with the number of steps that are done, or the percentage if a task does not count steps."""
 
     def render(self, task: rich.Task) -> Text:
-        """For one task."""
+        """Return the text for one task."""
         if task.total is None:
             return Text()
         if _is_counted(task):
@@ -145,7 +145,7 @@ def _is_counted(task: rich.Task) -> bool:
 
 
 def line_of(task: rich.Task) -> str:
-    """What a task has come to: its name, the share that is done, the rate and the time left."""
+    """The plain line of a task: its name, the share that is done, the speed, the time left and the note."""
     parts = [_done(task)]
     if task.speed:
         parts.append(f"{task.speed:,.0f} a second" if task.speed >= 10 else f"{task.speed:.2g} a second")

@@ -16,7 +16,7 @@ from gradmeter.files import is_temporary, parsed_json, sweep, whole
 from gradmeter.sources.samples.location import AT_ONCE, Location
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 class Storage:
@@ -29,7 +29,7 @@ class Storage:
         location: where the folder is.
 
     Args:
-        folder: a path, or an address as pyarrow's file systems take it.
+        folder: a path, or an address (URI) of one of pyarrow's file systems.
 
     Raises:
         DataError: if the address is invalid.
@@ -81,15 +81,15 @@ class Storage:
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{self.name}/{file} cannot be read: {one_line(error)}") from error
 
-    def each(self, ask: Callable[[Item], Answer], items: Iterable[Item]) -> Iterator[Answer]:
-        """Apply `ask` to every item, in order; for an object store, to several at a time."""
+    def each(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Apply a function to every item and yield the results in order; for an object store, in several threads."""
         if self.location.is_local:
-            yield from map(ask, items)
+            yield from map(function, items)
             return
-        left = iter(items)
+        iterator = iter(items)
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            while some := list(itertools.islice(left, AT_ONCE)):
-                yield from threads.map(ask, some)
+            while batch := list(itertools.islice(iterator, AT_ONCE)):
+                yield from threads.map(function, batch)
 
     def write(self, file: str, content: bytes | memoryview) -> None:
         """Write a file, whole or not at all.

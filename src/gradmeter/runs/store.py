@@ -1,7 +1,7 @@
-"""One store for all work that takes long: a folder, and a manifest that says what its content was made with.
+"""The store of all long work: a folder, and a manifest that says what its content was made with.
 
-A killed run continues because finished files appear whole (`Storage.write`, `gradmeter.files.whole`), and because
-nothing continues what was made with other settings or data (`Store.begin`).
+A killed run can be continued, because files appear whole (`Storage.write`, `gradmeter.files.whole`), and because
+`Store.begin` refuses to continue work that was made with other settings or data.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Store:
         return self.storage.name
 
     def exists(self) -> bool:
-        """Whether work was begun there."""
+        """Whether the folder has a manifest."""
         return self.storage.size(self.kind.manifest) is not None
 
     def read(self) -> Manifest | None:
@@ -116,7 +116,7 @@ class Store:
 
         Args:
             identity: what the work is made with, JSON values under keys of the manifest.
-            fresh: remove what was made before, whatever it was made with.
+            fresh: remove earlier work, even if it was made with other settings or data.
             changes: lists how the manifest differs from the identity; by default `differences`.
 
         Returns:
@@ -124,7 +124,7 @@ class Store:
 
         Raises:
             DataError: if the manifest is damaged.
-            OutputError: if the folder holds something else, or the same made with other settings or data.
+            OutputError: if the folder holds something else, or work made with other settings or data.
         """
         self.require_free()
         recorded = self.read()
@@ -149,7 +149,7 @@ class Store:
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Be the only writer of a folder on this machine while the block runs.
+        """Lock the folder, which must be on this machine, for this thread while the block runs.
 
         Raises:
             OutputError: if another process or thread writes there.
@@ -159,7 +159,7 @@ class Store:
 
 
 def as_json(content: Mapping[str, Any]) -> Manifest:
-    """A mapping as it reads after it was written: tuples are lists, keys are texts."""
+    """The mapping as it would be read back from JSON: tuples become lists, keys become strings."""
     manifest: Manifest = json.loads(json.dumps(content))
     return manifest
 

@@ -96,7 +96,7 @@ def test_what_was_done_before_is_said(place: Path) -> None:
     (place / "data/cat/0.png").rename(place / "data/cat/9.png")
     assert run(*arguments, cwd=place).stderr.splitlines() == [
         "data: 5 of 6 samples were done before",
-        "data: 1 sample is gone since; what was read of it is kept",
+        "data: 1 sample no longer exists; earlier results are kept",
         "skipped dog/5.png: no image in a format that is known",
     ]
 

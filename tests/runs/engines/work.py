@@ -1,4 +1,4 @@
-"""Tasks for worker processes, which import them by name."""
+"""Tasks that worker processes import."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def square(item: tuple[Path, int], emit: Emit) -> None:
 
 
 def refuse_zero(seconds: int, emit: Emit) -> None:
-    """Fail at once for 0, else take so many seconds."""
+    """Fail at once for 0, otherwise sleep."""
     if seconds == 0:
         raise DataError("no zero")
     emit(os.getpid())
@@ -30,7 +30,7 @@ def refuse_zero(seconds: int, emit: Emit) -> None:
 
 
 def killed(while_writing: bool, emit: Emit) -> None:
-    """Die as if for want of memory, if wanted with the lock of the event queue in hand."""
+    """Kill this process, as the kernel does if memory runs out; optionally while it holds the event queue's lock."""
     emit("alive")
     time.sleep(0.2)
     if while_writing:
@@ -40,7 +40,7 @@ def killed(while_writing: bool, emit: Emit) -> None:
 
 
 def killed_once(marker: Path, emit: Emit) -> None:
-    """Die likewise unless the marker is there."""
+    """Kill this process unless the marker exists; create the marker first."""
     if not marker.exists():
         if marker.parent.exists():
             marker.touch()
@@ -49,5 +49,5 @@ def killed_once(marker: Path, emit: Emit) -> None:
 
 
 def where(item: None, emit: Emit) -> None:
-    """Tell the current folder."""
+    """Emit the current folder."""
     emit(os.getcwd())

@@ -16,7 +16,7 @@ KIND = ImageKind("L", 8)
 
 @dataclass(frozen=True)
 class Prepare:
-    """From images to a tensor."""
+    """Turn images into a tensor."""
 
     def __call__(self, images: Sequence[Any]) -> Tensor:
         return torch.stack([torch.from_numpy(np.asarray(image, np.float32) / 255).unsqueeze(0) for image in images])

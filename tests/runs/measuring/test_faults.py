@@ -1,4 +1,4 @@
-"""What may go wrong in the middle: nothing is lost, nothing is there twice, and it is said."""
+"""Failures during a measurement: no sample is lost or measured twice, and the user is told."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ from sources.samples.pictures import save
 pytestmark = pytest.mark.slow
 
 COUNT = 23
-# A network that takes its time.
+# A network that takes a second for each batch.
 SLOW = """
 import time, torch
 from torch import nn
@@ -56,8 +56,8 @@ class Killed(BaseException):
     pass
 
 
-def begin(folder: Path, out: Path, *, until: int) -> None:
-    """Measure, and be killed after so many samples."""
+def start(folder: Path, out: Path, *, until: int) -> None:
+    """Measure, and interrupt that after `until` samples."""
     seen = 0
 
     def count(samples: int) -> None:
@@ -70,102 +70,107 @@ def begin(folder: Path, out: Path, *, until: int) -> None:
         measure(classifier(), open_source(str(folder), KIND), out, Work(on_progress=count))
 
 
-def end(folder: Path, out: Path, work: Work | None = None) -> list[str]:
-    """Measure to the end; the ids of the rows."""
+def finish(folder: Path, out: Path, work: Work | None = None) -> list[str]:
+    """Measure to the end; return the ids of the rows."""
     source = open_source(str(folder), KIND)
     measure(classifier(), source, out, work)
     return ids(out)
 
 
 def ids(out: Path) -> list[str]:
-    found: list[str] = pq.read_table(out)["id"].to_pylist()
-    return found
+    column: list[str] = pq.read_table(out)["id"].to_pylist()
+    return column
 
 
-def of_folder(folder: Path) -> list[str]:
+def file_names(folder: Path) -> list[str]:
+    """Ids of all samples of a folder, in order."""
     return sorted(str(path.relative_to(folder)) for path in folder.glob("*/*.png"))
 
 
 def manifest(out: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((out / MANIFEST).read_text())
-    return found
+    content: dict[str, object] = json.loads((out / MANIFEST).read_text())
+    return content
 
 
 def test_a_loading_process_that_is_killed(folder: Path, tmp_path: Path) -> None:
-    """On the command line; it is said in a line, and the same command ends what was begun."""
+    """The command exits with an error of one line, and the same command finishes the measurement."""
     (tmp_path / "mine.py").write_text(SLOW)
     options = ("mine:make", "data", "--image-size", "8", "--grey", "--no-labels", "--device", "cpu", "--out", "r")
     command = [*COMMAND, "measure", *options, "--workers", "1"]
-    begun = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    process, until = psutil.Process(begun.pid), time.monotonic() + 60
-    while not (readers := [one for one in process.children() if one.num_threads() > 1]):
+    command_process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    process, until = psutil.Process(command_process.pid), time.monotonic() + 60
+    while not (loaders := [child for child in process.children() if child.num_threads() > 1]):
         assert time.monotonic() < until
         time.sleep(0.05)
-    for one in readers:
-        one.kill()
-    _, said = begun.communicate(timeout=60)
-    assert begun.returncode == 2
-    assert said.splitlines()[-1].startswith("gradmeter: a process that reads samples ended (DataLoader worker ")
+    for loader in loaders:
+        loader.kill()
+    _, stderr = command_process.communicate(timeout=60)
+    assert command_process.returncode == 2
+    last = stderr.splitlines()[-1]
+    assert last.startswith("gradmeter: ")
+    assert "DataLoader worker " in last
     done = gradmeter("measure", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert ids(tmp_path / "r") == of_folder(folder)
+    assert ids(tmp_path / "r") == file_names(folder)
 
 
 @pytest.mark.parametrize("until", [3, 7, 14, 20])
-def test_samples_that_come_and_go_between_start_and_resume(until: int, folder: Path, tmp_path: Path) -> None:
-    """Some before, some after what was done; one of them was skipped, one is damaged."""
+def test_samples_are_added_and_removed_between_start_and_resume(until: int, folder: Path, tmp_path: Path) -> None:
+    """Before and after those that were done; one was skipped earlier, and a new one is damaged."""
     (folder / "cat/02.png").write_bytes(b"no image")
-    begin(folder, tmp_path / "r", until=until)
+    start(folder, tmp_path / "r", until=until)
     done = MeasuredSet(tmp_path / "r").ids()
     for number in (0, 3, 8, 13, 22):
         next(folder.glob(f"*/{number:02}.png")).unlink()
     for name in ("cat/00a.png", "cat/99.png", "dog/05a.png", "dog/99.png"):
         save(folder / name, 77)
     (folder / "dog/00.png").write_bytes(b"neither")
-    said: list[str] = []
-    found = end(folder, tmp_path / "r", Work(on_note=said.append))
+    notes: list[str] = []
+    rows = finish(folder, tmp_path / "r", Work(on_note=notes.append))
     damaged = {"cat/02.png", "dog/00.png"}
-    gone = done - {*of_folder(folder)}
-    assert len(found) == len({*found})
-    assert {*found} == {*of_folder(folder)} - damaged | gone
-    told = manifest(tmp_path / "r")
-    assert told["rows"] == len(found)
-    assert {one["id"] for one in told["skipped"]} == damaged  # type: ignore[attr-defined]
-    assert {one["reason"] for one in told["skipped"]} == {"no image in a format that is known"}  # type: ignore[attr-defined]
-    assert told["gone"] == sorted(gone)
-    assert told["samples"] == len(of_folder(folder))
-    assert any("gone since; what was read of" in note for note in said) == bool(gone)
-    assert end(folder, tmp_path / "r") == found
+    gone = done - {*file_names(folder)}
+    assert len(rows) == len({*rows})
+    assert {*rows} == {*file_names(folder)} - damaged | gone
+    content = manifest(tmp_path / "r")
+    assert content["rows"] == len(rows)
+    assert {sample["id"] for sample in content["skipped"]} == damaged  # type: ignore[attr-defined]
+    assert all(sample["reason"] for sample in content["skipped"])  # type: ignore[attr-defined]
+    assert content["gone"] == sorted(gone)
+    assert content["samples"] == len(file_names(folder))
+    assert any(f": {len(gone)} sample" in note for note in notes) == bool(gone)
+    assert finish(folder, tmp_path / "r") == rows
 
 
 def test_killed_twice_and_changed_each_time(folder: Path, tmp_path: Path) -> None:
-    begin(folder, tmp_path / "r", until=8)
+    start(folder, tmp_path / "r", until=8)
     save(folder / "cat/00a.png", 7)
-    begin(folder, tmp_path / "r", until=13)
-    # A part without its note, which may be of samples that are gone.
+    start(folder, tmp_path / "r", until=13)
+    # A part without a note: its samples may no longer exist.
     shutil.copy(tmp_path / "r/part-00000.parquet", tmp_path / "r/part-00077.parquet")
     for path in folder.glob("dog/1*.png"):
         path.unlink()
-    begin(folder, tmp_path / "r", until=15)
+    start(folder, tmp_path / "r", until=15)
     save(folder / "dog/00a.png", 9)
     done = MeasuredSet(tmp_path / "r").ids()
-    found = end(folder, tmp_path / "r")
-    assert sorted(found) == sorted({*of_folder(folder)} | done)
+    rows = finish(folder, tmp_path / "r")
+    assert sorted(rows) == sorted({*file_names(folder)} | done)
     save(folder / "dog/00b.png", 9)
-    assert sorted(end(folder, tmp_path / "r")) == sorted([*found, "dog/00b.png"])
+    assert sorted(finish(folder, tmp_path / "r")) == sorted([*rows, "dog/00b.png"])
 
 
-def test_a_finished_run_goes_on_with_what_came(folder: Path, tmp_path: Path) -> None:
-    first = end(folder, tmp_path / "r")
+def test_a_finished_run_continues_with_new_samples(folder: Path, tmp_path: Path) -> None:
+    first = finish(folder, tmp_path / "r")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("part-*")}
     save(folder / "cat/05.png", 7)
-    said: list[str] = []
-    assert end(folder, tmp_path / "r", Work(on_note=said.append)) == [*first, "cat/05.png"]
-    assert said == [f"{folder}: 23 of 24 samples were done before"]
+    notes: list[str] = []
+    assert finish(folder, tmp_path / "r", Work(on_note=notes.append)) == [*first, "cat/05.png"]
+    assert len(notes) == 1
+    assert notes[0].startswith(f"{folder}: 23 of 24 ")
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
 
 
 def table(path: Path, first: int, count: int) -> None:
+    """Write a table of `count` images."""
     path.parent.mkdir(exist_ok=True)
     contents = []
     for number in range(first, first + count):
@@ -175,45 +180,45 @@ def table(path: Path, first: int, count: int) -> None:
     pq.write_table(pa.table({"image": contents}), path)
 
 
-def test_files_that_come_and_go_in_a_folder_of_tables(tmp_path: Path) -> None:
+def test_files_are_added_and_removed_in_a_folder_of_tables(tmp_path: Path) -> None:
     for name, first in (("b", 0), ("d", 10)):
         table(tmp_path / f"data/{name}.parquet", first, 10)
-    begin(tmp_path / "data", tmp_path / "r", until=14)
+    start(tmp_path / "data", tmp_path / "r", until=14)
     done = MeasuredSet(tmp_path / "r").ids()
     table(tmp_path / "data/a.parquet", 30, 5)
     (tmp_path / "data/b.parquet").unlink()
-    found = end(tmp_path / "data", tmp_path / "r")
-    expected = {f"{name}.parquet:{row}" for name, rows in (("a", 5), ("d", 10)) for row in range(rows)} | done
-    assert sorted(found) == sorted(expected)
-    table(tmp_path / "data/a.parquet", 30, 6)  # its rows may be others now
-    with pytest.raises(OutputError, match="were 15 samples, now 16"):
-        end(tmp_path / "data", tmp_path / "r")
+    rows = finish(tmp_path / "data", tmp_path / "r")
+    expected = {f"{name}.parquet:{row}" for name, count in (("a", 5), ("d", 10)) for row in range(count)} | done
+    assert sorted(rows) == sorted(expected)
+    table(tmp_path / "data/a.parquet", 30, 6)  # its rows may have changed
+    with pytest.raises(OutputError, match=r"\b15\b.*\b16\b"):
+        finish(tmp_path / "data", tmp_path / "r")
 
 
 def test_an_archive_has_no_names(tmp_path: Path) -> None:
-    """What is number 3 now may have been number 2."""
+    """Rows have no names: row 3 may have been row 2 before."""
     np.savez(tmp_path / "a.npz", images=np.zeros((20, 8, 8), np.uint8))
-    begin(tmp_path / "a.npz", tmp_path / "r", until=14)
+    start(tmp_path / "a.npz", tmp_path / "r", until=14)
     np.savez(tmp_path / "a.npz", images=np.zeros((21, 8, 8), np.uint8))
-    with pytest.raises(OutputError, match="were 20 samples, now 21"):
-        end(tmp_path / "a.npz", tmp_path / "r")
+    with pytest.raises(OutputError, match=r"\b20\b.*\b21\b"):
+        finish(tmp_path / "a.npz", tmp_path / "r")
 
 
-def test_a_part_that_is_not_as_it_was_written(folder: Path, tmp_path: Path) -> None:
-    """As after a power failure, or by somebody's hand."""
-    begin(folder, tmp_path / "r", until=20)
+def test_damaged_parts_are_measured_again(folder: Path, tmp_path: Path) -> None:
+    """Damaged by a power failure, or by a user."""
+    start(folder, tmp_path / "r", until=20)
     half = (tmp_path / "r/part-00000.parquet").read_bytes()
     (tmp_path / "r/part-00000.parquet").write_bytes(half[: len(half) // 2])
     (tmp_path / "r/part-00001.parquet").unlink()
     (tmp_path / "r/_part-00002.json").write_text('{"rows": 6, "by')
-    assert end(folder, tmp_path / "r") == of_folder(folder)
+    assert finish(folder, tmp_path / "r") == file_names(folder)
     (tmp_path / "r/part-00003.parquet").write_bytes(half[:100])
-    assert end(folder, tmp_path / "r") == of_folder(folder)
+    assert finish(folder, tmp_path / "r") == file_names(folder)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """150 KiB."""
+    """A file system of 150 KiB."""
     place = tmp_path / "disk"
     place.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=150k", "none", place], capture_output=True)
@@ -225,13 +230,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk(folder: Path, small_disk: Path, tmp_path: Path) -> None:
     (small_disk / "other").write_bytes(bytes(90_000))
-    with pytest.raises(OutputError, match=r"cannot write .*part-0000\d.* \(No space left on device\); make room"):
-        end(folder, small_disk / "r")
+    with pytest.raises(OutputError, match=r"part-0000\d.*No space left on device"):
+        finish(folder, small_disk / "r")
     kept = sorted(MeasuredSet(small_disk / "r").ids())
-    assert kept == of_folder(folder)[: len(kept)]
+    assert kept == file_names(folder)[: len(kept)]
     assert 0 < len(kept) < COUNT
     assert not list((small_disk / "r").glob(".*"))
     (small_disk / "other").unlink()
-    said: list[str] = []
-    assert end(folder, small_disk / "r", Work(on_note=said.append)) == of_folder(folder)
-    assert said == [f"{folder}: {len(kept)} of {COUNT} samples were done before"]
+    notes: list[str] = []
+    assert finish(folder, small_disk / "r", Work(on_note=notes.append)) == file_names(folder)
+    assert len(notes) == 1
+    assert notes[0].startswith(f"{folder}: {len(kept)} of {COUNT} ")

@@ -1,3 +1,5 @@
+"""Loading and preparing batches: which samples are skipped, and which failures are errors."""
+
 import threading
 from collections.abc import Sequence
 
@@ -5,13 +7,13 @@ import pytest
 
 from gradmeter.errors import InputError
 from gradmeter.runs.measuring import Skipped
-from gradmeter.runs.measuring.loading import batch_of, fetched, load_batches
+from gradmeter.runs.measuring.loading import batch_of, fetch_samples, load_batches
 from gradmeter.sources.samples import Encoded, Sample, Source, Unlabelled, Unreadable
 
 SAMPLES = [Sample("a", 1, 0), Skipped("b", "damaged"), Sample("c", 2, None), Sample("d", 3, 1)]
 
 
-def test_one_that_cannot_be_prepared_does_not_take_others_along() -> None:
+def test_a_sample_that_cannot_be_prepared_is_skipped() -> None:
     def halved(contents: Sequence[int]) -> list[float]:
         return [6 / (content - 2) for content in contents]
 
@@ -24,19 +26,19 @@ def test_one_that_cannot_be_prepared_does_not_take_others_along() -> None:
 
 
 def test_none_can_be_prepared() -> None:
-    """Of a few that may be; of many it is no chance, and would be so with all of the others."""
+    """A few samples are skipped; if all of many fail, it is an error."""
 
-    def refused(contents: Sequence[int]) -> None:
+    def fail(contents: Sequence[int]) -> None:
         raise MemoryError
 
-    batch = batch_of(SAMPLES, refused)
+    batch = batch_of(SAMPLES, fail)
     assert (batch.ids, batch.inputs, len(batch.skipped)) == ([], None, 4)
     assert batch.skipped[0].reason == "cannot be prepared for the network (MemoryError: MemoryError)"
     with pytest.raises(InputError, match="MemoryError"):
-        batch_of([Sample(str(number), number, None) for number in range(8)], refused)
+        batch_of([Sample(str(number), number, None) for number in range(8)], fail)
 
 
-def test_what_cannot_be_prepared_together_is_an_error() -> None:
+def test_samples_that_cannot_be_prepared_together_are_an_error() -> None:
     def alone(contents: Sequence[int]) -> None:
         if len(contents) > 1:
             raise RuntimeError("stack expects each tensor to be equal size")
@@ -46,12 +48,12 @@ def test_what_cannot_be_prepared_together_is_an_error() -> None:
 
 
 class Distant(Source):
-    """Four samples, which come when all of them are asked for; the third is damaged."""
+    """Four samples that can only be fetched at the same time; the third is damaged."""
 
     name, classes, labelled, at_once = "distant", None, False, 4
 
     def __init__(self) -> None:
-        self.asked = threading.Barrier(4)
+        self.barrier = threading.Barrier(4)
 
     def __len__(self) -> int:
         return 4
@@ -60,7 +62,7 @@ class Distant(Source):
         return str(index)
 
     def fetch(self, index: int) -> Encoded:
-        self.asked.wait(10)
+        self.barrier.wait(10)
         if index == 2:
             raise Unreadable("damaged")
         return Encoded(str(index), bytes([index]), 7)
@@ -72,9 +74,9 @@ class Distant(Source):
         return ""
 
 
-def test_samples_that_take_their_time_are_fetched_at_once() -> None:
+def test_slow_samples_are_fetched_at_the_same_time() -> None:
     source = Unlabelled(Distant())
-    assert fetched(source, range(4)) == [
+    assert fetch_samples(source, range(4)) == [
         Encoded("0", b"\0", None), Encoded("1", b"\1", None), Skipped("2", "damaged"), Encoded("3", b"\3", None)
     ]  # fmt: skip
     (batch,) = load_batches(source, list, [range(4)], 0)

@@ -1,4 +1,4 @@
-"""Memory that does not grow with the number of images."""
+"""The memory of a measurement does not grow with the number of images."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 MIB = 2**20
-# Peak memory of a process that measures so many images of noise.
+# Print the peak memory of a process that measures images of noise.
 PROGRAM = """
 import resource, sys
 from pathlib import Path

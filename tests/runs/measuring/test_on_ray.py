@@ -1,4 +1,4 @@
-"""The same rows from a Ray cluster, whatever is killed meanwhile."""
+"""A Ray cluster writes the same rows as one process, even if workers are killed."""
 
 import json
 import os
@@ -19,6 +19,7 @@ from gradmeter import GradientMeter
 from gradmeter.errors import DataError, GradmeterError, InputError
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.engines import ray as engine
+from gradmeter.runs.engines.processes import WorkerError
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure, on_ray
 from gradmeter.runs.measuring.loading import Batch
 from gradmeter.runs.measuring.on_ray import part_size
@@ -33,13 +34,13 @@ from sources.samples.pictures import save
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
 COUNT, DAMAGED = 60, ("cat/04.png", "dog/11.png")
-# What Ray itself leaves open, or forks beside threads.
+# Ray leaves files open, and forks while threads run.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    """Two cores on this machine; what is defined here is sent to them whole."""
+    """Two cores on this machine; classes of the tests are pickled by value, because workers cannot import them."""
     from ray import cloudpickle
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
@@ -67,52 +68,54 @@ def opened(folder: Path) -> Source:
     return open_source(str(folder), KIND)
 
 
-def assert_same_rows(found: Path, expected: Path) -> None:
-    """Ids and labels alike, numbers but for the number of threads."""
-    one, other = pq.read_table(found), pq.read_table(expected)
-    assert one.schema.equals(other.schema)
-    for name in one.column_names:
-        if pa.types.is_floating(one[name].type):
+def assert_same_rows(folder: Path, expected_folder: Path) -> None:
+    """Ids and labels must be equal, and numbers close: rounding depends on the number of threads."""
+    table, expected = pq.read_table(folder), pq.read_table(expected_folder)
+    assert table.schema.equals(expected.schema)
+    for name in table.column_names:
+        if pa.types.is_floating(table[name].type):
             # A kurtosis near 0 is a difference of numbers near 3.
-            np.testing.assert_allclose(one[name].to_numpy(), other[name].to_numpy(), rtol=1e-5, atol=1e-5, err_msg=name)
-        elif not pa.types.is_nested(one[name].type):
-            assert one[name].equals(other[name]), name
+            np.testing.assert_allclose(
+                table[name].to_numpy(), expected[name].to_numpy(), rtol=1e-5, atol=1e-5, err_msg=name
+            )
+        elif not pa.types.is_nested(table[name].type):
+            assert table[name].equals(expected[name]), name
 
 
 def test_the_same_rows_as_in_one_process(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In two runs of Ray Data, as for millions of parts."""
+    """Read by two Ray data sets, as for millions of parts."""
     monkeypatch.setattr(engine, "_MOST_TASKS", 5)
-    told, skipped = [], []
-    work = Work(engine="ray", workers=1, on_progress=told.append, on_skip=skipped.append)
-    found = measure(classifier(), opened(folder), tmp_path / "ray", work)
+    counts, skipped = [], []
+    work = Work(engine="ray", workers=1, on_progress=counts.append, on_skip=skipped.append)
+    result = measure(classifier(), opened(folder), tmp_path / "ray", work)
     expected = measure(classifier(), opened(folder), tmp_path / "local")
-    assert (found.rows, sum(told)) == (expected.rows, COUNT) == (COUNT - 2, COUNT)
-    assert {*found.skipped} == {*skipped} == {*expected.skipped}
-    assert {one.id for one in skipped} == {*DAMAGED}
+    assert (result.rows, sum(counts)) == (expected.rows, COUNT) == (COUNT - 2, COUNT)
+    assert {*result.skipped} == {*skipped} == {*expected.skipped}
+    assert {sample.id for sample in skipped} == {*DAMAGED}
     assert len(list((tmp_path / "ray").glob("part-*.parquet"))) == 8
     assert_same_rows(tmp_path / "ray", tmp_path / "local")
 
 
-def test_what_one_engine_began_the_other_ends(folder: Path, tmp_path: Path) -> None:
+def test_either_engine_continues_a_run_of_the_other(folder: Path, tmp_path: Path) -> None:
     measure(classifier(), opened(folder), tmp_path / "r", Work(engine="ray", workers=1))
     kept = (tmp_path / "r/part-00002.parquet").stat().st_mtime_ns
     for part in (1, 5):
         (tmp_path / f"r/_part-{part:05}.json").unlink()
     notes: list[str] = []
-    found = measure(classifier(), opened(folder), tmp_path / "r", Work(on_note=notes.append))
-    assert "44 of 60 samples were done before" in notes[0]
+    result = measure(classifier(), opened(folder), tmp_path / "r", Work(on_note=notes.append))
+    assert "44 of 60 samples" in notes[0]
     (tmp_path / "r/_part-00003.json").unlink()
-    assert measure(classifier(), opened(folder), tmp_path / "r", Work(engine="ray", workers=1)) == found
+    assert measure(classifier(), opened(folder), tmp_path / "r", Work(engine="ray", workers=1)) == result
     assert (tmp_path / "r/part-00002.parquet").stat().st_mtime_ns == kept
     measure(classifier(), opened(folder), tmp_path / "local")
     assert_same_rows(tmp_path / "r", tmp_path / "local")
 
 
 def test_parts_in_an_object_store(folder: Path, bucket: str, tmp_path: Path) -> None:
-    """An actor writes there itself, with what the address says of who it is."""
+    """The actors write there themselves, with the credentials in the address."""
     place = bucket.format("deep/r").replace("s3://", "s3://one:two@")
-    found = measure(classifier(), opened(folder), place, Work(engine="ray", workers=1))
-    assert found == measure(classifier(), opened(folder), tmp_path / "local")
+    result = measure(classifier(), opened(folder), place, Work(engine="ray", workers=1))
+    assert result == measure(classifier(), opened(folder), tmp_path / "local")
     measured = MeasuredSet(place)
     assert len(measured.complete()) == 8
     assert pa.concat_tables(measured.tables(["id"])).equals(pq.read_table(tmp_path / "local", columns=["id"]))
@@ -120,7 +123,12 @@ def test_parts_in_an_object_store(folder: Path, bucket: str, tmp_path: Path) -> 
 
 
 class Rows:
-    """Rows of ids; the first actor that is given a certain sample is killed, the second is not."""
+    """Makes rows of ids, and kills the first process that gets a certain sample.
+
+    Args:
+        killed: a file that is created before the process is killed.
+        at: id of the sample.
+    """
 
     def __init__(self, killed: Path, at: str) -> None:
         self.killed, self.at = killed, at
@@ -135,13 +143,13 @@ class Rows:
 def test_a_worker_that_is_killed_in_the_middle_loses_nothing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its task was of several parts, of which it had written one."""
+    """The task of the killed worker had several parts, and one of them was written."""
     monkeypatch.setattr(on_ray, "_SHARES", 1)
     source, small = opened(folder), classifier()
     reader = Reader(GradientMeter(small.network), small, Rows(tmp_path / "killed", source.id(30)))
-    found = stream(reader, source, tmp_path / "r", {}, Work(engine="ray", workers=2))
+    result = stream(reader, source, tmp_path / "r", {}, Work(engine="ray", workers=2))
     assert (tmp_path / "killed").exists()
-    assert found.rows == COUNT - 2
+    assert result.rows == COUNT - 2
     ids = pq.read_table(tmp_path / "r")["id"].to_pylist()
     assert ids == [source.id(index) for index in range(COUNT) if source.id(index) not in DAMAGED]
 
@@ -149,9 +157,9 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing(
 def test_samples_that_vanish_are_skipped(folder: Path, tmp_path: Path) -> None:
     source = opened(folder)
     (folder / "cat/20.png").unlink()
-    found = measure(classifier(), source, tmp_path / "r", Work(engine="ray", workers=1))
-    assert found.rows == COUNT - 3
-    assert Skipped("cat/20.png", "No such file or directory") in found.skipped
+    result = measure(classifier(), source, tmp_path / "r", Work(engine="ray", workers=1))
+    assert result.rows == COUNT - 3
+    assert Skipped("cat/20.png", "No such file or directory") in result.skipped
 
 
 PROGRAM = """
@@ -175,25 +183,25 @@ def make():
 """
 
 
-def test_a_driver_that_is_killed_goes_on(folder: Path, tmp_path: Path) -> None:
+def test_a_run_whose_driver_is_killed_can_be_continued(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MODEL)
     options = ("measure", "mine:make", "data", "--image-size", "8", "--grey", "--no-labels", "--device", "cpu")
     command = [sys.executable, "-c", PROGRAM, *options, "--out", "r", "--engine", "ray", "--workers", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ADDRESS": ""}
-    begun = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    driver = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     measured = MeasuredSet(tmp_path / "r")
     until = time.monotonic() + 120
     while not (measured.note(0) or measured.note(1)):
-        assert time.monotonic() < until, begun.stderr
-        assert begun.poll() is None, begun.stderr.read() if begun.stderr else ""
+        assert time.monotonic() < until, driver.stderr
+        assert driver.poll() is None, driver.stderr.read() if driver.stderr else ""
         time.sleep(0.05)
-    begun.kill()
-    begun.communicate()
+    driver.kill()
+    driver.communicate()
     assert measured.progress()[0] < COUNT
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    assert "samples were done before" in done.stderr
-    assert f"Measured {COUNT - 2} samples, 2 skipped" in done.stdout
+    assert f" of {COUNT} samples" in done.stderr
+    assert str(COUNT - 2) in done.stdout
     ids = pq.read_table(tmp_path / "r")["id"].to_pylist()
     assert ids == sorted({*ids})
     assert len(ids) == COUNT - 2
@@ -208,24 +216,24 @@ def test_parts_of_large_samples_are_small(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "b.png").write_bytes(bytes(10**6))
     assert part_size(opened(tmp_path)) == 1
     monkeypatch.setattr(on_ray, "_PART_BYTES", 10**9)
-    assert part_size(opened(tmp_path)) == 1000 or part_size(opened(tmp_path)) == 1024
+    assert part_size(opened(tmp_path)) == 1000
 
 
-def test_wishes_that_cannot_be_met(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="engine 'spark'; expected local or ray"):
+def test_options_that_cannot_be_used(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"'spark'.*local.*ray"):
         measure(classifier(), opened(folder), tmp_path / "r", Work(engine="spark"))
-    with pytest.raises(GradmeterError, match="the Ray cluster has no GPU; give --device cpu or add nodes"):
+    with pytest.raises(GradmeterError, match=r"GPU.*--device cpu"):
         measure(classifier(), opened(folder), tmp_path / "r", Work(engine="ray", device="cuda"))
-    with pytest.raises(InputError, match=r"^--device foo: .*; expected cpu"):
+    with pytest.raises(InputError, match=r"--device foo"):
         measure(classifier(), opened(folder), tmp_path / "r", Work(engine="ray", workers=1, device="foo"))
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(GradmeterError, match=r"needs Ray: pip install 'gradmeter\[ray\]'"):
+    with pytest.raises(GradmeterError, match=r"gradmeter\[ray\]"):
         measure(classifier(), opened(folder), tmp_path / "s", Work(engine="ray"))
     assert not (tmp_path / "s").exists()
 
 
 class Refusal:
-    """What no samples can be made of."""
+    """Raises an error for every batch."""
 
     def __call__(self, batch: Batch, readings: Readings) -> pa.Table:
         raise self.error
@@ -234,13 +242,11 @@ class Refusal:
         self.error = error
 
 
-def test_an_error_in_an_actor_is_told_in_its_words(folder: Path, tmp_path: Path) -> None:
+def test_an_error_in_an_actor_keeps_its_message(folder: Path, tmp_path: Path) -> None:
     small = classifier()
     reader = Reader(GradientMeter(small.network), small, Refusal(DataError("label 7; expected 0 to 2")))
     with pytest.raises(DataError, match=r"^label 7; expected 0 to 2$"):
         stream(reader, opened(folder), tmp_path / "r", {}, Work(engine="ray", workers=1))
     reader = replace(reader, tabulate=Refusal(ZeroDivisionError("by nothing")))
-    with pytest.raises(
-        GradmeterError, match=r"a worker failed .ZeroDivisionError: by nothing.*run the same command again"
-    ):
+    with pytest.raises(WorkerError, match="ZeroDivisionError: by nothing"):
         stream(reader, opened(folder), tmp_path / "s", {}, Work(engine="ray", workers=1))

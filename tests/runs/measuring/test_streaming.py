@@ -1,3 +1,5 @@
+"""Measuring a source in this process: rows, labels, skipped samples, and continued runs."""
+
 import json
 import shutil
 from collections.abc import Callable
@@ -45,11 +47,11 @@ def readable(source: Source) -> list[int]:
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.usefixtures("small_parts")
 def test_every_row_is_what_the_meter_reads(workers: int, folder: Path, tmp_path: Path) -> None:
-    source, told, skipped = open_source(str(folder), KIND), [], []
-    work = Work(workers=workers, on_progress=told.append, on_skip=skipped.append)
-    found = measure(classifier(), source, tmp_path / "r", work)
-    assert (found.rows, sum(told), list(found.skipped)) == (21, 23, skipped)
-    assert {one.id for one in skipped} == {"cat/04.png", "dog/11.png"}
+    source, counts, skipped = open_source(str(folder), KIND), [], []
+    work = Work(workers=workers, on_progress=counts.append, on_skip=skipped.append)
+    result = measure(classifier(), source, tmp_path / "r", work)
+    assert (result.rows, sum(counts), list(result.skipped)) == (21, 23, skipped)
+    assert {sample.id for sample in skipped} == {"cat/04.png", "dog/11.png"}
     indices = readable(source)
     images = [source.read(index).content for index in indices]
     expected = GradientMeter(classifier().network)(Prepare()(images))
@@ -81,7 +83,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("after", [1, 3, 5])
 @pytest.mark.usefixtures("small_parts")
-def test_a_killed_run_goes_on(after: int, folder: Path, tmp_path: Path) -> None:
+def test_a_killed_run_is_continued(after: int, folder: Path, tmp_path: Path) -> None:
     source, batches = open_source(str(folder), KIND), 0
     measure(classifier(), source, tmp_path / "whole")
 
@@ -94,18 +96,17 @@ def test_a_killed_run_goes_on(after: int, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         measure(classifier(), source, tmp_path / "r", Work(on_progress=kill))
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "r").glob("part-*")}
-    told: list[int] = []
+    counts: list[int] = []
     skipped: list[Skipped] = []
-    found = measure(classifier(), source, tmp_path / "r", Work(on_progress=told.append, on_skip=skipped.append))
-    assert (found.rows, sum(told), len(skipped)) == (21, 23, 2)
+    result = measure(classifier(), source, tmp_path / "r", Work(on_progress=counts.append, on_skip=skipped.append))
+    assert (result.rows, sum(counts), len(skipped)) == (21, 23, 2)
     assert pq.read_table(tmp_path / "r").equals(pq.read_table(tmp_path / "whole"))
     assert all((tmp_path / "r" / name).stat().st_mtime_ns == when for name, when in before.items())
-    again = measure(classifier(), source, tmp_path / "r")
-    assert again == found
+    assert measure(classifier(), source, tmp_path / "r") == result
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_another_network_is_not_mixed_in(folder: Path, tmp_path: Path) -> None:
+def test_another_network_is_refused(folder: Path, tmp_path: Path) -> None:
     source = open_source(str(folder), KIND)
     measure(classifier(), source, tmp_path / "r")
     other = classifier()
@@ -116,7 +117,7 @@ def test_another_network_is_not_mixed_in(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
-def test_samples_of_the_same_names_elsewhere_are_not_mixed_in(
+def test_samples_of_the_same_names_elsewhere_are_refused(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(folder, tmp_path / "elsewhere/data")
@@ -128,8 +129,7 @@ def test_samples_of_the_same_names_elsewhere_are_not_mixed_in(
         measure(classifier(), open_source("data", KIND), tmp_path / "r")
 
 
-def test_readings_that_do_not_say_where_their_samples_are(folder: Path, tmp_path: Path) -> None:
-    """Those of an earlier version."""
+def test_readings_of_a_version_that_did_not_store_the_place(folder: Path, tmp_path: Path) -> None:
     source, manifest = open_source(str(folder), KIND), tmp_path / "r/_measurement.json"
     measure(classifier(), source, tmp_path / "r")
     content = json.loads(manifest.read_text())
@@ -137,7 +137,7 @@ def test_readings_that_do_not_say_where_their_samples_are(folder: Path, tmp_path
     manifest.write_text(json.dumps(content))
     notes: list[str] = []
     measure(classifier(), source, tmp_path / "r", Work(on_note=notes.append))
-    assert any("23 of 23 samples were done before" in note for note in notes)
+    assert any("23 of 23" in note for note in notes)
 
 
 def test_a_part_of_which_nothing_can_be_read(folder: Path, tmp_path: Path) -> None:
@@ -150,12 +150,12 @@ def test_a_part_of_which_nothing_can_be_read(folder: Path, tmp_path: Path) -> No
 def test_nothing_can_be_read(tmp_path: Path) -> None:
     save(tmp_path / "data/a.png")
     (tmp_path / "data/a.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"none of 1 samples can be read \(a.png: no image in a format"):
+    with pytest.raises(DataError, match=r"a\.png"):
         measure(classifier(), open_source(str(tmp_path / "data"), KIND), tmp_path / "r")
 
 
 def test_classes_that_are_not_the_networks(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has the classes \(cat, dog\), but small knows \(a, b, c\)"):
+    with pytest.raises(DataError, match=r"\(cat, dog\).* small .*\(a, b, c\)"):
         measure(classifier(("a", "b", "c")), open_source(str(folder), KIND), tmp_path / "r")
     assert not (tmp_path / "r").exists()
 
@@ -165,7 +165,7 @@ def test_labels_without_names(tmp_path: Path) -> None:
     measure(classifier(), open_source(str(tmp_path / "a.npz"), KIND), tmp_path / "r")
     assert pq.read_table(tmp_path / "r")["label"].to_pylist() == [0, 2]
     np.savez(tmp_path / "b.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.array([0, 3]))
-    with pytest.raises(DataError, match="has label 3, but small has classes 0 to 2"):
+    with pytest.raises(DataError, match=r"label 3.*0 to 2"):
         measure(classifier(), open_source(str(tmp_path / "b.npz"), KIND), tmp_path / "s")
 
 
@@ -188,19 +188,19 @@ def test_no_labels(tmp_path: Path) -> None:
 
 
 class Standardising(nn.Module):
-    """A network that divides by the deviation of an image, which is 0 where it has one shade."""
+    """A network that divides by the standard deviation of an image: not finite if all pixels are equal."""
 
     def __init__(self) -> None:
         super().__init__()
         self.network = classifier().network
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.network((x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True))
-        return found
+        logits: Tensor = self.network((x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True))
+        return logits
 
 
 class Deviations(nn.Module):
-    """A network that sees how far pixels deviate: the root has no gradient where they do not."""
+    """A network that takes the root of a variance: the gradient is not finite if all pixels are equal."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -208,14 +208,14 @@ class Deviations(nn.Module):
         self.layer, self.last = nn.Conv2d(1, 4, 3, bias=False), nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.last(self.layer(x - x.mean((1, 2, 3), keepdim=True)).square().mean((2, 3)).sqrt())
-        return found
+        logits: Tensor = self.last(self.layer(x - x.mean((1, 2, 3), keepdim=True)).square().mean((2, 3)).sqrt())
+        return logits
 
 
 @pytest.mark.parametrize("make", [Standardising, Deviations])
 @pytest.mark.parametrize("plain", [[3], [0, 9], [4, 5, 6, 7]])
 @pytest.mark.usefixtures("small_parts")
-def test_samples_without_a_finite_answer_are_skipped(
+def test_samples_whose_logits_or_gradients_are_not_finite_are_skipped(
     plain: list[int], make: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
     random = np.random.default_rng(0)
@@ -224,10 +224,11 @@ def test_samples_without_a_finite_answer_are_skipped(
     np.savez(tmp_path / "a.npz", images=images, labels=np.arange(10) % 3)
     skipped: list[Skipped] = []
     source, network = open_source(str(tmp_path / "a.npz"), KIND), make().eval()
-    found = measure(
+    result = measure(
         Classifier("made", network, None, KIND, Prepare()), source, tmp_path / "r", Work(on_skip=skipped.append)
     )
-    assert [one.id for one in found.skipped] == [one.id for one in skipped] == [source.id(row) for row in plain]
+    assert list(result.skipped) == skipped
+    assert [sample.id for sample in skipped] == [source.id(row) for row in plain]
     table = pq.read_table(tmp_path / "r")
     rows = [row for row in range(10) if row not in plain]
     assert table["id"].to_pylist() == [source.id(row) for row in rows]
@@ -238,8 +239,8 @@ def test_samples_without_a_finite_answer_are_skipped(
 
 
 @pytest.mark.parametrize("make", [Standardising, Deviations])
-def test_where_all_answers_are_not_finite_it_is_the_network(make: Callable[[], nn.Module], tmp_path: Path) -> None:
+def test_a_network_that_is_never_finite_is_an_error(make: Callable[[], nn.Module], tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=np.full((10, 8, 8), 200, np.uint8))
-    made = Classifier("made", make().eval(), None, KIND, Prepare())
+    classifier = Classifier("made", make().eval(), None, KIND, Prepare())
     with pytest.raises(InputError, match="10 of 10"):
-        measure(made, open_source(str(tmp_path / "a.npz"), KIND), tmp_path / "r")
+        measure(classifier, open_source(str(tmp_path / "a.npz"), KIND), tmp_path / "r")

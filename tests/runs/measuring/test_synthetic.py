@@ -1,3 +1,5 @@
+"""Synthetic unknowns: their rows are correct, and a killed run is continued."""
+
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +22,7 @@ KIND = ImageKind("L", 8)
 
 
 class Pictures(Source):
-    """Images in memory, of three classes; every fifth cannot be read."""
+    """Images in memory, of three classes; every fifth one cannot be read."""
 
     name, classes, labelled = "pictures", ("bird", "cat", "dog"), True
 
@@ -65,13 +67,13 @@ READABLE = [number for number in NUMBERS if number % 5 != 4]
 
 
 def measured(folder: Path, numbers: Sequence[int] = NUMBERS, **options: Any) -> MeasuredSet:
-    found = measure_synthetic(classifier(), Pictures(30), numbers, folder, Work(**options))
-    assert found is not None
-    return found
+    result = measure_synthetic(classifier(), Pictures(30), numbers, folder, Work(**options))
+    assert result is not None
+    return result
 
 
 def test_every_row_is_what_the_meter_reads(tmp_path: Path) -> None:
-    """Of unknowns of every kind, made of the samples that may be used and can be read."""
+    """Unknowns of every kind are made of the given samples, without those that cannot be read."""
     tables = [*measured(tmp_path / "s").tables()]
     assert len(tables) == len(KINDS)
     source = Pictures(30)
@@ -81,41 +83,42 @@ def test_every_row_is_what_the_meter_reads(tmp_path: Path) -> None:
     for number, (kind, table) in enumerate(zip(KINDS, tables, strict=True)):
         assert table["id"].to_pylist() == [kind] * len(READABLE)
         expected = meter(synthetic_unknowns(images, labels, [kind], seed=number)[kind])
-        found = Readings.from_arrow(table)
-        torch.testing.assert_close(found.values, expected.values, rtol=1e-4, atol=1e-5)
-        assert found.pseudo_labels == ("predicted", "uniform")
-        assert found.embedding is not None
-        assert found.activations is not None
+        readings = Readings.from_arrow(table)
+        torch.testing.assert_close(readings.values, expected.values, rtol=1e-4, atol=1e-5)
+        assert readings.pseudo_labels == ("predicted", "uniform")
+        assert readings.embedding is not None
+        assert readings.activations is not None
     assert len(measured(tmp_path / "s").readings()) == len(KINDS) * len(READABLE)
 
 
-def test_progress_is_told(tmp_path: Path) -> None:
+def test_progress_is_reported(tmp_path: Path) -> None:
     started: list[tuple[str, int]] = []
-    told: list[int] = []
-    measured(tmp_path / "s", on_start=lambda name, count: started.append((name, count)), on_progress=told.append)
+    counts: list[int] = []
+    measured(tmp_path / "s", on_start=lambda name, count: started.append((name, count)), on_progress=counts.append)
     assert started == [("synthetic unknowns", len(KINDS) * len(READABLE))]
-    assert sum(told) == len(KINDS) * len(READABLE)
+    assert sum(counts) == len(KINDS) * len(READABLE)
 
 
-def test_how_long_it_takes_is_said_once_it_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As soon as one batch is read, and once; not where it is no time at all."""
-    said: list[str] = []
-    order: list[str] = []
-    work = {"on_note": said.append, "on_progress": lambda count: order.append(f"{len(said)} said, {count} done")}
+def test_the_expected_duration_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first batch, and only if it is long."""
+    notes: list[str] = []
+    order: list[tuple[int, int]] = []
+    work = {"on_note": notes.append, "on_progress": lambda count: order.append((len(notes), count))}
     measured(tmp_path / "fast", **work)
-    assert said == []
+    assert notes == []
     order.clear()
     monkeypatch.setattr(synthetic, "_LONG", 0.0)
     measured(tmp_path / "s", **work)
-    assert len(said) == 1
-    assert f"{len(KINDS)} kinds of {len(READABLE)} images" in said[0]
-    assert order[:2] == ["0 said, 0 done", f"1 said, {len(READABLE)} done"]
+    assert len(notes) == 1
+    assert f" {len(KINDS)} " in notes[0]
+    assert f" {len(READABLE)} " in notes[0]
+    assert order[:2] == [(0, 0), (1, len(READABLE))]
 
 
-def test_what_was_made_by_another_rule_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_number_per_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured(tmp_path / "s")
     monkeypatch.setattr(synthetic, "per_kind", lambda known: 10)
-    with pytest.raises(OutputError, match="of each kind was 25, is 10"):
+    with pytest.raises(OutputError, match="was 25, is 10"):
         measured(tmp_path / "s")
 
 
@@ -123,17 +126,17 @@ class Killed(BaseException):
     pass
 
 
-def assert_close(found: MeasuredSet, expected: MeasuredSet) -> None:
-    """The same unknowns; the first batch of a run goes through the network in other tiles, which round otherwise."""
-    for some, others in zip(found.tables(), expected.tables(), strict=True):
-        assert some["id"].equals(others["id"])
+def assert_close(result: MeasuredSet, expected: MeasuredSet) -> None:
+    """Ids must be equal, and readings close: the first batch of a run has other tiles, which round differently."""
+    for table, expected_table in zip(result.tables(), expected.tables(), strict=True):
+        assert table["id"].equals(expected_table["id"])
         torch.testing.assert_close(
-            Readings.from_arrow(some).values, Readings.from_arrow(others).values, rtol=1e-3, atol=1e-5
+            Readings.from_arrow(table).values, Readings.from_arrow(expected_table).values, rtol=1e-3, atol=1e-5
         )
 
 
 @pytest.mark.parametrize("after", [1, 3, 9])
-def test_a_killed_run_goes_on(after: int, tmp_path: Path) -> None:
+def test_a_killed_run_is_continued(after: int, tmp_path: Path) -> None:
     whole = measured(tmp_path / "whole")
     calls = 0
 
@@ -147,14 +150,14 @@ def test_a_killed_run_goes_on(after: int, tmp_path: Path) -> None:
         measured(tmp_path / "s", on_progress=kill)
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "s").glob("part-*")}
     assert len(before) < len(KINDS)
-    told: list[int] = []
-    found = measured(tmp_path / "s", on_progress=told.append)
-    assert sum(told) == len(KINDS) * len(READABLE)
-    assert_close(found, whole)
+    counts: list[int] = []
+    result = measured(tmp_path / "s", on_progress=counts.append)
+    assert sum(counts) == len(KINDS) * len(READABLE)
+    assert_close(result, whole)
     assert all((tmp_path / "s" / name).stat().st_mtime_ns == when for name, when in before.items())
 
 
-def test_a_part_that_is_missing_is_made_anew(tmp_path: Path) -> None:
+def test_a_missing_part_is_made_again(tmp_path: Path) -> None:
     whole = measured(shutil.copytree(measured(tmp_path / "s").name, tmp_path / "whole"))
     for name in ("part-00005.parquet", "_part-00005.json"):
         (tmp_path / "s" / name).unlink()
@@ -163,7 +166,7 @@ def test_a_part_that_is_missing_is_made_anew(tmp_path: Path) -> None:
     assert (tmp_path / "s/part-00004.parquet").stat().st_mtime_ns == kept
 
 
-def test_what_is_done_is_not_read_again(tmp_path: Path) -> None:
+def test_a_finished_run_reads_no_sample(tmp_path: Path) -> None:
     measured(tmp_path / "s")
 
     class Gone(Pictures):
@@ -173,9 +176,9 @@ def test_what_is_done_is_not_read_again(tmp_path: Path) -> None:
     assert measure_synthetic(classifier(), Gone(30), NUMBERS, tmp_path / "s", Work()) is not None
 
 
-def test_other_samples_or_another_network_are_not_mixed_in(tmp_path: Path) -> None:
+def test_other_samples_or_another_network_are_refused(tmp_path: Path) -> None:
     measured(tmp_path / "s")
-    with pytest.raises(OutputError, match="numbers was 25, is 24"):
+    with pytest.raises(OutputError, match="was 25, is 24"):
         measured(tmp_path / "s", NUMBERS[1:])
     other = classifier()
     with torch.no_grad():
@@ -193,7 +196,7 @@ def test_texts_and_too_few_images_make_none(source: Source, numbers: list[int], 
 
 @pytest.mark.parametrize("count", [7, 10, 13, 19, 25])
 def test_they_are_made_of_images_from_all_over_the_source(count: int, tmp_path: Path, monkeypatch: Any) -> None:
-    """Folders come class by class."""
+    """A folder is sorted by class: its first samples alone would be of one class."""
     monkeypatch.setattr(synthetic, "per_kind", lambda known: min(known, 10))
     seen: list[int] = []
 

@@ -21,10 +21,10 @@ from gradmeter.files import read_json, sweep_beside, whole, write_text
 from gradmeter.names import encode_name
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work
-from gradmeter.runs.measuring.loading import Batch, processes_may_end
+from gradmeter.runs.measuring.loading import Batch, explain_dead_workers
 from gradmeter.runs.measuring.purpose import changes
 from gradmeter.runs.measuring.reader import Reader
-from gradmeter.runs.measuring.streaming import all_batches, none_readable, purpose_of, read, stream, tell_left_out
+from gradmeter.runs.measuring.streaming import all_batches, none_readable, note_left_out, purpose_of, read, stream
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Source
 from gradmeter.sources.samples.location import Location
@@ -132,8 +132,8 @@ def verdicts(
     """
     skipped = list[Skipped]()
     reader, work = reader_of(trust, classifier), work or Work()
-    tell_left_out(source, work)
-    with processes_may_end():
+    note_left_out(source, work)
+    with explain_dead_workers():
         for batch, readings in read(reader, source, all_batches(source), work):
             skipped += batch.skipped
             if readings is not None:

@@ -1,4 +1,4 @@
-"""The whole comparison: every network of every task, then the page."""
+"""Running the whole comparison: every network of every task, then the page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gradmeter.version import __version__
 
 _KIND = StoreKind("comparison.json", "a comparison", "gradmeter compare", {})
 _VERSIONS = ("torch", "pytorch-ood", "scikit-learn", "numpy")
-_CONTROLLED = "digits"
+_CONTROLLED_TASK = "digits"
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class DetectionBenchmark:
 
     Attributes:
         command: the user's command.
-        data: folder of the images, as `gradmeter reproduce --data` takes it.
-        tasks: names of `TASKS`.
-        detectors: names of `DETECTORS`.
-        runs: largest number of networks per task.
-        share: share of the test images of every concept to judge.
+        data: folder with the images, as for `gradmeter reproduce --data`.
+        tasks: keys of `TASKS`.
+        detectors: keys of `DETECTORS`.
+        runs: largest number of networks per task; None for the task's own number.
+        share: the share of the test images of every concept to evaluate on.
         controls: also run the controls, on the digits task.
     """
 
@@ -52,30 +52,34 @@ class DetectionBenchmark:
     controls: bool = True
 
     def __post_init__(self) -> None:
-        """Check names and numbers."""
-        for what, names, known in (("task", self.tasks, TASKS), ("detector", self.detectors, DETECTORS)):
+        """Check the arguments.
+
+        Raises:
+            InputError: if a task or a detector is unknown, or a number is out of range.
+            DataError: if the folder of the images or an archive is missing.
+        """
+        for kind, names, known in (("task", self.tasks, TASKS), ("detector", self.detectors, DETECTORS)):
             unknown = [name for name in names if name not in known]
             if unknown:
-                raise InputError(f"no {what} {unknown[0]!r}; there are {', '.join(known)}")
+                raise InputError(f"no {kind} {unknown[0]!r}; there are {', '.join(known)}")
         if self.runs is not None and self.runs < 1:
             raise InputError(f"runs={self.runs}; expected at least 1")
         if not 0 < self.share <= 1:
             raise InputError(f"share={self.share:g}; expected more than 0 and at most 1")
         if not self.data.is_dir():
             raise DataError(f"--data {self.data}: expected the folder of .npz archives that gradmeter reproduce takes")
-
         missing = [name for name in FILES if not (self.data / name).is_file()]
         if missing:
             raise DataError(f"--data {self.data} has no {', '.join(missing)}; expected all of {', '.join(FILES)}")
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What must be equal for scores of a task to be kept in one folder."""
-        data = hashlib.sha256()
+        """For each task, the entries of the manifest that must be equal to continue it."""
+        data_hash = hashlib.sha256()
         for name in FILES:
-            data.update((self.data / name).read_bytes())
-        made = {"gradmeter": __version__, "share": self.share, "data": data.hexdigest()}
-        return dict.fromkeys(self.tasks, made)
+            data_hash.update((self.data / name).read_bytes())
+        made_with = {"gradmeter": __version__, "share": self.share, "data": data_hash.hexdigest()}
+        return dict.fromkeys(self.tasks, made_with)
 
     def jobs(self, folder: Path) -> list[Job]:
         """One job for each network."""
@@ -87,7 +91,7 @@ class DetectionBenchmark:
                 folder,
                 self.share,
                 tuple(dict.fromkeys((BASELINE, *self.detectors))),
-                self.controls and name == _CONTROLLED,
+                self.controls and name == _CONTROLLED_TASK,
             )
             for name in self.tasks
             for run in range(min(TASKS[name].runs, self.runs or TASKS[name].runs))
@@ -101,10 +105,10 @@ def compare(
 
     Args:
         benchmark: what to compare.
-        folder: of networks, scores and the page.
-        workers: networks in parallel, each in a process of one thread; times per image are reliable with one only.
-        console: where progress goes.
-        fresh: judge again, with the networks that exist.
+        folder: the output folder, with networks, scores and the page.
+        workers: number of processes, each with one network and one thread; times per image are only reliable with one.
+        console: where progress is shown.
+        fresh: compute the scores again, with the existing networks.
 
     Returns:
         The path of benchmark.md.
@@ -124,11 +128,11 @@ def compare(
         dict.fromkeys(command for task in TASKS if task in manifest for command in manifest[task]["commands"])
     )
     with lone_stage(console, "writing the page"):
-        return write_page(list(found_results(folder)), Made(commands, _made(workers)), folder)
+        return write_page(list(found_results(folder)), Made(commands, _provenance(workers)), folder)
 
 
 def _begin(benchmark: DetectionBenchmark, store: Store, *, fresh: bool) -> Manifest:
-    """Prepare the folder; return its manifest: for each task, what its scores are made with and by which commands."""
+    """Prepare the folder; return its manifest: for each task, what its scores are made with, and by which commands."""
     identity = benchmark.identity
     folder = Path(store.storage.location.path())
     if fresh and (recorded := store.read()):
@@ -146,17 +150,18 @@ def _begin(benchmark: DetectionBenchmark, store: Store, *, fresh: bool) -> Manif
 
 
 def _changes(recorded: Manifest, identity: Manifest) -> list[str]:
-    """Differences in the tasks that were begun before; other tasks may be added."""
-    begun = {task: made_with for task, made_with in identity.items() if task in recorded}
-    return differences({task: {key: recorded[task].get(key) for key in begun[task]} for task in begun}, begun)
+    """List the differences of tasks that are in the manifest; new tasks may be added."""
+    known = {task: made_with for task, made_with in identity.items() if task in recorded}
+    return differences({task: {key: recorded[task].get(key) for key in known[task]} for task in known}, known)
 
 
-def _made(workers: int) -> tuple[str, ...]:
+def _provenance(workers: int) -> tuple[str, ...]:
+    """Sentences for the page: date, versions and machine."""
     machine = describe_machine()
     versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
+    networks = "networks in parallel, which increases the time per image" if workers > 1 else "network at a time"
     return (
         f"Made on {datetime.now(UTC):%Y-%m-%d} with gradmeter {__version__}; {versions}.",
-        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}; {workers} "
-        f"network{'s at once, which the milliseconds per image suffer from' if workers > 1 else ' at a time'}, one "
-        "thread each.",
+        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}; {workers} {networks}, "
+        "one thread each.",
     )

@@ -13,7 +13,7 @@ from gradmeter.research.speed_benchmark.options import BenchOptions
 from gradmeter.runs.store import Store, StoreKind, as_json
 
 FILE = "results.json"
-# Measured parts, and what must be equal to continue a benchmark.
+# Keys of the measured parts, and keys that must be equal to continue a benchmark.
 _MEASURED = ("probes", "timings", "stream")
 _IDENTITY = ("gradmeter", "versions", "machine", "options")
 _KIND = StoreKind(
@@ -26,7 +26,13 @@ _KIND = StoreKind(
 
 @dataclass(frozen=True)
 class Spread:
-    """Median and quartiles."""
+    """Median and quartiles.
+
+    Attributes:
+        median: the median.
+        low: the first quartile.
+        high: the third quartile.
+    """
 
     median: float
     low: float
@@ -34,7 +40,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: list[float]) -> Spread:
-        """Those of at least one value."""
+        """The spread of at least one value."""
         low, _, high = quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
         return cls(median(values), low, high)
 
@@ -44,15 +50,15 @@ class Row:
     """The result of one method on one network with one number of threads.
 
     Attributes:
-        method: its name.
-        seconds: median; None where it failed.
-        ratio: to T0 of the same round.
-        memory: bytes; None where it failed.
-        memory_ratio: to T0's.
-        disagreement: the largest relative difference of the samples' norms to exact ones, None where not told.
-        rounds: that counted.
-        note: what its preparation decided.
-        error: one line; None where it went well.
+        method: name of the method.
+        seconds: median time of a batch; None if the method failed.
+        ratio: time divided by that of the plain passes (T0) in the same round; None if the method failed.
+        memory: memory in bytes; None if the method failed.
+        memory_ratio: memory divided by that of T0.
+        disagreement: largest relative difference of the samples' gradient norms from exact ones; None if not measured.
+        rounds: number of rounds that count.
+        note: what the method's preparation decided, for example a tile size.
+        error: the error in one line; None if there was none.
     """
 
     method: str
@@ -67,12 +73,12 @@ class Row:
 
 
 class SpeedResults:
-    """What was measured so far; the file is complete after every step.
+    """The results so far; the file is written after every step.
 
     Args:
         folder: the output folder.
         options: what is measured.
-        described: versions and machine, which results in one file must share, and the user's command.
+        described: versions and machine, which must be equal for all results in a file, and the user's command.
     """
 
     def __init__(self, folder: Path, options: BenchOptions, described: Mapping[str, Any]) -> None:
@@ -82,7 +88,7 @@ class SpeedResults:
         )
 
     def begin(self, *, fresh: bool = False) -> None:
-        """Continue the benchmark in the folder, or begin one.
+        """Continue the benchmark in the folder, or start a new one.
 
         Args:
             fresh: start over if the folder holds results.
@@ -103,19 +109,19 @@ class SpeedResults:
 
     @property
     def probes(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """By network and method: memory, seconds, disagreement, or error."""
+        """Memory, seconds and disagreement, or the error, by network and method."""
         probes: dict[str, dict[str, dict[str, Any]]] = self.content["probes"]
         return probes
 
     @property
     def timings(self) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
-        """By network, threads and method: seconds, note, error."""
+        """Seconds, note and error by network, number of threads and method."""
         timings: dict[str, dict[str, dict[str, dict[str, Any]]]] = self.content["timings"]
         return timings
 
     @property
     def stream(self) -> dict[str, dict[str, Any]]:
-        """By number of images: seconds and memory, or error."""
+        """Seconds and memory, or the error, by number of images."""
         stream: dict[str, dict[str, Any]] = self.content["stream"]
         return stream
 
@@ -124,16 +130,16 @@ class SpeedResults:
         return [self._row(model, threads, method) for method in self.options.methods]
 
     def row(self, model: str, threads: int, method: str) -> Row | None:
-        """The row of one method, None if it was not asked for."""
+        """The row of a method; None if the method is not in the options."""
         return next((row for row in self.rows(model, threads) if row.method == method), None)
 
     def ratio(self, model: str, threads: int, method: str, reference: str) -> Spread | None:
-        """The time of one method over another's of the same round; None where one of them has no times."""
+        """The time of a method divided by that of a reference in the same round; None if either has no times."""
         timings = self.timings.get(model, {}).get(str(threads), {})
         pairs = zip(
             timings.get(method, {}).get("seconds", []), timings.get(reference, {}).get("seconds", []), strict=False
         )
-        ratios = [mine / other for mine, other in pairs]
+        ratios = [seconds / reference_seconds for seconds, reference_seconds in pairs]
         return Spread.of(ratios) if ratios else None
 
     def _row(self, model: str, threads: int, method: str) -> Row:

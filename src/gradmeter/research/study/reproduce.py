@@ -1,4 +1,4 @@
-"""The study, end to end: from images to tables, claims and figures in one folder."""
+"""Running the whole study: from images to tables, claims and figures in one folder."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Study:
     """A study to reproduce.
 
     Attributes:
-        name: of the data, for people.
-        command: as it was typed.
-        source: of the images.
-        options: its settings, including our readings of what the paper leaves open.
-        folder: of all output.
-        compares_readings: compare readings of the paper instead of running the study.
+        name: name of the data, for the report.
+        command: the user's command.
+        source: where the images come from.
+        options: settings, including our choices where the paper leaves something open.
+        folder: the output folder.
+        compares_readings: compare such choices ("readings of the paper") instead of running the study.
     """
 
     name: str
@@ -68,12 +68,12 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
     Args:
         study: the study.
         workers: number of processes.
-        console: where progress goes.
+        console: where progress is shown.
         fresh: start over if the folder holds a study.
-        engine: a name of `gradmeter.runs.engines.ENGINES`; each run is one task.
+        engine: a key of `gradmeter.runs.engines.ENGINES`; each run of the study is one task.
 
     Returns:
-        Whether there was anything to do: False if the study was finished before.
+        False if the study was already finished, else True.
 
     Raises:
         DataError: if images are missing, damaged or too few.
@@ -112,11 +112,11 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
 
 
 def _compare(study: Study, run_tasks: Callable[..., None], console: Console) -> Laps:
-    """Compare readings of the paper, or continue to; return the seconds per stage."""
+    """Compare readings of the paper; return the seconds per stage."""
     clock = _Clock()
-    work = trials(study.options, study.source, study.folder)
+    tasks = trials(study.options, study.source, study.folder)
     with Progress(console) as progress:
-        run_tasks(perform_trial, work, on_event=Nested(progress, "readings", len(work)))
+        run_tasks(perform_trial, tasks, on_event=Nested(progress, "readings", len(tasks)))
     summarise(study.options, study.folder)
     clock.lap("networks")
     return clock.laps
@@ -125,7 +125,7 @@ def _compare(study: Study, run_tasks: Callable[..., None], console: Console) -> 
 def _perform(
     study: Study, collection: Collection, store: StudyStore, run_tasks: Callable[..., None], progress: Progress
 ) -> Laps:
-    """Do what is left of a study; return the seconds per stage."""
+    """Run the stages that are not finished; return the seconds per stage."""
     options = study.options
     runs = [Run(number, study.source, options, study.folder) for number in range(options.runs)]
     clock = _Clock()
@@ -138,11 +138,11 @@ def _perform(
                 store.bank,
                 [store.readings(run.number) for run in runs],
                 options,
-                lambda epoch, left: progress.update(task, note=f"epoch {epoch}, {left} still learn"),
+                lambda epoch, unfinished: progress.update(task, note=f"epoch {epoch}, {unfinished} still in training"),
             )
         progress.remove_task(task)
     clock.lap("neural meta classifiers")
-    with progress.stage("judging the neural meta classifiers"):
+    with progress.stage("evaluating the neural meta classifiers"):
         run_tasks(perform_networks, runs, on_event=_ignore)
     clock.lap("judging them")
     with progress.stage("tables and figures"):
@@ -163,19 +163,20 @@ def _one_thread() -> Iterator[None]:
 
 
 class _Clock:
-    """Seconds from one lap to the next."""
+    """Measures the seconds of each stage."""
 
     def __init__(self) -> None:
         self.laps: Laps = {}
         self._last = time.monotonic()
 
     def lap(self, name: str) -> None:
+        """End a stage."""
         now = time.monotonic()
         self.laps[name], self._last = now - self._last, now
 
 
 def _ignore(step: Step) -> None:
-    """Show nothing: judging the neural networks is too short for a bar of its own."""
+    """Show nothing: evaluating a neural meta classifier takes too little time for a bar."""
 
 
 def _summarise(study: Study, collection: Collection, store: StudyStore) -> None:
@@ -199,7 +200,7 @@ def _summarise(study: Study, collection: Collection, store: StudyStore) -> None:
 
 
 def _identity(study: Study, collection: Collection) -> dict[str, Any]:
-    """What must be equal to continue a study."""
+    """The entries of the manifest that must be equal to continue a study."""
     return {
         "gradmeter": __version__,
         "compares_readings": study.compares_readings,
@@ -209,7 +210,7 @@ def _identity(study: Study, collection: Collection) -> dict[str, Any]:
 
 
 def _description(study: Study, collection: Collection) -> dict[str, Any]:
-    """What the report says about a study, as of its beginning."""
+    """The entries of the manifest for the report, as of the start of the study."""
     sizes = collection.sizes
     return {
         "name": study.name,
@@ -235,7 +236,7 @@ def _now() -> str:
 
 
 def _processor() -> str:
-    """The processor's name if the system tells it, else its architecture."""
+    """The name of the processor if the system provides it, else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The output folder of a study: its paths."""
+"""The output folder of a study: the paths of its files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gradmeter.runs.store import Store, StoreKind
 
-# All that a study writes; --fresh removes these and nothing else. Derived files are removed before the files they are
-# made from, and the manifest last: a killed removal leaves a folder that is still recognised as a study.
+# Everything that a study writes; --fresh removes these and nothing else. Derived files are removed before the files
+# that they are made from, and the manifest last: after a killed removal the folder is still recognised as a study.
 _FOLDERS = ("figures", "tables", "results", "readings", "networks")
 _FILES = ("report.html", "results.md", "readings.md", "claims.csv", "manifest.json")
 _KIND = StoreKind(
@@ -28,7 +28,7 @@ class StudyStore(Store):
         self.folder = folder
 
     def network(self, run: int) -> Path:
-        """A trained network."""
+        """The trained network of a run."""
         return self.folder / "networks" / f"{run:02d}.safetensors"
 
     def readings(self, run: int) -> Path:
@@ -36,19 +36,19 @@ class StudyStore(Store):
         return self.folder / "readings" / f"{run:02d}"
 
     def regressions(self, run: int) -> Path:
-        """A run's fitted regressions."""
+        """The fitted regressions of a run."""
         return self.folder / "results" / f"{run:02d}-regressions.json"
 
     def results(self, run: int) -> Path:
-        """The results of a run's thresholds and regressions."""
+        """The results of the thresholds and regressions of a run."""
         return self.folder / "results" / f"{run:02d}.csv"
 
     def own_results(self, run: int) -> Path:
-        """The results of gradmeter's own judge in a run."""
+        """The results of gradmeter's TrustModel in a run."""
         return self.folder / "results" / f"{run:02d}-gradmeter.csv"
 
     def network_results(self, run: int) -> Path:
-        """The results of a run's neural meta classifiers."""
+        """The results of the neural meta classifiers of a run."""
         return self.folder / "results" / f"{run:02d}-neural.csv"
 
     def all_results(self, run: int) -> tuple[Path, ...]:
@@ -66,9 +66,9 @@ class StudyStore(Store):
         return self.folder / "report.html"
 
     def clear(self) -> None:
-        """Remove what a study wrote here, and nothing else."""
+        """Remove the files of the study, and nothing else."""
         if manifest := self.read():
-            # Unfinished from now on: if the removal is killed, the rest is not taken for a finished study.
+            # If the removal is killed, the remaining files must not be taken for a finished study.
             self.write({key: value for key, value in manifest.items() if key != "finished"})
         for name in _FOLDERS:
             shutil.rmtree(self.folder / name, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Independent tasks in worker processes of this machine, one thread each.
+"""Running independent tasks in worker processes on this machine, one thread each.
 
-One thread per worker makes results independent of the number of cores, and small networks train faster side by side
-than one after the other on several threads.
+With one thread per worker, results do not depend on the number of cores, and small networks train faster in parallel
+than one after the other with several threads.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from gradmeter.errors import GradmeterError
 Item = TypeVar("Item")
 Event = TypeVar("Event")
 
-# From glibc's malloc.h; the threshold is the largest that it accepts.
+# Parameters of glibc's mallopt, from malloc.h, and the largest mmap threshold that it accepts.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _LARGEST_THRESHOLD = 32 * 2**20
 
-# Seconds in which the last events surely arrive.
+# Seconds to wait for the last events.
 _LAST_EVENTS = 10
 
-_queue: Queue[Any] | None = None  # of this worker, to its parent
+_queue: Queue[Any] | None = None  # in a worker: sends events to the parent process
 
 
 class WorkerError(GradmeterError, RuntimeError):
-    """A worker process ended without an answer."""
+    """A worker process died before its task was done."""
 
 
 def run_tasks(
@@ -47,18 +47,19 @@ def run_tasks(
     workers: int,
     on_event: Callable[[Event], None],
 ) -> None:
-    """Run task(item, emit) for every item; what a task emits arrives at on_event, in this process.
+    """Run task(item, emit) for every item, and call on_event in this process with every event that a task emits.
 
-    Workers end when this process ends, however it ends: they hold one end of a pipe whose other end only it has.
+    The workers exit when this process exits, even if it is killed: they wait for the end of a pipe that only this
+    process holds open.
 
     Args:
-        task: a function of a module; items, events and errors must be picklable.
-        items: one task each.
-        workers: processes at once.
+        task: a module-level function; items, events and errors must be picklable.
+        items: the items, one task for each.
+        workers: largest number of worker processes.
         on_event: called from a thread of this process.
 
     Raises:
-        Whatever a task raises, first come, after the other workers were stopped.
+        The first error that a task raises, after the other workers were stopped.
         WorkerError: if a worker was killed.
     """
     if not items:
@@ -76,16 +77,17 @@ def run_tasks(
             future.result()
     except BrokenProcessPool as error:
         raise WorkerError(
-            "a worker process was killed, perhaps for memory; run the same command again, it goes on where it stood"
+            "a worker process was killed, perhaps because memory ran out; run the same command again, it continues "
+            "where it stopped"
         ) from error
     except BaseException:
-        alive.close()  # the workers see the end of the pipe and stop in the middle of their tasks
+        alive.close()  # the workers see the end of the pipe and exit in the middle of their tasks
         raise
     finally:
         pool.shutdown(cancel_futures=True)
         alive.close()
         queue.put(None)
-        # Not for ever: a worker that was stopped while it wrote to the queue keeps its lock.
+        # Do not wait for ever: a worker that was killed while it wrote to the queue still holds the queue's lock.
         queue.cancel_join_thread()
         listener.join(_LAST_EVENTS)
 
@@ -98,28 +100,28 @@ def _listen(queue: Queue[Any], on_event: Callable[[Any], None]) -> None:
 def _prepare(stop: Connection, queue: Queue[Any]) -> None:
     global _queue
     _queue = queue
-    # Ctrl-C reaches the whole process group; the parent decides what happens then.
+    # Ctrl-C interrupts the whole process group; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(stop,), daemon=True).start()
+    threading.Thread(target=_exit_at_end_of, args=(stop,), daemon=True).start()
     prepare_worker()
 
 
 def prepare_worker() -> None:
-    """One thread for this process, and memory that is kept."""
+    """Use one thread in this process, and keep freed memory."""
     torch.set_num_threads(1)
     threadpool_limits(1)
     _keep_freed_memory()
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc reuse large blocks; by default it returns them, and new pages cost half of the training time."""
+    """Let glibc reuse large blocks; by default it returns them, and allocating new pages doubles the training time."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_THRESHOLD)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _end_with(stop: Connection) -> None:
+def _exit_at_end_of(stop: Connection) -> None:
     stop.poll(None)
     os._exit(1)
 

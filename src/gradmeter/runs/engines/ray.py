@@ -1,4 +1,4 @@
-"""Ray: the same work on the cores and GPUs of many machines."""
+"""Running tasks and actors with Ray, on the cores and GPUs of many machines."""
 
 from __future__ import annotations
 
@@ -21,101 +21,111 @@ from gradmeter.runs.engines.processes import WorkerError, prepare_worker
 Item = TypeVar("Item")
 Event = TypeVar("Event")
 
-# Tables that one run of Ray Data reads.
+# Largest number of tables that one Ray data set reads.
 _MOST_TASKS = 4096
-# Times that a task begins anew after its process was killed.
+# How often Ray repeats a task whose process was killed.
 _RETRIES = 3
-# Unless told otherwise it tells its makers that it is used; the terminal, on standard output at that, what is of no use
-# to who reads it (a worker died, and begins again); asks a cluster that does not answer twenty times; and goes on for
-# half a minute when it is told to end.
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Otherwise Ray prints to standard output, for example that a worker died and is replaced.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    # Attempts to reach a cluster that does not answer; by default 20.
     "RAY_NUM_REDIS_GET_RETRIES": "3",
+    # By default a worker that is stopped continues for half a minute.
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
 }
-# Seconds within which a cluster takes a connection.
-_REACHED_WITHIN = 10
-# Seconds in which the last events surely arrive.
+# Seconds to wait for a connection to a cluster.
+_CONNECT_TIMEOUT = 10
+# Seconds to wait for the last events.
 _LAST_EVENTS = 10
 
 
 def configure_ray() -> None:
-    """Give Ray its settings, some of which it reads when it is first imported; those of the environment stay."""
+    """Set Ray's environment variables unless they are already set; Ray reads some of them at its first import."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
 
 
 def require_ray() -> Any:
-    """The package; if RAY_ADDRESS names a cluster, it was seen that something answers there.
+    """Import Ray; if RAY_ADDRESS names a cluster, check that it accepts connections.
+
+    Returns:
+        The module `ray`.
 
     Raises:
-        GradmeterError: if it is not installed, or nothing answers.
+        GradmeterError: if Ray is not installed, or the cluster cannot be reached.
     """
     configure_ray()
     try:
         import ray
     except ImportError as error:
         raise GradmeterError("--engine ray needs Ray: pip install 'gradmeter[ray]'") from error
-    if not ray.is_initialized() and (address := _elsewhere()):
+    if not ray.is_initialized() and (address := _remote_address()):
         _require_reachable(address)
     return ray
 
 
 @contextmanager
 def cluster() -> Iterator[Any]:
-    """Ray, connected to the cluster that RAY_ADDRESS names, or started on this machine until the block ends.
+    """Connect Ray to the cluster that RAY_ADDRESS names, or start it on this machine, while the block runs.
+
+    Yields:
+        The module `ray`.
 
     Raises:
-        GradmeterError: if Ray is not installed, or there is no such cluster.
+        GradmeterError: if Ray is not installed, does not start, or the cluster cannot be reached.
     """
     ray = require_ray()
     if ray.is_initialized():
         yield ray
         return
-    # A user's own modules are found in the current folder, as they are by this process.
+    # The workers import the user's modules from the current folder, as this process does.
     paths = os.pathsep.join([os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])])
-    elsewhere = _elsewhere()
+    address = _remote_address()
     try:
         with _quiet():
             ray.init(
-                # Without a word it would join whatever cluster was started on this machine last.
-                address=elsewhere or "local",
+                # Without an address Ray would connect to any cluster that runs on this machine.
+                address=address or "local",
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env=None if elsewhere else {"env_vars": {"PYTHONPATH": paths}},
+                runtime_env=None if address else {"env_vars": {"PYTHONPATH": paths}},
             )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if not elsewhere:
+        if not address:
             raise GradmeterError(f"Ray does not start on this machine: {one_line(error)}") from error
-        raise _no_cluster(elsewhere, one_line(error)) from error
+        raise _no_cluster(address, one_line(error)) from error
     try:
         yield ray
     finally:
         ray.shutdown()
 
 
-def _elsewhere() -> str | None:
-    """The cluster to join, if one is named; "local" is Ray's word for none."""
-    named = os.environ.get("RAY_ADDRESS")
-    return None if named in (None, "", "local") else named
+def _remote_address() -> str | None:
+    """The address in RAY_ADDRESS; None if Ray is to be started on this machine."""
+    address = os.environ.get("RAY_ADDRESS")
+    return None if address in (None, "", "local") else address
 
 
 def _require_reachable(address: str) -> None:
-    """Say at once what Ray would find out in a quarter of an hour."""
-    place = urlsplit(address if "://" in address else f"//{address}")
+    """Check that a cluster accepts connections; Ray itself would try for a quarter of an hour.
+
+    Raises:
+        GradmeterError: if the address is invalid, or nothing answers.
+    """
+    parts = urlsplit(address if "://" in address else f"//{address}")
     try:
-        host, port = place.hostname, place.port
+        host, port = parts.hostname, parts.port
     except ValueError as error:
         raise _no_cluster(address, one_line(error)) from error
-    if address == "auto":  # Ray's word for the one that runs on this machine
+    if address == "auto":  # the cluster that already runs on this machine
         return
     if host is None or port is None:
         raise _no_cluster(address, "no HOST:PORT")
     try:
-        socket.create_connection((host, port), _REACHED_WITHIN).close()
+        socket.create_connection((host, port), _CONNECT_TIMEOUT).close()
     except OSError as error:
         raise _no_cluster(address, one_line(error)) from error
 
@@ -129,31 +139,31 @@ def _no_cluster(address: str, reason: str) -> GradmeterError:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing on standard error, not even from C++, where Ray tells which log level it was told."""
+    """Silence standard error while the block runs, for C++ too, where Ray prints its log level."""
     try:
-        kept = os.dup(2)
-    except OSError:  # there is none
+        stderr = os.dup(2)
+    except OSError:  # standard error is closed
         yield
         return
-    with open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), 2)
+    with open(os.devnull, "wb") as devnull:
+        os.dup2(devnull.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
-def actors(ray: Any, wanted: int, *, gpus: bool) -> int:
-    """How many actors hold the network: as many as are wanted, or as there are GPUs, or cores.
+def actors(ray: Any, workers: int, *, gpus: bool) -> int:
+    """The number of actors: `workers`, or if that is 0, the number of GPUs or cores of the cluster.
 
     Raises:
-        GradmeterError: if a GPU is asked for and the cluster has none.
+        GradmeterError: if the cluster has no GPU or no core.
     """
-    there = int(ray.cluster_resources().get("GPU" if gpus else "CPU", 0))
-    if not there:
+    available = int(ray.cluster_resources().get("GPU" if gpus else "CPU", 0))
+    if not available:
         raise GradmeterError(f"the Ray cluster has no {'GPU' if gpus else 'core'}; give --device cpu or add nodes")
-    return wanted or there
+    return workers or available
 
 
 def run_tasks_on_ray(
@@ -162,19 +172,20 @@ def run_tasks_on_ray(
     workers: int,
     on_event: Callable[[Event], None],
 ) -> None:
-    """As `run_tasks`, on the cores of a cluster whose machines see the same files at the same paths.
+    """Run task(item, emit) for every item, as `run_tasks` does, on the cores of a Ray cluster.
 
-    A task whose process or machine fails begins again elsewhere, where it stood if it keeps what it has done.
+    All machines of the cluster must see the same files at the same paths. A task whose process or machine fails is
+    started again on another one.
 
     Args:
-        task: a function of a module; items, events and errors must be picklable.
-        items: one task each.
-        workers: tasks at once, at most.
+        task: a module-level function; items, events and errors must be picklable.
+        items: the items, one task for each.
+        workers: largest number of tasks that run at the same time.
         on_event: called from a thread of this process.
 
     Raises:
-        Whatever a task raises, first come, after the other tasks were stopped.
-        WorkerError: if its process was killed again and again.
+        The first error that a task raises, after the other tasks were stopped.
+        WorkerError: if the process of a task was killed at every attempt.
     """
     if not items:
         return
@@ -185,18 +196,18 @@ def run_tasks_on_ray(
         listener = threading.Thread(target=_listen, args=(queue, on_event), daemon=True)
         listener.start()
         remote = ray.remote(_work).options(num_cpus=1, max_retries=_RETRIES)
-        left, running = list(items), list[Any]()
+        waiting, running = list(items), list[Any]()
         try:
-            while left or running:
-                while left and len(running) < workers:
-                    running.append(remote.remote(task, left.pop(0), queue, os.getcwd()))
+            while waiting or running:
+                while waiting and len(running) < workers:
+                    running.append(remote.remote(task, waiting.pop(0), queue, os.getcwd()))
                 done, running = ray.wait(running)
                 ray.get(done)
         except ray.exceptions.RayError as error:
-            raise _told(error) from None
+            raise _original_error(error) from None
         finally:
-            for one in running:
-                ray.cancel(one, force=True)
+            for running_task in running:
+                ray.cancel(running_task, force=True)
             queue.put(None)
             listener.join(_LAST_EVENTS)
 
@@ -212,15 +223,15 @@ def _work(task: Callable[[Any, Callable[[Any], None]], None], item: Any, queue: 
     task(item, queue.put)
 
 
-def _told(error: Any) -> BaseException:
-    """What went wrong in another process, in the words that were used there."""
+def _original_error(error: Any) -> BaseException:
+    """The GradmeterError that a task or an actor raised, or a WorkerError that names another cause."""
     cause = getattr(error, "cause", None)
-    # Ray adds lines of its own.
-    said = str(cause).strip().partition("\n")[0]
+    # Ray appends lines to the message.
+    message = str(cause).strip().partition("\n")[0]
     if isinstance(cause, GradmeterError):
-        return type(cause)(said)
-    reason = str(error).strip().rpartition("\n")[2] if cause is None else f"{type(cause).__name__}: {said}"
-    return WorkerError(f"a worker failed ({reason}); run the same command again, it goes on where it stood")
+        return type(cause)(message)
+    reason = str(error).strip().rpartition("\n")[2] if cause is None else f"{type(cause).__name__}: {message}"
+    return WorkerError(f"a worker failed ({reason}); run the same command again, it continues where it stopped")
 
 
 def through_actors(
@@ -232,69 +243,74 @@ def through_actors(
     count: int,
     gpus: bool,
 ) -> Iterator[pa.Table]:
-    """Tables are read by tasks of Ray Data, and each goes whole to one of several actors.
+    """Read tables with tasks of Ray Data, and pass each table as a whole to one of several actors.
 
-    What a killed process had in hand is done again by another.
+    The work of a killed process is repeated by another one.
 
     Args:
-        ray: as `cluster` yields it.
-        tables: functions of a module that read one table each, of the same columns.
-        actor: a class; what its `__call__` makes of a table comes back, in any order.
-        arguments: of its `__init__`.
-        count: of actors.
-        gpus: whether each has a GPU to itself.
+        ray: the module that `cluster` yields.
+        tables: module-level functions that each read one table; all tables have the same columns.
+        actor: a class; its `__call__` takes a table and returns a table.
+        arguments: keyword arguments for its `__init__`.
+        count: number of actors.
+        gpus: whether each actor gets its own GPU.
+
+    Yields:
+        The tables that the actors return, in any order.
 
     Raises:
-        Whatever a GradmeterError in an actor or task says.
-        WorkerError: for other errors there.
+        The first GradmeterError that an actor or a task raises.
+        WorkerError: for any other error there.
     """
     from ray.util.queue import Queue
 
-    begun = Queue(actor_options={"num_cpus": 0})
+    handles = Queue(actor_options={"num_cpus": 0})
     try:
-        # Ray keeps a record of every task of a run: there may be millions of tables, and not of tasks.
-        for at in range(0, len(tables), _MOST_TASKS):
-            some = tables[at : at + _MOST_TASKS]
-            answers = _mapped(some, {"begun": begun, "actor": actor, "arguments": arguments}, count=count, gpus=gpus)
-            yield from answers.iter_batches(batch_size=None, batch_format="pyarrow")
+        # Ray keeps a record of every task of a data set, and there may be millions: use several data sets.
+        for start in range(0, len(tables), _MOST_TASKS):
+            chunk = tables[start : start + _MOST_TASKS]
+            mapped = _mapped(
+                chunk, {"handles": handles, "actor": actor, "arguments": arguments}, count=count, gpus=gpus
+            )
+            yield from mapped.iter_batches(batch_size=None, batch_format="pyarrow")
     except ray.exceptions.RayError as error:
-        raise _told(error) from None
+        raise _original_error(error) from None
     finally:
-        # After an error Ray may leave them with their cores until something collects what it left behind.
-        for one in begun.get_nowait_batch(begun.qsize()):
-            ray.kill(one)
-        begun.shutdown()
+        # After an error Ray may keep the actors, and their cores, until its references are garbage collected.
+        for handle in handles.get_nowait_batch(handles.qsize()):
+            ray.kill(handle)
+        handles.shutdown()
 
 
 class _Actor:
-    """An actor that says at its beginning that it is there.
+    """Registers its handle, so that it can be killed, and creates the actor at its first table.
 
-    What goes wrong at its beginning goes wrong at the first table: Ray would begin it again and again.
+    It is not created in `__init__`, because Ray would start an actor again and again if that raised an error.
     """
 
-    def __init__(self, begun: Any, actor: type, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, handles: Any, actor: type, arguments: Mapping[str, Any]) -> None:
         import ray
 
-        begun.put(ray.get_runtime_context().current_actor)
-        self._made: Any = None
-        self._make = partial(actor, **arguments)
+        handles.put(ray.get_runtime_context().current_actor)
+        self._actor: Any = None
+        self._create = partial(actor, **arguments)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        if self._made is None:
-            self._made = self._make()
-        return self._made(table)
+        if self._actor is None:
+            self._actor = self._create()
+        return self._actor(table)
 
 
 def _mapped(tables: Sequence[Callable[[], pa.Table]], arguments: Mapping[str, Any], *, count: int, gpus: bool) -> Any:
-    """The Ray data set of what actors make of tables; nothing is done before it is asked for."""
+    """A lazy Ray data set of the tables that actors return for the given ones."""
     from ray.data import ActorPoolStrategy, DataContext, read_datasource
 
-    # What goes wrong comes back as an error of ours; Ray's own log has the rest.
+    # Errors are raised as errors of gradmeter; Ray's log files have the details.
     for handler in logging.getLogger("ray.data").handlers:
         if handler.name == "console":
             handler.setLevel(logging.CRITICAL)
     context = DataContext.get_current().copy()
-    # A table is a unit of the result: it is not cut, and the order does not matter.
+    # Do not split tables; their order does not matter.
     context.target_max_block_size = None
     context.execution_options.preserve_order = False
     context.enable_progress_bars = False
@@ -304,7 +320,7 @@ def _mapped(tables: Sequence[Callable[[], pa.Table]], arguments: Mapping[str, An
             _datasource(tables),
             override_num_blocks=len(tables),
             concurrency=count,
-            # Reading waits for disks and networks; the cores are the actors'.
+            # Reading mostly waits for disks and networks; leave the cores to the actors.
             num_cpus=0,
         )
         return read.map_batches(
@@ -329,14 +345,14 @@ def _datasource(tables: Sequence[Callable[[], pa.Table]]) -> Any:
 
         def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[Any]:
             unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-            return [ReadTask(_Reading(table), unknown) for table in tables]
+            return [ReadTask(_OneBlock(table), unknown) for table in tables]
 
     return Tables()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """A table as what Ray asks a task for: blocks, here one."""
+class _OneBlock:
+    """A function that returns a table as a list of one block, as a `ReadTask` expects."""
 
     table: Callable[[], pa.Table]
 

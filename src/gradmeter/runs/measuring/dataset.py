@@ -1,4 +1,4 @@
-"""The Parquet data set that a measurement writes: its parts appear whole, so that a killed run can continue."""
+"""The Parquet data set that a measurement writes, in parts that appear whole, so that a killed run can be continued."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gradmeter.runs.store import Manifest, Store, StoreKind, as_json
 from gradmeter.sources.samples.opening import MANIFEST
 
 PART = 1024
-"""Default number of samples in a part, which is the most that a killed run loses."""
+"""Default number of samples in a part; a killed run loses at most one part."""
 
 _PART_SIZE, _CONTAINERS, _BY_ID = "samples of a part", "containers", "goes by id"
 _ROWS, _SKIPPED, _GONE = "rows", "skipped", "gone"
@@ -52,10 +52,10 @@ class Note:
 
 
 class MeasuredSet:
-    """A folder of Parquet parts; each part holds what was read of some of a source's samples.
+    """A folder of Parquet files, called parts; each holds the readings of some samples of a source.
 
-    A note is written after each part. It holds the part's rows, its size in bytes and what was skipped: a part without
-    a note, or of another size, is measured again.
+    After each part a note is written. It holds the part's number of rows, its size in bytes and the skipped samples. A
+    part that has no note or another size is measured again.
 
     Attributes:
         store: the folder and its manifest.
@@ -87,10 +87,10 @@ class MeasuredSet:
         """Open a folder for a new measurement, or to continue the same one.
 
         Args:
-            folder: of the data set; it need not exist.
+            folder: the folder of the data set; it need not exist.
             purpose: what is measured, and with what; JSON values.
-            containers: `Source.containers`, if samples may have been added or removed since.
-            part: samples of a part, for a new measurement.
+            containers: `Source.containers()`, if samples may be added or removed between runs.
+            part: number of samples in a part, for a new measurement.
             fresh: remove an earlier measurement.
 
         Raises:
@@ -99,26 +99,26 @@ class MeasuredSet:
         measured = cls(folder)
         purpose = as_json(purpose)
         if fresh and measured.exists():
-            measured.clear()  # also a damaged one: the manifest's name is gradmeter's own
+            measured.clear()  # even if the manifest is damaged: only gradmeter uses its name
 
-        def forbidding(begun: Manifest, purpose: Manifest) -> list[str]:
-            return _forbidding_changes(_checked(begun, measured.name), purpose, containers)
+        def list_changes(recorded: Manifest, purpose: Manifest) -> list[str]:
+            return _forbidding_changes(_checked(recorded, measured.name), purpose, containers)
 
-        begun = measured.store.begin(purpose, changes=forbidding)
+        recorded = measured.store.begin(purpose, changes=list_changes)
         kept: dict[str, Any] = {_PART_SIZE: part, _BY_ID: False, _CONTAINERS: containers and dict(containers)}
-        if begun:
-            changed, before = bool(changes(_purpose_of(begun), purpose)), begun.get(_CONTAINERS)
+        if recorded:
+            changed, before = bool(changes(_purpose_of(recorded), purpose)), recorded.get(_CONTAINERS)
             kept = {
-                **({} if changed else begun),
-                _PART_SIZE: begun[_PART_SIZE],
-                _BY_ID: begun.get(_BY_ID, False) or changed,
+                **({} if changed else recorded),
+                _PART_SIZE: recorded[_PART_SIZE],
+                _BY_ID: recorded.get(_BY_ID, False) or changed,
                 _CONTAINERS: before if containers is None else {**(before or {}), **containers},
             }
         measured.store.write({**purpose, **kept})
         if kept[_BY_ID]:
             complete = measured.complete()
             for number in measured._parts():
-                if number not in complete:  # its number may not be used again
+                if number not in complete:  # its samples may be measured again in another part
                     measured.storage.remove(_file(number))
         return measured
 
@@ -128,24 +128,24 @@ class MeasuredSet:
         Raises:
             OutputError: if that fails.
         """
-        # The manifest goes last: until then the folder is recognised as a measurement.
-        ours = [name for name in self.storage.sizes() if _NOTE.fullmatch(name) or _PART_FILE.fullmatch(name)]
-        for _ in self.storage.each(self.storage.remove, ours):
+        # The manifest is removed last: until then the folder is recognised as a measurement.
+        files = [name for name in self.storage.sizes() if _NOTE.fullmatch(name) or _PART_FILE.fullmatch(name)]
+        for _ in self.storage.each(self.storage.remove, files):
             pass
         self.storage.remove(MANIFEST)
 
     def exists(self) -> bool:
-        """Whether a measurement was begun there."""
+        """Whether the folder holds a measurement, finished or not."""
         return self.store.exists()
 
     @property
     def part(self) -> int:
-        """Samples of a part."""
+        """Number of samples in a part."""
         return int(self._manifest()[_PART_SIZE])
 
     @property
     def by_id(self) -> bool:
-        """Whether samples were added or removed between two runs; a part's number then no longer tells its samples."""
+        """Whether samples were added or removed between runs; if not, a part's number implies its samples."""
         return bool(self._manifest().get(_BY_ID, False))
 
     @property
@@ -220,10 +220,10 @@ class MeasuredSet:
         return ids
 
     def finish(self, gone: Collection[str] = ()) -> tuple[int, tuple[Skipped, ...]]:
-        """Write into the manifest how many rows there are, and what was skipped and why; return both.
+        """Write the number of rows and the skipped samples into the manifest; return both.
 
         Args:
-            gone: ids of samples that have rows here and no longer exist.
+            gone: ids of samples that were measured or skipped and no longer exist.
 
         Raises:
             OutputError: if the disk is full or the folder cannot be written.
@@ -235,7 +235,7 @@ class MeasuredSet:
         return rows, skipped
 
     def progress(self) -> tuple[int, tuple[Skipped, ...]]:
-        """How many samples were measured or skipped, and the skipped ones."""
+        """The number of samples that were measured or skipped, and the skipped samples."""
         notes = self.complete().values()
         skipped = tuple(sample for note in notes for sample in note.skipped)
         return sum(note.rows for note in notes) + len(skipped), skipped
@@ -255,7 +255,7 @@ class MeasuredSet:
         yield from self.storage.each(partial(self._read, columns=columns), numbers)
 
     def right(self) -> tuple[int, int] | None:
-        """How many predictions are right, and how many samples have a label; None if none has."""
+        """The number of right predictions and the number of samples with a label; None if no sample has a label."""
         right, labelled = 0, 0
         for table in self.tables(["label", "prediction"]):
             if "label" in table.column_names:
@@ -305,17 +305,17 @@ def _parquet(table: pa.Table) -> pa.Buffer:
 
 
 def _parse_note(content: Mapping[str, Any], size: int | None) -> Note | None:
-    """The note that `write` wrote; None if it is damaged or the part's file does not have the size that it names."""
+    """The note that `write` wrote; None if it is damaged or its size differs from that of the part's file."""
     if not _is_note(content) or (content["rows"] and size != content["bytes"]):
         return None
     return Note(content["rows"], tuple(Skipped(*record) for record in content["skipped"]))
 
 
 def _checked(manifest: Manifest, name: str) -> Manifest:
-    """A manifest whose own entries have the right types.
+    """The manifest, after a check of the types of its entries.
 
     Raises:
-        DataError: if it was changed.
+        DataError: if an entry has a wrong type.
     """
     size, containers, skipped = manifest[_PART_SIZE], manifest.get(_CONTAINERS), manifest.get(_SKIPPED, [])
     if not (
@@ -345,19 +345,19 @@ def _is_count(value: Any) -> bool:
 
 def _purpose_of(manifest: Manifest) -> Manifest:
     """The entries of a manifest that `MeasuredSet.begin` was given."""
-    own = {_PART_SIZE, _CONTAINERS, _BY_ID, _ROWS, _SKIPPED, _GONE}
-    return {key: value for key, value in manifest.items() if key not in own}
+    other_keys = {_PART_SIZE, _CONTAINERS, _BY_ID, _ROWS, _SKIPPED, _GONE}
+    return {key: value for key, value in manifest.items() if key not in other_keys}
 
 
-def _forbidding_changes(begun: Manifest, purpose: Manifest, containers: Mapping[str, str] | None) -> list[str]:
-    """Changes since a measurement began that forbid to continue it; named samples may be added and removed."""
-    before, listed = begun.get(_CONTAINERS), changes(_purpose_of(begun), purpose)
-    if not listed or not is_same_data(_purpose_of(begun), purpose):
+def _forbidding_changes(recorded: Manifest, purpose: Manifest, containers: Mapping[str, str] | None) -> list[str]:
+    """List the changes because of which a measurement cannot be continued; named samples may be added and removed."""
+    before, listed = recorded.get(_CONTAINERS), changes(_purpose_of(recorded), purpose)
+    if not listed or not is_same_data(_purpose_of(recorded), purpose):
         return listed
     if before is None or containers is None:
         return listed
     if all(before[name] == containers[name] for name in {*before} & {*containers}):
         return []
     if containers:
-        listed.append("samples of a table or an archive have numbers and no names by which they are recognised")
+        listed.append("samples of a table or an archive have no names by which they could be recognised")
     return listed

@@ -1,4 +1,4 @@
-"""Batches of a source's samples, in order, those that cannot be read set aside."""
+"""Loading a source's samples in batches, in order; samples that cannot be read are skipped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gradmeter.runs.measuring.dataset import Skipped
 from gradmeter.sources.samples import Encoded, Sample, Source, Unreadable
 
 SYSTEMATIC = 8
-"""Samples of a batch: where all of so many fail, that is no chance."""
+"""If all samples of a batch fail and there are at least this many, it is an error and they are not skipped."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Batch:
     """Some samples of a source.
 
     Attributes:
-        ids: of the samples that could be read.
+        ids: ids of the samples that could be read.
         labels: their labels.
-        inputs: of a network for them; None where there is none.
-        skipped: the others.
+        inputs: the network's inputs for them; None if no sample could be read.
+        skipped: the samples that could not be read.
     """
 
     ids: list[str]
@@ -37,7 +37,11 @@ class Batch:
     skipped: list[Skipped]
 
     def without(self, reasons: Mapping[int, str]) -> Batch:
-        """The same, some samples set aside: row to reason."""
+        """The batch with some samples skipped.
+
+        Args:
+            reasons: row of each sample to skip, and why.
+        """
         kept = [row for row in range(len(self.ids)) if row not in reasons]
         return Batch(
             [self.ids[row] for row in kept],
@@ -48,32 +52,36 @@ class Batch:
 
 
 def _rows(inputs: Any, rows: Sequence[int]) -> Any:
-    """Some of the samples of a network's inputs, a tensor or a mapping of tensors."""
+    """Rows of a network's inputs, a tensor or a mapping of tensors."""
     if isinstance(inputs, Mapping):
         return {name: value[rows] for name, value in inputs.items()}
     return inputs[rows]
 
 
-def batch_of(found: Sequence[Sample | Skipped], prepare: Callable[[Sequence[Any]], Any]) -> Batch:
-    """A batch of what was read; what cannot be prepared is set aside, too."""
-    skipped = [one for one in found if isinstance(one, Skipped)]
-    read = [one for one in found if not isinstance(one, Skipped)]
+def batch_of(samples: Sequence[Sample | Skipped], prepare: Callable[[Sequence[Any]], Any]) -> Batch:
+    """Prepare samples for the network; skip those for which that fails.
+
+    Raises:
+        InputError: if the samples fail together but not alone, or if all of at least `SYSTEMATIC` samples fail.
+    """
+    skipped = [sample for sample in samples if isinstance(sample, Skipped)]
+    read = [sample for sample in samples if not isinstance(sample, Skipped)]
     try:
         inputs = prepare([sample.content for sample in read]) if read else None
-    except Exception as error:  # preprocessing may be anybody's
-        alone = [one if isinstance(one, Skipped) else _prepared(one, prepare) for one in found]
-        failed = len(read) - sum(isinstance(one, Sample) for one in alone)
-        if not failed or failed == len(read) >= SYSTEMATIC:  # it is not for one of them that it fails
+    except Exception as error:  # the preprocessing may be the user's code
+        checked = [sample if isinstance(sample, Skipped) else _prepared_alone(sample, prepare) for sample in samples]
+        failures = len(read) - sum(isinstance(sample, Sample) for sample in checked)
+        if not failures or failures == len(read) >= SYSTEMATIC:  # no single sample is the cause
             raise InputError(
                 f"{read[0].id} to {read[-1].id} cannot be prepared for the network ({type(error).__name__}: "
-                f"{one_line(error)}); expected samples that its preprocessing takes"
+                f"{one_line(error)}); expected samples that its preprocessing accepts"
             ) from error
-        return batch_of(alone, prepare)
+        return batch_of(checked, prepare)
     return Batch([sample.id for sample in read], [sample.label for sample in read], inputs, skipped)
 
 
-def _prepared(sample: Sample, prepare: Callable[[Sequence[Any]], Any]) -> Sample | Skipped:
-    """A sample, if it can be prepared."""
+def _prepared_alone(sample: Sample, prepare: Callable[[Sequence[Any]], Any]) -> Sample | Skipped:
+    """The sample if it can be prepared alone, else why not."""
     try:
         prepare([sample.content])
     except Exception as error:
@@ -82,23 +90,23 @@ def _prepared(sample: Sample, prepare: Callable[[Sequence[Any]], Any]) -> Sample
 
 
 def decoded(encoded: Encoded, decoder: Callable[[bytes], Any]) -> Sample | Skipped:
-    """A sample of what is stored, or why there is none."""
+    """Decode a sample; if it cannot be read, return why."""
     try:
         return Sample(encoded.id, decoder(encoded.content), encoded.label)
     except Unreadable as error:
         return Skipped(encoded.id, str(error))
 
 
-def fetched(source: Source, indices: Sequence[int]) -> list[Encoded | Skipped]:
-    """Samples as they are stored, or why there is none."""
-    fetch = partial(_fetched, source)
+def fetch_samples(source: Source, indices: Sequence[int]) -> list[Encoded | Skipped]:
+    """Fetch samples as they are stored; for those that cannot be read, why."""
+    fetch = partial(_fetch, source)
     if source.at_once == 1:
         return list(map(fetch, indices))
     with ThreadPoolExecutor(source.at_once) as threads:
         return list(threads.map(fetch, indices))
 
 
-def _fetched(source: Source, index: int) -> Encoded | Skipped:
+def _fetch(source: Source, index: int) -> Encoded | Skipped:
     try:
         return source.fetch(index)
     except Unreadable as error:
@@ -107,54 +115,58 @@ def _fetched(source: Source, index: int) -> Encoded | Skipped:
 
 @dataclass(frozen=True)
 class _Batches(Dataset[Any]):
-    """Read and prepared in the loading processes; what they raise comes back as it is."""
+    """A data set that loads and prepares whole batches, in the processes of a DataLoader."""
 
     source: Source
     prepare: Callable[[Sequence[Any]], Any]
 
     def __getitems__(self, indices: Sequence[int]) -> Batch | GradmeterError:
         try:
-            found = fetched(self.source, indices)
-            samples = [one if isinstance(one, Skipped) else decoded(one, self.source.decoder) for one in found]
+            samples = [
+                encoded if isinstance(encoded, Skipped) else decoded(encoded, self.source.decoder)
+                for encoded in fetch_samples(self.source, indices)
+            ]
             return batch_of(samples, self.prepare)
         except GradmeterError as error:
-            # PyTorch would put where it happened around what happened.
+            # Returned, not raised: PyTorch would wrap the message in the traceback of the loading process.
             return error
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 
 def load_batches(
     source: Source, prepare: Callable[[Sequence[Any]], Any], batches: Sequence[Sequence[int]], workers: int
 ) -> Iterator[Batch]:
-    """Read batches of samples.
+    """Yield batches of samples.
 
     Args:
         source: the samples.
-        prepare: from decoded images or texts to a network's inputs.
-        batches: numbers of the samples of each batch.
-        workers: processes that read ahead; 0 for this one.
+        prepare: turns decoded images or texts into a network's inputs.
+        batches: for each batch, the indices of its samples.
+        workers: number of processes that load ahead; 0 to load in this process.
 
     Raises:
-        DataError: if the store of the samples does not answer.
+        DataError: if the storage that holds the samples does not answer.
         InputError: if a whole batch cannot be prepared.
     """
-    sampler: Any = batches  # ranges serve as well as the lists that DataLoader is declared for
-    samples = _Batches(source, prepare)
-    for batch in DataLoader(samples, batch_sampler=sampler, num_workers=workers, collate_fn=_as_it_is):
+    sampler: Any = batches  # DataLoader is typed for lists, but accepts any sequence
+    dataset = _Batches(source, prepare)
+    for batch in DataLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=_identity):
         if isinstance(batch, GradmeterError):
             raise batch
         yield batch
 
 
 @contextmanager
-def processes_may_end() -> Iterator[None]:
-    """Work during which `load_batches` may be in use: PyTorch tells of a process that ended wherever this one is then.
+def explain_dead_workers() -> Iterator[None]:
+    """Explain PyTorch's error if a loading process of `load_batches` dies while the block runs.
+
+    PyTorch raises it from a signal handler, anywhere in the code that runs at that moment.
 
     Raises:
-        WorkerError: if one did.
+        WorkerError: if a loading process died.
     """
     try:
         yield
@@ -162,6 +174,6 @@ def processes_may_end() -> Iterator[None]:
         if not str(error).startswith("DataLoader worker"):
             raise
         raise WorkerError(
-            f"a process that reads samples ended ({one_line(error)}); run the same command again, it goes on where it "
-            "stood"
+            f"a process that loads samples was killed ({one_line(error)}); run the same command again, it continues "
+            "where it stopped"
         ) from error

@@ -1,4 +1,4 @@
-"""Parts of a data set made by actors of a Ray cluster."""
+"""Measuring parts of a data set with actors of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ import pyarrow.compute as pc
 from gradmeter.runs.engines.processes import WorkerError
 from gradmeter.runs.engines.ray import actors, cluster, through_actors
 from gradmeter.runs.measuring.dataset import PART, MeasuredSet, Note, Skipped
-from gradmeter.runs.measuring.loading import batch_of, decoded, fetched
+from gradmeter.runs.measuring.loading import batch_of, decoded, fetch_samples
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.work import BATCH, Work
 from gradmeter.sources.samples import Encoded, Sample, Source, Unreadable
 
-# Bytes of the stored samples of a part: as a whole it goes from the process that reads to the one that measures.
+# Largest size in bytes of the stored samples of a part, which goes as a whole from the task that reads it to an actor.
 _PART_BYTES = 128 * 2**20
-# Bytes of small parts that are read together, so that what lies in one row group of a table is decoded once, and shares
-# of the work of an actor, at least, so that all end together.
+# Small parts are read together, up to this many bytes, so that a row group of a table is decoded only once; but an
+# actor gets at least this many groups of parts, so that all actors finish at about the same time.
 _READ_BYTES, _SHARES = 32 * 2**20, 8
-# Samples whose size tells that of all.
-_WEIGHED = 16
+# Number of samples that are read to estimate the size of all.
+_PROBED = 16
 _SCHEMA = pa.schema(
     {
         "part": pa.int64(),
@@ -39,33 +39,33 @@ _NOTES = pa.schema({"rows": pa.int64(), "skipped": pa.list_(pa.struct({"id": pa.
 
 
 def part_size(source: Source) -> int:
-    """Samples of a part, fewer where they are large."""
-    return max(1, min(PART, _PART_BYTES // _bytes(source)))
+    """Number of samples in a part; smaller if the samples are large."""
+    return max(1, min(PART, _PART_BYTES // _largest_size(source)))
 
 
-def _bytes(source: Source) -> int:
-    """Of the largest of some samples as they are stored."""
-    places = np.linspace(0, len(source) - 1, min(_WEIGHED, len(source))).round().astype(int)
-    sizes = []
-    for place in places:
+def _largest_size(source: Source) -> int:
+    """Size in bytes of the largest of a few stored samples."""
+    indices = np.linspace(0, len(source) - 1, min(_PROBED, len(source))).round().astype(int)
+    sizes = [1]
+    for index in indices:
         try:
-            sizes.append(len(source.fetch(int(place)).content))
+            sizes.append(len(source.fetch(int(index)).content))
         except Unreadable:
             continue
-    return max([1, *sizes])
+    return max(sizes)
 
 
 def ray_parts(
     reader: Reader, source: Source, parts: Mapping[int, Sequence[int]], measured: MeasuredSet, work: Work
 ) -> None:
-    """Let actors write the parts.
+    """Measure the parts on a Ray cluster, whose actors write them.
 
     Raises:
-        WorkerError: if one was not written for a reason that nobody told.
+        WorkerError: if a part was not written although no worker reported an error.
     """
     gpus = work.device.startswith("cuda")
     with cluster() as ray:
-        shared = ray.put(source)
+        source_ref = ray.put(source)
         count = min(actors(ray, work.workers, gpus=gpus), len(parts))
         arguments = {
             "reader": ray.put(reader),
@@ -73,36 +73,37 @@ def ray_parts(
             "measured": measured,
             "device": work.device,
         }
-        together = _READ_BYTES // (_bytes(source) * max(map(len, parts.values())))
-        together = max(1, min(together, len(parts) // (_SHARES * count)))
-        each = list(parts.items())
-        tables = [partial(_fetched, shared, each[at : at + together]) for at in range(0, len(each), together)]
-        for answers in through_actors(ray, tables, _PartWriter, arguments, count=count, gpus=gpus):
-            for note in answers.to_pylist():
-                for one in note["skipped"]:
-                    work.on_skip(Skipped(**one))
+        group_size = _READ_BYTES // (_largest_size(source) * max(map(len, parts.values())))
+        group_size = max(1, min(group_size, len(parts) // (_SHARES * count)))
+        items = list(parts.items())
+        groups = [items[start : start + group_size] for start in range(0, len(items), group_size)]
+        tables = [partial(_fetch_parts, source_ref, group) for group in groups]
+        for notes in through_actors(ray, tables, _PartWriter, arguments, count=count, gpus=gpus):
+            for note in notes.to_pylist():
+                for sample in note["skipped"]:
+                    work.on_skip(Skipped(**sample))
                 work.on_progress(note["rows"] + len(note["skipped"]))
-    if lost := parts.keys() - measured.complete():
-        raise WorkerError(f"{len(lost)} of {len(parts)} parts were not written; run the same command again")
+    if missing := parts.keys() - measured.complete():
+        raise WorkerError(f"{len(missing)} of {len(parts)} parts were not written; run the same command again")
 
 
-def _fetched(shared: Any, parts: Sequence[tuple[int, Sequence[int]]]) -> pa.Table:
-    """The samples of some parts as they are stored."""
+def _fetch_parts(source_ref: Any, parts: Sequence[tuple[int, Sequence[int]]]) -> pa.Table:
+    """The stored samples of some parts."""
     import ray
 
-    source: Source = ray.get(shared)
-    rows = [_stored(part, one) for part, samples in parts for one in fetched(source, samples)]
+    source: Source = ray.get(source_ref)
+    rows = [_row(part, sample) for part, indices in parts for sample in fetch_samples(source, indices)]
     return pa.Table.from_pylist(rows, _SCHEMA)
 
 
-def _stored(part: int, one: Encoded | Skipped) -> dict[str, Any]:
-    if isinstance(one, Skipped):
-        return {"part": part, "id": one.id, "unreadable": one.reason}
-    return {"part": part, "id": one.id, "content": one.content, "label": one.label}
+def _row(part: int, sample: Encoded | Skipped) -> dict[str, Any]:
+    if isinstance(sample, Skipped):
+        return {"part": part, "id": sample.id, "unreadable": sample.reason}
+    return {"part": part, "id": sample.id, "content": sample.content, "label": sample.label}
 
 
 class _PartWriter:
-    """An actor: it holds the network, and makes of the samples of parts these parts of the data set."""
+    """An actor that holds the network, measures the samples of parts and writes these parts of the data set."""
 
     def __init__(self, reader: Any, decoder: Callable[[bytes], Any], measured: MeasuredSet, device: str) -> None:
         import ray
@@ -114,22 +115,22 @@ class _PartWriter:
     def __call__(self, samples: pa.Table) -> pa.Table:
         notes = []
         for part in samples["part"].unique().to_pylist():
-            # One that was killed may have written some of them.
+            # Ray repeats a task whose actor was killed; some of its parts may be complete.
             note = self._measured.note(part) or self._write(part, samples.filter(pc.equal(samples["part"], part)))
             notes.append(asdict(note))
         return pa.Table.from_pylist(notes, _NOTES)
 
     def _write(self, part: int, samples: pa.Table) -> Note:
-        tables, missed = [], []
+        tables, skipped = [], []
         for start in range(0, len(samples), BATCH):
-            found = [self._decoded(one) for one in samples.slice(start, BATCH).to_pylist()]
-            batch, table = self._reader.rows(batch_of(found, self._reader.classifier.batch), self._device)
-            missed += batch.skipped
+            decoded_samples = [self._decode(row) for row in samples.slice(start, BATCH).to_pylist()]
+            batch, table = self._reader.rows(batch_of(decoded_samples, self._reader.classifier.batch), self._device)
+            skipped += batch.skipped
             if table is not None:
                 tables.append(table)
-        return self._measured.write(part, pa.concat_tables(tables) if tables else None, missed)
+        return self._measured.write(part, pa.concat_tables(tables) if tables else None, skipped)
 
-    def _decoded(self, stored: Mapping[str, Any]) -> Sample | Skipped:
-        if stored["unreadable"] is not None:
-            return Skipped(stored["id"], stored["unreadable"])
-        return decoded(Encoded(stored["id"], stored["content"], stored["label"]), self._decoder)
+    def _decode(self, row: Mapping[str, Any]) -> Sample | Skipped:
+        if row["unreadable"] is not None:
+            return Skipped(row["id"], row["unreadable"])
+        return decoded(Encoded(row["id"], row["content"], row["label"]), self._decoder)

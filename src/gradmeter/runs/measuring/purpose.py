@@ -1,4 +1,4 @@
-"""What a measurement is made of and with, and how two of them differ, in words."""
+"""Comparing what two measurements are made with: the network, its preprocessing and the samples."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _PLACE = "place"
 _OF_SAMPLES = {"contents", "samples"}
 
 
-def is_same_data(begun: Manifest, purpose: Manifest) -> bool:
-    """Whether two purposes differ at most in samples that were added or removed."""
-    return not changes(begun, {**purpose, **{key: begun[key] for key in _OF_SAMPLES & {*begun}}})
+def is_same_data(recorded: Manifest, purpose: Manifest) -> bool:
+    """Whether two purposes are equal, except for samples that were added or removed."""
+    return not changes(recorded, {**purpose, **{key: recorded[key] for key in _OF_SAMPLES & {*recorded}}})
 
 
-def changes(begun: Manifest, purpose: Manifest) -> list[str]:
+def changes(recorded: Manifest, purpose: Manifest) -> list[str]:
     """List how a purpose differs from that of an earlier measurement; empty if it does not."""
-    keys = {**begun, **purpose}
-    differing = {key for key in keys if begun.get(key) != purpose.get(key)}
-    if _PLACE not in begun or "data" in differing:  # written by an earlier version, or implied by the other name
+    keys = {**recorded, **purpose}
+    differing = {key for key in keys if recorded.get(key) != purpose.get(key)}
+    if _PLACE not in recorded or "data" in differing:  # written by an earlier version, or implied by the other name
         differing.discard(_PLACE)
     lines = []
     if "data" not in differing and differing & _OF_SAMPLES:
-        counts = f"; there were {begun.get('samples')} samples, now {purpose.get('samples')}"
+        counts = f"; there were {recorded.get('samples')} samples, now {purpose.get('samples')}"
         lines.append(f"samples were added, removed or renamed{counts if 'samples' in differing else ''}")
         differing -= _OF_SAMPLES
     # Hashes and fingerprints say nothing to a reader.
@@ -32,10 +32,10 @@ def changes(begun: Manifest, purpose: Manifest) -> list[str]:
         ("contents", "the samples changed"),
         ("weights", "the weights changed"),
         ("fit", "the TrustModel changed"),
-        (_PLACE, f"{purpose.get('data')} was {begun.get(_PLACE)}, is {purpose.get(_PLACE)}"),
+        (_PLACE, f"{purpose.get('data')} was {recorded.get(_PLACE)}, is {purpose.get(_PLACE)}"),
     ):
         if key in differing:
             differing.remove(key)
             lines.append(words)
-    before: dict[str, Any] = {key: begun.get(key) for key in sorted(differing)}
+    before: dict[str, Any] = {key: recorded.get(key) for key in sorted(differing)}
     return lines + differences(before, {key: purpose.get(key) for key in sorted(differing)})

@@ -1,4 +1,4 @@
-"""From a batch of samples to rows of a data set: what a worker holds."""
+"""From a batch of samples to rows of a data set; each worker holds one reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import NotFinite
 from gradmeter.reading.readings import Readings
-from gradmeter.runs.measuring.loading import SYSTEMATIC, Batch, processes_may_end
+from gradmeter.runs.measuring.loading import SYSTEMATIC, Batch, explain_dead_workers
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.answering import explained
 from gradmeter.sources.models.classifier import wrong_names
@@ -24,12 +24,12 @@ _NO_LOGITS, _NO_GRADIENT = "the network's logits for it are not finite", "the ne
 
 @dataclass(frozen=True)
 class Reader:
-    """A network with its meter, and what its readings become; it may be sent to another process.
+    """A network, its meter, and a function that turns readings into rows; it can be pickled.
 
     Attributes:
-        meter: of the classifier's network.
+        meter: the meter of the classifier's network.
         classifier: the network and its preprocessing.
-        tabulate: from a batch and its readings to rows, one for each sample that could be read.
+        tabulate: returns the rows of a batch and its readings, one row for each sample that could be read.
     """
 
     meter: GradientMeter
@@ -37,7 +37,7 @@ class Reader:
     tabulate: Callable[[Batch, Readings], pa.Table]
 
     def move(self, device: str) -> None:
-        """Bring the network to a device.
+        """Move the network to a device.
 
         Raises:
             InputError: if there is no such device.
@@ -45,25 +45,25 @@ class Reader:
         self.classifier.move(device)
 
     def readings(self, batch: Batch, device: str) -> tuple[Batch, Readings | None]:
-        """What the meter reads of a batch; None where no sample of it could be read.
+        """Measure a batch.
 
         Returns:
-            The batch, those samples set aside for which the network's logits or its gradient are not finite; and its
-            readings.
+            The batch, without samples whose logits or gradient are not finite, and its readings; None for the readings
+            if no sample is left.
 
         Raises:
-            InputError: if there is not one name for each class, or the network fails.
-            NotFinite: if that is so for a whole batch.
+            InputError: if the number of class names is not the number of logits, or the network fails.
+            NotFinite: if all of at least `SYSTEMATIC` samples have logits or gradients that are not finite.
         """
         if not batch.ids:
             return batch, None
         samples = f" of {batch.ids[0]} to {batch.ids[-1]}"
-        # That a process ended is told wherever this one is, and is no fault of the network's.
-        with explained(self.classifier, batch.inputs, samples), processes_may_end():
+        # The inner block comes first: a dead loading process must not be reported as an error of the network.
+        with explained(self.classifier, batch.inputs, samples), explain_dead_workers():
             finite = read_finite(self.meter, Inputs.of(_moved(batch.inputs, device)))
         count = len(batch.ids)
         reasons = dict.fromkeys(finite.no_logits, _NO_LOGITS) | dict.fromkeys(finite.no_gradient, _NO_GRADIENT)
-        if len(reasons) == count >= SYSTEMATIC:  # it is not for one of them
+        if len(reasons) == count >= SYSTEMATIC:  # no single sample is the cause
             raise NotFinite.of(sorted(reasons), count, has_logits=not finite.no_logits)
         if reasons:
             batch = batch.without(reasons)
@@ -74,7 +74,7 @@ class Reader:
         return batch, readings
 
     def rows(self, batch: Batch, device: str) -> tuple[Batch, pa.Table | None]:
-        """The same with the rows of the batch in place of its readings."""
+        """Measure a batch as `readings` does, and return the rows of its readings instead of them."""
         batch, readings = self.readings(batch, device)
         return batch, None if readings is None else self.tabulate(batch, readings)
 

@@ -1,4 +1,4 @@
-"""Which samples of a source are left to do, as parts of the data set."""
+"""Which samples of a source remain to be measured, as parts of the data set."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gradmeter.sources.samples import Source
 
 @dataclass(frozen=True)
 class Remaining:
-    """What is left of a source.
+    """The samples of a source that remain to be measured.
 
     Attributes:
-        parts: from the number of a part to the numbers of its samples.
-        gone: ids of samples that were done and are not there any more.
+        parts: for each part number, the indices of its samples.
+        gone: ids of samples that were measured or skipped, and are no longer in the source.
     """
 
     parts: dict[int, Sequence[int]]
@@ -28,15 +28,16 @@ class Remaining:
 
 
 def remaining(measured: MeasuredSet, source: Source) -> Remaining:
-    """What is left; where samples came or went, all ids are in memory."""
+    """The samples that remain; if samples were added or removed, all ids are read into memory."""
     count, size, complete = len(source), measured.part, measured.complete()
     if not measured.by_id:
         parts = {number: range(start, min(start + size, count)) for number, start in enumerate(range(0, count, size))}
         return Remaining({number: part for number, part in parts.items() if number not in complete}, frozenset())
     done, ids = measured.ids(complete), [source.id(index) for index in range(count)]
-    left = [index for index, one in enumerate(ids) if one not in done]
-    free = (number for number in itertools.count() if number not in complete)
+    indices = [index for index, id_ in enumerate(ids) if id_ not in done]
+    free_numbers = (number for number in itertools.count() if number not in complete)
+    starts = range(0, len(indices), size)
     return Remaining(
-        {number: left[at : at + size] for at, number in zip(range(0, len(left), size), free, strict=False)},
+        {number: indices[start : start + size] for start, number in zip(starts, free_numbers, strict=False)},
         frozenset(done.difference(ids)),
     )

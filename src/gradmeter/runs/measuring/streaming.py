@@ -1,4 +1,4 @@
-"""From a classifier and a source to a data set of rows, in memory that does not grow with the source."""
+"""Measuring a source into a data set, in memory that does not grow with the number of samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gradmeter.reading.network import weights_hash
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.engines.ray import require_ray
 from gradmeter.runs.measuring.dataset import PART, MeasuredSet, Skipped
-from gradmeter.runs.measuring.loading import Batch, load_batches, processes_may_end
+from gradmeter.runs.measuring.loading import Batch, explain_dead_workers, load_batches
 from gradmeter.runs.measuring.on_ray import part_size, ray_parts
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.remaining import remaining
@@ -29,26 +29,26 @@ from gradmeter.sources.samples.location import is_address
 from gradmeter.sources.samples.noise import NOISE
 
 ENGINES = ("local", "ray")
-"""Where samples can be worked through."""
+"""Engines that can measure samples."""
 
 
 def measure(classifier: Classifier, source: Source, folder: str | Path, work: Work | None = None) -> Measured:
-    """Read every sample's gradient and write it to a Parquet data set; go on where an earlier run was killed.
+    """Measure every sample of a source and write the rows to a Parquet data set, or continue an earlier run.
 
-    Its columns are "id", "label" where the source has labels (the network's numbers), "probabilities", those of
-    `Readings.to_arrow`: "prediction", "log_scale", "logits" and "layer/metric", and those of what else
-    `GradientMeter.for_trust_model` reads; and "content_hash", equal for equal inputs of the network.
+    The columns are "id"; "label", the network's class number, if the source has labels; "probabilities"; those of
+    `Readings.to_arrow`: "prediction", "log_scale", "logits", "layer/metric", and columns for everything else that
+    `GradientMeter.for_trust_model` reads; and "content_hash", which is equal for equal inputs of the network.
 
     Args:
         classifier: the network and its preprocessing.
         source: the samples.
         folder: the data set; a path, or the address of a folder in an object store.
-        work: how to go about it.
+        work: device, engine, callbacks; by default `Work()`.
 
     Raises:
         InputError: if there is no such device or engine.
         DataError: if the classes of the source are not the network's, or none of its samples can be read.
-        OutputError: if the folder holds something else, or cannot be written.
+        OutputError: if the folder holds something else or cannot be written.
     """
     numbers, work = classifier.class_numbers(source), work or Work()
     rows = _Rows(classifier.name, source.name, source.labelled, numbers)
@@ -64,102 +64,105 @@ def stream(
     work: Work,
     note: str | None = None,
 ) -> Measured:
-    """Write rows made of every sample's readings to a Parquet data set; go on where an earlier run was killed.
+    """Measure every sample and write the reader's rows to a Parquet data set, or continue an earlier run.
 
     Args:
-        reader: from batches of samples to rows.
+        reader: turns batches of samples into rows.
         source: the samples.
-        folder: the data set, as `measure` takes it.
-        purpose: what tells this from other work in the same folder.
-        work: how to go about it.
-        note: what to say when it has begun.
+        folder: the data set, as in `measure`.
+        purpose: what the rows are made with; a run with another purpose cannot be continued.
+        work: device, engine, callbacks.
+        note: a message for `work.on_note`, sent after the folder is prepared.
 
     Raises:
-        Those of `measure`.
+        The errors of `measure`.
     """
     if work.engine not in ENGINES:
         raise InputError(f"engine {work.engine!r}; expected {' or '.join(ENGINES)}")
     on_ray = work.engine == "ray"
     if on_ray:
-        require_ray()  # before anything is begun
+        require_ray()  # before anything is written
     part = part_size(source) if on_ray else PART
     containers = source.containers()
     measured = MeasuredSet.begin(folder, purpose, containers=containers, part=part, fresh=work.fresh)
-    left, count = remaining(measured, source), len(source)
+    to_do, count = remaining(measured, source), len(source)
     if note is not None:
         work.on_note(note)
     work.on_start(source.name, count)
-    tell_left_out(source, work)
-    if done := count - len(left):
+    note_left_out(source, work)
+    if done := count - len(to_do):
         work.on_progress(done)
         work.on_note(f"{source.name}: {done:,} of {count:,} samples were done before")
-    if left.gone:
-        are, them = ("sample is", "it") if len(left.gone) == 1 else ("samples are", "them")
-        work.on_note(f"{source.name}: {len(left.gone):,} {are} gone since; what was read of {them} is kept")
-    for one in measured.progress()[1]:
-        work.on_skip(one)
-    if left.parts:
-        with processes_may_end():
-            (ray_parts if on_ray else _local_parts)(reader, source, left.parts, measured, work)
-    rows, missed = measured.finish(left.gone)
+    if to_do.gone:
+        gone = f"{len(to_do.gone):,} sample{'s no longer exist' if len(to_do.gone) > 1 else ' no longer exists'}"
+        work.on_note(f"{source.name}: {gone}; earlier results are kept")
+    for sample in measured.progress()[1]:
+        work.on_skip(sample)
+    if to_do.parts:
+        with explain_dead_workers():
+            (ray_parts if on_ray else _local_parts)(reader, source, to_do.parts, measured, work)
+    rows, skipped = measured.finish(to_do.gone)
     if not rows:
-        raise none_readable(source, missed)
-    return Measured(rows, missed)
+        raise none_readable(source, skipped)
+    return Measured(rows, skipped)
 
 
 def _local_parts(
     reader: Reader, source: Source, parts: Mapping[int, Sequence[int]], measured: MeasuredSet, work: Work
 ) -> None:
-    """Write the parts in this process."""
-    batches = read(reader, source, [batch for samples in parts.values() for batch in _cut(samples)], work)
-    for part, samples in parts.items():
+    """Measure the parts in this process and write them."""
+    batches = read(reader, source, [batch for indices in parts.values() for batch in _cut(indices)], work)
+    for part, indices in parts.items():
         tables: list[pa.Table] = []
-        missed: list[Skipped] = []
-        for _ in _cut(samples):
+        skipped: list[Skipped] = []
+        for _ in _cut(indices):
             batch, readings = next(batches)
             if readings is not None:
                 tables.append(reader.tabulate(batch, readings))
-            missed += batch.skipped
-        measured.write(part, pa.concat_tables(tables) if tables else None, missed)
+            skipped += batch.skipped
+        measured.write(part, pa.concat_tables(tables) if tables else None, skipped)
 
 
 def read(
     reader: Reader, source: Source, batches: Sequence[Sequence[int]], work: Work
 ) -> Iterator[tuple[Batch, Readings | None]]:
-    """Batches of samples with their readings, None for those none of whose samples can be read.
+    """Yield batches of samples with their readings; None for the readings if no sample of the batch can be read.
 
     Raises:
-        InputError: if there is no such device, or not one name for each class.
+        InputError: if there is no such device, or the number of class names is not the number of logits.
     """
     reader.move(work.device)
     for batch in load_batches(source, reader.classifier.batch, batches, work.workers):
         batch, readings = reader.readings(batch, work.device)
-        for one in batch.skipped:
-            work.on_skip(one)
+        for sample in batch.skipped:
+            work.on_skip(sample)
         work.on_progress(len(batch.ids) + len(batch.skipped))
         yield batch, readings
 
 
-def tell_left_out(source: Source, work: Work) -> None:
-    """Say what lies beside the samples and is none."""
+def note_left_out(source: Source, work: Work) -> None:
+    """Send a note that names what else the source holds, besides its samples."""
     if source.left_out:
         work.on_note(f"{source.name}: left out {source.left_out}")
 
 
 def none_readable(source: Source, skipped: Sequence[Skipped]) -> DataError:
-    """The error for a source all of whose samples were skipped."""
+    """The error if all samples of a source were skipped."""
     return DataError(
         f"{source.name}: none of {len(source):,} samples can be read ({skipped[0].id}: {skipped[0].reason})"
     )
 
 
 def all_batches(source: Source) -> list[Sequence[int]]:
-    """The whole source, cut into batches."""
+    """Indices of all samples of a source, in batches."""
     return _cut(range(len(source)))
 
 
 def purpose_of(classifier: Classifier, source: Source) -> dict[str, Any]:
-    """What tells one measurement from another."""
+    """What readings are made with: the network, its preprocessing and the samples.
+
+    A run is continued only if this is equal; but named samples may be added or removed.
+    """
     return {
         "model": classifier.name,
         "weights": weights_hash(classifier.network),
@@ -174,24 +177,24 @@ def purpose_of(classifier: Classifier, source: Source) -> dict[str, Any]:
 
 
 def place_of(source: Source) -> str:
-    """Where DATA is, whatever the current folder: elsewhere the same names may be those of other samples."""
+    """The absolute path or the address of the samples, because a relative path depends on the current folder."""
     name = decode_name(source.name)
     return source.name if name.startswith(NOISE) or is_address(name) else encode_name(os.path.abspath(name))
 
 
-def _cut(samples: Sequence[int]) -> list[Sequence[int]]:
-    return [samples[at : at + BATCH] for at in range(0, len(samples), BATCH)]
+def _cut(indices: Sequence[int]) -> list[Sequence[int]]:
+    return [indices[start : start + BATCH] for start in range(0, len(indices), BATCH)]
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """From readings to the rows of `measure`; it may be sent to another process, and holds no samples.
+    """Turns readings into the rows of `measure`; it can be pickled, and holds no samples.
 
     Attributes:
         model: name of the classifier.
         data: name of the source.
         labelled: whether the source has labels.
-        numbers: from its numbers of classes to the network's; None where they are the same.
+        numbers: maps the source's class numbers to the network's; None if they are equal.
     """
 
     model: str
@@ -213,10 +216,10 @@ class _Rows:
         known = range(classes) if self.numbers is None else self.numbers
         wrong = [label for label in batch.labels if label is not None and label not in known]
         if wrong:
-            whose = f"{self.model} has" if self.numbers is None else "it names"
+            classes_of = f"{self.model} has classes" if self.numbers is None else "has names for classes"
             raise DataError(
-                f"{self.data} has label {wrong[0]}, but {whose} classes 0 to {len(known) - 1}; expected the number of "
-                "one of them"
+                f"{self.data} has label {wrong[0]}, but {classes_of} 0 to {len(known) - 1}; expected the number of "
+                "one of these classes"
             )
         if self.numbers is None:
             return batch.labels

@@ -1,4 +1,4 @@
-"""Readings of synthetic unknowns, made of a source's own images."""
+"""Readings of synthetic unknown inputs, which are made of a source's images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gradmeter.reading.finite import read_finite
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.runs.measuring.dataset import MeasuredSet
-from gradmeter.runs.measuring.loading import load_batches, processes_may_end
+from gradmeter.runs.measuring.loading import explain_dead_workers, load_batches
 from gradmeter.runs.measuring.streaming import purpose_of
 from gradmeter.runs.measuring.work import Work
 from gradmeter.sources.models import Classifier
@@ -24,31 +24,32 @@ from gradmeter.sources.samples import Source
 from gradmeter.trust.synthetic import KINDS, ImageSample, per_kind, synthetic_unknowns
 
 _BATCH = 64
-# Seconds; what takes less is not announced.
+# Seconds; if the work takes at least as long, the user is told how long.
 _LONG = 10.0
 
 
 def measure_synthetic(
     classifier: Classifier, source: Source, numbers: Sequence[int], folder: Path, work: Work
 ) -> MeasuredSet | None:
-    """Read synthetic unknowns of every kind to a Parquet data set; go on where an earlier run was killed.
+    """Make and measure synthetic unknowns of every kind and write a Parquet data set, or continue an earlier run.
 
-    There are `per_kind` of each, so that they take about as long as the samples themselves. Each kind has a seed of its
-    own, so that no kind has to be made again for the next. How long it takes is said once the first batch is read.
+    There are `per_kind` images of each kind, so that this takes about as long as measuring the samples. Each kind has
+    its own seed, so that a continued run makes only the kinds that remain. A note after the first batch says how long
+    it takes.
 
     Args:
         classifier: the network and its preprocessing.
         source: the samples.
-        numbers: of the samples that they may be made of.
-        folder: the data set; its rows have the columns of `measure`, and as "id" the kind.
-        work: how to go about it.
+        numbers: indices of the samples to make them of.
+        folder: the data set; its rows have the columns of `Readings.to_arrow`, and the kind as "id".
+        work: device, callbacks.
 
     Returns:
-        The data set; None where the samples are no images that the network takes as one tensor, or fewer than two:
-        blends are made of several.
+        The data set; None if the samples are not images that the network takes as one tensor, or if there are fewer
+        than two, because a blend needs two images.
 
     Raises:
-        OutputError: if the folder holds something else, or cannot be written.
+        OutputError: if the folder holds something else or cannot be written.
     """
     if source.texts:
         return None
@@ -61,54 +62,55 @@ def measure_synthetic(
     measured = MeasuredSet.begin(folder, purpose, fresh=work.fresh)
     if done := measured.progress()[0]:
         work.on_note(f"synthetic unknowns: {done:,} were done before")
-    left = [number for number in range(len(KINDS)) if not measured.note(number)]
-    if not left:
+    kinds = list(KINDS)
+    to_do = [part for part in range(len(kinds)) if not measured.note(part)]
+    if not to_do:
         return measured
     sample = _sampled(classifier, source, numbers, work.workers)
     images, labels = sample.images()
     if images is None or len(images) < 2:
         return None
-    work.on_start("synthetic unknowns", len(KINDS) * len(images))
-    work.on_progress((len(KINDS) - len(left)) * len(images))
+    work.on_start("synthetic unknowns", len(kinds) * len(images))
+    work.on_progress((len(kinds) - len(to_do)) * len(images))
     meter = GradientMeter(classifier.network.to(work.device)).for_trust_model()
     started, announced = time.monotonic(), False
-    for number in left:
-        kind = list(KINDS)[number]
-        made = synthetic_unknowns(images, labels, [kind], seed=number)[kind]
-        seconds = (time.monotonic() - started) * len(left)  # that making all of them takes
+    for part in to_do:
+        kind = kinds[part]
+        unknowns = synthetic_unknowns(images, labels, [kind], seed=part)[kind]
+        seconds = (time.monotonic() - started) * len(to_do)  # to make all kinds
         tables = []
-        for batch in made.split(_BATCH):
-            begun = time.monotonic()
+        for batch in unknowns.split(_BATCH):
+            batch_started = time.monotonic()
             inputs = sample.as_inputs(batch.to(work.device))
             with explained(classifier, batch, f" of synthetic unknowns ({kind})"):
                 readings = read_finite(meter, Inputs.of(inputs)).readings
             if readings is not None:
                 tables.append(readings.to_arrow())
-            if number == left[0] and not announced:
+            if part == to_do[0] and not announced:
                 announced = True
-                seconds += (time.monotonic() - begun) * len(left) * len(images) / len(batch)
-                _announce(len(left), len(images), seconds, work)
+                seconds += (time.monotonic() - batch_started) * len(to_do) * len(images) / len(batch)
+                _announce(len(to_do), len(images), seconds, work)
             work.on_progress(len(batch))
         table = pa.concat_tables(tables) if tables else None
         if table is not None:
             table = table.add_column(0, "id", pa.array([kind] * table.num_rows))
-        measured.write(number, table, [])
+        measured.write(part, table, [])
     return measured
 
 
 def _announce(kinds: int, images: int, seconds: float, work: Work) -> None:
     if seconds >= _LONG:
-        about = timedelta(seconds=round(seconds))
-        work.on_note(f"synthetic unknowns: {kinds} kinds of {images:,} images are made and read, in about {about}")
+        duration = timedelta(seconds=round(seconds))
+        work.on_note(f"synthetic unknowns: measuring {kinds} kinds of {images:,} images takes about {duration}")
 
 
 def _sampled(classifier: Classifier, source: Source, numbers: Sequence[int], workers: int) -> ImageSample:
-    """Images as the network takes them, from all over the source."""
+    """Images as the network takes them, evenly spaced over the source."""
     sample = ImageSample()
-    places = np.linspace(0, len(numbers) - 1, per_kind(len(numbers))).round().astype(int)
-    chosen = [numbers[place] for place in places]
-    batches = [chosen[at : at + _BATCH] for at in range(0, len(chosen), _BATCH)]
-    with processes_may_end():
+    positions = np.linspace(0, len(numbers) - 1, per_kind(len(numbers))).round().astype(int)
+    chosen = [numbers[position] for position in positions]
+    batches = [chosen[start : start + _BATCH] for start in range(0, len(chosen), _BATCH)]
+    with explain_dead_workers():
         for batch in load_batches(source, classifier.batch, batches, workers):
             if batch.ids:
                 sample.add(batch.inputs, torch.tensor([-1 if label is None else label for label in batch.labels]))

@@ -1,4 +1,4 @@
-"""How work on a source is to be done, what is told of it meanwhile, and what came of it."""
+"""How to measure a source, how to report progress, and the result."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 from gradmeter.runs.measuring.dataset import Skipped
 
 BATCH = 256
-"""Samples that are loaded at once; the meter cuts them further."""
+"""Number of samples that are loaded together; the meter may split them further."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """How to work through a source, and whom to tell.
+    """How to measure a source, and callbacks for progress.
 
     Attributes:
         device: where the network runs.
-        workers: processes that read and prepare samples ahead, 0 for none; on Ray actors that hold the network, 0 for
-            as many as there are cores, or GPUs.
+        workers: with the local engine, number of processes that load samples, 0 to load them in this process; with
+            Ray, number of actors, each with its own copy of the network, 0 for one per core or GPU.
         engine: "local" for this process, or "ray".
-        fresh: start anew where the folder holds rows already.
-        on_start: told the name of a source and the number of its samples.
-        on_progress: told how many samples were done since it was told last, those of earlier runs first.
-        on_skip: told of each sample that cannot be read, those of earlier runs first.
-        on_note: told in a sentence what one should know of the work.
+        fresh: start over if the folder already holds rows.
+        on_start: called with the name of the source and its number of samples.
+        on_progress: called with the number of samples done since the last call; first with those of earlier runs.
+        on_skip: called with each sample that cannot be read; first with those of earlier runs.
+        on_note: called with messages for the user, each one sentence.
     """
 
     device: str = "cpu"
@@ -39,10 +39,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a measurement came to, earlier runs of it included.
+    """The result of a measurement, including its earlier runs.
 
     Attributes:
-        rows: samples that were measured.
+        rows: number of samples that were measured.
         skipped: samples that could not be read.
     """
 
