@@ -1,4 +1,4 @@
-"""The reference shows every public name."""
+"""The API reference documents every public name."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from sphinx.util.docutils import docutils_namespace
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-# What Sphinx deprecates next is for its extensions to mend.
+# Deprecations in Sphinx concern its extensions.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
 def test_every_public_name_of_a_module_with_a_page_is_shown(tmp_path: Path) -> None:
     with docutils_namespace():
@@ -22,5 +22,5 @@ def test_every_public_name_of_a_module_with_a_page_is_shown(tmp_path: Path) -> N
     reference = application.env.domains.python_domain
     public = {name for module in reference.modules for name in getattr(sys.modules[module], "__all__", ())}
     shown = {name.rpartition(".")[2] for name in reference.objects}
-    # Sphinx passes over what has no docstring, such as a constant.
+    # Sphinx ignores names without a docstring, such as constants.
     assert public - shown == {"__version__"}

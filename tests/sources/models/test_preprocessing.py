@@ -19,7 +19,7 @@ def test_an_image_of_the_right_size_is_only_normalised() -> None:
 def test_others_are_resized_and_cropped_in_the_middle() -> None:
     found = ResizeAndNormalise(8, (0.0,), (1.0,))(Image.fromarray(gradient(32, 16)[..., 0]))
     assert found.shape == (1, 8, 8)
-    # Red grows from left to right: the middle half of it is left.
+    # Red increases from left to right; the crop keeps its middle half.
     assert found[0, :, 0].mean() == pytest.approx(0.25, abs=0.06)
     assert found[0, :, -1].mean() == pytest.approx(0.75, abs=0.06)
 
@@ -44,10 +44,10 @@ def test_what_is_given_is_spread_over_the_channels() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 0}, "image size 0; expected a number of pixels"),
-        ({"mean": (1.0, 2.0)}, "mean has 2 numbers; expected one, or one for each of 3"),
-        ({"std": (1.0, 2.0, 3.0), "grey": True}, "std has 3 numbers; expected one"),
-        ({"std": (0.0,)}, "expected numbers above 0"),
+        ({"size": 0}, "size 0"),
+        ({"mean": (1.0, 2.0)}, "mean has 2 .* 3 channels"),
+        ({"std": (1.0, 2.0, 3.0), "grey": True}, "std has 3"),
+        ({"std": (0.0,)}, "std 0"),
     ],
 )
 def test_bad_options(options: dict[str, object], message: str) -> None:

@@ -1,8 +1,8 @@
-"""A user's samples: images or texts on disk, read one at a time, and what to do with those that cannot be read."""
+"""Sources of samples: images or texts, read one at a time; a sample that cannot be read raises `Unreadable`."""
 
 from gradmeter.names import decode_name, encode_name
-from gradmeter.sources.samples.opening import ImageKind, decoder_for, open_source, require_outside
-from gradmeter.sources.samples.sample import Encoded, Sample, Source, Unlabelled, Unreadable
+from gradmeter.sources.samples.opening import decoder_for, open_source, require_outside
+from gradmeter.sources.samples.sample import Encoded, ImageKind, Sample, Source, Unlabelled, Unreadable
 
 __all__ = [
     "Encoded",
