@@ -131,7 +131,7 @@ def test_samples_that_come_and_go_between_start_and_resume(until: int, folder: P
     told = manifest(tmp_path / "r")
     assert told["rows"] == len(found)
     assert {one["id"] for one in told["skipped"]} == damaged  # type: ignore[attr-defined]
-    assert {one["reason"] for one in told["skipped"]} == {"no image in a format that is known"}  # type: ignore[attr-defined]
+    assert {one["reason"] for one in told["skipped"]} == {"not an image in a supported format"}  # type: ignore[attr-defined]
     assert told["gone"] == sorted(gone)
     assert told["samples"] == len(of_folder(folder))
     assert any("gone since; what was read of" in note for note in said) == bool(gone)

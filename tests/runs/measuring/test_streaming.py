@@ -150,7 +150,7 @@ def test_a_part_of_which_nothing_can_be_read(folder: Path, tmp_path: Path) -> No
 def test_nothing_can_be_read(tmp_path: Path) -> None:
     save(tmp_path / "data/a.png")
     (tmp_path / "data/a.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"none of 1 samples can be read \(a.png: no image in a format"):
+    with pytest.raises(DataError, match=r"\ba\.png\b"):
         measure(classifier(), open_source(str(tmp_path / "data"), KIND), tmp_path / "r")
 
 
