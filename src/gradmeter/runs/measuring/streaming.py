@@ -24,9 +24,8 @@ from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.remaining import remaining
 from gradmeter.runs.measuring.work import BATCH, Measured, Work
 from gradmeter.sources.models import Classifier
-from gradmeter.sources.samples import Source
+from gradmeter.sources.samples import Source, scheme_of
 from gradmeter.sources.samples.location import is_address
-from gradmeter.sources.samples.noise import NOISE
 
 ENGINES = ("local", "ray")
 """Where samples can be worked through."""
@@ -176,7 +175,7 @@ def purpose_of(classifier: Classifier, source: Source) -> dict[str, Any]:
 def place_of(source: Source) -> str:
     """Where DATA is, whatever the current folder: elsewhere the same names may be those of other samples."""
     name = decode_name(source.name)
-    return source.name if name.startswith(NOISE) or is_address(name) else encode_name(os.path.abspath(name))
+    return source.name if scheme_of(name) or is_address(name) else encode_name(os.path.abspath(name))
 
 
 def _cut(samples: Sequence[int]) -> list[Sequence[int]]:

@@ -15,11 +15,13 @@ from gradmeter.names import encode_name
 from gradmeter.sources.samples.decoding import too_long
 from gradmeter.sources.samples.location import Location
 from gradmeter.sources.samples.npz import Array, read_arrays
+from gradmeter.sources.samples.registry import register_file_type
 from gradmeter.sources.samples.sample import Encoded, Source
 
 _IMAGES, _LABELS, _NAMES = "images", "labels", "class_names"
 
 
+@register_file_type(".npz")
 class ImageArchive(Source):
     """The arrays `images` and, if present, `labels` and `class_names` of an archive.
 

@@ -6,11 +6,13 @@ import hashlib
 import os
 
 from gradmeter.names import encode_name
-from gradmeter.sources.samples.decoding import ImageDecoder
+from gradmeter.sources.samples.decoding import SUFFIXES, ImageDecoder
 from gradmeter.sources.samples.location import Location
+from gradmeter.sources.samples.registry import register_file_type
 from gradmeter.sources.samples.sample import Encoded, Source
 
 
+@register_file_type(*SUFFIXES)
 class ImageFile(Source):
     """One image without a label.
 

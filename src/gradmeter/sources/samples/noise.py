@@ -9,15 +9,15 @@ import numpy as np
 from PIL import Image
 
 from gradmeter.errors import InputError
+from gradmeter.sources.samples.registry import register_scheme
 from gradmeter.sources.samples.sample import Encoded, Source
 
-NOISE = "noise:"
-"""The prefix of DATA that names noise. A file of such a name can be given as ./noise:..."""
 KINDS = ("uniform", "normal")
 COUNT = 1000
 _EXPECTED = "expected noise:uniform or noise:normal, with a number of images if not 1,000: noise:uniform:5000"
 
 
+@register_scheme("noise")
 class Noise(Source):
     """Images of independent 8-bit pixels, drawn from U[0, 1] or from N(0, 1) clipped to [0, 1].
 

@@ -8,13 +8,11 @@ from pathlib import Path
 from PIL import Image
 
 from gradmeter.errors import DataError, OutputError
-from gradmeter.sources.samples.arrays import ImageArchive
-from gradmeter.sources.samples.decoding import SUFFIXES, ImageDecoder, decode_text
-from gradmeter.sources.samples.files import ImageFile
+from gradmeter.sources.samples.decoding import ImageDecoder, decode_text
 from gradmeter.sources.samples.folders import ImageFolder
 from gradmeter.sources.samples.left_out import Kind
 from gradmeter.sources.samples.location import Location
-from gradmeter.sources.samples.noise import NOISE, Noise
+from gradmeter.sources.samples.registry import FILE_TYPES, SCHEMES, scheme_of
 from gradmeter.sources.samples.sample import ImageKind, Source
 from gradmeter.sources.samples.tables import ParquetTable, is_table
 from gradmeter.stages import stage
@@ -23,7 +21,7 @@ MANIFEST = "_measurement.json"
 """The file that marks a folder as an output of gradmeter."""
 EXPECTED = "an image, a folder of images or of one folder for each class, an .npz archive, Parquet, or noise:uniform"
 
-
+# What an opener gets for a classifier of texts.
 _NO_IMAGES = ImageKind("RGB", 1)
 
 
@@ -32,8 +30,8 @@ def open_source(data: str, image: ImageKind | None, *, seed: int = 0) -> Source:
 
     Args:
         data: an image; a folder of images, flat or with one folder for each class; an `.npz` archive; a Parquet file
-            or a folder of Parquet files; "noise:uniform" or "noise:normal".
-        image: the images that the classifier takes; None for a classifier of texts, which can be in Parquet files only.
+            or a folder of Parquet files; "noise:uniform" or "noise:normal"; or a registered scheme or file type.
+        image: the images that the classifier takes; None for a classifier of texts.
         seed: the seed of noise.
 
     Raises:
@@ -61,7 +59,7 @@ def require_outside(out: str | Path, data: Sequence[str]) -> None:
     """
     output = Location(out)
     for name in data:
-        if not name.startswith(NOISE) and Location(name).holds(output):
+        if scheme_of(name) is None and Location(name).holds(output):
             raise OutputError(f"{output.name} lies in {Location(name).name}, among the samples; choose another --out")
 
 
@@ -71,8 +69,8 @@ def decoder_for(image: ImageKind | None) -> Callable[[bytes], Image.Image | str]
 
 
 def _open(data: str, image: ImageKind, seed: int) -> Source:
-    if data.startswith(NOISE):
-        return Noise(data, image.side, image.mode, seed)
+    if scheme := scheme_of(data):
+        return SCHEMES[scheme](data, image.side, image.mode, seed)
     location = Location(data)
     kind = location.kind()
     if kind is Kind.FOLDER:
@@ -88,10 +86,6 @@ def _open(data: str, image: ImageKind, seed: int) -> Source:
     if kind is not Kind.FILE:
         raise DataError(f"{location.name} is a {kind.value[0]}; expected {EXPECTED}")
     suffix = location.suffix
-    if suffix == ".npz":
-        return ImageArchive(location, image.mode)
-    if suffix == ".parquet":
-        return ParquetTable(location, image.mode)
-    if suffix.lower() in SUFFIXES:
-        return ImageFile(location, image.mode)
+    if opener := FILE_TYPES.get(suffix.lower()):
+        return opener(location, image.mode)
     raise DataError(f"{location.name} has {f'the suffix {suffix}' if suffix else 'no suffix'}; expected {EXPECTED}")

@@ -19,6 +19,7 @@ from gradmeter.names import encode_name
 from gradmeter.sources.samples.decoding import ImageDecoder, decode_text
 from gradmeter.sources.samples.left_out import Kind, LeftOut
 from gradmeter.sources.samples.location import Location
+from gradmeter.sources.samples.registry import register_file_type
 from gradmeter.sources.samples.rows import Rows
 from gradmeter.sources.samples.sample import Encoded, Source, Unreadable
 
@@ -33,6 +34,7 @@ MOST = 2**32
 _NO_LABEL = -1
 
 
+@register_file_type(".parquet")
 class ParquetTable(Source):
     """The rows of one or several Parquet files.
 
