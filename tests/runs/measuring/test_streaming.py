@@ -155,7 +155,7 @@ def test_nothing_can_be_read(tmp_path: Path) -> None:
 
 
 def test_classes_that_are_not_the_networks(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has the classes \(cat, dog\), but small knows \(a, b, c\)"):
+    with pytest.raises(DataError, match=r"\(cat, dog\), but small .*\(a, b, c\)"):
         measure(classifier(("a", "b", "c")), open_source(str(folder), KIND), tmp_path / "r")
     assert not (tmp_path / "r").exists()
 
