@@ -1,4 +1,4 @@
-"""Downloads by other libraries, with one-line errors."""
+"""Models that other libraries download or load, with one-line errors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Result = TypeVar("Result")
 
 
 def download(model: str, function: Callable[[], Result]) -> Result:
-    """Return the result of a function that downloads `model`.
+    """Return the result of a function that downloads a model, or loads it from a cache or a folder.
 
     Raises:
-        InputError: if it fails, because there is no connection or no such model.
+        InputError: if the function fails, for example because there is no connection or no such model.
     """
     # The library warns about each of its five attempts; the error of the last one is enough.
     hub = logging.getLogger("huggingface_hub")
@@ -26,7 +26,7 @@ def download(model: str, function: Callable[[], Result]) -> Result:
     except Exception as error:  # each hub's library raises errors of its own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
-            f"{model} cannot be downloaded ({type(error).__name__}: {reason}); check the name and the connection, or "
+            f"{model} cannot be loaded ({type(error).__name__}: {reason}); check the name and the connection, or "
             "give --weights FILE"
         ) from error
     finally:

@@ -104,7 +104,7 @@ def _checked_images(path: str, images: Array) -> Array:
         if not (low >= 0 and high <= 1):
             raise DataError(f"{path}: float images range from {low:g} to {high:g}; expected values in [0, 1]")
     elif images.dtype not in (np.uint8, np.bool_):
-        raise DataError(f"{path}: images are {images.dtype}; expected uint8 (0..255), float (0..1) or bool")
+        raise DataError(f"{path}: images have dtype {images.dtype}; expected uint8 (0..255), float (0..1) or bool")
     elif images.dtype == np.uint8 and images.max() == 1:
         raise DataError(
             f"{path}: uint8 images contain only 0 and 1; expected 0..255: multiply by 255 or convert to bool"
@@ -117,7 +117,7 @@ def _class_names(path: str, names: Array | None) -> tuple[str, ...] | None:
         return None
     if names.ndim != 1 or names.dtype.kind not in "USiu":
         raise DataError(
-            f"{path}: class_names is {names.dtype} of shape {names.shape}; expected one string for each class"
+            f"{path}: class_names have dtype {names.dtype} and shape {names.shape}; expected a string for each class"
         )
     return tuple(encode_name(os.fsdecode(name) if isinstance(name, bytes) else str(name)) for name in names.tolist())
 
@@ -127,8 +127,8 @@ def _checked_labels(path: str, labels: Array | None, count: int) -> npt.NDArray[
         return None
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise DataError(
-            f"{path}: labels is {labels.dtype} of shape {labels.shape}; expected one integer for each of the {count:,} "
-            "images"
+            f"{path}: labels have dtype {labels.dtype} and shape {labels.shape}; expected an integer for each of the "
+            f"{count:,} images"
         )
     if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
         raise DataError(f"{path}: labels range from {labels.min()} to {labels.max()}; expected class numbers from 0 on")

@@ -83,7 +83,7 @@ class ImageFolder(Source):
 
 
 def _scan(location: Location) -> tuple[list[str], list[str], LeftOut]:
-    """The names of subfolders and of images in a folder, and what is left out."""
+    """The names of subfolders and of images in a folder, and the entries that are left out."""
     folders, images, left_out = [], [], LeftOut()
     for name, kind in location.entries():
         if name.startswith("."):
