@@ -17,15 +17,15 @@ import pytest
 
 from gradmeter import OutputError, locks
 from gradmeter.files import LOCK, is_temporary
-from gradmeter.locks import owned
+from gradmeter.locks import locked
 
 # Holds the lock of an output until its standard input ends.
 HOLDING = """
 import sys
 from pathlib import Path
-from gradmeter.locks import owned
-with owned(Path(sys.argv[1])):
-    print("owned", flush=True)
+from gradmeter.locks import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
     sys.stdin.read()
 """
 
@@ -36,7 +36,7 @@ def holder(out: Path) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-c", HOLDING, str(out)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "owned\n"
+        assert process.stdout.readline() == "locked\n"
         try:
             yield process
         finally:
@@ -45,16 +45,16 @@ def holder(out: Path) -> Iterator["subprocess.Popen[str]"]:
 
 def refusal(out: Path) -> str:
     """The message of the error for an output that cannot be locked."""
-    with pytest.raises(OutputError) as caught, owned(out):
-        pytest.fail("owned twice")
+    with pytest.raises(OutputError) as caught, locked(out):
+        pytest.fail("locked twice")
     return str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["loop", "loop.csv"])
 def test_a_link_that_leads_to_itself(name: str, tmp_path: Path) -> None:
-    """`owned` either refuses it, or leaves the error to the writer of the file."""
+    """`locked` either refuses it, or leaves the error to the writer of the file."""
     (tmp_path / name).symlink_to(name)
-    with suppress(OutputError), owned(tmp_path / name):
+    with suppress(OutputError), locked(tmp_path / name):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -67,11 +67,11 @@ def test_one_process_at_a_time(name: str, tmp_path: Path) -> None:
         assert str(out) in message
         assert f"process {other.pid} on " in message
         assert "\n" not in message
-        with owned(tmp_path / "another"):
+        with locked(tmp_path / "another"):
             pass
         other.communicate()
     assert list(tmp_path.iterdir()) == [], "neither a lock file nor a folder remains"
-    with owned(out):
+    with locked(out):
         pass
 
 
@@ -82,7 +82,7 @@ def test_a_killed_owner_is_taken_over(name: str, tmp_path: Path) -> None:
         other.kill()
         other.wait()
         assert [path.name for path in tmp_path.rglob(f"*{LOCK}")], "a killed process leaves its lock file"
-        with owned(out):
+        with locked(out):
             third = subprocess.run([sys.executable, "-c", HOLDING, str(out)], input="", capture_output=True, text=True)
             assert f"process {os.getpid()} on " in third.stderr
     assert not list(tmp_path.rglob("*.lock"))
@@ -100,8 +100,8 @@ def test_the_same_folder_by_another_name(tmp_path: Path) -> None:
 def test_threads_of_one_process(tmp_path: Path) -> None:
     """The lock is reentrant in its thread and refused to other threads."""
     messages: list[str] = []
-    with owned(tmp_path / "out"):
-        with owned(tmp_path / "out"):
+    with locked(tmp_path / "out"):
+        with locked(tmp_path / "out"):
             pass
         for _ in range(2):
             thread = threading.Thread(target=lambda: messages.append(refusal(tmp_path / "out")))
@@ -114,16 +114,16 @@ def test_threads_of_one_process(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_it_ends_with_an_error(error: type[BaseException], tmp_path: Path) -> None:
-    with pytest.raises(error), owned(tmp_path / "a/b"):
+    with pytest.raises(error), locked(tmp_path / "a/b"):
         raise error
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_was_written_stays(tmp_path: Path) -> None:
-    with owned(tmp_path / "a/b"):
+    with locked(tmp_path / "a/b"):
         (tmp_path / "a/b/result").touch()
     assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["result"]
-    with owned(tmp_path / "a/b"), owned(tmp_path / "v.csv"):
+    with locked(tmp_path / "a/b"), locked(tmp_path / "v.csv"):
         names = {path.name for path in (*tmp_path.iterdir(), *(tmp_path / "a/b").iterdir())}
         assert {name for name in names if is_temporary(Path(name))} == {LOCK, f".v.csv{LOCK}"}
 
@@ -137,7 +137,7 @@ def test_many_at_once_never_two(tmp_path: Path) -> None:
         nonlocal inside, most, done
         for _ in range(60):
             try:
-                with owned(tmp_path / "out"):
+                with locked(tmp_path / "out"):
                     with counting:
                         inside += 1
                         most = max(most, inside)
@@ -163,8 +163,8 @@ def test_a_forked_process_does_not_keep_it(tmp_path: Path) -> None:
     forking = """
 import os, sys, time
 from pathlib import Path
-from gradmeter.locks import owned
-with owned(Path(sys.argv[1])):
+from gradmeter.locks import locked
+with locked(Path(sys.argv[1])):
     if not os.fork():
         print(os.getpid(), flush=True)
     time.sleep(60)
@@ -176,7 +176,7 @@ with owned(Path(sys.argv[1])):
         process.kill()
         process.wait()
         try:
-            with owned(tmp_path / "out"):
+            with locked(tmp_path / "out"):
                 os.kill(child, 0)  # the child still runs
         finally:
             os.kill(child, 9)
@@ -198,13 +198,13 @@ def test_an_owner_on_another_machine(tmp_path: Path) -> None:
     assert "process 77 on other since 2026-11-26 12:03" in refusal(out)
     assert (out / LOCK).exists()
     written_elsewhere(out, 3600)
-    with owned(out):
+    with locked(out):
         assert json.loads((out / LOCK).read_text())["pid"] == os.getpid()
 
 
 def test_an_owner_renews_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "_RENEWED_EVERY", 0.01)
-    with owned(tmp_path / "out"):
+    with locked(tmp_path / "out"):
         lock = tmp_path / "out" / LOCK
         os.utime(lock, (0, 0))
         deadline = time.monotonic() + 10
@@ -218,20 +218,20 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOLCK, "no locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with owned(tmp_path / "out"):
+    with locked(tmp_path / "out"):
         messages: list[str] = []
         thread = threading.Thread(target=lambda: messages.append(refusal(tmp_path / "out")))
         thread.start()
         thread.join()
         assert f"process {os.getpid()} on " in messages[0]
-    with owned(tmp_path / "out"):
+    with locked(tmp_path / "out"):
         pass
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}'])
 def test_a_lock_file_that_says_nothing(content: str, tmp_path: Path) -> None:
     (tmp_path / LOCK).write_text(content)
-    with owned(tmp_path):
+    with locked(tmp_path):
         pass
     assert not (tmp_path / LOCK).exists()
 
@@ -260,7 +260,7 @@ def test_a_full_disk(name: str, tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
     assert str(tmp_path) in message
     assert list(tmp_path.iterdir()) == [], "neither a lock file nor a folder remains"
-    with owned(tmp_path / name):
+    with locked(tmp_path / name):
         pass
 
 
@@ -273,7 +273,7 @@ def test_links_in_a_circle(name: str, tmp_path: Path) -> None:
 
 def test_another_owners_file_is_left_alone(tmp_path: Path) -> None:
     """A user may delete a lock file by hand, and another process create a new one."""
-    with owned(tmp_path):
+    with locked(tmp_path):
         (tmp_path / LOCK).unlink()
         (tmp_path / LOCK).write_text("another's")
     assert (tmp_path / LOCK).read_text() == "another's"

@@ -18,14 +18,14 @@ from safetensors import SafetensorError
 from gradmeter.errors import OutputError
 
 _SUFFIX = ".partial"
-# Matches only names made by `whole`: users may have other hidden files with this suffix.
+# Matches only names made by `atomic_write`: users may have other hidden files with this suffix.
 _PARTIAL = re.compile(rf"\..+\.\d+-[0-9a-f]{{8}}{re.escape(_SUFFIX)}", re.DOTALL)
 LOCK = ".gradmeter.lock"
 """The end of a lock file's name; see `gradmeter.locks`."""
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Write a file atomically: yield a temporary path in the same folder and rename it to `path` on success.
 
     If the block raises, the temporary file is deleted and an existing file at `path` stays unchanged.
@@ -51,7 +51,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, in UTF-8 with Unix line ends."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 

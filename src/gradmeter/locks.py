@@ -59,7 +59,7 @@ class Owner:
 
 
 @contextmanager
-def owned(out: Path) -> Iterator[None]:
+def locked(out: Path) -> Iterator[None]:
     """Lock an output while the block runs. The lock is reentrant within a thread.
 
     The lock file lies in the output folder, which is created if missing, or beside a .csv file. At the end of the block

@@ -31,7 +31,7 @@ def stage(name: str, steps: int | None = None) -> Iterator[Advance]:
 
 
 @contextmanager
-def stages_shown(show: Show) -> Iterator[None]:
+def show_stages(show: Show) -> Iterator[None]:
     """Show the phases of the current thread with `show` while the block runs."""
     token = _show.set(show)
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from gradmeter.files import whole
+from gradmeter.files import atomic_write
 from gradmeter.report.figures.style import styled
 
 DOTS_PER_INCH = 180
@@ -33,7 +33,7 @@ def save(figure: Figure, stem: Path) -> None:
     """
     for ending, metadata in METADATA.items():
         path = stem.with_name(f"{stem.name}.{ending}")
-        with whole(path) as temporary, styled(), warnings.catch_warnings():
+        with atomic_write(path) as temporary, styled(), warnings.catch_warnings():
             # Matplotlib's font lacks characters of some scripts; viewers of the SVG use other fonts.
             warnings.filterwarnings("ignore", "Glyph .* missing")
             figure.savefig(temporary, format=ending, dpi=DOTS_PER_INCH, metadata=metadata)

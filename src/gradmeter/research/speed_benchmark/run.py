@@ -14,7 +14,7 @@ from rich.console import Console
 
 from gradmeter.errors import OutputError
 from gradmeter.files import sweep
-from gradmeter.locks import owned
+from gradmeter.locks import locked
 from gradmeter.research.speed_benchmark.isolation import MeasurementError, alone
 from gradmeter.research.speed_benchmark.machine import describe_machine
 from gradmeter.research.speed_benchmark.methods import METHODS, Method
@@ -54,7 +54,7 @@ def run_benchmark(options: BenchOptions, folder: Path, *, command: str, console:
         OutputError: if the folder cannot be written, or holds results that were made otherwise.
     """
     _require_own(folder)
-    with owned(folder):
+    with locked(folder):
         sweep(folder)
         results = SpeedResults(folder, options, _described(options, command))
         if not results.read(fresh=fresh):

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from gradmeter.errors import OutputError
 from gradmeter.files import sweep
-from gradmeter.locks import owned
+from gradmeter.locks import locked
 from gradmeter.research.study import tables
 from gradmeter.research.study.alternatives import perform_trial, summarise, trials
 from gradmeter.research.study.claims import judge_claims
@@ -87,7 +87,7 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
     with lone_stage(console, "reading the images"):
         collection = study.source.collection()
         described = _described(study, collection)
-    with owned(study.folder):
+    with locked(study.folder):
         sweep(study.folder)
         recorded = store.read_manifest()
         if recorded is not None and fresh:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gradmeter.errors import DataError
-from gradmeter.files import whole
+from gradmeter.files import atomic_write
 
 # One key only: safetensors writes several in an order that changes from process to process.
 _KEY = "gradmeter"
@@ -20,7 +20,7 @@ _KEY = "gradmeter"
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write tensors by name, whole or not at all; equal content gives equal bytes."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
         save_file(contiguous, temporary, metadata={_KEY: json.dumps(about, sort_keys=True)})
 
