@@ -154,7 +154,7 @@ def test_many_at_once_never_two(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert most == 1
-    assert done > 10
+    assert done > 1
     assert not list(tmp_path.rglob(f"*{LOCK}"))
 
 

@@ -178,7 +178,7 @@ def test_one_after_the_other(opened, fitted: Fitted, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
     skipped: list[Skipped] = []
     source = open_source(str(tmp_path / "bad.png"), classifier.image)
-    with pytest.raises(DataError, match=r"bad.png: none of 1 samples can be read \(bad.png: no image"):
+    with pytest.raises(DataError, match=r"bad\.png"):
         list(verdicts(trust, classifier, source, Work(on_skip=skipped.append)))
     assert [one.id for one in skipped] == ["bad.png"]
 

@@ -300,6 +300,14 @@ def small(classes: tuple[str, ...] | None = None) -> Classifier:
     return Classifier("m", network, classes, ImageKind("L", 4), batch)
 
 
+def test_the_trial_is_compared_with_a_saved_one() -> None:
+    classifier = small()
+    saved = classifier.trial.tolist()
+    assert classifier.answers_as(saved)
+    assert not classifier.answers_as([[-logit for logit in row] for row in saved])
+    assert not any(classifier.answers_as(other) for other in ([], [[]], saved[:1]))
+
+
 def test_without_names_only_their_number_can_be_compared() -> None:
     assert small().outputs == 3
     assert small().class_numbers(Named("a", "b", "c")) is None

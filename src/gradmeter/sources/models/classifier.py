@@ -57,8 +57,9 @@ class Classifier:
         """Whether the logits of `trial` are close to saved ones, with a tolerance for other machines and versions."""
         saved = torch.tensor(trial, dtype=torch.float64)
         logits = self.trial.double()
-        tolerance = _TRIAL_TOLERANCE * saved.abs().max()
-        return logits.shape == saved.shape and bool((logits - saved).abs().max() <= tolerance)
+        if logits.shape != saved.shape:
+            return False
+        return bool((logits - saved).abs().max() <= _TRIAL_TOLERANCE * saved.abs().max())
 
     def move(self, device: str) -> None:
         """Move the network to a device.
