@@ -11,17 +11,17 @@ from sources.samples.pictures import gradient
 def test_an_image_of_the_right_size_is_only_normalised() -> None:
     pixels = gradient(6, 6)
     prepare = ResizeAndNormalise(6, (0.5, 0.4, 0.3), (0.2, 0.1, 0.3))
-    found = prepare(Image.fromarray(pixels))
+    prepared = prepare(Image.fromarray(pixels))
     expected = (pixels / 255 - [0.5, 0.4, 0.3]) / [0.2, 0.1, 0.3]
-    np.testing.assert_allclose(found.numpy(), expected.transpose(2, 0, 1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(prepared.numpy(), expected.transpose(2, 0, 1), rtol=1e-5, atol=1e-5)
 
 
 def test_others_are_resized_and_cropped_in_the_middle() -> None:
-    found = ResizeAndNormalise(8, (0.0,), (1.0,))(Image.fromarray(gradient(32, 16)[..., 0]))
-    assert found.shape == (1, 8, 8)
+    prepared = ResizeAndNormalise(8, (0.0,), (1.0,))(Image.fromarray(gradient(32, 16)[..., 0]))
+    assert prepared.shape == (1, 8, 8)
     # Red increases from left to right; the crop keeps its middle half.
-    assert found[0, :, 0].mean() == pytest.approx(0.25, abs=0.06)
-    assert found[0, :, -1].mean() == pytest.approx(0.75, abs=0.06)
+    assert prepared[0, :, 0].mean() == pytest.approx(0.25, abs=0.06)
+    assert prepared[0, :, -1].mean() == pytest.approx(0.75, abs=0.06)
 
 
 def test_batches() -> None:
