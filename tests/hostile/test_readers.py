@@ -240,7 +240,7 @@ def test_an_archive_that_unpacks_to_more_than_there_is(tmp_path: Path) -> None:
 def test_an_archive_larger_than_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez_compressed(tmp_path / "a.npz", images=np.zeros((3000, 28, 28), np.uint8))
     monkeypatch.setattr("os.sysconf", lambda name: 1000)
-    with pytest.raises(DataError, match=r"a\.npz .* GiB .* GiB"):
+    with pytest.raises(DataError, match=r"^[^(]*a\.npz [^(]* GiB[^(]* GiB"):
         open_source(str(tmp_path / "a.npz"), KIND)
 
 

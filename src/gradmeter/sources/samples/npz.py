@@ -36,6 +36,8 @@ def read_arrays(path: Path | str, wanted: Collection[str], file: IO[bytes] | Non
             _require_memory(path, archive, wanted)
             # np.load returns a member that is not an array as bytes.
             return {name: np.asarray(archive[name]) if name in wanted else np.empty(0) for name in archive.files}
+    except DataError:
+        raise
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         if "Object arrays" in str(error):
             raise DataError(f"{path} holds Python objects; expected numbers: save it without objects") from error
