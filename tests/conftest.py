@@ -1,4 +1,4 @@
-"""Settings of the whole test session: one thread, Ctrl-C heeded, property tests without a clock; an object store."""
+"""Settings of the test session (one thread, Ctrl-C, property tests without deadlines), and an object store."""
 
 import secrets
 import signal
@@ -17,13 +17,13 @@ gradmeter.runs.progress.EVERY = 3600.0
 settings.register_profile("gradmeter", deadline=None, max_examples=30, derandomize=True, database=None)
 settings.load_profile("gradmeter")
 
-# A shell's background jobs ignore Ctrl-C, and so would the commands that tests start and interrupt.
+# Background jobs of a shell ignore Ctrl-C, and commands started by tests would inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def store_server() -> Iterator[str]:
-    """Host and port of an S3 server in this process."""
+    """The host and port of an S3 server in this process."""
     server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer(port=0)
     server.start()
     host, port = server.get_host_and_port()
@@ -33,7 +33,7 @@ def store_server() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(store_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A new bucket, as the address of what `format` puts into it; who asks is told as every program is told."""
+    """A new bucket, as an address whose placeholder takes a path. Credentials are in the environment, as usual."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "one")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "two")
     name = f"bucket-{secrets.token_hex(8)}"

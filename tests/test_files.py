@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from gradmeter import OutputError
-from gradmeter.files import is_temporary, sweep, sweep_beside, whole, write_text
+from gradmeter.files import atomic_write, is_temporary, sweep, sweep_beside, write_text
 
 
-def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file.bin"
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(b"half")
         assert not path.exists()
         assert temporary.parent == path.parent, "a rename across file systems would be a copy"
@@ -25,7 +25,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     write_text(path, "old")
 
     def fail() -> None:
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("new")
             raise RuntimeError("half way")
 
@@ -35,16 +35,16 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file.txt"]
 
 
-def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_text(path, "old")
 
     def fill() -> None:
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("ne")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(OutputError, match=r"^cannot write .*file\.txt \(No space left on device\); make room or"):
+    with pytest.raises(OutputError, match=r"file\.txt .*No space left on device"):
         fill()
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file.txt"]
@@ -52,7 +52,7 @@ def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"cannot write .*below"):
+    with pytest.raises(OutputError, match="below"):
         write_text(tmp_path / "file" / "below", "text")
 
 

@@ -1,4 +1,4 @@
-"""Whoever wants a verdict loads nothing of research; `lint-imports` checks the contract of the wings."""
+"""Measuring, judging and serving do not import research; `lint-imports` checks the imports between packages."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Names of any bytes: kept exactly, and shown in one line."""
+"""Names of arbitrary bytes survive encoding, and are shown in one line."""
 
 import os
 import pickle
@@ -11,7 +11,7 @@ from gradmeter.errors import DataError, InputError, OutputError, UnsupportedMode
 from gradmeter.names import printable
 from gradmeter.sources.samples import decode_name, encode_name
 
-# What escapes are made of, more often than chance would have it.
+# Parts of escapes, to generate them often.
 PIECES = st.sampled_from(
     ["\\", "\\\\", "x", "xff", "x80", "ud800", "\udcff", "\udc80", "\ud800", "\n", "\x1b", "é", "/"]
 )

@@ -1,61 +1,61 @@
-"""The errors a user can meet: each says what was given, what was expected and what to do."""
+"""Errors and warnings of gradmeter. An error says what was given, what was expected and what to do."""
 
 from typing import Any
 
 from gradmeter.names import printable
 
 TRACEBACK = "GRADMETER_TRACEBACK"
-"""Variable of the environment: where it is not empty, commands also show where in the code an error arose."""
+"""Environment variable. If it is not empty, commands show the traceback of an error."""
 
 
 class GradmeterError(Exception):
-    """Base of every error that gradmeter raises on purpose.
+    """Base class of all errors that gradmeter raises on purpose.
 
-    Its message is one line: what a name or another library's message holds that is not printable is escaped.
+    The message is one line. Unprintable characters, for example from a file name or another library, are escaped.
     """
 
     def __init__(self, message: str = "") -> None:
         super().__init__(printable(message))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Ray adds lines of its own before it sends an error: they must stay lines.
-        return _restored, (type(self), self.args)
+        # Ray appends lines to the message before it pickles the error. `__init__` would escape their line breaks.
+        return _restore, (type(self), self.args)
 
 
-def _restored(kind: type[GradmeterError], args: tuple[Any, ...]) -> GradmeterError:
+def _restore(kind: type[GradmeterError], args: tuple[Any, ...]) -> GradmeterError:
     error = kind.__new__(kind)
     error.args = args
     return error
 
 
 class InputError(GradmeterError, ValueError):
-    """A value handed to the library is not one it can work with."""
+    """An argument has an invalid value."""
 
 
 class UnsupportedModelError(GradmeterError, TypeError):
-    """A network holds a parameter whose per-sample gradient cannot be measured."""
+    """A network has a parameter whose per-sample gradient cannot be measured."""
 
 
 class DataError(GradmeterError, ValueError):
-    """Images or labels are missing, damaged or not of the expected form."""
+    """Input data are missing, damaged or in an unexpected format."""
 
 
 class OutputError(GradmeterError, OSError):
-    """An output folder cannot be written or belongs to something else."""
+    """An output cannot be written, or its folder holds something else."""
 
 
 class GradmeterWarning(UserWarning):
-    """Base of every warning of gradmeter's; commands show them in one line."""
+    """Base class of all warnings of gradmeter; commands show each in one line."""
 
 
 class SlowLayerWarning(GradmeterWarning):
-    """A layer is measured for one sample at a time: right, and slow."""
+    """A layer is measured one sample at a time: the result is exact, but slow to compute."""
 
 
 class ProbabilitiesWarning(GradmeterWarning):
-    """What a network puts out looks like probabilities, where logits are expected."""
+    """The outputs of a network look like probabilities; logits were expected."""
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """The message of an error in one line, or the error's type if it has no message."""
     return " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__

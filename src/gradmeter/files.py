@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes, and checked reads of small files."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ from safetensors import SafetensorError
 from gradmeter.errors import OutputError
 
 _SUFFIX = ".partial"
-# Exactly what `whole` makes: a user may have hidden files of that suffix, too.
+# Matches only names made by `atomic_write`: users may have other hidden files with this suffix.
 _PARTIAL = re.compile(rf"\..+\.\d+-[0-9a-f]{{8}}{re.escape(_SUFFIX)}", re.DOTALL)
 LOCK = ".gradmeter.lock"
-"""What the names of lock files end in; `gradmeter.locks` makes them."""
+"""The end of a lock file's name; see `gradmeter.locks`."""
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A temporary neighbour of `path` to write to; it takes the name of `path` when the block ends without an error.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Write a file atomically: yield a temporary path in the same folder and rename it to `path` on success.
+
+    If the block raises, the temporary file is deleted and an existing file at `path` stays unchanged.
 
     Raises:
-        OutputError: if the folder cannot be written or the disk is full; the old file, if any, is still there.
+        OutputError: if the folder cannot be written or the disk is full.
     """
-    # Writers on other machines have the same numbers.
+    # The random part avoids collisions with processes of the same id on other machines.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,61 +50,61 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, UTF-8 with Unix line ends, whole or not at all."""
-    with whole(path) as temporary:
+    """Write a text file atomically, in UTF-8 with Unix line ends."""
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def read_regular(path: Path) -> bytes:
-    """What a regular file holds; a pipe would be waited for, and a device may never end.
+    """The content of a regular file. Pipes and devices are refused: reading them may block or never end.
 
     Raises:
-        OSError: if it cannot be read, or is none.
+        OSError: if the path is not a regular file or cannot be read.
     """
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "no regular file", str(path))
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return path.read_bytes()
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object that a file holds.
+    """The JSON object in a file.
 
     Raises:
-        OSError: if it cannot be read.
-        ValueError: if it holds something else.
+        OSError: if the file cannot be read.
+        ValueError: if it does not hold a JSON object.
     """
     return parsed_json(read_regular(path))
 
 
 def parsed_json(content: bytes) -> dict[str, Any]:
-    """The JSON object that is written there, in UTF-8.
+    """Parse a JSON object, encoded in UTF-8.
 
     Raises:
-        ValueError: if something else is.
+        ValueError: if the content is anything else.
     """
     try:
-        found = json.loads(content)
+        parsed = json.loads(content)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"a JSON {type(found).__name__}, expected an object")
-    return found
+    if not isinstance(parsed, dict):
+        raise ValueError(f"a JSON {type(parsed).__name__}, expected an object")
+    return parsed
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether a path is a writer's temporary file or lock file; killed writers leave both behind."""
+    """Whether a path is a temporary file or a lock file of gradmeter. A killed process leaves both behind."""
     return _PARTIAL.fullmatch(path.name) is not None or (path.name.startswith(".") and path.name.endswith(LOCK))
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers left behind below a folder."""
+    """Delete temporary files that killed processes left in a folder and its subfolders."""
     for leftover in folder.rglob(f".*{_SUFFIX}"):
         if _PARTIAL.fullmatch(leftover.name):
             leftover.unlink(missing_ok=True)
 
 
 def sweep_beside(path: Path) -> None:
-    """Remove what killed writers of one file left behind."""
+    """Delete temporary files that killed writers of `path` left beside it."""
     for leftover in path.parent.glob(f".{escape(path.name)}.*{_SUFFIX}"):
         if _PARTIAL.fullmatch(leftover.name):
             leftover.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""One writer per output: a lock file, held while a command writes, that says who holds it.
+"""One writer per output: a lock file that names the process that writes.
 
-The lock is the operating system's (flock), so it ends with its process, however that ends. Where the file was written
-on another kernel (another host, on a shared file system), or the file system has no locks, what counts is whether its
-holder renewed it lately.
+The lock is an operating system lock (flock), so it ends with the process. If the lock file was written on another
+machine (on a shared file system), or the file system does not support locks, the lock is valid as long as its
+modification time is recent: the owner updates it regularly.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from pathlib import Path
 from gradmeter.errors import OutputError
 from gradmeter.files import LOCK, read_json
 
-# Seconds between two renewals of a lock file, and after how many without one a holder on another host counts as ended.
+# Seconds between two updates of a lock file's modification time, and its age from which a lock of another host expires.
 _RENEWED_EVERY, _STALE_AFTER = 10.0, 60.0
-# Attempts to open a lock file that others make and remove at the same time, and seconds until the next one.
+# Attempts to open a lock file that other processes create and delete at the same time, and seconds between attempts.
 _ATTEMPTS, _PAUSE = 20, 0.05
 
-# A link would lead to somebody's file; Windows has no such flag.
+# Do not follow a link to a user's file; Windows has no such flag.
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-# Of this process: which thread holds a lock file, and the open files, which no forked process may keep.
+# State of this process: the thread that owns each lock file, and the open descriptors, which forked processes close.
 _threads: dict[Path, int] = {}
 _descriptors: set[int] = set()
 
 
 @dataclass(frozen=True)
 class Owner:
-    """Who writes an output.
+    """The process that writes an output.
 
     Attributes:
-        pid: number of the process.
-        host: name of its machine.
-        kernel: what tells one running kernel from another.
-        since: when it began, in local time, ISO 8601.
+        pid: process id.
+        host: host name of its machine.
+        kernel: id of the running kernel (see `_kernel`).
+        since: time at which it took the lock, in local time, ISO 8601.
     """
 
     pid: int
@@ -53,75 +53,76 @@ class Owner:
 
     @classmethod
     def this_process(cls) -> Owner:
-        """As of now."""
+        """This process, with the current time."""
         since = datetime.now().isoformat(sep=" ", timespec="minutes")
         return cls(os.getpid(), platform.node(), _kernel(), since)
 
 
 @contextmanager
-def owned(out: Path) -> Iterator[None]:
-    """Be the only writer of an output while the block runs; a thread may own again what it owns.
+def locked(out: Path) -> Iterator[None]:
+    """Lock an output while the block runs. The lock is reentrant within a thread.
 
-    The lock file lies in the folder, which is made if need be, or beside a .csv file. Nothing of it remains when the
-    block ends, nor of a folder that is still empty.
+    The lock file lies in the output folder, which is created if missing, or beside a .csv file. At the end of the block
+    the lock file is deleted, and so are the created folders that are still empty.
 
     Args:
-        out: a folder, or a file that ends in ".csv"; neither need be there.
+        out: a folder, or a file that ends in ".csv"; it need not exist.
 
     Raises:
-        OutputError: if another process or thread writes there, or nothing can be written there.
+        OutputError: if another process or thread holds the lock, or the output cannot be written.
     """
-    path = Path(os.path.realpath(out))  # `Path.resolve` fails on links that lead to themselves
+    path = Path(os.path.realpath(out))  # `Path.resolve` fails on circular links
     beside = path.suffix.lower() == ".csv" or path.is_file()
     lock = path.with_name(f".{path.name}{LOCK}") if beside else path / LOCK
     if _threads.get(lock) == threading.get_ident():
         yield
         return
-    made = _make(lock.parent, out)
+    created = _create(lock.parent, out)
     try:
-        with _held(lock, out):
+        with _hold(lock, out):
             yield
     finally:
-        for folder in reversed(made):
-            with suppress(OSError):  # it is in use by now
+        for folder in created:
+            with suppress(OSError):  # it is not empty
                 folder.rmdir()
 
 
-def _make(folder: Path, out: Path) -> list[Path]:
-    """Make a folder; those that were not there come back, outermost first."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+def _create(folder: Path, out: Path) -> list[Path]:
+    """Create a folder; return the created folders, innermost first."""
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{out} cannot be made ({error.strerror}); choose another --out") from error
-    return missing[::-1]
+        raise OutputError(f"{out} cannot be created ({error.strerror}); choose another --out") from error
+    return missing
 
 
 @contextmanager
-def _held(lock: Path, out: Path) -> Iterator[None]:
-    descriptor = _locked(lock, out)
+def _hold(lock: Path, out: Path) -> Iterator[None]:
+    """Take the lock, renew it while the block runs, and delete the lock file at the end."""
+    descriptor = _acquire(lock, out)
     _threads[lock] = threading.get_ident()
     ended = threading.Event()
     threading.Thread(target=_renew, args=(lock, ended), daemon=True).start()
-    holder = os.getpid()
+    owner = os.getpid()
     try:
         yield
     finally:
-        if os.getpid() == holder:
+        if os.getpid() == owner:  # not in a forked process
             ended.set()
             del _threads[lock]
-            if _is_still(descriptor, lock):
-                with suppress(OSError):  # the folder may not be written any more
+            if _is_same_file(descriptor, lock):
+                with suppress(OSError):  # the folder may have become read-only
                     lock.unlink()
             _close(descriptor)
 
 
-def _locked(lock: Path, out: Path) -> int:
-    """The open lock file, which says from now on that this process owns it."""
+def _acquire(lock: Path, out: Path) -> int:
+    """Open and lock the lock file and write this process into it; return its descriptor."""
     for _ in range(_ATTEMPTS):
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
-        except FileNotFoundError:  # whoever made the folder found it empty and removed it
+        except FileNotFoundError:  # the process that created the folder has deleted it
             lock.parent.mkdir(parents=True, exist_ok=True)
             continue
         except OSError as error:
@@ -129,25 +130,25 @@ def _locked(lock: Path, out: Path) -> int:
         _descriptors.add(descriptor)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OutputError(f"{lock} is no file; remove it or choose another --out")
+                raise OutputError(f"{lock} is not a regular file; delete it or choose another --out")
             free, owner = _flock(descriptor), _owner(lock)
             if free is False and owner is not None:
-                raise _taken(out, owner)
-            if free is not False and _is_still(descriptor, lock):
+                raise _locked_error(out, owner)
+            if free is not False and _is_same_file(descriptor, lock):
                 if owner is not None and not (free and owner.kernel == _kernel()) and _renewed_lately(lock):
-                    raise _taken(out, owner, f"; if it was killed, try again in {_STALE_AFTER:.0f} seconds")
-                _sign(descriptor, lock)
+                    raise _locked_error(out, owner, f"; if it was killed, try again in {_STALE_AFTER:.0f} seconds")
+                _write_owner(descriptor, lock)
                 return descriptor
         except BaseException:
             _close(descriptor)
             raise
         _close(descriptor)
         time.sleep(_PAUSE)
-    raise _taken(out, _owner(lock))
+    raise _locked_error(out, _owner(lock))
 
 
-def _sign(descriptor: int, lock: Path) -> None:
-    """Write into the lock file, whose lock this process has, that it owns it."""
+def _write_owner(descriptor: int, lock: Path) -> None:
+    """Write this process into the lock file that it has locked."""
     try:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps(asdict(Owner.this_process())).encode())
@@ -158,7 +159,7 @@ def _sign(descriptor: int, lock: Path) -> None:
 
 
 def _flock(descriptor: int) -> bool | None:
-    """Whether the lock is this process's now; None where there are no locks."""
+    """Whether this process got the operating system's lock; None if the file system does not support locks."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -167,25 +168,25 @@ def _flock(descriptor: int) -> bool | None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks
+    except OSError:  # the file system does not support locks
         return None
     return True
 
 
-def _is_still(descriptor: int, lock: Path) -> bool:
-    """Whether the open file is the one of that name: its last holder may have removed it meanwhile."""
+def _is_same_file(descriptor: int, lock: Path) -> bool:
+    """Whether the open file is still the one at this path; its last owner may have deleted it in the meantime."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), lock.stat())
     return False
 
 
 def _renewed_lately(lock: Path) -> bool:
-    """Whether a holder of whom this kernel's locks say nothing is at work, by the clocks of both machines."""
+    """Whether the modification time is recent, so that an owner on another machine still runs."""
     return time.time() - lock.stat().st_mtime < _STALE_AFTER
 
 
 def _owner(lock: Path) -> Owner | None:
-    """Who a lock file says its holder is; None where it does not say."""
+    """The owner written in a lock file; None if it cannot be read."""
     try:
         content = read_json(lock)
         return Owner(int(content["pid"]), str(content["host"]), str(content["kernel"]), str(content["since"]))
@@ -193,9 +194,9 @@ def _owner(lock: Path) -> Owner | None:
         return None
 
 
-def _taken(out: Path, owner: Owner | None, advice: str = "") -> OutputError:
-    who = "another process" if owner is None else f"process {owner.pid} on {owner.host} since {owner.since}"
-    return OutputError(f"{out} is being written by {who}; wait for it or choose another --out{advice}")
+def _locked_error(out: Path, owner: Owner | None, advice: str = "") -> OutputError:
+    writer = "another process" if owner is None else f"process {owner.pid} on {owner.host} since {owner.since}"
+    return OutputError(f"{out} is being written by {writer}; wait for it or choose another --out{advice}")
 
 
 def _renew(lock: Path, ended: threading.Event) -> None:
@@ -206,7 +207,7 @@ def _renew(lock: Path, ended: threading.Event) -> None:
 
 @cache
 def _kernel() -> str:
-    """What tells one running kernel from another; containers of one machine share it, whatever they are called."""
+    """The boot id of the running kernel. Containers of one machine share it, although their host names differ."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -218,12 +219,12 @@ def _close(descriptor: int) -> None:
     os.close(descriptor)
 
 
-def _leave_to_parent() -> None:
-    """A lock lasts as long as any process has its file open: a forked one must not outlive its parent with it."""
+def _release_in_child() -> None:
+    """Close inherited lock files: a forked process that keeps one open would hold the lock after its parent ends."""
     for descriptor in tuple(_descriptors):
         _close(descriptor)
     _threads.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)
+    os.register_at_fork(after_in_child=_release_in_child)

@@ -1,4 +1,4 @@
-"""Phases of long work, for whoever shows progress."""
+"""Phases of long computations, reported to a progress display if there is one."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
 Advance = Callable[[int], None]
-"""Says how many steps were done since the last call."""
+"""Reports the number of steps done since the last call."""
 Show = Callable[[str, int | None], AbstractContextManager[Advance]]
-"""Shows a phase, from its name and its number of steps, while its block runs."""
+"""Context manager that shows a phase; takes its name and its number of steps."""
 
 _show: ContextVar[Show | None] = ContextVar("show", default=None)
 
 
 @contextmanager
 def stage(name: str, steps: int | None = None) -> Iterator[Advance]:
-    """A phase of long work; nothing happens where nobody shows progress.
+    """Report a phase of a long computation; does nothing if no progress is shown.
 
     Args:
-        name: what is being done.
-        steps: how many there are; None where nobody can know.
+        name: what the phase does.
+        steps: the number of steps, None if unknown.
     """
     show = _show.get()
     if show is None:
@@ -31,10 +31,10 @@ def stage(name: str, steps: int | None = None) -> Iterator[Advance]:
 
 
 @contextmanager
-def stages_shown(show: Show) -> Iterator[None]:
-    """Show the phases that this thread goes through while the block runs."""
-    before = _show.set(show)
+def show_stages(show: Show) -> Iterator[None]:
+    """Show the phases of the current thread with `show` while the block runs."""
+    token = _show.set(show)
     try:
         yield
     finally:
-        _show.reset(before)
+        _show.reset(token)

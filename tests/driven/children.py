@@ -1,4 +1,4 @@
-"""Commands in processes of their own, forked from one that has PyTorch loaded, and killed where a test says."""
+"""Commands in processes forked from one that has PyTorch loaded, which tests can kill."""
 
 import multiprocessing
 import os
@@ -13,8 +13,7 @@ from traceback import format_exception
 from driven.running import Ended, run
 
 SECONDS = 120
-# What the process from which the others are forked has loaded; none of it runs a network there. The last is loaded by
-# PyTorch's first backward pass.
+# Modules that the fork server imports; none of them runs a network. PyTorch's first backward pass imports the last one.
 _LOADED = [
     "driven.children",
     "gradmeter.apps.workflows.fit",
@@ -28,11 +27,11 @@ _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "sh
 
 @dataclass(frozen=True)
 class Blow:
-    """A signal that a process sends to itself.
+    """A signal that a process sends to itself before a change to a file.
 
     Attributes:
-        number: of the signal.
-        at: of the changes of files below its folder, the one before which it is sent; 1 is the first.
+        number: the signal.
+        at: the number of the change; 1 is the first.
     """
 
     number: signal.Signals
@@ -43,9 +42,9 @@ class Child:
     """A command that runs in another process.
 
     Args:
-        words: as a shell gives them.
-        folder: the current one.
-        blow: what befalls it.
+        words: the arguments.
+        folder: the working directory.
+        blow: the signal that it sends to itself; None for no signal.
     """
 
     def __init__(self, words: Sequence[bytes], folder: Path, blow: Blow | None = None) -> None:
@@ -62,12 +61,12 @@ class Child:
             os.kill(self._process.pid, number)
 
     def wait(self) -> Ended | None:
-        """How the command ended; None where a signal ended the process."""
+        """Wait for the command; return its result, or None if a signal ended the process."""
         ended: Ended | None = None
         try:
             if not self._receiver.poll(SECONDS):
                 self.kill(signal.SIGKILL)
-                raise AssertionError(f"no end after {SECONDS} seconds")
+                raise AssertionError(f"still running after {SECONDS} seconds")
             ended = self._receiver.recv()
         except EOFError:
             pass
@@ -76,21 +75,22 @@ class Child:
 
 
 def _type(words: list[bytes], folder: Path, blow: Blow | None, sender: "multiprocessing.connection.Connection") -> None:
-    # The server from which this process is forked ignores Ctrl-C.
+    # The fork server ignores Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if blow is not None:
-        _await(blow, str(folder))
+        _schedule(blow)
     ended = run(words, folder)
-    # Not every exception can be sent.
-    told = None if ended.traceback is None else RuntimeError("".join(format_exception(ended.traceback)))
-    sender.send(Ended(ended.code, ended.stdout, ended.stderr, told))
+    # Not every exception can be pickled.
+    error = None if ended.traceback is None else RuntimeError("".join(format_exception(ended.traceback)))
+    sender.send(Ended(ended.code, ended.stdout, ended.stderr, error))
 
 
-def _await(blow: Blow, folder: str) -> None:
-    seen = 0
+def _schedule(blow: Blow) -> None:
+    """Count changes to files with an audit hook, and send the signal before the given one."""
+    changes_seen = 0
 
-    def look(event: str, arguments: tuple[object, ...]) -> None:
-        nonlocal seen
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal changes_seen
         if event == "open":
             path, _, flags = arguments
             changes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
@@ -98,8 +98,8 @@ def _await(blow: Blow, folder: str) -> None:
                 return
         elif event not in _CHANGES:
             return
-        seen += 1
-        if seen == blow.at:
+        changes_seen += 1
+        if changes_seen == blow.at:
             os.kill(os.getpid(), blow.number)
 
-    sys.addaudithook(look)
+    sys.addaudithook(count)

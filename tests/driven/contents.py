@@ -1,4 +1,4 @@
-"""What may lie in a file that is called an image."""
+"""Contents of files with names of images."""
 
 import io
 import struct
@@ -15,15 +15,15 @@ DIGITS = 24
 
 @cache
 def contents() -> dict[str, bytes]:
-    """Files by what they are: digits, digits in other formats, and what is none."""
+    """Contents by description: digits, digits in other formats, and files that are not images."""
     images = np.rint(digits()[0][300 : 300 + DIGITS, 0].numpy() * 255).astype(np.uint8)
-    found = {f"digit {number}": _saved(Image.fromarray(image)) for number, image in enumerate(images)}
+    pngs = {f"digit {number}": _saved(Image.fromarray(image)) for number, image in enumerate(images)}
     first = Image.fromarray(images[0])
     animation = io.BytesIO()
     first.save(animation, "GIF", save_all=True, append_images=[Image.fromarray(images[1])])
-    whole = found["digit 0"]
+    whole = pngs["digit 0"]
     return {
-        **found,
+        **pngs,
         "animation": animation.getvalue(),
         "colours": _saved(first.convert("RGB")),
         "transparent": _saved(first.convert("RGBA")),
@@ -50,6 +50,6 @@ def _saved(image: Image.Image, form: str = "PNG") -> bytes:
 
 
 def _header(width: int, height: int) -> bytes:
-    """Of a PNG that says it is so large."""
+    """The header of a PNG that states this size."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))

@@ -1,13 +1,13 @@
-"""Names as a file system may hold them: any bytes but a slash and a zero."""
+"""File names: any bytes except slash and zero."""
 
 from hypothesis import strategies as st
 
 SUFFIXES = (b".png", b".PNG", b".jpg", b".gif", b".bmp", b".tiff", b".webp")
 LONGEST = 255
-"""Bytes of the longest name that Linux takes."""
+"""The length in bytes of the longest file name on Linux."""
 
-# Each has hurt some program: no UTF-8, terminal controls, line ends, markup, emoji codes, options, dots, directions of
-# writing, normal forms, formats, globs, addresses, names of outputs.
+# Parts that often break programs: invalid UTF-8, terminal escapes, line ends, markup, emoji codes, options, dots, marks
+# of the writing direction, Unicode normal forms, format strings, globs, addresses, names of outputs.
 PIECES = (
     b"\xff",
     b"\xc3",

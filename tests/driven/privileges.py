@@ -1,4 +1,4 @@
-"""To root no file is closed: commands are driven without that privilege."""
+"""Run commands without root's privilege to access every file."""
 
 import ctypes
 import os
@@ -20,7 +20,7 @@ class _Data(ctypes.Structure):
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Heed permissions while the block runs, as anybody must who is not root."""
+    """Apply file permissions to this process while the block runs, even if it runs as root."""
     if os.geteuid():
         yield
         return

@@ -1,4 +1,4 @@
-"""A command of gradmeter's in this process, which has PyTorch loaded, as a shell would run it."""
+"""Run a command of gradmeter in this process, which has PyTorch loaded, as a shell would run it."""
 
 import io
 import os
@@ -18,12 +18,12 @@ from gradmeter.runs.measuring import streaming
 
 SECONDS = 60
 PART, BATCH = 4, 2
-"""Samples of a part and of a batch, so that few files make several."""
+"""Samples in a part and in a batch; small, so that few files make several."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: with a code, or with an exception that a shell's user would see as a traceback."""
+    """The result of a command: exit code and output, and the exception that a shell would show as a traceback."""
 
     code: int
     stdout: bytes
@@ -36,12 +36,12 @@ class Hanging(BaseException):
 
 
 def run(words: Sequence[bytes], folder: Path, encoding: str = "utf-8") -> Ended:
-    """Type `gradmeter` and words in a folder.
+    """Run gradmeter in a folder.
 
     Args:
-        words: as a shell gives them.
-        folder: the current one.
-        encoding: of the terminal.
+        words: the arguments.
+        folder: the working directory.
+        encoding: the encoding of the terminal.
     """
     outputs = [io.BytesIO(), io.BytesIO()]
     stdout = io.TextIOWrapper(outputs[0], encoding, errors="strict", write_through=True)
@@ -71,7 +71,7 @@ def _typed(words: Sequence[bytes], folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _as_in_a_shell() -> Iterator[None]:
-    """Warnings are shown, not raised as in tests; parts are small."""
+    """Show warnings instead of raising them as in tests, and use small parts."""
     with (
         warnings.catch_warnings(),
         mock.patch.dict(os.environ, COLUMNS="160", NO_COLOR="1"),
@@ -87,7 +87,7 @@ def _as_in_a_shell() -> Iterator[None]:
 @contextmanager
 def _limited() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Hanging(f"no end after {SECONDS} seconds")
+        raise Hanging(f"still running after {SECONDS} seconds")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(SECONDS)

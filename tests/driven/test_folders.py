@@ -1,4 +1,4 @@
-"""measure and judge over one folder that changes between commands, whatever lies in it."""
+"""Random sequences of changes to a folder, with `measure` and `judge` in between."""
 
 import json
 import os
@@ -22,18 +22,16 @@ pytestmark = pytest.mark.slow
 MODES = (0o000, 0o111, 0o222, 0o444, 0o555, 0o644, 0o755)
 ENCODINGS = st.sampled_from(["utf-8"] * 6 + ["cp1252", "latin-1"])
 MORE = st.sampled_from([(), (), (), (b"--json",), (b"--fresh",), (b"--fresh", b"--json")])
-# With labels a folder must be called as a class.
-LABELS = st.sampled_from([b"--no-labels", b"--no-labels", b"--no-labels", b"--labels"])
 places = st.integers(0, 1000)
 
 
 class Folder(RuleBasedStateMachine):
-    """Files come, go and are damaged in DATA and in the outputs; commands read DATA."""
+    """Files in DATA and in outputs are added, removed and damaged; commands read DATA."""
 
     def __init__(self) -> None:
         super().__init__()
         self.place = Workplace()
-        # What each output may still hold of images that are gone.
+        # Images that each output may contain, including images that were removed since.
         self.seen: dict[bytes, set[bytes]] = {}
 
     def teardown(self) -> None:
@@ -42,7 +40,7 @@ class Folder(RuleBasedStateMachine):
 
     @initialize(data=names, count=st.integers(1, 9), is_flat=st.booleans())
     def begin(self, data: bytes, count: int, is_flat: bool) -> None:
-        """A folder of images, or one with two folders of images in it."""
+        """Create a folder of images, or a folder with two class folders."""
         while os.path.lexists(self.place.path(data)) or data.startswith(b"noise:"):
             data = b"~" + data[1:]
         self.data, self.is_flat = data, is_flat
@@ -54,7 +52,7 @@ class Folder(RuleBasedStateMachine):
 
     @rule(where=places, name=image_names, content=st.sampled_from(sorted(contents())))
     def add_image(self, where: int, name: bytes, content: str) -> None:
-        """Where it should be: with images beside folders of images nothing can be done."""
+        """Add an image in a valid folder: images beside class folders are an error."""
         if path := self.free(where, name, is_image=True):
             self.place.write(path, contents()[content])
 
@@ -80,7 +78,7 @@ class Folder(RuleBasedStateMachine):
 
     @rule(where=places, name=names | image_names, aim=places)
     def add_link(self, where: int, name: bytes, aim: int) -> None:
-        """To something in DATA, perhaps to what it lies in, or to itself."""
+        """Link to something in DATA, possibly to a parent folder or to the link itself."""
         if path := self.free(where, name):
             self.place.link(path, os.path.relpath(self.chosen(aim), os.path.dirname(path)))
 
@@ -111,7 +109,7 @@ class Folder(RuleBasedStateMachine):
     @precondition(lambda self: self.seen)
     @rule(which=places, name=names, where=st.sampled_from([b"%b/%b", b"%b/%b", b"%b", b"%b.parts/%b", b".%b.json"]))
     def add_to_output(self, which: int, name: bytes, where: bytes) -> None:
-        """Something of the user's: in a folder that a command wrote, at its place, or beside it."""
+        """Add a file of the user inside an output folder, in its place, or beside it."""
         out = sorted(self.seen)[which % len(self.seen)]
         path = where % (out, name) if where.count(b"%b") == 2 else where % out
         folder = os.path.dirname(path)
@@ -125,7 +123,7 @@ class Folder(RuleBasedStateMachine):
     @precondition(lambda self: self.seen)
     @rule(which=places, file=places, how=st.sampled_from(["cut", "remove", "empty", "object", "text"]))
     def damage_output(self, which: int, file: int, how: str) -> None:
-        """A file that a command wrote is cut off, removed or replaced."""
+        """Truncate, remove or replace a file that a command wrote."""
         out = sorted(self.seen)[which % len(self.seen)]
         written = [path for path in self.place.paths() if path not in self.place.ours and path.startswith(out)]
         written = [path for path in written if os.path.isfile(self.place.path(path))]
@@ -174,7 +172,7 @@ class Folder(RuleBasedStateMachine):
         self.command(words, None)
 
     def command(self, words: list[bytes], out: bytes | None, encoding: str = "utf-8") -> str | None:
-        """Type it and judge it; what it printed if it ended with 0."""
+        """Run a command and check its ending, files and ids; return its standard output if it succeeded."""
         before = self.place.snapshot()
         with self.place.permissions():
             ended = self.place.type(words, encoding)
@@ -186,22 +184,22 @@ class Folder(RuleBasedStateMachine):
         if out is not None and any(path not in self.place.ours for path in self.within(out)):
             gone = self.seen.get(out, set())
             if ended.code == DONE:
-                found = ids_of(Path(os.fsdecode(self.place.path(out))))
-                judge_ids(found, self.images, () if b"--fresh" in words else gone)
-            self.seen[out] = {*self.images.there, *self.images.perhaps, *gone}
+                ids = ids_of(Path(os.fsdecode(self.place.path(out))))
+                judge_ids(ids, self.images, () if b"--fresh" in words else gone)
+            self.seen[out] = {*self.images.required, *self.images.possible, *gone}
         return ended.stdout.decode(encoding) if ended.code == DONE else None
 
     def within(self, out: bytes) -> list[bytes]:
         return [path for path in self.place.paths() if path == out or path.startswith(out + b"/")]
 
     def chosen(self, which: int) -> bytes:
-        """Something in DATA, or DATA itself."""
+        """A path in DATA, or DATA itself."""
         prefix = self.data + b"/"
-        there = [self.data, *sorted(path for path in self.place.ours if path.startswith(prefix))]
-        return there[which % len(there)]
+        paths = [self.data, *sorted(path for path in self.place.ours if path.startswith(prefix))]
+        return paths[which % len(paths)]
 
     def free(self, where: int, name: bytes, *, is_image: bool = False) -> bytes | None:
-        """A path in a folder of DATA that is not taken."""
+        """A path in a folder of DATA that does not exist; None if it exists."""
         folders = [path for path in self.folders() if path == self.data or path.startswith(self.data + b"/")]
         if is_image:
             folders = [self.data] if self.is_flat else folders[1:] or folders

@@ -1,4 +1,4 @@
-"""A command that is killed before any change that it makes to files, typed again, ends as if nothing had happened."""
+"""A command that was killed before any of its file changes and is run again gives the same result as without it."""
 
 import json
 import signal
@@ -31,27 +31,27 @@ BLOWS = st.builds(
 
 
 def fill(place: Workplace) -> None:
-    """Digits, one of which cannot be read."""
+    """Write digits, one of which cannot be read."""
     place.make_folder(b"data")
     for number in range(COUNT):
         place.write(b"data/%d.png" % number, contents()[f"digit {number}" if number != 4 else "cut"])
 
 
 def result(place: Workplace, out: bytes) -> object:
-    """What an output says, without what may be another each time."""
+    """The content of an output, without parts that differ between runs."""
     path = place.folder / out.decode()
     if path.suffix == ".csv":
         return path.read_bytes(), sorted(ids_of(path))
     if (path / "trust.json").exists():
         content = json.loads((path / "trust.json").read_text().replace(str(place.folder), "."))
-        for changing in ("estimator", "checksum"):  # skops writes the same otherwise each time
+        for changing in ("estimator", "checksum"):  # the bytes written by skops differ between runs
             del content[changing]
         return content, len([*path.glob("estimator-*")]), sorted(ids_of(path / "readings/known.parquet"))
     return pq.read_table(path).to_pydict(), ids_of(path)
 
 
 def strike(place: Workplace, words: tuple[bytes, ...], blow: Blow) -> None:
-    """Type a command that is killed; it says so, or nothing at all, and nothing that it does not own changes."""
+    """Run a command that gets a signal; it may only report an interruption, and must not change other files."""
     out = words[-1].partition(b"=")[2]
     place.lines.append(f"# {blow.number.name} before change {blow.at} of a file, of:")
     place.lines.append("gradmeter " + " ".join(word.decode() for word in words))
@@ -66,7 +66,7 @@ def strike(place: Workplace, words: tuple[bytes, ...], blow: Blow) -> None:
 
 
 def end(place: Workplace, words: tuple[bytes, ...]) -> object:
-    """Type it to its end; what came of it."""
+    """Run a command to its end and return its result."""
     out = words[-1].partition(b"=")[2]
     before = place.snapshot()
     ended = place.type(words)
@@ -80,7 +80,7 @@ def end(place: Workplace, words: tuple[bytes, ...]) -> object:
 
 @cache
 def undisturbed(name: str) -> object:
-    """What comes of a command that nobody disturbs."""
+    """The result of a command that is not interrupted."""
     with workplace() as place:
         fill(place)
         return end(place, COMMANDS[name])

@@ -1,4 +1,4 @@
-"""Options of every command that reads DATA, sensible and not, in any combination."""
+"""Random combinations of valid and invalid options for every command that reads DATA."""
 
 import pytest
 from hypothesis import event, settings
@@ -53,7 +53,7 @@ KINDS = {
     "--model": MODELS,
 }
 FLAGS = ["--json", "--fresh", "--grey", "--labels", "--no-labels", "--nosuch", "--help", "--version"]
-BEGUN = {
+VALID = {
     "measure": (*MODEL, b"known", *IMAGES),
     "judge": (b"trust", b"known", *NAMED),
     "fit": (*FIT[1:], b"--known=known", b"--unknown=noise:uniform:20"),
@@ -61,9 +61,9 @@ BEGUN = {
     "info": (),
 }
 paths = st.sampled_from(PATHS).map(str.encode) | names
-# Whoever may write there does, and then it is the whole machine's.
+# Not the root of this machine: as root, the command could write there.
 outputs = paths.filter(lambda word: word != b"file:///")
-# Not another output.
+# Surplus arguments that do not change the output.
 surplus = paths.filter(lambda word: not word.startswith((b"-o", b"--out")))
 options = st.sampled_from(sorted(KINDS)).flatmap(
     lambda name: st.sampled_from(KINDS[name]).map(lambda value: f"{name}={value}".encode())
@@ -79,7 +79,7 @@ def test_options(cases: settings) -> None:
             place.make_folder(b"mine")
             place.write(b"mine/notes.txt", b"mine\n")
             target = () if command == "info" else (b"--out=" + out,)
-            words = [command.encode(), *BEGUN[command], *target, *more]
+            words = [command.encode(), *VALID[command], *target, *more]
             before = place.snapshot()
             ended = place.type(words)
             event(f"{command}: {ended.code}")
@@ -89,7 +89,7 @@ def test_options(cases: settings) -> None:
     drive(
         cases,
         body,
-        command=st.sampled_from(sorted(BEGUN)),
+        command=st.sampled_from(sorted(VALID)),
         out=outputs,
         more=st.lists(options | flags | surplus, max_size=4),
     )

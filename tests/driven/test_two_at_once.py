@@ -1,4 +1,4 @@
-"""Two commands with one output at the same time: one is done, the other is done or told who is at work."""
+"""Two commands with the same output at the same time: one succeeds, the other succeeds or names the first."""
 
 import signal
 import time

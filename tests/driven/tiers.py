@@ -1,4 +1,4 @@
-"""Each property is tested with few cases by `pytest`, and with many by `pytest -m exhaustive`."""
+"""Property tests with few cases in `pytest` and many cases in `pytest -m exhaustive`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,12 +11,12 @@ _UNHURRIED = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filt
 
 
 def tiers(few: int, many: int, *, is_fast: bool = True) -> pytest.MarkDecorator:
-    """Parametrize a test with its `cases`: the few are always the same, the many are others each time.
+    """Parametrize a test with `cases`: a few fixed cases, or many random ones.
 
     Args:
-        few: their number.
-        many: their number.
-        is_fast: whether there is time to look for a smaller case where one of the many fails.
+        few: the number of fixed cases.
+        many: the number of random cases.
+        is_fast: whether hypothesis has time to shrink a failing random case.
     """
     phases = [Phase.generate, *([Phase.shrink] if is_fast else [])]
     random = settings(_settings(many), derandomize=False, print_blob=True, phases=phases)
@@ -25,12 +25,12 @@ def tiers(few: int, many: int, *, is_fast: bool = True) -> pytest.MarkDecorator:
 
 
 def drive(cases: settings, body: Callable[..., None], **strategies: Any) -> None:
-    """Call a test with values of strategies, once for each case."""
+    """Call a test once for each case, with values drawn from the strategies."""
     cases(given(**strategies)(body))()
 
 
 def drive_machine(cases: settings, machine: type[RuleBasedStateMachine], steps: int) -> None:
-    """Run a machine so many steps far, once for each case."""
+    """Run a state machine once for each case, with this number of steps."""
     run_state_machine_as_test(machine, settings=settings(cases, stateful_step_count=steps))
 
 

@@ -1,8 +1,8 @@
-"""Where commands are typed: a folder with a network, a TrustModel for it, and files that this test made.
+"""A folder for random commands, with a network and a TrustModel for it.
 
     PYTHONPATH=tests python -m driven.workplace FOLDER
 
-makes one in which the lines that a failing case prints can be typed.
+creates such a folder, in which the shell commands that a failing test prints can be run.
 """
 
 import atexit
@@ -25,7 +25,7 @@ from driven.contents import contents
 from driven.running import Ended, run
 from trust.trained import trained
 
-MODULE = '''"""A network as a user would bring one."""
+MODULE = '''"""A user's network."""
 
 from torch import nn
 
@@ -42,13 +42,13 @@ FIT = (b"fit", *MODEL, *IMAGES, b"--classifier=ridge", b"--repetitions=100")
 
 
 class Workplace:
-    """A folder, whose every change is noted as a line of a shell.
+    """A temporary folder that records every change as a shell command.
 
     Attributes:
         folder: its path.
-        lines: what a shell would have been typed so far.
-        ours: paths, seen from the folder, of what this test made, and no command may change.
-        modes: of paths whose permissions are others while a command runs.
+        lines: the shell commands that repeat the changes so far.
+        ours: the relative paths of files that the test made; commands must not change them.
+        modes: permissions that paths get while a command runs.
     """
 
     def __init__(self) -> None:
@@ -60,24 +60,24 @@ class Workplace:
         self.ours.update(self.paths())
 
     def path(self, name: bytes) -> bytes:
-        """Of what is called so in the folder."""
+        """The absolute path of a name in the folder."""
         return os.path.join(os.fsencode(self.folder), name)
 
     def paths(self) -> list[bytes]:
-        """Of all that lies in the folder, seen from there."""
+        """The relative paths of everything in the folder."""
         base = os.fsencode(self.folder)
         return sorted(
-            os.path.relpath(os.path.join(where, name), base)
-            for where, folders, files in os.walk(base)
+            os.path.relpath(os.path.join(parent, name), base)
+            for parent, folders, files in os.walk(base)
             for name in (*folders, *files)
         )
 
     def snapshot(self) -> dict[bytes, tuple[object, ...]]:
-        """What every path is: kind, permissions, and content or target."""
-        return {path: _look(self.path(path)) for path in self.paths()}
+        """The state of every path: kind, permissions, and content or target."""
+        return {path: _state(self.path(path)) for path in self.paths()}
 
     def make_folder(self, name: bytes) -> None:
-        """Make a folder, those above it included."""
+        """Create a folder and its parents."""
         self._note("mkdir -p", b"./" + name)
         os.makedirs(self.path(name), exist_ok=True)
         parts = name.split(b"/")
@@ -91,35 +91,35 @@ class Workplace:
         self._own(name)
 
     def link(self, name: bytes, target: bytes) -> None:
-        """Make a symbolic link."""
+        """Create a symbolic link."""
         self._note("ln -s --", target, b"./" + name)
         os.symlink(target, self.path(name))
         self._own(name)
 
     def fifo(self, name: bytes) -> None:
-        """Make a pipe with a name."""
+        """Create a FIFO."""
         self._note("mkfifo", b"./" + name)
         os.mkfifo(self.path(name))
         self._own(name)
 
     def socket(self, name: bytes) -> None:
-        """Make a socket with a name, which it cannot have at once: that of a socket's address is short."""
+        """Create a socket under a short name, as the length of an address is limited, and rename it."""
         temporary = b"s"
         self.lines.append(
             f"python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('s')\" && mv s {_quoted(name)}"
         )
-        place = os.getcwd()
+        before = os.getcwd()
         os.chdir(self.folder)
         try:
-            with socket.socket(socket.AF_UNIX) as opened:
-                opened.bind(temporary)
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind(temporary)
             os.rename(temporary, name)
         finally:
-            os.chdir(place)
+            os.chdir(before)
         self._own(name)
 
     def rename(self, name: bytes, other: bytes) -> None:
-        """Rename what this test made."""
+        """Rename a file or folder of the test."""
         self._note("mv -T", b"./" + name, b"./" + other)
         os.rename(self.path(name), self.path(other))
         below = name + b"/"
@@ -128,19 +128,19 @@ class Workplace:
         self.modes = {other + path[len(name) :] if path in moved else path: mode for path, mode in self.modes.items()}
 
     def remove(self, name: bytes) -> None:
-        """Remove it, with all that is in it."""
+        """Remove a file, or a folder with its content."""
         self._note("rm -rf", b"./" + name)
         path = self.path(name)
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
         else:
             os.unlink(path)
-        self.ours = {one for one in self.ours if one != name and not one.startswith(name + b"/")}
-        self.modes = {one: mode for one, mode in self.modes.items() if one in self.ours}
+        self.ours = {other for other in self.ours if other != name and not other.startswith(name + b"/")}
+        self.modes = {other: mode for other, mode in self.modes.items() if other in self.ours}
 
     @contextmanager
     def permissions(self) -> Iterator[None]:
-        """Let paths have the permissions that `modes` says, while the block runs."""
+        """Apply the permissions in `modes` while the block runs."""
         deepest_last = sorted(self.modes)
         before = {name: stat.S_IMODE(os.lstat(self.path(name)).st_mode) for name in deepest_last}
         for name in reversed(deepest_last):
@@ -152,20 +152,20 @@ class Workplace:
                 self._permit(name, before[name])
 
     def damage(self, name: bytes, content: bytes) -> None:
-        """Change what a command wrote, whose it stays."""
+        """Overwrite a file of a command; it does not become a file of the test."""
         was_ours = name in self.ours
         self.write(name, content)
         if not was_ours:
             self.ours.discard(name)
 
     def type(self, words: Sequence[bytes], encoding: str = "utf-8") -> Ended:
-        """Type `gradmeter` and words."""
+        """Run gradmeter with these arguments, in a terminal with this encoding."""
         prefix = "" if encoding == "utf-8" else f"PYTHONIOENCODING={encoding} "
         self.lines.append(prefix + " ".join(["gradmeter", *map(_quoted, words)]))
         return run(words, self.folder, encoding)
 
     def delete(self) -> None:
-        """Remove the folder."""
+        """Delete the folder."""
         shutil.rmtree(os.fsencode(self.folder))
 
     def _permit(self, name: bytes, mode: int) -> None:
@@ -181,7 +181,7 @@ class Workplace:
 
 @contextmanager
 def workplace() -> Iterator[Workplace]:
-    """One for the time of the block; what was typed is told with what goes wrong."""
+    """A workplace for the duration of the block; an AssertionError gets a note with its shell commands."""
     place = Workplace()
     try:
         yield place
@@ -193,14 +193,14 @@ def workplace() -> Iterator[Workplace]:
 
 
 def script(place: Workplace) -> str:
-    """What to type to see it again."""
-    begin = "In a clone, to see it again:\n  PYTHONPATH=tests python -m driven.workplace /tmp/place && cd /tmp/place"
+    """The shell commands that reproduce a case."""
+    begin = "To reproduce it, in a clone:\n  PYTHONPATH=tests python -m driven.workplace /tmp/place && cd /tmp/place"
     return "\n  ".join([begin, *place.lines])
 
 
 @cache
 def prepared() -> Path:
-    """A folder with a network and a TrustModel that no test writes to."""
+    """A folder with a network and a TrustModel, which is copied for each workplace."""
     folder = Path(tempfile.mkdtemp(prefix="driven-prepared-"))
     atexit.register(_remove, folder, os.getpid())
     prepare(folder)
@@ -208,13 +208,13 @@ def prepared() -> Path:
 
 
 def _remove(folder: Path, owner: int) -> None:
-    """Remove a folder when the process ends that made it, not one that was forked from it."""
+    """Delete a folder in the process that created it, not in a forked one."""
     if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def prepare(folder: Path) -> None:
-    """Write a network, and fit a TrustModel for it."""
+    """Write a network and fit a TrustModel for it."""
     (folder / "driven_network.py").write_text(MODULE)
     save_file(trained().state_dict(), folder / "weights.safetensors")
     labelled(folder / "known")
@@ -226,7 +226,7 @@ def prepare(folder: Path) -> None:
 
 
 def labelled(folder: Path) -> None:
-    """Digits in a folder for each class, a few of them."""
+    """Write a few digits, in one folder for each class."""
     from trust.trained import digits
 
     labels = digits()[1][300:].tolist()
@@ -236,19 +236,19 @@ def labelled(folder: Path) -> None:
         (folder / f"{label}/{number}.png").write_bytes(contents()[f"digit {number}"])
 
 
-def _look(path: bytes) -> tuple[object, ...]:
-    found = os.lstat(path)
-    mode = stat.S_IMODE(found.st_mode)
-    if stat.S_ISLNK(found.st_mode):
+def _state(path: bytes) -> tuple[object, ...]:
+    status = os.lstat(path)
+    mode = stat.S_IMODE(status.st_mode)
+    if stat.S_ISLNK(status.st_mode):
         return ("link", os.readlink(path))
-    if stat.S_ISREG(found.st_mode):
+    if stat.S_ISREG(status.st_mode):
         with open(path, "rb") as file:
             return ("file", mode, file.read())
-    return (stat.S_IFMT(found.st_mode), mode)
+    return (stat.S_IFMT(status.st_mode), mode)
 
 
 def _quoted(name: bytes) -> str:
-    """For bash."""
+    """A name quoted for bash."""
     if name.isascii() and name.decode().isprintable():
         return shlex.quote(name.decode())
     return "$'" + "".join(_escaped(byte) for byte in name) + "'"

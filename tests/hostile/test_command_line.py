@@ -1,4 +1,4 @@
-"""What people and programs may type: a line that says what is wrong, never a traceback, nothing written elsewhere."""
+"""Arbitrary command lines end with one line of error, never with a traceback, and write nothing outside --out."""
 
 import sys
 from pathlib import Path
@@ -29,7 +29,7 @@ MODELS += ["net:", "net:no", "net:number", "net:broken", "json:loads", "timm:no_
 DATA = ["", ".", "..", "/dev/null", "/dev/zero", "noise:", "noise:uniform:-1", "noise:uniform:x", "noise:no:3", "s3://"]
 DATA += ["file://", "nowhere://x", "images", "images/a.png", "net.py", "images/../net.py", "readings"]
 NUMBERS = ["0", "-1", "1e9", "nan", "inf", "x", "", "3,4", "0.5"]
-NETWORK = '''"""Networks and what is none."""
+NETWORK = '''"""Functions that return networks, and other objects."""
 
 from torch import nn
 
@@ -55,16 +55,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(arguments: list[str], place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Type it; it ends with a code of its own, and says why where that is not 0."""
+    """Run a command: its exit code is documented, and it reports an error if the code is not 0."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "argv", ["gradmeter", *arguments])
     before = {path: path.stat().st_mtime_ns for path in place.parent.rglob("*") if "out" not in path.parts}
     with pytest.raises(SystemExit) as ended:
         main()
-    said = capsys.readouterr()
-    assert ended.value.code in (None, 0, 1, 2), said.err
-    assert not ended.value.code or said.err
-    assert "Traceback" not in said.err
+    output = capsys.readouterr()
+    assert ended.value.code in (None, 0, 1, 2), output.err
+    assert not ended.value.code or output.err
+    assert "Traceback" not in output.err
     after = {path: path.stat().st_mtime_ns for path in place.parent.rglob("*") if "out" not in path.parts}
     assert {path for path in after if "__pycache__" not in path.parts} <= {*before}
 
@@ -87,8 +87,8 @@ def test_measure(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    typed = [f"{name}={value}" for name, value in options.items() if (name, value) != ("--workers", "1e9")]
-    run(["measure", *typed, "--out=out", "--device=cpu", "--", model, data], place, capsys, monkeypatch)
+    given_options = [f"{name}={value}" for name, value in options.items() if (name, value) != ("--workers", "1e9")]
+    run(["measure", *given_options, "--out=out", "--device=cpu", "--", model, data], place, capsys, monkeypatch)
 
 
 @many
@@ -103,7 +103,7 @@ def test_the_others(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With nothing that would begin hours of work."""
+    """The long studies get an invalid option, so that they never start."""
     if command in ("reproduce", "compare", "bench"):
         words = ["--runs=x", *words]
     run([command, *words], place, capsys, monkeypatch)

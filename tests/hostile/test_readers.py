@@ -1,4 +1,4 @@
-"""Every reader, given what it did not ask for: a clear error or a skipped sample, and nothing else."""
+"""Damaged and malicious files: every reader raises a clear error or skips the sample."""
 
 import io
 import json
@@ -52,13 +52,13 @@ many = settings(max_examples=150, suppress_health_check=[HealthCheck.function_sc
 
 
 @pytest.fixture(autouse=True)
-def no_runaway() -> Iterator[None]:
-    """Four gigabytes beyond what this process has, and no more."""
-    has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (has + 4 * 2**30, before[1]))
+def memory_limit() -> Iterator[None]:
+    """Limit the address space to four gigabytes more than this process has."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 4 * 2**30, limits[1]))
     yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
+    resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 def picture(mode: str = "RGB", side: int = 24) -> Image.Image:
@@ -84,7 +84,7 @@ def test_images(name: str, data: st.DataObject) -> None:
 
 
 def read_all(path: Path) -> None:
-    """Open it and read every sample, or be told in a line why not."""
+    """Open a source and read its first samples; errors must be clear."""
     try:
         source = open_source(str(path), KIND)
     except DataError as error:
@@ -129,7 +129,7 @@ def test_tables(data: st.DataObject, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("column", ["image", "label"])
 def test_a_table_of_two_kilobytes_that_unpacks_to_terabytes(column: str, tmp_path: Path) -> None:
-    """A dictionary of one value, which every row repeats."""
+    """The file has a dictionary with one large value, which every row repeats."""
     rows, value = 300_000, bytes(2**25)
     repeated = pa.array([value if column == "image" else value.decode()])
     columns = {"image": pa.array([b"no image"] * rows)}
@@ -139,7 +139,7 @@ def test_a_table_of_two_kilobytes_that_unpacks_to_terabytes(column: str, tmp_pat
     assert path.stat().st_size < 30_000
     source = open_source(str(path), KIND)
     for index in (0, 20, 3):
-        with pytest.raises(Unreadable, match="no image in a format that is known"):
+        with pytest.raises(Unreadable, match="format"):
             source.read(index)
 
 
@@ -156,15 +156,14 @@ def test_weights(data: st.DataObject, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found, _ = read_weights(tmp_path / name)
+            loaded, _ = read_weights(tmp_path / name)
         except DataError as error:
             assert_clear(error)
         else:
-            assert all(isinstance(value, torch.Tensor) for value in found.values())
+            assert all(isinstance(value, torch.Tensor) for value in loaded.values())
 
 
-def used(measured: MeasuredSet) -> None:
-    """All that is asked of a data set."""
+def read_everything(measured: MeasuredSet) -> None:
     measured.purpose()
     assert measured.part >= 1
     for _ in measured.tables():
@@ -190,9 +189,9 @@ def test_manifests_and_notes(data: st.DataObject, tmp_path: Path) -> None:
     else:
         path.write_bytes(data.draw(mutated(path.read_bytes())))
     for step in (
-        lambda: used(measured),
+        lambda: read_everything(measured),
         lambda: MeasuredSet.begin(folder, {"model": "m", "data": "d"}, containers={}),
-        lambda: used(measured),
+        lambda: read_everything(measured),
     ):
         try:
             step()
@@ -221,7 +220,7 @@ def test_json_made_to_break_readers(content: bytes, tmp_path: Path) -> None:
 
 
 def test_an_archive_that_unpacks_to_more_than_there_is(tmp_path: Path) -> None:
-    """A header of an array, and zeros that are nearly nothing as long as they are packed."""
+    """The header of a huge array, followed by zeros, which compress well."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**42, 28, 28)})
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -231,24 +230,24 @@ def test_an_archive_that_unpacks_to_more_than_there_is(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz") as archive:
         packed = (tmp_path / "a.npz").read_bytes()
         size = archive.getinfo("images.npy").file_size
-    # Both headers of the member say how large it is unpacked.
+    # Both headers of the member contain its uncompressed size.
     assert packed.count(struct.pack("<I", size)) == 2
     (tmp_path / "a.npz").write_bytes(packed.replace(struct.pack("<I", size), struct.pack("<I", 2**32 - 2)))
     with pytest.raises(DataError, match=r"a\.npz"):
         open_source(str(tmp_path / "a.npz"), KIND)
 
 
-def test_an_archive_is_told_what_it_may_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_archive_larger_than_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez_compressed(tmp_path / "a.npz", images=np.zeros((3000, 28, 28), np.uint8))
     monkeypatch.setattr("os.sysconf", lambda name: 1000)
-    with pytest.raises(DataError, match=r"a.npz holds arrays of 0 GiB, and this machine has 0 GiB of memory; make a"):
+    with pytest.raises(DataError, match=r"^[^(]*a\.npz [^(]* GiB[^(]* GiB"):
         open_source(str(tmp_path / "a.npz"), KIND)
 
 
 def test_a_picture_that_unpacks_to_more_than_is_decoded() -> None:
-    """A PNG file of a few bytes that says it is a hundred thousand pixels wide and high."""
+    """A small PNG file whose header states 100,000 x 100,000 pixels."""
     content = bytearray(encoded("PNG"))
     content[16:24] = struct.pack(">II", 100_000, 100_000)
     content[29:33] = struct.pack(">I", zlib.crc32(bytes(content[12:29])))
-    with pytest.raises(Unreadable, match=r"10000000000 pixels|100000 x 100000 pixels"):
+    with pytest.raises(Unreadable, match=r"10000000000|100000 x 100000"):
         decode(io.BytesIO(bytes(content)))

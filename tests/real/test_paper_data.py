@@ -1,4 +1,4 @@
-"""One short run on the real EMNIST digits and the paper's unknowns, where they are at hand."""
+"""A short run on the real EMNIST digits and the paper's unknown inputs; skipped without these data."""
 
 import csv
 from pathlib import Path
@@ -22,13 +22,13 @@ pytestmark = [
 ]
 
 
-# Enough to learn from and to compare, in less than a minute.
+# Enough images to train and to compare in less than a minute.
 SIZES = {"emnist_digits": 20_000, "emnist_letters": 1_000, "cifar10_test": 1_000, "omniglot": 500, "notmnist": 1_000}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of one network, trained for a few epochs on a part of the images."""
+    """A study of one network, trained for a few epochs on a subset of the images."""
     data, folder = tmp_path_factory.mktemp("part"), tmp_path_factory.mktemp("real") / "study"
     for stem, count in SIZES.items():
         with np.load(DATA / f"{stem}.npz", allow_pickle=False) as archive:

@@ -1,4 +1,4 @@
-"""The default TrustModel on real images: 200 to learn from, no unknown ones, no setting."""
+"""The default TrustModel on real images, with 200 validation images and no unknown inputs."""
 
 from pathlib import Path
 
@@ -29,15 +29,15 @@ def images(stem: str, count: int) -> tuple[Tensor, Tensor]:
     """Grey images [N, 1, 28, 28] in [0, 1] and their labels, in random order."""
     with np.load(DATA / f"{stem}.npz", allow_pickle=False) as archive:
         chosen = np.random.default_rng(0).permutation(len(archive["labels"]))[:count]
-        found = torch.from_numpy(archive["images"][chosen]).float() / 255
+        pixels = torch.from_numpy(archive["images"][chosen]).float() / 255
         labels = torch.from_numpy(archive["labels"][chosen].astype(np.int64))
-    if found.dim() == 4:  # colours last
-        found = nn.functional.interpolate(found.mean(3).unsqueeze(1), (28, 28), mode="bilinear").squeeze(1)
-    return found.view(-1, 1, 28, 28), labels
+    if pixels.dim() == 4:  # channels last
+        pixels = nn.functional.interpolate(pixels.mean(3).unsqueeze(1), (28, 28), mode="bilinear").squeeze(1)
+    return pixels.view(-1, 1, 28, 28), labels
 
 
 def trained(x: Tensor, y: Tensor) -> nn.Module:
-    """A small network, in a few seconds."""
+    """A small network, trained in a few seconds."""
     torch.manual_seed(0)
     network = nn.Sequential(
         *(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.MaxPool2d(2)),

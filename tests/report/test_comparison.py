@@ -68,7 +68,7 @@ def test_differences_are_bold_where_the_interval_excludes_zero():
     assert grid.columns == ("\N{MINUS SIGN} softmax", "\N{MINUS SIGN} energy")
     assert {name: [(cell.text, cell.paper, cell.bold) for cell in line] for name, line in rows(grid).items()} == {
         "AUROC\N{NO-BREAK SPACE}↑": [("+1.12", "[+0.40, +2.00]", True), ("+48.00", "[-0.10, +60.00]", False)],
-        # What rounds to zero has no sign of less.
+        # A value that rounds to zero has no minus sign.
         "AURC\N{NO-BREAK SPACE}↓": [("+0.50", "[+0.00, +1.00]", False), ("+0.00", "[-2.00, +0.00]", True)],
         "NLL\N{NO-BREAK SPACE}↓": [("-2.377", "[-3.000, -1.000]", True), ("", "", False)],
     }
@@ -85,9 +85,9 @@ def test_measures_that_no_method_has_are_left_out(stated):
     score = np.tile([0.0, 1.0], 50)
     judged = Judged(score == 0, np.zeros(100, np.int64), (), {"ours": score, "other": -score}, stated)
     comparison = compare(judged, repetitions=5)
-    expected = [one.name for key, one in MEASURES.items() if stated or key not in ("brier", "nll", "ece")]
+    expected = [measure.name for key, measure in MEASURES.items() if stated or key not in ("brier", "nll", "ece")]
     assert [name[:-2] for name in rows(estimate_grid(comparison))] == expected
-    # `other` states no probability, so there is nothing to compare.
+    # `other` has no probabilities, so these measures have no differences.
     assert [name[:-2] for name in rows(difference_grid(comparison))] == [
-        one.name for one in list(MEASURES.values())[:11]
+        measure.name for measure in list(MEASURES.values())[:11]
     ]

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from gradmeter.runs import progress
 from gradmeter.runs.progress import Nested, Progress, Step, line_of, lone_stage
-from gradmeter.stages import stage, stages_shown
+from gradmeter.stages import show_stages, stage
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +108,7 @@ def test_stages_are_shown_only_while_something_shows_them() -> None:
     with stage("hashing", 3) as advance:
         advance(3)  # nothing shows progress
     shown = Progress(Console(file=io.StringIO()))
-    with stages_shown(shown.stage):
+    with show_stages(shown.stage):
         with stage("hashing", 3) as advance, stage("a part"):
             advance(2)
             assert [(task.description, task.completed, task.total) for task in shown.tasks] == [

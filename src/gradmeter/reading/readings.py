@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gradmeter.errors import DataError, GradmeterError, InputError, one_line
-from gradmeter.files import whole
+from gradmeter.files import atomic_write
 from gradmeter.reading.activations import Activations, select
 from gradmeter.reading.columns import (
     ACTIVATION,
@@ -326,7 +326,7 @@ class Readings:
             OutputError: if the file cannot be written.
         """
         # Python opens the file, because Arrow rejects paths that are not UTF-8.
-        with whole(Path(path)) as temporary, temporary.open("wb") as file:
+        with atomic_write(Path(path)) as temporary, temporary.open("wb") as file:
             pq.write_table(self.to_arrow(), file, compression="zstd")
 
     @classmethod

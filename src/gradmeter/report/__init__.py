@@ -1,1 +1,1 @@
-"""Figures, tables, HTML and Markdown of what was computed elsewhere."""
+"""Figures, tables, HTML and Markdown of results."""

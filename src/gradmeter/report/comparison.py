@@ -1,4 +1,4 @@
-"""A comparison of methods as tables: a block for each column, a row for each measure."""
+"""Tables of a comparison of methods: one block for each column of the comparison, one row for each measure."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ _TITLES = {WRONG: "Wrong predictions for known inputs", ALL: "Wrong predictions 
 
 
 def estimate_grid(comparison: Comparison) -> Grid:
-    """Every measure of every method, its interval beside it; the best method of a row in bold."""
+    """A table of every measure of every method with its interval; the best method of each row is bold."""
     methods = list(dict.fromkeys(method for _, _, method in comparison.estimates))
 
     def cells(measure: str, column: str) -> tuple[Cell, ...]:
-        found = {method: comparison.estimates.get((measure, column, method)) for method in methods}
-        values = [one.value for one in found.values() if one is not None]
+        intervals = [comparison.estimates.get((measure, column, method)) for method in methods]
+        values = [interval.value for interval in intervals if interval is not None]
         best = max(values) if MEASURES[measure].better == "higher" else min(values)
         return tuple(
             Cell("")
-            if one is None
-            else Cell(_number(measure, one.value), _range(measure, one), bold=abs(one.value - best) <= ROUNDING)
-            for one in found.values()
+            if interval is None
+            else Cell(
+                _number(measure, interval.value),
+                _range(measure, interval),
+                bold=abs(interval.value - best) <= ROUNDING,
+            )
+            for interval in intervals
         )
 
     return Grid(
@@ -34,23 +38,27 @@ def estimate_grid(comparison: Comparison) -> Grid:
         tuple(methods),
         _blocks(comparison, cells, {measure for measure, _, _ in comparison.estimates}),
         (
-            "Shares in percent, NLL in nats; ↑ higher is better, ↓ lower is better. Brier, NLL and ECE are of "
-            "probabilities, so there is none for scores that are no probability.",
+            "Shares in percent, NLL in nats; ↑ higher is better, ↓ lower is better. Brier, NLL and ECE are defined "
+            "for probabilities only, so other scores have none.",
         ),
     )
 
 
 def difference_grid(comparison: Comparison) -> Grid:
-    """P(correct) minus every other method; bold where the interval excludes zero."""
+    """A table of the differences between P(correct) and each other method; bold if the interval excludes zero."""
     others = list(dict.fromkeys(other for _, _, other in comparison.differences))
 
     def cells(measure: str, column: str) -> tuple[Cell, ...]:
-        found = [comparison.differences.get((measure, column, other)) for other in others]
+        intervals = [comparison.differences.get((measure, column, other)) for other in others]
         return tuple(
             Cell("")
-            if one is None
-            else Cell(_number(measure, one.value, "+"), _range(measure, one, "+"), bold=one.low > 0 or one.high < 0)
-            for one in found
+            if interval is None
+            else Cell(
+                _number(measure, interval.value, "+"),
+                _range(measure, interval, "+"),
+                bold=interval.low > 0 or interval.high < 0,
+            )
+            for interval in intervals
         )
 
     return Grid(
@@ -58,7 +66,7 @@ def difference_grid(comparison: Comparison) -> Grid:
         "measure",
         tuple(f"\N{MINUS SIGN} {other}" for other in others),
         _blocks(comparison, cells, {measure for measure, _, _ in comparison.differences}),
-        ("Points of percent, NLL in nats. In bold what the interval tells from zero, for better or worse.",),
+        ("Percentage points, NLL in nats. Bold: the interval excludes zero, for better or worse.",),
     )
 
 
@@ -79,9 +87,9 @@ def _blocks(
 
 
 def _number(measure: str, value: float, sign: str = "") -> str:
-    # z: no negative zero.
+    # The option z avoids a negative zero.
     return f"{value:{sign}z.3f}" if not MEASURES[measure].percent else f"{100 * value:{sign}z.2f}"
 
 
-def _range(measure: str, found: Interval, sign: str = "") -> str:
-    return f"[{_number(measure, found.low, sign)}, {_number(measure, found.high, sign)}]"
+def _range(measure: str, interval: Interval, sign: str = "") -> str:
+    return f"[{_number(measure, interval.low, sign)}, {_number(measure, interval.high, sign)}]"

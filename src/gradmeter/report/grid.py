@@ -1,4 +1,4 @@
-"""A table as the report and the paper lay it out: blocks of rows under common columns."""
+"""A table in the layout of the report and the paper: blocks of rows with common columns."""
 
 from dataclasses import dataclass
 
@@ -8,10 +8,10 @@ class Cell:
     """One cell.
 
     Attributes:
-        text: our number, ready to print; empty where there is none.
-        paper: the paper's number beside it; empty where the paper has none.
-        bold: whether our number stands out (the best of its kind, or an interval that excludes zero).
-        mark: a dagger or the like that leads to the notes, set behind the paper's number.
+        text: our number, formatted; empty if there is none.
+        paper: the second number, such as the paper's number or our interval; empty if there is none.
+        bold: whether our number is bold (the best of its row, or an interval that excludes zero).
+        mark: a mark after the second number, such as a dagger, that refers to a note.
     """
 
     text: str
@@ -22,7 +22,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows under one heading: (row name, one cell per column)."""
+    """Rows under one heading; each row is (name, one cell for each column)."""
 
     title: str
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
@@ -30,7 +30,15 @@ class Block:
 
 @dataclass(frozen=True)
 class Grid:
-    """A whole table: caption, name of the row column, column names, blocks, and notes below."""
+    """A table.
+
+    Attributes:
+        caption: the caption.
+        corner: the heading of the column of row names.
+        columns: the headings of the other columns.
+        blocks: the blocks of rows.
+        notes: notes below the table.
+    """
 
     caption: str
     corner: str

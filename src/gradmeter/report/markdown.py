@@ -1,4 +1,4 @@
-"""Tables in Markdown, for the pages that commands write."""
+"""Markdown tables for the pages that commands write."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1) -> Iterator[str]:
-    """The lines of a table whose first columns are texts, the others numbers."""
+    """The lines of a Markdown table.
+
+    Args:
+        head: the headings of the columns.
+        rows: the rows, one text for each column.
+        texts: the number of columns at the left that are left-aligned; the others are right-aligned.
+    """
     yield f"| {' | '.join(head)} |"
     yield "|" + ":--|" * texts + "--:|" * (len(head) - texts)
     for row in rows:

@@ -1,19 +1,19 @@
-"""Probabilities as people read them: never rounded to certainty."""
+"""Probabilities as text, never rounded to 0 or 1."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 PERCENT = "\N{NO-BREAK SPACE}%"
-"""A percent sign that stays on the line of its number."""
+"""A percent sign after a no-break space."""
 
 _SMALLEST = 0.0001
-# More a float does not hold.
+# The most digits of a float.
 _DIGITS = 17
 
 
 def compared(probability: float) -> str:
-    """A probability with four decimals and the sign in front: "=0.9312", or "<0.0001" and ">0.9999" beyond them."""
+    """A probability with four decimals and a relation sign, such as "=0.9312", "<0.0001" or ">0.9999"."""
     if probability < _SMALLEST:
         return f"<{_SMALLEST}"
     if probability > 1 - _SMALLEST:
@@ -22,13 +22,13 @@ def compared(probability: float) -> str:
 
 
 def percent(share: float, decimals: int) -> str:
-    """A share in percent, with as many more decimals as it takes not to read as 0 or 100 where it is neither."""
+    """A share in percent; gets more decimals if it would otherwise be rounded to 0 or 100."""
     texts = [f"{100 * share:.{more}f}" for more in range(decimals, _DIGITS)]
     return texts[0] if share in (0, 1) else _first_uncertain(texts, 100)
 
 
 def significant(probability: float, digits: int) -> str:
-    """A probability with so many digits, or with as many more as it takes not to read as 1 where it is less."""
+    """A probability with a number of significant digits; gets more digits if it would otherwise be rounded to 1."""
     texts = [f"{probability:.{more}g}" for more in range(digits, _DIGITS)]
     return texts[0] if probability in (0, 1) else _first_uncertain(texts, 1)
 

@@ -1,4 +1,4 @@
-"""The templates of HTML and Markdown pages, and the filters that show values as a reader would write them."""
+"""The Jinja environment of HTML and Markdown pages, and its filters."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ REPORT = "report.html"
 
 
 def environment(package: str) -> Environment:
-    """The templates of a package and those that all pages share.
+    """A Jinja environment with the templates of a package and those shared by all pages.
 
     Args:
-        package: dotted name of the package in whose folder the page's own templates lie.
+        package: the dotted name of the package that contains the templates.
     """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package, ""), PackageLoader("gradmeter.report", "")]),
@@ -37,12 +37,12 @@ def environment(package: str) -> Environment:
 
 
 def unbroken(text: str) -> str:
-    """A sentence whose percent signs stay on the lines of their numbers."""
+    """A text with no-break spaces before percent signs."""
     return text.replace(" %", PERCENT)
 
 
 def _plain(value: object) -> str:
-    """Show a manifest's value as a reader would write it."""
+    """A value of a manifest as readable text."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -61,12 +61,12 @@ def _duration(seconds: object) -> str:
     if total < 60:
         return f"{total:.1f} s"
     hours, rest = divmod(round(total), 3600)
-    minutes, left = divmod(rest, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s"
+    minutes, remaining = divmod(rest, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {remaining} s"
 
 
 def _decimals(value: str) -> str:
-    """Show a number from a CSV file with two decimals; anything else as it is."""
+    """A number from a CSV file with two decimals; other text is unchanged."""
     try:
         return f"{float(value):.2f}"
     except ValueError:

@@ -1,10 +1,10 @@
-"""One grid, three writers: Markdown, LaTeX (booktabs) and HTML."""
+"""Write a grid as Markdown, LaTeX (booktabs) or HTML."""
 
 from html import escape
 
 from gradmeter.report.grid import Cell, Grid
 
-# A cell is a line.
+# Cells must not contain line breaks.
 _SPACES = dict.fromkeys("\n\r", " ")
 _LATEX = str.maketrans(
     _SPACES
@@ -18,16 +18,16 @@ _MARKDOWN = str.maketrans(_SPACES | {character: f"\\{character}" for character i
 def to_markdown(grid: Grid) -> str:
     """Return the grid as a GitHub Markdown table with the caption above and the notes below."""
 
-    def cell(one: Cell) -> str:
-        ours = f"**{_md(one.text)}**" if one.bold else _md(one.text)
-        return rf"{ours} \| {_md(one.paper)}{one.mark}" if one.paper else ours
+    def format_cell(cell: Cell) -> str:
+        ours = f"**{_md(cell.text)}**" if cell.bold else _md(cell.text)
+        return rf"{ours} \| {_md(cell.paper)}{cell.mark}" if cell.paper else ours
 
     lines = [f"**{_md(grid.caption)}**", "", _md_row([_md(grid.corner), *map(_md, grid.columns)])]
     lines.append("|:--|" + "--:|" * len(grid.columns))
     for block in grid.blocks:
         if block.title:
             lines.append(_md_row([f"**{_md(block.title)}**", *[""] * len(grid.columns)]))
-        lines += [_md_row([_md(name), *map(cell, cells)]) for name, cells in block.rows]
+        lines += [_md_row([_md(name), *map(format_cell, cells)]) for name, cells in block.rows]
     lines += [line for note in grid.notes for line in ("", _md(note))]
     return "\n".join(lines) + "\n"
 
@@ -35,9 +35,9 @@ def to_markdown(grid: Grid) -> str:
 def to_latex(grid: Grid) -> str:
     """Return the grid as a LaTeX table environment; the document needs ``\\usepackage{booktabs}``."""
 
-    def cell(one: Cell) -> str:
-        ours = rf"\textbf{{{_tex(one.text)}}}" if one.bold else _tex(one.text)
-        return rf"{ours} $\mid$ {_tex(one.paper + one.mark)}" if one.paper else ours
+    def format_cell(cell: Cell) -> str:
+        ours = rf"\textbf{{{_tex(cell.text)}}}" if cell.bold else _tex(cell.text)
+        return rf"{ours} $\mid$ {_tex(cell.paper + cell.mark)}" if cell.paper else ours
 
     width = len(grid.columns) + 1
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(grid.caption)}}}"]
@@ -47,18 +47,18 @@ def to_latex(grid: Grid) -> str:
         lines.append(r"\midrule")
         if block.title:
             lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textbf{{{_tex(block.title)}}}}} \\")
-        lines += [_tex_row([_tex(name), *map(cell, cells)]) for name, cells in block.rows]
+        lines += [_tex_row([_tex(name), *map(format_cell, cells)]) for name, cells in block.rows]
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines += [rf"\par\smallskip\footnotesize {_tex(note)}" for note in grid.notes]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
 def to_html(grid: Grid) -> str:
-    """Return the grid as an HTML figure: a table that scrolls in its own box, notes below; all text escaped."""
+    """Return the grid as HTML: a table in a scrollable box with notes below; all text is escaped."""
 
-    def cell(one: Cell) -> str:
-        ours = f"<b>{escape(one.text)}</b>" if one.bold else escape(one.text)
-        paper = f' <span class="paper">{escape(one.paper + one.mark)}</span>' if one.paper else ""
+    def format_cell(cell: Cell) -> str:
+        ours = f"<b>{escape(cell.text)}</b>" if cell.bold else escape(cell.text)
+        paper = f' <span class="paper">{escape(cell.paper + cell.mark)}</span>' if cell.paper else ""
         return f"<td>{ours}{paper}</td>"
 
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in (grid.corner, *grid.columns))
@@ -68,7 +68,8 @@ def to_html(grid: Grid) -> str:
             f'<tr class="block"><th colspan="{len(grid.columns) + 1}" scope="rowgroup">{escape(block.title)}</th></tr>'
         )
         rows = [
-            f'<tr><th scope="row">{escape(name)}</th>{"".join(map(cell, cells))}</tr>' for name, cells in block.rows
+            f'<tr><th scope="row">{escape(name)}</th>{"".join(map(format_cell, cells))}</tr>'
+            for name, cells in block.rows
         ]
         bodies.append("\n".join(["<tbody>", *([title] if block.title else []), *rows, "</tbody>"]))
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in grid.notes)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from gradmeter.errors import DataError, OutputError, one_line
-from gradmeter.files import is_temporary, parsed_json, sweep, whole
+from gradmeter.files import atomic_write, is_temporary, parsed_json, sweep
 from gradmeter.sources.samples.location import AT_ONCE, Location
 
 Item = TypeVar("Item")
@@ -98,7 +98,7 @@ class Storage:
             OutputError: if the disk is full or the folder cannot be written.
         """
         if self.location.is_local:
-            with whole(Path(self.location.path(file))) as temporary:
+            with atomic_write(Path(self.location.path(file))) as temporary:
                 temporary.write_bytes(content)
             return
         try:

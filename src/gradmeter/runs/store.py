@@ -1,6 +1,6 @@
 """The store of all long work: a folder, and a manifest that says what its content was made with.
 
-A killed run can be continued, because files appear whole (`Storage.write`, `gradmeter.files.whole`), and because
+A killed run can be continued, because files appear whole (`Storage.write`, `gradmeter.files.atomic_write`), and because
 `Store.begin` refuses to continue work that was made with other settings or data.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gradmeter.errors import DataError, OutputError
-from gradmeter.locks import owned
+from gradmeter.locks import locked
 from gradmeter.runs.storage import Storage
 
 _HASH = re.compile(r"[0-9a-f]{16,}")
@@ -148,13 +148,13 @@ class Store:
         self.storage.remove(self.kind.manifest)
 
     @contextmanager
-    def owned(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Lock the folder, which must be on this machine, for this thread while the block runs.
 
         Raises:
             OutputError: if another process or thread writes there.
         """
-        with owned(Path(self.storage.location.path())):
+        with locked(Path(self.storage.location.path())):
             yield
 
 

@@ -1,1 +1,1 @@
-"""Files and names -> batches and networks."""
+"""Input samples and trained classifiers, opened from files and by name."""

@@ -16,8 +16,8 @@ from sklearn.calibration import CalibratedClassifierCV
 from torch import nn
 
 from gradmeter.errors import DataError, GradmeterError, OutputError, one_line
-from gradmeter.files import is_temporary, read_json, read_regular, sweep, whole, write_text
-from gradmeter.locks import owned
+from gradmeter.files import atomic_write, is_temporary, read_json, read_regular, sweep, write_text
+from gradmeter.locks import locked
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import unwrapped, weights_hash
 from gradmeter.trust.calibrated import Calibrated
@@ -82,7 +82,7 @@ def save(
     if any(callable(label_or_probe) for label_or_probe in (*meter.given_pseudo_labels, *meter.probes)):
         raise GradmeterError("the meter has a function as pseudo-label or probe; expected names, to save it")
     require_free(folder)
-    with owned(folder):
+    with locked(folder):
         _write(folder, meter, judge, learned_contents, guarantee, notes)
 
 
@@ -127,7 +127,7 @@ def _write(
         "notes": dict(notes),
         "estimator": {"file": estimator, "sha256": digest},
     }
-    with whole(folder / estimator) as temporary:
+    with atomic_write(folder / estimator) as temporary:
         temporary.write_bytes(encoded)
     write_text(folder / _MAIN, json.dumps({**content, "checksum": _checksum(content)}, indent=1) + "\n")
     for old in folder.glob(_ESTIMATORS):

@@ -136,7 +136,7 @@ def test_a_folder_of_something_else(name: str, refuses: Refuses, archives: Path,
 def test_a_file_for_a_folder(refuses: Refuses, archives: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     refuses("is a file; expected a folder", ("--data", archives, "--out", tmp_path / "out"))
-    refuses("cannot be made", ("--data", archives, "--out", tmp_path / "out" / "deep"))
+    refuses(str(tmp_path / "out" / "deep"), ("--data", archives, "--out", tmp_path / "out" / "deep"))
     assert (tmp_path / "out").read_text() == "mine"
 
 

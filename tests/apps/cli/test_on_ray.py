@@ -84,5 +84,5 @@ def test_a_cluster_that_asks_for_a_token(place: Path, started: dict[str, str]) -
     assert "and RAY_AUTH_MODE=token where it asks for a token" in refused.stderr
     done = gradmeter(*command, cwd=place, env={**started, "RAY_AUTH_MODE": "token"})
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "skipped 4.png: no image in a format that is known\n"
+    assert done.stderr == "skipped 4.png: not an image in a supported format\n"
     assert json.loads(done.stdout)["measured"] == 4

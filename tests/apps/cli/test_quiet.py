@@ -38,7 +38,7 @@ def test_plain_lines_and_json_of_its_own(place: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["measured"] == 3
     lines = done.stderr.splitlines()
-    assert "skipped bad.png: no image in a format that is known" in lines
+    assert "skipped bad.png: not an image in a supported format" in lines
     assert any(re.fullmatch(r"measuring data: 0 % \(0 of 4\), \d:\d\d:\d\d so far", line) for line in lines), lines
     assert "\x1b" not in done.stderr
 
@@ -46,7 +46,7 @@ def test_plain_lines_and_json_of_its_own(place: Path) -> None:
 def test_quiet_says_what_is_wrong_and_nothing_else(place: Path) -> None:
     done = often(*SLOWLY, "--quiet", cwd=place)
     assert done.returncode == 0
-    assert done.stderr == "skipped bad.png: no image in a format that is known\n"
+    assert done.stderr == "skipped bad.png: not an image in a supported format\n"
     assert done.stdout.startswith("Measured 3 samples, 1 skipped.")
     wrong = often(*SLOWLY, "-q", "--out", "data", cwd=place)
     assert wrong.returncode == 2

@@ -57,7 +57,7 @@ def test_every_answer_is_of_its_own_image() -> None:
         else:
             assert (answer.status_code, answer.json()["detail"]) == (
                 400,
-                "it cannot be read: no image in a format that is known",
+                "it cannot be read: not an image in a supported format",
             )
 
 
@@ -65,7 +65,7 @@ def test_every_answer_is_of_its_own_image() -> None:
     ("content", "code", "message"),
     [
         (b"", 400, "nothing was sent; expected the content of an image file"),
-        (b"hello", 400, "it cannot be read: no image in a format that is known"),
+        (b"hello", 400, "it cannot be read: not an image in a supported format"),
         (png(3)[:40], 400, "it cannot be read: "),
         (bytes(20_001), 413, "more than 20,000 bytes; send a smaller image"),
     ],

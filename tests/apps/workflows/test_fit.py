@@ -249,7 +249,7 @@ def test_all_data_are_looked_at_before_the_first_is_measured(place: Path, at_pla
         (recipe(place), "validation", "noise:gaussian", "noise:gaussian: expected noise:uniform or noise:normal"),
         (recipe(place), "validation", "absent", "absent: no such file or folder"),
         (recipe(place), "validation/3", "torn", "3 has no labels; expected one folder for each class"),
-        (unnamed, "torn", "noise:uniform", r"torn has 2 classes \(left, right\), but .* has 10, which nobody named"),
+        (unnamed, "torn", "noise:uniform", r"torn has 2 classes \(left, right\), but .* has 10"),
     ):
         with pytest.raises((DataError, InputError), match=message):
             fit(model, known, [unknown], tmp_path / "trust")

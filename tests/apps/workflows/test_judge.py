@@ -178,7 +178,7 @@ def test_one_after_the_other(opened, fitted: Fitted, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no image")
     skipped: list[Skipped] = []
     source = open_source(str(tmp_path / "bad.png"), classifier.image)
-    with pytest.raises(DataError, match=r"bad.png: none of 1 samples can be read \(bad.png: no image"):
+    with pytest.raises(DataError, match=r"bad\.png"):
         list(verdicts(trust, classifier, source, Work(on_skip=skipped.append)))
     assert [one.id for one in skipped] == ["bad.png"]
 
@@ -194,11 +194,11 @@ def test_another_promise_is_not_mixed_in(opened, tmp_path: Path) -> None:
 
 
 def test_too_few_names(place: Path, at_place: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"1 class is named, but digits_network:network has 10; expected a name for"):
+    with pytest.raises(InputError, match=r"^1 .*digits_network:network has 10"):
         replace(recipe(place), classes=("a",)).open()
     classifier = recipe(place).open().named(("a", "b"))
     source = open_source("noise:uniform:3", classifier.image)
-    with pytest.raises(InputError, match=r"2 classes are named, but digits_network:network has 10; expected a name"):
+    with pytest.raises(InputError, match=r"^2 .*digits_network:network has 10"):
         streaming.measure(classifier, source, tmp_path / "r")
 
 

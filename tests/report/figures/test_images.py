@@ -45,11 +45,11 @@ def test_stress_writes_each_class_under_its_image():
 @pytest.mark.parametrize(
     ("concepts", "match"),
     [
-        ({}, "gallery of no concepts"),
-        ({"digits": np.zeros((28, 28))}, r"'digits' have shape \(28, 28\)"),
-        ({"digits": np.zeros((0, 28, 28))}, r"'digits' have shape \(0, 28, 28\)"),
-        ({"digits": np.full((1, 28, 28), np.nan)}, "'digits' hold NaN"),
-        ({"a": np.zeros((1, 28, 28)), "b": np.zeros((1, 32, 32))}, r"sizes \[\(28, 28\), \(32, 32\)\]"),
+        ({}, "concepts"),
+        ({"digits": np.zeros((28, 28))}, r"'digits' .*\(28, 28\)"),
+        ({"digits": np.zeros((0, 28, 28))}, r"'digits' .*\(0, 28, 28\)"),
+        ({"digits": np.full((1, 28, 28), np.nan)}, "'digits' .*NaN"),
+        ({"a": np.zeros((1, 28, 28)), "b": np.zeros((1, 32, 32))}, r"\[\(28, 28\), \(32, 32\)\]"),
     ],
 )
 def test_bad_images_are_named(concepts, match):
@@ -59,7 +59,7 @@ def test_bad_images_are_named(concepts, match):
 
 def test_bad_stress_rows_are_named():
     images = np.zeros((2, 28, 28))
-    with pytest.raises(InputError, match="no concepts"):
+    with pytest.raises(InputError, match="StressRow"):
         stress([])
-    with pytest.raises(InputError, match="'digits' has 2 most stressed images and 1 labels"):
+    with pytest.raises(InputError, match=r"'digits' .*\b2\b.*\b1\b"):
         stress([StressRow("digits", images, images, [1, 2], [1])])

@@ -66,7 +66,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_scraps(tmp_path, monkeypatch):
 
 def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"cannot write .*figure\.svg"):
+    with pytest.raises(OutputError, match=r"figure\.svg"):
         save(violins(panels()), tmp_path / "file" / "figure")
 
 

@@ -1,4 +1,4 @@
-"""Colours that are told apart, also by those who see no red, no green or no blue, and never colours alone."""
+"""Colour-blind readers can distinguish the colours of figures, and lines also differ in their dashes."""
 
 from itertools import combinations, pairwise
 
@@ -10,7 +10,7 @@ from gradmeter.report.figures.distributions import USUAL
 from gradmeter.report.figures.style import COLOURS, GROUPS, OTHER_GROUP, label, line_styles
 from gradmeter.research.speed_benchmark.plots import _COLOURS as BENCHMARK
 
-# Machado, Oliveira and Fernandes 2009, severity 1.0, of linear RGB.
+# Matrices for linear RGB by Machado, Oliveira and Fernandes 2009, severity 1.0.
 VISIONS = {
     "usual": np.eye(3),
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
@@ -19,9 +19,9 @@ VISIONS = {
 }
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 WHITE = TO_XYZ.sum(axis=1)
-# CIE 1976; two that are just told apart when they touch differ by 2.3.
+# Smallest CIE 1976 distance of two colours; 2.3 is a just noticeable difference for adjacent areas.
 APART = 15
-# An edge between an area and the page.
+# Smallest distance from white.
 VISIBLE = 20
 PALETTES = {
     "lines": COLOURS,
@@ -32,15 +32,15 @@ PALETTES = {
 
 
 def lab(colour: str, vision: str) -> np.ndarray:
-    """The colour as it is seen, in CIE Lab."""
+    """The perceived colour in CIE Lab."""
     levels = np.array(to_rgb(colour))
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
     x, y, z = np.cbrt(TO_XYZ @ np.clip(VISIONS[vision] @ linear, 0, 1) / WHITE)
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
-def distance(one: str, other: str, vision: str) -> float:
-    return float(np.linalg.norm(lab(one, vision) - lab(other, vision)))
+def distance(first: str, second: str, vision: str) -> float:
+    return float(np.linalg.norm(lab(first, vision) - lab(second, vision)))
 
 
 def test_what_is_known_of_colours() -> None:
@@ -62,9 +62,9 @@ def test_lines_differ_in_colour_and_dash() -> None:
     styles = list(line_styles([f"score {number}" for number in range(28)]).values())
     pairs = [(style["color"], style["linestyle"]) for style in styles]
     assert len(set(pairs)) == 28
-    for one, other in pairwise(pairs):
-        assert one[0] != other[0]
-        assert one[1] != other[1]
+    for first, second in pairwise(pairs):
+        assert first[0] != second[0]
+        assert first[1] != second[1]
     assert len({dash for _, dash in pairs[:4]}) == 4
 
 

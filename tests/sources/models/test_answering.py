@@ -1,4 +1,4 @@
-"""A network that fails: one line that says what was given, what a layer takes, and what to try."""
+"""The error for a network that fails states the input, the size that a layer expects, and the option to try."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ def conv(channels: int) -> nn.Module:
 
 
 class Failing(nn.Module):
-    """Linear, and then whatever it is told."""
+    """A linear layer, followed by a given function."""
 
     def __init__(self, fail: Any) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def message(opened: Any, network: nn.Module, *, grey: bool = False) -> str:
     ("network", "grey", "words"),
     [
         (conv(1), False, ("(2, 3, 8, 8)", "float32", "'0' (Conv2d)", "in_channels=1", "give --grey")),
-        (conv(3), True, ("(2, 1, 8, 8)", "in_channels=3", "leave --grey away")),
+        (conv(3), True, ("(2, 1, 8, 8)", "in_channels=3", "--grey")),
         (nn.Sequential(nn.Flatten(), nn.Linear(784, 2)), False, ("in_features=784", "--image-size 28 --grey")),
         (nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)), False, ("in_features=3072", "--image-size 32")),
         (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(9, 2)), False, ("'2' (Linear)", "--image-size")),
@@ -79,8 +79,8 @@ def message(opened: Any, network: nn.Module, *, grey: bool = False) -> str:
 def test_other_images_than_the_network_takes(
     network: nn.Module, grey: bool, words: tuple[str, ...], opened: Any
 ) -> None:
-    said = message(opened, network, grey=grey)
-    assert all(word in said for word in words), said
+    error = message(opened, network, grey=grey)
+    assert all(word in error for word in words), error
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ def test_other_images_than_the_network_takes(
     ],
 )
 def test_whatever_the_network_raises(error: BaseException, opened: Any) -> None:
-    said = message(opened, Failing(raising(error)))
-    assert type(error).__name__ in said
-    assert "(2, 3, 8, 8)" in said
+    text = message(opened, Failing(raising(error)))
+    assert type(error).__name__ in text
+    assert "(2, 3, 8, 8)" in text
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def test_a_batch_that_fails_in_the_middle_is_named(opened: Any, tmp_path: Path) 
     classifier = opened(Failing(fail))
     with pytest.raises(InputError) as caught:
         measure(classifier, open_source("noise:uniform:40", classifier.image), tmp_path / "out", Work())
-    said = str(caught.value)
-    assert all(word in said for word in ("OwnError", "(40, 3, 8, 8)", "uniform-000000", "uniform-000039")), said
+    error = str(caught.value)
+    assert all(word in error for word in ("OwnError", "(40, 3, 8, 8)", "uniform-000000", "uniform-000039")), error
     assert isinstance(caught.value.__cause__, OwnError)
 
 

@@ -54,9 +54,9 @@ def test_timm(tmp_path: Path) -> None:
 
 
 def test_timm_networks_without_classes() -> None:
-    """Their features would pass for logits."""
+    """The features that they return must not be taken for logits."""
     network = timm.create_model("test_resnet", num_classes=0)
-    with pytest.raises(InputError, match="no classes"):
+    with pytest.raises(InputError, match=r"^features "):
         with_timm_preprocessing("features", network, None, ImageOptions())
 
 
@@ -82,9 +82,9 @@ def test_timm_with_other_preprocessing(tmp_path: Path) -> None:
 
 
 def test_timm_names() -> None:
-    with pytest.raises(InputError, match=r"timm has no model 'resnet18x'"):
+    with pytest.raises(InputError, match="'resnet18x'"):
         open_model("timm:resnet18x")
-    with pytest.raises(InputError, match=r"timm has no model 'esnet18'; perhaps .*resnet18"):
+    with pytest.raises(InputError, match=r"'esnet18'.*\bresnet18\b"):
         open_model("timm:esnet18")
 
 
@@ -111,13 +111,14 @@ def test_torchvision_with_another_size(tmp_path: Path) -> None:
     assert classifier.image == ImageKind("RGB", 128)
 
 
-@pytest.mark.parametrize("helped", [False, True])
-@pytest.mark.parametrize("told", [False, True])
-def test_torchvision_networks_that_change_their_inputs_themselves(told: bool, helped: bool, tmp_path: Path) -> None:
-    """As they do with their published weights, unless one says of which scale the inputs are."""
+@pytest.mark.parametrize("has_heads", [False, True])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_torchvision_networks_that_rescale_their_inputs(scaled: bool, has_heads: bool, tmp_path: Path) -> None:
+    """They rescale as with their published weights, unless the user gives mean and std."""
     torch.manual_seed(0)
-    network = get_model("googlenet", num_classes=3, init_weights=False, aux_logits=helped, transform_input=not told)
-    options = ImageOptions(mean=(0.5,), std=(0.5,)) if told else None
+    arguments = {"aux_logits": has_heads, "transform_input": not scaled}
+    network = get_model("googlenet", num_classes=3, init_weights=False, **arguments)
+    options = ImageOptions(mean=(0.5,), std=(0.5,)) if scaled else None
     classifier = open_model("torchvision:googlenet", saved(network, tmp_path), options)
     inputs = classifier.batch(IMAGES)
     with torch.inference_mode():
@@ -126,16 +127,16 @@ def test_torchvision_networks_that_change_their_inputs_themselves(told: bool, he
 
 @pytest.mark.parametrize("name", ["resnet17", "fcn_resnet50", "raft_small"])
 def test_torchvision_names(name: str) -> None:
-    with pytest.raises(InputError, match=f"torchvision has no classifier '{name}'"):
+    with pytest.raises(InputError, match=f"'{name}'"):
         open_model(f"torchvision:{name}")
 
 
 def test_torchvision_is_not_grey() -> None:
-    with pytest.raises(InputError, match="takes images of three channels"):
+    with pytest.raises(InputError, match="--grey"):
         open_model("torchvision:resnet18", None, ImageOptions(grey=True))
 
 
-# --- a function of the user's own
+# --- a function of the user
 
 
 MODULE = """
@@ -210,28 +211,28 @@ def test_a_function_neither_prints_nor_goes_elsewhere(module: str, capsys: pytes
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("small", "does not say which images it takes; give --image-size"),
-        ("absent", "has no attribute 'absent'; expected package.module:function"),
-        ("failing", "failed with RuntimeError: no such luck; expected a function without arguments"),
-        ("number", "failed with TypeError"),
-        ("stubborn", "failed with ValueError: never"),
-        ("own", "does not say which images it takes; give --image-size"),
-        ("text", "returned a str; expected a torch.nn.Module"),
+        ("small", "--image-size"),
+        ("absent", "'absent'.*package.module:function"),
+        ("failing", "RuntimeError: no such luck"),
+        ("number", "TypeError"),
+        ("stubborn", "ValueError: never"),
+        ("own", "--image-size"),
+        ("text", "a str; .* torch.nn.Module"),
     ],
 )
 def test_bad_functions(function: str, message: str, module: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"{module}:{function}.*{message}"):
         open_model(f"{module}:{function}")
 
 
 @pytest.mark.parametrize("model", ["resnet18", "", ":", "timm:", ":resnet18"])
 def test_bad_names(model: str) -> None:
-    with pytest.raises(InputError, match="expected timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER or"):
+    with pytest.raises(InputError, match=f"^{model} .*timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER"):
         open_model(model)
 
 
 def test_a_module_that_is_not_there() -> None:
-    with pytest.raises(InputError, match="No module named 'no_such_module'"):
+    with pytest.raises(InputError, match="'no_such_module'"):
         open_model("no_such_module:function")
 
 
@@ -244,7 +245,7 @@ def test_a_module_that_is_not_there() -> None:
     ],
 )
 def test_what_was_meant_is_named(model: str, meant: str) -> None:
-    with pytest.raises(InputError, match=f"No module named '.*'; did you mean {meant}\\?"):
+    with pytest.raises(InputError, match=f"{meant}\\?"):
         open_model(model)
 
 
@@ -261,15 +262,15 @@ def test_classes_are_matched_by_name() -> None:
     classifier = Classifier("m", nn.Identity(), ("cat", "dog", "bird"), None, list)  # type: ignore[arg-type]
     assert classifier.class_numbers(Named("bird", "cat")) == {0: 2, 1: 0}
     assert classifier.class_numbers(Noise("noise:uniform:1", 4)) is None
-    with pytest.raises(DataError, match=r"has the classes \(bird, fish\), but m knows \(cat, dog, bird\)"):
+    with pytest.raises(DataError, match=r"\(bird, fish\).* m .*\(cat, dog, bird\)"):
         classifier.class_numbers(Named("bird", "fish"))
     assert classifier.named(["a", "b", "c"]).classes == ("a", "b", "c")
-    with pytest.raises(InputError, match="expected each name once"):
+    with pytest.raises(InputError, match=r"\(a, a, c\)"):
         classifier.named(["a", "a", "c"])
 
 
 def test_names_that_several_classes_have() -> None:
-    # As in ImageNet, where a crane is a bird or lifts loads.
+    # ImageNet has two classes called crane: the bird and the machine.
     classifier = Classifier("m", nn.Identity(), ("crane", "dog", "crane"), None, list)  # type: ignore[arg-type]
     assert classifier.class_numbers(Named("dog")) == {0: 1}
     assert classifier.class_numbers(Named("crane", "dog", "crane")) == {0: 0, 1: 1, 2: 2}
@@ -285,12 +286,12 @@ def test_devices_that_are_not_there() -> None:
 
 def test_long_lists_are_cut() -> None:
     classifier = Classifier("m", nn.Identity(), tuple(map(str, range(1000))), None, list)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match=r"knows \(0, 1, .*, 11, \.\.\. 1000 in all\)"):
+    with pytest.raises(DataError, match=r"\(0, 1, .*, 11, \.\.\. 1000 in all\)"):
         classifier.class_numbers(Named("x"))
 
 
 def small(classes: tuple[str, ...] | None = None) -> Classifier:
-    """Of three classes."""
+    """A classifier of three classes."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
 
     def batch(images: Sequence[Any]) -> torch.Tensor:
@@ -299,19 +300,25 @@ def small(classes: tuple[str, ...] | None = None) -> Classifier:
     return Classifier("m", network, classes, ImageKind("L", 4), batch)
 
 
+def test_the_trial_is_compared_with_a_saved_one() -> None:
+    classifier = small()
+    saved = classifier.trial.tolist()
+    assert classifier.answers_as(saved)
+    assert not classifier.answers_as([[-logit for logit in row] for row in saved])
+    assert not any(classifier.answers_as(other) for other in ([], [[]], saved[:1]))
+
+
 def test_without_names_only_their_number_can_be_compared() -> None:
     assert small().outputs == 3
     assert small().class_numbers(Named("a", "b", "c")) is None
-    with pytest.raises(DataError, match=r"has 2 classes \(a, b\), but m has 3, which nobody named; give --classes"):
+    with pytest.raises(DataError, match=r"2 classes \(a, b\).* m has 3.*--classes"):
         small().class_numbers(Named("a", "b"))
 
 
-def test_what_is_numbered_is_said() -> None:
-    assert small().numbering(Named("a", "b", "c")) == (
-        "noise:uniform:1: the classes are numbered in the order of their names: a is 0, b is 1, c is 2; give --classes "
-        "to name them"
-    )
-    assert ": a is 0, b is 1, c is 2, and so on; give" in str(small().numbering(Named("a", "b", "c", "d")))
+def test_the_numbers_of_classes_are_noted() -> None:
+    note = str(small().numbering(Named("a", "b", "c")))
+    assert all(value in note for value in ("noise:uniform:1", "a is 0, b is 1, c is 2;", "--classes"))
+    assert "a is 0, b is 1, c is 2, and so on;" in str(small().numbering(Named("a", "b", "c", "d")))
     assert small().numbering(Noise("noise:uniform:1", 4)) is None
     assert small(("a", "b", "c")).numbering(Named("a", "b")) is None
 
@@ -319,5 +326,5 @@ def test_what_is_numbered_is_said() -> None:
 def test_every_class_has_a_name() -> None:
     small().require_names()
     small(("a", "b", "c")).require_names()
-    with pytest.raises(InputError, match="2 classes are named, but m has 3; expected a name for each"):
+    with pytest.raises(InputError, match=r"2 .*m has 3"):
         small(("a", "b")).require_names()

@@ -11,17 +11,17 @@ from sources.samples.pictures import gradient
 def test_an_image_of_the_right_size_is_only_normalised() -> None:
     pixels = gradient(6, 6)
     prepare = ResizeAndNormalise(6, (0.5, 0.4, 0.3), (0.2, 0.1, 0.3))
-    found = prepare(Image.fromarray(pixels))
+    prepared = prepare(Image.fromarray(pixels))
     expected = (pixels / 255 - [0.5, 0.4, 0.3]) / [0.2, 0.1, 0.3]
-    np.testing.assert_allclose(found.numpy(), expected.transpose(2, 0, 1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(prepared.numpy(), expected.transpose(2, 0, 1), rtol=1e-5, atol=1e-5)
 
 
 def test_others_are_resized_and_cropped_in_the_middle() -> None:
-    found = ResizeAndNormalise(8, (0.0,), (1.0,))(Image.fromarray(gradient(32, 16)[..., 0]))
-    assert found.shape == (1, 8, 8)
-    # Red grows from left to right: the middle half of it is left.
-    assert found[0, :, 0].mean() == pytest.approx(0.25, abs=0.06)
-    assert found[0, :, -1].mean() == pytest.approx(0.75, abs=0.06)
+    prepared = ResizeAndNormalise(8, (0.0,), (1.0,))(Image.fromarray(gradient(32, 16)[..., 0]))
+    assert prepared.shape == (1, 8, 8)
+    # Red increases from left to right; the crop keeps its middle half.
+    assert prepared[0, :, 0].mean() == pytest.approx(0.25, abs=0.06)
+    assert prepared[0, :, -1].mean() == pytest.approx(0.75, abs=0.06)
 
 
 def test_batches() -> None:
@@ -44,10 +44,10 @@ def test_what_is_given_is_spread_over_the_channels() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": 0}, "image size 0; expected a number of pixels"),
-        ({"mean": (1.0, 2.0)}, "mean has 2 numbers; expected one, or one for each of 3"),
-        ({"std": (1.0, 2.0, 3.0), "grey": True}, "std has 3 numbers; expected one"),
-        ({"std": (0.0,)}, "expected numbers above 0"),
+        ({"size": 0}, "size 0"),
+        ({"mean": (1.0, 2.0)}, "mean has 2 .* 3 channels"),
+        ({"std": (1.0, 2.0, 3.0), "grey": True}, "std has 3"),
+        ({"std": (0.0,)}, "std 0"),
     ],
 )
 def test_bad_options(options: dict[str, object], message: str) -> None:

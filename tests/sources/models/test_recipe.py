@@ -32,7 +32,16 @@ def test_only_functions_run_code() -> None:
     assert not any(Recipe(name).runs_code for name in ("timm:x", "torchvision:x", "hf:x"))
 
 
-@pytest.mark.parametrize("given", [{}, {"model": "timm:x"}, {"model": "timm:x", "options": {"depth": 3}}])
-def test_a_damaged_note(given: dict[str, object]) -> None:
-    with pytest.raises(DataError, match="the note on the model is damaged"):
-        Recipe.from_json(given)
+@pytest.mark.parametrize(
+    ("values", "missing"),
+    [({}, "options"), ({"model": "timm:x", "options": {}}, "weights"), ({"options": {"depth": 3}}, "weights")],
+)
+def test_damaged_json(values: dict[str, object], missing: str) -> None:
+    with pytest.raises(DataError, match=missing):
+        Recipe.from_json(values)
+
+
+def test_json_with_an_unknown_option() -> None:
+    values = Recipe("timm:x").to_json() | {"options": {"depth": 3}}
+    with pytest.raises(DataError, match="depth"):
+        Recipe.from_json(values)

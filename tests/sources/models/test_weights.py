@@ -60,23 +60,23 @@ class Payload:
 def test_no_code_is_run(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     torch.save({"a": torch.zeros(1), "b": Payload()}, path)
-    with pytest.raises(DataError, match="cannot be loaded as weights only"):
+    with pytest.raises(DataError, match=r"a\.pt"):
         read_weights(path)
     path.write_bytes(pickle.dumps(Payload()))
-    with pytest.raises(DataError, match="cannot be loaded as weights only"):
+    with pytest.raises(DataError, match=r"a\.pt"):
         read_weights(path)
 
 
 @pytest.mark.parametrize("held", [torch.zeros(2), [1, 2], {}, {"a": 1}])
 def test_no_state_dict(held: object, tmp_path: Path) -> None:
     torch.save(held, tmp_path / "a.pt")
-    with pytest.raises(DataError, match="expected a state_dict of tensors"):
+    with pytest.raises(DataError, match=rf"a\.pt .*{type(held).__name__}.*state_dict"):
         read_weights(tmp_path / "a.pt")
 
 
 def test_names_that_are_none(tmp_path: Path) -> None:
     torch.save({1: torch.zeros(2)}, tmp_path / "a.pt")
-    with pytest.raises(DataError, match="expected a state_dict of tensors"):
+    with pytest.raises(DataError, match=r"a\.pt .*state_dict"):
         read_weights(tmp_path / "a.pt")
 
 
@@ -95,26 +95,26 @@ def test_tensors_that_are_not_dense(
     make: Callable[[torch.Tensor], torch.Tensor], kind: str, state: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     torch.save({**state, "0.weight": make(state["0.weight"])}, tmp_path / "a.pt")
-    with pytest.raises(DataError, match=rf"0\.weight is a {kind} tensor"):
+    with pytest.raises(DataError, match=rf"0\.weight .*{kind}"):
         read_weights(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.complex64])
 def test_weights_of_another_kind_of_numbers(dtype: torch.dtype, state: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(DataError, match=rf"0\.weight {str(dtype).removeprefix('torch.')} in place of float32"):
+    with pytest.raises(DataError, match=rf"0\.weight {str(dtype).removeprefix('torch.')} .*float32"):
         build_with(build, {**state, "0.weight": state["0.weight"].to(dtype)}, Path("a.pt"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_weights_of_another_precision(dtype: torch.dtype, state: dict[str, torch.Tensor]) -> None:
-    found = build_with(build, {name: value.to(dtype) for name, value in state.items()}, Path("a.pt"))
-    assert all(value.dtype == torch.float32 for value in found.state_dict().values())
+    network = build_with(build, {name: value.to(dtype) for name, value in state.items()}, Path("a.pt"))
+    assert all(value.dtype == torch.float32 for value in network.state_dict().values())
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_missing_and_damaged(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
-    with pytest.raises(DataError, match="no such file; expected weights"):
+    with pytest.raises(DataError, match=path.name):
         read_weights(path)
     path.write_bytes(b"\x08\0\0\0\0\0\0\0garbage")
     with pytest.raises(DataError, match=path.name):
@@ -125,33 +125,31 @@ def test_missing_and_damaged(suffix: str, tmp_path: Path) -> None:
 def test_a_file_whose_name_is_no_utf_8(suffix: str, state: dict[str, torch.Tensor], tmp_path: Path) -> None:
     plain = tmp_path / f"plain{suffix}"
     save_file(state, plain) if suffix == ".safetensors" else torch.save(state, plain)
-    found, _ = read_weights(plain.rename(tmp_path / f"\udcff\n{suffix}"))
-    assert found.keys() == state.keys()
+    tensors, _ = read_weights(plain.rename(tmp_path / f"\udcff\n{suffix}"))
+    assert tensors.keys() == state.keys()
 
 
 @pytest.mark.parametrize("content", [b"", b"epoch 1, loss 0.3\n", b"\x89PNG"])
 def test_what_torch_save_cannot_have_written(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "weights.txt"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"weights.txt is no file of weights; expected .safetensors, or .pt as torch"):
+    with pytest.raises(DataError, match=r"weights\.txt .*\.safetensors"):
         read_weights(path)
 
 
 def test_another_networks_weights(state: dict[str, torch.Tensor]) -> None:
     state["2.gain"] = state.pop("2.bias")
-    with pytest.raises(DataError, match=r"a\.pt is not for Sequential: it lacks 2\.bias; it has unknown 2\.gain"):
+    with pytest.raises(DataError, match=r"a\.pt .*Sequential.*2\.bias.*2\.gain"):
         build_with(build, state, Path("a.pt"))
     other = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)).state_dict()
-    with pytest.raises(DataError, match=r"has 0\.weight \(6, 4\) in place of \(5, 4\)"):
+    with pytest.raises(DataError, match=r"0\.weight \(6, 4\) .*\(5, 4\)"):
         build_with(build, other, Path("a.pt"))
 
 
-@pytest.mark.parametrize(
-    ("its", "networks", "advice"), [(1, 3, "grey images: give --grey"), (3, 1, "coloured images: leave --grey away")]
-)
-def test_grey_and_coloured_are_not_the_same(its: int, networks: int, advice: str) -> None:
+@pytest.mark.parametrize(("given", "expected", "advice"), [(1, 3, "give --grey"), (3, 1, "remove --grey")])
+def test_grey_and_coloured_are_not_the_same(given: int, expected: int, advice: str) -> None:
     def network(channels: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(channels, 4, 3))
 
-    with pytest.raises(DataError, match=f"it has 0.weight .* in place of .*; they are for {advice}"):
-        build_with(lambda classes: network(networks), network(its).state_dict(), Path("w.pt"))
+    with pytest.raises(DataError, match=rf"0\.weight .*{advice}"):
+        build_with(lambda classes: network(expected), network(given).state_dict(), Path("w.pt"))

@@ -1,4 +1,4 @@
-"""Small images in every shape that people's files have."""
+"""Small images for tests, and images with long or misleading headers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from PIL import Image
 
 
 def gradient(width: int = 12, height: int = 8) -> np.ndarray:
-    """[height, width, 3] uint8 that is different in every corner and channel."""
+    """uint8 [height, width, 3] with another gradient in each channel."""
     y, x = np.mgrid[:height, :width]
     levels = [x * 255 / (width - 1), y * 255 / (height - 1), (x + y) * 255 / (width + height - 2)]
     return np.rint(np.stack(levels, axis=-1)).astype(np.uint8)
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> io.BytesIO:
-    """An encoded image, to read from."""
+    """An encoded image as an open binary file."""
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     stream.seek(0)
@@ -28,21 +28,21 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> io.BytesIO:
 
 
 def save(path: Path, shade: int = 128, side: int = 8) -> None:
-    """A square image of one shade of grey."""
+    """Save a square image of one shade of grey."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (side, side), (shade, shade, shade)).save(path)
 
 
 def in_one_tile(side: int, tile: int, data: bytes) -> bytes:
-    """A grey TIFF of `side` x `side` pixels that are cut from one tile of `tile` x `tile`, deflated in `data`."""
+    """A grey TIFF of `side` x `side` pixels, stored as one tile of `tile` x `tile` pixels, compressed in `data`."""
     entries = {256: side, 257: side, 258: 8, 259: 8, 262: 1, 277: 1, 322: tile, 323: tile, 324: 0, 325: len(data)}
-    entries[324] = 14 + 12 * len(entries)  # where the data begin
+    entries[324] = 14 + 12 * len(entries)  # the offset of the data
     head = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
     return b"II*\0" + struct.pack("<IH", 8, len(entries)) + head + bytes(4) + data
 
 
 def _strips(size: int) -> bytes:
-    """A TIFF of 8 x 8 pixels that says where each of very many strips lies."""
+    """A TIFF of 8 x 8 pixels with a table of very many strips."""
     count = size // 4
     entries = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 64}
     head = b"".join(struct.pack("<HHII", tag, 4, count if tag == 273 else 1, value) for tag, value in entries.items())
@@ -56,4 +56,4 @@ LONG_HEADERS: dict[str, Callable[[int], bytes]] = {
     "comments of GIF": lambda size: b"GIF89a\x08\0\x08\0\0\0\0" + b"\x21\xfe\0" * (size // 3),
     "strips of TIFF": _strips,
 }
-"""Images of about so many bytes, all of which is header."""
+"""Functions that return a file of about a given size in bytes, nearly all of it header."""

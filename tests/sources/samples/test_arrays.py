@@ -64,28 +64,25 @@ def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"pictures": GREY}, "has no array 'images', only pictures"),
-        ({"images": GREY[0]}, r"shape \(4, 5\); expected \[N, height, width\]"),
-        ({"images": GREY[..., None]}, r"shape \(2, 4, 5, 1\)"),
-        (
-            {"images": np.zeros((2, 1, 101), np.uint8)},
-            r"images of 101 x 1 pixels; expected a longer side of at most 100",
-        ),
-        ({"images": GREY[:0]}, r"shape \(0, 4, 5\)"),
-        ({"images": GREY.astype(int)}, "images are int64; expected uint8"),
-        ({"images": (GREY > 0).astype(np.uint8)}, "hold only 0 and 1"),
-        ({"images": GREY.astype(float)}, r"float images run from 0 to 234; expected numbers in \[0, 1\]"),
-        ({"images": GREY * np.float32("nan")}, "run from nan to nan"),
-        ({"images": GREY, "labels": np.array([0])}, r"labels are int64 of shape \(1,\)"),
-        ({"images": GREY, "labels": np.array([0, -1])}, "whole number from 0 on"),
-        ({"images": GREY, "labels": np.array([0, 2**63], np.uint64)}, "whole number from 0 on"),
-        ({"images": GREY, "labels": np.array([0.0, 1.0])}, "labels are float64"),
-        ({"images": GREY, "labels": np.array([0, 2]), "class_names": np.array(["a", "b"])}, "2 class names"),
-        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array(5)}, r"int64 of shape \(\)"),
-        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array("ab")}, r"<U2 of shape \(\)"),
+        ({"pictures": GREY}, "'images'.*pictures"),
+        ({"images": GREY[0]}, r"\(4, 5\).*\[N, height, width\]"),
+        ({"images": GREY[..., None]}, r"\(2, 4, 5, 1\)"),
+        ({"images": np.zeros((2, 1, 101), np.uint8)}, "101 x 1"),
+        ({"images": GREY[:0]}, r"\(0, 4, 5\)"),
+        ({"images": GREY.astype(int)}, "int64.*uint8"),
+        ({"images": (GREY > 0).astype(np.uint8)}, "only 0 and 1"),
+        ({"images": GREY.astype(float)}, r"from 0 to 234.*\[0, 1\]"),
+        ({"images": GREY * np.float32("nan")}, "from nan to nan"),
+        ({"images": GREY, "labels": np.array([0])}, r"labels .*int64 .*\(1,\)"),
+        ({"images": GREY, "labels": np.array([0, -1])}, "labels .*from -1 to 0"),
+        ({"images": GREY, "labels": np.array([0, 2**63], np.uint64)}, f"labels .*from 0 to {2**63}"),
+        ({"images": GREY, "labels": np.array([0.0, 1.0])}, "labels .*float64"),
+        ({"images": GREY, "labels": np.array([0, 2]), "class_names": np.array(["a", "b"])}, "label is 2.* 2 class"),
+        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array(5)}, r"int64 .*\(\)"),
+        ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array("ab")}, r"<U2 .*\(\)"),
         ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array([["a"], ["b"]])}, r"shape \(2, 1\)"),
         ({"images": GREY, "labels": np.array([0, 1]), "class_names": np.array([0.5, np.nan])}, "float64"),
-        ({"images": np.array([{}, None])}, "holds Python objects"),
+        ({"images": np.array([{}, None])}, "Python objects"),
     ],
 )
 def test_bad_arrays(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -95,10 +92,10 @@ def test_bad_arrays(arrays: dict[str, Any], message: str, tmp_path: Path) -> Non
 
 def test_damaged(tmp_path: Path) -> None:
     path = archive(tmp_path, images=GREY)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=r"truncated or not an \.npz archive"):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=path.name):
         ImageArchive(Location(path))
-    path.write_bytes(whole[:100] + b"\xff" * 20 + whole[120:])
-    with pytest.raises(DataError, match="damaged"):
+    path.write_bytes(content[:100] + b"\xff" * 20 + content[120:])
+    with pytest.raises(DataError, match=path.name):
         ImageArchive(Location(path))

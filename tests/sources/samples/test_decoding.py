@@ -25,46 +25,46 @@ def test_lossless_formats_come_back_as_they_are(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP", "JPEG2000"])
 def test_lossy_formats(kind: str) -> None:
-    found = decode(encoded(Image.fromarray(RGB), kind))
-    assert found.mode == "RGB"
-    assert np.abs(levels_of(found) - RGB).mean() < 12
+    decoded = decode(encoded(Image.fromarray(RGB), kind))
+    assert decoded.mode == "RGB"
+    assert np.abs(levels_of(decoded) - RGB).mean() < 12
 
 
 def test_grey_is_spread_over_three_channels_and_colour_is_made_grey() -> None:
     grey = RGB[..., 0]
-    found = levels_of(decode(encoded(Image.fromarray(grey), "PNG")))
-    assert np.array_equal(found, np.repeat(grey[..., None], 3, axis=2))
+    decoded = levels_of(decode(encoded(Image.fromarray(grey), "PNG")))
+    assert np.array_equal(decoded, np.repeat(grey[..., None], 3, axis=2))
     luma = RGB @ [0.299, 0.587, 0.114]
     assert np.abs(levels_of(decode(encoded(Image.fromarray(RGB), "PNG"), "L")) - luma).max() <= 1
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
     levels = np.linspace(0, 65535, 96).reshape(8, 12)
-    found = decode(encoded(Image.fromarray(levels.astype(np.uint16)), "PNG"), "L")
-    assert np.abs(levels_of(found) - levels / 257).max() <= 0.51
-    found = decode(encoded(Image.fromarray(levels.astype(np.uint16)), "TIFF"), "L")
-    assert np.abs(levels_of(found) - levels / 257).max() <= 0.51
+    decoded = decode(encoded(Image.fromarray(levels.astype(np.uint16)), "PNG"), "L")
+    assert np.abs(levels_of(decoded) - levels / 257).max() <= 0.51
+    decoded = decode(encoded(Image.fromarray(levels.astype(np.uint16)), "TIFF"), "L")
+    assert np.abs(levels_of(decoded) - levels / 257).max() <= 0.51
 
 
 def test_real_numbers() -> None:
     levels = np.linspace(0, 1, 96, dtype=np.float32).reshape(8, 12)
     assert np.abs(levels_of(decode(encoded(Image.fromarray(levels), "TIFF"), "L")) - levels * 255).max() <= 0.51
-    with pytest.raises(Unreadable, match="real numbers from 0 to 300; expected 0 to 1"):
+    with pytest.raises(Unreadable, match="from 0 to 300; "):
         decode(encoded(Image.fromarray(levels * 300), "TIFF"))
-    with pytest.raises(Unreadable, match="whole numbers from 0 to 1000000"):
+    with pytest.raises(Unreadable, match="from 0 to 1000000; "):
         decode(encoded(Image.fromarray(np.full((4, 4), 10**6, np.int32) * np.eye(4, dtype=np.int32)), "TIFF"))
 
 
 def test_cmyk() -> None:
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
-    found = levels_of(decode(encoded(cmyk, "JPEG")))
-    assert found[..., 0].min() > 200
-    assert found[..., 1:].max() < 60
+    decoded = levels_of(decode(encoded(cmyk, "JPEG")))
+    assert decoded[..., 0].min() > 200
+    assert decoded[..., 1:].max() < 60
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_upright_as_the_exif_note_says(orientation: int) -> None:
-    # What a camera would store so that the note turns it back.
+    # The stored image of a camera held so that the EXIF orientation restores it.
     stored = {
         1: lambda image: image,
         2: lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
@@ -82,14 +82,14 @@ def test_upright_as_the_exif_note_says(orientation: int) -> None:
 
 def test_the_first_frame_of_several() -> None:
     frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "blue")]
-    found = levels_of(decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])))
-    assert found[0, 0].tolist() == [255, 0, 0]
+    decoded = levels_of(decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])))
+    assert decoded[0, 0].tolist() == [255, 0, 0]
 
 
 def test_palette_and_alpha() -> None:
     image = Image.fromarray(RGB)
-    found = levels_of(decode(encoded(image.quantize(256), "PNG")))
-    assert np.abs(found - RGB).mean() < 8
+    decoded = levels_of(decode(encoded(image.quantize(256), "PNG")))
+    assert np.abs(decoded - RGB).mean() < 8
     image.putalpha(0)
     assert np.array_equal(decode(encoded(image, "PNG")), RGB)
 
@@ -103,19 +103,19 @@ def test_truncated(kind: str, share: float) -> None:
 
 
 def test_no_image(tmp_path: Path) -> None:
-    with pytest.raises(Unreadable, match="no image in a format that is known"):
+    with pytest.raises(Unreadable):
         decode(io.BytesIO(b"hello"))
     with pytest.raises(Unreadable, match="No such file"):
         decode(tmp_path / "absent.png")
 
 
 def test_formats_that_start_programs_are_not_read() -> None:
-    with pytest.raises(Unreadable, match="no image in a format that is known"):
+    with pytest.raises(Unreadable):
         decode(encoded(Image.fromarray(RGB), "EPS"))
 
 
 def png(width: int, height: int) -> bytes:
-    """A valid PNG of so many black pixels, a thousandth of their size."""
+    """A small PNG whose header states this size; its pixels are cut off after the first thousand bytes."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -127,13 +127,13 @@ def png(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("side", [10_000, 30_000, 200_000])
 def test_decompression_bombs_are_not_unpacked(side: int) -> None:
     assert side**2 > LARGEST
-    with pytest.raises(Unreadable, match="pixels"):
+    with pytest.raises(TooLarge):
         decode(io.BytesIO(png(side, side)))
 
 
 @pytest.mark.parametrize("size", [(1, 20_000), (1_000_000, 9)])
 def test_what_scaling_would_make_enormous(size: tuple[int, int]) -> None:
-    with pytest.raises(Unreadable, match=f"{size[0]} x {size[1]} pixels; expected a longer side of at most 100 times"):
+    with pytest.raises(Unreadable, match=f"{size[0]} x {size[1]} .* 100 "):
         decode(encoded(Image.new("1", size), "PNG"))
     assert decode(encoded(Image.new("1", (500, 5)), "PNG")).size == (500, 5)
 
@@ -147,18 +147,18 @@ def test_the_header_tells_how_many_pixels_there_are(kind: str) -> None:
 
 
 def test_nothing_is_decoded_to_count_pixels() -> None:
-    """Of the pixels of this one none is there."""
+    """This file does not even contain its pixels."""
     assert pixels(png(10_000, 10_000)) == 10_000**2
     with pytest.raises(TooLarge):
         pixels(png(200_000, 200_000))
     frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "blue", "green")]
     assert pixels(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]).getvalue()) == 36
-    with pytest.raises(Unreadable, match="no image in a format that is known"):
+    with pytest.raises(Unreadable):
         pixels(b"hello")
 
 
 def test_a_tile_counts_as_what_it_is() -> None:
     content = in_one_tile(16, 32_000, zlib.compress(bytes(1000)))
     assert pixels(content) == 32_000**2
-    with pytest.raises(Unreadable, match="1,024,000,000 pixels"):
+    with pytest.raises(TooLarge, match="1,024,000,000"):
         decode(io.BytesIO(content))

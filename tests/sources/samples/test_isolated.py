@@ -1,4 +1,4 @@
-"""Whatever an image does to its decoder, this process goes on, and the next image is decoded."""
+"""An image that crashes or blocks its decoder does not affect this process or the next image."""
 
 import subprocess
 import sys
@@ -31,12 +31,12 @@ def decoder() -> Iterator[Isolated[Image.Image]]:
 def test_pixels_are_those_of_the_decoder(decoder: Isolated[Image.Image]) -> None:
     for _ in range(2):
         assert np.array_equal(decoder(PICTURE), gradient())
-    with pytest.raises(Unreadable, match="no image in a format that is known"):
+    with pytest.raises(Unreadable):
         decoder(b"hello")
     assert decoder(PICTURE).size == (12, 8)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere memory has no bound")
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
 def test_memory_is_bounded(decoder: Isolated[Image.Image]) -> None:
     side = 9_000
     with pytest.raises(Unreadable, match="memory"):
@@ -52,9 +52,9 @@ def test_memory_is_bounded(decoder: Isolated[Image.Image]) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"__import__('time').sleep(600)", "more than 0.5 seconds"),
-        (b"__import__('os')._exit(1)", "unexpected end"),
-        (b"1 / 0", "unexpected end"),
+        (b"__import__('time').sleep(600)", "0.5 seconds"),
+        (b"__import__('os')._exit(1)", "process"),
+        (b"1 / 0", "process"),
     ],
 )
 def test_one_that_hangs_or_ends_its_decoder_does_not_end_this_process(content: bytes, reason: str) -> None:
@@ -62,8 +62,8 @@ def test_one_that_hangs_or_ends_its_decoder_does_not_end_this_process(content: b
     for _ in range(2):
         with pytest.raises(Unreadable, match=reason):
             decoder(content)
-    found = decoder(b"__import__('PIL.Image').Image.new('L', (3, 2), 7)")
-    assert (found.mode, found.size, found.getpixel((0, 0))) == ("L", (3, 2), 7)
+    image = decoder(b"__import__('PIL.Image').Image.new('L', (3, 2), 7)")
+    assert (image.mode, image.size, image.getpixel((0, 0))) == ("L", (3, 2), 7)
     decoder.close()
 
 
@@ -90,7 +90,7 @@ def test_its_process_ends_with_the_one_that_began_it() -> None:
         "print(d._process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     pid = int(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False).stdout)
-    until = time.monotonic() + 20
+    deadline = time.monotonic() + 20
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.05)

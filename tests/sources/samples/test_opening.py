@@ -38,24 +38,24 @@ def test_every_kind_of_source(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="absent: no such file or folder; expected an image, a folder of images"):
+    with pytest.raises(DataError, match="absent"):
         open_source("absent", KIND)
     (tmp_path / "a.csv").write_text("")
-    with pytest.raises(DataError, match=r"ends in \.csv; expected an image"):
+    with pytest.raises(DataError, match=r"\.csv"):
         open_source(str(tmp_path / "a.csv"), KIND)
 
 
 def test_texts_and_images_are_not_mixed_up(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "a.parquet")
     assert open_source(str(tmp_path / "a.parquet"), None).read(0).content == "a"
-    with pytest.raises(DataError, match="holds texts; this model takes images"):
+    with pytest.raises(DataError, match=r"a\.parquet .*texts; .*images"):
         open_source(str(tmp_path / "a.parquet"), KIND)
-    with pytest.raises(DataError, match="holds images; this model takes texts, in a column of a Parquet file"):
+    with pytest.raises(DataError, match=r"noise:uniform .*images; .*texts"):
         open_source("noise:uniform", None)
 
 
 def test_readings_are_no_samples(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "part-00000.parquet")
     (tmp_path / MANIFEST).write_text("{}")
-    with pytest.raises(DataError, match="holds readings or verdicts that gradmeter made; expected the samples themsel"):
+    with pytest.raises(DataError, match=f"{tmp_path.name} .*readings"):
         open_source(str(tmp_path), KIND)

@@ -44,7 +44,7 @@ def test_files_that_number_the_same_classes_otherwise(tmp_path: Path) -> None:
 def test_a_folder_of_the_hugging_face_layout(tmp_path: Path) -> None:
     pq.write_table(hub_table([1, 2, 3], [0, 1, 0], ["cat", "dog"]), tmp_path / "train-0.parquet", row_group_size=2)
     pq.write_table(hub_table([4], [1], ["cat", "dog"]), tmp_path / "train-1.parquet")
-    (tmp_path / "_notes.parquet").write_bytes(b"passed over")
+    (tmp_path / "_notes.parquet").write_bytes(b"ignored")
     source = ParquetTable(Location(tmp_path))
     assert source.classes == ("cat", "dog")
     assert shades(source) == [1, 2, 3, 4]
@@ -107,18 +107,18 @@ def test_rows_that_cannot_be_read(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": rows}), tmp_path / "a.parquet")
     source = ParquetTable(Location(tmp_path / "a.parquet"))
     assert int(np.asarray(source.read(0).content)[0, 0, 0]) == 1
-    for index, message in ((1, "the row is empty"), (2, "holds a path and no image"), (3, "no image in a format")):
-        with pytest.raises(Unreadable, match=message):
+    for index, reason in ((1, "empty"), (2, "path"), (3, "format")):
+        with pytest.raises(Unreadable, match=reason):
             source.read(index)
 
 
 def test_a_text_that_is_none(tmp_path: Path) -> None:
-    """Bytes that are no UTF-8, as programs in other languages may write them."""
+    """Programs in other languages may write strings that are not valid UTF-8."""
     offsets, content = pa.py_buffer(np.array([0, 2, 4], np.int32).tobytes()), pa.py_buffer(b"ok\xff\xfe")
     pq.write_table(pa.table({"text": pa.StringArray.from_buffers(2, offsets, content)}), tmp_path / "a.parquet")
     source = ParquetTable(Location(tmp_path / "a.parquet"))
     assert source.read(0).content == "ok"
-    with pytest.raises(Unreadable, match="no text in UTF-8"):
+    with pytest.raises(Unreadable, match="UTF-8"):
         source.read(1)
 
 
@@ -154,7 +154,7 @@ def test_rows_before_the_damage_are_read_in_any_order(tmp_path: Path) -> None:
         if index < 60:
             assert source.read(index).content == texts[index]
         else:
-            with pytest.raises(Unreadable, match="its row group is damaged: "):
+            with pytest.raises(Unreadable, match="row group"):
                 source.read(index)
 
 
@@ -190,7 +190,7 @@ def test_a_note_whose_names_are_no_list(names: Any, tmp_path: Path) -> None:
 def test_a_file_that_claims_more_rows_than_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "MOST", 3)
     pq.write_table(hub_table([1, 2, 3, 4], [0] * 4, None), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="says that it has 4 rows; expected at most 3"):
+    with pytest.raises(DataError, match=r"4 rows; .* 3$"):
         ParquetTable(Location(tmp_path / "a.parquet"))
 
 
@@ -205,17 +205,17 @@ def test_the_fingerprint_tells_which_rows_there_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"number": [1]}, "has columns number; expected one of encoded images or of texts"),
-        ({"a": [b"x"], "b": [b"y"]}, r"several columns of images \(a, b\); expected one, or one called image"),
-        ({"a": ["x"], "b": ["y"]}, r"several columns of texts \(a, b\)"),
-        ({"image": [b"x"], "label": [0.5]}, "column 'label' is double; expected whole numbers or names"),
-        ({"image": pa.array([], pa.binary())}, "holds no rows"),
-        ({"image": [{"bytes": {"bytes": b"x"}}]}, "has columns image"),
+        ({"number": [1]}, "number"),
+        ({"a": [b"x"], "b": [b"y"]}, r"\(a, b\).* image"),
+        ({"a": ["x"], "b": ["y"]}, r"\(a, b\).* text"),
+        ({"image": [b"x"], "label": [0.5]}, "'label' .*double"),
+        ({"image": pa.array([], pa.binary())}, "no rows"),
+        ({"image": [{"bytes": {"bytes": b"x"}}]}, "image"),
     ],
 )
 def test_bad_columns(columns: dict[str, Any], message: str, tmp_path: Path) -> None:
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=rf"a\.parquet.*{message}"):
         ParquetTable(Location(tmp_path / "a.parquet"))
 
 
@@ -232,11 +232,11 @@ def test_two_columns_of_one_name(twice: str, tmp_path: Path) -> None:
 def test_files_that_do_not_go_together(tmp_path: Path) -> None:
     pq.write_table(hub_table([1], [0], None), tmp_path / "a.parquet")
     pq.write_table(pa.table({"picture": [b"x"], "label": [0]}), tmp_path / "b.parquet")
-    with pytest.raises(DataError, match=r"another column 'image' than a\.parquet"):
+    with pytest.raises(DataError, match=r"b\.parquet.*'image'.*a\.parquet"):
         ParquetTable(Location(tmp_path))
 
 
 def test_no_parquet(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(io.BytesIO(b"no").getvalue())
-    with pytest.raises(DataError, match="no readable Parquet file"):
+    with pytest.raises(DataError, match=r"a\.parquet"):
         ParquetTable(Location(tmp_path / "a.parquet"))

@@ -12,11 +12,11 @@ from rich.progress import TaskID
 
 from gradmeter.apps.cli.exit_codes import INTERRUPTED
 from gradmeter.apps.cli.terminal import Terminal
-from gradmeter.locks import owned
+from gradmeter.locks import locked
 from gradmeter.names import printable
 from gradmeter.runs.progress import Progress
 from gradmeter.sources.samples.location import Location
-from gradmeter.stages import stages_shown
+from gradmeter.stages import show_stages
 
 if TYPE_CHECKING:
     from gradmeter.runs.measuring import Skipped, Work
@@ -95,7 +95,7 @@ def bars(out: str | Path | None, *, quiet: bool) -> Iterator[Bars]:
     """
     with working(out):
         lines = Terminal(stderr=True)
-        with Progress(Terminal(stderr=True, quiet=quiet), transient=True) as progress, stages_shown(progress.stage):
+        with Progress(Terminal(stderr=True, quiet=quiet), transient=True) as progress, show_stages(progress.stage):
             yield Bars(progress, lines)
 
 
@@ -108,7 +108,7 @@ def working(out: str | Path | None) -> Iterator[None]:
     """
     try:
         folder = None if out is None else _local(out)
-        with nullcontext() if folder is None else owned(folder):
+        with nullcontext() if folder is None else locked(folder):
             yield
     except KeyboardInterrupt:
         Terminal().say("Stopped. Nothing is lost: the same command goes on where it stood.")

@@ -27,7 +27,7 @@ from gradmeter.apps.workflows.extremes import Shown, extremes
 from gradmeter.apps.workflows.fit import OURS
 from gradmeter.apps.workflows.records import difference_records, estimate_records, guarantee_record, skipped_records
 from gradmeter.apps.workflows.wording import answer
-from gradmeter.files import sweep, whole, write_text
+from gradmeter.files import atomic_write, sweep, write_text
 from gradmeter.names import encode_name, printable
 from gradmeter.report import figures
 from gradmeter.report.comparison import difference_grid, estimate_grid
@@ -68,7 +68,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
     _write_csv(folder / "estimates.csv", estimate_records(evaluation.comparison))
     _write_csv(folder / "differences.csv", difference_records(evaluation.comparison))
     # Opened by Python: Arrow takes no path that is not UTF-8.
-    with whole(folder / "judgements.parquet") as temporary, temporary.open("wb") as file:
+    with atomic_write(folder / "judgements.parquet") as temporary, temporary.open("wb") as file:
         pq.write_table(evaluation.rows, file, compression="zstd")
     drawn: dict[str, str] = {}
     for stem, draw in _figures(evaluation):

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from gradmeter.errors import OutputError
-from gradmeter.files import read_json, sweep_beside, whole, write_text
+from gradmeter.files import atomic_write, read_json, sweep_beside, write_text
 from gradmeter.names import encode_name
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work
@@ -103,7 +103,7 @@ def _to_csv(
     done = _stream(trust, classifier, source, folder, {**purpose, _PARTS_OF: encode_name(out.name)}, work)
     tables = parts.tables()
     first = next(tables)
-    with whole(out) as temporary:
+    with atomic_write(out) as temporary:
         with (
             # Opened by Python: Arrow takes no path that is not UTF-8.
             temporary.open("wb") as file,

@@ -21,9 +21,8 @@ from gradmeter.reading.network import weights_hash
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
 from gradmeter.sources.models import Classifier
-from gradmeter.sources.samples import Source, Unlabelled, open_source
+from gradmeter.sources.samples import Source, Unlabelled, open_source, scheme_of
 from gradmeter.sources.samples.location import Location
-from gradmeter.sources.samples.noise import NOISE
 
 # Bytes of the name of a folder of readings; file systems take 255, and its parts need some.
 _LONGEST = 128
@@ -120,7 +119,7 @@ def open_sets(
         source = open_source(data, classifier.image, seed=seed)
         if sets:
             # Others may have the same names and contents of their own: distorted copies, say.
-            if not data.startswith(NOISE) and Location(data).is_same(Location(known)):
+            if scheme_of(data) is None and Location(data).is_same(Location(known)):
                 raise DataError(f"{name} is given as known and as unknown data; expected other data of no class")
             source = Unlabelled(source)
         elif not source.labelled:
@@ -205,8 +204,8 @@ def _numbers(names: Sequence[str], classes: Sequence[str] | None) -> list[int | 
 
 
 def _short_name(data: str, taken: Sequence[str]) -> str:
-    is_noise = data.startswith(NOISE)
-    name = ":".join(data.split(":")[:2]) if is_noise else encode_name(Path(Location(data).path()).stem)
+    has_scheme = scheme_of(data) is not None
+    name = ":".join(data.split(":")[:2]) if has_scheme else encode_name(Path(Location(data).path()).stem)
     names = (name, *(f"{name} ({number})" for number in range(2, len(taken) + 4)))
     # Names of columns and groups, too, are taken.
     files = [_file_name(one) for one in (*taken, "right", "wrong", "wrong or unknown")]

@@ -1,4 +1,4 @@
-"""Figures: each function draws one from arrays and returns a matplotlib Figure; save writes it to disk."""
+"""Functions that draw figures from arrays and return a matplotlib Figure; `save` writes it to disk."""
 
 from gradmeter.report.figures.bars import bars
 from gradmeter.report.figures.curves import precision_recall, risk_coverage, roc

@@ -1,4 +1,4 @@
-"""Named numbers as horizontal bars, the first at the top."""
+"""Horizontal bars of named numbers, the first at the top."""
 
 from collections.abc import Mapping
 
@@ -11,26 +11,26 @@ from gradmeter.report.figures.style import label as shown
 
 INCHES = 7.0
 BAR_INCHES = 0.26
-# On a narrow screen names stand above their bars.
+# On a narrow screen, the names are above their bars.
 NARROW_BAR_INCHES = 0.4
 
 
 def bars(values: Mapping[str, tuple[float, float]], label: str, *, narrow: bool = False) -> Figure:
-    """Draw a bar for each name, with its spread.
+    """Draw a bar with an error bar for each name.
 
     Args:
         values: name -> (value, spread), in order.
-        label: of the axis.
-        narrow: for a narrow screen.
+        label: the label of the axis.
+        narrow: whether the figure is for a narrow screen.
 
     Returns:
         The figure.
 
     Raises:
-        InputError: no value.
+        InputError: if there are no values.
     """
     if not values:
-        raise InputError("no bars; expected at least one: pass {name: (value, spread)}")
+        raise InputError("no values; expected at least one: {name: (value, spread)}")
     with styled():
         width, row = (NARROW_INCHES, NARROW_BAR_INCHES) if narrow else (INCHES, BAR_INCHES)
         figure = Figure((width, 0.8 + row * len(values)), layout="constrained")

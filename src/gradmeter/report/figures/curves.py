@@ -1,4 +1,4 @@
-"""ROC, precision-recall and risk-coverage curves, one line per score."""
+"""ROC, precision-recall and risk-coverage curves, one line for each score."""
 
 from collections.abc import Mapping
 from math import ceil
@@ -17,48 +17,48 @@ Curve = tuple[ArrayLike, ArrayLike]
 Panels = Mapping[str, Mapping[str, Curve]]
 
 PANEL_INCHES = 3.1
-# Characters of a panel's title that stand side by side on a narrow screen.
+# Characters in a line of a panel's title on a narrow screen.
 NARROW_TITLE = 16
-# A curve is drawn to a four-hundredth of its panel: less than a dot in print, and a tenth of the file.
+# Curves are thinned to 1/400 of a panel, which is less than a dot in print and makes the file ten times smaller.
 GRID_STEPS = 400
 
 
 def roc(curves: Panels, *, narrow: bool = False) -> Figure:
-    """Draw receiver operating characteristics.
+    """Draw receiver operating characteristic curves.
 
     Args:
         curves: panel title -> score -> (false positive rate, true positive rate), each [points] in [0, 1].
-        narrow: for a narrow screen.
+        narrow: whether the figure is for a narrow screen.
 
     Returns:
-        The figure; a score keeps its colour in every panel.
+        The figure; a score has the same colour in every panel.
 
     Raises:
-        InputError: no panel, or a curve whose coordinates differ in length or are not finite.
+        InputError: if there are no panels, or the coordinates of a curve differ in length or are not finite.
     """
     return _panels(curves, "false positive rate", "true positive rate", diagonal=True, narrow=narrow)
 
 
 def precision_recall(curves: Panels, *, narrow: bool = False) -> Figure:
-    """Draw precision-recall curves; as roc, with (recall, precision) for each score."""
+    """Draw precision-recall curves. As `roc`, with (recall, precision) for each score."""
     return _panels(curves, "recall", "precision", diagonal=False, narrow=narrow)
 
 
 def risk_coverage(curves: Mapping[str, Curve], *, narrow: bool = False) -> Figure:
-    """Draw the error among accepted inputs over the share of inputs accepted.
+    """Draw the error rate of accepted inputs over the share of accepted inputs.
 
     Args:
         curves: score -> (coverage, risk), each [points] in [0, 1]; drawn in percent.
-        narrow: for a narrow screen.
+        narrow: whether the figure is for a narrow screen.
 
     Returns:
         The figure.
 
     Raises:
-        InputError: no curve, or coordinates that differ in length or are not finite.
+        InputError: if there are no curves, or the coordinates of a curve differ in length or are not finite.
     """
     if not curves:
-        raise InputError("no risk-coverage curves; expected at least one: pass {score: (coverage, risk)}")
+        raise InputError("no curves; expected at least one: {score: (coverage, risk)}")
     with styled():
         size = (NARROW_INCHES, 1.1 * NARROW_INCHES) if narrow else (1.9 * PANEL_INCHES, 1.25 * PANEL_INCHES)
         figure = Figure(size, layout="constrained")
@@ -78,14 +78,14 @@ def risk_coverage(curves: Mapping[str, Curve], *, narrow: bool = False) -> Figur
 
 def _panels(curves: Panels, across: str, up: str, *, diagonal: bool, narrow: bool) -> Figure:
     if not curves or not all(curves.values()):
-        raise InputError(f"a panel without curves in {list(curves)}; expected {{panel: {{score: (x, y)}}}}, none empty")
+        raise InputError(f"panels {list(curves)}; expected {{panel: {{score: (x, y)}}}}, each with at least one curve")
     styles = line_styles(list(dict.fromkeys(name for panel in curves.values() for name in panel)))
     wide = min(2, len(curves)) if narrow else 2 if len(curves) in (2, 4) else 3
     tall = ceil(len(curves) / wide)
     with styled():
         panel = NARROW_INCHES / wide if narrow else PANEL_INCHES
         legend_columns = 2 if narrow else 5
-        # Of a row of the legend 0.2, and of the axes' labels.
+        # 0.3 inches for the axis labels, and 0.2 for each row of the legend.
         size = (wide * panel, tall * panel + 0.3 + 0.2 * ceil(len(styles) / legend_columns))
         figure = Figure(size, layout="constrained")
         grid = figure.subplots(tall, wide, sharex=True, sharey=True, squeeze=False)
@@ -93,7 +93,7 @@ def _panels(curves: Panels, across: str, up: str, *, diagonal: bool, narrow: boo
             axes.remove()
         for place, (axes, (title, lines)) in enumerate(zip(grid.flat, curves.items(), strict=False)):
             _frame(axes, fill(title, NARROW_TITLE) if narrow else title, diagonal)
-            # The axis is written at the foot of every column, which need not be in the last row.
+            # The lowest panel of a column gets the axis label; it need not be in the last row.
             if place + wide >= len(curves):
                 axes.set_xlabel(across)
                 axes.tick_params(labelbottom=True)
@@ -121,12 +121,12 @@ def _points(name: str, curve: Curve) -> tuple[NDArray[np.float64], NDArray[np.fl
     if x.ndim != 1 or x.shape != y.shape or x.size == 0:
         raise InputError(f"curve {name!r} has x of shape {x.shape} and y of shape {y.shape}; expected both [points]")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise InputError(f"curve {name!r} holds NaN or infinity; expected finite points: leave undefined ones out")
+        raise InputError(f"curve {name!r} contains NaN or infinity; expected finite points: remove undefined points")
     return x, y
 
 
 def _thinned(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Drop the points that fall into the same cell of a fine grid as the point before; both ends stay."""
+    """Remove points in the same cell of a fine grid as the previous point; both ends are kept."""
     scale = [max(float(np.abs(values).max()), np.finfo(float).tiny) for values in (x, y)]
     cells = np.stack([np.round(x / scale[0] * GRID_STEPS), np.round(y / scale[1] * GRID_STEPS)])
     kept = np.ones(len(x), dtype=bool)

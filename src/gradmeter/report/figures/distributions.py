@@ -1,4 +1,4 @@
-"""How P(correct) is distributed in groups of predictions."""
+"""Distributions of P(correct) in groups of predictions."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from scipy.special import logit
 from gradmeter.errors import InputError
 from gradmeter.report.figures.style import COLOURS, GROUPS, INK, NARROW_INCHES, label, styled
 
-# In log odds: what lies nearer to 0 or 1 is drawn at the edge.
+# Probabilities nearer to 0 or 1 are drawn at the edge of the axis.
 EDGE = 1e-3
 BINS = 60
 TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
@@ -21,22 +21,22 @@ NARROW_TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99)
 
 
 def distributions(groups: Mapping[str, ArrayLike], threshold: float | None = None, *, narrow: bool = False) -> Figure:
-    """Draw a histogram of P(correct) for each group, one row each, each as high as the others.
+    """Draw a histogram of P(correct) for each group, in rows, scaled to the same height.
 
     Args:
         groups: group -> P(correct) [n] in [0, 1]; "right" is drawn in green, "wrong" in red.
-        threshold: from which on predictions are accepted.
-        narrow: for a narrow screen: names stand above their rows.
+        threshold: the smallest P(correct) that is accepted; None for no threshold.
+        narrow: whether the figure is for a narrow screen: names are above their rows.
 
     Returns:
-        The figure; the axis is in log odds, so that both ends can be told apart.
+        The figure. Its axis is in log odds, which shows values near 0 and 1 in detail.
 
     Raises:
-        InputError: no group, or an empty one, or numbers outside [0, 1].
+        InputError: if there are no groups, a group is empty, or a number is outside [0, 1].
     """
     arrays = {name: np.asarray(values, np.float64) for name, values in groups.items()}
     if not arrays or any(a.size == 0 or not (a.min() >= 0 and a.max() <= 1) for a in arrays.values()):
-        raise InputError(f"groups {list(arrays)}; expected at least one, of numbers in [0, 1], none empty")
+        raise InputError(f"groups {list(arrays)}; expected at least one, each with at least one number in [0, 1]")
     edges = np.linspace(logit(EDGE), logit(1 - EDGE), BINS + 1)
     others = iter(COLOURS * len(arrays))
     with styled():
@@ -56,8 +56,8 @@ def distributions(groups: Mapping[str, ArrayLike], threshold: float | None = Non
                 axes.axvline(logit(np.clip(threshold, EDGE, 1 - EDGE)), color=INK, linewidth=1, linestyle=(0, (3, 2)))
         ticks = NARROW_TICKS if narrow else TICKS
         grid.flat[-1].set_xticks(logit(np.array(ticks)), labels=[f"{tick:g}" for tick in ticks])
-        explained = ["P(correct)"]
+        parts = ["P(correct)"]
         if threshold is not None:
-            explained.append("right of the dashed line: accepted if familiar")
-        grid.flat[-1].set_xlabel((";\n" if narrow else "; ").join(explained))
+            parts.append("right of the dashed line: accepted if familiar")
+        grid.flat[-1].set_xlabel((";\n" if narrow else "; ").join(parts))
     return figure

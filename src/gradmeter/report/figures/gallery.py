@@ -1,4 +1,4 @@
-"""Figure 1 of the paper: examples of every concept, one row each."""
+"""Figure 1 of the paper: examples of every concept, one row for each."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from gradmeter.report.figures.style import NARROW_INCHES, styled
 GAP = 3
 INCHES_PER_PIXEL = 0.55 / 28
 LABEL_INCHES = 1.5
-# Examples of each concept on a narrow screen, where names stand above their rows.
+# Examples of each concept on a narrow screen, where names are above their rows.
 NARROW_EXAMPLES = 8
 NARROW_LEADING = 19
 
@@ -21,17 +21,17 @@ def gallery(concepts: Mapping[str, ArrayLike], *, narrow: bool = False) -> Figur
     """Draw examples of each concept in one row.
 
     Args:
-        concepts: display name -> grey images [k, height, width] in [0, 1], one size for all; values outside are cut.
-        narrow: for a narrow screen: fewer of them.
+        concepts: display name -> grey images [k, height, width] in [0, 1], all of one size; other values are clipped.
+        narrow: whether the figure is for a narrow screen: fewer examples.
 
     Returns:
         The figure (Figure 1 of Oberdiek et al. 2018).
 
     Raises:
-        InputError: no concept, or images of a wrong shape or different sizes.
+        InputError: if there are no concepts, or images have a wrong shape or different sizes.
     """
     if not concepts:
-        raise InputError("a gallery of no concepts; expected at least one: pass {name: images}")
+        raise InputError("no concepts; expected at least one: {name: images}")
     rows = [checked(name, images) for name, images in concepts.items()]
     if narrow:
         rows = [row[:NARROW_EXAMPLES] for row in rows]

@@ -1,4 +1,4 @@
-"""Lay images side by side in one picture, so that a figure embeds one bitmap and not hundreds."""
+"""Join images to one picture, so that a figure embeds one bitmap instead of hundreds."""
 
 from collections.abc import Sequence
 
@@ -12,39 +12,39 @@ WHITE = 1.0
 
 
 def checked(name: str, images: ArrayLike) -> NDArray[np.float64]:
-    """Return the images of one concept as float64 [k, height, width], values cut to [0, 1].
+    """Return the images of one concept as float64 [k, height, width], clipped to [0, 1].
 
     Raises:
-        InputError: the array is not three-dimensional, holds no image, or holds values that are not finite.
+        InputError: if the array is not three-dimensional, is empty, or contains values that are not finite.
     """
     array = np.asarray(images, dtype=np.float64)
     if array.ndim != 3 or array.size == 0:
         raise InputError(
-            f"images of {name!r} have shape {array.shape}; expected [k, height, width] with k >= 1: pass grey images"
+            f"images of {name!r} have shape {array.shape}; expected grey images [k, height, width] with k >= 1"
         )
     if not np.isfinite(array).all():
-        raise InputError(f"images of {name!r} hold NaN or infinity; expected grey values in [0, 1]: clean them first")
-    # Normal noise leaves [0, 1] on purpose; a grey scale cannot show more than black and white.
+        raise InputError(f"images of {name!r} contain NaN or infinity; expected grey values in [0, 1]")
+    # Normal noise has values outside [0, 1], which are shown as black and white.
     return array.clip(0.0, 1.0)
 
 
 def mosaic(rows: Sequence[NDArray[np.float64]], gap: int, leading: int) -> NDArray[np.float64]:
-    """Join rows of images into one picture on white.
+    """Join rows of images to one picture on white.
 
     Args:
-        rows: one array [k, height, width] per row; all of the same height and width, k may differ.
+        rows: one array [k, height, width] for each row; height and width are the same for all, k may differ.
         gap: white pixels between neighbours in a row.
-        leading: white pixels below each row, the last excepted.
+        leading: white pixels below each row except the last.
 
     Returns:
-        [rows * (height + leading) - leading, widest * (width + gap) - gap] grey values in [0, 1].
+        Grey values in [0, 1], [rows * (height + leading) - leading, widest * (width + gap) - gap].
 
     Raises:
-        InputError: the rows hold images of different sizes.
+        InputError: if the images have different sizes.
     """
     sizes = {row.shape[1:] for row in rows}
     if len(sizes) != 1:
-        raise InputError(f"images of sizes {sorted(sizes)} in one figure; expected one size: resize them to the same")
+        raise InputError(f"images of sizes {sorted(sizes)} in one figure; expected one size: resize them")
     (height, width), widest = sizes.pop(), max(len(row) for row in rows)
     picture = np.full((len(rows) * (height + leading) - leading, widest * (width + gap) - gap), WHITE)
     for index, row in enumerate(rows):
@@ -59,9 +59,9 @@ def name_rows(axes: Axes, names: Sequence[str], pitch: int) -> None:
     """Write the name of each row above it.
 
     Args:
-        axes: that show a mosaic.
-        names: of its rows.
-        pitch: pixels from one row to the next.
+        axes: the axes that show a mosaic.
+        names: the names of its rows.
+        pitch: the pixels from one row to the next.
     """
     axes.set_yticks([])
     for index, name in enumerate(names):

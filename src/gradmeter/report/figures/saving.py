@@ -1,4 +1,4 @@
-"""Write a figure as SVG and PNG, whole or not at all, and the same bytes every time; read it back for a page."""
+"""Write figures as SVG and PNG, atomically and reproducibly, and read them for HTML pages."""
 
 import base64
 import re
@@ -8,13 +8,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from gradmeter.files import whole
+from gradmeter.files import atomic_write
 from gradmeter.report.figures.style import styled
 
 DOTS_PER_INCH = 180
 NARROW = "-narrow"
-"""What the names of figures for narrow screens end in."""
-# Dates and versions of the drawing program would change the bytes from run to run.
+"""The end of the file names of figures for narrow screens."""
+# Without dates and versions, every run writes the same bytes.
 METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
 _PATH = re.compile(r'<path[^>]* d="[^"]*"')
@@ -26,15 +26,15 @@ def save(figure: Figure, stem: Path) -> None:
 
     Args:
         figure: the figure to write.
-        stem: the path without its ending; missing folders are made.
+        stem: the path without suffix; missing folders are created.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: if the folder cannot be written.
     """
     for ending, metadata in METADATA.items():
         path = stem.with_name(f"{stem.name}.{ending}")
-        with whole(path) as temporary, styled(), warnings.catch_warnings():
-            # Matplotlib's font lacks some scripts' characters; a reader of the SVG has others.
+        with atomic_write(path) as temporary, styled(), warnings.catch_warnings():
+            # Matplotlib's font lacks characters of some scripts; viewers of the SVG use other fonts.
             warnings.filterwarnings("ignore", "Glyph .* missing")
             figure.savefig(temporary, format=ending, dpi=DOTS_PER_INCH, metadata=metadata)
             if ending == "svg":
@@ -42,30 +42,30 @@ def save(figure: Figure, stem: Path) -> None:
 
 
 def _rounded(svg: str) -> str:
-    """Matplotlib draws to a millionth of a point; a hundredth is less than can be seen, in two thirds of the bytes."""
+    """Round coordinates to 1/100 point, which is invisible and saves a third of the bytes; Matplotlib writes 1e-6."""
     return _PATH.sub(lambda path: _NUMBER.sub(lambda number: f"{float(number[0]):.2f}", path[0]), svg)
 
 
 def save_for_screens(draw: Callable[..., Figure], stem: Path) -> None:
-    """Write a figure to stem.svg and stem.png, and as it is on a narrow screen to stem-narrow.svg and .png.
+    """Write a figure to stem.svg and stem.png, and its version for narrow screens to stem-narrow.svg and .png.
 
     Args:
-        draw: a function that returns the figure; narrow=True where it is for a narrow screen.
-        stem: as for `save`.
+        draw: returns the figure; its argument `narrow` tells whether it is for a narrow screen.
+        stem: the path without suffix.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: if the folder cannot be written.
     """
     save(draw(narrow=False), stem)
     save(draw(narrow=True), stem.with_name(f"{stem.name}{NARROW}"))
 
 
 def drawings(folder: Path, stems: Iterable[str]) -> dict[str, str]:
-    """Stem of a figure, and of what is drawn for narrow screens -> a data URI of its SVG, as far as there is one."""
+    """Data URIs of SVG figures by stem, including the versions for narrow screens; missing files are left out."""
     paths = {name: folder / f"{name}.svg" for stem in stems for name in (stem, f"{stem}{NARROW}")}
     return {name: _data_uri(path) for name, path in paths.items() if path.is_file()}
 
 
 def _data_uri(path: Path) -> str:
-    # As an image of its own a drawing cannot run scripts, and its style sheet stays out of the page.
+    # In an <img>, an SVG cannot run scripts, and its style sheet does not affect the page.
     return f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""The least and the most stressed images of each concept, with what the network took them for."""
+"""The least and the most stressed images of each concept, with their predicted classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ GAP = 3
 LEADING = 15
 INCHES_PER_PIXEL = 0.5 / 28
 LABEL_INCHES = 1.4
-# On a narrow screen there is room below a row for the classes, and for the name of the next one.
+# Pixels below a row on a narrow screen, for the classes and for the name of the next row.
 NARROW_LEADING = 32
 
 
 @dataclass(frozen=True)
 class StressRow:
-    """One concept's extremes.
+    """The extreme images of one concept.
 
     Attributes:
-        name: display name of the concept.
-        least: [k, height, width] the images of least stress, the least first.
-        most: [k, height, width] the images of most stress, the most first.
-        least_labels: the k classes predicted for ``least``.
-        most_labels: the k classes predicted for ``most``.
+        name: the display name of the concept.
+        least: [k, height, width] the images of least stress, in increasing order.
+        most: [k, height, width] the images of most stress, in decreasing order.
+        least_labels: the k predicted classes of `least`.
+        most_labels: the k predicted classes of `most`.
     """
 
     name: str
@@ -40,17 +40,17 @@ class StressRow:
 
 
 def stress(rows: Sequence[StressRow], *, narrow: bool = False) -> Figure:
-    """Draw per concept the least and the most stressed images, the predicted class under each.
+    """Draw the least and the most stressed images of each concept, with the predicted class below each image.
 
     Args:
         rows: the concepts.
-        narrow: for a narrow screen: the least above the most.
+        narrow: whether the figure is for a narrow screen: the least stressed images are above the most stressed.
 
     Raises:
-        InputError: no row, images of a wrong shape or different sizes, or not one label per image.
+        InputError: if there are no rows, images have a wrong shape or different sizes, or an image has no label.
     """
     if not rows:
-        raise InputError("a stress figure of no concepts; expected at least one StressRow: pass a list of them")
+        raise InputError("no concepts; expected at least one StressRow")
     sides = {
         "least stressed": [(checked(row.name, row.least), row.least_labels) for row in rows],
         "most stressed": [(checked(row.name, row.most), row.most_labels) for row in rows],
@@ -59,7 +59,7 @@ def stress(rows: Sequence[StressRow], *, narrow: bool = False) -> Figure:
         for row, (images, labels) in zip(rows, side, strict=True):
             if len(images) != len(labels):
                 raise InputError(
-                    f"{row.name!r} has {len(images)} {title} images and {len(labels)} labels; expected one label each"
+                    f"{row.name!r} has {len(images)} {title} images and {len(labels)} labels; expected a label for each"
                 )
     leading = NARROW_LEADING if narrow else LEADING
     pictures = {title: mosaic([images for images, _ in side], GAP, leading) for title, side in sides.items()}
@@ -102,7 +102,7 @@ def _write_classes(axes: Axes, side: Sequence[tuple[NDArray[np.float64], Sequenc
         below = index * (height + leading) + height + 1
         for place, label in enumerate(labels):
             axes.text(place * (width + GAP) + width / 2, below, str(label), ha="center", va="top", fontsize=7.5)
-    # Room for the classes under the last row, which the picture itself ends above.
+    # Make room for the classes below the last row; the picture ends above them.
     axes.set_ylim(len(side) * (height + leading) - 0.5, -0.5)
     axes.set_xticks([])
     axes.tick_params(length=0, labelsize=9, pad=6)

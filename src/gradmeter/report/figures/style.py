@@ -1,4 +1,4 @@
-"""The look that all figures share: quiet axes, dark grey text on a white card, one palette for lines."""
+"""The common style of all figures: light axes, dark grey text on white, one palette for lines."""
 
 from contextlib import AbstractContextManager
 from itertools import cycle
@@ -13,18 +13,18 @@ RULE = "#b5b5b5"
 GRID = "#ececec"
 
 NARROW_INCHES = 3.4
-"""Width of a figure for a telephone: in CSS pixels what a page of 390 leaves to it, so its text keeps its size."""
+"""Width of a figure for a phone: it fits a page of 390 CSS pixels without scaling, so its text keeps its size."""
 
-# Okabe and Ito's colours, told apart by colour-blind readers; their yellow is too pale for a thin line on white.
+# Okabe and Ito's colours, for colour-blind readers, without yellow, which is too pale for a thin line on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-# Their number and that of the colours have no common divisor: neighbours differ in both.
+# 4 dashes and 7 colours have no common divisor, so consecutive lines differ in both and 28 combinations are unique.
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (6, 1.5, 1.5, 1.5)))
 
-# The paper's colours (caption of its Figure 2), as light or dark as readers need who see no red or no green.
+# The colours of Figure 2 in the paper, with a lightness that colour-blind readers can distinguish.
 GROUPS = {"correct": "#7fcf9b", "wrong": "#c0281c", "letters": "#2f7fc1", "cifar10": "#9a9a9a", "uniform": "#4b2070"}
 OTHER_GROUP = "#c98a00"
 
-# Characters of a name.
+# The most characters of a name in a figure.
 _LONGEST = 56
 
 STYLE: dict[str, Any] = {
@@ -48,22 +48,19 @@ STYLE: dict[str, Any] = {
     "ytick.labelcolor": INK,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
-    # A browser's own font may set text wider than the layout was computed for.
+    # A browser's font may be wider than the font of the layout.
     "figure.constrained_layout.w_pad": 0.12,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.4,
-    # Text stays text and ids come from a fixed salt: small files, the same bytes every time.
+    # Text is not converted to paths, which makes small files; a fixed salt makes ids reproducible.
     "svg.fonttype": "none",
     "svg.hashsalt": "gradmeter",
 }
 
 
 def label(name: str) -> str:
-    """A name as text of a figure: matplotlib takes what stands between two dollar signs for a formula.
-
-    Of a long one, which would leave no room for what is drawn, both ends are shown.
-    """
+    """A name as text in a figure; of a long name only both ends are kept. Escapes "$", which starts a formula."""
     text = printable(name)
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2]}…{text[-(_LONGEST // 2) + 1 :]}"
@@ -71,12 +68,12 @@ def label(name: str) -> str:
 
 
 def styled() -> AbstractContextManager[None]:
-    """Return a context in which matplotlib draws in this style, whatever the user's own settings are."""
+    """Return a context in which matplotlib draws in this style, independently of the user's settings."""
     context: AbstractContextManager[None] = matplotlib.style.context(["default", STYLE])
     return context
 
 
 def line_styles(names: list[str]) -> dict[str, dict[str, Any]]:
-    """Give each name its own colour and dash, in order."""
+    """Assign a colour and a dash to each name, in order."""
     pairs = zip(names, cycle(DASHES), cycle(COLOURS), strict=False)
     return {name: {"color": colour, "linestyle": dash} for name, dash, colour in pairs}

@@ -1,4 +1,4 @@
-"""Figure 2 of the paper: how scores are distributed over correct, wrong and unknown inputs."""
+"""Figure 2 of the paper: distributions of scores for correct, wrong and unknown inputs."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from gradmeter.report.figures.style import GROUPS, INK, NARROW_INCHES, OTHER_GRO
 
 LABELS = {"cifar10": "CIFAR-10", "uniform": "uniform noise"}
 
-# The outermost hundredth of a group would stretch the axis over dozens of decades and hide the rest.
+# Percentiles to draw: the outermost 1 % of a group could stretch the axis over dozens of decades.
 CENTRAL = (0.5, 99.5)
 BINS = 128
 HALF_WIDTH = 0.42
@@ -28,24 +28,24 @@ def violins(
 ) -> Figure:
     """Draw the distribution of each score in each group: density, quartiles (bar) and median (line).
 
-    A violin covers the central 99 % of its group. Where a panel's values share one sign and span two decades or more
-    it gets a logarithmic axis, of -value if they are negative; the axis label says so. The density is a
-    histogram smoothed by Scott's rule, so half a million values take no longer than a thousand.
+    A violin covers the central 99 % of its group. If the values of a panel have the same sign and span two decades or
+    more, its axis is logarithmic (of -value if they are negative), as the axis label states. The density is a histogram
+    smoothed with the bandwidth of Scott's rule, whose cost hardly depends on the number of values.
 
     Args:
         panels: panel title (the score) -> group key -> values [n]. The keys correct, wrong, letters, cifar10 and
             uniform get the paper's colours.
-        names: group key -> label on the axis, where the key itself will not do.
-        narrow: for a narrow screen: one panel below the other.
+        names: group key -> label on the axis, for groups whose label differs from the key.
+        narrow: whether the figure is for a narrow screen: panels are below each other.
 
     Returns:
         The figure (Figure 2 of Oberdiek et al. 2018).
 
     Raises:
-        InputError: no panel, a group without values, or values that are not finite.
+        InputError: if there are no panels, a group has no values, or values are not finite.
     """
     if not panels or not all(panels.values()):
-        raise InputError(f"a panel without groups in {list(panels)}; expected {{score: {{group: values}}}}, none empty")
+        raise InputError(f"panels {list(panels)}; expected {{score: {{group: values}}}}, each with at least one group")
     labels = LABELS | dict(names or {})
     with styled():
         size = (NARROW_INCHES, 2.9 * len(panels)) if narrow else (2.9 * len(panels) + 0.3, 3.3)
@@ -72,23 +72,23 @@ def _panel(axes: Axes, title: str, groups: Mapping[str, Values], labels: Mapping
 
 
 def _scaled(groups: Mapping[str, Values]) -> tuple[dict[str, Values], str]:
-    """Return the values as the axis shows them, and the axis label that says how."""
-    everything = np.concatenate(list(groups.values()))
-    sign, label = (-1.0, "-value, log scale") if (everything <= 0).all() else (1.0, "value, log scale")
-    positive = everything[sign * everything > 0] * sign
-    if (sign * everything < 0).any() or positive.size == 0:
+    """Return the values on the scale of the axis, and the axis label."""
+    pooled = np.concatenate(list(groups.values()))
+    sign, label = (-1.0, "-value, log scale") if (pooled <= 0).all() else (1.0, "value, log scale")
+    positive = pooled[sign * pooled > 0] * sign
+    if (sign * pooled < 0).any() or positive.size == 0:
         return dict(groups), "value"
     low, high = np.percentile(positive, CENTRAL)
     if np.log10(high / low) < DECADES_FOR_LOG:
         return dict(groups), "value"
-    # A zero is a value too small for its number format: it stands with the smallest that was measured.
+    # Zeros are values that underflowed; they are drawn at the smallest measured value.
     floor = positive.min()
     return {key: np.log10(np.maximum(sign * values, floor)) for key, values in groups.items()}, label
 
 
 def _violin(axes: Axes, place: int, values: Values, colour: str) -> None:
     lower, median, upper = np.percentile(values, [25, 50, 75])
-    # Outward to the next sample: of a few samples none is cut off.
+    # Round percentiles outwards to a sample, so that small groups are not cut.
     low = np.percentile(values, CENTRAL[0], method="lower")
     high = np.percentile(values, CENTRAL[1], method="higher")
     heights, density = _density(values, low, high)
@@ -113,5 +113,5 @@ def _checked(title: str, key: str, values: ArrayLike) -> Values:
     array = np.asarray(values, dtype=np.float64).ravel()
     if array.size == 0 or not np.isfinite(array).all():
         given = "no values" if array.size == 0 else "NaN or infinity"
-        raise InputError(f"group {key!r} of {title!r} holds {given}; expected finite values [n], n >= 1: leave it out")
+        raise InputError(f"group {key!r} of {title!r} contains {given}; expected finite values [n], n >= 1: remove it")
     return array

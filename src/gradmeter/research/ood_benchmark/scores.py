@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gradmeter.errors import DataError
-from gradmeter.files import whole
+from gradmeter.files import atomic_write
 
 KNOWN = "known"
 """The set of known test images."""
@@ -43,7 +43,7 @@ class Scores:
             {"set": pa.array(sets).dictionary_encode(), "score": np.concatenate(list(self.values.values()))}
         )
         cost = json.dumps({"fit_seconds": self.fit_seconds, "milliseconds": self.milliseconds}).encode()
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             pq.write_table(table.replace_schema_metadata({_ABOUT: cost}), temporary, compression="zstd")
 
     @classmethod

@@ -51,7 +51,7 @@ def run_benchmark(options: BenchOptions, folder: Path, *, command: str, console:
         OutputError: if the folder cannot be written, or holds results that were made otherwise.
     """
     results = SpeedResults(folder, options, _described(options, command))
-    with results.store.owned():
+    with results.store.locked():
         results.begin(fresh=fresh)
         measured = "finished" not in results.content
         if measured:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from gradmeter.errors import DataError
-from gradmeter.files import whole
+from gradmeter.files import atomic_write
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
 from gradmeter.research.study.data import Concept, Draw
@@ -48,7 +48,7 @@ def measure(network: PaperCNN, draw: Draw, folder: Path, *, biases: bool, on_ima
             table = readings.to_arrow()
             if concept.labels is not None:
                 table = table.append_column("label", pa.array(concept.labels))
-            with whole(path) as temporary:
+            with atomic_write(path) as temporary:
                 pq.write_table(table, temporary, compression="zstd")
         on_images(len(concept))
 

@@ -84,7 +84,7 @@ def reproduce(study: Study, *, workers: int, console: Console, fresh: bool = Fal
     with lone_stage(console, "reading the images"):
         collection = study.source.collection()
         identity = _identity(study, collection)
-    with store.owned():
+    with store.locked():
         recorded = store.begin(identity, fresh=fresh)
         if "finished" in recorded:
             return False

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gradmeter.errors import DataError
-from gradmeter.files import whole
+from gradmeter.files import atomic_write
 
 # All metadata goes under one key: safetensors writes several keys in an order that differs between processes.
 _KEY = "gradmeter"
@@ -20,7 +20,7 @@ _KEY = "gradmeter"
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write named tensors and metadata atomically; equal content gives equal bytes."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
         save_file(contiguous, temporary, metadata={_KEY: json.dumps(metadata, sort_keys=True)})
 

@@ -24,9 +24,8 @@ from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.remaining import remaining
 from gradmeter.runs.measuring.work import BATCH, Measured, Work
 from gradmeter.sources.models import Classifier
-from gradmeter.sources.samples import Source
+from gradmeter.sources.samples import Source, scheme_of
 from gradmeter.sources.samples.location import is_address
-from gradmeter.sources.samples.noise import NOISE
 
 ENGINES = ("local", "ray")
 """Engines that can measure samples."""
@@ -179,7 +178,7 @@ def purpose_of(classifier: Classifier, source: Source) -> dict[str, Any]:
 def place_of(source: Source) -> str:
     """The absolute path or the address of the samples, because a relative path depends on the current folder."""
     name = decode_name(source.name)
-    return source.name if name.startswith(NOISE) or is_address(name) else encode_name(os.path.abspath(name))
+    return source.name if scheme_of(name) or is_address(name) else encode_name(os.path.abspath(name))
 
 
 def _cut(indices: Sequence[int]) -> list[Sequence[int]]:

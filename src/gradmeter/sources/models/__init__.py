@@ -1,4 +1,4 @@
-"""Trained classifiers by name: timm, torchvision, transformers, or a function of the user's own."""
+"""Trained classifiers of timm, torchvision or transformers, or from a function of the user."""
 
 from gradmeter.sources.models.classifier import Classifier
 from gradmeter.sources.models.opening import open_model

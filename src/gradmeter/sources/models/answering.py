@@ -1,4 +1,4 @@
-"""What a network answers, and in one line why it has no answer to what it was given."""
+"""Try a classifier on two samples, and explain in one line why its code fails."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from gradmeter.errors import TRACEBACK, GradmeterError, InputError, one_line
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network import logits_of, measuring, owned_parameters, owning_modules, unwrapped
 from gradmeter.sources.models.contained import contained
+from gradmeter.sources.models.weights import dtype_name
 from gradmeter.sources.samples import ImageKind
 
 _TEXTS = ("a", "a b")
-# Attributes by which layers say what they take.
+# Attributes of layers that state the size of their input.
 _WIDTHS = ("in_channels", "in_features", "num_embeddings", "num_features", "input_size")
 _COLOURS = 3
 
 
 class Answering(Protocol):
-    """What is needed of a `Classifier`, whose attributes these are."""
+    """The attributes of a `Classifier` that this module uses."""
 
     @property
     def name(self) -> str: ...  # noqa: D102
@@ -39,11 +40,11 @@ class Answering(Protocol):
 
 
 def trial_logits(classifier: Answering) -> Tensor:
-    """Logits [2, C] for two images of noise, or two short texts: what fails for these fails for all.
+    """Logits [2, C] for two images of noise, or two short texts. A network that fails on these fails on all inputs.
 
     Raises:
-        InputError: if the preprocessing or the network fails, or returns no logits.
-        UnsupportedModelError: if the network has no gradient.
+        InputError: if the preprocessing or the network fails, or the network does not return logits.
+        UnsupportedModelError: if the network has parameters whose gradient cannot be measured.
     """
     network = unwrapped(classifier.network)
     try:
@@ -61,7 +62,7 @@ def trial_logits(classifier: Answering) -> Tensor:
 def _samples(classifier: Answering) -> Sequence[Any]:
     if classifier.image is None:
         return _TEXTS
-    # Noise: networks that normalise each image divide by zero where all of its pixels are the same.
+    # Not a constant image: networks that normalise each image would divide by zero.
     side, grey = classifier.image.side, classifier.image.mode == "L"
     shape = (2, side, side) if grey else (2, side, side, _COLOURS)
     return [Image.fromarray(image) for image in np.random.default_rng(0).integers(0, 256, shape, np.uint8)]
@@ -69,78 +70,75 @@ def _samples(classifier: Answering) -> Sequence[Any]:
 
 @contextmanager
 def explained(classifier: Answering, batch: Any = None, samples: str = "") -> Iterator[None]:
-    """Say in one line why the code of a classifier fails in this block, which is `contained`.
+    """Run code of a classifier (see `contained`) and explain its failure in one line.
 
     Args:
         classifier: the network and its preprocessing.
-        batch: what the network is called with; None where the preprocessing is called.
-        samples: which ones the batch is made of, in words.
+        batch: the input of the network; None if the block calls the preprocessing.
+        samples: the samples of the batch, in words.
 
     Raises:
-        InputError: what was given, what the network's layers take, and which option to try. The error that it was
-            raised from is its cause.
+        InputError: if the code fails. The message states the input, the size that the network's layers expect, and the
+            option to try; the original error is its cause.
     """
     try:
         with contained():
             yield
     except GradmeterError:
         raise
-    except (Exception, SystemExit) as error:  # the network is the user's
+    except (Exception, SystemExit) as error:  # code of the user may raise anything
         given = "the preprocessing" if batch is None else f"the network, given {_shapes(batch)}{samples},"
         reason = f"{given} failed with {type(error).__name__}: {one_line(error)}"
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
-            raise InputError(f"{reason}; give --device cpu, a smaller --image-size or a smaller network") from error
+            raise InputError(f"{reason}; try --device cpu, a smaller --image-size or a smaller network") from error
         sentences = [reason, *([] if batch is None else _layers(classifier.network, error)), _advice(classifier, batch)]
-        raise InputError(f"{'; '.join(sentences)} ({TRACEBACK}=1 shows where)") from error
+        raise InputError(f"{'; '.join(sentences)} ({TRACEBACK}=1 shows the traceback)") from error
 
 
 def _shapes(batch: Any) -> str:
-    """Shape and type of each tensor of a batch."""
+    """The type and shape of each tensor in a batch, in words."""
     if isinstance(batch, Tensor):
-        return f"{_type_of(batch)} of shape {tuple(batch.shape)}"
+        return f"{dtype_name(batch)} of shape {tuple(batch.shape)}"
     if isinstance(batch, Mapping):
         return ", ".join(f"{name} {_shapes(value)}" for name, value in batch.items())
     return type(batch).__name__
 
 
-def _type_of(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
 def _layers(network: nn.Module, error: BaseException) -> list[str]:
-    """What the layers at which to look take: the one that failed, or the first one."""
+    """The input size of the layer that failed, or of the first layer, in words; empty if it is unknown."""
     names = {module: name for name, module in owning_modules(network).items()}
     failed, given = None, None
     for frame, _ in traceback.walk_tb(error.__traceback__):
         module = frame.f_locals.get("self")
         if frame.f_code.co_name == "forward" and isinstance(module, nn.Module) and module in names:
-            failed, given = module, next((one for one in frame.f_locals.values() if isinstance(one, Tensor)), None)
-    if failed is not None and (taken := _taken(failed)):
+            failed = module
+            given = next((value for value in frame.f_locals.values() if isinstance(value, Tensor)), None)
+    if failed is not None and (size := _input_size(failed)):
         shape = "" if given is None else f" and was given {tuple(given.shape)}"
-        return [f"its layer {names[failed]!r} ({type(failed).__name__}) has {taken}{shape}"]
+        return [f"its layer {names[failed]!r} ({type(failed).__name__}) has {size}{shape}"]
     first = next(iter(names), None)
-    if first is not None and (taken := _taken(first)):
-        return [f"its first layer {names[first]!r} ({type(first).__name__}) has {taken}"]
+    if first is not None and (size := _input_size(first)):
+        return [f"its first layer {names[first]!r} ({type(first).__name__}) has {size}"]
     return []
 
 
-def _taken(layer: nn.Module) -> str | None:
+def _input_size(layer: nn.Module) -> str | None:
     width = next((attribute for attribute in _WIDTHS if isinstance(getattr(layer, attribute, None), int)), None)
     return None if width is None else f"{width}={getattr(layer, width)}"
 
 
 def _advice(classifier: Answering, batch: Any) -> str:
-    """Which option to try."""
+    """The option to try after a failure."""
     if classifier.image is None:
         return "expected a network for these texts: check MODEL and --weights"
     first = next(iter(owning_modules(classifier.network).values()), None)
     if isinstance(batch, Tensor) and batch.dim() == 4:
         channels = batch.shape[1]
         if (weight := next(classifier.network.parameters(), batch)).dtype != batch.dtype:
-            return f"its weights are {_type_of(weight)}: let the function return network.float()"
+            return f"its weights are {dtype_name(weight)}: return network.float() from the function"
         if isinstance(first, nn.Conv2d) and first.in_channels != channels:
-            options = {1: "give --grey", _COLOURS: "leave --grey away"}
-            return options.get(first.in_channels, "expected images of 3 channels, or of 1 with --grey")
+            options = {1: "give --grey", _COLOURS: "remove --grey"}
+            return options.get(first.in_channels, "expected a network for images of 3 channels, or of 1 with --grey")
         if isinstance(first, nn.Linear) and first.in_features != batch[0].numel():
             for count, option in ((1, " --grey"), (_COLOURS, "")):
                 side = math.isqrt(first.in_features // count)

@@ -1,4 +1,4 @@
-"""A trained classifier together with what turns samples into its inputs."""
+"""A trained classifier with its preprocessing."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from gradmeter.errors import DataError, InputError
 from gradmeter.sources.models.answering import trial_logits
 from gradmeter.sources.samples import ImageKind, Source
 
+# The most class names in an error, and in a note on their numbers.
 _LISTED = 12
 _SHOWN = 3
-# How far an answer to the trial may be from an earlier one, relative to the largest logit.
-_SAME_ANSWER = 0.1
+# Tolerance for the logits of the trial on another machine, relative to the largest logit.
+_TRIAL_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,11 @@ class Classifier:
     """A network in eval mode and its preprocessing.
 
     Attributes:
-        name: as the user gave it, encoded by `encode_name`.
+        name: the name given by the user, encoded by `encode_name`.
         network: maps a batch to logits [N, C].
-        classes: names of the C classes, encoded by `encode_name`; None where nobody named them.
-        image: what an image is decoded to; None for a classifier of texts.
-        batch: from decoded images, or texts, to the network's inputs.
+        classes: the names of the C classes, encoded by `encode_name`; None if they are unknown.
+        image: the images that it takes; None for a classifier of texts.
+        batch: maps decoded images, or texts, to a batch.
     """
 
     name: str
@@ -40,10 +41,10 @@ class Classifier:
 
     @cached_property
     def trial(self) -> Tensor:
-        """Logits [2, C] with which the network answers to noise, or to two short texts.
+        """Logits [2, C] for two images of noise, or two short texts.
 
         Raises:
-            InputError, UnsupportedModelError: if it has no answer.
+            InputError, UnsupportedModelError: if the network fails on them.
         """
         return trial_logits(self).cpu()
 
@@ -53,28 +54,30 @@ class Classifier:
         return int(self.trial.shape[1])
 
     def answers_as(self, trial: Sequence[Sequence[float]]) -> bool:
-        """Whether it answers the trial as a network did before, but for what other machines and versions make of it."""
-        before = torch.tensor(trial, dtype=torch.float64)
-        here = self.trial.double()
-        return here.shape == before.shape and bool((here - before).abs().max() <= _SAME_ANSWER * before.abs().max())
+        """Whether the logits of `trial` are close to saved ones, with a tolerance for other machines and versions."""
+        saved = torch.tensor(trial, dtype=torch.float64)
+        logits = self.trial.double()
+        if logits.shape != saved.shape:
+            return False
+        return bool((logits - saved).abs().max() <= _TRIAL_TOLERANCE * saved.abs().max())
 
     def move(self, device: str) -> None:
-        """Bring the network to a device.
+        """Move the network to a device.
 
         Raises:
-            InputError: if there is no such device, or it has too little memory.
+            InputError: if the device does not exist or has too little memory.
         """
         try:
             self.network.to(device)
-        except (RuntimeError, AssertionError, ImportError) as error:  # torch raises each where there is no such device
+        except (RuntimeError, AssertionError, ImportError) as error:  # torch raises any of these for a missing device
             reason = str(error).partition("\n")[0]
             raise InputError(f"--device {device}: {reason}; expected {_devices()}") from error
 
     def require_names(self) -> None:
-        """Check that the network answers, and that there is a name for each class, where there are names.
+        """Check that the network works, and that each class has a name if there are class names.
 
         Raises:
-            InputError: if there are more or fewer.
+            InputError: if the number of names differs from the number of classes.
             Those of `outputs`.
         """
         outputs = self.outputs
@@ -82,11 +85,14 @@ class Classifier:
             raise wrong_names(self, outputs)
 
     def class_numbers(self, source: Source) -> dict[int, int] | None:
-        """From the source's numbers of classes to the network's, by name; None where there is nothing to match.
+        """A mapping from class numbers of a source to class numbers of the network, matched by name.
+
+        Returns:
+            The mapping; None if the classes of the source or of the network have no names.
 
         Raises:
-            DataError: if a class of the source is none of the network's, or several, or the network's have no names and
-                the source has more or fewer.
+            DataError: if a class of the source is not a class of the network or matches several, or if the network's
+                classes have no names and the numbers of classes differ.
         """
         if source.classes is None:
             return None
@@ -94,13 +100,13 @@ class Classifier:
             if len(source.classes) != self.outputs:
                 raise DataError(
                     f"{source.name} has {len(source.classes)} classes {_listed(source.classes)}, but {self.name} has "
-                    f"{self.outputs}, which nobody named; give --classes, their names in the network's order"
+                    f"{self.outputs} without names; give --classes, the names in the order of the network's outputs"
                 )
             return None
         numbers = {name: number for number, name in enumerate(self.classes)}
         if any(name not in numbers for name in source.classes):
             raise DataError(
-                f"{source.name} has the classes {_listed(source.classes)}, but {self.name} knows "
+                f"{source.name} has the classes {_listed(source.classes)}, but {self.name} has "
                 f"{_listed(self.classes)}; expected the same names: rename the folders or give --classes"
             )
         if source.classes == self.classes:
@@ -108,35 +114,39 @@ class Classifier:
         ambiguous = [name for name in source.classes if self.classes.count(name) > 1]
         if ambiguous:
             raise DataError(
-                f"{source.name} has the class {ambiguous[0]}, and {self.name} has "
-                f"{self.classes.count(ambiguous[0])} classes of that name; expected one: give --classes with a name "
-                "for each, and rename the folders"
+                f"{source.name} has the class {ambiguous[0]}, but {self.name} has "
+                f"{self.classes.count(ambiguous[0])} classes of that name; expected one: give --classes with unique "
+                "names, and rename the folders"
             )
         return {number: numbers[name] for number, name in enumerate(source.classes)}
 
     def numbering(self, source: Source) -> str | None:
-        """Which class of the source is taken for which of the network's, where nothing but their order says so."""
+        """A note on which class of the source has which number, if classes are matched by their order only."""
         if source.classes is None or self.classes is not None:
             return None
         pairs = [f"{name} is {number}" for number, name in enumerate(source.classes)]
         rest = ["and so on"] if len(pairs) > _SHOWN else []
         return (
-            f"{source.name}: the classes are numbered in the order of their names: {', '.join(pairs[:_SHOWN] + rest)}; "
-            "give --classes to name them"
+            f"{source.name}: classes are numbered in the order of their names: {', '.join(pairs[:_SHOWN] + rest)}; "
+            "give --classes to match them by name"
         )
 
     def named(self, classes: Sequence[str]) -> Classifier:
-        """The same classifier with other names of its classes."""
+        """A copy of this classifier with other class names.
+
+        Raises:
+            InputError: if a name is repeated.
+        """
         if len(set(classes)) != len(classes):
-            raise InputError(f"classes {_listed(classes)}: expected each name once")
+            raise InputError(f"classes {_listed(classes)}; expected unique names")
         return Classifier(self.name, self.network, tuple(classes), self.image, self.batch)
 
 
 def wrong_names(classifier: Classifier, outputs: int) -> InputError:
-    """The error for more or fewer names than classes."""
+    """The error for a number of class names that differs from the number of classes."""
     count = len(classifier.classes or ())
-    named = "1 class is named" if count == 1 else f"{count} classes are named"
-    return InputError(f"{named}, but {classifier.name} has {outputs}; expected a name for each")
+    given = "1 class name" if count == 1 else f"{count} class names"
+    return InputError(f"{given}, but {classifier.name} has {outputs} classes; expected a name for each")
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -145,7 +155,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _devices() -> str:
-    """What `--device` takes on this machine."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    found = [name for name, available in there.items() if available]
-    return f"{' or '.join(['cpu', *found])}, the devices of this machine" if found else "cpu, there is no other here"
+    """The devices of this machine, in words."""
+    accelerators = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    devices = ["cpu", *(name for name, available in accelerators.items() if available)]
+    return f"{' or '.join(devices)} on this machine"

@@ -1,4 +1,4 @@
-"""Code of the user's may do what it likes with the current folder and with standard output."""
+"""Protect the working directory and standard output from the user's code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def contained() -> Iterator[None]:
-    """Code of the user's runs in this block: paths stay as they are, and what it prints goes to standard error."""
+    """Run the user's code: restore the working directory afterwards, and print to standard error."""
     with contextlib.chdir("."), contextlib.redirect_stdout(sys.stderr):
         yield

@@ -1,4 +1,4 @@
-"""What other libraries fetch from the internet, and one line where that fails."""
+"""Models that other libraries download or load, with one-line errors."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import TypeVar
 
 from gradmeter.errors import InputError
 
-Fetched = TypeVar("Fetched")
+Result = TypeVar("Result")
 
 
-def fetched(model: str, fetch: Callable[[], Fetched]) -> Fetched:
-    """What `fetch` returns.
+def download(model: str, function: Callable[[], Result]) -> Result:
+    """Return the result of a function that downloads a model, or loads it from a cache or a folder.
 
     Raises:
-        InputError: if it fails, for want of a network or of what was asked for.
+        InputError: if the function fails, for example because there is no connection or no such model.
     """
-    # It tells of every one of its five attempts; what matters is the last.
+    # The library warns about each of its five attempts; the error of the last one is enough.
     hub = logging.getLogger("huggingface_hub")
     level = hub.level
     hub.setLevel(logging.ERROR)
     try:
-        return fetch()
-    except Exception as error:  # hubs fail in as many ways as there are libraries between
+        return function()
+    except Exception as error:  # each hub's library raises errors of its own
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
-            f"{model} cannot be had ({type(error).__name__}: {reason}); check the name and the connection, or give "
-            "--weights FILE"
+            f"{model} cannot be loaded ({type(error).__name__}: {reason}); check the name and the connection, or "
+            "give --weights FILE"
         ) from error
     finally:
         hub.setLevel(level)

@@ -1,4 +1,4 @@
-"""A network that a function of the user's own makes: the one place where gradmeter runs code that it is given."""
+"""Networks returned by a function of the user. Only this module runs code that the user names."""
 
 from __future__ import annotations
 
@@ -18,56 +18,52 @@ from gradmeter.sources.samples import ImageKind
 
 
 def open_function(model: str, weights: Path | None, options: ImageOptions) -> Classifier:
-    """The network that "package.module:function" returns; modules of the current folder are found, too.
+    """Open the network that "package.module:function" returns. Modules in the current folder can be imported.
 
-    A network of timm keeps timm's preprocessing. For any other one the size of images must be given; mean and
-    deviation are 0 and 1 unless they are.
+    A network of timm keeps timm's preprocessing. For other networks, `options` must have the size of images; mean and
+    std default to 0 and 1.
 
     Raises:
-        InputError: if there is no such function, it fails, returns no module, or the size is missing.
-        DataError: if the file of weights is not for it.
+        InputError: if the function does not exist, fails or does not return a module, or the size is missing.
+        DataError: if the weights are missing or do not fit the network.
     """
-    network = _made(model)
+    with contained():
+        network = _call(model)
     classes = None
     if weights is not None:
         tensors, classes = read_weights(weights)
         network = build_with(lambda count: network, tensors, weights)
-    if isinstance(getattr(network, "pretrained_cfg", None), dict):  # others may use the name, too
+    if isinstance(getattr(network, "pretrained_cfg", None), dict):  # other networks may use the name with another type
         from gradmeter.sources.models.timm_models import with_timm_preprocessing
 
         return with_timm_preprocessing(model, network, classes, options)
     if options.size is None:
-        raise InputError(f"{model} does not say which images it takes; give --image-size, and --mean and --std")
+        raise InputError(f"{model} does not define its image size; give --image-size, and --mean and --std if needed")
     changed = {"mean": (0.0,) * options.channels, "std": (1.0,) * options.channels, **options.changed()}
     return Classifier(
         model, network, classes, ImageKind(options.mode, options.size), Stacked(ResizeAndNormalise(**changed))
     )
 
 
-def _made(model: str) -> nn.Module:
-    """What the function returns, in eval mode."""
-    with contained():
-        return _returned(model)
-
-
-def _returned(model: str) -> nn.Module:
+def _call(model: str) -> nn.Module:
+    """Import and call the function; return its network in eval mode."""
     module, _, function = model.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         make = getattr(import_module(module), function)
-    except (Exception, SystemExit) as error:  # the module is the user's, or no name of one
+    except (Exception, SystemExit) as error:  # code of the user may raise anything
         kind = nearest_kind(module) if isinstance(error, ModuleNotFoundError) and error.name == module else None
         if kind is not None:
             raise InputError(f"{model}: {one_line(error)}; did you mean {kind}:{function}?") from error
         raise InputError(
-            f"{model}: {one_line(error)}; expected package.module:function, which is in this folder or installed"
+            f"{model}: {one_line(error)}; expected package.module:function, in this folder or installed"
         ) from error
     try:
         network = make()
         if isinstance(network, nn.Module):
             network.eval()
-    except (Exception, SystemExit) as error:  # the function is the user's
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"{model} failed with {type(error).__name__}: {one_line(error)}; expected a function without arguments"
         ) from error

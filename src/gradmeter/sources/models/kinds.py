@@ -1,4 +1,4 @@
-"""The kinds of models that a user can name."""
+"""The libraries of models that MODEL can name."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ KINDS = {
     "torchvision": ("gradmeter.sources.models.torchvision_models", "torchvision"),
     "hf": ("gradmeter.sources.models.transformers_models", "transformers"),
 }
-"""Module that opens each kind of model, and the extra that installs what it needs."""
-# What people call them otherwise.
-_OTHERWISE = {"huggingface": "hf", "transformers": "hf"}
+"""Prefix of MODEL -> the module that opens such models, and the extra that installs their library."""
+# Other common names of these libraries.
+_ALIASES = {"huggingface": "hf", "transformers": "hf"}
 EXPECTED = "timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER or package.module:function"
 
 
 def runs_code(model: str) -> bool:
-    """Whether MODEL names a function, which runs when the model is opened."""
+    """Whether MODEL names a function, which is called when the model is opened."""
     return model.partition(":")[0] not in KINDS
 
 
 def nearest_kind(module: str) -> str | None:
-    """The kind of model that somebody may have meant who wrote `module`."""
-    near = difflib.get_close_matches(module, [*KINDS, *_OTHERWISE], 1)
-    return _OTHERWISE.get(near[0], near[0]) if near else None
+    """The prefix in `KINDS` that a user may have misspelt as `module`; None if there is no similar one."""
+    near = difflib.get_close_matches(module, [*KINDS, *_ALIASES], 1)
+    return _ALIASES.get(near[0], near[0]) if near else None

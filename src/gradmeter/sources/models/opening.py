@@ -1,4 +1,4 @@
-"""From MODEL, as a user names it, to a classifier."""
+"""Open the classifier that MODEL on the command line names."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ Opener = Callable[[str, "Path | None", ImageOptions], Classifier]
 
 
 def open_model(model: str, weights: Path | None = None, options: ImageOptions | None = None) -> Classifier:
-    """The classifier that MODEL names.
+    """Open the classifier that MODEL names.
 
     Args:
         model: "timm:NAME", "torchvision:NAME", "hf:NAME_OR_FOLDER", or "package.module:function", whose code runs.
-        weights: `.safetensors`, or `.pt` of tensors only; by default what the library publishes for this name.
-        options: what differs from the model's own preprocessing.
+        weights: a `.safetensors` file, or a `.pt` file of tensors only; by default the weights published for this name.
+        options: changes to the model's own preprocessing.
 
     Raises:
-        InputError: if there is no such model, or a package is missing.
-        DataError: if the weights are missing or another network's.
+        InputError: if the model does not exist, or a package is missing.
+        DataError: if the weights are missing or do not fit the network.
     """
     kind, colon, name = model.partition(":")
     if not colon or not kind or not name:
-        raise InputError(f"{model}: expected {EXPECTED}")
+        raise InputError(f"{model} is not a name of a model; expected {EXPECTED}")
     if runs_code(model):
         return open_function(model, weights, options or ImageOptions())
-    where, extra = KINDS[kind]
+    module, extra = KINDS[kind]
     try:
-        opener: Opener = import_module(where).open_model
+        opener: Opener = import_module(module).open_model
     except ModuleNotFoundError as error:
         raise InputError(
             f'{model} needs the package {error.name}, which is not installed; pip install "gradmeter[{extra}]"'

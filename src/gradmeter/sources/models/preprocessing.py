@@ -1,4 +1,4 @@
-"""From decoded images to a batch, where a network does not bring its own preprocessing, and what users may change."""
+"""Preprocessing of images for networks without their own, and the options that change it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-# As many pixels as an image that is decoded may have.
+# The side of a square image of `LARGEST` pixels.
 _LARGEST_SIDE = math.isqrt(LARGEST)
 
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """What a user says about a network's images; None stands for what the network itself says.
+    """Changes to a network's preprocessing. None keeps the network's own value.
 
     Attributes:
-        size: height and width in pixels of the network's input.
-        mean: of each channel, for pixels in [0, 1].
-        std: likewise.
-        grey: one channel in place of three.
+        size: height and width of the network's input in pixels.
+        mean: the mean of each channel, for pixels in [0, 1].
+        std: the standard deviation of each channel, for pixels in [0, 1].
+        grey: whether the network takes one channel instead of three.
 
     Raises:
-        InputError: for numbers that cannot be.
+        InputError: if a value is out of range, or mean or std have a wrong number of values.
     """
 
     size: int | None = None
@@ -42,13 +42,13 @@ class ImageOptions:
     grey: bool = False
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the values."""
         if self.size is not None and not 1 <= self.size <= _LARGEST_SIDE:
             raise InputError(f"image size {self.size}; expected a number of pixels from 1 to {_LARGEST_SIDE:,}")
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) not in (1, self.channels):
                 each = "" if self.grey else f", or one for each of {self.channels} channels"
-                raise InputError(f"{name} has {len(values)} numbers; expected one{each}")
+                raise InputError(f"{name} has {len(values)} numbers; expected one number{each}")
             if values is not None and not all(map(math.isfinite, values)):
                 raise InputError(f"{name} {_listed(values)}; expected finite numbers")
         if self.std is not None and min(self.std) <= 0:
@@ -56,16 +56,16 @@ class ImageOptions:
 
     @property
     def channels(self) -> int:
-        """Of the network's input."""
+        """The number of channels of the network's input."""
         return 1 if self.grey else 3
 
     @property
     def mode(self) -> str:
-        """Pillow's name for images of so many channels."""
+        """Pillow's mode for this number of channels."""
         return "L" if self.grey else "RGB"
 
     def changed(self) -> dict[str, Any]:
-        """The values that are given, mean and std with one number for each channel."""
+        """The given values by name; mean and std with one number for each channel."""
         given: dict[str, Any] = {} if self.size is None else {"size": self.size}
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None:
@@ -79,12 +79,12 @@ def _listed(values: Sequence[float]) -> str:
 
 @dataclass(frozen=True)
 class ResizeAndNormalise:
-    """Resize the shorter side, crop the middle, normalise.
+    """Resizes the shorter side, crops the centre and normalises.
 
     Attributes:
-        size: height and width in pixels of the result.
-        mean: of each channel, for pixels in [0, 1].
-        std: likewise.
+        size: height and width of the result in pixels.
+        mean: the mean of each channel, for pixels in [0, 1].
+        std: the standard deviation of each channel, for pixels in [0, 1].
     """
 
     size: int
@@ -92,7 +92,7 @@ class ResizeAndNormalise:
     std: tuple[float, ...]
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """From a decoded image to [channels, size, size] float32."""
+        """Transform a decoded image to float32 [channels, size, size]."""
         from PIL import Image, ImageOps
 
         if image.size != (self.size, self.size):
@@ -105,10 +105,14 @@ class ResizeAndNormalise:
 
 @dataclass(frozen=True)
 class Stacked:
-    """A batch from images that are transformed one by one."""
+    """Transforms images one by one and stacks them to a batch.
+
+    Attributes:
+        transform: maps an image to a tensor [channels, height, width].
+    """
 
     transform: Callable[[Any], Tensor]
 
     def __call__(self, images: Sequence[Any]) -> Tensor:
-        """[N, channels, height, width]."""
+        """Transform N images to a batch [N, channels, height, width]."""
         return torch.stack([self.transform(image) for image in images])

@@ -1,4 +1,4 @@
-"""How a user named a classifier: what it takes to open the same one again."""
+"""The arguments that open a classifier, to save them and open the same classifier again."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ from gradmeter.stages import stage
 
 @dataclass(frozen=True)
 class Recipe:
-    """MODEL and what was said about it.
+    """MODEL and its options.
 
     Attributes:
         model: "timm:NAME", "torchvision:NAME", "hf:NAME_OR_FOLDER" or "package.module:function".
-        weights: a file; None for the published weights.
-        classes: names of the classes, encoded by `encode_name`; None for those that the model or the file of weights
-            brings.
-        options: what differs from the model's own preprocessing.
+        weights: a file of weights; None for the published weights.
+        classes: the class names, encoded by `encode_name`; None for those of the model or of the file of weights.
+        options: changes to the model's own preprocessing.
     """
 
     model: str
@@ -35,19 +34,19 @@ class Recipe:
 
     @property
     def runs_code(self) -> bool:
-        """Whether opening it calls a function of the user's."""
+        """Whether opening it calls a function of the user."""
         return runs_code(self.model)
 
     def open(self, device: str = "cpu") -> Classifier:
-        """The classifier, on the CPU, after it has answered once.
+        """Open the classifier, try it on two samples and return it on the CPU.
 
         Args:
-            device: where it is tried.
+            device: the device for the trial.
 
         Raises:
             Those of `open_model`, and:
-            InputError, UnsupportedModelError: if there is no such device, the network has no answer to noise, or there
-                are more or fewer names than classes.
+            InputError, UnsupportedModelError: if the device does not exist, the network fails in the trial, or the
+                number of class names differs from the number of classes.
         """
         with stage(f"opening {self.model}"):
             classifier = open_model(self.model, self.weights, self.options)
@@ -59,29 +58,31 @@ class Recipe:
         return classifier
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values; paths are absolute, and encoded by `encode_name`."""
+        """The attributes as JSON values, with absolute paths, encoded by `encode_name`."""
         weights = None if self.weights is None else encode_name(str(self.weights.resolve()))
         kind, _, name = self.model.partition(":")
         model = encode_name(f"hf:{Path(name).resolve()}" if kind == "hf" and Path(name).is_dir() else self.model)
         return {"model": model, "weights": weights, "classes": self.classes, "options": asdict(self.options)}
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Recipe:
-        """What `to_json` made.
+    def from_json(cls, values: Mapping[str, Any]) -> Recipe:
+        """Invert `to_json`.
 
         Raises:
-            DataError: for anything else.
+            DataError: if the values are not from `to_json`.
         """
         try:
             options: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value for name, value in given["options"].items()
+                name: tuple(value) if isinstance(value, list) else value for name, value in values["options"].items()
             }
-            weights, classes = given["weights"], given["classes"]
+            weights, classes = values["weights"], values["classes"]
             return cls(
-                decode_name(given["model"]),
+                decode_name(values["model"]),
                 None if weights is None else Path(decode_name(weights)),
                 None if classes is None else tuple(classes),
                 ImageOptions(**options),
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"the note on the model is damaged ({one_line(error)}); fit the TrustModel anew") from error
+            raise DataError(
+                f"the saved options of the model are damaged ({one_line(error)}); fit the TrustModel again"
+            ) from error

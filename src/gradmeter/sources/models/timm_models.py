@@ -1,4 +1,4 @@
-"""Networks of timm with the preprocessing that timm says they were trained with."""
+"""Networks of timm with the preprocessing they were trained with."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from torch import nn
 
 from gradmeter.errors import InputError
 from gradmeter.sources.models.classifier import Classifier
-from gradmeter.sources.models.downloads import fetched
+from gradmeter.sources.models.downloads import download
 from gradmeter.sources.models.preprocessing import ImageOptions, Stacked
 from gradmeter.sources.models.weights import build_with, read_weights
 from gradmeter.sources.samples import ImageKind
 
 
 def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classifier:
-    """The network NAME, with published weights unless a file is given.
+    """Open the network NAME, with its published weights if no file of weights is given.
 
     Raises:
-        InputError: if timm has no such network, or its weights cannot be fetched.
-        DataError: if the file is not for it.
+        InputError: if timm has no such network, or its weights cannot be downloaded.
+        DataError: if the weights are missing or do not fit the network.
     """
     if not timm.is_model(name.partition(".")[0]):
         near = ", ".join(timm.list_models(f"*{name.partition('.')[0]}*")[:5])
         raise InputError(
-            f"timm has no model {name!r}; {f'perhaps {near}' if near else 'timm.list_models() lists them'}"
+            f"timm has no model {name!r}; {f'did you mean {near}?' if near else 'timm.list_models() lists all models'}"
         )
     shape: dict[str, Any] = {"in_chans": 1} if options.grey else {}
-    if options.size is not None and _is_of_one_size(name):
+    if options.size is not None and _has_fixed_size(name):
         shape["img_size"] = options.size
     title, classes = f"timm:{name}", None
     if weights is None:
-        network = fetched(title, lambda: timm.create_model(name, pretrained=True, **shape))
+        network = download(title, lambda: timm.create_model(name, pretrained=True, **shape))
         classes = _imagenet_classes(network)
     else:
         tensors, classes = read_weights(weights)
@@ -53,8 +53,8 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
     return with_timm_preprocessing(title, network.eval(), classes, options)
 
 
-def _is_of_one_size(name: str) -> bool:
-    """Whether a network, as transformers with learned positions, is built for one size of image."""
+def _has_fixed_size(name: str) -> bool:
+    """Whether a network is built for one image size, such as a transformer with learned positions."""
     with torch.device("meta"):
         return hasattr(getattr(timm.create_model(name), "patch_embed", None), "img_size")
 
@@ -62,13 +62,13 @@ def _is_of_one_size(name: str) -> bool:
 def with_timm_preprocessing(
     title: str, network: nn.Module, classes: tuple[str, ...] | None, options: ImageOptions
 ) -> Classifier:
-    """A network that carries timm's configuration, with its preprocessing.
+    """A classifier with the preprocessing in the timm configuration of its network.
 
     Raises:
-        InputError: if it has no classes.
+        InputError: if the network has no classes.
     """
     if getattr(network, "num_classes", None) == 0:
-        raise InputError(f"{title} puts out features and has no classes; expected a classifier: give --weights of one")
+        raise InputError(f"{title} returns features and has no classes; expected a classifier: give its --weights")
     config: dict[str, Any] = resolve_model_data_config(network)
     changed = options.changed()
     if options.grey and len(config["mean"]) == 3:
@@ -83,6 +83,6 @@ def with_timm_preprocessing(
 
 
 def _imagenet_classes(network: nn.Module) -> tuple[str, ...] | None:
-    """WordNet names of the classes, as ImageNet's folders are called."""
+    """The WordNet ids of the classes, which are the names of ImageNet's folders."""
     subset = infer_imagenet_subset(network)
     return tuple(ImageNetInfo(subset).label_names()) if subset else None

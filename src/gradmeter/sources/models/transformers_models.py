@@ -1,4 +1,4 @@
-"""Classifiers of transformers, of images or texts, with the processor or tokenizer that lies beside them."""
+"""Classifiers of transformers, for images or texts, with their own image processor or tokenizer."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ from transformers.utils import logging
 from gradmeter.errors import InputError
 from gradmeter.names import encode_name
 from gradmeter.sources.models.classifier import Classifier
-from gradmeter.sources.models.downloads import fetched
+from gradmeter.sources.models.downloads import download
 from gradmeter.sources.models.preprocessing import ImageOptions
 from gradmeter.sources.models.weights import build_with, read_weights
 from gradmeter.sources.samples import ImageKind
 
-_ANY_SIDE = 224
+# Side of images for a processor without a size.
+_DEFAULT_SIDE = 224
 
 
 @dataclass(frozen=True)
 class _Processed:
-    """A batch of images from a processor."""
+    """Makes a batch of images with an image processor."""
 
     processor: Any
 
@@ -48,47 +49,51 @@ class _Processed:
 
 @dataclass(frozen=True)
 class _Tokenised:
-    """A batch of texts, as long as the longest of them, or of as many tokens as the network takes."""
+    """Makes a batch of texts with a tokenizer, padded to the longest and truncated to what the network takes.
+
+    Attributes:
+        tokenizer: the tokenizer.
+        longest: the most tokens that the network takes; None if there is no limit.
+    """
 
     tokenizer: Any
     longest: int | None
 
     def __repr__(self) -> str:
-        """What tells one tokenizer from another, wherever it lies."""
+        """Identify the tokenizer by its vocabulary, not by its path."""
         vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items()))
         digest = hashlib.sha256(vocabulary.encode()).hexdigest()
         return f"{type(self.tokenizer).__name__}(vocabulary={digest}, longest={self.longest})"
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        cut = {"truncation": self.longest is not None, "max_length": self.longest}
-        batch = dict(self.tokenizer(list(texts), padding=True, return_tensors="pt", **cut))
+        truncation = {"truncation": self.longest is not None, "max_length": self.longest}
+        batch = dict(self.tokenizer(list(texts), padding=True, return_tensors="pt", **truncation))
         if not batch.get("attention_mask", batch["input_ids"] >= 0).any(1).all():
-            raise ValueError("a text without a token")
+            raise ValueError("a text has no tokens")
         return batch
 
 
 def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classifier:
-    """The classifier in a folder, or of this name on the Hugging Face hub.
+    """Open a classifier from a folder or from the Hugging Face hub.
 
     Raises:
-        InputError: if there is no such classifier, it cannot be fetched, or its images are to be treated otherwise.
-        DataError: if the file of weights is not for it.
+        InputError: if it does not exist, cannot be downloaded or is not a classifier, or if `options` change its
+            preprocessing.
+        DataError: if the weights are missing or do not fit the network.
     """
     title = f"hf:{name}"
-    config = fetched(title, lambda: AutoConfig.from_pretrained(name))
-    made = set(config.architectures or [])
-    images = not made.isdisjoint(_names(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES))
-    if not images and made.isdisjoint(_names(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)):
-        found = ", ".join(sorted(made)) or config.model_type
-        raise InputError(f"{title} is {found}; expected a classifier of images or of texts")
+    config = download(title, lambda: AutoConfig.from_pretrained(name))
+    architectures = set(config.architectures or [])
+    images = not architectures.isdisjoint(_names(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES))
+    if not images and architectures.isdisjoint(_names(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)):
+        given = ", ".join(sorted(architectures)) or config.model_type
+        raise InputError(f"{title} is {given}; expected a classifier of images or of texts")
     if config.problem_type not in (None, "single_label_classification"):
-        raise InputError(
-            f"{title} is for {config.problem_type}; expected a network that gives each input one of its classes"
-        )
+        raise InputError(f"{title} is for {config.problem_type}; expected a classifier with one class for each input")
     auto: Any = AutoModelForImageClassification if images else AutoModelForSequenceClassification
     if weights is None:
-        with _without_bar(name):
-            network = fetched(title, lambda: auto.from_pretrained(name, use_safetensors=True))
+        with _progress_bar(name):
+            network = download(title, lambda: auto.from_pretrained(name, use_safetensors=True))
     else:
         network = build_with(
             lambda count: auto.from_config(_with_classes(config, count)), read_weights(weights)[0], weights
@@ -97,30 +102,30 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
     if sorted(config.id2label) != numbers:
         listed = ", ".join(map(str, sorted(config.id2label)[:3]))
         raise InputError(
-            f"{title}: id2label numbers the classes {listed}, ...; expected 0, 1, ...: mend its config.json"
+            f"{title}: id2label numbers the classes {listed}, ...; expected 0, 1, ...: change its config.json"
         )
     names = [encode_name(str(config.id2label[number])) for number in numbers]
-    # What transformers writes where nobody named them.
+    # LABEL_0, ... are the placeholders of transformers for classes without names.
     named = names != [f"LABEL_{number}" for number in range(len(names))]
     classes = tuple(names) if named and network.config.num_labels == len(names) else None
     if options.changed() or options.grey:
-        raise InputError(f"{title} brings its own preprocessing; change its preprocessor_config.json instead")
+        raise InputError(f"{title} has its own preprocessing; change its preprocessor_config.json instead")
     if not images:
-        tokenizer = fetched(title, lambda: AutoTokenizer.from_pretrained(name))
+        tokenizer = download(title, lambda: AutoTokenizer.from_pretrained(name))
         return Classifier(title, network.eval(), classes, None, _Tokenised(tokenizer, _longest(tokenizer, network)))
-    processor = fetched(title, lambda: AutoImageProcessor.from_pretrained(name))
+    processor = download(title, lambda: AutoImageProcessor.from_pretrained(name))
     return Classifier(title, network.eval(), classes, ImageKind("RGB", _side(processor)), _Processed(processor))
 
 
 def _names(mapping: Any) -> set[str]:
-    """Names of the architectures; some entries hold several."""
-    found = [value if isinstance(value, (tuple, list)) else (value,) for value in mapping.values()]
-    return {name for names in found for name in names}
+    """The names of the architectures in a mapping; some entries hold several."""
+    entries = [value if isinstance(value, (tuple, list)) else (value,) for value in mapping.values()]
+    return {name for names in entries for name in names}
 
 
 @contextmanager
-def _without_bar(name: str) -> Iterator[None]:
-    """Show progress of a download only: a folder is read in a moment."""
+def _progress_bar(name: str) -> Iterator[None]:
+    """Hide the progress bar of transformers for a local folder, which loads quickly."""
     shown = logging.is_progress_bar_enabled() and Path(name).is_dir()
     if shown:
         logging.disable_progress_bar()
@@ -132,9 +137,9 @@ def _without_bar(name: str) -> Iterator[None]:
 
 
 def _longest(tokenizer: Any, network: Any) -> int | None:
-    """Tokens that a text may have; a tokenizer may know no limit where the network's table of positions has one."""
+    """The most tokens of a text, limited by the tokenizer and the network's table of positions; None if unlimited."""
     positions = getattr(network.config, "max_position_embeddings", None) or 0
-    # RoBERTa and its kin count positions from behind that of the padding.
+    # In RoBERTa and related networks, positions start after the padding index.
     tables = [module for name, module in network.named_modules() if name.endswith("position_embeddings")]
     padding = [table.padding_idx for table in tables if getattr(table, "padding_idx", None) is not None]
     limits = [tokenizer.model_max_length, positions - max(padding, default=-1) - 1]
@@ -148,6 +153,6 @@ def _with_classes(config: Any, count: int | None) -> Any:
 
 
 def _side(processor: Any) -> int:
-    """Of an image that it takes as it is; one that names no size takes any."""
+    """The side in pixels of images that a processor does not resize."""
     size = processor.size or {}
-    return int(next((size[key] for key in ("shortest_edge", "height", "longest_edge") if size.get(key)), _ANY_SIDE))
+    return int(next((size[key] for key in ("shortest_edge", "height", "longest_edge") if size.get(key)), _DEFAULT_SIDE))

@@ -1,11 +1,11 @@
-"""Weights from a file, without running anything in it."""
+"""Read weights from a file, without running code in it, and build networks with them."""
 
 from __future__ import annotations
 
 import json
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,27 @@ from gradmeter.errors import DataError, one_line
 from gradmeter.names import encode_name
 from gradmeter.sources.samples.left_out import Kind, kind_of
 
+# The most names in a list of problems.
 _SHOWN = 3
-# How torch.save's files begin: those of zip, and pickles of versions before 1.6.
+# First bytes of files of torch.save: zip, or pickle before PyTorch 1.6.
 _MAGIC = (b"PK", b"\x80")
-# Where training programs put a network's weights in what they save.
-_NESTS = ("state_dict", "model_state_dict", "model")
-# What to do where weights are for grey images, or for coloured ones, and the network is for the other kind.
-_CHANNELS = {True: "they are for grey images: give --grey", False: "they are for coloured images: leave --grey away"}
-# What wrappers put in front of every name.
+# Keys under which training programs save the weights of a network.
+_STATE_KEYS = ("state_dict", "model_state_dict", "model")
+# Advice for weights for grey images, True, or for coloured images, False, if the network takes the other kind.
+_CHANNELS = {True: "they are for grey images: give --grey", False: "they are for coloured images: remove --grey"}
+# Prefixes that wrappers (DataParallel, torch.compile) add to every name.
 _PREFIXES = ("module.", "_orig_mod.")
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
-    """The tensors of a file by name, and the names of the classes where it holds them.
+    """Read the tensors in a file by name, and the class names if the file has them.
 
     Args:
-        path: `.safetensors`, whose metadata may hold "classes", a JSON list of names; or what `torch.save` wrote, from
-            which nothing but tensors is loaded.
+        path: a `.safetensors` file, whose metadata may contain "classes", a JSON list of names; or a file of
+            `torch.save`, from which only tensors are loaded.
 
     Raises:
-        DataError: if the file is missing, damaged or holds something else.
+        DataError: if the file is missing, damaged or not a file of weights.
     """
     _require_file(path)
     if path.suffix == ".safetensors":
@@ -45,36 +46,37 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
             with _plainly_named(path) as plain, safe_open(plain, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, _classes(file.metadata() or {})  # noqa: SIM118
         except (OSError, SafetensorError) as error:
-            raise DataError(f"{path} is no readable .safetensors file: {one_line(error)}") from error
+            raise DataError(f"{path} is not a readable .safetensors file: {one_line(error)}") from error
     _require_saved(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what it then refuses
-            found: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the loader raises whatever a damaged file leads it to
+            warnings.simplefilter("ignore")  # warnings about content that it then refuses
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # on damaged files, the loader raises errors of any type
         reason = str(error).partition(".")[0].partition("\n")[0] or type(error).__name__
         raise DataError(
             f"{path} cannot be loaded as weights only ({reason}); expected a state_dict: torch.save(model.state_dict())"
         ) from error
-    for nest in _NESTS:
-        if isinstance(found, dict) and isinstance(found.get(nest), dict):
-            found = found[nest]
-    if not _is_state(found):
-        raise DataError(f"{path} holds a {type(found).__name__}; expected a state_dict of tensors")
-    for name, value in found.items():
-        if value.is_nested or value.is_quantized or value.is_meta or value.layout != torch.strided:
-            raise DataError(f"{path}: {name} is a {_described(value)} tensor; expected dense tensors that hold numbers")
-    return found, None
+    for key in _STATE_KEYS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not _is_state(state):
+        raise DataError(f"{path} holds a {type(state).__name__}; expected a state_dict of tensors")
+    for name, value in state.items():
+        if (layout := _layout(value)) != "strided":
+            raise DataError(f"{path}: {name} is a {layout} tensor; expected dense tensors with values")
+    return state, None
 
 
-def _is_state(found: Any) -> bool:
-    """Whether it is tensors by name, and not empty."""
-    if not isinstance(found, dict) or not found:
+def _is_state(state: Any) -> bool:
+    """Whether an object is a non-empty mapping from names to tensors."""
+    if not isinstance(state, dict) or not state:
         return False
-    return all(isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items())
+    return all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items())
 
 
-def _described(tensor: Tensor) -> str:
+def _layout(tensor: Tensor) -> str:
+    """The layout of a tensor; "strided" for ordinary dense tensors."""
     if tensor.is_nested:
         return "nested"
     if tensor.is_quantized:
@@ -84,7 +86,7 @@ def _described(tensor: Tensor) -> str:
 
 @contextmanager
 def _plainly_named(path: Path) -> Iterator[Path]:
-    """The file under a name that is UTF-8: safetensors takes no other."""
+    """A path to the file in valid UTF-8, as safetensors requires: the path itself or a temporary link."""
     if encode_name(str(path)) == str(path):
         yield path
         return
@@ -107,82 +109,89 @@ def _require_file(path: Path) -> None:
 
 
 def _require_saved(path: Path) -> None:
-    """Refuse what `torch.save` cannot have written: its loader would fail with a riddle."""
+    """Refuse a file that `torch.save` cannot have written: the error of `torch.load` would be misleading."""
     try:
         with path.open("rb") as file:
-            begins = file.read(2)
+            magic = file.read(2)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); expected weights, .safetensors or .pt") from error
-    if not begins.startswith(_MAGIC):
+    if not magic.startswith(_MAGIC):
         raise DataError(
-            f"{path} is no file of weights; expected .safetensors, or .pt as torch.save(model.state_dict()) writes it"
+            f"{path} is not a file of weights; expected .safetensors, or .pt from torch.save(model.state_dict(), path)"
         )
 
 
 def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    """A network with these weights, with as many classes as they are for.
+    """Build a network with the number of classes of the given weights, and load them.
 
     Args:
-        build: from a number of classes, None for as many as is usual, to a network.
-        tensors: its weights by name.
-        path: where they came from.
+        build: maps the number of classes, or None for the default number, to a network.
+        tensors: the weights by name.
+        path: the file of the weights, for messages.
 
     Raises:
-        DataError: if they are not this network's.
+        DataError: if the weights do not fit the network.
     """
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     network = build(None)
-    own = network.state_dict()
+    expected = network.state_dict()
     # Only the last layer depends on the number of classes.
     counts = {
-        (value.shape[0], own[name].shape[0])
+        (value.shape[0], expected[name].shape[0])
         for name, value in tensors.items()
-        if name in own and value.shape[1:] == own[name].shape[1:] and value.shape != own[name].shape
+        if name in expected and value.shape[1:] == expected[name].shape[1:] and value.shape != expected[name].shape
     }
     if len(counts) == 1:
         network = build(counts.pop()[0])
-        own = network.state_dict()
-    missing = [name for name in own if name not in tensors]
-    unknown = [name for name in tensors if name not in own]
-    other = [
-        f"{name} {tuple(value.shape)} in place of {tuple(own[name].shape)}"
-        for name, value in tensors.items()
-        if name in own and value.shape != own[name].shape
+        expected = network.state_dict()
+    common = {name: (value, expected[name]) for name, value in tensors.items() if name in expected}
+    missing = [name for name in expected if name not in tensors]
+    unknown = [name for name in tensors if name not in expected]
+    wrong = [
+        f"{name} {tuple(value.shape)} instead of {tuple(parameter.shape)}"
+        for name, (value, parameter) in common.items()
+        if value.shape != parameter.shape
     ] + [
-        # Loading would only round them: whole numbers that stand for others are of no use without their scale.
-        f"{name} {_type_of(value)} in place of {_type_of(own[name])}"
-        for name, value in tensors.items()
-        if name in own and own[name].is_floating_point() and not value.is_floating_point()
+        # Loading would convert quantised integers to floats without their scale.
+        f"{name} {dtype_name(value)} instead of {dtype_name(parameter)}"
+        for name, (value, parameter) in common.items()
+        if parameter.is_floating_point() and not value.is_floating_point()
     ]
     problems = [
-        f"{what} {', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''}"
-        for what, names in (("lacks", missing), ("has unknown", unknown), ("has", other))
+        f"{verb} {', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''}"
+        for verb, names in (("lacks", missing), ("has unknown", unknown), ("has", wrong))
         if names
     ]
     if problems:
-        advice = "" if (grey := _differ_in_channels(tensors, own)) is None else f"; {_CHANNELS[grey]}"
-        raise DataError(f"{path} is not for {type(network).__name__}: it {'; it '.join(problems)}{advice}")
+        advice = "" if (grey := _are_for_grey(common.values())) is None else f"; {_CHANNELS[grey]}"
+        raise DataError(f"{path} does not fit {type(network).__name__}: it {'; it '.join(problems)}{advice}")
     network.load_state_dict(tensors)
     return network
 
 
-def _type_of(tensor: Tensor) -> str:
+def dtype_name(tensor: Tensor) -> str:
+    """The name of a tensor's dtype, such as float32."""
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _differ_in_channels(tensors: dict[str, Tensor], own: dict[str, Tensor]) -> bool | None:
-    """Whether weights are for grey images where the network takes colours, True, or the other way, False."""
-    for name, value in tensors.items():
-        if name in own and value.ndim == own[name].ndim == 4 and value.shape[2:] == own[name].shape[2:]:
-            channels = value.shape[1], own[name].shape[1]
+def _are_for_grey(common: Iterable[tuple[Tensor, Tensor]]) -> bool | None:
+    """Whether weights are for grey images but the network takes colour, True, or vice versa, False; None if neither.
+
+    Args:
+        common: pairs of a given weight and the network's own weight of that name.
+    """
+    for value, parameter in common:
+        if value.ndim == parameter.ndim == 4 and value.shape[2:] == parameter.shape[2:]:
+            channels = value.shape[1], parameter.shape[1]
             if channels in ((1, 3), (3, 1)):
                 return channels == (1, 3)
     return None
 
 
 def _classes(metadata: dict[str, str]) -> tuple[str, ...] | None:
+    """The class names in the metadata of a `.safetensors` file; None if there are none."""
     try:
         names = json.loads(metadata["classes"])
     except (KeyError, ValueError, RecursionError):

@@ -1,12 +1,23 @@
-"""A user's samples: images or texts on disk, read one at a time, and what to do with those that cannot be read."""
+"""Sources of samples: images or texts, read one at a time; a sample that cannot be read raises `Unreadable`."""
 
 from gradmeter.names import decode_name, encode_name
-from gradmeter.sources.samples.opening import ImageKind, decoder_for, open_source, require_outside
-from gradmeter.sources.samples.sample import Encoded, Sample, Source, Unlabelled, Unreadable
+from gradmeter.sources.samples.arrays import ImageArchive
+from gradmeter.sources.samples.files import ImageFile
+from gradmeter.sources.samples.folders import ImageFolder
+from gradmeter.sources.samples.noise import Noise
+from gradmeter.sources.samples.opening import decoder_for, open_source, require_outside
+from gradmeter.sources.samples.registry import register_file_type, register_scheme, scheme_of
+from gradmeter.sources.samples.sample import Encoded, ImageKind, Sample, Source, Unlabelled, Unreadable
+from gradmeter.sources.samples.tables import ParquetTable
 
 __all__ = [
     "Encoded",
+    "ImageArchive",
+    "ImageFile",
+    "ImageFolder",
     "ImageKind",
+    "Noise",
+    "ParquetTable",
     "Sample",
     "Source",
     "Unlabelled",
@@ -15,5 +26,8 @@ __all__ = [
     "decoder_for",
     "encode_name",
     "open_source",
+    "register_file_type",
+    "register_scheme",
     "require_outside",
+    "scheme_of",
 ]

@@ -1,11 +1,10 @@
-"""An `.npz` archive of images as a source. Its arrays are held in memory; nothing in it is unpickled."""
+"""An `.npz` archive of images as a source. Its arrays are kept in memory; pickled objects are refused."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,29 +14,29 @@ from gradmeter.errors import DataError
 from gradmeter.names import encode_name
 from gradmeter.sources.samples.decoding import too_long
 from gradmeter.sources.samples.location import Location
+from gradmeter.sources.samples.npz import Array, read_arrays
+from gradmeter.sources.samples.registry import register_file_type
 from gradmeter.sources.samples.sample import Encoded, Source
-
-Array = npt.NDArray[Any]
 
 _IMAGES, _LABELS, _NAMES = "images", "labels", "class_names"
 
 
+@register_file_type(".npz")
 class ImageArchive(Source):
-    """The arrays `images` and, where there are some, `labels` and `class_names` of an archive.
+    """The arrays `images` and, if present, `labels` and `class_names` of an archive.
+
+    `images` is [N, height, width] or [N, height, width, 3] in uint8 (0..255), bool or float (0..1). `labels` is [N],
+    integers from 0 that index `class_names`. `class_names` holds strings, bytes or integers.
 
     Args:
-        location: of the archive. Images are [N, height, width] or [N, height, width, 3]; uint8 (0..255), bool or float
-            (0..1); labels are whole numbers [N] that count the class names, which are strings, bytes or whole numbers.
-        mode: "RGB" or "L" of what is read.
+        location: the archive.
+        mode: "RGB" or "L", the mode of the decoded images.
 
     Raises:
-        DataError: if the archive is damaged or holds something else.
+        DataError: if the archive is damaged or its arrays have other types or shapes.
     """
 
     def __init__(self, location: Location, mode: str = "RGB") -> None:
-        # It brings PyTorch along, which a process that decodes images does without.
-        from gradmeter.sources.samples.npz import read_arrays
-
         path = self.name = location.name
         with location.open() as file:
             arrays = read_arrays(path, (_IMAGES, _LABELS, _NAMES), file)
@@ -50,7 +49,8 @@ class ImageArchive(Source):
         self.classes = _class_names(path, arrays.get(_NAMES)) if self.labelled else None
         if self._labels is not None and self.classes is not None and self._labels.max() >= len(self.classes):
             raise DataError(
-                f"{path}: labels run to {self._labels.max()}, but there are {len(self.classes)} class names"
+                f"{path}: the largest label is {self._labels.max()}, but there are {len(self.classes)} class names; "
+                "expected a name for each class"
             )
 
     def __len__(self) -> int:
@@ -58,16 +58,16 @@ class ImageArchive(Source):
         return len(self._images)
 
     def id(self, index: int) -> str:
-        """The number of the image."""
+        """The index of the image."""
         return str(index)
 
     def fetch(self, index: int) -> Encoded:
-        """Take the pixels of one image."""
+        """The pixels of one image, not decoded."""
         label = None if self._labels is None else int(self._labels[index])
         return Encoded(self.id(index), self._images[index].tobytes(), label)
 
     def fingerprint(self) -> str:
-        """A hash of the pixels and labels."""
+        """A hash of pixels and labels."""
         digest = hashlib.sha256(f"{self._images.dtype} {self._images.shape}".encode())
         digest.update(np.ascontiguousarray(self._images).data)
         if self._labels is not None:
@@ -77,7 +77,7 @@ class ImageArchive(Source):
 
 @dataclass(frozen=True)
 class _Pixels:
-    """From the bytes of an array's row to an image."""
+    """Decode the bytes of one row of the array `images`."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -100,14 +100,14 @@ def _checked_images(path: str, images: Array) -> Array:
     if reason := too_long(images.shape[2], images.shape[1]):
         raise DataError(f"{path}: images of {reason}")
     if images.dtype.kind == "f":
-        low, high = images.min(), images.max()  # they carry a NaN on
+        low, high = images.min(), images.max()  # NaN if any pixel is NaN
         if not (low >= 0 and high <= 1):
-            raise DataError(f"{path}: float images run from {low:g} to {high:g}; expected numbers in [0, 1]")
+            raise DataError(f"{path}: float images range from {low:g} to {high:g}; expected values in [0, 1]")
     elif images.dtype not in (np.uint8, np.bool_):
-        raise DataError(f"{path}: images are {images.dtype}; expected uint8 (0..255), float (0..1) or bool")
+        raise DataError(f"{path}: images have dtype {images.dtype}; expected uint8 (0..255), float (0..1) or bool")
     elif images.dtype == np.uint8 and images.max() == 1:
         raise DataError(
-            f"{path}: uint8 images hold only 0 and 1; expected 0..255: multiply them by 255, or make them bool"
+            f"{path}: uint8 images contain only 0 and 1; expected 0..255: multiply by 255 or convert to bool"
         )
     return images
 
@@ -117,7 +117,7 @@ def _class_names(path: str, names: Array | None) -> tuple[str, ...] | None:
         return None
     if names.ndim != 1 or names.dtype.kind not in "USiu":
         raise DataError(
-            f"{path}: class_names are {names.dtype} of shape {names.shape}; expected strings, a name for each class"
+            f"{path}: class_names have dtype {names.dtype} and shape {names.shape}; expected a string for each class"
         )
     return tuple(encode_name(os.fsdecode(name) if isinstance(name, bytes) else str(name)) for name in names.tolist())
 
@@ -125,14 +125,11 @@ def _class_names(path: str, names: Array | None) -> tuple[str, ...] | None:
 def _checked_labels(path: str, labels: Array | None, count: int) -> npt.NDArray[np.int64] | None:
     if labels is None:
         return None
-    if (
-        labels.shape != (count,)
-        or labels.dtype.kind not in "iu"
-        or labels.min() < 0
-        or labels.max() > np.iinfo(np.int64).max
-    ):
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise DataError(
-            f"{path}: labels are {labels.dtype} of shape {labels.shape}; expected a whole number from 0 on for each of "
-            f"the {count:,} images"
+            f"{path}: labels have dtype {labels.dtype} and shape {labels.shape}; expected an integer for each of the "
+            f"{count:,} images"
         )
+    if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
+        raise DataError(f"{path}: labels range from {labels.min()} to {labels.max()}; expected class numbers from 0 on")
     return np.ascontiguousarray(labels, np.int64)

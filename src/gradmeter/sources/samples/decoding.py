@@ -1,4 +1,4 @@
-"""From an encoded image, of whatever kind people have, to 8-bit pixels."""
+"""Decode images to 8-bit pixels, and texts."""
 
 from __future__ import annotations
 
@@ -17,32 +17,36 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from gradmeter.errors import one_line
 from gradmeter.sources.samples.sample import Unreadable
 
-# Formats that are decoded by a library in this process; others (EPS, for one) start programs.
+# Formats that Pillow decodes in this process; for others, such as EPS, it starts an external program.
 _FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")
 SUFFIXES = (".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""File names that end like this are taken for images, in small or capital letters."""
+"""Suffixes of image files, in lower or upper case."""
 
 LARGEST = 89_478_485
-"""Pixels of the largest image that is decoded: a quarter of a gigabyte in RGB."""
+"""The most pixels that an image may have: a quarter of a gigabyte in RGB."""
 
 LONGEST = 100
-"""Times that the longer side of an image may be as long as the shorter one.
+"""The largest ratio of the longer to the shorter side of an image.
 
-Preprocessing scales the shorter side to the network's, and the longer one with it: of 1 x 20000 pixels, a file of 157
-bytes, that makes five gigabytes.
+Preprocessing scales the shorter side to the input size of the network. An image of 1 x 20000 pixels, a file of 157
+bytes, would grow to five gigabytes.
 """
+
+# Modes of Pillow that may hold 16-bit pixels.
+_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 
 
 class TooLarge(Unreadable):
-    """An image has more pixels than are decoded."""
-
-
-_SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+    """An image has more pixels than `LARGEST`."""
 
 
 @dataclass(frozen=True)
 class ImageDecoder:
-    """`decode` of bytes, in one mode."""
+    """Decodes the content of an image file.
+
+    Attributes:
+        mode: "RGB" or "L", the mode of the result.
+    """
 
     mode: str
 
@@ -56,7 +60,7 @@ def decode_text(content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise Unreadable(f"no text in UTF-8: {one_line(error)}") from error
+        raise Unreadable(f"not UTF-8 text: {one_line(error)}") from error
 
 
 @cache
@@ -66,53 +70,53 @@ def _formats() -> tuple[str, ...]:
 
 
 def decode(file: Path | IO[bytes], mode: str = "RGB") -> Image.Image:
-    """Decode an image: upright as its EXIF note says, the first frame of several, 16 bits scaled to 8.
+    """Decode the first frame of an image, rotate it according to its EXIF data and scale 16 bits to 8.
 
     Args:
         file: a path or an open binary file.
-        mode: "RGB" or "L" (grey) of the result; alpha is dropped, as torchvision's and timm's loaders do.
+        mode: "RGB" or "L" (grey), the mode of the result. Alpha is dropped, as by torchvision's and timm's loaders.
 
     Raises:
-        Unreadable: if it is no image, damaged, larger than `LARGEST`, longer than `LONGEST`, or of numbers whose range
-            is unknown.
+        Unreadable: if it is not an image, damaged, larger than `LARGEST`, longer than `LONGEST`, or its pixel values
+            have an unknown range.
     """
-    with _opened(file) as image:
+    with _open(file) as image:
         width, height = image.size
-        if _announced(image) > LARGEST:
-            raise TooLarge(f"{_announced(image):,} pixels ({width} x {height}); at most {LARGEST:,} are decoded")
+        if _decoded_pixels(image) > LARGEST:
+            raise TooLarge(f"{_decoded_pixels(image):,} pixels ({width} x {height}); expected at most {LARGEST:,}")
         if reason := too_long(width, height):
             raise Unreadable(reason)
         image.load()
-        # Every copy of a large image counts.
+        # In place, to save the memory of a copy.
         ImageOps.exif_transpose(image, in_place=True)
-        upright = _eight_bits(image)
+        upright = _to_eight_bits(image)
         return upright if upright.mode == mode else upright.convert(mode)
 
 
 def pixels(content: bytes) -> int:
-    """The number of pixels that the header of an encoded image announces; no pixel is decoded.
+    """The number of pixels of an encoded image according to its header; no pixel is decoded.
 
     Raises:
-        TooLarge: if there are so many that Pillow does not even open it.
-        Unreadable: if it is no image of a format that is decoded.
+        TooLarge: if Pillow refuses to open an image of this size.
+        Unreadable: if it is not an image in a supported format.
     """
-    with _opened(io.BytesIO(content)) as image:
-        return _announced(image)
+    with _open(io.BytesIO(content)) as image:
+        return _decoded_pixels(image)
 
 
-def _announced(image: Image.Image) -> int:
-    """Pixels that decoding takes, as the header has it: a tile of a TIFF may be larger than the image it is cut to."""
+def _decoded_pixels(image: Image.Image) -> int:
+    """Pixels to decode according to the header: a TIFF's tile may be larger than the image that is cropped from it."""
     tags = getattr(image, "tag_v2", {})
     tile = int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))
     return max(image.width * image.height, tile)
 
 
 @contextmanager
-def _opened(file: Path | IO[bytes]) -> Iterator[Image.Image]:
-    """An image of which only the header has been read, and whatever goes wrong with it as `Unreadable`."""
+def _open(file: Path | IO[bytes]) -> Iterator[Image.Image]:
+    """Open an image and read only its header; raise every error in the block as `Unreadable`."""
     try:
         with warnings.catch_warnings():
-            # Pillow warns of large images; whoever opens one looks at its size.
+            # Pillow warns about large images; callers check the size themselves.
             warnings.simplefilter("ignore")
             with Image.open(file, formats=_formats()) as image:
                 yield image
@@ -122,34 +126,34 @@ def _opened(file: Path | IO[bytes]) -> Iterator[Image.Image]:
         raise TooLarge(_reason(error)) from error
     except MemoryError as error:
         raise Unreadable("not enough memory to decode it") from error
-    except Exception as error:  # decoders raise whatever a damaged file leads them to
+    except Exception as error:  # on damaged files, decoders raise errors of any type
         raise Unreadable(_reason(error)) from error
 
 
 def too_long(width: int, height: int) -> str | None:
-    """Why no network's preprocessing is given such an image; None where nothing speaks against it."""
+    """The reason to refuse an image that is longer than `LONGEST`; None if it is not."""
     if max(width, height) <= LONGEST * min(width, height):
         return None
-    return f"{width} x {height} pixels; expected a longer side of at most {LONGEST} times the shorter one"
+    return f"{width} x {height} pixels; expected a longer side of at most {LONGEST} times the shorter side"
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Scale what Pillow would clip."""
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit integers and floats to 8 bits, which Pillow's `convert` would clip."""
     if image.mode in _SIXTEEN_BIT:
         levels: Any = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
-            raise Unreadable(f"whole numbers from {levels.min():.0f} to {levels.max():.0f}; expected 8 or 16 bits")
-        # Rounded to the nearest; 257 is odd, so there are no ties.
+            raise Unreadable(f"pixels from {levels.min():.0f} to {levels.max():.0f}; expected 8-bit or 16-bit integers")
+        # Rounds to nearest; 257 is odd, so there are no ties.
         return Image.fromarray(((levels.astype(np.uint32) + 128) // 257).astype(np.uint8))
     if image.mode == "F":
         levels = np.asarray(image)
         if not (levels.min() >= 0 and levels.max() <= 1):
-            raise Unreadable(f"real numbers from {levels.min():g} to {levels.max():g}; expected 0 to 1")
+            raise Unreadable(f"float pixels from {levels.min():g} to {levels.max():g}; expected 0 to 1")
         return Image.fromarray(np.rint(levels * 255).astype(np.uint8))
     return image
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "no image in a format that is known"
+        return "not an image in a supported format"
     return one_line(error)

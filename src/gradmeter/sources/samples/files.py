@@ -6,17 +6,19 @@ import hashlib
 import os
 
 from gradmeter.names import encode_name
-from gradmeter.sources.samples.decoding import ImageDecoder
+from gradmeter.sources.samples.decoding import SUFFIXES, ImageDecoder
 from gradmeter.sources.samples.location import Location
+from gradmeter.sources.samples.registry import register_file_type
 from gradmeter.sources.samples.sample import Encoded, Source
 
 
+@register_file_type(*SUFFIXES)
 class ImageFile(Source):
     """One image without a label.
 
     Args:
-        location: of the file.
-        mode: "RGB" or "L" of the decoded image.
+        location: the file.
+        mode: "RGB" or "L", the mode of the decoded image.
     """
 
     classes = None
@@ -28,17 +30,17 @@ class ImageFile(Source):
         self._location = location
 
     def __len__(self) -> int:
-        """One."""
+        """Always 1."""
         return 1
 
     def id(self, index: int) -> str:
-        """The name of the file, encoded by `encode_name`."""
+        """The file name, encoded by `encode_name`."""
         return encode_name(os.path.basename(self._location.path()))
 
     def fetch(self, index: int) -> Encoded:
-        """Read it."""
+        """Read the file."""
         return Encoded(self.id(index), self._location.read(), None)
 
     def fingerprint(self) -> str:
-        """A hash of the name."""
+        """A hash of the file name."""
         return hashlib.sha256(self.id(0).encode()).hexdigest()

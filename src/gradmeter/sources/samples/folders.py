@@ -1,4 +1,4 @@
-"""A folder of images as a source: one folder per class, or images side by side without labels."""
+"""A folder of images as a source: one subfolder per class, or unlabelled images directly in the folder."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from gradmeter.sources.samples.sample import Encoded, Source
 
 
 class ImageFolder(Source):
-    """Images of a folder, in the order of their paths.
+    """The images in a folder, sorted by path.
 
-    Where the images lie in folders, those of the first level are the classes, in the order of their names, as in
-    torchvision's ImageFolder. Files and folders whose names begin with a dot, and
-    what is no file or cannot be read, are left out.
+    If the folder has subfolders of images, each is a class and the classes are sorted by name, as in torchvision's
+    ImageFolder. Hidden files and folders, other file types and unreadable files are left out.
 
     Args:
-        location: of the folder.
-        mode: "RGB" or "L" of the decoded images.
+        location: the folder.
+        mode: "RGB" or "L", the mode of the decoded images.
 
     Raises:
-        DataError: if there is no image, or some lie in folders and others beside them.
+        DataError: if there are no images, or there are images both in the folder itself and in its subfolders.
     """
 
     def __init__(self, location: Location, mode: str = "RGB") -> None:
@@ -34,34 +33,34 @@ class ImageFolder(Source):
         self.decoder = ImageDecoder(mode)
         self._location = location
         self.at_once = 1 if location.is_local else AT_ONCE
-        names, loose, left_out = _sorted_out(location)
-        filed = [
+        names, flat, left_out = _scan(location)
+        labelled = [
             (path, number)
             for number, name in enumerate(names)
             for path in location.files_below(name, left_out)
             if _is_image(path, left_out)
         ]
         self.left_out = str(left_out)
-        if loose and filed:
+        if flat and labelled:
             raise DataError(
-                f"{folder} holds images ({loose[0]}, ...) beside folders of images ({filed[0][0]}, ...); expected "
+                f"{folder} has images ({flat[0]}, ...) beside folders of images ({labelled[0][0]}, ...); expected "
                 "either images only or one folder for each class"
             )
-        if not loose and not filed:
-            raise DataError(f"{folder} holds no images; expected files that end in {', '.join(SUFFIXES)}")
-        self.labelled = bool(filed)
-        self.classes = tuple(map(encode_name, names)) if filed else None
-        # Arrow holds a million names in a few dozen megabytes; a list takes several times as much.
-        paths = [path for path, _ in filed] if filed else loose
+        if not flat and not labelled:
+            raise DataError(f"{folder} has no images; expected files that end in {', '.join(SUFFIXES)}")
+        self.labelled = bool(labelled)
+        self.classes = tuple(map(encode_name, names)) if labelled else None
+        # An Arrow array of a million paths takes a few dozen megabytes, a list several times as much.
+        paths = [path for path, _ in labelled] if labelled else flat
         self._paths = pa.array(map(encode_name, paths), pa.large_string(), size=len(paths))
-        self._labels = pa.array([number for _, number in filed], pa.int32()) if filed else None
+        self._labels = pa.array([number for _, number in labelled], pa.int32()) if labelled else None
 
     def __len__(self) -> int:
         """The number of files."""
         return len(self._paths)
 
     def id(self, index: int) -> str:
-        """The path below the folder, encoded by `encode_name`."""
+        """The path relative to the folder, encoded by `encode_name`."""
         path: str = self._paths[index].as_py()
         return path
 
@@ -79,12 +78,12 @@ class ImageFolder(Source):
         return digest.hexdigest()
 
     def containers(self) -> dict[str, str]:
-        """None: files have names."""
+        """Empty: the id of a sample is its file's path."""
         return {}
 
 
-def _sorted_out(location: Location) -> tuple[list[str], list[str], LeftOut]:
-    """Names of the folders and of the images in a folder, and what else there is."""
+def _scan(location: Location) -> tuple[list[str], list[str], LeftOut]:
+    """The names of subfolders and of images in a folder, and the entries that are left out."""
     folders, images, left_out = [], [], LeftOut()
     for name, kind in location.entries():
         if name.startswith("."):

@@ -1,4 +1,4 @@
-"""The size of an image from its header, in a bounded time."""
+"""Read the size of an image from its header within a time limit."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from types import FrameType
 from gradmeter.sources.samples.decoding import pixels
 from gradmeter.sources.samples.sample import Unreadable
 
-# Until the first interruption, and from one to the next: a destructor swallows an exception that is raised in it.
+# CPU seconds until the first interruption, and between further ones: Python ignores exceptions raised in a destructor.
 _SECONDS, _AGAIN = 0.5, 0.05
 
 
 def pixels_in_time(content: bytes) -> int:
-    """`pixels`, or `Unreadable` where the header takes more than half a second of the processor.
+    """The number of pixels according to the header, as `pixels`, in at most half a second of CPU time.
 
-    Formats have headers as long as the file: comments, fill bytes, tables of strips. Only the main thread of a process
-    can be interrupted so.
+    A header may be as long as the file: comments, fill bytes, tables of strips. Works only in the main thread of a
+    process, because it is interrupted by a signal.
 
     Args:
-        content: of the file.
+        content: the content of the file.
+
+    Raises:
+        Unreadable: if it takes longer, or for the reasons of `pixels`.
     """
-    signal.signal(signal.SIGVTALRM, _refuse)
+    signal.signal(signal.SIGVTALRM, _interrupt)
     collects = gc.isenabled()
-    gc.disable()  # so do the callbacks of a collection
+    gc.disable()  # Python also ignores exceptions raised in the callbacks of a garbage collection
     signal.setitimer(signal.ITIMER_VIRTUAL, _SECONDS, _AGAIN)
     try:
         return pixels(content)
@@ -34,5 +37,5 @@ def pixels_in_time(content: bytes) -> int:
             gc.enable()
 
 
-def _refuse(number: int, frame: FrameType | None) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Unreadable(f"its header takes more than {_SECONDS:g} seconds to read")

@@ -1,8 +1,8 @@
-"""Images read in a process of its own, with bounded memory and time.
+"""Decode images in a separate process with bounded memory and time.
 
-A header can lie: a TIFF of 16 x 16 pixels may lie in one tile of a gigabyte, an AVIF of 16 x 16 may hold a frame of 268
-megapixels, and decoders have had errors that end the process. A header can be long, too: a TIFF of 8 x 8 pixels may
-list four million strips. Whatever an image does, it does it there.
+The header of an image cannot be trusted: a TIFF of 16 x 16 pixels may have one tile of a gigabyte, an AVIF of 16 x 16 a
+frame of 268 megapixels, a TIFF of 8 x 8 pixels a list of four million strips. Decoders have had bugs that crash the
+process. None of this affects the calling process.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ Result = TypeVar("Result", bound=Image.Image | int)
 
 
 class Isolated(Generic[Result]):
-    """A function of images in another process, which is started anew where an image has ended it.
+    """Calls a function of encoded images in another process, which is restarted after a crash.
 
-    The process ends with this one. It sends back numbers, pixels and words, nothing that is unpickled. Of threads that
-    call at the same time one waits for the other.
+    The other process ends with this one. It sends numbers, pixels and text; nothing from it is unpickled. Calls from
+    several threads are serialised.
 
     Args:
-        function: from the content of a file to an image or a number; it is sent to the process.
-        memory: bytes that one image may take there (on Linux).
-        seconds: that it may take.
+        function: maps the content of a file to an image or a number. It is pickled and sent to the other process.
+        memory: the bytes that one image may take (on Linux).
+        seconds: the time that one image may take.
     """
 
     def __init__(self, function: Callable[[bytes], Result], *, memory: int, seconds: float) -> None:
@@ -49,11 +49,11 @@ class Isolated(Generic[Result]):
         self._start()
 
     def __call__(self, content: bytes) -> Result:
-        """What the function makes of an image; raises `Unreadable`."""
+        """Apply the function to the content of a file; raises `Unreadable`."""
         with self._lock:
-            return self._answer(content)
+            return self._call(content)
 
-    def _answer(self, content: bytes) -> Result:
+    def _call(self, content: bytes) -> Result:
         if self._process.poll() is not None:
             self._start()
         try:
@@ -73,21 +73,21 @@ class Isolated(Generic[Result]):
             return cast(Result, image)
         except (EOFError, OSError) as error:
             self.close()
-            raise Unreadable("the process that reads it came to an unexpected end") from error
+            raise Unreadable("the process that reads it ended unexpectedly") from error
 
     def close(self) -> None:
-        """End the process."""
+        """Kill the other process."""
         self._process.kill()
         self._process.wait()
         self._connection.close()
 
     def _start(self) -> None:
-        self._connection, theirs = Pipe()
-        with theirs:
-            # A session of its own: Ctrl-C at a terminal is for the server, which answers what it has taken.
+        self._connection, remote = Pipe()
+        with remote:
+            # In a new session, Ctrl-C at a terminal reaches only the server, which can then finish its requests.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-P", "-m", __name__, str(remote.fileno())],
+                pass_fds=[remote.fileno()],
                 start_new_session=True,
             )
         self._connection.send((self._function, self._memory))
@@ -99,14 +99,14 @@ def _main() -> None:
     function, memory = connection.recv()
     _limit(memory)
     connection.send_bytes(b"ready")
-    with suppress(EOFError, ConnectionError):  # the other process has ended, perhaps in the middle of a message
+    with suppress(EOFError, ConnectionError):  # the parent process has ended, perhaps in the middle of a message
         while True:
             for message in _messages(function, connection.recv_bytes()):
                 connection.send_bytes(message)
 
 
 def _messages(function: Callable[[bytes], Image.Image | int], content: bytes) -> list[bytes]:
-    """What `Isolated` is sent of one image."""
+    """The messages that answer one call of `Isolated`."""
     try:
         result = function(content)
         if isinstance(result, int):
@@ -115,19 +115,19 @@ def _messages(function: Callable[[bytes], Image.Image | int], content: bytes) ->
         return [json.dumps(head).encode(), result.tobytes()]
     except MemoryError:
         reason, error = "not enough memory to read it", Unreadable
-    except Unreadable as refusal:
-        reason, error = str(refusal), type(refusal)
+    except Unreadable as unreadable:
+        reason, error = str(unreadable), type(unreadable)
     return [json.dumps({"reason": reason, "error": error.__name__}).encode()]
 
 
 def _limit(memory: int) -> None:
-    """Bound what this process may take beyond what it has."""
+    """Limit the memory that this process may allocate beyond its present use, in bytes."""
     if sys.platform != "linux":
         return
-    has = int(Path("/proc/self/statm").read_text().split()[_STATM_DATA]) * resource.getpagesize()
+    used = int(Path("/proc/self/statm").read_text().split()[_STATM_DATA]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    most = has + memory
-    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+    limit = used + memory
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where samples, and what is made of them, lie: on this machine, or in a store that pyarrow's file systems reach."""
+"""Paths on this machine, and addresses in remote stores that pyarrow's file systems support."""
 
 from __future__ import annotations
 
@@ -18,80 +18,80 @@ from gradmeter.sources.samples.left_out import Kind, LeftOut, kind_of, kind_of_e
 from gradmeter.sources.samples.sample import Unreadable
 
 LARGEST_FILE = 2**30
-"""Bytes of the largest file that is read as one sample."""
+"""The largest size in bytes of a file that holds one sample."""
 AT_ONCE = 32
-"""Files of a store that are asked for at once: each is some hundredths of a second away, whatever its size."""
+"""The number of concurrent requests to a remote store; each has a latency of some hundredths of a second."""
 
 _SCHEME = "://"
-# A path such as ./a://b is none.
+# Matches at the start only: ./a://b is a path.
 _ADDRESS = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*{_SCHEME}")
-# Options of addresses that are no secrets.
+# Options of addresses that are not secret.
 _SHOWN = {"allow_bucket_creation", "allow_bucket_deletion", "endpoint_override", "region", "scheme"}
-# There the name in front of the host is the container's.
+# In addresses of these schemes, the part before "@" is the name of the container.
 _AZURE = {"abfs", "abfss"}
 
 
 def is_address(name: str) -> bool:
-    """Whether a name is an address, with a scheme, and no path."""
+    """Whether a name is an address with a scheme, not a path."""
     return _ADDRESS.match(name) is not None
 
 
 class Location:
-    """A file or a folder; it may be sent to another process.
+    """A file or folder, local or in a remote store; can be pickled.
 
     Attributes:
-        name: as the user gave it, encoded by `encode_name` and without a password.
-        system: the file system that `path` is of.
+        name: the name given by the user, encoded by `encode_name` and without secrets.
+        system: the file system of `path`.
 
     Args:
-        name: a path, or an address as pyarrow's file systems take it: s3://bucket/folder, gs://..., hdfs://...,
+        name: a path, or an address in the form of pyarrow's file systems: s3://bucket/folder, gs://..., hdfs://...,
             file:///folder.
 
     Raises:
-        DataError: for an address that is none, or an empty name.
+        DataError: if the name is empty or the address invalid.
     """
 
     def __init__(self, name: str | Path) -> None:
         given = str(name)
         if not given:
             raise DataError("a name is empty; expected a path or an address")
-        # Passwords are nobody's but the store's: names are printed and written down.
+        # The name is printed and saved, so it must not contain passwords.
         remote = is_address(given)
         self.name = encode_name(_without_secrets(given) if remote else given)
         if not remote:
-            # Another process may work elsewhere.
+            # Absolute, since a process that gets this object may have another working directory.
             self.system, self._path = fs.LocalFileSystem(), os.path.abspath(given)
             return
         try:
             self.system, self._path = fs.FileSystem.from_uri(given)
         except (OSError, ValueError, pa.ArrowException) as error:
             reason = one_line(error).replace(given, self.name)
-            raise DataError(f"{self.name} is no address of a file or folder: {reason}") from error
-        self._path = self._path.rstrip("/") or self._path[:1]  # the root is nothing but one
+            raise DataError(f"{self.name} is not a valid address of a file or folder: {reason}") from error
+        self._path = self._path.rstrip("/") or self._path[:1]  # keep the root, "/"
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a path of this machine."""
+        """Whether it is on this machine."""
         return isinstance(self.system, fs.LocalFileSystem)
 
     @property
     def suffix(self) -> str:
-        """What its last name ends in, the dot included."""
+        """The suffix of the file name, with its dot."""
         return os.path.splitext(self._path)[1]
 
     def is_folder(self) -> bool:
-        """Whether there is a folder; an object store has those in which files lie."""
+        """Whether a folder exists here. In an object store, a folder exists if it contains files."""
         return self.kind() is Kind.FOLDER
 
     def is_file(self) -> bool:
-        """Whether there is a file."""
+        """Whether a file exists here."""
         return self.kind() is Kind.FILE
 
     def kind(self, below: str = "") -> Kind | None:
-        """What lies here, or below; None for nothing.
+        """The kind of file here, or at a path below; None if there is none.
 
         Raises:
-            DataError: if that cannot be told.
+            DataError: if the location cannot be examined.
         """
         if not self.is_local:
             return _KINDS.get(self._infos([self.path(below)])[0].type)
@@ -101,48 +101,48 @@ class Location:
             raise self._cannot_read(error) from error
 
     def holds(self, other: Location) -> bool:
-        """Whether another place lies below this one."""
+        """Whether another location lies inside this one."""
         here, there = self._real(), other._real()
         return self.system == other.system and here != there and there.startswith(here.rstrip("/") + "/")
 
     def is_same(self, other: Location) -> bool:
-        """Whether another name is of this place, too."""
+        """Whether both are the same file or folder, links followed."""
         return self.system == other.system and self._real() == other._real()
 
     def _real(self) -> str:
-        """The path behind links."""
+        """The path with links resolved."""
         return os.path.realpath(self._path) if self.is_local else self._path
 
     def entries(self) -> list[tuple[str, Kind]]:
-        """Names in this folder, in order, and what each is.
+        """The names in this folder, sorted, with the kind of each.
 
         Raises:
-            DataError: if it cannot be read.
+            DataError: if the folder cannot be read.
         """
         if not self.is_local:
             infos = self._infos(fs.FileSelector(self._path))
             return sorted(((info.base_name, _KINDS[info.type]) for info in infos), key=_name)
         try:
-            return _scanned(self._path)
+            return _scan(self._path)
         except OSError as error:
             raise DataError(f"{self.name} cannot be read ({error.strerror}); expected a folder of images") from error
 
     def files_below(self, folder: str, left_out: LeftOut) -> list[str]:
-        """Paths, seen from here, of the files in a folder and further below, in order.
+        """The files in a subfolder and its subfolders, as sorted paths relative to this folder.
 
-        Links to folders further below are not followed, they may be circles.
+        Links to folders inside the subfolder are not followed, because they may be circular.
 
         Args:
-            folder: its name.
-            left_out: told of all that is no file, hidden, or cannot be read.
+            folder: the name of the subfolder.
+            left_out: collects hidden and unreadable entries, and those that are not regular files.
         """
-        return sorted(self._walked(folder, left_out) if self.is_local else self._listed(folder, left_out))
+        return sorted(self._walk(folder, left_out) if self.is_local else self._list(folder, left_out))
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of each file in this folder, by its name; folders in it are there with 0. Empty where it is not there.
+        """The size in bytes of each file in this folder, by name; 0 for subfolders. Empty if the folder does not exist.
 
         Raises:
-            DataError: if it cannot be listed, being a file, say.
+            DataError: if the folder cannot be listed, for example because it is a file.
         """
         if not self.is_local:
             return {info.base_name: info.size or 0 for info in self._infos(fs.FileSelector(self._path, True))}
@@ -155,43 +155,44 @@ class Location:
             raise self._cannot_read(error) from error
 
     def size(self, below: str = "") -> int | None:
-        """Bytes of this file, or of one below; None where there is none.
+        """The size in bytes of this file, or of one below this folder; None if there is no such file.
 
         Raises:
-            DataError: if that cannot be told.
+            DataError: if the location cannot be examined.
         """
         (info,) = self._infos([self.native(below)])
         return info.size if info.type == fs.FileType.File else None
 
     def read(self, path: str = "") -> bytes:
-        """The content of this file, or of one below this folder.
+        """Read this file, or one below this folder.
 
         Raises:
-            Unreadable: if it cannot be read, or is larger than `LARGEST_FILE`.
-            DataError: if its store does not answer.
+            Unreadable: if the file cannot be read or is larger than `LARGEST_FILE`.
+            DataError: if a remote store does not respond.
         """
         try:
-            return self._content(path)
+            return self._read(path)
         except (OSError, pa.ArrowException) as error:
             reason = one_line(error)
-        if not self.is_local and self.is_there(path):
+        # A remote store may have failed temporarily, so try once more. If it is still down, `exists` raises.
+        if not self.is_local and self.exists(path):
             try:
-                return self._content(path)
+                return self._read(path)
             except (OSError, pa.ArrowException) as error:
                 reason = one_line(error)
         raise Unreadable(reason)
 
-    def is_there(self, path: str = "") -> bool:
-        """Whether there is this, or what lies below.
+    def exists(self, path: str = "") -> bool:
+        """Whether this, or a path below this folder, exists.
 
         Raises:
-            DataError: if the store does not answer.
+            DataError: if a remote store does not respond.
         """
         return self.kind(path) is not None
 
-    def _content(self, path: str) -> bytes:
+    def _read(self, path: str) -> bytes:
         with self.open(path) as file:
-            # To ask for as much as is allowed would take as much memory.
+            # read(LARGEST_FILE) would allocate that much memory, so get the size first.
             size = file.seek(0, os.SEEK_END)
             if size > LARGEST_FILE:
                 raise Unreadable(f"more than {LARGEST_FILE:,} bytes; expected one sample")
@@ -199,55 +200,55 @@ class Location:
             return bytes(file.read(size))
 
     def open(self, path: str = "") -> IO[bytes]:
-        """This file, or one below this folder, to read from any place in it."""
-        # The errors of Python's own are shorter.
+        """Open this file, or one below this folder, for random access."""
+        # Python's own error messages are shorter than pyarrow's.
         if self.is_local:
-            return open(self.path(path), "rb", opener=_without_waiting)
+            return open(self.path(path), "rb", opener=_open_regular)
         file: IO[bytes] = self.open_for_arrow(path)
         return file
 
     def open_for_arrow(self, path: str = "") -> pa.NativeFile:
-        """The same as Arrow's own readers are faster with.
+        """As `open`, but return a file of pyarrow, with which pyarrow's readers are faster.
 
         Raises:
-            OSError, pa.ArrowException: if it cannot be read.
+            OSError, pa.ArrowException: if the file cannot be read.
         """
         return self.system.open_input_file(self.native(path))
 
     def path(self, below: str = "") -> str:
-        """Of this, or of what lies below, in `system`."""
+        """The path in `system` of this, or of a path below this folder."""
         return f"{self._path}/{below}" if below else self._path
 
     def native(self, below: str = "") -> str | bytes:
-        """The same as `system` takes it, which knows no surrogates."""
+        """As `path`, in the form that `system` takes: bytes for a local path, which may not be valid UTF-8."""
         return os.fsencode(self.path(below)) if self.is_local else self.path(below)
 
-    def _infos(self, what: fs.FileSelector | list[str | bytes]) -> list[fs.FileInfo]:
-        """What `system` says of paths, or of what a selector finds.
+    def _infos(self, query: fs.FileSelector | list[str | bytes]) -> list[fs.FileInfo]:
+        """Query `system` for paths or a selector.
 
         Raises:
-            DataError: if it does not answer.
+            DataError: if it does not respond.
         """
         try:
-            found: list[fs.FileInfo] = self.system.get_file_info(what)
+            infos: list[fs.FileInfo] = self.system.get_file_info(query)
         except (OSError, pa.ArrowException) as error:
             raise self._cannot_read(error) from error
-        return found
+        return infos
 
     def _cannot_read(self, error: BaseException) -> DataError:
         return DataError(f"{self.name} cannot be read: {one_line(error)}")
 
-    def _walked(self, folder: str, left_out: LeftOut) -> list[str]:
+    def _walk(self, folder: str, left_out: LeftOut) -> list[str]:
         files, folders = [], [folder]
         while folders:
-            where = folders.pop()
+            parent = folders.pop()
             try:
-                entries = _scanned(f"{self._path}/{where}")
+                entries = _scan(f"{self._path}/{parent}")
             except OSError:
-                left_out.add(Kind.UNREADABLE_FOLDER, where)
+                left_out.add(Kind.UNREADABLE_FOLDER, parent)
                 continue
             for name, kind in entries:
-                path = f"{where}/{name}"
+                path = f"{parent}/{name}"
                 if name.startswith("."):
                     left_out.add_hidden(kind, path)
                 elif kind is Kind.FILE:
@@ -258,7 +259,7 @@ class Location:
                     left_out.add(kind, path)
         return files
 
-    def _listed(self, folder: str, left_out: LeftOut) -> list[str]:
+    def _list(self, folder: str, left_out: LeftOut) -> list[str]:
         files = []
         for info in self._infos(fs.FileSelector(f"{self._path}/{folder}", recursive=True)):
             if info.type != fs.FileType.File:
@@ -274,7 +275,7 @@ class Location:
 _KINDS = {fs.FileType.File: Kind.FILE, fs.FileType.Directory: Kind.FOLDER, fs.FileType.Unknown: Kind.DEVICE}
 
 
-def _scanned(folder: str) -> list[tuple[str, Kind]]:
+def _scan(folder: str) -> list[tuple[str, Kind]]:
     with os.scandir(folder) as entries:
         return sorted(((entry.name, kind_of_entry(entry)) for entry in entries), key=_name)
 
@@ -283,24 +284,24 @@ def _name(entry: tuple[str, Kind]) -> str:
     return entry[0]
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """Open a file; to open a FIFO, which may have taken its place, would wait for who writes into it."""
-    number = os.open(path, flags | os.O_NONBLOCK)
-    if kind_of_mode(os.fstat(number).st_mode) in (Kind.FILE, Kind.FOLDER):
-        return number
-    os.close(number)
-    raise OSError(errno.EINVAL, "no regular file")
+def _open_regular(path: str, flags: int) -> int:
+    """Open a regular file without blocking: the path may now be a FIFO, whose `open` waits for a writer."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if kind_of_mode(os.fstat(descriptor).st_mode) in (Kind.FILE, Kind.FOLDER):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "not a regular file")
 
 
 def _without_secrets(address: str) -> str:
-    """An address without passwords and keys; of one that is none what is behind them."""
+    """An address without passwords and keys. Of an invalid address, only the part after them is kept."""
     scheme, _, rest = address.partition(_SCHEME)
     try:
-        place = urlsplit(address)
-        place.port  # noqa: B018  it is checked here
+        url = urlsplit(address)
+        url.port  # noqa: B018  raises ValueError if it is invalid
     except ValueError:
         return f"{scheme}{_SCHEME}{rest.rpartition('@')[2]}"
-    user, at, host = place.netloc.rpartition("@")
+    user, at, host = url.netloc.rpartition("@")
     shown = f"{user.partition(':')[0]}{at}{host}" if scheme in _AZURE else host
-    options = [option for option in place.query.split("&") if option.partition("=")[0] in _SHOWN]
-    return f"{scheme}{_SCHEME}{shown}{place.path}{'?' if options else ''}{'&'.join(options)}"
+    options = [option for option in url.query.split("&") if option.partition("=")[0] in _SHOWN]
+    return f"{scheme}{_SCHEME}{shown}{url.path}{'?' if options else ''}{'&'.join(options)}"

@@ -1,4 +1,4 @@
-"""Arrays of an `.npz` archive; nothing in it is unpickled."""
+"""Read arrays of an `.npz` archive; pickled objects are refused."""
 
 from __future__ import annotations
 
@@ -18,36 +18,38 @@ Array = npt.NDArray[Any]
 
 
 def read_arrays(path: Path | str, wanted: Collection[str], file: IO[bytes] | None = None) -> dict[str, Array]:
-    """The wanted arrays that an archive holds; of any other only the name, with an empty array.
+    """Read the wanted arrays of an archive. Other arrays are not read; their names map to empty arrays.
 
     Args:
-        path: of the archive, or its name where it is open already.
-        wanted: names of arrays.
-        file: the open archive, if it does not lie on this machine.
+        path: the path of the archive; only its name in messages if `file` is given.
+        wanted: the names of the arrays to read.
+        file: the open archive, for one that is not a local file.
 
     Raises:
-        DataError: The archive is damaged, or a wanted array holds Python objects.
+        DataError: if the archive is damaged, a wanted array holds Python objects, or they exceed the memory.
     """
     source = path if file is None else file
     if not zipfile.is_zipfile(source):
-        raise DataError(f"{path} is truncated or not an .npz archive; copy or make it anew")
+        raise DataError(f"{path} is truncated or not an .npz archive; copy or create it again")
     try:
         with np.load(source, allow_pickle=False) as archive:
             _require_memory(path, archive, wanted)
-            # asarray: a member that is no array comes as bytes.
+            # np.load returns a member that is not an array as bytes.
             return {name: np.asarray(archive[name]) if name in wanted else np.empty(0) for name in archive.files}
+    except DataError:
+        raise
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         if "Object arrays" in str(error):
-            raise DataError(f"{path} holds Python objects, expected plain numbers; save it without objects") from error
-        raise DataError(f"{path} is damaged ({one_line(error)}); copy or make it anew") from error
+            raise DataError(f"{path} holds Python objects; expected numbers: save it without objects") from error
+        raise DataError(f"{path} is damaged ({one_line(error)}); copy or create it again") from error
 
 
 def _require_memory(path: Path | str, archive: Any, wanted: Collection[str]) -> None:
-    """Refuse what would unpack to more than this machine has: a few kilobytes may become any number of gigabytes."""
-    size = sum(one.file_size for one in archive.zip.infolist() if one.filename.removesuffix(".npy") in wanted)
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if size > there:
+    """Refuse arrays larger than the memory of this machine: a few kilobytes may unpack to many gigabytes."""
+    size = sum(member.file_size for member in archive.zip.infolist() if member.filename.removesuffix(".npy") in wanted)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
         raise DataError(
-            f"{path} holds arrays of {size / 2**30:,.0f} GiB, and this machine has {there / 2**30:,.0f} GiB of memory; "
-            "make a folder of images or Parquet files of it"
+            f"{path} holds arrays of {size / 2**30:,.0f} GiB, but this machine has {memory / 2**30:,.0f} GiB of "
+            "memory; convert it to a folder of images or to Parquet files"
         )

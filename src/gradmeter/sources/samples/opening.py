@@ -1,100 +1,83 @@
-"""From DATA, as a user names it, to a source."""
+"""Open the source that DATA on the command line names."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from gradmeter.errors import DataError, OutputError
-from gradmeter.sources.samples.arrays import ImageArchive
-from gradmeter.sources.samples.decoding import SUFFIXES, ImageDecoder, decode_text
-from gradmeter.sources.samples.files import ImageFile
+from gradmeter.sources.samples.decoding import ImageDecoder, decode_text
 from gradmeter.sources.samples.folders import ImageFolder
 from gradmeter.sources.samples.left_out import Kind
 from gradmeter.sources.samples.location import Location
-from gradmeter.sources.samples.noise import NOISE, Noise
-from gradmeter.sources.samples.sample import Source
+from gradmeter.sources.samples.registry import FILE_TYPES, SCHEMES, scheme_of
+from gradmeter.sources.samples.sample import ImageKind, Source
 from gradmeter.sources.samples.tables import ParquetTable, is_table
 from gradmeter.stages import stage
 
 MANIFEST = "_measurement.json"
-"""The file by which a folder is known to hold what gradmeter made of samples, and no samples."""
+"""The file that marks a folder as an output of gradmeter."""
 EXPECTED = "an image, a folder of images or of one folder for each class, an .npz archive, Parquet, or noise:uniform"
 
-
-@dataclass(frozen=True)
-class ImageKind:
-    """What a classifier takes for an image.
-
-    Attributes:
-        mode: "RGB" or "L".
-        side: height and width in pixels of images that its preprocessing does not resize.
-    """
-
-    mode: str
-    side: int
-
-
+# What an opener gets for a classifier of texts.
 _NO_IMAGES = ImageKind("RGB", 1)
 
 
 def open_source(data: str, image: ImageKind | None, *, seed: int = 0) -> Source:
-    """The source that DATA names.
+    """Open the source that DATA names.
 
     Args:
-        data: an image; a folder of them, flat or with one folder for each class; an `.npz` archive; a Parquet file
-            or a folder of them; "noise:uniform" or "noise:normal".
-        image: what images are decoded to; None where texts are expected, which lie in Parquet only.
-        seed: of noise; other images for another one.
+        data: an image; a folder of images, flat or with one folder for each class; an `.npz` archive; a Parquet file
+            or a folder of Parquet files; "noise:uniform" or "noise:normal"; or a registered scheme or file type.
+        image: the images that the classifier takes; None for a classifier of texts.
+        seed: the seed of noise.
 
     Raises:
-        DataError: if there is no such thing, it holds no samples but readings, say, or images where texts are
-            expected, or texts where images are.
-        InputError: for a kind of noise that is not known.
+        DataError: if `data` does not exist or holds no samples (but readings, for example), or if it holds images for a
+            classifier of texts or texts for a classifier of images.
+        InputError: if the kind of noise is unknown.
     """
     with stage(f"opening {Location(data).name}"):
-        source = _opened(data, image or _NO_IMAGES, seed)
+        source = _open(data, image or _NO_IMAGES, seed)
     if source.texts != (image is None):
-        found, expected = ("texts", "images") if source.texts else ("images", "texts, in a column of a Parquet file")
-        raise DataError(f"{source.name} holds {found}; this model takes {expected}")
+        given, expected = ("texts", "images") if source.texts else ("images", "texts, in a column of a Parquet file")
+        raise DataError(f"{source.name} holds {given}; this model takes {expected}")
     return source
 
 
 def require_outside(out: str | Path, data: Sequence[str]) -> None:
-    """Refuse to write among samples: what is written would be one of their folders when they are opened again.
+    """Refuse an output inside a folder of samples, where it would be read as a sample next time.
 
     Args:
-        out: where will be written.
-        data: what will be read.
+        out: the output file or folder.
+        data: the inputs, each as for `open_source`.
 
     Raises:
         OutputError: if `out` lies in one of them.
     """
-    place = Location(out)
+    output = Location(out)
     for name in data:
-        if not name.startswith(NOISE) and Location(name).holds(place):
-            raise OutputError(f"{place.name} lies in {Location(name).name}, among the samples; choose another place")
+        if scheme_of(name) is None and Location(name).holds(output):
+            raise OutputError(f"{output.name} lies in {Location(name).name}, among the samples; choose another --out")
 
 
 def decoder_for(image: ImageKind | None) -> Callable[[bytes], Image.Image | str]:
-    """From the content of a file to what a classifier takes: an image, or where that is None a text in UTF-8."""
+    """A function that decodes the content of a file to an image, or to a text if `image` is None."""
     return decode_text if image is None else ImageDecoder(image.mode)
 
 
-def _opened(data: str, image: ImageKind, seed: int) -> Source:
-    if data.startswith(NOISE):
-        return Noise(data, image.side, image.mode, seed)
+def _open(data: str, image: ImageKind, seed: int) -> Source:
+    if scheme := scheme_of(data):
+        return SCHEMES[scheme](data, image.side, image.mode, seed)
     location = Location(data)
     kind = location.kind()
     if kind is Kind.FOLDER:
         files = [name for name, kind in location.entries() if kind is Kind.FILE]
         if MANIFEST in files:
             raise DataError(
-                f"{location.name} holds readings or verdicts that gradmeter made; expected the samples themselves: "
-                f"{EXPECTED}"
+                f"{location.name} holds readings or verdicts of gradmeter; expected the samples themselves: {EXPECTED}"
             )
         holds_tables = any(is_table(name) for name in files)
         return ParquetTable(location, image.mode) if holds_tables else ImageFolder(location, image.mode)
@@ -103,10 +86,6 @@ def _opened(data: str, image: ImageKind, seed: int) -> Source:
     if kind is not Kind.FILE:
         raise DataError(f"{location.name} is a {kind.value[0]}; expected {EXPECTED}")
     suffix = location.suffix
-    if suffix == ".npz":
-        return ImageArchive(location, image.mode)
-    if suffix == ".parquet":
-        return ParquetTable(location, image.mode)
-    if suffix.lower() in SUFFIXES:
-        return ImageFile(location, image.mode)
-    raise DataError(f"{location.name} ends in {suffix or 'nothing'}; expected {EXPECTED}")
+    if opener := FILE_TYPES.get(suffix.lower()):
+        return opener(location, image.mode)
+    raise DataError(f"{location.name} has {f'the suffix {suffix}' if suffix else 'no suffix'}; expected {EXPECTED}")

@@ -1,4 +1,4 @@
-"""A sample of a user's data: something to classify, where it came from, and its label where it has one."""
+"""Samples, and the interface of their sources."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample.
+    """One decoded sample.
 
     Attributes:
-        id: where it came from: a path below the source, encoded by `encode_name`, or a row.
+        id: its path relative to the source, encoded by `encode_name`, or its row.
         content: the decoded image, or the text.
-        label: number of its class among the source's, None where it has none.
+        label: the index of its class in `Source.classes`, None if it has no label.
     """
 
     id: str
@@ -28,12 +28,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A sample as it is stored.
+    """One sample as it is stored, not decoded.
 
     Attributes:
-        id: as of `Sample`.
-        content: what `Source.decoder` makes an image or a text of.
-        label: as of `Sample`.
+        id: see `Sample`.
+        content: the stored bytes, the input of `Source.decoder`.
+        label: see `Sample`.
     """
 
     id: str
@@ -41,22 +41,35 @@ class Encoded:
     label: int | None
 
 
+@dataclass(frozen=True)
+class ImageKind:
+    """The images that a classifier takes.
+
+    Attributes:
+        mode: "RGB" or "L", the mode of decoded images.
+        side: height and width in pixels at which the preprocessing needs no resizing.
+    """
+
+    mode: str
+    side: int
+
+
 class Unreadable(Exception):
-    """A single sample cannot be read; the message says why, and others can."""
+    """One sample cannot be read; the message is the reason. Other samples of the source may still be readable."""
 
 
 class Source(ABC):
-    """Samples in a fixed order, read one at a time; nothing is decoded before it is asked for.
+    """Samples in a fixed order, read one at a time and only on demand.
 
     Attributes:
-        name: as the user gave it, encoded by `encode_name`.
-        classes: names of the classes that labels count, encoded by `encode_name`; None where labels have no names or
-            there are none.
+        name: the name given by the user, encoded by `encode_name`.
+        classes: the names of the classes in the order of the labels, encoded by `encode_name`; None if the samples have
+            no labels or the classes no names.
         labelled: whether samples have labels.
         texts: whether samples are texts, not images.
-        decoder: from stored content to an image or a text; it may be sent to another process, and raises `Unreadable`.
-        left_out: what lies beside the samples and is none, in words; empty where nothing does.
-        at_once: how many threads may fetch; more than one where each sample takes its time to come, whatever its size.
+        decoder: decodes stored content to an image or a text; it can be pickled, and raises `Unreadable`.
+        left_out: a summary of files that are not samples; empty if there are none.
+        at_once: the number of threads that may fetch concurrently; above 1 if fetching has a high latency.
     """
 
     name: str
@@ -69,42 +82,44 @@ class Source(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """The number of samples, unreadable ones included."""
+        """The number of samples, including unreadable ones."""
 
     @abstractmethod
     def id(self, index: int) -> str:
-        """The id of one sample, without reading it."""
+        """The id of one sample; the sample is not read."""
 
     @abstractmethod
     def fetch(self, index: int) -> Encoded:
-        """Read one sample and leave it as it is stored.
+        """Read one sample without decoding it.
 
         Raises:
-            Unreadable: if this one cannot be read.
+            Unreadable: if the sample cannot be read.
         """
 
     def read(self, index: int) -> Sample:
-        """Read one sample.
+        """Read and decode one sample.
 
         Raises:
-            Unreadable: if this one is damaged.
+            Unreadable: if the sample cannot be read or decoded.
         """
         encoded = self.fetch(index)
         return Sample(encoded.id, self.decoder(encoded.content), encoded.label)
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash of which samples there are: it changes when some come, go or are renamed."""
+        """A hash of the set of samples; it changes when samples are added, removed or renamed."""
 
     def containers(self) -> dict[str, str]:
-        """What samples lie in that has no name of their own, and a hash of each: while it is the same, so is the sample
-        of an id. Of a folder of files it is nothing, the id is the file's name.
+        """Files whose samples are identified by position, and a hash of each.
+
+        While the hash stays the same, an id stands for the same sample. Empty for a folder of images, where the id is
+        the path of the file. The name "" stands for the source itself.
         """
         return {"": self.fingerprint()}
 
 
 class Unlabelled(Source):
-    """The samples of another source without their labels, which are of classes that the network does not know.
+    """The samples of another source without their labels, for labels that are not classes of the network.
 
     Args:
         source: the other source.
@@ -130,9 +145,9 @@ class Unlabelled(Source):
         return replace(self._source.fetch(index), label=None)
 
     def fingerprint(self) -> str:
-        """That of the other source."""
+        """The fingerprint of the other source."""
         return self._source.fingerprint()
 
     def containers(self) -> dict[str, str]:
-        """Those of the other source."""
+        """The containers of the other source."""
         return self._source.containers()

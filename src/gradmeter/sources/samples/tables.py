@@ -1,4 +1,4 @@
-"""Parquet files as a source: encoded images, or texts, with labels, as the Hugging Face hub lays them out."""
+"""Parquet files as a source: encoded images or texts, with or without labels, as on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -19,57 +19,61 @@ from gradmeter.names import encode_name
 from gradmeter.sources.samples.decoding import ImageDecoder, decode_text
 from gradmeter.sources.samples.left_out import Kind, LeftOut
 from gradmeter.sources.samples.location import Location
+from gradmeter.sources.samples.registry import register_file_type
 from gradmeter.sources.samples.rows import Rows
 from gradmeter.sources.samples.sample import Encoded, Source, Unreadable
 
 _LABELS = ("label", "labels")
-_NOTE = b"huggingface"
+# The metadata in which Hugging Face's datasets library stores class names.
+_METADATA = b"huggingface"
 
 MOST = 2**32
-"""Rows of the largest source: a number of them is nothing that one could not claim in a few bytes."""
+"""The most rows of a source: a damaged file may state any number of rows."""
 
-# What the Hugging Face hub's test sets have in place of a label.
+# The label of unlabelled rows in test sets on the Hugging Face hub.
 _NO_LABEL = -1
 
 
+@register_file_type(".parquet")
 class ParquetTable(Source):
-    """Rows of one or several Parquet files; the columns are found by their types.
+    """The rows of one or several Parquet files.
 
-    The column of images is of bytes, or of structs that hold `bytes`; where there is none, the column of strings that
-    is not the label is the text. Of several the one called `image` or `text` is meant. The column `label` (or `labels`)
-    holds whole numbers, whose names may stand in the Hugging Face note of the file, or names.
+    Columns are recognised by their types. Images are in a column of bytes, or of structs with a field `bytes`. Without
+    such a column, the samples are texts, in the column of strings that is not the label. If there are several
+    candidates, the column must be named `image` or `text`. The column `label` (or `labels`) holds names, or integers
+    whose names may be in the metadata of the file, as Hugging Face's datasets library writes them.
 
     Args:
-        location: a file, or a folder whose Parquet files are taken in the order of their names.
-        mode: "RGB" or "L" of decoded images.
+        location: a Parquet file, or a folder of Parquet files, which are sorted by name.
+        mode: "RGB" or "L", the mode of the decoded images.
 
     Raises:
-        DataError: if a file is damaged, there is none, or their columns do not fit.
+        DataError: if there are no Parquet files, a file is damaged, or the columns have unexpected types.
     """
 
     def __init__(self, location: Location, mode: str = "RGB") -> None:
         path = self.name = location.name
         self._location = location
-        # Names of the files below a folder; the empty one is the file itself.
+        # File names relative to the location; "" if the location is a file.
         left_out = LeftOut()
         self._files = _tables(location, left_out) if location.is_folder() else [""]
         self.left_out = str(left_out)
         if not self._files:
-            raise DataError(f"{path} holds no Parquet files; expected names that end in .parquet")
+            raise DataError(f"{path} has no Parquet files; expected names that end in .parquet")
         schema = self._schema(self._files[0])
-        self._content = _content_column(self._named(self._files[0]), schema)
+        self._content = _content_column(self._full_name(self._files[0]), schema)
         self.texts = _is_text(schema.field(self._content).type)
         self.decoder = decode_text if self.texts else ImageDecoder(mode)
         labels = [name for name in _LABELS if name in schema.names and name != self._content]
-        # A column without a single value has no type: there are no labels.
+        # Arrow gives a column the null type if all its values are missing: then there are no labels.
         self._label = next((name for name in labels if not pa.types.is_null(schema.field(name).type)), None)
-        self._noted: tuple[str, ...] | None = None
+        self._metadata_names: tuple[str, ...] | None = None
         self._groups = list(self._row_groups(schema))
         self._ends = list(itertools.accumulate(rows for _, _, rows, _ in self._groups))
         if not self._ends or not self._ends[-1]:
-            raise DataError(f"{path} holds no rows")
+            raise DataError(f"{path} has no rows; expected at least one")
         if min(rows for _, _, rows, _ in self._groups) < 0 or self._ends[-1] > MOST:
-            raise DataError(f"{path} says that it has {self._ends[-1]:,} rows; expected at most {MOST:,}")
+            raise DataError(f"{path} claims to have {self._ends[-1]:,} rows; expected at most {MOST:,}")
         self.labelled = self._label is not None
         self.classes, self._numbers = self._class_names(schema)
         columns = [self._content] if self._label is None else [self._content, self._label]
@@ -80,13 +84,13 @@ class ParquetTable(Source):
         return self._ends[-1]
 
     def id(self, index: int) -> str:
-        """The file and the row in it."""
+        """The name of the file and the index of the row in it."""
         group = bisect.bisect_right(self._ends, index)
         file, _, rows, before = self._groups[group]
         return f"{self._file_name(file)}:{before + index - (self._ends[group] - rows)}"
 
     def fetch(self, index: int) -> Encoded:
-        """Read one row; `Rows` says what it costs."""
+        """Read one row; see `Rows` for the cost of reading out of order."""
         group = bisect.bisect_right(self._ends, index)
         file, number, rows, _ = self._groups[group]
         row = self._rows.row(file, number, index - (self._ends[group] - rows))
@@ -94,78 +98,79 @@ class ParquetTable(Source):
             content = row[self._content].as_py()
             label = None if self._label is None else row[self._label].as_py()
         except UnicodeDecodeError as error:
-            raise Unreadable(f"no text in UTF-8: {one_line(error)}") from error
+            raise Unreadable(f"not UTF-8 text: {one_line(error)}") from error
         if content is None:
             raise Unreadable("the row is empty")
         if label == _NO_LABEL:
             label = None
         if self._numbers and label is not None:
             if label not in self._numbers:
-                raise Unreadable(f"its label {label!r} was none of the labels when the file was opened")
+                raise Unreadable(f"its file was replaced while it was read; it had no label {label!r} before")
             label = self._numbers[label]
-        return Encoded(self.id(index), _stored(content), label)
+        return Encoded(self.id(index), _to_bytes(content), label)
 
     def fingerprint(self) -> str:
-        """A hash of the files' names, rows and columns."""
+        """A hash of the names of files and columns and the numbers of rows."""
         digest = hashlib.sha256(f"{self._content} {self._label}".encode())
         for file, number, rows, _ in self._groups:
             digest.update(f"{self._file_name(file)} {number} {rows}\0".encode())
         return digest.hexdigest()
 
     def containers(self) -> dict[str, str]:
-        """The files, and the number of rows of each."""
+        """The files and the number of rows of each."""
         files: dict[str, int] = {}
         for file, _, rows, _ in self._groups:
             files[encode_name(file)] = files.get(encode_name(file), 0) + rows
         return {file: f"{rows} rows" for file, rows in files.items()}
 
     def _row_groups(self, schema: pa.Schema) -> Iterator[tuple[str, int, int, int]]:
-        """(file, number of the group, its rows, rows of the file before it)."""
+        """Check the files; yield (file, index of the row group, its rows, rows of the file before it)."""
         for file in self._files:
             metadata = self._metadata(file)
-            found = self._schema(file)
+            other = self._schema(file)
             for name in (self._content, self._label):
-                if name is not None and (name not in found.names or found.field(name).type != schema.field(name).type):
+                if name is not None and (name not in other.names or other.field(name).type != schema.field(name).type):
                     raise DataError(
-                        f"{self._named(file)} has another column {name!r} than {self._files[0]}; expected the same"
+                        f"{self._full_name(file)}: column {name!r} is missing or of another type than in "
+                        f"{self._files[0]}; expected the same columns in all files"
                     )
-            self._note_names(file, found)
+            self._read_metadata_names(file, other)
             before = 0
             for number in range(metadata.num_row_groups):
                 rows = metadata.row_group(number).num_rows
                 yield file, number, rows, before
                 before += rows
 
-    def _note_names(self, file: str, schema: pa.Schema) -> None:
-        """Take the names of the classes from a file's note; numbers mean the same in all files."""
-        noted = None if self._label is None else _noted_names(schema, self._label)
-        if noted is None:
+    def _read_metadata_names(self, file: str, schema: pa.Schema) -> None:
+        """Read class names from the metadata of a file; they must be the same in all files that have them."""
+        names = None if self._label is None else _metadata_names(schema, self._label)
+        if names is None:
             return
-        if self._noted not in (None, noted):
+        if self._metadata_names not in (None, names):
             raise DataError(
-                f"{self._named(file)} names its classes otherwise than the files before it; expected the same names in "
-                "the same order: put it into a folder of its own"
+                f"{self._full_name(file)} has other class names than the files before it; expected the same names in "
+                "the same order: move it to another folder"
             )
-        self._noted = noted
+        self._metadata_names = names
 
     def _class_names(self, schema: pa.Schema) -> tuple[tuple[str, ...] | None, dict[str, int]]:
-        """Names of the classes, and the number of each where the labels are names."""
+        """The class names, and a mapping from name to number if the labels are names."""
         if self._label is None:
             return None, {}
-        kind = schema.field(self._label).type
-        if pa.types.is_integer(kind):
-            return self._noted, {}
-        if _is_text(kind):
+        label_type = schema.field(self._label).type
+        if pa.types.is_integer(label_type):
+            return self._metadata_names, {}
+        if _is_text(label_type):
             try:
                 columns = [self._column(file, self._label).unique().to_pylist() for file in self._files]
             except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
                 raise DataError(f"{self.name}: the labels cannot be read ({one_line(error)})") from error
             names = sorted({name for column in columns for name in column if name is not None})
             return tuple(names), {name: number for number, name in enumerate(names)}
-        raise DataError(f"{self.name}: column {self._label!r} is {kind}; expected whole numbers or names")
+        raise DataError(f"{self.name}: column {self._label!r} is {label_type}; expected integers or names")
 
     def _column(self, file: str, name: str) -> pa.ChunkedArray:
-        # As a dictionary, since names repeat themselves.
+        # Names repeat, so a dictionary needs less memory.
         with self._location.open_for_arrow(file) as stream, pq.ParquetFile(stream, read_dictionary=[name]) as table:
             return table.read([name])[name]
 
@@ -174,28 +179,28 @@ class ParquetTable(Source):
             with self._location.open_for_arrow(file) as stream:
                 return pq.read_metadata(stream)
         except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{self._named(file)} is no readable Parquet file: {one_line(error)}") from error
+            raise DataError(f"{self._full_name(file)} is not a readable Parquet file: {one_line(error)}") from error
 
     def _schema(self, file: str) -> pa.Schema:
         try:
             schema = self._metadata(file).schema.to_arrow_schema()
-            names = schema.names  # decoded here
+            names = schema.names  # raises UnicodeDecodeError for invalid names
         except (UnicodeDecodeError, pa.ArrowException) as error:
-            raise DataError(f"{self._named(file)} has columns that cannot be read: {one_line(error)}") from error
-        if twice := [name for name, count in Counter(names).items() if count > 1]:
-            raise DataError(f"{self._named(file)} has several columns {twice[0]!r}; expected different names")
+            raise DataError(f"{self._full_name(file)} has columns that cannot be read: {one_line(error)}") from error
+        if duplicates := [name for name, count in Counter(names).items() if count > 1]:
+            raise DataError(f"{self._full_name(file)} has several columns {duplicates[0]!r}; expected unique names")
         return schema
 
     def _file_name(self, file: str) -> str:
-        """Of a file of this table, encoded by `encode_name`."""
+        """The name of a file for ids, encoded by `encode_name`."""
         return encode_name(file or os.path.basename(self._location.path()))
 
-    def _named(self, file: str) -> str:
+    def _full_name(self, file: str) -> str:
         return f"{self.name}/{file}" if file else self.name
 
 
 def is_table(name: str) -> bool:
-    """Whether a name in a folder is that of a table; Arrow, too, passes over those that begin like this."""
+    """Whether a file name is that of a table. As in Arrow, names that begin with "." or "_" are ignored."""
     return name.endswith(".parquet") and not name.startswith((".", "_"))
 
 
@@ -213,46 +218,48 @@ def _tables(folder: Location, left_out: LeftOut) -> list[str]:
     return tables
 
 
-def _stored(content: Any) -> bytes:
-    """A text in UTF-8, or an encoded image."""
+def _to_bytes(content: Any) -> bytes:
+    """The value of a row as bytes: a text in UTF-8, or an encoded image."""
     if isinstance(content, str):
         return content.encode()
     encoded = content["bytes"] if isinstance(content, dict) else content
     if encoded is None:
-        raise Unreadable("the row holds a path and no image; expected the image itself")
+        raise Unreadable("the row holds a path but no image; expected the encoded image in the field bytes")
     return bytes(encoded)
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):  # pandas' categories
-        return _is_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+def _is_text(data_type: pa.DataType) -> bool:
+    if pa.types.is_dictionary(data_type):  # categories of pandas
+        return _is_text(data_type.value_type)
+    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(check(data_type) for check in checks)
 
 
-def _is_encoded(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        kind = kind.field("bytes").type
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+def _is_image(data_type: pa.DataType) -> bool:
+    if pa.types.is_struct(data_type) and data_type.get_field_index("bytes") >= 0:
+        data_type = data_type.field("bytes").type
+    return bool(pa.types.is_binary(data_type) or pa.types.is_large_binary(data_type))
 
 
 def _content_column(path: str, schema: pa.Schema) -> str:
-    images = [field.name for field in schema if _is_encoded(field.type)]
+    """The name of the column of images, or of texts if there are no images."""
+    images = [field.name for field in schema if _is_image(field.type)]
     texts = [field.name for field in schema if _is_text(field.type) and field.name not in _LABELS]
-    for found, what in ((images, "image"), (texts, "text")):
-        if len(found) > 1 and what not in found:
+    for columns, default in ((images, "image"), (texts, "text")):
+        if len(columns) > 1 and default not in columns:
             raise DataError(
-                f"{path} has several columns of {what}s ({', '.join(found)}); expected one, or one called {what}"
+                f"{path} has several columns of {default}s ({', '.join(columns)}); expected one, or one named {default}"
             )
-        if found:
-            return what if what in found else str(found[0])
-    raise DataError(f"{path} has columns {', '.join(schema.names)}; expected one of encoded images or of texts")
+        if columns:
+            return default if default in columns else str(columns[0])
+    raise DataError(f"{path} has columns {', '.join(schema.names)}; expected a column of encoded images or of texts")
 
 
-def _noted_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
-    """Names of the classes from the note that the datasets library writes."""
+def _metadata_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
+    """The class names in the metadata written by Hugging Face's datasets library; None if there are none."""
     try:
-        note: Any = json.loads((schema.metadata or {})[_NOTE])
-        names: Any = note["info"]["features"][label]["names"]
+        metadata: Any = json.loads((schema.metadata or {})[_METADATA])
+        names: Any = metadata["info"]["features"][label]["names"]
     except (KeyError, TypeError, ValueError, RecursionError):
         return None
     if not isinstance(names, list):
