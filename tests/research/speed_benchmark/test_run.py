@@ -11,6 +11,7 @@ from rich.console import Console
 from gradmeter.errors import OutputError
 from gradmeter.reading import kernels
 from gradmeter.research.speed_benchmark import run as module
+from gradmeter.research.speed_benchmark import verdicts
 from gradmeter.research.speed_benchmark.models import MODELS
 from gradmeter.research.speed_benchmark.options import BenchOptions
 from gradmeter.research.speed_benchmark.run import run_benchmark
@@ -148,6 +149,7 @@ def test_rounds_follow_from_the_first_look(tmp_path: Path, monkeypatch: pytest.M
 def test_images_are_streamed_with_the_papers_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS, "paper-cnn", TINY)
     monkeypatch.setattr(module, "QUICK_COUNTS", (5, 12))
+    monkeypatch.setattr(verdicts, "NETWORKS", ())
     bench(tmp_path, models=("paper-cnn",), methods=("gradmeter",), threads=(1,), quick=True)
     streamed = results(tmp_path)["stream"]
     assert streamed.keys() == {"5", "12"}

@@ -20,10 +20,17 @@ Run = Callable[[Tensor], Tensor | None]
 
 @dataclass(frozen=True)
 class Prepared:
-    """A method that is ready to run, and what its preparation decided."""
+    """A method that is ready to run.
+
+    Attributes:
+        run: handles a batch.
+        note: what the preparation decided, for the page.
+        calls: how often a measurement calls `run`; its time is the mean of them.
+    """
 
     run: Run
     note: str = ""
+    calls: int = 1
 
 
 @dataclass(frozen=True)

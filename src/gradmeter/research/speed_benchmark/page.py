@@ -8,10 +8,11 @@ from pathlib import Path
 from gradmeter.files import write_text
 from gradmeter.report.figures.saving import save
 from gradmeter.report.markdown import markdown_table
-from gradmeter.research.speed_benchmark import plots
+from gradmeter.research.speed_benchmark import plots, verdicts
 from gradmeter.research.speed_benchmark.methods import METHODS
 from gradmeter.research.speed_benchmark.models import MAIN_MODELS, MODELS
 from gradmeter.research.speed_benchmark.results import Row, SpeedResults, Spread
+from gradmeter.research.speed_benchmark.verdicts import VerdictRow
 
 PAGE = "performance.md"
 MEMORY_LIMIT = 1.2
@@ -61,6 +62,9 @@ def _lines(results: SpeedResults) -> Iterator[str]:
     for name in results.options.models:
         yield from ("", f"## {MODELS[name].title}", "")
         yield from _section(results, name)
+    if verdicts.were_measured(results):
+        yield from ("", "## What a verdict costs", "")
+        yield from _verdicts(results)
     if _streamed(results):
         yield from ("", "## Many images", "")
         yield from _stream(results)
@@ -130,6 +134,37 @@ def _cells(row: Row) -> list[str]:
         _error(row.disagreement),
         str(row.rounds),
     ]
+
+
+def _verdicts(results: SpeedResults) -> Iterator[str]:
+    yield (
+        f"The steps of a verdict, P(correct) of a prediction, with {threads_named(verdicts.THREADS)}. Milliseconds are "
+        f"medians over {results.options.repeats} rounds in which the steps take turns; a ratio is the median of the "
+        "ratios to the forward pass of the same round. The meter of a `TrustModel` reads two pseudo-labels, "
+        "`predicted` and `uniform`, and features of the forward pass. The `TrustModel` is fitted to "
+        f"{verdicts.KNOWN_INPUTS:,} random inputs and to synthetic unknowns made from them."
+    )
+    head = ["step"]
+    for batch in verdicts.BATCHES:
+        head += [f"batch of {batch}: ms", "/ forward"]
+    for name in verdicts.timed_networks(results.options):
+        columns = {batch: verdicts.verdict_rows(results, name, batch) for batch in verdicts.BATCHES}
+        rows = [
+            [step.title, *(cell for column in columns.values() for cell in _verdict_cells(column.get(key)))]
+            for key, step in verdicts.STEPS.items()
+        ]
+        yield from ("", f"**{MODELS[name].title}**", "")
+        yield from markdown_table(head, rows)
+        for batch, column in columns.items():
+            for key, row in column.items():
+                if row.error is not None:
+                    yield from ("", f"{verdicts.STEPS[key].title}, batch of {batch}, fails: {_text(row.error)}")
+
+
+def _verdict_cells(row: VerdictRow | None) -> tuple[str, str]:
+    if row is None or row.milliseconds is None:
+        return (_NONE if row is None else "fails"), _NONE
+    return f"{row.milliseconds:.3g}", _NONE if row.ratio is None else f"{row.ratio:.2f}"
 
 
 def _stream(results: SpeedResults) -> Iterator[str]:

@@ -15,6 +15,7 @@ from rich.console import Console
 from gradmeter.errors import OutputError
 from gradmeter.files import sweep
 from gradmeter.locks import owned
+from gradmeter.research.speed_benchmark import verdicts
 from gradmeter.research.speed_benchmark.isolation import MeasurementError, alone
 from gradmeter.research.speed_benchmark.machine import describe_machine
 from gradmeter.research.speed_benchmark.methods import METHODS, Method
@@ -59,7 +60,7 @@ def run_benchmark(options: BenchOptions, folder: Path, *, command: str, console:
         results = SpeedResults(folder, options, _described(options, command))
         if not results.read(fresh=fresh):
             results.write()
-        measured = "finished" not in results.content
+        measured = "finished" not in results.content or verdicts.are_missing(results)
         if measured:
             _measure(results, options, console)
             results.content["finished"] = datetime.now(UTC).strftime("%Y-%m-%d")
@@ -88,6 +89,7 @@ def _measure(results: SpeedResults, options: BenchOptions, console: Console) -> 
                     cells[str(threads)] = _timed(name, options, threads, results.probes[name], on_step)
                     results.write()
                 progress.advance(task)
+        verdicts.measure_verdicts(results, on_step, lambda: progress.advance(task))
         for count in _counts(options):
             if str(count) not in results.stream:
                 on_step(f"{count:,} images")
@@ -167,7 +169,8 @@ def _counts(options: BenchOptions) -> tuple[int, ...]:
 
 
 def _steps(options: BenchOptions) -> int:
-    return len(options.models) * (1 + len(options.threads)) + len(_counts(options))
+    cells = len(options.models) * (1 + len(options.threads))
+    return cells + len(verdicts.timed_networks(options)) * len(verdicts.BATCHES) + len(_counts(options))
 
 
 def _described(options: BenchOptions, command: str) -> dict[str, Any]:
