@@ -6,7 +6,7 @@ import torch
 from gradmeter.research.speed_benchmark.memory import peak_growth
 
 MIB = 2**20
-linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux sets its high-water mark back")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can reset its high-water mark")
 
 
 @linux

@@ -79,7 +79,7 @@ def test_no_verdicts_without_gradmeter_or_the_network() -> None:
     assert verdicts.timed_networks(BenchOptions(("paper-cnn",), ("gradmeter",))) == ()
 
 
-def recorded(seconds: list[float], error: str | None = None) -> dict[str, Any]:
+def timing(seconds: list[float], error: str | None = None) -> dict[str, Any]:
     return {"seconds": seconds, "note": "", "error": error}
 
 
@@ -87,15 +87,15 @@ def test_medians_ratios_and_errors_on_the_page(made: Made, tmp_path: Path) -> No
     results = made()
     results.content["verdicts"] = {
         "tiny": {
-            "1": {"forward": recorded([0.001, 0.002, 0.004]), "meter": recorded([0.004, 0.004, 0.004])},
-            "3": {"forward": recorded([0.01]), "meter": recorded([], "RuntimeError: no | luck")},
+            "1": dict.fromkeys(verdicts.STEPS, timing([0.004] * 3)) | {"forward": timing([0.001, 0.002, 0.004])},
+            "3": dict.fromkeys(verdicts.STEPS, timing([0.01])) | {"meter": timing([], "RuntimeError: no | luck")},
         }
     }
     page = write_page(results, tmp_path).read_text(encoding="utf-8")
     assert "| step | batch of 1: ms | / forward | batch of 3: ms | / forward |" in page
-    assert "| forward pass | 2 | 1.00 | 10 | 1.00 |" in page
+    assert f"| {verdicts.STEPS['forward'].title} | 2 | 1.00 | 10 | 1.00 |" in page
     assert f"| {verdicts.STEPS['meter'].title} | 4 | 2.00 | fails | - |" in page
-    assert f"| {verdicts.STEPS['verdict'].title} | - | - | - | - |" in page
+    assert f"| {verdicts.STEPS['verdict'].title} | 4 | 2.00 | 10 | 1.00 |" in page
     assert "batch of 3, fails: RuntimeError: no \\| luck" in page
 
 

@@ -1,4 +1,4 @@
-"""The networks that are measured: random weights from a fixed seed, eval mode, nothing is downloaded."""
+"""The measured networks: random weights from a fixed seed, in eval mode; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from torch import Tensor, nn
 from gradmeter.research.study.network import PaperCNN
 
 _SEED = 0
-# Scales that start below this keep their branch out of the network and its gradients at zero.
-_NO_SCALE = 1e-4
+# Scale parameters below this switch their branch off, so that its gradients vanish.
+_LEAST_SCALE = 1e-4
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network, the batch it is measured with, and what the meter should reach there.
+    """A network, the batch size it is measured with, and targets for the meter.
 
     Attributes:
-        title: its name for people.
-        make: the network without arguments; a function of a module, since measurements run in processes of their own.
-        shape: of one input.
-        batch: samples.
-        must: the largest ratio of the meter's time to that of a plain forward and backward pass.
-        stretch: the ratio to hope for.
-        best: the largest ratio to the best tiled pass; None where none is set.
-        distribution: the package beyond gradmeter's own that makes it.
+        title: name on the page and in figures.
+        make: returns the network; a module-level function, since measurements run in separate processes.
+        shape: shape of one input.
+        batch: samples in a batch.
+        target: largest ratio of the meter's time to that of a plain forward and backward pass; None for no target.
+        stretch_target: a more ambitious ratio; None for no target.
+        best_plain_target: largest ratio of the meter's time to that of the best tiled pass; None for no target.
+        distribution: the package it needs beyond gradmeter's dependencies; None for no package.
     """
 
     title: str
     make: Callable[[], nn.Module]
     shape: tuple[int, ...]
     batch: int
-    must: float | None = None
-    stretch: float | None = None
-    best: float | None = None
+    target: float | None = None
+    stretch_target: float | None = None
+    best_plain_target: float | None = None
     distribution: str | None = None
 
     def build(self) -> tuple[nn.Module, Tensor]:
-        """The network in eval mode and its inputs [batch, *shape]; the same ones at every call."""
+        """Return the network in eval mode and inputs [batch, *shape]; every call returns the same values."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
             network = self.make()
@@ -52,14 +52,14 @@ class Model:
         return network.eval(), inputs
 
     def inputs(self, samples: int, seed: int = _SEED) -> Tensor:
-        """Standard normal inputs [samples, *shape]."""
+        """Return standard normal inputs [samples, *shape]."""
         return torch.randn(samples, *self.shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _paper_cnn() -> nn.Module:
     network = PaperCNN(padding="same")
     for layer in (network.conv1, network.conv2, network.conv3):
-        layer.padding = (1, 1)  # the same padding, as numbers: BackPACK misreads the word
+        layer.padding = (1, 1)  # the same padding as numbers: BackPACK misinterprets "same"
     return network
 
 
@@ -126,15 +126,15 @@ def _timm(name: str) -> nn.Module:
 
 
 def _randomise_scales(network: nn.Module) -> None:
-    """Let gradients flow through branches that training starts without."""
+    """Set scales of zero to one, so that gradients flow through branches that training starts without."""
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if name.rpartition(".")[2] in ("weight", "gamma", "layer_scale") and parameter.abs().max() < _NO_SCALE:
+            if name.rpartition(".")[2] in ("weight", "gamma", "layer_scale") and parameter.abs().max() < _LEAST_SCALE:
                 parameter.fill_(1)
 
 
 def _settle_running_statistics(network: nn.Module, inputs: Tensor) -> None:
-    """Give every BatchNorm the mean and variance of one batch, as a trained network would have."""
+    """Set the running statistics of every BatchNorm to those of one batch, as in a trained network."""
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return
@@ -152,7 +152,7 @@ def _settle_running_statistics(network: nn.Module, inputs: Tensor) -> None:
 _SMALL, _LARGE = (3, 32, 32), (3, 224, 224)
 
 MODELS: dict[str, Model] = {
-    "paper-cnn": Model("Paper CNN, 28x28", _paper_cnn, (1, 28, 28), 1000, 0.5, 0.33, best=1.2),
+    "paper-cnn": Model("Paper CNN, 28x28", _paper_cnn, (1, 28, 28), 1000, 0.5, 0.33, best_plain_target=1.2),
     "resnet18-32": Model(
         "ResNet-18, 32x32", partial(_torchvision, "resnet18"), _SMALL, 64, 1.1, 0.9, distribution="torchvision"
     ),
@@ -181,7 +181,7 @@ MODELS: dict[str, Model] = {
         distribution="torchvision",
     ),
 }
-"""By the name that --models takes, in the order of the page."""
+"""Networks by their name in `--models`, in the order of the page."""
 
 MAIN_MODELS = ("paper-cnn", "resnet18-32", "resnet18", "vit-tiny")
-"""Those of the README's chart."""
+"""Networks of the overview figure."""

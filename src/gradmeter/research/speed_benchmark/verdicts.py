@@ -1,4 +1,4 @@
-"""What a verdict costs: P(correct) of a TrustModel and the steps that lead to it, beside a forward pass."""
+"""The cost of a verdict, P(correct) of a TrustModel, and of its steps, compared with a forward pass."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ NETWORKS = ("resnet56", "paper-cnn")
 """Names of the networks that verdicts are timed on, where `--models` includes them."""
 
 BATCHES = (1, 64)
-"""Batch sizes."""
+"""Batch sizes that verdicts are timed with."""
 
 KNOWN_INPUTS = 400
 """Number of random inputs that the TrustModel is fitted to."""
 
 REFERENCE = "forward"
-"""The step whose time is 1."""
+"""The step that times are divided by."""
 
 THREADS = 1
 
-_PART = "verdicts"  # of results.json
+_PART = "verdicts"  # key in results.json
 _FIT_SEED = 1
 # Every tenth label differs from the prediction, so that the meta classifier has wrong predictions to learn from.
 _WRONG_EVERY = 10
-# Calls shorter than this are repeated and averaged: the clock and the scheduler disturb a single short call.
+# Steps that take less time are called repeatedly and averaged, since the time of a single short call is noisy.
 _MEASURED_SECONDS = 0.02
 _MOST_CALLS = 100
 
@@ -80,11 +80,11 @@ def _last_bias(network: nn.Module) -> Tensor:
 
 @dataclass(frozen=True)
 class VerdictStep:
-    """Something that a verdict costs.
+    """A step of a verdict, or a pass to compare it with.
 
     Attributes:
-        title: its name on the page.
-        prepare: from a network and the inputs to the call that is timed.
+        title: name on the page.
+        prepare: maps a network and the inputs to the function that is timed.
     """
 
     title: str
@@ -113,12 +113,12 @@ def _verdict(judged: JudgedNetwork, inputs: Tensor) -> Run:
 STEPS: dict[str, VerdictStep] = {
     "forward": VerdictStep("forward pass", _method("forward")),
     "forward-backward": VerdictStep("forward + backward pass (T0)", _method("plain")),
-    "meter": VerdictStep("`GradientMeter`, pseudo-label `predicted`", _method("gradmeter")),
-    "trust-meter": VerdictStep("`GradientMeter` of a `TrustModel`", _trust_meter),
-    "heads": VerdictStep("features and heads: readings to P(correct)", _heads),
-    "verdict": VerdictStep("`TrustModel.predict_proba`", _verdict),
+    "meter": VerdictStep("GradientMeter (predicted)", _method("gradmeter")),
+    "trust-meter": VerdictStep("GradientMeter of a TrustModel", _trust_meter),
+    "heads": VerdictStep("features and heads (readings to P(correct))", _heads),
+    "verdict": VerdictStep("TrustModel.predict_proba (the whole verdict)", _verdict),
 }
-"""By the name in results.json, in the order of the page."""
+"""Steps by their name in results.json, in the order of the page."""
 
 
 def timed_networks(options: BenchOptions) -> tuple[str, ...]:
@@ -132,7 +132,7 @@ def are_missing(results: SpeedResults) -> bool:
 
 
 def were_measured(results: SpeedResults) -> bool:
-    """Return whether the results hold all times of verdicts, and there are some."""
+    """Return whether verdicts are part of the benchmark and all of them were timed."""
     return bool(timed_networks(results.options)) and not are_missing(results)
 
 
@@ -149,7 +149,7 @@ def measure_verdicts(results: SpeedResults, on_step: Callable[[str], None], adva
         judged = JudgedNetwork(MODELS[name]) if missing else None
         for batch in BATCHES:
             if judged is not None and batch in missing:
-                times = _timed(judged, batch, results.options.repeats, on_step)
+                times = _time_steps(judged, batch, results.options.repeats, on_step)
                 _timings(results).setdefault(name, {})[str(batch)] = times
                 results.write()
             advance()
@@ -157,12 +157,12 @@ def measure_verdicts(results: SpeedResults, on_step: Callable[[str], None], adva
 
 @dataclass(frozen=True)
 class VerdictRow:
-    """What the page says of one step with one batch size.
+    """Times of one step with one batch size, for the page.
 
     Attributes:
-        milliseconds: median; None where the step failed.
-        ratio: to the forward pass of the same round; None where one of them failed.
-        error: one line; None where the step did not fail.
+        milliseconds: median time; None if the step failed.
+        ratio: median ratio to the forward pass of the same round; None if one of them failed.
+        error: the error in one line; None if the step did not fail.
     """
 
     milliseconds: float | None
@@ -171,9 +171,9 @@ class VerdictRow:
 
 
 def verdict_rows(results: SpeedResults, name: str, batch: int) -> dict[str, VerdictRow]:
-    """The measured steps of one network with one batch size, by name, in the order of the page."""
-    recorded = _timings(results)[name][str(batch)]
-    return {step: _row(recorded[step], recorded[REFERENCE]) for step in STEPS if step in recorded}
+    """The times of all steps on one network with one batch size, by the name of the step."""
+    timings = _timings(results)[name][str(batch)]
+    return {step: _row(timings[step], timings[REFERENCE]) for step in STEPS}
 
 
 def _row(timing: dict[str, Any], reference: dict[str, Any]) -> VerdictRow:
@@ -185,22 +185,21 @@ def _row(timing: dict[str, Any], reference: dict[str, Any]) -> VerdictRow:
 
 
 def _missing_batches(results: SpeedResults, name: str) -> list[int]:
-    return [batch for batch in BATCHES if str(batch) not in _timings(results).get(name, {})]
+    timings = _timings(results).get(name, {})
+    return [batch for batch in BATCHES if not STEPS.keys() <= timings.get(str(batch), {}).keys()]
 
 
 def _timings(results: SpeedResults) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
     """The `Timing` of every step as a dict, by network and batch size, as results.json holds it."""
-    recorded: dict[str, dict[str, dict[str, dict[str, Any]]]] = results.content.setdefault(_PART, {})
-    return recorded
+    timings: dict[str, dict[str, dict[str, dict[str, Any]]]] = results.content.setdefault(_PART, {})
+    return timings
 
 
-def _timed(
+def _time_steps(
     judged: JudgedNetwork, batch: int, repeats: int, on_step: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
     """Time all steps with one batch size; they take turns."""
-    methods = {
-        name: Method(step.title, "verdict", partial(_prepared, step, judged), "") for name, step in STEPS.items()
-    }
+    methods = {name: Method(step.title, "verdict", partial(_prepare, step, judged), "") for name, step in STEPS.items()}
     title = f"{judged.model.title}, verdicts, batch of {batch}"
     times = take_turns(
         replace(judged.model, batch=batch),
@@ -212,8 +211,8 @@ def _timed(
     return {name: asdict(timing) for name, timing in times.items()}
 
 
-def _prepared(step: VerdictStep, judged: JudgedNetwork, network: nn.Module, inputs: Tensor) -> Prepared:
-    """Prepare a step on the judged network; all steps share it, so `take_turns`' own copy is not used."""
+def _prepare(step: VerdictStep, judged: JudgedNetwork, network: nn.Module, inputs: Tensor) -> Prepared:
+    """Prepare a step on the judged network, which all steps share; `network`, the copy of `take_turns`, is not used."""
     run = step.prepare(judged, inputs)
     run(inputs)
     start = time.perf_counter()
