@@ -47,7 +47,7 @@ def test_training_data_of_each_control() -> None:
     assert known_unknowns(ALL_LABELS) == []
 
 
-def test_controls_of_single_features_do_not_use_outputs() -> None:
+def test_which_controls_do_not_use_outputs() -> None:
     alone = [name for name, control in CONTROLS.items() if not control.outputs]
     assert alone == [name for name in CONTROLS if name.endswith((" alone", "gradients only", "activations only"))]
 

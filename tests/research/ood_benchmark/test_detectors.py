@@ -8,7 +8,7 @@ from gradmeter.research.ood_benchmark import detectors
 from gradmeter.research.ood_benchmark.detectors import DETECTORS, make_detector
 from gradmeter.research.ood_benchmark.networks import ResNet8
 from gradmeter.research.ood_benchmark.parts import Parts, parts_of
-from gradmeter.research.ood_benchmark.run import _detect
+from gradmeter.research.ood_benchmark.run import _score_detector
 from gradmeter.research.ood_benchmark.tasks import Data, Images
 from gradmeter.research.study.network import PaperCNN
 from gradmeter.trust.evaluation.separation import separation
@@ -73,11 +73,11 @@ def test_settings_are_chosen_on_synthetic_unknowns(monkeypatch: pytest.MonkeyPat
     scores = []
     for alpha in steepness:
         monkeypatch.setattr(detectors, "_NAC_STEEPNESS", [alpha])
-        scores.append(_detect("NAC", parts, data).values)
+        scores.append(_score_detector("NAC", parts, data).values)
     quality = [separation(values["known"], values["synthetic"]).auroc for values in scores]
     assert len(set(quality)) == len(quality)
     monkeypatch.setattr(detectors, "_NAC_STEEPNESS", [*steepness])
-    chosen = _detect("NAC", parts, data).values
+    chosen = _score_detector("NAC", parts, data).values
     np.testing.assert_array_equal(chosen["synthetic"], scores[int(np.argmax(quality))]["synthetic"])
 
 

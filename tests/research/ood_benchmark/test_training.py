@@ -57,7 +57,7 @@ def test_training_reaches_a_high_accuracy(tmp_path: Path) -> None:
     assert (trained(IMAGES).argmax(1) == LABELS).double().mean() > 0.85
 
 
-def test_augment_images_are_shifted_and_mirrored() -> None:
+def test_augmented_images_are_shifted_and_mirrored() -> None:
     torch.manual_seed(0)
     ramp = torch.arange(8.0).expand(64, 1, 8, 8)
     moved = _augment(ramp)

@@ -14,12 +14,12 @@ def test_the_result_comes_from_another_process() -> None:
     assert run_isolated(process_id, seconds=60) != os.getpid()
 
 
-def test_an_error_comes_back_in_one_line() -> None:
+def test_an_error_is_reported_in_one_line() -> None:
     with pytest.raises(MeasurementError, match=r"^ValueError: first second$"):
         run_isolated(fail, "first\n   second", seconds=60)
 
 
-def test_a_killed_process_is_an_error_like_any_other() -> None:
+def test_a_killed_process_is_an_error() -> None:
     with pytest.raises(MeasurementError, match="killed"):
         run_isolated(vanish, seconds=60)
 

@@ -48,7 +48,7 @@ def test_errors_and_notes_follow_the_table(page: str) -> None:
     assert "gradmeter / best T0: 0.80 (quartiles 0.70 to 0.90); target: 1.2." in page
 
 
-def test_it_names_the_command_the_versions_and_the_machine(page: str) -> None:
+def test_the_page_names_the_command_the_versions_and_the_machine(page: str) -> None:
     assert "```sh\ngradmeter bench\n```" in page
     assert "Measured on 2024-02-29 with gradmeter 1.2.3; torch 9.9." in page
     assert "P-1, 2 cores, 8.0 GiB of memory, Linux. Kernel: fast kernel." in page

@@ -88,7 +88,7 @@ class Job:
 
 
 def perform(job: Job, emit: Callable[[Step], None]) -> None:
-    """Train one network unless it exists, and compute the scores that are missing.
+    """Train one network if it does not exist, and compute the missing scores.
 
     Raises:
         DataError: if all predictions on test images are right, or all are wrong.
@@ -117,7 +117,7 @@ def perform(job: Job, emit: Callable[[Step], None]) -> None:
     for number, name in enumerate(job.detectors):
         if DETECTORS[name].applies(network) and not job.path(name).exists():
             report(0.3 + 0.3 * number / len(job.detectors), name)
-            _detect(name, parts, data).write(job.path(name))
+            _score_detector(name, parts, data).write(job.path(name))
     if job.controlled:
         _score_ceiling(job, replace(data, unknowns=all_data.unknowns), task, report)
         _score_controls(job, network, data, report)
@@ -151,7 +151,7 @@ def _score(method: Callable[[Tensor], Any], data: Data, fit_seconds: float) -> S
     return Scores(values, fit_seconds, 1e3 * seconds / sum(map(len, values.values())))
 
 
-def _detect(name: str, parts: Parts, data: Data) -> Scores:
+def _score_detector(name: str, parts: Parts, data: Data) -> Scores:
     """Fit a detector and score all images; its search compares settings on validation images and synthetic unknowns."""
     from pytorch_ood.utils import GridSearch
 
@@ -236,7 +236,7 @@ class _ControlData:
             yield from group.values()
 
     def fit(self, control: Control) -> tuple[TwoHeads, NDArray[np.intp]]:
-        """Return a judge fitted under a control, and the columns of the features that it reads."""
+        """Return a judge fitted as a control, and the indices of the features that it reads."""
         kept = self.axes.where(control.keeps)
         unknown = [readings for kind, readings in self.synthetic.items() if control.kinds(kind)]
         unknown += [readings for concept, readings in self.known_unknowns.items() if control.known_unknowns(concept)]
