@@ -88,14 +88,14 @@ def test_medians_ratios_and_errors_on_the_page(made: Made, tmp_path: Path) -> No
     results.content["verdicts"] = {
         "tiny": {
             "1": dict.fromkeys(verdicts.STEPS, timing([0.004] * 3)) | {"forward": timing([0.001, 0.002, 0.004])},
-            "3": dict.fromkeys(verdicts.STEPS, timing([0.01])) | {"meter": timing([], "RuntimeError: no | luck")},
+            "3": dict.fromkeys(verdicts.STEPS, timing([1.5])) | {"meter": timing([], "RuntimeError: no | luck")},
         }
     }
     page = write_page(results, tmp_path).read_text(encoding="utf-8")
     assert "| step | batch of 1: ms | / forward | batch of 3: ms | / forward |" in page
-    assert f"| {verdicts.STEPS['forward'].title} | 2 | 1.00 | 10 | 1.00 |" in page
+    assert f"| {verdicts.STEPS['forward'].title} | 2 | 1.00 | 1,500 | 1.00 |" in page
     assert f"| {verdicts.STEPS['meter'].title} | 4 | 2.00 | fails | - |" in page
-    assert f"| {verdicts.STEPS['verdict'].title} | 4 | 2.00 | 10 | 1.00 |" in page
+    assert f"| {verdicts.STEPS['verdict'].title} | 4 | 2.00 | 1,500 | 1.00 |" in page
     assert "batch of 3, fails: RuntimeError: no \\| luck" in page
 
 

@@ -39,7 +39,7 @@ class Method:
 
     Attributes:
         title: name on the page and in figures.
-        kind: "plain" for passes without statistics, "gradmeter", or "peer".
+        kind: "plain" for passes without statistics, "gradmeter", "peer", or "verdict".
         prepare: maps a network, which it may change, and the inputs to what is timed; a module-level function,
             since measurements run in separate processes.
         delivers: what it computes for each sample.

@@ -159,7 +159,8 @@ def _verdicts(results: SpeedResults) -> Iterator[str]:
 def _verdict_cells(row: VerdictRow) -> tuple[str, str]:
     if row.milliseconds is None:
         return "fails", _NONE
-    return f"{row.milliseconds:.3g}", _NONE if row.ratio is None else f"{row.ratio:.2f}"
+    milliseconds = f"{row.milliseconds:.3g}" if row.milliseconds < 1000 else f"{row.milliseconds:,.0f}"
+    return milliseconds, _NONE if row.ratio is None else f"{row.ratio:.2f}"
 
 
 def _stream(results: SpeedResults) -> Iterator[str]:
