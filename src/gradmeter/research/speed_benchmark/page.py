@@ -135,8 +135,9 @@ def _verdicts(results: SpeedResults) -> Iterator[str]:
     yield (
         "The cost of a verdict (P(correct) of a prediction) and of its steps, "
         f"{format_threads(verdicts.THREADS)}. Milliseconds are medians over {results.options.repeats} rounds in which "
-        "the steps take turns; a ratio is the median of the ratios to the forward pass of the same round. The meter of "
-        "a `TrustModel` reads two pseudo-labels, `predicted` and `uniform`, and features of the forward pass. The "
+        "the steps take turns; short steps are called several times per round and averaged. A ratio is the median of "
+        "the ratios to the forward pass of the same round. The meter of a `TrustModel` reads two pseudo-labels, "
+        "`predicted` and `uniform`, and features of the forward pass. The "
         f"`TrustModel` is fitted to {verdicts.KNOWN_INPUTS:,} random inputs and to synthetic unknowns made from them."
     )
     head = ["step"]
