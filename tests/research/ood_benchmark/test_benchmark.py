@@ -33,19 +33,18 @@ def test_page_and_figures(finished: Path) -> None:
     assert "## Digits, the paper's network" in page
     for method in ("gradmeter", "MSP", "KNN", "NAC"):
         assert f"\n| {method} |" in page
-    for section in ("What was aimed at", "Letter by letter", "Few validation images", "Controls"):
+    for section in ("Targets", "Letters", "Few validation images", "gradmeter and the softmax", "Controls"):
         assert f"### {section}\n" in page
-    assert "\nWhere a detector is ahead of gradmeter: " in page
-    assert "\n### Beside the best detector of each column, network by network\n" in page
+    assert "\n### gradmeter and the best detector of each column\n" in page
     for control in ("without gradients", "layer conv1 alone", "with 200 known of each but omniglot", "blend"):
         assert f"\n| {control} |" in page
     for figure in ("benchmark", "controls"):
         assert (finished / "figures" / f"{figure}-digits.svg").stat().st_size > 1000
 
 
-def test_run_again_nothing_is_judged_anew(small_data: Path, finished: Path) -> None:
-    facts = ("wrong", "which-letter")
-    before = {p: p.stat().st_mtime_ns for p in finished.glob("scores/*/*.parquet") if p.stem not in facts}
+def test_existing_scores_are_kept(small_data: Path, finished: Path) -> None:
+    rewritten = ("wrong", "which-letter")  # at every start
+    before = {p: p.stat().st_mtime_ns for p in finished.glob("scores/*/*.parquet") if p.stem not in rewritten}
     assert {"KNN", "MSP", "NAC", "gradmeter", "gradmeter-200-validation-images"} < {p.stem for p in before}
     (finished / "scores" / "digits-0" / "KNN.parquet").unlink()
     compare(small(small_data), finished, workers=1, console=QUIET)
@@ -57,9 +56,9 @@ def test_a_network_without_mistakes_is_refused(
     small_data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(finished / "networks", tmp_path / "networks")
-    labels = run._part(TASKS["digits"].data(small_data, 0), 0.5).test.labels
+    labels = run._take_share(TASKS["digits"].data(small_data, 0), 0.5).test.labels
     monkeypatch.setattr(run, "predict", lambda network, images: labels)
-    with pytest.raises(DataError, match=f"answers {len(labels)} of {len(labels)} test images right"):
+    with pytest.raises(DataError, match=f"{len(labels)} of {len(labels)} .*--share"):
         run.perform(run.Job("digits", 0, small_data, tmp_path, 0.5, ("MSP",), False), lambda event: None)
 
 
@@ -76,29 +75,29 @@ def test_a_folder_of_something_else(small_data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "value"),
     [
-        ({"tasks": ("digit",)}, "no task 'digit'; there are digits, resnet18, colour"),
-        ({"detectors": ("msp",)}, "no detector 'msp'; there are MSP, Entropy"),
-        ({"runs": 0}, "runs=0; expected at least 1"),
-        ({"share": 0}, "share=0; expected more than 0 and at most 1"),
-        ({"share": 1.5}, "share=1.5; expected more than 0 and at most 1"),
+        ({"tasks": ("digit",)}, "'digit'.* digits, resnet18, colour"),
+        ({"detectors": ("msp",)}, "'msp'.* MSP, Entropy"),
+        ({"runs": 0}, "runs=0;"),
+        ({"share": 0}, "share=0;"),
+        ({"share": 1.5}, r"share=1\.5;"),
     ],
 )
-def test_bad_wishes(small_data: Path, changes: dict[str, object], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_wrong_options(small_data: Path, changes: dict[str, object], value: str) -> None:
+    with pytest.raises(InputError, match=value):
         small(small_data, **changes)
 
 
 def test_no_data(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nowhere: expected the folder of \.npz archives"):
+    with pytest.raises(DataError, match="nowhere"):
         small(tmp_path / "nowhere")
 
 
 def test_missing_archives(small_data: Path, tmp_path: Path) -> None:
     for name in FILES[:-2]:
         (tmp_path / name).symlink_to(small_data / name)
-    with pytest.raises(DataError, match=r"has no notmnist\.npz, cifar10_train20k\.npz; expected all of emnist_digits"):
+    with pytest.raises(DataError, match=r"notmnist\.npz, cifar10_train20k\.npz.* emnist_digits"):
         small(tmp_path)
 
 
@@ -111,6 +110,6 @@ def test_other_archives_are_refused(small_data: Path, finished: Path, tmp_path: 
         compare(small(tmp_path), finished, workers=1, console=QUIET)
 
 
-def test_the_softmax_is_always_there(small_data: Path) -> None:
+def test_the_softmax_is_always_included(small_data: Path) -> None:
     (job,) = small(small_data, detectors=("KNN",)).jobs(Path("out"))
     assert job.detectors == ("MSP", "KNN")

@@ -14,14 +14,14 @@ NAMES = [
     "activation:dense/std",
     "embedding:0",
 ]
-FOUND = controls(("conv1", "dense"), ("predicted", "uniform"), ("blur", "blend"), ("omniglot", "uniform"))
+CONTROLS = controls(("conv1", "dense"), ("predicted", "uniform"), ("blur", "blend"), ("omniglot", "uniform"))
 
 
 def kept(name: str) -> list[str]:
-    return [shown for shown in NAMES if FOUND[name].keeps(feature(shown))]
+    return [shown for shown in NAMES if CONTROLS[name].keeps(feature(shown))]
 
 
-def test_what_each_reads() -> None:
+def test_features_of_each_control() -> None:
     outputs = NAMES[:2]
     assert kept(ALL_LABELS) == NAMES
     assert kept("without gradients") == [*outputs, *NAMES[5:]]
@@ -35,32 +35,35 @@ def test_what_each_reads() -> None:
     assert kept("pseudo-label predicted alone") == [*outputs, "conv1/l2", "dense/l2"]
 
 
-def test_what_each_learns_from() -> None:
-    assert [kind for kind in ("blur", "blend") if FOUND["without blur"].kinds(kind)] == ["blend"]
-    assert not FOUND["no synthetic unknowns"].kinds("blur")
-    concepts = ("omniglot", "uniform")
-    assert [one for one in concepts if FOUND["with 200 known uniform"].known_unknowns(one)] == ["uniform"]
-    assert [one for one in concepts if FOUND["with 200 known of each but uniform"].known_unknowns(one)] == ["omniglot"]
-    assert not any(FOUND[ALL_LABELS].known_unknowns(one) for one in concepts)
+def test_training_data_of_each_control() -> None:
+    assert [kind for kind in ("blur", "blend") if CONTROLS["without blur"].kinds(kind)] == ["blend"]
+    assert not CONTROLS["no synthetic unknowns"].kinds("blur")
+
+    def known_unknowns(control: str) -> list[str]:
+        return [concept for concept in ("omniglot", "uniform") if CONTROLS[control].known_unknowns(concept)]
+
+    assert known_unknowns("with 200 known uniform") == ["uniform"]
+    assert known_unknowns("with 200 known of each but uniform") == ["omniglot"]
+    assert known_unknowns(ALL_LABELS) == []
 
 
-def test_outputs_are_features_only_where_nothing_is_to_stand_alone() -> None:
-    alone = [name for name, control in FOUND.items() if not control.outputs]
-    assert alone == [name for name in FOUND if name.endswith((" alone", "gradients only", "activations only"))]
+def test_which_controls_do_not_use_outputs() -> None:
+    alone = [name for name, control in CONTROLS.items() if not control.outputs]
+    assert alone == [name for name in CONTROLS if name.endswith((" alone", "gradients only", "activations only"))]
 
 
 def test_pixel_statistics() -> None:
     images = torch.rand(4, 3, 5, 6, dtype=torch.float64)
-    found = pixel_statistics(images)
-    assert found.shape == (4, 9)
-    one = images[1, 2].numpy()
-    np.testing.assert_allclose(found[1, 2], one.mean())
-    np.testing.assert_allclose(found[1, 5], one.std(ddof=1))
-    variation = np.abs(np.diff(one, axis=0)).mean() + np.abs(np.diff(one, axis=1)).mean()
-    np.testing.assert_allclose(found[1, 8], variation)
+    statistics = pixel_statistics(images)
+    assert statistics.shape == (4, 9)
+    channel = images[1, 2].numpy()
+    np.testing.assert_allclose(statistics[1, 2], channel.mean())
+    np.testing.assert_allclose(statistics[1, 5], channel.std(ddof=1))
+    variation = np.abs(np.diff(channel, axis=0)).mean() + np.abs(np.diff(channel, axis=1)).mean()
+    np.testing.assert_allclose(statistics[1, 8], variation)
 
 
-def test_a_judge_of_pixels_knows_noise_from_flat_images() -> None:
+def test_the_pixel_judge_separates_noise_from_flat_images() -> None:
     random = torch.Generator().manual_seed(0)
     flat = torch.rand(60, 1, 1, 1, generator=random).expand(60, 1, 8, 8) + 0.01
     noise = torch.rand(60, 1, 8, 8, generator=random)

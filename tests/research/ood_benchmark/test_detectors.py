@@ -5,27 +5,27 @@ from pytorch_ood import detector as library
 from pytorch_ood.api import Detector
 
 from gradmeter.research.ood_benchmark import detectors
-from gradmeter.research.ood_benchmark.detectors import DETECTORS, applies, made, search_space
+from gradmeter.research.ood_benchmark.detectors import DETECTORS, make_detector
 from gradmeter.research.ood_benchmark.networks import ResNet8
 from gradmeter.research.ood_benchmark.parts import Parts, parts_of
-from gradmeter.research.ood_benchmark.run import _detect
+from gradmeter.research.ood_benchmark.run import _score_detector
 from gradmeter.research.ood_benchmark.tasks import Data, Images
 from gradmeter.research.study.network import PaperCNN
 from gradmeter.trust.evaluation.separation import separation
 from gradmeter.trust.synthetic import synthetic_unknowns
 
-# For CLIP, and for class weights that a classifier does not have.
-ELSEWHERE = {"MCM", "WeightedEBO"}
+# MCM is made for CLIP; WeightedEBO needs class weights that a classifier does not have.
+LEFT_OUT = {"MCM", "WeightedEBO"}
 SEARCHED = {"ASH", "DICE", "GEN", "KNN", "NAC", "NCI", "ODIN", "OpenMax", "ReAct", "SCALE", "ViM", "VRA"}
-NAMES = {"MSP": "MaxSoftmax", "Energy": "EnergyBased", "NAC": "NACUE"}
+LIBRARY_NAMES = {"MSP": "MaxSoftmax", "Energy": "EnergyBased", "NAC": "NACUE"}
 
 
-def pieces(network: str) -> tuple[Parts, torch.Tensor]:
-    """A network that answers with every class: some detectors learn from right answers only."""
+def make_parts(kind: str) -> tuple[Parts, torch.Tensor]:
+    """Return a network that predicts every class, which some detectors need, and images."""
     torch.manual_seed(0)
-    made, shape = (PaperCNN(), (1, 28, 28)) if network == "paper" else (ResNet8(10), (3, 32, 32))
+    network, shape = (PaperCNN(), (1, 28, 28)) if kind == "paper" else (ResNet8(10), (3, 32, 32))
     images = torch.rand(400, shape[0], 1, 1) * torch.rand(400, *shape)
-    parts = parts_of(made.eval())
+    parts = parts_of(network.eval())
     with torch.no_grad():
         features = parts.encoder(images)
         _, sizes, axes = torch.linalg.svd(features - features.mean(0), full_matrices=False)
@@ -34,27 +34,27 @@ def pieces(network: str) -> tuple[Parts, torch.Tensor]:
     return parts, images
 
 
-def test_none_of_the_library_is_forgotten() -> None:
-    there = {
+def test_all_detectors_of_the_library_are_registered() -> None:
+    available = {
         name
         for name, kind in vars(library).items()
         if isinstance(kind, type) and issubclass(kind, Detector) and kind.__module__.startswith("pytorch_ood.detector")
     }
-    assert {NAMES.get(name, name) for name in DETECTORS} | ELSEWHERE == there
+    assert {LIBRARY_NAMES.get(name, name) for name in DETECTORS} | LEFT_OUT == available
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("network", ["paper", "resnet8"])
 @pytest.mark.parametrize("name", DETECTORS)
-def test_each_judges(name: str, network: str) -> None:
-    parts, images = pieces(network)
-    if not applies(name, parts):
+def test_each_detector_scores_images(name: str, network: str) -> None:
+    parts, images = make_parts(network)
+    if not DETECTORS[name].applies(parts.network):
         assert (name, network) == ("MCD", "resnet8")
         return
     with torch.no_grad():
         labels = parts.network(images).argmax(1)
     assert len(labels.unique()) == 10
-    detector = made(name, parts)
+    detector = make_detector(name, parts)
     if getattr(detector, "requires_fit", False):
         detector.fit([(images[:200], labels[:200]), (images[200:], labels[200:])])
     scores = detector.predict(images[:7])
@@ -64,29 +64,29 @@ def test_each_judges(name: str, network: str) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_settings_are_chosen_on_synthetic_unknowns(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts, images = pieces("paper")
+    parts, images = make_parts("paper")
     known = Images(images[:100], parts.network(images[:100]).argmax(1))
-    made_of_them = torch.cat([*synthetic_unknowns(known.images, known.labels).values()])
-    unknown = Images(made_of_them, torch.full((len(made_of_them),), -1))
+    synthetic = torch.cat([*synthetic_unknowns(known.images, known.labels).values()])
+    unknown = Images(synthetic, torch.full((len(synthetic),), -1))
     data = Data(known, known, known, {"synthetic": unknown}, {})
     steepness = (1e-3, 10.0, 1e3, 1e6)
-    alone = []
+    scores = []
     for alpha in steepness:
         monkeypatch.setattr(detectors, "_NAC_STEEPNESS", [alpha])
-        alone.append(_detect("NAC", parts, data).values)
-    quality = [separation(found["known"], found["synthetic"]).auroc for found in alone]
+        scores.append(_score_detector("NAC", parts, data).values)
+    quality = [separation(values["known"], values["synthetic"]).auroc for values in scores]
     assert len(set(quality)) == len(quality)
     monkeypatch.setattr(detectors, "_NAC_STEEPNESS", [*steepness])
-    chosen = _detect("NAC", parts, data).values
-    np.testing.assert_array_equal(chosen["synthetic"], alone[int(np.argmax(quality))]["synthetic"])
+    chosen = _score_detector("NAC", parts, data).values
+    np.testing.assert_array_equal(chosen["synthetic"], scores[int(np.argmax(quality))]["synthetic"])
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("network", ["paper", "resnet8"])
 @pytest.mark.parametrize("name", DETECTORS)
-def test_every_search_names_what_the_detector_has(name: str, network: str) -> None:
-    parts, _ = pieces(network)
-    detector = made(name, parts)
-    space = search_space(name, detector, parts, 5000)
+def test_every_search_space_names_attributes_of_the_detector(name: str, network: str) -> None:
+    parts, _ = make_parts(network)
+    detector = make_detector(name, parts)
+    space = DETECTORS[name].search_space(detector, parts, 5000)
     assert all(hasattr(detector, parameter) and values for parameter, values in space.items())
     assert bool(space) == (name in SEARCHED)

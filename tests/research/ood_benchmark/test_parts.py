@@ -10,14 +10,14 @@ from gradmeter.research.study.network import PaperCNN
 NETWORKS = {
     "paper": (lambda: PaperCNN(), (1, 28, 28)),
     "paper, standardised": (lambda: PaperCNN(standard=(0.17, 0.33)), (1, 28, 28)),
-    "paper, another reading": (lambda: PaperCNN(padding="same", first_dropout="before"), (1, 28, 28)),
+    "paper, other settings": (lambda: PaperCNN(padding="same", first_dropout="before"), (1, 28, 28)),
     "resnet18": (lambda: resnet18(10), (1, 28, 28)),
     "resnet8": (lambda: ResNet8(8), (3, 32, 32)),
 }
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_pieces_make_the_whole(name: str) -> None:
+def test_the_parts_compute_the_logits(name: str) -> None:
     torch.manual_seed(0)
     make, shape = NETWORKS[name]
     network = make().eval()
@@ -29,10 +29,10 @@ def test_the_pieces_make_the_whole(name: str) -> None:
         torch.testing.assert_close(parts.last(parts.encoder(images)), logits)
         assert parts.backbone(images).dim() == 4
     assert dict(network.named_parameters())[parts.last_weight] is parts.last.weight
-    own = set(network.modules())
-    assert all(layer in own for layer in parts.layers)
+    modules = set(network.modules())
+    assert all(layer in modules for layer in parts.layers)
 
 
-def test_another_network() -> None:
-    with pytest.raises(UnsupportedModelError, match="Linear is no network of the benchmark"):
+def test_a_network_of_no_task_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="Linear"):
         parts_of(nn.Linear(2, 2))

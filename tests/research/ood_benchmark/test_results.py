@@ -32,10 +32,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_qualities(folder: Path) -> None:
-    found = TaskResults(folder, TASKS["digits"], RUNS)
-    assert found.columns == [WRONG, "letters", "omniglot", "uniform", ALL, UNSEEN]
-    assert found.far == ["omniglot", "uniform"]
-    scores, wrong = found.scores(OURS)[1], found.wrong[1]
+    results = TaskResults(folder, TASKS["digits"], RUNS)
+    assert results.columns == [WRONG, "letters", "omniglot", "uniform", ALL, UNSEEN]
+    assert results.far == ["omniglot", "uniform"]
+    scores, wrong = results.scores(OURS)[1], results.wrong[1]
     known = scores.values[KNOWN]
     right = known[~wrong]
     for column, outside in {
@@ -44,53 +44,53 @@ def test_qualities(folder: Path) -> None:
         ALL: np.concatenate([scores.values["omniglot"], scores.values["uniform"]]),
         UNSEEN: scores.values["omniglot"],
     }.items():
-        one = found.quality(OURS, column)[1]
+        quality = results.quality(OURS, column)[1]
         target = np.repeat([0, 1], [len(right), len(outside)])
         both = np.concatenate([right, outside])
-        assert one.auroc == pytest.approx(roc_auc_score(target, both))
-        assert one.aupr_out == pytest.approx(average_precision_score(target, both))
+        assert quality.auroc == pytest.approx(roc_auc_score(target, both))
+        assert quality.aupr_out == pytest.approx(average_precision_score(target, both))
         weights = np.where(target == 1, len(right) / len(outside), 1)
-        assert one.matched == pytest.approx(average_precision_score(target, both, sample_weight=weights))
+        assert quality.matched == pytest.approx(average_precision_score(target, both, sample_weight=weights))
         unknown = np.empty(0) if column == WRONG else outside
         errors = np.concatenate([wrong, np.ones(len(unknown), bool)])[np.concatenate([known, unknown]).argsort()]
-        assert one.aurc == pytest.approx((errors.cumsum() / np.arange(1, len(errors) + 1)).mean())
+        assert quality.aurc == pytest.approx((errors.cumsum() / np.arange(1, len(errors) + 1)).mean())
 
 
 def test_means_gains_and_times(folder: Path) -> None:
-    found = TaskResults(folder, TASKS["digits"], RUNS)
-    ours = [one.auroc for one in found.quality(OURS, WRONG)]
-    theirs = [one.auroc for one in found.quality("MSP", WRONG)]
-    assert found.mean(OURS, WRONG, "auroc").mean == pytest.approx(np.mean(ours))
-    gain = found.gain(OURS, "MSP", WRONG, "auroc")
-    assert gain.mean == pytest.approx(np.mean(ours) - np.mean(theirs))
+    results = TaskResults(folder, TASKS["digits"], RUNS)
+    ours = [quality.auroc for quality in results.quality(OURS, WRONG)]
+    softmax = [quality.auroc for quality in results.quality("MSP", WRONG)]
+    assert results.mean(OURS, WRONG, "auroc").mean == pytest.approx(np.mean(ours))
+    gain = results.gain(OURS, "MSP", WRONG, "auroc")
+    assert gain.mean == pytest.approx(np.mean(ours) - np.mean(softmax))
     assert gain.low < gain.mean < gain.high
-    assert found.milliseconds(OURS) == 2.0
-    assert found.fit_seconds(OURS) == 2.0
-    assert found.has("MSP")
-    assert not found.has("KNN")
+    assert results.milliseconds(OURS) == 2.0
+    assert results.fit_seconds(OURS) == 2.0
+    assert results.has("MSP")
+    assert not results.has("KNN")
 
 
-def test_tasks_that_were_judged(folder: Path) -> None:
-    (found,) = found_results(folder)
-    assert found.task.name == "digits"
-    assert found.runs == list(RUNS)
+def test_tasks_with_scores(folder: Path) -> None:
+    (results,) = found_results(folder)
+    assert results.task.name == "digits"
+    assert results.runs == list(RUNS)
 
 
-def test_letters_one_by_one(folder: Path) -> None:
+def test_the_table_of_letters(folder: Path) -> None:
     which = np.arange(50) % 26 + 26 * (np.arange(50) % 3 == 0)
     for run in RUNS:
         Scores({LETTERS: which.astype(float)}, 0, 0).write(score_path(folder, "digits", run, WHICH_LETTER))
         held_out = Scores({KNOWN: np.zeros(200), LETTERS: np.ones(25)}, 0, 0)
         held_out.write(score_path(folder, "digits", run, f"{CEILING} {LETTERS}"))
-    found = TaskResults(folder, TASKS["digits"], RUNS)
-    head, _, *rows = letter_table(found)
+    results = TaskResults(folder, TASKS["digits"], RUNS)
+    head, _, *rows = letter_table(results)
     assert [cell.strip() for cell in head.split("|")[1:-1]] == ["", OURS, "softmax", "supervised"] * 2
     expected = []
-    for scores, wrong in zip(found.scores(OURS), found.wrong, strict=True):
+    for scores, wrong in zip(results.scores(OURS), results.wrong, strict=True):
         inside, outside = scores.values[KNOWN][~wrong], scores.values["letters"][which == 4]
         expected.append(roc_auc_score(np.repeat([0, 1], [len(inside), len(outside)]), [*inside, *outside]))
     cells = [cell.strip() for cell in rows[4].split("|")[1:-1]]
-    # Number 4 shows E, number 30 e; the supervised network was asked about every other letter.
+    # Letter 4 is E, letter 30 is e; the supervised network scored every other image.
     assert which[4] == 4
     assert which[30] == 30
     assert cells[:2] == ["E", f"{100 * np.mean(expected):.1f}"]

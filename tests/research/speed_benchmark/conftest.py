@@ -1,4 +1,4 @@
-"""Tiny networks and failing methods among the real ones, and results made of chosen numbers."""
+"""Fixtures: tiny networks and failing methods registered beside the real ones, and results with chosen numbers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Callable[..., SpeedResults]:
-    """SpeedResults of the tiny network and the paper's: T0 takes 1, 2, 4 seconds in its rounds and 100 MiB."""
+    """Return a function that makes SpeedResults of two networks; T0 takes 1, 2 and 4 seconds and 100 MiB."""
 
     def make(**changes: Any) -> SpeedResults:
         options = BenchOptions(("paper-cnn", "tiny"), ("best-plain", "gradmeter", "loop", "refusing"), threads=(1, 2))

@@ -3,31 +3,31 @@ import time
 
 import pytest
 
-from gradmeter.research.speed_benchmark.isolation import MeasurementError, alone, one_line
+from gradmeter.research.speed_benchmark.isolation import MeasurementError, one_line, run_isolated
 from research.speed_benchmark.tiny import double, fail, process_id, sleep, vanish
 
 pytestmark = pytest.mark.slow
 
 
 def test_the_result_comes_from_another_process() -> None:
-    assert alone(double, 21, seconds=60) == 42
-    assert alone(process_id, seconds=60) != os.getpid()
+    assert run_isolated(double, 21, seconds=60) == 42
+    assert run_isolated(process_id, seconds=60) != os.getpid()
 
 
-def test_an_error_comes_back_in_one_line() -> None:
+def test_an_error_is_reported_in_one_line() -> None:
     with pytest.raises(MeasurementError, match=r"^ValueError: first second$"):
-        alone(fail, "first\n   second", seconds=60)
+        run_isolated(fail, "first\n   second", seconds=60)
 
 
-def test_a_killed_process_is_an_error_like_any_other() -> None:
+def test_a_killed_process_is_an_error() -> None:
     with pytest.raises(MeasurementError, match="killed"):
-        alone(vanish, seconds=60)
+        run_isolated(vanish, seconds=60)
 
 
 def test_a_slow_process_is_stopped() -> None:
     start = time.monotonic()
-    with pytest.raises(MeasurementError, match=r"stopped after 0\.1 s without a result"):
-        alone(sleep, seconds=0.1)
+    with pytest.raises(MeasurementError, match=r"0\.1 s"):
+        run_isolated(sleep, seconds=0.1)
     assert time.monotonic() - start < 30
 
 

@@ -6,11 +6,11 @@ import torch
 from gradmeter.research.speed_benchmark.memory import peak_growth
 
 MIB = 2**20
-linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux sets its high-water mark back")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can reset its high-water mark")
 
 
 @linux
-def test_the_peak_counts_though_all_is_freed_again() -> None:
+def test_freed_memory_counts_for_the_peak() -> None:
     def work() -> None:
         for _ in range(3):
             torch.ones(64 * MIB // 4)
@@ -20,7 +20,7 @@ def test_the_peak_counts_though_all_is_freed_again() -> None:
 
 
 @linux
-def test_what_was_there_before_does_not_count() -> None:
+def test_memory_from_before_does_not_count() -> None:
     torch.ones(64 * MIB // 4)
     held = torch.ones(16 * MIB // 4)
     assert peak_growth(lambda: held.sum()) < 8 * MIB

@@ -1,4 +1,4 @@
-"""Every method on small networks: the norms that it tells are those of one backward pass per sample."""
+"""Every method on small networks: its norms equal those of one backward pass per sample."""
 
 import copy
 import warnings
@@ -13,8 +13,8 @@ from oracles.gradients import expected_readings
 from research.speed_benchmark.tiny import IMAGES, SCALED, TINY
 
 NORMS = ("gradmeter", "loop", "vmap", "opacus", "backpack", "gradient-metrics")
-KNOWN = set(METHODS)  # before a fixture adds others
-SILENT = ("plain", "best-plain", "forward", "grad-uncertainty", "gradnorm")
+REGISTERED = set(METHODS)  # before a fixture adds methods
+WITHOUT_NORMS = ("plain", "best-plain", "forward", "grad-uncertainty", "gradnorm")
 
 
 def run(model: Model, name: str) -> torch.Tensor | None:
@@ -26,7 +26,7 @@ def run(model: Model, name: str) -> torch.Tensor | None:
             pytest.skip(f"{method.distribution} is not installed")
     network, inputs = model.build()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the packages' own
+        warnings.simplefilter("ignore")  # of the measured packages
         prepared = method.prepare(copy.deepcopy(network), inputs)
         prepared.run(inputs)
         return prepared.run(inputs)
@@ -52,37 +52,37 @@ def test_norms_with_batchnorm(name: str) -> None:
     torch.testing.assert_close(norms.double(), expected(IMAGES), rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize("name", SILENT)
-def test_the_others_tell_no_norm(name: str) -> None:
+@pytest.mark.parametrize("name", WITHOUT_NORMS)
+def test_other_methods_return_no_norms(name: str) -> None:
     assert run(IMAGES, name) is None
 
 
 @pytest.mark.parametrize("name", ["opacus", "backpack"])
 def test_a_network_that_a_package_cannot_handle_is_an_error(name: str) -> None:
-    model, error = (IMAGES, "BatchNorm") if name == "opacus" else (SCALED, "no gradient for layer_scale")
-    with pytest.raises((LookupError, NotImplementedError), match=error):
+    model, name_in_error = (IMAGES, "BatchNorm") if name == "opacus" else (SCALED, "layer_scale")
+    with pytest.raises((LookupError, NotImplementedError), match=name_in_error):
         run(model, name)
 
 
-def test_every_method_is_among_these() -> None:
-    assert {*NORMS, *SILENT} == KNOWN
-    assert REFERENCE in KNOWN
+def test_every_registered_method_is_tested() -> None:
+    assert {*NORMS, *WITHOUT_NORMS} == REGISTERED
+    assert REFERENCE in REGISTERED
 
 
 def test_plain_passes_leave_the_gradient_of_the_whole_batch() -> None:
     network, inputs = IMAGES.build()
     gradients = []
     for name in ("plain", "best-plain", "loop"):
-        own = copy.deepcopy(network)
-        prepared = METHODS[name].prepare(own, inputs)
+        copied = copy.deepcopy(network)
+        prepared = METHODS[name].prepare(copied, inputs)
         prepared.run(inputs)
         prepared.run(inputs)
-        gradients.append([parameter.grad for parameter in own.parameters()])
+        gradients.append([parameter.grad for parameter in copied.parameters()])
     torch.testing.assert_close(gradients[0], gradients[1])
     assert gradients[2][0].shape == gradients[0][0].shape
-    assert not torch.allclose(gradients[2][0], gradients[0][0]), "the loop clears after every sample"
+    assert not torch.allclose(gradients[2][0], gradients[0][0]), "the loop clears gradients after every sample"
 
 
-def test_the_best_tile_is_told() -> None:
+def test_the_note_names_the_best_tile() -> None:
     network, inputs = IMAGES.build()
     assert METHODS["best-plain"].prepare(network, inputs).note.startswith("tiles of ")

@@ -22,12 +22,12 @@ def test_gradients_flow_to_every_parameter(name: str) -> None:
     assert not any(module.training for module in network.modules())
     logits = network(inputs)
     F.cross_entropy(logits, logits.argmax(1), reduction="sum").backward()
-    for owner, parameter in network.named_parameters():
-        assert parameter.grad is not None, owner
-        assert 1e-4 < parameter.grad.norm() < 1e4, owner
+    for parameter_name, parameter in network.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert 1e-4 < parameter.grad.norm() < 1e4, parameter_name
 
 
-def test_every_call_builds_the_same() -> None:
+def test_every_call_builds_the_same_network_and_inputs() -> None:
     (first, x), (second, y) = IMAGES.build(), IMAGES.build()
     assert torch.equal(x, y)
     torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)

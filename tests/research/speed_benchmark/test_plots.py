@@ -13,13 +13,13 @@ def texts(axes: Axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
-def test_a_bar_for_each_method_and_an_error_in_the_place_of_one(made: Made) -> None:
+def test_a_bar_or_an_error_for_each_method(made: Made) -> None:
     figure = plots.ratios(made(), "tiny")
     assert [axes.get_title("left") for axes in figure.axes] == ["1 thread", "2 threads"]
     axes = figure.axes[0]
     assert texts(axes) == ["1.00", "0.50", "0.40", "7.00", "fails: NotImplementedError"]
     ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches]
-    assert ends == [pytest.approx(end) for end in ((1, 1), (1, 0.5), (1, 0.4), (1, 7))], "from T0, to either side"
+    assert ends == [pytest.approx(end) for end in ((1, 1), (1, 0.5), (1, 0.4), (1, 7))], "bars start at T0"
     low, high = axes.get_xlim()
     assert low < 0.35
     assert high > 7
@@ -31,7 +31,7 @@ def test_the_target_is_marked_on_the_meters_bar(made: Made) -> None:
     assert any(list(x) == [0.5, 0.5] for x in marks)
 
 
-def test_the_overview_leaves_the_plain_passes_out(made: Made) -> None:
+def test_the_overview_omits_the_plain_passes(made: Made) -> None:
     figure = plots.overview(made(), ["paper-cnn", "tiny"])
     assert [axes.get_title("left") for axes in figure.axes] == [
         "Paper CNN, 28x28, batch of 1,000",
@@ -40,7 +40,7 @@ def test_the_overview_leaves_the_plain_passes_out(made: Made) -> None:
     assert texts(figure.axes[0]) == ["0.40", "7.00", "fails: NotImplementedError"]
 
 
-def test_a_network_on_which_everything_fails_can_be_drawn(made: Made) -> None:
+def test_a_network_where_all_methods_fail(made: Made) -> None:
     results = made()
     results.timings["tiny"] = {"1": {}, "2": {}}
     assert all("fails" in text for text in texts(plots.ratios(results, "tiny").axes[0]))

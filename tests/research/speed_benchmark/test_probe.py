@@ -10,10 +10,10 @@ from research.speed_benchmark.tiny import TINY
 
 def test_norms_and_memory() -> None:
     network, inputs = TINY.build()
-    found = probe(TINY, METHODS["gradmeter"], 1)
-    assert found.norms == pytest.approx(GradientMeter(network)(inputs)["all", "l2"].tolist())
-    assert 0 <= found.memory < 2**26
-    assert 0 < found.seconds < 10
+    measured = probe(TINY, METHODS["gradmeter"], 1)
+    assert measured.norms == pytest.approx(GradientMeter(network)(inputs)["all", "l2"].tolist())
+    assert 0 <= measured.memory < 2**26
+    assert 0 < measured.seconds < 10
     assert probe(TINY, METHODS["plain"], 1).norms is None
 
 
@@ -29,6 +29,6 @@ def test_a_stream_measures_every_image_once(monkeypatch: pytest.MonkeyPatch) -> 
         sizes.append(len(inputs))
 
     monkeypatch.setattr(GradientMeter, "__call__", count)
-    found = stream(TINY, 12, 1)
+    measured = stream(TINY, 12, 1)
     assert sizes == [5, 5, 5, 2], "a batch to warm up, then 12 images"
-    assert 0 < found.seconds < 1
+    assert 0 < measured.seconds < 1

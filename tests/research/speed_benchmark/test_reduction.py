@@ -28,5 +28,8 @@ def test_against_scipy(monkeypatch: object) -> None:
 
 def test_layers_are_the_modules_that_own_parameters() -> None:
     network = nn.Sequential(Scaled(), nn.ReLU())
-    own = own_parameters(network)
-    assert {name: [p.numel() for p in parameters] for name, parameters in own.items()} == {"0": [6], "0.dense": [24, 4]}
+    layers = own_parameters(network)
+    assert {name: [p.numel() for p in parameters] for name, parameters in layers.items()} == {
+        "0": [6],
+        "0.dense": [24, 4],
+    }

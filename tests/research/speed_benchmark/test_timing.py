@@ -13,8 +13,8 @@ pytestmark = pytest.mark.slow
 
 
 @dataclass
-class Noted:
-    """Methods that write down when they run."""
+class Recorder:
+    """Methods that record their runs in `calls`."""
 
     calls: list[str] = field(default_factory=list)
 
@@ -30,24 +30,24 @@ class Noted:
 
 
 def quiet(note: str) -> None:
-    """Nobody looks."""
+    """Show no progress."""
 
 
 def test_methods_take_turns_each_warmed_up_and_slow_ones_drop_out() -> None:
-    noted = Noted()
-    methods = {name: noted.method(name) for name in "abc"}
+    recorder = Recorder()
+    methods = {name: recorder.method(name) for name in "abc"}
     timings = take_turns(TINY, methods, {"a": 3, "b": 3, "c": 1}, 1, quiet)
-    assert "".join(noted.calls) == "ab" + "aabbc" + "bbaa" + "aabb"
+    assert "".join(recorder.calls) == "ab" + "aabbc" + "bbaa" + "aabb"
     assert [len(timing.seconds) for timing in timings.values()] == [3, 3, 1]
     assert timings["b"].note == "b is ready"
 
 
 def test_seconds_are_those_of_one_call() -> None:
-    timings = take_turns(TINY, {"slow": Noted().method("slow", 0.05)}, {"slow": 2}, 1, quiet)
+    timings = take_turns(TINY, {"slow": Recorder().method("slow", 0.05)}, {"slow": 2}, 1, quiet)
     assert timings["slow"].seconds == pytest.approx([0.05, 0.05], abs=0.045)
 
 
-def test_an_error_ends_one_method_only_and_threads_are_put_back() -> None:
+def test_an_error_ends_one_method_only_and_threads_are_restored() -> None:
     before = torch.get_num_threads()
     methods = {"plain": METHODS["plain"], "refusing": REFUSING, "tiring": TIRING}
     timings = take_turns(TINY, methods, dict.fromkeys(methods, 2), 2, quiet)
@@ -59,14 +59,14 @@ def test_an_error_ends_one_method_only_and_threads_are_put_back() -> None:
 
 
 def test_each_method_has_a_network_of_its_own() -> None:
-    seen = []
+    networks = []
 
     def prepare(network: nn.Module, inputs: Tensor) -> Prepared:
-        seen.append(network)
+        networks.append(network)
         return Prepared(lambda batch: None)
 
     method = Method("looking", "peer", prepare, "nothing")
     take_turns(TINY, {"a": method, "b": method}, {"a": 1, "b": 1}, 1, quiet)
-    first, second = seen
+    first, second = networks
     assert first is not second
     torch.testing.assert_close(first.state_dict(), second.state_dict())

@@ -1,4 +1,4 @@
-"""Networks, methods and tasks small enough for tests, in a module since measurements run in processes of their own."""
+"""Small networks, methods and tasks; in a module, since measurements in separate processes import them."""
 
 import os
 import time
@@ -19,7 +19,7 @@ def convolutions() -> nn.Module:
 
 
 class Scaled(nn.Module):
-    """A network that owns a parameter itself, and starts with a branch switched off."""
+    """A network with a parameter of its own, and with a branch that is switched off at first."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Scaled(nn.Module):
         return logits
 
 
-TINY = Model("Two layers", two_layers, (6,), 5, must=1.0, stretch=0.5, best=1.2)
+TINY = Model("Two layers", two_layers, (6,), 5, target=1.0, stretch_target=0.5, best_plain_target=1.2)
 IMAGES = Model("Convolutions", convolutions, (1, 8, 8), 12)
 SCALED = Model("Scaled", Scaled, (6,), 3)
 
@@ -45,7 +45,7 @@ def die(network: nn.Module, inputs: Tensor) -> Prepared:
 
 
 def tire(network: nn.Module, inputs: Tensor) -> Prepared:
-    """Well at first, which the process of its own sees, but never when others take turns with it."""
+    """Return a method that runs with one thread and raises with several."""
 
     def run(batch: Tensor) -> Tensor:
         if torch.get_num_threads() > 1:

@@ -1,1 +1,1 @@
-"""The benchmark: gradmeter beside the post-hoc detectors of pytorch-ood, on the same networks and images."""
+"""The benchmark that compares gradmeter with the post-hoc detectors of pytorch-ood on the same networks and images."""

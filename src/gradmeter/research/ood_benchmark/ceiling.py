@@ -1,4 +1,4 @@
-"""How well letters can be told from digits at all: a network that learned just that, from real letters."""
+"""A supervised reference: a network trained on real letters to distinguish letters from digits."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from gradmeter.research.ood_benchmark.training import TrainingRecipe, load_weigh
 
 CEILING = "supervised ceiling"
 HELD_OUT = slice(1, None, 2)
-"""The images of a concept that the network does not learn from."""
+"""The images of a concept that the network is not trained on."""
 
 _RECIPE = TrainingRecipe(epochs=6, peak=0.1, mirrored=False)
 _BATCH = 500
 
 
 def supervised_ceiling(data: Data, concept: str, run: int, path: Path) -> dict[str, NDArray[np.float64]]:
-    """Log odds that an image is of a concept, by a ResNet-8 trained on half of its images and on known ones.
+    """Return log odds that an image shows a concept, from a ResNet-8 trained on half of its images and on known ones.
 
     Args:
-        data: of the network whose test images are judged.
+        data: images of the network whose test images are scored.
         concept: name of an unknown concept.
-        run: number of the network; the seed.
-        path: of the weights.
+        run: number of the network, and the seed.
+        path: file of the weights.
 
     Returns:
-        Scores of the known test images, "known", and of the other half of the concept, under its name.
+        Scores of the known test images as "known", and of the other half of the concept by its name.
     """
-    foreign = data.unknowns[concept].images
-    learned = foreign[::2]
-    known = data.train.images[: 2 * len(learned)]
-    images = _three_channels(torch.cat([known, learned]))
-    labels = torch.cat([torch.zeros(len(known)), torch.ones(len(learned))]).long()
+    unknown = data.unknowns[concept].images
+    training_unknown = unknown[::2]
+    training_known = data.train.images[: 2 * len(training_unknown)]
+    images = _three_channels(torch.cat([training_known, training_unknown]))
+    labels = torch.cat([torch.zeros(len(training_known)), torch.ones(len(training_unknown))]).long()
     torch.manual_seed(run)
     network = ResNet8(2)
     if not path.exists():
         train(network, images, labels, path, _RECIPE, seed=run, on_epoch=lambda epoch: None)
     load_weights(network, path)
 
-    def odds(of: Tensor) -> NDArray[np.float64]:
+    def log_odds(images: Tensor) -> NDArray[np.float64]:
         with torch.inference_mode():
-            answers = torch.cat([network(_three_channels(batch)) for batch in of.split(_BATCH)]).double()
-        found: NDArray[np.float64] = (answers[:, 1] - answers[:, 0]).numpy()
-        return found
+            logits = torch.cat([network(_three_channels(batch)) for batch in images.split(_BATCH)]).double()
+        odds: NDArray[np.float64] = (logits[:, 1] - logits[:, 0]).numpy()
+        return odds
 
-    return {KNOWN: odds(data.test.images), concept: odds(foreign[HELD_OUT])}
+    return {KNOWN: log_odds(data.test.images), concept: log_odds(unknown[HELD_OUT])}
 
 
 def _three_channels(images: Tensor) -> Tensor:

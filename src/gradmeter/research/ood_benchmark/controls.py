@@ -1,4 +1,4 @@
-"""What the judge is without one of its parts: whatever is claimed for gradients has to hold beside these."""
+"""Controls: judges without some of the features or training data, which show what each of them contributes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def _is_gradient(feature: Feature) -> bool:
 
 @dataclass(frozen=True)
 class Control:
-    """A judge that reads, or learns from, less or more than the default.
+    """A judge that uses other features, or learns from other unknowns, than the default judge.
 
     Attributes:
-        reads: which features it keeps; the logits serve in any case, to tell the predicted class.
-        outputs: whether what the logits say is a feature.
-        kinds: which kinds of synthetic unknowns it learns from; None for all.
-        known_unknowns: concepts 200 images of which it learns from as well.
+        reads: whether it reads a feature; it reads the logits in any case, to know the predicted class.
+        outputs: whether it also uses the logits as features.
+        kinds: whether it learns from a kind of synthetic unknowns.
+        known_unknowns: whether it also learns from 200 images of a concept.
     """
 
     reads: Callable[[Feature], bool] = field(default=lambda feature: True)
@@ -40,20 +40,19 @@ class Control:
     known_unknowns: Callable[[str], bool] = field(default=lambda concept: False)
 
     def keeps(self, feature: Feature) -> bool:
-        """Whether a feature stays."""
+        """Return whether the judge reads a feature."""
         return feature.source in (OUTPUTS, LOGITS) or self.reads(feature)
 
 
 def controls(layers: Names, pseudo_labels: Names, kinds: Names, concepts: Names) -> dict[str, Control]:
-    """The controls by name.
+    """Return the controls by name.
 
     Args:
         layers: names of the network's layers.
-        pseudo_labels: that were read.
-        kinds: of synthetic unknowns.
-        concepts: of which there are known unknowns.
+        pseudo_labels: pseudo-labels of the readings.
+        kinds: kinds of synthetic unknowns.
+        concepts: concepts that have known unknowns.
     """
-    of_layer = {layer: _of_layer(layer) for layer in layers}
     return {
         "without gradients": Control(lambda feature: not _is_gradient(feature)),
         "without activations": Control(lambda feature: feature.source != ACTIVATIONS),
@@ -61,7 +60,7 @@ def controls(layers: Names, pseudo_labels: Names, kinds: Names, concepts: Names)
         "gradients only": Control(_is_gradient, outputs=False),
         "activations only": Control(lambda feature: feature.source == ACTIVATIONS, outputs=False),
         "class-aware logits only": Control(lambda feature: False),
-        **{f"layer {layer} alone": Control(keep, outputs=False) for layer, keep in of_layer.items()},
+        **{f"layer {layer} alone": Control(_of_layer(layer), outputs=False) for layer in layers},
         **{f"pseudo-label {label} alone": Control(_of_label(label), outputs=False) for label in pseudo_labels},
         **{f"without {kind}": Control(kinds=_other_than(kind)) for kind in kinds},
         "without any noise": Control(kinds=lambda kind: "noise" not in kind),
@@ -80,27 +79,26 @@ def _of_layer(layer: str) -> Callable[[Feature], bool]:
 
 
 def _of_label(label: str) -> Callable[[Feature], bool]:
-    # Features of the first pseudo-label are not named after it.
+    # The first pseudo-label is not part of the names of its features.
     return lambda feature: _is_gradient(feature) and (feature.pseudo_label or "predicted") == label
 
 
-def _same_as(given: str) -> Callable[[str], bool]:
-    return lambda one: one == given
+def _same_as(name: str) -> Callable[[str], bool]:
+    return lambda other: other == name
 
 
-def _other_than(given: str) -> Callable[[str], bool]:
-    return lambda one: one != given
+def _other_than(name: str) -> Callable[[str], bool]:
+    return lambda other: other != name
 
 
 def pixel_statistics(images: Tensor) -> NDArray[np.float64]:
-    """Mean, standard deviation and total variation of each channel, [N, 3 C], of images [N, C, H, W]."""
+    """Return mean, standard deviation and total variation of each channel, [N, 3 C], for images [N, C, H, W]."""
     variation = images.diff(dim=2).abs().mean(dim=(2, 3)) + images.diff(dim=3).abs().mean(dim=(2, 3))
-    found = torch.cat([images.mean(dim=(2, 3)), images.std(dim=(2, 3)), variation], dim=1)
-    return found.double().numpy()
+    return torch.cat([images.mean(dim=(2, 3)), images.std(dim=(2, 3)), variation], dim=1).double().numpy()
 
 
 def pixel_judge(known: Tensor, unknown: Tensor) -> HistGradientBoostingClassifier:
-    """A judge of unknown inputs that never sees the network."""
+    """Fit a classifier of unknown images to pixel statistics; it does not use the network."""
     matrix = np.concatenate([pixel_statistics(known), pixel_statistics(unknown)])
     target = np.repeat([0, 1], [len(known), len(unknown)])
     return HistGradientBoostingClassifier(class_weight="balanced", random_state=0).fit(matrix, target)

@@ -1,4 +1,4 @@
-"""Networks of the benchmark beside the paper's: none of them is known to any setting of gradmeter's."""
+"""Networks of the benchmark other than the paper's."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from gradmeter.errors import GradmeterError
 
 
 def resnet18(classes: int) -> nn.Module:
-    """torchvision's ResNet-18 for one channel; 11 million weights.
+    """Return torchvision's ResNet-18 for one channel, with 11 million weights.
 
     Raises:
         GradmeterError: if torchvision is not installed.
     """
     try:
-        from torchvision.models import resnet18 as published
+        from torchvision.models import resnet18 as torchvision_resnet18
     except ModuleNotFoundError as error:
         raise GradmeterError(
             'ResNet-18 needs the package torchvision, which is not installed; pip install "gradmeter[compare]"'
         ) from error
-    network: nn.Module = published(weights=None, num_classes=classes)
+    network: nn.Module = torchvision_resnet18(weights=None, num_classes=classes)
     network.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
     return network
 
 
 class _Block(nn.Module):
-    """Two convolutions beside a shortcut (He et al. 2016)."""
+    """Two convolutions and a shortcut (He et al. 2016)."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -41,10 +41,10 @@ class _Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Feature maps."""
-        inner = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        joined: Tensor = F.relu(inner + self.shortcut(x))
-        return joined
+        """Return feature maps."""
+        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        output: Tensor = F.relu(residual + self.shortcut(x))
+        return output
 
 
 class ResNet8(nn.Module):
@@ -62,7 +62,7 @@ class ResNet8(nn.Module):
         self.fc = nn.Linear(64, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits [N, classes] of images [N, 3, H, W] in [0, 1]."""
+        """Return logits [N, classes] for images [N, 3, H, W] in [0, 1]."""
         x = self.blocks(F.relu(self.bn(self.conv(images))))
         logits: Tensor = self.fc(x.mean(dim=(2, 3)))
         return logits

@@ -1,4 +1,4 @@
-"""A network in the pieces that detectors ask for: feature maps, what makes logits of them, the last linear layer."""
+"""The parts of a network that detectors need: feature maps, the head and the last linear layer."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gradmeter.research.study.network import PaperCNN
 
 @dataclass(frozen=True)
 class Parts:
-    """A network in eval mode, as a chain.
+    """A network in eval mode as a chain of modules.
 
     Attributes:
-        network: the whole.
-        stages: modules that follow each other; the last one's output are the feature maps.
-        layers: the network's own modules whose outputs stand for the stages.
-        pool: from feature maps to the features of the last layer.
+        network: the whole network.
+        stages: consecutive modules; the last one outputs the feature maps.
+        layers: modules of the network that correspond to the stages.
+        pool: maps feature maps to the features of the last layer.
         last: the last linear layer.
     """
 
@@ -31,27 +31,27 @@ class Parts:
     last: nn.Linear
 
     def __post_init__(self) -> None:
-        """Keep the network as it is while detectors are fitted."""
+        """Set eval mode, so that fitting detectors does not change the network."""
         self.network.eval()
 
     @property
     def backbone(self) -> nn.Module:
-        """From images to feature maps [N, C, H, W]."""
+        """The module that maps images to feature maps [N, C, H, W]."""
         return nn.Sequential(*self.stages).eval()
 
     @property
     def head(self) -> nn.Module:
-        """From feature maps to logits."""
+        """The module that maps feature maps to logits."""
         return nn.Sequential(self.pool, self.last).eval()
 
     @property
     def encoder(self) -> nn.Module:
-        """From images to features [N, D]."""
+        """The module that maps images to features [N, D]."""
         return nn.Sequential(*self.stages, self.pool).eval()
 
     @property
     def last_weight(self) -> str:
-        """The name of the last layer's weight among the network's parameters."""
+        """The name of the parameter that is the last layer's weight."""
         return next(name for name, parameter in self.network.named_parameters() if parameter is self.last.weight)
 
 
@@ -66,10 +66,10 @@ class _Mean(nn.Module):
 
 
 def parts_of(network: nn.Module) -> Parts:
-    """The pieces of one of the benchmark's networks.
+    """Return the parts of a network of the benchmark.
 
     Raises:
-        UnsupportedModelError: for another network.
+        UnsupportedModelError: for any other network.
     """
     if isinstance(network, PaperCNN):
         stages = (
@@ -88,4 +88,4 @@ def parts_of(network: nn.Module) -> Parts:
         last = children["fc"]
         assert isinstance(last, nn.Linear)
         return Parts(network, (stem, *layers), tuple(layers), _Mean(), last)
-    raise UnsupportedModelError(f"{type(network).__name__} is no network of the benchmark; expected one of its tasks'")
+    raise UnsupportedModelError(f"{type(network).__name__} is no network of the benchmark; expected one of a task")

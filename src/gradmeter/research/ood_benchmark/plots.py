@@ -15,28 +15,28 @@ from gradmeter.research.ood_benchmark.run import OURS, WRONG
 
 _INCHES = 7.0
 _ROW = 0.42
-# What is closer to perfect stands here: a logarithmic axis has no 0.
+# Smaller gaps are drawn here, since a logarithmic axis has no 0.
 _LEAST = 1e-5
-# An axis of less than this ratio holds more labels than its powers of ten.
+# An axis whose ends have a smaller ratio gets more labels than the powers of ten.
 _NARROW = 50
 
 
-def best_beside_ours(found: TaskResults) -> Figure:
-    """100 - AUROC of every method, a row for each column of the tables: what is farther left is better."""
+def best_beside_ours(results: TaskResults) -> Figure:
+    """Draw 100 - AUROC of every method, with a row for each column of the tables."""
     with styled():
-        figure = Figure((_INCHES, 1.0 + _ROW * len(found.columns)), layout="constrained")
+        figure = Figure((_INCHES, 1.0 + _ROW * len(results.columns)), layout="constrained")
         axes = figure.add_subplot()
-        for row, column in enumerate(found.columns):
-            others = {name: _gap(found, name, column) for name in found.detectors}
+        for row, column in enumerate(results.columns):
+            others = {name: _gap(results, name, column) for name in results.detectors}
             axes.plot(list(others.values()), [row] * len(others), "o", color=RULE, markersize=4, alpha=0.8)
             best = min(others, key=lambda name: others[name])
             axes.annotate(best, (others[best], row), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=7)
-            axes.plot(_gap(found, OURS, column), row, "D", color=COLOURS[0], markersize=6)
+            axes.plot(_gap(results, OURS, column), row, "D", color=COLOURS[0], markersize=6)
         axes.plot([], [], "D", color=COLOURS[0], label=OURS)
         axes.plot([], [], "o", color=RULE, label="detectors of pytorch-ood, the best one named")
         _logarithmic(axes, narrow=False)
         axes.set_xlim(left=_LEAST / 4)
-        axes.set_yticks(range(len(found.columns)), map(column_name, found.columns))
+        axes.set_yticks(range(len(results.columns)), map(column_name, results.columns))
         axes.invert_yaxis()
         axes.set_xlabel("100 - AUROC in percent, mean over networks (logarithmic; left is better)")
         axes.grid(visible=True, axis="x")
@@ -44,15 +44,15 @@ def best_beside_ours(found: TaskResults) -> Figure:
     return figure
 
 
-def control_bars(found: TaskResults, controls: Sequence[str]) -> Figure:
-    """100 - AUROC of the default judge and of its controls, for wrong predictions, near and all unknown ones."""
-    names = [OURS, *(name for name in controls if found.has(name))]
-    columns = [WRONG, *found.task.near, ALL]
+def control_bars(results: TaskResults, controls: Sequence[str]) -> Figure:
+    """Draw 100 - AUROC of the default judge and its controls for wrong predictions, near concepts and all concepts."""
+    names = [OURS, *(name for name in controls if results.has(name))]
+    columns = [WRONG, *results.task.near, ALL]
     with styled():
         figure = Figure((_INCHES, 1.0 + 0.2 * len(names)), layout="constrained")
         panels = figure.subplots(1, len(columns), sharey=True)
         for axes, column in zip(np.atleast_1d(panels), columns, strict=True):
-            gaps = [_gap(found, name, column) for name in names]
+            gaps = [_gap(results, name, column) for name in names]
             axes.plot(gaps, range(len(names)), "o", color=RULE, markersize=4)
             axes.plot(gaps[0], 0, "D", color=COLOURS[0], markersize=6)
             axes.axvline(gaps[0], color=COLOURS[0], linewidth=0.8)
@@ -67,7 +67,7 @@ def control_bars(found: TaskResults, controls: Sequence[str]) -> Figure:
 
 
 def _logarithmic(axes: Axes, *, narrow: bool) -> None:
-    """In percent; matplotlib's own labels between powers of ten would overlap."""
+    """Set a logarithmic axis in percent; matplotlib's default labels between powers of ten would overlap."""
     axes.set_xscale("log")
     steps = (1, 2, 3, 5) if narrow else (1,)
     axes.xaxis.set_major_locator(FixedLocator([step * 10.0**power for power in range(-7, 1) for step in steps]))
@@ -75,5 +75,5 @@ def _logarithmic(axes: Axes, *, narrow: bool) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _gap(found: TaskResults, method: str, column: str) -> float:
-    return max(_LEAST, 1 - found.mean(method, column, "auroc").mean)
+def _gap(results: TaskResults, method: str, column: str) -> float:
+    return max(_LEAST, 1 - results.mean(method, column, "auroc").mean)

@@ -1,4 +1,4 @@
-"""What the scores come to: every measure of every method, for every network."""
+"""The results of the benchmark: every measure of every method on every network, computed from the scores."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from gradmeter.trust.evaluation.operating_point import fpr_at_tpr
 from gradmeter.trust.evaluation.separation import aupr_out_at_base_rate, separation
 
 ALL = "all"
-"""All unknown concepts together but those near to what is known."""
+"""The column of all unknown concepts except those near to the known ones."""
 
 UNSEEN = "unseen"
-"""`ALL` but the two noises: uniform noise is a kind of synthetic unknowns, and normal noise is close to another."""
+"""The column `ALL` without noise: uniform noise is a kind of synthetic unknowns, normal noise is similar to another."""
 
 _NAMES = {
     "cifar10": "CIFAR-10",
@@ -39,13 +39,14 @@ _BASE_RATE = 0.5
 
 @dataclass(frozen=True)
 class Quality:
-    """How a method tells right predictions from a column.
+    """How well a method separates right predictions from the images of a column.
 
     Attributes:
-        auroc, aupr_out: fractions; positive is the column.
-        fpr95: share of the column that is accepted where 95 % of the right predictions are.
-        matched: AUPR-Out as if the column were half of all.
-        aurc: mean share, over coverages, of what is wrong or of the column among what is accepted.
+        auroc, aupr_out: fractions; the images of the column are the positives.
+        fpr95: share of the column that is accepted if 95 % of the right predictions are.
+        matched: AUPR-Out as if the column were half of all images.
+        aurc: share of errors (wrong predictions and images of the column) among accepted images, averaged over all
+            coverages.
     """
 
     auroc: float
@@ -56,11 +57,11 @@ class Quality:
 
 
 class TaskResults:
-    """The scores of one task's networks.
+    """The scores of the networks of one task.
 
     Args:
-        folder: of the comparison.
-        task: which.
+        folder: output folder of the comparison.
+        task: the task.
         runs: numbers of the networks.
     """
 
@@ -68,29 +69,29 @@ class TaskResults:
         self.task, self.runs, self._folder = task, runs, folder
 
     def has(self, method: str) -> bool:
-        """Whether a method has judged every network."""
+        """Return whether there are scores of a method on every network."""
         return all(score_path(self._folder, self.task.name, run, method).is_file() for run in self.runs)
 
     def controlled(self, controls: Sequence[str]) -> TaskResults | None:
-        """The networks that all of the controls have judged; None if there is none."""
+        """Return the results of the networks that all controls have scored; None if there are none."""
         runs = [
-            run for run in self.runs if all(TaskResults(self._folder, self.task, [run]).has(one) for one in controls)
+            run for run in self.runs if all(TaskResults(self._folder, self.task, [run]).has(name) for name in controls)
         ]
         return TaskResults(self._folder, self.task, runs) if runs and controls else None
 
     @property
     def detectors(self) -> list[str]:
-        """Those that judged every network; the softmax is one."""
+        """Detectors with scores on every network, including the softmax."""
         return [method for method in DETECTORS if self.has(method)]
 
     def scores(self, method: str) -> list[Scores]:
-        """Of every network."""
+        """Return a method's scores on every network."""
         return [Scores.read(score_path(self._folder, self.task.name, run, method)) for run in self.runs]
 
     @cached_property
     def wrong(self) -> list[NDArray[np.bool_]]:
-        """Of every network, which known test images are answered wrong."""
-        return [found.values[WRONG] > 0 for found in self.scores(WRONG)]
+        """Which known test images are predicted wrong, for every network."""
+        return [scores.values[WRONG] > 0 for scores in self.scores(WRONG)]
 
     @cached_property
     def concepts(self) -> list[str]:
@@ -99,50 +100,52 @@ class TaskResults:
 
     @property
     def far(self) -> list[str]:
-        """Those that make up `ALL`."""
+        """Unknown concepts in `ALL`."""
         return [name for name in self.concepts if name not in self.task.near]
 
     @property
     def columns(self) -> list[str]:
-        """What right predictions are told from."""
+        """The columns that right predictions are compared with."""
         return [WRONG, *self.concepts, ALL, UNSEEN]
 
     def pooled(self, column: str) -> list[str]:
-        """The unknown concepts that make up a column."""
+        """Return the unknown concepts of a column."""
         unseen = [name for name in self.far if name not in ("uniform", "normal")]
         return {WRONG: [], ALL: self.far, UNSEEN: unseen}.get(column, [column])
 
     def quality(self, method: str, column: str) -> list[Quality]:
-        """Of every network."""
-        found = self._qualities.setdefault((method, column), [])
-        if not found:
+        """Return the quality of a method for a column on every network."""
+        qualities = self._qualities.setdefault((method, column), [])
+        if not qualities:
             for scores, wrong in zip(self.scores(method), self.wrong, strict=True):
-                found.append(_quality(scores.values, wrong, self.pooled(column)))
-        return found
+                qualities.append(_quality(scores.values, wrong, self.pooled(column)))
+        return qualities
 
     @cached_property
     def _qualities(self) -> dict[tuple[str, str], list[Quality]]:
         return {}
 
     def mean(self, method: str, column: str, measure: str) -> MeanSem:
-        """Over the networks."""
-        return mean_sem([getattr(one, measure) for one in self.quality(method, column)])
+        """Return mean and standard error of a measure over the networks."""
+        return mean_sem([getattr(quality, measure) for quality in self.quality(method, column)])
 
     def gain(self, method: str, other: str, column: str, measure: str) -> PairedDifference:
-        """Method minus other, over the networks."""
-        first, second = ([getattr(one, measure) for one in self.quality(name, column)] for name in (method, other))
-        return paired_difference(first, second)
+        """Return the mean difference, method minus other, over the networks."""
+        values, others = (
+            [getattr(quality, measure) for quality in self.quality(name, column)] for name in (method, other)
+        )
+        return paired_difference(values, others)
 
     def fit_seconds(self, method: str) -> float:
-        """That learning took, over the networks."""
-        return float(np.mean([found.fit_seconds for found in self.scores(method)]))
+        """Return the mean time to fit a method."""
+        return float(np.mean([scores.fit_seconds for scores in self.scores(method)]))
 
     def milliseconds(self, method: str) -> float:
-        """That an image takes, over the networks."""
-        return float(np.mean([found.milliseconds for found in self.scores(method)]))
+        """Return the mean time to score an image."""
+        return float(np.mean([scores.milliseconds for scores in self.scores(method)]))
 
     def left_out(self, kind: str) -> MeanSem:
-        """AUROC on a kind of synthetic unknowns by judges that did not learn from it."""
+        """Return the AUROC of a kind of synthetic unknowns for judges that did not learn from it."""
         values = []
         for scores, wrong in zip(self.scores(f"without {kind}"), self.wrong, strict=True):
             values.append(separation(scores.values[KNOWN][~wrong], scores.values[f"synthetic {kind}"]).auroc)
@@ -150,15 +153,15 @@ class TaskResults:
 
 
 def _quality(values: Mapping[str, NDArray[np.float64]], wrong: NDArray[np.bool_], concepts: Sequence[str]) -> Quality:
-    """Of right predictions against unknown concepts; against the wrong predictions where there are none."""
+    """Return the quality for some unknown concepts, or for wrong predictions if there are no concepts."""
     known = values[KNOWN]
     unknown = np.concatenate([np.empty(0), *(values[name] for name in concepts)])
     inside, outside = known[~wrong], unknown if concepts else known[wrong]
-    found = separation(inside, outside)
+    separated = separation(inside, outside)
     errors = np.concatenate([wrong, np.ones(len(unknown), np.bool_)])
     return Quality(
-        found.auroc,
-        found.aupr_out,
+        separated.auroc,
+        separated.aupr_out,
         fpr_at_tpr(inside, outside),
         aupr_out_at_base_rate(inside, outside, _BASE_RATE),
         area_of_curve(risk_coverage(np.concatenate([known, unknown]), errors)),
@@ -166,7 +169,7 @@ def _quality(values: Mapping[str, NDArray[np.float64]], wrong: NDArray[np.bool_]
 
 
 def found_results(folder: Path) -> Iterator[TaskResults]:
-    """Of every task some network of which the default judge and the softmax have judged."""
+    """Yield the results of every task that has networks with scores of the default judge and of the softmax."""
     for task in TASKS.values():
         runs = [
             run
@@ -178,5 +181,5 @@ def found_results(folder: Path) -> Iterator[TaskResults]:
 
 
 def column_name(column: str) -> str:
-    """As people write it."""
+    """Return the name of a column on the page."""
     return _NAMES.get(column, column)

@@ -1,4 +1,4 @@
-"""What is compared on: networks, the images they know and those they do not."""
+"""The tasks of the benchmark: networks, known images and unknown images."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _DIGITS_RECIPE = TrainingRecipe(epochs=2, peak=0.05, mirrored=False)
 _COLOUR_RECIPE = TrainingRecipe(epochs=15, peak=0.1, mirrored=True)
 _COLOUR_VALIDATION = 2000
 _COLOUR_SIDE = 32
-# Classes that are unknown in each split of the colour task; every class is once.
+# Classes that are unknown in each split of the colour task; each class is unknown in one split.
 _UNKNOWN_CLASSES = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _PAPER_LAYERS = ("conv1", "conv2", "conv3", "dense")
 _SEED = 0
 LETTERS = "letters"
 FILES = (*(archive.file for archive in ARCHIVES.values()), "cifar10_train20k.npz")
-"""The files that the tasks are made of."""
+"""The files that the tasks read."""
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images [n, C, H, W] float32, and their classes, [n] int64; -1 where they are of none."""
+    """Images [n, C, H, W] float32 and their classes [n] int64; -1 for no class."""
 
     images: Tensor
     labels: Tensor
@@ -53,12 +53,12 @@ class Data:
     """The images of one network.
 
     Attributes:
-        train: what it learned from.
-        validation: known images for detectors to learn from.
-        test: known images.
-        unknowns: images of no class, by concept.
-        known_unknowns: 200 more of some concepts, for controls that may learn from them.
-        letters: [n] which of A-Z a-z each image of the concept "letters" shows, 0 to 51, if that is known.
+        train: images that the network is trained on.
+        validation: known images for the default judge and some detectors to learn from.
+        test: known images to score.
+        unknowns: images of no class to score, by concept.
+        known_unknowns: 200 other images of some concepts, for controls to learn from.
+        letters: [n] the letter that each image of the concept "letters" shows, 0 to 51 for A-Z a-z; None if unknown.
     """
 
     train: Images
@@ -71,16 +71,16 @@ class Data:
 
 @dataclass(frozen=True)
 class BenchmarkTask:
-    """Networks of one kind for images of one kind.
+    """Networks of one architecture for one kind of images.
 
     Attributes:
-        name: short, for folders and options.
-        title: for people.
-        runs: number of networks, each with images of its own.
-        near: concepts that are like what is known, reported apart from "all".
-        layers: that are read alone in controls.
-        data: the images of a run.
-        network: trains the network of a run, or reads it from the given file where it is there.
+        name: short name for folders and options.
+        title: name on the page.
+        runs: number of networks; each has its own draw of images.
+        near: concepts that resemble the known images, reported apart from "all".
+        layers: layers that controls read alone.
+        data: returns the images of a run.
+        network: trains the network of a run, or reads it from the given file if that exists.
     """
 
     name: str
@@ -100,15 +100,15 @@ def _known(digits: Concept) -> Images:
 def _digits(folder: Path, run: int) -> Data:
     draw: Draw = load(str(folder)).draw(run, _SEED)
 
-    def of_no_class(concepts: Mapping[str, Concept]) -> dict[str, Images]:
-        return {name: Images(one.to_tensor(), _no_labels(len(one))) for name, one in concepts.items()}
+    def without_labels(concepts: Mapping[str, Concept]) -> dict[str, Images]:
+        return {name: Images(concept.to_tensor(), _no_labels(len(concept))) for name, concept in concepts.items()}
 
     return Data(
         _known(draw.train),
         _known(draw.validation),
         _known(draw.test),
-        of_no_class(draw.unknowns),
-        of_no_class(draw.known_unknowns),
+        without_labels(draw.unknowns),
+        without_labels(draw.known_unknowns),
         draw.unknowns[LETTERS].labels,
     )
 
@@ -134,31 +134,31 @@ def _paper_network(data: Data, run: int, path: Path, on_epoch: Callable[[int], N
 def _trained(make: Callable[[], nn.Module], recipe: TrainingRecipe) -> Callable[..., nn.Module]:
     def network(data: Data, run: int, path: Path, on_epoch: Callable[[int], None]) -> nn.Module:
         torch.manual_seed(run)
-        made = make()
+        initialised = make()
         if not path.exists():
-            train(made, data.train.images, data.train.labels, path, recipe, seed=run, on_epoch=on_epoch)
-        return load_weights(made, path)
+            train(initialised, data.train.images, data.train.labels, path, recipe, seed=run, on_epoch=on_epoch)
+        return load_weights(initialised, path)
 
     return network
 
 
 def _colour(folder: Path, run: int) -> Data:
-    """CIFAR-10 in open-set form: eight classes are known; two, and everything that is no photograph, are not."""
+    """Return CIFAR-10 with eight known classes; the other two classes and all images of other data sets are unknown."""
     images, labels = _archive(folder, "cifar10_train20k")
     test_images, test_labels = _archive(folder, "cifar10_test")
-    # They come ordered by class, and a share takes the first.
-    mixed = np.random.default_rng((_SEED, run, 1)).permutation(len(test_images))
-    test_images, test_labels = test_images[mixed], test_labels[mixed]
-    hidden = np.isin(labels, _UNKNOWN_CLASSES[run]), np.isin(test_labels, _UNKNOWN_CLASSES[run])
-    known = np.flatnonzero(~hidden[0])
+    # The archive is sorted by class, and a share takes the first images.
+    shuffled = np.random.default_rng((_SEED, run, 1)).permutation(len(test_images))
+    test_images, test_labels = test_images[shuffled], test_labels[shuffled]
+    test_unknown = np.isin(test_labels, _UNKNOWN_CLASSES[run])
+    known = np.flatnonzero(~np.isin(labels, _UNKNOWN_CLASSES[run]))
     order = np.random.default_rng((_SEED, run)).permutation(known)
     validation, training = order[:_COLOUR_VALIDATION], order[_COLOUR_VALIDATION:]
-    numbers = np.cumsum(~np.isin(np.arange(10), _UNKNOWN_CLASSES[run])) - 1
+    new_labels = np.cumsum(~np.isin(np.arange(10), _UNKNOWN_CLASSES[run])) - 1
     draw: Draw = load(str(folder)).draw(run, _SEED)
 
-    def photographs(found: NDArray[np.uint8], classes: NDArray[np.int64]) -> Images:
-        tensor = torch.from_numpy(np.ascontiguousarray(found.transpose(0, 3, 1, 2))).float().div_(255)
-        return Images(tensor, torch.from_numpy(numbers[classes]))
+    def photographs(pixels: NDArray[np.uint8], classes: NDArray[np.int64]) -> Images:
+        tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float().div_(255)
+        return Images(tensor, torch.from_numpy(new_labels[classes]))
 
     def drawings(concept: Concept) -> Images:
         count = min(len(concept), len(test_images))
@@ -167,11 +167,11 @@ def _colour(folder: Path, run: int) -> Data:
 
     random = torch.Generator().manual_seed(run)
     shape = (len(test_images), 3, _COLOUR_SIDE, _COLOUR_SIDE)
-    others = photographs(test_images[hidden[1]], test_labels[hidden[1]])
+    others = photographs(test_images[test_unknown], test_labels[test_unknown])
     return Data(
         photographs(images[training], labels[training]),
         photographs(images[validation], labels[validation]),
-        photographs(test_images[~hidden[1]], test_labels[~hidden[1]]),
+        photographs(test_images[~test_unknown], test_labels[~test_unknown]),
         {
             "other classes": Images(others.images, _no_labels(len(others))),
             "digits": drawings(draw.test),

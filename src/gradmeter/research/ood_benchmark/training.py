@@ -1,4 +1,4 @@
-"""Training of the benchmark's ResNets, epoch by epoch, so that a killed training goes on where it stood."""
+"""Training of the benchmark's ResNets, with a checkpoint after each epoch so that a killed training can be resumed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gradmeter.research.study.tensors import read_tensors, write_tensors
 _BATCH = 128
 _MOMENTUM = 0.9
 _WEIGHT_DECAY = 5e-4
-# The rate rises over this share of the steps and falls over the rest (Smith and Topin 2018).
+# The learning rate rises over this share of the steps and falls over the rest (Smith and Topin 2018).
 _WARM_UP = 0.25
 _SHIFT = 2
 
@@ -26,9 +26,9 @@ class TrainingRecipe:
     """How a network is trained.
 
     Attributes:
-        epochs: passes through the images.
+        epochs: number of passes over the images.
         peak: highest learning rate.
-        mirrored: whether images are shifted and mirrored at random.
+        mirrored: shift and mirror images at random.
     """
 
     epochs: int
@@ -46,34 +46,34 @@ def train(
     seed: int,
     on_epoch: Callable[[int], None],
 ) -> None:
-    """Train a network and leave its weights at `path`, as safetensors.
+    """Train a network and write its weights as safetensors.
 
-    The random numbers of an epoch follow from the seed and its number, so a resumed training ends with the very same
-    weights.
+    The random numbers of an epoch depend only on the seed and the number of the epoch, so a resumed training ends with
+    the same weights.
 
     Args:
-        network: as it is initialised.
+        network: the initialised network.
         images: [n, C, H, W] float32.
         labels: [n].
-        path: of the weights; the state after each epoch lies beside it until training ends.
-        recipe: how.
-        seed: of the order of the images and of what happens to them.
-        on_epoch: told how many epochs are done.
+        path: file of the weights; the checkpoint is stored next to it until training ends.
+        recipe: how to train.
+        seed: seed of the order of the images and of their augmentation.
+        on_epoch: called with the number of finished epochs.
     """
     optimizer = torch.optim.SGD(
         network.parameters(), lr=recipe.peak, momentum=_MOMENTUM, nesterov=True, weight_decay=_WEIGHT_DECAY
     )
     checkpoint = path.with_suffix(".training")
-    done = _resume(network, optimizer, checkpoint) if checkpoint.exists() else 0
+    finished = _resume(network, optimizer, checkpoint) if checkpoint.exists() else 0
     steps = recipe.epochs * -(-len(images) // _BATCH)
-    for epoch in range(done, recipe.epochs):
+    for epoch in range(finished, recipe.epochs):
         torch.manual_seed(int(np.random.SeedSequence(seed, spawn_key=(epoch,)).generate_state(1)[0]))
         network.train()
         batches = torch.randperm(len(images)).split(_BATCH)
         for number, rows in enumerate(batches):
             rate = _rate((epoch * len(batches) + number) / steps)
             optimizer.param_groups[0]["lr"] = recipe.peak * rate
-            batch = _moved(images[rows]) if recipe.mirrored else images[rows]
+            batch = _augment(images[rows]) if recipe.mirrored else images[rows]
             optimizer.zero_grad()
             F.cross_entropy(network(batch), labels[rows]).backward()
             optimizer.step()
@@ -84,17 +84,18 @@ def train(
 
 
 def load_weights(network: nn.Module, path: Path) -> nn.Module:
-    """The network with the weights of a file that `train` wrote, in eval mode."""
+    """Load the weights of a file of `train` into a network; return it in eval mode."""
     network.load_state_dict(read_tensors(path)[0])
     return network.eval()
 
 
 def _rate(progress: float) -> float:
+    """Return the learning rate relative to its peak."""
     return progress / _WARM_UP if progress < _WARM_UP else (1 - progress) / (1 - _WARM_UP)
 
 
-def _moved(images: Tensor) -> Tensor:
-    """Each image shifted by up to two pixels, every other one mirrored."""
+def _augment(images: Tensor) -> Tensor:
+    """Shift each image by up to two pixels, and mirror it with probability 1/2."""
     samples, _, height, width = images.shape
     padded = F.pad(images, [_SHIFT] * 4, mode="reflect")
     rows = torch.randint(2 * _SHIFT + 1, (samples, 1)) + torch.arange(height)
@@ -111,10 +112,10 @@ def _checkpoint(network: nn.Module, optimizer: torch.optim.SGD, path: Path, epoc
 
 
 def _resume(network: nn.Module, optimizer: torch.optim.SGD, path: Path) -> int:
-    """Take over the state of a checkpoint; the number of epochs that are done."""
-    tensors, about = read_tensors(path)
+    """Load a checkpoint into the network and the optimizer; return the number of finished epochs."""
+    tensors, metadata = read_tensors(path)
     network.load_state_dict({name: tensors[f"weights/{name}"] for name in network.state_dict()})
     for name, parameter in network.named_parameters():
         optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum/{name}"]
-    epochs: int = about["epochs"]
+    epochs: int = metadata["epochs"]
     return epochs

@@ -1,1 +1,1 @@
-"""How fast the meter is beside a training step and beside other packages, and how much memory each of them takes."""
+"""Time and memory of the meter, compared with a training step and with other packages."""

@@ -1,4 +1,4 @@
-"""A measurement in a process of its own: its memory is its own, and whatever ends it ends nothing else."""
+"""Measurements in separate processes: each has its own memory, and a crash ends only that measurement."""
 
 from __future__ import annotations
 
@@ -13,62 +13,62 @@ from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
-_LONGEST = 140  # characters of another package's message that people get to see
+_MAX_CHARACTERS = 140  # of an error message on the page
 
 
 class MeasurementError(Exception):
-    """A measurement that gave no result; the message is one line for the page."""
+    """A measurement failed; the message is one line for the page."""
 
 
-def alone(task: Callable[..., Result], *arguments: Any, seconds: float) -> Result:
+def run_isolated(task: Callable[..., Result], *arguments: Any, seconds: float) -> Result:
     """Run task(*arguments) in a new process and return its result.
 
     Args:
-        task: a function of a module; arguments and result must be picklable.
-        arguments: handed on.
-        seconds: after which the process is stopped.
+        task: a module-level function; its arguments and its result must be picklable.
+        arguments: passed to the task.
+        seconds: time limit, after which the process is killed.
 
     Raises:
-        MeasurementError: if the task raises, is killed or takes too long.
+        MeasurementError: if the task raises, is killed or exceeds the time limit.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(sender, task, arguments), daemon=True)
+    process = context.Process(target=_send_result, args=(sender, task, arguments), daemon=True)
     process.start()
     sender.close()
     try:
         if not receiver.poll(seconds):
             raise MeasurementError(f"stopped after {seconds:g} s without a result")
-        result, error = receiver.recv()
+        answer: tuple[Result, str | None] = receiver.recv()
     except EOFError:
-        raise MeasurementError("its process was killed, perhaps for memory") from None
+        raise MeasurementError("the process was killed, perhaps because memory ran out") from None
     finally:
         process.kill()
         process.join()
         receiver.close()
+    result, error = answer
     if error is not None:
         raise MeasurementError(error)
-    answer: Result = result
-    return answer
+    return result
 
 
 def one_line(error: BaseException) -> str:
-    """Kind and message of an error, in one line that is not too long for a table."""
+    """Type and message of an error in one line, cut to the width of a table."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _answer(sender: Connection, task: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def _send_result(sender: Connection, task: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent handles it
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     warnings.simplefilter("ignore")
     try:
         sender.send((task(*arguments), None))
-    except Exception as error:  # whatever another package raises is a result here
+    except Exception as error:  # any error of a measured package is a result
         sender.send((None, one_line(error)))
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

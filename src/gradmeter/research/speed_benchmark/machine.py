@@ -1,4 +1,4 @@
-"""What a benchmark ran on."""
+"""Description of the machine that a benchmark runs on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradmeter.reading import kernels
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores that this process may use, memory in GiB, system, and the meter's kernel."""
+    """Return the processor, the cores available to this process, memory in GiB, the system and the meter's kernel."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -22,7 +22,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name where the system tells it, else its architecture."""
+    """Return the processor's name, or its architecture if the system does not give the name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

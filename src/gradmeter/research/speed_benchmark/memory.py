@@ -1,4 +1,4 @@
-"""By how much a process grows while it works."""
+"""Peak memory of a piece of work."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from collections.abc import Callable
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
-_CLEAR = Path("/proc/self/clear_refs")
-_FORGET_PEAK = "5"  # proc_pid_clear_refs(5): sets the peak to what is resident now
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # proc_pid_clear_refs(5): sets the peak to the current resident memory
 
 
 def peak_growth(work: Callable[[], object]) -> int:
-    """Bytes between what is resident before the work and the most that is resident during it.
+    """Return by how many bytes the peak resident memory during the work exceeds the resident memory before it.
 
-    On Linux from the kernel's own high-water mark. Elsewhere the mark cannot be set back, so what the process needed
-    before counts as there from the start, and the result is too small rather than too large.
+    On Linux this is the kernel's high-water mark. Other systems cannot reset the mark, so memory that the process used
+    earlier counts as resident before the work, and the result can be too small.
     """
     return_freed_memory()
-    before = _peak_from_here()
+    before = _reset_peak()
     work()
     return max(0, _peak() - before)
 
 
 def return_freed_memory() -> None:
-    """Give freed blocks back to the system, so that using them again counts."""
+    """Return freed blocks to the system, so that memory counts again when it is reused."""
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc only
     if trim is not None:
         trim(0)
 
 
-def _peak_from_here() -> int:
-    """Set the high-water mark back where that is possible, and return it."""
-    if _CLEAR.exists():
-        _CLEAR.write_text(_FORGET_PEAK)
+def _reset_peak() -> int:
+    """Reset the high-water mark where the system allows it, and return it."""
+    if _CLEAR_REFS.exists():
+        _CLEAR_REFS.write_text(_RESET_PEAK)
     return _peak()
 
 

@@ -1,4 +1,4 @@
-"""The ways to gradient statistics that are compared: plain passes, gradmeter, and what else there is."""
+"""The compared methods: plain passes, gradmeter, and other ways to compute per-sample gradient statistics."""
 
 from __future__ import annotations
 
@@ -15,28 +15,35 @@ from gradmeter.reading.meter import GradientMeter
 from gradmeter.research.speed_benchmark.reduction import eight_statistics, own_parameters, whole_norm
 
 Run = Callable[[Tensor], Tensor | None]
-"""Handles a batch; returns the Euclidean norm of each sample's whole gradient [N] where the method tells it."""
+"""Processes a batch; returns the Euclidean norm of each sample's whole gradient, [N], or None."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A method that is ready to run, and what its preparation decided."""
+    """A method that is ready to run.
+
+    Attributes:
+        run: processes a batch.
+        note: what the preparation decided, for the page.
+        calls: number of calls of `run` in one measurement, whose time is their mean.
+    """
 
     run: Run
     note: str = ""
+    calls: int = 1
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to handle a batch.
+    """One way to process a batch.
 
     Attributes:
-        title: its name for people.
-        kind: "plain" passes deliver no statistics; "gradmeter"; "peer".
-        prepare: from a network of its own and the inputs to what is timed; a function of a module, since
-            measurements run in processes of their own.
-        delivers: what it tells about each sample.
-        distribution: the package that it needs beyond gradmeter's own.
+        title: name on the page and in figures.
+        kind: "plain" for passes without statistics, "gradmeter", "peer", or "verdict".
+        prepare: maps a network, which it may change, and the inputs to what is timed; a module-level function,
+            since measurements run in separate processes.
+        delivers: what it computes for each sample.
+        distribution: the package it needs beyond gradmeter's dependencies; None for no package.
     """
 
     title: str
@@ -47,7 +54,7 @@ class Method:
 
 
 def predicted_loss(logits: Tensor) -> Tensor:
-    """-log p of the predicted class, summed over the samples: each sample's gradient is what gradmeter reads."""
+    """Return -log p of the predicted class, summed over the samples; gradmeter reads the gradients of the same loss."""
     return F.cross_entropy(logits, logits.argmax(1), reduction="sum")
 
 
@@ -60,7 +67,7 @@ def _plain(network: nn.Module, inputs: Tensor) -> Prepared:
 
 
 def _best_plain(network: nn.Module, inputs: Tensor) -> Prepared:
-    """Try memory orders and tiles, half as large every time, on the very inputs; keep the fastest."""
+    """Time both memory orders and tile sizes that halve at each step on the given inputs, and keep the fastest."""
 
     def tiled(channels_last: bool, tile: int) -> Run:
         def run(batch: Tensor) -> None:
@@ -90,7 +97,7 @@ def _arrange(network: nn.Module, channels_last: bool) -> None:
 def _channels_last(images: Tensor) -> Tensor:
     images = images.contiguous(memory_format=torch.channels_last)
     if images.shape[1] == 1:
-        # With one channel both orders are the same memory; only the strides tell convolutions which is meant.
+        # With one channel both orders have the same memory layout; convolutions tell them apart by the strides.
         height, width = images.shape[2:]
         images = images.as_strided(images.shape, (height * width, 1, width, 1))
     return images
@@ -145,14 +152,14 @@ def _opacus(network: nn.Module, inputs: Tensor) -> Prepared:
 
     _out_of_place(network)
     for module in network.modules():
-        # It takes notes in train mode only; dropout, which owns no parameter, stays off.
+        # Opacus records activations in train mode only; dropout, which owns no parameters, stays in eval mode.
         module.training = next(module.parameters(recurse=False), None) is not None
     wrapped = GradSampleModule(network, loss_reduction="sum")
 
     def run(batch: Tensor) -> Tensor:
         wrapped.zero_grad()
         predicted_loss(wrapped(batch)).backward()
-        return whole_norm(eight_statistics(_taken(network, "grad_sample")))
+        return whole_norm(eight_statistics(_pop_gradients(network, "grad_sample")))
 
     return Prepared(run)
 
@@ -164,7 +171,7 @@ def _backpack(network: nn.Module, inputs: Tensor) -> Prepared:
     _out_of_place(network)
     try:
         extended, note = extend(network, use_converter=True), "converted to its own layers"
-    except Exception:  # its converter handles few networks, and says so in many ways
+    except Exception:  # the converter handles few networks and raises many kinds of errors for the others
         extended, note = extend(network), ""
     loss = extend(nn.CrossEntropyLoss(reduction="sum"))
 
@@ -173,7 +180,7 @@ def _backpack(network: nn.Module, inputs: Tensor) -> Prepared:
         logits = extended(batch)
         with backpack(BatchGrad()):
             loss(logits, logits.argmax(1)).backward()
-        return whole_norm(eight_statistics(_taken(extended, "grad_batch")))
+        return whole_norm(eight_statistics(_pop_gradients(extended, "grad_batch")))
 
     return Prepared(run, note)
 
@@ -187,12 +194,12 @@ def _gradient_metrics(network: nn.Module, inputs: Tensor) -> Prepared:
         [PNorm(target, p=2), PNorm(target, p=1), Min(target), Max(target), MeanStd(target)] for target in targets
     ]
     collector = GradientMetricCollector([metric for metrics in per_target for metric in metrics])
-    width = 6  # numbers of a target: the two norms, the extremes, mean and deviation
+    width = 6  # statistics of each target: two norms, minimum, maximum, mean and standard deviation
 
     def run(batch: Tensor) -> Tensor:
         logits = network(batch)
-        found: Tensor = collector(F.cross_entropy(logits, logits.argmax(1), reduction="none"))
-        return found[:, -width].detach()
+        statistics: Tensor = collector(F.cross_entropy(logits, logits.argmax(1), reduction="none"))
+        return statistics[:, -width].detach()
 
     return Prepared(run)
 
@@ -217,10 +224,10 @@ def _scored(predict: Callable[[Tensor], Tensor]) -> Prepared:
 
 
 def _out_of_place(network: nn.Module) -> None:
-    """Packages that hang hooks on every layer cannot work with activations that overwrite their input."""
+    """Make activations keep their input: packages with hooks on every layer fail where activations overwrite it."""
     for module in network.modules():
         if getattr(module, "inplace", False):
-            setattr(module, "inplace", False)  # noqa: B010 (to the type checker an attribute is a tensor or a module)
+            setattr(module, "inplace", False)  # noqa: B010 (the type checker allows only tensors and modules as attributes)
 
 
 def _gradients(network: nn.Module, attribute: str) -> Iterator[tuple[str, Tensor]]:
@@ -231,25 +238,25 @@ def _gradients(network: nn.Module, attribute: str) -> Iterator[tuple[str, Tensor
         yield name, gradient
 
 
-def _taken(network: nn.Module, attribute: str) -> dict[str, Tensor]:
-    """The per-sample gradients that a package left on the parameters; they stay there no longer."""
+def _pop_gradients(network: nn.Module, attribute: str) -> dict[str, Tensor]:
+    """Remove the per-sample gradients that a package stored on the parameters, and return them by parameter name."""
     gradients = dict(_gradients(network, attribute))
     for parameter in network.parameters():
         delattr(parameter, attribute)
     return gradients
 
 
-_EIGHT = "8 statistics per layer"
+_EIGHT_STATISTICS = "8 statistics per layer"
 
 METHODS: dict[str, Method] = {
     "plain": Method("plain forward + backward (T0)", "plain", _plain, "-"),
     "best-plain": Method("best T0: the same, tiled", "plain", _best_plain, "-"),
     "forward": Method("forward only", "plain", _forward, "-"),
-    "gradmeter": Method("gradmeter", "gradmeter", _gradmeter, _EIGHT),
-    "loop": Method("batch-1 loop", "peer", _loop, _EIGHT),
-    "vmap": Method("torch.func vmap(grad)", "peer", _vmap, _EIGHT),
-    "opacus": Method("Opacus", "peer", _opacus, _EIGHT, "opacus"),
-    "backpack": Method("BackPACK", "peer", _backpack, _EIGHT, "backpack-for-pytorch"),
+    "gradmeter": Method("gradmeter", "gradmeter", _gradmeter, _EIGHT_STATISTICS),
+    "loop": Method("batch-1 loop", "peer", _loop, _EIGHT_STATISTICS),
+    "vmap": Method("torch.func vmap(grad)", "peer", _vmap, _EIGHT_STATISTICS),
+    "opacus": Method("Opacus", "peer", _opacus, _EIGHT_STATISTICS, "opacus"),
+    "backpack": Method("BackPACK", "peer", _backpack, _EIGHT_STATISTICS, "backpack-for-pytorch"),
     "gradient-metrics": Method(
         "gradient-metrics", "peer", _gradient_metrics, "6 statistics per layer", "gradient-metrics"
     ),
@@ -258,7 +265,7 @@ METHODS: dict[str, Method] = {
     ),
     "gradnorm": Method("pytorch-ood GradNorm", "peer", _gradnorm, "1 number, another loss", "pytorch-ood"),
 }
-"""By the name that --methods takes, in the order of the page."""
+"""Methods by their name in `--methods`, in the order of the page."""
 
 REFERENCE = "plain"
-"""The method whose time and memory are 1."""
+"""The method that times and memory are divided by."""

@@ -1,4 +1,4 @@
-"""The networks that are measured: random weights from a fixed seed, eval mode, nothing is downloaded."""
+"""The measured networks: random weights from a fixed seed, in eval mode; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -7,41 +7,42 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradmeter.research.study.network import PaperCNN
 
 _SEED = 0
-# Scales that start below this keep their branch out of the network and its gradients at zero.
-_NO_SCALE = 1e-4
+# Scale parameters below this switch their branch off, so that its gradients vanish.
+_LEAST_SCALE = 1e-4
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network, the batch it is measured with, and what the meter should reach there.
+    """A network, the batch size it is measured with, and targets for the meter.
 
     Attributes:
-        title: its name for people.
-        make: the network without arguments; a function of a module, since measurements run in processes of their own.
-        shape: of one input.
-        batch: samples.
-        must: the largest ratio of the meter's time to that of a plain forward and backward pass.
-        stretch: the ratio to hope for.
-        best: the largest ratio to the best tiled pass; None where none is set.
-        distribution: the package beyond gradmeter's own that makes it.
+        title: name on the page and in figures.
+        make: returns the network; a module-level function, since measurements run in separate processes.
+        shape: shape of one input.
+        batch: samples in a batch.
+        target: largest ratio of the meter's time to that of a plain forward and backward pass; None for no target.
+        stretch_target: a more ambitious ratio; None for no target.
+        best_plain_target: largest ratio of the meter's time to that of the best tiled pass; None for no target.
+        distribution: the package it needs beyond gradmeter's dependencies; None for no package.
     """
 
     title: str
     make: Callable[[], nn.Module]
     shape: tuple[int, ...]
     batch: int
-    must: float | None = None
-    stretch: float | None = None
-    best: float | None = None
+    target: float | None = None
+    stretch_target: float | None = None
+    best_plain_target: float | None = None
     distribution: str | None = None
 
     def build(self) -> tuple[nn.Module, Tensor]:
-        """The network in eval mode and its inputs [batch, *shape]; the same ones at every call."""
+        """Return the network in eval mode and inputs [batch, *shape]; every call returns the same values."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_SEED)
             network = self.make()
@@ -51,15 +52,63 @@ class Model:
         return network.eval(), inputs
 
     def inputs(self, samples: int, seed: int = _SEED) -> Tensor:
-        """Standard normal inputs [samples, *shape]."""
+        """Return standard normal inputs [samples, *shape]."""
         return torch.randn(samples, *self.shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _paper_cnn() -> nn.Module:
     network = PaperCNN(padding="same")
     for layer in (network.conv1, network.conv2, network.conv3):
-        layer.padding = (1, 1)  # the same padding, as numbers: BackPACK misreads the word
+        layer.padding = (1, 1)  # the same padding as numbers: BackPACK misinterprets "same"
     return network
+
+
+class _CifarBlock(nn.Module):
+    """Two convolutions; the shortcut takes every second pixel and pads new channels with zeros (option A)."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.stride, self.padding = (1, 0) if channels == width else (2, (width - channels) // 2)
+        self.conv1 = nn.Conv2d(channels, width, 3, self.stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.padding:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.padding, self.padding))
+        return F.relu(residual + x)
+
+
+class _CifarResNet(nn.Module):
+    """A residual network for CIFAR-10 (He et al. 2016, section 4.2): 6 `blocks` + 2 layers."""
+
+    def __init__(self, blocks: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = self._stage(16, 16, blocks)
+        self.layer2 = self._stage(16, 32, blocks)
+        self.layer3 = self._stage(32, 64, blocks)
+        self.linear = nn.Linear(64, 10)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    @staticmethod
+    def _stage(channels: int, width: int, blocks: int) -> nn.Sequential:
+        return nn.Sequential(_CifarBlock(channels, width), *(_CifarBlock(width, width) for _ in range(blocks - 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
+        logits: Tensor = self.linear(x.mean(dim=(2, 3)))
+        return logits
+
+
+def resnet56() -> nn.Module:
+    """The ResNet-56 for CIFAR-10 of He et al. (2016) with random weights."""
+    return _CifarResNet(9)
 
 
 def _torchvision(name: str) -> nn.Module:
@@ -77,15 +126,15 @@ def _timm(name: str) -> nn.Module:
 
 
 def _randomise_scales(network: nn.Module) -> None:
-    """Let gradients flow through branches that training starts without."""
+    """Set scales of zero to one, so that gradients flow through branches that training starts without."""
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if name.rpartition(".")[2] in ("weight", "gamma", "layer_scale") and parameter.abs().max() < _NO_SCALE:
+            if name.rpartition(".")[2] in ("weight", "gamma", "layer_scale") and parameter.abs().max() < _LEAST_SCALE:
                 parameter.fill_(1)
 
 
 def _settle_running_statistics(network: nn.Module, inputs: Tensor) -> None:
-    """Give every BatchNorm the mean and variance of one batch, as a trained network would have."""
+    """Set the running statistics of every BatchNorm to those of one batch, as in a trained network."""
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return
@@ -103,13 +152,14 @@ def _settle_running_statistics(network: nn.Module, inputs: Tensor) -> None:
 _SMALL, _LARGE = (3, 32, 32), (3, 224, 224)
 
 MODELS: dict[str, Model] = {
-    "paper-cnn": Model("Paper CNN, 28x28", _paper_cnn, (1, 28, 28), 1000, 0.5, 0.33, best=1.2),
+    "paper-cnn": Model("Paper CNN, 28x28", _paper_cnn, (1, 28, 28), 1000, 0.5, 0.33, best_plain_target=1.2),
     "resnet18-32": Model(
         "ResNet-18, 32x32", partial(_torchvision, "resnet18"), _SMALL, 64, 1.1, 0.9, distribution="torchvision"
     ),
     "resnet18": Model(
         "ResNet-18, 224x224", partial(_torchvision, "resnet18"), _LARGE, 8, 1.1, 0.9, distribution="torchvision"
     ),
+    "resnet56": Model("ResNet-56 for CIFAR-10, 32x32", resnet56, _SMALL, 64),
     "vit-tiny": Model(
         "ViT-tiny/16, 224x224", partial(_timm, "vit_tiny_patch16_224"), _LARGE, 8, 1.15, 1.0, distribution="timm"
     ),
@@ -131,7 +181,7 @@ MODELS: dict[str, Model] = {
         distribution="torchvision",
     ),
 }
-"""By the name that --models takes, in the order of the page."""
+"""Networks by their name in `--models`, in the order of the page."""
 
 MAIN_MODELS = ("paper-cnn", "resnet18-32", "resnet18", "vit-tiny")
-"""Those of the README's chart."""
+"""Networks of the overview figure."""

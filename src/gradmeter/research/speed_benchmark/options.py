@@ -1,4 +1,4 @@
-"""What a benchmark is asked to do."""
+"""Options of a benchmark."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from gradmeter.research.speed_benchmark.models import MODELS
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """The options of a benchmark; names are put into the order of the page, and T0 is always among the methods.
+    """Options of a benchmark; names are sorted in the order of the page, and T0 is always among the methods.
 
     Attributes:
         models: names of networks.
         methods: names of methods.
-        threads: PyTorch's, one set of times for each.
-        repeats: rounds that count.
-        cap: seconds; a peer whose rounds would take longer takes part in fewer, at least in one. No measurement of
-            memory takes longer than twenty times this.
+        threads: numbers of PyTorch threads; everything is timed with each.
+        repeats: number of timed rounds.
+        cap: seconds; a peer whose rounds would take longer gets fewer rounds, but at least one. Measurements of memory
+            are stopped after twenty times as long.
         quick: leave out the largest numbers of images.
+
+    Raises:
+        InputError: for an unknown name, a number out of range, or a package that is not installed.
     """
 
     models: tuple[str, ...] = tuple(MODELS)
@@ -34,8 +37,8 @@ class BenchOptions:
     quick: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "models", _chosen("model", self.models, MODELS))
-        object.__setattr__(self, "methods", _chosen("method", (*self.methods, REFERENCE), METHODS))
+        object.__setattr__(self, "models", _in_order("model", self.models, MODELS))
+        object.__setattr__(self, "methods", _in_order("method", (*self.methods, REFERENCE), METHODS))
         object.__setattr__(self, "threads", tuple(sorted(set(self.threads))))
         if not self.threads or self.threads[0] < 1:
             raise InputError(f"threads={','.join(map(str, self.threads))}; expected numbers of at least 1")
@@ -46,34 +49,39 @@ class BenchOptions:
         self.versions()
 
     def to_dict(self) -> dict[str, Any]:
-        """The options as JSON holds them."""
+        """Return the options as JSON stores them."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def versions(self) -> dict[str, str]:
-        """The installed version of every package that the networks and methods come from.
+        """Return the installed version of every package that the networks and methods need, by name.
 
         Raises:
-            InputError: if one is not installed.
+            InputError: if a package is not installed.
         """
         users = {f"model {name}": MODELS[name].distribution for name in self.models}
         users |= {f"method {name}": METHODS[name].distribution for name in self.methods}
-        found = {}
+        versions = {}
         for user, distribution in users.items():
             if distribution is not None:
                 try:
-                    found[distribution] = version(distribution)
+                    versions[distribution] = version(distribution)
                 except PackageNotFoundError as error:
                     raise InputError(
                         f"{user} needs the package {distribution}, which is not installed; "
                         'pip install "gradmeter[bench]"'
                     ) from error
-        return found
+        return versions
 
 
-def _chosen(kind: str, names: tuple[str, ...], known: Collection[str]) -> tuple[str, ...]:
+def format_threads(count: int) -> str:
+    """Return "1 thread", "2 threads" and so on."""
+    return f"{count} thread{'' if count == 1 else 's'}"
+
+
+def _in_order(kind: str, names: tuple[str, ...], known: Collection[str]) -> tuple[str, ...]:
     for name in names:
         if name not in known:
-            raise InputError(f"no {kind} {name!r}; there are {', '.join(known)}")
+            raise InputError(f"no {kind} {name!r}; expected one of {', '.join(known)}")
     if not names:
-        raise InputError(f"no {kind}s; there are {', '.join(known)}")
+        raise InputError(f"no {kind}s; expected at least one of {', '.join(known)}")
     return tuple(name for name in known if name in names)

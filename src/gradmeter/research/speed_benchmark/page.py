@@ -1,4 +1,4 @@
-"""performance.md: what the benchmark found, how it was measured, and the command that made it."""
+"""performance.md: the results of the benchmark, how they were measured, and the command that measured them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 from gradmeter.files import write_text
 from gradmeter.report.figures.saving import save
 from gradmeter.report.markdown import markdown_table
-from gradmeter.research.speed_benchmark import plots
+from gradmeter.research.speed_benchmark import plots, verdicts
 from gradmeter.research.speed_benchmark.methods import METHODS
 from gradmeter.research.speed_benchmark.models import MAIN_MODELS, MODELS
+from gradmeter.research.speed_benchmark.options import format_threads
 from gradmeter.research.speed_benchmark.results import Row, SpeedResults, Spread
+from gradmeter.research.speed_benchmark.verdicts import VerdictRow
 
 PAGE = "performance.md"
 MEMORY_LIMIT = 1.2
@@ -20,11 +22,11 @@ MEMORY_LIMIT = 1.2
 _MIB = 2**20
 _ESCAPED = str.maketrans({character: f"\\{character}" for character in "\\|*_`<>[]"})
 _NONE = "-"
-_HEAD = ("method", "tells", "seconds", "time / T0", "quartiles", "memory", "memory / T0", "error of l2", "rounds")
+_COLUMNS = ("method", "delivers", "seconds", "time / T0", "quartiles", "memory", "memory / T0", "error of l2", "rounds")
 
 
 def write_page(results: SpeedResults, folder: Path) -> Path:
-    """Write performance.md and figures/*.svg and .png into the folder of finished results."""
+    """Write performance.md and its figures, as SVG and PNG, into a folder; return the path of the page."""
     options = results.options
     for name in options.models:
         save(plots.ratios(results, name), folder / "figures" / _figure(name))
@@ -37,20 +39,15 @@ def write_page(results: SpeedResults, folder: Path) -> Path:
     return path
 
 
-def threads_named(count: int) -> str:
-    """Return "1 thread", "2 threads"."""
-    return f"{count} thread{'' if count == 1 else 's'}"
-
-
 def _lines(results: SpeedResults) -> Iterator[str]:
     content, machine = results.content, results.content["machine"]
     yield from ("# Performance", "")
     yield (
-        "What all eight statistics of every layer cost, for every sample of a batch, beside one plain forward and "
-        "backward pass over the same batch (T0 = 1), and beside other ways to them."
+        "The cost of all eight statistics of every layer for every sample of a batch, compared with one plain forward "
+        "and backward pass over the same batch (T0 = 1) and with other ways to compute them."
     )
     yield from ("", "```sh", content["command"], "```", "")
-    yield f"- Made on {content['finished']} with gradmeter {content['gradmeter']}; {_versions(results)}."
+    yield f"- Measured on {content['finished']} with gradmeter {content['gradmeter']}; {_versions(results)}."
     yield (
         f"- Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory']} GiB of memory, "
         f"{machine['system']}. Kernel: {machine['kernel']}."
@@ -61,6 +58,9 @@ def _lines(results: SpeedResults) -> Iterator[str]:
     for name in results.options.models:
         yield from ("", f"## {MODELS[name].title}", "")
         yield from _section(results, name)
+    if verdicts.were_measured(results):
+        yield from ("", "## What a verdict costs", "")
+        yield from _verdicts(results)
     if _streamed(results):
         yield from ("", "## Many images", "")
         yield from _stream(results)
@@ -70,41 +70,40 @@ def _lines(results: SpeedResults) -> Iterator[str]:
 
 def _summary(results: SpeedResults) -> Iterator[str]:
     threads = results.options.threads
-    head = ["network", "batch", *(f"time / T0, {threads_named(count)}" for count in threads)]
-    head += ["must", "stretch", f"memory / T0 (must: {MEMORY_LIMIT})", "error of l2"]
+    head = ["network", "batch", *(f"time / T0, {format_threads(count)}" for count in threads)]
+    head += ["target", "stretch target", f"memory / T0 (target: {MEMORY_LIMIT})", "error of l2"]
     rows = []
     for name in results.options.models:
         model = MODELS[name]
-        found = [results.row(name, count, "gradmeter") for count in threads]
-        assert all(found)
-        mine = [row for row in found if row is not None]
+        measured = [row for count in threads if (row := results.row(name, count, "gradmeter")) is not None]
+        assert len(measured) == len(threads)
         cells = [model.title, f"{model.batch:,}"]
-        cells += [_judged(row.ratio, model.must) for row in mine]
-        cells += [_plain(model.must), _plain(model.stretch)]
-        cells += [_judged_number(mine[0].memory_ratio, MEMORY_LIMIT), _error(mine[0].disagreement)]
+        cells += [_judge_ratio(row.ratio, model.target) for row in measured]
+        cells += [_number(model.target), _number(model.stretch_target)]
+        cells += [_judge_number(measured[0].memory_ratio, MEMORY_LIMIT), _error(measured[0].disagreement)]
         rows.append(cells)
     yield from markdown_table(head, rows)
     yield from (
         "",
-        "Bold: reached. Error of l2: the largest relative difference of a sample's Euclidean norm of the whole "
-        "gradient to that of one float64 backward pass for each sample.",
+        "Bold: target reached. Error of l2: the largest relative difference, over the samples, between the Euclidean "
+        "norm of the whole gradient and the norm from a separate float64 backward pass.",
     )
 
 
 def _section(results: SpeedResults, name: str) -> Iterator[str]:
     model = MODELS[name]
-    yield f"![Time of each method over that of one plain pass](figures/{_figure(name)}.svg)"
+    yield f"![Time of each method divided by the time of one plain pass](figures/{_figure(name)}.svg)"
     for threads in results.options.threads:
-        yield from ("", f"**{threads_named(threads)}, batch of {model.batch:,}**", "")
+        yield from ("", f"**{format_threads(threads)}, batch of {model.batch:,}**", "")
         rows = results.rows(name, threads)
-        yield from markdown_table(_HEAD, [_cells(row) for row in rows], texts=2)
-        if model.must is not None:
-            stretch = "" if model.stretch is None else f", hoped for: {model.stretch:g}"
-            yield from ("", f"gradmeter's time / T0 must be at most {model.must:g} (the mark in the figure){stretch}.")
+        yield from markdown_table(_COLUMNS, [_cells(row) for row in rows], texts=2)
+        if model.target is not None:
+            stretch = "" if model.stretch_target is None else f"; stretch target: {model.stretch_target:g}"
+            yield from ("", f"Target for gradmeter's time / T0 (the mark in the figure): {model.target:g}{stretch}.")
         best = results.ratio(name, threads, "gradmeter", "best-plain")
         if best is not None:
-            limit = "" if model.best is None else f"; at most {model.best:g} is asked for"
-            yield from ("", f"gradmeter over the best T0: {best.median:.2f} ({_quartiles(best)}){limit}.")
+            target = "" if model.best_plain_target is None else f"; target: {model.best_plain_target:g}"
+            yield from ("", f"gradmeter / best T0: {best.median:.2f} (quartiles {_quartiles(best)}){target}.")
         notes = [f"{METHODS[row.method].title}: {row.note}" for row in rows if row.note and row.error is None]
         if notes:
             yield from ("", f"{_text('; '.join(notes))}.")
@@ -132,22 +131,54 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
+def _verdicts(results: SpeedResults) -> Iterator[str]:
+    yield (
+        "The cost of a verdict (P(correct) of a prediction) and of its steps, "
+        f"{format_threads(verdicts.THREADS)}. Milliseconds are medians over {results.options.repeats} rounds in which "
+        "the steps take turns; short steps are called several times per round and averaged. A ratio is the median of "
+        "the ratios to the forward pass of the same round. The meter of a `TrustModel` reads two pseudo-labels, "
+        "`predicted` and `uniform`, and features of the forward pass. The "
+        f"`TrustModel` is fitted to {verdicts.KNOWN_INPUTS:,} random inputs and to synthetic unknowns made from them."
+    )
+    head = ["step"]
+    for batch in verdicts.BATCHES:
+        head += [f"batch of {batch}: ms", "/ forward"]
+    for name in verdicts.timed_networks(results.options):
+        columns = {batch: verdicts.verdict_rows(results, name, batch) for batch in verdicts.BATCHES}
+        rows = [
+            [step.title, *(cell for column in columns.values() for cell in _verdict_cells(column[key]))]
+            for key, step in verdicts.STEPS.items()
+        ]
+        yield from ("", f"**{MODELS[name].title}**", "")
+        yield from markdown_table(head, rows)
+        for batch, column in columns.items():
+            for key, row in column.items():
+                if row.error is not None:
+                    yield from ("", f"{verdicts.STEPS[key].title}, batch of {batch}, fails: {_text(row.error)}")
+
+
+def _verdict_cells(row: VerdictRow) -> tuple[str, str]:
+    if row.milliseconds is None:
+        return "fails", _NONE
+    milliseconds = f"{row.milliseconds:.3g}" if row.milliseconds < 1000 else f"{row.milliseconds:,.0f}"
+    return milliseconds, _NONE if row.ratio is None else f"{row.ratio:.2f}"
+
+
 def _stream(results: SpeedResults) -> Iterator[str]:
     model = MODELS["paper-cnn"]
     yield (
-        f"The paper's network, {threads_named(results.options.threads[0])}: images are made in batches of "
-        f"{model.batch:,}, measured and dropped. Making them does not count."
+        f"The paper's network, {format_threads(results.options.threads[0])}: images are generated in batches of "
+        f"{model.batch:,}, measured and discarded. The time to generate them is not included."
     )
-    yield from ("", f"![Cost per image and peak memory over the number of images](figures/{_figure('stream')}.svg)", "")
+    yield from ("", f"![Cost per image and peak memory by number of images](figures/{_figure('stream')}.svg)", "")
     rows = []
-    for count, found in results.stream.items():
-        if "error" in found:
-            rows.append([f"{int(count):,}", _text(found["error"]), _NONE, _NONE])
+    for count, stream in results.stream.items():
+        if "error" in stream:
+            cells = [_text(stream["error"]), _NONE, _NONE]
         else:
-            cost = 1e6 * found["seconds"] / int(count)
-            rows.append(
-                [f"{int(count):,}", f"{found['seconds']:.3g}", f"{cost:.1f}", f"{found['memory'] / _MIB:,.0f} MiB"]
-            )
+            cost = 1e6 * stream["seconds"] / int(count)
+            cells = [f"{stream['seconds']:.3g}", f"{cost:.1f}", f"{stream['memory'] / _MIB:,.0f} MiB"]
+        rows.append([f"{int(count):,}", *cells])
     yield from markdown_table(["images", "seconds", "microseconds per image", "peak extra memory"], rows)
 
 
@@ -155,31 +186,31 @@ def _method(results: SpeedResults) -> Iterator[str]:
     options = results.options
     yield (
         "- T0 is what a user would call: `model.zero_grad()`, a batched forward pass, the summed cross entropy at the "
-        "predicted class, `backward()`. Best T0 is the fastest of the same in tiles of several sizes, in both memory "
-        "orders, tried twice each."
+        "predicted class, `backward()`. Best T0 does the same in tiles; the tile size and the memory order are the "
+        "fastest ones in two trials of each."
     )
     yield (
-        "- Networks have random weights from a fixed seed, BatchNorm the statistics of one batch, zero-initialised "
-        "scales are set to one; eval mode, float32."
+        "- Networks have random weights from a fixed seed and run in eval mode with float32. BatchNorm uses the "
+        "statistics of one batch; zero-initialised scales are set to one."
     )
     yield (
-        f"- All methods take turns in one process, in {options.repeats} rounds that start with another method each. "
-        "Before each run that counts, what others left of the heap goes back to the system and one run is not counted, "
-        "so that no method works in another's leavings. Times are medians; a ratio is the median of the ratios to T0 "
-        f"of the same round, with quartiles. A peer whose rounds would take longer than {options.cap:g} s takes part "
-        "in fewer; one that gets a single round is spared the runs that do not count."
+        f"- All methods take turns in one process, in {options.repeats} rounds; each round starts with a different "
+        "method. Before each timed run, freed memory is returned to the system and the method runs once untimed, so "
+        "that no method is slowed down by memory that another one left fragmented. Times are medians; a ratio is the "
+        "median of the ratios to T0 of the same round, with quartiles. A peer whose rounds would take longer than "
+        f"{options.cap:g} s gets fewer rounds; with a single round, its untimed runs are omitted."
     )
     yield (
-        f"- Memory: each method in a fresh process, {threads_named(options.threads[0])}. One sample first, so that "
-        "code is loaded; gradients are cleared and freed blocks given back to the system; then two calls with the "
-        "whole batch. Counted is the kernel's high-water mark of resident memory above what was resident before, so "
-        "gradients, activations, results and what the allocator keeps all count."
+        f"- Memory: each method runs in a new process, {format_threads(options.threads[0])}: one sample, so that code "
+        "is loaded; then gradients are cleared and freed memory is returned to the system; then two calls with the "
+        "whole batch. The figure is the peak resident memory during these two calls minus the resident memory before "
+        "them, so it includes gradients, activations, results and memory that the allocator keeps."
     )
     yield (
-        "- Packages that deliver per-sample gradients are followed by the eight statistics in PyTorch, float32, one "
-        "pass each. Their activations are set to not overwrite their inputs, Opacus is in train mode for all layers "
-        'that own parameters, BackPACK\'s converter is used where it works. "tells" says what a method delivers; '
-        "the two of pytorch-ood read other losses."
+        "- For packages that deliver per-sample gradients, the eight statistics are computed in PyTorch, float32, one "
+        "pass each. In-place activations are replaced by out-of-place ones, Opacus has all layers that own parameters "
+        "in train mode, and BackPACK's converter is used where it works. The two methods of pytorch-ood use other "
+        "losses."
     )
 
 
@@ -188,25 +219,25 @@ def _versions(results: SpeedResults) -> str:
 
 
 def _streamed(results: SpeedResults) -> bool:
-    return any("error" not in found for found in results.stream.values())
+    return any("error" not in stream for stream in results.stream.values())
 
 
 def _figure(name: str) -> str:
     return f"performance-{name}"
 
 
-def _judged(ratio: Spread | None, limit: float | None) -> str:
-    return _judged_number(None if ratio is None else ratio.median, limit)
+def _judge_ratio(ratio: Spread | None, limit: float | None) -> str:
+    return _judge_number(None if ratio is None else ratio.median, limit)
 
 
-def _judged_number(value: float | None, limit: float | None) -> str:
+def _judge_number(value: float | None, limit: float | None) -> str:
     if value is None:
         return "fails"
     text = f"{value:.2f}"
     return f"**{text}**" if limit is not None and value <= limit else text
 
 
-def _plain(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return _NONE if value is None else f"{value:g}"
 
 

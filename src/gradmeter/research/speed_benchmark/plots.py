@@ -1,4 +1,4 @@
-"""The benchmark's figures: bars of time over T0 on a logarithmic axis, and the cost of an image."""
+"""Figures of the benchmark: bars of time / T0 on a logarithmic axis, and the cost per image."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from gradmeter.report.figures.style import COLOURS, INK, styled
 from gradmeter.research.speed_benchmark.methods import METHODS
 from gradmeter.research.speed_benchmark.models import MODELS
+from gradmeter.research.speed_benchmark.options import format_threads
 from gradmeter.research.speed_benchmark.results import Row, SpeedResults, Spread
 
 _OURS = "gradmeter"
@@ -19,24 +20,23 @@ _COLOURS = {_OURS: COLOURS[0], "peer": "#b9c0ca", "plain": "#7d838c"}
 _WARNING = COLOURS[1]
 _ROW_INCHES = 0.29
 _MIB = 2**20
-# Characters of a line.
-_FAILURE_WIDTH = 28
-# The axis goes on beyond the bars by these shares of its length, for their labels on the left and on the right.
+_FAILURE_WIDTH = 28  # characters in a line
+# The axis extends beyond the bars by these shares of its length, to make room for labels on the left and the right.
 _LEFT, _RIGHT = 0.16, 0.14
-# Where the ends of the axis are that far apart, the ticks are powers of ten.
+# From this ratio between the ends of the axis on, ticks are powers of ten.
 _WIDE = 300
 
 
 def ratios(results: SpeedResults, name: str) -> Figure:
-    """Draw one network: a panel for each number of threads, a bar for each method, errors in the place of bars."""
+    """Draw one network: a panel for each number of threads, a bar or the kind of error for each method."""
     threads = results.options.threads
-    panels = {_threads(count): results.rows(name, count) for count in threads}
+    panels = {format_threads(count): results.rows(name, count) for count in threads}
     model = MODELS[name]
-    return _bars(panels, f"{model.title}, batch of {model.batch:,}", model.must, len(panels))
+    return _bars(panels, f"{model.title}, batch of {model.batch:,}", model.target, len(panels))
 
 
 def overview(results: SpeedResults, names: Sequence[str]) -> Figure:
-    """Draw several networks with one thread number, the smallest: gradmeter and the peers only."""
+    """Draw several networks with the smallest number of threads; without the plain passes."""
     threads = results.options.threads[0]
     panels = {
         f"{MODELS[name].title}, batch of {MODELS[name].batch:,}": [
@@ -44,19 +44,19 @@ def overview(results: SpeedResults, names: Sequence[str]) -> Figure:
         ]
         for name in names
     }
-    title = f"Time over one plain forward + backward pass (T0), {_threads(threads)}"
+    title = f"Time over one plain forward + backward pass (T0), {format_threads(threads)}"
     return _bars(panels, title, None, min(2, len(panels)))
 
 
 def cost_per_image(results: SpeedResults) -> Figure:
-    """Draw microseconds per image, and the peak of extra memory, over the number of images."""
-    found = {int(count): values for count, values in results.stream.items() if "error" not in values}
-    counts = list(found)
+    """Draw microseconds per image and peak extra memory by number of images."""
+    streams = {int(count): stream for count, stream in results.stream.items() if "error" not in stream}
+    counts = list(streams)
     with styled():
         figure = Figure((7.2, 2.7), layout="constrained")
         left, right = figure.subplots(1, 2)
-        left.plot(counts, [1e6 * found[count]["seconds"] / count for count in counts], "o-", color=_COLOURS[_OURS])
-        right.plot(counts, [found[count]["memory"] / _MIB for count in counts], "o-", color=_COLOURS[_OURS])
+        left.plot(counts, [1e6 * streams[count]["seconds"] / count for count in counts], "o-", color=_COLOURS[_OURS])
+        right.plot(counts, [streams[count]["memory"] / _MIB for count in counts], "o-", color=_COLOURS[_OURS])
         for axes, label in ((left, "microseconds per image"), (right, "peak extra memory (MiB)")):
             axes.set_xscale("log")
             axes.set_xticks(counts, [f"{count:,}" for count in counts])
@@ -114,7 +114,7 @@ def _frame(axes: Axes, rows: list[Row], limits: tuple[float, float]) -> None:
 
 
 def _bar(axes: Axes, place: int, method: str, ratio: Spread, target: float | None) -> None:
-    """A bar from T0, to the left for what takes less time; quartiles as a line, the target as a mark."""
+    """Draw a bar that starts at T0, with the quartiles as a line and the target as a mark."""
     ours = method == _OURS
     axes.barh(place, ratio.median - 1, left=1, height=0.68, color=_COLOURS[METHODS[method].kind])
     axes.plot([ratio.low, ratio.high], [place, place], color=INK, linewidth=0.9)
@@ -134,9 +134,9 @@ def _bar(axes: Axes, place: int, method: str, ratio: Spread, target: float | Non
 
 
 def _failure(axes: Axes, place: int, row: Row) -> None:
-    """The kind of error in the place of a bar; the page has the message."""
+    """Write the kind of error in the place of a bar; the page has the message."""
     axes.annotate(
-        # Beyond the panel there is no room.
+        # A longer line would leave the panel.
         fill(f"fails: {(row.error or '').partition(':')[0]}", _FAILURE_WIDTH),
         (1, place),
         (5, 0),
@@ -146,7 +146,3 @@ def _failure(axes: Axes, place: int, row: Row) -> None:
         style="italic",
         color=_WARNING,
     )
-
-
-def _threads(count: int) -> str:
-    return f"{count} thread{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""What one method needs and says on one network, found in a process of its own."""
+"""Memory, time and norms of one method on one network, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gradmeter.research.speed_benchmark.models import Model
 
 @dataclass(frozen=True)
 class Probe:
-    """A method's first look at a network.
+    """Memory, time and norms of a method on a network.
 
     Attributes:
-        memory: bytes; the peak of two calls with the whole batch above what was resident before them.
-        seconds: of the second call.
-        norms: the Euclidean norm of each sample's whole gradient, None where the method does not tell it.
+        memory: peak resident memory of two calls with the whole batch minus the resident memory before them, in bytes.
+        seconds: time of the second call.
+        norms: Euclidean norm of each sample's whole gradient; None if the method does not compute it.
     """
 
     memory: int
@@ -28,11 +28,11 @@ class Probe:
 
 
 def probe(model: Model, method: Method, threads: int) -> Probe:
-    """Measure memory and norms; to be run in a fresh process."""
+    """Measure a method on a network; call this in a new process."""
     torch.set_num_threads(threads)
     network, inputs = model.build()
     run = method.prepare(network, inputs).run
-    run(inputs[:1])  # loads the code, so that it does not count
+    run(inputs[:1])  # loads code, whose memory must not count
     network.zero_grad()
     norms, seconds = None, 0.0
 
@@ -48,7 +48,7 @@ def probe(model: Model, method: Method, threads: int) -> Probe:
 
 
 def exact_norms(model: Model, threads: int) -> list[float]:
-    """The norms that a method should tell: one sample at a time, in float64."""
+    """Return the exact norms: one float64 backward pass for each sample."""
     torch.set_num_threads(threads)
     network, inputs = model.build()
     network.double()

@@ -1,4 +1,4 @@
-"""The eight statistics of per-sample gradients held in memory, as a user of another package would take them."""
+"""The eight statistics of per-sample gradients in memory, as a user of another package would compute them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ _BLOCK = 2**18  # entries
 
 
 def eight_statistics(gradients: Mapping[str, Tensor]) -> Tensor:
-    """The eight statistics of every layer and, last, of the whole network.
+    """Return the eight statistics of every layer and, last, of the whole network.
 
-    Sums are taken in the gradients' own precision, a single pass of PyTorch each: faster, and less exact, than what
-    gradmeter does.
+    Each sum is one PyTorch operation in the precision of the gradients, which is faster and less exact than gradmeter.
 
     Args:
-        gradients: per parameter name the gradients [N, *shape].
+        gradients: per-sample gradients [N, *shape] by parameter name.
 
     Returns:
-        [N, layers + 1, 8] float64; a layer is the module that owns its parameters.
+        [N, layers + 1, 8] float64; a layer is a module that owns parameters.
     """
     layers: dict[str, list[PowerSums]] = {}
     for name, gradient in gradients.items():
@@ -32,18 +31,18 @@ def eight_statistics(gradients: Mapping[str, Tensor]) -> Tensor:
 
 
 def whole_norm(values: Tensor) -> Tensor:
-    """[N], the Euclidean norm of the whole gradient, from what `eight_statistics` returns."""
+    """Return the Euclidean norm of the whole gradient, [N], from the result of `eight_statistics`."""
     return values[:, -1, METRICS.index("l2")]
 
 
 def own_parameters(network: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """The parameters of every layer that owns some."""
-    own = {name: list(module.parameters(recurse=False)) for name, module in network.named_modules()}
-    return {name: parameters for name, parameters in own.items() if parameters}
+    """Return the parameters of every layer that owns some, by layer name."""
+    layers = {name: list(module.parameters(recurse=False)) for name, module in network.named_modules()}
+    return {name: parameters for name, parameters in layers.items() if parameters}
 
 
 def _power_sums(gradients: Tensor) -> PowerSums:
-    """Sums over blocks that stay in cache: temporaries as large as the gradients would cost twice the time."""
+    """Sum over blocks that fit the cache: temporaries as large as the gradients would take twice as long."""
     blocks = [_block(g) for g in gradients.split(max(1, _BLOCK // len(gradients)), dim=1)]
     sums, minima, maxima = (torch.stack(parts) for parts in zip(*blocks, strict=True))
     extremes = [minima.amin(0).unsqueeze(1), maxima.amax(0).unsqueeze(1)]

@@ -1,4 +1,4 @@
-"""A benchmark, end to end: measure what is not measured yet, then write the page and its figures."""
+"""A whole benchmark: measure what is missing, then write the page and its figures."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from gradmeter.research.speed_benchmark.isolation import MeasurementError, alone
+from gradmeter.research.speed_benchmark import verdicts
+from gradmeter.research.speed_benchmark.isolation import MeasurementError, run_isolated
 from gradmeter.research.speed_benchmark.machine import describe_machine
 from gradmeter.research.speed_benchmark.methods import METHODS, Method
 from gradmeter.research.speed_benchmark.models import MODELS
-from gradmeter.research.speed_benchmark.options import BenchOptions
-from gradmeter.research.speed_benchmark.page import threads_named, write_page
+from gradmeter.research.speed_benchmark.options import BenchOptions, format_threads
+from gradmeter.research.speed_benchmark.page import write_page
 from gradmeter.research.speed_benchmark.probe import exact_norms, probe
 from gradmeter.research.speed_benchmark.results import SpeedResults
 from gradmeter.research.speed_benchmark.scaling import COUNTS, QUICK_COUNTS, stream
@@ -26,34 +27,33 @@ from gradmeter.runs.progress import Progress, lone_stage
 from gradmeter.version import __version__
 
 _STREAMED = "paper-cnn"
-# A measurement of memory may take this many times the cap: two calls, and all that a fresh process loads before.
-_PATIENCE = 20
-# Seconds that the meter has for the longest stream of images.
-_STREAM_SECONDS = 3600.0
+# Time limit of a memory measurement, as a multiple of the cap: two calls, and the imports of a new process.
+_PROBE_CAPS = 20
+_STREAM_SECONDS = 3600.0  # time limit of a stream of images
 
 Step = Callable[[str], None]
 
 
 def run_benchmark(options: BenchOptions, folder: Path, *, command: str, console: Console, fresh: bool = False) -> bool:
-    """Measure and write results.json, performance.md and figures/; what results.json holds is not measured again.
+    """Measure what results.json does not hold yet; write results.json, performance.md and figures.
 
     Args:
         options: what to measure.
-        folder: where the results go.
-        command: as the user typed it, for the page.
-        console: where progress goes.
-        fresh: start anew where the folder holds results already.
+        folder: output folder.
+        command: the command as the user typed it, for the page.
+        console: shows progress.
+        fresh: start over if the folder holds results.
 
     Returns:
-        Whether there was anything left to measure.
+        Whether anything was left to measure.
 
     Raises:
-        OutputError: if the folder cannot be written, or holds results that were made otherwise.
+        OutputError: if the folder cannot be written, or holds results of other options or another machine.
     """
-    results = SpeedResults(folder, options, _described(options, command))
+    results = SpeedResults(folder, options, _describe(options, command))
     with results.store.locked():
         results.begin(fresh=fresh)
-        measured = "finished" not in results.content
+        measured = "finished" not in results.content or verdicts.are_missing(results)
         if measured:
             _measure(results, options, console)
             results.content["finished"] = datetime.now(UTC).strftime("%Y-%m-%d")
@@ -64,7 +64,7 @@ def run_benchmark(options: BenchOptions, folder: Path, *, command: str, console:
 
 
 def _measure(results: SpeedResults, options: BenchOptions, console: Console) -> None:
-    """Measure what is missing; every part is on disk as soon as it is there."""
+    """Measure what is missing, and write the results after each part."""
     with Progress(console) as progress:
         task = progress.add_task("bench", total=_steps(options))
 
@@ -73,56 +73,57 @@ def _measure(results: SpeedResults, options: BenchOptions, console: Console) -> 
 
         for name in options.models:
             if name not in results.probes:
-                results.probes[name] = _probed(name, options, on_step)
+                results.probes[name] = _probe(name, options, on_step)
                 results.write()
             progress.advance(task)
-            cells = results.timings.setdefault(name, {})
+            timings = results.timings.setdefault(name, {})
             for threads in options.threads:
-                if str(threads) not in cells:
-                    cells[str(threads)] = _timed(name, options, threads, results.probes[name], on_step)
+                if str(threads) not in timings:
+                    timings[str(threads)] = _time(name, options, threads, results.probes[name], on_step)
                     results.write()
                 progress.advance(task)
+        verdicts.measure_verdicts(results, on_step, lambda: progress.advance(task))
         for count in _counts(options):
             if str(count) not in results.stream:
                 on_step(f"{count:,} images")
-                results.stream[str(count)] = _streamed(count, options)
+                results.stream[str(count)] = _stream(count, options)
                 results.write()
             progress.advance(task)
 
 
-def _probed(name: str, options: BenchOptions, on_step: Step) -> dict[str, dict[str, Any]]:
-    """Memory of every method on one network, and how far its norms are from exact ones."""
-    model, threads, seconds = MODELS[name], options.threads[0], _PATIENCE * options.cap
+def _probe(name: str, options: BenchOptions, on_step: Step) -> dict[str, dict[str, Any]]:
+    """Measure the memory of every method on one network, and the error of its norms."""
+    model, threads, seconds = MODELS[name], options.threads[0], _PROBE_CAPS * options.cap
     on_step(f"{model.title}: exact norms")
     try:
-        exact = alone(exact_norms, model, threads, seconds=seconds)
+        exact = run_isolated(exact_norms, model, threads, seconds=seconds)
     except MeasurementError:
         exact = None
     record: dict[str, dict[str, Any]] = {}
     for method in options.methods:
         on_step(f"{model.title}: memory of {METHODS[method].title}")
         try:
-            found = alone(probe, model, METHODS[method], threads, seconds=seconds)
+            measured = run_isolated(probe, model, METHODS[method], threads, seconds=seconds)
         except MeasurementError as error:
             record[method] = {"error": str(error)}
         else:
-            disagreement = _disagreement(found.norms, exact)
-            record[method] = {"memory": found.memory, "seconds": found.seconds, "disagreement": disagreement}
+            disagreement = _disagreement(measured.norms, exact)
+            record[method] = {"memory": measured.memory, "seconds": measured.seconds, "disagreement": disagreement}
     return record
 
 
 def _disagreement(norms: list[float] | None, exact: list[float] | None) -> float | None:
-    """The largest relative difference; infinite where a norm is NaN."""
+    """Return the largest relative difference between norms; infinity if a norm is NaN."""
     if norms is None or exact is None:
         return None
-    found, expected = (torch.tensor(values, dtype=torch.float64) for values in (norms, exact))
-    return float(((found - expected).abs() / expected.abs()).nan_to_num(float("inf")).max())
+    actual, expected = (torch.tensor(values, dtype=torch.float64) for values in (norms, exact))
+    return float(((actual - expected).abs() / expected.abs()).nan_to_num(float("inf")).max())
 
 
-def _timed(
+def _time(
     name: str, options: BenchOptions, threads: int, probes: dict[str, dict[str, Any]], on_step: Step
 ) -> dict[str, dict[str, Any]]:
-    title = f"{MODELS[name].title}, {threads_named(threads)}"
+    title = f"{MODELS[name].title}, {format_threads(threads)}"
     rounds = {
         method: _rounds(METHODS[method], options, probes[method]["seconds"])
         for method in options.methods
@@ -141,15 +142,15 @@ def _timed(
 
 
 def _rounds(method: Method, options: BenchOptions, seconds: float) -> int:
-    """Only peers are cut short: what the ratios of gradmeter rest on is measured in every round."""
+    """Return a method's number of rounds; only peers get fewer, since gradmeter and T0 are needed in every round."""
     if method.kind != "peer":
         return options.repeats
     return max(1, min(options.repeats, int(options.cap / max(seconds, 1e-9))))
 
 
-def _streamed(count: int, options: BenchOptions) -> dict[str, Any]:
+def _stream(count: int, options: BenchOptions) -> dict[str, Any]:
     try:
-        return asdict(alone(stream, MODELS[_STREAMED], count, options.threads[0], seconds=_STREAM_SECONDS))
+        return asdict(run_isolated(stream, MODELS[_STREAMED], count, options.threads[0], seconds=_STREAM_SECONDS))
     except MeasurementError as error:
         return {"error": str(error)}
 
@@ -161,10 +162,11 @@ def _counts(options: BenchOptions) -> tuple[int, ...]:
 
 
 def _steps(options: BenchOptions) -> int:
-    return len(options.models) * (1 + len(options.threads)) + len(_counts(options))
+    cells = len(options.models) * (1 + len(options.threads))
+    return cells + len(verdicts.timed_networks(options)) * len(verdicts.BATCHES) + len(_counts(options))
 
 
-def _described(options: BenchOptions, command: str) -> dict[str, Any]:
+def _describe(options: BenchOptions, command: str) -> dict[str, Any]:
     return {
         "gradmeter": __version__,
         "command": command,

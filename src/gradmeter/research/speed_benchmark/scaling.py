@@ -1,4 +1,4 @@
-"""What an image costs when there are many of them."""
+"""The cost per image for large numbers of images."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from gradmeter.research.speed_benchmark.memory import peak_growth
 from gradmeter.research.speed_benchmark.models import Model
 
 COUNTS = (1_000, 10_000, 100_000, 1_000_000)
-"""Images that are measured."""
+"""Numbers of images that are measured."""
 
 QUICK_COUNTS = COUNTS[:2]
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What measuring a stream of images took.
+    """Time and memory of a stream of images.
 
     Attributes:
-        seconds: in the meter; making the images does not count.
-        memory: bytes; the peak above what was resident before, images included.
+        seconds: time in the meter; generating the images is not included.
+        memory: peak resident memory minus the resident memory before, in bytes; images are included.
     """
 
     seconds: float
@@ -31,7 +31,7 @@ class Stream:
 
 
 def stream(model: Model, count: int, threads: int) -> Stream:
-    """Measure images that are made batch by batch and dropped with their readings; to be run in a fresh process."""
+    """Generate images batch by batch, measure them and discard them with their readings; call this in a new process."""
     torch.set_num_threads(threads)
     network, inputs = model.build()
     meter = GradientMeter(network)

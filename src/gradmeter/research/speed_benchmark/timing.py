@@ -1,4 +1,4 @@
-"""Times of several methods that take turns, so that whatever slows the machine slows all of them."""
+"""Times of several methods that take turns, so that load on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Timing:
     """One method's times on one network.
 
     Attributes:
-        seconds: per round that it took part in, from the first.
+        seconds: one time for each of its rounds.
         note: what its preparation decided.
-        error: why it ended, None if it did not.
+        error: why the method failed, in one line; None if it did not.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -41,31 +41,31 @@ def take_turns(
     threads: int,
     on_step: Callable[[str], None],
 ) -> dict[str, Timing]:
-    """Time the methods on one network, one after the other in every round, each round starting with another one.
+    """Time the methods on one network, one after the other in every round; each round starts with a different one.
 
     Args:
         model: the network.
-        methods: by name.
-        rounds: how many rounds each method takes part in, those of the first; a method with one round only is so slow
-            that it is spared the warm-up.
-        threads: of PyTorch, which has its old number again afterwards.
-        on_step: is told a method's title before each of its rounds.
+        methods: the methods by name.
+        rounds: number of rounds of each method, counted from the first; a method with a single round is slow and gets
+            no warm-up.
+        threads: number of PyTorch threads; the previous number is restored afterwards.
+        on_step: called with a method's title before each of its rounds.
 
     Returns:
-        The times by name, also of those that failed.
+        The times by name, including those of methods that failed.
     """
     timings = {name: Timing() for name in methods}
-    with _threads(threads), warnings.catch_warnings():
+    with _torch_threads(threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network, inputs = model.build()
-        ready: dict[str, Prepared] = {}
+        prepared: dict[str, Prepared] = {}
         for name, method in methods.items():
             on_step(method.title)
-            with _errors_noted(timings[name]):
-                ready[name] = method.prepare(copy.deepcopy(network), inputs)
-                timings[name].note = ready[name].note
+            with _record_errors(timings[name]):
+                prepared[name] = method.prepare(copy.deepcopy(network), inputs)
+                timings[name].note = prepared[name].note
                 if rounds[name] > 1:
-                    ready[name].run(inputs)
+                    prepared[name].run(inputs)
         names = list(methods)
         for number in range(max(rounds.values())):
             gc.collect()
@@ -74,35 +74,36 @@ def take_turns(
                 timing = timings[name]
                 if number < rounds[name] and timing.error is None:
                     on_step(methods[name].title)
-                    with _errors_noted(timing):
-                        timing.seconds.append(_seconds(ready[name], inputs, warm=rounds[name] > 1))
+                    with _record_errors(timing):
+                        timing.seconds.append(_seconds(prepared[name], inputs, warm=rounds[name] > 1))
     return timings
 
 
 def _seconds(prepared: Prepared, inputs: Tensor, *, warm: bool) -> float:
     """Time one run as if the method were alone in its process.
 
-    What others left of the heap goes back to the system, and a run that does not count lays out its own: in the
-    leavings of a package that stores every gradient all others are slower.
+    Freed memory is returned to the system, and an untimed run allocates the method's own: after a package that stores
+    every gradient, all other methods would be slower in the fragmented memory.
     """
     return_freed_memory()
     if warm:
         prepared.run(inputs)
     start = time.perf_counter()
-    prepared.run(inputs)
-    return time.perf_counter() - start
+    for _ in range(prepared.calls):
+        prepared.run(inputs)
+    return (time.perf_counter() - start) / prepared.calls
 
 
 @contextmanager
-def _errors_noted(timing: Timing) -> Iterator[None]:
+def _record_errors(timing: Timing) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # whatever another package raises is a result here
+    except Exception as error:  # any error of a measured package is a result
         timing.error = one_line(error)
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def _torch_threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
