@@ -168,7 +168,7 @@ def test_serve_answers_as_judge_does_also_while_it_is_told_to_stop(fitted: objec
             server.send_signal(signal.SIGTERM)
         for image, one in zip(images, asked, strict=True):
             found, row = one.result(), expected[image.name]
-            assert (found.pop("label"), found.pop("accepted")) == (row["label"], row["accepted"])
+            assert (found.pop("prediction"), found.pop("accepted")) == (row["prediction"], row["accepted"])
             assert found == pytest.approx({name: row[name] for name in found}, abs=1e-5)
     finally:
         server.send_signal(signal.SIGTERM)
@@ -252,7 +252,7 @@ def test_judge_to_files(name: str, fitted: object, place: Path) -> None:
     assert len(rows) == 897
     # The folder of the files is the truth.
     accepted = rows[rows["accepted"]]
-    assert (accepted["label"].astype(str) != accepted["id"].str[0]).mean() <= 0.08
+    assert (accepted["prediction"].astype(str) != accepted["id"].str[0]).mean() <= 0.08
 
 
 def test_judge_killed_and_begun_again(fitted: object, place: Path) -> None:

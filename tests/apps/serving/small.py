@@ -56,10 +56,16 @@ class Rows:
 
     def __call__(self, batch: Batch, readings: Readings) -> pa.Table:
         shades = batch.inputs.mean(dim=(1, 2, 3)).double().numpy()
-        labels = pa.array(readings.predictions.numpy())
+        predictions = pa.array(readings.predictions.numpy())
         accepted = pa.array(shades > 0.5)
         return pa.table(
-            {"id": batch.ids, "label": labels, "probability": shades, "p_correct": shades, "accepted": accepted}
+            {
+                "id": batch.ids,
+                "prediction": predictions,
+                "probability": shades,
+                "p_correct": shades,
+                "accepted": accepted,
+            }
         )
 
 

@@ -38,8 +38,8 @@ def server() -> Iterator[None]:
 def test_a_verdict() -> None:
     answer = post(png(200))
     assert answer.status_code == 200
-    assert {*answer.json()} == {"label", "probability", "p_correct", "accepted"}
-    assert answer.json()["label"] in ("0", "1", "2")
+    assert {*answer.json()} == {"prediction", "probability", "p_correct", "accepted"}
+    assert answer.json()["prediction"] in ("0", "1", "2")
     assert_right(answer, 200)
 
 

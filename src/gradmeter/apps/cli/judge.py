@@ -94,4 +94,4 @@ def _print_skipped(skipped: Skipped) -> None:
 def _line(row: dict[str, Any]) -> str:
     decision = {None: "", True: "  accept", False: "  reject"}[row["accepted"]]
     probability, p_correct = compared(row["probability"]), compared(row["p_correct"])
-    return f"{row['id']}  {row['label']}  p{probability}  P(correct){p_correct}{decision}"
+    return f"{row['id']}  {row['prediction']}  p{probability}  P(correct){p_correct}{decision}"

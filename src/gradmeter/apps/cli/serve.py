@@ -35,7 +35,7 @@ def serve(
     weights: OtherWeights = None,
     device: Device = None,
 ) -> None:
-    """Serve verdicts over HTTP: POST /judge with an image returns label, probability, P(correct) and accepted.
+    """Serve verdicts over HTTP: POST /judge with an image returns the verdict on it as JSON.
 
     GET /docs is a page about it, /openapi.json the same for programs, /health and /metrics are for whoever watches.
     """

@@ -41,8 +41,8 @@ _TICK, _LAST_ANSWERS = 0.05, 0.5
 class Verdict(BaseModel):
     """How far to trust a prediction."""
 
-    label: str = Field(description="Name of the predicted class, or its number where nobody named it.")
-    probability: float = Field(ge=0, le=1, description="Of that class, as the network has it.")
+    prediction: str = Field(description="Name of the predicted class, or its number if the classes have no names.")
+    probability: float = Field(ge=0, le=1, description="Probability of that class according to the network.")
     p_correct: float = Field(ge=0, le=1, description="P(the prediction is correct).")
     accepted: bool | None = Field(description="Whether it keeps the promised risk; null where none was promised.")
 
@@ -61,11 +61,11 @@ def application(
     workers: int = 1,
     limits: Limits | None = None,
 ) -> Any:
-    """An application for `ray.serve.run`.
+    """Build an application for `ray.serve.run`.
 
-    `POST /judge` takes an encoded image (or, for a classifier of texts, UTF-8) as it is and answers with JSON: "label",
-    "probability" of it, "p_correct" and "accepted". `GET /health`, `GET /metrics` for Prometheus, `GET /openapi.json`,
-    and `GET /` for people.
+    `POST /judge` takes the content of an image file (or UTF-8 for a classifier of texts) and answers with JSON:
+    "prediction", its "probability", "p_correct" and "accepted". `GET /health` says whether the server takes requests,
+    `GET /metrics` is for Prometheus, `GET /openapi.json` describes the server, and `GET /` leads to a page for people.
 
     Args:
         reader: from samples to rows of `gradmeter.apps.workflows.judge`.
@@ -145,7 +145,7 @@ def application(
                 raise HTTPException(400, f"it cannot be read: {answer.reason}")
             if isinstance(answer, Failed):
                 raise HTTPException(500, f"the network has no answer to it: {answer.reason}")
-            return {**answer, "label": str(answer["label"])}
+            return {**answer, "prediction": str(answer["prediction"])}
 
         async def _answer(self, request: Request) -> Any:
             share = Share(self._room)
