@@ -26,15 +26,16 @@ def test_help(tmp_path: Path) -> None:
 
 
 def test_wrong_names_and_folders_are_one_line(tmp_path: Path) -> None:
-    for arguments, message in (
-        (("--data", tmp_path, "--task", "digit"), "gradmeter: no task 'digit'; there are digits, resnet18, colour"),
-        (("--data", tmp_path, "--detector", "msp"), "gradmeter: no detector 'msp'; there are MSP, Entropy"),
-        (("--data", "nowhere"), "gradmeter: --data nowhere: expected the folder of .npz archives"),
-        (("--data", tmp_path, "--share", "0"), "gradmeter: share=0; expected more than 0 and at most 1"),
+    for arguments, named in (
+        (("--data", tmp_path, "--task", "digit"), "'digit'"),
+        (("--data", tmp_path, "--detector", "msp"), "'msp'"),
+        (("--data", "nowhere"), "--data nowhere"),
+        (("--data", tmp_path, "--share", "0"), "share=0"),
     ):
         done = gradmeter("compare", *arguments, cwd=tmp_path)
         assert done.returncode == 2
-        assert done.stderr.startswith(message), done.stderr
+        assert done.stderr.startswith("gradmeter: ")
+        assert named in done.stderr
         assert done.stderr.count("\n") == 1
         assert list(tmp_path.iterdir()) == []
 
@@ -45,5 +46,5 @@ def test_the_same_page_from_the_command(tmp_path: Path) -> None:
     options = ("--task", "digits", "--detector", "MSP", "--runs", "1", "--share", "0.6", "--no-controls")
     done = gradmeter("compare", "--data", "data", "--out", "out", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "Finished. Tables and figures: out/benchmark.md"
+    assert done.stdout.endswith(" out/benchmark.md\n")
     assert "--detector MSP --runs 1 --share 0.6" in (tmp_path / "out" / "benchmark.md").read_text(encoding="utf-8")

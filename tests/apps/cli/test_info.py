@@ -73,7 +73,7 @@ def test_the_ways_of_a_network(folder: Path) -> None:
     assert (shown.returncode, shown.stderr) == (0, "")
     lines = [line.split() for line in shown.stdout.splitlines()]
     assert ["root", "sample", "by", "sample"] in [[*words[:1], *words[3:6]] for words in lines]
-    # a name of the user's is shown as it stands, and moves no terminal
+    # Control characters in a name of the user are escaped.
     (row,) = [words for words in lines if words and words[0].startswith("a")]
     assert row[0] == r"a\x1b[31m[red]:x:"
     assert row[1:5] == ["AddmmBackward0", "1", "rule", "304"]
