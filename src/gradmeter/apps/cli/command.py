@@ -21,7 +21,7 @@ from gradmeter.errors import TRACEBACK, GradmeterError, GradmeterWarning, InputE
 class Command(TyperCommand):
     """A command that refuses an option with a single value if it is given more than once."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments.
 
         Raises:

@@ -47,7 +47,7 @@ class _LazyCommands(Mapping[str, Any]):
 class _Group(TyperGroup):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "commands": {}})
-        self.commands = _LazyCommands()
+        self.commands = _LazyCommands()  # type: ignore[assignment]  # read-only
 
 
 app = typer.Typer(

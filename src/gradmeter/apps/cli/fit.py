@@ -145,7 +145,8 @@ def fit(
         lines = compared(fitted.comparison, fitted.judged.columns())
         if fitted.guarantee is not None:
             lines.append(guaranteed(fitted.guarantee, fitted.unknown_share, fitted.known_coverage))
-        lines.append(f"TrustModel: {out}{f' (replaced the one of {fitted.replaced})' if fitted.replaced else ''}")
+        replaced = "" if fitted.replaced is None else f" (replaces the one fitted with {fitted.replaced})"
+        lines.append(f"TrustModel: {out}{replaced}")
         for line in lines:
             console.say(line)
     if fitted.refusal is not None:

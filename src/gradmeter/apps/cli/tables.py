@@ -29,10 +29,10 @@ def comparison_table(comparison: Comparison, measures: Sequence[str]) -> Table:
         ),
         caption_justify="left",
     )
-    for header in ("", "%"):
+    for header in ("group", "method"):
         table.add_column(header, no_wrap=True)
     for measure in measures:
-        table.add_column(f"{MEASURES[measure].name} {_ARROWS[MEASURES[measure].better]}", no_wrap=True)
+        table.add_column(f"{MEASURES[measure].name}, % {_ARROWS[MEASURES[measure].better]}", no_wrap=True)
     methods = list(dict.fromkeys(method for _, _, method in comparison.estimates))
     for column in dict.fromkeys(column for _, column, _ in comparison.estimates):
         for method in methods:

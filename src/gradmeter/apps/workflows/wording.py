@@ -43,7 +43,7 @@ def learned(fitted: Fitted) -> list[str]:
         sentences.append(f"No synthetic unknown inputs were made: {fitted.no_synthetic}.")
     sentences.append(judge.meaning)
     if wrong or unknown:
-        sentences.append("Comparison on held-out folds, which the meta classifier was not fitted on:")
+        sentences.append("Comparison on held-out folds, each judged by a meta classifier that was not fitted on it:")
     else:
         sentences.append(
             "P(correct) cannot be compared with other scores, because there are no wrong predictions and no unknown "
