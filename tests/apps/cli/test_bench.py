@@ -31,12 +31,12 @@ def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(sys, "argv", ["gradmeter", "bench", *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
         main()
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert caught.value.code == 2
-    assert said.out == ""
-    assert said.err.startswith("gradmeter: ")
-    assert said.err.count("\n") == 1
-    return said.err
+    assert output.out == ""
+    assert output.err.startswith("gradmeter: ")
+    assert output.err.count("\n") == 1
+    return output.err
 
 
 @pytest.mark.parametrize(

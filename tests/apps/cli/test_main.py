@@ -169,12 +169,12 @@ def test_an_error_that_nobody_foresaw_is_one_line_too(
         with pytest.raises(SystemExit) as caught:
             main()
         assert caught.value.code == code
-        said = capsys.readouterr().err
-        assert ("Traceback" in said) == bool(shown)
-        line = said.splitlines()[-1]
+        output = capsys.readouterr().err
+        assert ("Traceback" in output) == bool(shown)
+        line = output.splitlines()[-1]
         assert line.startswith("gradmeter: ")
         assert (str(getattr(error, "filename", None) or "").replace("\n", "\\n")) in line
-        assert shown or said.count("\n") == 1
+        assert shown or output.count("\n") == 1
 
 
 def test_nothing_is_imported_before_it_is_needed() -> None:
@@ -187,8 +187,8 @@ def test_nothing_is_imported_before_it_is_needed() -> None:
     )
     measuring = "import gradmeter.runs.measuring, gradmeter.sources.models, sys; print('sklearn' in sys.modules)"
     for program, expected in ((commands, "[]"), (measuring, "False")):
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == expected
+        process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert process.stdout.strip() == expected
 
 
 def test_ctrl_c_while_modules_are_imported_leaves_no_traceback() -> None:
@@ -213,8 +213,10 @@ main()
 
 
 def test_the_package_runs_as_a_module() -> None:
-    done = subprocess.run([sys.executable, "-m", "gradmeter", "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == f"gradmeter {gradmeter.__version__}\n"
+    process = subprocess.run(
+        [sys.executable, "-m", "gradmeter", "--version"], capture_output=True, text=True, check=True
+    )
+    assert process.stdout == f"gradmeter {gradmeter.__version__}\n"
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(("judge", "no-such-folder", "known"), 2), (("judge", "--help"), 0)])
@@ -236,7 +238,7 @@ def test_version_and_help() -> None:
 @pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
 def test_without_the_demo_extra_the_package_and_the_way_out_are_named(package: str, tmp_path: Path) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; from gradmeter.apps.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", code, "reproduce"], capture_output=True, text=True, cwd=tmp_path)
-    refused(done.returncode, done.stdout, done.stderr, f"package {package}")
-    assert 'pip install "gradmeter[demo]"' in done.stderr
+    process = subprocess.run([sys.executable, "-c", code, "reproduce"], capture_output=True, text=True, cwd=tmp_path)
+    refused(process.returncode, process.stdout, process.stderr, f"package {package}")
+    assert 'pip install "gradmeter[demo]"' in process.stderr
     assert list(tmp_path.iterdir()) == []

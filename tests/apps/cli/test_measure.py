@@ -35,13 +35,13 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_a_folder(place: Path) -> None:
-    done = run("timm:test_resnet", "data", "-o", "r.parquet", "--weights", "w.safetensors", cwd=place)
-    assert done.returncode == 0, done.stderr
+    process = run("timm:test_resnet", "data", "-o", "r.parquet", "--weights", "w.safetensors", cwd=place)
+    assert process.returncode == 0, process.stderr
     right = sum(label == prediction for label, prediction in rows(place / "r.parquet"))
-    assert done.stdout.startswith("Measured 5 samples, skipped 1.")
-    assert f" {20 * right}.0 % of 5 " in done.stdout
-    assert done.stdout.endswith(" r.parquet\n")
-    assert "skipped dog/5.png: " in done.stderr
+    assert process.stdout.startswith("Measured 5 samples, skipped 1.")
+    assert f" {20 * right}.0 % of 5 " in process.stdout
+    assert process.stdout.endswith(" r.parquet\n")
+    assert "skipped dog/5.png: " in process.stderr
     assert pq.read_table(place / "r.parquet")["label"].to_pylist() == [0, 0, 0, 1, 1]
     again = run("timm:test_resnet", "data", "-o", "r.parquet", "--weights", "w.safetensors", "--json", cwd=place)
     record = json.loads(again.stdout)
@@ -70,23 +70,23 @@ def test_without_labels_there_is_no_share_of_right_predictions(place: Path) -> N
 def test_classes_without_names_are_numbered_and_it_says_so(place: Path) -> None:
     network = timm.create_model("test_resnet", num_classes=2)
     save_file(network.state_dict(), place / "plain.safetensors")
-    done = run("timm:test_resnet", "data", "--weights", "plain.safetensors", cwd=place)
-    assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if "--classes" in line]
+    process = run("timm:test_resnet", "data", "--weights", "plain.safetensors", cwd=place)
+    assert process.returncode == 0, process.stderr
+    (line,) = [line for line in process.stderr.splitlines() if "--classes" in line]
     assert "cat is 0, dog is 1" in line
     (place / "data/eel").mkdir()
     save(place / "data/eel/0.png")
-    done = run("timm:test_resnet", "data", "--weights", "plain.safetensors", "-o", "other", cwd=place)
-    assert done.returncode == 2
-    assert "(cat, dog, eel)" in done.stderr
+    process = run("timm:test_resnet", "data", "--weights", "plain.safetensors", "-o", "other", cwd=place)
+    assert process.returncode == 2
+    assert "(cat, dog, eel)" in process.stderr
     assert not (place / "other").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA")
 def test_only_devices_of_this_machine_are_recommended(place: Path) -> None:
-    done = run("timm:test_resnet", "data", "--weights", "w.safetensors", "--device", "cuda", cwd=place)
-    assert done.returncode == 2
-    message, _, recommended = done.stderr.partition("; ")
+    process = run("timm:test_resnet", "data", "--weights", "w.safetensors", "--device", "cuda", cwd=place)
+    assert process.returncode == 2
+    message, _, recommended = process.stderr.partition("; ")
     assert "cuda" in message
     assert "cpu" in recommended
     assert "cuda" not in recommended
@@ -106,8 +106,8 @@ def test_what_was_done_before_is_said(place: Path) -> None:
 def test_names_from_a_file_and_other_preprocessing(place: Path) -> None:
     (place / "names.txt").write_text("dog\ncat\n")
     arguments = ("timm:test_resnet", "data", "--weights", "w.safetensors", "--classes", "names.txt")
-    done = run(*arguments, "--image-size", 64, "--mean", "0.5", "--std", "0.2,0.2,0.2", "--workers", 1, cwd=place)
-    assert done.returncode == 0, done.stderr
+    process = run(*arguments, "--image-size", 64, "--mean", "0.5", "--std", "0.2,0.2,0.2", "--workers", 1, cwd=place)
+    assert process.returncode == 0, process.stderr
     assert pq.read_table(place / "readings.parquet")["label"].to_pylist() == [1, 1, 1, 0, 0]
 
 
@@ -126,11 +126,11 @@ def test_names_from_a_file_and_other_preprocessing(place: Path) -> None:
     ],
 )
 def test_one_line_for_bad_input(arguments: tuple[str, ...], named: str, place: Path) -> None:
-    done = run(*arguments, cwd=place)
-    assert done.returncode == 2
-    assert done.stderr.startswith("gradmeter: ")
-    assert named in done.stderr
-    assert done.stderr.count("\n") == 1
+    process = run(*arguments, cwd=place)
+    assert process.returncode == 2
+    assert process.stderr.startswith("gradmeter: ")
+    assert named in process.stderr
+    assert process.stderr.count("\n") == 1
 
 
 def test_killed_and_begun_again(place: Path) -> None:
@@ -145,8 +145,8 @@ def test_killed_and_begun_again(place: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     first = (place / "r/part-00000.parquet").stat().st_mtime_ns
-    done = run(*arguments, cwd=place)
-    assert done.returncode == 0, done.stderr
+    resumed = run(*arguments, cwd=place)
+    assert resumed.returncode == 0, resumed.stderr
     assert (place / "r/part-00000.parquet").stat().st_mtime_ns == first
     ids = pq.read_table(place / "r")["id"].to_pylist()
     assert len(ids) == len(set(ids)) == 3005

@@ -45,10 +45,10 @@ def port() -> int:
 
 def test_one_line_where_nothing_answers(place: Path, port: int) -> None:
     for address in (f"127.0.0.1:{port}", "hello"):
-        done = gradmeter(*OPTIONS, "--engine", "ray", cwd=place, env={**ENVIRONMENT, "RAY_ADDRESS": address})
-        assert done.returncode == 2
-        assert done.stderr.startswith(f"gradmeter: RAY_ADDRESS={address}: ")
-        assert done.stderr.count("\n") == 1
+        process = gradmeter(*OPTIONS, "--engine", "ray", cwd=place, env={**ENVIRONMENT, "RAY_ADDRESS": address})
+        assert process.returncode == 2
+        assert process.stderr.startswith(f"gradmeter: RAY_ADDRESS={address}: ")
+        assert process.stderr.count("\n") == 1
     assert not (place / "r").exists()
 
 
@@ -80,8 +80,8 @@ def test_a_cluster_that_asks_for_a_token(place: Path, started: dict[str, str]) -
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "RAY_AUTH_MODE=token" in refused.stderr
-    done = gradmeter(*command, cwd=place, env={**started, "RAY_AUTH_MODE": "token"})
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("skipped 4.png: ")
-    assert done.stderr.count("\n") == 1
-    assert json.loads(done.stdout)["measured"] == 4
+    process = gradmeter(*command, cwd=place, env={**started, "RAY_AUTH_MODE": "token"})
+    assert process.returncode == 0, process.stderr
+    assert process.stderr.startswith("skipped 4.png: ")
+    assert process.stderr.count("\n") == 1
+    assert json.loads(process.stdout)["measured"] == 4

@@ -34,21 +34,21 @@ def often(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_plain_lines_and_json_of_its_own(place: Path) -> None:
-    done = often(*SLOWLY, "--json", cwd=place)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["measured"] == 3
-    lines = done.stderr.splitlines()
+    process = often(*SLOWLY, "--json", cwd=place)
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout)["measured"] == 3
+    lines = process.stderr.splitlines()
     assert any(line.startswith("skipped bad.png: ") for line in lines)
     assert any(re.fullmatch(r"measuring data: 0 % \(0 of 4\), \d:\d\d:\d\d so far", line) for line in lines), lines
-    assert "\x1b" not in done.stderr
+    assert "\x1b" not in process.stderr
 
 
 def test_quiet_says_what_is_wrong_and_nothing_else(place: Path) -> None:
-    done = often(*SLOWLY, "--quiet", cwd=place)
-    assert done.returncode == 0
-    assert done.stderr.startswith("skipped bad.png: ")
-    assert done.stderr.count("\n") == 1
-    assert done.stdout.startswith("Measured 3 samples, skipped 1.")
+    process = often(*SLOWLY, "--quiet", cwd=place)
+    assert process.returncode == 0
+    assert process.stderr.startswith("skipped bad.png: ")
+    assert process.stderr.count("\n") == 1
+    assert process.stdout.startswith("Measured 3 samples, skipped 1.")
     wrong = often(*SLOWLY, "-q", "--out", "data", cwd=place)
     assert wrong.returncode == 2
     assert wrong.stderr.count("\n") == 1

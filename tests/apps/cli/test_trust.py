@@ -65,8 +65,8 @@ def test_fit_says_at_once_how_good_it_is(fitted: subprocess.CompletedProcess[str
 
 
 def test_fit_for_programs(place: Path, fitted: object, tmp_path: Path) -> None:
-    found = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "-o", tmp_path / "t", *QUICK, "--json", cwd=place)
-    record = json.loads(found.stdout)
+    process = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "-o", tmp_path / "t", *QUICK, "--json", cwd=place)
+    record = json.loads(process.stdout)
     assert record["learned_from"].pop("synthetic") == 14 * 50
     assert sum(record["learned_from"].values()) == 800
     assert 0 < record["known_loss"] < 0.0126
@@ -81,10 +81,10 @@ def test_fit_for_programs(place: Path, fitted: object, tmp_path: Path) -> None:
 
 
 def test_a_risk_that_cannot_be_promised(place: Path, tmp_path: Path) -> None:
-    found = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "0.001", "-o", tmp_path / "t", *QUICK, cwd=place)
-    assert found.returncode == 1
-    assert found.stderr.startswith("gradmeter: --risk 0.001: 400 samples ")
-    assert found.stderr.count("\n") == 1
+    process = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "0.001", "-o", tmp_path / "t", *QUICK, cwd=place)
+    assert process.returncode == 1
+    assert process.stderr.startswith("gradmeter: --risk 0.001: 400 samples ")
+    assert process.stderr.count("\n") == 1
     rows = gradmeter("judge", tmp_path / "t", "test/3", *NAMED, cwd=place).stdout.splitlines()
     assert all(row.split()[-1].startswith("P(correct)=") for row in rows)
     again = gradmeter("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "0.08", "-o", tmp_path / "t", *QUICK, cwd=place)
@@ -109,8 +109,8 @@ def test_evaluate_writes_a_report(evaluated: subprocess.CompletedProcess[str], p
     rows = pd.read_parquet(place / "out/judgements.parquet")
     taken = rows["correct"] | (rows["concept"] == "torn")
     expected = roc_auc_score(~rows["correct"][taken], -rows["p_correct"][taken])
-    found = pd.read_csv(place / "out/estimates.csv").set_index(["measure", "column", "method"])
-    assert found.loc[("auroc", "torn", "P(correct)"), "value"] == pytest.approx(expected)
+    estimates = pd.read_csv(place / "out/estimates.csv").set_index(["measure", "column", "method"])
+    assert estimates.loc[("auroc", "torn", "P(correct)"), "value"] == pytest.approx(expected)
     known = rows[rows["concept"] == "test"]
     assert results["test_error"] == pytest.approx(1 - known["correct"].mean())
     assert results["promise"]["wrong"]["errors"] / results["promise"]["wrong"]["accepted"] <= 0.08
@@ -125,10 +125,10 @@ def test_evaluate_writes_a_report(evaluated: subprocess.CompletedProcess[str], p
 
 
 def test_evaluate_for_programs(evaluated: object, place: Path) -> None:
-    found = gradmeter(
+    process = gradmeter(
         "evaluate", "trust", *NAMED, "--known", "out/readings/test.parquet", "-o", "again", *QUICK, "--json", cwd=place
     )
-    record = json.loads(found.stdout)
+    record = json.loads(process.stdout)
     assert record["model"] == "digits_network:network"
     assert {one["column"] for one in record["estimates"]} == {"wrong"}
 
@@ -175,8 +175,8 @@ def test_serve_answers_as_judge_does_also_while_it_stops(fitted: object, place: 
 
 def test_judge_on_the_terminal(fitted: object, place: Path) -> None:
     name = sorted(path.name for path in (place / "test/3").iterdir())[0]
-    found = gradmeter("judge", "trust", f"test/3/{name}", *NAMED, cwd=place)
-    (line,) = found.stdout.splitlines()
+    process = gradmeter("judge", "trust", f"test/3/{name}", *NAMED, cwd=place)
+    (line,) = process.stdout.splitlines()
     words = line.split()
     assert words[0] == name
     assert words[1] in "0123456789"
@@ -190,9 +190,9 @@ def test_judge_on_the_terminal(fitted: object, place: Path) -> None:
 
 def test_judge_on_what_cannot_be_read(fitted: object, place: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
-    found = gradmeter("judge", "trust", tmp_path, *NAMED, cwd=place)
-    assert (found.returncode, found.stdout) == (2, "")
-    skipped_line, error = found.stderr.splitlines()
+    process = gradmeter("judge", "trust", tmp_path, *NAMED, cwd=place)
+    assert (process.returncode, process.stdout) == (2, "")
+    skipped_line, error = process.stderr.splitlines()
     assert skipped_line.startswith("skipped a.png: ")
     assert error.startswith(f"gradmeter: {tmp_path}: ")
     (tmp_path / "b.png").write_bytes(next((place / "test/3").iterdir()).read_bytes())
@@ -220,10 +220,10 @@ def test_odd_names_in_verdicts_and_reports(fitted: object, place: Path, tmp_path
     with out.open("rb") as file:
         assert sorted(decode_name(name)[:-4] for name in pd.read_csv(file)["id"]) == sorted(odd)
     report = tmp_path / "\udcfd\n"
-    done = gradmeter(
+    process = gradmeter(
         "evaluate", "trust", *NAMED, "--known", "test", "--unknown", folder, "-o", report, *QUICK, cwd=place
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     page = (report / "report.html").read_text(encoding="utf-8")
     assert "$\\frac$ \\xff\\u202e:x:" in page
     assert "\u202e" not in page
@@ -235,20 +235,20 @@ def test_odd_names_in_verdicts_and_reports(fitted: object, place: Path, tmp_path
 def test_evaluate_is_refused_at_once_where_no_report_can_be_made(package: str, fitted: object, place: Path) -> None:
     code = f"import sys; sys.modules[{package!r}] = None; from gradmeter.apps.cli import main; main()"
     command = [sys.executable, "-c", code, "evaluate", "trust", *NAMED, "--known", "test", "-o", "never"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=place, env=ENVIRONMENT)
-    assert done.returncode == 2
-    assert f"package {package}" in done.stderr
-    assert 'pip install "gradmeter[report]"' in done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, cwd=place, env=ENVIRONMENT)
+    assert process.returncode == 2
+    assert f"package {package}" in process.stderr
+    assert 'pip install "gradmeter[report]"' in process.stderr
     assert not (place / "never").exists()
 
 
 @pytest.mark.parametrize("name", ["verdicts.parquet", "verdicts.csv"])
 def test_judge_to_files(name: str, fitted: object, place: Path) -> None:
-    found = gradmeter("judge", "trust", "test", *NAMED, "-o", name, cwd=place)
+    process = gradmeter("judge", "trust", "test", *NAMED, "-o", name, cwd=place)
     rows = pd.read_csv(place / name) if name.endswith("csv") else pd.read_parquet(place / name)
-    assert found.stdout.startswith("Judged 897 samples.")
-    assert f" {rows['accepted'].sum()} are accepted" in found.stdout
-    assert found.stdout.endswith(f" {name}\n")
+    assert process.stdout.startswith("Judged 897 samples.")
+    assert f" {rows['accepted'].sum()} are accepted" in process.stdout
+    assert process.stdout.endswith(f" {name}\n")
     assert len(rows) == 897
     # The name of the folder is the true class.
     accepted = rows[rows["accepted"]]
@@ -265,8 +265,8 @@ def test_judge_killed_and_begun_again(fitted: object, place: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (place / "long.csv").exists()
-    done = gradmeter(*arguments, cwd=place)
-    assert done.returncode == 0, done.stderr
+    resumed = gradmeter(*arguments, cwd=place)
+    assert resumed.returncode == 0, resumed.stderr
     assert pd.read_csv(place / "long.csv")["id"].nunique() == 4000
     assert not (place / "long.csv.parts").exists()
 
@@ -296,7 +296,7 @@ def test_one_line_for_bad_input(arguments: tuple[str, ...], named: str, fitted: 
     (place / "one/3").mkdir(parents=True, exist_ok=True)
     if not any((place / "one/3").iterdir()):
         (place / "one/3/a.png").write_bytes(next((place / "test/3").iterdir()).read_bytes())
-    done = gradmeter(*arguments, cwd=place)
-    assert done.returncode == 2, done.stdout
-    assert named in done.stderr
-    assert done.stderr.count("\n") == 1
+    process = gradmeter(*arguments, cwd=place)
+    assert process.returncode == 2, process.stdout
+    assert named in process.stderr
+    assert process.stderr.count("\n") == 1

@@ -31,8 +31,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with digits, a network, and a TrustModel in trust/."""
     folder = tmp_path_factory.mktemp("place")
     make(folder)
-    done = gradmeter(*FIT, *RIDGE, "-o", "trust", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    process = gradmeter(*FIT, *RIDGE, "-o", "trust", cwd=folder)
+    assert process.returncode == 0, process.stderr
     (folder / "data").mkdir()
     write_archives(folder / "data")
     return folder
@@ -68,12 +68,12 @@ def command(request: pytest.FixtureRequest) -> tuple[str, ...]:
 def test_the_second_is_refused(command: tuple[str, ...], place: Path) -> None:
     with holder(place / command[-1]) as other:
         before = listed(place)
-        done = gradmeter(*command, cwd=place)
-        assert done.returncode == 2, done.stderr
-        assert done.stdout == ""
-        assert done.stderr.count("\n") == 1
-        assert command[-1] in done.stderr
-        assert f"process {other.pid} " in done.stderr
+        process = gradmeter(*command, cwd=place)
+        assert process.returncode == 2, process.stderr
+        assert process.stdout == ""
+        assert process.stderr.count("\n") == 1
+        assert command[-1] in process.stderr
+        assert f"process {other.pid} " in process.stderr
         assert listed(place) == before
         other.communicate()
     assert not list(place.rglob(f"*{LOCK}"))
@@ -88,8 +88,8 @@ def test_a_killed_owner_is_taken_over_and_nothing_remains_of_it(place: Path) -> 
         with holder(place / out) as other:
             other.kill()
             other.wait()
-        done = gradmeter(*arguments, "-o", out, cwd=place)
-        assert done.returncode == 0, (name, done.stderr)
+        process = gradmeter(*arguments, "-o", out, cwd=place)
+        assert process.returncode == 0, (name, process.stderr)
     assert not list(place.rglob(f"*{LOCK}"))
 
 

@@ -81,9 +81,9 @@ def test_noise_is_not_the_noise_that_fit_saw(evaluation: Evaluation, fitted: Fit
 def test_a_set_of_a_single_sample(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
     trust, classifier = open_trust(Path("trust"), model=MODEL)
     image = next(Path("torn/left").iterdir())
-    found = evaluate(trust, classifier, "test", [str(image)], tmp_path / "out", repetitions=100)
-    assert [(data.name, len(data.least)) for data in extremes(found, 3)] == [("test", 3), (image.stem, 0)]
-    assert write_evaluation(found, tmp_path / "out", command="").is_file()
+    result = evaluate(trust, classifier, "test", [str(image)], tmp_path / "out", repetitions=100)
+    assert [(data.name, len(data.least)) for data in extremes(result, 3)] == [("test", 3), (image.stem, 0)]
+    assert write_evaluation(result, tmp_path / "out", command="").is_file()
 
 
 def test_where_all_predictions_are_right(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
@@ -110,11 +110,11 @@ def test_data_that_fit_saw_are_named(at_place: Path, fitted: Fitted, tmp_path: P
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copy.write_bytes(path.read_bytes())
             folder = str(tmp_path / folder)
-        found = evaluate(trust, classifier, folder, [], tmp_path / f"{Path(folder).name}-out", repetitions=100)
-        learned = int(trust.learned_from(found.sets[0].contents()).sum())
-        assert 0.3 * len(found.rows) < learned < 0.7 * len(found.rows)
-        assert found.seen == {Path(folder).name: learned}
-        assert f" {learned} of the {len(found.rows)} samples of {Path(folder).name}" in answer(found)[-1]
+        result = evaluate(trust, classifier, folder, [], tmp_path / f"{Path(folder).name}-out", repetitions=100)
+        learned = int(trust.learned_from(result.sets[0].contents()).sum())
+        assert 0.3 * len(result.rows) < learned < 0.7 * len(result.rows)
+        assert result.seen == {Path(folder).name: learned}
+        assert f" {learned} of the {len(result.rows)} samples of {Path(folder).name}" in answer(result)[-1]
 
 
 def test_the_guarantee_is_checked(evaluation: Evaluation, fitted: Fitted) -> None:
@@ -258,8 +258,10 @@ def test_an_evaluation_of_other_data_says_what_it_replaces(at_place: Path, fitte
     replaced: list[list[str]] = []
     for unknown in ([], ["torn"], ["torn"]):
         notes: list[str] = []
-        found = evaluate(trust, classifier, "test", unknown, tmp_path, repetitions=100, work=Work(on_note=notes.append))
-        write_evaluation(found, tmp_path, command="")
+        result = evaluate(
+            trust, classifier, "test", unknown, tmp_path, repetitions=100, work=Work(on_note=notes.append)
+        )
+        write_evaluation(result, tmp_path, command="")
         replaced.append([note for note in notes if str(tmp_path) in note])
     assert [len(notes) for notes in replaced] == [0, 1, 0]
     assert "test" in replaced[1][0]
@@ -296,12 +298,12 @@ def test_a_score_that_is_the_same_for_every_input_is_left_out(
         lambda logits: energy(torch.as_tensor(logits).float().log_softmax(1)),
     )
     trust, classifier = open_trust(Path("trust"), model=MODEL)
-    found = evaluate(trust, classifier, "test", ["torn"], tmp_path / "out", repetitions=100)
-    assert 0 < np.ptp(found.rows["energy"].to_numpy()) < 1e-4
-    assert found.constant == ("energy",)
+    result = evaluate(trust, classifier, "test", ["torn"], tmp_path / "out", repetitions=100)
+    assert 0 < np.ptp(result.rows["energy"].to_numpy()) < 1e-4
+    assert result.constant == ("energy",)
     assert evaluation.constant == ()
-    assert methods(found) == methods(evaluation) - {"energy"}
-    assert len([line for line in answer(found) if "energy" in line]) == 1
-    page = write_evaluation(found, tmp_path / "out", command="gradmeter evaluate").read_text(encoding="utf-8")
+    assert methods(result) == methods(evaluation) - {"energy"}
+    assert len([line for line in answer(result) if "energy" in line]) == 1
+    page = write_evaluation(result, tmp_path / "out", command="gradmeter evaluate").read_text(encoding="utf-8")
     assert '<th scope="col">energy</th>' not in page
     assert "are the same for every input: energy" in page

@@ -28,21 +28,21 @@ QUICK = {"repetitions": 100}
 
 
 def test_what_is_saved_is_what_the_library_fits(place: Path, at_place: Path, tmp_path: Path) -> None:
-    found = fit(recipe(place), "validation", ["noise:uniform:200"], tmp_path / "trust", **QUICK)
-    assert found.guarantee is None
-    assert found.refusal is None
+    result = fit(recipe(place), "validation", ["noise:uniform:200"], tmp_path / "trust", **QUICK)
+    assert result.guarantee is None
+    assert result.refusal is None
     loaded = TrustModel.load(tmp_path / "trust", trained())
     images = digits()[0][900:1000]
-    assert torch.equal(loaded.predict_proba(images), found.trust.predict_proba(images))
+    assert torch.equal(loaded.predict_proba(images), result.trust.predict_proba(images))
     # Fit again from the saved readings.
     known = pq.read_table(tmp_path / "trust/readings/validation.parquet")
     unknown = pq.read_table(tmp_path / "trust/readings/noise-uniform.parquet")
     right = int((known["label"].to_numpy() == known["prediction"].to_numpy()).sum())
-    assert found.learned_from == {"right": right, "wrong": 600 - right, "unknown": 200, "synthetic": 50 * len(KINDS)}
-    assert found.accuracy_counts == (right, 600)
+    assert result.learned_from == {"right": right, "wrong": 600 - right, "unknown": 200, "synthetic": 50 * len(KINDS)}
+    assert result.accuracy_counts == (right, 600)
     # One table per kind.
-    made = list(MeasuredSet(tmp_path / "trust/readings/_synthetic.parquet").tables())
-    again = TrustModel(GradientMeter(trained())).fit(known, [unknown], synthetic=made)
+    synthetic_tables = list(MeasuredSet(tmp_path / "trust/readings/_synthetic.parquet").tables())
+    again = TrustModel(GradientMeter(trained())).fit(known, [unknown], synthetic=synthetic_tables)
     torch.testing.assert_close(again.predict_proba(images), loaded.predict_proba(images))
 
 
@@ -80,20 +80,20 @@ def test_equal_images_prove_nothing_of_each_other(place: Path, at_place: Path, t
             target = tmp_path / "thrice" / path.parent.name / f"{copy}-{path.name}"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-    found = fit(
+    result = fit(
         recipe(place), str(tmp_path / "thrice"), [], tmp_path / "trust", meta_classifier="ridge", risk=0.1, **QUICK
     )
-    assert found.learned_from["right"] + found.learned_from["wrong"] == 900
-    assert len(found.trust.learned_contents) == 2 * 300  # of images and of their readings
-    assert found.guarantee is not None
+    assert result.learned_from["right"] + result.learned_from["wrong"] == 900
+    assert len(result.trust.learned_contents) == 2 * 300  # of images and of their readings
+    assert result.guarantee is not None
 
 
 def test_where_nothing_can_be_promised(place: Path, at_place: Path, tmp_path: Path) -> None:
-    found = fit(recipe(place), "validation", [], tmp_path / "trust", risk=0.001, **QUICK)
-    assert found.guarantee is None
-    assert found.refusal is not None
-    assert "0.001" in found.refusal
-    assert "unknown" not in found.refusal
+    result = fit(recipe(place), "validation", [], tmp_path / "trust", risk=0.001, **QUICK)
+    assert result.guarantee is None
+    assert result.refusal is not None
+    assert "0.001" in result.refusal
+    assert "unknown" not in result.refusal
     assert TrustModel.load(tmp_path / "trust", trained()).guarantee is None
 
 
@@ -110,12 +110,12 @@ def right_digits(folder: Path, place: Path) -> str:
 
 
 def test_where_all_predictions_are_right(place: Path, at_place: Path, tmp_path: Path) -> None:
-    found = fit(recipe(place), right_digits(tmp_path / "right", place), [], tmp_path / "trust", risk=0.1, **QUICK)
-    assert found.accuracy_counts[0] == found.accuracy_counts[1] > 500
-    assert found.comparison.estimates == {}
-    assert found.guarantee is not None
-    assert "cannot be compared" in learned(found)[-1]
-    assert TrustModel.load(tmp_path / "trust", trained()).guarantee == found.guarantee
+    result = fit(recipe(place), right_digits(tmp_path / "right", place), [], tmp_path / "trust", risk=0.1, **QUICK)
+    assert result.accuracy_counts[0] == result.accuracy_counts[1] > 500
+    assert result.comparison.estimates == {}
+    assert result.guarantee is not None
+    assert "cannot be compared" in learned(result)[-1]
+    assert TrustModel.load(tmp_path / "trust", trained()).guarantee == result.guarantee
 
 
 def test_where_all_images_are_equal_nothing_is_left_for_a_proof(place: Path, at_place: Path, tmp_path: Path) -> None:
@@ -123,20 +123,20 @@ def test_where_all_images_are_equal_nothing_is_left_for_a_proof(place: Path, at_
     (tmp_path / "equal/3").mkdir(parents=True)
     for number in range(60):
         (tmp_path / "equal/3" / f"{number}.png").write_bytes(picture.read_bytes())
-    found = fit(recipe(place), str(tmp_path / "equal"), [], tmp_path / "trust", risk=0.1, **QUICK)
-    assert found.guarantee is None
-    assert found.refusal is not None
-    assert "60 known inputs" in found.refusal
+    result = fit(recipe(place), str(tmp_path / "equal"), [], tmp_path / "trust", risk=0.1, **QUICK)
+    assert result.guarantee is None
+    assert result.refusal is not None
+    assert "60 known inputs" in result.refusal
 
 
 def test_readings_that_were_measured_before(place: Path, at_place: Path, tmp_path: Path) -> None:
     classifier = recipe(place).open()
     measure(classifier, open_source("validation", classifier.image), tmp_path / "known.parquet")
-    found = fit(recipe(place), str(tmp_path / "known.parquet"), [], tmp_path / "trust", **QUICK)
-    assert len(found.judged.correct) == 600
+    result = fit(recipe(place), str(tmp_path / "known.parquet"), [], tmp_path / "trust", **QUICK)
+    assert len(result.judged.correct) == 600
     assert [path.name for path in (tmp_path / "trust").glob("readings/*")] == ["_synthetic.parquet"]
-    assert found.sets[0].source is not None
-    assert len(found.sets[0].source) == 600
+    assert result.sets[0].source is not None
+    assert len(result.sets[0].source) == 600
     other = replace(recipe(place), options=replace(recipe(place).options, mean=(0.5,)))
     with pytest.raises(DataError, match=r"digits_network:network .*preprocessing"):
         fit(other, str(tmp_path / "known.parquet"), [], tmp_path / "other", **QUICK)
@@ -146,9 +146,9 @@ def test_readings_that_were_measured_before(place: Path, at_place: Path, tmp_pat
 
 
 def test_classes_of_unknown_data_are_not_looked_at(place: Path, at_place: Path, tmp_path: Path) -> None:
-    found = fit(recipe(place), "validation", ["torn", "torn"], tmp_path / "trust", **QUICK)
-    assert found.judged.unknowns == ("torn", "torn (2)")
-    assert found.learned_from["unknown"] == 400
+    result = fit(recipe(place), "validation", ["torn", "torn"], tmp_path / "trust", **QUICK)
+    assert result.judged.unknowns == ("torn", "torn (2)")
+    assert result.learned_from["unknown"] == 400
 
 
 def test_another_fit_on_the_same_data_replaces_the_first(place: Path, at_place: Path, tmp_path: Path) -> None:
@@ -156,8 +156,8 @@ def test_another_fit_on_the_same_data_replaces_the_first(place: Path, at_place: 
         """Return the fit, its notes, and whether anything was measured."""
         notes: list[str] = []
         before = measured()
-        found = fit(recipe(place), "validation", [], tmp_path / "trust", work=Work(on_note=notes.append), **options)
-        return found, notes, measured() != before
+        result = fit(recipe(place), "validation", [], tmp_path / "trust", work=Work(on_note=notes.append), **options)
+        return result, notes, measured() != before
 
     def measured() -> dict[str, int]:
         return {str(path): path.stat().st_mtime_ns for path in (tmp_path / "trust").rglob("part-*.parquet")}
@@ -170,8 +170,8 @@ def test_another_fit_on_the_same_data_replaces_the_first(place: Path, at_place: 
     assert same.replaced is None
     assert len(notes) == 1
     assert notes[0].startswith("validation: 600 of 600 ")
-    promised, _, measured_anew = again(meta_classifier="ridge", risk=0.08, **QUICK)
-    assert promised.replaced == "--classifier ridge, no --risk"
+    guaranteed, _, measured_anew = again(meta_classifier="ridge", risk=0.08, **QUICK)
+    assert guaranteed.replaced == "--classifier ridge, no --risk"
     assert not measured_anew
     other, _, measured_anew = again(meta_classifier="lasso", risk=0.1, confidence=0.9, **QUICK)
     assert other.replaced is not None
@@ -182,8 +182,8 @@ def test_another_fit_on_the_same_data_replaces_the_first(place: Path, at_place: 
 
 def test_synthetic_unknowns_of_the_whole_and_of_the_half_both_stay(place: Path, at_place: Path, tmp_path: Path) -> None:
     for risk in (0.5, 0.4, None, 0.5):
-        found = fit(recipe(place), "validation", [], tmp_path / "trust", risk=risk, **QUICK)
-        assert found.learned_from["synthetic"] == 50 * len(KINDS)
+        result = fit(recipe(place), "validation", [], tmp_path / "trust", risk=risk, **QUICK)
+        assert result.learned_from["synthetic"] == 50 * len(KINDS)
     names = {path.name for path in (tmp_path / "trust/readings").iterdir()}
     assert names == {"validation.parquet", "_synthetic.parquet", "_synthetic-half.parquet"}
 
@@ -225,10 +225,10 @@ def test_a_fit_killed_while_it_measures_synthetic_unknowns_goes_on(
     parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "trust/readings").rglob("part-*.parquet")}
     assert sum("_synthetic" in str(path) for path in parts) == 3
     notes: list[str] = []
-    found = fit(recipe(place), *arguments, risk=0.08, work=Work(on_note=notes.append), **QUICK)
+    result = fit(recipe(place), *arguments, risk=0.08, work=Work(on_note=notes.append), **QUICK)
     assert f" {3 * per_kind(300)} " in notes[-1]
     assert all(path.stat().st_mtime_ns == when for path, when in parts.items())
-    assert found.trust.fingerprint() == fitted.trust.fingerprint()
+    assert result.trust.fingerprint() == fitted.trust.fingerprint()
 
 
 def test_readings_without_their_samples(place: Path, at_place: Path, tmp_path: Path) -> None:
@@ -236,11 +236,11 @@ def test_readings_without_their_samples(place: Path, at_place: Path, tmp_path: P
     classifier = recipe(place).open()
     measure(classifier, open_source(str(tmp_path / "moved"), classifier.image), tmp_path / "known.parquet")
     next((tmp_path / "moved/3").iterdir()).unlink()  # the samples are no longer those that were measured
-    found = fit(recipe(place), str(tmp_path / "known.parquet"), [], tmp_path / "trust", **QUICK)
-    assert found.sets[0].source is None
-    assert found.learned_from["synthetic"] == 0
-    assert found.no_synthetic is not None
-    assert any(found.no_synthetic in sentence for sentence in learned(found))
+    result = fit(recipe(place), str(tmp_path / "known.parquet"), [], tmp_path / "trust", **QUICK)
+    assert result.sets[0].source is None
+    assert result.learned_from["synthetic"] == 0
+    assert result.no_synthetic is not None
+    assert any(result.no_synthetic in sentence for sentence in learned(result))
     assert fit(recipe(place), "validation", [], tmp_path / "other", **QUICK).no_synthetic is None
 
 
