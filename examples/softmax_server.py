@@ -24,19 +24,20 @@ from gradmeter.sources.samples import decoder_for
 class SoftmaxReader(Reader):
     """From samples to rows by one forward pass."""
 
-    def rows(self, batch: Batch, device: str) -> pa.Table | None:
-        """The rows of a batch; None where no sample of it could be read."""
+    def rows(self, batch: Batch, device: str) -> tuple[Batch, pa.Table | None]:
+        """Return the batch and its rows, None if no sample of it could be read."""
         if not batch.ids:
-            return None
+            return batch, None
         with torch.inference_mode():
-            probability, label = self.classifier.network(batch.inputs.to(device)).softmax(1).max(1)
-        columns = {"id": batch.ids, "label": _named(label.tolist(), self.classifier)}
+            probability, predictions = self.classifier.network(batch.inputs.to(device)).softmax(1).max(1)
+        columns = {"id": batch.ids, "prediction": _named(predictions.tolist(), self.classifier)}
         shares = probability.double().cpu().numpy()
-        return pa.table({**columns, "probability": shares, "p_correct": shares, "accepted": pa.nulls(len(batch.ids))})
+        scores = {"probability": shares, "p_correct": shares, "accepted": pa.nulls(len(batch.ids))}
+        return batch, pa.table({**columns, **scores})
 
 
-def _named(labels: list[int], classifier: Classifier) -> list[int] | list[str]:
-    return labels if classifier.classes is None else [classifier.classes[label] for label in labels]
+def _named(predictions: list[int], classifier: Classifier) -> list[int] | list[str]:
+    return predictions if classifier.classes is None else [classifier.classes[index] for index in predictions]
 
 
 def main() -> None:

@@ -193,10 +193,10 @@ def test_verdicts_are_those_of_the_evaluation(
     assert verdicts["p_correct"].between(0, 1).all()
     known = verdicts.dropna(subset="language")
     assert len(known) == HELD
-    assert (known["label"] == known["language"]).mean() == pytest.approx(1 - results["test_error"])
+    assert (known["prediction"] == known["language"]).mean() == pytest.approx(1 - results["test_error"])
     both = known.merge(judgements[judgements["concept"] == "test"], on="id", validate="one_to_one")
     assert len(both) == HELD
-    assert ((both["label_x"] == both["language"]) == both["correct"]).all()
+    assert ((both["prediction_x"] == both["language"]) == both["correct"]).all()
     assert both["p_correct_x"].to_numpy() == pytest.approx(both["p_correct_y"].to_numpy(), abs=1e-6)
 
 
@@ -242,7 +242,7 @@ def test_what_is_accepted_is_what_the_threshold_says(
     accepted = verdicts.dropna(subset="language").query("accepted")
     kept = results["promise"]["wrong"]
     assert len(accepted) == kept["accepted"]
-    assert (accepted["label"] != accepted["language"]).sum() == kept["errors"]
+    assert (accepted["prediction"] != accepted["language"]).sum() == kept["errors"]
 
 
 def test_the_report_shows_texts(judgements: pd.DataFrame, verdicts: pd.DataFrame, place: Path) -> None:

@@ -1,1 +1,1 @@
-"""What people start: commands, their workflows, the server."""
+"""The applications: the command line, its workflows, and the server."""

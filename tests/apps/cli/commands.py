@@ -1,16 +1,16 @@
-"""The command line as people type it, in a process of its own."""
+"""Runs the command line in a process of its own."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-# Lines of progress must not depend on how fast the machine is.
+# Progress lines must not depend on the speed of the machine.
 MAIN = (
     "import gradmeter.runs.progress; gradmeter.runs.progress.EVERY = 3600; from gradmeter.apps.cli import main; main()"
 )
 COMMAND = (sys.executable, "-c", MAIN)
-# Width and colours must not depend on who runs the tests.
+# Width and colours must not depend on the environment of the tests.
 ENVIRONMENT = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
 
 

@@ -1,4 +1,4 @@
-"""The real command line in processes of its own, and a tiny study on archives made of the embedded digits."""
+"""Fixtures that run `gradmeter reproduce` in processes of its own, and a tiny study of the embedded digits."""
 
 import os
 import subprocess
@@ -14,15 +14,15 @@ from apps.cli.commands import MAIN
 from gradmeter.research.study.data.embedded import load_embedded
 
 COMMAND = (sys.executable, "-c", MAIN, "reproduce")
-# Two runs that learn enough to be right and wrong, and no more.
+# Two runs, trained just enough to have correct and wrong predictions.
 OPTIONS = ("--runs", "2", "--max-epochs", "6", "--patience", "1")
-# Width and colours of help and messages must not depend on who runs the tests.
+# Width and colours must not depend on the environment of the tests.
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command said and how it ended."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -30,14 +30,14 @@ class Answer:
 
 
 def run(*arguments: object, cwd: Path | None = None) -> Answer:
-    done = subprocess.run(
+    process = subprocess.run(
         [*COMMAND, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, cwd=cwd, timeout=300
     )
-    return Answer(done.returncode, done.stdout, done.stderr)
+    return Answer(process.returncode, process.stdout, process.stderr)
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
-    """A command in a process group of its own, as a terminal would start it."""
+    """Start the command in a process group of its own, as a terminal does."""
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -60,7 +60,7 @@ def begin() -> Callable[..., subprocess.Popen[str]]:
 
 @pytest.fixture(scope="session")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """2,000 digits, letters, and mosaics in colour; no Omniglot and no notMNIST."""
+    """A folder with 2,000 digits, letters and coloured mosaics, but no Omniglot and no notMNIST."""
     folder = tmp_path_factory.mktemp("archives")
     collection = load_embedded()
     random = np.random.default_rng(0)
@@ -74,12 +74,12 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
-    """A study by two workers, never interrupted, and what the command said; read only."""
+    """The folder of a study by two workers that was never interrupted, and the output of the command; read-only."""
     folder = tmp_path_factory.mktemp("finished") / "tiny"
     return folder, run("--data", archives, "--out", folder, *OPTIONS, "--workers", 2)
 
 
 @pytest.fixture(scope="session")
 def options() -> tuple[str, ...]:
-    """Those of the finished study."""
+    """Options of the finished study."""
     return OPTIONS

@@ -1,4 +1,4 @@
-"""The command itself: its options, its errors, and one small run in a process of its own."""
+"""gradmeter bench: its options, its errors, and a small run in a process of its own."""
 
 import json
 import os
@@ -31,35 +31,35 @@ def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(sys, "argv", ["gradmeter", "bench", *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
         main()
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert caught.value.code == 2
-    assert said.out == ""
-    assert said.err.startswith("gradmeter: ")
-    assert said.err.count("\n") == 1
-    return said.err
+    assert output.out == ""
+    assert output.err.startswith("gradmeter: ")
+    assert output.err.count("\n") == 1
+    return output.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        (("--models", "alexnet"), "no model 'alexnet'; there are paper-cnn"),
-        (("--models", ","), "no models; there are paper-cnn"),
-        (("--models", "paper-cnn", "--methods", "magic"), "no method 'magic'; there are plain"),
-        (("--models", "paper-cnn", "--methods", "plain", "--repeats", 0), "repeats=0; expected at least 1"),
-        (("--models", "paper-cnn", "--methods", "plain", "--threads", "1,0"), "expected numbers of at least 1"),
-        (("--threads", "two"), "--threads two; expected whole numbers separated by commas"),
+        (("--models", "alexnet"), "'alexnet'"),
+        (("--models", ","), "paper-cnn"),
+        (("--models", "paper-cnn", "--methods", "magic"), "'magic'"),
+        (("--models", "paper-cnn", "--methods", "plain", "--repeats", 0), "repeats=0"),
+        (("--models", "paper-cnn", "--methods", "plain", "--threads", "1,0"), "threads"),
+        (("--threads", "two"), "--threads two"),
         (("--repeats", "many"), "--repeats"),
     ],
 )
 def test_wrong_options(
     arguments: tuple[object, ...],
-    message: str,
+    named: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert message in refused(capsys, monkeypatch, *arguments)
+    assert named in refused(capsys, monkeypatch, *arguments)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,8 +69,9 @@ def test_without_the_extra_the_package_and_the_way_out_are_named(
     for name in [name for name in sys.modules if name.startswith(("gradmeter.research.speed_benchmark", "matplotlib"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    message = 'a benchmark needs the package matplotlib, which is not installed; pip install "gradmeter[bench]"'
-    assert message in refused(capsys, monkeypatch, "--out", tmp_path / "out")
+    error = refused(capsys, monkeypatch, "--out", tmp_path / "out")
+    assert "package matplotlib" in error
+    assert 'pip install "gradmeter[bench]"' in error
     assert not (tmp_path / "out").exists()
 
 
@@ -110,9 +111,14 @@ def test_killed_stopped_finished_and_asked_again(script: Path, tmp_path: Path) -
         os.killpg(process.pid, how)
         code, out, err = finish(process)
     assert (code, err) == (130, "")
-    assert out == "Stopped. Nothing is lost: the same command goes on where it stood.\n"
-    assert finish(start(*command)) == (0, f"Finished. Page: {page}\n", "")
+    assert out.count("\n") == 1
+    first = finish(start(*command))
+    assert (first[0], first[2]) == (0, "")
+    assert first[1].endswith(f" {page}\n")
     assert json.loads((folder / "results.json").read_text())["probes"]["tiny"]["gradmeter"]["disagreement"] < 1e-5
     assert "gradmeter bench --models tiny" in page.read_text()
     assert not list(folder.glob(".*.partial"))
-    assert finish(start(*command)) == (0, f"Finished before; nothing to do. Page: {page}\n", "")
+    again = finish(start(*command))
+    assert (again[0], again[2]) == (0, "")
+    assert again[1].endswith(f" {page}\n")
+    assert again[1] != first[1]  # says that there was nothing to do

@@ -9,8 +9,8 @@ pytestmark = pytest.mark.slow
 
 
 def test_help(tmp_path: Path) -> None:
-    done = gradmeter("compare", "--help", cwd=tmp_path)
-    assert done.returncode == 0
+    process = gradmeter("compare", "--help", cwd=tmp_path)
+    assert process.returncode == 0
     for option in (
         "--data",
         "--out",
@@ -22,20 +22,21 @@ def test_help(tmp_path: Path) -> None:
         "--workers",
         "--fresh",
     ):
-        assert option in done.stdout
+        assert option in process.stdout
 
 
 def test_wrong_names_and_folders_are_one_line(tmp_path: Path) -> None:
-    for arguments, message in (
-        (("--data", tmp_path, "--task", "digit"), "gradmeter: no task 'digit'; there are digits, resnet18, colour"),
-        (("--data", tmp_path, "--detector", "msp"), "gradmeter: no detector 'msp'; there are MSP, Entropy"),
-        (("--data", "nowhere"), "gradmeter: --data nowhere: expected the folder of .npz archives"),
-        (("--data", tmp_path, "--share", "0"), "gradmeter: share=0; expected more than 0 and at most 1"),
+    for arguments, named in (
+        (("--data", tmp_path, "--task", "digit"), "'digit'"),
+        (("--data", tmp_path, "--detector", "msp"), "'msp'"),
+        (("--data", "nowhere"), "--data nowhere"),
+        (("--data", tmp_path, "--share", "0"), "share=0"),
     ):
-        done = gradmeter("compare", *arguments, cwd=tmp_path)
-        assert done.returncode == 2
-        assert done.stderr.startswith(message), done.stderr
-        assert done.stderr.count("\n") == 1
+        process = gradmeter("compare", *arguments, cwd=tmp_path)
+        assert process.returncode == 2
+        assert process.stderr.startswith("gradmeter: ")
+        assert named in process.stderr
+        assert process.stderr.count("\n") == 1
         assert list(tmp_path.iterdir()) == []
 
 
@@ -43,7 +44,7 @@ def test_the_same_page_from_the_command(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     write_archives(tmp_path / "data")
     options = ("--task", "digits", "--detector", "MSP", "--runs", "1", "--share", "0.6", "--no-controls")
-    done = gradmeter("compare", "--data", "data", "--out", "out", *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "Finished. Tables and figures: out/benchmark.md"
+    process = gradmeter("compare", "--data", "data", "--out", "out", *options, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.endswith(" out/benchmark.md\n")
     assert "--detector MSP --runs 1 --share 0.6" in (tmp_path / "out" / "benchmark.md").read_text(encoding="utf-8")

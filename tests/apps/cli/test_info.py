@@ -27,15 +27,15 @@ def facts(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
 
 def test_an_aligned_list(facts: dict[str, object]) -> None:
-    shown = CliRunner().invoke(app, ["info"])
-    assert shown.exit_code == 0
-    assert shown.output.splitlines() == [f"{name:<11}{value}" for name, value in facts.items()]
+    process = CliRunner().invoke(app, ["info"])
+    assert process.exit_code == 0
+    assert process.output.splitlines() == [f"{name:<11}{value}" for name, value in facts.items()]
 
 
 def test_json(facts: dict[str, object]) -> None:
-    shown = CliRunner().invoke(app, ["info", "--json"])
-    assert shown.exit_code == 0
-    assert json.loads(shown.output) == facts
+    process = CliRunner().invoke(app, ["info", "--json"])
+    assert process.exit_code == 0
+    assert json.loads(process.output) == facts
 
 
 LAYERS = """
@@ -69,20 +69,20 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_ways_of_a_network(folder: Path) -> None:
-    shown = gradmeter_command("info", "layers:make", "--image-size", 5, cwd=folder)
-    assert (shown.returncode, shown.stderr) == (0, "")
-    lines = [line.split() for line in shown.stdout.splitlines()]
+    process = gradmeter_command("info", "layers:make", "--image-size", 5, cwd=folder)
+    assert (process.returncode, process.stderr) == (0, "")
+    lines = [line.split() for line in process.stdout.splitlines()]
     assert ["root", "sample", "by", "sample"] in [[*words[:1], *words[3:6]] for words in lines]
-    # a name of the user's is shown as it stands, and moves no terminal
+    # Control characters in a name of the user are escaped.
     (row,) = [words for words in lines if words and words[0].startswith("a")]
     assert row[0] == r"a\x1b[31m[red]:x:"
     assert row[1:5] == ["AddmmBackward0", "1", "rule", "304"]
-    assert "\x1b" not in shown.stdout
+    assert "\x1b" not in process.stdout
 
 
 def test_the_ways_of_a_network_as_json(folder: Path) -> None:
-    shown = gradmeter_command("info", "layers:make", "--image-size", 5, "--json", cwd=folder)
-    model = json.loads(shown.stdout)["model"]
+    process = gradmeter_command("info", "layers:make", "--image-size", 5, "--json", cwd=folder)
+    model = json.loads(process.stdout)["model"]
     assert model["name"] == "layers:make"
     assert model["samples"] == 8
     assert {(row["way"], row["calls"], row["parameters"]) for row in model["layers"]} == {
@@ -105,15 +105,15 @@ def test_the_ways_of_a_network_as_json(folder: Path) -> None:
     ],
 )
 def test_bad_input_is_one_line(arguments: list[object], named: str, folder: Path) -> None:
-    shown = gradmeter_command("info", *arguments, cwd=folder)
-    assert (shown.returncode, shown.stdout) == (2, "")
-    (line,) = shown.stderr.splitlines()
+    process = gradmeter_command("info", *arguments, cwd=folder)
+    assert (process.returncode, process.stdout) == (2, "")
+    (line,) = process.stderr.splitlines()
     assert named in line
 
 
 def test_a_slow_layer_is_named_in_one_line(folder: Path) -> None:
-    shown = gradmeter_command("measure", "layers:make", "noise:uniform:20", "--image-size", 5, cwd=folder)
-    assert shown.returncode == 0
-    (line,) = [line for line in shown.stderr.splitlines() if "Backward0" in line]
+    process = gradmeter_command("measure", "layers:make", "noise:uniform:20", "--image-size", 5, cwd=folder)
+    assert process.returncode == 0
+    (line,) = [line for line in process.stderr.splitlines() if "Backward0" in line]
     assert line.startswith("gradmeter: layer 'root'")
-    assert "SlowLayerWarning" not in shown.stderr
+    assert "SlowLayerWarning" not in process.stderr

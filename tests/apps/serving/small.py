@@ -1,4 +1,4 @@
-"""A server with a small network on this machine, and what asks it."""
+"""A server with a small network on this machine, and its clients."""
 
 import io
 import os
@@ -26,14 +26,14 @@ from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import ImageKind, decoder_for
 
 KIND = ImageKind("L", 8)
-UNBEARABLE = 201
-# Ray's proxies may share a port: files that are tested at the same time need one each.
+FAILING_SHADE = 201
+# Ray's proxies can share a port, so test processes that run at the same time need different ones.
 PORT = 8437 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 ADDRESS = f"http://127.0.0.1:{PORT}"
 
 
 class Prepare:
-    """From images to a tensor."""
+    """Turns images into a tensor."""
 
     def __call__(self, images: Sequence[Any]) -> Tensor:
         resized = [np.asarray(image.resize((8, 8)), np.float32) / 255 for image in images]
@@ -41,10 +41,10 @@ class Prepare:
 
 
 class Slow(nn.Flatten):
-    """It takes a moment for a batch, so that requests meet, and cannot bear one shade."""
+    """Takes 20 ms per batch, so that requests wait for each other, and fails on images of one shade."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if (255 * x.mean((1, 2, 3))).round().eq(UNBEARABLE).any():
+        if (255 * x.mean((1, 2, 3))).round().eq(FAILING_SHADE).any():
             raise ValueError("not this shade")
         time.sleep(0.02)
         return super().forward(x)
@@ -52,20 +52,26 @@ class Slow(nn.Flatten):
 
 @dataclass(frozen=True)
 class Rows:
-    """Verdicts that tell which image they are of: p_correct is its shade."""
+    """Makes verdicts whose p_correct is the shade of the image, so that tests can tell them apart."""
 
     def __call__(self, batch: Batch, readings: Readings) -> pa.Table:
         shades = batch.inputs.mean(dim=(1, 2, 3)).double().numpy()
-        labels = pa.array(readings.predictions.numpy())
+        predictions = pa.array(readings.predictions.numpy())
         accepted = pa.array(shades > 0.5)
         return pa.table(
-            {"id": batch.ids, "label": labels, "probability": shades, "p_correct": shades, "accepted": accepted}
+            {
+                "id": batch.ids,
+                "prediction": predictions,
+                "probability": shades,
+                "p_correct": shades,
+                "accepted": accepted,
+            }
         )
 
 
 @contextmanager
 def running(port: int = PORT, **limits: Any) -> Iterator[None]:
-    """The server, at a port of this machine."""
+    """Run the server on a port of this machine."""
     import ray
     from ray import cloudpickle, serve
 
@@ -86,19 +92,19 @@ def running(port: int = PORT, **limits: Any) -> Iterator[None]:
 
 
 def png(shade: int, side: int = 8) -> bytes:
-    """A square image of one shade."""
+    """Return a square image of one shade as a PNG file."""
     stream = io.BytesIO()
     Image.new("L", (side, side), shade).save(stream, "PNG")
     return stream.getvalue()
 
 
 def post(content: bytes, address: str = ADDRESS) -> httpx.Response:
-    """What the server answers."""
+    """Send a request and return the response."""
     return httpx.post(f"{address}/judge", content=content, timeout=60)
 
 
 def assert_right(answer: httpx.Response, shade: int) -> None:
-    """Check that it is the verdict on an image of that shade."""
+    """Check that a response is the verdict on an image of this shade."""
     assert answer.status_code == 200, answer.text
     verdict = answer.json()
     assert verdict["p_correct"] == pytest.approx(shade / 255, abs=1e-6)
@@ -106,10 +112,12 @@ def assert_right(answer: httpx.Response, shade: int) -> None:
 
 
 def processes() -> list[psutil.Process]:
-    """Those of the server: the gate, the proxy, the workers and what decodes their images."""
+    """Return the processes of the server: the gate, the proxy, the workers and their decoders."""
     return psutil.Process().children(recursive=True)
 
 
 def workers() -> list[psutil.Process]:
-    """Those that hold the network."""
-    return [one for one in psutil.process_iter(["cmdline"]) if "judging" in " ".join(one.info["cmdline"] or ())]
+    """Return the processes that hold the network."""
+    return [
+        process for process in psutil.process_iter(["cmdline"]) if "judging" in " ".join(process.info["cmdline"] or ())
+    ]

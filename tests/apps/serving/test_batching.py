@@ -1,4 +1,4 @@
-"""Batches form while workers are busy, and nobody gets the answer of another."""
+"""Batches form while workers are busy, and every request gets its own answer."""
 
 import asyncio
 from collections.abc import Sequence
@@ -78,7 +78,7 @@ def test_who_goes_away_does_not_stop_the_others() -> None:
 
 
 def test_a_batch_is_nobodys_request() -> None:
-    """Ray knows by the context of which request something is, and cancels it when who asked goes away."""
+    """Ray cancels everything in the context of a request when its client disconnects."""
     request = ContextVar("request", default="none")
     of: list[str] = []
 
@@ -100,7 +100,7 @@ def test_a_batch_is_nobodys_request() -> None:
 
 
 def test_what_is_held_is_given_back_once_and_not_before_its_batch_ends() -> None:
-    """Also of one who goes away, whether it waits or is being answered."""
+    """Also if the client disconnects, whether its request waits or is being answered."""
     worker, ended = Worker(), list[bytes]()
 
     async def ask() -> None:

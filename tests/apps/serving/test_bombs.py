@@ -1,4 +1,4 @@
-"""The server beside images made to take all memory and time: it takes little of either, and answers the others."""
+"""Decompression bombs take little memory and time of the server, and other requests are answered."""
 
 import io
 import threading
@@ -22,7 +22,7 @@ from sources.samples.pictures import LONG_HEADERS, encoded, in_one_tile
 pytest.importorskip("ray", reason="the extra serve is not installed")
 pytest.importorskip("ray.serve", reason="the extra serve is not installed")
 
-# What Ray itself leaves open, or forks beside threads.
+# Ray leaves resources open and forks a process with threads, which would be errors here.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 MIB = 2**20
@@ -42,7 +42,7 @@ def server() -> Iterator[None]:
 
 @dataclass
 class Seen:
-    """What came of an attack: bytes that the server took at most, and seconds of ordinary requests beside it."""
+    """Peak memory of the server during an attack, and the latencies of ordinary requests."""
 
     before: int
     peak: int = 0
@@ -51,7 +51,7 @@ class Seen:
 
     @property
     def taken(self) -> int:
-        """Bytes beyond those before."""
+        """Peak memory minus memory before the attack, in bytes."""
         return self.peak - self.before
 
 
@@ -68,7 +68,7 @@ def taken() -> int:
 
 @contextmanager
 def watched() -> Iterator[Seen]:
-    """Ordinary requests go on, and memory is looked at."""
+    """Watch the memory and send ordinary requests while the block runs."""
     seen, stop = Seen(taken()), threading.Event()
 
     def look() -> None:
@@ -147,7 +147,7 @@ def test_more_pixels_than_are_taken_are_refused_by_the_header(name: str) -> None
 
 
 def test_bombs_take_neither_memory_nor_time() -> None:
-    """Before there was a limit ten of them took gigabytes, and an ordinary request waited for all of them."""
+    """Without limits, ten bombs took gigabytes, and an ordinary request waited for all of them."""
     bomb = square(9_400, "PNG")
     with watched() as seen:
         codes = {answer.status_code for answer in sent(bomb, 10)}
@@ -158,7 +158,7 @@ def test_bombs_take_neither_memory_nor_time() -> None:
 
 
 def test_a_long_header_takes_little_memory() -> None:
-    """In threads of the answering process, as before, four requests took a gigabyte."""
+    """Headers read in threads of the server took a gigabyte with four requests."""
     with watched() as seen:
         codes = {answer.status_code for answer in sent(LONG_HEADERS["strips of TIFF"](4_000_000), 4)}
     assert codes == {400}
@@ -176,7 +176,7 @@ def test_what_pillow_does_not_open_is_too_large_as_well(side: int) -> None:
 
 
 def test_what_is_allowed_is_bounded_together() -> None:
-    """A hundred that are each as large as is allowed: some are answered, the others told at once to try again."""
+    """Of a hundred requests of the largest allowed size, some are answered and the others refused at once."""
     allowed = encoded(Image.effect_noise((1024, 1024), 90), "PNG").getvalue()
     assert len(allowed) > MIB / 2
     with watched() as seen:

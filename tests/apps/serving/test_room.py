@@ -1,4 +1,4 @@
-"""What is taken comes back, and large requests leave room for small ones."""
+"""Released memory is free again, and large requests leave room for small ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The server on this machine: right answers, clear refusals, and none of them lost."""
+"""The server on this machine: verdicts are right, refusals are clear, and no response is lost."""
 
 import gzip
 import os
@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from apps.serving.small import ADDRESS, PORT, UNBEARABLE, assert_right, png, post, running, workers
+from apps.serving.small import ADDRESS, FAILING_SHADE, PORT, assert_right, png, post, running, workers
 from gradmeter.errors import InputError
 
 ray = pytest.importorskip("ray", reason="the extra serve is not installed")
@@ -25,7 +25,7 @@ from ray import serve  # noqa: E402
 from gradmeter.apps.serving import Limits  # noqa: E402
 
 LIMITS = {"largest": 20_000, "queue": 12, "batch": 4, "patience": 3}
-# What Ray itself leaves open, or forks beside threads.
+# Ray leaves resources open and forks a process with threads, which would be errors here.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
@@ -38,47 +38,45 @@ def server() -> Iterator[None]:
 def test_a_verdict() -> None:
     answer = post(png(200))
     assert answer.status_code == 200
-    assert {*answer.json()} == {"label", "probability", "p_correct", "accepted"}
-    assert answer.json()["label"] in ("0", "1", "2")
+    assert {*answer.json()} == {"prediction", "probability", "p_correct", "accepted"}
+    assert answer.json()["prediction"] in ("0", "1", "2")
     assert_right(answer, 200)
 
 
 def test_every_answer_is_of_its_own_image() -> None:
-    """Ones that cannot be read, or at which the network fails, do not take others along."""
-    contents = [(shade, png(shade) if shade % 7 else b"no image") for shade in [*range(200), UNBEARABLE, 202, 205]]
+    """Images that cannot be read, or on which the network fails, do not affect others."""
+    contents = [(shade, png(shade) if shade % 7 else b"no image") for shade in [*range(200), FAILING_SHADE, 202, 205]]
     with ThreadPoolExecutor(8) as pool:
-        answers = [*pool.map(lambda one: post(one[1]), contents)]
+        answers = [*pool.map(lambda item: post(item[1]), contents)]
     for (shade, _), answer in zip(contents, answers, strict=True):
-        if shade == UNBEARABLE:
+        if shade == FAILING_SHADE:
             assert answer.status_code == 500
-            assert answer.json()["detail"] == "the network has no answer to it: ValueError: not this shade"
+            assert answer.json()["detail"].endswith("ValueError: not this shade")
         elif shade % 7:
             assert_right(answer, shade)
         else:
-            assert (answer.status_code, answer.json()["detail"]) == (
-                400,
-                "it cannot be read: not an image in a supported format",
-            )
+            assert answer.status_code == 400
 
 
 @pytest.mark.parametrize(
-    ("content", "code", "message"),
+    ("content", "code", "named"),
     [
-        (b"", 400, "nothing was sent; expected the content of an image file"),
-        (b"hello", 400, "it cannot be read: not an image in a supported format"),
-        (png(3)[:40], 400, "it cannot be read: "),
-        (bytes(20_001), 413, "more than 20,000 bytes; send a smaller image"),
+        (b"", 400, "empty"),
+        (b"hello", 400, "read"),
+        (png(3)[:40], 400, "read"),
+        (bytes(20_001), 413, "20,000 bytes"),
     ],
 )
-def test_what_is_refused(content: bytes, code: int, message: str) -> None:
+def test_bad_bodies_are_refused(content: bytes, code: int, named: str) -> None:
     answer = post(content)
     assert answer.status_code == code
-    assert answer.json()["detail"].startswith(message)
+    assert named in answer.json()["detail"]
+    assert answer.json()["detail"].count("\n") == 0
 
 
 def test_forms_are_refused() -> None:
     answer = httpx.post(f"{ADDRESS}/judge", files={"file": png(3)}, timeout=60)
-    assert (answer.status_code, answer.json()["detail"][:6]) == (415, "a form")
+    assert (answer.status_code, "form" in answer.json()["detail"]) == (415, True)
 
 
 def test_compressed_bodies_are_refused() -> None:
@@ -87,7 +85,7 @@ def test_compressed_bodies_are_refused() -> None:
 
 
 def test_senders_that_stall_keep_nobody_out() -> None:
-    """More of them than requests may wait."""
+    """There are more stalled senders than requests may wait."""
     with ExitStack() as stack:
         for _ in range(2 * LIMITS["queue"]):
             slow = stack.enter_context(socket.create_connection(("127.0.0.1", PORT), timeout=30))
@@ -112,7 +110,7 @@ def test_a_body_without_end_is_cut_off() -> None:
 
     try:
         answer = httpx.post(f"{ADDRESS}/judge", content=endless(), timeout=30)
-    except (httpx.WriteError, httpx.ReadError):  # the server has hung up
+    except (httpx.WriteError, httpx.ReadError):  # the server has closed the connection
         return
     assert answer.status_code == 413
 
@@ -122,7 +120,7 @@ def test_a_body_that_is_late_is_not_waited_for() -> None:
         slow.sendall(b"POST /judge HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
         received = b"".join(iter(lambda: slow.recv(4096), b""))
     assert received.startswith(b"HTTP/1.1 408 ")
-    assert b"the image did not arrive within 3 seconds" in received
+    assert b"within 3 seconds" in received
 
 
 def test_too_many_at_once_are_refused_and_the_others_answered() -> None:
@@ -135,13 +133,12 @@ def test_too_many_at_once_are_refused_and_the_others_answered() -> None:
         if answer.status_code == 200:
             assert_right(answer, shade)
         else:
-            assert answer.json()["detail"].endswith("try again")
             assert answer.headers["Retry-After"] == "1"
     assert post(png(5)).status_code == 200
 
 
 def test_a_worker_that_is_killed_comes_back_and_no_answer_is_wrong() -> None:
-    before = {one.pid for one in workers()}
+    before = {process.pid for process in workers()}
     assert before
     codes, until, killed = [], time.monotonic() + 90, False
     with ThreadPoolExecutor(4) as pool:
@@ -155,16 +152,16 @@ def test_a_worker_that_is_killed_comes_back_and_no_answer_is_wrong() -> None:
                 codes.append(answer.status_code)
             if not killed and len(codes) > 20:
                 for pid in before:
-                    with suppress(ProcessLookupError):  # it may have ended by itself
+                    with suppress(ProcessLookupError):  # it may have ended already
                         os.kill(pid, signal.SIGKILL)
                 killed = True
-            elif killed and {one.pid for one in workers()} - before and codes[-8:] == [200] * 8:
+            elif killed and {process.pid for process in workers()} - before and codes[-8:] == [200] * 8:
                 break
-    assert {one.pid for one in workers()} - before
+    assert {process.pid for process in workers()} - before
     assert codes[-8:] == [200] * 8
 
 
-def test_it_watches_itself() -> None:
+def test_health_and_metrics() -> None:
     assert httpx.get(f"{ADDRESS}/health").json() == {"status": "ok"}
     post(b"hello")
     metrics = httpx.get(f"{ADDRESS}/metrics")
@@ -180,18 +177,18 @@ def test_its_page_needs_nothing_from_elsewhere() -> None:
     assert str(page.url).endswith("/docs")
     sources = [part.split('"')[0] for part in page.text.split('src="')[1:] + page.text.split('href="')[1:]]
     assert sources
-    assert not [one for one in sources if one.startswith(("http", "//"))]
+    assert not [source for source in sources if source.startswith(("http", "//"))]
     assert httpx.get(f"{ADDRESS}{sources[0]}").status_code == 200
 
 
 def test_it_keeps_to_its_own_description() -> None:
-    """Whatever is sent: what comes back is what the description says, and never an error of the server's own."""
+    """Every response to a generated request conforms to the OpenAPI schema, and none is an internal error."""
     from hypothesis import HealthCheck, settings
 
     schema = schemathesis.openapi.from_url(f"{ADDRESS}/openapi.json")
-    # Of bytes the description cannot say which are an image.
+    # The schema cannot say which bytes are an image.
     valid_is_accepted = schemathesis.checks.CHECKS.get_one("positive_data_acceptance")
-    for operation in (one.ok() for one in schema.get_all_operations()):
+    for operation in (result.ok() for result in schema.get_all_operations()):
 
         @settings(max_examples=60, deadline=None, suppress_health_check=[*HealthCheck], derandomize=True)
         @schemathesis_given(operation)
@@ -208,32 +205,32 @@ def schemathesis_given(operation: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("limits", "message"),
+    ("limits", "named"),
     [
-        ({"queue": 0}, "queue=0; expected at least 1"),
-        ({"pixels": 0}, "pixels=0; expected at least 1"),
-        ({"patience": 0}, "patience=0; expected seconds, more than 0"),
+        ({"queue": 0}, "queue=0"),
+        ({"pixels": 0}, "pixels=0"),
+        ({"patience": 0}, "patience=0"),
         ({"in_hand": 10**6}, "in_hand=1,000,000"),
     ],
 )
-def test_limits_that_are_none(limits: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_limits_with_which_no_request_could_be_answered(limits: dict[str, Any], named: str) -> None:
+    with pytest.raises(InputError, match=named):
         Limits(**limits)
 
 
-def test_what_was_taken_is_answered_before_the_end() -> None:
-    """Last: the server takes nothing any more."""
+def test_requests_in_progress_are_answered_before_the_server_stops() -> None:
+    """This must be the last test, because the server then refuses all requests."""
     with ThreadPoolExecutor(12) as pool:
-        asked = [pool.submit(post, png(20 * number)) for number in range(12)]
+        futures = [pool.submit(post, png(20 * number)) for number in range(12)]
         time.sleep(0.05)
         serve.get_app_handle("gradmeter").close.remote().result()
-        assert all(one.done() for one in asked if one.result().status_code == 200)
-    for number, one in enumerate(asked):
-        if one.result().status_code == 200:
-            assert_right(one.result(), 20 * number)
+        assert all(future.done() for future in futures if future.result().status_code == 200)
+    for number, future in enumerate(futures):
+        if future.result().status_code == 200:
+            assert_right(future.result(), 20 * number)
         else:
-            assert one.result().json()["detail"] == "the server is stopping; ask another"
-    assert any(one.result().status_code == 200 for one in asked)
+            assert "stopping" in future.result().json()["detail"]
+    assert any(future.result().status_code == 200 for future in futures)
     for answer in (post(png(3)), httpx.get(f"{ADDRESS}/health")):
         assert answer.status_code == 503
-        assert answer.json()["detail"].startswith("the server is stopping")
+        assert "stopping" in answer.json()["detail"]

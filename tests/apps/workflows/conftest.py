@@ -1,4 +1,4 @@
-"""A folder with digits and a network, and a TrustModel fitted on them; made once, read only."""
+"""Fixtures with digits, a network, and a TrustModel that is fitted on them; made once and read-only."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def fitted(place: Path) -> Fitted:
-    """In place / "trust", with a promise of 8 %."""
+    """The TrustModel in place / "trust", with a guaranteed risk of 8 %."""
     before = Path.cwd()
     os.chdir(place)
     try:
@@ -29,6 +29,6 @@ def fitted(place: Path) -> Fitted:
 
 @pytest.fixture
 def at_place(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder, as the current one."""
+    """The folder `place`, which is the current folder during the test."""
     monkeypatch.chdir(place)
     return place

@@ -1,4 +1,4 @@
-"""Digits on disk, and a small network that learned from others of them."""
+"""Digits on disk, and a small network that was trained on other digits."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from gradmeter.sources.models import ImageOptions, Recipe
 from trust.trained import digits, trained
 
 CLASSES = tuple("0123456789")
-# The network of meta.trained, as a user would bring one.
+# The network of trust.trained as a function of the user.
 MODULE = """
 from torch import nn
 
@@ -23,12 +23,12 @@ def network():
 
 
 def recipe(folder: Path) -> Recipe:
-    """To be opened with `folder` as the current folder."""
+    """Return the recipe of the network; it can be opened if `folder` is the current folder."""
     return Recipe("digits_network:network", folder / "weights.safetensors", CLASSES, ImageOptions(size=8, grey=True))
 
 
 def make(folder: Path) -> None:
-    """validation/ and test/ with a folder for each class; torn/, of two classes of its own; weights and their code."""
+    """Write validation/ and test/ with a folder per class, torn/ with two other classes, the weights and their code."""
     images, labels = digits()
     _save_all(folder / "validation", images[300:900], [str(label) for label in labels[300:900].tolist()])
     _save_all(folder / "test", images[900:], [str(label) for label in labels[900:].tolist()])

@@ -28,21 +28,21 @@ QUICK = {"repetitions": 100}
 
 
 def test_what_is_saved_is_what_the_library_fits(place: Path, at_place: Path, tmp_path: Path) -> None:
-    found = fit(recipe(place), "validation", ["noise:uniform:200"], tmp_path / "trust", **QUICK)
-    assert found.guarantee is None
-    assert found.refusal is None
+    result = fit(recipe(place), "validation", ["noise:uniform:200"], tmp_path / "trust", **QUICK)
+    assert result.guarantee is None
+    assert result.refusal is None
     loaded = TrustModel.load(tmp_path / "trust", trained())
     images = digits()[0][900:1000]
-    assert torch.equal(loaded.predict_proba(images), found.trust.predict_proba(images))
-    # The same from the readings that were kept, in the order of the files.
+    assert torch.equal(loaded.predict_proba(images), result.trust.predict_proba(images))
+    # Fit again from the saved readings.
     known = pq.read_table(tmp_path / "trust/readings/validation.parquet")
     unknown = pq.read_table(tmp_path / "trust/readings/noise-uniform.parquet")
     right = int((known["label"].to_numpy() == known["prediction"].to_numpy()).sum())
-    assert found.learned_from == {"right": right, "wrong": 600 - right, "unknown": 200, "synthetic": 50 * len(KINDS)}
-    assert found.answered == (right, 600)
-    # Each kind on its own.
-    made = list(MeasuredSet(tmp_path / "trust/readings/_synthetic.parquet").tables())
-    again = TrustModel(GradientMeter(trained())).fit(known, [unknown], synthetic=made)
+    assert result.learned_from == {"right": right, "wrong": 600 - right, "unknown": 200, "synthetic": 50 * len(KINDS)}
+    assert result.accuracy_counts == (right, 600)
+    # One table per kind.
+    synthetic_tables = list(MeasuredSet(tmp_path / "trust/readings/_synthetic.parquet").tables())
+    again = TrustModel(GradientMeter(trained())).fit(known, [unknown], synthetic=synthetic_tables)
     torch.testing.assert_close(again.predict_proba(images), loaded.predict_proba(images))
 
 
@@ -54,11 +54,11 @@ def test_the_comparison_is_of_held_out_folds(fitted: Fitted) -> None:
         taken = inside | outside
         expected = roc_auc_score(outside[taken], p_wrong[taken])
         assert fitted.comparison.estimates["auroc", WRONG, method].value == pytest.approx(expected, abs=1e-12)
-    # A judge that had seen the samples would find all of them out.
+    # A meta classifier that was fitted on the samples would recognise all of them.
     assert fitted.comparison.estimates["auroc", "noise:uniform", "P(correct)"].value < 1
 
 
-def test_a_promise_is_made_on_what_the_judge_did_not_see(fitted: Fitted, place: Path) -> None:
+def test_the_guarantee_uses_held_out_data(fitted: Fitted, place: Path) -> None:
     assert fitted.learned_from["right"] + fitted.learned_from["wrong"] == 300
     assert fitted.learned_from["unknown"] == 100
     assert fitted.unknown_share == 0.25
@@ -74,31 +74,31 @@ def test_a_promise_is_made_on_what_the_judge_did_not_see(fitted: Fitted, place: 
 
 
 def test_equal_images_prove_nothing_of_each_other(place: Path, at_place: Path, tmp_path: Path) -> None:
-    """Each image three times, under other names: all three are learned from, or none."""
+    """Of each image there are three copies: either all of them are held out, or none."""
     for path in sorted(Path("validation").rglob("*.png")):
         for copy in range(3):
             target = tmp_path / "thrice" / path.parent.name / f"{copy}-{path.name}"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-    found = fit(
+    result = fit(
         recipe(place), str(tmp_path / "thrice"), [], tmp_path / "trust", meta_classifier="ridge", risk=0.1, **QUICK
     )
-    assert found.learned_from["right"] + found.learned_from["wrong"] == 900
-    assert len(found.trust.learned_contents) == 2 * 300  # of images and of their readings
-    assert found.guarantee is not None
+    assert result.learned_from["right"] + result.learned_from["wrong"] == 900
+    assert len(result.trust.learned_contents) == 2 * 300  # of images and of their readings
+    assert result.guarantee is not None
 
 
 def test_where_nothing_can_be_promised(place: Path, at_place: Path, tmp_path: Path) -> None:
-    found = fit(recipe(place), "validation", [], tmp_path / "trust", risk=0.001, **QUICK)
-    assert found.guarantee is None
-    assert found.refusal is not None
-    assert "0.001" in found.refusal
-    assert "unknown" not in found.refusal
+    result = fit(recipe(place), "validation", [], tmp_path / "trust", risk=0.001, **QUICK)
+    assert result.guarantee is None
+    assert result.refusal is not None
+    assert "0.001" in result.refusal
+    assert "unknown" not in result.refusal
     assert TrustModel.load(tmp_path / "trust", trained()).guarantee is None
 
 
 def right_digits(folder: Path, place: Path) -> str:
-    """A folder of those validation digits whose prediction is right."""
+    """Write the validation digits with correct predictions to a folder."""
     images, labels = digits()
     right = trained()(images[300:900]).argmax(1) == labels[300:900]
     for path in sorted((place / "validation").rglob("*.png")):
@@ -110,12 +110,12 @@ def right_digits(folder: Path, place: Path) -> str:
 
 
 def test_where_all_predictions_are_right(place: Path, at_place: Path, tmp_path: Path) -> None:
-    found = fit(recipe(place), right_digits(tmp_path / "right", place), [], tmp_path / "trust", risk=0.1, **QUICK)
-    assert found.answered[0] == found.answered[1] > 500
-    assert found.comparison.estimates == {}
-    assert found.guarantee is not None
-    assert "nothing to compare" in learned(found)
-    assert TrustModel.load(tmp_path / "trust", trained()).guarantee == found.guarantee
+    result = fit(recipe(place), right_digits(tmp_path / "right", place), [], tmp_path / "trust", risk=0.1, **QUICK)
+    assert result.accuracy_counts[0] == result.accuracy_counts[1] > 500
+    assert result.comparison.estimates == {}
+    assert result.guarantee is not None
+    assert "cannot be compared" in learned(result)[-1]
+    assert TrustModel.load(tmp_path / "trust", trained()).guarantee == result.guarantee
 
 
 def test_where_all_images_are_equal_nothing_is_left_for_a_proof(place: Path, at_place: Path, tmp_path: Path) -> None:
@@ -123,54 +123,55 @@ def test_where_all_images_are_equal_nothing_is_left_for_a_proof(place: Path, at_
     (tmp_path / "equal/3").mkdir(parents=True)
     for number in range(60):
         (tmp_path / "equal/3" / f"{number}.png").write_bytes(picture.read_bytes())
-    found = fit(recipe(place), str(tmp_path / "equal"), [], tmp_path / "trust", risk=0.1, **QUICK)
-    assert found.guarantee is None
-    assert found.refusal is not None
-    assert "all 60 known inputs are equal" in found.refusal
+    result = fit(recipe(place), str(tmp_path / "equal"), [], tmp_path / "trust", risk=0.1, **QUICK)
+    assert result.guarantee is None
+    assert result.refusal is not None
+    assert "60 known inputs" in result.refusal
 
 
 def test_readings_that_were_measured_before(place: Path, at_place: Path, tmp_path: Path) -> None:
     classifier = recipe(place).open()
     measure(classifier, open_source("validation", classifier.image), tmp_path / "known.parquet")
-    found = fit(recipe(place), str(tmp_path / "known.parquet"), [], tmp_path / "trust", **QUICK)
-    assert len(found.judged.correct) == 600
+    result = fit(recipe(place), str(tmp_path / "known.parquet"), [], tmp_path / "trust", **QUICK)
+    assert len(result.judged.correct) == 600
     assert [path.name for path in (tmp_path / "trust").glob("readings/*")] == ["_synthetic.parquet"]
-    assert found.sets[0].source is not None
-    assert len(found.sets[0].source) == 600
+    assert result.sets[0].source is not None
+    assert len(result.sets[0].source) == 600
     other = replace(recipe(place), options=replace(recipe(place).options, mean=(0.5,)))
-    with pytest.raises(DataError, match=r"readings of digits_network:network with other preprocessing"):
+    with pytest.raises(DataError, match=r"digits_network:network .*preprocessing"):
         fit(other, str(tmp_path / "known.parquet"), [], tmp_path / "other", **QUICK)
     (tmp_path / "known.parquet/_part-00000.json").unlink()
-    with pytest.raises(DataError, match=r"holds readings of 0 of 600 samples; run gradmeter measure to its end"):
+    with pytest.raises(DataError, match="0 of 600 samples"):
         fit(recipe(place), str(tmp_path / "known.parquet"), [], tmp_path / "other", **QUICK)
 
 
 def test_classes_of_unknown_data_are_not_looked_at(place: Path, at_place: Path, tmp_path: Path) -> None:
-    found = fit(recipe(place), "validation", ["torn", "torn"], tmp_path / "trust", **QUICK)
-    assert found.judged.unknowns == ("torn", "torn (2)")
-    assert found.learned_from["unknown"] == 400
+    result = fit(recipe(place), "validation", ["torn", "torn"], tmp_path / "trust", **QUICK)
+    assert result.judged.unknowns == ("torn", "torn (2)")
+    assert result.learned_from["unknown"] == 400
 
 
 def test_another_fit_on_the_same_data_replaces_the_first(place: Path, at_place: Path, tmp_path: Path) -> None:
     def again(**options: Any) -> tuple[Fitted, list[str], bool]:
-        """What came of it, what it said, and whether anything was measured."""
-        said: list[str] = []
+        """Return the fit, its notes, and whether anything was measured."""
+        notes: list[str] = []
         before = measured()
-        found = fit(recipe(place), "validation", [], tmp_path / "trust", work=Work(on_note=said.append), **options)
-        return found, said, measured() != before
+        result = fit(recipe(place), "validation", [], tmp_path / "trust", work=Work(on_note=notes.append), **options)
+        return result, notes, measured() != before
 
     def measured() -> dict[str, int]:
         return {str(path): path.stat().st_mtime_ns for path in (tmp_path / "trust").rglob("part-*.parquet")}
 
-    first, said, _ = again(meta_classifier="ridge", **QUICK)
+    first, notes, _ = again(meta_classifier="ridge", **QUICK)
     assert first.replaced is None
-    assert said == []
-    same, said, measured_anew = again(meta_classifier="ridge", **QUICK)
+    assert notes == []
+    same, notes, measured_anew = again(meta_classifier="ridge", **QUICK)
     assert same.trust.fingerprint() == first.trust.fingerprint()
     assert same.replaced is None
-    assert said == ["validation: 600 of 600 samples were done before"]
-    promised, _, measured_anew = again(meta_classifier="ridge", risk=0.08, **QUICK)
-    assert promised.replaced == "--classifier ridge, no --risk"
+    assert len(notes) == 1
+    assert notes[0].startswith("validation: 600 of 600 ")
+    guaranteed, _, measured_anew = again(meta_classifier="ridge", risk=0.08, **QUICK)
+    assert guaranteed.replaced == "--classifier ridge, no --risk"
     assert not measured_anew
     other, _, measured_anew = again(meta_classifier="lasso", risk=0.1, confidence=0.9, **QUICK)
     assert other.replaced is not None
@@ -181,8 +182,8 @@ def test_another_fit_on_the_same_data_replaces_the_first(place: Path, at_place: 
 
 def test_synthetic_unknowns_of_the_whole_and_of_the_half_both_stay(place: Path, at_place: Path, tmp_path: Path) -> None:
     for risk in (0.5, 0.4, None, 0.5):
-        found = fit(recipe(place), "validation", [], tmp_path / "trust", risk=risk, **QUICK)
-        assert found.learned_from["synthetic"] == 50 * len(KINDS)
+        result = fit(recipe(place), "validation", [], tmp_path / "trust", risk=risk, **QUICK)
+        assert result.learned_from["synthetic"] == 50 * len(KINDS)
     names = {path.name for path in (tmp_path / "trust/readings").iterdir()}
     assert names == {"validation.parquet", "_synthetic.parquet", "_synthetic-half.parquet"}
 
@@ -190,10 +191,10 @@ def test_synthetic_unknowns_of_the_whole_and_of_the_half_both_stay(place: Path, 
 def test_a_fit_on_other_data_is_not_written_over(place: Path, at_place: Path, tmp_path: Path) -> None:
     fit(recipe(place), "validation", [], tmp_path / "trust", meta_classifier="ridge", **QUICK)
     saved = (tmp_path / "trust/trust.json").read_text()
-    with pytest.raises(OutputError, match=r"fitted otherwise \(other DATA\); choose another folder or give --fresh"):
+    with pytest.raises(OutputError, match=r"other DATA.*--fresh"):
         fit(recipe(place), "validation", ["torn"], tmp_path / "trust", meta_classifier="ridge", **QUICK)
     other = replace(recipe(place), options=replace(recipe(place).options, mean=(0.5,)))
-    with pytest.raises(OutputError, match=r"fitted otherwise \(other MODEL or options\)"):
+    with pytest.raises(OutputError, match="MODEL or other options"):
         fit(other, "validation", [], tmp_path / "trust", meta_classifier="ridge", **QUICK)
     assert (tmp_path / "trust/trust.json").read_text() == saved
     assert [path.name for path in (tmp_path / "trust/readings").iterdir()] == ["validation.parquet"]
@@ -223,35 +224,35 @@ def test_a_fit_killed_while_it_measures_synthetic_unknowns_goes_on(
         fit(recipe(place), *arguments, risk=0.08, work=work, **QUICK)
     parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "trust/readings").rglob("part-*.parquet")}
     assert sum("_synthetic" in str(path) for path in parts) == 3
-    said: list[str] = []
-    found = fit(recipe(place), *arguments, risk=0.08, work=Work(on_note=said.append), **QUICK)
-    assert said[-1] == f"synthetic unknowns: {3 * per_kind(300)} were done before"
+    notes: list[str] = []
+    result = fit(recipe(place), *arguments, risk=0.08, work=Work(on_note=notes.append), **QUICK)
+    assert f" {3 * per_kind(300)} " in notes[-1]
     assert all(path.stat().st_mtime_ns == when for path, when in parts.items())
-    assert found.trust.fingerprint() == fitted.trust.fingerprint()
+    assert result.trust.fingerprint() == fitted.trust.fingerprint()
 
 
 def test_readings_without_their_samples(place: Path, at_place: Path, tmp_path: Path) -> None:
     shutil.copytree("validation", tmp_path / "moved")
     classifier = recipe(place).open()
     measure(classifier, open_source(str(tmp_path / "moved"), classifier.image), tmp_path / "known.parquet")
-    next((tmp_path / "moved/3").iterdir()).unlink()  # other samples than those that were measured
-    found = fit(recipe(place), str(tmp_path / "known.parquet"), [], tmp_path / "trust", **QUICK)
-    assert found.sets[0].source is None
-    assert found.learned_from["synthetic"] == 0
-    words = "no synthetic unknowns were made of the known ones: the samples of known are not at hand, or changed since"
-    assert words in learned(found)
-    assert words not in learned(fit(recipe(place), "validation", [], tmp_path / "other", **QUICK))
+    next((tmp_path / "moved/3").iterdir()).unlink()  # the samples are no longer those that were measured
+    result = fit(recipe(place), str(tmp_path / "known.parquet"), [], tmp_path / "trust", **QUICK)
+    assert result.sets[0].source is None
+    assert result.learned_from["synthetic"] == 0
+    assert result.no_synthetic is not None
+    assert any(result.no_synthetic in sentence for sentence in learned(result))
+    assert fit(recipe(place), "validation", [], tmp_path / "other", **QUICK).no_synthetic is None
 
 
 def test_all_data_are_looked_at_before_the_first_is_measured(place: Path, at_place: Path, tmp_path: Path) -> None:
     unnamed = replace(recipe(place), classes=None)
-    for model, known, unknown, message in (
-        (recipe(place), "validation", "noise:gaussian", "noise:gaussian: expected noise:uniform or noise:normal"),
-        (recipe(place), "validation", "absent", "absent: no such file or folder"),
-        (recipe(place), "validation/3", "torn", "3 has no labels; expected one folder for each class"),
-        (unnamed, "torn", "noise:uniform", r"torn has 2 classes \(left, right\), but .* has 10"),
+    for model, known, unknown, named in (
+        (recipe(place), "validation", "noise:gaussian", "noise:gaussian"),
+        (recipe(place), "validation", "absent", "absent"),
+        (recipe(place), "validation/3", "torn", "^3 "),
+        (unnamed, "torn", "noise:uniform", r"\(left, right\)"),
     ):
-        with pytest.raises((DataError, InputError), match=message):
+        with pytest.raises((DataError, InputError), match=named):
             fit(model, known, [unknown], tmp_path / "trust")
     assert list(tmp_path.iterdir()) == []
 
@@ -264,13 +265,13 @@ def test_a_save_that_was_killed_is_no_obstacle(place: Path, at_place: Path, tmp_
 
 
 def test_what_cannot_be_is_refused_before_anything_is_measured(place: Path, at_place: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="classifier='forest'; expected gradmeter, ridge_cv, glm"):
+    with pytest.raises(InputError, match="classifier='forest'"):
         fit(recipe(place), "validation", [], tmp_path / "trust", meta_classifier="forest")
-    with pytest.raises(InputError, match="risk=2; expected a share strictly between 0 and 1"):
+    with pytest.raises(InputError, match="risk=2"):
         fit(recipe(place), "validation", [], tmp_path / "trust", risk=2)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match=r"\bmine\b"):
+    with pytest.raises(OutputError, match="mine "):
         fit(recipe(place), "validation", [], tmp_path / "mine")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
 
@@ -278,5 +279,5 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(place: Path, at_p
 def test_known_data_need_labels(place: Path, at_place: Path, tmp_path: Path) -> None:
     for number in range(3):
         Image.fromarray(np.full((8, 8), 80 * number, np.uint8)).save(tmp_path / f"{number}.png")
-    with pytest.raises(DataError, match=r"has no labels; expected one folder for each class"):
+    with pytest.raises(DataError, match=f"^{tmp_path.name} "):
         fit(recipe(place), str(tmp_path), [], tmp_path / "trust", **QUICK)

@@ -1,3 +1,5 @@
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,10 +31,10 @@ def opened(at_place: Path, fitted: Fitted, monkeypatch: pytest.MonkeyPatch):
 def test_parquet(opened, fitted: Fitted, tmp_path: Path) -> None:
     found = judge(*opened, tmp_path / "verdicts.parquet")
     rows = pd.read_parquet(tmp_path / "verdicts.parquet")
-    assert list(rows.columns) == ["id", "label", "probability", "p_correct", "accepted"]
+    assert list(rows.columns) == ["id", "prediction", "probability", "p_correct", "accepted"]
     number = rows["id"].str[2:6].astype(int).to_numpy()
     readings = fitted.trust.meter(digits()[0][900:][number.tolist()])
-    assert (rows["label"].astype(int).to_numpy() == readings.predictions.numpy()).all()
+    assert (rows["prediction"].astype(int).to_numpy() == readings.predictions.numpy()).all()
     assert (rows["accepted"] == (rows["p_correct"] >= fitted.guarantee.threshold)).all()
     assert (found.rows, found.accepted, found.skipped) == (897, rows["accepted"].sum(), ())
     p_correct = fitted.trust.predict_proba(readings).numpy()
@@ -43,7 +45,7 @@ def test_csv_is_the_same_and_appears_whole(opened, tmp_path: Path) -> None:
     judge(*opened, tmp_path / "v.parquet")
     judge(*opened, tmp_path / "v.csv")
     expected = pd.read_parquet(tmp_path / "v.parquet")
-    found = pd.read_csv(tmp_path / "v.csv", dtype={"label": str})
+    found = pd.read_csv(tmp_path / "v.csv", dtype={"prediction": str})
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".v.csv.json", "v.csv", "v.parquet"]
 
@@ -54,9 +56,10 @@ def test_a_finished_run_says_so(opened, name: str, tmp_path: Path) -> None:
     made = {
         path: path.stat().st_mtime_ns for path in tmp_path.rglob("*v*") if path.is_file() and path.suffix != ".json"
     }
-    said: list[str] = []
-    assert judge(*opened, tmp_path / name, Work(on_note=said.append)) == first
-    assert said == ["test: 897 of 897 samples were done before"]
+    notes: list[str] = []
+    assert judge(*opened, tmp_path / name, Work(on_note=notes.append)) == first
+    assert len(notes) == 1
+    assert notes[0].startswith("test: 897 of 897 ")
     assert all(path.stat().st_mtime_ns == when for path, when in made.items())
 
 
@@ -64,24 +67,36 @@ def test_a_finished_run_says_so(opened, name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["v.csv", ".v.csv.json"])
 def test_a_file_of_other_origin_is_not_overwritten(opened, name: str, fresh: bool, tmp_path: Path) -> None:
     (tmp_path / name).write_text("{}")
-    with pytest.raises(OutputError, match=rf"/{name} is there and was not made by gradmeter judge"):
+    with pytest.raises(OutputError, match=re.escape(f"{tmp_path / name} ")):
         judge(*opened, tmp_path / "v.csv", Work(fresh=fresh))
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: "{}"}
 
 
-def test_a_csv_that_was_made_otherwise_is_overwritten_when_told(opened, tmp_path: Path) -> None:
+def test_a_csv_of_other_samples_is_overwritten_only_with_fresh(opened, tmp_path: Path) -> None:
     trust, classifier, _ = opened
     out = tmp_path / "v.csv"
     judge(*opened, out)
     made = out.read_text()
-    with pytest.raises(OutputError, match=r"data was test, is validation; samples"):
+    with pytest.raises(OutputError, match=r"data was test, is validation"):
         judge(trust, classifier, open_source("validation", classifier.image), out)
     out.write_text("mine")
-    with pytest.raises(OutputError, match=r"v.csv was changed after it was made; choose another name or give --fresh"):
+    with pytest.raises(OutputError, match=r"v\.csv .*--fresh"):
         judge(*opened, out)
     assert out.read_text() == "mine"
     judge(*opened, out, Work(fresh=True))
     assert out.read_text() == made
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "v.csv"])
+def test_verdicts_with_the_columns_of_an_earlier_version_are_refused(opened, name: str, tmp_path: Path) -> None:
+    """Parts with a column "label" must not be mixed with parts with a column "prediction"."""
+    judge(*opened, tmp_path / name)
+    (path,) = [path for path in (tmp_path / "v.parquet/_measurement.json", tmp_path / ".v.csv.json") if path.exists()]
+    note = json.loads(path.read_text())
+    del note.get("purpose", note)["columns"]
+    path.write_text(json.dumps(note))
+    with pytest.raises(OutputError, match="columns"):
+        judge(*opened, tmp_path / name)
 
 
 def test_what_others_put_beside_a_csv_stays(opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +112,7 @@ def test_what_others_put_beside_a_csv_stays(opened, tmp_path: Path, monkeypatch:
             judge(*opened, out)
     (parts / "notes.txt").write_text("mine")
     out.write_text("mine")
-    with pytest.raises(OutputError, match=r"v.csv is there and was not made by gradmeter judge"):
+    with pytest.raises(OutputError, match=r"v\.csv "):
         judge(*opened, out)
     assert out.read_text() == "mine"
     out.unlink()
@@ -112,7 +127,7 @@ def test_a_csv_lies_where_a_link_leads(opened, tmp_path: Path) -> None:
     judge(*opened, tmp_path / "v.csv")
     assert (tmp_path / "v.csv").is_symlink()
     assert (tmp_path / "elsewhere.csv").is_file()
-    with pytest.raises(OutputError, match=r"loop.csv is there and was not made by gradmeter judge"):
+    with pytest.raises(OutputError, match=r"loop\.csv "):
         judge(*opened, tmp_path / "loop.csv")
 
 
@@ -132,7 +147,7 @@ def test_capital_letters_make_a_csv_file_too(opened, tmp_path: Path) -> None:
 
 
 def test_a_name_of_another_kind_of_file_is_refused(opened, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"v.txt: verdicts are written as .csv, or as Parquet files in a folder"):
+    with pytest.raises(OutputError, match=r"v\.txt"):
         judge(*opened, tmp_path / "v.txt")
     assert list(tmp_path.iterdir()) == []
 
@@ -143,7 +158,7 @@ def test_an_object_store(opened, bucket: str, tmp_path: Path) -> None:
     assert judge(*opened, tmp_path / "v") == found
     rows = pa.concat_tables(MeasuredSet(bucket.format("v")).tables())
     pd.testing.assert_frame_equal(rows.to_pandas(), pd.read_parquet(tmp_path / "v"))
-    with pytest.raises(OutputError, match=r"^s3://.*: .csv is written to this machine only; give a name without it"):
+    with pytest.raises(OutputError, match=r"^s3://(?!one)"):
         judge(*opened, bucket.format("v.csv").replace("s3://", "s3://one:two@"))
 
 
@@ -164,10 +179,10 @@ def test_a_killed_run_goes_on(opened, name: str, tmp_path: Path) -> None:
     with pytest.raises(Killed):
         judge(*opened, tmp_path / name, Work(on_progress=kill))
     assert not (tmp_path / "v.csv").exists()
-    told: list[int] = []
-    assert judge(*opened, tmp_path / name, Work(on_progress=told.append)).rows == 897
-    assert told[0] == 300
-    assert sum(told) == 897
+    steps: list[int] = []
+    assert judge(*opened, tmp_path / name, Work(on_progress=steps.append)).rows == 897
+    assert steps[0] == 300
+    assert sum(steps) == 897
 
 
 def test_one_after_the_other(opened, fitted: Fitted, tmp_path: Path) -> None:
@@ -187,26 +202,26 @@ def test_another_promise_is_not_mixed_in(opened, tmp_path: Path) -> None:
     judge(*opened, tmp_path / "v.parquet")
     trust, classifier, source = opened
     trust.guarantee = None
-    with pytest.raises(OutputError, match="threshold was"):
+    with pytest.raises(OutputError, match="threshold"):
         judge(trust, classifier, source, tmp_path / "v.parquet")
     judge(trust, classifier, source, tmp_path / "w.parquet")
     assert pd.read_parquet(tmp_path / "w.parquet")["accepted"].isna().all()
 
 
 def test_too_few_names(place: Path, at_place: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^1 .*digits_network:network has 10"):
+    with pytest.raises(InputError, match=r"\b1\b.*digits_network:network.*\b10\b"):
         replace(recipe(place), classes=("a",)).open()
     classifier = recipe(place).open().named(("a", "b"))
     source = open_source("noise:uniform:3", classifier.image)
-    with pytest.raises(InputError, match=r"^2 .*digits_network:network has 10"):
+    with pytest.raises(InputError, match=r"\b2\b.*digits_network:network.*\b10\b"):
         streaming.measure(classifier, source, tmp_path / "r")
 
 
 def test_a_function_runs_only_where_it_is_named(opened, fitted: Fitted) -> None:
-    with pytest.raises(InputError, match=r"fitted with digits_network:network, a function, and functions run code"):
+    with pytest.raises(InputError, match="--model digits_network:network"):
         open_trust(Path("trust"))
 
 
 def test_a_folder_that_fit_did_not_write(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no TrustModel; expected a folder that gradmeter fit wrote"):
+    with pytest.raises(DataError, match=re.escape(str(tmp_path))):
         open_trust(tmp_path)

@@ -10,7 +10,7 @@ from gradmeter.apps.workflows.open_trust import open_trust
 from gradmeter.errors import DataError, OutputError
 from gradmeter.trust import saving
 
-# The same parameters, which are used otherwise.
+# The same parameters in another forward pass.
 OTHER = MODULE.replace("nn.ReLU(), nn.Linear(24, 10)", "nn.Tanh(), nn.Linear(24, 10)")
 
 
@@ -19,15 +19,15 @@ def test_a_network_that_does_something_else_with_its_weights(
 ) -> None:
     (tmp_path / "other_network.py").write_text(OTHER)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(DataError, match="answers otherwise"):
+    with pytest.raises(DataError, match="other_network:network"):
         open_trust(Path("trust"), model="other_network:network")
     shutil.copytree("trust", tmp_path / "trust")
-    # The file of the module was edited since.
+    # As if the file of the module had been edited.
     import digits_network  # type: ignore[import-not-found]
     import other_network  # type: ignore[import-not-found]
 
     monkeypatch.setattr(digits_network, "network", other_network.network)
-    with pytest.raises(OutputError, match="answered otherwise"):
+    with pytest.raises(OutputError, match="trust"):
         fit(recipe(place), "validation", ["noise:uniform:200"], tmp_path / "trust", risk=0.08, repetitions=100)
 
 

@@ -21,7 +21,7 @@ def classifier(place: Path, at_place: Path) -> Classifier:
 
 
 def test_every_set_has_a_file_of_its_own(classifier: Classifier, place: Path, tmp_path: Path) -> None:
-    """Also where names are alike, or alike once they are names of files, or not in Latin letters."""
+    """Also if names are equal, equal as file names, or not in Latin letters."""
     unknowns = [
         tmp_path / name
         for name in (
@@ -43,25 +43,25 @@ def test_every_set_has_a_file_of_its_own(classifier: Classifier, place: Path, tm
         (folder / "one.png").write_bytes(sorted((place / "validation/3").iterdir())[number].read_bytes())
     opened = open_sets(classifier, "test", [str(path) for path in unknowns])
     sets = read_sets(classifier, opened, tmp_path / "readings", Work())
-    assert [one.name for one in sets] == [
+    assert [data.name for data in sets] == [
         "test", "日本", "中文", "a b", "a+b (2)", "a b (3)", "wrong (2)", "right (2)", "l" * 250, "l" * 251,
         "\\xff", "\\\\xff (2)"
     ]  # fmt: skip
-    assert len({one.measured.name for one in sets}) == 12
-    assert len({one.readings().logits[0, 0].item() for one in sets}) == 12
+    assert len({data.measured.name for data in sets}) == 12
+    assert len({data.readings().logits[0, 0].item() for data in sets}) == 12
 
 
 def test_no_input_is_known_and_unknown(classifier: Classifier, tmp_path: Path) -> None:
-    """The same data before anything is measured; copies among others by their content."""
+    """Equal DATA are refused before anything is measured, copies by their content."""
     for again in ("test", "./test", str(Path("test").resolve())):
-        with pytest.raises(DataError, match="given as known and as unknown"):
+        with pytest.raises(DataError, match="test"):
             open_sets(classifier, "test", ["noise:uniform:5", again])
     (tmp_path / "some").mkdir()
     for number, folder in enumerate(("test/3", "test/4", "validation/3")):
         copied = sorted(Path(folder).iterdir())[0]
         (tmp_path / "some" / f"{number}.png").write_bytes(copied.read_bytes())
     opened = open_sets(classifier, "test", ["noise:uniform:5", str(tmp_path / "some")])
-    with pytest.raises(DataError, match="2 of the 3 inputs of some are also in test"):
+    with pytest.raises(DataError, match=r"2 of the 3 inputs of some .* test"):
         read_sets(classifier, opened, tmp_path / "readings", Work())
 
 
@@ -73,14 +73,14 @@ def test_other_images_of_the_same_names(classifier: Classifier, tmp_path: Path) 
     opened = open_sets(classifier, "test", [str(tmp_path / "test")])
     assert opened[0].identity["contents"] == opened[1].identity["contents"]
     sets = read_sets(classifier, opened, tmp_path / "readings", Work())
-    assert [one.name for one in sets] == ["test", "test (2)"]
+    assert [data.name for data in sets] == ["test", "test (2)"]
 
 
 def test_identities_are_those_of_the_readings(classifier: Classifier, tmp_path: Path) -> None:
-    """A refit compares those of data that are not measured yet with those that were noted."""
+    """A refit compares the identities of data that are not measured yet with the saved ones."""
     opened = open_sets(classifier, "test", ["noise:uniform:3"])
     sets = read_sets(classifier, opened, tmp_path / "readings", Work())
-    assert [one.identity for one in opened] == [one.identity for one in sets]
+    assert [data.identity for data in opened] == [data.identity for data in sets]
 
 
 def test_labels_of_readings_are_numbers_by_the_names_of_then(classifier: Classifier, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_parts_without_labels(
         for name in ("last", "none")
     )
     assert [table["label"].to_pylist() for table in last.labelled_tables()] == [[3]]
-    with pytest.raises(DataError, match="none has no labels"):
+    with pytest.raises(DataError, match=r"^none "):
         list(none.labelled_tables())
 
 
@@ -138,6 +138,6 @@ def test_parts_without_labels(
 def test_readings_in_an_object_store(classifier: Classifier, bucket: str) -> None:
     place = bucket.format("deep/some")
     done = measure(classifier, open_source("noise:uniform:5", classifier.image), place)
-    one = open_sets(classifier, "test", [place])[1]
-    assert isinstance(one, ReadSet)
-    assert (one.name, one.readings().logits.shape[0], one.source is None) == ("some", done.rows, False)
+    data = open_sets(classifier, "test", [place])[1]
+    assert isinstance(data, ReadSet)
+    assert (data.name, data.readings().logits.shape[0], data.source is None) == ("some", done.rows, False)

@@ -1,4 +1,4 @@
-"""The command line: one thin file per command."""
+"""The command line, with one short module for each command."""
 
 from gradmeter.apps.cli.start import main
 

@@ -1,4 +1,4 @@
-"""gradmeter evaluate: how good P(correct) is, with a report."""
+"""gradmeter evaluate: measure how good P(correct) is on new data, and write a report."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gradmeter.apps.cli.command import needs_extra
 from gradmeter.apps.cli.parameters import (
     AsJson,
     Device,
@@ -21,14 +22,13 @@ from gradmeter.apps.cli.parameters import (
     Workers,
 )
 from gradmeter.apps.cli.terminal import Terminal, typed_command
-from gradmeter.errors import InputError
 
 
 def evaluate(
     trust: Trust,
     known: Known,
     unknown: Unknown = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.")] = Path("evaluation"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the report to.")] = Path("evaluation"),
     model: OtherModel = None,
     weights: OtherWeights = None,
     device: Device = None,
@@ -40,20 +40,15 @@ def evaluate(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare P(correct) with softmax, entropy, margin and energy on data that no model has learned from.
+    """Compare P(correct) with softmax, entropy, margin and energy on data that is new to the network and TRUST.
 
-    Writes report.html, its tables as CSV, figures as SVG and PNG, every judgement as Parquet, and results.json.
+    Writes report.html, its tables as CSV, its figures as SVG and PNG, all judgements as Parquet, and results.json.
 
-    If it is killed, run the same command again: it continues where it stopped.
+    If the command is interrupted, run it again: it continues where it stopped.
     """
-    # What only a report needs is loaded here: the library and --help do without it.
-    try:
+    # Imported here so that --help is fast and the other commands do not need the packages of a report.
+    with needs_extra("report", "a report"):
         from gradmeter.apps.workflows.evaluation_report import write_evaluation
-    except ModuleNotFoundError as error:
-        package = str(error.name).partition(".")[0]
-        raise InputError(
-            f'a report needs the package {package}, which is not installed; pip install "gradmeter[report]"'
-        ) from error
     from gradmeter.apps.cli.progress import bars, trial_device
     from gradmeter.apps.cli.tables import comparison_table
     from gradmeter.apps.workflows.evaluate import evaluate as run

@@ -1,4 +1,10 @@
-"""Exit codes of the commands beyond 0 (done), 1 (no guarantee) and 2 (bad input)."""
+"""Exit codes of the command line, besides 0 for success."""
 
+NO_GUARANTEE = 1
+"""`gradmeter fit` could not give the risk guarantee that was requested."""
+BAD_INPUT = 2
+"""The input is invalid, or the machine lacks disk space or memory."""
+DEFECT = 3
+"""An unexpected error, which is a bug in gradmeter."""
 INTERRUPTED = 130
-"""After Ctrl-C, as shells report SIGINT."""
+"""Ctrl-C: the code that shells report for SIGINT."""

@@ -1,4 +1,4 @@
-"""gradmeter fit: from a classifier and data to a TrustModel."""
+"""gradmeter fit: fit a TrustModel to a classifier and data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gradmeter.apps.cli.exit_codes import NO_GUARANTEE
 from gradmeter.apps.cli.parameters import (
     AsJson,
     Classes,
@@ -28,38 +29,36 @@ from gradmeter.apps.cli.parameters import (
 from gradmeter.apps.cli.terminal import Terminal
 from gradmeter.names import encode_name
 
-_NO_PROMISE = 1
-
 
 def fit(
     model: Model,
     known: Known,
     unknown: Unknown = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the TrustModel.")] = Path("trust"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the TrustModel to.")] = Path("trust"),
     classifier: Annotated[
         str,
         typer.Option(
-            help="Meta classifier: gradmeter, which also learns from synthetic unknowns made of the known images; or "
-            "ridge_cv, ridge, lasso, glm, elastic_net, neural_network."
+            help="Meta classifier: gradmeter, which also learns from synthetic unknown inputs made from known images; "
+            "or ridge_cv, ridge, lasso, glm, elastic_net, neural_network."
         ),
     ] = "gradmeter",
     risk: Annotated[
         float | None,
         typer.Option(
-            help="Largest share of errors among accepted inputs, as 0.01. A random half of the data is kept for the "
-            "proof.",
+            help="Guarantee at most this rate of errors among accepted inputs, e.g. 0.01. A random half of the data is "
+            "held out for the guarantee.",
             show_default=False,
         ),
     ] = None,
-    confidence: Annotated[float, typer.Option(help="That --risk is kept.", min=0, max=1)] = 0.95,
+    confidence: Annotated[float, typer.Option(help="Confidence of the guarantee.", min=0, max=1)] = 0.95,
     least_probability: Annotated[
-        float, typer.Option(help="With --risk: smallest P(correct) that is ever accepted.", min=0, max=1)
+        float, typer.Option(help="With --risk: lower bound of the threshold on P(correct).", min=0, max=1)
     ] = 0.5,
     coverage_tolerance: Annotated[
         float,
         typer.Option(
-            help="With --risk: share of the largest coverage that may be given up for a stricter threshold, so that "
-            "inputs of other kinds are not accepted needlessly.",
+            help="With --risk: share of the largest possible coverage to give up for a stricter threshold, which "
+            "accepts fewer inputs of other kinds.",
             min=0,
             max=1,
         ),
@@ -79,17 +78,17 @@ def fit(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Learn when MODEL's predictions are wrong, from labelled validation data and from unknown inputs.
+    """Learn from labelled validation data and unknown inputs when MODEL's predictions are wrong; write a TrustModel.
 
-    Compare P(correct) with softmax and entropy on held-out folds, and write a TrustModel.
+    Also compares P(correct) with softmax and entropy on held-out folds.
 
-    If it is killed, run the same command again: it continues where it stopped. With another --classifier, --risk or
-    --confidence, the TrustModel in --out is replaced and its readings are used again.
+    If the command is interrupted, run it again: it continues where it stopped. With another --classifier, --risk or
+    --confidence, it replaces the TrustModel in --out and uses its readings again.
     """
-    # The command line starts faster without PyTorch.
+    # Imported here so that --help does not wait for PyTorch.
     from gradmeter.apps.cli.progress import bars
     from gradmeter.apps.cli.tables import comparison_table
-    from gradmeter.apps.workflows.answered import answered, answered_record
+    from gradmeter.apps.workflows.accuracy import accuracy_record, accuracy_sentence
     from gradmeter.apps.workflows.fit import fit as run
     from gradmeter.apps.workflows.records import (
         difference_records,
@@ -97,7 +96,7 @@ def fit(
         guarantee_record,
         skipped_records,
     )
-    from gradmeter.apps.workflows.wording import compared, learned, promised
+    from gradmeter.apps.workflows.wording import compared, guaranteed, learned
     from gradmeter.sources.samples import require_outside
 
     require_outside(out, [known, *(unknown or [])])
@@ -123,7 +122,7 @@ def fit(
         record = {
             "out": encode_name(str(out)),
             "replaced": fitted.replaced,
-            "known": answered_record(fitted.answered),
+            "known": accuracy_record(fitted.accuracy_counts),
             "learned_from": fitted.learned_from,
             "no_synthetic": fitted.no_synthetic,
             "presumed_unknown_share": judge.unknown_share,
@@ -139,18 +138,19 @@ def fit(
         typer.echo(json.dumps(record, indent=2))
     else:
         console = Terminal()
-        console.say(answered(fitted.answered))
-        console.say(learned(fitted))
+        for line in (accuracy_sentence(fitted.accuracy_counts), *learned(fitted)):
+            console.say(line)
         if fitted.comparison.estimates:
             console.print(comparison_table(fitted.comparison, ("auroc", "aupr_out")))
         lines = compared(fitted.comparison, fitted.judged.columns())
         if fitted.guarantee is not None:
-            lines.append(promised(fitted.guarantee, fitted.unknown_share, fitted.known_coverage))
-        before = f", in place of the one that was there ({fitted.replaced})" if fitted.replaced else ""
-        for line in (*lines, f"TrustModel: {out}{before}"):
+            lines.append(guaranteed(fitted.guarantee, fitted.unknown_share, fitted.known_coverage))
+        replaced = "" if fitted.replaced is None else f" (replaces the one fitted with {fitted.replaced})"
+        lines.append(f"TrustModel: {out}{replaced}")
+        for line in lines:
             console.say(line)
     if fitted.refusal is not None:
         Terminal(stderr=True).say(
-            f"gradmeter: --risk {risk}: {fitted.refusal}. The TrustModel was saved without a promise."
+            f"gradmeter: --risk {risk}: {fitted.refusal}. The TrustModel was saved without a risk guarantee."
         )
-        raise typer.Exit(_NO_PROMISE)
+        raise typer.Exit(NO_GUARANTEE)

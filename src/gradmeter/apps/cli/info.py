@@ -1,4 +1,4 @@
-"""gradmeter info: what is installed, which kernel is in use, and which way the layers of a network are measured."""
+"""gradmeter info: show versions, the kernel in use, and how each layer of a network is measured."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from gradmeter.sources.models import Classifier
 
 _SAMPLES = 8
-_WIDEST = 1_000
+# Width of the table in characters: names are not cut, and a narrow terminal wraps the lines.
+_TABLE_WIDTH = 1_000
 
 
 def info(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="Also show how each layer of this network is measured, and what that costs: timm:NAME, "
-            "torchvision:NAME, hf:NAME_OR_FOLDER, or package.module:function, whose code is run.",
+            help="A network whose layers to show: timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER, or "
+            "package.module:function, whose code is run.",
             show_default=False,
         ),
     ] = None,
@@ -40,17 +41,17 @@ def info(
     mean: Mean = None,
     std: Std = None,
     grey: Grey = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
-    """Show versions, the kernel in use and the number of threads; for MODEL, how each layer is measured.
+    """Show versions, the kernel in use and the number of threads; with MODEL, also how each layer is measured.
 
-    The cost of a layer is the time that reading its gradients takes, over that of one plain forward and backward pass
-    (T0), both on the CPU with a batch of 8 images of noise.
+    The cost of a layer is the time to measure its gradients divided by T0, the time of one plain forward and backward
+    pass, both on the CPU with a batch of 8 samples (noise for networks of images).
     """
-    given = (weights, classes, image_size, mean, std)
-    if model is None and (grey or any(value is not None for value in given)):
-        raise InputError("info was given options of a network but no MODEL; expected both, as in: info timm:resnet18")
-    # The command line starts faster without PyTorch.
+    options = (weights, classes, image_size, mean, std)
+    if model is None and (grey or any(value is not None for value in options)):
+        raise InputError("options of a network are given without MODEL; give both, as in: gradmeter info timm:resnet18")
+    # Imported here so that --help does not wait for PyTorch.
     import torch
 
     from gradmeter.reading import kernels
@@ -75,11 +76,11 @@ def info(
     for name, value in facts.items():
         typer.echo(f"{name:<{width}}  {value}")
     if costs is not None:
-        _show(costs)
+        _print_costs(costs)
 
 
 def _costs(classifier: Classifier) -> Costs:
-    """What it costs to measure noise."""
+    """Measure the cost of each layer on a batch of noise, or of short texts."""
     from gradmeter.reading.meter import GradientMeter
     from gradmeter.sources.models.answering import explained
 
@@ -94,7 +95,7 @@ def _costs(classifier: Classifier) -> Costs:
         return GradientMeter(classifier.network).costs(batch)
 
 
-def _show(costs: Costs) -> None:
+def _print_costs(costs: Costs) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("layer", no_wrap=True)
     table.add_column("operation", no_wrap=True)
@@ -114,9 +115,10 @@ def _show(costs: Costs) -> None:
         )
     table.add_section()
     table.add_row("the network's own passes", "", "", "", "", f"{costs.rest / unit:.3f}")
-    table.add_row("in all", "", "", "", "", f"{costs.seconds / unit:.3f}")
-    # Names stay whole; a narrow terminal breaks the lines.
+    table.add_row("total", "", "", "", "", f"{costs.seconds / unit:.3f}")
     terminal = Terminal()
-    terminal.width = _WIDEST
+    terminal.width = _TABLE_WIDTH
     terminal.print(table)
-    terminal.say(f"T0, a plain forward and backward pass of {costs.samples} samples: {1000 * unit:.2f} ms")
+    terminal.say(
+        f"T0, the time of a plain forward and backward pass of {costs.samples} samples, is {1000 * unit:.2f} ms."
+    )

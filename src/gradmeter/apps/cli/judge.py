@@ -1,4 +1,4 @@
-"""gradmeter judge: how far to trust each prediction."""
+"""gradmeter judge: estimate for each prediction how likely it is correct."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def judge(
         typer.Option(
             "--out",
             "-o",
-            help="Folder of a Parquet data set, at a path or an address (s3://BUCKET/FOLDER), or a file that ends in "
-            ".csv; by default a line each on the terminal.",
+            help="Folder of a Parquet data set, at a path or an address (s3://BUCKET/FOLDER), or a .csv file (default: "
+            "print one line per sample).",
             show_default=False,
         ),
     ] = None,
@@ -42,17 +42,17 @@ def judge(
         bool,
         typer.Option(
             "--json",
-            help="Print a summary as JSON; without --out, print JSON Lines: an object for each sample, "
-            'with "skipped" and the reason for one that cannot be read.',
+            help="Print a summary as JSON; without --out, print JSON Lines with an object for each sample, which holds "
+            'the reason as "skipped" if the sample cannot be read.',
         ),
     ] = False,
 ) -> None:
-    """For each sample in DATA: what MODEL predicts, how likely that is right, and whether to accept it.
+    """Judge each sample in DATA: what the network predicts, how likely that is correct, and whether to accept it.
 
-    Memory use does not grow with DATA. With --out, if it is killed, run the same command again: it continues where it
+    Memory use does not grow with DATA. If a command with --out is interrupted, run it again: it continues where it
     stopped.
     """
-    # The command line starts faster without PyTorch.
+    # Imported here so that --help does not wait for PyTorch.
     from gradmeter.apps.cli.progress import bars, trial_device
     from gradmeter.apps.workflows.judge import judge as run
     from gradmeter.apps.workflows.judge import verdicts
@@ -61,10 +61,9 @@ def judge(
     from gradmeter.sources.samples.location import Location
 
     if out is None and engine is not Engine.local:
-        raise InputError(f"--engine {engine} writes a data set; give --out")
+        raise InputError(f"--engine {engine} needs an output; give --out")
     if out is not None:
         require_outside(out, [data])
-    lines = Terminal()
     with bars(out, quiet=quiet) as shown:
         opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device, engine))
         source = open_source(data, classifier.image)
@@ -76,15 +75,20 @@ def judge(
             for row in verdicts(opened, classifier, source, work):
                 typer.echo(json.dumps(row) if as_json else printable(_line(row)))
             return
-        done = run(opened, classifier, source, out, work)
-    shown_out = Location(out).name
+        judged = run(opened, classifier, source, out, work)
+    name = Location(out).name
     if as_json:
-        skipped = [{"id": one.id, "reason": one.reason} for one in done.skipped]
-        typer.echo(json.dumps({"out": shown_out, "judged": done.rows, "accepted": done.accepted, "skipped": skipped}))
+        skipped = [{"id": sample.id, "reason": sample.reason} for sample in judged.skipped]
+        record = {"out": name, "judged": judged.rows, "accepted": judged.accepted, "skipped": skipped}
+        typer.echo(json.dumps(record))
         return
-    left_out = f", {len(done.skipped):,} skipped" if done.skipped else ""
-    accepted = "no risk was promised" if done.accepted is None else f"{done.accepted:,} accepted"
-    lines.say(f"Judged {done.rows:,} samples{left_out}; {accepted}. Verdicts: {shown_out}")
+    skipped_count = f", skipped {len(judged.skipped):,}" if judged.skipped else ""
+    accepted = (
+        "The TrustModel has no risk guarantee, so none is accepted or rejected."
+        if judged.accepted is None
+        else f"{judged.accepted:,} are accepted."
+    )
+    Terminal().say(f"Judged {judged.rows:,} samples{skipped_count}. {accepted} Verdicts: {name}")
 
 
 def _print_skipped(skipped: Skipped) -> None:
@@ -94,4 +98,4 @@ def _print_skipped(skipped: Skipped) -> None:
 def _line(row: dict[str, Any]) -> str:
     decision = {None: "", True: "  accept", False: "  reject"}[row["accepted"]]
     probability, p_correct = compared(row["probability"]), compared(row["p_correct"])
-    return f"{row['id']}  {row['label']}  p{probability}  P(correct){p_correct}{decision}"
+    return f"{row['id']}  {row['prediction']}  p{probability}  P(correct){p_correct}{decision}"

@@ -1,4 +1,4 @@
-"""gradmeter measure: from a classifier and its data to readings on disk."""
+"""gradmeter measure: measure per-sample gradients of a classifier and write them to disk."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def measure(
     labels: Annotated[
         bool,
         typer.Option(
-            "--labels/--no-labels", help="Whether DATA's labels are MODEL's classes; if not, they are ignored."
+            "--labels/--no-labels", help="Use the labels of DATA, which must be classes of the network, or ignore them."
         ),
     ] = True,
     image_size: ImageSize = None,
@@ -55,13 +55,13 @@ def measure(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the gradient that MODEL's own prediction would cause, for each sample in DATA; write Parquet.
+    """Measure, for each sample in DATA, the gradient if MODEL's prediction were the label; write Parquet.
 
-    Memory use does not grow with DATA. If it is killed, run the same command again: it continues where it stopped.
+    Memory use does not grow with DATA. If the command is interrupted, run it again: it continues where it stopped.
     """
-    # The command line starts faster without PyTorch.
+    # Imported here so that --help does not wait for PyTorch.
     from gradmeter.apps.cli.progress import bars, trial_device
-    from gradmeter.apps.workflows.answered import answered, answered_record
+    from gradmeter.apps.workflows.accuracy import accuracy_record, accuracy_sentence
     from gradmeter.runs.measuring import MeasuredSet
     from gradmeter.runs.measuring import measure as run
     from gradmeter.sources.samples import Unlabelled, open_source, require_outside
@@ -74,17 +74,16 @@ def measure(
         work = shown.work(device, workers, fresh=fresh, engine=engine)
         measured = run(classifier, source if labels else Unlabelled(source), out, work)
     readings = MeasuredSet(out)
-    right = readings.right()
+    counts = readings.right()
     if as_json:
         record = {
             "out": readings.name,
             "measured": measured.rows,
-            "known": None if right is None else answered_record(right),
-            "skipped": [{"id": one.id, "reason": one.reason} for one in measured.skipped],
+            "known": None if counts is None else accuracy_record(counts),
+            "skipped": [{"id": sample.id, "reason": sample.reason} for sample in measured.skipped],
         }
         typer.echo(json.dumps(record, indent=2))
         return
-    left_out = f", {len(measured.skipped):,} skipped" if measured.skipped else ""
-    correct = "" if right is None else f" {answered(right)}"
-    lines = Terminal()
-    lines.say(f"Measured {measured.rows:,} samples{left_out}.{correct} Readings: {readings.name}")
+    skipped = f", skipped {len(measured.skipped):,}" if measured.skipped else ""
+    accuracy = "" if counts is None else f" {accuracy_sentence(counts)}"
+    Terminal().say(f"Measured {measured.rows:,} samples{skipped}.{accuracy} Readings: {readings.name}")

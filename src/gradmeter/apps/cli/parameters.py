@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and what they are read into."""
+"""Arguments and options that several commands share, and their parsing."""
 
 from __future__ import annotations
 
@@ -14,72 +14,76 @@ from gradmeter.names import encode_name
 if TYPE_CHECKING:
     from gradmeter.sources.models import Recipe
 
-_PREPROCESSING = "Preprocessing, by default the model's own"
+_PREPROCESSING = "Preprocessing (default: that of the model)"
 
 Model = Annotated[
     str,
     typer.Argument(
-        help="timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER, or package.module:function, whose code runs.",
+        help="The network: timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER, or package.module:function, whose code is "
+        "run.",
         show_default=False,
     ),
 ]
 Data = Annotated[
     str,
     typer.Argument(
-        help="An image, a folder of images or of one folder for each class, an .npz archive, a Parquet file or a "
-        "folder of them, at a path or an address (s3://BUCKET/FOLDER); or noise:uniform, noise:normal: 1,000 images, "
-        "noise:uniform:N for N.",
+        help="The samples: an image, a folder of images or with one folder per class, an .npz archive, or a Parquet "
+        "file or folder of them, at a path or an address (s3://BUCKET/FOLDER). noise:uniform and noise:normal generate "
+        "1,000 images, noise:uniform:N generates N.",
         show_default=False,
     ),
 ]
 Known = Annotated[
     str,
     typer.Option(
-        help="Labelled DATA that the network did not learn from: a folder of one folder for each class, an .npz "
-        "archive, Parquet; or readings that gradmeter measure made of them.",
+        help="Labelled DATA that the network was not trained on: a folder with one folder per class, an .npz archive, "
+        "or Parquet; or the readings of such data, written by gradmeter measure.",
         show_default=False,
     ),
 ]
 Unknown = Annotated[
     list[str] | None,
     typer.Option(
-        help="Unknown inputs: DATA of none of the network's classes; repeat for each kind. noise:uniform makes 1,000 "
-        "images, noise:uniform:N makes N.",
+        help="Unknown inputs: DATA of none of the network's classes. Repeat the option for each kind. noise:uniform "
+        "generates 1,000 images, noise:uniform:N generates N.",
         show_default=False,
     ),
 ]
-Trust = Annotated[Path, typer.Argument(help="Folder that gradmeter fit wrote.", show_default=False)]
+Trust = Annotated[Path, typer.Argument(help="Folder of the TrustModel, written by gradmeter fit.", show_default=False)]
 OtherModel = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="MODEL, if it is not the one named in the folder; a function must always be named.",
+        help="The network, as in gradmeter fit. Required if it is a function; default: the one that TRUST names.",
         show_default=False,
     ),
 ]
 OtherWeights = Annotated[
     Path | None,
-    typer.Option("--weights", help="Weights, if the file has moved.", show_default=False),
+    typer.Option("--weights", help="File of the weights, if it has moved since gradmeter fit.", show_default=False),
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="Weights, .safetensors or .pt; by default those published for MODEL.", show_default=False),
+    typer.Option(help="File of weights, .safetensors or .pt (default: those published for MODEL).", show_default=False),
 ]
 Classes = Annotated[
     str | None,
     typer.Option(
-        help="Names of the model's classes in its order: separated by commas, or a file with one in each line.",
+        help="Names of the classes in the order of the network's outputs: separated by commas, or a file with one name "
+        "per line.",
         show_default=False,
     ),
 ]
 ImageSize = Annotated[
     int | None,
-    typer.Option(help="Height and width of the input in pixels.", rich_help_panel=_PREPROCESSING, show_default=False),
+    typer.Option(
+        help="Height and width of the network's input in pixels.", rich_help_panel=_PREPROCESSING, show_default=False
+    ),
 ]
 Mean = Annotated[
     str | None,
     typer.Option(
-        help="Mean of the pixels in [0, 1]: one number, or one for each channel, separated by commas.",
+        help="Mean of the pixels in [0, 1]: one number, or one per channel, separated by commas.",
         rich_help_panel=_PREPROCESSING,
         show_default=False,
     ),
@@ -87,27 +91,37 @@ Mean = Annotated[
 Std = Annotated[
     str | None,
     typer.Option(
-        help="Standard deviation of the pixels, likewise.", rich_help_panel=_PREPROCESSING, show_default=False
+        help="Standard deviation of the pixels: one number, or one per channel.",
+        rich_help_panel=_PREPROCESSING,
+        show_default=False,
     ),
 ]
-Grey = Annotated[bool, typer.Option("--grey", help="One channel, not three.", rich_help_panel=_PREPROCESSING)]
-Device = Annotated[
-    str | None, typer.Option(help="Where the network runs; by default a GPU if there is one.", show_default=False)
+Grey = Annotated[
+    bool, typer.Option("--grey", help="Convert images to one grey channel.", rich_help_panel=_PREPROCESSING)
 ]
-Workers = Annotated[int, typer.Option(help="Processes that read and decode ahead; 0 for none.", min=0)]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="Device of the network, as PyTorch names it: cpu, cuda, cuda:1 (default: a GPU if there is one).",
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int, typer.Option(help="Processes that read and decode samples ahead; 0: in the main process.", min=0)
+]
 Actors = Annotated[
     int,
     typer.Option(
         "--workers",
-        help="Processes that read and decode ahead; 0 for none. With --engine ray, actors that hold MODEL; 0 for as "
-        "many as the cluster has cores, or GPUs.",
+        help="Processes that read and decode samples ahead; 0: in the main process. With --engine ray: actors that "
+        "hold the network; 0: one for each core of the cluster, or for each GPU.",
         min=0,
     ),
 ]
 
 
 class Engine(StrEnum):
-    """Where samples are worked through."""
+    """Where samples are measured."""
 
     local = "local"
     ray = "ray"
@@ -117,15 +131,16 @@ OnEngine = Annotated[
     Engine,
     typer.Option(
         "--engine",
-        help="This process, or a Ray cluster: the one that RAY_ADDRESS names, else the cores of this machine.",
+        help="Where samples are measured: in this process, or on the Ray cluster at RAY_ADDRESS (if it is not set, on "
+        "a cluster of this machine's cores).",
     ),
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="Show no progress. Skipped samples and warnings are still shown."),
+    typer.Option("--quiet", "-q", help="Show no progress. Skipped samples, notes and warnings are still shown."),
 ]
-Repetitions = Annotated[int, typer.Option(help="Resamples for the intervals.", min=100)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")]
+Repetitions = Annotated[int, typer.Option(help="Bootstrap resamples for the confidence intervals.", min=100)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON instead of text.")]
 
 
 def recipe(
@@ -138,22 +153,22 @@ def recipe(
     *,
     grey: bool,
 ) -> Recipe:
-    """What these arguments say about a classifier.
+    """Collect the options of a classifier.
 
     Raises:
-        InputError, DataError: for values that cannot be.
+        InputError, DataError: if an option has an invalid value.
     """
     from gradmeter.sources.models import ImageOptions, Recipe
 
-    options = ImageOptions(image_size, numbers("--mean", mean), numbers("--std", std), grey)
-    return Recipe(model, weights, None if classes is None else names(classes), options)
+    options = ImageOptions(image_size, _numbers("--mean", mean), _numbers("--std", std), grey)
+    return Recipe(model, weights, None if classes is None else _class_names(classes), options)
 
 
-def numbers(option: str, text: str | None) -> tuple[float, ...] | None:
-    """Numbers separated by commas.
+def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Parse numbers separated by commas.
 
     Raises:
-        InputError: for anything else.
+        InputError: if `text` is something else.
     """
     if text is None:
         return None
@@ -165,25 +180,25 @@ def numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         ) from error
 
 
-def names(text: str) -> tuple[str, ...]:
-    """Names separated by commas, or the lines of a file; encoded by `encode_name`.
+def _class_names(text: str) -> tuple[str, ...]:
+    """Parse names separated by commas, or read the lines of a file; names are encoded by `encode_name`.
 
     Raises:
-        DataError: if there is no such file and it is no list, or it cannot be read.
+        DataError: if `text` has no comma and is not a readable file.
     """
     from gradmeter.sources.samples.left_out import Kind, kind_of
 
-    expected = "expected names separated by commas, or a file with one name in each line"
+    expected = "expected names separated by commas, or a file with one name per line"
     if "," in text:
         return tuple(encode_name(name.strip()) for name in text.split(",") if name.strip())
     path = Path(text)
     try:
         kind = kind_of(path) if text else None
         if kind is None:
-            raise DataError(f"--classes {text}: no such file, and one name is no list; {expected}")
+            raise DataError(f"--classes {text}: there is no such file, and a single name is not a list; {expected}")
         if kind is not Kind.FILE:
             raise DataError(f"--classes {text} is a {kind.value[0]}; {expected}")
-        # Names of folders may be no UTF-8; only the end of a line ends a name.
+        # Class names may come from folder names that are not UTF-8. Only newlines separate names, unlike `splitlines`.
         lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
     except OSError as error:
         raise DataError(f"--classes {text} cannot be read ({one_line(error)}); {expected}") from error

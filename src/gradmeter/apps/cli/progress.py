@@ -1,4 +1,4 @@
-"""What people see while a command works, and who may write its output meanwhile."""
+"""Progress of a command on standard error, and the lock of its output."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ _SCHEME = "://"
 
 
 class Bars:
-    """Progress on standard error, and a line for each sample that is skipped.
+    """Progress bars on standard error, and a line for each skipped sample and each note.
 
     Args:
-        progress: shows it.
-        lines: where the lines go.
+        progress: draws the bars.
+        terminal: prints the lines.
     """
 
-    def __init__(self, progress: Progress, lines: Terminal) -> None:
-        self._progress, self._lines = progress, lines
+    def __init__(self, progress: Progress, terminal: Terminal) -> None:
+        self._progress, self._terminal = progress, terminal
         self._bar: TaskID | None = None
 
     def begin(self, name: str, total: int) -> None:
-        """Begin a bar."""
+        """Start a new bar."""
         self._bar = self._progress.add_task(printable(name), total=total)
 
-    def advance(self, done: int) -> None:
-        """Move it on."""
+    def advance(self, steps: int) -> None:
+        """Advance the current bar."""
         assert self._bar is not None
-        self._progress.advance(self._bar, done)
+        self._progress.advance(self._bar, steps)
 
     def show_skipped(self, skipped: Skipped) -> None:
-        """Say what was skipped and why."""
-        self._lines.say(f"skipped {skipped.id}: {skipped.reason}")
+        """Print which sample was skipped and why."""
+        self._terminal.say(f"skipped {skipped.id}: {skipped.reason}")
 
     def show_note(self, note: str) -> None:
-        """Say it."""
-        self._lines.say(note)
+        """Print a note."""
+        self._terminal.say(note)
 
     def work(self, device: str | None, workers: int, *, fresh: bool, engine: str = "local") -> Work:
-        """How to work through a source, shown by these bars."""
+        """Return the settings of a measurement whose progress these bars show."""
         from gradmeter.runs.measuring import Work
 
         return Work(
@@ -69,67 +69,68 @@ class Bars:
         )
 
     def resampling(self, repetitions: int) -> Callable[[int], None]:
-        """A bar for the bootstrap, begun when it is first told of progress."""
-        begun = False
+        """Return a callback for the bootstrap, whose bar starts with the first call."""
+        has_begun = False
 
-        def on_resample(done: int) -> None:
-            nonlocal begun
-            if not begun:
+        def on_resample(steps: int) -> None:
+            nonlocal has_begun
+            if not has_begun:
                 self.begin("resampling", repetitions)
-                begun = True
-            self.advance(done)
+                has_begun = True
+            self.advance(steps)
 
         return on_resample
 
 
 @contextmanager
 def bars(out: str | Path | None, *, quiet: bool) -> Iterator[Bars]:
-    """What a command shows while the block runs, in which it is the only writer of its output.
+    """Show progress while the block runs, and lock the output of the command.
 
     Args:
-        out: the output, None where nothing is written; in an object store nobody is kept from writing.
-        quiet: show no progress; what is skipped and what should be known is said all the same.
+        out: the output; None if nothing is written. An object store cannot be locked.
+        quiet: show no progress; skipped samples and notes are printed anyway.
 
     Raises:
-        OutputError: if another process writes there.
+        OutputError: if another process writes to the output.
     """
     with working(out):
-        lines = Terminal(stderr=True)
+        terminal = Terminal(stderr=True)
         with Progress(Terminal(stderr=True, quiet=quiet), transient=True) as progress, show_stages(progress.stage):
-            yield Bars(progress, lines)
+            yield Bars(progress, terminal)
 
 
 @contextmanager
 def working(out: str | Path | None) -> Iterator[None]:
-    """Be the only writer of an output while the block runs; interrupted, it says that nothing is lost.
+    """Lock an output while the block runs; after Ctrl-C, say how to continue.
 
     Raises:
-        OutputError: if another process writes there.
+        OutputError: if another process writes to the output.
     """
     try:
-        folder = None if out is None else _local(out)
+        folder = None if out is None else _local_path(out)
         with nullcontext() if folder is None else locked(folder):
             yield
     except KeyboardInterrupt:
-        Terminal().say("Stopped. Nothing is lost: the same command goes on where it stood.")
+        message = "Interrupted." if out is None else "Interrupted. Run the same command again to continue."
+        Terminal().say(message)
         raise typer.Exit(INTERRUPTED) from None
 
 
 def trial_device(device: str | None, engine: str = "local") -> str:
-    """Where a network is tried: here, also where others will run it."""
+    """Return the device on which the network is tried in this process: the CPU if Ray's workers will run it."""
     return "cpu" if engine == "ray" else device or best_device()
 
 
-def _local(out: str | Path) -> Path | None:
-    """The path of an output; None where it lies in an object store."""
+def _local_path(out: str | Path) -> Path | None:
+    """Return the path of an output, or None if it lies in an object store."""
     if _SCHEME not in str(out):
         return Path(out)
-    place = Location(out)
-    return Path(place.path()) if place.is_local else None
+    location = Location(out)
+    return Path(location.path()) if location.is_local else None
 
 
 def best_device() -> str:
-    """Where a network runs if nobody says where."""
+    """Return the default device."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,4 +1,4 @@
-"""Where the command starts."""
+"""Entry point of the command line."""
 
 import sys
 
@@ -8,7 +8,8 @@ from gradmeter.apps.cli.exit_codes import INTERRUPTED
 def main() -> None:
     """Run the command line; Ctrl-C ends it at any moment without a traceback."""
     try:
-        from gradmeter.apps.cli.commands import run  # takes half a second, in which people press Ctrl-C, too
+        # Imported here because the import takes half a second, during which Ctrl-C must not show a traceback either.
+        from gradmeter.apps.cli.commands import run
 
         run()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""A comparison as a table on the terminal."""
+"""Tables for the terminal."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ _ARROWS = {"higher": "↑", "lower": "↓"}
 
 
 def comparison_table(comparison: Comparison, measures: Sequence[str]) -> Table:
-    """Rows for each column and method; in brackets what ours gains over another method."""
+    """Return a table with a row for each column and method of a comparison.
+
+    Rows of the other methods show in brackets the confidence interval of the difference, P(correct) minus the method.
+    """
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         caption="\n".join(
             [
-                f"in brackets: {100 * comparison.confidence:g} % interval of P(correct) minus the other",
+                f"In brackets: {100 * comparison.confidence:g} % confidence interval of P(correct) minus the method.",
                 *(f"{MEASURES[measure].name}: {MEASURES[measure].about}" for measure in measures),
             ]
         ),
         caption_justify="left",
     )
-    for name in ("", "%"):
-        table.add_column(name, no_wrap=True)
+    for header in ("group", "method"):
+        table.add_column(header, no_wrap=True)
     for measure in measures:
-        table.add_column(f"{MEASURES[measure].name} {_ARROWS[MEASURES[measure].better]}", no_wrap=True)
+        table.add_column(f"{MEASURES[measure].name}, % {_ARROWS[MEASURES[measure].better]}", no_wrap=True)
     methods = list(dict.fromkeys(method for _, _, method in comparison.estimates))
     for column in dict.fromkeys(column for _, column, _ in comparison.estimates):
         for method in methods:
@@ -44,5 +47,5 @@ def comparison_table(comparison: Comparison, measures: Sequence[str]) -> Table:
 
 def _cell(comparison: Comparison, measure: str, column: str, method: str) -> str:
     value = f"{100 * comparison.estimates[measure, column, method].value:6.2f}"
-    gain = comparison.differences.get((measure, column, method))
-    return value if gain is None else f"{value} [{100 * gain.low:+z.1f}, {100 * gain.high:+z.1f}]"
+    difference = comparison.differences.get((measure, column, method))
+    return value if difference is None else f"{value} [{100 * difference.low:+z.1f}, {100 * difference.high:+z.1f}]"

@@ -1,4 +1,4 @@
-"""What is printed: one line for one line, whatever names stand in it."""
+"""Output on the terminal: each message is one line, also if it holds names with control characters."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from gradmeter.names import encode_name, printable
 
 
 class Terminal(Console):
-    """A console that takes nothing in a text for markup, an emoji code or a number to be coloured.
+    """A console that prints text as it is, without markup, emoji codes or highlighting.
 
     Args:
-        stderr: whether it is standard error.
-        quiet: whether nothing is printed.
+        stderr: print to standard error.
+        quiet: print nothing.
     """
 
     def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
         super().__init__(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False)
 
     def say(self, text: str, style: str | None = None) -> None:
-        """Print one line, never broken; what is not printable in it is shown escaped."""
+        """Print one line without wrapping; characters that are not printable are escaped."""
         self.print(Text(printable(text)), soft_wrap=True, style=style)
 
 
-def encode_all() -> None:
-    """Let no character stop the program that standard output cannot show: it is shown escaped."""
+def escape_unencodable() -> None:
+    """Escape characters that the encoding of standard output lacks; otherwise they would raise an error."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def require_width() -> None:
-    """Leave out a width of zero that the environment claims: rich would print nothing, errors and results included."""
+def ignore_zero_width() -> None:
+    """Remove COLUMNS=0 from the environment, with which rich prints nothing, not even errors and results."""
     if os.environ.get("COLUMNS") == "0":
         del os.environ["COLUMNS"]
 
 
 def typed_command() -> str:
-    """The command as it was typed, for reports."""
+    """Return the command line as typed, for reports."""
     return encode_name(shlex.join(["gradmeter", *sys.argv[1:]]))

@@ -1,4 +1,4 @@
-"""A TrustModel that answers over HTTP."""
+"""An HTTP server for verdicts of a TrustModel."""
 
 from gradmeter.runs.engines.ray import configure_ray
 

@@ -1,6 +1,7 @@
-"""The server: what is asked, what is answered, and what is refused.
+"""The HTTP interface of the server.
 
-Annotations are objects, not strings: FastAPI reads them in a process that was sent the class and not the module.
+This module does not import `annotations` from `__future__`: FastAPI evaluates annotations in another process, which has
+the class but not the module.
 """
 
 import asyncio
@@ -24,31 +25,33 @@ from gradmeter.apps.serving.room import NoRoom, Room, Share
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.sources.samples.headers import pixels_in_time
 
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "Nothing was sent, or no image that can be read."},
-    408: {"description": "The image did not arrive in time."},
-    413: {"description": "The image has too many bytes or pixels, or the text too many characters."},
-    415: {"description": "A form or something compressed was sent, not the image itself."},
-    500: {"description": "The network has no answer to this image."},
-    503: {"description": "Too much is in hand, or a worker is being restarted: try again."},
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The body is empty or cannot be read."},
+    408: {"description": "The body did not arrive in time."},
+    413: {"description": "The body has too many bytes, or the image too many pixels, or the text too many characters."},
+    415: {"description": "The body is a form or compressed, not the content of a file."},
+    500: {"description": "The network fails on this input."},
+    503: {"description": "The server is overloaded, or a worker is being restarted; try again."},
 }
-# Ray's own queue, in which /health would wait, too, is never to be used: the gate counts.
+# The gate limits the number of requests. Ray's own queue must never fill, because /health would wait in it, too.
 _NO_LIMIT = 2**16
-# Seconds between two looks at what is left to answer, and that answers take to leave the machine.
-_TICK, _LAST_ANSWERS = 0.05, 0.5
+# Seconds between two checks for requests in progress, and seconds for the last responses to leave the proxy.
+_POLL_INTERVAL, _LAST_RESPONSES = 0.05, 0.5
 
 
 class Verdict(BaseModel):
-    """How far to trust a prediction."""
+    """The verdict on a prediction."""
 
-    label: str = Field(description="Name of the predicted class, or its number where nobody named it.")
-    probability: float = Field(ge=0, le=1, description="Of that class, as the network has it.")
-    p_correct: float = Field(ge=0, le=1, description="P(the prediction is correct).")
-    accepted: bool | None = Field(description="Whether it keeps the promised risk; null where none was promised.")
+    prediction: str = Field(description="Name of the predicted class, or its number if the classes have no names.")
+    probability: float = Field(ge=0, le=1, description="Probability of that class according to the network.")
+    p_correct: float = Field(ge=0, le=1, description="P(correct), the probability that the prediction is correct.")
+    accepted: bool | None = Field(
+        description="Whether to accept the prediction under the risk guarantee; null without a guarantee."
+    )
 
 
 class Problem(BaseModel):
-    """Why there is no verdict."""
+    """The reason why there is no verdict."""
 
     detail: str
 
@@ -61,18 +64,18 @@ def application(
     workers: int = 1,
     limits: Limits | None = None,
 ) -> Any:
-    """An application for `ray.serve.run`.
+    """Build an application for `ray.serve.run`.
 
-    `POST /judge` takes an encoded image (or, for a classifier of texts, UTF-8) as it is and answers with JSON: "label",
-    "probability" of it, "p_correct" and "accepted". `GET /health`, `GET /metrics` for Prometheus, `GET /openapi.json`,
-    and `GET /` for people.
+    `POST /judge` takes the content of an image file (or UTF-8 for a classifier of texts) and answers with JSON:
+    "prediction", its "probability", "p_correct" and "accepted". `GET /health` says whether the server takes requests,
+    `GET /metrics` is for Prometheus, `GET /openapi.json` describes the server, and `GET /` leads to a page for people.
 
     Args:
-        reader: from samples to rows of `gradmeter.apps.workflows.judge`.
-        decoder: from what is sent to what the classifier takes.
-        device: where the network runs.
-        workers: processes that hold the network.
-        limits: of sizes and numbers.
+        reader: turns samples into rows of `gradmeter.apps.workflows.judge`.
+        decoder: turns the content of a request into the input of the classifier's preprocessing.
+        device: device of the network.
+        workers: number of processes that hold the network.
+        limits: limits of size, number and time.
     """
     bounds = limits or Limits()
     texts = reader.classifier.image is None
@@ -86,38 +89,42 @@ def application(
         max_ongoing_requests=1,
         ray_actor_options={"num_cpus": 1, "num_gpus": 1 if device.startswith("cuda") else 0},
     )
-    # Its page needs nothing from elsewhere.
-    api = FastAPIOffline(title="gradmeter", summary="How far to trust each prediction of a classifier.")
+    # The documentation page works without internet access.
+    api = FastAPIOffline(title="gradmeter", summary="Estimates how likely each prediction of a classifier is correct.")
 
     @serve.deployment(name="gate", max_ongoing_requests=_NO_LIMIT, ray_actor_options={"num_cpus": 0})
     @serve.ingress(api)
     class Gate:
         def __init__(self, worker: Any) -> None:
-            self._inside, self._waits, self._closed = 0, 0, False
+            self._in_progress, self._queued, self._closed = 0, 0, False
             self._room = Room(bounds.in_hand)
-            # In another process: a header may be long, and a thread of this one would keep everybody waiting.
+            # In a process of its own, because a long header would block the threads of this one.
             self._pixels = None if texts else isolated(pixels_in_time, bounds.pixels)
-            # Here, and not in the worker: while that reckons, a message to it waits for Python's lock many times.
+            # Batches are collected here because a busy worker is slow to receive requests: it holds the GIL.
             self._batches = Batches(worker.remote, largest=bounds.batch, workers=workers)
             self._registry = CollectorRegistry()
-            own: dict[str, Any] = {"registry": self._registry}
-            self._requests = Counter("gradmeter_requests", "Answers to POST /judge", ["code"], **own)
-            self._verdicts = Counter("gradmeter_verdicts", "Verdicts", ["accepted"], **own)
-            self._waiting = Gauge("gradmeter_waiting", "Requests that wait or are answered", **own)
-            self._waiting.set_function(lambda: self._waits)
-            self._held = Gauge("gradmeter_in_hand_bytes", "Bytes that requests take, sent and decoded", **own)
+            registry: dict[str, Any] = {"registry": self._registry}
+            self._requests = Counter("gradmeter_requests", "Responses to POST /judge", ["code"], **registry)
+            self._verdicts = Counter("gradmeter_verdicts", "Verdicts", ["accepted"], **registry)
+            self._waiting = Gauge("gradmeter_waiting", "Requests that wait or are being judged", **registry)
+            self._waiting.set_function(lambda: self._queued)
+            self._held = Gauge(
+                "gradmeter_in_hand_bytes",
+                "Memory of the content of requests in progress, encoded and decoded",
+                **registry,
+            )
             self._held.set_function(lambda: self._room.size - self._room.free)
-            self._seconds = Histogram("gradmeter_request_seconds", "From request to verdict", **own)
+            self._seconds = Histogram("gradmeter_request_seconds", "Time from request to verdict", **registry)
 
         @api.post(
             "/judge",
             response_model=Verdict,
             summary="Judge an image",
-            responses={code: {"model": Problem, **answer} for code, answer in _ANSWERS.items()},
+            responses={code: {"model": Problem, **error} for code, error in _ERRORS.items()},
             openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(kinds, binary)}},
         )
         async def judge(self, request: Request) -> Any:
-            """Send the content of the file as it is; the answer is for that file alone."""
+            """Judge one file, whose content is the body of the request."""
             started = time.perf_counter()
             try:
                 verdict = await self._judged(request)
@@ -131,58 +138,57 @@ def application(
 
         async def _judged(self, request: Request) -> dict[str, Any]:
             if self._closed:
-                raise HTTPException(503, "the server is stopping; ask another", {"Connection": "close"})
-            if self._inside - self._waits >= bounds.on_their_way:
-                raise _busy(f"{bounds.on_their_way} requests are on their way")
-            self._inside += 1
+                raise HTTPException(503, "the server is stopping", {"Connection": "close"})
+            if self._in_progress - self._queued >= bounds.receiving:
+                raise _busy(f"{bounds.receiving} requests are being received")
+            self._in_progress += 1
             try:
                 answer = await self._answer(request)
             except RayError as error:
                 raise _busy("the worker is being restarted") from error
             finally:
-                self._inside -= 1
+                self._in_progress -= 1
             if isinstance(answer, Refused):
-                raise HTTPException(400, f"it cannot be read: {answer.reason}")
+                raise HTTPException(400, f"the file cannot be read: {answer.reason}")
             if isinstance(answer, Failed):
-                raise HTTPException(500, f"the network has no answer to it: {answer.reason}")
-            return {**answer, "label": str(answer["label"])}
+                raise HTTPException(500, f"the network fails on this input: {answer.reason}")
+            return {**answer, "prediction": str(answer["prediction"])}
 
         async def _answer(self, request: Request) -> Any:
             share = Share(self._room)
             try:
-                self._require_place()
+                self._require_queue()
                 content = await received(request, bounds, share)
                 share.take(await asyncio.to_thread(decoded_bytes, content, bounds, self._pixels))
-                self._require_place()
+                self._require_queue()
             except NoRoom as error:
                 share.release()
-                raise _busy(f"the requests in hand take all of {bounds.in_hand:,} bytes") from error
+                raise _busy(f"the requests in progress use all of the {bounds.in_hand:,} bytes of memory") from error
             except BaseException:
                 share.release()
                 raise
-            self._waits += 1
+            self._queued += 1
 
             def end() -> None:
                 share.release()
-                self._waits -= 1
+                self._queued -= 1
 
             return await self._batches(content, end)
 
-        def _require_place(self) -> None:
-            if self._waits >= bounds.queue:
+        def _require_queue(self) -> None:
+            if self._queued >= bounds.queue:
                 raise _busy(f"{bounds.queue} requests are waiting")
 
         async def close(self) -> None:
-            """Take no more requests, and wait until those that were taken are answered."""
+            """Refuse new requests, and wait until those in progress are answered."""
             self._closed = True
-            while self._inside:
-                await asyncio.sleep(_TICK)
-            # The last answers are still on their way through the proxy.
-            await asyncio.sleep(_LAST_ANSWERS)
+            while self._in_progress:
+                await asyncio.sleep(_POLL_INTERVAL)
+            await asyncio.sleep(_LAST_RESPONSES)
 
         @api.get(
             "/health",
-            summary="Whether the server takes requests",
+            summary="Return whether the server accepts requests",
             responses={503: {"model": Problem, "description": "The server is stopping."}},
         )
         async def health(self) -> dict[str, str]:
@@ -190,7 +196,7 @@ def application(
                 raise HTTPException(503, "the server is stopping")
             return {"status": "ok"}
 
-        @api.get("/metrics", response_class=PlainTextResponse, summary="Counts and times, for Prometheus")
+        @api.get("/metrics", response_class=PlainTextResponse, summary="Return counters and latencies for Prometheus")
         async def metrics(self) -> Any:
             return PlainTextResponse(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 

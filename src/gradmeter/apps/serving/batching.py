@@ -1,4 +1,4 @@
-"""Requests that wait are answered together as soon as a worker has time."""
+"""Dynamic batching: requests that wait are answered together as soon as a worker is free."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    sent: bytes
+    content: bytes
     answer: asyncio.Future[Any]
     on_end: Callable[[], None]
 
 
 class Batches:
-    """Batches that form while the workers are busy: one request alone waits for nobody, many are answered together.
+    """Collects requests into batches while all workers are busy; a request that finds a free worker does not wait.
 
-    Ray Serve's own `batch` closes a batch before a worker is free for it: of 16 requests that wait it makes eight
-    batches, where the worker would need little longer for one.
+    Ray Serve's own `batch` closes a batch before a worker is free: it splits 16 waiting requests into eight batches,
+    while one batch of 16 would take a worker little longer than one of two.
 
     Args:
-        answer: from what was sent to an answer for each.
-        largest: requests that are answered together, at most.
-        workers: batches that are answered at once.
+        answer: returns one answer for each content of a batch.
+        largest: largest number of requests in a batch.
+        workers: number of batches in progress at the same time.
     """
 
     def __init__(
@@ -36,17 +36,17 @@ class Batches:
         self._waiting = deque[_Entry]()
         self._running = set[asyncio.Task[None]]()
 
-    async def __call__(self, sent: bytes, on_end: Callable[[], None] = lambda: None) -> Any:
-        """The answer to this one.
+    async def __call__(self, content: bytes, on_end: Callable[[], None] = lambda: None) -> Any:
+        """Return the answer to one request.
 
         Args:
-            sent: what is to be answered.
-            on_end: called when nothing of it is held any more, which may be long after the one who asked has gone.
+            content: the content of the request.
+            on_end: called when the content is no longer held, which may be long after the client has disconnected.
 
         Raises:
-            Whatever answering its batch raised.
+            Any exception that answering its batch raises.
         """
-        entry = _Entry(sent, asyncio.get_running_loop().create_future(), on_end)
+        entry = _Entry(content, asyncio.get_running_loop().create_future(), on_end)
         self._waiting.append(entry)
         self._begin()
         return await entry.answer
@@ -54,13 +54,13 @@ class Batches:
     def _begin(self) -> None:
         while self._free and (batch := self._next()):
             self._free -= 1
-            # Not in the context of whoever asked: when that one goes, Ray cancels what is of its request.
+            # In an empty context: Ray cancels everything in the context of a request when its client disconnects.
             task = asyncio.create_task(self._run(batch), context=Context())
-            self._running.add(task)  # else nobody would hold it
+            self._running.add(task)  # keeps a reference, otherwise the task could be garbage-collected
             task.add_done_callback(self._running.discard)
 
     def _next(self) -> list[_Entry]:
-        """Entries for one batch, without those whose senders have gone."""
+        """Return the entries of the next batch without those whose clients have disconnected."""
         batch: list[_Entry] = []
         while self._waiting and len(batch) < self._largest:
             entry = self._waiting.popleft()
@@ -72,9 +72,9 @@ class Batches:
 
     async def _run(self, batch: Sequence[_Entry]) -> None:
         try:
-            answers = await self._answer([entry.sent for entry in batch])
+            answers = await self._answer([entry.content for entry in batch])
             for entry, answer in zip(batch, answers, strict=True):
-                if not entry.answer.done():  # who asked may have gone
+                if not entry.answer.done():  # done if the client has disconnected
                     entry.answer.set_result(answer)
         except Exception as error:
             for entry in batch:

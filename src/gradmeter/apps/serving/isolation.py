@@ -1,4 +1,4 @@
-"""What reading one image may take, its header as its pixels."""
+"""Memory and time limits for reading one image, header and pixels alike."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 from gradmeter.sources.samples.isolated import Isolated, Result
 
-# Bytes in all and for each pixel (JPEG 2000 takes 20), and seconds.
+# Bytes in total and per pixel (JPEG 2000 needs 20), and seconds.
 _MEMORY, _MEMORY_PER_PIXEL, _SECONDS = 192 * 2**20, 24, 5.0
 
 
 def isolated(function: Callable[[bytes], Result], pixels: int) -> Isolated[Result]:
-    """A function of images in a process of its own.
+    """Return a function that runs `function` in a process of its own, with limited memory and time.
 
     Args:
-        function: from what is sent to an image or a number.
-        pixels: of the largest image.
+        function: takes the content of an image file.
+        pixels: number of pixels of the largest image.
     """
     return Isolated(function, memory=_MEMORY + _MEMORY_PER_PIXEL * pixels, seconds=_SECONDS)

@@ -1,4 +1,4 @@
-"""The worker behind the server: it holds the network and answers batches."""
+"""The worker of the server, which holds the network and judges batches."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from gradmeter.sources.samples import Encoded, Sample
 
 @dataclass(frozen=True)
 class Refused:
-    """Why what was sent cannot be read."""
+    """Why a sample cannot be read."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Why the network has no answer to what could be read."""
+    """Why the network fails on a sample that can be read."""
 
     reason: str
 
@@ -33,13 +33,13 @@ Answer = dict[str, Any] | Refused | Failed
 
 
 class Judging:
-    """Answers to encoded samples: the rows of `gradmeter.apps.workflows.judge`, or why one cannot be read.
+    """Judges encoded samples; each answer is a row of `gradmeter.apps.workflows.judge`, or why there is none.
 
     Args:
-        reader: from samples to rows.
-        decoder: from what is sent to what the classifier takes.
-        device: where the network runs.
-        pixels: of the largest image.
+        reader: turns samples into rows.
+        decoder: turns the content of a request into the input of the classifier's preprocessing.
+        device: device of the network.
+        pixels: number of pixels of the largest image.
     """
 
     def __init__(self, reader: Reader, decoder: Callable[[bytes], Any], device: str, pixels: int) -> None:
@@ -47,29 +47,29 @@ class Judging:
         self._reader, self._device = reader, device
         self._decoder = decoder if reader.classifier.image is None else isolated(decoder, pixels)
 
-    async def __call__(self, sent: Sequence[bytes]) -> list[Answer]:
-        """One for each, in order; the event loop goes on meanwhile."""
-        return await asyncio.to_thread(self._answers, sent)
+    async def __call__(self, contents: Sequence[bytes]) -> list[Answer]:
+        """Return one answer per content, in order, without blocking the event loop."""
+        return await asyncio.to_thread(self._answers, contents)
 
-    def _answers(self, sent: Sequence[bytes]) -> list[Answer]:
-        found = [decoded(Encoded(str(number), content, None), self._decoder) for number, content in enumerate(sent)]
+    def _answers(self, contents: Sequence[bytes]) -> list[Answer]:
+        samples = [decoded(Encoded(str(index), content, None), self._decoder) for index, content in enumerate(contents)]
         try:
-            return self._judged(found)
+            return self._judged(samples)
         except Exception:
-            # One must not take the others along.
-            return [self._judged_alone(one) for one in found]
+            # Judge the samples one by one, so that one on which the network fails does not affect the others.
+            return [self._judged_alone(sample) for sample in samples]
 
-    def _judged(self, found: Sequence[Sample | Skipped]) -> list[Answer]:
-        batch, table = self._reader.rows(batch_of(found, self._reader.classifier.batch), self._device)
-        answers: dict[str, Answer] = {one.id: Failed(one.reason) for one in batch.skipped}
-        answers |= {one.id: Refused(one.reason) for one in found if isinstance(one, Skipped)}
+    def _judged(self, samples: Sequence[Sample | Skipped]) -> list[Answer]:
+        batch, table = self._reader.rows(batch_of(samples, self._reader.classifier.batch), self._device)
+        answers: dict[str, Answer] = {skipped.id: Failed(skipped.reason) for skipped in batch.skipped}
+        answers |= {sample.id: Refused(sample.reason) for sample in samples if isinstance(sample, Skipped)}
         answers |= {} if table is None else {row.pop("id"): row for row in table.to_pylist()}
-        return [answers[one.id] for one in found]
+        return [answers[sample.id] for sample in samples]
 
-    def _judged_alone(self, one: Sample | Skipped) -> Answer:
+    def _judged_alone(self, sample: Sample | Skipped) -> Answer:
         try:
-            return self._judged([one])[0]
+            return self._judged([sample])[0]
         except Exception as error:
-            # Options of commands are nothing for who asks over HTTP.
+            # Report the cause: the message of the error itself recommends options of the command line.
             reason = error.__cause__ or error
             return Failed(f"{type(reason).__name__}: {one_line(reason)}")

@@ -1,12 +1,12 @@
-"""How much memory the requests in hand may take together."""
+"""A memory budget that all requests in progress share."""
 
 
 class Room:
-    """Bytes for everything that is in hand.
+    """A memory budget in bytes.
 
     Attributes:
-        size: all of them.
-        free: those that nothing takes.
+        size: the whole budget.
+        free: the part that no request holds.
     """
 
     def __init__(self, size: int) -> None:
@@ -14,22 +14,25 @@ class Room:
 
 
 class NoRoom(Exception):
-    """Too much is in hand."""
+    """The memory budget is exhausted."""
 
 
 class Share:
-    """What one request takes of a room.
+    """The part of a memory budget that one request holds.
 
     Args:
-        room: that it is a share of.
+        room: the budget.
     """
 
     def __init__(self, room: Room) -> None:
-        self._room, self._taken = room, 0
+        self._room, self._held = room, 0
 
     def fits(self, size: int) -> bool:
-        """Whether as much would be free as this request takes: large images must leave room for small ones."""
-        return self._taken + size <= self._room.free - size
+        """Return whether this request can hold `size` more bytes and leave as much free as it then holds.
+
+        Large requests thus leave room for small ones.
+        """
+        return self._held + size <= self._room.free - size
 
     def take(self, size: int) -> None:
         """Take more bytes.
@@ -39,10 +42,10 @@ class Share:
         """
         if not self.fits(size):
             raise NoRoom
-        self._taken += size
+        self._held += size
         self._room.free -= size
 
     def release(self) -> None:
-        """Give all of it back."""
-        self._room.free += self._taken
-        self._taken = 0
+        """Return all bytes to the budget."""
+        self._room.free += self._held
+        self._held = 0

@@ -1,4 +1,4 @@
-"""Running the server until it is told to stop."""
+"""Running the server until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from ray import serve as ray_serve
 from gradmeter.errors import InputError
 from gradmeter.runs.engines.ray import cluster
 
-# Open files that Ray needs to start and to answer some hundred connections; with too few it waits for ever.
+# Open files that Ray needs to start and to answer some hundred connections; with fewer it hangs.
 _OPEN_FILES = 1024
-# Seconds in which what was taken before the end is surely answered.
-_ANSWERED_WITHIN = 120
+# Seconds to wait for the requests in progress when the server stops.
+_SHUTDOWN_TIMEOUT = 120
 
 
 def serve(application: Any, host: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """Answer at a port of this machine until SIGINT or SIGTERM; what is being answered then is still answered.
+    """Serve an application until SIGINT or SIGTERM; requests in progress are then still answered.
 
     Args:
-        application: as `gradmeter.apps.serving.application` makes it.
-        host: address to listen at.
-        port: likewise.
-        on_ready: told the address once requests are answered.
+        application: the result of `gradmeter.apps.serving.application`.
+        host: address to listen on.
+        port: port to listen on.
+        on_ready: called with the URL of the server once it answers requests.
 
     Raises:
-        InputError: if it cannot listen there, or may open too few files.
+        InputError: if the address or port cannot be used, or the limit of open files is too low.
     """
     _require_open_files()
     _require_free(host, port)
@@ -42,45 +42,49 @@ def serve(application: Any, host: str, port: int, on_ready: Callable[[str], None
     with cluster():
         ray_serve.start(http_options={"host": host, "port": port})
         gate = ray_serve.run(application, name="gradmeter", route_prefix="/", logging_config={"log_level": "WARNING"})
-        # Not before: Ray has handlers of its own, which end the process at once.
-        before = {one: signal.signal(one, lambda *_: stop.set()) for one in (signal.SIGINT, signal.SIGTERM)}
+        # Only now, because Ray installs handlers of its own, which end the process at once.
+        handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             on_ready(f"http://{host}:{port}")
             stop.wait()
             with suppress(TimeoutError):
-                gate.close.remote().result(timeout_s=_ANSWERED_WITHIN)
+                gate.close.remote().result(timeout_s=_SHUTDOWN_TIMEOUT)
             ray_serve.shutdown()
         finally:
-            for one, handler in before.items():
-                signal.signal(one, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 def _require_open_files() -> None:
-    """Raise the limit of open files where it is low.
+    """Raise the limit of open files if it is too low.
 
     Raises:
-        InputError: if that is not allowed.
+        InputError: if the limit cannot be raised.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= _OPEN_FILES:
         return
     if hard != resource.RLIM_INFINITY and hard < _OPEN_FILES:
         raise InputError(
-            f"the server may open {hard:,} files; expected at least {_OPEN_FILES:,}: raise the limit (ulimit -n)"
+            f"the limit of open files is {hard:,}; the server needs at least {_OPEN_FILES:,}: raise it with ulimit -n"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, hard))
 
 
 def _require_free(host: str, port: int) -> None:
-    """Refuse in a line what Ray's proxy would refuse in a hundred."""
+    """Check that the server can listen on a port; Ray's proxy would report it in a hundred lines.
+
+    Raises:
+        InputError: if it cannot.
+    """
     try:
-        kind, protocol, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(kind, protocol) as found:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            found.bind(address)
+        family, protocol, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise InputError(f"port {port} of {host} is taken; give another --port") from error
+            raise InputError(f"port {port} of {host} is already in use; give another --port") from error
         raise InputError(
-            f"cannot listen at {host}, port {port}: {error.strerror}; give another --host or --port"
+            f"cannot listen on {host}, port {port}: {error.strerror}; give another --host or --port"
         ) from error

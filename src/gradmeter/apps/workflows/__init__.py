@@ -1,1 +1,1 @@
-"""From files to files: what the commands fit, evaluate and judge do."""
+"""Workflows behind the commands: they read files, call the library, and write files."""

@@ -1,4 +1,4 @@
-"""gradmeter evaluate: how good P(correct) is on data that it did not learn from, beside scores without gradients."""
+"""The workflow of `gradmeter evaluate`: compare P(correct) on new data with scores that need no gradients."""
 
 from __future__ import annotations
 
@@ -28,31 +28,32 @@ from gradmeter.trust.model import TrustModel
 from gradmeter.trust.risk import Guarantee
 from gradmeter.trust.saving import READINGS
 
-# Samples of each set from which the importance of layers is estimated.
+# Number of samples per set for the importance of layers; wrong predictions are drawn this many times as often.
 _SAMPLED = 2000
 _WRONG_SHARE = 10
 RESULTS = "results.json"
-"""The file by which a folder is known to hold an evaluation."""
-# What is written before it.
+"""The file that marks a folder as an evaluation; it is written last."""
+# Files that are written before it.
 _WRITTEN = ("estimates.csv", "differences.csv", "judgements.parquet", "figures", "report.html")
-# Scores that may be the same for every input, and what is no difference: energy, in nats, of logits in float32.
+# Scores that can be the same for every input, and the range up to which they count as constant: float32 rounds the
+# energy, which is in nats.
 _MAY_BE_CONSTANT = {"entropy": 0.0, "margin": 0.0, "energy": 1e-4}
-# Noise that `fit` did not see.
+# Differs from the seed of `fit`, so that noise is new.
 _SEED = 1
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What was promised, and what came of it on these data.
+class GuaranteeCheck:
+    """A risk guarantee, and the error rate on the data of an evaluation.
 
     Attributes:
-        guarantee: the promise.
-        accepted: predictions that were accepted.
-        errors: among them.
-        samples: predictions in all.
-        unknown: of them for unknown inputs.
-        promised_share: largest share of unknown inputs for which the promise holds; None where it was not noted.
-        promised_kinds: DATA of the unknown inputs for which it was made.
+        guarantee: the guarantee.
+        accepted: number of accepted predictions.
+        errors: number of wrong predictions among them, which include all for unknown inputs.
+        samples: number of predictions.
+        unknown: number of unknown inputs among them.
+        guaranteed_share: largest share of unknown inputs for which the guarantee holds; None if it was not saved.
+        guaranteed_kinds: DATA of the unknown inputs for which the guarantee holds.
     """
 
     guarantee: Guarantee
@@ -60,39 +61,40 @@ class Kept:
     errors: int
     samples: int
     unknown: int
-    promised_share: float | None
-    promised_kinds: tuple[str, ...]
+    guaranteed_share: float | None
+    guaranteed_kinds: tuple[str, ...]
 
     @property
     def risk(self) -> float:
-        """Share of errors among the accepted; 0 where none is accepted."""
+        """Error rate among the accepted predictions; 0 if none is accepted."""
         return self.errors / self.accepted if self.accepted else 0.0
 
     @property
     def unknown_share(self) -> float:
-        """Share of unknown inputs among the predictions."""
+        """Share of unknown inputs."""
         return self.unknown / self.samples
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What came of evaluating.
+    """The result of an evaluation.
 
     Attributes:
         model: the network, as the user named it.
-        classes: names of its classes; None where they have none.
+        classes: names of its classes; None if they have none.
         judged: the predictions.
-        comparison: of P(correct) with softmax, entropy, margin and energy.
-        rows: "id", "concept", "label", "prediction", "correct", "p_correct", "accepted" (null where no risk was
-            promised) and the other scores, one row a sample.
-        importance: of each layer for P(correct); none where too few predictions are wrong.
-        kept: the promise, on known inputs alone and with each unknown concept, by column; none where none was made.
-        seen: how many samples the TrustModel has learned from, by name of the sets that hold some.
-        sets: the data.
-        meaning: for which inputs P(correct) is a probability, in words.
-        recipe: how the network was opened, as `Recipe.to_json` notes it; None where nothing says so.
-        constant: scores that are the same for every input, and are left out of the comparison: the energy of
-            log-probabilities is 0.
+        comparison: P(correct) compared with softmax, entropy, margin and energy.
+        rows: one row per sample with "id", "concept", "label" and "prediction" (class numbers), "correct", "p_correct",
+            "accepted" (null without a risk guarantee) and the other scores.
+        importance: importance of each layer for P(correct); empty if too few predictions are wrong.
+        guarantee_checks: the risk guarantee checked on known inputs alone and together with each kind of unknown
+            inputs, by column; empty without a guarantee.
+        seen: number of samples that the TrustModel was fitted on, by name of the data set; only non-zero numbers.
+        sets: the data sets.
+        meaning: a sentence on the inputs for which P(correct) is a probability.
+        recipe: how the network was opened, as `Recipe.to_json` writes it; None if it was not saved.
+        constant: scores that are left out of the comparison because they are the same for every input, such as the
+            energy of log-probabilities.
     """
 
     model: str
@@ -101,7 +103,7 @@ class Evaluation:
     comparison: Comparison
     rows: pa.Table
     importance: tuple[Importance, ...]
-    kept: dict[str, Kept]
+    guarantee_checks: dict[str, GuaranteeCheck]
     seen: dict[str, int]
     sets: tuple[ReadSet, ...]
     meaning: str
@@ -109,12 +111,12 @@ class Evaluation:
     constant: tuple[str, ...] = ()
 
     def class_name(self, number: int) -> str:
-        """The name of a class, or its number."""
+        """Return the name of a class, or its number if the classes have no names."""
         return str(number) if self.classes is None else self.classes[number]
 
     @property
     def test_error(self) -> float:
-        """Share of known inputs whose prediction is wrong."""
+        """Share of wrong predictions among the known inputs."""
         return float(self.judged.wrong.sum() / (self.judged.concept == 0).sum())
 
 
@@ -129,43 +131,43 @@ def evaluate(
     work: Work | None = None,
     on_resample: Callable[[int], None] = lambda repetitions: None,
 ) -> Evaluation:
-    """Measure, judge, and compare with scores without gradients.
+    """Measure and judge the data, and compare P(correct) with scores that need no gradients.
 
     Args:
-        trust: what is evaluated.
+        trust: the TrustModel to evaluate.
         classifier: its network and preprocessing.
-        known: DATA with labels that neither the network nor the TrustModel learned from.
-        unknowns: DATA of no class.
-        folder: the readings are kept in its folder "readings".
-        repetitions: of the bootstrap.
-        work: how to measure.
-        on_resample: told after every resample.
+        known: DATA with labels that is new to the network and the TrustModel.
+        unknowns: DATA of none of the network's classes.
+        folder: folder of the evaluation; the readings are kept in its subfolder "readings".
+        repetitions: number of bootstrap resamples.
+        work: device, workers and callbacks of the measurement.
+        on_resample: called with the number of new resamples.
 
     Raises:
-        InputError, DataError, OutputError: for data or a folder that will not do: some predictions must be right, and
-            some not.
+        InputError, DataError, OutputError: for invalid data or an invalid folder, or if all predictions are correct or
+            none is.
     """
-    work, before = work or Work(), _evaluated_before(folder)
+    work, earlier_data = work or Work(), _earlier_data(folder)
     opened = open_sets(classifier, known, unknowns, seed=_SEED)
-    if before is not None and before != [one.identity["data"] for one in opened]:
-        work.on_note(f"{folder} holds an evaluation of {', '.join(before)}; this one takes its place")
+    if earlier_data is not None and earlier_data != [data.identity["data"] for data in opened]:
+        work.on_note(f"{folder} holds an evaluation of {', '.join(earlier_data)}, which will be replaced")
     sets = read_sets(classifier, opened, folder / READINGS, work)
     judge = trust.judge
     assert judge is not None
     tables, samples = [], []
     with stage("judging", len(sets)) as advance:
-        for number, one in enumerate(sets):
-            scored, sampled = _scored(trust, one, known=number == 0)
-            tables.append(scored)
-            samples.append(sampled)
+        for number, data in enumerate(sets):
+            table, sample = _scored(trust, data, known=number == 0)
+            tables.append(table)
+            samples.append(sample)
             advance(1)
     rows = pa.concat_tables(tables)
     if pc.all(rows["correct"]).as_py():
         raise InputError(
-            f"all of {len(rows):,} predictions are right, so there is nothing to tell them from; give more data, or "
-            "--unknown"
+            f"all {len(rows):,} predictions are correct, so there are no wrong predictions or unknown inputs to "
+            "compare them with; give more data, or unknown inputs with --unknown"
         )
-    constant = tuple(name for name, least in _MAY_BE_CONSTANT.items() if np.ptp(rows[name].to_numpy()) <= least)
+    constant = tuple(name for name, span in _MAY_BE_CONSTANT.items() if np.ptp(rows[name].to_numpy()) <= span)
     uncertainty = {
         OURS: -rows["p_correct"].to_numpy(),
         "softmax": -rows["softmax"].to_numpy(),
@@ -176,14 +178,14 @@ def evaluate(
     judged = Judged(
         rows["correct"].to_numpy(),
         np.repeat(np.arange(len(sets)), [table.num_rows for table in tables]),
-        tuple(one.name for one in sets[1:]),
+        tuple(data.name for data in sets[1:]),
         {name: values for name, values in uncertainty.items() if name not in constant},
         {OURS: rows["p_correct"].to_numpy(), "softmax": rows["softmax"].to_numpy()},
     )
     comparison = compare(judged, repetitions=repetitions, on_progress=on_resample)
-    correct = np.concatenate([found for _, found in samples])
+    correct = np.concatenate([correct for _, correct in samples])
     importance = (
-        layer_importance(judge, Readings.concatenate([found for found, _ in samples]), correct)
+        layer_importance(judge, Readings.concatenate([readings for readings, _ in samples]), correct)
         if correct.any() and not correct.all()
         else ()
     )
@@ -195,7 +197,7 @@ def evaluate(
         comparison,
         rows,
         importance,
-        _kept(trust, judged, rows["accepted"]),
+        _guarantee_checks(trust, judged, rows["accepted"]),
         seen,
         tuple(sets),
         judge.meaning,
@@ -204,11 +206,11 @@ def evaluate(
     )
 
 
-def _evaluated_before(folder: Path) -> list[str] | None:
-    """The DATA of the evaluation that lies in a folder; None where none does.
+def _earlier_data(folder: Path) -> list[str] | None:
+    """Return the DATA of the evaluation in a folder; None if there is none yet.
 
     Raises:
-        OutputError: if something else lies there.
+        OutputError: if the folder holds something else.
     """
     if not folder.exists():
         return None
@@ -217,23 +219,23 @@ def _evaluated_before(folder: Path) -> list[str] | None:
         try:
             results = read_json(folder / RESULTS)
             if not {"gradmeter", "estimates"} <= {*results}:
-                raise ValueError("others' results")
-            return [str(one["data"]) for one in results["sets"]]
+                raise ValueError("not the results of an evaluation")
+            return [str(data["data"]) for data in results["sets"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OutputError(
-                f"{folder / RESULTS} is there and was not made by gradmeter evaluate; choose another folder"
+                f"{folder / RESULTS} exists and was not written by gradmeter evaluate; choose another folder"
             ) from error
-    # One that was stopped while it wrote its report has no results yet.
+    # An evaluation that was interrupted while it wrote its report has no results yet.
     if names - {READINGS, *_WRITTEN} or (names and READINGS not in names):
-        raise OutputError(f"{folder} is there and holds no evaluation; choose another folder")
+        raise OutputError(f"{folder} exists and holds no evaluation; choose another folder")
     return None
 
 
 def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table, tuple[Readings, NDArray[np.bool_]]]:
-    """All scores of a set, part by part, and a few of its readings with whether the prediction was right."""
-    tables, sampled, right = [], [], []
-    done, _ = data.measured.progress()
-    share = min(1.0, _SAMPLED / done)
+    """Return all scores of a data set, and a sample of its readings with whether their predictions are correct."""
+    tables, readings_sample, correct_sample = [], [], []
+    count, _ = data.measured.progress()
+    share = min(1.0, _SAMPLED / count)
     random = np.random.default_rng(0)
     for table in data.labelled_tables() if known else data.measured.tables():
         readings = Readings.from_arrow(table)
@@ -259,30 +261,30 @@ def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table,
             )
         )
         # Wrong predictions may be few, and AUROC does not depend on their share.
-        taken = random.random(len(readings)) < share * np.where(correct, 1, _WRONG_SHARE)
-        sampled.append(readings.rows(taken))
-        right.append(correct[taken])
-    return pa.concat_tables(tables), (Readings.concatenate(sampled), np.concatenate(right))
+        is_drawn = random.random(len(readings)) < share * np.where(correct, 1, _WRONG_SHARE)
+        readings_sample.append(readings.rows(is_drawn))
+        correct_sample.append(correct[is_drawn])
+    return pa.concat_tables(tables), (Readings.concatenate(readings_sample), np.concatenate(correct_sample))
 
 
-def _kept(trust: TrustModel, judged: Judged, decisions: pa.ChunkedArray) -> dict[str, Kept]:
+def _guarantee_checks(trust: TrustModel, judged: Judged, decisions: pa.ChunkedArray) -> dict[str, GuaranteeCheck]:
     if trust.guarantee is None:
         return {}
-    accepted = decisions.to_numpy()
+    is_accepted = decisions.to_numpy()
     share = trust.guarantee.unknown_share
-    kinds = tuple(one["data"] for one in trust.notes.get("learned_from", [])[1:])
-    found = {}
-    # What is accepted of known inputs is told also where none of them is wrong.
+    kinds = tuple(data["data"] for data in trust.notes.get("learned_from", [])[1:])
+    checks = {}
+    # `columns` leaves out known inputs if none of their predictions is wrong; their guarantee is checked anyway.
     for column, members in {WRONG: judged.wrong, **judged.columns()}.items():
         population = (judged.concept == 0) | members
-        taken = accepted & population
-        found[column] = Kept(
+        accepted = is_accepted & population
+        checks[column] = GuaranteeCheck(
             trust.guarantee,
-            int(taken.sum()),
-            int((taken & ~judged.correct).sum()),
+            int(accepted.sum()),
+            int((accepted & ~judged.correct).sum()),
             int(population.sum()),
             int((population & (judged.concept > 0)).sum()),
             share,
             kinds,
         )
-    return found
+    return checks

@@ -1,4 +1,4 @@
-"""Write what came of an evaluation: report.html, tables, figures, every judgement."""
+"""Writing an evaluation to files: report.html, tables, figures and all judgements."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gradmeter.apps.workflows.evaluate import RESULTS, Evaluation
-from gradmeter.apps.workflows.extremes import Shown, extremes
+from gradmeter.apps.workflows.extremes import Example, extremes
 from gradmeter.apps.workflows.fit import OURS
 from gradmeter.apps.workflows.records import difference_records, estimate_records, guarantee_record, skipped_records
 from gradmeter.apps.workflows.wording import answer
@@ -39,41 +39,42 @@ from gradmeter.trust.evaluation import Curve, reliability, risk_coverage
 from gradmeter.trust.evaluation.comparison import ALL, MEASURES, WRONG
 from gradmeter.version import __version__
 
-_SHOWN = 10
-_LAYERS = 15
-_SETTLED = 50
-# Pixels of the longer side of a picture in the report, and characters of a text.
+# Number of most and of least trusted samples in the report, and of layers.
+_EXAMPLES, _LAYERS = 10, 15
+# Risk-coverage curves start at this number of accepted samples.
+_FIRST_ACCEPTED = 50
+# Longer side of a picture in the report in pixels, and longest text in characters.
 _THUMBNAIL, _EXCERPT = 96, 200
-# Where networks and their preprocessing come from.
+# Libraries of networks and preprocessing.
 _LIBRARIES = ("timm", "torchvision", "transformers")
 _COLUMNS = {WRONG: "Known inputs", ALL: "Known and unknown inputs"}
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trust: Path | None = None) -> Path:
-    """Write an evaluation into a folder, every file whole or not at all, results.json last.
+    """Write an evaluation to a folder; each file is written atomically, results.json last.
 
     Args:
-        evaluation: what came of it.
-        folder: the output.
-        command: that made it, to be shown.
-        trust: folder of the TrustModel, to be shown.
+        evaluation: the evaluation.
+        folder: the output folder.
+        command: the command line, to show in the report.
+        trust: folder of the TrustModel, to show in the report.
 
     Returns:
-        The path of report.html, a self-contained file without scripts or outside requests.
+        The path of report.html, a self-contained file without scripts and external resources.
 
     Raises:
-        OutputError: the folder cannot be written.
+        OutputError: if the folder cannot be written.
     """
     sweep(folder)
     _write_csv(folder / "estimates.csv", estimate_records(evaluation.comparison))
     _write_csv(folder / "differences.csv", difference_records(evaluation.comparison))
-    # Opened by Python: Arrow takes no path that is not UTF-8.
+    # Opened by Python because Arrow accepts only paths that are UTF-8.
     with atomic_write(folder / "judgements.parquet") as temporary, temporary.open("wb") as file:
         pq.write_table(evaluation.rows, file, compression="zstd")
-    drawn: dict[str, str] = {}
+    svgs: dict[str, str] = {}
     for stem, draw in _figures(evaluation):
         figures.save_for_screens(draw, folder / "figures" / stem)
-        drawn |= drawings(folder / "figures", [stem])
+        svgs |= drawings(folder / "figures", [stem])
     page = (
         environment("gradmeter.apps.workflows")
         .get_template("evaluation_report.html.jinja")
@@ -81,16 +82,18 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
             evaluation=evaluation,
             version=__version__,
             answer=list(map(printable, answer(evaluation))),
-            figures=drawn,
+            figures=svgs,
             estimates=Markup(to_html(estimate_grid(evaluation.comparison))),
             differences=Markup(to_html(difference_grid(evaluation.comparison))),
             measures=MEASURES,
             extremes=[
-                (printable(one.name), [("Least trusted", _cards(one.least)), ("Most trusted", _cards(one.most))])
-                for one in extremes(evaluation, _SHOWN)
+                (printable(data.name), [("Least trusted", _cards(data.least)), ("Most trusted", _cards(data.most))])
+                for data in extremes(evaluation, _EXAMPLES)
             ],
-            skipped=[{key: printable(value) for key, value in one.items()} for one in skipped_records(evaluation.sets)],
-            made=_made(evaluation, command, trust),
+            skipped=[
+                {key: printable(value) for key, value in record.items()} for record in skipped_records(evaluation.sets)
+            ],
+            provenance=_provenance(evaluation, command, trust),
         )
     )
     write_text(folder / REPORT, page)
@@ -98,23 +101,23 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
     return folder / REPORT
 
 
-def _made(evaluation: Evaluation, command: str, trust: Path | None) -> dict[str, str]:
-    """Of what and by what, for those who want to make it again."""
+def _provenance(evaluation: Evaluation, command: str, trust: Path | None) -> dict[str, str]:
+    """Return what is needed to reproduce the evaluation: inputs, command and versions."""
     recipe = evaluation.recipe or {}
-    made = {
+    facts = {
         "command": command,
         "made": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "model": evaluation.model,
         "weights": recipe.get("weights") or "those published for the model, or its own",
         **({} if trust is None else {"TrustModel": encode_name(str(trust.resolve()))}),
         "known": evaluation.sets[0].identity["data"],
-        "unknown": ", ".join(one.identity["data"] for one in evaluation.sets[1:]) or "none",
+        "unknown": ", ".join(data.identity["data"] for data in evaluation.sets[1:]) or "none",
         "gradmeter": __version__,
         "torch": torch.__version__,
-        # What nobody imported had no part in it.
+        # Libraries that were not imported had no influence.
         **{name: version(name) for name in _LIBRARIES if name in sys.modules},
     }
-    return {key: printable(value) for key, value in made.items()}
+    return {key: printable(value) for key, value in facts.items()}
 
 
 def _results(evaluation: Evaluation, command: str) -> dict[str, Any]:
@@ -122,7 +125,7 @@ def _results(evaluation: Evaluation, command: str) -> dict[str, Any]:
         "gradmeter": __version__,
         "command": command,
         "model": evaluation.model,
-        "sets": [{"name": one.name, **one.identity} for one in evaluation.sets],
+        "sets": [{"name": data.name, **data.identity} for data in evaluation.sets],
         "learned_from_before": evaluation.seen,
         "test_error": evaluation.test_error,
         "answer": answer(evaluation),
@@ -131,14 +134,16 @@ def _results(evaluation: Evaluation, command: str) -> dict[str, Any]:
         "left_out": list(evaluation.constant),
         "promise": {
             column: {
-                "samples": found.samples,
-                "accepted": found.accepted,
-                "errors": found.errors,
-                "guarantee": guarantee_record(found.guarantee),
+                "samples": check.samples,
+                "accepted": check.accepted,
+                "errors": check.errors,
+                "guarantee": guarantee_record(check.guarantee),
             }
-            for column, found in evaluation.kept.items()
+            for column, check in evaluation.guarantee_checks.items()
         },
-        "layers": [{"layer": one.layer, "loss": one.loss, "spread": one.spread} for one in evaluation.importance],
+        "layers": [
+            {"layer": layer.layer, "loss": layer.loss, "spread": layer.spread} for layer in evaluation.importance
+        ],
         "skipped": skipped_records(evaluation.sets),
     }
 
@@ -152,7 +157,7 @@ def _write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Callable[..., Figure]]]:
-    """Names of figures, and what draws them."""
+    """Yield the name of each figure and the function that draws it."""
     judged = evaluation.judged
     known = judged.concept == 0
     populations = {WRONG: known, ALL: np.ones_like(known)} if judged.unknowns else {WRONG: known}
@@ -165,7 +170,7 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Callable[..., Figure
             "risk_coverage_known" if column == WRONG else "risk_coverage_all",
             partial(
                 figures.risk_coverage,
-                {method: _settled(curve, int(members.sum())) for method, curve in curves.items()},
+                {method: _stable_part(curve, int(members.sum())) for method, curve in curves.items()},
             ),
         )
     yield (
@@ -184,7 +189,7 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Callable[..., Figure
     p_correct = judged.probability[OURS]
     groups = {"right": p_correct[judged.correct], WRONG: p_correct[judged.wrong]}
     groups |= {name: p_correct[judged.concept == number] for number, name in enumerate(judged.unknowns, start=1)}
-    threshold = next((found.guarantee.threshold for found in evaluation.kept.values()), None)
+    threshold = next((check.guarantee.threshold for check in evaluation.guarantee_checks.values()), None)
     yield (
         "distributions",
         partial(figures.distributions, {name: values for name, values in groups.items() if values.size}, threshold),
@@ -195,29 +200,29 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Callable[..., Figure
         "layers",
         partial(
             figures.bars,
-            {one.layer: (100 * one.loss, 100 * one.spread) for one in evaluation.importance[:_LAYERS]},
-            "points of AUROC that are lost",
+            {layer.layer: (100 * layer.loss, 100 * layer.spread) for layer in evaluation.importance[:_LAYERS]},
+            "loss of AUROC in percentage points",
         ),
     )
 
 
-def _settled(curve: Curve, samples: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The points of a risk-coverage curve from where an error more or less no longer throws it up and down."""
-    begun = curve.x * samples >= min(_SETTLED, samples)
-    return curve.x[begun], curve.y[begun]
+def _stable_part(curve: Curve, samples: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a risk-coverage curve without its noisy start, where a single error changes the risk a lot."""
+    is_stable = curve.x * samples >= min(_FIRST_ACCEPTED, samples)
+    return curve.x[is_stable], curve.y[is_stable]
 
 
-def _cards(samples: Sequence[Shown]) -> list[dict[str, Any]]:
+def _cards(examples: Sequence[Example]) -> list[dict[str, Any]]:
     return [
         {
-            "id": printable(one.id),
-            "picture": _picture(one.content) if isinstance(one.content, Image.Image) else None,
-            "text": _excerpt(one.content) if isinstance(one.content, str) else None,
-            "prediction": printable(one.prediction),
-            "label": None if one.label is None else printable(one.label),
-            "p_correct": compared(one.p_correct).removeprefix("="),
+            "id": printable(example.id),
+            "picture": _picture(example.content) if isinstance(example.content, Image.Image) else None,
+            "text": _excerpt(example.content) if isinstance(example.content, str) else None,
+            "prediction": printable(example.prediction),
+            "label": None if example.label is None else printable(example.label),
+            "p_correct": compared(example.p_correct).removeprefix("="),
         }
-        for one in samples
+        for example in examples
     ]
 
 

@@ -1,4 +1,4 @@
-"""The samples of each set that are judged most and least trustworthy, to look at."""
+"""The most and the least trusted samples of each data set, for the report."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A sample and what was said of it.
+class Example:
+    """A judged sample.
 
     Attributes:
-        id: of the sample.
-        content: the image, or the text.
+        id: identifier of the sample.
+        content: the image or the text.
         prediction: name of the predicted class.
-        label: name of the class, None for unknown inputs.
-        p_correct: as judged.
+        label: name of the true class; None for unknown inputs.
+        p_correct: P(correct).
     """
 
     id: str
@@ -38,49 +38,53 @@ class Shown:
 
 @dataclass(frozen=True)
 class Extremes:
-    """Of one set, the least trusted samples and the most trusted ones, the extreme ones first."""
+    """The least and the most trusted samples of a data set, the most extreme first."""
 
     name: str
-    least: tuple[Shown, ...]
-    most: tuple[Shown, ...]
+    least: tuple[Example, ...]
+    most: tuple[Example, ...]
 
 
 def extremes(evaluation: Evaluation, count: int) -> list[Extremes]:
-    """At most `count` samples from either end of each set; sets whose samples are not at hand are left out."""
-    found = []
+    """Return at most `count` of the least and of the most trusted samples of each data set.
+
+    Sets whose samples are not available are left out.
+    """
+    result = []
     for data in evaluation.sets:
         if data.source is None:
             continue
         rows = np.flatnonzero(evaluation.rows["concept"].to_numpy() == data.name)
         order = rows[np.argsort(evaluation.rows["p_correct"].to_numpy()[rows], kind="stable")]
-        ends = min(count, len(order) // 2)
-        least, most = order[:ends], order[::-1][:ends]
-        shown = _shown(evaluation, data, [*least.tolist(), *most.tolist()])
-        found.append(
+        length = min(count, len(order) // 2)
+        least, most = order[:length], order[::-1][:length]
+        examples = _examples(evaluation, data, [*least.tolist(), *most.tolist()])
+        result.append(
             Extremes(
                 data.name,
-                tuple(shown[row] for row in least if row in shown),
-                tuple(shown[row] for row in most if row in shown),
+                tuple(examples[row] for row in least if row in examples),
+                tuple(examples[row] for row in most if row in examples),
             )
         )
-    return found
+    return result
 
 
-def _shown(evaluation: Evaluation, data: ReadSet, rows: Sequence[int]) -> dict[int, Shown]:
+def _examples(evaluation: Evaluation, data: ReadSet, rows: Sequence[int]) -> dict[int, Example]:
+    """Return the samples of some rows by row; samples that can no longer be read are left out."""
     assert data.source is not None
-    # Of a single sample there is neither end, and Arrow needs a type for no rows.
+    # `rows` is empty for a set with a single sample, and Arrow cannot infer the type of an empty list.
     records = evaluation.rows.take(pa.array(rows, pa.int64())).to_pylist()
     wanted = {record["id"]: (row, record) for row, record in zip(rows, records, strict=True)}
-    found = {}
+    examples = {}
     for index in range(len(data.source)):
         if data.source.id(index) not in wanted:
             continue
         row, record = wanted[data.source.id(index)]
         try:
             content = data.source.read(index).content
-        except Unreadable:  # it changed since it was measured
+        except Unreadable:  # it has changed since it was measured
             continue
         label = None if record["label"] is None else evaluation.class_name(record["label"])
         prediction = evaluation.class_name(record["prediction"])
-        found[row] = Shown(record["id"], content, prediction, label, record["p_correct"])
-    return found
+        examples[row] = Example(record["id"], content, prediction, label, record["p_correct"])
+    return examples

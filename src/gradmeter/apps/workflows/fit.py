@@ -1,4 +1,4 @@
-"""gradmeter fit: from a classifier and data to a saved TrustModel, and how much better it is than softmax."""
+"""The workflow of `gradmeter fit`: fit and save a TrustModel, and compare it with softmax and entropy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from gradmeter.apps.workflows.halves import halves
-from gradmeter.apps.workflows.open_trust import answers_as_fitted
+from gradmeter.apps.workflows.open_trust import has_same_outputs
 from gradmeter.apps.workflows.sets import ReadSet, open_sets, read_sets
 from gradmeter.errors import OutputError
 from gradmeter.reading.meter import GradientMeter
@@ -34,27 +34,27 @@ from gradmeter.trust.risk import (
 from gradmeter.trust.saving import READINGS, holds_trust, read_notes, require_free
 
 OURS = "P(correct)"
-# Notes that must agree for a TrustModel to take the place of another.
-_FITTED_ON = {"other MODEL or options": "recipe", "other DATA": "learned_from"}
-# Made of all known images, or of the half that is not kept for a proof; either stays when the other is asked for.
+# Notes that must be equal for a TrustModel to replace another, and what to call their difference.
+_REQUIRED_NOTES = {"recipe": "another MODEL or other options", "learned_from": "other DATA"}
+# Readings of synthetic unknowns, made from all known images or from the half that is not held out for the guarantee.
+# Both are kept, so that a fit with the other setting can use them again.
 _SYNTHETIC, _SYNTHETIC_OF_HALF = "_synthetic.parquet", "_synthetic-half.parquet"
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What came of fitting.
+    """The result of a fit.
 
     Attributes:
-        trust: the fitted TrustModel, saved.
-        judged: predictions it learned from, judged by meta classifiers that had not.
-        comparison: with softmax and entropy; empty where all that it learned from are right.
-        guarantee: the promise, where a risk was asked for and could be promised.
-        known_coverage: share of the known inputs kept for the proof that is accepted; None where nothing was promised.
-        refusal: why no risk was promised; None where it was, or none was asked for.
-        sets: what it learned from.
-        no_synthetic: why no synthetic unknowns were made; None where they were, or are of no use.
-        replaced: the TrustModel that lay there before, of the same network and data, in words; None where there was
-            none, or the same.
+        trust: the fitted and saved TrustModel.
+        judged: the predictions that it was fitted on, judged on held-out folds.
+        comparison: P(correct) compared with softmax and entropy; empty if all predictions are correct.
+        guarantee: the risk guarantee; None if none was requested or it could not be given.
+        known_coverage: share of the held-out known inputs that are accepted; None without a guarantee.
+        refusal: why the requested guarantee could not be given; None if it was given or not requested.
+        sets: the data.
+        no_synthetic: why no synthetic unknowns were made; None if they were made or are not used.
+        replaced: options of the TrustModel that was replaced; None if there was none, or one with the same options.
     """
 
     trust: TrustModel
@@ -69,19 +69,19 @@ class Fitted:
 
     @property
     def unknown_share(self) -> float:
-        """Share of unknown inputs among those that were kept for the proof; 0 where nothing was promised."""
+        """Share of unknown inputs in the data held out for the guarantee; 0 without a guarantee."""
         return 0.0 if self.guarantee is None else self.guarantee.unknown_share or 0.0
 
     @property
-    def answered(self) -> tuple[int, int]:
-        """How many predictions for known inputs are right, and how many there are."""
-        found = self.sets[0].measured.right()
-        assert found is not None
-        return found
+    def accuracy_counts(self) -> tuple[int, int]:
+        """Number of correct predictions for known inputs, and number of known inputs."""
+        counts = self.sets[0].measured.right()
+        assert counts is not None
+        return counts
 
     @property
     def learned_from(self) -> dict[str, int]:
-        """How many predictions it learned from were right, wrong, and for unknown and synthetic inputs."""
+        """Numbers of correct and wrong predictions, unknown inputs and synthetic unknowns that were fitted on."""
         judge = self.trust.judge
         assert judge is not None
         return {"right": judge.right, "wrong": judge.wrong, "unknown": judge.unknown, "synthetic": judge.synthetic}
@@ -102,30 +102,30 @@ def fit(
     work: Work | None = None,
     on_resample: Callable[[int], None] = lambda repetitions: None,
 ) -> Fitted:
-    """Measure, fit a TrustModel, compare it with softmax and entropy, promise a risk, and save it.
+    """Measure the data, fit a TrustModel, set its risk guarantee, save it, and compare it with softmax and entropy.
 
-    With a risk, a random half of every set is kept from the meta classifier: the promise needs data that it did not
-    see. Equal inputs go into the same half, as do inputs with equal readings. In a folder that holds a TrustModel of
-    the same network and data this one takes its place, and the readings serve again.
+    With `risk`, a random half of every data set is held out from the meta classifier, because the guarantee needs data
+    that it has not seen. Equal inputs, and inputs with equal readings, are in the same half. If the folder holds a
+    TrustModel of the same network and data, it is replaced, and its readings are used again.
 
     Args:
-        recipe: the classifier.
-        known: DATA with labels that the classifier did not learn from.
-        unknowns: DATA of no class.
-        folder: of the TrustModel; the readings are kept in its folder "readings".
-        meta_classifier: as for `TrustModel`.
-        risk: largest rate of errors among accepted inputs; None for no promise.
-        confidence: that the promise holds.
-        least_probability: smallest P(correct) that is ever accepted.
-        coverage_tolerance: share of the largest coverage that may be given up for a stricter threshold.
-        repetitions: of the bootstrap.
-        work: how to measure.
-        on_resample: told after every resample of the comparison.
+        recipe: how to open the classifier.
+        known: DATA with labels that the network was not trained on.
+        unknowns: DATA of none of the network's classes.
+        folder: folder of the TrustModel; the readings are kept in its subfolder "readings".
+        meta_classifier: name of the meta classifier, as for `TrustModel`.
+        risk: largest rate of errors among accepted inputs; None for no guarantee.
+        confidence: confidence of the guarantee.
+        least_probability: lower bound of the threshold on P(correct).
+        coverage_tolerance: share of the largest possible coverage to give up for a stricter threshold.
+        repetitions: number of bootstrap resamples.
+        work: device, workers and callbacks of the measurement.
+        on_resample: called with the number of new resamples during the comparison.
 
     Raises:
-        InputError, DataError, OutputError: for a model, data or a folder that will not do, before anything is lost.
+        InputError, DataError, OutputError: for an invalid model, data, option or folder, before anything is changed.
     """
-    # What can be refused is refused before hours of measuring.
+    # Check everything that can be checked before hours of measuring.
     require_free(folder)
     if risk is not None:
         require_rates(risk, confidence, least_probability, coverage_tolerance)
@@ -135,8 +135,8 @@ def fit(
     opened = open_sets(classifier, known, unknowns)
     trust.notes = {
         "recipe": recipe.to_json(),
-        "learned_from": [one.identity for one in opened],
-        # What tells the network from one with the same weights that does something else with them.
+        "learned_from": [data.identity for data in opened],
+        # Distinguishes the network from one with the same weights and another forward pass.
         "answer": classifier.trial.double().tolist(),
         "meta_classifier": str(meta_classifier),
         "promise": None
@@ -153,21 +153,23 @@ def fit(
 
     parts = [sets[0].labelled_tables(), *(unknown.measured.tables() for unknown in sets[1:])]
     tables = [pa.concat_tables(tables) for tables in parts]
-    learning = [np.ones(len(table), np.bool_) for table in tables] if risk is None else halves(tables)
-    learned = [table.filter(pa.array(rows)) for table, rows in zip(tables, learning, strict=True)]
-    synthetic, no_synthetic = _synthetic(trust, classifier, sets[0], learned[0]["id"], folder, work)
-    trust.fit(learned[0], learned[1:], synthetic=synthetic)
+    masks = [np.ones(len(table), np.bool_) for table in tables] if risk is None else halves(tables)
+    fitted_on = [table.filter(pa.array(mask)) for table, mask in zip(tables, masks, strict=True)]
+    synthetic, no_synthetic = _synthetic(trust, classifier, sets[0], fitted_on[0]["id"], folder, work)
+    trust.fit(fitted_on[0], fitted_on[1:], synthetic=synthetic)
     refusal, known_coverage = None, None
     if risk is not None:
-        rest = [table.filter(pa.array(~rows)) for table, rows in zip(tables, learning, strict=True)]
+        held_out = [table.filter(pa.array(~mask)) for table, mask in zip(tables, masks, strict=True)]
         try:
-            if not len(rest[0]):  # equal inputs are in the same half
-                raise RiskNotControlled(f"all {len(tables[0]):,} known inputs are equal, and none is left for a proof")
-            with stage("seeking a threshold"):
+            if not len(held_out[0]):
+                raise RiskNotControlled(
+                    f"all {len(tables[0]):,} known inputs are equal, so none of them can be held out for the guarantee"
+                )
+            with stage("choosing the threshold"):
                 trust.set_risk(
                     risk,
-                    rest[0],
-                    rest[1:],
+                    held_out[0],
+                    held_out[1:],
                     confidence=confidence,
                     least_probability=least_probability,
                     coverage_tolerance=coverage_tolerance,
@@ -175,9 +177,9 @@ def fit(
         except RiskNotControlled as error:
             refusal = f"{error} (unknown inputs count as wrong)" if unknowns else str(error)
         else:
-            known_coverage = float(trust.accept(rest[0]).double().mean())
+            known_coverage = float(trust.accept(held_out[0]).double().mean())
     trust.save(folder)
-    judged = _judged(trust, learned, [one.name for one in sets[1:]])
+    judged = _judged(trust, fitted_on, [data.name for data in sets[1:]])
     comparison = compare(judged, repetitions=repetitions, on_progress=on_resample)
     return Fitted(
         trust,
@@ -193,64 +195,66 @@ def fit(
 
 
 def _synthetic(
-    trust: TrustModel, classifier: Classifier, known: ReadSet, learned: pa.ChunkedArray, folder: Path, work: Work
+    trust: TrustModel, classifier: Classifier, known: ReadSet, ids: pa.ChunkedArray, folder: Path, work: Work
 ) -> tuple[list[Readings], str | None]:
-    """Readings of synthetic unknowns, for a meta classifier that learns from them; why there are none.
+    """Measure synthetic unknowns, if the meta classifier learns from them.
 
-    They are made of the known samples whose ids were learned from: what is kept for the proof must not be seen in any
-    form.
+    They are made only from the known samples with these ids, because held-out samples must not be seen in any form.
+
+    Returns:
+        The readings of each kind, and why there are none if the meta classifier would use them.
     """
     if not trust.learns_from_synthetic:
         return [], None
     if known.source is None:
-        return [], f"the samples of {known.name} are not at hand, or changed since they were measured"
-    allowed = set(learned.to_pylist())
-    numbers = [number for number in range(len(known.source)) if known.source.id(number) in allowed]
-    place = _SYNTHETIC if trust.notes["promise"] is None else _SYNTHETIC_OF_HALF
-    measured = measure_synthetic(classifier, known.source, numbers, folder / READINGS / place, work)
+        return [], f"the samples of {known.name} cannot be found, or have changed since they were measured"
+    allowed = set(ids.to_pylist())
+    indices = [index for index in range(len(known.source)) if known.source.id(index) in allowed]
+    name = _SYNTHETIC if trust.notes["promise"] is None else _SYNTHETIC_OF_HALF
+    measured = measure_synthetic(classifier, known.source, indices, folder / READINGS / name, work)
     if measured is None:
-        what = (
-            "are texts" if known.source.texts else "are too few, or reach the network as something else than one tensor"
-        )
-        return [], f"the samples of {known.name} {what}"
+        reason = "are texts" if known.source.texts else "are too few, or are not given to the network as one tensor"
+        return [], f"the samples of {known.name} {reason}"
     return [Readings.from_arrow(kind) for kind in measured.tables()], None
 
 
 def _replaced(folder: Path, classifier: Classifier, notes: dict[str, Any]) -> str | None:
-    """What lies there, if it is of the same network and data and can be had again; None if it is the same, or nothing.
+    """Return the options of the TrustModel that will be replaced; None if there is none, or one with the same options.
 
     Raises:
-        OutputError: if it is of another network or other data.
+        OutputError: if the folder holds a TrustModel of another network or other data.
     """
     if not holds_trust(folder):
         return None
-    there, here = read_notes(folder), json.loads(json.dumps(notes))
-    differing = [what for what, key in _FITTED_ON.items() if there.get(key) != here[key]]
-    if not differing and not answers_as_fitted(classifier, there):
-        differing = ["a network that answered otherwise"]
-    if differing:
+    saved, new = read_notes(folder), json.loads(json.dumps(notes))
+    differences = [words for key, words in _REQUIRED_NOTES.items() if saved.get(key) != new[key]]
+    if not differences and not has_same_outputs(classifier, saved):
+        differences = ["a network with other outputs"]
+    if differences:
         raise OutputError(
-            f"{folder} holds a TrustModel that was fitted otherwise ({' and '.join(differing)}); choose another folder "
-            "or give --fresh"
+            f"{folder} holds a TrustModel that was fitted with {' and '.join(differences)}; choose another folder or "
+            "give --fresh"
         )
-    if all(there.get(key) == here[key] for key in ("meta_classifier", "promise")):
+    if all(saved.get(key) == new[key] for key in ("meta_classifier", "promise")):
         return None
-    promise = there.get("promise")
-    options = [f"--{name.replace('_', '-')} {value:g}" for name, value in promise.items()] if promise else ["no --risk"]
-    return f"--classifier {there.get('meta_classifier')}, {' '.join(options)}"
+    guarantee = saved.get("promise")
+    options = (
+        [f"--{name.replace('_', '-')} {value:g}" for name, value in guarantee.items()] if guarantee else ["no --risk"]
+    )
+    return f"--classifier {saved.get('meta_classifier')}, {' '.join(options)}"
 
 
 def _judged(trust: TrustModel, tables: Sequence[pa.Table], unknowns: Sequence[str]) -> Judged:
-    """The held-out judgements, in the order in which the meta classifier was given the samples."""
+    """Return the held-out judgements of the samples, in the order in which the meta classifier was fitted on them."""
     assert trust.judge is not None
     held_out = trust.judge.held_out.p_correct
-    everything = Readings.concatenate([Readings.from_arrow(table) for table in tables])
-    right = everything.predictions[: len(tables[0])].numpy() == tables[0]["label"].to_numpy()
-    softmax = max_softmax(everything.logits)
+    readings = Readings.concatenate([Readings.from_arrow(table) for table in tables])
+    correct = readings.predictions[: len(tables[0])].numpy() == tables[0]["label"].to_numpy()
+    softmax = max_softmax(readings.logits)
     return Judged(
-        np.concatenate([right, np.zeros(len(everything) - len(right), np.bool_)]),
+        np.concatenate([correct, np.zeros(len(readings) - len(correct), np.bool_)]),
         np.repeat(np.arange(len(tables)), [len(table) for table in tables]),
         tuple(unknowns),
-        {OURS: -held_out, "softmax": -softmax, "entropy": entropy(everything.logits)},
+        {OURS: -held_out, "softmax": -softmax, "entropy": entropy(readings.logits)},
         {OURS: held_out, "softmax": softmax},
     )

@@ -1,4 +1,4 @@
-"""A random half of what was read, to learn from; the other one is kept for a proof."""
+"""Random halves of the data: one to fit the meta classifier, one to prove the risk guarantee."""
 
 from __future__ import annotations
 
@@ -17,32 +17,35 @@ _SEED = 0
 
 
 def halves(tables: Sequence[pa.Table]) -> list[NDArray[np.bool_]]:
-    """A random half of each table of readings, True.
+    """Draw a random half of each table of readings.
 
-    Equal inputs are in the same half, also those of different tables, and so are inputs that the network does not tell
-    apart: what a meta classifier learned from the readings of one it knows of the other.
+    Inputs that are equal, or that have equal readings, are in the same half, also across tables: a meta classifier that
+    was fitted on the readings of one of them has seen those of the other.
+
+    Returns:
+        One bool array per table, True for the rows of the half to fit on.
     """
-    learning: dict[int, bool] = {}
-    parts = []
-    for groups in _equal(tables):
-        new = [group for group in dict.fromkeys(groups.tolist()) if group not in learning]
+    is_drawn: dict[int, bool] = {}
+    masks = []
+    for groups in _groups(tables):
+        new = [group for group in dict.fromkeys(groups.tolist()) if group not in is_drawn]
         order = np.random.default_rng(_SEED).permutation(len(new))
-        learning |= {new[place]: rank < (len(new) + 1) // 2 for rank, place in enumerate(order)}
-        parts.append(np.array([learning[group] for group in groups.tolist()], np.bool_))
-    return parts
+        is_drawn |= {new[index]: rank < (len(new) + 1) // 2 for rank, index in enumerate(order)}
+        masks.append(np.array([is_drawn[group] for group in groups.tolist()], np.bool_))
+    return masks
 
 
-def _equal(tables: Sequence[pa.Table]) -> list[NDArray[np.int64]]:
-    """For the rows of each table numbers that are equal where the inputs are, or their readings."""
+def _groups(tables: Sequence[pa.Table]) -> list[NDArray[np.int64]]:
+    """Return a group number for each row of each table; rows with equal inputs or equal readings share a group."""
     by_readings = [reading_hashes(Readings.from_arrow(table)) for table in tables]
     by_content = [
-        # Readings of earlier versions came without hashes.
+        # Readings of earlier versions have no hashes of the inputs.
         table[HASH_COLUMN].to_numpy() if HASH_COLUMN in table.column_names else hashes
         for table, hashes in zip(tables, by_readings, strict=True)
     ]
     contents, content = np.unique(np.concatenate(by_content), return_inverse=True)
     readings, reading = np.unique(np.concatenate(by_readings), return_inverse=True)
     size = len(contents) + len(readings)
-    links = coo_array((np.ones(len(content)), (content, len(contents) + reading)), shape=(size, size))
-    _, groups = connected_components(links, directed=False)
+    edges = coo_array((np.ones(len(content)), (content, len(contents) + reading)), shape=(size, size))
+    _, groups = connected_components(edges, directed=False)
     return np.split(groups[content].astype(np.int64), np.cumsum([len(table) for table in tables])[:-1])

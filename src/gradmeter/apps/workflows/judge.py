@@ -1,4 +1,4 @@
-"""gradmeter judge: a verdict on every prediction, to Parquet, to CSV, or one after the other."""
+"""The workflow of `gradmeter judge`: write a verdict on every prediction to Parquet or CSV, or yield the verdicts."""
 
 from __future__ import annotations
 
@@ -31,19 +31,21 @@ from gradmeter.sources.samples.location import Location
 from gradmeter.stages import stage
 from gradmeter.trust.model import TrustModel
 
-# Who gives such a name expects a file, and would get a folder.
-_OTHER_FILES = (".json", ".jsonl", ".tsv", ".txt", ".xlsx")
-# What a folder of parts is for that becomes a file.
+COLUMNS = ("id", "prediction", "probability", "p_correct", "accepted")
+"""Columns of a table of verdicts."""
+# A user who gives such a name expects a file but would get a folder.
+_UNSUPPORTED_SUFFIXES = (".json", ".jsonl", ".tsv", ".txt", ".xlsx")
+# Key in the purpose of a folder of parts: the CSV file that will be made of them.
 _PARTS_OF = "parts of"
 
 
 @dataclass(frozen=True)
 class JudgedSamples:
-    """What came of judging, earlier runs included.
+    """Counts of judged samples, including those of earlier runs.
 
     Attributes:
-        rows: samples that were judged.
-        accepted: of them; None where no risk was promised.
+        rows: number of judged samples.
+        accepted: number of accepted samples; None if the TrustModel has no risk guarantee.
         skipped: samples that could not be read.
     """
 
@@ -55,38 +57,39 @@ class JudgedSamples:
 def judge(
     trust: TrustModel, classifier: Classifier, source: Source, out: str | Path, work: Work | None = None
 ) -> JudgedSamples:
-    """Write a verdict on every sample; go on where an earlier run was killed.
+    """Write a verdict on every sample; continue an earlier run that was interrupted.
 
-    The rows have "id", "label" (the name of the predicted class, or its number where it has no name), "probability" of
-    it, "p_correct", and "accepted", null where no risk was promised.
+    Each row holds "id", "prediction" (the name of the predicted class, or its number if the classes have no names), its
+    "probability", "p_correct", and "accepted", which is null without a risk guarantee.
 
     Args:
-        trust: says how far to trust.
-        classifier: its network and preprocessing.
-        source: the samples.
-        out: a path that ends in ".csv"; or the folder of a Parquet data set, a path or an address in an object store.
-        work: how to go about it.
+        trust: TrustModel that judges the predictions.
+        classifier: the network of `trust` and its preprocessing.
+        source: samples to judge.
+        out: path of a .csv file, or folder of a Parquet data set at a path or an address in an object store.
+        work: device, workers, engine and callbacks.
 
     Raises:
-        DataError: if none of the samples can be read.
-        OutputError: if something else is there, it cannot be written, or its name promises a file of another kind.
+        DataError: if no sample can be read.
+        OutputError: if `out` holds something else, cannot be written, or has the suffix of an unsupported file type.
     """
     work = work or Work()
-    place = Location(out)
-    suffix = place.suffix.lower()
-    if suffix in _OTHER_FILES:
+    location = Location(out)
+    suffix = location.suffix.lower()
+    if suffix in _UNSUPPORTED_SUFFIXES:
         raise OutputError(
-            f"{place.name}: verdicts are written as .csv, or as Parquet files in a folder; give a name that ends in "
-            f".csv, or one without {place.suffix}"
+            f"{location.name}: verdicts can be written to a .csv file or to a folder of Parquet files, not to "
+            f"{location.suffix}; give a name that ends in .csv, or one without {location.suffix}"
         )
     purpose = _purpose(trust, classifier, source)
     if suffix != ".csv":
         return _stream(trust, classifier, source, out, purpose, work)
-    if not place.is_local:
+    if not location.is_local:
         raise OutputError(
-            f"{place.name}: .csv is written to this machine only; give a name without it, for Parquet files in a folder"
+            f"{location.name}: a .csv file can only be written to a local path; give a name without .csv to write a "
+            "folder of Parquet files"
         )
-    return _to_csv(trust, classifier, source, Path(os.path.realpath(place.path())), purpose, work)
+    return _to_csv(trust, classifier, source, Path(os.path.realpath(location.path())), purpose, work)
 
 
 def _to_csv(
@@ -97,38 +100,38 @@ def _to_csv(
     _require_ours(out)
     if out.exists() and not parts.exists() and not work.fresh:
         return _finished(out, purpose, work)
-    for path in (out, _note(out)):
+    for path in (out, _note_path(out)):
         sweep_beside(path)
-    # Else a folder of that name that somebody asked for would be taken for the parts of this file, and removed.
-    done = _stream(trust, classifier, source, folder, {**purpose, _PARTS_OF: encode_name(out.name)}, work)
+    # `_PARTS_OF` tells these parts from a data set that a user wrote to a folder of this name; only ours is removed.
+    judged = _stream(trust, classifier, source, folder, {**purpose, _PARTS_OF: encode_name(out.name)}, work)
     tables = parts.tables()
     first = next(tables)
     with atomic_write(out) as temporary:
         with (
-            # Opened by Python: Arrow takes no path that is not UTF-8.
+            # Opened by Python because Arrow accepts only paths that are UTF-8.
             temporary.open("wb") as file,
             pyarrow.csv.CSVWriter(file, first.schema) as writer,
-            stage(f"writing {out.name}", done.rows) as advance,
+            stage(f"writing {out.name}", judged.rows) as advance,
         ):
             for table in itertools.chain([first], tables):
                 writer.write_table(table)
                 advance(len(table))
-        # Written before the file itself: one without a note is somebody else's.
-        note = {"purpose": purpose, "sha256": _hash(temporary), **asdict(done)}
-        write_text(_note(out), json.dumps(note, ensure_ascii=False) + "\n")
+        # The note is written before the file itself: a CSV file without a note is not ours.
+        note = {"purpose": purpose, "sha256": _file_hash(temporary), **asdict(judged)}
+        write_text(_note_path(out), json.dumps(note, ensure_ascii=False) + "\n")
     parts.clear()
-    with suppress(OSError):  # something else lies in it
+    with suppress(OSError):  # the folder holds other files
         folder.rmdir()
-    return done
+    return judged
 
 
 def verdicts(
     trust: TrustModel, classifier: Classifier, source: Source, work: Work | None = None
 ) -> Iterator[dict[str, Any]]:
-    """One row of `judge` after the other, nothing written.
+    """Yield the rows of `judge` one by one without writing anything.
 
     Raises:
-        DataError: at the end, if none of the samples can be read.
+        DataError: at the end, if no sample could be read.
     """
     skipped = list[Skipped]()
     reader, work = reader_of(trust, classifier), work or Work()
@@ -142,62 +145,68 @@ def verdicts(
         raise none_readable(source, skipped)
 
 
-def _note(out: Path) -> Path:
-    """Beside a finished CSV file, what it was made of: the same command need not make it again."""
+def _note_path(out: Path) -> Path:
+    """Path of the hidden note beside a CSV file, which says what the file was made of."""
     return out.with_name(f".{out.name}.json")
 
 
 def _require_ours(out: Path) -> None:
-    """Refuse to replace a file, or a note beside it, that was not made here.
+    """Refuse to replace a CSV file, or a note beside it, that `judge` did not write.
 
     Raises:
-        OutputError: if one is there.
+        OutputError: if there is one.
     """
-    there = [path for path in (out, _note(out)) if os.path.lexists(path)]
-    if not there:
+    existing = [path for path in (out, _note_path(out)) if os.path.lexists(path)]
+    if not existing:
         return
     try:
-        note = read_json(_note(out))
+        note = read_json(_note_path(out))
     except (OSError, ValueError):
         note = {}
     is_note = {"purpose", "sha256", *(field.name for field in fields(JudgedSamples))} <= {*note}
-    if not (is_note and all(path.is_file() for path in there)):
-        raise OutputError(f"{there[0]} is there and was not made by gradmeter judge; choose another name")
+    if not (is_note and all(path.is_file() for path in existing)):
+        raise OutputError(f"{existing[0]} exists and was not written by gradmeter judge; choose another name")
 
 
 def _finished(out: Path, purpose: Mapping[str, Any], work: Work) -> JudgedSamples:
-    """What came of the command that made a file, if it was this one and the file is as it was.
+    """Read the counts of a finished CSV file from its note.
 
     Raises:
-        OutputError: otherwise.
+        OutputError: if the file was changed or made for another purpose, or its note is damaged.
     """
     advice = "choose another name or give --fresh"
     try:
-        note = read_json(_note(out))
-        made, digest = note["purpose"], note["sha256"]
-        done = JudgedSamples(note["rows"], note["accepted"], tuple(Skipped(**one) for one in note["skipped"]))
-        found = changes(made, json.loads(json.dumps(purpose)))
+        note = read_json(_note_path(out))
+        earlier, digest = note["purpose"], note["sha256"]
+        judged = JudgedSamples(note["rows"], note["accepted"], tuple(Skipped(**record) for record in note["skipped"]))
+        differences = changes(earlier, json.loads(json.dumps(purpose)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise OutputError(f"{_note(out)}, the note beside {out}, is damaged; {advice}") from error
-    if found:
-        raise OutputError(f"{out} is there and was made with other settings or data ({'; '.join(found)}); {advice}")
-    if _hash(out) != digest:
-        raise OutputError(f"{out} was changed after it was made; {advice}")
-    total = done.rows + len(done.skipped)
-    work.on_note(f"{made['data']}: {total:,} of {total:,} samples were done before")
-    for one in done.skipped:
-        work.on_skip(one)
-    return done
+        raise OutputError(f"{_note_path(out)}, the note that belongs to {out}, is damaged; {advice}") from error
+    if differences:
+        raise OutputError(f"{out} exists and was made with other settings or data ({'; '.join(differences)}); {advice}")
+    if _file_hash(out) != digest:
+        raise OutputError(f"{out} was changed after it was written; {advice}")
+    total = judged.rows + len(judged.skipped)
+    work.on_note(f"{earlier['data']}: {total:,} of {total:,} samples were done before")
+    for sample in judged.skipped:
+        work.on_skip(sample)
+    return judged
 
 
-def _hash(path: Path) -> str:
+def _file_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _purpose(trust: TrustModel, classifier: Classifier, source: Source) -> dict[str, Any]:
+    """Return what distinguishes these verdicts from others; the columns keep out those of versions with other names."""
     threshold = None if trust.guarantee is None else trust.guarantee.threshold
-    return {**purpose_of(classifier, source), "fit": trust.fingerprint(), "threshold": threshold}
+    return {
+        **purpose_of(classifier, source),
+        "fit": trust.fingerprint(),
+        "threshold": threshold,
+        "columns": list(COLUMNS),
+    }
 
 
 def _stream(
@@ -208,25 +217,27 @@ def _stream(
     purpose: Mapping[str, Any],
     work: Work,
 ) -> JudgedSamples:
-    done = stream(reader_of(trust, classifier), source, folder, purpose, work)
+    measured = stream(reader_of(trust, classifier), source, folder, purpose, work)
     accepted = [pc.sum(table["accepted"]).as_py() or 0 for table in MeasuredSet(folder).tables(["accepted"])]
-    return JudgedSamples(done.rows, None if trust.guarantee is None else sum(accepted), done.skipped)
+    return JudgedSamples(measured.rows, None if trust.guarantee is None else sum(accepted), measured.skipped)
 
 
 def reader_of(trust: TrustModel, classifier: Classifier) -> Reader:
-    """From samples to the rows of `judge`."""
+    """Return a reader that turns samples into the rows of `judge`."""
     return Reader(trust.meter, classifier, _Verdicts(trust, classifier.classes))
 
 
 @dataclass(frozen=True)
 class _Verdicts:
-    """From readings to the rows of `judge`."""
+    """Turns readings into the rows of `judge`."""
 
     trust: TrustModel
     classes: tuple[str, ...] | None
 
     def __call__(self, batch: Batch, readings: Readings) -> pa.Table:
-        verdict = self.trust.verdicts(readings)
-        predictions = verdict["prediction"].to_pylist()
-        names = predictions if self.classes is None else [self.classes[number] for number in predictions]
-        return verdict.add_column(0, "id", [pa.array(batch.ids, pa.string())]).set_column(1, "label", [pa.array(names)])
+        table = self.trust.verdicts(readings)
+        indices = table["prediction"].to_pylist()
+        names = indices if self.classes is None else [self.classes[index] for index in indices]
+        return table.add_column(0, "id", [pa.array(batch.ids, pa.string())]).set_column(
+            1, "prediction", [pa.array(names)]
+        )

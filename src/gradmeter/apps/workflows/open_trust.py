@@ -1,4 +1,4 @@
-"""A saved TrustModel together with the classifier that it was fitted for."""
+"""Opening a saved TrustModel together with the classifier that it was fitted for."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from gradmeter.trust.saving import holds_trust, read_notes
 def open_trust(
     folder: Path, *, model: str | None = None, weights: Path | None = None, device: str = "cpu"
 ) -> tuple[TrustModel, Classifier]:
-    """Open what `gradmeter fit` saved.
+    """Open a TrustModel that `gradmeter fit` saved, and its classifier.
 
     Args:
-        folder: of the TrustModel.
-        model: MODEL, where it is not the one that the folder names. A function of the user's must be named here:
-            a folder from elsewhere must not choose which code runs.
-        weights: the file of weights, where it is not where it was.
-        device: where the network is tried.
+        folder: folder of the TrustModel.
+        model: MODEL, if it is not the one that the folder names. Required if it is a function of the user's, because a
+            folder from elsewhere must not choose which code is run.
+        weights: file of the weights, if it has moved.
+        device: device on which the network is tried.
 
     Raises:
-        DataError: if the folder is none of `gradmeter fit`, incomplete or changed, or of another network, be it only
-            by what it does with the same weights.
-        InputError: if the model is a function and was not named, or the network has no answer to noise.
+        DataError: if the folder was not written by `gradmeter fit`, is incomplete or changed, or belongs to another
+            network, even to one with the same weights but other outputs.
+        InputError: if the model is a function and `model` is None, or the network fails on noise.
     """
     if not holds_trust(folder):
         raise DataError(f"{folder} holds no TrustModel; expected a folder that gradmeter fit wrote")
@@ -38,31 +38,31 @@ def open_trust(
     recipe = Recipe.from_json(notes["recipe"])
     if model is None and recipe.runs_code:
         raise InputError(
-            f"{folder} was fitted with {recipe.model}, a function, and functions run code; if you trust it, name it: "
-            f"--model {recipe.model}"
+            f"the network of {folder} is made by the function {recipe.model}, whose code would be run; if you trust "
+            f"it, give --model {recipe.model}"
         )
     if weights is not None or model is not None:
         recipe = replace(recipe, model=model or recipe.model, weights=weights or recipe.weights)
     classifier = recipe.open(device)
     trust = TrustModel.load(folder, classifier.network)
-    if not answers_as_fitted(classifier, notes):
+    if not has_same_outputs(classifier, notes):
         raise DataError(
-            f"{classifier.name} has the weights with which {folder} was fitted, and answers otherwise to the same "
-            "noise: its code or its preprocessing changed; expected those it was fitted with: restore them, or fit anew"
+            f"{classifier.name} has the weights that {folder} was fitted with, but gives other outputs on the same "
+            "noise, so its code or its preprocessing has changed; restore them, or fit again"
         )
     trust.notes = {**trust.notes, "recipe": recipe.to_json()}
     return trust, classifier
 
 
-def answers_as_fitted(classifier: Classifier, notes: Mapping[str, Any]) -> bool:
-    """Whether a classifier answers as the one did of which `gradmeter fit` noted the answer.
+def has_same_outputs(classifier: Classifier, notes: Mapping[str, Any]) -> bool:
+    """Return whether a classifier gives the outputs that `gradmeter fit` saved.
 
     Raises:
-        DataError: if the note is damaged.
+        DataError: if the saved outputs are damaged.
     """
-    if "answer" not in notes:  # of an earlier version
+    if "answer" not in notes:  # saved by an earlier version
         return True
     try:
         return classifier.answers_as(notes["answer"])
     except (TypeError, ValueError) as error:
-        raise DataError(f"the note on the network's answer is damaged ({one_line(error)}); fit anew") from error
+        raise DataError(f"the saved outputs of the network are damaged ({one_line(error)}); fit again") from error

@@ -1,4 +1,4 @@
-"""What came of it as JSON and CSV values, for programs."""
+"""Results as records for JSON and CSV."""
 
 from __future__ import annotations
 
@@ -13,38 +13,40 @@ from gradmeter.trust.risk import Guarantee
 
 
 def estimate_records(comparison: Comparison) -> list[dict[str, Any]]:
-    """One record for each measure, column and method: value and interval, shares as fractions."""
+    """Return one record per measure, column and method, with the value and its interval; shares are fractions."""
     return [
-        {"measure": measure, "column": column, "method": method, **_interval(found)}
-        for (measure, column, method), found in comparison.estimates.items()
+        {"measure": measure, "column": column, "method": method, **_interval_record(interval)}
+        for (measure, column, method), interval in comparison.estimates.items()
     ]
 
 
 def difference_records(comparison: Comparison) -> list[dict[str, Any]]:
-    """One record for each measure, column and other method: P(correct) minus it, and the verdict."""
+    """Return one record per measure, column and other method, with P(correct) minus that method, and the verdict."""
     return [
         {
             "measure": measure,
             "column": column,
             "other": other,
-            **_interval(found),
+            **_interval_record(interval),
             "better": MEASURES[measure].better,
             "verdict": comparison.verdict(measure, column, other),
         }
-        for (measure, column, other), found in comparison.differences.items()
+        for (measure, column, other), interval in comparison.differences.items()
     ]
 
 
 def guarantee_record(guarantee: Guarantee | None) -> dict[str, Any] | None:
-    """The promise."""
+    """Return the risk guarantee as a record; None without one."""
     return None if guarantee is None else asdict(guarantee)
 
 
 def skipped_records(sets: tuple[ReadSet, ...]) -> list[dict[str, str]]:
-    """Samples that could not be read."""
-    return [{"data": data.name, "id": one.id, "reason": one.reason} for data in sets for one in data.skipped]
+    """Return one record per sample that could not be read."""
+    return [
+        {"data": data.name, "id": skipped.id, "reason": skipped.reason} for data in sets for skipped in data.skipped
+    ]
 
 
-def _interval(found: Interval) -> dict[str, float | None]:
-    # JSON knows no NaN.
-    return {name: value if math.isfinite(value) else None for name, value in asdict(found).items()}
+def _interval_record(interval: Interval) -> dict[str, float | None]:
+    # JSON has no NaN.
+    return {name: value if math.isfinite(value) else None for name, value in asdict(interval).items()}

@@ -1,4 +1,4 @@
-"""DATA, as a user names it, to readings on disk, measured where they are not yet."""
+"""Data sets of a fit or an evaluation: opening DATA, measuring it if necessary, and its readings on disk."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Source, Unlabelled, open_source, scheme_of
 from gradmeter.sources.samples.location import Location
 
-# Bytes of the name of a folder of readings; file systems take 255, and its parts need some.
-_LONGEST = 128
+# Longest name of a folder of readings in bytes. File systems allow 255, and temporary files need some of them.
+_MAX_NAME_BYTES = 128
 
 
 @dataclass(frozen=True, eq=False)
 class ReadSet:
-    """Readings of one DATA.
+    """A measured data set.
 
     Attributes:
-        name: short, for tables, and no other's.
+        name: short and unique name, for tables.
         measured: the readings.
-        source: the samples themselves; None where DATA are readings whose samples are not at hand, or changed since.
+        source: the samples; None if DATA is a folder of readings whose samples cannot be found or have changed.
         skipped: samples that could not be read.
     """
 
@@ -46,15 +46,15 @@ class ReadSet:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What two sets of the same samples share: the name of DATA, and a hash of which samples there are."""
+        """DATA as the user named it, and a hash of its list of samples; equal for two sets of the same samples."""
         purpose = self.measured.purpose()
         return {"data": purpose["data"], "contents": purpose["contents"]}
 
     def labelled_tables(self) -> Iterator[pa.Table]:
-        """The rows that have a label, a part at a time; parts without such rows are left out.
+        """Yield the rows with a label, one table per part; parts without such rows are left out.
 
         Raises:
-            DataError: if there are no labels.
+            DataError: if no row has a label.
         """
         has_labels = False
         for table in self.measured.tables():
@@ -64,63 +64,65 @@ class ReadSet:
             if len(labelled):
                 has_labels = True
                 yield labelled
-        if not has_labels:  # there is a column, and nothing in it
+        if not has_labels:  # the column holds only nulls
             raise _no_labels(self.name)
 
     def contents(self) -> NDArray[np.uint64]:
-        """Hashes of the inputs, as `gradmeter.reading.content` makes them; none of readings that came without them."""
+        """Return the hashes of the inputs by `gradmeter.reading.content`; readings of earlier versions have none."""
         tables = self.measured.tables([HASH_COLUMN])
         parts = [table[HASH_COLUMN].to_numpy() for table in tables if HASH_COLUMN in table.column_names]
         return np.concatenate([np.empty(0, np.uint64), *parts])
 
     def readings(self) -> Readings:
-        """All readings; they must fit into memory."""
+        """Return all readings, which must fit into memory."""
         return self.measured.readings()
 
 
 @dataclass(frozen=True)
 class ToMeasure:
-    """DATA that is opened and not measured yet: a short name, and the samples."""
+    """A data set that is opened but not measured yet, with a short and unique name."""
 
     name: str
     source: Source
 
     @property
     def identity(self) -> dict[str, Any]:
-        """That of the set that it will be."""
+        """The identity of the measured set, see `ReadSet.identity`."""
         return {"data": self.source.name, "contents": self.source.fingerprint()}
 
 
 def open_sets(
     classifier: Classifier, known: str, unknowns: Sequence[str], *, seed: int = 0
 ) -> list[ReadSet | ToMeasure]:
-    """Open known data and unknown data, and check all that can be checked before anything is measured.
+    """Open known and unknown data, and check them before anything is measured.
 
     Args:
         classifier: the network and its preprocessing.
         known: DATA with labels.
-        unknowns: DATA of no class.
-        seed: of noise.
+        unknowns: DATA of none of the network's classes.
+        seed: seed of noise.
 
     Returns:
-        One set for each, the known data first; those that `gradmeter measure` has measured already are read.
+        One set for each DATA, the known data first. Readings of `gradmeter measure` need not be measured again.
 
     Raises:
-        DataError: if one is not there, the known data have no labels or other classes than the network, unknown data
-            are the known data, or readings are of another network, of classes that had other names, or not complete.
-        InputError: for a kind of noise that is not known.
+        DataError: if DATA does not exist, the known data have no labels or classes that the network does not have,
+            unknown data are the known data, or readings are incomplete or of another network or other class names.
+        InputError: for an invalid kind of noise.
     """
     sets: list[ReadSet | ToMeasure] = []
     for data in (known, *unknowns):
-        name = _short_name(data, [one.name for one in sets])
+        name = _short_name(data, [other.name for other in sets])
         if (measured := MeasuredSet(data)).exists():
-            sets.append(_measured_before(classifier, measured, name, labelled=not sets))
+            sets.append(_read_measured(classifier, measured, name, labelled=not sets))
             continue
         source = open_source(data, classifier.image, seed=seed)
         if sets:
-            # Others may have the same names and contents of their own: distorted copies, say.
+            # Compare the locations: distorted copies of the known data have the same file names.
             if scheme_of(data) is None and Location(data).is_same(Location(known)):
-                raise DataError(f"{name} is given as known and as unknown data; expected other data of no class")
+                raise DataError(
+                    f"{name} is given as known data and as unknown data; unknown data must be of none of the classes"
+                )
             source = Unlabelled(source)
         elif not source.labelled:
             raise _no_labels(name)
@@ -131,65 +133,65 @@ def open_sets(
 
 
 def read_sets(classifier: Classifier, opened: Sequence[ReadSet | ToMeasure], folder: Path, work: Work) -> list[ReadSet]:
-    """Measure what is opened and not measured yet.
+    """Measure the sets that are not measured yet.
 
     Args:
         classifier: the network and its preprocessing.
-        opened: the sets.
-        folder: where readings are written.
-        work: how to go about it.
+        opened: the sets of `open_sets`.
+        folder: folder to write readings to.
+        work: device, workers and callbacks.
 
     Raises:
         Those of `measure`.
         DataError: if an input is in the known data and in unknown data, by its content.
     """
     sets: list[ReadSet] = []
-    for one in opened:
-        if isinstance(one, ToMeasure):
-            place = folder / f"{_file_name(one.name)}.parquet"
-            done = measure(classifier, one.source, place, work)
-            one = ReadSet(one.name, MeasuredSet(place), one.source, done.skipped)
-        sets.append(one)
+    for data in opened:
+        if isinstance(data, ToMeasure):
+            path = folder / f"{_file_name(data.name)}.parquet"
+            measured = measure(classifier, data.source, path, work)
+            data = ReadSet(data.name, MeasuredSet(path), data.source, measured.skipped)
+        sets.append(data)
     known = sets[0].contents()
     for unknown in sets[1:]:
         shared = np.isin(contents := unknown.contents(), known)
         if shared.any():
             raise DataError(
                 f"{shared.sum():,} of the {len(contents):,} inputs of {unknown.name} are also in {sets[0].name}; "
-                "expected no input in both: leave them out of one"
+                "no input may be in both: remove them from one"
             )
     return sets
 
 
 def _no_labels(name: str) -> DataError:
-    return DataError(f"{name} has no labels; expected one folder for each class, or a column or array of labels")
+    return DataError(f"{name} has no labels; expected one folder per class, or a column or array of labels")
 
 
-def _measured_before(classifier: Classifier, measured: MeasuredSet, name: str, *, labelled: bool) -> ReadSet:
+def _read_measured(classifier: Classifier, measured: MeasuredSet, name: str, *, labelled: bool) -> ReadSet:
     purpose = measured.purpose()
     expected = {"weights": weights_hash(classifier.network), "preprocessing": repr(classifier.batch)}
-    for what, value in expected.items():
-        if purpose[what] != value:
+    for key, value in expected.items():
+        if purpose[key] != value:
             raise DataError(
-                f"{measured.name} holds readings of {purpose['model']} with other {what}; expected those of "
-                f"{classifier.name} as it is here: measure again"
+                f"{measured.name} holds readings of {purpose['model']} with other {key} than {classifier.name} has "
+                "here; measure the data again"
             )
-    # Labels are numbers of the network's classes, which were found by their names.
+    # Labels are class numbers, which were looked up by the names of the classes.
     names = purpose.get("names of classes")
     if labelled and names and _numbers(names, purpose.get("classes")) != _numbers(names, classifier.classes):
         raise DataError(
-            f"{measured.name} holds labels that were numbered by other names of the classes of {purpose['model']}; "
-            "expected the same --classes, or none, as when they were measured: measure again"
+            f"{measured.name} holds labels that were measured with other class names of {purpose['model']}; give the "
+            "same --classes as then, or measure the data again"
         )
-    done, skipped = measured.progress()
+    count, skipped = measured.progress()
     if not measured.finished:
         raise DataError(
-            f"{measured.name} holds readings of {done:,} of {purpose['samples']:,} samples; run gradmeter measure to "
-            "its end"
+            f"{measured.name} is incomplete, with readings of {count:,} of {purpose['samples']:,} samples; run "
+            "gradmeter measure again to complete it"
         )
     try:
         source: Source | None = open_source(decode_name(purpose["data"]), classifier.image)
-    except DataError:  # the readings may have been brought here without their samples
+    except DataError:  # readings may be copied to another machine without the samples
         source = None
     if source is not None and source.fingerprint() != purpose["contents"]:
         source = None
@@ -197,7 +199,7 @@ def _measured_before(classifier: Classifier, measured: MeasuredSet, name: str, *
 
 
 def _numbers(names: Sequence[str], classes: Sequence[str] | None) -> list[int | None]:
-    """Of classes by name the network's numbers, as `Classifier.class_numbers` finds them."""
+    """Return the class numbers of names as `Classifier.class_numbers` does; None for a name that is no class."""
     if classes is None or [*names] == [*classes]:
         return [*range(len(names))]
     return [classes.index(name) if name in classes else None for name in names]
@@ -206,16 +208,16 @@ def _numbers(names: Sequence[str], classes: Sequence[str] | None) -> list[int | 
 def _short_name(data: str, taken: Sequence[str]) -> str:
     has_scheme = scheme_of(data) is not None
     name = ":".join(data.split(":")[:2]) if has_scheme else encode_name(Path(Location(data).path()).stem)
-    names = (name, *(f"{name} ({number})" for number in range(2, len(taken) + 4)))
-    # Names of columns and groups, too, are taken.
-    files = [_file_name(one) for one in (*taken, "right", "wrong", "wrong or unknown")]
-    return next(one for one in names if _file_name(one) not in files)
+    candidates = (name, *(f"{name} ({number})" for number in range(2, len(taken) + 4)))
+    # The names of columns and groups of the results are reserved.
+    reserved = [_file_name(other) for other in (*taken, "right", "wrong", "wrong or unknown")]
+    return next(candidate for candidate in candidates if _file_name(candidate) not in reserved)
 
 
 def _file_name(name: str) -> str:
-    """A name of a folder for every name; a long one is cut, and marked by a hash."""
+    """Return a valid file name; a long name is cut and gets a hash."""
     plain = re.sub(r"[^\w.-]+", "-", name)
     encoded = plain.encode()
-    if len(encoded) <= _LONGEST:
+    if len(encoded) <= _MAX_NAME_BYTES:
         return plain
-    return f"{encoded[:_LONGEST].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return f"{encoded[:_MAX_NAME_BYTES].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"

@@ -201,7 +201,7 @@ def test_headings_and_contents_lead_through_the_page(visit, report):
     assert page.locator("h1").count() == 1
     headings = page.locator("main h2").all_inner_texts()
     assert len(headings) == page.locator("nav a").count()
-    own = {"study": "Paired differences to the softmax baseline", "evaluation": "The layers that matter"}
+    own = {"study": "Paired differences to the softmax baseline", "evaluation": "Importance of layers"}
     assert {"The answer", own[report], "How it was made"} <= set(headings)
 
 
