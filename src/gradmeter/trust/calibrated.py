@@ -85,6 +85,10 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         share: float = self.unknown_share_
         return share
 
+    def unfamiliar_origins(self, block: FeatureBlock) -> list[tuple[str, ...]]:
+        """Return no origins: the classifier does not tell known from unknown inputs."""
+        return [()] * len(block)
+
     def judge(self, block: FeatureBlock) -> Judgement:
         """Judge N predictions; all inputs count as familiar."""
         p_correct = self.calibrated_.predict_proba(block.values)[:, CORRECT]

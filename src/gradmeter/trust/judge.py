@@ -124,6 +124,10 @@ class Judge:
         """Judge N predictions."""
         return self.classifier.judge(self.features.block(readings))
 
+    def unfamiliar_origins(self, readings: Readings) -> list[tuple[str, ...]]:
+        """Return for each prediction where its input looks least known, as `FittedClassifier` does."""
+        return self.classifier.unfamiliar_origins(self.features.block(readings))
+
     def probability(self, readings: Readings) -> NDArray[np.float64]:
         """Return P(correct) [N]."""
         return self.judge(readings).p_correct

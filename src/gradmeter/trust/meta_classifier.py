@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gradmeter.errors import InputError
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
 from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.log_features import LogFeatures
+
+P_CORRECT, P_KNOWN, P_CORRECT_IF_KNOWN = "p_correct", "p_known", "p_correct_if_known"
+SCORES = (P_CORRECT, P_KNOWN, P_CORRECT_IF_KNOWN)
+"""Probabilities of a judgement that a risk guarantee can put a threshold on."""
 
 WRONG, CORRECT, UNKNOWN = 0, 1, 2
 """Classes of a training target: a known input with a wrong or a correct prediction, or an unknown input.
@@ -28,15 +34,50 @@ class Judgement:
         p_correct: [N] P(correct).
         familiar: [N] False for inputs that look less known than all but one in a thousand of the known inputs; always
             True for meta classifiers that do not tell known from unknown inputs.
+        p_known: [N] P(the input is of the kind that the network has learned); None if the meta classifier does not
+            tell known from unknown inputs.
+        p_correct_if_known: [N] P(correct | known); None likewise.
     """
 
     p_correct: NDArray[np.float64]
     familiar: NDArray[np.bool_]
+    p_known: NDArray[np.float64] | None = None
+    p_correct_if_known: NDArray[np.float64] | None = None
 
-    @property
-    def score(self) -> NDArray[np.float64]:
-        """P(correct) [N], and -1 for unfamiliar inputs, so that no threshold accepts them."""
-        return np.where(self.familiar, self.p_correct, -1.0)
+    @classmethod
+    def concatenate(cls, judgements: Sequence[Judgement]) -> Judgement:
+        """Join judgements that give the same probabilities."""
+        return cls(
+            np.concatenate([judgement.p_correct for judgement in judgements]),
+            np.concatenate([judgement.familiar for judgement in judgements]),
+            _joined([judgement.p_known for judgement in judgements]),
+            _joined([judgement.p_correct_if_known for judgement in judgements]),
+        )
+
+    def rows(self, selected: NDArray[np.generic]) -> Judgement:
+        """Select predictions, by their indices or by [N] bool."""
+        p_known, p_correct_if_known = (
+            None if values is None else values[selected] for values in (self.p_known, self.p_correct_if_known)
+        )
+        return Judgement(self.p_correct[selected], self.familiar[selected], p_known, p_correct_if_known)
+
+    def score(self, name: str = P_CORRECT) -> NDArray[np.float64]:
+        """Return one of `SCORES`, [N], and -1 for unfamiliar inputs, so that no threshold accepts them.
+
+        Raises:
+            InputError: if the meta classifier does not give this score.
+        """
+        values = getattr(self, name) if name in SCORES else None
+        if values is None:
+            available = [known for known in SCORES if getattr(self, known) is not None]
+            raise InputError(f"score={name!r}; expected {' or '.join(available)}, which the meta classifier gives")
+        return np.where(self.familiar, values, -1.0)
+
+
+def _joined(parts: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    """Concatenate the same probability of several judgements; None if the meta classifier does not give it."""
+    values = [part for part in parts if part is not None]
+    return np.concatenate(values) if values else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +120,12 @@ class FittedClassifier(Protocol):
 
     def judge(self, block: FeatureBlock) -> Judgement:
         """Judge N predictions."""
+
+    def unfamiliar_origins(self, block: FeatureBlock) -> list[tuple[str, ...]]:
+        """Return for each prediction where its input looks least known: layers, or other origins of features.
+
+        At most three, the least known first; none for meta classifiers that do not tell known from unknown inputs.
+        """
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ from gradmeter.trust.data import (
     require_list,
 )
 from gradmeter.trust.judge import Judge, resolve_classifier
-from gradmeter.trust.meta_classifier import Judgement
+from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN, Judgement
 from gradmeter.trust.risk import (
     COVERAGE_TOLERANCE,
     LEAST_PROBABILITY,
@@ -40,6 +40,17 @@ from gradmeter.trust.risk import (
     require_rates,
 )
 from gradmeter.trust.synthetic import ImageSample
+
+VERDICT_COLUMNS: dict[str, pa.DataType] = {
+    "prediction": pa.int64(),
+    "probability": pa.float64(),
+    P_KNOWN: pa.float64(),
+    P_CORRECT_IF_KNOWN: pa.float64(),
+    P_CORRECT: pa.float64(),
+    "accepted": pa.bool_(),
+    "reason": pa.string(),
+}
+"""Columns of `TrustModel.verdicts`."""
 
 
 class TrustModel:
@@ -142,6 +153,7 @@ class TrustModel:
         confidence: float = 0.95,
         least_probability: float = LEAST_PROBABILITY,
         coverage_tolerance: float = COVERAGE_TOLERANCE,
+        score: str = P_CORRECT,
     ) -> Guarantee:
         """Choose a threshold on P(correct) such that at most the share `risk` of the accepted predictions is wrong.
 
@@ -156,8 +168,10 @@ class TrustModel:
             known: labelled inputs, as in `fit`, that neither the network nor `fit` has seen.
             unknowns: unknown inputs, in the largest share in which they are expected.
             confidence: probability that the guarantee holds.
-            least_probability: smallest P(correct) that is accepted.
+            least_probability: smallest value of the score that is accepted.
             coverage_tolerance: share of the largest coverage that may be given up for a stricter threshold.
+            score: the probability to put the threshold on: "p_correct", or "p_known" or "p_correct_if_known" of the
+                default meta classifier. The guarantee is the same; it is about wrong predictions and unknown inputs.
 
         Returns:
             The guarantee and its coverage.
@@ -180,15 +194,15 @@ class TrustModel:
         known_correct = (known_data.readings.predictions.cpu() == labels).numpy()
         unknown = len(readings) - len(known_correct)
         guarantee = control_risk(
-            judge.judge(readings).score,
+            judge.judge(readings).score(score),
             np.concatenate([known_correct, np.zeros(unknown, np.bool_)]),
             risk,
-            candidates(judge.held_out.score, least_probability),
+            candidates(judge.held_out.score(score), least_probability),
             contents=np.concatenate([part.contents for part in parts]),
             confidence=confidence,
             coverage_tolerance=coverage_tolerance,
         )
-        self.guarantee = replace(guarantee, unknown_share=unknown / len(readings))
+        self.guarantee = replace(guarantee, unknown_share=unknown / len(readings), score=score)
         return self.guarantee
 
     def accept(self, inputs: Any) -> Tensor:
@@ -200,33 +214,59 @@ class TrustModel:
         if self.guarantee is None:
             raise GradmeterError("the TrustModel has no risk guarantee; call set_risk(risk, loader) first")
         judgement = self._fitted().judge(read_inputs(self.meter, inputs))
-        return torch.from_numpy(judgement.score >= self.guarantee.threshold)
+        return torch.from_numpy(_accepted(judgement, self.guarantee))
 
     def verdicts(self, inputs: Any) -> pa.Table:
-        """Return one row for each input: "prediction", its "probability", "p_correct", and "accepted".
+        """Return one row for each input.
 
         Args:
             inputs: as in `predict_proba`.
 
         Returns:
-            An Arrow table; "accepted" is null if there is no risk guarantee.
+            An Arrow table with the columns of `VERDICT_COLUMNS`: "prediction", its "probability" by the softmax,
+            "p_known", "p_correct_if_known", "p_correct", "accepted", and "reason" why a prediction is not accepted:
+            "unfamiliar: " and the layers in which the input looks least known, if it would be accepted were it known;
+            else "doubtful". "accepted" and "reason" are null if there is no risk guarantee, "p_known" and
+            "p_correct_if_known" if the meta classifier does not tell known from unknown inputs.
 
         Raises:
             GradmeterError: before `fit`.
         """
         judge = self._fitted()
         readings = read_inputs(self.meter, inputs)
-        judgement: Judgement = judge.judge(readings)
+        judgement = judge.judge(readings)
+        accepted = None if self.guarantee is None else _accepted(judgement, self.guarantee)
+        columns = {
+            "prediction": readings.predictions.cpu().numpy(),
+            "probability": max_softmax(readings.logits),
+            P_KNOWN: judgement.p_known,
+            P_CORRECT_IF_KNOWN: judgement.p_correct_if_known,
+            P_CORRECT: judgement.p_correct,
+            "accepted": accepted,
+            "reason": None if accepted is None else self._reasons(readings, judgement, accepted),
+        }
         return pa.table(
             {
-                "prediction": readings.predictions.cpu().numpy(),
-                "probability": max_softmax(readings.logits),
-                "p_correct": judgement.p_correct,
-                "accepted": pa.nulls(len(readings), pa.bool_())
-                if self.guarantee is None
-                else pa.array(judgement.score >= self.guarantee.threshold),
+                name: pa.nulls(len(readings), VERDICT_COLUMNS[name])
+                if values is None
+                else pa.array(values, VERDICT_COLUMNS[name])
+                for name, values in columns.items()
             }
         )
+
+    def _reasons(self, readings: Readings, judgement: Judgement, accepted: NDArray[np.bool_]) -> list[str | None]:
+        """Return why predictions are not accepted, [N]; None for accepted ones."""
+        assert self.guarantee is not None
+        reasons: list[str | None] = [None if one else "doubtful" for one in accepted]
+        if judgement.p_correct_if_known is None:
+            return reasons
+        would_be_accepted = judgement.p_correct_if_known >= self.guarantee.threshold
+        unfamiliar = np.flatnonzero(~accepted & would_be_accepted)
+        if len(unfamiliar):
+            origins = self._fitted().unfamiliar_origins(readings.rows(unfamiliar))
+            for index, layers in zip(unfamiliar, origins, strict=True):
+                reasons[index] = f"unfamiliar: {', '.join(layers)}" if layers else "unfamiliar"
+        return reasons
 
     def learned_from(self, contents: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return whether `fit` has seen inputs with these content hashes (`gradmeter.reading.content`), [N] bool."""
@@ -294,3 +334,8 @@ class TrustModel:
         if self.judge is None:
             raise GradmeterError("the TrustModel is not fitted; call fit(validation_loader) first")
         return self.judge
+
+
+def _accepted(judgement: Judgement, guarantee: Guarantee) -> NDArray[np.bool_]:
+    """Return whether predictions are accepted, [N]."""
+    return judgement.score(guarantee.score) >= guarantee.threshold

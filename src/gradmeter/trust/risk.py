@@ -31,6 +31,7 @@ from scipy import stats
 
 from gradmeter.errors import GradmeterError, InputError
 from gradmeter.trust.evaluation.samples import finite_sample
+from gradmeter.trust.meta_classifier import P_CORRECT
 
 LEAST_PROBABILITY = 0.5
 """Default of the smallest P(correct) that is accepted; below it, a prediction is more likely wrong than right."""
@@ -76,6 +77,7 @@ class Guarantee:
         errors: number of errors among the accepted samples.
         accepted: number of accepted samples.
         unknown_share: share of unknown inputs in the data; None if loaded from a version that did not save it.
+        score: the probability that the threshold is on, of `gradmeter.trust.meta_classifier.SCORES`.
     """
 
     threshold: float
@@ -85,6 +87,7 @@ class Guarantee:
     errors: int
     accepted: int
     unknown_share: float | None = None
+    score: str = P_CORRECT
 
 
 def candidates(score: ArrayLike, least: float = LEAST_PROBABILITY) -> list[Candidate]:

@@ -24,7 +24,7 @@ from gradmeter.trust.calibrated import Calibrated
 from gradmeter.trust.features import GRADIENTS, OUTPUTS, Feature, FeatureAxes, FeatureBlock
 from gradmeter.trust.judge import Judge
 from gradmeter.trust.log_features import LogFeatures
-from gradmeter.trust.meta_classifier import FittedClassifier, Judgement
+from gradmeter.trust.meta_classifier import P_CORRECT_IF_KNOWN, P_KNOWN, SCORES, FittedClassifier, Judgement
 from gradmeter.trust.risk import Guarantee, require_rates
 from gradmeter.version import __version__
 
@@ -122,6 +122,7 @@ def _write(
         "learned_contents": learned_contents.astype("<u8").tobytes().hex(),
         "held_out": judge.held_out.p_correct.tolist(),
         "held_out_unfamiliar": np.flatnonzero(~judge.held_out.familiar).tolist(),
+        **{f"held_out_{name}": _as_list(getattr(judge.held_out, name)) for name in (P_KNOWN, P_CORRECT_IF_KNOWN)},
         "fallback": judge.fallback,
         "guarantee": None if guarantee is None else asdict(guarantee),
         "notes": dict(notes),
@@ -296,7 +297,15 @@ def _held_out(content: Mapping[str, Any]) -> Judgement:
     p_correct = np.array(content["held_out"], np.float64)
     familiar = np.ones(len(p_correct), np.bool_)
     familiar[content.get("held_out_unfamiliar", [])] = False
-    return Judgement(p_correct, familiar)
+    p_known, p_correct_if_known = (
+        None if (values := content.get(f"held_out_{name}")) is None else np.array(values, np.float64)
+        for name in (P_KNOWN, P_CORRECT_IF_KNOWN)
+    )
+    return Judgement(p_correct, familiar, p_known, p_correct_if_known)
+
+
+def _as_list(values: NDArray[np.float64] | None) -> list[float] | None:
+    return None if values is None else values.tolist()
 
 
 def _guarantee(saved: dict[str, Any] | None) -> Guarantee | None:
@@ -304,9 +313,11 @@ def _guarantee(saved: dict[str, Any] | None) -> Guarantee | None:
         return None
     guarantee = Guarantee(**saved)
     require_rates(guarantee.risk, guarantee.confidence)
+    if guarantee.score not in SCORES:
+        raise ValueError(f"the guarantee has score={guarantee.score!r}; expected {' or '.join(SCORES)}")
     for name, value in saved.items():
         # Guarantees of an earlier version have no share of unknown inputs, even when saved again by this version.
-        if not (value is None and name == "unknown_share") and not math.isfinite(value):
+        if name != "score" and not (value is None and name == "unknown_share") and not math.isfinite(value):
             raise ValueError(f"the guarantee has {name}={value!r}; expected a finite number")
     return guarantee
 

@@ -54,6 +54,10 @@ _MANY = 5000
 _MOST_CLASSES = 100
 _SORTED = 10
 # The known head uses no distances of single layers: there are many of them, and few wrong predictions to learn from.
+_LAYER_VIEW = "activations of "
+# Origins that are named for an unfamiliar input: this many, and only those in which it is this many standard deviations
+# farther from known inputs than these are on average.
+_MOST_ORIGINS, _LEAST_DEVIATION = 3, 2.0
 _KNOWN_VIEWS = ("embedding", "gradients", "activations")
 
 
@@ -83,6 +87,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         familiar_log_odds_: largest log odds of being unknown of a familiar input; all known inputs but the share
             `UNFAMILIAR_SHARE` are familiar.
         usual_log_odds_: the same for all but 1 % of the known inputs.
+        nearest_mean_, nearest_spread_: [views] mean and standard deviation of the distances of known inputs.
         views_: names of the views in which distances are taken: "gradients", "activations", the activations of each
             layer, "embedding".
         stacks_: for each group of views of the same width their indices in `views_`, and their columns [views, d].
@@ -128,6 +133,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._known_features(values[known], distances[:, known]), self._log_scale(values[known]), wrong
         )
         nearest, signed = _nearest(distances), _signed(distances, self._outputs(values))
+        self.nearest_mean_, spread = nearest[known].mean(axis=0), nearest[known].std(axis=0)
+        self.nearest_spread_ = np.where(spread > 0, spread, 1.0)
         kinds = np.where(known, KNOWN, y - UNKNOWN)
         self.unknown_ = UnknownHead().fit(nearest, signed, kinds)
         self._fit_shares(_ratios_of_known(self.unknown_, nearest, signed, kinds), wrong)
@@ -171,22 +178,24 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         the softmax if the learned ranking separates the held-out wrong predictions worse.
         """
         target, synthetic = data.target, np.arange(data.given, len(data.target))
-        p_correct = {ranking: np.empty(data.given) for ranking in RANKINGS}
-        familiar, folds = np.empty(data.given, np.bool_), np.empty(data.given, np.int64)
+        parts: dict[str, list[Judgement]] = {ranking: [] for ranking in RANKINGS}
+        folds, tests = np.empty(data.given, np.int64), []
         for fold, (train, test) in enumerate(plain_folds(data.contents, target[: data.given] == CORRECT)):
             rows = np.concatenate([train, synthetic])
             heads = TwoHeads(self.unknown_share, self.outputs).fit(data.block.rows(rows), target[rows])
             p_wrong, odds = heads._evaluate(data.block.values[test])
             folds[test] = fold
+            tests.append(test)
             for ranking in RANKINGS:
-                probabilities, familiar[test] = heads._combine(p_wrong, odds, ranking)
-                p_correct[ranking][test] = probabilities[:, CORRECT]
+                parts[ranking].append(heads._combine(p_wrong, odds, ranking))
             advance(1)
-        known = slice(data.known)
-        reason = fallback_reason(p_correct[LEARNED][known], data.softmax[known], target[known] == WRONG, folds[known])
+        order, known = np.argsort(np.concatenate(tests)), slice(data.known)
+        held_out = {ranking: Judgement.concatenate(parts[ranking]).rows(order) for ranking in RANKINGS}
+        learned = held_out[LEARNED].p_correct[known]
+        reason = fallback_reason(learned, data.softmax[known], target[known] == WRONG, folds[known])
         ranking = LEARNED if reason is None else SOFTMAX
         heads = TwoHeads(self.unknown_share, self.outputs, ranking).fit(data.block, target)
-        return CrossFit(heads, Judgement(p_correct[ranking], familiar), reason)
+        return CrossFit(heads, held_out[ranking], reason)
 
     @property
     def assumed_unknown_share(self) -> float:
@@ -200,7 +209,9 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, X: FeatureBlock) -> Values:
         """Return P(known and wrong), P(known and correct) and P(unknown), [n, 3]."""
-        return self._combine(*self._evaluate(X.values), self.ranking)[0]
+        p_wrong, odds = self._evaluate(X.values)
+        p, p_known = p_wrong[self.ranking], expit(-self._effective_odds(odds, self.ranking))
+        return np.stack([p * p_known, (1 - p) * p_known, 1 - p_known], axis=1)
 
     def predict(self, X: FeatureBlock) -> NDArray[np.int64]:
         """Return the most probable of `classes_`, [n]."""
@@ -209,17 +220,34 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def judge(self, block: FeatureBlock) -> Judgement:
         """Judge n predictions."""
-        probabilities, familiar = self._combine(*self._evaluate(block.values), self.ranking)
-        return Judgement(probabilities[:, CORRECT], familiar)
+        return self._combine(*self._evaluate(block.values), self.ranking)
 
-    def _evaluate(self, values: Values) -> tuple[dict[str, Values], Values]:
-        """Return P(wrong | known) [n] by ranking, and the log odds [n] that the input is unknown."""
+    def unfamiliar_origins(self, block: FeatureBlock) -> list[tuple[str, ...]]:
+        """Return the single layers, or the embedding, in which the input is farthest from known ones, up to three."""
+        origins = {view: view.removeprefix(_LAYER_VIEW) for view in self.views_ if view.startswith(_LAYER_VIEW)}
+        origins |= {EMBEDDING: EMBEDDING} if EMBEDDING in self.views_ else {}
+        columns = [self.views_.index(view) for view in origins]
+        nearest = _nearest(self._distances(block.values))
+        farther = ((nearest - self.nearest_mean_) / self.nearest_spread_)[:, columns]
+        names = np.array(list(origins.values()), dtype=object)
+        order = np.argsort(-farther, axis=1)[:, :_MOST_ORIGINS]
+        return [
+            tuple(names[row_order[row[row_order] > _LEAST_DEVIATION]])
+            for row, row_order in zip(farther, order, strict=True)
+        ]
+
+    def _distances(self, values: Values) -> Values:
+        """Return the distances of each view, [views, n, 3]."""
         predicted = self._predicted(values)
         parts = [
             density.distances(_views(values, columns), predicted)
             for (_, columns), density in zip(self.stacks_, self.densities_, strict=True)
         ]
-        distances = self._in_view_order(parts, len(values))
+        return self._in_view_order(parts, len(values))
+
+    def _evaluate(self, values: Values) -> tuple[dict[str, Values], Values]:
+        """Return P(wrong | known) [n] by ranking, and the log odds [n] that the input is unknown."""
+        distances = self._distances(values)
         features, log_scale = self._known_features(values, distances), self._log_scale(values)
         p_wrong = {
             ranking: self.known_.probability(features, log_scale, by_softmax=ranking == SOFTMAX) for ranking in RANKINGS
@@ -227,14 +255,18 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ratios = self.unknown_.log_ratios(_nearest(distances), _signed(distances, self._outputs(values)))
         return p_wrong, unknown_log_odds(ratios, self.kind_log_odds_)
 
-    def _combine(self, p_wrong: dict[str, Values], odds: Values, ranking: str) -> tuple[Values, NDArray[np.bool_]]:
-        """Return the probabilities of `predict_proba` [n, 3], and whether the inputs are familiar [n]."""
-        familiar = odds <= self.familiar_log_odds_
-        if ranking == SOFTMAX:
-            usual = min(float(logit(self.known_loss_)), self.usual_log_odds_)
-            odds = usual + (odds - self.usual_log_odds_).clip(0)
-        p_known, p = expit(-odds), p_wrong[ranking]
-        return np.stack([p * p_known, (1 - p) * p_known, expit(odds)], axis=1), familiar
+    def _combine(self, p_wrong: dict[str, Values], odds: Values, ranking: str) -> Judgement:
+        """Judge n predictions from P(wrong | known) by ranking, and the log odds that the input is unknown."""
+        p_correct_if_known = 1 - p_wrong[ranking]
+        p_correct = p_correct_if_known * expit(-self._effective_odds(odds, ranking))
+        return Judgement(p_correct, odds <= self.familiar_log_odds_, expit(-odds), p_correct_if_known)
+
+    def _effective_odds(self, odds: Values, ranking: str) -> Values:
+        """Return the log odds [n] of being unknown that lower P(correct)."""
+        if ranking == LEARNED:
+            return odds
+        usual = min(float(logit(self.known_loss_)), self.usual_log_odds_)
+        return np.asarray(usual + (odds - self.usual_log_odds_).clip(0))
 
     def _locate(self, axes: FeatureAxes) -> None:
         """Find the columns of the logits, of the outputs and of each view.
@@ -250,7 +282,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         views = {source: axes.of(source) for source in (GRADIENTS, ACTIVATIONS)}
         layers = np.array([feature.layer for feature in axes.features])[views[ACTIVATIONS]]
         for layer in dict.fromkeys(layers.tolist()):
-            views[f"activations of {layer}"] = views[ACTIVATIONS][layers == layer]
+            views[f"{_LAYER_VIEW}{layer}"] = views[ACTIVATIONS][layers == layer]
         views[EMBEDDING] = axes.of(EMBEDDING)
         views = {view: columns for view, columns in views.items() if len(columns)}
         self.views_ = list(views)

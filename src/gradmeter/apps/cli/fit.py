@@ -20,6 +20,7 @@ from gradmeter.apps.cli.parameters import (
     Model,
     Quiet,
     Repetitions,
+    Score,
     Std,
     Unknown,
     Weights,
@@ -63,6 +64,13 @@ def fit(
             max=1,
         ),
     ] = 0.005,
+    score: Annotated[
+        Score,
+        typer.Option(
+            help="With --risk: the probability to put the threshold on. P(known) and P(correct | known) need "
+            "--classifier gradmeter.",
+        ),
+    ] = Score.p_correct,
     weights: Weights = None,
     classes: Classes = None,
     image_size: ImageSize = None,
@@ -112,6 +120,7 @@ def fit(
             confidence=confidence,
             least_probability=least_probability,
             coverage_tolerance=coverage_tolerance,
+            score=score,
             repetitions=repetitions,
             work=shown.work(device, workers, fresh=fresh),
             on_resample=shown.resampling(repetitions),

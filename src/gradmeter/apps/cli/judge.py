@@ -96,6 +96,7 @@ def _print_skipped(skipped: Skipped) -> None:
 
 
 def _line(row: dict[str, Any]) -> str:
-    decision = {None: "", True: "  accept", False: "  reject"}[row["accepted"]]
-    probability, p_correct = compared(row["probability"]), compared(row["p_correct"])
-    return f"{row['id']}  {row['prediction']}  p{probability}  P(correct){p_correct}{decision}"
+    decision = {None: "", True: "  accept", False: f"  abstain ({row['reason']})"}[row["accepted"]]
+    names = {"probability": "p", "p_known": "P(known)", "p_correct": "P(correct)"}
+    scores = "  ".join(f"{name}{compared(row[key])}" for key, name in names.items() if row[key] is not None)
+    return f"{row['id']}  {row['prediction']}  {scores}{decision}"

@@ -120,6 +120,14 @@ Actors = Annotated[
 ]
 
 
+class Score(StrEnum):
+    """Probabilities of a verdict that a risk guarantee can put a threshold on."""
+
+    p_correct = "p_correct"
+    p_known = "p_known"
+    p_correct_if_known = "p_correct_if_known"
+
+
 class Engine(StrEnum):
     """Where samples are measured."""
 

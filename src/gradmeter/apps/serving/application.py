@@ -44,9 +44,18 @@ class Verdict(BaseModel):
 
     prediction: str = Field(description="Name of the predicted class, or its number if the classes have no names.")
     probability: float = Field(ge=0, le=1, description="Probability of that class according to the network.")
+    p_known: float | None = Field(
+        ge=0,
+        le=1,
+        description="P(known), the probability that the network has learned this kind of input; may be null.",
+    )
+    p_correct_if_known: float | None = Field(ge=0, le=1, description="P(correct | known); may be null.")
     p_correct: float = Field(ge=0, le=1, description="P(correct), the probability that the prediction is correct.")
     accepted: bool | None = Field(
         description="Whether to accept the prediction under the risk guarantee; null without a guarantee."
+    )
+    reason: str | None = Field(
+        description='Why the prediction is not accepted: "doubtful", or "unfamiliar" and the layers that say so.'
     )
 
 
@@ -67,7 +76,8 @@ def application(
     """Build an application for `ray.serve.run`.
 
     `POST /judge` takes the content of an image file (or UTF-8 for a classifier of texts) and answers with JSON:
-    "prediction", its "probability", "p_correct" and "accepted". `GET /health` says whether the server takes requests,
+    "prediction", its "probability", "p_known", "p_correct_if_known", "p_correct", "accepted" and "reason".
+    `GET /health` says whether the server takes requests,
     `GET /metrics` is for Prometheus, `GET /openapi.json` describes the server, and `GET /` leads to a page for people.
 
     Args:

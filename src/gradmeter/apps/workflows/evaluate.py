@@ -24,6 +24,7 @@ from gradmeter.stages import stage
 from gradmeter.trust.evaluation.comparison import WRONG, Comparison, Judged, compare
 from gradmeter.trust.evaluation.resampling import REPETITIONS
 from gradmeter.trust.importance import Importance, layer_importance
+from gradmeter.trust.meta_classifier import SCORES
 from gradmeter.trust.model import TrustModel
 from gradmeter.trust.risk import Guarantee
 from gradmeter.trust.saving import READINGS
@@ -84,8 +85,8 @@ class Evaluation:
         classes: names of its classes; None if they have none.
         judged: the predictions.
         comparison: P(correct) compared with softmax, entropy, margin and energy.
-        rows: one row per sample with "id", "concept", "label" and "prediction" (class numbers), "correct", "p_correct",
-            "accepted" (null without a risk guarantee) and the other scores.
+        rows: one row per sample with "id", "concept", "label" and "prediction" (class numbers), "correct", the
+            probabilities, "accepted" and "reason" of `TrustModel.verdicts`, and the other scores.
         importance: importance of each layer for P(correct); empty if too few predictions are wrong.
         guarantee_checks: the risk guarantee checked on known inputs alone and together with each kind of unknown
             inputs, by column; empty without a guarantee.
@@ -251,8 +252,7 @@ def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table,
                     "label": labels,
                     "prediction": predictions,
                     "correct": correct,
-                    "p_correct": verdicts["p_correct"],
-                    "accepted": verdicts["accepted"],
+                    **{name: verdicts[name] for name in (*SCORES, "accepted", "reason")},
                     "softmax": max_softmax(readings.logits),
                     "entropy": entropy(readings.logits),
                     "margin": margin(readings.logits),

@@ -14,7 +14,7 @@ import pyarrow as pa
 from gradmeter.apps.workflows.halves import halves
 from gradmeter.apps.workflows.open_trust import has_same_outputs
 from gradmeter.apps.workflows.sets import ReadSet, open_sets, read_sets
-from gradmeter.errors import OutputError
+from gradmeter.errors import InputError, OutputError
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import entropy, max_softmax
@@ -23,6 +23,7 @@ from gradmeter.sources.models import Classifier, Recipe
 from gradmeter.stages import stage
 from gradmeter.trust.evaluation.comparison import Comparison, Judged, compare
 from gradmeter.trust.evaluation.resampling import REPETITIONS
+from gradmeter.trust.meta_classifier import P_CORRECT
 from gradmeter.trust.model import TrustModel
 from gradmeter.trust.risk import (
     COVERAGE_TOLERANCE,
@@ -98,6 +99,7 @@ def fit(
     confidence: float = 0.95,
     least_probability: float = LEAST_PROBABILITY,
     coverage_tolerance: float = COVERAGE_TOLERANCE,
+    score: str = P_CORRECT,
     repetitions: int = REPETITIONS,
     work: Work | None = None,
     on_resample: Callable[[int], None] = lambda repetitions: None,
@@ -116,8 +118,9 @@ def fit(
         meta_classifier: name of the meta classifier, as for `TrustModel`.
         risk: largest rate of errors among accepted inputs; None for no guarantee.
         confidence: confidence of the guarantee.
-        least_probability: lower bound of the threshold on P(correct).
+        least_probability: lower bound of the threshold.
         coverage_tolerance: share of the largest possible coverage to give up for a stricter threshold.
+        score: the probability that the threshold is on, as for `TrustModel.set_risk`.
         repetitions: number of bootstrap resamples.
         work: device, workers and callbacks of the measurement.
         on_resample: called with the number of new resamples during the comparison.
@@ -132,6 +135,8 @@ def fit(
     work = work or Work()
     classifier = recipe.open(work.device)
     trust = TrustModel(GradientMeter(classifier.network), meta_classifier)
+    if score != P_CORRECT and not trust.learns_from_synthetic:
+        raise InputError(f"score={score!r} with meta classifier {meta_classifier}; expected {P_CORRECT}, or gradmeter")
     opened = open_sets(classifier, known, unknowns)
     trust.notes = {
         "recipe": recipe.to_json(),
@@ -146,6 +151,7 @@ def fit(
             "confidence": confidence,
             "least_probability": least_probability,
             "coverage_tolerance": coverage_tolerance,
+            "score": score,
         },
     }
     replaced = None if work.fresh else _replaced(folder, classifier, trust.notes)
@@ -173,6 +179,7 @@ def fit(
                     confidence=confidence,
                     least_probability=least_probability,
                     coverage_tolerance=coverage_tolerance,
+                    score=score,
                 )
         except RiskNotControlled as error:
             refusal = f"{error} (unknown inputs count as wrong)" if unknowns else str(error)
@@ -239,7 +246,7 @@ def _replaced(folder: Path, classifier: Classifier, notes: dict[str, Any]) -> st
         return None
     guarantee = saved.get("promise")
     options = (
-        [f"--{name.replace('_', '-')} {value:g}" for name, value in guarantee.items()] if guarantee else ["no --risk"]
+        [f"--{name.replace('_', '-')} {value}" for name, value in guarantee.items()] if guarantee else ["no --risk"]
     )
     return f"--classifier {saved.get('meta_classifier')}, {' '.join(options)}"
 

@@ -29,9 +29,9 @@ from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Source
 from gradmeter.sources.samples.location import Location
 from gradmeter.stages import stage
-from gradmeter.trust.model import TrustModel
+from gradmeter.trust.model import VERDICT_COLUMNS, TrustModel
 
-COLUMNS = ("id", "prediction", "probability", "p_correct", "accepted")
+COLUMNS = ("id", *VERDICT_COLUMNS)
 """Columns of a table of verdicts."""
 # A user who gives such a name expects a file but would get a folder.
 _UNSUPPORTED_SUFFIXES = (".json", ".jsonl", ".tsv", ".txt", ".xlsx")
@@ -59,8 +59,8 @@ def judge(
 ) -> JudgedSamples:
     """Write a verdict on every sample; continue an earlier run that was interrupted.
 
-    Each row holds "id", "prediction" (the name of the predicted class, or its number if the classes have no names), its
-    "probability", "p_correct", and "accepted", which is null without a risk guarantee.
+    Each row holds "id" and the columns of `TrustModel.verdicts`; "prediction" is the name of the predicted class, or
+    its number if the classes have no names.
 
     Args:
         trust: TrustModel that judges the predictions.

@@ -8,9 +8,11 @@ from gradmeter.apps.workflows.evaluate import Evaluation, GuaranteeCheck
 from gradmeter.apps.workflows.fit import Fitted
 from gradmeter.report.probabilities import percent, significant
 from gradmeter.trust.evaluation.comparison import ALL, MEASURES, WRONG, Comparison
+from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN
 from gradmeter.trust.risk import Guarantee
 
 _COMPARISONS = {"better": "is higher than", "worse": "is lower than", "no different": "does not clearly differ from"}
+_SCORE_NAMES = {P_CORRECT: "P(correct)", P_KNOWN: "P(known)", P_CORRECT_IF_KNOWN: "P(correct | known)"}
 _GROUPS = {WRONG: "Wrong predictions", ALL: "Wrong predictions and unknown inputs together"}
 
 
@@ -59,7 +61,8 @@ def guaranteed(guarantee: Guarantee, unknown_share: float, known_coverage: float
     return (
         f"Risk guarantee: with {_rate(guarantee.confidence)} % confidence, at most {_rate(guarantee.risk)} % of the "
         f"accepted predictions are wrong, for inputs from the same distribution, {unknown} of them unknown. A "
-        f"prediction is accepted if P(correct) is at least {significant(guarantee.threshold, 6)}: this accepts "
+        f"prediction is accepted if {_SCORE_NAMES[guarantee.score]} is at least "
+        f"{significant(guarantee.threshold, 6)}: this accepts "
         f"{percent(guarantee.coverage, 1)} % of the held-out inputs{of_known} ({guarantee.accepted:,} inputs, "
         f"{guarantee.errors:,} of them wrong)."
     )
