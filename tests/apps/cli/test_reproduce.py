@@ -168,9 +168,9 @@ def test_a_finished_study_is_recognised(
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        (("--seed", 1), "seed: 0 -> 1"),
-        (("--padding", "same"), "padding: 'valid' -> 'same'"),
-        (("--no-biases",), "biases: True -> False"),
+        (("--seed", 1), "seed was 0, is 1"),
+        (("--padding", "same"), "padding was valid, is same"),
+        (("--no-biases",), "biases was True, is False"),
     ],
 )
 def test_other_options_are_refused_by_name(
