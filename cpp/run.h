@@ -11,14 +11,14 @@ namespace gradmeter {
 void correlate(const Tensor& delta, const Tensor& activation, const Geometry& geometry, double* sums, double* bias,
                int threads);
 
-// The same seven sums of values [N, P], float or double.
+// The same seven sums of values [N, P], float or double; with `positive` also the number of values above zero, [N, 8].
 template <class Float>
 struct Matrix {
     const Float* data;
     Index rows, columns, row_stride, column_stride;
 };
-void reduce(const Matrix<float>& values, double* sums, int threads);
-void reduce(const Matrix<double>& values, double* sums, int threads);
+void reduce(const Matrix<float>& values, bool positive, double* sums, int threads);
+void reduce(const Matrix<double>& values, bool positive, double* sums, int threads);
 
 // Sums of delta * (activation - mean) and of delta over positions, [N, C] each; mean [C] may be null.
 void channel_sums(const Tensor& delta, const Tensor& activation, const float* mean, double* products, double* totals,

@@ -6,11 +6,13 @@ namespace {
 ALWAYS_INLINE Wide widened(const float* from) { return load_widened(from); }
 ALWAYS_INLINE Wide widened(const double* from) { return load_wide(from); }
 
-// The seven sums of contiguous values, in float64, because memory is slower than the arithmetic.
-template <class Float>
+// The seven sums of contiguous values, in float64, because memory is slower than the arithmetic. With Positive also the
+// number of values above zero.
+template <bool Positive = false, class Float>
 void reduce(const Float* values, Index count, double* sums) {
     constexpr int kStep = kLanes / 2, kChains = 2;
     Wide power[5][kChains] = {}, lowest[kChains], highest[kChains];
+    WideBits positive[kChains] = {};
     UNROLL for (int i = 0; i < kChains; ++i) {
         lowest[i] = Wide{} + __builtin_inf();
         highest[i] = Wide{} - __builtin_inf();
@@ -26,6 +28,7 @@ void reduce(const Float* values, Index count, double* sums) {
             power[4][i] += magnitude(x);
             lowest[i] = smaller(x, lowest[i]);
             highest[i] = larger(x, highest[i]);
+            if constexpr (Positive) positive[i] -= reinterpret_cast<WideBits>(x > 0);  // true is -1
         }
     }
     for (int k = 0; k < 5; ++k) sums[k] = sum_of_lanes(power[k][0] + power[k][1]);
@@ -36,6 +39,8 @@ void reduce(const Float* values, Index count, double* sums) {
         sums[5] = smaller(low[lane], sums[5]);
         sums[6] = larger(high[lane], sums[6]);
     }
+    Index above = 0;
+    for (int lane = 0; lane < kStep; ++lane) above += positive[0][lane] + positive[1][lane];
     for (; at < count; ++at) {
         const double x = values[at], square = x * x;
         sums[0] += x;
@@ -45,7 +50,9 @@ void reduce(const Float* values, Index count, double* sums) {
         sums[4] += x < 0 ? -x : x;
         sums[5] = smaller(x, sums[5]);
         sums[6] = larger(x, sums[6]);
+        above += x > 0;
     }
+    if constexpr (Positive) sums[kSums] = static_cast<double>(above);
 }
 
 // Contiguous channels, a few vectors of them at a time.

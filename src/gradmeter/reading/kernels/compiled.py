@@ -21,6 +21,8 @@ from gradmeter.errors import InputError
 
 # Numbers per sample: the sums of g, g^2, g^3, g^4 and |g|, the minimum and the maximum.
 _SUMS = 7
+# With the number of positive values.
+_OUTPUT_SUMS = _SUMS + 1
 _VARIABLE = "GRADMETER_KERNEL"
 _PORTABLE = "portable"
 
@@ -149,10 +151,15 @@ def correlate(
     return sums, totals
 
 
-def reduce(values: Tensor) -> Tensor:
-    """The same numbers [N, 7] float64 for values [N, P], float32 or float64 on the CPU, any strides."""
-    sums = _outputs(len(values), _SUMS)
-    _loaded().reduce(_checked("values", values, torch.float32, torch.float64), sums, torch.get_num_threads())
+def reduce(values: Tensor, *, positive: bool = False) -> Tensor:
+    """The same numbers [N, 7] float64 for values [N, P], float32 or float64 on the CPU, any strides.
+
+    With `positive` also the number of values above 0, [N, 8].
+    """
+    sums = _outputs(len(values), _OUTPUT_SUMS if positive else _SUMS)
+    # NumPy arrays, because the extension takes three times as long to convert tensors.
+    array = _checked("values", values, torch.float32, torch.float64).numpy()
+    _loaded().reduce(array, sums.numpy(), torch.get_num_threads(), positive)
     return sums
 
 

@@ -42,6 +42,13 @@ def reduce(values: Tensor) -> PowerSums:
     return PowerSums(flat.shape[1], compiled.reduce(flat))
 
 
+def reduce_output(values: Tensor) -> Tensor:
+    """Sums of a layer's output [N, P], [N, 8] float64: those of `PowerSums`, then the number of values above 0."""
+    if not _supports_compiled(values, types=(torch.float32, torch.float64)):
+        return portable.reduce_output(values)
+    return compiled.reduce(values, positive=True)
+
+
 def correlate(delta: Tensor, activation: Tensor, geometry: Geometry) -> tuple[PowerSums, Tensor | None]:
     """Power sums of the weight gradients of a convolution, or of a dense layer over positions.
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from gradmeter.reading.capture import SampleAxis, growing_dimension
 from gradmeter.reading.hooks import of_this_thread
 from gradmeter.reading.inputs import Inputs
-from gradmeter.reading.kernels import reduce
-from gradmeter.reading.statistics import ACTIVATION_METRICS, PowerSums, statistics
+from gradmeter.reading.kernels import reduce_output
+from gradmeter.reading.statistics import ACTIVATION_METRICS, PowerSums, statistics_of_each
 
 # Samples in a probe: two can hide a folded batch.
 _PROBE_SAMPLES = 3
@@ -39,16 +39,25 @@ class LayerOutputs:
     def __init__(self, samples: int) -> None:
         self.samples = samples
         self.unknown = False
-        self._sums: dict[str, list[PowerSums]] = {}
-        self._positive: dict[str, list[Tensor]] = {}
+        # Number of entries per sample and sums [N, 8] of each call.
+        self._sums: dict[str, list[tuple[int, Tensor]]] = {}
         # Inputs [N, D] and outputs [N, C] of the layers, one of which may be the last.
         self._candidates: list[tuple[Tensor, Tensor]] = []
+        self._calls = self._bytes = 0
+
+    def count(self, output: Tensor) -> None:
+        """Count an output for `samples_in`."""
+        self._calls += 1
+        self._bytes += output.nbytes
+
+    def samples_in(self, size: float) -> int | None:
+        """Number of samples whose outputs take `size` bytes per call on average; None if there were no outputs."""
+        return int(size * self._calls * self.samples / self._bytes) if self._bytes else None
 
     def add(self, layer: str, output: Tensor) -> None:
         """Add an output, [N, ...]."""
         flat = _flat(output)
-        self._sums.setdefault(layer, []).append(reduce(flat))
-        self._positive.setdefault(layer, []).append(torch.count_nonzero(flat > 0, dim=1))
+        self._sums.setdefault(layer, []).append((flat.shape[1], reduce_output(flat)))
 
     def add_candidate(self, activation: Any, output: Tensor) -> None:
         """Keep the input of a layer that may be the last one."""
@@ -64,13 +73,21 @@ class LayerOutputs:
 
     def statistics(self, layers: tuple[str, ...], device: torch.device) -> Tensor:
         """The statistics `ACTIVATION_METRICS`, [N, layers, 9] float64; zeros for a layer that was not called."""
-        values = torch.zeros(self.samples, len(layers), len(ACTIVATION_METRICS), dtype=torch.float64, device=device)
-        for index, layer in enumerate(layers):
-            if layer in self._sums:
-                group = PowerSums.merge(self._sums[layer])
-                values[:, index, :-1] = statistics(group)
-                values[:, index, -1] = torch.stack(self._positive[layer]).sum(0).double() / group.count
-        return values
+        if not layers:
+            return torch.zeros(self.samples, 0, len(ACTIVATION_METRICS), dtype=torch.float64, device=device)
+        # All layers at once, because each takes many small operations.
+        groups, positive = zip(*(self._merged(layer, device) for layer in layers), strict=True)
+        shares = torch.stack(positive, dim=1) / torch.tensor([group.count for group in groups], device=device)
+        return torch.cat([statistics_of_each(groups), shares.unsqueeze(2)], dim=2)
+
+    def _merged(self, layer: str, device: torch.device) -> tuple[PowerSums, Tensor]:
+        """Power sums over all calls of a layer, and the number of positive entries, [N] float64."""
+        if layer not in self._sums:
+            none = PowerSums.zeros(self.samples, 1, device)
+            return none, none.numbers[:, 0]
+        parts = [(count, sums.to(device)) for count, sums in self._sums[layer]]
+        merged = PowerSums.merge([PowerSums(count, sums[:, :-1]) for count, sums in parts])
+        return merged, parts[0][1][:, -1] if len(parts) == 1 else torch.stack([sums[:, -1] for _, sums in parts]).sum(0)
 
 
 class OutputReader:
@@ -144,6 +161,7 @@ class OutputReader:
         outputs = LayerOutputs(samples)
 
         def add(call: _Call, activation: Any, output: Tensor) -> None:
+            outputs.count(output)
             if self._embedding:
                 outputs.add_candidate(activation, output)
             known = axes.get(call)
@@ -201,5 +219,7 @@ def _axis(many: Tensor, alone: Tensor) -> SampleAxis | None:
 
 def _flat(output: Tensor) -> Tensor:
     """Flatten to [N, entries], in memory order to avoid a copy: sums and extremes do not depend on the order."""
+    if output.is_contiguous():
+        return output.reshape(len(output), -1)
     order = sorted(range(1, output.dim()), key=output.stride, reverse=True)
     return output.permute(0, *order).reshape(len(output), -1)
