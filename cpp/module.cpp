@@ -46,7 +46,7 @@ NB_MODULE(_compiled, module) {
             }
         },
         "values"_a, "sums"_a, "threads"_a, "positive"_a = false,
-        "The same seven numbers of values [N, P] that are held as they are; with positive also how many exceed zero.");
+        "The same seven numbers of values [N, ...] that are held as they are; with positive also how many exceed zero.");
 
     module.def(
         "channel_sums",

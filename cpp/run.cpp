@@ -66,11 +66,28 @@ void merge(double* sums, const std::vector<double>& parts, Index samples, Index 
     }
 }
 
+// Copies `count` columns of one row, from column `first` on.
+template <class Float>
+void gather(const Float* row, const std::vector<Axis>& axes, Index first, Index count, std::vector<Float>& to) {
+    to.clear();
+    const Axis inner = axes.back();
+    while (count > 0) {
+        const Float* from = row;
+        Index rest = first / inner.size;
+        for (std::size_t i = axes.size() - 1; i-- > 0; rest /= axes[i].size) from += rest % axes[i].size * axes[i].stride;
+        const Index begin = first % inner.size, end = std::min(inner.size, begin + count);
+        for (Index k = begin; k < end; ++k) to.push_back(from[k * inner.stride]);
+        first += end - begin;
+        count -= end - begin;
+    }
+}
+
 template <class Float>
 void reduce_with(void (*const (&kernels)[2])(const Float*, Index, double*), const Matrix<Float>& values, bool positive,
                  double* sums, int threads) {
     const auto kernel = kernels[positive];
     const int width = positive ? kOutputSums : kSums;
+    const bool contiguous = values.axes.empty() || (values.axes.size() == 1 && values.axes[0].stride == 1);
     const Index chunks = (values.columns + kValues - 1) / kValues;
     std::vector<double> parts(static_cast<std::size_t>(values.rows * chunks * width));
     threads = worthwhile(threads, values.rows * values.columns, kElements);
@@ -78,13 +95,9 @@ void reduce_with(void (*const (&kernels)[2])(const Float*, Index, double*), cons
         return [&, copy = std::vector<Float>()](Index first, Index last) mutable {
             for (Index i = first; i < last; ++i) {
                 const Index start = i % chunks * kValues, size = std::min(kValues, values.columns - start);
-                const Float* from = values.data + i / chunks * values.row_stride + start * values.column_stride;
-                if (values.column_stride != 1 && size > 1) {
-                    copy.clear();
-                    for (Index k = 0; k < size; ++k) copy.push_back(from[k * values.column_stride]);
-                    from = copy.data();
-                }
-                kernel(from, size, parts.data() + i * width);
+                const Float* row = values.data + i / chunks * values.row_stride;
+                if (!contiguous) gather(row, values.axes, start, size, copy);
+                kernel(contiguous ? row + start : copy.data(), size, parts.data() + i * width);
             }
         };
     });

@@ -11,12 +11,15 @@ namespace gradmeter {
 void correlate(const Tensor& delta, const Tensor& activation, const Geometry& geometry, double* sums, double* bias,
                int threads);
 
-// The same seven sums of values [N, P], float or double; with `positive` also the number of values above zero, [N, 8].
+// Values [N, P]; the columns run over the axes, the longest stride first, none of which continues the one before.
 template <class Float>
 struct Matrix {
     const Float* data;
-    Index rows, columns, row_stride, column_stride;
+    Index rows, columns, row_stride;
+    std::vector<Axis> axes;
 };
+
+// The same seven sums of float or double values; with `positive` also the number of values above zero, [N, 8].
 void reduce(const Matrix<float>& values, bool positive, double* sums, int threads);
 void reduce(const Matrix<double>& values, bool positive, double* sums, int threads);
 

@@ -51,9 +51,12 @@ def reduce(values: Tensor) -> PowerSums:
 
 
 def reduce_output(values: Tensor) -> Tensor:
-    """Sums of a layer's output [N, P], [N, 8] float64: those of `PowerSums`, then the number of values above 0."""
-    positive = torch.count_nonzero(values > 0, dim=1).unsqueeze(1)
-    return torch.cat([reduce(values).numbers, positive.double()], dim=1)
+    """Sums of a layer's output [N, ...], [N, 8] float64: those of `PowerSums`, then the number of values above 0."""
+    # In memory order to avoid a copy: the sums do not depend on the order.
+    order = sorted(range(1, values.dim()), key=values.stride, reverse=True)
+    flat = values.permute(0, *order).reshape(len(values), -1)
+    positive = torch.count_nonzero(flat > 0, dim=1).unsqueeze(1)
+    return torch.cat([reduce(flat).numbers, positive.double()], dim=1)
 
 
 def _product(delta: Tensor, activation: Tensor, geometry: Geometry) -> tuple[Tensor, bool]:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from gradmeter.reading.capture import SampleAxis, growing_dimension
 from gradmeter.reading.hooks import of_this_thread
 from gradmeter.reading.inputs import Inputs
-from gradmeter.reading.kernels import reduce_output
-from gradmeter.reading.statistics import ACTIVATION_METRICS, PowerSums, statistics_of_each
+from gradmeter.reading.kernels import OutputSums
+from gradmeter.reading.statistics import ACTIVATION_METRICS, Moments, PowerSums, statistics_of
 
 # Samples in a probe: two can hide a folded batch.
 _PROBE_SAMPLES = 3
@@ -39,25 +39,20 @@ class LayerOutputs:
     def __init__(self, samples: int) -> None:
         self.samples = samples
         self.unknown = False
-        # Number of entries per sample and sums [N, 8] of each call.
-        self._sums: dict[str, list[tuple[int, Tensor]]] = {}
+        self._sums = OutputSums(samples)
+        # Indices of each layer's outputs in the sums.
+        self._indices: dict[str, list[int]] = {}
         # Inputs [N, D] and outputs [N, C] of the layers, one of which may be the last.
         self._candidates: list[tuple[Tensor, Tensor]] = []
-        self._calls = self._bytes = 0
-
-    def count(self, output: Tensor) -> None:
-        """Count an output for `samples_in`."""
-        self._calls += 1
-        self._bytes += output.nbytes
 
     def samples_in(self, size: float) -> int | None:
-        """Number of samples whose outputs take `size` bytes per call on average; None if there were no outputs."""
-        return int(size * self._calls * self.samples / self._bytes) if self._bytes else None
+        """Number of samples whose outputs take `size` bytes on average; None if there were no outputs."""
+        sums = self._sums
+        return int(size * len(sums.counts) * self.samples / sums.bytes) if sums.bytes else None
 
     def add(self, layer: str, output: Tensor) -> None:
         """Add an output, [N, ...]."""
-        flat = _flat(output)
-        self._sums.setdefault(layer, []).append((flat.shape[1], reduce_output(flat)))
+        self._indices.setdefault(layer, []).append(self._sums.add(output))
 
     def add_candidate(self, activation: Any, output: Tensor) -> None:
         """Keep the input of a layer that may be the last one."""
@@ -73,21 +68,27 @@ class LayerOutputs:
 
     def statistics(self, layers: tuple[str, ...], device: torch.device) -> Tensor:
         """The statistics `ACTIVATION_METRICS`, [N, layers, 9] float64; zeros for a layer that was not called."""
-        if not layers:
-            return torch.zeros(self.samples, 0, len(ACTIVATION_METRICS), dtype=torch.float64, device=device)
         # All layers at once, because each takes many small operations.
-        groups, positive = zip(*(self._merged(layer, device) for layer in layers), strict=True)
-        shares = torch.stack(positive, dim=1) / torch.tensor([group.count for group in groups], device=device)
-        return torch.cat([statistics_of_each(groups), shares.unsqueeze(2)], dim=2)
+        numbers, counts = self._of_layers(layers)
+        numbers = numbers.to(device).transpose(0, 1)
+        count = torch.tensor(counts, dtype=numbers.dtype, device=device)
+        values = statistics_of(Moments(numbers[..., :-1], count))
+        return torch.cat([values, (numbers[..., -1] / count).unsqueeze(2)], dim=2)
 
-    def _merged(self, layer: str, device: torch.device) -> tuple[PowerSums, Tensor]:
-        """Power sums over all calls of a layer, and the number of positive entries, [N] float64."""
-        if layer not in self._sums:
-            none = PowerSums.zeros(self.samples, 1, device)
-            return none, none.numbers[:, 0]
-        parts = [(count, sums.to(device)) for count, sums in self._sums[layer]]
-        merged = PowerSums.merge([PowerSums(count, sums[:, :-1]) for count, sums in parts])
-        return merged, parts[0][1][:, -1] if len(parts) == 1 else torch.stack([sums[:, -1] for _, sums in parts]).sum(0)
+    def _of_layers(self, layers: tuple[str, ...]) -> tuple[Tensor, list[int]]:
+        """Sums [layers, N, 8] and numbers of entries over all outputs of each layer."""
+        sums, counts = self._sums.numbers, [*self._sums.counts, 1]
+        # Zeros for layers without output.
+        sums = torch.cat([sums, sums.new_zeros(1, *sums.shape[1:])])
+        indices = [self._indices.get(layer, [-1]) for layer in layers]
+        numbers = sums[torch.tensor([calls[0] for calls in indices], dtype=torch.int64, device=sums.device)]
+        for row, calls in enumerate(indices):
+            if len(calls) > 1:
+                parts = sums[calls]
+                groups = [PowerSums(counts[call], part) for call, part in zip(calls, parts[..., :-1], strict=True)]
+                numbers[row, :, :-1] = PowerSums.merge(groups).numbers
+                numbers[row, :, -1] = parts[..., -1].sum(0)
+        return numbers, [sum(counts[call] for call in calls) for calls in indices]
 
 
 class OutputReader:
@@ -161,14 +162,13 @@ class OutputReader:
         outputs = LayerOutputs(samples)
 
         def add(call: _Call, activation: Any, output: Tensor) -> None:
-            outputs.count(output)
             if self._embedding:
                 outputs.add_candidate(activation, output)
             known = axes.get(call)
-            axis = None if known is None else known.adapted(tuple(output.shape), samples)
+            axis = None if known is None else known.adapted(output.shape, samples)
             outputs.unknown |= call not in axes or (known is not None and axis is None)
             if axis is not None and output.numel():
-                outputs.add(call[0], axis.rows(output.detach(), samples))
+                outputs.add(call[0], axis.rows(output, samples))
 
         with self._observe(add):
             yield outputs
@@ -215,11 +215,3 @@ def _axis(many: Tensor, alone: Tensor) -> SampleAxis | None:
         if not difference.numel() or bool(difference.abs().max() <= tolerance):
             return axis
     return None
-
-
-def _flat(output: Tensor) -> Tensor:
-    """Flatten to [N, entries], in memory order to avoid a copy: sums and extremes do not depend on the order."""
-    if output.is_contiguous():
-        return output.reshape(len(output), -1)
-    order = sorted(range(1, output.dim()), key=output.stride, reverse=True)
-    return output.permute(0, *order).reshape(len(output), -1)
