@@ -77,8 +77,11 @@ class LayerOutputs:
 
     def _of_layers(self, layers: tuple[str, ...]) -> tuple[Tensor, list[int]]:
         """Sums [layers, N, 8] and numbers of entries over all outputs of each layer."""
-        sums, counts = self._sums.numbers, [*self._sums.counts, 1]
+        sums, counts = self._sums.numbers, self._sums.counts
+        if len(counts) == len(layers) == len(self._indices) and layers == tuple(self._indices):
+            return sums, counts  # one output per layer, in order: the usual case
         # Zeros for layers without output.
+        counts = [*counts, 1]
         sums = torch.cat([sums, sums.new_zeros(1, *sums.shape[1:])])
         indices = [self._indices.get(layer, [-1]) for layer in layers]
         numbers = sums[torch.tensor([calls[0] for calls in indices], dtype=torch.int64, device=sums.device)]
