@@ -46,6 +46,7 @@ from gradmeter.reading.network import (
     answer,
     logits_of,
     measuring,
+    modules_of,
     not_finite,
     owned_parameters,
     owning_modules,
@@ -201,7 +202,7 @@ class GradientMeter:
             for layer, parameters in self._owned.items()
             for name, parameter in parameters.items()
         }
-        self._parameter_ids = list(map(id, parameters_of(self._network.modules())))
+        self._parameter_ids = list(map(id, parameters_of(modules_of(self._network))))
         self._plans: dict[str, Plan] = {}
         self._tiles: dict[tuple[tuple[int, ...], ...], int] = {}
         # (layer, operation) pairs that are measured for one sample at a time, and those already warned about.
@@ -314,7 +315,7 @@ class GradientMeter:
         return readings
 
     def _parameters_changed(self) -> bool:
-        return self._parameter_ids != list(map(id, parameters_of(self._network.modules())))
+        return self._parameter_ids != list(map(id, parameters_of(modules_of(self._network))))
 
     def _tile_by_tile(self, batch: Inputs) -> list[_TileReadings]:
         require_independent_samples(self._network)
@@ -488,12 +489,12 @@ class GradientMeter:
     def _measure_outputs(self, tile: Inputs) -> _TileReadings:
         """Read one tile without gradients."""
         with torch.no_grad():
-            self._require_independent_outputs(tile)
             learn = partial(self._outputs.learn, partial(answer, self._network), tile)
             learn()
             logits, outputs = self._outputs_of(tile)
             if outputs.unknown and learn(unknown=True):
                 logits, outputs = self._outputs_of(tile)
+            self._require_independent_outputs(tile)
         if tile.shapes not in self._tiles:
             self._tiles[tile.shapes] = max(_SMALLEST_TILE, outputs.samples_in(_OUTPUT_BYTES) or tile.samples)
         return self._tile_readings(tile, logits, self._start_vectors(tile, logits), [], outputs)

@@ -132,7 +132,7 @@ def require_independent_samples(network: nn.Module) -> None:
         InputError: if a BatchNorm is in train mode.
         UnsupportedModelError: if a BatchNorm has no running statistics, because it mixes the samples in every mode.
     """
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    norms = [module for module in modules_of(network) if isinstance(module, _BatchNorm)]
     mixing = [norm for norm in norms if norm.training or norm.running_mean is None or norm.running_var is None]
     for name, module in network.named_modules() if mixing else ():
         if not any(module is norm for norm in mixing):
@@ -149,11 +149,19 @@ def require_independent_samples(network: nn.Module) -> None:
         )
 
 
-def parameters_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
-    """The parameters that the modules own directly; shared ones several times.
+def modules_of(network: nn.Module) -> list[nn.Module]:
+    """The modules of a network, each once. For a single sample the time of `nn.Module.modules` would count."""
+    modules, seen = [network], {network}
+    for module in modules:  # the list grows meanwhile
+        for child in module._modules.values():
+            if child is not None and child not in seen:
+                seen.add(child)
+                modules.append(child)
+    return modules
 
-    This takes half the time of `nn.Module.parameters`, which counts for a single sample.
-    """
+
+def parameters_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """The parameters that the modules own directly; shared ones several times."""
     return [parameter for module in modules for parameter in module._parameters.values() if parameter is not None]
 
 
@@ -172,7 +180,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
     """
     with ExitStack() as stack:
         stack.enter_context(_measuring_lock)
-        modules = [*network.modules()]
+        modules = modules_of(network)
         parameters = parameters_of(modules)
         training = [module for module in modules if module.training]
         frozen = [parameter for parameter in parameters if gradients and not parameter.requires_grad]
@@ -187,6 +195,8 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         stack.enter_context(_uncached_parametrizations())
         if gradients:
             stack.enter_context(_recurrent_layers_without_cudnn(modules))
+        else:
+            stack.enter_context(_attention_without_fast_path())
         try:
             for module in training:
                 module.training = False
@@ -242,6 +252,17 @@ def _uncached_parametrizations() -> Iterator[None]:
         yield
     finally:
         parametrize._cache_enabled = enabled
+
+
+@contextmanager
+def _attention_without_fast_path() -> Iterator[None]:
+    """Disable the fused transformer layers that PyTorch uses without gradients: they hide the layers inside."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 @contextmanager

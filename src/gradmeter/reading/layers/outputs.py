@@ -211,7 +211,10 @@ def _axis(many: Tensor, alone: Tensor) -> SampleAxis | None:
     if dim is None:
         return None
     folds = alone.shape[dim]
-    tolerance = _TOLERANCE * float(many.abs().max()) if many.numel() else 0.0
+    finite = many[torch.isfinite(many)]
+    tolerance = _TOLERANCE * float(finite.abs().max()) if finite.numel() else 0.0
+    # An infinite entry equals itself.
+    many, alone = torch.nan_to_num(many), torch.nan_to_num(alone)
     for outer in (divisor for divisor in range(1, folds + 1) if folds % divisor == 0):
         axis = SampleAxis(dim, outer, folds // outer)
         difference = axis.rows(many, _PROBE_SAMPLES)[-1] - axis.rows(alone, 1)[0]
