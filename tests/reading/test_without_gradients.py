@@ -14,7 +14,7 @@ from gradmeter.reading.finite import read_finite
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network import NotFinite
 from gradmeter.reading.statistics import METRICS
-from oracles.networks import CASES, Recipe, classifier, randomise, samples
+from oracles.networks import CASES, Recipe, classifier, randomise
 from reading.architectures import attention, recurrent
 from reading.architectures.case import Case
 from reading.architectures.state import mark, snapshot
@@ -37,8 +37,10 @@ def assert_same_outputs(actual: Readings, expected: Readings, atol: float = 1e-1
     assert actual.values.dtype == torch.float64
     assert actual.pseudo_labels == expected.pseudo_labels
     pairs: list[tuple[Tensor | None, Tensor | None]] = [(actual.logits, expected.logits)]
-    for name in expected.pseudo_labels:
-        pairs.append((actual.for_pseudo_label(name).log_scale, expected.for_pseudo_label(name).log_scale))
+    pairs += [
+        (actual.for_pseudo_label(name).log_scale, expected.for_pseudo_label(name).log_scale)
+        for name in expected.pseudo_labels
+    ]
     assert actual.activations is not None
     assert expected.activations is not None
     assert actual.activations.layers == expected.activations.layers

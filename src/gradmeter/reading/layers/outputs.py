@@ -14,7 +14,7 @@ from gradmeter.reading.capture import SampleAxis, growing_dimension
 from gradmeter.reading.hooks import of_this_thread
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.kernels import OutputSums
-from gradmeter.reading.statistics import ACTIVATION_METRICS, Moments, PowerSums, statistics_of
+from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
 
 # Samples in a probe: two can hide a folded batch.
 _PROBE_SAMPLES = 3
