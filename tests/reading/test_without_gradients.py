@@ -81,8 +81,8 @@ def test_other_types(dtype: torch.dtype) -> None:
     assert_same_outputs(reader(model, tile=20)(x), expected)
 
 
-@pytest.mark.parametrize("tile", [1, 2, 3, 7])
-def test_readings_do_not_depend_on_the_tile(tile: int) -> None:
+@pytest.mark.parametrize("tile", [1, 2, 3, 7, None])
+def test_readings_do_not_depend_on_the_tile(tile: int | None) -> None:
     model, x = build_case("residual", 7)
     assert_same_outputs(reader(model, tile=tile)(x), GradientMeter(model, activations=True, embedding=True)(x))
 
@@ -102,6 +102,13 @@ def test_logits_alone() -> None:
     readings = GradientMeter(model, gradients=False)(x)
     assert (readings.activations, readings.embedding, readings.scores) == (None, None, {})
     torch.testing.assert_close(readings.logits, model(x).detach())
+
+
+def test_another_default_device() -> None:
+    model, x = build_case("residual")
+    expected = GradientMeter(model, activations=True, embedding=True)(x)
+    with torch.device("meta"):
+        assert_same_outputs(reader(model)(x), expected)
 
 
 class Counted(nn.Module):

@@ -73,6 +73,8 @@ _OUTPUT_BYTES = 2.5 * 2**20
 _TILE_WEIGHTS = 1.5
 # ... and at least this many samples, because matrix products of fewer rows are slow.
 _SMALLEST_TILE = 8
+# Samples in a tile if the size of the outputs is unknown, because only the logits are read.
+_UNOBSERVED_TILE = 64
 # A recurrent network needs one plan per number of steps, a network with branches one per branch.
 _MAX_PLANS = 1024
 # Samples in a probe: two can hide a folded batch, more cost more.
@@ -496,7 +498,8 @@ class GradientMeter:
                 logits, outputs = self._outputs_of(tile)
             self._require_independent_outputs(tile)
         if tile.shapes not in self._tiles:
-            self._tiles[tile.shapes] = max(_SMALLEST_TILE, outputs.samples_in(_OUTPUT_BYTES) or tile.samples)
+            samples = outputs.samples_in(_OUTPUT_BYTES)
+            self._tiles[tile.shapes] = _UNOBSERVED_TILE if samples is None else max(_SMALLEST_TILE, samples)
         return self._tile_readings(tile, logits, self._start_vectors(tile, logits), [], outputs)
 
     def _outputs_of(self, tile: Inputs) -> tuple[Tensor, LayerOutputs]:

@@ -58,7 +58,7 @@ class OutputSums:
         self.counts: list[int] = []
         self.bytes = 0
         self._samples = samples
-        self._compiled = compiled.available()
+        self._compiled = False
         self._numbers = torch.empty(0, samples, _OUTPUT_SUMS, dtype=torch.float64, device="cpu")
         self._array = self._numbers.numpy()
 
@@ -82,7 +82,8 @@ class OutputSums:
         numbers = torch.empty(shape, dtype=torch.float64, device=self._numbers.device if used else device)
         numbers[:used] = self._numbers
         self._numbers = numbers
-        if numbers.is_cpu:
+        self._compiled = numbers.is_cpu and compiled.available()
+        if self._compiled:
             self._array = numbers.numpy()
 
     @property
