@@ -177,6 +177,10 @@ class Readings:
             )
         return cls._joined(lambda tensors: torch.cat(tuple(tensors)), parts)
 
+    def without_gradients(self) -> Readings:
+        """The readings of a meter with `gradients=False`."""
+        return replace(self, layers=(), values=self.values[:, :0], further={})
+
     def rows(self, rows: np.ndarray) -> Readings:
         """Readings of some of the samples, given their indices or a mask [N] bool."""
         index = torch.from_numpy(np.ascontiguousarray(rows)).to(self.values.device)

@@ -235,6 +235,10 @@ def _of_same_network(meter: GradientMeter, readings: Readings) -> Readings:
             f"the readings have no {', '.join(missing)}; expected readings of the TrustModel's meter or of gradmeter "
             "measure"
         )
+    if not meter.gradients:
+        readings = readings.without_gradients()
+    elif not readings.layers:
+        raise InputError("the readings have no gradients; expected readings of the TrustModel's meter")
     if readings.layers != meter.layers:
         differing = sorted({*readings.layers} ^ {*meter.layers})
         raise InputError(

@@ -41,6 +41,10 @@ from gradmeter.trust.risk import (
 )
 from gradmeter.trust.synthetic import ImageSample
 
+GRADIENTS, FORWARD = "gradients", "forward"
+READS = (GRADIENTS, FORWARD)
+"""What a TrustModel can read: gradients and the forward pass, or the forward pass only."""
+
 VERDICT_COLUMNS: dict[str, pa.DataType] = {
     "prediction": pa.int64(),
     "probability": pa.float64(),
@@ -60,9 +64,12 @@ class TrustModel:
         meter: reads the network.
         classifier: "gradmeter" (`TwoHeads`, which separates unknown inputs from wrong predictions), "ridge_cv",
             "ridge", "lasso", "glm", "elastic_net", "neural_network", or a scikit-learn classifier.
+        reads: "gradients", or "forward" to read only what one forward pass shows: logits, embedding and statistics of
+            the layers' outputs. A verdict then costs little more than the forward pass.
 
     Attributes:
-        meter: the given meter; with "gradmeter", its `GradientMeter.for_trust_model`, which reads more of the network.
+        meter: the given meter; with "gradmeter" or `reads="forward"`, its `GradientMeter.for_trust_model`, which reads
+            what the meta classifier needs.
         judge: the fitted meta classifier; None before `fit`.
         learns_from_synthetic: whether the meta classifier uses synthetic unknowns.
         guarantee: the risk guarantee of `set_risk`; None before it.
@@ -76,11 +83,15 @@ class TrustModel:
         >>> trust.accept(images)
     """
 
-    def __init__(self, meter: GradientMeter, classifier: Any = "gradmeter") -> None:
+    def __init__(self, meter: GradientMeter, classifier: Any = "gradmeter", *, reads: str = GRADIENTS) -> None:
         if not isinstance(meter, GradientMeter):
             raise InputError(f"meter is a {type(meter).__name__}; expected a GradientMeter")
         self.learns_from_synthetic = resolve_classifier(classifier).learns_from_synthetic
-        self.meter = meter.for_trust_model() if self.learns_from_synthetic else meter
+        if reads not in READS:
+            raise InputError(f"reads={reads!r}; expected {' or '.join(READS)}")
+        self.meter = meter
+        if self.learns_from_synthetic or reads == FORWARD:
+            self.meter = meter.for_trust_model(gradients=reads == GRADIENTS)
         self.classifier = classifier
         self.judge: Judge | None = None
         self.guarantee: Guarantee | None = None
@@ -296,7 +307,7 @@ class TrustModel:
                 another network.
         """
         loaded = saving.load(Path(folder), model, trusted)
-        trust = cls(loaded.meter, loaded.judge.classifier)
+        trust = cls(loaded.meter, loaded.judge.classifier, reads=GRADIENTS if loaded.meter.gradients else FORWARD)
         trust.judge, trust.guarantee, trust.learned_contents = loaded.judge, loaded.guarantee, loaded.learned_contents
         trust.notes = loaded.notes
         return trust

@@ -110,6 +110,7 @@ def _write(
             "embedding": meter.embedding,
             "probes": list(meter.probes),
             "biases": meter.biases,
+            "gradients": meter.gradients,
         },
         "network": {"parameters": _shapes(meter.model), "hash": weights_hash(unwrapped(meter.model))},
         "features": [list(feature) for feature in judge.features.axes.features],

@@ -19,6 +19,7 @@ from gradmeter.apps.cli.parameters import (
     Mean,
     Model,
     Quiet,
+    Reads,
     Repetitions,
     Score,
     Std,
@@ -43,6 +44,13 @@ def fit(
             "or ridge_cv, ridge, lasso, glm, elastic_net, neural_network."
         ),
     ] = "gradmeter",
+    reads: Annotated[
+        Reads,
+        typer.Option(
+            help="What to read of each sample: gradients and the forward pass, or only the forward pass, which makes a "
+            "verdict several times cheaper."
+        ),
+    ] = Reads.gradients,
     risk: Annotated[
         float | None,
         typer.Option(
@@ -116,6 +124,7 @@ def fit(
             unknown or [],
             out,
             meta_classifier=classifier,
+            reads=reads,
             risk=risk,
             confidence=confidence,
             least_probability=least_probability,

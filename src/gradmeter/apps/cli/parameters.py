@@ -120,6 +120,13 @@ Actors = Annotated[
 ]
 
 
+class Reads(StrEnum):
+    """What a TrustModel reads of a network."""
+
+    gradients = "gradients"
+    forward = "forward"
+
+
 class Score(StrEnum):
     """Probabilities of a verdict that a risk guarantee can put a threshold on."""
 

@@ -152,7 +152,7 @@ def evaluate(
     opened = open_sets(classifier, known, unknowns, seed=_SEED)
     if earlier_data is not None and earlier_data != [data.identity["data"] for data in opened]:
         work.on_note(f"{folder} holds an evaluation of {', '.join(earlier_data)}, which will be replaced")
-    sets = read_sets(classifier, opened, folder / READINGS, work)
+    sets = read_sets(classifier, opened, folder / READINGS, work, gradients=trust.meter.gradients)
     judge = trust.judge
     assert judge is not None
     tables, samples = [], []

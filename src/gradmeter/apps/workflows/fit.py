@@ -24,7 +24,7 @@ from gradmeter.stages import stage
 from gradmeter.trust.evaluation.comparison import Comparison, Judged, compare
 from gradmeter.trust.evaluation.resampling import REPETITIONS
 from gradmeter.trust.meta_classifier import P_CORRECT
-from gradmeter.trust.model import TrustModel
+from gradmeter.trust.model import GRADIENTS, TrustModel
 from gradmeter.trust.risk import (
     COVERAGE_TOLERANCE,
     LEAST_PROBABILITY,
@@ -95,6 +95,7 @@ def fit(
     folder: Path,
     *,
     meta_classifier: Any = "gradmeter",
+    reads: str = GRADIENTS,
     risk: float | None = None,
     confidence: float = 0.95,
     least_probability: float = LEAST_PROBABILITY,
@@ -116,6 +117,7 @@ def fit(
         unknowns: DATA of none of the network's classes.
         folder: folder of the TrustModel; the readings are kept in its subfolder "readings".
         meta_classifier: name of the meta classifier, as for `TrustModel`.
+        reads: "gradients", or "forward" for the forward pass only, as for `TrustModel`.
         risk: largest rate of errors among accepted inputs; None for no guarantee.
         confidence: confidence of the guarantee.
         least_probability: lower bound of the threshold.
@@ -134,7 +136,7 @@ def fit(
         require_rates(risk, confidence, least_probability, coverage_tolerance)
     work = work or Work()
     classifier = recipe.open(work.device)
-    trust = TrustModel(GradientMeter(classifier.network), meta_classifier)
+    trust = TrustModel(GradientMeter(classifier.network), meta_classifier, reads=reads)
     if score != P_CORRECT and not trust.learns_from_synthetic:
         raise InputError(f"score={score!r} with meta classifier {meta_classifier}; expected {P_CORRECT}, or gradmeter")
     opened = open_sets(classifier, known, unknowns)
@@ -155,7 +157,7 @@ def fit(
         },
     }
     replaced = None if work.fresh else _replaced(folder, classifier, trust.notes)
-    sets = read_sets(classifier, opened, folder / READINGS, work)
+    sets = read_sets(classifier, opened, folder / READINGS, work, gradients=trust.meter.gradients)
 
     parts = [sets[0].labelled_tables(), *(unknown.measured.tables() for unknown in sets[1:])]
     tables = [pa.concat_tables(tables) for tables in parts]
@@ -218,7 +220,8 @@ def _synthetic(
     allowed = set(ids.to_pylist())
     indices = [index for index in range(len(known.source)) if known.source.id(index) in allowed]
     name = _SYNTHETIC if trust.notes["promise"] is None else _SYNTHETIC_OF_HALF
-    measured = measure_synthetic(classifier, known.source, indices, folder / READINGS / name, work)
+    readings = folder / READINGS / name
+    measured = measure_synthetic(classifier, known.source, indices, readings, work, gradients=trust.meter.gradients)
     if measured is None:
         reason = "are texts" if known.source.texts else "are too few, or are not given to the network as one tensor"
         return [], f"the samples of {known.name} {reason}"

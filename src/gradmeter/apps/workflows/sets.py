@@ -132,7 +132,9 @@ def open_sets(
     return sets
 
 
-def read_sets(classifier: Classifier, opened: Sequence[ReadSet | ToMeasure], folder: Path, work: Work) -> list[ReadSet]:
+def read_sets(
+    classifier: Classifier, opened: Sequence[ReadSet | ToMeasure], folder: Path, work: Work, *, gradients: bool
+) -> list[ReadSet]:
     """Measure the sets that are not measured yet.
 
     Args:
@@ -140,6 +142,7 @@ def read_sets(classifier: Classifier, opened: Sequence[ReadSet | ToMeasure], fol
         opened: the sets of `open_sets`.
         folder: folder to write readings to.
         work: device, workers and callbacks.
+        gradients: whether to measure gradients, or only what one forward pass shows.
 
     Raises:
         Those of `measure`.
@@ -149,7 +152,7 @@ def read_sets(classifier: Classifier, opened: Sequence[ReadSet | ToMeasure], fol
     for data in opened:
         if isinstance(data, ToMeasure):
             path = folder / f"{_file_name(data.name)}.parquet"
-            measured = measure(classifier, data.source, path, work)
+            measured = measure(classifier, data.source, path, work, gradients=gradients)
             data = ReadSet(data.name, MeasuredSet(path), data.source, measured.skipped)
         sets.append(data)
     known = sets[0].contents()

@@ -31,7 +31,14 @@ ENGINES = ("local", "ray")
 """Engines that can measure samples."""
 
 
-def measure(classifier: Classifier, source: Source, folder: str | Path, work: Work | None = None) -> Measured:
+def measure(
+    classifier: Classifier,
+    source: Source,
+    folder: str | Path,
+    work: Work | None = None,
+    *,
+    gradients: bool = True,
+) -> Measured:
     """Measure every sample of a source and write the rows to a Parquet data set, or continue an earlier run.
 
     The columns are "id"; "label", the network's class number, if the source has labels; "probabilities"; those of
@@ -43,6 +50,7 @@ def measure(classifier: Classifier, source: Source, folder: str | Path, work: Wo
         source: the samples.
         folder: the data set; a path, or the address of a folder in an object store.
         work: device, engine, callbacks; by default `Work()`.
+        gradients: whether to measure gradients, or only what one forward pass shows.
 
     Raises:
         InputError: if there is no such device or engine.
@@ -51,8 +59,9 @@ def measure(classifier: Classifier, source: Source, folder: str | Path, work: Wo
     """
     numbers, work = classifier.class_numbers(source), work or Work()
     rows = _Rows(classifier.name, source.name, source.labelled, numbers)
-    reader = Reader(GradientMeter(classifier.network).for_trust_model(), classifier, rows)
-    return stream(reader, source, folder, purpose_of(classifier, source), work, classifier.numbering(source))
+    reader = Reader(GradientMeter(classifier.network).for_trust_model(gradients), classifier, rows)
+    purpose = purpose_of(classifier, source, gradients=gradients)
+    return stream(reader, source, folder, purpose, work, classifier.numbering(source))
 
 
 def stream(
@@ -157,7 +166,7 @@ def all_batches(source: Source) -> list[Sequence[int]]:
     return _cut(range(len(source)))
 
 
-def purpose_of(classifier: Classifier, source: Source) -> dict[str, Any]:
+def purpose_of(classifier: Classifier, source: Source, *, gradients: bool = True) -> dict[str, Any]:
     """What readings are made with: the network, its preprocessing and the samples.
 
     A run is continued only if this is equal; but named samples may be added or removed.
@@ -172,6 +181,7 @@ def purpose_of(classifier: Classifier, source: Source) -> dict[str, Any]:
         "samples": len(source),
         "names of classes": source.classes,
         "contents": source.fingerprint(),
+        **({} if gradients else {"gradients": False}),
     }
 
 

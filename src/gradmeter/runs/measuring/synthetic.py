@@ -29,7 +29,13 @@ _LONG = 10.0
 
 
 def measure_synthetic(
-    classifier: Classifier, source: Source, numbers: Sequence[int], folder: Path, work: Work
+    classifier: Classifier,
+    source: Source,
+    numbers: Sequence[int],
+    folder: Path,
+    work: Work,
+    *,
+    gradients: bool = True,
 ) -> MeasuredSet | None:
     """Make and measure synthetic unknowns of every kind and write a Parquet data set, or continue an earlier run.
 
@@ -43,6 +49,7 @@ def measure_synthetic(
         numbers: indices of the samples to make them of.
         folder: the data set; its rows have the columns of `Readings.to_arrow`, and the kind as "id".
         work: device, callbacks.
+        gradients: whether to measure gradients, or only what one forward pass shows.
 
     Returns:
         The data set; None if the samples are not images that the network takes as one tensor, or if there are fewer
@@ -54,7 +61,7 @@ def measure_synthetic(
     if source.texts:
         return None
     purpose = {
-        **purpose_of(classifier, source),
+        **purpose_of(classifier, source, gradients=gradients),
         "synthetic": list(KINDS),
         "numbers": len(numbers),
         "of each kind": per_kind(len(numbers)),
@@ -72,7 +79,7 @@ def measure_synthetic(
         return None
     work.on_start("synthetic unknowns", len(kinds) * len(images))
     work.on_progress((len(kinds) - len(to_do)) * len(images))
-    meter = GradientMeter(classifier.network.to(work.device)).for_trust_model()
+    meter = GradientMeter(classifier.network.to(work.device)).for_trust_model(gradients)
     started, announced = time.monotonic(), False
     for part in to_do:
         kind = kinds[part]
