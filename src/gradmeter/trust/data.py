@@ -228,7 +228,8 @@ def _of_same_network(meter: GradientMeter, readings: Readings) -> Readings:
     Raises:
         InputError: for readings of other pseudo-labels, of another network or of no samples.
     """
-    missing = [name for name in meter.pseudo_labels if name not in readings.pseudo_labels]
+    missing = ["gradients"] if meter.gradients and not readings.layers else []
+    missing += [name for name in meter.pseudo_labels if name not in readings.pseudo_labels]
     missing += ["activations"] if meter.activations and readings.activations is None else []
     if missing:
         raise InputError(
@@ -237,8 +238,6 @@ def _of_same_network(meter: GradientMeter, readings: Readings) -> Readings:
         )
     if not meter.gradients:
         readings = readings.without_gradients()
-    elif not readings.layers:
-        raise InputError("the readings have no gradients; expected readings of the TrustModel's meter")
     if readings.layers != meter.layers:
         differing = sorted({*readings.layers} ^ {*meter.layers})
         raise InputError(

@@ -19,7 +19,7 @@ from gradmeter.research.speed_benchmark.models import MODELS, Model
 from gradmeter.research.speed_benchmark.options import BenchOptions
 from gradmeter.research.speed_benchmark.results import SpeedResults
 from gradmeter.research.speed_benchmark.timing import take_turns
-from gradmeter.trust.model import TrustModel
+from gradmeter.trust.model import FORWARD, TrustModel
 
 NETWORKS = ("resnet56", "paper-cnn")
 """Names of the networks that verdicts are timed on, where `--models` includes them."""
@@ -72,6 +72,11 @@ class JudgedNetwork:
         """The default TrustModel, fitted to the known inputs and to synthetic unknowns made from them."""
         return TrustModel(GradientMeter(self.network)).fit(self.known)
 
+    @cached_property
+    def forward_trust(self) -> TrustModel:
+        """A TrustModel that reads only the forward pass, fitted to the same inputs."""
+        return TrustModel(GradientMeter(self.network), reads=FORWARD).fit(self.known)
+
 
 def _last_bias(network: nn.Module) -> Tensor:
     *_, last = (module for module in network.modules() if isinstance(module, nn.Linear))
@@ -110,6 +115,15 @@ def _verdict(judged: JudgedNetwork, inputs: Tensor) -> Run:
     return judged.trust.predict_proba
 
 
+def _forward_meter(judged: JudgedNetwork, inputs: Tensor) -> Run:
+    meter = GradientMeter(judged.network).for_trust_model(gradients=False)
+    return lambda batch: meter(batch).log_scale
+
+
+def _forward_verdict(judged: JudgedNetwork, inputs: Tensor) -> Run:
+    return judged.forward_trust.predict_proba
+
+
 STEPS: dict[str, VerdictStep] = {
     "forward": VerdictStep("forward pass", _method("forward")),
     "forward-backward": VerdictStep("forward + backward pass (T0)", _method("plain")),
@@ -117,6 +131,8 @@ STEPS: dict[str, VerdictStep] = {
     "trust-meter": VerdictStep("GradientMeter of a TrustModel", _trust_meter),
     "heads": VerdictStep("features and heads (readings to P(correct))", _heads),
     "verdict": VerdictStep("TrustModel.predict_proba (the whole verdict)", _verdict),
+    "forward-meter": VerdictStep('meter of `TrustModel(reads="forward")`', _forward_meter),
+    "forward-verdict": VerdictStep('`TrustModel(reads="forward")`, the whole verdict', _forward_verdict),
 }
 """Steps by their name in results.json, in the order of the page."""
 
