@@ -52,6 +52,23 @@ def test_what_training_programs_save(
     assert same(build_with(build, tensors, path), state)
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_counters_of_batches_may_be_missing(suffix: str, tmp_path: Path) -> None:
+    """PyTorch before 0.4.1 did not save them."""
+
+    def build(classes: int | None) -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+
+    state = build(None).state_dict()
+    state["1.running_mean"] += 1
+    state["0.weight"] = state["0.weight"].clone()
+    del state["1.num_batches_tracked"]
+    path = tmp_path / f"a{suffix}"
+    save_file(dict(state), path) if suffix == ".safetensors" else torch.save(state, path)
+    network = build_with(build, read_weights(path)[0], path)
+    assert same(network, state | {"1.num_batches_tracked": torch.tensor(0)})
+
+
 class Payload:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return exec, ("raise SystemExit('ran')",)
