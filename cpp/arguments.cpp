@@ -95,12 +95,31 @@ Geometry geometry(const Array& delta, const Array& activation, const Integers& k
 template <class Float>
 Matrix<Float> matrix(const Array& array, const char* name) {
     require_type<Float>(array, name);
-    if (array.ndim() != 2 || array.shape(1) == 0) {
-        throw std::invalid_argument(name + Text(" has shape ") + shape_of(array) +
-                                    "; expected [N, P] with at least one value per sample");
+    Matrix<Float> result{static_cast<const Float*>(array.data()), 0, 1, 0, {}};
+    std::vector<Axis>& axes = result.axes;
+    for (std::size_t i = 1; i < array.ndim(); ++i) {
+        const auto size = static_cast<Index>(array.shape(i));
+        result.columns *= size;
+        if (size > 1) axes.push_back({size, array.stride(i)});
     }
-    return {static_cast<const Float*>(array.data()), static_cast<Index>(array.shape(0)),
-            static_cast<Index>(array.shape(1)), array.stride(0), array.stride(1)};
+    if (array.ndim() < 2 || result.columns == 0) {
+        throw std::invalid_argument(name + Text(" has shape ") + shape_of(array) +
+                                    "; expected [N, ...] with at least one value per sample");
+    }
+    result.rows = static_cast<Index>(array.shape(0));
+    result.row_stride = array.stride(0);
+    // Sums do not depend on the order of the columns, so they are read in memory order.
+    std::stable_sort(axes.begin(), axes.end(), [](const Axis& x, const Axis& y) { return x.stride > y.stride; });
+    std::size_t last = 0;
+    for (std::size_t i = 1; i < axes.size(); ++i) {
+        if (axes[last].stride == axes[i].size * axes[i].stride) {
+            axes[last] = {axes[last].size * axes[i].size, axes[i].stride};
+        } else {
+            axes[++last] = axes[i];
+        }
+    }
+    axes.resize(axes.empty() ? 0 : last + 1);
+    return result;
 }
 
 template Matrix<float> matrix<float>(const Array&, const char*);
@@ -120,7 +139,7 @@ double* output(const Output& array, const char* name, std::size_t rows, std::siz
     require_type<double>(array, name);
     const bool fits = array.ndim() == 2 && array.shape(0) == rows && array.shape(1) == columns;
     const auto row = static_cast<Index>(columns);
-    if (!fits || (columns > 1 && array.stride(1) != 1) || (rows > 1 && array.stride(0) != row)) {
+    if (!fits || (rows && columns > 1 && array.stride(1) != 1) || (rows > 1 && array.stride(0) != row)) {
         throw std::invalid_argument(name + Text(" has shape ") + shape_of(array) + "; expected (" +
                                     std::to_string(rows) + ", " + std::to_string(columns) + "), contiguous");
     }

@@ -25,6 +25,7 @@ void require_fit(const Array& delta, const Array& activation);
 Geometry geometry(const Array& delta, const Array& activation, const Integers& kernel, const Integers& stride,
                   const Integers& dilation, const Integers& padding, Index groups);
 
+// Values [N, ...] of any strides, with at least one value per sample.
 template <class Float>
 Matrix<Float> matrix(const Array& array, const char* name);
 

@@ -10,6 +10,8 @@ using Index = std::ptrdiff_t;
 
 // Sums of g, g^2, g^3, g^4 and |g|, minimum, maximum.
 constexpr int kSums = 7;
+// The same and the number of values above zero.
+constexpr int kOutputSums = kSums + 1;
 // Lanes of the widest vector in any variant, and maximum number of vectors of output channels in a tile.
 constexpr int kMostLanes = 16;
 constexpr int kMostVectors = 2;
@@ -133,8 +135,9 @@ struct Variant {
     TileFunction outer;                                      // one position: a closed form
     TileFunction nothing;                                    // no position: zeros
     void (*run)(const Correlation&, Scratch&, Index sample, const Unit&, double* sums, double* bias);
-    void (*reduce_float)(const float* values, Index count, double* sums);
-    void (*reduce_double)(const double* values, Index count, double* sums);
+    // With and without the number of positive values.
+    void (*reduce_float[2])(const float* values, Index count, double* sums);
+    void (*reduce_double[2])(const double* values, Index count, double* sums);
     void (*channel_sums)(const Channels& delta, const Channels& activation, const float* mean, const Index size[3],
                          Index first, Index last, double* products, double* totals);
 };

@@ -162,8 +162,8 @@ const Variant GRADMETER_SYMBOL = {
     outer,
     nothing,
     run,
-    reduce<float>,
-    reduce<double>,
+    {reduce<false, float>, reduce<true, float>},
+    {reduce<false, double>, reduce<true, double>},
     channel_sums,
 };
 

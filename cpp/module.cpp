@@ -31,20 +31,22 @@ NB_MODULE(_compiled, module) {
 
     module.def(
         "reduce",
-        [](const Array& values, const Output& sums, int threads) {
-            double* to_sums = output(sums, "sums", values.ndim() ? values.shape(0) : 0, kSums);
+        [](const Array& values, const Output& sums, int threads, bool positive) {
+            const int width = positive ? kOutputSums : kSums;
+            double* to_sums = output(sums, "sums", values.ndim() ? values.shape(0) : 0, width);
             require_threads(threads);
             if (values.dtype() == nb::dtype<double>()) {
                 const Matrix<double> doubles = matrix<double>(values, "values");
                 const nb::gil_scoped_release unlocked;
-                reduce(doubles, to_sums, threads);
+                reduce(doubles, positive, to_sums, threads);
             } else {
                 const Matrix<float> floats = matrix<float>(values, "values");
                 const nb::gil_scoped_release unlocked;
-                reduce(floats, to_sums, threads);
+                reduce(floats, positive, to_sums, threads);
             }
         },
-        "values"_a, "sums"_a, "threads"_a, "The same seven numbers of values [N, P] that are held as they are.");
+        "values"_a, "sums"_a, "threads"_a, "positive"_a = false,
+        "The same seven numbers of values [N, ...] that are held as they are; with positive also how many exceed zero.");
 
     module.def(
         "channel_sums",

@@ -49,14 +49,15 @@ private:
 
 thread_local Arena delta_arena, activation_arena;
 
-// Merges the parts of each sample in order.
-void merge(double* sums, const std::vector<double>& parts, Index samples, Index count) {
+// Merges the parts of each sample in order; `width` is kSums or kOutputSums.
+void merge(double* sums, const std::vector<double>& parts, Index samples, Index count, int width) {
     const double* part = parts.data();
-    for (double* total = sums; total != sums + samples * kSums; total += kSums) {
-        std::copy_n(part, kSums, total);
-        part += kSums;
-        for (Index i = 1; i < count; ++i, part += kSums) {
+    for (double* total = sums; total != sums + samples * width; total += width) {
+        std::copy_n(part, width, total);
+        part += width;
+        for (Index i = 1; i < count; ++i, part += width) {
             for (int k = 0; k < 5; ++k) total[k] += part[k];
+            for (int k = kSums; k < width; ++k) total[k] += part[k];
             total[5] = std::min(total[5], part[5]);
             total[6] = std::max(total[6], part[6]);
         }
@@ -65,26 +66,42 @@ void merge(double* sums, const std::vector<double>& parts, Index samples, Index 
     }
 }
 
+// Copies `count` columns of one row, from column `first` on.
 template <class Float>
-void reduce_with(void (*kernel)(const Float*, Index, double*), const Matrix<Float>& values, double* sums, int threads) {
+void gather(const Float* row, const std::vector<Axis>& axes, Index first, Index count, std::vector<Float>& to) {
+    to.clear();
+    const Axis inner = axes.back();
+    while (count > 0) {
+        const Float* from = row;
+        Index rest = first / inner.size;
+        for (std::size_t i = axes.size() - 1; i-- > 0; rest /= axes[i].size) from += rest % axes[i].size * axes[i].stride;
+        const Index begin = first % inner.size, end = std::min(inner.size, begin + count);
+        for (Index k = begin; k < end; ++k) to.push_back(from[k * inner.stride]);
+        first += end - begin;
+        count -= end - begin;
+    }
+}
+
+template <class Float>
+void reduce_with(void (*const (&kernels)[2])(const Float*, Index, double*), const Matrix<Float>& values, bool positive,
+                 double* sums, int threads) {
+    const auto kernel = kernels[positive];
+    const int width = positive ? kOutputSums : kSums;
+    const bool contiguous = values.axes.empty() || (values.axes.size() == 1 && values.axes[0].stride == 1);
     const Index chunks = (values.columns + kValues - 1) / kValues;
-    std::vector<double> parts(static_cast<std::size_t>(values.rows * chunks * kSums));
+    std::vector<double> parts(static_cast<std::size_t>(values.rows * chunks * width));
     threads = worthwhile(threads, values.rows * values.columns, kElements);
     share(threads, values.rows * chunks, std::max<Index>(1, kValues / values.columns), [&]() -> Work {
         return [&, copy = std::vector<Float>()](Index first, Index last) mutable {
             for (Index i = first; i < last; ++i) {
                 const Index start = i % chunks * kValues, size = std::min(kValues, values.columns - start);
-                const Float* from = values.data + i / chunks * values.row_stride + start * values.column_stride;
-                if (values.column_stride != 1 && size > 1) {
-                    copy.clear();
-                    for (Index k = 0; k < size; ++k) copy.push_back(from[k * values.column_stride]);
-                    from = copy.data();
-                }
-                kernel(from, size, parts.data() + i * kSums);
+                const Float* row = values.data + i / chunks * values.row_stride;
+                if (!contiguous) gather(row, values.axes, start, size, copy);
+                kernel(contiguous ? row + start : copy.data(), size, parts.data() + i * width);
             }
         };
     });
-    merge(sums, parts, values.rows, chunks);
+    merge(sums, parts, values.rows, chunks, width);
 }
 
 }  // namespace
@@ -111,15 +128,15 @@ void correlate(const Tensor& delta, const Tensor& activation, const Geometry& ge
             }
         };
     });
-    merge(sums, parts, delta.samples, units);
+    merge(sums, parts, delta.samples, units, kSums);
 }
 
-void reduce(const Matrix<float>& values, double* sums, int threads) {
-    reduce_with(variant().reduce_float, values, sums, threads);
+void reduce(const Matrix<float>& values, bool positive, double* sums, int threads) {
+    reduce_with(variant().reduce_float, values, positive, sums, threads);
 }
 
-void reduce(const Matrix<double>& values, double* sums, int threads) {
-    reduce_with(variant().reduce_double, values, sums, threads);
+void reduce(const Matrix<double>& values, bool positive, double* sums, int threads) {
+    reduce_with(variant().reduce_double, values, positive, sums, threads);
 }
 
 void channel_sums(const Tensor& delta, const Tensor& activation, const float* mean, double* products, double* totals,

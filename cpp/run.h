@@ -11,14 +11,17 @@ namespace gradmeter {
 void correlate(const Tensor& delta, const Tensor& activation, const Geometry& geometry, double* sums, double* bias,
                int threads);
 
-// The same seven sums of values [N, P], float or double.
+// Values [N, P]; the columns run over the axes, the longest stride first, none of which continues the one before.
 template <class Float>
 struct Matrix {
     const Float* data;
-    Index rows, columns, row_stride, column_stride;
+    Index rows, columns, row_stride;
+    std::vector<Axis> axes;
 };
-void reduce(const Matrix<float>& values, double* sums, int threads);
-void reduce(const Matrix<double>& values, double* sums, int threads);
+
+// The same seven sums of float or double values; with `positive` also the number of values above zero, [N, 8].
+void reduce(const Matrix<float>& values, bool positive, double* sums, int threads);
+void reduce(const Matrix<double>& values, bool positive, double* sums, int threads);
 
 // Sums of delta * (activation - mean) and of delta over positions, [N, C] each; mean [C] may be null.
 void channel_sums(const Tensor& delta, const Tensor& activation, const float* mean, double* products, double* totals,

@@ -6,14 +6,35 @@ namespace {
 ALWAYS_INLINE Wide widened(const float* from) { return load_widened(from); }
 ALWAYS_INLINE Wide widened(const double* from) { return load_wide(from); }
 
-// The seven sums of contiguous values, in float64, because memory is slower than the arithmetic.
+// Vectors of a type, and of integers of its size.
 template <class Float>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+    using Values = Vector;
+    using Integers = Bits;
+};
+template <>
+struct VectorOf<double> {
+    using Values = Wide;
+    using Integers = WideBits;
+};
+
+// The seven sums of contiguous values, in float64. With Positive also the number of values above zero; these are fewer
+// than 2^31.
+template <bool Positive = false, class Float>
 void reduce(const Float* values, Index count, double* sums) {
     constexpr int kStep = kLanes / 2, kChains = 2;
-    Wide power[5][kChains] = {}, lowest[kChains], highest[kChains];
-    UNROLL for (int i = 0; i < kChains; ++i) {
-        lowest[i] = Wide{} + __builtin_inf();
-        highest[i] = Wide{} - __builtin_inf();
+    // Comparisons are exact in the type of the values, of which a vector holds as many as possible.
+    using Native = typename VectorOf<Float>::Values;
+    using NativeBits = typename VectorOf<Float>::Integers;
+    constexpr int kNativeLanes = sizeof(Native) / sizeof(Float), kNatives = kChains * kStep / kNativeLanes;
+    Wide power[5][kChains] = {};
+    Native lowest[kNatives], highest[kNatives];
+    NativeBits positive[kNatives] = {};
+    UNROLL for (int i = 0; i < kNatives; ++i) {
+        lowest[i] = Native{} + static_cast<Float>(__builtin_inf());
+        highest[i] = Native{} - static_cast<Float>(__builtin_inf());
     }
     Index at = 0;
     for (; at + kChains * kStep <= count; at += kChains * kStep) {
@@ -24,28 +45,38 @@ void reduce(const Float* values, Index count, double* sums) {
             power[2][i] += square * x;
             power[3][i] += square * square;
             power[4][i] += magnitude(x);
+        }
+        UNROLL for (int i = 0; i < kNatives; ++i) {
+            const Native x = read<Native>(values + at + i * kNativeLanes);
             lowest[i] = smaller(x, lowest[i]);
             highest[i] = larger(x, highest[i]);
+            if constexpr (Positive) positive[i] -= reinterpret_cast<NativeBits>(x > 0);  // true is -1
         }
     }
     for (int k = 0; k < 5; ++k) sums[k] = sum_of_lanes(power[k][0] + power[k][1]);
-    const Wide low = smaller(lowest[0], lowest[1]), high = larger(highest[0], highest[1]);
     sums[5] = __builtin_inf();
     sums[6] = -__builtin_inf();
-    for (int lane = 0; lane < kStep; ++lane) {
-        sums[5] = smaller(low[lane], sums[5]);
-        sums[6] = larger(high[lane], sums[6]);
+    Index above = 0;
+    for (int i = 0; i < kNatives; ++i) {
+        for (int lane = 0; lane < kNativeLanes; ++lane) {
+            sums[5] = smaller<double>(lowest[i][lane], sums[5]);
+            sums[6] = larger<double>(highest[i][lane], sums[6]);
+            above += positive[i][lane];
+        }
     }
+    // As a vector, so that no compiler fuses the products with the sums, which would change their last bits.
+    using Powers = double __attribute__((vector_size(32)));
+    Powers powers = read<Powers>(sums);
     for (; at < count; ++at) {
         const double x = values[at], square = x * x;
-        sums[0] += x;
-        sums[1] += square;
-        sums[2] += square * x;
-        sums[3] += square * square;
+        powers += Powers{x, square, square * x, square * square};
         sums[4] += x < 0 ? -x : x;
         sums[5] = smaller(x, sums[5]);
         sums[6] = larger(x, sums[6]);
+        above += x > 0;
     }
+    store(sums, powers);
+    if constexpr (Positive) sums[kSums] = static_cast<double>(above);
 }
 
 // Contiguous channels, a few vectors of them at a time.

@@ -251,15 +251,16 @@ def statistics(group: PowerSums, names: Sequence[str] = METRICS) -> Tensor:
     standard deviation is below 3e-5 of the root mean square, and kurtosis below 3e-4, because they would consist of
     rounding errors.
     """
-    return _statistics(Moments(group.numbers, group.count), names)
+    return statistics_of(Moments(group.numbers, group.count), names)
 
 
 def statistics_of_each(groups: Sequence[PowerSums], names: Sequence[str] = METRICS) -> Tensor:
     """Statistics of several groups of entries of the same samples, [N, groups, names] float64."""
     numbers = torch.stack([group.numbers for group in groups], dim=1)
     count = torch.tensor([group.count for group in groups], dtype=numbers.dtype, device=numbers.device)
-    return _statistics(Moments(numbers, count), names)
+    return statistics_of(Moments(numbers, count), names)
 
 
-def _statistics(moments: Moments, names: Sequence[str]) -> Tensor:
+def statistics_of(moments: Moments, names: Sequence[str] = METRICS) -> Tensor:
+    """Statistics of groups with these moments, [N, groups, names] float64."""
     return torch.stack([STATISTICS[name].of(moments) for name in names], dim=-1)

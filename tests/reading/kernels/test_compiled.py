@@ -293,6 +293,56 @@ def test_reduce_shows_what_is_not_finite() -> None:
     assert compiled.reduce(values)[1].tolist() == [0] * 7
 
 
+def reduce_output(values: Tensor) -> Tensor:
+    sums = torch.empty(len(values), 8, dtype=torch.float64)
+    compiled.reduce_output(values, sums.numpy())
+    return sums
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(3, 1), (4, 70001), (2000, 3), (2, 70, 5), (3, 7, 9, 6), (2, 3, 40, 30, 20)])
+def test_reduce_output(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    """The sums of `reduce`, and the number of positive values, in every memory order."""
+    values = torch.randn(shape, dtype=dtype)
+    orders = [change(values) for name, change in LAYOUTS.items() if "channels" not in name or len(shape) > 2]
+    for order in [*orders, values.transpose(1, -1), values.double().to(dtype).requires_grad_()]:
+        sums, flat = reduce_output(order), order.detach().flatten(1)
+        assert sums[:, 7].tolist() == [int((row > 0).sum()) for row in flat]
+        expected, scale = seven(flat), flat.double().abs()
+        powers = torch.stack([scale.pow(k).sum(1) for k in (1, 2, 3, 4, 1, 0, 0)], dim=1)
+        powers[:, 5:] = 0
+        assert ((sums[:, :7] - expected).abs() <= 1e-12 * powers).all()
+    assert torch.equal(reduce_output(values)[:, :7], compiled.reduce(values.flatten(1)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("places", [range(5), range(100, 105)], ids=["few values", "vectors"])
+def test_positive_values(dtype: torch.dtype, places: range) -> None:
+    """Infinity and the smallest denormal number are positive; zeros and NaN are not."""
+    smallest = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+    values = torch.full((2, places.stop), -1.0, dtype=dtype)
+    values[0, list(places)] = torch.tensor([float("inf"), smallest, 0.0, -0.0, -smallest], dtype=dtype)
+    values[1, list(places)] = torch.tensor([float("nan"), -float("inf"), smallest, 2.0, -2.0], dtype=dtype)
+    sums = reduce_output(values)
+    assert sums[:, 7].tolist() == [2, 2]
+    assert sums[0, :2].tolist() == [float("inf")] * 2
+    assert sums[1, :7].isnan().all()
+
+
+def test_the_number_of_threads_changes_no_sum_of_an_output() -> None:
+    values = torch.randn(3, 5, 300, 300)
+    one, two = torch.empty(3, 8, dtype=torch.float64), torch.empty(3, 8, dtype=torch.float64)
+    _compiled.reduce(values, one, 1, True)
+    _compiled.reduce(values, two, 2, True)
+    assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("values", [torch.ones(3), torch.ones(2, 0), torch.ones(2, 3, 0)])
+def test_outputs_without_values_are_refused(values: Tensor) -> None:
+    with pytest.raises(ValueError, match="values"):
+        reduce_output(values)
+
+
 @pytest.mark.parametrize("shape", [(2, 3), (2, 70, 5), (3, 70, 9, 7), (1, 5, 40, 50), (2, 9, 3, 4, 5)])
 @pytest.mark.parametrize("centred", [False, True])
 def test_channel_sums(shape: tuple[int, ...], centred: bool) -> None:

@@ -14,7 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradmeter.errors import InputError
@@ -150,10 +152,22 @@ def correlate(
 
 
 def reduce(values: Tensor) -> Tensor:
-    """The same numbers [N, 7] float64 for values [N, P], float32 or float64 on the CPU, any strides."""
+    """The same numbers [N, 7] float64 for values [N, ...], float32 or float64 on the CPU, any strides."""
     sums = _outputs(len(values), _SUMS)
-    _loaded().reduce(_checked("values", values, torch.float32, torch.float64), sums, torch.get_num_threads())
+    # NumPy arrays, because the extension takes three times as long to convert tensors.
+    array = _checked("values", values, torch.float32, torch.float64).numpy()
+    _loaded().reduce(array, sums.numpy(), torch.get_num_threads())
     return sums
+
+
+def reduce_output(values: Tensor, sums: NDArray[np.float64]) -> None:
+    """Write the same numbers of values [N, ...], and the number of values above 0, to contiguous `sums` [N, 8].
+
+    It does no more than necessary, because it runs once per layer.
+    """
+    if values.requires_grad or values.is_neg():
+        values = values.detach().resolve_neg()
+    _loaded().reduce(values.numpy(), sums, torch.get_num_threads(), True)
 
 
 def channel_sums(delta: Tensor, activation: Tensor, mean: Tensor | None = None) -> tuple[Tensor, Tensor]:

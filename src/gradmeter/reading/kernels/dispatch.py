@@ -11,6 +11,10 @@ from gradmeter.reading.statistics import PowerSums
 
 # Largest number of spatial dimensions that the compiled kernel supports.
 _COMPILED_DIMENSIONS = 3
+_COMPILED_TYPES = (torch.float32, torch.float64)
+# Numbers per sample of an output, and initial room for outputs.
+_OUTPUT_SUMS = 8
+_OUTPUTS = 64
 # Above this ratio of |mean| to standard deviation, float32 partial sums lose too many digits of the moments.
 _NEARLY_CONSTANT = 3.0
 
@@ -36,10 +40,56 @@ def _nearly_constant_rows(sums: Tensor, count: int) -> Tensor | None:
 
 def reduce(values: Tensor) -> PowerSums:
     """Power sums of materialised gradients [N, ...]."""
-    if not _supports_compiled(values, types=(torch.float32, torch.float64)):
+    if not _supports_compiled(values, types=_COMPILED_TYPES):
         return portable.reduce(values)
     flat = values.flatten(1) if values.dim() > 1 else values.unsqueeze(1)
     return PowerSums(flat.shape[1], compiled.reduce(flat))
+
+
+class OutputSums:
+    """Sums of the outputs of a network's layers for N samples: those of `PowerSums`, then the number of values above 0.
+
+    Attributes:
+        counts: number of entries per sample of each output.
+        bytes: size of all outputs.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self.counts: list[int] = []
+        self.bytes = 0
+        self._samples = samples
+        self._compiled = False
+        self._numbers = torch.empty(0, samples, _OUTPUT_SUMS, dtype=torch.float64, device="cpu")
+        self._array = self._numbers.numpy()
+
+    def add(self, output: Tensor) -> int:
+        """Add an output [N, ...] with at least one entry per sample, and return its index."""
+        index = len(self.counts)
+        if index == len(self._numbers):
+            self._grow(output.device)
+        if self._compiled and output.is_cpu and output.dtype in _COMPILED_TYPES:
+            compiled.reduce_output(output, self._array[index])
+        else:
+            self._numbers[index] = portable.reduce_output(output.detach())
+        self.counts.append(output.numel() // self._samples)
+        self.bytes += output.nbytes
+        return index
+
+    def _grow(self, device: torch.device) -> None:
+        """Make room for more outputs, on the device of the first."""
+        used = len(self._numbers)
+        shape = (max(_OUTPUTS, 2 * used), self._samples, _OUTPUT_SUMS)
+        numbers = torch.empty(shape, dtype=torch.float64, device=self._numbers.device if used else device)
+        numbers[:used] = self._numbers
+        self._numbers = numbers
+        self._compiled = numbers.is_cpu and compiled.available()
+        if self._compiled:
+            self._array = numbers.numpy()
+
+    @property
+    def numbers(self) -> Tensor:
+        """The sums, [outputs, N, 8] float64."""
+        return self._numbers[: len(self.counts)]
 
 
 def correlate(delta: Tensor, activation: Tensor, geometry: Geometry) -> tuple[PowerSums, Tensor | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from gradmeter.reading.kernels.geometry import POINT, Geometry
@@ -47,6 +48,15 @@ def reduction_bytes(entries: int, gradient: Tensor) -> int:
 def reduce(values: Tensor) -> PowerSums:
     """Power sums of materialised gradients [N, ...]."""
     return chunked(lambda rows: values[rows], len(values), reduction_bytes(values[:1].numel(), values))
+
+
+def reduce_output(values: Tensor) -> Tensor:
+    """Sums of a layer's output [N, ...], [N, 8] float64: those of `PowerSums`, then the number of values above 0."""
+    # In memory order to avoid a copy: the sums do not depend on the order.
+    order = sorted(range(1, values.dim()), key=values.stride, reverse=True)
+    flat = values.permute(0, *order).reshape(len(values), -1)
+    positive = torch.count_nonzero(flat > 0, dim=1).unsqueeze(1)
+    return torch.cat([reduce(flat).numbers, positive.double()], dim=1)
 
 
 def _product(delta: Tensor, activation: Tensor, geometry: Geometry) -> tuple[Tensor, bool]:
@@ -102,4 +112,4 @@ def channel_sums(delta: Tensor, activation: Tensor, mean: Tensor) -> tuple[Tenso
     return product, delta.flatten(2).sum(2) if delta.dim() > 2 else delta
 
 
-__all__ = ["channel_sums", "chunked", "correlate", "materialise", "reduce", "reduction_bytes"]
+__all__ = ["channel_sums", "chunked", "correlate", "materialise", "reduce", "reduce_output", "reduction_bytes"]

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from gradmeter.reading.capture import SampleAxis, growing_dimension
 from gradmeter.reading.hooks import of_this_thread
 from gradmeter.reading.inputs import Inputs
-from gradmeter.reading.kernels import reduce
-from gradmeter.reading.statistics import ACTIVATION_METRICS, PowerSums, statistics
+from gradmeter.reading.kernels import OutputSums
+from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
 
 # Samples in a probe: two can hide a folded batch.
 _PROBE_SAMPLES = 3
@@ -39,16 +39,20 @@ class LayerOutputs:
     def __init__(self, samples: int) -> None:
         self.samples = samples
         self.unknown = False
-        self._sums: dict[str, list[PowerSums]] = {}
-        self._positive: dict[str, list[Tensor]] = {}
+        self._sums = OutputSums(samples)
+        # Indices of each layer's outputs in the sums.
+        self._indices: dict[str, list[int]] = {}
         # Inputs [N, D] and outputs [N, C] of the layers, one of which may be the last.
         self._candidates: list[tuple[Tensor, Tensor]] = []
 
+    def samples_in(self, size: float) -> int | None:
+        """Number of samples whose outputs take `size` bytes on average; None if there were no outputs."""
+        sums = self._sums
+        return int(size * len(sums.counts) * self.samples / sums.bytes) if sums.bytes else None
+
     def add(self, layer: str, output: Tensor) -> None:
         """Add an output, [N, ...]."""
-        flat = _flat(output)
-        self._sums.setdefault(layer, []).append(reduce(flat))
-        self._positive.setdefault(layer, []).append(torch.count_nonzero(flat > 0, dim=1))
+        self._indices.setdefault(layer, []).append(self._sums.add(output))
 
     def add_candidate(self, activation: Any, output: Tensor) -> None:
         """Keep the input of a layer that may be the last one."""
@@ -64,13 +68,30 @@ class LayerOutputs:
 
     def statistics(self, layers: tuple[str, ...], device: torch.device) -> Tensor:
         """The statistics `ACTIVATION_METRICS`, [N, layers, 9] float64; zeros for a layer that was not called."""
-        values = torch.zeros(self.samples, len(layers), len(ACTIVATION_METRICS), dtype=torch.float64, device=device)
-        for index, layer in enumerate(layers):
-            if layer in self._sums:
-                group = PowerSums.merge(self._sums[layer])
-                values[:, index, :-1] = statistics(group)
-                values[:, index, -1] = torch.stack(self._positive[layer]).sum(0).double() / group.count
-        return values
+        # All layers at once, because each takes many small operations.
+        numbers, counts = self._of_layers(layers)
+        numbers = numbers.to(device).transpose(0, 1)
+        count = torch.tensor(counts, dtype=numbers.dtype, device=device)
+        values = statistics_of(Moments(numbers[..., :-1], count))
+        return torch.cat([values, (numbers[..., -1] / count).unsqueeze(2)], dim=2)
+
+    def _of_layers(self, layers: tuple[str, ...]) -> tuple[Tensor, list[int]]:
+        """Sums [layers, N, 8] and numbers of entries over all outputs of each layer."""
+        sums, counts = self._sums.numbers, self._sums.counts
+        if len(counts) == len(layers) == len(self._indices) and layers == tuple(self._indices):
+            return sums, counts  # one output per layer, in order: the usual case
+        # Zeros for layers without output.
+        counts = [*counts, 1]
+        sums = torch.cat([sums, sums.new_zeros(1, *sums.shape[1:])])
+        indices = [self._indices.get(layer, [-1]) for layer in layers]
+        numbers = sums[torch.tensor([calls[0] for calls in indices], dtype=torch.int64, device=sums.device)]
+        for row, calls in enumerate(indices):
+            if len(calls) > 1:
+                parts = sums[calls]
+                groups = [PowerSums(counts[call], part) for call, part in zip(calls, parts[..., :-1], strict=True)]
+                numbers[row, :, :-1] = PowerSums.merge(groups).numbers
+                numbers[row, :, -1] = parts[..., -1].sum(0)
+        return numbers, [sum(counts[call] for call in calls) for calls in indices]
 
 
 class OutputReader:
@@ -147,10 +168,10 @@ class OutputReader:
             if self._embedding:
                 outputs.add_candidate(activation, output)
             known = axes.get(call)
-            axis = None if known is None else known.adapted(tuple(output.shape), samples)
+            axis = None if known is None else known.adapted(output.shape, samples)
             outputs.unknown |= call not in axes or (known is not None and axis is None)
             if axis is not None and output.numel():
-                outputs.add(call[0], axis.rows(output.detach(), samples))
+                outputs.add(call[0], axis.rows(output, samples))
 
         with self._observe(add):
             yield outputs
@@ -190,16 +211,13 @@ def _axis(many: Tensor, alone: Tensor) -> SampleAxis | None:
     if dim is None:
         return None
     folds = alone.shape[dim]
-    tolerance = _TOLERANCE * float(many.abs().max()) if many.numel() else 0.0
+    finite = many[torch.isfinite(many)]
+    tolerance = _TOLERANCE * float(finite.abs().max()) if finite.numel() else 0.0
+    # An infinite entry equals itself.
+    many, alone = torch.nan_to_num(many), torch.nan_to_num(alone)
     for outer in (divisor for divisor in range(1, folds + 1) if folds % divisor == 0):
         axis = SampleAxis(dim, outer, folds // outer)
         difference = axis.rows(many, _PROBE_SAMPLES)[-1] - axis.rows(alone, 1)[0]
         if not difference.numel() or bool(difference.abs().max() <= tolerance):
             return axis
     return None
-
-
-def _flat(output: Tensor) -> Tensor:
-    """Flatten to [N, entries], in memory order to avoid a copy: sums and extremes do not depend on the order."""
-    order = sorted(range(1, output.dim()), key=output.stride, reverse=True)
-    return output.permute(0, *order).reshape(len(output), -1)
