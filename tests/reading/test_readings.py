@@ -51,6 +51,16 @@ def full(samples: int = 5, dtype: torch.dtype = torch.float32, first: str = "pre
     )
 
 
+def without_gradients(samples: int = 5, first: str = "predicted", seed: int = 0) -> Readings:
+    """What a meter with gradients=False returns."""
+
+    def emptied(part: Readings) -> Readings:
+        return replace(part, layers=(), values=part.values[:, :0])
+
+    original = full(samples, first=first, seed=seed)
+    return replace(emptied(original), further={name: emptied(part) for name, part in original.further.items()})
+
+
 def assert_same(actual: Readings, expected: Readings) -> None:
     assert actual.layers == expected.layers
     assert actual.pseudo_labels == expected.pseudo_labels
@@ -509,3 +519,56 @@ def test_concatenate_everything() -> None:
 def test_concatenate_what_differs(other: Readings) -> None:
     with pytest.raises(InputError, match="differ"):
         Readings.concatenate([full(), other])
+
+
+# --- readings without gradients
+
+
+@pytest.mark.parametrize("first", ["predicted", "uniform"])
+def test_round_trips_without_gradients(first: str, tmp_path: Path) -> None:
+    original = without_gradients(first=first)
+    original.write_parquet(tmp_path / "readings.parquet")
+    table = original.to_arrow()
+    for actual in (
+        Readings.from_arrow(table),
+        Readings.from_arrow(table.replace_schema_metadata(None)),
+        Readings.from_pandas(original.to_pandas()),
+        Readings.read_parquet(tmp_path / "readings.parquet"),
+    ):
+        assert_same(actual, original)
+        assert actual.metrics == original.metrics
+
+
+def test_columns_without_gradients() -> None:
+    original = replace(without_gradients(), further={}, activations=None, embedding=None, scores={})
+    assert original.columns == ()
+    assert [*original.to_numpy()] == ["prediction", "log_scale", "logits"]
+    assert_same(Readings.from_arrow(original.to_arrow().replace_schema_metadata(None)), original)
+
+
+def test_operations_without_gradients() -> None:
+    original = without_gradients(7)
+    assert_same(original.led_by("uniform").led_by("predicted").for_pseudo_label("uniform"), original.further["uniform"])
+    parts = [original.rows(np.array([0, 1])), original.rows(np.arange(7) > 1)]
+    assert [len(part) for part in parts] == [2, 5]
+    assert_same(Readings.concatenate(parts), original)
+    assert original.finite.tolist() == [True] * 7
+    assert repr(original) == "Readings(7 samples, 4 classes, no gradients)"
+    with pytest.raises(InputError, match="gradients=True"):
+        original["all", "l2"]
+    with pytest.raises(InputError):
+        Readings.concatenate([original, full(7)])
+
+
+def test_no_samples_without_gradients() -> None:
+    original = without_gradients(7).rows(np.zeros(7, bool))
+    assert len(original) == 0
+    assert original.finite.tolist() == []
+    assert_same(Readings.from_arrow(original.to_arrow()), original)
+
+
+@pytest.mark.parametrize("missing", ["prediction", "log_scale", "logits"])
+def test_a_table_of_something_else_without_metadata(missing: str) -> None:
+    table = without_gradients().to_arrow().replace_schema_metadata(None)
+    with pytest.raises(DataError):
+        Readings.from_arrow(table.drop_columns([missing]))

@@ -27,7 +27,7 @@ class Layout:
     """The columns of a table of readings.
 
     Attributes:
-        layers: names of the layers; the last is "all".
+        layers: names of the layers; the last is "all". Empty for readings without gradients.
         pseudo_labels: names of the pseudo-labels; the columns of the first have no prefix.
         outputs: names of the layers with statistics of their outputs; None without activations.
         embedding: whether there is an embedding.
@@ -125,7 +125,7 @@ class Layout:
         parts = [name.rpartition("/") for name in names if not name.startswith(prefixes)]
         columns = [(layer, metric) for layer, slash, metric in parts if slash and metric in STATISTICS]
         layers = tuple(dict.fromkeys(layer for layer, _ in columns))
-        if layers[-1:] != ("all",):
+        if layers[-1:] != ("all",) and (layers or not {"prediction", "log_scale", "logits"} <= {*names}):
             raise DataError("the table holds no gradmeter readings; expected a table written by Readings.to_arrow")
         outputs = [name[len(ACTIVATION) :].rpartition("/")[0] for name in names if name.startswith(ACTIVATION)]
         return cls(
@@ -134,7 +134,7 @@ class Layout:
             tuple(dict.fromkeys(outputs)) if outputs else None,
             "embedding" in names,
             tuple(name.removeprefix(SCORE) for name in names if name.startswith(SCORE)),
-            tuple(dict.fromkeys(metric for _, metric in columns)),
+            tuple(dict.fromkeys(metric for _, metric in columns)) or METRICS,
         )
 
 

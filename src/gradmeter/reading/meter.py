@@ -46,9 +46,11 @@ from gradmeter.reading.network import (
     answer,
     logits_of,
     measuring,
+    modules_of,
     not_finite,
     owned_parameters,
     owning_modules,
+    parameters_of,
     require_independent_samples,
     unwrapped,
 )
@@ -71,6 +73,8 @@ _OUTPUT_BYTES = 2.5 * 2**20
 _TILE_WEIGHTS = 1.5
 # ... and at least this many samples, because matrix products of fewer rows are slow.
 _SMALLEST_TILE = 8
+# Samples in a tile if the size of the outputs is unknown, because only the logits are read.
+_UNOBSERVED_TILE = 64
 # A recurrent network needs one plan per number of steps, a network with branches one per branch.
 _MAX_PLANS = 1024
 # Samples in a probe: two can hide a folded batch, more cost more.
@@ -123,6 +127,8 @@ class GradientMeter:
         pseudo_label: "predicted", "uniform", "all-ones", "counterfactual" or "expected"; a class index; or a loss
             mapping logits [N, C] to [N]. Several pseudo-labels share one forward pass: `Readings.values` belong to the
             first, `Readings.for_pseudo_label` returns each.
+        gradients: False reads only what one forward pass shows: logits, scales of the pseudo-labels, activations,
+            embedding and scores; `Readings.layers` are then empty, and `values` are [N, 0, metrics].
         activations: also measure statistics of the layers' outputs, `Readings.activations`.
         embedding: also keep the input of the last layer, `Readings.embedding`.
         probes: scores that need further passes, `Readings.scores`: "odin", "mc_dropout", or functions as in
@@ -145,6 +151,7 @@ class GradientMeter:
         model: nn.Module,
         pseudo_label: PseudoLabel | Sequence[PseudoLabel] = "predicted",
         *,
+        gradients: bool = True,
         activations: bool = False,
         embedding: bool = False,
         probes: Sequence[str | Probe] = (),
@@ -155,12 +162,14 @@ class GradientMeter:
             raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
         if tile is not None and (not isinstance(tile, int) or isinstance(tile, bool) or tile < 1):
             raise InputError(f"tile={tile!r}; expected a number of samples, an integer of at least 1")
-        for name, value in (("biases", biases), ("activations", activations), ("embedding", embedding)):
+        switches = {"biases": biases, "gradients": gradients, "activations": activations, "embedding": embedding}
+        for name, value in switches.items():
             if not isinstance(value, bool):
                 raise InputError(f"{name}={value!r}; expected True or False")
         self.model = model
         self._network = unwrapped(model)
         self.pseudo_label = pseudo_label
+        self.gradients = gradients
         self.activations, self.embedding, self.probes = activations, embedding, probes
         self.biases = biases
         labels = self.given_pseudo_labels
@@ -178,6 +187,7 @@ class GradientMeter:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the arguments only: a copy, for example in another process, makes its own plans."""
         options: dict[str, Any] = {
+            "gradients": self.gradients,
             "activations": self.activations,
             "embedding": self.embedding,
             "probes": self.probes,
@@ -194,7 +204,7 @@ class GradientMeter:
             for layer, parameters in self._owned.items()
             for name, parameter in parameters.items()
         }
-        self._parameter_ids = [id(parameter) for parameter in self._network.parameters()]
+        self._parameter_ids = list(map(id, parameters_of(modules_of(self._network))))
         self._plans: dict[str, Plan] = {}
         self._tiles: dict[tuple[tuple[int, ...], ...], int] = {}
         # (layer, operation) pairs that are measured for one sample at a time, and those already warned about.
@@ -204,21 +214,27 @@ class GradientMeter:
         self._uses: list[Use] = []
         # Shapes of inputs, such as packed batches, for which a probe's graph differs from the tile's: no second probe.
         self._unprobed: set[tuple[tuple[int, ...], ...]] = set()
+        # Without gradients: kinds of inputs for which the network was found to treat samples independently.
+        self._independent: set[tuple[Any, ...]] = set()
         self._outputs = OutputReader(self._owners, activations=self.activations, embedding=self.embedding)
 
-    def for_trust_model(self) -> GradientMeter:
-        """A meter of the same network that also measures all features of gradmeter's meta classifier.
+    def for_trust_model(self, gradients: bool = True) -> GradientMeter:
+        """A meter of the same network that measures all features of gradmeter's meta classifier.
 
-        Its pseudo-labels are "predicted" and "uniform", followed by this meter's other ones; it also measures
-        activations and the embedding. Returns this meter if it already does so.
+        It measures activations and the embedding. With `gradients` its pseudo-labels are "predicted" and "uniform",
+        followed by this meter's other ones; without, "predicted" alone. Returns this meter if it already does so.
         """
-        default = ["predicted", "uniform"]
-        pseudo_labels = [*default, *(label for label in self.given_pseudo_labels if label not in default)]
-        if self.given_pseudo_labels == pseudo_labels and self.activations and self.embedding:
+        pseudo_labels: list[PseudoLabel] = ["predicted"]
+        if gradients:
+            pseudo_labels += ["uniform"]
+            pseudo_labels += [label for label in self.given_pseudo_labels if label not in pseudo_labels]
+        reads_all = self.activations and self.embedding and self.gradients == gradients
+        if reads_all and self.given_pseudo_labels == pseudo_labels:
             return self
         return GradientMeter(
             self.model,
             pseudo_labels,
+            gradients=gradients,
             activations=True,
             embedding=True,
             probes=self.probes,
@@ -237,8 +253,8 @@ class GradientMeter:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of the layers that own parameters, in the network's order, then "all"."""
-        return (*self._owned, "all")
+        """Names of the layers that own parameters, in the network's order, then "all"; empty without gradients."""
+        return (*self._owned, "all") if self.gradients else ()
 
     @property
     def given_pseudo_labels(self) -> list[PseudoLabel]:
@@ -301,12 +317,13 @@ class GradientMeter:
         return readings
 
     def _parameters_changed(self) -> bool:
-        return self._parameter_ids != [id(parameter) for parameter in self._network.parameters()]
+        return self._parameter_ids != list(map(id, parameters_of(modules_of(self._network))))
 
     def _tile_by_tile(self, batch: Inputs) -> list[_TileReadings]:
         require_independent_samples(self._network)
         parts, start = [], 0
-        with measuring(self._network):
+        # Probes are called with gradients enabled.
+        with measuring(self._network, gradients=self.gradients or bool(self._probes)):
             while start < batch.samples:
                 size = self._tile or self._tiles.get(batch.shapes, _SMALLEST_TILE)
                 # Tiles of equal size, because a small last tile would be slow.
@@ -318,6 +335,8 @@ class GradientMeter:
                     # The error counts samples of a tile or a probe; count those of the batch.
                     raise self._not_finite_logits(batch) or error from error
                 except UnsupportedModelError as error:
+                    if not self.gradients:
+                        raise
                     # NaN times zero is NaN, so a non-finite gradient looks as if samples were mixed.
                     rows = range(start, min(start + size, batch.samples))
                     raise self._not_finite_gradients(batch, rows) or error from error
@@ -399,6 +418,11 @@ class GradientMeter:
         self, parts: list[_TileReadings], number: int, pseudo_label: str, logits: Tensor
     ) -> Readings:
         """Readings for one pseudo-label."""
+        log_scale = torch.cat([part.log_scales[number] for part in parts])
+        names = tuple(STATISTICS)
+        if not self.gradients:
+            values = logits.new_zeros(len(logits), 0, len(names), dtype=torch.float64)
+            return Readings(logits, log_scale, (), values, pseudo_label, metrics=names)
 
         def sums_of(name: str, parameter: nn.Parameter) -> PowerSums:
             sums = [
@@ -411,13 +435,13 @@ class GradientMeter:
             PowerSums.merge([sums_of(f"{layer}/{name}", parameter) for name, parameter in parameters.items()])
             for layer, parameters in self._owned.items()
         ]
-        names = tuple(STATISTICS)
         values = statistics_of_each([*layers, PowerSums.merge(layers)], names)
-        log_scale = torch.cat([part.log_scales[number] for part in parts])
         return replace(Readings.scaled(logits, log_scale, self.layers, values, names), pseudo_label=pseudo_label)
 
     def _measure(self, tile: Inputs) -> _TileReadings:
         """Measure one tile, and replan where the plan fails."""
+        if not self.gradients:
+            return self._measure_outputs(tile)
         learn = partial(self._outputs.learn, partial(answer, self._network), tile)
         learn()
         forward = self._forward(tile)
@@ -462,16 +486,61 @@ class GradientMeter:
             if plan.reusable:
                 self._remember(forward.graph.signature(), plan)
             forward = self._forward(tile)
-        logits = forward.logits.detach()
-        device = logits.device
+        return self._tile_readings(tile, forward.logits.detach(), forward.starts, sums, forward.outputs)
+
+    def _measure_outputs(self, tile: Inputs) -> _TileReadings:
+        """Read one tile without gradients."""
+        with torch.no_grad():
+            learn = partial(self._outputs.learn, partial(answer, self._network), tile)
+            learn()
+            logits, outputs = self._outputs_of(tile)
+            if outputs.unknown and learn(unknown=True):
+                logits, outputs = self._outputs_of(tile)
+            self._require_independent_outputs(tile)
+        if tile.shapes not in self._tiles:
+            samples = outputs.samples_in(_OUTPUT_BYTES)
+            self._tiles[tile.shapes] = _UNOBSERVED_TILE if samples is None else max(_SMALLEST_TILE, samples)
+        return self._tile_readings(tile, logits, self._start_vectors(tile, logits), [], outputs)
+
+    def _outputs_of(self, tile: Inputs) -> tuple[Tensor, LayerOutputs]:
+        with self._outputs.reading(tile) as outputs:
+            return logits_of(self._network, tile, {}), outputs
+
+    def _require_independent_outputs(self, tile: Inputs) -> None:
+        """Compare a sample's logits alone and in a batch, once for inputs with the same options and dimensions."""
+        kind = (tile.options, tuple(map(len, tile.shapes)))
+        if kind in self._independent or tile.samples == 1:
+            return
+        probe = tile.rows([index % tile.samples for index in range(_PROBE_SAMPLES)])
+        alone = logits_of(self._network, probe.rows([_PROBE_SAMPLES - 1]), {})
+        _require_same_logits(alone[0], logits_of(self._network, probe, {})[-1])
+        # Equal samples may hide that the network mixes them.
+        if not all(torch.equal(tensor[-1], tensor[-2]) for tensor in probe.tensors):
+            self._independent.add(kind)
+
+    def _tile_readings(
+        self,
+        tile: Inputs,
+        logits: Tensor,
+        starts: list[StartVector],
+        sums: list[dict[str, PowerSums]],
+        outputs: LayerOutputs,
+    ) -> _TileReadings:
         return _TileReadings(
             logits,
-            [start.log_scale for start in forward.starts],
+            [start.log_scale for start in starts],
             sums,
-            forward.outputs.statistics(self._outputs.layers, device) if self.activations else None,
-            forward.outputs.embedding(logits) if self.embedding else None,
+            outputs.statistics(self._outputs.layers, logits.device) if self.activations else None,
+            outputs.embedding(logits) if self.embedding else None,
             {name: score for probe in self._probes for name, score in probe(self._network, tile, logits).items()},
         )
+
+    def _start_vectors(self, inputs: Inputs, logits: Tensor) -> list[StartVector]:
+        exact = logits.detach().double()
+        starts = [start(exact) for start in self._starts.values()]
+        if inputs.labels is not None:
+            starts[0] = given_classes(exact, inputs.labels)
+        return starts
 
     def _record(self, contributions: Contributions, tile: Inputs) -> None:
         """Record what is measured one sample at a time, and use small tiles: it costs a backward pass per sample."""
@@ -500,10 +569,7 @@ class GradientMeter:
         ):
             # The check takes time, so only graphs that have no plan yet are checked.
             logits = logits_of(self._network, inputs, self._owners if check_gradients or not self._plans else {})
-        exact = logits.detach().double()
-        starts = [start(exact) for start in self._starts.values()]
-        if inputs.labels is not None:
-            starts[0] = given_classes(exact, inputs.labels)
+        starts = self._start_vectors(inputs, logits)
         return _ForwardPass(logits, starts, Graph.of(logits, self._parameters), calls, outputs)
 
     def _plan(self, forward: _ForwardPass, smaller: Smaller | None = None, number: int = 0) -> Plan:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -132,8 +132,10 @@ def require_independent_samples(network: nn.Module) -> None:
         InputError: if a BatchNorm is in train mode.
         UnsupportedModelError: if a BatchNorm has no running statistics, because it mixes the samples in every mode.
     """
-    for name, module in network.named_modules():
-        if not isinstance(module, _BatchNorm):
+    norms = [module for module in modules_of(network) if isinstance(module, _BatchNorm)]
+    mixing = [norm for norm in norms if norm.training or norm.running_mean is None or norm.running_var is None]
+    for name, module in network.named_modules() if mixing else ():
+        if not any(module is norm for norm in mixing):
             continue
         layer = f"layer {name or 'root'!r} ({type(module).__name__})"
         if module.running_mean is None or module.running_var is None:
@@ -141,36 +143,59 @@ def require_independent_samples(network: nn.Module) -> None:
                 f"{layer} has no running statistics and normalises over the batch, so per-sample gradients are "
                 "undefined; expected track_running_stats=True"
             )
-        if module.training:
-            raise InputError(
-                f"{layer} is in train mode and mixes the samples of a batch; "
-                "expected a trained network in eval mode: call model.eval() first"
-            )
+        raise InputError(
+            f"{layer} is in train mode and mixes the samples of a batch; "
+            "expected a trained network in eval mode: call model.eval() first"
+        )
+
+
+def modules_of(network: nn.Module) -> list[nn.Module]:
+    """The modules of a network, each once. For a single sample the time of `nn.Module.modules` would count."""
+    modules, seen = [network], {network}
+    for module in modules:  # the list grows meanwhile
+        for child in module._modules.values():
+            if child is not None and child not in seen:
+                seen.add(child)
+                modules.append(child)
+    return modules
+
+
+def parameters_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """The parameters that the modules own directly; shared ones several times."""
+    return [parameter for module in modules for parameter in module._parameters.values() if parameter is not None]
 
 
 @contextmanager
-def measuring(network: nn.Module) -> Iterator[None]:
+def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
     """Switch to eval mode, differentiable parameters, enabled gradients and eager execution; restore all of it at exit.
 
     Calls from several threads are serialised.
+
+    Args:
+        network: the network.
+        gradients: False to disable gradients instead, and leave the parameters as they are.
 
     Raises:
         UnsupportedModelError: if the network overwrites in place a tensor that its backward pass needs.
     """
     with ExitStack() as stack:
         stack.enter_context(_measuring_lock)
-        training = [module for module in network.modules() if module.training]
-        frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
-        devices = {parameter.device for parameter in network.parameters() if parameter.device.type == "cuda"}
+        modules = modules_of(network)
+        parameters = parameters_of(modules)
+        training = [module for module in modules if module.training]
+        frozen = [parameter for parameter in parameters if gradients and not parameter.requires_grad]
+        devices = {parameter.device for parameter in parameters if parameter.is_cuda}
         stack.enter_context(torch.random.fork_rng(devices))
         stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.set_grad_enabled(gradients))
         # If the compiler is not loaded, nothing is compiled; importing it would take a second.
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        stack.enter_context(_restored_buffers(network))
+        stack.enter_context(_restored_buffers(modules))
         stack.enter_context(_uncached_parametrizations())
-        stack.enter_context(_recurrent_layers_without_cudnn(network))
+        if gradients:
+            stack.enter_context(_recurrent_layers_without_cudnn(modules))
+        stack.enter_context(_attention_without_fast_path())
         try:
             for module in training:
                 module.training = False
@@ -192,7 +217,7 @@ def measuring(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _recurrent_layers_without_cudnn(network: nn.Module) -> Iterator[None]:
+def _recurrent_layers_without_cudnn(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Disable cuDNN and MIOpen in recurrent layers, because they have no backward pass in eval mode."""
     before: list[bool] = []
 
@@ -206,7 +231,7 @@ def _recurrent_layers_without_cudnn(network: nn.Module) -> Iterator[None]:
             torch.backends.cudnn.enabled = before.pop()
 
     handles = []
-    for module in network.modules():
+    for module in modules:
         if isinstance(module, nn.RNNBase) and any(parameter.device.type != "cpu" for parameter in module.parameters()):
             handles.append(module.register_forward_pre_hook(switch_off))
             handles.append(module.register_forward_hook(switch_back, prepend=True, always_call=True))
@@ -229,14 +254,28 @@ def _uncached_parametrizations() -> Iterator[None]:
 
 
 @contextmanager
-def _restored_buffers(network: nn.Module) -> Iterator[None]:
+def _attention_without_fast_path() -> Iterator[None]:
+    """Disable the fused transformer layers that PyTorch uses without gradients.
+
+    They do not call the layers inside, and ignore a dropout that a probe enables.
+    """
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def _restored_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Restore the network's buffers at exit, for example a counter of its calls.
 
     Buffers created in inference mode, which a backward pass cannot use, are replaced by copies meanwhile.
     """
     buffers = [
         (module, name, buffer, None if buffer.is_inference() else buffer._version, buffer.clone())
-        for module in network.modules()
+        for module in modules
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
@@ -272,7 +311,7 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
         owners: modules that must not be called with gradients disabled, by name.
 
     Returns:
-        Logits [N, C] that can be differentiated with respect to the parameters.
+        Logits [N, C]; if gradients are enabled, they can be differentiated with respect to the parameters.
 
     Raises:
         InputError: if the network returns something else.
@@ -289,7 +328,7 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
         raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes >= 2)")
     if rows := not_finite(logits):
         raise NotFinite.of(rows, samples)
-    if not logits.requires_grad:
+    if torch.is_grad_enabled() and not logits.requires_grad:
         raise UnsupportedModelError(
             "the network's logits do not depend differentiably on its parameters (detached, or converted to an integer "
             "dtype); expected logits that can be differentiated with respect to the weights"

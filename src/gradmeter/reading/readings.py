@@ -39,11 +39,13 @@ if TYPE_CHECKING:
 class Readings:
     """Gradient statistics of N samples, per layer and for the whole network.
 
+    Without gradients (`GradientMeter(..., gradients=False)`) `layers` are empty, and `values` are [N, 0, metrics].
+
     Attributes:
         logits: [N, C] the network's output.
         log_scale: [N] float64; log(1 - p) of the predicted class for the pseudo-label "predicted", else the
             logarithm of the start vector's size.
-        layers: names of the layers that own parameters, in the network's order, then "all".
+        layers: names of the layers that own parameters, in the network's order, then "all"; empty without gradients.
         values: [N, layers, metrics] float64; statistics of the loss gradient, including its scale.
         pseudo_label: name of the pseudo-label of `values`.
         further: readings of the same samples for the meter's other pseudo-labels, by name; see `for_pseudo_label`.
@@ -84,7 +86,7 @@ class Readings:
         tensors += [] if self.activations is None else [self.activations.values]
         tensors += [] if self.embedding is None else [self.embedding]
         tensors += self.scores.values()
-        finite = [torch.isfinite(tensor).reshape(len(self), -1).all(dim=1) for tensor in tensors]
+        finite = [torch.isfinite(tensor).unsqueeze(1).flatten(1).all(dim=1) for tensor in tensors]
         return torch.stack(finite).all(dim=0)
 
     @property
@@ -133,12 +135,19 @@ class Readings:
         return len(self.logits)
 
     def __getitem__(self, key: tuple[str, str]) -> Tensor:
-        """One statistic of one layer, [N] float64: readings["conv1", "l2"]."""
+        """One statistic of one layer, [N] float64: readings["conv1", "l2"].
+
+        Raises:
+            InputError: if there is no such layer or statistic, or if the readings have no gradients.
+        """
+        if not self.layers:
+            raise InputError("the readings have no gradients; expected those of a meter with gradients=True")
         return select(self.values, self.layers, self.metrics, key)
 
     def __repr__(self) -> str:
         """The shape and the names of the layers, without the values."""
-        return f"Readings({len(self)} samples, {self.logits.shape[1]} classes, layers: {', '.join(self.layers)})"
+        layers = f"layers: {', '.join(self.layers)}" if self.layers else "no gradients"
+        return f"Readings({len(self)} samples, {self.logits.shape[1]} classes, {layers})"
 
     @classmethod
     def scaled(
