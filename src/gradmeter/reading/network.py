@@ -195,8 +195,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         stack.enter_context(_uncached_parametrizations())
         if gradients:
             stack.enter_context(_recurrent_layers_without_cudnn(modules))
-        else:
-            stack.enter_context(_attention_without_fast_path())
+        stack.enter_context(_attention_without_fast_path())
         try:
             for module in training:
                 module.training = False
@@ -256,7 +255,10 @@ def _uncached_parametrizations() -> Iterator[None]:
 
 @contextmanager
 def _attention_without_fast_path() -> Iterator[None]:
-    """Disable the fused transformer layers that PyTorch uses without gradients: they hide the layers inside."""
+    """Disable the fused transformer layers that PyTorch uses without gradients.
+
+    They do not call the layers inside, and ignore a dropout that a probe enables.
+    """
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -109,3 +109,26 @@ def test_a_probe_itself_leaves_the_network_as_it_was() -> None:
             mc_dropout()(model, Inputs.of(X[:, :4]), model(X))
         assert torch.equal(torch.get_rng_state(), state)
         assert not any(module.training for module in model.modules())
+
+
+class Encoder(nn.Module):
+    """PyTorch runs an encoder layer in one fused operation without dropout if gradients are disabled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.5, batch_first=True)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.layer(x).mean(1))
+        return out
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_dropout_of_an_encoder_layer(gradients: bool) -> None:
+    model = randomise(Encoder().double()).eval()
+    meter = GradientMeter(model, gradients=gradients, activations=True, probes=["mc_dropout"])
+    readings = meter(samples(6, 5, 4))
+    assert (readings.scores["mc_information"] > 1e-6).all()
+    assert readings.activations is not None
+    assert "layer.linear1" in readings.activations.layers
