@@ -32,8 +32,8 @@ class SoftmaxReader(Reader):
             probability, predictions = self.classifier.network(batch.inputs.to(device)).softmax(1).max(1)
         columns = {"id": batch.ids, "prediction": _named(predictions.tolist(), self.classifier)}
         shares = probability.double().cpu().numpy()
-        scores = {"probability": shares, "p_correct": shares, "accepted": pa.nulls(len(batch.ids))}
-        return batch, pa.table({**columns, **scores})
+        unknown = dict.fromkeys(("p_known", "p_correct_if_known", "accepted", "reason"), pa.nulls(len(batch.ids)))
+        return batch, pa.table({**columns, "probability": shares, "p_correct": shares, **unknown})
 
 
 def _named(predictions: list[int], classifier: Classifier) -> list[int] | list[str]:

@@ -63,11 +63,11 @@ def load(folder: Path, files: dict[str, bytes], change: Callable[[dict[str, Any]
 # Keys in trust.json.
 KEYS = [
     *[(name,) for name in ("format", "gradmeter", "features", "guarantee", "notes", "meter", "learned_contents")],
-    *[(name,) for name in ("held_out", "held_out_unfamiliar", "fallback")],
+    *[(name,) for name in ("held_out", "held_out_unfamiliar", "held_out_p_known", "fallback")],
     *[("meter", name) for name in ("pseudo_label", "activations", "embedding", "probes", "biases")],
     *[("network",), ("network", "parameters"), ("network", "hash")],
     *[("learned_from",), *[("learned_from", name) for name in ("right", "wrong", "unknown", "synthetic")]],
-    *[("guarantee", name) for name in ("threshold", "risk", "confidence", "coverage", "errors", "accepted")],
+    *[("guarantee", name) for name in ("threshold", "risk", "confidence", "coverage", "errors", "accepted", "score")],
     *[("estimator",), ("estimator", "file"), ("estimator", "sha256")],
 ]
 

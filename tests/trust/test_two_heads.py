@@ -12,7 +12,7 @@ from gradmeter.errors import InputError
 from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, WRONG
 from gradmeter.trust.saving import _TRUSTED
-from gradmeter.trust.two_heads import TwoHeads
+from gradmeter.trust.two_heads import LEARNED, RANKINGS, TwoHeads
 from trust.named_features import axes
 
 CLASSES, WIDTH = 4, 6
@@ -69,6 +69,22 @@ def test_three_probabilities() -> None:
     np.testing.assert_allclose(p.sum(1), 1, rtol=1e-12)
     assert fitted().classes_.tolist() == [WRONG, CORRECT, UNKNOWN] == [0, 1, 2]
     assert np.array_equal(fitted().predict(X), p.argmax(1))
+
+
+@pytest.mark.parametrize("ranking", RANKINGS)
+def test_a_judgement_consists_of_two_statements(ranking: str) -> None:
+    X, _ = planted(300, 300, seed=1)
+    head = fitted(ranking=ranking)
+    judgement = head.judge(X)
+    p_known, p_correct_if_known = judgement.p_known, judgement.p_correct_if_known
+    assert p_known is not None
+    assert p_correct_if_known is not None
+    assert np.array_equal(p_known, fitted().judge(X).p_known)
+    np.testing.assert_allclose(judgement.p_correct, head.predict_proba(X)[:, CORRECT], rtol=1e-12)
+    assert (judgement.p_correct <= p_correct_if_known).all()
+    product = p_known * p_correct_if_known
+    # The softmax's ranking of usual inputs must not change with P(known).
+    assert np.allclose(judgement.p_correct, product, rtol=1e-12) == (ranking == LEARNED)
 
 
 @pytest.mark.parametrize("seed", range(3))

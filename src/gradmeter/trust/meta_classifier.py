@@ -73,6 +73,20 @@ class Judgement:
             raise InputError(f"score={name!r}; expected {' or '.join(available)}, which the meta classifier gives")
         return np.where(self.familiar, values, -1.0)
 
+    def unfamiliar_first(self, score: str) -> NDArray[np.bool_]:
+        """Return whether a low score is due to P(known) more than to P(correct | known), [N] bool.
+
+        False for meta classifiers that do not tell known from unknown inputs.
+        """
+        if self.p_correct_if_known is None:
+            return np.zeros(len(self.p_correct), np.bool_)
+        if score == P_KNOWN:
+            return np.ones(len(self.p_correct), np.bool_)
+        if score == P_CORRECT_IF_KNOWN:
+            return ~self.familiar
+        # P(correct) is P(correct | known) times a factor for P(known): is the factor the smaller one?
+        return ~self.familiar | (self.p_correct < self.p_correct_if_known**2)
+
 
 def _joined(parts: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
     """Concatenate the same probability of several judgements; None if the meta classifier does not give it."""

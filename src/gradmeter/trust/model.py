@@ -166,7 +166,7 @@ class TrustModel:
         coverage_tolerance: float = COVERAGE_TOLERANCE,
         score: str = P_CORRECT,
     ) -> Guarantee:
-        """Choose a threshold on P(correct) such that at most the share `risk` of the accepted predictions is wrong.
+        """Choose a threshold such that at most the share `risk` of the accepted predictions is wrong.
 
         The guarantee holds with probability `confidence` over the draw of these data, for inputs from the same
         distribution, and also if fewer of them are unknown. Among the thresholds for which it holds, the strictest one
@@ -189,13 +189,14 @@ class TrustModel:
 
         Raises:
             RiskNotControlled: if no threshold can guarantee the risk.
-            InputError: if `fit` has seen an input (same content or same readings), or an input is both known and
-                unknown.
+            InputError: if `fit` has seen an input (same content or same readings), an input is both known and unknown,
+                or the meta classifier does not give `score`.
             GradmeterError: before `fit`.
         """
         judge = self._fitted()
         require_rates(risk, confidence, least_probability, coverage_tolerance)
         require_list(unknowns)
+        thresholds = candidates(judge.held_out.score(score), least_probability)
         known_data, labels = read_known(self.meter, known)
         unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
@@ -208,7 +209,7 @@ class TrustModel:
             judge.judge(readings).score(score),
             np.concatenate([known_correct, np.zeros(unknown, np.bool_)]),
             risk,
-            candidates(judge.held_out.score(score), least_probability),
+            thresholds,
             contents=np.concatenate([part.contents for part in parts]),
             confidence=confidence,
             coverage_tolerance=coverage_tolerance,
@@ -236,9 +237,9 @@ class TrustModel:
         Returns:
             An Arrow table with the columns of `VERDICT_COLUMNS`: "prediction", its "probability" by the softmax,
             "p_known", "p_correct_if_known", "p_correct", "accepted", and "reason" why a prediction is not accepted:
-            "unfamiliar: " and the layers in which the input looks least known, if it would be accepted were it known;
-            else "doubtful". "accepted" and "reason" are null if there is no risk guarantee, "p_known" and
-            "p_correct_if_known" if the meta classifier does not tell known from unknown inputs.
+            "unfamiliar: " and up to three layers in which the input is farthest from known ones, if a low P(known) is
+            the main cause; else "doubtful". "accepted" and "reason" are null if there is no risk guarantee, "p_known"
+            and "p_correct_if_known" if the meta classifier does not tell known from unknown inputs.
 
         Raises:
             GradmeterError: before `fit`.
@@ -268,11 +269,8 @@ class TrustModel:
     def _reasons(self, readings: Readings, judgement: Judgement, accepted: NDArray[np.bool_]) -> list[str | None]:
         """Return why predictions are not accepted, [N]; None for accepted ones."""
         assert self.guarantee is not None
-        reasons: list[str | None] = [None if one else "doubtful" for one in accepted]
-        if judgement.p_correct_if_known is None:
-            return reasons
-        would_be_accepted = judgement.p_correct_if_known >= self.guarantee.threshold
-        unfamiliar = np.flatnonzero(~accepted & would_be_accepted)
+        reasons: list[str | None] = [None if row_accepted else "doubtful" for row_accepted in accepted]
+        unfamiliar = np.flatnonzero(~accepted & judgement.unfamiliar_first(self.guarantee.score))
         if len(unfamiliar):
             origins = self._fitted().unfamiliar_origins(readings.rows(unfamiliar))
             for index, layers in zip(unfamiliar, origins, strict=True):

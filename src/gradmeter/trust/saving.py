@@ -209,7 +209,9 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
             content.get("fallback"),
         )
         # A forged estimator may fail for the features that belong to it.
-        judge.classifier.judge(FeatureBlock(np.zeros((1, len(features.axes))), features.axes))
+        block = FeatureBlock(np.zeros((1, len(features.axes))), features.axes)
+        judge.classifier.judge(block)
+        judge.classifier.unfamiliar_origins(block)
         return Loaded(
             GradientMeter(model, **content["meter"]),
             judge,

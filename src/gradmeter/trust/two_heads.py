@@ -53,11 +53,11 @@ _MANY = 5000
 # With more classes than this, the known head uses neither the single logits nor the predicted class.
 _MOST_CLASSES = 100
 _SORTED = 10
-# The known head uses no distances of single layers: there are many of them, and few wrong predictions to learn from.
 _LAYER_VIEW = "activations of "
 # Origins that are named for an unfamiliar input: this many, and only those in which it is this many standard deviations
 # farther from known inputs than these are on average.
 _MOST_ORIGINS, _LEAST_DEVIATION = 3, 2.0
+# The known head uses no distances of single layers: there are many of them, and few wrong predictions to learn from.
 _KNOWN_VIEWS = ("embedding", "gradients", "activations")
 
 
@@ -210,8 +210,9 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: FeatureBlock) -> Values:
         """Return P(known and wrong), P(known and correct) and P(unknown), [n, 3]."""
         p_wrong, odds = self._evaluate(X.values)
-        p, p_known = p_wrong[self.ranking], expit(-self._effective_odds(odds, self.ranking))
-        return np.stack([p * p_known, (1 - p) * p_known, 1 - p_known], axis=1)
+        p, effective_odds = p_wrong[self.ranking], self._effective_odds(odds, self.ranking)
+        p_known = expit(-effective_odds)
+        return np.stack([p * p_known, (1 - p) * p_known, expit(effective_odds)], axis=1)
 
     def predict(self, X: FeatureBlock) -> NDArray[np.int64]:
         """Return the most probable of `classes_`, [n]."""
@@ -224,6 +225,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def unfamiliar_origins(self, block: FeatureBlock) -> list[tuple[str, ...]]:
         """Return the single layers, or the embedding, in which the input is farthest from known ones, up to three."""
+        if not hasattr(self, "nearest_mean_"):  # a TrustModel that was saved before these were
+            return [()] * len(block)
         origins = {view: view.removeprefix(_LAYER_VIEW) for view in self.views_ if view.startswith(_LAYER_VIEW)}
         origins |= {EMBEDDING: EMBEDDING} if EMBEDDING in self.views_ else {}
         columns = [self.views_.index(view) for view in origins]

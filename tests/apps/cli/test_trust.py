@@ -96,7 +96,8 @@ def test_a_risk_that_cannot_be_promised(place: Path, tmp_path: Path) -> None:
     last = again.stdout.splitlines()[-1]
     assert last.startswith(f"TrustModel: {tmp_path / 't'} ")
     assert (
-        "--classifier gradmeter, --risk 0.001 --confidence 0.95 --least-probability 0.5 --coverage-tolerance 0.005"
+        "--classifier gradmeter, --risk 0.001 --confidence 0.95 --least-probability 0.5 --coverage-tolerance 0.005 "
+        "--score p_correct"
     ) in last
 
 
@@ -165,7 +166,8 @@ def test_serve_answers_as_judge_does_also_while_it_stops(fitted: object, place: 
             server.send_signal(signal.SIGTERM)
         for image, future in zip(images, futures, strict=True):
             verdict, row = future.result(), expected[image.name]
-            assert (verdict.pop("prediction"), verdict.pop("accepted")) == (row["prediction"], row["accepted"])
+            for name in ("prediction", "accepted", "reason"):
+                assert verdict.pop(name) == row[name]
             assert verdict == pytest.approx({name: row[name] for name in verdict}, abs=1e-5)
     finally:
         server.send_signal(signal.SIGTERM)
@@ -181,11 +183,25 @@ def test_judge_on_the_terminal(fitted: object, place: Path) -> None:
     assert words[0] == name
     assert words[1] in "0123456789"
     assert words[2].startswith("p=0.") or words[2] == "p=1.0000"
-    assert words[3].startswith("P(correct)=")
-    assert words[4] in ("accept", "reject")
+    assert words[3].startswith("P(known)")
+    assert words[4].startswith("P(correct)")
+    assert words[5] in ("accept", "abstain")
     record = json.loads(gradmeter("judge", "trust", f"test/3/{name}", *NAMED, "--json", cwd=place).stdout)
     assert record["id"] == name
-    assert record["accepted"] == (words[4] == "accept")
+    assert record["accepted"] == (words[5] == "accept")
+
+
+def test_abstentions_on_the_terminal_name_the_reason_on_a_short_line(fitted: object, place: Path) -> None:
+    arguments = ("judge", "trust", "torn/left", *NAMED)
+    lines = gradmeter(*arguments, cwd=place).stdout.splitlines()
+    rows = [json.loads(row) for row in gradmeter(*arguments, "--json", cwd=place).stdout.splitlines()]
+    assert len(lines) == len(rows) == 100
+    for line, row in zip(lines, rows, strict=True):
+        assert len(line) <= 100
+        # The first of several layers.
+        decision = "  accept" if row["accepted"] else f"  abstain ({row['reason'].partition(', ')[0]})"
+        assert line.endswith(decision)
+    assert {line.partition("abstain (")[2][:8] for line in lines} >= {"doubtful", "unfamili"}
 
 
 def test_judge_on_what_cannot_be_read(fitted: object, place: Path, tmp_path: Path) -> None:

@@ -63,8 +63,11 @@ class Rows:
                 "id": batch.ids,
                 "prediction": predictions,
                 "probability": shades,
+                "p_known": shades,
+                "p_correct_if_known": shades,
                 "p_correct": shades,
                 "accepted": accepted,
+                "reason": pa.array([None if shade > 0.5 else "doubtful" for shade in shades]),
             }
         )
 
@@ -109,6 +112,7 @@ def assert_right(answer: httpx.Response, shade: int) -> None:
     verdict = answer.json()
     assert verdict["p_correct"] == pytest.approx(shade / 255, abs=1e-6)
     assert verdict["accepted"] == (shade > 127)
+    assert verdict["reason"] == (None if shade > 127 else "doubtful")
 
 
 def processes() -> list[psutil.Process]:

@@ -15,6 +15,7 @@ import pytest
 
 from apps.serving.small import ADDRESS, FAILING_SHADE, PORT, assert_right, png, post, running, workers
 from gradmeter.errors import InputError
+from gradmeter.trust.model import VERDICT_COLUMNS
 
 ray = pytest.importorskip("ray", reason="the extra serve is not installed")
 pytest.importorskip("ray.serve", reason="the extra serve is not installed")
@@ -38,7 +39,7 @@ def server() -> Iterator[None]:
 def test_a_verdict() -> None:
     answer = post(png(200))
     assert answer.status_code == 200
-    assert {*answer.json()} == {"prediction", "probability", "p_correct", "accepted"}
+    assert [*answer.json()] == [*VERDICT_COLUMNS]
     assert answer.json()["prediction"] in ("0", "1", "2")
     assert_right(answer, 200)
 

@@ -269,6 +269,8 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(place: Path, at_p
         fit(recipe(place), "validation", [], tmp_path / "trust", meta_classifier="forest")
     with pytest.raises(InputError, match="risk=2"):
         fit(recipe(place), "validation", [], tmp_path / "trust", risk=2)
+    with pytest.raises(InputError, match=r"score='p_known'.*\bridge\b"):
+        fit(recipe(place), "validation", [], tmp_path / "trust", meta_classifier="ridge", risk=0.1, score="p_known")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="mine "):

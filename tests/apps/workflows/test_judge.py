@@ -31,11 +31,14 @@ def opened(at_place: Path, fitted: Fitted, monkeypatch: pytest.MonkeyPatch):
 def test_parquet(opened, fitted: Fitted, tmp_path: Path) -> None:
     found = judge(*opened, tmp_path / "verdicts.parquet")
     rows = pd.read_parquet(tmp_path / "verdicts.parquet")
-    assert list(rows.columns) == ["id", "prediction", "probability", "p_correct", "accepted"]
+    assert list(rows.columns) == [
+        *("id", "prediction", "probability", "p_known", "p_correct_if_known", "p_correct", "accepted", "reason")
+    ]
     number = rows["id"].str[2:6].astype(int).to_numpy()
     readings = fitted.trust.meter(digits()[0][900:][number.tolist()])
     assert (rows["prediction"].astype(int).to_numpy() == readings.predictions.numpy()).all()
     assert (rows["accepted"] == (rows["p_correct"] >= fitted.guarantee.threshold)).all()
+    assert (rows["reason"].isna() == rows["accepted"]).all()
     assert (found.rows, found.accepted, found.skipped) == (897, rows["accepted"].sum(), ())
     p_correct = fitted.trust.predict_proba(readings).numpy()
     assert abs(rows["p_correct"] - p_correct).mean() < 0.01  # 8 bits round the pixels
@@ -205,7 +208,16 @@ def test_another_promise_is_not_mixed_in(opened, tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="threshold"):
         judge(trust, classifier, source, tmp_path / "v.parquet")
     judge(trust, classifier, source, tmp_path / "w.parquet")
-    assert pd.read_parquet(tmp_path / "w.parquet")["accepted"].isna().all()
+    rows = pd.read_parquet(tmp_path / "w.parquet")
+    assert rows[["accepted", "reason"]].isna().all(axis=None)
+
+
+def test_the_same_threshold_on_another_score_is_not_mixed_in(opened, fitted: Fitted, tmp_path: Path) -> None:
+    judge(*opened, tmp_path / "v.parquet")
+    trust, classifier, source = opened
+    trust.guarantee = replace(fitted.guarantee, score="p_known")
+    with pytest.raises(OutputError, match=r"p_correct\b.*\bp_known\b"):
+        judge(trust, classifier, source, tmp_path / "v.parquet")
 
 
 def test_too_few_names(place: Path, at_place: Path, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def fit(
     ] = None,
     confidence: Annotated[float, typer.Option(help="Confidence of the guarantee.", min=0, max=1)] = 0.95,
     least_probability: Annotated[
-        float, typer.Option(help="With --risk: lower bound of the threshold on P(correct).", min=0, max=1)
+        float, typer.Option(help="With --risk: lower bound of the threshold.", min=0, max=1)
     ] = 0.5,
     coverage_tolerance: Annotated[
         float,
@@ -129,7 +129,7 @@ def fit(
             confidence=confidence,
             least_probability=least_probability,
             coverage_tolerance=coverage_tolerance,
-            score=score,
+            score=score.value,
             repetitions=repetitions,
             work=shown.work(device, workers, fresh=fresh),
             on_resample=shown.resampling(repetitions),

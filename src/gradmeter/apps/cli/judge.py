@@ -96,7 +96,9 @@ def _print_skipped(skipped: Skipped) -> None:
 
 
 def _line(row: dict[str, Any]) -> str:
-    decision = {None: "", True: "  accept", False: f"  abstain ({row['reason']})"}[row["accepted"]]
+    # Of several layers only the first is shown, so that the line stays short.
+    reason = (row["reason"] or "").partition(", ")[0]
+    decision = {None: "", True: "  accept", False: f"  abstain ({reason})"}[row["accepted"]]
     names = {"probability": "p", "p_known": "P(known)", "p_correct": "P(correct)"}
     scores = "  ".join(f"{name}{compared(row[key])}" for key, name in names.items() if row[key] is not None)
     return f"{row['id']}  {row['prediction']}  {scores}{decision}"

@@ -37,6 +37,7 @@ from gradmeter.report.templates import REPORT, environment
 from gradmeter.report.writers import to_html
 from gradmeter.trust.evaluation import Curve, reliability, risk_coverage
 from gradmeter.trust.evaluation.comparison import ALL, MEASURES, WRONG
+from gradmeter.trust.meta_classifier import P_CORRECT
 from gradmeter.version import __version__
 
 # Number of most and of least trusted samples in the report, and of layers.
@@ -189,7 +190,9 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Callable[..., Figure
     p_correct = judged.probability[OURS]
     groups = {"right": p_correct[judged.correct], WRONG: p_correct[judged.wrong]}
     groups |= {name: p_correct[judged.concept == number] for number, name in enumerate(judged.unknowns, start=1)}
-    threshold = next((check.guarantee.threshold for check in evaluation.guarantee_checks.values()), None)
+    guarantees = [check.guarantee for check in evaluation.guarantee_checks.values()]
+    # The figure shows P(correct), so a threshold on another probability has no place in it.
+    threshold = next((guarantee.threshold for guarantee in guarantees if guarantee.score == P_CORRECT), None)
     yield (
         "distributions",
         partial(figures.distributions, {name: values for name, values in groups.items() if values.size}, threshold),

@@ -200,11 +200,12 @@ def _file_hash(path: Path) -> str:
 
 def _purpose(trust: TrustModel, classifier: Classifier, source: Source) -> dict[str, Any]:
     """Return what distinguishes these verdicts from others; the columns keep out those of versions with other names."""
-    threshold = None if trust.guarantee is None else trust.guarantee.threshold
+    guarantee = trust.guarantee
     return {
         **purpose_of(classifier, source),
         "fit": trust.fingerprint(),
-        "threshold": threshold,
+        "threshold": None if guarantee is None else guarantee.threshold,
+        "score": None if guarantee is None else guarantee.score,
         "columns": list(COLUMNS),
     }
 

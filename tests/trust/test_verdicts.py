@@ -1,0 +1,194 @@
+"""The statements of a verdict, its reason, and thresholds on each of the statements."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gradmeter import GradientMeter, TrustModel
+from gradmeter.errors import DataError, InputError
+from gradmeter.trust import saving
+from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN, SCORES
+from gradmeter.trust.model import VERDICT_COLUMNS
+from trust.trained import digits, loader, noise, trained
+
+IMAGES, LABELS = digits()
+NEW = IMAGES[1400:]
+FAR = 3 * noise(50)
+
+
+def fit(classifier: str = "gradmeter") -> TrustModel:
+    return TrustModel(GradientMeter(trained()), classifier).fit(loader(300, 900))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "trust"
+    trust = fit()
+    assert trust.judge is not None
+    assert trust.judge.fallback is None
+    trust.set_risk(0.1, loader(900, 1400))
+    trust.save(folder)
+    return folder
+
+
+@pytest.fixture
+def trust(saved: Path) -> TrustModel:
+    return TrustModel.load(saved, trained())
+
+
+@pytest.fixture(scope="module")
+def ridge() -> TrustModel:
+    return fit("ridge")
+
+
+def change(folder: Path, **changes: Any) -> None:
+    """Change entries of trust.json, None to delete them, and its checksum."""
+    path = folder / "trust.json"
+    content = json.loads(path.read_text())
+    del content["checksum"]
+    content = {name: value for name, value in {**content, **changes}.items() if value is not None}
+    path.write_text(json.dumps({**content, "checksum": saving._checksum(content)}))
+
+
+def test_two_statements_make_p_correct(trust: TrustModel) -> None:
+    rows = trust.verdicts(torch.cat([NEW, FAR])).to_pandas()
+    assert rows[list(SCORES)].notna().all(axis=None)
+    np.testing.assert_allclose(rows["p_correct"], rows["p_known"] * rows["p_correct_if_known"], rtol=1e-12)
+    assert (rows["p_correct"] <= rows[["p_known", "p_correct_if_known"]].min(axis=1)).all()
+    assert rows["p_known"][: len(NEW)].median() > 0.9
+    assert rows["p_known"][len(NEW) :].max() < 0.01
+
+
+@pytest.mark.parametrize("guaranteed", [True, False])
+def test_columns(guaranteed: bool, trust: TrustModel, ridge: TrustModel) -> None:
+    """A column without values has the same type."""
+    ridge.guarantee = trust.guarantee if guaranteed else None
+    trust.guarantee = ridge.guarantee
+    for model in (trust, ridge):
+        table = model.verdicts(NEW[:30])
+        assert {field.name: field.type for field in table.schema} == VERDICT_COLUMNS
+        assert table.column_names == [*VERDICT_COLUMNS]
+        nulls = {name for name in table.column_names if table[name].null_count == len(table)}
+        assert nulls == {
+            *(() if guaranteed else ("accepted", "reason")),
+            *((P_KNOWN, P_CORRECT_IF_KNOWN) if model is ridge else ()),
+        }
+
+
+def test_reasons_of_known_and_of_far_inputs(trust: TrustModel) -> None:
+    known = trust.verdicts(NEW).to_pandas()
+    assert (known["reason"].isna() == known["accepted"]).all()
+    doubtful = known[known["reason"] == "doubtful"]
+    assert len(doubtful) > 5
+    assert (doubtful["p_correct_if_known"] <= doubtful["p_known"]).all()
+    far = trust.verdicts(FAR).to_pandas()
+    # Their P(correct | known) is low as well.
+    assert (far["p_correct_if_known"] < 0.5).any()
+    assert far["reason"].str.startswith("unfamiliar: ").all()
+    layers = far["reason"].str.removeprefix("unfamiliar: ").str.split(", ")
+    assert layers.map(len).max() == 3
+    assert {*layers.explode()} <= {*dict(trained().named_modules()), "embedding"}
+
+
+def test_layers_are_named_from_the_least_known_on(trust: TrustModel) -> None:
+    """The activations of one layer are moved away from known inputs."""
+    judge = trust.judge
+    assert judge is not None
+    block = judge.features.block(trust.meter(NEW[:20]))
+    layer = np.array([feature.layer == "4" and feature.source == "activations" for feature in block.axes.features])
+    assert layer.any()
+    block.values[:, layer] += 30
+    assert {origins[0] for origins in judge.classifier.unfamiliar_origins(block)} == {"4"}
+
+
+def test_inputs_like_known_ones_are_farther_in_no_layer(trust: TrustModel) -> None:
+    assert trust.judge is not None
+    readings = trust.meter(NEW)
+    typical = trust.judge.judge(readings).p_known > 0.99
+    assert typical.sum() > 100
+    origins = trust.judge.unfamiliar_origins(readings.rows(np.flatnonzero(typical)))
+    assert np.mean([not layers for layers in origins]) > 0.9
+
+
+def test_reasons_of_other_meta_classifiers(ridge: TrustModel) -> None:
+    ridge.set_risk(0.1, loader(900, 1400), [noise(100)])
+    rows = ridge.verdicts(torch.cat([NEW, FAR])).to_pandas()
+    assert 0 < rows["accepted"].sum() < len(rows)
+    assert {*rows["reason"][~rows["accepted"]]} == {"doubtful"}
+    assert rows["reason"][rows["accepted"]].isna().all()
+
+
+@pytest.mark.parametrize("score", [P_KNOWN, P_CORRECT_IF_KNOWN])
+def test_a_threshold_on_one_statement_controls_the_risk(score: str, trust: TrustModel, tmp_path: Path) -> None:
+    guarantee = trust.set_risk(0.1, loader(900, 1400), score=score)
+    assert guarantee.score == score
+    rows, judgement = trust.verdicts(NEW).to_pandas(), trust.judge.judge(trust.meter(NEW))
+    accepted = trust.accept(NEW).numpy()
+    assert (accepted == (rows[score] >= guarantee.threshold) & judgement.familiar).all()
+    assert (accepted == rows["accepted"]).all()
+    # Another statement would accept others.
+    assert (accepted != (rows[P_CORRECT] >= guarantee.threshold)).any()
+    wrong = (rows["prediction"] != LABELS[1400:].numpy())[accepted]
+    assert len(wrong) > 200
+    assert wrong.mean() <= 0.1
+    assert not trust.accept(FAR).any()
+    reasons = {str(reason).partition(":")[0] for reason in rows["reason"][~accepted]}
+    assert reasons == ({"unfamiliar"} if score == P_KNOWN else {"doubtful", "unfamiliar"})
+
+    trust.save(tmp_path / "trust")
+    loaded = TrustModel.load(tmp_path / "trust", trained())
+    assert loaded.guarantee == guarantee
+    assert loaded.verdicts(NEW).equals(trust.verdicts(NEW))
+    assert loaded.set_risk(0.1, loader(900, 1400), score=score) == guarantee
+
+
+class Unread:
+    """Data that must not be read."""
+
+    def __iter__(self) -> Iterator[Any]:
+        raise AssertionError("read")
+
+
+@pytest.mark.parametrize("score", [P_KNOWN, P_CORRECT_IF_KNOWN, "known", "familiar"])
+def test_a_score_that_is_not_given_is_refused_before_data_are_read(
+    score: str, trust: TrustModel, ridge: TrustModel
+) -> None:
+    models = [ridge] if score in SCORES else [ridge, trust]
+    for model in models:
+        with pytest.raises(InputError, match=rf"score='{score}'.*\bp_correct\b"):
+            model.set_risk(0.1, Unread(), score=score)
+
+
+def test_a_folder_without_the_two_statements(trust: TrustModel, tmp_path: Path) -> None:
+    """An earlier version saved neither them, nor the score of the guarantee, nor the distances of known inputs."""
+    assert trust.judge is not None
+    assert trust.guarantee is not None
+    expected = trust.verdicts(torch.cat([NEW, FAR])).to_pandas()
+    del trust.judge.classifier.nearest_mean_, trust.judge.classifier.nearest_spread_
+    folder = tmp_path / "trust"
+    trust.save(folder)
+    guarantee = json.loads((folder / "trust.json").read_text())["guarantee"]
+    assert guarantee.pop("score") == P_CORRECT
+    change(folder, held_out_p_known=None, held_out_p_correct_if_known=None, guarantee=guarantee)
+    old = TrustModel.load(folder, trained())
+    assert old.guarantee == trust.guarantee
+    rows = old.verdicts(torch.cat([NEW, FAR])).to_pandas()
+    assert rows["reason"].equals(expected["reason"].str.partition(":")[0])
+    assert rows.drop(columns="reason").equals(expected.drop(columns="reason"))
+    assert old.set_risk(0.1, loader(900, 1400)) == trust.guarantee
+    with pytest.raises(InputError, match=r"score='p_known'"):
+        old.set_risk(0.1, loader(900, 1400), score=P_KNOWN)
+
+
+@pytest.mark.parametrize("score", ["p", 1, ["p_known"], "familiar"], ids=str)
+def test_a_saved_guarantee_on_no_statement_is_refused(score: Any, trust: TrustModel, tmp_path: Path) -> None:
+    trust.save(tmp_path / "trust")
+    guarantee = json.loads((tmp_path / "trust/trust.json").read_text())["guarantee"]
+    change(tmp_path / "trust", guarantee={**guarantee, "score": score})
+    with pytest.raises(DataError, match="score="):
+        TrustModel.load(tmp_path / "trust", trained())
