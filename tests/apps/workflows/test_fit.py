@@ -171,7 +171,7 @@ def test_another_fit_on_the_same_data_replaces_the_first(place: Path, at_place: 
     assert len(notes) == 1
     assert notes[0].startswith("validation: 600 of 600 ")
     guaranteed, _, measured_anew = again(meta_classifier="ridge", risk=0.08, **QUICK)
-    assert guaranteed.replaced == "--classifier ridge, no --risk"
+    assert guaranteed.replaced == "--classifier ridge, --reads gradients, no --risk"
     assert not measured_anew
     other, _, measured_anew = again(meta_classifier="lasso", risk=0.1, confidence=0.9, **QUICK)
     assert other.replaced is not None
@@ -283,3 +283,19 @@ def test_known_data_need_labels(place: Path, at_place: Path, tmp_path: Path) -> 
         Image.fromarray(np.full((8, 8), 80 * number, np.uint8)).save(tmp_path / f"{number}.png")
     with pytest.raises(DataError, match=f"^{tmp_path.name} "):
         fit(recipe(place), str(tmp_path), [], tmp_path / "trust", **QUICK)
+
+
+def test_the_forward_pass_alone(place: Path, at_place: Path, tmp_path: Path) -> None:
+    """Both kinds of readings lie side by side, and the fit with fewer readings replaces the other."""
+    fit(recipe(place), "validation", [], tmp_path / "trust", **QUICK)
+    result = fit(recipe(place), "validation", [], tmp_path / "trust", reads="forward", **QUICK)
+    assert result.replaced is not None
+    assert "--reads gradients" in result.replaced
+    names = {path.name for path in (tmp_path / "trust/readings").iterdir()}
+    assert {"validation.parquet", "validation-forward.parquet"} <= names
+    table = MeasuredSet(tmp_path / "trust/readings/validation-forward.parquet").readings()
+    assert table.layers == ()
+    loaded = TrustModel.load(tmp_path / "trust", trained())
+    assert not loaded.meter.gradients
+    images = digits()[0][900:1000]
+    assert torch.equal(loaded.predict_proba(images), result.trust.predict_proba(images))

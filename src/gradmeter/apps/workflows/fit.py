@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from gradmeter.apps.workflows.halves import halves
 from gradmeter.apps.workflows.open_trust import has_same_outputs
-from gradmeter.apps.workflows.sets import ReadSet, open_sets, read_sets
+from gradmeter.apps.workflows.sets import ReadSet, open_sets, read_sets, readings_suffix
 from gradmeter.errors import InputError, OutputError
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
@@ -39,7 +39,7 @@ OURS = "P(correct)"
 _REQUIRED_NOTES = {"recipe": "another MODEL or other options", "learned_from": "other DATA"}
 # Readings of synthetic unknowns, made from all known images or from the half that is not held out for the guarantee.
 # Both are kept, so that a fit with the other setting can use them again.
-_SYNTHETIC, _SYNTHETIC_OF_HALF = "_synthetic.parquet", "_synthetic-half.parquet"
+_SYNTHETIC, _SYNTHETIC_OF_HALF = "_synthetic", "_synthetic-half"
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +146,7 @@ def fit(
         # Distinguishes the network from one with the same weights and another forward pass.
         "answer": classifier.trial.double().tolist(),
         "meta_classifier": str(meta_classifier),
+        "reads": reads,
         "promise": None
         if risk is None
         else {
@@ -220,7 +221,7 @@ def _synthetic(
     allowed = set(ids.to_pylist())
     indices = [index for index in range(len(known.source)) if known.source.id(index) in allowed]
     name = _SYNTHETIC if trust.notes["promise"] is None else _SYNTHETIC_OF_HALF
-    readings = folder / READINGS / name
+    readings = folder / READINGS / f"{name}{readings_suffix(gradients=trust.meter.gradients)}"
     measured = measure_synthetic(classifier, known.source, indices, readings, work, gradients=trust.meter.gradients)
     if measured is None:
         reason = "are texts" if known.source.texts else "are too few, or are not given to the network as one tensor"
@@ -236,7 +237,8 @@ def _replaced(folder: Path, classifier: Classifier, notes: dict[str, Any]) -> st
     """
     if not holds_trust(folder):
         return None
-    saved, new = read_notes(folder), json.loads(json.dumps(notes))
+    # An earlier version always read gradients.
+    saved, new = {"reads": GRADIENTS} | read_notes(folder), json.loads(json.dumps(notes))
     differences = [words for key, words in _REQUIRED_NOTES.items() if saved.get(key) != new[key]]
     if not differences and not has_same_outputs(classifier, saved):
         differences = ["a network with other outputs"]
@@ -245,13 +247,13 @@ def _replaced(folder: Path, classifier: Classifier, notes: dict[str, Any]) -> st
             f"{folder} holds a TrustModel that was fitted with {' and '.join(differences)}; choose another folder or "
             "give --fresh"
         )
-    if all(saved.get(key) == new[key] for key in ("meta_classifier", "promise")):
+    if all(saved.get(key) == new[key] for key in ("meta_classifier", "reads", "promise")):
         return None
     guarantee = saved.get("promise")
     options = (
         [f"--{name.replace('_', '-')} {value}" for name, value in guarantee.items()] if guarantee else ["no --risk"]
     )
-    return f"--classifier {saved.get('meta_classifier')}, {' '.join(options)}"
+    return f"--classifier {saved.get('meta_classifier')}, --reads {saved['reads']}, {' '.join(options)}"
 
 
 def _judged(trust: TrustModel, tables: Sequence[pa.Table], unknowns: Sequence[str]) -> Judged:

@@ -151,7 +151,7 @@ def read_sets(
     sets: list[ReadSet] = []
     for data in opened:
         if isinstance(data, ToMeasure):
-            path = folder / f"{_file_name(data.name)}.parquet"
+            path = folder / f"{_file_name(data.name)}{readings_suffix(gradients=gradients)}"
             measured = measure(classifier, data.source, path, work, gradients=gradients)
             data = ReadSet(data.name, MeasuredSet(path), data.source, measured.skipped)
         sets.append(data)
@@ -164,6 +164,11 @@ def read_sets(
                 "no input may be in both: remove them from one"
             )
     return sets
+
+
+def readings_suffix(*, gradients: bool) -> str:
+    """Return the end of the name of a folder of readings; readings with and without gradients may lie side by side."""
+    return ".parquet" if gradients else "-forward.parquet"
 
 
 def _no_labels(name: str) -> DataError:
