@@ -83,9 +83,9 @@ def application(
     """Build an application for `ray.serve.run`.
 
     `POST /judge` takes the content of an image file (or UTF-8 for a classifier of texts) and answers with JSON:
-    "prediction", its "probability", "p_known", "p_correct_if_known", "p_correct", "accepted" and "reason". `GET /health`
-    says whether the server takes requests, `GET /metrics` is for Prometheus, `GET /openapi.json` describes the server,
-    and `GET /` leads to a page for people.
+    "prediction", its "probability", "p_known", "p_correct_if_known", "p_correct", "accepted" and "reason".
+    `GET /health` says whether the server takes requests, `GET /metrics` is for Prometheus, `GET /openapi.json`
+    describes the server, and `GET /` leads to a page for people.
 
     Args:
         reader: turns samples into rows of `gradmeter.apps.workflows.judge`.
