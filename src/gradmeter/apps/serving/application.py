@@ -47,15 +47,22 @@ class Verdict(BaseModel):
     p_known: float | None = Field(
         ge=0,
         le=1,
-        description="P(known), the probability that the network has learned this kind of input; may be null.",
+        description="P(known), the probability that the network has learned this kind of input; null if the meta "
+        "classifier does not tell known from unknown inputs.",
     )
-    p_correct_if_known: float | None = Field(ge=0, le=1, description="P(correct | known); may be null.")
+    p_correct_if_known: float | None = Field(
+        ge=0,
+        le=1,
+        description="P(correct | known), the probability that the prediction is correct if the input is "
+        "known; null likewise.",
+    )
     p_correct: float = Field(ge=0, le=1, description="P(correct), the probability that the prediction is correct.")
     accepted: bool | None = Field(
         description="Whether to accept the prediction under the risk guarantee; null without a guarantee."
     )
     reason: str | None = Field(
-        description='Why the prediction is not accepted: "doubtful", or "unfamiliar" and the layers that say so.'
+        description='Why the prediction is not accepted: "doubtful", or "unfamiliar" and the layers in which the input '
+        "is farthest from known ones; null if it is accepted, or without a guarantee."
     )
 
 
@@ -77,8 +84,8 @@ def application(
 
     `POST /judge` takes the content of an image file (or UTF-8 for a classifier of texts) and answers with JSON:
     "prediction", its "probability", "p_known", "p_correct_if_known", "p_correct", "accepted" and "reason".
-    `GET /health` says whether the server takes requests,
-    `GET /metrics` is for Prometheus, `GET /openapi.json` describes the server, and `GET /` leads to a page for people.
+    `GET /health` says whether the server takes requests, `GET /metrics` is for Prometheus, `GET /openapi.json`
+    describes the server, and `GET /` leads to a page for people.
 
     Args:
         reader: turns samples into rows of `gradmeter.apps.workflows.judge`.
