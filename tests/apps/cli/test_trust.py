@@ -96,8 +96,8 @@ def test_a_risk_that_cannot_be_promised(place: Path, tmp_path: Path) -> None:
     last = again.stdout.splitlines()[-1]
     assert last.startswith(f"TrustModel: {tmp_path / 't'} ")
     assert (
-        "--classifier gradmeter, --risk 0.001 --confidence 0.95 --least-probability 0.5 --coverage-tolerance 0.005 "
-        "--score p_correct"
+        "--classifier gradmeter, --reads gradients, --risk 0.001 --confidence 0.95 --least-probability 0.5 "
+        "--coverage-tolerance 0.005 --score p_correct"
     ) in last
 
 
