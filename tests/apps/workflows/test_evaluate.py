@@ -141,7 +141,10 @@ def test_judgements_hold_the_verdicts(evaluation: Evaluation) -> None:
     assert (rows["reason"].isna() == rows["accepted"]).all()
 
 
-@pytest.mark.parametrize(("score", "name"), zip(SCORES, ("P(correct)", "P(known)", "P(correct | known)"), strict=True))
+@pytest.mark.parametrize(
+    ("score", "name"),
+    [("p_correct", "P(correct)"), ("p_known", "P(known)"), ("p_correct_if_known", "P(correct | known)")],
+)
 def test_a_threshold_is_said_to_be_on_its_score(score: str, name: str, evaluation: Evaluation) -> None:
     """The figure of P(correct) shows no threshold on another probability."""
     guarantee = replace(evaluation.guarantee_checks[WRONG].guarantee, score=score)
