@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from gradmeter.apps.workflows.evaluate import Evaluation, GuaranteeCheck, evaluate
-from gradmeter.apps.workflows.evaluation_report import write_evaluation
+from gradmeter.apps.workflows.evaluation_report import _figures, write_evaluation
 from gradmeter.apps.workflows.extremes import extremes
 from gradmeter.apps.workflows.fit import Fitted
 from gradmeter.apps.workflows.open_trust import open_trust
@@ -18,6 +18,7 @@ from gradmeter.reading.scores import energy, entropy
 from gradmeter.runs.measuring import Work
 from gradmeter.trust.evaluation.comparison import ALL, WRONG, Comparison
 from gradmeter.trust.evaluation.resampling import Interval
+from gradmeter.trust.meta_classifier import SCORES
 from trust.trained import digits, trained
 
 pytestmark = pytest.mark.slow
@@ -131,6 +132,26 @@ def test_the_guarantee_is_checked(evaluation: Evaluation, fitted: Fitted) -> Non
     assert evaluation.guarantee_checks["torn"].unknown_share == 200 / 1097
     assert evaluation.guarantee_checks["torn"].guaranteed_share == 0.25
     assert evaluation.guarantee_checks["torn"].guaranteed_kinds == ("noise:uniform:200",)
+
+
+def test_judgements_hold_the_verdicts(evaluation: Evaluation) -> None:
+    rows = evaluation.rows.to_pandas()
+    assert {*SCORES, "accepted", "reason"} <= {*rows.columns}
+    np.testing.assert_allclose(rows["p_correct"], rows["p_known"] * rows["p_correct_if_known"])
+    assert (rows["reason"].isna() == rows["accepted"]).all()
+
+
+@pytest.mark.parametrize(
+    ("score", "name"),
+    [("p_correct", "P(correct)"), ("p_known", "P(known)"), ("p_correct_if_known", "P(correct | known)")],
+)
+def test_a_threshold_is_said_to_be_on_its_score(score: str, name: str, evaluation: Evaluation) -> None:
+    """The figure of P(correct) shows no threshold on another probability."""
+    guarantee = replace(evaluation.guarantee_checks[WRONG].guarantee, score=score)
+    assert f" {name} " in guaranteed(guarantee, 0.0, None)
+    checks = {WRONG: replace(evaluation.guarantee_checks[WRONG], guarantee=guarantee)}
+    draw = dict(_figures(replace(evaluation, guarantee_checks=checks)))["distributions"]
+    assert ("accepted" in draw().axes[-1].get_xlabel()) == (score == "p_correct")
 
 
 def test_what_is_accepted_comes_first_in_the_answer(evaluation: Evaluation) -> None:
