@@ -58,7 +58,7 @@ VERDICT_COLUMNS: dict[str, pa.DataType] = {
 
 
 class TrustModel:
-    """Predict the probability that a network's prediction is correct, and accept or reject the prediction.
+    """Predict the probability that a network's prediction is correct, and accept it or abstain.
 
     Args:
         meter: reads the network.
