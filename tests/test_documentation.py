@@ -10,6 +10,8 @@ pytest.importorskip("sphinx", reason="needs the packages of the extra docs")
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[1] / "docs"
 
 

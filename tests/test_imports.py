@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     "module", ["gradmeter.trust.module", "gradmeter.apps.workflows.judge", "gradmeter.apps.serving"]

@@ -9,6 +9,8 @@ from gradmeter import GradientMeter, Trust, TrustModel
 from gradmeter.errors import GradmeterError, InputError
 from trust.trained import digits, loader, noise, trained
 
+pytestmark = pytest.mark.slow
+
 IMAGES, _ = digits()
 
 

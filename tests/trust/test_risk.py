@@ -24,6 +24,7 @@ def true_risk(threshold: float, sharpness: float = 6.0) -> float:
     return 0.5 * (np.exp(-sharpness * low) - np.exp(-sharpness)) / sharpness / (1 - low)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("risk", "confidence", "count"), [(0.02, 0.9, 2000), (0.05, 0.8, 500), (0.01, 0.95, 4000)])
 def test_the_guarantee_holds_with_the_stated_confidence(risk: float, confidence: float, count: int) -> None:
     random = np.random.default_rng(0)

@@ -16,6 +16,8 @@ from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNO
 from gradmeter.trust.model import VERDICT_COLUMNS
 from trust.trained import digits, loader, noise, trained
 
+pytestmark = pytest.mark.slow
+
 IMAGES, LABELS = digits()
 NEW = IMAGES[1400:]
 FAR = 3 * noise(50)

@@ -21,6 +21,8 @@ from gradmeter.apps.cli import main
 from gradmeter.apps.cli.commands import app
 from gradmeter.errors import TRACEBACK, DataError
 
+pytestmark = pytest.mark.slow
+
 Reproduce = Callable[..., Any]
 Spoil = Callable[[Path], None]
 

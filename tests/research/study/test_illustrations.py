@@ -15,6 +15,8 @@ from gradmeter.research.study.report.results import FIGURES
 from gradmeter.trust import neural
 from gradmeter.trust.neural import train_networks
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def drawn(outcome: Outcome, draw: Draw, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, object]]:

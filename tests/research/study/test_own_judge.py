@@ -12,6 +12,8 @@ from gradmeter.research.study.outcome import Outcome
 from gradmeter.research.study.own_judge import judge_with_trust
 from gradmeter.trust.evaluation import separation
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_is_a_trust_model_with_its_defaults(network: PaperCNN, draw: Draw, outcome: Outcome) -> None:
     progress: list[tuple[int, int]] = []

@@ -19,6 +19,8 @@ from gradmeter.errors import InputError
 from gradmeter.trust.adapters.pytorch_ood import GradmeterDetector
 from trust.trained import digits, noise, trained, untrained
 
+pytestmark = pytest.mark.slow
+
 IMAGES, LABELS = digits()
 
 

@@ -10,6 +10,8 @@ from gradmeter import GradientMeter, TrustModel
 from gradmeter.trust.synthetic import KINDS, per_kind, register_unknown
 from trust.trained import digits, loader, trained
 
+pytestmark = pytest.mark.slow
+
 NAME = "frame"
 
 

@@ -133,7 +133,7 @@ def open_sets(
 
 
 def read_sets(
-    classifier: Classifier, opened: Sequence[ReadSet | ToMeasure], folder: Path, work: Work, *, gradients: bool
+    classifier: Classifier, opened: Sequence[ReadSet | ToMeasure], folder: Path, work: Work, *, gradients: bool = True
 ) -> list[ReadSet]:
     """Measure the sets that are not measured yet.
 
