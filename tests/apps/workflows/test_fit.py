@@ -175,7 +175,7 @@ def test_another_fit_on_the_same_data_replaces_the_first(place: Path, at_place: 
     assert not measured_anew
     other, _, measured_anew = again(meta_classifier="lasso", risk=0.1, confidence=0.9, **QUICK)
     assert other.replaced is not None
-    assert other.replaced.startswith("--classifier ridge, --risk 0.08 --confidence 0.95")
+    assert other.replaced.startswith("--classifier ridge, --reads gradients, --risk 0.08 --confidence 0.95")
     assert not measured_anew
     assert json.loads((tmp_path / "trust/trust.json").read_text())["notes"]["meta_classifier"] == "lasso"
 
