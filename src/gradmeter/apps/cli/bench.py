@@ -34,14 +34,14 @@ def bench(
     from gradmeter.apps.cli.progress import working
 
     with needs_extra("bench", "a benchmark"):
-        from gradmeter.research.speed_benchmark.methods import METHODS
+        from gradmeter.research.speed_benchmark.methods import ALL_METHODS
         from gradmeter.research.speed_benchmark.models import MODELS
         from gradmeter.research.speed_benchmark.options import BenchOptions
         from gradmeter.research.speed_benchmark.run import run_benchmark
 
     options = BenchOptions(
         models=tuple(MODELS) if models == "all" else _names(models),
-        methods=tuple(METHODS) if methods == "all" else _names(methods),
+        methods=ALL_METHODS if methods == "all" else _names(methods),
         threads=_numbers(threads),
         repeats=repeats,
         cap=cap,

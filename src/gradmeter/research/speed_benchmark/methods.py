@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -266,6 +267,11 @@ METHODS: dict[str, Method] = {
     "gradnorm": Method("pytorch-ood GradNorm", "peer", _gradnorm, "1 number, another loss", "pytorch-ood"),
 }
 """Methods by their name in `--methods`, in the order of the page."""
+
+# gradient-metrics has no release for Python 3.12 or newer.
+_NOT_INSTALLABLE = () if sys.version_info < (3, 12) else ("gradient-metrics",)
+ALL_METHODS = tuple(name for name in METHODS if name not in _NOT_INSTALLABLE)
+"""Names of all methods that this version of Python can run."""
 
 REFERENCE = "plain"
 """The method that times and memory are divided by."""

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from gradmeter.errors import InputError
-from gradmeter.research.speed_benchmark.methods import METHODS, REFERENCE
+from gradmeter.research.speed_benchmark.methods import ALL_METHODS, METHODS, REFERENCE
 from gradmeter.research.speed_benchmark.models import MODELS
 
 
@@ -30,7 +30,7 @@ class BenchOptions:
     """
 
     models: tuple[str, ...] = tuple(MODELS)
-    methods: tuple[str, ...] = tuple(METHODS)
+    methods: tuple[str, ...] = ALL_METHODS
     threads: tuple[int, ...] = (1, 2)
     repeats: int = 9
     cap: float = 30.0
