@@ -217,7 +217,9 @@ def test_activations_against_outputs_of_each_sample_alone(case: str) -> None:
     assert readings.activations.layers == tuple(outputs_alone(model, x)[0])
     assert readings.activations.values.dtype == torch.float64
     assert_activations(readings, model, x)
-    assert torch.equal(readings.values, GradientMeter(model)(x).values)
+    # InstanceNorm of PyTorch 2.6 differs in the last digit.
+    digits = 1e-14 if case == "instance norm running" else 0.0
+    torch.testing.assert_close(readings.values, GradientMeter(model)(x).values, rtol=digits, atol=digits)
 
 
 @pytest.mark.parametrize(

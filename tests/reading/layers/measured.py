@@ -85,4 +85,4 @@ def check(
 def assert_sums(sums: PowerSums, gradient: Tensor, *, norms: float, shapes: float) -> None:
     """Compare power sums with a gradient [N, ...]."""
     assert sums.count == gradient[0].numel()
-    assert_agree(statistics(sums).cpu(), eight(gradient.double().numpy()), norms=norms, shapes=shapes)
+    assert_agree(statistics(sums).cpu(), eight(gradient.detach().double().numpy()), norms=norms, shapes=shapes)

@@ -90,7 +90,8 @@ MASKED: dict[str, Use] = {
 
 @pytest.mark.parametrize("use", MASKED)
 def test_uses_that_autograd_serves(use: str) -> None:
-    assert check(*built(MASKED[use])) == {"w": ["Masked"]}
+    (form,) = check(*built(MASKED[use]))["w"]
+    assert form == "Masked" or (use == "columns" and form == "PulledBack")  # with PyTorch 2.6
 
 
 def test_scaled_by_frequency() -> None:

@@ -1,6 +1,7 @@
 """The table of docs/engine.md against PyTorch's own list of derivatives."""
 
 import pytest
+import torch
 
 from gradmeter.reading.layers import measured_operations
 from reading.layers.operations import ENTRIES, RULE, SAMPLES, documented, ways
@@ -30,4 +31,6 @@ def test_weights_that_real_networks_have_are_known() -> None:
 @pytest.mark.parametrize("name", measured_operations())
 def test_rules_are_for_operations_of_autograd(name: str) -> None:
     """A rule with a misspelt name would never be used."""
+    if name == "FusedRmsNormBackward0" and not hasattr(torch, "_fused_rms_norm"):
+        pytest.skip("this PyTorch has no fused RMSNorm")
     assert name in ways()

@@ -37,7 +37,9 @@ class LookedUp(PerSampleGradient):
         """Materialise the gradients of some samples, [n, V, D] or [n, V]."""
         delta, index = self.delta[rows], self.index[rows]
         table = delta.new_zeros(len(delta), self.size, delta.shape[2])
-        return table.scatter_add_(1, index.unsqueeze(2).expand_as(delta), delta).reshape(-1, *self.shape)
+        # PyTorch 2.6 scatters by 64-bit indices only.
+        index = index.long().unsqueeze(2).expand_as(delta)
+        return table.scatter_add_(1, index, delta).reshape(-1, *self.shape)
 
     def power_sums(self) -> PowerSums:
         """The power sums, from the used rows only: zeros change the count and the extremes, but not the sums."""
