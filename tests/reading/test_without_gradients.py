@@ -18,7 +18,7 @@ from oracles.networks import CASES, Recipe, classifier, randomise
 from reading.architectures import attention, recurrent
 from reading.architectures.case import Case
 from reading.architectures.state import mark, snapshot
-from reading.architectures.test_refused import REFUSED, X
+from reading.architectures.test_refused import REFUSED, X, assert_refused
 from reading.test_meter_asked import EVEN_KERNEL, assert_activations, build_case
 
 # Refused by a meter of gradients only because their gradients are undefined.
@@ -183,16 +183,7 @@ def test_costs() -> None:
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
 @pytest.mark.parametrize("name", [name for name in REFUSED if name not in READABLE])
 def test_what_is_refused_with_gradients_is_refused_without(name: str) -> None:
-    make, error, message = REFUSED[name]
-    model = make()
-    if name != "lazy layer":  # its parameters are not initialised
-        mark(model)
-        before = snapshot(model)
-    with pytest.raises(error, match=message) as raised:
-        reader(model)(X)
-    assert "\n" not in str(raised.value)
-    if name != "lazy layer":
-        assert snapshot(model) == before
+    assert_refused(name, reader)
 
 
 @pytest.mark.parametrize("name", READABLE)

@@ -29,7 +29,7 @@ def opened(at_place: Path, fitted: Fitted, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_parquet(opened, fitted: Fitted, tmp_path: Path) -> None:
-    found = judge(*opened, tmp_path / "verdicts.parquet")
+    judged = judge(*opened, tmp_path / "verdicts.parquet")
     rows = pd.read_parquet(tmp_path / "verdicts.parquet")
     assert list(rows.columns) == [
         *("id", "prediction", "probability", "p_known", "p_correct_if_known", "p_correct", "accepted", "reason")
@@ -39,7 +39,7 @@ def test_parquet(opened, fitted: Fitted, tmp_path: Path) -> None:
     assert (rows["prediction"].astype(int).to_numpy() == readings.predictions.numpy()).all()
     assert (rows["accepted"] == (rows["p_correct"] >= fitted.guarantee.threshold)).all()
     assert (rows["reason"].isna() == rows["accepted"]).all()
-    assert (found.rows, found.accepted, found.skipped) == (897, rows["accepted"].sum(), ())
+    assert (judged.rows, judged.accepted, judged.skipped) == (897, rows["accepted"].sum(), ())
     p_correct = fitted.trust.predict_proba(readings).numpy()
     assert abs(rows["p_correct"] - p_correct).mean() < 0.01  # 8 bits round the pixels
 
@@ -48,8 +48,8 @@ def test_csv_is_the_same_and_appears_whole(opened, tmp_path: Path) -> None:
     judge(*opened, tmp_path / "v.parquet")
     judge(*opened, tmp_path / "v.csv")
     expected = pd.read_parquet(tmp_path / "v.parquet")
-    found = pd.read_csv(tmp_path / "v.csv", dtype={"prediction": str})
-    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    rows = pd.read_csv(tmp_path / "v.csv", dtype={"prediction": str})
+    pd.testing.assert_frame_equal(rows, expected, check_dtype=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".v.csv.json", "v.csv", "v.parquet"]
 
 

@@ -82,19 +82,24 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], type[GradmeterError], str]] = 
 }
 
 
-@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused_in_a_line(name: str) -> None:
+def assert_refused(name: str, meter_of: Callable[[nn.Module], GradientMeter]) -> None:
+    """Check that a network is refused in one line and left as it is."""
     make, error, message = REFUSED[name]
     model = make()
     if name != "lazy layer":  # its parameters are not initialised
         mark(model)
         before = snapshot(model)
     with pytest.raises(error, match=message) as raised:
-        GradientMeter(model)(X)
+        meter_of(model)(X)
     assert "\n" not in str(raised.value)
     if name != "lazy layer":
         assert snapshot(model) == before
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_in_a_line(name: str) -> None:
+    assert_refused(name, GradientMeter)
 
 
 def test_training_forward_is_never_seen() -> None:

@@ -351,10 +351,9 @@ def _purpose_of(manifest: Manifest) -> Manifest:
 
 def _forbidding_changes(recorded: Manifest, purpose: Manifest, containers: Mapping[str, str] | None) -> list[str]:
     """List the changes because of which a measurement cannot be continued; named samples may be added and removed."""
-    before, listed = recorded.get(_CONTAINERS), changes(_purpose_of(recorded), purpose)
-    if not listed or not is_same_data(_purpose_of(recorded), purpose):
-        return listed
-    if before is None or containers is None:
+    before, earlier = recorded.get(_CONTAINERS), _purpose_of(recorded)
+    listed = changes(earlier, purpose)
+    if not listed or before is None or containers is None or not is_same_data(earlier, purpose):
         return listed
     if all(before[name] == containers[name] for name in {*before} & {*containers}):
         return []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gradmeter.runs.store import Manifest, differences
 
 _PLACE = "place"
@@ -37,5 +35,4 @@ def changes(recorded: Manifest, purpose: Manifest) -> list[str]:
         if key in differing:
             differing.remove(key)
             lines.append(words)
-    before: dict[str, Any] = {key: recorded.get(key) for key in sorted(differing)}
-    return lines + differences(before, {key: purpose.get(key) for key in sorted(differing)})
+    return lines + differences(recorded, {key: purpose.get(key) for key in sorted(differing)})
