@@ -39,6 +39,7 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     learns_from_synthetic = False
     steps = None
     known_loss = None
+    second_look = None
 
     def __init__(self, classifier: Any = None) -> None:
         self.classifier = classifier

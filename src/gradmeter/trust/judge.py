@@ -83,7 +83,10 @@ class Judge:
         right, wrong, unknown = int(correct.sum()), int((~correct).sum()), sum(map(len, unknowns))
         meta_classifier.require_enough(right, wrong, unknown)
         used = list(synthetic) if meta_classifier.learns_from_synthetic else []
-        readings = Readings.concatenate([known, *unknowns, *used])
+        parts = [known, *unknowns, *used]
+        # Earlier readings may lack a score that others have.
+        scores = set.intersection(*({*part.scores} for part in parts))
+        readings = Readings.concatenate([part.with_scores(scores) for part in parts])
         kinds = [np.full(len(part), UNKNOWN + kind) for kind, part in enumerate((*unknowns, *used))]
         # The matrices are small: threads would cost more time than they save, and much more on a busy machine.
         with threadpool_limits(1), stage("fitting the meta classifier", meta_classifier.steps) as advance:
@@ -93,6 +96,7 @@ class Judge:
                 np.concatenate([correct.astype(np.int64), *kinds]),
                 -readings.log_scale.double().cpu().numpy(),
                 np.arange(len(known) + unknown, dtype=np.uint64) if contents is None else contents,
+                np.concatenate([labels.cpu().numpy().astype(np.int64), *(np.full(len(kind), -1) for kind in kinds)]),
             )
             fit = meta_classifier.cross_fit(data, advance)
         return cls(features, fit.classifier, right, wrong, unknown, fit.held_out, sum(map(len, used)), fit.fallback)

@@ -103,12 +103,14 @@ class TrainingData:
         target: [n] `WRONG`, `CORRECT`, or `UNKNOWN` plus the number of the kind.
         softmax: [n] a score that grows with the maximum softmax probability.
         contents: [given] equal numbers for equal inputs, for the samples that are not synthetic.
+        labels: [n] the true class of known inputs; -1 for unknown ones.
     """
 
     block: FeatureBlock
     target: NDArray[np.int64]
     softmax: NDArray[np.float64]
     contents: NDArray[np.uint64]
+    labels: NDArray[np.int64]
 
     @property
     def given(self) -> int:
@@ -131,6 +133,10 @@ class FittedClassifier(Protocol):
     @property
     def known_loss(self) -> float | None:
         """The average loss of P(known) of known inputs that the assumed share costs; None if it is not derived so."""
+
+    @property
+    def second_look(self) -> float | None:
+        """Log odds of the softmax above which the mirror image is needed, too; None for never."""
 
     def judge(self, block: FeatureBlock) -> Judgement:
         """Judge N predictions."""

@@ -123,8 +123,9 @@ Actors = Annotated[
 class Reads(StrEnum):
     """What a TrustModel reads of a network."""
 
-    gradients = "gradients"
+    auto = "auto"
     forward = "forward"
+    gradients = "gradients"
 
 
 class Score(StrEnum):

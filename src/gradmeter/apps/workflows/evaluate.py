@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,9 @@ def evaluate(
     opened = open_sets(classifier, known, unknowns, seed=_SEED)
     if earlier_data is not None and earlier_data != [data.identity["data"] for data in opened]:
         work.on_note(f"{folder} holds an evaluation of {', '.join(earlier_data)}, which will be replaced")
-    sets = read_sets(classifier, opened, folder / READINGS, work, gradients=trust.meter.gradients)
+    # A second look at all images: which ones need it may change when the TrustModel is fitted again.
+    look = trust.meter.second_look is not None and trust.meter.second_look < inf
+    sets = read_sets(classifier, opened, folder / READINGS, work, gradients=trust.meter.gradients, second_look=look)
     judge = trust.judge
     assert judge is not None
     tables, samples = [], []

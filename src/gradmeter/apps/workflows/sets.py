@@ -133,7 +133,13 @@ def open_sets(
 
 
 def read_sets(
-    classifier: Classifier, opened: Sequence[ReadSet | ToMeasure], folder: Path, work: Work, *, gradients: bool = True
+    classifier: Classifier,
+    opened: Sequence[ReadSet | ToMeasure],
+    folder: Path,
+    work: Work,
+    *,
+    gradients: bool = True,
+    second_look: bool = True,
 ) -> list[ReadSet]:
     """Measure the sets that are not measured yet.
 
@@ -143,6 +149,7 @@ def read_sets(
         folder: folder to write readings to.
         work: device, workers and callbacks.
         gradients: whether to measure gradients, or only what one forward pass shows.
+        second_look: whether to predict the mirror image of each image, too.
 
     Raises:
         Those of `measure`.
@@ -152,7 +159,7 @@ def read_sets(
     for data in opened:
         if isinstance(data, ToMeasure):
             path = folder / f"{_file_name(data.name)}{readings_suffix(gradients=gradients)}"
-            measured = measure(classifier, data.source, path, work, gradients=gradients)
+            measured = measure(classifier, data.source, path, work, gradients=gradients, second_look=second_look)
             data = ReadSet(data.name, MeasuredSet(path), data.source, measured.skipped)
         sets.append(data)
     known = sets[0].contents()

@@ -19,7 +19,8 @@ from gradmeter.research.speed_benchmark.models import MODELS, Model
 from gradmeter.research.speed_benchmark.options import BenchOptions
 from gradmeter.research.speed_benchmark.results import SpeedResults
 from gradmeter.research.speed_benchmark.timing import take_turns
-from gradmeter.trust.model import FORWARD, TrustModel
+from gradmeter.trust.model import TrustModel
+from gradmeter.trust.reads import FORWARD, GRADIENTS
 
 NETWORKS = ("resnet56", "paper-cnn")
 """Names of the networks that verdicts are timed on, where `--models` includes them."""
@@ -70,7 +71,7 @@ class JudgedNetwork:
     @cached_property
     def trust(self) -> TrustModel:
         """The default TrustModel, fitted to the known inputs and to synthetic unknowns made from them."""
-        return TrustModel(GradientMeter(self.network)).fit(self.known)
+        return TrustModel(GradientMeter(self.network), reads=GRADIENTS).fit(self.known)
 
     @cached_property
     def forward_trust(self) -> TrustModel:
