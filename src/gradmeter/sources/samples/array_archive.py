@@ -53,9 +53,7 @@ def argument_arrays(path: str, names: Collection[str]) -> dict[str, str]:
         )
     for argument, name in arguments.items():
         if name != INPUTS and not argument.isidentifier():
-            raise DataError(
-                f"{path} has an array {name!r}; expected the name of an argument of the network after the colon"
-            )
+            raise DataError(f"{path} has an array {name!r}; expected '{_PREFIX}NAME' for an argument NAME")
     return dict(sorted(arguments.items()))
 
 
