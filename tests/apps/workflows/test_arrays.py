@@ -1,5 +1,6 @@
 """`fit`, `judge`, `evaluate` and `measure` of data that are no images: token ids and spectrograms."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,16 @@ def test_fit_takes_readings_of_arrays(folder: Path) -> None:
     )
     answer = gradmeter("fit", *model("words"), *options, cwd=folder)
     assert answer.returncode == 0, answer.stderr
+
+
+def test_info_shows_how_a_network_of_arrays_is_measured(folder: Path) -> None:
+    answer = gradmeter("info", *model("words"), "--data", "words-test.npz", "--json", cwd=folder)
+    assert answer.returncode == 0, answer.stderr
+    layers = {layer["layer"]: layer["parameters"] for layer in json.loads(answer.stdout)["model"]["layers"]}
+    assert layers == {"embedding": 1440, "hidden": 208, "dense": 51}
+    answer = gradmeter("info", *model("words"), "--data", "noise:uniform", cwd=folder)
+    assert answer.returncode == 2
+    assert "noise:uniform" in answer.stderr
 
 
 def test_samples_of_another_length_get_a_note(folder: Path) -> None:

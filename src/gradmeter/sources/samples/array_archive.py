@@ -27,6 +27,8 @@ _MAIN = ("input_ids", "inputs_embeds", "input_values", "input_features", "pixel_
 _BESIDE = ("attention_mask", "token_type_ids", "position_ids", "pixel_mask", "bbox")
 # The number of rows that are read to learn the range of the numbers.
 _PROBED = 64
+# The most names of unused arrays in a note.
+_NAMED = 3
 
 
 def argument_arrays(path: str, names: Collection[str]) -> dict[str, str]:
@@ -97,7 +99,8 @@ class ArrayArchive(Source):
             self._labels, self.classes = checked_labels(path, read_arrays(path, (LABELS, NAMES), file), self._count)
         self.labelled = self._labels is not None
         unused = [name for name in others if name not in (*arguments.values(), LABELS, NAMES)]
-        self.left_out = f"the array{'s' * (len(unused) > 1)} {', '.join(unused)}" if unused else ""
+        more = ", ..." if len(unused) > _NAMED else ""
+        self.left_out = f"the array{'s' * (len(unused) > 1)} {', '.join(unused[:_NAMED])}{more}" if unused else ""
         self._hash: str | None = None
 
     def __len__(self) -> int:

@@ -149,7 +149,7 @@ def _in_file(location: Location, name: str, file: IO[bytes]) -> _InFile | None:
                 shape, fortran_order, dtype = read_header(member)
                 start = member.tell()
         size = math.prod(shape) * dtype.itemsize
-        if fortran_order or dtype.hasobject or not shape or size != info.file_size - start:
+        if fortran_order or dtype.hasobject or min(shape, default=-1) < 0 or size != info.file_size - start:
             return None
         descriptor = file.fileno()
         lengths = os.pread(descriptor, _LENGTHS.size, info.header_offset + _HEADER - _LENGTHS.size)
