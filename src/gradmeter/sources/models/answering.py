@@ -96,8 +96,8 @@ def explained(classifier: Answering, batch: Any = None, samples: str = "") -> It
         given = "the preprocessing" if batch is None else f"the network, given {_shapes(batch)}{samples},"
         reason = f"{given} failed with {type(error).__name__}: {one_line(error)}"
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
-            smaller = "" if classifier.image is None else "a smaller --image-size or "
-            raise InputError(f"{reason}; try --device cpu, {smaller}a smaller network") from error
+            smaller = "" if classifier.image is None else ", a smaller --image-size"
+            raise InputError(f"{reason}; try --device cpu{smaller} or a smaller network") from error
         sentences = [
             reason,
             *([] if batch is None else _layers(classifier.network, error)),
@@ -170,6 +170,7 @@ def _advice_for_arrays(arrays: ArrayKind, batch: Any, error: BaseException) -> s
         for name, values in named
         if isinstance(values, Tensor) and values.dtype == torch.int64
     ]
-    if isinstance(error, IndexError) and ranges:
+    # On a GPU, an index out of range is an assertion that fails on the device.
+    if ranges and (isinstance(error, IndexError) or "device-side assert" in str(error)):
         return f"given were {', '.join(ranges)}: expected integers for which the network has an embedding"
     return "expected arrays of the type and shape that MODEL takes; they get no preprocessing"
