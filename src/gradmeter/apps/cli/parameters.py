@@ -27,9 +27,9 @@ Model = Annotated[
 Data = Annotated[
     str,
     typer.Argument(
-        help="The samples: an image, a folder of images or with one folder per class, an .npz archive, or a Parquet "
-        "file or folder of them, at a path or an address (s3://BUCKET/FOLDER). noise:uniform and noise:normal generate "
-        "1,000 images, noise:uniform:N generates N.",
+        help="The samples: an image, a folder of images or with one folder per class, an .npz archive of images, or of "
+        "arrays that the network takes as they are, or a Parquet file or folder of them, at a path or an address "
+        "(s3://BUCKET/FOLDER). noise:uniform and noise:normal generate 1,000 images, noise:uniform:N generates N.",
         show_default=False,
     ),
 ]

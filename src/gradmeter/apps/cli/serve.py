@@ -9,6 +9,7 @@ import typer
 from gradmeter.apps.cli.command import needs_extra
 from gradmeter.apps.cli.parameters import Device, OtherModel, OtherWeights, Trust
 from gradmeter.apps.cli.terminal import Terminal
+from gradmeter.errors import InputError
 
 
 def serve(
@@ -50,6 +51,10 @@ def serve(
     from gradmeter.sources.samples import decoder_for
 
     opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device))
+    if classifier.arrays is not None:
+        raise InputError(
+            f"{classifier.name} takes arrays ({classifier.arrays}); a server takes images or texts: use gradmeter judge"
+        )
     app = application(
         reader_of(opened, classifier),
         decoder_for(classifier.image),

@@ -12,6 +12,7 @@ import pyarrow as pa
 from gradmeter.apps.workflows.evaluate import Evaluation
 from gradmeter.apps.workflows.sets import ReadSet
 from gradmeter.sources.samples import Unreadable
+from gradmeter.sources.samples.array_kind import summary
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,7 +24,7 @@ class Example:
 
     Attributes:
         id: identifier of the sample.
-        content: the image or the text.
+        content: the image, the text, or the first numbers of the arrays.
         prediction: name of the predicted class.
         label: name of the true class; None for unknown inputs.
         p_correct: P(correct).
@@ -86,5 +87,6 @@ def _examples(evaluation: Evaluation, data: ReadSet, rows: Sequence[int]) -> dic
             continue
         label = None if record["label"] is None else evaluation.class_name(record["label"])
         prediction = evaluation.class_name(record["prediction"])
-        examples[row] = Example(record["id"], content, prediction, label, record["p_correct"])
+        shown = summary(content) if isinstance(content, dict) else content
+        examples[row] = Example(record["id"], shown, prediction, label, record["p_correct"])
     return examples

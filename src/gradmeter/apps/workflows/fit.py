@@ -17,7 +17,14 @@ from torch import Tensor
 
 from gradmeter.apps.workflows.halves import halves
 from gradmeter.apps.workflows.open_trust import has_same_outputs
-from gradmeter.apps.workflows.sets import ReadSet, ToMeasure, open_sets, read_sets, readings_suffix
+from gradmeter.apps.workflows.sets import (
+    ReadSet,
+    ToMeasure,
+    open_sets,
+    read_sets,
+    readings_suffix,
+    recipe_for,
+)
 from gradmeter.errors import InputError, OutputError
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
@@ -143,6 +150,7 @@ def fit(
     if risk is not None:
         require_rates(risk, confidence, least_probability, coverage_tolerance)
     work = work or Work()
+    recipe = recipe_for(recipe, known)
     classifier = recipe.open(work.device)
     trust = TrustModel(GradientMeter(classifier.network), meta_classifier, reads=reads)
     if score != P_CORRECT and not trust.learns_from_synthetic:
@@ -267,7 +275,9 @@ def _synthetic(
     readings = folder / READINGS / f"{name}{readings_suffix(gradients=trust.meter.gradients)}"
     measured = measure_synthetic(classifier, known.source, indices, readings, work, gradients=trust.meter.gradients)
     if measured is None:
-        reason = "are texts" if known.source.texts else "are too few, or are not given to the network as one tensor"
+        reason = "are too few, or are not given to the network as one tensor"
+        if known.source.texts or known.source.arrays is not None:
+            reason = f"are {'texts' if known.source.texts else 'arrays'}, not images"
         return [], f"the samples of {known.name} {reason}"
     return [Readings.from_arrow(kind) for kind in measured.tables()], None
 

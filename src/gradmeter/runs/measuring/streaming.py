@@ -101,7 +101,7 @@ def stream(
     if note is not None:
         work.on_note(note)
     work.on_start(source.name, count)
-    note_left_out(source, work)
+    note_source(reader.classifier, source, work)
     if done := count - len(to_do):
         work.on_progress(done)
         work.on_note(f"{source.name}: {done:,} of {count:,} samples were done before")
@@ -152,10 +152,12 @@ def read(
         yield batch, readings
 
 
-def note_left_out(source: Source, work: Work) -> None:
-    """Send a note that names what else the source holds, besides its samples."""
+def note_source(classifier: Classifier, source: Source, work: Work) -> None:
+    """Send notes on what else the source holds besides its samples, and on samples of another size."""
     if source.left_out:
         work.on_note(f"{source.name}: left out {source.left_out}")
+    if (note := classifier.resized(source)) is not None:
+        work.on_note(note)
 
 
 def none_readable(source: Source, skipped: Sequence[Skipped]) -> DataError:
@@ -185,6 +187,7 @@ def purpose_of(classifier: Classifier, source: Source, *, gradients: bool = True
         "samples": len(source),
         "names of classes": source.classes,
         "contents": source.fingerprint(),
+        **({} if source.arrays is None else {"arrays": source.arrays.to_json()}),
         **({} if gradients else {"gradients": False}),
     }
 

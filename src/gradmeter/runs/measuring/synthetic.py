@@ -59,7 +59,7 @@ def measure_synthetic(
     Raises:
         OutputError: if the folder holds something else or cannot be written.
     """
-    if source.texts:
+    if source.texts or source.arrays is not None:
         return None
     purpose = {
         **purpose_of(classifier, source, gradients=gradients),
