@@ -1,0 +1,287 @@
+"""PixelMeter: statistics of the gradient of every pixel's prediction in the last layers of a segmentation network."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradmeter.errors import InputError, SlowLayerWarning, UnsupportedModelError
+from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.network import (
+    measuring,
+    modules_of,
+    owning_modules,
+    parameters_of,
+    require_independent_samples,
+    unwrapped,
+)
+from gradmeter.reading.pixels.blockwise import CutLayer
+from gradmeter.reading.pixels.calls import Kept, cutting, keeping
+from gradmeter.reading.pixels.closed_form import LastLayer
+from gradmeter.reading.pixels.features import Features
+from gradmeter.reading.pixels.outputs import Size, pixel_logits
+from gradmeter.reading.pixels.paths import Path
+from gradmeter.reading.pixels.readings import PixelReadings
+from gradmeter.reading.pixels.starts import pixel_start
+from gradmeter.reading.pixels.structure import Structure, find_structure, measurable_layers
+from gradmeter.reading.pixels.taps import taps_of
+from gradmeter.reading.pseudo_labels import PseudoLabel, pseudo_label_name, start_vector
+from gradmeter.reading.statistics import STATISTICS, statistics
+
+# Pixels that are measured at a time: their logits and sums stay in a core's cache.
+_PIXELS = 4096
+# Pixels whose logits are compared with what the layers returned.
+_CHECKED = 8
+# Largest difference of logits, relative to the largest.
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-2}
+_TOLERANCE_HALF = 0.1
+
+
+class PixelMeter:
+    """Measure, for every pixel, the gradient of the pixel's own loss by the weights of the last layers.
+
+    The loss of a pixel is -log p of its pseudo-label, in eval mode. The gradients of a last layer, dense or
+    convolutional, with an upsampling or another linear operation behind it, are products whose statistics follow from
+    power sums of the factors. Other last layers and the layer before the last need a backward pass for each pixel.
+    Measuring leaves the network as it was.
+
+    Args:
+        model: any nn.Module that maps images to logits [N, C, H, W], to a mapping with "out" or "logits", or to an
+            object with `.logits`. With C = 1, the logit is that of the second of two classes.
+        layers: names of the layers to measure; by default the last ones, of which there may be several.
+        pseudo_label: as for `GradientMeter`; several share one forward pass.
+        biases: False excludes biases.
+        size: (height, width) to which logits are upsampled bilinearly before they are measured, or "input" for the size
+            of the images; by default the logits stay as the network returns them.
+
+    Raises:
+        UnsupportedModelError: if no layer of the network can be measured.
+        InputError: if a layer or pseudo-label is unknown, or an argument has an invalid value.
+
+    Example:
+        >>> readings = PixelMeter(model)(images)
+        >>> readings["classifier.4", "l2"]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: str | Sequence[str] | None = None,
+        pseudo_label: PseudoLabel | Sequence[PseudoLabel] = "predicted",
+        *,
+        biases: bool = True,
+        size: Size = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
+        if not isinstance(biases, bool):
+            raise InputError(f"biases={biases!r}; expected True or False")
+        self.model = model
+        self.biases = biases
+        self.size = _checked_size(size)
+        self._network = unwrapped(model)
+        several = isinstance(pseudo_label, Sequence) and not isinstance(pseudo_label, str)
+        labels: list[PseudoLabel] = [*pseudo_label] if several else [pseudo_label]  # type: ignore[misc, list-item]
+        self._starts = {pseudo_label_name(label): start_vector(label) for label in labels}
+        if not labels or len(self._starts) < len(labels):
+            raise InputError(f"pseudo_label={pseudo_label!r}; expected at least one, and none twice")
+        self._given = (layers,) if isinstance(layers, str) else None if layers is None else tuple(layers)
+        self._structures: dict[Any, Structure] = {}
+        self._warned: set[str] = set()
+        for layer in self._given or ():
+            self._require_measurable(layer)
+        if self._given == ():
+            raise InputError("layers are empty; expected names of layers, or None for the last ones")
+
+    def _require_measurable(self, layer: str) -> None:
+        measurable = measurable_layers(self._network, biases=self.biases)
+        if layer in measurable:
+            return
+        if layer in owning_modules(self._network):
+            raise UnsupportedModelError(
+                f"layer {layer!r} shares a parameter, computes its weight from others or contains further layers; "
+                "expected a layer with a weight of its own"
+            )
+        names = [*measurable]
+        shown = ", ".join(["...", *names[-5:]] if len(names) > 5 else names)
+        raise InputError(f"unknown layer {layer!r}; expected one of {shown}")
+
+    @property
+    def pseudo_labels(self) -> tuple[str, ...]:
+        """Names of the pseudo-labels, as in `PixelReadings.pseudo_labels`."""
+        return tuple(self._starts)
+
+    def __call__(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs) -> PixelReadings:
+        """Measure a batch.
+
+        Args:
+            inputs: images [N, 3, H, W]; a tuple is passed to the network as `*args`, a mapping as `**kwargs`.
+
+        Returns:
+            The readings of all pixels of the N images, in order.
+
+        Raises:
+            InputError: if the batch is empty, if the network does not return logits [N, C, H, W], or if a BatchNorm in
+                train mode would mix the images.
+            NotFinite: an InputError that names the images whose logits are not finite.
+            UnsupportedModelError: if a layer is too far from the logits, or if the network mixes the images of a batch.
+        """
+        batch = Inputs.of(inputs)
+        require_independent_samples(self._network)
+        structure = self._structure(batch)
+        layers = self._given or tuple(structure.last)
+        slow = [layer for layer in layers if structure.last.get(layer) is None]
+        for layer in slow:
+            self._require_near(layer, structure)
+            if layer not in self._warned:
+                self._warned.add(layer)
+                warnings.warn(
+                    f"layer {layer!r} is measured by a backward pass for each pixel, which is correct but slow: it is "
+                    "not a last dense or convolutional layer with linear operations behind it",
+                    SlowLayerWarning,
+                    stacklevel=2,
+                )
+        # Backward passes for each pixel would otherwise pass through all images.
+        parts = [batch.rows([sample]) for sample in range(batch.samples)] if slow else [batch]
+        return PixelReadings.concatenate([self._measure(part, structure, layers) for part in parts])
+
+    def _structure(self, batch: Inputs) -> Structure:
+        parameters = tuple(map(id, parameters_of(modules_of(self._network))))
+        key = (batch.shapes, batch.options, tuple(tensor.dtype for tensor in batch.tensors), parameters)
+        if key not in self._structures:
+            names = measurable_layers(self._network, biases=self.biases)
+            sample = batch.rows([0])
+            with measuring(self._network):
+                structure = find_structure(
+                    self._network, [*names], partial(pixel_logits, self._network, sample, self.size)
+                )
+            if batch.samples > 1:
+                with measuring(self._network, gradients=False):
+                    both = pixel_logits(self._network, batch.rows([1, 0]), self.size)
+                _require_same(structure.logits[0], both[1])
+            self._structures = {**self._structures, key: structure} if len(self._structures) < 64 else {key: structure}
+        return self._structures[key]
+
+    def _require_near(self, layer: str, structure: Structure) -> None:
+        if layer not in structure.last and layer not in structure.before:
+            near = ", ".join([*structure.before, *structure.last])
+            raise UnsupportedModelError(
+                f"layer {layer!r} is too far from the logits: the gradient of each pixel would need a backward pass of "
+                f"its own through several layers with weights; expected one of {near}"
+            )
+
+    def _measure(self, batch: Inputs, structure: Structure, layers: tuple[str, ...]) -> PixelReadings:
+        modules = owning_modules(self._network)
+        parameters = measurable_layers(self._network, biases=self.biases)
+        fast = {layer: modules[layer] for layer in structure.last if structure.last[layer] is not None}
+        cut = {layer: CutLayer(modules[layer], parameters[layer]) for layer in layers if layer not in fast}
+        with measuring(self._network, gradients=False):
+            with ExitStack() as stack:
+                # First the copies of outputs, then the hooks that cut them off.
+                kept = stack.enter_context(keeping(fast))
+                stack.enter_context(cutting(cut))
+                logits = pixel_logits(self._network, batch, self.size)
+            self._check(logits.detach(), kept, structure)
+            last = {
+                layer: LastLayer(
+                    _features(modules[layer], calls, structure.last[layer] or []),
+                    "weight" in parameters[layer],
+                    "bias" in parameters[layer],
+                )
+                for layer, calls in kept.items()
+                if layer in layers
+            }
+            return self._readings(logits, layers, last, cut)
+
+    def _check(self, logits: Tensor, kept: Mapping[str, list[Kept]], structure: Structure) -> None:
+        """Require that the network did in this pass what it did when its structure was found."""
+        for layer, calls in kept.items():
+            paths = structure.last[layer] or []
+            if len(calls) != len(paths):
+                raise UnsupportedModelError(
+                    f"layer {layer!r} is called {len(calls)} times for this batch and {len(paths)} times for its first "
+                    "image; expected a network that does the same for all inputs"
+                )
+            for call in calls:
+                call.require_input_kept()
+        outputs = [call for calls in kept.values() for call in calls]
+        if structure.complete and outputs and all(call.output_unchanged for call in outputs):
+            pixels = torch.linspace(0, logits[0, 0].numel() - 1, _CHECKED).long()
+            y, x = pixels // logits.shape[3], pixels % logits.shape[3]
+            mapped = [
+                path.at(y, x, call.output)
+                for layer, calls in kept.items()
+                for call, path in zip(calls, structure.last[layer] or [], strict=True)
+            ]
+            _require_same(sum(mapped[1:], mapped[0]), logits[:, :, y, x])
+
+    def _readings(
+        self, logits: Tensor, layers: tuple[str, ...], last: Mapping[str, LastLayer], cut: Mapping[str, CutLayer]
+    ) -> PixelReadings:
+        samples, _, height, width = logits.shape
+        metrics = tuple(STATISTICS)
+        scales = torch.tensor([STATISTICS[metric].scales for metric in metrics], device=logits.device).unsqueeze(1)
+        exact = {"dtype": torch.float64, "device": logits.device}
+        log_scales = [torch.empty(samples, height, width, **exact) for _ in self._starts]  # type: ignore[arg-type]
+        shape = (samples, len(layers), len(metrics), height, width)
+        values = [torch.empty(shape, **exact) for _ in self._starts]  # type: ignore[arg-type]
+        step = max(1, _PIXELS // width)
+        plain = logits.detach()
+        for image in range(samples):
+            for top in range(0, height, step):
+                rows = slice(top, min(top + step, height))
+                of_pixels = plain[image, :, rows].flatten(1).T.double()
+                starts = [pixel_start(start, of_pixels) for start in self._starts.values()]
+                for number, start in enumerate(starts):
+                    log_scales[number][image, rows] = start.log_scale.reshape(-1, width)
+                factors = [start.log_scale.exp() for start in starts]
+                for place, layer in enumerate(layers):
+                    directions = [start.direction for start in starts]
+                    if layer in last:
+                        sums = last[layer].sums(image, rows, directions)
+                    else:
+                        pixels = torch.arange(rows.start * width, rows.stop * width)
+                        sums = [cut[layer].sums(logits, pixels, direction) for direction in directions]
+                    for number, group in enumerate(sums):
+                        numbers = statistics(group, metrics).T
+                        numbers = torch.where(scales, numbers * factors[number], numbers)
+                        values[number][image, place, :, rows] = numbers.reshape(len(metrics), -1, width)
+        readings = [
+            PixelReadings(plain, log_scale, layers, of_loss, name, metrics=metrics)
+            for name, log_scale, of_loss in zip(self._starts, log_scales, values, strict=True)
+        ]
+        return replace(readings[0], further={further.pseudo_label: further for further in readings[1:]})
+
+
+def _features(module: nn.Module, calls: Sequence[Kept], paths: Sequence[Path]) -> Features:
+    joined = []
+    for call, path in zip(calls, paths, strict=True):
+        taps = taps_of(module, tuple(call.activation.shape), tuple(call.output.shape))
+        assert taps is not None
+        joined.append((call.activation, taps, path))
+    return Features(joined)
+
+
+def _require_same(alone: Tensor, in_batch: Tensor) -> None:
+    difference = (alone - in_batch).abs().max()
+    if difference > _TOLERANCE.get(in_batch.dtype, _TOLERANCE_HALF) * in_batch.abs().max():
+        raise UnsupportedModelError(
+            f"the network's logits for an image alone and in a batch differ by {difference:.2g}: it mixes the images, "
+            "draws random numbers or takes another path; expected a network that treats images independently and alike"
+        )
+
+
+def _checked_size(size: Any) -> Size:
+    if size is None or size == "input":
+        return size
+    numbers = isinstance(size, tuple | list) and len(size) == 2
+    if numbers and all(isinstance(length, int) and not isinstance(length, bool) and length > 0 for length in size):
+        return size[0], size[1]
+    raise InputError(f"size={size!r}; expected (height, width), 'input' or None")
