@@ -35,30 +35,29 @@ class CutLayer:
     parameters: Mapping[str, nn.Parameter]
     calls: list[tuple[tuple[Any, ...], dict[str, Any], Tensor]] = field(default_factory=list)
 
-    def sums(self, logits: Tensor, pixels: Tensor, direction: Tensor) -> PowerSums:
-        """Power sums of the gradients of some pixels.
+    def sums(self, logits: Tensor, rows: slice, direction: Tensor) -> PowerSums:
+        """Power sums of the gradients of P pixels.
 
         Args:
             logits: [1, C, H, W], a function of the leaves.
-            pixels: [P] indices into H * W.
+            rows: the pixels' rows.
             direction: [P, C] derivative of each pixel's loss with respect to its logits.
         """
         leaves = [leaf for _, _, leaf in self.calls]
         numbers = sum(parameter.numel() for parameter in self.parameters.values())
         numbers += sum(leaf.numel() for leaf in leaves)
         block = max(1, _BLOCK_BYTES // (numbers * logits.element_size()))
+        of_pixels = logits[0, :, rows].flatten(1).T
         parts = []
-        for start in range(0, len(pixels), block):
-            rows = slice(start, start + block)
-            parts.append(self._block(logits, leaves, pixels[rows], direction[rows].to(logits.dtype)))
+        for start in range(0, len(direction), block):
+            pixels = slice(start, start + block)
+            parts.append(self._block(of_pixels[pixels], leaves, direction[pixels].to(logits.dtype)))
         return PowerSums.concatenate(parts)
 
-    def _block(self, logits: Tensor, leaves: list[Tensor], pixels: Tensor, direction: Tensor) -> PowerSums:
-        # A pixel's logits alone depend on few operations, so autograd starts from them.
-        flat = logits.flatten(2)[0]
+    def _block(self, logits: Tensor, leaves: list[Tensor], direction: Tensor) -> PowerSums:
         derivatives: list[list[Tensor]] = [[] for _ in leaves]
-        for pixel, start in zip(pixels.tolist(), direction, strict=True):
-            gradients = torch.autograd.grad(flat[:, pixel], leaves, start, retain_graph=True, allow_unused=True)
+        for of_pixel, start in zip(logits, direction, strict=True):
+            gradients = torch.autograd.grad(of_pixel, leaves, start, retain_graph=True, allow_unused=True)
             for of_leaf, gradient, leaf in zip(derivatives, gradients, leaves, strict=True):
                 of_leaf.append(torch.zeros_like(leaf) if gradient is None else gradient)
         totals: dict[str, Tensor] = {}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from gradmeter.reading.kernels import reduce
-from gradmeter.reading.layers.gradients import product_of_sums
 from gradmeter.reading.pixels.features import Features
+from gradmeter.reading.pixels.planar import merged, product
+from gradmeter.reading.pixels.starts import PixelStarts
 from gradmeter.reading.statistics import PowerSums
 
 
@@ -26,21 +25,27 @@ class LastLayer:
     weight: bool
     bias: bool
 
-    def sums(self, image: int, rows: slice, directions: list[Tensor]) -> list[PowerSums]:
+    def sums(self, image: int, rows: slice, starts: Sequence[PixelStarts]) -> list[PowerSums]:
         """Power sums of the gradients of P pixels, for each of several losses.
 
         Args:
             image: number of the image in the batch.
             rows: the pixels' rows.
-            directions: for each loss the derivatives [P, C] with respect to the logits, float64.
+            starts: for each loss the start vectors of the pixels.
         """
-        inputs = self.features.sums(image, rows) if self.weight else []
-        constant = self.features.constant(rows) if self.bias else None
-        return [self._of_loss(direction, inputs, constant) for direction in directions]
+        if not self.weight:
+            constant = self.features.constant(rows)
+            return [product(start.total, constant) for start in starts]
+        inputs = self.features.sums(image, rows)
+        if not self.bias:
+            return [_products(start, inputs) for start in starts]
+        constant = self.features.constant(rows)
+        if len(inputs) == 1:
+            # The bias is the weight of a further input, which is constant.
+            extended = [merged([*inputs, constant])]
+            return [_products(start, extended) for start in starts]
+        return [merged([_products(start, inputs), product(start.total, constant)]) for start in starts]
 
-    def _of_loss(self, direction: Tensor, inputs: list[PowerSums], constant: PowerSums | None) -> PowerSums:
-        groups = [reduce(part) for part in direction.chunk(self.features.groups, dim=1)]
-        parts = [product_of_sums(group, given) for group, given in zip(groups, inputs, strict=False)]
-        if constant is not None:
-            parts.append(product_of_sums(PowerSums.merge(groups), constant))
-        return PowerSums.merge(parts)
+
+def _products(start: PixelStarts, inputs: Sequence[PowerSums]) -> PowerSums:
+    return merged([product(*pair) for pair in zip(start.sums(len(inputs)), inputs, strict=True)])

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gradmeter.reading.kernels import reduce
 from gradmeter.reading.pixels.paths import CHANNELS_LAST, Path
+from gradmeter.reading.pixels.planar import merged, of_constant
 from gradmeter.reading.pixels.taps import Taps
 from gradmeter.reading.statistics import PowerSums
 
@@ -34,15 +35,19 @@ class _Axis:
         self._first = torch.where(filled, nonzero.int().argmax(1), length)
         self._end = torch.where(filled, length - nonzero.flip(1).int().argmax(1), 0)
         self._matrix = matrix.to(device, dtype)
+        self._blocks: dict[tuple[int, int], tuple[slice, Tensor]] = {}
         selects = bool((nonzero.sum(1) <= 1).all()) and bool((matrix[nonzero] == 1).all())
         self.selected = torch.where(filled, nonzero.int().argmax(1), -1).to(device) if selects else None
         """[outputs] the one position that each output reads with weight 1, -1 for none; None if there are others."""
 
     def block(self, outputs: slice) -> tuple[slice, Tensor]:
         """The positions that some outputs read, and their weights [outputs, positions]."""
-        first, end = int(self._first[outputs].min()), int(self._end[outputs].max())
-        positions = slice(min(first, end), end)
-        return positions, self._matrix[outputs, positions]
+        key = outputs.start, outputs.stop
+        if key not in self._blocks:
+            first, end = int(self._first[outputs].min()), int(self._end[outputs].max())
+            positions = slice(min(first, end), end)
+            self._blocks[key] = positions, self._matrix[outputs, positions]
+        return self._blocks[key]
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Features:
         first = self._calls[0]
         self._selects = len(calls) == 1 and all(axis.selected is not None for axis in (*first.rows, *first.columns))
         self._image = -1
+        self._memory = first.activation.new_empty(0)
         self._maps: list[Tensor] = []
         self._groups_of_map: list[Tensor] = []
 
@@ -76,7 +82,7 @@ class Features:
         """Power sums of a constant input 1, the factor of the bias's gradient, for P pixels."""
         values = sum(torch.outer(down[rows], across).flatten() for down, across in self._constant)
         assert isinstance(values, Tensor)
-        return reduce(values.unsqueeze(1).to(self._calls[0].activation.device))
+        return of_constant(values.to(self._calls[0].activation.device))
 
     def sums(self, image: int, rows: slice) -> list[PowerSums]:
         """Power sums of the inputs, for each channel group, for the P pixels of some rows of an image, row by row."""
@@ -92,70 +98,66 @@ class Features:
         return [reduce(part).numbers for part in values.chunk(self.groups, dim=1)]
 
     def _sums_of_map(self) -> list[Tensor]:
-        """For each group the power sums of every position of the input, [positions + 1, 7]; the last are zero."""
+        """For each group the power sums of every position of the input, [7, positions + 1]; the last are zero."""
         parts = self._split(self._maps[0].flatten(0, 1))
-        return [torch.cat([part, part.new_zeros(1, _SUMS)]) for part in parts]
+        return [torch.cat([part, part.new_zeros(1, _SUMS)]).T.contiguous() for part in parts]
 
     def _selected(self, rows: slice) -> list[PowerSums]:
         (call,) = self._calls
         channels = call.activation.shape[1] // self.groups
         width = self._maps[0].shape[1]
-        totals: list[PowerSums] = []
-        for sums in self._groups_of_map:
-            total: PowerSums | None = None
-            for down in call.rows:
+        parts: list[list[PowerSums]] = [[] for _ in range(self.groups)]
+        for down in call.rows:
+            for across in call.columns:
                 assert down.selected is not None
-                y = down.selected[rows].unsqueeze(1)
-                for across in call.columns:
-                    assert across.selected is not None
-                    x = across.selected.unsqueeze(0)
-                    index = torch.where((y < 0) | (x < 0), -1, y * width + x).flatten()
-                    part = PowerSums(channels, sums[index])
-                    total = part if total is None else _merged(total, part)
-            assert total is not None
-            totals.append(total)
-        return totals
+                assert across.selected is not None
+                y, x = down.selected[rows].unsqueeze(1), across.selected.unsqueeze(0)
+                index = torch.where((y < 0) | (x < 0), -1, y * width + x).flatten()
+                for of_group, sums in zip(parts, self._groups_of_map, strict=True):
+                    of_group.append(PowerSums(channels, sums[:, index].T))
+        return [merged(of_group) for of_group in parts]
 
     def _interpolated(self, rows: slice) -> list[PowerSums]:
         height = rows.stop - rows.start
         channels = self._maps[0].shape[2]
         step = max(8, _ENTRIES // (channels * height))
+        taps = [(i, j) for i in range(len(self._calls[0].rows)) for j in range(len(self._calls[0].columns))]
         # The first step of the interpolation, along the rows, for all columns at once.
         down = [
             [_weighted(axis, rows, pixels) for axis in call.rows]
             for call, pixels in zip(self._calls, self._maps, strict=True)
         ]
-        blocks: list[list[Tensor]] = [[] for _ in range(self.groups)]
+        # For every group and tap the sums, filled block by block of columns.
+        numbers = torch.empty(
+            self.groups, len(taps), _SUMS, height, self._width, dtype=torch.float64, device=self._maps[0].device
+        )
         for start in range(0, self._width, step):
             columns = slice(start, min(start + step, self._width))
-            totals: list[PowerSums] | None = None
-            for i in range(len(down[0])):
-                for j in range(len(self._calls[0].columns)):
-                    values = self._values([of_call[i] for of_call in down], columns, j).flatten(0, 1)
-                    parts = [PowerSums(channels // self.groups, numbers) for numbers in self._split(values)]
-                    totals = parts if totals is None else list(map(_merged, totals, parts))
-            assert totals is not None
-            counts = [total.count for total in totals]
-            for block, total in zip(blocks, totals, strict=True):
-                block.append(total.numbers.reshape(height, -1, _SUMS))
-        return [
-            PowerSums(count, torch.cat(block, dim=1).reshape(-1, _SUMS))
-            for count, block in zip(counts, blocks, strict=True)
-        ]
+            for tap, (i, j) in enumerate(taps):
+                values = self._values([of_call[i] for of_call in down], columns, j).flatten(0, 1)
+                for group, sums in enumerate(self._split(values)):
+                    numbers[group, tap, :, :, columns] = sums.T.reshape(_SUMS, height, -1)
+        count = channels // self.groups
+        return [merged([PowerSums(count, tap.flatten(1).T) for tap in of_group]) for of_group in numbers]
 
     def _values(self, down: Sequence[Tensor], columns: slice, tap: int) -> Tensor:
-        """The second step, along the columns: [rows, columns, channels]."""
-        total: Tensor | None = None
-        for call, partial in zip(self._calls, down, strict=True):
+        """The second step, along the columns: [rows, columns, channels], valid until the next call."""
+        total = self._buffer(down[0].shape[0], columns.stop - columns.start, down[0])
+        for number, (call, partial) in enumerate(zip(self._calls, down, strict=True)):
             positions, weights = call.columns[tap].block(columns)
-            values = torch.matmul(weights, partial[:, positions])
-            total = values if total is None else total.add_(values)
-        assert total is not None
+            factors = weights.expand(partial.shape[0], -1, -1), partial[:, positions]
+            if number:
+                total.baddbmm_(*factors)
+            else:
+                torch.bmm(*factors, out=total)
         return total
 
-
-def _merged(left: PowerSums, right: PowerSums) -> PowerSums:
-    return PowerSums.merge([left, right])
+    def _buffer(self, rows: int, columns: int, like: Tensor) -> Tensor:
+        """Memory for the values of a block, the same every time, because it stays in the cache."""
+        size = rows * columns * like.shape[-1]
+        if self._memory.numel() < size:
+            self._memory = like.new_empty(size)
+        return self._memory[:size].reshape(rows, columns, -1)
 
 
 def _weighted(axis: _Axis, rows: slice, pixels: Tensor) -> Tensor:

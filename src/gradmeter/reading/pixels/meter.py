@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import InputError, SlowLayerWarning, UnsupportedModelError
+from gradmeter.reading.allocator import keep_freed_memory
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network import (
     measuring,
@@ -29,16 +30,18 @@ from gradmeter.reading.pixels.features import Features
 from gradmeter.reading.pixels.outputs import Size, pixel_logits
 from gradmeter.reading.pixels.paths import Path
 from gradmeter.reading.pixels.readings import PixelReadings
-from gradmeter.reading.pixels.starts import pixel_start
+from gradmeter.reading.pixels.starts import PixelStarts
 from gradmeter.reading.pixels.structure import Structure, find_structure, measurable_layers
 from gradmeter.reading.pixels.taps import taps_of
 from gradmeter.reading.pseudo_labels import PseudoLabel, pseudo_label_name, start_vector
-from gradmeter.reading.statistics import STATISTICS, statistics
+from gradmeter.reading.statistics import STATISTICS, Moments, PowerSums
 
 # Pixels that are measured at a time: their logits and sums stay in a core's cache.
-_PIXELS = 4096
+_PIXELS = 8192
 # Pixels whose logits are compared with what the layers returned.
 _CHECKED = 8
+# Images of every size have a structure of their own.
+_MAX_STRUCTURES = 256
 # Largest difference of logits, relative to the largest.
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-2}
 _TOLERANCE_HALF = 0.1
@@ -93,23 +96,31 @@ class PixelMeter:
         if not labels or len(self._starts) < len(labels):
             raise InputError(f"pseudo_label={pseudo_label!r}; expected at least one, and none twice")
         self._given = (layers,) if isinstance(layers, str) else None if layers is None else tuple(layers)
-        self._structures: dict[Any, Structure] = {}
+        self._look_up_layers()
         self._warned: set[str] = set()
         for layer in self._given or ():
             self._require_measurable(layer)
         if self._given == ():
             raise InputError("layers are empty; expected names of layers, or None for the last ones")
 
+    def _look_up_layers(self) -> None:
+        self._modules = owning_modules(self._network)
+        self._parameters = measurable_layers(self._network, biases=self.biases)
+        self._parameter_ids = self._current_parameters()
+        self._structures: dict[Any, Structure] = {}
+
+    def _current_parameters(self) -> list[int]:
+        return [*map(id, parameters_of(modules_of(self._network)))]
+
     def _require_measurable(self, layer: str) -> None:
-        measurable = measurable_layers(self._network, biases=self.biases)
-        if layer in measurable:
+        if layer in self._parameters:
             return
-        if layer in owning_modules(self._network):
+        if layer in self._modules:
             raise UnsupportedModelError(
                 f"layer {layer!r} shares a parameter, computes its weight from others or contains further layers; "
                 "expected a layer with a weight of its own"
             )
-        names = [*measurable]
+        names = [*self._parameters]
         shown = ", ".join(["...", *names[-5:]] if len(names) > 5 else names)
         raise InputError(f"unknown layer {layer!r}; expected one of {shown}")
 
@@ -134,6 +145,7 @@ class PixelMeter:
             UnsupportedModelError: if a layer is too far from the logits, or if the network mixes the images of a batch.
         """
         batch = Inputs.of(inputs)
+        keep_freed_memory()
         require_independent_samples(self._network)
         structure = self._structure(batch)
         layers = self._given or tuple(structure.last)
@@ -153,20 +165,22 @@ class PixelMeter:
         return PixelReadings.concatenate([self._measure(part, structure, layers) for part in parts])
 
     def _structure(self, batch: Inputs) -> Structure:
-        parameters = tuple(map(id, parameters_of(modules_of(self._network))))
-        key = (batch.shapes, batch.options, tuple(tensor.dtype for tensor in batch.tensors), parameters)
+        if self._parameter_ids != self._current_parameters():  # a layer was replaced since the last call
+            self._look_up_layers()
+        key = (batch.shapes, batch.options, tuple(tensor.dtype for tensor in batch.tensors))
         if key not in self._structures:
-            names = measurable_layers(self._network, biases=self.biases)
             sample = batch.rows([0])
             with measuring(self._network):
                 structure = find_structure(
-                    self._network, [*names], partial(pixel_logits, self._network, sample, self.size)
+                    self._network, [*self._parameters], partial(pixel_logits, self._network, sample, self.size)
                 )
             if batch.samples > 1:
                 with measuring(self._network, gradients=False):
                     both = pixel_logits(self._network, batch.rows([1, 0]), self.size)
                 _require_same(structure.logits[0], both[1])
-            self._structures = {**self._structures, key: structure} if len(self._structures) < 64 else {key: structure}
+            if len(self._structures) >= _MAX_STRUCTURES:
+                del self._structures[next(iter(self._structures))]
+            self._structures[key] = structure
         return self._structures[key]
 
     def _require_near(self, layer: str, structure: Structure) -> None:
@@ -178,8 +192,7 @@ class PixelMeter:
             )
 
     def _measure(self, batch: Inputs, structure: Structure, layers: tuple[str, ...]) -> PixelReadings:
-        modules = owning_modules(self._network)
-        parameters = measurable_layers(self._network, biases=self.biases)
+        modules, parameters = self._modules, self._parameters
         fast = {layer: modules[layer] for layer in structure.last if structure.last[layer] is not None}
         cut = {layer: CutLayer(modules[layer], parameters[layer]) for layer in layers if layer not in fast}
         with measuring(self._network, gradients=False):
@@ -227,7 +240,6 @@ class PixelMeter:
     ) -> PixelReadings:
         samples, _, height, width = logits.shape
         metrics = tuple(STATISTICS)
-        scales = torch.tensor([STATISTICS[metric].scales for metric in metrics], device=logits.device).unsqueeze(1)
         exact = {"dtype": torch.float64, "device": logits.device}
         log_scales = [torch.empty(samples, height, width, **exact) for _ in self._starts]  # type: ignore[arg-type]
         shape = (samples, len(layers), len(metrics), height, width)
@@ -237,27 +249,30 @@ class PixelMeter:
         for image in range(samples):
             for top in range(0, height, step):
                 rows = slice(top, min(top + step, height))
-                of_pixels = plain[image, :, rows].flatten(1).T.double()
-                starts = [pixel_start(start, of_pixels) for start in self._starts.values()]
-                for number, start in enumerate(starts):
-                    log_scales[number][image, rows] = start.log_scale.reshape(-1, width)
-                factors = [start.log_scale.exp() for start in starts]
+                starts = [PixelStarts(start, plain[image, :, rows].flatten(1)) for start in self._starts.values()]
+                for start, log_scale in zip(starts, log_scales, strict=True):
+                    log_scale[image, rows] = start.log_scale.reshape(-1, width)
                 for place, layer in enumerate(layers):
-                    directions = [start.direction for start in starts]
                     if layer in last:
-                        sums = last[layer].sums(image, rows, directions)
+                        sums = last[layer].sums(image, rows, starts)
                     else:
-                        pixels = torch.arange(rows.start * width, rows.stop * width)
-                        sums = [cut[layer].sums(logits, pixels, direction) for direction in directions]
-                    for number, group in enumerate(sums):
-                        numbers = statistics(group, metrics).T
-                        numbers = torch.where(scales, numbers * factors[number], numbers)
-                        values[number][image, place, :, rows] = numbers.reshape(len(metrics), -1, width)
+                        sums = [cut[layer].sums(logits, rows, start.direction) for start in starts]
+                    for start, group, of_loss in zip(starts, sums, values, strict=True):
+                        _write(group, start.log_scale.exp(), metrics, of_loss[image, place, :, rows])
         readings = [
             PixelReadings(plain, log_scale, layers, of_loss, name, metrics=metrics)
             for name, log_scale, of_loss in zip(self._starts, log_scales, values, strict=True)
         ]
         return replace(readings[0], further={further.pseudo_label: further for further in readings[1:]})
+
+
+def _write(group: PowerSums, factor: Tensor, metrics: Sequence[str], out: Tensor) -> None:
+    """Write the statistics of P pixels to `out`, [metrics, rows, W], multiplied by the factor [P] if they scale."""
+    moments = Moments(group.numbers, group.count)
+    for metric, values in zip(metrics, out, strict=True):
+        statistic = STATISTICS[metric]
+        numbers = statistic.of(moments)
+        values[:] = (numbers * factor if statistic.scales else numbers).reshape(values.shape)
 
 
 def _features(module: nn.Module, calls: Sequence[Kept], paths: Sequence[Path]) -> Features:

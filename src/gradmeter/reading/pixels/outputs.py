@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -38,7 +39,8 @@ def pixel_logits(network: nn.Module, inputs: Inputs, size: Size) -> Tensor:
         raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes, height, width)")
     if not logits.is_floating_point():
         raise InputError(f"the network returned logits of dtype {logits.dtype}; expected a floating-point dtype")
-    if rows := not_finite(logits.flatten(1)):
+    # A sum is finite only if all terms are, and takes less time than looking at each; it may overflow.
+    if not torch.isfinite(logits.detach().sum()) and (rows := not_finite(logits.flatten(1))):
         raise NotFinite.of(rows, samples)
     target = _image_size(inputs) if size == "input" else size
     if target is None or tuple(logits.shape[2:]) == target:

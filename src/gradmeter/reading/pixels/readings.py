@@ -93,6 +93,8 @@ class PixelReadings:
                 "meter and image size"
             )
         first = parts[0]
+        if len(parts) == 1:
+            return first
         logits = torch.cat([part.logits for part in parts])
 
         def joined(name: str) -> PixelReadings:
