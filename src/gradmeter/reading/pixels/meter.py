@@ -16,6 +16,7 @@ from gradmeter.errors import InputError, SlowLayerWarning, UnsupportedModelError
 from gradmeter.reading.allocator import keep_freed_memory
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network import (
+    NotFinite,
     measuring,
     modules_of,
     owning_modules,
@@ -160,24 +161,31 @@ class PixelMeter:
                     SlowLayerWarning,
                     stacklevel=2,
                 )
-        # Backward passes for each pixel would otherwise pass through all images.
-        parts = [batch.rows([sample]) for sample in range(batch.samples)] if slow else [batch]
-        return PixelReadings.concatenate([self._measure(part, structure, layers) for part in parts])
+        if not slow:
+            return self._measure(batch, structure, layers)
+        # One image at a time, because a backward pass for a pixel would otherwise run through all images.
+        parts = []
+        for sample in range(batch.samples):
+            try:
+                parts.append(self._measure(batch.rows([sample]), structure, layers))
+            except NotFinite as error:
+                raise NotFinite.of([sample], batch.samples) from error
+        return PixelReadings.concatenate(parts)
 
     def _structure(self, batch: Inputs) -> Structure:
         if self._parameter_ids != self._current_parameters():  # a layer was replaced since the last call
             self._look_up_layers()
         key = (batch.shapes, batch.options, tuple(tensor.dtype for tensor in batch.tensors))
         if key not in self._structures:
+            # First all images, so that an error names those without finite logits.
+            with measuring(self._network, gradients=False):
+                in_batch = pixel_logits(self._network, batch, self.size)
             sample = batch.rows([0])
             with measuring(self._network):
                 structure = find_structure(
                     self._network, [*self._parameters], partial(pixel_logits, self._network, sample, self.size)
                 )
-            if batch.samples > 1:
-                with measuring(self._network, gradients=False):
-                    both = pixel_logits(self._network, batch.rows([1, 0]), self.size)
-                _require_same(structure.logits[0], both[1])
+            _require_same(structure.logits[0], in_batch[0])
             if len(self._structures) >= _MAX_STRUCTURES:
                 del self._structures[next(iter(self._structures))]
             self._structures[key] = structure

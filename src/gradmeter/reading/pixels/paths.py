@@ -100,9 +100,11 @@ def _interpolate(path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], resu
     def along(matrix: Tensor, length: int, factor: float | None) -> Tensor:
         # In the dtype of the network, because the kernels round source positions in it.
         dtype = path.dtype if path.dtype in (torch.float32, torch.float64) else torch.float32
-        impulses = torch.eye(len(matrix), dtype=dtype, device="cpu").reshape(1, len(matrix), len(matrix), 1)
-        size = {"size": (length, 1)} if factor is None else {"scale_factor": (float(factor), 1.0)}
-        return F.interpolate(impulses, **size, **further)[0, :, :, 0].T.double() @ matrix  # type: ignore[arg-type]
+        # Along the last axis: antialiasing along the rows of a single column returns wrong numbers in PyTorch 2.13.
+        impulses = torch.eye(len(matrix), dtype=dtype, device="cpu").reshape(len(matrix), 1, 1, len(matrix))
+        size = {"size": (1, length)} if factor is None else {"scale_factor": (1.0, float(factor))}
+        response = F.interpolate(impulses, **size, **further)  # type: ignore[arg-type]
+        return response.flatten(1).T.double() @ matrix
 
     height, width = result.shape[2:]
     return replace(path, rows=along(path.rows, height, scales[0]), columns=along(path.columns, width, scales[1]))

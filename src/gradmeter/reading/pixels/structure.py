@@ -64,7 +64,7 @@ def measurable_layers(network: nn.Module, *, biases: bool) -> dict[str, dict[str
         for layer, parameters in owned.items()
         if not any(any(True for _ in child.parameters()) for child in modules[layer].children())
         and not parametrize.is_parametrized(modules[layer])
-        and all(owners[id(parameter)] == 1 for parameter in parameters.values())
+        and all(owners[id(parameter)] == 1 for parameter in modules[layer].parameters(recurse=False))
     }
 
 
