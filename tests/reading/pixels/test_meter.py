@@ -336,6 +336,17 @@ class _Scaled(nn.Module):
         return self.head(images) * self.factors
 
 
+class _Pooled(nn.Module):
+    """A pooling between the layer before the last and the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 3, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(F.avg_pool2d(self.body(images), 3, stride=1, padding=1))
+
+
 class _LayerNorm(nn.Module):
     """A norm over all channels as the last layer."""
 
@@ -351,6 +362,7 @@ SLOW = {
     "softplus": (_Softplus, ("head", "body")),
     "refined": (_Refined, ("coarse", "fine")),
     "factors": (_Scaled, ("head",)),
+    "pooled": (_Pooled, ("body",)),
     "norm": (_LayerNorm, ("norm", "head")),
 }
 
@@ -367,13 +379,23 @@ def test_other_layers_by_a_backward_pass_for_each_pixel(case: str) -> None:
         assert_pixels(readings, layer, pixel_statistics(network, images, layer), norms=1e-4, shapes=1e-3)
 
 
-@pytest.mark.filterwarnings("ignore::gradmeter.errors.SlowLayerWarning")
-@pytest.mark.parametrize("head", ["1x1", "3x3"])
-def test_layers_before_the_last(head: str) -> None:
-    network = segmenter(HEADS[head](), WAYS["bilinear"])
-    readings = PixelMeter(network, ["body", "norm", "head"])(IMAGES)
+@pytest.mark.parametrize("head", ["1x1", "groups", "transposed, groups", "stride and dilation", "one channel"])
+@pytest.mark.parametrize("way", ["as they are", "bilinear", "negative, in place"])
+def test_layers_before_the_last(head: str, way: str) -> None:
+    """No warning: these layers need no backward pass for each pixel."""
+    network = segmenter(HEADS[head](), WAYS[way])
+    image = IMAGES[1:]
+    readings = PixelMeter(network, ["body", "norm", "head"], pseudo_label=["uniform", "predicted"])(image)
     for layer in readings.layers:
-        assert_pixels(readings, layer, pixel_statistics(network, IMAGES, layer), norms=1e-4, shapes=1e-3)
+        expected = pixel_statistics(network, image, layer)
+        assert_pixels(readings.for_pseudo_label("predicted"), layer, expected, norms=1e-4, shapes=1e-3)
+
+
+def test_a_grouped_layer_before_the_last() -> None:
+    body = nn.Conv2d(3, 6, 3, groups=3, padding=1, padding_mode="circular", bias=False)
+    network = randomise(nn.Sequential(body, nn.Hardswish(), nn.Conv2d(6, 4, 3), _Interpolation(size=(5, 9)))).eval()
+    readings = PixelMeter(network, "0")(IMAGES)
+    assert_pixels(readings, "0", pixel_statistics(network, IMAGES, "0"), norms=1e-4, shapes=1e-3)
 
 
 def test_the_warning_is_given_once() -> None:
@@ -487,8 +509,7 @@ def test_an_input_overwritten_in_place_is_refused() -> None:
 def test_nothing_of_the_network_changes() -> None:
     network = segmenter(nn.Conv2d(6, 4, 1), WAYS["bilinear"])
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    with pytest.warns(SlowLayerWarning):
-        PixelMeter(network, "body")(IMAGES)
+    PixelMeter(network, ["body", "head"])(IMAGES)
     for name, value in network.state_dict().items():
         assert torch.equal(value, state[name])
     assert all(parameter.grad is None for parameter in network.parameters())

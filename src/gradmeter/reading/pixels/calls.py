@@ -21,7 +21,7 @@ class Kept:
 
     Attributes:
         layer: name of the layer.
-        activation: its input.
+        activation: its input, with its graph if gradients are enabled.
         version: version of the input when the layer was called.
         output: its output.
         output_version: version of the output when the layer returned it.
@@ -55,7 +55,7 @@ def keeping(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Kept]]]
     def after_for(layer: str) -> Callable[..., None]:
         def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             activation = next(value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
-            calls[layer].append(Kept(layer, activation.detach(), activation._version, output.detach(), output._version))
+            calls[layer].append(Kept(layer, activation, activation._version, output.detach(), output._version))
 
         return after
 

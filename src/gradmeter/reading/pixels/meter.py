@@ -28,12 +28,13 @@ from gradmeter.reading.pixels.blockwise import CutLayer
 from gradmeter.reading.pixels.calls import Kept, cutting, keeping
 from gradmeter.reading.pixels.closed_form import LastLayer
 from gradmeter.reading.pixels.features import Features
+from gradmeter.reading.pixels.local import LocalLayer, dense_weight, inner_layer, last_windows, slopes
 from gradmeter.reading.pixels.outputs import Size, pixel_logits
-from gradmeter.reading.pixels.paths import Path
+from gradmeter.reading.pixels.paths import CHANNELS_FIRST, Path
 from gradmeter.reading.pixels.readings import PixelReadings
 from gradmeter.reading.pixels.starts import PixelStarts
 from gradmeter.reading.pixels.structure import Structure, find_structure, measurable_layers
-from gradmeter.reading.pixels.taps import taps_of
+from gradmeter.reading.pixels.taps import has_taps, taps_of
 from gradmeter.reading.pseudo_labels import PseudoLabel, pseudo_label_name, start_vector
 from gradmeter.reading.statistics import STATISTICS, Moments, PowerSums
 
@@ -48,13 +49,22 @@ _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-2}
 _TOLERANCE_HALF = 0.1
 
 
+class _NotElementwise(Exception):
+    """A layer before the last is followed by operations that are not elementwise."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__(layer)
+        self.layer = layer
+
+
 class PixelMeter:
     """Measure, for every pixel, the gradient of the pixel's own loss by the weights of the last layers.
 
     The loss of a pixel is -log p of its pseudo-label, in eval mode. The gradients of a last layer, dense or
     convolutional, with an upsampling or another linear operation behind it, are products whose statistics follow from
-    power sums of the factors. Other last layers and the layer before the last need a backward pass for each pixel.
-    Measuring leaves the network as it was.
+    power sums of the factors. For the layer before, with norms and activations between, a pixel costs one product of
+    its derivatives and inputs. Other layers near the logits cost a backward pass for each pixel, and deeper ones are
+    refused. Measuring leaves the network as it was.
 
     Args:
         model: any nn.Module that maps images to logits [N, C, H, W], to a mapping with "out" or "logits", or to an
@@ -109,6 +119,8 @@ class PixelMeter:
         self._parameters = measurable_layers(self._network, biases=self.biases)
         self._parameter_ids = self._current_parameters()
         self._structures: dict[Any, Structure] = {}
+        # Layers before the last with operations between that are not elementwise.
+        self._mixing: set[str] = set()
 
     def _current_parameters(self) -> list[int]:
         return [*map(id, parameters_of(modules_of(self._network)))]
@@ -150,16 +162,26 @@ class PixelMeter:
         require_independent_samples(self._network)
         structure = self._structure(batch)
         layers = self._given or tuple(structure.last)
-        slow = [layer for layer in layers if structure.last.get(layer) is None]
-        for layer in slow:
+        while True:
+            try:
+                return self._measured(batch, structure, layers)
+            except _NotElementwise as error:
+                self._mixing.add(error.layer)
+
+    def _measured(self, batch: Inputs, structure: Structure, layers: tuple[str, ...]) -> PixelReadings:
+        further = [layer for layer in layers if structure.last.get(layer) is None]
+        for layer in further:
             self._require_near(layer, structure)
+        slow = [layer for layer in further if not self._is_local(layer, structure)]
+        for layer in slow:
             if layer not in self._warned:
                 self._warned.add(layer)
                 warnings.warn(
                     f"layer {layer!r} is measured by a backward pass for each pixel, which is correct but slow: it is "
-                    "not a last dense or convolutional layer with linear operations behind it",
+                    "neither a last dense or convolutional layer with linear operations behind it nor the layer before "
+                    "such a layer with elementwise operations between",
                     SlowLayerWarning,
-                    stacklevel=2,
+                    stacklevel=3,
                 )
         if not slow:
             return self._measure(batch, structure, layers)
@@ -191,6 +213,12 @@ class PixelMeter:
             self._structures[key] = structure
         return self._structures[key]
 
+    def _is_local(self, layer: str, structure: Structure) -> bool:
+        """Whether a layer is measured in the windows that each pixel reads."""
+        module = self._modules[layer]
+        measured = has_taps(module) or isinstance(module, nn.BatchNorm2d)
+        return layer in structure.through and layer not in self._mixing and measured
+
     def _require_near(self, layer: str, structure: Structure) -> None:
         if layer not in structure.last and layer not in structure.before:
             near = ", ".join([*structure.before, *structure.last])
@@ -210,7 +238,7 @@ class PixelMeter:
                 stack.enter_context(cutting(cut))
                 logits = pixel_logits(self._network, batch, self.size)
             self._check(logits.detach(), kept, structure)
-            last = {
+            last: dict[str, LastLayer | LocalLayer] = {
                 layer: LastLayer(
                     _features(modules[layer], calls, structure.last[layer] or []),
                     "weight" in parameters[layer],
@@ -219,7 +247,22 @@ class PixelMeter:
                 for layer, calls in kept.items()
                 if layer in layers
             }
+            for layer in [layer for layer in cut if self._is_local(layer, structure)]:
+                last[layer] = self._local(layer, cut.pop(layer), kept, structure)
             return self._readings(logits, layers, last, cut)
+
+    def _local(self, layer: str, cut: CutLayer, kept: Mapping[str, list[Kept]], structure: Structure) -> LocalLayer:
+        behind = structure.through[layer]
+        (call,) = kept[behind]
+        (path,) = structure.last[behind] or []
+        taps = taps_of(self._modules[behind], tuple(call.activation.shape), tuple(call.output.shape))
+        ((args, kwargs, output),) = cut.calls
+        slope = slopes(call.activation, output)
+        inner = inner_layer(cut.module, cut.parameters, [*args, *kwargs.values()], output)
+        if taps is None or taps.axes != CHANNELS_FIRST or slope is None or inner is None:
+            raise _NotElementwise(layer)
+        rows, columns = last_windows(taps, path)
+        return LocalLayer(dense_weight(self._modules[behind]), rows, columns, slope, inner)
 
     def _check(self, logits: Tensor, kept: Mapping[str, list[Kept]], structure: Structure) -> None:
         """Require that the network did in this pass what it did when its structure was found."""
@@ -244,7 +287,11 @@ class PixelMeter:
             _require_same(sum(mapped[1:], mapped[0]), logits[:, :, y, x])
 
     def _readings(
-        self, logits: Tensor, layers: tuple[str, ...], last: Mapping[str, LastLayer], cut: Mapping[str, CutLayer]
+        self,
+        logits: Tensor,
+        layers: tuple[str, ...],
+        last: Mapping[str, LastLayer | LocalLayer],
+        cut: Mapping[str, CutLayer],
     ) -> PixelReadings:
         samples, _, height, width = logits.shape
         metrics = tuple(STATISTICS)
@@ -288,7 +335,7 @@ def _features(module: nn.Module, calls: Sequence[Kept], paths: Sequence[Path]) -
     for call, path in zip(calls, paths, strict=True):
         taps = taps_of(module, tuple(call.activation.shape), tuple(call.output.shape))
         assert taps is not None
-        joined.append((call.activation, taps, path))
+        joined.append((call.activation.detach(), taps, path))
     return Features(joined)
 
 

@@ -36,12 +36,14 @@ class Structure:
         last: the last layers, in the network's order; for each the path of every call to the logits, or None if some
             operation behind the layer is not linear or not known.
         before: layers whose output passes at most one layer with weights, norms aside, on its way to the logits.
+        through: for layers before the last, the last layer that is the only one to read their output, norms aside.
         complete: whether the logits are the sum of what these paths map.
     """
 
     logits: Tensor
     last: dict[str, list[Path] | None]
     before: tuple[str, ...]
+    through: dict[str, str]
     complete: bool
 
 
@@ -174,7 +176,31 @@ def find_structure(network: nn.Module, layers: Sequence[str], forward: Callable[
             last[layer] = [known[(layer, number)] for number in range(made)] if complete else None
     complete = all(calls is not None and all(path.alone for path in calls) for calls in last.values())
     before = _before(modules, last, cuts.sources)
-    return Structure(logits.detach(), last, tuple(layer for layer in layers if layer in before), complete)
+    through = {}
+    for layer in before:
+        reader = _reader(layer, modules, {*last} | passed, last, cuts.sources)
+        if reader is not None and cuts.made(layer) == 1:
+            through[layer] = reader
+    return Structure(logits.detach(), last, tuple(layer for layer in layers if layer in before), through, complete)
+
+
+def _reader(
+    layer: str,
+    modules: Mapping[str, nn.Module],
+    on_the_way: set[str],
+    last: Mapping[str, list[Path] | None],
+    sources: Mapping[str, set[str]],
+) -> str | None:
+    """The last layer, called once, that alone reads the output of a layer, perhaps through norms."""
+    while layer not in last:
+        readers = [reader for reader in on_the_way if layer in sources.get(reader, ())]
+        if len(readers) != 1:
+            return None
+        (layer,) = readers
+        if layer not in last and not _is_norm(modules[layer]):
+            return None
+    paths = last[layer]
+    return layer if paths is not None and len(paths) == 1 else None
 
 
 def _passed(last: set[str], sources: Mapping[str, set[str]]) -> set[str]:
