@@ -6,7 +6,7 @@ the layer's inputs, in which the gradients of the block, but never those of all 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,8 +65,8 @@ class CutLayer:
             for name, gradient in self._pulled_back(args, kwargs, torch.stack(of_leaf)).items():
                 totals[name] = totals[name] + gradient if name in totals else gradient
         exact = (torch.float32, torch.float64)
-        gradients = [total if total.dtype in exact else total.float() for total in totals.values()]
-        return PowerSums.merge([reduce(gradient.detach().flatten(1)) for gradient in gradients])
+        summed = [total if total.dtype in exact else total.float() for total in totals.values()]
+        return PowerSums.merge([reduce(total.detach().flatten(1)) for total in summed])
 
     def _pulled_back(self, args: tuple[Any, ...], kwargs: dict[str, Any], derivatives: Tensor) -> dict[str, Tensor]:
         """Gradients [P, *shape] of the parameters for derivatives [P, *output] of the output."""
@@ -75,6 +75,6 @@ class CutLayer:
         def called(values: dict[str, Tensor]) -> Any:
             return functional_call(self.module, values, args, kwargs)
 
-        _, pull_back = vjp(called, parameters)
+        pull_back: Callable[[Tensor], tuple[dict[str, Tensor]]] = vjp(called, parameters)[1]
         gradients: dict[str, Tensor] = vmap(lambda derivative: pull_back(derivative)[0])(derivatives)
         return gradients

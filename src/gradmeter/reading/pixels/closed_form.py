@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from torch import nn
+
+from gradmeter.reading.pixels.calls import Kept
 from gradmeter.reading.pixels.features import Features
+from gradmeter.reading.pixels.paths import Path
 from gradmeter.reading.pixels.planar import merged, product
 from gradmeter.reading.pixels.starts import PixelStarts
+from gradmeter.reading.pixels.taps import taps_of
 from gradmeter.reading.statistics import PowerSums
 
 
@@ -49,3 +54,22 @@ class LastLayer:
 
 def _products(start: PixelStarts, inputs: Sequence[PowerSums]) -> PowerSums:
     return merged([product(*pair) for pair in zip(start.sums(len(inputs)), inputs, strict=True)])
+
+
+def last_layer(
+    module: nn.Module, parameters: Collection[str], calls: Sequence[Kept], paths: Sequence[Path]
+) -> LastLayer:
+    """A last layer from its calls and their paths to the logits.
+
+    Args:
+        module: the layer.
+        parameters: names of the parameters to measure.
+        calls: its calls in the order of `paths`.
+        paths: the paths.
+    """
+    joined = []
+    for call, path in zip(calls, paths, strict=True):
+        taps = taps_of(module, tuple(call.activation.shape), tuple(call.output.shape))
+        assert taps is not None
+        joined.append((call.activation.detach(), taps, path))
+    return LastLayer(Features(joined), "weight" in parameters, "bias" in parameters)

@@ -18,6 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gradmeter.reading.kernels import reduce
 from gradmeter.reading.layers.gradients import Dense
+from gradmeter.reading.pixels.blockwise import CutLayer
+from gradmeter.reading.pixels.calls import Kept
 from gradmeter.reading.pixels.paths import CHANNELS_FIRST, Path
 from gradmeter.reading.pixels.starts import PixelStarts
 from gradmeter.reading.pixels.taps import Taps, taps_of
@@ -126,13 +128,13 @@ class LocalLayer:
         return sums
 
 
-def last_windows(taps: Taps, path: Path) -> tuple[Windows, Windows]:
+def _last_windows(taps: Taps, path: Path) -> tuple[Windows, Windows]:
     """The windows of the input of a last layer that each row and column of pixels reads."""
     rows = Windows([path.factor * path.rows @ tap for tap in taps.rows])
     return rows, Windows([path.columns @ tap for tap in taps.columns])
 
 
-def dense_weight(module: nn.Module) -> Tensor:
+def _dense_weight(module: nn.Module) -> Tensor:
     """The weight [classes, C, taps, taps] of a last layer without channel groups: zeros between groups."""
     assert isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
     weight = module.weight.detach()
@@ -221,7 +223,7 @@ class InnerNorm:
         return PowerSums.merge(parts)
 
 
-def inner_layer(
+def _inner_layer(
     module: nn.Module, parameters: Mapping[str, nn.Parameter], arguments: Sequence[Any], output: Tensor
 ) -> InnerTaps | InnerNorm | None:
     """The layer before the last in one call, with its arguments and output; None if it is measured otherwise."""
@@ -234,3 +236,22 @@ def inner_layer(
     if taps is None or taps.axes != CHANNELS_FIRST or taps.groups > _MOST_GROUPS:
         return None
     return InnerTaps(arguments[0], taps, **measured)
+
+
+def local_layer(cut: CutLayer, behind: Kept, last: nn.Module, path: Path) -> LocalLayer | None:
+    """The layer before a last layer; None if it must be measured otherwise.
+
+    Args:
+        cut: the layer, called once.
+        behind: the call of the last layer that reads its output.
+        last: that last layer.
+        path: the path from there to the logits.
+    """
+    ((args, kwargs, output),) = cut.calls
+    taps = taps_of(last, tuple(behind.activation.shape), tuple(behind.output.shape))
+    slope = slopes(behind.activation, output)
+    inner = _inner_layer(cut.module, cut.parameters, [*args, *kwargs.values()], output)
+    if taps is None or taps.axes != CHANNELS_FIRST or slope is None or inner is None:
+        return None
+    rows, columns = _last_windows(taps, path)
+    return LocalLayer(_dense_weight(last), rows, columns, slope, inner)

@@ -26,15 +26,13 @@ from gradmeter.reading.network import (
 )
 from gradmeter.reading.pixels.blockwise import CutLayer
 from gradmeter.reading.pixels.calls import Kept, cutting, keeping
-from gradmeter.reading.pixels.closed_form import LastLayer
-from gradmeter.reading.pixels.features import Features
-from gradmeter.reading.pixels.local import LocalLayer, dense_weight, inner_layer, last_windows, slopes
+from gradmeter.reading.pixels.closed_form import LastLayer, last_layer
+from gradmeter.reading.pixels.local import LocalLayer, local_layer
 from gradmeter.reading.pixels.outputs import Size, pixel_logits
-from gradmeter.reading.pixels.paths import CHANNELS_FIRST, Path
 from gradmeter.reading.pixels.readings import PixelReadings
 from gradmeter.reading.pixels.starts import PixelStarts
 from gradmeter.reading.pixels.structure import Structure, find_structure, measurable_layers
-from gradmeter.reading.pixels.taps import has_taps, taps_of
+from gradmeter.reading.pixels.taps import has_taps
 from gradmeter.reading.pseudo_labels import PseudoLabel, pseudo_label_name, start_vector
 from gradmeter.reading.statistics import STATISTICS, Moments, PowerSums
 
@@ -239,30 +237,18 @@ class PixelMeter:
                 logits = pixel_logits(self._network, batch, self.size)
             self._check(logits.detach(), kept, structure)
             last: dict[str, LastLayer | LocalLayer] = {
-                layer: LastLayer(
-                    _features(modules[layer], calls, structure.last[layer] or []),
-                    "weight" in parameters[layer],
-                    "bias" in parameters[layer],
-                )
+                layer: last_layer(modules[layer], parameters[layer], calls, structure.last[layer] or [])
                 for layer, calls in kept.items()
                 if layer in layers
             }
             for layer in [layer for layer in cut if self._is_local(layer, structure)]:
-                last[layer] = self._local(layer, cut.pop(layer), kept, structure)
+                (behind,) = kept[structure.through[layer]]
+                (path,) = structure.last[behind.layer] or []
+                local = local_layer(cut.pop(layer), behind, modules[behind.layer], path)
+                if local is None:
+                    raise _NotElementwise(layer)
+                last[layer] = local
             return self._readings(logits, layers, last, cut)
-
-    def _local(self, layer: str, cut: CutLayer, kept: Mapping[str, list[Kept]], structure: Structure) -> LocalLayer:
-        behind = structure.through[layer]
-        (call,) = kept[behind]
-        (path,) = structure.last[behind] or []
-        taps = taps_of(self._modules[behind], tuple(call.activation.shape), tuple(call.output.shape))
-        ((args, kwargs, output),) = cut.calls
-        slope = slopes(call.activation, output)
-        inner = inner_layer(cut.module, cut.parameters, [*args, *kwargs.values()], output)
-        if taps is None or taps.axes != CHANNELS_FIRST or slope is None or inner is None:
-            raise _NotElementwise(layer)
-        rows, columns = last_windows(taps, path)
-        return LocalLayer(dense_weight(self._modules[behind]), rows, columns, slope, inner)
 
     def _check(self, logits: Tensor, kept: Mapping[str, list[Kept]], structure: Structure) -> None:
         """Require that the network did in this pass what it did when its structure was found."""
@@ -295,10 +281,10 @@ class PixelMeter:
     ) -> PixelReadings:
         samples, _, height, width = logits.shape
         metrics = tuple(STATISTICS)
-        exact = {"dtype": torch.float64, "device": logits.device}
-        log_scales = [torch.empty(samples, height, width, **exact) for _ in self._starts]  # type: ignore[arg-type]
+        empty = partial(torch.empty, dtype=torch.float64, device=logits.device)
+        log_scales = [empty((samples, height, width)) for _ in self._starts]
         shape = (samples, len(layers), len(metrics), height, width)
-        values = [torch.empty(shape, **exact) for _ in self._starts]  # type: ignore[arg-type]
+        values = [empty(shape) for _ in self._starts]
         step = max(1, _PIXELS // width)
         plain = logits.detach()
         for image in range(samples):
@@ -330,15 +316,6 @@ def _write(group: PowerSums, factor: Tensor, metrics: Sequence[str], out: Tensor
         values[:] = (numbers * factor if statistic.scales else numbers).reshape(values.shape)
 
 
-def _features(module: nn.Module, calls: Sequence[Kept], paths: Sequence[Path]) -> Features:
-    joined = []
-    for call, path in zip(calls, paths, strict=True):
-        taps = taps_of(module, tuple(call.activation.shape), tuple(call.output.shape))
-        assert taps is not None
-        joined.append((call.activation.detach(), taps, path))
-    return Features(joined)
-
-
 def _require_same(alone: Tensor, in_batch: Tensor) -> None:
     difference = (alone - in_batch).abs().max()
     if difference > _TOLERANCE.get(in_batch.dtype, _TOLERANCE_HALF) * in_batch.abs().max():
@@ -349,8 +326,10 @@ def _require_same(alone: Tensor, in_batch: Tensor) -> None:
 
 
 def _checked_size(size: Any) -> Size:
-    if size is None or size == "input":
-        return size
+    if size is None:
+        return None
+    if size == "input":
+        return "input"
     numbers = isinstance(size, tuple | list) and len(size) == 2
     if numbers and all(isinstance(length, int) and not isinstance(length, bool) and length > 0 for length in size):
         return size[0], size[1]

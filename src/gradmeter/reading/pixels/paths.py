@@ -47,9 +47,8 @@ class Path:
     @classmethod
     def start(cls, output: Tensor, axes: str) -> Path:
         """The identity, for the output [N, C, h, w] of a layer, or [N, h, w, C] with the axes "nhwc"."""
-        height, width = (output.shape[axes.index(axis)] for axis in "hw")
-        eyes = (torch.eye(length, dtype=torch.float64, device="cpu") for length in (height, width))
-        return cls(*eyes, 1.0, axes, output.dtype, axes)
+        rows, columns = (torch.eye(output.shape[axes.index(axis)], dtype=torch.float64, device="cpu") for axis in "hw")
+        return cls(rows, columns, 1.0, axes, output.dtype, axes)
 
     def at(self, y: Tensor, x: Tensor, output: Tensor) -> Tensor:
         """What becomes of a layer's output at P pixels, [N, C, P], for their rows y and columns x, [P]."""
@@ -102,8 +101,8 @@ def _interpolate(path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], resu
         dtype = path.dtype if path.dtype in (torch.float32, torch.float64) else torch.float32
         # Along the last axis: antialiasing along the rows of a single column returns wrong numbers in PyTorch 2.13.
         impulses = torch.eye(len(matrix), dtype=dtype, device="cpu").reshape(len(matrix), 1, 1, len(matrix))
-        size = {"size": (1, length)} if factor is None else {"scale_factor": (1.0, float(factor))}
-        response = F.interpolate(impulses, **size, **further)  # type: ignore[arg-type]
+        size: dict[str, Any] = {"size": (1, length)} if factor is None else {"scale_factor": (1.0, float(factor))}
+        response = F.interpolate(impulses, **size, **further)
         return response.flatten(1).T.double() @ matrix
 
     height, width = result.shape[2:]

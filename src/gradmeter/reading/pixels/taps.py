@@ -57,11 +57,13 @@ def taps_of(module: nn.Module, given: tuple[int, ...], returned: tuple[int, ...]
     if not has_taps(module) or len(given) != 4 or len(returned) != 4:
         return None
     if isinstance(module, nn.Linear):
-        eyes = tuple((torch.eye(length, dtype=torch.float64, device="cpu"),) for length in given[1:3])
-        return Taps(*eyes, 1, CHANNELS_LAST)
-    assert isinstance(module, nn.Conv2d | nn.ConvTranspose2d)
-    along = _transposed if isinstance(module, nn.ConvTranspose2d) else _convolved
-    rows, columns = (along(module, axis, given[2 + axis], returned[2 + axis]) for axis in (0, 1))
+        height, width = (torch.eye(length, dtype=torch.float64, device="cpu") for length in given[1:3])
+        return Taps((height,), (width,), 1, CHANNELS_LAST)
+    if isinstance(module, nn.ConvTranspose2d):
+        rows, columns = (_transposed(module, axis, given[2 + axis], returned[2 + axis]) for axis in (0, 1))
+        return Taps(rows, columns, module.groups, CHANNELS_FIRST)
+    assert isinstance(module, nn.Conv2d)
+    rows, columns = (_convolved(module, axis, given[2 + axis], returned[2 + axis]) for axis in (0, 1))
     return Taps(rows, columns, module.groups, CHANNELS_FIRST)
 
 
