@@ -20,6 +20,7 @@ COMMANDS = {
     "fit": "gradmeter.apps.cli.fit",
     "evaluate": "gradmeter.apps.cli.evaluate",
     "judge": "gradmeter.apps.cli.judge",
+    "heatmap": "gradmeter.apps.cli.heatmap",
     "serve": "gradmeter.apps.cli.serve",
     "reproduce": "gradmeter.apps.cli.reproduce",
     "compare": "gradmeter.apps.cli.compare",

@@ -12,7 +12,7 @@ from gradmeter.errors import DataError, InputError, one_line
 from gradmeter.names import encode_name
 
 if TYPE_CHECKING:
-    from gradmeter.sources.models import Recipe
+    from gradmeter.sources.models import ImageOptions, Recipe
 
 _PREPROCESSING = "Preprocessing (default: that of the model)"
 
@@ -174,10 +174,21 @@ def recipe(
     Raises:
         InputError, DataError: if an option has an invalid value.
     """
-    from gradmeter.sources.models import ImageOptions, Recipe
+    from gradmeter.sources.models import Recipe
 
-    options = ImageOptions(image_size, _numbers("--mean", mean), _numbers("--std", std), grey)
+    options = image_options(image_size, mean, std, grey=grey)
     return Recipe(model, weights, None if classes is None else _class_names(classes), options)
+
+
+def image_options(image_size: int | None, mean: str | None, std: str | None, *, grey: bool) -> ImageOptions:
+    """Collect the options of the preprocessing.
+
+    Raises:
+        InputError: if an option has an invalid value.
+    """
+    from gradmeter.sources.models import ImageOptions
+
+    return ImageOptions(image_size, _numbers("--mean", mean), _numbers("--std", std), grey)
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:

@@ -31,7 +31,7 @@ def open_function(
         DataError: if the weights are missing or do not fit the network.
     """
     with contained():
-        network = _call(model)
+        network = make_network(model)
     classes = None
     if weights is not None:
         tensors, classes = read_weights(weights)
@@ -50,8 +50,12 @@ def open_function(
     )
 
 
-def _call(model: str) -> nn.Module:
-    """Import and call the function; return its network in eval mode."""
+def make_network(model: str) -> nn.Module:
+    """Import and call the function; return its network in eval mode.
+
+    Raises:
+        InputError: if the function does not exist, fails or does not return a module.
+    """
     module, _, function = model.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")
