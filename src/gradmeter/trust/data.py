@@ -56,6 +56,13 @@ def read_inputs(meter: GradientMeter, inputs: Any) -> Readings:
     return meter(_to_tensors(inputs, _reference_weight(meter)))
 
 
+def identifiers(inputs: Any) -> pa.Array | pa.ChunkedArray | None:
+    """Return the column "id" of an Arrow table or pandas frame of readings; None if the inputs have no such column."""
+    if isinstance(inputs, pa.Table):
+        return inputs["id"] if "id" in inputs.column_names else None
+    return pa.array(inputs["id"]) if _is_frame(inputs) and "id" in inputs.columns else None
+
+
 def read_known(meter: GradientMeter, data: Any, sample: ImageSample | None = None) -> tuple[ReadData, Tensor]:
     """Return readings and labels [N] int64 of known inputs.
 

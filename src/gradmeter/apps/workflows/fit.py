@@ -134,6 +134,8 @@ def fit(
     require_free(folder)
     if risk is not None:
         require_rates(risk, confidence, least_probability, coverage_tolerance)
+    elif score != P_CORRECT:
+        raise InputError(f"score={score!r} without a risk guarantee; expected a risk too (--risk), as in 0.01")
     work = work or Work()
     classifier = recipe.open(work.device)
     trust = TrustModel(GradientMeter(classifier.network), meta_classifier, reads=reads)

@@ -37,10 +37,14 @@ def learned(fitted: Fitted) -> list[str]:
     correct, wrong, unknown, synthetic = fitted.learned_from.values()
     judge = fitted.trust.judge
     assert judge is not None
-    data = f"Fitted on {correct:,} correct predictions, {wrong:,} wrong predictions and {unknown:,} unknown inputs"
+    is_half = fitted.trust.notes.get("promise") is not None
+    data = "Fitted on a random half of the data" if is_half else "Fitted on all data"
+    data += f": {correct:,} correct predictions, {wrong:,} wrong predictions and {unknown:,} unknown inputs"
     if synthetic:
-        data += f", plus {synthetic:,} synthetic unknown inputs made from the known images"
+        data += f", plus {synthetic:,} synthetic unknown inputs made from the known images{' of this half' * is_half}"
     sentences = [f"{data}."]
+    if is_half:
+        sentences.append("The other half was held out for the risk guarantee.")
     if fitted.no_synthetic is not None:
         sentences.append(f"No synthetic unknown inputs were made: {fitted.no_synthetic}.")
     sentences.append(judge.meaning)
