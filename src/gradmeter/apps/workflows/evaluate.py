@@ -20,12 +20,13 @@ from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import energy, entropy, margin, max_softmax
 from gradmeter.runs.measuring import Work
 from gradmeter.sources.models import Classifier
+from gradmeter.sources.samples import scheme_of
 from gradmeter.stages import stage
 from gradmeter.trust.evaluation.comparison import WRONG, Comparison, Judged, compare
 from gradmeter.trust.evaluation.resampling import REPETITIONS
 from gradmeter.trust.importance import Importance, layer_importance
-from gradmeter.trust.meta_classifier import SCORES
-from gradmeter.trust.model import TrustModel
+from gradmeter.trust.meta_classifier import P_CORRECT, SCORES
+from gradmeter.trust.model import FORWARD, GRADIENTS, TrustModel
 from gradmeter.trust.risk import Guarantee
 from gradmeter.trust.saving import READINGS
 
@@ -55,6 +56,7 @@ class GuaranteeCheck:
         unknown: number of unknown inputs among them.
         guaranteed_share: largest share of unknown inputs for which the guarantee holds; None if it was not saved.
         guaranteed_kinds: DATA of the unknown inputs for which the guarantee holds.
+        kinds: DATA of the unknown inputs.
     """
 
     guarantee: Guarantee
@@ -64,6 +66,24 @@ class GuaranteeCheck:
     unknown: int
     guaranteed_share: float | None
     guaranteed_kinds: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def other_kinds(self) -> tuple[str, ...]:
+        """DATA of the unknown inputs of kinds that the guarantee does not cover.
+
+        Noise is recognised whatever its number of images; other data only by their name.
+        """
+        covered = {*map(_kind_of, self.guaranteed_kinds)}
+        return tuple(kind for kind in self.kinds if _kind_of(kind) not in covered)
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether the guarantee covers these inputs, if the known ones are drawn like those of the calibration."""
+        if not self.unknown:
+            return True
+        share = self.guaranteed_share
+        return share is not None and not self.other_kinds and self.unknown_share <= share
 
     @property
     def risk(self) -> float:
@@ -86,13 +106,15 @@ class Evaluation:
         judged: the predictions.
         comparison: P(correct) compared with softmax, entropy, margin and energy.
         rows: one row per sample with "id", "concept", "label" and "prediction" (class numbers), "correct", the
-            probabilities, "accepted" and "reason" of `TrustModel.verdicts`, and the other scores.
+            probabilities, "accepted" and "reason" of `TrustModel.verdicts`, "familiar" of its `Judgement`, and the
+            other scores.
         importance: importance of each layer for P(correct); empty if too few predictions are wrong.
         guarantee_checks: the risk guarantee checked on known inputs alone and together with each kind of unknown
             inputs, by column; empty without a guarantee.
         seen: number of samples that the TrustModel was fitted on, by name of the data set; only non-zero numbers.
         sets: the data sets.
         meaning: a sentence on the inputs for which P(correct) is a probability.
+        reads: what the TrustModel reads, "gradients" or "forward".
         recipe: how the network was opened, as `Recipe.to_json` writes it; None if it was not saved.
         constant: scores that are left out of the comparison because they are the same for every input, such as the
             energy of log-probabilities.
@@ -108,12 +130,23 @@ class Evaluation:
     seen: dict[str, int]
     sets: tuple[ReadSet, ...]
     meaning: str
+    reads: str
     recipe: Mapping[str, Any] | None = None
     constant: tuple[str, ...] = ()
 
     def class_name(self, number: int) -> str:
         """Return the name of a class, or its number if the classes have no names."""
         return str(number) if self.classes is None else self.classes[number]
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """The risk guarantee of the TrustModel; None if it has none."""
+        return next((check.guarantee for check in self.guarantee_checks.values()), None)
+
+    @property
+    def score(self) -> str:
+        """The probability that the threshold of the guarantee is on; P(correct) without a guarantee."""
+        return P_CORRECT if self.guarantee is None else self.guarantee.score
 
     @property
     def test_error(self) -> float:
@@ -198,10 +231,11 @@ def evaluate(
         comparison,
         rows,
         importance,
-        _guarantee_checks(trust, judged, rows["accepted"]),
+        _guarantee_checks(trust, judged, rows["accepted"], [data.identity["data"] for data in sets[1:]]),
         seen,
         tuple(sets),
         judge.meaning,
+        GRADIENTS if trust.meter.gradients else FORWARD,
         trust.notes.get("recipe"),
         constant,
     )
@@ -244,6 +278,7 @@ def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table,
         labels = table["label"] if known else pa.nulls(len(readings), pa.int64())
         correct = predictions == labels.to_numpy() if known else np.zeros(len(readings), np.bool_)
         verdicts = trust.verdicts(readings)
+        assert trust.judge is not None
         tables.append(
             pa.table(
                 {
@@ -253,6 +288,7 @@ def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table,
                     "prediction": predictions,
                     "correct": correct,
                     **{name: verdicts[name] for name in (*SCORES, "accepted", "reason")},
+                    "familiar": trust.judge.judge(readings).familiar,
                     "softmax": max_softmax(readings.logits),
                     "entropy": entropy(readings.logits),
                     "margin": margin(readings.logits),
@@ -267,7 +303,14 @@ def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table,
     return pa.concat_tables(tables), (Readings.concatenate(readings_sample), np.concatenate(correct_sample))
 
 
-def _guarantee_checks(trust: TrustModel, judged: Judged, decisions: pa.ChunkedArray) -> dict[str, GuaranteeCheck]:
+def _kind_of(data: str) -> str:
+    """Return DATA without the number of generated images."""
+    return ":".join(data.split(":")[:2]) if scheme_of(data) is not None else data
+
+
+def _guarantee_checks(
+    trust: TrustModel, judged: Judged, decisions: pa.ChunkedArray, unknowns: Sequence[str]
+) -> dict[str, GuaranteeCheck]:
     if trust.guarantee is None:
         return {}
     is_accepted = decisions.to_numpy()
@@ -278,6 +321,7 @@ def _guarantee_checks(trust: TrustModel, judged: Judged, decisions: pa.ChunkedAr
     for column, members in {WRONG: judged.wrong, **judged.columns()}.items():
         population = (judged.concept == 0) | members
         accepted = is_accepted & population
+        concepts = [number for number in np.unique(judged.concept[population]).tolist() if number]
         checks[column] = GuaranteeCheck(
             trust.guarantee,
             int(accepted.sum()),
@@ -286,5 +330,6 @@ def _guarantee_checks(trust: TrustModel, judged: Judged, decisions: pa.ChunkedAr
             int((population & (judged.concept > 0)).sum()),
             share,
             kinds,
+            tuple(unknowns[number - 1] for number in concepts),
         )
     return checks

@@ -12,7 +12,8 @@ from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNO
 from gradmeter.trust.risk import Guarantee
 
 _COMPARISONS = {"better": "is higher than", "worse": "is lower than", "no different": "does not clearly differ from"}
-_SCORE_NAMES = {P_CORRECT: "P(correct)", P_KNOWN: "P(known)", P_CORRECT_IF_KNOWN: "P(correct | known)"}
+SCORE_NAMES = {P_KNOWN: "P(known)", P_CORRECT_IF_KNOWN: "P(correct | known)", P_CORRECT: "P(correct)"}
+"""Names of the probabilities of a verdict."""
 _GROUPS = {WRONG: "Wrong predictions", ALL: "Wrong predictions and unknown inputs together"}
 
 
@@ -63,52 +64,64 @@ def guaranteed(guarantee: Guarantee, unknown_share: float, known_coverage: float
     unknown = f"at most {100 * unknown_share:.3g} %" if unknown_share else "none"
     of_known = f", {percent(known_coverage, 1)} % of the known ones" if unknown_share and known_coverage else ""
     return (
-        f"Risk guarantee: with {_rate(guarantee.confidence)} % confidence, at most {_rate(guarantee.risk)} % of the "
+        f"Risk guarantee: with {rate(guarantee.confidence)} % confidence, at most {rate(guarantee.risk)} % of the "
         f"accepted predictions are wrong, for inputs from the same distribution, {unknown} of them unknown. A "
-        f"prediction is accepted if {_SCORE_NAMES[guarantee.score]} is at least "
+        f"prediction is accepted if {SCORE_NAMES[guarantee.score]} is at least "
         f"{significant(guarantee.threshold, 6)}: this accepts "
         f"{percent(guarantee.coverage, 1)} % of the held-out inputs{of_known} ({guarantee.accepted:,} inputs, "
         f"{guarantee.errors:,} of them wrong)."
     )
 
 
+def guarantee_scope(check: GuaranteeCheck) -> str:
+    """Return a sentence that states a risk guarantee and which inputs of an evaluation it covers."""
+    guarantee, share = check.guarantee, check.guaranteed_share
+    if share is None:
+        unknown = "; the TrustModel does not say which unknown inputs it covers"
+    elif share and check.guaranteed_kinds:
+        unknown = f", and at most {100 * share:.3g} % of unknown inputs such as {', '.join(check.guaranteed_kinds)}"
+    else:
+        unknown = ", and no unknown inputs"
+    return (
+        f"Risk guarantee: with {rate(guarantee.confidence)} % confidence, at most {rate(guarantee.risk)} % of the "
+        f"accepted predictions are wrong. A prediction is accepted if {SCORE_NAMES[guarantee.score]} is at least "
+        f"{significant(guarantee.threshold, 6)}. The guarantee covers known inputs like those of the calibration data"
+        f"{unknown}. For all other inputs, the error rate is only observed."
+    )
+
+
 def guarantee_checked(column: str, check: GuaranteeCheck) -> str:
-    """Return a sentence on how a risk guarantee turned out on other data."""
+    """Return a sentence on the error rate of the accepted predictions on other data, and whether it is guaranteed."""
     subject = {WRONG: "Known inputs", ALL: "All inputs"}.get(column, f"Known inputs and {column}")
     if not check.accepted:
         return f"{subject}: none of {check.samples:,} predictions is accepted."
-    risk = f"{_rate(check.guarantee.risk)} %"
-    if check.risk <= check.guarantee.risk:
-        verdict = f"within the guaranteed {risk}"
-    elif column == WRONG:
-        verdict = f"above the guaranteed {risk}"
+    if check.is_covered:
+        relation = "within" if check.risk <= check.guarantee.risk else "above"
+        verdict = f"{relation} the guaranteed {rate(check.guarantee.risk)} %"
     else:
-        verdict = f"above {risk}, {_scope(check)}"
+        verdict = f"only observed, because {_not_covered(check)}"
     return (
         f"{subject}: {percent(check.accepted / check.samples, 1)} % of the predictions are accepted, "
         f"{percent(check.risk, 2)} % of those are wrong ({check.errors:,} of {check.accepted:,}), {verdict}."
     )
 
 
-def _rate(share: float) -> str:
-    """Return a rate that the user chose, in percent, with the digits that the user gave."""
-    return f"{100 * share:.12g}"
-
-
-def _scope(check: GuaranteeCheck) -> str:
-    """Return for which inputs the guarantee holds, where the error rate exceeds it."""
+def _not_covered(check: GuaranteeCheck) -> str:
+    """Return why the guarantee does not cover inputs of an evaluation."""
     share, kinds = check.guaranteed_share, check.guaranteed_kinds
     if share is None:
-        return "which may not be guaranteed for so many unknown inputs, or for their kinds"
-    if not kinds:
-        return "which is guaranteed for known inputs only"
-    if check.unknown_share <= share:
-        return f"which is guaranteed for unknown inputs such as {', '.join(kinds)} only"
+        return "the TrustModel does not say which unknown inputs its guarantee covers"
+    if not share or not kinds:
+        return "the guarantee covers no unknown inputs"
+    if check.other_kinds:
+        return f"the guarantee does not cover unknown inputs such as {', '.join(check.other_kinds)}"
     guaranteed_share, unknown_share = _distinct(100 * share, 100 * check.unknown_share)
-    return (
-        f"which is guaranteed for at most {guaranteed_share} % of unknown inputs such as {', '.join(kinds)}, while "
-        f"here {unknown_share} % are unknown"
-    )
+    return f"{unknown_share} % of these inputs are unknown and the guarantee covers at most {guaranteed_share} %"
+
+
+def rate(share: float) -> str:
+    """Return a rate that the user chose, in percent, with the digits that the user gave."""
+    return f"{100 * share:.12g}"
 
 
 def _distinct(first: float, second: float) -> tuple[str, str]:
@@ -130,8 +143,10 @@ def left_out(constant: Iterable[str]) -> list[str]:
 
 
 def answer(evaluation: Evaluation) -> list[str]:
-    """Summarise an evaluation in sentences: first the risk guarantee, then the comparison with other scores."""
-    sentences = [guarantee_checked(column, check) for column, check in evaluation.guarantee_checks.items()]
+    """Summarise an evaluation in sentences: first what is accepted, and what is guaranteed of it, then the comparison with other scores."""
+    checks = evaluation.guarantee_checks
+    sentences = [guarantee_checked(column, check) for column, check in checks.items()]
+    sentences += [guarantee_scope(check) for check in [*checks.values()][:1]]
     sentences += [*compared(evaluation.comparison, evaluation.judged.columns()), *left_out(evaluation.constant)]
     if evaluation.seen:
         sizes = {data.name: data.measured.progress()[0] for data in evaluation.sets}
