@@ -8,8 +8,8 @@ import io
 from PIL import Image
 
 # JPEG is smaller for photographs; its errors are visible in tiny pictures, which are small as PNG.
-_TINY = 40
-_QUALITY = 80
+_TINY = 28
+_QUALITY = 85
 _TYPES = {"iVBOR": "png", "/9j/": "jpeg"}
 
 

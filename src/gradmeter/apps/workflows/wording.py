@@ -143,7 +143,7 @@ def left_out(constant: Iterable[str]) -> list[str]:
 
 
 def answer(evaluation: Evaluation) -> list[str]:
-    """Summarise an evaluation in sentences: first what is accepted, and what is guaranteed of it, then the comparison with other scores."""
+    """Summarise an evaluation: what is accepted and guaranteed, then the comparison with other scores."""
     checks = evaluation.guarantee_checks
     sentences = [guarantee_checked(column, check) for column, check in checks.items()]
     sentences += [guarantee_scope(check) for check in [*checks.values()][:1]]
