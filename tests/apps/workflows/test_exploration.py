@@ -4,18 +4,21 @@ import base64
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from gradmeter.apps.workflows import exploration as module
 from gradmeter.apps.workflows.evaluate import Evaluation
+from gradmeter.apps.workflows.evaluation_report import write_evaluation
 from gradmeter.apps.workflows.exploration import exploration, explored, guarantee_score
 from gradmeter.apps.workflows.groups import group_members, group_summaries, summary_grid
 from gradmeter.apps.workflows.thumbnails import data_uri, thumbnail
 from gradmeter.report.scripts import data_element
-from gradmeter.trust.evaluation.comparison import ALL, WRONG
+from gradmeter.trust.evaluation.comparison import ALL, WRONG, Judged
 
 pytestmark = pytest.mark.slow
 
@@ -98,6 +101,25 @@ def test_pictures_are_as_many_as_keep_the_page_small(
     total = sum(map(len, samples["content"]))
     assert 20_000 < total <= 30_000
     assert None not in samples["content"]
+
+
+def test_a_page_of_ten_thousand_inputs_has_at_most_3_megabytes(
+    evaluation: Evaluation, at_place: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures have the size of photographs, and names are long."""
+    many = 8
+    names = [f"{'a-long-folder/' * 3}{number:06}.jpeg" for number in range(many * len(evaluation.rows))]
+    rows = pa.concat_tables([evaluation.rows] * many)
+    rows = rows.set_column(0, "id", [names])
+    repeated = [np.tile(values, many) for values in (evaluation.judged.correct, evaluation.judged.concept)]
+    scores = ({name: np.tile(values, many) for name, values in evaluation.judged.uncertainty.items()},)
+    scores += ({name: np.tile(values, many) for name, values in evaluation.judged.probability.items()},)
+    judged = Judged(*repeated, evaluation.judged.unknowns, *scores)
+    monkeypatch.setattr(module, "_contents", lambda _, rows: dict.fromkeys(rows.tolist(), "/" * 2000))
+    large = replace(evaluation, rows=rows, judged=judged)
+    page = write_evaluation(large, tmp_path / "out", command="gradmeter evaluate")
+    assert len(rows) == 9976
+    assert page.stat().st_size < 3_000_000
 
 
 def test_samples_that_are_not_available_have_no_picture(evaluation: Evaluation) -> None:
