@@ -161,6 +161,7 @@ def evaluate(
     unknowns: Sequence[str],
     folder: Path,
     *,
+    readings: Path | None = None,
     repetitions: int = REPETITIONS,
     work: Work | None = None,
     on_resample: Callable[[int], None] = lambda repetitions: None,
@@ -172,7 +173,8 @@ def evaluate(
         classifier: its network and preprocessing.
         known: DATA with labels that is new to the network and the TrustModel.
         unknowns: DATA of none of the network's classes.
-        folder: folder of the evaluation; the readings are kept in its subfolder "readings".
+        folder: folder of the evaluation.
+        readings: folder of the readings; None for the subfolder "readings".
         repetitions: number of bootstrap resamples.
         work: device, workers and callbacks of the measurement.
         on_resample: called with the number of new resamples.
@@ -181,11 +183,11 @@ def evaluate(
         InputError, DataError, OutputError: for invalid data or an invalid folder, or if all predictions are correct or
             none is.
     """
-    work, earlier_data = work or Work(), _earlier_data(folder)
+    work, earlier_data = work or Work(), _earlier_data(folder, has_readings=readings is None)
     opened = open_sets(classifier, known, unknowns, seed=_SEED)
     if earlier_data is not None and earlier_data != [data.identity["data"] for data in opened]:
         work.on_note(f"{folder} holds an evaluation of {', '.join(earlier_data)}, which will be replaced")
-    sets = read_sets(classifier, opened, folder / READINGS, work, gradients=trust.meter.gradients)
+    sets = read_sets(classifier, opened, readings or folder / READINGS, work, gradients=trust.meter.gradients)
     judge = trust.judge
     assert judge is not None
     tables, samples = [], []
@@ -241,8 +243,8 @@ def evaluate(
     )
 
 
-def _earlier_data(folder: Path) -> list[str] | None:
-    """Return the DATA of the evaluation in a folder; None if there is none yet.
+def _earlier_data(folder: Path, *, has_readings: bool) -> list[str] | None:
+    """Return the DATA of the evaluation in a folder, which may hold its readings; None if there is none yet.
 
     Raises:
         OutputError: if the folder holds something else.
@@ -258,10 +260,10 @@ def _earlier_data(folder: Path) -> list[str] | None:
             return [str(data["data"]) for data in results["sets"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OutputError(
-                f"{folder / RESULTS} exists and was not written by gradmeter evaluate; choose another folder"
+                f"{folder / RESULTS} exists and is not that of an evaluation of one TrustModel; choose another folder"
             ) from error
     # An evaluation that was interrupted while it wrote its report has no results yet.
-    if names - {READINGS, *_WRITTEN} or (names and READINGS not in names):
+    if names - {READINGS, *_WRITTEN} or (has_readings and names and READINGS not in names):
         raise OutputError(f"{folder} exists and holds no evaluation; choose another folder")
     return None
 

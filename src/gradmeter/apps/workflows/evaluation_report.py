@@ -83,8 +83,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
         OutputError: if the folder cannot be written.
     """
     sweep(folder)
-    _write_csv(folder / "estimates.csv", estimate_records(evaluation.comparison))
-    _write_csv(folder / "differences.csv", difference_records(evaluation.comparison))
+    write_csv(folder / "estimates.csv", estimate_records(evaluation.comparison))
+    write_csv(folder / "differences.csv", difference_records(evaluation.comparison))
     # Opened by Python because Arrow accepts only paths that are UTF-8.
     with atomic_write(folder / "judgements.parquet") as temporary, temporary.open("wb") as file:
         pq.write_table(evaluation.rows, file, compression="zstd")
@@ -181,7 +181,8 @@ def _results(evaluation: Evaluation, command: str) -> dict[str, Any]:
     }
 
 
-def _write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write records with the same keys, at least one, as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
     writer.writeheader()
@@ -203,7 +204,7 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Callable[..., Figure
             "risk_coverage_known" if column == WRONG else "risk_coverage_all",
             partial(
                 figures.risk_coverage,
-                {method: _stable_part(curve, int(members.sum())) for method, curve in curves.items()},
+                {method: stable_part(curve, int(members.sum())) for method, curve in curves.items()},
             ),
         )
     yield (
@@ -244,7 +245,7 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Callable[..., Figure
     )
 
 
-def _stable_part(curve: Curve, samples: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def stable_part(curve: Curve, samples: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return a risk-coverage curve without its noisy start, where a single error changes the risk a lot."""
     is_stable = curve.x * samples >= min(_FIRST_ACCEPTED, samples)
     return curve.x[is_stable], curve.y[is_stable]

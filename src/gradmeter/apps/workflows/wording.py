@@ -17,15 +17,24 @@ SCORE_NAMES = {P_KNOWN: "P(known)", P_CORRECT_IF_KNOWN: "P(correct | known)", P_
 _GROUPS = {WRONG: "Wrong predictions", ALL: "Wrong predictions and unknown inputs together"}
 
 
-def compared(comparison: Comparison, columns: Iterable[str], *, other: str = "softmax") -> list[str]:
-    """Return one sentence per column that compares the AUROC of P(correct) with that of another method."""
+def compared(
+    comparison: Comparison, columns: Iterable[str], *, ours: str = "P(correct)", other: str = "softmax"
+) -> list[str]:
+    """Return one sentence per column that compares the AUROC of the first method with that of another method.
+
+    Args:
+        comparison: the comparison.
+        columns: those to compare.
+        ours: displayed name of the first method.
+        other: name of the other method.
+    """
     sentences = []
     for column in columns:
         difference = comparison.differences["auroc", column, other]
         other_value = comparison.estimates["auroc", column, other].value
         verdict = _COMPARISONS[comparison.verdict("auroc", column, other)]
         sentences.append(
-            f"{_GROUPS.get(column, column)}: the {MEASURES['auroc'].name} of P(correct) {verdict} that of {other}: "
+            f"{_GROUPS.get(column, column)}: the {MEASURES['auroc'].name} of {ours} {verdict} that of {other}: "
             f"{100 * (other_value + difference.value):.2f} % against {100 * other_value:.2f} % "
             f"({100 * comparison.confidence:g} % confidence interval of the difference: {100 * difference.low:+z.2f} "
             f"to {100 * difference.high:+z.2f})."
