@@ -140,7 +140,7 @@ def test_evaluate_writes_a_report(evaluated: subprocess.CompletedProcess[str], p
     made = page.partition("How it was made</h2>")[2]
     assert all(f"<code>{place / name}</code>" in made for name in ("weights.safetensors", "trust"))
     assert page.count("<script") == 2
-    assert "script-src 'sha256-" in page
+    assert "script-src &#39;sha256-" in page
     # Each figure in two versions, for wide and for narrow screens.
     assert page.count("data:image/svg+xml") == 2 * 7
 
