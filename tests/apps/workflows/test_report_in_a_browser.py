@@ -162,6 +162,9 @@ def test_the_browser_orders_and_filters(visit: Callable[..., Any], evaluation: E
     assert {card["verdict"] for card in first} == {"accepted"}
     page.locator("#browse-more").click()
     assert len(cards(page)) == 48
+    for verdict, number in (("accepted", rows["accepted"].sum()), ("rejected", (~rows["accepted"]).sum())):
+        page.locator("#browse-verdict").select_option(verdict)
+        assert f"of {number:,} " in page.locator("#browse-count").inner_text()
 
     page.locator("#browse-group").select_option(label="torn")
     page.locator("#browse-verdict").select_option("unfamiliar")
