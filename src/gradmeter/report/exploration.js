@@ -35,7 +35,7 @@
     const members = groups.filter((group) => population === "all" || group.known);
     const total = members.reduce((sum, group) => sum + group.samples, 0);
     const accepted = members.reduce((sum, group) => sum + group.accepted[at], 0);
-    const errors = accepted - (groups[RIGHT].name === "right" ? groups[RIGHT].accepted[at] : 0);
+    const errors = accepted - groups[RIGHT].accepted[at];
     return { total, accepted, errors, coverage: accepted / total, risk: accepted ? errors / accepted : 0 };
   }
 

@@ -4,30 +4,37 @@ import base64
 import io
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 
-from gradmeter.apps.workflows import exploration as module
 from gradmeter.apps.workflows.evaluate import Evaluation
 from gradmeter.apps.workflows.evaluation_report import write_evaluation
-from gradmeter.apps.workflows.exploration import exploration, explored, guarantee_score
+from gradmeter.apps.workflows.exploration import contents_of, promise_of, verdicts_of
 from gradmeter.apps.workflows.groups import group_members, group_summaries, summary_grid
-from gradmeter.apps.workflows.thumbnails import data_uri, thumbnail
+from gradmeter.report import exploration as module
 from gradmeter.report.scripts import data_element
+from gradmeter.report.thumbnails import data_uri, thumbnail
 from gradmeter.trust.evaluation.comparison import ALL, WRONG, Judged
 
 pytestmark = pytest.mark.slow
 
 
+def explored(evaluation: Evaluation) -> dict[str, Any]:
+    verdicts = verdicts_of(evaluation)
+    contents = partial(contents_of, evaluation)
+    return module.exploration(verdicts, verdicts.points(), contents, promise_of(evaluation))
+
+
 def test_counts_at_the_guaranteed_threshold_are_those_of_the_guarantee(
     evaluation: Evaluation, at_place: object
 ) -> None:
-    points = explored(evaluation)
-    data = exploration(evaluation, points)
+    data = explored(evaluation)
     accepted = {group["name"]: group["accepted"][data["marked"]] for group in data["groups"]}
     known, everything = evaluation.guarantee_checks[WRONG], evaluation.guarantee_checks[ALL]
     assert accepted["right"] + accepted["wrong"] == known.accepted
@@ -42,14 +49,14 @@ def test_unfamiliar_inputs_are_accepted_by_no_threshold(evaluation: Evaluation) 
     rows = evaluation.rows.to_pandas()
     familiar = rows["familiar"].to_numpy()
     assert 0 < (~familiar).sum() < len(rows)
-    score = guarantee_score(evaluation)
+    score = verdicts_of(evaluation).on_threshold
     assert (score[~familiar] < 0).all()
     assert (score[familiar] == rows["p_correct"][familiar]).all()
     assert ((score >= evaluation.guarantee.threshold) == rows["accepted"]).all()
 
 
 def test_every_sample_is_there_with_its_verdict(evaluation: Evaluation, at_place: object) -> None:
-    data = json.loads(data_element(exploration(evaluation, points := explored(evaluation))))
+    data = json.loads(data_element(explored(evaluation)))
     samples, rows = data["samples"], evaluation.rows.to_pandas()
     assert len(samples["id"]) == samples["of"] == len(rows)
     names = [group["name"] for group in data["groups"]]
@@ -72,15 +79,15 @@ def test_every_sample_is_there_with_its_verdict(evaluation: Evaluation, at_place
         image = Image.open(io.BytesIO(base64.b64decode(samples["content"][index])))
         assert image.size == (8, 8)
     assert not expected
-    assert points.samples == {name: int(members.sum()) for name, members in group_members(evaluation).items()}
+    sizes = {group["name"]: group["samples"] for group in data["groups"]}
+    assert sizes == {name: int(members.sum()) for name, members in group_members(evaluation).items()}
 
 
 def test_of_many_samples_the_most_interesting_ones_are_there(
     evaluation: Evaluation, at_place: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_SAMPLES", 80)
-    points, score = explored(evaluation), guarantee_score(evaluation)
-    data = exploration(evaluation, points)
+    data, score = explored(evaluation), verdicts_of(evaluation).on_threshold
     samples = data["samples"]
     assert len(samples["id"]) == 80
     assert samples["of"] == len(evaluation.rows)
@@ -97,7 +104,7 @@ def test_pictures_are_as_many_as_keep_the_page_small(
     evaluation: Evaluation, at_place: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_CHARACTERS", 30_000)
-    samples = exploration(evaluation, explored(evaluation))["samples"]
+    samples = explored(evaluation)["samples"]
     total = sum(map(len, samples["content"]))
     assert 20_000 < total <= 30_000
     assert None not in samples["content"]
@@ -115,7 +122,10 @@ def test_a_page_of_ten_thousand_inputs_has_at_most_3_megabytes(
     scores = ({name: np.tile(values, many) for name, values in evaluation.judged.uncertainty.items()},)
     scores += ({name: np.tile(values, many) for name, values in evaluation.judged.probability.items()},)
     judged = Judged(*repeated, evaluation.judged.unknowns, *scores)
-    monkeypatch.setattr(module, "_contents", lambda _, rows: dict.fromkeys(rows.tolist(), "/" * 2000))
+    monkeypatch.setattr(
+        "gradmeter.apps.workflows.evaluation_report.contents_of",
+        lambda _, rows: dict.fromkeys(rows.tolist(), "/" * 2000),
+    )
     large = replace(evaluation, rows=rows, judged=judged)
     page = write_evaluation(large, tmp_path / "out", command="gradmeter evaluate")
     assert len(rows) == 9976
@@ -124,7 +134,7 @@ def test_a_page_of_ten_thousand_inputs_has_at_most_3_megabytes(
 
 def test_samples_that_are_not_available_have_no_picture(evaluation: Evaluation) -> None:
     without = replace(evaluation, sets=tuple(replace(data, source=None) for data in evaluation.sets))
-    samples = exploration(without, explored(without))["samples"]
+    samples = explored(without)["samples"]
     assert samples["content"] == [None] * len(evaluation.rows)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from gradmeter.apps.workflows.evaluate import Evaluation
 from gradmeter.apps.workflows.evaluation_report import write_evaluation
-from gradmeter.apps.workflows.exploration import explored
+from gradmeter.apps.workflows.exploration import verdicts_of
 from gradmeter.trust.evaluation.comparison import ALL, WRONG
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -99,7 +99,7 @@ def test_at_first_the_numbers_are_those_of_the_results(visit: Callable[..., Any]
 def test_the_slider_counts_what_each_threshold_accepts(
     visit: Callable[..., Any], evaluation: Evaluation, folder: Path
 ) -> None:
-    points, rows = explored(evaluation), evaluation.rows.to_pandas()
+    points, rows = verdicts_of(evaluation).points(), evaluation.rows.to_pandas()
     page = visit()
     for at in (0, len(points.thresholds) // 3, points.marked, len(points.thresholds) - 1):
         page.evaluate(SLIDE, at)

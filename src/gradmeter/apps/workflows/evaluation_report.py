@@ -22,20 +22,21 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gradmeter.apps.workflows.evaluate import RESULTS, Evaluation
-from gradmeter.apps.workflows.exploration import excerpt, exploration, explored
+from gradmeter.apps.workflows.exploration import contents_of, excerpt, promise_of, verdicts_of
 from gradmeter.apps.workflows.extremes import Example, extremes
 from gradmeter.apps.workflows.groups import given_scores, group_members, group_summaries, summary_grid
 from gradmeter.apps.workflows.records import difference_records, estimate_records, guarantee_record, skipped_records
-from gradmeter.apps.workflows.thumbnails import data_uri, thumbnail
 from gradmeter.apps.workflows.wording import SCORE_NAMES, answer
 from gradmeter.files import atomic_write, sweep, write_text
 from gradmeter.names import encode_name, printable
 from gradmeter.report import figures
 from gradmeter.report.comparison import difference_grid, estimate_grid
+from gradmeter.report.exploration import exploration
 from gradmeter.report.figures.saving import drawings
 from gradmeter.report.probabilities import compared, significant
 from gradmeter.report.scripts import data_element, script
 from gradmeter.report.templates import REPORT, environment
+from gradmeter.report.thumbnails import data_uri, thumbnail
 from gradmeter.report.writers import to_html
 from gradmeter.trust.evaluation import Curve, reliability, risk_coverage
 from gradmeter.trust.evaluation.comparison import ALL, MEASURES, WRONG
@@ -92,7 +93,15 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
     for stem, draw in _figures(evaluation):
         figures.save_for_screens(draw, folder / "figures" / stem)
         svgs |= drawings(folder / "figures", [stem])
-    points = explored(evaluation)
+    verdicts = verdicts_of(evaluation)
+    points = verdicts.points()
+    explored = exploration(
+        verdicts,
+        points,
+        partial(contents_of, evaluation),
+        promise_of(evaluation),
+        texts=any(data.source is not None and data.source.texts for data in evaluation.sets),
+    )
     page = (
         environment("gradmeter.apps.workflows")
         .get_template("evaluation_report.html.jinja")
@@ -102,7 +111,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
             answer=list(map(printable, answer(evaluation))),
             figures=svgs,
             points=points,
-            exploration=data_element(exploration(evaluation, points)),
+            exploration=data_element(explored),
             script=script("exploration.js"),
             groups=Markup(to_html(summary_grid(group_summaries(evaluation)))),
             score_names=SCORE_NAMES,
