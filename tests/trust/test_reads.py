@@ -39,7 +39,7 @@ def planted(readings: Readings, labels: Tensor) -> Readings:
     wrong = (readings.predictions != labels).double()
     noise = torch.rand(readings.values.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     values = 1 + noise + 3 * wrong[:, None, None]
-    further = {name: part for name, part in readings.further.items()}
+    further = dict(readings.further)
     return Readings(
         readings.logits,
         torch.zeros_like(readings.log_scale),

@@ -62,6 +62,13 @@ class Collector(Protocol):
         """Receive a batch of inputs, with tensors only, and its labels [N]."""
 
 
+def identifiers(inputs: Any) -> pa.Array | pa.ChunkedArray | None:
+    """Return the column "id" of an Arrow table or pandas frame of readings; None if the inputs have no such column."""
+    if isinstance(inputs, pa.Table):
+        return inputs["id"] if "id" in inputs.column_names else None
+    return pa.array(inputs["id"]) if _is_frame(inputs) and "id" in inputs.columns else None
+
+
 def read_known(meter: GradientMeter, data: Any, *collectors: Collector) -> tuple[ReadData, Tensor]:
     """Return readings and labels [N] int64 of known inputs.
 

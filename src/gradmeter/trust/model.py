@@ -25,6 +25,7 @@ from gradmeter.trust import saving
 from gradmeter.trust.data import (
     Collector,
     ReadData,
+    identifiers,
     read_inputs,
     read_known,
     read_synthetic,
@@ -292,7 +293,8 @@ class TrustModel:
             inputs: as in `predict_proba`.
 
         Returns:
-            An Arrow table with the columns of `VERDICT_COLUMNS`: "prediction", its "probability" by the softmax,
+            An Arrow table with the columns of `VERDICT_COLUMNS`, after a column "id" if the inputs are a table or frame
+            of readings that has one: "prediction", its "probability" by the softmax,
             "p_known", "p_correct_if_known", "p_correct", "accepted", and "reason" why a prediction is not accepted:
             "unfamiliar: " and up to three layers in which the input is farthest from known ones, if a low P(known) is
             the main cause; else "doubtful". "accepted" and "reason" are null if there is no risk guarantee, "p_known"
@@ -314,12 +316,16 @@ class TrustModel:
             "accepted": accepted,
             "reason": None if accepted is None else self._reasons(readings, judgement, accepted),
         }
+        ids = identifiers(inputs)
         return pa.table(
             {
-                name: pa.nulls(len(readings), VERDICT_COLUMNS[name])
-                if values is None
-                else pa.array(values, VERDICT_COLUMNS[name])
-                for name, values in columns.items()
+                **({} if ids is None else {"id": ids}),
+                **{
+                    name: pa.nulls(len(readings), VERDICT_COLUMNS[name])
+                    if values is None
+                    else pa.array(values, VERDICT_COLUMNS[name])
+                    for name, values in columns.items()
+                },
             }
         )
 

@@ -149,6 +149,8 @@ def fit(
     require_free(folder)
     if risk is not None:
         require_rates(risk, confidence, least_probability, coverage_tolerance)
+    elif score != P_CORRECT:
+        raise InputError(f"score={score!r} without a risk guarantee; expected a risk too (--risk), as in 0.01")
     work = work or Work()
     recipe = recipe_for(recipe, known)
     classifier = recipe.open(work.device)

@@ -218,7 +218,7 @@ def _stream(
     purpose: Mapping[str, Any],
     work: Work,
 ) -> JudgedSamples:
-    measured = stream(reader_of(trust, classifier), source, folder, purpose, work)
+    measured = stream(reader_of(trust, classifier), source, folder, purpose, work, content="verdicts")
     accepted = [pc.sum(table["accepted"]).as_py() or 0 for table in MeasuredSet(folder).tables(["accepted"])]
     return JudgedSamples(measured.rows, None if trust.guarantee is None else sum(accepted), measured.skipped)
 

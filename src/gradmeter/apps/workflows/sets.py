@@ -172,7 +172,7 @@ def read_sets(
     sets: list[ReadSet] = []
     for data in opened:
         if isinstance(data, ToMeasure):
-            path = folder / f"{_file_name(data.name)}{readings_suffix(gradients=gradients)}"
+            path = folder / f"{_file_name(data.name)}{readings_suffix(gradients=gradients, second_look=second_look)}"
             measured = measure(classifier, data.source, path, work, gradients=gradients, second_look=second_look)
             data = ReadSet(data.name, MeasuredSet(path), data.source, measured.skipped)
         sets.append(data)
@@ -187,9 +187,9 @@ def read_sets(
     return sets
 
 
-def readings_suffix(*, gradients: bool) -> str:
-    """Return the end of the name of a folder of readings; readings with and without gradients may lie side by side."""
-    return ".parquet" if gradients else "-forward.parquet"
+def readings_suffix(*, gradients: bool, second_look: bool = True) -> str:
+    """Return the end of the name of a folder of readings; those of different passes may lie side by side."""
+    return f"{'' if gradients else '-forward'}{'' if second_look else '-once'}.parquet"
 
 
 def _no_labels(name: str) -> DataError:

@@ -75,6 +75,7 @@ def stream(
     purpose: Mapping[str, Any],
     work: Work,
     note: str | None = None,
+    content: str = "readings",
 ) -> Measured:
     """Measure every sample and write the reader's rows to a Parquet data set, or continue an earlier run.
 
@@ -85,6 +86,7 @@ def stream(
         purpose: what the rows are made with; a run with another purpose cannot be continued.
         work: device, engine, callbacks.
         note: a message for `work.on_note`, sent after the folder is prepared.
+        content: what error messages call the rows.
 
     Raises:
         The errors of `measure`.
@@ -96,7 +98,7 @@ def stream(
         require_ray()  # before anything is written
     part = part_size(source) if on_ray else PART
     containers = source.containers()
-    measured = MeasuredSet.begin(folder, purpose, containers=containers, part=part, fresh=work.fresh)
+    measured = MeasuredSet.begin(folder, purpose, containers=containers, part=part, fresh=work.fresh, content=content)
     to_do, count = remaining(measured, source), len(source)
     if note is not None:
         work.on_note(note)

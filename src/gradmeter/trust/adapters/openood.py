@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from gradmeter.errors import InputError
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.trust.meta_classifier import P_KNOWN, SCORES
-from gradmeter.trust.model import GRADIENTS, TrustModel
+from gradmeter.trust.model import TrustModel
+from gradmeter.trust.reads import AUTO
 
 try:
     # OpenOOD's evaluator takes only subclasses of this; its scripts take any class with these methods.
@@ -61,7 +62,7 @@ class GradmeterPostprocessor(_BasePostprocessor):  # type: ignore[misc]
             raise InputError(f"postprocessor_args have {unknown[0]!r}; expected {', '.join(_OPTIONS)}")
         self.score: str = options.get("score", P_KNOWN)
         self.classifier: Any = options.get("classifier", "gradmeter")
-        self.reads: str = options.get("reads", GRADIENTS)
+        self.reads: str = options.get("reads", AUTO)
         self.outliers: bool = options.get("outliers", False)
         if self.score not in SCORES:
             raise InputError(f"score {self.score!r}; expected {', '.join(SCORES)}")
