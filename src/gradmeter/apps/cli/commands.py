@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "gradmeter.apps.cli.evaluate",
     "judge": "gradmeter.apps.cli.judge",
     "serve": "gradmeter.apps.cli.serve",
+    "demo": "gradmeter.apps.cli.demo",
     "reproduce": "gradmeter.apps.cli.reproduce",
     "compare": "gradmeter.apps.cli.compare",
     "bench": "gradmeter.apps.cli.bench",
