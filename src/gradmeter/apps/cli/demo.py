@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from gradmeter.apps.cli.terminal import Terminal
 
 _HOST = "127.0.0.1"
 _STUDY = Path("runs/embedded")
+_NAME = "The paper's network, trained on 3,000 MNIST digits"
 
 
 def demo(
@@ -48,7 +50,7 @@ def demo(
         store = make_demo(out, _STUDY, shown.work("cpu", 0, fresh=fresh))
     trust, classifier = open_trust(store.trust, model=MODEL, weights=store.network)
     assert classifier.image is not None
-    page = Page.of(trust, classifier, read_examples(str(store.examples), classifier.image))
+    page = replace(Page.of(trust, classifier, read_examples(str(store.examples), classifier.image)), model=_NAME)
     app = application(reader_of(trust, classifier), decoder_for(classifier.image), page=page)
     terminal = Terminal()
     if not quiet:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from gradmeter.apps.serving.isolation import isolated
 from gradmeter.errors import one_line
@@ -16,6 +17,8 @@ from gradmeter.runs.measuring.dataset import Skipped
 from gradmeter.runs.measuring.loading import Batch, batch_of, decoded
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.sources.samples import Encoded, Sample
+
+_GREY = 128
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,13 @@ class Judging:
         reader.move(device)
         self._reader, self._device, self._details = reader, device, details
         self._decoder = decoder if reader.classifier.image is None else isolated(decoder, pixels)
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Judge a grey image, because the first batch of a network takes a second longer than the others."""
+        if (kind := self._reader.classifier.image) is not None:
+            grey = Image.new("L", (kind.side, kind.side), _GREY).convert(kind.mode)
+            self._judged_alone(Sample("grey", grey, None), {"grey"})
 
     async def __call__(self, questions: Sequence[Question]) -> list[Answer]:
         """Return one answer per question, in order, without blocking the event loop."""

@@ -78,7 +78,7 @@ class ModelExample(BaseModel):
     """An image to try."""
 
     name: str = Field(description="Name of its class, or its id in the data.")
-    address: str = Field(description="Path of the image on this server.")
+    address: str = Field(description="Address of the image, relative to this server.")
     light: bool = Field(description="Whether its background is light.")
 
 
@@ -155,7 +155,7 @@ def _model(page: Page, limits: Limits) -> Model:
         meaning=page.meaning,
         levels=list(LEVELS),
         examples=[
-            ModelExample(name=example.name, address=f"/examples/{number}", light=example.light)
+            ModelExample(name=example.name, address=f"examples/{number}", light=example.light)
             for number, example in enumerate(page.examples)
         ],
         largest=limits.largest,
