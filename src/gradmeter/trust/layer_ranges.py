@@ -98,7 +98,8 @@ def gradient_layers(readings: Readings) -> tuple[str, ...]:
 def gradient_sizes(readings: Readings) -> Values:
     """Return log10 of the Euclidean norm of each layer's gradient, [N, layers]."""
     norms: Values = readings.values[:, :-1, readings.metrics.index("l2")].double().cpu().numpy()
-    return np.log10(norms.clip(_SMALLEST))
+    sizes: Values = np.log10(norms.clip(_SMALLEST))
+    return sizes
 
 
 def quantiles_of(values: Values) -> Values:

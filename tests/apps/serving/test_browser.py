@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import shutil
 import signal
 import subprocess
@@ -14,9 +13,11 @@ from typing import Any
 
 import pytest
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("ray.serve", reason="the extra serve is not installed")
 pytest.importorskip("mlxtend", reason="the extra demo is not installed")
+
+from playwright import sync_api
 
 from apps.cli.commands import ENVIRONMENT
 from apps.serving.small import PORT
@@ -130,16 +131,22 @@ def test_a_seven_is_accepted_and_a_smiley_is_not(visit: Callable[..., Any]) -> N
     assert page.inner_text("#prediction") == "7"
 
 
+LEVELS = """(() => {
+    const copy = document.createElement('canvas').getContext('2d', { willReadFrequently: true })
+    copy.drawImage(document.querySelector('#seen'), 0, 0)
+    return [...copy.getImageData(0, 0, 28, 28).data]
+})()"""
+
+
 def test_a_drawing_is_like_the_digits_that_the_network_learned(visit: Callable[..., Any]) -> None:
     """In a box of 20 pixels, its centre of mass in the middle, wherever and however large it was drawn."""
     page = visit()
     pictures = []
     for scale, left, top in ((1, 0, 0), (0.3, 0.65, 0.1)):
         draw(page, [[(left + scale * x, top + scale * y) for x, y in stroke] for stroke in SMILEY[:1]])
-        script = "[...document.querySelector('#seen').getContext('2d').getImageData(0, 0, 28, 28).data]"
-        pictures.append(page.evaluate(script)[::4])
+        pictures.append(page.evaluate(LEVELS)[::4])
     for levels in pictures:
-        ink = [(index % 28, index // 28, level) for index, level in enumerate(levels) if level > 30]
+        ink = [(index % 28, index // 28, level) for index, level in enumerate(levels) if level]
         total = sum(level for *_, level in ink)
         for axis in (0, 1):
             places = [point[axis] for point in ink]
@@ -207,4 +214,4 @@ def test_another_command_serves_the_same_trust_model(folder: Path) -> None:
     process = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     assert json.loads(process.stdout)
-    assert re.search(r",7,", (folder / "verdicts.csv").read_text())
+    assert '"7"' in (folder / "verdicts.csv").read_text()

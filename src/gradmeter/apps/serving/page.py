@@ -139,19 +139,12 @@ def _file(kind: str, content: bytes) -> Response:
 
 
 def _model(page: Page, limits: Limits) -> Model:
-    guarantee = page.guarantee
     return Model(
         model=page.model,
         classes=page.classes,
         mode=page.mode,
         side=page.side,
-        guarantee=guarantee
-        and ModelGuarantee(
-            risk=guarantee.risk,
-            confidence=guarantee.confidence,
-            threshold=guarantee.threshold,
-            score=guarantee.score,
-        ),
+        guarantee=None if page.guarantee is None else _guarantee(page.guarantee),
         meaning=page.meaning,
         levels=list(LEVELS),
         examples=[
@@ -160,4 +153,13 @@ def _model(page: Page, limits: Limits) -> Model:
         ],
         largest=limits.largest,
         pixels=limits.pixels,
+    )
+
+
+def _guarantee(guarantee: Guarantee) -> ModelGuarantee:
+    return ModelGuarantee(
+        risk=guarantee.risk,
+        confidence=guarantee.confidence,
+        threshold=guarantee.threshold,
+        score=guarantee.score,
     )

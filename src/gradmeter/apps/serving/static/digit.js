@@ -9,7 +9,7 @@ const CENTRE = 14.5
 // Samples per pixel and axis, which are averaged.
 const SAMPLES = 8
 // A dot must not grow to a disc of 20 pixels.
-const LARGEST_SCALE = 2.5 * FIELD
+const LARGEST_SCALE = 8 * FIELD
 
 // Draws strokes, lists of points { x, y }, as smooth lines; place maps a point to [x, y].
 export function draw(context, strokes, place, width) {

@@ -102,7 +102,6 @@ function startPad() {
     pad.redraw()
     if (pad.strokes.length) changed()
   })
-  $('sketch').hidden = false
 }
 
 async function judgeFile(name, blob) {
@@ -208,9 +207,12 @@ async function start() {
   }
   describeModel()
   if (model.mode === null) return
-  $('input').hidden = $('more').hidden = $('verdict').hidden = false
-  if (model.mode === 'L') startPad()
-  else $('no-pad').hidden = false
+  const hasPad = model.mode === 'L'
+  $('more').hidden = $('verdict').hidden = false
+  $('input').hidden = !hasPad
+  $('no-pad').hidden = hasPad
+  document.body.classList.toggle('without-pad', !hasPad)
+  if (hasPad) startPad()
   startFiles()
   startExamples()
 }

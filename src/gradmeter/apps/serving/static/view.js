@@ -6,6 +6,8 @@ const $ = id => document.getElementById(id)
 // Up to this many classes keep their places while one draws; of more, the most probable come first.
 const IN_ORDER = 12
 const SHOWN = 10
+// Longer names of classes are written smaller.
+const SHORT = 12
 // The quantiles at 1 % and 99 % lie at these shares of a track.
 const FIRST = 0.08
 const LAST = 0.7
@@ -43,6 +45,7 @@ export function show(answer, model) {
   $('empty').hidden = true
   $('answer').hidden = false
   $('prediction').textContent = answer.prediction
+  $('prediction').className = answer.prediction.length > SHORT ? 'long' : ''
   const verdict = $('decision')
   verdict.textContent = { true: '✓ ', false: '✕ ', null: '' }[answer.accepted] + decision(answer)
   verdict.className = `decision ${{ true: 'accepted', false: 'rejected', null: '' }[answer.accepted]}`
@@ -56,6 +59,7 @@ export function show(answer, model) {
   showClasses(answer, model)
   $('objections').textContent = objections(answer.layers)
   $('objections').className = answer.layers.some(layer => layer.objects) ? 'objects' : ''
+  $('legend').hidden = !answer.layers.some(layer => layer.quantiles)
   $('layers').hidden = false
   const measures = [...new Set(answer.layers.map(layer => layer.measure))]
   $('measures').replaceChildren(...measures.map(measure => table(answer.layers.filter(l => l.measure === measure), model)))
@@ -77,32 +81,37 @@ export function clear() {
 function table(layers, model) {
   const made = element('table')
   const head = element('tr')
-  for (const name of ['Layer', 'Right predictions', 'Value', 'Says']) {
+  const ranged = layers.some(layer => layer.quantiles)
+  for (const name of ranged ? ['Layer', 'Right predictions', 'Value', 'Says'] : ['Layer', 'Value']) {
     const cell = element('th', name === 'Value' ? 'number' : '', name)
     cell.scope = 'col'
     head.append(cell)
   }
   const body = element('tbody')
-  body.append(...layers.map(layer => layerRow(layer, model)))
+  body.append(...layers.map(layer => layerRow(layer, model.levels)))
   const top = element('thead')
   top.append(head)
   made.append(element('caption', '', CAPTIONS[layers[0].measure]), top, body)
   return made
 }
 
-function layerRow(layer, model) {
+function layerRow(layer, levels) {
   const made = element('tr')
   const name = element('th', '', layer.layer)
   name.scope = 'row'
   name.title = layer.layer
+  const value = element('td', 'number', layer.value.toFixed(2))
+  if (!layer.quantiles) {
+    made.append(name, value)
+    return made
+  }
   const graph = element('td', 'graph')
-  if (layer.quantiles) graph.append(track(layer, model.levels))
-  made.append(name, graph, element('td', 'number', layer.value.toFixed(2)), says(layer, model.levels))
+  graph.append(track(layer, levels))
+  made.append(name, graph, value, says(layer, levels))
   return made
 }
 
 function says(layer, levels) {
-  if (!layer.quantiles) return element('td', 'says', '')
   if (layer.objects) return element('td', 'says objects', 'objects')
   return element('td', 'says', layer.value < layer.quantiles[levels.indexOf(0.05)] ? 'low' : 'typical')
 }
