@@ -181,7 +181,15 @@ def test_files_are_judged_and_their_names_do_not_run(visit: Callable[..., Any], 
 
 def test_too_large_a_file_is_not_sent(visit: Callable[..., Any]) -> None:
     page = visit()
-    page.set_input_files("#files", [{"name": "big.png", "mimeType": "image/png", "buffer": bytes(17 * 2**20)}])
+    page.evaluate(
+        """() => {
+            const chosen = new DataTransfer()
+            chosen.items.add(new File([new Uint8Array(17 * 2 ** 20)], 'big.png'))
+            const input = document.querySelector('#files')
+            input.files = chosen.files
+            input.dispatchEvent(new Event('change'))
+        }"""
+    )
     page.wait_for_selector("#problem:visible")
     assert "16,777,216" in page.inner_text("#problem")
 
