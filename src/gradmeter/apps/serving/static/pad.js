@@ -71,7 +71,8 @@ export class Pad {
   #place(event) {
     const frame = this.#canvas.getBoundingClientRect()
     const within = value => Math.min(Math.max(value, 0), 1)
-    return { x: within((event.clientX - frame.left) / frame.width), y: within((event.clientY - frame.top) / frame.height) }
+    const [x, y] = [(event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height]
+    return { x: within(x), y: within(y) }
   }
 
   #begin(event) {

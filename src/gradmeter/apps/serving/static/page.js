@@ -126,7 +126,8 @@ function unknownPicture() {
 }
 
 async function judgeFiles(files) {
-  const problems = files.length > MOST_FILES ? [`Only the first ${MOST_FILES} of ${files.length} files are judged.`] : []
+  const problems = []
+  if (files.length > MOST_FILES) problems.push(`Only the first ${MOST_FILES} of ${files.length} files are judged.`)
   complain(problems.join(' '))
   for (const file of files.slice(0, MOST_FILES)) {
     try {

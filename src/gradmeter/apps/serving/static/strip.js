@@ -30,7 +30,7 @@ export class Strip {
       entry.picture,
       element('span', 'for-readers', `${name}, prediction `),
       element('span', kind, `${sign} ${answer.prediction}`),
-      element('span', 'for-readers', `, ${answer.accepted === null ? '' : decision(answer).toLowerCase()}, P(correct) `),
+      element('span', 'for-readers', `, ${answer.accepted === null ? '' : `${decision(answer)}, `}P(correct) `),
       element('span', '', percent(answer.p_correct))
     )
     button.addEventListener('click', () => {

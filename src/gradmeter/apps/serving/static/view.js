@@ -11,6 +11,11 @@ const SHORT = 12
 // The quantiles at 1 % and 99 % lie at these shares of a track.
 const FIRST = 0.08
 const LAST = 0.7
+const PROBABILITIES = [
+  ['P(correct)', 'p_correct'],
+  ['P(known)', 'p_known'],
+  ['P(correct | known)', 'p_correct_if_known']
+]
 const CAPTIONS = {
   gradient: 'Re-learning stress: log₁₀ of the norm of the gradient',
   distance: 'Output: log₁₀ of the distance from known inputs'
@@ -50,11 +55,9 @@ export function show(answer, model) {
   verdict.textContent = { true: '✓ ', false: '✕ ', null: '' }[answer.accepted] + decision(answer)
   verdict.className = `decision ${{ true: 'accepted', false: 'rejected', null: '' }[answer.accepted]}`
   $('reason').textContent = reason(answer)
-  $('sure').replaceChildren(
-    ...[['P(correct)', 'p_correct'], ['P(known)', 'p_known'], ['P(correct | known)', 'p_correct_if_known']]
-      .filter(([, field]) => answer[field] !== null)
-      .map(([name, field]) => row(name, answer[field], model.guarantee?.score === field ? model.guarantee.threshold : null))
-  )
+  const threshold = field => (model.guarantee?.score === field ? model.guarantee.threshold : null)
+  const known = PROBABILITIES.filter(([, field]) => answer[field] !== null)
+  $('sure').replaceChildren(...known.map(([name, field]) => row(name, answer[field], threshold(field))))
   $('guarantee').textContent = `${guarantee(model.guarantee)} ${model.meaning}`
   showClasses(answer, model)
   $('objections').textContent = objections(answer.layers)
@@ -62,7 +65,8 @@ export function show(answer, model) {
   $('legend').hidden = !answer.layers.some(layer => layer.quantiles)
   $('layers').hidden = false
   const measures = [...new Set(answer.layers.map(layer => layer.measure))]
-  $('measures').replaceChildren(...measures.map(measure => table(answer.layers.filter(l => l.measure === measure), model)))
+  const tables = measures.map(measure => table(answer.layers.filter(layer => layer.measure === measure), model))
+  $('measures').replaceChildren(...tables)
 }
 
 function showClasses(answer, model) {
