@@ -14,8 +14,8 @@ from gradmeter.reading.readings import Readings
 Values = NDArray[np.float64]
 
 GRADIENT, DISTANCE = "gradient", "distance"
-"""What is measured in a layer: log10 of the Euclidean norm of its gradient for the prediction, or log10 of the distance
-of its output from those of known inputs."""
+"""What is measured in a layer: log10 of the Euclidean norm of its gradient, or log10 of the distance of its output from
+those of known inputs. The gradient is that of the meter's first pseudo-label, by default the prediction."""
 
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 """The levels of the quantiles of right predictions."""

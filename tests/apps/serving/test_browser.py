@@ -131,6 +131,27 @@ def test_a_seven_is_accepted_and_a_smiley_is_not(visit: Callable[..., Any]) -> N
     assert page.inner_text("#prediction") == "7"
 
 
+def test_one_request_is_under_way_at_a_time(visit: Callable[..., Any]) -> None:
+    page = visit()
+    under_way, most, total = 0, 0, 0
+
+    def begin(request: Any) -> None:
+        nonlocal under_way, most, total
+        if request.url.endswith("/judge/details"):
+            under_way, total = under_way + 1, total + 1
+            most = max(most, under_way)
+
+    def end(request: Any) -> None:
+        nonlocal under_way
+        under_way -= request.url.endswith("/judge/details")
+
+    page.on("request", begin)
+    page.on("requestfinished", end)
+    draw(page, [CIRCLE, *SEVEN, CIRCLE])
+    assert total > 3
+    assert most == 1
+
+
 LEVELS = """(() => {
     const copy = document.createElement('canvas').getContext('2d', { willReadFrequently: true })
     copy.drawImage(document.querySelector('#seen'), 0, 0)
