@@ -7,8 +7,9 @@ import { Strip, fill } from './strip.js'
 import { clear, element, show } from './view.js'
 import { spoken } from './words.js'
 
-// Milliseconds: from a change of the drawing to the request, and from the last answer to the strip and the reader.
-const DEBOUNCE = 40
+// Milliseconds from a change of the drawing to the request, which then takes all changes, and from the last answer until
+// the drawing is finished: it goes to the strip and to screen readers.
+const COLLECTED = 40
 const SETTLED = 900
 const MOST_FILES = 100
 // A picture that the browser cannot decode, such as a TIFF.
@@ -39,7 +40,7 @@ function announce(answer) {
 // The drawing: at most one request is under way, and the next one takes the drawing as it then is.
 function startPad() {
   const seen = $('seen')
-  let [version, judged, busy, timer, settling, entry] = [0, 0, false, 0, 0, null]
+  let [version, judged, busy, settling, entry] = [0, 0, false, 0, null]
   let latest = null
   const pad = new Pad($('pad'), changed, settle)
   pad.light = $('light').checked = model.examples.filter(example => example.light).length > model.examples.length / 2
@@ -49,9 +50,8 @@ function startPad() {
     version += 1
     $('pad-hint').hidden = pad.strokes.length > 0
     clearTimeout(settling)
-    clearTimeout(timer)
     if (pad.strokes.length) {
-      timer = setTimeout(send, DEBOUNCE)
+      send()
     } else {
       latest = entry = null
       seen.getContext('2d').clearRect(0, 0, seen.width, seen.height)
@@ -65,11 +65,14 @@ function startPad() {
     if (busy) return
     busy = true
     while (judged !== version && pad.strokes.length) {
+      await new Promise(resolve => setTimeout(resolve, COLLECTED))
+      if (!pad.strokes.length) break
       const now = judged = version
+      const strokes = pad.strokes
       paint(seen, levelsOf(pad.strokes, model.side), model.side, pad.light)
       try {
         const answer = await queue.run(async () => judge(await pngOf(seen)))
-        if (!pad.strokes.length) break
+        if (pad.strokes !== strokes) continue // cleared meanwhile
         complain('')
         latest = { answer, version: now }
         strip.mark(null)
