@@ -13,6 +13,7 @@ from gradmeter.errors import InputError
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
 from gradmeter.trust.features import FeatureBlock
+from gradmeter.trust.layer_ranges import LayerValues
 from gradmeter.trust.log_features import LogFeatures
 
 P_CORRECT, P_KNOWN, P_CORRECT_IF_KNOWN = "p_correct", "p_known", "p_correct_if_known"
@@ -146,6 +147,9 @@ class FittedClassifier(Protocol):
 
         At most three, the least known first; none for meta classifiers that do not tell known from unknown inputs.
         """
+
+    def layer_distances(self, block: FeatureBlock) -> list[LayerValues]:
+        """Return the distance of each layer's output from those of known inputs, if the meta classifier takes them."""
 
 
 @dataclass(frozen=True, eq=False)

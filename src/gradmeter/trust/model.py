@@ -34,6 +34,7 @@ from gradmeter.trust.data import (
     require_list,
 )
 from gradmeter.trust.judge import Judge, resolve_classifier
+from gradmeter.trust.layer_ranges import LayerValues
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN, Judgement
 from gradmeter.trust.reads import AUTO, FORWARD, GRADIENTS, READS, Pilot, ReadsChoice, choose_by_readings, choose_reads
 from gradmeter.trust.risk import (
@@ -328,6 +329,22 @@ class TrustModel:
                 },
             }
         )
+
+    def layer_values(self, inputs: Any) -> list[LayerValues]:
+        """Return how far each layer is from what it shows for right predictions.
+
+        Args:
+            inputs: as in `predict_proba`.
+
+        Returns:
+            One entry for each measure that this TrustModel reads: "gradient", log10 of the Euclidean norm of the
+            layer's gradient for the prediction, and "distance", log10 of the distance of the layer's output from those
+            of known inputs; each beside the quantiles of the right validation predictions.
+
+        Raises:
+            GradmeterError: before `fit`.
+        """
+        return self._fitted().layer_values(read_inputs(self.meter, inputs))
 
     def _reasons(self, readings: Readings, judgement: Judgement, accepted: NDArray[np.bool_]) -> list[str | None]:
         """Return why predictions are not accepted, [N]; None for accepted ones."""

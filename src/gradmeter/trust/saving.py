@@ -25,6 +25,7 @@ from gradmeter.trust.calibrated import Calibrated
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.features import GRADIENTS, OUTPUTS, Feature, FeatureAxes, FeatureBlock
 from gradmeter.trust.judge import Judge
+from gradmeter.trust.layer_ranges import GradientRanges
 from gradmeter.trust.log_features import LogFeatures
 from gradmeter.trust.meta_classifier import P_CORRECT_IF_KNOWN, P_KNOWN, SCORES, FittedClassifier, Judgement
 from gradmeter.trust.reads import Gain, ReadsChoice
@@ -126,6 +127,7 @@ def _write(folder: Path, saved: Saved) -> None:
         "held_out_unfamiliar": np.flatnonzero(~judge.held_out.familiar).tolist(),
         **{f"held_out_{name}": _as_list(getattr(judge.held_out, name)) for name in (P_KNOWN, P_CORRECT_IF_KNOWN)},
         "fallback": judge.fallback,
+        "gradient_ranges": None if judge.gradient_ranges is None else judge.gradient_ranges.to_json(),
         "guarantee": None if guarantee is None else asdict(guarantee),
         "notes": saved.notes,
         "estimator": {"file": estimator, "sha256": digest},
@@ -210,11 +212,14 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
             # Version 0.1 saved neither of these two.
             counts.get("synthetic", 0),
             content.get("fallback"),
+            # Earlier versions saved no ranges.
+            None if (ranges := content.get("gradient_ranges")) is None else GradientRanges.from_json(ranges),
         )
         # A forged estimator may fail for the features that belong to it.
         block = FeatureBlock(np.zeros((1, len(features.axes))), features.axes)
         judge.classifier.judge(block)
         judge.classifier.unfamiliar_origins(block)
+        judge.classifier.layer_distances(block)
         return Saved(
             _meter(model, content),
             judge,

@@ -31,6 +31,7 @@ from gradmeter.trust.features import (
 from gradmeter.trust.folds import plain_folds
 from gradmeter.trust.kind_shares import kind_log_odds, tolerated_loss, unknown_log_odds
 from gradmeter.trust.known_head import FOLDS, KnownHead
+from gradmeter.trust.layer_ranges import LayerValues, distance_values, quantiles_of
 from gradmeter.trust.log_features import LOG_SCALE, LogFeatures
 from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, WRONG, CrossFit, Judgement, TrainingData
 from gradmeter.trust.ranking import fallback_reason
@@ -97,6 +98,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             `UNFAMILIAR_SHARE` are familiar.
         usual_log_odds_: the same for all but 1 % of the known inputs.
         nearest_mean_, nearest_spread_: [views] mean and standard deviation of the distances of known inputs.
+        nearest_quantiles_: [views, levels] quantiles of the distances of right predictions, at
+            `gradmeter.trust.layer_ranges.LEVELS`.
         views_: names of the views in which distances are taken: "gradients", "activations", the activations of each
             layer, "embedding".
         stacks_: for each group of views of the same width their indices in `views_`, and their columns [views, d].
@@ -152,6 +155,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         nearest, signed = _nearest(distances), _signed(distances, self._outputs(values))
         self.nearest_mean_, spread = nearest[known].mean(axis=0), nearest[known].std(axis=0)
         self.nearest_spread_ = np.where(spread > 0, spread, 1.0)
+        self.nearest_quantiles_ = quantiles_of(nearest[y == CORRECT])
         kinds = np.where(known, KNOWN, y - UNKNOWN)
         self.unknown_ = UnknownHead().fit(nearest, signed, kinds)
         self._fit_shares(_ratios_of_known(self.unknown_, nearest, signed, kinds), y[known] == WRONG)
@@ -243,17 +247,29 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def unfamiliar_origins(self, block: FeatureBlock) -> list[tuple[str, ...]]:
         """Return the single layers, or the embedding, in which the input is farthest from known ones, up to three."""
-        origins = {view: view.removeprefix(_LAYER_VIEW) for view in self.views_ if view.startswith(_LAYER_VIEW)}
-        origins |= {EMBEDDING: EMBEDDING} if EMBEDDING in self.views_ else {}
-        columns = [self.views_.index(view) for view in origins]
+        origins, columns = self._origins()
         nearest = _nearest(self._distances(block.values))
         farther = ((nearest - self.nearest_mean_) / self.nearest_spread_)[:, columns]
-        names = np.array(list(origins.values()), dtype=object)
+        names = np.array(origins, dtype=object)
         order = np.argsort(-farther, axis=1)[:, :_MOST_ORIGINS]
         return [
             tuple(names[row_order[row[row_order] > _LEAST_DEVIATION]])
             for row, row_order in zip(farther, order, strict=True)
         ]
+
+    def layer_distances(self, block: FeatureBlock) -> list[LayerValues]:
+        """Return the distances of the layers' outputs and of the embedding from the nearest class, in a list of one."""
+        origins, columns = self._origins()
+        if not origins:
+            return []
+        nearest = _nearest(self._distances(block.values))[:, columns]
+        return [distance_values(origins, nearest, self.nearest_quantiles_[columns])]
+
+    def _origins(self) -> tuple[list[str], list[int]]:
+        """Return the names of the single layers and of the embedding, and their indices in `views_`."""
+        names = {view: view.removeprefix(_LAYER_VIEW) for view in self.views_ if view.startswith(_LAYER_VIEW)}
+        names |= {EMBEDDING: EMBEDDING} if EMBEDDING in self.views_ else {}
+        return list(names.values()), [self.views_.index(view) for view in names]
 
     def _distances(self, values: Values) -> Values:
         """Return the distances of each view, [views, n, 3]."""

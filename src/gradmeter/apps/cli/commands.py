@@ -22,6 +22,7 @@ COMMANDS = {
     "judge": "gradmeter.apps.cli.judge",
     "heatmap": "gradmeter.apps.cli.heatmap",
     "serve": "gradmeter.apps.cli.serve",
+    "demo": "gradmeter.apps.cli.demo",
     "reproduce": "gradmeter.apps.cli.reproduce",
     "compare": "gradmeter.apps.cli.compare",
     "bench": "gradmeter.apps.cli.bench",
