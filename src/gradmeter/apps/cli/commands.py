@@ -23,6 +23,7 @@ COMMANDS = {
     "serve": "gradmeter.apps.cli.serve",
     "reproduce": "gradmeter.apps.cli.reproduce",
     "compare": "gradmeter.apps.cli.compare",
+    "gain": "gradmeter.apps.cli.gain",
     "bench": "gradmeter.apps.cli.bench",
     "info": "gradmeter.apps.cli.info",
 }

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gradmeter.research.gradient_gain.samples import Samples
 
 KNOWN, VALIDATION = "known", "validation"
+SYNTHETIC, UNKNOWN, ADVERSARIAL, CORRUPTED = "synthetic", "unknown", "adversarial", "corrupted"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Exam:
         folds: number of judges.
         synthetic: synthetic unknowns by kind; empty if there are none for this kind of inputs.
         unknown: inputs of no class, by concept.
-        adversarial: by name the first inputs of `known`, changed by an attack.
+        adversarial: by name a function that returns the first inputs of `known`, changed by an attack, which is slow.
         corrupted: inputs by corruption, with the classes of the originals.
     """
 
@@ -40,20 +41,22 @@ class Exam:
     folds: int
     synthetic: dict[str, Tensor]
     unknown: dict[str, Tensor]
-    adversarial: dict[str, Tensor] = field(default_factory=dict)
+    adversarial: Mapping[str, Callable[[], Tensor]] = field(default_factory=dict)
     corrupted: dict[str, Samples] = field(default_factory=dict)
 
-    def pools(self) -> Iterator[tuple[str, Tensor]]:
-        """Iterate over all pools of inputs and their names."""
+    def pools(self) -> Iterator[tuple[str, Callable[[], Tensor]]]:
+        """Iterate over the names of all pools, with functions that return their inputs."""
+        for name, inputs in self._inputs():
+            yield name, partial(_same, inputs)
+        for name, attacked in self.adversarial.items():
+            yield pool_name(ADVERSARIAL, name), attacked
+
+    def _inputs(self) -> Iterator[tuple[str, Tensor]]:
         yield KNOWN, self.known.inputs
         if self.validation is not None:
             yield VALIDATION, self.validation.inputs
-        for group, pools in (
-            ("synthetic", self.synthetic),
-            ("unknown", self.unknown),
-            ("adversarial", self.adversarial),
-            ("corrupted", {name: samples.inputs for name, samples in self.corrupted.items()}),
-        ):
+        corrupted = {name: samples.inputs for name, samples in self.corrupted.items()}
+        for group, pools in ((SYNTHETIC, self.synthetic), (UNKNOWN, self.unknown), (CORRUPTED, corrupted)):
             for name, inputs in pools.items():
                 yield pool_name(group, name), inputs
 
@@ -63,17 +66,25 @@ class Exam:
 
     def other_rows(self, samples: int, fold: int) -> NDArray[np.intp]:
         """Return the rows of the other folds in a pool of the given size; none if there is one fold."""
-        rows = np.arange(samples)
-        return rows[rows % self.folds != fold]
+        return np.setdiff1d(np.arange(samples), self.test_rows(samples, fold))
 
-    def lesson_rows(self, fold: int) -> tuple[str, NDArray[np.intp], Tensor]:
-        """Return the pool of known inputs that a judge learns from, its rows there, and their labels."""
+    def lesson_rows(self, fold: int) -> tuple[str, NDArray[np.intp]]:
+        """Return the pool of known inputs that a judge learns from, and its rows there."""
         if self.validation is None:
-            rows = self.other_rows(len(self.known), fold)
-            return KNOWN, rows, self.known.labels[torch.from_numpy(rows)]
-        return VALIDATION, np.arange(len(self.validation)), self.validation.labels
+            return KNOWN, self.other_rows(len(self.known), fold)
+        return VALIDATION, np.arange(len(self.validation))
+
+    def labels(self, pool: str) -> Tensor:
+        """Return the labels of a pool of known inputs, `KNOWN` or `VALIDATION`."""
+        samples = self.known if pool == KNOWN else self.validation
+        assert samples is not None
+        return samples.labels
 
 
 def pool_name(group: str, name: str) -> str:
     """Return the name of a pool."""
     return f"{group} {name}"
+
+
+def _same(inputs: Tensor) -> Tensor:
+    return inputs

@@ -55,7 +55,9 @@ class Archive:
         arrays = read_arrays(path, ("images", "labels"))
         images = arrays["images"]
         if images.dtype != np.uint8 or images.ndim not in (3, 4):
-            raise DataError(f"{path}: images are {images.dtype} {images.shape}; expected uint8 [n, H, W] or [n, H, W, 3]")
+            raise DataError(
+                f"{path}: images are {images.dtype} {images.shape}; expected uint8 [n, H, W] or [n, H, W, 3]"
+            )
         labels = arrays["labels"] if "labels" in arrays else np.full(len(images), -1)
         order = np.random.default_rng(_SEED).permutation(len(images))
         return cls(images[order], labels[order].astype(np.int64))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -92,8 +93,7 @@ def _resnet(depth: int) -> Callable[[Place, int, Report], Exam]:
         archive = Archive.read(place.data, CIFAR10)
         known = archive.take(np.arange(min(place.count(7500), 3 * len(archive) // 4)))
         originals = archive.take(np.arange(len(archive))[-place.count(150) :])
-        near = {name: Archive.read(place.data, file) for name, file in _NEAR.items()}
-        unknown = {name: images.take(np.arange(len(images))[: place.count(1200)]).inputs for name, images in near.items()}
+        unknown = {name: _first(Archive.read(place.data, file), place.count(1200)) for name, file in _NEAR.items()}
         letters = Archive.read(place.data, NOTMNIST)
         return Exam(
             network,
@@ -102,42 +102,45 @@ def _resnet(depth: int) -> Callable[[Place, int, Report], Exam]:
             RUNS,
             synthetic_unknowns(originals.inputs, originals.labels),
             unknown | {"notMNIST": letters.colour(np.arange(len(letters))[: place.count(600)])},
-            _adversarial(network, known.rows(slice(place.count(360))), report),
-            _corrupted(known, place.count(120), report),
+            _adversarial(network, known.rows(slice(place.count(360)))),
+            _corrupted(known, place.count(120)),
         )
 
     return exam
 
 
+def _first(archive: Archive, most: int) -> Tensor:
+    return archive.take(np.arange(len(archive))[:most]).inputs
+
+
 _NEAR = {"CIFAR-100": CIFAR100, "Tiny-ImageNet": TINY}
 
 
-def _adversarial(network: nn.Module, known: Samples, report: Report) -> dict[str, Tensor]:
-    """Return changed images by attack and size, as "FGSM 1/255"."""
-    pools = {}
-    for attack, function in ATTACKS.items():
-        for change in _CHANGES:
-            name = f"{attack} {change}/255"
-            report(name)
-            generator = torch.Generator().manual_seed(change)
-            batches = zip(known.inputs.split(_BATCH), known.labels.split(_BATCH), strict=True)
-            pools[name] = torch.cat([function(network, *batch, change / 255, generator) for batch in batches])
-    return pools
+def _adversarial(network: nn.Module, known: Samples) -> dict[str, Callable[[], Tensor]]:
+    """Return functions that make changed images, by attack and size, as "FGSM 1/255"."""
+    return {
+        f"{attack} {change}/255": partial(_attacked, network, known, attack, change)
+        for attack in ATTACKS
+        for change in _CHANGES
+    }
 
 
-def _corrupted(known: Samples, count: int, report: Report) -> dict[str, Samples]:
+def _attacked(network: nn.Module, known: Samples, attack: str, change: int) -> Tensor:
+    generator = torch.Generator().manual_seed(change)
+    batches = zip(known.inputs.split(_BATCH), known.labels.split(_BATCH), strict=True)
+    return torch.cat([ATTACKS[attack](network, *batch, change / 255, generator) for batch in batches])
+
+
+def _corrupted(known: Samples, count: int) -> dict[str, Samples]:
     """Return images by corruption, `count` of each strength; each strength has other originals, if there are enough."""
+    usable = len(known) - len(known) % RUNS
     pools = {}
     for name in CORRUPTIONS:
-        report(name)
         generator = torch.Generator().manual_seed(0)
-        parts = []
-        for strength in range(STRENGTHS):
-            first = strength * count
-            originals = known.rows((np.arange(first, first + count) % (len(known) - len(known) % RUNS)).astype(np.intp))
-            parts.append(Samples(corrupt(originals.inputs, name, strength, generator), originals.labels))
-        inputs, labels = (torch.cat(list(values)) for values in zip(*((p.inputs, p.labels) for p in parts), strict=True))
-        pools[name] = Samples(inputs, labels)
+        rows = [(strength * count + np.arange(count)) % usable for strength in range(STRENGTHS)]
+        originals = [known.rows(part) for part in rows]
+        images = [corrupt(part.inputs, name, strength, generator) for strength, part in enumerate(originals)]
+        pools[name] = Samples(torch.cat(images), torch.cat([part.labels for part in originals]))
     return pools
 
 
@@ -159,9 +162,7 @@ def _paper(place: Place, run: int, report: Report) -> Exam:
     return _of_images(network, archive.take(test), validation, _grey_unknown(place, run))
 
 
-def _own(
-    make: Callable[[], nn.Module], recipe: Recipe, most: int
-) -> Callable[[Place, int, Report], Exam]:
+def _own(make: Callable[[], nn.Module], recipe: Recipe, most: int) -> Callable[[Place, int, Report], Exam]:
     """Return a maker of exams with digits, for networks that are trained on `most` of them."""
 
     def exam(place: Place, run: int, report: Report) -> Exam:
@@ -174,9 +175,7 @@ def _own(
     return exam
 
 
-def _own_colour(
-    make: Callable[[], nn.Module], recipe: Recipe, most: int
-) -> Callable[[Place, int, Report], Exam]:
+def _own_colour(make: Callable[[], nn.Module], recipe: Recipe, most: int) -> Callable[[Place, int, Report], Exam]:
     """Return a maker of exams with eight classes of CIFAR-10, for networks that are trained on `most` of the images."""
 
     def exam(place: Place, run: int, report: Report) -> Exam:
