@@ -21,6 +21,8 @@ Key = tuple[str, str]
 """A measure and a method."""
 
 AUROC, AUPR_OUT, R2, SPEARMAN = "auroc", "aupr_out", "r2", "spearman"
+ADDS, HURTS, NEITHER = "adds", "hurts", "does not"
+"""Verdicts about a gain."""
 _TAIL = 2.5  # percent on either side of an interval
 _SEED = 0
 
@@ -44,10 +46,10 @@ class Gain:
 
     @property
     def verdict(self) -> str:
-        """Whether it "adds", "hurts", or "does not" add, by the interval."""
+        """Whether it adds, hurts, or does neither, by the interval."""
         if self.low > 0:
-            return "adds"
-        return "hurts" if self.high < 0 else "does not"
+            return ADDS
+        return HURTS if self.high < 0 else NEITHER
 
 
 class Resampled:

@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
 from gradmeter.research.gradient_gain.variants import View
-from gradmeter.trust.features import LOGITS, OUTPUTS, FeatureBlock
+from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.log_features import LOG_SCALE
 from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, WRONG
 from gradmeter.trust.two_heads import TwoHeads
@@ -24,6 +24,7 @@ CLASSIFIERS = (TWO_HEADS, LOGISTIC)
 
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 _LEAST_WRONG = 10
+_SOFTMAX_FACTOR = 30.0
 _EXTREME = 8.0  # standard deviations; features beyond it are clipped
 
 
@@ -79,10 +80,9 @@ def fit_two_heads(lessons: Lessons, view: View) -> FittedJudge:
 def fit_logistic(lessons: Lessons, view: View) -> FittedJudge:
     """Fit a logistic regression of wrong and (given) unknown inputs on all features.
 
-    Features are standardised; each source of features (outputs, embedding, activations, gradients) has the same total
-    weight in the penalty, so that many features do not drown few. The strength of the penalty is the best of four on a
-    held-out fifth. With fewer than ten wrong or unknown inputs there, the second strongest is used, and with none at
-    all, the softmax takes the place of the regression.
+    Features are scaled by `BalancedScale`, so that many features do not drown few. The strength of the penalty is the
+    best of four on a held-out fifth. With fewer than ten wrong or unknown inputs there, the second strongest is used,
+    and with none at all, the softmax takes the place of the regression.
     """
     block = view(FeatureBlock.concatenate([lessons.known, *lessons.unknown]))
     target = np.concatenate([lessons.wrong, np.ones(len(block) - len(lessons.wrong), np.bool_)])
@@ -119,15 +119,20 @@ def _logistic(C: float, values: Values, target: NDArray[np.bool_]) -> LogisticRe
 class BalancedScale:
     """Standardises features, and divides those of each source by the root of their number.
 
+    log(1 - p) of the predicted class is multiplied instead, so that a penalty hardly affects it: a model that also
+    reads other features must not lose what the softmax knows.
+
     Args:
         block: the training features.
     """
 
     def __init__(self, block: FeatureBlock) -> None:
         self._scaler = StandardScaler().fit(block.values)
-        sources = np.array([OUTPUTS if feature.source == LOGITS else feature.source for feature in block.axes.features])
+        sources = [feature.source for feature in block.axes.features]
         _, index, counts = np.unique(sources, return_inverse=True, return_counts=True)
         self._factors = 1 / np.sqrt(counts[index])
+        if LOG_SCALE in block.axes.features:
+            self._factors[block.axes.features.index(LOG_SCALE)] = _SOFTMAX_FACTOR
 
     def __call__(self, block: FeatureBlock) -> Values:
         """Return the scaled features [n, features]."""

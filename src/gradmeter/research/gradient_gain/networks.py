@@ -97,6 +97,9 @@ class AllConvolutional(nn.Sequential):
         for before, width, stride in ((channels, 24, 1), (24, 24, 2), (24, 48, 1), (48, 48, 2)):
             layers += [nn.Conv2d(before, width, 3, stride, padding=1), nn.ReLU()]
         super().__init__(*layers, nn.Conv2d(48, classes, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        for layer in self:
+            if isinstance(layer, nn.Conv2d):  # without normalisation, PyTorch's default weights are too small
+                nn.init.kaiming_normal_(layer.weight)
 
 
 class Perceptron(nn.Sequential):

@@ -9,7 +9,7 @@ from statistics import mean
 
 from gradmeter.files import write_text
 from gradmeter.report.markdown import markdown_table
-from gradmeter.research.gradient_gain.gains import AUPR_OUT, R2, SPEARMAN
+from gradmeter.research.gradient_gain.gains import ADDS, AUPR_OUT, R2, SPEARMAN
 from gradmeter.research.gradient_gain.groups import GROUPS
 from gradmeter.research.gradient_gain.judges import CLASSIFIERS, LOGISTIC, TWO_HEADS
 from gradmeter.research.gradient_gain.regression import REGRESSORS
@@ -17,7 +17,7 @@ from gradmeter.research.gradient_gain.results import SubjectResults
 from gradmeter.research.gradient_gain.scored import SOFTMAX, method
 from gradmeter.research.gradient_gain.sentences import conclusion, group_sentences, regression_sentences
 from gradmeter.research.gradient_gain.subjects import SUBJECTS
-from gradmeter.research.gradient_gain.table import Table, gain_text
+from gradmeter.research.gradient_gain.table import Row, Table, gain_text
 from gradmeter.research.gradient_gain.variants import ALONE, FORWARD, GRADIENTS, NOISE
 
 PAGE = "gradients.md"
@@ -74,10 +74,12 @@ _INTRODUCTION = (
 )
 
 _LEGEND = (
-    "AUROC and AUPR-Out in percent, means over draws; gains in points, with bootstrap intervals of 95 %. The others are "
-    "wrong predictions in the cases called wrong and those of corruptions, else unknown or adversarial inputs; they "
-    "are compared with right predictions. Draws: in how many draws AUROC rises with gradients. Verdict: by the "
-    "interval of the AUROC's gain; `*` if it remains after Holm's correction for all comparisons of both tables."
+    "AUROC and AUPR-Out in percent, means over draws; gains in points, with bootstrap intervals of 95 %. The others "
+    "are wrong predictions in the cases called wrong and in those of corruptions, else unknown or adversarial inputs; "
+    "they are compared with right predictions. Draws: in how many draws AUROC rises with gradients. Verdict: by the "
+    "interval of the AUROC's gain; not beyond: the AUROC with gradients is not higher than the best one without, of "
+    "the softmax and both tables; `*`: the gain or loss remains after Holm's correction for all comparisons of both "
+    "tables. A gain of 0 with an interval of 0 means that the classifier used the softmax alone."
 )
 
 
@@ -96,7 +98,6 @@ def _cases(table: Table, classifier: str) -> Iterator[str]:
     rows = []
     for row in table.rows:
         forward, gain = method(classifier, FORWARD), row.gain(classifier)
-        mark = "*" if table.is_significant(row, classifier) else ""
         rows.append(
             [
                 row.name,
@@ -108,10 +109,18 @@ def _cases(table: Table, classifier: str) -> Iterator[str]:
                 gain_text(row.gain(classifier, NOISE)),
                 *([f"{row.value(method(LOGISTIC, ALONE)):.2f}"] if classifier == LOGISTIC else []),
                 f"{gain.ahead} of {row.measures.draws}",
-                f"**{gain.verdict}**{mark}" if gain.verdict == "adds" else f"{gain.verdict}{mark}",
+                _verdict(row, classifier) + ("*" if table.is_significant(row, classifier) else ""),
             ]
         )
     yield from markdown_table(head, rows)
+
+
+def _verdict(row: Row, classifier: str) -> str:
+    """Return the verdict in words; a gain pays only if it leads beyond the best score without gradients."""
+    verdict = row.gain(classifier).verdict
+    if verdict != ADDS:
+        return verdict
+    return f"**{ADDS}**" if row.pays(classifier) else f"{ADDS}, not beyond"
 
 
 def _regression(results: Mapping[str, SubjectResults]) -> Iterator[str]:
@@ -176,8 +185,8 @@ def _method(results: Mapping[str, SubjectResults]) -> Iterator[str]:
 _METHOD = (
     "- Draws: the ResNets have three judges, each tested on another third of the inputs and fitted to the known inputs "
     "of the other two thirds. Of the other architectures three networks are trained, each tested on another third of "
-    "the data and judged by a judge of its own. So the test inputs of the draws are disjoint, but those of texts and "
-    "images overlap with what other draws learn from.",
+    "the data and judged by a judge of its own. So the draws have disjoint test inputs; a test input of one draw may "
+    "be a training or validation input of another.",
     "- Intervals: 1,000 resamples of the test inputs, right predictions and others separately in each draw; all "
     "methods get the same resamples. They do not include the spread over networks or validation data, at which the "
     "column of draws hints. p values use the normal approximation with the bootstrap's standard error.",
@@ -185,8 +194,9 @@ _METHOD = (
     "for texts. Wrong predictions are ranked by P(correct | known), all else by P(correct). Its choice between what it "
     "has learned and the softmax on held-out folds is left out.",
     "- The logistic regression learns wrong predictions only, and no unknown inputs unless a case says learned. "
-    "Features are standardised; outputs, embedding, activations and gradients have the same total weight. The strength "
-    "of the penalty is the best of four on a held-out fifth; the four were chosen after a look at 4,000 images of the "
+    "Features are standardised; outputs, logits, embedding, activations and gradients have the same total weight, and "
+    "log(1 - p) of the prediction is nearly free of the penalty, so that the softmax is not lost. The strength of the "
+    "penalty is the best of four on a held-out fifth. The four were chosen after a look at 4,000 images of the "
     "ResNet-56.",
     "- Adversarial inputs: FGSM, and PGD with 10 steps from a random start, changes of at most 1, 2 and 4 of 255 per "
     "pixel. Inputs count whose prediction was right and is wrong after the attack. Learned: the judges also learn from "

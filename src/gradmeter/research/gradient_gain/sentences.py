@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
 
-from gradmeter.research.gradient_gain.gains import R2, SPEARMAN
+from gradmeter.research.gradient_gain.gains import ADDS, HURTS, R2, SPEARMAN
 from gradmeter.research.gradient_gain.judges import CLASSIFIERS
 from gradmeter.research.gradient_gain.regression import REGRESSORS
 from gradmeter.research.gradient_gain.results import SubjectResults
@@ -13,7 +13,6 @@ from gradmeter.research.gradient_gain.scored import method
 from gradmeter.research.gradient_gain.table import Row, Table
 from gradmeter.research.gradient_gain.variants import GRADIENTS, NOISE
 
-ADDS, HURTS = "adds", "hurts"
 # The share of intervals of 95 % that lie above 0 by chance, and of those that lie below.
 _BY_CHANCE = 0.025
 
@@ -28,16 +27,24 @@ def conclusion(table: Table, results: Mapping[str, SubjectResults], titles: Mapp
     """
     by_chance = _BY_CHANCE * len(table.rows)
     for classifier in CLASSIFIERS:
+        counts = [
+            _count(table.rows, classifier, verdict, variant)
+            for variant in (GRADIENTS, NOISE)
+            for verdict in (ADDS, HURTS)
+        ]
+        beyond = sum(row.pays(classifier) for row in table.rows)
         yield (
-            f"- **{titles[classifier][0].upper()}{titles[classifier][1:]}**: of {len(table.rows)} cases, gradients "
-            f"add in {_count(table.rows, classifier, ADDS)} and hurt in {_count(table.rows, classifier, HURTS)}; noise "
-            f"of the same shape adds in {_count(table.rows, classifier, ADDS, NOISE)} and hurts in "
-            f"{_count(table.rows, classifier, HURTS, NOISE)}. The mean gain of AUROC is "
+            f"- With {titles[classifier]}, gradients add in {counts[0]} of {_plural(len(table.rows), 'case')}, in "
+            f"{beyond} of them beyond every score without gradients, and hurt in {counts[1]}; noise of the same shape "
+            f"adds in {counts[2]} and hurts in {counts[3]}. The mean gain of AUROC is "
             f"{_mean(table.rows, classifier, GRADIENTS)} points with gradients and "
             f"{_mean(table.rows, classifier, NOISE)} with noise. {_remaining(table, classifier)}"
         )
-    both = [row for row in table.rows if all(row.gain(classifier).verdict == ADDS for classifier in CLASSIFIERS)]
-    yield f"- Gradients add with both classifiers in {len(both)} cases{_listed(both)}."
+    both = [row for row in table.rows if all(row.pays(classifier) for classifier in CLASSIFIERS)]
+    yield (
+        "- Gradients add, and lead beyond every score without them, with both classifiers in "
+        f"{_plural(len(both), 'case')}{_listed(both)}."
+    )
     yield (
         f"- If gradients never mattered, about {by_chance:.1f} of {len(table.rows)} intervals would lie above 0 by "
         f"chance, and as many below, for each classifier. Holm's method corrects for all {table.comparisons} "
@@ -83,19 +90,18 @@ def _summary(table: Table, rows: Sequence[Row]) -> str:
     firm = [
         row
         for row in rows
-        for classifier in CLASSIFIERS
-        if row.gain(classifier).verdict == ADDS and table.is_significant(row, classifier)
+        if any(row.pays(classifier) and table.is_significant(row, classifier) for classifier in CLASSIFIERS)
     ]
-    shares = [_count(rows, classifier, ADDS) / len(rows) for classifier in CLASSIFIERS]
-    if firm and min(shares) > 0.5:
-        return "Gradients pay here: they add in most cases, with either classifier."
-    if firm:
-        cases = list({row.name: row for row in firm}.values())
+    paying = [sum(row.pays(classifier) for row in rows) for classifier in CLASSIFIERS]
+    if firm and 2 * min(paying) > len(rows):
         return (
-            f"They pay in some cases only; these remain after the correction: {', '.join(row.name for row in cases)}."
+            "So gradients pay here: in most cases they add, with either classifier, and lead beyond every other score."
         )
-    if max(shares) > 0:
-        return "No gain remains after the correction for the number of comparisons."
+    if firm:
+        names = "; ".join(row.name for row in firm)
+        return f"So they pay in some cases: gains that lead beyond every other score, and remain corrected: {names}."
+    if max(paying) > 0:
+        return "No gain that leads beyond every other score remains after the correction for all comparisons."
     return "Nothing here shows that gradients pay."
 
 
@@ -103,7 +109,15 @@ def _remaining(table: Table, classifier: str) -> str:
     """Return how many gains and losses remain after the correction."""
     firm = [row for row in table.rows if table.is_significant(row, classifier)]
     gains = [row for row in firm if row.gain(classifier).value > 0]
-    return f"After the correction {len(gains)} gains{_listed(gains)} and {len(firm) - len(gains)} losses remain."
+    losses = [row for row in firm if row not in gains]
+    return (
+        f"After the correction, {_plural(len(gains), 'gain')}{_listed(gains)} and "
+        f"{_plural(len(losses), 'loss', 'losses')}{_listed(losses)} remain."
+    )
+
+
+def _plural(count: int, one: str, many: str | None = None) -> str:
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 def _count(rows: Sequence[Row], classifier: str, verdict: str, variant: str = GRADIENTS) -> int:

@@ -225,9 +225,9 @@ def _texts(place: Place, run: int, report: Report) -> Exam:
 
 
 def _divided(archive: Archive, rows: np.ndarray, train: int, validation: int) -> tuple[Samples, Samples]:
-    """Return training and validation data; of a small archive, the training data are at most half."""
-    train = min(train, len(rows) // 2)
-    return archive.take(rows[:train]), archive.take(rows[train : train + validation])
+    """Return training and validation data, at most the given numbers; of a small archive, half of the rows each."""
+    validation = min(validation, len(rows) // 2)
+    return archive.take(rows[validation:][:train]), archive.take(rows[:validation])
 
 
 def _grey_unknown(place: Place, run: int) -> dict[str, Tensor]:
@@ -250,7 +250,7 @@ def _of_images(network: nn.Module, known: Samples, validation: Samples, unknown:
 def _renumbered(labels: np.ndarray, left_out: tuple[int, ...]) -> np.ndarray:
     """Return the labels without some classes, whose label becomes -1."""
     is_left = ~np.isin(np.arange(_CLASSES), left_out)
-    return np.where(is_left, np.cumsum(is_left) - 1, -1)[labels]
+    return np.asarray(np.where(is_left, np.cumsum(is_left) - 1, -1)[labels])
 
 
 def _epochs(report: Report) -> Callable[[int], None]:
@@ -300,13 +300,13 @@ SUBJECTS = {
             "convolutions",
             "all-convolutional",
             PLAIN,
-            "Convolutions and an average, without normalisation and without an embedding, trained on 6,000 images of "
+            "Convolutions and an average, without normalisation and without an embedding, trained on 7,000 images of "
             "eight classes of CIFAR-10.",
             RUNS,
             1,
             _COLOUR_FILES,
             (),
-            _own_colour(lambda: AllConvolutional(3, _CLASSES - 2), Recipe(epochs=12), 6000),
+            _own_colour(lambda: AllConvolutional(3, _CLASSES - 2), Recipe(epochs=12, rate=3e-3), 7000),
         ),
         Subject(
             "perceptron",

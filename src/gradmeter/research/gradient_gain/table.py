@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from gradmeter.research.gradient_gain.gains import AUROC, Gain, holm
+from gradmeter.research.gradient_gain.gains import ADDS, AUROC, Gain, holm
 from gradmeter.research.gradient_gain.groups import GROUPS, group_of
 from gradmeter.research.gradient_gain.judges import CLASSIFIERS
 from gradmeter.research.gradient_gain.results import Measures, SubjectResults
-from gradmeter.research.gradient_gain.scored import method
+from gradmeter.research.gradient_gain.scored import SOFTMAX, method
 from gradmeter.research.gradient_gain.subjects import SUBJECTS
-from gradmeter.research.gradient_gain.variants import GRADIENTS
+from gradmeter.research.gradient_gain.variants import FORWARD, GRADIENTS
 
 SIGNIFICANT = 0.05
 
@@ -44,6 +44,16 @@ class Row:
     def value(self, name: str, measure: str = AUROC) -> float:
         """Return a measure of a method, in percent."""
         return 100 * self.measures.values[measure][name]
+
+    @property
+    def best_forward(self) -> float:
+        """The best AUROC without gradients, of the softmax and of both classifiers, in percent."""
+        return max(self.value(SOFTMAX), *(self.value(method(classifier, FORWARD)) for classifier in CLASSIFIERS))
+
+    def pays(self, classifier: str) -> bool:
+        """Return whether gradients add, and lead beyond the best score without gradients."""
+        beyond = self.value(method(classifier, GRADIENTS)) > self.best_forward
+        return beyond and self.gain(classifier).verdict == ADDS
 
     def gain(self, classifier: str, variant: str = GRADIENTS, measure: str = AUROC) -> Gain:
         """Return what a variant adds to the forward pass."""
