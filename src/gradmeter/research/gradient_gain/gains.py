@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,6 @@ from scipy import stats
 from gradmeter.research.gradient_gain.scored import Predicted, Scored
 from gradmeter.trust.evaluation.comparison import ROUNDING
 from gradmeter.trust.evaluation.resampling import REPETITIONS
-from gradmeter.trust.evaluation.separation import separation_of_counts
-from gradmeter.trust.evaluation.thresholds import Ranking, counts_of_histograms
 
 Values = NDArray[np.float64]
 Key = tuple[str, str]
@@ -25,6 +24,7 @@ ADDS, HURTS, NEITHER = "adds", "hurts", "does not"
 """Verdicts about a gain."""
 _TAIL = 2.5  # percent on either side of an interval
 _SEED = 0
+_AT_ONCE = 100  # resamples, to bound the memory
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,16 @@ class Gain:
         return HURTS if self.high < 0 else NEITHER
 
 
+class _Measured(Protocol):
+    """The inputs of one draw."""
+
+    def measures(self) -> dict[Key, float]:
+        """Return the measures of the inputs as they are."""
+
+    def resampled(self, repetitions: int, random: np.random.Generator) -> dict[Key, Values]:
+        """Return the measures [repetitions] of resamples of the inputs, the same ones for all methods."""
+
+
 class Resampled:
     """Measures of several methods on the same draws, for the inputs as they are and for resamples of them.
 
@@ -59,22 +69,15 @@ class Resampled:
 
     Args:
         draws: the inputs of each draw.
-        measured: yields the measures of a draw's inputs, resampled with the given generator, or as they are for None.
         repetitions: number of resamples.
     """
 
-    def __init__(
-        self,
-        draws: Sequence[Callable[[np.random.Generator | None], Mapping[Key, float]]],
-        repetitions: int = REPETITIONS,
-    ) -> None:
+    def __init__(self, draws: Sequence[_Measured], repetitions: int = REPETITIONS) -> None:
         random = np.random.default_rng(_SEED)
-        self._draws = [draw(None) for draw in draws]
-        resamples = [[draw(random) for draw in draws] for _ in range(repetitions)]
+        self._draws = [draw.measures() for draw in draws]
+        samples = [draw.resampled(repetitions, random) for draw in draws]
         self.keys = list(self._draws[0])
-        self._samples = {
-            key: np.array([np.mean([draw[key] for draw in resample]) for resample in resamples]) for key in self.keys
-        }
+        self._samples = {key: np.mean([draw[key] for draw in samples], axis=0) for key in self.keys}
 
     def value(self, measure: str, method: str) -> float:
         """Return the mean of a measure over the draws."""
@@ -93,43 +96,90 @@ class Resampled:
 
 def resample_cases(draws: Sequence[Scored], repetitions: int = REPETITIONS) -> Resampled:
     """Return AUROC and AUPR-Out of each method; right predictions and the others are resampled separately."""
-    return Resampled([_Separated(draw).measures for draw in draws], repetitions)
+    return Resampled([_Separated(draw) for draw in draws], repetitions)
 
 
 class _Separated:
     """One draw of a case, whose scores are sorted once."""
 
     def __init__(self, scored: Scored) -> None:
-        self._groups = [np.flatnonzero(~scored.outside), np.flatnonzero(scored.outside)]
-        self._rankings = {name: Ranking.of(scores) for name, scores in scored.scores.items()}
+        self._outside = scored.outside
+        self._rankings = {name: _Order(scores, scored.outside) for name, scores in scored.scores.items()}
 
-    def measures(self, random: np.random.Generator | None) -> dict[Key, float]:
-        weights = [
-            np.ones(len(group), np.int64)
-            if random is None
-            else np.bincount(random.integers(len(group), size=len(group)), minlength=len(group))
-            for group in self._groups
+    def measures(self) -> dict[Key, float]:
+        once = self._of_weights(np.ones((1, len(self._outside)), np.int64))
+        return {key: float(values[0]) for key, values in once.items()}
+
+    def resampled(self, repetitions: int, random: np.random.Generator) -> dict[Key, Values]:
+        parts = [
+            self._of_weights(self._weights(min(_AT_ONCE, repetitions - first), random))
+            for first in range(0, repetitions, _AT_ONCE)
         ]
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+    def _weights(self, repetitions: int, random: np.random.Generator) -> NDArray[np.int64]:
+        """Return how often each sample occurs in each resample, [repetitions, n]."""
+        weights = np.empty((repetitions, len(self._outside)), np.int64)
+        for members in (self._outside, ~self._outside):
+            count = np.count_nonzero(members)
+            weights[:, members] = random.multinomial(count, np.full(count, 1 / count), size=repetitions)
+        return weights
+
+    def _of_weights(self, weights: NDArray[np.int64]) -> dict[Key, Values]:
         measures = {}
         for name, ranking in self._rankings.items():
-            histograms = [ranking.histogram(group, weight) for group, weight in zip(self._groups, weights, strict=True)]
-            separation = separation_of_counts(counts_of_histograms(*histograms))
-            measures[AUROC, name], measures[AUPR_OUT, name] = separation.auroc, separation.aupr_out
+            measures[AUROC, name], measures[AUPR_OUT, name] = ranking.separation(weights)
         return measures
+
+
+class _Order:
+    """The order of the scores of one method, for the separation of many resamples at once."""
+
+    def __init__(self, scores: Values, outside: NDArray[np.bool_]) -> None:
+        self._order = np.argsort(scores)
+        ordered = scores[self._order]
+        # Equal scores count together.
+        self._ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
+        self._outside = outside[self._order]
+
+    def separation(self, weights: NDArray[np.int64]) -> tuple[Values, Values]:
+        """Return AUROC and AUPR-Out [repetitions] as `separation` does, of samples weighted by [repetitions, n]."""
+        ordered = weights[:, self._order]
+        up_to = np.cumsum(ordered, axis=1)[:, self._ends]
+        outside_up_to = np.cumsum(ordered * self._outside, axis=1)[:, self._ends]
+        inside_up_to = up_to - outside_up_to
+        samples, outside = up_to[:, -1:], outside_up_to[:, -1:]
+        new_outside = np.diff(outside_up_to, axis=1, prepend=0)
+        below = (inside_up_to + np.hstack([np.zeros_like(samples), inside_up_to[:, :-1]])) / 2
+        auroc = (new_outside * below).sum(axis=1) / (outside * (samples - outside))[:, 0]
+        # The samples whose score is at least that of a rank are rejected together.
+        before = np.zeros_like(samples)
+        rejected = samples - np.hstack([before, up_to[:, :-1]])
+        rejected_outside = outside - np.hstack([before, outside_up_to[:, :-1]])
+        precision = rejected_outside / np.maximum(rejected, 1)
+        return auroc, (new_outside * precision).sum(axis=1) / outside[:, 0]
 
 
 def resample_predictions(draws: Sequence[Predicted], repetitions: int = REPETITIONS) -> Resampled:
     """Return R^2 and Spearman's rank correlation of each method's predictions of the loss."""
-    return Resampled([_Regressed(draw).measures for draw in draws], repetitions)
+    return Resampled([_Regressed(draw) for draw in draws], repetitions)
 
 
 @dataclass(frozen=True, eq=False)
 class _Regressed:
+    """One draw of a meta regression."""
+
     predicted: Predicted
 
-    def measures(self, random: np.random.Generator | None) -> dict[Key, float]:
+    def measures(self) -> dict[Key, float]:
+        return self._of_rows(np.arange(len(self.predicted.loss)))
+
+    def resampled(self, repetitions: int, random: np.random.Generator) -> dict[Key, Values]:
         count = len(self.predicted.loss)
-        rows = np.arange(count) if random is None else random.integers(count, size=count)
+        parts = [self._of_rows(random.integers(count, size=count)) for _ in range(repetitions)]
+        return {key: np.array([part[key] for part in parts]) for key in parts[0]}
+
+    def _of_rows(self, rows: NDArray[np.int64]) -> dict[Key, float]:
         loss = self.predicted.loss[rows]
         ranks = stats.rankdata(loss)
         measures = {}
