@@ -47,6 +47,7 @@ ATTACKS: dict[str, Callable[[nn.Module, Tensor, Tensor, float, torch.Generator],
 
 def _gradient(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Return the gradient of the cross entropy with respect to the images, in eval mode."""
-    images = images.detach().requires_grad_()
-    loss = F.cross_entropy(network(images), labels, reduction="sum")
-    return torch.autograd.grad(loss, images)[0]
+    with torch.enable_grad():
+        images = images.detach().requires_grad_()
+        loss = F.cross_entropy(network(images), labels, reduction="sum")
+        return torch.autograd.grad(loss, images)[0]

@@ -62,18 +62,21 @@ def few(labels: int, case: str) -> str:
 
 
 class Pools:
-    """The features of all pools of an exam.
+    """The features of all pools of an exam, for the judges of one fold.
 
     Args:
         exam: the exam.
         readings: the readings of its pools.
+        fold: number of the fold.
     """
 
-    def __init__(self, exam: Exam, readings: dict[str, Readings]) -> None:
-        self.exam, self.readings = exam, readings
-        lessons = [KNOWN if exam.validation is None else VALIDATION]
-        lessons += [pool_name(SYNTHETIC, kind) for kind in exam.synthetic]
-        features = TwoHeads().features(Readings.concatenate([readings[name] for name in lessons]))
+    def __init__(self, exam: Exam, readings: dict[str, Readings], fold: int) -> None:
+        self.exam, self.readings, self.fold = exam, readings, fold
+        self.lessons, self.lesson_rows = exam.lesson_rows(fold)
+        lessons = [readings[self.lessons].rows(self.lesson_rows)]
+        lessons += [readings[pool_name(SYNTHETIC, kind)] for kind in exam.synthetic]
+        # Those that are constant in what the judges learn from are left out.
+        features = TwoHeads().features(Readings.concatenate(lessons))
         self.blocks = {name: features.block(part) for name, part in readings.items()}
         self.wrong = {KNOWN: _wrong(readings[KNOWN], exam.known.labels)}
         if exam.validation is not None:
@@ -99,13 +102,13 @@ class Pools:
         losses = F.cross_entropy(logits, labels, reduction="none")
         return np.asarray(losses.numpy())
 
-    def test_rows(self, pool: str, fold: int) -> Rows:
-        """Return the test rows of a fold in a pool."""
-        return self.exam.test_rows(len(self.readings[pool]), fold)
+    def test_rows(self, pool: str) -> Rows:
+        """Return the test rows of the fold in a pool."""
+        return self.exam.test_rows(len(self.readings[pool]), self.fold)
 
-    def counted(self, pool: str, fold: int) -> NDArray[np.bool_]:
+    def counted(self, pool: str) -> NDArray[np.bool_]:
         """Return which test inputs of a pool count: all unknown ones, but only successful attacks."""
-        rows = self.test_rows(pool, fold)
+        rows = self.test_rows(pool)
         return self.wrong[pool][rows] if pool in self.wrong else np.ones(len(rows), np.bool_)
 
 
@@ -118,22 +121,21 @@ class Panel:
 
     Args:
         pools: the features of the exam.
-        fold: number of the fold.
         lessons: what the judges learn from.
     """
 
-    def __init__(self, pools: Pools, fold: int, lessons: Lessons) -> None:
-        self._pools, self._fold = pools, fold
+    def __init__(self, pools: Pools, lessons: Lessons) -> None:
+        self._pools = pools
         self._judges: dict[str, FittedJudge] = {}
         for classifier in CLASSIFIERS:
             for variant in reads(classifier):
-                view = view_of(variant, lessons.known, seed=fold)
+                view = view_of(variant, lessons.known, seed=pools.fold)
                 self._judges[method(classifier, variant)] = _FITS[classifier](lessons, view)
         self._doubts: dict[str, dict[str, Doubt]] = {}
 
     def _doubt(self, pool: str) -> dict[str, Doubt]:
         if pool not in self._doubts:
-            rows = self._pools.test_rows(pool, self._fold)
+            rows = self._pools.test_rows(pool)
             block, softmax = self._pools.blocks[pool].rows(rows), self._pools.softmax(pool, rows)
             doubts = {SOFTMAX: Doubt(softmax, softmax)}
             self._doubts[pool] = doubts | {name: judge(block) for name, judge in self._judges.items()}
@@ -141,18 +143,18 @@ class Panel:
 
     def wrong(self) -> Scored:
         """Return the right and the wrong predictions for known inputs, by the doubt about known inputs."""
-        outside = self._pools.wrong[KNOWN][self._pools.test_rows(KNOWN, self._fold)]
+        outside = self._pools.wrong[KNOWN][self._pools.test_rows(KNOWN)]
         return Scored(outside, {name: doubt.wrong for name, doubt in self._doubt(KNOWN).items()})
 
     def shifted(self, pool: str) -> Scored:
         """Return the right and the wrong predictions in a pool, by the overall doubt."""
-        outside = self._pools.wrong[pool][self._pools.test_rows(pool, self._fold)]
+        outside = self._pools.wrong[pool][self._pools.test_rows(pool)]
         return Scored(outside, {name: doubt.overall for name, doubt in self._doubt(pool).items()})
 
     def against_right(self, pools: Sequence[str]) -> Scored:
         """Return right predictions for known inputs, and the samples of pools that count, by the overall doubt."""
-        right = ~self._pools.wrong[KNOWN][self._pools.test_rows(KNOWN, self._fold)]
-        counted = {pool: self._pools.counted(pool, self._fold) for pool in pools}
+        right = ~self._pools.wrong[KNOWN][self._pools.test_rows(KNOWN)]
+        counted = {pool: self._pools.counted(pool) for pool in pools}
         scores = {}
         for name, doubt in self._doubt(KNOWN).items():
             others = [self._doubt(pool)[name].overall[counted[pool]] for pool in pools]
@@ -165,16 +167,14 @@ class Draw:
     """The cases and the meta regression of one fold of an exam.
 
     Args:
-        pools: the features of the exam.
-        fold: number of the fold.
+        pools: the features of the exam, for that fold.
     """
 
-    def __init__(self, pools: Pools, fold: int) -> None:
-        self._pools, self._exam, self._fold = pools, pools.exam, fold
-        self._pool, self._rows = self._exam.lesson_rows(fold)
+    def __init__(self, pools: Pools) -> None:
+        self._pools, self._exam = pools, pools.exam
         self._lessons = Lessons(
-            pools.blocks[self._pool].rows(self._rows),
-            pools.wrong[self._pool][self._rows],
+            pools.blocks[pools.lessons].rows(pools.lesson_rows),
+            pools.wrong[pools.lessons][pools.lesson_rows],
             (),
             [pools.blocks[pool_name(SYNTHETIC, kind)] for kind in self._exam.synthetic],
         )
@@ -195,7 +195,7 @@ class Draw:
                 yield name, panel.against_right([pool_name(group, name)])
         for name in self._exam.corrupted:
             yield name, panel.shifted(pool_name(CORRUPTED, name))
-        if self._exam.adversarial:
+        if self._exam.adversarial and self._exam.folds > 1:
             yield from self._learned()
         for size in sizes:
             if size < len(self._lessons.known):
@@ -205,7 +205,7 @@ class Draw:
                     yield few(size, name), panel.against_right([pool_name(UNKNOWN, name)])
 
     def _panel(self, lessons: Lessons) -> Panel:
-        return Panel(self._pools, self._fold, lessons)
+        return Panel(self._pools, lessons)
 
     def _learned(self) -> Iterator[tuple[str, Scored]]:
         """Judge attacks by judges that learn from the same attacks on images of the other folds."""
@@ -222,7 +222,7 @@ class Draw:
 
     def _seen(self, pool: str) -> Rows:
         """Return the rows of successful attacks on images of the other folds."""
-        rows = self._exam.other_rows(len(self._pools.wrong[pool]), self._fold)
+        rows = self._exam.other_rows(len(self._pools.wrong[pool]), self._pools.fold)
         return rows[self._pools.wrong[pool][rows]]
 
     def _first(self, size: int) -> Lessons:
@@ -235,10 +235,10 @@ class Draw:
 
     def predicted(self) -> Predicted:
         """Predict the loss of known test inputs with each regressor, from each variant and from the outputs alone."""
-        donors, test_rows = self._lessons.known, self._pools.test_rows(KNOWN, self._fold)
-        loss = self._pools.loss(self._pool, self._rows)
+        donors, test_rows = self._lessons.known, self._pools.test_rows(KNOWN)
+        loss = self._pools.loss(self._pools.lessons, self._pools.lesson_rows)
         test = self._pools.blocks[KNOWN].rows(test_rows)
-        views = {variant: view_of(variant, donors, seed=self._fold) for variant in (FORWARD, GRADIENTS, NOISE)}
+        views = {variant: view_of(variant, donors, seed=self._pools.fold) for variant in (FORWARD, GRADIENTS, NOISE)}
         views[SOFTMAX] = outputs_only(donors)
         predictions = {
             method(regressor, variant): fit(donors, loss, view)(test)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,7 +15,15 @@ from rich.console import Console
 from gradmeter.errors import DataError, InputError
 from gradmeter.research.gradient_gain.page import Made, write_page
 from gradmeter.research.gradient_gain.results import SubjectResults
-from gradmeter.research.gradient_gain.run import Job, conclude, results_path, score, scores_folder
+from gradmeter.research.gradient_gain.run import (
+    Job,
+    conclude,
+    readings_folder,
+    results_path,
+    score,
+    scores_folder,
+    weights_path,
+)
 from gradmeter.research.gradient_gain.subjects import SUBJECTS
 from gradmeter.research.speed_benchmark.machine import describe_machine
 from gradmeter.runs.engines import run_tasks
@@ -94,7 +103,8 @@ def run_experiment(
         folder: the output folder, with networks, readings, scores, results and the page.
         workers: number of processes, each with one network and one thread; times are only reliable with one.
         console: where progress is shown.
-        fresh: compute the scores again, from the networks and readings that exist.
+        fresh: compute the scores again, from the networks and readings that exist, unless they were made with other
+            settings or data.
 
     Returns:
         The path of gradients.md.
@@ -123,18 +133,27 @@ def run_experiment(
 def _begin(experiment: GainExperiment, store: Store, *, fresh: bool) -> Manifest:
     """Prepare the folder; return its manifest: for each subject, what it is made with, and by which commands."""
     folder, identity = Path(store.storage.location.path()), experiment.identity()
+    if fresh and (recorded := store.read()):
+        for name in experiment.subjects:
+            _clear(folder, name, everything=bool(_changes(recorded, {name: identity[name]})))
+        store.write({name: entry for name, entry in recorded.items() if name not in experiment.subjects})
     recorded = store.begin(identity, changes=_changes)
-    for name in experiment.subjects:
-        if fresh:
-            for path in (scores_folder(folder) / name).glob("*.parquet"):
-                path.unlink()
-            results_path(folder, name).unlink(missing_ok=True)
     manifest = dict(recorded)
     for name, made_with in identity.items():
         commands = [*recorded.get(name, {}).get("commands", []), experiment.command]
         manifest[name] = {**made_with, "commands": list(dict.fromkeys(commands))}
     store.write(manifest)
     return manifest
+
+
+def _clear(folder: Path, name: str, *, everything: bool) -> None:
+    """Remove the scores and results of a subject; with `everything`, also its networks and readings."""
+    results_path(folder, name).unlink(missing_ok=True)
+    shutil.rmtree(scores_folder(folder) / name, ignore_errors=True)
+    if everything:
+        for run in range(SUBJECTS[name].runs):
+            shutil.rmtree(readings_folder(folder, name, run), ignore_errors=True)
+            weights_path(folder, name, run).unlink(missing_ok=True)
 
 
 def _changes(recorded: Manifest, identity: Manifest) -> list[str]:

@@ -24,7 +24,7 @@ ADDS, HURTS, NEITHER = "adds", "hurts", "does not"
 """Verdicts about a gain."""
 _TAIL = 2.5  # percent on either side of an interval
 _SEED = 0
-_AT_ONCE = 100  # resamples, to bound the memory
+_AT_ONCE = 50  # resamples, to bound the memory
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class _Separated:
         self._rankings = {name: _Order(scores, scored.outside) for name, scores in scored.scores.items()}
 
     def measures(self) -> dict[Key, float]:
-        once = self._of_weights(np.ones((1, len(self._outside)), np.int64))
+        once = self._of_weights(np.ones((len(self._outside), 1), np.int32))
         return {key: float(values[0]) for key, values in once.items()}
 
     def resampled(self, repetitions: int, random: np.random.Generator) -> dict[Key, Values]:
@@ -117,15 +117,15 @@ class _Separated:
         ]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
-    def _weights(self, repetitions: int, random: np.random.Generator) -> NDArray[np.int64]:
-        """Return how often each sample occurs in each resample, [repetitions, n]."""
-        weights = np.empty((repetitions, len(self._outside)), np.int64)
+    def _weights(self, repetitions: int, random: np.random.Generator) -> NDArray[np.int32]:
+        """Return how often each sample occurs in each resample, [n, repetitions]."""
+        weights = np.empty((len(self._outside), repetitions), np.int32)
         for members in (self._outside, ~self._outside):
             count = np.count_nonzero(members)
-            weights[:, members] = random.multinomial(count, np.full(count, 1 / count), size=repetitions)
+            weights[members] = random.multinomial(count, np.full(count, 1 / count), size=repetitions).T
         return weights
 
-    def _of_weights(self, weights: NDArray[np.int64]) -> dict[Key, Values]:
+    def _of_weights(self, weights: NDArray[np.int32]) -> dict[Key, Values]:
         measures = {}
         for name, ranking in self._rankings.items():
             measures[AUROC, name], measures[AUPR_OUT, name] = ranking.separation(weights)
@@ -142,22 +142,21 @@ class _Order:
         self._ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
         self._outside = outside[self._order]
 
-    def separation(self, weights: NDArray[np.int64]) -> tuple[Values, Values]:
-        """Return AUROC and AUPR-Out [repetitions] as `separation` does, of samples weighted by [repetitions, n]."""
-        ordered = weights[:, self._order]
-        up_to = np.cumsum(ordered, axis=1)[:, self._ends]
-        outside_up_to = np.cumsum(ordered * self._outside, axis=1)[:, self._ends]
+    def separation(self, weights: NDArray[np.int32]) -> tuple[Values, Values]:
+        """Return AUROC and AUPR-Out [repetitions] as `separation` does, of samples weighted by [n, repetitions]."""
+        # Resamples along the last axis: cumulative sums and selections then run over whole rows.
+        ordered = weights[self._order]
+        up_to = np.cumsum(ordered, axis=0, dtype=np.int32)[self._ends]
+        outside_up_to = np.cumsum(ordered * self._outside[:, None], axis=0, dtype=np.int32)[self._ends]
         inside_up_to = up_to - outside_up_to
-        samples, outside = up_to[:, -1:], outside_up_to[:, -1:]
-        new_outside = np.diff(outside_up_to, axis=1, prepend=0)
-        below = (inside_up_to + np.hstack([np.zeros_like(samples), inside_up_to[:, :-1]])) / 2
-        auroc = (new_outside * below).sum(axis=1) / (outside * (samples - outside))[:, 0]
+        samples, outside = up_to[-1].astype(np.float64), outside_up_to[-1].astype(np.float64)
+        new_outside = np.diff(outside_up_to, axis=0, prepend=0)
+        new_inside = np.diff(inside_up_to, axis=0, prepend=0)
+        auroc = (new_outside * (inside_up_to - new_inside / 2)).sum(axis=0) / (outside * (samples - outside))
         # The samples whose score is at least that of a rank are rejected together.
-        before = np.zeros_like(samples)
-        rejected = samples - np.hstack([before, up_to[:, :-1]])
-        rejected_outside = outside - np.hstack([before, outside_up_to[:, :-1]])
-        precision = rejected_outside / np.maximum(rejected, 1)
-        return auroc, (new_outside * precision).sum(axis=1) / outside[:, 0]
+        rejected = samples - up_to + new_inside + new_outside
+        precision = (outside - outside_up_to + new_outside) / np.maximum(rejected, 1)
+        return auroc, (new_outside * precision).sum(axis=0) / outside
 
 
 def resample_predictions(draws: Sequence[Predicted], repetitions: int = REPETITIONS) -> Resampled:

@@ -47,18 +47,19 @@ def score(job: Job, emit: Callable[[Step], None]) -> None:
     subject, part = SUBJECTS[job.subject], f"{job.subject} {job.run}"
     missing = [fold for fold in range(subject.folds) if not _predictions(job.folder, subject, job.run, fold).exists()]
     if missing:
-        weights = job.folder / "networks" / f"{job.subject}-{job.run}.safetensors"
+        weights = weights_path(job.folder, job.subject, job.run)
         place = Place(job.data, job.networks, weights, job.share)
         weights.parent.mkdir(parents=True, exist_ok=True)
         exam = subject.exam(place, job.run, lambda note: emit(Step(part, 0, note)))
         readings = read_all(
-            exam, _readings(job.folder, subject, job.run), lambda done, note: emit(Step(part, _READING * done, note))
+            exam,
+            readings_folder(job.folder, job.subject, job.run),
+            lambda done, note: emit(Step(part, _READING * done, note)),
         )
-        pools = Pools(exam, readings)
         for number, fold in enumerate(missing):
             done = _READING + (1 - _READING) * number / len(missing)
             emit(Step(part, done, f"judges of draw {fold + 1} of {subject.folds}"))
-            draw, cases = Draw(pools, fold), {}
+            draw, cases = Draw(Pools(exam, readings, fold)), {}
             for name, scored in draw.cases(subject.few):
                 cases[name] = scored
                 emit(Step(part, done, f"draw {fold + 1}, {name}"))
@@ -76,7 +77,7 @@ def conclude(job: Job, emit: Callable[[Step], None]) -> None:
         SubjectResults.compute(
             [read_cases(_cases(job.folder, subject, *draw)) for draw in draws],
             [read_predictions(_predictions(job.folder, subject, *draw)) for draw in draws],
-            [read_price(_readings(job.folder, subject, run)) for run in range(subject.runs)],
+            [read_price(readings_folder(job.folder, job.subject, run)) for run in range(subject.runs)],
         ).write(path)
     emit(Step(job.subject, 1, "done"))
 
@@ -91,8 +92,14 @@ def scores_folder(folder: Path) -> Path:
     return folder / "scores"
 
 
-def _readings(folder: Path, subject: Subject, run: int) -> Path:
-    return folder / "readings" / f"{subject.name}-{run}"
+def readings_folder(folder: Path, subject: str, run: int) -> Path:
+    """Return the folder of the readings of a network."""
+    return folder / "readings" / f"{subject}-{run}"
+
+
+def weights_path(folder: Path, subject: str, run: int) -> Path:
+    """Return the path of the weights of a network that is trained here."""
+    return folder / "networks" / f"{subject}-{run}.safetensors"
 
 
 def _cases(folder: Path, subject: Subject, run: int, fold: int) -> Path:

@@ -91,7 +91,7 @@ def _resnet(depth: int) -> Callable[[Place, int, Report], Exam]:
         assert place.networks is not None
         network = CifarResNet.trained(depth, place.networks / f"cifar10_resnet{depth}.safetensors")
         archive = Archive.read(place.data, CIFAR10)
-        known = archive.take(np.arange(min(place.count(7500), 3 * len(archive) // 4)))
+        known = archive.take(np.arange(min(place.count(6000), 3 * len(archive) // 4)))
         originals = archive.take(np.arange(len(archive))[-place.count(150) :])
         unknown = {name: _first(Archive.read(place.data, file), place.count(1200)) for name, file in _NEAR.items()}
         letters = Archive.read(place.data, NOTMNIST)
