@@ -80,7 +80,7 @@ def test_the_answer_counts_the_verdicts(page: str) -> None:
 def test_a_section_for_each_group_that_has_cases(page: str) -> None:
     for group in (REAL, CORRUPTED, FEW, "Texts"):
         assert f"\n### {group}\n" in page
-    assert ADVERSARIAL not in page
+    assert f"### {ADVERSARIAL}" not in page
     corrupted = page.partition(f"### {CORRUPTED}\n")[2].partition("###")[0]
     assert "gradients add in 0 of 2 cases and hurt in 0;" in corrupted
     assert corrupted.strip().endswith("Nothing here shows that gradients pay.")
