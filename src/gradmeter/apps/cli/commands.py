@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "gradmeter.apps.cli.demo",
     "reproduce": "gradmeter.apps.cli.reproduce",
     "compare": "gradmeter.apps.cli.compare",
+    "gain": "gradmeter.apps.cli.gain",
     "bench": "gradmeter.apps.cli.bench",
     "info": "gradmeter.apps.cli.info",
 }
