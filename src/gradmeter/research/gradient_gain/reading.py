@@ -45,8 +45,8 @@ class Price:
         meter = GradientMeter(network)
         steps: list[Callable[[Tensor], Any]] = [
             torch.inference_mode()(network),
-            meter.for_trust_model(gradients=False),
-            meter.for_trust_model(),
+            meter.for_trust_model(gradients=False, second_look=None),
+            meter.for_trust_model(second_look=None),
         ]
         rounds = [[_milliseconds(step, batch) for step in steps] for _ in range(_ROUNDS + 1)][1:]
         return cls(*(statistics.median(times) for times in zip(*rounds, strict=True)))
@@ -70,7 +70,8 @@ def read_all(exam: Exam, folder: Path, report: Callable[[float, str], None]) -> 
         report(0, "the price")
         price = Price.measure(exam.network, exam.known.inputs)
         write_text(folder / _PRICE, json.dumps(asdict(price)))
-    meter = GradientMeter(exam.network).for_trust_model()
+    # One look only: the question is what gradients add to a single forward pass.
+    meter = GradientMeter(exam.network).for_trust_model(second_look=None)
     readings, pools = {}, list(exam.pools())
     for number, (name, inputs) in enumerate(pools):
         path = folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)}.parquet"
