@@ -100,7 +100,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
         points,
         partial(contents_of, evaluation),
         promise_of(evaluation),
-        texts=any(data.source is not None and data.source.texts for data in evaluation.sets),
+        texts=any(data.source and (data.source.texts or data.source.arrays) for data in evaluation.sets),
     )
     page = (
         environment("gradmeter.apps.workflows")
