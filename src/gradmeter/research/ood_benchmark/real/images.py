@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradmeter.errors import DataError
+from gradmeter.research.ood_benchmark.fitting import TUNING_IMAGES
 from gradmeter.research.ood_benchmark.real.corruptions import corrupted
 from gradmeter.research.ood_benchmark.tasks import Images, as_images, coloured, photographs_of
 from gradmeter.sources.samples.npz import read_arrays
@@ -92,6 +93,11 @@ class RealImages:
     attacked: NDArray[np.int64]
     unknowns: dict[str, Tensor]
     corrupted: Images
+
+    @property
+    def tuning(self) -> NDArray[np.int64]:
+        """The rows of the known images on which detectors compare settings: validation images of every draw."""
+        return self.always_validation[: min(TUNING_IMAGES, len(self.always_validation) // 2)]
 
     @cached_property
     def tested(self) -> NDArray[np.int64]:

@@ -79,7 +79,7 @@ class Passes:
 
     @cached_property
     def _tuning_images(self) -> Batches:
-        return known_and_synthetic(self.images.rows(self.images.always_validation), _SYNTHETIC_FROM)
+        return known_and_synthetic(self.images.rows(self.images.tuning), _SYNTHETIC_FROM)
 
     @property
     def _maps(self) -> dict[str, Tensor]:

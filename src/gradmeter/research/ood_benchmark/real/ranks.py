@@ -55,7 +55,7 @@ def _friedman(ranks: NDArray[np.float64]) -> tuple[float, float]:
     if spread == 0:  # all methods are equal in every block
         return 0.0, 1.0
     sums = ranks.sum(axis=0)
-    between = (sums**2).sum() / blocks - blocks * methods * (methods + 1) ** 2 / 4
+    between = (sums**2).sum() - blocks**2 * methods * (methods + 1) ** 2 / 4
     statistic = (methods - 1) * between / spread
     return float(statistic), float(stats.chi2.sf(statistic, methods - 1))
 

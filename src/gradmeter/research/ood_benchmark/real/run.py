@@ -18,7 +18,7 @@ from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
 from gradmeter.research.ood_benchmark.cifar_resnets import DEPTHS, load_cifar_resnet
 from gradmeter.research.ood_benchmark.detectors import DETECTORS, make_detector
-from gradmeter.research.ood_benchmark.fitting import BATCH, TUNING_IMAGES, FittingData, fitted
+from gradmeter.research.ood_benchmark.fitting import BATCH, FittingData, fitted
 from gradmeter.research.ood_benchmark.parts import IMAGES
 from gradmeter.research.ood_benchmark.real.images import ADVERSARIAL, CORRUPTED, DRAWS, NEAR, RealImages, load_images
 from gradmeter.research.ood_benchmark.real.passes import Passes, attack
@@ -174,10 +174,9 @@ def _fits(name: str, passes: Passes, missing: Sequence[int]) -> Iterator[tuple[S
 def _detect(name: str, passes: Passes, rows: NDArray[np.int64]) -> tuple[Values, float, float]:
     """Fit a detector to some known images; return the scores of all sets and its times."""
     start = DETECTORS[name].start
-    tuning = passes.images.always_validation[:TUNING_IMAGES]
     data = FittingData(
         passes.known(start, rows),
-        passes.known(start, rows[~np.isin(rows, tuning)]),
+        passes.known(start, rows[~np.isin(rows, passes.images.tuning)]),
         lambda: passes.tuning(start),
     )
     started = time.perf_counter()
