@@ -79,20 +79,20 @@ class DetectionBenchmark:
             raise InputError(f"runs={self.runs}; expected at least 1")
         if not 0 < self.share <= 1:
             raise InputError(f"share={self.share:g}; expected more than 0 and at most 1")
-        if not self.data.is_dir():
-            raise DataError(f"--data {self.data}: expected the folder of .npz archives that gradmeter reproduce takes")
-        files = tuple(dict.fromkeys(name for task in self.tasks for name in _ALL_FILES[task]))
-        if missing := [name for name in files if not (self.data / name).is_file()]:
-            raise DataError(f"--data {self.data} has no {', '.join(missing)}; expected all of {', '.join(files)}")
-        self._require_networks()
-
-    def _require_networks(self) -> None:
         if (self.networks is not None) != (REAL.name in self.tasks):
             raise InputError(
                 f"the task {REAL.name} needs the folder of the networks; add --networks"
                 if self.networks is None
                 else f"--networks {self.networks} is for the task {REAL.name} only; add --task {REAL.name}"
             )
+        self._require_files()
+
+    def _require_files(self) -> None:
+        if not self.data.is_dir():
+            raise DataError(f"--data {self.data}: expected the folder of .npz archives that gradmeter reproduce takes")
+        files = tuple(dict.fromkeys(name for task in self.tasks for name in _ALL_FILES[task]))
+        if missing := [name for name in files if not (self.data / name).is_file()]:
+            raise DataError(f"--data {self.data} has no {', '.join(missing)}; expected all of {', '.join(files)}")
         if missing := [path.name for path in self._weights if not path.is_file()]:
             raise DataError(f"--networks {self.networks} has no {', '.join(missing)}; copy the missing files there")
 

@@ -67,7 +67,7 @@ def write_page(folder: Path, made: Made) -> Path | None:
 
 
 def _lines(results: RealResults, made: Made) -> Iterator[str]:
-    yield from ("# Networks of others", "", _INTRODUCTION, "")
+    yield from ("# On networks that others have trained", "", _INTRODUCTION, "")
     yield from ("```sh", *made.commands, "```", "")
     yield 'The command needs `pip install ".[compare]"`; NETWORKS holds the weights, DIR the archives of images.'
     yield from ("", *(f"- {line}" for line in made.lines), "")
