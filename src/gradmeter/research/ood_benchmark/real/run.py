@@ -18,7 +18,7 @@ from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
 from gradmeter.research.ood_benchmark.cifar_resnets import DEPTHS, load_cifar_resnet
 from gradmeter.research.ood_benchmark.detectors import DETECTORS, make_detector
-from gradmeter.research.ood_benchmark.fitting import BATCH, FittingData, fitted
+from gradmeter.research.ood_benchmark.fitting import BATCH, FittingData, batches, fitted
 from gradmeter.research.ood_benchmark.parts import IMAGES
 from gradmeter.research.ood_benchmark.real.images import ADVERSARIAL, CORRUPTED, DRAWS, NEAR, RealImages, load_images
 from gradmeter.research.ood_benchmark.real.passes import Passes, attack
@@ -36,6 +36,9 @@ TASK = TaskTitle("cifar10", "CIFAR-10, residual networks of others", NEAR)
 FEW = (200, 1000)
 """Further numbers of validation images that the default judge is fitted to."""
 
+# Images to fit candidates to, for detectors that pass them through the network for every candidate.
+_SEARCHED = 500
+# Images on which the time of a verdict is measured.
 _TIMED = 400
 CONTROLLED_READS = tuple(reads for reads in READS if reads != "auto")
 """What the controls read."""
@@ -174,9 +177,10 @@ def _fits(name: str, passes: Passes, missing: Sequence[int]) -> Iterator[tuple[S
 def _detect(name: str, passes: Passes, rows: NDArray[np.int64]) -> tuple[Values, float, float]:
     """Fit a detector to some known images; return the scores of all sets and its times."""
     start = DETECTORS[name].start
+    search = rows[~np.isin(rows, passes.images.tuning)]
     data = FittingData(
         passes.known(start, rows),
-        passes.known(start, rows[~np.isin(rows, passes.images.tuning)]),
+        passes.known(start, search[:_SEARCHED] if start == IMAGES else search),
         lambda: passes.tuning(start),
     )
     started = time.perf_counter()
@@ -242,9 +246,7 @@ def _score_judges(job: RealJob, network: nn.Module, passes: Passes, report: Repo
         draw = passes.images.draws[judging.draw]
         validation = passes.images.rows(draw.validation[: judging.size])
         started = time.perf_counter()
-        trust = TrustModel(GradientMeter(network), **judging.options).fit(
-            zip(validation.images.split(BATCH), validation.labels.split(BATCH), strict=True)
-        )
+        trust = TrustModel(GradientMeter(network), **judging.options).fit(batches(validation, len(validation)))
         fit_seconds = time.perf_counter() - started
         milliseconds = _milliseconds(trust, passes.images.rows(draw.test[:_TIMED]).images)
         columns = trust.meter(passes.sets[KNOWN][:1]).columns
