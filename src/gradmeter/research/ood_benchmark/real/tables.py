@@ -5,34 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from gradmeter.report.markdown import markdown_table
+from gradmeter.research.ood_benchmark.real.names import IF_KNOWN, STATEMENTS, name_of
 from gradmeter.research.ood_benchmark.real.results import POOLED, RealResults
-from gradmeter.research.ood_benchmark.real.run import CONTROLLED_READS, FEW, reading, statement
-from gradmeter.research.ood_benchmark.real.targets import IF_KNOWN, targets
+from gradmeter.research.ood_benchmark.real.run import CONTROLLED_READS, FEW, reading
+from gradmeter.research.ood_benchmark.real.targets import targets
 from gradmeter.research.ood_benchmark.results import BASELINE
 from gradmeter.research.ood_benchmark.run import OURS, WRONG, few
-from gradmeter.trust.meta_classifier import P_KNOWN
-
-KNOWN_ONLY = statement(OURS, P_KNOWN)
-STATEMENTS = {OURS: "gradmeter, P(correct)", IF_KNOWN: "P(correct \\| known)", KNOWN_ONLY: "P(known)"}
-"""The probabilities of the default judge, by their name on the page."""
 
 _SEPARATION = ("auroc", "aupr_out")
 _ERRORS = {"fpr95": 100, "aurc": 1e4, "augrc": 1e4}
-_BASELINES = {
-    "pNormMaxLogit": "p-norm MaxLogit",
-    "NormalisedKNN": "KNN, L2-normalised",
-    "NormalisedMahalanobis": "Mahalanobis, L2-normalised",
-    "GradTrust": "GradTrust",
-    "MetaModel": "meta model",
-}
 _TEMPERATURE = "TemperatureScaling"
+# Smaller p-values are not shown exactly.
+_SMALLEST = 1e-12
 # Detectors of the table of each network, from the first in the mean rank.
 _LEADING = 5
-
-
-def name_of(method: str) -> str:
-    """Return the name of a method on the page."""
-    return {**STATEMENTS, **_BASELINES, BASELINE: "softmax (MSP)"}.get(method, method)
 
 
 def separation_table(results: RealResults, methods: Sequence[str]) -> Iterator[str]:
@@ -102,14 +88,18 @@ def rank_table(results: RealResults) -> Iterator[str]:
     ranks = results.ranks()
     yield (
         f"Friedman's test: chi-squared {ranks.statistic:.1f} with {len(ranks.mean) - 1} degrees of freedom, "
-        f"p = {ranks.p_value:.1e}, {ranks.blocks} blocks."
+        f"p-value {_shown(ranks.p_value)}, {ranks.blocks} blocks."
     )
     yield ""
     rows = [
-        [name_of(method), f"{mean:.2f}", f"{ranks.against[method]:.1e}" if method in ranks.against else ""]
+        [name_of(method), f"{mean:.2f}", _shown(ranks.against[method]) if method in ranks.against else ""]
         for method, mean in ranks.mean.items()
     ]
     yield from markdown_table(["", "mean rank", "p, against P(correct)"], rows)
+
+
+def _shown(p_value: float) -> str:
+    return f"{p_value:.1e}" if p_value >= _SMALLEST else f"< {_SMALLEST:.0e}"
 
 
 def network_table(results: RealResults, leading: Sequence[str]) -> Iterator[str]:

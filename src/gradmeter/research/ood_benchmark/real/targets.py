@@ -6,13 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gradmeter.research.ood_benchmark.real.images import CIFAR100, DIGITS, NORMAL, TINY, UNIFORM
+from gradmeter.research.ood_benchmark.real.names import IF_KNOWN, name_of
 from gradmeter.research.ood_benchmark.real.results import RealResults
-from gradmeter.research.ood_benchmark.real.run import statement
 from gradmeter.research.ood_benchmark.results import BASELINE
 from gradmeter.research.ood_benchmark.run import OURS, WRONG
-from gradmeter.trust.meta_classifier import P_CORRECT_IF_KNOWN
-
-IF_KNOWN = statement(OURS, P_CORRECT_IF_KNOWN)
 
 # Points above the softmax on wrong predictions, by measure.
 _ABOVE_SOFTMAX = {"auroc": ("AUROC", 0.6), "aupr_out": ("AUPR-Out", 1.0)}
@@ -59,7 +56,7 @@ def targets(results: RealResults) -> Iterator[Target]:
     for column, points in _ABOVE_BEST.items():
         best = max(results.detectors, key=_mean_of(mean, column))
         gain = mean(OURS, column) - mean(best, column)
-        yield _at_least(f"P(correct), {column}, AUROC minus the best detector's ({best})", points, gain)
+        yield _at_least(f"P(correct), {column}, AUROC minus the best detector's ({name_of(best)})", points, gain)
     for column in _FAR:
         yield _at_least(f"P(correct), {column}, AUROC", _LEAST_FAR, mean(OURS, column), sign="")
     yield _at_least("P(correct), wrong, AUROC minus the softmax's", 0.0, mean(OURS, WRONG) - mean(BASELINE, WRONG))
@@ -68,7 +65,7 @@ def targets(results: RealResults) -> Iterator[Target]:
     yield Target(
         "P(correct), mean rank by AUROC over networks and columns",
         "first",
-        f"{ranks[OURS]:.2f}" + ("" if first == OURS else f"; first: {first}, {ranks[first]:.2f}"),
+        f"{ranks[OURS]:.2f}" + ("" if first == OURS else f"; first: {name_of(first)}, {ranks[first]:.2f}"),
         first == OURS,
     )
 
