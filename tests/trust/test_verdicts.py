@@ -97,6 +97,17 @@ def test_reasons_of_known_and_of_far_inputs(trust: TrustModel) -> None:
     assert {*layers.explode()} <= {*dict(trained().named_modules()), "embedding"}
 
 
+def test_readings_keep_their_id(trust: TrustModel) -> None:
+    readings = trust.meter(NEW[:3])
+    table = readings.to_arrow().add_column(0, "id", [["c", "a", "b"]])
+    for inputs in (table, table.to_pandas()):
+        rows = trust.verdicts(inputs)
+        assert rows.column_names == ["id", *VERDICT_COLUMNS]
+        assert rows["id"].to_pylist() == ["c", "a", "b"]
+        assert rows.drop_columns("id").equals(trust.verdicts(readings))
+    assert trust.verdicts(readings.to_pandas()).column_names == [*VERDICT_COLUMNS]
+
+
 def test_layers_are_named_from_the_least_known_on(trust: TrustModel) -> None:
     """The activations of one layer are moved away from known inputs."""
     judge = trust.judge

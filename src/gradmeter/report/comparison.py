@@ -44,8 +44,13 @@ def estimate_grid(comparison: Comparison) -> Grid:
     )
 
 
-def difference_grid(comparison: Comparison) -> Grid:
-    """A table of the differences between P(correct) and each other method; bold if the interval excludes zero."""
+def difference_grid(comparison: Comparison, first: str = "P(correct)") -> Grid:
+    """A table of the differences between the first method and each other one; bold if the interval excludes zero.
+
+    Args:
+        comparison: the comparison.
+        first: displayed name of the first method.
+    """
     others = list(dict.fromkeys(other for _, _, other in comparison.differences))
 
     def cells(measure: str, column: str) -> tuple[Cell, ...]:
@@ -62,7 +67,7 @@ def difference_grid(comparison: Comparison) -> Grid:
         )
 
     return Grid(
-        f"P(correct) minus the other, with paired {100 * comparison.confidence:g} % intervals",
+        f"{first} minus the other, with paired {100 * comparison.confidence:g} % intervals",
         "measure",
         tuple(f"\N{MINUS SIGN} {other}" for other in others),
         _blocks(comparison, cells, {measure for measure, _, _ in comparison.differences}),

@@ -32,6 +32,7 @@ def environment(package: str) -> Environment:
         "duration": _duration,
         "decimals": _decimals,
         "percent": percent,
+        "zip": zip,
     }
     return environment
 

@@ -139,9 +139,23 @@ def test_evaluate_writes_a_report(evaluated: subprocess.CompletedProcess[str], p
     assert all(sentence.replace("'", "&#39;").replace(" %", "\u00a0%") in page for sentence in results["answer"])
     made = page.partition("How it was made</h2>")[2]
     assert all(f"<code>{place / name}</code>" in made for name in ("weights.safetensors", "trust"))
-    assert "<script" not in page
+    assert page.count("<script") == 2
+    assert "script-src &#39;sha256-" in page
     # Each figure in two versions, for wide and for narrow screens.
-    assert page.count("data:image/svg+xml") == 2 * 5
+    assert page.count("data:image/svg+xml") == 2 * 7
+
+
+def test_evaluate_two_side_by_side(fitted: object, place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "trust", tmp_path / "again", ignore=shutil.ignore_patterns("readings"))
+    process = gradmeter(
+        "evaluate", "trust", tmp_path / "again", *NAMED, "--known", "test", "-o", tmp_path / "two", *QUICK, cwd=place
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[-1].endswith("two/report.html")
+    results = json.loads((tmp_path / "two/results.json").read_text())
+    assert [trust["name"] for trust in results["trust_models"]] == ["trust", "again"]
+    assert {(gap["low"], gap["high"]) for gap in results["differences"]} == {(0, 0)}
+    assert (tmp_path / "two/again/report.html").is_file()
 
 
 def test_evaluate_for_programs(evaluated: object, place: Path) -> None:
@@ -162,12 +176,12 @@ def test_serve_answers_as_judge_does_also_while_it_stops(fitted: object, place: 
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
-    def judged(image: Path) -> Any:
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/judge", image.read_bytes(), method="POST")
+    def judged(image: Path, route: str = "judge") -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/{route}", image.read_bytes(), method="POST")
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
-    command = [*COMMAND, "serve", "trust", *NAMED, "--port", str(port), "--device", "cpu"]
+    command = [*COMMAND, "serve", "trust", *NAMED, "--port", str(port), "--device", "cpu", "--examples", "test"]
     server = subprocess.Popen(
         command, cwd=place, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -179,6 +193,12 @@ def test_serve_answers_as_judge_does_also_while_it_stops(fitted: object, place: 
         assert taken.returncode == 2
         assert f"port {port} " in taken.stderr
         assert taken.stderr.count("\n") == 1
+        details = judged(images[0], "judge/details")
+        assert details["prediction"] == expected[images[0].name]["prediction"]
+        assert {layer["measure"] for layer in details["layers"]} == {"gradient", "distance"}
+        assert all(layer["quantiles"] == sorted(layer["quantiles"]) for layer in details["layers"])
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/model", timeout=60) as answer:
+            assert len(json.load(answer)["examples"]) == 24
         with ThreadPoolExecutor(len(images)) as pool:
             futures = [pool.submit(judged, image) for image in images]
             next(as_completed(futures))
@@ -315,6 +335,9 @@ def test_judge_killed_and_begun_again(fitted: object, place: Path) -> None:
         (("evaluate", "trust", *NAMED, "--known", "test", "-o", "test"), "test"),
         (("evaluate", "trust", *NAMED, "--known", "noise:uniform"), "noise:uniform"),
         (("evaluate", "trust", *NAMED, "--known", "torn"), "left"),
+        (("evaluate", "trust", "a", "b", *NAMED, "--known", "test"), "3 TRUST"),
+        (("evaluate", "trust", "nowhere", *NAMED, "--known", "test", "-o", "x"), "nowhere"),
+        (("evaluate", "trust", *NAMED, *NAMED, "--known", "test"), "--model is given 2 times for 1 TRUST"),
         (("fit", *MODEL, *IMAGES, "-o", "x"), "--known"),
         (("fit", *MODEL, *IMAGES, *KNOWN, "--classifier", "forest", "-o", "x"), "'forest'"),
         (("fit", *MODEL, *IMAGES, *KNOWN, "--risk", "1.5", "-o", "x"), "risk=1.5"),

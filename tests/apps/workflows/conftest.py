@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from apps.workflows.digits import make, recipe
+from gradmeter.apps.workflows.evaluate import Evaluation, evaluate
 from gradmeter.apps.workflows.fit import Fitted, fit
+from gradmeter.apps.workflows.open_trust import open_trust
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +27,16 @@ def fitted(place: Path) -> Fitted:
         return fit(recipe(place), "validation", ["noise:uniform:200"], Path("trust"), risk=0.08, repetitions=100)
     finally:
         os.chdir(before)
+
+
+@pytest.fixture(scope="session")
+def evaluation(fitted: Fitted, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    """An evaluation of this TrustModel on new digits, torn digits and new noise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        trust, classifier = open_trust(Path("trust"), model="digits_network:network")
+        out = tmp_path_factory.mktemp("evaluation") / "out"
+        return evaluate(trust, classifier, "test", ["torn", "noise:uniform:150"], out, repetitions=100)
 
 
 @pytest.fixture

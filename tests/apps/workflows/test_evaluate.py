@@ -8,11 +8,18 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from gradmeter.apps.workflows.evaluate import Evaluation, GuaranteeCheck, evaluate
-from gradmeter.apps.workflows.evaluation_report import _figures, write_evaluation
+from gradmeter.apps.workflows.evaluation_report import DISTRIBUTIONS, _figures, write_evaluation
 from gradmeter.apps.workflows.extremes import extremes
 from gradmeter.apps.workflows.fit import Fitted
 from gradmeter.apps.workflows.open_trust import open_trust
-from gradmeter.apps.workflows.wording import answer, compared, guarantee_checked, guaranteed
+from gradmeter.apps.workflows.wording import (
+    SCORE_NAMES,
+    answer,
+    compared,
+    guarantee_checked,
+    guarantee_scope,
+    guaranteed,
+)
 from gradmeter.errors import InputError, OutputError
 from gradmeter.reading.scores import energy, entropy
 from gradmeter.runs.measuring import Work
@@ -24,15 +31,6 @@ from trust.trained import digits, trained
 pytestmark = pytest.mark.slow
 
 MODEL = "digits_network:network"
-
-
-@pytest.fixture(scope="module")
-def evaluation(fitted: Fitted, place: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        trust, classifier = open_trust(Path("trust"), model=MODEL)
-        out = tmp_path_factory.mktemp("evaluation") / "out"
-        return evaluate(trust, classifier, "test", ["torn", "noise:uniform:150"], out, repetitions=100)
 
 
 def test_every_row_is_what_the_network_says(evaluation: Evaluation, fitted: Fitted) -> None:
@@ -146,24 +144,28 @@ def test_judgements_hold_the_verdicts(evaluation: Evaluation) -> None:
     [("p_correct", "P(correct)"), ("p_known", "P(known)"), ("p_correct_if_known", "P(correct | known)")],
 )
 def test_a_threshold_is_said_to_be_on_its_score(score: str, name: str, evaluation: Evaluation) -> None:
-    """The figure of P(correct) shows no threshold on another probability."""
+    """Only the figure of this probability shows the threshold."""
     guarantee = replace(evaluation.guarantee_checks[WRONG].guarantee, score=score)
     assert f" {name} " in guaranteed(guarantee, 0.0, None)
     checks = {WRONG: replace(evaluation.guarantee_checks[WRONG], guarantee=guarantee)}
-    draw = dict(_figures(replace(evaluation, guarantee_checks=checks)))["distributions"]
-    assert ("accepted" in draw().axes[-1].get_xlabel()) == (score == "p_correct")
+    drawn = dict(_figures(replace(evaluation, guarantee_checks=checks)))
+    labels = {shown: drawn[stem]().axes[-1].get_xlabel() for shown, stem in DISTRIBUTIONS.items()}
+    assert all(label.startswith(SCORE_NAMES[shown]) for shown, label in labels.items())
+    assert {shown for shown, label in labels.items() if "accepted" in label} == {score}
 
 
 def test_what_is_accepted_comes_first_in_the_answer(evaluation: Evaluation) -> None:
     lines = answer(evaluation)
-    assert [line.partition(":")[0] for line in lines[:4]] == [
+    assert [line.partition(":")[0] for line in lines[:5]] == [
         "Known inputs",
         "Known inputs and torn",
         "Known inputs and noise",
         "All inputs",
+        "Risk guarantee",
     ]
-    assert all("accepted" in line for line in lines[:4])
-    assert not any("accepted" in line for line in lines[4:])
+    assert all("accepted" in line for line in lines[:5])
+    assert not any("accepted" in line for line in lines[5:])
+    assert ["only observed" in line for line in lines[:4]] == [False, True, False, True]
 
 
 def test_the_guarantee_is_checked_on_known_inputs_if_all_are_correct(
@@ -188,21 +190,64 @@ def test_the_guarantee_is_checked_on_known_inputs_if_all_are_correct(
 @pytest.mark.parametrize(
     ("share", "kinds", "named"),
     [
-        (0.25, ("noise:uniform",), "at most 25 % of unknown inputs such as noise:uniform, while here 40 %"),
+        (0.25, ("torn",), "40 % of these inputs are unknown and the guarantee covers at most 25 %"),
         # With as many digits as distinguish the two shares.
-        (0.39996, ("torn",), "at most 39.996 % of unknown inputs such as torn, while here 40 %"),
-        # The share is guaranteed, so the kinds differ, or it is chance.
-        (0.4, ("torn",), "guaranteed for unknown inputs such as torn only."),
-        (0.0, (), "guaranteed for known inputs only."),
-        (None, (), "may not be guaranteed"),
+        (0.39996, ("torn",), "40 % of these inputs are unknown and the guarantee covers at most 39.996 %"),
+        # The share is covered, but not the kind.
+        (0.4, ("noise:uniform",), "does not cover unknown inputs such as torn"),
+        (0.0, (), "covers no unknown inputs"),
+        (None, (), "does not say"),
     ],
 )
-def test_the_scope_of_the_guarantee_is_named_if_it_is_exceeded(
+@pytest.mark.parametrize("errors", [0, 25])
+def test_inputs_that_the_guarantee_does_not_cover_are_only_observed(
+    evaluation: Evaluation, errors: int, share: float | None, kinds: tuple[str, ...], named: str
+) -> None:
+    """Neither a low error rate nor a high one says anything about the guarantee."""
+    check = GuaranteeCheck(evaluation.guarantee_checks[WRONG].guarantee, 50, errors, 100, 40, share, kinds, ("torn",))
+    assert not check.is_covered
+    sentence = guarantee_checked("torn", check)
+    assert named in sentence
+    assert "only observed" in sentence
+    assert "guaranteed" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("share", "covered", "kinds"),
+    [
+        (0.4, ("noise:uniform:200",), ("noise:uniform:150",)),
+        (0.5, ("torn", "noise:normal"), ("torn",)),
+    ],
+)
+def test_unknown_inputs_that_the_guarantee_covers(
+    evaluation: Evaluation, share: float, covered: tuple[str, ...], kinds: tuple[str, ...]
+) -> None:
+    check = GuaranteeCheck(evaluation.guarantee_checks[WRONG].guarantee, 50, 25, 100, 40, share, covered, kinds)
+    assert check.is_covered
+    assert guarantee_checked("unknown", check).endswith("above the guaranteed 8 %.")
+    assert guarantee_checked("unknown", replace(check, errors=1)).endswith("within the guaranteed 8 %.")
+    other = replace(check, kinds=(*kinds, "noise:other:3"))
+    assert other.other_kinds == ("noise:other:3",)
+    assert not other.is_covered
+    known = replace(check, unknown=0, kinds=(), guaranteed_share=None)
+    assert guarantee_checked(WRONG, known).endswith("above the guaranteed 8 %.")
+
+
+@pytest.mark.parametrize(
+    ("share", "kinds", "named"),
+    [
+        (0.25, ("noise:uniform:200",), "at most 25 % of unknown inputs such as noise:uniform:200"),
+        (0.0, (), "no unknown inputs"),
+        (None, (), "does not say"),
+    ],
+)
+def test_the_answer_says_what_the_guarantee_covers(
     evaluation: Evaluation, share: float | None, kinds: tuple[str, ...], named: str
 ) -> None:
-    check = GuaranteeCheck(evaluation.guarantee_checks[WRONG].guarantee, 50, 25, 100, 40, share, kinds)
-    assert named in guarantee_checked("torn", check)
-    assert guarantee_checked(WRONG, replace(check, unknown=0)).endswith("above the guaranteed 8 %.")
+    guarantee = replace(evaluation.guarantee_checks[WRONG].guarantee, score="p_known")
+    sentence = guarantee_scope(GuaranteeCheck(guarantee, 50, 25, 100, 40, share, kinds))
+    assert named in sentence
+    assert f"P(known) is at least {guarantee.threshold:.6g}" in sentence
 
 
 def test_numbers_of_the_answer_are_not_rounded_to_certainty(evaluation: Evaluation) -> None:
@@ -238,8 +283,8 @@ def test_extremes_are_the_ends_of_the_order(evaluation: Evaluation, at_place: Pa
     known, torn, noise = extremes(evaluation, 4)
     rows = evaluation.rows.to_pandas()
     p = rows[rows["concept"] == "test"]["p_correct"].sort_values().to_numpy()
-    np.testing.assert_array_equal([example.p_correct for example in known.least], p[:4])
-    np.testing.assert_array_equal([example.p_correct for example in known.most], p[::-1][:4])
+    np.testing.assert_array_equal([example.scores["p_correct"] for example in known.least], p[:4])
+    np.testing.assert_array_equal([example.scores["p_correct"] for example in known.most], p[::-1][:4])
     assert known.least[0].label in "0123456789"
     assert torn.least[0].label is None
     assert noise.most[0].content.size == (8, 8)

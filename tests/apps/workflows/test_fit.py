@@ -1,5 +1,6 @@
 import json
 import shutil
+from copy import copy as shallow_copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,16 @@ def test_readings_without_their_samples(place: Path, at_place: Path, tmp_path: P
     assert fit(recipe(place), "validation", [], tmp_path / "other", **QUICK).no_synthetic is None
 
 
+def test_it_says_that_a_guarantee_takes_half_of_the_data(fitted: Fitted, place: Path, at_place: Path) -> None:
+    """So that the numbers of a fit with a guarantee are not taken for those of all data."""
+    half, other = learned(fitted)[:2]
+    assert {"half", f"{14 * per_kind(300):,}"} <= {*half.split()}
+    assert "guarantee" in other
+    whole = replace(fitted, trust=shallow_copy(fitted.trust))
+    whole.trust.notes = {**fitted.trust.notes, "promise": None}
+    assert not any("half" in sentence for sentence in learned(whole))
+
+
 def test_all_data_are_looked_at_before_the_first_is_measured(place: Path, at_place: Path, tmp_path: Path) -> None:
     unnamed = replace(recipe(place), classes=None)
     for model, known, unknown, named in (
@@ -271,6 +282,8 @@ def test_what_cannot_be_is_refused_before_anything_is_measured(place: Path, at_p
         fit(recipe(place), "validation", [], tmp_path / "trust", risk=2)
     with pytest.raises(InputError, match=r"score='p_known'.*\bridge\b"):
         fit(recipe(place), "validation", [], tmp_path / "trust", meta_classifier="ridge", risk=0.1, score="p_known")
+    with pytest.raises(InputError, match=r"score='p_known'.*--risk"):
+        fit(recipe(place), "validation", [], tmp_path / "trust", score="p_known")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("mine")
     with pytest.raises(OutputError, match="mine "):

@@ -3,6 +3,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -218,6 +219,16 @@ def test_the_same_threshold_on_another_score_is_not_mixed_in(opened, fitted: Fit
     trust.guarantee = replace(fitted.guarantee, score="p_known")
     with pytest.raises(OutputError, match=r"p_correct\b.*\bp_known\b"):
         judge(trust, classifier, source, tmp_path / "v.parquet")
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "v.csv"])
+def test_verdicts_of_another_trust_model_are_not_mixed_in(opened, name: str, tmp_path: Path) -> None:
+    judge(*opened, tmp_path / name)
+    trust, classifier, source = opened
+    trust.judge = replace(trust.judge, held_out=trust.judge.held_out.rows(np.arange(100)))
+    with pytest.raises(OutputError, match="TrustModel") as refusal:
+        judge(trust, classifier, source, tmp_path / name)
+    assert "readings" not in str(refusal.value)
 
 
 def test_too_few_names(place: Path, at_place: Path, tmp_path: Path) -> None:

@@ -175,6 +175,51 @@ def test_intervals_are_those_of_the_bootstrap():
         )
 
 
+def of_network(predictions, name, seed):
+    """Return predictions of another network for the same inputs, with one method."""
+    random = np.random.default_rng(seed)
+    correct = (predictions.concept == 0) & (random.random(predictions.concept.size) < 0.7)
+    stated = {name: random.beta(5, 1, correct.size) ** np.where(correct, 1, 3)}
+    return Judged(correct, predictions.concept, predictions.unknowns, {name: -stated[name]}, stated)
+
+
+def test_another_network_is_right_for_other_inputs():
+    """The values are those of each network alone, the differences those of the same resamples."""
+    first, second = (of_network(judged(), name, seed) for seed, name in enumerate(("first", "second")))
+    result = compare(first, second, repetitions=50)
+    for alone in (first, second):
+        for key, interval in compare(alone, repetitions=50).estimates.items():
+            assert result.estimates[key] == interval
+    assert {other for _, _, other in result.differences} == {"second"}
+    random = np.random.default_rng(0)
+    groups = [np.flatnonzero(first.concept == number) for number in range(3)]
+    draws = []
+    for _ in range(50):
+        rows = np.concatenate([group[random.integers(group.size, size=group.size)] for group in groups])
+        draws.append(
+            [
+                roc_auc_score(~part.correct[rows], uncertainty[rows])
+                for part in (first, second)
+                for uncertainty in part.uncertainty.values()
+            ]
+        )
+    expected = np.percentile(np.subtract(*np.transpose(draws)), (2.5, 97.5))
+    difference = result.differences["auroc", ALL, "second"]
+    assert (difference.low, difference.high) == pytest.approx(tuple(expected), abs=1e-12)
+    assert difference.value == pytest.approx(
+        roc_auc_score(~first.correct, first.uncertainty["first"])
+        - roc_auc_score(~second.correct, second.uncertainty["second"])
+    )
+
+
+def test_other_networks_must_have_seen_the_same_inputs():
+    first = of_network(judged(), "first", 0)
+    with pytest.raises(InputError, match="concepts"):
+        compare(first, of_network(judged(known=300), "second", 1))
+    with pytest.raises(InputError, match="first, first"):
+        compare(first, of_network(judged(), "first", 1))
+
+
 def test_intervals_cover_the_true_difference_with_the_stated_confidence():
     random, held = np.random.default_rng(0), 0
     truth = norm.cdf(1.5 / np.sqrt(2)) - norm.cdf(1 / np.sqrt(2))

@@ -13,17 +13,23 @@ from gradmeter.trust.evaluation.comparison import MEASURES, Comparison
 _ARROWS = {"higher": "↑", "lower": "↓"}
 
 
-def comparison_table(comparison: Comparison, measures: Sequence[str]) -> Table:
+def comparison_table(comparison: Comparison, measures: Sequence[str], first: str = "P(correct)") -> Table:
     """Return a table with a row for each column and method of a comparison.
 
-    Rows of the other methods show in brackets the confidence interval of the difference, P(correct) minus the method.
+    Rows of the other methods show in brackets the confidence interval of the difference, the first method minus this.
+
+    Args:
+        comparison: the comparison.
+        measures: those to show.
+        first: displayed name of the first method.
     """
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         caption="\n".join(
             [
-                f"In brackets: {100 * comparison.confidence:g} % confidence interval of P(correct) minus the method.",
+                f"In brackets: {100 * comparison.confidence:g} % confidence interval of {printable(first)} minus the "
+                "method.",
                 *(f"{MEASURES[measure].name}: {MEASURES[measure].about}" for measure in measures),
             ]
         ),
@@ -38,7 +44,7 @@ def comparison_table(comparison: Comparison, measures: Sequence[str]) -> Table:
         for method in methods:
             table.add_row(
                 printable(column) if method == methods[0] else "",
-                method,
+                printable(method),
                 *(_cell(comparison, measure, column, method) for measure in measures),
                 end_section=method == methods[-1],
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import energy, entropy, margin, max_softmax
 from gradmeter.runs.measuring import Work
 from gradmeter.sources.models import Classifier
+from gradmeter.sources.samples import scheme_of
 from gradmeter.stages import stage
 from gradmeter.trust.evaluation.comparison import WRONG, Comparison, Judged, compare
 from gradmeter.trust.evaluation.resampling import REPETITIONS
 from gradmeter.trust.importance import Importance, layer_importance
-from gradmeter.trust.meta_classifier import SCORES
+from gradmeter.trust.meta_classifier import P_CORRECT, SCORES
 from gradmeter.trust.model import TrustModel
+from gradmeter.trust.reads import FORWARD, GRADIENTS
 from gradmeter.trust.risk import Guarantee
 from gradmeter.trust.saving import READINGS
 
@@ -55,6 +58,7 @@ class GuaranteeCheck:
         unknown: number of unknown inputs among them.
         guaranteed_share: largest share of unknown inputs for which the guarantee holds; None if it was not saved.
         guaranteed_kinds: DATA of the unknown inputs for which the guarantee holds.
+        kinds: DATA of the unknown inputs.
     """
 
     guarantee: Guarantee
@@ -64,6 +68,24 @@ class GuaranteeCheck:
     unknown: int
     guaranteed_share: float | None
     guaranteed_kinds: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def other_kinds(self) -> tuple[str, ...]:
+        """DATA of the unknown inputs of kinds that the guarantee does not cover.
+
+        Noise is recognised whatever its number of images; other data only by their name.
+        """
+        covered = {*map(_kind_of, self.guaranteed_kinds)}
+        return tuple(kind for kind in self.kinds if _kind_of(kind) not in covered)
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether the guarantee covers these inputs, if the known ones are drawn like those of the calibration."""
+        if not self.unknown:
+            return True
+        share = self.guaranteed_share
+        return share is not None and not self.other_kinds and self.unknown_share <= share
 
     @property
     def risk(self) -> float:
@@ -86,13 +108,15 @@ class Evaluation:
         judged: the predictions.
         comparison: P(correct) compared with softmax, entropy, margin and energy.
         rows: one row per sample with "id", "concept", "label" and "prediction" (class numbers), "correct", the
-            probabilities, "accepted" and "reason" of `TrustModel.verdicts`, and the other scores.
+            probabilities, "accepted" and "reason" of `TrustModel.verdicts`, "familiar" of its `Judgement`, and the
+            other scores.
         importance: importance of each layer for P(correct); empty if too few predictions are wrong.
         guarantee_checks: the risk guarantee checked on known inputs alone and together with each kind of unknown
             inputs, by column; empty without a guarantee.
         seen: number of samples that the TrustModel was fitted on, by name of the data set; only non-zero numbers.
         sets: the data sets.
         meaning: a sentence on the inputs for which P(correct) is a probability.
+        reads: what the TrustModel reads, "gradients" or "forward".
         recipe: how the network was opened, as `Recipe.to_json` writes it; None if it was not saved.
         constant: scores that are left out of the comparison because they are the same for every input, such as the
             energy of log-probabilities.
@@ -108,12 +132,23 @@ class Evaluation:
     seen: dict[str, int]
     sets: tuple[ReadSet, ...]
     meaning: str
+    reads: str
     recipe: Mapping[str, Any] | None = None
     constant: tuple[str, ...] = ()
 
     def class_name(self, number: int) -> str:
         """Return the name of a class, or its number if the classes have no names."""
         return str(number) if self.classes is None else self.classes[number]
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """The risk guarantee of the TrustModel; None if it has none."""
+        return next((check.guarantee for check in self.guarantee_checks.values()), None)
+
+    @property
+    def score(self) -> str:
+        """The probability that the threshold of the guarantee is on; P(correct) without a guarantee."""
+        return P_CORRECT if self.guarantee is None else self.guarantee.score
 
     @property
     def test_error(self) -> float:
@@ -128,6 +163,7 @@ def evaluate(
     unknowns: Sequence[str],
     folder: Path,
     *,
+    readings: Path | None = None,
     repetitions: int = REPETITIONS,
     work: Work | None = None,
     on_resample: Callable[[int], None] = lambda repetitions: None,
@@ -139,7 +175,8 @@ def evaluate(
         classifier: its network and preprocessing.
         known: DATA with labels that is new to the network and the TrustModel.
         unknowns: DATA of none of the network's classes.
-        folder: folder of the evaluation; the readings are kept in its subfolder "readings".
+        folder: folder of the evaluation.
+        readings: folder of the readings; None for the subfolder "readings".
         repetitions: number of bootstrap resamples.
         work: device, workers and callbacks of the measurement.
         on_resample: called with the number of new resamples.
@@ -148,11 +185,14 @@ def evaluate(
         InputError, DataError, OutputError: for invalid data or an invalid folder, or if all predictions are correct or
             none is.
     """
-    work, earlier_data = work or Work(), _earlier_data(folder)
+    work, earlier_data = work or Work(), _earlier_data(folder, has_readings=readings is None)
     opened = open_sets(classifier, known, unknowns, seed=_SEED)
     if earlier_data is not None and earlier_data != [data.identity["data"] for data in opened]:
         work.on_note(f"{folder} holds an evaluation of {', '.join(earlier_data)}, which will be replaced")
-    sets = read_sets(classifier, opened, folder / READINGS, work, gradients=trust.meter.gradients)
+    # A second look at all images: which ones need it may change when the TrustModel is fitted again.
+    look = trust.meter.second_look is not None and trust.meter.second_look < inf
+    place = readings or folder / READINGS
+    sets = read_sets(classifier, opened, place, work, gradients=trust.meter.gradients, second_look=look)
     judge = trust.judge
     assert judge is not None
     tables, samples = [], []
@@ -198,17 +238,18 @@ def evaluate(
         comparison,
         rows,
         importance,
-        _guarantee_checks(trust, judged, rows["accepted"]),
+        _guarantee_checks(trust, judged, rows["accepted"], [data.identity["data"] for data in sets[1:]]),
         seen,
         tuple(sets),
         judge.meaning,
+        GRADIENTS if trust.meter.gradients else FORWARD,
         trust.notes.get("recipe"),
         constant,
     )
 
 
-def _earlier_data(folder: Path) -> list[str] | None:
-    """Return the DATA of the evaluation in a folder; None if there is none yet.
+def _earlier_data(folder: Path, *, has_readings: bool) -> list[str] | None:
+    """Return the DATA of the evaluation in a folder, which may hold its readings; None if there is none yet.
 
     Raises:
         OutputError: if the folder holds something else.
@@ -224,10 +265,10 @@ def _earlier_data(folder: Path) -> list[str] | None:
             return [str(data["data"]) for data in results["sets"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise OutputError(
-                f"{folder / RESULTS} exists and was not written by gradmeter evaluate; choose another folder"
+                f"{folder / RESULTS} exists and is not that of an evaluation of one TrustModel; choose another folder"
             ) from error
     # An evaluation that was interrupted while it wrote its report has no results yet.
-    if names - {READINGS, *_WRITTEN} or (names and READINGS not in names):
+    if names - {READINGS, *_WRITTEN} or (has_readings and names and READINGS not in names):
         raise OutputError(f"{folder} exists and holds no evaluation; choose another folder")
     return None
 
@@ -244,6 +285,7 @@ def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table,
         labels = table["label"] if known else pa.nulls(len(readings), pa.int64())
         correct = predictions == labels.to_numpy() if known else np.zeros(len(readings), np.bool_)
         verdicts = trust.verdicts(readings)
+        assert trust.judge is not None
         tables.append(
             pa.table(
                 {
@@ -253,6 +295,7 @@ def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table,
                     "prediction": predictions,
                     "correct": correct,
                     **{name: verdicts[name] for name in (*SCORES, "accepted", "reason")},
+                    "familiar": trust.judge.judge(readings).familiar,
                     "softmax": max_softmax(readings.logits),
                     "entropy": entropy(readings.logits),
                     "margin": margin(readings.logits),
@@ -267,7 +310,14 @@ def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table,
     return pa.concat_tables(tables), (Readings.concatenate(readings_sample), np.concatenate(correct_sample))
 
 
-def _guarantee_checks(trust: TrustModel, judged: Judged, decisions: pa.ChunkedArray) -> dict[str, GuaranteeCheck]:
+def _kind_of(data: str) -> str:
+    """Return DATA without the number of generated images."""
+    return ":".join(data.split(":")[:2]) if scheme_of(data) is not None else data
+
+
+def _guarantee_checks(
+    trust: TrustModel, judged: Judged, decisions: pa.ChunkedArray, unknowns: Sequence[str]
+) -> dict[str, GuaranteeCheck]:
     if trust.guarantee is None:
         return {}
     is_accepted = decisions.to_numpy()
@@ -278,6 +328,7 @@ def _guarantee_checks(trust: TrustModel, judged: Judged, decisions: pa.ChunkedAr
     for column, members in {WRONG: judged.wrong, **judged.columns()}.items():
         population = (judged.concept == 0) | members
         accepted = is_accepted & population
+        concepts = [number for number in np.unique(judged.concept[population]).tolist() if number]
         checks[column] = GuaranteeCheck(
             trust.guarantee,
             int(accepted.sum()),
@@ -286,5 +337,6 @@ def _guarantee_checks(trust: TrustModel, judged: Judged, decisions: pa.ChunkedAr
             int((population & (judged.concept > 0)).sum()),
             share,
             kinds,
+            tuple(unknowns[number - 1] for number in concepts),
         )
     return checks

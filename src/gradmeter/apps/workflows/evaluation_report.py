@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import datetime
 import io
@@ -23,31 +22,48 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gradmeter.apps.workflows.evaluate import RESULTS, Evaluation
+from gradmeter.apps.workflows.exploration import contents_of, excerpt, promise_of, verdicts_of
 from gradmeter.apps.workflows.extremes import Example, extremes
-from gradmeter.apps.workflows.fit import OURS
+from gradmeter.apps.workflows.groups import given_scores, group_members, group_summaries, summary_grid
 from gradmeter.apps.workflows.records import difference_records, estimate_records, guarantee_record, skipped_records
-from gradmeter.apps.workflows.wording import answer
+from gradmeter.apps.workflows.wording import SCORE_NAMES, answer
 from gradmeter.files import atomic_write, sweep, write_text
 from gradmeter.names import encode_name, printable
 from gradmeter.report import figures
 from gradmeter.report.comparison import difference_grid, estimate_grid
+from gradmeter.report.exploration import exploration
 from gradmeter.report.figures.saving import drawings
-from gradmeter.report.probabilities import compared
+from gradmeter.report.probabilities import compared, significant
+from gradmeter.report.scripts import data_element, script
 from gradmeter.report.templates import REPORT, environment
+from gradmeter.report.thumbnails import data_uri, thumbnail
 from gradmeter.report.writers import to_html
 from gradmeter.trust.evaluation import Curve, reliability, risk_coverage
 from gradmeter.trust.evaluation.comparison import ALL, MEASURES, WRONG
-from gradmeter.trust.meta_classifier import P_CORRECT
+from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN
+from gradmeter.trust.reads import FORWARD
 from gradmeter.version import __version__
 
 # Number of most and of least trusted samples in the report, and of layers.
 _EXAMPLES, _LAYERS = 10, 15
 # Risk-coverage curves start at this number of accepted samples.
 _FIRST_ACCEPTED = 50
-# Longer side of a picture in the report in pixels, and longest text in characters.
-_THUMBNAIL, _EXCERPT = 96, 200
+# Longer side of a picture of these in pixels.
+_THUMBNAIL = 96
 # Libraries of networks and preprocessing.
 _LIBRARIES = ("timm", "torchvision", "transformers")
+DISTRIBUTIONS = {
+    P_KNOWN: "distributions_p_known",
+    P_CORRECT_IF_KNOWN: "distributions_p_correct_if_known",
+    P_CORRECT: "distributions",
+}
+"""Names of the figures of the probabilities of a verdict."""
+_ABOUT = {
+    P_KNOWN: "The probability that the network has learned this kind of input.",
+    P_CORRECT_IF_KNOWN: "The probability that the prediction is correct if the network has learned this kind of input; "
+    "it says nothing about unknown inputs, for which it may be high.",
+    P_CORRECT: "The probability that the prediction is correct.",
+}
 _COLUMNS = {WRONG: "Known inputs", ALL: "Known and unknown inputs"}
 
 
@@ -61,14 +77,15 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
         trust: folder of the TrustModel, to show in the report.
 
     Returns:
-        The path of report.html, a self-contained file without scripts and external resources.
+        The path of report.html, a self-contained file without external resources. Its script adds a slider on the
+        threshold and a browser of samples; everything else is there without it.
 
     Raises:
         OutputError: if the folder cannot be written.
     """
     sweep(folder)
-    _write_csv(folder / "estimates.csv", estimate_records(evaluation.comparison))
-    _write_csv(folder / "differences.csv", difference_records(evaluation.comparison))
+    write_csv(folder / "estimates.csv", estimate_records(evaluation.comparison))
+    write_csv(folder / "differences.csv", difference_records(evaluation.comparison))
     # Opened by Python because Arrow accepts only paths that are UTF-8.
     with atomic_write(folder / "judgements.parquet") as temporary, temporary.open("wb") as file:
         pq.write_table(evaluation.rows, file, compression="zstd")
@@ -76,6 +93,15 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
     for stem, draw in _figures(evaluation):
         figures.save_for_screens(draw, folder / "figures" / stem)
         svgs |= drawings(folder / "figures", [stem])
+    verdicts = verdicts_of(evaluation)
+    points = verdicts.points()
+    explored = exploration(
+        verdicts,
+        points,
+        partial(contents_of, evaluation),
+        promise_of(evaluation),
+        texts=any(data.source is not None and data.source.texts for data in evaluation.sets),
+    )
     page = (
         environment("gradmeter.apps.workflows")
         .get_template("evaluation_report.html.jinja")
@@ -84,6 +110,13 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
             version=__version__,
             answer=list(map(printable, answer(evaluation))),
             figures=svgs,
+            points=points,
+            exploration=data_element(explored),
+            script=script("exploration.js"),
+            groups=Markup(to_html(summary_grid(group_summaries(evaluation)))),
+            score_names=SCORE_NAMES,
+            distributions=DISTRIBUTIONS,
+            about=_ABOUT,
             estimates=Markup(to_html(estimate_grid(evaluation.comparison))),
             differences=Markup(to_html(difference_grid(evaluation.comparison))),
             measures=MEASURES,
@@ -109,6 +142,10 @@ def _provenance(evaluation: Evaluation, command: str, trust: Path | None) -> dic
         "command": command,
         "made": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "model": evaluation.model,
+        "reads": "the forward pass only" if evaluation.reads == FORWARD else "gradients and the forward pass",
+        "threshold": "none, because the TrustModel has no risk guarantee"
+        if evaluation.guarantee is None
+        else f"{SCORE_NAMES[evaluation.score]} at least {significant(evaluation.guarantee.threshold, 6)}",
         "weights": recipe.get("weights") or "those published for the model, or its own",
         **({} if trust is None else {"TrustModel": encode_name(str(trust.resolve()))}),
         "known": evaluation.sets[0].identity["data"],
@@ -126,6 +163,8 @@ def _results(evaluation: Evaluation, command: str) -> dict[str, Any]:
         "gradmeter": __version__,
         "command": command,
         "model": evaluation.model,
+        "reads": evaluation.reads,
+        "score": evaluation.score,
         "sets": [{"name": data.name, **data.identity} for data in evaluation.sets],
         "learned_from_before": evaluation.seen,
         "test_error": evaluation.test_error,
@@ -138,10 +177,12 @@ def _results(evaluation: Evaluation, command: str) -> dict[str, Any]:
                 "samples": check.samples,
                 "accepted": check.accepted,
                 "errors": check.errors,
+                "covered": check.is_covered,
                 "guarantee": guarantee_record(check.guarantee),
             }
             for column, check in evaluation.guarantee_checks.items()
         },
+        "groups": [summary.to_json() for summary in group_summaries(evaluation)],
         "layers": [
             {"layer": layer.layer, "loss": layer.loss, "spread": layer.spread} for layer in evaluation.importance
         ],
@@ -149,7 +190,8 @@ def _results(evaluation: Evaluation, command: str) -> dict[str, Any]:
     }
 
 
-def _write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write records with the same keys, at least one, as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
     writer.writeheader()
@@ -171,7 +213,7 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Callable[..., Figure
             "risk_coverage_known" if column == WRONG else "risk_coverage_all",
             partial(
                 figures.risk_coverage,
-                {method: _stable_part(curve, int(members.sum())) for method, curve in curves.items()},
+                {method: stable_part(curve, int(members.sum())) for method, curve in curves.items()},
             ),
         )
     yield (
@@ -187,16 +229,19 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Callable[..., Figure
             },
         ),
     )
-    p_correct = judged.probability[OURS]
-    groups = {"right": p_correct[judged.correct], WRONG: p_correct[judged.wrong]}
-    groups |= {name: p_correct[judged.concept == number] for number, name in enumerate(judged.unknowns, start=1)}
-    guarantees = [check.guarantee for check in evaluation.guarantee_checks.values()]
-    # The figure shows P(correct), so a threshold on another probability has no place in it.
-    threshold = next((guarantee.threshold for guarantee in guarantees if guarantee.score == P_CORRECT), None)
-    yield (
-        "distributions",
-        partial(figures.distributions, {name: values for name, values in groups.items() if values.size}, threshold),
-    )
+    members_of = group_members(evaluation)
+    for score, values in given_scores(evaluation).items():
+        guarantee = evaluation.guarantee
+        yield (
+            DISTRIBUTIONS[score],
+            partial(
+                figures.distributions,
+                {name: values[members] for name, members in members_of.items()},
+                # A threshold on another probability has no place in the figure.
+                guarantee.threshold if guarantee is not None and guarantee.score == score else None,
+                probability=SCORE_NAMES[score],
+            ),
+        )
     if not evaluation.importance:
         return
     yield (
@@ -209,7 +254,7 @@ def _figures(evaluation: Evaluation) -> Iterator[tuple[str, Callable[..., Figure
     )
 
 
-def _stable_part(curve: Curve, samples: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def stable_part(curve: Curve, samples: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return a risk-coverage curve without its noisy start, where a single error changes the risk a lot."""
     is_stable = curve.x * samples >= min(_FIRST_ACCEPTED, samples)
     return curve.x[is_stable], curve.y[is_stable]
@@ -219,23 +264,17 @@ def _cards(examples: Sequence[Example]) -> list[dict[str, Any]]:
     return [
         {
             "id": printable(example.id),
-            "picture": _picture(example.content) if isinstance(example.content, Image.Image) else None,
-            "text": _excerpt(example.content) if isinstance(example.content, str) else None,
+            "picture": data_uri(thumbnail(example.content, _THUMBNAIL))
+            if isinstance(example.content, Image.Image)
+            else None,
+            "text": excerpt(example.content) if isinstance(example.content, str) else None,
             "prediction": printable(example.prediction),
             "label": None if example.label is None else printable(example.label),
-            "p_correct": compared(example.p_correct).removeprefix("="),
+            "scores": {
+                SCORE_NAMES[score]: compared(value).removeprefix("=") for score, value in example.scores.items()
+            },
+            "accepted": example.accepted,
+            "reason": None if example.reason is None else printable(example.reason),
         }
         for example in examples
     ]
-
-
-def _excerpt(text: str) -> str:
-    return text if len(text) <= _EXCERPT else text[:_EXCERPT].rstrip() + "…"
-
-
-def _picture(image: Image.Image) -> str:
-    small = image.copy()
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    encoded = io.BytesIO()
-    small.save(encoded, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode()}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,9 @@ import pyarrow as pa
 
 from gradmeter.apps.workflows.evaluate import Evaluation
 from gradmeter.apps.workflows.sets import ReadSet
+from gradmeter.apps.workflows.wording import SCORE_NAMES
 from gradmeter.sources.samples import Unreadable
+from gradmeter.sources.samples.array_kind import summary
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,17 +25,21 @@ class Example:
 
     Attributes:
         id: identifier of the sample.
-        content: the image or the text.
+        content: the image, the text, or the first numbers of the arrays.
         prediction: name of the predicted class.
         label: name of the true class; None for unknown inputs.
-        p_correct: P(correct).
+        scores: the probabilities of the verdict that the meta classifier gives.
+        accepted: whether the prediction is accepted; None without a guarantee.
+        reason: why it is not; None for accepted predictions and without a guarantee.
     """
 
     id: str
     content: Image.Image | str
     prediction: str
     label: str | None
-    p_correct: float
+    scores: dict[str, float]
+    accepted: bool | None
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ def extremes(evaluation: Evaluation, count: int) -> list[Extremes]:
         order = rows[np.argsort(evaluation.rows["p_correct"].to_numpy()[rows], kind="stable")]
         length = min(count, len(order) // 2)
         least, most = order[:length], order[::-1][:length]
-        examples = _examples(evaluation, data, [*least.tolist(), *most.tolist()])
+        examples = dict(read_examples(evaluation, data, [*least.tolist(), *most.tolist()]))
         result.append(
             Extremes(
                 data.name,
@@ -69,13 +75,12 @@ def extremes(evaluation: Evaluation, count: int) -> list[Extremes]:
     return result
 
 
-def _examples(evaluation: Evaluation, data: ReadSet, rows: Sequence[int]) -> dict[int, Example]:
-    """Return the samples of some rows by row; samples that can no longer be read are left out."""
+def read_examples(evaluation: Evaluation, data: ReadSet, rows: Sequence[int]) -> Iterator[tuple[int, Example]]:
+    """Yield some rows and their samples, in the order of the data; samples that can no longer be read are left out."""
     assert data.source is not None
     # `rows` is empty for a set with a single sample, and Arrow cannot infer the type of an empty list.
     records = evaluation.rows.take(pa.array(rows, pa.int64())).to_pylist()
     wanted = {record["id"]: (row, record) for row, record in zip(rows, records, strict=True)}
-    examples = {}
     for index in range(len(data.source)):
         if data.source.id(index) not in wanted:
             continue
@@ -84,7 +89,15 @@ def _examples(evaluation: Evaluation, data: ReadSet, rows: Sequence[int]) -> dic
             content = data.source.read(index).content
         except Unreadable:  # it has changed since it was measured
             continue
-        label = None if record["label"] is None else evaluation.class_name(record["label"])
-        prediction = evaluation.class_name(record["prediction"])
-        examples[row] = Example(record["id"], content, prediction, label, record["p_correct"])
-    return examples
+        yield (
+            row,
+            Example(
+                record["id"],
+                summary(content) if isinstance(content, dict) else content,
+                evaluation.class_name(record["prediction"]),
+                None if record["label"] is None else evaluation.class_name(record["label"]),
+                {score: record[score] for score in SCORE_NAMES if record[score] is not None},
+                record["accepted"],
+                record["reason"],
+            ),
+        )

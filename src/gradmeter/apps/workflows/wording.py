@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 
 from gradmeter.apps.workflows.evaluate import Evaluation, GuaranteeCheck
 from gradmeter.apps.workflows.fit import Fitted
 from gradmeter.report.probabilities import percent, significant
 from gradmeter.trust.evaluation.comparison import ALL, MEASURES, WRONG, Comparison
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN
+from gradmeter.trust.model import TrustModel
 from gradmeter.trust.risk import Guarantee
 
 _COMPARISONS = {"better": "is higher than", "worse": "is lower than", "no different": "does not clearly differ from"}
-_SCORE_NAMES = {P_CORRECT: "P(correct)", P_KNOWN: "P(known)", P_CORRECT_IF_KNOWN: "P(correct | known)"}
+SCORE_NAMES = {P_KNOWN: "P(known)", P_CORRECT_IF_KNOWN: "P(correct | known)", P_CORRECT: "P(correct)"}
+"""Names of the probabilities of a verdict."""
 _GROUPS = {WRONG: "Wrong predictions", ALL: "Wrong predictions and unknown inputs together"}
 
 
-def compared(comparison: Comparison, columns: Iterable[str], *, other: str = "softmax") -> list[str]:
-    """Return one sentence per column that compares the AUROC of P(correct) with that of another method."""
+def compared(
+    comparison: Comparison, columns: Iterable[str], *, ours: str = "P(correct)", other: str = "softmax"
+) -> list[str]:
+    """Return one sentence per column that compares the AUROC of the first method with that of another method.
+
+    Args:
+        comparison: the comparison.
+        columns: those to compare.
+        ours: displayed name of the first method.
+        other: name of the other method.
+    """
     sentences = []
     for column in columns:
         difference = comparison.differences["auroc", column, other]
         other_value = comparison.estimates["auroc", column, other].value
         verdict = _COMPARISONS[comparison.verdict("auroc", column, other)]
         sentences.append(
-            f"{_GROUPS.get(column, column)}: the {MEASURES['auroc'].name} of P(correct) {verdict} that of {other}: "
+            f"{_GROUPS.get(column, column)}: the {MEASURES['auroc'].name} of {ours} {verdict} that of {other}: "
             f"{100 * (other_value + difference.value):.2f} % against {100 * other_value:.2f} % "
             f"({100 * comparison.confidence:g} % confidence interval of the difference: {100 * difference.low:+z.2f} "
             f"to {100 * difference.high:+z.2f})."
@@ -37,13 +49,17 @@ def learned(fitted: Fitted) -> list[str]:
     correct, wrong, unknown, synthetic = fitted.learned_from.values()
     judge = fitted.trust.judge
     assert judge is not None
-    data = f"Fitted on {correct:,} correct predictions, {wrong:,} wrong predictions and {unknown:,} unknown inputs"
+    is_half = fitted.trust.notes.get("promise") is not None
+    data = "Fitted on a random half of the data" if is_half else "Fitted on all data"
+    data += f": {correct:,} correct predictions, {wrong:,} wrong predictions and {unknown:,} unknown inputs"
     if synthetic:
-        data += f", plus {synthetic:,} synthetic unknown inputs made from the known images"
+        data += f", plus {synthetic:,} synthetic unknown inputs made from the known images{' of this half' * is_half}"
     sentences = [f"{data}."]
+    if is_half:
+        sentences.append("The other half was held out for the risk guarantee.")
     if fitted.no_synthetic is not None:
         sentences.append(f"No synthetic unknown inputs were made: {fitted.no_synthetic}.")
-    sentences.append(judge.meaning)
+    sentences += [judge.meaning, *_read(fitted.trust)]
     if wrong or unknown:
         sentences.append("Comparison on held-out folds, each judged by a meta classifier that was not fitted on it:")
     else:
@@ -54,57 +70,82 @@ def learned(fitted: Fitted) -> list[str]:
     return sentences
 
 
+def _read(trust: TrustModel) -> list[str]:
+    """Return sentences on what the TrustModel reads of each input, and why."""
+    what = "gradients and the forward pass" if trust.meter.gradients else "the forward pass only"
+    why = "" if trust.choice is None else f": {trust.choice.reason}"
+    sentences = [f"Reads {what}{why}."]
+    if trust.meter.second_look is not None and trust.meter.second_look < inf:
+        sentences.append(
+            "Predicts the mirror image of doubtful images, too, about a fifth of the known ones, because this helps to "
+            "find wrong predictions on held-out folds."
+        )
+    return sentences
+
+
 def guaranteed(guarantee: Guarantee, unknown_share: float, known_coverage: float | None) -> str:
     """Return a sentence that states the risk guarantee and the inputs for which it holds."""
     unknown = f"at most {100 * unknown_share:.3g} %" if unknown_share else "none"
     of_known = f", {percent(known_coverage, 1)} % of the known ones" if unknown_share and known_coverage else ""
     return (
-        f"Risk guarantee: with {_rate(guarantee.confidence)} % confidence, at most {_rate(guarantee.risk)} % of the "
+        f"Risk guarantee: with {rate(guarantee.confidence)} % confidence, at most {rate(guarantee.risk)} % of the "
         f"accepted predictions are wrong, for inputs from the same distribution, {unknown} of them unknown. A "
-        f"prediction is accepted if {_SCORE_NAMES[guarantee.score]} is at least "
+        f"prediction is accepted if {SCORE_NAMES[guarantee.score]} is at least "
         f"{significant(guarantee.threshold, 6)}: this accepts "
         f"{percent(guarantee.coverage, 1)} % of the held-out inputs{of_known} ({guarantee.accepted:,} inputs, "
         f"{guarantee.errors:,} of them wrong)."
     )
 
 
+def guarantee_scope(check: GuaranteeCheck) -> str:
+    """Return a sentence that states a risk guarantee and which inputs of an evaluation it covers."""
+    guarantee, share = check.guarantee, check.guaranteed_share
+    if share is None:
+        unknown = "; the TrustModel does not say which unknown inputs it covers"
+    elif share and check.guaranteed_kinds:
+        unknown = f", and at most {100 * share:.3g} % of unknown inputs such as {', '.join(check.guaranteed_kinds)}"
+    else:
+        unknown = ", and no unknown inputs"
+    return (
+        f"Risk guarantee: with {rate(guarantee.confidence)} % confidence, at most {rate(guarantee.risk)} % of the "
+        f"accepted predictions are wrong. A prediction is accepted if {SCORE_NAMES[guarantee.score]} is at least "
+        f"{significant(guarantee.threshold, 6)}. The guarantee covers known inputs like those of the calibration data"
+        f"{unknown}. For all other inputs, the error rate is only observed."
+    )
+
+
 def guarantee_checked(column: str, check: GuaranteeCheck) -> str:
-    """Return a sentence on how a risk guarantee turned out on other data."""
+    """Return a sentence on the error rate of the accepted predictions on other data, and whether it is guaranteed."""
     subject = {WRONG: "Known inputs", ALL: "All inputs"}.get(column, f"Known inputs and {column}")
     if not check.accepted:
         return f"{subject}: none of {check.samples:,} predictions is accepted."
-    risk = f"{_rate(check.guarantee.risk)} %"
-    if check.risk <= check.guarantee.risk:
-        verdict = f"within the guaranteed {risk}"
-    elif column == WRONG:
-        verdict = f"above the guaranteed {risk}"
+    if check.is_covered:
+        relation = "within" if check.risk <= check.guarantee.risk else "above"
+        verdict = f"{relation} the guaranteed {rate(check.guarantee.risk)} %"
     else:
-        verdict = f"above {risk}, {_scope(check)}"
+        verdict = f"only observed, because {_not_covered(check)}"
     return (
         f"{subject}: {percent(check.accepted / check.samples, 1)} % of the predictions are accepted, "
         f"{percent(check.risk, 2)} % of those are wrong ({check.errors:,} of {check.accepted:,}), {verdict}."
     )
 
 
-def _rate(share: float) -> str:
-    """Return a rate that the user chose, in percent, with the digits that the user gave."""
-    return f"{100 * share:.12g}"
-
-
-def _scope(check: GuaranteeCheck) -> str:
-    """Return for which inputs the guarantee holds, where the error rate exceeds it."""
+def _not_covered(check: GuaranteeCheck) -> str:
+    """Return why the guarantee does not cover inputs of an evaluation."""
     share, kinds = check.guaranteed_share, check.guaranteed_kinds
     if share is None:
-        return "which may not be guaranteed for so many unknown inputs, or for their kinds"
-    if not kinds:
-        return "which is guaranteed for known inputs only"
-    if check.unknown_share <= share:
-        return f"which is guaranteed for unknown inputs such as {', '.join(kinds)} only"
+        return "the TrustModel does not say which unknown inputs its guarantee covers"
+    if not share or not kinds:
+        return "the guarantee covers no unknown inputs"
+    if check.other_kinds:
+        return f"the guarantee does not cover unknown inputs such as {', '.join(check.other_kinds)}"
     guaranteed_share, unknown_share = _distinct(100 * share, 100 * check.unknown_share)
-    return (
-        f"which is guaranteed for at most {guaranteed_share} % of unknown inputs such as {', '.join(kinds)}, while "
-        f"here {unknown_share} % are unknown"
-    )
+    return f"{unknown_share} % of these inputs are unknown and the guarantee covers at most {guaranteed_share} %"
+
+
+def rate(share: float) -> str:
+    """Return a rate that the user chose, in percent, with the digits that the user gave."""
+    return f"{100 * share:.12g}"
 
 
 def _distinct(first: float, second: float) -> tuple[str, str]:
@@ -126,8 +167,10 @@ def left_out(constant: Iterable[str]) -> list[str]:
 
 
 def answer(evaluation: Evaluation) -> list[str]:
-    """Summarise an evaluation in sentences: first the risk guarantee, then the comparison with other scores."""
-    sentences = [guarantee_checked(column, check) for column, check in evaluation.guarantee_checks.items()]
+    """Summarise an evaluation: what is accepted and guaranteed, then the comparison with other scores."""
+    checks = evaluation.guarantee_checks
+    sentences = [guarantee_checked(column, check) for column, check in checks.items()]
+    sentences += [guarantee_scope(check) for check in [*checks.values()][:1]]
     sentences += [*compared(evaluation.comparison, evaluation.judged.columns()), *left_out(evaluation.constant)]
     if evaluation.seen:
         sizes = {data.name: data.measured.progress()[0] for data in evaluation.sets}

@@ -1,4 +1,4 @@
-"""Distributions of P(correct) in groups of predictions."""
+"""Distributions of a probability in groups of predictions."""
 
 from collections.abc import Mapping
 
@@ -20,12 +20,19 @@ USUAL = {"right": GROUPS["correct"], "wrong": GROUPS["wrong"]}
 NARROW_TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99)
 
 
-def distributions(groups: Mapping[str, ArrayLike], threshold: float | None = None, *, narrow: bool = False) -> Figure:
-    """Draw a histogram of P(correct) for each group, in rows, scaled to the same height.
+def distributions(
+    groups: Mapping[str, ArrayLike],
+    threshold: float | None = None,
+    *,
+    probability: str = "P(correct)",
+    narrow: bool = False,
+) -> Figure:
+    """Draw a histogram of a probability for each group, in rows, scaled to the same height.
 
     Args:
-        groups: group -> P(correct) [n] in [0, 1]; "right" is drawn in green, "wrong" in red.
-        threshold: the smallest P(correct) that is accepted; None for no threshold.
+        groups: group -> probability [n] in [0, 1]; "right" is drawn in green, "wrong" in red.
+        threshold: the smallest probability that is accepted; None for no threshold.
+        probability: the name of the probability.
         narrow: whether the figure is for a narrow screen: names are above their rows.
 
     Returns:
@@ -56,7 +63,7 @@ def distributions(groups: Mapping[str, ArrayLike], threshold: float | None = Non
                 axes.axvline(logit(np.clip(threshold, EDGE, 1 - EDGE)), color=INK, linewidth=1, linestyle=(0, (3, 2)))
         ticks = NARROW_TICKS if narrow else TICKS
         grid.flat[-1].set_xticks(logit(np.array(ticks)), labels=[f"{tick:g}" for tick in ticks])
-        parts = ["P(correct)"]
+        parts = [probability]
         if threshold is not None:
             parts.append("right of the dashed line: accepted if familiar")
         grid.flat[-1].set_xlabel((";\n" if narrow else "; ").join(parts))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,10 +63,11 @@ class MeasuredSet:
 
     Args:
         folder: a path, or the address of a folder in an object store.
+        content: what error messages call the rows.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.store = Store(folder, _KIND)
+    def __init__(self, folder: str | Path, content: str = _KIND.content) -> None:
+        self.store = Store(folder, replace(_KIND, content=content))
         self.storage = self.store.storage
 
     @property
@@ -83,6 +84,7 @@ class MeasuredSet:
         containers: Mapping[str, str] | None = None,
         part: int = PART,
         fresh: bool = False,
+        content: str = _KIND.content,
     ) -> MeasuredSet:
         """Open a folder for a new measurement, or to continue the same one.
 
@@ -92,11 +94,12 @@ class MeasuredSet:
             containers: `Source.containers()`, if samples may be added or removed between runs.
             part: number of samples in a part, for a new measurement.
             fresh: remove an earlier measurement.
+            content: what error messages call the rows.
 
         Raises:
             OutputError: if the folder holds something else.
         """
-        measured = cls(folder)
+        measured = cls(folder, content)
         purpose = as_json(purpose)
         if fresh and measured.exists():
             measured.clear()  # even if the manifest is damaged: only gradmeter uses its name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -162,7 +162,7 @@ class Comparison:
 
 def compare(
     judged: Judged,
-    *,
+    *others: Judged,
     repetitions: int = REPETITIONS,
     confidence: float = 0.95,
     seed: int = 0,
@@ -178,27 +178,39 @@ def compare(
 
     Args:
         judged: the predictions.
+        others: predictions of other networks for the same inputs, which may be right for others of them, with methods
+            of other names.
         repetitions: number of resamples.
         confidence: of the intervals, strictly between 0 and 1.
         seed: of the resampling.
         on_progress: called with 1 after each resample.
 
     Raises:
-        InputError: if `confidence` is invalid.
+        InputError: if `confidence` is invalid, or `others` are for other inputs or have a method of the same name.
     """
     if not 0 < confidence < 1:
         raise InputError(f"confidence: expected a probability strictly between 0 and 1, got {confidence!r}")
+    for other in others:
+        if other.unknowns != judged.unknowns or not np.array_equal(other.concept, judged.concept):
+            raise InputError("others: expected the concepts of the first predictions, because the inputs are the same")
+    parts = (judged, *others)
+    names = [name for part in parts for name in part.uncertainty]
+    if len({*names}) < len(names):
+        raise InputError(f"others: expected distinct names of methods, got {', '.join(names)}")
     random = np.random.default_rng(seed)
     groups = [np.flatnonzero(judged.concept == number) for number in range(len(judged.unknowns) + 1)]
     groups = [group for group in groups if group.size]
-    rankings = {name: Ranking.of(scores) for name, scores in judged.uncertainty.items()}
-    values = _measure(judged, rankings, np.arange(judged.correct.size))
-    kinds = np.unique(np.where(judged.correct, -1, judged.concept), return_inverse=True)[1]
-    coarse = {name: ranking.coarse(_THRESHOLDS, kinds) for name, ranking in rankings.items()}
+    rankings = [{name: Ranking.of(scores) for name, scores in part.uncertainty.items()} for part in parts]
+    everything = np.arange(judged.correct.size)
+    values = _measure_all(parts, rankings, everything)
+    coarse = [
+        {name: ranking.coarse(_THRESHOLDS, _kinds(part)) for name, ranking in of_part.items()}
+        for part, of_part in zip(parts, rankings, strict=True)
+    ]
     draws: dict[Key, list[float]] = {key: [] for key in values}
     for _ in range(repetitions):
         resample = np.concatenate([group[random.integers(group.size, size=group.size)] for group in groups])
-        resampled = _measure(judged, coarse, resample)
+        resampled = _measure_all(parts, coarse, resample)
         for key, key_draws in draws.items():
             key_draws.append(resampled.get(key, np.nan))
         on_progress(1)
@@ -212,6 +224,22 @@ def compare(
             difference = _difference(values[first], values[key]).item()
             differences[key] = _interval(difference, _difference(arrays[first], arrays[key]), confidence)
     return Comparison(estimates, differences, confidence)
+
+
+def _kinds(judged: Judged) -> NDArray[np.int64]:
+    """Return a number for each prediction: that of right ones, of wrong ones, or of the unknown concept."""
+    return np.unique(np.where(judged.correct, -1, judged.concept), return_inverse=True)[1]
+
+
+def _measure_all(
+    parts: Sequence[Judged], rankings: Sequence[Mapping[str, Ranking]], rows: NDArray[np.int64]
+) -> dict[Key, float]:
+    """Return all measures of the methods of all parts."""
+    return {
+        key: value
+        for part, of_part in zip(parts, rankings, strict=True)
+        for key, value in _measure(part, of_part, rows).items()
+    }
 
 
 def _interval(value: float, draws: NDArray[np.float64], confidence: float) -> Interval:

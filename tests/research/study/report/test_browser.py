@@ -180,8 +180,8 @@ def test_all_columns_of_an_evaluation_are_seen_on_a_laptop(visit, report):
 def test_all_drawings_are_loaded_and_described(visit, report):
     page = visit()
     drawings = page.evaluate("[...document.images].map(i => [i.complete && i.naturalWidth > 0, i.alt])")
-    # Figures, and ten images from either end of each of two sets.
-    assert len(drawings) == {"study": 6, "evaluation": 5 + 2 * 20}[report]
+    # Figures, ten images from either end of each of two sets, and those that the browser of samples shows first.
+    assert len(drawings) == {"study": 6, "evaluation": 7 + 2 * 20 + 24}[report]
     assert all(loaded and alt for loaded, alt in drawings)
 
 
