@@ -135,8 +135,8 @@ def _reads(results: RealResults) -> Iterator[str]:
         return
     yield from ("", "## What is read", "")
     yield (
-        f"{_names(controlled)}, first draw only: the default judge, which decides on held-out folds what it reads, and "
-        "judges that read one forward pass, or gradients too."
+        f"{_names(controlled)}, first draw only: the default judge, which compares both on held-out images, and "
+        "judges that read the forward pass only, or gradients too."
     )
     yield from ("", *reads_table(controlled))
 

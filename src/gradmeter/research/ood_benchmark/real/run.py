@@ -28,7 +28,8 @@ from gradmeter.research.ood_benchmark.tasks import TaskTitle
 from gradmeter.research.study.tensors import read_tensors, write_tensors
 from gradmeter.runs.progress import Step
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN
-from gradmeter.trust.model import READS, TrustModel
+from gradmeter.trust.model import TrustModel
+from gradmeter.trust.reads import FORWARD, GRADIENTS
 
 TASK = TaskTitle("cifar10", "CIFAR-10, residual networks of others", NEAR)
 """What the results of the task are called."""
@@ -40,7 +41,7 @@ FEW = (200, 1000)
 _SEARCHED = 500
 # Images on which the time of a verdict is measured.
 _TIMED = 400
-CONTROLLED_READS = tuple(reads for reads in READS if reads != "auto")
+CONTROLLED_READS = (FORWARD, GRADIENTS)
 """What the controls read."""
 
 Report = Callable[[float, str], None]
@@ -53,7 +54,7 @@ def statement(judge: str, probability: str) -> str:
 
 
 def reading(reads: str) -> str:
-    """Return the name of the control that reads one of `READS`."""
+    """Return the name of the control that reads one of `CONTROLLED_READS`."""
     return f"{OURS}, reads {reads}"
 
 
@@ -235,10 +236,40 @@ def _judgings(job: RealJob, images: RealImages) -> list[_Judging]:
     return judgings
 
 
+class SharedReadings:
+    """The readings of all images to score, made once for all judges of a network that read the same.
+
+    Args:
+        network: the network.
+        passes: the images.
+    """
+
+    def __init__(self, network: nn.Module, passes: Passes) -> None:
+        self._network, self._passes = network, passes
+        self._gradients: bool | None = None
+        self._readings: dict[str, Readings] = {}
+
+    def of(self, trust: TrustModel) -> dict[str, Readings]:
+        """Return readings for a fitted judge, by name of the set; of the known images, those of `RealImages.tested`.
+
+        Every image gets a second look, and the judge itself ignores it where it would not have looked again.
+        """
+        if self._gradients != trust.meter.gradients:
+            meter = GradientMeter(self._network).for_trust_model(trust.meter.gradients)
+            self._gradients, tested = trust.meter.gradients, self._passes.images.tested
+            self._readings = {
+                name: Readings.concatenate(
+                    [meter(batch) for batch in (images[tested] if name == KNOWN else images).split(BATCH)]
+                )
+                for name, images in self._passes.sets.items()
+            }
+        return self._readings
+
+
 def _score_judges(job: RealJob, network: nn.Module, passes: Passes, report: Report) -> None:
     """Fit the judges and score all images; the readings of the images are made once for all judges that need them."""
     judgings = _judgings(job, passes.images)
-    cached: dict[tuple[str, ...], dict[str, Readings]] = {}
+    readings = SharedReadings(network, passes)
     for number, judging in enumerate(judgings):
         if all(job.path(judging.draw, method).exists() for method in judging.methods):
             continue
@@ -249,22 +280,11 @@ def _score_judges(job: RealJob, network: nn.Module, passes: Passes, report: Repo
         trust = TrustModel(GradientMeter(network), **judging.options).fit(batches(validation, len(validation)))
         fit_seconds = time.perf_counter() - started
         milliseconds = _milliseconds(trust, passes.images.rows(draw.test[:_TIMED]).images)
-        columns = trust.meter(passes.sets[KNOWN][:1]).columns
-        if columns not in cached:
-            cached.clear()
-            cached[columns] = {
-                name: _read(trust.meter, images[passes.images.tested] if name == KNOWN else images)
-                for name, images in passes.sets.items()
-            }
-        verdicts = {name: trust.verdicts(readings) for name, readings in cached[columns].items()}
+        verdicts = {name: trust.verdicts(of_set) for name, of_set in readings.of(trust).items()}
         for method, probability in zip(judging.methods, (P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN), strict=True):
             values = {name: -table[probability].to_numpy() for name, table in verdicts.items()}
             of_draw = _of_draw(values, passes.images, judging.draw)
             Scores(of_draw, fit_seconds, milliseconds).write(job.path(judging.draw, method))
-
-
-def _read(meter: GradientMeter, images: Tensor) -> Readings:
-    return Readings.concatenate([meter(batch) for batch in images.split(BATCH)])
 
 
 def _milliseconds(trust: TrustModel, images: Tensor) -> float:
