@@ -69,3 +69,10 @@ def test_regressors_predict_from_what_they_read(regressor: str) -> None:
         left[variant] = np.var(loss(test) - predict(test)) / np.var(loss(test))
     assert left[GRADIENTS] < 0.3
     assert left[FORWARD] > 0.75
+
+
+def test_ridge_reads_the_probability_and_not_only_its_logarithm() -> None:
+    train, test = block(1500), block(800, seed=1)
+    predict = REGRESSORS["ridge"](train, np.exp(train.values[:, 0]), view_of(FORWARD, train, 0))
+    np.testing.assert_allclose(predict(test), np.exp(test.values[:, 0]), atol=0.5)
+    assert np.corrcoef(predict(test), np.exp(test.values[:, 0]))[0, 1] > 0.99

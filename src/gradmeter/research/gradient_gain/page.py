@@ -126,7 +126,7 @@ def _verdict(row: Row, classifier: str) -> str:
 def _regression(results: Mapping[str, SubjectResults]) -> Iterator[str]:
     yield (
         "Meta regression: predict -log p(true class) of known test inputs. Ridge regression and gradient boosting, "
-        "from the softmax (entropy, log(1 - p), energy), from the forward pass, and with gradients or noise."
+        "from the softmax (entropy, 1 - p, their logarithms, energy), from the forward pass, and with gradients or noise."
     )
     names = {R2: "R²", SPEARMAN: "Spearman"}
     for measure, title in names.items():
