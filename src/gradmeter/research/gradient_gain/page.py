@@ -126,7 +126,8 @@ def _verdict(row: Row, classifier: str) -> str:
 def _regression(results: Mapping[str, SubjectResults]) -> Iterator[str]:
     yield (
         "Meta regression: predict -log p(true class) of known test inputs. Ridge regression and gradient boosting, "
-        "from the softmax (entropy, 1 - p, their logarithms, energy), from the forward pass, and with gradients or noise."
+        "from the softmax (entropy, 1 - p, their logarithms, energy), from the forward pass, and with gradients or "
+        "noise."
     )
     names = {R2: "R²", SPEARMAN: "Spearman"}
     for measure, title in names.items():
@@ -160,7 +161,7 @@ def _regression(results: Mapping[str, SubjectResults]) -> Iterator[str]:
 
 def _prices(results: Mapping[str, SubjectResults]) -> Iterator[str]:
     yield (
-        "Milliseconds per input on one thread, in batches of 64, medians of seven rounds on each network, measured in "
+        "Milliseconds per input on one thread, in batches of 64, medians of five rounds on each network, measured in "
         "the same run: the network's forward pass; the readings of the forward pass; these and the gradients of two "
         "pseudo-labels."
     )
