@@ -77,10 +77,10 @@ _LEGEND = (
     "AUROC and AUPR-Out in percent, means over draws; gains in points, with bootstrap intervals of 95 %. The others "
     "are wrong predictions in the cases called wrong and in those of corruptions, else unknown or adversarial inputs; "
     "they are compared with right predictions. Draws: in how many draws AUROC rises with gradients. Verdict: by the "
-    "interval of the AUROC's gain; not beyond: the AUROC with gradients is not higher than 50 %, or than the best "
-    "one without, of the softmax and both tables; `*`: the gain or loss remains after Holm's correction for all comparisons of both "
-    "tables. A gain of 0 with an interval of 0 means that the judges rank the inputs alike, as when they use the softmax "
-    "alone."
+    "interval of the AUROC's gain; not beyond: the AUROC with gradients is not higher than 50 %, or than the best one "
+    "without, of the softmax and both tables; `*`: the gain or loss remains after Holm's correction for all "
+    "comparisons of both tables. A gain of 0 with an interval of 0 means that the judges rank the inputs alike, as "
+    "when they use the softmax alone."
 )
 
 
