@@ -334,13 +334,13 @@ SUBJECTS = {
             "overfitted-colour",
             "overfitted, CIFAR-10",
             OVERFITTED,
-            "A CNN trained on 3,000 images of eight classes of CIFAR-10 until all of them are right, without "
+            "A CNN trained on 2,000 images of eight classes of CIFAR-10 until all of them are right, without "
             "regularisation.",
             RUNS,
             1,
             _COLOUR_FILES,
             (),
-            _own_colour(lambda: SmallCNN(3, 32, _CLASSES - 2), Recipe(epochs=100, until_fitted=True), 3000),
+            _own_colour(lambda: SmallCNN(3, 32, _CLASSES - 2), Recipe(epochs=100, until_fitted=True), 2000),
         ),
         Subject(
             "texts",
