@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from gradmeter import UnsupportedModelError
-from gradmeter.research.ood_benchmark.cifar_resnets import CifarResNet
+from gradmeter.research.cifar_resnets import CifarResNet
 from gradmeter.research.ood_benchmark.networks import ResNet8, resnet18
 from gradmeter.research.ood_benchmark.parts import EMBEDDING, FEATURE_MAPS, IMAGES, LOGITS, parts_of
 from gradmeter.research.study.network import PaperCNN

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from gradmeter.errors import DataError, InputError
-from gradmeter.research.ood_benchmark.cifar_resnets import DEPTHS, weights_path
+from gradmeter.research.cifar_resnets import DEPTHS, weights_path
 from gradmeter.research.ood_benchmark.detectors import DETECTORS, require_library
 from gradmeter.research.ood_benchmark.page import Made, write_page
 from gradmeter.research.ood_benchmark.real.images import FILES as REAL_FILES

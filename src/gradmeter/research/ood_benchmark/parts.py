@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradmeter.errors import UnsupportedModelError
-from gradmeter.research.ood_benchmark.cifar_resnets import CifarResNet
+from gradmeter.research.cifar_resnets import CifarResNet
 from gradmeter.research.ood_benchmark.networks import ResNet8
 from gradmeter.research.study.network import PaperCNN
 

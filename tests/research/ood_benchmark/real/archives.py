@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from gradmeter.research.ood_benchmark.cifar_resnets import DEPTHS, CifarResNet, weights_path
+from gradmeter.research.cifar_resnets import DEPTHS, CifarResNet, weights_path
 from gradmeter.research.ood_benchmark.parts import parts_of
 from gradmeter.research.ood_benchmark.tasks import as_images
 from research.ood_benchmark.archives import write_archives

@@ -5,8 +5,8 @@ import pytest
 from rich.console import Console
 
 from gradmeter import DataError, InputError, OutputError
+from gradmeter.research.cifar_resnets import DEPTHS, CifarResNet, weights_path
 from gradmeter.research.ood_benchmark.benchmark import DetectionBenchmark, compare
-from gradmeter.research.ood_benchmark.cifar_resnets import DEPTHS, CifarResNet, weights_path
 from gradmeter.research.ood_benchmark.real.images import FILES
 from gradmeter.research.ood_benchmark.real.run import RealJob, perform
 from gradmeter.research.ood_benchmark.scores import KNOWN, Scores

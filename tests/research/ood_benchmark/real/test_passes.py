@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gradmeter.research.ood_benchmark.cifar_resnets import CifarResNet, load_cifar_resnet
+from gradmeter.research.cifar_resnets import CifarResNet, load_cifar_resnet
 from gradmeter.research.ood_benchmark.parts import EMBEDDING, FEATURE_MAPS, IMAGES, LOGITS
 from gradmeter.research.ood_benchmark.real.images import RealImages, load_images
 from gradmeter.research.ood_benchmark.real.passes import Passes, attack

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gradmeter import GradientMeter, TrustModel
-from gradmeter.research.ood_benchmark.cifar_resnets import load_cifar_resnet
+from gradmeter.research.cifar_resnets import load_cifar_resnet
 from gradmeter.research.ood_benchmark.real.images import load_images
 from gradmeter.research.ood_benchmark.real.passes import Passes, attack
 from gradmeter.research.ood_benchmark.real.run import CONTROLLED_READS, SharedReadings

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gradmeter.research.ood_benchmark.cifar_resnets import DEPTHS
+from gradmeter.research.cifar_resnets import DEPTHS
 from gradmeter.research.ood_benchmark.quality import Quality, quality_of
 from gradmeter.research.ood_benchmark.real.images import ADVERSARIAL, CORRUPTED
 from gradmeter.research.ood_benchmark.real.ranks import Ranks, rank

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gradmeter.errors import DataError
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
-from gradmeter.research.ood_benchmark.cifar_resnets import DEPTHS, load_cifar_resnet
+from gradmeter.research.cifar_resnets import DEPTHS, load_cifar_resnet
 from gradmeter.research.ood_benchmark.detectors import DETECTORS, make_detector
 from gradmeter.research.ood_benchmark.fitting import BATCH, FittingData, batches, fitted
 from gradmeter.research.ood_benchmark.parts import IMAGES

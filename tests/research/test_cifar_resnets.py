@@ -6,10 +6,10 @@ import torch
 from safetensors.torch import save_file
 
 from gradmeter import DataError
-from gradmeter.research.ood_benchmark.cifar_resnets import DEPTHS, CifarResNet, load_cifar_resnet, weights_path
+from gradmeter.research.cifar_resnets import DEPTHS, CifarResNet, load_cifar_resnet, weights_path
 from gradmeter.research.ood_benchmark.tasks import as_images
 
-REAL = Path(__file__).resolve().parents[3] / "../shared"
+REAL = Path(__file__).resolve().parents[2] / "../shared"
 
 
 # Table 6 of He et al. 2016, in millions.

@@ -74,7 +74,7 @@ class CifarResNet(nn.Module):
     def __init__(self, depth: int) -> None:
         super().__init__()
         blocks = (depth - 2) // 6
-        self.inputs = Standardise()
+        self.inputs: nn.Module = Standardise()
         self.conv1 = nn.Conv2d(3, _WIDTHS[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(_WIDTHS[0])
         self.layer1 = _layer(_WIDTHS[0], _WIDTHS[0], blocks)
