@@ -69,7 +69,8 @@ class Features:
     def __init__(self, calls: Sequence[tuple[Tensor, Taps, Path]]) -> None:
         self.groups = calls[0][1].groups
         self._calls = [_joined(*call) for call in calls]
-        self._constant = [_ones(taps, path) for _, taps, path in calls]
+        self._ones = [_ones(taps, path) for _, taps, path in calls]
+        self._constants: dict[tuple[int, int], PowerSums] = {}
         self._width = calls[0][2].columns.shape[0]
         first = self._calls[0]
         self._selects = len(calls) == 1 and all(axis.selected is not None for axis in (*first.rows, *first.columns))
@@ -80,9 +81,12 @@ class Features:
 
     def constant(self, rows: slice) -> PowerSums:
         """Power sums of a constant input 1, the factor of the bias's gradient, for P pixels."""
-        values = sum(torch.outer(down[rows], across).flatten() for down, across in self._constant)
-        assert isinstance(values, Tensor)
-        return of_constant(values.to(self._calls[0].activation.device))
+        key = rows.start, rows.stop
+        if key not in self._constants:
+            values = sum(torch.outer(down[rows], across).flatten() for down, across in self._ones)
+            assert isinstance(values, Tensor)
+            self._constants[key] = of_constant(values.to(self._calls[0].activation.device))
+        return self._constants[key]
 
     def sums(self, image: int, rows: slice) -> list[PowerSums]:
         """Power sums of the inputs, for each channel group, for the P pixels of some rows of an image, row by row."""
