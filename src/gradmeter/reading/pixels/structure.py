@@ -64,10 +64,19 @@ def measurable_layers(network: nn.Module, *, biases: bool) -> dict[str, dict[str
     return {
         layer: parameters
         for layer, parameters in owned.items()
-        if not any(any(True for _ in child.parameters()) for child in modules[layer].children())
-        and not parametrize.is_parametrized(modules[layer])
+        if _computes_alone(modules[layer])
         and all(owners[id(parameter)] == 1 for parameter in modules[layer].parameters(recurse=False))
     }
+
+
+def _computes_alone(module: nn.Module) -> bool:
+    """Whether a module computes its output with its own parameters, not with weights computed from parameters."""
+    if any(True for child in module.children() for _ in child.parameters()):
+        return False
+    if isinstance(module, parametrize.ParametrizationList) or parametrize.is_parametrized(module):
+        return False
+    # A weight norm by hooks, or a pruning, replaces the weight by other parameters.
+    return not has_taps(module) or {name for name, _ in module.named_parameters()} <= {"weight", "bias"}
 
 
 @contextmanager
