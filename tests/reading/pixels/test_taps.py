@@ -16,8 +16,9 @@ def output_of(layer: Any, given_input: Tensor) -> Tensor:
     taps = taps_of(layer, tuple(given_input.shape), tuple(expected.shape))
     assert taps is not None
     total = torch.zeros_like(expected)
-    for i, down in enumerate(taps.rows):
-        for j, across in enumerate(taps.columns):
+    height, width = expected.shape[2:]
+    for i, down in enumerate(taps.down(torch.eye(height, dtype=torch.float64))):
+        for j, across in enumerate(taps.across(torch.eye(width, dtype=torch.float64))):
             seen = (down @ given_input @ across.T).chunk(taps.groups, dim=1)
             if isinstance(layer, nn.ConvTranspose2d):
                 weights = [part.transpose(0, 1) for part in layer.weight[..., i, j].chunk(taps.groups)]
@@ -69,7 +70,7 @@ def test_a_dense_layer_has_one_tap() -> None:
     taps = taps_of(nn.Linear(3, 2), (1, 4, 5, 3), (1, 4, 5, 2))
     assert taps is not None
     assert (len(taps.rows), len(taps.columns), taps.axes) == (1, 1, CHANNELS_LAST)
-    assert (taps.rows[0].shape, taps.columns[0].shape) == ((4, 4), (5, 5))
+    assert (taps.rows[0].tolist(), taps.columns[0].tolist()) == ([0, 1, 2, 3], [0, 1, 2, 3, 4])
 
 
 class _Standardised(nn.Conv2d):

@@ -34,7 +34,7 @@ class _Axis:
         length = matrix.shape[1]
         self._first = torch.where(filled, nonzero.int().argmax(1), length)
         self._end = torch.where(filled, length - nonzero.flip(1).int().argmax(1), 0)
-        self._matrix = matrix.to(device, dtype)
+        self._matrix, self._device, self._dtype = matrix, device, dtype
         self._blocks: dict[tuple[int, int], tuple[slice, Tensor]] = {}
         selects = bool((nonzero.sum(1) <= 1).all()) and bool((matrix[nonzero] == 1).all())
         self.selected = torch.where(filled, nonzero.int().argmax(1), -1).to(device) if selects else None
@@ -46,7 +46,7 @@ class _Axis:
         if key not in self._blocks:
             first, end = int(self._first[outputs].min()), int(self._end[outputs].max())
             positions = slice(min(first, end), end)
-            self._blocks[key] = positions, self._matrix[outputs, positions]
+            self._blocks[key] = positions, self._matrix[outputs, positions].to(self._device, self._dtype)
         return self._blocks[key]
 
 
@@ -176,8 +176,8 @@ def _joined(activation: Tensor, taps: Taps, path: Path) -> _Call:
         activation = activation.permute(0, 3, 1, 2)
     if activation.dtype not in (torch.float32, torch.float64):
         activation = activation.float()
-    rows = [_Axis(path.factor * path.rows @ tap, activation.dtype, activation.device) for tap in taps.rows]
-    columns = [_Axis(path.columns @ tap, activation.dtype, activation.device) for tap in taps.columns]
+    rows = [_Axis(matrix, activation.dtype, activation.device) for matrix in taps.down(path.factor * path.rows)]
+    columns = [_Axis(matrix, activation.dtype, activation.device) for matrix in taps.across(path.columns)]
     return _Call(activation, rows, columns)
 
 

@@ -202,10 +202,10 @@ class PixelMeter:
                 in_batch = pixel_logits(self._network, batch, self.size)
             sample = batch.rows([0])
             with measuring(self._network):
-                structure = find_structure(
+                structure, alone = find_structure(
                     self._network, [*self._parameters], partial(pixel_logits, self._network, sample, self.size)
                 )
-            _require_same(structure.logits[0], in_batch[0])
+            _require_same(alone[0], in_batch[0])
             if len(self._structures) >= _MAX_STRUCTURES:
                 del self._structures[next(iter(self._structures))]
             self._structures[key] = structure
