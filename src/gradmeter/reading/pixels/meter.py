@@ -167,6 +167,11 @@ class PixelMeter:
                 self._mixing.add(error.layer)
 
     def _measured(self, batch: Inputs, structure: Structure, layers: tuple[str, ...]) -> PixelReadings:
+        if outside := [layer for layer in layers if layer in structure.outside]:
+            raise UnsupportedModelError(
+                f"a parameter of layer {outside[0]!r} is also used outside of the layer's own calls, which would be "
+                "left out; expected a layer that alone uses its parameters"
+            )
         further = [layer for layer in layers if structure.last.get(layer) is None]
         for layer in further:
             self._require_near(layer, structure)

@@ -36,12 +36,14 @@ class Structure:
             operation behind the layer is not linear or not known.
         before: layers whose output passes at most one layer with weights, norms aside, on its way to the logits.
         through: for layers before the last, the last layer that is the only one to read their output, norms aside.
+        outside: layers with a parameter that is also used outside of the layer's own calls.
         complete: whether the logits are the sum of what these paths map.
     """
 
     last: dict[str, list[Path] | None]
     before: tuple[str, ...]
     through: dict[str, str]
+    outside: frozenset[str]
     complete: bool
 
 
@@ -113,6 +115,8 @@ class _Cuts:
         self.paths = paths
         # Names of the layers on whose outputs a layer's inputs depend directly.
         self.sources: dict[str, set[str]] = {}
+        # Identifiers of parameters that are used outside of calls of the layers.
+        self.outside: set[int] = set()
         self._calls: dict[str, int] = {}
 
     def cut(self, layer: str, module: nn.Module, output: Tensor) -> Tensor:
@@ -134,6 +138,8 @@ class _Cuts:
     def behind(self, tensor: Tensor) -> dict[tuple[str, int], Tensor]:
         """The calls that a tensor depends on directly, with their leaves."""
         calls: dict[tuple[str, int], Tensor] = {}
+        if isinstance(tensor, nn.Parameter):
+            self.outside.add(id(tensor))
         stack = [tensor.grad_fn]
         seen = set(stack)
         while stack:
@@ -143,6 +149,9 @@ class _Cuts:
             leaf: Any = getattr(node, "variable", None)
             if (call := getattr(leaf, "_gradmeter_call", None)) is not None:
                 calls[call] = leaf
+            elif leaf is not None:
+                # The parameters of a call lie before its output, which is cut off.
+                self.outside.add(id(leaf))
             for child, _ in node.next_functions:
                 if child is not None and child not in seen:
                     seen.add(child)
@@ -192,7 +201,10 @@ def find_structure(
         reader = _reader(layer, modules, {*last} | passed, last, cuts.sources)
         if reader is not None and cuts.made(layer) == 1:
             through[layer] = reader
-    structure = Structure(last, tuple(layer for layer in layers if layer in before), through, complete)
+    outside = frozenset(
+        layer for layer in layers if not cuts.outside.isdisjoint(map(id, modules[layer].parameters(recurse=False)))
+    )
+    structure = Structure(last, tuple(layer for layer in layers if layer in before), through, outside, complete)
     return structure, logits.detach()
 
 
