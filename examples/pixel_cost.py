@@ -4,15 +4,17 @@
 
 times, in turns, a forward pass as a user calls it, the same in the memory format "channels last", and PixelMeter, on 4
 images of 240 x 320; then one pixel's backward pass through the last layer alone, for the loop that does without
-gradmeter. It prints the best seconds of processor time, and the peak memory of processes that do only one of these.
+gradmeter. It prints the best seconds of processor time, and the peak memory of
+processes that do only one of these (on Linux). The second table is for the layers before the last.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,8 @@ from gradmeter import PixelMeter
 SHAPE = (4, 3, 240, 320)
 ROUNDS = 12
 LAYER = "classifier.4"
+# The last layer, the BatchNorm and the convolution before it.
+LAYERS = (LAYER, "classifier.2", "classifier.1")
 WAYS = ("forward pass", "forward pass, channels last", "PixelMeter")
 
 
@@ -41,10 +45,10 @@ def ways(network: nn.Module, images: Tensor) -> dict[str, Callable[[], object]]:
     return dict(zip(WAYS, (forward(images), forward(channels_last), lambda: meter(images)), strict=True))
 
 
-def best(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
+def best(functions: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
     """The least seconds of each function, called in turns."""
     seconds = dict.fromkeys(functions, float("inf"))
-    for number in range(ROUNDS + 1):
+    for number in range(rounds + 1):
         for name, function in functions.items():
             started = time.process_time()
             function()
@@ -64,6 +68,15 @@ def loop_seconds(network: nn.Module, images: Tensor, pixels: int = 20) -> float:
     return (time.process_time() - started) / pixels * losses.numel()
 
 
+def peak_megabytes(function: Callable[[], object]) -> int:
+    """The most memory of this process during a call, on Linux."""
+    # Forget the peak of the start.
+    Path("/proc/self/clear_refs").write_text("5")
+    function()
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
+
 def main() -> None:
     """Time all ways, or run one of them for its memory."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -75,8 +88,7 @@ def main() -> None:
     functions = ways(network, images)
     if only:
         functions[only]()
-        functions[only]()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        print(peak_megabytes(functions[only]))
         return
     seconds = best(functions)
     print("| | seconds | of the forward pass | peak memory, MB |\n|:--|--:|--:|--:|")
@@ -84,7 +96,14 @@ def main() -> None:
         memory = subprocess.run([sys.executable, __file__, "--only", name], capture_output=True, text=True, check=True)
         ratio = seconds[name] / seconds[WAYS[0]]
         print(f"| {name} | {seconds[name]:.3f} | {ratio:.2f} | {memory.stdout.strip()} |")
-    print(f"| loop over the pixels | {loop_seconds(network, images):,.0f} | | |")
+    print(f"| loop over the pixels, extrapolated | {loop_seconds(network, images):,.0f} | | |")
+    print("\n| layer, one image of 120 x 160 | parameters | seconds |\n|:--|--:|--:|")
+    image = torch.rand(1, 3, 120, 160)
+    for layer in LAYERS:
+        meter = PixelMeter(network, layer)
+        seconds_of_layer = best({layer: partial(meter, image)}, rounds=3)[layer]
+        parameters = sum(parameter.numel() for parameter in network.get_submodule(layer).parameters())
+        print(f"| `{layer}` | {parameters:,} | {seconds_of_layer:.2f} |")
 
 
 if __name__ == "__main__":

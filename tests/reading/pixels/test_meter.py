@@ -424,6 +424,24 @@ def test_unknown_and_shared_layers_are_refused() -> None:
         PixelMeter(shared, "1")
 
 
+@pytest.mark.parametrize("direct", [False, True])
+def test_a_weight_used_outside_of_its_layer_is_refused(direct: bool) -> None:
+    class Functional(nn.Module):
+        """The weight of the last layer is also used without a call of that layer."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            if direct:
+                return self.head(images) + F.conv2d(images, self.head.weight)
+            return self.head(self.body(F.conv2d(images, self.head.weight)))
+
+    with pytest.raises(UnsupportedModelError, match="'head'"):
+        PixelMeter(Functional().eval(), "head")(IMAGES)
+
+
 @pytest.mark.parametrize(
     "options",
     [

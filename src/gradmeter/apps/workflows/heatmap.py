@@ -37,7 +37,7 @@ class Maps:
         layers: names of the layers; empty for the last ones.
         statistic: the statistic of each layer.
         limits: the smallest and the largest value of the scales; None for those of each image.
-        npz: whether the numbers are also written, as NAME.npz.
+        npz: whether all readings are also written, as NAME.npz, where NAME is that of the image with its suffix.
     """
 
     layers: tuple[str, ...] = ()

@@ -34,7 +34,7 @@ class _Axis:
         length = matrix.shape[1]
         self._first = torch.where(filled, nonzero.int().argmax(1), length)
         self._end = torch.where(filled, length - nonzero.flip(1).int().argmax(1), 0)
-        self._matrix = matrix.to(device, dtype)
+        self._matrix, self._device, self._dtype = matrix, device, dtype
         self._blocks: dict[tuple[int, int], tuple[slice, Tensor]] = {}
         selects = bool((nonzero.sum(1) <= 1).all()) and bool((matrix[nonzero] == 1).all())
         self.selected = torch.where(filled, nonzero.int().argmax(1), -1).to(device) if selects else None
@@ -46,7 +46,7 @@ class _Axis:
         if key not in self._blocks:
             first, end = int(self._first[outputs].min()), int(self._end[outputs].max())
             positions = slice(min(first, end), end)
-            self._blocks[key] = positions, self._matrix[outputs, positions]
+            self._blocks[key] = positions, self._matrix[outputs, positions].to(self._device, self._dtype)
         return self._blocks[key]
 
 
@@ -69,7 +69,8 @@ class Features:
     def __init__(self, calls: Sequence[tuple[Tensor, Taps, Path]]) -> None:
         self.groups = calls[0][1].groups
         self._calls = [_joined(*call) for call in calls]
-        self._constant = [_ones(taps, path) for _, taps, path in calls]
+        self._ones = [_ones(taps, path) for _, taps, path in calls]
+        self._constants: dict[tuple[int, int], PowerSums] = {}
         self._width = calls[0][2].columns.shape[0]
         first = self._calls[0]
         self._selects = len(calls) == 1 and all(axis.selected is not None for axis in (*first.rows, *first.columns))
@@ -80,9 +81,12 @@ class Features:
 
     def constant(self, rows: slice) -> PowerSums:
         """Power sums of a constant input 1, the factor of the bias's gradient, for P pixels."""
-        values = sum(torch.outer(down[rows], across).flatten() for down, across in self._constant)
-        assert isinstance(values, Tensor)
-        return of_constant(values.to(self._calls[0].activation.device))
+        key = rows.start, rows.stop
+        if key not in self._constants:
+            values = sum(torch.outer(down[rows], across).flatten() for down, across in self._ones)
+            assert isinstance(values, Tensor)
+            self._constants[key] = of_constant(values.to(self._calls[0].activation.device))
+        return self._constants[key]
 
     def sums(self, image: int, rows: slice) -> list[PowerSums]:
         """Power sums of the inputs, for each channel group, for the P pixels of some rows of an image, row by row."""
@@ -172,8 +176,8 @@ def _joined(activation: Tensor, taps: Taps, path: Path) -> _Call:
         activation = activation.permute(0, 3, 1, 2)
     if activation.dtype not in (torch.float32, torch.float64):
         activation = activation.float()
-    rows = [_Axis(path.factor * path.rows @ tap, activation.dtype, activation.device) for tap in taps.rows]
-    columns = [_Axis(path.columns @ tap, activation.dtype, activation.device) for tap in taps.columns]
+    rows = [_Axis(matrix, activation.dtype, activation.device) for matrix in taps.down(path.factor * path.rows)]
+    columns = [_Axis(matrix, activation.dtype, activation.device) for matrix in taps.across(path.columns)]
     return _Call(activation, rows, columns)
 
 

@@ -130,8 +130,7 @@ class LocalLayer:
 
 def _last_windows(taps: Taps, path: Path) -> tuple[Windows, Windows]:
     """The windows of the input of a last layer that each row and column of pixels reads."""
-    rows = Windows([path.factor * path.rows @ tap for tap in taps.rows])
-    return rows, Windows([path.columns @ tap for tap in taps.columns])
+    return Windows(taps.down(path.factor * path.rows)), Windows(taps.across(path.columns))
 
 
 def _dense_weight(module: nn.Module) -> Tensor:
@@ -164,7 +163,7 @@ class InnerTaps:
 
     def __init__(self, activation: Tensor, taps: Taps, *, weight: bool, bias: bool) -> None:
         self._activation, self._groups, self._weight, self._bias = activation, taps.groups, weight, bias
-        rows, columns = (torch.stack([_selected(tap) for tap in along], dim=1) for along in (taps.rows, taps.columns))
+        rows, columns = (torch.stack(along, dim=1) for along in (taps.rows, taps.columns))
         width = activation.shape[3]
         inside = (rows >= 0)[:, None, :, None] & (columns >= 0)[None, :, None, :]
         index = rows[:, None, :, None] * width + columns[None, :, None, :]
@@ -187,11 +186,6 @@ class InnerTaps:
         if self._bias:
             parts.append(reduce(derivatives.sum(1)))
         return PowerSums.merge(parts)
-
-
-def _selected(tap: Tensor) -> Tensor:
-    """The position that each row of a matrix of zeros and ones selects; -1 for none."""
-    return torch.where(tap.any(1), tap.argmax(1), -1)
 
 
 class InnerNorm:

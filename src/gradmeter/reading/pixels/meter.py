@@ -167,6 +167,11 @@ class PixelMeter:
                 self._mixing.add(error.layer)
 
     def _measured(self, batch: Inputs, structure: Structure, layers: tuple[str, ...]) -> PixelReadings:
+        if outside := [layer for layer in layers if layer in structure.outside]:
+            raise UnsupportedModelError(
+                f"a parameter of layer {outside[0]!r} is also used outside of the layer's own calls, which would be "
+                "left out; expected a layer that alone uses its parameters"
+            )
         further = [layer for layer in layers if structure.last.get(layer) is None]
         for layer in further:
             self._require_near(layer, structure)
@@ -202,10 +207,10 @@ class PixelMeter:
                 in_batch = pixel_logits(self._network, batch, self.size)
             sample = batch.rows([0])
             with measuring(self._network):
-                structure = find_structure(
+                structure, alone = find_structure(
                     self._network, [*self._parameters], partial(pixel_logits, self._network, sample, self.size)
                 )
-            _require_same(structure.logits[0], in_batch[0])
+            _require_same(alone[0], in_batch[0])
             if len(self._structures) >= _MAX_STRUCTURES:
                 del self._structures[next(iter(self._structures))]
             self._structures[key] = structure
@@ -293,13 +298,14 @@ class PixelMeter:
                 starts = [PixelStarts(start, plain[image, :, rows].flatten(1)) for start in self._starts.values()]
                 for start, log_scale in zip(starts, log_scales, strict=True):
                     log_scale[image, rows] = start.log_scale.reshape(-1, width)
+                factors = [start.log_scale.exp() for start in starts]
                 for place, layer in enumerate(layers):
                     if layer in last:
                         sums = last[layer].sums(image, rows, starts)
                     else:
                         sums = [cut[layer].sums(logits, rows, start.direction) for start in starts]
-                    for start, group, of_loss in zip(starts, sums, values, strict=True):
-                        _write(group, start.log_scale.exp(), metrics, of_loss[image, place, :, rows])
+                    for factor, group, of_loss in zip(factors, sums, values, strict=True):
+                        _write(group, factor, metrics, of_loss[image, place, :, rows])
         readings = [
             PixelReadings(plain, log_scale, layers, of_loss, name, metrics=metrics)
             for name, log_scale, of_loss in zip(self._starts, log_scales, values, strict=True)
@@ -310,10 +316,12 @@ class PixelMeter:
 def _write(group: PowerSums, factor: Tensor, metrics: Sequence[str], out: Tensor) -> None:
     """Write the statistics of P pixels to `out`, [metrics, rows, W], multiplied by the factor [P] if they scale."""
     moments = Moments(group.numbers, group.count)
-    for metric, values in zip(metrics, out, strict=True):
+    for metric, values in zip(metrics, out.flatten(1), strict=True):
         statistic = STATISTICS[metric]
-        numbers = statistic.of(moments)
-        values[:] = (numbers * factor if statistic.scales else numbers).reshape(values.shape)
+        if statistic.scales:
+            torch.mul(statistic.of(moments), factor, out=values)
+        else:
+            values.copy_(statistic.of(moments))
 
 
 def _require_same(alone: Tensor, in_batch: Tensor) -> None:

@@ -7,6 +7,7 @@ z [h, w] of each channel to factor * rows @ z @ columns.T, with rows [H, h] and 
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -174,7 +175,7 @@ _Call = tuple[str, int]
 class _Reached:
     """A tensor that paths have reached, its version then, and the paths."""
 
-    tensor: Tensor
+    tensor: weakref.ref[Tensor]
     version: int
     paths: Mapping[_Call, Path]
 
@@ -196,14 +197,17 @@ class LinearPaths(TorchFunctionMode):
         return {call: path for call, path in paths.items() if path.axes == CHANNELS_FIRST}
 
     def _store(self, tensor: Tensor, paths: Mapping[_Call, Path]) -> None:
-        # The tensor is kept, because the identifier of a freed one may be used again.
-        self._reached[id(tensor)] = _Reached(tensor, tensor._version, paths)
+        # The outputs of all layers would need as much memory as training, and an identifier may be used again.
+        key = id(tensor)
+        reference = weakref.ref(tensor, lambda _: self._reached.pop(key, None))
+        self._reached[key] = _Reached(reference, tensor._version, paths)
 
     def _paths(self, tensor: Any) -> Mapping[_Call, Path]:
         reached = self._reached.get(id(tensor))
-        if reached is None or reached.tensor._version != reached.version:
+        known = None if reached is None else reached.tensor()
+        if reached is None or known is None or known is not tensor:
             return {}
-        return reached.paths
+        return reached.paths if known._version == reached.version else {}
 
     def __torch_function__(
         self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -14,6 +14,9 @@ from gradmeter.reading.pixels.planar import merged, reduced
 from gradmeter.reading.pseudo_labels import StartVector, predicted
 from gradmeter.reading.statistics import PowerSums
 
+# Far above all logits, and finite, because 0 times infinity is not a number.
+_EXCLUDED = 1e30
+
 Start = Callable[[Tensor], StartVector]
 
 
@@ -68,10 +71,11 @@ def _predicted(logits: Tensor) -> tuple[PowerSums, Tensor] | None:
     if logits.dtype not in (torch.float32, torch.float64):
         logits = logits.float()
     largest = logits.amax(0)
-    top = logits == largest
-    if int(top.count_nonzero()) != len(largest):
+    # Arithmetic is several times as fast as a mask: 1 at the largest logit, 0 elsewhere.
+    top = (logits - largest).sign_().add_(1)
+    if int(top.sum()) != len(largest):
         return None
-    others = logits.masked_fill(top, -torch.inf)
+    others = torch.add(logits, top, alpha=-_EXCLUDED)
     second = others.amax(0)
     # Relative to the second largest logit, so that the sum is at least one: nothing underflows or cancels.
     weights = others.sub_(second).exp_()

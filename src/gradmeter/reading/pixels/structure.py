@@ -19,7 +19,7 @@ from torch.nn.utils import parametrize
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.hooks import of_this_thread
 from gradmeter.reading.network import owned_parameters, owning_modules
-from gradmeter.reading.pixels.paths import LinearPaths, Path
+from gradmeter.reading.pixels.paths import CHANNELS_LAST, LinearPaths, Path
 from gradmeter.reading.pixels.taps import axes_of, has_taps
 
 # Largest difference between the derivative by autograd and along the recognised path, relative to its largest entry.
@@ -32,18 +32,18 @@ class Structure:
     """How the logits depend on the last layers, for inputs of one shape.
 
     Attributes:
-        logits: [1, C, H, W] of the sample with which it was found.
         last: the last layers, in the network's order; for each the path of every call to the logits, or None if some
             operation behind the layer is not linear or not known.
         before: layers whose output passes at most one layer with weights, norms aside, on its way to the logits.
         through: for layers before the last, the last layer that is the only one to read their output, norms aside.
+        outside: layers with a parameter that is also used outside of the layer's own calls.
         complete: whether the logits are the sum of what these paths map.
     """
 
-    logits: Tensor
     last: dict[str, list[Path] | None]
     before: tuple[str, ...]
     through: dict[str, str]
+    outside: frozenset[str]
     complete: bool
 
 
@@ -64,10 +64,19 @@ def measurable_layers(network: nn.Module, *, biases: bool) -> dict[str, dict[str
     return {
         layer: parameters
         for layer, parameters in owned.items()
-        if not any(any(True for _ in child.parameters()) for child in modules[layer].children())
-        and not parametrize.is_parametrized(modules[layer])
+        if _computes_alone(modules[layer])
         and all(owners[id(parameter)] == 1 for parameter in modules[layer].parameters(recurse=False))
     }
+
+
+def _computes_alone(module: nn.Module) -> bool:
+    """Whether a module computes its output with its own parameters, not with weights computed from parameters."""
+    if any(True for child in module.children() for _ in child.parameters()):
+        return False
+    if isinstance(module, parametrize.ParametrizationList) or parametrize.is_parametrized(module):
+        return False
+    # A weight norm by hooks, or a pruning, replaces the weight by other parameters.
+    return not has_taps(module) or {name for name, _ in module.named_parameters()} <= {"weight", "bias"}
 
 
 @contextmanager
@@ -104,9 +113,10 @@ class _Cuts:
 
     def __init__(self, paths: LinearPaths) -> None:
         self.paths = paths
-        self.leaves: dict[int, tuple[tuple[str, int], Tensor]] = {}
         # Names of the layers on whose outputs a layer's inputs depend directly.
         self.sources: dict[str, set[str]] = {}
+        # Identifiers of parameters that are used outside of calls of the layers.
+        self.outside: set[int] = set()
         self._calls: dict[str, int] = {}
 
     def cut(self, layer: str, module: nn.Module, output: Tensor) -> Tensor:
@@ -114,7 +124,8 @@ class _Cuts:
         call = (layer, self._calls.get(layer, 0))
         self._calls[layer] = call[1] + 1
         leaf = output.detach().requires_grad_()
-        self.leaves[id(leaf)] = (call, leaf)
+        # On the leaf itself, because a table of all leaves would keep the outputs of all layers in memory.
+        leaf._gradmeter_call = call  # type: ignore[attr-defined]
         cut = leaf.clone()
         if has_taps(module) and cut.dim() == 4:
             self.paths.begin(call, cut, axes_of(module))
@@ -127,16 +138,20 @@ class _Cuts:
     def behind(self, tensor: Tensor) -> dict[tuple[str, int], Tensor]:
         """The calls that a tensor depends on directly, with their leaves."""
         calls: dict[tuple[str, int], Tensor] = {}
+        if isinstance(tensor, nn.Parameter):
+            self.outside.add(id(tensor))
         stack = [tensor.grad_fn]
         seen = set(stack)
         while stack:
             node = stack.pop()
             if node is None:
                 continue
-            variable = getattr(node, "variable", None)
-            if id(variable) in self.leaves:
-                call, leaf = self.leaves[id(variable)]
+            leaf: Any = getattr(node, "variable", None)
+            if (call := getattr(leaf, "_gradmeter_call", None)) is not None:
                 calls[call] = leaf
+            elif leaf is not None:
+                # The parameters of a call lie before its output, which is cut off.
+                self.outside.add(id(leaf))
             for child, _ in node.next_functions:
                 if child is not None and child not in seen:
                     seen.add(child)
@@ -144,13 +159,18 @@ class _Cuts:
         return calls
 
 
-def find_structure(network: nn.Module, layers: Sequence[str], forward: Callable[[], Tensor]) -> Structure:
+def find_structure(
+    network: nn.Module, layers: Sequence[str], forward: Callable[[], Tensor]
+) -> tuple[Structure, Tensor]:
     """Find the last layers of a network and their paths to the logits.
 
     Args:
         network: the network, with gradients enabled.
         layers: names of the layers that own parameters.
         forward: computes the logits [1, C, H, W] of one sample.
+
+    Returns:
+        The structure, and the logits.
 
     Raises:
         UnsupportedModelError: if the logits depend on none of the layers.
@@ -181,7 +201,11 @@ def find_structure(network: nn.Module, layers: Sequence[str], forward: Callable[
         reader = _reader(layer, modules, {*last} | passed, last, cuts.sources)
         if reader is not None and cuts.made(layer) == 1:
             through[layer] = reader
-    return Structure(logits.detach(), last, tuple(layer for layer in layers if layer in before), through, complete)
+    outside = frozenset(
+        layer for layer in layers if not cuts.outside.isdisjoint(map(id, modules[layer].parameters(recurse=False)))
+    )
+    structure = Structure(last, tuple(layer for layer in layers if layer in before), through, outside, complete)
+    return structure, logits.detach()
 
 
 def _reader(
@@ -235,20 +259,31 @@ def _verified(
     logits: Tensor, reached: Mapping[tuple[str, int], Tensor], paths: Mapping[tuple[str, int], Path]
 ) -> dict[tuple[str, int], Path]:
     """The paths along which a random derivative arrives as it does by autograd."""
-    generator = torch.Generator().manual_seed(0)
-    direction = torch.randn(logits.shape, generator=generator, dtype=torch.float64, device="cpu")
     known = {call: path for call, path in paths.items() if call in reached}
     if not known:
         return {}
-    cotangent = direction.to(logits.device, logits.dtype)
-    gradients = torch.autograd.grad(logits, [reached[call] for call in known], cotangent)
-    verified = {}
-    for (call, path), gradient in zip(known.items(), gradients, strict=True):
-        expected = path.factor * (path.rows.T @ cotangent.double().cpu() @ path.columns)
-        actual = gradient.double().cpu()
-        if actual.shape != expected.shape:
-            actual = actual.permute(0, 3, 1, 2)
-        difference = (actual - expected).abs().max()
-        if difference <= _TOLERANCE.get(logits.dtype, _TOLERANCE_HALF) * expected.abs().max():
-            verified[call] = path
-    return verified
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(logits.shape, generator=generator, device="cpu").to(logits.device, logits.dtype)
+    gradients = torch.autograd.grad(logits, [reached[call] for call in known], direction)
+    return {
+        call: path
+        for (call, path), gradient in zip(known.items(), gradients, strict=True)
+        if _agrees(path, direction, gradient)
+    }
+
+
+def _agrees(path: Path, direction: Tensor, gradient: Tensor) -> bool:
+    """Whether a path maps a derivative [1, C, H, W] of the logits to that of the layer's output."""
+    dtype = torch.float64 if direction.dtype == torch.float64 else torch.float32
+    rows, columns = (matrix.to(direction.device, dtype) for matrix in (path.factor * path.rows.T, path.columns))
+    if path.started == CHANNELS_LAST:
+        gradient = gradient.permute(0, 3, 1, 2)
+    # One class at a time, because the logits may be large.
+    differences, sizes = [], []
+    for of_class, actual in zip(direction[0], gradient[0], strict=True):
+        expected = rows @ of_class.to(dtype) @ columns
+        differences.append((actual - expected).abs().max())
+        sizes.append(expected.abs().max())
+    # False if one of them is not a number.
+    limit = _TOLERANCE.get(direction.dtype, _TOLERANCE_HALF) * torch.stack(sizes).max()
+    return bool(torch.stack(differences).max() <= limit)

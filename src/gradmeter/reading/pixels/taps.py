@@ -1,7 +1,7 @@
-"""The positions of a layer's input that each entry of its kernel reads, as matrices along rows and columns.
+"""The positions of a layer's input that each entry of its kernel reads, along rows and columns.
 
-For output position (y, x), the weight of tap (i, j) reads the input at position (rows[i] y, columns[j] x), or a zero of
-the padding. With S_i the matrix [h, h_in] that selects these rows, the layer's output is the sum of
+For output position (y, x), the weight of tap (i, j) reads the input at position (rows[i][y], columns[j][x]), or a zero
+of the padding. With S_i the matrix [h, h_in] that selects these rows, the layer's output is the sum of
 weight[:, :, i, j] @ (S_i input S_j.T) over taps, for convolutions and transposed convolutions of any geometry.
 """
 
@@ -21,16 +21,26 @@ class Taps:
     """The taps of one call of a layer.
 
     Attributes:
-        rows: a matrix [h, h_in] of zeros and ones for each row of the kernel, float64.
-        columns: a matrix [w, w_in] for each column of the kernel.
+        rows: for each row of the kernel the rows of the input that it reads, [h] int64; -1 for a zero of the padding.
+        columns: for each column of the kernel the columns of the input, [w].
+        size: height and width of the input.
         groups: number of channel groups.
         axes: order of the axes of the layer's input and output.
     """
 
     rows: tuple[Tensor, ...]
     columns: tuple[Tensor, ...]
+    size: tuple[int, int]
     groups: int
     axes: str
+
+    def down(self, matrix: Tensor) -> list[Tensor]:
+        """The matrices matrix @ S_i, [H, h_in], of a matrix [H, h] and every row of the kernel."""
+        return [_selected(matrix, positions, self.size[0]) for positions in self.rows]
+
+    def across(self, matrix: Tensor) -> list[Tensor]:
+        """The matrices matrix @ S_j, [W, w_in], of a matrix [W, w] and every column of the kernel."""
+        return [_selected(matrix, positions, self.size[1]) for positions in self.columns]
 
 
 def has_taps(module: nn.Module) -> bool:
@@ -57,19 +67,20 @@ def taps_of(module: nn.Module, given: tuple[int, ...], returned: tuple[int, ...]
     if not has_taps(module) or len(given) != 4 or len(returned) != 4:
         return None
     if isinstance(module, nn.Linear):
-        height, width = (torch.eye(length, dtype=torch.float64, device="cpu") for length in given[1:3])
-        return Taps((height,), (width,), 1, CHANNELS_LAST)
+        height, width = (torch.arange(length, device="cpu") for length in given[1:3])
+        return Taps((height,), (width,), (given[1], given[2]), 1, CHANNELS_LAST)
     if isinstance(module, nn.ConvTranspose2d):
         rows, columns = (_transposed(module, axis, given[2 + axis], returned[2 + axis]) for axis in (0, 1))
-        return Taps(rows, columns, module.groups, CHANNELS_FIRST)
+        return Taps(rows, columns, (given[2], given[3]), module.groups, CHANNELS_FIRST)
     assert isinstance(module, nn.Conv2d)
     rows, columns = (_convolved(module, axis, given[2 + axis], returned[2 + axis]) for axis in (0, 1))
-    return Taps(rows, columns, module.groups, CHANNELS_FIRST)
+    return Taps(rows, columns, (given[2], given[3]), module.groups, CHANNELS_FIRST)
 
 
-def _selection(positions: Tensor, length: int) -> Tensor:
-    """The matrix [outputs, length] that selects positions [outputs]; -1 selects a zero."""
-    return F.one_hot(positions + 1, length + 1)[:, 1:].double()
+def _selected(matrix: Tensor, positions: Tensor, length: int) -> Tensor:
+    """matrix @ S, [outputs, length], for the matrix S that selects positions [h]; -1 selects a zero."""
+    reads = positions >= 0
+    return matrix.new_zeros(len(matrix), length).index_add_(1, positions[reads], matrix[:, reads])
 
 
 def _convolved(module: nn.Conv2d, axis: int, length: int, outputs: int) -> tuple[Tensor, ...]:
@@ -85,7 +96,7 @@ def _convolved(module: nn.Conv2d, axis: int, length: int, outputs: int) -> tuple
     mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
     padded = F.pad(positions, (before, after), mode=mode).flatten().long() - 1
     start = stride * torch.arange(outputs, device="cpu")
-    return tuple(_selection(padded[start + tap * dilation], length) for tap in range(kernel))
+    return tuple(padded[start + tap * dilation] for tap in range(kernel))
 
 
 def _transposed(module: nn.ConvTranspose2d, axis: int, length: int, outputs: int) -> tuple[Tensor, ...]:
@@ -95,5 +106,5 @@ def _transposed(module: nn.ConvTranspose2d, axis: int, length: int, outputs: int
         shifted = torch.arange(outputs, device="cpu") + padding - tap * dilation
         source = torch.div(shifted, stride, rounding_mode="floor")
         reads = (shifted % stride == 0) & (source >= 0) & (source < length)
-        selections.append(_selection(torch.where(reads, source, -1), length))
+        selections.append(torch.where(reads, source, -1))
     return tuple(selections)
