@@ -43,7 +43,7 @@
   const population = () => document.querySelector("input[name=population]:checked")?.value ?? "known";
 
   function status(at) {
-    if (!data.guaranteed) return "There is no risk guarantee: fit with --risk to get one.";
+    if (!data.guaranteed) return "There is no risk guarantee: the errors are only observed.";
     if (at !== marked) {
       const name = `${data.score} of at least ${probability(thresholds[marked])}`;
       return `The guarantee holds at this threshold only: ${name}. Here, the errors are only observed.`;

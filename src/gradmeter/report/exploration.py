@@ -81,7 +81,7 @@ class Promise:
 
 
 def exploration(
-    verdicts: Verdicts, points: OperatingPoints, contents: Contents, promise: Promise | None, *, texts: bool = False
+    verdicts: Verdicts, contents: Contents, promise: Promise | None = None, *, texts: bool = False
 ) -> dict[str, Any]:
     """Return the data of the interactive part, as a JSON value.
 
@@ -90,11 +90,11 @@ def exploration(
 
     Args:
         verdicts: the verdicts.
-        points: their operating points.
         contents: returns pictures or texts.
         promise: the guarantee of the threshold; None if there is none.
         texts: whether `contents` returns texts.
     """
+    points = verdicts.points()
     return {
         "score": verdicts.score,
         "marked": points.marked,

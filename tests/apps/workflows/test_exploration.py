@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 def explored(evaluation: Evaluation) -> dict[str, Any]:
     verdicts = verdicts_of(evaluation)
     contents = partial(contents_of, evaluation)
-    return module.exploration(verdicts, verdicts.points(), contents, promise_of(evaluation))
+    return module.exploration(verdicts, contents, promise_of(evaluation))
 
 
 def test_counts_at_the_guaranteed_threshold_are_those_of_the_guarantee(

@@ -11,10 +11,10 @@ from PIL import Image
 from gradmeter.apps.workflows.evaluate import Evaluation
 from gradmeter.apps.workflows.extremes import read_examples
 from gradmeter.apps.workflows.groups import given_scores, group_members
-from gradmeter.apps.workflows.reasons import split_reason
 from gradmeter.apps.workflows.wording import SCORE_NAMES, rate
 from gradmeter.report.exploration import Promise, Verdicts
 from gradmeter.report.thumbnails import thumbnail
+from gradmeter.trust.reasons import split_reason
 from gradmeter.trust.risk import LEAST_PROBABILITY
 
 # Longer side of a picture in pixels, and longest text in characters.
