@@ -110,7 +110,7 @@
     byId("accepted-share").textContent = `${percent(coverage)} (${count(accepted)} of ${count(total)})`;
     byId("accepted-risk").textContent = accepted ? `${percent(risk)} (${count(errors)})` : "none accepted";
     byId("guarantee-status").textContent = status(at);
-    byId("guarantee-status").classList.toggle("left", data.guaranteed && at !== marked);
+    byId("guarantee-status").classList.toggle("left", !data.guaranteed || at !== marked);
     byId("reset").disabled = at === marked;
     byId("table-threshold").textContent = at === marked ? initialCaption : `threshold ${probability(thresholds[at])}`;
     [...byId("group-counts").tBodies[0].rows].forEach((row, index) => {

@@ -25,10 +25,9 @@ from gradmeter.trust.evaluation.comparison import ALL, WRONG, Judged
 pytestmark = pytest.mark.slow
 
 
-def explored(evaluation: Evaluation) -> dict[str, Any]:
-    verdicts = verdicts_of(evaluation)
+def explored(evaluation: Evaluation, **options: int) -> dict[str, Any]:
     contents = partial(contents_of, evaluation)
-    return module.exploration(verdicts, contents, promise_of(evaluation))
+    return module.exploration(verdicts_of(evaluation), contents, promise_of(evaluation), **options)
 
 
 def test_counts_at_the_guaranteed_threshold_are_those_of_the_guarantee(
@@ -100,11 +99,8 @@ def test_of_many_samples_the_most_interesting_ones_are_there(
     assert sum(group["samples"] for group in data["groups"]) == len(rows)
 
 
-def test_pictures_are_as_many_as_keep_the_page_small(
-    evaluation: Evaluation, at_place: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_CHARACTERS", 30_000)
-    samples = explored(evaluation)["samples"]
+def test_pictures_are_as_many_as_keep_the_page_small(evaluation: Evaluation, at_place: object) -> None:
+    samples = explored(evaluation, characters=30_000)["samples"]
     total = sum(map(len, samples["content"]))
     assert 20_000 < total <= 30_000
     assert None not in samples["content"]

@@ -16,6 +16,8 @@ from gradmeter.trust.meta_classifier import Judgement
 from gradmeter.trust.reasons import split_reason
 from gradmeter.trust.risk import LEAST_PROBABILITY
 
+# The figures of a study are larger than those of an evaluation, so there is less room for pictures.
+_CHARACTERS = 400_000
 _SCORES = {"P(known)": "p_known", "P(correct | known)": "p_correct_if_known", "P(correct)": "p_correct"}
 
 
@@ -52,7 +54,7 @@ def explored(judged: Mapping[str, JudgedConcept]) -> dict[str, Any]:
         [split_reason(reason) if reason else None for part in concepts for reason in part.reasons],
         LEAST_PROBABILITY,
     )
-    return exploration(verdicts, pictures)
+    return exploration(verdicts, pictures, characters=_CHARACTERS)
 
 
 def _picture(image: NDArray[np.float32]) -> str:

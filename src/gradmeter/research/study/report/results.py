@@ -73,7 +73,10 @@ def _read_exploration(path: Path, names: Mapping[str, str]) -> dict[str, Any] | 
         return None
     try:
         explored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        groups = [{**group, "name": printable(names.get(group["name"], group["name"]))} for group in explored["groups"]]
+        groups = [
+            group if group["known"] else {**group, "name": printable(names.get(group["name"], group["name"]))}
+            for group in explored["groups"]
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is damaged ({error}); remove it and run the study again") from error
     return {**explored, "groups": groups}
