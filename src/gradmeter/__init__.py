@@ -8,6 +8,7 @@ from gradmeter.version import __version__
 
 if TYPE_CHECKING:
     from gradmeter.reading.meter import GradientMeter
+    from gradmeter.reading.pixels import PixelMeter, PixelReadings
     from gradmeter.reading.readings import Readings
     from gradmeter.trust.model import TrustModel
     from gradmeter.trust.module import Trust
@@ -18,6 +19,8 @@ __all__ = [
     "GradmeterError",
     "InputError",
     "OutputError",
+    "PixelMeter",
+    "PixelReadings",
     "Readings",
     "Trust",
     "TrustModel",
@@ -28,6 +31,8 @@ __all__ = [
 # PyTorch and scikit-learn take seconds to import, so each class is imported on first access.
 _MODULES = {
     "GradientMeter": "gradmeter.reading.meter",
+    "PixelMeter": "gradmeter.reading.pixels",
+    "PixelReadings": "gradmeter.reading.pixels",
     "Readings": "gradmeter.reading.readings",
     "Trust": "gradmeter.trust.module",
     "TrustModel": "gradmeter.trust.model",

@@ -59,7 +59,7 @@ def write(folder: Path, count: int) -> None:
 def test_commands_and_options_exist(page: str) -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     options = {
-        name: {option for parameter in command.params for option in parameter.opts}
+        name: {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         for name, command in commands.items()
     }
     in_blocks = [line for language, text in blocks(page) if language == "sh" for line in re.split(r"\n|&& ", text)]

@@ -93,7 +93,9 @@ def test_measure(
 
 @many
 @given(
-    command=st.sampled_from(["judge", "evaluate", "fit", "serve", "reproduce", "compare", "bench", "info", "no"]),
+    command=st.sampled_from(
+        ["judge", "evaluate", "fit", "serve", "demo", "reproduce", "compare", "gain", "bench", "info", "no"]
+    ),
     words=st.lists(st.sampled_from([*DATA, "--out", "--known", "--risk", "--data", "--json", *NUMBERS]), max_size=4),
 )
 def test_the_others(
@@ -104,6 +106,6 @@ def test_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The long studies get an invalid option, so that they never start."""
-    if command in ("reproduce", "compare", "bench"):
-        words = ["--runs=x", *words]
+    if command in ("demo", "reproduce", "compare", "gain", "bench"):
+        words = ["--port=x" if command == "demo" else "--runs=x", *words]
     run([command, *words], place, capsys, monkeypatch)

@@ -25,7 +25,7 @@ from torch import nn
 from gradmeter.errors import DataError, GradmeterError, OutputError
 from gradmeter.runs.measuring import MeasuredSet, Skipped
 from gradmeter.sources.models.weights import read_weights
-from gradmeter.sources.samples import ImageKind, Source, Unreadable, open_source
+from gradmeter.sources.samples import ImageKind, Source, Unreadable, arrays_of, open_source
 from gradmeter.sources.samples.decoding import decode
 from hostile.mutations import JSON, assert_clear, mutated
 
@@ -113,6 +113,25 @@ def test_archives(data: st.DataObject, tmp_path: Path) -> None:
     data.draw(st.sampled_from([np.savez, np.savez_compressed]))(stream, **arrays)
     (tmp_path / "a.npz").write_bytes(data.draw(mutated(stream.getvalue())))
     read_all(tmp_path / "a.npz")
+
+
+@many
+@given(data=st.data())
+def test_archives_of_arrays(data: st.DataObject, tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    arrays = {"inputs:ids": np.arange(40).reshape(5, 8), "inputs:sound": np.zeros((5, 2)), "labels": np.arange(5)}
+    data.draw(st.sampled_from([np.savez, np.savez_compressed]))(stream, **arrays)
+    path = tmp_path / "a.npz"
+    path.write_bytes(data.draw(mutated(stream.getvalue())))
+    try:
+        kind = arrays_of(str(path))
+        source = open_source(str(path), KIND if kind is None else None, arrays=kind)
+        source.fingerprint()
+    except DataError as error:
+        assert_clear(error)
+        return
+    for index in range(min(len(source), 50)):
+        read_one(source, index)
 
 
 @many

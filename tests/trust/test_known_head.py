@@ -4,7 +4,33 @@ from scipy.special import expit
 from scipy.stats import rankdata
 from sklearn.metrics import log_loss, roc_auc_score
 
-from gradmeter.trust.known_head import KnownHead
+from gradmeter.trust.confidence import KnownFeatures, SecondLook
+from gradmeter.trust.known_head import KnownHead as Head
+
+STRENGTHS = {"features": (1e-3, 1e-2, 1e-1, 1.0)}
+CLASSES = 10
+
+
+def known(X: np.ndarray, log_scale: np.ndarray, mirrored: np.ndarray | None = None) -> KnownFeatures:
+    """Return features with logits of that log(1 - p): class 0 is predicted, and all others are equally likely."""
+    odds = log_scale - np.log(-np.expm1(log_scale))
+    logits = np.repeat(odds[:, None] - np.log(CLASSES - 1), CLASSES, axis=1)
+    logits[:, 0] = 0
+    return KnownFeatures(logits, log_scale, {"features": X}, mirrored)
+
+
+class KnownHead(Head):
+    """The head for one group of features, given as an array."""
+
+    def __init__(self) -> None:
+        super().__init__(STRENGTHS)
+
+    def fit(self, X: np.ndarray, log_scale: np.ndarray, wrong: np.ndarray) -> "KnownHead":  # type: ignore[override]
+        super().fit(known(X, log_scale), wrong, np.where(wrong, 1, 0))
+        return self
+
+    def probability(self, X: np.ndarray, log_scale: np.ndarray) -> np.ndarray:  # type: ignore[override]
+        return super().probability(known(X, log_scale))
 
 
 def inputs(count: int, seed: int, *, tells: float = 0.0, numbers: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -126,3 +152,42 @@ def test_constant_features_and_a_constant_softmax() -> None:
     assert np.isfinite(head.probability(X, np.full(100, -1.5))).all()
     # Training values that differ by rounding only must not make other values infinitely far away.
     assert 0.01 < head.probability(X, np.full(100, -1.6)).mean() < 0.9
+
+
+def doubtful(count: int, seed: int) -> tuple[KnownFeatures, np.ndarray]:
+    """Return predictions whose mirror image says more about them than the softmax."""
+    random = np.random.default_rng(seed)
+    odds = random.normal(-3, 2, count)
+    mirrored = odds + random.normal(0, 2, count)
+    return known(random.normal(size=(count, 3)), -np.logaddexp(0, -odds), mirrored), random.random(count) < expit(
+        mirrored
+    )
+
+
+def test_a_second_look_that_helps_is_taken_at_a_fifth_of_the_predictions() -> None:
+    (X, wrong), (new, new_wrong) = doubtful(2000, 11), doubtful(4000, 12)
+    head = Head(STRENGTHS).fit(X, wrong, np.where(wrong, 1, 0))
+    assert head.second_look_ is not None
+    odds = X.log_scale - np.log(-np.expm1(X.log_scale))
+    assert np.mean(odds > head.second_look_) == pytest.approx(0.2, abs=0.001)
+    p_wrong = head.probability(new)
+    assert roc_auc_score(new_wrong, p_wrong) > roc_auc_score(new_wrong, new.log_scale) + 0.02
+    # Confident predictions keep the order of the softmax.
+    confident = new.log_scale - np.log(-np.expm1(new.log_scale)) <= head.second_look_
+    assert np.array_equal(rankdata(p_wrong[confident]), rankdata(new.log_scale[confident]))
+
+
+def test_a_second_look_that_tells_nothing_is_not_taken() -> None:
+    X, _ = doubtful(2000, 13)
+    random = np.random.default_rng(14)
+    wrong = random.random(2000) < np.exp(X.log_scale)
+    assert Head(STRENGTHS).fit(X, wrong, np.where(wrong, 1, 0)).second_look_ is None
+
+
+def test_the_members_start_from_the_same_confidence_score() -> None:
+    X, wrong = doubtful(2000, 15)
+    tells = np.where(wrong, 1.0, 0.0) + np.random.default_rng(16).normal(0, 1, 2000)
+    X = KnownFeatures(X.logits, X.log_scale, {"features": tells[:, None]}, X.mirrored)
+    head = Head(STRENGTHS).fit(X, wrong, np.where(wrong, 1, 0))
+    assert len(head.members_) > 1
+    assert all(isinstance(member.confidence, SecondLook) for member in head.members_)

@@ -105,6 +105,11 @@ class Inputs:
             tuple(map(apply, self.args)), {name: apply(value) for name, value in self.kwargs.items()}, self.labels
         )
 
+    def replaced(self, *tensors: Tensor) -> Inputs:
+        """The same arguments with other tensors, in the order of `tensors`."""
+        new = iter(tensors)
+        return self.map(lambda _: next(new))
+
 
 def _prepared(value: Any) -> Any:
     """Detach a tensor, and convert images to the channels-last memory format, which is faster."""

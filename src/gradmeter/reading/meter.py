@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 from typing import Any
 
 import torch
@@ -54,7 +55,7 @@ from gradmeter.reading.network import (
     require_independent_samples,
     unwrapped,
 )
-from gradmeter.reading.probes import Probe, named_probe
+from gradmeter.reading.probes import MIRROR, Mirror, Probe, named_probe
 from gradmeter.reading.pseudo_labels import (
     LABELS,
     PseudoLabel,
@@ -131,7 +132,7 @@ class GradientMeter:
             embedding and scores; `Readings.layers` are then empty, and `values` are [N, 0, metrics].
         activations: also measure statistics of the layers' outputs, `Readings.activations`.
         embedding: also keep the input of the last layer, `Readings.embedding`.
-        probes: scores that need further passes, `Readings.scores`: "odin", "mc_dropout", or functions as in
+        probes: scores that need further passes, `Readings.scores`: "odin", "mc_dropout", "mirror", or functions as in
             `gradmeter.reading.probes`.
         biases: False excludes biases ("bias", "in_proj_bias", "bias_ih_l0", ...) from every statistic.
         tile: number of samples per forward pass; by default as many as keep the activations in cache.
@@ -218,18 +219,25 @@ class GradientMeter:
         self._independent: set[tuple[Any, ...]] = set()
         self._outputs = OutputReader(self._owners, activations=self.activations, embedding=self.embedding)
 
-    def for_trust_model(self, gradients: bool = True) -> GradientMeter:
+    def for_trust_model(self, gradients: bool = True, second_look: float | None = -inf) -> GradientMeter:
         """A meter of the same network that measures all features of gradmeter's meta classifier.
 
-        It measures activations and the embedding. With `gradients` its pseudo-labels are "predicted" and "uniform",
-        followed by this meter's other ones; without, "predicted" alone. Returns this meter if it already does so.
+        It measures activations and the embedding. Returns this meter if it already does so.
+
+        Args:
+            gradients: with gradients its pseudo-labels are "predicted" and "uniform", followed by this meter's other
+                ones; without, "predicted" alone.
+            second_look: log odds of being wrong above which the mirror image of an image is predicted, too
+                (`gradmeter.reading.probes.Mirror`); None for never.
         """
         pseudo_labels: list[PseudoLabel] = ["predicted"]
         if gradients:
             pseudo_labels += ["uniform"]
             pseudo_labels += [label for label in self.given_pseudo_labels if label not in pseudo_labels]
+        probes = [probe for probe in self.probes if not _is_mirror(probe)]
+        probes += [] if second_look is None else [Mirror(second_look)]
         reads_all = self.activations and self.embedding and self.gradients == gradients
-        if reads_all and self.given_pseudo_labels == pseudo_labels:
+        if reads_all and self.given_pseudo_labels == pseudo_labels and list(self.probes) == probes:
             return self
         return GradientMeter(
             self.model,
@@ -237,10 +245,15 @@ class GradientMeter:
             gradients=gradients,
             activations=True,
             embedding=True,
-            probes=self.probes,
+            probes=probes,
             biases=self.biases,
             tile=self._tile,
         )
+
+    @property
+    def second_look(self) -> float | None:
+        """Log odds of being wrong above which the mirror image is predicted, too; None for never."""
+        return next((probe.above for probe in self._probes if isinstance(probe, Mirror)), None)
 
     def extended(self) -> GradientMeter:
         """Deprecated; use `for_trust_model`."""
@@ -322,8 +335,8 @@ class GradientMeter:
     def _tile_by_tile(self, batch: Inputs) -> list[_TileReadings]:
         require_independent_samples(self._network)
         parts, start = [], 0
-        # Probes are called with gradients enabled.
-        with measuring(self._network, gradients=self.gradients or bool(self._probes)):
+        probes_need_gradients = any(getattr(probe, "needs_gradients", True) for probe in self._probes)
+        with measuring(self._network, gradients=self.gradients or probes_need_gradients):
             while start < batch.samples:
                 size = self._tile or self._tiles.get(batch.shapes, _SMALLEST_TILE)
                 # Tiles of equal size, because a small last tile would be slow.
@@ -631,3 +644,7 @@ def _require_same_logits(alone: Tensor, in_batch: Tensor) -> None:
             f"the network's logits for a sample alone and in a batch differ by {difference:.2g}: it mixes the samples "
             "or draws random numbers; expected a network that treats samples independently"
         )
+
+
+def _is_mirror(probe: str | Probe) -> bool:
+    return probe == MIRROR or isinstance(probe, Mirror)

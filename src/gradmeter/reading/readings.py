@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -180,6 +180,10 @@ class Readings:
     def without_gradients(self) -> Readings:
         """The readings of a meter with `gradients=False`."""
         return replace(self, layers=(), values=self.values[:, :0], further={})
+
+    def with_scores(self, names: Collection[str]) -> Readings:
+        """The readings with only these of their scores."""
+        return replace(self, scores={name: score for name, score in self.scores.items() if name in names})
 
     def rows(self, rows: np.ndarray) -> Readings:
         """Readings of some of the samples, given their indices or a mask [N] bool."""

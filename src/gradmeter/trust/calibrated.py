@@ -17,6 +17,7 @@ from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
 from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.folds import FOLDS, Fold, stratified_folds
+from gradmeter.trust.layer_ranges import LayerValues
 from gradmeter.trust.log_features import LogFeatures
 from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, CrossFit, Judgement, TrainingData
 from gradmeter.trust.smoothing import fit_smoothed
@@ -39,6 +40,7 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     learns_from_synthetic = False
     steps = None
     known_loss = None
+    second_look = None
 
     def __init__(self, classifier: Any = None) -> None:
         self.classifier = classifier
@@ -88,6 +90,10 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def unfamiliar_origins(self, block: FeatureBlock) -> list[tuple[str, ...]]:
         """Return no origins: the classifier does not tell known from unknown inputs."""
         return [()] * len(block)
+
+    def layer_distances(self, block: FeatureBlock) -> list[LayerValues]:
+        """Return no distances: the classifier takes none."""
+        return []
 
     def judge(self, block: FeatureBlock) -> Judgement:
         """Judge N predictions; all inputs count as familiar."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,6 @@ from gradmeter.reading.finite import read_finite
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
-from gradmeter.trust.synthetic import ImageSample
 
 _LABELS = ("labels", "label")
 
@@ -56,6 +55,13 @@ def read_inputs(meter: GradientMeter, inputs: Any) -> Readings:
     return meter(_to_tensors(inputs, _reference_weight(meter)))
 
 
+class Collector(Protocol):
+    """Keeps some of the inputs that are read."""
+
+    def add(self, inputs: Any, labels: Tensor) -> None:
+        """Receive a batch of inputs, with tensors only, and its labels [N]."""
+
+
 def identifiers(inputs: Any) -> pa.Array | pa.ChunkedArray | None:
     """Return the column "id" of an Arrow table or pandas frame of readings; None if the inputs have no such column."""
     if isinstance(inputs, pa.Table):
@@ -63,14 +69,14 @@ def identifiers(inputs: Any) -> pa.Array | pa.ChunkedArray | None:
     return pa.array(inputs["id"]) if _is_frame(inputs) and "id" in inputs.columns else None
 
 
-def read_known(meter: GradientMeter, data: Any, sample: ImageSample | None = None) -> tuple[ReadData, Tensor]:
+def read_known(meter: GradientMeter, data: Any, *collectors: Collector) -> tuple[ReadData, Tensor]:
     """Return readings and labels [N] int64 of known inputs.
 
     Args:
         meter: reads them.
         data: a loader of batches (inputs, labels) or dicts with "labels"; one pair (inputs, labels); or an Arrow table
             or pandas frame of readings with a column "label".
-        sample: collects some of the images.
+        collectors: receive the inputs, unless they are readings.
 
     Raises:
         InputError: if labels are missing, invalid, or not as many as the inputs.
@@ -91,8 +97,9 @@ def read_known(meter: GradientMeter, data: Any, sample: ImageSample | None = Non
                 f"a known input has the label {int(invalid[0])}; expected a class from 0 to {classes - 1}: pass inputs "
                 "of no class as unknowns"
             )
-        if sample is not None:
-            sample.add(_to_tensors(inputs, _reference_weight(meter)), labels[-1])
+        if not _are_readings(inputs):
+            for collector in collectors:
+                collector.add(_to_tensors(inputs, _reference_weight(meter)), labels[-1])
     return _concatenated(parts), torch.cat(labels)
 
 
@@ -146,7 +153,7 @@ def _read(meter: GradientMeter, inputs: Any) -> ReadData:
     columns = inputs.column_names if isinstance(inputs, pa.Table) else inputs.columns if _is_frame(inputs) else ()
     if HASH_COLUMN in columns:
         contents = inputs[HASH_COLUMN].to_numpy()
-    elif isinstance(inputs, (Readings, pa.Table)) or _is_frame(inputs):
+    elif _are_readings(inputs):
         contents = reading_hashes(readings)
     else:
         contents = content_hashes(_to_tensors(inputs, _reference_weight(meter)))
@@ -209,6 +216,10 @@ def _to_tensors(inputs: Any, weight: Tensor) -> Any:
     if isinstance(inputs, tuple):
         return tuple(_to_tensors(value, weight) for value in inputs)
     return inputs
+
+
+def _are_readings(data: Any) -> bool:
+    return isinstance(data, (Readings, pa.Table)) or _is_frame(data)
 
 
 def _to_tensor(array: NDArray[Any]) -> Tensor:

@@ -16,6 +16,7 @@ from gradmeter.errors import InputError
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import stage
 from gradmeter.trust.calibrated import Calibrated
+from gradmeter.trust.layer_ranges import GradientRanges, LayerValues, gradient_values
 from gradmeter.trust.log_features import LogFeatures
 from gradmeter.trust.meta_classifier import (
     P_CORRECT,
@@ -48,6 +49,8 @@ class Judge:
             these may have been fitted to synthetic unknowns made from them.
         synthetic: number of synthetic unknowns in training.
         fallback: why known inputs are ranked by the softmax alone; None if they are not.
+        gradient_ranges: the range of each layer's gradient for right predictions; None if gradients were not read, or
+            for a TrustModel that was saved by an earlier version.
     """
 
     features: LogFeatures
@@ -58,6 +61,7 @@ class Judge:
     held_out: Judgement
     synthetic: int = 0
     fallback: str | None = None
+    gradient_ranges: GradientRanges | None = None
 
     @classmethod
     def fit(
@@ -91,7 +95,10 @@ class Judge:
         right, wrong, unknown = int(correct.sum()), int((~correct).sum()), sum(map(len, unknowns))
         meta_classifier.require_enough(right, wrong, unknown)
         used = list(synthetic) if meta_classifier.learns_from_synthetic else []
-        readings = Readings.concatenate([known, *unknowns, *used])
+        parts = [known, *unknowns, *used]
+        # Earlier readings may lack a score that others have.
+        scores = set.intersection(*({*part.scores} for part in parts))
+        readings = Readings.concatenate([part.with_scores(scores) for part in parts])
         kinds = [np.full(len(part), UNKNOWN + kind) for kind, part in enumerate((*unknowns, *used))]
         # The matrices are small: threads would cost more time than they save, and much more on a busy machine.
         with threadpool_limits(1), stage("fitting the meta classifier", meta_classifier.steps) as advance:
@@ -101,9 +108,12 @@ class Judge:
                 np.concatenate([correct.astype(np.int64), *kinds]),
                 -readings.log_scale.double().cpu().numpy(),
                 np.arange(len(known) + unknown, dtype=np.uint64) if contents is None else contents,
+                np.concatenate([labels.cpu().numpy().astype(np.int64), *(np.full(len(kind), -1) for kind in kinds)]),
             )
             fit = meta_classifier.cross_fit(data, advance)
-        return cls(features, fit.classifier, right, wrong, unknown, fit.held_out, sum(map(len, used)), fit.fallback)
+        ranges = GradientRanges.of(known.rows(np.flatnonzero(correct)))
+        counts = right, wrong, unknown
+        return cls(features, fit.classifier, *counts, fit.held_out, sum(map(len, used)), fit.fallback, ranges)
 
     @property
     def unknown_share(self) -> float:
@@ -154,6 +164,14 @@ class Judge:
             for index, layers in zip(unfamiliar, origins, strict=True):
                 reasons[index] = unfamiliar_in(layers)
         return reasons
+
+    def layer_values(self, readings: Readings) -> list[LayerValues]:
+        """Return what each layer shows for N predictions: the size of its gradient and the distance of its output.
+
+        Each measure is there only if it is read; the distances only if the meta classifier takes them.
+        """
+        distances = self.classifier.layer_distances(self.features.block(readings))
+        return [*gradient_values(readings, self.gradient_ranges), *distances]
 
     def probability(self, readings: Readings) -> NDArray[np.float64]:
         """Return P(correct) [N]."""

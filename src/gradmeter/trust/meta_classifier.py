@@ -13,6 +13,7 @@ from gradmeter.errors import InputError
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
 from gradmeter.trust.features import FeatureBlock
+from gradmeter.trust.layer_ranges import LayerValues
 from gradmeter.trust.log_features import LogFeatures
 
 P_CORRECT, P_KNOWN, P_CORRECT_IF_KNOWN = "p_correct", "p_known", "p_correct_if_known"
@@ -103,12 +104,14 @@ class TrainingData:
         target: [n] `WRONG`, `CORRECT`, or `UNKNOWN` plus the number of the kind.
         softmax: [n] a score that grows with the maximum softmax probability.
         contents: [given] equal numbers for equal inputs, for the samples that are not synthetic.
+        labels: [n] the true class of known inputs; -1 for unknown ones.
     """
 
     block: FeatureBlock
     target: NDArray[np.int64]
     softmax: NDArray[np.float64]
     contents: NDArray[np.uint64]
+    labels: NDArray[np.int64]
 
     @property
     def given(self) -> int:
@@ -132,6 +135,10 @@ class FittedClassifier(Protocol):
     def known_loss(self) -> float | None:
         """The average loss of P(known) of known inputs that the assumed share costs; None if it is not derived so."""
 
+    @property
+    def second_look(self) -> float | None:
+        """Log odds of the softmax above which the mirror image is needed, too; None for never."""
+
     def judge(self, block: FeatureBlock) -> Judgement:
         """Judge N predictions."""
 
@@ -140,6 +147,9 @@ class FittedClassifier(Protocol):
 
         At most three, the least known first; none for meta classifiers that do not tell known from unknown inputs.
         """
+
+    def layer_distances(self, block: FeatureBlock) -> list[LayerValues]:
+        """Return the distance of each layer's output from those of known inputs, if the meta classifier takes them."""
 
 
 @dataclass(frozen=True, eq=False)

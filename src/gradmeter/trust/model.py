@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,11 +17,13 @@ from torch import Tensor, nn
 
 from gradmeter.errors import GradmeterError, InputError
 from gradmeter.reading.content import reading_hashes
+from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import max_softmax
 from gradmeter.trust import saving
 from gradmeter.trust.data import (
+    Collector,
     ReadData,
     identifiers,
     read_inputs,
@@ -31,7 +34,9 @@ from gradmeter.trust.data import (
     require_list,
 )
 from gradmeter.trust.judge import Judge, resolve_classifier
+from gradmeter.trust.layer_ranges import LayerValues
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN, Judgement
+from gradmeter.trust.reads import AUTO, FORWARD, GRADIENTS, READS, Pilot, ReadsChoice, choose_by_readings, choose_reads
 from gradmeter.trust.risk import (
     COVERAGE_TOLERANCE,
     LEAST_PROBABILITY,
@@ -41,10 +46,6 @@ from gradmeter.trust.risk import (
     require_rates,
 )
 from gradmeter.trust.synthetic import ImageSample
-
-GRADIENTS, FORWARD = "gradients", "forward"
-READS = (GRADIENTS, FORWARD)
-"""What a TrustModel can read: gradients and the forward pass, or the forward pass only."""
 
 VERDICT_COLUMNS: dict[str, pa.DataType] = {
     "prediction": pa.int64(),
@@ -65,12 +66,16 @@ class TrustModel:
         meter: reads the network.
         classifier: "gradmeter" (`TwoHeads`, which separates unknown inputs from wrong predictions), "ridge_cv",
             "ridge", "lasso", "glm", "elastic_net", "neural_network", or a scikit-learn classifier.
-        reads: "gradients", or "forward" to read only what one forward pass shows: logits, embedding and statistics of
-            the layers' outputs. A verdict then costs little more than the forward pass.
+        reads: "forward" reads what one forward pass shows: logits, embedding and statistics of the layers' outputs; a
+            verdict then costs little more than the forward pass. "gradients" reads gradients, too. "auto" compares
+            both in `fit`, on held-out folds of a sample, and reads gradients only if they pay; other meta classifiers
+            than "gradmeter" then read gradients.
 
     Attributes:
         meter: the given meter; with "gradmeter" or `reads="forward"`, its `GradientMeter.for_trust_model`, which reads
             what the meta classifier needs.
+        reads: as given.
+        choice: what `fit` chose to read, and why; None unless `reads` is "auto".
         judge: the fitted meta classifier; None before `fit`.
         learns_from_synthetic: whether the meta classifier uses synthetic unknowns.
         guarantee: the risk guarantee of `set_risk`; None before it.
@@ -84,20 +89,41 @@ class TrustModel:
         >>> trust.accept(images)
     """
 
-    def __init__(self, meter: GradientMeter, classifier: Any = "gradmeter", *, reads: str = GRADIENTS) -> None:
+    def __init__(self, meter: GradientMeter, classifier: Any = "gradmeter", *, reads: str = AUTO) -> None:
         if not isinstance(meter, GradientMeter):
             raise InputError(f"meter is a {type(meter).__name__}; expected a GradientMeter")
         self.learns_from_synthetic = resolve_classifier(classifier).learns_from_synthetic
         if reads not in READS:
-            raise InputError(f"reads={reads!r}; expected {' or '.join(READS)}")
-        self.meter = meter
-        if self.learns_from_synthetic or reads == FORWARD:
-            self.meter = meter.for_trust_model(gradients=reads == GRADIENTS)
+            raise InputError(f"reads={reads!r}; expected {', '.join(READS)}")
+        self.reads = reads
+        self.choice: ReadsChoice | None = None
+        self._given_meter = meter
+        self.meter = self._meter_for(gradients=reads != FORWARD)
         self.classifier = classifier
         self.judge: Judge | None = None
         self.guarantee: Guarantee | None = None
         self.learned_contents: NDArray[np.uint64] = np.empty(0, np.uint64)
         self.notes: dict[str, Any] = {}
+
+    def choose(self, batches: Iterable[tuple[Inputs, Tensor]]) -> ReadsChoice:
+        """With `reads="auto"`, choose what to read by a sample of the known inputs; `fit` then compares nothing.
+
+        Args:
+            batches: inputs and their classes.
+        """
+        choice = choose_reads(self._given_meter, batches)
+        self._choose(choice)
+        return choice
+
+    def _choose(self, choice: ReadsChoice) -> None:
+        self.choice = choice
+        self.meter = self._meter_for(gradients=choice.reads == GRADIENTS)
+
+    def _meter_for(self, *, gradients: bool, second_look: float = -inf) -> GradientMeter:
+        """Return a meter that reads what the meta classifier needs."""
+        if self.learns_from_synthetic:
+            return self._given_meter.for_trust_model(gradients, second_look)
+        return self._given_meter if gradients else self._given_meter.for_trust_model(gradients=False, second_look=None)
 
     def fit(self, known: Any, unknowns: Sequence[Any] = (), *, synthetic: Iterable[Any] | None = None) -> Self:
         """Fit the meta classifier to validation data and to unknown inputs.
@@ -120,11 +146,13 @@ class TrustModel:
         """
         require_list(unknowns)
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
-        known_data, labels = read_known(self.meter, known, sample)
+        known_data, labels = self._read_known(known, [] if sample is None else [sample])
         unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
         if sample is not None:
-            synthetic_readings = read_synthetic(self.meter, sample.unknowns(next(self.meter.model.parameters()).device))
+            # Only known images need a second look.
+            meter = self._meter_for(gradients=self.meter.gradients, second_look=inf)
+            synthetic_readings = read_synthetic(meter, sample.unknowns(next(meter.model.parameters()).device))
         else:
             synthetic_readings = [read_unknown(self.meter, kind).readings for kind in synthetic or ()]
         training_data = (known_data, *unknown_data)
@@ -140,7 +168,37 @@ class TrustModel:
         hashes = [hashes for data in training_data for hashes in (data.contents, reading_hashes(data.readings))]
         self.learned_contents = np.unique(np.concatenate(hashes))
         self.guarantee = None
+        if self.learns_from_synthetic:
+            look = self.judge.classifier.second_look
+            self.meter = self._meter_for(gradients=self.meter.gradients, second_look=inf if look is None else look)
         return self
+
+    def _read_known(self, known: Any, collectors: Sequence[Collector]) -> tuple[ReadData, Tensor]:
+        """Read the known inputs; with `reads="auto"`, choose what to read on the way."""
+        if self.reads != AUTO or not self.learns_from_synthetic or self.choice is not None:
+            gradients = self.reads != FORWARD if self.choice is None else self.choice.reads == GRADIENTS
+            self.meter = self._meter_for(gradients=gradients)
+            return read_known(self.meter, known, *collectors)
+        # A generator can be read only once, so read everything.
+        once = isinstance(known, Iterator)
+        data, labels = read_known(self._meter_for(gradients=once), known, *collectors, pilot := Pilot())
+        if len(pilot):
+            self.choose(pilot.batches())
+            if self.meter.gradients and not once:
+                return read_known(self.meter, known)
+        else:
+            data = self._choose_by_readings(known, data, labels)
+        return data if self.meter.gradients else replace(data, readings=data.readings.without_gradients()), labels
+
+    def _choose_by_readings(self, known: Any, data: ReadData, labels: Tensor) -> ReadData:
+        """Choose what to read by earlier readings of the known inputs, which may have gradients; return all of them."""
+        try:
+            data, _ = read_known(self._meter_for(gradients=True), known)
+        except InputError:
+            self._choose(ReadsChoice(FORWARD, "the readings have no gradients"))
+        else:
+            self._choose(choose_by_readings(data.readings, labels, {}))
+        return data
 
     def predict_proba(self, inputs: Any) -> Tensor:
         """Return P(the prediction is correct), [N] float64.
@@ -274,6 +332,22 @@ class TrustModel:
             }
         )
 
+    def layer_values(self, inputs: Any) -> list[LayerValues]:
+        """Return how far each layer is from what it shows for right predictions.
+
+        Args:
+            inputs: as in `predict_proba`.
+
+        Returns:
+            One entry for each measure that this TrustModel reads: "gradient", log10 of the Euclidean norm of the
+            layer's gradient for the prediction, and "distance", log10 of the distance of the layer's output from those
+            of known inputs; each beside the quantiles of the right validation predictions.
+
+        Raises:
+            GradmeterError: before `fit`.
+        """
+        return self._fitted().layer_values(read_inputs(self.meter, inputs))
+
     def learned_from(self, contents: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return whether `fit` has seen inputs with these content hashes (`gradmeter.reading.content`), [N] bool."""
         return np.isin(contents, self.learned_contents)
@@ -285,7 +359,10 @@ class TrustModel:
             OutputError: if the folder holds something else, or cannot be written.
             GradmeterError: before `fit`, or if a pseudo-label or probe is a function.
         """
-        saving.save(Path(folder), self.meter, self._fitted(), self.learned_contents, self.guarantee, self.notes)
+        fitted = saving.Saved(
+            self.meter, self._fitted(), self.learned_contents, self.guarantee, self.notes, self.choice
+        )
+        saving.save(Path(folder), fitted)
 
     @classmethod
     def load(cls, folder: Path | str, model: nn.Module, *, trusted: Sequence[str] = ()) -> TrustModel:
@@ -304,7 +381,7 @@ class TrustModel:
         loaded = saving.load(Path(folder), model, trusted)
         trust = cls(loaded.meter, loaded.judge.classifier, reads=GRADIENTS if loaded.meter.gradients else FORWARD)
         trust.judge, trust.guarantee, trust.learned_contents = loaded.judge, loaded.guarantee, loaded.learned_contents
-        trust.notes = loaded.notes
+        trust.notes, trust.meter, trust.choice = loaded.notes, loaded.meter, loaded.choice
         return trust
 
     def fingerprint(self) -> str:

@@ -20,12 +20,17 @@ from gradmeter.files import atomic_write, is_temporary, read_json, read_regular,
 from gradmeter.locks import locked
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import unwrapped, weights_hash
+from gradmeter.reading.probes import Mirror, Probe
 from gradmeter.trust.calibrated import Calibrated
+from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.features import GRADIENTS, OUTPUTS, Feature, FeatureAxes, FeatureBlock
 from gradmeter.trust.judge import Judge
+from gradmeter.trust.layer_ranges import GradientRanges
 from gradmeter.trust.log_features import LogFeatures
 from gradmeter.trust.meta_classifier import P_CORRECT_IF_KNOWN, P_KNOWN, SCORES, FittedClassifier, Judgement
+from gradmeter.trust.reads import Gain, ReadsChoice
 from gradmeter.trust.risk import Guarantee, require_rates
+from gradmeter.trust.two_heads import TwoHeads
 from gradmeter.version import __version__
 
 _FORMAT = 2
@@ -41,6 +46,12 @@ READINGS = "readings"
 # Types of meta classifiers that skops does not trust by default.
 _TRUSTED = (
     "gradmeter.trust.calibrated.Calibrated",
+    "gradmeter.trust.candidates.ConfidenceCurve",
+    "gradmeter.trust.candidates.Regression",
+    "gradmeter.trust.candidates.SecondOpinion",
+    "gradmeter.trust.confidence.NormalisedLogit",
+    "gradmeter.trust.confidence.SecondLook",
+    "gradmeter.trust.confidence.Softmax",
     "gradmeter.trust.densities.ClassDensities",
     "gradmeter.trust.known_head.KnownHead",
     "gradmeter.trust.signed_regression.SignedLogisticRegression",
@@ -55,7 +66,7 @@ _TRUSTED = (
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
+class Saved:
     """The content of a folder."""
 
     meter: GradientMeter
@@ -63,39 +74,28 @@ class Loaded:
     learned_contents: NDArray[np.uint64]
     guarantee: Guarantee | None
     notes: dict[str, Any]
+    choice: ReadsChoice | None
 
 
-def save(
-    folder: Path,
-    meter: GradientMeter,
-    judge: Judge,
-    learned_contents: NDArray[np.uint64],
-    guarantee: Guarantee | None,
-    notes: Mapping[str, Any],
-) -> None:
+def save(folder: Path, saved: Saved) -> None:
     """Write to a folder; a TrustModel already there stays valid until the new one is complete.
 
     Raises:
         OutputError: if the folder holds something else, or cannot be written.
         GradmeterError: if a pseudo-label or probe is a function.
     """
-    if any(callable(label_or_probe) for label_or_probe in (*meter.given_pseudo_labels, *meter.probes)):
+    meter = saved.meter
+    if any(callable(label_or_probe) for label_or_probe in (*meter.given_pseudo_labels, *_named_probes(meter))):
         raise GradmeterError("the meter has a function as pseudo-label or probe; expected names, to save it")
     require_free(folder)
     with locked(folder):
-        _write(folder, meter, judge, learned_contents, guarantee, notes)
+        _write(folder, saved)
 
 
-def _write(
-    folder: Path,
-    meter: GradientMeter,
-    judge: Judge,
-    learned_contents: NDArray[np.uint64],
-    guarantee: Guarantee | None,
-    notes: Mapping[str, Any],
-) -> None:
+def _write(folder: Path, saved: Saved) -> None:
     import skops.io  # takes two thirds of a second
 
+    meter, judge, guarantee = saved.meter, saved.judge, saved.guarantee
     sweep(folder)
     encoded = skops.io.dumps(judge.classifier)
     digest = hashlib.sha256(encoded).hexdigest()
@@ -108,10 +108,12 @@ def _write(
             "pseudo_label": meter.given_pseudo_labels,
             "activations": meter.activations,
             "embedding": meter.embedding,
-            "probes": list(meter.probes),
+            "probes": list(_named_probes(meter)),
             "biases": meter.biases,
             "gradients": meter.gradients,
         },
+        "second_look": meter.second_look,
+        "choice": None if saved.choice is None else asdict(saved.choice),
         "network": {"parameters": _shapes(meter.model), "hash": weights_hash(unwrapped(meter.model))},
         "features": [list(feature) for feature in judge.features.axes.features],
         "learned_from": {
@@ -120,13 +122,14 @@ def _write(
             "unknown": judge.unknown,
             "synthetic": judge.synthetic,
         },
-        "learned_contents": learned_contents.astype("<u8").tobytes().hex(),
+        "learned_contents": saved.learned_contents.astype("<u8").tobytes().hex(),
         "held_out": judge.held_out.p_correct.tolist(),
         "held_out_unfamiliar": np.flatnonzero(~judge.held_out.familiar).tolist(),
         **{f"held_out_{name}": _as_list(getattr(judge.held_out, name)) for name in (P_KNOWN, P_CORRECT_IF_KNOWN)},
         "fallback": judge.fallback,
+        "gradient_ranges": None if judge.gradient_ranges is None else judge.gradient_ranges.to_json(),
         "guarantee": None if guarantee is None else asdict(guarantee),
-        "notes": dict(notes),
+        "notes": saved.notes,
         "estimator": {"file": estimator, "sha256": digest},
     }
     with atomic_write(folder / estimator) as temporary:
@@ -171,7 +174,7 @@ def read_notes(folder: Path) -> dict[str, Any]:
     return notes
 
 
-def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
+def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
     """Load the TrustModel in a folder, for the same network.
 
     Raises:
@@ -197,6 +200,8 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
         counts = content["learned_from"]
         old = content["format"] == _OLD_FORMAT
         features = LogFeatures(FeatureAxes(tuple(map(_old_feature if old else _feature, content["features"]))))
+        if isinstance(estimator, TwoHeads) and not hasattr(estimator, "mirrored_"):
+            raise _outdated(folder, content)
         judge = Judge(
             features,
             _old_classifier(folder, estimator, counts) if old else estimator,
@@ -207,18 +212,22 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Loaded:
             # Version 0.1 saved neither of these two.
             counts.get("synthetic", 0),
             content.get("fallback"),
+            # Earlier versions saved no ranges.
+            None if (ranges := content.get("gradient_ranges")) is None else GradientRanges.from_json(ranges),
         )
         # A forged estimator may fail for the features that belong to it.
         block = FeatureBlock(np.zeros((1, len(features.axes))), features.axes)
         judge.classifier.judge(block)
         judge.classifier.unfamiliar_origins(block)
-        return Loaded(
-            GradientMeter(model, **content["meter"]),
+        judge.classifier.layer_distances(block)
+        return Saved(
+            _meter(model, content),
             judge,
             # Version 0.1 did not save these.
             np.frombuffer(bytes.fromhex(content.get("learned_contents", "")), "<u8").astype(np.uint64),
             _guarantee(content["guarantee"]),
             content["notes"],
+            _choice(content.get("choice")),
         )
     except GradmeterError:
         raise
@@ -291,9 +300,32 @@ def _old_classifier(folder: Path, estimator: Any, counts: Mapping[str, int]) -> 
         DataError: for that version's "gradmeter", which no longer exists.
     """
     if not isinstance(estimator, CalibratedClassifierCV):
-        raise DataError(f"{folder} holds a meta classifier of gradmeter 0.1; fit the TrustModel again")
+        raise _outdated(folder, {"gradmeter": "0.1"})
     unknown = counts["unknown"]
     return Calibrated.of(estimator, unknown / (counts["right"] + counts["wrong"] + unknown))
+
+
+def _outdated(folder: Path, content: Mapping[str, Any]) -> DataError:
+    return DataError(f"{folder} holds a meta classifier of gradmeter {content['gradmeter']}; fit the TrustModel again")
+
+
+def _named_probes(meter: GradientMeter) -> tuple[str | Probe, ...]:
+    """Return the probes without the second look, which is saved apart."""
+    return tuple(probe for probe in meter.probes if not isinstance(probe, Mirror))
+
+
+def _meter(model: nn.Module, content: Mapping[str, Any]) -> GradientMeter:
+    meter = GradientMeter(model, **content["meter"])
+    # Versions before 0.2 had no second look.
+    look = content.get("second_look")
+    return meter if look is None else meter.for_trust_model(meter.gradients, float(look))
+
+
+def _choice(saved: Mapping[str, Any] | None) -> ReadsChoice | None:
+    if saved is None:
+        return None
+    gains = tuple(Gain(**{**gain, "difference": Interval(**gain["difference"])}) for gain in saved["gains"])
+    return ReadsChoice(**{**saved, "gains": gains, "seconds": tuple(saved["seconds"])})
 
 
 def _held_out(content: Mapping[str, Any]) -> Judgement:

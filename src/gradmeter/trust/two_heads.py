@@ -12,8 +12,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import KFold
 
 from gradmeter.errors import InputError
+from gradmeter.reading.probes import MIRROR
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
+from gradmeter.trust.confidence import KnownFeatures
 from gradmeter.trust.densities import NEAREST, NEXT, PREDICTED, ClassDensities
 from gradmeter.trust.features import (
     ACTIVATIONS,
@@ -22,12 +24,14 @@ from gradmeter.trust.features import (
     LOGITS,
     OUTPUTS,
     SCORES,
+    Feature,
     FeatureAxes,
     FeatureBlock,
 )
 from gradmeter.trust.folds import plain_folds
 from gradmeter.trust.kind_shares import kind_log_odds, tolerated_loss, unknown_log_odds
 from gradmeter.trust.known_head import FOLDS, KnownHead
+from gradmeter.trust.layer_ranges import LayerValues, distance_values, quantiles_of
 from gradmeter.trust.log_features import LOG_SCALE, LogFeatures
 from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, WRONG, CrossFit, Judgement, TrainingData
 from gradmeter.trust.ranking import fallback_reason
@@ -58,19 +62,25 @@ _LAYER_VIEW = "activations of "
 # farther from known inputs than these are on average.
 _MOST_ORIGINS, _LEAST_DEVIATION = 3, 2.0
 # The known head uses no distances of single layers: there are many of them, and few wrong predictions to learn from.
-_KNOWN_VIEWS = ("embedding", "gradients", "activations")
+_KNOWN_VIEWS = (EMBEDDING, GRADIENTS, ACTIVATIONS)
+# The logits, and the embedding scaled to length 1.
+_DIRECTION = "direction"
+# Groups of features of the known head, and the inverse penalties to try. The more features, the stronger the penalty.
+_STRENGTHS = {OUTPUTS: (1e-2, 1e-1), EMBEDDING: (1e-2,), ACTIVATIONS: (1e-3, 1e-2), GRADIENTS: (1e-3, 1e-2)}
+_OPINIONS = (_DIRECTION,)
+_MIRRORED = Feature(SCORES, MIRROR)
 
 
 class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """P(correct) = P(correct | known) (1 - P(unknown)).
+    """P(correct) = P(correct | known) P(known).
 
     `KnownHead` learns P(correct | known) from validation labels. `UnknownHead` learns likelihood ratios of unknown to
     known inputs from class-conditional densities of the readings and from unknown inputs, at least synthetic ones.
 
-    P(unknown) also needs the share of each kind of unknown inputs. By default each share is as large as the known
-    inputs tolerate: all kinds together may lower the average P(known) of known inputs by a fifth of the error rate and
-    by at most 1 % (`kind_log_odds`). P(correct) is then a probability for known inputs, up to that loss, and kinds
-    that are easy to separate from known inputs are assumed to be common.
+    P(known) also needs the share of each kind of unknown inputs. By default each share is as large as the known inputs
+    tolerate: all kinds together may lower the average P(known) of known inputs by a fifth of the error rate and by at
+    most 1 % (`kind_log_odds`). P(correct) is then a probability for known inputs, up to that loss, and kinds that are
+    easy to separate from known inputs are assumed to be common.
 
     Args:
         unknown_share: assumed share of unknown inputs, split equally between their kinds; None for the share that
@@ -88,6 +98,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             `UNFAMILIAR_SHARE` are familiar.
         usual_log_odds_: the same for all but 1 % of the known inputs.
         nearest_mean_, nearest_spread_: [views] mean and standard deviation of the distances of known inputs.
+        nearest_quantiles_: [views, levels] quantiles of the distances of right predictions, at
+            `gradmeter.trust.layer_ranges.LEVELS`.
         views_: names of the views in which distances are taken: "gradients", "activations", the activations of each
             layer, "embedding".
         stacks_: for each group of views of the same width their indices in `views_`, and their columns [views, d].
@@ -115,8 +127,14 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if right < LEAST_KNOWN:
             raise InputError(f"{right} predictions are right; expected at least {LEAST_KNOWN}: give more data")
 
-    def fit(self, X: FeatureBlock, y: NDArray[np.int64]) -> Self:
-        """Fit to the features of n samples and their classes [n], some of which must be `CORRECT`.
+    def fit(self, X: FeatureBlock, y: NDArray[np.int64], labels: NDArray[np.int64] | None = None) -> Self:
+        """Fit to features of n samples.
+
+        Args:
+            X: the features.
+            y: [n] classes, of which some must be `CORRECT`.
+            labels: [n] the true class of each known input; other entries are not used. Without them, the head for
+                known inputs learns from right and wrong only.
 
         Raises:
             InputError: if the features lack the logits, or an option is invalid.
@@ -127,17 +145,20 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError(f"unknown_share={self.unknown_share!r}; expected a share strictly between 0 and 1")
         self._locate(X.axes)
         self.classes_ = np.array([WRONG, CORRECT, UNKNOWN])
-        values, known, wrong = X.values, y < UNKNOWN, y[y < UNKNOWN] == WRONG
+        values, known = X.values, y < UNKNOWN
         distances = self._fit_densities(values, known, y == CORRECT)
-        self.known_ = KnownHead().fit(
-            self._known_features(values[known], distances[:, known]), self._log_scale(values[known]), wrong
+        features = self._known_features(values[known], distances[:, known])
+        strengths = _STRENGTHS if self.outputs else {OUTPUTS: _STRENGTHS[OUTPUTS]}
+        self.known_ = KnownHead(strengths, () if labels is None else _OPINIONS).fit(
+            features, y[known] == WRONG, y[known] if labels is None else labels[known]
         )
         nearest, signed = _nearest(distances), _signed(distances, self._outputs(values))
         self.nearest_mean_, spread = nearest[known].mean(axis=0), nearest[known].std(axis=0)
         self.nearest_spread_ = np.where(spread > 0, spread, 1.0)
+        self.nearest_quantiles_ = quantiles_of(nearest[y == CORRECT])
         kinds = np.where(known, KNOWN, y - UNKNOWN)
         self.unknown_ = UnknownHead().fit(nearest, signed, kinds)
-        self._fit_shares(_ratios_of_known(self.unknown_, nearest, signed, kinds), wrong)
+        self._fit_shares(_ratios_of_known(self.unknown_, nearest, signed, kinds), y[known] == WRONG)
         return self
 
     def _fit_densities(self, values: Values, known: NDArray[np.bool_], right: NDArray[np.bool_]) -> Values:
@@ -182,19 +203,20 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         folds, tests = np.empty(data.given, np.int64), []
         for fold, (train, test) in enumerate(plain_folds(data.contents, target[: data.given] == CORRECT)):
             rows = np.concatenate([train, synthetic])
-            heads = TwoHeads(self.unknown_share, self.outputs).fit(data.block.rows(rows), target[rows])
-            p_wrong, odds = heads._evaluate(data.block.values[test])
+            heads = TwoHeads(self.unknown_share, self.outputs)
+            heads.fit(data.block.rows(rows), target[rows], data.labels[rows])
+            wrong_odds, odds = heads._evaluate(data.block.values[test])
             folds[test] = fold
             tests.append(test)
             for ranking in RANKINGS:
-                parts[ranking].append(heads._combine(p_wrong, odds, ranking))
+                parts[ranking].append(heads._combine(wrong_odds, odds, ranking))
             advance(1)
         order, known = np.argsort(np.concatenate(tests)), slice(data.known)
         held_out = {ranking: Judgement.concatenate(parts[ranking]).rows(order) for ranking in RANKINGS}
         learned = held_out[LEARNED].p_correct[known]
         reason = fallback_reason(learned, data.softmax[known], target[known] == WRONG, folds[known])
         ranking = LEARNED if reason is None else SOFTMAX
-        heads = TwoHeads(self.unknown_share, self.outputs, ranking).fit(data.block, target)
+        heads = TwoHeads(self.unknown_share, self.outputs, ranking).fit(data.block, target, data.labels)
         return CrossFit(heads, held_out[ranking], reason)
 
     @property
@@ -209,10 +231,10 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, X: FeatureBlock) -> Values:
         """Return P(known and wrong), P(known and correct) and P(unknown), [n, 3]."""
-        p_wrong, odds = self._evaluate(X.values)
-        p, effective_odds = p_wrong[self.ranking], self._effective_odds(odds, self.ranking)
-        p_known = expit(-effective_odds)
-        return np.stack([p * p_known, (1 - p) * p_known, expit(effective_odds)], axis=1)
+        wrong_odds, odds = self._evaluate(X.values)
+        odds = self._effective_odds(odds, self.ranking)
+        p, p_known = expit(wrong_odds[self.ranking]), expit(-odds)
+        return np.stack([p * p_known, (1 - p) * p_known, expit(odds)], axis=1)
 
     def predict(self, X: FeatureBlock) -> NDArray[np.int64]:
         """Return the most probable of `classes_`, [n]."""
@@ -225,19 +247,29 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def unfamiliar_origins(self, block: FeatureBlock) -> list[tuple[str, ...]]:
         """Return the single layers, or the embedding, in which the input is farthest from known ones, up to three."""
-        if not hasattr(self, "nearest_mean_"):  # a TrustModel that was saved before these were
-            return [()] * len(block)
-        origins = {view: view.removeprefix(_LAYER_VIEW) for view in self.views_ if view.startswith(_LAYER_VIEW)}
-        origins |= {EMBEDDING: EMBEDDING} if EMBEDDING in self.views_ else {}
-        columns = [self.views_.index(view) for view in origins]
+        origins, columns = self._origins()
         nearest = _nearest(self._distances(block.values))
         farther = ((nearest - self.nearest_mean_) / self.nearest_spread_)[:, columns]
-        names = np.array(list(origins.values()), dtype=object)
+        names = np.array(origins, dtype=object)
         order = np.argsort(-farther, axis=1)[:, :_MOST_ORIGINS]
         return [
             tuple(names[row_order[row[row_order] > _LEAST_DEVIATION]])
             for row, row_order in zip(farther, order, strict=True)
         ]
+
+    def layer_distances(self, block: FeatureBlock) -> list[LayerValues]:
+        """Return the distances of the layers' outputs and of the embedding from the nearest class, in a list of one."""
+        origins, columns = self._origins()
+        if not origins:
+            return []
+        nearest = _nearest(self._distances(block.values))[:, columns]
+        return [distance_values(origins, nearest, self.nearest_quantiles_[columns])]
+
+    def _origins(self) -> tuple[list[str], list[int]]:
+        """Return the names of the single layers and of the embedding, and their indices in `views_`."""
+        names = {view: view.removeprefix(_LAYER_VIEW) for view in self.views_ if view.startswith(_LAYER_VIEW)}
+        names |= {EMBEDDING: EMBEDDING} if EMBEDDING in self.views_ else {}
+        return list(names.values()), [self.views_.index(view) for view in names]
 
     def _distances(self, values: Values) -> Values:
         """Return the distances of each view, [views, n, 3]."""
@@ -248,19 +280,22 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         ]
         return self._in_view_order(parts, len(values))
 
-    def _evaluate(self, values: Values) -> tuple[dict[str, Values], Values]:
-        """Return P(wrong | known) [n] by ranking, and the log odds [n] that the input is unknown."""
-        distances = self._distances(values)
-        features, log_scale = self._known_features(values, distances), self._log_scale(values)
-        p_wrong = {
-            ranking: self.known_.probability(features, log_scale, by_softmax=ranking == SOFTMAX) for ranking in RANKINGS
-        }
-        ratios = self.unknown_.log_ratios(_nearest(distances), _signed(distances, self._outputs(values)))
-        return p_wrong, unknown_log_odds(ratios, self.kind_log_odds_)
+    @property
+    def second_look(self) -> float | None:
+        """Log odds of the softmax above which the mirror image is needed, too; None for never."""
+        return None if self.ranking == SOFTMAX else self.known_.second_look_
 
-    def _combine(self, p_wrong: dict[str, Values], odds: Values, ranking: str) -> Judgement:
-        """Judge n predictions from P(wrong | known) by ranking, and the log odds that the input is unknown."""
-        p_correct_if_known = 1 - p_wrong[ranking]
+    def _evaluate(self, values: Values) -> tuple[dict[str, Values], Values]:
+        """Return the log odds [n] of being wrong by ranking, and those that the input is unknown."""
+        distances = self._distances(values)
+        features = self._known_features(values, distances)
+        wrong_odds = {ranking: self.known_.log_odds(features, by_softmax=ranking == SOFTMAX) for ranking in RANKINGS}
+        ratios = self.unknown_.log_ratios(_nearest(distances), _signed(distances, self._outputs(values)))
+        return wrong_odds, unknown_log_odds(ratios, self.kind_log_odds_)
+
+    def _combine(self, wrong_odds: dict[str, Values], odds: Values, ranking: str) -> Judgement:
+        """Judge n predictions from the log odds of being wrong by ranking, and of being unknown."""
+        p_correct_if_known = expit(-wrong_odds[ranking])
         p_correct = p_correct_if_known * expit(-self._effective_odds(odds, ranking))
         return Judgement(p_correct, odds <= self.familiar_log_odds_, expit(-odds), p_correct_if_known)
 
@@ -281,12 +316,14 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if LOG_SCALE not in axes.features or not len(self.logits_):
             raise InputError("features have no log_scale and logits; expected those of LogFeatures.everything")
         self.log_scale_ = axes.features.index(LOG_SCALE)
-        self.outputs_ = axes.of(OUTPUTS, SCORES)
+        self.mirrored_ = axes.features.index(_MIRRORED) if _MIRRORED in axes.features else None
+        self.outputs_ = axes.where(lambda feature: feature.source in (OUTPUTS, SCORES) and feature != _MIRRORED)
         views = {source: axes.of(source) for source in (GRADIENTS, ACTIVATIONS)}
         layers = np.array([feature.layer for feature in axes.features])[views[ACTIVATIONS]]
         for layer in dict.fromkeys(layers.tolist()):
             views[f"{_LAYER_VIEW}{layer}"] = views[ACTIVATIONS][layers == layer]
-        views[EMBEDDING] = axes.of(EMBEDDING)
+        views[EMBEDDING] = self.embedding_ = axes.of(EMBEDDING)
+        self.groups_ = {source: axes.of(source) for source in (ACTIVATIONS, GRADIENTS)}
         views = {view: columns for view, columns in views.items() if len(columns)}
         self.views_ = list(views)
         by_width: dict[int, list[int]] = {}
@@ -309,10 +346,6 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         predicted: NDArray[np.int64] = values[:, self.logits_].argmax(axis=1)
         return predicted
 
-    def _log_scale(self, values: Values) -> Values:
-        """Return log(1 - p) of the predicted class, [n]; a constant without outputs."""
-        return values[:, self.log_scale_] if self.outputs else np.full(len(values), np.log(0.5))
-
     def _outputs(self, values: Values) -> Values:
         """Return the features of the softmax, the scores, the sorted largest logits and their margin, [n, k]."""
         if not self.outputs:
@@ -320,13 +353,28 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         logits = np.sort(values[:, self.logits_], axis=1)[:, ::-1][:, :_SORTED]
         return np.hstack([values[:, self.outputs_], logits, logits[:, :1] - logits[:, 1:2]])
 
-    def _known_features(self, values: Values, distances: Values) -> Values:
-        """Return the features of the known head, [n, k]."""
-        indices = [self.views_.index(view) for view in _KNOWN_VIEWS if view in self.views_]
-        parts = [self._outputs(values), *distances[indices]]
-        if self.outputs and len(self.logits_) <= _MOST_CLASSES:
-            parts += [values[:, self.logits_], np.eye(len(self.logits_))[self._predicted(values)]]
-        return np.hstack(parts)
+    def _known_features(self, values: Values, distances: Values) -> KnownFeatures:
+        """Return what the known head sees; without outputs, distances alone."""
+        views = [self.views_.index(view) for view in _KNOWN_VIEWS if view in self.views_]
+        outputs = np.hstack([self._outputs(values), *distances[views]])
+        logits = values[:, self.logits_]
+        if not self.outputs:
+            constant = np.full(len(values), np.log(0.5))
+            return KnownFeatures(np.zeros_like(logits), constant, {OUTPUTS: outputs})
+        few_classes = logits.shape[1] <= _MOST_CLASSES
+        if few_classes:
+            outputs = np.hstack([outputs, logits, np.eye(logits.shape[1])[self._predicted(values)]])
+        groups = {OUTPUTS: outputs, **{source: values[:, columns] for source, columns in self.groups_.items()}}
+        if len(self.embedding_):
+            embedding = values[:, self.embedding_]
+            lengths = np.linalg.norm(embedding, axis=1, keepdims=True)
+            direction = embedding / np.where(lengths > 0, lengths, 1)
+            groups[EMBEDDING] = np.hstack([outputs, embedding, direction])
+            if few_classes:
+                groups[_DIRECTION] = np.hstack([logits, direction])
+        groups = {name: group for name, group in groups.items() if group.shape[1]}
+        mirrored = None if self.mirrored_ is None else values[:, self.mirrored_]
+        return KnownFeatures(logits, values[:, self.log_scale_], groups, mirrored)
 
 
 def _views(values: Values, columns: NDArray[np.intp]) -> Values:

@@ -1,9 +1,14 @@
-"""Runs the command line in a process of its own."""
+"""Runs the command line, in a process of its own or in this one."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
+
+from gradmeter.apps.cli import main
 
 # Progress lines must not depend on the speed of the machine.
 MAIN = (
@@ -18,3 +23,21 @@ def gradmeter(*arguments: object, cwd: Path, env: dict[str, str] = ENVIRONMENT) 
     return subprocess.run(
         [*COMMAND, *map(str, arguments)], capture_output=True, text=True, env=env, cwd=cwd, timeout=300
     )
+
+
+def in_this_process(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command line here: no time for imports, but what it imports and registers stays."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    settings = {name: ENVIRONMENT[name] for name in ("COLUMNS", "NO_COLOR")}
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["gradmeter", *map(str, arguments)]),
+        mock.patch.dict(os.environ, settings),
+    ):
+        try:
+            main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())

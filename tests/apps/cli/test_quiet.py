@@ -55,6 +55,8 @@ def test_quiet_says_what_is_wrong_and_nothing_else(place: Path) -> None:
     assert wrong.stderr.startswith("gradmeter: data ")
 
 
-@pytest.mark.parametrize("command", ["measure", "fit", "evaluate", "judge", "reproduce", "compare", "bench"])
+@pytest.mark.parametrize(
+    "command", ["measure", "fit", "evaluate", "judge", "demo", "reproduce", "compare", "gain", "bench"]
+)
 def test_every_command_that_shows_progress_can_be_quiet(command: str, tmp_path: Path) -> None:
     assert "--quiet" in gradmeter(command, "--help", cwd=tmp_path).stdout

@@ -176,12 +176,12 @@ def test_serve_answers_as_judge_does_also_while_it_stops(fitted: object, place: 
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
-    def judged(image: Path) -> Any:
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/judge", image.read_bytes(), method="POST")
+    def judged(image: Path, route: str = "judge") -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/{route}", image.read_bytes(), method="POST")
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
-    command = [*COMMAND, "serve", "trust", *NAMED, "--port", str(port), "--device", "cpu"]
+    command = [*COMMAND, "serve", "trust", *NAMED, "--port", str(port), "--device", "cpu", "--examples", "test"]
     server = subprocess.Popen(
         command, cwd=place, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -193,6 +193,12 @@ def test_serve_answers_as_judge_does_also_while_it_stops(fitted: object, place: 
         assert taken.returncode == 2
         assert f"port {port} " in taken.stderr
         assert taken.stderr.count("\n") == 1
+        details = judged(images[0], "judge/details")
+        assert details["prediction"] == expected[images[0].name]["prediction"]
+        assert {layer["measure"] for layer in details["layers"]} == {"gradient", "distance"}
+        assert all(layer["quantiles"] == sorted(layer["quantiles"]) for layer in details["layers"])
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/model", timeout=60) as answer:
+            assert len(json.load(answer)["examples"]) == 24
         with ThreadPoolExecutor(len(images)) as pool:
             futures = [pool.submit(judged, image) for image in images]
             next(as_completed(futures))

@@ -46,6 +46,7 @@ COMMANDS = {
     "judge to CSV": ("judge", "trust", "test", *NAMED),
     "reproduce": ("reproduce",),
     "compare": ("compare", "--data", "data"),
+    "gain": ("gain", "--data", "data", "--subject", "perceptron"),
     "bench": ("bench", "--models", "paper-cnn", "--methods", "loop", "--quick"),  # other methods need more packages
 }
 
@@ -82,7 +83,7 @@ def test_the_second_is_refused(command: tuple[str, ...], place: Path) -> None:
 def test_a_killed_owner_is_taken_over_and_nothing_remains_of_it(place: Path) -> None:
     """Files that a killed process left are not mistaken for files of the user."""
     for name, arguments in COMMANDS.items():
-        if name in ("reproduce", "compare", "bench"):  # these take minutes and are tested in tests/research
+        if name in ("reproduce", "compare", "gain", "bench"):  # these take minutes and are tested in tests/research
             continue
         out = f"taken-{named(name)}"
         with holder(place / out) as other:

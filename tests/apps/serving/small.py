@@ -72,13 +72,24 @@ class Rows:
         )
 
 
+@dataclass(frozen=True)
+class ShadeDetails:
+    """Makes details of the network's probabilities, without layers."""
+
+    def __call__(self, readings: Readings) -> list[dict[str, Any]]:
+        return [
+            {"probabilities": [{"name": str(k), "probability": p} for k, p in enumerate(row)], "layers": []}
+            for row in readings.logits.double().softmax(1).tolist()
+        ]
+
+
 @contextmanager
-def running(port: int = PORT, **limits: Any) -> Iterator[None]:
-    """Run the server on a port of this machine."""
+def running(port: int = PORT, *, page: bool = False, **limits: Any) -> Iterator[None]:
+    """Run the server on a port of this machine, with or without its page."""
     import ray
     from ray import cloudpickle, serve
 
-    from gradmeter.apps.serving import Limits, application
+    from gradmeter.apps.serving import Limits, Page, application
 
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     torch.manual_seed(0)
@@ -87,7 +98,10 @@ def running(port: int = PORT, **limits: Any) -> Iterator[None]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
-        serve.run(application(reader, decoder_for(KIND), limits=Limits(**limits)), name="gradmeter", route_prefix="/")
+        details: Any = ShadeDetails()
+        shown = Page("small", 3, KIND.mode, KIND.side, None, "A probability.", details) if page else None
+        app = application(reader, decoder_for(KIND), limits=Limits(**limits), page=shown)
+        serve.run(app, name="gradmeter", route_prefix="/")
         yield
         serve.shutdown()
     finally:

@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 @pytest.fixture(scope="module", autouse=True)
 def server() -> Iterator[None]:
-    with running(**LIMITS):
+    with running(page=True, **LIMITS):
         yield
 
 
@@ -172,10 +172,26 @@ def test_health_and_metrics() -> None:
     assert "gradmeter_waiting 0.0" in metrics.text
 
 
-def test_its_page_needs_nothing_from_elsewhere() -> None:
-    page = httpx.get(ADDRESS, follow_redirects=True)
+def test_a_verdict_in_detail() -> None:
+    answer = httpx.post(f"{ADDRESS}/judge/details", content=png(200), timeout=60)
+    assert_right(answer, 200)
+    details = answer.json()
+    assert [*details] == [*VERDICT_COLUMNS, "probabilities", "layers"]
+    assert sum(entry["probability"] for entry in details["probabilities"]) == pytest.approx(1)
+    assert httpx.post(f"{ADDRESS}/judge/details", content=b"hello").status_code == 400
+    assert httpx.post(f"{ADDRESS}/judge/details", content=bytes(20_001)).status_code == 413
+
+
+def test_its_page() -> None:
+    page = httpx.get(ADDRESS)
     assert page.status_code == 200
-    assert str(page.url).endswith("/docs")
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'self';")
+    assert httpx.get(f"{ADDRESS}/model").json()["model"] == "small"
+
+
+def test_its_documentation_needs_nothing_from_elsewhere() -> None:
+    page = httpx.get(f"{ADDRESS}/docs")
+    assert page.status_code == 200
     sources = [part.split('"')[0] for part in page.text.split('src="')[1:] + page.text.split('href="')[1:]]
     assert sources
     assert not [source for source in sources if source.startswith(("http", "//"))]

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from gradmeter.errors import InputError, UnsupportedModelError
 from gradmeter.runs.measuring import Work, measure
-from gradmeter.sources.models import ImageOptions, Recipe
+from gradmeter.sources.models import Classifier, ImageOptions, Recipe
+from gradmeter.sources.models.answering import explained
+from gradmeter.sources.models.array_batch import ArrayBatch
 from gradmeter.sources.samples import open_source
+from gradmeter.sources.samples.array_kind import ArrayField, ArrayKind
 
 SIDE = 8
 
@@ -102,6 +105,26 @@ def test_whatever_the_network_raises(error: BaseException, opened: Any) -> None:
     text = message(opened, Failing(raising(error)))
     assert type(error).__name__ in text
     assert "(2, 3, 8, 8)" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (IndexError("index out of range in self"), "inputs from 3 to 9: expected integers for which"),
+        (RuntimeError("CUDA error: device-side assert triggered"), "inputs from 3 to 9: expected integers for which"),
+        (TypeError("missing 1 required positional argument: 'mask'"), "one positional argument: .*'inputs:NAME'"),
+        (RuntimeError("no"), "type and shape that MODEL takes"),
+        (MemoryError(), "try --device cpu or a smaller network"),
+    ],
+)
+def test_advice_for_arrays(error: Exception, words: str) -> None:
+    kind = ArrayKind((ArrayField("", "int64", (40,), 3, 9),))
+    network = nn.Embedding(5, 2)
+    classifier = Classifier("mine", network, None, None, ArrayBatch.of(kind, network), kind)
+    with pytest.raises(InputError, match=words) as caught, explained(classifier, classifier.batch(kind.noise(2))):
+        raise error
+    assert str(caught.value).isprintable()
+    assert "int64 of shape (2, 40)" in str(caught.value)
 
 
 @pytest.mark.parametrize(

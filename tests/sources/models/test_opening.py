@@ -18,7 +18,8 @@ from gradmeter import GradientMeter
 from gradmeter.errors import DataError, InputError
 from gradmeter.sources.models import Classifier, ImageOptions, open_model
 from gradmeter.sources.models.timm_models import with_timm_preprocessing
-from gradmeter.sources.samples import ImageKind
+from gradmeter.sources.samples import ImageKind, open_source
+from gradmeter.sources.samples.array_kind import ArrayField, ArrayKind
 from gradmeter.sources.samples.noise import Noise
 from sources.samples.pictures import gradient
 
@@ -328,3 +329,43 @@ def test_every_class_has_a_name() -> None:
     small(("a", "b", "c")).require_names()
     with pytest.raises(InputError, match=r"2 .*m has 3"):
         small(("a", "b")).require_names()
+
+
+PIXELS = ArrayKind((ArrayField("", "float32", (3, 40, 40), -2.0, 2.0),))
+
+
+def test_arrays_get_no_preprocessing(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=3).eval()
+    classifier = open_model("timm:test_resnet", saved(network, tmp_path), arrays=PIXELS)
+    assert (classifier.image, classifier.texts, classifier.arrays, classifier.outputs) == (None, False, PIXELS, 3)
+    pixels = np.random.default_rng(0).normal(size=(2, 3, 40, 40)).astype(np.float32)
+    batch = classifier.batch([{"": image} for image in pixels])
+    assert isinstance(batch, torch.Tensor)
+    assert np.array_equal(batch.numpy(), pixels)
+    assert classifier.named(["a", "b", "c"]).arrays == PIXELS
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (ImageOptions(size=8), "^--image-size given"),
+        (ImageOptions(mean=(0.5,), std=(0.5,)), "^--mean and --std given"),
+        (ImageOptions(grey=True), "^--grey given"),
+    ],
+)
+def test_options_of_images_for_arrays(options: ImageOptions, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"{message}.*float32 \[3, 40, 40\]"):
+        open_model("timm:test_resnet", None, options, PIXELS)
+
+
+def test_arrays_of_another_size_get_a_note(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=3).eval()
+    classifier = open_model("timm:test_resnet", saved(network, tmp_path), arrays=PIXELS)
+    notes = []
+    for name, side in (("same", 40), ("other", 48)):
+        np.savez(tmp_path / f"{name}.npz", inputs=np.zeros((2, 3, side, side)))
+        notes.append(classifier.resized(open_source(str(tmp_path / f"{name}.npz"), None, arrays=PIXELS)))
+    assert notes[0] is None
+    assert notes[1] is not None
+    assert "[3, 48, 48]" in notes[1]
+    assert open_model("timm:test_resnet", saved(network, tmp_path)).resized(Noise("noise:uniform", 8)) is None

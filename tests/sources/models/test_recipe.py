@@ -4,6 +4,7 @@ import pytest
 
 from gradmeter.errors import DataError
 from gradmeter.sources.models import ImageOptions, Recipe
+from gradmeter.sources.samples.array_kind import ArrayField, ArrayKind
 
 
 @pytest.mark.parametrize(
@@ -12,6 +13,7 @@ from gradmeter.sources.models import ImageOptions, Recipe
         Recipe("timm:resnet18"),
         Recipe("a.b:make", Path("/w.pt"), ("cat", "dog"), ImageOptions(32, (0.5,), (0.1, 0.2, 0.3))),
         Recipe("torchvision:resnet18", options=ImageOptions(grey=True)),
+        Recipe("a.b:make", arrays=ArrayKind((ArrayField("ids", "int64", (5,), 0, 9),))),
     ],
 )
 def test_it_survives_as_json(recipe: Recipe) -> None:
@@ -45,3 +47,12 @@ def test_json_with_an_unknown_option() -> None:
     values = Recipe("timm:x").to_json() | {"options": {"depth": 3}}
     with pytest.raises(DataError, match="depth"):
         Recipe.from_json(values)
+
+
+def test_json_with_damaged_arrays() -> None:
+    with pytest.raises(DataError, match="arrays is damaged"):
+        Recipe.from_json(Recipe("timm:x").to_json() | {"arrays": [{"name": "ids"}]})
+
+
+def test_recipes_for_images_are_saved_as_before() -> None:
+    assert "arrays" not in Recipe("timm:x").to_json()

@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -27,7 +28,7 @@ from gradmeter.errors import InputError
 from gradmeter.runs.measuring import Work, measure_synthetic
 from gradmeter.runs.measuring.loading import batch_of
 from gradmeter.sources.models import ImageOptions, open_model, transformers_models
-from gradmeter.sources.samples import Sample, open_source
+from gradmeter.sources.samples import Sample, arrays_of, open_source
 from gradmeter.trust.synthetic import KINDS
 from sources.samples.pictures import gradient, save
 
@@ -129,6 +130,21 @@ def test_texts_are_padded_and_the_padding_does_not_show(texts: Path) -> None:
     together = GradientMeter(classifier.network)(classifier.batch(TEXTS))  # type: ignore[arg-type]
     alone = [GradientMeter(classifier.network)(classifier.batch([text])) for text in TEXTS]  # type: ignore[arg-type]
     torch.testing.assert_close(together["all", "l2"], torch.cat([one["all", "l2"] for one in alone]), rtol=1e-4, atol=0)
+
+
+def test_texts_that_were_tokenised_before(texts: Path, tmp_path: Path) -> None:
+    expected = open_model(f"hf:{texts}").batch(TEXTS)
+    assert isinstance(expected, dict)
+    np.savez(tmp_path / "tokens.npz", **{name: tensor.numpy() for name, tensor in expected.items()})
+    arrays = arrays_of(str(tmp_path / "tokens.npz"))
+    classifier = open_model(f"hf:{texts}", arrays=arrays)
+    assert (classifier.texts, classifier.outputs) == (False, 2)
+    source = open_source(str(tmp_path / "tokens.npz"), None, arrays=arrays)
+    batch = classifier.batch([source.read(index).content for index in range(len(source))])
+    assert isinstance(batch, dict)
+    assert {name: tensor.tolist() for name, tensor in batch.items()} == {
+        name: tensor.tolist() for name, tensor in expected.items()
+    }
 
 
 def test_long_texts_are_cut(texts: Path) -> None:

@@ -20,9 +20,12 @@ COMMANDS = {
     "fit": "gradmeter.apps.cli.fit",
     "evaluate": "gradmeter.apps.cli.evaluate",
     "judge": "gradmeter.apps.cli.judge",
+    "heatmap": "gradmeter.apps.cli.heatmap",
     "serve": "gradmeter.apps.cli.serve",
+    "demo": "gradmeter.apps.cli.demo",
     "reproduce": "gradmeter.apps.cli.reproduce",
     "compare": "gradmeter.apps.cli.compare",
+    "gain": "gradmeter.apps.cli.gain",
     "bench": "gradmeter.apps.cli.bench",
     "info": "gradmeter.apps.cli.info",
 }

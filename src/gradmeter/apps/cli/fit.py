@@ -47,10 +47,10 @@ def fit(
     reads: Annotated[
         Reads,
         typer.Option(
-            help="What to read of each sample: gradients and the forward pass, or only the forward pass, which makes a "
-            "verdict several times cheaper."
+            help="What to read of each sample: only the forward pass, or gradients too, which makes a verdict several "
+            "times dearer. auto compares both on held-out folds and reads gradients only if they pay."
         ),
-    ] = Reads.gradients,
+    ] = Reads.auto,
     risk: Annotated[
         float | None,
         typer.Option(
@@ -110,6 +110,7 @@ def fit(
         difference_records,
         estimate_records,
         guarantee_record,
+        reads_record,
         skipped_records,
     )
     from gradmeter.apps.workflows.wording import compared, guaranteed, learned
@@ -146,6 +147,7 @@ def fit(
             "presumed_unknown_share": judge.unknown_share,
             "known_loss": judge.known_loss,
             "fallback": judge.fallback,
+            "reads": reads_record(fitted.trust),
             "skipped": skipped_records(fitted.sets),
             "estimates": estimate_records(fitted.comparison),
             "differences": difference_records(fitted.comparison),

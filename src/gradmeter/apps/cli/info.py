@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,7 +19,7 @@ from gradmeter.names import printable
 
 if TYPE_CHECKING:
     from gradmeter.reading.costs import Costs
-    from gradmeter.sources.models import Classifier
+    from gradmeter.sources.models import Classifier, Recipe
 
 _SAMPLES = 8
 # Width of the table in characters: names are not cut, and a narrow terminal wraps the lines.
@@ -41,14 +41,22 @@ def info(
     mean: Mean = None,
     std: Std = None,
     grey: Grey = False,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="An .npz archive of arrays that the network takes as they are, for a network that takes no images and "
+            "no texts.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Show versions, the kernel in use and the number of threads; with MODEL, also how each layer is measured.
 
     The cost of a layer is the time to measure its gradients divided by T0, the time of one plain forward and backward
-    pass, both on the CPU with a batch of 8 samples (noise for networks of images).
+    pass, both on the CPU with a batch of 8 samples (noise for networks of images or arrays).
     """
-    options = (weights, classes, image_size, mean, std)
+    options = (weights, classes, image_size, mean, std, data)
     if model is None and (grey or any(value is not None for value in options)):
         raise InputError("options of a network are given without MODEL; give both, as in: gradmeter info timm:resnet18")
     # Imported here so that --help does not wait for PyTorch.
@@ -66,7 +74,8 @@ def info(
     }
     costs = None
     if model is not None:
-        classifier = recipe(model, weights, classes, image_size, mean, std, grey=grey).open()
+        opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
+        classifier = (opened if data is None else _for_arrays(opened, data)).open()
         costs = _costs(classifier)
     if as_json:
         record = facts if costs is None else {**facts, "model": {"name": model, **asdict(costs), "rest": costs.rest}}
@@ -79,12 +88,28 @@ def info(
         _print_costs(costs)
 
 
+def _for_arrays(opened: Recipe, data: str) -> Recipe:
+    """The recipe for a network that takes the arrays of DATA.
+
+    Raises:
+        InputError: if DATA holds no such arrays.
+        DataError: if DATA does not exist or is damaged.
+    """
+    from gradmeter.sources.samples import arrays_of
+
+    if (arrays := arrays_of(data)) is None:
+        raise InputError(f"--data {data}; expected an .npz archive with the array 'inputs'")
+    return replace(opened, arrays=arrays)
+
+
 def _costs(classifier: Classifier) -> Costs:
     """Measure the cost of each layer on a batch of noise, or of short texts."""
     from gradmeter.reading.meter import GradientMeter
     from gradmeter.sources.models.answering import explained
 
     samples: list[Any] = ["a"] * _SAMPLES
+    if classifier.arrays is not None:
+        samples = list(classifier.arrays.noise(_SAMPLES))
     if classifier.image is not None:
         from gradmeter.sources.samples.noise import Noise
 

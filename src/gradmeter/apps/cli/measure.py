@@ -62,6 +62,7 @@ def measure(
     # Imported here so that --help does not wait for PyTorch.
     from gradmeter.apps.cli.progress import bars, trial_device
     from gradmeter.apps.workflows.accuracy import accuracy_record, accuracy_sentence
+    from gradmeter.apps.workflows.sets import recipe_for
     from gradmeter.runs.measuring import MeasuredSet
     from gradmeter.runs.measuring import measure as run
     from gradmeter.sources.samples import Unlabelled, open_source, require_outside
@@ -69,8 +70,8 @@ def measure(
     require_outside(out, [data])
     opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
     with bars(out, quiet=quiet) as shown:
-        classifier = opened.open(trial_device(device, engine))
-        source = open_source(data, classifier.image)
+        classifier = recipe_for(opened, data).open(trial_device(device, engine))
+        source = open_source(data, classifier.image, arrays=classifier.arrays)
         work = shown.work(device, workers, fresh=fresh, engine=engine)
         measured = run(classifier, source if labels else Unlabelled(source), out, work)
     readings = MeasuredSet(out)

@@ -12,7 +12,7 @@ from gradmeter.errors import DataError, InputError, one_line
 from gradmeter.names import encode_name
 
 if TYPE_CHECKING:
-    from gradmeter.sources.models import Recipe
+    from gradmeter.sources.models import ImageOptions, Recipe
 
 _PREPROCESSING = "Preprocessing (default: that of the model)"
 
@@ -27,9 +27,9 @@ Model = Annotated[
 Data = Annotated[
     str,
     typer.Argument(
-        help="The samples: an image, a folder of images or with one folder per class, an .npz archive, or a Parquet "
-        "file or folder of them, at a path or an address (s3://BUCKET/FOLDER). noise:uniform and noise:normal generate "
-        "1,000 images, noise:uniform:N generates N.",
+        help="The samples: an image, a folder of images or with one folder per class, an .npz archive of images, or of "
+        "arrays that the network takes as they are, or a Parquet file or folder of them, at a path or an address "
+        "(s3://BUCKET/FOLDER). noise:uniform and noise:normal generate 1,000 images, noise:uniform:N generates N.",
         show_default=False,
     ),
 ]
@@ -123,8 +123,9 @@ Actors = Annotated[
 class Reads(StrEnum):
     """What a TrustModel reads of a network."""
 
-    gradients = "gradients"
+    auto = "auto"
     forward = "forward"
+    gradients = "gradients"
 
 
 class Score(StrEnum):
@@ -173,10 +174,21 @@ def recipe(
     Raises:
         InputError, DataError: if an option has an invalid value.
     """
-    from gradmeter.sources.models import ImageOptions, Recipe
+    from gradmeter.sources.models import Recipe
 
-    options = ImageOptions(image_size, _numbers("--mean", mean), _numbers("--std", std), grey)
+    options = image_options(image_size, mean, std, grey=grey)
     return Recipe(model, weights, None if classes is None else _class_names(classes), options)
+
+
+def image_options(image_size: int | None, mean: str | None, std: str | None, *, grey: bool) -> ImageOptions:
+    """Collect the options of the preprocessing.
+
+    Raises:
+        InputError: if an option has an invalid value.
+    """
+    from gradmeter.sources.models import ImageOptions
+
+    return ImageOptions(image_size, _numbers("--mean", mean), _numbers("--std", std), grey)
 
 
 def _numbers(option: str, text: str | None) -> tuple[float, ...] | None:

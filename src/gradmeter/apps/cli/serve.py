@@ -9,6 +9,7 @@ import typer
 from gradmeter.apps.cli.command import needs_extra
 from gradmeter.apps.cli.parameters import Device, OtherModel, OtherWeights, Trust
 from gradmeter.apps.cli.terminal import Terminal
+from gradmeter.errors import InputError
 
 
 def serve(
@@ -33,16 +34,25 @@ def serve(
     ] = 256 * 2**20,
     queue: Annotated[int, typer.Option(help="Requests that may wait at the same time; more are refused.", min=1)] = 256,
     batch: Annotated[int, typer.Option(help="Largest batch.", min=1)] = 32,
+    examples: Annotated[
+        str | None,
+        typer.Option(
+            help="Images that the page offers to try: DATA, of which up to 24 are taken. Everyone who reaches the "
+            "server sees them.",
+            show_default=False,
+        ),
+    ] = None,
     model: OtherModel = None,
     weights: OtherWeights = None,
     device: Device = None,
 ) -> None:
     """Serve verdicts over HTTP: POST /judge takes an image and returns the verdict on it as JSON.
 
-    GET /docs shows the documentation, /openapi.json the API schema; /health and /metrics are for monitoring.
+    GET / is a page to try it on: for a classifier of images, draw or drop them there. GET /docs shows the
+    documentation, /openapi.json the API schema; /health and /metrics are for monitoring.
     """
     with needs_extra("serve", "a server"):
-        from gradmeter.apps.serving import Limits, application
+        from gradmeter.apps.serving import Limits, Page, application, read_examples
         from gradmeter.apps.serving import serve as run
     from gradmeter.apps.cli.progress import best_device, trial_device
     from gradmeter.apps.workflows.judge import reader_of
@@ -50,6 +60,13 @@ def serve(
     from gradmeter.sources.samples import decoder_for
 
     opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device))
+    if classifier.arrays is not None:
+        raise InputError(
+            f"{classifier.name} takes arrays ({classifier.arrays}); a server takes images or texts: use gradmeter judge"
+        )
+    if examples is not None and classifier.image is None:
+        raise InputError(f"--examples {examples} for a classifier of texts; expected one of images")
+    shown = () if examples is None or classifier.image is None else read_examples(examples, classifier.image)
     app = application(
         reader_of(opened, classifier),
         decoder_for(classifier.image),
@@ -63,6 +80,7 @@ def serve(
             characters=max_characters,
             in_hand=in_hand,
         ),
+        page=Page.of(opened, classifier, shown),
     )
     terminal = Terminal()
     run(
@@ -70,6 +88,7 @@ def serve(
         host,
         port,
         lambda address: terminal.say(
-            f"Serving verdicts at {address}/judge (documentation: {address}/docs). Press Ctrl-C to stop."
+            f"Serving verdicts at {address}/judge (page: {address}, documentation: {address}/docs). "
+            "Press Ctrl-C to stop."
         ),
     )

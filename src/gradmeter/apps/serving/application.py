@@ -13,13 +13,15 @@ from fastapi import HTTPException, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from ray import serve
 from ray.exceptions import RayError
 
 from gradmeter.apps.serving.batching import Batches
+from gradmeter.apps.serving.details import DetailedVerdict, Verdict
 from gradmeter.apps.serving.isolation import isolated
-from gradmeter.apps.serving.judging import Failed, Judging, Refused
+from gradmeter.apps.serving.judging import Failed, Judging, Question, Refused
+from gradmeter.apps.serving.page import Page, page_routes
 from gradmeter.apps.serving.receiving import Limits, decoded_bytes, received
 from gradmeter.apps.serving.room import NoRoom, Room, Share
 from gradmeter.runs.measuring.reader import Reader
@@ -39,33 +41,6 @@ _NO_LIMIT = 2**16
 _POLL_INTERVAL, _LAST_RESPONSES = 0.05, 0.5
 
 
-class Verdict(BaseModel):
-    """The verdict on a prediction."""
-
-    prediction: str = Field(description="Name of the predicted class, or its number if the classes have no names.")
-    probability: float = Field(ge=0, le=1, description="Probability of that class according to the network.")
-    p_known: float | None = Field(
-        ge=0,
-        le=1,
-        description="P(known), the probability that the network has learned this kind of input; null if the meta "
-        "classifier does not tell known from unknown inputs.",
-    )
-    p_correct_if_known: float | None = Field(
-        ge=0,
-        le=1,
-        description="P(correct | known), the probability that the prediction is correct if the input is "
-        "known; null likewise.",
-    )
-    p_correct: float = Field(ge=0, le=1, description="P(correct), the probability that the prediction is correct.")
-    accepted: bool | None = Field(
-        description="Whether to accept the prediction under the risk guarantee; null without a guarantee."
-    )
-    reason: str | None = Field(
-        description='Why the prediction is not accepted: "doubtful", or "unfamiliar" and the layers in which the input '
-        "is farthest from known ones; null if it is accepted, or without a guarantee."
-    )
-
-
 class Problem(BaseModel):
     """The reason why there is no verdict."""
 
@@ -79,13 +54,16 @@ def application(
     device: str = "cpu",
     workers: int = 1,
     limits: Limits | None = None,
+    page: Page | None = None,
 ) -> Any:
     """Build an application for `ray.serve.run`.
 
     `POST /judge` takes the content of an image file (or UTF-8 for a classifier of texts) and answers with JSON:
     "prediction", its "probability", "p_known", "p_correct_if_known", "p_correct", "accepted" and "reason".
-    `GET /health` says whether the server takes requests, `GET /metrics` is for Prometheus, `GET /openapi.json`
-    describes the server, and `GET /` leads to a page for people.
+    `GET /health` says whether the server takes requests, `GET /metrics` is for Prometheus, and `GET /openapi.json`
+    describes the server. With `page`, `GET /` is a page to try the server on, and `POST /judge/details` answers as
+    `POST /judge` does, and also with the probability of each class and what each layer shows; otherwise `GET /` leads
+    to `GET /docs`.
 
     Args:
         reader: turns samples into rows of `gradmeter.apps.workflows.judge`.
@@ -93,11 +71,14 @@ def application(
         device: device of the network.
         workers: number of processes that hold the network.
         limits: limits of size, number and time.
+        page: what the page shows; None for no page.
     """
     bounds = limits or Limits()
     texts = reader.classifier.image is None
     kinds = ("text/plain",) if texts else ("image/png", "image/jpeg", "application/octet-stream")
     binary = {"schema": {"type": "string", "format": "binary"}}
+    body = {"requestBody": {"required": True, "content": dict.fromkeys(kinds, binary)}}
+    responses = {code: {"model": Problem, **error} for code, error in _ERRORS.items()}
 
     worker: Any = serve.deployment(
         Judging,
@@ -108,6 +89,8 @@ def application(
     )
     # The documentation page works without internet access.
     api = FastAPIOffline(title="gradmeter", summary="Estimates how likely each prediction of a classifier is correct.")
+    if page is not None:
+        api.include_router(page_routes(page, bounds))
 
     @serve.deployment(name="gate", max_ongoing_requests=_NO_LIMIT, ray_actor_options={"num_cpus": 0})
     @serve.ingress(api)
@@ -118,7 +101,7 @@ def application(
             # In a process of its own, because a long header would block the threads of this one.
             self._pixels = None if texts else isolated(pixels_in_time, bounds.pixels)
             # Batches are collected here because a busy worker is slow to receive requests: it holds the GIL.
-            self._batches = Batches(worker.remote, largest=bounds.batch, workers=workers)
+            self._batches = Batches[Question](worker.remote, largest=bounds.batch, workers=workers)
             self._registry = CollectorRegistry()
             registry: dict[str, Any] = {"registry": self._registry}
             self._requests = Counter("gradmeter_requests", "Responses to POST /judge", ["code"], **registry)
@@ -137,14 +120,30 @@ def application(
             "/judge",
             response_model=Verdict,
             summary="Judge an image",
-            responses={code: {"model": Problem, **error} for code, error in _ERRORS.items()},
-            openapi_extra={"requestBody": {"required": True, "content": dict.fromkeys(kinds, binary)}},
+            responses=responses,
+            openapi_extra=body,
         )
         async def judge(self, request: Request) -> Any:
             """Judge one file, whose content is the body of the request."""
+            return await self._counted(request, detailed=False)
+
+        if page is not None:
+
+            @api.post(
+                "/judge/details",
+                response_model=DetailedVerdict,
+                summary="Judge an image, and return what each class and each layer says",
+                responses=responses,
+                openapi_extra=body,
+            )
+            async def judge_in_detail(self, request: Request) -> Any:
+                """Judge one file, whose content is the body of the request, and return details of the prediction."""
+                return await self._counted(request, detailed=True)
+
+        async def _counted(self, request: Request, *, detailed: bool) -> dict[str, Any]:
             started = time.perf_counter()
             try:
-                verdict = await self._judged(request)
+                verdict = await self._judged(request, detailed=detailed)
             except HTTPException as error:
                 self._requests.labels(error.status_code).inc()
                 raise
@@ -153,14 +152,14 @@ def application(
             self._seconds.observe(time.perf_counter() - started)
             return verdict
 
-        async def _judged(self, request: Request) -> dict[str, Any]:
+        async def _judged(self, request: Request, *, detailed: bool) -> dict[str, Any]:
             if self._closed:
                 raise HTTPException(503, "the server is stopping", {"Connection": "close"})
             if self._in_progress - self._queued >= bounds.receiving:
                 raise _busy(f"{bounds.receiving} requests are being received")
             self._in_progress += 1
             try:
-                answer = await self._answer(request)
+                answer = await self._answer(request, detailed=detailed)
             except RayError as error:
                 raise _busy("the worker is being restarted") from error
             finally:
@@ -171,7 +170,7 @@ def application(
                 raise HTTPException(500, f"the network fails on this input: {answer.reason}")
             return {**answer, "prediction": str(answer["prediction"])}
 
-        async def _answer(self, request: Request) -> Any:
+        async def _answer(self, request: Request, *, detailed: bool) -> Any:
             share = Share(self._room)
             try:
                 self._require_queue()
@@ -190,7 +189,7 @@ def application(
                 share.release()
                 self._queued -= 1
 
-            return await self._batches(content, end)
+            return await self._batches(Question(content, detailed), end)
 
         def _require_queue(self) -> None:
             if self._queued >= bounds.queue:
@@ -217,12 +216,15 @@ def application(
         async def metrics(self) -> Any:
             return PlainTextResponse(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
-        @api.get("/", include_in_schema=False)
-        async def index(self) -> RedirectResponse:
-            return RedirectResponse("/docs")
+        if page is None:
+
+            @api.get("/", include_in_schema=False)
+            async def index(self) -> RedirectResponse:
+                return RedirectResponse("/docs")
 
     gate: Any = Gate
-    return gate.bind(worker.bind(reader, decoder, device, bounds.pixels))
+    details = None if page is None else page.details
+    return gate.bind(worker.bind(reader, decoder, device, bounds.pixels, details))
 
 
 def _busy(reason: str) -> HTTPException:

@@ -36,7 +36,7 @@ def serve(application: Any, host: str, port: int, on_ready: Callable[[str], None
         InputError: if the address or port cannot be used, or the limit of open files is too low.
     """
     _require_open_files()
-    _require_free(host, port)
+    require_free_port(host, port)
     stop = threading.Event()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with cluster():
@@ -71,7 +71,7 @@ def _require_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, hard))
 
 
-def _require_free(host: str, port: int) -> None:
+def require_free_port(host: str, port: int) -> None:
     """Check that the server can listen on a port; Ray's proxy would report it in a hundred lines.
 
     Raises:

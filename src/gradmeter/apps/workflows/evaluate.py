@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from gradmeter.trust.evaluation.comparison import WRONG, Comparison, Judged, com
 from gradmeter.trust.evaluation.resampling import REPETITIONS
 from gradmeter.trust.importance import Importance, layer_importance
 from gradmeter.trust.meta_classifier import P_CORRECT, SCORES
-from gradmeter.trust.model import FORWARD, GRADIENTS, TrustModel
+from gradmeter.trust.model import TrustModel
+from gradmeter.trust.reads import FORWARD, GRADIENTS
 from gradmeter.trust.risk import Guarantee
 from gradmeter.trust.saving import READINGS
 
@@ -187,7 +189,10 @@ def evaluate(
     opened = open_sets(classifier, known, unknowns, seed=_SEED)
     if earlier_data is not None and earlier_data != [data.identity["data"] for data in opened]:
         work.on_note(f"{folder} holds an evaluation of {', '.join(earlier_data)}, which will be replaced")
-    sets = read_sets(classifier, opened, readings or folder / READINGS, work, gradients=trust.meter.gradients)
+    # A second look at all images: which ones need it may change when the TrustModel is fitted again.
+    look = trust.meter.second_look is not None and trust.meter.second_look < inf
+    place = readings or folder / READINGS
+    sets = read_sets(classifier, opened, place, work, gradients=trust.meter.gradients, second_look=look)
     judge = trust.judge
     assert judge is not None
     tables, samples = [], []

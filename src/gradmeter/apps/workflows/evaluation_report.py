@@ -41,7 +41,7 @@ from gradmeter.report.writers import to_html
 from gradmeter.trust.evaluation import Curve, reliability, risk_coverage
 from gradmeter.trust.evaluation.comparison import ALL, MEASURES, WRONG
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN
-from gradmeter.trust.model import FORWARD
+from gradmeter.trust.reads import FORWARD
 from gradmeter.version import __version__
 
 # Number of most and of least trusted samples in the report, and of layers.

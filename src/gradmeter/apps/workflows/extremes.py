@@ -13,6 +13,7 @@ from gradmeter.apps.workflows.evaluate import Evaluation
 from gradmeter.apps.workflows.sets import ReadSet
 from gradmeter.apps.workflows.wording import SCORE_NAMES
 from gradmeter.sources.samples import Unreadable
+from gradmeter.sources.samples.array_kind import summary
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,7 +25,7 @@ class Example:
 
     Attributes:
         id: identifier of the sample.
-        content: the image or the text.
+        content: the image, the text, or the first numbers of the arrays.
         prediction: name of the predicted class.
         label: name of the true class; None for unknown inputs.
         scores: the probabilities of the verdict that the meta classifier gives.
@@ -92,7 +93,7 @@ def read_examples(evaluation: Evaluation, data: ReadSet, rows: Sequence[int]) ->
             row,
             Example(
                 record["id"],
-                content,
+                summary(content) if isinstance(content, dict) else content,
                 evaluation.class_name(record["prediction"]),
                 None if record["label"] is None else evaluation.class_name(record["label"]),
                 {score: record[score] for score in SCORE_NAMES if record[score] is not None},

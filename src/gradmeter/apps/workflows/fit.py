@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from gradmeter.apps.workflows.halves import halves
 from gradmeter.apps.workflows.open_trust import has_same_outputs
-from gradmeter.apps.workflows.sets import ReadSet, open_sets, read_sets, readings_suffix
+from gradmeter.apps.workflows.sets import (
+    ReadSet,
+    ToMeasure,
+    open_sets,
+    read_sets,
+    readings_suffix,
+    recipe_for,
+)
 from gradmeter.errors import InputError, OutputError
+from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import entropy, max_softmax
 from gradmeter.runs.measuring import Work, measure_synthetic
+from gradmeter.runs.measuring.loading import explain_dead_workers, load_batches
 from gradmeter.sources.models import Classifier, Recipe
+from gradmeter.sources.samples import Source
 from gradmeter.stages import stage
 from gradmeter.trust.evaluation.comparison import Comparison, Judged, compare
 from gradmeter.trust.evaluation.resampling import REPETITIONS
 from gradmeter.trust.meta_classifier import P_CORRECT
-from gradmeter.trust.model import GRADIENTS, TrustModel
+from gradmeter.trust.model import TrustModel
+from gradmeter.trust.reads import AUTO, GRADIENTS, PILOT, PILOT_BATCH
 from gradmeter.trust.risk import (
     COVERAGE_TOLERANCE,
     LEAST_PROBABILITY,
@@ -95,7 +110,7 @@ def fit(
     folder: Path,
     *,
     meta_classifier: Any = "gradmeter",
-    reads: str = GRADIENTS,
+    reads: str = AUTO,
     risk: float | None = None,
     confidence: float = 0.95,
     least_probability: float = LEAST_PROBABILITY,
@@ -117,7 +132,7 @@ def fit(
         unknowns: DATA of none of the network's classes.
         folder: folder of the TrustModel; the readings are kept in its subfolder "readings".
         meta_classifier: name of the meta classifier, as for `TrustModel`.
-        reads: "gradients", or "forward" for the forward pass only, as for `TrustModel`.
+        reads: "auto", "forward" or "gradients", as for `TrustModel`.
         risk: largest rate of errors among accepted inputs; None for no guarantee.
         confidence: confidence of the guarantee.
         least_probability: lower bound of the threshold.
@@ -137,6 +152,7 @@ def fit(
     elif score != P_CORRECT:
         raise InputError(f"score={score!r} without a risk guarantee; expected a risk too (--risk), as in 0.01")
     work = work or Work()
+    recipe = recipe_for(recipe, known)
     classifier = recipe.open(work.device)
     trust = TrustModel(GradientMeter(classifier.network), meta_classifier, reads=reads)
     if score != P_CORRECT and not trust.learns_from_synthetic:
@@ -160,11 +176,17 @@ def fit(
         },
     }
     replaced = None if work.fresh else _replaced(folder, classifier, trust.notes)
-    sets = read_sets(classifier, opened, folder / READINGS, work, gradients=trust.meter.gradients)
-
-    parts = [sets[0].labelled_tables(), *(unknown.measured.tables() for unknown in sets[1:])]
-    tables = [pa.concat_tables(tables) for tables in parts]
-    masks = [np.ones(len(table), np.bool_) for table in tables] if risk is None else halves(tables)
+    readings = folder / READINGS
+    second_look, halved = trust.learns_from_synthetic, risk is not None
+    read = partial(_read, classifier, opened, readings, work, second_look=second_look, halved=halved)
+    if reads == AUTO and trust.learns_from_synthetic and isinstance(opened[0], ToMeasure):
+        # Of the half that is held out for the guarantee, nothing may be known before.
+        sets, tables, masks = read(gradients=False)
+        trust.choose(_pilot(classifier, opened[0].source, tables[0].filter(pa.array(masks[0])), work))
+        if trust.meter.gradients:
+            sets, tables, masks = read(gradients=True)
+    else:
+        sets, tables, masks = read(gradients=trust.meter.gradients)
     fitted_on = [table.filter(pa.array(mask)) for table, mask in zip(tables, masks, strict=True)]
     synthetic, no_synthetic = _synthetic(trust, classifier, sets[0], fitted_on[0]["id"], folder, work)
     trust.fit(fitted_on[0], fitted_on[1:], synthetic=synthetic)
@@ -206,6 +228,35 @@ def fit(
     )
 
 
+def _read(
+    classifier: Classifier,
+    opened: Sequence[ReadSet | ToMeasure],
+    folder: Path,
+    work: Work,
+    *,
+    gradients: bool,
+    second_look: bool,
+    halved: bool,
+) -> tuple[list[ReadSet], list[pa.Table], list[NDArray[np.bool_]]]:
+    """Measure the data; return the sets, their readings, and the rows to fit to: a random half if `halved`."""
+    sets = read_sets(classifier, opened, folder, work, gradients=gradients, second_look=second_look)
+    parts = [sets[0].labelled_tables(), *(unknown.measured.tables() for unknown in sets[1:])]
+    tables = [pa.concat_tables(tables) for tables in parts]
+    return sets, tables, halves(tables) if halved else [np.ones(len(table), np.bool_) for table in tables]
+
+
+def _pilot(classifier: Classifier, source: Source, known: pa.Table, work: Work) -> Iterator[tuple[Inputs, Tensor]]:
+    """Load a random sample of the known samples in a table of readings, in batches of inputs and classes."""
+    labels = dict(zip(known["id"].to_pylist(), known["label"].to_pylist(), strict=True))
+    indices = [index for index in range(len(source)) if source.id(index) in labels]
+    chosen = np.sort(np.random.default_rng(0).permutation(indices)[:PILOT]).tolist()
+    batches = [chosen[start : start + PILOT_BATCH] for start in range(0, len(chosen), PILOT_BATCH)]
+    with explain_dead_workers():
+        for batch in load_batches(source, classifier.batch, batches, work.workers):
+            if batch.ids:
+                yield Inputs.of(batch.inputs), torch.tensor([labels[sample] for sample in batch.ids])
+
+
 def _synthetic(
     trust: TrustModel, classifier: Classifier, known: ReadSet, ids: pa.ChunkedArray, folder: Path, work: Work
 ) -> tuple[list[Readings], str | None]:
@@ -226,7 +277,9 @@ def _synthetic(
     readings = folder / READINGS / f"{name}{readings_suffix(gradients=trust.meter.gradients)}"
     measured = measure_synthetic(classifier, known.source, indices, readings, work, gradients=trust.meter.gradients)
     if measured is None:
-        reason = "are texts" if known.source.texts else "are too few, or are not given to the network as one tensor"
+        reason = "are too few, or are not given to the network as one tensor"
+        if known.source.texts or known.source.arrays is not None:
+            reason = f"are {'texts' if known.source.texts else 'arrays'}, not images"
         return [], f"the samples of {known.name} {reason}"
     return [Readings.from_arrow(kind) for kind in measured.tables()], None
 

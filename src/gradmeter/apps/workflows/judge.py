@@ -24,7 +24,7 @@ from gradmeter.runs.measuring import MeasuredSet, Skipped, Work
 from gradmeter.runs.measuring.loading import Batch, explain_dead_workers
 from gradmeter.runs.measuring.purpose import changes
 from gradmeter.runs.measuring.reader import Reader
-from gradmeter.runs.measuring.streaming import all_batches, none_readable, note_left_out, purpose_of, read, stream
+from gradmeter.runs.measuring.streaming import all_batches, none_readable, note_source, purpose_of, read, stream
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Source
 from gradmeter.sources.samples.location import Location
@@ -135,7 +135,7 @@ def verdicts(
     """
     skipped = list[Skipped]()
     reader, work = reader_of(trust, classifier), work or Work()
-    note_left_out(source, work)
+    note_source(classifier, source, work)
     with explain_dead_workers():
         for batch, readings in read(reader, source, all_batches(source), work):
             skipped += batch.skipped

@@ -9,6 +9,7 @@ from typing import Any
 from gradmeter.apps.workflows.sets import ReadSet
 from gradmeter.trust.evaluation.comparison import MEASURES, Comparison
 from gradmeter.trust.evaluation.resampling import Interval
+from gradmeter.trust.model import TrustModel
 from gradmeter.trust.risk import Guarantee
 
 
@@ -38,6 +39,16 @@ def difference_records(comparison: Comparison) -> list[dict[str, Any]]:
 def guarantee_record(guarantee: Guarantee | None) -> dict[str, Any] | None:
     """Return the risk guarantee as a record; None without one."""
     return None if guarantee is None else asdict(guarantee)
+
+
+def reads_record(trust: TrustModel) -> dict[str, Any]:
+    """Return what a TrustModel reads of each input, and the comparison that chose it, if there was one."""
+    look = trust.meter.second_look
+    return {
+        "gradients": trust.meter.gradients,
+        "second_look_above": None if look is None or look == math.inf else look,
+        "choice": None if trust.choice is None else asdict(trust.choice),
+    }
 
 
 def skipped_records(sets: tuple[ReadSet, ...]) -> list[dict[str, str]]:

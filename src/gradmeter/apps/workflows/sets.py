@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from gradmeter.reading.content import HASH_COLUMN
 from gradmeter.reading.network import weights_hash
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
-from gradmeter.sources.models import Classifier
-from gradmeter.sources.samples import Source, Unlabelled, open_source, scheme_of
+from gradmeter.sources.models import Classifier, Recipe
+from gradmeter.sources.samples import ArrayKind, Source, Unlabelled, arrays_of, open_source, scheme_of
 from gradmeter.sources.samples.location import Location
 
 # Longest name of a folder of readings in bytes. File systems allow 255, and temporary files need some of them.
@@ -91,6 +91,20 @@ class ToMeasure:
         return {"data": self.source.name, "contents": self.source.fingerprint()}
 
 
+def recipe_for(recipe: Recipe, data: str) -> Recipe:
+    """Return the recipe of the classifier for DATA: one that takes arrays, if DATA, or its readings, are of arrays.
+
+    Raises:
+        DataError: if DATA is a damaged archive or damaged readings.
+    """
+    if (measured := MeasuredSet(data)).exists():
+        values = measured.purpose().get("arrays")
+        arrays = None if values is None else ArrayKind.from_json(values)
+    else:
+        arrays = arrays_of(data)
+    return recipe if arrays is None else replace(recipe, arrays=arrays)
+
+
 def open_sets(
     classifier: Classifier, known: str, unknowns: Sequence[str], *, seed: int = 0
 ) -> list[ReadSet | ToMeasure]:
@@ -116,7 +130,7 @@ def open_sets(
         if (measured := MeasuredSet(data)).exists():
             sets.append(_read_measured(classifier, measured, name, labelled=not sets))
             continue
-        source = open_source(data, classifier.image, seed=seed)
+        source = open_source(data, classifier.image, arrays=classifier.arrays, seed=seed)
         if sets:
             # Compare the locations: distorted copies of the known data have the same file names.
             if scheme_of(data) is None and Location(data).is_same(Location(known)):
@@ -133,7 +147,13 @@ def open_sets(
 
 
 def read_sets(
-    classifier: Classifier, opened: Sequence[ReadSet | ToMeasure], folder: Path, work: Work, *, gradients: bool = True
+    classifier: Classifier,
+    opened: Sequence[ReadSet | ToMeasure],
+    folder: Path,
+    work: Work,
+    *,
+    gradients: bool = True,
+    second_look: bool = True,
 ) -> list[ReadSet]:
     """Measure the sets that are not measured yet.
 
@@ -143,6 +163,7 @@ def read_sets(
         folder: folder to write readings to.
         work: device, workers and callbacks.
         gradients: whether to measure gradients, or only what one forward pass shows.
+        second_look: whether to predict the mirror image of each image, too.
 
     Raises:
         Those of `measure`.
@@ -151,8 +172,8 @@ def read_sets(
     sets: list[ReadSet] = []
     for data in opened:
         if isinstance(data, ToMeasure):
-            path = folder / f"{_file_name(data.name)}{readings_suffix(gradients=gradients)}"
-            measured = measure(classifier, data.source, path, work, gradients=gradients)
+            path = folder / f"{_file_name(data.name)}{readings_suffix(gradients=gradients, second_look=second_look)}"
+            measured = measure(classifier, data.source, path, work, gradients=gradients, second_look=second_look)
             data = ReadSet(data.name, MeasuredSet(path), data.source, measured.skipped)
         sets.append(data)
     known = sets[0].contents()
@@ -166,9 +187,9 @@ def read_sets(
     return sets
 
 
-def readings_suffix(*, gradients: bool) -> str:
-    """Return the end of the name of a folder of readings; readings with and without gradients may lie side by side."""
-    return ".parquet" if gradients else "-forward.parquet"
+def readings_suffix(*, gradients: bool, second_look: bool = True) -> str:
+    """Return the end of the name of a folder of readings; those of different passes may lie side by side."""
+    return f"{'' if gradients else '-forward'}{'' if second_look else '-once'}.parquet"
 
 
 def _no_labels(name: str) -> DataError:
@@ -198,7 +219,7 @@ def _read_measured(classifier: Classifier, measured: MeasuredSet, name: str, *, 
             "gradmeter measure again to complete it"
         )
     try:
-        source: Source | None = open_source(decode_name(purpose["data"]), classifier.image)
+        source: Source | None = open_source(decode_name(purpose["data"]), classifier.image, arrays=classifier.arrays)
     except DataError:  # readings may be copied to another machine without the samples
         source = None
     if source is not None and source.fingerprint() != purpose["contents"]:

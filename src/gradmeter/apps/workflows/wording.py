@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 
 from gradmeter.apps.workflows.evaluate import Evaluation, GuaranteeCheck
 from gradmeter.apps.workflows.fit import Fitted
 from gradmeter.report.probabilities import percent, significant
 from gradmeter.trust.evaluation.comparison import ALL, MEASURES, WRONG, Comparison
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN
+from gradmeter.trust.model import TrustModel
 from gradmeter.trust.risk import Guarantee
 
 _COMPARISONS = {"better": "is higher than", "worse": "is lower than", "no different": "does not clearly differ from"}
@@ -57,13 +59,26 @@ def learned(fitted: Fitted) -> list[str]:
         sentences.append("The other half was held out for the risk guarantee.")
     if fitted.no_synthetic is not None:
         sentences.append(f"No synthetic unknown inputs were made: {fitted.no_synthetic}.")
-    sentences.append(judge.meaning)
+    sentences += [judge.meaning, *_read(fitted.trust)]
     if wrong or unknown:
         sentences.append("Comparison on held-out folds, each judged by a meta classifier that was not fitted on it:")
     else:
         sentences.append(
             "P(correct) cannot be compared with other scores, because there are no wrong predictions and no unknown "
             "inputs."
+        )
+    return sentences
+
+
+def _read(trust: TrustModel) -> list[str]:
+    """Return sentences on what the TrustModel reads of each input, and why."""
+    what = "gradients and the forward pass" if trust.meter.gradients else "the forward pass only"
+    why = "" if trust.choice is None else f": {trust.choice.reason}"
+    sentences = [f"Reads {what}{why}."]
+    if trust.meter.second_look is not None and trust.meter.second_look < inf:
+        sentences.append(
+            "Predicts the mirror image of doubtful images, too, about a fifth of the known ones, because this helps to "
+            "find wrong predictions on held-out folds."
         )
     return sentences
 

@@ -1,7 +1,8 @@
-"""Probes: scores that need further forward passes, with perturbed inputs or with dropout."""
+"""Probes: scores that need further forward passes, with perturbed or mirrored inputs, or with dropout."""
 
 from gradmeter.reading.probes.dropout import mc_dropout
+from gradmeter.reading.probes.mirror import MIRROR, Mirror, wrong_log_odds
 from gradmeter.reading.probes.odin import odin
 from gradmeter.reading.probes.registry import PROBES, Probe, named_probe
 
-__all__ = ["PROBES", "Probe", "mc_dropout", "named_probe", "odin"]
+__all__ = ["MIRROR", "PROBES", "Mirror", "Probe", "mc_dropout", "named_probe", "odin", "wrong_log_odds"]

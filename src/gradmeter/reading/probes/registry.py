@@ -9,15 +9,17 @@ from torch import Tensor, nn
 from gradmeter.errors import InputError
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.probes.dropout import mc_dropout
+from gradmeter.reading.probes.mirror import Mirror
 from gradmeter.reading.probes.odin import odin
 
 Probe = Callable[[nn.Module, Inputs, Tensor], dict[str, Tensor]]
 """Maps a network in eval mode, the inputs of N samples and their logits [N, C] to scores by name, [N] float64 each.
 
-It is called with gradients enabled and must not change the network.
+It is called with gradients enabled, unless it has an attribute `needs_gradients` that is False, and must not change the
+network.
 """
 
-PROBES: dict[str, Probe] = {"odin": odin(), "mc_dropout": mc_dropout()}
+PROBES: dict[str, Probe] = {"odin": odin(), "mc_dropout": mc_dropout(), "mirror": Mirror()}
 """The probes by name, with their default settings."""
 
 

@@ -4,6 +4,7 @@ from gradmeter.report.figures.bars import bars
 from gradmeter.report.figures.curves import precision_recall, risk_coverage, roc
 from gradmeter.report.figures.distributions import distributions
 from gradmeter.report.figures.gallery import gallery
+from gradmeter.report.figures.heatmap import heatmap
 from gradmeter.report.figures.reliability import reliability
 from gradmeter.report.figures.saving import save, save_for_screens
 from gradmeter.report.figures.stress import StressRow, stress
@@ -14,6 +15,7 @@ __all__ = [
     "bars",
     "distributions",
     "gallery",
+    "heatmap",
     "precision_recall",
     "reliability",
     "risk_coverage",

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.reading.meter import GradientMeter
+from gradmeter.reading.probes import MIRROR
 from gradmeter.research.speed_benchmark.methods import METHODS, Method, Prepared, Run
 from gradmeter.research.speed_benchmark.models import MODELS, Model
 from gradmeter.research.speed_benchmark.options import BenchOptions
 from gradmeter.research.speed_benchmark.results import SpeedResults
 from gradmeter.research.speed_benchmark.timing import take_turns
-from gradmeter.trust.model import FORWARD, TrustModel
+from gradmeter.trust.model import TrustModel
+from gradmeter.trust.reads import FORWARD, GRADIENTS
 
 NETWORKS = ("resnet56", "paper-cnn")
 """Names of the networks that verdicts are timed on, where `--models` includes them."""
@@ -70,7 +72,7 @@ class JudgedNetwork:
     @cached_property
     def trust(self) -> TrustModel:
         """The default TrustModel, fitted to the known inputs and to synthetic unknowns made from them."""
-        return TrustModel(GradientMeter(self.network)).fit(self.known)
+        return TrustModel(GradientMeter(self.network), reads=GRADIENTS).fit(self.known)
 
     @cached_property
     def forward_trust(self) -> TrustModel:
@@ -101,7 +103,7 @@ def _method(name: str) -> Callable[[JudgedNetwork, Tensor], Run]:
 
 
 def _trust_meter(judged: JudgedNetwork, inputs: Tensor) -> Run:
-    meter = GradientMeter(judged.network).for_trust_model()
+    meter = GradientMeter(judged.network).for_trust_model(second_look=math.inf)
     return lambda batch: meter(batch)["all", "l2"]
 
 
@@ -116,7 +118,16 @@ def _verdict(judged: JudgedNetwork, inputs: Tensor) -> Run:
 
 
 def _forward_meter(judged: JudgedNetwork, inputs: Tensor) -> Run:
-    meter = GradientMeter(judged.network).for_trust_model(gradients=False)
+    meter = GradientMeter(judged.network).for_trust_model(gradients=False, second_look=math.inf)
+    return lambda batch: meter(batch).log_scale
+
+
+def _second_look(judged: JudgedNetwork, inputs: Tensor) -> Run:
+    """Read the forward pass, and the mirror images of a fifth of these inputs."""
+    once = GradientMeter(judged.network).for_trust_model(gradients=False, second_look=math.inf)
+    doubts = once(inputs).scores[MIRROR]
+    above = float(doubts.sort().values[-1 - len(doubts) // 5]) if len(doubts) >= 5 else -math.inf
+    meter = once.for_trust_model(gradients=False, second_look=above)
     return lambda batch: meter(batch).log_scale
 
 
@@ -132,6 +143,7 @@ STEPS: dict[str, VerdictStep] = {
     "heads": VerdictStep("features and heads (readings to P(correct))", _heads),
     "verdict": VerdictStep("TrustModel.predict_proba (the whole verdict)", _verdict),
     "forward-meter": VerdictStep('meter of `TrustModel(reads="forward")`', _forward_meter),
+    "second-look": VerdictStep("the same, with a second look at a fifth of the inputs (at a single one)", _second_look),
     "forward-verdict": VerdictStep('`TrustModel(reads="forward")`, the whole verdict', _forward_verdict),
 }
 """Steps by their name in results.json, in the order of the page."""

@@ -6,7 +6,7 @@ from gradmeter.runs.store import Manifest, differences
 
 _PLACE = "place"
 # Entries that change when samples are added or removed.
-_OF_SAMPLES = {"contents", "samples"}
+_OF_SAMPLES = {"contents", "samples", "arrays"}
 
 
 def is_same_data(recorded: Manifest, purpose: Manifest) -> bool:

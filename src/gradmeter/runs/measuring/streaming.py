@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def measure(
     work: Work | None = None,
     *,
     gradients: bool = True,
+    second_look: bool = True,
 ) -> Measured:
     """Measure every sample of a source and write the rows to a Parquet data set, or continue an earlier run.
 
@@ -51,6 +53,7 @@ def measure(
         folder: the data set; a path, or the address of a folder in an object store.
         work: device, engine, callbacks; by default `Work()`.
         gradients: whether to measure gradients, or only what one forward pass shows.
+        second_look: whether to predict the mirror image of each image, too.
 
     Raises:
         InputError: if there is no such device or engine.
@@ -59,8 +62,9 @@ def measure(
     """
     numbers, work = classifier.class_numbers(source), work or Work()
     rows = _Rows(classifier.name, source.name, source.labelled, numbers)
-    reader = Reader(GradientMeter(classifier.network).for_trust_model(gradients), classifier, rows)
-    purpose = purpose_of(classifier, source, gradients=gradients)
+    meter = GradientMeter(classifier.network).for_trust_model(gradients, -inf if second_look else inf)
+    reader = Reader(meter, classifier, rows)
+    purpose = {**purpose_of(classifier, source, gradients=gradients), "second look": second_look}
     return stream(reader, source, folder, purpose, work, classifier.numbering(source))
 
 
@@ -99,7 +103,7 @@ def stream(
     if note is not None:
         work.on_note(note)
     work.on_start(source.name, count)
-    note_left_out(source, work)
+    note_source(reader.classifier, source, work)
     if done := count - len(to_do):
         work.on_progress(done)
         work.on_note(f"{source.name}: {done:,} of {count:,} samples were done before")
@@ -150,10 +154,12 @@ def read(
         yield batch, readings
 
 
-def note_left_out(source: Source, work: Work) -> None:
-    """Send a note that names what else the source holds, besides its samples."""
+def note_source(classifier: Classifier, source: Source, work: Work) -> None:
+    """Send notes on what else the source holds besides its samples, and on samples of another size."""
     if source.left_out:
         work.on_note(f"{source.name}: left out {source.left_out}")
+    if (note := classifier.resized(source)) is not None:
+        work.on_note(note)
 
 
 def none_readable(source: Source, skipped: Sequence[Skipped]) -> DataError:
@@ -183,6 +189,7 @@ def purpose_of(classifier: Classifier, source: Source, *, gradients: bool = True
         "samples": len(source),
         "names of classes": source.classes,
         "contents": source.fingerprint(),
+        **({} if source.arrays is None else {"arrays": source.arrays.to_json()}),
         **({} if gradients else {"gradients": False}),
     }
 

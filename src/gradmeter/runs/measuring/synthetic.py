@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +59,12 @@ def measure_synthetic(
     Raises:
         OutputError: if the folder holds something else or cannot be written.
     """
-    if source.texts:
+    if source.texts or source.arrays is not None:
         return None
     purpose = {
         **purpose_of(classifier, source, gradients=gradients),
+        # Only known images need one; but its column is in the readings.
+        "second look": False,
         "synthetic": list(KINDS),
         "numbers": len(numbers),
         "of each kind": per_kind(len(numbers)),
@@ -79,7 +82,7 @@ def measure_synthetic(
         return None
     work.on_start("synthetic unknowns", len(kinds) * len(images))
     work.on_progress((len(kinds) - len(to_do)) * len(images))
-    meter = GradientMeter(classifier.network.to(work.device)).for_trust_model(gradients)
+    meter = GradientMeter(classifier.network.to(work.device)).for_trust_model(gradients, inf)
     started, announced = time.monotonic(), False
     for part in to_do:
         kind = kinds[part]

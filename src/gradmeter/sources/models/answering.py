@@ -18,7 +18,7 @@ from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network import logits_of, measuring, owned_parameters, owning_modules, unwrapped
 from gradmeter.sources.models.contained import contained
 from gradmeter.sources.models.weights import dtype_name
-from gradmeter.sources.samples import ImageKind
+from gradmeter.sources.samples import ArrayKind, ImageKind
 
 _TEXTS = ("a", "a b")
 # Attributes of layers that state the size of their input.
@@ -36,11 +36,15 @@ class Answering(Protocol):
     @property
     def image(self) -> ImageKind | None: ...  # noqa: D102
     @property
+    def arrays(self) -> ArrayKind | None: ...  # noqa: D102
+    @property
     def batch(self) -> Callable[[Sequence[Any]], Tensor | Mapping[str, Tensor]]: ...  # noqa: D102
 
 
 def trial_logits(classifier: Answering) -> Tensor:
-    """Logits [2, C] for two images of noise, or two short texts. A network that fails on these fails on all inputs.
+    """Logits [2, C] for two images of noise, two short texts or two random arrays.
+
+    A network that fails on these fails on all inputs.
 
     Raises:
         InputError: if the preprocessing or the network fails, or the network does not return logits.
@@ -60,6 +64,8 @@ def trial_logits(classifier: Answering) -> Tensor:
 
 
 def _samples(classifier: Answering) -> Sequence[Any]:
+    if classifier.arrays is not None:
+        return classifier.arrays.noise(2)
     if classifier.image is None:
         return _TEXTS
     # Not a constant image: networks that normalise each image would divide by zero.
@@ -90,8 +96,13 @@ def explained(classifier: Answering, batch: Any = None, samples: str = "") -> It
         given = "the preprocessing" if batch is None else f"the network, given {_shapes(batch)}{samples},"
         reason = f"{given} failed with {type(error).__name__}: {one_line(error)}"
         if isinstance(error, MemoryError | torch.OutOfMemoryError):
-            raise InputError(f"{reason}; try --device cpu, a smaller --image-size or a smaller network") from error
-        sentences = [reason, *([] if batch is None else _layers(classifier.network, error)), _advice(classifier, batch)]
+            smaller = "" if classifier.image is None else ", a smaller --image-size"
+            raise InputError(f"{reason}; try --device cpu{smaller} or a smaller network") from error
+        sentences = [
+            reason,
+            *([] if batch is None else _layers(classifier.network, error)),
+            _advice(classifier, batch, error),
+        ]
         raise InputError(f"{'; '.join(sentences)} ({TRACEBACK}=1 shows the traceback)") from error
 
 
@@ -127,8 +138,10 @@ def _input_size(layer: nn.Module) -> str | None:
     return None if width is None else f"{width}={getattr(layer, width)}"
 
 
-def _advice(classifier: Answering, batch: Any) -> str:
+def _advice(classifier: Answering, batch: Any, error: BaseException) -> str:
     """The option to try after a failure."""
+    if classifier.arrays is not None:
+        return _advice_for_arrays(classifier.arrays, batch, error)
     if classifier.image is None:
         return "expected a network for these texts: check MODEL and --weights"
     first = next(iter(owning_modules(classifier.network).values()), None)
@@ -145,3 +158,19 @@ def _advice(classifier: Answering, batch: Any) -> str:
                 if count * side * side == first.in_features:
                     return f"give --image-size {side}{option}"
     return "try another --image-size, with or without --grey, and check --mean, --std and --weights"
+
+
+def _advice_for_arrays(arrays: ArrayKind, batch: Any, error: BaseException) -> str:
+    if isinstance(error, TypeError):  # an argument is missing, or has another name
+        given = ", ".join(name or "one positional argument" for name in arrays.names)
+        return f"given were {given}: expected an array 'inputs', or an array 'inputs:NAME' for each argument"
+    named = batch.items() if isinstance(batch, Mapping) else [("", batch)]
+    ranges = [
+        f"{name or 'inputs'} from {int(values.min())} to {int(values.max())}"
+        for name, values in named
+        if isinstance(values, Tensor) and values.dtype == torch.int64
+    ]
+    # On a GPU, an index out of range is an assertion that fails on the device.
+    if ranges and (isinstance(error, IndexError) or "device-side assert" in str(error)):
+        return f"given were {', '.join(ranges)}: expected integers for which the network has an embedding"
+    return "expected arrays of the type and shape that MODEL takes; they get no preprocessing"

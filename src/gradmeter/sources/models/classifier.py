@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from gradmeter.errors import DataError, InputError
 from gradmeter.sources.models.answering import trial_logits
-from gradmeter.sources.samples import ImageKind, Source
+from gradmeter.sources.models.array_batch import ArrayBatch
+from gradmeter.sources.samples import ArrayKind, ImageKind, Source
 
 # The most class names in an error, and in a note on their numbers.
 _LISTED = 12
@@ -29,8 +30,9 @@ class Classifier:
         name: the name given by the user, encoded by `encode_name`.
         network: maps a batch to logits [N, C].
         classes: the names of the C classes, encoded by `encode_name`; None if they are unknown.
-        image: the images that it takes; None for a classifier of texts.
-        batch: maps decoded images, or texts, to a batch.
+        image: the images that it takes; None for a classifier of texts or arrays.
+        batch: maps decoded images, texts or arrays to a batch.
+        arrays: the arrays that it takes; None for a classifier of images or texts.
     """
 
     name: str
@@ -38,10 +40,16 @@ class Classifier:
     classes: tuple[str, ...] | None
     image: ImageKind | None
     batch: Callable[[Sequence[Any]], Tensor | Mapping[str, Tensor]]
+    arrays: ArrayKind | None = None
+
+    @property
+    def texts(self) -> bool:
+        """Whether it takes texts."""
+        return self.image is None and self.arrays is None
 
     @cached_property
     def trial(self) -> Tensor:
-        """Logits [2, C] for two images of noise, or two short texts.
+        """Logits [2, C] for two images of noise, two short texts, or two random arrays.
 
         Raises:
             InputError, UnsupportedModelError: if the network fails on them.
@@ -131,6 +139,18 @@ class Classifier:
             "give --classes to match them by name"
         )
 
+    def resized(self, source: Source) -> str | None:
+        """A note on arrays of another size than those that the classifier was opened for, which may look unknown."""
+        if self.arrays is None or source.arrays is None:
+            return None
+        sizes, expected = ([field.shape for field in kind.fields] for kind in (source.arrays, self.arrays))
+        if sizes == expected:
+            return None
+        return (
+            f"{source.name}: its arrays are {source.arrays}, those of the first data are {self.arrays}; samples of "
+            "another size may look unknown for that reason alone"
+        )
+
     def named(self, classes: Sequence[str]) -> Classifier:
         """A copy of this classifier with other class names.
 
@@ -139,7 +159,11 @@ class Classifier:
         """
         if len(set(classes)) != len(classes):
             raise InputError(f"classes {_listed(classes)}; expected unique names")
-        return Classifier(self.name, self.network, tuple(classes), self.image, self.batch)
+        return replace(self, classes=tuple(classes))
+
+    def for_arrays(self, arrays: ArrayKind) -> Classifier:
+        """A copy of this classifier that takes arrays as they are, without the preprocessing."""
+        return replace(self, image=None, batch=ArrayBatch.of(arrays, self.network), arrays=arrays)
 
 
 def wrong_names(classifier: Classifier, outputs: int) -> InputError:

@@ -9,30 +9,35 @@ from pathlib import Path
 from torch import nn
 
 from gradmeter.errors import InputError, one_line
+from gradmeter.sources.models.array_batch import ArrayBatch
 from gradmeter.sources.models.classifier import Classifier
 from gradmeter.sources.models.contained import contained
 from gradmeter.sources.models.kinds import nearest_kind
 from gradmeter.sources.models.preprocessing import ImageOptions, ResizeAndNormalise, Stacked
 from gradmeter.sources.models.weights import build_with, read_weights
-from gradmeter.sources.samples import ImageKind
+from gradmeter.sources.samples import ArrayKind, ImageKind
 
 
-def open_function(model: str, weights: Path | None, options: ImageOptions) -> Classifier:
+def open_function(
+    model: str, weights: Path | None, options: ImageOptions, arrays: ArrayKind | None = None
+) -> Classifier:
     """Open the network that "package.module:function" returns. Modules in the current folder can be imported.
 
     A network of timm keeps timm's preprocessing. For other networks, `options` must have the size of images; mean and
-    std default to 0 and 1.
+    std default to 0 and 1. With `arrays` there is no preprocessing.
 
     Raises:
         InputError: if the function does not exist, fails or does not return a module, or the size is missing.
         DataError: if the weights are missing or do not fit the network.
     """
     with contained():
-        network = _call(model)
+        network = make_network(model)
     classes = None
     if weights is not None:
         tensors, classes = read_weights(weights)
         network = build_with(lambda count: network, tensors, weights)
+    if arrays is not None:
+        return Classifier(model, network, classes, None, ArrayBatch.of(arrays, network), arrays)
     if isinstance(getattr(network, "pretrained_cfg", None), dict):  # other networks may use the name with another type
         from gradmeter.sources.models.timm_models import with_timm_preprocessing
 
@@ -45,8 +50,12 @@ def open_function(model: str, weights: Path | None, options: ImageOptions) -> Cl
     )
 
 
-def _call(model: str) -> nn.Module:
-    """Import and call the function; return its network in eval mode."""
+def make_network(model: str) -> nn.Module:
+    """Import and call the function; return its network in eval mode.
+
+    Raises:
+        InputError: if the function does not exist, fails or does not return a module.
+    """
     module, _, function = model.partition(":")
     if "" not in sys.path:
         sys.path.insert(0, "")

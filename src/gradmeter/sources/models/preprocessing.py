@@ -64,6 +64,11 @@ class ImageOptions:
         """Pillow's mode for this number of channels."""
         return "L" if self.grey else "RGB"
 
+    def given(self) -> list[str]:
+        """The options on the command line that set the given values."""
+        values = {"--image-size": self.size, "--mean": self.mean, "--std": self.std, "--grey": self.grey or None}
+        return [option for option, value in values.items() if value is not None]
+
     def changed(self) -> dict[str, Any]:
         """The given values by name; mean and std with one number for each channel."""
         given: dict[str, Any] = {} if self.size is None else {"size": self.size}

@@ -13,6 +13,7 @@ from gradmeter.sources.models.classifier import Classifier
 from gradmeter.sources.models.kinds import runs_code
 from gradmeter.sources.models.opening import open_model
 from gradmeter.sources.models.preprocessing import ImageOptions
+from gradmeter.sources.samples import ArrayKind
 from gradmeter.stages import stage
 
 
@@ -25,12 +26,14 @@ class Recipe:
         weights: a file of weights; None for the published weights.
         classes: the class names, encoded by `encode_name`; None for those of the model or of the file of weights.
         options: changes to the model's own preprocessing.
+        arrays: the arrays that the network gets as they are; None for images or texts.
     """
 
     model: str
     weights: Path | None = None
     classes: tuple[str, ...] | None = None
     options: ImageOptions = field(default_factory=ImageOptions)
+    arrays: ArrayKind | None = None
 
     @property
     def runs_code(self) -> bool:
@@ -49,7 +52,7 @@ class Recipe:
                 number of class names differs from the number of classes.
         """
         with stage(f"opening {self.model}"):
-            classifier = open_model(self.model, self.weights, self.options)
+            classifier = open_model(self.model, self.weights, self.options, self.arrays)
             if self.classes is not None:
                 classifier = classifier.named(self.classes)
             classifier.move(device)
@@ -62,7 +65,8 @@ class Recipe:
         weights = None if self.weights is None else encode_name(str(self.weights.resolve()))
         kind, _, name = self.model.partition(":")
         model = encode_name(f"hf:{Path(name).resolve()}" if kind == "hf" and Path(name).is_dir() else self.model)
-        return {"model": model, "weights": weights, "classes": self.classes, "options": asdict(self.options)}
+        values = {"model": model, "weights": weights, "classes": self.classes, "options": asdict(self.options)}
+        return values if self.arrays is None else {**values, "arrays": self.arrays.to_json()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Recipe:
@@ -75,12 +79,13 @@ class Recipe:
             options: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value for name, value in values["options"].items()
             }
-            weights, classes = values["weights"], values["classes"]
+            weights, classes, arrays = values["weights"], values["classes"], values.get("arrays")
             return cls(
                 decode_name(values["model"]),
                 None if weights is None else Path(decode_name(weights)),
                 None if classes is None else tuple(classes),
                 ImageOptions(**options),
+                None if arrays is None else ArrayKind.from_json(arrays),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(

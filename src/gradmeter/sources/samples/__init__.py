@@ -1,6 +1,9 @@
-"""Sources of samples: images or texts, read one at a time; a sample that cannot be read raises `Unreadable`."""
+"""Sources of samples: images, texts or arrays, read one at a time; a sample that cannot be read raises `Unreadable`."""
 
 from gradmeter.names import decode_name, encode_name
+from gradmeter.sources.samples.archives import arrays_of
+from gradmeter.sources.samples.array_archive import ArrayArchive
+from gradmeter.sources.samples.array_kind import ArrayKind, Arrays
 from gradmeter.sources.samples.arrays import ImageArchive
 from gradmeter.sources.samples.files import ImageFile
 from gradmeter.sources.samples.folders import ImageFolder
@@ -11,6 +14,9 @@ from gradmeter.sources.samples.sample import Encoded, ImageKind, Sample, Source,
 from gradmeter.sources.samples.tables import ParquetTable
 
 __all__ = [
+    "ArrayArchive",
+    "ArrayKind",
+    "Arrays",
     "Encoded",
     "ImageArchive",
     "ImageFile",
@@ -22,6 +28,7 @@ __all__ = [
     "Source",
     "Unlabelled",
     "Unreadable",
+    "arrays_of",
     "decode_name",
     "decoder_for",
     "encode_name",

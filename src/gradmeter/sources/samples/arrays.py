@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from gradmeter.errors import DataError
-from gradmeter.names import encode_name
+from gradmeter.sources.samples.archive_labels import LABELS, NAMES, checked_labels
 from gradmeter.sources.samples.decoding import too_long
 from gradmeter.sources.samples.location import Location
 from gradmeter.sources.samples.npz import Array, read_arrays
-from gradmeter.sources.samples.registry import register_file_type
 from gradmeter.sources.samples.sample import Encoded, Source
 
-_IMAGES, _LABELS, _NAMES = "images", "labels", "class_names"
+IMAGES = "images"
+"""Name of the array of images."""
 
 
-@register_file_type(".npz")
 class ImageArchive(Source):
     """The arrays `images` and, if present, `labels` and `class_names` of an archive.
 
@@ -39,19 +36,13 @@ class ImageArchive(Source):
     def __init__(self, location: Location, mode: str = "RGB") -> None:
         path = self.name = location.name
         with location.open() as file:
-            arrays = read_arrays(path, (_IMAGES, _LABELS, _NAMES), file)
-        if _IMAGES not in arrays:
-            raise DataError(f"{path} has no array 'images', only {', '.join(arrays) or 'nothing'}")
-        self._images = _checked_images(path, arrays[_IMAGES])
+            arrays = read_arrays(path, (IMAGES, LABELS, NAMES), file)
+        if IMAGES not in arrays:
+            raise DataError(f"{path} has no array 'images' or 'inputs', only {', '.join(arrays) or 'nothing'}")
+        self._images = _checked_images(path, arrays[IMAGES])
         self.decoder = _Pixels(self._images.dtype.str, self._images.shape[1:], mode)
-        self._labels = _checked_labels(path, arrays.get(_LABELS), len(self._images))
+        self._labels, self.classes = checked_labels(path, arrays, len(self._images))
         self.labelled = self._labels is not None
-        self.classes = _class_names(path, arrays.get(_NAMES)) if self.labelled else None
-        if self._labels is not None and self.classes is not None and self._labels.max() >= len(self.classes):
-            raise DataError(
-                f"{path}: the largest label is {self._labels.max()}, but there are {len(self.classes)} class names; "
-                "expected a name for each class"
-            )
 
     def __len__(self) -> int:
         """The number of images."""
@@ -110,26 +101,3 @@ def _checked_images(path: str, images: Array) -> Array:
             f"{path}: uint8 images contain only 0 and 1; expected 0..255: multiply by 255 or convert to bool"
         )
     return images
-
-
-def _class_names(path: str, names: Array | None) -> tuple[str, ...] | None:
-    if names is None:
-        return None
-    if names.ndim != 1 or names.dtype.kind not in "USiu":
-        raise DataError(
-            f"{path}: class_names have dtype {names.dtype} and shape {names.shape}; expected a string for each class"
-        )
-    return tuple(encode_name(os.fsdecode(name) if isinstance(name, bytes) else str(name)) for name in names.tolist())
-
-
-def _checked_labels(path: str, labels: Array | None, count: int) -> npt.NDArray[np.int64] | None:
-    if labels is None:
-        return None
-    if labels.shape != (count,) or labels.dtype.kind not in "iu":
-        raise DataError(
-            f"{path}: labels have dtype {labels.dtype} and shape {labels.shape}; expected an integer for each of the "
-            f"{count:,} images"
-        )
-    if labels.min() < 0 or labels.max() > np.iinfo(np.int64).max:
-        raise DataError(f"{path}: labels range from {labels.min()} to {labels.max()}; expected class numbers from 0 on")
-    return np.ascontiguousarray(labels, np.int64)

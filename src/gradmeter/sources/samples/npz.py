@@ -30,7 +30,7 @@ def read_arrays(path: Path | str, wanted: Collection[str], file: IO[bytes] | Non
     """
     source = path if file is None else file
     if not zipfile.is_zipfile(source):
-        raise DataError(f"{path} is truncated or not an .npz archive; copy or create it again")
+        raise _no_archive(path)
     try:
         with np.load(source, allow_pickle=False) as archive:
             _require_memory(path, archive, wanted)
@@ -44,6 +44,23 @@ def read_arrays(path: Path | str, wanted: Collection[str], file: IO[bytes] | Non
         raise DataError(f"{path} is damaged ({one_line(error)}); copy or create it again") from error
 
 
+def array_names(path: Path | str, file: IO[bytes]) -> list[str]:
+    """The names of the arrays of an open archive.
+
+    Raises:
+        DataError: if it is not an archive.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise _no_archive(path) from error
+
+
+def _no_archive(path: Path | str) -> DataError:
+    return DataError(f"{path} is truncated or not an .npz archive; copy or create it again")
+
+
 def _require_memory(path: Path | str, archive: Any, wanted: Collection[str]) -> None:
     """Refuse arrays larger than the memory of this machine: a few kilobytes may unpack to many gigabytes."""
     size = sum(member.file_size for member in archive.zip.infolist() if member.filename.removesuffix(".npy") in wanted)
@@ -51,5 +68,5 @@ def _require_memory(path: Path | str, archive: Any, wanted: Collection[str]) -> 
     if size > memory:
         raise DataError(
             f"{path} holds arrays of {size / 2**30:,.0f} GiB, but this machine has {memory / 2**30:,.0f} GiB of "
-            "memory; convert it to a folder of images or to Parquet files"
+            "memory; save arrays without compression (numpy.savez), or convert images to a folder or to Parquet files"
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from gradmeter.errors import DataError, OutputError
+from gradmeter.sources.samples.array_kind import ArrayKind
 from gradmeter.sources.samples.decoding import ImageDecoder, decode_text
 from gradmeter.sources.samples.folders import ImageFolder
 from gradmeter.sources.samples.left_out import Kind
@@ -21,28 +22,32 @@ MANIFEST = "_measurement.json"
 """The file that marks a folder as an output of gradmeter."""
 EXPECTED = "an image, a folder of images or of one folder for each class, an .npz archive, Parquet, or noise:uniform"
 
-# What an opener gets for a classifier of texts.
+# What an opener gets for a classifier of texts or arrays.
 _NO_IMAGES = ImageKind("RGB", 1)
 
 
-def open_source(data: str, image: ImageKind | None, *, seed: int = 0) -> Source:
+def open_source(data: str, image: ImageKind | None, *, arrays: ArrayKind | None = None, seed: int = 0) -> Source:
     """Open the source that DATA names.
 
     Args:
         data: an image; a folder of images, flat or with one folder for each class; an `.npz` archive; a Parquet file
             or a folder of Parquet files; "noise:uniform" or "noise:normal"; or a registered scheme or file type.
-        image: the images that the classifier takes; None for a classifier of texts.
+        image: the images that the classifier takes; None for a classifier of texts or arrays.
+        arrays: the arrays that the classifier takes; None for a classifier of images or texts.
         seed: the seed of noise.
 
     Raises:
-        DataError: if `data` does not exist or holds no samples (but readings, for example), or if it holds images for a
-            classifier of texts or texts for a classifier of images.
+        DataError: if `data` does not exist or holds no samples (but readings, for example), or if it holds other
+            samples than the classifier takes, such as texts for a classifier of images.
         InputError: if the kind of noise is unknown.
     """
     with stage(f"opening {Location(data).name}"):
         source = _open(data, image or _NO_IMAGES, seed)
-    if source.texts != (image is None):
-        given, expected = ("texts", "images") if source.texts else ("images", "texts, in a column of a Parquet file")
+    given = "texts" if source.texts else "images" if source.arrays is None else f"arrays ({source.arrays})"
+    if arrays is not None and (source.arrays is None or not arrays.accepts(source.arrays)):
+        raise DataError(f"{source.name} holds {given}; this model takes arrays ({arrays})")
+    if arrays is None and (source.arrays is not None or source.texts != (image is None)):
+        expected = "texts, in a column of a Parquet file" if image is None else "images"
         raise DataError(f"{source.name} holds {given}; this model takes {expected}")
     return source
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
+    from gradmeter.sources.samples.array_kind import ArrayKind, Arrays
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -17,12 +19,12 @@ class Sample:
 
     Attributes:
         id: its path relative to the source, encoded by `encode_name`, or its row.
-        content: the decoded image, or the text.
+        content: the decoded image, the text, or the arrays by argument of the network.
         label: the index of its class in `Source.classes`, None if it has no label.
     """
 
     id: str
-    content: Image.Image | str
+    content: Image.Image | str | Arrays
     label: int | None
 
 
@@ -66,8 +68,9 @@ class Source(ABC):
         classes: the names of the classes in the order of the labels, encoded by `encode_name`; None if the samples have
             no labels or the classes no names.
         labelled: whether samples have labels.
-        texts: whether samples are texts, not images.
-        decoder: decodes stored content to an image or a text; it can be pickled, and raises `Unreadable`.
+        texts: whether samples are texts.
+        arrays: the arrays that go to the network as they are; None for images and texts.
+        decoder: decodes stored content to `Sample.content`; it can be pickled, and raises `Unreadable`.
         left_out: a summary of files that are not samples; empty if there are none.
         at_once: the number of threads that may fetch concurrently; above 1 if fetching has a high latency.
     """
@@ -76,9 +79,10 @@ class Source(ABC):
     classes: tuple[str, ...] | None
     labelled: bool
     texts: bool = False
+    arrays: ArrayKind | None = None
     left_out: str = ""
     at_once: int = 1
-    decoder: Callable[[bytes], Image.Image | str]
+    decoder: Callable[[bytes], Image.Image | str | Arrays]
 
     @abstractmethod
     def __len__(self) -> int:
@@ -130,6 +134,7 @@ class Unlabelled(Source):
 
     def __init__(self, source: Source) -> None:
         self.name, self.texts, self.decoder, self._source = source.name, source.texts, source.decoder, source
+        self.arrays = source.arrays
         self.at_once, self.left_out = source.at_once, source.left_out
 
     def __len__(self) -> int:

@@ -1,0 +1,187 @@
+"""Draw the readings of every pixel over the images of a source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from PIL import Image
+
+from gradmeter.errors import DataError, InputError, OutputError
+from gradmeter.files import atomic_write, read_json, write_text
+from gradmeter.names import decode_name
+from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.network import weights_hash
+from gradmeter.reading.pixels import PixelMeter, PixelReadings
+from gradmeter.reading.statistics import STATISTICS
+from gradmeter.report.figures import heatmap as draw
+from gradmeter.runs.measuring import Skipped
+from gradmeter.sources.models import Classifier
+from gradmeter.sources.models.answering import explained
+from gradmeter.sources.samples import Source, Unreadable
+
+MANIFEST = "_heatmaps.json"
+"""The file that says how the maps of a folder were made."""
+_DOTS_PER_INCH = 130
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What is drawn.
+
+    Attributes:
+        layers: names of the layers; empty for the last ones.
+        statistic: the statistic of each layer.
+        limits: the smallest and the largest value of the scales; None for those of each image.
+        npz: whether the numbers are also written, as NAME.npz.
+    """
+
+    layers: tuple[str, ...] = ()
+    statistic: str = "l2"
+    limits: tuple[float, float] | None = None
+    npz: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.statistic not in STATISTICS:
+            raise InputError(f"statistic {self.statistic!r}; expected one of {', '.join(STATISTICS)}")
+        if self.limits is not None and not 0 < self.limits[0] < self.limits[1]:
+            low, high = self.limits
+            raise InputError(f"limits {low:g} and {high:g}; expected two positive numbers, the smaller first")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The result.
+
+    Attributes:
+        maps: number of images with a map, those of earlier runs included.
+        skipped: images without a map, and why.
+    """
+
+    maps: int
+    skipped: tuple[Skipped, ...]
+
+
+def heatmaps(
+    segmenter: Classifier,
+    source: Source,
+    out: Path,
+    maps: Maps,
+    *,
+    device: str = "cpu",
+    fresh: bool = False,
+    on_progress: Callable[[int], None] = lambda steps: None,
+    on_skip: Callable[[Skipped], None] = lambda skipped: None,
+) -> Drawn:
+    """Write NAME.png for every image, with the image and a map of each layer; images with a map are not read again.
+
+    Args:
+        segmenter: a segmentation network, as returned by `open_segmenter`.
+        source: the images.
+        out: the folder of the maps; subfolders of a source are kept.
+        maps: what is drawn.
+        device: the device of the network.
+        fresh: replace all maps of an earlier run.
+        on_progress: called with the number of images done since its last call.
+        on_skip: called for each image without a map.
+
+    Raises:
+        InputError, UnsupportedModelError: if a layer is unknown or cannot be measured.
+        OutputError: if `out` cannot be written, or holds maps made with other settings.
+        DataError: if no image has a map.
+    """
+    segmenter.move(device)
+    meter = PixelMeter(segmenter.network, maps.layers or None, size="input")
+    _claim(out, segmenter, maps, fresh=fresh)
+    count, skipped = 0, []
+    for index in range(len(source)):
+        name = source.id(index)
+        try:
+            target = _target(out, name)
+            if fresh or not all(path.is_file() for path in _files(target, maps)):
+                _write(segmenter, meter, _image(source, index), target, maps, device)
+            count += 1
+        except (Unreadable, InputError) as error:
+            skipped.append(Skipped(name, str(error)))
+            on_skip(skipped[-1])
+        on_progress(1)
+    if not count:
+        raise DataError(f"none of the {len(source):,} images of {source.name} has a map; see the reasons above")
+    return Drawn(count, tuple(skipped))
+
+
+def _claim(out: Path, segmenter: Classifier, maps: Maps, *, fresh: bool) -> None:
+    """Write how the maps are made, or compare it with what an earlier run wrote."""
+    settings = {
+        "model": segmenter.name,
+        "weights": weights_hash(segmenter.network),
+        "preprocessing": repr(segmenter.batch),
+        **asdict(maps),
+    }
+    text = json.dumps(settings, indent=2)
+    path = out / MANIFEST
+    if path.exists() and not fresh:
+        try:
+            earlier = read_json(path)
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{path} is damaged; give --fresh, or choose another --out") from error
+        different = [key for key, value in json.loads(text).items() if earlier.get(key) != value]
+        if different:
+            raise OutputError(
+                f"{out} holds maps made with another {', '.join(different)}; choose another --out, or give --fresh to "
+                "replace them"
+            )
+        return
+    write_text(path, text)
+
+
+def _target(out: Path, name: str) -> Path:
+    """The path of an image's map without its last suffix.
+
+    Raises:
+        Unreadable: if the name leads out of the folder.
+    """
+    parts = PurePosixPath(decode_name(name)).parts
+    if not parts or any(part in ("..", "/") or "\0" in part for part in parts):
+        raise Unreadable(f"the name {name!r} is no path inside a folder")
+    return out.joinpath(*parts)
+
+
+def _files(target: Path, maps: Maps) -> list[Path]:
+    """The files of an image. Its own suffix stays, because two images may differ in that only."""
+    return [target.with_name(f"{target.name}{suffix}") for suffix in (".png", *((".npz",) if maps.npz else ()))]
+
+
+def _image(source: Source, index: int) -> Image.Image:
+    content = source.read(index).content
+    assert isinstance(content, Image.Image)
+    return content
+
+
+def _write(segmenter: Classifier, meter: PixelMeter, image: Image.Image, target: Path, maps: Maps, device: str) -> None:
+    """Measure an image and write its map, and the numbers before it, because the map marks the image as done."""
+    with explained(segmenter):
+        batch = segmenter.batch([image])
+    inputs = Inputs.of(batch).map(lambda tensor: tensor.to(device))
+    with explained(segmenter, batch):
+        readings = meter(inputs)
+    drawn = {f"{maps.statistic} of the gradient, {layer}": _map(readings, layer, maps) for layer in readings.layers}
+    figure = draw(np.asarray(image), drawn, limits=maps.limits)
+    picture, *numbers = _files(target, maps)
+    for path in numbers:
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **readings.to_numpy())  # type: ignore[arg-type]
+    with atomic_write(picture) as temporary:
+        figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
+
+
+def _map(readings: PixelReadings, layer: str, maps: Maps) -> np.ndarray:
+    """Magnitudes of a statistic, [H, W]: minimum, mean, skewness and kurtosis may be negative."""
+    values = torch.nan_to_num(readings[layer, maps.statistic][0]).abs()
+    numbers: np.ndarray = values.cpu().numpy()
+    return numbers

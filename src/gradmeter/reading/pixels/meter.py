@@ -1,0 +1,336 @@
+"""PixelMeter: statistics of the gradient of every pixel's prediction in the last layers of a segmentation network."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradmeter.errors import InputError, SlowLayerWarning, UnsupportedModelError
+from gradmeter.reading.allocator import keep_freed_memory
+from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.network import (
+    NotFinite,
+    measuring,
+    modules_of,
+    owning_modules,
+    parameters_of,
+    require_independent_samples,
+    unwrapped,
+)
+from gradmeter.reading.pixels.blockwise import CutLayer
+from gradmeter.reading.pixels.calls import Kept, cutting, keeping
+from gradmeter.reading.pixels.closed_form import LastLayer, last_layer
+from gradmeter.reading.pixels.local import LocalLayer, local_layer
+from gradmeter.reading.pixels.outputs import Size, pixel_logits
+from gradmeter.reading.pixels.readings import PixelReadings
+from gradmeter.reading.pixels.starts import PixelStarts
+from gradmeter.reading.pixels.structure import Structure, find_structure, measurable_layers
+from gradmeter.reading.pixels.taps import has_taps
+from gradmeter.reading.pseudo_labels import PseudoLabel, pseudo_label_name, start_vector
+from gradmeter.reading.statistics import STATISTICS, Moments, PowerSums
+
+# Pixels that are measured at a time: their logits and sums stay in a core's cache.
+_PIXELS = 8192
+# Pixels whose logits are compared with what the layers returned.
+_CHECKED = 8
+# Images of every size have a structure of their own.
+_MAX_STRUCTURES = 256
+# Largest difference of logits, relative to the largest.
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-2}
+_TOLERANCE_HALF = 0.1
+
+
+class _NotElementwise(Exception):
+    """A layer before the last is followed by operations that are not elementwise."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__(layer)
+        self.layer = layer
+
+
+class PixelMeter:
+    """Measure, for every pixel, the gradient of the pixel's own loss by the weights of the last layers.
+
+    The loss of a pixel is -log p of its pseudo-label, in eval mode. The gradients of a last layer, dense or
+    convolutional, with an upsampling or another linear operation behind it, are products whose statistics follow from
+    power sums of the factors. For the layer before, with norms and activations between, a pixel costs one product of
+    its derivatives and inputs. Other layers near the logits cost a backward pass for each pixel, and deeper ones are
+    refused. Measuring leaves the network as it was.
+
+    Args:
+        model: any nn.Module that maps images to logits [N, C, H, W], to a mapping with "out" or "logits", or to an
+            object with `.logits`. With C = 1, the logit is that of the second of two classes.
+        layers: names of the layers to measure; by default the last ones, of which there may be several.
+        pseudo_label: as for `GradientMeter`; several share one forward pass.
+        biases: False excludes biases.
+        size: (height, width) to which logits are upsampled bilinearly before they are measured, or "input" for the size
+            of the images; by default the logits stay as the network returns them.
+
+    Raises:
+        UnsupportedModelError: if no layer of the network can be measured.
+        InputError: if a layer or pseudo-label is unknown, or an argument has an invalid value.
+
+    Example:
+        >>> readings = PixelMeter(model)(images)
+        >>> readings["classifier.4", "l2"]
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: str | Sequence[str] | None = None,
+        pseudo_label: PseudoLabel | Sequence[PseudoLabel] = "predicted",
+        *,
+        biases: bool = True,
+        size: Size = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise InputError(f"model is a {type(model).__name__}; expected a torch.nn.Module")
+        if not isinstance(biases, bool):
+            raise InputError(f"biases={biases!r}; expected True or False")
+        self.model = model
+        self.biases = biases
+        self.size = _checked_size(size)
+        self._network = unwrapped(model)
+        several = isinstance(pseudo_label, Sequence) and not isinstance(pseudo_label, str)
+        labels: list[PseudoLabel] = [*pseudo_label] if several else [pseudo_label]  # type: ignore[misc, list-item]
+        self._starts = {pseudo_label_name(label): start_vector(label) for label in labels}
+        if not labels or len(self._starts) < len(labels):
+            raise InputError(f"pseudo_label={pseudo_label!r}; expected at least one, and none twice")
+        self._given = (layers,) if isinstance(layers, str) else None if layers is None else tuple(layers)
+        self._look_up_layers()
+        self._warned: set[str] = set()
+        for layer in self._given or ():
+            self._require_measurable(layer)
+        if self._given == ():
+            raise InputError("layers are empty; expected names of layers, or None for the last ones")
+
+    def _look_up_layers(self) -> None:
+        self._modules = owning_modules(self._network)
+        self._parameters = measurable_layers(self._network, biases=self.biases)
+        self._parameter_ids = self._current_parameters()
+        self._structures: dict[Any, Structure] = {}
+        # Layers before the last with operations between that are not elementwise.
+        self._mixing: set[str] = set()
+
+    def _current_parameters(self) -> list[int]:
+        return [*map(id, parameters_of(modules_of(self._network)))]
+
+    def _require_measurable(self, layer: str) -> None:
+        if layer in self._parameters:
+            return
+        if layer in self._modules:
+            raise UnsupportedModelError(
+                f"layer {layer!r} shares a parameter, computes its weight from others or contains further layers; "
+                "expected a layer with a weight of its own"
+            )
+        names = [*self._parameters]
+        shown = ", ".join(["...", *names[-5:]] if len(names) > 5 else names)
+        raise InputError(f"unknown layer {layer!r}; expected one of {shown}")
+
+    @property
+    def pseudo_labels(self) -> tuple[str, ...]:
+        """Names of the pseudo-labels, as in `PixelReadings.pseudo_labels`."""
+        return tuple(self._starts)
+
+    def __call__(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs) -> PixelReadings:
+        """Measure a batch.
+
+        Args:
+            inputs: images [N, 3, H, W]; a tuple is passed to the network as `*args`, a mapping as `**kwargs`.
+
+        Returns:
+            The readings of all pixels of the N images, in order.
+
+        Raises:
+            InputError: if the batch is empty, if the network does not return logits [N, C, H, W], or if a BatchNorm in
+                train mode would mix the images.
+            NotFinite: an InputError that names the images whose logits are not finite.
+            UnsupportedModelError: if a layer is too far from the logits, or if the network mixes the images of a batch.
+        """
+        batch = Inputs.of(inputs)
+        keep_freed_memory()
+        require_independent_samples(self._network)
+        structure = self._structure(batch)
+        layers = self._given or tuple(structure.last)
+        while True:
+            try:
+                return self._measured(batch, structure, layers)
+            except _NotElementwise as error:
+                self._mixing.add(error.layer)
+
+    def _measured(self, batch: Inputs, structure: Structure, layers: tuple[str, ...]) -> PixelReadings:
+        further = [layer for layer in layers if structure.last.get(layer) is None]
+        for layer in further:
+            self._require_near(layer, structure)
+        slow = [layer for layer in further if not self._is_local(layer, structure)]
+        for layer in slow:
+            if layer not in self._warned:
+                self._warned.add(layer)
+                warnings.warn(
+                    f"layer {layer!r} is measured by a backward pass for each pixel, which is correct but slow: it is "
+                    "neither a last dense or convolutional layer with linear operations behind it nor the layer before "
+                    "such a layer with elementwise operations between",
+                    SlowLayerWarning,
+                    stacklevel=3,
+                )
+        if not slow:
+            return self._measure(batch, structure, layers)
+        # One image at a time, because a backward pass for a pixel would otherwise run through all images.
+        parts = []
+        for sample in range(batch.samples):
+            try:
+                parts.append(self._measure(batch.rows([sample]), structure, layers))
+            except NotFinite as error:
+                raise NotFinite.of([sample], batch.samples) from error
+        return PixelReadings.concatenate(parts)
+
+    def _structure(self, batch: Inputs) -> Structure:
+        if self._parameter_ids != self._current_parameters():  # a layer was replaced since the last call
+            self._look_up_layers()
+        key = (batch.shapes, batch.options, tuple(tensor.dtype for tensor in batch.tensors))
+        if key not in self._structures:
+            # First all images, so that an error names those without finite logits.
+            with measuring(self._network, gradients=False):
+                in_batch = pixel_logits(self._network, batch, self.size)
+            sample = batch.rows([0])
+            with measuring(self._network):
+                structure = find_structure(
+                    self._network, [*self._parameters], partial(pixel_logits, self._network, sample, self.size)
+                )
+            _require_same(structure.logits[0], in_batch[0])
+            if len(self._structures) >= _MAX_STRUCTURES:
+                del self._structures[next(iter(self._structures))]
+            self._structures[key] = structure
+        return self._structures[key]
+
+    def _is_local(self, layer: str, structure: Structure) -> bool:
+        """Whether a layer is measured in the windows that each pixel reads."""
+        module = self._modules[layer]
+        measured = has_taps(module) or isinstance(module, nn.BatchNorm2d)
+        return layer in structure.through and layer not in self._mixing and measured
+
+    def _require_near(self, layer: str, structure: Structure) -> None:
+        if layer not in structure.last and layer not in structure.before:
+            near = ", ".join([*structure.before, *structure.last])
+            raise UnsupportedModelError(
+                f"layer {layer!r} is too far from the logits: the gradient of each pixel would need a backward pass of "
+                f"its own through several layers with weights; expected one of {near}"
+            )
+
+    def _measure(self, batch: Inputs, structure: Structure, layers: tuple[str, ...]) -> PixelReadings:
+        modules, parameters = self._modules, self._parameters
+        fast = {layer: modules[layer] for layer in structure.last if structure.last[layer] is not None}
+        cut = {layer: CutLayer(modules[layer], parameters[layer]) for layer in layers if layer not in fast}
+        with measuring(self._network, gradients=False):
+            with ExitStack() as stack:
+                # First the copies of outputs, then the hooks that cut them off.
+                kept = stack.enter_context(keeping(fast))
+                stack.enter_context(cutting(cut))
+                logits = pixel_logits(self._network, batch, self.size)
+            self._check(logits.detach(), kept, structure)
+            last: dict[str, LastLayer | LocalLayer] = {
+                layer: last_layer(modules[layer], parameters[layer], calls, structure.last[layer] or [])
+                for layer, calls in kept.items()
+                if layer in layers
+            }
+            for layer in [layer for layer in cut if self._is_local(layer, structure)]:
+                (behind,) = kept[structure.through[layer]]
+                (path,) = structure.last[behind.layer] or []
+                local = local_layer(cut.pop(layer), behind, modules[behind.layer], path)
+                if local is None:
+                    raise _NotElementwise(layer)
+                last[layer] = local
+            return self._readings(logits, layers, last, cut)
+
+    def _check(self, logits: Tensor, kept: Mapping[str, list[Kept]], structure: Structure) -> None:
+        """Require that the network did in this pass what it did when its structure was found."""
+        for layer, calls in kept.items():
+            paths = structure.last[layer] or []
+            if len(calls) != len(paths):
+                raise UnsupportedModelError(
+                    f"layer {layer!r} is called {len(calls)} times for this batch and {len(paths)} times for its first "
+                    "image; expected a network that does the same for all inputs"
+                )
+            for call in calls:
+                call.require_input_kept()
+        outputs = [call for calls in kept.values() for call in calls]
+        if structure.complete and outputs and all(call.output_unchanged for call in outputs):
+            pixels = torch.linspace(0, logits[0, 0].numel() - 1, _CHECKED).long()
+            y, x = pixels // logits.shape[3], pixels % logits.shape[3]
+            mapped = [
+                path.at(y, x, call.output)
+                for layer, calls in kept.items()
+                for call, path in zip(calls, structure.last[layer] or [], strict=True)
+            ]
+            _require_same(sum(mapped[1:], mapped[0]), logits[:, :, y, x])
+
+    def _readings(
+        self,
+        logits: Tensor,
+        layers: tuple[str, ...],
+        last: Mapping[str, LastLayer | LocalLayer],
+        cut: Mapping[str, CutLayer],
+    ) -> PixelReadings:
+        samples, _, height, width = logits.shape
+        metrics = tuple(STATISTICS)
+        empty = partial(torch.empty, dtype=torch.float64, device=logits.device)
+        log_scales = [empty((samples, height, width)) for _ in self._starts]
+        shape = (samples, len(layers), len(metrics), height, width)
+        values = [empty(shape) for _ in self._starts]
+        step = max(1, _PIXELS // width)
+        plain = logits.detach()
+        for image in range(samples):
+            for top in range(0, height, step):
+                rows = slice(top, min(top + step, height))
+                starts = [PixelStarts(start, plain[image, :, rows].flatten(1)) for start in self._starts.values()]
+                for start, log_scale in zip(starts, log_scales, strict=True):
+                    log_scale[image, rows] = start.log_scale.reshape(-1, width)
+                for place, layer in enumerate(layers):
+                    if layer in last:
+                        sums = last[layer].sums(image, rows, starts)
+                    else:
+                        sums = [cut[layer].sums(logits, rows, start.direction) for start in starts]
+                    for start, group, of_loss in zip(starts, sums, values, strict=True):
+                        _write(group, start.log_scale.exp(), metrics, of_loss[image, place, :, rows])
+        readings = [
+            PixelReadings(plain, log_scale, layers, of_loss, name, metrics=metrics)
+            for name, log_scale, of_loss in zip(self._starts, log_scales, values, strict=True)
+        ]
+        return replace(readings[0], further={further.pseudo_label: further for further in readings[1:]})
+
+
+def _write(group: PowerSums, factor: Tensor, metrics: Sequence[str], out: Tensor) -> None:
+    """Write the statistics of P pixels to `out`, [metrics, rows, W], multiplied by the factor [P] if they scale."""
+    moments = Moments(group.numbers, group.count)
+    for metric, values in zip(metrics, out, strict=True):
+        statistic = STATISTICS[metric]
+        numbers = statistic.of(moments)
+        values[:] = (numbers * factor if statistic.scales else numbers).reshape(values.shape)
+
+
+def _require_same(alone: Tensor, in_batch: Tensor) -> None:
+    difference = (alone - in_batch).abs().max()
+    if difference > _TOLERANCE.get(in_batch.dtype, _TOLERANCE_HALF) * in_batch.abs().max():
+        raise UnsupportedModelError(
+            f"the network's logits for an image alone and in a batch differ by {difference:.2g}: it mixes the images, "
+            "draws random numbers or takes another path; expected a network that treats images independently and alike"
+        )
+
+
+def _checked_size(size: Any) -> Size:
+    if size is None:
+        return None
+    if size == "input":
+        return "input"
+    numbers = isinstance(size, tuple | list) and len(size) == 2
+    if numbers and all(isinstance(length, int) and not isinstance(length, bool) and length > 0 for length in size):
+        return size[0], size[1]
+    raise InputError(f"size={size!r}; expected (height, width), 'input' or None")

@@ -1,0 +1,62 @@
+"""The logits [N, C, H, W] in the answer of a segmentation network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradmeter.errors import InputError
+from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.network import NotFinite, answer, not_finite
+
+Size = tuple[int, int] | Literal["input"] | None
+"""The size to which logits are upsampled: (height, width), that of the images, or None to leave them as they are."""
+
+
+def pixel_logits(network: nn.Module, inputs: Inputs, size: Size) -> Tensor:
+    """Call a network.
+
+    Args:
+        network: returns the logits, a mapping with "out" or "logits", or an object with `.logits`.
+        inputs: inputs of N images.
+        size: size to which the logits are upsampled bilinearly.
+
+    Returns:
+        Logits [N, C, H, W].
+
+    Raises:
+        InputError: if the network returns something else.
+        NotFinite: if logits are not finite.
+    """
+    logits = _found(answer(network, inputs))
+    samples = inputs.samples
+    if not isinstance(logits, Tensor) or logits.dim() != 4 or logits.shape[0] != samples or not logits.numel():
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes, height, width)")
+    if not logits.is_floating_point():
+        raise InputError(f"the network returned logits of dtype {logits.dtype}; expected a floating-point dtype")
+    # A sum is finite only if all terms are, and takes less time than looking at each; it may overflow.
+    if not torch.isfinite(logits.detach().sum()) and (rows := not_finite(logits.flatten(1))):
+        raise NotFinite.of(rows, samples)
+    target = _image_size(inputs) if size == "input" else size
+    if target is None or tuple(logits.shape[2:]) == target:
+        return logits
+    return F.interpolate(logits, size=target, mode="bilinear", align_corners=False)
+
+
+def _found(output: Any) -> Any:
+    """The logits of a torchvision or transformers network, which returns more than these."""
+    if isinstance(output, Mapping):
+        return next((output[name] for name in ("out", "logits") if name in output), output)
+    return output
+
+
+def _image_size(inputs: Inputs) -> tuple[int, int]:
+    for shape in inputs.shapes:
+        if len(shape) == 3:
+            return shape[1], shape[2]
+    raise InputError("size='input' needs images of shape (N, channels, height, width) among the inputs; give (H, W)")

@@ -1,0 +1,254 @@
+"""The last layers of a network, from one forward pass in which every layer's output is cut off from what is before.
+
+If the output of each layer that owns parameters is replaced by a leaf of the autograd graph, the graph of the logits
+ends at the last layers, and that of a layer's input at the layers before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils import parametrize
+
+from gradmeter.errors import UnsupportedModelError
+from gradmeter.reading.hooks import of_this_thread
+from gradmeter.reading.network import owned_parameters, owning_modules
+from gradmeter.reading.pixels.paths import LinearPaths, Path
+from gradmeter.reading.pixels.taps import axes_of, has_taps
+
+# Largest difference between the derivative by autograd and along the recognised path, relative to its largest entry.
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+_TOLERANCE_HALF = 5e-2
+
+
+@dataclass(frozen=True)
+class Structure:
+    """How the logits depend on the last layers, for inputs of one shape.
+
+    Attributes:
+        logits: [1, C, H, W] of the sample with which it was found.
+        last: the last layers, in the network's order; for each the path of every call to the logits, or None if some
+            operation behind the layer is not linear or not known.
+        before: layers whose output passes at most one layer with weights, norms aside, on its way to the logits.
+        through: for layers before the last, the last layer that is the only one to read their output, norms aside.
+        complete: whether the logits are the sum of what these paths map.
+    """
+
+    logits: Tensor
+    last: dict[str, list[Path] | None]
+    before: tuple[str, ...]
+    through: dict[str, str]
+    complete: bool
+
+
+def measurable_layers(network: nn.Module, *, biases: bool) -> dict[str, dict[str, nn.Parameter]]:
+    """The layers whose parameters may be measured, with these: modules without submodules that own parameters.
+
+    A module that shares a parameter with another one, or computes its weight from others, is left out.
+
+    Raises:
+        UnsupportedModelError: as `owned_parameters` does.
+    """
+    owned = owned_parameters(network, biases=biases)
+    modules = owning_modules(network)
+    owners: dict[int, int] = {}
+    for module in modules.values():
+        for parameter in module.parameters(recurse=False):
+            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    return {
+        layer: parameters
+        for layer, parameters in owned.items()
+        if not any(any(True for _ in child.parameters()) for child in modules[layer].children())
+        and not parametrize.is_parametrized(modules[layer])
+        and all(owners[id(parameter)] == 1 for parameter in modules[layer].parameters(recurse=False))
+    }
+
+
+@contextmanager
+def _cut(modules: Mapping[str, nn.Module], paths: LinearPaths) -> Iterator[_Cuts]:
+    cuts = _Cuts(paths)
+
+    def before_for(layer: str) -> Callable[..., None]:
+        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            for value in (*args, *kwargs.values()):
+                if isinstance(value, Tensor):
+                    cuts.sources.setdefault(layer, set()).update(call[0] for call in cuts.behind(value))
+
+        return before
+
+    def after_for(layer: str) -> Callable[..., Any]:
+        def after(module: nn.Module, args: Any, output: Any) -> Any:
+            return cuts.cut(layer, module, output) if isinstance(output, Tensor) and output.requires_grad else output
+
+        return after
+
+    handles = []
+    for name, module in modules.items():
+        handles.append(module.register_forward_pre_hook(of_this_thread(before_for(name)), with_kwargs=True))
+        handles.append(module.register_forward_hook(of_this_thread(after_for(name)), prepend=True))
+    try:
+        yield cuts
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Cuts:
+    """Leaves in place of the layers' outputs."""
+
+    def __init__(self, paths: LinearPaths) -> None:
+        self.paths = paths
+        self.leaves: dict[int, tuple[tuple[str, int], Tensor]] = {}
+        # Names of the layers on whose outputs a layer's inputs depend directly.
+        self.sources: dict[str, set[str]] = {}
+        self._calls: dict[str, int] = {}
+
+    def cut(self, layer: str, module: nn.Module, output: Tensor) -> Tensor:
+        """Replace an output by a leaf; the clone may be modified in place."""
+        call = (layer, self._calls.get(layer, 0))
+        self._calls[layer] = call[1] + 1
+        leaf = output.detach().requires_grad_()
+        self.leaves[id(leaf)] = (call, leaf)
+        cut = leaf.clone()
+        if has_taps(module) and cut.dim() == 4:
+            self.paths.begin(call, cut, axes_of(module))
+        return cut
+
+    def made(self, layer: str) -> int:
+        """The number of calls of a layer."""
+        return self._calls.get(layer, 0)
+
+    def behind(self, tensor: Tensor) -> dict[tuple[str, int], Tensor]:
+        """The calls that a tensor depends on directly, with their leaves."""
+        calls: dict[tuple[str, int], Tensor] = {}
+        stack = [tensor.grad_fn]
+        seen = set(stack)
+        while stack:
+            node = stack.pop()
+            if node is None:
+                continue
+            variable = getattr(node, "variable", None)
+            if id(variable) in self.leaves:
+                call, leaf = self.leaves[id(variable)]
+                calls[call] = leaf
+            for child, _ in node.next_functions:
+                if child is not None and child not in seen:
+                    seen.add(child)
+                    stack.append(child)
+        return calls
+
+
+def find_structure(network: nn.Module, layers: Sequence[str], forward: Callable[[], Tensor]) -> Structure:
+    """Find the last layers of a network and their paths to the logits.
+
+    Args:
+        network: the network, with gradients enabled.
+        layers: names of the layers that own parameters.
+        forward: computes the logits [1, C, H, W] of one sample.
+
+    Raises:
+        UnsupportedModelError: if the logits depend on none of the layers.
+    """
+    modules = owning_modules(network)
+    paths = LinearPaths()
+    with _cut({layer: modules[layer] for layer in layers}, paths) as cuts, paths:
+        logits = forward()
+    reached = cuts.behind(logits)
+    if not reached:
+        raise UnsupportedModelError(
+            "the network's logits do not depend differentiably on a layer that can be measured; expected the logits of "
+            "a segmentation network, from a layer with weights of its own"
+        )
+    known = _verified(logits, reached, paths.to(logits))
+    passed = _passed({call[0] for call in reached}, cuts.sources)
+    last: dict[str, list[Path] | None] = {}
+    for layer in layers:
+        calls = [call for call in reached if call[0] == layer]
+        if calls:
+            made = cuts.made(layer)
+            complete = len(calls) == made and layer not in passed and all(call in known for call in calls)
+            last[layer] = [known[(layer, number)] for number in range(made)] if complete else None
+    complete = all(calls is not None and all(path.alone for path in calls) for calls in last.values())
+    before = _before(modules, last, cuts.sources)
+    through = {}
+    for layer in before:
+        reader = _reader(layer, modules, {*last} | passed, last, cuts.sources)
+        if reader is not None and cuts.made(layer) == 1:
+            through[layer] = reader
+    return Structure(logits.detach(), last, tuple(layer for layer in layers if layer in before), through, complete)
+
+
+def _reader(
+    layer: str,
+    modules: Mapping[str, nn.Module],
+    on_the_way: set[str],
+    last: Mapping[str, list[Path] | None],
+    sources: Mapping[str, set[str]],
+) -> str | None:
+    """The last layer, called once, that alone reads the output of a layer, perhaps through norms."""
+    while layer not in last:
+        readers = [reader for reader in on_the_way if layer in sources.get(reader, ())]
+        if len(readers) != 1:
+            return None
+        (layer,) = readers
+        if layer not in last and not _is_norm(modules[layer]):
+            return None
+    paths = last[layer]
+    return layer if paths is not None and len(paths) == 1 else None
+
+
+def _passed(last: set[str], sources: Mapping[str, set[str]]) -> set[str]:
+    """The layers whose output another layer reads on its way to the logits."""
+    passed: set[str] = set()
+    stack = [*last]
+    while stack:
+        for source in sources.get(stack.pop(), set()) - passed:
+            passed.add(source)
+            stack.append(source)
+    return passed
+
+
+def _before(modules: Mapping[str, nn.Module], last: Mapping[str, Any], sources: Mapping[str, set[str]]) -> set[str]:
+    """The layers before the last, and the norms between them."""
+    before: set[str] = set()
+    stack = [source for layer in last for source in sources.get(layer, ())]
+    while stack:
+        layer = stack.pop()
+        if layer not in before and layer not in last:
+            before.add(layer)
+            if _is_norm(modules[layer]):
+                stack += sources.get(layer, ())
+    return before
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm)
+
+
+def _verified(
+    logits: Tensor, reached: Mapping[tuple[str, int], Tensor], paths: Mapping[tuple[str, int], Path]
+) -> dict[tuple[str, int], Path]:
+    """The paths along which a random derivative arrives as it does by autograd."""
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.randn(logits.shape, generator=generator, dtype=torch.float64, device="cpu")
+    known = {call: path for call, path in paths.items() if call in reached}
+    if not known:
+        return {}
+    cotangent = direction.to(logits.device, logits.dtype)
+    gradients = torch.autograd.grad(logits, [reached[call] for call in known], cotangent)
+    verified = {}
+    for (call, path), gradient in zip(known.items(), gradients, strict=True):
+        expected = path.factor * (path.rows.T @ cotangent.double().cpu() @ path.columns)
+        actual = gradient.double().cpu()
+        if actual.shape != expected.shape:
+            actual = actual.permute(0, 3, 1, 2)
+        difference = (actual - expected).abs().max()
+        if difference <= _TOLERANCE.get(logits.dtype, _TOLERANCE_HALF) * expected.abs().max():
+            verified[call] = path
+    return verified

@@ -1,0 +1,98 @@
+"""The scores of one draw on disk: a Parquet file for the cases, and one for the meta regression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from gradmeter.errors import DataError
+from gradmeter.files import atomic_write
+
+Values = NDArray[np.float64]
+
+SOFTMAX = "softmax"
+CASE, OUTSIDE, LOSS = "case", "outside", "loss"
+
+
+def method(model: str, variant: str) -> str:
+    """Return the name of a model that reads a variant."""
+    return f"{model}: {variant}"
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """Scores of the samples of a case; a higher score means less trust.
+
+    Attributes:
+        outside: [n] whether the sample is wrong or unknown; the others are right predictions.
+        scores: [n] by method.
+    """
+
+    outside: NDArray[np.bool_]
+    scores: Mapping[str, Values]
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """Predictions of the loss [n] of known inputs, by method."""
+
+    loss: Values
+    predictions: Mapping[str, Values]
+
+
+def write_cases(path: Path, cases: Mapping[str, Scored]) -> None:
+    """Write the scores of all cases of a draw."""
+    parts = [
+        pa.table({CASE: [name] * len(case.outside), OUTSIDE: case.outside, **case.scores})
+        for name, case in cases.items()
+    ]
+    _write(path, pa.concat_tables(parts))
+
+
+def read_cases(path: Path) -> dict[str, Scored]:
+    """Return the scores that `write_cases` wrote.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    columns = _read(path)
+    names, outside = columns.pop(CASE), columns.pop(OUTSIDE)
+    return {
+        name: Scored(outside[names == name], {key: values[names == name] for key, values in columns.items()})
+        for name in dict.fromkeys(names)
+    }
+
+
+def write_predictions(path: Path, predicted: Predicted) -> None:
+    """Write the predictions of a draw."""
+    _write(path, pa.table({LOSS: predicted.loss, **predicted.predictions}))
+
+
+def read_predictions(path: Path) -> Predicted:
+    """Return the predictions that `write_predictions` wrote.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    columns = _read(path)
+    return Predicted(columns.pop(LOSS), columns)
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    with atomic_write(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
+    return {name: table[name].to_numpy() for name in table.column_names}

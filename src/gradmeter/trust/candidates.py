@@ -1,0 +1,133 @@
+"""Candidate models of P(wrong | known): each maps the features of known predictions to log odds of being wrong."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from gradmeter.trust.confidence import Confidence, KnownFeatures, Softmax, class_log_odds
+from gradmeter.trust.smoothing import fit_smoothed
+
+Values = NDArray[np.float64]
+
+# Factor of a feature that is to have hardly any penalty: it needs a weight so small that it costs nothing.
+_UNPENALISED = 30.0
+_ROUNDING = 1e-12
+_TOLERANCE, _MOST_ITERATIONS = 1e-4, 2000
+FEW = 10
+"""With fewer wrong or fewer right predictions, targets are smoothed, and nothing but the softmax is used."""
+
+
+class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
+    """A logistic curve of a confidence score.
+
+    Args:
+        confidence: the score; None for the softmax.
+
+    Attributes:
+        model_: the regression of "wrong" on the columns, of which the doubt is the first.
+        centre_, spread_: mean and standard deviation of the doubt.
+    """
+
+    _strength = 1.0
+
+    def __init__(self, confidence: Confidence | None = None) -> None:
+        self.confidence = confidence
+
+    def fit(self, X: KnownFeatures, wrong: NDArray[np.bool_], labels: NDArray[np.int64]) -> Self:
+        """Fit to known predictions.
+
+        Args:
+            X: their features.
+            wrong: [n] whether the prediction was wrong.
+            labels: [n] the true classes.
+        """
+        self._prepare(X, labels)
+        doubts = self._doubts(X)
+        self.centre_, spread = float(doubts.mean()), float(doubts.std())
+        # Equal numbers may have a standard deviation of the size of rounding errors.
+        self.spread_ = spread if spread > _ROUNDING * abs(self.centre_) else 1.0
+        columns, model = self._columns(X), _regression(self._strength)
+        few = min(np.count_nonzero(wrong), np.count_nonzero(~wrong)) < FEW
+        self.model_ = fit_smoothed(model, columns, wrong) if few else model.fit(columns, wrong)
+        return self
+
+    @property
+    def rises(self) -> bool:
+        """Whether P(wrong) rises with the doubt, as it should."""
+        return bool(self.model_.coef_[0, 0] > 0)
+
+    def log_odds(self, X: KnownFeatures) -> Values:
+        """Return the log odds of being wrong, [n]."""
+        odds: Values = self.model_.decision_function(self._columns(X))
+        return odds
+
+    def _prepare(self, X: KnownFeatures, labels: NDArray[np.int64]) -> None:
+        """Fit what the doubts and the columns need."""
+
+    def _columns(self, X: KnownFeatures) -> Values:
+        column: Values = _UNPENALISED * (self._doubts(X)[:, None] - self.centre_) / self.spread_
+        return column
+
+    def _doubts(self, X: KnownFeatures) -> Values:
+        return (self.confidence or Softmax())(X)
+
+
+class Regression(ConfidenceCurve):
+    """Logistic regression on a confidence score, nearly unpenalised, and on one group of features.
+
+    Args:
+        confidence: the score.
+        group: name of the group.
+        strength: inverse penalty, scikit-learn's C.
+    """
+
+    def __init__(self, confidence: Confidence | None = None, group: str = "", strength: float = 1.0) -> None:
+        super().__init__(confidence)
+        self.group = group
+        self.strength = strength
+
+    @property
+    def _strength(self) -> float:  # type: ignore[override]
+        return self.strength
+
+    def _prepare(self, X: KnownFeatures, labels: NDArray[np.int64]) -> None:
+        self.scaler_ = StandardScaler().fit(X.groups[self.group])
+
+    def _columns(self, X: KnownFeatures) -> Values:
+        return np.hstack([super()._columns(X), self.scaler_.transform(X.groups[self.group])])
+
+
+class SecondOpinion(ConfidenceCurve):
+    """A confidence score together with a classifier that learns the labels anew from one group of features.
+
+    The doubt is the sum of the score and of the classifier's log odds that the predicted class is wrong.
+    """
+
+    def __init__(self, confidence: Confidence | None = None, group: str = "", strength: float = 0.03) -> None:
+        super().__init__(confidence)
+        self.group = group
+        self.strength = strength
+
+    def _prepare(self, X: KnownFeatures, labels: NDArray[np.int64]) -> None:
+        self.classifier_: Pipeline = make_pipeline(StandardScaler(), _regression(self.strength))
+        self.classifier_.fit(X.groups[self.group], labels)
+
+    def _doubts(self, X: KnownFeatures) -> Values:
+        scores = self.classifier_.decision_function(X.groups[self.group])
+        if scores.ndim == 1:  # of two classes
+            scores = np.stack([-scores / 2, scores / 2], axis=1)
+        # A class without a label is as unlikely as the least likely one.
+        logits = np.tile(scores.min(axis=1, keepdims=True), (1, X.logits.shape[1]))
+        logits[:, self.classifier_.classes_] = scores
+        return super()._doubts(X) + class_log_odds(logits, X.logits.argmax(axis=1))
+
+
+def _regression(strength: float) -> LogisticRegression:
+    return LogisticRegression(C=strength, tol=_TOLERANCE, max_iter=_MOST_ITERATIONS)

@@ -1,0 +1,246 @@
+"""The demo in a real browser: draw digits and letters, drop files, and look at the page in several sizes."""
+
+import json
+import math
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("ray.serve", reason="the extra serve is not installed")
+pytest.importorskip("mlxtend", reason="the extra demo is not installed")
+
+from playwright import sync_api
+
+from apps.cli.commands import ENVIRONMENT
+from apps.serving.small import PORT
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the path")]
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+MAIN = "from gradmeter.apps.cli import main; main()"
+ADDRESS = f"http://127.0.0.1:{PORT + 40}"
+# A valid name of a file.
+NAME = "<img src=x onerror=document.title='ran'>.png"
+
+Stroke = list[tuple[float, float]]
+SEVEN: list[Stroke] = [[(0.25, 0.22), (0.75, 0.22), (0.45, 0.8)]]
+CIRCLE: Stroke = [(0.5 + 0.35 * math.cos(t / 10 * math.pi), 0.5 + 0.35 * math.sin(t / 10 * math.pi)) for t in range(21)]
+SMILEY: list[Stroke] = [
+    CIRCLE,
+    [(0.4, 0.4), (0.4, 0.42)],
+    [(0.6, 0.4), (0.6, 0.42)],
+    [(0.35, 0.6), (0.5, 0.7), (0.65, 0.6)],
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder in which `gradmeter demo` runs, as after a new installation."""
+    folder = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-c", MAIN, "demo", "--no-browser", "--port", ADDRESS.rpartition(":")[2]]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT)
+        until = time.monotonic() + 400
+        while ADDRESS not in (said := (folder / "log").read_text()):
+            assert process.poll() is None, said
+            assert time.monotonic() < until, said
+            time.sleep(0.5)
+        yield folder
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0, (folder / "log").read_text()
+
+
+@pytest.fixture(scope="module")
+def browser(folder: Path) -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Return a function that opens the page in a new window; console messages and foreign requests are errors."""
+    contexts = []
+    problems: list[str] = []
+
+    def open_page(width: int = 1280, colours: str = "light") -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=colours)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: request.url.startswith(ADDRESS) or problems.append(request.url))
+        page.goto(ADDRESS)
+        page.wait_for_selector("#pad:visible")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    # The browser itself reports every refused request; the page says why.
+    assert [problem for problem in problems if "status of 400" not in problem] == []
+
+
+def draw(page: Any, strokes: list[Stroke]) -> None:
+    """Draw with the mouse, and wait until the verdict on the whole drawing is in the strip."""
+    page.click("#clear")
+    # The page adds a finished drawing as its first entry.
+    page.evaluate("document.querySelectorAll('#strip li').forEach(item => item.dataset.old = '')")
+    box = page.locator("#pad").bounding_box()
+
+    def place(point: tuple[float, float]) -> tuple[float, float]:
+        return box["x"] + point[0] * box["width"], box["y"] + point[1] * box["height"]
+
+    for stroke in strokes:
+        page.mouse.move(*place(stroke[0]))
+        page.mouse.down()
+        for point in stroke[1:]:
+            page.mouse.move(*place(point), steps=6)
+        page.mouse.up()
+    page.wait_for_selector("#strip li:not([data-old])")
+
+
+def test_a_seven_is_accepted_and_a_smiley_is_not(visit: Callable[..., Any]) -> None:
+    page = visit()
+    draw(page, SEVEN)
+    assert page.inner_text("#prediction") == "7"
+    assert "Accepted" in page.inner_text("#decision")
+    assert page.locator("#measures table").count() == 2
+    rows = page.locator("#measures tbody tr").count()
+    few = page.locator("#measures .objecting").count()
+    draw(page, SMILEY)
+    assert "Not accepted" in page.inner_text("#decision")
+    assert page.inner_text("#reason")
+    objecting = page.locator("#measures .objecting").count()
+    assert few < objecting <= rows
+    assert page.inner_text("#objections").count("(") == objecting
+    page.wait_for_function("document.querySelector('#live').textContent.includes('Not accepted')")
+    # The seven is still there to compare with.
+    page.locator("#strip button").nth(1).click()
+    assert page.inner_text("#prediction") == "7"
+
+
+def test_one_request_is_under_way_at_a_time(visit: Callable[..., Any]) -> None:
+    page = visit()
+    under_way, most, total = 0, 0, 0
+
+    def begin(request: Any) -> None:
+        nonlocal under_way, most, total
+        if request.url.endswith("/judge/details"):
+            under_way, total = under_way + 1, total + 1
+            most = max(most, under_way)
+
+    def end(request: Any) -> None:
+        nonlocal under_way
+        under_way -= request.url.endswith("/judge/details")
+
+    page.on("request", begin)
+    page.on("requestfinished", end)
+    draw(page, [CIRCLE, *SEVEN, CIRCLE])
+    assert total > 3
+    assert most == 1
+
+
+LEVELS = """(() => {
+    const copy = document.createElement('canvas').getContext('2d', { willReadFrequently: true })
+    copy.drawImage(document.querySelector('#seen'), 0, 0)
+    return [...copy.getImageData(0, 0, 28, 28).data]
+})()"""
+
+
+def test_a_drawing_is_like_the_digits_that_the_network_learned(visit: Callable[..., Any]) -> None:
+    """In a box of 20 pixels, its centre of mass in the middle, wherever and however large it was drawn."""
+    page = visit()
+    pictures = []
+    for scale, left, top in ((1, 0, 0), (0.3, 0.65, 0.1)):
+        draw(page, [[(left + scale * x, top + scale * y) for x, y in stroke] for stroke in SMILEY[:1]])
+        pictures.append(page.evaluate(LEVELS)[::4])
+    for levels in pictures:
+        ink = [(index % 28, index // 28, level) for index, level in enumerate(levels) if level]
+        total = sum(level for *_, level in ink)
+        for axis in (0, 1):
+            places = [point[axis] for point in ink]
+            assert 19 <= max(places) - min(places) + 1 <= 21
+            assert sum(point[axis] * point[2] for point in ink) / total == pytest.approx(14, abs=0.3)
+    differences = [abs(one - other) for one, other in zip(*pictures, strict=True)]
+    assert sum(differences) / len(differences) < 3
+
+
+def test_the_keyboard_draws(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.focus("#pad")
+    for key in (*["ArrowUp"] * 8, "Space", *["ArrowDown"] * 16, "Space"):
+        page.keyboard.press(key)
+    page.wait_for_selector("#answer:visible")
+    assert page.inner_text("#prediction") == "1"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#empty:visible")
+
+
+def test_files_are_judged_and_their_names_do_not_run(visit: Callable[..., Any], folder: Path) -> None:
+    page = visit()
+    seven = (folder / "runs/demo/examples/7/0.png").read_bytes()
+    files = [("seven.png", seven), (NAME, seven), ("torn.png", b"no image")]
+    page.set_input_files("#files", [{"name": n, "mimeType": "image/png", "buffer": content} for n, content in files])
+    page.wait_for_selector("#problem:visible")
+    assert "torn.png" in page.inner_text("#problem")
+    assert page.locator("#strip li").count() == 2
+    assert page.locator("#strip button").first.get_attribute("title") == NAME
+    assert page.title() != "ran"
+
+
+def test_too_large_a_file_is_not_sent(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.evaluate(
+        """() => {
+            const chosen = new DataTransfer()
+            chosen.items.add(new File([new Uint8Array(17 * 2 ** 20)], 'big.png'))
+            const input = document.querySelector('#files')
+            input.files = chosen.files
+            input.dispatchEvent(new Event('change'))
+        }"""
+    )
+    page.wait_for_selector("#problem:visible")
+    assert "16,777,216" in page.inner_text("#problem")
+
+
+def test_examples_are_judged(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.click("#examples button >> text=noise")
+    page.wait_for_selector("#answer:visible")
+    assert "Not accepted" in page.inner_text("#decision")
+
+
+@pytest.mark.parametrize(("width", "colours"), [(390, "dark"), (1280, "light")])
+def test_the_page_never_scrolls_sideways_and_follows_the_colours(
+    width: int, colours: str, visit: Callable[..., Any]
+) -> None:
+    page = visit(width, colours)
+    draw(page, SMILEY)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    shades = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert (sum(shades[:3]) < 200) == (colours == "dark")
+    if width < 500:  # the verdict comes right below the pad
+        top = [page.locator(name).bounding_box()["y"] for name in ("#input", "#verdict", "#layers", "#more", "#recent")]
+        assert top == sorted(top)
+
+
+def test_another_command_serves_the_same_trust_model(folder: Path) -> None:
+    """The demo's folder is an ordinary TrustModel."""
+    command = [sys.executable, "-c", MAIN, "judge", "runs/demo/trust", "runs/demo/examples/7/0.png", "--json"]
+    command += ["--model", "gradmeter.research.study.network:PaperCNN", "--out", "verdicts.csv"]
+    process = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout)
+    assert '"7"' in (folder / "verdicts.csv").read_text()

@@ -1,0 +1,107 @@
+"""Maps of the pixels of images in a folder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from gradmeter import DataError, InputError, OutputError, PixelMeter
+from gradmeter.apps.workflows.heatmap import MANIFEST, Drawn, Maps, heatmaps
+from gradmeter.runs.measuring import Skipped
+from gradmeter.sources.models import Classifier
+from gradmeter.sources.models.segmenters import Normalised
+from gradmeter.sources.samples import ImageKind, open_source
+from oracles.networks import randomise
+
+
+def segmenter(seed: int = 0) -> Classifier:
+    network = randomise(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 5, padding=1)), seed)
+    batch = Normalised(None, (0.0,) * 3, (1.0,) * 3)
+    return Classifier("mine:make", network.eval(), None, ImageKind("RGB", 8), batch)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Two images of different sizes, one in a format of its own, one too small for the network and a damaged one."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for name, shape in (("a.png", (9, 12, 3)), ("a.jpg", (14, 8, 3)), ("small.png", (2, 2, 3))):
+        Image.fromarray(random.integers(0, 256, shape, np.uint8)).save(folder / name)
+    (folder / "broken.png").write_bytes(b"no image")
+    return folder
+
+
+DEFAULT = Maps()
+
+
+def draw(images: Path, out: Path, maps: Maps = DEFAULT, seed: int = 0, *, fresh: bool = False) -> Drawn:
+    return heatmaps(segmenter(seed), open_source(str(images), ImageKind("RGB", 8)), out, maps, fresh=fresh)
+
+
+def test_every_image_has_a_map_and_its_numbers(images: Path, tmp_path: Path) -> None:
+    steps: list[int] = []
+    shown: list[Skipped] = []
+    source = open_source(str(images), ImageKind("RGB", 8))
+    out = tmp_path / "maps"
+    drawn = heatmaps(
+        segmenter(), source, out, Maps(("2", "0"), "std", npz=True), on_progress=steps.append, on_skip=shown.append
+    )
+    assert drawn == Drawn(2, tuple(shown))
+    assert [skipped.id for skipped in shown] == ["broken.png", "small.png"]
+    assert all("\n" not in skipped.reason for skipped in shown)
+    assert sum(steps) == len(source) == 4
+    assert sorted(path.name for path in out.iterdir()) == [
+        MANIFEST,
+        *("a.jpg.npz", "a.jpg.png", "a.png.npz", "a.png.png"),
+    ]
+    with np.load(out / "a.png.npz") as numbers:
+        image = torch.from_numpy(np.array(Image.open(images / "a.png"))).permute(2, 0, 1).unsqueeze(0) / 255
+        readings = PixelMeter(segmenter().network, ["2", "0"], size="input")(image)
+        assert numbers["prediction"].shape == (1, 9, 12)
+        np.testing.assert_allclose(numbers["0/std"], readings["0", "std"].numpy(), rtol=1e-6)
+    with Image.open(out / "a.png.png") as picture:
+        assert picture.width > 3 * picture.height / 2
+
+
+def test_a_second_run_draws_only_what_is_missing(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "maps"
+    draw(images, out)
+    (out / "a.jpg.png").unlink()
+    before = (out / "a.png.png").stat().st_mtime_ns
+    assert draw(images, out).maps == 2
+    assert (out / "a.jpg.png").is_file()
+    assert (out / "a.png.png").stat().st_mtime_ns == before
+    draw(images, out, fresh=True)
+    assert (out / "a.png.png").stat().st_mtime_ns != before
+
+
+def test_maps_of_other_settings_are_not_mixed(images: Path, tmp_path: Path) -> None:
+    draw(images, tmp_path / "maps")
+    with pytest.raises(OutputError, match="statistic"):
+        draw(images, tmp_path / "maps", Maps(statistic="l1"))
+    with pytest.raises(OutputError, match="weights"):
+        draw(images, tmp_path / "maps", seed=1)
+    draw(images, tmp_path / "maps", Maps(statistic="l1"), fresh=True)
+
+
+def test_no_image_has_a_map(images: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg"):
+        (images / name).unlink()
+    with pytest.raises(DataError, match="2 images"):
+        draw(images, tmp_path / "maps")
+
+
+@pytest.mark.parametrize("maps", [{"statistic": "median"}, {"limits": (2.0, 1.0)}, {"limits": (0.0, 1.0)}])
+def test_invalid_settings(maps: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        Maps(**maps)  # type: ignore[arg-type]
+
+
+def test_an_unknown_layer(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nonsense"):
+        draw(images, tmp_path / "maps", Maps(("nonsense",)))
+    assert not (tmp_path / "maps").exists()

@@ -1,0 +1,529 @@
+"""Readings of every pixel, compared with float64 autograd one pixel at a time."""
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from gradmeter import InputError, PixelMeter, PixelReadings, UnsupportedModelError
+from gradmeter.errors import SlowLayerWarning
+from gradmeter.reading.network import NotFinite
+from gradmeter.reading.statistics import METRICS
+from oracles.moments import assert_agree
+from oracles.networks import randomise, samples
+from oracles.pixels import pixel_statistics
+from reading.pixels.networks import IMAGES, assert_pixels, doubled, interpolated, segmenter, shifted
+
+HEADS: dict[str, Any] = {
+    "1x1": lambda: nn.Conv2d(6, 4, 1),
+    "no bias": lambda: nn.Conv2d(6, 4, 1, bias=False),
+    "one channel": lambda: nn.Conv2d(6, 1, 1),
+    "3x3": lambda: nn.Conv2d(6, 4, 3, padding=1),
+    "stride and dilation": lambda: nn.Conv2d(6, 4, (3, 2), stride=(2, 1), dilation=(1, 2), padding=(1, 1)),
+    "groups": lambda: nn.Conv2d(6, 4, 3, groups=2, padding="same"),
+    "even kernel, same": lambda: nn.Conv2d(6, 4, 2, padding="same"),
+    "reflected": lambda: nn.Conv2d(6, 4, 3, padding=1, padding_mode="reflect"),
+    "circular": lambda: nn.Conv2d(6, 4, 3, padding=(2, 1), padding_mode="circular"),
+    "replicated": lambda: nn.Conv2d(6, 4, 3, padding=1, padding_mode="replicate"),
+    "transposed": lambda: nn.ConvTranspose2d(6, 4, 3, stride=2, padding=1, output_padding=1),
+    "transposed, groups": lambda: nn.ConvTranspose2d(6, 4, (2, 3), stride=(2, 1), dilation=(1, 2), groups=2),
+}
+
+WAYS: dict[str, Any] = {
+    "as they are": lambda logits: logits,
+    "bilinear": interpolated(size=(7, 10), mode="bilinear"),
+    "bilinear, corners": interpolated(size=(12, 9), mode="bilinear", align_corners=True),
+    "bilinear, factor": interpolated(scale_factor=(1.7, 2.3), mode="bilinear"),
+    "bilinear, recomputed": interpolated(scale_factor=1.7, mode="bilinear", recompute_scale_factor=True),
+    "bilinear, antialias": interpolated(size=(3, 4), mode="bilinear", antialias=True),
+    "bicubic": interpolated(size=(7, 10), mode="bicubic"),
+    "bicubic, corners": interpolated(scale_factor=2, mode="bicubic", align_corners=True),
+    "nearest": interpolated(size=(9, 11), mode="nearest"),
+    "nearest-exact": interpolated(scale_factor=2.5, mode="nearest-exact"),
+    "area": interpolated(size=(3, 2), mode="area"),
+    "twice": lambda logits: F.interpolate(
+        F.interpolate(logits, scale_factor=2, mode="nearest"), size=(7, 9), mode="bilinear"
+    ),
+    "cropped": lambda logits: F.interpolate(logits, scale_factor=2, mode="bilinear")[:, :, 1:-2, ::2],
+    "cropped from the right": lambda logits: logits[..., :-1],
+    "padded": lambda logits: F.pad(logits, (1, 0, 0, 2)),
+    "temperature": lambda logits: logits / 2.5,
+    "negative, in place": lambda logits: doubled(logits * -1.5),
+    "shifted": shifted,
+    "rows first": lambda logits: logits.permute(0, 1, 3, 2).permute(0, 1, 3, 2),
+    "double": lambda logits: logits.double().contiguous(),
+}
+
+
+@pytest.fixture(autouse=True)
+def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of a few pixels, so that images have several."""
+    monkeypatch.setattr("gradmeter.reading.pixels.meter._PIXELS", 24)
+    monkeypatch.setattr("gradmeter.reading.pixels.features._ENTRIES", 50)
+
+
+# PyTorch warns that it copies the input.
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("way", ["as they are", "bilinear", "nearest"])
+@pytest.mark.parametrize("head", HEADS)
+def test_last_layers(head: str, way: str) -> None:
+    network = segmenter(HEADS[head](), WAYS[way])
+    readings = PixelMeter(network)(IMAGES)
+    assert readings.layers == ("head",)
+    assert_pixels(readings, "head", pixel_statistics(network, IMAGES, "head"))
+    torch.testing.assert_close(readings.logits, network(IMAGES))
+
+
+@pytest.mark.parametrize("head", ["1x1", "3x3", "one channel"])
+@pytest.mark.parametrize("way", WAYS)
+def test_ways_to_the_logits(head: str, way: str) -> None:
+    network = segmenter(HEADS[head](), WAYS[way])
+    image = IMAGES[1:]
+    assert_pixels(PixelMeter(network)(image), "head", pixel_statistics(network, image, "head"))
+
+
+@given(
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 2)),
+    dilation=st.integers(1, 2),
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    groups=st.sampled_from([1, 2]),
+    transposed=st.booleans(),
+    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    mode=st.sampled_from(["bilinear", "bicubic", "nearest", "area", None]),
+    corners=st.booleans(),
+    bias=st.booleans(),
+    shape=st.tuples(st.integers(5, 8), st.integers(5, 8)),
+)
+def test_geometries(
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: int,
+    padding: tuple[int, int],
+    groups: int,
+    transposed: bool,
+    size: tuple[int, int],
+    mode: str | None,
+    corners: bool,
+    bias: bool,
+    shape: tuple[int, int],
+) -> None:
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    if transposed:
+        padding = (0, 0)
+    head = kind(4, 2, kernel, stride=stride, dilation=dilation, padding=padding, groups=groups, bias=bias)
+    network = nn.Sequential(nn.Identity(), head).double().eval()
+    randomise(network)
+    if mode is not None:
+        aligned = {"align_corners": corners} if mode in ("bilinear", "bicubic") else {}
+        network.append(_Interpolation(size=size, mode=mode, **aligned))
+    images = samples(1, 4, *shape)
+    readings = PixelMeter(network)(images)
+    assert_pixels(readings, "1", pixel_statistics(network, images, "1"), norms=1e-6, shapes=1e-5)
+
+
+class _Interpolation(nn.Module):
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.options = options
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return F.interpolate(logits, **self.options)
+
+
+class _Dense(nn.Module):
+    """A dense layer on channels-last features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 6, 3), nn.Linear(6, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.head(torch.tanh(self.body(images)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return F.interpolate(logits, size=images.shape[2:], mode="bilinear")
+
+
+class _TwoHeads(nn.Module):
+    """Two last layers, one of which is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.low, self.high = nn.Conv2d(3, 6, 3, stride=2), nn.Conv2d(3, 4, 3), nn.Conv2d(6, 4, 1)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = torch.tanh(self.body(images))
+        coarse = F.avg_pool2d(features, 2)
+        size = (images.shape[2] - 2, images.shape[3] - 2)
+        high = F.interpolate(self.high(features), size=size, mode="bilinear")
+        coarse_high = F.interpolate(self.high(coarse), size=size, mode="bilinear")
+        return {"out": self.low(images) + (high - coarse_high), "aux": features}
+
+
+def test_a_dense_layer() -> None:
+    network = randomise(_Dense()).eval()
+    assert_pixels(PixelMeter(network)(IMAGES), "head", pixel_statistics(network, IMAGES, "head"))
+
+
+def test_several_last_layers_and_calls() -> None:
+    network = randomise(_TwoHeads()).eval()
+    readings = PixelMeter(network)(IMAGES)
+    assert readings.layers == ("low", "high")
+    for layer in readings.layers:
+        assert_pixels(readings, layer, pixel_statistics(network, IMAGES, layer))
+
+
+def test_the_network_itself_as_last_layer() -> None:
+    network = randomise(nn.Conv2d(3, 4, 3)).eval()
+    assert_pixels(PixelMeter(network)(IMAGES), "root", pixel_statistics(network, IMAGES, ""))
+
+
+def test_frozen_parameters_and_no_grad() -> None:
+    network = segmenter(nn.Conv2d(6, 4, 1)).requires_grad_(False)
+    expected = pixel_statistics(network, IMAGES, "head")
+    with torch.inference_mode():
+        readings = PixelMeter(network)(IMAGES)
+    assert_pixels(readings, "head", expected)
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    assert torch.is_grad_enabled()
+
+
+def test_without_biases() -> None:
+    network = segmenter(nn.Conv2d(6, 4, 3), WAYS["bilinear"])
+    readings = PixelMeter(network, biases=False)(IMAGES)
+    assert_pixels(readings, "head", pixel_statistics(network, IMAGES, "head", biases=False))
+
+
+@pytest.mark.parametrize("size", ["input", (6, 13)])
+def test_upsampled_logits(size: Any) -> None:
+    network = segmenter(nn.Conv2d(6, 4, 1))
+    target = (9, 11) if size == "input" else size
+    upsampled = interpolated(size=target, mode="bilinear")
+    readings = PixelMeter(network, size=size)(IMAGES)
+    assert readings.logits.shape == (2, 4, *target)
+    assert_pixels(readings, "head", pixel_statistics(network, IMAGES, "head", change=upsampled))
+
+
+def test_pseudo_labels_share_a_pass() -> None:
+    network = segmenter(nn.Conv2d(6, 4, 1), WAYS["bilinear"])
+
+    def squares(logits: Tensor) -> Tensor:
+        return (logits**2).sum(1)
+
+    readings = PixelMeter(network, pseudo_label=["predicted", "uniform", 2, squares])(IMAGES)
+    assert readings.pseudo_labels == ("predicted", "uniform", "2", "squares")
+    losses = {
+        "uniform": lambda logits: -torch.log_softmax(logits, 1).mean(1),
+        "2": lambda logits: -torch.log_softmax(logits, 1)[:, 2],
+        "squares": squares,
+    }
+    for name, loss in losses.items():
+        expected = pixel_statistics(network, IMAGES, "head", loss=loss)
+        assert_pixels(readings.for_pseudo_label(name), "head", expected)
+    alone = PixelMeter(network)(IMAGES)
+    torch.testing.assert_close(readings.values, alone.values, rtol=1e-5, atol=1e-5)
+
+
+def test_uniform_of_a_binary_network() -> None:
+    network = segmenter(nn.Conv2d(6, 1, 1), WAYS["bilinear"])
+
+    def loss(logits: Tensor) -> Tensor:
+        return -(F.logsigmoid(logits) + F.logsigmoid(-logits))[:, 0] / 2
+
+    readings = PixelMeter(network, pseudo_label="uniform")(IMAGES)
+    assert_pixels(readings, "head", pixel_statistics(network, IMAGES, "head", loss=loss))
+    assert torch.equal(readings.predictions, (network(IMAGES)[:, 0] > 0).long())
+
+
+@pytest.mark.parametrize("classes", [1, 4])
+def test_confident_pixels(classes: int) -> None:
+    """The loss gradient of a pixel with 1 - p = 1e-60 has all its digits."""
+    network = segmenter(nn.Conv2d(6, classes, 1))
+    with torch.no_grad():
+        network.head.weight.mul_(1e-3)
+        network.head.bias.copy_(torch.tensor([138.0, 0.0, 0.0, 0.0])[:classes])
+    readings = PixelMeter(network)(IMAGES)
+    logits = readings.logits.double()
+    others = logits[:, 1:].logsumexp(1) if classes > 1 else torch.zeros(2, *logits.shape[2:])
+    expected = others - logits[:, 0]
+    torch.testing.assert_close(readings.log_scale, expected, rtol=0, atol=1e-6)
+    # The l1 norm of u is 2 for several classes and 1 for one.
+    features = network.features(IMAGES).double().sum(1) + 1
+    torch.testing.assert_close(readings["head", "l1"], min(classes, 2) * expected.exp() * features, rtol=1e-5, atol=0)
+
+
+def test_equal_logits() -> None:
+    """Two largest logits are equal: the first class is predicted, as by argmax."""
+    network = segmenter(nn.Conv2d(6, 3, 1))
+    with torch.no_grad():
+        network.head.weight[1] = network.head.weight[0]
+        network.head.bias.copy_(torch.tensor([9.0, 9.0, 0.0]))
+    readings = PixelMeter(network)(IMAGES)
+
+    def loss(logits: Tensor) -> Tensor:
+        return -torch.log_softmax(logits, 1).gather(1, logits.argmax(1, keepdim=True)).squeeze(1)
+
+    assert_pixels(readings, "head", pixel_statistics(network, IMAGES, "head", loss=loss))
+
+
+def test_half_precision() -> None:
+    network = segmenter(nn.Conv2d(6, 4, 1), WAYS["bilinear"])
+    expected = PixelMeter(network)(IMAGES)
+    readings = PixelMeter(network.bfloat16())(IMAGES.bfloat16())
+    torch.testing.assert_close(readings["head", "l1"], expected["head", "l1"], rtol=0.2, atol=0.2)
+
+
+def test_a_batch_and_its_images() -> None:
+    network = segmenter(nn.Conv2d(6, 4, 1), WAYS["bilinear"])
+    meter = PixelMeter(network)
+    parts = PixelReadings.concatenate([meter(IMAGES[:1]), meter(IMAGES[1:])])
+    torch.testing.assert_close(parts.values, meter(IMAGES).values, rtol=1e-5, atol=1e-5)
+
+
+def test_images_of_several_sizes() -> None:
+    network = segmenter(nn.Conv2d(6, 4, 1), interpolated(scale_factor=2, mode="bilinear"))
+    meter = PixelMeter(network)
+    for images in (IMAGES, IMAGES[:, :, :7, :6], IMAGES):
+        assert_pixels(meter(images), "head", pixel_statistics(network, images, "head"))
+
+
+def test_a_replaced_layer() -> None:
+    network = segmenter(nn.Conv2d(6, 4, 1))
+    meter = PixelMeter(network)
+    meter(IMAGES)
+    network.head = randomise(nn.Conv2d(6, 3, 3), seed=5)
+    assert_pixels(meter(IMAGES), "head", pixel_statistics(network, IMAGES, "head"))
+
+
+class _Softplus(nn.Module):
+    """A last layer with an operation behind it that is not linear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 3, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return F.softplus(self.head(F.silu(self.body(images), inplace=True)))
+
+
+class _Refined(nn.Module):
+    """Coarse logits that a further layer reads and refines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.coarse, self.fine = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        coarse = self.coarse(images)
+        return coarse + self.fine(torch.tanh(coarse))
+
+
+class _Scaled(nn.Module):
+    """A factor for every class behind the last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 3, 1)
+        self.register_buffer("factors", torch.tensor([0.5, 1.0, 2.0]).reshape(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(images) * self.factors
+
+
+class _Pooled(nn.Module):
+    """A pooling between the layer before the last and the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 3, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(F.avg_pool2d(self.body(images), 3, stride=1, padding=1))
+
+
+class _LayerNorm(nn.Module):
+    """A norm over all channels as the last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.norm = nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.norm(self.head(images))
+
+
+SLOW = {
+    "softplus": (_Softplus, ("head", "body")),
+    "refined": (_Refined, ("coarse", "fine")),
+    "factors": (_Scaled, ("head",)),
+    "pooled": (_Pooled, ("body",)),
+    "norm": (_LayerNorm, ("norm", "head")),
+}
+
+
+@pytest.mark.parametrize("case", SLOW)
+def test_other_layers_by_a_backward_pass_for_each_pixel(case: str) -> None:
+    kind, layers = SLOW[case]
+    network = randomise(kind()).eval()
+    images = IMAGES[:, :, :5, :4]
+    with pytest.warns(SlowLayerWarning) as shown:
+        readings = PixelMeter(network, layers)(images)
+    assert any(layers[0] in str(warning.message) for warning in shown)
+    for layer in layers:
+        assert_pixels(readings, layer, pixel_statistics(network, images, layer), norms=1e-4, shapes=1e-3)
+
+
+@pytest.mark.parametrize("head", ["1x1", "groups", "transposed, groups", "stride and dilation", "one channel"])
+@pytest.mark.parametrize("way", ["as they are", "bilinear", "negative, in place"])
+def test_layers_before_the_last(head: str, way: str) -> None:
+    """No warning: these layers need no backward pass for each pixel."""
+    network = segmenter(HEADS[head](), WAYS[way])
+    image = IMAGES[1:]
+    readings = PixelMeter(network, ["body", "norm", "head"], pseudo_label=["uniform", "predicted"])(image)
+    for layer in readings.layers:
+        expected = pixel_statistics(network, image, layer)
+        assert_pixels(readings.for_pseudo_label("predicted"), layer, expected, norms=1e-4, shapes=1e-3)
+
+
+def test_a_grouped_layer_before_the_last() -> None:
+    body = nn.Conv2d(3, 6, 3, groups=3, padding=1, padding_mode="circular", bias=False)
+    network = randomise(nn.Sequential(body, nn.Hardswish(), nn.Conv2d(6, 4, 3), _Interpolation(size=(5, 9)))).eval()
+    readings = PixelMeter(network, "0")(IMAGES)
+    assert_pixels(readings, "0", pixel_statistics(network, IMAGES, "0"), norms=1e-4, shapes=1e-3)
+
+
+def test_the_warning_is_given_once() -> None:
+    meter = PixelMeter(randomise(_Softplus()).eval())
+    images = IMAGES[:1, :, :4, :4]
+    with pytest.warns(SlowLayerWarning, match="head"):
+        meter(images)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        meter(images)
+
+
+def test_a_deep_layer_is_refused() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Tanh(), nn.Conv2d(3, 3, 1), nn.Tanh(), nn.Conv2d(3, 3, 1)).eval()
+    with pytest.raises(UnsupportedModelError, match=r"'0'.*expected one of 2, 4"):
+        PixelMeter(network, "0")(IMAGES)
+
+
+def test_unknown_and_shared_layers_are_refused() -> None:
+    network = segmenter(nn.Conv2d(6, 6, 1))
+    with pytest.raises(InputError, match=r"'nonsense'.*head"):
+        PixelMeter(network, "nonsense")
+    shared = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)).eval()
+    shared[1].weight = shared[0].weight
+    with pytest.raises(UnsupportedModelError, match="'1'"):
+        PixelMeter(shared, "1")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": (0, 3)},
+        {"size": "half"},
+        {"size": 5},
+        {"biases": "no"},
+        {"pseudo_label": "nonsense"},
+        {"pseudo_label": []},
+        {"pseudo_label": ["uniform", "uniform"]},
+        {"layers": []},
+    ],
+)
+def test_invalid_arguments(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r".*"):
+        PixelMeter(segmenter(nn.Conv2d(6, 4, 1)), **options)
+
+
+def test_a_model_is_required() -> None:
+    with pytest.raises(InputError, match="function"):
+        PixelMeter(lambda images: images)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("output", [torch.zeros(2, 3), torch.zeros(1, 3, 4, 4), {"mask": torch.zeros(2)}, (1, 2)])
+def test_other_outputs_are_refused(output: Any) -> None:
+    network = segmenter(nn.Conv2d(6, 4, 1), lambda logits: output)
+    with pytest.raises(InputError, match="expected logits"):
+        PixelMeter(network)(IMAGES)
+
+
+def test_images_without_finite_logits_are_named() -> None:
+    images = IMAGES.clone()
+    images[1, 0, 0, 0] = math.nan
+    with pytest.raises(NotFinite) as error:
+        PixelMeter(segmenter(nn.Conv2d(6, 4, 1)))(images)
+    assert list(error.value.rows) == [1]
+
+
+def test_a_network_in_train_mode_is_refused() -> None:
+    with pytest.raises(InputError, match="norm"):
+        PixelMeter(segmenter(nn.Conv2d(6, 4, 1)).train())(IMAGES)
+
+
+def test_a_network_that_mixes_images_is_refused() -> None:
+    network = segmenter(nn.Conv2d(6, 4, 1), lambda logits: logits + logits.mean(0))
+    with pytest.raises(UnsupportedModelError, match="mixes"):
+        PixelMeter(network)(IMAGES)
+
+
+def test_a_path_that_depends_on_the_image_is_refused() -> None:
+    """The structure is found with the first image; later ones take another path."""
+
+    def after(logits: Tensor) -> Tensor:
+        return logits.flip(3) if float(logits.detach().mean()) < 0 else logits
+
+    network = segmenter(nn.Conv2d(6, 4, 1), after)
+    with torch.no_grad():
+        network.head.bias += 10.0
+    meter = PixelMeter(network)
+    meter(IMAGES)
+    with torch.no_grad():
+        network.head.bias -= 20.0
+    with pytest.raises(UnsupportedModelError, match="another path"):
+        meter(IMAGES)
+
+
+def test_an_input_overwritten_in_place_is_refused() -> None:
+    class Overwriting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Conv2d(3, 3, 1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            features = images * 1
+            logits: Tensor = self.head(features)
+            features.zero_()
+            return logits
+
+    with pytest.raises(UnsupportedModelError, match="in place"):
+        PixelMeter(Overwriting().eval())(IMAGES)
+
+
+def test_nothing_of_the_network_changes() -> None:
+    network = segmenter(nn.Conv2d(6, 4, 1), WAYS["bilinear"])
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    PixelMeter(network, ["body", "head"])(IMAGES)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, state[name])
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+
+def test_values_by_name() -> None:
+    readings = PixelMeter(segmenter(nn.Conv2d(6, 4, 1)))(IMAGES)
+    assert readings.metrics == METRICS
+    assert readings["head", "l2"].shape == readings.predictions.shape == readings.log_scale.shape == (2, 5, 6)
+    assert readings.values.dtype == readings.log_scale.dtype == torch.float64
+    assert_agree(
+        np.stack([readings["head", metric].numpy() for metric in METRICS], axis=-1),
+        readings.values[:, 0].permute(0, 2, 3, 1).numpy(),
+        norms=0,
+        shapes=0,
+    )

@@ -1,0 +1,88 @@
+"""The whole experiment on a few digits."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gradmeter import DataError, InputError, OutputError
+from gradmeter.research.gradient_gain.experiment import GainExperiment, run_experiment
+
+QUIET = Console(quiet=True)
+
+
+def small(data: Path, share: float = 0.05) -> GainExperiment:
+    return GainExperiment("gradmeter gain --data DIR", data, None, ("perceptron",), share)
+
+
+@pytest.fixture(scope="module")
+def finished(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "gain"
+    run_experiment(small(small_data), folder, workers=1, console=QUIET)
+    return folder
+
+
+def times(folder: Path, pattern: str) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.glob(pattern)}
+
+
+@pytest.mark.slow
+def test_the_page(finished: Path) -> None:
+    page = (finished / "gradients.md").read_text(encoding="utf-8")
+    assert "\ngradmeter gain --data DIR\n" in page
+    for case in ("wrong", "letters", "notMNIST"):
+        assert page.count(f"\n| perceptron: {case} |") == 2
+    assert "\n| perceptron: ridge |" in page
+
+
+@pytest.mark.slow
+def test_it_continues_where_it_stopped(small_data: Path, finished: Path) -> None:
+    kept = ("readings/*/*", "networks/*", "scores/*/*-1-0.parquet")
+    before = {pattern: times(finished, pattern) for pattern in kept}
+    assert all(before.values())
+    (finished / "scores/perceptron/predictions-0-0.parquet").unlink()
+    (finished / "results/perceptron.json").unlink()
+    run_experiment(small(small_data), finished, workers=1, console=QUIET)
+    assert {pattern: times(finished, pattern) for pattern in kept} == before
+    assert (finished / "results/perceptron.json").exists()
+
+
+@pytest.mark.slow
+def test_fresh_fits_the_judges_again_to_the_same_readings(small_data: Path, finished: Path) -> None:
+    readings, scores = times(finished, "readings/*/*"), times(finished, "scores/*/*")
+    run_experiment(small(small_data), finished, workers=1, console=QUIET, fresh=True)
+    assert times(finished, "readings/*/*") == readings
+    after = times(finished, "scores/*/*")
+    assert after.keys() == scores.keys()
+    assert all(after[path] > scores[path] for path in scores)
+
+
+@pytest.mark.slow
+def test_other_settings_are_refused_and_start_over_with_fresh(small_data: Path, finished: Path) -> None:
+    with pytest.raises(OutputError, match=r"share was 0.05, is 0.06"):
+        run_experiment(small(small_data, 0.06), finished, workers=1, console=QUIET)
+    readings = times(finished, "readings/*/*")
+    run_experiment(small(small_data, 0.06), finished, workers=1, console=QUIET, fresh=True)
+    after = times(finished, "readings/*/*")
+    assert all(after[path] > readings[path] for path in readings)
+
+
+def test_a_folder_of_something_else(small_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(OutputError, match=r"thesis\.tex"):
+        run_experiment(small(small_data), tmp_path, workers=1, console=QUIET)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_wrong_options(small_data: Path, tmp_path: Path) -> None:
+    for subjects, networks, share, error, named in (
+        (("resnet21",), None, 1.0, InputError, "'resnet21'"),
+        (("texts",), None, 0.0, InputError, "share=0;"),
+        (("texts",), None, 1.5, InputError, r"share=1\.5;"),
+        (("resnet20",), None, 1.0, DataError, "--networks"),
+        (("resnet20",), tmp_path, 1.0, DataError, r"cifar100_test3k\.npz"),
+    ):
+        with pytest.raises(error, match=named):
+            GainExperiment("gradmeter gain", small_data, networks, subjects, share)
+    with pytest.raises(DataError, match="nowhere"):
+        small(tmp_path / "nowhere")

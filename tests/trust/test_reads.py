@@ -1,0 +1,173 @@
+"""The comparison of a judge that reads the forward pass with one that reads gradients, too."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradmeter import GradientMeter, TrustModel
+from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.readings import Readings
+from gradmeter.trust import reads
+from gradmeter.trust.evaluation.comparison import ALL, WRONG
+from gradmeter.trust.reads import FORWARD, GRADIENTS, PILOT, Pilot, choose_by_readings, choose_reads, compare_readings
+from gradmeter.trust.synthetic import KINDS
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)).eval()
+
+
+def data(count: int = 300) -> tuple[Tensor, Tensor]:
+    """Return random images; every fifth label differs from the prediction."""
+    images, model = torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(1)), network()
+    with torch.no_grad():
+        labels = model(images).argmax(1)
+    labels[::5] = (labels[::5] + 1) % 3
+    return images, labels
+
+
+def batches(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    yield from zip(images.split(50), labels.split(50), strict=True)
+
+
+def planted(readings: Readings, labels: Tensor) -> Readings:
+    """Return readings whose gradients, but nothing else, tell which predictions are wrong."""
+    wrong = (readings.predictions != labels).double()
+    noise = torch.rand(readings.values.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    values = 1 + noise + 3 * wrong[:, None, None]
+    further = dict(readings.further)
+    return Readings(
+        readings.logits,
+        torch.zeros_like(readings.log_scale),
+        readings.layers,
+        values,
+        readings.pseudo_label,
+        further,
+        readings.activations,
+        readings.embedding,
+        readings.scores,
+    )
+
+
+def test_gradients_that_tell_are_read() -> None:
+    images, labels = data()
+    readings = planted(GradientMeter(network()).for_trust_model()(images), labels)
+    choice = choose_by_readings(readings, labels, {})
+    assert choice.reads == GRADIENTS
+    (gain,) = choice.gains
+    assert gain.group == WRONG
+    assert gain.gradients > gain.forward + 0.2
+    assert gain.difference.value == pytest.approx(gain.gradients - gain.forward)
+    assert gain.difference.low > 0.1
+
+
+def test_gradients_that_add_nothing_are_not_read() -> None:
+    images, labels = data()
+    choice = choose_reads(GradientMeter(network()), [(Inputs.of(images), labels)])
+    assert choice.reads == FORWARD
+    assert choice.known == 300
+    assert {gain.group for gain in choice.gains} == {WRONG, ALL, *KINDS}
+    assert 0 < choice.seconds[0] < choice.seconds[1]
+
+
+def test_each_kind_of_synthetic_unknowns_is_compared_out_of_fold() -> None:
+    """Gradients tell nothing about a kind that is a copy of the known inputs: judges that had seen it would know it."""
+    images, labels = data()
+    readings = GradientMeter(network()).for_trust_model()(images)
+    gains = compare_readings(readings, labels, {"copies": readings.rows(np.arange(0, 300, 3))})
+    copies = next(gain for gain in gains if gain.group == "copies")
+    assert copies.gradients == pytest.approx(0.5, abs=0.12)
+
+
+@pytest.mark.parametrize("wrong", [0, 9])
+def test_with_too_few_wrong_predictions_the_forward_pass_is_read(wrong: int) -> None:
+    images, _ = data()
+    readings = GradientMeter(network()).for_trust_model()(images)
+    labels = readings.predictions.clone()
+    labels[:wrong] = (labels[:wrong] + 1) % 3
+    choice = choose_by_readings(readings, labels, {})
+    assert choice.reads == FORWARD
+    assert not choice.gains
+    assert f"{wrong} of 300" in choice.reason
+
+
+class Unreadable(nn.Module):
+    """A network without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = network()
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return self.network(batch).detach()
+
+
+def test_a_network_without_gradients_is_judged_by_its_forward_pass() -> None:
+    images, labels = data()
+    trust = TrustModel(GradientMeter(Unreadable())).fit((images, labels))
+    assert trust.choice is not None
+    assert trust.choice.reads == FORWARD
+    assert trust.predict_proba(images[:5]).shape == (5,)
+
+
+def test_slow_gradients_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reads, "_SECONDS", 0.0)
+    images, labels = data()
+    choice = choose_reads(GradientMeter(network()), [(Inputs.of(i), y) for i, y in batches(images, labels)])
+    assert choice.reads == FORWARD
+    assert choice.known == 0
+
+
+@pytest.mark.parametrize("chosen", [FORWARD, GRADIENTS])
+@pytest.mark.parametrize("once", [False, True])
+def test_fit_reads_what_was_chosen(chosen: str, once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generator can be read only once, and gives the same judge as a list."""
+    monkeypatch.setattr(
+        "gradmeter.trust.model.choose_reads", lambda meter, batches: reads.ReadsChoice(chosen, "in a test")
+    )
+    images, labels = data()
+    generator = batches(images, labels)
+    trust = TrustModel(GradientMeter(network())).fit(generator if once else list(generator))
+    assert trust.meter.gradients == (chosen == GRADIENTS)
+    explicit = TrustModel(GradientMeter(network()), reads=chosen).fit((images, labels))
+    torch.testing.assert_close(trust.predict_proba(images[:20]), explicit.predict_proba(images[:20]))
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_fit_to_readings(gradients: bool) -> None:
+    images, labels = data()
+    meter = GradientMeter(network()).for_trust_model(gradients=gradients)
+    trust = TrustModel(GradientMeter(network())).fit((meter(images), labels))
+    assert trust.choice is not None
+    assert trust.choice.reads == FORWARD
+    assert bool(trust.choice.gains) == gradients
+
+
+def test_the_choice_is_saved(tmp_path) -> None:
+    images, labels = data()
+    model = network()
+    trust = TrustModel(GradientMeter(model)).fit((images, labels))
+    trust.save(tmp_path / "trust")
+    loaded = TrustModel.load(tmp_path / "trust", model)
+    assert loaded.choice == trust.choice
+    assert loaded.meter.second_look == trust.meter.second_look
+    assert torch.equal(loaded.predict_proba(images), trust.predict_proba(images))
+
+
+def test_a_pilot_is_a_sample_of_the_inputs_with_their_labels() -> None:
+    pilot = Pilot()
+    for start in range(0, 3000, 100):
+        numbers = torch.arange(start, start + 100)
+        pilot.add({"tokens": numbers[:, None].repeat(1, 2 + start // 2000)}, numbers)
+    assert len(pilot) == PILOT
+    kept = []
+    for inputs, labels in pilot.batches():
+        (tokens,) = inputs.tensors
+        assert torch.equal(tokens[:, 0], labels)
+        kept += labels.tolist()
+    assert len(set(kept)) == PILOT
+    assert 1300 < np.mean(kept) < 1700
