@@ -165,14 +165,14 @@
   function card(row) {
     const item = document.createElement("li");
     item.title = samples.id[row];
-    const content = samples.content[row];
-    if (content !== null && !samples.texts) {
+    const picture = samples.picture[row];
+    if (picture !== null) {
       const image = document.createElement("img");
-      image.src = `data:image/${content.startsWith("/") ? "jpeg" : "png"};base64,${content}`;
+      image.src = `data:image/${picture.startsWith("/") ? "jpeg" : "png"};base64,${picture}`;
       image.alt = samples.id[row];
       item.append(image);
     } else {
-      line(item, content ?? samples.id[row], "", "q").dir = "auto";
+      line(item, samples.text[row] ?? samples.id[row], "", "q").dir = "auto";
     }
     const prediction = line(item, samples.classes[samples.prediction[row]], "");
     if (samples.label[row] !== null && isWrong(row)) {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gradmeter.names import printable
 from gradmeter.report.operating_points import OperatingPoints, operating_points
+from gradmeter.report.thumbnails import Picture
 
 # Largest number of samples in the browser.
 _SAMPLES = 2000
@@ -23,7 +24,7 @@ _TRIED = 8
 _DECIMALS = 6
 
 Contents = Callable[[NDArray[np.int64]], Mapping[int, str]]
-"""Returns for rows of the verdicts their pictures (`gradmeter.report.thumbnails`) or texts, if they are available."""
+"""Returns for rows of the verdicts their contents, a `Picture` or another text, if they are available."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,6 @@ def exploration(
     contents: Contents,
     promise: Promise | None = None,
     *,
-    texts: bool = False,
     characters: int = CHARACTERS,
 ) -> dict[str, Any]:
     """Return the data of the interactive part, as a JSON value.
@@ -99,7 +99,6 @@ def exploration(
         verdicts: the verdicts.
         contents: returns pictures or texts.
         promise: the guarantee of the threshold; None if there is none.
-        texts: whether `contents` returns texts.
         characters: largest number of characters of all pictures and texts.
     """
     points = verdicts.points()
@@ -118,13 +117,13 @@ def exploration(
             }
             for name in verdicts.groups
         ],
-        "samples": {**_samples(verdicts, points, contents, characters), "texts": texts},
+        "samples": _samples(verdicts, points, contents, characters),
     }
 
 
 def _samples(verdicts: Verdicts, points: OperatingPoints, contents: Contents, characters: int) -> dict[str, Any]:
     """Return the samples of the browser as columns; groups, layers and classes are numbers of a list of names."""
-    rows, pictures = _chosen(verdicts, points, contents, characters)
+    rows, content = _chosen(verdicts, points, contents, characters)
     group = np.select([*verdicts.groups.values()], range(len(verdicts.groups)))
     chosen = rows.tolist()
     predictions, labels = ([names[row] for row in chosen] for names in (verdicts.predictions, verdicts.labels))
@@ -145,7 +144,8 @@ def _samples(verdicts: Verdicts, points: OperatingPoints, contents: Contents, ch
             for name, values in verdicts.scores.items()
         },
         "reason": [reason and [reason[0], *(layers[layer] for layer in reason[1])] for reason in reasons],
-        "content": [pictures.get(row) for row in chosen],
+        "picture": [value if isinstance(value := content.get(row), Picture) else None for row in chosen],
+        "text": [None if isinstance(value := content.get(row), Picture) else value for row in chosen],
     }
 
 
@@ -156,16 +156,16 @@ def _numbered(names: Iterator[str]) -> dict[str, int]:
 def _chosen(
     verdicts: Verdicts, points: OperatingPoints, contents: Contents, characters: int
 ) -> tuple[NDArray[np.int64], Mapping[int, str]]:
-    """Return the rows of the browser, and the pictures or texts of those that are available."""
+    """Return the rows of the browser, and the contents of those that are available."""
     order = np.fromiter(_by_interest(verdicts, points), np.int64)
     tried = np.concatenate([order[members[order]][:_TRIED] for members in verdicts.groups.values()])
     sizes = [len(content) for content in contents(tried).values()]
     count = min(_SAMPLES, int(characters / np.mean(sizes))) if sizes else _SAMPLES
     rows = order[:count]
-    pictures = contents(rows)
+    available = contents(rows)
     # The estimate may be too low.
-    total = np.cumsum([len(pictures.get(row, "")) for row in rows.tolist()])
-    return rows[total <= characters], pictures
+    total = np.cumsum([len(available.get(row, "")) for row in rows.tolist()])
+    return rows[total <= characters], available
 
 
 def _by_interest(verdicts: Verdicts, points: OperatingPoints) -> Iterator[int]:

@@ -59,7 +59,7 @@ def test_counts_are_those_of_the_run(judged: dict[str, JudgedConcept], outcome: 
 def test_pictures_are_those_of_the_samples(judged: dict[str, JudgedConcept]) -> None:
     samples = explored(judged)["samples"]
     assert len(samples["id"]) > 200
-    for name, picture in zip(samples["id"], samples["content"], strict=True):
+    for name, picture in zip(samples["id"], samples["picture"], strict=True):
         role, _, number = name.partition(" ")
         image = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
         assert (image == judged[role].images.images[int(number)]).all()

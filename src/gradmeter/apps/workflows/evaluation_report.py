@@ -97,7 +97,6 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
         verdicts_of(evaluation),
         partial(contents_of, evaluation),
         promise_of(evaluation),
-        texts=any(data.source is not None and data.source.texts for data in evaluation.sets),
     )
     page = (
         environment("gradmeter.apps.workflows")

@@ -50,7 +50,7 @@ def promise_of(evaluation: Evaluation) -> Promise | None:
 def contents_of(evaluation: Evaluation, rows: NDArray[np.int64]) -> Mapping[int, str]:
     """Return the pictures or texts of rows, without those whose samples are not available."""
     concept = evaluation.judged.concept[rows]
-    contents = {}
+    contents: dict[int, str] = {}
     for number, data in enumerate(evaluation.sets):
         if data.source is None:
             continue
