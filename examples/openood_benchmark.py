@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", default="./data", help="folder of OpenOOD's data")
     parser.add_argument("--score", default="p_known", help="p_known, p_correct or p_correct_if_known")
-    parser.add_argument("--reads", default="forward", help="gradients or forward")
+    parser.add_argument("--reads", default="forward", help="auto, forward or gradients")
     arguments = parser.parse_args()
     network = ResNet18_32x32(num_classes=10)
     network.load_state_dict(torch.load(arguments.checkpoint, map_location="cpu", weights_only=True))

@@ -53,7 +53,7 @@ def test_readings_with_gradients_give_the_same_verdict(trust: TrustModel, data: 
 def test_readings_without_gradients_are_refused_by_a_judge_that_needs_them(
     trust: TrustModel, data: tuple[Tensor, Tensor]
 ) -> None:
-    with_gradients = TrustModel(GradientMeter(trust.meter.model)).fit(data)
+    with_gradients = TrustModel(GradientMeter(trust.meter.model), reads="gradients").fit(data)
     with pytest.raises(InputError, match="gradients"):
         with_gradients.predict_proba(trust.meter(data[0]))
 

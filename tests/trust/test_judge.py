@@ -90,7 +90,7 @@ def test_a_ranking_that_is_worse_than_the_softmax_is_not_used() -> None:
     known = readings("known")
     wrong = (known.predictions != LABELS).numpy()
     sure = np.flatnonzero(~wrong)[known.log_scale.numpy()[~wrong].argsort()[:150]]
-    fitted = Judge.fit(known, LABELS, [], TwoHeads(), [known.rows(sure)])
+    fitted = Judge.fit(known, LABELS, [], TwoHeads(unknown_share=0.5), [known.rows(sure)])
     assert fitted.fallback is not None
     assert "AUROC" in fitted.fallback
     assert fitted.classifier.ranking == "softmax"

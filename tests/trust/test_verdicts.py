@@ -177,25 +177,12 @@ def test_a_score_that_is_not_given_is_refused_before_data_are_read(
             model.set_risk(0.1, Unread(), score=score)
 
 
-def test_a_folder_without_the_two_statements(trust: TrustModel, tmp_path: Path) -> None:
-    """An earlier version saved neither them, nor the score of the guarantee, nor the distances of known inputs."""
+def test_the_default_meta_classifier_of_an_earlier_version_is_refused(trust: TrustModel, tmp_path: Path) -> None:
     assert trust.judge is not None
-    assert trust.guarantee is not None
-    expected = trust.verdicts(torch.cat([NEW, FAR])).to_pandas()
-    del trust.judge.classifier.nearest_mean_, trust.judge.classifier.nearest_spread_
-    folder = tmp_path / "trust"
-    trust.save(folder)
-    guarantee = json.loads((folder / "trust.json").read_text())["guarantee"]
-    assert guarantee.pop("score") == P_CORRECT
-    change(folder, held_out_p_known=None, held_out_p_correct_if_known=None, guarantee=guarantee)
-    old = TrustModel.load(folder, trained())
-    assert old.guarantee == trust.guarantee
-    rows = old.verdicts(torch.cat([NEW, FAR])).to_pandas()
-    assert rows["reason"].equals(expected["reason"].str.partition(":")[0])
-    assert rows.drop(columns="reason").equals(expected.drop(columns="reason"))
-    assert old.set_risk(0.1, loader(900, 1400)) == trust.guarantee
-    with pytest.raises(InputError, match=r"score='p_known'"):
-        old.set_risk(0.1, loader(900, 1400), score=P_KNOWN)
+    del trust.judge.classifier.mirrored_
+    trust.save(tmp_path / "trust")
+    with pytest.raises(DataError, match="fit the TrustModel again"):
+        TrustModel.load(tmp_path / "trust", trained())
 
 
 @pytest.mark.parametrize("score", ["p", 1, ["p_known"], "familiar"], ids=str)

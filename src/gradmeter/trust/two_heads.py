@@ -66,7 +66,7 @@ _KNOWN_VIEWS = (EMBEDDING, GRADIENTS, ACTIVATIONS)
 # The logits, and the embedding scaled to length 1.
 _DIRECTION = "direction"
 # Groups of features of the known head, and the inverse penalties to try. The more features, the stronger the penalty.
-_STRENGTHS = {OUTPUTS: (1e-2, 1e-1), EMBEDDING: (1e-2,), ACTIVATIONS: (1e-3, 1e-2), GRADIENTS: (1e-3, 1e-2)}
+_STRENGTHS = {OUTPUTS: (1e-2, 1e-1, 1.0), EMBEDDING: (1e-2,), ACTIVATIONS: (1e-3, 1e-2), GRADIENTS: (1e-3, 1e-2)}
 _OPINIONS = (_DIRECTION,)
 _MIRRORED = Feature(SCORES, MIRROR)
 

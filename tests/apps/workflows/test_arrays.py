@@ -80,7 +80,7 @@ def test_evaluate_writes_a_report_without_pictures(fitted: str, folder: Path) ->
     assert answer.returncode == 0, answer.stderr
     rows = pq.read_table(out / "judgements.parquet")
     is_known = np.array(rows["concept"].to_pylist()) == f"{fitted}-test"
-    assert roc_auc_score(is_known, rows["p_correct"].to_numpy()) > 0.8
+    assert roc_auc_score(is_known, rows["p_correct"].to_numpy()) > 0.7
     page = (out / "report.html").read_text()
     dtype = {"words": "int64 [20]: ", "sounds": "float32 [4, 24]: "}[fitted]
     assert page.count("<q ") == 40

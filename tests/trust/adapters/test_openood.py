@@ -123,7 +123,8 @@ def test_setup_fits_once_for_each_network(fitted: GradmeterPostprocessor, net: n
 
 
 def test_gradients_outliers_and_another_score(net: nn.Module) -> None:
-    postprocessor = GradmeterPostprocessor(configuration(score="p_correct", classifier="ridge", outliers=True))
+    options = {"score": "p_correct", "classifier": "ridge", "reads": "gradients", "outliers": True}
+    postprocessor = GradmeterPostprocessor(configuration(**options))
     postprocessor.setup(net, ID, OOD)
     assert postprocessor.trust is not None
     assert postprocessor.trust.judge is not None

@@ -177,7 +177,7 @@ def fit(
     }
     replaced = None if work.fresh else _replaced(folder, classifier, trust.notes)
     readings = folder / READINGS
-    second_look, halved = trust.learns_from_synthetic, risk is not None
+    second_look, halved = trust.learns_from_synthetic and classifier.arrays is None, risk is not None
     read = partial(_read, classifier, opened, readings, work, second_look=second_look, halved=halved)
     if reads == AUTO and trust.learns_from_synthetic and isinstance(opened[0], ToMeasure):
         # Of the half that is held out for the guarantee, nothing may be known before.

@@ -53,7 +53,7 @@ def measure(
         folder: the data set; a path, or the address of a folder in an object store.
         work: device, engine, callbacks; by default `Work()`.
         gradients: whether to measure gradients, or only what one forward pass shows.
-        second_look: whether to predict the mirror image of each image, too.
+        second_look: whether to predict the mirror image of each image, too; arrays have none.
 
     Raises:
         InputError: if there is no such device or engine.
@@ -61,6 +61,7 @@ def measure(
         OutputError: if the folder holds something else or cannot be written.
     """
     numbers, work = classifier.class_numbers(source), work or Work()
+    second_look = second_look and classifier.arrays is None
     rows = _Rows(classifier.name, source.name, source.labelled, numbers)
     meter = GradientMeter(classifier.network).for_trust_model(gradients, -inf if second_look else inf)
     reader = Reader(meter, classifier, rows)

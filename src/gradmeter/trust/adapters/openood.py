@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -39,7 +40,7 @@ class GradmeterPostprocessor(_BasePostprocessor):  # type: ignore[misc]
         score: the confidence: "p_known", the default, for benchmarks of unknown inputs; or "p_correct" or
             "p_correct_if_known", for wrong predictions.
         classifier: the meta classifier, as for `TrustModel`.
-        reads: "gradients" or "forward", as for `TrustModel`.
+        reads: "auto", "forward" or "gradients", as for `TrustModel`.
         outliers: whether to fit also to OpenOOD's validation set of unknown inputs. Methods without auxiliary outliers
             must not.
         trust: the fitted TrustModel; None before `setup`.
@@ -85,7 +86,7 @@ class GradmeterPostprocessor(_BasePostprocessor):  # type: ignore[misc]
         known = _loader(id_loader_dict, "id_loader_dict")
         unknowns = [_loader(ood_loader_dict, "ood_loader_dict")] if self.outliers else []
         trust = TrustModel(GradientMeter(net), self.classifier, reads=self.reads)
-        trust.fit(_pairs(net, known), [_pairs(net, loader) for loader in unknowns])
+        trust.fit(_Pairs(net, known), [_Pairs(net, loader) for loader in unknowns])
         assert trust.judge is not None
         trust.judge.held_out.score(self.score)  # raises if the meta classifier does not give it
         self.trust, self._network = trust, net
@@ -122,7 +123,7 @@ class GradmeterPostprocessor(_BasePostprocessor):  # type: ignore[misc]
 
             data_loader = tqdm(data_loader)
         predictions, confidences, labels = [], [], []
-        for data, label in _pairs(net, data_loader):
+        for data, label in _Pairs(net, data_loader):
             prediction, confidence = self.postprocess(net, data)
             predictions.append(prediction.cpu().numpy())
             confidences.append(confidence.cpu().numpy())
@@ -138,8 +139,14 @@ def _loader(loaders: Any, name: str) -> Any:
     return loaders["val"]
 
 
-def _pairs(net: nn.Module, loader: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs, on the device of the network, and labels of OpenOOD's batches."""
-    device = next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
-    for batch in loader:
-        yield batch["data"].to(device), batch["label"]
+@dataclass(frozen=True)
+class _Pairs:
+    """Inputs, on the device of the network, and labels of OpenOOD's batches; it can be iterated several times."""
+
+    net: nn.Module
+    loader: Any
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        device = next((parameter.device for parameter in self.net.parameters()), torch.device("cpu"))
+        for batch in self.loader:
+            yield batch["data"].to(device), batch["label"]
