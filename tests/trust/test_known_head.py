@@ -26,7 +26,7 @@ class KnownHead(Head):
         super().__init__(STRENGTHS)
 
     def fit(self, X: np.ndarray, log_scale: np.ndarray, wrong: np.ndarray) -> "KnownHead":  # type: ignore[override]
-        super().fit(known(X, log_scale), wrong, np.where(wrong, 1, 0))
+        super().fit(known(X, log_scale), wrong)
         return self
 
     def probability(self, X: np.ndarray, log_scale: np.ndarray) -> np.ndarray:  # type: ignore[override]
@@ -166,7 +166,7 @@ def doubtful(count: int, seed: int) -> tuple[KnownFeatures, np.ndarray]:
 
 def test_a_second_look_that_helps_is_taken_at_a_fifth_of_the_predictions() -> None:
     (X, wrong), (new, new_wrong) = doubtful(2000, 11), doubtful(4000, 12)
-    head = Head(STRENGTHS).fit(X, wrong, np.where(wrong, 1, 0))
+    head = Head(STRENGTHS).fit(X, wrong)
     assert head.second_look_ is not None
     odds = X.log_scale - np.log(-np.expm1(X.log_scale))
     assert np.mean(odds > head.second_look_) == pytest.approx(0.2, abs=0.001)
@@ -181,13 +181,13 @@ def test_a_second_look_that_tells_nothing_is_not_taken() -> None:
     X, _ = doubtful(2000, 13)
     random = np.random.default_rng(14)
     wrong = random.random(2000) < np.exp(X.log_scale)
-    assert Head(STRENGTHS).fit(X, wrong, np.where(wrong, 1, 0)).second_look_ is None
+    assert Head(STRENGTHS).fit(X, wrong).second_look_ is None
 
 
 def test_the_members_start_from_the_same_confidence_score() -> None:
     X, wrong = doubtful(2000, 15)
     tells = np.where(wrong, 1.0, 0.0) + np.random.default_rng(16).normal(0, 1, 2000)
     X = KnownFeatures(X.logits, X.log_scale, {"features": tells[:, None]}, X.mirrored)
-    head = Head(STRENGTHS).fit(X, wrong, np.where(wrong, 1, 0))
+    head = Head(STRENGTHS).fit(X, wrong)
     assert len(head.members_) > 1
     assert all(isinstance(member.confidence, SecondLook) for member in head.members_)

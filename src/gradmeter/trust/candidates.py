@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from gradmeter.trust.confidence import Confidence, KnownFeatures, Softmax, class_log_odds
+from gradmeter.trust.confidence import Confidence, KnownFeatures, Softmax
 from gradmeter.trust.smoothing import fit_smoothed
 
 Values = NDArray[np.float64]
@@ -40,15 +39,9 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
     def __init__(self, confidence: Confidence | None = None) -> None:
         self.confidence = confidence
 
-    def fit(self, X: KnownFeatures, wrong: NDArray[np.bool_], labels: NDArray[np.int64]) -> Self:
-        """Fit to known predictions.
-
-        Args:
-            X: their features.
-            wrong: [n] whether the prediction was wrong.
-            labels: [n] the true classes.
-        """
-        self._prepare(X, labels)
+    def fit(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> Self:
+        """Fit to the features of known predictions, and whether these were wrong [n]."""
+        self._prepare(X)
         doubts = self._doubts(X)
         self.centre_, spread = float(doubts.mean()), float(doubts.std())
         # Equal numbers may have a standard deviation of the size of rounding errors.
@@ -68,8 +61,8 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
         odds: Values = self.model_.decision_function(self._columns(X))
         return odds
 
-    def _prepare(self, X: KnownFeatures, labels: NDArray[np.int64]) -> None:
-        """Fit what the doubts and the columns need."""
+    def _prepare(self, X: KnownFeatures) -> None:
+        """Fit what the columns need."""
 
     def _columns(self, X: KnownFeatures) -> Values:
         column: Values = _UNPENALISED * (self._doubts(X)[:, None] - self.centre_) / self.spread_
@@ -97,36 +90,11 @@ class Regression(ConfidenceCurve):
     def _strength(self) -> float:  # type: ignore[override]
         return self.strength
 
-    def _prepare(self, X: KnownFeatures, labels: NDArray[np.int64]) -> None:
+    def _prepare(self, X: KnownFeatures) -> None:
         self.scaler_ = StandardScaler().fit(X.groups[self.group])
 
     def _columns(self, X: KnownFeatures) -> Values:
         return np.hstack([super()._columns(X), self.scaler_.transform(X.groups[self.group])])
-
-
-class SecondOpinion(ConfidenceCurve):
-    """A confidence score together with a classifier that learns the labels anew from one group of features.
-
-    The doubt is the sum of the score and of the classifier's log odds that the predicted class is wrong.
-    """
-
-    def __init__(self, confidence: Confidence | None = None, group: str = "", strength: float = 0.03) -> None:
-        super().__init__(confidence)
-        self.group = group
-        self.strength = strength
-
-    def _prepare(self, X: KnownFeatures, labels: NDArray[np.int64]) -> None:
-        self.classifier_: Pipeline = make_pipeline(StandardScaler(), _regression(self.strength))
-        self.classifier_.fit(X.groups[self.group], labels)
-
-    def _doubts(self, X: KnownFeatures) -> Values:
-        scores = self.classifier_.decision_function(X.groups[self.group])
-        if scores.ndim == 1:  # of two classes
-            scores = np.stack([-scores / 2, scores / 2], axis=1)
-        # A class without a label is as unlikely as the least likely one.
-        logits = np.tile(scores.min(axis=1, keepdims=True), (1, X.logits.shape[1]))
-        logits[:, self.classifier_.classes_] = scores
-        return super()._doubts(X) + class_log_odds(logits, X.logits.argmax(axis=1))
 
 
 def _regression(strength: float) -> LogisticRegression:

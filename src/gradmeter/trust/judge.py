@@ -108,7 +108,6 @@ class Judge:
                 np.concatenate([correct.astype(np.int64), *kinds]),
                 -readings.log_scale.double().cpu().numpy(),
                 np.arange(len(known) + unknown, dtype=np.uint64) if contents is None else contents,
-                np.concatenate([labels.cpu().numpy().astype(np.int64), *(np.full(len(kind), -1) for kind in kinds)]),
             )
             fit = meta_classifier.cross_fit(data, advance)
         ranges = GradientRanges.of(known.rows(np.flatnonzero(correct)))

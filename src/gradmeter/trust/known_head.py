@@ -11,7 +11,7 @@ from scipy.special import expit
 from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import StratifiedKFold
 
-from gradmeter.trust.candidates import FEW, ConfidenceCurve, Regression, SecondOpinion
+from gradmeter.trust.candidates import FEW, ConfidenceCurve, Regression
 from gradmeter.trust.confidence import (
     Confidence,
     KnownFeatures,
@@ -38,43 +38,33 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
     """An average of models, chosen by the log loss of held-out folds.
 
     It starts from the best confidence score: the softmax at some temperature, the p-norm of the logits, or a second
-    look at doubtful images. Then, one after the other, the regression or second opinion joins that lowers the log loss
-    most (greedy ensemble selection, Caruana et al. 2004). Each gain must exceed two standard errors over the samples:
-    from a few dozen wrong predictions, other features mislead as often as they help. If P(wrong) would rise with
-    confidence, P(wrong) is 1 minus the maximum softmax probability.
+    look at doubtful images. Then, one after the other, the regression joins that lowers the log loss most (greedy
+    ensemble selection, Caruana et al. 2004). Each gain must exceed two standard errors over the samples: from a few
+    dozen wrong predictions, other features mislead as often as they help. If P(wrong) would rise with confidence,
+    P(wrong) is 1 minus the maximum softmax probability.
 
     Args:
         strengths: for each group of features the inverse penalties to try in a regression.
-        opinions: groups from which a classifier may learn the labels anew.
 
     Attributes:
         softmax_: the softmax alone; None if P(wrong) would rise with confidence.
         members_: the models whose log odds are averaged; empty for the softmax alone.
     """
 
-    def __init__(
-        self, strengths: Mapping[str, tuple[float, ...]] | None = None, opinions: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, strengths: Mapping[str, tuple[float, ...]] | None = None) -> None:
         self.strengths = strengths
-        self.opinions = opinions
 
-    def fit(self, X: KnownFeatures, wrong: NDArray[np.bool_], labels: NDArray[np.int64]) -> Self:
-        """Fit to known predictions.
-
-        Args:
-            X: their features.
-            wrong: [n] whether the prediction was wrong.
-            labels: [n] the true classes.
-        """
+    def fit(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> Self:
+        """Fit to the features of known predictions, and whether these were wrong [n]."""
         self.softmax_: ConfidenceCurve | None = None
         self.members_: list[ConfidenceCurve] = []
         least = min(np.count_nonzero(wrong), np.count_nonzero(~wrong))
         if not least:
             return self
-        softmax = ConfidenceCurve().fit(X, wrong, labels)
+        softmax = ConfidenceCurve().fit(X, wrong)
         self.softmax_ = softmax if softmax.rises else None
         if least >= FEW:
-            members = [member.fit(X, wrong, labels) for member in self._selected(X, wrong, labels)]
+            members = [member.fit(X, wrong) for member in self._selected(X, wrong)]
             self.members_ = members if all(member.rises for member in members) else []
         return self
 
@@ -104,14 +94,14 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         """Return P(wrong) [n]; see `log_odds`."""
         return np.asarray(expit(self.log_odds(X, by_softmax=by_softmax)))
 
-    def _selected(self, X: KnownFeatures, wrong: NDArray[np.bool_], labels: NDArray[np.int64]) -> list[ConfidenceCurve]:
+    def _selected(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> list[ConfidenceCurve]:
         """Return the models to average, not fitted; none if the softmax alone is as good."""
         folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(wrong, wrong))
 
         def held_out(candidate: ConfidenceCurve) -> Values:
             odds = np.empty(len(wrong))
             for train, test in folds:
-                model = clone(candidate).fit(X.rows(train), wrong[train], labels[train])
+                model = clone(candidate).fit(X.rows(train), wrong[train])
                 odds[test] = model.log_odds(X.rows(test))
             return odds
 
@@ -136,9 +126,6 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         for group, strengths in (self.strengths or {}).items():
             if group in X.groups:
                 yield from (Regression(confidence, group, strength) for strength in strengths)
-        # The log odds of a second opinion cannot be added to a norm.
-        doubt = None if isinstance(confidence, NormalisedLogit) else confidence
-        yield from (SecondOpinion(doubt, group) for group in self.opinions if group in X.groups)
 
 
 def _confidences(X: KnownFeatures) -> list[Confidence]:

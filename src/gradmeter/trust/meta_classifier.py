@@ -104,14 +104,12 @@ class TrainingData:
         target: [n] `WRONG`, `CORRECT`, or `UNKNOWN` plus the number of the kind.
         softmax: [n] a score that grows with the maximum softmax probability.
         contents: [given] equal numbers for equal inputs, for the samples that are not synthetic.
-        labels: [n] the true class of known inputs; -1 for unknown ones.
     """
 
     block: FeatureBlock
     target: NDArray[np.int64]
     softmax: NDArray[np.float64]
     contents: NDArray[np.uint64]
-    labels: NDArray[np.int64]
 
     @property
     def given(self) -> int:

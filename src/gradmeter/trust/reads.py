@@ -199,9 +199,8 @@ def compare_readings(known: Readings, labels: Tensor, synthetic: dict[str, Readi
     correct = (known.predictions.cpu() == labels.cpu()).numpy()
     kinds = np.repeat(np.arange(len(synthetic)), [len(kind) for kind in synthetic.values()])
     target = np.concatenate([correct.astype(np.int64), UNKNOWN + kinds])
-    classes = np.concatenate([labels.cpu().numpy(), np.full(len(kinds), -1)])
     forward = block.columns(block.axes.where(lambda feature: feature.source != GRADIENT_FEATURES))
-    scores = {name: -_held_out(part, target, classes) for name, part in ((GRADIENTS, block), (FORWARD, forward))}
+    scores = {name: -_held_out(part, target) for name, part in ((GRADIENTS, block), (FORWARD, forward))}
     concept = np.concatenate([np.zeros(len(known), np.int64), 1 + kinds])
     judged = Judged(target == CORRECT, concept, tuple(synthetic), scores, {})
     comparison = compare(judged, repetitions=_REPETITIONS)
@@ -216,13 +215,13 @@ def compare_readings(known: Readings, labels: Tensor, synthetic: dict[str, Readi
     )
 
 
-def _held_out(block: FeatureBlock, target: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+def _held_out(block: FeatureBlock, target: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return P(correct) [n]: that of each half by a judge that was fitted to the other half."""
     p_correct = np.empty(len(target))
     halves = StratifiedKFold(2, shuffle=True, random_state=0)
     with threadpool_limits(1):
         for train, test in halves.split(target, target):
-            heads = TwoHeads().fit(block.rows(train), target[train], classes[train])
+            heads = TwoHeads().fit(block.rows(train), target[train])
             p_correct[test] = heads.judge(block.rows(test)).p_correct
     return p_correct
 

@@ -48,7 +48,6 @@ _TRUSTED = (
     "gradmeter.trust.calibrated.Calibrated",
     "gradmeter.trust.candidates.ConfidenceCurve",
     "gradmeter.trust.candidates.Regression",
-    "gradmeter.trust.candidates.SecondOpinion",
     "gradmeter.trust.confidence.NormalisedLogit",
     "gradmeter.trust.confidence.SecondLook",
     "gradmeter.trust.confidence.Softmax",

@@ -63,11 +63,10 @@ _LAYER_VIEW = "activations of "
 _MOST_ORIGINS, _LEAST_DEVIATION = 3, 2.0
 # The known head uses no distances of single layers: there are many of them, and few wrong predictions to learn from.
 _KNOWN_VIEWS = (EMBEDDING, GRADIENTS, ACTIVATIONS)
-# The logits, and the embedding scaled to length 1.
-_DIRECTION = "direction"
 # Groups of features of the known head, and the inverse penalties to try. The more features, the stronger the penalty.
-_STRENGTHS = {OUTPUTS: (1e-2, 1e-1, 1.0), EMBEDDING: (1e-2,), ACTIVATIONS: (1e-3, 1e-2), GRADIENTS: (1e-3, 1e-2)}
-_OPINIONS = (_DIRECTION,)
+_STRENGTHS = {OUTPUTS: (1e-2, 1e-1, 1.0), EMBEDDING: (1e-2,), ACTIVATIONS: (1e-3,), GRADIENTS: (1e-3,)}
+# A regression on a longer embedding, and on its direction, would take minutes.
+_LONGEST_EMBEDDING = 512
 _MIRRORED = Feature(SCORES, MIRROR)
 
 
@@ -127,14 +126,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if right < LEAST_KNOWN:
             raise InputError(f"{right} predictions are right; expected at least {LEAST_KNOWN}: give more data")
 
-    def fit(self, X: FeatureBlock, y: NDArray[np.int64], labels: NDArray[np.int64] | None = None) -> Self:
-        """Fit to features of n samples.
-
-        Args:
-            X: the features.
-            y: [n] classes, of which some must be `CORRECT`.
-            labels: [n] the true class of each known input; other entries are not used. Without them, the head for
-                known inputs learns from right and wrong only.
+    def fit(self, X: FeatureBlock, y: NDArray[np.int64]) -> Self:
+        """Fit to the features of n samples and their classes [n], some of which must be `CORRECT`.
 
         Raises:
             InputError: if the features lack the logits, or an option is invalid.
@@ -149,9 +142,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         distances = self._fit_densities(values, known, y == CORRECT)
         features = self._known_features(values[known], distances[:, known])
         strengths = _STRENGTHS if self.outputs else {OUTPUTS: _STRENGTHS[OUTPUTS]}
-        self.known_ = KnownHead(strengths, () if labels is None else _OPINIONS).fit(
-            features, y[known] == WRONG, y[known] if labels is None else labels[known]
-        )
+        self.known_ = KnownHead(strengths).fit(features, y[known] == WRONG)
         nearest, signed = _nearest(distances), _signed(distances, self._outputs(values))
         self.nearest_mean_, spread = nearest[known].mean(axis=0), nearest[known].std(axis=0)
         self.nearest_spread_ = np.where(spread > 0, spread, 1.0)
@@ -204,7 +195,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for fold, (train, test) in enumerate(plain_folds(data.contents, target[: data.given] == CORRECT)):
             rows = np.concatenate([train, synthetic])
             heads = TwoHeads(self.unknown_share, self.outputs)
-            heads.fit(data.block.rows(rows), target[rows], data.labels[rows])
+            heads.fit(data.block.rows(rows), target[rows])
             wrong_odds, odds = heads._evaluate(data.block.values[test])
             folds[test] = fold
             tests.append(test)
@@ -216,7 +207,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         learned = held_out[LEARNED].p_correct[known]
         reason = fallback_reason(learned, data.softmax[known], target[known] == WRONG, folds[known])
         ranking = LEARNED if reason is None else SOFTMAX
-        heads = TwoHeads(self.unknown_share, self.outputs, ranking).fit(data.block, target, data.labels)
+        heads = TwoHeads(self.unknown_share, self.outputs, ranking).fit(data.block, target)
         return CrossFit(heads, held_out[ranking], reason)
 
     @property
@@ -361,17 +352,14 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not self.outputs:
             constant = np.full(len(values), np.log(0.5))
             return KnownFeatures(np.zeros_like(logits), constant, {OUTPUTS: outputs})
-        few_classes = logits.shape[1] <= _MOST_CLASSES
-        if few_classes:
+        if logits.shape[1] <= _MOST_CLASSES:
             outputs = np.hstack([outputs, logits, np.eye(logits.shape[1])[self._predicted(values)]])
         groups = {OUTPUTS: outputs, **{source: values[:, columns] for source, columns in self.groups_.items()}}
-        if len(self.embedding_):
+        if 0 < len(self.embedding_) <= _LONGEST_EMBEDDING:
             embedding = values[:, self.embedding_]
             lengths = np.linalg.norm(embedding, axis=1, keepdims=True)
             direction = embedding / np.where(lengths > 0, lengths, 1)
             groups[EMBEDDING] = np.hstack([outputs, embedding, direction])
-            if few_classes:
-                groups[_DIRECTION] = np.hstack([logits, direction])
         groups = {name: group for name, group in groups.items() if group.shape[1]}
         mirrored = None if self.mirrored_ is None else values[:, self.mirrored_]
         return KnownFeatures(logits, values[:, self.log_scale_], groups, mirrored)

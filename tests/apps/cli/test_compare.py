@@ -15,6 +15,7 @@ def test_help(tmp_path: Path) -> None:
         "--data",
         "--out",
         "--task",
+        "--networks",
         "--detector",
         "--runs",
         "--share",
@@ -31,6 +32,9 @@ def test_wrong_names_and_folders_are_one_line(tmp_path: Path) -> None:
         (("--data", tmp_path, "--detector", "msp"), "'msp'"),
         (("--data", "nowhere"), "--data nowhere"),
         (("--data", tmp_path, "--share", "0"), "share=0"),
+        (("--data", tmp_path, "--task", "cifar10"), "--networks"),
+        (("--data", tmp_path, "--networks", tmp_path), "--task cifar10"),
+        (("--data", tmp_path, "--networks", tmp_path, "--task", "cifar10"), "cifar10_test.npz"),
     ):
         process = gradmeter("compare", *arguments, cwd=tmp_path)
         assert process.returncode == 2

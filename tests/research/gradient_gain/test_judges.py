@@ -69,3 +69,9 @@ def test_regressors_predict_from_what_they_read(regressor: str) -> None:
         left[variant] = np.var(loss(test) - predict(test)) / np.var(loss(test))
     assert left[GRADIENTS] < 0.3
     assert left[FORWARD] > 0.75
+
+
+def test_ridge_reads_the_probability_and_not_only_its_logarithm() -> None:
+    train, test = (with_column(one, 0, -np.abs(one.values[:, 0])) for one in (block(1500), block(800, seed=1)))
+    predict = REGRESSORS["ridge"](train, np.exp(train.values[:, 0]), view_of(FORWARD, train, 0))
+    np.testing.assert_allclose(predict(test), np.exp(test.values[:, 0]), atol=0.01)

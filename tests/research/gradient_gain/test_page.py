@@ -102,6 +102,19 @@ def test_a_gain_below_another_score_does_not_pay(results: dict[str, SubjectResul
         assert not row.pays(classifier)
 
 
+def test_a_gain_that_stays_below_chance_does_not_pay() -> None:
+    inverted = scored(0, 1.5)
+    below = {name: values - 4.0 * inverted.outside for name, values in inverted.scores.items()}
+    computed = SubjectResults.compute(
+        [{"wrong": Scored(inverted.outside, below)}], [predicted(0)], [Price(1.0, 2.0, 8.0)]
+    )
+    (row,) = Table({"texts": computed}).rows
+    for classifier in CLASSIFIERS:
+        assert row.value(method(classifier, GRADIENTS)) > row.best_forward
+        assert row.gain(classifier).verdict == "adds"
+        assert not row.pays(classifier)
+
+
 def test_cases_without_two_wrong_predictions_are_left_out() -> None:
     right = scored(0, 0)
     one = Scored(np.arange(400) == 399, right.scores)

@@ -20,7 +20,16 @@ def compare(
     task: Annotated[
         list[str] | None,
         typer.Option(
-            help="Task: digits, resnet18 or colour. Repeat the option for several (default: all).", show_default=False
+            help="Task: digits, resnet18, colour or, with --networks, cifar10. Repeat the option for several "
+            "(default: the first three).",
+            show_default=False,
+        ),
+    ] = None,
+    networks: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of trained networks for the task cifar10: cifar10_resnet20.safetensors, 32, 44 and 56.",
+            show_default=False,
         ),
     ] = None,
     detector: Annotated[
@@ -33,7 +42,8 @@ def compare(
     runs: Annotated[
         int | None,
         typer.Option(
-            help="Largest number of networks per task (default: 5 for digits, 1 for resnet18, 5 for colour).",
+            help="Largest number of networks per task (default: 5 for digits, 1 for resnet18, 5 for colour, 4 for "
+            "cifar10).",
             show_default=False,
         ),
     ] = None,
@@ -42,7 +52,11 @@ def compare(
         typer.Option(help="Share of the test images to use, the same for every data set, so that base rates stay."),
     ] = 1.0,
     controls: Annotated[
-        bool, typer.Option(help="Also measure, on the digits, how much each part of the meta classifier contributes.")
+        bool,
+        typer.Option(
+            help="Also measure, on the digits, how much each part of the meta classifier contributes, and on cifar10, "
+            "whether gradients do."
+        ),
     ] = True,
     workers: Annotated[
         int, typer.Option(help="Networks in parallel; with more than one, the measured times are unreliable.", min=1)
@@ -53,6 +67,8 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Train networks, compare gradmeter with the detectors of pytorch-ood on them, and write benchmark.md.
+
+    The task cifar10 does so on networks that others have trained, and writes real.md.
 
     If the command is interrupted, run it again: it continues where it stopped.
     """
@@ -73,7 +89,8 @@ def compare(
         runs,
         share,
         controls,
+        networks,
     )
     with working(out):
-        page = run(comparison, out, workers=workers, console=Terminal(stderr=True, quiet=quiet), fresh=fresh)
-    Terminal().say(f"The comparison is finished. Results: {page}")
+        pages = run(comparison, out, workers=workers, console=Terminal(stderr=True, quiet=quiet), fresh=fresh)
+    Terminal().say(f"The comparison is finished. Results: {', '.join(map(str, pages))}")

@@ -3,83 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
-
-from gradmeter.errors import DataError, one_line
-
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class _Block(nn.Module):
-    """Two convolutions; the shortcut takes every second pixel and pads new channels with zeros (option A)."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.stride, self.padding = (1, 0) if channels == width else (2, (width - channels) // 2)
-        self.conv1 = nn.Conv2d(channels, width, 3, self.stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return feature maps."""
-        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.padding:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.padding, self.padding))
-        return F.relu(residual + x)
-
-
-class CifarResNet(nn.Module):
-    """A residual network for CIFAR-10 (He et al. 2016, section 4.2) that standardises its images itself.
-
-    Args:
-        depth: number of layers, 6 n + 2.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, depth: int) -> None:
-        super().__init__()
-        blocks = (depth - 2) // 6
-        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(3, 1, 1), persistent=False)
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1, self.layer2, self.layer3 = (
-            nn.Sequential(_Block(channels, width), *(_Block(width, width) for _ in range(blocks - 1)))
-            for channels, width in ((16, 16), (16, 32), (32, 64))
-        )
-        self.linear = nn.Linear(64, 10)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits [N, 10]."""
-        x = F.relu(self.bn1(self.conv1((images - self.mean) / self.deviation)))
-        logits: Tensor = self.linear(self.layer3(self.layer2(self.layer1(x))).mean(dim=(2, 3)))
-        return logits
-
-    @classmethod
-    def trained(cls, depth: int, path: Path) -> CifarResNet:
-        """Return the network with the weights of a safetensors file, in eval mode.
-
-        Raises:
-            DataError: if the file cannot be read, or holds the weights of another network.
-        """
-        network = cls(depth)
-        try:
-            network.load_state_dict(load_file(path))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise DataError(
-                f"{path} does not hold the weights of a ResNet-{depth} for CIFAR-10 ({one_line(error)}); give the "
-                "safetensors file of that network"
-            ) from error
-        return network.eval()
 
 
 class AllConvolutional(nn.Sequential):

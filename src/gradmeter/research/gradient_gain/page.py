@@ -77,9 +77,10 @@ _LEGEND = (
     "AUROC and AUPR-Out in percent, means over draws; gains in points, with bootstrap intervals of 95 %. The others "
     "are wrong predictions in the cases called wrong and in those of corruptions, else unknown or adversarial inputs; "
     "they are compared with right predictions. Draws: in how many draws AUROC rises with gradients. Verdict: by the "
-    "interval of the AUROC's gain; not beyond: the AUROC with gradients is not higher than the best one without, of "
-    "the softmax and both tables; `*`: the gain or loss remains after Holm's correction for all comparisons of both "
-    "tables. A gain of 0 with an interval of 0 means that the classifier used the softmax alone."
+    "interval of the AUROC's gain; not beyond: the AUROC with gradients is not higher than 50 %, or than the best one "
+    "without, of the softmax and both tables; `*`: the gain or loss remains after Holm's correction for all "
+    "comparisons of both tables. A gain of 0 with an interval of 0 means that the judges rank the inputs alike, as "
+    "when they use the softmax alone."
 )
 
 
@@ -126,7 +127,8 @@ def _verdict(row: Row, classifier: str) -> str:
 def _regression(results: Mapping[str, SubjectResults]) -> Iterator[str]:
     yield (
         "Meta regression: predict -log p(true class) of known test inputs. Ridge regression and gradient boosting, "
-        "from the softmax (entropy, log(1 - p), energy), from the forward pass, and with gradients or noise."
+        "from the softmax (entropy, 1 - p, their logarithms, energy), from the forward pass, and with gradients or "
+        "noise."
     )
     names = {R2: "R²", SPEARMAN: "Spearman"}
     for measure, title in names.items():
@@ -160,7 +162,7 @@ def _regression(results: Mapping[str, SubjectResults]) -> Iterator[str]:
 
 def _prices(results: Mapping[str, SubjectResults]) -> Iterator[str]:
     yield (
-        "Milliseconds per input on one thread, in batches of 64, medians of seven rounds on each network, measured in "
+        "Milliseconds per input on one thread, in batches of 64, medians of five rounds on each network, measured in "
         "the same run: the network's forward pass; the readings of the forward pass; these and the gradients of two "
         "pseudo-labels."
     )

@@ -20,7 +20,7 @@ from gradmeter.reading.readings import Readings
 from gradmeter.research.gradient_gain.exam import Exam
 
 _BATCH = 200
-_TIMED_BATCH, _ROUNDS = 64, 7
+_TIMED_BATCH, _ROUNDS = 64, 5
 _PRICE = "price.json"
 
 

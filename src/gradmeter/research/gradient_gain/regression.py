@@ -11,19 +11,24 @@ from sklearn.linear_model import Ridge
 
 from gradmeter.research.gradient_gain.judges import BalancedScale
 from gradmeter.research.gradient_gain.variants import View
-from gradmeter.trust.features import FeatureBlock
+from gradmeter.trust.features import OUTPUTS, Feature, FeatureAxes, FeatureBlock
 
 Values = NDArray[np.float64]
 
 RIDGE, BOOSTING = "ridge", "gradient boosting"
 
 _PENALTIES = (0.1, 1.0, 10.0, 100.0)
+# Features that are logarithms, and the names of what they are logarithms of.
+_LOGARITHMS = {"log_scale": "1 - p", "entropy": "entropy itself"}
 _TREES, _FEATURE_SHARE = 60, 0.1
 
 
 def fit_ridge(block: FeatureBlock, loss: Values, view: View) -> Callable[[FeatureBlock], Values]:
-    """Fit a ridge regression on balanced features; the penalty is the best of four on a held-out fifth."""
-    viewed = view(block)
+    """Fit a ridge regression on balanced features; the penalty is the best of four on a held-out fifth.
+
+    It also reads 1 - p and the entropy, which the features hold as logarithms: the loss grows with them.
+    """
+    viewed = _with_probabilities(view(block))
     scale = BalancedScale(viewed)
     values = scale(viewed)
     held_out = np.arange(len(values)) % 5 == 4
@@ -32,7 +37,15 @@ def fit_ridge(block: FeatureBlock, loss: Values, view: View) -> Callable[[Featur
         for alpha in _PENALTIES
     ]
     model = Ridge(_PENALTIES[int(np.argmax(scores))]).fit(values, loss)
-    return lambda test: np.asarray(model.predict(scale(view(test))))
+    return lambda test: np.asarray(model.predict(scale(_with_probabilities(view(test)))))
+
+
+def _with_probabilities(block: FeatureBlock) -> FeatureBlock:
+    """Add 1 - p of the predicted class and the entropy to features that hold their logarithms."""
+    columns = block.axes.where(lambda feature: feature.source == OUTPUTS and feature.statistic in _LOGARITHMS)
+    added = [Feature(OUTPUTS, _LOGARITHMS[block.axes.features[column].statistic]) for column in columns]
+    values = np.hstack([block.values, np.exp(block.values[:, columns])])
+    return FeatureBlock(values, FeatureAxes((*block.axes.features, *added)))
 
 
 def fit_boosting(block: FeatureBlock, loss: Values, view: View) -> Callable[[FeatureBlock], Values]:

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradmeter.research.cifar_resnets import load_cifar_resnet
 from gradmeter.research.gradient_gain.attacks import ATTACKS
 from gradmeter.research.gradient_gain.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from gradmeter.research.gradient_gain.exam import Exam
-from gradmeter.research.gradient_gain.networks import AllConvolutional, CifarResNet, Perceptron, SmallCNN, TextCNN
+from gradmeter.research.gradient_gain.networks import AllConvolutional, Perceptron, SmallCNN, TextCNN
 from gradmeter.research.gradient_gain.samples import Archive, Samples, third, without
 from gradmeter.research.gradient_gain.texts import LANGUAGES, UNKNOWN, Alphabet, known_texts, unknown_texts
 from gradmeter.research.gradient_gain.training import Recipe, trained
@@ -89,7 +90,7 @@ class Subject:
 def _resnet(depth: int) -> Callable[[Place, int, Report], Exam]:
     def exam(place: Place, run: int, report: Report) -> Exam:
         assert place.networks is not None
-        network = CifarResNet.trained(depth, place.networks / f"cifar10_resnet{depth}.safetensors")
+        network = load_cifar_resnet(place.networks, depth)
         archive = Archive.read(place.data, CIFAR10)
         known = archive.take(np.arange(min(place.count(6000), 3 * len(archive) // 4)))
         originals = archive.take(np.arange(len(archive))[-place.count(150) :])
@@ -334,13 +335,13 @@ SUBJECTS = {
             "overfitted-colour",
             "overfitted, CIFAR-10",
             OVERFITTED,
-            "A CNN trained on 3,000 images of eight classes of CIFAR-10 until all of them are right, without "
+            "A CNN trained on 2,000 images of eight classes of CIFAR-10 until all of them are right, without "
             "regularisation.",
             RUNS,
             1,
             _COLOUR_FILES,
             (),
-            _own_colour(lambda: SmallCNN(3, 32, _CLASSES - 2), Recipe(epochs=100, until_fitted=True), 3000),
+            _own_colour(lambda: SmallCNN(3, 32, _CLASSES - 2), Recipe(epochs=100, until_fitted=True), 2000),
         ),
         Subject(
             "texts",

@@ -15,6 +15,7 @@ from gradmeter.research.gradient_gain.subjects import SUBJECTS
 from gradmeter.research.gradient_gain.variants import FORWARD, GRADIENTS
 
 SIGNIFICANT = 0.05
+_CHANCE = 50.0  # percent, the AUROC of a score that says nothing
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Row:
         return max(self.value(SOFTMAX), *(self.value(method(classifier, FORWARD)) for classifier in CLASSIFIERS))
 
     def pays(self, classifier: str) -> bool:
-        """Return whether gradients add, and lead beyond the best score without gradients."""
-        beyond = self.value(method(classifier, GRADIENTS)) > self.best_forward
+        """Return whether gradients add, and lead beyond the best score without gradients and beyond chance."""
+        beyond = self.value(method(classifier, GRADIENTS)) > max(self.best_forward, _CHANCE)
         return beyond and self.gain(classifier).verdict == ADDS
 
     def gain(self, classifier: str, variant: str = GRADIENTS, measure: str = AUROC) -> Gain:

@@ -41,5 +41,7 @@ SETTINGS = (
     "  and MultiMahalanobis weights all layers equally, as the library does. The paper's network has no ReLU before",
     "  its last layer, for which ASH, SCALE and other detectors that clip or sort activations are made. MCM (for",
     "  CLIP) and WeightedEBO (trained weights) do not apply; MCD applies only to networks with dropout.",
+    "- pNormMaxLogit, NormalisedKNN, NormalisedMahalanobis, GradTrust and MetaModel, if listed, are not part of",
+    "  pytorch-ood; `gradmeter.research.ood_benchmark.baselines` describes them.",
 )
 """Lines of Markdown."""

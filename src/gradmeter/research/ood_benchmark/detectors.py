@@ -1,18 +1,27 @@
-"""The post-hoc detectors of pytorch-ood by name, with the settings that their papers or the library recommend.
+"""The post-hoc detectors by name, with the settings that their papers or the library recommend.
 
-MCM, which is made for CLIP, and WeightedEBO, which needs weights that a classifier does not have, are left out.
+They are those of pytorch-ood and some that it lacks. MCM, which is made for CLIP, and WeightedEBO, which needs weights
+that a classifier does not have, are left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from gradmeter.errors import GradmeterError
-from gradmeter.research.ood_benchmark.parts import Parts
+from gradmeter.research.ood_benchmark.baselines import (
+    GradTrust,
+    MetaModel,
+    NormalisedKNN,
+    NormalisedMahalanobis,
+    PNormMaxLogit,
+)
+from gradmeter.research.ood_benchmark.parts import EMBEDDING, FEATURE_MAPS, IMAGES, LOGITS, Parts
 
 # ViM's principal space has half of the dimensions, as in its paper for fewer than 768 features.
 _PRINCIPAL_SHARE = 0.5
@@ -43,12 +52,15 @@ class DetectorEntry:
             compared on validation data.
         on_validation: fit to validation images, as its paper does, not to those that the network was trained on.
         applies: whether the detector can judge a network.
+        start: what the detector starts from. If it is not `IMAGES`, the parts may begin there (`Parts.after`), and
+            `fit` and `predict` then get feature maps, embeddings or logits instead of images.
     """
 
     make: Callable[[Any, Parts], Any]
     search_space: Callable[[Any, Parts, int], SearchSpace] = library_grid
     on_validation: bool = False
     applies: Callable[[nn.Module], bool] = lambda network: True
+    start: str = IMAGES
 
 
 def require_library() -> Any:
@@ -111,24 +123,28 @@ def _vim_grid(detector: Any, parts: Parts, samples: int) -> SearchSpace:
     return {**grid, "d": [dimension for dimension in grid["d"] if dimension < parts.last.in_features]}
 
 
+_from_embedding = partial(DetectorEntry, start=EMBEDDING)
+_from_logits = partial(DetectorEntry, start=LOGITS)
+_from_maps = partial(DetectorEntry, start=FEATURE_MAPS)
+
 DETECTORS: dict[str, DetectorEntry] = {
-    "MSP": DetectorEntry(lambda ood, parts: ood.MaxSoftmax(parts.network)),
-    "Entropy": DetectorEntry(lambda ood, parts: ood.Entropy(parts.network)),
-    "MaxLogit": DetectorEntry(lambda ood, parts: ood.MaxLogit(parts.network)),
-    "Energy": DetectorEntry(lambda ood, parts: ood.EnergyBased(parts.network)),
-    "GEN": DetectorEntry(lambda ood, parts: ood.GEN(parts.network), _gen_grid),
-    "TemperatureScaling": DetectorEntry(lambda ood, parts: ood.TemperatureScaling(parts.network), on_validation=True),
-    "KLMatching": DetectorEntry(lambda ood, parts: ood.KLMatching(parts.network), on_validation=True),
-    "OpenMax": DetectorEntry(lambda ood, parts: ood.OpenMax(parts.network), _openmax_grid),
+    "MSP": _from_logits(lambda ood, parts: ood.MaxSoftmax(parts.network)),
+    "Entropy": _from_logits(lambda ood, parts: ood.Entropy(parts.network)),
+    "MaxLogit": _from_logits(lambda ood, parts: ood.MaxLogit(parts.network)),
+    "Energy": _from_logits(lambda ood, parts: ood.EnergyBased(parts.network)),
+    "GEN": _from_logits(lambda ood, parts: ood.GEN(parts.network), _gen_grid),
+    "TemperatureScaling": _from_logits(lambda ood, parts: ood.TemperatureScaling(parts.network), on_validation=True),
+    "KLMatching": _from_logits(lambda ood, parts: ood.KLMatching(parts.network), on_validation=True),
+    "OpenMax": _from_logits(lambda ood, parts: ood.OpenMax(parts.network), _openmax_grid),
     "MCD": DetectorEntry(lambda ood, parts: ood.MCD(parts.network), applies=_has_dropout),
     "ODIN": DetectorEntry(lambda ood, parts: ood.ODIN(parts.network)),
-    "Mahalanobis": DetectorEntry(lambda ood, parts: ood.Mahalanobis(parts.encoder)),
+    "Mahalanobis": _from_embedding(lambda ood, parts: ood.Mahalanobis(parts.encoder)),
     "MahalanobisODIN": DetectorEntry(lambda ood, parts: ood.MahalanobisODIN(parts.encoder)),
     "MultiMahalanobis": DetectorEntry(lambda ood, parts: ood.MultiMahalanobis(list(parts.stages))),
-    "RMD": DetectorEntry(lambda ood, parts: ood.RMD(parts.encoder)),
-    "GMM": DetectorEntry(lambda ood, parts: ood.GMM(parts.encoder)),
-    "KNN": DetectorEntry(lambda ood, parts: ood.KNN(parts.encoder), _knn_grid),
-    "ViM": DetectorEntry(
+    "RMD": _from_embedding(lambda ood, parts: ood.RMD(parts.encoder)),
+    "GMM": _from_embedding(lambda ood, parts: ood.GMM(parts.encoder)),
+    "KNN": _from_embedding(lambda ood, parts: ood.KNN(parts.encoder), _knn_grid),
+    "ViM": _from_embedding(
         lambda ood, parts: ood.ViM(
             parts.encoder,
             d=int(_PRINCIPAL_SHARE * parts.last.in_features),
@@ -137,26 +153,31 @@ DETECTORS: dict[str, DetectorEntry] = {
         ),
         _vim_grid,
     ),
-    "SHE": DetectorEntry(lambda ood, parts: ood.SHE(parts.encoder, parts.last)),
-    "fDBD": DetectorEntry(lambda ood, parts: ood.fDBD(parts.encoder, parts.last)),
-    "NCI": DetectorEntry(lambda ood, parts: ood.NCI(parts.encoder, parts.last)),
-    "NNGuide": DetectorEntry(lambda ood, parts: ood.NNGuide(parts.encoder, parts.last)),
-    "PNML": DetectorEntry(lambda ood, parts: ood.PNML(parts.encoder, parts.last)),
-    "LTS": DetectorEntry(lambda ood, parts: ood.LTS(parts.encoder, parts.last)),
-    "DICE": DetectorEntry(
+    "SHE": _from_embedding(lambda ood, parts: ood.SHE(parts.encoder, parts.last)),
+    "fDBD": _from_embedding(lambda ood, parts: ood.fDBD(parts.encoder, parts.last)),
+    "NCI": _from_embedding(lambda ood, parts: ood.NCI(parts.encoder, parts.last)),
+    "NNGuide": _from_embedding(lambda ood, parts: ood.NNGuide(parts.encoder, parts.last)),
+    "PNML": _from_embedding(lambda ood, parts: ood.PNML(parts.encoder, parts.last)),
+    "LTS": _from_embedding(lambda ood, parts: ood.LTS(parts.encoder, parts.last)),
+    "DICE": _from_embedding(
         lambda ood, parts: ood.DICE(parts.encoder, w=parts.last.weight.detach(), b=parts.last.bias.detach(), p=_MASKED)
     ),
-    "ASH": DetectorEntry(lambda ood, parts: ood.ASH(parts.backbone, parts.head)),
-    "SCALE": DetectorEntry(lambda ood, parts: ood.SCALE(parts.backbone, parts.head)),
-    "ReAct": DetectorEntry(lambda ood, parts: ood.ReAct(parts.backbone, parts.head)),
-    "VRA": DetectorEntry(lambda ood, parts: ood.VRA(parts.backbone, parts.head)),
-    "RankFeat": DetectorEntry(lambda ood, parts: ood.RankFeat(parts.backbone, parts.head)),
+    "ASH": _from_maps(lambda ood, parts: ood.ASH(parts.backbone, parts.head)),
+    "SCALE": _from_maps(lambda ood, parts: ood.SCALE(parts.backbone, parts.head)),
+    "ReAct": _from_maps(lambda ood, parts: ood.ReAct(parts.backbone, parts.head)),
+    "VRA": _from_maps(lambda ood, parts: ood.VRA(parts.backbone, parts.head)),
+    "RankFeat": _from_maps(lambda ood, parts: ood.RankFeat(parts.backbone, parts.head)),
     "Gram": DetectorEntry(lambda ood, parts: ood.Gram(parts.head, list(parts.stages), parts.last.out_features)),
     "NAC": DetectorEntry(lambda ood, parts: ood.NACUE(parts.network, parts.layers), _nac_grid),
-    "GradNorm": DetectorEntry(lambda ood, parts: ood.GradNorm(parts.network, param_filter=_last_layer(parts))),
-    "GradUncertainty": DetectorEntry(
+    "GradNorm": _from_embedding(lambda ood, parts: ood.GradNorm(parts.network, param_filter=_last_layer(parts))),
+    "GradUncertainty": _from_embedding(
         lambda ood, parts: ood.GradUncertainty(parts.network, param_filter=_last_layer(parts))
     ),
+    "pNormMaxLogit": _from_logits(lambda ood, parts: PNormMaxLogit(parts.network), on_validation=True),
+    "NormalisedKNN": _from_embedding(lambda ood, parts: NormalisedKNN(parts.encoder)),
+    "NormalisedMahalanobis": _from_embedding(lambda ood, parts: NormalisedMahalanobis(parts.encoder)),
+    "GradTrust": _from_logits(lambda ood, parts: GradTrust(parts.network)),
+    "MetaModel": _from_embedding(lambda ood, parts: MetaModel(parts.encoder, parts.last), on_validation=True),
 }
 """The detectors of the benchmark by name.
 

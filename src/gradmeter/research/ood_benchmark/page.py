@@ -17,6 +17,7 @@ from gradmeter.research.ood_benchmark.letters import letter_table
 from gradmeter.research.ood_benchmark.plots import best_beside_ours, control_bars
 from gradmeter.research.ood_benchmark.results import ALL, BASELINE, TaskResults, column_name
 from gradmeter.research.ood_benchmark.run import FEW, LABELS, OURS, WHICH_LETTER, WRONG, few
+from gradmeter.research.ood_benchmark.tasks import TASKS
 from gradmeter.research.study.data.collection import KNOWN_UNKNOWN_ROLES
 from gradmeter.trust.evaluation.intervals import PairedDifference
 from gradmeter.trust.synthetic import KINDS
@@ -336,7 +337,7 @@ def _targets(results: TaskResults) -> Iterator[str]:
 
 def _control_names(results: TaskResults) -> list[str]:
     """Return the controls of the main table; kinds of synthetic unknowns left out have their own table."""
-    names = controls(results.task.layers, LABELS, tuple(KINDS), KNOWN_UNKNOWN_ROLES)
+    names = controls(TASKS[results.task.name].layers, LABELS, tuple(KINDS), KNOWN_UNKNOWN_ROLES)
     kinds = {f"without {kind}" for kind in KINDS}
     return [PIXELS, *(name for name in names if name not in kinds)]
 

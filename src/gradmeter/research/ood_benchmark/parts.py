@@ -8,8 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradmeter.errors import UnsupportedModelError
+from gradmeter.research.cifar_resnets import CifarResNet
 from gradmeter.research.ood_benchmark.networks import ResNet8
 from gradmeter.research.study.network import PaperCNN
+
+IMAGES, FEATURE_MAPS, EMBEDDING, LOGITS = "images", "feature maps", "embedding", "logits"
+"""What a detector can start from: the images, the output of the last stage, or the input or output of the last layer.
+"""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,18 @@ class Parts:
         """The name of the parameter that is the last layer's weight."""
         return next(name for name, parameter in self.network.named_parameters() if parameter is self.last.weight)
 
+    def after(self, start: str) -> Parts:
+        """Return the part of the network from `IMAGES`, `FEATURE_MAPS`, `EMBEDDING` or `LOGITS` to the logits.
+
+        A detector that does not read what comes before gives the same scores for it as for the whole network, and
+        the pass through the rest of the network can be made once for many detectors.
+        """
+        if start == IMAGES:
+            return self
+        pool = self.pool if start == FEATURE_MAPS else nn.Identity()
+        network = nn.Identity() if start == LOGITS else nn.Sequential(pool, self.last)
+        return Parts(network, (nn.Identity(),), (), pool, self.last)
+
 
 class _LeakyPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
@@ -81,6 +98,10 @@ def parts_of(network: nn.Module) -> Parts:
     if isinstance(network, ResNet8):
         stem = nn.Sequential(network.conv, network.bn, nn.ReLU())
         return Parts(network, (stem, *network.blocks), tuple(network.blocks), _Mean(), network.fc)
+    if isinstance(network, CifarResNet):
+        stem = nn.Sequential(network.inputs, network.conv1, network.bn1, nn.ReLU())
+        blocks = (network.layer1, network.layer2, network.layer3)
+        return Parts(network, (stem, *blocks), blocks, _Mean(), network.linear)
     children = dict(network.named_children())
     if {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"} <= children.keys():
         stem = nn.Sequential(*(children[name] for name in ("conv1", "bn1", "relu", "maxpool")))

@@ -33,7 +33,7 @@ def best_beside_ours(results: TaskResults) -> Figure:
             axes.annotate(best, (others[best], row), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=7)
             axes.plot(_gap(results, OURS, column), row, "D", color=COLOURS[0], markersize=6)
         axes.plot([], [], "D", color=COLOURS[0], label=OURS)
-        axes.plot([], [], "o", color=RULE, label="detectors of pytorch-ood, the best one named")
+        axes.plot([], [], "o", color=RULE, label="detectors, the best one named")
         _logarithmic(axes, narrow=False)
         axes.set_xlim(left=_LEAST / 4)
         axes.set_yticks(range(len(results.columns)), map(column_name, results.columns))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -11,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradmeter.research.ood_benchmark.detectors import DETECTORS
+from gradmeter.research.ood_benchmark.quality import Quality, quality_of
 from gradmeter.research.ood_benchmark.run import OURS, WRONG
 from gradmeter.research.ood_benchmark.scores import KNOWN, Scores, score_path
-from gradmeter.research.ood_benchmark.tasks import TASKS, BenchmarkTask
-from gradmeter.trust.evaluation.curves import area_of_curve, risk_coverage
+from gradmeter.research.ood_benchmark.tasks import TASKS, TaskTitle
 from gradmeter.trust.evaluation.intervals import MeanSem, PairedDifference, mean_sem, paired_difference
-from gradmeter.trust.evaluation.operating_point import fpr_at_tpr
-from gradmeter.trust.evaluation.separation import aupr_out_at_base_rate, separation
+from gradmeter.trust.evaluation.separation import separation
 
 ALL = "all"
 """The column of all unknown concepts except those near to the known ones."""
@@ -34,26 +32,6 @@ _NAMES = {
     WRONG: "wrong",
 }
 BASELINE = "MSP"
-_BASE_RATE = 0.5
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How well a method separates right predictions from the images of a column.
-
-    Attributes:
-        auroc, aupr_out: fractions; the images of the column are the positives.
-        fpr95: share of the column that is accepted if 95 % of the right predictions are.
-        matched: AUPR-Out as if the column were half of all images.
-        aurc: share of errors (wrong predictions and images of the column) among accepted images, averaged over all
-            coverages.
-    """
-
-    auroc: float
-    aupr_out: float
-    fpr95: float
-    matched: float
-    aurc: float
 
 
 class TaskResults:
@@ -65,7 +43,7 @@ class TaskResults:
         runs: numbers of the networks.
     """
 
-    def __init__(self, folder: Path, task: BenchmarkTask, runs: Sequence[int]) -> None:
+    def __init__(self, folder: Path, task: TaskTitle, runs: Sequence[int]) -> None:
         self.task, self.runs, self._folder = task, runs, folder
 
     def has(self, method: str) -> bool:
@@ -118,7 +96,8 @@ class TaskResults:
         qualities = self._qualities.setdefault((method, column), [])
         if not qualities:
             for scores, wrong in zip(self.scores(method), self.wrong, strict=True):
-                qualities.append(_quality(scores.values, wrong, self.pooled(column)))
+                unknown = [np.empty(0), *(scores.values[name] for name in self.pooled(column))]
+                qualities.append(quality_of(scores.values[KNOWN], wrong, np.concatenate(unknown)))
         return qualities
 
     @cached_property
@@ -150,22 +129,6 @@ class TaskResults:
         for scores, wrong in zip(self.scores(f"without {kind}"), self.wrong, strict=True):
             values.append(separation(scores.values[KNOWN][~wrong], scores.values[f"synthetic {kind}"]).auroc)
         return mean_sem(values)
-
-
-def _quality(values: Mapping[str, NDArray[np.float64]], wrong: NDArray[np.bool_], concepts: Sequence[str]) -> Quality:
-    """Return the quality for some unknown concepts, or for wrong predictions if there are no concepts."""
-    known = values[KNOWN]
-    unknown = np.concatenate([np.empty(0), *(values[name] for name in concepts)])
-    inside, outside = known[~wrong], unknown if concepts else known[wrong]
-    separated = separation(inside, outside)
-    errors = np.concatenate([wrong, np.ones(len(unknown), np.bool_)])
-    return Quality(
-        separated.auroc,
-        separated.aupr_out,
-        fpr_at_tpr(inside, outside),
-        aupr_out_at_base_rate(inside, outside, _BASE_RATE),
-        area_of_curve(risk_coverage(np.concatenate([known, unknown]), errors)),
-    )
 
 
 def found_results(folder: Path) -> Iterator[TaskResults]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,8 @@ from gradmeter.research.ood_benchmark.controls import (
     pixel_judge,
     pixel_statistics,
 )
-from gradmeter.research.ood_benchmark.detectors import DETECTORS, make_detector
+from gradmeter.research.ood_benchmark.detectors import DETECTORS
+from gradmeter.research.ood_benchmark.fitting import BATCH, FittingData, fitted, known_and_synthetic
 from gradmeter.research.ood_benchmark.parts import Parts, parts_of
 from gradmeter.research.ood_benchmark.scores import KNOWN, Scores, score_path
 from gradmeter.research.ood_benchmark.tasks import LETTERS, TASKS, BenchmarkTask, Data, Images
@@ -44,10 +44,6 @@ from gradmeter.trust.two_heads import TwoHeads
 OURS = "gradmeter"
 WRONG = "wrong"
 WHICH_LETTER = "which letter"
-_BATCH = 200
-_TRAINING_IMAGES = 20_000
-_SEARCH_IMAGES = 5000
-_TUNING_IMAGES = 200
 _EXTRA_LABELS = ("all-ones", "counterfactual", "expected")
 FEW = (200, 2000)
 """Further numbers of validation images that the default judge is fitted to."""
@@ -144,7 +140,7 @@ def _score(method: Callable[[Tensor], Any], data: Data, fit_seconds: float) -> S
     """Score all test images with a method, and measure the time."""
     started = time.perf_counter()
     values = {
-        name: np.concatenate([np.asarray(method(batch), dtype=np.float64) for batch in images.split(_BATCH)])
+        name: np.concatenate([np.asarray(method(batch), dtype=np.float64) for batch in images.split(BATCH)])
         for name, images in _test_sets(data).items()
     }
     seconds = time.perf_counter() - started
@@ -153,36 +149,11 @@ def _score(method: Callable[[Tensor], Any], data: Data, fit_seconds: float) -> S
 
 def _score_detector(name: str, parts: Parts, data: Data) -> Scores:
     """Fit a detector and score all images; its search compares settings on validation images and synthetic unknowns."""
-    from pytorch_ood.utils import GridSearch
-
-    torch.manual_seed(0)
     started = time.perf_counter()
-    entry, detector = DETECTORS[name], make_detector(name, parts)
-    source = data.validation if entry.on_validation else data.train
-    if space := entry.search_space(detector, parts, min(len(source), _SEARCH_IMAGES)):
-        search = GridSearch(detector, _batches(source, _SEARCH_IMAGES), _known_and_synthetic(data.validation), space)
-        with warnings.catch_warnings():
-            # If all scores are equal, a measure other than AUROC is undefined.
-            warnings.filterwarnings("ignore", message="AUTC is undefined", category=UserWarning)
-            search.run()
-    if getattr(detector, "requires_fit", False):
-        detector.fit(_batches(source, _TRAINING_IMAGES))
+    source = data.validation if DETECTORS[name].on_validation else data.train
+    detector = fitted(name, parts, FittingData(source, source, lambda: known_and_synthetic(data.validation)))
     fit_seconds = time.perf_counter() - started
     return _score(lambda batch: detector.predict(batch).detach().cpu(), data, fit_seconds)
-
-
-def _batches(images: Images, count: int) -> list[tuple[Tensor, Tensor]]:
-    return list(_loader(_first(images, count)))
-
-
-def _known_and_synthetic(validation: Images) -> list[tuple[Tensor, Tensor]]:
-    """Return batches of validation images, and of synthetic unknowns made from them with the label -1."""
-    known = _first(validation, _TUNING_IMAGES)
-    synthetic = torch.cat([*synthetic_unknowns(known.images, known.labels).values()])
-    return [
-        *_batches(known, _TUNING_IMAGES),
-        *_loader(Images(synthetic, torch.full((len(synthetic),), -1))),
-    ]
 
 
 def _score_judge(job: Job, network: nn.Module, data: Data, report: Callable[[float, str], None]) -> None:
@@ -203,7 +174,7 @@ def _doubt(trust: TrustModel) -> Callable[[Tensor], Tensor]:
 
 
 def _loader(images: Images) -> Iterator[tuple[Tensor, Tensor]]:
-    yield from zip(images.images.split(_BATCH), images.labels.split(_BATCH), strict=True)
+    yield from zip(images.images.split(BATCH), images.labels.split(BATCH), strict=True)
 
 
 class _ControlData:
@@ -213,7 +184,7 @@ class _ControlData:
         meter = GradientMeter(network, _EXTRA_LABELS).for_trust_model()
 
         def read(images: Tensor) -> Readings:
-            return Readings.concatenate([meter(batch) for batch in images.split(_BATCH)])
+            return Readings.concatenate([meter(batch) for batch in images.split(BATCH)])
 
         self.known = read(data.validation.images)
         self.right = (self.known.predictions == data.validation.labels).numpy()

@@ -70,23 +70,32 @@ class Data:
 
 
 @dataclass(frozen=True)
-class BenchmarkTask:
-    """Networks of one architecture for one kind of images.
+class TaskTitle:
+    """What the results of a task are called.
 
     Attributes:
         name: short name for folders and options.
         title: name on the page.
-        runs: number of networks; each has its own draw of images.
         near: concepts that resemble the known images, reported apart from "all".
+    """
+
+    name: str
+    title: str
+    near: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BenchmarkTask(TaskTitle):
+    """Networks of one architecture for one kind of images, trained by the benchmark.
+
+    Attributes:
+        runs: number of networks; each has its own draw of images.
         layers: layers that controls read alone.
         data: returns the images of a run.
         network: trains the network of a run, or reads it from the given file if that exists.
     """
 
-    name: str
-    title: str
     runs: int
-    near: tuple[str, ...]
     layers: tuple[str, ...]
     data: Callable[[Path, int], Data]
     network: Callable[[Data, int, Path, Callable[[int], None]], nn.Module]
@@ -144,8 +153,8 @@ def _trained(make: Callable[[], nn.Module], recipe: TrainingRecipe) -> Callable[
 
 def _colour(folder: Path, run: int) -> Data:
     """Return CIFAR-10 with eight known classes; the other two classes and all images of other data sets are unknown."""
-    images, labels = _archive(folder, "cifar10_train20k")
-    test_images, test_labels = _archive(folder, "cifar10_test")
+    images, labels = photographs_of(folder, "cifar10_train20k")
+    test_images, test_labels = photographs_of(folder, "cifar10_test")
     # The archive is sorted by class, and a share takes the first images.
     shuffled = np.random.default_rng((_SEED, run, 1)).permutation(len(test_images))
     test_images, test_labels = test_images[shuffled], test_labels[shuffled]
@@ -157,13 +166,11 @@ def _colour(folder: Path, run: int) -> Data:
     draw: Draw = load(str(folder)).draw(run, _SEED)
 
     def photographs(pixels: NDArray[np.uint8], classes: NDArray[np.int64]) -> Images:
-        tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float().div_(255)
-        return Images(tensor, torch.from_numpy(new_labels[classes]))
+        return Images(as_images(pixels), torch.from_numpy(new_labels[classes]))
 
     def drawings(concept: Concept) -> Images:
         count = min(len(concept), len(test_images))
-        padded = F.pad(concept.take(slice(count)).to_tensor(), [(_COLOUR_SIDE - concept.images.shape[1]) // 2] * 4)
-        return Images(padded.expand(-1, 3, -1, -1).contiguous(), _no_labels(count))
+        return Images(coloured(concept.take(slice(count)).to_tensor()), _no_labels(count))
 
     random = torch.Generator().manual_seed(run)
     shape = (len(test_images), 3, _COLOUR_SIDE, _COLOUR_SIDE)
@@ -184,8 +191,26 @@ def _colour(folder: Path, run: int) -> Data:
     )
 
 
-def _archive(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def as_images(photographs: NDArray[np.uint8]) -> Tensor:
+    """Return photographs [n, H, W, 3] as images [n, 3, H, W] in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(photographs.transpose(0, 3, 1, 2))).float().div_(255)
+
+
+def coloured(drawings: Tensor) -> Tensor:
+    """Return grey drawings [n, 1, H, W] as images [n, 3, 32, 32], with a margin of black pixels."""
+    padded = F.pad(drawings, [(_COLOUR_SIDE - drawings.shape[-1]) // 2] * 4)
+    return padded.expand(-1, 3, -1, -1).contiguous()
+
+
+def photographs_of(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the photographs [n, 32, 32, 3] of an archive and their classes [n].
+
+    Raises:
+        DataError: if the archive cannot be read, or holds other images.
+    """
     arrays = read_arrays(folder / f"{name}.npz", ("images", "labels"))
+    if missing := [key for key in ("images", "labels") if key not in arrays]:
+        raise DataError(f"{folder / name}.npz has no {missing[0]}; expected images and labels")
     images, labels = arrays["images"], arrays["labels"]
     if images.dtype != np.uint8 or images.shape[1:] != (_COLOUR_SIDE, _COLOUR_SIDE, 3):
         raise DataError(f"{folder / name}.npz: images are {images.dtype} {images.shape}; expected uint8 [n, 32, 32, 3]")
@@ -195,12 +220,12 @@ def _archive(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int
 TASKS = {
     task.name: task
     for task in (
-        BenchmarkTask("digits", "Digits, the paper's network", 5, (LETTERS,), _PAPER_LAYERS, _digits, _paper_network),
+        BenchmarkTask("digits", "Digits, the paper's network", (LETTERS,), 5, _PAPER_LAYERS, _digits, _paper_network),
         BenchmarkTask(
             "resnet18",
             "Digits, ResNet-18",
-            1,
             (LETTERS,),
+            1,
             (),
             _digits,
             _trained(lambda: resnet18(10), _DIGITS_RECIPE),
@@ -208,8 +233,8 @@ TASKS = {
         BenchmarkTask(
             "colour",
             "Eight classes of CIFAR-10, ResNet-8",
-            len(_UNKNOWN_CLASSES),
             ("other classes",),
+            len(_UNKNOWN_CLASSES),
             (),
             _colour,
             _trained(lambda: ResNet8(8), _COLOUR_RECIPE),

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gradmeter.research.cifar_resnets import CifarResNet
 from gradmeter.research.study.network import PaperCNN
 
 _SEED = 0
@@ -63,52 +63,14 @@ def _paper_cnn() -> nn.Module:
     return network
 
 
-class _CifarBlock(nn.Module):
-    """Two convolutions; the shortcut takes every second pixel and pads new channels with zeros (option A)."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.stride, self.padding = (1, 0) if channels == width else (2, (width - channels) // 2)
-        self.conv1 = nn.Conv2d(channels, width, 3, self.stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.padding:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.padding, self.padding))
-        return F.relu(residual + x)
-
-
-class _CifarResNet(nn.Module):
-    """A residual network for CIFAR-10 (He et al. 2016, section 4.2): 6 `blocks` + 2 layers."""
-
-    def __init__(self, blocks: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = self._stage(16, 16, blocks)
-        self.layer2 = self._stage(16, 32, blocks)
-        self.layer3 = self._stage(32, 64, blocks)
-        self.linear = nn.Linear(64, 10)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight)
-
-    @staticmethod
-    def _stage(channels: int, width: int, blocks: int) -> nn.Sequential:
-        return nn.Sequential(_CifarBlock(channels, width), *(_CifarBlock(width, width) for _ in range(blocks - 1)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
-        logits: Tensor = self.linear(x.mean(dim=(2, 3)))
-        return logits
-
-
 def resnet56() -> nn.Module:
     """The ResNet-56 for CIFAR-10 of He et al. (2016) with random weights."""
-    return _CifarResNet(9)
+    network = CifarResNet(56)
+    network.inputs = nn.Identity()  # the inputs are random
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
+    return network
 
 
 def _torchvision(name: str) -> nn.Module:
