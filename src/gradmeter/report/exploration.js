@@ -43,7 +43,7 @@
   const population = () => document.querySelector("input[name=population]:checked")?.value ?? "known";
 
   function status(at) {
-    if (!data.guaranteed) return "There is no risk guarantee: fit with --risk to get one.";
+    if (!data.guaranteed) return "There is no risk guarantee: the errors are only observed.";
     if (at !== marked) {
       const name = `${data.score} of at least ${probability(thresholds[marked])}`;
       return `The guarantee holds at this threshold only: ${name}. Here, the errors are only observed.`;
@@ -110,7 +110,7 @@
     byId("accepted-share").textContent = `${percent(coverage)} (${count(accepted)} of ${count(total)})`;
     byId("accepted-risk").textContent = accepted ? `${percent(risk)} (${count(errors)})` : "none accepted";
     byId("guarantee-status").textContent = status(at);
-    byId("guarantee-status").classList.toggle("left", data.guaranteed && at !== marked);
+    byId("guarantee-status").classList.toggle("left", !data.guaranteed || at !== marked);
     byId("reset").disabled = at === marked;
     byId("table-threshold").textContent = at === marked ? initialCaption : `threshold ${probability(thresholds[at])}`;
     [...byId("group-counts").tBodies[0].rows].forEach((row, index) => {
@@ -165,14 +165,14 @@
   function card(row) {
     const item = document.createElement("li");
     item.title = samples.id[row];
-    const content = samples.content[row];
-    if (content !== null && !samples.texts) {
+    const picture = samples.picture[row];
+    if (picture !== null) {
       const image = document.createElement("img");
-      image.src = `data:image/${content.startsWith("/") ? "jpeg" : "png"};base64,${content}`;
+      image.src = `data:image/${picture.startsWith("/") ? "jpeg" : "png"};base64,${picture}`;
       image.alt = samples.id[row];
       item.append(image);
     } else {
-      line(item, content ?? samples.id[row], "", "q").dir = "auto";
+      line(item, samples.text[row] ?? samples.id[row], "", "q").dir = "auto";
     }
     const prediction = line(item, samples.classes[samples.prediction[row]], "");
     if (samples.label[row] !== null && isWrong(row)) {

@@ -12,16 +12,19 @@ from numpy.typing import NDArray
 
 from gradmeter.names import printable
 from gradmeter.report.operating_points import OperatingPoints, operating_points
+from gradmeter.report.thumbnails import Picture
 
-# Largest number of samples in the browser, and of characters of all their pictures.
-_SAMPLES, _CHARACTERS = 2000, 1_200_000
+# Largest number of samples in the browser.
+_SAMPLES = 2000
+CHARACTERS = 1_200_000
+"""Default of the largest number of characters of all pictures."""
 # The size of a picture is estimated from this many of each group.
 _TRIED = 8
 # Decimals of probabilities.
 _DECIMALS = 6
 
 Contents = Callable[[NDArray[np.int64]], Mapping[int, str]]
-"""Returns for rows of the verdicts their pictures (`gradmeter.report.thumbnails`) or texts, if they are available."""
+"""Returns for rows of the verdicts their contents, a `Picture` or another text, if they are available."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +84,11 @@ class Promise:
 
 
 def exploration(
-    verdicts: Verdicts, points: OperatingPoints, contents: Contents, promise: Promise | None, *, texts: bool = False
+    verdicts: Verdicts,
+    contents: Contents,
+    promise: Promise | None = None,
+    *,
+    characters: int = CHARACTERS,
 ) -> dict[str, Any]:
     """Return the data of the interactive part, as a JSON value.
 
@@ -90,11 +97,11 @@ def exploration(
 
     Args:
         verdicts: the verdicts.
-        points: their operating points.
         contents: returns pictures or texts.
         promise: the guarantee of the threshold; None if there is none.
-        texts: whether `contents` returns texts.
+        characters: largest number of characters of all pictures and texts.
     """
+    points = verdicts.points()
     return {
         "score": verdicts.score,
         "marked": points.marked,
@@ -110,13 +117,13 @@ def exploration(
             }
             for name in verdicts.groups
         ],
-        "samples": {**_samples(verdicts, points, contents), "texts": texts},
+        "samples": _samples(verdicts, points, contents, characters),
     }
 
 
-def _samples(verdicts: Verdicts, points: OperatingPoints, contents: Contents) -> dict[str, Any]:
+def _samples(verdicts: Verdicts, points: OperatingPoints, contents: Contents, characters: int) -> dict[str, Any]:
     """Return the samples of the browser as columns; groups, layers and classes are numbers of a list of names."""
-    rows, pictures = _chosen(verdicts, points, contents)
+    rows, content = _chosen(verdicts, points, contents, characters)
     group = np.select([*verdicts.groups.values()], range(len(verdicts.groups)))
     chosen = rows.tolist()
     predictions, labels = ([names[row] for row in chosen] for names in (verdicts.predictions, verdicts.labels))
@@ -137,7 +144,8 @@ def _samples(verdicts: Verdicts, points: OperatingPoints, contents: Contents) ->
             for name, values in verdicts.scores.items()
         },
         "reason": [reason and [reason[0], *(layers[layer] for layer in reason[1])] for reason in reasons],
-        "content": [pictures.get(row) for row in chosen],
+        "picture": [value if isinstance(value := content.get(row), Picture) else None for row in chosen],
+        "text": [None if isinstance(value := content.get(row), Picture) else value for row in chosen],
     }
 
 
@@ -146,18 +154,18 @@ def _numbered(names: Iterator[str]) -> dict[str, int]:
 
 
 def _chosen(
-    verdicts: Verdicts, points: OperatingPoints, contents: Contents
+    verdicts: Verdicts, points: OperatingPoints, contents: Contents, characters: int
 ) -> tuple[NDArray[np.int64], Mapping[int, str]]:
-    """Return the rows of the browser, and the pictures or texts of those that are available."""
+    """Return the rows of the browser, and the contents of those that are available."""
     order = np.fromiter(_by_interest(verdicts, points), np.int64)
     tried = np.concatenate([order[members[order]][:_TRIED] for members in verdicts.groups.values()])
     sizes = [len(content) for content in contents(tried).values()]
-    count = min(_SAMPLES, int(_CHARACTERS / np.mean(sizes))) if sizes else _SAMPLES
+    count = min(_SAMPLES, int(characters / np.mean(sizes))) if sizes else _SAMPLES
     rows = order[:count]
-    pictures = contents(rows)
+    available = contents(rows)
     # The estimate may be too low.
-    total = np.cumsum([len(pictures.get(row, "")) for row in rows.tolist()])
-    return rows[total <= _CHARACTERS], pictures
+    total = np.cumsum([len(available.get(row, "")) for row in rows.tolist()])
+    return rows[total <= characters], available
 
 
 def _by_interest(verdicts: Verdicts, points: OperatingPoints) -> Iterator[int]:

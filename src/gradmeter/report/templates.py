@@ -8,6 +8,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from gradmeter.names import printable
 from gradmeter.report.probabilities import PERCENT, percent
+from gradmeter.report.scripts import data_element
 
 REPORT = "report.html"
 
@@ -33,6 +34,7 @@ def environment(package: str) -> Environment:
         "decimals": _decimals,
         "percent": percent,
         "zip": zip,
+        "json": data_element,
     }
     return environment
 

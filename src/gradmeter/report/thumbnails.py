@@ -13,8 +13,14 @@ _QUALITY = 85
 _TYPES = {"iVBOR": "png", "/9j/": "jpeg"}
 
 
-def thumbnail(image: Image.Image, side: int) -> str:
-    """Return a picture as the base64 text of a PNG or JPEG file.
+class Picture(str):
+    """A picture as the base64 text of a PNG or JPEG file."""
+
+    __slots__ = ()
+
+
+def thumbnail(image: Image.Image, side: int) -> Picture:
+    """Return a small picture of an image.
 
     Args:
         image: the image.
@@ -25,11 +31,11 @@ def thumbnail(image: Image.Image, side: int) -> str:
     texts = [_encoded(small, "PNG")]
     if max(small.size) > _TINY and small.mode in ("L", "RGB"):
         texts.append(_encoded(small, "JPEG", quality=_QUALITY))
-    return min(texts, key=len)
+    return Picture(min(texts, key=len))
 
 
-def data_uri(picture: str) -> str:
-    """Return the address of a picture of `thumbnail`."""
+def data_uri(picture: Picture) -> str:
+    """Return the address of a picture."""
     kind = next(kind for start, kind in _TYPES.items() if picture.startswith(start))
     return f"data:image/{kind};base64,{picture}"
 

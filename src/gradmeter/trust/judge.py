@@ -18,8 +18,16 @@ from gradmeter.stages import stage
 from gradmeter.trust.calibrated import Calibrated
 from gradmeter.trust.layer_ranges import GradientRanges, LayerValues, gradient_values
 from gradmeter.trust.log_features import LogFeatures
-from gradmeter.trust.meta_classifier import UNKNOWN, FittedClassifier, Judgement, MetaClassifier, TrainingData
+from gradmeter.trust.meta_classifier import (
+    P_CORRECT,
+    UNKNOWN,
+    FittedClassifier,
+    Judgement,
+    MetaClassifier,
+    TrainingData,
+)
 from gradmeter.trust.neural import neural_network
+from gradmeter.trust.reasons import DOUBTFUL, unfamiliar_in
 from gradmeter.trust.regressions import REGRESSIONS, ridge_cv
 from gradmeter.trust.two_heads import TwoHeads
 
@@ -136,6 +144,25 @@ class Judge:
     def unfamiliar_origins(self, readings: Readings) -> list[tuple[str, ...]]:
         """Return for each prediction where its input looks least known, as `FittedClassifier` does."""
         return self.classifier.unfamiliar_origins(self.features.block(readings))
+
+    def reasons(
+        self, readings: Readings, judgement: Judgement, accepted: NDArray[np.bool_], score: str = P_CORRECT
+    ) -> list[str | None]:
+        """Return why predictions are not accepted, [N], as `TrustModel.verdicts` does; None for accepted ones.
+
+        Args:
+            readings: of N predictions.
+            judgement: of these readings.
+            accepted: [N] whether each prediction is accepted.
+            score: the probability that decided this.
+        """
+        reasons: list[str | None] = [None if row_accepted else DOUBTFUL for row_accepted in accepted]
+        unfamiliar = np.flatnonzero(~accepted & judgement.unfamiliar_first(score))
+        if len(unfamiliar):
+            origins = self.unfamiliar_origins(readings.rows(unfamiliar))
+            for index, layers in zip(unfamiliar, origins, strict=True):
+                reasons[index] = unfamiliar_in(layers)
+        return reasons
 
     def layer_values(self, readings: Readings) -> list[LayerValues]:
         """Return what each layer shows for N predictions: the size of its gradient and the distance of its output.

@@ -315,7 +315,9 @@ class TrustModel:
             P_CORRECT_IF_KNOWN: judgement.p_correct_if_known,
             P_CORRECT: judgement.p_correct,
             "accepted": accepted,
-            "reason": None if accepted is None else self._reasons(readings, judgement, accepted),
+            "reason": None
+            if accepted is None or self.guarantee is None
+            else judge.reasons(readings, judgement, accepted, self.guarantee.score),
         }
         ids = identifiers(inputs)
         return pa.table(
@@ -345,17 +347,6 @@ class TrustModel:
             GradmeterError: before `fit`.
         """
         return self._fitted().layer_values(read_inputs(self.meter, inputs))
-
-    def _reasons(self, readings: Readings, judgement: Judgement, accepted: NDArray[np.bool_]) -> list[str | None]:
-        """Return why predictions are not accepted, [N]; None for accepted ones."""
-        assert self.guarantee is not None
-        reasons: list[str | None] = [None if row_accepted else "doubtful" for row_accepted in accepted]
-        unfamiliar = np.flatnonzero(~accepted & judgement.unfamiliar_first(self.guarantee.score))
-        if len(unfamiliar):
-            origins = self._fitted().unfamiliar_origins(readings.rows(unfamiliar))
-            for index, layers in zip(unfamiliar, origins, strict=True):
-                reasons[index] = f"unfamiliar: {', '.join(layers)}" if layers else "unfamiliar"
-        return reasons
 
     def learned_from(self, contents: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return whether `fit` has seen inputs with these content hashes (`gradmeter.reading.content`), [N] bool."""

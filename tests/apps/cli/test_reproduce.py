@@ -69,6 +69,7 @@ def test_a_study_writes_all_that_it_should(finished: Finished) -> None:
             for run in ("00", "01")
             for part in (".csv", "-neural.csv", "-gradmeter.csv", "-regressions.json")
         ),
+        "results/00-exploration.json",
         *(f"readings/{run}/{name}.parquet" for run in ("00", "01") for name in SETS),
         *(f"readings/{run}/known-{name}.parquet" for run in ("00", "01") for name in KNOWN),
     }

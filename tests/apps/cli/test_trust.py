@@ -159,9 +159,8 @@ def test_evaluate_two_side_by_side(fitted: object, place: Path, tmp_path: Path) 
 
 
 def test_evaluate_for_programs(evaluated: object, place: Path) -> None:
-    process = gradmeter(
-        "evaluate", "trust", *NAMED, "--known", "out/readings/test.parquet", "-o", "again", *QUICK, "--json", cwd=place
-    )
+    (readings,) = (place / "out/readings").glob("test*.parquet")
+    process = gradmeter("evaluate", "trust", *NAMED, "--known", readings, "-o", "again", *QUICK, "--json", cwd=place)
     record = json.loads(process.stdout)
     assert record["model"] == "digits_network:network"
     assert {one["column"] for one in record["estimates"]} == {"wrong"}

@@ -292,8 +292,9 @@ def test_extremes_are_the_ends_of_the_order(evaluation: Evaluation, at_place: Pa
 
 def test_layers_are_those_of_the_network(evaluation: Evaluation) -> None:
     assert {layer.layer for layer in evaluation.importance} == {
-        *("entropy", "log_scale", "energy", "logits", "embedding"),
-        *("0", "4", "6", "0 (output)", "4 (output)", "6 (output)"),
+        *("entropy", "log_scale", "energy", "logits", "embedding", "score:mirror"),
+        *("0 (output)", "4 (output)", "6 (output)"),
+        *(("0", "4", "6") if evaluation.reads == "gradients" else ()),
     }
     losses = [layer.loss for layer in evaluation.importance]
     assert losses == sorted(losses, reverse=True)

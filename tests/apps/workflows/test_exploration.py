@@ -19,16 +19,15 @@ from gradmeter.apps.workflows.exploration import contents_of, promise_of, verdic
 from gradmeter.apps.workflows.groups import group_members, group_summaries, summary_grid
 from gradmeter.report import exploration as module
 from gradmeter.report.scripts import data_element
-from gradmeter.report.thumbnails import data_uri, thumbnail
+from gradmeter.report.thumbnails import Picture, data_uri, thumbnail
 from gradmeter.trust.evaluation.comparison import ALL, WRONG, Judged
 
 pytestmark = pytest.mark.slow
 
 
-def explored(evaluation: Evaluation) -> dict[str, Any]:
-    verdicts = verdicts_of(evaluation)
+def explored(evaluation: Evaluation, **options: int) -> dict[str, Any]:
     contents = partial(contents_of, evaluation)
-    return module.exploration(verdicts, verdicts.points(), contents, promise_of(evaluation))
+    return module.exploration(verdicts_of(evaluation), contents, promise_of(evaluation), **options)
 
 
 def test_counts_at_the_guaranteed_threshold_are_those_of_the_guarantee(
@@ -76,7 +75,7 @@ def test_every_sample_is_there_with_its_verdict(evaluation: Evaluation, at_place
         reason = samples["reason"][index]
         kind, layers = ("", []) if reason is None else (reason[0], [samples["layers"][layer] for layer in reason[1:]])
         assert (f"{kind}: {', '.join(layers)}" if layers else kind) == row.reason
-        image = Image.open(io.BytesIO(base64.b64decode(samples["content"][index])))
+        image = Image.open(io.BytesIO(base64.b64decode(samples["picture"][index])))
         assert image.size == (8, 8)
     assert not expected
     sizes = {group["name"]: group["samples"] for group in data["groups"]}
@@ -100,14 +99,11 @@ def test_of_many_samples_the_most_interesting_ones_are_there(
     assert sum(group["samples"] for group in data["groups"]) == len(rows)
 
 
-def test_pictures_are_as_many_as_keep_the_page_small(
-    evaluation: Evaluation, at_place: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_CHARACTERS", 30_000)
-    samples = explored(evaluation)["samples"]
-    total = sum(map(len, samples["content"]))
+def test_pictures_are_as_many_as_keep_the_page_small(evaluation: Evaluation, at_place: object) -> None:
+    samples = explored(evaluation, characters=30_000)["samples"]
+    total = sum(map(len, samples["picture"]))
     assert 20_000 < total <= 30_000
-    assert None not in samples["content"]
+    assert None not in samples["picture"]
 
 
 def test_a_page_of_ten_thousand_inputs_has_at_most_3_megabytes(
@@ -124,7 +120,7 @@ def test_a_page_of_ten_thousand_inputs_has_at_most_3_megabytes(
     judged = Judged(*repeated, evaluation.judged.unknowns, *scores)
     monkeypatch.setattr(
         "gradmeter.apps.workflows.evaluation_report.contents_of",
-        lambda _, rows: dict.fromkeys(rows.tolist(), "/" * 2000),
+        lambda _, rows: dict.fromkeys(rows.tolist(), Picture("/" * 2000)),
     )
     large = replace(evaluation, rows=rows, judged=judged)
     page = write_evaluation(large, tmp_path / "out", command="gradmeter evaluate")
@@ -132,10 +128,18 @@ def test_a_page_of_ten_thousand_inputs_has_at_most_3_megabytes(
     assert page.stat().st_size < 3_000_000
 
 
+def test_texts_are_shown_as_texts(evaluation: Evaluation) -> None:
+    """Even a text that looks like a picture."""
+    contents = dict.fromkeys(range(len(evaluation.rows)), "iVBOR")
+    data = module.exploration(verdicts_of(evaluation), lambda rows: {row: contents[row] for row in rows.tolist()})
+    assert {*data["samples"]["text"]} == {"iVBOR"}
+    assert {*data["samples"]["picture"]} == {None}
+
+
 def test_samples_that_are_not_available_have_no_picture(evaluation: Evaluation) -> None:
     without = replace(evaluation, sets=tuple(replace(data, source=None) for data in evaluation.sets))
     samples = explored(without)["samples"]
-    assert samples["content"] == [None] * len(evaluation.rows)
+    assert samples["picture"] == [None] * len(evaluation.rows)
 
 
 def test_a_group_is_summarised_by_its_verdicts(evaluation: Evaluation) -> None:

@@ -9,7 +9,7 @@ from gradmeter.research.study.data import Draw
 from gradmeter.research.study.names import TRUST_MODEL
 from gradmeter.research.study.network import PaperCNN
 from gradmeter.research.study.outcome import Outcome
-from gradmeter.research.study.own_judge import judge_with_trust
+from gradmeter.research.study.own_judge import evaluate_trust, judge_with_trust
 from gradmeter.trust.evaluation import separation
 
 pytestmark = pytest.mark.slow
@@ -17,7 +17,8 @@ pytestmark = pytest.mark.slow
 
 def test_it_is_a_trust_model_with_its_defaults(network: PaperCNN, draw: Draw, outcome: Outcome) -> None:
     progress: list[tuple[int, int]] = []
-    results = list(judge_with_trust(network, draw, outcome, "step", lambda done, total: progress.append((done, total))))
+    judged = judge_with_trust(network, draw, lambda done, total: progress.append((done, total)))
+    results = list(evaluate_trust(judged, outcome, "step"))
     assert {result.score for result in results} == {TRUST_MODEL}
     assert {result.column for result in results} == {*outcome.columns}
     assert progress[-1] == (150 + 3 * 40, 150 + 3 * 40)

@@ -34,7 +34,7 @@ from gradmeter.report.comparison import difference_grid, estimate_grid
 from gradmeter.report.exploration import exploration
 from gradmeter.report.figures.saving import drawings
 from gradmeter.report.probabilities import compared, significant
-from gradmeter.report.scripts import data_element, script
+from gradmeter.report.scripts import script
 from gradmeter.report.templates import REPORT, environment
 from gradmeter.report.thumbnails import data_uri, thumbnail
 from gradmeter.report.writers import to_html
@@ -93,14 +93,10 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
     for stem, draw in _figures(evaluation):
         figures.save_for_screens(draw, folder / "figures" / stem)
         svgs |= drawings(folder / "figures", [stem])
-    verdicts = verdicts_of(evaluation)
-    points = verdicts.points()
     explored = exploration(
-        verdicts,
-        points,
+        verdicts_of(evaluation),
         partial(contents_of, evaluation),
         promise_of(evaluation),
-        texts=any(data.source and (data.source.texts or data.source.arrays) for data in evaluation.sets),
     )
     page = (
         environment("gradmeter.apps.workflows")
@@ -110,8 +106,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
             version=__version__,
             answer=list(map(printable, answer(evaluation))),
             figures=svgs,
-            points=points,
-            exploration=data_element(explored),
+            explored=explored,
             script=script("exploration.js"),
             groups=Markup(to_html(summary_grid(group_summaries(evaluation)))),
             score_names=SCORE_NAMES,

@@ -11,10 +11,10 @@ from PIL import Image
 from gradmeter.apps.workflows.evaluate import Evaluation
 from gradmeter.apps.workflows.extremes import read_examples
 from gradmeter.apps.workflows.groups import given_scores, group_members
-from gradmeter.apps.workflows.reasons import split_reason
 from gradmeter.apps.workflows.wording import SCORE_NAMES, rate
 from gradmeter.report.exploration import Promise, Verdicts
 from gradmeter.report.thumbnails import thumbnail
+from gradmeter.trust.reasons import split_reason
 from gradmeter.trust.risk import LEAST_PROBABILITY
 
 # Longer side of a picture in pixels, and longest text in characters.
@@ -50,7 +50,7 @@ def promise_of(evaluation: Evaluation) -> Promise | None:
 def contents_of(evaluation: Evaluation, rows: NDArray[np.int64]) -> Mapping[int, str]:
     """Return the pictures or texts of rows, without those whose samples are not available."""
     concept = evaluation.judged.concept[rows]
-    contents = {}
+    contents: dict[int, str] = {}
     for number, data in enumerate(evaluation.sets):
         if data.source is None:
             continue

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradmeter.apps.workflows.evaluate import Evaluation
-from gradmeter.apps.workflows.reasons import DOUBTFUL, UNFAMILIAR, split_reason
 from gradmeter.apps.workflows.wording import SCORE_NAMES
 from gradmeter.names import printable
 from gradmeter.report.grid import Block, Cell, Grid
 from gradmeter.report.probabilities import compared
 from gradmeter.trust.evaluation.comparison import WRONG
+from gradmeter.trust.reasons import DOUBTFUL, UNFAMILIAR, split_reason
 
 RIGHT = "right"
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import torch
 
+from gradmeter.files import write_text
 from gradmeter.research.study.data import Collection, Concept, Draw, load
+from gradmeter.research.study.exploration import explored
 from gradmeter.research.study.judging import (
     fit_regressions,
     judge_networks,
@@ -21,7 +24,7 @@ from gradmeter.research.study.measuring import measure, sets_of
 from gradmeter.research.study.neural import read_bank
 from gradmeter.research.study.options import StudyOptions
 from gradmeter.research.study.outcome import Outcome
-from gradmeter.research.study.own_judge import judge_with_trust
+from gradmeter.research.study.own_judge import evaluate_trust, judge_with_trust
 from gradmeter.research.study.progress import run_step
 from gradmeter.research.study.results import write_results
 from gradmeter.research.study.store import StudyStore
@@ -95,7 +98,10 @@ def perform(run: Run, emit: Callable[[Step], None]) -> None:
         def on_scored(done: int, total: int) -> None:
             emit(run_step(number, "fit", 0.7 + 0.3 * done / total, f"{done:,} of {total:,} images scored"))
 
-        write_results(store.own_results(number), judge_with_trust(network, draw, outcome, options.aupr, on_scored))
+        judged = judge_with_trust(network, draw, on_scored)
+        if number == 0:
+            write_text(store.exploration, json.dumps(explored(judged)))
+        write_results(store.own_results(number), evaluate_trust(judged, outcome, options.aupr))
     write_results(
         store.results(number),
         judge_thresholds(outcome, read_regressions(store.regressions(number)), options.aupr),

@@ -11,6 +11,7 @@ from gradmeter.runs.store import Store, StoreKind
 # that they are made from, and the manifest last: after a killed removal the folder is still recognised as a study.
 _FOLDERS = ("figures", "tables", "results", "readings", "networks")
 _FILES = ("report.html", "results.md", "readings.md", "claims.csv", "manifest.json")
+EXPLORATION = "results/00-exploration.json"
 _KIND = StoreKind(
     "manifest.json", "a study", "gradmeter reproduce", {"gradmeter": str, "options": dict, "data_hashes": dict}
 )
@@ -46,6 +47,11 @@ class StudyStore(Store):
     def own_results(self, run: int) -> Path:
         """The results of gradmeter's TrustModel in a run."""
         return self.folder / "results" / f"{run:02d}-gradmeter.csv"
+
+    @property
+    def exploration(self) -> Path:
+        """The data of the interactive part of the report, of the first run."""
+        return self.folder / EXPLORATION
 
     def network_results(self, run: int) -> Path:
         """The results of the neural meta classifiers of a run."""

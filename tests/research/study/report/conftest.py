@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gradmeter.report import figures
+from gradmeter.report.exploration import Verdicts, exploration
+from gradmeter.report.thumbnails import thumbnail
 from gradmeter.research.study.paper import paper_table
 
 BASE_RATES = {"wrong": 0.0135, "letters": 0.263, "cifar10": 0.151, "uniform": 0.263, "all": 0.51}
@@ -138,17 +141,44 @@ def _figures(folder: Path) -> None:
         figures.save_for_screens(draw, folder / "figures" / stem)
 
 
+def _exploration(folder: Path) -> None:
+    random = np.random.default_rng(4)
+    correct, letters = random.random(60) < 0.8, np.arange(60) >= 40
+    score = random.beta(5, 1, 60)
+    verdicts = Verdicts(
+        [f"image {number}" for number in range(60)],
+        {"right": correct & ~letters, "wrong": ~correct & ~letters, "letters": letters},
+        ["letters"],
+        ["7"] * 60,
+        [
+            None if is_letter else "7" if is_correct else "1"
+            for is_letter, is_correct in zip(letters, correct, strict=True)
+        ],
+        {"P(correct)": score},
+        "P(correct)",
+        score > 0.1,
+        [None if value >= 0.5 else ("unfamiliar", ("conv1",)) for value in score],
+        0.5,
+    )
+    picture = thumbnail(Image.new("L", (28, 28)), 28)
+    data = exploration(verdicts, lambda rows: dict.fromkeys(rows.tolist(), picture))
+    (folder / "results").mkdir(exist_ok=True)
+    (folder / "results/00-exploration.json").write_text(json.dumps(data), encoding="utf-8")
+
+
 @pytest.fixture(scope="session")
 def make_study() -> Callable[..., Path]:
     """Return a function that writes an output folder."""
 
-    def write(folder: Path, name: str = "demo", runs: int = 10, figures: bool = False) -> Path:
+    def write(folder: Path, name: str = "demo", runs: int = 10, figures: bool = False, explored: bool = False) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         _tables(folder, runs)
         _others(folder, runs)
         _manifest(folder, name, runs)
         if figures:
             _figures(folder)
+        if explored:
+            _exploration(folder)
         return folder
 
     return write

@@ -41,7 +41,7 @@ def report(request):
 def address(report, tmp_path_factory, make_study):
     folder = tmp_path_factory.mktemp(report)
     if report == "study":
-        return write_report(make_study(folder / "demo", name=NAME, figures=True)).as_uri()
+        return write_report(make_study(folder / "demo", name=NAME, figures=True, explored=True)).as_uri()
     return evaluated(folder).as_uri()
 
 
@@ -181,7 +181,7 @@ def test_all_drawings_are_loaded_and_described(visit, report):
     page = visit()
     drawings = page.evaluate("[...document.images].map(i => [i.complete && i.naturalWidth > 0, i.alt])")
     # Figures, ten images from either end of each of two sets, and those that the browser of samples shows first.
-    assert len(drawings) == {"study": 6, "evaluation": 7 + 2 * 20 + 24}[report]
+    assert len(drawings) == {"study": 6 + 24, "evaluation": 7 + 2 * 20 + 24}[report]
     assert all(loaded and alt for loaded, alt in drawings)
 
 

@@ -7,7 +7,7 @@ import pytest
 from gradmeter.errors import DataError, OutputError
 from gradmeter.research.study.report import write_report
 
-VOID = {"meta", "link", "img", "br", "source"}
+VOID = {"meta", "link", "img", "br", "source", "input"}
 
 
 class Page(HTMLParser):
@@ -46,6 +46,28 @@ def test_page_is_well_formed_and_every_inner_link_has_a_target(text):
     inner = [link[1:] for link in page.links if link.startswith("#")]
     assert len(inner) >= 14
     assert set(inner) <= set(page.ids)
+
+
+def test_the_threshold_is_there_with_the_names_of_the_concepts(make_study, tmp_path):
+    study = make_study(tmp_path / "demo", explored=True)
+    text = write_report(study).read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert page.crossed == []
+    assert page.tags.count("script") == 2
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    data = json.loads(re.search(r'id="exploration">(.*?)</script>', text, re.DOTALL)[1])
+    assert [group["name"] for group in data["groups"]] == ["right", "wrong", "EMNIST letters"]
+    table = text.partition('id="group-counts"')[2].partition("</table>")[0]
+    assert '<th scope="row">EMNIST letters</th><td>20</td>' in table
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"groups": [{}]}', "{}"])
+def test_a_damaged_exploration_is_named(make_study, tmp_path, content):
+    study = make_study(tmp_path / "demo", explored=True)
+    (study / "results/00-exploration.json").write_text(content)
+    with pytest.raises(DataError, match=r"00-exploration\.json"):
+        write_report(study)
 
 
 def test_page_is_self_contained(make_study, tmp_path):

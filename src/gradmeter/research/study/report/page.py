@@ -1,4 +1,4 @@
-"""The HTML report of a study: one self-contained file without scripts."""
+"""The HTML report of a study: one self-contained file."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from gradmeter.files import write_text
 from gradmeter.report.grid import Grid
+from gradmeter.report.scripts import script
 from gradmeter.report.templates import REPORT, environment
 from gradmeter.report.writers import to_html
 from gradmeter.research.study.names import FAILS, HOLDS, MEASURES, UNTESTED
@@ -29,7 +30,8 @@ def write_report(folder: Path) -> Path:
         folder: output folder with manifest.json and, if they exist, tables/*.csv, claims.csv and figures/*.svg.
 
     Returns:
-        The path of the report, a self-contained HTML file without scripts or external requests.
+        The path of the report, a self-contained HTML file without external requests. Its script adds a slider on the
+        threshold and a browser of images; everything else is there without it.
 
     Raises:
         DataError: the folder has no manifest, or a file has an unexpected format.
@@ -56,6 +58,8 @@ def write_report(folder: Path) -> Path:
         ],
         weights=weight_map(results.rows["lasso_weights"]),
         verdicts=VERDICTS,
+        explored=results.explored,
+        script=script("exploration.js"),
     )
     path = folder / REPORT
     write_text(path, page)

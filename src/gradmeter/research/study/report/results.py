@@ -3,13 +3,15 @@
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gradmeter.errors import DataError
+from gradmeter.names import printable
 from gradmeter.report.figures.saving import drawings
 from gradmeter.research.study.names import CONCEPTS
+from gradmeter.research.study.store import EXPLORATION
 
 MANIFEST = "manifest.json"
 PAPER_COLUMNS = ("measure", "row", "column", "mean", "sem", "runs", "n", "base_rate", "paper", "paper_scanned")
@@ -39,11 +41,14 @@ class StudyResults:
         manifest: the content of manifest.json.
         rows: stem of a CSV file ("table1", "claims") to its rows; an empty list if the study wrote no such file.
         figures: figures by name, as `drawings` returns them; only those that the study drew.
+        explored: the data of the interactive part, with the display names of concepts; None if the study was begun by
+            an earlier version.
     """
 
     manifest: Mapping[str, Any]
     rows: Mapping[str, Rows]
     figures: Mapping[str, str]
+    explored: Mapping[str, Any] | None = None
 
     @property
     def names(self) -> dict[str, str]:
@@ -58,7 +63,23 @@ def read_results(folder: Path) -> StudyResults:
         DataError: the folder has no manifest, or a file has an unexpected format.
     """
     rows = {Path(name).stem: _read_rows(folder / name, columns) for name, columns in TABLES.items()}
-    return StudyResults(_read_manifest(folder / MANIFEST), rows, drawings(folder / "figures", FIGURES))
+    manifest = _read_manifest(folder / MANIFEST)
+    results = StudyResults(manifest, rows, drawings(folder / "figures", FIGURES))
+    return replace(results, explored=_read_exploration(folder / EXPLORATION, results.names))
+
+
+def _read_exploration(path: Path, names: Mapping[str, str]) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        explored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        groups = [
+            group if group["known"] else {**group, "name": printable(names.get(group["name"], group["name"]))}
+            for group in explored["groups"]
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is damaged ({error}); remove it and run the study again") from error
+    return {**explored, "groups": groups}
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
