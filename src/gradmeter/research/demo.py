@@ -26,6 +26,7 @@ from gradmeter.runs.measuring import Work
 from gradmeter.runs.store import Store, StoreKind
 from gradmeter.sources.models import ImageOptions, Recipe
 from gradmeter.stages import stage
+from gradmeter.trust.reads import GRADIENTS
 from gradmeter.version import __version__
 
 MODEL = f"{PaperCNN.__module__}:{PaperCNN.__name__}"
@@ -121,7 +122,17 @@ def make_demo(folder: Path, study: Path, work: Work) -> DemoStore:
             _train(store, draw, options)
         _write_digits(store, draw)
         _write_examples(store, draw)
-        fit(recipe_of(store), str(store.validation), [], store.trust, risk=RISK, repetitions=_REPETITIONS, work=work)
+        # The page shows the re-learning stress, so gradients are read whether they pay or not.
+        fit(
+            recipe_of(store),
+            str(store.validation),
+            [],
+            store.trust,
+            reads=GRADIENTS,
+            risk=RISK,
+            repetitions=_REPETITIONS,
+            work=work,
+        )
         store.write({**manifest, "finished": True})
     return store
 
