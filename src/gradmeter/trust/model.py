@@ -98,7 +98,8 @@ class TrustModel:
         self.reads = reads
         self.choice: ReadsChoice | None = None
         self._given_meter = meter
-        self.meter = self._meter_for(gradients=reads != FORWARD)
+        look = -inf if meter.second_look is None else meter.second_look
+        self.meter = self._meter_for(gradients=reads != FORWARD, second_look=look)
         self.classifier = classifier
         self.judge: Judge | None = None
         self.guarantee: Guarantee | None = None
@@ -381,7 +382,7 @@ class TrustModel:
         loaded = saving.load(Path(folder), model, trusted)
         trust = cls(loaded.meter, loaded.judge.classifier, reads=GRADIENTS if loaded.meter.gradients else FORWARD)
         trust.judge, trust.guarantee, trust.learned_contents = loaded.judge, loaded.guarantee, loaded.learned_contents
-        trust.notes, trust.meter, trust.choice = loaded.notes, loaded.meter, loaded.choice
+        trust.notes, trust.choice = loaded.notes, loaded.choice
         return trust
 
     def fingerprint(self) -> str:

@@ -314,10 +314,10 @@ def _named_probes(meter: GradientMeter) -> tuple[str | Probe, ...]:
 
 
 def _meter(model: nn.Module, content: Mapping[str, Any]) -> GradientMeter:
-    meter = GradientMeter(model, **content["meter"])
-    # Versions before 0.2 had no second look.
-    look = content.get("second_look")
-    return meter if look is None else meter.for_trust_model(meter.gradients, float(look))
+    options, look = content["meter"], content.get("second_look")
+    # Version 0.1 had no second look.
+    second_look = [] if look is None else [Mirror(float(look))]
+    return GradientMeter(model, **{**options, "probes": [*options.get("probes", []), *second_look]})
 
 
 def _choice(saved: Mapping[str, Any] | None) -> ReadsChoice | None:

@@ -29,7 +29,8 @@ QUICK = {"repetitions": 100}
 
 
 def test_what_is_saved_is_what_the_library_fits(place: Path, at_place: Path, tmp_path: Path) -> None:
-    result = fit(recipe(place), "validation", ["noise:uniform:200"], tmp_path / "trust", **QUICK)
+    options = {**QUICK, "reads": "gradients"}
+    result = fit(recipe(place), "validation", ["noise:uniform:200"], tmp_path / "trust", **options)
     assert result.guarantee is None
     assert result.refusal is None
     loaded = TrustModel.load(tmp_path / "trust", trained())
@@ -43,7 +44,7 @@ def test_what_is_saved_is_what_the_library_fits(place: Path, at_place: Path, tmp
     assert result.accuracy_counts == (right, 600)
     # One table per kind.
     synthetic_tables = list(MeasuredSet(tmp_path / "trust/readings/_synthetic.parquet").tables())
-    again = TrustModel(GradientMeter(trained())).fit(known, [unknown], synthetic=synthetic_tables)
+    again = TrustModel(GradientMeter(trained()), reads="gradients").fit(known, [unknown], synthetic=synthetic_tables)
     torch.testing.assert_close(again.predict_proba(images), loaded.predict_proba(images))
 
 
@@ -172,18 +173,18 @@ def test_another_fit_on_the_same_data_replaces_the_first(place: Path, at_place: 
     assert len(notes) == 1
     assert notes[0].startswith("validation: 600 of 600 ")
     guaranteed, _, measured_anew = again(meta_classifier="ridge", risk=0.08, **QUICK)
-    assert guaranteed.replaced == "--classifier ridge, --reads gradients, no --risk"
+    assert guaranteed.replaced == "--classifier ridge, --reads auto, no --risk"
     assert not measured_anew
     other, _, measured_anew = again(meta_classifier="lasso", risk=0.1, confidence=0.9, **QUICK)
     assert other.replaced is not None
-    assert other.replaced.startswith("--classifier ridge, --reads gradients, --risk 0.08 --confidence 0.95")
+    assert other.replaced.startswith("--classifier ridge, --reads auto, --risk 0.08 --confidence 0.95")
     assert not measured_anew
     assert json.loads((tmp_path / "trust/trust.json").read_text())["notes"]["meta_classifier"] == "lasso"
 
 
 def test_synthetic_unknowns_of_the_whole_and_of_the_half_both_stay(place: Path, at_place: Path, tmp_path: Path) -> None:
     for risk in (0.5, 0.4, None, 0.5):
-        result = fit(recipe(place), "validation", [], tmp_path / "trust", risk=risk, **QUICK)
+        result = fit(recipe(place), "validation", [], tmp_path / "trust", reads="gradients", risk=risk, **QUICK)
         assert result.learned_from["synthetic"] == 50 * len(KINDS)
     names = {path.name for path in (tmp_path / "trust/readings").iterdir()}
     assert names == {"validation.parquet", "_synthetic.parquet", "_synthetic-half.parquet"}
@@ -198,7 +199,7 @@ def test_a_fit_on_other_data_is_not_written_over(place: Path, at_place: Path, tm
     with pytest.raises(OutputError, match="MODEL or other options"):
         fit(other, "validation", [], tmp_path / "trust", meta_classifier="ridge", **QUICK)
     assert (tmp_path / "trust/trust.json").read_text() == saved
-    assert [path.name for path in (tmp_path / "trust/readings").iterdir()] == ["validation.parquet"]
+    assert [path.name for path in (tmp_path / "trust/readings").iterdir()] == ["validation-once.parquet"]
     fresh = Work(fresh=True)
     fit(recipe(place), "validation", ["torn"], tmp_path / "trust", meta_classifier="ridge", work=fresh, **QUICK)
 
@@ -300,7 +301,7 @@ def test_known_data_need_labels(place: Path, at_place: Path, tmp_path: Path) -> 
 
 def test_the_forward_pass_alone(place: Path, at_place: Path, tmp_path: Path) -> None:
     """Both kinds of readings lie side by side, and the fit with fewer readings replaces the other."""
-    fit(recipe(place), "validation", [], tmp_path / "trust", **QUICK)
+    fit(recipe(place), "validation", [], tmp_path / "trust", reads="gradients", **QUICK)
     result = fit(recipe(place), "validation", [], tmp_path / "trust", reads="forward", **QUICK)
     assert result.replaced is not None
     assert "--reads gradients" in result.replaced
