@@ -1,4 +1,4 @@
-"""The load test of docs/serving.md: `gradmeter serve` beside the same server without gradients.
+"""The load test of docs/serving.md: `gradmeter serve` beside a server of one forward pass.
 
     OMP_NUM_THREADS=1 python examples/load.py trust seven.png
 
@@ -17,8 +17,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 SERVERS = {
-    "gradmeter": ["gradmeter", "serve"],
-    "without gradients": [sys.executable, str(Path(__file__).with_name("softmax_server.py"))],
+    "gradmeter, with gradients": ["gradmeter", "serve"],
+    "one forward pass, no verdict": [sys.executable, str(Path(__file__).with_name("softmax_server.py"))],
 }
 PORT, ROUNDS = 8000, 3
 # Requests of a round by how many are asked at once.

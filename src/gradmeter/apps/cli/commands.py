@@ -58,7 +58,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Estimate from gradients how likely each prediction of a classifier is correct.",
+    help="Estimate how likely each prediction of a classifier is correct.",
     epilog=f"Set {TRACEBACK}=1 in the environment to see the traceback of an error.",
 )
 

@@ -99,7 +99,7 @@ def fit(
     Also compares P(correct) with softmax and entropy on held-out folds.
 
     If the command is interrupted, run it again: it continues where it stopped. With another --classifier, --reads,
-    --risk, --confidence or --score, it replaces the TrustModel in --out and uses its readings again.
+    --risk, --confidence or --score, it replaces the TrustModel in --out and uses its readings again where they suffice.
     """
     # Imported here so that --help does not wait for PyTorch.
     from gradmeter.apps.cli.progress import bars

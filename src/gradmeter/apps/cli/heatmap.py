@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gradmeter.apps.cli.command import needs_extra
 from gradmeter.apps.cli.parameters import AsJson, Data, Device, Grey, Mean, Quiet, Std, Weights, image_options
 from gradmeter.apps.cli.terminal import Terminal
 from gradmeter.errors import InputError
@@ -66,7 +67,9 @@ def heatmap(
     """
     # Imported here so that --help does not wait for PyTorch.
     from gradmeter.apps.cli.progress import bars, trial_device
-    from gradmeter.apps.workflows.heatmap import Maps, heatmaps
+
+    with needs_extra("report", "a map"):
+        from gradmeter.apps.workflows.heatmap import Maps, heatmaps
     from gradmeter.sources.models.segmenters import open_segmenter
     from gradmeter.sources.samples import open_source, require_outside
     from gradmeter.stages import stage
