@@ -55,7 +55,8 @@ from gradmeter.reading.network import (
     require_independent_samples,
     unwrapped,
 )
-from gradmeter.reading.probes import MIRROR, Mirror, Probe, named_probe
+from gradmeter.reading.probes import Mirror, Probe, named_probe
+from gradmeter.reading.probes.mirror import MIRROR
 from gradmeter.reading.pseudo_labels import (
     LABELS,
     PseudoLabel,

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import KFold
 
 from gradmeter.errors import InputError
-from gradmeter.reading.probes import MIRROR
+from gradmeter.reading.probes.mirror import MIRROR
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
 from gradmeter.trust.confidence import KnownFeatures

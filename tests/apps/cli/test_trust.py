@@ -99,7 +99,7 @@ def test_a_risk_that_cannot_be_promised(place: Path, tmp_path: Path) -> None:
     last = again.stdout.splitlines()[-1]
     assert last.startswith(f"TrustModel: {tmp_path / 't'} ")
     assert (
-        "--classifier gradmeter, --reads gradients, --risk 0.001 --confidence 0.95 --least-probability 0.5 "
+        "--classifier gradmeter, --reads auto, --risk 0.001 --confidence 0.95 --least-probability 0.5 "
         "--coverage-tolerance 0.005 --score p_correct"
     ) in last
 
@@ -194,7 +194,7 @@ def test_serve_answers_as_judge_does_also_while_it_stops(fitted: object, place: 
         assert taken.stderr.count("\n") == 1
         details = judged(images[0], "judge/details")
         assert details["prediction"] == expected[images[0].name]["prediction"]
-        assert {layer["measure"] for layer in details["layers"]} == {"gradient", "distance"}
+        assert {layer["measure"] for layer in details["layers"]} == {"distance"}  # gradients do not pay
         assert all(layer["quantiles"] == sorted(layer["quantiles"]) for layer in details["layers"])
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/model", timeout=60) as answer:
             assert len(json.load(answer)["examples"]) == 24

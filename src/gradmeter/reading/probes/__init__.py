@@ -1,8 +1,8 @@
 """Probes: scores that need further forward passes, with perturbed or mirrored inputs, or with dropout."""
 
 from gradmeter.reading.probes.dropout import mc_dropout
-from gradmeter.reading.probes.mirror import MIRROR, Mirror, wrong_log_odds
+from gradmeter.reading.probes.mirror import Mirror, wrong_log_odds
 from gradmeter.reading.probes.odin import odin
 from gradmeter.reading.probes.registry import PROBES, Probe, named_probe
 
-__all__ = ["MIRROR", "PROBES", "Mirror", "Probe", "mc_dropout", "named_probe", "odin", "wrong_log_odds"]
+__all__ = ["PROBES", "Mirror", "Probe", "mc_dropout", "named_probe", "odin", "wrong_log_odds"]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.reading.meter import GradientMeter
-from gradmeter.reading.probes import MIRROR
+from gradmeter.reading.probes.mirror import MIRROR
 from gradmeter.research.speed_benchmark.methods import METHODS, Method, Prepared, Run
 from gradmeter.research.speed_benchmark.models import MODELS, Model
 from gradmeter.research.speed_benchmark.options import BenchOptions
