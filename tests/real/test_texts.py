@@ -252,7 +252,7 @@ def test_the_report_shows_texts(judgements: pd.DataFrame, verdicts: pd.DataFrame
     assert len(page.ids) == len(set(page.ids))
     assert all(link.startswith("https://") or link.removeprefix("#") in page.ids for link in page.links)
     # The page has figures, but no images of samples.
-    assert [source.partition(";")[0] for source in page.sources] == ["data:image/svg+xml"] * 5
+    assert [source.partition(";")[0] for source in page.sources] == ["data:image/svg+xml"] * 7
     assert page.tags.count("q") == 3 * 2 * 10
     known = judgements[judgements["concept"] == "test"]
     for end in (known["p_correct"].idxmin(), known["p_correct"].idxmax()):
