@@ -29,6 +29,7 @@ from gradmeter.reading.columns import (
     spread,
     vector,
 )
+from gradmeter.reading.parts import part_of
 from gradmeter.reading.statistics import ACTIVATION_METRICS, METRICS, STATISTICS
 
 if TYPE_CHECKING:
@@ -100,12 +101,7 @@ class Readings:
         Raises:
             InputError: if the pseudo-label was not measured.
         """
-        name = str(pseudo_label)
-        if name == self.pseudo_label:
-            return replace(self, further={}) if self.further else self
-        if name not in self.further:
-            raise InputError(f"pseudo-label {name!r} was not measured; expected one of {', '.join(self.pseudo_labels)}")
-        return self.further[name]
+        return part_of(self, str(pseudo_label))
 
     def under(self, pseudo_label: str | int) -> Readings:
         """Deprecated; use `for_pseudo_label`."""

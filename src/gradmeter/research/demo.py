@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from gradmeter.apps.workflows.fit import fit
@@ -22,6 +19,7 @@ from gradmeter.research.study.run import train_run
 from gradmeter.research.study.store import StudyStore
 from gradmeter.research.study.tensors import read_tensors, write_tensors
 from gradmeter.research.study.training import best_of
+from gradmeter.research.threads import torch_threads
 from gradmeter.runs.measuring import Work
 from gradmeter.runs.store import Store, StoreKind
 from gradmeter.sources.models import ImageOptions, Recipe
@@ -167,22 +165,12 @@ def _take_network(store: DemoStore, study: Path, options: StudyOptions, digits: 
 
 
 def _train(store: DemoStore, draw: Draw, options: StudyOptions) -> None:
+    # The network is small, and on a busy machine several threads wait for each other.
     with (
         stage(f"training the network, at most {options.max_epochs} epochs", options.max_epochs) as advance,
-        _one_thread(),
+        torch_threads(1),
     ):
         train_run(store.network, draw, 0, options, lambda epoch, accuracy: advance(1))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Use one thread: the network is small, and on a busy machine several threads wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _write_digits(store: DemoStore, draw: Draw) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from gradmeter.errors import InputError
 from gradmeter.reading.activations import select
 from gradmeter.reading.columns import plain_numbers
+from gradmeter.reading.parts import part_of
 from gradmeter.reading.statistics import METRICS
 
 
@@ -72,12 +73,7 @@ class PixelReadings:
         Raises:
             InputError: if the pseudo-label was not measured.
         """
-        name = str(pseudo_label)
-        if name == self.pseudo_label:
-            return replace(self, further={}) if self.further else self
-        if name not in self.further:
-            raise InputError(f"pseudo-label {name!r} was not measured; expected one of {', '.join(self.pseudo_labels)}")
-        return self.further[name]
+        return part_of(self, str(pseudo_label))
 
     @classmethod
     def concatenate(cls, parts: Sequence[PixelReadings]) -> PixelReadings:

@@ -131,7 +131,7 @@ class _Cuts:
             self.paths.begin(call, cut, axes_of(module))
         return cut
 
-    def made(self, layer: str) -> int:
+    def count(self, layer: str) -> int:
         """The number of calls of a layer."""
         return self._calls.get(layer, 0)
 
@@ -191,15 +191,15 @@ def find_structure(
     for layer in layers:
         calls = [call for call in reached if call[0] == layer]
         if calls:
-            made = cuts.made(layer)
-            complete = len(calls) == made and layer not in passed and all(call in known for call in calls)
-            last[layer] = [known[(layer, number)] for number in range(made)] if complete else None
+            count = cuts.count(layer)
+            complete = len(calls) == count and layer not in passed and all(call in known for call in calls)
+            last[layer] = [known[(layer, number)] for number in range(count)] if complete else None
     complete = all(calls is not None and all(path.alone for path in calls) for calls in last.values())
     before = _before(modules, last, cuts.sources)
     through = {}
     for layer in before:
         reader = _reader(layer, modules, {*last} | passed, last, cuts.sources)
-        if reader is not None and cuts.made(layer) == 1:
+        if reader is not None and cuts.count(layer) == 1:
             through[layer] = reader
     outside = frozenset(
         layer for layer in layers if not cuts.outside.isdisjoint(map(id, modules[layer].parameters(recurse=False)))

@@ -12,6 +12,7 @@ from gradmeter.report.figures.saving import save
 from gradmeter.report.markdown import markdown_table
 from gradmeter.research.ood_benchmark.account import SETTINGS
 from gradmeter.research.ood_benchmark.ceiling import CEILING
+from gradmeter.research.ood_benchmark.cells import separation_cells
 from gradmeter.research.ood_benchmark.controls import PIXELS, controls
 from gradmeter.research.ood_benchmark.letters import letter_table
 from gradmeter.research.ood_benchmark.plots import best_beside_ours, control_bars
@@ -193,20 +194,7 @@ _ERRORS = (
 def _methods(results: TaskResults) -> Iterator[str]:
     methods = [OURS, *results.detectors]
     order = sorted(methods, key=lambda method: -results.mean(method, ALL, "auroc").mean)
-    best = {
-        (column, measure): max(results.mean(method, column, measure).mean for method in methods)
-        for column in results.columns
-        for measure in _SEPARATION
-    }
-
-    def cell(method: str, column: str) -> str:
-        parts = []
-        for measure in _SEPARATION:
-            value = results.mean(method, column, measure).mean
-            text = f"{100 * value:.2f}"
-            parts.append(f"**{text}**" if value >= best[column, measure] - 5e-7 else text)
-        return " / ".join(parts)
-
+    cell = separation_cells(results, methods)
     rows = [
         [
             method,

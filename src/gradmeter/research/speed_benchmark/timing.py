@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from gradmeter.research.speed_benchmark.isolation import one_line
 from gradmeter.research.speed_benchmark.memory import return_freed_memory
 from gradmeter.research.speed_benchmark.methods import Method, Prepared
 from gradmeter.research.speed_benchmark.models import Model
+from gradmeter.research.threads import torch_threads
 
 
 @dataclass
@@ -55,7 +55,7 @@ def take_turns(
         The times by name, including those of methods that failed.
     """
     timings = {name: Timing() for name in methods}
-    with _torch_threads(threads), warnings.catch_warnings():
+    with torch_threads(threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network, inputs = model.build()
         prepared: dict[str, Prepared] = {}
@@ -100,13 +100,3 @@ def _record_errors(timing: Timing) -> Iterator[None]:
         yield
     except Exception as error:  # any error of a measured package is a result
         timing.error = one_line(error)
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -30,6 +29,7 @@ from gradmeter.research.study.results import AllResults, read_results
 from gradmeter.research.study.run import DataSource, Run, perform, perform_networks
 from gradmeter.research.study.store import StudyStore
 from gradmeter.research.study.training import load_network
+from gradmeter.research.threads import torch_threads
 from gradmeter.runs.engines import ENGINES
 from gradmeter.runs.progress import Nested, Progress, Step, lone_stage
 from gradmeter.version import __version__
@@ -133,7 +133,8 @@ def _perform(
     clock.lap("networks, readings, regressions")
     if not store.bank.exists():
         task = progress.add_task("neural meta classifiers", total=None)
-        with _one_thread():
+        # As the workers do, so that results do not depend on the number of cores.
+        with torch_threads(1):
             train_bank(
                 store.bank,
                 [store.readings(run.number) for run in runs],
@@ -149,17 +150,6 @@ def _perform(
         _summarise(study, collection, store)
     clock.lap("tables and figures")
     return clock.laps
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Use one thread, as the workers do, so that results do not depend on the number of cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Clock:

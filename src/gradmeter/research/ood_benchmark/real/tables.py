@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from gradmeter.report.markdown import markdown_table
+from gradmeter.research.ood_benchmark.cells import SEPARATION, separation_cells
 from gradmeter.research.ood_benchmark.real.names import IF_KNOWN, STATEMENTS, name_of
 from gradmeter.research.ood_benchmark.real.results import POOLED, RealResults
 from gradmeter.research.ood_benchmark.real.run import CONTROLLED_READS, FEW, reading
@@ -12,7 +13,6 @@ from gradmeter.research.ood_benchmark.real.targets import targets
 from gradmeter.research.ood_benchmark.results import BASELINE
 from gradmeter.research.ood_benchmark.run import OURS, WRONG, few
 
-_SEPARATION = ("auroc", "aupr_out")
 _ERRORS = {"fpr95": 100, "aurc": 1e4, "augrc": 1e4}
 _TEMPERATURE = "TemperatureScaling"
 # Smaller p-values are not shown exactly.
@@ -23,19 +23,7 @@ _LEADING = 5
 
 def separation_table(results: RealResults, methods: Sequence[str]) -> Iterator[str]:
     """Return AUROC / AUPR-Out of each method and column, and the times; the best are bold."""
-    best = {
-        (column, measure): max(results.mean(method, column, measure).mean for method in methods)
-        for column in results.columns
-        for measure in _SEPARATION
-    }
-
-    def cell(method: str, column: str) -> str:
-        parts = []
-        for measure in _SEPARATION:
-            value = results.mean(method, column, measure).mean
-            parts.append(f"**{100 * value:.2f}**" if value >= best[column, measure] - 5e-7 else f"{100 * value:.2f}")
-        return " / ".join(parts)
-
+    cell = separation_cells(results, methods)
     rows = [
         [
             name_of(method),
@@ -174,7 +162,7 @@ def reads_table(results: RealResults) -> Iterator[str]:
 def _cells(results: RealResults, method: str) -> list[str]:
     """Return AUROC / AUPR-Out of each column, and the AURC of wrong predictions."""
     cells = [
-        " / ".join(f"{100 * results.mean(method, column, measure).mean:.2f}" for measure in _SEPARATION)
+        " / ".join(f"{100 * results.mean(method, column, measure).mean:.2f}" for measure in SEPARATION)
         for column in results.columns
     ]
     return [*cells, f"{1e4 * results.mean(method, WRONG, 'aurc').mean:.2f}"]
