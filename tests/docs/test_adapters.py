@@ -47,8 +47,8 @@ def test_the_commands_for_fd_shifts(tmp_path: Path) -> None:
     names = {"fitting": "words-validation.npz", "validation": "second.npz", "test": "words-test.npz"}
     names |= {"svhn": "words-unknown.npz", "EXPERIMENT/test_results": "experiment"}
     commands = [text for language, text in blocks("docs/adapters.md") if language == "sh"]
-    (lines,) = [text.splitlines() for text in commands if "examples/fd_shifts.py" in text]
-    for line in lines:
+    (block,) = [text for text in commands if "examples/fd_shifts.py" in text]
+    for line in [line for line in block.splitlines() if not line.startswith("#")]:
         program, *arguments = [names.get(word, word) for word in shlex.split(line)]
         if program == "python":
             command = [sys.executable, str(ROOT / arguments[0]), *arguments[1:], "--model", model]

@@ -35,7 +35,7 @@ def batches() -> Iterator[list[Tensor]]:
 
 
 def fitted() -> TrustModel:
-    return TrustModel(GradientMeter(trained())).fit(loader(300, 1000))
+    return TrustModel(GradientMeter(trained()), reads="gradients").fit(loader(300, 1000))
 
 
 def test_a_trust_model_learns_from_a_registered_kind_until_it_is_removed(batches: list[Tensor]) -> None:
