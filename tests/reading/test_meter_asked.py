@@ -399,7 +399,7 @@ def test_extended() -> None:
     readings = meter(x)
     assert readings.activations is not None
     assert readings.embedding is not None
-    assert [*readings.scores] == ["odin", "mirror"]
+    assert [*readings.scores] == ["odin", "mirror", "mirror_logit"]
     assert_agree(readings.values, GradientMeter(model, biases=False)(x).values.numpy(), norms=1e-12, shapes=1e-10)
 
 

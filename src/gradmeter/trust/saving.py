@@ -53,6 +53,7 @@ _TRUSTED = (
     "gradmeter.trust.confidence.Softmax",
     "gradmeter.trust.densities.ClassDensities",
     "gradmeter.trust.known_head.KnownHead",
+    "gradmeter.trust.near_unknown.NearUnknown",
     "gradmeter.trust.signed_regression.SignedLogisticRegression",
     "gradmeter.trust.sparse_regression.SparseLogisticRegression",
     "gradmeter.trust.two_heads.TwoHeads",
@@ -199,7 +200,7 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
         counts = content["learned_from"]
         old = content["format"] == _OLD_FORMAT
         features = LogFeatures(FeatureAxes(tuple(map(_old_feature if old else _feature, content["features"]))))
-        if isinstance(estimator, TwoHeads) and not hasattr(estimator, "mirrored_"):
+        if isinstance(estimator, TwoHeads) and not hasattr(estimator, "near_"):
             raise _outdated(folder, content)
         judge = Judge(
             features,

@@ -12,10 +12,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import KFold
 
 from gradmeter.errors import InputError
-from gradmeter.reading.probes.mirror import MIRROR
+from gradmeter.reading.probes.mirror import MIRROR, MIRROR_LOGIT
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
-from gradmeter.trust.confidence import KnownFeatures
+from gradmeter.trust.confidence import KnownFeatures, softmax_log_odds
 from gradmeter.trust.densities import NEAREST, NEXT, PREDICTED, ClassDensities
 from gradmeter.trust.features import (
     ACTIVATIONS,
@@ -34,6 +34,7 @@ from gradmeter.trust.known_head import FOLDS, KnownHead
 from gradmeter.trust.layer_ranges import LayerValues, distance_values, quantiles_of
 from gradmeter.trust.log_features import LOG_SCALE, LogFeatures
 from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, WRONG, CrossFit, Judgement, TrainingData
+from gradmeter.trust.near_unknown import NearUnknown
 from gradmeter.trust.ranking import fallback_reason
 from gradmeter.trust.unknown_head import KNOWN, UnknownHead
 
@@ -67,7 +68,7 @@ _KNOWN_VIEWS = (EMBEDDING, GRADIENTS, ACTIVATIONS)
 _STRENGTHS = {OUTPUTS: (1e-2, 1e-1, 1.0), EMBEDDING: (1e-2,), ACTIVATIONS: (1e-3,), GRADIENTS: (1e-3,)}
 # A regression on a longer embedding, and on its direction, would take minutes.
 _LONGEST_EMBEDDING = 512
-_MIRRORED = Feature(SCORES, MIRROR)
+_MIRRORED, _MIRRORED_LOGIT = Feature(SCORES, MIRROR), Feature(SCORES, MIRROR_LOGIT)
 
 
 class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -79,7 +80,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     P(known) also needs the share of each kind of unknown inputs. By default each share is as large as the known inputs
     tolerate: all kinds together may lower the average P(known) of known inputs by a fifth of the error rate and by at
     most 1 % (`kind_log_odds`). P(correct) is then a probability for known inputs, up to that loss, and kinds that are
-    easy to separate from known inputs are assumed to be common.
+    easy to separate from known inputs are assumed to be common. Unknown inputs that resemble known ones are another
+    kind (`NearUnknown`), if it does not worsen the ranking of wrong predictions; it costs known inputs up to 2 %.
 
     Args:
         unknown_share: assumed share of unknown inputs, split equally between their kinds; None for the share that
@@ -92,7 +94,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes_: `WRONG`, `CORRECT`, `UNKNOWN`.
         kind_log_odds_: [kinds] log of the share of each kind over the share of known inputs.
         unknown_share_: assumed share of all unknown inputs.
-        known_loss_: average loss of P(known) of known inputs.
+        known_loss_: by how much P(correct) of known inputs is below P(correct | known), on average and as a part of it.
+        near_: `NearUnknown`; None if the share of unknown inputs was given, or for a control experiment.
         familiar_log_odds_: largest log odds of being unknown of a familiar input; all known inputs but the share
             `UNFAMILIAR_SHARE` are familiar.
         usual_log_odds_: the same for all but 1 % of the known inputs.
@@ -149,7 +152,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.nearest_quantiles_ = quantiles_of(nearest[y == CORRECT])
         kinds = np.where(known, KNOWN, y - UNKNOWN)
         self.unknown_ = UnknownHead().fit(nearest, signed, kinds)
-        self._fit_shares(_ratios_of_known(self.unknown_, nearest, signed, kinds), y[known] == WRONG)
+        ratios = _ratios_of_known(self.unknown_, nearest, signed, kinds)
+        self._fit_shares(ratios, features, self._largest_logits(values[known]), y[known] == WRONG)
         return self
 
     def _fit_densities(self, values: Values, known: NDArray[np.bool_], right: NDArray[np.bool_]) -> Values:
@@ -169,16 +173,29 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             parts.append(distances)
         return self._in_view_order(parts, len(values))
 
-    def _fit_shares(self, ratios: Values, wrong: NDArray[np.bool_]) -> None:
-        """Choose the shares of the kinds, and thresholds of familiarity, from the ratios [known, kinds]."""
+    def _fit_shares(self, ratios: Values, features: KnownFeatures, largest: Values, wrong: NDArray[np.bool_]) -> None:
+        """Choose the shares of unknown inputs, and thresholds of familiarity.
+
+        Args:
+            ratios: [known, kinds] log likelihood ratios of known inputs.
+            features: of the known inputs.
+            largest: [known] largest logits.
+            wrong: [known] whether the prediction is wrong.
+        """
+        self.near_ = None
         if self.unknown_share is None:
             self.kind_log_odds_ = kind_log_odds(ratios, tolerated_loss(wrong))
+            if self.outputs:
+                odds = unknown_log_odds(ratios, self.kind_log_odds_)
+                self.near_ = NearUnknown().fit(largest, self.known_.held_out_log_odds(features, wrong), odds, wrong)
         else:
             kinds = ratios.shape[1]
             self.kind_log_odds_ = np.full(kinds, logit(self.unknown_share) - np.log(kinds))
-        self.unknown_share_ = float(expit(logsumexp(self.kind_log_odds_)))
-        odds = unknown_log_odds(ratios, self.kind_log_odds_)
-        self.known_loss_ = float(expit(odds).mean())
+        shares = [] if self.near_ is None else [self.near_.log_share_]
+        self.unknown_share_ = float(expit(logsumexp([*self.kind_log_odds_, *shares])))
+        odds = self._unknown_odds(ratios, largest)
+        right = expit(-self.known_.log_odds(features))
+        self.known_loss_ = float((right * expit(odds)).sum() / right.sum())
         self.familiar_log_odds_, self.usual_log_odds_ = (
             float(np.quantile(odds, 1 - share, method="higher")) for share in (UNFAMILIAR_SHARE, _UNUSUAL_SHARE)
         )
@@ -282,7 +299,21 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         features = self._known_features(values, distances)
         wrong_odds = {ranking: self.known_.log_odds(features, by_softmax=ranking == SOFTMAX) for ranking in RANKINGS}
         ratios = self.unknown_.log_ratios(_nearest(distances), _signed(distances, self._outputs(values)))
-        return wrong_odds, unknown_log_odds(ratios, self.kind_log_odds_)
+        return wrong_odds, self._unknown_odds(ratios, self._largest_logits(values))
+
+    def _unknown_odds(self, ratios: Values, largest: Values) -> Values:
+        """Return the log odds [n] of being unknown, from the ratios [n, kinds] and the largest logits [n]."""
+        odds = unknown_log_odds(ratios, self.kind_log_odds_)
+        return odds if self.near_ is None else np.logaddexp(odds, self.near_.log_odds(largest))
+
+    def _largest_logits(self, values: Values) -> Values:
+        """Return the largest logits [n]; of two views where these decide whether the prediction is right."""
+        largest: Values = values[:, self.logits_].max(axis=1)
+        above = self.known_.second_look_
+        if above is None or self.mirrored_logit_ is None:
+            return largest
+        looked = softmax_log_odds(values[:, self.log_scale_]) > above
+        return np.where(looked, values[:, self.mirrored_logit_], largest)
 
     def _combine(self, wrong_odds: dict[str, Values], odds: Values, ranking: str) -> Judgement:
         """Judge n predictions from the log odds of being wrong by ranking, and of being unknown."""
@@ -308,7 +339,9 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InputError("features have no log_scale and logits; expected those of LogFeatures.everything")
         self.log_scale_ = axes.features.index(LOG_SCALE)
         self.mirrored_ = axes.features.index(_MIRRORED) if _MIRRORED in axes.features else None
-        self.outputs_ = axes.where(lambda feature: feature.source in (OUTPUTS, SCORES) and feature != _MIRRORED)
+        self.mirrored_logit_ = axes.features.index(_MIRRORED_LOGIT) if _MIRRORED_LOGIT in axes.features else None
+        mirrored = (_MIRRORED, _MIRRORED_LOGIT)
+        self.outputs_ = axes.where(lambda feature: feature.source in (OUTPUTS, SCORES) and feature not in mirrored)
         views = {source: axes.of(source) for source in (GRADIENTS, ACTIVATIONS)}
         layers = np.array([feature.layer for feature in axes.features])[views[ACTIVATIONS]]
         for layer in dict.fromkeys(layers.tolist()):

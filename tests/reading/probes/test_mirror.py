@@ -41,9 +41,12 @@ def test_only_doubtful_images_are_looked_at_twice(network: nn.Module) -> None:
     above = float(one.median())
     calls = []
     network.register_forward_hook(lambda module, args, output: calls.append(len(output)))
-    score = Mirror(above)(network, Inputs.of(images()), network(images()))["mirror"]
-    torch.testing.assert_close(score, torch.where(one > above, two, one))
-    assert calls == [12, int((one > above).sum())]
+    scores = Mirror(above)(network, Inputs.of(images()), network(images()))
+    torch.testing.assert_close(scores["mirror"], torch.where(one > above, two, one))
+    with torch.no_grad():
+        own, both = network(images()), (network(images()) + network(images().flip(3))) / 2
+    torch.testing.assert_close(scores["mirror_logit"], torch.where(one > above, both.amax(1), own.amax(1)))
+    assert calls[:2] == [12, int((one > above).sum())]
 
 
 def test_never(network: nn.Module) -> None:

@@ -77,7 +77,7 @@ def _read(trust: TrustModel) -> list[str]:
     sentences = [f"Reads {what}{why}."]
     if trust.meter.second_look is not None and trust.meter.second_look < inf:
         sentences.append(
-            "Predicts the mirror image of doubtful images, too, about a fifth of the known ones, because this helps to "
+            "Predicts the mirror image of doubtful images, too, about 30 % of the known ones, because this helps to "
             "find wrong predictions on held-out folds."
         )
     return sentences

@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network import answer
 
-MIRROR = "mirror"
-"""Name of the probe's score."""
+MIRROR, MIRROR_LOGIT = "mirror", "mirror_logit"
+"""Names of the probe's scores."""
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """A probe that returns "mirror", the log odds that the prediction is wrong by the logits of two views.
+    """A probe that predicts two views of an image, and returns scores of their averaged logits.
 
-    The views are the image and its mirror image, left and right exchanged; their logits are averaged. An image whose
-    own log odds are at most `above` is not looked at again, and keeps these. Inputs that are not a single tensor
-    [N, channels, height, width] of floating-point numbers have no mirror image, and keep theirs, too.
+    They are "mirror", the log odds that the prediction is wrong, and "mirror_logit", the largest logit. The views are
+    the image and its mirror image, left and right exchanged. An image whose own log odds are at most `above` is not
+    looked at again, and its own logits count. So do those of inputs that are not a single tensor
+    [N, channels, height, width] of floating-point numbers, which have no mirror image.
 
     Args:
         above: largest log odds for which one look is enough.
@@ -33,17 +34,18 @@ class Mirror:
     needs_gradients: ClassVar[bool] = False
 
     def __call__(self, network: nn.Module, inputs: Inputs, logits: Tensor) -> dict[str, Tensor]:
-        """Return the score [N] of images with logits [N, C]."""
-        exact = logits.detach().double()
-        classes = exact.argmax(dim=1)
-        odds = wrong_log_odds(exact, classes)
+        """Return the scores [N] of images with logits [N, C]."""
+        means = logits.detach().double().clone()
+        classes = means.argmax(dim=1)
+        odds = wrong_log_odds(means, classes)
         rows = (odds > self.above).nonzero().flatten().tolist()
         if rows and _are_images(inputs):
             with torch.no_grad():
                 mirrored = answer(network, inputs.rows(rows).map(lambda images: images.flip(3)))
-            means = wrong_log_odds((exact[rows] + mirrored.double()) / 2, classes[rows])
-            odds[rows] = torch.where(means.isfinite(), means, odds[rows])
-        return {MIRROR: odds}
+            both = (means[rows] + mirrored.double()) / 2
+            means[rows] = torch.where(both.isfinite().all(dim=1, keepdim=True), both, means[rows])
+            odds = wrong_log_odds(means, classes)
+        return {MIRROR: odds, MIRROR_LOGIT: means.amax(dim=1)}
 
 
 def wrong_log_odds(logits: Tensor, classes: Tensor) -> Tensor:

@@ -123,10 +123,10 @@ def _forward_meter(judged: JudgedNetwork, inputs: Tensor) -> Run:
 
 
 def _second_look(judged: JudgedNetwork, inputs: Tensor) -> Run:
-    """Read the forward pass, and the mirror images of a fifth of these inputs."""
+    """Read the forward pass, and the mirror images of 30 % of these inputs."""
     once = GradientMeter(judged.network).for_trust_model(gradients=False, second_look=math.inf)
     doubts = once(inputs).scores[MIRROR]
-    above = float(doubts.sort().values[-1 - len(doubts) // 5]) if len(doubts) >= 5 else -math.inf
+    above = float(doubts.sort().values[-1 - 3 * len(doubts) // 10]) if len(doubts) >= 4 else -math.inf
     meter = once.for_trust_model(gradients=False, second_look=above)
     return lambda batch: meter(batch).log_scale
 
@@ -143,7 +143,7 @@ STEPS: dict[str, VerdictStep] = {
     "heads": VerdictStep("features and heads (readings to P(correct))", _heads),
     "verdict": VerdictStep("TrustModel.predict_proba (the whole verdict)", _verdict),
     "forward-meter": VerdictStep('meter of `TrustModel(reads="forward")`', _forward_meter),
-    "second-look": VerdictStep("the same, with a second look at a fifth of the inputs (at a single one)", _second_look),
+    "second-look": VerdictStep("the same, with a second look at 30 % of the inputs (at a single one)", _second_look),
     "forward-verdict": VerdictStep('`TrustModel(reads="forward")`, the whole verdict', _forward_verdict),
 }
 """Steps by their name in results.json, in the order of the page."""
