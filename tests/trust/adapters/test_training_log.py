@@ -72,15 +72,16 @@ def test_everything_is_left_as_it_was() -> None:
 
         def __iter__(self) -> Iterator[Any]:
             for images, labels in loader(300, 500):
-                yield images + 0.01 * (torch.rand(1) + random.random() + np.random.rand()), labels
+                drawn = torch.rand(1) + random.random() + np.random.rand()  # noqa: NPY002
+                yield images + 0.01 * drawn, labels
 
-    before = torch.get_rng_state(), random.getstate(), str(np.random.get_state())
+    before = torch.get_rng_state(), random.getstate(), str(np.random.get_state())  # noqa: NPY002
     with torch.inference_mode():  # as Lightning validates
         numbers = validation_numbers(network, Random(), ["l2"])
     assert numbers["l2/0"] > 0
     assert all(module.training for module in network.modules())
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert (random.getstate(), str(np.random.get_state())) == before[1:]
+    assert (random.getstate(), str(np.random.get_state())) == before[1:]  # noqa: NPY002
     assert [parameter.requires_grad for parameter in network.parameters()] == [False, *[True] * 5]
     assert torch.equal(network[4].weight.grad, torch.ones_like(network[4].weight))
     assert network[4].bias.grad is None

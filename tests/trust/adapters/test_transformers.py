@@ -65,7 +65,8 @@ def test_it_logs_and_training_is_the_same_without_it(tmp_path: Path) -> None:
     for trainer in (with_it, without):
         set_seed(0)
         trainer.train()
-        states.append((trainer.model.state_dict(), torch.get_rng_state(), np.random.get_state()[1]))
+        numpy_state = np.random.get_state()[1]  # noqa: NPY002
+        states.append((trainer.model.state_dict(), torch.get_rng_state(), numpy_state))
     assert all(torch.equal(states[0][0][name], states[1][0][name]) for name in states[1][0])
     assert torch.equal(states[0][1], states[1][1])
     assert (states[0][2] == states[1][2]).all()

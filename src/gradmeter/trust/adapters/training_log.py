@@ -55,8 +55,8 @@ def validation_numbers(
         "METRIC_wrong/LAYER", the means over right and over wrong predictions, for the gradient of the predicted class;
         "auroc/softmax" and "auroc/gradient", how well 1 - the softmax and the norm of the whole gradient tell wrong
         predictions from right ones; and with at least 50 right predictions, "auroc/p_correct" and "p_correct",
-        "p_correct_right" and "p_correct_wrong", the means of P(correct) on held-out folds of these data. A mean or AUROC without samples is left out. All
-        are left out, with a warning, if the network's outputs are not finite.
+        "p_correct_right" and "p_correct_wrong", the means of P(correct) on held-out folds of these data. A mean or
+        AUROC without samples is left out; everything is, with a warning, if the network's outputs are not finite.
 
     Raises:
         Those of `GradientMeter` and `TrustModel.fit` for networks, batches and labels.
@@ -84,13 +84,14 @@ def validation_numbers(
 @contextmanager
 def _randomness_restored() -> Iterator[None]:
     """Restore the random generators that a loader may use in this process; `GradientMeter` restores others."""
-    states = random.getstate(), np.random.get_state()
+    # NumPy's global generator is the one that transforms use.
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         try:
             yield
         finally:
             random.setstate(states[0])
-            np.random.set_state(states[1])
+            np.random.set_state(states[1])  # noqa: NPY002
 
 
 def _gradient_means(readings: Readings, correct: NDArray[np.bool_], metrics: Sequence[str]) -> dict[str, float]:
@@ -110,4 +111,3 @@ def _means(name: str, ending: str, values: NDArray[np.float64], correct: NDArray
 def _auroc(doubt: NDArray[np.float64], correct: NDArray[np.bool_]) -> float | None:
     """Return the AUROC of wrong predictions; None if all predictions are right, or all are wrong."""
     return None if correct.all() or not correct.any() else separation(doubt[correct], doubt[~correct]).auroc
-

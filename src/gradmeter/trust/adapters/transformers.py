@@ -50,9 +50,7 @@ class GradmeterCallback(TrainerCallback):  # type: ignore[misc]
                 "network in each: remove the callback, or train without them"
             )
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measure and log.
 
         Raises:
