@@ -21,7 +21,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 
-class GradmeterCallback(Callback):  # type: ignore[misc]
+class GradmeterCallback(Callback):
     """Callback that logs gradient statistics of each layer, and P(correct), after each validation.
 
     It logs the numbers of `gradmeter.trust.adapters.training_log.validation_numbers` as "gradmeter/NAME", on rank zero

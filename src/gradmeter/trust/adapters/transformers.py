@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 
-class GradmeterCallback(TrainerCallback):  # type: ignore[misc]
+class GradmeterCallback(TrainerCallback):
     """Callback that logs gradient statistics of each layer, and P(correct), after each evaluation.
 
     It logs the numbers of `gradmeter.trust.adapters.training_log.validation_numbers` as "eval_gradmeter/NAME", in the
