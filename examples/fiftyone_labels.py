@@ -31,7 +31,9 @@ def main() -> None:
     parser.add_argument("--classes", nargs="+", help="names of the classes, if the verdicts have their numbers")
     arguments = parser.parse_args()
     if arguments.verdicts.suffix == ".csv":
-        verdicts = csv.read_csv(arguments.verdicts, convert_options=csv.ConvertOptions(column_types={"id": "string"}))
+        texts = {"id": "string", "prediction": "string"}
+        options = csv.ConvertOptions(column_types=texts, strings_can_be_null=True, quoted_strings_can_be_null=False)
+        verdicts = csv.read_csv(arguments.verdicts, convert_options=options)
     else:
         verdicts = dataset.dataset(arguments.verdicts, format="parquet").to_table()
     if arguments.concept is not None:

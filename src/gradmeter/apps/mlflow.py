@@ -1,8 +1,8 @@
 """A TrustModel and its network as a model of MLflow: its predictions are verdicts.
 
 MLflow imports this module to load a model (the flavor "python_function" with a `loader_module`). Nothing is pickled:
-the model's data are a folder of `TrustModel.save` and a file of weights. The module is not in `gradmeter.trust.adapters`
-because it opens networks by their names and decodes images.
+the model's data are a folder of `TrustModel.save` and a file of weights. The module is not among the adapters in
+`gradmeter.trust`, because it opens networks by their names and decodes images.
 """
 
 from __future__ import annotations
