@@ -1,4 +1,4 @@
-"""Settings of the test session (one thread, Ctrl-C, property tests without deadlines), an object store, and axe-core."""
+"""Settings of the test session (one thread, Ctrl-C, property tests without deadlines), a store of objects, and axe."""
 
 import secrets
 import signal

@@ -200,9 +200,7 @@ def test_the_page_in_a_browser(networks: SideBySide, home: Path, axe: str, width
     with sync_api.sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=colours, offline=True
-        )
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=colours, offline=True)
         page = context.new_page()
         page.on("console", lambda message: messages.append(message.text))
         page.on("pageerror", lambda error: messages.append(str(error)))
