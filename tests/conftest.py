@@ -1,4 +1,4 @@
-"""Settings of the test session (one thread, Ctrl-C, property tests without deadlines), and an object store."""
+"""Settings of the test session (one thread, Ctrl-C, property tests without deadlines), a store of objects, and axe."""
 
 import secrets
 import signal
@@ -10,6 +10,7 @@ from hypothesis import settings
 from pyarrow import fs
 
 import gradmeter.runs.progress
+from accessibility import axe_source
 
 torch.set_num_threads(1)
 # Lines of progress must not depend on how fast the machine is.
@@ -19,6 +20,12 @@ settings.load_profile("gradmeter")
 
 # Background jobs of a shell ignore Ctrl-C, and commands started by tests would inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script of axe-core, which finds faults of accessibility; see `accessibility.grave_faults`."""
+    return axe_source(tmp_path_factory.mktemp("axe"))
 
 
 @pytest.fixture(scope="session")

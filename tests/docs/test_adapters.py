@@ -1,26 +1,45 @@
-"""The blocks of the page on adapters run: Python on digits, and the commands for FD-Shifts on small texts."""
+"""The blocks of the page on adapters run: Python and examples on digits, the commands for FD-Shifts on small texts."""
 
+import json
+import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from apps.cli.commands import ENVIRONMENT, gradmeter
 from apps.workflows import arrays
+from apps.workflows.digits import MODULE, make, recipe
 from docs.code import ROOT, blocks
+from gradmeter.apps.cli.commands import app
 from gradmeter.trust.adapters.fd_shifts import read_outputs
+from trust.adapters.test_lightning import Digits
+from trust.adapters.test_transformers import VALIDATION, trainer_in
 from trust.trained import digits, loader, noise, trained
 
-pytestmark = pytest.mark.slow
+# Lightning and MLflow warn of small data, many workers, and their own hints of types.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default::UserWarning")]
+
+
+@pytest.fixture(autouse=True)
+def mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let MLflow write to this test's folder; a database would need more packages."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mine.py").write_text(MODULE)
     images, labels = digits()
     variables: dict[str, Any] = {
         "model": trained(),
@@ -30,6 +49,10 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "test_images": images[1050:1150],
         "test_labels": labels[1050:1150],
         "unknown_images": noise(50),
+        "module": Digits(),
+        "training_loader": loader(0, 300),
+        "text_trainer": trainer_in(tmp_path / "texts"),
+        "text_loader": DataLoader(VALIDATION, batch_size=64),
     }
     for language, content in blocks("docs/adapters.md"):
         if language == "python":
@@ -37,6 +60,9 @@ def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert variables["metrics"].compute()["AUROC"] > 0.9
     assert (variables["truth"] == labels[300:1000].numpy()).all()
     assert np.bincount(variables["outputs"].datasets).tolist() == [100, 50]
+    assert variables["trainer"].callback_metrics["gradmeter/accuracy"] > 0.9
+    assert [entry for entry in variables["text_trainer"].state.log_history if "eval_gradmeter/l2/all" in entry]
+    assert len(json.loads(Path("labels.json").read_text())["labels"]) == 100
 
 
 def test_the_commands_for_fd_shifts(tmp_path: Path) -> None:
@@ -66,3 +92,56 @@ def test_the_commands_for_fd_shifts(tmp_path: Path) -> None:
     assert outputs.labels[:100].tolist() == labels.tolist()
     assert outputs.confidences is not None
     assert outputs.confidences[:500].mean() > outputs.confidences[500:].mean()
+
+
+def example(line: str, monkeypatch: pytest.MonkeyPatch, *further: str) -> None:
+    """Run a line like "python examples/NAME.py ..." in this process, which has imported the libraries already."""
+    program, script, *arguments = shlex.split(line)
+    assert program == "python"
+    monkeypatch.setattr(sys, "argv", [script, *arguments, *further])
+    runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
+@pytest.fixture
+def line_of() -> Callable[[str], str]:
+    """Return a function that returns the only line of the page with a text, from its commands."""
+    lines = [line for language, text in blocks("docs/adapters.md") if language == "sh" for line in text.splitlines()]
+
+    def find(text: str) -> str:
+        (line,) = [line for line in lines if text in line]
+        return line
+
+    return find
+
+
+@pytest.mark.parametrize("trainer", ["lightning", "transformers"])
+def test_training(
+    trainer: str, line_of: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = line_of(f"examples/{trainer}_training.py").replace("--epochs 5", "--epochs 1")
+    example(line, monkeypatch)
+    assert "  p_correct 0." in capsys.readouterr().out
+
+
+def test_the_commands_for_mlflow_and_fiftyone(
+    line_of: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path)
+    given = recipe(tmp_path)
+    fit = ["fit", given.model, "--weights", str(given.weights), "--known", "validation", "--classifier", "ridge_cv"]
+    app([*fit, "--image-size", "8", "--grey", "--classes", ",".join("0123456789"), "--quiet"], standalone_mode=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    images = sorted((tmp_path / "test/7").iterdir())
+    images[0].rename("image.png")
+    images[1].rename("another.png")
+    example(line_of("mlflow_model.py"), monkeypatch, "--model", given.model, "--code", "digits_network.py")
+    assert "another.png" in capsys.readouterr().out
+    app([*shlex.split(line_of("judge trust test"))[1:], "--model", given.model, "--quiet"], standalone_mode=False)
+    example(line_of("fiftyone_labels.py"), monkeypatch)
+    labels = json.loads(Path("labels.json").read_text())["labels"]
+    files = {str(path.relative_to("test").with_suffix("")) for path in Path("test").rglob("*.png")}
+    assert {*labels} == files
+    right = np.mean([label["label"] == name.partition("/")[0] for name, label in labels.items()])
+    assert right == pytest.approx(np.mean([label["confidence"] for label in labels.values()]), abs=0.05)

@@ -19,6 +19,7 @@ pytest.importorskip("mlxtend", reason="the extra demo is not installed")
 
 from playwright import sync_api
 
+from accessibility import grave_faults
 from apps.cli.commands import ENVIRONMENT
 from apps.serving.small import PORT
 
@@ -234,6 +235,27 @@ def test_the_page_never_scrolls_sideways_and_follows_the_colours(
     if width < 500:  # the verdict comes right below the pad
         top = [page.locator(name).bounding_box()["y"] for name in ("#input", "#verdict", "#layers", "#more", "#recent")]
         assert top == sorted(top)
+
+
+@pytest.mark.parametrize(("width", "colours"), [(390, "dark"), (1280, "light")])
+def test_no_grave_fault_of_accessibility(width: int, colours: str, visit: Callable[..., Any], axe: str) -> None:
+    page = visit(width, colours)
+    assert grave_faults(page, axe) == []
+    for strokes in (SEVEN, SMILEY):
+        draw(page, strokes)
+        assert grave_faults(page, axe) == []
+
+
+def test_a_verdict_is_printed_in_light_colours_without_controls(visit: Callable[..., Any]) -> None:
+    page = visit(colours="dark")
+    draw(page, SMILEY)
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.querySelector('#measures')).printColorAdjust") == "exact"
+    for control in ("#clear", "#undo", "#files", "#examples", "#program"):
+        assert not page.locator(control).is_visible()
+    for shown in ("#pad", "#seen", "#prediction", "#measures", "#strip"):
+        assert page.locator(shown).is_visible()
 
 
 def test_another_command_serves_the_same_trust_model(folder: Path) -> None:

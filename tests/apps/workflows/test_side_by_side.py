@@ -1,6 +1,7 @@
 """Two TrustModels on the same data."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
+from accessibility import grave_faults
 from apps.workflows.digits import recipe
 from gradmeter.apps.workflows.evaluate import evaluate
 from gradmeter.apps.workflows.fit import Fitted, fit
@@ -185,3 +187,27 @@ def test_names_are_short_and_unique(tmp_path: Path) -> None:
     assert short_names(paths[:2]) == ["trust", "trust (2)"]
     assert short_names(paths[2:3]) == ["figures (2)"]
     assert short_names(paths[3:]) == [Path.cwd().name]
+
+
+@pytest.mark.parametrize(("width", "colours"), [(375, "dark"), (1280, "light")])
+def test_the_page_in_a_browser(networks: SideBySide, home: Path, axe: str, width: int, colours: str) -> None:
+    """Offline, without console messages, other requests, sideways scrolling and grave faults of accessibility."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no Chromium or Chrome on the path")
+    address, messages, requests = (home / "networks/report.html").as_uri(), [], []
+    with sync_api.sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=colours, offline=True)
+        page = context.new_page()
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert grave_faults(page, axe) == []
+        browser.close()
+    assert messages == []
+    assert {url for url in requests if not url.startswith("data:")} == {address}

@@ -83,6 +83,12 @@ def _lines(results: Sequence[TaskResults], made: Made) -> Iterator[str]:
         '`pip install ".[compare]"`; DIR holds the archives of [the study](study.md) and `cifar10_train20k.npz`.'
     )
     yield from ("", "```sh", *made.commands, "```", "")
+    yield (
+        "The networks here are trained by the command. `gradmeter compare --task cifar10` takes networks that others "
+        "have trained ([real.md](real.md)), and `gradmeter gain` asks what gradients add to what the forward pass "
+        "shows."
+    )
+    yield ""
     yield from (f"- {line}" for line in made.lines)
     for task_results in results:
         yield from ("", f"## {task_results.task.title}", "")

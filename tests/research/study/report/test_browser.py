@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from accessibility import grave_faults
 from apps.workflows.digits import make, recipe
 from gradmeter.apps.workflows.evaluate import evaluate
 from gradmeter.apps.workflows.evaluation_report import write_evaluation
@@ -194,6 +195,11 @@ def test_dark_and_light_differ_and_print_is_light(visit):
     assert page.evaluate(shade) == 3 * 255
     assert page.evaluate(ink) < 200
     assert visit(colours="light").evaluate(shade) > 600
+
+
+@pytest.mark.parametrize(("width", "colours"), [(375, "dark"), (1280, "light")])
+def test_no_grave_fault_of_accessibility(visit, axe, width, colours):
+    assert grave_faults(visit(width, colours), axe) == []
 
 
 def test_headings_and_contents_lead_through_the_page(visit, report):

@@ -1,0 +1,91 @@
+"""Verdicts in a file that FiftyOne imports, beside the images that they are about.
+
+FiftyOne (Moore and Corso 2020, https://github.com/voxel51/fiftyone) reads the type FiftyOneImageClassificationDataset
+from a JSON file: {"classes": [NAME, ...], "labels": {IMAGE: {"label": NAME, "confidence": NUMBER, "attributes": {}}}},
+where IMAGE is the path of an image in the folder of images, without its extension. FiftyOne itself is not needed here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from gradmeter.errors import DataError, InputError
+from gradmeter.files import write_text
+from gradmeter.names import decode_name
+from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN
+
+ATTRIBUTES = ("probability", P_KNOWN, P_CORRECT_IF_KNOWN, "accepted", "reason", "concept", "correct")
+"""Columns that become attributes of a label. P(correct) is its confidence, and a "label", the true class, its "truth".
+"""
+
+_REQUIRED = ("id", "prediction", P_CORRECT)
+
+
+def write_labels(path: Path | str, verdicts: pa.Table, classes: Sequence[str] | None = None) -> int:
+    """Write verdicts as labels for FiftyOne.
+
+    Args:
+        path: the JSON file to write; it is replaced.
+        verdicts: a row for each image, with "id", its path in the folder of images, "prediction" and "p_correct", as
+            `gradmeter judge` and `gradmeter evaluate` write them, or `TrustModel.verdicts` for readings of `gradmeter
+            measure`. Of the other columns, `ATTRIBUTES` and "label" are used; nulls are left out.
+        classes: names of the classes, if predictions are their numbers.
+
+    Returns:
+        The number of labels.
+
+    Raises:
+        DataError: if a column is missing, a number is not that of a class, or two images have the same path without
+            extension, which FiftyOne cannot tell apart.
+        InputError: if `verdicts` is not a table.
+        OutputError: if the file cannot be written.
+    """
+    if not isinstance(verdicts, pa.Table):
+        raise InputError(f"verdicts are a {type(verdicts).__name__}; expected a pyarrow.Table")
+    if missing := [name for name in _REQUIRED if name not in verdicts.column_names]:
+        raise DataError(
+            f"the verdicts have no column {', '.join(missing)}; expected those of gradmeter judge or evaluate, or of "
+            "TrustModel.verdicts for readings with an id"
+        )
+    labels: dict[str, dict[str, Any]] = {}
+    names: dict[str, str] = {}
+    for name, label in _labels(verdicts, classes):
+        key = str(PurePosixPath(name).with_suffix(""))
+        if key in labels:
+            raise DataError(
+                f"the images {names[key]} and {name} have the same path without extension, by which FiftyOne knows "
+                "them; rename one, or write the verdicts of different data sets to different files"
+            )
+        labels[key], names[key] = label, name
+    content: dict[str, Any] = {} if classes is None else {"classes": list(classes)}
+    write_text(Path(path), json.dumps({**content, "labels": labels}) + "\n")
+    return len(labels)
+
+
+def _labels(verdicts: pa.Table, classes: Sequence[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the path of each image and its label."""
+    columns = {*_REQUIRED, *ATTRIBUTES, "label"} & {*verdicts.column_names}
+    for row in verdicts.select(sorted(columns)).to_pylist():
+        attributes = {name: row[name] for name in ATTRIBUTES if row.get(name) is not None}
+        if row.get("label") is not None:
+            attributes["truth"] = _class_name(row["label"], classes)
+        label = {
+            "label": _class_name(row["prediction"], classes),
+            "confidence": row[P_CORRECT],
+            "attributes": attributes,
+        }
+        yield decode_name(row["id"]), label
+
+
+def _class_name(value: int | str, classes: Sequence[str] | None) -> str:
+    """Return the name of a class, of which the table has the name or the number."""
+    if isinstance(value, str) or classes is None:
+        return str(value)
+    if not 0 <= value < len(classes):
+        raise DataError(f"class {value} in the verdicts, but {len(classes)} names; expected a name for each class")
+    return classes[value]

@@ -1,0 +1,70 @@
+"""Gradient statistics and P(correct) of a validation set in the logs of Lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from gradmeter.errors import UnsupportedModelError
+from gradmeter.trust.adapters.training_log import require_metrics, validation_numbers
+
+try:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+    from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+    from lightning.pytorch.utilities import move_data_to_device
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"gradmeter.trust.adapters.lightning needs the package {error.name}, which is not installed; run "
+        'pip install "gradmeter[lightning]"',
+        name=error.name,
+    ) from error
+
+
+class GradmeterCallback(Callback):
+    """Callback that logs gradient statistics of each layer, and P(correct), after each validation.
+
+    It logs the numbers of `gradmeter.trust.adapters.training_log.validation_numbers` as "gradmeter/NAME", on rank zero
+    only. Training goes on exactly as without it: the weights, their gradients, the optimisers, the training mode and
+    the random generators of PyTorch, NumPy and Python are left as they were.
+
+    Args:
+        loader: batches (inputs, labels), or dicts with "labels", that the network is not trained on; all of them are
+            read each time, so a few hundred to a few thousand samples are enough. Lightning does not know this loader
+            and puts no distributed sampler into it.
+        network: name of the submodule that maps the inputs to logits [N, C]; by default the LightningModule itself.
+        metrics: names of the gradient statistics to log of each layer.
+
+    Raises:
+        InputError: if a statistic is unknown.
+
+    Example:
+        >>> Trainer(callbacks=[GradmeterCallback(loader)]).fit(module, train_loader, validation_loader)
+    """
+
+    def __init__(self, loader: Iterable[Any], network: str = "", metrics: Sequence[str] = ("l2",)) -> None:
+        self.loader, self.network, self.metrics = loader, network, require_metrics(metrics)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that each rank holds the whole network.
+
+        Raises:
+            UnsupportedModelError: if the weights are spread over ranks.
+        """
+        if isinstance(trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
+            raise UnsupportedModelError(
+                f"{type(trainer.strategy).__name__} spreads the weights over ranks; expected a strategy that keeps the "
+                "whole network on each, such as DDP: remove the callback, or change the strategy"
+            )
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Measure and log.
+
+        Raises:
+            Those of `validation_numbers`.
+        """
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        move = partial(move_data_to_device, device=pl_module.device)
+        numbers = validation_numbers(pl_module.get_submodule(self.network), self.loader, self.metrics, move)
+        pl_module.log_dict({f"gradmeter/{name}": number for name, number in numbers.items()}, rank_zero_only=True)

@@ -1,0 +1,113 @@
+"""What the callbacks for trainers log after each validation: gradient statistics of each layer, and P(correct)."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from gradmeter.errors import InputError
+from gradmeter.reading.meter import GradientMeter
+from gradmeter.reading.network import NotFinite
+from gradmeter.reading.readings import Readings
+from gradmeter.reading.statistics import STATISTICS
+from gradmeter.trust.data import read_known
+from gradmeter.trust.evaluation.separation import separation
+from gradmeter.trust.judge import Judge
+from gradmeter.trust.two_heads import LEAST_KNOWN
+
+
+def require_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
+    """Return names of gradient statistics as a tuple.
+
+    Raises:
+        InputError: if one is unknown, or `metrics` is no sequence of names.
+    """
+    if isinstance(metrics, str):
+        raise InputError(f"metrics={metrics!r}; expected a sequence, as in metrics=[{metrics!r}]")
+    if unknown := [name for name in metrics if name not in STATISTICS]:
+        raise InputError(f"metrics have {unknown[0]!r}; expected {', '.join(STATISTICS)}")
+    return tuple(metrics)
+
+
+def validation_numbers(
+    network: nn.Module, loader: Iterable[Any], metrics: Sequence[str], move: Callable[[Any], Any]
+) -> dict[str, float]:
+    """Return what the network's gradients and a meta classifier say about validation data.
+
+    The network, its gradients and the random generators of PyTorch's CPU, NumPy and Python are left as they were.
+
+    Args:
+        network: maps a batch to logits [N, C].
+        loader: batches, as for `TrustModel.fit`.
+        metrics: names of gradient statistics.
+        move: returns a batch on the network's device.
+
+    Returns:
+        "accuracy"; for each statistic and layer, "METRIC/LAYER", the mean over the samples, "METRIC_right/LAYER" and
+        "METRIC_wrong/LAYER", the means over right and over wrong predictions, for the gradient of the predicted class;
+        "auroc/softmax" and "auroc/gradient", how well 1 - the softmax and the norm of the whole gradient tell wrong
+        predictions from right ones; and with at least 50 right predictions, "auroc/p_correct" and "p_correct",
+        "p_correct_right" and "p_correct_wrong", the means of P(correct) on held-out folds of these data. A mean or
+        AUROC without samples is left out; everything is, with a warning, if the network's outputs are not finite.
+
+    Raises:
+        Those of `GradientMeter` and `TrustModel.fit` for networks, batches and labels.
+    """
+    with _randomness_restored():
+        meter = GradientMeter(network).for_trust_model(second_look=None)
+        try:
+            # The loader is iterated here, because that draws random numbers.
+            data, labels = read_known(meter, map(move, loader))
+        except NotFinite as error:
+            warnings.warn(f"gradmeter logs nothing after this validation: {error}", stacklevel=3)
+            return {}
+        correct = (data.readings.predictions.cpu() == labels).numpy()
+        numbers = {"accuracy": float(correct.mean()), **_gradient_means(data.readings, correct, metrics)}
+        doubts = {"softmax": data.readings.log_scale, "gradient": data.readings["all", "l2"]}
+        aurocs = {name: _auroc(values.double().cpu().numpy(), correct) for name, values in doubts.items()}
+        if correct.sum() >= LEAST_KNOWN:
+            # Each sample is judged by a meta classifier that was fitted to others.
+            p_correct = Judge.fit(data.readings, labels, contents=data.contents).held_out.p_correct
+            numbers |= _means("p_correct", "", p_correct, correct)
+            aurocs["p_correct"] = _auroc(-p_correct, correct)
+    return numbers | {f"auroc/{name}": auroc for name, auroc in aurocs.items() if auroc is not None}
+
+
+@contextmanager
+def _randomness_restored() -> Iterator[None]:
+    """Restore the random generators that a loader may use in this process; `GradientMeter` restores others."""
+    # NumPy's global generator is the one that transforms use.
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+
+
+def _gradient_means(readings: Readings, correct: NDArray[np.bool_], metrics: Sequence[str]) -> dict[str, float]:
+    means: dict[str, float] = {}
+    for metric in metrics:
+        for layer in readings.layers:
+            means |= _means(metric, f"/{layer}", readings[layer, metric].double().cpu().numpy(), correct)
+    return means
+
+
+def _means(name: str, ending: str, values: NDArray[np.float64], correct: NDArray[np.bool_]) -> dict[str, float]:
+    """Return the means over all, right and wrong predictions; those without a prediction are left out."""
+    parts = {"": values, "_right": values[correct], "_wrong": values[~correct]}
+    return {f"{name}{part}{ending}": float(chosen.mean()) for part, chosen in parts.items() if len(chosen)}
+
+
+def _auroc(doubt: NDArray[np.float64], correct: NDArray[np.bool_]) -> float | None:
+    """Return the AUROC of wrong predictions; None if all predictions are right, or all are wrong."""
+    return None if correct.all() or not correct.any() else separation(doubt[correct], doubt[~correct]).auroc

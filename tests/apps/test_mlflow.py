@@ -1,0 +1,110 @@
+"""A round trip through MLflow: log, load and predict, with arrays, files, and a TrustModel of `gradmeter fit`."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of MLflow's own type hints
+    mlflow = pytest.importorskip("mlflow.pyfunc", reason="the extra mlflow is not installed") and __import__("mlflow")
+
+from apps.workflows.digits import CLASSES, make, recipe
+from gradmeter import GradientMeter, TrustModel
+from gradmeter.apps.mlflow import log_model, save_model
+from gradmeter.apps.workflows.fit import fit
+from gradmeter.apps.workflows.open_trust import open_trust
+from gradmeter.errors import DataError, InputError
+from gradmeter.trust.model import VERDICT_COLUMNS
+from trust.trained import digits, loader, trained
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The current folder, with digits, a network's code and its weights, and a store of MLflow."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    make(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.syspath_prepend(folder)
+        patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database needs more packages
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        mlflow.set_tracking_uri((folder / "mlruns").as_uri())
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def trust(folder: Path) -> TrustModel:
+    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 900))
+    trust.set_risk(0.1, loader(900, 1400))
+    return trust
+
+
+@pytest.fixture(scope="module")
+def loaded(folder: Path, trust: TrustModel) -> Any:
+    with mlflow.start_run():
+        info = log_model("judge", trust, recipe(folder))
+    return mlflow.pyfunc.load_model(info.model_uri)
+
+
+def png(index: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.rint(digits()[0][index, 0].numpy() * 255).astype(np.uint8)).save(file, "png")
+    return file.getvalue()
+
+
+def expected_of(trust: TrustModel, images: Any) -> pd.DataFrame:
+    frame = trust.verdicts(images).to_pandas()
+    return frame.assign(prediction=[CLASSES[number] for number in frame["prediction"]])
+
+
+def test_arrays(loaded: Any, trust: TrustModel) -> None:
+    images = digits()[0][1400:1460]
+    verdicts = loaded.predict(images.numpy())
+    assert list(verdicts) == list(VERDICT_COLUMNS)
+    pd.testing.assert_frame_equal(verdicts, expected_of(trust, images), check_dtype=False, rtol=1e-5)
+    assert set(verdicts["accepted"]) == {True, False}
+
+
+def test_image_files(loaded: Any, trust: TrustModel) -> None:
+    files = [png(index) for index in range(1400, 1700)]  # more than are decoded at a time
+    verdicts = loaded.predict(files)
+    images = (digits()[0][1400:1700] * 255).round() / 255
+    pd.testing.assert_frame_equal(verdicts, expected_of(trust, images), check_dtype=False, rtol=1e-4, atol=1e-6)
+    pd.testing.assert_frame_equal(loaded.predict(pd.DataFrame({"image": files[:5]})), verdicts[:5])
+
+
+def test_a_trust_model_of_the_command_line(folder: Path) -> None:
+    fit(recipe(folder), "validation", [], Path("trust"), meta_classifier="ridge_cv", repetitions=100)
+    trust, _ = open_trust(Path("trust"), model=recipe(folder).model)
+    save_model("saved", trust, code_paths=["digits_network.py"])
+    verdicts = mlflow.pyfunc.load_model("saved").predict(digits()[0][1400:1410].numpy())
+    pd.testing.assert_frame_equal(verdicts, expected_of(trust, digits()[0][1400:1410]), check_dtype=False, rtol=1e-5)
+    assert Path("saved/code/digits_network.py").is_file()
+    assert not [*Path("saved").rglob("*.pkl")]
+
+
+def test_what_cannot_be_judged(loaded: Any) -> None:
+    with pytest.raises(DataError, match="input 1 "):
+        loaded.predict([png(1400), b"no image"])
+    for wrong in ([], [3], pd.DataFrame({"one": [b""], "two": [b""]})):
+        with pytest.raises(InputError, match="expected"):
+            loaded.predict(wrong)
+
+
+def test_what_cannot_be_saved(trust: TrustModel, folder: Path) -> None:
+    with pytest.raises(InputError, match="Recipe"):
+        save_model("nothing", trust)
+    (folder / "other_network.py").write_text((folder / "digits_network.py").read_text().replace("ReLU", "Tanh"))
+    with pytest.raises(DataError):
+        save_model("nothing", trust, replace(recipe(folder), model="other_network:network"))
+    assert not Path("nothing").exists()
