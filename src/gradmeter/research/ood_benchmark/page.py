@@ -86,7 +86,7 @@ def _lines(results: Sequence[TaskResults], made: Made) -> Iterator[str]:
     yield (
         "The networks here are trained by the command. `gradmeter compare --task cifar10` takes networks that others "
         "have trained ([real.md](real.md)), and `gradmeter gain` asks what gradients add to what the forward pass "
-        "shows."
+        "shows ([gradients.md](gradients.md))."
     )
     yield ""
     yield from (f"- {line}" for line in made.lines)
