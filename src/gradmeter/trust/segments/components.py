@@ -11,13 +11,14 @@ from scipy import ndimage
 
 Map = NDArray[np.int64]
 
-# Pixels that touch at a corner are connected, as in MetaSeg.
-_NEIGHBOURS = np.ones((3, 3), np.int64)
+# For a stack of one map for each class: pixels of a map that touch at a corner are connected, as in MetaSeg.
+_NEIGHBOURS = np.zeros((3, 3, 3), np.int64)
+_NEIGHBOURS[1] = 1
 
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """The connected components of one map, numbered from 0 in the order of their first pixels.
+    """The connected components of one map, numbered from 0, by class, and then in the order of their pixels.
 
     Attributes:
         mask: [H, W] the number of each pixel's component; -1 outside of all.
@@ -32,18 +33,14 @@ class Components:
     @classmethod
     def of(cls, classes: Map) -> Components:
         """Find the components of equal classes [H, W]; pixels with a negative class belong to none."""
-        mask = np.full(classes.shape, -1, np.int64)
-        count = 0
-        for label in np.unique(classes[classes >= 0]):
-            numbers, found = ndimage.label(classes == label, _NEIGHBOURS)
-            inside = numbers > 0
-            mask[inside] = numbers[inside] + (count - 1)
-            count += found
-        mask = _in_order(mask, count)
-        flat, own = mask.ravel(), mask.ravel() >= 0
-        labels = np.zeros(count, np.int64)
-        labels[flat[own]] = classes.ravel()[own]
-        return cls(mask, labels, np.bincount(flat[own], minlength=count))
+        present = np.unique(classes)
+        present = present[present >= 0]
+        numbers, count = ndimage.label(classes == present[:, None, None], _NEIGHBOURS)
+        # Each pixel is in the map of one class at most; 0 is for none, there and in the sums.
+        mask = numbers.sum(0, dtype=np.int64) - 1
+        labels = np.zeros(count + 1, np.int64)
+        labels[mask] = classes
+        return cls(mask, labels[:-1], np.bincount(mask.ravel() + 1, minlength=count + 1)[1:])
 
     def boundary(self) -> NDArray[np.bool_]:
         """Whether one of the up to eight neighbours of a pixel lies outside of its component, [H, W]."""
@@ -76,18 +73,6 @@ class Components:
         edges = np.bincount(np.concatenate(cells), minlength=count * (classes + 1)).reshape(count, classes + 1)
         shares: NDArray[np.float64] = edges / edges.sum(1, keepdims=True)
         return shares
-
-
-def _in_order(mask: Map, count: int) -> Map:
-    """Renumber components in the order of their first pixels."""
-    flat = mask.ravel()
-    pixels = np.flatnonzero(flat >= 0)[::-1]
-    first = np.zeros(count, np.int64)
-    # Of several pixels of a component, the last one assigned remains: the first of the map.
-    first[flat[pixels]] = pixels
-    # The last entry is for -1.
-    numbers = np.append(np.argsort(np.argsort(first)), -1)
-    return numbers[mask]
 
 
 def _pairs(*, corners: bool) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:

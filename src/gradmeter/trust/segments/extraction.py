@@ -12,7 +12,7 @@ from torch import Tensor
 from gradmeter.errors import InputError
 from gradmeter.reading.pixels import PixelReadings
 from gradmeter.trust.segments.components import Components
-from gradmeter.trust.segments.dispersions import dispersions, probabilities
+from gradmeter.trust.segments.dispersions import softmax_maps
 from gradmeter.trust.segments.features import (
     CLASS,
     GRADIENTS,
@@ -144,11 +144,11 @@ def _of_image(
     if len(logits) == 1:
         logits = np.concatenate([np.zeros_like(logits), logits])
     zones = _Zones(found)
-    softmax = dispersions(logits)
-    maps = [softmax[name] for name in _DISPERSIONS]
-    blocks = [zones.features(np.stack(maps, axis=1)), zones.shape(), zones.position()]
+    probabilities, softmax = softmax_maps(logits)
+    maps = np.stack([softmax[name] for name in _DISPERSIONS], axis=1)
+    blocks = [zones.features(maps), zones.shape(), zones.position()]
     blocks.append(np.eye(len(logits))[found.classes])
-    blocks.append(zones.means(probabilities(logits).T))
+    blocks.append(zones.means(probabilities.T))
     blocks.append(found.contacts(len(logits)))
     if gradients:
         for _, part in _parts(readings):
