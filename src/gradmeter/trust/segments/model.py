@@ -222,7 +222,7 @@ def _with_truth(features: SegmentFeatures | Iterable[SegmentFeatures]) -> tuple[
     return joined, joined.adjusted_iou
 
 
-def _joined(parts: Iterable[SegmentFeatures]) -> SegmentFeatures:
+def _joined(parts: object) -> SegmentFeatures:
     if not isinstance(parts, Iterable):
         return _features(parts)
     return SegmentFeatures.concatenate(map(_features, parts))

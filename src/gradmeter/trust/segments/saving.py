@@ -124,15 +124,15 @@ def load(folder: Path, trusted: Sequence[str]) -> tuple[str, Fitted, SegmentGuar
             )
         estimators = skops.io.loads(encoded, trusted=sorted(allowed))
         axes = tuple(SegmentFeature(*map(str, axis)) for axis in content["features"])
-        heads = [_head(estimators[key], content["heads"][key], len(axes)) for key in ("hit", "iou")]
+        hit, iou = (_head(estimators[key], content["heads"][key], len(axes)) for key in ("hit", "iou"))
         image = np.array(content["image"], np.int64)
         # A forged estimator may fail for the features that belong to it.
-        answers(heads[0].estimator, np.zeros((1, len(axes))), "predict_proba")
-        answers(heads[1].estimator, np.zeros((1, len(axes))), "predict")
-        if not len(image) == len(heads[0].held_out) == len(heads[1].held_out):
+        answers(hit.estimator, np.zeros((1, len(axes))), "predict_proba")
+        answers(iou.estimator, np.zeros((1, len(axes))), "predict")
+        if not len(image) == len(hit.held_out) == len(iou.held_out):
             raise ValueError("held-out predictions and image numbers differ in length")
         learned = np.frombuffer(bytes.fromhex(content["learned_images"]), "<u8").astype(np.uint64)
-        return content["reads"], Fitted(axes, *heads, image, learned), _guarantee(content["guarantee"])
+        return content["reads"], Fitted(axes, hit, iou, image, learned), _guarantee(content["guarantee"])
     except GradmeterError:
         raise
     except OSError as error:
