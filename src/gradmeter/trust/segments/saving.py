@@ -14,14 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from gradmeter.errors import DataError, GradmeterError, OutputError, one_line
+from gradmeter.errors import DataError, OutputError, one_line
 from gradmeter.files import atomic_write, is_temporary, read_json, read_regular, sweep, write_text
 from gradmeter.locks import locked
+from gradmeter.trust.reads import FORWARD, GRADIENTS
 from gradmeter.trust.risk import require_rates
 from gradmeter.trust.segments.features import SegmentFeature, SegmentFeatures
 from gradmeter.trust.segments.heads import Head, answers
 from gradmeter.trust.segments.risk import SegmentGuarantee
 from gradmeter.version import __version__
+
+READS = (GRADIENTS, FORWARD)
+"""What a SegmentTrust can read."""
 
 _FORMAT = 1
 _MAIN, _ESTIMATORS = "segments.json", "segments-{}.skops"
@@ -131,9 +135,11 @@ def load(folder: Path, trusted: Sequence[str]) -> tuple[str, Fitted, SegmentGuar
         answers(iou.estimator, np.zeros((1, len(axes))), "predict")
         if not len(image) == len(hit.held_out) == len(iou.held_out):
             raise ValueError("held-out predictions and image numbers differ in length")
+        if content["reads"] not in READS:
+            raise ValueError(f"it reads {content['reads']!r}")
         learned = np.frombuffer(bytes.fromhex(content["learned_images"]), "<u8").astype(np.uint64)
         return content["reads"], Fitted(axes, hit, iou, image, learned), _guarantee(content["guarantee"])
-    except GradmeterError:
+    except DataError:
         raise
     except OSError as error:
         raise DataError(f"{error.filename or folder} cannot be read ({one_line(error)})") from error
