@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from gradmeter import InputError
-from gradmeter.trust.evaluation.binned import AUPR, AUROC, FPR95, GroupedScores
+from gradmeter.trust.evaluation.binned import AUPR, AUROC, FPR95, GroupedScores, ScoreCounts
 
 
 def counted(scores: np.ndarray, outside: np.ndarray, groups: np.ndarray) -> GroupedScores:
     counts = GroupedScores()
     for group in np.unique(groups):
-        counts.add(int(group), scores[groups == group], outside[groups == group])
+        counts.add(int(group), ScoreCounts.of(scores[groups == group], outside[groups == group]))
     return counts
 
 
@@ -75,15 +75,14 @@ def test_the_bins_are_bounded_and_keep_rare_samples_apart() -> None:
 
 def test_negative_zero_is_zero() -> None:
     counts = GroupedScores()
-    counts.add(0, [0.0, -0.0], np.array([True, False]))
+    counts.add(0, ScoreCounts.of([0.0, -0.0], np.array([True, False])))
     assert counts.histograms().measures()[AUROC][0] == 0.5
 
 
 def test_wrong_samples() -> None:
-    counts = GroupedScores()
     with pytest.raises(InputError, match="no scores"):
-        counts.histograms()
+        GroupedScores().histograms()
     with pytest.raises(InputError, match="NaN"):
-        counts.add(0, [np.nan], np.array([True]))
+        ScoreCounts.of([np.nan], np.array([True]))
     with pytest.raises(InputError, match="float64"):
-        counts.add(0, [1.0], np.array([1.0]))
+        ScoreCounts.of([1.0], np.array([1.0]))

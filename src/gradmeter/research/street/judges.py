@@ -26,8 +26,11 @@ FORWARD, INPUTS, GRADIENTS, BOTH, NOISE, ALONE = (
 )
 """What a judge reads: the forward pass's logits; also statistics of the last layer's input; also gradients; all three;
 also gradients of other pixels, drawn at random; gradients alone."""
-VARIANTS = (FORWARD, INPUTS, GRADIENTS, BOTH, NOISE, ALONE)
-CLASSIFIERS = (LOGISTIC, BOOSTING)
+VARIANTS = {
+    LOGISTIC: (FORWARD, INPUTS, GRADIENTS, BOTH, NOISE, ALONE),
+    BOOSTING: (FORWARD, INPUTS, GRADIENTS, BOTH, NOISE),
+}
+"""What the judges of each classifier read."""
 
 _PENALTIES = (0.01, 0.1, 1.0)
 _TREES, _LEAVES = 60, 15
@@ -67,7 +70,7 @@ class Panel:
         self._judges = {
             judge_name(classifier, variant): (variant, fit(views[variant], lessons.outside))
             for classifier, fit in _FITS.items()
-            for variant in VARIANTS
+            for variant in VARIANTS[classifier]
         }
 
     def __call__(self, features: PixelFeatures) -> dict[str, Values]:

@@ -16,8 +16,8 @@ from gradmeter.reading.pixels.scores import confidence_scores, gradient_scores
 from gradmeter.research.street.judges import Lessons, Panel
 from gradmeter.research.street.network import StreetNet
 from gradmeter.research.street.reading import PixelFeatures, SceneReader, SceneReadings
-from gradmeter.research.street.scenes import ALL, PART, Lesson, Street
-from gradmeter.trust.evaluation.binned import GroupedScores, Histograms
+from gradmeter.research.street.scenes import ALL, PART, TITLES, Lesson, Street
+from gradmeter.trust.evaluation.binned import GroupedScores, Histograms, ScoreCounts
 
 ERRORS, ANOMALIES, LEARNED = "errors", "anomalies", "anomalies, learned"
 """Wrong pixels; pixels of unlearned classes, by judges of wrong pixels; and by judges that learn from anomalies."""
@@ -129,7 +129,7 @@ def score_pixels(
                 for group in np.unique(groups):
                     rows = used & (groups == group)
                     if rows.any():
-                        counts.add(int(group), scores[rows], outside[rows])
+                        counts.add(int(group), ScoreCounts.of(scores[rows], outside[rows]))
         done += len(labels)
     scored = {
         task: PixelScores({name: counts.histograms() for name, counts in of_task.items()}, validation, errors / pixels)
@@ -183,6 +183,6 @@ def _drawn(labels: NDArray[np.uint8], void: int, random: np.random.Generator) ->
 def _require_both(wrong: NDArray[np.bool_], lesson: Lesson, split: str) -> None:
     if not 0 < np.count_nonzero(wrong) < len(wrong):
         raise DataError(
-            f"the network of {lesson.title} predicts {np.count_nonzero(wrong)} of {len(wrong)} {split} pixels wrong; "
-            "expected some right and some wrong ones: give more scenes"
+            f"the network of {TITLES[lesson.name]} predicts {np.count_nonzero(wrong)} of {len(wrong)} {split} pixels "
+            "wrong; expected some right and some wrong ones: give more scenes"
         )

@@ -78,7 +78,9 @@ class PixelFeatures:
     @classmethod
     def concatenate(cls, parts: list[PixelFeatures]) -> PixelFeatures:
         """Return the features of all parts, in order."""
-        joined = (np.concatenate([getattr(part, name) for part in parts]) for name in ("forward", "inputs", "gradients"))
+        joined = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("forward", "inputs", "gradients")
+        )
         return cls(*joined)
 
     def rows(self, rows: NDArray[np.intp]) -> PixelFeatures:

@@ -76,13 +76,11 @@ class Lesson:
 
     Attributes:
         name: of the lesson, in names of files.
-        title: for readers.
         unlearned: labels that are void in training.
         classes: number of classes that the network predicts.
     """
 
     name: str
-    title: str
     unlearned: tuple[int, ...]
     classes: int
 
@@ -92,15 +90,16 @@ class Lesson:
 
 
 ALL, PART = "all", "part"
-"""Names of the lessons: all classes, or all but the unlearned ones."""
+TITLES = {ALL: "all classes", PART: f"all classes but {' and '.join(UNLEARNED)}"}
+"""The lessons, by name."""
 
 
 def lessons(street: Street) -> dict[str, Lesson]:
     """Return both lessons by name."""
     count, unlearned = len(street.classes), street.unlearned
     return {
-        ALL: Lesson(ALL, f"all {count} classes", (), count),
-        PART: Lesson(PART, f"{count - len(unlearned)} classes", unlearned, count - len(unlearned)),
+        ALL: Lesson(ALL, (), count),
+        PART: Lesson(PART, unlearned, count - len(unlearned)),
     }
 
 

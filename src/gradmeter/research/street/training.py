@@ -52,7 +52,7 @@ def trained(
     labels = lesson.without_unlearned(street.train.labels, street.void)
     weights = class_weights(labels, lesson.classes)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=_WEIGHT_DECAY)
-    checkpoint = path.with_suffix(".training")
+    checkpoint = checkpoint_of(path)
     finished = _resume(network, optimizer, checkpoint) if checkpoint.exists() else 0
     for epoch in range(finished, epochs):
         random = np.random.default_rng([seed, epoch])
@@ -72,6 +72,11 @@ def trained(
     write_tensors(path, network.state_dict(), {"epochs": epochs})
     checkpoint.unlink(missing_ok=True)
     return network.eval()
+
+
+def checkpoint_of(path: Path) -> Path:
+    """Return the path of the checkpoint of unfinished weights."""
+    return path.with_suffix(".training")
 
 
 def class_weights(labels: NDArray[np.uint8], classes: int) -> Tensor:

@@ -7,6 +7,7 @@ Histograms of groups can be added, and weighted to resample whole groups (Efron 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,17 +52,25 @@ class Histograms:
         return separations(of_groups @ self.inside, of_groups @ self.outside)
 
 
-class GroupedScores:
-    """Counts the scores of groups of samples, one batch at a time."""
+@dataclass(frozen=True, eq=False)
+class ScoreCounts:
+    """How many samples have each score, of those that occur.
 
-    def __init__(self) -> None:
-        self._parts: list[tuple[int, NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]] = []
+    Attributes:
+        keys: [k] uint32, distinct scores, as integers in their order.
+        inside: [k] samples inside.
+        outside: [k] samples outside.
+    """
 
-    def add(self, group: int, scores: ArrayLike, outside: NDArray[np.bool_]) -> None:
-        """Count more samples of a group.
+    keys: NDArray[np.uint32]
+    inside: NDArray[np.int64]
+    outside: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, scores: ArrayLike, outside: NDArray[np.bool_]) -> Self:
+        """Count samples.
 
         Args:
-            group: number of the group, from 0.
             scores: [n]; a higher one means outside.
             outside: [n].
 
@@ -76,7 +85,18 @@ class GroupedScores:
         keys, place = np.unique(_ordered(sample) >> _DROPPED, return_inverse=True)
         counts = np.bincount(place, minlength=len(keys))
         positives = np.bincount(place[outside], minlength=len(keys))
-        self._parts.append((group, keys, counts - positives, positives))
+        return cls(keys, counts - positives, positives)
+
+
+class GroupedScores:
+    """Counts the scores of groups of samples, one batch at a time."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[int, ScoreCounts]] = []
+
+    def add(self, group: int, counts: ScoreCounts) -> None:
+        """Count more samples of a group, a number from 0."""
+        self._parts.append((group, counts))
 
     def histograms(self, bins: int = BINS) -> Histograms:
         """Return the histograms of groups 0 to the largest one, with at most about `bins` bins.
@@ -89,19 +109,18 @@ class GroupedScores:
         """
         if not self._parts:
             raise InputError("no scores were counted; expected at least one group")
-        keys = np.unique(np.concatenate([part[1] for part in self._parts]))
+        keys = np.unique(np.concatenate([counts.keys for _, counts in self._parts]))
+        places = [np.searchsorted(keys, counts.keys) for _, counts in self._parts]
         totals = np.zeros((2, len(keys)))
-        for _, part, inside, outside in self._parts:
-            place = np.searchsorted(keys, part)
-            totals[0, place] += inside
-            totals[1, place] += outside
+        for place, (_, counts) in zip(places, self._parts, strict=True):
+            totals[0, place] += counts.inside
+            totals[1, place] += counts.outside
         bin_of_key = _merged(totals, bins)
-        shape = (max(part[0] for part in self._parts) + 1, int(bin_of_key[-1]) + 1)
+        shape = (max(group for group, _ in self._parts) + 1, int(bin_of_key[-1]) + 1)
         result = Histograms(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
-        for group, part, inside, outside in self._parts:
-            place = bin_of_key[np.searchsorted(keys, part)]
-            np.add.at(result.inside[group], place, inside)
-            np.add.at(result.outside[group], place, outside)
+        for place, (group, counts) in zip(places, self._parts, strict=True):
+            np.add.at(result.inside[group], bin_of_key[place], counts.inside)
+            np.add.at(result.outside[group], bin_of_key[place], counts.outside)
         return result
 
 
@@ -139,6 +158,5 @@ def separations(inside: Counts, outside: Counts) -> dict[str, Counts]:
         fpr95 = np.take_along_axis(alarms, enough.argmax(axis=1)[:, None], axis=1)[:, 0] / negatives
     defined = (negatives > 0) & (positives > 0)
     return {
-        name: np.where(defined, values, np.nan)
-        for name, values in zip(SEPARATION, (auroc, aupr, fpr95), strict=True)
+        name: np.where(defined, values, np.nan) for name, values in zip(SEPARATION, (auroc, aupr, fpr95), strict=True)
     }
