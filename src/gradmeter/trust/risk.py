@@ -38,9 +38,11 @@ LEAST_PROBABILITY = 0.5
 COVERAGE_TOLERANCE = 0.005
 """Default share of the largest coverage that may be given up for a stricter threshold."""
 
-# Number of tested coverages, and of test sequences.
+SEQUENCES = 5
+"""Number of test sequences, which share 1 - confidence."""
+
+# Number of tested coverages.
 _COVERAGES = 1000
-_SEQUENCES = 5
 # Messages show larger numbers of samples in scientific notation.
 _LARGEST_PLAIN = 1e9
 
@@ -133,7 +135,7 @@ def control_risk(
     if wrong.shape != scores.shape:
         raise InputError(f"correct has shape {wrong.shape}; expected {scores.shape}, one for each score")
     # Smallest number of accepted samples, all of them right, for which a test rejects its hypothesis.
-    delta = (1 - confidence) / _SEQUENCES
+    delta = (1 - confidence) / SEQUENCES
     needed = np.ceil(math.log(delta) / math.log1p(-risk))
     distinct = np.arange(scores.size) if contents is None else _distinct(contents, wrong)
     possible = [candidate for candidate in thresholds if candidate.coverage * distinct.size >= needed]
@@ -152,8 +154,7 @@ def control_risk(
     if distinct.size < scores.size:
         # The guarantee must hold both if copies are duplicated data and if some inputs are common.
         rejected &= _rejected(*_accepted(scores[distinct], wrong[distinct], levels), risk, delta)
-    starts = range(0, len(possible), math.ceil(len(possible) / _SEQUENCES))
-    guaranteed = np.any([_rejected_from(rejected, start) for start in starts], axis=0)
+    guaranteed = in_sequences(rejected)
     if not guaranteed.any():
         raise RiskNotControlled(
             f"no threshold can guarantee a risk of {risk:g} with confidence {confidence:g}: {np.mean(wrong):.2%} of "
@@ -197,6 +198,16 @@ def _rejected(errors: NDArray[np.int64], accepted: NDArray[np.int64], risk: floa
     """Return whether each test rejects the hypothesis that the error rate is above the risk."""
     rejected: NDArray[np.bool_] = (accepted > 0) & (stats.binom.cdf(errors, accepted, risk) <= delta)
     return rejected
+
+
+def in_sequences(rejected: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which hypotheses are rejected by fixed sequences of tests, given which tests reject, strictest first [T].
+
+    The error rate is at most `SEQUENCES` times that of a test.
+    """
+    starts = range(0, len(rejected), math.ceil(len(rejected) / SEQUENCES))
+    in_any: NDArray[np.bool_] = np.any([_rejected_from(rejected, start) for start in starts], axis=0)
+    return in_any
 
 
 def _rejected_from(rejected: NDArray[np.bool_], start: int) -> NDArray[np.bool_]:

@@ -1,0 +1,221 @@
+"""Save a SegmentTrust to a folder, as JSON and a skops file of its estimators, and load it. Nothing is pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+from gradmeter.errors import DataError, GradmeterError, OutputError, one_line
+from gradmeter.files import atomic_write, is_temporary, read_json, read_regular, sweep, write_text
+from gradmeter.locks import locked
+from gradmeter.trust.risk import require_rates
+from gradmeter.trust.segments.features import SegmentFeature, SegmentFeatures
+from gradmeter.trust.segments.heads import Head, answers
+from gradmeter.trust.segments.risk import SegmentGuarantee
+from gradmeter.version import __version__
+
+_FORMAT = 1
+_MAIN, _ESTIMATORS = "segments.json", "segments-{}.skops"
+_DIGITS = 16
+_TRUSTED = (
+    "gradmeter.trust.segments.scale.LogScale",
+    # Its nodes are checked by `_require_sound`.
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a SegmentTrust learned.
+
+    Attributes:
+        axes: the features that the estimators use.
+        hit: the meta classifier.
+        iou: the meta regression.
+        image: [S] the image of each training segment, in the order of the heads' held-out predictions.
+        learned_images: sorted hashes of the training images' features.
+    """
+
+    axes: tuple[SegmentFeature, ...]
+    hit: Head
+    iou: Head
+    image: NDArray[np.int64]
+    learned_images: NDArray[np.uint64]
+
+    def features(self, given: SegmentFeatures) -> SegmentFeatures:
+        """Select the features that are used.
+
+        Raises:
+            InputError: if some are missing.
+        """
+        return given.named(self.axes)
+
+
+def save(folder: Path, reads: str, fitted: Fitted, guarantee: SegmentGuarantee | None) -> None:
+    """Write to a folder; a SegmentTrust already there stays valid until the new one is complete.
+
+    Raises:
+        OutputError: if the folder holds something else, or cannot be written.
+    """
+    _require_free(folder)
+    with locked(folder):
+        _write(folder, reads, fitted, guarantee)
+
+
+def _write(folder: Path, reads: str, fitted: Fitted, guarantee: SegmentGuarantee | None) -> None:
+    import skops.io  # takes two thirds of a second
+
+    sweep(folder)
+    encoded = skops.io.dumps({"hit": fitted.hit.estimator, "iou": fitted.iou.estimator})
+    digest = hashlib.sha256(encoded).hexdigest()
+    # Each file of estimators has a name of its own, so that the old one stays until segments.json names the new one.
+    name = _ESTIMATORS.format(digest[:_DIGITS])
+    content = {
+        "format": _FORMAT,
+        "gradmeter": __version__,
+        "reads": reads,
+        "features": [list(axis) for axis in fitted.axes],
+        "heads": {
+            key: {"name": head.name, "losses": head.losses, "held_out": head.held_out.tolist()}
+            for key, head in (("hit", fitted.hit), ("iou", fitted.iou))
+        },
+        "image": fitted.image.tolist(),
+        "learned_images": fitted.learned_images.astype("<u8").tobytes().hex(),
+        "guarantee": None if guarantee is None else asdict(guarantee),
+        "estimators": {"file": name, "sha256": digest},
+    }
+    with atomic_write(folder / name) as temporary:
+        temporary.write_bytes(encoded)
+    write_text(folder / _MAIN, json.dumps({**content, "checksum": _checksum(content)}, indent=1) + "\n")
+    for old in _saved_estimators(folder):
+        if old.name != name:
+            old.unlink()
+
+
+def load(folder: Path, trusted: Sequence[str]) -> tuple[str, Fitted, SegmentGuarantee | None]:
+    """Load what `save` wrote: what it reads, what was fitted, and the guarantee.
+
+    Raises:
+        DataError: if the folder holds no valid SegmentTrust, or types that are not trusted.
+    """
+    import skops.io
+
+    content = _read_main(folder)
+    try:
+        path = folder / Path(content["estimators"]["file"]).name
+        encoded = read_regular(path)
+        if hashlib.sha256(encoded).hexdigest() != content["estimators"]["sha256"]:
+            raise DataError(f"{path} was changed after it was saved; save the SegmentTrust again")
+        allowed = {*_TRUSTED, *trusted}
+        untrusted = [name for name in skops.io.get_untrusted_types(data=encoded) if name not in allowed]
+        if untrusted:
+            raise DataError(
+                f"{path} holds {', '.join(untrusted)}, which may run arbitrary code; if you trust the origin of the "
+                "folder, name these types in SegmentTrust.load(..., trusted=[...])"
+            )
+        estimators = skops.io.loads(encoded, trusted=sorted(allowed))
+        axes = tuple(SegmentFeature(*map(str, axis)) for axis in content["features"])
+        heads = [_head(estimators[key], content["heads"][key], len(axes)) for key in ("hit", "iou")]
+        image = np.array(content["image"], np.int64)
+        # A forged estimator may fail for the features that belong to it.
+        answers(heads[0].estimator, np.zeros((1, len(axes))), "predict_proba")
+        answers(heads[1].estimator, np.zeros((1, len(axes))), "predict")
+        if not len(image) == len(heads[0].held_out) == len(heads[1].held_out):
+            raise ValueError("held-out predictions and image numbers differ in length")
+        learned = np.frombuffer(bytes.fromhex(content["learned_images"]), "<u8").astype(np.uint64)
+        return content["reads"], Fitted(axes, *heads, image, learned), _guarantee(content["guarantee"])
+    except GradmeterError:
+        raise
+    except OSError as error:
+        raise DataError(f"{error.filename or folder} cannot be read ({one_line(error)})") from error
+    except Exception as error:  # a forged file may raise anything
+        raise DataError(
+            f"{folder} is damaged ({type(error).__name__}: {one_line(error)}); save the SegmentTrust again"
+        ) from error
+
+
+def _head(estimator: Any, saved: Mapping[str, Any], features: int) -> Head:
+    if isinstance(estimator, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
+        _require_sound(estimator, features)
+    return Head(estimator, saved["name"], np.array(saved["held_out"], np.float64), saved["losses"])
+
+
+def _require_sound(estimator: Any, features: int) -> None:
+    """Check that every tree stays inside its arrays: scikit-learn reads them without looking at bounds.
+
+    Raises:
+        ValueError: if one does not.
+    """
+    for trees in estimator._predictors:
+        for tree in trees:
+            nodes = tree.nodes
+            split = nodes[nodes["is_leaf"] == 0]
+            own = np.flatnonzero(nodes["is_leaf"] == 0)
+            # Children come after their parents, so that no path is endless.
+            children = np.stack([split["left"], split["right"]], axis=1).astype(np.int64)
+            inside = (children > own[:, None]).all() and (children < len(nodes)).all()
+            read = split["feature_idx"].astype(np.int64)
+            if (
+                not len(nodes)
+                or not inside
+                or (read >= features).any()
+                or (read < 0).any()
+                or split["is_categorical"].any()
+            ):
+                raise ValueError("a tree leads out of its nodes or features")
+
+
+def _guarantee(saved: Mapping[str, Any] | None) -> SegmentGuarantee | None:
+    if saved is None:
+        return None
+    guarantee = SegmentGuarantee(**saved)
+    require_rates(guarantee.risk, guarantee.confidence)
+    if not all(map(math.isfinite, saved.values())):
+        raise ValueError("the guarantee has numbers that are not finite")
+    return guarantee
+
+
+def _read_main(folder: Path) -> dict[str, Any]:
+    path = folder / _MAIN
+    try:
+        content = read_json(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{folder} holds no SegmentTrust; expected a folder that SegmentTrust.save wrote") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({one_line(error)})") from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({one_line(error)}); save the SegmentTrust again") from error
+    if content.pop("checksum", None) != _checksum(content):
+        raise DataError(f"{path} was changed after it was saved; save the SegmentTrust again")
+    if content.get("format") != _FORMAT:
+        raise DataError(
+            f"{folder} has format {content.get('format')}, written by gradmeter {content.get('gradmeter')}; this "
+            f"version reads format {_FORMAT}: install that version"
+        )
+    return content
+
+
+def _require_free(folder: Path) -> None:
+    if not folder.exists() or (folder / _MAIN).is_file():
+        return
+    ours = {*_saved_estimators(folder)} if folder.is_dir() else set()
+    if not folder.is_dir() or any(path not in ours and not is_temporary(path) for path in folder.iterdir()):
+        raise OutputError(f"{folder} exists and holds no SegmentTrust; choose another folder")
+
+
+def _saved_estimators(folder: Path) -> Iterator[Path]:
+    """Files with a name that `save` gives, so that similar files of others are not deleted."""
+    return folder.glob(_ESTIMATORS.format("[0-9a-f]" * _DIGITS))
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
