@@ -11,8 +11,8 @@ _COLOURS = np.array([(150, 190, 230), (120, 120, 125), (200, 40, 40), (230, 200,
 _HEIGHT, _WIDTH = 24, 32
 
 
-def scenes(count: int, random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Noisy images [n, H, W, 3] and their classes [n, H, W]."""
+def scenes(count: int, random: np.random.Generator, *, decoys: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Noisy images [n, H, W, 3] and their classes [n, H, W]; decoys look like cars and are none."""
     labels = np.zeros((count, _HEIGHT, _WIDTH), np.uint8)
     for scene in labels:
         horizon = random.integers(8, 12)
@@ -21,7 +21,11 @@ def scenes(count: int, random: np.random.Generator) -> tuple[NDArray[np.uint8], 
             y, x = random.integers(horizon, _HEIGHT - 6), random.integers(0, _WIDTH - 8)
             scene[y : y + 5, x : x + random.integers(4, 8)] = CLASSES.index(name)
         scene[:, -1] = VOID
-    noisy = _COLOURS[labels] + random.normal(0, 25, (*labels.shape, 3))
+    colours = labels.copy()
+    if decoys:
+        colours[:, 1:6, 3:9] = CLASSES.index("car")
+        colours[::2, 2:7, 18:23] = CLASSES.index("car")
+    noisy = _COLOURS[colours] + random.normal(0, 25, (*labels.shape, 3))
     return noisy.clip(0, 255).astype(np.uint8), labels
 
 
@@ -30,7 +34,7 @@ def write_street(folder: Path, **changes: object) -> Path:
     random = np.random.default_rng(0)
     arrays: dict[str, object] = {"class_names": np.array(CLASSES)}
     for split, count in (("train", 24), ("val", 10), ("test", 18)):
-        arrays[f"{split}_images"], arrays[f"{split}_labels"] = scenes(count, random)
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = scenes(count, random, decoys=split != "train")
     arrays |= changes
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "camvid.npz", **{name: value for name, value in arrays.items() if value is not None})  # type: ignore[arg-type]

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gradmeter.errors import DataError, InputError
-from gradmeter.files import atomic_write, write_text
+from gradmeter.files import write_text
 from gradmeter.names import decode_name
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network import weights_hash
 from gradmeter.reading.pixels import PixelMeter
 from gradmeter.reading.pixels.scores import PREDICTED, UNIFORM, confidence_scores, gradient_scores
 from gradmeter.report.markdown import markdown_table
+from gradmeter.runs.arrays import read_arrays, write_arrays
 from gradmeter.runs.measuring import Skipped
 from gradmeter.runs.store import Store, StoreKind
 from gradmeter.sources.models import Classifier
@@ -142,6 +143,8 @@ class _Scorer:
 
     def __init__(self, segmenter: Classifier, layers: tuple[str, ...], device: str) -> None:
         self._segmenter, self._layers, self._device = segmenter, layers or None, device
+        # Unknown layers are an error of all images.
+        PixelMeter(segmenter.network, self._layers)
         self._meters: dict[tuple[int, int], PixelMeter] = {}
 
     def counts(self, image: Image.Image, mask: NDArray[np.uint8]) -> dict[str, ScoreCounts]:
@@ -177,21 +180,18 @@ def _mask(path: Path) -> NDArray[np.uint8]:
 
 
 def _write_counts(path: Path, counts: Mapping[str, ScoreCounts]) -> None:
-    arrays: dict[str, NDArray[np.generic]] = {"names": np.array(list(counts))}
-    for number, of_score in enumerate(counts.values()):
-        arrays[str(number)] = np.stack([of_score.keys.astype(np.int64), of_score.inside, of_score.outside])
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    stacked = {
+        str(number): np.stack([of_score.keys.astype(np.int64), of_score.inside, of_score.outside])
+        for number, of_score in enumerate(counts.values())
+    }
+    write_arrays(path, {"names": np.array(list(counts)), **stacked})
 
 
 def _read_counts(path: Path) -> Iterator[tuple[str, ScoreCounts]]:
-    try:
-        with np.load(path) as arrays:
-            for number, name in enumerate(arrays["names"]):
-                keys, inside, outside = arrays[str(number)]
-                yield str(name), ScoreCounts(keys.astype(np.uint32), inside, outside)
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
+    arrays = read_arrays(path)
+    for number, name in enumerate(arrays["names"]):
+        keys, inside, outside = arrays[str(number)]
+        yield str(name), ScoreCounts(keys.astype(np.uint32), inside, outside)
 
 
 def _measures(counted: Mapping[str, GroupedScores], images: int, masks: Path) -> dict[str, dict[str, Interval]]:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from gradmeter.errors import DataError
-from gradmeter.files import atomic_write
 from gradmeter.reading.pixels.scores import confidence_scores, gradient_scores
 from gradmeter.research.street.judges import Lessons, Panel
 from gradmeter.research.street.network import StreetNet
 from gradmeter.research.street.reading import PixelFeatures, SceneReader, SceneReadings
 from gradmeter.research.street.scenes import ALL, PART, TITLES, Lesson, Street
+from gradmeter.runs.arrays import read_arrays, write_arrays
 from gradmeter.trust.evaluation.binned import GroupedScores, Histograms, ScoreCounts
 
 ERRORS, ANOMALIES, LEARNED = "errors", "anomalies", "anomalies, learned"
@@ -55,8 +55,7 @@ class PixelScores:
             arrays[f"inside{number}"], arrays[f"outside{number}"] = (
                 kind.astype(np.int32) for kind in (counts.inside, counts.outside)
             )
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        write_arrays(path, arrays)
 
     @classmethod
     def read(cls, path: Path) -> PixelScores:
@@ -65,19 +64,16 @@ class PixelScores:
         Raises:
             DataError: if the file cannot be read.
         """
-        try:
-            with np.load(path) as arrays:
-                test = {
-                    str(name): Histograms(
-                        arrays[f"inside{number}"].astype(np.int64), arrays[f"outside{number}"].astype(np.int64)
-                    )
-                    for number, name in enumerate(arrays["names"])
-                }
-                names, values = arrays["validation_names"], arrays["validation"]
-                validation = {str(name): float(value) for name, value in zip(names, values, strict=True)}
-                return cls(test, validation, float(arrays["wrong"]))
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
+        arrays = read_arrays(path)
+        test = {
+            str(name): Histograms(
+                arrays[f"inside{number}"].astype(np.int64), arrays[f"outside{number}"].astype(np.int64)
+            )
+            for number, name in enumerate(arrays["names"])
+        }
+        names, values = arrays["validation_names"], arrays["validation"]
+        validation = {str(name): float(value) for name, value in zip(names, values, strict=True)}
+        return cls(test, validation, float(arrays["wrong"]))
 
 
 def score_pixels(

@@ -69,8 +69,7 @@ def perform(job: Job, emit: Callable[[Step], None]) -> None:
     """Train one network, and score the pixels and the segments of the test scenes; skip what exists.
 
     Raises:
-        DataError: if the archive is damaged, or there are too few wrong pixels.
-        InputError: if too few segments hit or miss.
+        DataError: if the archive is damaged, or there are too few wrong pixels, or segments that hit or miss.
     """
 
     def report(start: float, end: float) -> Report:

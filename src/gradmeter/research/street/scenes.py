@@ -120,7 +120,8 @@ def load_street(folder: Path) -> Street:
     path = folder / ARCHIVE
     expected = "expected train_, val_ and test_images [n, H, W, 3] and labels [n, H, W], uint8, and class_names"
     try:
-        with np.load(path) as archive:
+        # Given a path, NumPy would leave a damaged file open.
+        with path.open("rb") as file, np.load(file) as archive:
             arrays = {name: archive[name] for name in archive.files}
         scenes = {split: _scenes(arrays, split) for split in SPLITS}
         classes = tuple(str(name) for name in arrays["class_names"])
@@ -128,7 +129,7 @@ def load_street(folder: Path) -> Street:
         raise DataError(f"{folder} does not hold {ARCHIVE}; give the folder of it as --data") from error
     except KeyError as error:
         raise DataError(f"{path} has no array {error}; {expected}") from error
-    except (OSError, ValueError, BadZipFile) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise DataError(f"{path} cannot be read ({error}); {expected}") from error
     street = Street(scenes["train"], scenes["val"], scenes["test"], classes)
     _check(street, path)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gradmeter.errors import DataError
-from gradmeter.files import atomic_write
+from gradmeter.errors import DataError, InputError
 from gradmeter.research.street.network import StreetNet
 from gradmeter.research.street.pixels import BLOCK, Report
 from gradmeter.research.street.reading import SceneReader
 from gradmeter.research.street.scenes import Lesson, Scenes, Street
+from gradmeter.runs.arrays import read_arrays, write_arrays
 from gradmeter.trust.evaluation.binned import GroupedScores, Histograms, ScoreCounts
 from gradmeter.trust.segments import SegmentFeatures, SegmentTrust, segments
 from gradmeter.trust.segments.features import GRADIENTS as GRADIENT_SOURCE
@@ -97,8 +97,7 @@ class SegmentScores:
         for method in METHODS:
             arrays |= {f"doubt {method}": self.doubt[method], f"predicted {method}": self.predicted[method]}
             arrays[f"estimators {method}"] = np.array(self.estimators[method])
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+        write_arrays(path, arrays)
 
     @classmethod
     def read(cls, path: Path) -> SegmentScores:
@@ -107,16 +106,13 @@ class SegmentScores:
         Raises:
             DataError: if the file cannot be read.
         """
-        try:
-            with np.load(path) as arrays:
-                doubt, predicted = (
-                    {method: arrays[f"{kind} {method}"] for method in METHODS} for kind in ("doubt", "predicted")
-                )
-                chosen = {method: arrays[f"estimators {method}"].tolist() for method in METHODS}
-                estimators = {method: (str(hit), str(iou)) for method, (hit, iou) in chosen.items()}
-                return cls(arrays["group"], arrays["wrong"], arrays["iou"], doubt, predicted, estimators)
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
+        arrays = read_arrays(path)
+        doubt, predicted = (
+            {method: arrays[f"{kind} {method}"] for method in METHODS} for kind in ("doubt", "predicted")
+        )
+        chosen = {method: arrays[f"estimators {method}"].tolist() for method in METHODS}
+        estimators = {method: (str(hit), str(iou)) for method, (hit, iou) in chosen.items()}
+        return cls(arrays["group"], arrays["wrong"], arrays["iou"], doubt, predicted, estimators)
 
 
 def score_segments(network: StreetNet, street: Street, lesson: Lesson, seed: int, report: Report) -> SegmentScores:
@@ -130,7 +126,7 @@ def score_segments(network: StreetNet, street: Street, lesson: Lesson, seed: int
         report: called with the share that is done and a note.
 
     Raises:
-        InputError: if too few segments of the validation scenes hit or miss.
+        DataError: if too few segments of the validation scenes hit or miss.
     """
     reader, random = SceneReader(network), np.random.default_rng(seed)
     report(0, "segments of validation scenes")
@@ -143,7 +139,10 @@ def score_segments(network: StreetNet, street: Street, lesson: Lesson, seed: int
     doubt, predicted, estimators = {}, {}, {}
     for number, (method, view) in enumerate(_views(learned, random).items()):
         report(0.4 + 0.15 * number, f"segments, {method}")
-        trust = SegmentTrust().fit(view(learned))
+        try:
+            trust = SegmentTrust().fit(view(learned))
+        except InputError as error:
+            raise DataError(f"the validation scenes are not enough: {error}") from error
         verdicts = trust.predict(view(test))
         assert trust.fitted is not None
         likely = verdicts.p_hit.clip(_NEAREST, 1 - _NEAREST)
