@@ -138,6 +138,7 @@ def test_folders_of_another_form(folder: Path, tmp_path: Path) -> None:
         path.unlink()
     with pytest.raises(DataError, match="none of the 4 images"):
         score(folder, tmp_path / "other")
+    network = segmenter()
+    source = anomaly_images(folder, network)
     with pytest.raises(InputError, match="'head'"):
-        network = segmenter()
-        score_anomalies(network, anomaly_images(folder, network), folder / MASKS, tmp_path / "third", layers=("head",))
+        score_anomalies(network, source, folder / MASKS, tmp_path / "third", layers=("head",))

@@ -150,8 +150,7 @@ _METHOD = (
     "- Intervals: 1,000 resamples. Test scenes are frames of drives, and neighbours resemble each other: {block} "
     "consecutive scenes are resampled together, the same ones for all methods and networks, and the networks are "
     "resampled, too. Three networks show little of the spread over networks.",
-    "- Validation scenes are of another drive, at another time of the day, than most test scenes: judges are tested "
-    "under a shift.",
+    "- Validation scenes are frames of one drive, test scenes of others: judges are tested under a shift.",
 )
 
 _OTHERS = (

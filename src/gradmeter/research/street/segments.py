@@ -107,9 +107,8 @@ class SegmentScores:
             DataError: if the file cannot be read.
         """
         arrays = read_arrays(path)
-        doubt, predicted = (
-            {method: arrays[f"{kind} {method}"] for method in METHODS} for kind in ("doubt", "predicted")
-        )
+        doubt = {method: arrays[f"doubt {method}"] for method in METHODS}
+        predicted = {method: arrays[f"predicted {method}"] for method in METHODS}
         chosen = {method: arrays[f"estimators {method}"].tolist() for method in METHODS}
         estimators = {method: (str(hit), str(iou)) for method, (hit, iou) in chosen.items()}
         return cls(arrays["group"], arrays["wrong"], arrays["iou"], doubt, predicted, estimators)

@@ -16,7 +16,7 @@ from gradmeter.research.street.network import StreetNet
 from gradmeter.research.street.scenes import Lesson, Street, as_inputs
 from gradmeter.research.study.tensors import read_tensors, write_tensors
 
-EPOCHS = 30
+EPOCHS = 24
 _BATCH, _PEAK, _WEIGHT_DECAY, _WARM_UP = 6, 3e-3, 1e-3, 0.1
 # A class with the share q of all pixels has the weight 1 / log(c + q), after Paszke et al. (2016).
 _SOFTENING = 1.1
