@@ -33,7 +33,7 @@ VARIANTS = {
 """What the judges of each classifier read."""
 
 _PENALTIES = (0.01, 0.1, 1.0)
-_TREES, _LEAVES = 60, 15
+_TREES, _LEAVES = 40, 15
 
 Judge = Callable[[Values], Values]
 
@@ -108,7 +108,7 @@ def _logistic(values: Values, outside: NDArray[np.bool_]) -> Judge:
 
 
 def _boosting(values: Values, outside: NDArray[np.bool_]) -> Judge:
-    """Fit gradient boosting of 60 small trees."""
+    """Fit gradient boosting of 40 small trees."""
     model = HistGradientBoostingClassifier(
         max_iter=_TREES, max_leaf_nodes=_LEAVES, early_stopping=False, random_state=0
     ).fit(values, outside)
