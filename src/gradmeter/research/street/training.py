@@ -45,7 +45,8 @@ def trained(
         on_epoch: called with the number of finished epochs.
     """
     torch.manual_seed(seed)
-    network = StreetNet(lesson.classes).to(memory_format=torch.channels_last)
+    network = StreetNet(lesson.classes)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if path.exists():
         load_weights(network, path)
         return network
@@ -65,7 +66,7 @@ def trained(
             inputs[mirrored], targets[mirrored] = inputs[mirrored].flip(3), targets[mirrored].flip(2)
             optimizer.zero_grad()
             loss = F.cross_entropy(network(inputs), targets, weights, ignore_index=street.void)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
         _checkpoint(network, optimizer, checkpoint, epoch + 1)
         on_epoch(epoch + 1)
