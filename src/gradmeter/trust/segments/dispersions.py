@@ -26,7 +26,7 @@ def softmax_maps(logits: Values) -> tuple[Values, dict[str, Values]]:
     weights[top, columns] = 0.0
     others, second = weights.sum(0), weights.max(0)
     total = 1 + others
-    entropy = np.log1p(others) + np.vecdot(weights, distance, axis=0) / total
+    entropy = np.log1p(others) + (weights * distance).sum(0) / total
     maps = {
         "entropy": np.minimum(entropy / np.log(len(logits)), 1.0),
         "margin": (others + second) / total,

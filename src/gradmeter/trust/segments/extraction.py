@@ -72,10 +72,12 @@ def segments(
     truth = _checked(ground_truth, readings, ignore)
     predictions = readings.predictions.cpu().numpy()
     axes = _axes(readings, gradients)
-    parts = [
-        _of_image(readings, number, prediction, None if truth is None else truth[number], ignore, axes, gradients)
-        for number, prediction in enumerate(predictions)
-    ]
+    # What is not finite is reported below.
+    with np.errstate(invalid="ignore", over="ignore"):
+        parts = [
+            _of_image(readings, number, prediction, None if truth is None else truth[number], ignore, axes, gradients)
+            for number, prediction in enumerate(predictions)
+        ]
     joined = SegmentFeatures.concatenate(parts)
     finite = np.isfinite(joined.values).all(0)
     if not finite.all():

@@ -29,9 +29,11 @@ LEAST_OF_EACH = 10
 
 _MOST_ITERATIONS = 2000
 _TREES: dict[str, Any] = {
-    "max_iter": 150,
-    "learning_rate": 0.06,
+    "max_iter": 100,
+    "learning_rate": 0.08,
     "max_leaf_nodes": 15,
+    # Of many similar features, a part suffices for a split.
+    "max_features": 0.3,
     "l2_regularization": 1.0,
     # It would hold out segments of images that are also trained on.
     "early_stopping": False,

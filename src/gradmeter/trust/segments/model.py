@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradmeter.errors import GradmeterError, InputError
-from gradmeter.trust.reads import FORWARD, GRADIENTS
+from gradmeter.trust.reads import GRADIENTS
 from gradmeter.trust.risk import COVERAGE_TOLERANCE, LEAST_PROBABILITY, Candidate, candidates, require_rates
 from gradmeter.trust.segments import saving
 from gradmeter.trust.segments.features import SegmentFeatures
 from gradmeter.trust.segments.heads import answers, classification, regression
 from gradmeter.trust.segments.risk import SegmentGuarantee, control_segment_risk
-from gradmeter.trust.segments.saving import Fitted
-
-READS = (GRADIENTS, FORWARD)
+from gradmeter.trust.segments.saving import READS, Fitted
 
 # Share of the images that `fit` sets aside for the guarantee, if it has a risk.
 _SET_ASIDE = 1 / 3
@@ -222,7 +220,7 @@ def _with_truth(features: SegmentFeatures | Iterable[SegmentFeatures]) -> tuple[
     return joined, joined.adjusted_iou
 
 
-def _joined(parts: Iterable[SegmentFeatures]) -> SegmentFeatures:
+def _joined(parts: object) -> SegmentFeatures:
     if not isinstance(parts, Iterable):
         return _features(parts)
     return SegmentFeatures.concatenate(map(_features, parts))

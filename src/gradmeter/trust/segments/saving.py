@@ -14,14 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from gradmeter.errors import DataError, GradmeterError, OutputError, one_line
+from gradmeter.errors import DataError, OutputError, one_line
 from gradmeter.files import atomic_write, is_temporary, read_json, read_regular, sweep, write_text
 from gradmeter.locks import locked
+from gradmeter.trust.reads import FORWARD, GRADIENTS
 from gradmeter.trust.risk import require_rates
 from gradmeter.trust.segments.features import SegmentFeature, SegmentFeatures
 from gradmeter.trust.segments.heads import Head, answers
 from gradmeter.trust.segments.risk import SegmentGuarantee
 from gradmeter.version import __version__
+
+READS = (GRADIENTS, FORWARD)
+"""What a SegmentTrust can read."""
 
 _FORMAT = 1
 _MAIN, _ESTIMATORS = "segments.json", "segments-{}.skops"
@@ -124,16 +128,18 @@ def load(folder: Path, trusted: Sequence[str]) -> tuple[str, Fitted, SegmentGuar
             )
         estimators = skops.io.loads(encoded, trusted=sorted(allowed))
         axes = tuple(SegmentFeature(*map(str, axis)) for axis in content["features"])
-        heads = [_head(estimators[key], content["heads"][key], len(axes)) for key in ("hit", "iou")]
+        hit, iou = (_head(estimators[key], content["heads"][key], len(axes)) for key in ("hit", "iou"))
         image = np.array(content["image"], np.int64)
         # A forged estimator may fail for the features that belong to it.
-        answers(heads[0].estimator, np.zeros((1, len(axes))), "predict_proba")
-        answers(heads[1].estimator, np.zeros((1, len(axes))), "predict")
-        if not len(image) == len(heads[0].held_out) == len(heads[1].held_out):
+        answers(hit.estimator, np.zeros((1, len(axes))), "predict_proba")
+        answers(iou.estimator, np.zeros((1, len(axes))), "predict")
+        if not len(image) == len(hit.held_out) == len(iou.held_out):
             raise ValueError("held-out predictions and image numbers differ in length")
+        if content["reads"] not in READS:
+            raise ValueError(f"it reads {content['reads']!r}")
         learned = np.frombuffer(bytes.fromhex(content["learned_images"]), "<u8").astype(np.uint64)
-        return content["reads"], Fitted(axes, *heads, image, learned), _guarantee(content["guarantee"])
-    except GradmeterError:
+        return content["reads"], Fitted(axes, hit, iou, image, learned), _guarantee(content["guarantee"])
+    except DataError:
         raise
     except OSError as error:
         raise DataError(f"{error.filename or folder} cannot be read ({one_line(error)})") from error

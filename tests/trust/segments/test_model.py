@@ -1,0 +1,230 @@
+"""SegmentTrust: fitted, judged, guaranteed, saved and loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import r2_score, roc_auc_score
+
+from gradmeter import DataError, GradmeterError, InputError, OutputError
+from gradmeter.trust.risk import RiskNotControlled
+from gradmeter.trust.segments import SegmentFeatures, SegmentTrust
+from gradmeter.trust.segments import saving as segment_saving
+from trust.segments.loops import drawn
+
+
+@pytest.fixture(scope="module")
+def trust() -> SegmentTrust:
+    fitted = SegmentTrust().fit(drawn(60, 10))
+    fitted.set_risk(0.2, drawn(120, 10, seed=1))
+    return fitted
+
+
+def again(trust: SegmentTrust, folder: Path) -> SegmentTrust:
+    trust.save(folder)
+    return SegmentTrust.load(folder)
+
+
+def assert_same(one: SegmentTrust, other: SegmentTrust, features: SegmentFeatures) -> None:
+    left, right = one.predict(features), other.predict(features)
+    np.testing.assert_array_equal(left.p_hit, right.p_hit)
+    np.testing.assert_array_equal(left.iou, right.iou)
+    np.testing.assert_array_equal(left.accepted, right.accepted)
+
+
+def test_it_finds_wrong_segments_and_their_iou(trust: SegmentTrust) -> None:
+    new = drawn(60, 10, seed=2)
+    assert new.adjusted_iou is not None
+    assert new.wrong is not None
+    verdicts = trust.predict(new)
+    assert roc_auc_score(~new.wrong, verdicts.p_hit) > 0.9
+    assert r2_score(new.adjusted_iou, verdicts.iou) > 0.5
+    assert verdicts.accepted is not None
+    assert new.wrong[verdicts.accepted].mean() < 0.2 < new.wrong.mean()
+
+
+def test_forward_leaves_gradients_out(trust: SegmentTrust) -> None:
+    new = drawn(60, 10, seed=2)
+    assert new.wrong is not None
+    forward = SegmentTrust("forward").fit(drawn(60, 10))
+    verdicts = forward.predict(new)
+    np.testing.assert_array_equal(verdicts.p_hit, forward.predict(new.without_gradients()).p_hit)
+    assert verdicts.accepted is None
+    # Here the gradients know more.
+    assert roc_auc_score(~new.wrong, verdicts.p_hit) < roc_auc_score(~new.wrong, trust.predict(new).p_hit) - 0.05
+    with pytest.raises(InputError, match="gradients/l2/head/mean_all"):
+        trust.predict(new.without_gradients())
+
+
+def test_fit_takes_batches(trust: SegmentTrust) -> None:
+    whole = drawn(60, 10)
+    halves = (whole.of_images(np.arange(60) // 30 == half) for half in range(2))
+    assert_same(SegmentTrust().fit(halves), SegmentTrust().fit(whole), drawn(5, 5, seed=3))
+
+
+def test_a_risk_sets_images_aside() -> None:
+    trust = SegmentTrust(risk=0.25, confidence=0.9).fit(drawn(150, 10))
+    assert trust.fitted is not None
+    assert trust.guarantee is not None
+    assert len(np.unique(trust.fitted.image)) == 100
+    assert trust.guarantee.images <= 50
+    assert (trust.guarantee.risk, trust.guarantee.confidence) == (0.25, 0.9)
+    with pytest.raises(RiskNotControlled):
+        SegmentTrust(risk=0.01).fit(drawn(150, 10))
+
+
+def test_a_failed_fit_leaves_no_model_without_its_guarantee() -> None:
+    trust = SegmentTrust(risk=0.01)
+    with pytest.raises(RiskNotControlled):
+        trust.fit(drawn(60, 10))
+    with pytest.raises(GradmeterError, match="not fitted"):
+        trust.predict(drawn(1, 1))
+
+
+def test_images_that_fit_has_seen_are_refused(trust: SegmentTrust) -> None:
+    mixed = SegmentFeatures.concatenate([drawn(120, 10, seed=1), drawn(60, 10)])
+    with pytest.raises(InputError, match="60 of these 180 images"):
+        trust.set_risk(0.2, mixed)
+
+
+def test_copies_of_an_image_count_once(trust: SegmentTrust) -> None:
+    data = drawn(120, 10, seed=1)
+    before = trust.guarantee
+    assert trust.set_risk(0.2, [data, data, data]) == before
+
+
+def test_segments_that_no_one_judged(trust: SegmentTrust) -> None:
+    none = drawn(2, 3, seed=4).of_images([False, False])
+    verdicts = trust.predict(none)
+    assert (len(verdicts.p_hit), len(verdicts.iou)) == (0, 0)
+    assert verdicts.accepted is not None
+    assert not len(verdicts.accepted)
+
+
+def test_saved_and_loaded(trust: SegmentTrust, tmp_path: Path) -> None:
+    loaded = again(trust, tmp_path / "trust")
+    assert_same(trust, loaded, drawn(20, 10, seed=5))
+    assert loaded.guarantee == trust.guarantee
+    assert loaded.reads == "gradients"
+    # It can be guaranteed, refuses known images, and can be saved again.
+    assert loaded.set_risk(0.3, drawn(120, 10, seed=1)).risk == 0.3
+    with pytest.raises(InputError, match="fit has seen"):
+        loaded.set_risk(0.2, drawn(60, 10))
+    assert_same(loaded, again(loaded, tmp_path / "trust"), drawn(20, 10, seed=5))
+    assert len([*(tmp_path / "trust").glob("*.skops")]) == 1
+
+
+def boosted(trust: SegmentTrust) -> Any:
+    """The trees of a fitted model, which must have some."""
+    assert trust.fitted is not None
+    return trust.fitted.hit.estimator
+
+
+def test_trees_are_saved_and_checked(tmp_path: Path) -> None:
+    given = drawn(60, 10)
+    trust = SegmentTrust().fit(given)
+    assert trust.fitted is not None
+    assert given.wrong is not None
+    fitted = trust.fitted
+    trees = HistGradientBoostingClassifier(max_iter=3).fit(given.named(fitted.axes).values, ~given.wrong)
+    trust.fitted = segment_saving.Fitted(
+        fitted.axes,
+        segment_saving.Head(trees, "trees", fitted.hit.held_out, {}),
+        fitted.iou,
+        fitted.image,
+        fitted.learned_images,
+    )
+    assert_same(trust, again(trust, tmp_path / "trust"), given)
+    for field, value in (("left", 10_000), ("left", 0), ("feature_idx", 99), ("is_categorical", 1)):
+        nodes = trees._predictors[1][0].nodes
+        before = nodes[field][0]
+        nodes[field][0] = value
+        trust.save(tmp_path / "forged")
+        with pytest.raises(DataError, match="tree"):
+            SegmentTrust.load(tmp_path / "forged")
+        nodes[field][0] = before
+
+
+def test_changed_and_missing_files(trust: SegmentTrust, tmp_path: Path) -> None:
+    folder = tmp_path / "trust"
+    with pytest.raises(DataError, match="holds no SegmentTrust"):
+        SegmentTrust.load(folder)
+    trust.save(folder)
+    main = folder / "segments.json"
+    text = main.read_text()
+    main.write_text(text.replace('"risk": 0.', '"risk": 0.1'))
+    with pytest.raises(DataError, match="changed"):
+        SegmentTrust.load(folder)
+    main.write_text("{")
+    with pytest.raises(DataError, match="damaged"):
+        SegmentTrust.load(folder)
+    main.write_text(text)
+    (estimators,) = folder.glob("*.skops")
+    estimators.write_bytes(estimators.read_bytes()[:-1])
+    with pytest.raises(DataError, match="changed"):
+        SegmentTrust.load(folder)
+    estimators.unlink()
+    with pytest.raises(DataError, match="read"):
+        SegmentTrust.load(folder)
+
+
+def rewritten(folder: Path, **changes: object) -> None:
+    """Change segments.json, with a matching checksum."""
+    main = folder / "segments.json"
+    content = json.loads(main.read_text()) | changes
+    del content["checksum"]
+    main.write_text(json.dumps({**content, "checksum": segment_saving._checksum(content)}))
+
+
+def test_forged_content(trust: SegmentTrust, tmp_path: Path) -> None:
+    folder = tmp_path / "trust"
+    trust.save(folder)
+    content = json.loads((folder / "segments.json").read_text())
+    for changes in (
+        {"features": content["features"][:-1]},
+        {"image": content["image"][:-1]},
+        {"guarantee": {**content["guarantee"], "threshold": float("nan")}},
+        {"guarantee": {**content["guarantee"], "risk": 2}},
+        {"reads": "minds"},
+        {"format": 9},
+    ):
+        rewritten(folder, **{**content, **changes})
+        with pytest.raises(DataError):
+            SegmentTrust.load(folder)
+
+
+def test_types_that_are_not_trusted(trust: SegmentTrust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trust.save(tmp_path / "trust")
+    monkeypatch.setattr(segment_saving, "_TRUSTED", ())
+    monkeypatch.setattr(skops.io, "get_untrusted_types", lambda data: ["os.system"])
+    with pytest.raises(DataError, match=r"os\.system"):
+        SegmentTrust.load(tmp_path / "trust")
+
+
+def test_foreign_folders_stay_as_they_are(trust: SegmentTrust, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="choose another folder"):
+        trust.save(tmp_path)
+    with pytest.raises(OutputError, match="choose another folder"):
+        trust.save(tmp_path / "notes.txt")
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(InputError, match="'both'"):
+        SegmentTrust("both")
+    with pytest.raises(InputError, match="risk=2"):
+        SegmentTrust(risk=2)
+    with pytest.raises(GradmeterError, match="not fitted"):
+        SegmentTrust().save("nowhere")
+    with pytest.raises(InputError, match="list"):
+        SegmentTrust().fit([[1]])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="int"):
+        SegmentTrust().fit(1)  # type: ignore[arg-type]
+    without = SegmentFeatures.concatenate([drawn(10, 3)])
+    object.__setattr__(without, "adjusted_iou", None)
+    with pytest.raises(InputError, match="ground truth"):
+        SegmentTrust().fit(without)
