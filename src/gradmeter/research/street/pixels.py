@@ -40,7 +40,8 @@ class PixelScores:
 
     Attributes:
         test: histograms of the test pixels' scores by name, grouped by `BLOCK` scenes.
-        validation: AUROC of wrong pixels in validation scenes, by name of the scores that learn nothing.
+        validation: AUROC of wrong pixels in validation scenes, by name of the scores that learn nothing; those that are
+            lower for wrong pixels are turned round.
         wrong: share of wrong test pixels, of the classes that the network has learned.
     """
 
@@ -99,7 +100,10 @@ def score_pixels(
     known = ~np.isin(sample.labels, lesson.unlearned)
     wrong = sample.predictions != sample.labels
     _require_both(wrong[known], lesson, "validation")
-    validation = {name: float(roc_auc_score(wrong[known], scores[known])) for name, scores in sample.scores.items()}
+    found = {name: float(roc_auc_score(wrong[known], scores[known])) for name, scores in sample.scores.items()}
+    # A score that is lower for wrong pixels is turned round.
+    signs = {name: 1 if value >= 0.5 else -1 for name, value in found.items()}
+    validation = {name: max(value, 1 - value) for name, value in found.items()}
     report(0.3, "judges")
     panels = {}
     for task in TASKS[lesson.name]:
@@ -111,7 +115,8 @@ def score_pixels(
     for images, labels in street.test.batches():
         report(0.4 + 0.6 * done / len(street.test), "test scenes")
         scenes = reader(images)
-        everything, features = all_scores(scenes), PixelFeatures.of(scenes)
+        everything = {name: signs[name] * values for name, values in all_scores(scenes).items()}
+        features = PixelFeatures.of(scenes)
         used = labels.ravel() != street.void
         unlearned = np.isin(labels, lesson.unlearned).ravel()
         wrong = scenes.pixels.predictions.numpy().ravel() != labels.ravel()
