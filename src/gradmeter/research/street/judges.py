@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,15 +62,14 @@ class Panel:
     Args:
         lessons: what they learn from.
         seed: of the random donors of `NOISE`.
-        classifiers: keys of `VARIANTS`.
     """
 
-    def __init__(self, lessons: Lessons, seed: int, classifiers: Sequence[str] = tuple(VARIANTS)) -> None:
+    def __init__(self, lessons: Lessons, seed: int) -> None:
         self._donors, self._random = lessons.features.gradients, np.random.default_rng(seed)
         views = self._views(lessons.features)
         self._judges = {
             judge_name(classifier, variant): (variant, _FITS[classifier](views[variant], lessons.outside))
-            for classifier in classifiers
+            for classifier in VARIANTS
             for variant in VARIANTS[classifier]
         }
 

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 LAST, BEFORE = "head", "last.0"
 """The last layer, a 1 x 1 convolution, and the 3 x 3 convolution before it, behind which are a norm and a ReLU."""
+STRIDE = 2
+"""Every second pixel of the images, in each direction, has logits."""
 _STEM, _STAGES, _WIDTH, _LAST = 16, (32, 64, 96), 48, 24
 # Mean and standard deviation of pixels in [0, 1], roughly.
 _MEAN, _DEVIATION = 0.4, 0.3
@@ -18,7 +20,7 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class StreetNet(nn.Module):
-    """Logits at half the height and width of the images, upsampled bilinearly.
+    """Logits at half the height and width of the images.
 
     Args:
         classes: number of classes.
@@ -53,8 +55,9 @@ class StreetNet(nn.Module):
         return features
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits [N, classes, H, W] of images [N, 3, H, W] in [0, 1]."""
-        return _upsampled(self.head(self.features(images)), images)
+        """Return logits [N, classes, H / 2, W / 2] of images [N, 3, H, W] in [0, 1]."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
 
 
 def _upsampled(maps: Tensor, like: Tensor) -> Tensor:

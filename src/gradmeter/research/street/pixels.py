@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from gradmeter.errors import DataError
 from gradmeter.reading.pixels.scores import confidence_scores, gradient_scores
-from gradmeter.research.street.judges import BOOSTING, LOGISTIC, Lessons, Panel
+from gradmeter.research.street.judges import Lessons, Panel
 from gradmeter.research.street.network import StreetNet
 from gradmeter.research.street.reading import PixelFeatures, SceneReader, SceneReadings
 from gradmeter.research.street.scenes import ALL, PART, TITLES, Lesson, Street
@@ -23,8 +23,6 @@ ERRORS, ANOMALIES, LEARNED = "errors", "anomalies", "anomalies, learned"
 """Wrong pixels; pixels of unlearned classes, by judges of wrong pixels; and by judges that learn from anomalies."""
 TASKS = {ALL: (ERRORS,), PART: (ANOMALIES, LEARNED)}
 """The tasks of each network."""
-CLASSIFIERS = {ERRORS: (LOGISTIC, BOOSTING), ANOMALIES: (LOGISTIC, BOOSTING), LEARNED: (LOGISTIC,)}
-"""The classifiers of the judges of each task."""
 BLOCK = 8
 """Consecutive test scenes that are resampled together."""
 # Pixels of each validation scene that judges learn from, and that scores are chosen by.
@@ -109,7 +107,7 @@ def score_pixels(
     for task in TASKS[lesson.name]:
         rows = np.flatnonzero(known) if task != LEARNED else np.arange(len(known))
         target = wrong if task != LEARNED else ~known
-        panels[task] = Panel(Lessons(sample.features.rows(rows), target[rows]), seed, CLASSIFIERS[task])
+        panels[task] = Panel(Lessons(sample.features.rows(rows), target[rows]), seed)
     counted: dict[str, dict[str, GroupedScores]] = {task: {} for task in panels}
     errors = pixels = done = 0
     for images, labels in street.test.batches():

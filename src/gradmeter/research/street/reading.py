@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,7 +28,7 @@ class SceneReadings:
 
     Attributes:
         pixels: gradients and logits of every pixel.
-        inputs: [N, K, H, W] input of the last layer, upsampled to the size of the images.
+        inputs: [N, K, H, W] input of the last layer.
     """
 
     pixels: PixelReadings
@@ -50,7 +49,6 @@ class SceneReader:
         """Read images [N, 3, H, W]."""
         with torch.inference_mode():
             inputs = self._network.features(images)
-            inputs = F.interpolate(inputs, size=images.shape[2:], mode="bilinear", align_corners=False)
         return SceneReadings(self._meter(images), inputs)
 
 

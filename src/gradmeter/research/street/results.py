@@ -122,19 +122,13 @@ def _results(
     return TaskResults(inside, outside, values, gains, validation, notes)
 
 
-def classifiers_of(methods: Sequence[str]) -> list[str]:
-    """Return the classifiers of the judges among some methods."""
-    return [classifier for classifier in VARIANTS if judge_name(classifier, FORWARD) in methods]
-
-
 def _pixel_pairs(methods: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Pairs of a method and another one that it is compared with."""
     judges = [judge_name(classifier, variant) for classifier in VARIANTS for variant in VARIANTS[classifier]]
     for method in methods:
         if method not in judges:
             yield from ((method, than) for than in CONFIDENCES if than != method)
-    for classifier in classifiers_of(methods):
-        variants = VARIANTS[classifier]
+    for classifier, variants in VARIANTS.items():
         forward = judge_name(classifier, FORWARD)
         yield from ((judge_name(classifier, variant), forward) for variant in variants if variant != FORWARD)
         yield judge_name(classifier, BOTH), judge_name(classifier, INPUTS)

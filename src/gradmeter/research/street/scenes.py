@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradmeter.errors import DataError
+from gradmeter.research.street.network import STRIDE
 
 ARCHIVE = "camvid.npz"
 """Name of the archive in the folder of data."""
@@ -39,10 +40,10 @@ class Scenes:
         return len(self.images)
 
     def batches(self) -> Iterator[tuple[Tensor, NDArray[np.uint8]]]:
-        """Iterate over inputs [b, 3, H, W] float32 in [0, 1], with their labels [b, H, W]."""
+        """Iterate over inputs [b, 3, H, W] float32 in [0, 1], with the labels of the pixels that have logits."""
         for start in range(0, len(self), _BATCH):
             rows = slice(start, start + _BATCH)
-            yield as_inputs(self.images[rows]), self.labels[rows]
+            yield as_inputs(self.images[rows]), self.labels[rows, ::STRIDE, ::STRIDE].copy()
 
 
 @dataclass(frozen=True, eq=False)

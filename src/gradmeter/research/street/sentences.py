@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gradmeter.research.gradient_gain.gains import ADDS, HURTS, Gain
-from gradmeter.research.street.judges import BOTH, FORWARD, GRADIENTS, INPUTS, NOISE, judge_name
+from gradmeter.research.street.judges import BOTH, FORWARD, GRADIENTS, INPUTS, NOISE, VARIANTS, judge_name
 from gradmeter.research.street.pixels import ANOMALIES, ERRORS, LEARNED
-from gradmeter.research.street.results import TaskResults, classifiers_of
+from gradmeter.research.street.results import TaskResults
 from gradmeter.research.street.scenes import ALL, PART, TITLES
 from gradmeter.research.street.segments import METASEG, R2, WITH_GRADIENTS, WITH_NOISE
 from gradmeter.research.street.tables import chosen
@@ -48,7 +48,7 @@ def _alone(result: TaskResults) -> str:
 
 def _judged(result: TaskResults) -> str:
     parts = []
-    for classifier in classifiers_of(result.methods):
+    for classifier in VARIANTS:
         forward = judge_name(classifier, FORWARD)
         gains = result.gains[AUROC]
         added, noise, inputs = (

@@ -10,7 +10,7 @@ from gradmeter.report.markdown import markdown_table
 from gradmeter.research.gradient_gain.gains import Gain
 from gradmeter.research.street.judges import BOTH, FORWARD, INPUTS, VARIANTS, judge_name
 from gradmeter.research.street.quality import Quality
-from gradmeter.research.street.results import TaskResults, classifiers_of
+from gradmeter.research.street.results import TaskResults
 from gradmeter.research.street.scenes import TITLES
 from gradmeter.research.street.segments import METASEG, METHODS, R2
 from gradmeter.trust.evaluation.binned import AUPR, AUROC, FPR95
@@ -56,8 +56,8 @@ def score_table(result: TaskResults) -> Iterator[str]:
 def judge_table(result: TaskResults) -> Iterator[str]:
     """Return the measures of the judges, and what each adds to the one that reads the forward pass."""
     rows = []
-    for classifier in classifiers_of(result.methods):
-        for variant in VARIANTS[classifier]:
+    for classifier, variants in VARIANTS.items():
+        for variant in variants:
             name, forward = judge_name(classifier, variant), judge_name(classifier, FORWARD)
             cells = [
                 gain_text(result.gains[measure][name][forward]) if variant != FORWARD else ""
