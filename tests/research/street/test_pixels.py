@@ -8,8 +8,9 @@ from gradmeter import DataError
 from gradmeter.reading.pixels.scores import ENTROPY
 from gradmeter.research.street.judges import FORWARD, LOGISTIC, judge_name
 from gradmeter.research.street.network import StreetNet
-from gradmeter.research.street.pixels import ANOMALIES, BLOCK, LEARNED, PixelScores, all_scores, score_pixels
+from gradmeter.research.street.pixels import ANOMALIES, BLOCK, LEARNED, PixelScores, score_pixels
 from gradmeter.research.street.reading import SceneReader
+from gradmeter.research.street.sample import all_scores
 from gradmeter.research.street.scenes import PART, Scenes, Street, lessons, load_street
 from gradmeter.research.street.training import trained
 from gradmeter.trust.evaluation.binned import AUROC

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from gradmeter.errors import DataError
-from gradmeter.reading.pixels.scores import confidence_scores, gradient_scores
 from gradmeter.research.street.judges import Lessons, Panel
 from gradmeter.research.street.network import StreetNet
-from gradmeter.research.street.reading import PixelFeatures, SceneReader, SceneReadings
-from gradmeter.research.street.scenes import ALL, PART, TITLES, Lesson, Street
+from gradmeter.research.street.reading import PixelFeatures, SceneReader
+from gradmeter.research.street.sample import ValidationSample, all_scores
+from gradmeter.research.street.scenes import ALL, PART, Lesson, Street
 from gradmeter.runs.arrays import read_arrays, write_arrays
 from gradmeter.trust.evaluation.binned import GroupedScores, Histograms, ScoreCounts
 
@@ -25,8 +24,6 @@ TASKS = {ALL: (ERRORS,), PART: (ANOMALIES, LEARNED)}
 """The tasks of each network."""
 BLOCK = 8
 """Consecutive test scenes that are resampled together."""
-# Pixels of each validation scene that judges learn from, and that scores are chosen by.
-_PIXELS = 400
 
 Report = Callable[[float, str], None]
 Scores = Mapping[str, NDArray[np.float64]]
@@ -90,100 +87,80 @@ def score_pixels(
         report: called with the share that is done and a note.
 
     Raises:
-        DataError: if there are no wrong or no right pixels in the validation or the test scenes.
+        DataError: if there are no two kinds of pixels in the validation or the test scenes.
     """
-    reader, random = SceneReader(network), np.random.default_rng(seed)
+    reader = SceneReader(network)
     report(0, "validation scenes")
-    sample = _sample(reader, street, random)
-    known = ~np.isin(sample.labels, lesson.unlearned)
-    wrong = sample.predictions != sample.labels
-    _require_both(wrong[known], lesson, "validation")
-    found = {name: float(roc_auc_score(wrong[known], scores[known])) for name, scores in sample.scores.items()}
-    # A score that is lower for wrong pixels is turned round.
-    signs = {name: 1 if value >= 0.5 else -1 for name, value in found.items()}
-    validation = {name: max(value, 1 - value) for name, value in found.items()}
+    sample = ValidationSample.draw(reader, street, lesson, seed)
     report(0.3, "judges")
-    panels = {}
-    for task in TASKS[lesson.name]:
-        rows = np.flatnonzero(known) if task != LEARNED else np.arange(len(known))
-        target = wrong if task != LEARNED else ~known
-        panels[task] = Panel(Lessons(sample.features.rows(rows), target[rows]), seed)
-    counted: dict[str, dict[str, GroupedScores]] = {task: {} for task in panels}
-    errors = pixels = done = 0
+    panels = {task: Panel(_lessons(task, sample), seed) for task in TASKS[lesson.name]}
+    signs, counts, errors, done = sample.signs(), _Counts(), _Share(), 0
     for images, labels in street.test.batches():
         report(0.4 + 0.6 * done / len(street.test), "test scenes")
-        scenes = reader(images)
+        scenes, flat = reader(images), labels.ravel()
+        groups = np.repeat((done + np.arange(len(labels))) // BLOCK, labels[0].size)
+        groups[flat == street.void] = -1
         everything = {name: signs[name] * values for name, values in all_scores(scenes).items()}
         features = PixelFeatures.of(scenes)
-        used = labels.ravel() != street.void
-        unlearned = np.isin(labels, lesson.unlearned).ravel()
-        wrong = scenes.pixels.predictions.numpy().ravel() != labels.ravel()
-        errors += int(np.count_nonzero(wrong & used & ~unlearned))
-        pixels += int(np.count_nonzero(used & ~unlearned))
-        groups = np.repeat((done + np.arange(len(labels))) // BLOCK, labels[0].size)
+        unlearned = np.isin(flat, lesson.unlearned)
+        wrong = scenes.pixels.predictions.numpy().ravel() != flat
+        errors.add(wrong[(groups >= 0) & ~unlearned])
         for task, panel in panels.items():
-            outside = wrong if task == ERRORS else unlearned
             # The scores that learn nothing are those of the other task, too.
-            of_judges = panel(features)
-            for name, scores in (of_judges if task == LEARNED else everything | of_judges).items():
-                counts = counted[task].setdefault(name, GroupedScores())
-                for group in np.unique(groups):
-                    rows = used & (groups == group)
-                    if rows.any():
-                        counts.add(int(group), ScoreCounts.of(scores[rows], outside[rows]))
+            scores = panel(features) if task == LEARNED else everything | panel(features)
+            counts.add(task, scores, wrong if task == ERRORS else unlearned, groups)
         done += len(labels)
-    scored = {
-        task: PixelScores({name: counts.histograms() for name, counts in of_task.items()}, validation, errors / pixels)
-        for task, of_task in counted.items()
-    }
-    for task, of_task in scored.items():
-        first = next(iter(of_task.test.values()))
-        if not first.inside.any() or not first.outside.any():
-            raise DataError(f"the test scenes hold no two kinds of pixels for the task {task}; give more scenes")
-    return scored
+    return counts.scored(sample.quality(), errors.value)
 
 
-def all_scores(scenes: SceneReadings) -> dict[str, NDArray[np.float64]]:
-    """Return the scores [n] of all pixels that learn nothing, by name."""
-    maps = confidence_scores(scenes.pixels.logits) | gradient_scores(scenes.pixels)
-    return {name: values.flatten().numpy() for name, values in maps.items()}
+def _lessons(task: str, sample: ValidationSample) -> Lessons:
+    """Return what the judges of a task learn from."""
+    if task == LEARNED:
+        return Lessons(sample.features, ~sample.known)
+    rows = np.flatnonzero(sample.known)
+    return Lessons(sample.features.rows(rows), sample.wrong[rows])
 
 
-@dataclass(frozen=True, eq=False)
-class _Sample:
-    """Pixels of the validation scenes that have a class: features, scores, labels [n] and predictions [n]."""
+@dataclass
+class _Share:
+    """The share of flags that are set."""
 
-    features: PixelFeatures
-    scores: Scores
-    labels: NDArray[np.uint8]
-    predictions: NDArray[np.int64]
+    true: int = 0
+    all: int = 0
 
+    def add(self, flags: NDArray[np.bool_]) -> None:
+        self.true, self.all = self.true + int(np.count_nonzero(flags)), self.all + len(flags)
 
-def _sample(reader: SceneReader, street: Street, random: np.random.Generator) -> _Sample:
-    features, scores, labels, predictions = [], [], [], []
-    for images, of_images in street.val.batches():
-        scenes = reader(images)
-        rows = _drawn(of_images, street.void, random)
-        features.append(PixelFeatures.of(scenes).rows(rows))
-        scores.append({name: values[rows] for name, values in all_scores(scenes).items()})
-        labels.append(of_images.ravel()[rows])
-        predictions.append(scenes.pixels.predictions.numpy().ravel()[rows])
-    joined = {name: np.concatenate([part[name] for part in scores]) for name in scores[0]}
-    return _Sample(PixelFeatures.concatenate(features), joined, np.concatenate(labels), np.concatenate(predictions))
+    @property
+    def value(self) -> float:
+        return self.true / max(self.all, 1)
 
 
-def _drawn(labels: NDArray[np.uint8], void: int, random: np.random.Generator) -> NDArray[np.intp]:
-    """Return random pixels of every scene that have a class, as rows of all pixels of the labels [n, H, W]."""
-    rows = []
-    for number, scene in enumerate(labels):
-        candidates = np.flatnonzero(scene != void)
-        rows.append(number * scene.size + random.permutation(candidates)[:_PIXELS])
-    return np.concatenate(rows)
+class _Counts:
+    """Counts of the scores of each task."""
 
+    def __init__(self) -> None:
+        self._counted: dict[str, dict[str, GroupedScores]] = {}
 
-def _require_both(wrong: NDArray[np.bool_], lesson: Lesson, split: str) -> None:
-    if not 0 < np.count_nonzero(wrong) < len(wrong):
-        raise DataError(
-            f"the network of {TITLES[lesson.name]} predicts {np.count_nonzero(wrong)} of {len(wrong)} {split} pixels "
-            "wrong; expected some right and some wrong ones: give more scenes"
-        )
+    def add(self, task: str, scores: Scores, outside: NDArray[np.bool_], groups: NDArray[np.int64]) -> None:
+        """Count the scores [n] of pixels; a negative group leaves a pixel out."""
+        of_task = self._counted.setdefault(task, {})
+        for group in np.unique(groups[groups >= 0]):
+            rows = groups == group
+            for name, values in scores.items():
+                of_task.setdefault(name, GroupedScores()).add(int(group), ScoreCounts.of(values[rows], outside[rows]))
+
+    def scored(self, validation: Mapping[str, float], wrong: float) -> dict[str, PixelScores]:
+        """Return the scores by task.
+
+        Raises:
+            DataError: if all pixels of a task are of one kind.
+        """
+        scored = {}
+        for task, of_task in self._counted.items():
+            test = {name: counts.histograms() for name, counts in of_task.items()}
+            first = next(iter(test.values()))
+            if not first.inside.any() or not first.outside.any():
+                raise DataError(f"the pixels of the test scenes are all of one kind for the task {task}; give others")
+            scored[task] = PixelScores(test, validation, wrong)
+        return scored
