@@ -146,7 +146,7 @@ _METHOD = (
     "shares of all pixels, of those inside and of those outside. Wrong or anomalous pixels are positive; FPR95 is the "
     "share of the others at a true positive rate of 95 %.",
     "- Judges learn from 400 random pixels of each validation scene. Logistic regression: standardised features, the "
-    "penalty is the best of three on the last fifth of the scenes. Gradient boosting: 40 trees with 15 leaves. "
+    "penalty is the best of four on the last fifth of the scenes. Gradient boosting: 60 trees with 15 leaves. "
     "Gradient features are logarithms of sizes relative to the start vector, skewness and kurtosis.",
     "- Intervals: 1,000 resamples. Test scenes are frames of drives, and neighbours resemble each other: {block} "
     "consecutive scenes are resampled together, the same ones for all methods and networks, and the networks are "
