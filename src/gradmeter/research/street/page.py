@@ -119,7 +119,8 @@ _JUDGES = (
     "the logits, softmax, entropy, margin, energy. With inputs: also six statistics of the last layer's input at the "
     "pixel, which the forward pass shows as well, and which the gradient of the last layer multiplies with p - e. "
     "With noise: gradients of other pixels, drawn at random. Gradients beside inputs: the judge with inputs and "
-    "gradients against that with inputs."
+    "gradients against that with inputs. Gradients against noise: the judge with gradients against that with noise, "
+    "which has as many features."
 )
 
 _UNKNOWN = "Judges that have learned from wrong pixels of the learned classes, and have seen no anomaly:"

@@ -14,10 +14,10 @@ from gradmeter.errors import DataError
 from gradmeter.files import read_json, write_text
 from gradmeter.reading.pixels.scores import CONFIDENCES, SOFTMAX
 from gradmeter.research.gradient_gain.gains import Gain
-from gradmeter.research.street.judges import BOTH, FORWARD, INPUTS, VARIANTS, judge_name
+from gradmeter.research.street.judges import BOTH, FORWARD, GRADIENTS, INPUTS, NOISE, VARIANTS, judge_name
 from gradmeter.research.street.pixels import PixelScores
 from gradmeter.research.street.pooled import Measured, Pooled, Resampling, Values
-from gradmeter.research.street.segments import ENTROPY, METASEG, METHODS, SegmentScores
+from gradmeter.research.street.segments import ENTROPY, METASEG, METHODS, WITH_GRADIENTS, WITH_NOISE, SegmentScores
 from gradmeter.trust.evaluation.binned import Histograms
 
 
@@ -86,6 +86,7 @@ def segment_results(networks: Sequence[SegmentScores]) -> TaskResults:
     counts = [network.classified(METASEG) for network in networks]
     chosen = {method: [network.estimators[method] for network in networks] for method in METHODS}
     pairs = [(method, than) for method in METHODS for than in (ENTROPY, METASEG) if method != than]
+    pairs.append((WITH_GRADIENTS, WITH_NOISE))
     return _results(measured, pairs, counts, {}, {"estimators": chosen})
 
 
@@ -132,6 +133,7 @@ def _pixel_pairs(methods: Sequence[str]) -> Iterator[tuple[str, str]]:
         forward = judge_name(classifier, FORWARD)
         yield from ((judge_name(classifier, variant), forward) for variant in variants if variant != FORWARD)
         yield judge_name(classifier, BOTH), judge_name(classifier, INPUTS)
+        yield judge_name(classifier, GRADIENTS), judge_name(classifier, NOISE)
         if SOFTMAX in methods:
             yield from ((judge_name(classifier, variant), SOFTMAX) for variant in variants)
 

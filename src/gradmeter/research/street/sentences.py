@@ -31,7 +31,7 @@ def conclusion(results: Mapping[str, TaskResults]) -> Iterator[str]:
     for task, title in ((ERRORS, "Wrong pixels"), (ANOMALIES, "Anomalies")):
         yield f"- {title}, one score alone: {_alone(results[task])}"
     for task, title in _FOUND.items():
-        yield f"- {title}: {_judged(results[task])}"
+        yield f"- {title}. {_judged(results[task])}"
     for lesson in (ALL, PART):
         yield f"- Segments, {TITLES[lesson]}: {_of_segments(results[segments_key(lesson)])}"
 
@@ -49,28 +49,29 @@ def _alone(result: TaskResults) -> str:
 def _judged(result: TaskResults) -> str:
     parts = []
     for classifier in VARIANTS:
-        forward = judge_name(classifier, FORWARD)
-        gains = result.gains[AUROC]
-        added, noise, inputs = (
-            gains[judge_name(classifier, variant)][forward] for variant in (GRADIENTS, NOISE, INPUTS)
+        forward, gradients, noise, inputs, both = (
+            judge_name(classifier, variant) for variant in (FORWARD, GRADIENTS, NOISE, INPUTS, BOTH)
         )
-        beside = gains[judge_name(classifier, BOTH)][judge_name(classifier, INPUTS)]
+        gains = result.gains[AUROC]
         parts.append(
             f"with {classifier}, gradients change the AUROC of {100 * result.mean(AUROC, forward):.2f} by "
-            f"{_points(added)}, noise by {_points(noise)}, the last layer's input by {_points(inputs)}, and gradients "
-            f"beside that input by {_points(beside)}"
+            f"{_points(gains[gradients][forward])}, noise by {_points(gains[noise][forward])}, the difference is "
+            f"{_points(gains[gradients][noise])}; the last layer's input changes it by "
+            f"{_points(gains[inputs][forward])}, and gradients beside that input by {_points(gains[both][inputs])}"
         )
-    return f"{'; '.join(parts)}."
+    return f"{'. '.join(part[0].upper() + part[1:] for part in parts)}."
 
 
 def _of_segments(result: TaskResults) -> str:
-    auroc, r2 = (result.gains[measure] for measure in (AUROC, R2))
-    return (
-        f"gradients change the AUROC of meta classification of {100 * result.mean(AUROC, METASEG):.2f} by "
-        f"{_points(auroc[WITH_GRADIENTS][METASEG])}, noise by {_points(auroc[WITH_NOISE][METASEG])}; they change the "
-        f"R² of meta regression of {100 * result.mean(R2, METASEG):.2f} % by {_points(r2[WITH_GRADIENTS][METASEG])}, "
-        f"noise by {_points(r2[WITH_NOISE][METASEG])}."
-    )
+    parts = []
+    for measure, title in ((AUROC, "the AUROC of meta classification"), (R2, "the R² of meta regression")):
+        gains = result.gains[measure]
+        parts.append(
+            f"gradients change {title} of {100 * result.mean(measure, METASEG):.2f} by "
+            f"{_points(gains[WITH_GRADIENTS][METASEG])}, noise by {_points(gains[WITH_NOISE][METASEG])}, the "
+            f"difference is {_points(gains[WITH_GRADIENTS][WITH_NOISE])}"
+        )
+    return f"{'; '.join(parts)}."
 
 
 def _points(gain: Gain) -> str:

@@ -8,12 +8,18 @@ from statistics import mean
 from gradmeter.reading.pixels.scores import CONFIDENCES, ENTROPY, SOFTMAX
 from gradmeter.report.markdown import markdown_table
 from gradmeter.research.gradient_gain.gains import Gain
-from gradmeter.research.street.judges import BOTH, FORWARD, INPUTS, VARIANTS, judge_name
+from gradmeter.research.street.judges import BOTH, FORWARD, GRADIENTS, INPUTS, NOISE, VARIANTS, judge_name
 from gradmeter.research.street.quality import Quality
 from gradmeter.research.street.results import TaskResults
 from gradmeter.research.street.scenes import TITLES
-from gradmeter.research.street.segments import METASEG, METHODS, R2
+from gradmeter.research.street.segments import METASEG, METHODS, R2, WITH_GRADIENTS, WITH_NOISE
 from gradmeter.trust.evaluation.binned import AUPR, AUROC, FPR95
+
+_FURTHER = (
+    ("gradients beside inputs", BOTH, INPUTS),
+    ("gradients against noise", GRADIENTS, NOISE),
+)
+"""Differences of judges that do not read the forward pass only: title, judge and the other judge."""
 
 
 def gain_text(gain: Gain) -> str:
@@ -64,9 +70,10 @@ def judge_table(result: TaskResults) -> Iterator[str]:
                 for measure in (AUROC, AUPR, FPR95)
             ]
             rows.append([name, *_measures(result, name), *cells])
-        both, inputs = judge_name(classifier, BOTH), judge_name(classifier, INPUTS)
-        added = [gain_text(result.gains[measure][both][inputs]) for measure in (AUROC, AUPR, FPR95)]
-        rows.append([f"{classifier}: gradients beside inputs", "", "", "", *added])
+        for title, variant, other in _FURTHER:
+            name, than = judge_name(classifier, variant), judge_name(classifier, other)
+            added = [gain_text(result.gains[measure][name][than]) for measure in (AUROC, AUPR, FPR95)]
+            rows.append([f"{classifier}: {title}", "", "", "", *added])
     head = ["judge", "AUROC", "AUPR", "FPR95", "AUROC - forward", "AUPR - forward", "FPR95 - forward"]
     yield from markdown_table(head, rows)
 
@@ -81,6 +88,8 @@ def segment_table(result: TaskResults) -> Iterator[str]:
         ]
         r2 = f"{100 * result.mean(R2, method):.2f}"
         rows.append([method, *_measures(result, method), r2, *cells])
+    against = [gain_text(result.gains[measure][WITH_GRADIENTS][WITH_NOISE]) for measure in (AUROC, AUPR, R2)]
+    rows.append(["gradients against noise", "", "", "", "", *against])
     head = ["features", "AUROC", "AUPR", "FPR95", "R²", "AUROC - forward", "AUPR - forward", "R² - forward"]
     yield from markdown_table(head, rows)
 
