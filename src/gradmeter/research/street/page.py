@@ -50,8 +50,15 @@ def _page(results: Mapping[str, TaskResults], qualities: Mapping[str, Sequence[Q
     networks = len(qualities[ALL])
     yield from ("# Pixels and segments of a real street", "", _INTRODUCTION, "", "```sh", *made.commands, "```", "")
     yield from (f"- {sentence}" for sentence in made.provenance)
-    yield from ("", "## The answer", "", _READING.format(networks=networks), "", *conclusion(results))
-    yield from ("", "## The networks", "", _NETWORKS.format(networks=networks, epochs=EPOCHS), "")
+    yield from (
+        "",
+        "## The answer",
+        "",
+        _READING.format(networks=_plural(networks), means=", of which means are shown" if networks > 1 else ""),
+        "",
+        *conclusion(results),
+    )
+    yield from ("", "## The networks", "", _NETWORKS.format(networks=_plural(networks), epochs=EPOCHS), "")
     yield from quality_table(qualities)
     yield from ("", "## Wrong pixels", "", _sizes(results[ERRORS], "right", "wrong"), "")
     yield from (*score_table(results[ERRORS]), "", _SCORES, "", *judge_table(results[ERRORS]), "", _JUDGES)
@@ -63,7 +70,7 @@ def _page(results: Mapping[str, TaskResults], qualities: Mapping[str, Sequence[Q
         result = results[segments_key(lesson)]
         yield from ("", f"### {TITLES[lesson].capitalize()}", "", _sizes(result, "hitting", "missing", "segments"), "")
         yield from (*segment_table(result), "", _estimators(result))
-    yield from ("", "## How it was done", "", *(line.format(block=BLOCK) for line in _METHOD))
+    yield from ("", "## How it was done", "", *(line.format(block=BLOCK, spread=_spread(networks)) for line in _METHOD))
     yield from ("", "## Results of others", "", _OTHERS)
 
 
@@ -71,6 +78,17 @@ def _sizes(result: TaskResults, inside: str, outside: str, things: str = "pixels
     share = 100 * result.outside / (result.inside + result.outside)
     counts = f"{result.inside:,.0f} {inside} and {result.outside:,.0f} {outside} {things}"
     return f"{counts} ({share:.2f} %), mean over networks."
+
+
+def _plural(networks: int) -> str:
+    return "1 network" if networks == 1 else f"{networks} networks with different seeds"
+
+
+def _spread(networks: int) -> str:
+    """Return what the intervals say of other networks."""
+    if networks == 1:
+        return "They say nothing of other networks."
+    return f"The networks are resampled, too; {networks} of them show little of the spread over networks."
 
 
 def _estimators(result: TaskResults) -> str:
@@ -96,15 +114,14 @@ _INTRODUCTION = (
 
 _READING = (
     "Numbers in percent, differences in points, with bootstrap intervals of 95 %; a difference is called higher or "
-    "lower if its interval excludes 0. Means over {networks} networks."
+    "lower if its interval excludes 0. {networks} for each set of classes{means}."
 )
 
 _NETWORKS = (
     "A convolutional network with 290,000 weights: an encoder of three stages, a decoder that adds their outputs, and "
     "logits at half the height and width. Trained for {epochs} epochs with AdamW, a cosine schedule, horizontal flips "
-    "and class weights, in about one and a half minutes of one core; {networks} networks with different seeds for each "
-    "set of classes. Share of right pixels and intersection over union, without void and unlearned pixels: mean "
-    "(smallest to largest)."
+    "and class weights, in about one and a half minutes of one core; {networks} for each set of classes. Share of right "
+    "pixels and intersection over union, without void and unlearned pixels: mean (smallest to largest)."
 )
 
 _SCORES = (
@@ -150,8 +167,7 @@ _METHOD = (
     "penalty is the best of four on the last fifth of the scenes. Gradient boosting: 60 trees with 15 leaves. "
     "Gradient features are logarithms of sizes relative to the start vector, skewness and kurtosis.",
     "- Intervals: 1,000 resamples. Test scenes are frames of drives, and neighbours resemble each other: {block} "
-    "consecutive scenes are resampled together, the same ones for all methods and networks, and the networks are "
-    "resampled, too. Three networks show little of the spread over networks.",
+    "consecutive scenes are resampled together, the same ones for all methods and networks. {spread}",
     "- Validation scenes are frames of one drive, test scenes of others: judges are tested under a shift.",
 )
 
