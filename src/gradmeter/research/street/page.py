@@ -54,7 +54,7 @@ def _page(results: Mapping[str, TaskResults], qualities: Mapping[str, Sequence[Q
         "",
         "## The answer",
         "",
-        _READING.format(networks=_plural(networks), means=", of which means are shown" if networks > 1 else ""),
+        _READING.format(networks=_plural(networks)),
         "",
         *conclusion(results),
     )
@@ -113,15 +113,15 @@ _INTRODUCTION = (
 )
 
 _READING = (
-    "Numbers in percent, differences in points, with bootstrap intervals of 95 %; a difference is called higher or "
-    "lower if its interval excludes 0. {networks} for each set of classes{means}."
+    "Numbers in percent, means over {networks} for each set of classes; differences in points, with bootstrap intervals "
+    "of 95 %. A difference is called higher or lower if its interval excludes 0."
 )
 
 _NETWORKS = (
     "A convolutional network with 290,000 weights: an encoder of three stages, a decoder that adds their outputs, and "
     "logits at half the height and width. Trained for {epochs} epochs with AdamW, a cosine schedule, horizontal flips "
-    "and class weights, in about one and a half minutes of one core; {networks} for each set of classes. Share of right "
-    "pixels and intersection over union, without void and unlearned pixels: mean (smallest to largest)."
+    "and class weights, in about one and a half minutes of one core; {networks} for each set of classes. Share of "
+    "right pixels and intersection over union, without void and unlearned pixels: mean (smallest to largest)."
 )
 
 _SCORES = (
