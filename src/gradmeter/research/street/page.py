@@ -50,14 +50,7 @@ def _page(results: Mapping[str, TaskResults], qualities: Mapping[str, Sequence[Q
     networks = len(qualities[ALL])
     yield from ("# Pixels and segments of a real street", "", _INTRODUCTION, "", "```sh", *made.commands, "```", "")
     yield from (f"- {sentence}" for sentence in made.provenance)
-    yield from (
-        "",
-        "## The answer",
-        "",
-        _READING.format(networks=_plural(networks)),
-        "",
-        *conclusion(results),
-    )
+    yield from ("", "## The answer", "", _READING.format(networks=_plural(networks)), "", *conclusion(results))
     yield from ("", "## The networks", "", _NETWORKS.format(networks=_plural(networks), epochs=EPOCHS), "")
     yield from quality_table(qualities)
     yield from ("", "## Wrong pixels", "", _sizes(results[ERRORS], "right", "wrong"), "")
@@ -113,8 +106,8 @@ _INTRODUCTION = (
 )
 
 _READING = (
-    "Numbers in percent, means over {networks} for each set of classes; differences in points, with bootstrap intervals "
-    "of 95 %. A difference is called higher or lower if its interval excludes 0."
+    "Numbers in percent, means over {networks} for each set of classes; differences in points, with bootstrap "
+    "intervals of 95 %. A difference is called higher or lower if its interval excludes 0."
 )
 
 _NETWORKS = (
