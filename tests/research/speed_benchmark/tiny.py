@@ -31,6 +31,24 @@ class Scaled(nn.Module):
         return logits
 
 
+class Segmenter(nn.Module):
+    """A network whose layers have the names of the benchmark's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 5, 3, stride=2, padding=1)
+        layers = [nn.Identity(), nn.Conv2d(5, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU()]
+        self.classifier = nn.Sequential(*layers, nn.Conv2d(6, 4, 1))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        logits = self.classifier(self.body(x))
+        return {"out": nn.functional.interpolate(logits, size=x.shape[2:], mode="bilinear")}
+
+
+def tiny_segmenter() -> nn.Module:
+    return Segmenter()
+
+
 TINY = Model("Two layers", two_layers, (6,), 5, target=1.0, stretch_target=0.5, best_plain_target=1.2)
 IMAGES = Model("Convolutions", convolutions, (1, 8, 8), 12)
 SCALED = Model("Scaled", Scaled, (6,), 3)

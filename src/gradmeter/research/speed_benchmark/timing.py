@@ -40,6 +40,7 @@ def take_turns(
     rounds: Mapping[str, int],
     threads: int,
     on_step: Callable[[str], None],
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
     """Time the methods on one network, one after the other in every round; each round starts with a different one.
 
@@ -50,6 +51,7 @@ def take_turns(
             no warm-up.
         threads: number of PyTorch threads; the previous number is restored afterwards.
         on_step: called with a method's title before each of its rounds.
+        clock: returns seconds.
 
     Returns:
         The times by name, including those of methods that failed.
@@ -75,11 +77,11 @@ def take_turns(
                 if number < rounds[name] and timing.error is None:
                     on_step(methods[name].title)
                     with _record_errors(timing):
-                        timing.seconds.append(_seconds(prepared[name], inputs, warm=rounds[name] > 1))
+                        timing.seconds.append(_seconds(prepared[name], inputs, clock, warm=rounds[name] > 1))
     return timings
 
 
-def _seconds(prepared: Prepared, inputs: Tensor, *, warm: bool) -> float:
+def _seconds(prepared: Prepared, inputs: Tensor, clock: Callable[[], float], *, warm: bool) -> float:
     """Time one run as if the method were alone in its process.
 
     Freed memory is returned to the system, and an untimed run allocates the method's own: after a package that stores
@@ -88,10 +90,10 @@ def _seconds(prepared: Prepared, inputs: Tensor, *, warm: bool) -> float:
     return_freed_memory()
     if warm:
         prepared.run(inputs)
-    start = time.perf_counter()
+    start = clock()
     for _ in range(prepared.calls):
         prepared.run(inputs)
-    return (time.perf_counter() - start) / prepared.calls
+    return (clock() - start) / prepared.calls
 
 
 @contextmanager

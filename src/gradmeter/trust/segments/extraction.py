@@ -55,8 +55,8 @@ def segments(
     - class: 1 for the predicted class, else 0. probability: the mean of each class's probability. neighbours: the share
       of its contour with each class, and with the edge of the image.
 
-    All but the last line of the list and the position are MetaSeg's, where class and probability are, too. Other than
-    there, the ground truth never changes a segment or its features.
+    MetaSeg has no gradients, variances, positions and neighbours. Its program removes ignored pixels from the
+    prediction; here, the ground truth never changes a segment or its features.
 
     Args:
         readings: of N images.
