@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -76,9 +77,25 @@ def test_wrong_arguments_are_one_line(place: Path, arguments: tuple[str, ...], n
 
 
 def test_the_study_from_the_command(tmp_path: Path) -> None:
+    """What the command passes on; tests/research/street/test_study.py runs the study."""
     write_street(tmp_path / "data")
-    process = gradmeter("pixels", "study", "--data", "data", "--out", "out", "--networks", "1", cwd=tmp_path)
+    with mock.patch("gradmeter.research.street.study.run_study", return_value=Path("out/street.md")) as run:
+        arguments = (
+            "pixels",
+            "study",
+            "--data",
+            "data",
+            "--out",
+            "out",
+            "--networks",
+            "2",
+            "--workers",
+            "3",
+            "--fresh",
+        )
+        process = in_this_process(*arguments, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
-    assert process.stdout.endswith(" out/street.md\n")
-    page = (tmp_path / "out/street.md").read_text(encoding="utf-8")
-    assert "\ngradmeter pixels study --data data --out out --networks 1\n" in page
+    assert process.stdout == "The study is finished. Results: out/street.md\n"
+    (study, out), options = run.call_args
+    assert (study.command, study.data, study.networks) == (f"gradmeter {' '.join(arguments)}", Path("data"), 2)
+    assert (out, options["workers"], options["fresh"]) == (Path("out"), 3, True)
