@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,12 +56,20 @@ def write(folder: Path, count: int) -> None:
         Image.fromarray(pixels).save(folder / f"{number}.png")
 
 
+def all_commands() -> Iterator[tuple[str, typer.core.TyperCommand]]:
+    """The commands by name; those of a group as "group command"."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for name, command in commands.items():
+        yield name, command
+        for inner, of_group in getattr(command, "commands", {}).items():
+            yield f"{name} {inner}", of_group
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_and_options_exist(page: str) -> None:
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     options = {
         name: {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-        for name, command in commands.items()
+        for name, command in all_commands()
     }
     in_blocks = [line for language, text in blocks(page) if language == "sh" for line in re.split(r"\n|&& ", text)]
     spans = re.findall(r"`([^`\n]+)`", (ROOT / page).read_text())
@@ -68,6 +77,8 @@ def test_commands_and_options_exist(page: str) -> None:
         if not line.startswith("gradmeter "):
             continue
         _, name, *arguments = shlex.split(line, comments=True)
+        if arguments and f"{name} {arguments[0]}" in options:
+            name = f"{name} {arguments.pop(0)}"
         assert name in options, line
         used = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
         assert used <= options[name] | {"--help"}, f"{line}: {used - options[name]}"

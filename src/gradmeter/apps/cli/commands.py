@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "gradmeter.apps.cli.evaluate",
     "judge": "gradmeter.apps.cli.judge",
     "heatmap": "gradmeter.apps.cli.heatmap",
+    "pixels": "gradmeter.apps.cli.pixels",
     "serve": "gradmeter.apps.cli.serve",
     "demo": "gradmeter.apps.cli.demo",
     "reproduce": "gradmeter.apps.cli.reproduce",
@@ -29,15 +30,18 @@ COMMANDS = {
     "bench": "gradmeter.apps.cli.bench",
     "info": "gradmeter.apps.cli.info",
 }
-"""The name of each command, and the module that holds a function of that name; imported when the command is used."""
+"""The name of each command, and the module that holds its function or group; imported when the command is used."""
 
 
 class _LazyCommands(Mapping[str, Any]):
     """The commands of `COMMANDS`; a module is imported when its command is looked up."""
 
     def __getitem__(self, name: str) -> Any:
+        found = getattr(import_module(COMMANDS[name]), name)
+        if isinstance(found, typer.Typer):  # a group of commands
+            return typer.main.get_command(found)
         app = typer.Typer(add_completion=False)
-        app.command(name, cls=Command)(getattr(import_module(COMMANDS[name]), name))
+        app.command(name, cls=Command)(found)
         return typer.main.get_command(app)
 
     def __iter__(self) -> Iterator[str]:

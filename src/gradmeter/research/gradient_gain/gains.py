@@ -85,13 +85,16 @@ class Resampled:
 
     def gain(self, measure: str, method: str, than: str) -> Gain:
         """Return what a method has more than another of a measure."""
-        differences = [draw[measure, method] - draw[measure, than] for draw in self._draws]
-        value = _rounded(float(np.mean(differences)))
-        samples = self._samples[measure, method] - self._samples[measure, than]
-        low, high = (_rounded(float(bound)) for bound in np.percentile(samples, (_TAIL, 100 - _TAIL)))
-        deviation = float(np.std(samples, ddof=1))
-        p = 1.0 if deviation <= ROUNDING else 2 * float(stats.norm.sf(abs(value) / deviation))
-        return Gain(value, low, high, p, sum(_rounded(difference) > 0 for difference in differences))
+        differences = np.array([draw[measure, method] - draw[measure, than] for draw in self._draws])
+        return gain_of(differences, self._samples[measure, method] - self._samples[measure, than])
+
+
+def gain_of(differences: Values, samples: Values) -> Gain:
+    """Return a gain from its differences [draws] and from the resamples [repetitions] of their mean."""
+    low, high = (_rounded(float(bound)) for bound in np.percentile(samples, (_TAIL, 100 - _TAIL)))
+    deviation, value = float(np.std(samples, ddof=1)), _rounded(float(np.mean(differences)))
+    p = 1.0 if deviation <= ROUNDING else 2 * float(stats.norm.sf(abs(value) / deviation))
+    return Gain(value, low, high, p, sum(_rounded(float(difference)) > 0 for difference in differences))
 
 
 def resample_cases(draws: Sequence[Scored], repetitions: int = REPETITIONS) -> Resampled:

@@ -1,0 +1,238 @@
+"""How well the scores of pixels find anomalies in a folder in the form of SegmentMeIfYouCan (Chan et al. 2021)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from gradmeter.errors import DataError, InputError
+from gradmeter.files import write_text
+from gradmeter.names import decode_name
+from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.network import weights_hash
+from gradmeter.reading.pixels import PixelMeter
+from gradmeter.reading.pixels.scores import PREDICTED, UNIFORM, confidence_scores, gradient_scores
+from gradmeter.report.markdown import markdown_table
+from gradmeter.runs.arrays import read_arrays, write_arrays
+from gradmeter.runs.measuring import Skipped
+from gradmeter.runs.store import Store, StoreKind
+from gradmeter.sources.models import Classifier
+from gradmeter.sources.models.answering import explained
+from gradmeter.sources.samples import Source, Unreadable, open_source
+from gradmeter.sources.samples.decoding import decode
+from gradmeter.trust.evaluation.binned import AUPR, AUROC, FPR95, SEPARATION, GroupedScores, ScoreCounts
+from gradmeter.trust.evaluation.resampling import REPETITIONS, Interval
+
+IMAGES, MASKS, SUFFIX = "images", "labels_masks", "_labels_semantic.png"
+"""Names in the folder: images/NAME.jpg or .png, and labels_masks/NAME_labels_semantic.png."""
+NORMAL, ANOMALY, VOID = 0, 1, 255
+"""The values of a mask."""
+TABLE = "anomalies"
+"""Name of the tables, without suffix."""
+_KIND = StoreKind("anomalies.json", "scores of anomalies", "gradmeter pixels anomalies", {"model": str})
+_PARTS = "parts"
+_TAIL = 2.5  # percent on either side of an interval
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result.
+
+    Attributes:
+        images: number of images that were scored.
+        skipped: the other images, and why.
+        scores: AUROC, AUPR and FPR95 with intervals over images, by name of the score and of the measure.
+    """
+
+    images: int
+    skipped: tuple[Skipped, ...]
+    scores: Mapping[str, Mapping[str, Interval]]
+
+
+def anomaly_images(folder: Path, segmenter: Classifier) -> Source:
+    """Return the images of a folder in the benchmark's form.
+
+    Raises:
+        DataError: if the folder does not have the benchmark's form.
+    """
+    missing = [name for name in (IMAGES, MASKS) if not (folder / name).is_dir()]
+    if missing:
+        raise DataError(
+            f"{folder} has no folder {missing[0]}; expected {IMAGES}/NAME.jpg or .png and {MASKS}/NAME{SUFFIX}"
+        )
+    return open_source(str(folder / IMAGES), segmenter.image)
+
+
+def score_anomalies(
+    segmenter: Classifier,
+    source: Source,
+    masks: Path,
+    out: Path,
+    *,
+    layers: tuple[str, ...] = (),
+    device: str = "cpu",
+    fresh: bool = False,
+    on_progress: Callable[[int], None] = lambda steps: None,
+    on_skip: Callable[[Skipped], None] = lambda skipped: None,
+) -> Found:
+    """Score all pixels of all images that have a mask, and write how well each score finds the anomalies.
+
+    The scores of an image are counted in out/parts/, so that an interrupted run goes on with the next image.
+
+    Args:
+        segmenter: a segmentation network, as returned by `open_segmenter`.
+        source: the images, as returned by `anomaly_images`.
+        masks: the folder of masks.
+        out: folder of the tables.
+        layers: names of the layers to measure; empty for the last ones.
+        device: the device of the network.
+        fresh: start over.
+        on_progress: called with the number of images done since its last call.
+        on_skip: called for each image that is skipped.
+
+    Raises:
+        InputError, UnsupportedModelError: if a layer is unknown or cannot be measured.
+        OutputError: if `out` cannot be written, or holds something else.
+        DataError: if no image with anomalies and other pixels remains.
+    """
+    segmenter.move(device)
+    store = Store(out, _KIND)
+    identity = {"model": segmenter.name, "weights": weights_hash(segmenter.network), "layers": list(layers)}
+    identity |= {"preprocessing": repr(segmenter.batch)}
+    store.begin(identity, fresh=fresh)
+    if fresh:
+        shutil.rmtree(out / _PARTS, ignore_errors=True)
+    store.write(identity)
+    scorer = _Scorer(segmenter, layers, device)
+    counted: dict[str, GroupedScores] = {}
+    group, skipped = 0, []
+    for index in range(len(source)):
+        name = PurePosixPath(decode_name(source.id(index)))
+        part = out / _PARTS / f"{name}.npz"
+        try:
+            if not part.is_file():
+                mask = _mask(masks / f"{name.stem}{SUFFIX}")
+                image = source.read(index).content
+                assert isinstance(image, Image.Image)
+                _write_counts(part, scorer.counts(image, mask))
+            for score, counts in _read_counts(part):
+                counted.setdefault(score, GroupedScores()).add(group, counts)
+            group += 1
+        except (Unreadable, InputError) as error:
+            skipped.append(Skipped(source.id(index), str(error)))
+            on_skip(skipped[-1])
+        on_progress(1)
+    if not group:
+        raise DataError(f"none of the {len(source):,} images of {source.name} has scores; see the reasons above")
+    found = Found(group, tuple(skipped), _measures(counted, group, masks))
+    _write_tables(found, out)
+    return found
+
+
+class _Scorer:
+    """Counts the scores of the pixels of one image after the other."""
+
+    def __init__(self, segmenter: Classifier, layers: tuple[str, ...], device: str) -> None:
+        self._segmenter, self._layers, self._device = segmenter, layers or None, device
+        # Unknown layers are an error of all images.
+        PixelMeter(segmenter.network, self._layers)
+        self._meters: dict[tuple[int, int], PixelMeter] = {}
+
+    def counts(self, image: Image.Image, mask: NDArray[np.uint8]) -> dict[str, ScoreCounts]:
+        """Return the counts of each score over the pixels that are not void; the logits get the size of the mask."""
+        height, width = mask.shape
+        if image.size != (width, height):
+            raise InputError(f"{image.width} x {image.height} pixels, and its mask {width} x {height}; expected equal")
+        if (height, width) not in self._meters:
+            self._meters[height, width] = PixelMeter(
+                self._segmenter.network, self._layers, [PREDICTED, UNIFORM], size=(height, width)
+            )
+        with explained(self._segmenter):
+            batch = self._segmenter.batch([image])
+        inputs = Inputs.of(batch).map(lambda tensor: tensor.to(self._device))
+        with explained(self._segmenter, batch):
+            readings = self._meters[height, width](inputs)
+        used = (mask != VOID).ravel()
+        outside = (mask == ANOMALY).ravel()[used]
+        maps: Mapping[str, torch.Tensor] = confidence_scores(readings.logits) | gradient_scores(readings)
+        return {name: ScoreCounts.of(values.flatten().cpu().numpy()[used], outside) for name, values in maps.items()}
+
+
+def _mask(path: Path) -> NDArray[np.uint8]:
+    if not path.is_file():
+        raise Unreadable(f"it has no mask {path.name}")
+    mask = np.asarray(decode(path, "L"))
+    others = set(np.unique(mask).tolist()) - {NORMAL, ANOMALY, VOID}
+    if others:
+        raise Unreadable(f"its mask contains {min(others)}; expected 0 for normal, 1 for anomaly, 255 for void pixels")
+    if (mask == VOID).all():
+        raise Unreadable("its mask has only void pixels")
+    return mask
+
+
+def _write_counts(path: Path, counts: Mapping[str, ScoreCounts]) -> None:
+    stacked = {
+        str(number): np.stack([of_score.keys.astype(np.int64), of_score.inside, of_score.outside])
+        for number, of_score in enumerate(counts.values())
+    }
+    write_arrays(path, {"names": np.array(list(counts)), **stacked})
+
+
+def _read_counts(path: Path) -> Iterator[tuple[str, ScoreCounts]]:
+    arrays = read_arrays(path)
+    for number, name in enumerate(arrays["names"]):
+        keys, inside, outside = arrays[str(number)]
+        yield str(name), ScoreCounts(keys.astype(np.uint32), inside, outside)
+
+
+def _measures(counted: Mapping[str, GroupedScores], images: int, masks: Path) -> dict[str, dict[str, Interval]]:
+    """Return the measures over all pixels, with percentile intervals of resampled images."""
+    random = np.random.default_rng(0)
+    weights = random.multinomial(images, np.full(images, 1 / images), size=REPETITIONS)
+    scores: dict[str, dict[str, Interval]] = {}
+    for name, grouped in counted.items():
+        histograms = grouped.histograms()
+        if not histograms.inside.any() or not histograms.outside.any():
+            kind = "normal" if not histograms.inside.any() else "anomalous"
+            raise DataError(f"{masks} has no {kind} pixel in {images:,} masks; expected both kinds")
+        values, resampled = histograms.measures(), histograms.measures(weights)
+        scores[name] = {}
+        for measure in SEPARATION:
+            low, high = np.nanpercentile(resampled[measure], (_TAIL, 100 - _TAIL))
+            scores[name][measure] = Interval(float(values[measure][0]), float(low), float(high))
+    return scores
+
+
+def _write_tables(found: Found, out: Path) -> None:
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerow(["score", *(f"{measure}{end}" for measure in SEPARATION for end in ("", "_low", "_high"))])
+    for name, of_score in found.scores.items():
+        intervals = [of_score[measure] for measure in SEPARATION]
+        writer.writerow([name, *(number for one in intervals for number in (one.value, one.low, one.high))])
+    write_text(out / f"{TABLE}.csv", rows.getvalue())
+    order = sorted(found.scores, key=lambda name: -found.scores[name][AUPR].value)
+    table = markdown_table(
+        ["score", "AUPR", "FPR95", "AUROC"],
+        [[name, *(_cell(found.scores[name][measure]) for measure in (AUPR, FPR95, AUROC))] for name in order],
+    )
+    about = (
+        f"Anomalous pixels against the others of {found.images:,} images, in percent, with 95 % bootstrap intervals "
+        "over images; anomalies are positive. A high score means an anomaly; an AUROC below 50 % says that the "
+        "opposite holds for a score."
+    )
+    write_text(out / f"{TABLE}.md", "\n".join([about, "", *table, ""]))
+
+
+def _cell(interval: Interval) -> str:
+    value, low, high = (f"{100 * number:.2f}" for number in (interval.value, interval.low, interval.high))
+    return f"{value} [{low}, {high}]"

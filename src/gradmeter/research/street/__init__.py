@@ -1,0 +1,1 @@
+"""What gradients add on the pixels and segments of a real street: `gradmeter pixels study`."""

@@ -1,0 +1,80 @@
+"""Sentences that say what the tables show, made from the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from gradmeter.research.gradient_gain.gains import ADDS, HURTS, Gain
+from gradmeter.research.street.judges import BOTH, FORWARD, GRADIENTS, INPUTS, NOISE, VARIANTS, judge_name
+from gradmeter.research.street.pixels import ANOMALIES, ERRORS, LEARNED
+from gradmeter.research.street.results import TaskResults
+from gradmeter.research.street.scenes import ALL, PART, TITLES
+from gradmeter.research.street.segments import METASEG, R2, WITH_GRADIENTS, WITH_NOISE
+from gradmeter.research.street.tables import chosen
+from gradmeter.trust.evaluation.binned import AUPR, AUROC
+
+_WORDS = {ADDS: "higher", HURTS: "lower"}
+_FOUND = {
+    ERRORS: "Wrong pixels",
+    ANOMALIES: "Anomalies, judges of wrong pixels",
+    LEARNED: "Anomalies, judges that learn from anomalies of validation scenes",
+}
+
+
+def segments_key(lesson: str) -> str:
+    """Return the name of the results of segments."""
+    return f"segments, {lesson}"
+
+
+def conclusion(results: Mapping[str, TaskResults]) -> Iterator[str]:
+    """Yield the answer, one item for each comparison."""
+    for task, title in ((ERRORS, "Wrong pixels"), (ANOMALIES, "Anomalies")):
+        yield f"- {title}, one score alone: {_alone(results[task])}"
+    for task, title in _FOUND.items():
+        yield f"- {title}. {_judged(results[task])}"
+    for lesson in (ALL, PART):
+        yield f"- Segments, {TITLES[lesson]}: {_of_segments(results[segments_key(lesson)])}"
+
+
+def _alone(result: TaskResults) -> str:
+    logits, gradient = chosen(result)
+    return (
+        f"the best gradient statistic on validation scenes ({gradient}) has an AUROC of "
+        f"{100 * result.mean(AUROC, gradient):.2f}, the best score of the logits ({logits}) one of "
+        f"{100 * result.mean(AUROC, logits):.2f}; the difference is {_points(result.gains[AUROC][gradient][logits])}, "
+        f"that of AUPR {_points(result.gains[AUPR][gradient][logits])}."
+    )
+
+
+def _judged(result: TaskResults) -> str:
+    parts = []
+    for classifier in VARIANTS:
+        forward, gradients, noise, inputs, both = (
+            judge_name(classifier, variant) for variant in (FORWARD, GRADIENTS, NOISE, INPUTS, BOTH)
+        )
+        gains = result.gains[AUROC]
+        parts.append(
+            f"with {classifier}, gradients change the AUROC of {100 * result.mean(AUROC, forward):.2f} by "
+            f"{_points(gains[gradients][forward])}, noise by {_points(gains[noise][forward])}, the difference is "
+            f"{_points(gains[gradients][noise])}; the last layer's input changes it by "
+            f"{_points(gains[inputs][forward])}, and gradients beside that input by {_points(gains[both][inputs])}"
+        )
+    return f"{'. '.join(part[0].upper() + part[1:] for part in parts)}."
+
+
+def _of_segments(result: TaskResults) -> str:
+    parts = []
+    for measure, title in ((AUROC, "the AUROC of meta classification"), (R2, "the R² of meta regression")):
+        gains = result.gains[measure]
+        parts.append(
+            f"gradients change {title} of {100 * result.mean(measure, METASEG):.2f} by "
+            f"{_points(gains[WITH_GRADIENTS][METASEG])}, noise by {_points(gains[WITH_NOISE][METASEG])}, the "
+            f"difference is {_points(gains[WITH_GRADIENTS][WITH_NOISE])}"
+        )
+    return f"{'; '.join(parts)}."
+
+
+def _points(gain: Gain) -> str:
+    value, low, high = (f"{100 * number:+.2f}" for number in (gain.value, gain.low, gain.high))
+    word = _WORDS.get(gain.verdict)
+    return f"{value} [{low}, {high}]{f' ({word})' if word else ''}"

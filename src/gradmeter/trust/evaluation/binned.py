@@ -1,0 +1,162 @@
+"""Measures of scores of which there are too many to sort: those of pixels, from histograms of groups of images.
+
+Scores are float32 numbers of which the first ten significant bits count: values that differ by less than 0.2 % may tie.
+Histograms of groups can be added, and weighted to resample whole groups (Efron 1979, of clusters).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gradmeter.errors import InputError
+from gradmeter.trust.evaluation.samples import finite_sample
+
+AUROC, AUPR, FPR95 = "auroc", "aupr", "fpr95"
+"""Area under the ROC curve; average precision; false positive rate at a true positive rate of 95 %. In all three the
+samples outside (wrong, or unknown) are positive, and a higher score means outside."""
+SEPARATION = (AUROC, AUPR, FPR95)
+BINS = 2000
+# Bits of a float32 that do not count.
+_DROPPED = 14
+_SIGN = np.uint32(1 << 31)
+_TPR = 0.95
+
+Counts = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Histograms:
+    """How many samples of each group have a score in each bin, by increasing score.
+
+    Attributes:
+        inside: [groups, bins] samples inside (right, or known).
+        outside: [groups, bins] samples outside (wrong, or unknown).
+    """
+
+    inside: NDArray[np.int64]
+    outside: NDArray[np.int64]
+
+    def measures(self, weights: ArrayLike | None = None) -> dict[str, Counts]:
+        """Return AUROC, AUPR and FPR95 [R].
+
+        Args:
+            weights: [R, groups] how often each group counts; by default, each counts once, and R is 1. Measures of a
+                row without a sample inside or outside are NaN.
+        """
+        groups = len(self.inside)
+        of_groups = np.ones((1, groups)) if weights is None else np.asarray(weights, np.float64)
+        return separations(of_groups @ self.inside, of_groups @ self.outside)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreCounts:
+    """How many samples have each score, of those that occur.
+
+    Attributes:
+        keys: [k] uint32, distinct scores, as integers in their order.
+        inside: [k] samples inside.
+        outside: [k] samples outside.
+    """
+
+    keys: NDArray[np.uint32]
+    inside: NDArray[np.int64]
+    outside: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, scores: ArrayLike, outside: NDArray[np.bool_]) -> Self:
+        """Count samples.
+
+        Args:
+            scores: [n]; a higher one means outside.
+            outside: [n].
+
+        Raises:
+            InputError: if there are no scores, or they are not finite, or the shapes differ.
+        """
+        sample = finite_sample(scores, "scores")
+        if outside.dtype != np.bool_ or outside.shape != sample.shape:
+            raise InputError(
+                f"outside: expected a boolean array of shape {sample.shape}, got {outside.dtype} of {outside.shape}"
+            )
+        keys, place = np.unique(_ordered(sample) >> _DROPPED, return_inverse=True)
+        counts = np.bincount(place, minlength=len(keys))
+        positives = np.bincount(place[outside], minlength=len(keys))
+        return cls(keys, counts - positives, positives)
+
+
+class GroupedScores:
+    """Counts the scores of groups of samples, one batch at a time."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[int, ScoreCounts]] = []
+
+    def add(self, group: int, counts: ScoreCounts) -> None:
+        """Count more samples of a group, a number from 0."""
+        self._parts.append((group, counts))
+
+    def histograms(self, bins: int = BINS) -> Histograms:
+        """Return the histograms of groups 0 to the largest one, with at most about `bins` bins.
+
+        If there are more distinct scores, neighbours are merged: half of the bins hold equal shares of all samples, a
+        quarter equal shares of those inside, and a quarter of those outside.
+
+        Raises:
+            InputError: if nothing was counted.
+        """
+        if not self._parts:
+            raise InputError("no scores were counted; expected at least one group")
+        keys = np.unique(np.concatenate([counts.keys for _, counts in self._parts]))
+        places = [np.searchsorted(keys, counts.keys) for _, counts in self._parts]
+        totals = np.zeros((2, len(keys)))
+        for place, (_, counts) in zip(places, self._parts, strict=True):
+            totals[0, place] += counts.inside
+            totals[1, place] += counts.outside
+        bin_of_key = _merged(totals, bins)
+        shape = (max(group for group, _ in self._parts) + 1, int(bin_of_key[-1]) + 1)
+        result = Histograms(np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+        for place, (group, counts) in zip(places, self._parts, strict=True):
+            np.add.at(result.inside[group], bin_of_key[place], counts.inside)
+            np.add.at(result.outside[group], bin_of_key[place], counts.outside)
+        return result
+
+
+def _ordered(scores: NDArray[np.float64]) -> NDArray[np.uint32]:
+    """Return integers in the order of the scores as float32."""
+    largest = float(np.finfo(np.float32).max)
+    # Adding 0 turns -0 into 0.
+    bits = (scores.clip(-largest, largest).astype(np.float32) + np.float32(0)).view(np.uint32)
+    return np.where(bits & _SIGN, ~bits, bits | _SIGN)
+
+
+def _merged(totals: Counts, bins: int) -> NDArray[np.int64]:
+    """Return the bin of each distinct score, from the samples inside and outside that have it, [2, distinct]."""
+    distinct = totals.shape[1]
+    if distinct <= bins:
+        return np.arange(distinct)
+    everything = totals.sum(axis=0)
+    shares = [everything / everything.sum()] * 2 + [kind / max(kind.sum(), 1) for kind in totals]
+    weights = bins / 4 * np.sum(shares, axis=0)
+    middles = np.cumsum(weights) - weights / 2
+    return np.unique(np.floor(middles), return_inverse=True)[1]
+
+
+def separations(inside: Counts, outside: Counts) -> dict[str, Counts]:
+    """Return AUROC, AUPR and FPR95 [R] of histograms [R, bins] by increasing score; ties count as in scikit-learn."""
+    negatives, positives = inside.sum(axis=1), outside.sum(axis=1)
+    below = np.cumsum(inside, axis=1) - inside / 2
+    # From the highest score on.
+    alarms, hits = np.cumsum(inside[:, ::-1], axis=1), np.cumsum(outside[:, ::-1], axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        auroc = np.einsum("rb,rb->r", outside, below) / (negatives * positives)
+        precision = np.nan_to_num(hits / (hits + alarms))
+        aupr = np.einsum("rb,rb->r", outside[:, ::-1], precision) / positives
+        enough = hits >= _TPR * positives[:, None] * (1 - 1e-12)
+        fpr95 = np.take_along_axis(alarms, enough.argmax(axis=1)[:, None], axis=1)[:, 0] / negatives
+    defined = (negatives > 0) & (positives > 0)
+    return {
+        name: np.where(defined, values, np.nan) for name, values in zip(SEPARATION, (auroc, aupr, fpr95), strict=True)
+    }

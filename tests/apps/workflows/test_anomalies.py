@@ -1,0 +1,144 @@
+"""Scores of anomalies in a folder in the form of SegmentMeIfYouCan."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import nn
+
+from gradmeter import DataError, InputError, OutputError, PixelMeter
+from gradmeter.apps.workflows.anomalies import MASKS, Found, anomaly_images, score_anomalies
+from gradmeter.reading.pixels.scores import SOFTMAX, score_name
+from gradmeter.runs.measuring import Skipped
+from gradmeter.sources.models import Classifier
+from gradmeter.sources.models.segmenters import Normalised
+from gradmeter.sources.samples import ImageKind
+from gradmeter.trust.evaluation.binned import AUPR, AUROC, FPR95
+from oracles.networks import randomise
+
+HEIGHT, WIDTH = 14, 20
+
+
+def segmenter(seed: int = 0, size: int | None = None) -> Classifier:
+    network = randomise(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 1)), seed)
+    batch = Normalised(size, (0.0,) * 3, (1.0,) * 3)
+    return Classifier("mine:make", network.eval(), None, ImageKind("RGB", 8), batch)
+
+
+def write_folder(folder: Path) -> Path:
+    """Images of noise with a bright anomaly, two PNG and one JPEG, and their masks; and one image without a mask."""
+    random = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    (folder / MASKS).mkdir()
+    for name in ("a.png", "b.jpg", "c.png", "unlabelled.png"):
+        image, mask = random.integers(0, 160, (HEIGHT, WIDTH, 3)), np.zeros((HEIGHT, WIDTH), np.uint8)
+        image[4:9, 6:13] += 90
+        mask[4:9, 6:13], mask[:2] = 1, 255
+        Image.fromarray(image.astype(np.uint8)).save(folder / "images" / name)
+        if name != "unlabelled.png":
+            Image.fromarray(mask).save(folder / MASKS / f"{Path(name).stem}_labels_semantic.png")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_folder(tmp_path / "road")
+
+
+def score(folder: Path, out: Path, *, seed: int = 0, size: int | None = None, fresh: bool = False) -> Found:
+    network = segmenter(seed, size)
+    return score_anomalies(network, anomaly_images(folder, network), folder / MASKS, out, fresh=fresh)
+
+
+def pixels(folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The softmax and a norm of all pixels that are not void, and whether they are anomalous."""
+    scores: dict[str, list[np.ndarray]] = {SOFTMAX: [], score_name("l2", "predicted", "2"): []}
+    outside = []
+    for path in sorted((folder / MASKS).iterdir()):
+        mask = np.array(Image.open(path))
+        (image,) = (folder / "images").glob(f"{path.name.removesuffix('_labels_semantic.png')}.*")
+        inputs = torch.from_numpy(np.array(Image.open(image))).permute(2, 0, 1).unsqueeze(0) / 255
+        readings = PixelMeter(segmenter().network)(inputs)
+        for name, values in zip(scores, (readings.log_scale, readings["2", "l2"]), strict=True):
+            scores[name].append(values[0].numpy()[mask != 255])
+        outside.append(mask[mask != 255] == 1)
+    return {name: np.concatenate(values) for name, values in scores.items()}, np.concatenate(outside)
+
+
+def test_the_measures_are_those_of_all_pixels(folder: Path, tmp_path: Path) -> None:
+    found = score(folder, tmp_path / "out")
+    assert (found.images, [skipped.id for skipped in found.skipped]) == (3, ["unlabelled.png"])
+    assert "unlabelled_labels_semantic.png" in found.skipped[0].reason
+    scores, outside = pixels(folder)
+    for name, values in scores.items():
+        assert found.scores[name][AUROC].value == pytest.approx(roc_auc_score(outside, values), abs=1e-3)
+        assert found.scores[name][AUPR].value == pytest.approx(average_precision_score(outside, values), abs=2e-3)
+        for interval in found.scores[name].values():
+            assert interval.low <= interval.value <= interval.high
+    assert len(found.scores) == 4 + 2 * 8
+
+
+def test_the_tables(folder: Path, tmp_path: Path) -> None:
+    found = score(folder, tmp_path / "out")
+    with (tmp_path / "out/anomalies.csv").open(encoding="utf-8") as file:
+        rows = {row["score"]: row for row in csv.DictReader(file)}
+    assert rows.keys() == found.scores.keys()
+    assert float(rows[SOFTMAX]["fpr95_high"]) == found.scores[SOFTMAX][FPR95].high
+    table = (tmp_path / "out/anomalies.md").read_text(encoding="utf-8")
+    assert f"| {SOFTMAX} | {100 * found.scores[SOFTMAX][AUPR].value:.2f} [" in table
+    assert "of 3 images" in table
+
+
+def test_resized_images_are_scored_at_the_size_of_the_mask(folder: Path, tmp_path: Path) -> None:
+    found = score(folder, tmp_path / "out", size=7)
+    assert found.images == 3
+    assert 0 < found.scores[SOFTMAX][AUROC].value < 1
+
+
+def test_a_second_run_reads_only_what_is_missing(folder: Path, tmp_path: Path) -> None:
+    first = score(folder, tmp_path / "out")
+    parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/parts").iterdir()}
+    removed = tmp_path / "out/parts/b.jpg.npz"
+    removed.unlink()
+    assert score(folder, tmp_path / "out") == first
+    assert all(path.stat().st_mtime_ns == time for path, time in parts.items() if path != removed)
+    with pytest.raises(OutputError, match="weights changed"):
+        score(folder, tmp_path / "out", seed=1)
+    assert score(folder, tmp_path / "out", seed=1, fresh=True).scores != first.scores
+
+
+def test_damaged_parts_and_wrong_masks(folder: Path, tmp_path: Path) -> None:
+    masks = folder / MASKS
+    Image.fromarray(np.full((HEIGHT, WIDTH), 7, np.uint8)).save(masks / "a_labels_semantic.png")
+    Image.fromarray(np.zeros((HEIGHT, WIDTH + 1), np.uint8)).save(masks / "c_labels_semantic.png")
+    shown: list[Skipped] = []
+    network = segmenter()
+    score_anomalies(network, anomaly_images(folder, network), masks, tmp_path / "out", on_skip=shown.append)
+    assert [(skipped.id, "7" in skipped.reason or "21 x 14" in skipped.reason) for skipped in shown[:2]] == [
+        ("a.png", True),
+        ("c.png", True),
+    ]
+    (tmp_path / "out/parts/b.jpg.npz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"b\.jpg\.npz"):
+        score(folder, tmp_path / "out")
+
+
+def test_folders_of_another_form(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no folder images"):
+        anomaly_images(tmp_path, segmenter())
+    for path in (folder / MASKS).iterdir():
+        Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(path)
+    with pytest.raises(DataError, match="no anomalous pixel"):
+        score(folder, tmp_path / "out")
+    for path in (folder / MASKS).iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="none of the 4 images"):
+        score(folder, tmp_path / "other")
+    network = segmenter()
+    source = anomaly_images(folder, network)
+    with pytest.raises(InputError, match="'head'"):
+        score_anomalies(network, source, folder / MASKS, tmp_path / "third", layers=("head",))
