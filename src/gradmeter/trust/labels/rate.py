@@ -32,6 +32,9 @@ def rate_interval(given: Values, corrupted: Values, kinds: Labels, fitted: Mixtu
     if len(rows) > _MOST_ROWS:
         rows = random.choice(rows, _MOST_ROWS, replace=False)
     part, scale = given[rows], np.sqrt(len(rows) / len(given))
+    if len(corrupted) > _MOST_ROWS:
+        examples = random.choice(len(corrupted), _MOST_ROWS, replace=False)
+        corrupted, kinds = corrupted[examples], kinds[examples]
     rates = []
     with stage("estimating the share of wrong labels", _RESAMPLES) as advance:
         for _ in range(_RESAMPLES):
