@@ -45,9 +45,9 @@ def test_the_same_seed_gives_the_same_verdicts() -> None:
 
 
 def test_an_input_far_from_all_others_is_unfamiliar() -> None:
-    inputs, _ = clusters(wrong=0)
+    inputs, _ = clusters()
     inputs.embedding[0] = [0, 0, 0, 0, 0, 0, 0, 9]
-    inputs.logits[0] = [0.0, 0.1, 0.2]
+    inputs.logits[0] = [0.0, 1.0, 2.0]
     inputs.labels[0] = 0
     assert LabelCheck().fit_predict(inputs).reason[0] == "unfamiliar input"
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import log_softmax, softmax
 
 from gradmeter.trust.labels.inputs import Labels, Values
 
 # Penalty on squared weights of standardised columns, per kind of wrong labels.
 _PENALTY = 0.05
-_SEARCH = {"maxiter": 200, "ftol": 1e-7, "gtol": 1e-5}
+_TOLERANCES = {"ftol": 1e-7, "gtol": 1e-5}
 # Shares of wrong labels that the search starts from; the best result counts.
 _STARTS = (0.02, 0.2)
 # Log ratios beyond this are equal to all purposes, and do not overflow.
@@ -47,7 +47,7 @@ class Mixture:
         """Return the log odds [n] that labels with evidence [n, d] are wrong, if they are drawn like the given ones."""
         ratios = _log_ratios(self.weights, evidence)
         with np.errstate(divide="ignore"):
-            odds: Values = logsumexp(ratios + np.log(self.shares[1:]), axis=1) - np.log(self.shares[0])
+            odds: Values = _log_sum((ratios + np.log(self.shares[1:])).T) - np.log(self.shares[0])
         return odds
 
 
@@ -59,6 +59,7 @@ def fit_mixture(
     rising: int | None = None,
     weights: tuple[Values, Values] | None = None,
     start: Mixture | None = None,
+    iterations: int = 200,
 ) -> Mixture:
     """Fit a mixture by maximum likelihood.
 
@@ -69,11 +70,19 @@ def fit_mixture(
         rising: number of the first columns that never speak for a label; by default all.
         weights: how often each given and each corrupted label counts; by default once.
         start: where the search starts; by default at several shares of wrong labels.
+        iterations: largest number of steps of the search.
     """
     problem = _Problem.of(given, corrupted, kinds, given.shape[1] if rising is None else rising, weights)
     starts = [problem.parameters(start)] if start is not None else [problem.at_share(share) for share in _STARTS]
     results = [
-        minimize(problem, first, jac=True, method="L-BFGS-B", bounds=problem.bounds, options=_SEARCH)
+        minimize(
+            problem,
+            first,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=problem.bounds,
+            options={"maxiter": iterations, **_TOLERANCES},
+        )
         for first in starts
     ]
     best = min(results, key=lambda result: float(result.fun))
@@ -136,26 +145,35 @@ class _Problem:
     def __call__(self, parameters: Values) -> tuple[float, Values]:
         weights, logits = self.parts(parameters)
         log_shares = log_softmax(logits)
-        ratios = _log_ratios(weights, self.rows)
-        terms = np.concatenate([np.full((len(ratios), 1), log_shares[0]), ratios + log_shares[1:]], axis=1)
-        mixed = logsumexp(terms, axis=1)
-        joint = np.log(self.totals) + np.concatenate([mixed[:, None], ratios], axis=1)
-        total = logsumexp(joint, axis=1)
-        at = np.arange(len(ratios))
-        loss = float(self.counts @ (total - joint[at, self.source])) + _PENALTY * float((weights[:, :-1] ** 2).sum())
-        residual = np.exp(joint - total[:, None])
-        residual[at, self.source] -= 1
-        residual *= self.counts[:, None]
-        posterior = np.exp(terms - mixed[:, None])
-        of_ratios = residual[:, :1] * posterior[:, 1:] + residual[:, 1:]
-        slopes = np.concatenate([of_ratios.T @ self.rows, of_ratios.sum(axis=0)[:, None]], axis=1)
+        # Sources come first, because NumPy sums short rows slowly.
+        ratios = _log_ratios(weights, self.rows).T
+        terms = np.empty((len(self.totals), len(self.rows)))
+        terms[0], terms[1:] = log_shares[0], ratios + log_shares[1:, None]
+        mixed = _log_sum(terms)
+        joint = np.concatenate([mixed[None], ratios]) + np.log(self.totals)[:, None]
+        total = _log_sum(joint)
+        at = np.arange(len(self.rows))
+        loss = float(self.counts @ (total - joint[self.source, at])) + _PENALTY * float((weights[:, :-1] ** 2).sum())
+        residual = np.exp(joint - total)
+        residual[self.source, at] -= 1
+        residual *= self.counts
+        posterior = np.exp(terms - mixed)
+        of_ratios = residual[0] * posterior[1:] + residual[1:]
+        slopes = np.concatenate([of_ratios @ self.rows, of_ratios.sum(axis=1)[:, None]], axis=1)
         slopes[:, :-1] += 2 * _PENALTY * weights[:, :-1]
-        of_shares = residual[:, 0] @ posterior - residual[:, 0].sum() * np.exp(log_shares)
+        of_shares = posterior @ residual[0] - residual[0].sum() * np.exp(log_shares)
         # Per row, because the tolerances of the search are meant for numbers of about one.
-        scale = 1 / len(ratios)
+        scale = 1 / len(self.rows)
         return scale * loss, scale * np.concatenate([slopes.ravel(), of_shares])
 
 
 def _log_ratios(weights: Values, rows: Values) -> Values:
     ratios: NDArray[np.float64] = rows @ weights[:, :-1].T + weights[:, -1]
     return ratios.clip(-_LARGEST, _LARGEST)
+
+
+def _log_sum(terms: Values) -> Values:
+    """Return the logarithm of the sum of exp(terms) along the first axis."""
+    largest = terms.max(axis=0)
+    sums: Values = largest + np.log(np.exp(terms - largest).sum(axis=0))
+    return sums
