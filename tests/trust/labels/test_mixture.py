@@ -32,7 +32,12 @@ def test_the_rate_and_the_odds(rate: float) -> None:
 def test_no_wrong_labels() -> None:
     random = np.random.default_rng(0)
     given, corrupted = random.normal(size=(2000, 2)), random.normal(size=(2000, 2)) + np.array([4, 0])
-    assert fit_mixture(given, corrupted, np.zeros(2000, np.int64)).rate < 0.003
+    kinds = np.zeros(2000, np.int64)
+    mixture = fit_mixture(given, corrupted, kinds)
+    assert mixture.rate < 0.003
+    interval = rate_interval(given, corrupted, kinds, mixture, 2)
+    assert interval.low == 0
+    assert interval.high >= 1 - 0.025 ** (1 / 2000)
 
 
 def test_the_gradient_of_the_likelihood() -> None:

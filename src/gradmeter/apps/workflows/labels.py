@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from gradmeter.apps.workflows.label_reading import ReadLabels, read_samples
 from gradmeter.errors import InputError, OutputError
@@ -39,6 +40,8 @@ _NOTE = b"gradmeter labels"
 _FEW = 200
 # Classes named in a note.
 _NAMED = 5
+# Rows that are in memory together.
+_TILE = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +93,11 @@ class CheckedLabels:
         """Folder of what is made for a review."""
         return review_folder(self.out)
 
-    def ranked(self) -> np.ndarray:
+    def ranked(self) -> NDArray[np.int64]:
         """Return the rows that have a reason, the most suspicious first."""
         order = np.argsort(self.verdicts.rank)
-        return order[self.verdicts.reason[order] != ""]
+        doubtful: NDArray[np.int64] = order[self.verdicts.reason[order] != ""]
+        return doubtful
 
     def class_name(self, number: int) -> str:
         """Return the name of a class, or its number if the classes have no names."""
@@ -236,10 +240,6 @@ def _notes(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: boo
                 "--learned, or wrong labels that it learned stay hidden"
             )
     return tuple(notes)
-
-
-# Rows that are in memory together.
-_TILE = 4096
 
 
 def _conflicts(inputs: LabelReadings) -> int:

@@ -14,7 +14,7 @@ _RESAMPLES, _MOST_ROWS = 25, 5_000
 # From the estimate to that of a resample it is not far.
 _STEPS = 25
 # Of a normal distribution, for 95 %.
-_DEVIATIONS = 1.96
+_DEVIATIONS, _TAIL = 1.96, 0.025
 
 
 def rate_interval(given: Values, corrupted: Values, kinds: Labels, fitted: Mixture, rising: int) -> Interval:
@@ -48,7 +48,10 @@ def rate_interval(given: Values, corrupted: Values, kinds: Labels, fitted: Mixtu
             rates.append(mixture.rate)
             advance(1)
     deviation = _DEVIATIONS * float(scale * np.std(rates, ddof=1))
-    return Interval(fitted.rate, max(0.0, fitted.rate - deviation), min(1.0, fitted.rate + deviation))
+    # The exact binomial bound if no label of n is wrong.
+    least_high = 1 - _TAIL ** (1 / len(given))
+    low = fitted.rate - deviation if fitted.rate * len(given) >= 0.5 else 0.0
+    return Interval(fitted.rate, max(0.0, low), min(1.0, max(least_high, fitted.rate + deviation)))
 
 
 def _counts(n: int, random: np.random.Generator) -> Values:
