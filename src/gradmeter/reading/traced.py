@@ -1,0 +1,116 @@
+"""What one forward pass shows, in operations that torch.export can trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gradmeter.errors import UnsupportedModelError
+from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.layers.outputs import Call, OutputReader
+from gradmeter.reading.network import answer, measuring, owning_modules
+from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
+
+
+class ForwardReadings(NamedTuple):
+    """Readings of N samples.
+
+    Attributes:
+        logits: [N, C] in the network's dtype.
+        activations: [N, layers, 9] float64, as in `gradmeter.reading.activations.Activations`.
+        embedding: [N, D] in the network's dtype; [N, 0] if it was not asked for.
+    """
+
+    logits: Tensor
+    activations: Tensor
+    embedding: Tensor
+
+
+class TracedForward(nn.Module):
+    """A network that also returns the statistics of its layers' outputs, and the input of its last layer.
+
+    It reads what a `GradientMeter` without gradients reads, but keeps to operations on tensors whose batch size may be
+    symbolic. Where the samples are in each output is found once, from the given inputs, and then fixed.
+
+    Args:
+        network: a network in eval mode that maps one tensor to logits.
+        inputs: [n, ...] some inputs; at least two different ones.
+        layers: names of the layers whose outputs are read.
+        embedding: whether to return the input of the last layer.
+
+    Raises:
+        UnsupportedModelError: if the output of one of the layers does not separate the samples, or there is no layer
+            that returns the logits.
+    """
+
+    def __init__(self, network: nn.Module, inputs: Tensor, layers: Sequence[str], *, embedding: bool) -> None:
+        super().__init__()
+        self.network = network
+        self._layers = tuple(layers)
+        batch = Inputs.of(inputs)
+        self._reader = OutputReader(owning_modules(network), activations=True, embedding=embedding)
+        with measuring(network, gradients=False):
+            self._reader.learn(partial(answer, network), batch)
+            self._last = self._last_call(batch) if embedding else None
+        self._axes = self._reader.axes(batch)
+        if missing := [layer for layer in layers if (layer, 0) not in self._axes]:
+            raise UnsupportedModelError(
+                f"the output of layer {missing[0]!r} does not separate the samples of this batch; expected one that "
+                "does, as when the TrustModel was fitted"
+            )
+
+    def forward(self, inputs: Tensor) -> ForwardReadings:
+        """Read N samples [N, ...]."""
+        sums: dict[str, list[PowerSums]] = {}
+        positive: dict[str, list[Tensor]] = {}
+        embedding = inputs.new_zeros(inputs.shape[0], 0)
+
+        def receive(call: Call, activation: Any, output: Tensor) -> None:
+            nonlocal embedding
+            if call == self._last:
+                embedding = activation
+            if call[0] in self._layers and call in self._axes:
+                rows = self._axes[call].rows(output, inputs.shape[0]).flatten(1)
+                sums.setdefault(call[0], []).append(_power_sums(rows))
+                positive.setdefault(call[0], []).append((rows > 0).double().mean(1))
+
+        with self._reader.observe(receive):
+            logits = answer(self.network, Inputs((inputs,), {}))
+        if not self._layers:
+            return ForwardReadings(logits, inputs.new_zeros(inputs.shape[0], 0, 0, dtype=torch.float64), embedding)
+        merged = [PowerSums.merge(sums[layer]) for layer in self._layers]
+        counts = torch.tensor([group.count for group in merged], dtype=torch.float64)
+        values = statistics_of(Moments(torch.stack([group.numbers for group in merged], dim=1), counts))
+        shares = [_share(sums[layer], positive[layer]) for layer in self._layers]
+        return ForwardReadings(logits, torch.cat([values, torch.stack(shares, dim=1)[..., None]], dim=2), embedding)
+
+    def _last_call(self, inputs: Inputs) -> Call:
+        """The call of the layer that returns the logits."""
+        calls: list[tuple[Call, Any, Tensor]] = []
+        with self._reader.observe(lambda call, activation, output: calls.append((call, activation, output))):
+            logits = answer(self.network, inputs)
+        for call, activation, output in reversed(calls):
+            flat = isinstance(activation, Tensor) and activation.dim() == output.dim() == 2
+            if flat and output.data_ptr() == logits.data_ptr() and output.shape == logits.shape:
+                return call
+        raise UnsupportedModelError("no layer returns the logits; expected a last layer, as when the network was fitted")
+
+
+def _power_sums(values: Tensor) -> PowerSums:
+    """Reduce [N, K] in float64, in operations that ONNX has."""
+    # Extremes need no float64, which takes twice the memory.
+    extremes = torch.stack([values.amin(1), values.amax(1)], dim=1).double()
+    exact = values.double()
+    square = exact * exact
+    sums = [exact.sum(1), square.sum(1), (square * exact).sum(1), (square * square).sum(1), exact.abs().sum(1)]
+    return PowerSums(values.shape[1], torch.cat([torch.stack(sums, dim=1), extremes], dim=1))
+
+
+def _share(sums: Sequence[PowerSums], positive: Sequence[Tensor]) -> Tensor:
+    """The share of positive entries [N] of several outputs of one layer."""
+    total = sum(group.count for group in sums)
+    return torch.stack([share * (group.count / total) for group, share in zip(sums, positive, strict=True)]).sum(0)
