@@ -13,7 +13,10 @@ from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.layers.outputs import Call, OutputReader
 from gradmeter.reading.network import answer, measuring, owning_modules
-from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
+from gradmeter.reading.statistics import Moments, statistics_of
+
+# Sums of an output for each sample.
+_SUMS = 8
 
 
 class ForwardReadings(NamedTuple):
@@ -65,28 +68,26 @@ class TracedForward(nn.Module):
 
     def forward(self, inputs: Tensor) -> ForwardReadings:
         """Read N samples [N, ...]."""
-        sums: dict[str, list[PowerSums]] = {}
-        positive: dict[str, list[Tensor]] = {}
+        sums: dict[str, list[_Sums]] = {layer: [] for layer in self._layers}
         embedding = inputs.new_zeros(inputs.shape[0], 0)
 
         def receive(call: Call, activation: Any, output: Tensor) -> None:
             nonlocal embedding
             if call == self._last:
                 embedding = activation
-            if call[0] in self._layers and call in self._axes:
-                rows = self._axes[call].rows(output, inputs.shape[0]).flatten(1)
-                sums.setdefault(call[0], []).append(_power_sums(rows))
-                positive.setdefault(call[0], []).append((rows > 0).double().mean(1))
+            if call[0] in sums and call in self._axes:
+                sums[call[0]].append(_sums(self._axes[call].rows(output, inputs.shape[0]).flatten(1)))
 
         with self._reader.observe(receive):
             logits = answer(self.network, Inputs((inputs,), {}))
-        if not self._layers:
+        if not sums:
             return ForwardReadings(logits, inputs.new_zeros(inputs.shape[0], 0, 0, dtype=torch.float64), embedding)
-        merged = [PowerSums.merge(sums[layer]) for layer in self._layers]
-        counts = torch.tensor([group.count for group in merged], dtype=torch.float64)
-        values = statistics_of(Moments(torch.stack([group.numbers for group in merged], dim=1), counts))
-        shares = [_share(sums[layer], positive[layer]) for layer in self._layers]
-        return ForwardReadings(logits, torch.cat([values, torch.stack(shares, dim=1)[..., None]], dim=2), embedding)
+        groups = [_merged(calls) for calls in sums.values()]
+        numbers = torch.cat([group.numbers for group in groups], dim=1).unflatten(1, (len(groups), _SUMS))
+        counts = torch.tensor([group.count for group in groups], dtype=torch.float64)
+        values = statistics_of(Moments(numbers[:, :, :-1], counts))
+        positive = (numbers[:, :, -1] / counts)[:, :, None]
+        return ForwardReadings(logits, torch.cat([values, positive], dim=2), embedding)
 
     def _last_call(self, inputs: Inputs) -> Call:
         """The call of the layer that returns the logits."""
@@ -100,17 +101,36 @@ class TracedForward(nn.Module):
         raise UnsupportedModelError("no layer returns the logits; expected a last layer, as when the network was fitted")
 
 
-def _power_sums(values: Tensor) -> PowerSums:
+class _Sums(NamedTuple):
+    """Sums over the entries of an output.
+
+    Attributes:
+        count: number of entries per sample.
+        numbers: [N, 8] float64, those of `PowerSums` and the number of entries above 0.
+    """
+
+    count: int
+    numbers: Tensor
+
+
+def _sums(values: Tensor) -> _Sums:
     """Reduce [N, K] in float64, in operations that ONNX has."""
-    # Extremes need no float64, which takes twice the memory.
-    extremes = torch.stack([values.amin(1), values.amax(1)], dim=1).double()
     exact = values.double()
     square = exact * exact
-    sums = [exact.sum(1), square.sum(1), (square * exact).sum(1), (square * square).sum(1), exact.abs().sum(1)]
-    return PowerSums(values.shape[1], torch.cat([torch.stack(sums, dim=1), extremes], dim=1))
+    sums = [
+        *(power.sum(1, keepdim=True) for power in (exact, square, square * exact, square * square, exact.abs())),
+        # These are exact without float64, which takes twice the memory.
+        values.amin(1, keepdim=True).double(),
+        values.amax(1, keepdim=True).double(),
+        (values > 0).to(values.dtype).sum(1, keepdim=True).double(),
+    ]
+    return _Sums(values.shape[1], torch.cat(sums, dim=1))
 
 
-def _share(sums: Sequence[PowerSums], positive: Sequence[Tensor]) -> Tensor:
-    """The share of positive entries [N] of several outputs of one layer."""
-    total = sum(group.count for group in sums)
-    return torch.stack([share * (group.count / total) for group, share in zip(sums, positive, strict=True)]).sum(0)
+def _merged(calls: Sequence[_Sums]) -> _Sums:
+    """Merge the outputs of several calls of a layer."""
+    if len(calls) == 1:
+        return calls[0]
+    numbers = torch.stack([call.numbers for call in calls])
+    merged = [numbers[..., :5].sum(0), numbers[..., 5:6].amin(0), numbers[..., 6:7].amax(0), numbers[..., 7:].sum(0)]
+    return _Sums(sum(call.count for call in calls), torch.cat(merged, dim=1))
