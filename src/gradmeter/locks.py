@@ -64,8 +64,8 @@ class Owner:
 def locked(out: Path) -> Iterator[None]:
     """Lock an output while the block runs. The lock is reentrant within a thread.
 
-    The lock file lies in the output folder, which is created if missing, or beside a .csv or .onnx file. At the end of the block
-    the lock file is deleted, and so are the created folders that are still empty.
+    The lock file lies in the output folder, which is created if missing, or beside a .csv or .onnx file. At the end of
+    the block the lock file is deleted, and so are the created folders that are still empty.
 
     Args:
         out: a folder, or a file that ends in ".csv" or ".onnx"; it need not exist.

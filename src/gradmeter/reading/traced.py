@@ -98,7 +98,9 @@ class TracedForward(nn.Module):
             flat = isinstance(activation, Tensor) and activation.dim() == output.dim() == 2
             if flat and output.data_ptr() == logits.data_ptr() and output.shape == logits.shape:
                 return call
-        raise UnsupportedModelError("no layer returns the logits; expected a last layer, as when the network was fitted")
+        raise UnsupportedModelError(
+            "no layer returns the logits; expected a last layer, as when the network was fitted"
+        )
 
 
 class _Sums(NamedTuple):

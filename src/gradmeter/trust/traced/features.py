@@ -115,9 +115,7 @@ def _activations(readings: TracedReadings, features: Sequence[Feature]) -> Tenso
         for index, statistic in enumerate(ACTIVATION_METRICS)
     ]
     rows = {layer: row for row, layer in enumerate(readings.layers)}
-    places = [
-        ACTIVATION_METRICS.index(feature.statistic) * len(rows) + rows[feature.layer] for feature in features
-    ]
+    places = [ACTIVATION_METRICS.index(feature.statistic) * len(rows) + rows[feature.layer] for feature in features]
     return torch.cat(transformed, dim=1)[:, torch.tensor(places)]
 
 

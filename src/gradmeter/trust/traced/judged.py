@@ -80,9 +80,7 @@ class JudgedNetwork(nn.Module):
         outputs = Outputs.of(readings.logits)
         mirrored = self._mirrored(inputs, outputs)
         features = self.features(
-            TracedReadings(
-                outputs, readings.activations, self.features.layers, readings.embedding.double(), mirrored
-            )
+            TracedReadings(outputs, readings.activations, self.features.layers, readings.embedding.double(), mirrored)
         )
         judgement = self.heads(features, outputs, mirrored)
         return Verdicts(
