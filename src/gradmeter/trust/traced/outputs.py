@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gradmeter.trust.traced.arithmetic import log1p, logsumexp, softplus
+
+# The floor of the entropy in `gradmeter.trust.log_features`, before the logarithm.
+_LEAST_ENTROPY = math.exp(-700)
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Outputs:
         others = (self.others - self.highest).exp()
         nats = log1p(others) + (weights * distance).sum(1) / (1 + others)
         classes = torch.tensor(float(self.logits.shape[1]), dtype=torch.float64)
-        return ((nats / classes.log()).clamp(max=1.0) + 1e-304).log()
+        return ((nats / classes.log()).clamp(max=1.0) + _LEAST_ENTROPY).log()
 
     @property
     def energy(self) -> Tensor:
