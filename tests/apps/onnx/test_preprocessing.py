@@ -65,7 +65,8 @@ def test_transforms_that_cannot_be_described() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"mode": "CMYK"}, {"steps": [["melt", 1, 1]]}, {"mean": [0.1, 0.2]}, {"interpolation": "magic"}, {"std": 1}]
+    "change",
+    [{"mode": "CMYK"}, {"steps": [["melt", 1, 1]]}, {"mean": [0.1, 0.2]}, {"interpolation": "magic"}, {"std": 1}],
 )
 def test_damaged_descriptions(change: dict[str, Any]) -> None:
     steps = image_steps(classifier(GREY, "L"))

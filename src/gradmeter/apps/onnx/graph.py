@@ -19,16 +19,24 @@ OPSET = 20
 _OLDEST = (2, 9)
 
 
+def is_supported() -> bool:
+    """Whether PyTorch is new enough to write branches."""
+    return tuple(map(int, _version().split(".")[:2])) >= _OLDEST
+
+
 def require_exporter() -> None:
     """Check that PyTorch is new enough to write branches.
 
     Raises:
         InputError: if it is not.
     """
-    version = torch.__version__.partition("+")[0]
-    if tuple(map(int, version.split(".")[:2])) < _OLDEST:
+    if not is_supported():
         needed = ".".join(map(str, _OLDEST))
-        raise InputError(f"PyTorch is {version}; an export needs {needed} or later: pip install -U torch")
+        raise InputError(f"PyTorch is {_version()}; an export needs {needed} or later: pip install -U torch")
+
+
+def _version() -> str:
+    return torch.__version__.partition("+")[0]
 
 
 def to_graph(module: nn.Module, inputs: Tensor, name: str, outputs: Sequence[str], title: str) -> onnx.ModelProto:
