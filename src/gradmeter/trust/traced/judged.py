@@ -123,7 +123,10 @@ def _traceable(trust: TrustModel) -> tuple[TwoHeads, FeatureAxes]:
     if not isinstance(heads, TwoHeads):
         raise InputError("the TrustModel has another meta classifier than 'gradmeter'; expected that one: fit with it")
     if len(axes.of(GRADIENT_FEATURES)):
-        raise InputError("the TrustModel reads gradients; expected one fitted with reads='forward'")
+        raise InputError(
+            "the TrustModel reads gradients, whose rules of backward passes have no form that ONNX holds; expected one "
+            "that reads the forward pass: fit with --reads forward"
+        )
     scores = [str(axes.features[column]) for column in axes.of(SCORES) if axes.features[column].statistic != MIRROR]
     if scores:
         raise InputError(f"the TrustModel reads {scores[0]!r}, which takes further passes; fit without this probe")
