@@ -8,9 +8,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from apps.onnx.exported import CLASSES, classifier, exported, images, needs_exporter, opened, trust
+from docs.code import blocks
 from gradmeter import (
     DataError,
     GradientMeter,
@@ -187,3 +189,20 @@ def test_a_file_that_gives_other_verdicts_is_not_kept(tmp_path: Path, monkeypatc
     with pytest.raises(GradmeterError, match="other verdicts"):
         export(trust(), classifier(), tmp_path / "out.onnx")
     assert not any(tmp_path.iterdir())
+
+
+def test_the_python_of_the_documentation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (program,) = [content for language, content in blocks("docs/onnx.md") if language == "python"]
+    assert len(program.strip().splitlines()) <= 10
+    pixels = (images()[0, 0] * 255).round().byte().numpy()
+    Image.fromarray(pixels).save(tmp_path / "seven.png")
+    (tmp_path / "judged.onnx").write_bytes(exported().read_bytes())
+    monkeypatch.chdir(tmp_path)
+    exec(program.replace("(28, 28)", "(8, 8)"), {})
+    expected = opened()(pixels[None, None] / 255)
+    decision = "accept" if expected["accepted"][0] else "abstain"
+    printed = capsys.readouterr().out.split()
+    assert (int(printed[0]), printed[2]) == (expected["prediction"][0], decision)
+    assert float(printed[1]) == pytest.approx(float(expected["p_correct"][0]), abs=1e-6)

@@ -18,6 +18,7 @@ import onnx
 import pytest
 
 from apps.onnx.exported import exported, images, needs_exporter, opened
+from docs.code import blocks
 
 pytestmark = [
     pytest.mark.slow,
@@ -75,6 +76,27 @@ def test_under_node(page: Path) -> None:
     given = json.loads(done.stdout)
     for name, expected in opened()(inputs).items():
         np.testing.assert_allclose(given[name], expected.ravel(), atol=1e-5, err_msg=name)
+
+
+def test_the_javascript_of_the_documentation(page: Path) -> None:
+    (program,) = [content for language, content in blocks("docs/onnx.md") if language == "js"]
+    assert len(program.strip().splitlines()) <= 10
+    for written, replaced in (
+        ("'onnxruntime-web'", "'./ort.wasm.min.mjs'\nimport { readFileSync } from 'node:fs'"),
+        ("create('judged.onnx')", "create(readFileSync('judged.onnx'))"),
+        ("numThreads = 1", "numThreads = 1\nort.env.wasm.wasmBinary = readFileSync('ort-wasm-simd-threaded.wasm')"),
+        ("28 * 28", "64"),
+        ("28, 28", "8, 8"),
+    ):
+        assert written in program
+        program = program.replace(written, replaced)
+    (page / "documented.mjs").write_text(program)
+    done = subprocess.run(["node", "documented.mjs"], capture_output=True, text=True, cwd=page, check=True, timeout=120)
+    expected = opened()(np.zeros((1, 1, 8, 8)))
+    prediction, confidence, decision = done.stdout.split()
+    assert int(prediction) == expected["prediction"][0]
+    assert float(confidence.partition("=")[2]) == pytest.approx(float(expected["p_correct"][0]), abs=1e-5)
+    assert decision == ("accept" if expected["accepted"][0] else "abstain")
 
 
 @pytest.fixture
