@@ -36,7 +36,7 @@ pytestmark = [
     ),
 ]
 
-IMAGES = 3000
+IMAGES = 2000
 TOLERANCE = 1e-4
 # P(known) and P(correct) of a few inputs change by more than that if the last digits of the activations change.
 FEW, LARGEST = 0.02, 0.01
@@ -95,8 +95,9 @@ def test_decisions_and_probabilities(make: Callable[[], nn.Module], tmp_path: Pa
         return DataLoader(TensorDataset(images[first:last], labels[first:last]), batch_size=100)
 
     trust = TrustModel(GradientMeter(network), reads="forward").fit(part(IMAGES // 4, IMAGES * 5 // 8))
-    risk = 0.05 if make is resnet56 else 0.7
-    trust.set_risk(risk, part(IMAGES * 5 // 8, IMAGES * 3 // 4), least_probability=0.1)
+    # The networks with random weights are right for a quarter of the images.
+    risk, least = (0.05, 0.5) if make is resnet56 else (0.9, 0.2)
+    trust.set_risk(risk, part(IMAGES * 5 // 8, IMAGES * 3 // 4), least_probability=least)
     normalised = Stacked(ResizeAndNormalise(32, (0.0,) * 3, (1.0,) * 3))
     out = tmp_path / "judged.onnx"
     started = time.process_time()

@@ -124,8 +124,8 @@ def _traceable(trust: TrustModel) -> tuple[TwoHeads, FeatureAxes]:
         raise InputError("the TrustModel has another meta classifier than 'gradmeter'; expected that one: fit with it")
     if len(axes.of(GRADIENT_FEATURES)):
         raise InputError(
-            "the TrustModel reads gradients, whose rules of backward passes have no form that ONNX holds; expected one "
-            "that reads the forward pass: fit with --reads forward"
+            "the TrustModel reads gradients, and a traced judge holds no backward pass; expected one that reads the "
+            "forward pass: fit with --reads forward"
         )
     scores = [str(axes.features[column]) for column in axes.of(SCORES) if axes.features[column].statistic != MIRROR]
     if scores:
