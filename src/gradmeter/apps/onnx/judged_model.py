@@ -76,7 +76,7 @@ class JudgedModel:
         """Judge N inputs.
 
         Args:
-            inputs: [N, *shape] numbers, preprocessed as the network takes them.
+            inputs: [N, ...] numbers, each input of `shape`, preprocessed as the network takes them.
 
         Returns:
             The values of `OUTPUTS`: "prediction" [N] int64, "probabilities" [N, C] float32, "p_known",
