@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import InputError, UnsupportedModelError, one_line
+from gradmeter.reading.network import attention_without_fast_path
 
 OPSET = 20
 # The first version whose exporter writes branches.
@@ -54,7 +55,7 @@ def to_graph(module: nn.Module, inputs: Tensor, name: str, outputs: Sequence[str
     """
     require_exporter()
     dynamic = ({0: torch.export.Dim("N", min=1)},)
-    with _quiet(), torch.no_grad():
+    with _quiet(), torch.no_grad(), attention_without_fast_path():
         try:
             program = torch.onnx.export(
                 module.eval(),
