@@ -18,7 +18,7 @@ from pathlib import Path
 
 import onnx
 
-from gradmeter.apps.workflows.export import export
+from gradmeter.apps.onnx.exporting import export
 from gradmeter.apps.workflows.fit import fit
 from gradmeter.apps.workflows.open_trust import open_trust
 from gradmeter.files import atomic_write, write_text

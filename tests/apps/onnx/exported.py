@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from gradmeter import GradientMeter, TrustModel
+from gradmeter.apps.onnx.exporting import export
 from gradmeter.apps.onnx.graph import is_supported
 from gradmeter.apps.onnx.judged_model import JudgedModel
-from gradmeter.apps.workflows.export import export
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.preprocessing import ResizeAndNormalise, Stacked
 from gradmeter.sources.samples import ImageKind

@@ -22,9 +22,9 @@ from gradmeter import (
     TrustModel,
     UnsupportedModelError,
 )
+from gradmeter.apps.onnx import exporting as workflow
+from gradmeter.apps.onnx.exporting import export
 from gradmeter.apps.onnx.judged_model import OUTPUTS, JudgedModel
-from gradmeter.apps.workflows import export as workflow
-from gradmeter.apps.workflows.export import export
 from gradmeter.sources.samples import ArrayKind
 from gradmeter.sources.samples.array_kind import ArrayField
 from gradmeter.trust.candidates import ConfidenceCurve

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from apps.onnx.exported import needs_exporter
 from gradmeter import GradientMeter, TrustModel
+from gradmeter.apps.onnx.exporting import export
 from gradmeter.apps.onnx.judged_model import JudgedModel
-from gradmeter.apps.workflows.export import export
 from gradmeter.research.cifar_resnets import load_cifar_resnet
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.preprocessing import ResizeAndNormalise, Stacked

@@ -33,8 +33,8 @@ def export(
     with needs_extra("onnx", "an export"):
         import onnxscript  # noqa: F401
 
-        from gradmeter.apps.workflows.export import export as run
-        from gradmeter.apps.workflows.export import require_name
+        from gradmeter.apps.onnx.exporting import export as run
+        from gradmeter.apps.onnx.exporting import require_name
     from gradmeter.apps.workflows.open_trust import open_trust
 
     require_name(out)
