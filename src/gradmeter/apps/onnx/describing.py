@@ -52,18 +52,18 @@ def _described(transform: Any) -> _Described | None:
         return steps, transform.interpolation.value, list(transform.mean), list(transform.std)
     if type(transform).__name__ != "Compose":  # timm's
         return None
-    steps, interpolation = [], "bicubic"
-    mean, std = [0.0], [1.0]
+    described = list[tuple[str, int, int]]()
+    interpolation, mean, std = "bicubic", [0.0], [1.0]
     for step in transform.transforms:
         name = type(step).__name__
         if name == "Resize":
             height, width = (step.size, 0) if isinstance(step.size, int) else (*step.size, 0)[:2]
-            steps.append((RESIZE, height, width))
+            described.append((RESIZE, height, width))
             interpolation = step.interpolation.value
         elif name == "CenterCrop":
-            steps.append((CROP, *step.size))
+            described.append((CROP, *step.size))
         elif name == "Normalize":
             mean, std = (list(map(float, values)) for values in (step.mean, step.std))
         elif name not in ("MaybeToTensor", "ToTensor"):
             return None
-    return steps, interpolation, mean, std
+    return described, interpolation, mean, std

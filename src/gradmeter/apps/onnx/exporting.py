@@ -103,7 +103,7 @@ def _noise(classifier: Classifier) -> Tensor:
         side = classifier.image.side
         shape = (_CHECKED, side, side) if classifier.image.mode == "L" else (_CHECKED, side, side, 3)
         batch = classifier.batch([Image.fromarray(image) for image in random.integers(0, 256, shape, np.uint8)])
-    values = list(batch.values()) if isinstance(batch, dict) else [batch]
+    values = [batch] if isinstance(batch, Tensor) else list(batch.values())
     if len(values) != 1 or values[0].dtype != torch.float32:
         given = ", ".join(f"{value.dtype} {tuple(value.shape)}" for value in values)
         raise InputError(f"{classifier.name} takes {given}; an ONNX file can hold a network of one float32 tensor")

@@ -74,7 +74,7 @@ def to_graph(module: nn.Module, inputs: Tensor, name: str, outputs: Sequence[str
             ) from error
     assert program is not None
     graph = program.model_proto
-    if not isinstance(graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param, str):
+    if not graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise UnsupportedModelError(f"{title} fixes the batch size; expected operations for any number of inputs")
     _strip(graph.graph)
     onnx.checker.check_model(graph)

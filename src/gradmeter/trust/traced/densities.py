@@ -19,6 +19,12 @@ class TracedDensities(nn.Module):
         densities: the fitted densities of views of the same width.
     """
 
+    classes: Tensor
+    centre: Tensor
+    scale: Tensor
+    whitening: Tensor
+    white_means: Tensor
+
     def __init__(self, densities: ClassDensities) -> None:
         super().__init__()
         self.register_buffer("classes", constant(densities.classes_))

@@ -65,6 +65,8 @@ class TracedFeatures(nn.Module):
         axes: the features, none of which is a gradient.
     """
 
+    order: Tensor
+
     def __init__(self, axes: FeatureAxes) -> None:
         super().__init__()
         self._axes = axes

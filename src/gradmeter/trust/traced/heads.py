@@ -37,6 +37,15 @@ class TracedHeads(nn.Module):
         InputError: if it was fitted without the features of the outputs.
     """
 
+    outputs: Tensor
+    embedding: Tensor
+    view_order: Tensor
+    mean: Tensor
+    deviation: Tensor
+    weights: Tensor
+    intercepts: Tensor
+    kind_log_odds: Tensor
+
     def __init__(self, heads: TwoHeads) -> None:
         super().__init__()
         if not heads.outputs:
@@ -62,7 +71,7 @@ class TracedHeads(nn.Module):
         self.register_buffer("intercepts", torch.stack([constant(model.intercept_) for model in unknown.models_]))
         self.register_buffer("kind_log_odds", constant(heads.kind_log_odds_))
         self._familiar = heads.familiar_log_odds_
-        self._usual = None
+        self._usual: tuple[float, float] | None = None
         if heads.ranking == SOFTMAX:
             self._usual = min(float(logit(heads.known_loss_)), heads.usual_log_odds_), heads.usual_log_odds_
 

@@ -41,6 +41,9 @@ class TracedKnownHead(nn.Module):
     Args:
         head: the fitted head.
         by_softmax: whether to use only the softmax, even if other features improve on it.
+
+    Attributes:
+        groups: names of the groups of features that are used.
     """
 
     def __init__(self, head: KnownHead, *, by_softmax: bool) -> None:
@@ -48,6 +51,7 @@ class TracedKnownHead(nn.Module):
         softmax = [] if head.softmax_ is None else [head.softmax_]
         curves = softmax if by_softmax or not head.members_ else head.members_
         self.curves = nn.ModuleList(_TracedCurve(curve) for curve in curves)
+        self.groups = {curve.group for curve in curves if isinstance(curve, Regression)}
 
     def forward(self, features: TracedKnownFeatures) -> Tensor:
         """Return the log odds, [N]."""
@@ -55,14 +59,14 @@ class TracedKnownHead(nn.Module):
             return features.outputs.wrong_log_odds
         return torch.stack([curve(features) for curve in self.curves]).mean(0)
 
-    @property
-    def groups(self) -> set[str]:
-        """Names of the groups of features that are used."""
-        return {curve.group for curve in self.curves if curve.group is not None}
-
 
 class _TracedCurve(nn.Module):
     """A logistic curve of a confidence score, or a regression on it and a group of features."""
+
+    weights: Tensor
+    intercept: Tensor
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, curve: ConfidenceCurve) -> None:
         super().__init__()
