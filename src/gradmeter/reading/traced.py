@@ -84,7 +84,7 @@ class TracedForward(nn.Module):
             return ForwardReadings(logits, inputs.new_zeros(inputs.shape[0], 0, 0, dtype=torch.float64), embedding)
         groups = [_merged(calls) for calls in sums.values()]
         numbers = torch.cat([group.numbers for group in groups], dim=1).unflatten(1, (len(groups), _SUMS))
-        counts = torch.tensor([group.count for group in groups], dtype=torch.float64)
+        counts = torch.tensor([group.entries for group in groups], dtype=torch.float64)
         values = statistics_of(Moments(numbers[:, :, :-1], counts))
         positive = (numbers[:, :, -1] / counts)[:, :, None]
         return ForwardReadings(logits, torch.cat([values, positive], dim=2), embedding)
@@ -92,7 +92,11 @@ class TracedForward(nn.Module):
     def _last_call(self, inputs: Inputs) -> Call:
         """The call of the layer that returns the logits."""
         calls: list[tuple[Call, Any, Tensor]] = []
-        with self._reader.observe(lambda call, activation, output: calls.append((call, activation, output))):
+
+        def receive(call: Call, activation: Any, output: Tensor) -> None:
+            calls.append((call, activation, output))
+
+        with self._reader.observe(receive):
             logits = answer(self.network, inputs)
         for call, activation, output in reversed(calls):
             flat = isinstance(activation, Tensor) and activation.dim() == output.dim() == 2
@@ -107,11 +111,11 @@ class _Sums(NamedTuple):
     """Sums over the entries of an output.
 
     Attributes:
-        count: number of entries per sample.
+        entries: number of entries per sample.
         numbers: [N, 8] float64, those of `PowerSums` and the number of entries above 0.
     """
 
-    count: int
+    entries: int
     numbers: Tensor
 
 
@@ -135,4 +139,4 @@ def _merged(calls: Sequence[_Sums]) -> _Sums:
         return calls[0]
     numbers = torch.stack([call.numbers for call in calls])
     merged = [numbers[..., :5].sum(0), numbers[..., 5:6].amin(0), numbers[..., 6:7].amax(0), numbers[..., 7:].sum(0)]
-    return _Sums(sum(call.count for call in calls), torch.cat(merged, dim=1))
+    return _Sums(sum(call.entries for call in calls), torch.cat(merged, dim=1))
