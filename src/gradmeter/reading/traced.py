@@ -101,7 +101,8 @@ class TracedForward(nn.Module):
         for call, activation, output in reversed(calls):
             flat = isinstance(activation, Tensor) and activation.dim() == output.dim() == 2
             if flat and output.data_ptr() == logits.data_ptr() and output.shape == logits.shape:
-                return call
+                last: Call = call
+                return last
         raise UnsupportedModelError(
             "no layer returns the logits; expected a last layer, as when the network was fitted"
         )

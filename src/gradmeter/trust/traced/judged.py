@@ -101,7 +101,8 @@ class JudgedNetwork(nn.Module):
         is_doubtful = own > self._above
 
         def look(images: Tensor, logits: Tensor) -> Tensor:
-            return (answer(self.reader.network, Inputs((images.flip(3),), {})).double() + logits) / 2
+            mirrored: Tensor = answer(self.reader.network, Inputs((images.flip(3),), {})).double()
+            return (mirrored + logits) / 2
 
         def keep(images: Tensor, logits: Tensor) -> Tensor:
             return logits.clone()
