@@ -103,7 +103,7 @@ def _noise(classifier: Classifier) -> Tensor:
         side = classifier.image.side
         shape = (_CHECKED, side, side) if classifier.image.mode == "L" else (_CHECKED, side, side, 3)
         batch = classifier.batch([Image.fromarray(image) for image in random.integers(0, 256, shape, np.uint8)])
-    values = [batch] if isinstance(batch, Tensor) else list(batch.values())
+    values: list[Tensor] = [batch] if isinstance(batch, Tensor) else list(batch.values())
     if len(values) != 1 or values[0].dtype != torch.float32:
         given = ", ".join(f"{value.dtype} {tuple(value.shape)}" for value in values)
         raise InputError(f"{classifier.name} takes {given}; an ONNX file can hold a network of one float32 tensor")
@@ -140,7 +140,7 @@ def _difference(trust: TrustModel, model: JudgedModel, inputs: Tensor) -> float:
     difference = max(float(np.abs(given[name] - expected[name].to_numpy()).max()) for name in names)
     if difference > _TOLERANCE or (given["prediction"] != expected["prediction"].to_numpy()).any():
         raise GradmeterError(
-            f"onnxruntime gives other verdicts than the TrustModel (probabilities differ by {difference:.2g}); nothing "
-            "was written: please report it"
+            f"onnxruntime gives other verdicts than the TrustModel (probabilities differ by {difference:.2g}), as for a "
+            "layer whose outputs are equal but for rounding; nothing was written: expected a trained network"
         )
     return difference
