@@ -132,7 +132,7 @@ def test_in_a_browser(address: str) -> None:
                 page.mouse.down()
         page.mouse.up()
         page.wait_for_selector("#answer:visible")
-        page.wait_for_function("document.getElementById('live').textContent")
+        page.wait_for_selector("#live:not(:empty)", state="attached")
         # The verdict on screen is that of onnxruntime on the levels that the page shows.
         levels = page.evaluate(
             "() => { const { data } = document.getElementById('seen').getContext('2d').getImageData(0, 0, 8, 8);"

@@ -140,7 +140,7 @@ def _difference(trust: TrustModel, model: JudgedModel, inputs: Tensor) -> float:
     difference = max(float(np.abs(given[name] - expected[name].to_numpy()).max()) for name in names)
     if difference > _TOLERANCE or (given["prediction"] != expected["prediction"].to_numpy()).any():
         raise GradmeterError(
-            f"onnxruntime gives other verdicts than the TrustModel (probabilities differ by {difference:.2g}), as for a "
-            "layer whose outputs are equal but for rounding; nothing was written: expected a trained network"
+            f"onnxruntime gives other verdicts than the TrustModel (probabilities differ by {difference:.2g}), as for "
+            "a layer whose outputs are equal but for rounding; nothing was written: expected a trained network"
         )
     return difference
