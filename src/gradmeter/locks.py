@@ -25,6 +25,8 @@ from gradmeter.files import LOCK, read_json
 
 # Seconds between two updates of a lock file's modification time, and its age from which a lock of another host expires.
 _RENEWED_EVERY, _STALE_AFTER = 10.0, 60.0
+# Suffixes of outputs that are files, in lower case.
+_FILES = (".csv", ".onnx")
 # Attempts to open a lock file that other processes create and delete at the same time, and seconds between attempts.
 _ATTEMPTS, _PAUSE = 20, 0.05
 
@@ -62,17 +64,17 @@ class Owner:
 def locked(out: Path) -> Iterator[None]:
     """Lock an output while the block runs. The lock is reentrant within a thread.
 
-    The lock file lies in the output folder, which is created if missing, or beside a .csv file. At the end of the block
-    the lock file is deleted, and so are the created folders that are still empty.
+    The lock file lies in the output folder, which is created if missing, or beside a .csv or .onnx file. At the end of
+    the block the lock file is deleted, and so are the created folders that are still empty.
 
     Args:
-        out: a folder, or a file that ends in ".csv"; it need not exist.
+        out: a folder, or a file that ends in ".csv" or ".onnx"; it need not exist.
 
     Raises:
         OutputError: if another process or thread holds the lock, or the output cannot be written.
     """
     path = Path(os.path.realpath(out))  # `Path.resolve` fails on circular links
-    beside = path.suffix.lower() == ".csv" or path.is_file()
+    beside = path.suffix.lower() in _FILES or path.is_file()
     lock = path.with_name(f".{path.name}{LOCK}") if beside else path / LOCK
     if _threads.get(lock) == threading.get_ident():
         yield

@@ -13,7 +13,7 @@ from gradmeter import GradientMeter, TrustModel
 from gradmeter.errors import DataError, InputError
 from gradmeter.trust import saving
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN, SCORES
-from gradmeter.trust.model import VERDICT_COLUMNS
+from gradmeter.trust.verdict_columns import VERDICT_COLUMNS
 from trust.trained import digits, loader, noise, trained
 
 pytestmark = pytest.mark.slow

@@ -195,7 +195,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         stack.enter_context(_uncached_parametrizations())
         if gradients:
             stack.enter_context(_recurrent_layers_without_cudnn(modules))
-        stack.enter_context(_attention_without_fast_path())
+        stack.enter_context(attention_without_fast_path())
         try:
             for module in training:
                 module.training = False
@@ -254,7 +254,7 @@ def _uncached_parametrizations() -> Iterator[None]:
 
 
 @contextmanager
-def _attention_without_fast_path() -> Iterator[None]:
+def attention_without_fast_path() -> Iterator[None]:
     """Disable the fused transformer layers that PyTorch uses without gradients.
 
     They do not call the layers inside, and ignore a dropout that a probe enables.

@@ -16,7 +16,7 @@ from gradmeter.trust.smoothing import fit_smoothed
 Values = NDArray[np.float64]
 
 # Factor of a feature that is to have hardly any penalty: it needs a weight so small that it costs nothing.
-_UNPENALISED = 30.0
+UNPENALISED = 30.0
 _ROUNDING = 1e-12
 _TOLERANCE, _MOST_ITERATIONS = 1e-4, 2000
 FEW = 10
@@ -65,7 +65,7 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
         """Fit what the columns need."""
 
     def _columns(self, X: KnownFeatures) -> Values:
-        column: Values = _UNPENALISED * (self._doubts(X)[:, None] - self.centre_) / self.spread_
+        column: Values = UNPENALISED * (self._doubts(X)[:, None] - self.centre_) / self.spread_
         return column
 
     def _doubts(self, X: KnownFeatures) -> Values:

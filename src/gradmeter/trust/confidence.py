@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 Values = NDArray[np.float64]
 
 # Log odds are at most this large: beyond, a logarithm of 0 would be infinite.
-_LARGEST_ODDS = 700.0
+LARGEST_ODDS = 700.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,5 +104,5 @@ def class_log_odds(logits: Values, classes: NDArray[np.intp]) -> Values:
     rows = np.arange(len(logits))
     others = logits.copy()
     others[rows, classes] = -np.inf
-    odds: Values = (logsumexp(others, axis=1) - logits[rows, classes]).clip(-_LARGEST_ODDS, _LARGEST_ODDS)
+    odds: Values = (logsumexp(others, axis=1) - logits[rows, classes]).clip(-LARGEST_ODDS, LARGEST_ODDS)
     return odds

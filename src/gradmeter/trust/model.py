@@ -46,17 +46,7 @@ from gradmeter.trust.risk import (
     require_rates,
 )
 from gradmeter.trust.synthetic import ImageSample
-
-VERDICT_COLUMNS: dict[str, pa.DataType] = {
-    "prediction": pa.int64(),
-    "probability": pa.float64(),
-    P_KNOWN: pa.float64(),
-    P_CORRECT_IF_KNOWN: pa.float64(),
-    P_CORRECT: pa.float64(),
-    "accepted": pa.bool_(),
-    "reason": pa.string(),
-}
-"""Columns of `TrustModel.verdicts`."""
+from gradmeter.trust.verdict_columns import VERDICT_COLUMNS
 
 
 class TrustModel:

@@ -15,7 +15,7 @@ Values = NDArray[np.float64]
 
 # Log odds per standard deviation of the largest logit. On ResNet-20 (CIFAR-10), 2 and 8 gained less than 4 on
 # CIFAR-100 at the same loss of P(correct).
-_SLOPE = 4.0
+SLOPE = 4.0
 # Losses of P(correct) to try, as parts of the error rate, and the largest.
 _OF_ERROR_RATE, _MOST = (0.05, 0.1, 0.2, 0.4), 0.02
 _LARGEST_ODDS = 700.0
@@ -78,4 +78,4 @@ class NearUnknown(BaseEstimator):  # type: ignore[misc]
 
     def _tilt(self, largest: Values) -> Values:
         """Return the log likelihood ratios [n] of near unknown inputs to known ones."""
-        return _SLOPE * (self.mean_ - largest) / self.spread_ - self.normaliser_
+        return SLOPE * (self.mean_ - largest) / self.spread_ - self.normaliser_

@@ -56,18 +56,18 @@ _UNUSUAL_SHARE = 0.01
 # From this number of known inputs on, in-sample ratios are as good as held-out ones, which take five times as long.
 _MANY = 5000
 # With more classes than this, the known head uses neither the single logits nor the predicted class.
-_MOST_CLASSES = 100
-_SORTED = 10
+MOST_CLASSES = 100
+SORTED = 10
 _LAYER_VIEW = "activations of "
 # Origins that are named for an unfamiliar input: this many, and only those in which it is this many standard deviations
 # farther from known inputs than these are on average.
 _MOST_ORIGINS, _LEAST_DEVIATION = 3, 2.0
 # The known head uses no distances of single layers: there are many of them, and few wrong predictions to learn from.
-_KNOWN_VIEWS = (EMBEDDING, GRADIENTS, ACTIVATIONS)
+KNOWN_VIEWS = (EMBEDDING, GRADIENTS, ACTIVATIONS)
 # Groups of features of the known head, and the inverse penalties to try. The more features, the stronger the penalty.
 _STRENGTHS = {OUTPUTS: (1e-2, 1e-1, 1.0), EMBEDDING: (1e-2,), ACTIVATIONS: (1e-3,), GRADIENTS: (1e-3,)}
 # A regression on a longer embedding, and on its direction, would take minutes.
-_LONGEST_EMBEDDING = 512
+LONGEST_EMBEDDING = 512
 _MIRRORED, _MIRRORED_LOGIT = Feature(SCORES, MIRROR), Feature(SCORES, MIRROR_LOGIT)
 
 
@@ -374,21 +374,21 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the features of the softmax, the scores, the sorted largest logits and their margin, [n, k]."""
         if not self.outputs:
             return np.empty((len(values), 0))
-        logits = np.sort(values[:, self.logits_], axis=1)[:, ::-1][:, :_SORTED]
+        logits = np.sort(values[:, self.logits_], axis=1)[:, ::-1][:, :SORTED]
         return np.hstack([values[:, self.outputs_], logits, logits[:, :1] - logits[:, 1:2]])
 
     def _known_features(self, values: Values, distances: Values) -> KnownFeatures:
         """Return what the known head sees; without outputs, distances alone."""
-        views = [self.views_.index(view) for view in _KNOWN_VIEWS if view in self.views_]
+        views = [self.views_.index(view) for view in KNOWN_VIEWS if view in self.views_]
         outputs = np.hstack([self._outputs(values), *distances[views]])
         logits = values[:, self.logits_]
         if not self.outputs:
             constant = np.full(len(values), np.log(0.5))
             return KnownFeatures(np.zeros_like(logits), constant, {OUTPUTS: outputs})
-        if logits.shape[1] <= _MOST_CLASSES:
+        if logits.shape[1] <= MOST_CLASSES:
             outputs = np.hstack([outputs, logits, np.eye(logits.shape[1])[self._predicted(values)]])
         groups = {OUTPUTS: outputs, **{source: values[:, columns] for source, columns in self.groups_.items()}}
-        if 0 < len(self.embedding_) <= _LONGEST_EMBEDDING:
+        if 0 < len(self.embedding_) <= LONGEST_EMBEDDING:
             embedding = values[:, self.embedding_]
             lengths = np.linalg.norm(embedding, axis=1, keepdims=True)
             direction = embedding / np.where(lengths > 0, lengths, 1)

@@ -15,7 +15,7 @@ import pytest
 
 from apps.serving.small import ADDRESS, FAILING_SHADE, PORT, assert_right, png, post, running, workers
 from gradmeter.errors import InputError
-from gradmeter.trust.model import VERDICT_COLUMNS
+from gradmeter.trust.verdict_columns import VERDICT_COLUMNS
 
 ray = pytest.importorskip("ray", reason="the extra serve is not installed")
 pytest.importorskip("ray.serve", reason="the extra serve is not installed")

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+import gradmeter.runs.measuring.filling as filling
 import gradmeter.runs.measuring.streaming as streaming
 from apps.workflows.digits import recipe
 from gradmeter.apps.workflows.fit import Fitted
@@ -24,7 +25,7 @@ MODEL = "digits_network:network"
 @pytest.fixture
 def opened(at_place: Path, fitted: Fitted, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(streaming, "PART", 300)
-    monkeypatch.setattr(streaming, "BATCH", 70)
+    monkeypatch.setattr(filling, "BATCH", 70)
     trust, classifier = open_trust(Path("trust"), model=MODEL)
     return trust, classifier, open_source("test", classifier.image)
 

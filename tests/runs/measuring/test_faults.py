@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import gradmeter.runs.measuring.filling as filling
 import gradmeter.runs.measuring.streaming as streaming
 from apps.cli.commands import COMMAND, ENVIRONMENT, gradmeter
 from gradmeter.errors import OutputError
@@ -49,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "PART", 6)
-    monkeypatch.setattr(streaming, "BATCH", 3)
+    monkeypatch.setattr(filling, "BATCH", 3)
 
 
 class Killed(BaseException):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import gradmeter.runs.measuring.filling as filling
 import gradmeter.runs.measuring.streaming as streaming
 from gradmeter import GradientMeter, Readings
 from gradmeter.errors import DataError, InputError, OutputError
@@ -37,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "PART", 6)
-    monkeypatch.setattr(streaming, "BATCH", 4)
+    monkeypatch.setattr(filling, "BATCH", 4)
 
 
 def readable(source: Source) -> list[int]:

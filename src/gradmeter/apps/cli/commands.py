@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "gradmeter.apps.cli.evaluate",
     "judge": "gradmeter.apps.cli.judge",
     "labels": "gradmeter.apps.cli.labels",
+    "export": "gradmeter.apps.cli.export",
     "heatmap": "gradmeter.apps.cli.heatmap",
     "pixels": "gradmeter.apps.cli.pixels",
     "serve": "gradmeter.apps.cli.serve",

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradmeter.apps.cli.parameters import Actors, Data, Device, Engine, OnEngine, OtherModel, OtherWeights, Quiet, Trust
+from gradmeter.apps.cli.command import needs_extra
+from gradmeter.apps.cli.parameters import Actors, Data, Device, Engine, OnEngine, OtherModel, OtherWeights, Quiet
 from gradmeter.apps.cli.terminal import Terminal
 from gradmeter.errors import InputError
 from gradmeter.names import printable
 from gradmeter.report.probabilities import compared
 
 if TYPE_CHECKING:
+    from gradmeter.apps.workflows.verdict_files import JudgedSamples
     from gradmeter.runs.measuring import Skipped
 
 
 def judge(
-    trust: Trust,
+    trust: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of the TrustModel, written by gradmeter fit; or an .onnx file, written by gradmeter export, "
+            "which is judged without PyTorch.",
+            show_default=False,
+        ),
+    ],
     data: Data,
     out: Annotated[
         str | None,
@@ -52,13 +63,19 @@ def judge(
     Memory use does not grow with DATA. If a command with --out is interrupted, run it again: it continues where it
     stopped.
     """
+    if trust.suffix.lower() == ".onnx" and not trust.is_dir():
+        given = {"--model": model, "--weights": weights, "--device": device, "--workers": workers}
+        options = [name for name, value in given.items() if value] + (["--engine"] if engine is Engine.ray else [])
+        if options:
+            raise InputError(f"{options[0]} is given, but {trust} holds its network and runs on the CPU; remove it")
+        _judge_onnx(trust, data, out, fresh=fresh, quiet=quiet, as_json=as_json)
+        return
     # Imported here so that --help does not wait for PyTorch.
     from gradmeter.apps.cli.progress import bars, trial_device
     from gradmeter.apps.workflows.judge import judge as run
     from gradmeter.apps.workflows.judge import verdicts
     from gradmeter.apps.workflows.open_trust import open_trust
     from gradmeter.sources.samples import open_source, require_outside
-    from gradmeter.sources.samples.location import Location
 
     if out is None and engine is not Engine.local:
         raise InputError(f"--engine {engine} needs an output; give --out")
@@ -72,10 +89,46 @@ def judge(
             shown.begin(f"judging {source.name}", len(source))
             if as_json:
                 work = replace(work, on_skip=_print_skipped)
-            for row in verdicts(opened, classifier, source, work):
-                typer.echo(json.dumps(row) if as_json else printable(_line(row)))
+            _print_rows(verdicts(opened, classifier, source, work), as_json=as_json)
             return
         judged = run(opened, classifier, source, out, work)
+    _print_summary(out, judged, as_json=as_json)
+
+
+def _judge_onnx(trust: Path, data: str, out: str | None, *, fresh: bool, quiet: bool, as_json: bool) -> None:
+    """Judge with an ONNX file; nothing here imports PyTorch."""
+    from gradmeter.apps.cli.progress import bars
+    from gradmeter.sources.samples import require_outside
+
+    with needs_extra("onnx", "an .onnx file"):
+        from gradmeter.apps.onnx.judged_model import JudgedModel
+        from gradmeter.apps.onnx.judging import judge as run
+        from gradmeter.apps.onnx.judging import source_for, verdicts
+
+    if out is not None:
+        require_outside(out, [data])
+    with bars(out, quiet=quiet) as shown:
+        model = JudgedModel.open(trust)
+        source = source_for(model, data)
+        work = shown.work("cpu", 0, fresh=fresh)
+        if out is None:
+            shown.begin(f"judging {source.name}", len(source))
+            if as_json:
+                work = replace(work, on_skip=_print_skipped)
+            _print_rows(verdicts(model, source, work), as_json=as_json)
+            return
+        judged = run(model, source, out, work)
+    _print_summary(out, judged, as_json=as_json)
+
+
+def _print_rows(rows: Iterable[dict[str, Any]], *, as_json: bool) -> None:
+    for row in rows:
+        typer.echo(json.dumps(row) if as_json else printable(_line(row)))
+
+
+def _print_summary(out: str, judged: JudgedSamples, *, as_json: bool) -> None:
+    from gradmeter.sources.samples.location import Location
+
     name = Location(out).name
     if as_json:
         skipped = [{"id": sample.id, "reason": sample.reason} for sample in judged.skipped]

@@ -24,7 +24,7 @@ _TOLERANCE = 0.02
 
 _Options = tuple[tuple[int | str, Any], ...]
 _Kind = tuple[_Options, tuple[tuple[int, ...], ...]]
-_Call = tuple[str, int]
+Call = tuple[str, int]
 """A layer, and the number of its earlier calls in the same forward pass."""
 
 
@@ -115,7 +115,7 @@ class OutputReader:
         self._modules = {name: module for name, module in modules.items() if name != "root"}
         self._activations, self._embedding = activations, embedding
         # By the options of the inputs; None for outputs that do not separate the samples.
-        self._axes: defaultdict[_Options, dict[_Call, SampleAxis | None]] = defaultdict(dict)
+        self._axes: defaultdict[_Options, dict[Call, SampleAxis | None]] = defaultdict(dict)
         self._learned: set[_Kind] = set()
         self._guessed: set[_Kind] = set()
         self.layers: tuple[str, ...] = ()
@@ -148,13 +148,13 @@ class OutputReader:
         (self._guessed if same else self._learned).add(kind)
         return True
 
-    def _outputs_of(self, forward: Callable[[Inputs], Any], inputs: Inputs) -> dict[_Call, Tensor]:
-        outputs: dict[_Call, Tensor] = {}
+    def _outputs_of(self, forward: Callable[[Inputs], Any], inputs: Inputs) -> dict[Call, Tensor]:
+        outputs: dict[Call, Tensor] = {}
 
-        def keep(call: _Call, activation: Any, output: Tensor) -> None:
+        def keep(call: Call, activation: Any, output: Tensor) -> None:
             outputs[call] = output.detach().clone()
 
-        with self._observe(keep):
+        with self.observe(keep):
             forward(inputs)
         return outputs
 
@@ -164,7 +164,7 @@ class OutputReader:
         samples, axes = inputs.samples, self._axes[inputs.options]
         outputs = LayerOutputs(samples)
 
-        def add(call: _Call, activation: Any, output: Tensor) -> None:
+        def add(call: Call, activation: Any, output: Tensor) -> None:
             if self._embedding:
                 outputs.add_candidate(activation, output)
             known = axes.get(call)
@@ -173,12 +173,16 @@ class OutputReader:
             if axis is not None and output.numel():
                 outputs.add(call[0], axis.rows(output, samples))
 
-        with self._observe(add):
+        with self.observe(add):
             yield outputs
 
+    def axes(self, inputs: Inputs) -> Mapping[Call, SampleAxis]:
+        """The sample axis of each output that separates the samples, as `learn` found it for inputs like these."""
+        return {call: axis for call, axis in self._axes[inputs.options].items() if axis is not None}
+
     @contextmanager
-    def _observe(self, receive: Callable[[_Call, Any, Tensor], None]) -> Iterator[None]:
-        """Pass every output to `receive` at once, because a later layer may overwrite it."""
+    def observe(self, receive: Callable[[Call, Any, Tensor], None]) -> Iterator[None]:
+        """Pass the input and the output of every layer to `receive` at once: a later layer may overwrite them."""
         if not self._activations and not self._embedding:
             yield
             return

@@ -7,19 +7,21 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gradmeter.errors import DataError, one_line
-from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring.purpose import changes, is_same_data
 from gradmeter.runs.store import Manifest, Store, StoreKind, as_json
 
 # Arrow, pandas and Spark ignore files whose names begin with an underscore.
 from gradmeter.sources.samples.opening import MANIFEST
+
+if TYPE_CHECKING:
+    from gradmeter.reading.readings import Readings
 
 PART = 1024
 """Default number of samples in a part; a killed run loses at most one part."""
@@ -268,6 +270,8 @@ class MeasuredSet:
 
     def readings(self) -> Readings:
         """All readings; they must fit into memory."""
+        from gradmeter.reading.readings import Readings  # imports PyTorch
+
         return Readings.concatenate([Readings.from_arrow(table) for table in self.tables()])
 
     def _parts(self) -> list[int]:

@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset
-
 from gradmeter.errors import GradmeterError, InputError, one_line
-from gradmeter.runs.engines.processes import WorkerError
 from gradmeter.runs.measuring.dataset import Skipped
 from gradmeter.sources.samples import Encoded, Sample, Source, Unreadable
 
@@ -113,8 +110,21 @@ def _fetch(source: Source, index: int) -> Encoded | Skipped:
         return Skipped(source.id(index), str(error))
 
 
+def read_batch(source: Source, prepare: Callable[[Sequence[Any]], Any], indices: Sequence[int]) -> Batch:
+    """Load one batch of samples, as `load_batches` does, in this process and without PyTorch.
+
+    Raises:
+        Those of `load_batches`.
+    """
+    samples = [
+        encoded if isinstance(encoded, Skipped) else decoded(encoded, source.decoder)
+        for encoded in fetch_samples(source, indices)
+    ]
+    return batch_of(samples, prepare)
+
+
 @dataclass(frozen=True)
-class _Batches(Dataset[Any]):
+class _Batches:
     """A data set that loads and prepares whole batches, in the processes of a DataLoader."""
 
     source: Source
@@ -122,11 +132,7 @@ class _Batches(Dataset[Any]):
 
     def __getitems__(self, indices: Sequence[int]) -> Batch | GradmeterError:
         try:
-            samples = [
-                encoded if isinstance(encoded, Skipped) else decoded(encoded, self.source.decoder)
-                for encoded in fetch_samples(self.source, indices)
-            ]
-            return batch_of(samples, self.prepare)
+            return read_batch(self.source, self.prepare, indices)
         except GradmeterError as error:
             # Returned, not raised: PyTorch would wrap the message in the traceback of the loading process.
             return error
@@ -151,8 +157,10 @@ def load_batches(
         DataError: if the storage that holds the samples does not answer.
         InputError: if a whole batch cannot be prepared.
     """
+    from torch.utils.data import DataLoader
+
     sampler: Any = batches  # DataLoader is typed for lists, but accepts any sequence
-    dataset = _Batches(source, prepare)
+    dataset: Any = _Batches(source, prepare)  # and for subclasses of Dataset
     for batch in DataLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=_identity):
         if isinstance(batch, GradmeterError):
             raise batch
@@ -173,6 +181,8 @@ def explain_dead_workers() -> Iterator[None]:
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
+        from gradmeter.runs.engines.processes import WorkerError  # imports PyTorch
+
         raise WorkerError(
             f"a process that loads samples was killed ({one_line(error)}); run the same command again, it continues "
             "where it stopped"

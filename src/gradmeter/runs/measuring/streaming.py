@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -12,21 +11,19 @@ from typing import Any
 import pyarrow as pa
 
 from gradmeter.errors import DataError, InputError
-from gradmeter.names import decode_name, encode_name
 from gradmeter.reading.content import HASH_COLUMN, content_hashes
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import weights_hash
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.engines.ray import require_ray
 from gradmeter.runs.measuring.dataset import PART, MeasuredSet, Skipped
+from gradmeter.runs.measuring.filling import cut, fill, place_of
 from gradmeter.runs.measuring.loading import Batch, explain_dead_workers, load_batches
 from gradmeter.runs.measuring.on_ray import part_size, ray_parts
 from gradmeter.runs.measuring.reader import Reader
-from gradmeter.runs.measuring.remaining import remaining
-from gradmeter.runs.measuring.work import BATCH, Measured, Work
+from gradmeter.runs.measuring.work import Measured, Work
 from gradmeter.sources.models import Classifier
-from gradmeter.sources.samples import Source, scheme_of
-from gradmeter.sources.samples.location import is_address
+from gradmeter.sources.samples import Source
 
 ENGINES = ("local", "ray")
 """Engines that can measure samples."""
@@ -97,40 +94,30 @@ def stream(
     on_ray = work.engine == "ray"
     if on_ray:
         require_ray()  # before anything is written
-    part = part_size(source) if on_ray else PART
-    containers = source.containers()
-    measured = MeasuredSet.begin(folder, purpose, containers=containers, part=part, fresh=work.fresh, content=content)
-    to_do, count = remaining(measured, source), len(source)
-    if note is not None:
-        work.on_note(note)
-    work.on_start(source.name, count)
-    note_source(reader.classifier, source, work)
-    if done := count - len(to_do):
-        work.on_progress(done)
-        work.on_note(f"{source.name}: {done:,} of {count:,} samples were done before")
-    if to_do.gone:
-        gone = f"{len(to_do.gone):,} sample{'s no longer exist' if len(to_do.gone) > 1 else ' no longer exists'}"
-        work.on_note(f"{source.name}: {gone}; earlier results are kept")
-    for sample in measured.progress()[1]:
-        work.on_skip(sample)
-    if to_do.parts:
+
+    def measure_parts(parts: Mapping[int, Sequence[int]], measured: MeasuredSet) -> None:
         with explain_dead_workers():
-            (ray_parts if on_ray else _local_parts)(reader, source, to_do.parts, measured, work)
-    rows, skipped = measured.finish(to_do.gone)
-    if not rows:
-        raise none_readable(source, skipped)
-    return Measured(rows, skipped)
+            (ray_parts if on_ray else _local_parts)(reader, source, parts, measured, work)
+
+    def on_begin() -> None:
+        if note is not None:
+            work.on_note(note)
+        work.on_start(source.name, len(source))
+        note_source(reader.classifier, source, work)
+
+    part = part_size(source) if on_ray else PART
+    return fill(source, folder, purpose, work, measure_parts, on_begin, part=part, content=content)
 
 
 def _local_parts(
     reader: Reader, source: Source, parts: Mapping[int, Sequence[int]], measured: MeasuredSet, work: Work
 ) -> None:
     """Measure the parts in this process and write them."""
-    batches = read(reader, source, [batch for indices in parts.values() for batch in _cut(indices)], work)
+    batches = read(reader, source, [batch for indices in parts.values() for batch in cut(indices)], work)
     for part, indices in parts.items():
         tables: list[pa.Table] = []
         skipped: list[Skipped] = []
-        for _ in _cut(indices):
+        for _ in cut(indices):
             batch, readings = next(batches)
             if readings is not None:
                 tables.append(reader.tabulate(batch, readings))
@@ -163,18 +150,6 @@ def note_source(classifier: Classifier, source: Source, work: Work) -> None:
         work.on_note(note)
 
 
-def none_readable(source: Source, skipped: Sequence[Skipped]) -> DataError:
-    """The error if all samples of a source were skipped."""
-    return DataError(
-        f"{source.name}: none of {len(source):,} samples can be read ({skipped[0].id}: {skipped[0].reason})"
-    )
-
-
-def all_batches(source: Source) -> list[Sequence[int]]:
-    """Indices of all samples of a source, in batches."""
-    return _cut(range(len(source)))
-
-
 def purpose_of(classifier: Classifier, source: Source, *, gradients: bool = True) -> dict[str, Any]:
     """What readings are made with: the network, its preprocessing and the samples.
 
@@ -193,16 +168,6 @@ def purpose_of(classifier: Classifier, source: Source, *, gradients: bool = True
         **({} if source.arrays is None else {"arrays": source.arrays.to_json()}),
         **({} if gradients else {"gradients": False}),
     }
-
-
-def place_of(source: Source) -> str:
-    """The absolute path or the address of the samples, because a relative path depends on the current folder."""
-    name = decode_name(source.name)
-    return source.name if scheme_of(name) or is_address(name) else encode_name(os.path.abspath(name))
-
-
-def _cut(indices: Sequence[int]) -> list[Sequence[int]]:
-    return [indices[start : start + BATCH] for start in range(0, len(indices), BATCH)]
 
 
 @dataclass(frozen=True)

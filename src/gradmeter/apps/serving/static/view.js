@@ -47,6 +47,11 @@ function row(name, share, threshold = null) {
 }
 
 export function show(answer, model) {
+  showVerdict(answer, model)
+  showLayers(answer.layers, model)
+}
+
+export function showVerdict(answer, model) {
   $('empty').hidden = true
   $('answer').hidden = false
   $('prediction').textContent = answer.prediction
@@ -60,12 +65,15 @@ export function show(answer, model) {
   $('sure').replaceChildren(...known.map(([name, field]) => row(name, answer[field], threshold(field))))
   $('guarantee').textContent = `${guarantee(model.guarantee)} ${model.meaning}`
   showClasses(answer, model)
-  $('objections').textContent = objections(answer.layers)
-  $('objections').className = answer.layers.some(layer => layer.objects) ? 'objects' : ''
-  $('legend').hidden = !answer.layers.some(layer => layer.quantiles)
+}
+
+function showLayers(layers, model) {
+  $('objections').textContent = objections(layers)
+  $('objections').className = layers.some(layer => layer.objects) ? 'objects' : ''
+  $('legend').hidden = !layers.some(layer => layer.quantiles)
   $('layers').hidden = false
-  const measures = [...new Set(answer.layers.map(layer => layer.measure))]
-  const tables = measures.map(measure => table(answer.layers.filter(layer => layer.measure === measure), model))
+  const measures = [...new Set(layers.map(layer => layer.measure))]
+  const tables = measures.map(measure => table(layers.filter(layer => layer.measure === measure), model))
   $('measures').replaceChildren(...tables)
 }
 
@@ -79,7 +87,8 @@ function showClasses(answer, model) {
 export function clear() {
   $('empty').hidden = false
   $('answer').hidden = true
-  $('layers').hidden = true
+  // The page without a server shows no layers.
+  if ($('layers')) $('layers').hidden = true
 }
 
 function table(layers, model) {

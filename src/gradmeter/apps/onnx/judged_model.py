@@ -1,0 +1,95 @@
+"""Run an ONNX file that holds a network and its judge, by onnxruntime and without PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime
+from numpy.typing import ArrayLike, NDArray
+
+from gradmeter.apps.onnx.metadata import Metadata
+from gradmeter.errors import DataError, InputError, one_line
+
+INPUT = "inputs"
+"""Name of the graph's input."""
+OUTPUTS = (
+    *("prediction", "probabilities", "p_known", "p_correct_if_known"),
+    *("p_correct", "accepted", "unfamiliar"),
+)
+"""Names of the graph's outputs, as in `gradmeter.trust.traced.Verdicts`."""
+
+# Graphs state shapes that onnxruntime computes again, and warn about each difference.
+_ERRORS_ONLY = 3
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedModel:
+    """A network with its judge.
+
+    Attributes:
+        name: of the file.
+        metadata: what the file says about the network and its judge.
+        session: onnxruntime's session.
+    """
+
+    name: str
+    metadata: Metadata
+    session: onnxruntime.InferenceSession
+
+    @classmethod
+    def open(cls, path: Path, *, threads: int = 0) -> Self:
+        """Open a file that `gradmeter export` wrote.
+
+        Args:
+            path: of the file.
+            threads: number of threads; 0 for one for each core.
+
+        Raises:
+            DataError: if it is missing, damaged, or holds something else.
+        """
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; expected an .onnx file that gradmeter export wrote")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = threads, _ERRORS_ONLY
+        try:
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises errors of many types for files that are not its own
+            raise DataError(
+                f"{path} cannot be opened by onnxruntime ({one_line(error)}); expected an .onnx file that gradmeter "
+                "export wrote"
+            ) from error
+        metadata = Metadata.from_properties(str(path), session.get_modelmeta().custom_metadata_map)
+        inputs, outputs = ([node.name for node in nodes] for nodes in (session.get_inputs(), session.get_outputs()))
+        if inputs != [INPUT] or not {*OUTPUTS} <= {*outputs}:
+            raise DataError(f"the graph of {path} has other inputs or outputs than its metadata say; export again")
+        return cls(str(path), metadata, session)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input, such as (3, 224, 224)."""
+        return tuple(self.session.get_inputs()[0].shape[1:])
+
+    def __call__(self, inputs: ArrayLike) -> dict[str, NDArray[Any]]:
+        """Judge N inputs.
+
+        Args:
+            inputs: [N, ...] numbers, each input of `shape`, preprocessed as the network takes them.
+
+        Returns:
+            The values of `OUTPUTS`: "prediction" [N] int64, "probabilities" [N, C] float32, "p_known",
+            "p_correct_if_known" and "p_correct" [N] float32, "accepted" and "unfamiliar" [N] bool.
+
+        Raises:
+            InputError: if the inputs have another shape or are not numbers.
+        """
+        try:
+            array = np.asarray(inputs, np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"inputs are a {type(inputs).__name__}; expected numbers ({one_line(error)})") from error
+        if array.shape[1:] != self.shape or not array.size:
+            expected = ", ".join(["N >= 1", *map(str, self.shape)])
+            raise InputError(f"inputs have shape {array.shape}; {self.name} takes ({expected}): preprocess them")
+        return dict(zip(OUTPUTS, self.session.run(list(OUTPUTS), {INPUT: array}), strict=True))

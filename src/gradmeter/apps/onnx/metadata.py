@@ -1,0 +1,94 @@
+"""What an ONNX file says about the network and its judge, beside the graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gradmeter.apps.onnx.preprocessing import ImageSteps
+from gradmeter.errors import DataError, one_line
+from gradmeter.sources.samples import ArrayKind
+
+FORMAT = 1
+_PREFIX = "gradmeter."
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """The metadata of an ONNX file that `gradmeter export` wrote; each attribute is JSON under "gradmeter.NAME".
+
+    Attributes:
+        model: name of the network.
+        classes: names of the classes; None if they have none.
+        preprocessing: how an image becomes an input; None if the file does not say so.
+        arrays: the array that is an input as it is; None for images.
+        guarantee: the attributes of the risk guarantee; None without one.
+        meaning: for which inputs P(correct) is a probability.
+        fingerprint: of the TrustModel.
+        versions: of the packages that wrote the file.
+    """
+
+    model: str
+    classes: tuple[str, ...] | None
+    preprocessing: ImageSteps | None
+    arrays: ArrayKind | None
+    guarantee: Mapping[str, Any] | None
+    meaning: str
+    fingerprint: str
+    versions: Mapping[str, str]
+
+    def to_properties(self) -> dict[str, str]:
+        """The metadata of an ONNX model."""
+        values = {
+            "format": FORMAT,
+            "model": self.model,
+            "classes": self.classes,
+            "preprocessing": None if self.preprocessing is None else self.preprocessing.to_json(),
+            "arrays": None if self.arrays is None else self.arrays.to_json(),
+            "guarantee": self.guarantee,
+            "meaning": self.meaning,
+            "fingerprint": self.fingerprint,
+            "versions": dict(self.versions),
+        }
+        return {_PREFIX + name: json.dumps(value) for name, value in values.items()}
+
+    @classmethod
+    def from_properties(cls, name: str, properties: Mapping[str, str]) -> Metadata:
+        """Invert `to_properties`.
+
+        Args:
+            name: of the file, for messages.
+            properties: the metadata of an ONNX model.
+
+        Raises:
+            DataError: if they are not from `to_properties`, or from a later version.
+        """
+        if _PREFIX + "format" not in properties:
+            raise DataError(f"{name} holds a network without a judge; expected a file that gradmeter export wrote")
+        try:
+            values = {
+                key.removeprefix(_PREFIX): json.loads(value)
+                for key, value in properties.items()
+                if key.startswith(_PREFIX)
+            }
+            if values["format"] != FORMAT:
+                raise DataError(
+                    f"{name} has format {values['format']}; this version reads format {FORMAT}: export again"
+                )
+            classes, steps, arrays = values["classes"], values["preprocessing"], values["arrays"]
+            return cls(
+                str(values["model"]),
+                None if classes is None else tuple(map(str, classes)),
+                None if steps is None else ImageSteps.from_json(steps),
+                None if arrays is None else ArrayKind.from_json(arrays),
+                None if values["guarantee"] is None else dict(values["guarantee"]),
+                str(values["meaning"]),
+                str(values["fingerprint"]),
+                dict(values["versions"]),
+            )
+        except (ValueError, TypeError, KeyError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"the metadata of {name} is damaged ({one_line(error)}); export again") from error

@@ -1,0 +1,143 @@
+"""What one forward pass shows, in operations that torch.export can trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gradmeter.errors import UnsupportedModelError
+from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.layers.outputs import Call, OutputReader
+from gradmeter.reading.network import answer, measuring, owning_modules
+from gradmeter.reading.statistics import Moments, statistics_of
+
+# Sums of an output for each sample.
+_SUMS = 8
+
+
+class ForwardReadings(NamedTuple):
+    """Readings of N samples.
+
+    Attributes:
+        logits: [N, C] in the network's dtype.
+        activations: [N, layers, 9] float64, as in `gradmeter.reading.activations.Activations`.
+        embedding: [N, D] in the network's dtype; [N, 0] if it was not asked for.
+    """
+
+    logits: Tensor
+    activations: Tensor
+    embedding: Tensor
+
+
+class TracedForward(nn.Module):
+    """A network that also returns the statistics of its layers' outputs, and the input of its last layer.
+
+    It reads what a `GradientMeter` without gradients reads, but keeps to operations on tensors whose batch size may be
+    symbolic. Where the samples are in each output is found once, from the given inputs, and then fixed.
+
+    Args:
+        network: a network in eval mode that maps one tensor to logits.
+        inputs: [n, ...] some inputs; at least two different ones.
+        layers: names of the layers whose outputs are read.
+        embedding: whether to return the input of the last layer.
+
+    Raises:
+        UnsupportedModelError: if the output of one of the layers does not separate the samples, or there is no layer
+            that returns the logits.
+    """
+
+    def __init__(self, network: nn.Module, inputs: Tensor, layers: Sequence[str], *, embedding: bool) -> None:
+        super().__init__()
+        self.network = network
+        self._layers = tuple(layers)
+        batch = Inputs.of(inputs)
+        self._reader = OutputReader(owning_modules(network), activations=True, embedding=embedding)
+        with measuring(network, gradients=False):
+            self._reader.learn(partial(answer, network), batch)
+            self._last = self._last_call(batch) if embedding else None
+        self._axes = self._reader.axes(batch)
+        if missing := [layer for layer in layers if (layer, 0) not in self._axes]:
+            raise UnsupportedModelError(
+                f"the output of layer {missing[0]!r} does not separate the samples of this batch; expected one that "
+                "does, as when the TrustModel was fitted"
+            )
+
+    def forward(self, inputs: Tensor) -> ForwardReadings:
+        """Read N samples [N, ...]."""
+        sums: dict[str, list[_Sums]] = {layer: [] for layer in self._layers}
+        embedding = inputs.new_zeros(inputs.shape[0], 0)
+
+        def receive(call: Call, activation: Any, output: Tensor) -> None:
+            nonlocal embedding
+            if call == self._last:
+                embedding = activation
+            if call[0] in sums and call in self._axes:
+                sums[call[0]].append(_sums(self._axes[call].rows(output, inputs.shape[0]).flatten(1)))
+
+        with self._reader.observe(receive):
+            logits = answer(self.network, Inputs((inputs,), {}))
+        if not sums:
+            return ForwardReadings(logits, inputs.new_zeros(inputs.shape[0], 0, 0, dtype=torch.float64), embedding)
+        groups = [_merged(calls) for calls in sums.values()]
+        numbers = torch.cat([group.numbers for group in groups], dim=1).unflatten(1, (len(groups), _SUMS))
+        counts = torch.tensor([group.entries for group in groups], dtype=torch.float64)
+        values = statistics_of(Moments(numbers[:, :, :-1], counts))
+        positive = (numbers[:, :, -1] / counts)[:, :, None]
+        return ForwardReadings(logits, torch.cat([values, positive], dim=2), embedding)
+
+    def _last_call(self, inputs: Inputs) -> Call:
+        """The call of the layer that returns the logits."""
+        calls: list[tuple[Call, Any, Tensor]] = []
+
+        def receive(call: Call, activation: Any, output: Tensor) -> None:
+            calls.append((call, activation, output))
+
+        with self._reader.observe(receive):
+            logits = answer(self.network, inputs)
+        for call, activation, output in reversed(calls):
+            flat = isinstance(activation, Tensor) and activation.dim() == output.dim() == 2
+            if flat and output.data_ptr() == logits.data_ptr() and output.shape == logits.shape:
+                last: Call = call
+                return last
+        raise UnsupportedModelError(
+            "no layer returns the logits; expected a last layer, as when the network was fitted"
+        )
+
+
+class _Sums(NamedTuple):
+    """Sums over the entries of an output.
+
+    Attributes:
+        entries: number of entries per sample.
+        numbers: [N, 8] float64, those of `PowerSums` and the number of entries above 0.
+    """
+
+    entries: int
+    numbers: Tensor
+
+
+def _sums(values: Tensor) -> _Sums:
+    """Reduce [N, K] in float64, in operations that ONNX has."""
+    exact = values.double()
+    square = exact * exact
+    sums = [
+        *(power.sum(1, keepdim=True) for power in (exact, square, square * exact, square * square, exact.abs())),
+        # These are exact without float64, which takes twice the memory.
+        values.amin(1, keepdim=True).double(),
+        values.amax(1, keepdim=True).double(),
+        (values > 0).to(values.dtype).sum(1, keepdim=True).double(),
+    ]
+    return _Sums(values.shape[1], torch.cat(sums, dim=1))
+
+
+def _merged(calls: Sequence[_Sums]) -> _Sums:
+    """Merge the outputs of several calls of a layer."""
+    if len(calls) == 1:
+        return calls[0]
+    numbers = torch.stack([call.numbers for call in calls])
+    merged = [numbers[..., :5].sum(0), numbers[..., 5:6].amin(0), numbers[..., 6:7].amax(0), numbers[..., 7:].sum(0)]
+    return _Sums(sum(call.entries for call in calls), torch.cat(merged, dim=1))

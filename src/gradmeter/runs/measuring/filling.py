@@ -1,0 +1,81 @@
+"""Fill a data set with rows for the samples of a source, part by part, and continue where an earlier run stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gradmeter.errors import DataError
+from gradmeter.names import decode_name, encode_name
+from gradmeter.runs.measuring.dataset import PART, MeasuredSet, Skipped
+from gradmeter.runs.measuring.remaining import remaining
+from gradmeter.runs.measuring.work import BATCH, Measured, Work
+from gradmeter.sources.samples import Source, scheme_of
+from gradmeter.sources.samples.location import is_address
+
+
+def fill(
+    source: Source,
+    folder: str | Path,
+    purpose: Mapping[str, Any],
+    work: Work,
+    measure_parts: Callable[[Mapping[int, Sequence[int]], MeasuredSet], None],
+    on_begin: Callable[[], None],
+    *,
+    part: int = PART,
+    content: str,
+) -> Measured:
+    """Write a row for every sample to a Parquet data set, or continue an earlier run.
+
+    Args:
+        source: the samples.
+        folder: the data set; a path, or the address of a folder in an object store.
+        purpose: what the rows are made with; a run with another purpose cannot be continued.
+        work: callbacks, and whether to start over.
+        measure_parts: writes the parts with these indices of samples to the set.
+        on_begin: called once the folder is prepared.
+        part: number of samples in a part.
+        content: what error messages call the rows.
+
+    Raises:
+        DataError: if no sample can be read.
+        OutputError: if the folder holds something else or cannot be written.
+    """
+    containers = source.containers()
+    measured = MeasuredSet.begin(folder, purpose, containers=containers, part=part, fresh=work.fresh, content=content)
+    to_do, count = remaining(measured, source), len(source)
+    on_begin()
+    if done := count - len(to_do):
+        work.on_progress(done)
+        work.on_note(f"{source.name}: {done:,} of {count:,} samples were done before")
+    if to_do.gone:
+        gone = f"{len(to_do.gone):,} sample{'s no longer exist' if len(to_do.gone) > 1 else ' no longer exists'}"
+        work.on_note(f"{source.name}: {gone}; earlier results are kept")
+    for sample in measured.progress()[1]:
+        work.on_skip(sample)
+    if to_do.parts:
+        measure_parts(to_do.parts, measured)
+    rows, skipped = measured.finish(to_do.gone)
+    if not rows:
+        raise none_readable(source, skipped)
+    return Measured(rows, skipped)
+
+
+def none_readable(source: Source, skipped: Sequence[Skipped]) -> DataError:
+    """The error if all samples of a source were skipped."""
+    return DataError(
+        f"{source.name}: none of {len(source):,} samples can be read ({skipped[0].id}: {skipped[0].reason})"
+    )
+
+
+def place_of(source: Source) -> str:
+    """The absolute path or the address of the samples, because a relative path depends on the current folder."""
+    name = decode_name(source.name)
+    return source.name if scheme_of(name) or is_address(name) else encode_name(os.path.abspath(name))
+
+
+def cut(indices: Sequence[int]) -> list[Sequence[int]]:
+    """The indices of samples in batches."""
+    return [indices[start : start + BATCH] for start in range(0, len(indices), BATCH)]

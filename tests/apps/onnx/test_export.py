@@ -1,0 +1,208 @@
+"""onnxruntime gives the verdicts of the TrustModel, for any number of inputs."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from apps.onnx.exported import CLASSES, classifier, exported, images, needs_exporter, opened, trust
+from docs.code import blocks
+from gradmeter import (
+    DataError,
+    GradientMeter,
+    GradmeterError,
+    InputError,
+    OutputError,
+    TrustModel,
+    UnsupportedModelError,
+)
+from gradmeter.apps.onnx import exporting as workflow
+from gradmeter.apps.onnx.exporting import export
+from gradmeter.apps.onnx.judged_model import OUTPUTS, JudgedModel
+from gradmeter.sources.samples import ArrayKind
+from gradmeter.sources.samples.array_kind import ArrayField
+from gradmeter.trust.candidates import ConfidenceCurve
+from gradmeter.trust.confidence import SecondLook, softmax_log_odds
+from gradmeter.trust.meta_classifier import SCORES
+from gradmeter.trust.traced import Verdicts
+from trust.trained import digits, loader, trained
+
+pytestmark = [pytest.mark.slow, needs_exporter]
+
+TOLERANCE = 1e-4
+
+
+def require_same(model: JudgedModel, expected_of: TrustModel, inputs: Tensor) -> None:
+    expected, given = expected_of.verdicts(inputs), model(inputs.numpy())
+    assert given["prediction"].tolist() == expected["prediction"].to_pylist()
+    for name in SCORES:
+        np.testing.assert_allclose(given[name], expected[name].to_numpy(), atol=TOLERANCE)
+    np.testing.assert_allclose(given["probabilities"].max(1), expected["probability"].to_numpy(), atol=TOLERANCE)
+    assert given["accepted"].tolist() == expected["accepted"].to_pylist()
+    rejected = ~given["accepted"]
+    reasons = [reason for reason in expected["reason"].to_pylist() if reason is not None]
+    assert given["unfamiliar"][rejected].tolist() == [reason.startswith("unfamiliar") for reason in reasons]
+
+
+@pytest.mark.parametrize("samples", [1, 2, 5, 320])
+def test_the_verdicts_of_the_trust_model(samples: int) -> None:
+    require_same(opened(), trust(), images()[:samples])
+
+
+def test_what_the_file_says() -> None:
+    assert Verdicts._fields == OUTPUTS
+    model = opened()
+    metadata = model.metadata
+    assert model.shape == (1, 8, 8)
+    assert (metadata.model, metadata.classes) == ("digits", CLASSES)
+    assert metadata.guarantee == dataclasses.asdict(trust().guarantee)  # type: ignore[arg-type]
+    assert metadata.fingerprint == trust().fingerprint()
+    assert metadata.versions["torch"] == torch.__version__
+    assert trust().judge is not None
+    assert metadata.meaning == trust().judge.meaning  # type: ignore[union-attr]
+    graph = onnx.load(exported())
+    assert [entry.dim_param for entry in graph.graph.output[0].type.tensor_type.shape.dim] == ["N"]
+    # No paths of this machine.
+    assert b".py" not in exported().read_bytes()
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 8, 9), (1, 8, 8), (2, 3, 8, 8), (0, 1, 8, 8), (4,), ()])
+def test_inputs_of_another_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"expected|takes \(N >= 1, 1, 8, 8\)") as caught:
+        opened()(np.zeros(shape))
+    assert str(shape) in str(caught.value)
+
+
+def test_inputs_that_are_no_numbers() -> None:
+    with pytest.raises(InputError, match="expected numbers"):
+        opened()([["a"]])
+
+
+def test_files_that_hold_something_else(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        JudgedModel.open(tmp_path / "absent.onnx")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(exported().read_bytes()[:5000])
+    with pytest.raises(DataError, match="cannot be opened"):
+        JudgedModel.open(broken)
+    graph = onnx.load(exported())
+    changes: list[tuple[dict[str, str], str]] = [
+        ({}, "without a judge"),
+        ({"gradmeter.format": "7"}, "format 7"),
+        ({"gradmeter.format": "1", "gradmeter.model": "{"}, "damaged"),
+        ({"gradmeter.format": "1"}, "damaged"),
+    ]
+    for properties, message in changes:
+        onnx.helper.set_model_props(graph, properties)
+        onnx.save(graph, broken)
+        with pytest.raises(DataError, match=message):
+            JudgedModel.open(broken)
+
+
+def test_a_second_look_is_a_branch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    network = trained()
+    looking = TrustModel(GradientMeter(network), reads="forward").fit(loader(300, 900))
+    assert looking.judge is not None
+    heads, inputs = looking.judge.classifier, images()
+    readings = GradientMeter(network).for_trust_model(gradients=False)(digits()[0][300:900])
+    block = looking.judge.features.block(readings)
+    features = heads._known_features(block.values, heads._distances(block.values))
+    above = float(np.quantile(softmax_log_odds(readings.log_scale.numpy()), 0.8))
+    wrong = (readings.predictions != digits()[1][300:900]).numpy()
+    monkeypatch.setattr(heads.known_, "members_", [ConfidenceCurve(SecondLook(above)).fit(features, wrong)])
+    looking.meter = looking.meter.for_trust_model(gradients=False, second_look=above)
+    looking.set_risk(0.08, loader(900, 1400))
+    out = tmp_path / "looking.onnx"
+    export(looking, classifier(network), out)
+    assert [node.op_type for node in onnx.load(out).graph.node].count("If") == 1
+    model = JudgedModel.open(out, threads=1)
+    require_same(model, looking, inputs)
+    doubtful = torch.from_numpy(softmax_log_odds(looking.meter(inputs).log_scale.numpy()) > above)
+    assert 0 < doubtful.sum() < len(inputs)
+    require_same(model, looking, inputs[~doubtful])
+    require_same(model, looking, inputs[doubtful])
+
+
+def test_arrays_instead_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "to_graph", lambda *_: onnx.load(exported()))
+    kind = ArrayKind((ArrayField("", "float32", (1, 8, 8), 0.0, 1.0),))
+    network = trust().meter.model
+    export(trust(), classifier(network).for_arrays(kind), tmp_path / "arrays.onnx")
+    model = JudgedModel.open(tmp_path / "arrays.onnx")
+    assert model.metadata.arrays == kind
+    assert model.metadata.preprocessing is None
+    require_same(model, trust(), images()[:20])
+
+
+class Branching(nn.Module):
+    """A network whose operations depend on the input's values, which cannot be traced."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.inner(x)
+        return logits if float(x.sum()) > 0 else -logits
+
+
+def test_networks_that_onnx_cannot_hold(tmp_path: Path) -> None:
+    network = Branching(trained()).eval()
+    fitted = TrustModel(GradientMeter(network), reads="forward").fit(loader(300, 900))
+    with pytest.raises(UnsupportedModelError, match="digits cannot be written to ONNX") as caught:
+        export(fitted, classifier(network), tmp_path / "out.onnx")
+    assert "\n" not in str(caught.value)
+
+    def doubled(images: Any) -> Tensor:
+        return torch.zeros(len(images), 1, 8, 8, dtype=torch.float64)
+
+    with pytest.raises(InputError, match="float32"):
+        export(trust(), dataclasses.replace(classifier(), batch=doubled), tmp_path / "out.onnx")
+    with pytest.raises(InputError, match="texts"):
+        export(trust(), dataclasses.replace(classifier(), image=None), tmp_path / "out.onnx")
+    assert not any(tmp_path.iterdir())
+
+
+def test_outputs_that_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"\.onnx"):
+        export(trust(), classifier(), tmp_path / "out.txt")
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(OutputError, match="folder"):
+        export(trust(), classifier(), tmp_path / "folder.onnx")
+
+
+def test_a_file_that_gives_other_verdicts_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts = JudgedModel.__call__
+
+    def wrong(self: JudgedModel, inputs: Any) -> dict[str, Any]:
+        given = verdicts(self, inputs)
+        return {**given, "p_known": 1 - given["p_known"]}
+
+    monkeypatch.setattr(JudgedModel, "__call__", wrong)
+    monkeypatch.setattr(workflow, "to_graph", lambda *_: onnx.load(exported()))
+    with pytest.raises(GradmeterError, match="other verdicts"):
+        export(trust(), classifier(), tmp_path / "out.onnx")
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_python_of_the_documentation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (program,) = [content for language, content in blocks("docs/onnx.md") if language == "python"]
+    assert len(program.strip().splitlines()) <= 10
+    pixels = (images()[0, 0] * 255).round().byte().numpy()
+    Image.fromarray(pixels).save(tmp_path / "seven.png")
+    (tmp_path / "judged.onnx").write_bytes(exported().read_bytes())
+    monkeypatch.chdir(tmp_path)
+    exec(program.replace("(28, 28)", "(8, 8)"), {})
+    expected = opened()(pixels[None, None] / 255)
+    decision = "accept" if expected["accepted"][0] else "abstain"
+    printed = capsys.readouterr().out.split()
+    assert (int(printed[0]), printed[2]) == (expected["prediction"][0], decision)
+    assert float(printed[1]) == pytest.approx(float(expected["p_correct"][0]), abs=1e-6)
