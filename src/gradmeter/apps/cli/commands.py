@@ -26,10 +26,12 @@ COMMANDS = {
     "reproduce": "gradmeter.apps.cli.reproduce",
     "compare": "gradmeter.apps.cli.compare",
     "gain": "gradmeter.apps.cli.gain",
+    "label-study": "gradmeter.apps.cli.label_study",
     "bench": "gradmeter.apps.cli.bench",
     "info": "gradmeter.apps.cli.info",
 }
-"""The name of each command, and the module that holds a function of that name; imported when the command is used."""
+"""The name of each command, and the module that holds a function of that name, with `_` for `-`;
+imported when the command is used."""
 
 
 class _LazyCommands(Mapping[str, Any]):
@@ -37,7 +39,7 @@ class _LazyCommands(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         app = typer.Typer(add_completion=False)
-        app.command(name, cls=Command)(getattr(import_module(COMMANDS[name]), name))
+        app.command(name, cls=Command)(getattr(import_module(COMMANDS[name]), name.replace("-", "_")))
         return typer.main.get_command(app)
 
     def __iter__(self) -> Iterator[str]:
