@@ -82,7 +82,7 @@ def score_as_it_is(job: Job, emit: Callable[[Step], None]) -> None:
         emit(Step(job.title, 0, "reading"))
         network, samples, ids = DATA[job.name].pool(job.place)
         folder = job.place.readings(job.name, 0)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         reader = PairReader([network], samples.inputs, folder)
         labels = samples.labels.numpy()
         readings = reader.labelled(labels)

@@ -114,7 +114,7 @@ def _held_out_sheets(job: Job, emit: Callable[[Step], None]) -> Callable[[int, s
     """Return a function that makes the sheet of a seed, a kind and a rate for a network that learned other labels."""
     pool, folder = job.pool(emit), job.place.readings(job.name, job.network)
     emit(Step(job.title, 0, "reading"))
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     reader = PairReader([pool.network], pool.samples.inputs, folder)
     labels, softmax = pool.samples.labels.numpy(), reader.probabilities
 

@@ -58,7 +58,7 @@ def set_table(results: Results) -> Iterator[str]:
             rows.append([*row, *map(gain_text, gains), *([_verdict(gains[0])])])
     head = ["labels", "AUROC", "best single score", "minus the best single"]
     head += [f"gradients add, {title}" for title in TITLES.values()]
-    yield from markdown_table([*head, "AUROC"], rows)
+    yield from markdown_table([*head, "verdict"], rows)
 
 
 def rate_table(results: Results) -> Iterator[str]:
