@@ -54,5 +54,5 @@ def test_pools_are_disjoint_and_learners_learn_the_given_labels(small_data: Path
 def test_a_pool_of_texts(tmp_path: Path) -> None:
     (tmp_path / "networks").mkdir()
     pool = texts(Place(tmp_path, None, tmp_path, 0.02), 0, lambda note: None)
-    assert len(pool.texts) == len(pool.samples) == len(pool.early) == 72
+    assert len(pool.ids) == len(pool.samples) == len(pool.early) == 72
     np.testing.assert_allclose(pool.early.sum(axis=1), 1)

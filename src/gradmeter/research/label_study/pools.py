@@ -40,14 +40,12 @@ class Pool:
         samples: N inputs and their labels, as the data give them.
         ids: [N] numbers of the samples in their archive.
         early: [N, C] probabilities of an early network, which learned little.
-        texts: the texts themselves; empty for images.
     """
 
     network: nn.Module
     samples: Samples
     ids: NDArray[np.int64]
     early: Values
-    texts: tuple[str, ...] = ()
 
 
 def cifar(depth: int, part: int) -> Callable[[Place, int, Report], Pool]:
@@ -154,8 +152,7 @@ def texts(place: Place, number: int, report: Report) -> Pool:
     ]
     rows = held_out[: place.count(len(held_out))]
     pool = samples(rows)
-    early = probabilities(networks[1], pool.inputs)
-    return Pool(networks[0], pool, rows, early, tuple(known[index][0] for index in rows))
+    return Pool(networks[0], pool, rows, probabilities(networks[1], pool.inputs))
 
 
 @torch.no_grad()

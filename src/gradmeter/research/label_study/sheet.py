@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -56,7 +57,12 @@ class Sheet:
 
     def write(self, path: Path) -> None:
         """Write the sheet atomically."""
-        columns = {_ID: self.ids, _LABEL: self.labels, _GIVEN: self.given, _SUGGESTION: self.suggestion}
+        columns: dict[str, NDArray[Any]] = {
+            _ID: self.ids,
+            _LABEL: self.labels,
+            _GIVEN: self.given,
+            _SUGGESTION: self.suggestion,
+        }
         columns |= {_SCORE + name: values for name, values in self.scores.items()}
         table = pa.table({**columns, _REASON: pa.array(self.reason.tolist(), pa.string())})
         note = {"rates": {name: asdict(rate) for name, rate in self.rates.items()}, "learned": self.learned}
