@@ -28,10 +28,10 @@ from gradmeter.research.study.training import Digits, best_of, load_network, tra
 EARLY, CONVERGED = "early", "converged"
 """The epoch with the best validation accuracy, and the last one."""
 
-CHECKED, VALIDATED = 5000, 1000
+CHECKED, VALIDATED = 3000, 600
 """Digits that a network learns, whose labels are checked, and further ones that say when to stop."""
 
-_EPOCHS = 40
+_EPOCHS = 20
 _FOLDS = 5
 _BATCH = 500
 _NEVER = -50.0  # a logit

@@ -161,8 +161,8 @@ _METHOD = (
     "that a careless person would give.",
     "- The early networks learned other samples: for CIFAR-10 the other half of the test images, for digits 2,000 "
     "others, for texts the training texts, in one epoch.",
-    "- Three draws of errors each. Digits and texts have a network for each draw, ResNets the same one; ResNets of two "
-    "depths are averaged, so there are six draws.",
+    "- Three draws of errors each. Digits and texts have a network for each draw; of two ResNets, the deeper or the "
+    "shallower one has two.",
     f"- Intervals: 300 resamples of planted errors and of other labels, separately in each draw, the same for all "
     f"scores. They do not include the spread over networks. Precision among the first {FIRST}: equal scores count in "
     "proportion.",

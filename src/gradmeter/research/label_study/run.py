@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,7 +14,7 @@ from gradmeter.research.label_study.pools import Pool
 from gradmeter.research.label_study.results import SetResults, write_results
 from gradmeter.research.label_study.scoring import scored
 from gradmeter.research.label_study.sheet import Sheet
-from gradmeter.research.label_study.subjects import SEEDS, SUBJECTS
+from gradmeter.research.label_study.subjects import SUBJECTS
 from gradmeter.runs.progress import Step
 
 SETS = [(kind, rate) for kind in KINDS for rate in RATES]
@@ -95,19 +95,20 @@ def conclude(job: Job, emit: Callable[[Step], None]) -> None:
     emit(Step(job.title, 1, "done"))
 
 
-def sheets_of(place: Place, group: str, name: str, seeds: Sequence[int] = range(SEEDS)) -> list[Sheet]:
+def sheets_of(place: Place, group: str, name: str) -> list[Sheet]:
     """Return the scores of a set of labels, of every subject of a group and every seed."""
     return [
         Sheet.read(place.scores(subject.name, seed, name))
         for subject in SUBJECTS.values()
         if subject.group == group
+        for seeds in subject.seeds
         for seed in seeds
     ]
 
 
 def _sets(job: Job) -> Iterator[tuple[int, str, float]]:
     """Iterate over seeds, kinds and rates of the sets of labels of a network."""
-    return ((seed, kind, rate) for seed in SUBJECTS[job.name].seeds(job.network) for kind, rate in SETS)
+    return ((seed, kind, rate) for seed in SUBJECTS[job.name].seeds[job.network] for kind, rate in SETS)
 
 
 def _held_out_sheets(job: Job, emit: Callable[[Step], None]) -> Callable[[int, str, float], Sheet]:

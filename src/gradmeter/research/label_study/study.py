@@ -131,7 +131,7 @@ def run_study(study: LabelStudy, folder: Path, *, workers: int, console: Console
         (train_learners, "networks with wrong labels", learned),
         (score, "labels", subjects),
     ):
-        jobs = [Job(name, network, place) for name in names for network in range(SUBJECTS[name].networks)]
+        jobs = [Job(name, network, place) for name in names for network in range(len(SUBJECTS[name].seeds))]
         with Progress(console) as progress:
             run_tasks(task, jobs, workers, Nested(progress, title, len(jobs)))
     natural = [Job(name, 0, place) for name, data in DATA.items() if data.group in study.groups]

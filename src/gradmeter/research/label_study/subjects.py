@@ -11,8 +11,9 @@ from gradmeter.research.label_study.learned import CHECKED, CONVERGED, EARLY, VA
 from gradmeter.research.label_study.place import Place
 from gradmeter.research.label_study.pools import Pool, Report, cifar, digits, texts
 
-SEEDS = 3
-"""Draws of errors for each kind and rate."""
+_A_NETWORK_EACH = ((0,), (1,), (2,))
+# The seeds of the draws on two ResNets, the deeper one first.
+_OF_TWO = {56: (0, 2), 44: (1,), 32: (1,), 20: (0, 2)}
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Subject:
     Attributes:
         name: short name for folders.
         group: subjects of a group are averaged.
-        networks: number of networks; each has its own seeds.
+        seeds: for each network the seeds of its draws of errors.
         files: the archives that it needs.
         pool: makes the samples and the network of one number.
         trains: subjects that train the same networks have the same name here.
@@ -32,16 +33,12 @@ class Subject:
 
     name: str
     group: str
-    networks: int
+    seeds: tuple[tuple[int, ...], ...]
     files: tuple[str, ...]
     pool: Callable[[Place, int, Report], Pool]
     trains: str
     weights: str | None = None
     learned: str | None = None
-
-    def seeds(self, network: int) -> range:
-        """Return the seeds that belong to a network."""
-        return range(network, SEEDS, self.networks)
 
 
 @dataclass(frozen=True)
@@ -89,8 +86,8 @@ GROUPS = {
     ),
     "learned-early": Group(
         "digits, learned and stopped early",
-        "5,000 EMNIST digits; the paper's CNN learned their corrupted labels, and the epoch counts that was best on "
-        "1,000 digits with the same share of wrong labels.",
+        "3,000 EMNIST digits; the paper's CNN learned their corrupted labels, and the epoch counts that was best on "
+        "600 digits with the same share of wrong labels.",
         True,
     ),
     "learned-converged": Group(
@@ -112,7 +109,7 @@ SUBJECTS = {
             Subject(
                 f"resnet{depth}",
                 "resnet-44-56" if depth > 40 else "resnet-20-32",
-                1,
+                (_OF_TWO[depth],),
                 (CIFAR10,),
                 cifar(depth, 0 if depth > 40 else 1),
                 "cifar-0" if depth > 40 else "cifar-1",
@@ -120,11 +117,11 @@ SUBJECTS = {
             )
             for depth in reversed(DEPTHS)
         ),
-        Subject("digits", "digits", SEEDS, (DIGITS,), digits(0), "digits"),
-        Subject("digits-choosing", "digits-choosing", SEEDS, (DIGITS,), digits(1), "digits"),
-        Subject("texts", "texts", SEEDS, (), texts, "texts"),
+        Subject("digits", "digits", _A_NETWORK_EACH, (DIGITS,), digits(0), "digits"),
+        Subject("digits-choosing", "digits-choosing", _A_NETWORK_EACH, (DIGITS,), digits(1), "digits"),
+        Subject("texts", "texts", _A_NETWORK_EACH, (), texts, "texts"),
         *(
-            Subject(name, name, SEEDS, (DIGITS,), digits(2, CHECKED + VALIDATED), "digits", learned=regime)
+            Subject(name, name, _A_NETWORK_EACH, (DIGITS,), digits(2, CHECKED + VALIDATED), "digits", learned=regime)
             for name, regime in (("learned-early", EARLY), ("learned-converged", CONVERGED))
         ),
     )
