@@ -1,0 +1,132 @@
+"""What a check of labels reads: logits, embeddings and given labels, and gradients at labels if they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import log_softmax
+from torch import Tensor
+
+from gradmeter.errors import InputError
+from gradmeter.reading.content import content_hashes
+from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.meter import GradientMeter
+from gradmeter.reading.readings import Readings
+
+Values = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+ReadAt = Callable[[Labels, Labels], Readings]
+"""Returns the readings, with gradients, of some rows [n] at other labels [n]."""
+
+# Number of inputs that are read together.
+_BATCH = 256
+
+
+@dataclass(frozen=True, eq=False)
+class LabelReadings:
+    """What is known about N labelled inputs; the arrays may lie on disk (`numpy.memmap`).
+
+    Attributes:
+        labels: [N] given classes.
+        logits: [N, C] of the network.
+        embedding: [N, D] input of the last layer.
+        probabilities: [N, C] out-of-fold probabilities that replace the softmax of the logits; None for the softmax.
+        given: readings at the given labels, with gradients; None to use only the forward pass.
+        at: reads gradients at other labels; needed for `given` to be used by `LabelCheck`.
+        contents: [N] equal numbers for equal inputs; None if they are unknown.
+    """
+
+    labels: Labels
+    logits: NDArray[Any]
+    embedding: NDArray[Any]
+    probabilities: NDArray[Any] | None = None
+    given: Readings | None = None
+    at: ReadAt | None = None
+    contents: NDArray[np.uint64] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the shapes.
+
+        Raises:
+            InputError: if they do not fit, or a label is not a class.
+        """
+        if self.logits.ndim != 2 or self.logits.shape[1] < 2:
+            raise InputError(f"logits have shape {self.logits.shape}; expected [N, C] with at least 2 classes")
+        count, classes = self.logits.shape
+        labels = np.asarray(self.labels)
+        if labels.shape != (count,) or labels.dtype.kind not in "iu":
+            raise InputError(f"labels have type {labels.dtype} and shape {labels.shape}; expected integers [{count}]")
+        wrong = labels[(labels < 0) | (labels >= classes)]
+        if len(wrong):
+            raise InputError(f"label {wrong[0]} is not a class; expected 0 to {classes - 1}")
+        if self.embedding.ndim != 2 or len(self.embedding) != count:
+            raise InputError(f"the embedding has shape {self.embedding.shape}; expected [{count}, D]")
+        if self.probabilities is not None and self.probabilities.shape != self.logits.shape:
+            raise InputError(f"probabilities have shape {self.probabilities.shape}; expected {self.logits.shape}")
+        for name, part in (("given", self.given), ("contents", self.contents)):
+            if part is not None and len(part) != count:
+                raise InputError(f"{name} has {len(part):,} rows for {count:,} labels; expected one for each")
+        if self.given is not None and not self.given.layers:
+            raise InputError("the readings at the given labels have no gradients; expected a meter with gradients=True")
+
+    def __len__(self) -> int:
+        """Return the number of inputs."""
+        return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        """The number of classes, C."""
+        return int(self.logits.shape[1])
+
+    def log_probabilities(self, rows: slice | Labels) -> Values:
+        """Return log p [n, C] of some rows."""
+        if self.probabilities is None:
+            values: Values = log_softmax(np.asarray(self.logits[rows], np.float64), axis=1)
+            return values
+        with np.errstate(divide="ignore"):
+            logarithms = np.log(np.asarray(self.probabilities[rows], np.float64))
+        return np.maximum(logarithms, np.log(np.finfo(np.float64).tiny))
+
+
+def read_labels(meter: GradientMeter, inputs: Any, labels: Any, *, gradients: bool = False) -> LabelReadings:
+    """Read labelled inputs, which must fit into memory.
+
+    Args:
+        meter: a meter of the network; its pseudo-labels do not matter.
+        inputs: N inputs, as the meter takes them.
+        labels: [N] given classes.
+        gradients: whether to read gradients at the labels, too.
+
+    Raises:
+        InputError: if a label is not a class, and as the meter does.
+    """
+    own = GradientMeter(meter.model, gradients=gradients, embedding=True, biases=meter.biases)
+    batch, classes = Inputs.of(inputs), torch.as_tensor(np.asarray(labels))
+
+    def at(rows: Labels, others: Labels) -> Readings:
+        starts = range(0, len(rows), _BATCH)
+        parts = [
+            own(batch.rows(rows[at : at + _BATCH].tolist()), _on(batch, others[at : at + _BATCH])) for at in starts
+        ]
+        return Readings.concatenate(parts)
+
+    readings = at(np.arange(batch.samples), classes.numpy())
+    embedding = readings.logits if readings.embedding is None else readings.embedding
+    return LabelReadings(
+        classes.long().numpy(),
+        readings.logits.float().cpu().numpy(),
+        embedding.float().cpu().numpy(),
+        given=readings if gradients else None,
+        at=at if gradients else None,
+        contents=content_hashes(inputs),
+    )
+
+
+def _on(batch: Inputs, labels: Labels) -> Tensor:
+    return torch.from_numpy(labels).to(batch.tensors[0].device)

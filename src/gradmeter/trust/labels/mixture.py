@@ -1,0 +1,161 @@
+"""Given labels as a mixture of right ones, and of wrong ones that look like labels corrupted on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import log_softmax, logsumexp, softmax
+
+from gradmeter.trust.labels.inputs import Labels, Values
+
+# Penalty on squared weights of standardised columns, per kind of wrong labels.
+_PENALTY = 0.5
+_SEARCH = {"maxiter": 200, "ftol": 1e-7, "gtol": 1e-5}
+# Shares of wrong labels that the search starts from; the best result counts.
+_STARTS = (0.02, 0.2)
+# Log ratios beyond this are equal to all purposes, and do not overflow.
+_LARGEST = 500.0
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """A fitted mixture.
+
+    Given labels are drawn from (1 - r) R + sum r_k W_k: R are right labels and W_k wrong labels of kind k, of which
+    there are examples. The density ratio W_k / R is log-linear in the evidence. The maximum likelihood estimate of all
+    parameters from both samples is that of case-control studies with contaminated controls (Lancaster and Imbens 1996).
+
+    Attributes:
+        weights: [kinds, d + 1] of the columns and a constant.
+        shares: [1 + kinds] share of right labels, and of wrong labels of each kind.
+        loss: negative log likelihood with the penalty.
+    """
+
+    weights: Values
+    shares: Values
+    loss: float
+
+    @property
+    def rate(self) -> float:
+        """The share of wrong labels, r."""
+        return float(1 - self.shares[0])
+
+    def log_odds(self, evidence: Values) -> Values:
+        """Return the log odds [n] that labels with evidence [n, d] are wrong, if they are drawn like the given ones."""
+        ratios = _log_ratios(self.weights, evidence)
+        with np.errstate(divide="ignore"):
+            odds: Values = logsumexp(ratios + np.log(self.shares[1:]), axis=1) - np.log(self.shares[0])
+        return odds
+
+
+def fit_mixture(
+    given: Values,
+    corrupted: Values,
+    kinds: Labels,
+    *,
+    rising: int | None = None,
+    weights: tuple[Values, Values] | None = None,
+    start: Mixture | None = None,
+) -> Mixture:
+    """Fit a mixture by maximum likelihood.
+
+    Args:
+        given: [n, d] standardised evidence against the given labels.
+        corrupted: [m, d] the same against corrupted ones.
+        kinds: [m] kind of each corrupted label, 0, 1, ...
+        rising: number of the first columns that never speak for a label; by default all.
+        weights: how often each given and each corrupted label counts; by default once.
+        start: where the search starts; by default at several shares of wrong labels.
+    """
+    problem = _Problem.of(given, corrupted, kinds, given.shape[1] if rising is None else rising, weights)
+    starts = [problem.parameters(start)] if start is not None else [problem.at_share(share) for share in _STARTS]
+    results = [
+        minimize(problem, first, jac=True, method="L-BFGS-B", bounds=problem.bounds, options=_SEARCH)
+        for first in starts
+    ]
+    best = min(results, key=lambda result: float(result.fun))
+    slopes, shares = problem.parts(best.x)
+    return Mixture(slopes, softmax(shares), float(best.fun))
+
+
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """The negative log likelihood of which sample each row is from, and its gradient.
+
+    Attributes:
+        rows: [n + m, d] evidence.
+        source: [n + m] 0 for a given label, 1 + k for a corrupted one of kind k.
+        counts: [n + m] how often a row counts.
+        totals: [1 + kinds] the total counts of the sources.
+        rising: number of the first columns whose weights are not negative.
+    """
+
+    rows: Values
+    source: Labels
+    counts: Values
+    totals: Values
+    rising: int
+
+    @classmethod
+    def of(
+        cls, given: Values, corrupted: Values, kinds: Labels, rising: int, weights: tuple[Values, Values] | None
+    ) -> _Problem:
+        source = np.concatenate([np.zeros(len(given), np.int64), 1 + kinds])
+        counts = np.ones(len(source)) if weights is None else np.concatenate(weights)
+        totals = np.bincount(source, counts, minlength=int(source.max()) + 1).clip(1e-9)
+        return cls(np.concatenate([given, corrupted]), source, counts, totals, rising)
+
+    @property
+    def _kinds(self) -> int:
+        return len(self.totals) - 1
+
+    def parts(self, parameters: Values) -> tuple[Values, Values]:
+        """Return weights [kinds, d + 1], and the logarithms of shares [1 + kinds]."""
+        shape = (self._kinds, self.rows.shape[1] + 1)
+        return parameters[: shape[0] * shape[1]].reshape(shape), parameters[shape[0] * shape[1] :]
+
+    def parameters(self, mixture: Mixture) -> Values:
+        """Return the parameters of a mixture."""
+        return np.concatenate([mixture.weights.ravel(), np.log(mixture.shares.clip(1e-6))])
+
+    def at_share(self, share: float) -> Values:
+        """Return parameters without weights, for a share of wrong labels."""
+        shares = np.array([1 - share, *[share / self._kinds] * self._kinds])
+        return np.concatenate([np.zeros(self._kinds * (self.rows.shape[1] + 1)), np.log(shares)])
+
+    @property
+    def bounds(self) -> list[tuple[float | None, float | None]]:
+        """Bounds of the parameters: no evidence against a label speaks for it."""
+        free = self.rows.shape[1] + 1 - self.rising
+        weights: list[tuple[float | None, float | None]] = [*[(0.0, None)] * self.rising, *[(None, None)] * free]
+        return [*weights * self._kinds, *[(None, None)] * len(self.totals)]
+
+    def __call__(self, parameters: Values) -> tuple[float, Values]:
+        weights, logits = self.parts(parameters)
+        log_shares = log_softmax(logits)
+        ratios = _log_ratios(weights, self.rows)
+        terms = np.concatenate([np.full((len(ratios), 1), log_shares[0]), ratios + log_shares[1:]], axis=1)
+        mixed = logsumexp(terms, axis=1)
+        joint = np.log(self.totals) + np.concatenate([mixed[:, None], ratios], axis=1)
+        total = logsumexp(joint, axis=1)
+        at = np.arange(len(ratios))
+        loss = float(self.counts @ (total - joint[at, self.source])) + _PENALTY * float((weights[:, :-1] ** 2).sum())
+        residual = np.exp(joint - total[:, None])
+        residual[at, self.source] -= 1
+        residual *= self.counts[:, None]
+        posterior = np.exp(terms - mixed[:, None])
+        of_ratios = residual[:, :1] * posterior[:, 1:] + residual[:, 1:]
+        slopes = np.concatenate([of_ratios.T @ self.rows, of_ratios.sum(axis=0)[:, None]], axis=1)
+        slopes[:, :-1] += 2 * _PENALTY * weights[:, :-1]
+        of_shares = residual[:, 0] @ posterior - residual[:, 0].sum() * np.exp(log_shares)
+        # Per row, because the tolerances of the search are meant for numbers of about one.
+        scale = 1 / len(ratios)
+        return scale * loss, scale * np.concatenate([slopes.ravel(), of_shares])
+
+
+def _log_ratios(weights: Values, rows: Values) -> Values:
+    ratios: NDArray[np.float64] = rows @ weights[:, :-1].T + weights[:, -1]
+    return ratios.clip(-_LARGEST, _LARGEST)

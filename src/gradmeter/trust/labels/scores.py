@@ -1,0 +1,149 @@
+"""Scores of labels: how much each piece of evidence speaks against a label. Higher means more likely wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradmeter.reading.readings import Readings
+from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
+from gradmeter.trust.labels.neighbours import NEIGHBOURS, Neighbours, nearest
+
+# Rows of a tile.
+_TILE = 4096
+# Added to each count of neighbours.
+_SMOOTHING = 0.5
+# Statistics that are not larger for a larger gradient; the first is negative.
+_SIGNED = ("/min", "/mean", "/skewness")
+
+
+class LabelScores:
+    """Scores of labels of N inputs; the neighbours are found once, for any number of labels.
+
+    Args:
+        inputs: the inputs and their given labels. Neighbours vote with their given labels.
+        neighbours: number of neighbours.
+        seed: of the random choices for many inputs.
+    """
+
+    def __init__(self, inputs: LabelReadings, neighbours: int = NEIGHBOURS, seed: int = 0) -> None:
+        self.inputs = inputs
+        self._count, self._seed = neighbours, seed
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """The nearest neighbours in the embedding."""
+        return nearest(self.inputs.embedding, self._count, self._seed)
+
+    @cached_property
+    def centres(self) -> NDArray[np.float32]:
+        """[C, d] mean direction of the embedding of each class; zeros for a class without samples."""
+        directions = self.neighbours.embedding
+        sums = np.zeros((self.inputs.classes, directions.shape[1]), np.float64)
+        for start in range(0, len(directions), _TILE):
+            np.add.at(sums, self.inputs.labels[start : start + _TILE], directions[start : start + _TILE])
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        return (sums / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+
+    def votes(self, rows: Labels) -> Values:
+        """Return how many neighbours of each row have each class as their given label, [n, C]."""
+        neighbours = self.neighbours.rows[rows]
+        present = neighbours >= 0
+        votes = np.zeros((len(rows), self.inputs.classes))
+        at = np.broadcast_to(np.arange(len(rows))[:, None], neighbours.shape)
+        np.add.at(votes, (at[present], self.inputs.labels[neighbours[present]]), 1.0)
+        return votes
+
+    def at(self, labels: Labels, rows: Labels | None = None, readings: Readings | None = None) -> dict[str, Values]:
+        """Return scores by name, [n] each.
+
+        Args:
+            labels: [n] labels to score.
+            rows: [n] rows of the inputs; by default all.
+            readings: gradients of these rows at these labels; None for the forward pass only.
+        """
+        rows = np.arange(len(self.inputs)) if rows is None else rows
+        parts = [self._tile(rows[tile], labels[tile]) for tile in _tiles(len(rows))]
+        scored = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return scored if readings is None else scored | _of_gradients(readings)
+
+    def evidence(self, labels: Labels, rows: Labels | None = None) -> Values:
+        """Return the same evidence on scales of log odds, [n, 4], as the combination takes it."""
+        rows = np.arange(len(self.inputs)) if rows is None else rows
+        return np.concatenate([self._log_odds(rows[tile], labels[tile]) for tile in _tiles(len(rows))])
+
+    def _tile(self, rows: Labels, labels: Labels) -> dict[str, Values]:
+        p = np.exp(self.inputs.log_probabilities(rows))
+        given, others = _split(p, labels)
+        squares = (p**2).sum(axis=1) - given**2
+        errors = np.sqrt(squares + (1 - given) ** 2)
+        lengths = np.linalg.norm(np.asarray(self.inputs.embedding[rows], np.float64), axis=1)
+        votes = self.votes(rows)
+        voted = np.maximum(votes.sum(axis=1), 1)
+        cosines = self._cosines(rows)
+        own, nearest_other = _split(cosines, labels)
+        return {
+            "self_confidence": 1 - given,
+            "margin": others.max(axis=1) - given,
+            "el2n": errors,
+            "grand_last": errors * np.sqrt(1 + lengths**2),
+            "knn": 1 - _split(votes, labels)[0] / voted,
+            "centre": nearest_other.max(axis=1) - own,
+        }
+
+    def _log_odds(self, rows: Labels, labels: Labels) -> Values:
+        given, others = _split(self.inputs.log_probabilities(rows), labels)
+        margin = others.max(axis=1) - given
+        counts, other_counts = _split(self.votes(rows) + _SMOOTHING, labels)
+        against = np.log(other_counts.max(axis=1)) - np.log(counts)
+        own, nearest_other = _split(self._cosines(rows), labels)
+        # Disagreement and lack of agreement have slopes of their own.
+        return np.stack([margin.clip(0), margin.clip(None, 0), against, nearest_other.max(axis=1) - own], axis=1)
+
+    def _cosines(self, rows: Labels) -> Values:
+        cosines: Values = (self.neighbours.embedding[rows] @ self.centres.T).astype(np.float64)
+        # A class without samples is no candidate.
+        cosines[:, ~self.centres.any(axis=1)] = -1
+        return cosines
+
+
+def scores(inputs: LabelReadings) -> dict[str, Values]:
+    """Return scores of the given labels by name, [N] each; higher means that the label is more likely wrong.
+
+    - "self_confidence": 1 - p of the label.
+    - "margin": largest p of another class minus p of the label.
+    - "el2n": Euclidean norm of p minus the one-hot label (Paul, Ganguli and Dziugaite 2021).
+    - "grand_last": norm of the gradient of -log p with respect to the last layer, a dense one with biases.
+    - "knn": share of the 20 nearest neighbours in the embedding that have another label.
+    - "centre": cosine similarity to the nearest other class's mean minus that to the label's.
+    - With gradients, "grand" (norm of the whole gradient, Paul et al. 2021) and "LAYER/STATISTIC".
+    """
+    return LabelScores(inputs).at(inputs.labels, readings=inputs.given)
+
+
+def _of_gradients(readings: Readings) -> dict[str, Values]:
+    values = readings.values.double().cpu().numpy()
+    named = {
+        f"{layer}/{metric}": values[:, row, column]
+        for row, layer in enumerate(readings.layers)
+        for column, metric in enumerate(readings.metrics)
+    }
+    for name, numbers in named.items():
+        # The sign of a mean and of a skewness says nothing about a label.
+        if name.endswith(_SIGNED):
+            named[name] = -numbers if name.endswith(_SIGNED[0]) else np.abs(numbers)
+    return {"grand": named["all/l2"], **named}
+
+
+def _split(values: Values, labels: Labels) -> tuple[Values, Values]:
+    """Return the entries [n] at the labels of values [n, C], and the other entries [n, C - 1]."""
+    mask = np.zeros(values.shape, np.bool_)
+    mask[np.arange(len(labels)), labels] = True
+    return values[mask], values[~mask].reshape(len(labels), -1)
+
+
+def _tiles(count: int) -> Iterator[slice]:
+    return (slice(start, start + _TILE) for start in range(0, max(count, 1), _TILE))
