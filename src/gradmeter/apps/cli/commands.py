@@ -20,6 +20,7 @@ COMMANDS = {
     "fit": "gradmeter.apps.cli.fit",
     "evaluate": "gradmeter.apps.cli.evaluate",
     "judge": "gradmeter.apps.cli.judge",
+    "labels": "gradmeter.apps.cli.labels",
     "heatmap": "gradmeter.apps.cli.heatmap",
     "serve": "gradmeter.apps.cli.serve",
     "demo": "gradmeter.apps.cli.demo",

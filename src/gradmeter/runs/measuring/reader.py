@@ -30,11 +30,13 @@ class Reader:
         meter: the meter of the classifier's network.
         classifier: the network and its preprocessing.
         tabulate: returns the rows of a batch and its readings, one row for each sample that could be read.
+        classes: returns the classes [N] at which the gradients of a batch are read; None for the meter's pseudo-label.
     """
 
     meter: GradientMeter
     classifier: Classifier
     tabulate: Callable[[Batch, Readings], pa.Table]
+    classes: Callable[[Batch], Tensor] | None = None
 
     def move(self, device: str) -> None:
         """Move the network to a device.
@@ -60,7 +62,8 @@ class Reader:
         samples = f" of {batch.ids[0]} to {batch.ids[-1]}"
         # The inner block comes first: a dead loading process must not be reported as an error of the network.
         with explained(self.classifier, batch.inputs, samples), explain_dead_workers():
-            finite = read_finite(self.meter, Inputs.of(_moved(batch.inputs, device)))
+            labels = None if self.classes is None else self.classes(batch).to(device)
+            finite = read_finite(self.meter, Inputs.of(_moved(batch.inputs, device), labels))
         count = len(batch.ids)
         reasons = dict.fromkeys(finite.no_logits, _NO_LOGITS) | dict.fromkeys(finite.no_gradient, _NO_GRADIENT)
         if len(reasons) == count >= SYSTEMATIC:  # no single sample is the cause

@@ -107,13 +107,14 @@ def read_labels(meter: GradientMeter, inputs: Any, labels: Any, *, gradients: bo
         InputError: if a label is not a class, and as the meter does.
     """
     own = GradientMeter(meter.model, gradients=gradients, embedding=True, biases=meter.biases)
-    batch, classes = Inputs.of(inputs), torch.as_tensor(np.asarray(labels))
+    batch, classes = Inputs.of(inputs), torch.as_tensor(labels).cpu()
+    if len(classes) != batch.samples:
+        raise InputError(f"{len(classes):,} labels for {batch.samples:,} inputs; expected one for each")
 
     def at(rows: Labels, others: Labels) -> Readings:
         starts = range(0, len(rows), _BATCH)
-        parts = [
-            own(batch.rows(rows[at : at + _BATCH].tolist()), _on(batch, others[at : at + _BATCH])) for at in starts
-        ]
+        tiles = [slice(start, start + _BATCH) for start in starts]
+        parts = [own(batch.rows(rows[tile].tolist()), _on(batch, others[tile])) for tile in tiles]
         return Readings.concatenate(parts)
 
     readings = at(np.arange(batch.samples), classes.numpy())
