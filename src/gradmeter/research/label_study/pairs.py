@@ -81,10 +81,12 @@ class PairReader:
                 self._add(row, label, values)
                 self._new.append((row, label, values))
         forward = self.forward.rows(rows)
-        log_p = forward.logits.double().log_softmax(1)[torch.arange(len(rows)), torch.from_numpy(labels)]
+        # log(1 - p) from the other classes: 1 - p rounds to 0.
+        others = forward.logits.double().log_softmax(1)
+        others[torch.arange(len(rows)), torch.from_numpy(labels)] = -torch.inf
         return Readings(
             forward.logits,
-            torch.log(-torch.expm1(log_p)),
+            others.logsumexp(1),
             self._meters[0].layers,
             torch.from_numpy(self._gathered(pairs)).double(),
             LABELS,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -25,8 +27,9 @@ from gradmeter.trust.log_features import LogFeatures
 
 # A mixture is fitted to at most this many given labels.
 _MOST_ROWS = 30_000
-# Statistics of gradients are many, so each gets a smaller weight for the same penalty.
-_OF_STATISTICS = 0.3
+# Statistics of gradients are many and correlated: their first principal components are read, and get a smaller weight
+# for the same penalty.
+_COMPONENTS, _OF_STATISTICS = 8, 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +167,10 @@ class _Evidence:
         features = LogFeatures.chosen(given)
         columns = features.axes.of(GRADIENTS)
         parts = [features.block(readings).values[:, columns] for readings in (given, corrupted)]
-        scaler = StandardScaler().fit(np.concatenate(parts))
-        first, second = (_OF_STATISTICS * scaler.transform(part) for part in parts)
+        both = np.concatenate(parts)
+        components = PCA(min(_COMPONENTS, *both.shape), whiten=True, random_state=0)
+        reduction = make_pipeline(StandardScaler(), components).fit(both)
+        first, second = (_OF_STATISTICS * reduction.transform(part) for part in parts)
         return replace(self, given=np.hstack([self.given, first]), corrupted=np.hstack([self.corrupted, second]))
 
     def fit(self, train: NDArray[np.bool_], seed: int, start: Mixture | None = None) -> Mixture:

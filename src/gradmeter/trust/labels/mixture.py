@@ -57,7 +57,6 @@ def fit_mixture(
     kinds: Labels,
     *,
     rising: int | None = None,
-    weights: tuple[Values, Values] | None = None,
     start: Mixture | None = None,
 ) -> Mixture:
     """Fit a mixture by maximum likelihood.
@@ -67,10 +66,9 @@ def fit_mixture(
         corrupted: [m, d] the same against corrupted ones.
         kinds: [m] kind of each corrupted label, 0, 1, ...
         rising: number of the first columns that never speak for a label; by default all.
-        weights: how often each given and each corrupted label counts; by default once.
         start: where the search starts; by default at several shares of wrong labels.
     """
-    problem = _Problem.of(given, corrupted, kinds, given.shape[1] if rising is None else rising, weights)
+    problem = Problem.of(given, corrupted, kinds, given.shape[1] if rising is None else rising)
     starts = [problem.parameters(start)] if start is not None else [problem.at_share(share) for share in _STARTS]
     results = [
         minimize(problem, first, jac=True, method="L-BFGS-B", bounds=problem.bounds, options=_SEARCH)
@@ -82,31 +80,26 @@ def fit_mixture(
 
 
 @dataclass(frozen=True, eq=False)
-class _Problem:
+class Problem:
     """The negative log likelihood of which sample each row is from, and its gradient.
 
     Attributes:
         rows: [n + m, d] evidence.
         source: [n + m] 0 for a given label, 1 + k for a corrupted one of kind k.
-        counts: [n + m] how often a row counts.
-        totals: [1 + kinds] the total counts of the sources.
+        totals: [1 + kinds] number of rows of each source.
         rising: number of the first columns whose weights are not negative.
     """
 
     rows: Values
     source: Labels
-    counts: Values
     totals: Values
     rising: int
 
     @classmethod
-    def of(
-        cls, given: Values, corrupted: Values, kinds: Labels, rising: int, weights: tuple[Values, Values] | None
-    ) -> _Problem:
+    def of(cls, given: Values, corrupted: Values, kinds: Labels, rising: int) -> Problem:
+        """Return the problem of `fit_mixture`."""
         source = np.concatenate([np.zeros(len(given), np.int64), 1 + kinds])
-        counts = np.ones(len(source)) if weights is None else np.concatenate(weights)
-        totals = np.bincount(source, counts, minlength=int(source.max()) + 1).clip(1e-9)
-        return cls(np.concatenate([given, corrupted]), source, counts, totals, rising)
+        return cls(np.concatenate([given, corrupted]), source, np.bincount(source).clip(1e-9), rising)
 
     @property
     def _kinds(self) -> int:
@@ -134,26 +127,48 @@ class _Problem:
         return [*weights * self._kinds, *[(None, None)] * len(self.totals)]
 
     def __call__(self, parameters: Values) -> tuple[float, Values]:
+        """Return the penalised negative log likelihood and its gradient, both per row."""
+        weights, _ = self.parts(parameters)
+        losses, of_ratios, of_shares = self._derivatives(parameters)
+        loss = float(losses.sum()) + _PENALTY * float((weights[:, :-1] ** 2).sum())
+        slopes = np.concatenate([of_ratios.T @ self.rows, of_ratios.sum(axis=0)[:, None]], axis=1)
+        slopes[:, :-1] += 2 * _PENALTY * weights[:, :-1]
+        # Per row, because the tolerances of the search are meant for numbers of about one.
+        scale = 1 / len(losses)
+        return scale * loss, scale * np.concatenate([slopes.ravel(), of_shares.sum(axis=0)])
+
+    def scores(self, parameters: Values) -> Values:
+        """Return the derivatives [n + m, parameters] of each row's negative log likelihood."""
+        _, of_ratios, of_shares = self._derivatives(parameters)
+        ones = np.ones((len(self.rows), 1))
+        slopes = of_ratios[:, :, None] * np.concatenate([self.rows, ones], axis=1)[:, None, :]
+        return np.concatenate([slopes.reshape(len(ones), -1), of_shares], axis=1)
+
+    def _derivatives(self, parameters: Values) -> tuple[Values, Values, Values]:
+        """Return for each row the loss [n + m], and its derivatives by log ratios [n + m, kinds] and by the logarithms
+        of shares [n + m, 1 + kinds].
+        """
         weights, logits = self.parts(parameters)
         log_shares = log_softmax(logits)
         ratios = _log_ratios(weights, self.rows)
         terms = np.concatenate([np.full((len(ratios), 1), log_shares[0]), ratios + log_shares[1:]], axis=1)
-        mixed = logsumexp(terms, axis=1)
+        mixed = _log_sum(terms)
         joint = np.log(self.totals) + np.concatenate([mixed[:, None], ratios], axis=1)
-        total = logsumexp(joint, axis=1)
+        total = _log_sum(joint)
         at = np.arange(len(ratios))
-        loss = float(self.counts @ (total - joint[at, self.source])) + _PENALTY * float((weights[:, :-1] ** 2).sum())
+        losses = total - joint[at, self.source]
         residual = np.exp(joint - total[:, None])
         residual[at, self.source] -= 1
-        residual *= self.counts[:, None]
         posterior = np.exp(terms - mixed[:, None])
         of_ratios = residual[:, :1] * posterior[:, 1:] + residual[:, 1:]
-        slopes = np.concatenate([of_ratios.T @ self.rows, of_ratios.sum(axis=0)[:, None]], axis=1)
-        slopes[:, :-1] += 2 * _PENALTY * weights[:, :-1]
-        of_shares = residual[:, 0] @ posterior - residual[:, 0].sum() * np.exp(log_shares)
-        # Per row, because the tolerances of the search are meant for numbers of about one.
-        scale = 1 / len(ratios)
-        return scale * loss, scale * np.concatenate([slopes.ravel(), of_shares])
+        of_shares = residual[:, :1] * (posterior - np.exp(log_shares))
+        return losses, of_ratios, of_shares
+
+
+def _log_sum(terms: Values) -> Values:
+    """Return log sum exp of each row; scipy's `logsumexp` takes most of a fit."""
+    highest = terms.max(axis=1)
+    return np.asarray(highest + np.log(np.exp(terms - highest[:, None]).sum(axis=1)))
 
 
 def _log_ratios(weights: Values, rows: Values) -> Values:
