@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,10 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import InputError
-from gradmeter.reading.readings import Readings
 from gradmeter.stages import stage
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.features import GRADIENTS
-from gradmeter.trust.labels.corruption import Corruption, corrupt
+from gradmeter.trust.labels.corruption import SHARE, Corruption, corrupt
 from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
 from gradmeter.trust.labels.mixture import Mixture, fit_mixture
 from gradmeter.trust.labels.rate import rate_interval
@@ -66,8 +65,8 @@ class LabelCheck:
     """Estimate for each given label the probability that it is right.
 
     A part of the labels is corrupted in three ways. A mixture model tells right labels, wrong labels of each kind, and
-    how many of the given labels are wrong, by the evidence of `LabelScores`; the verdict on each label comes from a
-    model that saw neither it nor a copy of its input.
+    how many of the given labels are wrong, by the evidence of `LabelScores`; each label is judged by a mixture that was
+    fitted without it and without copies of its input.
 
     Args:
         gradients: whether to use the gradients of the readings, which must then be able to read more of them.
@@ -96,9 +95,16 @@ class LabelCheck:
         if self.gradients and (inputs.given is None or inputs.at is None):
             raise InputError("the readings have no gradients; read with read_labels(..., gradients=True)")
         scores = LabelScores(inputs, seed=self.seed)
-        corruption = corrupt(scores, self.seed)
+        # Without gradients, a second label costs nothing.
+        corruption = corrupt(scores, self.seed, SHARE if self.gradients else 1.0)
+        statistics = _statistics(inputs, corruption) if self.gradients else None
         with threadpool_limits(1):
-            return self._judge(scores, _Evidence.of(scores, corruption, gradients=self.gradients))
+            everyone = np.ones(len(inputs), np.bool_)
+            first = _Evidence.of(scores, corruption, statistics)
+            p_label = expit(-first.fit(everyone, self.seed).log_odds(first.given))
+            # Neighbours whose labels are doubtful count less.
+            scores = scores.trusting(p_label)
+            return self._judge(scores, _Evidence.of(scores, corruption, statistics))
 
     def _judge(self, scores: LabelScores, evidence: _Evidence) -> LabelVerdicts:
         inputs = scores.inputs
@@ -153,25 +159,15 @@ class _Evidence:
     rising: int
 
     @classmethod
-    def of(cls, scores: LabelScores, corruption: Corruption, *, gradients: bool) -> _Evidence:
-        inputs = scores.inputs
-        given, corrupted = scores.evidence(inputs.labels), scores.evidence(corruption.labels, corruption.rows)
-        scaler = StandardScaler().fit(np.concatenate([given, corrupted]))
-        evidence = cls(scaler.transform(given), scaler.transform(corrupted), corruption, given.shape[1])
-        if not gradients or inputs.given is None or inputs.at is None:
-            return evidence
-        return evidence._with(inputs.given, inputs.at(corruption.rows, corruption.labels))
-
-    def _with(self, given: Readings, corrupted: Readings) -> _Evidence:
-        """Return the evidence with statistics of gradients as further columns."""
-        features = LogFeatures.chosen(given)
-        columns = features.axes.of(GRADIENTS)
-        parts = [features.block(readings).values[:, columns] for readings in (given, corrupted)]
-        both = np.concatenate(parts)
-        components = PCA(min(_COMPONENTS, *both.shape), whiten=True, random_state=0)
-        reduction = make_pipeline(StandardScaler(), components).fit(both)
-        first, second = (_OF_STATISTICS * reduction.transform(part) for part in parts)
-        return replace(self, given=np.hstack([self.given, first]), corrupted=np.hstack([self.corrupted, second]))
+    def of(cls, scores: LabelScores, corruption: Corruption, statistics: tuple[Values, Values] | None) -> _Evidence:
+        """Collect the evidence of scores, and statistics of gradients [N, k] and [m, k], if there are any."""
+        given = scores.evidence(scores.inputs.labels)
+        corrupted = scores.evidence(corruption.labels, corruption.rows)
+        rising = given.shape[1]
+        given, corrupted = _standardised(given, corrupted)
+        if statistics is not None:
+            given, corrupted = np.hstack([given, statistics[0]]), np.hstack([corrupted, statistics[1]])
+        return cls(given, corrupted, corruption, rising)
 
     def fit(self, train: NDArray[np.bool_], seed: int, start: Mixture | None = None) -> Mixture:
         """Fit a mixture to the inputs of a mask [N]; of many, to a random part."""
@@ -181,3 +177,23 @@ class _Evidence:
         seen = train[self.corruption.rows]
         kinds = self.corruption.kinds[seen]
         return fit_mixture(self.given[rows], self.corrupted[seen], kinds, rising=self.rising, start=start)
+
+
+def _statistics(inputs: LabelReadings, corruption: Corruption) -> tuple[Values, Values]:
+    """Return components [N, k] and [m, k] of the statistics of gradients at the given and at the corrupted labels."""
+    assert inputs.given is not None
+    assert inputs.at is not None
+    features = LogFeatures.chosen(inputs.given)
+    columns = features.axes.of(GRADIENTS)
+    both = (inputs.given, inputs.at(corruption.rows, corruption.labels))
+    values = [features.block(readings).values[:, columns] for readings in both]
+    rows = np.concatenate(values)
+    components = PCA(min(_COMPONENTS, *rows.shape), whiten=True, random_state=0)
+    reduction = make_pipeline(StandardScaler(), components).fit(rows)
+    given, corrupted = (_OF_STATISTICS * reduction.transform(part) for part in values)
+    return given, corrupted
+
+
+def _standardised(given: Values, corrupted: Values) -> tuple[Values, Values]:
+    scaler = StandardScaler().fit(np.concatenate([given, corrupted]))
+    return scaler.transform(given), scaler.transform(corrupted)

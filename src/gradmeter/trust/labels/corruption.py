@@ -16,9 +16,8 @@ KINDS = ("symmetric", "confused", "neighbour")
 nearest neighbour that has another label."""
 
 SHARE = 0.15
-"""Share of the inputs that get a wrong label."""
+"""Share of the inputs that get a wrong label, if a second gradient has to be read for each."""
 
-# At least so many inputs if there are as many, and at most so many.
 _LEAST, _MOST = 300, 10_000
 # Rows whose probabilities are in memory together.
 _TILE = 4096
@@ -39,7 +38,7 @@ class Corruption:
     kinds: Labels
 
 
-def corrupt(scores: LabelScores, seed: int = 0) -> Corruption:
+def corrupt(scores: LabelScores, seed: int = 0, share: float = SHARE) -> Corruption:
     """Draw inputs at random and give them wrong labels, a third of them of each kind.
 
     A given label may be wrong already, so where the network predicts another class, that class is not drawn.
@@ -47,6 +46,7 @@ def corrupt(scores: LabelScores, seed: int = 0) -> Corruption:
     Args:
         scores: the inputs, with their neighbours.
         seed: of the draw.
+        share: share of the inputs that get a wrong label; at least 300 inputs if there are as many, at most 10,000.
 
     Raises:
         InputError: if all given labels are of one class.
@@ -57,7 +57,7 @@ def corrupt(scores: LabelScores, seed: int = 0) -> Corruption:
         raise InputError(
             f"all {len(inputs):,} labels are class {inputs.labels[0]}; expected labels of at least two classes"
         )
-    count = min(len(inputs), _MOST, max(_LEAST, round(SHARE * len(inputs))))
+    count = min(len(inputs), _MOST, max(_LEAST, round(share * len(inputs))))
     rows = np.sort(random.choice(len(inputs), count, replace=False)).astype(np.int64)
     kinds = random.permutation(np.arange(count) % len(KINDS))
     given = inputs.labels[rows]

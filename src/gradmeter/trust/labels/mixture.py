@@ -12,7 +12,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 from gradmeter.trust.labels.inputs import Labels, Values
 
 # Penalty on squared weights of standardised columns, per kind of wrong labels.
-_PENALTY = 0.5
+_PENALTY = 0.05
 _SEARCH = {"maxiter": 200, "ftol": 1e-7, "gtol": 1e-5}
 # Shares of wrong labels that the search starts from; the best result counts.
 _STARTS = (0.02, 0.2)

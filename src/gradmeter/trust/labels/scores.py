@@ -31,6 +31,17 @@ class LabelScores:
     def __init__(self, inputs: LabelReadings, neighbours: int = NEIGHBOURS, seed: int = 0) -> None:
         self.inputs = inputs
         self._count, self._seed = neighbours, seed
+        self._trust: Values | None = None
+
+    def trusting(self, p_label: Values) -> LabelScores:
+        """Return scores for which each label counts, as a neighbour's and in its class's centre, as P(it is right).
+
+        Args:
+            p_label: [N] probability that each given label is right.
+        """
+        scores = LabelScores(self.inputs, self._count, self._seed)
+        scores.neighbours, scores._trust = self.neighbours, p_label
+        return scores
 
     @cached_property
     def neighbours(self) -> Neighbours:
@@ -43,7 +54,9 @@ class LabelScores:
         directions = self.neighbours.embedding
         sums = np.zeros((self.inputs.classes, directions.shape[1]), np.float64)
         for start in range(0, len(directions), _TILE):
-            np.add.at(sums, self.inputs.labels[start : start + _TILE], directions[start : start + _TILE])
+            part = directions[start : start + _TILE]
+            weighted = part if self._trust is None else part * self._trust[start : start + _TILE, None]
+            np.add.at(sums, self.inputs.labels[start : start + _TILE], weighted)
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         return (sums / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
@@ -53,7 +66,8 @@ class LabelScores:
         present = neighbours >= 0
         votes = np.zeros((len(rows), self.inputs.classes))
         at = np.broadcast_to(np.arange(len(rows))[:, None], neighbours.shape)
-        np.add.at(votes, (at[present], self.inputs.labels[neighbours[present]]), 1.0)
+        near = neighbours[present]
+        np.add.at(votes, (at[present], self.inputs.labels[near]), 1.0 if self._trust is None else self._trust[near])
         return votes
 
     def at(self, labels: Labels, rows: Labels | None = None, readings: Readings | None = None) -> dict[str, Values]:
