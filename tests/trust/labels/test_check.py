@@ -1,0 +1,126 @@
+"""LabelCheck finds planted errors, and says clearly what it cannot judge."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from gradmeter import GradientMeter
+from gradmeter.errors import InputError
+from gradmeter.trust.labels import LabelCheck, read_labels
+from gradmeter.trust.labels.check import folds_of
+from gradmeter.trust.labels.corruption import KINDS, corrupt
+from gradmeter.trust.labels.heads import out_of_fold
+from gradmeter.trust.labels.scores import LabelScores
+from trust.labels.clusters import CLASSES, clusters, with_labels
+
+
+def test_planted_errors_come_first() -> None:
+    inputs, wrong = clusters()
+    verdicts = LabelCheck().fit_predict(inputs)
+    assert roc_auc_score(wrong, verdicts.log_odds) > 0.99
+    first = np.argsort(verdicts.rank)[:20]
+    assert wrong[first].all()
+    truth = inputs.embedding[:, :CLASSES].argmax(axis=1)
+    assert (verdicts.suggestion[first] == truth[first]).all()
+    assert verdicts.rate.low <= wrong.mean() <= verdicts.rate.high
+    assert verdicts.rate.value == pytest.approx(wrong.mean(), rel=0.3)
+    assert set(verdicts.reason[first]) == {"wrong label"}
+    assert set(verdicts.reason[verdicts.p_label >= 0.9]) == {""}
+
+
+def test_clean_labels_stay_unsuspected() -> None:
+    inputs, _ = clusters(wrong=0)
+    verdicts = LabelCheck().fit_predict(inputs)
+    assert verdicts.rate.value < 0.005
+    assert (verdicts.p_label > 0.5).mean() > 0.995
+
+
+def test_the_same_seed_gives_the_same_verdicts() -> None:
+    inputs, _ = clusters(200, 10)
+    first, second = (LabelCheck(seed=3).fit_predict(inputs) for _ in range(2))
+    np.testing.assert_array_equal(first.p_label, second.p_label)
+
+
+def test_an_input_far_from_all_others_is_unfamiliar() -> None:
+    inputs, _ = clusters(wrong=0)
+    inputs.embedding[0] = [0, 0, 0, 0, 0, 0, 0, 9]
+    inputs.logits[0] = [0.0, 0.1, 0.2]
+    inputs.labels[0] = 0
+    assert LabelCheck().fit_predict(inputs).reason[0] == "unfamiliar input"
+
+
+def test_gradients_of_the_given_and_of_some_corrupted_labels() -> None:
+    torch.manual_seed(0)
+    inputs, wrong = clusters(300, 15)
+    network = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, CLASSES))
+    images = torch.from_numpy(inputs.embedding)
+    truth = torch.from_numpy(inputs.embedding[:, :CLASSES].argmax(axis=1))
+    optimiser = torch.optim.Adam(network.parameters(), 0.02)
+    for _ in range(100):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), truth).backward()
+        optimiser.step()
+    readings = read_labels(GradientMeter(network.eval()), images, torch.from_numpy(inputs.labels), gradients=True)
+    verdicts = LabelCheck(gradients=True).fit_predict(readings)
+    assert roc_auc_score(wrong, verdicts.log_odds) > 0.98
+    objections = [verdicts.layers[row] for row in np.argsort(verdicts.rank)[:5]]
+    assert all(objections)
+    assert {layer for layers in objections for layer in layers} <= {"0", "2"}
+    assert not any(verdicts.layers[row] for row in np.flatnonzero(verdicts.p_label >= 0.9))
+
+
+def test_gradients_that_were_not_read() -> None:
+    with pytest.raises(InputError, match="gradients"):
+        LabelCheck(gradients=True).fit_predict(clusters(50, 0)[0])
+
+
+def test_labels_of_one_class_and_too_few_inputs() -> None:
+    inputs, _ = clusters(50, 0)
+    with pytest.raises(InputError, match="class 1"):
+        LabelCheck().fit_predict(with_labels(inputs, np.ones(50, np.int64)))
+    with pytest.raises(InputError, match="4 inputs"):
+        LabelCheck().fit_predict(clusters(4, 0)[0])
+    with pytest.raises(InputError, match="folds=1"):
+        LabelCheck(folds=1)
+
+
+def test_a_missing_class_and_a_class_of_one_sample() -> None:
+    inputs, _ = clusters(200, 0)
+    labels = np.where(inputs.labels == 2, 0, inputs.labels)
+    assert np.isfinite(LabelCheck().fit_predict(with_labels(inputs, labels)).log_odds).all()
+    labels[7] = 2
+    verdicts = LabelCheck().fit_predict(with_labels(inputs, labels))
+    assert np.isfinite(verdicts.log_odds).all()
+
+
+def test_copies_of_an_input_share_a_fold() -> None:
+    inputs, _ = clusters(100, 0)
+    contents = np.arange(100, dtype=np.uint64) % 40
+    fold = folds_of(replace(inputs, contents=contents), 5, 0)
+    assert all(len(set(fold[contents == number])) == 1 for number in range(40))
+    assert len(set(fold)) == 5
+
+
+def test_corrupted_labels_are_wrong_and_of_every_kind() -> None:
+    inputs, wrong = clusters()
+    corruption = corrupt(LabelScores(inputs), 0)
+    assert (corruption.labels != inputs.labels[corruption.rows]).all()
+    assert set(corruption.kinds) == set(range(len(KINDS)))
+    truth = inputs.embedding[:, :CLASSES].argmax(axis=1)
+    # Where the given label is wrong already, the right one is not drawn.
+    planted = wrong[corruption.rows]
+    assert (corruption.labels[planted] != truth[corruption.rows][planted]).all()
+
+
+def test_heads_out_of_fold_do_not_learn_a_wrong_label() -> None:
+    inputs, wrong = clusters()
+    fold = folds_of(inputs, 5, 0)
+    p = out_of_fold(inputs.embedding, inputs.labels, CLASSES, fold)
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-5)
+    given = p[np.arange(len(p)), inputs.labels]
+    assert given[wrong].max() < 0.5 < np.median(given[~wrong])
+    with pytest.raises(InputError, match="one class|class 0"):
+        out_of_fold(inputs.embedding, np.zeros(len(p), np.int64), CLASSES, fold)
