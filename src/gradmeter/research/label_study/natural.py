@@ -11,6 +11,7 @@ from importlib.resources import files
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import nn
 
 from gradmeter.report.markdown import markdown_table
@@ -142,7 +143,7 @@ def doubted(archive: str, sheet: Sheet) -> Doubted:
         sheet.ids[first].tolist(),
         [data.classes[label] for label in sheet.given[first]],
         [data.classes[label] for label in sheet.suggestion[first]],
-        (1 - sheet.scores[COMBINED][first]).tolist(),
+        expit(-sheet.scores[COMBINED][first]).tolist(),
         (rate.value, rate.low, rate.high),
     )
 

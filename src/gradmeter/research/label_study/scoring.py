@@ -40,10 +40,10 @@ def scored(inputs: LabelReadings, ids: Labels, labels: Labels, predictions: Labe
         given,
         verdicts.suggestion,
         verdicts.reason,
-        {COMBINED: 1 - verdicts.p_label, FORWARD: 1 - without.p_label, **named, CONFIDENT: confident},
+        {COMBINED: verdicts.log_odds, FORWARD: without.log_odds, **named, CONFIDENT: confident},
         {
-            COMBINED: Interval(verdicts.rate.estimate, verdicts.rate.low, verdicts.rate.high),
-            FORWARD: Interval(without.rate.estimate, without.rate.low, without.rate.high),
+            COMBINED: verdicts.rate,
+            FORWARD: without.rate,
             CONFIDENT: Interval(share, share, share),
         },
         float((predictions == given)[planted].mean()) if planted.any() else float("nan"),
