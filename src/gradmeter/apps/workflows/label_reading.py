@@ -247,5 +247,5 @@ def _array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return an array for rows; a matrix lies in a temporary file, which is gone when the process ends."""
     if len(shape) == 1:
         return np.empty(shape, dtype)
-    file: Any = tempfile.TemporaryFile()  # noqa: SIM115  # the mapping keeps it open
-    return np.memmap(file, dtype, "w+", shape=shape)
+    with tempfile.TemporaryFile() as file:  # the mapping keeps its own handle
+        return np.memmap(file, dtype, "w+", shape=shape)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import log_softmax, softmax
 
 from gradmeter.trust.labels.inputs import Labels, Values
 
@@ -47,7 +47,7 @@ class Mixture:
         """Return the log odds [n] that labels with evidence [n, d] are wrong, if they are drawn like the given ones."""
         ratios = _log_ratios(self.weights, evidence)
         with np.errstate(divide="ignore"):
-            odds: Values = logsumexp(ratios + np.log(self.shares[1:]), axis=1) - np.log(self.shares[0])
+            odds: Values = _log_sum((ratios + np.log(self.shares[1:])).T) - np.log(self.shares[0])
         return odds
 
 
@@ -71,7 +71,14 @@ def fit_mixture(
     problem = Problem.of(given, corrupted, kinds, given.shape[1] if rising is None else rising)
     starts = [problem.parameters(start)] if start is not None else [problem.at_share(share) for share in _STARTS]
     results = [
-        minimize(problem, first, jac=True, method="L-BFGS-B", bounds=problem.bounds, options=_SEARCH)
+        minimize(
+            problem,
+            first,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=problem.bounds,
+            options=_SEARCH,
+        )
         for first in starts
     ]
     best = min(results, key=lambda result: float(result.fun))
@@ -131,46 +138,48 @@ class Problem:
         weights, _ = self.parts(parameters)
         losses, of_ratios, of_shares = self._derivatives(parameters)
         loss = float(losses.sum()) + _PENALTY * float((weights[:, :-1] ** 2).sum())
-        slopes = np.concatenate([of_ratios.T @ self.rows, of_ratios.sum(axis=0)[:, None]], axis=1)
+        slopes = np.concatenate([of_ratios @ self.rows, of_ratios.sum(axis=1)[:, None]], axis=1)
         slopes[:, :-1] += 2 * _PENALTY * weights[:, :-1]
         # Per row, because the tolerances of the search are meant for numbers of about one.
         scale = 1 / len(losses)
-        return scale * loss, scale * np.concatenate([slopes.ravel(), of_shares.sum(axis=0)])
+        return scale * loss, scale * np.concatenate([slopes.ravel(), of_shares.sum(axis=1)])
 
     def scores(self, parameters: Values) -> Values:
         """Return the derivatives [n + m, parameters] of each row's negative log likelihood."""
         _, of_ratios, of_shares = self._derivatives(parameters)
         ones = np.ones((len(self.rows), 1))
-        slopes = of_ratios[:, :, None] * np.concatenate([self.rows, ones], axis=1)[:, None, :]
-        return np.concatenate([slopes.reshape(len(ones), -1), of_shares], axis=1)
+        slopes = of_ratios.T[:, :, None] * np.concatenate([self.rows, ones], axis=1)[:, None, :]
+        return np.concatenate([slopes.reshape(len(ones), -1), of_shares.T], axis=1)
 
     def _derivatives(self, parameters: Values) -> tuple[Values, Values, Values]:
-        """Return for each row the loss [n + m], and its derivatives by log ratios [n + m, kinds] and by the logarithms
-        of shares [n + m, 1 + kinds].
+        """Return the loss of each row [n + m], its derivatives by log ratios [kinds, n + m], and by the logarithms of
+        shares [1 + kinds, n + m].
         """
         weights, logits = self.parts(parameters)
         log_shares = log_softmax(logits)
-        ratios = _log_ratios(weights, self.rows)
-        terms = np.concatenate([np.full((len(ratios), 1), log_shares[0]), ratios + log_shares[1:]], axis=1)
+        # Sources come first, because NumPy sums short rows slowly.
+        ratios = _log_ratios(weights, self.rows).T
+        terms = np.empty((len(self.totals), len(self.rows)))
+        terms[0], terms[1:] = log_shares[0], ratios + log_shares[1:, None]
         mixed = _log_sum(terms)
-        joint = np.log(self.totals) + np.concatenate([mixed[:, None], ratios], axis=1)
+        joint = np.concatenate([mixed[None], ratios]) + np.log(self.totals)[:, None]
         total = _log_sum(joint)
-        at = np.arange(len(ratios))
-        losses = total - joint[at, self.source]
-        residual = np.exp(joint - total[:, None])
-        residual[at, self.source] -= 1
-        posterior = np.exp(terms - mixed[:, None])
-        of_ratios = residual[:, :1] * posterior[:, 1:] + residual[:, 1:]
-        of_shares = residual[:, :1] * (posterior - np.exp(log_shares))
-        return losses, of_ratios, of_shares
-
-
-def _log_sum(terms: Values) -> Values:
-    """Return log sum exp of each row; scipy's `logsumexp` takes most of a fit."""
-    highest = terms.max(axis=1)
-    return np.asarray(highest + np.log(np.exp(terms - highest[:, None]).sum(axis=1)))
+        at = np.arange(len(self.rows))
+        losses = total - joint[self.source, at]
+        residual = np.exp(joint - total)
+        residual[self.source, at] -= 1
+        posterior = np.exp(terms - mixed)
+        of_ratios = residual[0] * posterior[1:] + residual[1:]
+        return losses, of_ratios, residual[0] * (posterior - np.exp(log_shares)[:, None])
 
 
 def _log_ratios(weights: Values, rows: Values) -> Values:
     ratios: NDArray[np.float64] = rows @ weights[:, :-1].T + weights[:, -1]
     return ratios.clip(-_LARGEST, _LARGEST)
+
+
+def _log_sum(terms: Values) -> Values:
+    """Return the logarithm of the sum of exp(terms) along the first axis."""
+    largest = terms.max(axis=0)
+    sums: Values = largest + np.log(np.exp(terms - largest).sum(axis=0))
+    return sums

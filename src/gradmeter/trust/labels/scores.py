@@ -91,15 +91,16 @@ class LabelScores:
     def _tile(self, rows: Labels, labels: Labels) -> dict[str, Values]:
         p = np.exp(self.inputs.log_probabilities(rows))
         given, others = _split(p, labels)
-        squares = (p**2).sum(axis=1) - given**2
-        errors = np.sqrt(squares + (1 - given) ** 2)
+        # Differences such as 1 - p of the label would lose digits.
+        doubt = others.sum(axis=1)
+        errors = np.sqrt((others**2).sum(axis=1) + doubt**2)
         lengths = np.linalg.norm(np.asarray(self.inputs.embedding[rows], np.float64), axis=1)
         votes = self.votes(rows)
         voted = np.maximum(votes.sum(axis=1), 1)
         cosines = self._cosines(rows)
         own, nearest_other = _split(cosines, labels)
         return {
-            "self_confidence": 1 - given,
+            "self_confidence": doubt,
             "margin": others.max(axis=1) - given,
             "el2n": errors,
             "grand_last": errors * np.sqrt(1 + lengths**2),

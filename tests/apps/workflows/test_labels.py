@@ -1,0 +1,107 @@
+"""gradmeter labels: one command finds ten planted errors in a folder of digits; what it writes and refuses."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from apps.cli.commands import in_this_process
+from apps.workflows.label_folder import PLANTED, plant
+
+pytestmark = pytest.mark.slow
+
+OPTIONS = ("--weights", "weights.safetensors", "--image-size", 8, "--grey", "--classes", "0,1,2,3,4,5,6,7,8,9")
+
+
+@pytest.fixture(scope="module")
+def digits(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
+    """A folder with the network, and digits of which ten have a wrong label; the ids of these."""
+    folder = tmp_path_factory.mktemp("labels")
+    for name in ("weights.safetensors", "digits_network.py"):
+        shutil.copy(place / name, folder / name)
+    return folder, plant(place / "validation", folder / "digits")
+
+
+@pytest.fixture(scope="module")
+def checked(digits: tuple[Path, set[str]]) -> Path:
+    folder, _ = digits
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        finished = in_this_process("labels", "digits_network:network", "digits", *OPTIONS, "-q", cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    assert "labels are wrong" in finished.stdout
+    return folder
+
+
+def test_one_command_finds_ten_planted_errors(checked: Path, digits: tuple[Path, set[str]]) -> None:
+    _, planted = digits
+    with (checked / "labels.review/review.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["rank"]) for row in rows] == [*range(1, len(rows) + 1)]
+    found = planted & {row["id"] for row in rows[: 2 * PLANTED]}
+    assert len(found) >= PLANTED - 1
+    truth = {row["id"]: Path(row["id"]).stem.partition("-")[0] for row in rows if row["id"] in planted}
+    right = [row["suggestion"] == truth[row["id"]] for row in rows if row["id"] in truth]
+    assert np.mean(right) > 0.7
+
+
+def test_the_table_is_in_the_order_of_the_data(checked: Path) -> None:
+    table = pq.read_table(checked / "labels.parquet")
+    ids = table["id"].to_pylist()
+    assert ids == sorted(ids)
+    assert [name.partition("/")[0] for name in ids] == table["label"].to_pylist()
+    assert sorted(table["rank"].to_pylist()) == [*range(1, len(ids) + 1)]
+    doubtful = [reason is not None for reason in table["reason"].to_pylist()]
+    assert doubtful == [p < 0.9 for p in table["p_label"].to_pylist()]
+
+
+def test_lists_for_label_studio_and_fiftyone(checked: Path) -> None:
+    tasks = json.loads((checked / "labels.review/label_studio.json").read_text())
+    first = tasks[0]
+    assert first["data"]["image"].endswith(first["data"]["id"])
+    assert first["predictions"][0]["result"][0]["value"]["choices"] == [first["data"]["suggestion"]]
+    labels = json.loads((checked / "labels.review/fiftyone.json").read_text())["labels"]
+    assert len(labels) == pq.read_metadata(checked / "labels.parquet").num_rows
+    assert labels[first["data"]["id"].removesuffix(".png")]["attributes"]["rank"] == 1
+
+
+def test_the_report_shows_pictures(checked: Path) -> None:
+    page = (checked / "labels.review/report.html").read_text()
+    assert "data:image/png" in page
+    assert "<script" not in page
+
+
+def test_a_second_run_reads_nothing_again(checked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(checked)
+    part = next((checked / "labels.review/readings/forward").glob("part-*.parquet"))
+    before = part.stat().st_mtime_ns
+    arguments = ("labels", "digits_network:network", "digits", *OPTIONS, "--learned", "--json", "-q")
+    finished = in_this_process(*arguments, cwd=checked)
+    record = json.loads(finished.stdout)
+    assert record["learned"]
+    assert record["rate"]["low"] <= record["rate"]["value"] <= record["rate"]["high"]
+    assert part.stat().st_mtime_ns == before
+
+
+def test_what_is_refused(digits: tuple[Path, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = digits
+    monkeypatch.syspath_prepend(folder)
+    (tmp_path / "mine.parquet").write_bytes(b"PAR1")
+
+    def error(*arguments: object) -> str:
+        finished = in_this_process("labels", "digits_network:network", *arguments, "-q", cwd=folder)
+        assert finished.returncode != 0
+        assert finished.stderr.count("\n") == 1
+        return finished.stderr
+
+    assert "ends in .parquet" in error("digits", *OPTIONS, "-o", tmp_path / "labels.csv")
+    assert "was not written by gradmeter labels" in error("digits", *OPTIONS, "-o", tmp_path / "mine.parquet")
+    both = ("--learned", "--reads", "gradients")
+    assert "--learned" in error("digits", *OPTIONS, *both, "-o", tmp_path / "a.parquet")
+    assert "no labels" in error("digits/3", *OPTIONS, "-o", tmp_path / "b.parquet")
+    other = (*OPTIONS[:-1], "a,b,c,d,e,f,g,h,i,j")
+    assert "--classes" in error("digits", *other, "-o", tmp_path / "c.parquet")
