@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.stats import norm
 
@@ -40,7 +42,7 @@ def rate_interval(given: Values, corrupted: Values, kinds: Labels, fitted: Mixtu
     slopes = np.zeros(len(parameters))
     slopes[-len(fitted.shares) :] = fitted.shares[0] * (fitted.shares - np.eye(len(fitted.shares))[0])
     direction = inverse @ slopes[free]
-    deviation = float(np.sqrt(max(direction @ spread @ direction, 0.0)))
+    deviation = math.sqrt(max(float(direction @ spread @ direction), 0.0))
     reach = float(norm.ppf((1 + _CONFIDENCE) / 2)) * deviation
     return Interval(fitted.rate, max(fitted.rate - reach, 0.0), min(fitted.rate + reach, 1.0))
 
