@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
@@ -113,7 +113,7 @@ def out_of_fold_networks(
     embedding = embedding_of(Readings.concatenate([meter(batch) for batch in inputs.split(_BATCH)]))
     folds = np.empty(len(labels), np.int64)
     networks: list[nn.Module] = []
-    splits = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed).split(embedding, labels)
+    splits = KFold(_FOLDS, shuffle=True, random_state=seed).split(embedding)
     for number, (train_rows, test_rows) in enumerate(splits):
         folds[test_rows] = number
         scaler = StandardScaler().fit(embedding[train_rows])
