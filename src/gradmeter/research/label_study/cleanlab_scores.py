@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from cleanlab.count import num_label_issues
 from cleanlab.filter import find_label_issues
@@ -21,6 +23,9 @@ def confident_learning(labels: Labels, probabilities: Values) -> tuple[Values, f
         labels: [N] given labels.
         probabilities: [N, C] from a network that did not learn these labels.
     """
-    issues = find_label_issues(labels, probabilities, n_jobs=1)
+    with warnings.catch_warnings():
+        # A class with few labels is not pruned, which is as it should be.
+        warnings.simplefilter("ignore", UserWarning)
+        issues = find_label_issues(labels, probabilities, n_jobs=1)
     doubt = 1 - get_label_quality_scores(labels, probabilities, method="self_confidence")
     return doubt + issues, num_label_issues(labels, probabilities) / len(labels)
