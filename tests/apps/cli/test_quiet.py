@@ -56,7 +56,7 @@ def test_quiet_says_what_is_wrong_and_nothing_else(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["measure", "fit", "evaluate", "judge", "demo", "reproduce", "compare", "gain", "bench"]
+    "command", ["measure", "fit", "evaluate", "judge", "demo", "reproduce", "compare", "gain", "label-study", "bench"]
 )
 def test_every_command_that_shows_progress_can_be_quiet(command: str, tmp_path: Path) -> None:
     assert "--quiet" in gradmeter(command, "--help", cwd=tmp_path).stdout

@@ -44,3 +44,11 @@ def test_bad_archives(tmp_path: Path) -> None:
         Archive.read(tmp_path, "float")
     with pytest.raises(DataError, match=r"none\.npz"):
         Archive.read(tmp_path, "none")
+
+
+def test_the_rows_are_those_of_the_file(tmp_path: Path) -> None:
+    labels = np.arange(50)
+    np.savez(tmp_path / "some.npz", images=np.zeros((50, 8, 8), np.uint8), labels=labels)
+    archive = Archive.read(tmp_path, "some")
+    assert (labels[archive.rows] == archive.labels).all()
+    assert archive.rows.tolist() != labels.tolist()

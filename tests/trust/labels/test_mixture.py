@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from gradmeter.trust.labels.mixture import _Problem, fit_mixture
+from gradmeter.trust.labels.mixture import Problem, fit_mixture
 from gradmeter.trust.labels.rate import rate_interval
 
 
@@ -42,8 +42,7 @@ def test_no_wrong_labels() -> None:
 
 def test_the_gradient_of_the_likelihood() -> None:
     random = np.random.default_rng(0)
-    weights = random.random(30), random.random(20)
-    problem = _Problem.of(random.normal(size=(30, 3)), random.normal(size=(20, 3)), np.arange(20) % 3, 3, weights)
+    problem = Problem.of(random.normal(size=(30, 3)), random.normal(size=(20, 3)), np.arange(20) % 3, 3)
     point = random.normal(size=3 * 4 + 4)
     error = check_grad(lambda x: problem(x)[0], lambda x: problem(x)[1], point)
     assert error < 1e-5
@@ -56,3 +55,21 @@ def test_evidence_against_a_label_never_speaks_for_it() -> None:
     assert (mixture.weights[:, :-1] >= 0).all()
     free = fit_mixture(reversed_column, -corrupted[:, :1], kinds, rising=0)
     assert free.weights[0, 0] < 0
+
+
+def test_the_scores_of_rows_add_up_to_the_gradient() -> None:
+    random = np.random.default_rng(0)
+    problem = Problem.of(random.normal(size=(30, 3)), random.normal(size=(20, 3)), np.arange(20) % 3, 3)
+    point = np.append(np.zeros(12), [0.5, -1.0, 0.3, 0.2])  # without weights there is no penalty
+    np.testing.assert_allclose(problem.scores(point).sum(axis=0) / 50, problem(point)[1], atol=1e-12)
+
+
+def test_the_interval_is_about_that_of_a_bootstrap() -> None:
+    given, corrupted, kinds, _ = drawn(0.1, count=1500)
+    fitted, random, rates = fit_mixture(given, corrupted, kinds), np.random.default_rng(0), []
+    for _ in range(60):
+        first, second = (random.integers(1500, size=1500) for _ in range(2))
+        rates.append(fit_mixture(given[first], corrupted[second], kinds, start=fitted).rate)
+    interval = rate_interval(given, corrupted, kinds, fitted, 2)
+    assert interval.value == fitted.rate
+    assert (interval.high - interval.low) / (2 * 1.96) == pytest.approx(np.std(rates), rel=0.35)

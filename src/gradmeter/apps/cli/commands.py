@@ -29,17 +29,19 @@ COMMANDS = {
     "reproduce": "gradmeter.apps.cli.reproduce",
     "compare": "gradmeter.apps.cli.compare",
     "gain": "gradmeter.apps.cli.gain",
+    "label-study": "gradmeter.apps.cli.label_study",
     "bench": "gradmeter.apps.cli.bench",
     "info": "gradmeter.apps.cli.info",
 }
-"""The name of each command, and the module that holds its function or group; imported when the command is used."""
+"""The name of each command, and the module that holds a function or group of that name, with `_` for `-`; imported when
+the command is used."""
 
 
 class _LazyCommands(Mapping[str, Any]):
     """The commands of `COMMANDS`; a module is imported when its command is looked up."""
 
     def __getitem__(self, name: str) -> Any:
-        found = getattr(import_module(COMMANDS[name]), name)
+        found = getattr(import_module(COMMANDS[name]), name.replace("-", "_"))
         if isinstance(found, typer.Typer):  # a group of commands
             return typer.main.get_command(found)
         app = typer.Typer(add_completion=False)

@@ -25,10 +25,11 @@ from gradmeter.research.gradient_gain.run import (
     weights_path,
 )
 from gradmeter.research.gradient_gain.subjects import SUBJECTS
+from gradmeter.research.manifest import begin_parts, changed_parts, commands_of
 from gradmeter.research.speed_benchmark.machine import describe_machine
 from gradmeter.runs.engines import run_tasks
 from gradmeter.runs.progress import Nested, Progress, lone_stage
-from gradmeter.runs.store import Manifest, Store, StoreKind, differences
+from gradmeter.runs.store import Manifest, Store, StoreKind
 from gradmeter.version import __version__
 
 _KIND = StoreKind("gain.json", "an experiment", "gradmeter gain", {})
@@ -125,9 +126,8 @@ def run_experiment(
         run_tasks(conclude, summaries, workers, Nested(progress, "results", len(summaries)))
     names = [name for name in SUBJECTS if name in manifest and results_path(folder, name).exists()]
     results = {name: SubjectResults.read(results_path(folder, name)) for name in names}
-    commands = tuple(dict.fromkeys(command for name in names for command in manifest[name]["commands"]))
     with lone_stage(console, "writing the page"):
-        return write_page(results, Made(commands, _provenance(workers)), folder)
+        return write_page(results, Made(commands_of(manifest, names), _provenance(workers)), folder)
 
 
 def _begin(experiment: GainExperiment, store: Store, *, fresh: bool) -> Manifest:
@@ -135,15 +135,9 @@ def _begin(experiment: GainExperiment, store: Store, *, fresh: bool) -> Manifest
     folder, identity = Path(store.storage.location.path()), experiment.identity()
     if fresh and (recorded := store.read()):
         for name in experiment.subjects:
-            _clear(folder, name, everything=bool(_changes(recorded, {name: identity[name]})))
+            _clear(folder, name, everything=bool(changed_parts(recorded, {name: identity[name]})))
         store.write({name: entry for name, entry in recorded.items() if name not in experiment.subjects})
-    recorded = store.begin(identity, changes=_changes)
-    manifest = dict(recorded)
-    for name, made_with in identity.items():
-        commands = [*recorded.get(name, {}).get("commands", []), experiment.command]
-        manifest[name] = {**made_with, "commands": list(dict.fromkeys(commands))}
-    store.write(manifest)
-    return manifest
+    return begin_parts(store, identity, experiment.command)
 
 
 def _clear(folder: Path, name: str, *, everything: bool) -> None:
@@ -154,12 +148,6 @@ def _clear(folder: Path, name: str, *, everything: bool) -> None:
         for run in range(SUBJECTS[name].runs):
             shutil.rmtree(readings_folder(folder, name, run), ignore_errors=True)
             weights_path(folder, name, run).unlink(missing_ok=True)
-
-
-def _changes(recorded: Manifest, identity: Manifest) -> list[str]:
-    """List the differences of subjects that are in the manifest; new subjects may be added."""
-    known = {name: made_with for name, made_with in identity.items() if name in recorded}
-    return differences({name: {key: recorded[name].get(key) for key in known[name]} for name in known}, known)
 
 
 def _provenance(workers: int) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from gradmeter.research.gradient_gain.scored import Predicted, Scored
 from gradmeter.trust.evaluation.comparison import ROUNDING
-from gradmeter.trust.evaluation.resampling import REPETITIONS
+from gradmeter.trust.evaluation.resampling import REPETITIONS, Interval
 
 Values = NDArray[np.float64]
 Key = tuple[str, str]
@@ -52,7 +52,7 @@ class Gain:
         return HURTS if self.high < 0 else NEITHER
 
 
-class _Measured(Protocol):
+class Measured(Protocol):
     """The inputs of one draw."""
 
     def measures(self) -> dict[Key, float]:
@@ -72,7 +72,7 @@ class Resampled:
         repetitions: number of resamples.
     """
 
-    def __init__(self, draws: Sequence[_Measured], repetitions: int = REPETITIONS) -> None:
+    def __init__(self, draws: Sequence[Measured], repetitions: int = REPETITIONS) -> None:
         random = np.random.default_rng(_SEED)
         self._draws = [draw.measures() for draw in draws]
         samples = [draw.resampled(repetitions, random) for draw in draws]
@@ -82,6 +82,11 @@ class Resampled:
     def value(self, measure: str, method: str) -> float:
         """Return the mean of a measure over the draws."""
         return float(np.mean([draw[measure, method] for draw in self._draws]))
+
+    def interval(self, measure: str, method: str) -> Interval:
+        """Return the mean of a measure over the draws with its bootstrap percentile interval of 95 %."""
+        low, high = np.percentile(self._samples[measure, method], (_TAIL, 100 - _TAIL))
+        return Interval(self.value(measure, method), float(low), float(high))
 
     def gain(self, measure: str, method: str, than: str) -> Gain:
         """Return what a method has more than another of a measure."""
@@ -99,26 +104,37 @@ def gain_of(differences: Values, samples: Values) -> Gain:
 
 def resample_cases(draws: Sequence[Scored], repetitions: int = REPETITIONS) -> Resampled:
     """Return AUROC and AUPR-Out of each method; right predictions and the others are resampled separately."""
-    return Resampled([_Separated(draw) for draw in draws], repetitions)
+    return Resampled([Separated(draw) for draw in draws], repetitions)
 
 
-class _Separated:
-    """One draw of a case, whose scores are sorted once."""
+class Separated:
+    """One draw of a case, whose scores are sorted once.
+
+    Args:
+        scored: the scores of all methods.
+    """
 
     def __init__(self, scored: Scored) -> None:
         self._outside = scored.outside
-        self._rankings = {name: _Order(scores, scored.outside) for name, scores in scored.scores.items()}
+        self._orders = {name: Order(scores, scored.outside) for name, scores in scored.scores.items()}
 
     def measures(self) -> dict[Key, float]:
+        """Return the measures of the inputs as they are."""
         once = self._of_weights(np.ones((len(self._outside), 1), np.int32))
         return {key: float(values[0]) for key, values in once.items()}
 
     def resampled(self, repetitions: int, random: np.random.Generator) -> dict[Key, Values]:
+        """Return the measures [repetitions] of resamples of the inputs."""
         parts = [
             self._of_weights(self._weights(min(_AT_ONCE, repetitions - first), random))
             for first in range(0, repetitions, _AT_ONCE)
         ]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+    def measures_of(self, counts: Counts) -> dict[str, Values]:
+        """Return the measures [repetitions] of a method, by name."""
+        auroc, aupr_out = counts.separation()
+        return {AUROC: auroc, AUPR_OUT: aupr_out}
 
     def _weights(self, repetitions: int, random: np.random.Generator) -> NDArray[np.int32]:
         """Return how often each sample occurs in each resample, [n, repetitions]."""
@@ -129,14 +145,20 @@ class _Separated:
         return weights
 
     def _of_weights(self, weights: NDArray[np.int32]) -> dict[Key, Values]:
-        measures = {}
-        for name, ranking in self._rankings.items():
-            measures[AUROC, name], measures[AUPR_OUT, name] = ranking.separation(weights)
-        return measures
+        return {
+            (measure, name): values
+            for name, order in self._orders.items()
+            for measure, values in self.measures_of(order.counts(weights)).items()
+        }
 
 
-class _Order:
-    """The order of the scores of one method, for the separation of many resamples at once."""
+class Order:
+    """The order of the scores of one method, which many resamples share.
+
+    Args:
+        scores: [n] the higher, the less trust.
+        outside: [n] whether the sample is wrong or unknown.
+    """
 
     def __init__(self, scores: Values, outside: NDArray[np.bool_]) -> None:
         self._order = np.argsort(scores)
@@ -145,21 +167,54 @@ class _Order:
         self._ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
         self._outside = outside[self._order]
 
-    def separation(self, weights: NDArray[np.int32]) -> tuple[Values, Values]:
-        """Return AUROC and AUPR-Out [repetitions] as `separation` does, of samples weighted by [n, repetitions]."""
+    def counts(self, weights: NDArray[np.int32]) -> Counts:
+        """Count the samples up to each score, weighted by [n, repetitions]."""
         # Resamples along the last axis: cumulative sums and selections then run over whole rows.
         ordered = weights[self._order]
         up_to = np.cumsum(ordered, axis=0, dtype=np.int32)[self._ends]
-        outside_up_to = np.cumsum(ordered * self._outside[:, None], axis=0, dtype=np.int32)[self._ends]
-        inside_up_to = up_to - outside_up_to
-        samples, outside = up_to[-1].astype(np.float64), outside_up_to[-1].astype(np.float64)
-        new_outside = np.diff(outside_up_to, axis=0, prepend=0)
-        new_inside = np.diff(inside_up_to, axis=0, prepend=0)
-        auroc = (new_outside * (inside_up_to - new_inside / 2)).sum(axis=0) / (outside * (samples - outside))
+        return Counts(up_to, np.cumsum(ordered * self._outside[:, None], axis=0, dtype=np.int32)[self._ends])
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """How many samples have at most each score, from the lowest score to the highest, in each resample.
+
+    Attributes:
+        samples: [scores, repetitions].
+        outside: [scores, repetitions] those of them that are wrong or unknown.
+    """
+
+    samples: NDArray[np.int32]
+    outside: NDArray[np.int32]
+
+    def separation(self) -> tuple[Values, Values]:
+        """Return AUROC and AUPR-Out [repetitions], as `separation` does."""
+        inside = self.samples - self.outside
+        samples, outside = self.samples[-1].astype(np.float64), self.outside[-1].astype(np.float64)
+        new_outside, new_inside = np.diff(self.outside, axis=0, prepend=0), np.diff(inside, axis=0, prepend=0)
+        auroc = (new_outside * (inside - new_inside / 2)).sum(axis=0) / (outside * (samples - outside))
         # The samples whose score is at least that of a rank are rejected together.
-        rejected = samples - up_to + new_inside + new_outside
-        precision = (outside - outside_up_to + new_outside) / np.maximum(rejected, 1)
+        rejected = samples - self.samples + new_inside + new_outside
+        precision = (outside - self.outside + new_outside) / np.maximum(rejected, 1)
         return auroc, (new_outside * precision).sum(axis=0) / outside
+
+    def precision_of_first(self, count: int) -> Values:
+        """Return the share of wrong or unknown samples among those with the highest scores, [repetitions].
+
+        Args:
+            count: how many samples; of equal scores, as many as are needed count in proportion.
+        """
+        count = min(count, int(self.samples[-1].min()))
+        left, columns = self.samples[-1] - count, np.arange(self.samples.shape[1])
+        # The lowest score that still belongs to the first ones.
+        rank = (self.samples > left).argmax(axis=0)
+        higher = self.samples[-1] - self.samples[rank, columns]
+        outside_higher = self.outside[-1] - self.outside[rank, columns]
+        below = np.where(rank, rank - 1, 0)
+        equal = self.samples[rank, columns] - np.where(rank, self.samples[below, columns], 0)
+        outside_equal = self.outside[rank, columns] - np.where(rank, self.outside[below, columns], 0)
+        precision: Values = (outside_higher + (count - higher) * outside_equal / equal) / count
+        return precision
 
 
 def resample_predictions(draws: Sequence[Predicted], repetitions: int = REPETITIONS) -> Resampled:

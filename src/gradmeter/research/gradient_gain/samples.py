@@ -37,10 +37,11 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Archive:
-    """The images [n, H, W] or [n, H, W, 3] uint8 of an archive and their labels [n], in random order."""
+    """The images [n, H, W] or [n, H, W, 3] uint8 of an archive, their labels [n] and rows there, in random order."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    rows: NDArray[np.int64]
 
     @classmethod
     def read(cls, folder: Path, name: str) -> Archive:
@@ -60,7 +61,7 @@ class Archive:
             )
         labels = arrays["labels"] if "labels" in arrays else np.full(len(images), -1)
         order = np.random.default_rng(_SEED).permutation(len(images))
-        return cls(images[order], labels[order].astype(np.int64))
+        return cls(images[order], labels[order].astype(np.int64), order)
 
     def __len__(self) -> int:
         """Return the number of images."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -182,7 +182,7 @@ def _own_colour(make: Callable[[], nn.Module], recipe: Recipe, most: int) -> Cal
     def exam(place: Place, run: int, report: Report) -> Exam:
         archive = Archive.read(place.data, COLOUR)
         new = 2 * run, 2 * run + 1
-        archive = Archive(archive.images, _renumbered(archive.labels, new))
+        archive = replace(archive, labels=_renumbered(archive.labels, new))
         part = third(len(archive), run)
         others, test = part[archive.labels[part] < 0], part[archive.labels[part] >= 0]
         rest = without(len(archive), part, run)

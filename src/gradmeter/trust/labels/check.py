@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -24,8 +26,9 @@ from gradmeter.trust.log_features import LogFeatures
 
 # A mixture is fitted to at most this many given labels.
 _MOST_ROWS = 30_000
-# Statistics of gradients are many, so each gets a smaller weight for the same penalty.
-_OF_STATISTICS = 0.3
+# Statistics of gradients are many and correlated: their first principal components are read, and get a smaller weight
+# for the same penalty.
+_COMPONENTS, _OF_STATISTICS = 8, 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,14 +180,18 @@ class _Evidence:
 
 
 def _statistics(inputs: LabelReadings, corruption: Corruption) -> tuple[Values, Values]:
-    """Return statistics of gradients at the given and at the corrupted labels."""
+    """Return components [N, k] and [m, k] of the statistics of gradients at the given and at the corrupted labels."""
     assert inputs.given is not None
     assert inputs.at is not None
     features = LogFeatures.chosen(inputs.given)
     columns = features.axes.of(GRADIENTS)
     both = (inputs.given, inputs.at(corruption.rows, corruption.labels))
-    given, corrupted = _standardised(*(features.block(readings).values[:, columns] for readings in both))
-    return _OF_STATISTICS * given, _OF_STATISTICS * corrupted
+    values = [features.block(readings).values[:, columns] for readings in both]
+    rows = np.concatenate(values)
+    components = PCA(min(_COMPONENTS, *rows.shape), whiten=True, random_state=0)
+    reduction = make_pipeline(StandardScaler(), components).fit(rows)
+    given, corrupted = (_OF_STATISTICS * reduction.transform(part) for part in values)
+    return given, corrupted
 
 
 def _standardised(given: Values, corrupted: Values) -> tuple[Values, Values]:

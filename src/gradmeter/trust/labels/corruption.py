@@ -109,5 +109,4 @@ def _nearest_other(scores: LabelScores, rows: Labels) -> Labels:
     cosines[:, ~scores.centres.any(axis=1)] = -2
     cosines[np.arange(len(rows)), given] = -2
     first = labels[np.arange(len(rows)), other.argmax(axis=1)]
-    nearest: Labels = np.where(other.any(axis=1), first, cosines.argmax(axis=1)).astype(np.int64)
-    return nearest
+    return np.asarray(np.where(other.any(axis=1), first, cosines.argmax(axis=1)), np.int64)

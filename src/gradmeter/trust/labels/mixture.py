@@ -13,7 +13,7 @@ from gradmeter.trust.labels.inputs import Labels, Values
 
 # Penalty on squared weights of standardised columns, per kind of wrong labels.
 _PENALTY = 0.05
-_TOLERANCES = {"ftol": 1e-7, "gtol": 1e-5}
+_SEARCH = {"maxiter": 200, "ftol": 1e-7, "gtol": 1e-5}
 # Shares of wrong labels that the search starts from; the best result counts.
 _STARTS = (0.02, 0.2)
 # Log ratios beyond this are equal to all purposes, and do not overflow.
@@ -57,9 +57,7 @@ def fit_mixture(
     kinds: Labels,
     *,
     rising: int | None = None,
-    weights: tuple[Values, Values] | None = None,
     start: Mixture | None = None,
-    iterations: int = 200,
 ) -> Mixture:
     """Fit a mixture by maximum likelihood.
 
@@ -68,11 +66,9 @@ def fit_mixture(
         corrupted: [m, d] the same against corrupted ones.
         kinds: [m] kind of each corrupted label, 0, 1, ...
         rising: number of the first columns that never speak for a label; by default all.
-        weights: how often each given and each corrupted label counts; by default once.
         start: where the search starts; by default at several shares of wrong labels.
-        iterations: largest number of steps of the search.
     """
-    problem = _Problem.of(given, corrupted, kinds, given.shape[1] if rising is None else rising, weights)
+    problem = Problem.of(given, corrupted, kinds, given.shape[1] if rising is None else rising)
     starts = [problem.parameters(start)] if start is not None else [problem.at_share(share) for share in _STARTS]
     results = [
         minimize(
@@ -81,7 +77,7 @@ def fit_mixture(
             jac=True,
             method="L-BFGS-B",
             bounds=problem.bounds,
-            options={"maxiter": iterations, **_TOLERANCES},
+            options=_SEARCH,
         )
         for first in starts
     ]
@@ -91,31 +87,26 @@ def fit_mixture(
 
 
 @dataclass(frozen=True, eq=False)
-class _Problem:
+class Problem:
     """The negative log likelihood of which sample each row is from, and its gradient.
 
     Attributes:
         rows: [n + m, d] evidence.
         source: [n + m] 0 for a given label, 1 + k for a corrupted one of kind k.
-        counts: [n + m] how often a row counts.
-        totals: [1 + kinds] the total counts of the sources.
+        totals: [1 + kinds] number of rows of each source.
         rising: number of the first columns whose weights are not negative.
     """
 
     rows: Values
     source: Labels
-    counts: Values
     totals: Values
     rising: int
 
     @classmethod
-    def of(
-        cls, given: Values, corrupted: Values, kinds: Labels, rising: int, weights: tuple[Values, Values] | None
-    ) -> _Problem:
+    def of(cls, given: Values, corrupted: Values, kinds: Labels, rising: int) -> Problem:
+        """Return the problem of `fit_mixture`."""
         source = np.concatenate([np.zeros(len(given), np.int64), 1 + kinds])
-        counts = np.ones(len(source)) if weights is None else np.concatenate(weights)
-        totals = np.bincount(source, counts, minlength=int(source.max()) + 1).clip(1e-9)
-        return cls(np.concatenate([given, corrupted]), source, counts, totals, rising)
+        return cls(np.concatenate([given, corrupted]), source, np.bincount(source).clip(1e-9), rising)
 
     @property
     def _kinds(self) -> int:
@@ -143,6 +134,27 @@ class _Problem:
         return [*weights * self._kinds, *[(None, None)] * len(self.totals)]
 
     def __call__(self, parameters: Values) -> tuple[float, Values]:
+        """Return the penalised negative log likelihood and its gradient, both per row."""
+        weights, _ = self.parts(parameters)
+        losses, of_ratios, of_shares = self._derivatives(parameters)
+        loss = float(losses.sum()) + _PENALTY * float((weights[:, :-1] ** 2).sum())
+        slopes = np.concatenate([of_ratios @ self.rows, of_ratios.sum(axis=1)[:, None]], axis=1)
+        slopes[:, :-1] += 2 * _PENALTY * weights[:, :-1]
+        # Per row, because the tolerances of the search are meant for numbers of about one.
+        scale = 1 / len(losses)
+        return scale * loss, scale * np.concatenate([slopes.ravel(), of_shares.sum(axis=1)])
+
+    def scores(self, parameters: Values) -> Values:
+        """Return the derivatives [n + m, parameters] of each row's negative log likelihood."""
+        _, of_ratios, of_shares = self._derivatives(parameters)
+        ones = np.ones((len(self.rows), 1))
+        slopes = of_ratios.T[:, :, None] * np.concatenate([self.rows, ones], axis=1)[:, None, :]
+        return np.concatenate([slopes.reshape(len(ones), -1), of_shares.T], axis=1)
+
+    def _derivatives(self, parameters: Values) -> tuple[Values, Values, Values]:
+        """Return the loss of each row [n + m], its derivatives by log ratios [kinds, n + m], and by the logarithms of
+        shares [1 + kinds, n + m].
+        """
         weights, logits = self.parts(parameters)
         log_shares = log_softmax(logits)
         # Sources come first, because NumPy sums short rows slowly.
@@ -153,18 +165,12 @@ class _Problem:
         joint = np.concatenate([mixed[None], ratios]) + np.log(self.totals)[:, None]
         total = _log_sum(joint)
         at = np.arange(len(self.rows))
-        loss = float(self.counts @ (total - joint[self.source, at])) + _PENALTY * float((weights[:, :-1] ** 2).sum())
+        losses = total - joint[self.source, at]
         residual = np.exp(joint - total)
         residual[self.source, at] -= 1
-        residual *= self.counts
         posterior = np.exp(terms - mixed)
         of_ratios = residual[0] * posterior[1:] + residual[1:]
-        slopes = np.concatenate([of_ratios @ self.rows, of_ratios.sum(axis=1)[:, None]], axis=1)
-        slopes[:, :-1] += 2 * _PENALTY * weights[:, :-1]
-        of_shares = posterior @ residual[0] - residual[0].sum() * np.exp(log_shares)
-        # Per row, because the tolerances of the search are meant for numbers of about one.
-        scale = 1 / len(self.rows)
-        return scale * loss, scale * np.concatenate([slopes.ravel(), of_shares])
+        return losses, of_ratios, residual[0] * (posterior - np.exp(log_shares)[:, None])
 
 
 def _log_ratios(weights: Values, rows: Values) -> Values:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from gradmeter.reading.readings import Readings
 from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
@@ -14,8 +15,6 @@ from gradmeter.trust.labels.neighbours import NEIGHBOURS, Neighbours, nearest
 
 # Rows of a tile.
 _TILE = 4096
-# Added to each count of neighbours.
-_SMOOTHING = 0.5
 # Statistics that are not larger for a larger gradient; the first is negative.
 _SIGNED = ("/min", "/mean", "/skewness")
 
@@ -85,7 +84,7 @@ class LabelScores:
         return scored if readings is None else scored | _of_gradients(readings)
 
     def evidence(self, labels: Labels, rows: Labels | None = None) -> Values:
-        """Return the same evidence on scales of log odds, [n, 4], as the combination takes it."""
+        """Return the evidence that the combination takes, [n, 3]: log odds, log p and the distance of class centres."""
         rows = np.arange(len(self.inputs)) if rows is None else rows
         return np.concatenate([self._log_odds(rows[tile], labels[tile]) for tile in _tiles(len(rows))])
 
@@ -111,12 +110,10 @@ class LabelScores:
 
     def _log_odds(self, rows: Labels, labels: Labels) -> Values:
         given, others = _split(self.inputs.log_probabilities(rows), labels)
-        margin = others.max(axis=1) - given
-        counts, other_counts = _split(self.votes(rows) + _SMOOTHING, labels)
-        against = np.log(other_counts.max(axis=1)) - np.log(counts)
         own, nearest_other = _split(self._cosines(rows), labels)
-        # Disagreement and lack of agreement have slopes of their own.
-        return np.stack([margin.clip(0), margin.clip(None, 0), against, nearest_other.max(axis=1) - own], axis=1)
+        # The votes of neighbours are not among the evidence: they tell labels corrupted on purpose from given ones so
+        # well that the mixture trusts them more than they deserve, where real errors come in clusters.
+        return np.stack([logsumexp(others, axis=1) - given, -given, nearest_other.max(axis=1) - own], axis=1)
 
     def _cosines(self, rows: Labels) -> Values:
         cosines: Values = (self.neighbours.embedding[rows] @ self.centres.T).astype(np.float64)

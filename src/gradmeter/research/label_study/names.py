@@ -1,0 +1,23 @@
+"""The names of the scores in tables."""
+
+from __future__ import annotations
+
+COMBINED, FORWARD = "P(label is right)", "P(label is right), no gradients"
+"""The combination, which is learned from labels that gradmeter corrupts itself, with and without gradients."""
+
+CONFIDENT = "confident learning"
+
+SINGLE = {
+    "self_confidence": "1 - p(given)",
+    "margin": "margin",
+    "el2n": "EL2N",
+    "grand_last": "GraNd, last layer",
+    "grand": "GraNd, whole",
+    "all/l1": "gradient, l1",
+    "all/max": "gradient, max",
+    "all/kurtosis": "gradient, kurtosis",
+    "knn": "kNN agreement",
+    "centre": "class centres",
+}
+"""The single scores by their name in `gradmeter.trust.labels`. 1 - p(given) and the margin rank as cleanlab's
+self-confidence and normalised margin do."""

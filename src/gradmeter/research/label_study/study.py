@@ -1,0 +1,165 @@
+"""The whole study of wrong labels: networks, scores, results, then the page."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from gradmeter.errors import DataError, InputError
+from gradmeter.research.label_study.natural import DATA, as_they_are, score_as_it_is
+from gradmeter.research.label_study.page import Made, write_page
+from gradmeter.research.label_study.place import Place
+from gradmeter.research.label_study.results import read_results
+from gradmeter.research.label_study.run import Job, conclude, prepare, score, train_learners
+from gradmeter.research.label_study.subjects import GROUPS, SUBJECTS
+from gradmeter.research.manifest import begin_parts, commands_of
+from gradmeter.research.speed_benchmark.machine import describe_machine
+from gradmeter.runs.engines import run_tasks
+from gradmeter.runs.progress import Nested, Progress, lone_stage
+from gradmeter.runs.store import Store, StoreKind
+from gradmeter.version import __version__
+
+_KIND = StoreKind("labels.json", "a study of labels", "gradmeter label-study", {})
+_VERSIONS = ("torch", "scikit-learn", "numpy", "cleanlab")
+
+
+@dataclass(frozen=True)
+class LabelStudy:
+    """A study of scores that find wrong labels.
+
+    Attributes:
+        command: the user's command.
+        data: folder of the archives, as for `gradmeter reproduce --data`.
+        networks: folder of the trained ResNets; None if no group needs it.
+        groups: keys of `GROUPS`.
+        share: share of the samples to use.
+    """
+
+    command: str
+    data: Path
+    networks: Path | None
+    groups: tuple[str, ...] = tuple(GROUPS)
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the arguments.
+
+        Raises:
+            InputError: if a group is unknown, or the share is out of range.
+            DataError: if a folder or a file is missing.
+        """
+        if unknown := [name for name in self.groups if name not in GROUPS]:
+            raise InputError(f"no group {unknown[0]!r}; there are {', '.join(GROUPS)}")
+        if not 0 < self.share <= 1:
+            raise InputError(f"share={self.share:g}; expected more than 0 and at most 1")
+        if not self.data.is_dir():
+            raise DataError(f"--data {self.data}: expected the folder of .npz archives that gradmeter reproduce takes")
+        for group in self.groups:
+            for name in subjects_of(group):
+                weights = SUBJECTS[name].weights
+                if weights is not None and self.networks is None:
+                    raise DataError(f"{group} needs the folder with {weights}; give it as --networks")
+            missing = [path for path in self._files(group) if not path.is_file()]
+            if missing:
+                raise DataError(f"{group} needs {missing[0].name}, which {missing[0].parent} does not hold")
+
+    def _files(self, group: str) -> list[Path]:
+        """Return the files that a group needs."""
+        files: dict[Path, None] = {}
+        for subject in (SUBJECTS[name] for name in subjects_of(group)):
+            files |= dict.fromkeys(self.data / f"{file}.npz" for file in subject.files)
+            if subject.weights is not None and self.networks is not None:
+                files[self.networks / subject.weights] = None
+        return list(files)
+
+    def identity(self) -> dict[str, Any]:
+        """Return for each group the entries of the manifest that must be equal to continue it."""
+        files = {path for group in self.groups for path in self._files(group)}
+        hashes = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+        return {
+            group: {
+                "gradmeter": __version__,
+                "share": self.share,
+                "data": {path.name: hashes[path] for path in self._files(group)},
+            }
+            for group in self.groups
+        }
+
+
+def subjects_of(group: str) -> list[str]:
+    """Return the subjects of a group."""
+    return [name for name, subject in SUBJECTS.items() if subject.group == group]
+
+
+def run_study(study: LabelStudy, folder: Path, *, workers: int, console: Console, fresh: bool = False) -> Path:
+    """Run a study, or continue it, and write the page.
+
+    Args:
+        study: what to run.
+        folder: the output folder, with networks, readings, scores, results and the page.
+        workers: number of processes, each with one network and one thread.
+        console: where progress is shown.
+        fresh: compute the scores again, from the networks and readings that exist.
+
+    Returns:
+        The path of label_study.md.
+
+    Raises:
+        OutputError: if the folder holds something else, or work made with other settings.
+        DataError: if a file of data is damaged.
+    """
+    store = Store(folder, _KIND)
+    with lone_stage(console, "reading the data"):
+        if fresh:
+            _clear(folder, study.groups)
+        manifest = begin_parts(store, study.identity(), study.command)
+    place = Place(study.data, study.networks, folder, study.share)
+    subjects = [name for name, subject in SUBJECTS.items() if subject.group in study.groups]
+    # Subjects with the same networks train them once.
+    trained = {SUBJECTS[name].trains: name for name in reversed(subjects)}.values()
+    learned = [name for name in subjects if SUBJECTS[name].learned][:1]
+    for task, title, names in (
+        (prepare, "networks", trained),
+        (train_learners, "networks with wrong labels", learned),
+        (score, "labels", subjects),
+    ):
+        jobs = [Job(name, network, place) for name in names for network in range(len(SUBJECTS[name].seeds))]
+        with Progress(console) as progress:
+            run_tasks(task, jobs, workers, Nested(progress, title, len(jobs)))
+    natural = [Job(name, 0, place) for name, data in DATA.items() if data.group in study.groups]
+    with Progress(console) as progress:
+        run_tasks(score_as_it_is, natural, workers, Nested(progress, "data sets as they are", len(natural)))
+    groups = [Job(name, -1, place) for name in study.groups]
+    with Progress(console) as progress:
+        run_tasks(conclude, groups, workers, Nested(progress, "results", len(groups)))
+    finished = [name for name in GROUPS if name in manifest and place.results(name).exists()]
+    results = {name: read_results(place.results(name)) for name in finished}
+    with lone_stage(console, "writing the page"):
+        made = Made(commands_of(manifest, finished), _provenance())
+        return write_page(results, as_they_are(place, finished), made, folder)
+
+
+def _clear(folder: Path, groups: Sequence[str]) -> None:
+    """Remove the scores and results of some groups."""
+    for group in groups:
+        (folder / "results" / f"{group}.json").unlink(missing_ok=True)
+        for name in [*subjects_of(group), *(key for key, data in DATA.items() if data.group == group)]:
+            shutil.rmtree(folder / "scores" / name, ignore_errors=True)
+
+
+def _provenance() -> tuple[str, ...]:
+    """Sentences for the page: date, versions and machine."""
+    machine = describe_machine()
+    versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
+    return (
+        f"Made on {datetime.now(UTC):%Y-%m-%d} with gradmeter {__version__}; {versions}.",
+        f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}.",
+    )
