@@ -28,8 +28,9 @@ from gradmeter.sources.models.kinds import KINDS
 from gradmeter.sources.models.weights import read_weights
 from gradmeter.sources.samples import Encoded, decoder_for
 from gradmeter.trust.data import read_inputs
-from gradmeter.trust.model import VERDICT_COLUMNS, TrustModel
+from gradmeter.trust.model import TrustModel
 from gradmeter.trust.saving import read_notes
+from gradmeter.trust.verdict_columns import VERDICT_COLUMNS
 from gradmeter.version import __version__
 
 try:

@@ -46,8 +46,8 @@ def rate_interval(given: Values, corrupted: Values, kinds: Labels, fitted: Mixtu
     reach = float(norm.ppf((1 + _CONFIDENCE) / 2)) * deviation
     # The exact binomial bound if no label of n is wrong.
     least_high = 1 - ((1 - _CONFIDENCE) / 2) ** (1 / len(given))
-    low = fitted.rate - reach if fitted.rate * len(given) >= 0.5 else 0.0
-    return Interval(fitted.rate, max(low, 0.0), min(max(fitted.rate + reach, least_high), 1.0))
+    least = fitted.rate - reach if fitted.rate * len(given) >= 0.5 else 0.0
+    return Interval(fitted.rate, max(least, 0.0), min(max(fitted.rate + reach, least_high), 1.0))
 
 
 def _second_derivatives(problem: Problem, parameters: Values, free: Labels) -> Values:
