@@ -14,7 +14,7 @@ from unittest import mock
 
 from driven.privileges import unprivileged
 from gradmeter.apps.cli import main
-from gradmeter.runs.measuring import streaming
+from gradmeter.runs.measuring import filling, streaming
 
 SECONDS = 60
 PART, BATCH = 4, 2
@@ -75,7 +75,8 @@ def _as_in_a_shell() -> Iterator[None]:
     with (
         warnings.catch_warnings(),
         mock.patch.dict(os.environ, COLUMNS="160", NO_COLOR="1"),
-        mock.patch.multiple(streaming, PART=PART, BATCH=BATCH),
+        mock.patch.object(streaming, "PART", PART),
+        mock.patch.object(filling, "BATCH", BATCH),
         mock.patch.object(sys, "dont_write_bytecode", True),
     ):
         warnings.resetwarnings()

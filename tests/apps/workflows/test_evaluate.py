@@ -292,7 +292,7 @@ def test_extremes_are_the_ends_of_the_order(evaluation: Evaluation, at_place: Pa
 
 def test_layers_are_those_of_the_network(evaluation: Evaluation) -> None:
     assert {layer.layer for layer in evaluation.importance} == {
-        *("entropy", "log_scale", "energy", "logits", "embedding", "score:mirror"),
+        *("entropy", "log_scale", "energy", "logits", "embedding", "score:mirror", "score:mirror_logit"),
         *("0 (output)", "4 (output)", "6 (output)"),
         *(("0", "4", "6") if evaluation.reads == "gradients" else ()),
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from gradmeter.errors import DataError
 from gradmeter.names import decode_name, encode_name
-from gradmeter.runs.measuring.dataset import PART, MeasuredSet, Skipped
+from gradmeter.runs.measuring.dataset import MeasuredSet, Skipped
 from gradmeter.runs.measuring.remaining import remaining
 from gradmeter.runs.measuring.work import BATCH, Measured, Work
 from gradmeter.sources.samples import Source, scheme_of
@@ -24,7 +24,7 @@ def fill(
     measure_parts: Callable[[Mapping[int, Sequence[int]], MeasuredSet], None],
     on_begin: Callable[[], None],
     *,
-    part: int = PART,
+    part: int,
     content: str,
 ) -> Measured:
     """Write a row for every sample to a Parquet data set, or continue an earlier run.
