@@ -169,6 +169,14 @@ def test_networks_that_onnx_cannot_hold(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+def test_a_file_of_someone_else_is_not_replaced(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.onnx"
+    mine.write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"mine\.onnx.*was not written by gradmeter export"):
+        export(trust(), classifier(), mine)
+    assert mine.read_bytes() == b"mine"
+
+
 def test_outputs_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"\.onnx"):
         export(trust(), classifier(), tmp_path / "out.txt")

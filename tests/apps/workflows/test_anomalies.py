@@ -102,13 +102,22 @@ def test_resized_images_are_scored_at_the_size_of_the_mask(folder: Path, tmp_pat
 def test_a_second_run_reads_only_what_is_missing(folder: Path, tmp_path: Path) -> None:
     first = score(folder, tmp_path / "out")
     parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/parts").iterdir()}
-    removed = tmp_path / "out/parts/b.jpg.npz"
+    (removed,) = (tmp_path / "out/parts").glob("b.jpg-*.npz")
     removed.unlink()
     assert score(folder, tmp_path / "out") == first
     assert all(path.stat().st_mtime_ns == time for path, time in parts.items() if path != removed)
     with pytest.raises(OutputError, match="weights changed"):
         score(folder, tmp_path / "out", seed=1)
     assert score(folder, tmp_path / "out", seed=1, fresh=True).scores != first.scores
+
+
+def test_masks_that_changed_are_scored_again(folder: Path, tmp_path: Path) -> None:
+    before = score(folder, tmp_path / "out").scores[SOFTMAX][AUROC].value
+    for path in (folder / MASKS).iterdir():
+        mask = np.array(Image.open(path))
+        Image.fromarray(np.where(mask == 255, mask, 1 - mask)).save(path)
+    after = score(folder, tmp_path / "out").scores[SOFTMAX][AUROC].value
+    assert after == pytest.approx(1 - before, abs=1e-6)
 
 
 def test_damaged_parts_and_wrong_masks(folder: Path, tmp_path: Path) -> None:
@@ -122,8 +131,9 @@ def test_damaged_parts_and_wrong_masks(folder: Path, tmp_path: Path) -> None:
         ("a.png", True),
         ("c.png", True),
     ]
-    (tmp_path / "out/parts/b.jpg.npz").write_bytes(b"")
-    with pytest.raises(DataError, match=r"b\.jpg\.npz"):
+    (part,) = (tmp_path / "out/parts").glob("b.jpg-*.npz")
+    part.write_bytes(b"")
+    with pytest.raises(DataError, match=r"b\.jpg-\w+\.npz"):
         score(folder, tmp_path / "out")
 
 

@@ -87,6 +87,20 @@ def test_a_second_run_reads_nothing_again(checked: Path, monkeypatch: pytest.Mon
     assert part.stat().st_mtime_ns == before
 
 
+def test_classes_in_the_wrong_order_are_mentioned(
+    digits: tuple[Path, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = digits
+    monkeypatch.syspath_prepend(folder)
+    swapped = (*OPTIONS[:-1], "0,1,2,8,4,5,6,7,3,9")
+    out = tmp_path / "swapped.parquet"
+    finished = in_this_process("labels", "digits_network:network", "digits", *swapped, "-o", out, cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    assert "the network predicts 8 for" in finished.stdout + finished.stderr
+    assert "with the label 3; if the classes are in another order" in finished.stdout + finished.stderr
+    assert "with the label 5; if the classes" not in finished.stdout + finished.stderr
+
+
 def test_what_is_refused(digits: tuple[Path, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = digits
     monkeypatch.syspath_prepend(folder)

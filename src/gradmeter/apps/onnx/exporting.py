@@ -53,7 +53,7 @@ def export(trust: TrustModel, classifier: Classifier, out: Path) -> Exported:
     Args:
         trust: a fitted TrustModel.
         classifier: its network and preprocessing.
-        out: path of an .onnx file, which is replaced.
+        out: path of an .onnx file; one that `export` wrote is replaced.
 
     Raises:
         OutputError: as `require_name`.
@@ -80,12 +80,17 @@ def require_name(out: Path) -> None:
     """Check the name of an output.
 
     Raises:
-        OutputError: if it does not end in .onnx, or is a folder.
+        OutputError: if it does not end in .onnx, is a folder, or is a file that `export` did not write.
     """
     if out.suffix.lower() != ".onnx":
         raise OutputError(f"{out}: expected a name that ends in .onnx")
     if out.is_dir():
         raise OutputError(f"{out} is a folder; expected the name of a file")
+    if out.exists():
+        try:
+            JudgedModel.open(out)
+        except GradmeterError as error:
+            raise OutputError(f"{out} exists and was not written by gradmeter export; choose another name") from error
 
 
 def _noise(classifier: Classifier) -> Tensor:

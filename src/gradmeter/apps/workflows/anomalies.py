@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -117,12 +118,13 @@ def score_anomalies(
     group, skipped = 0, []
     for index in range(len(source)):
         name = PurePosixPath(decode_name(source.id(index)))
-        part = out / _PARTS / f"{name}.npz"
         try:
+            mask = _mask(masks / f"{name.stem}{SUFFIX}")
+            image = source.read(index).content
+            assert isinstance(image, Image.Image)
+            # An image or a mask that changed since an earlier run is scored again.
+            part = out / _PARTS / f"{name}-{_digest(image, mask)}.npz"
             if not part.is_file():
-                mask = _mask(masks / f"{name.stem}{SUFFIX}")
-                image = source.read(index).content
-                assert isinstance(image, Image.Image)
                 _write_counts(part, scorer.counts(image, mask))
             for score, counts in _read_counts(part):
                 counted.setdefault(score, GroupedScores()).add(group, counts)
@@ -165,6 +167,14 @@ class _Scorer:
         outside = (mask == ANOMALY).ravel()[used]
         maps: Mapping[str, torch.Tensor] = confidence_scores(readings.logits) | gradient_scores(readings)
         return {name: ScoreCounts.of(values.flatten().cpu().numpy()[used], outside) for name, values in maps.items()}
+
+
+def _digest(image: Image.Image, mask: NDArray[np.uint8]) -> str:
+    """Return a short hash of the pixels of an image and its mask."""
+    pixels = hashlib.sha256(f"{image.mode} {image.size} {mask.shape}".encode())
+    pixels.update(image.tobytes())
+    pixels.update(mask.tobytes())
+    return pixels.hexdigest()[:16]
 
 
 def _mask(path: Path) -> NDArray[np.uint8]:

@@ -38,6 +38,8 @@ _LEARNED = 0.998
 _NOTE = b"gradmeter labels"
 # Fewer labels tell little about what wrong ones look like.
 _FEW = 200
+# With so few samples, what the network predicts for a class says nothing about the order of the classes.
+_FEW_OF_CLASS = 20
 # Classes named in a note.
 _NAMED = 5
 # Rows that are in memory together.
@@ -239,7 +241,24 @@ def _notes(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: boo
                 f"the network agrees with {percent(agreement, 2)} % of the labels; if it was trained on them, give "
                 "--learned, or wrong labels that it learned stay hidden"
             )
+        notes += [
+            f"the network predicts {listed(np.array([most]))} for {percent(share, 0)} % of the samples with the label "
+            f"{listed(np.array([label]))}; if the classes are in another order than the network's outputs, give "
+            "--classes in the right order: the check takes a label that nearly always contradicts the network for right"
+            for label, most, share in _contradicted(predictions, labels)[:_NAMED]
+        ]
     return tuple(notes)
+
+
+def _contradicted(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[tuple[int, int, float]]:
+    """Return the labels that most predictions contradict: (label, class predicted most often, its share)."""
+    found = []
+    for label in np.unique(labels).tolist():
+        predicted, counts = np.unique(predictions[labels == label], return_counts=True)
+        most = int(counts.argmax())
+        if counts.sum() >= _FEW_OF_CLASS and predicted[most] != label and 2 * counts[most] > counts.sum():
+            found.append((label, int(predicted[most]), float(counts[most] / counts.sum())))
+    return found
 
 
 def _conflicts(inputs: LabelReadings) -> int:
