@@ -97,6 +97,7 @@ def test_files_that_hold_something_else(tmp_path: Path) -> None:
         ({"gradmeter.format": "7"}, "format 7"),
         ({"gradmeter.format": "1", "gradmeter.model": "{"}, "damaged"),
         ({"gradmeter.format": "1"}, "damaged"),
+        ({entry.key: entry.value for entry in graph.metadata_props} | {"gradmeter.classes": '["a", "b"]'}, "name 2"),
     ]
     for properties, message in changes:
         onnx.helper.set_model_props(graph, properties)

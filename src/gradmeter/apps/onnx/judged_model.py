@@ -65,6 +65,11 @@ class JudgedModel:
         inputs, outputs = ([node.name for node in nodes] for nodes in (session.get_inputs(), session.get_outputs()))
         if inputs != [INPUT] or not {*OUTPUTS} <= {*outputs}:
             raise DataError(f"the graph of {path} has other inputs or outputs than its metadata say; export again")
+        (width,) = (node.shape[1] for node in session.get_outputs() if node.name == "probabilities")
+        if metadata.classes is not None and len(metadata.classes) != width:
+            raise DataError(
+                f"the graph of {path} has {width} classes, and its metadata name {len(metadata.classes)}; export again"
+            )
         return cls(str(path), metadata, session)
 
     @property
