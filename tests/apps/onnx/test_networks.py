@@ -30,6 +30,7 @@ SHARED = Path(__file__).resolve().parents[3] / "../shared"
 
 pytestmark = [
     pytest.mark.exhaustive,
+    pytest.mark.slow,
     needs_exporter,
     pytest.mark.skipif(
         not (SHARED / "data/cifar10_test.npz").is_file(), reason="the real images are not beside the repository"
