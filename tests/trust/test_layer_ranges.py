@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gradmeter import DataError, GradientMeter, TrustModel
-from gradmeter.trust import saving
 from gradmeter.trust.layer_ranges import DISTANCE, GRADIENT, LEVELS, GradientRanges, gradient_sizes
+from gradmeter.trust.main_file import write_main
 from oracles.loop import expected_readings
 from trust.trained import digits, loader, noise, trained
 
@@ -118,4 +118,4 @@ def change(folder: Path, edit: object) -> None:
     content = json.loads(path.read_text())
     del content["checksum"]
     edit(content)  # type: ignore[operator]
-    path.write_text(json.dumps({**content, "checksum": saving._checksum(content)}))
+    write_main(path, content)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter import DataError, GradientMeter, TrustModel
-from gradmeter.trust import saving
+from gradmeter.trust.main_file import write_main
 from trust.trained import digits
 
 FOLDER = Path(__file__).parent / "saved/0.1"
@@ -58,6 +58,6 @@ def test_the_default_meta_classifier_of_version_0_1_is_refused(tmp_path: Path) -
     content = json.loads(path.read_text())
     del content["checksum"]
     content |= {"format": 1, "gradmeter": "0.1.0", "features": ["entropy", "1/l2"]}
-    path.write_text(json.dumps({**content, "checksum": saving._checksum(content)}))
+    write_main(path, content)
     with pytest.raises(DataError, match=r"\b0\.1\b"):
         TrustModel.load(tmp_path / "trust", network())

@@ -11,7 +11,7 @@ import torch
 
 from gradmeter import GradientMeter, TrustModel
 from gradmeter.errors import DataError, InputError
-from gradmeter.trust import saving
+from gradmeter.trust.main_file import write_main
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN, SCORES
 from gradmeter.trust.verdict_columns import VERDICT_COLUMNS
 from trust.trained import digits, loader, noise, trained
@@ -54,7 +54,7 @@ def change(folder: Path, **changes: Any) -> None:
     content = json.loads(path.read_text())
     del content["checksum"]
     content = {name: value for name, value in {**content, **changes}.items() if value is not None}
-    path.write_text(json.dumps({**content, "checksum": saving._checksum(content)}))
+    write_main(path, content)
 
 
 def test_two_statements_make_p_correct(trust: TrustModel) -> None:

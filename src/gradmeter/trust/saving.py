@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from torch import nn
 
 from gradmeter.errors import DataError, GradmeterError, OutputError, one_line
-from gradmeter.files import atomic_write, is_temporary, read_json, read_regular, sweep, write_text
+from gradmeter.files import atomic_write, is_temporary, read_regular, sweep
 from gradmeter.locks import locked
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import unwrapped, weights_hash
@@ -27,6 +26,7 @@ from gradmeter.trust.features import GRADIENTS, OUTPUTS, Feature, FeatureAxes, F
 from gradmeter.trust.judge import Judge
 from gradmeter.trust.layer_ranges import GradientRanges
 from gradmeter.trust.log_features import LogFeatures
+from gradmeter.trust.main_file import read_main, write_main
 from gradmeter.trust.meta_classifier import P_CORRECT_IF_KNOWN, P_KNOWN, SCORES, FittedClassifier, Judgement
 from gradmeter.trust.reads import Gain, ReadsChoice
 from gradmeter.trust.risk import Guarantee, require_rates
@@ -36,6 +36,7 @@ from gradmeter.version import __version__
 _FORMAT = 2
 # The format of gradmeter 0.1.
 _OLD_FORMAT = 1
+_FORMATS = (_OLD_FORMAT, _FORMAT)
 _MAIN, _ESTIMATOR = "trust.json", "estimator-{}.skops"
 _DIGITS = 16
 # Matches only names that `save` writes, so that similar files of others are not deleted.
@@ -134,7 +135,7 @@ def _write(folder: Path, saved: Saved) -> None:
     }
     with atomic_write(folder / estimator) as temporary:
         temporary.write_bytes(encoded)
-    write_text(folder / _MAIN, json.dumps({**content, "checksum": _checksum(content)}, indent=1) + "\n")
+    write_main(folder / _MAIN, content)
     for old in folder.glob(_ESTIMATORS):
         if old.name != estimator:
             old.unlink()
@@ -168,7 +169,7 @@ def read_notes(folder: Path) -> dict[str, Any]:
     Raises:
         DataError: if the folder holds no TrustModel, or was changed.
     """
-    notes = _read_main(folder).get("notes")
+    notes = read_main(folder / _MAIN, "TrustModel", _FORMATS).get("notes")
     if not isinstance(notes, dict):
         raise DataError(f"{folder} is damaged (it has no notes); save the TrustModel again")
     return notes
@@ -182,7 +183,7 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
     """
     import skops.io
 
-    content = _read_main(folder)
+    content = read_main(folder / _MAIN, "TrustModel", _FORMATS)
     try:
         content, encoded = _read_estimator(folder, content)
         path = _estimator_path(folder, content)
@@ -249,38 +250,13 @@ def _read_estimator(folder: Path, content: dict[str, Any]) -> tuple[dict[str, An
         try:
             return content, read_regular(path)
         except FileNotFoundError as error:
-            previous, content = content, _read_main(folder)
+            previous, content = content, read_main(folder / _MAIN, "TrustModel", _FORMATS)
             if content == previous:
                 raise DataError(f"{path} is missing; save the TrustModel again") from error
 
 
 def _estimator_path(folder: Path, content: Mapping[str, Any]) -> Path:
     return folder / Path(content["estimator"]["file"]).name
-
-
-def _read_main(folder: Path) -> dict[str, Any]:
-    """Read trust.json and check its checksum and format.
-
-    Raises:
-        DataError: if it is missing, cannot be read, was changed, or has another format.
-    """
-    path = folder / _MAIN
-    try:
-        content = read_json(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{folder} holds no TrustModel; expected a folder that TrustModel.save wrote") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({one_line(error)})") from error
-    except ValueError as error:
-        raise DataError(f"{path} is damaged ({one_line(error)}); save the TrustModel again") from error
-    if content.pop("checksum", None) != _checksum(content):
-        raise DataError(f"{path} was changed after it was saved; save the TrustModel again")
-    if content.get("format") not in (_OLD_FORMAT, _FORMAT):
-        raise DataError(
-            f"{folder} has format {content.get('format')}, written by gradmeter {content.get('gradmeter')}; this "
-            f"version reads formats {_OLD_FORMAT} and {_FORMAT}: install that version"
-        )
-    return content
 
 
 def _feature(axes: Sequence[str]) -> Feature:
@@ -355,10 +331,6 @@ def _guarantee(saved: dict[str, Any] | None) -> Guarantee | None:
         if name != "score" and not (value is None and name == "unknown_share") and not math.isfinite(value):
             raise ValueError(f"the guarantee has {name}={value!r}; expected a finite number")
     return guarantee
-
-
-def _checksum(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _shapes(network: nn.Module) -> dict[str, list[int]]:

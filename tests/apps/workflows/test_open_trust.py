@@ -8,7 +8,7 @@ from apps.workflows.digits import MODULE, recipe
 from gradmeter.apps.workflows.fit import Fitted, fit
 from gradmeter.apps.workflows.open_trust import open_trust
 from gradmeter.errors import DataError, OutputError
-from gradmeter.trust import saving
+from gradmeter.trust.main_file import write_main
 
 # The same parameters in another forward pass.
 OTHER = MODULE.replace("nn.ReLU(), nn.Linear(24, 10)", "nn.Tanh(), nn.Linear(24, 10)")
@@ -38,7 +38,7 @@ def test_a_note_on_the_answer_that_is_damaged(answer: object, at_place: Path, fi
     content = json.loads(path.read_text())
     content.pop("checksum")
     content["notes"]["answer"] = answer
-    path.write_text(json.dumps({**content, "checksum": saving._checksum(content)}))
+    write_main(path, content)
     with pytest.raises(DataError):
         open_trust(tmp_path / "trust", model="digits_network:network")
 
@@ -49,5 +49,5 @@ def test_one_of_an_earlier_version_says_nothing_of_the_answer(at_place: Path, fi
     content = json.loads(path.read_text())
     content.pop("checksum")
     del content["notes"]["answer"]
-    path.write_text(json.dumps({**content, "checksum": saving._checksum(content)}))
+    write_main(path, content)
     open_trust(tmp_path / "trust", model="digits_network:network")

@@ -11,6 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import r2_score, roc_auc_score
 
 from gradmeter import DataError, GradmeterError, InputError, OutputError
+from gradmeter.trust.main_file import write_main
 from gradmeter.trust.risk import RiskNotControlled
 from gradmeter.trust.segments import SegmentFeatures, SegmentTrust
 from gradmeter.trust.segments import saving as segment_saving
@@ -177,7 +178,7 @@ def rewritten(folder: Path, **changes: object) -> None:
     main = folder / "segments.json"
     content = json.loads(main.read_text()) | changes
     del content["checksum"]
-    main.write_text(json.dumps({**content, "checksum": segment_saving._checksum(content)}))
+    write_main(main, content)
 
 
 def test_forged_content(trust: SegmentTrust, tmp_path: Path) -> None:

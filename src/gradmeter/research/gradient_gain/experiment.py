@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.console import Console
 
-from gradmeter.errors import DataError, InputError
 from gradmeter.research.gradient_gain.page import Made, write_page
 from gradmeter.research.gradient_gain.results import SubjectResults
 from gradmeter.research.gradient_gain.run import (
@@ -25,6 +24,7 @@ from gradmeter.research.gradient_gain.run import (
     weights_path,
 )
 from gradmeter.research.gradient_gain.subjects import SUBJECTS
+from gradmeter.research.inputs import require_files, require_settings
 from gradmeter.research.manifest import begin_parts, changed_parts, commands_of
 from gradmeter.research.speed_benchmark.machine import describe_machine
 from gradmeter.runs.engines import run_tasks
@@ -61,19 +61,9 @@ class GainExperiment:
             InputError: if a subject is unknown, or the share is out of range.
             DataError: if a folder or a file is missing.
         """
-        if unknown := [name for name in self.subjects if name not in SUBJECTS]:
-            raise InputError(f"no subject {unknown[0]!r}; there are {', '.join(SUBJECTS)}")
-        if not 0 < self.share <= 1:
-            raise InputError(f"share={self.share:g}; expected more than 0 and at most 1")
-        if not self.data.is_dir():
-            raise DataError(f"--data {self.data}: expected the folder of .npz archives that gradmeter reproduce takes")
+        require_settings("subject", self.subjects, SUBJECTS, self.share, self.data)
         for name in self.subjects:
-            weights = SUBJECTS[name].weights
-            if weights is not None and self.networks is None:
-                raise DataError(f"{name} needs the folder with {weights}; give it as --networks")
-            missing = [path for path in self._files(name) if not path.is_file()]
-            if missing:
-                raise DataError(f"{name} needs {missing[0].name}, which {missing[0].parent} does not hold")
+            require_files(name, [SUBJECTS[name].weights], self.networks, self._files(name))
 
     def _files(self, name: str) -> list[Path]:
         """Return the files that a subject needs."""

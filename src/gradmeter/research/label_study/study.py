@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from gradmeter.errors import DataError, InputError
+from gradmeter.research.inputs import require_files, require_settings
 from gradmeter.research.label_study.natural import DATA, as_they_are, score_as_it_is
 from gradmeter.research.label_study.page import Made, write_page
 from gradmeter.research.label_study.place import Place
@@ -56,20 +56,10 @@ class LabelStudy:
             InputError: if a group is unknown, or the share is out of range.
             DataError: if a folder or a file is missing.
         """
-        if unknown := [name for name in self.groups if name not in GROUPS]:
-            raise InputError(f"no group {unknown[0]!r}; there are {', '.join(GROUPS)}")
-        if not 0 < self.share <= 1:
-            raise InputError(f"share={self.share:g}; expected more than 0 and at most 1")
-        if not self.data.is_dir():
-            raise DataError(f"--data {self.data}: expected the folder of .npz archives that gradmeter reproduce takes")
+        require_settings("group", self.groups, GROUPS, self.share, self.data)
         for group in self.groups:
-            for name in subjects_of(group):
-                weights = SUBJECTS[name].weights
-                if weights is not None and self.networks is None:
-                    raise DataError(f"{group} needs the folder with {weights}; give it as --networks")
-            missing = [path for path in self._files(group) if not path.is_file()]
-            if missing:
-                raise DataError(f"{group} needs {missing[0].name}, which {missing[0].parent} does not hold")
+            weights = [SUBJECTS[name].weights for name in subjects_of(group)]
+            require_files(group, weights, self.networks, self._files(group))
 
     def _files(self, group: str) -> list[Path]:
         """Return the files that a group needs."""

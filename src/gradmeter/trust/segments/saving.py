@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,8 +14,9 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from gradmeter.errors import DataError, OutputError, one_line
-from gradmeter.files import atomic_write, is_temporary, read_json, read_regular, sweep, write_text
+from gradmeter.files import atomic_write, is_temporary, read_regular, sweep
 from gradmeter.locks import locked
+from gradmeter.trust.main_file import read_main, write_main
 from gradmeter.trust.reads import FORWARD, GRADIENTS
 from gradmeter.trust.risk import require_rates
 from gradmeter.trust.segments.features import SegmentFeature, SegmentFeatures
@@ -99,7 +99,7 @@ def _write(folder: Path, reads: str, fitted: Fitted, guarantee: SegmentGuarantee
     }
     with atomic_write(folder / name) as temporary:
         temporary.write_bytes(encoded)
-    write_text(folder / _MAIN, json.dumps({**content, "checksum": _checksum(content)}, indent=1) + "\n")
+    write_main(folder / _MAIN, content)
     for old in _saved_estimators(folder):
         if old.name != name:
             old.unlink()
@@ -113,7 +113,7 @@ def load(folder: Path, trusted: Sequence[str]) -> tuple[str, Fitted, SegmentGuar
     """
     import skops.io
 
-    content = _read_main(folder)
+    content = read_main(folder / _MAIN, "SegmentTrust", (_FORMAT,))
     try:
         path = folder / Path(content["estimators"]["file"]).name
         encoded = read_regular(path)
@@ -190,26 +190,6 @@ def _guarantee(saved: Mapping[str, Any] | None) -> SegmentGuarantee | None:
     return guarantee
 
 
-def _read_main(folder: Path) -> dict[str, Any]:
-    path = folder / _MAIN
-    try:
-        content = read_json(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{folder} holds no SegmentTrust; expected a folder that SegmentTrust.save wrote") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({one_line(error)})") from error
-    except ValueError as error:
-        raise DataError(f"{path} is damaged ({one_line(error)}); save the SegmentTrust again") from error
-    if content.pop("checksum", None) != _checksum(content):
-        raise DataError(f"{path} was changed after it was saved; save the SegmentTrust again")
-    if content.get("format") != _FORMAT:
-        raise DataError(
-            f"{folder} has format {content.get('format')}, written by gradmeter {content.get('gradmeter')}; this "
-            f"version reads format {_FORMAT}: install that version"
-        )
-    return content
-
-
 def _require_free(folder: Path) -> None:
     if not folder.exists() or (folder / _MAIN).is_file():
         return
@@ -221,7 +201,3 @@ def _require_free(folder: Path) -> None:
 def _saved_estimators(folder: Path) -> Iterator[Path]:
     """Files with a name that `save` gives, so that similar files of others are not deleted."""
     return folder.glob(_ESTIMATORS.format("[0-9a-f]" * _DIGITS))
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

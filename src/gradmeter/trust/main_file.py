@@ -1,0 +1,52 @@
+"""The main file of a saved model: JSON with a format and a checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gradmeter.errors import DataError, one_line
+from gradmeter.files import read_json, write_text
+
+
+def write_main(path: Path, content: Mapping[str, Any]) -> None:
+    """Write the content, which names its "format", with a checksum."""
+    write_text(path, json.dumps({**content, "checksum": _checksum(content)}, indent=1) + "\n")
+
+
+def read_main(path: Path, kind: str, formats: Sequence[int]) -> dict[str, Any]:
+    """Read a main file and check its checksum and format.
+
+    Args:
+        path: of the file, in the folder of the saved model.
+        kind: the class that is saved, for messages.
+        formats: those that can be read.
+
+    Raises:
+        DataError: if it is missing, cannot be read, was changed, or has another format.
+    """
+    folder = path.parent
+    try:
+        content = read_json(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{folder} holds no {kind}; expected a folder that {kind}.save wrote") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({one_line(error)})") from error
+    except ValueError as error:
+        raise DataError(f"{path} is damaged ({one_line(error)}); save the {kind} again") from error
+    if content.pop("checksum", None) != _checksum(content):
+        raise DataError(f"{path} was changed after it was saved; save the {kind} again")
+    if content.get("format") not in formats:
+        raise DataError(
+            f"{folder} has format {content.get('format')}, written by gradmeter {content.get('gradmeter')}; this "
+            f"version reads format{'s' if len(formats) > 1 else ''} {' and '.join(map(str, formats))}: install that "
+            "version"
+        )
+    return content
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
