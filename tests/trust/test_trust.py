@@ -416,16 +416,16 @@ def test_loading_while_another_process_replaces_the_model(
     folder = tmp_path / "trust"
     fitted.save(folder)
     newer = TrustModel(GradientMeter(trained()), "ridge").fit(loader(300, 1000), [[noise(100)]])
-    read_json, reads = saving.read_json, []
+    read_main, reads = saving.read_main, []
 
-    def replaced_since(path: Path) -> dict[str, Any]:
-        content = read_json(path)
+    def replaced_since(path: Path, *arguments: Any) -> dict[str, Any]:
+        content = read_main(path, *arguments)
         if not reads:
             newer.save(folder)  # deletes the estimator that this content names
         reads.append(path)
         return content
 
-    monkeypatch.setattr(saving, "read_json", replaced_since)
+    monkeypatch.setattr(saving, "read_main", replaced_since)
     loaded = TrustModel.load(folder, trained())
     assert torch.equal(loaded.predict_proba(IMAGES[:80]), newer.predict_proba(IMAGES[:80]))
 
