@@ -59,6 +59,7 @@ def test_existing_scores_are_kept(real_data: Path, finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.glob("scores/*/*.parquet") if path.stem != "wrong"}
     names = {path.stem for path in before}
     assert {"KNN", "MSP", "gradmeter", "gradmeter-P-known", "gradmeter-P-correct-known"} <= names
+    assert "supervised-ceiling-CIFAR-100" in names
     attacked = next(finished.glob("images/*.safetensors"))
     bytes_before = attacked.read_bytes()
     (finished / "scores/cifar10-1/KNN.parquet").unlink()

@@ -2,6 +2,7 @@ from pathlib import Path
 
 from gradmeter.research.ood_benchmark.page import Made
 from gradmeter.research.ood_benchmark.real.page import write_page
+from gradmeter.research.ood_benchmark.real.reference import REFERENCE
 from gradmeter.research.ood_benchmark.real.results import RealResults
 from gradmeter.research.ood_benchmark.real.run import CONTROLLED_READS, reading, statement
 from gradmeter.research.ood_benchmark.run import OURS, WRONG, few
@@ -27,7 +28,7 @@ def test_nothing_to_show(tmp_path: Path) -> None:
 def test_all_networks(tmp_path: Path) -> None:
     judges = (few(200), few(1000), *(reading(reads) for reads in CONTROLLED_READS))
     copies = {statement(judge, name): METHODS[statement(OURS, name)] for judge in judges for name in SCORES}
-    write(tmp_path, {**METHODS, "TemperatureScaling": 1.1, **copies})
+    write(tmp_path, {**METHODS, "TemperatureScaling": 1.1, REFERENCE: 3.0, **copies})
     # Controls have the first draw only.
     for run in (1, 2, 4, 5, 7, 8, 10, 11):
         for reads in CONTROLLED_READS:
@@ -41,6 +42,11 @@ def test_all_networks(tmp_path: Path) -> None:
 
     targets = rows(page, "## Targets")
     assert targets["P(correct), digits, AUROC"][-1] == "**missed**"
+    reference, of_ours = reported.reference(), reported.mean(OURS, "CIFAR-100", "auroc").mean
+    assert reference is not None
+    assert reference > of_ours
+    assert f"AUROC of {100 * reference:.2f}" in page
+    assert f"reaches {100 * of_ours:.2f}" in page
     ours = reported.mean(OURS, "letters", "auroc").mean
     separation = rows(page, "## Only reported: ResNet-44 and 56")
     assert f"{1e4 * reported.mean(OURS, WRONG, 'augrc').mean:.1f}" in separation["gradmeter, P(correct)"][1]

@@ -84,6 +84,7 @@ class RealImages:
         always_validation: [n] rows of the known images that are validation images in every draw.
         attacked: [m] rows that are test images in every draw; adversarial and corrupted images are made from them.
         unknowns: images [n, 3, 32, 32] of no class, by concept.
+        chosen_on: CIFAR-100's first images [n, 3, 32, 32], on which settings were chosen.
         corrupted: corrupted images and their classes.
     """
 
@@ -92,6 +93,7 @@ class RealImages:
     always_validation: NDArray[np.int64]
     attacked: NDArray[np.int64]
     unknowns: dict[str, Tensor]
+    chosen_on: Tensor
     corrupted: Images
 
     @property
@@ -127,7 +129,7 @@ def load_images(folder: Path, share: float) -> RealImages:
         draws,
         always_validation,
         attacked,
-        _unknowns(folder, share),
+        *_unknowns(folder, share),
         Images(as_images(pixels), torch.from_numpy(labels[attacked][shown])),
     )
 
@@ -146,7 +148,8 @@ def _split(count: int, share: float) -> tuple[tuple[Draw, ...], NDArray[np.int64
     return tuple(draws), always_validation, always_test[: math.ceil(share * tests)]
 
 
-def _unknowns(folder: Path, share: float) -> dict[str, Tensor]:
+def _unknowns(folder: Path, share: float) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the unknown images by concept, and those of CIFAR-100 on which settings were chosen."""
     most = {name: math.ceil(share * count) for name, count in _MOST.items()}
     photographs = {name: photographs_of(folder, archive)[0] for name, archive in _PHOTOGRAPHS.items()}
     if len(photographs[CIFAR100]) <= CHOSEN_ON:
@@ -154,7 +157,7 @@ def _unknowns(folder: Path, share: float) -> dict[str, Tensor]:
             f"{folder / _PHOTOGRAPHS[CIFAR100]}.npz has {len(photographs[CIFAR100]):,} images; expected more than "
             f"{CHOSEN_ON:,}, because settings were chosen on the first {CHOSEN_ON:,}"
         )
-    photographs[CIFAR100] = photographs[CIFAR100][CHOSEN_ON:]
+    chosen_on, photographs[CIFAR100] = np.split(photographs[CIFAR100], [CHOSEN_ON])
     photographs[TINY] = photographs[TINY][_is_unknown(folder)]
     unknowns = {name: as_images(pixels[: most[name]]) for name, pixels in photographs.items()}
     for name, archive in _DRAWINGS.items():
@@ -162,7 +165,7 @@ def _unknowns(folder: Path, share: float) -> dict[str, Tensor]:
     random = torch.Generator().manual_seed(0)
     unknowns[UNIFORM] = torch.rand(most[UNIFORM], 3, 32, 32, generator=random)
     unknowns[NORMAL] = torch.randn(most[NORMAL], 3, 32, 32, generator=random)
-    return unknowns
+    return unknowns, as_images(chosen_on[: math.ceil(share * CHOSEN_ON)])
 
 
 def _is_unknown(folder: Path) -> NDArray[np.bool_]:

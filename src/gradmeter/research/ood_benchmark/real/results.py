@@ -11,8 +11,9 @@ import numpy as np
 
 from gradmeter.research.cifar_resnets import DEPTHS
 from gradmeter.research.ood_benchmark.quality import Quality, quality_of
-from gradmeter.research.ood_benchmark.real.images import ADVERSARIAL, CORRUPTED
+from gradmeter.research.ood_benchmark.real.images import ADVERSARIAL, CIFAR100, CORRUPTED
 from gradmeter.research.ood_benchmark.real.ranks import Ranks, rank
+from gradmeter.research.ood_benchmark.real.reference import REFERENCE
 from gradmeter.research.ood_benchmark.real.run import TASK, runs_of
 from gradmeter.research.ood_benchmark.results import TaskResults
 from gradmeter.research.ood_benchmark.run import OURS, WRONG
@@ -123,6 +124,16 @@ class RealResults(TaskResults):
             float(np.mean([expected_calibration_error(probability, right) for probability, right in pairs])),
             float(np.mean([brier_score(probability, right) for probability, right in pairs])),
         )
+
+    def reference(self) -> float | None:
+        """Return the mean AUROC of the supervised reference for `CIFAR100`; None if it was not scored."""
+        if not self.has(REFERENCE):
+            return None
+        qualities = [
+            quality_of(scores.values[KNOWN], wrong, scores.values[CIFAR100])
+            for scores, wrong in zip(self.scores(REFERENCE), self.wrong, strict=True)
+        ]
+        return float(np.mean([quality.auroc for quality in qualities]))
 
     def ranks(self, measure: str = "auroc") -> Ranks:
         """Rank P(correct) and all detectors; a block is a network and a column, with the mean over the draws."""

@@ -22,6 +22,7 @@ from gradmeter.research.ood_benchmark.fitting import BATCH, FittingData, batches
 from gradmeter.research.ood_benchmark.parts import IMAGES
 from gradmeter.research.ood_benchmark.real.images import ADVERSARIAL, CORRUPTED, DRAWS, NEAR, RealImages, load_images
 from gradmeter.research.ood_benchmark.real.passes import Passes, attack
+from gradmeter.research.ood_benchmark.real.reference import REFERENCE, supervised_reference
 from gradmeter.research.ood_benchmark.run import OURS, WRONG, few
 from gradmeter.research.ood_benchmark.scores import KNOWN, Scores, score_path
 from gradmeter.research.ood_benchmark.tasks import TaskTitle
@@ -113,6 +114,7 @@ def perform(job: RealJob, emit: Callable[[Step], None]) -> None:
     _write_wrong(job, passes)
     _score_detectors(job, passes, report)
     _score_judges(job, network, passes, report)
+    _score_reference(job, network, images, report)
     report(1, "done")
 
 
@@ -285,6 +287,14 @@ def _score_judges(job: RealJob, network: nn.Module, passes: Passes, report: Repo
             values = {name: -table[probability].to_numpy() for name, table in verdicts.items()}
             of_draw = _of_draw(values, passes.images, judging.draw)
             Scores(of_draw, fit_seconds, milliseconds).write(job.path(judging.draw, method))
+
+
+def _score_reference(job: RealJob, network: nn.Module, images: RealImages, report: Report) -> None:
+    if not job.missing([REFERENCE]):
+        return
+    report(0.98, REFERENCE)
+    for draw, values in enumerate(supervised_reference(network, images)):
+        Scores(values, 0.0, 0.0).write(job.path(draw, REFERENCE))
 
 
 def _milliseconds(trust: TrustModel, images: Tensor) -> float:
