@@ -46,7 +46,7 @@ def test_all_networks(tmp_path: Path) -> None:
     assert reference is not None
     assert reference > of_ours
     assert f"AUROC of {100 * reference:.2f}" in page
-    assert f"reaches {100 * of_ours:.2f}" in page
+    assert f"and reaches {100 * of_ours:.2f}" in page
     ours = reported.mean(OURS, "letters", "auroc").mean
     separation = rows(page, "## Only reported: ResNet-44 and 56")
     assert f"{1e4 * reported.mean(OURS, WRONG, 'augrc').mean:.1f}" in separation["gradmeter, P(correct)"][1]
