@@ -189,6 +189,9 @@ def _read(path: Path) -> NDArray[Any]:
         DataError: if it is damaged or holds no array of real numbers.
     """
     try:
+        # NumPy would advise to unpickle a file that is not an archive.
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise ValueError("not an .npz archive")
         with np.load(path, allow_pickle=False) as archive:
             array = archive["arr_0"]
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
