@@ -28,6 +28,8 @@ BINS = 8192
 """Most distinct scores that are counted apart, roughly."""
 _LARGEST = float(np.finfo(np.float64).max)
 _TPR = 0.95
+# Rows of weights at a time, so that their sums stay in the cache.
+_ROWS = 64
 
 Counts = NDArray[np.float64]
 
@@ -53,7 +55,11 @@ class Histograms:
         """
         groups = len(self.inside)
         of_groups = np.ones((1, groups)) if weights is None else np.asarray(weights, np.float64)
-        return separations(of_groups @ self.inside, of_groups @ self.outside)
+        parts = [
+            separations(rows @ self.inside, rows @ self.outside)
+            for rows in np.split(of_groups, range(_ROWS, len(of_groups), _ROWS))
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in SEPARATION}
 
 
 @dataclass(frozen=True, eq=False)
