@@ -12,7 +12,7 @@ from torch import nn
 
 from gradmeter import DataError, InputError, OutputError, PixelMeter
 from gradmeter.apps.workflows.anomalies import MASKS, Found, anomaly_images, score_anomalies
-from gradmeter.reading.pixels.scores import SOFTMAX, score_name
+from gradmeter.reading.pixels.scores import ENTROPY, SOFTMAX, confidence_scores, score_name
 from gradmeter.runs.measuring import Skipped
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.segmenters import Normalised
@@ -75,8 +75,8 @@ def test_the_measures_are_those_of_all_pixels(folder: Path, tmp_path: Path) -> N
     assert "unlabelled_labels_semantic.png" in found.skipped[0].reason
     scores, outside = pixels(folder)
     for name, values in scores.items():
-        assert found.scores[name][AUROC].value == pytest.approx(roc_auc_score(outside, values), abs=1e-3)
-        assert found.scores[name][AUPR].value == pytest.approx(average_precision_score(outside, values), abs=2e-3)
+        assert found.scores[name][AUROC].value == pytest.approx(roc_auc_score(outside, values), abs=1e-6)
+        assert found.scores[name][AUPR].value == pytest.approx(average_precision_score(outside, values), abs=1e-6)
         for interval in found.scores[name].values():
             assert interval.low <= interval.value <= interval.high
     assert len(found.scores) == 4 + 2 * 8
@@ -132,9 +132,52 @@ def test_damaged_parts_and_wrong_masks(folder: Path, tmp_path: Path) -> None:
         ("c.png", True),
     ]
     (part,) = (tmp_path / "out/parts").glob("b.jpg-*.npz")
-    part.write_bytes(b"")
-    with pytest.raises(DataError, match=r"b\.jpg-\w+\.npz"):
-        score(folder, tmp_path / "out")
+    # NumPy would advise to unpickle the first two.
+    for damaged in (b"", b"\x80no archive", part.read_bytes()[:-30], part.read_bytes().replace(b"maximum", b"minimum")):
+        part.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"b\.jpg-\w+\.npz is damaged") as raised:
+            score(folder, tmp_path / "out")
+        assert "pickle" not in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+def test_a_run_without_scores_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:
+    out, network = tmp_path / "out", segmenter()
+    source = anomaly_images(folder, network)
+    with pytest.raises(InputError, match="'head'"):
+        score_anomalies(network, source, folder / MASKS, out, layers=("head",))
+    with pytest.raises(DataError, match="none of the 4 images"):
+        score_anomalies(network, source, tmp_path / "nowhere", out)
+    assert not [path for path in tmp_path.rglob("*") if out in path.parents]
+    first = score(folder, out)
+    with pytest.raises(OutputError, match="weights changed"):
+        score(folder, out, seed=1)
+    with pytest.raises(DataError, match="none of the 4 images"):
+        score_anomalies(network, source, tmp_path / "nowhere", out, fresh=True)
+    # Everything of the first run is gone, so that other settings are welcome.
+    assert score(folder, out, seed=1).scores != first.scores
+
+
+def test_scores_that_hardly_differ_are_told_apart(folder: Path, tmp_path: Path) -> None:
+    network = segmenter()
+    head = network.network[2]
+    assert isinstance(head, nn.Conv2d)
+    with torch.no_grad():
+        head.weight *= 1e-4
+        head.bias.zero_()
+    found = score_anomalies(network, anomaly_images(folder, network), folder / MASKS, tmp_path / "out")
+    entropies, outside = [], []
+    for name in ("a.png", "b.jpg", "c.png"):
+        mask = np.array(Image.open(folder / MASKS / f"{Path(name).stem}_labels_semantic.png"))
+        inputs = torch.from_numpy(np.array(Image.open(folder / "images" / name))).permute(2, 0, 1).unsqueeze(0) / 255
+        scores = confidence_scores(PixelMeter(network.network)(inputs).logits)
+        entropies.append(scores[ENTROPY][0].numpy()[mask != 255])
+        outside.append(mask[mask != 255] == 1)
+    values = np.concatenate(entropies)
+    assert np.ptp(values) < 1e-5
+    expected = roc_auc_score(np.concatenate(outside), values)
+    assert abs(expected - 0.5) > 0.01
+    assert found.scores[ENTROPY][AUROC].value == pytest.approx(expected, abs=1e-9)
 
 
 def test_folders_of_another_form(folder: Path, tmp_path: Path) -> None:
@@ -144,11 +187,3 @@ def test_folders_of_another_form(folder: Path, tmp_path: Path) -> None:
         Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(path)
     with pytest.raises(DataError, match="no anomalous pixel"):
         score(folder, tmp_path / "out")
-    for path in (folder / MASKS).iterdir():
-        path.unlink()
-    with pytest.raises(DataError, match="none of the 4 images"):
-        score(folder, tmp_path / "other")
-    network = segmenter()
-    source = anomaly_images(folder, network)
-    with pytest.raises(InputError, match="'head'"):
-        score_anomalies(network, source, folder / MASKS, tmp_path / "third", layers=("head",))

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from gradmeter import DataError, InputError, OutputError, PixelMeter
+from gradmeter import DataError, InputError, OutputError, PixelMeter, UnsupportedModelError
 from gradmeter.apps.workflows.heatmap import MANIFEST, Drawn, Maps, heatmaps
 from gradmeter.runs.measuring import Skipped
 from gradmeter.sources.models import Classifier
@@ -88,11 +88,36 @@ def test_maps_of_other_settings_are_not_mixed(images: Path, tmp_path: Path) -> N
     draw(images, tmp_path / "maps", Maps(statistic="l1"), fresh=True)
 
 
+def test_a_killed_fresh_run_leaves_no_maps_of_other_settings(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "maps"
+    draw(images, out, Maps(npz=True))
+
+    def killed(steps: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        heatmaps(
+            segmenter(1), open_source(str(images), ImageKind("RGB", 8)), out, DEFAULT, fresh=True, on_progress=killed
+        )
+    assert sorted(path.name for path in out.iterdir()) == [MANIFEST, "a.jpg.png"]
+    assert draw(images, out, seed=1).maps == 2
+
+
+def test_a_layer_that_is_too_far_from_the_logits(images: Path, tmp_path: Path) -> None:
+    deep = segmenter()
+    deep.network.insert(0, nn.Conv2d(3, 3, 1))
+    with pytest.raises(UnsupportedModelError, match="too far"):
+        heatmaps(deep, open_source(str(images), ImageKind("RGB", 8)), tmp_path / "maps", Maps(("0",)))
+    assert not (tmp_path / "maps").exists()
+    draw(images, tmp_path / "maps")
+
+
 def test_no_image_has_a_map(images: Path, tmp_path: Path) -> None:
     for name in ("a.png", "a.jpg"):
         (images / name).unlink()
     with pytest.raises(DataError, match="2 images"):
         draw(images, tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()
 
 
 @pytest.mark.parametrize("maps", [{"statistic": "median"}, {"limits": (2.0, 1.0)}, {"limits": (0.0, 1.0)}])

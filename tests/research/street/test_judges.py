@@ -52,7 +52,7 @@ def test_the_features_of_pixels() -> None:
     images = torch.rand(2, 3, 12, 16)
     scenes = SceneReader(network)(images)
     features = PixelFeatures.of(scenes)
-    assert len(features) == 2 * 6 * 8
+    assert len(features) == 2 * 12 * 16
     assert scenes.pixels.layers == (LAST, BEFORE)
     probabilities = scenes.pixels.logits.double().softmax(dim=1)
     top = probabilities.topk(2, dim=1).values

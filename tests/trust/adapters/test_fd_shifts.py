@@ -161,18 +161,20 @@ def test_outputs_of_other_samples(
     ("name", "write"),
     [
         ("raw_logits.npz", lambda path: path.write_bytes(b"PK")),
+        ("raw_logits.npz", lambda path: path.write_bytes(b"\x80no archive")),
         ("raw_logits.npz", lambda path: np.savez(path, logits=np.zeros((3, 4)))),
         ("raw_logits.npz", lambda path: np.savez(path, np.array([{}, None]))),
         ("raw_logits.npz", lambda path: path.unlink()),
         ("external_confids.npz", lambda path: np.savez(path, np.zeros(3))),
     ],
-    ids=["no archive", "another name", "objects", "missing", "too few"],
+    ids=["no archive", "bytes", "another name", "objects", "missing", "too few"],
 )
 def test_damaged_files(name: str, write: Callable[[Path], Any], datasets: list[pa.Table], tmp_path: Path) -> None:
     experiment(tmp_path, datasets)
     write(tmp_path / name)
-    with pytest.raises(DataError, match=name):
+    with pytest.raises(DataError, match=name) as raised:
         read_outputs(tmp_path)
+    assert "pickle" not in str(raised.value)
 
 
 def test_wrong_arguments(trust: TrustModel, datasets: list[pa.Table], tmp_path: Path) -> None:

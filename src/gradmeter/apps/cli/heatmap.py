@@ -9,31 +9,30 @@ from typing import Annotated
 import typer
 
 from gradmeter.apps.cli.command import needs_extra
-from gradmeter.apps.cli.parameters import AsJson, Data, Device, Grey, Mean, Quiet, Std, Weights, image_options
+from gradmeter.apps.cli.parameters import (
+    AsJson,
+    Data,
+    Device,
+    Grey,
+    Mean,
+    PixelLayers,
+    Quiet,
+    Segmenter,
+    ShorterSide,
+    Std,
+    Weights,
+    image_options,
+)
 from gradmeter.apps.cli.terminal import Terminal
 from gradmeter.errors import InputError
 
 
 def heatmap(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="The segmentation network: torchvision:NAME, hf:NAME_OR_FOLDER, or package.module:function, whose "
-            "code is run.",
-            show_default=False,
-        ),
-    ],
+    model: Segmenter,
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the maps.")] = Path("maps"),
     weights: Weights = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Name of a layer, the last ones or the one before. Repeat the option for several (default: the last "
-            "layers).",
-            show_default=False,
-        ),
-    ] = None,
+    layer: PixelLayers = None,
     statistic: Annotated[str, typer.Option(help="Statistic of the gradient, such as l2, l1 or std.")] = "l2",
     low: Annotated[
         float | None,
@@ -45,14 +44,7 @@ def heatmap(
     ] = None,
     high: Annotated[float | None, typer.Option(help="Largest value of the scale.", show_default=False)] = None,
     npz: Annotated[bool, typer.Option("--npz", help="Also write all readings of each image as NAME.npz.")] = False,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Pixels of the shorter side to which images are resized (default: that of the model, for a function "
-            "the image's own).",
-            show_default=False,
-        ),
-    ] = None,
+    image_size: ShorterSide = None,
     mean: Mean = None,
     std: Std = None,
     grey: Grey = False,

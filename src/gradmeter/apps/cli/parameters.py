@@ -24,6 +24,14 @@ Model = Annotated[
         show_default=False,
     ),
 ]
+Segmenter = Annotated[
+    str,
+    typer.Argument(
+        help="The segmentation network: torchvision:NAME, hf:NAME_OR_FOLDER, or package.module:function, whose code is "
+        "run.",
+        show_default=False,
+    ),
+]
 Data = Annotated[
     str,
     typer.Argument(
@@ -78,6 +86,23 @@ ImageSize = Annotated[
     int | None,
     typer.Option(
         help="Height and width of the network's input in pixels.", rich_help_panel=_PREPROCESSING, show_default=False
+    ),
+]
+PixelLayers = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Name of a layer, the last ones or the one before. Repeat the option for several (default: the last "
+        "layers).",
+        show_default=False,
+    ),
+]
+ShorterSide = Annotated[
+    int | None,
+    typer.Option(
+        help="Pixels of the shorter side to which images are resized (default: that of the model, for a function the "
+        "image's own).",
+        rich_help_panel=_PREPROCESSING,
+        show_default=False,
     ),
 ]
 Mean = Annotated[

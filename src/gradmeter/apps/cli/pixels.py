@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from gradmeter.apps.cli.command import Command
-from gradmeter.apps.cli.parameters import AsJson, Device, Grey, Mean, Quiet, Std, Weights, image_options
+from gradmeter.apps.cli.parameters import (
+    AsJson,
+    Device,
+    Grey,
+    Mean,
+    PixelLayers,
+    Quiet,
+    Segmenter,
+    ShorterSide,
+    Std,
+    Weights,
+    image_options,
+)
 from gradmeter.apps.cli.terminal import Terminal, typed_command
 
 pixels = typer.Typer(
@@ -43,14 +55,7 @@ def study(
 
 @pixels.command("anomalies", cls=Command)
 def anomalies(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="The segmentation network: torchvision:NAME, hf:NAME_OR_FOLDER, or package.module:function, whose "
-            "code is run.",
-            show_default=False,
-        ),
-    ],
+    model: Segmenter,
     folder: Annotated[
         Path,
         typer.Argument(
@@ -61,22 +66,8 @@ def anomalies(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")] = Path("anomalies"),
     weights: Weights = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Name of a layer, the last ones or the one before. Repeat the option for several (default: the last "
-            "layers).",
-            show_default=False,
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            help="Pixels of the shorter side to which images are resized (default: that of the model, for a function "
-            "the image's own). Logits are upsampled to the size of the mask.",
-            show_default=False,
-        ),
-    ] = None,
+    layer: PixelLayers = None,
+    image_size: ShorterSide = None,
     mean: Mean = None,
     std: Std = None,
     grey: Grey = False,
@@ -86,6 +77,8 @@ def anomalies(
     as_json: AsJson = False,
 ) -> None:
     """Score every pixel of the images in FOLDER, and write how well each score finds anomalies: AUPR, FPR95, AUROC.
+
+    Logits are upsampled to the size of the mask, and the gradients are those of the upsampled pixels.
 
     If the command is interrupted, run it again: it continues where it stopped.
     """

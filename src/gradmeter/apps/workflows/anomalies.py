@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -23,7 +23,7 @@ from gradmeter.reading.network import weights_hash
 from gradmeter.reading.pixels import PixelMeter
 from gradmeter.reading.pixels.scores import PREDICTED, UNIFORM, confidence_scores, gradient_scores
 from gradmeter.report.markdown import markdown_table
-from gradmeter.runs.arrays import read_arrays, write_arrays
+from gradmeter.runs.arrays import read_array, write_arrays
 from gradmeter.runs.measuring import Skipped
 from gradmeter.runs.store import Store, StoreKind
 from gradmeter.sources.models import Classifier
@@ -40,7 +40,7 @@ NORMAL, ANOMALY, VOID = 0, 1, 255
 TABLE = "anomalies"
 """Name of the tables, without suffix."""
 _KIND = StoreKind("anomalies.json", "scores of anomalies", "gradmeter pixels anomalies", {"model": str})
-_PARTS = "parts"
+_PARTS, _SUFFIXES = "parts", (".csv", ".md")
 _TAIL = 2.5  # percent on either side of an interval
 
 
@@ -87,7 +87,8 @@ def score_anomalies(
 ) -> Found:
     """Score all pixels of all images that have a mask, and write how well each score finds the anomalies.
 
-    The scores of an image are counted in out/parts/, so that an interrupted run goes on with the next image.
+    The scores of an image are counted in out/parts/, so that an interrupted run goes on with the next image. Nothing is
+    written before the first image has scores.
 
     Args:
         segmenter: a segmentation network, as returned by `open_segmenter`.
@@ -109,13 +110,11 @@ def score_anomalies(
     store = Store(out, _KIND)
     identity = {"model": segmenter.name, "weights": weights_hash(segmenter.network), "layers": list(layers)}
     identity |= {"preprocessing": repr(segmenter.batch)}
+    scorer = _Scorer(segmenter, layers, device)
     store.begin(identity, fresh=fresh)
     if fresh:
-        shutil.rmtree(out / _PARTS, ignore_errors=True)
-    store.write(identity)
-    scorer = _Scorer(segmenter, layers, device)
-    counted: dict[str, GroupedScores] = {}
-    group, skipped = 0, []
+        _clear(out)
+    parts, skipped = list[Path](), list[Skipped]()
     for index in range(len(source)):
         name = PurePosixPath(decode_name(source.id(index)))
         try:
@@ -125,17 +124,18 @@ def score_anomalies(
             # An image or a mask that changed since an earlier run is scored again.
             part = out / _PARTS / f"{name}-{_digest(image, mask)}.npz"
             if not part.is_file():
-                _write_counts(part, scorer.counts(image, mask))
-            for score, counts in _read_counts(part):
-                counted.setdefault(score, GroupedScores()).add(group, counts)
-            group += 1
+                counts = scorer.counts(image, mask)
+                # Only now, so that a run without any scores leaves nothing behind.
+                store.write(identity)
+                _write_counts(part, counts)
+            parts.append(part)
         except (Unreadable, InputError) as error:
             skipped.append(Skipped(source.id(index), str(error)))
             on_skip(skipped[-1])
         on_progress(1)
-    if not group:
+    if not parts:
         raise DataError(f"none of the {len(source):,} images of {source.name} has scores; see the reasons above")
-    found = Found(group, tuple(skipped), _measures(counted, group, masks))
+    found = Found(len(parts), tuple(skipped), _measures(parts, masks))
     _write_tables(found, out)
     return found
 
@@ -169,6 +169,13 @@ class _Scorer:
         return {name: ScoreCounts.of(values.flatten().cpu().numpy()[used], outside) for name, values in maps.items()}
 
 
+def _clear(out: Path) -> None:
+    """Remove what an earlier run wrote; its manifest is gone already."""
+    shutil.rmtree(out / _PARTS, ignore_errors=True)
+    for suffix in _SUFFIXES:
+        (out / f"{TABLE}{suffix}").unlink(missing_ok=True)
+
+
 def _digest(image: Image.Image, mask: NDArray[np.uint8]) -> str:
     """Return a short hash of the pixels of an image and its mask."""
     pixels = hashlib.sha256(f"{image.mode} {image.size} {mask.shape}".encode())
@@ -190,26 +197,28 @@ def _mask(path: Path) -> NDArray[np.uint8]:
 
 
 def _write_counts(path: Path, counts: Mapping[str, ScoreCounts]) -> None:
-    stacked = {
-        str(number): np.stack([of_score.keys.astype(np.int64), of_score.inside, of_score.outside])
-        for number, of_score in enumerate(counts.values())
-    }
-    write_arrays(path, {"names": np.array(list(counts)), **stacked})
+    arrays = {"names": np.array(list(counts))}
+    for name, of_score in counts.items():
+        arrays[name] = np.stack([of_score.scores, of_score.inside, of_score.outside])
+    write_arrays(path, arrays)
 
 
-def _read_counts(path: Path) -> Iterator[tuple[str, ScoreCounts]]:
-    arrays = read_arrays(path)
-    for number, name in enumerate(arrays["names"]):
-        keys, inside, outside = arrays[str(number)]
-        yield str(name), ScoreCounts(keys.astype(np.uint32), inside, outside)
+def _read_counts(path: Path, name: str) -> ScoreCounts:
+    scores, inside, outside = read_array(path, name)
+    return ScoreCounts(scores, inside.astype(np.int64), outside.astype(np.int64))
 
 
-def _measures(counted: Mapping[str, GroupedScores], images: int, masks: Path) -> dict[str, dict[str, Interval]]:
+def _measures(parts: Sequence[Path], masks: Path) -> dict[str, dict[str, Interval]]:
     """Return the measures over all pixels, with percentile intervals of resampled images."""
+    images = len(parts)
     random = np.random.default_rng(0)
     weights = random.multinomial(images, np.full(images, 1 / images), size=REPETITIONS)
     scores: dict[str, dict[str, Interval]] = {}
-    for name, grouped in counted.items():
+    for name in map(str, read_array(parts[0], "names")):
+        # One score at a time, because those of many images fill the memory.
+        grouped = GroupedScores()
+        for group, part in enumerate(parts):
+            grouped.add(group, _read_counts(part, name))
         histograms = grouped.histograms()
         if not histograms.inside.any() or not histograms.outside.any():
             kind = "normal" if not histograms.inside.any() else "anomalous"

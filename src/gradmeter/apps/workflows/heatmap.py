@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +21,9 @@ from gradmeter.reading.network import weights_hash
 from gradmeter.reading.pixels import PixelMeter, PixelReadings
 from gradmeter.reading.statistics import STATISTICS
 from gradmeter.report.figures import heatmap as draw
+from gradmeter.runs.arrays import write_arrays
 from gradmeter.runs.measuring import Skipped
+from gradmeter.runs.store import as_json
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.answering import explained
 from gradmeter.sources.samples import Source, Unreadable
@@ -97,14 +101,22 @@ def heatmaps(
     """
     segmenter.move(device)
     meter = PixelMeter(segmenter.network, maps.layers or None, size="input")
-    _claim(out, segmenter, maps, fresh=fresh)
-    count, skipped = 0, []
+    settings = _settings(segmenter, maps)
+    if not fresh:
+        _require_same(out, settings)
+    count, begun, skipped = 0, False, []
     for index in range(len(source)):
         name = source.id(index)
         try:
             target = _target(out, name)
             if fresh or not all(path.is_file() for path in _files(target, maps)):
-                _write(segmenter, meter, _image(source, index), target, maps, device)
+                image = _image(source, index)
+                readings = _measured(segmenter, meter, image, device)
+                if not begun:
+                    # Only now, so that a run without any map leaves nothing behind, and maps of an earlier run.
+                    _begin(out, settings, source, fresh=fresh)
+                    begun = True
+                _write(image, readings, target, maps)
             count += 1
         except (Unreadable, InputError) as error:
             skipped.append(Skipped(name, str(error)))
@@ -115,29 +127,38 @@ def heatmaps(
     return Drawn(count, tuple(skipped))
 
 
-def _claim(out: Path, segmenter: Classifier, maps: Maps, *, fresh: bool) -> None:
-    """Write how the maps are made, or compare it with what an earlier run wrote."""
-    settings = {
-        "model": segmenter.name,
-        "weights": weights_hash(segmenter.network),
-        "preprocessing": repr(segmenter.batch),
-        **asdict(maps),
-    }
-    text = json.dumps(settings, indent=2)
+def _settings(segmenter: Classifier, maps: Maps) -> dict[str, Any]:
+    """How the maps are made, as JSON values."""
+    settings = {"model": segmenter.name, "weights": weights_hash(segmenter.network)}
+    settings["preprocessing"] = repr(segmenter.batch)
+    return as_json({**settings, **asdict(maps)})
+
+
+def _require_same(out: Path, settings: Mapping[str, Any]) -> None:
+    """Require that maps of an earlier run were made with the same settings."""
     path = out / MANIFEST
-    if path.exists() and not fresh:
-        try:
-            earlier = read_json(path)
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{path} is damaged; give --fresh, or choose another --out") from error
-        different = [key for key, value in json.loads(text).items() if earlier.get(key) != value]
-        if different:
-            raise OutputError(
-                f"{out} holds maps made with another {', '.join(different)}; choose another --out, or give --fresh to "
-                "replace them"
-            )
+    if not path.exists():
         return
-    write_text(path, text)
+    try:
+        earlier = read_json(path)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path} is damaged; give --fresh, or choose another --out") from error
+    different = [key for key, value in settings.items() if earlier.get(key) != value]
+    if different:
+        raise OutputError(
+            f"{out} holds maps made with another {', '.join(different)}; choose another --out, or give --fresh to "
+            "replace them"
+        )
+
+
+def _begin(out: Path, settings: Mapping[str, Any], source: Source, *, fresh: bool) -> None:
+    """Say in the folder how its maps are made; with `fresh`, remove those that the source's images have."""
+    if fresh:
+        for index in range(len(source)):
+            with suppress(Unreadable):
+                for path in _files(_target(out, source.id(index)), Maps(npz=True)):
+                    path.unlink(missing_ok=True)
+    write_text(out / MANIFEST, json.dumps(settings, indent=2))
 
 
 def _target(out: Path, name: str) -> Path:
@@ -163,19 +184,21 @@ def _image(source: Source, index: int) -> Image.Image:
     return content
 
 
-def _write(segmenter: Classifier, meter: PixelMeter, image: Image.Image, target: Path, maps: Maps, device: str) -> None:
-    """Measure an image and write its map, and the numbers before it, because the map marks the image as done."""
+def _measured(segmenter: Classifier, meter: PixelMeter, image: Image.Image, device: str) -> PixelReadings:
     with explained(segmenter):
         batch = segmenter.batch([image])
     inputs = Inputs.of(batch).map(lambda tensor: tensor.to(device))
     with explained(segmenter, batch):
-        readings = meter(inputs)
+        return meter(inputs)
+
+
+def _write(image: Image.Image, readings: PixelReadings, target: Path, maps: Maps) -> None:
+    """Write the map of an image, and the numbers before it, because the map marks the image as done."""
     drawn = {f"{maps.statistic} of the gradient, {layer}": _map(readings, layer, maps) for layer in readings.layers}
     figure = draw(np.asarray(image), drawn, limits=maps.limits)
     picture, *numbers = _files(target, maps)
     for path in numbers:
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **readings.to_numpy())  # type: ignore[arg-type]
+        write_arrays(path, readings.to_numpy())
     with atomic_write(picture) as temporary:
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
 

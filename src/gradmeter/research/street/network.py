@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 LAST, BEFORE = "head", "last.0"
 """The last layer, a 1 x 1 convolution, and the 3 x 3 convolution before it, behind which are a norm and a ReLU."""
-STRIDE = 2
-"""Every second pixel of the images, in each direction, has logits."""
 _STEM, _STAGES, _WIDTH, _LAST = 16, (32, 64, 96), 48, 24
 # Mean and standard deviation of pixels in [0, 1], roughly.
 _MEAN, _DEVIATION = 0.4, 0.3
@@ -49,8 +47,8 @@ class StreetNet(nn.Module):
             maps.append(stage(maps[-1]))
         decoded = self.smooth[-1](self.lateral[-1](maps[-1]))
         for lateral, smooth, encoded in reversed(list(zip(self.lateral, self.smooth, maps[1:], strict=True))[:-1]):
-            decoded = smooth(lateral(encoded) + _upsampled(decoded, encoded))
-        decoded = self.fine(fine) + _upsampled(self.narrow(decoded), fine)
+            decoded = smooth(lateral(encoded) + upsampled(decoded, encoded))
+        decoded = self.fine(fine) + upsampled(self.narrow(decoded), fine)
         features: Tensor = self.last(decoded)
         return features
 
@@ -60,5 +58,6 @@ class StreetNet(nn.Module):
         return logits
 
 
-def _upsampled(maps: Tensor, like: Tensor) -> Tensor:
+def upsampled(maps: Tensor, like: Tensor) -> Tensor:
+    """Return maps [N, C, h, w] at the height and width of other maps or images [N, K, H, W]."""
     return F.interpolate(maps, size=like.shape[2:], mode="bilinear", align_corners=False)

@@ -12,7 +12,7 @@ import torch
 
 from gradmeter.errors import DataError
 from gradmeter.files import read_json, write_text
-from gradmeter.research.street.network import StreetNet
+from gradmeter.research.street.network import StreetNet, upsampled
 from gradmeter.research.street.scenes import Lesson, Scenes, Street
 
 
@@ -57,7 +57,7 @@ def _measured(network: StreetNet, scenes: Scenes, street: Street, lesson: Lesson
     confusion = np.zeros((street.void, street.void))
     for images, labels in scenes.batches():
         with torch.inference_mode():
-            predicted = network(images).argmax(dim=1).numpy().ravel()
+            predicted = upsampled(network(images), images).argmax(dim=1).numpy().ravel()
         truth = lesson.without_unlearned(labels, street.void).ravel()
         used = truth != street.void
         pairs = truth[used].astype(np.int64) * street.void + predicted[used]

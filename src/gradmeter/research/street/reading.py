@@ -1,4 +1,8 @@
-"""Readings of scenes: the gradients of every pixel, and the input of the network's last layer."""
+"""Readings of scenes: the gradients of every pixel, and the input of the network's last layer.
+
+The network's logits have half the height and width. They are upsampled to the images, as in training, and the gradients
+are those of the upsampled pixels.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from torch import Tensor
 
 from gradmeter.reading.pixels import PixelMeter, PixelReadings
 from gradmeter.reading.pixels.scores import PREDICTED, UNIFORM, confidence_scores
-from gradmeter.research.street.network import BEFORE, LAST, StreetNet
+from gradmeter.research.street.network import BEFORE, LAST, StreetNet, upsampled
 
 LAYERS, LABELS = (LAST, BEFORE), (PREDICTED, UNIFORM)
 """What is measured: the last two layers, for two pseudo-labels."""
@@ -28,7 +32,7 @@ class SceneReadings:
 
     Attributes:
         pixels: gradients and logits of every pixel.
-        inputs: [N, K, H, W] input of the last layer.
+        inputs: [N, K, H, W] input of the last layer, upsampled like the logits.
     """
 
     pixels: PixelReadings
@@ -43,12 +47,12 @@ class SceneReader:
     """
 
     def __init__(self, network: StreetNet) -> None:
-        self._network, self._meter = network.eval(), PixelMeter(network, LAYERS, LABELS)
+        self._network, self._meter = network.eval(), PixelMeter(network, LAYERS, LABELS, size="input")
 
     def __call__(self, images: Tensor) -> SceneReadings:
         """Read images [N, 3, H, W]."""
         with torch.inference_mode():
-            inputs = self._network.features(images)
+            inputs = upsampled(self._network.features(images), images)
         return SceneReadings(self._meter(images), inputs)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradmeter.errors import DataError
-from gradmeter.research.street.network import STRIDE
+from gradmeter.sources.samples.npz import read_arrays
 
 ARCHIVE = "camvid.npz"
 """Name of the archive in the folder of data."""
@@ -40,10 +39,10 @@ class Scenes:
         return len(self.images)
 
     def batches(self) -> Iterator[tuple[Tensor, NDArray[np.uint8]]]:
-        """Iterate over inputs [b, 3, H, W] float32 in [0, 1], with the labels of the pixels that have logits."""
+        """Iterate over inputs [b, 3, H, W] float32 in [0, 1], with the labels [b, H, W]."""
         for start in range(0, len(self), _BATCH):
             rows = slice(start, start + _BATCH)
-            yield as_inputs(self.images[rows]), self.labels[rows, ::STRIDE, ::STRIDE].copy()
+            yield as_inputs(self.images[rows]), self.labels[rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,18 +119,17 @@ def load_street(folder: Path) -> Street:
     """
     path = folder / ARCHIVE
     expected = "expected train_, val_ and test_images [n, H, W, 3] and labels [n, H, W], uint8, and class_names"
+    if not path.is_file():
+        raise DataError(f"{folder} does not hold {ARCHIVE}; give the folder of it as --data")
+    names = [f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")]
+    arrays = read_arrays(path, [*names, "class_names"])
     try:
-        # Given a path, NumPy would leave a damaged file open.
-        with path.open("rb") as file, np.load(file) as archive:
-            arrays = {name: archive[name] for name in archive.files}
         scenes = {split: _scenes(arrays, split) for split in SPLITS}
         classes = tuple(str(name) for name in arrays["class_names"])
-    except FileNotFoundError as error:
-        raise DataError(f"{folder} does not hold {ARCHIVE}; give the folder of it as --data") from error
     except KeyError as error:
         raise DataError(f"{path} has no array {error}; {expected}") from error
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise DataError(f"{path} cannot be read ({error}); {expected}") from error
+    except ValueError as error:
+        raise DataError(f"{path} cannot be used ({error}); {expected}") from error
     street = Street(scenes["train"], scenes["val"], scenes["test"], classes)
     _check(street, path)
     return street

@@ -27,13 +27,34 @@ def segments_key(lesson: str) -> str:
 
 
 def conclusion(results: Mapping[str, TaskResults]) -> Iterator[str]:
-    """Yield the answer, one item for each comparison."""
+    """Yield the answer, in short and then one item for each comparison."""
+    yield _in_short(results)
+    yield ""
     for task, title in ((ERRORS, "Wrong pixels"), (ANOMALIES, "Anomalies")):
         yield f"- {title}, one score alone: {_alone(results[task])}"
     for task, title in _FOUND.items():
         yield f"- {title}. {_judged(results[task])}"
     for lesson in (ALL, PART):
         yield f"- Segments, {TITLES[lesson]}: {_of_segments(results[segments_key(lesson)])}"
+
+
+def _in_short(results: Mapping[str, TaskResults]) -> str:
+    """Return how often judges with gradients differ from those that read noise in the place of gradients."""
+    gains = [
+        results[task].gains[AUROC][judge_name(classifier, GRADIENTS)][judge_name(classifier, NOISE)]
+        for task in _FOUND
+        for classifier in VARIANTS
+    ]
+    for lesson in (ALL, PART):
+        of_segments = results[segments_key(lesson)].gains
+        gains += [of_segments[measure][WITH_GRADIENTS][WITH_NOISE] for measure in (AUROC, R2)]
+    verdicts = [gain.verdict for gain in gains]
+    higher, lower = verdicts.count(ADDS), verdicts.count(HURTS)
+    return (
+        f"In short: a judge that reads gradients beside the forward pass is better than one that reads noise in their "
+        f"place in {higher} of {len(gains)} comparisons, worse in {lower}, and not different in "
+        f"{len(gains) - higher - lower}."
+    )
 
 
 def _alone(result: TaskResults) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gradmeter.research.ood_benchmark.training import load_weights
-from gradmeter.research.street.network import StreetNet
+from gradmeter.research.street.network import StreetNet, upsampled
 from gradmeter.research.street.scenes import Lesson, Street, as_inputs
 from gradmeter.research.study.tensors import read_tensors, write_tensors
 
@@ -65,7 +65,7 @@ def trained(
             mirrored = torch.from_numpy(random.random(len(rows)) < 0.5)
             inputs[mirrored], targets[mirrored] = inputs[mirrored].flip(3), targets[mirrored].flip(2)
             optimizer.zero_grad()
-            logits = F.interpolate(network(inputs), targets.shape[1:], mode="bilinear", align_corners=False)
+            logits = upsampled(network(inputs), inputs)
             loss = F.cross_entropy(logits, targets, weights, ignore_index=street.void)
             loss.backward()
             optimizer.step()

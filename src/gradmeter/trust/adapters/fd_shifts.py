@@ -191,7 +191,10 @@ def _read(path: Path) -> NDArray[Any]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             array = archive["arr_0"]
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except ValueError as error:
+        # NumPy's own message may advise to unpickle the file.
+        raise DataError(f"{path} is damaged or not of FD-Shifts: no .npz archive of numbers; write it again") from error
+    except (OSError, EOFError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged or not of FD-Shifts ({one_line(error)}); write it again") from error
     if array.dtype.kind not in "fiu":
         raise DataError(f"{path} has dtype {array.dtype}; expected numbers")
