@@ -12,6 +12,7 @@ import forked
 from gradmeter.apps.cli import main
 from gradmeter.runs import progress
 from gradmeter.runs.engines import processes
+from gradmeter.runs.measuring import synthetic
 
 # Progress lines must not depend on the speed of the machine.
 MAIN = (
@@ -33,8 +34,8 @@ def started(*arguments: object, cwd: Path, own_group: bool = False) -> forked.Fo
 
 
 def patient_main() -> None:
-    """The command line, whose progress does not depend on the speed of the machine."""
-    progress.EVERY = 3600.0
+    """The command line, whose progress and notes do not depend on the speed of the machine."""
+    progress.EVERY = synthetic._LONG = 3600.0
     main()
 
 
