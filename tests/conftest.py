@@ -1,8 +1,11 @@
 """Settings of the test session (one thread, Ctrl-C, property tests without deadlines), a store of objects, and axe."""
 
+import gc
+import re
 import secrets
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +23,53 @@ settings.load_profile("gradmeter")
 
 # Background jobs of a shell ignore Ctrl-C, and commands started by tests would inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# The files of the longest tests, longest first: started last, they would keep one core busy while the others wait.
+LONGEST = (
+    "apps/cli/test_reproduce.py",
+    "apps/cli/test_trust.py",
+    "runs/measuring/test_on_ray.py",
+    "apps/serving/test_browser.py",
+    "docs/test_guide.py",
+    "docs/test_adapters.py",
+    "research/ood_benchmark/real/test_compare.py",
+    "research/ood_benchmark/test_benchmark.py",
+    "real/test_texts.py",
+    "apps/serving/test_serving.py",
+    "apps/onnx/test_commands.py",
+    "research/gradient_gain/test_experiment.py",
+    "apps/cli/test_measure.py",
+    "research/speed_benchmark/test_run.py",
+    "apps/serving/test_bombs.py",
+    "apps/workflows/test_fit.py",
+    "research/label_study/test_study.py",
+    "research/street/test_study.py",
+    "apps/workflows/test_side_by_side.py",
+    "trust/test_trust.py",
+    "reading/architectures/test_table.py",
+)
+_IS_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Skip files without fast tests in `pytest -m "not slow"`: the libraries that they import load for many seconds."""
+    if "not slow" not in config.option.markexpr or collection_path.suffix != ".py":
+        return None
+    return True if _IS_SLOW.search(collection_path.read_text()) else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the files in `LONGEST`."""
+    rank = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+def pytest_collection_finish() -> None:
+    """Exempt all imported modules and collected tests from garbage collection: many tests and benchmarks call it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Commands in processes forked from one that has PyTorch loaded, which tests can kill."""
 
-import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
@@ -11,17 +11,9 @@ from pathlib import Path
 from traceback import format_exception
 
 from driven.running import Ended, run
+from forked import fork_server
 
 SECONDS = 120
-# Modules that the fork server imports; none of them runs a network. PyTorch's first backward pass imports the last one.
-_LOADED = [
-    "driven.children",
-    "gradmeter.apps.workflows.fit",
-    "gradmeter.apps.workflows.judge",
-    "gradmeter.apps.workflows.open_trust",
-    "skops.io",
-    "torch.fx.experimental.symbolic_shapes",
-]
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree")
 
 
@@ -48,8 +40,7 @@ class Child:
     """
 
     def __init__(self, words: Sequence[bytes], folder: Path, blow: Blow | None = None) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_LOADED)
+        context = fork_server()
         self._receiver, sender = context.Pipe(duplex=False)
         self._process: ForkServerProcess = context.Process(target=_type, args=(list(words), folder, blow, sender))
         self._process.start()

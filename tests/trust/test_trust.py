@@ -2,6 +2,7 @@ import copy
 import json
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,20 @@ from gradmeter.trust.two_heads import TwoHeads
 from trust.trained import digits, loader, noise, trained, untrained
 
 IMAGES, LABELS = digits()
+FOREST = RandomForestClassifier(50, random_state=0)
 
 
-@pytest.fixture(scope="module")
+@cache
+def fitted_model(classifier: Any = "gradmeter", last: int = 1000, unknown: int = 0) -> TrustModel:
+    """A TrustModel that is fitted once for all tests; they may only change its guarantee."""
+    return TrustModel(GradientMeter(trained()), classifier).fit(
+        loader(300, last), unknowns=[[noise(unknown)]] if unknown else []
+    )
+
+
+@pytest.fixture
 def fitted() -> TrustModel:
-    return TrustModel(GradientMeter(trained())).fit(loader(300, 1000), unknowns=[[noise(100)]])
+    return fitted_model(unknown=100)
 
 
 def right(rows: slice) -> np.ndarray:
@@ -41,9 +51,9 @@ def right(rows: slice) -> np.ndarray:
 # --- fit and predict
 
 
-@pytest.mark.parametrize("classifier", [*CLASSIFIERS, RandomForestClassifier(50, random_state=0)])
+@pytest.mark.parametrize("classifier", [*CLASSIFIERS, FOREST])
 def test_wrong_and_unknown_are_trusted_less(classifier: Any) -> None:
-    trust = TrustModel(GradientMeter(trained()), classifier).fit(loader(300, 1000), unknowns=[[noise(100)]])
+    trust = fitted_model(classifier, unknown=100)
     rows = slice(1000, None)
     p, correct = trust.predict_proba(IMAGES[rows]), right(rows)
     assert p.shape == (797,)
@@ -53,7 +63,7 @@ def test_wrong_and_unknown_are_trusted_less(classifier: Any) -> None:
 
 
 def test_it_is_calibrated_without_unknown_inputs() -> None:
-    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 1000))
+    trust = fitted_model("ridge_cv")
     rows = slice(1000, None)
     assert expected_calibration_error(trust.predict_proba(IMAGES[rows]).numpy(), right(rows), 5) < 0.04
 
@@ -91,20 +101,15 @@ def test_it_is_calibrated_for_a_given_share_of_unknown_inputs() -> None:
 
 
 def test_other_classifiers_assume_the_share_of_unknown_inputs_in_training() -> None:
-    for unknowns, share in (([], 0.0), ([[noise(100)]], 0.125)):
-        judge = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 1000), unknowns).judge
+    for unknown, share in ((0, 0.0), (100, 0.125)):
+        judge = fitted_model("ridge_cv", unknown=unknown).judge
         assert judge is not None
         assert judge.unknown_share == share
         assert (" 12.5 % " in judge.meaning) == (share > 0)
 
 
-@pytest.fixture(scope="module")
-def plain() -> TrustModel:
-    return TrustModel(GradientMeter(trained())).fit(loader(300, 1000), [[noise(100)]])
-
-
 @pytest.mark.parametrize("kind", ["pairs", "dicts"])
-def test_kinds_of_batches(kind: str, plain: TrustModel) -> None:
+def test_kinds_of_batches(kind: str, fitted: TrustModel) -> None:
     class Named(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -125,7 +130,7 @@ def test_kinds_of_batches(kind: str, plain: TrustModel) -> None:
         unknown = [[(noise(100), torch.zeros(100))]]
         trust = TrustModel(GradientMeter(trained())).fit([list(batch) for batch in batches], unknown)
         p_correct = trust.predict_proba(IMAGES[:50])
-    torch.testing.assert_close(p_correct, plain.predict_proba(IMAGES[:50]), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(p_correct, fitted.predict_proba(IMAGES[:50]), rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +179,7 @@ def test_calls_before_fit_and_set_risk() -> None:
 
 
 def test_risk() -> None:
-    trust = TrustModel(GradientMeter(trained())).fit(loader(300, 800))
+    trust = fitted_model(last=800)
     guarantee = trust.set_risk(0.05, loader(800, 1300))
     assert trust.guarantee is guarantee
     p = trust.predict_proba(IMAGES[1300:])
@@ -197,7 +202,8 @@ def test_a_guarantee_holds_the_share_of_unknown_inputs(fitted: TrustModel, tmp_p
 
 def test_training_inputs_are_refused_by_set_risk(tmp_path: Path) -> None:
     """Training inputs are recognised in other batches, as arrays, as copies, one by one, and by a loaded TrustModel."""
-    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800), [[noise(100)]])
+    trust = copy.copy(fitted_model("ridge_cv", last=800, unknown=100))
+    trust.guarantee = None
     trust.save(tmp_path / "trust")
     images, labels = IMAGES[300:800], LABELS[300:800]
     for model in (trust, TrustModel.load(tmp_path / "trust", trained())):
@@ -239,13 +245,13 @@ def test_invalid_risks(risk: Any, fitted: TrustModel) -> None:
 
 
 def test_which_inputs_it_learned_from() -> None:
-    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
+    trust = fitted_model("ridge_cv", last=800)
     seen = trust.learned_from(content_hashes(IMAGES[790:810]))
     assert seen.tolist() == [True] * 10 + [False] * 10
 
 
 def test_training_inputs_in_other_batch_forms_are_refused() -> None:
-    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
+    trust = fitted_model("ridge_cv", last=800)
     for batch in ({"input": IMAGES[300:800], "labels": LABELS[300:800]}, ((IMAGES[300:800],), LABELS[300:800])):
         with pytest.raises(InputError, match=r"\b500\b.*\b500\b"):
             trust.set_risk(0.1, [batch])
@@ -272,7 +278,7 @@ def test_training_readings_are_refused_by_set_risk(form: str, tmp_path: Path) ->
 
 
 def test_copies_do_not_count_for_a_guarantee() -> None:
-    trust = TrustModel(GradientMeter(trained()), "ridge_cv").fit(loader(300, 800))
+    trust = fitted_model("ridge_cv", last=800)
     rows = np.flatnonzero(right(slice(800, 1300)))[:30] + 800
     images, labels = IMAGES[rows].repeat(20, 1, 1, 1), LABELS[rows].repeat(20)
     with pytest.raises(RiskNotControlled, match=r"\b30\b"):
@@ -305,7 +311,7 @@ def test_networks_of_half_precision(dtype: torch.dtype) -> None:
 
 def test_nothing_unfamiliar_is_accepted() -> None:
     """Strong noise is rejected even with rare errors and a low threshold."""
-    trust = TrustModel(GradientMeter(trained())).fit(loader(300, 1000))
+    trust = fitted_model()
     trust.set_risk(0.5, loader(1000, 1797), least_probability=0, coverage_tolerance=0)
     strong = 5 * noise(400)
     accepted = trust.accept(strong)
@@ -318,7 +324,7 @@ def test_nothing_unfamiliar_is_accepted() -> None:
 
 
 def test_predictions_that_are_probably_wrong_are_not_accepted() -> None:
-    trust = TrustModel(GradientMeter(trained())).fit(loader(300, 1000))
+    trust = fitted_model()
     assert trust.set_risk(0.5, loader(1000, 1797)).threshold >= 0.5
     assert trust.set_risk(0.5, loader(1000, 1797), least_probability=0.9).threshold >= 0.9
     for value in (-0.1, 1.0):
@@ -327,7 +333,7 @@ def test_predictions_that_are_probably_wrong_are_not_accepted() -> None:
 
 
 def test_unknown_inputs_count_as_errors() -> None:
-    trust = TrustModel(GradientMeter(trained())).fit(loader(300, 800), [[noise(100)]])
+    trust = fitted_model(last=800, unknown=100)
     alone = trust.set_risk(0.1, loader(800, 1700))
     mixed = trust.set_risk(0.1, loader(800, 1700), [[noise(1000)[100:]]])
     assert mixed.coverage < alone.coverage
@@ -340,7 +346,7 @@ def test_unknown_inputs_count_as_errors() -> None:
 
 @pytest.mark.parametrize("classifier", ["gradmeter", "ridge"])
 def test_loading_makes_one_meter(classifier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    TrustModel(GradientMeter(trained()), classifier).fit(loader(300, 1000)).save(tmp_path)
+    fitted_model(classifier).save(tmp_path)
     meters, make = [], GradientMeter.__init__
 
     def counted(meter: GradientMeter, *args: Any, **options: Any) -> None:
@@ -351,9 +357,9 @@ def test_loading_makes_one_meter(classifier: str, tmp_path: Path, monkeypatch: p
     assert [TrustModel.load(tmp_path, trained()).meter] == meters
 
 
-@pytest.mark.parametrize("classifier", [*CLASSIFIERS, RandomForestClassifier(20, random_state=0)])
+@pytest.mark.parametrize("classifier", [*CLASSIFIERS, FOREST])
 def test_a_loaded_model_predicts_the_same(classifier: Any, tmp_path: Path) -> None:
-    trust = TrustModel(GradientMeter(trained(), biases=False), classifier).fit(loader(300, 1000), [[noise(100)]])
+    trust = fitted_model(classifier, unknown=100)
     trust.set_risk(0.1, loader(1000, 1400))
     trust.save(tmp_path / "trust")
     # skops does not trust scikit-learn's trees, because a forged one could crash the process.
@@ -415,7 +421,7 @@ def test_loading_while_another_process_replaces_the_model(
 ) -> None:
     folder = tmp_path / "trust"
     fitted.save(folder)
-    newer = TrustModel(GradientMeter(trained()), "ridge").fit(loader(300, 1000), [[noise(100)]])
+    newer = fitted_model("ridge", unknown=100)
     read_main, reads = saving.read_main, []
 
     def replaced_since(path: Path, *arguments: Any) -> dict[str, Any]:

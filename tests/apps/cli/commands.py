@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+import forked
 from gradmeter.apps.cli import main
+from gradmeter.runs import progress
+from gradmeter.runs.engines import processes
+from gradmeter.runs.measuring import synthetic
 
 # Progress lines must not depend on the speed of the machine.
 MAIN = (
@@ -20,6 +24,35 @@ ENVIRONMENT = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1", "OMP_NUM_THREADS
 
 
 def gradmeter(*arguments: object, cwd: Path, env: dict[str, str] = ENVIRONMENT) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process in which its modules are loaded."""
+    return forked.run(patient_main, [*map(str, arguments)], cwd=cwd, env=env)
+
+
+def started(*arguments: object, cwd: Path, own_group: bool = False) -> forked.Forked:
+    """Start the command line in a process in which its modules are loaded."""
+    return forked.Forked(patient_main, [*map(str, arguments)], cwd=cwd, env=ENVIRONMENT, own_group=own_group)
+
+
+def patient_main() -> None:
+    """The command line, whose progress and notes do not depend on the speed of the machine."""
+    progress.EVERY = synthetic._LONG = 3600.0
+    main()
+
+
+def forking_main() -> None:
+    """The same, with worker processes that are forked, too; see `forked.fork_server`."""
+    processes.get_context = lambda method: forked.fork_server()  # type: ignore[assignment]
+    patient_main()
+
+
+def eager_main() -> None:
+    """The command line, which reports its progress more than twice a second."""
+    progress.EVERY = 0.4
+    main()
+
+
+def anew(*arguments: object, cwd: Path, env: dict[str, str] = ENVIRONMENT) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a new Python."""
     return subprocess.run(
         [*COMMAND, *map(str, arguments)], capture_output=True, text=True, env=env, cwd=cwd, timeout=300
     )

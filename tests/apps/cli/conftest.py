@@ -1,8 +1,6 @@
 """Fixtures that run `gradmeter reproduce` in processes of its own, and a tiny study of the embedded digits."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from apps.cli.commands import MAIN
+import forked
+from apps.cli.commands import anew, forking_main, patient_main
 from gradmeter.research.study.data.embedded import load_embedded
 
-COMMAND = (sys.executable, "-c", MAIN, "reproduce")
 # Two runs, trained just enough to have correct and wrong predictions.
 OPTIONS = ("--runs", "2", "--max-epochs", "6", "--patience", "1")
 # Width and colours must not depend on the environment of the tests.
@@ -30,22 +28,14 @@ class Answer:
 
 
 def run(*arguments: object, cwd: Path | None = None) -> Answer:
-    process = subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, cwd=cwd, timeout=300
-    )
+    process = forked.run(forking_main, ["reproduce", *map(str, arguments)], cwd=cwd, env=ENVIRONMENT)
     return Answer(process.returncode, process.stdout, process.stderr)
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    """Start the command in a process group of its own, as a terminal does."""
-    return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-        start_new_session=True,
-    )
+def start(*arguments: object) -> forked.Forked:
+    """Start the command in a process group of its own, as a terminal does; it starts its workers itself."""
+    words = ["reproduce", *map(str, arguments)]
+    return forked.Forked(patient_main, words, cwd=None, env=ENVIRONMENT, own_group=True)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +44,7 @@ def reproduce() -> Callable[..., Answer]:
 
 
 @pytest.fixture(scope="session")
-def begin() -> Callable[..., subprocess.Popen[str]]:
+def begin() -> Callable[..., forked.Forked]:
     return start
 
 
@@ -76,7 +66,10 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
     """The folder of a study by two workers that was never interrupted, and the output of the command; read-only."""
     folder = tmp_path_factory.mktemp("finished") / "tiny"
-    return folder, run("--data", archives, "--out", folder, *OPTIONS, "--workers", 2)
+    words = ("--data", archives, "--out", folder, *OPTIONS, "--workers", 2)
+    # This one starts Python anew, as users do, and so do its workers.
+    process = anew("reproduce", *words, cwd=folder.parent, env=ENVIRONMENT)
+    return folder, Answer(process.returncode, process.stdout, process.stderr)
 
 
 @pytest.fixture(scope="session")

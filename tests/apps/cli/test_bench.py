@@ -3,27 +3,19 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from apps.cli.commands import ENVIRONMENT
+from forked import Forked
 from gradmeter.apps.cli import main
+from research.speed_benchmark.tiny import main_with_tiny
 
 pytestmark = pytest.mark.slow
 
-_BENCH = """
-from gradmeter.research.speed_benchmark.models import MODELS
-from research.speed_benchmark.tiny import TINY
-MODELS["tiny"] = TINY
-import gradmeter.runs.progress
-gradmeter.runs.progress.EVERY = 3600
-from gradmeter.apps.cli import main
-if __name__ == "__main__":
-    main()
-"""
 SMALL = ("--models", "tiny", "--methods", "gradmeter,loop", "--threads", "1", "--repeats", "2")
 
 
@@ -75,33 +67,20 @@ def test_without_the_extra_the_package_and_the_way_out_are_named(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.fixture
-def script(tmp_path: Path) -> Path:
-    path = tmp_path / "bench.py"
-    path.write_text(_BENCH)
-    return path
+def start(*arguments: object) -> Forked:
+    words = ["bench", *map(str, arguments)]
+    return Forked(main_with_tiny, words, cwd=None, env=ENVIRONMENT, own_group=True)
 
 
-def start(script: Path, *arguments: object) -> subprocess.Popen[str]:
-    tests = str(Path(__file__).parents[2])
-    return subprocess.Popen(
-        [sys.executable, script, "bench", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": tests, "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
+def finish(process: Forked) -> tuple[int | None, str, str]:
+    with process:
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
 
 
-def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
-
-
-def test_killed_stopped_finished_and_asked_again(script: Path, tmp_path: Path) -> None:
+def test_killed_stopped_finished_and_asked_again(tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    command, page = (script, *SMALL, "--out", folder), folder / "performance.md"
+    command, page = (*SMALL, "--out", folder), folder / "performance.md"
     for how in (signal.SIGKILL, signal.SIGINT):
         (folder / "results.json").unlink(missing_ok=True)
         process = start(*command)

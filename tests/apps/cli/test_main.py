@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 import gradmeter
-from apps.cli.commands import ENVIRONMENT
+from apps.cli.commands import ENVIRONMENT, anew
 from apps.cli.commands import gradmeter as gradmeter_command
 from gradmeter.apps.cli import main
 from gradmeter.apps.cli.commands import app
@@ -23,7 +23,6 @@ from gradmeter.errors import TRACEBACK, DataError
 
 pytestmark = pytest.mark.slow
 
-Reproduce = Callable[..., Any]
 Spoil = Callable[[Path], None]
 
 
@@ -117,11 +116,11 @@ def test_no_download_possible(refuses: Refuses, tmp_path: Path, monkeypatch: pyt
     refuses("EMNIST", ("--data", "emnist", "--root", tmp_path / "root", "--download"))
 
 
-def test_a_real_process_does_the_same(reproduce: Reproduce, archives: Path, tmp_path: Path) -> None:
+def test_a_new_process_does_the_same(archives: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(archives, tmp_path / "data")
     truncated(folder)
-    answer = reproduce("--data", folder, "--out", tmp_path / "out")
-    refused(answer.code, answer.out, answer.err, "emnist_digits.npz")
+    process = anew("reproduce", "--data", folder, "--out", tmp_path / "out", cwd=tmp_path)
+    refused(process.returncode, process.stdout, process.stderr, "emnist_digits.npz")
     assert not (tmp_path / "out").exists()
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from apps.cli.commands import COMMAND, ENVIRONMENT, gradmeter
+from apps.cli.commands import gradmeter, started
 from sources.samples.pictures import save
 
 pytestmark = pytest.mark.slow
@@ -137,13 +136,12 @@ def test_killed_and_begun_again(place: Path) -> None:
     for number in range(3000):
         os.link(place / "data/cat/0.png", place / f"data/cat/again-{number:04}.png")
     arguments = ("timm:test_resnet", "data", "-o", "r", "--weights", "w.safetensors", "--image-size", "32")
-    process = subprocess.Popen([*COMMAND, "measure", *arguments], env=ENVIRONMENT, cwd=place, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (place / "r/_part-00000.json").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with started("measure", *arguments, cwd=place) as process:
+        deadline = time.monotonic() + 120
+        while not (place / "r/_part-00000.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.kill()
     first = (place / "r/part-00000.parquet").stat().st_mtime_ns
     resumed = run(*arguments, cwd=place)
     assert resumed.returncode == 0, resumed.stderr

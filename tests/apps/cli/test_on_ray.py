@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from apps.cli.commands import ENVIRONMENT, gradmeter
+from apps.cli.commands import ENVIRONMENT
+from apps.cli.commands import anew as gradmeter
 from sources.samples.pictures import save
 
 pytestmark = pytest.mark.slow

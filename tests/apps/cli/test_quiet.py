@@ -3,18 +3,17 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from apps.cli.commands import ENVIRONMENT, gradmeter
+import forked
+from apps.cli.commands import ENVIRONMENT, eager_main, gradmeter
 from runs.measuring.test_faults import SLOW
 from sources.samples.pictures import save
 
 pytestmark = pytest.mark.slow
 
-OFTEN = "import gradmeter.runs.progress as p; p.EVERY = 0.4; from gradmeter.apps.cli import main; main()"
 SLOWLY = ("measure", "mine:make", "data", "--image-size", "8", "--grey", "--no-labels", "--device", "cpu")
 
 
@@ -29,8 +28,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def often(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", OFTEN, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=cwd, timeout=120)
+    return forked.run(eager_main, arguments, cwd=cwd, env=ENVIRONMENT)
 
 
 def test_plain_lines_and_json_of_its_own(place: Path) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from forked import Forked
 from gradmeter import Readings
 from gradmeter.research.study.report.results import FIGURES
 
 pytestmark = pytest.mark.slow
 
 Reproduce = Callable[..., Any]
-Begin = Callable[..., "subprocess.Popen[str]"]
+Begin = Callable[..., Forked]
 Finished = tuple[Path, Any]
 
 SETS = ("validation", "test", "letters", "cifar10", "uniform", "normal")
@@ -38,7 +38,7 @@ def numbers(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
+def wait_for(path: Path, process: Forked) -> None:
     end = time.monotonic() + 120
     while not path.exists():
         assert process.poll() is None, f"ended before it wrote {path.name}"

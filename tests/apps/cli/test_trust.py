@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from apps.cli.commands import COMMAND, ENVIRONMENT, gradmeter
+from apps.cli.commands import COMMAND, ENVIRONMENT, gradmeter, started
 from apps.workflows.digits import make
 from gradmeter.apps.cli.parameters import Score
 from gradmeter.sources.samples import decode_name
@@ -310,13 +310,12 @@ def test_judge_to_files(name: str, fitted: object, place: Path) -> None:
 
 def test_judge_killed_and_begun_again(fitted: object, place: Path) -> None:
     arguments = ("judge", "trust", "noise:uniform:4000", *NAMED, "-o", "long.csv")
-    process = subprocess.Popen([*COMMAND, *arguments], env=ENVIRONMENT, cwd=place, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (place / "long.csv.parts/_part-00000.json").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with started(*arguments, cwd=place) as process:
+        deadline = time.monotonic() + 120
+        while not (place / "long.csv.parts/_part-00000.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.kill()
     assert not (place / "long.csv").exists()
     resumed = gradmeter(*arguments, cwd=place)
     assert resumed.returncode == 0, resumed.stderr

@@ -2,15 +2,13 @@
 
 import json
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from apps.cli.commands import COMMAND, ENVIRONMENT, gradmeter
+from apps.cli.commands import gradmeter, started
 from apps.workflows.digits import make
 from gradmeter.files import LOCK
 from research.ood_benchmark.archives import write_archives
@@ -98,7 +96,7 @@ def test_ctrl_c_leaves_no_lock(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SLOW)
     save(tmp_path / "data/one.png")
     command = ("measure", "mine:make", "data", "--image-size", "8", "--grey", "--device", "cpu", "--out", "r")
-    with subprocess.Popen([*COMMAND, *command], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE) as process:
+    with started(*command, cwd=tmp_path) as process:
         until = time.monotonic() + 60
         while not (tmp_path / "r/_measurement.json").exists():
             assert time.monotonic() < until
@@ -107,40 +105,22 @@ def test_ctrl_c_leaves_no_lock(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert output.count(b"\n") == 1
+    assert output.count("\n") == 1
     assert not (tmp_path / "r" / LOCK).exists()
-
-
-@pytest.fixture
-def both(place: Path) -> Iterator[list["subprocess.Popen[str]"]]:
-    started: list[subprocess.Popen[str]] = []
-    yield started
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 @pytest.mark.parametrize(
     ("arguments", "out"),
     [(COMMANDS["judge"], "two.csv"), (COMMANDS["measure"], "two"), ((*FIT, "--risk", "0.2", *RIDGE), "twice")],
 )
-def test_two_real_commands_at_once(
-    arguments: tuple[str, ...], out: str, place: Path, both: list["subprocess.Popen[str]"]
-) -> None:
+def test_two_real_commands_at_once(arguments: tuple[str, ...], out: str, place: Path) -> None:
     """One does the work; the other is refused, or finds the work done if it starts later."""
-    for _ in range(2):
-        both.append(
-            subprocess.Popen(
-                [*COMMAND, *arguments, "--out", out],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                env=ENVIRONMENT,
-                cwd=place,
-            )
-        )
-        time.sleep(0.3)
-    errors = [process.communicate(timeout=120)[1] for process in both]
+    with (
+        started(*arguments, "--out", out, cwd=place) as first,
+        started(*arguments, "--out", out, cwd=place) as second,
+    ):
+        both = first, second
+        errors = [process.communicate(timeout=120)[1] for process in both]
     assert 0 in [process.returncode for process in both], errors
     for process, error in zip(both, errors, strict=True):
         assert process.returncode == 0 or (process.returncode == 2 and " process " in error), error

@@ -1,12 +1,8 @@
 """Every compiled kernel against float64 gradients that are materialised tap by tap."""
 
 import itertools
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
@@ -399,57 +395,3 @@ def test_what_does_not_fit_is_refused(changes: dict[str, object], error: type[Ex
     with pytest.raises(error, match=message) as caught:
         compiled.correlate(**(arguments | changes))  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
-
-
-def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=False
-    )
-
-
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not list a process's libraries")
-def test_the_threads_are_those_of_torch(variant: str) -> None:
-    """No second OpenMP library and no further threads, even if scikit-learn has loaded its own library."""
-    code = """if True:
-        import sklearn.cluster
-        import os, pathlib, torch
-        def libraries():
-            maps = pathlib.Path("/proc/self/maps").read_text()
-            names = {line.split()[-1].rsplit("/")[-1] for line in maps.splitlines()}
-            libraries = {name for name in names if name.startswith(("libgomp", "libomp", "libiomp"))}
-            return libraries, len(os.listdir("/proc/self/task"))
-        torch.set_num_threads(2)
-        torch.rand(2**20).exp_()
-        before = libraries()
-        from gradmeter.reading.kernels import compiled
-        x = torch.randn(8, 32, 16, 16)
-        compiled.correlate(x, x, (3, 3), stride=(1, 1), dilation=(1, 1), padding=(1, 1))
-        assert libraries() == before, (libraries(), before)
-        print(compiled.reason())
-    """
-    done = _python(code, GRADMETER_KERNEL=variant)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{variant} kernel, shares torch's OpenMP threads\n"
-
-
-def test_the_gradients_are_never_stored() -> None:
-    """Eight samples of 16 million entries would take half a gigabyte."""
-    code = """if True:
-        import resource, torch
-        from gradmeter.reading.kernels import compiled
-        x = torch.randn(8, 4096, 2)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        compiled.correlate(x, x, (1,), stride=(1,), dilation=(1,), padding=(0,))
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    """
-    done = _python(code)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 2**14
-
-
-def test_an_unknown_kernel_is_refused_in_one_line() -> None:
-    done = _python("import gradmeter.reading.kernels as kernels; kernels.description()", GRADMETER_KERNEL="x86-64-v9")
-    assert done.returncode != 0
-    line = done.stderr.strip().splitlines()[-1]
-    assert "GRADMETER_KERNEL: kernel 'x86-64-v9' is unknown or cannot run here; expected one of" in line
-    assert VARIANTS[0] in line

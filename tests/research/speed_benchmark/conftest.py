@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from gradmeter.research.speed_benchmark import isolation
 from gradmeter.research.speed_benchmark.methods import METHODS
 from gradmeter.research.speed_benchmark.models import MODELS
 from gradmeter.research.speed_benchmark.options import BenchOptions
 from gradmeter.research.speed_benchmark.results import SpeedResults
-from research.speed_benchmark.tiny import DYING, REFUSING, TINY, TIRING
+from research.speed_benchmark.tiny import DYING, FORKING, REFUSING, TINY, TIRING
 
 MIB = 2**20
 
@@ -20,6 +21,12 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS, "tiny", TINY)
     for name, method in (("refusing", REFUSING), ("dying", DYING), ("tiring", TIRING)):
         monkeypatch.setitem(METHODS, name, method)
+
+
+@pytest.fixture
+def forked_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork the processes of measurements instead of starting Python anew; test_isolation.py tests the others."""
+    monkeypatch.setattr(isolation, "multiprocessing", FORKING)
 
 
 @pytest.fixture

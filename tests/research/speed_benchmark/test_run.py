@@ -17,7 +17,7 @@ from gradmeter.research.speed_benchmark.options import BenchOptions
 from gradmeter.research.speed_benchmark.run import run_benchmark
 from research.speed_benchmark.tiny import TINY
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_measurements")]
 
 METHODS = ("gradmeter", "loop", "refusing", "dying", "tiring")
 

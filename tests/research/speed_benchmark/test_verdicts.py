@@ -49,6 +49,7 @@ def test_the_verdict_is_made_of_the_steps() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_measurements")
 def test_verdicts_are_measured_once_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = BenchOptions(("tiny",), ("gradmeter",), threads=(2,), repeats=2)
 

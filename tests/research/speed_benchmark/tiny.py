@@ -1,13 +1,17 @@
 """Small networks, methods and tasks; in a module, since measurements in separate processes import them."""
 
+import multiprocessing
 import os
 import time
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
 
+from apps.cli.commands import patient_main
+from forked import fork_server
 from gradmeter.research.speed_benchmark.methods import Method, Prepared
-from gradmeter.research.speed_benchmark.models import Model
+from gradmeter.research.speed_benchmark.models import MODELS, Model
 
 
 def two_layers() -> nn.Module:
@@ -48,6 +52,9 @@ class Segmenter(nn.Module):
 def tiny_segmenter() -> nn.Module:
     return Segmenter()
 
+
+FORKING = SimpleNamespace(get_context=lambda method: fork_server(), parent_process=multiprocessing.parent_process)
+"""In place of `multiprocessing`: processes are forked, while others take seconds to load PyTorch."""
 
 TINY = Model("Two layers", two_layers, (6,), 5, target=1.0, stretch_target=0.5, best_plain_target=1.2)
 IMAGES = Model("Convolutions", convolutions, (1, 8, 8), 12)
@@ -96,3 +103,9 @@ def sleep() -> None:
 
 def process_id() -> int:
     return os.getpid()
+
+
+def main_with_tiny() -> None:
+    """The command line, with a tiny network beside those of the benchmark."""
+    MODELS["tiny"] = TINY
+    patient_main()
