@@ -13,7 +13,10 @@ from urllib.parse import quote
 from gradmeter.apps.workflows.labels import CheckedLabels
 from gradmeter.files import atomic_write
 from gradmeter.names import decode_name
+from gradmeter.report.thumbnails import data_uri, thumbnail
 from gradmeter.sources.samples import ImageFolder, Unreadable
+from gradmeter.sources.samples.array_kind import summary
+from gradmeter.sources.samples.location import is_address
 from gradmeter.version import __version__
 
 REVIEW, LABEL_STUDIO, FIFTYONE = "review.csv", "label_studio.json", "fiftyone.json"
@@ -22,12 +25,14 @@ REVIEW, LABEL_STUDIO, FIFTYONE = "review.csv", "label_studio.json", "fiftyone.js
 _COLUMNS = ("rank", "id", "label", "suggestion", "p_label", "reason")
 # Label Studio serves files below LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT at this address.
 _LOCAL = "/data/local-files/?d="
+# Longer side of a picture inside a task.
+_SIDE = 256
 # Rows that are Python objects together.
 _TILE = 4096
 
 
 def write_lists(checked: CheckedLabels) -> None:
-    """Write the three lists into the folder of the review, the most suspicious labels first.
+    """Write the lists into the folder of the review, the most suspicious labels first.
 
     Raises:
         OutputError: if the folder cannot be written.
@@ -39,11 +44,18 @@ def write_lists(checked: CheckedLabels) -> None:
     with _written(checked.folder / LABEL_STUDIO) as file:
         _write_items(file, "[]", (_json(_task(checked, row, index)) for row, index in _doubtful(checked)))
         file.write("\n")
+    if not has_fiftyone(checked):
+        return
     with _written(checked.folder / FIFTYONE) as file:
         classes = "" if checked.classes is None else f'"classes": {_json(list(checked.classes))},\n'
         file.write(f'{{{classes}"labels": ')
         _write_items(file, "{}", _fiftyone(checked))
         file.write("}\n")
+
+
+def has_fiftyone(checked: CheckedLabels) -> bool:
+    """Whether there is a list for FiftyOne, which shows images only."""
+    return not checked.source.texts and checked.source.arrays is None
 
 
 def _doubtful(checked: CheckedLabels) -> Iterator[tuple[dict[str, Any], int]]:
@@ -64,14 +76,22 @@ def _task(checked: CheckedLabels, row: dict[str, Any], index: int) -> dict[str, 
 
 
 def _content(checked: CheckedLabels, name: str, index: int) -> tuple[str, str]:
-    """Return the name of the field that Label Studio shows, and its value."""
-    if not checked.source.texts:
-        is_folder = isinstance(checked.source, ImageFolder)
-        return "image", f"{_LOCAL}{quote(decode_name(name))}" if is_folder else name
+    """Return the name of the field that Label Studio shows, and its value.
+
+    This is the address of an image that lies in a folder on this machine, else a small picture, a text, or the first
+    numbers of arrays.
+    """
+    source = checked.source
+    shown = "text" if source.texts or source.arrays is not None else "image"
+    if isinstance(source, ImageFolder) and not is_address(decode_name(source.name)):
+        return shown, f"{_LOCAL}{quote(decode_name(name))}"
     try:
-        return "text", str(checked.source.read(index).content)
+        content = source.read(index).content
     except Unreadable:  # it has changed since it was read
-        return "text", name
+        return shown, name
+    if isinstance(content, dict):
+        return shown, summary(content)
+    return shown, content if isinstance(content, str) else data_uri(thumbnail(content, _SIDE))
 
 
 def _fiftyone(checked: CheckedLabels) -> Iterator[str]:

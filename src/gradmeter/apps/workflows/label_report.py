@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gradmeter.apps.workflows.label_cards import VISIBLE, cards_of
+from gradmeter.apps.workflows.label_lists import has_fiftyone
 from gradmeter.apps.workflows.label_words import answer, share
 from gradmeter.apps.workflows.labels import CheckedLabels
 from gradmeter.files import write_text
@@ -53,6 +54,7 @@ def write_report(checked: CheckedLabels, command: str) -> Path:
         cards=cards,
         visible=VISIBLE,
         doubtful=doubtful,
+        fiftyone=has_fiftyone(checked),
         script=script("browser.js", "label_browser.js"),
         pairs=_pairs(checked),
         provenance=provenance,
