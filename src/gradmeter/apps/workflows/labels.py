@@ -34,7 +34,7 @@ READINGS = "readings"
 
 _NOTE = b"gradmeter labels"
 # Rows of the table that are made together.
-_TILE = 65_536
+_TILE = 8192
 
 
 @dataclass(frozen=True, eq=False)
