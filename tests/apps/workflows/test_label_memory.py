@@ -22,8 +22,8 @@ from gradmeter.trust.labels import check, corruption, neighbours
 neighbours._REFERENCES, neighbours._TILE, check._MOST_ROWS, corruption._MOST = 1000, 2**18, 2000, 1000
 print(peak(int(sys.argv[1]), Path(sys.argv[2]), 8))
 """
-# Bytes for each label: its id, scores and neighbours' votes, and the matrices of the interval of the rate.
-LARGEST = 600
+# Bytes for each label: its id, verdict and evidence, and the matrices of the interval of the rate.
+LARGEST = 1500
 
 
 def peak(labels: int, folder: Path) -> int:
