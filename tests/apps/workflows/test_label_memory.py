@@ -23,7 +23,7 @@ neighbours._REFERENCES, neighbours._TILE, check._MOST_ROWS, corruption._MOST = 1
 print(peak(int(sys.argv[1]), Path(sys.argv[2]), 8))
 """
 # Bytes for each label: its id, verdict and evidence, and the matrices of the interval of the rate.
-LARGEST = 1500
+LARGEST = 2000
 
 
 def peak(labels: int, folder: Path) -> int:
