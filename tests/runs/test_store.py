@@ -111,7 +111,7 @@ def test_differences_name_the_path_to_what_changed() -> None:
     now = {"gradmeter": "1", "options": {"runs": 3, "aupr": "step"}, "hashes": {"a": "1" * 64}}
     assert differences(before, now) == [
         "options: runs was 10, is 3",
-        "options: padding was valid, is None",
-        "options: aupr was None, is step",
+        "options: padding was valid, is none",
+        "options: aupr was none, is step",
         "hashes: a changed",
     ]

@@ -3,12 +3,10 @@
   "use strict";
   const data = JSON.parse(document.getElementById("exploration").textContent);
   const { groups, thresholds, samples, marked } = data;
-  const byId = (id) => document.getElementById(id);
+  const { byId, count, option, pages } = browser;
   const SVG = "http://www.w3.org/2000/svg";
   const PAGE = 24;
   const RIGHT = 0; // the first group holds the right predictions
-
-  const count = (number) => number.toLocaleString("en-US");
 
   // Never rounded to 0 or 100 %.
   function percent(share) {
@@ -126,7 +124,6 @@
   // The browser of samples.
   const isAccepted = (row) => samples.passed[row] > Number(slider.value);
   const isWrong = (row) => samples.label[row] !== samples.prediction[row];
-  let shown = PAGE;
 
   function reasonOf(row) {
     if (isAccepted(row)) return "accepted";
@@ -187,26 +184,13 @@
     return item;
   }
 
-  function browse() {
-    const rows = chosenRows();
-    byId("browse-samples").replaceChildren(...rows.slice(0, shown).map(card));
-    const part = samples.id.length < samples.of ? ` The page holds ${count(samples.id.length)} of ${count(samples.of)}: of ` +
-      "each group the most and the least trusted, those nearest to the threshold, and random ones." : "";
-    byId("browse-count").textContent = `${count(Math.min(shown, rows.length))} of ${count(rows.length)} shown.${part}`;
-    byId("browse-more").hidden = rows.length <= shown;
-  }
+  const part = samples.id.length < samples.of ? ` The page holds ${count(samples.id.length)} of ${count(samples.of)}: of ` +
+    "each group the most and the least trusted, those nearest to the threshold, and random ones." : "";
+  const browse = pages({ size: PAGE, rows: chosenRows, item: card, note: part });
 
   function refresh() {
     show();
-    shown = PAGE;
     browse();
-  }
-
-  function option(select, value, text) {
-    const made = document.createElement("option");
-    made.value = value;
-    made.textContent = text;
-    select.append(made);
   }
 
   groups.forEach((group, index) => option(byId("browse-group"), index, group.name));
@@ -218,13 +202,10 @@
   slider.addEventListener("input", () => {
     show();
     clearTimeout(pending);
-    pending = setTimeout(() => { shown = PAGE; browse(); }, 100);
+    pending = setTimeout(browse, 100);
   });
   byId("reset").addEventListener("click", () => { slider.value = marked; refresh(); slider.focus(); });
   for (const radio of document.querySelectorAll("input[name=population]")) radio.addEventListener("change", show);
-  byId("browser-controls").addEventListener("change", () => { shown = PAGE; browse(); });
-  byId("browser-controls").addEventListener("submit", (event) => event.preventDefault());
-  byId("browse-more").addEventListener("click", () => { shown += PAGE; browse(); });
 
   const place = thresholds.length > 1 ? marked / (thresholds.length - 1) : 0;
   byId("threshold-mark").style.left = `calc(.5rem + (100% - 1rem) * ${place})`;

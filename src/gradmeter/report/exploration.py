@@ -168,6 +168,12 @@ def _chosen(
     return rows[total <= characters], available
 
 
+def in_turn(orders: Sequence[NDArray[np.int64]]) -> Iterator[int]:
+    """Yield the first row of each order, then the second of each, and so on; each row once."""
+    rows = chain.from_iterable(zip_longest(*(order.tolist() for order in orders)))
+    yield from dict.fromkeys(row for row in rows if row is not None)
+
+
 def _by_interest(verdicts: Verdicts, points: OperatingPoints) -> Iterator[int]:
     """Yield all rows once, the most interesting ones of each group first."""
     score, random = verdicts.on_threshold, np.random.default_rng(0)
@@ -178,5 +184,4 @@ def _by_interest(verdicts: Verdicts, points: OperatingPoints) -> Iterator[int]:
         by_score = rows[np.argsort(score[rows], kind="stable")]
         nearest = rows[np.argsort(distance[rows], kind="stable")]
         orders += [by_score[::-1], by_score, nearest, random.permutation(rows)]
-    in_turn = chain.from_iterable(zip_longest(*(order.tolist() for order in orders)))
-    yield from dict.fromkeys(row for row in in_turn if row is not None)
+    yield from in_turn(orders)

@@ -29,9 +29,9 @@ class Script:
     hash: str
 
 
-def script(name: str) -> Script:
-    """Return a JavaScript file of `gradmeter.report`."""
-    text = files("gradmeter.report").joinpath(name).read_text(encoding="utf-8")
+def script(*names: str) -> Script:
+    """Return JavaScript files of `gradmeter.report` as one script."""
+    text = "".join(files("gradmeter.report").joinpath(name).read_text(encoding="utf-8") for name in names)
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Script(Markup(text), f"'sha256-{digest}'")
 

@@ -42,9 +42,9 @@ def require_files(part: str, weights: Sequence[str | None], networks: Path | Non
     Raises:
         DataError: if the folder is not given, or a file is missing.
     """
-    for name in weights:
-        if name is not None and networks is None:
-            raise DataError(f"{part} needs the folder with {name}; give it as --networks")
     missing = [path for path in files if not path.is_file()]
     if missing:
         raise DataError(f"{part} needs {missing[0].name}, which {missing[0].parent} does not hold")
+    for name in weights:
+        if name is not None and networks is None:
+            raise DataError(f"{part} needs the folder with {name}; give it as --networks")

@@ -20,6 +20,8 @@ from gradmeter.locks import locked
 from gradmeter.runs.storage import Storage
 
 _HASH = re.compile(r"[0-9a-f]{16,}")
+# Items of a list that a message names.
+_LISTED = 10
 
 Manifest = dict[str, Any]
 
@@ -178,5 +180,19 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         elif any(isinstance(text, str) and _HASH.fullmatch(text) for text in (earlier, value)):
             lines.append(f"{key} changed")  # a hash says nothing to a reader
         else:
-            lines.append(f"{key} was {earlier}, is {value}")
+            lines.append(f"{key} was {_words(earlier)}, is {_words(value)}")
     return lines
+
+
+def _words(value: Any) -> str:
+    """A JSON value as a reader writes it: "none", "yes", or "cat, dog"."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        more = f" and {len(value) - _LISTED:,} more" if len(value) > _LISTED else ""
+        return ", ".join(map(_words, value[:_LISTED])) + more if value else "empty"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_words(inner)}" for key, inner in value.items()) or "empty"
+    return str(value)

@@ -171,7 +171,7 @@ def test_a_finished_study_is_recognised(
     [
         (("--seed", 1), "seed was 0, is 1"),
         (("--padding", "same"), "padding was valid, is same"),
-        (("--no-biases",), "biases was True, is False"),
+        (("--no-biases",), "biases was yes, is no"),
     ],
 )
 def test_other_options_are_refused_by_name(

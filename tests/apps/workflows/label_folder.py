@@ -8,11 +8,11 @@ import numpy as np
 PLANTED = 10
 
 
-def plant(source: Path, target: Path) -> set[str]:
-    """Copy a folder with a folder per class, move some files to a wrong class, and return the ids of these."""
+def plant(source: Path, target: Path, count: int = PLANTED) -> set[str]:
+    """Copy a folder with a folder per class, move `count` files to a wrong class, and return the ids of these."""
     random = np.random.default_rng(0)
     files = sorted(source.rglob("*.png"))
-    wrong = set(random.choice(len(files), PLANTED, replace=False).tolist())
+    wrong = set(random.choice(len(files), count, replace=False).tolist())
     planted = set()
     for number, file in enumerate(files):
         label = int(file.parent.name)

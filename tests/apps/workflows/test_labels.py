@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from apps.cli.commands import in_this_process
 from apps.workflows.label_folder import PLANTED, plant
+from gradmeter.apps.workflows import label_cards
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +74,21 @@ def test_lists_for_label_studio_and_fiftyone(checked: Path) -> None:
 def test_the_report_shows_pictures(checked: Path) -> None:
     page = (checked / "labels.review/report.html").read_text()
     assert "data:image/png" in page
-    assert "<script" not in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_a_page_of_many_labels_stays_small(checked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(checked)
+    monkeypatch.setattr(label_cards, "_BYTES", 12_000)
+    finished = in_this_process("labels", "digits_network:network", "digits", *OPTIONS, "--json", "-q", cwd=checked)
+    doubtful = sum(json.loads(finished.stdout)["reasons"].values())
+    page = (checked / "labels.review/report.html").read_text()
+    cards = re.findall("<li title.*?</li>", page, re.DOTALL)
+    assert 0 < len(cards) < doubtful
+    assert sum(map(len, cards)) <= 12_000
+    assert f"The page holds {len(cards)} of {doubtful} labels" in page
+    assert [int(re.search(r"<span>(\d+)\.", card)[1]) for card in cards] == [*range(1, len(cards) + 1)]
 
 
 def test_a_second_run_reads_nothing_again(checked: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def test_a_new_benchmark_writes_its_file_at_once(made: Made, tmp_path: Path) -> 
     [
         ({"gradmeter": "2.0"}, "gradmeter was 1.2.3, is 2.0"),
         ({"versions": {"torch": "10.0"}}, "versions: torch was 9.9, is 10.0"),
-        ({"versions": {"torch": "9.9", "timm": "1"}}, "versions: timm was None, is 1"),
+        ({"versions": {"torch": "9.9", "timm": "1"}}, "versions: timm was none, is 1"),
         ({"machine": {"processor": "Q"}}, "machine: processor was P-1, is Q"),
     ],
 )

@@ -68,7 +68,8 @@ def errors_in_one_line() -> Iterator[None]:
         yield
     except typer.TyperException as error:
         if message := error.format_message():  # empty if the help was shown instead
-            _fail(message, BAD_INPUT)
+            # typer passes on the start of a message of its library.
+            _fail(message.replace(": Value error, ", ": "), BAD_INPUT)
         sys.exit(BAD_INPUT)
     except GradmeterError as error:
         _fail(str(error), BAD_INPUT)

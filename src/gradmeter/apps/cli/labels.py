@@ -85,7 +85,7 @@ def labels(
         from gradmeter.apps.workflows.label_report import write_report
     from gradmeter.apps.cli.progress import bars, trial_device
     from gradmeter.apps.workflows.label_lists import REVIEW, write_lists
-    from gradmeter.apps.workflows.label_report import answer
+    from gradmeter.apps.workflows.label_words import answer
     from gradmeter.apps.workflows.labels import check_labels, require_ours, review_folder
     from gradmeter.apps.workflows.sets import recipe_for
     from gradmeter.sources.samples import open_source, require_outside

@@ -107,7 +107,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
             answer=list(map(printable, answer(evaluation))),
             figures=svgs,
             explored=explored,
-            script=script("exploration.js"),
+            script=script("browser.js", "exploration.js"),
             groups=Markup(to_html(summary_grid(group_summaries(evaluation)))),
             score_names=SCORE_NAMES,
             distributions=DISTRIBUTIONS,

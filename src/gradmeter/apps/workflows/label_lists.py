@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import quote
 
 from gradmeter.apps.workflows.labels import CheckedLabels
-from gradmeter.files import write_text
+from gradmeter.files import atomic_write
 from gradmeter.names import decode_name
+from gradmeter.report.thumbnails import data_uri, thumbnail
 from gradmeter.sources.samples import ImageFolder, Unreadable
+from gradmeter.sources.samples.array_kind import summary
+from gradmeter.sources.samples.location import is_address
 from gradmeter.version import __version__
 
 REVIEW, LABEL_STUDIO, FIFTYONE = "review.csv", "label_studio.json", "fiftyone.json"
@@ -21,24 +25,45 @@ REVIEW, LABEL_STUDIO, FIFTYONE = "review.csv", "label_studio.json", "fiftyone.js
 _COLUMNS = ("rank", "id", "label", "suggestion", "p_label", "reason")
 # Label Studio serves files below LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT at this address.
 _LOCAL = "/data/local-files/?d="
+# Longer side of a picture inside a task.
+_SIDE = 256
+# Rows that are Python objects together.
+_TILE = 4096
 
 
 def write_lists(checked: CheckedLabels) -> None:
-    """Write the three lists into the folder of the review, the most suspicious labels first.
+    """Write the lists into the folder of the review, the most suspicious labels first.
 
     Raises:
         OutputError: if the folder cannot be written.
     """
-    rows = checked.table.take(checked.ranked()).to_pylist()
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(checked.folder / REVIEW, stream.getvalue())
-    indices = checked.read.indices[checked.ranked()].tolist()
-    tasks = [_task(checked, row, index) for row, index in zip(rows, indices, strict=True)]
-    _write_json(checked.folder / LABEL_STUDIO, tasks)
-    _write_json(checked.folder / FIFTYONE, _fiftyone(checked))
+    with _written(checked.folder / REVIEW) as file:
+        writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row for row, _ in _doubtful(checked))
+    with _written(checked.folder / LABEL_STUDIO) as file:
+        _write_items(file, "[]", (_json(_task(checked, row, index)) for row, index in _doubtful(checked)))
+        file.write("\n")
+    if not has_fiftyone(checked):
+        return
+    with _written(checked.folder / FIFTYONE) as file:
+        classes = "" if checked.classes is None else f'"classes": {_json(list(checked.classes))},\n'
+        file.write(f'{{{classes}"labels": ')
+        _write_items(file, "{}", _fiftyone(checked))
+        file.write("}\n")
+
+
+def has_fiftyone(checked: CheckedLabels) -> bool:
+    """Whether there is a list for FiftyOne, which shows images only."""
+    return not checked.source.texts and checked.source.arrays is None
+
+
+def _doubtful(checked: CheckedLabels) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the rows of doubtful labels, the most suspicious first, and their indices in the source."""
+    ranked = checked.ranked()
+    for start in range(0, len(ranked), _TILE):
+        rows = ranked[start : start + _TILE]
+        yield from zip(checked.table.take(rows).to_pylist(), checked.read.indices[rows].tolist(), strict=True)
 
 
 def _task(checked: CheckedLabels, row: dict[str, Any], index: int) -> dict[str, Any]:
@@ -51,25 +76,48 @@ def _task(checked: CheckedLabels, row: dict[str, Any], index: int) -> dict[str, 
 
 
 def _content(checked: CheckedLabels, name: str, index: int) -> tuple[str, str]:
-    """Return the name of the field that Label Studio shows, and its value."""
-    if not checked.source.texts:
-        is_folder = isinstance(checked.source, ImageFolder)
-        return "image", f"{_LOCAL}{quote(decode_name(name))}" if is_folder else name
+    """Return the name of the field that Label Studio shows, and its value.
+
+    This is the address of an image that lies in a folder on this machine, else a small picture, a text, or the first
+    numbers of arrays.
+    """
+    source = checked.source
+    shown = "text" if source.texts or source.arrays is not None else "image"
+    if isinstance(source, ImageFolder) and not is_address(decode_name(source.name)):
+        return shown, f"{_LOCAL}{quote(decode_name(name))}"
     try:
-        return "text", str(checked.source.read(index).content)
+        content = source.read(index).content
     except Unreadable:  # it has changed since it was read
-        return "text", name
+        return shown, name
+    if isinstance(content, dict):
+        return shown, summary(content)
+    return shown, content if isinstance(content, str) else data_uri(thumbnail(content, _SIDE))
 
 
-def _fiftyone(checked: CheckedLabels) -> dict[str, Any]:
-    """Return all labels in the format of FiftyOneImageClassificationDataset; images are named without extension."""
-    labels = {}
-    for row in checked.table.to_pylist():
-        attributes = {name: row[name] for name in ("rank", "suggestion", "reason") if row[name] is not None}
-        name = str(PurePosixPath(row["id"]).with_suffix(""))
-        labels[name] = {"label": str(row["label"]), "confidence": row["p_label"], "attributes": attributes}
-    return {**({} if checked.classes is None else {"classes": list(checked.classes)}), "labels": labels}
+def _fiftyone(checked: CheckedLabels) -> Iterator[str]:
+    """Yield the entries of FiftyOneImageClassificationDataset for all labels; images are named without extension."""
+    for batch in checked.table.to_batches(_TILE):
+        for row in batch.to_pylist():
+            attributes = {name: row[name] for name in ("rank", "suggestion", "reason") if row[name] is not None}
+            name = str(PurePosixPath(row["id"]).with_suffix(""))
+            label = {"label": str(row["label"]), "confidence": row["p_label"], "attributes": attributes}
+            yield f"{_json(name)}: {_json(label)}"
 
 
-def _write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+@contextmanager
+def _written(path: Path) -> Iterator[TextIO]:
+    """Yield a text file that appears whole or not at all; a list of many labels is never in memory as a whole."""
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+def _write_items(file: TextIO, brackets: str, items: Iterable[str]) -> None:
+    """Write items of JSON, each on a line."""
+    file.write(brackets[0])
+    for number, item in enumerate(items):
+        file.write(f"{',' * (number > 0)}\n{item}")
+    file.write(f"\n{brackets[1]}")
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False)

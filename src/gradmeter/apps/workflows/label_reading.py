@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Encoded, Source
 from gradmeter.trust.labels import LabelReadings
 from gradmeter.trust.labels.inputs import Labels
+from gradmeter.trust.labels.on_disk import on_disk
 
 _NO_LABEL = "it has no label"
 
@@ -44,7 +44,7 @@ class ReadLabels:
     """
 
     inputs: LabelReadings
-    ids: list[str]
+    ids: pa.ChunkedArray
     indices: Labels
     measured: Measured
 
@@ -179,7 +179,8 @@ def read_samples(classifier: Classifier, source: Source, folder: Path, work: Wor
         return read
 
     def at(rows: Labels, labels: Labels) -> Readings:
-        others = OtherClasses({read.ids[row]: int(label) for row, label in zip(rows, labels, strict=True)})
+        names = read.ids.take(pa.array(rows)).to_pylist()
+        others = OtherClasses(dict(zip(names, labels.tolist(), strict=True)))
         again = LabelReader(meter, classifier, Rows(others), others)
         part = Part(source, read.indices[rows])
         digest = hashlib.sha256(np.ascontiguousarray(labels).tobytes()).hexdigest()
@@ -190,7 +191,6 @@ def read_samples(classifier: Classifier, source: Source, folder: Path, work: Wor
         stream(again, part, target, of_part, replace(work, fresh=work.fresh or stale))
         tables = pa.concat_tables(MeasuredSet(target).tables())
         where = {name: position for position, name in enumerate(tables["id"].to_pylist())}
-        names = [read.ids[row] for row in rows]
         if missing := [name for name in names if name not in where]:
             raise DataError(f"{source.name}: {missing[0]} was read once and cannot be read again; run with --fresh")
         return Readings.from_arrow(tables.take([where[name] for name in names]))
@@ -200,9 +200,7 @@ def read_samples(classifier: Classifier, source: Source, folder: Path, work: Wor
 
 def _collect(measured: MeasuredSet, source: Source, counts: Measured, *, gradients: bool) -> ReadLabels:
     """Collect the rows of a measurement in the order of the data, without those of samples that no longer exist."""
-    ids: list[str] = []
-    for table in measured.tables(["id"]):
-        ids += table["id"].to_pylist()
+    ids = pa.chunked_array([chunk for table in measured.tables(["id"]) for chunk in table["id"].chunks], pa.string())
     indices = _indices(source, ids)
     kept = np.flatnonzero(indices >= 0)
     order = kept[np.argsort(indices[kept], kind="stable")]
@@ -219,7 +217,8 @@ def _collect(measured: MeasuredSet, source: Source, counts: Measured, *, gradien
         columns |= {name: table[name].to_numpy() for name in ("label", HASH_COLUMN)}
         for name, values in columns.items():
             if name not in arrays:
-                arrays[name] = _array((len(order), *values.shape[1:]), values.dtype)
+                shape = (len(order), *values.shape[1:])
+                arrays[name] = on_disk(shape, values.dtype) if len(shape) > 1 else np.empty(shape, values.dtype)
             arrays[name][to[present]] = values[present]
         if gradients:
             given.append(Readings.from_arrow(table))
@@ -231,21 +230,14 @@ def _collect(measured: MeasuredSet, source: Source, counts: Measured, *, gradien
         given=Readings.concatenate(given).rows(order) if gradients else None,
         contents=arrays[HASH_COLUMN],
     )
-    return ReadLabels(inputs, [ids[row] for row in order], indices[order], counts)
+    return ReadLabels(inputs, ids.take(pa.array(order)), indices[order], counts)
 
 
-def _indices(source: Source, ids: list[str]) -> Labels:
+def _indices(source: Source, ids: pa.ChunkedArray) -> Labels:
     """Return the index of each id in the source; -1 for a sample that no longer exists."""
     count = len(source)
-    if len(ids) == count and all(source.id(index) == name for index, name in enumerate(ids)):
+    names = (name for chunk in ids.chunks for name in chunk.to_pylist())
+    if len(ids) == count and all(source.id(index) == name for index, name in enumerate(names)):
         return np.arange(count)
     numbers = {source.id(index): index for index in range(count)}
-    return np.array([numbers.get(name, -1) for name in ids], np.int64)
-
-
-def _array(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return an array for rows; a matrix lies in a temporary file, which is gone when the process ends."""
-    if len(shape) == 1:
-        return np.empty(shape, dtype)
-    with tempfile.TemporaryFile() as file:  # the mapping keeps its own handle
-        return np.memmap(file, dtype, "w+", shape=shape)
+    return np.array([numbers.get(name, -1) for name in ids.to_pylist()], np.int64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from gradmeter.apps.workflows.label_notes import notes_on
 from gradmeter.apps.workflows.label_reading import ReadLabels, read_samples
 from gradmeter.errors import InputError, OutputError
 from gradmeter.files import atomic_write, is_temporary, sweep_beside
 from gradmeter.names import encode_name
-from gradmeter.report.probabilities import percent
 from gradmeter.runs.measuring import Skipped, Work
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Source
@@ -33,17 +32,9 @@ COLUMNS = ("rank", "id", "label", "p_label", "suggestion", "reason", "layers")
 READINGS = "readings"
 """Folder of the readings, in the folder of the review."""
 
-# A network that agrees with this share of the labels has probably learned from them.
-_LEARNED = 0.998
 _NOTE = b"gradmeter labels"
-# Fewer labels tell little about what wrong ones look like.
-_FEW = 200
-# With so few samples, what the network predicts for a class says nothing about the order of the classes.
-_FEW_OF_CLASS = 20
-# Classes named in a note.
-_NAMED = 5
-# Rows that are in memory together.
-_TILE = 4096
+# Rows of the table that are made together.
+_TILE = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +78,7 @@ class CheckedLabels:
     @property
     def reasons(self) -> dict[str, int]:
         """The number of labels with each reason."""
-        counts = Counter(self.verdicts.reason.tolist())
-        return {reason: counts[reason] for reason in REASONS}
+        return {reason: int((self.verdicts.reason == reason).sum()) for reason in REASONS}
 
     @property
     def folder(self) -> Path:
@@ -152,7 +142,7 @@ def check_labels(
         inputs = replace(inputs, probabilities=out_of_fold(inputs.embedding, inputs.labels, inputs.classes, fold, seed))
     verdicts = LabelCheck(gradients=reads == GRADIENTS, folds=folds, seed=seed).fit_predict(inputs)
     names = classifier.classes or (None if source.classes is None else source.classes)
-    notes = _notes(inputs, names, learned=learned)
+    notes = notes_on(inputs, names, learned=learned)
     for note in notes:
         work.on_note(f"{source.name}: {note}")
     table = _table(read.ids, inputs, verdicts, names)
@@ -189,81 +179,38 @@ def require_ours(out: Path) -> None:
         )
 
 
-def _table(ids: list[str], inputs: LabelReadings, verdicts: LabelVerdicts, names: tuple[str, ...] | None) -> pa.Table:
-    """Return the table of labels in the order of the data."""
-
-    def classes(numbers: Any) -> pa.Array:
-        return pa.array(numbers if names is None else [names[number] for number in numbers.tolist()])
-
-    doubtful = verdicts.reason != ""
-    suggestion = classes(verdicts.suggestion)
-    return pa.table(
-        {
-            "rank": verdicts.rank,
-            "id": pa.array(ids, pa.string()),
-            "label": classes(np.asarray(inputs.labels)),
-            "p_label": verdicts.p_label,
-            "suggestion": pa.array(
-                [value if shown else None for value, shown in zip(suggestion.to_pylist(), doubtful, strict=True)],
-                suggestion.type,
-            ),
-            "reason": pa.array([reason or None for reason in verdicts.reason.tolist()], pa.string()),
-            "layers": pa.array([list(layers) for layers in verdicts.layers], pa.list_(pa.string())),
-        }
+def _table(
+    ids: pa.ChunkedArray, inputs: LabelReadings, verdicts: LabelVerdicts, names: tuple[str, ...] | None
+) -> pa.Table:
+    """Return the table of labels in the order of the data, made in tiles because Python's strings are large."""
+    starts = range(0, len(verdicts), _TILE)
+    return pa.concat_tables(
+        _tile(ids, inputs, verdicts, names, slice(start, min(start + _TILE, len(verdicts)))) for start in starts
     )
 
 
-def _notes(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: bool) -> tuple[str, ...]:
-    """Return sentences on data that the check judges badly."""
-    notes = []
-    labels = np.asarray(inputs.labels)
-    counts = np.bincount(labels, minlength=inputs.classes)
+def _tile(
+    ids: pa.ChunkedArray,
+    inputs: LabelReadings,
+    verdicts: LabelVerdicts,
+    names: tuple[str, ...] | None,
+    rows: slice,
+) -> pa.Table:
+    def classes(numbers: Any) -> list[Any]:
+        listed: list[int] = numbers.tolist()
+        return listed if names is None else [names[number] for number in listed]
 
-    def listed(classes: Any) -> str:
-        shown = [str(number) if names is None else names[number] for number in classes[:_NAMED].tolist()]
-        return ", ".join(shown) + (f" and {len(classes) - _NAMED:,} more" if len(classes) > _NAMED else "")
-
-    if len(labels) < _FEW:
-        notes.append(f"{len(labels):,} labels are few; P(the label is right) and the share of wrong labels are rough")
-    if len(absent := np.flatnonzero(counts == 0)):
-        notes.append(f"no sample has the label {listed(absent)}")
-    if len(single := np.flatnonzero(counts == 1)):
-        notes.append(f"one sample only has the label {listed(single)}; no neighbour can confirm it")
-    if conflicts := _conflicts(inputs):
-        notes.append(f"{conflicts:,} inputs occur more than once with different labels; at least one of each is wrong")
-    if not learned and len(labels) >= _FEW:
-        predictions = np.concatenate(
-            [inputs.logits[start : start + _TILE].argmax(axis=1) for start in range(0, len(labels), _TILE)]
-        )
-        agreement = float((predictions == labels).mean())
-        if agreement >= _LEARNED:
-            notes.append(
-                f"the network agrees with {percent(agreement, 2)} % of the labels; if it was trained on them, give "
-                "--learned, or wrong labels that it learned stay hidden"
-            )
-        notes += [
-            f"the network predicts {listed(np.array([most]))} for {percent(share, 0)} % of the samples with the label "
-            f"{listed(np.array([label]))}; if the classes are in another order than the network's outputs, give "
-            "--classes in the right order: the check takes a label that nearly always contradicts the network for right"
-            for label, most, share in _contradicted(predictions, labels)[:_NAMED]
-        ]
-    return tuple(notes)
-
-
-def _contradicted(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[tuple[int, int, float]]:
-    """Return the labels that most predictions contradict: (label, class predicted most often, its share)."""
-    found = []
-    for label in np.unique(labels).tolist():
-        predicted, counts = np.unique(predictions[labels == label], return_counts=True)
-        most = int(counts.argmax())
-        if counts.sum() >= _FEW_OF_CLASS and predicted[most] != label and 2 * counts[most] > counts.sum():
-            found.append((label, int(predicted[most]), float(counts[most] / counts.sum())))
-    return found
-
-
-def _conflicts(inputs: LabelReadings) -> int:
-    """Return the number of distinct inputs that occur with different labels."""
-    if inputs.contents is None:
-        return 0
-    pairs = np.unique(np.stack([inputs.contents, np.asarray(inputs.labels).astype(np.uint64)], axis=1), axis=0)
-    return int((np.unique(pairs[:, 0], return_counts=True)[1] > 1).sum())
+    kind = pa.int64() if names is None else pa.string()
+    reasons = [reason or None for reason in verdicts.reason[rows].tolist()]
+    suggestions = zip(classes(verdicts.suggestion[rows]), reasons, strict=True)
+    return pa.table(
+        {
+            "rank": verdicts.rank[rows],
+            "id": ids.slice(rows.start, rows.stop - rows.start),
+            "label": pa.array(classes(np.asarray(inputs.labels[rows])), kind),
+            "p_label": verdicts.p_label[rows],
+            "suggestion": pa.array([None if reason is None else value for value, reason in suggestions], kind),
+            "reason": pa.array(reasons, pa.string()),
+            "layers": pa.array([list(layers) for layers in verdicts.layers[rows]], pa.list_(pa.string())),
+        }
+    )

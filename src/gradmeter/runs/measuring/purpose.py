@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from gradmeter.runs.store import Manifest, differences
 
-_PLACE = "place"
+_PLACE, _PREPROCESSING = "place", "preprocessing"
+# A value in the `repr` of a preprocessing: a number, a name, or a tuple of such.
+_VALUE = re.compile(r"(\w+)=(\([^()]*\)|[^(),=]+(?=[,)]))")
 # Entries that change when samples are added or removed.
 _OF_SAMPLES = {"contents", "samples", "arrays"}
 
@@ -29,6 +33,7 @@ def changes(recorded: Manifest, purpose: Manifest) -> list[str]:
     for key, words in (
         ("contents", "the samples changed"),
         ("weights", "the weights changed"),
+        (_PREPROCESSING, _preprocessing(recorded.get(_PREPROCESSING), purpose.get(_PREPROCESSING))),
         ("fit", "the TrustModel changed"),
         (_PLACE, f"{purpose.get('data')} was {recorded.get(_PLACE)}, is {purpose.get(_PLACE)}"),
     ):
@@ -36,3 +41,16 @@ def changes(recorded: Manifest, purpose: Manifest) -> list[str]:
             differing.remove(key)
             lines.append(words)
     return lines + differences(recorded, {key: purpose.get(key) for key in sorted(differing)})
+
+
+def _preprocessing(before: object, now: object) -> str:
+    """Say what changed between the `repr` of two preprocessings, as far as they show it."""
+    values, others = (
+        {name: value.strip("(),'") for name, value in _VALUE.findall(str(text))} for text in (before, now)
+    )
+    changed = [
+        f"{name} was {values[name]}, is {others[name]}"
+        for name in values
+        if name in others and values[name] != others[name]
+    ]
+    return ": ".join(["the preprocessing changed", *(["; ".join(changed)] if changed else [])])

@@ -1,4 +1,7 @@
-"""An `.npz` archive of images as a source. Its arrays are kept in memory; pickled objects are refused."""
+"""An `.npz` archive of images as a source; pickled objects are refused.
+
+The images stay in an uncompressed local archive, as `numpy.savez` writes it; those of others are kept in memory.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from gradmeter.errors import DataError
 from gradmeter.sources.samples.archive_labels import LABELS, NAMES, checked_labels
 from gradmeter.sources.samples.decoding import too_long
 from gradmeter.sources.samples.location import Location
-from gradmeter.sources.samples.npz import Array, read_arrays
+from gradmeter.sources.samples.npz import read_arrays
+from gradmeter.sources.samples.npz_rows import ArrayRows, open_rows
 from gradmeter.sources.samples.sample import Encoded, Source
 
 IMAGES = "images"
@@ -36,17 +40,19 @@ class ImageArchive(Source):
     def __init__(self, location: Location, mode: str = "RGB") -> None:
         path = self.name = location.name
         with location.open() as file:
-            arrays = read_arrays(path, (IMAGES, LABELS, NAMES), file)
+            arrays = read_arrays(path, (LABELS, NAMES), file)
         if IMAGES not in arrays:
             raise DataError(f"{path} has no array 'images' or 'inputs', only {', '.join(arrays) or 'nothing'}")
-        self._images = _checked_images(path, arrays[IMAGES])
+        self._images = open_rows(location, [IMAGES])[IMAGES]
+        _check_images(path, self._images)
+        self._count = self._images.shape[0]
         self.decoder = _Pixels(self._images.dtype.str, self._images.shape[1:], mode)
-        self._labels, self.classes = checked_labels(path, arrays, len(self._images))
+        self._labels, self.classes = checked_labels(path, arrays, self._count)
         self.labelled = self._labels is not None
 
     def __len__(self) -> int:
         """The number of images."""
-        return len(self._images)
+        return self._count
 
     def id(self, index: int) -> str:
         """The index of the image."""
@@ -55,12 +61,13 @@ class ImageArchive(Source):
     def fetch(self, index: int) -> Encoded:
         """The pixels of one image, not decoded."""
         label = None if self._labels is None else int(self._labels[index])
-        return Encoded(self.id(index), self._images[index].tobytes(), label)
+        return Encoded(self.id(index), self._images.row(index), label)
 
     def fingerprint(self) -> str:
         """A hash of pixels and labels."""
         digest = hashlib.sha256(f"{self._images.dtype} {self._images.shape}".encode())
-        digest.update(np.ascontiguousarray(self._images).data)
+        for chunk in self._images.chunks():
+            digest.update(chunk)
         if self._labels is not None:
             digest.update(self._labels.data)
         return digest.hexdigest()
@@ -83,21 +90,21 @@ class _Pixels:
         return Image.fromarray(pixels).convert(self.mode)
 
 
-def _checked_images(path: str, images: Array) -> Array:
-    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3) or 0 in images.shape:
+def _check_images(path: str, images: ArrayRows) -> None:
+    if len(images.shape) not in (3, 4) or (len(images.shape) == 4 and images.shape[3] != 3) or 0 in images.shape:
         raise DataError(
             f"{path}: images have shape {images.shape}; expected [N, height, width] or [N, height, width, 3]"
         )
     if reason := too_long(images.shape[2], images.shape[1]):
         raise DataError(f"{path}: images of {reason}")
-    if images.dtype.kind == "f":
-        low, high = images.min(), images.max()  # NaN if any pixel is NaN
-        if not (low >= 0 and high <= 1):
-            raise DataError(f"{path}: float images range from {low:g} to {high:g}; expected values in [0, 1]")
-    elif images.dtype not in (np.uint8, np.bool_):
+    if images.dtype.kind != "f" and images.dtype not in (np.uint8, np.bool_):
         raise DataError(f"{path}: images have dtype {images.dtype}; expected uint8 (0..255), float (0..1) or bool")
-    elif images.dtype == np.uint8 and images.max() == 1:
+    chunks = (np.frombuffer(chunk, images.dtype) for chunk in images.chunks())
+    low, high = np.array([(chunk.min(), chunk.max()) for chunk in chunks]).T
+    low, high = low.min(), high.max()
+    if images.dtype.kind == "f" and not (low >= 0 and high <= 1):  # NaN if any pixel is NaN
+        raise DataError(f"{path}: float images range from {low:g} to {high:g}; expected values in [0, 1]")
+    if images.dtype == np.uint8 and high == 1:
         raise DataError(
             f"{path}: uint8 images contain only 0 and 1; expected 0..255: multiply by 255 or convert to bool"
         )
-    return images

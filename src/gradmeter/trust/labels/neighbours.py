@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import TruncatedSVD
 
 from gradmeter.stages import stage
+from gradmeter.trust.labels.on_disk import on_disk
 
 NEIGHBOURS = 20
 """Default number of neighbours."""
@@ -29,6 +30,8 @@ _SAME = 1 - 2e-6
 @dataclass(frozen=True, eq=False)
 class Neighbours:
     """The nearest neighbours of N inputs; neither the input itself nor copies of it are neighbours.
+
+    The arrays are in temporary files.
 
     Attributes:
         rows: [N, k] rows of the neighbours, the nearest first; -1 where there are fewer than k.
@@ -57,7 +60,7 @@ def nearest(embedding: NDArray[Any], neighbours: int = NEIGHBOURS, seed: int = 0
         chosen = np.sort(random.choice(count, _REFERENCES, replace=False))
     references = torch.from_numpy(directions[chosen])
     k = max(1, min(neighbours, len(chosen) - 1))
-    rows, similarity = np.empty((count, k), np.int32), np.empty((count, k), np.float32)
+    rows, similarity = on_disk((count, k), np.int32), on_disk((count, k), np.float32)
     size = max(1, _TILE // len(chosen))
     with stage("finding neighbours", count) as advance:
         for start in range(0, count, size):
@@ -78,7 +81,7 @@ def _directions(embedding: NDArray[Any], random: np.random.Generator) -> NDArray
         sample = np.sort(random.choice(count, min(count, _SAMPLED), replace=False))
         projection = TruncatedSVD(_DIMENSIONS, random_state=0).fit(_scaled(np.asarray(embedding[sample], np.float32)))
         dimensions = _DIMENSIONS
-    directions = np.empty((count, dimensions), np.float32)
+    directions = on_disk((count, dimensions), np.float32)
     for start in range(0, count, _SAMPLED):
         part = _scaled(np.asarray(embedding[start : start + _SAMPLED], np.float32))
         directions[start : start + _SAMPLED] = part if projection is None else _scaled(projection.transform(part))

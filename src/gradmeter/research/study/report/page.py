@@ -59,7 +59,7 @@ def write_report(folder: Path) -> Path:
         weights=weight_map(results.rows["lasso_weights"]),
         verdicts=VERDICTS,
         explored=results.explored,
-        script=script("exploration.js"),
+        script=script("browser.js", "exploration.js"),
     )
     path = folder / REPORT
     write_text(path, page)

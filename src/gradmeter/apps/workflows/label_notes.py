@@ -1,0 +1,87 @@
+"""Sentences on data whose labels `gradmeter labels` judges badly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradmeter.report.probabilities import percent
+from gradmeter.trust.labels import LabelReadings
+
+# A network that agrees with this share of the labels has probably learned from them.
+_LEARNED = 0.998
+# Fewer labels tell little about what wrong ones look like.
+_FEW = 200
+# With so few samples, what the network predicts for a class says nothing about the order of the classes.
+_FEW_OF_CLASS = 20
+# Classes named in a note.
+_NAMED = 5
+# Rows that are in memory together.
+_TILE = 4096
+
+
+def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: bool) -> tuple[str, ...]:
+    """Return sentences on data that the check judges badly.
+
+    Args:
+        inputs: the labels and what was read.
+        names: names of the classes; None if they have none.
+        learned: whether out-of-fold heads judge, and not the network's own last layer.
+    """
+    notes = []
+    labels = np.asarray(inputs.labels)
+    counts = np.bincount(labels, minlength=inputs.classes)
+
+    def listed(classes: Any) -> str:
+        shown = [str(number) if names is None else names[number] for number in classes[:_NAMED].tolist()]
+        return ", ".join(shown) + (f" and {len(classes) - _NAMED:,} more" if len(classes) > _NAMED else "")
+
+    if len(labels) < _FEW:
+        notes.append(f"{len(labels):,} labels are few; P(the label is right) and the share of wrong labels are rough")
+    if len(absent := np.flatnonzero(counts == 0)):
+        notes.append(f"no sample has the label {listed(absent)}")
+    if len(single := np.flatnonzero(counts == 1)):
+        each = "the label" if len(single) == 1 else "each of the labels"
+        notes.append(f"only one sample has {each} {listed(single)}; no neighbour can confirm it")
+    if conflicts := _conflicts(inputs):
+        twice = "1 input occurs" if conflicts == 1 else f"{conflicts:,} inputs occur"
+        least = "at least one of them" if conflicts == 1 else "at least one of each"
+        notes.append(f"{twice} more than once with different labels; {least} is wrong")
+    if not learned and len(labels) >= _FEW:
+        predictions = np.concatenate(
+            [inputs.logits[start : start + _TILE].argmax(axis=1) for start in range(0, len(labels), _TILE)]
+        )
+        agreement = float((predictions == labels).mean())
+        if agreement >= _LEARNED:
+            notes.append(
+                f"the network agrees with {percent(agreement, 2)} % of the labels; if it was trained on them, give "
+                "--learned, or wrong labels that it learned stay hidden"
+            )
+        notes += [
+            f"the network predicts {listed(np.array([most]))} for {percent(share, 0)} % of the samples with the label "
+            f"{listed(np.array([label]))}; if the classes are in another order than the network's outputs, give "
+            "--classes in the right order: the check takes a label that nearly always contradicts the network for right"
+            for label, most, share in _contradicted(predictions, labels)[:_NAMED]
+        ]
+    return tuple(notes)
+
+
+def _contradicted(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[tuple[int, int, float]]:
+    """Return the labels that most predictions contradict: (label, class predicted most often, its share)."""
+    found = []
+    for label in np.unique(labels).tolist():
+        predicted, counts = np.unique(predictions[labels == label], return_counts=True)
+        most = int(counts.argmax())
+        if counts.sum() >= _FEW_OF_CLASS and predicted[most] != label and 2 * counts[most] > counts.sum():
+            found.append((label, int(predicted[most]), float(counts[most] / counts.sum())))
+    return found
+
+
+def _conflicts(inputs: LabelReadings) -> int:
+    """Return the number of distinct inputs that occur with different labels."""
+    if inputs.contents is None:
+        return 0
+    pairs = np.unique(np.stack([inputs.contents, np.asarray(inputs.labels).astype(np.uint64)], axis=1), axis=0)
+    return int((np.unique(pairs[:, 0], return_counts=True)[1] > 1).sum())

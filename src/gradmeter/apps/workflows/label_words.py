@@ -1,0 +1,46 @@
+"""The result of `gradmeter labels` in sentences."""
+
+from __future__ import annotations
+
+import math
+
+from gradmeter.apps.workflows.labels import CheckedLabels
+
+
+def answer(checked: CheckedLabels) -> list[str]:
+    """Return the result in sentences."""
+    rate, count = checked.rate, len(checked.verdicts)
+    value, low, high = (share(part, count) for part in (rate.value, rate.low, rate.high))
+    wrong, least, most = (round(part * count) for part in (rate.value, rate.low, rate.high))
+    about = value.capitalize() if value.startswith("less") else f"About {value}"
+    doubtful = sum(checked.reasons.values())
+    reasons = ", ".join(f"{reason}: {number:,}" for reason, number in checked.reasons.items())
+    judges = (
+        "Judged out of fold, by new last layers on the network's embedding, which learned from these labels."
+        if checked.learned
+        else "Judged by the network as it is, which must not have been trained on these labels (else give --learned)."
+    )
+    lines = [
+        f"{about} % of {labels(count)} are wrong, 95 % interval {low} to {high} %: {labels(wrong)} ({least:,} to "
+        f"{most:,}).",
+        f"Worth a look: {labels(doubtful)} ({reasons})." if doubtful else "No label is worth a look.",
+        judges,
+    ]
+    if skipped := len(checked.skipped):
+        cannot = "that cannot be read or has no label" if skipped == 1 else "that cannot be read or have no label"
+        lines.append(f"Skipped {skipped:,} sample{'s' * (skipped > 1)} {cannot}.")
+    return lines
+
+
+def share(value: float, count: int) -> str:
+    """A share of labels in percent, with as many decimals as `count` labels can resolve; "less than 0.01" if tiny."""
+    decimals = max(0, math.ceil(math.log10(max(count, 1))) - 2)
+    smallest = 10.0**-decimals
+    if 0 < 100 * value < smallest / 2:
+        return f"less than {smallest:.{decimals}f}"
+    return f"{100 * value:.{decimals}f}"
+
+
+def labels(count: int) -> str:
+    """A number of labels in words."""
+    return "1 label" if count == 1 else f"{count:,} labels"

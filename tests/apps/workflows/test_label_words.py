@@ -1,0 +1,44 @@
+"""What `gradmeter labels` says about shares and numbers of labels."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gradmeter.apps.workflows.label_words import answer, labels, share
+from gradmeter.trust.evaluation.resampling import Interval
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "expected"),
+    [
+        (2e-6, 30, "less than 1"),
+        (0.0, 30, "0"),
+        (0.1, 30, "10"),
+        (0.00816, 2000, "0.82"),
+        (0.00001, 2000, "less than 0.01"),
+        (0.0000123, 1_000_000, "0.0012"),
+        (1.0, 5, "100"),
+    ],
+)
+def test_a_share_has_no_more_decimals_than_its_labels_resolve(value: float, count: int, expected: str) -> None:
+    assert share(value, count) == expected
+
+
+def test_one_label_is_not_many() -> None:
+    assert [labels(count) for count in (0, 1, 2, 3000)] == ["0 labels", "1 label", "2 labels", "3,000 labels"]
+
+
+def checked(rate: Interval, skipped: int, **reasons: int) -> Any:
+    return SimpleNamespace(rate=rate, verdicts=[None] * 30, reasons=reasons, learned=False, skipped=[None] * skipped)
+
+
+def test_the_answer_agrees_in_number() -> None:
+    lines = answer(checked(Interval(2e-6, 0.0, 0.1157), 1, ambiguous=1))
+    assert lines[0] == "Less than 1 % of 30 labels are wrong, 95 % interval 0 to 12 %: 0 labels (0 to 3)."
+    assert lines[1] == "Worth a look: 1 label (ambiguous: 1)."
+    assert lines[3] == "Skipped 1 sample that cannot be read or has no label."
+    assert answer(checked(Interval(1 / 30, 0.0, 0.1), 0, ambiguous=0))[:2] == [
+        "About 3 % of 30 labels are wrong, 95 % interval 0 to 10 %: 1 label (0 to 3).",
+        "No label is worth a look.",
+    ]
