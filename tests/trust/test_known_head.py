@@ -102,7 +102,7 @@ def test_ten_of_a_class_are_enough() -> None:
 
 @pytest.mark.parametrize("all_wrong", [False, True])
 def test_with_a_single_class_it_ranks_as_the_softmax_at_the_level_of_the_predictions(all_wrong: bool) -> None:
-    """A softmax that is too modest, as of a network that returns probabilities, must not doubt 100 right predictions."""
+    """A modest softmax, as of a network that returns probabilities, must not doubt 100 right predictions."""
     X, log_scale, _ = inputs(100, 5)
     head = KnownHead().fit(X, log_scale, np.full(100, all_wrong))
     p_wrong = head.probability(X, log_scale)

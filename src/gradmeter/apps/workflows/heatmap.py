@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from gradmeter.errors import DataError, InputError, OutputError
-from gradmeter.files import atomic_write, read_json, write_text
+from gradmeter.files import atomic_write, is_temporary, read_json, sweep, write_text
 from gradmeter.names import decode_name
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network import weights_hash
@@ -92,7 +92,7 @@ def heatmaps(
 
     Raises:
         InputError, UnsupportedModelError: if a layer is unknown or cannot be measured.
-        OutputError: if `out` cannot be written, or holds maps made with other settings.
+        OutputError: if `out` cannot be written, or holds something else, or maps made with other settings.
         DataError: if no image has a map.
     """
     segmenter.move(device)
@@ -116,7 +116,11 @@ def heatmaps(
 
 
 def _claim(out: Path, segmenter: Classifier, maps: Maps, *, fresh: bool) -> None:
-    """Write how the maps are made, or compare it with what an earlier run wrote."""
+    """Write how the maps are made, or compare it with what an earlier run wrote.
+
+    Raises:
+        OutputError: if the folder holds something else, or maps made with other settings.
+    """
     settings = {
         "model": segmenter.name,
         "weights": weights_hash(segmenter.network),
@@ -125,7 +129,13 @@ def _claim(out: Path, segmenter: Classifier, maps: Maps, *, fresh: bool) -> None
     }
     text = json.dumps(settings, indent=2)
     path = out / MANIFEST
-    if path.exists() and not fresh:
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file; expected a folder: choose another --out")
+    present = out.is_dir() and any(entry != path and not is_temporary(entry) for entry in out.iterdir())
+    if present and not path.exists():
+        raise OutputError(f"{out} exists and was not written by gradmeter heatmap; choose another --out")
+    sweep(out)
+    if present and not fresh:
         try:
             earlier = read_json(path)
         except (OSError, ValueError) as error:
