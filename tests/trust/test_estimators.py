@@ -37,7 +37,8 @@ def test_a_forged_estimator_without_probabilities_is_refused(tmp_path: Path) -> 
     trust = TrustModel(GradientMeter(trained()), "ridge", reads="forward").fit(loader(300, 800))
     trust.save(tmp_path)
     (path,) = tmp_path.glob("*.skops")
-    classifier = trust.judge.classifier  # type: ignore[union-attr]
+    assert trust.judge is not None
+    classifier: Any = trust.judge.classifier
     classifier.calibrated_.calibrated_classifiers_[0].calibrators[0].a_ = np.float64("nan")
     path.write_bytes(skops.io.dumps(classifier))
     content = json.loads((tmp_path / "trust.json").read_text())

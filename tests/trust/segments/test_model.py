@@ -161,6 +161,7 @@ def test_trees_inside_another_estimator_are_refused(
     given = drawn(60, 10)
     fitted = trust.fitted
     assert fitted is not None
+    assert given.wrong is not None
     trees = HistGradientBoostingClassifier(max_iter=2).fit(given.named(fitted.axes).values, ~given.wrong)
     trees._predictors[1][0].nodes["left"][0] = 10_000
     monkeypatch.setattr(trust, "fitted", replace(fitted, hit=replace(fitted.hit, estimator=wrap(trees))))
