@@ -288,3 +288,9 @@ def test_a_folder_below_a_file(tmp_path: Path) -> None:
 def test_an_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir(mode=0o500)
     assert str(tmp_path / "out") in refusal(tmp_path / "out")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, a folder in which nobody can create files")
+def test_a_folder_in_which_no_file_can_be_created() -> None:
+    with pytest.raises(OutputError, match=r"cannot be created"), locked(Path("/proc/x.onnx")):
+        pass

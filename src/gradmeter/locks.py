@@ -121,14 +121,17 @@ def _hold(lock: Path, out: Path) -> Iterator[None]:
 
 def _acquire(lock: Path, out: Path) -> int:
     """Open and lock the lock file and write this process into it; return its descriptor."""
+    missing: OSError | None = None
     for _ in range(_ATTEMPTS):
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
-        except FileNotFoundError:  # the process that created the folder has deleted it
+        except FileNotFoundError as error:  # the process that created the folder has deleted it, or it is in /proc
+            missing = error
             lock.parent.mkdir(parents=True, exist_ok=True)
             continue
         except OSError as error:
             raise OutputError(f"{lock} cannot be written ({error.strerror}); choose another --out") from error
+        missing = None
         _descriptors.add(descriptor)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -146,6 +149,8 @@ def _acquire(lock: Path, out: Path) -> int:
             raise
         _close(descriptor)
         time.sleep(_PAUSE)
+    if missing is not None:
+        raise OutputError(f"{lock} cannot be created ({missing.strerror}); choose another --out") from missing
     raise _locked_error(out, _owner(lock))
 
 

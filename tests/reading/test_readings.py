@@ -315,7 +315,9 @@ def test_table_without_a_column() -> None:
         Readings.from_arrow(table.drop_columns(["log_scale", "conv1/l2"]))
 
 
-@pytest.mark.parametrize("note", [b"{", b"[]", b'{"layers": 3, "metrics": []}', b'{"layers": ["all"]}', b"\xff"])
+@pytest.mark.parametrize(
+    "note", [b"{", b"[]", b'{"layers": 3, "metrics": []}', b'{"layers": ["all"]}', b"\xff", 100_000 * b"["]
+)
 def test_damaged_metadata(note: bytes) -> None:
     with pytest.raises(DataError, match="metadata"):
         Readings.from_arrow(readings().to_arrow().replace_schema_metadata({b"gradmeter": note}))

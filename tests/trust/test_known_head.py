@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import rankdata
 from sklearn.metrics import log_loss, roc_auc_score
 
@@ -101,10 +101,13 @@ def test_ten_of_a_class_are_enough() -> None:
 
 
 @pytest.mark.parametrize("all_wrong", [False, True])
-def test_with_a_single_class_it_returns_the_softmax(all_wrong: bool) -> None:
+def test_with_a_single_class_it_ranks_as_the_softmax_at_the_level_of_the_predictions(all_wrong: bool) -> None:
+    """A modest softmax, as of a network that returns probabilities, must not doubt 100 right predictions."""
     X, log_scale, _ = inputs(100, 5)
     head = KnownHead().fit(X, log_scale, np.full(100, all_wrong))
-    np.testing.assert_allclose(head.probability(X, log_scale), np.exp(log_scale))
+    p_wrong = head.probability(X, log_scale)
+    assert p_wrong.mean() == pytest.approx(101 / 102 if all_wrong else 1 / 102)
+    assert np.array_equal(rankdata(p_wrong), rankdata(log_scale))
 
 
 def test_random_labels_are_not_memorised() -> None:
@@ -114,13 +117,26 @@ def test_random_labels_are_not_memorised() -> None:
     assert KnownHead().fit(X, log_scale, wrong).softmax_only_
 
 
-@pytest.mark.parametrize("count", [12, 40])
-def test_if_the_most_confident_predictions_are_wrong_it_returns_the_softmax(count: int) -> None:
+@pytest.mark.parametrize("count", [5, 12, 40, 280])
+def test_if_the_most_confident_predictions_are_wrong_it_returns_the_softmax_at_the_right_level(count: int) -> None:
     X, log_scale, _ = inputs(300, 10)
     wrong = np.zeros(300, np.bool_)
     wrong[log_scale.argsort()[:count]] = True
     head = KnownHead().fit(np.zeros_like(X), log_scale, wrong)
-    np.testing.assert_allclose(head.probability(np.zeros_like(X), log_scale), np.exp(log_scale))
+    p_wrong = head.probability(np.zeros_like(X), log_scale)
+    assert p_wrong.mean() == pytest.approx((count + 1) / 302)
+    shift = logit(p_wrong) - logit(np.exp(log_scale))
+    np.testing.assert_allclose(shift, shift[0])
+
+
+@pytest.mark.parametrize("doubt", [-700.0, -1.5, 0.0, 3.0, 700.0])
+def test_a_constant_softmax_gives_the_share_of_wrong_predictions(doubt: float) -> None:
+    """For example a network that returns the same logits for every input."""
+    X, _, _ = inputs(300, 10)
+    wrong = np.arange(300) < 270
+    head = KnownHead().fit(np.zeros_like(X), np.full(300, -np.logaddexp(0, -doubt)), wrong)
+    p_wrong = head.probability(np.zeros_like(X), np.full(300, -np.logaddexp(0, -doubt)))
+    np.testing.assert_allclose(p_wrong, 271 / 302)
 
 
 def test_an_overconfident_softmax_is_corrected() -> None:

@@ -112,7 +112,7 @@ class Layout:
                 tuple(layout.get("scores", ())),
                 tuple(layout["metrics"]),
             )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DataError("the table's gradmeter metadata is damaged; expected that of to_arrow") from error
 
     @classmethod

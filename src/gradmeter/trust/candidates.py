@@ -6,6 +6,8 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit, logit
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -49,6 +51,23 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
         columns, model = self._columns(X), _regression(self._strength)
         few = min(np.count_nonzero(wrong), np.count_nonzero(~wrong)) < FEW
         self.model_ = fit_smoothed(model, columns, wrong) if few else model.fit(columns, wrong)
+        return self
+
+    def fit_level(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> Self:
+        """Fit the level alone: the log odds are the doubt plus a constant, so that P(wrong) is right on average.
+
+        For predictions whose doubt says nothing about right and wrong, or the contrary, and where all are right or
+        all wrong. The average is (wrong + 1) / (n + 2), Laplace's rule.
+        """
+        self._prepare(X)
+        doubts = self._doubts(X)
+        self.centre_, self.spread_ = 0.0, UNPENALISED
+        target = (np.count_nonzero(wrong) + 1) / (len(wrong) + 2)
+        farthest = float(np.abs(doubts).max()) + abs(float(logit(target))) + 1
+        level = brentq(lambda shift: float(expit(doubts + shift).mean()) - target, -farthest, farthest)
+        self.model_ = _regression(self._strength)
+        self.model_.classes_, self.model_.n_features_in_ = np.array([False, True]), 1
+        self.model_.coef_, self.model_.intercept_ = np.array([[1.0]]), np.array([level])
         return self
 
     @property

@@ -41,14 +41,16 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
     It starts from the best confidence score: the softmax at some temperature, the p-norm of the logits, or a second
     look at doubtful images. Then, one after the other, the regression joins that lowers the log loss most (greedy
     ensemble selection, Caruana et al. 2004). Each gain must exceed two standard errors over the samples: from a few
-    dozen wrong predictions, other features mislead as often as they help. If P(wrong) would rise with confidence,
-    P(wrong) is 1 minus the maximum softmax probability.
+    dozen wrong predictions, other features mislead as often as they help. If P(wrong) would rise with confidence, or
+    all predictions are right, the log odds are those of the softmax plus a constant, so that P(wrong) is right on
+    average.
 
     Args:
         strengths: for each group of features the inverse penalties to try in a regression.
 
     Attributes:
-        softmax_: the softmax alone; None if P(wrong) would rise with confidence.
+        softmax_: the softmax alone; None in heads of earlier versions that return 1 minus the maximum softmax
+            probability.
         members_: the models whose log odds are averaged; empty for the softmax alone.
     """
 
@@ -57,13 +59,14 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> Self:
         """Fit to the features of known predictions, and whether these were wrong [n]."""
-        self.softmax_: ConfidenceCurve | None = None
         self.members_: list[ConfidenceCurve] = []
         least = min(np.count_nonzero(wrong), np.count_nonzero(~wrong))
-        if not least:
-            return self
-        softmax = ConfidenceCurve().fit(X, wrong)
-        self.softmax_ = softmax if softmax.rises else None
+        softmax = ConfidenceCurve()
+        if least:
+            softmax.fit(X, wrong)
+        self.softmax_: ConfidenceCurve | None = softmax
+        if not least or not softmax.rises:
+            softmax.fit_level(X, wrong)
         if least >= FEW:
             members = [member.fit(X, wrong) for member in self._selected(X, wrong)]
             self.members_ = members if all(member.rises for member in members) else []

@@ -62,6 +62,17 @@ class Judgement:
         )
         return Judgement(self.p_correct[selected], self.familiar[selected], p_known, p_correct_if_known)
 
+    def require_probabilities(self) -> None:
+        """Check that all probabilities are numbers from 0 to 1.
+
+        Raises:
+            ValueError: if one is not.
+        """
+        for name in SCORES:
+            values = getattr(self, name)
+            if values is not None and not ((values >= 0) & (values <= 1)).all():
+                raise ValueError(f"the meta classifier gives {name}={values.min():g}")
+
     def score(self, name: str = P_CORRECT) -> NDArray[np.float64]:
         """Return one of `SCORES`, [N], and -1 for unfamiliar inputs, so that no threshold accepts them.
 

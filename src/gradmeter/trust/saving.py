@@ -21,6 +21,7 @@ from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import unwrapped, weights_hash
 from gradmeter.reading.probes import Mirror, Probe
 from gradmeter.trust.calibrated import Calibrated
+from gradmeter.trust.estimators import load_estimators
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.features import GRADIENTS, OUTPUTS, Feature, FeatureAxes, FeatureBlock
 from gradmeter.trust.judge import Judge
@@ -181,8 +182,6 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
     Raises:
         DataError: if the folder holds no valid TrustModel for the network, or types that are not trusted.
     """
-    import skops.io
-
     content = read_main(folder / _MAIN, "TrustModel", _FORMATS)
     try:
         content, encoded = _read_estimator(folder, content)
@@ -190,14 +189,7 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
         _require_same_network(folder, content["network"], model)
         if hashlib.sha256(encoded).hexdigest() != content["estimator"]["sha256"]:
             raise DataError(f"{path} was changed after it was saved; save the TrustModel again")
-        allowed = {*_TRUSTED, *trusted}
-        untrusted = [name for name in skops.io.get_untrusted_types(data=encoded) if name not in allowed]
-        if untrusted:
-            raise DataError(
-                f"{path} holds {', '.join(untrusted)}, which may run arbitrary code; if you trust the origin of the "
-                "folder, name these types in TrustModel.load(..., trusted=[...])"
-            )
-        estimator = skops.io.loads(encoded, trusted=sorted(allowed))
+        estimator = load_estimators(path, encoded, {*_TRUSTED, *trusted}, "TrustModel")
         counts = content["learned_from"]
         old = content["format"] == _OLD_FORMAT
         features = LogFeatures(FeatureAxes(tuple(map(_old_feature if old else _feature, content["features"]))))
@@ -218,7 +210,7 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
         )
         # A forged estimator may fail for the features that belong to it.
         block = FeatureBlock(np.zeros((1, len(features.axes))), features.axes)
-        judge.classifier.judge(block)
+        judge.classifier.judge(block).require_probabilities()
         judge.classifier.unfamiliar_origins(block)
         judge.classifier.layer_distances(block)
         return Saved(

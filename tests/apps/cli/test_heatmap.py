@@ -24,6 +24,7 @@ def place(tmp_path: Path) -> Path:
     for number in range(3):
         save(tmp_path / f"images/{number}.png", 40 * number, 40)
     (tmp_path / "images/2.png").write_bytes(b"no image")
+    (tmp_path / "images/3.png").symlink_to("absent.png")
     (tmp_path / "network.py").write_text(NETWORK)
     return tmp_path
 
@@ -35,6 +36,7 @@ def test_maps_of_a_folder(place: Path) -> None:
     assert process.returncode == 0, process.stderr
     assert process.stdout == "Drew 2 maps, skipped 1: maps\n"
     assert "skipped 2.png: " in process.stderr
+    assert "left out 1 dangling link (3.png)" in process.stderr
     assert {path.name for path in (place / "maps").glob("*.p*")} >= {"0.png.png", "1.png.png"}
     again = gradmeter(*arguments, "--fresh", "--json", cwd=place)
     record = json.loads(again.stdout)

@@ -1,6 +1,7 @@
 """onnxruntime gives the verdicts of the TrustModel, for any number of inputs."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,11 @@ def test_inputs_that_are_no_numbers() -> None:
 
 
 def test_files_that_hold_something_else(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="does not exist"):
         JudgedModel.open(tmp_path / "absent.onnx")
+    os.mkfifo(tmp_path / "pipe.onnx")
+    with pytest.raises(DataError, match="no regular file"):
+        JudgedModel.open(tmp_path / "pipe.onnx")
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(exported().read_bytes()[:5000])
     with pytest.raises(DataError, match="cannot be opened"):
@@ -96,6 +100,7 @@ def test_files_that_hold_something_else(tmp_path: Path) -> None:
         ({}, "without a judge"),
         ({"gradmeter.format": "7"}, "format 7"),
         ({"gradmeter.format": "1", "gradmeter.model": "{"}, "damaged"),
+        ({"gradmeter.format": "1", "gradmeter.model": 100_000 * "["}, "damaged"),
         ({"gradmeter.format": "1"}, "damaged"),
         ({entry.key: entry.value for entry in graph.metadata_props} | {"gradmeter.classes": '["a", "b"]'}, "name 2"),
     ]

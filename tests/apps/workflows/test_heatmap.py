@@ -112,6 +112,30 @@ def test_a_layer_that_is_too_far_from_the_logits(images: Path, tmp_path: Path) -
     draw(images, tmp_path / "maps")
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_folder_of_other_files_stays_as_it_is(images: Path, tmp_path: Path, fresh: bool) -> None:
+    """A file of another program may have the name of a map; it is neither taken for one nor replaced."""
+    out = tmp_path / "maps"
+    out.mkdir()
+    (out / "a.png.png").write_bytes(b"mine")
+    with pytest.raises(OutputError, match="not written by gradmeter heatmap"):
+        draw(images, out, fresh=fresh)
+    assert [path.name for path in out.iterdir()] == ["a.png.png"]
+    with pytest.raises(OutputError, match="is a file"):
+        draw(images, out / "a.png.png", fresh=fresh)
+
+
+def test_settings_without_a_map_do_not_stand_in_the_way(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "maps"
+    draw(images, out)
+    for path in out.glob("a.*"):
+        path.unlink()
+    left = out / ".a.png.png.1-0123abcd.partial"
+    left.write_bytes(b"of a killed process")
+    assert draw(images, out, seed=1).maps == 2
+    assert not left.exists()
+
+
 def test_no_image_has_a_map(images: Path, tmp_path: Path) -> None:
     for name in ("a.png", "a.jpg"):
         (images / name).unlink()

@@ -82,7 +82,7 @@ def test_labels_of_one_class_and_too_few_inputs() -> None:
     inputs, _ = clusters(50, 0)
     with pytest.raises(InputError, match="class 1"):
         LabelCheck().fit_predict(with_labels(inputs, np.ones(50, np.int64)))
-    with pytest.raises(InputError, match="4 inputs"):
+    with pytest.raises(InputError, match="4 different inputs"):
         LabelCheck().fit_predict(clusters(4, 0)[0])
     with pytest.raises(InputError, match="folds=1"):
         LabelCheck(folds=1)
@@ -125,3 +125,22 @@ def test_heads_out_of_fold_do_not_learn_a_wrong_label() -> None:
     assert given[wrong].max() < 0.5 < np.median(given[~wrong])
     with pytest.raises(InputError, match="class 0"):
         out_of_fold(inputs.embedding, np.zeros(len(p), np.int64), CLASSES, fold)
+
+
+@pytest.mark.parametrize("distinct", [1, 4])
+def test_copies_of_fewer_inputs_than_folds(distinct: int) -> None:
+    """Copies share a fold, so that some folds would have nothing to learn from."""
+    inputs, _ = clusters(200, 10)
+    copied = replace(inputs, contents=np.arange(len(inputs)).astype(np.uint64) % distinct)
+    with pytest.raises(InputError, match=f"{distinct} different inputs for 5 folds"):
+        LabelCheck().fit_predict(copied)
+
+
+@pytest.mark.parametrize("count", [5, 6, 8])
+def test_hardly_any_inputs(count: int) -> None:
+    inputs, _ = clusters()
+    few = replace(
+        inputs, logits=inputs.logits[:count], embedding=inputs.embedding[:count], labels=np.arange(count) % CLASSES
+    )
+    verdicts = LabelCheck().fit_predict(few)
+    assert np.isfinite(verdicts.p_label).all()

@@ -40,6 +40,16 @@ def test_no_wrong_labels() -> None:
     assert interval.high >= 1 - 0.025 ** (1 / 2000)
 
 
+@pytest.mark.parametrize("left", [1, 2])
+def test_a_fold_without_corrupted_labels_of_some_kinds(left: int) -> None:
+    """Of few labels, all of a kind may lie in one fold; the search still starts from a mixture of all kinds."""
+    given, corrupted, _, _ = drawn(0.1, 60)
+    whole = fit_mixture(given, corrupted, np.arange(60) % 3)
+    part = fit_mixture(given, corrupted[:20], np.arange(20) % left, start=whole)
+    assert part.weights.shape == whole.weights.shape
+    assert np.isfinite(part.log_odds(given)).all()
+
+
 def test_the_gradient_of_the_likelihood() -> None:
     random = np.random.default_rng(0)
     problem = Problem.of(random.normal(size=(30, 3)), random.normal(size=(20, 3)), np.arange(20) % 3, 3)

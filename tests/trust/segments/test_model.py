@@ -1,6 +1,8 @@
 """SegmentTrust: fitted, judged, guaranteed, saved and loaded."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 import skops.io
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
 
 from gradmeter import DataError, GradmeterError, InputError, OutputError
 from gradmeter.trust.main_file import write_main
@@ -148,6 +151,23 @@ def test_trees_are_saved_and_checked(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="tree"):
             SegmentTrust.load(tmp_path / "forged")
         nodes[field][0] = before
+
+
+@pytest.mark.parametrize("wrap", [make_pipeline, lambda trees: make_pipeline(make_pipeline(trees))])
+def test_trees_inside_another_estimator_are_refused(
+    wrap: Callable[[Any], Any], tmp_path: Path, trust: SegmentTrust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trees are checked only where `fit` puts them; unchecked ones may read outside their arrays."""
+    given = drawn(60, 10)
+    fitted = trust.fitted
+    assert fitted is not None
+    assert given.wrong is not None
+    trees = HistGradientBoostingClassifier(max_iter=2).fit(given.named(fitted.axes).values, ~given.wrong)
+    trees._predictors[1][0].nodes["left"][0] = 10_000
+    monkeypatch.setattr(trust, "fitted", replace(fitted, hit=replace(fitted.hit, estimator=wrap(trees))))
+    trust.save(tmp_path / "forged")
+    with pytest.raises(DataError, match=r"forged"):
+        SegmentTrust.load(tmp_path / "forged")
 
 
 def test_changed_and_missing_files(trust: SegmentTrust, tmp_path: Path) -> None:

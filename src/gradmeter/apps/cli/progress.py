@@ -20,6 +20,7 @@ from gradmeter.stages import show_stages
 
 if TYPE_CHECKING:
     from gradmeter.runs.measuring import Skipped, Work
+    from gradmeter.sources.samples import Source
 
 _SCHEME = "://"
 
@@ -52,6 +53,11 @@ class Bars:
     def show_note(self, note: str) -> None:
         """Print a note."""
         self._terminal.say(note)
+
+    def show_left_out(self, source: Source) -> None:
+        """Name the files of a source that are no samples, if there are any."""
+        if source.left_out:
+            self.show_note(f"{source.name}: left out {source.left_out}")
 
     def work(self, device: str | None, workers: int, *, fresh: bool, engine: str = "local") -> Work:
         """Return the settings of a measurement whose progress these bars show."""

@@ -51,7 +51,8 @@ class JudgedModel:
             DataError: if it is missing, damaged, or holds something else.
         """
         if not path.is_file():
-            raise DataError(f"{path}: no such file; expected an .onnx file that gradmeter export wrote")
+            fault = "is no regular file" if path.exists() else "does not exist"
+            raise DataError(f"{path} {fault}; expected an .onnx file that gradmeter export wrote")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, _ERRORS_ONLY
         try:

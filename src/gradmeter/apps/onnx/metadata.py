@@ -88,7 +88,7 @@ class Metadata:
                 str(values["fingerprint"]),
                 dict(values["versions"]),
             )
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"the metadata of {name} is damaged ({one_line(error)}); export again") from error

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from gradmeter.errors import DataError, InputError, OutputError
-from gradmeter.files import atomic_write, read_json, write_text
+from gradmeter.files import atomic_write, is_temporary, read_json, sweep, write_text
 from gradmeter.names import decode_name
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network import weights_hash
@@ -96,14 +96,14 @@ def heatmaps(
 
     Raises:
         InputError, UnsupportedModelError: if a layer is unknown or cannot be measured.
-        OutputError: if `out` cannot be written, or holds maps made with other settings.
+        OutputError: if `out` cannot be written, or holds something else, or maps made with other settings.
         DataError: if no image has a map.
     """
     segmenter.move(device)
     meter = PixelMeter(segmenter.network, maps.layers or None, size="input")
     settings = _settings(segmenter, maps)
-    if not fresh:
-        _require_same(out, settings)
+    _require_own(out, settings, fresh=fresh)
+    sweep(out)
     count, begun, skipped = 0, False, []
     for index in range(len(source)):
         name = source.id(index)
@@ -134,10 +134,16 @@ def _settings(segmenter: Classifier, maps: Maps) -> dict[str, Any]:
     return as_json({**settings, **asdict(maps)})
 
 
-def _require_same(out: Path, settings: Mapping[str, Any]) -> None:
-    """Require that maps of an earlier run were made with the same settings."""
+def _require_own(out: Path, settings: Mapping[str, Any], *, fresh: bool) -> None:
+    """Require a folder without files, or one of maps, which were made with the same settings unless `fresh`."""
     path = out / MANIFEST
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file; expected a folder: choose another --out")
+    if not out.is_dir() or all(entry == path or is_temporary(entry) for entry in out.iterdir()):
+        return
     if not path.exists():
+        raise OutputError(f"{out} exists and was not written by gradmeter heatmap; choose another --out")
+    if fresh:
         return
     try:
         earlier = read_json(path)

@@ -87,11 +87,13 @@ class LabelCheck:
         """Return verdicts on the given labels.
 
         Raises:
-            InputError: if all labels are of one class, there are fewer inputs than folds, or gradients are wanted and
-                the readings have none.
+            InputError: if all labels are of one class, there are fewer distinct inputs than folds, or gradients are
+                wanted and the readings have none.
         """
-        if len(inputs) < self.folds:
-            raise InputError(f"{len(inputs)} inputs for {self.folds} folds; expected at least one for each")
+        # Copies of an input share a fold.
+        distinct = len(inputs) if inputs.contents is None else len(np.unique(inputs.contents))
+        if distinct < self.folds:
+            raise InputError(f"{distinct:,} different inputs for {self.folds} folds; expected at least one for each")
         if self.gradients and (inputs.given is None or inputs.at is None):
             raise InputError("the readings have no gradients; read with read_labels(..., gradients=True)")
         scores = LabelScores(inputs, seed=self.seed)

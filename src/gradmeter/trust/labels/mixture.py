@@ -68,7 +68,9 @@ def fit_mixture(
         rising: number of the first columns that never speak for a label; by default all.
         start: where the search starts; by default at several shares of wrong labels.
     """
-    problem = Problem.of(given, corrupted, kinds, given.shape[1] if rising is None else rising)
+    # Of few corrupted labels, those of a kind may all be left out of a fold.
+    least = 0 if start is None else len(start.weights)
+    problem = Problem.of(given, corrupted, kinds, given.shape[1] if rising is None else rising, least)
     starts = [problem.parameters(start)] if start is not None else [problem.at_share(share) for share in _STARTS]
     results = [
         minimize(
@@ -103,10 +105,11 @@ class Problem:
     rising: int
 
     @classmethod
-    def of(cls, given: Values, corrupted: Values, kinds: Labels, rising: int) -> Problem:
-        """Return the problem of `fit_mixture`."""
+    def of(cls, given: Values, corrupted: Values, kinds: Labels, rising: int, least: int = 0) -> Problem:
+        """Return the problem of `fit_mixture`, with at least so many kinds."""
         source = np.concatenate([np.zeros(len(given), np.int64), 1 + kinds])
-        return cls(np.concatenate([given, corrupted]), source, np.bincount(source).clip(1e-9), rising)
+        totals = np.bincount(source, minlength=1 + least).clip(1e-9)
+        return cls(np.concatenate([given, corrupted]), source, totals, rising)
 
     @property
     def _kinds(self) -> int:

@@ -12,16 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from gradmeter.errors import DataError, OutputError, one_line
 from gradmeter.files import atomic_write, is_temporary, read_regular, sweep
 from gradmeter.locks import locked
+from gradmeter.trust.estimators import load_estimators
 from gradmeter.trust.main_file import read_main, write_main
 from gradmeter.trust.reads import FORWARD, GRADIENTS
 from gradmeter.trust.risk import require_rates
 from gradmeter.trust.segments.features import SegmentFeature, SegmentFeatures
 from gradmeter.trust.segments.heads import Head, answers
 from gradmeter.trust.segments.risk import SegmentGuarantee
+from gradmeter.trust.segments.scale import LogScale
 from gradmeter.version import __version__
 
 READS = (GRADIENTS, FORWARD)
@@ -32,7 +37,7 @@ _MAIN, _ESTIMATORS = "segments.json", "segments-{}.skops"
 _DIGITS = 16
 _TRUSTED = (
     "gradmeter.trust.segments.scale.LogScale",
-    # Its nodes are checked by `_require_sound`.
+    # Its nodes are checked by `_require_ours`.
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
 )
 
@@ -111,24 +116,18 @@ def load(folder: Path, trusted: Sequence[str]) -> tuple[str, Fitted, SegmentGuar
     Raises:
         DataError: if the folder holds no valid SegmentTrust, or types that are not trusted.
     """
-    import skops.io
-
     content = read_main(folder / _MAIN, "SegmentTrust", (_FORMAT,))
     try:
         path = folder / Path(content["estimators"]["file"]).name
         encoded = read_regular(path)
         if hashlib.sha256(encoded).hexdigest() != content["estimators"]["sha256"]:
             raise DataError(f"{path} was changed after it was saved; save the SegmentTrust again")
-        allowed = {*_TRUSTED, *trusted}
-        untrusted = [name for name in skops.io.get_untrusted_types(data=encoded) if name not in allowed]
-        if untrusted:
-            raise DataError(
-                f"{path} holds {', '.join(untrusted)}, which may run arbitrary code; if you trust the origin of the "
-                "folder, name these types in SegmentTrust.load(..., trusted=[...])"
-            )
-        estimators = skops.io.loads(encoded, trusted=sorted(allowed))
+        estimators = load_estimators(path, encoded, {*_TRUSTED, *trusted}, "SegmentTrust")
         axes = tuple(SegmentFeature(*map(str, axis)) for axis in content["features"])
-        hit, iou = (_head(estimators[key], content["heads"][key], len(axes)) for key in ("hit", "iou"))
+        for key in ("hit", "iou"):
+            if not trusted:
+                _require_ours(estimators[key], len(axes))
+        hit, iou = (_head(estimators[key], content["heads"][key]) for key in ("hit", "iou"))
         image = np.array(content["image"], np.int64)
         # A forged estimator may fail for the features that belong to it.
         answers(hit.estimator, np.zeros((1, len(axes))), "predict_proba")
@@ -149,10 +148,22 @@ def load(folder: Path, trusted: Sequence[str]) -> tuple[str, Fitted, SegmentGuar
         ) from error
 
 
-def _head(estimator: Any, saved: Mapping[str, Any], features: int) -> Head:
-    if isinstance(estimator, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
-        _require_sound(estimator, features)
+def _head(estimator: Any, saved: Mapping[str, Any]) -> Head:
     return Head(estimator, saved["name"], np.array(saved["held_out"], np.float64), saved["losses"])
+
+
+def _require_ours(estimator: Any, features: int) -> None:
+    """Check that an estimator is one that `heads` fits: trees inside another estimator would not be checked.
+
+    Raises:
+        ValueError: if it is not, or its trees lead out of their arrays.
+    """
+    if type(estimator) in (HistGradientBoostingClassifier, HistGradientBoostingRegressor):
+        _require_sound(estimator, features)
+        return
+    kinds = [type(step) for _, step in estimator.steps] if type(estimator) is Pipeline else [type(estimator)]
+    if kinds not in ([LogScale, StandardScaler, LogisticRegression], [LogScale, StandardScaler, Ridge]):
+        raise ValueError(f"its estimator is of {', '.join(kind.__name__ for kind in kinds)}")
 
 
 def _require_sound(estimator: Any, features: int) -> None:

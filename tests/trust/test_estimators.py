@@ -1,0 +1,50 @@
+"""Loading estimators: a forged support vector machine may read outside its arrays, and a forged one may give no P."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skops.io
+import torch
+from sklearn.svm import SVC
+
+from gradmeter import GradientMeter, TrustModel
+from gradmeter.errors import DataError
+from gradmeter.trust.estimators import load_estimators
+from gradmeter.trust.main_file import write_main
+from trust.trained import loader, trained
+
+SVM = "sklearn.svm._classes.SVC"
+
+
+def fitted(**options: Any) -> SVC:
+    random = np.random.default_rng(0)
+    return SVC(**options).fit(random.normal(size=(40, 3)), np.arange(40) % 2)
+
+
+@pytest.mark.parametrize("wrap", [lambda svm: svm, lambda svm: {"hit": [svm]}], ids=["alone", "nested"])
+def test_support_vector_machines_need_trust(wrap: Any) -> None:
+    encoded = skops.io.dumps(wrap(fitted()))
+    with pytest.raises(DataError, match=SVM):
+        load_estimators(Path("x.skops"), encoded, [], "TrustModel")
+    assert load_estimators(Path("x.skops"), encoded, [SVM], "TrustModel")
+
+
+def test_a_forged_estimator_without_probabilities_is_refused(tmp_path: Path) -> None:
+    trust = TrustModel(GradientMeter(trained()), "ridge", reads="forward").fit(loader(300, 800))
+    trust.save(tmp_path)
+    (path,) = tmp_path.glob("*.skops")
+    assert trust.judge is not None
+    classifier: Any = trust.judge.classifier
+    classifier.calibrated_.calibrated_classifiers_[0].calibrators[0].a_ = np.float64("nan")
+    path.write_bytes(skops.io.dumps(classifier))
+    content = json.loads((tmp_path / "trust.json").read_text())
+    del content["checksum"]
+    content["estimator"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_main(tmp_path / "trust.json", content)
+    with pytest.raises(DataError, match="p_correct=nan"):
+        TrustModel.load(tmp_path, trained())
+    assert torch.isnan(trust.predict_proba(torch.zeros(2, 1, 8, 8))).all()
