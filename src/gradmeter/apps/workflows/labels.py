@@ -42,6 +42,8 @@ _FEW = 200
 _FEW_OF_CLASS = 20
 # Classes named in a note.
 _NAMED = 5
+# An interval of the share of wrong labels that is wider says nothing.
+_OPEN = 0.5
 # Rows that are in memory together.
 _TILE = 4096
 
@@ -152,7 +154,7 @@ def check_labels(
         inputs = replace(inputs, probabilities=out_of_fold(inputs.embedding, inputs.labels, inputs.classes, fold, seed))
     verdicts = LabelCheck(gradients=reads == GRADIENTS, folds=folds, seed=seed).fit_predict(inputs)
     names = classifier.classes or (None if source.classes is None else source.classes)
-    notes = _notes(inputs, names, learned=learned)
+    notes = (*_notes(inputs, names, learned=learned), *_open_rate(verdicts.rate))
     for note in notes:
         work.on_note(f"{source.name}: {note}")
     table = _table(read.ids, inputs, verdicts, names)
@@ -248,6 +250,16 @@ def _notes(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: boo
             for label, most, share in _contradicted(predictions, labels)[:_NAMED]
         ]
     return tuple(notes)
+
+
+def _open_rate(rate: Interval) -> tuple[str, ...]:
+    """Return a sentence if the labels do not tell how many of them are wrong."""
+    if rate.high - rate.low <= _OPEN:
+        return ()
+    return (
+        "the share of wrong labels cannot be told from these labels and this network: check more labels, or use a "
+        "network that agrees with more of them",
+    )
 
 
 def _contradicted(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[tuple[int, int, float]]:
