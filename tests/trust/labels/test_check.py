@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from gradmeter import GradientMeter
 from gradmeter.errors import InputError
-from gradmeter.trust.labels import LabelCheck, read_labels
+from gradmeter.trust.labels import LabelCheck, LabelReadings, read_labels
 from gradmeter.trust.labels.check import folds_of
 from gradmeter.trust.labels.corruption import KINDS, corrupt
 from gradmeter.trust.labels.heads import out_of_fold
@@ -43,6 +43,33 @@ def test_the_same_seed_gives_the_same_verdicts() -> None:
     inputs, _ = clusters(200, 10)
     first, second = (LabelCheck(seed=3).fit_predict(inputs) for _ in range(2))
     np.testing.assert_array_equal(first.p_label, second.p_label)
+
+
+@pytest.mark.parametrize("kept", [2, 3])
+def test_images_of_classes_that_have_no_label(kept: int) -> None:
+    inputs, _ = clusters(1200, 0, classes=6)
+    truth = inputs.embedding[:, :6].argmax(axis=1)
+    known, others = np.flatnonzero(truth < kept), np.flatnonzero(truth >= kept)[:20]
+    rows = np.concatenate([known, others])
+    labels = np.concatenate([truth[known], np.arange(len(others)) % kept])
+    part = LabelReadings(labels, inputs.logits[rows], inputs.embedding[rows])
+    verdicts = LabelCheck().fit_predict(part)
+    share = len(others) / len(rows)
+    assert verdicts.rate.low <= share <= verdicts.rate.high
+    assert verdicts.rate.value == pytest.approx(share, rel=0.3)
+    assert (verdicts.p_label[-len(others) :] < 0.5).mean() > 0.9
+    assert (verdicts.p_label[: -len(others)] > 0.5).mean() > 0.99
+    assert (verdicts.suggestion[-len(others) :] == truth[others]).mean() > 0.9
+
+
+def test_learned_labels_are_judged_by_the_embedding() -> None:
+    inputs, wrong = clusters(600, 60)
+    # Heads that predict the given label, as those do that have learned it.
+    p = np.full((600, CLASSES), 0.05, np.float32)
+    p[np.arange(600), inputs.labels] = 0.9
+    verdicts = LabelCheck().fit_predict(replace(inputs, probabilities=p))
+    assert roc_auc_score(wrong, verdicts.log_odds) > 0.98
+    assert verdicts.rate.value == pytest.approx(wrong.mean(), rel=0.2)
 
 
 def test_reasons() -> None:

@@ -75,3 +75,24 @@ def test_a_label_that_is_no_class_is_refused() -> None:
         LabelReadings(labels, inputs.logits, inputs.embedding)
     with pytest.raises(InputError, match="29"):
         LabelReadings(inputs.labels, inputs.logits, inputs.embedding[:29])
+
+
+def test_cosines_leave_the_sample_out() -> None:
+    inputs, _ = clusters(60, 6)
+    scored = LabelScores(inputs).trusting(np.linspace(0.1, 1, 60))
+    cosines = scored.cosines_without_self(np.arange(60))
+    directions = inputs.embedding / np.linalg.norm(inputs.embedding, axis=1, keepdims=True)
+    for row in range(60):
+        for label in range(CLASSES):
+            own = (inputs.labels == label) & (np.arange(60) != row)
+            centre = (directions[own] * np.linspace(0.1, 1, 60)[own, None]).sum(axis=0)
+            assert cosines[row, label] == pytest.approx(directions[row] @ centre / np.linalg.norm(centre), abs=1e-5)
+
+
+def test_a_class_of_one_sample_has_no_centre_without_it() -> None:
+    inputs, _ = clusters(60, 0)
+    labels = np.where(inputs.labels == 2, 0, inputs.labels)
+    labels[7] = 2
+    cosines = LabelScores(LabelReadings(labels, inputs.logits, inputs.embedding)).cosines_without_self(np.arange(60))
+    assert cosines[7, 2] == -2
+    assert (np.delete(cosines, 7, axis=0) >= -1.001).all()

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradmeter.report.probabilities import percent
+from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels import LabelReadings
 
 # A network that agrees with this share of the labels has probably learned from them.
@@ -18,6 +19,8 @@ _FEW = 200
 _FEW_OF_CLASS = 20
 # Classes named in a note.
 _NAMED = 5
+# An interval of the share of wrong labels that is wider says nothing.
+_OPEN = 0.5
 # Rows that are in memory together.
 _TILE = 4096
 
@@ -66,6 +69,16 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: b
             for label, most, share in _contradicted(predictions, labels)[:_NAMED]
         ]
     return tuple(notes)
+
+
+def note_on_rate(rate: Interval) -> tuple[str, ...]:
+    """Return a sentence if the labels do not tell how many of them are wrong."""
+    if rate.high - rate.low <= _OPEN:
+        return ()
+    return (
+        "the share of wrong labels cannot be told from these labels and this network: check more labels, or use a "
+        "network that agrees with more of them",
+    )
 
 
 def _contradicted(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[tuple[int, int, float]]:

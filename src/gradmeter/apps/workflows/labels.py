@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gradmeter.apps.workflows.label_notes import notes_on
+from gradmeter.apps.workflows.label_notes import note_on_rate, notes_on
 from gradmeter.apps.workflows.label_reading import ReadLabels, read_samples
 from gradmeter.errors import InputError, OutputError
 from gradmeter.files import atomic_write, is_temporary, sweep_beside
@@ -142,7 +142,7 @@ def check_labels(
         inputs = replace(inputs, probabilities=out_of_fold(inputs.embedding, inputs.labels, inputs.classes, fold, seed))
     verdicts = LabelCheck(gradients=reads == GRADIENTS, folds=folds, seed=seed).fit_predict(inputs)
     names = classifier.classes or (None if source.classes is None else source.classes)
-    notes = notes_on(inputs, names, learned=learned)
+    notes = (*notes_on(inputs, names, learned=learned), *note_on_rate(verdicts.rate))
     for note in notes:
         work.on_note(f"{source.name}: {note}")
     table = _table(read.ids, inputs, verdicts, names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,9 @@ class Learner:
         own = probabilities(network, inputs).argmax(axis=1)
         networks, folds = out_of_fold_networks(network, inputs, given, self._seed)
         reader = PairReader(networks, inputs, None, folds)
-        return scored(reader.labelled(given), self._pool.ids[: len(given)], self._labels[: len(given)], own)
+        # Out-of-fold probabilities say that the labels were learned.
+        readings = replace(reader.labelled(given), probabilities=reader.probabilities)
+        return scored(readings, self._pool.ids[: len(given)], self._labels[: len(given)], own)
 
     def _path(self, kind: str, rate: float) -> Path:
         return self._place.weights(f"learned-{self._seed}-{kind}-{round(100 * rate)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 COMBINED, FORWARD = "P(label is right)", "P(label is right), no gradients"
-"""The combination, which is learned from labels that gradmeter corrupts itself, with and without gradients."""
+"""The combination, with and without gradients."""
 
 CONFIDENT = "confident learning"
 

@@ -68,9 +68,10 @@ def _page(results: Results, found: Sequence[Doubted], made: Made) -> Iterator[st
 
 _INTRODUCTION = (
     "How well does `LabelCheck` find wrong labels? Errors are planted in labels, and every score ranks all labels, "
-    "the planted ones and the others. P(label is right) is learned from labels that gradmeter corrupts itself, with "
-    "other code and other kinds of errors than those planted here. All numbers and sentences on this page are written "
-    "by the command; DIR holds the archives of [the study](study.md), NETWORKS the weights of the ResNets."
+    "the planted ones and the others. P(label is right) is fitted to the labels with their errors; with gradients, "
+    "also to labels that gradmeter corrupts itself, with other code and other kinds of errors than those planted here. "
+    "All numbers and sentences on this page are written by the command; DIR holds the archives of [the "
+    "study](study.md), NETWORKS the weights of the ResNets."
 )
 
 _TARGETS = (

@@ -1,4 +1,4 @@
-"""LabelCheck: the probability that each given label is right, learned from labels that gradmeter corrupts itself."""
+"""LabelCheck: the probability that each given label is right."""
 
 from __future__ import annotations
 
@@ -7,28 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from sklearn.decomposition import PCA
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import InputError
-from gradmeter.stages import stage
 from gradmeter.trust.evaluation.resampling import Interval
-from gradmeter.trust.features import GRADIENTS
-from gradmeter.trust.labels.corruption import SHARE, Corruption, corrupt
+from gradmeter.trust.labels.gradient_evidence import with_gradients
 from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
-from gradmeter.trust.labels.mixture import Mixture, fit_mixture
-from gradmeter.trust.labels.rate import rate_interval
+from gradmeter.trust.labels.judge import Judge, judge_labels
 from gradmeter.trust.labels.reasons import layer_objections, reasons_of, suggestions_of
 from gradmeter.trust.labels.scores import LabelScores
-from gradmeter.trust.log_features import LogFeatures
-
-# A mixture is fitted to at most this many given labels.
-_MOST_ROWS = 30_000
-# Statistics of gradients are many and correlated: their first principal components are read, and get a smaller weight
-# for the same penalty.
-_COMPONENTS, _OF_STATISTICS = 8, 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +51,14 @@ class LabelVerdicts:
 class LabelCheck:
     """Estimate for each given label the probability that it is right.
 
-    A part of the labels is corrupted in three ways. A mixture model tells right labels, wrong labels of each kind, and
-    how many of the given labels are wrong, by the evidence of `LabelScores`; each label is judged by a mixture that was
-    fitted without it and without copies of its input.
+    A noise model says how likely each label is if some labels are wrong, how many, and how sharp the network and the
+    embedding are; see `gradmeter.trust.labels.judge`. With gradients, a part of the labels is corrupted in three ways,
+    and the gradients count if they help to find these; see `gradmeter.trust.labels.gradient_evidence`. If the readings
+    have out-of-fold probabilities, the network has learned the labels, and the embedding decides more.
 
     Args:
         gradients: whether to use the gradients of the readings, which must then be able to read more of them.
-        folds: number of folds.
+        folds: number of folds in which the use of gradients is learned.
         seed: of all random choices.
 
     Example:
@@ -96,30 +84,20 @@ class LabelCheck:
             raise InputError(f"{distinct:,} different inputs for {self.folds} folds; expected at least one for each")
         if self.gradients and (inputs.given is None or inputs.at is None):
             raise InputError("the readings have no gradients; read with read_labels(..., gradients=True)")
-        scores = LabelScores(inputs, seed=self.seed)
-        # Without gradients, a second label costs nothing.
-        corruption = corrupt(scores, self.seed, SHARE if self.gradients else 1.0)
-        statistics = _statistics(inputs, corruption) if self.gradients else None
+        if len(np.unique(inputs.labels)) < 2:
+            raise InputError(
+                f"all {len(inputs):,} labels are class {inputs.labels[0]}; expected labels of at least two classes"
+            )
         with threadpool_limits(1):
-            everyone = np.ones(len(inputs), np.bool_)
-            first = _Evidence.of(scores, corruption, statistics)
-            p_label = expit(-first.fit(everyone, self.seed).log_odds(first.given))
-            # Neighbours whose labels are doubtful count less.
-            scores = scores.trusting(p_label)
-            return self._judge(scores, _Evidence.of(scores, corruption, statistics))
+            judge = judge_labels(LabelScores(inputs, seed=self.seed), self.seed)
+            if self.gradients:
+                log_odds = with_gradients(judge, folds_of(inputs, self.folds, self.seed), self.seed)
+            else:
+                log_odds = judge.log_odds(inputs.labels)
+        return self._verdicts(judge, log_odds)
 
-    def _judge(self, scores: LabelScores, evidence: _Evidence) -> LabelVerdicts:
-        inputs = scores.inputs
-        fold = folds_of(inputs, self.folds, self.seed)
-        whole = evidence.fit(np.ones(len(inputs), np.bool_), self.seed)
-        log_odds = np.empty(len(inputs))
-        with stage("judging labels", self.folds) as advance:
-            for number in range(self.folds):
-                held_out = fold == number
-                mixture = evidence.fit(~held_out, self.seed, start=whole)
-                log_odds[held_out] = mixture.log_odds(evidence.given[held_out])
-                advance(1)
-        rate = rate_interval(evidence.given, evidence.corrupted, evidence.corruption.kinds, whole, evidence.rising)
+    def _verdicts(self, judge: Judge, log_odds: Values) -> LabelVerdicts:
+        scores, inputs = judge.scores, judge.scores.inputs
         p_label = expit(-log_odds)
         rank = np.empty(len(inputs), np.int64)
         rank[np.argsort(-log_odds, kind="stable")] = np.arange(1, len(inputs) + 1)
@@ -130,7 +108,7 @@ class LabelCheck:
             reasons_of(scores, p_label),
             rank,
             layer_objections(inputs.given if self.gradients else None, p_label),
-            rate,
+            judge.rate,
             scores.neighbours.rows,
         )
 
@@ -142,60 +120,3 @@ def folds_of(inputs: LabelReadings, folds: int, seed: int) -> Labels:
         groups = np.unique(inputs.contents, return_inverse=True)[1]
     order = np.random.default_rng([seed, 2]).permutation(int(groups.max()) + 1)
     return np.asarray(order[groups] % folds, np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class _Evidence:
-    """Standardised evidence against given and against corrupted labels.
-
-    Attributes:
-        given: [N, d].
-        corrupted: [m, d].
-        corruption: the corrupted labels.
-        rising: number of the first columns that never speak for a label.
-    """
-
-    given: Values
-    corrupted: Values
-    corruption: Corruption
-    rising: int
-
-    @classmethod
-    def of(cls, scores: LabelScores, corruption: Corruption, statistics: tuple[Values, Values] | None) -> _Evidence:
-        """Collect the evidence of scores, and statistics of gradients [N, k] and [m, k], if there are any."""
-        given = scores.evidence(scores.inputs.labels)
-        corrupted = scores.evidence(corruption.labels, corruption.rows)
-        rising = given.shape[1]
-        given, corrupted = _standardised(given, corrupted)
-        if statistics is not None:
-            given, corrupted = np.hstack([given, statistics[0]]), np.hstack([corrupted, statistics[1]])
-        return cls(given, corrupted, corruption, rising)
-
-    def fit(self, train: NDArray[np.bool_], seed: int, start: Mixture | None = None) -> Mixture:
-        """Fit a mixture to the inputs of a mask [N]; of many, to a random part."""
-        rows = np.flatnonzero(train)
-        if len(rows) > _MOST_ROWS:
-            rows = np.random.default_rng([seed, 3]).choice(rows, _MOST_ROWS, replace=False)
-        seen = train[self.corruption.rows]
-        kinds = self.corruption.kinds[seen]
-        return fit_mixture(self.given[rows], self.corrupted[seen], kinds, rising=self.rising, start=start)
-
-
-def _statistics(inputs: LabelReadings, corruption: Corruption) -> tuple[Values, Values]:
-    """Return components [N, k] and [m, k] of the statistics of gradients at the given and at the corrupted labels."""
-    assert inputs.given is not None
-    assert inputs.at is not None
-    features = LogFeatures.chosen(inputs.given)
-    columns = features.axes.of(GRADIENTS)
-    both = (inputs.given, inputs.at(corruption.rows, corruption.labels))
-    values = [features.block(readings).values[:, columns] for readings in both]
-    rows = np.concatenate(values)
-    components = PCA(min(_COMPONENTS, *rows.shape), whiten=True, random_state=0)
-    reduction = make_pipeline(StandardScaler(), components).fit(rows)
-    given, corrupted = (_OF_STATISTICS * reduction.transform(part) for part in values)
-    return given, corrupted
-
-
-def _standardised(given: Values, corrupted: Values) -> tuple[Values, Values]:
-    scaler = StandardScaler().fit(np.concatenate([given, corrupted]))
-    return scaler.transform(given), scaler.transform(corrupted)

@@ -147,13 +147,6 @@ class Problem:
         scale = 1 / len(losses)
         return scale * loss, scale * np.concatenate([slopes.ravel(), of_shares.sum(axis=1)])
 
-    def scores(self, parameters: Values) -> Values:
-        """Return the derivatives [n + m, parameters] of each row's negative log likelihood."""
-        _, of_ratios, of_shares = self._derivatives(parameters)
-        ones = np.ones((len(self.rows), 1))
-        slopes = of_ratios.T[:, :, None] * np.concatenate([self.rows, ones], axis=1)[:, None, :]
-        return np.concatenate([slopes.reshape(len(ones), -1), of_shares.T], axis=1)
-
     def _derivatives(self, parameters: Values) -> tuple[Values, Values, Values]:
         """Return the loss of each row [n + m], its derivatives by log ratios [kinds, n + m], and by the logarithms of
         shares [1 + kinds, n + m].

@@ -7,7 +7,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from gradmeter.reading.readings import Readings
 from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
@@ -15,6 +14,8 @@ from gradmeter.trust.labels.neighbours import NEIGHBOURS, Neighbours, nearest
 
 # Rows of a tile.
 _TILE = 4096
+# Squared length of a sum of nothing, up to rounding.
+_NOTHING = 1e-9
 # Statistics that are not larger for a larger gradient; the first is negative.
 _SIGNED = ("/min", "/mean", "/skewness")
 
@@ -49,16 +50,40 @@ class LabelScores:
         return nearest(self.inputs.embedding, self._count, self._seed)
 
     @cached_property
-    def centres(self) -> NDArray[np.float32]:
-        """[C, d] mean direction of the embedding of each class; zeros for a class without samples."""
+    def sums(self) -> Values:
+        """[C, d] sum of the directions of the embedding of each class, each as it counts."""
         directions = self.neighbours.embedding
         sums = np.zeros((self.inputs.classes, directions.shape[1]), np.float64)
         for start in range(0, len(directions), _TILE):
             part = directions[start : start + _TILE]
             weighted = part if self._trust is None else part * self._trust[start : start + _TILE, None]
             np.add.at(sums, self.inputs.labels[start : start + _TILE], weighted)
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        return (sums / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+        return sums
+
+    @cached_property
+    def centres(self) -> NDArray[np.float32]:
+        """[C, d] mean direction of the embedding of each class; zeros for a class without samples."""
+        lengths = np.linalg.norm(self.sums, axis=1, keepdims=True)
+        return (self.sums / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+
+    def cosines_without_self(self, rows: Labels) -> Values:
+        """Return the cosine similarity of each row to the mean direction of each class, [n, C].
+
+        A row does not count in the mean of its own class. Classes without (other) samples have -2.
+        """
+        labels, at = self.inputs.labels[rows], np.arange(len(rows))
+        own = np.ones(len(rows)) if self._trust is None else self._trust[rows]
+        products = self.neighbours.embedding[rows].astype(np.float64) @ self.sums.T
+        lengths = np.linalg.norm(self.sums, axis=1)
+        given = products[at, labels]
+        squares = np.maximum(lengths[labels] ** 2 - 2 * own * given + own**2, 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cosines = products / lengths
+            cosines[at, labels] = (given - own) / np.sqrt(squares)
+        # The rest of a class with one sample is rounding.
+        nothing = np.broadcast_to(lengths == 0, cosines.shape).copy()
+        nothing[at, labels] = squares < _NOTHING * np.maximum(own, _NOTHING) ** 2
+        return np.where(nothing, -2.0, cosines)
 
     def votes(self, rows: Labels) -> Values:
         """Return how many neighbours of each row have each class as their given label, [n, C]."""
@@ -83,11 +108,6 @@ class LabelScores:
         scored = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         return scored if readings is None else scored | _of_gradients(readings)
 
-    def evidence(self, labels: Labels, rows: Labels | None = None) -> Values:
-        """Return the evidence that the combination takes, [n, 3]: log odds, log p and the distance of class centres."""
-        rows = np.arange(len(self.inputs)) if rows is None else rows
-        return np.concatenate([self._log_odds(rows[tile], labels[tile]) for tile in _tiles(len(rows))])
-
     def _tile(self, rows: Labels, labels: Labels) -> dict[str, Values]:
         p = np.exp(self.inputs.log_probabilities(rows))
         given, others = _split(p, labels)
@@ -107,13 +127,6 @@ class LabelScores:
             "knn": 1 - _split(votes, labels)[0] / voted,
             "centre": nearest_other.max(axis=1) - own,
         }
-
-    def _log_odds(self, rows: Labels, labels: Labels) -> Values:
-        given, others = _split(self.inputs.log_probabilities(rows), labels)
-        own, nearest_other = _split(self._cosines(rows), labels)
-        # The votes of neighbours are not among the evidence: they tell labels corrupted on purpose from given ones so
-        # well that the mixture trusts them more than they deserve, where real errors come in clusters.
-        return np.stack([logsumexp(others, axis=1) - given, -given, nearest_other.max(axis=1) - own], axis=1)
 
     def _cosines(self, rows: Labels) -> Values:
         cosines: Values = (self.neighbours.embedding[rows] @ self.centres.T).astype(np.float64)

@@ -1,0 +1,59 @@
+"""Evidence for every class of a sample that does not depend on the sample's own label."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
+from gradmeter.trust.labels.noise import Classes
+from gradmeter.trust.labels.scores import LabelScores
+
+# Cosine similarities times this are about log evidence.
+_SHARPNESS = 10.0
+# Votes that each class has before a neighbour votes.
+_BEFORE = 0.5
+# A class with less than this part of a C-th of the labels is rare.
+_RARE = 0.25
+# Rows whose probabilities are in memory together.
+_TILE = 4096
+
+
+def network_expert(scores: LabelScores, rows: Labels) -> Values:
+    """Return log p [n, C] of the network, or of the heads that were fitted without the samples."""
+    return scores.inputs.log_probabilities(rows)
+
+
+def centre_expert(scores: LabelScores, rows: Labels) -> Values:
+    """Return the cosine similarity [n, C] to the mean direction of each class, the sample itself left out."""
+    cosines = scores.cosines_without_self(rows)
+    # The centres say nothing about a class without samples: it is as near as the nearest one.
+    return _SHARPNESS * np.where(cosines < -1, cosines.max(axis=1, keepdims=True), cosines)
+
+
+def vote_expert(scores: LabelScores, rows: Labels) -> Values:
+    """Return the logarithm [n, C] of the share of each class among the labels of the neighbours."""
+    votes = scores.votes(rows) + _BEFORE
+    logarithms: Values = np.log(votes / votes.sum(axis=1, keepdims=True))
+    return logarithms
+
+
+def classes_of(inputs: LabelReadings) -> Classes:
+    """Return which classes occur, and how the network confuses them.
+
+    Heads that were fitted to these labels (out-of-fold probabilities) know the shares of the classes.
+    """
+    counts = np.bincount(inputs.labels, minlength=inputs.classes)
+    labelled = counts > 0
+    sums = np.zeros((inputs.classes, inputs.classes))
+    predicted = np.zeros(inputs.classes)
+    for start in range(0, len(inputs), _TILE):
+        p = np.exp(inputs.log_probabilities(slice(start, start + _TILE)))
+        np.add.at(sums, p.argmax(axis=1), p)
+        np.add.at(predicted, p.argmax(axis=1), 1)
+    # A little of every class, so that each wrong label is possible.
+    confusion = (sums + 1e-4 / inputs.classes * np.maximum(predicted, 1)[:, None]) * labelled
+    np.fill_diagonal(confusion, 0)
+    confusion /= np.maximum(confusion.sum(axis=1, keepdims=True), 1e-300)
+    elsewhere = inputs.probabilities is None
+    rare = (counts < _RARE * len(inputs) / inputs.classes) & labelled
+    return Classes(confusion, labelled, ~labelled & elsewhere, rare & elsewhere)

@@ -1,0 +1,152 @@
+"""What gradients at the labels add, learned from labels that are corrupted on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit
+from scipy.stats import norm
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from gradmeter.stages import stage
+from gradmeter.trust.features import GRADIENTS
+from gradmeter.trust.labels.corruption import KINDS, Corruption, corrupt
+from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
+from gradmeter.trust.labels.judge import Judge
+from gradmeter.trust.labels.mixture import Mixture, fit_mixture
+from gradmeter.trust.log_features import LogFeatures
+
+# A mixture is fitted to at most this many given labels.
+_MOST_ROWS = 30_000
+# Statistics of gradients are many and correlated: their first principal components are read, and get a smaller weight
+# for the same penalty.
+_COMPONENTS, _OF_STATISTICS = 8, 0.3
+# Gradients count if their gain on corrupted labels is above zero with this confidence.
+_CONFIDENCE = 0.95
+
+
+def with_gradients(judge: Judge, fold: Labels, seed: int) -> Values:
+    """Return the log odds [N] that the given labels are wrong, with gradients if they help, else those of the judge.
+
+    A mixture of right labels and of labels that were corrupted on purpose is fitted to the judge's log odds and the
+    statistics of the gradients. Each label is scored by a mixture that was fitted without it. The gradients count if
+    they then tell the corrupted labels better from the given ones than the judge alone does.
+
+    Args:
+        judge: the judge, whose inputs have gradients.
+        fold: [N] number of each input's fold.
+        seed: of the corruption, and of the draw of rows if there are many.
+    """
+    inputs = judge.scores.inputs
+    corruption = corrupt(judge.scores, seed)
+    alone = judge.log_odds(inputs.labels), judge.log_odds(corruption.labels, corruption.rows)
+    evidence = _Evidence.of(inputs, corruption, *alone)
+    of_corrupted = fold[corruption.rows]
+    together = np.empty(len(inputs)), np.empty(len(corruption.rows))
+    whole = evidence.fit(np.ones(len(inputs), np.bool_), corruption, seed)
+    numbers = np.unique(fold)
+    with stage("judging labels", len(numbers)) as advance:
+        for number in numbers:
+            mixture = evidence.fit(fold != number, corruption, seed, start=whole)
+            together[0][fold == number] = mixture.log_odds(evidence.given[fold == number])
+            together[1][of_corrupted == number] = mixture.log_odds(evidence.corrupted[of_corrupted == number])
+            advance(1)
+    # The kinds weigh as the judge estimates their share among the wrong labels.
+    any_other = corruption.kinds == KINDS.index("symmetric")
+    weights = np.where(any_other, 1 - judge.model.confused, judge.model.confused / 2)
+    gain, deviation = auroc_gain(alone, together, weights)
+    if gain <= norm.ppf(_CONFIDENCE) * deviation:
+        return alone[0]
+    return _with_mean(together[0], judge.rate.value)
+
+
+def auroc_gain(first: tuple[Values, Values], second: tuple[Values, Values], weights: Values) -> tuple[float, float]:
+    """Return how much larger the AUROC of the second scores is, and its standard deviation (DeLong et al. 1988).
+
+    Args:
+        first: scores [n] of negatives and [m] of positives.
+        second: other scores of the same.
+        weights: [m] of the positives.
+    """
+    weights = weights / weights.sum()
+    above, below = [], []
+    for negatives, positives in (first, second):
+        above.append(_share_below(negatives, positives))
+        below.append(_share_above(positives, negatives, weights))
+    of_positives, of_negatives = above[1] - above[0], below[1] - below[0]
+    gain = float(weights @ of_positives)
+    spread = float((weights**2 * (of_positives - gain) ** 2).sum()) + float(of_negatives.var()) / len(of_negatives)
+    return gain, spread**0.5
+
+
+def _share_below(values: Values, of: Values) -> Values:
+    """Return for each number the share of the values below it; equal ones count half."""
+    ordered = np.sort(values)
+    both = np.searchsorted(ordered, of, "left") + np.searchsorted(ordered, of, "right")
+    return np.asarray(both / (2 * len(values)))
+
+
+def _share_above(values: Values, of: Values, weights: Values) -> Values:
+    """Return for each number the weight of the values above it; equal ones count half."""
+    order = np.argsort(values)
+    ordered, until = values[order], np.concatenate([[0.0], np.cumsum(weights[order])])
+    both = until[np.searchsorted(ordered, of, "left")] + until[np.searchsorted(ordered, of, "right")]
+    return np.asarray(1 - both / 2)
+
+
+def _with_mean(log_odds: Values, rate: float) -> Values:
+    """Return log odds shifted so that the probabilities have the rate as their mean."""
+    finite = log_odds.clip(-500, 500)
+    if not 0 < rate < 1:
+        return log_odds
+    shift = brentq(lambda by: expit(finite + by).mean() - rate, -1500, 1500)
+    return log_odds + float(shift)
+
+
+@dataclass(frozen=True, eq=False)
+class _Evidence:
+    """Standardised evidence against given and against corrupted labels: the judge's log odds, then statistics.
+
+    Attributes:
+        given: [N, d].
+        corrupted: [m, d].
+    """
+
+    given: Values
+    corrupted: Values
+
+    @classmethod
+    def of(cls, inputs: LabelReadings, corruption: Corruption, given: Values, corrupted: Values) -> _Evidence:
+        """Collect the judge's log odds [N] and [m], and the statistics of gradients."""
+        scaler = StandardScaler().fit(np.concatenate([given, corrupted])[:, None])
+        odds = scaler.transform(given[:, None]), scaler.transform(corrupted[:, None])
+        statistics = _statistics(inputs, corruption)
+        return cls(*(np.hstack(pair) for pair in zip(odds, statistics, strict=True)))
+
+    def fit(self, train: NDArray[np.bool_], corruption: Corruption, seed: int, start: Mixture | None = None) -> Mixture:
+        """Fit a mixture to the inputs of a mask [N]; of many, to a random part."""
+        rows = np.flatnonzero(train)
+        if len(rows) > _MOST_ROWS:
+            rows = np.random.default_rng([seed, 3]).choice(rows, _MOST_ROWS, replace=False)
+        seen = train[corruption.rows]
+        return fit_mixture(self.given[rows], self.corrupted[seen], corruption.kinds[seen], rising=1, start=start)
+
+
+def _statistics(inputs: LabelReadings, corruption: Corruption) -> tuple[Values, Values]:
+    """Return components [N, k] and [m, k] of the statistics of gradients at the given and at the corrupted labels."""
+    assert inputs.given is not None
+    assert inputs.at is not None
+    features = LogFeatures.chosen(inputs.given)
+    columns = features.axes.of(GRADIENTS)
+    both = (inputs.given, inputs.at(corruption.rows, corruption.labels))
+    values = [features.block(readings).values[:, columns] for readings in both]
+    rows = np.concatenate(values)
+    components = PCA(min(_COMPONENTS, *rows.shape), whiten=True, random_state=0)
+    reduction = make_pipeline(StandardScaler(), components).fit(rows)
+    given, corrupted = (_OF_STATISTICS * reduction.transform(part) for part in values)
+    return given, corrupted

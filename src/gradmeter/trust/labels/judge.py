@@ -1,0 +1,103 @@
+"""P(each given label is right) from the forward pass: a noise model of the network, the centres and the neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from gradmeter.trust.evaluation.resampling import Interval
+from gradmeter.trust.labels.experts import centre_expert, classes_of, network_expert, vote_expert
+from gradmeter.trust.labels.inputs import Labels, Values
+from gradmeter.trust.labels.noise import Classes, NoiseModel, NoiseProblem, fit_noise
+from gradmeter.trust.labels.rate import rate_interval
+from gradmeter.trust.labels.scores import LabelScores
+
+Expert = Callable[[LabelScores, Labels], Values]
+
+# A model is fitted to at most this many labels, and so many that the experts have at most this many entries.
+_MOST_ROWS, _MOST_ENTRIES = 30_000, 2**22
+_LEAST_ROWS = 2000
+_TILE = 4096
+# How often labels are judged anew with centres of the labels that were right so far.
+_PASSES = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A fitted noise model of N inputs that judges any label.
+
+    Attributes:
+        scores: the inputs; labels count in centres and votes by how likely they are right.
+        experts: what the model weighs.
+        model: the model.
+        rate: share of wrong labels among the given ones, with a 95 % interval.
+    """
+
+    scores: LabelScores
+    experts: tuple[Expert, ...]
+    model: NoiseModel
+    rate: Interval
+
+    def log_odds(self, labels: Labels, rows: Labels | None = None) -> Values:
+        """Return the log odds [n] that labels of some rows, by default of all, are wrong."""
+        return _log_odds(self.model, self.experts, self.scores, labels, rows)
+
+
+def judge_labels(scores: LabelScores, seed: int) -> Judge:
+    """Fit a judge to the given labels.
+
+    The share of wrong labels is estimated with one expert: the network, which did not learn these labels, or else the
+    centres, because heads that are fitted to wrong labels predict them. Then all experts are weighed.
+
+    Args:
+        scores: the inputs, whose labels all count as right ones.
+        seed: of the draw of labels that the model is fitted to, if there are many.
+    """
+    inputs = scores.inputs
+    classes, rows = classes_of(inputs), _fitted_rows(len(inputs), inputs.classes, seed)
+    learned = inputs.probabilities is not None
+    alone: tuple[Expert, ...] = (centre_expert,) if learned else (network_expert,)
+    problem, model = _fit(scores, alone, rows, classes)
+    for _ in range(_PASSES if learned else 0):
+        scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
+        problem, model = _fit(scores, alone, rows, classes)
+    rate = rate_interval(problem, model, len(inputs))
+    scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
+    experts = (network_expert, centre_expert, *((vote_expert,) if learned else ()))
+    evidence = [expert(scores, rows) for expert in experts]
+    _, model = fit_noise(evidence, inputs.labels[rows], classes, like=model)
+    return Judge(scores, experts, model, rate)
+
+
+def _fit(
+    scores: LabelScores, experts: Sequence[Expert], rows: Labels, classes: Classes
+) -> tuple[NoiseProblem, NoiseModel]:
+    evidence = [expert(scores, rows) for expert in experts]
+    return fit_noise(evidence, scores.inputs.labels[rows], classes)
+
+
+def _log_odds(
+    model: NoiseModel,
+    experts: Sequence[Expert],
+    scores: LabelScores,
+    labels: Labels,
+    rows: Labels | None = None,
+) -> Values:
+    rows = np.arange(len(scores.inputs)) if rows is None else rows
+    odds = np.empty(len(rows))
+    for start in range(0, len(rows), _TILE):
+        tile = rows[start : start + _TILE]
+        evidence = [expert(scores, tile) for expert in experts]
+        odds[start : start + _TILE] = model.log_odds(evidence, labels[start : start + _TILE])
+    return odds
+
+
+def _fitted_rows(count: int, classes: int, seed: int) -> Labels:
+    most = min(_MOST_ROWS, max(_LEAST_ROWS, _MOST_ENTRIES // classes))
+    if count <= most:
+        return np.arange(count)
+    rows: Labels = np.sort(np.random.default_rng([seed, 3]).choice(count, most, replace=False)).astype(np.int64)
+    return rows

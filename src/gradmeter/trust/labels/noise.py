@@ -1,0 +1,291 @@
+"""Given labels as draws from a calibrated classifier's classes, some of which are replaced by wrong ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit, logit, logsumexp, softmax
+
+from gradmeter.trust.labels.inputs import Labels, Values
+
+# The inverse temperature of a lone expert is about 1: standard deviation of its logarithm.
+_TEMPERATURE = 0.5
+# Standard deviation of the log odds of shares, other than the rate, around even odds.
+_SHARES = 3.0
+_SEARCH = {"maxiter": 200, "ftol": 1e-9, "gtol": 1e-6}
+# Shares of wrong labels that the search starts from; the best result counts.
+_STARTS = (0.03, 0.4)
+# The shares of unlabelled and rare classes are first estimated with the probabilities as they are, and then this often
+# with the fitted temperature.
+_ROUNDS = 4
+_TINY = 1e-9
+_LEAST = 1e-300
+
+
+@dataclass(frozen=True, eq=False)
+class Classes:
+    """What is known of C classes before the fit.
+
+    Attributes:
+        confusion: [C, C] probability that a wrong label of a sample of class t (a row) is class g, if it is one that
+            the network confuses with t; 0 on the diagonal and for classes without labels.
+        labelled: [C] whether a class occurs as a label.
+        foreign: [C] whether no sample should be of the class: it has no label.
+        rare: [C] whether far fewer samples than a C-th have this label, but some.
+    """
+
+    confusion: Values
+    labelled: NDArray[np.bool_]
+    foreign: NDArray[np.bool_]
+    rare: NDArray[np.bool_]
+
+    @property
+    def others(self) -> int:
+        """The number of wrong labels that a sample of a labelled class can have."""
+        return max(int(self.labelled.sum()) - 1, 1)
+
+    @property
+    def groups(self) -> NDArray[np.float64]:
+        """[C, 3] whether a class is foreign, rare, or neither."""
+        return np.stack([self.foreign, self.rare, ~(self.foreign | self.rare)], axis=1).astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseModel:
+    """A fitted model of given labels.
+
+    The class t of a sample has the probability p(t) = softmax(sum of weights times experts), corrected for the shares
+    of classes that differ from those where the network learned (Saerens, Latinne and Decaestecker 2002). Its label is
+    wrong with some probability; then it is any other class, or with probability `confused` one that the network
+    confuses with t. Samples of foreign classes always have a wrong label.
+
+    Attributes:
+        classes: see `Classes`.
+        weights: [K] of the experts.
+        rate: share of wrong labels.
+        confused: share of the wrong labels that follow the network's confusion.
+        rare: share of the rare classes among samples that are not foreign.
+        foreign: share of the foreign samples among those with a wrong label.
+        loss: negative log likelihood with the priors.
+    """
+
+    classes: Classes
+    weights: Values
+    rate: float
+    confused: float
+    rare: float
+    foreign: float
+    loss: float
+
+    def log_odds(self, experts: Sequence[Values], labels: Labels) -> Values:
+        """Return the log odds [n] that labels are wrong.
+
+        Args:
+            experts: [n, C] each, log evidence for every class.
+            labels: [n] labels that occur.
+        """
+        at = np.arange(len(labels))
+        shares = _Shares(self.classes, self.rate, self.rare, self.foreign)
+        logits = sum(weight * expert for weight, expert in zip(self.weights, experts, strict=True))
+        logits = logits + self.classes.groups @ np.log(shares.ratios)
+        given = logits[at, labels].copy()
+        wrong = np.where(self.classes.foreign, 0.0, np.log(shares.wrong))
+        logits = logits + wrong
+        logits[at, labels] = -np.inf
+        with np.errstate(divide="ignore"):
+            confused = logsumexp(logits + np.log(self.classes.confusion[:, labels].T), axis=1)
+        any_other = logsumexp(logits, axis=1) - np.log(self.classes.others)
+        odds: Values = (
+            np.logaddexp(np.log1p(-self.confused) + any_other, np.log(self.confused) + confused)
+            - given
+            - np.log1p(-shares.wrong)
+        )
+        return odds
+
+
+class _Shares:
+    """Shares of groups of classes, by the rate, the share of rare classes and that of foreign ones.
+
+    Attributes:
+        ratios: [3] share of foreign, rare and other classes, divided by their parts of all classes.
+        wrong: share of wrong labels among samples that are not foreign.
+        of_ratios: [3, 3] derivatives of the logarithms of `ratios` (columns) by the log odds of rate, rare and foreign.
+        of_wrong: [3] derivatives of `wrong` by the same.
+    """
+
+    def __init__(self, classes: Classes, rate: float, rare: float, foreign: float) -> None:
+        parts = classes.groups.mean(axis=0).clip(_TINY)
+        outside = rate * foreign
+        inside = 1 - outside
+        self.ratios = np.array([outside, inside * rare, inside * (1 - rare)]) / parts
+        self.wrong = float(np.clip(rate * (1 - foreign) / inside, _LEAST, 1 - _TINY))
+        by_rate, by_foreign = -outside * (1 - rate) / inside, -outside * (1 - foreign) / inside
+        self.of_ratios = np.array(
+            [
+                [1 - rate, by_rate, by_rate],
+                [0.0, 1 - rare, -rare],
+                [1 - foreign, by_foreign, by_foreign],
+            ]
+        )
+        self.of_wrong = np.array(
+            [
+                rate * (1 - rate) * (1 - foreign) / inside**2,
+                0.0,
+                -foreign * (1 - foreign) * rate * (1 - rate) / inside**2,
+            ]
+        )
+
+
+def fit_noise(
+    experts: Sequence[Values], labels: Labels, classes: Classes, *, like: NoiseModel | None = None
+) -> tuple[NoiseProblem, NoiseModel]:
+    """Fit a model by maximum likelihood, and return it with its problem.
+
+    Args:
+        experts: [n, C] each, log evidence for every class that does not depend on the sample's own label.
+        labels: [n] given labels.
+        classes: see `Classes`.
+        like: a model whose shares are taken over, so that only the weights are fitted.
+    """
+    problem = NoiseProblem(experts, labels, classes)
+    if like is not None:
+        start = problem.parameters(like)
+        start = np.concatenate([np.full(len(experts), 1 / len(experts)), start[-4:]])
+        return problem, problem.fitted(start, fixed=(problem.RATE, problem.CONFUSED, problem.RARE, problem.FOREIGN))
+    model = min((problem.fitted(problem.start(rate)) for rate in _STARTS), key=lambda model: model.loss)
+    for _ in range(_ROUNDS if (classes.rare | classes.foreign).any() else 0):
+        problem = NoiseProblem(experts, labels, classes, model.weights)
+        starts = (problem.parameters(model), *(problem.start(rate) for rate in _STARTS))
+        model = min((problem.fitted(start) for start in starts), key=lambda model: model.loss)
+    return problem, model
+
+
+class NoiseProblem:
+    """The penalised negative log likelihood of given labels, as a function of the parameters of a `NoiseModel`.
+
+    The labels tell little of samples of classes that have none; the network's probabilities alone say how many there
+    are. So the likelihood is that of the labels given the inputs, times that of the inputs by the shares of classes,
+    with fixed weights, so that the inputs do not change the temperature.
+
+    The parameters are the weights, and the log odds of the rate, of confused labels, of rare and of foreign classes.
+
+    Args:
+        experts: see `fit_noise`.
+        labels: see `fit_noise`.
+        classes: see `Classes`.
+        fixed_weights: [K] weights with which the inputs tell the shares of classes; by default equal ones.
+    """
+
+    RATE, CONFUSED, RARE, FOREIGN = -4, -3, -2, -1
+    """Places of parameters."""
+
+    def __init__(
+        self, experts: Sequence[Values], labels: Labels, classes: Classes, fixed_weights: Values | None = None
+    ) -> None:
+        self._experts, self._labels, self._classes = experts, labels, classes
+        self._groups = classes.groups
+        self._to_given = np.ascontiguousarray(classes.confusion[:, labels].T)
+        self._at = np.arange(len(labels))
+        weights = self._equal_weights() if fixed_weights is None else fixed_weights
+        # [n, 3] probability of each group of classes.
+        self._of_inputs = self._probabilities(weights) @ self._groups
+
+    def start(self, rate: float) -> Values:
+        """Return parameters to start from."""
+        parts = self._groups.mean(axis=0)
+        shares = [rate, 0.5, parts[1] / max(parts[1] + parts[2], _TINY), 0.5]
+        return np.concatenate([self._equal_weights(), logit(np.clip(shares, 1e-6, 1 - 1e-6))])
+
+    def parameters(self, model: NoiseModel) -> Values:
+        """Return the parameters of a model."""
+        shares = np.array([model.rate, model.confused, model.rare, model.foreign])
+        return np.concatenate([model.weights, logit(shares.clip(1e-9, 1 - 1e-9))])
+
+    def fitted(self, start: Values, fixed: tuple[int, ...] = ()) -> NoiseModel:
+        """Return the model of the least loss.
+
+        Args:
+            start: parameters that the search starts from.
+            fixed: places of parameters that keep their value.
+        """
+        start = start.copy()
+        bounds: list[tuple[float, float]] = [(1e-3, 1e3)] * len(self._experts) + [(-15.0, 15.0)] + [(-8.0, 8.0)] * 3
+        places = list(fixed)
+        if not self._classes.rare.any():
+            places.append(self.RARE)
+        if not self._classes.foreign.any():
+            places.append(self.FOREIGN)
+            start[self.FOREIGN] = logit(_TINY)
+        for place in places:
+            bounds[place] = (start[place], start[place])
+        result = minimize(self, start, jac=True, method="L-BFGS-B", bounds=bounds, options=_SEARCH)
+        rate, confused, rare, foreign = (float(share) for share in expit(result.x[-4:]))
+        loss = float(result.fun) * len(self._labels)
+        return NoiseModel(self._classes, result.x[: len(self._experts)], rate, confused, rare, foreign, loss)
+
+    def __call__(self, parameters: Values) -> tuple[float, Values]:
+        """Return the loss and its gradient, both per label."""
+        rate, confused, rare, foreign = (float(share) for share in expit(parameters[-4:]))
+        at, labels, others, groups = self._at, self._labels, self._classes.others, self._groups
+        shares = _Shares(self._classes, rate, rare, foreign)
+        p = self._probabilities(parameters[: len(self._experts)])
+        ratios = groups @ shares.ratios
+        likely = p * ratios
+        total = likely.sum(axis=1)
+        # The probability of the given label if the true class is each other one and the label is wrong.
+        to_given = confused * self._to_given + (1 - confused) / others
+        to_given[at, labels] = 0.0
+        given = likely[at, labels]
+        inside = likely * ~self._classes.foreign
+        wrong_inside = np.einsum("nc,nc->n", inside, to_given)
+        wrong = np.where(self._classes.foreign, 1.0, shares.wrong)
+        slopes = to_given * wrong
+        slopes[at, labels] = 1 - shares.wrong
+        slopes *= likely
+        likelihood = slopes.sum(axis=1) + _LEAST
+        of_confused = (likely * wrong) * (self._to_given - 1 / others)
+        of_confused[at, labels] = 0.0
+        slopes /= likelihood[:, None]
+        before = self._of_inputs * shares.ratios
+        total_before = before.sum(axis=1)
+        loss = -float((np.log(likelihood) - np.log(total) + np.log(total_before)).sum())
+        of_logits = slopes - likely / total[:, None]
+        of_groups = (of_logits @ groups + before / total_before[:, None]).sum(axis=0)
+        of_logits -= p * of_logits.sum(axis=1, keepdims=True)
+        of_wrong = float(((wrong_inside - given) / likelihood).sum())
+        of_shares = shares.of_ratios @ of_groups + shares.of_wrong * of_wrong
+        gradient = -np.array(
+            [
+                *(float(np.einsum("nc,nc->", of_logits, expert)) for expert in self._experts),
+                of_shares[0],
+                float((of_confused.sum(axis=1) / likelihood).sum()) * confused * (1 - confused),
+                *of_shares[1:],
+            ]
+        )
+        penalty, of_penalty = self._penalty(parameters)
+        return (loss + penalty) / len(labels), (gradient + of_penalty) / len(labels)
+
+    def _probabilities(self, weights: Values) -> Values:
+        logits = sum(weight * expert for weight, expert in zip(weights, self._experts, strict=True))
+        p: Values = softmax(logits, axis=1)
+        return p
+
+    def _equal_weights(self) -> Values:
+        return np.full(len(self._experts), 1 / len(self._experts))
+
+    def _penalty(self, parameters: Values) -> tuple[float, Values]:
+        """Return the negative logarithm of the priors, and its gradient."""
+        slopes = np.zeros(len(parameters))
+        penalty = 0.0
+        for place in (self.CONFUSED, self.RARE, self.FOREIGN):
+            penalty += 0.5 * float(parameters[place] / _SHARES) ** 2
+            slopes[place] = parameters[place] / _SHARES**2
+        if len(self._experts) == 1:
+            logarithm = float(np.log(parameters[0]))
+            penalty += 0.5 * (logarithm / _TEMPERATURE) ** 2
+            slopes[0] = logarithm / _TEMPERATURE**2 / parameters[0]
+        return penalty, slopes

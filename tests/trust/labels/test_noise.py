@@ -1,0 +1,92 @@
+"""The noise model finds its parameters in labels that are drawn from it, and its odds are those of Bayes."""
+
+import numpy as np
+import pytest
+from scipy.optimize import check_grad
+from scipy.special import log_softmax, softmax
+
+from gradmeter.trust.labels import LabelScores
+from gradmeter.trust.labels.experts import classes_of, network_expert
+from gradmeter.trust.labels.noise import Classes, NoiseModel, NoiseProblem, fit_noise
+from gradmeter.trust.labels.rate import rate_interval
+from trust.labels.drawn import drawn
+
+
+def some_classes(foreign: tuple[int, ...] = (), rare: tuple[int, ...] = (), classes: int = 6) -> Classes:
+    labelled = ~np.isin(np.arange(classes), foreign)
+    confusion = np.random.default_rng(1).random((classes, classes)) * labelled
+    np.fill_diagonal(confusion, 0)
+    confusion /= confusion.sum(axis=1, keepdims=True)
+    return Classes(confusion, labelled, ~labelled, np.isin(np.arange(classes), rare))
+
+
+@pytest.mark.parametrize("experts", [1, 2])
+def test_the_gradient_of_the_likelihood(experts: int) -> None:
+    random = np.random.default_rng(0)
+    evidence = [2 * random.normal(size=(40, 6)) for _ in range(experts)]
+    problem = NoiseProblem(evidence, random.integers(0, 4, 40), some_classes((4, 5), (0,)))
+    point = np.concatenate([0.3 + random.random(experts), [-2.0, 0.5, -1.0, -0.3]])
+    assert check_grad(lambda x: problem(x)[0], lambda x: problem(x)[1], point) < 1e-5
+
+
+def test_the_log_odds_are_those_of_bayes() -> None:
+    random = np.random.default_rng(0)
+    classes = some_classes((4, 5), (0,))
+    evidence, labels = 2 * random.normal(size=(30, 6)), random.integers(0, 4, 30)
+    model = NoiseModel(classes, np.array([0.7]), 0.2, 0.6, 0.1, 0.3, 0.0)
+    # A sample is foreign (0.2 * 0.3); else its class is rare or not, and its label is wrong with the rest of the rate.
+    foreign = 0.2 * 0.3
+    wrong = 0.2 * 0.7 / (1 - foreign)
+    share = np.array([(1 - foreign) * 0.1, *[(1 - foreign) * 0.9] * 3, *[foreign] * 2])
+    prior = share / np.array([1, 3, 3, 3, 2, 2]) * 6
+    for row, label in enumerate(labels):
+        p = softmax(0.7 * evidence[row]) * prior
+        right = p[label] * (1 - wrong)
+        others = [t for t in range(6) if t != label]
+        bad = sum(p[t] * (1.0 if t > 3 else wrong) * (0.4 / 3 + 0.6 * classes.confusion[t, label]) for t in others)
+        assert model.log_odds([evidence[row : row + 1]], labels[row : row + 1])[0] == pytest.approx(np.log(bad / right))
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.02, 0.1, 0.6, 0.9])
+@pytest.mark.parametrize("sharpness", [1.0, 2.0])
+def test_the_rate_of_a_network_that_may_be_too_sure(rate: float, sharpness: float) -> None:
+    inputs, wrong = drawn(rate, sharpness=sharpness)
+    evidence, classes = [network_expert(LabelScores(inputs), np.arange(len(inputs)))], classes_of(inputs)
+    problem, model = fit_noise(evidence, inputs.labels, classes)
+    interval = rate_interval(problem, model, len(inputs))
+    assert interval.low <= wrong.mean() <= interval.high
+    assert interval.high - interval.low < 0.12
+    if rate < 0.8:
+        assert model.weights[0] == pytest.approx(1 / sharpness, rel=0.25)
+
+
+def test_an_interval_covers_and_is_no_wider_than_needed() -> None:
+    held, rates, widths = 0, [], []
+    for seed in range(40):
+        inputs, _ = drawn(0.1, 600, seed=seed)
+        evidence = [log_softmax(inputs.logits.astype(np.float64), axis=1)]
+        problem, model = fit_noise(evidence, inputs.labels, classes_of(inputs))
+        interval = rate_interval(problem, model, len(inputs))
+        held += interval.low <= 0.1 <= interval.high
+        rates.append(model.rate)
+        widths.append(interval.high - interval.low)
+    assert held >= 34
+    assert np.mean(widths) / (2 * 1.96) == pytest.approx(np.std(rates), rel=0.4)
+
+
+def test_a_network_that_knows_nothing_leaves_the_rate_open() -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 6, 500)
+    problem, model = fit_noise([1e-3 * random.normal(size=(500, 6))], labels, some_classes())
+    interval = rate_interval(problem, model, 500)
+    assert interval.high - interval.low > 0.9
+
+
+def test_weights_for_a_model_s_shares() -> None:
+    inputs, _ = drawn(0.1)
+    evidence = log_softmax(inputs.logits.astype(np.float64), axis=1)
+    _, model = fit_noise([evidence], inputs.labels, classes_of(inputs))
+    noise = np.random.default_rng(9).normal(size=evidence.shape)
+    _, weighed = fit_noise([evidence, noise], inputs.labels, model.classes, like=model)
+    assert (weighed.rate, weighed.confused) == pytest.approx((model.rate, model.confused))
+    np.testing.assert_allclose(weighed.weights, [1, 0], atol=0.15)
