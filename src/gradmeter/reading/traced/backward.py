@@ -47,8 +47,8 @@ class GradientReadings(NamedTuple):
 class TracedGradients(nn.Module):
     """A network that also returns the statistics of each sample's gradients, layer by layer.
 
-    It reads what a `GradientMeter` with gradients reads. The forward pass is traced once, to a graph of ATen operations;
-    `gradmeter.reading.traced.rules` has the backward pass of each. So both passes consist of operations that ONNX has.
+    It reads what a `GradientMeter` with gradients reads. The forward pass is traced once, to a graph of ATen
+    operations; `gradmeter.reading.traced.rules` has the backward pass of each, in operations that ONNX has.
 
     Args:
         reader: the forward pass, in eval mode.

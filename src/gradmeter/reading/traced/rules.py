@@ -291,7 +291,7 @@ def _fitted(step: Step, *gradients: Tensor) -> Gradients:
 # Views and copies
 
 
-@_rule(_ATEN.clone.default, _ATEN.alias.default, _ATEN._to_copy.default, _ATEN.dropout.default)
+@_rule(_ATEN.clone.default, _ATEN._to_copy.default)
 def _same(step: Step) -> Gradients:
     return {0: step.gradient.to(step.args[0].dtype)}
 
