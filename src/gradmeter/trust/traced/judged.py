@@ -88,23 +88,7 @@ class JudgedNetwork(nn.Module):
 
     def forward(self, inputs: Tensor) -> Verdicts:
         """Judge N inputs."""
-        readings, gradients = self.reader(inputs), {}
-        if isinstance(readings, GradientReadings):
-            gradients = {label: readings.gradients[name] for label, name in self._labels.items()}
-            readings = readings.forward
-        outputs = Outputs.of(readings.logits)
-        views = self._views(inputs, outputs)
-        features = self.features(
-            TracedReadings(
-                outputs,
-                readings.activations,
-                self.features.layers,
-                readings.embedding.double(),
-                views,
-                gradients,
-                self.features.gradient_layers,
-            )
-        )
+        features, outputs, views = self.read(inputs)
         judgement = self.heads(features, outputs, views)
         return Verdicts(
             outputs.prediction,
@@ -116,6 +100,25 @@ class JudgedNetwork(nn.Module):
             _unfamiliar(judgement, self._guarantee),
             judgement.origins,
         )
+
+    def read(self, inputs: Tensor) -> tuple[Tensor, Outputs, Tensor]:
+        """Return the features of N inputs [N, features], functions of their logits, and the logits of both views."""
+        readings, gradients = self.reader(inputs), {}
+        if isinstance(readings, GradientReadings):
+            gradients = {label: readings.gradients[name] for label, name in self._labels.items()}
+            readings = readings.forward
+        outputs = Outputs.of(readings.logits)
+        views = self._views(inputs, outputs)
+        read = TracedReadings(
+            outputs,
+            readings.activations,
+            self.features.layers,
+            readings.embedding.double(),
+            views,
+            gradients,
+            self.features.gradient_layers,
+        )
+        return self.features(read), outputs, views
 
     def _views(self, inputs: Tensor, outputs: Outputs) -> Tensor:
         """The logits [N, C], averaged with those of the mirror image as `gradmeter.reading.probes.Mirror` does."""
