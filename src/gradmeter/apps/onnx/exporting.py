@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def export(trust: TrustModel, classifier: Classifier, out: Path) -> Exported:
     metadata = _metadata(trust, classifier, judged)
     properties = metadata.to_properties()
     checksum = checksum_of(graph.SerializeToString(), properties)
-    set_properties(graph, {**properties, CHECKSUM: checksum})
+    set_properties(graph, {**properties, CHECKSUM: json.dumps(checksum)})
     if graph.ByteSize() > _LARGEST:
         raise InputError(f"{classifier.name} takes {graph.ByteSize():,} bytes; an ONNX file holds at most {_LARGEST:,}")
     with atomic_write(out) as temporary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def _require_intact(path: Path, properties: Mapping[str, str]) -> None:
     """
     others = {key: value for key, value in properties.items() if key != CHECKSUM}
     try:
-        is_intact = checksum_of_file(path, others) == properties.get(CHECKSUM)
+        is_intact = json.dumps(checksum_of_file(path, others)) == properties.get(CHECKSUM)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read again ({one_line(error)}); copy it again") from error
     if not is_intact:

@@ -14,7 +14,7 @@ from gradmeter.sources.samples import ArrayKind
 FORMAT = 2
 _PREFIX = "gradmeter."
 CHECKSUM = f"{_PREFIX}checksum"
-"""The key of the checksum, `gradmeter.apps.onnx.checksum.checksum_of`."""
+"""The key of the checksum, `gradmeter.apps.onnx.checksum.checksum_of`, as JSON like the others."""
 
 
 @dataclass(frozen=True)

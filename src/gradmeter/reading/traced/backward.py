@@ -83,7 +83,6 @@ class TracedGradients(nn.Module):
         self._owned = {layer: owned[layer] for layer in layers}
         program = _program(reader, inputs)
         self._graph = program.graph_module
-        self._graph.requires_grad_(False)
         # For each placeholder of the graph the kind and the name of what it stands for.
         self._bindings = [(spec.kind, str(spec.target)) for spec in program.graph_signature.input_specs]
         for kind, name in self._bindings:
