@@ -223,7 +223,8 @@ def _program(reader: TracedForward, inputs: Tensor) -> torch.export.ExportedProg
     try:
         with torch.no_grad():
             program = torch.export.export(reader, (inputs,), dynamic_shapes=({0: samples},), strict=False)
-            return program.run_decompositions(table)
+            decomposed: torch.export.ExportedProgram = program.run_decompositions(table)
+            return decomposed
     except Exception as error:  # torch.export raises errors of many types
         raise UnsupportedModelError(
             f"the network cannot be traced ({one_line(error)}); expected operations that torch.export can trace"
