@@ -38,8 +38,15 @@ async function judge({ session, metadata }, levels, side) {
     p_correct_if_known: first('p_correct_if_known'),
     p_correct: first('p_correct'),
     accepted,
-    reason: accepted === false ? (first('unfamiliar') ? 'unfamiliar' : 'doubtful') : null
+    reason: accepted === false ? reasonOf(first('unfamiliar'), given.unfamiliar_layers.data, metadata.layers) : null
   }
+}
+
+// Returns the reason as `gradmeter judge` words it; numbers below 0 stand for no layer.
+function reasonOf(unfamiliar, numbers, layers) {
+  if (!unfamiliar) return 'doubtful'
+  const named = Array.from(numbers, Number).filter(number => number >= 0).map(number => layers[number])
+  return named.length ? `unfamiliar: ${named.join(', ')}` : 'unfamiliar'
 }
 
 function start(judged) {

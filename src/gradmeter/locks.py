@@ -74,7 +74,7 @@ def locked(out: Path) -> Iterator[None]:
         OutputError: if another process or thread holds the lock, or the output cannot be written.
     """
     path = Path(os.path.realpath(out))  # `Path.resolve` fails on circular links
-    beside = path.suffix.lower() in _FILES or path.is_file()
+    beside = path.suffix.lower() in _FILES or os.path.isfile(path)  # `Path.is_file` fails in a folder without access
     lock = path.with_name(f".{path.name}{LOCK}") if beside else path / LOCK
     if _threads.get(lock) == threading.get_ident():
         yield
@@ -91,7 +91,7 @@ def locked(out: Path) -> Iterator[None]:
 
 def _create(folder: Path, out: Path) -> list[Path]:
     """Create a folder; return the created folders, innermost first."""
-    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    missing = [parent for parent in (folder, *folder.parents) if not os.path.exists(parent)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -121,17 +121,17 @@ def _hold(lock: Path, out: Path) -> Iterator[None]:
 
 def _acquire(lock: Path, out: Path) -> int:
     """Open and lock the lock file and write this process into it; return its descriptor."""
-    missing: OSError | None = None
-    for _ in range(_ATTEMPTS):
+    for attempt in range(1, _ATTEMPTS + 1):
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
-        except FileNotFoundError as error:  # the process that created the folder has deleted it, or it is in /proc
-            missing = error
-            lock.parent.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:
+            # The process that created the folder has deleted it, or the file system creates no files, such as /proc.
+            if attempt == _ATTEMPTS:
+                raise _unwritable(lock, out, error) from error
+            _create(lock.parent, out)
             continue
         except OSError as error:
-            raise OutputError(f"{lock} cannot be written ({error.strerror}); choose another --out") from error
-        missing = None
+            raise _unwritable(lock, out, error) from error
         _descriptors.add(descriptor)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -142,19 +142,17 @@ def _acquire(lock: Path, out: Path) -> int:
             if free is not False and _is_same_file(descriptor, lock):
                 if owner is not None and not (free and owner.kernel == _kernel()) and _renewed_lately(lock):
                     raise _locked_error(out, owner, f"; if it was killed, try again in {_STALE_AFTER:.0f} seconds")
-                _write_owner(descriptor, lock)
+                _write_owner(descriptor, lock, out)
                 return descriptor
         except BaseException:
             _close(descriptor)
             raise
         _close(descriptor)
         time.sleep(_PAUSE)
-    if missing is not None:
-        raise OutputError(f"{lock} cannot be created ({missing.strerror}); choose another --out") from missing
     raise _locked_error(out, _owner(lock))
 
 
-def _write_owner(descriptor: int, lock: Path) -> None:
+def _write_owner(descriptor: int, lock: Path, out: Path) -> None:
     """Write this process into the lock file that it has locked."""
     try:
         os.ftruncate(descriptor, 0)
@@ -162,7 +160,7 @@ def _write_owner(descriptor: int, lock: Path) -> None:
     except OSError as error:  # the disk is full
         with suppress(OSError):
             lock.unlink()
-        raise OutputError(f"{lock} cannot be written ({error.strerror}); make room or choose another --out") from error
+        raise _unwritable(lock, out, error, "make room or ") from error
 
 
 def _flock(descriptor: int) -> bool | None:
@@ -204,6 +202,10 @@ def _owner(lock: Path) -> Owner | None:
 def _locked_error(out: Path, owner: Owner | None, advice: str = "") -> OutputError:
     writer = "another process" if owner is None else f"process {owner.pid} on {owner.host} since {owner.since}"
     return OutputError(f"{out} is being written by {writer}; wait for it or choose another --out{advice}")
+
+
+def _unwritable(lock: Path, out: Path, error: OSError, advice: str = "") -> OutputError:
+    return OutputError(f"{out} cannot be written ({error.strerror}: {lock}); {advice}choose another --out")
 
 
 def _renew(lock: Path, ended: threading.Event) -> None:

@@ -61,7 +61,7 @@ SORTED = 10
 _LAYER_VIEW = "activations of "
 # Origins that are named for an unfamiliar input: this many, and only those in which it is this many standard deviations
 # farther from known inputs than these are on average.
-_MOST_ORIGINS, _LEAST_DEVIATION = 3, 2.0
+MOST_ORIGINS, LEAST_DEVIATION = 3, 2.0
 # The known head uses no distances of single layers: there are many of them, and few wrong predictions to learn from.
 KNOWN_VIEWS = (EMBEDDING, GRADIENTS, ACTIVATIONS)
 # Groups of features of the known head, and the inverse penalties to try. The more features, the stronger the penalty.
@@ -255,25 +255,25 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def unfamiliar_origins(self, block: FeatureBlock) -> list[tuple[str, ...]]:
         """Return the single layers, or the embedding, in which the input is farthest from known ones, up to three."""
-        origins, columns = self._origins()
+        origins, columns = self.origins()
         nearest = _nearest(self._distances(block.values))
         farther = ((nearest - self.nearest_mean_) / self.nearest_spread_)[:, columns]
         names = np.array(origins, dtype=object)
-        order = np.argsort(-farther, axis=1)[:, :_MOST_ORIGINS]
+        order = np.argsort(-farther, axis=1)[:, :MOST_ORIGINS]
         return [
-            tuple(names[row_order[row[row_order] > _LEAST_DEVIATION]])
+            tuple(names[row_order[row[row_order] > LEAST_DEVIATION]])
             for row, row_order in zip(farther, order, strict=True)
         ]
 
     def layer_distances(self, block: FeatureBlock) -> list[LayerValues]:
         """Return the distances of the layers' outputs and of the embedding from the nearest class, in a list of one."""
-        origins, columns = self._origins()
+        origins, columns = self.origins()
         if not origins:
             return []
         nearest = _nearest(self._distances(block.values))[:, columns]
         return [distance_values(origins, nearest, self.nearest_quantiles_[columns])]
 
-    def _origins(self) -> tuple[list[str], list[int]]:
+    def origins(self) -> tuple[list[str], list[int]]:
         """Return the names of the single layers and of the embedding, and their indices in `views_`."""
         names = {view: view.removeprefix(_LAYER_VIEW) for view in self.views_ if view.startswith(_LAYER_VIEW)}
         names |= {EMBEDDING: EMBEDDING} if EMBEDDING in self.views_ else {}

@@ -6,9 +6,11 @@ a last layer that was fitted to CIFAR-10 by ridge regression.
 
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 import pytest
 import timm
@@ -20,11 +22,15 @@ from torch.utils.data import DataLoader, TensorDataset
 from apps.onnx.exported import needs_exporter
 from gradmeter import GradientMeter, GradmeterError, TrustModel
 from gradmeter.apps.onnx.exporting import export
+from gradmeter.apps.onnx.graph import to_graph
 from gradmeter.apps.onnx.judged_model import JudgedModel
 from gradmeter.research.cifar_resnets import load_cifar_resnet
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.preprocessing import ResizeAndNormalise, Stacked
 from gradmeter.sources.samples import ImageKind
+from gradmeter.trust.features import ACTIVATIONS, FeatureBlock
+from gradmeter.trust.meta_classifier import SCORES
+from gradmeter.trust.traced import JudgedNetwork
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared"
 
@@ -87,8 +93,8 @@ def with_head(network: nn.Module) -> nn.Module:
     return network
 
 
-@pytest.mark.parametrize("make", [resnet56, mobilenet])
-def test_decisions_and_probabilities(make: Callable[[], nn.Module], tmp_path: Path) -> None:
+@cache
+def fitted(make: Callable[[], nn.Module]) -> TrustModel:
     torch.manual_seed(0)
     network, (images, labels) = make(), cifar()
 
@@ -99,14 +105,26 @@ def test_decisions_and_probabilities(make: Callable[[], nn.Module], tmp_path: Pa
     # The network with random weights is right for a fifth of the images.
     risk, least = (0.05, 0.5) if make is resnet56 else (0.95, 0.1)
     trust.set_risk(risk, part(IMAGES * 5 // 8, IMAGES * 3 // 4), least_probability=least)
+    return trust
+
+
+def new_inputs() -> Tensor:
+    """Images that were not seen, turned images with noise, and noise."""
+    torch.manual_seed(1)
+    new = cifar()[0][IMAGES * 3 // 4 :]
+    return torch.cat([new, new[:100].transpose(2, 3) + 0.3 * torch.randn(100, 3, 32, 32), torch.rand(100, 3, 32, 32)])
+
+
+@pytest.mark.parametrize("make", [resnet56, mobilenet])
+def test_decisions_and_probabilities(make: Callable[[], nn.Module], tmp_path: Path) -> None:
+    trust, inputs = fitted(make), new_inputs()
+    network = trust.meter.model
     normalised = Stacked(ResizeAndNormalise(32, (0.0,) * 3, (1.0,) * 3))
     out = tmp_path / "judged.onnx"
     started = time.process_time()
     export(trust, Classifier(make.__name__, network, None, ImageKind("RGB", 32), normalised), out)
     seconds = time.process_time() - started
 
-    new = images[IMAGES * 3 // 4 :]
-    inputs = torch.cat([new, new[:100].transpose(2, 3) + 0.3 * torch.randn(100, 3, 32, 32), torch.rand(100, 3, 32, 32)])
     model = JudgedModel.open(out, threads=1)
     expected = trust.verdicts(inputs).to_pandas()
     batches = [model(batch.numpy()) for batch in inputs.split(16)]
@@ -123,6 +141,31 @@ def test_decisions_and_probabilities(make: Callable[[], nn.Module], tmp_path: Pa
     assert difference["p_correct_if_known"].max() < TOLERANCE
     assert difference.to_numpy().max() < LARGEST
     assert (difference > TOLERANCE).any(axis=1).mean() < FEW
+
+
+class Features(JudgedNetwork):
+    """It returns the features of the judge instead of its verdicts."""
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor]:  # type: ignore[override]
+        return (self.read(inputs)[0],)
+
+
+def test_only_shares_of_positive_activations_matter() -> None:
+    trust, inputs = fitted(resnet56), new_inputs()
+    graph = to_graph(Features(trust, inputs[:8]), inputs[:8], "inputs", ["features"], "ResNet-56")
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    given = np.concatenate([session.run(None, {"inputs": batch.numpy()})[0] for batch in inputs.split(16)])
+    assert trust.judge is not None
+    block = trust.judge.features.block(trust.meter(inputs))
+    shares = block.axes.where(lambda feature: feature.source == ACTIVATIONS and feature.statistic == "positive")
+    with_shares = given.copy()
+    with_shares[:, shares] = block.values[:, shares]
+    expected = trust.judge.classifier.judge(block)
+    for name, values in (("all features", given), ("all but the shares", with_shares)):
+        judgement = trust.judge.classifier.judge(FeatureBlock(values, block.axes))
+        difference = max(float(np.abs(judgement.score(score) - expected.score(score)).max()) for score in SCORES)
+        print(f"\n{name} from onnxruntime: {difference:.1e}")
+    assert difference < TOLERANCE / 5
 
 
 NAMES = ("p_known", "p_correct_if_known", "p_correct", "accepted")

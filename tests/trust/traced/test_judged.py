@@ -14,7 +14,8 @@ from gradmeter.trust.candidates import ConfidenceCurve, Regression
 from gradmeter.trust.confidence import KnownFeatures, NormalisedLogit, SecondLook, Softmax
 from gradmeter.trust.features import ACTIVATIONS, EMBEDDING, OUTPUTS
 from gradmeter.trust.meta_classifier import SCORES
-from gradmeter.trust.traced import JudgedNetwork, Verdicts
+from gradmeter.trust.reasons import UNFAMILIAR, split_reason
+from gradmeter.trust.traced import JudgedNetwork
 from gradmeter.trust.two_heads import SOFTMAX
 from trust.trained import digits, loader, noise, trained
 
@@ -25,6 +26,15 @@ TOLERANCE = 1e-5
 @cache
 def fitted() -> TrustModel:
     return TrustModel(GradientMeter(trained()), reads="forward").fit(loader(300, 900))
+
+
+@cache
+def stressed() -> TrustModel:
+    """It reads gradients of the network's weights, without biases, for three pseudo-labels."""
+    meter = GradientMeter(trained(), ["predicted", "uniform", "all-ones"], biases=False)
+    trust = TrustModel(meter, reads="gradients").fit(loader(300, 900))
+    trust.set_risk(0.08, loader(900, 1400))
+    return trust
 
 
 def guaranteed(score: str = "p_correct") -> TrustModel:
@@ -41,14 +51,10 @@ def images() -> Tensor:
     return torch.cat([new, new[:60].transpose(2, 3), noise(60)])
 
 
-def judged(trust: TrustModel, inputs: Tensor) -> Verdicts:
-    with torch.no_grad():
-        verdicts: Verdicts = JudgedNetwork(trust, inputs[:3])(inputs)
-    return verdicts
-
-
 def require_same(trust: TrustModel, inputs: Tensor) -> None:
-    expected, given = trust.verdicts(inputs), judged(trust, inputs)
+    network = JudgedNetwork(trust, inputs[:3])
+    with torch.no_grad():
+        expected, given = trust.verdicts(inputs), network(inputs)
     assert given.prediction.tolist() == expected["prediction"].to_pylist()
     np.testing.assert_allclose(given.probabilities.amax(1), expected["probability"].to_numpy(), atol=TOLERANCE)
     np.testing.assert_allclose(given.probabilities.sum(1), 1, atol=TOLERANCE)
@@ -60,13 +66,22 @@ def require_same(trust: TrustModel, inputs: Tensor) -> None:
     accepted, reasons = expected["accepted"].to_numpy(), expected["reason"].to_pylist()
     assert 0 < accepted.sum() < len(accepted)
     assert given.accepted.tolist() == accepted.tolist()
-    unfamiliar = [reason.startswith("unfamiliar") for reason in reasons if reason is not None]
-    assert given.unfamiliar[~given.accepted].tolist() == unfamiliar
+    rejected = [split_reason(reason) for reason in reasons if reason is not None]
+    unfamiliar = given.unfamiliar[~given.accepted]
+    assert unfamiliar.tolist() == [kind == UNFAMILIAR for kind, _ in rejected]
+    numbers = given.unfamiliar_layers[~given.accepted][unfamiliar].tolist()
+    named = [tuple(network.layers[number] for number in row if number >= 0) for row in numbers]
+    assert named == [layers for kind, layers in rejected if kind == UNFAMILIAR]
 
 
 @pytest.mark.parametrize("score", SCORES)
 def test_each_score_decides_as_in_the_trust_model(score: str) -> None:
     require_same(guaranteed(score), images())
+
+
+def test_gradients() -> None:
+    require_same(stressed(), images())
+    require_same(stressed(), images()[::40])
 
 
 def test_without_a_guarantee_nothing_is_accepted() -> None:
@@ -130,8 +145,6 @@ def test_each_model_of_the_known_head(curve: ConfidenceCurve, monkeypatch: pytes
 def test_inputs_that_cannot_be_traced() -> None:
     with pytest.raises(GradmeterError, match="fit"):
         JudgedNetwork(TrustModel(GradientMeter(trained()), reads="forward"), images()[:3])
-    with pytest.raises(InputError, match="gradients"):
-        JudgedNetwork(TrustModel(GradientMeter(trained()), reads="gradients").fit(loader(300, 700)), images()[:3])
     other = TrustModel(GradientMeter(trained()), "ridge", reads="forward").fit(loader(300, 900), [noise(60)])
     with pytest.raises(InputError, match="gradmeter"):
         JudgedNetwork(other, images()[:3])

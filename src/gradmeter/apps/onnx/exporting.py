@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gradmeter.apps.onnx.checksum import checksum_of
 from gradmeter.apps.onnx.describing import image_steps
 from gradmeter.apps.onnx.graph import require_exporter, set_properties, to_graph
-from gradmeter.apps.onnx.judged_model import INPUT, OUTPUTS, JudgedModel
-from gradmeter.apps.onnx.metadata import Metadata
+from gradmeter.apps.onnx.judged_model import INPUT, OUTPUTS, JudgedModel, is_exported
+from gradmeter.apps.onnx.metadata import CHECKSUM, Metadata
 from gradmeter.errors import GradmeterError, InputError, OutputError
 from gradmeter.files import atomic_write
 from gradmeter.sources.models import Classifier
@@ -64,9 +66,12 @@ def export(trust: TrustModel, classifier: Classifier, out: Path) -> Exported:
     require_exporter()
     inputs = _noise(classifier)
     with stage("tracing the network and its judge"):
-        graph = to_graph(JudgedNetwork(trust, inputs), inputs, INPUT, OUTPUTS, classifier.name)
-    metadata = _metadata(trust, classifier)
-    set_properties(graph, metadata.to_properties())
+        judged = JudgedNetwork(trust, inputs)
+        graph = to_graph(judged, inputs, INPUT, OUTPUTS, classifier.name)
+    metadata = _metadata(trust, classifier, judged)
+    properties = metadata.to_properties()
+    checksum = checksum_of(graph.SerializeToString(), properties)
+    set_properties(graph, {**properties, CHECKSUM: json.dumps(checksum)})
     if graph.ByteSize() > _LARGEST:
         raise InputError(f"{classifier.name} takes {graph.ByteSize():,} bytes; an ONNX file holds at most {_LARGEST:,}")
     with atomic_write(out) as temporary:
@@ -86,11 +91,8 @@ def require_name(out: Path) -> None:
         raise OutputError(f"{out}: expected a name that ends in .onnx")
     if out.is_dir():
         raise OutputError(f"{out} is a folder; expected the name of a file")
-    if out.exists():
-        try:
-            JudgedModel.open(out)
-        except GradmeterError as error:
-            raise OutputError(f"{out} exists and was not written by gradmeter export; choose another name") from error
+    if out.exists() and not is_exported(out):
+        raise OutputError(f"{out} exists and was not written by gradmeter export; choose another name")
 
 
 def _noise(classifier: Classifier) -> Tensor:
@@ -115,7 +117,7 @@ def _noise(classifier: Classifier) -> Tensor:
     return values[0]
 
 
-def _metadata(trust: TrustModel, classifier: Classifier) -> Metadata:
+def _metadata(trust: TrustModel, classifier: Classifier, judged: JudgedNetwork) -> Metadata:
     assert trust.judge is not None
     return Metadata(
         classifier.name,
@@ -124,6 +126,7 @@ def _metadata(trust: TrustModel, classifier: Classifier) -> Metadata:
         classifier.arrays,
         None if trust.guarantee is None else asdict(trust.guarantee),
         trust.judge.meaning,
+        judged.layers,
         trust.fingerprint(),
         {
             "gradmeter": __version__,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,14 +12,15 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
-from gradmeter.apps.onnx.metadata import Metadata
+from gradmeter.apps.onnx.checksum import checksum_of_file
+from gradmeter.apps.onnx.metadata import CHECKSUM, Metadata, is_judged
 from gradmeter.errors import DataError, InputError, one_line
 
 INPUT = "inputs"
 """Name of the graph's input."""
 OUTPUTS = (
     *("prediction", "probabilities", "p_known", "p_correct_if_known"),
-    *("p_correct", "accepted", "unfamiliar"),
+    *("p_correct", "accepted", "unfamiliar", "unfamiliar_layers"),
 )
 """Names of the graph's outputs, as in `gradmeter.trust.traced.Verdicts`."""
 
@@ -50,19 +53,9 @@ class JudgedModel:
         Raises:
             DataError: if it is missing, damaged, or holds something else.
         """
-        if not path.is_file():
-            fault = "is no regular file" if path.exists() else "does not exist"
-            raise DataError(f"{path} {fault}; expected an .onnx file that gradmeter export wrote")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = threads, _ERRORS_ONLY
-        try:
-            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises errors of many types for files that are not its own
-            raise DataError(
-                f"{path} cannot be opened by onnxruntime ({one_line(error)}); expected an .onnx file that gradmeter "
-                "export wrote"
-            ) from error
-        metadata = Metadata.from_properties(str(path), session.get_modelmeta().custom_metadata_map)
+        session = _session(path, threads)
+        properties = session.get_modelmeta().custom_metadata_map
+        metadata = Metadata.from_properties(str(path), properties)
         inputs, outputs = ([node.name for node in nodes] for nodes in (session.get_inputs(), session.get_outputs()))
         if inputs != [INPUT] or not {*OUTPUTS} <= {*outputs}:
             raise DataError(f"the graph of {path} has other inputs or outputs than its metadata say; export again")
@@ -71,6 +64,7 @@ class JudgedModel:
             raise DataError(
                 f"the graph of {path} has {width} classes, and its metadata name {len(metadata.classes)}; export again"
             )
+        _require_intact(path, properties)
         return cls(str(path), metadata, session)
 
     @property
@@ -86,7 +80,8 @@ class JudgedModel:
 
         Returns:
             The values of `OUTPUTS`: "prediction" [N] int64, "probabilities" [N, C] float32, "p_known",
-            "p_correct_if_known" and "p_correct" [N] float32, "accepted" and "unfamiliar" [N] bool.
+            "p_correct_if_known" and "p_correct" [N] float32, "accepted" and "unfamiliar" [N] bool, and
+            "unfamiliar_layers" [N, 3] int64.
 
         Raises:
             InputError: if the inputs have another shape or are not numbers.
@@ -99,3 +94,49 @@ class JudgedModel:
             expected = ", ".join(["N >= 1", *map(str, self.shape)])
             raise InputError(f"inputs have shape {array.shape}; {self.name} takes ({expected}): preprocess them")
         return dict(zip(OUTPUTS, self.session.run(list(OUTPUTS), {INPUT: array}), strict=True))
+
+
+def is_exported(path: Path) -> bool:
+    """Whether `gradmeter export` wrote a file, in any version; the weights may be damaged."""
+    try:
+        return is_judged(_session(path, 1).get_modelmeta().custom_metadata_map)
+    except DataError:
+        return False
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Open a file.
+
+    Raises:
+        DataError: if it is missing, or not a graph that onnxruntime can run.
+    """
+    if not path.is_file():
+        fault = "is no regular file" if path.exists() else "does not exist"
+        raise DataError(f"{path} {fault}; expected an .onnx file that gradmeter export wrote")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, _ERRORS_ONLY
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises errors of many types for files that are not its own
+        raise DataError(
+            f"{path} cannot be opened by onnxruntime ({one_line(error)}); expected an .onnx file that gradmeter "
+            "export wrote"
+        ) from error
+
+
+def _require_intact(path: Path, properties: Mapping[str, str]) -> None:
+    """Compare the checksum of a file with the one in its metadata.
+
+    Raises:
+        DataError: if they differ.
+    """
+    others = {key: value for key, value in properties.items() if key != CHECKSUM}
+    try:
+        is_intact = json.dumps(checksum_of_file(path, others)) == properties.get(CHECKSUM)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read again ({one_line(error)}); copy it again") from error
+    if not is_intact:
+        raise DataError(
+            f"{path} is damaged or was changed: its weights, graph or metadata do not have the checksum that gradmeter "
+            "export wrote; copy it again, or export again"
+        )

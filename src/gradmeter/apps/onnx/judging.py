@@ -17,7 +17,7 @@ from gradmeter.runs.measuring.filling import cut, fill, none_readable, place_of
 from gradmeter.runs.measuring.loading import SYSTEMATIC, Batch, read_batch
 from gradmeter.runs.measuring.work import Measured, Work
 from gradmeter.sources.samples import ImageKind, Source, open_source
-from gradmeter.trust.reasons import DOUBTFUL, UNFAMILIAR
+from gradmeter.trust.reasons import DOUBTFUL, unfamiliar_in
 from gradmeter.trust.verdict_columns import VERDICT_COLUMNS
 
 # Inputs that the graph judges together: the sums over their activations stay in cache.
@@ -43,7 +43,7 @@ def source_for(model: JudgedModel, data: str) -> Source:
 def judge(model: JudgedModel, source: Source, out: str, work: Work) -> JudgedSamples:
     """Write a verdict on every sample; continue an earlier run that was interrupted.
 
-    The rows are those of `gradmeter.apps.workflows.judge`; "reason" names no layers.
+    The rows are those of `gradmeter.apps.workflows.judge`.
 
     Args:
         model: the network and its judge.
@@ -182,10 +182,17 @@ def _table(model: JudgedModel, ids: Sequence[str], outputs: Mapping[str, NDArray
         return pa.table(
             {**columns, **{name: pa.nulls(count, VERDICT_COLUMNS[name]) for name in ("accepted", "reason")}}
         )
-    reasons = np.where(outputs["unfamiliar"], UNFAMILIAR, DOUBTFUL)
     columns["accepted"] = pa.array(outputs["accepted"])
-    columns["reason"] = pa.array(
-        [None if accepted else reason for accepted, reason in zip(outputs["accepted"], reasons.tolist(), strict=True)],
-        pa.string(),
-    )
+    columns["reason"] = pa.array(_reasons(model.metadata.layers, outputs), pa.string())
     return pa.table(columns)
+
+
+def _reasons(layers: Sequence[str], outputs: Mapping[str, NDArray[Any]]) -> list[str | None]:
+    """Return why predictions are not accepted, as `TrustModel.verdicts` does."""
+    reasons = list[str | None]()
+    for accepted, unfamiliar, numbers in zip(
+        *(outputs[name].tolist() for name in ("accepted", "unfamiliar", "unfamiliar_layers")), strict=True
+    ):
+        named = [layers[number] for number in numbers if number >= 0]
+        reasons.append(None if accepted else unfamiliar_in(named) if unfamiliar else DOUBTFUL)
+    return reasons

@@ -11,8 +11,10 @@ from gradmeter.apps.onnx.preprocessing import ImageSteps
 from gradmeter.errors import DataError, one_line
 from gradmeter.sources.samples import ArrayKind
 
-FORMAT = 1
+FORMAT = 2
 _PREFIX = "gradmeter."
+CHECKSUM = f"{_PREFIX}checksum"
+"""The key of the checksum, `gradmeter.apps.onnx.checksum.checksum_of`, as JSON like the others."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Metadata:
         arrays: the array that is an input as it is; None for images.
         guarantee: the attributes of the risk guarantee; None without one.
         meaning: for which inputs P(correct) is a probability.
+        layers: what the numbers of the output "unfamiliar_layers" stand for: layers of the network, or "embedding".
         fingerprint: of the TrustModel.
         versions: of the packages that wrote the file.
     """
@@ -36,6 +39,7 @@ class Metadata:
     arrays: ArrayKind | None
     guarantee: Mapping[str, Any] | None
     meaning: str
+    layers: tuple[str, ...]
     fingerprint: str
     versions: Mapping[str, str]
 
@@ -49,6 +53,7 @@ class Metadata:
             "arrays": None if self.arrays is None else self.arrays.to_json(),
             "guarantee": self.guarantee,
             "meaning": self.meaning,
+            "layers": self.layers,
             "fingerprint": self.fingerprint,
             "versions": dict(self.versions),
         }
@@ -65,13 +70,13 @@ class Metadata:
         Raises:
             DataError: if they are not from `to_properties`, or from a later version.
         """
-        if _PREFIX + "format" not in properties:
+        if not is_judged(properties):
             raise DataError(f"{name} holds a network without a judge; expected a file that gradmeter export wrote")
         try:
             values = {
                 key.removeprefix(_PREFIX): json.loads(value)
                 for key, value in properties.items()
-                if key.startswith(_PREFIX)
+                if key.startswith(_PREFIX) and key != CHECKSUM
             }
             if values["format"] != FORMAT:
                 raise DataError(
@@ -85,6 +90,7 @@ class Metadata:
                 None if arrays is None else ArrayKind.from_json(arrays),
                 None if values["guarantee"] is None else dict(values["guarantee"]),
                 str(values["meaning"]),
+                tuple(map(str, values["layers"])),
                 str(values["fingerprint"]),
                 dict(values["versions"]),
             )
@@ -92,3 +98,8 @@ class Metadata:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"the metadata of {name} is damaged ({one_line(error)}); export again") from error
+
+
+def is_judged(properties: Mapping[str, str]) -> bool:
+    """Whether the metadata are those of a file that `gradmeter export` wrote, in any version."""
+    return _PREFIX + "format" in properties

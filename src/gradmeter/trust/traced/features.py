@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from gradmeter.reading.probes.mirror import MIRROR, MIRROR_LOGIT
-from gradmeter.reading.statistics import ACTIVATION_METRICS
-from gradmeter.trust.features import ACTIVATIONS, EMBEDDING, LOGITS, OUTPUTS, SCORES, Feature, FeatureAxes
+from gradmeter.reading.statistics import ACTIVATION_METRICS, METRICS
+from gradmeter.reading.traced import LabelGradients
+from gradmeter.trust.features import ACTIVATIONS, EMBEDDING, GRADIENTS, LOGITS, OUTPUTS, SCORES, Feature, FeatureAxes
 from gradmeter.trust.traced.arithmetic import asinh
 from gradmeter.trust.traced.outputs import Outputs, wrong_log_odds
 
@@ -32,6 +33,8 @@ _OF_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "kurtosis": _kurtosis,
     "positive": lambda values: values,
 }
+# Statistics of gradients that scale with the start vector, and scale-free ones, as in `gradmeter.trust.log_features`.
+_SHAPES: Mapping[str, Callable[[Tensor], Tensor]] = {"skewness": asinh, "kurtosis": _kurtosis}
 _OF_OUTPUTS: Mapping[str, Callable[[Outputs], Tensor]] = {
     "entropy": lambda outputs: outputs.log_entropy,
     "log_scale": lambda outputs: outputs.log_scale,
@@ -49,6 +52,8 @@ class TracedReadings:
         layers: names of the layers.
         embedding: [N, D] float64.
         views: [N, C] logits, averaged with those of the mirror image where it was predicted.
+        gradients: of `gradient_layers`, by pseudo-label; those of the meter's first pseudo-label under "".
+        gradient_layers: names of the layers.
     """
 
     outputs: Outputs
@@ -56,13 +61,15 @@ class TracedReadings:
     layers: Sequence[str]
     embedding: Tensor
     views: Tensor
+    gradients: Mapping[str, LabelGradients] = field(default_factory=dict)
+    gradient_layers: Sequence[str] = ()
 
 
 class TracedFeatures(nn.Module):
     """Turns readings into the values of a `FeatureBlock`.
 
     Args:
-        axes: the features, none of which is a gradient.
+        axes: the features.
     """
 
     order: Tensor
@@ -79,6 +86,16 @@ class TracedFeatures(nn.Module):
     def layers(self) -> list[str]:
         """The layers whose outputs are read."""
         return list(dict.fromkeys(feature.layer for feature in self._axes.features if feature.source == ACTIVATIONS))
+
+    @property
+    def gradient_layers(self) -> list[str]:
+        """The layers whose gradients are read."""
+        return list(dict.fromkeys(feature.layer for feature in self._axes.features if feature.source == GRADIENTS))
+
+    @property
+    def pseudo_labels(self) -> list[str]:
+        """The pseudo-labels whose gradients are read; "" is the meter's first."""
+        return [label for source, label in self._parts if source == GRADIENTS]
 
     @property
     def embedding(self) -> bool:
@@ -124,6 +141,25 @@ def _activations(readings: TracedReadings, features: Sequence[Feature]) -> Tenso
     return torch.cat(transformed, dim=1)[:, torch.tensor(places)]
 
 
+def _gradients(readings: TracedReadings, features: Sequence[Feature]) -> Tensor:
+    gradients = readings.gradients[features[0].pseudo_label]
+    # Sizes relative to that of the start vector; 0 where it is too small for float64, as in the readings of a meter.
+    factor = gradients.log_scale.exp()[:, None]
+    is_zero = factor == 0
+    transformed = []
+    for index, statistic in enumerate(METRICS):
+        values = gradients.values[:, :, index]
+        if statistic not in _SHAPES:
+            values = -values if statistic == "min" else values
+            values = _size(torch.where(is_zero, 0.0, values * factor / torch.where(is_zero, 1.0, factor)))
+        else:
+            values = _SHAPES[statistic](values)
+        transformed.append(values)
+    rows = {layer: row for row, layer in enumerate(readings.gradient_layers)}
+    places = [METRICS.index(feature.statistic) * len(rows) + rows[feature.layer] for feature in features]
+    return torch.cat(transformed, dim=1)[:, torch.tensor(places)]
+
+
 def _entries(vectors: Tensor, features: Sequence[Feature]) -> Tensor:
     indices = [int(feature.statistic) for feature in features]
     return vectors if indices == list(range(vectors.shape[1])) else vectors[:, torch.tensor(indices)]
@@ -135,4 +171,5 @@ _READERS: dict[str, Callable[[TracedReadings, Sequence[Feature]], Tensor]] = {
     EMBEDDING: _embedding,
     SCORES: _scores,
     ACTIVATIONS: _activations,
+    GRADIENTS: _gradients,
 }

@@ -17,16 +17,28 @@ from gradmeter.trust.traced.arithmetic import constant, logsumexp
 from gradmeter.trust.traced.densities import TracedDensities
 from gradmeter.trust.traced.known_head import TracedKnownFeatures, TracedKnownHead
 from gradmeter.trust.traced.outputs import Outputs, wrong_log_odds
-from gradmeter.trust.two_heads import KNOWN_VIEWS, MOST_CLASSES, SOFTMAX, SORTED, TwoHeads
+from gradmeter.trust.two_heads import (
+    KNOWN_VIEWS,
+    LEAST_DEVIATION,
+    MOST_CLASSES,
+    MOST_ORIGINS,
+    SOFTMAX,
+    SORTED,
+    TwoHeads,
+)
 
 
 class TracedJudgement(NamedTuple):
-    """The probabilities of `gradmeter.trust.meta_classifier.Judgement`, [N] float64 each, and "familiar", [N] bool."""
+    """The probabilities of `gradmeter.trust.meta_classifier.Judgement`, [N] float64 each, and "familiar", [N] bool.
+
+    "origins", [N, 3], are the numbers of the layers in which the input is farthest from known ones; -1 for none.
+    """
 
     p_correct: Tensor
     p_known: Tensor
     p_correct_if_known: Tensor
     familiar: Tensor
+    origins: Tensor
 
 
 class TracedHeads(nn.Module):
@@ -34,6 +46,9 @@ class TracedHeads(nn.Module):
 
     Args:
         heads: the fitted meta classifier.
+
+    Attributes:
+        layers: what the numbers of `TracedJudgement.origins` stand for.
 
     Raises:
         InputError: if it was fitted without the features of the outputs.
@@ -47,6 +62,8 @@ class TracedHeads(nn.Module):
     weights: Tensor
     intercepts: Tensor
     kind_log_odds: Tensor
+    nearest_mean: Tensor
+    nearest_spread: Tensor
 
     def __init__(self, heads: TwoHeads) -> None:
         super().__init__()
@@ -64,6 +81,9 @@ class TracedHeads(nn.Module):
         computed = [int(index) for indices, _ in heads.stacks_ for index in indices]
         self.register_buffer("view_order", torch.tensor(computed).argsort())
         self._known_views = [heads.views_.index(view) for view in KNOWN_VIEWS if view in heads.views_]
+        self.layers, self._layer_views = heads.origins()
+        self.register_buffer("nearest_mean", constant(heads.nearest_mean_[self._layer_views]))
+        self.register_buffer("nearest_spread", constant(heads.nearest_spread_[self._layer_views]))
         self.known = TracedKnownHead(heads.known_, by_softmax=heads.ranking == SOFTMAX)
         unknown = heads.unknown_
         self._distances_only = unknown.distances_only_
@@ -105,7 +125,18 @@ class TracedHeads(nn.Module):
             torch.sigmoid(-unknown_odds),
             p_correct_if_known,
             unknown_odds <= self._familiar,
+            self._origins(distances),
         )
+
+    def _origins(self, distances: Tensor) -> Tensor:
+        """Return the numbers of the layers that `TwoHeads.unfamiliar_origins` names, [N, 3]."""
+        named = min(MOST_ORIGINS, len(self._layer_views))
+        if not named:
+            return torch.full_like(distances[0], -1, dtype=torch.int64)
+        nearest = torch.stack([distances[view, :, NEAREST] for view in self._layer_views], dim=1)
+        farthest = ((nearest - self.nearest_mean) / self.nearest_spread).topk(named, dim=1)
+        numbers = torch.where(farthest.values > LEAST_DEVIATION, farthest.indices, -1)
+        return nn.functional.pad(numbers, (0, MOST_ORIGINS - named), value=-1)
 
     def _near_log_odds(self, outputs: Outputs, views: Tensor) -> Tensor:
         """Return the log odds of `gradmeter.trust.near_unknown.NearUnknown`, [N]."""

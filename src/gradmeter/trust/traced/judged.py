@@ -11,8 +11,7 @@ from gradmeter.errors import GradmeterError, InputError
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network import answer, unwrapped
 from gradmeter.reading.probes.mirror import MIRROR, MIRROR_LOGIT
-from gradmeter.reading.traced import TracedForward
-from gradmeter.trust.features import GRADIENTS as GRADIENT_FEATURES
+from gradmeter.reading.traced import GradientReadings, TracedForward, TracedGradients
 from gradmeter.trust.features import SCORES, FeatureAxes
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN
 from gradmeter.trust.model import TrustModel
@@ -34,6 +33,8 @@ class Verdicts(NamedTuple):
         p_correct: [N] float32, P(the prediction is correct).
         accepted: [N] bool, whether the prediction is accepted under the guarantee; all False without one.
         unfamiliar: [N] bool, whether a low P(known), not a low P(correct | known), is the main cause of a low score.
+        unfamiliar_layers: [N, 3] int64, the numbers of up to three layers in which the input is farthest from known
+            ones, then -1; `JudgedNetwork.layers` has their names.
     """
 
     prediction: Tensor
@@ -43,6 +44,7 @@ class Verdicts(NamedTuple):
     p_correct: Tensor
     accepted: Tensor
     unfamiliar: Tensor
+    unfamiliar_layers: Tensor
 
 
 class JudgedNetwork(nn.Module):
@@ -56,6 +58,9 @@ class JudgedNetwork(nn.Module):
         trust: a fitted TrustModel that reads the forward pass only; its meta classifier is `TwoHeads`.
         inputs: [n, ...] some inputs as the network takes them; at least two different ones.
 
+    Attributes:
+        layers: what the numbers of `Verdicts.unfamiliar_layers` stand for.
+
     Raises:
         GradmeterError: if `trust` is not fitted.
         InputError: if the meta classifier, or what it reads, cannot be traced.
@@ -68,20 +73,22 @@ class JudgedNetwork(nn.Module):
         self._guarantee = trust.guarantee
         self.features = TracedFeatures(features)
         self.heads = TracedHeads(heads)
+        self.layers = tuple(self.heads.layers)
         network = unwrapped(trust.meter.model)
-        self.reader = TracedForward(network, inputs, self.features.layers, embedding=self.features.embedding)
+        forward = TracedForward(network, inputs, self.features.layers, embedding=self.features.embedding)
+        # The features of the meter's first pseudo-label do not name it.
+        self._labels = {label: label or trust.meter.pseudo_labels[0] for label in self.features.pseudo_labels}
+        self.reader: TracedForward | TracedGradients = forward
+        if self._labels:
+            labels, layers = [*self._labels.values()], self.features.gradient_layers
+            self.reader = TracedGradients(forward, inputs, labels, layers, biases=trust.meter.biases)
         self._above = trust.meter.second_look
         if inputs.dim() != 4 or not inputs.is_floating_point() or self._above == torch.inf:
             self._above = None
 
     def forward(self, inputs: Tensor) -> Verdicts:
         """Judge N inputs."""
-        readings = self.reader(inputs)
-        outputs = Outputs.of(readings.logits)
-        views = self._views(inputs, outputs)
-        features = self.features(
-            TracedReadings(outputs, readings.activations, self.features.layers, readings.embedding.double(), views)
-        )
+        features, outputs, views = self.read(inputs)
         judgement = self.heads(features, outputs, views)
         return Verdicts(
             outputs.prediction,
@@ -91,7 +98,27 @@ class JudgedNetwork(nn.Module):
             judgement.p_correct.float(),
             _accepted(judgement, self._guarantee),
             _unfamiliar(judgement, self._guarantee),
+            judgement.origins,
         )
+
+    def read(self, inputs: Tensor) -> tuple[Tensor, Outputs, Tensor]:
+        """Return the features of N inputs [N, features], functions of their logits, and the logits of both views."""
+        readings, gradients = self.reader(inputs), {}
+        if isinstance(readings, GradientReadings):
+            gradients = {label: readings.gradients[name] for label, name in self._labels.items()}
+            readings = readings.forward
+        outputs = Outputs.of(readings.logits)
+        views = self._views(inputs, outputs)
+        read = TracedReadings(
+            outputs,
+            readings.activations,
+            self.features.layers,
+            readings.embedding.double(),
+            views,
+            gradients,
+            self.features.gradient_layers,
+        )
+        return self.features(read), outputs, views
 
     def _views(self, inputs: Tensor, outputs: Outputs) -> Tensor:
         """The logits [N, C], averaged with those of the mirror image as `gradmeter.reading.probes.Mirror` does."""
@@ -122,11 +149,6 @@ def _traceable(trust: TrustModel) -> tuple[TwoHeads, FeatureAxes]:
     heads, axes = trust.judge.classifier, trust.judge.features.axes
     if not isinstance(heads, TwoHeads):
         raise InputError("the TrustModel has another meta classifier than 'gradmeter'; expected that one: fit with it")
-    if len(axes.of(GRADIENT_FEATURES)):
-        raise InputError(
-            "the TrustModel reads gradients, and a traced judge holds no backward pass; expected one that reads the "
-            "forward pass: fit with --reads forward"
-        )
     scores = [axes.features[column] for column in axes.of(SCORES)]
     others = [str(score) for score in scores if score.statistic not in (MIRROR, MIRROR_LOGIT)]
     if others:

@@ -1,4 +1,4 @@
-"""What one forward pass shows, in operations that torch.export can trace."""
+"""What one forward pass shows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.layers.outputs import Call, OutputReader
 from gradmeter.reading.network import answer, measuring, owning_modules
-from gradmeter.reading.statistics import Moments, statistics_of
-
-# Sums of an output for each sample.
-_SUMS = 8
+from gradmeter.reading.statistics import PowerSums, statistics_of_each
+from gradmeter.reading.traced.sums import power_sums
 
 
 class ForwardReadings(NamedTuple):
@@ -83,10 +81,8 @@ class TracedForward(nn.Module):
         if not sums:
             return ForwardReadings(logits, inputs.new_zeros(inputs.shape[0], 0, 0, dtype=torch.float64), embedding)
         groups = [_merged(calls) for calls in sums.values()]
-        numbers = torch.cat([group.numbers for group in groups], dim=1).unflatten(1, (len(groups), _SUMS))
-        counts = torch.tensor([group.entries for group in groups], dtype=torch.float64)
-        values = statistics_of(Moments(numbers[:, :, :-1], counts))
-        positive = (numbers[:, :, -1] / counts)[:, :, None]
+        values = statistics_of_each([group.of for group in groups])
+        positive = torch.stack([group.positive / group.of.count for group in groups], dim=1)[:, :, None]
         return ForwardReadings(logits, torch.cat([values, positive], dim=2), embedding)
 
     def _last_call(self, inputs: Inputs) -> Call:
@@ -112,32 +108,22 @@ class _Sums(NamedTuple):
     """Sums over the entries of an output.
 
     Attributes:
-        entries: number of entries per sample.
-        numbers: [N, 8] float64, those of `PowerSums` and the number of entries above 0.
+        of: power sums of N samples.
+        positive: [N] number of entries above 0.
     """
 
-    entries: int
-    numbers: Tensor
+    of: PowerSums
+    positive: Tensor
 
 
 def _sums(values: Tensor) -> _Sums:
-    """Reduce [N, K] in float64, in operations that ONNX has."""
-    exact = values.double()
-    square = exact * exact
-    sums = [
-        *(power.sum(1, keepdim=True) for power in (exact, square, square * exact, square * square, exact.abs())),
-        # These are exact without float64, which takes twice the memory.
-        values.amin(1, keepdim=True).double(),
-        values.amax(1, keepdim=True).double(),
-        (values > 0).to(values.dtype).sum(1, keepdim=True).double(),
-    ]
-    return _Sums(values.shape[1], torch.cat(sums, dim=1))
+    """Reduce [N, K]."""
+    # Exact in the dtype of the values.
+    return _Sums(power_sums(values), (values > 0).to(values.dtype).sum(1).double())
 
 
 def _merged(calls: Sequence[_Sums]) -> _Sums:
     """Merge the outputs of several calls of a layer."""
     if len(calls) == 1:
         return calls[0]
-    numbers = torch.stack([call.numbers for call in calls])
-    merged = [numbers[..., :5].sum(0), numbers[..., 5:6].amin(0), numbers[..., 6:7].amax(0), numbers[..., 7:].sum(0)]
-    return _Sums(sum(call.entries for call in calls), torch.cat(merged, dim=1))
+    return _Sums(PowerSums.merge([call.of for call in calls]), torch.stack([call.positive for call in calls]).sum(0))

@@ -1,0 +1,181 @@
+"""The traced backward pass gives the per-sample gradients of a loop of torch.func, in float64."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradmeter import GradientMeter, InputError, UnsupportedModelError
+from gradmeter.reading.network import owning_modules
+from gradmeter.reading.traced import TracedForward, TracedGradients
+from oracles.gradients import expected_readings
+
+
+class Convolutions(nn.Module):
+    """Strides, dilation, groups, BatchNorm, pooling and a shortcut without parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, padding="same", dilation=2)
+        self.norm = nn.BatchNorm2d(4)
+        self.grouped = nn.Conv2d(4, 8, (3, 2), stride=(2, 1), padding=1, groups=2, bias=False)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.gate = nn.Conv2d(8, 8, 1)
+        self.last = nn.Linear(16, 3)
+        for values in (self.norm.running_mean, self.norm.running_var):
+            assert values is not None
+            values.uniform_(0.5, 1.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.norm(self.first(x)), 3, 2, padding=1).relu_()
+        y = F.leaky_relu(self.grouped(x), 0.1)
+        x = F.pad(x[:, :, ::2], (0, 1, 0, 0, 2, 2)) + F.hardtanh(y, -0.5, 0.5)
+        x = x * torch.sigmoid(self.gate(x.mean((2, 3), keepdim=True)))
+        x = F.avg_pool2d(self.depthwise(x), 3, 2, padding=1)
+        pooled = F.adaptive_avg_pool2d(x, 1), F.hardswish(x).sum((2, 3), keepdim=True)
+        return self.last(F.dropout(torch.cat(pooled, 1), training=self.training).flatten(1))
+
+
+class Sequence(nn.Module):
+    """Dense layers on the positions of a sequence, one of them called twice, and a convolution along it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.mix, self.along = nn.Linear(6, 5), nn.Linear(5, 5), nn.Conv1d(5, 4, 3, stride=2)
+        self.unused, self.last = nn.Linear(2, 2), nn.Linear(4, 3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.embed(x.flatten(1).unflatten(1, (12, 6))))
+        x = self.mix(F.relu6(self.mix(x))) / 2 - x
+        return self.last(F.hardsigmoid(self.along(x.transpose(1, 2))).mean(2))
+
+
+def small() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 3))
+
+
+def traced(network: nn.Module, inputs: Tensor, *labels: str, biases: bool = True) -> TracedGradients:
+    layers = [*owning_modules(network)]
+    forward = TracedForward(network, inputs, (), embedding=False)
+    return TracedGradients(forward, inputs, labels or ("predicted",), layers, biases=biases)
+
+
+def inputs_of(samples: int) -> Tensor:
+    return torch.randn(samples, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("make", [Convolutions, Sequence])
+@pytest.mark.parametrize("biases", [True, False])
+def test_gradients(make: Callable[[], nn.Module], biases: bool) -> None:
+    torch.manual_seed(0)
+    network, inputs = make().double().eval(), inputs_of(8)
+    reader = traced(network, inputs[:3], biases=biases)
+    for part in (inputs[3:], inputs[3:4]):
+        with torch.no_grad():
+            given = reader(part).gradients["predicted"]
+        _, expected = expected_readings(network, part, biases=biases)
+        values = given.values.clone()
+        values[:, :, :6] *= given.log_scale.exp()[:, None, None]
+        np.testing.assert_allclose(values, expected[:, :-1], rtol=1e-6, atol=1e-12)
+
+
+def test_each_pseudo_label_has_its_own_backward_pass() -> None:
+    torch.manual_seed(0)
+    network, inputs = small().eval(), inputs_of(6).float()
+    labels = ("predicted", "uniform", "all-ones", "counterfactual", "expected")
+    readings = GradientMeter(network, labels)(inputs)
+    with torch.no_grad():
+        given = traced(network, inputs[:3], *labels)(inputs).gradients
+    for label in labels:
+        expected = readings.for_pseudo_label(label)
+        values = given[label].values.clone()
+        values[:, :, :6] *= given[label].log_scale.exp()[:, None, None]
+        np.testing.assert_allclose(given[label].log_scale, expected.log_scale, atol=1e-5)
+        np.testing.assert_allclose(values, expected.values[:, :-1], rtol=1e-3, atol=1e-4)
+
+
+class Transposed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.last = nn.ConvTranspose2d(2, 2, 2), nn.Linear(98, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.up(x).flatten(1))
+
+
+class Norm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.last = nn.LayerNorm(72), nn.Linear(72, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.norm(x.flatten(1)))
+
+
+class Folded(nn.Module):
+    """The rows of an image are folded into the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.last = nn.Linear(6, 2), nn.Linear(24, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.rows(x.reshape(-1, 6)).reshape(-1, 24))
+
+
+class Scaled(nn.Module):
+    """A parameter that an addition uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.shift = nn.Linear(72, 3), nn.Parameter(torch.zeros(1, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(x.flatten(1)) + self.shift
+
+
+class Detached(nn.Module):
+    """A part that does not count for the gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(72, 3), nn.Linear(72, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(x.flatten(1)) * self.first(x.flatten(1)).detach()
+
+
+class Branching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(72, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.last(x.flatten(1))
+        return logits if float(x.sum()) > 0 else -logits
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (Transposed, ("'up'", "transposed")),
+        (Norm, ("'norm'", "native_layer_norm")),
+        (Folded, ("'rows'", "first axis")),
+        (Scaled, ("the network", "add.Tensor", "a parameter")),
+        (Detached, ("the network", "alias")),
+        (Branching, ("traced",)),
+    ],
+)
+def test_what_is_refused_is_named(make: Callable[[], nn.Module], named: tuple[str, ...]) -> None:
+    with pytest.raises(UnsupportedModelError) as caught:
+        traced(make().double().eval(), inputs_of(3))
+    assert all(name in str(caught.value) for name in named), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pseudo_label_without_a_name() -> None:
+    with pytest.raises(InputError, match="'7'"):
+        traced(small().eval(), inputs_of(3).float(), "7")
