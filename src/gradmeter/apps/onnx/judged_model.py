@@ -111,8 +111,8 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
         DataError: if it is missing, or not a graph that onnxruntime can run.
     """
     if not path.is_file():
-        fault = "is no regular file" if path.exists() else "does not exist"
-        raise DataError(f"{path} {fault}; expected an .onnx file that gradmeter export wrote")
+        fault = "not a regular file" if path.exists() else "no such file"
+        raise DataError(f"{path}: {fault}; expected an .onnx file that gradmeter export wrote")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, _ERRORS_ONLY
     try:
