@@ -1,6 +1,7 @@
 """The comparison of a judge that reads the forward pass with one that reads gradients, too."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,23 +35,14 @@ def batches(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     yield from zip(images.split(50), labels.split(50), strict=True)
 
 
-def planted(readings: Readings, labels: Tensor) -> Readings:
-    """Return readings whose gradients, but nothing else, tell which predictions are wrong."""
+def planted(readings: Readings, labels: Tensor, height: float = 3.0) -> Readings:
+    """Return readings whose gradients, but nothing else, tell which predictions are wrong, by this height."""
     wrong = (readings.predictions != labels).double()
     noise = torch.rand(readings.values.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    values = 1 + noise + 3 * wrong[:, None, None]
-    further = dict(readings.further)
-    return Readings(
-        readings.logits,
-        torch.zeros_like(readings.log_scale),
-        readings.layers,
-        values,
-        readings.pseudo_label,
-        further,
-        readings.activations,
-        readings.embedding,
-        readings.scores,
-    )
+    values = 1 + noise + height * wrong[:, None, None]
+    same = torch.zeros_like(readings.log_scale)
+    further = {name: replace(other, log_scale=same, values=values) for name, other in readings.further.items()}
+    return replace(readings, log_scale=same, values=values, further=further)
 
 
 def test_gradients_that_tell_are_read() -> None:
@@ -67,8 +59,15 @@ def test_gradients_that_tell_are_read() -> None:
 
 def test_gradients_that_add_nothing_are_not_read() -> None:
     images, labels = data()
-    choice = choose_reads(GradientMeter(network()), [(Inputs.of(images), labels)])
+    readings = planted(GradientMeter(network()).for_trust_model()(images), labels, height=0)
+    choice = choose_by_readings(readings, labels, {})
     assert choice.reads == FORWARD
+    assert choice.gains[0].difference.low <= 0
+
+
+def test_what_is_compared() -> None:
+    images, labels = data()
+    choice = choose_reads(GradientMeter(network()), [(Inputs.of(images), labels)])
     assert choice.known == 300
     assert {gain.group for gain in choice.gains} == {WRONG, ALL, *KINDS}
     assert 0 < choice.seconds[0] <= choice.seconds[1]

@@ -21,7 +21,7 @@ def test_help(tmp_path: Path) -> None:
 def test_wrong_names_and_folders_are_one_line(tmp_path: Path) -> None:
     for arguments, named in (
         (("--data", tmp_path, "--subject", "resnet21"), "'resnet21'"),
-        (("--data", tmp_path, "--subject", "resnet20"), "--networks"),
+        (("--data", tmp_path, "--subject", "resnet20"), "cifar10_test.npz"),
         (("--data", tmp_path, "--subject", "paper"), "emnist_digits.npz"),
         (("--data", "nowhere"), "--data nowhere"),
         (("--data", tmp_path, "--share", "0"), "share=0"),

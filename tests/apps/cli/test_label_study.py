@@ -17,7 +17,7 @@ def test_help(tmp_path: Path) -> None:
 def test_wrong_names_and_folders_are_one_line(tmp_path: Path) -> None:
     for arguments, named in (
         (("--data", tmp_path, "--group", "digit"), "'digit'"),
-        (("--data", tmp_path, "--group", "resnet-44-56"), "--networks"),
+        (("--data", tmp_path, "--group", "resnet-44-56"), "cifar10_test.npz"),
         (("--data", "nowhere"), "--data nowhere"),
         (("--data", tmp_path, "--share", "0"), "share=0"),
     ):

@@ -184,7 +184,8 @@ def test_what_is_allowed_is_bounded_together() -> None:
     codes = Counter(answer.status_code for answer in answers)
     assert set(codes) == {200, 503}
     assert all(answer.headers["Retry-After"] == "1" for answer in answers if answer.status_code == 503)
-    assert seen.taken < 4 * IN_HAND
+    # Beside what is counted, allocators keep what other threads may use again.
+    assert seen.taken < 5 * IN_HAND
     # Large ones leave room for small ones.
     assert set(seen.codes) == {200}
     assert post(allowed).status_code == 200

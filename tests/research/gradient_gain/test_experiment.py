@@ -79,7 +79,6 @@ def test_wrong_options(small_data: Path, tmp_path: Path) -> None:
         (("resnet21",), None, 1.0, InputError, "'resnet21'"),
         (("texts",), None, 0.0, InputError, "share=0;"),
         (("texts",), None, 1.5, InputError, r"share=1\.5;"),
-        (("resnet20",), None, 1.0, DataError, "--networks"),
         (("resnet20",), tmp_path, 1.0, DataError, r"cifar100_test3k\.npz"),
     ):
         with pytest.raises(error, match=named):
