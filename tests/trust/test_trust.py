@@ -20,7 +20,7 @@ from gradmeter import GradientMeter, Readings, TrustModel
 from gradmeter.errors import DataError, GradmeterError, InputError, OutputError
 from gradmeter.reading.content import content_hashes
 from gradmeter.reading.probes import odin
-from gradmeter.trust import saving
+from gradmeter.trust import main_file
 from gradmeter.trust.evaluation import expected_calibration_error, separation
 from gradmeter.trust.judge import CLASSIFIERS
 from gradmeter.trust.risk import RiskNotControlled
@@ -422,7 +422,7 @@ def test_loading_while_another_process_replaces_the_model(
     folder = tmp_path / "trust"
     fitted.save(folder)
     newer = fitted_model("ridge", unknown=100)
-    read_main, reads = saving.read_main, []
+    read_main, reads = main_file.read_main, []
 
     def replaced_since(path: Path, *arguments: Any) -> dict[str, Any]:
         content = read_main(path, *arguments)
@@ -431,7 +431,7 @@ def test_loading_while_another_process_replaces_the_model(
         reads.append(path)
         return content
 
-    monkeypatch.setattr(saving, "read_main", replaced_since)
+    monkeypatch.setattr(main_file, "read_main", replaced_since)
     loaded = TrustModel.load(folder, trained())
     assert torch.equal(loaded.predict_proba(IMAGES[:80]), newer.predict_proba(IMAGES[:80]))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradmeter.errors import DataError, one_line
-from gradmeter.files import read_json, write_text
+from gradmeter.files import read_json, read_regular, write_text
 
 
 def write_main(path: Path, content: Mapping[str, Any]) -> None:
@@ -46,6 +46,31 @@ def read_main(path: Path, kind: str, formats: Sequence[int]) -> dict[str, Any]:
             "version"
         )
     return content
+
+
+def read_with_estimators(path: Path, kind: str, formats: Sequence[int], key: str) -> tuple[dict[str, Any], Path, bytes]:
+    """Read a main file and the file of estimators beside it; return its content, and path and content of the other one.
+
+    If another process replaces the files in the meantime, both are read again.
+
+    Args:
+        path: of the main file.
+        kind: see `read_main`.
+        formats: see `read_main`.
+        key: the entry of the main file whose "file" is the name of the other one.
+
+    Raises:
+        DataError: see `read_main`; also if the other file is missing.
+    """
+    content = read_main(path, kind, formats)
+    while True:
+        estimators = path.parent / Path(content[key]["file"]).name
+        try:
+            return content, estimators, read_regular(estimators)
+        except FileNotFoundError as error:
+            previous, content = content, read_main(path, kind, formats)
+            if content == previous:
+                raise DataError(f"{estimators} is missing; save the {kind} again") from error
 
 
 def _checksum(content: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from torch import nn
 
 from gradmeter.errors import DataError, GradmeterError, OutputError, one_line
-from gradmeter.files import atomic_write, is_temporary, read_regular, sweep
+from gradmeter.files import atomic_write, is_temporary, sweep
 from gradmeter.locks import locked
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import unwrapped, weights_hash
@@ -27,7 +27,7 @@ from gradmeter.trust.features import GRADIENTS, OUTPUTS, Feature, FeatureAxes, F
 from gradmeter.trust.judge import Judge
 from gradmeter.trust.layer_ranges import GradientRanges
 from gradmeter.trust.log_features import LogFeatures
-from gradmeter.trust.main_file import read_main, write_main
+from gradmeter.trust.main_file import read_main, read_with_estimators, write_main
 from gradmeter.trust.meta_classifier import P_CORRECT_IF_KNOWN, P_KNOWN, SCORES, FittedClassifier, Judgement
 from gradmeter.trust.reads import Gain, ReadsChoice
 from gradmeter.trust.risk import Guarantee, require_rates
@@ -182,10 +182,8 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
     Raises:
         DataError: if the folder holds no valid TrustModel for the network, or types that are not trusted.
     """
-    content = read_main(folder / _MAIN, "TrustModel", _FORMATS)
     try:
-        content, encoded = _read_estimator(folder, content)
-        path = _estimator_path(folder, content)
+        content, path, encoded = read_with_estimators(folder / _MAIN, "TrustModel", _FORMATS, "estimator")
         _require_same_network(folder, content["network"], model)
         if hashlib.sha256(encoded).hexdigest() != content["estimator"]["sha256"]:
             raise DataError(f"{path} was changed after it was saved; save the TrustModel again")
@@ -230,25 +228,6 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
         raise DataError(
             f"{folder} is damaged ({type(error).__name__}: {one_line(error)}); save the TrustModel again"
         ) from error
-
-
-def _read_estimator(folder: Path, content: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-    """Read the estimator that trust.json names; return the content of trust.json and the estimator.
-
-    If another process replaces the TrustModel in the meantime, read both files again.
-    """
-    while True:
-        path = _estimator_path(folder, content)
-        try:
-            return content, read_regular(path)
-        except FileNotFoundError as error:
-            previous, content = content, read_main(folder / _MAIN, "TrustModel", _FORMATS)
-            if content == previous:
-                raise DataError(f"{path} is missing; save the TrustModel again") from error
-
-
-def _estimator_path(folder: Path, content: Mapping[str, Any]) -> Path:
-    return folder / Path(content["estimator"]["file"]).name
 
 
 def _feature(axes: Sequence[str]) -> Feature:

@@ -14,6 +14,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 
 from gradmeter import DataError, GradmeterError, InputError, OutputError
+from gradmeter.trust import main_file
 from gradmeter.trust.main_file import write_main
 from gradmeter.trust.risk import RiskNotControlled
 from gradmeter.trust.segments import SegmentFeatures, SegmentTrust
@@ -189,8 +190,27 @@ def test_changed_and_missing_files(trust: SegmentTrust, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="changed"):
         SegmentTrust.load(folder)
     estimators.unlink()
-    with pytest.raises(DataError, match="read"):
+    with pytest.raises(DataError, match="missing"):
         SegmentTrust.load(folder)
+
+
+def test_loading_while_another_process_replaces_the_model(
+    trust: SegmentTrust, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust.save(tmp_path / "trust")
+    newer = SegmentTrust("forward").fit(drawn(60, 10))
+    read_main, reads = main_file.read_main, []
+
+    def replaced_since(path: Path, *arguments: Any) -> dict[str, Any]:
+        content = read_main(path, *arguments)
+        if not reads:
+            newer.save(tmp_path / "trust")  # deletes the estimators that this content names
+        reads.append(path)
+        return content
+
+    monkeypatch.setattr(main_file, "read_main", replaced_since)
+    assert SegmentTrust.load(tmp_path / "trust").reads == "forward"
+    assert len(reads) == 2
 
 
 def rewritten(folder: Path, **changes: object) -> None:

@@ -17,10 +17,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from gradmeter.errors import DataError, OutputError, one_line
-from gradmeter.files import atomic_write, is_temporary, read_regular, sweep
+from gradmeter.files import atomic_write, is_temporary, sweep
 from gradmeter.locks import locked
 from gradmeter.trust.estimators import load_estimators
-from gradmeter.trust.main_file import read_main, write_main
+from gradmeter.trust.main_file import read_with_estimators, write_main
 from gradmeter.trust.reads import FORWARD, GRADIENTS
 from gradmeter.trust.risk import require_rates
 from gradmeter.trust.segments.features import SegmentFeature, SegmentFeatures
@@ -116,10 +116,8 @@ def load(folder: Path, trusted: Sequence[str]) -> tuple[str, Fitted, SegmentGuar
     Raises:
         DataError: if the folder holds no valid SegmentTrust, or types that are not trusted.
     """
-    content = read_main(folder / _MAIN, "SegmentTrust", (_FORMAT,))
     try:
-        path = folder / Path(content["estimators"]["file"]).name
-        encoded = read_regular(path)
+        content, path, encoded = read_with_estimators(folder / _MAIN, "SegmentTrust", (_FORMAT,), "estimators")
         if hashlib.sha256(encoded).hexdigest() != content["estimators"]["sha256"]:
             raise DataError(f"{path} was changed after it was saved; save the SegmentTrust again")
         estimators = load_estimators(path, encoded, {*_TRUSTED, *trusted}, "SegmentTrust")
