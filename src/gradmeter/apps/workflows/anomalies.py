@@ -135,9 +135,9 @@ def score_anomalies(
         on_progress(1)
     if not parts:
         raise DataError(f"none of the {len(source):,} images of {source.name} has scores; see the reasons above")
-    found = Found(len(parts), tuple(skipped), _measures(parts, masks))
-    _write_tables(found, out)
-    return found
+    result = Found(len(parts), tuple(skipped), _measures(parts, masks))
+    _write_tables(result, out)
+    return result
 
 
 class _Scorer:

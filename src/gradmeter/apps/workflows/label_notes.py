@@ -83,13 +83,13 @@ def note_on_rate(rate: Interval) -> tuple[str, ...]:
 
 def _contradicted(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[tuple[int, int, float]]:
     """Return the labels that most predictions contradict: (label, class predicted most often, its share)."""
-    found = []
+    contradicted = []
     for label in np.unique(labels).tolist():
         predicted, counts = np.unique(predictions[labels == label], return_counts=True)
         most = int(counts.argmax())
         if counts.sum() >= _FEW_OF_CLASS and predicted[most] != label and 2 * counts[most] > counts.sum():
-            found.append((label, int(predicted[most]), float(counts[most] / counts.sum())))
-    return found
+            contradicted.append((label, int(predicted[most]), float(counts[most] / counts.sum())))
+    return contradicted
 
 
 def _conflicts(inputs: LabelReadings) -> int:

@@ -1,4 +1,4 @@
-"""Which given labels are wrong: scores of labels, and P(right) learned from labels that are corrupted on purpose."""
+"""Which given labels are wrong: scores of labels, and P(right) by a noise model of the network."""
 
 from gradmeter.trust.labels.check import LabelCheck, LabelVerdicts
 from gradmeter.trust.labels.inputs import LabelReadings, read_labels

@@ -46,19 +46,19 @@ def _bound(problem: NoiseProblem, fitted: NoiseModel, limit: float, sign: int) -
         outside = inside + sign * step
         if sign * (outside - end) >= 0:
             outside = end
-        loss, found = _profile(problem, parameters, outside)
+        loss, best = _profile(problem, parameters, outside)
         if loss > limit:
             break
         if outside == end:
             return float(sign > 0)
-        inside, parameters, step = outside, found, 2 * step
+        inside, parameters, step = outside, best, 2 * step
     for _ in range(_HALVINGS):
         middle = (inside + outside) / 2
-        loss, found = _profile(problem, parameters, middle)
+        loss, best = _profile(problem, parameters, middle)
         if loss > limit:
             outside = middle
         else:
-            inside, parameters = middle, found
+            inside, parameters = middle, best
     return float(expit((inside + outside) / 2))
 
 
