@@ -13,10 +13,10 @@ import pytest
 from accessibility import grave_faults
 from apps.cli.commands import in_this_process
 from apps.workflows.label_folder import plant
+from browsing import BROWSER, offline, running
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the path")]
 
 OPTIONS = ("--weights", "weights.safetensors", "--image-size", 8, "--grey", "--classes", "0,1,2,3,4,5,6,7,8,9")
@@ -46,36 +46,14 @@ def doubtful(folder: Path) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield running
-        running.close()
+    with running(sync_api) as started:
+        yield started
 
 
 @pytest.fixture
 def visit(browser: Any, folder: Path) -> Iterator[Callable[..., Any]]:
-    """Return a function that opens the report; at the end, nothing may have been reported or requested."""
-    contexts, messages, requests = [], [], []
-    address = (folder / "labels.review/report.html").as_uri()
-
-    def open_page(width: int = 1280, *, scripts: bool = True, colours: str = "light") -> Any:
-        size = {"width": width, "height": 900}
-        context = browser.new_context(viewport=size, offline=True, java_script_enabled=scripts, color_scheme=colours)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: messages.append(message.text))
-        page.on("pageerror", lambda error: messages.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(address)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert messages == []
-    assert {url for url in requests if not url.startswith("data:")} == {address}
+    with offline(browser, (folder / "labels.review/report.html").as_uri()) as open_page:
+        yield open_page
 
 
 def ids(page: Any) -> list[str]:

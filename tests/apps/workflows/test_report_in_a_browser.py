@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from browsing import BROWSER, offline, running
 from gradmeter.apps.workflows.evaluate import Evaluation
 from gradmeter.apps.workflows.evaluation_report import write_evaluation
 from gradmeter.apps.workflows.exploration import verdicts_of
@@ -17,7 +17,6 @@ from gradmeter.trust.evaluation.comparison import ALL, WRONG
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the path")]
 
 SLIDE = """at => {
@@ -36,41 +35,14 @@ def folder(evaluation: Evaluation, place: Path, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield running
-        running.close()
+    with running(sync_api) as started:
+        yield started
 
 
 @pytest.fixture
 def visit(browser: Any, folder: Path) -> Iterator[Callable[..., Any]]:
-    """Return a function that opens the report; at the end, nothing may have been reported or requested."""
-    contexts, messages, requests = [], [], []
-    address = (folder / "report.html").as_uri()
-
-    def open_page(width: int = 1280, *, scripts: bool = True, colours: str = "light") -> Any:
-        contexts.append(
-            browser.new_context(
-                viewport={"width": width, "height": 900},
-                offline=True,
-                java_script_enabled=scripts,
-                color_scheme=colours,
-            )
-        )
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: messages.append(message.text))
-        page.on("pageerror", lambda error: messages.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(address)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert messages == []
-    assert {url for url in requests if not url.startswith("data:")} == {address}
+    with offline(browser, (folder / "report.html").as_uri()) as open_page:
+        yield open_page
 
 
 def numbers(text: str) -> list[float]:
