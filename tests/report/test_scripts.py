@@ -39,10 +39,10 @@ def test_data_without_a_number_are_refused() -> None:
 
 
 def test_the_policy_names_exactly_this_script() -> None:
-    made = script("browser.js", "exploration.js")
-    assert made.text == script("browser.js").text + script("exploration.js").text
-    digest = hashlib.sha256(str(made.text).encode()).digest()
-    assert made.hash == f"'sha256-{base64.b64encode(digest).decode()}'"
-    assert "</script" not in made.text.lower()
+    joined = script("browser.js", "exploration.js")
+    assert joined.text == script("browser.js").text + script("exploration.js").text
+    digest = hashlib.sha256(str(joined.text).encode()).digest()
+    assert joined.hash == f"'sha256-{base64.b64encode(digest).decode()}'"
+    assert "</script" not in joined.text.lower()
     # Text of the data must not be interpreted as HTML.
-    assert "innerHTML" not in made.text
+    assert "innerHTML" not in joined.text

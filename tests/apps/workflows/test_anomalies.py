@@ -70,33 +70,33 @@ def pixels(folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def test_the_measures_are_those_of_all_pixels(folder: Path, tmp_path: Path) -> None:
-    found = score(folder, tmp_path / "out")
-    assert (found.images, [skipped.id for skipped in found.skipped]) == (3, ["unlabelled.png"])
-    assert "unlabelled_labels_semantic.png" in found.skipped[0].reason
+    result = score(folder, tmp_path / "out")
+    assert (result.images, [skipped.id for skipped in result.skipped]) == (3, ["unlabelled.png"])
+    assert "unlabelled_labels_semantic.png" in result.skipped[0].reason
     scores, outside = pixels(folder)
     for name, values in scores.items():
-        assert found.scores[name][AUROC].value == pytest.approx(roc_auc_score(outside, values), abs=1e-6)
-        assert found.scores[name][AUPR].value == pytest.approx(average_precision_score(outside, values), abs=1e-6)
-        for interval in found.scores[name].values():
+        assert result.scores[name][AUROC].value == pytest.approx(roc_auc_score(outside, values), abs=1e-6)
+        assert result.scores[name][AUPR].value == pytest.approx(average_precision_score(outside, values), abs=1e-6)
+        for interval in result.scores[name].values():
             assert interval.low <= interval.value <= interval.high
-    assert len(found.scores) == 4 + 2 * 8
+    assert len(result.scores) == 4 + 2 * 8
 
 
 def test_the_tables(folder: Path, tmp_path: Path) -> None:
-    found = score(folder, tmp_path / "out")
+    result = score(folder, tmp_path / "out")
     with (tmp_path / "out/anomalies.csv").open(encoding="utf-8") as file:
         rows = {row["score"]: row for row in csv.DictReader(file)}
-    assert rows.keys() == found.scores.keys()
-    assert float(rows[SOFTMAX]["fpr95_high"]) == found.scores[SOFTMAX][FPR95].high
+    assert rows.keys() == result.scores.keys()
+    assert float(rows[SOFTMAX]["fpr95_high"]) == result.scores[SOFTMAX][FPR95].high
     table = (tmp_path / "out/anomalies.md").read_text(encoding="utf-8")
-    assert f"| {SOFTMAX} | {100 * found.scores[SOFTMAX][AUPR].value:.2f} [" in table
+    assert f"| {SOFTMAX} | {100 * result.scores[SOFTMAX][AUPR].value:.2f} [" in table
     assert "of 3 images" in table
 
 
 def test_resized_images_are_scored_at_the_size_of_the_mask(folder: Path, tmp_path: Path) -> None:
-    found = score(folder, tmp_path / "out", size=7)
-    assert found.images == 3
-    assert 0 < found.scores[SOFTMAX][AUROC].value < 1
+    result = score(folder, tmp_path / "out", size=7)
+    assert result.images == 3
+    assert 0 < result.scores[SOFTMAX][AUROC].value < 1
 
 
 def test_a_second_run_reads_only_what_is_missing(folder: Path, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_scores_that_hardly_differ_are_told_apart(folder: Path, tmp_path: Path) 
     with torch.no_grad():
         head.weight *= 1e-4
         head.bias.zero_()
-    found = score_anomalies(network, anomaly_images(folder, network), folder / MASKS, tmp_path / "out")
+    result = score_anomalies(network, anomaly_images(folder, network), folder / MASKS, tmp_path / "out")
     entropies, outside = [], []
     for name in ("a.png", "b.jpg", "c.png"):
         mask = np.array(Image.open(folder / MASKS / f"{Path(name).stem}_labels_semantic.png"))
@@ -177,7 +177,7 @@ def test_scores_that_hardly_differ_are_told_apart(folder: Path, tmp_path: Path) 
     assert np.ptp(values) < 1e-5
     expected = roc_auc_score(np.concatenate(outside), values)
     assert abs(expected - 0.5) > 0.01
-    assert found.scores[ENTROPY][AUROC].value == pytest.approx(expected, abs=1e-9)
+    assert result.scores[ENTROPY][AUROC].value == pytest.approx(expected, abs=1e-9)
 
 
 def test_folders_of_another_form(folder: Path, tmp_path: Path) -> None:
