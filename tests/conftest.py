@@ -1,6 +1,7 @@
 """Settings of the test session (one thread, Ctrl-C, property tests without deadlines), a store of objects, and axe."""
 
 import gc
+import os
 import re
 import secrets
 import signal
@@ -50,6 +51,13 @@ LONGEST = (
     "reading/architectures/test_table.py",
 )
 _IS_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process more than cores: tests of Ray, servers and browsers wait for a third of their time."""
+    cores = os.cpu_count() or 1
+    return cores if "not slow" in config.option.markexpr else cores + 1
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -32,10 +32,11 @@ def run(*arguments: object, cwd: Path | None = None) -> Answer:
     return Answer(process.returncode, process.stdout, process.stderr)
 
 
-def start(*arguments: object) -> forked.Forked:
-    """Start the command in a process group of its own, as a terminal does; it starts its workers itself."""
+def start(*arguments: object, own_group: bool = False) -> forked.Forked:
+    """Start the command; in a process group of its own, as a terminal starts it, it starts its workers itself."""
     words = ["reproduce", *map(str, arguments)]
-    return forked.Forked(patient_main, words, cwd=None, env=ENVIRONMENT, own_group=True)
+    main = patient_main if own_group else forking_main
+    return forked.Forked(main, words, cwd=None, env=ENVIRONMENT, own_group=own_group)
 
 
 @pytest.fixture(scope="session")

@@ -187,7 +187,8 @@ def test_a_run_whose_driver_is_killed_can_be_continued(folder: Path, tmp_path: P
     (tmp_path / "mine.py").write_text(MODEL)
     options = ("measure", "mine:make", "data", "--image-size", "8", "--grey", "--no-labels", "--device", "cpu")
     command = [sys.executable, "-c", PROGRAM, *options, "--out", "r", "--engine", "ray", "--workers", "1"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ADDRESS": ""}
+    address = ray.get_runtime_context().gcs_address
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ADDRESS": address}
     driver = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     measured = MeasuredSet(tmp_path / "r")
     until = time.monotonic() + 120

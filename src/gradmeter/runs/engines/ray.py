@@ -80,20 +80,17 @@ def cluster() -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    # The workers import the user's modules from the current folder, as this process does.
-    paths = os.pathsep.join([os.getcwd(), *filter(None, [os.environ.get("PYTHONPATH")])])
     address = _remote_address()
     try:
-        with _quiet():
+        with _quiet(), _imports_from_here():
             ray.init(
                 # Without an address Ray would connect to any cluster that runs on this machine.
                 address=address or "local",
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                runtime_env=None if address else {"env_vars": {"PYTHONPATH": paths}},
             )
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises just this class if a node does not start in time
         if not address:
             raise GradmeterError(f"Ray does not start on this machine: {one_line(error)}") from error
         raise _no_cluster(address, one_line(error)) from error
@@ -135,6 +132,20 @@ def _no_cluster(address: str, reason: str) -> GradmeterError:
         f"RAY_ADDRESS={address}: no Ray cluster can be joined there ({reason}); expected the HOST:PORT that ray start "
         "printed, and RAY_AUTH_MODE=token where it asks for a token"
     )
+
+
+@contextmanager
+def _imports_from_here() -> Iterator[None]:
+    """While the block runs, new processes import modules from the current folder, as this process does."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *filter(None, [before])])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 @contextmanager
