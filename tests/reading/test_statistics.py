@@ -14,10 +14,12 @@ from gradmeter import GradientMeter, InputError, Readings
 from gradmeter.reading.statistics import (
     METRICS,
     STATISTICS,
+    Layers,
     Moments,
     PowerSums,
     register_statistic,
     statistics,
+    statistics_of,
     statistics_of_each,
 )
 from gradmeter.research.study.features import Features
@@ -122,6 +124,20 @@ def test_merge_joins_the_entries() -> None:
 def test_of_each_is_what_each_gives_alone() -> None:
     groups = [PowerSums.of(torch.from_numpy(draw(4, count))) for count in (1, 17, 300)]
     assert torch.equal(statistics_of_each(groups), torch.stack([statistics(group) for group in groups], dim=1))
+
+
+@pytest.mark.parametrize("sizes", [[[3]], [[9, 3], [5], [7, 1, 2, 4]]])
+def test_layers_equal_each_layer_alone(sizes: list[list[int]]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    parameters = [[PowerSums.of(torch.randn(4, size, generator=generator)) for size in layer] for layer in sizes]
+    layers = [PowerSums.merge(layer) for layer in parameters]
+    expected = statistics_of_each([*layers, PowerSums.merge(layers)])
+    numbers = torch.stack([group.numbers for layer in parameters for group in layer])
+    actual = statistics_of(Layers(sizes).moments(numbers))
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+    # The sum of two parameters, the usual case, does not depend on the order.
+    few = [index for index, layer in enumerate(sizes) if len(layer) < 3]
+    assert torch.equal(actual[:, few], expected[:, few])
 
 
 def test_concatenate_joins_the_samples() -> None:

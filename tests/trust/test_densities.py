@@ -4,6 +4,7 @@ from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import LedoitWolf
 from sklearn.datasets import make_spd_matrix
 
+from gradmeter.trust import densities
 from gradmeter.trust.densities import NEAREST, NEXT, PREDICTED, ClassDensities
 
 RANDOM = np.random.default_rng(0)
@@ -167,3 +168,21 @@ def test_views_together_equal_each_view_alone(count: int, classes: int) -> None:
     for view, distances in zip(views, together, strict=True):
         alone = one_view(view, labels).distances(view[None, :count], labels[:count])[0]
         np.testing.assert_allclose(distances, alone, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("classes", "maps"), [(4, 4), (101, 1)])
+@pytest.mark.parametrize("block", [1, 2**10, 2**20])
+def test_squares_equal_those_of_each_class_alone(
+    block: int, classes: int, maps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All classes together, in blocks of samples, differ from a loop over classes by rounding only."""
+    monkeypatch.setattr(densities, "_ENTRIES", block)
+    parts = [samples(300, 5, classes, seed) for seed in range(2)]
+    views, labels = np.stack([part[0] for part in parts]), parts[0][1]
+    density = ClassDensities().fit(views, labels)
+    assert density.whitening_.shape[1] == maps
+    scaled = (views - density.centre_[:, None]) / density.scale_[:, None]
+    squares = density.squares(views)
+    for label in range(classes):
+        residuals = (scaled - density.means_[:, label, None]) @ density.whitening_[:, label if maps > 1 else 0]
+        np.testing.assert_allclose(squares[:, :, label], (residuals**2).sum(2), rtol=1e-11, atol=1e-11)

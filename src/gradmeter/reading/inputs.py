@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -69,22 +70,22 @@ class Inputs:
             raise InputError(f"labels are {shape}; expected an integer tensor of shape ({shapes[0][0]},)")
         return replace(inputs, labels=labels.detach().long())
 
-    @property
+    @cached_property
     def tensors(self) -> list[Tensor]:
         """All tensors among the arguments."""
         return [value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Tensor)]
 
-    @property
+    @cached_property
     def samples(self) -> int:
         """The number of samples, N."""
         return len(self.tensors[0])
 
-    @property
+    @cached_property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of the tensors for one sample."""
         return tuple(tuple(tensor.shape[1:]) for tensor in self.tensors)
 
-    @property
+    @cached_property
     def options(self) -> tuple[tuple[int | str, Any], ...]:
         """Integers, booleans, strings and None by position or name: they may select a branch of the network."""
         arguments: list[tuple[int | str, Any]] = [*enumerate(self.args), *self.kwargs.items()]

@@ -66,7 +66,7 @@ from gradmeter.reading.pseudo_labels import (
     start_vector,
 )
 from gradmeter.reading.readings import Readings
-from gradmeter.reading.statistics import STATISTICS, PowerSums, statistics_of_each
+from gradmeter.reading.statistics import STATISTICS, Layers, PowerSums, statistics_of
 
 # Average size of the outputs of a tile's operations. For smaller outputs the overhead of calling an operation
 # dominates; larger ones leave the cache before the next operation reads them.
@@ -206,6 +206,9 @@ class GradientMeter:
             for layer, parameters in self._owned.items()
             for name, parameter in parameters.items()
         }
+        self._layers = Layers(
+            [[parameter.numel() for parameter in parameters.values()] for parameters in self._owned.values()]
+        )
         self._parameter_ids = list(map(id, parameters_of(modules_of(self._network))))
         self._plans: dict[str, Plan] = {}
         self._tiles: dict[tuple[tuple[int, ...], ...], int] = {}
@@ -438,18 +441,12 @@ class GradientMeter:
             values = logits.new_zeros(len(logits), 0, len(names), dtype=torch.float64)
             return Readings(logits, log_scale, (), values, pseudo_label, metrics=names)
 
-        def sums_of(name: str, parameter: nn.Parameter) -> PowerSums:
-            sums = [
-                part.sums[number].get(name) or PowerSums.zeros(len(part.logits), parameter.numel(), part.logits.device)
-                for part in parts
-            ]
-            return PowerSums.concatenate(sums)
+        def numbers_of(part: _TileReadings) -> Tensor:
+            sums, zeros = part.sums[number], part.logits.new_zeros(len(part.logits), 7, dtype=torch.float64)
+            return torch.stack([sums[name].numbers if name in sums else zeros for name in self._parameters])
 
-        layers = [
-            PowerSums.merge([sums_of(f"{layer}/{name}", parameter) for name, parameter in parameters.items()])
-            for layer, parameters in self._owned.items()
-        ]
-        values = statistics_of_each([*layers, PowerSums.merge(layers)], names)
+        numbers = torch.cat([numbers_of(part) for part in parts], dim=1)
+        values = statistics_of(self._layers.moments(numbers), names)
         return replace(Readings.scaled(logits, log_scale, self.layers, values, names), pseudo_label=pseudo_label)
 
     def _measure(self, tile: Inputs) -> _TileReadings:

@@ -271,13 +271,14 @@ def attention_without_fast_path() -> Iterator[None]:
 def _restored_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Restore the network's buffers at exit, for example a counter of its calls.
 
-    Buffers created in inference mode, which a backward pass cannot use, are replaced by copies meanwhile.
+    Buffers created in inference mode, which a backward pass cannot use, are replaced by copies meanwhile. A BatchNorm
+    in eval mode only reads its buffers, which are not copied: there may be hundreds.
     """
     buffers = [
         (module, name, buffer, None if buffer.is_inference() else buffer._version, buffer.clone())
         for module in modules
         for name, buffer in module._buffers.items()
-        if buffer is not None
+        if buffer is not None and (buffer.is_inference() or type(module).forward is not _BatchNorm.forward)
     ]
     try:
         for module, name, _, version, values in buffers:
@@ -338,7 +339,10 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
 
 def not_finite(logits: Tensor) -> list[int]:
     """Indices of the rows of logits [N, C] that contain NaN or infinity."""
-    rows: list[int] = (~torch.isfinite(logits.detach()).all(dim=1)).nonzero().flatten().tolist()
+    finite = torch.isfinite(logits.detach())
+    if finite.all():
+        return []
+    rows: list[int] = (~finite.all(dim=1)).nonzero().flatten().tolist()
     return rows
 
 

@@ -5,6 +5,8 @@ probability and margin grow with confidence, so negate them before comparing. Th
 confident predictions; entropy does not.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +17,67 @@ from gradmeter.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
-class _Shifted:
-    """The largest logit [N], distances to it [N, C], and the sum of exp(-distance) over the other classes [N]."""
+class ShiftedLogits:
+    """Logits relative to the largest one, from which all scores are computed.
+
+    Attributes:
+        highest: [N] the largest logit.
+        distance: [N, C] distances to it, at most 1000.
+        weights: [N, C] exp(-distance), and 0 for the predicted class.
+        others: [N] their sums.
+    """
 
     highest: NDArray[np.float64]
     distance: NDArray[np.float64]
+    weights: NDArray[np.float64]
     others: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, logits: ArrayLike) -> ShiftedLogits:
+        """Shift logits [N, C].
+
+        Raises:
+            InputError: if the logits are not finite, not of shape [N, C], or C < 2.
+        """
+        if isinstance(logits, Tensor):
+            # NumPy supports neither bfloat16 nor other devices.
+            logits = logits.detach().double().cpu().numpy()
+        try:
+            values = np.asarray(logits, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"logits are a {type(logits).__name__}; expected numbers of shape [N, C]: {error}"
+            ) from error
+        if values.ndim != 2 or values.shape[1] < 2:
+            raise InputError(f"logits have shape {values.shape}; expected [N, C] with at least 2 classes")
+        finite = np.isfinite(values)
+        if not finite.all():
+            raise InputError(
+                f"logits contain NaN or infinity in {np.count_nonzero(~finite.all(axis=1))} of {len(finite)} rows; "
+                "expected finite numbers: check the network's weights and inputs"
+            )
+        rows, top = np.arange(len(values)), values.argmax(axis=1)
+        highest = values[rows, top]
+        # exp(-1000) is already 0; the cap avoids 0 * infinity where the difference overflows.
+        with np.errstate(over="ignore"):
+            distance = np.minimum(highest[:, None] - values, 1000.0)
+        weights = np.exp(-distance)
+        weights[rows, top] = 0.0
+        return cls(highest, distance, weights, weights.sum(axis=1))
+
+    @property
+    def entropy(self) -> NDArray[np.float64]:
+        """The normalised entropy; see `entropy`."""
+        # -sum p log p = log Z + sum p * distance. All terms are positive, so no digits cancel for confident
+        # predictions. The predicted class adds nothing to the sum, because its distance is 0.
+        expected_distance = (self.weights * self.distance).sum(axis=1) / (1 + self.others)
+        nats = np.log1p(self.others) + expected_distance
+        return np.asarray(np.minimum(nats / np.log(self.distance.shape[1]), 1.0))
+
+    @property
+    def energy(self) -> NDArray[np.float64]:
+        """The free energy; see `energy`."""
+        return np.asarray(-(self.highest + np.log1p(self.others)))
 
 
 def entropy(logits: ArrayLike) -> NDArray[np.float64]:
@@ -29,11 +86,7 @@ def entropy(logits: ArrayLike) -> NDArray[np.float64]:
     Raises:
         InputError: if the logits are not finite, not of shape [N, C], or C < 2.
     """
-    shifted = _shift(logits)
-    # -sum p log p = log Z + sum p * distance. All terms are positive, so no digits cancel for confident predictions.
-    expected_distance = (np.exp(-shifted.distance) * shifted.distance).sum(axis=1) / (1 + shifted.others)
-    nats = np.log1p(shifted.others) + expected_distance
-    return np.asarray(np.minimum(nats / np.log(shifted.distance.shape[1]), 1.0))
+    return ShiftedLogits.of(logits).entropy
 
 
 def max_softmax(logits: ArrayLike) -> NDArray[np.float64]:
@@ -42,7 +95,7 @@ def max_softmax(logits: ArrayLike) -> NDArray[np.float64]:
     Raises:
         InputError: if the logits are not finite, not of shape [N, C], or C < 2.
     """
-    return np.asarray(1 / (1 + _shift(logits).others))
+    return np.asarray(1 / (1 + ShiftedLogits.of(logits).others))
 
 
 def margin(logits: ArrayLike) -> NDArray[np.float64]:
@@ -51,7 +104,7 @@ def margin(logits: ArrayLike) -> NDArray[np.float64]:
     Raises:
         InputError: if the logits are not finite, not of shape [N, C], or C < 2.
     """
-    shifted = _shift(logits)
+    shifted = ShiftedLogits.of(logits)
     second = np.partition(shifted.distance, 1, axis=1)[:, 1]
     return np.asarray(-np.expm1(-second) / (1 + shifted.others))
 
@@ -62,31 +115,4 @@ def energy(logits: ArrayLike) -> NDArray[np.float64]:
     Raises:
         InputError: if the logits are not finite, not of shape [N, C], or C < 2.
     """
-    shifted = _shift(logits)
-    return np.asarray(-(shifted.highest + np.log1p(shifted.others)))
-
-
-def _shift(logits: ArrayLike) -> _Shifted:
-    if isinstance(logits, Tensor):
-        # NumPy supports neither bfloat16 nor other devices.
-        logits = logits.detach().double().cpu().numpy()
-    try:
-        values = np.asarray(logits, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"logits are a {type(logits).__name__}; expected numbers of shape [N, C]: {error}") from error
-    if values.ndim != 2 or values.shape[1] < 2:
-        raise InputError(f"logits have shape {values.shape}; expected [N, C] with at least 2 classes")
-    finite = np.isfinite(values).all(axis=1)
-    if not finite.all():
-        raise InputError(
-            f"logits contain NaN or infinity in {np.count_nonzero(~finite)} of {finite.size} rows; expected finite "
-            "numbers: check the network's weights and inputs"
-        )
-    top = values.argmax(axis=1, keepdims=True)
-    highest = np.take_along_axis(values, top, axis=1)
-    # exp(-1000) is already 0; the cap avoids 0 * infinity where the difference overflows.
-    with np.errstate(over="ignore"):
-        distance = np.minimum(highest - values, 1000.0)
-    weights = np.exp(-distance)
-    np.put_along_axis(weights, top, 0.0, axis=1)
-    return _Shifted(highest[:, 0], distance, weights.sum(axis=1))
+    return ShiftedLogits.of(logits).energy

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -80,9 +81,12 @@ class PowerSums:
         """Merge several groups of entries of the same samples into one group."""
         if len(groups) == 1:
             return groups[0]
-        numbers = torch.stack([group.numbers for group in groups])
-        merged = [numbers[..., :5].sum(0), numbers[..., 5:6].amin(0), numbers[..., 6:].amax(0)]
-        return cls(sum(group.count for group in groups), torch.cat(merged, dim=1))
+        return cls(sum(group.count for group in groups), _merged(torch.stack([group.numbers for group in groups])))
+
+
+def _merged(numbers: Tensor) -> Tensor:
+    """Merge the numbers of groups [groups, ..., 7] into those of one group, [..., 7]."""
+    return torch.cat([numbers[..., :5].sum(0), numbers[..., 5:6].amin(0), numbers[..., 6:].amax(0)], dim=-1)
 
 
 @dataclass(frozen=True)
@@ -99,43 +103,56 @@ class Moments:
     numbers: Tensor
     count: int | Tensor
 
+    @cached_property
+    def _columns(self) -> tuple[Tensor, ...]:
+        return self.numbers.unbind(-1)
+
     @property
     def absolute(self) -> Tensor:
         """The sum of abs(g)."""
-        return self.numbers[..., 4]
+        return self._columns[4]
 
     @property
     def square_sum(self) -> Tensor:
         """The sum of g^2."""
-        return self.numbers[..., 1]
+        return self._columns[1]
 
     @property
     def minimum(self) -> Tensor:
         """The smallest entry."""
-        return self.numbers[..., 5]
+        return self._columns[5]
 
     @property
     def maximum(self) -> Tensor:
         """The largest entry."""
-        return self.numbers[..., 6]
+        return self._columns[6]
 
     @cached_property
     def mean(self) -> Tensor:
         """The mean of g."""
-        return self.numbers[..., 0] / self.count
+        return self._columns[0] / self.count
 
     @cached_property
     def square(self) -> Tensor:
         """The mean of g^2."""
-        return self.numbers[..., 1] / self.count
+        return self._columns[1] / self.count
+
+    @cached_property
+    def cube(self) -> Tensor:
+        """The mean of g^3."""
+        return self._columns[2] / self.count
 
     @cached_property
     def variance(self) -> Tensor:
         """The variance of g; 0 where it is a rounding error."""
-        variance = self.square - self.mean**2
+        variance = self.square - self._mean_square
         return torch.where(variance <= _VARIANCE_FLOOR * self.square, 0.0, variance)
 
-    @property
+    @cached_property
+    def _mean_square(self) -> Tensor:
+        return self.mean**2
+
+    @cached_property
     def safe_variance(self) -> Tensor:
         """The variance as a divisor: 1 where it is 0."""
         return torch.where(self.variance == 0, 1.0, self.variance)
@@ -143,13 +160,13 @@ class Moments:
     @property
     def third(self) -> Tensor:
         """The mean of (g - mean)^3."""
-        return self.numbers[..., 2] / self.count - 3 * self.mean * self.square + 2 * self.mean**3
+        return self.cube - 3 * self.mean * self.square + 2 * self.mean**3
 
     @property
     def fourth(self) -> Tensor:
         """The mean of (g - mean)^4."""
-        cube, fourth = self.numbers[..., 2] / self.count, self.numbers[..., 3] / self.count
-        return fourth - 4 * self.mean * cube + 6 * self.mean**2 * self.square - 3 * self.mean**4
+        fourth = self._columns[3] / self.count
+        return fourth - 4 * self.mean * self.cube + 6 * self._mean_square * self.square - 3 * self.mean**4
 
 
 @dataclass(frozen=True)
@@ -242,6 +259,37 @@ METRICS = tuple(STATISTICS)
 
 ACTIVATION_METRICS = (*METRICS, "positive")
 """Names of the statistics of a layer's output; "positive" is the share of entries above 0."""
+
+
+class Layers:
+    """Merges the power sums of parameters into those of their layers, and of the whole network.
+
+    It takes a few operations for all layers: for a single sample, a few for each layer would take a large part of the
+    time.
+
+    Args:
+        sizes: numbers of entries of each parameter, by layer.
+    """
+
+    def __init__(self, sizes: Sequence[Sequence[int]]) -> None:
+        self._counts = [*map(sum, sizes), sum(map(sum, sizes))]
+        starts = [0, *accumulate(map(len, sizes))]
+        # The first parameter of each layer, then the second of those that have one, and so on: layers and parameters.
+        self._turns = []
+        for turn in range(max(map(len, sizes))):
+            layers = [layer for layer, owned in enumerate(sizes) if len(owned) > turn]
+            parameters = [starts[layer] + turn for layer in layers]
+            # Explicitly on the CPU, because torch's default device may be another one.
+            self._turns.append((torch.tensor(layers, device="cpu"), torch.tensor(parameters, device="cpu")))
+
+    def moments(self, numbers: Tensor) -> Moments:
+        """Return moments of the layers and of the network, from the numbers [parameters, N, 7] of `PowerSums`."""
+        (_, first), *further = self._turns
+        merged = numbers[first]
+        for layers, parameters in further:
+            merged[layers] = _merged(torch.stack([merged[layers], numbers[parameters]]))
+        everything = torch.cat([merged, _merged(merged).unsqueeze(0)]).transpose(0, 1)
+        return Moments(everything, torch.tensor(self._counts, dtype=numbers.dtype, device=numbers.device))
 
 
 def statistics(group: PowerSums, names: Sequence[str] = METRICS) -> Tensor:

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from gradmeter.trust.confidence import Confidence, KnownFeatures, Softmax
 from gradmeter.trust.smoothing import fit_smoothed
+from gradmeter.trust.unchecked import log_odds, standardised
 
 Values = NDArray[np.float64]
 
@@ -77,8 +78,7 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
 
     def log_odds(self, X: KnownFeatures) -> Values:
         """Return the log odds of being wrong, [n]."""
-        odds: Values = self.model_.decision_function(self._columns(X))
-        return odds
+        return log_odds(self.model_, self._columns(X))
 
     def _prepare(self, X: KnownFeatures) -> None:
         """Fit what the columns need."""
@@ -113,7 +113,7 @@ class Regression(ConfidenceCurve):
         self.scaler_ = StandardScaler().fit(X.groups[self.group])
 
     def _columns(self, X: KnownFeatures) -> Values:
-        return np.hstack([super()._columns(X), self.scaler_.transform(X.groups[self.group])])
+        return np.hstack([super()._columns(X), standardised(self.scaler_, X.groups[self.group])])
 
 
 def _regression(strength: float) -> LogisticRegression:

@@ -19,6 +19,8 @@ _LEAST_WEIGHT = 0.05
 _MOST_DIMENSIONS = 256
 _MOST_CLASSES = 100
 _RIDGE = 1e-6
+# Numbers in a block of samples: more would leave the cache, and fewer would read the maps more often.
+_ENTRIES = 2**20
 _ROUNDING = 1e-12
 
 PREDICTED, NEAREST, NEXT = 0, 1, 2
@@ -34,7 +36,7 @@ class ClassDensities(BaseEstimator):  # type: ignore[misc]
         scale_: [views, d] standard deviation of all samples.
         means_: [views, classes, d] mean of each class, of the standardised samples.
         whitening_: [views, classes or 1, d, d] maps that turn the covariance into the identity.
-        white_means_: [views, classes, d] means under the shared map; None if each class has a map.
+        white_means_: [views, classes, d] means under the map of their class.
     """
 
     def fit(self, X: Values, classes: NDArray[np.int64]) -> Self:
@@ -42,7 +44,7 @@ class ClassDensities(BaseEstimator):  # type: ignore[misc]
         self.classes_, labels, counts = np.unique(classes, return_inverse=True, return_counts=True)
         fitted = [_fit_view(view, labels, counts) for view in X]
         self.centre_, self.scale_, self.means_, self.whitening_ = map(np.stack, zip(*fitted, strict=True))
-        self.white_means_ = self.means_ @ self.whitening_[:, 0] if self.whitening_.shape[1] == 1 else None
+        self.white_means_ = (self.means_[:, :, None] @ self.whitening_)[:, :, 0]
         return self
 
     def distances(self, X: Values, classes: NDArray[np.int64]) -> Values:
@@ -54,33 +56,32 @@ class ClassDensities(BaseEstimator):  # type: ignore[misc]
             X: [views, n, d] samples.
             classes: [n] their predicted classes.
         """
-        squares = self._squares((X - self.centre_[:, None]) / self.scale_[:, None])
-        is_predicted = classes[:, None] == self.classes_
-        predicted = np.where(is_predicted.any(axis=1), (squares * is_predicted).sum(axis=2), squares.max(axis=2))
-        others = np.where(is_predicted, np.inf, squares).min(axis=2)
-        following = np.where(np.isfinite(others), others, predicted)
-        logarithms: Values = np.log(np.stack([predicted, squares.min(axis=2), following], axis=2).clip(1e-12))
-        return logarithms
+        return log_distances(self.squares(X), classes[:, None] == self.classes_)
 
-    def _squares(self, scaled: Values) -> Values:
-        """Return squared distances [views, n, classes] of standardised samples [views, n, d]."""
+    def squares(self, X: Values) -> Values:
+        """Return the squared distances to all classes [views, n, classes] of samples [views, n, d]."""
+        scaled = (X - self.centre_[:, None]) / self.scale_[:, None]
         squares = np.empty((*scaled.shape[:2], len(self.classes_)))
-        if self.white_means_ is None:
-            for label in range(len(self.classes_)):
-                residuals = (scaled - self.means_[:, label, None]) @ self.whitening_[:, label]
-                squares[:, :, label] = np.einsum("vnd,vnd->vn", residuals, residuals)
-            return squares
-        white, means = scaled @ self.whitening_[:, 0], self.white_means_
-        # Loop over the shorter axis: samples or classes.
-        if white.shape[1] < len(self.classes_):
-            for sample in range(white.shape[1]):
-                residuals = white[:, sample, None] - means
-                squares[:, sample] = np.einsum("vcd,vcd->vc", residuals, residuals)
-        else:
-            for label in range(len(self.classes_)):
-                residuals = white - means[:, label, None]
-                squares[:, :, label] = np.einsum("vnd,vnd->vn", residuals, residuals)
+        block = max(1, _ENTRIES // self.white_means_.size)
+        for start in range(0, scaled.shape[1], block):
+            rows = slice(start, start + block)
+            residuals = scaled[:, None, rows] @ self.whitening_ - self.white_means_[:, :, None]
+            squares[:, rows] = np.einsum("vcnd,vcnd->vnc", residuals, residuals)
         return squares
+
+
+def log_distances(squares: Values, is_predicted: NDArray[np.bool_]) -> Values:
+    """Return the logarithms of `PREDICTED`, `NEAREST` and `NEXT`, [views, n, 3].
+
+    Args:
+        squares: [views, n, classes] squared distances.
+        is_predicted: [n, classes] whether a class is the predicted one.
+    """
+    predicted = np.where(is_predicted.any(axis=1), (squares * is_predicted).sum(axis=2), squares.max(axis=2))
+    others = np.where(is_predicted, np.inf, squares).min(axis=2)
+    following = np.where(np.isfinite(others), others, predicted)
+    logarithms: Values = np.log(np.stack([predicted, squares.min(axis=2), following], axis=2).clip(1e-12))
+    return logarithms
 
 
 def _fit_view(X: Values, labels: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[Values, Values, Values, Values]:

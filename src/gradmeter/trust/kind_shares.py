@@ -54,7 +54,7 @@ def unknown_log_odds(log_ratios: Values, odds: Values) -> Values:
         log_ratios: [n, kinds] log likelihood ratios.
         odds: [kinds] log odds of the kinds.
     """
-    total: Values = logsumexp(log_ratios + odds, axis=1)
+    total: Values = np.logaddexp.reduce(log_ratios + odds, axis=1)
     return total
 
 

@@ -78,6 +78,11 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         return not self.members_
 
     @property
+    def groups(self) -> set[str]:
+        """Names of the groups of features that are used."""
+        return {member.group for member in self.members_ if isinstance(member, Regression)}
+
+    @property
     def second_look_(self) -> float | None:
         """Log odds of the softmax above which an image gets a second look; None for never."""
         looks = [member.confidence for member in self.members_ if isinstance(member.confidence, SecondLook)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from gradmeter.reading.probes.mirror import MIRROR, MIRROR_LOGIT
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
 from gradmeter.trust.confidence import KnownFeatures, softmax_log_odds
-from gradmeter.trust.densities import NEAREST, NEXT, PREDICTED, ClassDensities
+from gradmeter.trust.densities import NEAREST, NEXT, PREDICTED, ClassDensities, log_distances
 from gradmeter.trust.features import (
     ACTIVATIONS,
     EMBEDDING,
@@ -106,6 +106,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             layer, "embedding".
         stacks_: for each group of views of the same width their indices in `views_`, and their columns [views, d].
         densities_: `ClassDensities` of each stack.
+        shown_: the classes of the right predictions, to which distances are taken.
     """
 
     learns_from_synthetic = True
@@ -143,10 +144,11 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_ = np.array([WRONG, CORRECT, UNKNOWN])
         values, known = X.values, y < UNKNOWN
         distances = self._fit_densities(values, known, y == CORRECT)
-        features = self._known_features(values[known], distances[:, known])
+        outputs = self._outputs(values)
         strengths = _STRENGTHS if self.outputs else {OUTPUTS: _STRENGTHS[OUTPUTS]}
+        features = self._known_features(values[known], distances[:, known], outputs[known], strengths)
         self.known_ = KnownHead(strengths).fit(features, y[known] == WRONG)
-        nearest, signed = _nearest(distances), _signed(distances, self._outputs(values))
+        nearest, signed = _nearest(distances), _signed(distances, outputs)
         self.nearest_mean_, spread = nearest[known].mean(axis=0), nearest[known].std(axis=0)
         self.nearest_spread_ = np.where(spread > 0, spread, 1.0)
         self.nearest_quantiles_ = quantiles_of(nearest[y == CORRECT])
@@ -159,8 +161,9 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _fit_densities(self, values: Values, known: NDArray[np.bool_], right: NDArray[np.bool_]) -> Values:
         """Fit densities to the right predictions; return distances [views, n, 3], those of known samples held out."""
         predicted = self._predicted(values)
-        self.densities_, parts = [], []
-        for _, columns in self.stacks_:
+        self.shown_ = np.unique(predicted[right])
+        self.densities_, all_distances = [], np.empty((len(self.views_), len(values), 3))
+        for indices, columns in self.stacks_:
             views = _views(values, columns)
             density = ClassDensities().fit(views[:, right], predicted[right])
             distances = density.distances(views, predicted)
@@ -170,8 +173,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 held_out = ClassDensities().fit(views[:, train], predicted[train])
                 distances[:, test] = held_out.distances(views[:, test], predicted[test])
             self.densities_.append(density)
-            parts.append(distances)
-        return self._in_view_order(parts, len(values))
+            all_distances[indices] = distances
+        return all_distances
 
     def _fit_shares(self, ratios: Values, features: KnownFeatures, largest: Values, wrong: NDArray[np.bool_]) -> None:
         """Choose the shares of unknown inputs, and thresholds of familiarity.
@@ -213,11 +216,11 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             rows = np.concatenate([train, synthetic])
             heads = TwoHeads(self.unknown_share, self.outputs)
             heads.fit(data.block.rows(rows), target[rows])
-            wrong_odds, odds = heads._evaluate(data.block.values[test])
+            wrong_odds, odds = heads._evaluate(data.block.values[test], RANKINGS)
             folds[test] = fold
             tests.append(test)
             for ranking in RANKINGS:
-                parts[ranking].append(heads._combine(wrong_odds, odds, ranking))
+                parts[ranking].append(heads._combine(wrong_odds[ranking], odds, ranking))
             advance(1)
         order, known = np.argsort(np.concatenate(tests)), slice(data.known)
         held_out = {ranking: Judgement.concatenate(parts[ranking]).rows(order) for ranking in RANKINGS}
@@ -239,7 +242,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, X: FeatureBlock) -> Values:
         """Return P(known and wrong), P(known and correct) and P(unknown), [n, 3]."""
-        wrong_odds, odds = self._evaluate(X.values)
+        wrong_odds, odds = self._evaluate(X.values, [self.ranking])
         odds = self._effective_odds(odds, self.ranking)
         p, p_known = expit(wrong_odds[self.ranking]), expit(-odds)
         return np.stack([p * p_known, (1 - p) * p_known, expit(odds)], axis=1)
@@ -251,7 +254,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def judge(self, block: FeatureBlock) -> Judgement:
         """Judge n predictions."""
-        return self._combine(*self._evaluate(block.values), self.ranking)
+        wrong_odds, odds = self._evaluate(block.values, [self.ranking])
+        return self._combine(wrong_odds[self.ranking], odds, self.ranking)
 
     def unfamiliar_origins(self, block: FeatureBlock) -> list[tuple[str, ...]]:
         """Return the single layers, or the embedding, in which the input is farthest from known ones, up to three."""
@@ -281,24 +285,22 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _distances(self, values: Values) -> Values:
         """Return the distances of each view, [views, n, 3]."""
-        predicted = self._predicted(values)
-        parts = [
-            density.distances(_views(values, columns), predicted)
-            for (_, columns), density in zip(self.stacks_, self.densities_, strict=True)
-        ]
-        return self._in_view_order(parts, len(values))
+        squares = np.empty((len(self.views_), len(values), len(self.shown_)))
+        for (indices, columns), density in zip(self.stacks_, self.densities_, strict=True):
+            squares[indices] = density.squares(_views(values, columns))
+        return log_distances(squares, self._predicted(values)[:, None] == self.shown_)
 
     @property
     def second_look(self) -> float | None:
         """Log odds of the softmax above which the mirror image is needed, too; None for never."""
         return None if self.ranking == SOFTMAX else self.known_.second_look_
 
-    def _evaluate(self, values: Values) -> tuple[dict[str, Values], Values]:
+    def _evaluate(self, values: Values, rankings: Sequence[str]) -> tuple[dict[str, Values], Values]:
         """Return the log odds [n] of being wrong by ranking, and those that the input is unknown."""
-        distances = self._distances(values)
-        features = self._known_features(values, distances)
-        wrong_odds = {ranking: self.known_.log_odds(features, by_softmax=ranking == SOFTMAX) for ranking in RANKINGS}
-        ratios = self.unknown_.log_ratios(_nearest(distances), _signed(distances, self._outputs(values)))
+        distances, outputs = self._distances(values), self._outputs(values)
+        features = self._known_features(values, distances, outputs, self.known_.groups)
+        wrong_odds = {ranking: self.known_.log_odds(features, by_softmax=ranking == SOFTMAX) for ranking in rankings}
+        ratios = self.unknown_.log_ratios(_nearest(distances), _signed(distances, outputs))
         return wrong_odds, self._unknown_odds(ratios, self._largest_logits(values))
 
     def _unknown_odds(self, ratios: Values, largest: Values) -> Values:
@@ -315,9 +317,9 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         looked = softmax_log_odds(values[:, self.log_scale_]) > above
         return np.where(looked, values[:, self.mirrored_logit_], largest)
 
-    def _combine(self, wrong_odds: dict[str, Values], odds: Values, ranking: str) -> Judgement:
-        """Judge n predictions from the log odds of being wrong by ranking, and of being unknown."""
-        p_correct_if_known = expit(-wrong_odds[ranking])
+    def _combine(self, wrong_odds: Values, odds: Values, ranking: str) -> Judgement:
+        """Judge n predictions from the log odds of being wrong by this ranking, and of being unknown."""
+        p_correct_if_known = expit(-wrong_odds)
         p_correct = p_correct_if_known * expit(-self._effective_odds(odds, ranking))
         return Judgement(p_correct, odds <= self.familiar_log_odds_, expit(-odds), p_correct_if_known)
 
@@ -358,13 +360,6 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             for indices in by_width.values()
         ]
 
-    def _in_view_order(self, parts: list[Values], samples: int) -> Values:
-        """Join the distances of the stacks to [views, n, 3], in the order of `views_`."""
-        distances = np.empty((len(self.views_), samples, 3))
-        for (indices, _), part in zip(self.stacks_, parts, strict=True):
-            distances[indices] = part
-        return distances
-
     def _predicted(self, values: Values) -> NDArray[np.int64]:
         """Return the predicted classes [n]."""
         predicted: NDArray[np.int64] = values[:, self.logits_].argmax(axis=1)
@@ -375,27 +370,35 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not self.outputs:
             return np.empty((len(values), 0))
         logits = np.sort(values[:, self.logits_], axis=1)[:, ::-1][:, :SORTED]
-        return np.hstack([values[:, self.outputs_], logits, logits[:, :1] - logits[:, 1:2]])
+        return np.concatenate([values[:, self.outputs_], logits, logits[:, :1] - logits[:, 1:2]], axis=1)
 
-    def _known_features(self, values: Values, distances: Values) -> KnownFeatures:
-        """Return what the known head sees; without outputs, distances alone."""
-        views = [self.views_.index(view) for view in KNOWN_VIEWS if view in self.views_]
-        outputs = np.hstack([self._outputs(values), *distances[views]])
+    def _known_features(
+        self, values: Values, distances: Values, outputs: Values, groups: Collection[str]
+    ) -> KnownFeatures:
+        """Return what the known head sees, with these groups of features; without outputs, distances alone."""
         logits = values[:, self.logits_]
+        by_group = {name: self._group(name, values, distances, outputs) for name in groups}
+        by_group = {name: group for name, group in by_group.items() if group.shape[1]}
         if not self.outputs:
-            constant = np.full(len(values), np.log(0.5))
-            return KnownFeatures(np.zeros_like(logits), constant, {OUTPUTS: outputs})
-        if logits.shape[1] <= MOST_CLASSES:
-            outputs = np.hstack([outputs, logits, np.eye(logits.shape[1])[self._predicted(values)]])
-        groups = {OUTPUTS: outputs, **{source: values[:, columns] for source, columns in self.groups_.items()}}
-        if 0 < len(self.embedding_) <= LONGEST_EMBEDDING:
+            return KnownFeatures(np.zeros_like(logits), np.full(len(values), np.log(0.5)), by_group)
+        mirrored = None if self.mirrored_ is None else values[:, self.mirrored_]
+        return KnownFeatures(logits, values[:, self.log_scale_], by_group, mirrored)
+
+    def _group(self, name: str, values: Values, distances: Values, outputs: Values) -> Values:
+        """Return a group of features of the known head, [n, k]; [n, 0] if there are none."""
+        if name in self.groups_:
+            return values[:, self.groups_[name]]
+        if name == EMBEDDING and not 0 < len(self.embedding_) <= LONGEST_EMBEDDING:
+            return np.empty((len(values), 0))
+        views = [self.views_.index(view) for view in KNOWN_VIEWS if view in self.views_]
+        parts = [outputs, *distances[views]]
+        if self.outputs and len(self.logits_) <= MOST_CLASSES:
+            parts += [values[:, self.logits_], np.eye(len(self.logits_))[self._predicted(values)]]
+        if name == EMBEDDING:
             embedding = values[:, self.embedding_]
             lengths = np.linalg.norm(embedding, axis=1, keepdims=True)
-            direction = embedding / np.where(lengths > 0, lengths, 1)
-            groups[EMBEDDING] = np.hstack([outputs, embedding, direction])
-        groups = {name: group for name, group in groups.items() if group.shape[1]}
-        mirrored = None if self.mirrored_ is None else values[:, self.mirrored_]
-        return KnownFeatures(logits, values[:, self.log_scale_], groups, mirrored)
+            parts += [embedding, embedding / np.where(lengths > 0, lengths, 1)]
+        return np.concatenate(parts, axis=1)
 
 
 def _views(values: Values, columns: NDArray[np.intp]) -> Values:
@@ -410,8 +413,9 @@ def _nearest(distances: Values) -> Values:
 
 def _signed(distances: Values, outputs: Values) -> Values:
     """Return features [n, k] whose weights may have either sign: differences of distances, and the outputs."""
-    differences = np.diff(distances[:, :, [NEAREST, PREDICTED, NEXT]], axis=2)
-    return np.hstack([*differences, outputs])
+    ordered = distances[:, :, [NEAREST, PREDICTED, NEXT]].transpose(1, 0, 2)
+    differences = ordered[:, :, 1:] - ordered[:, :, :-1]
+    return np.concatenate([differences.reshape(len(outputs), -1), outputs], axis=1)
 
 
 def _ratios_of_known(head: UnknownHead, nearest: Values, signed: Values, kinds: NDArray[np.int64]) -> Values:
@@ -419,7 +423,7 @@ def _ratios_of_known(head: UnknownHead, nearest: Values, signed: Values, kinds: 
     known = kinds == KNOWN
     if np.count_nonzero(known) >= _MANY:
         return head.log_ratios(nearest[known], signed[known])
-    ratios = np.empty((len(kinds), len(head.models_)))
+    ratios = np.empty((len(kinds), len(head.intercept_)))
     for train, test in _folds(known):
         train = np.concatenate([train, np.flatnonzero(~known)])
         held_out = UnknownHead().fit(nearest[train], signed[train], kinds[train])

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.preprocessing import StandardScaler
 
 from gradmeter.trust.signed_regression import SignedLogisticRegression
+from gradmeter.trust.unchecked import standardised
 
 Values = NDArray[np.float64]
 
@@ -32,7 +33,8 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
     Attributes:
         distances_only_: whether there were no unknown inputs, so that only the distances are used.
         scaler_: standardises the features.
-        models_: `SignedLogisticRegression` of each kind, in the order of the kinds.
+        coef_: [d, kinds] the weights of each kind's `SignedLogisticRegression`, in the order of the kinds.
+        intercept_: [kinds] their intercepts.
     """
 
     def fit(self, distances: Values, signed: Values, kinds: NDArray[np.int64]) -> Self:
@@ -55,19 +57,21 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
         self.scaler_ = StandardScaler().fit(columns)
         scaled = self.scaler_.transform(columns)
         C = float(np.clip(_C_PER_SAMPLE * np.count_nonzero(known), _SMALLEST_C, _LARGEST_C))
-        self.models_ = []
+        models = []
         for kind in np.unique(kinds[~known]):
             rows = known | (kinds == kind)
             # Both classes have the same total weight, so that the odds are a likelihood ratio. The share of unknown
             # inputs enters later.
             model = SignedLogisticRegression(C, positive=distances.shape[1])
-            self.models_.append(model.fit(scaled[rows], ~known[rows]))
+            models.append(model.fit(scaled[rows], ~known[rows]))
+        self.coef_ = np.stack([model.coef_ for model in models], axis=1)
+        self.intercept_ = np.array([model.intercept_ for model in models])
         return self
 
     def log_ratios(self, distances: Values, signed: Values) -> Values:
         """Return the log likelihood ratios [n, kinds] of samples as in `fit`."""
-        scaled = self.scaler_.transform(self._columns(distances, signed))
-        return np.stack([model.decision_function(scaled) for model in self.models_], axis=1)
+        ratios: Values = standardised(self.scaler_, self._columns(distances, signed)) @ self.coef_ + self.intercept_
+        return ratios
 
     def _columns(self, distances: Values, signed: Values) -> Values:
         return distances if self.distances_only_ else np.hstack([distances, signed])

@@ -153,7 +153,9 @@ def test_a_second_look_is_a_branch(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     heads, inputs = looking.judge.classifier, images()
     readings = GradientMeter(network).for_trust_model(gradients=False)(digits()[0][300:900])
     block = looking.judge.features.block(readings)
-    features = heads._known_features(block.values, heads._distances(block.values))
+    features = heads._known_features(
+        block.values, heads._distances(block.values), heads._outputs(block.values), heads.known_.strengths
+    )
     above = float(np.quantile(softmax_log_odds(readings.log_scale.numpy()), 0.8))
     wrong = (readings.predictions != digits()[1][300:900]).numpy()
     monkeypatch.setattr(heads.known_, "members_", [ConfidenceCurve(SecondLook(above)).fit(features, wrong)])

@@ -130,7 +130,9 @@ def test_each_model_of_the_known_head(curve: ConfidenceCurve, monkeypatch: pytes
     readings = GradientMeter(trained()).for_trust_model(gradients=False)(digits()[0][300:900])
     heads, block = trust.judge.classifier, trust.judge.features.block(readings)
     assert MIRROR in readings.scores
-    features = heads._known_features(block.values, heads._distances(block.values))
+    features = heads._known_features(
+        block.values, heads._distances(block.values), heads._outputs(block.values), heads.known_.strengths
+    )
     assert isinstance(features, KnownFeatures)
     wrong = (readings.predictions != digits()[1][300:900]).numpy()
     monkeypatch.setattr(heads.known_, "members_", [curve.fit(features, wrong)])

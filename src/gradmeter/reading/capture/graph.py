@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,6 +20,12 @@ from gradmeter.reading.capture.sample_axis import Shape
 _ACCUMULATE = "torch::autograd::AccumulateGrad"
 # Autograd's names of the dimensions along which an operation works.
 _DIMENSIONS = ("_saved_dim", "_saved_dims", "_saved_dim0", "_saved_dim1", "_saved_dimension")
+
+
+@cache
+def _dimensions(kind: type[Node]) -> list[str]:
+    """Names of the dimensions that operations of this kind have."""
+    return [name for name in _DIMENSIONS if hasattr(kind, name)]
 
 
 def metadata(node: Node) -> Sequence[Any]:
@@ -100,7 +106,7 @@ class Graph:
                 (self.leaves.get(child, self.index.get(child)), output) if child is not None else None
                 for child, output in node.next_functions
             ]
-            dimensions = [getattr(node, name, None) for name in _DIMENSIONS]
+            dimensions = [getattr(node, name) for name in _dimensions(type(node))]
             digest.update(f"{node.name()} {dimensions} {inputs}\n".encode())
         return digest.hexdigest()
 

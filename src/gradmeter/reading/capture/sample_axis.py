@@ -64,7 +64,7 @@ class SampleAxis:
     @property
     def plain(self) -> bool:
         """Whether it is the first dimension with one row per sample."""
-        return self == SampleAxis(0, 1, 1)
+        return self.dim == 0 and self.outer == self.inner == 1
 
 
 @dataclass(frozen=True, eq=False)

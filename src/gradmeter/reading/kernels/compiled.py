@@ -13,6 +13,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,13 +89,15 @@ def _loaded() -> ModuleType:
     return extension
 
 
-def _checked(name: str, tensor: Tensor, *types: torch.dtype) -> Tensor:
+def _checked(name: str, tensor: Tensor, *types: torch.dtype) -> NDArray[Any]:
+    """Return a tensor as an array, because the extension takes three times as long to convert tensors."""
     if not tensor.is_cpu or tensor.dtype not in types:
         expected = " or ".join(str(dtype).removeprefix("torch.") for dtype in types)
         given = f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device}"
         raise TypeError(f"{name} is {given}; expected {expected} on the CPU")
     # The extension reads memory, and PyTorch may negate lazily.
-    return tensor.detach().resolve_neg()
+    array: NDArray[Any] = tensor.detach().resolve_neg().numpy()
+    return array
 
 
 def _outputs(rows: int, columns: int) -> Tensor:
@@ -144,8 +147,8 @@ def correlate(
         dilation,
         padding,
         groups,
-        sums,
-        totals,
+        sums.numpy(),
+        None if totals is None else totals.numpy(),
         torch.get_num_threads(),
     )
     return sums, totals
@@ -154,8 +157,7 @@ def correlate(
 def reduce(values: Tensor) -> Tensor:
     """The same numbers [N, 7] float64 for values [N, ...], float32 or float64 on the CPU, any strides."""
     sums = _outputs(len(values), _SUMS)
-    # NumPy arrays, because the extension takes three times as long to convert tensors.
-    array = _checked("values", values, torch.float32, torch.float64).numpy()
+    array = _checked("values", values, torch.float32, torch.float64)
     _loaded().reduce(array, sums.numpy(), torch.get_num_threads())
     return sums
 
@@ -183,9 +185,9 @@ def channel_sums(delta: Tensor, activation: Tensor, mean: Tensor | None = None) 
     _loaded().channel_sums(
         _checked("delta", delta, torch.float32),
         _checked("activation", activation, torch.float32),
-        None if mean is None else _checked("mean", mean, torch.float32).contiguous(),
-        products,
-        totals,
+        None if mean is None else _checked("mean", mean.contiguous(), torch.float32),
+        products.numpy(),
+        totals.numpy(),
         torch.get_num_threads(),
     )
     return products, totals

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from gradmeter.reading.capture import Operation
+from gradmeter.reading.capture.sample_axis import Shape
 from gradmeter.reading.kernels.geometry import Geometry
 from gradmeter.reading.layers.gradients import Correlation, PerSampleGradient, Totals
 from gradmeter.reading.layers.registry import register_rule
@@ -17,8 +18,7 @@ def images(operation: Operation, tensor: Tensor) -> Tensor:
     return operation.positions(tensor).movedim(1, 2)
 
 
-def _geometry(operation: Operation) -> Geometry:
-    kernel = operation.size_of_input(1)[2:]
+def _geometry(operation: Operation, kernel: Shape) -> Geometry:
     options = [tuple(operation.saved(name)) for name in ("stride", "dilation", "padding")]
     # A single number applies to all dimensions.
     options = [option * (len(kernel) // len(option)) for option in options]
@@ -41,7 +41,8 @@ def convolution(operation: Operation) -> dict[int, PerSampleGradient]:
         left, right = delta, images(operation, operation.saved("input"))
         if operation.saved("transposed"):
             left, right = right, left
-        gradients[1] = weight = Correlation(left, right, _geometry(operation), operation.size_of_input(1))
+        shape = operation.size_of_input(1)
+        gradients[1] = weight = Correlation(left, right, _geometry(operation, shape[2:]), shape)
     if 2 in operation.inputs:
         gradients[2] = Totals(delta, None if operation.saved("transposed") else weight)
     return gradients

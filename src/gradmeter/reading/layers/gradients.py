@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
@@ -51,7 +52,7 @@ class Direct(PerSampleGradient):
     def __init__(self, values: Tensor) -> None:
         self.values = values
         self.samples = len(values)
-        self.bytes_per_sample = reduction_bytes(values[:1].numel(), values)
+        self.bytes_per_sample = reduction_bytes(math.prod(values.shape[1:]), values)
 
     def materialise(self, rows: slice) -> Tensor:
         """Return the gradients of some samples, [n, *parameter.shape]."""
@@ -104,7 +105,7 @@ class Correlation(PerSampleGradient):
         self.delta, self.activation, self.geometry, self.shape = delta, activation, geometry, shape
         self.samples = len(delta)
         entries = delta.shape[1] * activation.shape[1] // geometry.groups * geometry.taps
-        columns = activation.shape[1] * geometry.taps * delta[0, 0].numel() * delta.element_size()
+        columns = activation.shape[1] * geometry.taps * math.prod(delta.shape[2:]) * delta.element_size()
         self.bytes_per_sample = columns + reduction_bytes(entries, delta)
         self.totals: Tensor | None = None
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import threading
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from gradmeter.reading.capture import SampleAxis, growing_dimension
-from gradmeter.reading.hooks import of_this_thread
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.kernels import OutputSums
 from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
@@ -134,6 +136,8 @@ class OutputReader:
         axes, kind = self._axes[inputs.options], (inputs.options, inputs.shapes)
         if not self._activations or kind in self._learned:
             return False
+        if inputs.samples == 1 and kind in self._guessed:
+            return False
         if self._learned and axes and not unknown and all(axis is None or axis.plain for axis in axes.values()):
             return False
         probe = inputs.rows([index % inputs.samples for index in range(_PROBE_SAMPLES)])
@@ -187,26 +191,27 @@ class OutputReader:
             yield
             return
         calls: dict[str, int] = {}
+        thread = threading.get_ident()
 
-        def after_for(layer: str) -> Callable[[nn.Module, Any, Any], None]:
-            def after(module: nn.Module, args: Any, output: Any) -> None:
-                number = calls.get(layer, 0)
-                calls[layer] = number + 1
-                # Recurrent layers and attention also return their states or weights.
-                first = output[0] if isinstance(output, tuple) and output else output
-                if isinstance(first, Tensor) and first.is_floating_point() and first.dim() > 0:
-                    receive((layer, number), args[0] if args else None, first)
+        def after(layer: str, module: nn.Module, args: Any, output: Any) -> None:
+            if threading.get_ident() != thread:
+                return
+            number = calls.get(layer, 0)
+            calls[layer] = number + 1
+            # Recurrent layers and attention also return their states or weights.
+            first = output[0] if isinstance(output, tuple) and output else output
+            if isinstance(first, Tensor) and first.is_floating_point() and first.dim() > 0:
+                receive((layer, number), args[0] if args else None, first)
 
-            return after
-
-        handles = [
-            module.register_forward_hook(of_this_thread(after_for(name))) for name, module in self._modules.items()
-        ]
+        # As `register_forward_hook` does it, which for a single sample takes longer than the hooks themselves.
+        key = RemovableHandle(OrderedDict()).id
+        for name, module in self._modules.items():
+            module._forward_hooks[key] = partial(after, name)
         try:
             yield
         finally:
-            for handle in handles:
-                handle.remove()
+            for module in self._modules.values():
+                module._forward_hooks.pop(key, None)
 
 
 def _axis(many: Tensor, alone: Tensor) -> SampleAxis | None:

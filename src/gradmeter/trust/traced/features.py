@@ -15,7 +15,7 @@ from gradmeter.trust.features import ACTIVATIONS, EMBEDDING, GRADIENTS, LOGITS, 
 from gradmeter.trust.traced.arithmetic import asinh
 from gradmeter.trust.traced.outputs import Outputs, wrong_log_odds
 
-# The floor of sizes in `gradmeter.trust.log_features`, before the logarithm.
+# The floor of sizes in `gradmeter.trust.feature_sources`, before the logarithm.
 _LEAST_SIZE = 1e-12
 
 
@@ -33,7 +33,7 @@ _OF_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "kurtosis": _kurtosis,
     "positive": lambda values: values,
 }
-# Statistics of gradients that scale with the start vector, and scale-free ones, as in `gradmeter.trust.log_features`.
+# Statistics of gradients that scale with the start vector, and scale-free ones, as in `gradmeter.trust.feature_sources`.
 _SHAPES: Mapping[str, Callable[[Tensor], Tensor]] = {"skewness": asinh, "kurtosis": _kurtosis}
 _OF_OUTPUTS: Mapping[str, Callable[[Outputs], Tensor]] = {
     "entropy": lambda outputs: outputs.log_entropy,

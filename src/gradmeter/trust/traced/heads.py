@@ -89,8 +89,8 @@ class TracedHeads(nn.Module):
         self._distances_only = unknown.distances_only_
         self.register_buffer("mean", constant(unknown.scaler_.mean_))
         self.register_buffer("deviation", constant(unknown.scaler_.scale_))
-        self.register_buffer("weights", torch.stack([constant(model.coef_) for model in unknown.models_], dim=1))
-        self.register_buffer("intercepts", torch.stack([constant(model.intercept_) for model in unknown.models_]))
+        self.register_buffer("weights", constant(unknown.coef_))
+        self.register_buffer("intercepts", constant(unknown.intercept_))
         self.register_buffer("kind_log_odds", constant(heads.kind_log_odds_))
         # With a share of 0, near unknown inputs count nothing, and their log odds are minus infinity.
         self._near = heads.near_ if heads.near_ is not None and np.isfinite(heads.near_.log_share_) else None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradmeter.trust.traced.arithmetic import log1p, logsumexp, softplus
 
-# The floor of the entropy in `gradmeter.trust.log_features`, before the logarithm.
+# The floor of the entropy in `gradmeter.trust.feature_sources`, before the logarithm.
 _LEAST_ENTROPY = math.exp(-700)
 
 
@@ -55,7 +55,7 @@ class Outputs:
 
     @property
     def log_entropy(self) -> Tensor:
-        """The logarithm of the normalised entropy, [N], as `gradmeter.trust.log_features` takes it."""
+        """The logarithm of the normalised entropy, [N], as `gradmeter.trust.feature_sources` takes it."""
         # As in `scores.entropy`: the predicted class contributes nothing to the expected distance.
         distance = (self.highest[:, None] - self.logits).clamp(max=1000.0)
         weights = (-distance).exp()
