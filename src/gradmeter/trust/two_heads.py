@@ -108,6 +108,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     learns_from_synthetic = True
     steps = FOLDS + 1
+    usual_log_odds_: float
 
     def __init__(self, unknown_share: float | None = None, outputs: bool = True, ranking: str = LEARNED) -> None:
         self.unknown_share = unknown_share
