@@ -192,12 +192,12 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.kind_log_odds_ = np.full(kinds, logit(self.unknown_share) - np.log(kinds))
         shares = [] if self.near_ is None else [self.near_.log_share_]
         self.unknown_share_ = float(expit(logsumexp([*self.kind_log_odds_, *shares])))
-        odds = self._unknown_odds(ratios, largest)
+        unknown_odds = self._unknown_odds(ratios, largest)
         by_softmax = expit(-self.known_.log_odds(features, by_softmax=True))
-        self.levelled_ = LevelledOdds().fit(odds[SOFTMAX], by_softmax)
+        self.levelled_ = LevelledOdds().fit(unknown_odds[SOFTMAX], by_softmax)
         right = by_softmax if self.ranking == SOFTMAX else expit(-self.known_.log_odds(features))
-        self.known_loss_ = float((right * expit(odds[self.ranking])).sum() / right.sum())
-        self.familiar_log_odds_ = upper_quantile(odds[self.ranking], UNFAMILIAR_SHARE)
+        self.known_loss_ = float((right * expit(unknown_odds[self.ranking])).sum() / right.sum())
+        self.familiar_log_odds_ = upper_quantile(unknown_odds[self.ranking], UNFAMILIAR_SHARE)
 
     def cross_fit(self, data: TrainingData, advance: Advance) -> CrossFit:
         """Fit to all samples, and judge each sample that is not synthetic by heads fitted without its fold.
