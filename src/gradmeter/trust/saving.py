@@ -55,6 +55,7 @@ _TRUSTED = (
     "gradmeter.trust.confidence.Softmax",
     "gradmeter.trust.densities.ClassDensities",
     "gradmeter.trust.known_head.KnownHead",
+    "gradmeter.trust.levelled.LevelledOdds",
     "gradmeter.trust.near_unknown.NearUnknown",
     "gradmeter.trust.signed_regression.SignedLogisticRegression",
     "gradmeter.trust.sparse_regression.SparseLogisticRegression",

@@ -32,6 +32,7 @@ from gradmeter.trust.folds import plain_folds
 from gradmeter.trust.kind_shares import kind_log_odds, tolerated_loss, unknown_log_odds
 from gradmeter.trust.known_head import FOLDS, KnownHead
 from gradmeter.trust.layer_ranges import LayerValues, distance_values, quantiles_of
+from gradmeter.trust.levelled import UNFAMILIAR_SHARE, LevelledOdds, upper_quantile
 from gradmeter.trust.log_features import LOG_SCALE, LogFeatures
 from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, WRONG, CrossFit, Judgement, TrainingData
 from gradmeter.trust.near_unknown import NearUnknown
@@ -40,18 +41,11 @@ from gradmeter.trust.unknown_head import KNOWN, UnknownHead
 
 Values = NDArray[np.float64]
 
-UNFAMILIAR_SHARE = 0.001
-"""Share of the known inputs that count as unfamiliar."""
-
 LEAST_KNOWN = 50
 """Smallest number of right predictions from which the spread of known inputs can be estimated."""
 
 LEARNED, SOFTMAX = "learned", "softmax"
 RANKINGS = (LEARNED, SOFTMAX)
-
-# With ranking "softmax", P(known) is constant for all but this share of the known inputs. On a ResNet-20 with CIFAR-10,
-# 0.001 gained 0.03 points of AUROC on wrong predictions over 0.01, and lost 0.8 on Tiny-ImageNet.
-_UNUSUAL_SHARE = 0.01
 
 # From this number of known inputs on, in-sample ratios are as good as held-out ones, which take five times as long.
 _MANY = 5000
@@ -87,18 +81,22 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         unknown_share: assumed share of unknown inputs, split equally between their kinds; None for the share that
             known inputs tolerate.
         outputs: whether to use features of the logits in addition to distances; False for a control experiment.
-        ranking: "learned"; or "softmax": P(correct | known) is a function of the softmax alone, and P(known) is
-            constant for the 99 % most familiar known inputs, so that P(correct) ranks these as the softmax does.
+        ranking: "learned"; or "softmax": P(correct | known) is a function of the softmax alone, and P(known) lowers
+            P(correct) by one factor for the 99 % most familiar known inputs, so that P(correct) ranks these as the
+            softmax does. There are no `NearUnknown`: their share rests on the ranking of wrong predictions, which then
+            is worse than the softmax's, or unknown.
 
     Attributes:
         classes_: `WRONG`, `CORRECT`, `UNKNOWN`.
         kind_log_odds_: [kinds] log of the share of each kind over the share of known inputs.
         unknown_share_: assumed share of all unknown inputs.
         known_loss_: by how much P(correct) of known inputs is below P(correct | known), on average and as a part of it.
-        near_: `NearUnknown`; None if the share of unknown inputs was given, or for a control experiment.
+        near_: `NearUnknown`; None if the share of unknown inputs was given, with ranking "softmax", or for a control
+            experiment.
         familiar_log_odds_: largest log odds of being unknown of a familiar input; all known inputs but the share
             `UNFAMILIAR_SHARE` are familiar.
-        usual_log_odds_: the same for all but 1 % of the known inputs.
+        levelled_: what lowers P(correct) with ranking "softmax". Heads that an earlier version saved have none, but
+            `usual_log_odds_`, the largest log odds of all but 1 % of the known inputs.
         nearest_mean_, nearest_spread_: [views] mean and standard deviation of the distances of known inputs.
         nearest_quantiles_: [views, levels] quantiles of the distances of right predictions, at
             `gradmeter.trust.layer_ranges.LEVELS`.
@@ -111,6 +109,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     learns_from_synthetic = True
     steps = FOLDS + 1
+    usual_log_odds_: float
 
     def __init__(self, unknown_share: float | None = None, outputs: bool = True, ranking: str = LEARNED) -> None:
         self.unknown_share = unknown_share
@@ -188,7 +187,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.near_ = None
         if self.unknown_share is None:
             self.kind_log_odds_ = kind_log_odds(ratios, tolerated_loss(wrong))
-            if self.outputs:
+            if self.outputs and self.ranking == LEARNED:
                 odds = unknown_log_odds(ratios, self.kind_log_odds_)
                 self.near_ = NearUnknown().fit(largest, self.known_.held_out_log_odds(features, wrong), odds, wrong)
         else:
@@ -196,12 +195,12 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.kind_log_odds_ = np.full(kinds, logit(self.unknown_share) - np.log(kinds))
         shares = [] if self.near_ is None else [self.near_.log_share_]
         self.unknown_share_ = float(expit(logsumexp([*self.kind_log_odds_, *shares])))
-        odds = self._unknown_odds(ratios, largest)
-        right = expit(-self.known_.log_odds(features))
-        self.known_loss_ = float((right * expit(odds)).sum() / right.sum())
-        self.familiar_log_odds_, self.usual_log_odds_ = (
-            float(np.quantile(odds, 1 - share, method="higher")) for share in (UNFAMILIAR_SHARE, _UNUSUAL_SHARE)
-        )
+        unknown_odds = self._unknown_odds(ratios, largest)
+        by_softmax = expit(-self.known_.log_odds(features, by_softmax=True))
+        self.levelled_ = LevelledOdds().fit(unknown_odds[SOFTMAX], by_softmax)
+        right = by_softmax if self.ranking == SOFTMAX else expit(-self.known_.log_odds(features))
+        self.known_loss_ = float((right * expit(unknown_odds[self.ranking])).sum() / right.sum())
+        self.familiar_log_odds_ = upper_quantile(unknown_odds[self.ranking], UNFAMILIAR_SHARE)
 
     def cross_fit(self, data: TrainingData, advance: Advance) -> CrossFit:
         """Fit to all samples, and judge each sample that is not synthetic by heads fitted without its fold.
@@ -216,11 +215,11 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             rows = np.concatenate([train, synthetic])
             heads = TwoHeads(self.unknown_share, self.outputs)
             heads.fit(data.block.rows(rows), target[rows])
-            wrong_odds, odds = heads._evaluate(data.block.values[test], RANKINGS)
+            wrong_odds, unknown_odds = heads._evaluate(data.block.values[test], RANKINGS)
             folds[test] = fold
             tests.append(test)
             for ranking in RANKINGS:
-                parts[ranking].append(heads._combine(wrong_odds[ranking], odds, ranking))
+                parts[ranking].append(heads._combine(wrong_odds[ranking], unknown_odds[ranking], ranking))
             advance(1)
         order, known = np.argsort(np.concatenate(tests)), slice(data.known)
         held_out = {ranking: Judgement.concatenate(parts[ranking]).rows(order) for ranking in RANKINGS}
@@ -242,8 +241,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, X: FeatureBlock) -> Values:
         """Return P(known and wrong), P(known and correct) and P(unknown), [n, 3]."""
-        wrong_odds, odds = self._evaluate(X.values, [self.ranking])
-        odds = self._effective_odds(odds, self.ranking)
+        wrong_odds, unknown_odds = self._evaluate(X.values, [self.ranking])
+        odds = self._effective_odds(unknown_odds[self.ranking], self.ranking)
         p, p_known = expit(wrong_odds[self.ranking]), expit(-odds)
         return np.stack([p * p_known, (1 - p) * p_known, expit(odds)], axis=1)
 
@@ -254,8 +253,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def judge(self, block: FeatureBlock) -> Judgement:
         """Judge n predictions."""
-        wrong_odds, odds = self._evaluate(block.values, [self.ranking])
-        return self._combine(wrong_odds[self.ranking], odds, self.ranking)
+        wrong_odds, unknown_odds = self._evaluate(block.values, [self.ranking])
+        return self._combine(wrong_odds[self.ranking], unknown_odds[self.ranking], self.ranking)
 
     def unfamiliar_origins(self, block: FeatureBlock) -> list[tuple[str, ...]]:
         """Return the single layers, or the embedding, in which the input is farthest from known ones, up to three."""
@@ -295,18 +294,19 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Log odds of the softmax above which the mirror image is needed, too; None for never."""
         return None if self.ranking == SOFTMAX else self.known_.second_look_
 
-    def _evaluate(self, values: Values, rankings: Sequence[str]) -> tuple[dict[str, Values], Values]:
-        """Return the log odds [n] of being wrong by ranking, and those that the input is unknown."""
+    def _evaluate(self, values: Values, rankings: Sequence[str]) -> tuple[dict[str, Values], dict[str, Values]]:
+        """Return the log odds [n] of being wrong, and those that the input is unknown, each by ranking."""
         distances, outputs = self._distances(values), self._outputs(values)
         features = self._known_features(values, distances, outputs, self.known_.groups)
         wrong_odds = {ranking: self.known_.log_odds(features, by_softmax=ranking == SOFTMAX) for ranking in rankings}
         ratios = self.unknown_.log_ratios(_nearest(distances), _signed(distances, outputs))
         return wrong_odds, self._unknown_odds(ratios, self._largest_logits(values))
 
-    def _unknown_odds(self, ratios: Values, largest: Values) -> Values:
-        """Return the log odds [n] of being unknown, from the ratios [n, kinds] and the largest logits [n]."""
+    def _unknown_odds(self, ratios: Values, largest: Values) -> dict[str, Values]:
+        """Return the log odds [n] of being unknown by ranking, from ratios [n, kinds] and the largest logits [n]."""
         odds = unknown_log_odds(ratios, self.kind_log_odds_)
-        return odds if self.near_ is None else np.logaddexp(odds, self.near_.log_odds(largest))
+        learned = odds if self.near_ is None else np.logaddexp(odds, self.near_.log_odds(largest))
+        return {LEARNED: learned, SOFTMAX: odds if hasattr(self, "levelled_") else learned}
 
     def _largest_logits(self, values: Values) -> Values:
         """Return the largest logits [n]; of two views where these decide whether the prediction is right."""
@@ -318,15 +318,23 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.where(looked, values[:, self.mirrored_logit_], largest)
 
     def _combine(self, wrong_odds: Values, odds: Values, ranking: str) -> Judgement:
-        """Judge n predictions from the log odds of being wrong by this ranking, and of being unknown."""
+        """Judge n predictions from the log odds of being wrong and of being unknown, both by this ranking."""
         p_correct_if_known = expit(-wrong_odds)
         p_correct = p_correct_if_known * expit(-self._effective_odds(odds, ranking))
-        return Judgement(p_correct, odds <= self.familiar_log_odds_, expit(-odds), p_correct_if_known)
+        return Judgement(p_correct, odds <= self._familiar_odds(ranking), expit(-odds), p_correct_if_known)
+
+    def _familiar_odds(self, ranking: str) -> float:
+        """Return the largest log odds of being unknown of a familiar input."""
+        levelled = ranking == SOFTMAX and hasattr(self, "levelled_")
+        return self.levelled_.familiar_ if levelled else self.familiar_log_odds_
 
     def _effective_odds(self, odds: Values, ranking: str) -> Values:
         """Return the log odds [n] of being unknown that lower P(correct)."""
         if ranking == LEARNED:
             return odds
+        if hasattr(self, "levelled_"):
+            return self.levelled_(odds)
+        # Saved by an earlier version, and its guarantee holds for what that version computed.
         usual = min(float(logit(self.known_loss_)), self.usual_log_odds_)
         return np.asarray(usual + (odds - self.usual_log_odds_).clip(0))
 

@@ -88,16 +88,16 @@ def test_without_a_guarantee_nothing_is_accepted() -> None:
     require_same(fitted(), images())
 
 
-def test_the_ranking_of_the_softmax() -> None:
+@pytest.mark.parametrize("earlier", [False, True])
+def test_the_ranking_of_the_softmax(earlier: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     trust = guaranteed()
     assert trust.judge is not None
     heads = trust.judge.classifier
-    before = heads.ranking
-    heads.ranking = SOFTMAX
-    try:
-        require_same(trust, images())
-    finally:
-        heads.ranking = before
+    monkeypatch.setattr(heads, "ranking", SOFTMAX)
+    if earlier:
+        monkeypatch.setattr(heads, "usual_log_odds_", heads.levelled_.usual_, raising=False)
+        monkeypatch.delattr(heads, "levelled_")
+    require_same(trust, images())
 
 
 def test_without_unknown_inputs_only_distances_count() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gradmeter.errors import InputError
 from gradmeter.trust.densities import NEAREST, NEXT, PREDICTED
 from gradmeter.trust.features import EMBEDDING, OUTPUTS
+from gradmeter.trust.levelled import LevelledOdds
 from gradmeter.trust.near_unknown import SLOPE
 from gradmeter.trust.traced.arithmetic import constant, logsumexp
 from gradmeter.trust.traced.densities import TracedDensities
@@ -96,8 +97,11 @@ class TracedHeads(nn.Module):
         self._near = heads.near_ if heads.near_ is not None and np.isfinite(heads.near_.log_share_) else None
         self._second_look = None if heads.mirrored_logit_ is None else heads.known_.second_look_
         self._familiar = heads.familiar_log_odds_
+        self._levelled: LevelledOdds | None = None
         self._usual: tuple[float, float] | None = None
-        if heads.ranking == SOFTMAX:
+        if heads.ranking == SOFTMAX and hasattr(heads, "levelled_"):
+            self._levelled, self._familiar, self._near = heads.levelled_, heads.levelled_.familiar_, None
+        elif heads.ranking == SOFTMAX:  # saved by an earlier version
             self._usual = min(float(logit(heads.known_loss_)), heads.usual_log_odds_), heads.usual_log_odds_
 
     def forward(self, values: Tensor, outputs: Outputs, views: Tensor) -> TracedJudgement:
@@ -116,7 +120,10 @@ class TracedHeads(nn.Module):
         mirrored = wrong_log_odds(views, outputs.prediction)
         wrong_odds = self.known(self._known_features(values, outputs, distances, mirrored))
         effective = unknown_odds
-        if self._usual is not None:
+        if self._levelled is not None:
+            level = torch.full_like(unknown_odds, self._levelled.level_)
+            effective = torch.where(unknown_odds > self._levelled.usual_, unknown_odds, level)
+        elif self._usual is not None:
             least, usual = self._usual
             effective = least + (unknown_odds - usual).clamp(min=0)
         p_correct_if_known = torch.sigmoid(-wrong_odds)
