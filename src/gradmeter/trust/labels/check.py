@@ -78,8 +78,8 @@ class LabelCheck:
         """Return verdicts on the given labels.
 
         Raises:
-            InputError: if readings are not finite, all labels are of one class, there are fewer distinct inputs than folds, or gradients are
-                wanted and the readings have none.
+            InputError: if readings are not finite, all labels are of one class, there are fewer distinct inputs than
+                folds, or gradients are wanted and the readings have none.
         """
         if not isinstance(inputs, LabelReadings):
             raise InputError(f"inputs are a {type(inputs).__name__}; expected LabelReadings, those of read_labels")

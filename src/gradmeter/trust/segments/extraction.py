@@ -66,8 +66,8 @@ def segments(
         gradients: whether to read gradients.
 
     Raises:
-        InputError: if an argument has another type, the ground truth does not have the predictions' shape or is not of integers, or readings are not
-            finite.
+        InputError: if an argument has another type, the ground truth does not have the predictions' shape or is not of
+            integers, or readings are not finite.
     """
     if not isinstance(readings, PixelReadings):
         raise InputError(f"readings are a {type(readings).__name__}; expected PixelReadings, those of a PixelMeter")
