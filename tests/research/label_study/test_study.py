@@ -69,9 +69,10 @@ def begin(study: LabelStudy, folder: Path, monkeypatch: pytest.MonkeyPatch, *, f
     def work(*_: object) -> None:
         raise Begun
 
-    with monkeypatch.context() as patch, pytest.raises(Begun):
+    with monkeypatch.context() as patch:
         patch.setattr("gradmeter.research.label_study.study.run_tasks", work)
-        run_study(study, folder, workers=1, console=QUIET, fresh=fresh)
+        with pytest.raises(Begun):
+            run_study(study, folder, workers=1, console=QUIET, fresh=fresh)
 
 
 def written(folder: Path) -> set[str]:
