@@ -113,3 +113,36 @@ def test_ctrl_c_stops_the_workers_in_the_middle_of_their_tasks(
     assert parent.stdout.readline() == "interrupted\n"
     assert parent.wait(20) == 0
     assert gone(workers)
+
+
+def test_ctrl_c_while_the_workers_start_shows_no_traceback() -> None:
+    tests = str(Path(__file__).parents[2])
+    with subprocess.Popen(
+        [sys.executable, "-c", _SLEEPING],
+        env=os.environ | {"PYTHONPATH": tests},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as parent:
+        while not (starting := [pid for pid in children(parent.pid) if "spawn_main" in command_line(pid)]):
+            assert parent.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.3)  # it runs Python, and imports modules
+        os.killpg(parent.pid, signal.SIGINT)
+        out, err = parent.communicate(timeout=60)
+    assert out.splitlines()[-1] == "interrupted"
+    assert not err
+    assert gone(starting)
+
+
+def children(pid: int) -> list[int]:
+    """The ids of the processes that the main thread of a process started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
