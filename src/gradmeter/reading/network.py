@@ -278,7 +278,7 @@ def _without_backward_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
     `torch.func` does not support them, and hooks of parameters do not run in a measurement, either.
     """
     kinds = ("_backward_hooks", "_backward_pre_hooks")
-    aside = [(module, kind, hooks) for module in modules for kind in kinds if (hooks := getattr(module, kind))]
+    aside = [(module, kind, hooks) for module in modules for kind in kinds if (hooks := vars(module).get(kind))]
     try:
         for module, kind, _ in aside:
             setattr(module, kind, OrderedDict())

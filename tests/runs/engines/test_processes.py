@@ -137,12 +137,21 @@ def test_ctrl_c_while_the_workers_start_shows_no_traceback() -> None:
 
 
 def children(pid: int) -> list[int]:
-    """The ids of the processes that the main thread of a process started."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """The ids of the processes that a process started."""
+    return [
+        int(stat.parent.name)
+        for stat in Path("/proc").glob("[0-9]*/stat")
+        if (text := read(stat)) and text.rpartition(")")[2].split()[1] == str(pid)
+    ]
 
 
 def command_line(pid: int) -> str:
+    return read(Path(f"/proc/{pid}/cmdline"))
+
+
+def read(path: Path) -> str:
+    """The content of a file of a process; empty if it has ended."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
+        return path.read_text()
     except (FileNotFoundError, ProcessLookupError):
         return ""
