@@ -273,7 +273,7 @@ class GradientMeter:
     @property
     def given_pseudo_labels(self) -> list[PseudoLabel]:
         """The list of pseudo-labels, as given to the constructor."""
-        if isinstance(self.pseudo_label, Sequence) and not isinstance(self.pseudo_label, str | bytes):
+        if isinstance(self.pseudo_label, Sequence) and not isinstance(self.pseudo_label, str):
             return list(self.pseudo_label)
         return [self.pseudo_label]
 

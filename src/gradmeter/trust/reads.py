@@ -134,7 +134,9 @@ def choose_reads(meter: GradientMeter, batches: Iterable[tuple[Inputs, Tensor]])
     """
     with_gradients, forward = meter.for_trust_model(), meter.for_trust_model(gradients=False, second_look=inf)
     device = next(meter.model.parameters()).device
-    parts, labels, first, seconds = [], [], None, [0.0, 0.0]
+    parts: list[Readings] = []
+    labels: list[Tensor] = []
+    first, seconds = None, [0.0, 0.0]
     with stage("comparing what to read") as advance:
         for inputs, classes in batches:
             batch = inputs.map(lambda tensor: tensor.to(device))

@@ -99,7 +99,7 @@ class PixelMeter:
         self.biases = biases
         self.size = _checked_size(size)
         self._network = unwrapped(model)
-        several = isinstance(pseudo_label, Sequence) and not isinstance(pseudo_label, str | bytes)
+        several = isinstance(pseudo_label, Sequence) and not isinstance(pseudo_label, str)
         labels: list[PseudoLabel] = [*pseudo_label] if several else [pseudo_label]  # type: ignore[misc, list-item]
         self._starts = {pseudo_label_name(label): start_vector(label) for label in labels}
         if not labels or len(self._starts) < len(labels):
