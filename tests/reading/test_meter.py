@@ -155,6 +155,25 @@ def test_hooks_of_the_user_stay_and_work() -> None:
     assert len(model[0]._forward_hooks) == len(model[0]._forward_pre_hooks) == 1
 
 
+@pytest.mark.parametrize("kind", ["register_full_backward_hook", "register_full_backward_pre_hook"])
+def test_backward_hooks_of_the_user_do_not_run(kind: str) -> None:
+    model, x = build_case("linear")
+    assert isinstance(model, nn.Sequential)
+    _, expected = expected_readings(model, x)
+    calls: list[int] = []
+
+    def without_gradient(module: nn.Module, *gradients: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        calls.append(1)
+        return tuple(torch.zeros_like(gradient) for gradient in gradients[0])
+
+    for module in model.modules():
+        getattr(module, kind)(without_gradient)
+    assert_agree(GradientMeter(model)(x).values, expected, **EXACT)
+    assert not calls
+    model(x.requires_grad_()).sum().backward()
+    assert calls
+
+
 class Deviations(nn.Module):
     """The gradient of the root at zero is infinite, and its product with zero is NaN."""
 
@@ -1301,6 +1320,24 @@ def test_a_network_that_was_scripted() -> None:
 def test_a_network_that_was_traced() -> None:
     network, x = small(), samples(12, 5).float()
     assert_equal(GradientMeter(torch.jit.trace(network, x))(x), GradientMeter(network)(x))
+
+
+def test_a_network_with_buffers_that_was_traced() -> None:
+    network, x = nn.Sequential(nn.BatchNorm1d(5), small()).eval(), samples(12, 5).float()
+    traced = torch.jit.trace(network, x)
+    buffers = [buffer.clone() for buffer in traced.buffers()]
+    assert_equal(GradientMeter(traced)(x), GradientMeter(network)(x))
+    assert all(map(torch.equal, buffers, traced.buffers()))
+
+
+def test_tensors_without_values() -> None:
+    network, x = small(), samples(12, 5).float()
+    with pytest.raises(InputError, match="meta"):
+        GradientMeter(network)(x.to("meta"))
+    with pytest.raises(InputError, match="meta"):
+        GradientMeter(network)(x, torch.zeros(12, dtype=torch.int64, device="meta"))
+    with pytest.raises(UnsupportedModelError, match=r"'0\.weight'.*meta"):
+        GradientMeter(network.to("meta"))
 
 
 def test_an_empty_parameter() -> None:

@@ -73,6 +73,20 @@ def test_what_is_compared() -> None:
     assert 0 < choice.seconds[0] <= choice.seconds[1]
 
 
+def test_the_first_reading_of_a_network_is_not_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A meter plans how to measure a network when it first reads it; with few inputs that would be most of the time."""
+    images, labels = data(20)
+    clock, model = [0.0], network()
+
+    def pass_time(module: nn.Module, args: tuple[Tensor]) -> None:
+        clock[0] += 1 if clock[0] else 1000
+
+    model.register_forward_pre_hook(pass_time)
+    monkeypatch.setattr(reads.time, "perf_counter", lambda: clock[0])
+    choice = choose_reads(GradientMeter(model), [(Inputs.of(images), labels)])
+    assert choice.seconds[1] < 1000 / 20
+
+
 def test_each_kind_of_synthetic_unknowns_is_compared_out_of_fold() -> None:
     """Gradients tell nothing about a kind that is a copy of the known inputs: judges that had seen it would know it."""
     images, labels = data()

@@ -139,6 +139,7 @@ def test_kinds_of_batches(kind: str, fitted: TrustModel) -> None:
         ("forest", "'forest'.* gradmeter, ridge_cv, glm, lasso, ridge, elastic_net, neural_network"),
         (LinearRegression(), "LinearRegression"),
         (RandomForestClassifier, "ABCMeta"),
+        (3, "int"),
     ],
 )
 def test_bad_classifiers(classifier: Any, name: str) -> None:
@@ -400,6 +401,8 @@ def test_another_network(fitted: TrustModel, tmp_path: Path) -> None:
         TrustModel.load(tmp_path / "trust", other)
     with pytest.raises(DataError, match=r"'0.weight'.*absent"):
         TrustModel.load(tmp_path / "trust", nn.Flatten())
+    with pytest.raises(InputError, match="GradientMeter"):
+        TrustModel.load(tmp_path / "trust", fitted.meter)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("file", ["trust.json", "estimator-*.skops"])

@@ -68,6 +68,7 @@ class Inputs:
         ):
             shape = f"{tuple(labels.shape)} {labels.dtype}" if isinstance(labels, Tensor) else type(labels).__name__
             raise InputError(f"labels are {shape}; expected an integer tensor of shape ({shapes[0][0]},)")
+        _require_values(labels, "labels are")
         return replace(inputs, labels=labels.detach().long())
 
     @cached_property
@@ -119,6 +120,7 @@ def _prepared(value: Any) -> Any:
     if value.is_nested or value.layout != torch.strided:
         kind = "nested tensor" if value.is_nested else f"tensor of layout {value.layout}"
         raise InputError(f"inputs hold a {kind}; expected dense tensors")
+    _require_values(value, "inputs hold")
     value = value.detach()
     if value.is_inference():
         value = value.clone()
@@ -129,3 +131,9 @@ def _prepared(value: Any) -> Any:
             height, width = value.shape[2:]
             value = value.as_strided(value.shape, (height * width, 1, width, 1))
     return value
+
+
+def _require_values(tensor: Tensor, subject: str) -> None:
+    """Refuse a tensor on the device "meta"."""
+    if tensor.is_meta:
+        raise InputError(f"{subject} a tensor on the device meta, which has no values; expected one on a real device")

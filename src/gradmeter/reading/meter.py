@@ -121,7 +121,7 @@ class GradientMeter:
     The loss of a sample is -log p of its pseudo-label (for "predicted": Oberdiek, Rottmann, Gottschalk 2018, Eq. 5),
     in eval mode and without regularisation. A parameter's layer is the module that owns it directly; a shared parameter
     belongs to its first owner. Measuring restores the network's mode, hooks, `requires_grad`, `.grad` and buffers, and
-    the state of the random generators.
+    the state of the random generators. Backward hooks do not run meanwhile.
 
     Args:
         model: any nn.Module that maps a batch to logits [N, C] (or to an object with `.logits`) and treats samples
@@ -180,8 +180,8 @@ class GradientMeter:
         self._starts = {pseudo_label_name(label): start_vector(label) for label in labels}
         if len(self._starts) < len(labels):
             raise InputError(f"pseudo_label={pseudo_label!r} contains a pseudo-label twice; expected different names")
-        if isinstance(probes, str):
-            raise InputError(f"probes={probes!r}; expected a sequence, as in probes=[{probes!r}]")
+        if isinstance(probes, str) or not isinstance(probes, Sequence):
+            raise InputError(f"probes={probes!r}; expected a sequence, as in probes=['odin']")
         self._probes = [named_probe(probe) for probe in probes]
         self._tile = tile
         self._look_up_parameters()

@@ -6,6 +6,7 @@ import hashlib
 import re
 import sys
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -118,6 +119,8 @@ def _require_differentiable(name: str, parameter: nn.Parameter) -> None:
         problem = f"has dtype {parameter.dtype}, for which minimum and maximum are undefined; expected a real dtype"
     elif not parameter.is_floating_point():
         problem = f"has dtype {parameter.dtype}, which has no gradient; expected a network that is not quantised"
+    elif parameter.is_meta:
+        problem = "is on the device meta and has no values; expected a network with its weights"
     elif parameter.is_inference():
         problem = "was created under torch.inference_mode; expected a network that can be trained"
     else:
@@ -192,6 +195,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_restored_buffers(modules))
+        stack.enter_context(_without_backward_hooks(modules))
         stack.enter_context(_uncached_parametrizations())
         if gradients:
             stack.enter_context(_recurrent_layers_without_cudnn(modules))
@@ -268,6 +272,23 @@ def attention_without_fast_path() -> Iterator[None]:
 
 
 @contextmanager
+def _without_backward_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Set aside the modules' backward hooks, which could change the measured gradients and would see those of probes.
+
+    `torch.func` does not support them, and hooks of parameters do not run in a measurement, either.
+    """
+    kinds = ("_backward_hooks", "_backward_pre_hooks")
+    aside = [(module, kind, hooks) for module in modules for kind in kinds if (hooks := vars(module).get(kind))]
+    try:
+        for module, kind, _ in aside:
+            setattr(module, kind, OrderedDict())
+        yield
+    finally:
+        for module, kind, hooks in aside:
+            setattr(module, kind, hooks)
+
+
+@contextmanager
 def _restored_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
     """Restore the network's buffers at exit, for example a counter of its calls.
 
@@ -288,7 +309,8 @@ def _restored_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
     finally:
         with torch.no_grad():
             for module, name, buffer, version, values in buffers:
-                if module._buffers.get(name) is not buffer:
+                # The buffers of a traced module are not a dict and have no `get`.
+                if name not in module._buffers or module._buffers[name] is not buffer:
                     module._buffers[name] = buffer
                 if version is not None and buffer._version != version:
                     buffer.copy_(values)

@@ -78,11 +78,15 @@ class Store:
             return None
         fields = self.kind.fields.items()
         if manifest is None or any(not isinstance(manifest.get(key), kind) for key, kind in fields):
-            raise DataError(
-                f"{self.name}/{self.kind.manifest} is damaged or was not written by {self.kind.command}; choose "
-                "another folder or remove this one"
-            )
+            raise self.damaged()
         return manifest
+
+    def damaged(self) -> DataError:
+        """The error for a manifest that is damaged or was written by another program."""
+        return DataError(
+            f"{self.name}/{self.kind.manifest} is damaged or was not written by {self.kind.command}; choose another "
+            "folder or remove this one"
+        )
 
     def write(self, manifest: Manifest) -> None:
         """Write the manifest, whole or not at all; an equal one is left as it is.

@@ -87,7 +87,7 @@ def read_known(meter: GradientMeter, data: Any, *collectors: Collector) -> tuple
             raise InputError("a batch has no labels; expected (inputs, labels), or a dict or table with 'label'")
         part = _read(meter, inputs)
         parts.append(part)
-        labels.append(_label_tensor(batch_labels))
+        labels.append(label_tensor(batch_labels))
         if len(part.readings) != len(labels[-1]):
             raise InputError(f"{len(labels[-1]):,} labels for {len(part.readings):,} inputs; expected one for each")
         classes = part.readings.logits.shape[1]
@@ -198,7 +198,12 @@ def _is_pair(data: Any) -> bool:
     return bool(getattr(labels, "ndim", None) == 1)
 
 
-def _label_tensor(labels: Any) -> Tensor:
+def label_tensor(labels: Any) -> Tensor:
+    """Convert labels in a tensor, an array, a list or a pandas series to a tensor [N] int64.
+
+    Raises:
+        InputError: if they are not integers in one dimension.
+    """
     array = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise InputError(f"labels have type {array.dtype} and shape {array.shape}; expected integer classes [N]")

@@ -189,9 +189,16 @@ def resolve_classifier(classifier: Any) -> MetaClassifier:
                 f"classifier={classifier!r}; expected {', '.join(CLASSIFIERS)}, or a scikit-learn classifier"
             )
         classifier = CLASSIFIERS[classifier]()
-    if isinstance(classifier, type) or not is_classifier(classifier):
+    if isinstance(classifier, type) or not _is_classifier(classifier):
         raise InputError(
             f"classifier is a {type(classifier).__name__}; expected {', '.join(CLASSIFIERS)}, or a scikit-learn "
             "classifier"
         )
     return classifier if hasattr(classifier, "cross_fit") else Calibrated(classifier)
+
+
+def _is_classifier(value: Any) -> bool:
+    try:
+        return bool(is_classifier(value))
+    except AttributeError:  # not an estimator
+        return False

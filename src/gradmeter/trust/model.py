@@ -368,6 +368,7 @@ class TrustModel:
         Raises:
             DataError: if the folder is incomplete, was changed, contains types that are not trusted, or belongs to
                 another network.
+            InputError: if `model` is no network.
         """
         loaded = saving.load(Path(folder), model, trusted)
         trust = cls(loaded.meter, loaded.judge.classifier, reads=GRADIENTS if loaded.meter.gradients else FORWARD)

@@ -45,6 +45,8 @@ PILOT_BATCH = 64
 _REPETITIONS = 200
 # Reading the pilot stops after this many seconds: gradients that take so long are no default.
 _SECONDS = 120.0
+# Inputs that are read before the time is taken.
+_WARM_UP = 2
 # Largest memory of the pilot's inputs.
 _BYTES = 2**28
 
@@ -132,12 +134,18 @@ def choose_reads(meter: GradientMeter, batches: Iterable[tuple[Inputs, Tensor]])
     """
     with_gradients, forward = meter.for_trust_model(), meter.for_trust_model(gradients=False, second_look=inf)
     device = next(meter.model.parameters()).device
-    parts, labels, first, seconds = [], [], None, [0.0, 0.0]
+    parts: list[Readings] = []
+    labels: list[Tensor] = []
+    first, seconds = None, [0.0, 0.0]
     with stage("comparing what to read") as advance:
         for inputs, classes in batches:
             batch = inputs.map(lambda tensor: tensor.to(device))
             first = first or (batch, classes)
             try:
+                if not parts:
+                    # The plan that a meter makes of a network is not part of the time.
+                    for one in (forward, with_gradients):
+                        one(batch.rows(slice(0, _WARM_UP)))
                 for index, one in enumerate((forward, with_gradients)):
                     started = time.perf_counter()
                     readings = one(batch)

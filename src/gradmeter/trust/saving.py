@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.calibration import CalibratedClassifierCV
 from torch import nn
 
-from gradmeter.errors import DataError, GradmeterError, OutputError, one_line
+from gradmeter.errors import DataError, GradmeterError, InputError, OutputError, one_line
 from gradmeter.files import atomic_write, is_temporary, sweep
 from gradmeter.locks import locked
 from gradmeter.reading.meter import GradientMeter
@@ -181,8 +181,11 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
     """Load the TrustModel in a folder, for the same network.
 
     Raises:
+        InputError: if `model` is no network.
         DataError: if the folder holds no valid TrustModel for the network, or types that are not trusted.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model is a {type(model).__name__}; expected the torch.nn.Module that was measured")
     try:
         content, path, encoded = read_with_estimators(folder / _MAIN, "TrustModel", _FORMATS, "estimator")
         _require_same_network(folder, content["network"], model)

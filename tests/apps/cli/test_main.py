@@ -213,6 +213,17 @@ main()
     assert process.returncode == 130
 
 
+def test_a_current_folder_that_was_deleted(tmp_path: Path) -> None:
+    code = "import os; os.rmdir(os.getcwd()); from gradmeter.apps.cli import main; main()"
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    command = [sys.executable, "-c", code, "info"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=folder, timeout=300)
+    assert ended.returncode == 2
+    assert ended.stderr == "gradmeter: the current folder was deleted; change to another one\n"
+    assert not ended.stdout
+
+
 def test_the_package_runs_as_a_module() -> None:
     process = subprocess.run(
         [sys.executable, "-m", "gradmeter", "--version"], capture_output=True, text=True, check=True

@@ -228,18 +228,32 @@ def test_outputs_that_are_refused(tmp_path: Path) -> None:
         export(trust(), classifier(), tmp_path / "folder.onnx")
 
 
-def test_a_file_that_gives_other_verdicts_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["p_known", "p_correct"])
+@pytest.mark.parametrize("factor", [0.5, float("nan")])
+def test_a_file_that_gives_other_verdicts_is_not_kept(
+    name: str, factor: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     verdicts = JudgedModel.__call__
 
     def wrong(self: JudgedModel, inputs: Any) -> dict[str, Any]:
         given = verdicts(self, inputs)
-        return {**given, "p_known": 1 - given["p_known"]}
+        return {**given, name: factor * (1 - given[name])}
 
+    graph = onnx.load(exported())
     monkeypatch.setattr(JudgedModel, "__call__", wrong)
-    monkeypatch.setattr(workflow, "to_graph", lambda *_: onnx.load(exported()))
+    monkeypatch.setattr(workflow, "to_graph", lambda *_: graph)
     with pytest.raises(GradmeterError, match="other verdicts"):
         export(trust(), classifier(), tmp_path / "out.onnx")
     assert not any(tmp_path.iterdir())
+
+
+def test_leftovers_of_a_killed_export_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".out.onnx.12345-0123abcd.partial").write_bytes(b"half")
+    (tmp_path / ".other.onnx.12345-0123abcd.partial").write_bytes(b"of another output")
+    graph = onnx.load(exported())
+    monkeypatch.setattr(workflow, "to_graph", lambda *_: graph)
+    export(trust(), classifier(), tmp_path / "out.onnx")
+    assert {path.name for path in tmp_path.iterdir()} == {"out.onnx", ".other.onnx.12345-0123abcd.partial"}
 
 
 def test_the_python_of_the_documentation(

@@ -79,6 +79,22 @@ def test_a_second_run_draws_only_what_is_missing(images: Path, tmp_path: Path) -
     assert (out / "a.png.png").stat().st_mtime_ns != before
 
 
+@pytest.mark.parametrize("change", ["another image", "a damaged map"])
+def test_an_image_that_is_not_that_of_its_map_is_drawn_again(change: str, images: Path, tmp_path: Path) -> None:
+    out, expected = tmp_path / "maps", tmp_path / "expected"
+    draw(images, out, Maps(npz=True))
+    kept = (out / "a.jpg.png").stat().st_mtime_ns
+    if change == "another image":
+        Image.new("RGB", (12, 9), (200, 30, 90)).save(images / "a.png")
+    else:
+        (out / "a.png.png").write_bytes(b"no image")
+    draw(images, out, Maps(npz=True))
+    draw(images, expected, Maps(npz=True))
+    for name in ("a.png.png", "a.png.npz", "a.jpg.png"):
+        assert (out / name).read_bytes() == (expected / name).read_bytes()
+    assert (out / "a.jpg.png").stat().st_mtime_ns == kept
+
+
 def test_maps_of_other_settings_are_not_mixed(images: Path, tmp_path: Path) -> None:
     draw(images, tmp_path / "maps")
     with pytest.raises(OutputError, match="statistic"):

@@ -414,6 +414,28 @@ def test_a_deep_layer_is_refused() -> None:
         PixelMeter(network, "0")(IMAGES)
 
 
+def test_backward_hooks_of_the_user() -> None:
+    network = segmenter(nn.Conv2d(6, 4, 1))
+    expected = PixelMeter(network)(IMAGES).values
+    network.head.register_full_backward_hook(lambda *_: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SlowLayerWarning)
+        actual = PixelMeter(network)(IMAGES).values
+    assert torch.equal(actual, expected)
+    assert len(network.head._backward_hooks) == 1
+
+
+@pytest.mark.parametrize("layers", [3, [], [3], ["head", "head"]])
+def test_layers_that_are_no_names(layers: Any) -> None:
+    with pytest.raises(InputError, match="layers="):
+        PixelMeter(segmenter(nn.Conv2d(6, 4, 1)), layers)
+
+
+def test_a_size_that_is_an_array() -> None:
+    with pytest.raises(InputError, match="size="):
+        PixelMeter(segmenter(nn.Conv2d(6, 4, 1)), size=np.array([8, 8]))  # type: ignore[arg-type]
+
+
 def test_unknown_and_shared_layers_are_refused() -> None:
     network = segmenter(nn.Conv2d(6, 6, 1))
     with pytest.raises(InputError, match=r"'nonsense'.*head"):

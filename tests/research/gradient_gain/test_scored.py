@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gradmeter import DataError
+from gradmeter.research.gradient_gain.reading import read_price
 from gradmeter.research.gradient_gain.scored import (
     Predicted,
     Scored,
@@ -43,3 +44,17 @@ def test_a_damaged_file(tmp_path: Path) -> None:
     (tmp_path / "cases.parquet").write_text("x")
     with pytest.raises(DataError, match=r"cases\.parquet"):
         read_cases(tmp_path / "cases.parquet")
+
+
+def test_a_file_of_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "cases.parquet"
+    write_predictions(path, Predicted(np.ones(3), {}))
+    with pytest.raises(DataError, match=r"cases\.parquet.*no column"):
+        read_cases(path)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"plain": 1}', '{"gradmeter": 1}'])
+def test_a_damaged_price(content: str, tmp_path: Path) -> None:
+    (tmp_path / "price.json").write_text(content)
+    with pytest.raises(DataError, match=r"price\.json"):
+        read_price(tmp_path)

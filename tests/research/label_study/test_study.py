@@ -59,6 +59,65 @@ def test_a_folder_of_something_else(small_data: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+class Begun(Exception):
+    """The folder is ready for the work."""
+
+
+def begin(study: LabelStudy, folder: Path, monkeypatch: pytest.MonkeyPatch, *, fresh: bool = False) -> None:
+    """Begin a study without its work."""
+
+    def work(*_: object) -> None:
+        raise Begun
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gradmeter.research.label_study.study.run_tasks", work)
+        with pytest.raises(Begun):
+            run_study(study, folder, workers=1, console=QUIET, fresh=fresh)
+
+
+def written(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {"labels.json"}
+
+
+def test_a_fresh_study_removes_nothing_of_something_else(small_data: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "scores" / "digits" / "mine.csv"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("x")
+    with pytest.raises(OutputError, match="scores"):
+        run_study(small(small_data), tmp_path, workers=1, console=QUIET, fresh=True)
+    assert mine.read_text() == "x"
+
+
+def test_a_fresh_study_with_other_settings_trains_again(
+    small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(small(small_data), tmp_path, monkeypatch)
+    networks = {"networks/digits-0.safetensors", "networks/early-digits-0.safetensors", "readings/digits-0/logits.npy"}
+    results = {"results/digits.json", "scores/digits/0-symmetric-20.parquet"}
+    others = {"networks/texts-0.safetensors", "results/texts.json"}
+    for name in networks | results | others:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    begin(small(small_data), tmp_path, monkeypatch, fresh=True)
+    assert written(tmp_path) == networks | others
+    begin(small(small_data, 0.03), tmp_path, monkeypatch, fresh=True)
+    assert written(tmp_path) == others
+
+
+def test_networks_that_another_group_trained_with_other_settings(
+    small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(small(small_data), tmp_path, monkeypatch)
+    others = LabelStudy("gradmeter label-study", small_data, None, ("digits-choosing",), 0.03)
+    for fresh in (False, True):
+        with pytest.raises(OutputError, match=r"share was 0\.02, is 0\.03.*networks digits-choosing would use"):
+            run_study(others, tmp_path, workers=1, console=QUIET, fresh=fresh)
+    # A group of other networks may have other settings.
+    begin(LabelStudy("gradmeter label-study", small_data, None, ("texts",), 0.03), tmp_path, monkeypatch)
+    both = LabelStudy("gradmeter label-study", small_data, None, ("digits", "digits-choosing"), 0.03)
+    begin(both, tmp_path, monkeypatch, fresh=True)
+
+
 def test_wrong_options(small_data: Path, tmp_path: Path) -> None:
     for groups, networks, share, error, named in (
         (("digit",), None, 1.0, InputError, "'digit'"),

@@ -74,6 +74,37 @@ def test_a_folder_of_something_else(small_data: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+class Begun(Exception):
+    """The folder is ready for the work."""
+
+
+def test_a_fresh_comparison_keeps_what_its_data_made(
+    small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adversarial images depend on the share, networks on the data."""
+
+    def work(*_: object) -> None:
+        raise Begun
+
+    def begin(data: Path, share: float, *, fresh: bool = True) -> set[str]:
+        with pytest.raises(Begun):
+            compare(small(data, share=share), tmp_path / "out", workers=1, console=QUIET, fresh=fresh)
+        return {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()} - {"comparison.json"}
+
+    monkeypatch.setattr("gradmeter.research.ood_benchmark.benchmark.run_tasks", work)
+    begin(small_data, 0.5, fresh=False)
+    kept = {"networks": "digits-0.safetensors", "images": "digits-20.safetensors", "scores/digits-0": "MSP.parquet"}
+    for folder, name in kept.items():
+        (tmp_path / "out" / folder).mkdir(parents=True)
+        (tmp_path / "out" / folder / name).write_text("x")
+    assert begin(small_data, 0.5) == {"digits-0.safetensors", "digits-20.safetensors"}
+    assert begin(small_data, 0.6) == {"digits-0.safetensors"}
+    other = tmp_path / "data"
+    shutil.copytree(small_data, other)
+    np.savez(other / "emnist_digits.npz", **{**np.load(other / "emnist_digits.npz"), "more": np.arange(3)})
+    assert begin(other, 0.6) == set()
+
+
 @pytest.mark.parametrize(
     ("changes", "value"),
     [

@@ -113,3 +113,45 @@ def test_ctrl_c_stops_the_workers_in_the_middle_of_their_tasks(
     assert parent.stdout.readline() == "interrupted\n"
     assert parent.wait(20) == 0
     assert gone(workers)
+
+
+def test_ctrl_c_while_the_workers_start_shows_no_traceback() -> None:
+    tests = str(Path(__file__).parents[2])
+    with subprocess.Popen(
+        [sys.executable, "-c", _SLEEPING],
+        env=os.environ | {"PYTHONPATH": tests},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as parent:
+        while not (starting := [pid for pid in children(parent.pid) if "spawn_main" in command_line(pid)]):
+            assert parent.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.3)  # it runs Python, and imports modules
+        os.killpg(parent.pid, signal.SIGINT)
+        out, err = parent.communicate(timeout=60)
+    assert out.splitlines()[-1] == "interrupted"
+    assert not err
+    assert gone(starting)
+
+
+def children(pid: int) -> list[int]:
+    """The ids of the processes that a process started."""
+    return [
+        int(stat.parent.name)
+        for stat in Path("/proc").glob("[0-9]*/stat")
+        if (text := read(stat)) and text.rpartition(")")[2].split()[1] == str(pid)
+    ]
+
+
+def command_line(pid: int) -> str:
+    return read(Path(f"/proc/{pid}/cmdline"))
+
+
+def read(path: Path) -> str:
+    """The content of a file of a process; empty if it has ended."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

@@ -111,6 +111,9 @@ def test_a_wrong_checksum(tmp_path: Path) -> None:
         open_archive(Location(path)).fingerprint()
 
 
+NEEDS_LONG_DOUBLE = pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="a long double has 64 bits here")
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -118,6 +121,7 @@ def test_a_wrong_checksum(tmp_path: Path) -> None:
         ({"inputs": np.array(["a b", "c"])}, "<U3.*Parquet.*token ids"),
         ({"inputs": TOKENS.astype(np.complex64)}, "complex64.*real"),
         ({"inputs": TOKENS.astype("datetime64[s]")}, "datetime64"),
+        pytest.param({"inputs": TOKENS.astype(np.longdouble)}, "64 bits", marks=NEEDS_LONG_DOUBLE),
         ({"inputs": np.array(5)}, r"shape \(\)"),
         ({"inputs": TOKENS[:0]}, r"shape \(0, 5\)"),
         ({"inputs": TOKENS[:, :0]}, r"shape \(3, 0\)"),

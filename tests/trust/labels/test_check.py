@@ -1,8 +1,10 @@
 """LabelCheck finds planted errors, and says clearly what it cannot judge."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -113,6 +115,50 @@ def test_labels_of_one_class_and_too_few_inputs() -> None:
         LabelCheck().fit_predict(clusters(4, 0)[0])
     with pytest.raises(InputError, match="folds=1"):
         LabelCheck(folds=1)
+
+
+@pytest.mark.parametrize("option", [{"folds": 2.5}, {"folds": "5"}, {"seed": -1}, {"seed": None}, {"gradients": 1}])
+def test_options_of_another_kind(option: dict[str, Any]) -> None:
+    (name,) = option
+    with pytest.raises(InputError, match=f"{name}="):
+        LabelCheck(**option)
+
+
+def test_labels_in_any_container() -> None:
+    torch.manual_seed(0)
+    meter, images = GradientMeter(torch.nn.Linear(4, 3).eval()), torch.rand(6, 4)
+    labels = np.array([0, 1, 2, 2, 1, 0])
+    forms = [labels.tolist(), labels.astype(">i2"), labels[::-1].copy()[::-1], pd.Series(labels, index=[*"fedcba"])]
+    for form in forms:
+        np.testing.assert_array_equal(read_labels(meter, images, form).labels, labels)
+    for wrong in (None, "labels", labels > 1, labels + 0.5, torch.tensor(1), labels[:, None]):
+        with pytest.raises(InputError, match="labels"):
+            read_labels(meter, images, wrong)
+    with pytest.raises(InputError, match="Linear"):
+        read_labels(meter.model, images, labels)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["logits", "embedding", "probabilities"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_readings_that_are_not_finite(name: str, value: float) -> None:
+    inputs, _ = clusters(300, 10)
+    inputs = replace(inputs, probabilities=np.full(inputs.logits.shape, 1 / CLASSES))
+    changed = np.array(getattr(inputs, name), np.float64)
+    changed[280, 1] = value
+    with pytest.raises(InputError, match=f"{name} of input 280"):
+        LabelCheck().fit_predict(replace(inputs, **{name: changed}))
+
+
+def test_a_class_that_the_network_excludes() -> None:
+    inputs, _ = clusters(300, 10)
+    logits = inputs.logits.copy()
+    logits[:, 0] = -np.inf
+    assert np.isfinite(LabelCheck().fit_predict(replace(inputs, logits=logits)).p_label).all()
+
+
+def test_readings_of_another_kind() -> None:
+    with pytest.raises(InputError, match="tuple"):
+        LabelCheck().fit_predict((torch.rand(3, 4), torch.arange(3)))  # type: ignore[arg-type]
 
 
 def test_a_missing_class_and_a_class_of_one_sample() -> None:

@@ -1,5 +1,7 @@
 """Features of segments, compared with loops over pixels and with MetaSeg's definitions by hand."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -153,6 +155,18 @@ def test_gradients_can_be_left_out() -> None:
 def test_wrong_ground_truth(truth: torch.Tensor | None, ignore: int | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         segments(loops.readings(np.zeros((1, 4, 4), np.int64), 2), truth, ignore)
+
+
+@pytest.mark.parametrize("ignore", [1.0, "0", [0], True])
+def test_an_ignored_class_that_is_no_integer(ignore: Any) -> None:
+    given = loops.readings(np.zeros((1, 4, 4), np.int64), 2)
+    with pytest.raises(InputError, match="ignore="):
+        segments(given, torch.zeros(1, 4, 4, dtype=torch.int64), ignore)
+
+
+def test_readings_of_another_kind() -> None:
+    with pytest.raises(InputError, match="Tensor"):
+        segments(torch.zeros(1, 2, 4, 4))  # type: ignore[arg-type]
 
 
 def test_an_ignored_class_may_be_negative() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -12,7 +13,7 @@ from typer.core import TyperGroup
 
 from gradmeter.apps.cli.command import Command, errors_in_one_line, warnings_in_one_line
 from gradmeter.apps.cli.terminal import escape_unencodable, ignore_zero_width
-from gradmeter.errors import TRACEBACK
+from gradmeter.errors import TRACEBACK, InputError
 from gradmeter.version import __version__
 
 COMMANDS = {
@@ -83,7 +84,15 @@ def options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Options of the command line itself."""
+    """Options of the command line itself.
+
+    Raises:
+        InputError: if the current folder does not exist, in which PyTorch ends the process with a message of its own.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise InputError("the current folder was deleted; change to another one") from error
 
 
 def run() -> None:

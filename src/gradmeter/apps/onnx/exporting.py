@@ -19,7 +19,8 @@ from gradmeter.apps.onnx.graph import require_exporter, set_properties, to_graph
 from gradmeter.apps.onnx.judged_model import INPUT, OUTPUTS, JudgedModel, is_exported
 from gradmeter.apps.onnx.metadata import CHECKSUM, Metadata
 from gradmeter.errors import GradmeterError, InputError, OutputError
-from gradmeter.files import atomic_write
+from gradmeter.files import atomic_write, sweep_beside
+from gradmeter.locks import locked
 from gradmeter.sources.models import Classifier
 from gradmeter.stages import stage
 from gradmeter.trust.model import TrustModel
@@ -74,10 +75,12 @@ def export(trust: TrustModel, classifier: Classifier, out: Path) -> Exported:
     set_properties(graph, {**properties, CHECKSUM: json.dumps(checksum)})
     if graph.ByteSize() > _LARGEST:
         raise InputError(f"{classifier.name} takes {graph.ByteSize():,} bytes; an ONNX file holds at most {_LARGEST:,}")
-    with atomic_write(out) as temporary:
-        temporary.write_bytes(graph.SerializeToString())
-        with stage("comparing the file with the TrustModel"):
-            difference = _difference(trust, JudgedModel.open(temporary), inputs)
+    with locked(out):
+        sweep_beside(out)
+        with atomic_write(out) as temporary:
+            temporary.write_bytes(graph.SerializeToString())
+            with stage("comparing the file with the TrustModel"):
+                difference = _difference(trust, JudgedModel.open(temporary), inputs)
     return Exported(out.stat().st_size, metadata, difference)
 
 
@@ -145,8 +148,9 @@ def _difference(trust: TrustModel, model: JudgedModel, inputs: Tensor) -> float:
     """
     expected, given = trust.verdicts(inputs), model(inputs.numpy())
     names = ("p_known", "p_correct_if_known", "p_correct")
-    difference = max(float(np.abs(given[name] - expected[name].to_numpy()).max()) for name in names)
-    if difference > _TOLERANCE or (given["prediction"] != expected["prediction"].to_numpy()).any():
+    # Unlike `max`, `np.max` returns NaN if one difference is NaN, which then is not small.
+    difference = float(np.max([np.abs(given[name] - expected[name].to_numpy()) for name in names]))
+    if not difference <= _TOLERANCE or (given["prediction"] != expected["prediction"].to_numpy()).any():
         raise GradmeterError(
             f"onnxruntime gives other verdicts than the TrustModel (probabilities differ by {difference:.2g}), as for "
             "a layer whose outputs are equal but for rounding; nothing was written: expected a trained network"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -31,6 +32,8 @@ from gradmeter.sources.samples import Source, Unreadable
 MANIFEST = "_heatmaps.json"
 """The file that says how the maps of a folder were made."""
 _DOTS_PER_INCH = 130
+# The text of a map that identifies the image it was drawn for.
+_DRAWN_FOR = "gradmeter image"
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ def heatmaps(
     on_progress: Callable[[int], None] = lambda steps: None,
     on_skip: Callable[[Skipped], None] = lambda skipped: None,
 ) -> Drawn:
-    """Write NAME.png for every image, with the image and a map of each layer; images with a map are not read again.
+    """Write NAME.png for every image, with the image and a map of each layer; images with a map are not measured again.
+
+    An image that changed since its map was drawn, or another one of its name, gets a new map.
 
     Args:
         segmenter: a segmentation network, as returned by `open_segmenter`.
@@ -109,8 +114,8 @@ def heatmaps(
         name = source.id(index)
         try:
             target = _target(out, name)
-            if fresh or not all(path.is_file() for path in _files(target, maps)):
-                image = _image(source, index)
+            image = _image(source, index)
+            if fresh or not _has_map(image, target, maps):
                 readings = _measured(segmenter, meter, image, device)
                 if not begun:
                     # Only now, so that a run without any map leaves nothing behind, and maps of an earlier run.
@@ -184,6 +189,21 @@ def _files(target: Path, maps: Maps) -> list[Path]:
     return [target.with_name(f"{target.name}{suffix}") for suffix in (".png", *((".npz",) if maps.npz else ()))]
 
 
+def _has_map(image: Image.Image, target: Path, maps: Maps) -> bool:
+    files = _files(target, maps)
+    if not all(path.is_file() for path in files):
+        return False
+    try:
+        with Image.open(files[0]) as drawn:
+            return drawn.info.get(_DRAWN_FOR) == _digest(image)
+    except OSError:  # the map is damaged
+        return False
+
+
+def _digest(image: Image.Image) -> str:
+    return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()[:16]
+
+
 def _image(source: Source, index: int) -> Image.Image:
     content = source.read(index).content
     assert isinstance(content, Image.Image)
@@ -206,7 +226,8 @@ def _write(image: Image.Image, readings: PixelReadings, target: Path, maps: Maps
     for path in numbers:
         write_arrays(path, readings.to_numpy())
     with atomic_write(picture) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
+        metadata = {"Software": None, _DRAWN_FOR: _digest(image)}
+        figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH, metadata=metadata)
 
 
 def _map(readings: PixelReadings, layer: str, maps: Maps) -> np.ndarray:

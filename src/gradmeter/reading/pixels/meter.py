@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -104,13 +104,11 @@ class PixelMeter:
         self._starts = {pseudo_label_name(label): start_vector(label) for label in labels}
         if not labels or len(self._starts) < len(labels):
             raise InputError(f"pseudo_label={pseudo_label!r}; expected at least one, and none twice")
-        self._given = (layers,) if isinstance(layers, str) else None if layers is None else tuple(layers)
+        self._given = _checked_layers(layers)
         self._look_up_layers()
         self._warned: set[str] = set()
         for layer in self._given or ():
             self._require_measurable(layer)
-        if self._given == ():
-            raise InputError("layers are empty; expected names of layers, or None for the last ones")
 
     def _look_up_layers(self) -> None:
         self._modules = owning_modules(self._network)
@@ -333,10 +331,19 @@ def _require_same(alone: Tensor, in_batch: Tensor) -> None:
         )
 
 
+def _checked_layers(layers: Any) -> tuple[str, ...] | None:
+    if layers is None:
+        return None
+    names = (layers,) if isinstance(layers, str) else tuple(layers) if isinstance(layers, Iterable) else ()
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise InputError(f"layers={layers!r}; expected different names of layers, or None for the last ones")
+    return names
+
+
 def _checked_size(size: Any) -> Size:
     if size is None:
         return None
-    if size == "input":
+    if isinstance(size, str) and size == "input":
         return "input"
     numbers = isinstance(size, tuple | list) and len(size) == 2
     if numbers and all(isinstance(length, int) and not isinstance(length, bool) and length > 0 for length in size):

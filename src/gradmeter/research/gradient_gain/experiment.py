@@ -25,7 +25,7 @@ from gradmeter.research.gradient_gain.run import (
 )
 from gradmeter.research.gradient_gain.subjects import SUBJECTS
 from gradmeter.research.inputs import require_files, require_settings
-from gradmeter.research.manifest import begin_parts, changed_parts, commands_of
+from gradmeter.research.manifest import begin_parts, commands_of
 from gradmeter.research.speed_benchmark.machine import describe_machine
 from gradmeter.runs.engines import run_tasks
 from gradmeter.runs.progress import Nested, Progress, lone_stage
@@ -122,12 +122,12 @@ def run_experiment(
 
 def _begin(experiment: GainExperiment, store: Store, *, fresh: bool) -> Manifest:
     """Prepare the folder; return its manifest: for each subject, what it is made with, and by which commands."""
-    folder, identity = Path(store.storage.location.path()), experiment.identity()
-    if fresh and (recorded := store.read()):
-        for name in experiment.subjects:
-            _clear(folder, name, everything=bool(changed_parts(recorded, {name: identity[name]})))
-        store.write({name: entry for name, entry in recorded.items() if name not in experiment.subjects})
-    return begin_parts(store, identity, experiment.command)
+    folder = Path(store.storage.location.path())
+
+    def clear(name: str, changed: set[str]) -> None:
+        _clear(folder, name, everything=bool(changed))
+
+    return begin_parts(store, experiment.identity(), experiment.command, clear if fresh else None)
 
 
 def _clear(folder: Path, name: str, *, everything: bool) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from gradmeter.errors import DataError
 from gradmeter.files import read_json, write_text
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
@@ -83,5 +84,13 @@ def read_all(exam: Exam, folder: Path, report: Callable[[float, str], None]) -> 
 
 
 def read_price(folder: Path) -> Price:
-    """Return the price that `read_all` measured."""
-    return Price(**read_json(folder / _PRICE))
+    """Return the price that `read_all` measured.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    path = folder / _PRICE
+    try:
+        return Price(**read_json(path))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error

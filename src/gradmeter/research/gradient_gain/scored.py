@@ -62,7 +62,7 @@ def read_cases(path: Path) -> dict[str, Scored]:
     Raises:
         DataError: if the file cannot be read.
     """
-    columns = _read(path)
+    columns = _read(path, CASE, OUTSIDE)
     names, outside = columns.pop(CASE), columns.pop(OUTSIDE)
     return {
         name: Scored(outside[names == name], {key: values[names == name] for key, values in columns.items()})
@@ -81,7 +81,7 @@ def read_predictions(path: Path) -> Predicted:
     Raises:
         DataError: if the file cannot be read.
     """
-    columns = _read(path)
+    columns = _read(path, LOSS)
     return Predicted(columns.pop(LOSS), columns)
 
 
@@ -90,9 +90,11 @@ def _write(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def _read(path: Path, *needed: str) -> dict[str, NDArray[Any]]:
     try:
         table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
+        if missing := [name for name in needed if name not in table.column_names]:
+            raise ValueError(f"it has no column {missing[0]!r}")
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} cannot be read ({error}); delete it and run the same command again") from error
     return {name: table[name].to_numpy() for name in table.column_names}

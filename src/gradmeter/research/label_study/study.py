@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from gradmeter.errors import OutputError
 from gradmeter.research.inputs import require_files, require_settings
 from gradmeter.research.label_study.natural import DATA, as_they_are, score_as_it_is
 from gradmeter.research.label_study.page import Made, write_page
@@ -20,11 +20,11 @@ from gradmeter.research.label_study.place import Place
 from gradmeter.research.label_study.results import read_results
 from gradmeter.research.label_study.run import Job, conclude, prepare, score, train_learners
 from gradmeter.research.label_study.subjects import GROUPS, SUBJECTS
-from gradmeter.research.manifest import begin_parts, commands_of
+from gradmeter.research.manifest import begin_parts, changed_parts, commands_of, read_parts
 from gradmeter.research.speed_benchmark.machine import describe_machine
 from gradmeter.runs.engines import run_tasks
 from gradmeter.runs.progress import Nested, Progress, lone_stage
-from gradmeter.runs.store import Store, StoreKind
+from gradmeter.runs.store import Manifest, Store, StoreKind, as_json
 from gradmeter.version import __version__
 
 _KIND = StoreKind("labels.json", "a study of labels", "gradmeter label-study", {})
@@ -97,7 +97,8 @@ def run_study(study: LabelStudy, folder: Path, *, workers: int, console: Console
         folder: the output folder, with networks, readings, scores, results and the page.
         workers: number of processes, each with one network and one thread.
         console: where progress is shown.
-        fresh: compute the scores again, from the networks and readings that exist.
+        fresh: compute the scores again, from the networks and readings that exist, unless they were made with other
+            settings or data.
 
     Returns:
         The path of label_study.md.
@@ -108,9 +109,7 @@ def run_study(study: LabelStudy, folder: Path, *, workers: int, console: Console
     """
     store = Store(folder, _KIND)
     with lone_stage(console, "reading the data"):
-        if fresh:
-            _clear(folder, study.groups)
-        manifest = begin_parts(store, study.identity(), study.command)
+        manifest = _begin(study, store, fresh=fresh)
     place = Place(study.data, study.networks, folder, study.share)
     subjects = [name for name, subject in SUBJECTS.items() if subject.group in study.groups]
     # Subjects with the same networks train them once.
@@ -137,12 +136,49 @@ def run_study(study: LabelStudy, folder: Path, *, workers: int, console: Console
         return write_page(results, as_they_are(place, finished), made, folder)
 
 
-def _clear(folder: Path, groups: Sequence[str]) -> None:
-    """Remove the scores and results of some groups."""
-    for group in groups:
-        (folder / "results" / f"{group}.json").unlink(missing_ok=True)
-        for name in [*subjects_of(group), *(key for key, data in DATA.items() if data.group == group)]:
-            shutil.rmtree(folder / "scores" / name, ignore_errors=True)
+def _begin(study: LabelStudy, store: Store, *, fresh: bool) -> Manifest:
+    """Prepare the folder; return its manifest: for each group, what it is made with, and by which commands.
+
+    Raises:
+        OutputError: if a group would use networks that another group trained with other settings or data.
+    """
+    folder, identity = Path(store.storage.location.path()), study.identity()
+    store.require_free()
+    recorded = read_parts(store)
+    for other in [name for name in GROUPS if name in recorded and name not in identity]:
+        for group in study.groups:
+            listed = changed_parts({group: recorded[other]}, {group: as_json(identity[group])})
+            if listed and _trained_by(group) & _trained_by(other):
+                raise OutputError(
+                    f"{store.name} holds {other}, made with other settings or data ({'; '.join(listed)}), whose "
+                    f"networks {group} would use; choose another folder, or start both over with --group {other} "
+                    f"--group {group} --fresh"
+                )
+
+    def clear(group: str, changed: set[str]) -> None:
+        _clear(folder, group, everything=bool(changed))
+
+    return begin_parts(store, identity, study.command, clear if fresh else None)
+
+
+def _trained_by(group: str) -> set[str]:
+    """Return the names of the networks that a group trains, as in `Subject.trains`."""
+    return {SUBJECTS[name].trains for name in subjects_of(group)}
+
+
+def _clear(folder: Path, group: str, *, everything: bool) -> None:
+    """Remove the scores and results of a group; with `everything`, also its networks and readings."""
+    (folder / "results" / f"{group}.json").unlink(missing_ok=True)
+    natural = [name for name, data in DATA.items() if data.group == group]
+    for name in [*subjects_of(group), *natural]:
+        shutil.rmtree(folder / "scores" / name, ignore_errors=True)
+    if not everything:
+        return
+    patterns = [f"readings/{name}-*" for name in [*subjects_of(group), *natural]]
+    patterns += [f"networks/{kind}{name}*" for name in _trained_by(group) for kind in ("", "early-")]
+    patterns += ["networks/learned-*"] if any(SUBJECTS[name].learned for name in subjects_of(group)) else []
+    for path in [path for pattern in patterns for path in folder.glob(pattern)]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _provenance() -> tuple[str, ...]:

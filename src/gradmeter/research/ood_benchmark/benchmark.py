@@ -15,6 +15,7 @@ from rich.console import Console
 
 from gradmeter.errors import DataError, InputError
 from gradmeter.research.cifar_resnets import DEPTHS, weights_path
+from gradmeter.research.manifest import begin_parts, commands_of
 from gradmeter.research.ood_benchmark.detectors import DETECTORS, require_library
 from gradmeter.research.ood_benchmark.page import Made, write_page
 from gradmeter.research.ood_benchmark.real.images import FILES as REAL_FILES
@@ -28,7 +29,7 @@ from gradmeter.research.ood_benchmark.tasks import FILES, TASKS
 from gradmeter.research.speed_benchmark.machine import describe_machine
 from gradmeter.runs.engines import run_tasks
 from gradmeter.runs.progress import Nested, Progress, Step, lone_stage
-from gradmeter.runs.store import Manifest, Store, StoreKind, differences
+from gradmeter.runs.store import Manifest, Store, StoreKind
 from gradmeter.version import __version__
 
 _KIND = StoreKind("comparison.json", "a comparison", "gradmeter compare", {})
@@ -153,7 +154,8 @@ def compare(
         folder: the output folder, with networks, scores and the page.
         workers: number of processes, each with one network and one thread; times per image are only reliable with one.
         console: where progress is shown.
-        fresh: compute the scores again, with the existing networks.
+        fresh: compute the scores again, with the existing networks unless they were made with other data or by another
+            version.
 
     Returns:
         The paths of benchmark.md and real.md, or of one of them.
@@ -174,8 +176,8 @@ def compare(
     with lone_stage(console, "writing the page"):
         pages = []
         if results := list(found_results(folder)):
-            pages.append(write_page(results, Made(_commands(manifest, TASKS), lines), folder))
-        if real_page := write_real_page(folder, Made(_commands(manifest, [REAL.name]), lines)):
+            pages.append(write_page(results, Made(commands_of(manifest, TASKS), lines), folder))
+        if real_page := write_real_page(folder, Made(commands_of(manifest, [REAL.name]), lines)):
             pages.append(real_page)
     return pages
 
@@ -185,12 +187,6 @@ _Work = Callable[[Callable[[Step], None]], None]
 
 def _perform(work: _Work, emit: Callable[[Step], None]) -> None:
     work(emit)
-
-
-def _commands(manifest: Manifest, tasks: Iterable[str]) -> tuple[str, ...]:
-    """Return the commands that made the scores of some tasks."""
-    recorded = (command for task in tasks if task in manifest for command in manifest[task]["commands"])
-    return tuple(dict.fromkeys(recorded))
 
 
 def _hash(paths: Iterable[Path]) -> str:
@@ -203,26 +199,17 @@ def _hash(paths: Iterable[Path]) -> str:
 
 def _begin(benchmark: DetectionBenchmark, store: Store, *, fresh: bool) -> Manifest:
     """Prepare the folder; return its manifest: for each task, what its scores are made with, and by which commands."""
-    identity = benchmark.identity
     folder = Path(store.storage.location.path())
-    if fresh and (recorded := store.read()):
-        for task in benchmark.tasks:
-            for path in folder.glob(f"scores/{task}-*/*.parquet"):
-                path.unlink()
-        store.write({task: entry for task, entry in recorded.items() if task not in benchmark.tasks})
-    recorded = store.begin(identity, changes=_changes)
-    manifest = dict(recorded)
-    for task, made_with in identity.items():
-        commands = [*recorded.get(task, {}).get("commands", []), benchmark.command]
-        manifest[task] = {**made_with, "commands": list(dict.fromkeys(commands))}
-    store.write(manifest)
-    return manifest
 
+    def clear(task: str, changed: set[str]) -> None:
+        patterns = [f"scores/{task}-*/*.parquet"]
+        # Adversarial images are made from a share of the data for a network; networks learn from all data.
+        patterns += [f"images/{task}-*.safetensors"] if changed else []
+        patterns += [f"networks/{task}-*"] if changed - {"share"} else []
+        for path in (path for pattern in patterns for path in folder.glob(pattern)):
+            path.unlink()
 
-def _changes(recorded: Manifest, identity: Manifest) -> list[str]:
-    """List the differences of tasks that are in the manifest; new tasks may be added."""
-    known = {task: made_with for task, made_with in identity.items() if task in recorded}
-    return differences({task: {key: recorded[task].get(key) for key in known[task]} for task in known}, known)
+    return begin_parts(store, benchmark.identity, benchmark.command, clear if fresh else None)
 
 
 def _provenance(workers: int) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
+from gradmeter.runs.interrupts import interrupts_held_back
+
 Result = TypeVar("Result")
 
 _MAX_CHARACTERS = 140  # of an error message on the page
@@ -34,7 +36,8 @@ def run_isolated(task: Callable[..., Result], *arguments: Any, seconds: float) -
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send_result, args=(sender, task, arguments), daemon=True)
-    process.start()
+    with interrupts_held_back():
+        process.start()
     sender.close()
     try:
         if not receiver.poll(seconds):

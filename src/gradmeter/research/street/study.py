@@ -84,6 +84,7 @@ def run_study(study: StreetStudy, folder: Path, *, workers: int, console: Consol
     jobs = [Job(lesson, seed, study.data, folder) for seed in range(study.networks) for lesson in TITLES]
     if fresh:
         store.require_free()
+        store.read()  # a damaged manifest is an error before anything is removed
         _clear(jobs)
     recorded = store.begin(identity, fresh=fresh)
     commands = list(dict.fromkeys([*recorded.get("commands", []), study.command]))

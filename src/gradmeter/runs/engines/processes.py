@@ -22,6 +22,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import GradmeterError
+from gradmeter.runs.interrupts import interrupts_held_back
 
 Item = TypeVar("Item")
 Event = TypeVar("Event")
@@ -71,7 +72,8 @@ def run_tasks(
     listener.start()
     pool = ProcessPoolExecutor(min(workers, len(items)), context, _prepare, (stop, queue))
     try:
-        futures = [pool.submit(_work, task, item) for item in items]
+        with interrupts_held_back():
+            futures = [pool.submit(_work, task, item) for item in items]
         done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         for future in done:
             future.result()

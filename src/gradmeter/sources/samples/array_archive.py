@@ -27,6 +27,8 @@ _MAIN = ("input_ids", "inputs_embeds", "input_values", "input_features", "pixel_
 _BESIDE = ("attention_mask", "token_type_ids", "position_ids", "pixel_mask", "bbox")
 # The number of rows that are read to learn the range of the numbers.
 _PROBED = 64
+# Bytes of a number of the largest type that PyTorch has.
+_LARGEST_NUMBER = 8
 # The most names of unused arrays in a note.
 _NAMED = 3
 
@@ -165,5 +167,7 @@ def _check(path: str, name: str, rows: ArrayRows) -> None:
         raise DataError(f"{given}; expected real numbers: save real and imaginary parts along an axis")
     if rows.dtype.kind not in "iufb":
         raise DataError(f"{given}; expected integers, floats or booleans")
+    if rows.dtype.itemsize > _LARGEST_NUMBER:  # a long double
+        raise DataError(f"{given}; expected numbers of at most 64 bits: save it as float64")
     if not rows.shape or 0 in rows.shape:
         raise DataError(f"{given}; expected [N, ...] with at least one sample and no empty axis")

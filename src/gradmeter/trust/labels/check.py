@@ -67,17 +67,23 @@ class LabelCheck:
     """
 
     def __init__(self, *, gradients: bool = False, folds: int = 5, seed: int = 0) -> None:
-        if folds < 2:
-            raise InputError(f"folds={folds}; expected at least 2")
+        if not isinstance(gradients, bool):
+            raise InputError(f"gradients={gradients!r}; expected True or False")
+        for name, number, least in (("folds", folds, 2), ("seed", seed, 0)):
+            if not isinstance(number, int) or isinstance(number, bool) or number < least:
+                raise InputError(f"{name}={number!r}; expected an integer of at least {least}")
         self.gradients, self.folds, self.seed = gradients, folds, seed
 
     def fit_predict(self, inputs: LabelReadings) -> LabelVerdicts:
         """Return verdicts on the given labels.
 
         Raises:
-            InputError: if all labels are of one class, there are fewer distinct inputs than folds, or gradients are
-                wanted and the readings have none.
+            InputError: if readings are not finite, all labels are of one class, there are fewer distinct inputs than
+                folds, or gradients are wanted and the readings have none.
         """
+        if not isinstance(inputs, LabelReadings):
+            raise InputError(f"inputs are a {type(inputs).__name__}; expected LabelReadings, those of read_labels")
+        inputs.require_numbers()
         # Copies of an input share a fold.
         distinct = len(inputs) if inputs.contents is None else len(np.unique(inputs.contents))
         if distinct < self.folds:

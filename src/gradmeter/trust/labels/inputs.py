@@ -17,6 +17,7 @@ from gradmeter.reading.content import content_hashes
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
+from gradmeter.trust.data import label_tensor
 
 Values = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -84,6 +85,30 @@ class LabelReadings:
         """The number of classes, C."""
         return int(self.logits.shape[1])
 
+    def require_numbers(self) -> None:
+        """Check the values, which a single number that is not finite would make useless for all labels.
+
+        Raises:
+            InputError: if an embedding is not finite in float32, logits are NaN or infinite (minus infinity is allowed
+                for some classes), or probabilities are negative or not finite.
+        """
+        for start in range(0, len(self), _BATCH):
+            rows = slice(start, start + _BATCH)
+            logits, embedding = np.asarray(self.logits[rows]), np.asarray(self.embedding[rows])
+            with np.errstate(over="ignore"):
+                valid = {
+                    "logits": np.isfinite(logits).any(1) & (np.isfinite(logits) | np.isneginf(logits)).all(1),
+                    "embedding": np.isfinite(embedding.astype(np.float32)).all(1),
+                }
+            if self.probabilities is not None:
+                probabilities = np.asarray(self.probabilities[rows])
+                valid["probabilities"] = (np.isfinite(probabilities) & (probabilities >= 0)).all(1)
+            for name, rows_valid in valid.items():
+                if not rows_valid.all():
+                    expected = "finite numbers of at least 0" if name == "probabilities" else "finite numbers"
+                    row = start + int(np.argmin(rows_valid))
+                    raise InputError(f"{name} of input {row} are invalid; expected {expected}")
+
     def log_probabilities(self, rows: slice | Labels) -> Values:
         """Return log p [n, C] of some rows."""
         if self.probabilities is None:
@@ -100,14 +125,16 @@ def read_labels(meter: GradientMeter, inputs: Any, labels: Any, *, gradients: bo
     Args:
         meter: a meter of the network; its pseudo-labels do not matter.
         inputs: N inputs, as the meter takes them.
-        labels: [N] given classes.
+        labels: [N] given classes, integers in a tensor, an array, a list or a pandas series.
         gradients: whether to read gradients at the labels, too.
 
     Raises:
-        InputError: if a label is not a class, and as the meter does.
+        InputError: if labels are not integers [N] or not classes, and as the meter does.
     """
+    if not isinstance(meter, GradientMeter):
+        raise InputError(f"meter is a {type(meter).__name__}; expected a GradientMeter")
     own = GradientMeter(meter.model, gradients=gradients, embedding=True, biases=meter.biases)
-    batch, classes = Inputs.of(inputs), torch.as_tensor(labels).cpu()
+    batch, classes = Inputs.of(inputs), label_tensor(labels)
     if len(classes) != batch.samples:
         raise InputError(f"{len(classes):,} labels for {batch.samples:,} inputs; expected one for each")
 
@@ -120,7 +147,7 @@ def read_labels(meter: GradientMeter, inputs: Any, labels: Any, *, gradients: bo
     readings = at(np.arange(batch.samples), classes.numpy())
     embedding = readings.logits if readings.embedding is None else readings.embedding
     return LabelReadings(
-        classes.long().numpy(),
+        classes.numpy(),
         readings.logits.float().cpu().numpy(),
         embedding.float().cpu().numpy(),
         given=readings if gradients else None,

@@ -66,9 +66,13 @@ def segments(
         gradients: whether to read gradients.
 
     Raises:
-        InputError: if the ground truth does not have the predictions' shape or is not of integers, or readings are not
-            finite.
+        InputError: if an argument has another type, the ground truth does not have the predictions' shape or is not of
+            integers, or readings are not finite.
     """
+    if not isinstance(readings, PixelReadings):
+        raise InputError(f"readings are a {type(readings).__name__}; expected PixelReadings, those of a PixelMeter")
+    if ignore is not None and (not isinstance(ignore, int) or isinstance(ignore, bool)):
+        raise InputError(f"ignore={ignore!r}; expected a class, an integer, or None")
     truth = _checked(ground_truth, readings, ignore)
     predictions = readings.predictions.cpu().numpy()
     axes = _axes(readings, gradients)
