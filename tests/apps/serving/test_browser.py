@@ -223,16 +223,22 @@ def test_a_stroke_may_be_removed_while_it_is_drawn(visit: Callable[..., Any]) ->
 
 def test_a_drawing_that_was_removed_meanwhile_has_no_verdict(visit: Callable[..., Any]) -> None:
     page = visit()
-    held: list[Any] = []
-    page.route("**/judge/details", lambda route: held.append(route))
+    page.evaluate(
+        """() => {
+            const send = window.fetch
+            window.held = []
+            window.fetch = (...given) => new Promise(go => window.held.push(() => go(send(...given))))
+        }"""
+    )
     press(page, (0.3, 0.3), (0.5, 0.8))
     page.mouse.up()
     until = time.monotonic() + 30
-    while not held and time.monotonic() < until:
+    while not page.evaluate("() => window.held.length"):
+        assert time.monotonic() < until
         page.wait_for_timeout(20)
     page.click("#undo")
     with page.expect_response("**/judge/details"):
-        held[0].continue_()
+        page.evaluate("() => window.held.forEach(go => go())")
     page.wait_for_timeout(300)
     assert page.is_visible("#empty")
     assert not page.is_visible("#answer")
