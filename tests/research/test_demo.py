@@ -1,6 +1,7 @@
 """What the demo serves is made once, from a study's network if there is one, and continues where it stopped."""
 
 import json
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def fit(recipe: Any, known: str, unknowns: Any, folder: Path, **options: Any) -> None:
         calls.append("fit")
         recipe.open()
+        folder.mkdir(exist_ok=True)
 
     monkeypatch.setattr(demo, "train_run", train)
     monkeypatch.setattr(demo, "fit", fit)
@@ -95,6 +97,19 @@ def test_fresh_starts_over_and_removes_nothing_else(calls: list[str], tmp_path: 
     make_demo(tmp_path / "demo", tmp_path / "none", Work(fresh=True))
     assert calls == ["train", "fit"] * 2
     assert (tmp_path / "demo/notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("part", ["network", "validation", "trust", "examples"])
+def test_a_demo_of_which_a_part_was_removed_is_made_again(part: str, calls: list[str], tmp_path: Path) -> None:
+    store = make_demo(tmp_path / "demo", tmp_path / "none", Work())
+    removed = getattr(store, part)
+    if removed.is_dir():
+        shutil.rmtree(removed)
+    else:
+        removed.unlink()
+    make_demo(tmp_path / "demo", tmp_path / "none", Work())
+    assert calls == ["train", "fit"] * 2
+    assert removed.exists()
 
 
 def test_a_demo_of_another_version_is_not_used(calls: list[str], tmp_path: Path) -> None:

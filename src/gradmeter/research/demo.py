@@ -78,6 +78,11 @@ class DemoStore(Store):
         """The folder of examples, with one folder for each class or kind."""
         return self.folder / "examples"
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether no file or folder of a finished demo was removed."""
+        return all(path.exists() for path in (self.network, self.validation, self.trust, self.examples))
+
     def clear(self) -> None:
         """Remove the files of the demo, and nothing else; the manifest last."""
         for name in _FOLDERS:
@@ -89,6 +94,8 @@ class DemoStore(Store):
 
 def make_demo(folder: Path, study: Path, work: Work) -> DemoStore:
     """Make what the demo serves; continue an earlier run that was interrupted, and leave a finished demo as it is.
+
+    A finished demo of which a part was removed is made again.
 
     Args:
         folder: the output folder.
@@ -109,10 +116,13 @@ def make_demo(folder: Path, study: Path, work: Work) -> DemoStore:
         collection = load("embedded")
         digits = collection.hashes()["digits"]
     with store.locked():
-        recorded = store.begin({"gradmeter": __version__, "digits": digits}, fresh=work.fresh)
+        identity = {"gradmeter": __version__, "digits": digits}
+        recorded = store.begin(identity, fresh=work.fresh)
         if "finished" in recorded:
-            return store
-        manifest = recorded or {"gradmeter": __version__, "digits": digits}
+            if store.is_complete:
+                return store
+            recorded = store.begin(identity, fresh=True)
+        manifest = recorded or identity
         store.write(manifest)
         options = StudyOptions()
         draw = collection.draw(0, options.seed)

@@ -176,7 +176,8 @@ def test_a_verdict_in_detail() -> None:
     answer = httpx.post(f"{ADDRESS}/judge/details", content=png(200), timeout=60)
     assert_right(answer, 200)
     details = answer.json()
-    assert [*details] == [*VERDICT_COLUMNS, "probabilities", "layers"]
+    assert [*details] == [*VERDICT_COLUMNS, "probabilities", "layers", "server"]
+    assert details["server"] == httpx.get(f"{ADDRESS}/model").json()["server"]
     assert sum(entry["probability"] for entry in details["probabilities"]) == pytest.approx(1)
     assert httpx.post(f"{ADDRESS}/judge/details", content=b"hello").status_code == 400
     assert httpx.post(f"{ADDRESS}/judge/details", content=bytes(20_001)).status_code == 413

@@ -12,7 +12,7 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 from gradmeter import GradientMeter, TrustModel
-from gradmeter.errors import DataError, InputError
+from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.trust.adapters.fd_shifts import NO_LABEL, read_outputs, write_confidences, write_outputs
 from trust.trained import digits, noise, trained
 
@@ -142,6 +142,9 @@ def _reversed(raw: np.ndarray) -> np.ndarray:
         (lambda raw: np.where(np.arange(12) == 10, 9 - raw, raw), r"label \d in row \d+"),
         (_reversed, "other predictions in"),
         (lambda raw: raw + 0.5, "fractions"),
+        (lambda raw: np.where(np.arange(12) == 10, np.inf, raw), "not finite"),
+        (lambda raw: np.where(np.arange(12) == 10, np.nan, raw), "not finite"),
+        (lambda raw: np.where(np.arange(12) == 11, 2.0**60, raw), "not finite"),
         (lambda raw: raw[:, :3], r"\(600, 3\)"),
         (lambda raw: raw[0], r"\(12,\)"),
         (lambda raw: raw.astype(str), "<U"),
@@ -182,7 +185,21 @@ def test_wrong_arguments(trust: TrustModel, datasets: list[pa.Table], tmp_path: 
         write_outputs(tmp_path, trust, datasets, score="softmax")
     with pytest.raises(InputError, match="no data sets"):
         write_outputs(tmp_path, trust, [])
+    with pytest.raises(InputError, match="one table"):
+        write_outputs(tmp_path, trust, datasets[0])  # type: ignore[arg-type]
+    for labels in (["a", "b", "c"], [0.5, 1.5, 2.5]):
+        readings = trust.meter(IMAGES[:3]).to_arrow().append_column("label", pa.array(labels))
+        with pytest.raises(DataError, match=r"string|double"):
+            write_outputs(tmp_path, trust, [readings])
     ridge = TrustModel(GradientMeter(trained()), "ridge", reads="forward").fit((IMAGES[300:700], LABELS[300:700]))
     with pytest.raises(InputError, match="p_known"):
         write_outputs(tmp_path, ridge, [ridge.meter(IMAGES[:5]).to_arrow()], score="p_known")
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_folder_that_cannot_be_created(trust: TrustModel, datasets: list[pa.Table], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("of others")
+    for folder in (tmp_path / "file", tmp_path / "file/test_results"):
+        with pytest.raises(OutputError, match="file"):
+            write_outputs(folder, trust, datasets)
+    assert (tmp_path / "file").read_text() == "of others"

@@ -83,3 +83,33 @@ def test_tables_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="dict"):
         write_labels(path, {})  # type: ignore[arg-type]
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ({"id": ["", "a.png"]}, "''"),
+        ({"id": ["/", "a.png"]}, "'/'"),
+        ({"id": [None, "a.png"]}, "None"),
+        ({"id": [5, 6]}, "5"),
+        ({"p_correct": [0.5, float("nan")]}, "nan"),
+        ({"p_correct": [0.5, None]}, "None"),
+        ({"p_correct": [0.5, 1.5]}, "1.5"),
+        ({"p_correct": ["a", "b"]}, "'a'"),
+        ({"p_known": [0.5, float("inf")]}, "inf"),
+        ({"prediction": [None, "cat"]}, "None"),
+        ({"prediction": [0.5, 1.0]}, "0.5"),
+        ({"label": [[1], [0]]}, r"\[1\]"),
+    ],
+)
+def test_values_that_are_none_of_a_verdict(columns: dict[str, Any], named: str, tmp_path: Path) -> None:
+    """A probability of NaN would be a file that is no JSON."""
+    with pytest.raises(DataError, match=named):
+        write_labels(tmp_path / "labels.json", table(**columns))
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_columns_of_one_name(tmp_path: Path) -> None:
+    repeated = table().append_column("p_correct", pa.array([0.5, 0.5]))
+    with pytest.raises(DataError, match="p_correct"):
+        write_labels(tmp_path / "labels.json", repeated)

@@ -116,6 +116,29 @@ def test_spread_weights_are_refused(tmp_path: Path) -> None:
         monkey.setup(trainer, Digits(), "fit")
 
 
-def test_an_unknown_statistic() -> None:
+def test_wrong_arguments_are_reported_before_the_training(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="norm"):
         GradmeterCallback(loader(300, 400), metrics=["norm"])
+    with pytest.raises(InputError, match="NoneType"):
+        GradmeterCallback(None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="generator"):  # it would be empty at the second validation
+        GradmeterCallback(batch for batch in loader(300, 400))
+    trained_for: list[int] = []
+
+    class Counting(Digits):
+        def training_step(self, batch: Any, index: int) -> Tensor:
+            trained_for.append(index)
+            return super().training_step(batch, index)
+
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        default_root_dir=tmp_path,
+        logger=False,
+        enable_progress_bar=False,
+        callbacks=[GradmeterCallback(loader(300, 400), network="net")],
+        num_sanity_val_steps=0,
+    )
+    with pytest.raises(InputError, match=r"'net'.*network"):
+        trainer.fit(Counting(), loader(0, 100), loader(300, 400))
+    assert not trained_for

@@ -149,7 +149,40 @@ def test_what_setup_refuses(options: dict[str, Any], loaders: Any, message: str,
         GradmeterPostprocessor(configuration(reads="forward", **options)).setup(net, *loaders)
 
 
-@pytest.mark.parametrize(("options", "message"), [({"score": "softmax"}, "'softmax'"), ({"dim": 3}, "'dim'")])
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        ([], "no batches"),
+        ([(IMAGES[:3], LABELS[:3])], "tuple"),
+        ([{"data": IMAGES[:3]}], "dict with data"),
+    ],
+)
+def test_batches_that_are_not_of_openood(
+    batches: list[Any], message: str, fitted: GradmeterPostprocessor, net: nn.Module
+) -> None:
+    with pytest.raises(InputError, match=message):
+        fitted.inference(net, batches, progress=False)
+    with pytest.raises(InputError, match=message):
+        GradmeterPostprocessor(configuration(reads="forward")).setup(net, {"val": batches}, OOD)
+
+
+def test_labels_may_be_a_list(fitted: GradmeterPostprocessor, net: nn.Module) -> None:
+    *_, labels = fitted.inference(net, [{"data": IMAGES[:3], "label": [1, 2, 3]}], progress=False)
+    assert labels.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"postprocessor": None}, "gradmeter", {"postprocessor": {"postprocessor_args": ["score"]}}]
+)
+def test_configurations_of_another_form(config: Any) -> None:
+    with pytest.raises(InputError, match="postprocessor_args"):
+        GradmeterPostprocessor(config)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"score": "softmax"}, "'softmax'"), ({"dim": 3}, "'dim'"), ({"outliers": "False"}, "'False'")],
+)
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         GradmeterPostprocessor(configuration(**options))

@@ -162,6 +162,21 @@ def test_invalid_arguments(detector: GradmeterDetector) -> None:
         GradmeterDetector(nn.Sequential(nn.BatchNorm2d(1), trained()).train()).fit(mixed(slice(300, 400), noise(20)))
 
 
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ((IMAGES[:9], LABELS[:9], LABELS[:9]), "Tensor, Tensor, Tensor"),
+        ((IMAGES[:9], LABELS[:9].tolist()), "Tensor, list"),
+        ({"data": IMAGES[:9]}, "dict"),
+        ((IMAGES[:9], LABELS[:8]), r"\(8,\) for 9 inputs"),
+        ((IMAGES[:9], LABELS[:9, None]), r"\(9, 1\) for 9 inputs"),
+    ],
+)
+def test_batches_of_another_form(batch: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        GradmeterDetector(trained()).fit([batch])
+
+
 def test_metadata() -> None:
     info = GradmeterDetector.info
     assert info.paper is not None

@@ -99,6 +99,9 @@ def test_wrong_arguments(tmp_path: Path) -> None:
     trainer = trainer_in(tmp_path)
     with pytest.raises(InputError, match="norm"):
         GradmeterCallback(trainer, [], metrics=["norm"])
+    for loader, named in ((None, "NoneType"), (iter([]), "list_iterator")):
+        with pytest.raises(InputError, match=named):
+            GradmeterCallback(trainer, loader)  # type: ignore[arg-type]
     trainer.is_fsdp_enabled = True
     with pytest.raises(UnsupportedModelError, match="FSDP"):
         GradmeterCallback(trainer, [])

@@ -21,7 +21,7 @@ from gradmeter.apps.serving.batching import Batches
 from gradmeter.apps.serving.details import DetailedVerdict, Verdict
 from gradmeter.apps.serving.isolation import isolated
 from gradmeter.apps.serving.judging import Failed, Judging, Question, Refused
-from gradmeter.apps.serving.page import Page, page_routes
+from gradmeter.apps.serving.page import Page, described, page_routes
 from gradmeter.apps.serving.receiving import Limits, decoded_bytes, received
 from gradmeter.apps.serving.room import NoRoom, Room, Share
 from gradmeter.runs.measuring.reader import Reader
@@ -89,8 +89,10 @@ def application(
     )
     # The documentation page works without internet access.
     api = FastAPIOffline(title="gradmeter", summary="Estimates how likely each prediction of a classifier is correct.")
+    server = ""
     if page is not None:
         api.include_router(page_routes(page, bounds))
+        server = described(page, bounds).server
 
     @serve.deployment(name="gate", max_ongoing_requests=_NO_LIMIT, ray_actor_options={"num_cpus": 0})
     @serve.ingress(api)
@@ -138,7 +140,7 @@ def application(
             )
             async def judge_in_detail(self, request: Request) -> Any:
                 """Judge one file, whose content is the body of the request, and return details of the prediction."""
-                return await self._counted(request, detailed=True)
+                return {**await self._counted(request, detailed=True), "server": server}
 
         async def _counted(self, request: Request, *, detailed: bool) -> dict[str, Any]:
             started = time.perf_counter()

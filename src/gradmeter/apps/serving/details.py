@@ -79,6 +79,10 @@ class DetailedVerdict(Verdict):
     layers: list[LayerReading] = Field(
         description="What each layer shows, in the order of the network; empty if the TrustModel reads no layers."
     )
+    server: str = Field(
+        description="Fingerprint of what GET /model says; another one than there means that the server was restarted "
+        "with another network, TrustModel or limits."
+    )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 This module does not import `annotations` from `__future__`: FastAPI evaluates annotations in another process.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ class Model(BaseModel):
     meaning: str = Field(description="For which inputs P(correct) is a probability.")
     levels: list[float] = Field(description="Levels of the quantiles of each layer.")
     examples: list[ModelExample] = Field(description="Images to try.")
+    server: str = Field(description="Fingerprint of the other fields; POST /judge/details returns it, too.")
     largest: int = Field(description="Largest request body in bytes.")
     pixels: int = Field(description="Number of pixels of the largest image.")
 
@@ -109,7 +111,7 @@ def page_routes(page: Page, limits: Limits) -> APIRouter:
     router = APIRouter()
     files = {path.name: (_TYPES[path.suffix], path.read_bytes()) for path in _FOLDER.iterdir() if path.suffix in _TYPES}
     examples = {str(number): example for number, example in enumerate(page.examples)}
-    model = _model(page, limits)
+    model = described(page, limits)
 
     @router.get("/", include_in_schema=False)
     async def index() -> Response:
@@ -138,8 +140,15 @@ def _file(kind: str, content: bytes) -> Response:
     return Response(content, media_type=kind, headers=_HEADERS)
 
 
-def _model(page: Page, limits: Limits) -> Model:
-    return Model(
+def described(page: Page, limits: Limits) -> Model:
+    """Return the answer to `GET /model`.
+
+    Args:
+        page: what the page shows.
+        limits: limits of the server.
+    """
+    model = Model(
+        server="",
         model=page.model,
         classes=page.classes,
         mode=page.mode,
@@ -154,6 +163,9 @@ def _model(page: Page, limits: Limits) -> Model:
         largest=limits.largest,
         pixels=limits.pixels,
     )
+    examples = b"".join(hashlib.sha256(example.content).digest() for example in page.examples)
+    fingerprint = hashlib.sha256(model.model_dump_json().encode() + examples).hexdigest()
+    return model.model_copy(update={"server": fingerprint})
 
 
 def _guarantee(guarantee: Guarantee) -> ModelGuarantee:

@@ -34,6 +34,8 @@ _SETTINGS = {
     "RAY_NUM_REDIS_GET_RETRIES": "3",
     # By default a worker that is stopped continues for half a minute.
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+    # By default, a proxy of the server that takes more than 5 seconds to start, as on a busy machine, is killed.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
 }
 # Seconds to wait for a connection to a cluster.
 _CONNECT_TIMEOUT = 10
@@ -90,7 +92,7 @@ def cluster() -> Iterator[Any]:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-    except Exception as error:  # Ray raises just this class if a node does not start in time
+    except Exception as error:  # Ray raises errors of any type, such as Exception itself if a node starts too slowly
         if not address:
             raise GradmeterError(f"Ray does not start on this machine: {one_line(error)}") from error
         raise _no_cluster(address, one_line(error)) from error

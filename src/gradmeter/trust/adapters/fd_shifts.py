@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gradmeter.errors import DataError, InputError, one_line
+from gradmeter.errors import DataError, InputError, OutputError, one_line
 from gradmeter.files import atomic_write
 from gradmeter.reading.readings import Readings
 from gradmeter.trust.meta_classifier import P_CORRECT, SCORES
@@ -30,6 +30,8 @@ NO_LABEL = -99
 """The label of unknown inputs, as FD-Shifts numbers new classes."""
 
 _EXPECTED = "expected readings of the same network and samples in the same order"
+# The largest number of a class or a data set: whole numbers up to it are exact in float64.
+_LARGEST = 2**53
 # Outputs may be stored in half precision, so that a few of the predictions differ.
 _DIFFERING = 0.01
 
@@ -83,9 +85,12 @@ def read_outputs(folder: Path | str) -> Outputs:
         if confidences.shape not in ((len(raw),), (len(raw), 1)):
             raise DataError(f"{folder / CONFIDENCES} has shape {confidences.shape}; expected [{len(raw)}]")
         confidences = confidences.reshape(-1)
-    numbers = raw[:, -2:]
-    if not np.array_equal(numbers, np.rint(numbers)):
-        raise DataError(f"{folder / name}: the last two columns hold fractions; expected the label and the data set")
+    numbers = raw[:, -2:].astype(np.float64)
+    if not (np.abs(numbers) <= _LARGEST).all() or not np.array_equal(numbers, np.rint(numbers)):
+        raise DataError(
+            f"{folder / name}: the last two columns hold fractions or numbers that are not finite; expected the label "
+            "and the data set"
+        )
     return Outputs(logits, numbers[:, 0].astype(np.int64), numbers[:, 1].astype(np.int64), confidences)
 
 
@@ -107,11 +112,15 @@ def write_outputs(
 
     Raises:
         InputError: if there are no data sets, or the meta classifier does not give the score.
+        DataError: if labels are no whole numbers.
         OutputError: if the folder cannot be written.
     """
     outputs = _outputs(trust, datasets, score)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create {folder} ({error.strerror}); choose another folder") from error
     raw = np.column_stack([outputs.logits, outputs.labels, outputs.datasets])
     _write(folder / LOGITS, raw)
     assert outputs.confidences is not None
@@ -162,6 +171,8 @@ def write_confidences(
 def _outputs(trust: TrustModel, datasets: Sequence[pa.Table], score: str) -> Outputs:
     if score not in SCORES:
         raise InputError(f"score {score!r}; expected {', '.join(SCORES)}")
+    if isinstance(datasets, pa.Table):
+        raise InputError("datasets is one table; expected a sequence of tables, one for each data set")
     if not datasets:
         raise InputError("there are no data sets; expected readings of at least one")
     logits, labels, confidences = [], [], []
@@ -171,10 +182,24 @@ def _outputs(trust: TrustModel, datasets: Sequence[pa.Table], score: str) -> Out
             raise InputError(f"the meta classifier does not give {score}; expected {P_CORRECT}, or gradmeter")
         confidences.append(column.to_numpy())
         logits.append(Readings.from_arrow(table).logits.double().cpu().numpy())
-        known = table["label"] if "label" in table.column_names else pa.nulls(len(table), pa.int64())
-        labels.append(known.fill_null(NO_LABEL).to_numpy().astype(np.int64))
+        labels.append(_labels(table))
     indices = np.repeat(np.arange(len(datasets)), [len(table) for table in datasets])
     return Outputs(np.concatenate(logits), np.concatenate(labels), indices, np.concatenate(confidences))
+
+
+def _labels(table: pa.Table) -> NDArray[np.int64]:
+    """The labels of readings, [N]; `NO_LABEL` where there is none.
+
+    Raises:
+        DataError: if they are no whole numbers.
+    """
+    if "label" not in table.column_names:
+        return np.full(len(table), NO_LABEL)
+    column = table["label"]
+    if not (pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
+        raise DataError(f"labels have type {column.type}; expected whole numbers, the classes")
+    labels: NDArray[np.int64] = column.cast(pa.int64()).fill_null(NO_LABEL).to_numpy()
+    return labels
 
 
 def _first(rows: NDArray[np.bool_]) -> int | None:

@@ -8,7 +8,7 @@ where IMAGE is the path of an image in the folder of images, without its extensi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,6 +24,8 @@ ATTRIBUTES = ("probability", P_KNOWN, P_CORRECT_IF_KNOWN, "accepted", "reason", 
 """
 
 _REQUIRED = ("id", "prediction", P_CORRECT)
+_USED = (*_REQUIRED, *ATTRIBUTES, "label")
+_PROBABILITIES = ("probability", P_CORRECT, P_KNOWN, P_CORRECT_IF_KNOWN)
 
 
 def write_labels(path: Path | str, verdicts: pa.Table, classes: Sequence[str] | None = None) -> int:
@@ -40,13 +42,15 @@ def write_labels(path: Path | str, verdicts: pa.Table, classes: Sequence[str] | 
         The number of labels.
 
     Raises:
-        DataError: if a column is missing, a number is not that of a class, or two images have the same path without
-            extension, which FiftyOne cannot tell apart.
+        DataError: if a column is missing or has other values, a number is not that of a class, or two images have the
+            same path without extension, which FiftyOne cannot tell apart.
         InputError: if `verdicts` is not a table.
         OutputError: if the file cannot be written.
     """
     if not isinstance(verdicts, pa.Table):
         raise InputError(f"verdicts are a {type(verdicts).__name__}; expected a pyarrow.Table")
+    if repeated := [name for name in _USED if verdicts.column_names.count(name) > 1]:
+        raise DataError(f"the verdicts have two columns {repeated[0]}; expected one of each name")
     if missing := [name for name in _REQUIRED if name not in verdicts.column_names]:
         raise DataError(
             f"the verdicts have no column {', '.join(missing)}; expected those of gradmeter judge or evaluate, or of "
@@ -55,7 +59,9 @@ def write_labels(path: Path | str, verdicts: pa.Table, classes: Sequence[str] | 
     labels: dict[str, dict[str, Any]] = {}
     names: dict[str, str] = {}
     for name, label in _labels(verdicts, classes):
-        key = str(PurePosixPath(name).with_suffix(""))
+        if not (image := PurePosixPath(name)).name:
+            raise DataError(f"an image has the id {name!r}; expected the path of a file")
+        key = str(image.with_suffix(""))
         if key in labels:
             raise DataError(
                 f"the images {names[key]} and {name} have the same path without extension, by which FiftyOne knows "
@@ -69,8 +75,9 @@ def write_labels(path: Path | str, verdicts: pa.Table, classes: Sequence[str] | 
 
 def _labels(verdicts: pa.Table, classes: Sequence[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the path of each image and its label."""
-    columns = {*_REQUIRED, *ATTRIBUTES, "label"} & {*verdicts.column_names}
+    columns = {*_USED} & {*verdicts.column_names}
     for row in verdicts.select(sorted(columns)).to_pylist():
+        _require_values(row)
         attributes = {name: row[name] for name in ATTRIBUTES if row.get(name) is not None}
         if row.get("label") is not None:
             attributes["truth"] = _class_name(row["label"], classes)
@@ -82,9 +89,29 @@ def _labels(verdicts: pa.Table, classes: Sequence[str] | None) -> Iterator[tuple
         yield decode_name(row["id"]), label
 
 
-def _class_name(value: int | str, classes: Sequence[str] | None) -> str:
+def _require_values(row: Mapping[str, Any]) -> None:
+    """Check the values of a row.
+
+    Raises:
+        DataError: if the id is no text, or a probability not in [0, 1]: NaN, for example, is no JSON.
+    """
+    if not isinstance(row["id"], str):
+        raise DataError(f"an image has the id {row['id']!r}; expected the path of a file")
+    for name in _PROBABILITIES:
+        value = row.get(name)
+        if value is None and name != P_CORRECT:
+            continue
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise DataError(f"{name} of {row['id']!r} is {value!r}; expected a number from 0 to 1")
+
+
+def _class_name(value: Any, classes: Sequence[str] | None) -> str:
     """Return the name of a class, of which the table has the name or the number."""
-    if isinstance(value, str) or classes is None:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, int):
+        raise DataError(f"a class is {value!r}; expected its name or its number")
+    if classes is None:
         return str(value)
     if not 0 <= value < len(classes):
         raise DataError(f"class {value} in the verdicts, but {len(classes)} names; expected a name for each class")

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from gradmeter.errors import UnsupportedModelError
-from gradmeter.trust.adapters.training_log import require_metrics, validation_numbers
+from gradmeter.errors import InputError, UnsupportedModelError
+from gradmeter.trust.adapters.training_log import require_loader, require_metrics, validation_numbers
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -36,14 +36,14 @@ class GradmeterCallback(Callback):
         metrics: names of the gradient statistics to log of each layer.
 
     Raises:
-        InputError: if a statistic is unknown.
+        InputError: if a statistic is unknown, or the loader cannot be iterated several times.
 
     Example:
         >>> Trainer(callbacks=[GradmeterCallback(loader)]).fit(module, train_loader, validation_loader)
     """
 
     def __init__(self, loader: Iterable[Any], network: str = "", metrics: Sequence[str] = ("l2",)) -> None:
-        self.loader, self.network, self.metrics = loader, network, require_metrics(metrics)
+        self.loader, self.network, self.metrics = require_loader(loader), network, require_metrics(metrics)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that each rank holds the whole network.
@@ -56,6 +56,20 @@ class GradmeterCallback(Callback):
                 f"{type(trainer.strategy).__name__} spreads the weights over ranks; expected a strategy that keeps the "
                 "whole network on each, such as DDP: remove the callback, or change the strategy"
             )
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check that there is a network: otherwise training would fail after the first epoch.
+
+        Raises:
+            InputError: if the LightningModule has no submodule `network`.
+        """
+        try:
+            pl_module.get_submodule(self.network)
+        except AttributeError as error:
+            names = ", ".join(name for name, _ in pl_module.named_children()) or "no submodules"
+            raise InputError(
+                f"network={self.network!r}, but {type(pl_module).__name__} has {names}; expected one of its submodules"
+            ) from error
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure and log.

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gradmeter.errors import InputError
+from gradmeter.errors import InputError, one_line
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.trust.meta_classifier import P_KNOWN, SCORES
 from gradmeter.trust.model import TrustModel
@@ -58,7 +58,7 @@ class GradmeterPostprocessor(_BasePostprocessor):  # type: ignore[misc]
 
     def __init__(self, config: Any = None) -> None:
         self.config = config
-        options = {} if config is None else dict(config["postprocessor"].get("postprocessor_args") or {})
+        options = {} if config is None else _options(config)
         if unknown := [name for name in options if name not in _OPTIONS]:
             raise InputError(f"postprocessor_args have {unknown[0]!r}; expected {', '.join(_OPTIONS)}")
         self.score: str = options.get("score", P_KNOWN)
@@ -67,6 +67,8 @@ class GradmeterPostprocessor(_BasePostprocessor):  # type: ignore[misc]
         self.outliers: bool = options.get("outliers", False)
         if self.score not in SCORES:
             raise InputError(f"score {self.score!r}; expected {', '.join(SCORES)}")
+        if not isinstance(self.outliers, bool):  # any text, "False" too, would count as true
+            raise InputError(f"outliers={self.outliers!r}; expected True or False")
         self.trust: TrustModel | None = None
         self._network: nn.Module | None = None
 
@@ -117,6 +119,9 @@ class GradmeterPostprocessor(_BasePostprocessor):  # type: ignore[misc]
             net: the network that `setup` was given.
             data_loader: batches, each a dict with "data" and "label".
             progress: whether to show a progress bar.
+
+        Raises:
+            InputError: before `setup`, for another network, or if there are no batches or they have another form.
         """
         if progress:
             from tqdm import tqdm  # OpenOOD needs it too
@@ -127,8 +132,21 @@ class GradmeterPostprocessor(_BasePostprocessor):  # type: ignore[misc]
             prediction, confidence = self.postprocess(net, data)
             predictions.append(prediction.cpu().numpy())
             confidences.append(confidence.cpu().numpy())
-            labels.append(label.cpu().numpy().astype(np.int64))
+            labels.append(torch.as_tensor(label).cpu().numpy().astype(np.int64))
+        if not predictions:
+            raise InputError("the loader has no batches; expected at least one")
         return np.concatenate(predictions), np.concatenate(confidences), np.concatenate(labels)
+
+
+def _options(config: Any) -> dict[str, Any]:
+    """The options in OpenOOD's configuration; raises `InputError` if it has another form."""
+    try:
+        return dict(config["postprocessor"].get("postprocessor_args") or {})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the configuration has no dict postprocessor.postprocessor_args ({type(error).__name__}: "
+            f"{one_line(error)}); expected one, or None for the defaults"
+        ) from error
 
 
 def _loader(loaders: Any, name: str) -> Any:
@@ -149,4 +167,11 @@ class _Pairs:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         device = next((parameter.device for parameter in self.net.parameters()), torch.device("cpu"))
         for batch in self.loader:
+            if not isinstance(batch, Mapping) or not {"data", "label"} <= {*batch}:
+                given = (
+                    f"a dict with {', '.join(map(str, batch))}" if isinstance(batch, Mapping) else type(batch).__name__
+                )
+                raise InputError(
+                    f"a batch is {given}; expected a dict with data and label, as OpenOOD's loaders give it"
+                )
             yield batch["data"].to(device), batch["label"]

@@ -75,11 +75,12 @@ class GradmeterDetector(GradientDetector):  # type: ignore[misc]
                 iterated once.
 
         Raises:
-            InputError: if there are no known inputs, or too few right or wrong predictions.
+            InputError: if there are no known inputs, too few right or wrong predictions, or batches of another form.
         """
         known, unknown, sample = [], [], ImageSample()
-        for x, y in data_loader:
-            labels, inputs = y.cpu(), x.to(self.device)
+        for batch in data_loader:
+            inputs, labels = _pair(batch)
+            inputs, labels = inputs.to(self.device), labels.cpu()
             is_known = labels >= 0
             if is_known.any():
                 known.append((self.trust.meter(inputs[is_known]), labels[is_known]))
@@ -102,3 +103,16 @@ class GradmeterDetector(GradientDetector):  # type: ignore[misc]
         if self.trust.judge is None:
             raise RequiresFittingException
         return (1 - self.trust.predict_proba(x.to(self.device))).to(x.device)
+
+
+def _pair(batch: Any) -> tuple[Tensor, Tensor]:
+    """Return the inputs and the labels [N] of a batch; raises `InputError` if it has another form."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2 or not all(isinstance(part, Tensor) for part in batch):
+        parts = ", ".join(type(part).__name__ for part in batch) if isinstance(batch, tuple | list) else ""
+        raise InputError(f"a batch is a {type(batch).__name__} ({parts}); expected two tensors, (inputs, labels)")
+    inputs, labels = batch
+    if labels.shape != inputs.shape[:1]:
+        raise InputError(
+            f"labels have shape {tuple(labels.shape)} for {len(inputs):,} inputs; expected ({len(inputs):,},)"
+        )
+    return inputs, labels

@@ -37,6 +37,23 @@ def require_metrics(metrics: Sequence[str]) -> tuple[str, ...]:
     return tuple(metrics)
 
 
+def require_loader(loader: Any) -> Iterable[Any]:
+    """Return a loader that can be iterated after each validation.
+
+    Raises:
+        InputError: if it cannot be iterated, or only once: training would fail at the first or the second validation.
+    """
+    if not (isinstance(loader, Iterable) or hasattr(loader, "__getitem__")):
+        raise InputError(f"the loader is a {type(loader).__name__}; expected batches, such as a DataLoader")
+    if isinstance(loader, Iterator):
+        raise InputError(
+            f"the loader is a {type(loader).__name__}, which can be iterated once; expected one for each validation, "
+            "such as a DataLoader or a list"
+        )
+    iterable: Iterable[Any] = loader
+    return iterable
+
+
 def validation_numbers(
     network: nn.Module, loader: Iterable[Any], metrics: Sequence[str], move: Callable[[Any], Any]
 ) -> dict[str, float]:

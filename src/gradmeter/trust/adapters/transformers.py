@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from gradmeter.errors import UnsupportedModelError
-from gradmeter.trust.adapters.training_log import require_metrics, validation_numbers
+from gradmeter.trust.adapters.training_log import require_loader, require_metrics, validation_numbers
 
 try:
     from accelerate.utils import send_to_device
@@ -34,7 +34,7 @@ class GradmeterCallback(TrainerCallback):
         metrics: names of the gradient statistics to log of each layer.
 
     Raises:
-        InputError: if a statistic is unknown.
+        InputError: if a statistic is unknown, or the loader cannot be iterated several times.
         UnsupportedModelError: if the trainer spreads the weights over processes.
 
     Example:
@@ -43,7 +43,7 @@ class GradmeterCallback(TrainerCallback):
     """
 
     def __init__(self, trainer: Trainer, loader: Iterable[Any], metrics: Sequence[str] = ("l2",)) -> None:
-        self.trainer, self.loader, self.metrics = trainer, loader, require_metrics(metrics)
+        self.trainer, self.loader, self.metrics = trainer, require_loader(loader), require_metrics(metrics)
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             raise UnsupportedModelError(
                 "the trainer uses FSDP or DeepSpeed, which spread the weights over processes; expected the whole "

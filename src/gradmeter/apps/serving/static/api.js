@@ -3,17 +3,29 @@
 // A busy server says when to try again; longer waits are not worth it on a page.
 const ATTEMPTS = 4
 const LONGEST_WAIT = 2000
+const RESTARTED = 'The server was restarted with another network or TrustModel. Reload this page.'
 
 export class Refusal extends Error {}
 
-async function answerOf(request) {
+// The server does not answer, so that further requests are of no use.
+export class Unreachable extends Refusal {
+  constructor() {
+    super('The server does not answer. Is it still running?')
+  }
+}
+
+async function answerOf(request, read = response => response.json()) {
   let response
   try {
     response = await request()
   } catch {
-    throw new Refusal('The server does not answer. Is it still running?')
+    throw new Unreachable()
   }
-  if (response.ok) return [response, await response.json()]
+  try {
+    if (response.ok) return [response, await read(response)]
+  } catch {
+    throw new Unreachable()
+  }
   let detail = `the server answers with ${response.status}`
   try {
     const problem = await response.json()
@@ -30,10 +42,18 @@ export async function describe() {
   return answer
 }
 
-export async function judge(blob) {
+export async function fetchExample(address) {
+  const [response, answer] = await answerOf(() => fetch(address), response => response.blob())
+  if (!response.ok) throw new Refusal(answer)
+  return answer
+}
+
+export async function judge(blob, model) {
   for (let attempt = 1; ; attempt += 1) {
     const headers = { 'Content-Type': 'application/octet-stream' }
     const [response, answer] = await answerOf(() => fetch('judge/details', { method: 'POST', headers, body: blob }))
+    // The page shows the threshold and the classes of the network that it was opened with.
+    if (response.ok && answer.server !== model.server) throw new Refusal(RESTARTED)
     if (response.ok) return answer
     if (response.status !== 503 || attempt === ATTEMPTS) throw new Refusal(answer)
     const seconds = Number(response.headers.get('Retry-After')) || 1

@@ -15,9 +15,16 @@ const LARGEST_SCALE = 8 * FIELD
 export function draw(context, strokes, place, width) {
   context.lineCap = context.lineJoin = 'round'
   context.lineWidth = width
+  context.fillStyle = context.strokeStyle
   for (const stroke of strokes) {
     const points = stroke.map(place)
     context.beginPath()
+    // A canvas draws no line of length zero.
+    if (points.every(([x, y]) => x === points[0][0] && y === points[0][1])) {
+      context.arc(...points[0], width / 2, 0, 2 * Math.PI)
+      context.fill()
+      continue
+    }
     context.moveTo(...points[0])
     for (let i = 1; i < points.length - 1; i += 1) {
       const middle = [(points[i][0] + points[i + 1][0]) / 2, (points[i][1] + points[i + 1][1]) / 2]

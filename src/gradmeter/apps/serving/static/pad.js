@@ -24,7 +24,7 @@ export class Pad {
     this.#onEnd = onEnd
     canvas.addEventListener('pointerdown', event => this.#begin(event))
     canvas.addEventListener('pointermove', event => this.#move(event))
-    for (const kind of ['pointerup', 'pointercancel']) canvas.addEventListener(kind, event => this.#end(event))
+    for (const kind of ['pointerup', 'pointercancel', 'lostpointercapture']) canvas.addEventListener(kind, event => this.#end(event))
     canvas.addEventListener('keydown', event => this.#key(event))
     canvas.addEventListener('blur', () => this.#leave())
     this.redraw()
@@ -36,13 +36,13 @@ export class Pad {
 
   clear() {
     this.strokes = []
-    this.#penDown = false
+    this.#lift()
     this.#changed()
   }
 
   undo() {
     this.strokes.pop()
-    this.#penDown = false
+    this.#lift()
     this.#changed()
   }
 
@@ -61,6 +61,12 @@ export class Pad {
       context.arc(this.#cursor.x * size, this.#cursor.y * size, 14, 0, 2 * Math.PI)
       context.stroke()
     }
+  }
+
+  // Ends the stroke that is being drawn, which may be removed while the pointer or the pen is down.
+  #lift() {
+    this.#pointer = null
+    this.#penDown = false
   }
 
   #changed() {

@@ -1,6 +1,6 @@
 // Connects the inputs with the server and the view.
 
-import { Queue, Refusal, describe, judge } from './api.js'
+import { Queue, Refusal, Unreachable, describe, fetchExample, judge } from './api.js'
 import { levelsOf, paint, pngOf } from './digit.js'
 import { Pad } from './pad.js'
 import { Strip, fill } from './strip.js'
@@ -12,6 +12,7 @@ import { spoken } from './words.js'
 const COLLECTED = 40
 const SETTLED = 900
 const MOST_FILES = 100
+const MOST_PROBLEMS = 10
 // A picture that the browser cannot decode, such as a TIFF.
 const UNKNOWN = 56
 
@@ -22,8 +23,21 @@ let model
 let announcement
 
 function complain(text) {
-  $('problem').textContent = text
-  $('problem').hidden = !text
+  complainAbout(text ? [{ text }] : [])
+}
+
+// Shows problems, each in its own line; a name may hold characters that reverse the text after it.
+function complainAbout(problems) {
+  const lines = problems.slice(0, MOST_PROBLEMS).map(({ name, text }) => {
+    const line = element('p')
+    if (name !== undefined) line.append(element('bdi', '', name), ': ')
+    line.append(text)
+    return line
+  })
+  const more = problems.length - lines.length
+  if (more > 0) lines.push(element('p', '', `${more} more files were not judged.`))
+  $('problem').replaceChildren(...lines)
+  $('problem').hidden = !lines.length
 }
 
 function present(answer, picture) {
@@ -71,13 +85,15 @@ function startPad() {
       const strokes = pad.strokes
       paint(seen, levelsOf(pad.strokes, model.side), model.side, pad.light)
       try {
-        const answer = await queue.run(async () => judge(await pngOf(seen)))
-        if (pad.strokes !== strokes) continue // cleared meanwhile
+        const answer = await queue.run(async () => judge(await pngOf(seen), model))
+        if (pad.strokes !== strokes || !strokes.length) continue // cleared or undone meanwhile
         complain('')
         latest = { answer, version: now }
         strip.mark(null)
         present(answer, seen)
       } catch (error) {
+        // The verdict shown is about an earlier state of the drawing.
+        clear()
         complain(error instanceof Refusal ? error.message : String(error))
       }
     }
@@ -112,11 +128,20 @@ async function judgeFile(name, blob) {
     throw new Refusal(`the file has ${blob.size.toLocaleString('en')} bytes; the server takes at most ` +
       `${model.largest.toLocaleString('en')}`)
   }
-  const answer = await queue.run(() => judge(blob))
+  const content = new Blob([await contentOf(blob)])
+  const answer = await queue.run(() => judge(content, model))
   // Decoded only after the server has accepted its size.
-  const picture = await createImageBitmap(blob).catch(unknownPicture)
+  const picture = await createImageBitmap(content).catch(unknownPicture)
   present(answer, picture)
   strip.put(picture, name, answer)
+}
+
+async function contentOf(blob) {
+  try {
+    return await blob.arrayBuffer()
+  } catch {
+    throw new Refusal('it cannot be read. Is it a folder, or was it changed or deleted?')
+  }
 }
 
 function unknownPicture() {
@@ -130,14 +155,17 @@ function unknownPicture() {
 
 async function judgeFiles(files) {
   const problems = []
-  if (files.length > MOST_FILES) problems.push(`Only the first ${MOST_FILES} of ${files.length} files are judged.`)
-  complain(problems.join(' '))
+  const first = `Only the first ${MOST_FILES} of ${files.length} files are judged.`
+  if (files.length > MOST_FILES) problems.push({ text: first })
+  complainAbout(problems)
   for (const file of files.slice(0, MOST_FILES)) {
     try {
       await judgeFile(file.name, file)
     } catch (error) {
-      problems.push(`${file.name}: ${error instanceof Refusal ? error.message : error}.`)
-      complain(problems.join(' '))
+      const reason = error instanceof Refusal ? error.message : String(error)
+      problems.push({ name: file.name, text: /[.?!]$/.test(reason) ? reason : `${reason}.` })
+      complainAbout(problems)
+      if (error instanceof Unreachable) return
     }
   }
 }
@@ -176,10 +204,9 @@ function startExamples() {
     button.addEventListener('click', async () => {
       complain('')
       try {
-        const response = await fetch(example.address)
-        await judgeFile(`example: ${example.name}`, await response.blob())
+        await judgeFile(`example: ${example.name}`, await fetchExample(example.address))
       } catch (error) {
-        complain(error instanceof Refusal ? error.message : 'The server does not answer. Is it still running?')
+        complain(error instanceof Refusal ? error.message : String(error))
       }
     })
     const item = element('li')
