@@ -1,5 +1,6 @@
 """The traced backward pass gives the per-sample gradients of a loop of torch.func, in float64."""
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -229,6 +230,12 @@ def test_what_is_refused_is_named(make: Callable[[], nn.Module], named: tuple[st
         traced(make().double().eval(), inputs_of(3))
     assert all(name in str(caught.value) for name in named), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_no_warning_of_pytorch_is_passed_on() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        traced(small().double().eval(), inputs_of(3))
 
 
 def test_a_pseudo_label_without_a_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -244,7 +245,9 @@ def _program(reader: TracedForward, inputs: Tensor) -> torch.export.ExportedProg
     table[_ATEN.adaptive_avg_pool2d.default] = _pooled
     samples = torch.export.Dim("N", min=1)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # PyTorch warns about its own calls.
+            warnings.simplefilter("ignore")
             program = torch.export.export(reader, (inputs,), dynamic_shapes=({0: samples},), strict=False)
             decomposed: torch.export.ExportedProgram = program.run_decompositions(table)
             return decomposed
