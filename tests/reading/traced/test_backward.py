@@ -36,7 +36,7 @@ class Convolutions(nn.Module):
         x = F.pad(x[:, :, ::2], (0, 1, 0, 0, 2, 2)) + F.hardtanh(y, -0.5, 0.5)
         x = x * torch.sigmoid(self.gate(x.mean((2, 3), keepdim=True)))
         x = F.avg_pool2d(self.depthwise(x), 3, 2, padding=1)
-        pooled = F.adaptive_avg_pool2d(x, 1), F.hardswish(x).sum((2, 3), keepdim=True)
+        pooled = F.adaptive_avg_pool2d(x, 1), -F.adaptive_avg_pool2d(F.hardswish(y), (1, 2)).sum((2, 3), keepdim=True)
         return self.last(F.dropout(torch.cat(pooled, 1), training=self.training).flatten(1))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,12 +9,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 
-from gradmeter.errors import InputError, UnsupportedModelError, one_line
+from gradmeter.errors import InputError, UnsupportedModelError
 from gradmeter.reading.network import owned_parameters
 from gradmeter.reading.pseudo_labels import PSEUDO_LABELS, start_vector
 from gradmeter.reading.statistics import METRICS, PowerSums, statistics_of_each
 from gradmeter.reading.traced.forward import ForwardReadings, TracedForward
 from gradmeter.reading.traced.layouts import SamplesAt, is_reshaping, samples_at, value_of_node
+from gradmeter.reading.traced.program import traced_program
 from gradmeter.reading.traced.rules import RULES, Step, Unruled
 from gradmeter.reading.traced.sums import ParameterGradient, sums_of_uses
 
@@ -87,7 +86,7 @@ class TracedGradients(nn.Module):
         self._starts = {label: start_vector(label) for label in pseudo_labels}
         owned = owned_parameters(reader.network, biases=biases)
         self._owned = {layer: owned[layer] for layer in layers}
-        program = _program(reader, inputs)
+        program = traced_program(reader, inputs)
         self._graph = program.graph_module
         # For each placeholder of the graph the kind and the name of what it stands for.
         self._bindings = [(spec.kind, str(spec.target)) for spec in program.graph_signature.input_specs]
@@ -153,8 +152,8 @@ class TracedGradients(nn.Module):
                 samples = node.meta["val"].shape[0]
         self._logits = self._graph.graph.output_node().args[0][0]
         for node in self._graph.graph.nodes:
-            if is_reshaping(node) and (leaf := self._leaves.get(node.args[0])):
-                self._leaves[node] = leaf
+            if is_reshaping(node) and node.args[0] in self._leaves:
+                self._leaves[node] = self._leaves[node.args[0]]
         depending = {*self._leaves}
         for node in self._graph.graph.nodes:
             if node.target not in _CONSTANT and _is_floating(node) and not depending.isdisjoint(node.all_input_nodes):
@@ -228,46 +227,6 @@ def _of_nodes(node: fx.Node, gradients: Mapping[Any, Any]) -> Iterator[tuple[Any
             argument = argument[part] if part < len(argument) else None
         if isinstance(argument, fx.Node):
             yield argument, gradient
-
-
-def _program(reader: TracedForward, inputs: Tensor) -> torch.export.ExportedProgram:
-    """Trace the forward pass to operations that have rules.
-
-    Raises:
-        UnsupportedModelError: if PyTorch cannot trace it.
-    """
-    table = torch.export.default_decompositions()
-    # Its parts fold the positions of a sequence into the samples.
-    del table[_ATEN.linear.default]
-    # It has several outputs, whose gradients arrive one by one.
-    table[_ATEN.split_with_sizes.default] = _split
-    # For one output it copies memory layouts, which ONNX has not.
-    table[_ATEN.adaptive_avg_pool2d.default] = _pooled
-    samples = torch.export.Dim("N", min=1)
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            # PyTorch warns about its own calls.
-            warnings.simplefilter("ignore")
-            program = torch.export.export(reader, (inputs,), dynamic_shapes=({0: samples},), strict=False)
-            decomposed: torch.export.ExportedProgram = program.run_decompositions(table)
-            return decomposed
-    except Exception as error:  # torch.export raises errors of many types
-        raise UnsupportedModelError(
-            f"the network cannot be traced ({one_line(error)}); expected operations that torch.export can trace"
-        ) from error
-
-
-def _split(values: Tensor, sizes: Sequence[int], dim: int = 0) -> list[Tensor]:
-    """Split a tensor as `torch.split` does, by slices."""
-    ends = list(itertools.accumulate(sizes))
-    return [values.narrow(dim, end - size, size) for end, size in zip(ends, sizes, strict=True)]
-
-
-def _pooled(images: Tensor, sizes: Sequence[int]) -> Tensor:
-    """Pool images as `adaptive_avg_pool2d` does."""
-    if all(size == 1 for size in sizes):
-        return images.mean((-2, -1), keepdim=True)
-    return _ATEN._adaptive_avg_pool2d(images, sizes)
 
 
 def _is_floating(node: fx.Node) -> bool:
