@@ -66,7 +66,7 @@ def expected_readings(
     layers: dict[str, list[Array]] = {}
     for name, gradient in gradients.items():
         layer, _, parameter = name.rpartition(".")
-        if biases or parameter != "bias":
+        if biases or parameter not in ("bias", "in_proj_bias"):
             layers.setdefault(layer or "root", []).append(gradient.reshape(len(gradient), -1))
     joined = {layer: np.concatenate(parts, axis=1) for layer, parts in layers.items()}
     joined["all"] = np.concatenate(list(joined.values()), axis=1)

@@ -146,6 +146,40 @@ def test_a_judge_that_reads_gradients(tmp_path: Path) -> None:
         require_same(model, stressed, inputs)
 
 
+class Transformer(nn.Module):
+    """A small vision transformer: patches, a class token, positions, attention and LayerNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 16, 2, stride=2)
+        self.token, self.places = nn.Parameter(torch.zeros(1, 1, 16)), nn.Parameter(torch.randn(1, 17, 16) / 4)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, 0.0, "gelu", batch_first=True, norm_first=True)
+        self.blocks = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.norm, self.last = nn.LayerNorm(16), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.places
+        return self.last(self.norm(self.blocks(x))[:, 0])
+
+
+def test_a_judge_that_reads_gradients_of_a_transformer(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, (inputs, labels) = Transformer(), (part[:300] for part in digits())
+    optimiser = torch.optim.Adam(network.parameters(), 0.01)
+    for _ in range(60):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(network(inputs), labels).backward()
+        optimiser.step()
+    stressed = TrustModel(GradientMeter(network.eval()), reads="gradients").fit(loader(300, 900))
+    stressed.set_risk(0.3, loader(900, 1400))
+    out = tmp_path / "transformer.onnx"
+    export(stressed, classifier(network), out)
+    model = JudgedModel.open(out, threads=1)
+    for part in (images()[:1], images()):
+        require_same(model, stressed, part)
+
+
 def test_a_second_look_is_a_branch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     network = trained()
     looking = TrustModel(GradientMeter(network), reads="forward").fit(loader(300, 900))

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -301,6 +302,50 @@ def test_files_are_judged_and_their_names_do_not_run(visit: Callable[..., Any], 
     assert page.locator("#strip li").count() == 2
     assert page.locator("#strip button").first.get_attribute("title") == NAME
     assert page.title() != "ran"
+
+
+def test_several_files_are_dropped_on_the_page(visit: Callable[..., Any], folder: Path) -> None:
+    page = visit()
+    digits = [[*(folder / f"runs/demo/examples/{digit}/0.png").read_bytes()] for digit in (3, 7)]
+    page.evaluate(
+        """digits => {
+            const dropped = new DataTransfer()
+            digits.forEach(bytes => dropped.items.add(new File([new Uint8Array(bytes)], 'digit.png')))
+            document.querySelector('h1').dispatchEvent(new DragEvent('drop', { dataTransfer: dropped, bubbles: true }))
+        }""",
+        digits,
+    )
+    page.wait_for_selector("#strip li >> nth=1")
+    assert page.inner_text("#prediction") == "7"
+    page.locator("#strip button").nth(1).click()
+    assert page.inner_text("#prediction") == "3"
+
+
+def test_a_finger_draws(visit: Callable[..., Any]) -> None:
+    page = visit(390)
+    page.evaluate("scrollTo(0, 0)")
+    box = page.locator("#pad").bounding_box()
+    touch = page.context.new_cdp_session(page).send
+    points = [{"x": box["x"] + box["width"] / 2, "y": box["y"] + share * box["height"]} for share in (0.2, 0.5, 0.8)]
+    touch("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": points[:1]})
+    for point in points[1:]:
+        touch("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+    touch("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_selector("#strip li")
+    assert page.inner_text("#prediction") == "1"
+    assert page.evaluate("scrollY") == 0
+
+
+def test_an_answer_takes_less_than_a_tenth_of_a_second(visit: Callable[..., Any]) -> None:
+    """The fastest one, because other tests may run at the same time; `pytest -n0 -s` prints the median."""
+    page = visit()
+    for _ in range(3):
+        draw(page, [CIRCLE, *SEVEN])
+    times = page.evaluate(
+        "performance.getEntriesByType('resource').filter(e => e.name.endsWith('/judge/details')).map(e => e.duration)"
+    )
+    print(f"\n{len(times)} answers: median {statistics.median(times):.0f} ms, fastest {min(times):.0f} ms")
+    assert min(times) < 100
 
 
 def test_too_large_a_file_is_not_sent(visit: Callable[..., Any]) -> None:

@@ -1,5 +1,6 @@
 """Checks before the server starts."""
 
+import os
 import resource
 import socket
 from typing import Any
@@ -13,6 +14,7 @@ from ray.exceptions import RayError
 from gradmeter.apps.serving import running
 from gradmeter.errors import GradmeterError, InputError
 
+NICENESS = "RAY_worker_niceness"
 FEW, MANY, NO_LIMIT = 64, 4096, resource.RLIM_INFINITY
 
 
@@ -34,6 +36,21 @@ def test_a_low_limit_of_open_files_is_raised(
     monkeypatch.setattr(resource, "setrlimit", lambda which, new: set_to.append(new))
     running._require_open_files()
     assert set_to == ([] if expected is None else [expected])
+
+
+def test_answers_do_not_wait_for_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray starts its workers with the niceness in this variable, by default 15."""
+    niceness: list[str | None] = []
+
+    def cluster() -> Any:
+        niceness.append(os.environ.get(NICENESS))
+        raise InputError("no cluster in this test")
+
+    monkeypatch.setattr(running, "cluster", cluster)
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    with pytest.raises(InputError, match="no cluster"):
+        running.serve(None, "127.0.0.1", 0, print)
+    assert niceness == ["0"]
 
 
 def test_where_it_cannot_be_raised_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

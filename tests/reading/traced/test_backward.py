@@ -1,5 +1,6 @@
 """The traced backward pass gives the per-sample gradients of a loop of torch.func, in float64."""
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -35,7 +36,7 @@ class Convolutions(nn.Module):
         x = F.pad(x[:, :, ::2], (0, 1, 0, 0, 2, 2)) + F.hardtanh(y, -0.5, 0.5)
         x = x * torch.sigmoid(self.gate(x.mean((2, 3), keepdim=True)))
         x = F.avg_pool2d(self.depthwise(x), 3, 2, padding=1)
-        pooled = F.adaptive_avg_pool2d(x, 1), F.hardswish(x).sum((2, 3), keepdim=True)
+        pooled = F.adaptive_avg_pool2d(x, 1), -F.adaptive_avg_pool2d(F.hardswish(y), (1, 2)).sum((2, 3), keepdim=True)
         return self.last(F.dropout(torch.cat(pooled, 1), training=self.training).flatten(1))
 
 
@@ -53,6 +54,73 @@ class Sequence(nn.Module):
         return self.last(F.hardsigmoid(self.along(x.transpose(1, 2))).mean(2))
 
 
+class Transformer(nn.Module):
+    """Attention with the samples along the second axis, a class token, LayerNorm, scales and GELU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(2, 8, 2, stride=2)
+        self.token, self.places = (nn.Parameter(torch.randn(1, size, 8)) for size in (1, 10))
+        self.norm, self.attention = nn.LayerNorm(8), nn.MultiheadAttention(8, 2, batch_first=True)
+        self.scale, self.shift = nn.Parameter(torch.randn(8)), nn.Parameter(torch.randn(8))
+        self.widen, self.narrow = nn.Linear(8, 12), nn.Parameter(torch.randn(12, 8))
+        self.last = nn.Linear(8, 3)
+        nn.init.normal_(self.norm.weight)
+        nn.init.normal_(self.norm.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.places
+        y = self.norm(x)
+        x = x + self.attention(y, y, y, need_weights=False)[0] * self.scale.reshape(1, 1, 8)
+        gate, value = self.widen(self.norm(x)).split([6, 6], -1)
+        x = x + torch.cat([F.gelu(gate), F.gelu(value, approximate="tanh")], -1) @ self.narrow
+        return self.last(x[:, 0] - self.shift)
+
+
+class Normalised(nn.Module):
+    """GroupNorm of images and of vectors, and a LayerNorm over several axes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images, self.vectors, self.both = nn.GroupNorm(2, 4), nn.GroupNorm(2, 6), nn.LayerNorm([4, 3, 3])
+        self.first, self.middle, self.last = nn.Conv2d(2, 4, 2, stride=2), nn.Linear(36, 6), nn.Linear(6, 3)
+        for norm in (self.images, self.vectors, self.both):
+            nn.init.normal_(norm.weight)
+            nn.init.normal_(norm.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.both(F.elu(self.images(self.first(x)), 0.7))
+        return self.last(self.vectors(self.middle(x.flatten(1))))
+
+
+class Entries(nn.Module):
+    """Functions of single entries, and a choice between two tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.last = nn.Linear(6, 2), nn.Linear(24, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The rows of an image are folded into the batch.
+        x = self.rows(x.reshape(-1, 6)).reshape(-1, 24)
+        size = x.abs() + 0.5
+        x = torch.where(x > 0, size.sqrt() + size.log(), size.rsqrt() - x.exp()) + size**-1.5
+        return self.last(torch.softmax(x, 1) * F.silu(x) * x[:, 3, None])
+
+
+class Rows(nn.Module):
+    """The rows of an image are folded into the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.last = nn.Linear(6, 2), nn.Linear(24, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.rows(x.transpose(0, 1).reshape(-1, 6)).reshape(2, -1, 12)
+        return self.last(x.transpose(0, 1).reshape(-1, 24))
+
+
 def small() -> nn.Module:
     return nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 3))
 
@@ -67,7 +135,7 @@ def inputs_of(samples: int) -> Tensor:
     return torch.randn(samples, 2, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("make", [Convolutions, Sequence])
+@pytest.mark.parametrize("make", [Convolutions, Sequence, Transformer, Normalised, Entries, Rows])
 @pytest.mark.parametrize("biases", [True, False])
 def test_gradients(make: Callable[[], nn.Module], biases: bool) -> None:
     torch.manual_seed(0)
@@ -106,35 +174,24 @@ class Transposed(nn.Module):
         return self.last(self.up(x).flatten(1))
 
 
-class Norm(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.norm, self.last = nn.LayerNorm(72), nn.Linear(72, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.norm(x.flatten(1)))
-
-
-class Folded(nn.Module):
-    """The rows of an image are folded into the batch."""
+class Tabled(nn.Module):
+    """A parameter that is looked up in a table, as the position biases of a Swin transformer."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows, self.last = nn.Linear(6, 2), nn.Linear(24, 3)
+        self.last, self.table = nn.Linear(72, 3), nn.Parameter(torch.zeros(5, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.rows(x.reshape(-1, 6)).reshape(-1, 24))
+        return self.last(x.flatten(1)) + self.table[torch.tensor([4])]
 
 
-class Scaled(nn.Module):
-    """A parameter that an addition uses."""
-
+class Sorted(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.last, self.shift = nn.Linear(72, 3), nn.Parameter(torch.zeros(1, 3))
+        self.first, self.last = nn.Linear(72, 4), nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(x.flatten(1)) + self.shift
+        return self.last(self.first(x.flatten(1)).sort(1).values)
 
 
 class Detached(nn.Module):
@@ -162,9 +219,8 @@ class Branching(nn.Module):
     ("make", "named"),
     [
         (Transposed, ("'up'", "transposed")),
-        (Norm, ("'norm'", "native_layer_norm")),
-        (Folded, ("'rows'", "first axis")),
-        (Scaled, ("the network", "add.Tensor", "a parameter")),
+        (Tabled, ("the network", "index")),
+        (Sorted, ("the network", "sort")),
         (Detached, ("the network", "alias")),
         (Branching, ("traced",)),
     ],
@@ -174,6 +230,12 @@ def test_what_is_refused_is_named(make: Callable[[], nn.Module], named: tuple[st
         traced(make().double().eval(), inputs_of(3))
     assert all(name in str(caught.value) for name in named), str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_no_warning_of_pytorch_is_passed_on() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        traced(small().double().eval(), inputs_of(3))
 
 
 def test_a_pseudo_label_without_a_name() -> None:

@@ -24,6 +24,8 @@ OUTPUTS = (
 )
 """Names of the graph's outputs, as in `gradmeter.trust.traced.Verdicts`."""
 
+# Further optimisations change the layout of images, so that convolutions add up their products in another order.
+_OPTIMISED = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
 # Graphs state shapes that onnxruntime computes again, and warn about each difference.
 _ERRORS_ONLY = 3
 
@@ -115,6 +117,7 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
         raise DataError(f"{path}: {fault}; expected an .onnx file that gradmeter export wrote")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, _ERRORS_ONLY
+    options.graph_optimization_level = _OPTIMISED
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises errors of many types for files that are not its own

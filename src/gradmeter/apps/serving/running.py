@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import resource
 import signal
 import socket
@@ -38,6 +39,8 @@ def serve(application: Any, host: str, port: int, on_ready: Callable[[str], None
         GradmeterError: if Ray does not start.
     """
     _require_open_files()
+    # By default Ray gives way to all other programs, which is for computations that nobody waits for.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     stop = threading.Event()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     with reserved_port(host, port), cluster():

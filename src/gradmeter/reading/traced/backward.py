@@ -9,15 +9,20 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 
-from gradmeter.errors import InputError, UnsupportedModelError, one_line
+from gradmeter.errors import InputError, UnsupportedModelError
 from gradmeter.reading.network import owned_parameters
 from gradmeter.reading.pseudo_labels import PSEUDO_LABELS, start_vector
 from gradmeter.reading.statistics import METRICS, PowerSums, statistics_of_each
 from gradmeter.reading.traced.forward import ForwardReadings, TracedForward
+from gradmeter.reading.traced.layouts import SamplesAt, is_reshaping, samples_at, value_of_node
+from gradmeter.reading.traced.program import traced_program
 from gradmeter.reading.traced.rules import RULES, Step, Unruled
 from gradmeter.reading.traced.sums import ParameterGradient, sums_of_uses
 
-_LINEAR = torch.ops.aten.linear.default
+_ATEN = torch.ops.aten
+# Their outputs do not depend on the entries of their inputs.
+_CONSTANT = (_ATEN.full_like.default,)
+_NO_SAMPLES = "an output that has no axis of the samples"
 
 
 class LabelGradients(NamedTuple):
@@ -81,7 +86,7 @@ class TracedGradients(nn.Module):
         self._starts = {label: start_vector(label) for label in pseudo_labels}
         owned = owned_parameters(reader.network, biases=biases)
         self._owned = {layer: owned[layer] for layer in layers}
-        program = _program(reader, inputs)
+        program = traced_program(reader, inputs)
         self._graph = program.graph_module
         # For each placeholder of the graph the kind and the name of what it stands for.
         self._bindings = [(spec.kind, str(spec.target)) for spec in program.graph_signature.input_specs]
@@ -137,7 +142,7 @@ class TracedGradients(nn.Module):
         """Find the operations through which the logits depend on the parameters that are read, and check them."""
         measured = {id(parameter) for parameters in self._owned.values() for parameter in parameters.values()}
         placeholders = self._graph.graph.find_nodes(op="placeholder")
-        # Nodes of parameters that are read, and the parameters.
+        # Nodes of parameters that are read and of views of them, and the parameters.
         self._leaves: dict[fx.Node, int] = {}
         samples: Any = None
         for node, (kind, name) in zip(placeholders, self._bindings, strict=True):
@@ -146,25 +151,34 @@ class TracedGradients(nn.Module):
             if kind == InputKind.USER_INPUT:
                 samples = node.meta["val"].shape[0]
         self._logits = self._graph.graph.output_node().args[0][0]
+        for node in self._graph.graph.nodes:
+            if is_reshaping(node) and node.args[0] in self._leaves:
+                self._leaves[node] = self._leaves[node.args[0]]
         depending = {*self._leaves}
         for node in self._graph.graph.nodes:
-            if node.op == "call_function" and _is_floating(node) and not depending.isdisjoint(node.all_input_nodes):
+            if node.target not in _CONSTANT and _is_floating(node) and not depending.isdisjoint(node.all_input_nodes):
                 depending.add(node)
         reached, self._path = {self._logits}, list[fx.Node]()
+        self._layouts: dict[fx.Node, SamplesAt] = {}
         for node in reversed(self._graph.graph.nodes):
             if node in reached and node in depending and node not in self._leaves:
-                self._require_rule(node, samples)
+                self._require_rule(node)
+                if not self._leaves.keys().isdisjoint(node.all_input_nodes):
+                    self._layouts[node] = self._samples_at(node, samples)
                 self._path.append(node)
                 reached.update(node.all_input_nodes)
         self._active = {*self._path, *(leaf for leaf in self._leaves if leaf in reached)}
 
-    def _require_rule(self, node: fx.Node, samples: Any) -> None:
+    def _require_rule(self, node: fx.Node) -> None:
         if node.target not in RULES:
             raise _unruled(node)
-        value = node.meta["val"]
-        first = value[0] if isinstance(value, (tuple, list)) else value
-        if not first.dim() or str(first.shape[0]) != str(samples):
-            raise _unruled(node, "an output whose first axis is not that of the samples")
+        if all(isinstance(size, int) for size in value_of_node(node).shape):
+            raise _unruled(node, _NO_SAMPLES)
+
+    def _samples_at(self, node: fx.Node, samples: Any) -> SamplesAt:
+        if found := samples_at(node, samples):
+            return found
+        raise _unruled(node, _NO_SAMPLES)
 
     def _backward(self, values: Mapping[fx.Node, Any], direction: Tensor) -> dict[int, list[ParameterGradient]]:
         """Return what each use of a parameter contributes to its gradient."""
@@ -176,12 +190,17 @@ class TracedGradients(nn.Module):
         for node in self._path:
             if node not in arriving:
                 continue
-            needed = frozenset(
-                index
-                for index, argument in enumerate(node.args)
-                if isinstance(argument, fx.Node) and argument in self._active
+            needed, parameters = (
+                frozenset(
+                    index
+                    for index, argument in enumerate(node.args)
+                    if isinstance(argument, fx.Node) and argument in nodes
+                )
+                for nodes in (self._active, self._leaves)
             )
-            step = Step(value_of(node.args), value_of(node.kwargs), values[node], arriving.pop(node), needed)
+            layout = self._layouts[node].layout(values) if node in self._layouts else None
+            given = value_of(node.args), value_of(node.kwargs), values[node]
+            step = Step(*given, arriving.pop(node), needed, parameters, layout)
             try:
                 gradients = RULES[node.target](step)
             except Unruled as error:
@@ -210,31 +229,9 @@ def _of_nodes(node: fx.Node, gradients: Mapping[Any, Any]) -> Iterator[tuple[Any
             yield argument, gradient
 
 
-def _program(reader: TracedForward, inputs: Tensor) -> torch.export.ExportedProgram:
-    """Trace the forward pass to operations that have rules.
-
-    Raises:
-        UnsupportedModelError: if PyTorch cannot trace it.
-    """
-    table = torch.export.default_decompositions()
-    # Its parts fold the positions of a sequence into the samples.
-    del table[_LINEAR]
-    samples = torch.export.Dim("N", min=1)
-    try:
-        with torch.no_grad():
-            program = torch.export.export(reader, (inputs,), dynamic_shapes=({0: samples},), strict=False)
-            decomposed: torch.export.ExportedProgram = program.run_decompositions(table)
-            return decomposed
-    except Exception as error:  # torch.export raises errors of many types
-        raise UnsupportedModelError(
-            f"the network cannot be traced ({one_line(error)}); expected operations that torch.export can trace"
-        ) from error
-
-
 def _is_floating(node: fx.Node) -> bool:
-    value = node.meta.get("val")
-    first = value[0] if isinstance(value, (tuple, list)) and value else value
-    return isinstance(first, Tensor) and first.is_floating_point()
+    value = value_of_node(node) if node.op == "call_function" else None
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _constant(name: str) -> str:
@@ -249,6 +246,6 @@ def _unruled(node: fx.Node, use: str = "") -> UnsupportedModelError:
     operation = getattr(node.target, "__name__", str(node.target)).removesuffix(".default")
     return UnsupportedModelError(
         f"{where} uses {operation}{f' with {use}' if use else ''}, whose backward pass cannot be written to ONNX; "
-        "expected convolutions, dense layers, BatchNorm, pooling and functions of single entries: fit with --reads "
-        "forward"
+        "expected convolutions, dense layers, attention, normalisation, pooling and functions of single entries: fit "
+        "with --reads forward"
     )
