@@ -13,7 +13,7 @@ from gradmeter.trust.labels.confident import contradicted_share
 from gradmeter.trust.labels.experts import centre_expert, classes_of, network_expert, vote_expert
 from gradmeter.trust.labels.inputs import Labels, Values
 from gradmeter.trust.labels.noise import Classes, NoiseModel, NoiseProblem, fit_noise
-from gradmeter.trust.labels.rate import rate_between, rate_interval
+from gradmeter.trust.labels.rate import raised_by, rate_interval
 from gradmeter.trust.labels.scores import LabelScores
 
 Expert = Callable[[LabelScores, Labels], Values]
@@ -55,7 +55,7 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
 
     A network that learned wrong labels moves their embeddings towards them, and the centres take some of these labels
     for ambiguous ones: their estimate is too low. Confident learning counts all labels that the heads contradict, also
-    where the heads are wrong: of few wrong labels, its estimate is too high. The estimate is the mean of both.
+    where the heads are wrong: of few wrong labels, its estimate is too high. If it is larger, the mean of both counts.
 
     Args:
         scores: the inputs, whose labels all count as right ones.
@@ -71,7 +71,7 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
         problem, model = _fit(scores, alone, rows, classes)
     rate = rate_interval(problem, model, len(inputs))
     if learned:
-        rate = rate_between(rate, contradicted_share(inputs), len(inputs))
+        rate = raised_by(rate, contradicted_share(inputs), len(inputs))
     scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
     experts = (network_expert, centre_expert, *((vote_expert,) if learned else ()))
     evidence = [expert(scores, rows) for expert in experts]

@@ -45,17 +45,20 @@ def rate_interval(problem: NoiseProblem, fitted: NoiseModel, labels: int) -> Int
     return Interval(fitted.rate, min(low, fitted.rate), min(max(high, least_high, fitted.rate), 1.0))
 
 
-def rate_between(rate: Interval, contradicted: float, labels: int) -> Interval:
-    """Return the geometric mean of two estimates of the share of wrong labels, with an interval that holds both.
+def raised_by(rate: Interval, contradicted: float, labels: int) -> Interval:
+    """Return an estimate of the share of wrong labels, raised to the geometric mean with another one if that is larger.
 
     Args:
-        rate: an estimate with its interval.
-        contradicted: another one, a share of the labels.
+        rate: an estimate, too low rather than too high, with its interval.
+        contradicted: another one, a share of the labels, which is 0 for labels that were learned by heart.
         labels: number of labels.
+
+    Returns:
+        The estimate with an interval that holds those of both.
     """
     deviation = norm.ppf((1 + _CONFIDENCE) / 2) * np.sqrt(contradicted * (1 - contradicted) / labels)
-    low, high = min(rate.low, contradicted - deviation), max(rate.high, contradicted + deviation)
-    return Interval(float(np.sqrt(rate.value * contradicted)), max(low, 0.0), min(high, 1.0))
+    high = min(max(rate.high, contradicted + deviation), 1.0)
+    return Interval(float(np.sqrt(rate.value * max(contradicted, rate.value))), rate.low, high)
 
 
 def _bounds(problem: NoiseProblem, start: Values, fixed: tuple[int, ...]) -> tuple[float, float]:
