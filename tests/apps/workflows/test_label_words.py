@@ -7,6 +7,7 @@ import pytest
 
 from gradmeter.apps.workflows.label_words import answer, labels, share
 from gradmeter.trust.evaluation.resampling import Interval
+from gradmeter.trust.reads import ReadsChoice
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,15 @@ def test_one_label_is_not_many() -> None:
 
 
 def checked(rate: Interval, skipped: int, **reasons: int) -> Any:
-    return SimpleNamespace(rate=rate, verdicts=[None] * 30, reasons=reasons, learned=False, skipped=[None] * skipped)
+    return SimpleNamespace(
+        rate=rate,
+        verdicts=[None] * 30,
+        reasons=reasons,
+        learned=False,
+        skipped=[None] * skipped,
+        reads="forward",
+        choice=None,
+    )
 
 
 def test_the_answer_agrees_in_number() -> None:
@@ -42,3 +51,9 @@ def test_the_answer_agrees_in_number() -> None:
         "About 3 % of 30 labels are wrong, 95 % interval 0 to 10 %: 1 label (0 to 3).",
         "No label is worth a look.",
     ]
+
+
+def test_why_gradients_do_not_count() -> None:
+    result = checked(Interval(0.1, 0.0, 0.2), 0)
+    result.choice = ReadsChoice("forward", "they do not help")
+    assert answer(result)[-1] == "Reads the forward pass only: they do not help."

@@ -11,9 +11,10 @@ from sklearn.metrics import roc_auc_score
 
 from gradmeter import GradientMeter
 from gradmeter.errors import InputError
+from gradmeter.reading.readings import Readings
 from gradmeter.trust.labels import LabelCheck, LabelReadings, read_labels
-from gradmeter.trust.labels.check import folds_of
 from gradmeter.trust.labels.corruption import KINDS, corrupt
+from gradmeter.trust.labels.folds import folds_of
 from gradmeter.trust.labels.heads import out_of_fold
 from gradmeter.trust.labels.reasons import reasons_of
 from gradmeter.trust.labels.scores import LabelScores
@@ -94,7 +95,7 @@ def test_gradients_of_the_given_and_of_some_corrupted_labels() -> None:
         torch.nn.functional.cross_entropy(network(images), truth).backward()
         optimiser.step()
     readings = read_labels(GradientMeter(network.eval()), images, torch.from_numpy(inputs.labels), gradients=True)
-    verdicts = LabelCheck(gradients=True).fit_predict(readings)
+    verdicts = LabelCheck(reads="gradients").fit_predict(readings)
     assert roc_auc_score(wrong, verdicts.log_odds) > 0.98
     objections = [verdicts.layers[row] for row in np.argsort(verdicts.rank)[:5]]
     assert all(objections)
@@ -104,7 +105,46 @@ def test_gradients_of_the_given_and_of_some_corrupted_labels() -> None:
 
 def test_gradients_that_were_not_read() -> None:
     with pytest.raises(InputError, match="gradients"):
-        LabelCheck(gradients=True).fit_predict(clusters(50, 0)[0])
+        LabelCheck(reads="gradients").fit_predict(clusters(50, 0)[0])
+
+
+class Reader:
+    """Gradients at labels, as loud at a wrong label as wanted, and the rows that were asked for."""
+
+    def __init__(self, truth: np.ndarray, loudness: float) -> None:
+        self.rows: list[int] = []
+        self._truth, self._loudness = truth, loudness
+
+    def __call__(self, rows: np.ndarray, labels: np.ndarray) -> Readings:
+        self.rows.append(len(rows))
+        random = np.random.default_rng(len(self.rows))
+        is_wrong = (labels != self._truth[rows])[:, None, None]
+        values = torch.from_numpy(np.exp(random.normal(size=(len(rows), 2, 8)) + self._loudness * is_wrong))
+        logits = torch.from_numpy(random.normal(size=(len(rows), CLASSES)))
+        return Readings(logits, torch.full((len(rows),), -1.0), ("1", "all"), values, "labels")
+
+
+@pytest.mark.parametrize(("loudness", "reads"), [(0.0, "forward"), (6.0, "gradients")])
+def test_auto_reads_all_gradients_only_if_they_help_for_some(loudness: float, reads: str) -> None:
+    inputs, wrong = clusters(2500, 100, spread=3.0)
+    reader = Reader(np.where(wrong, -1, inputs.labels), loudness)
+    verdicts = LabelCheck(reads="auto").fit_predict(replace(inputs, at=reader))
+    assert verdicts.choice is not None
+    assert verdicts.choice.reads == reads
+    assert reader.rows[:2] == [1000, 300]
+    assert len(reader.rows) == (2 if reads == "forward" else 4)
+    if reads == "forward":
+        np.testing.assert_array_equal(verdicts.log_odds, LabelCheck().fit_predict(inputs).log_odds)
+    else:
+        assert roc_auc_score(wrong, verdicts.log_odds) > roc_auc_score(wrong, LabelCheck().fit_predict(inputs).log_odds)
+
+
+def test_auto_without_gradients_reads_the_forward_pass() -> None:
+    verdicts = LabelCheck(reads="auto").fit_predict(clusters(100, 5)[0])
+    assert verdicts.choice is not None
+    assert verdicts.choice.reads == "forward"
+    with pytest.raises(InputError, match="'all'"):
+        LabelCheck(reads="all")
 
 
 def test_labels_of_one_class_and_too_few_inputs() -> None:

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import check_grad
 from scipy.special import log_softmax, softmax
 
-from gradmeter.trust.labels import LabelScores
+from gradmeter.trust.labels import LabelReadings, LabelScores
 from gradmeter.trust.labels.experts import classes_of, network_expert
 from gradmeter.trust.labels.noise import Classes, NoiseModel, NoiseProblem, fit_noise
 from gradmeter.trust.labels.rate import rate_interval
@@ -27,6 +27,8 @@ def test_the_gradient_of_the_likelihood(experts: int) -> None:
     problem = NoiseProblem(evidence, random.integers(0, 4, 40), some_classes((4, 5), (0,)))
     point = np.concatenate([0.3 + random.random(experts), [-2.0, 0.5, -1.0, -0.3]])
     assert check_grad(lambda x: problem(x)[0], lambda x: problem(x)[1], point) < 1e-5
+    curved, bent = problem.with_curves(), np.concatenate([point[:experts], [0.2, 0.3], point[experts:]])
+    assert check_grad(lambda x: curved(x)[0], lambda x: curved(x)[1], bent) < 1e-4
 
 
 def test_the_log_odds_are_those_of_bayes() -> None:
@@ -80,6 +82,36 @@ def test_a_network_that_knows_nothing_leaves_the_rate_open() -> None:
     problem, model = fit_noise([1e-3 * random.normal(size=(500, 6))], labels, some_classes())
     interval = rate_interval(problem, model, 500)
     assert interval.high - interval.low > 0.9
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("confidence", [0.7, 0.9, 0.95])
+def test_equal_confidences_do_not_tell_wrong_labels_from_wrong_predictions(classes: int, confidence: float) -> None:
+    """The network is always right and unduly modest; 5 % of the labels are the next class."""
+    random = np.random.default_rng(0)
+    truth, at = random.integers(classes, size=2000), np.arange(2000)
+    p = np.full((2000, classes), (1 - confidence) / (classes - 1))
+    p[at, truth] = confidence
+    labels = np.where(at % 20 == 0, (truth + 1) % classes, truth)
+    inputs = LabelReadings(labels, np.log(p).astype(np.float32), np.zeros((2000, 1), np.float32))
+    problem, model = fit_noise([np.log(p)], labels, classes_of(inputs))
+    interval = rate_interval(problem, model, 2000)
+    assert interval.low == 0
+    assert 0.05 < interval.high < 0.08
+
+
+def test_certain_and_wrong_predictions_of_classes_without_labels() -> None:
+    """Nothing tells them from images of these classes with a wrong label."""
+    inputs, _ = drawn(0.0, 1000)
+    truth = np.arange(1000) % 2
+    logits = np.where(np.arange(6) == truth[:, None], 12.0, 0.0)
+    logits[:20, 4] = 24.0
+    inputs = LabelReadings(truth, logits.astype(np.float32), np.zeros((1000, 1), np.float32))
+    evidence = [network_expert(LabelScores(inputs), np.arange(1000))]
+    problem, model = fit_noise(evidence, truth, classes_of(inputs))
+    interval = rate_interval(problem, model, 1000)
+    assert interval.low < 0.002
+    assert 0.015 < interval.high < 0.05
 
 
 def test_weights_for_a_model_s_shares() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -23,18 +23,12 @@ from gradmeter.apps.cli.parameters import (
     Model,
     OnEngine,
     Quiet,
+    Reads,
     Std,
     Weights,
     recipe,
 )
 from gradmeter.apps.cli.terminal import Terminal, typed_command
-
-
-class LabelReads(StrEnum):
-    """What is read of a network to judge labels."""
-
-    forward = "forward"
-    gradients = "gradients"
 
 
 def labels(
@@ -58,9 +52,12 @@ def labels(
         ),
     ] = False,
     reads: Annotated[
-        LabelReads,
-        typer.Option(help="What to read of each sample: the forward pass only, or the gradient at its label, too."),
-    ] = LabelReads.forward,
+        Reads,
+        typer.Option(
+            help="What to read of each sample: the forward pass only, or the gradient at its label, too. auto compares "
+            "both on held-out folds of at most 1,000 labels and reads gradients only if they pay."
+        ),
+    ] = Reads.forward,
     folds: Annotated[int, typer.Option(help="No label is judged by a model that saw it: number of folds.", min=2)] = 5,
     weights: Weights = None,
     classes: Classes = None,
@@ -110,6 +107,7 @@ def labels(
             "reasons": checked.reasons,
             "learned": checked.learned,
             "reads": checked.reads,
+            "choice": None if checked.choice is None else asdict(checked.choice),
             "notes": list(checked.notes),
             "skipped": [{"id": sample.id, "reason": sample.reason} for sample in checked.skipped],
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -151,15 +152,15 @@ class Rows:
 def read_samples(classifier: Classifier, source: Source, folder: Path, work: Work, *, gradients: bool) -> ReadLabels:
     """Read all samples into a folder, or continue an earlier run.
 
-    Logits and embeddings go to temporary files, so that memory grows only a little with the number of samples; with
-    gradients, it grows with the number of layers.
+    The readings can read gradients at chosen labels later. Logits and embeddings go to temporary files, so that memory
+    grows only a little with the number of samples; with gradients, it grows with the number of layers.
 
     Args:
         classifier: the network and its preprocessing.
         source: the samples.
         folder: folder of the readings.
         work: device, engine and callbacks.
-        gradients: whether to read gradients at the given labels.
+        gradients: whether to read gradients at all given labels now.
 
     Raises:
         DataError: if the source has no labels or other classes than the network, or no sample can be read.
@@ -175,8 +176,8 @@ def read_samples(classifier: Classifier, source: Source, folder: Path, work: Wor
     path = folder / ("gradients" if gradients else "forward")
     measured = stream(reader, source, path, purpose, work, classifier.numbering(source))
     read = _collect(MeasuredSet(path), source, measured, gradients=gradients)
-    if not gradients:
-        return read
+    meter = GradientMeter(classifier.network, embedding=True)
+    numbers_of_calls = count()
 
     def at(rows: Labels, labels: Labels) -> Readings:
         names = read.ids.take(pa.array(rows)).to_pylist()
@@ -184,8 +185,9 @@ def read_samples(classifier: Classifier, source: Source, folder: Path, work: Wor
         again = LabelReader(meter, classifier, Rows(others), others)
         part = Part(source, read.indices[rows])
         digest = hashlib.sha256(np.ascontiguousarray(labels).tobytes()).hexdigest()
-        of_part = {**purpose_of(classifier, part), "read for": "corrupted labels", "labels": digest}
-        target = folder / "corrupted"
+        of_part = {**purpose_of(classifier, part), "read for": "chosen labels", "labels": digest}
+        # A run that continues an earlier one asks for the same labels in the same order.
+        target = folder / f"chosen-{next(numbers_of_calls)}"
         earlier = MeasuredSet(target)
         stale = earlier.exists() and earlier.purpose() != of_part
         stream(again, part, target, of_part, replace(work, fresh=work.fresh or stale))

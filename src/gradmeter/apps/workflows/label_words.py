@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from gradmeter.apps.workflows.labels import CheckedLabels
+from gradmeter.trust.reads import FORWARD
 
 
 def answer(checked: CheckedLabels) -> list[str]:
@@ -26,6 +27,9 @@ def answer(checked: CheckedLabels) -> list[str]:
         f"Worth a look: {labels(doubtful)} ({reasons})." if doubtful else "No label is worth a look.",
         judges,
     ]
+    if checked.choice is not None:
+        what = "the forward pass only" if checked.reads == FORWARD else "gradients and the forward pass"
+        lines.append(f"Reads {what}: {checked.choice.reason}.")
     if skipped := len(checked.skipped):
         cannot = "that cannot be read or has no label" if skipped == 1 else "that cannot be read or have no label"
         lines.append(f"Skipped {skipped:,} sample{'s' * (skipped > 1)} {cannot}.")

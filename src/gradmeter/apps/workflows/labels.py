@@ -21,10 +21,10 @@ from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Source
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels import LabelCheck, LabelReadings, LabelVerdicts
-from gradmeter.trust.labels.check import folds_of
+from gradmeter.trust.labels.folds import folds_of
 from gradmeter.trust.labels.heads import out_of_fold
 from gradmeter.trust.labels.reasons import REASONS
-from gradmeter.trust.reads import FORWARD, GRADIENTS
+from gradmeter.trust.reads import AUTO, FORWARD, GRADIENTS, ReadsChoice
 
 COLUMNS = ("rank", "id", "label", "p_label", "suggestion", "reason", "layers")
 """Columns of the table of labels."""
@@ -49,7 +49,7 @@ class CheckedLabels:
         classes: names of the network's classes; None if they have none.
         model: name of the network.
         learned: whether out-of-fold heads judged, and not the network's own last layer.
-        reads: "forward" or "gradients".
+        reads: "forward" or "gradients"; with "auto", the one that was chosen.
         notes: sentences on the data.
         out: path of the table.
     """
@@ -69,6 +69,11 @@ class CheckedLabels:
     def rate(self) -> Interval:
         """The estimated share of wrong labels."""
         return self.verdicts.rate
+
+    @property
+    def choice(self) -> ReadsChoice | None:
+        """Whether gradients count, and why; None if only the forward pass was to be used."""
+        return self.verdicts.choice
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
@@ -120,7 +125,8 @@ def check_labels(
         out: path of the table, which ends in .parquet.
         work: device, engine and callbacks.
         learned: whether the network learned from these labels; then heads that are fitted out of fold judge.
-        reads: "forward", or "gradients" to use these, too.
+        reads: "forward", "gradients" to use these, too, if they help, or "auto" to read them only if they help for some
+            labels; see `LabelCheck`. Of labels that the network learned, "auto" reads the forward pass only.
         folds: number of folds.
         seed: of all random choices.
 
@@ -140,7 +146,10 @@ def check_labels(
     if learned:
         fold = folds_of(inputs, folds, seed)
         inputs = replace(inputs, probabilities=out_of_fold(inputs.embedding, inputs.labels, inputs.classes, fold, seed))
-    verdicts = LabelCheck(gradients=reads == GRADIENTS, folds=folds, seed=seed).fit_predict(inputs)
+    reads = FORWARD if learned and reads == AUTO else reads
+    verdicts = LabelCheck(reads=reads, folds=folds, seed=seed).fit_predict(inputs)
+    if reads == AUTO and verdicts.choice is not None:
+        reads = verdicts.choice.reads
     names = classifier.classes or (None if source.classes is None else source.classes)
     notes = (*notes_on(inputs, names, learned=learned), *note_on_rate(verdicts.rate))
     for note in notes:

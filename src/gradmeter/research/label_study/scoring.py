@@ -11,6 +11,7 @@ from gradmeter.research.label_study.names import COMBINED, CONFIDENT, FORWARD, S
 from gradmeter.research.label_study.sheet import Sheet
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels import LabelCheck, LabelReadings, scores
+from gradmeter.trust.reads import GRADIENTS
 
 Labels = NDArray[np.int64]
 
@@ -25,8 +26,8 @@ def scored(inputs: LabelReadings, ids: Labels, labels: Labels, predictions: Labe
         predictions: [N] what the network itself predicts, for the share of errors that it has learned.
     """
     given = inputs.labels
-    verdicts = LabelCheck(gradients=True).fit_predict(inputs)
-    without = LabelCheck(gradients=False).fit_predict(inputs)
+    verdicts = LabelCheck(reads=GRADIENTS).fit_predict(inputs)
+    without = LabelCheck().fit_predict(inputs)
     probabilities = softmax(inputs.logits.astype(np.float64), axis=1)
     if inputs.probabilities is not None:
         probabilities = inputs.probabilities

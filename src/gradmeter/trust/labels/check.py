@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,16 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import InputError
+from gradmeter.reading.readings import Readings
 from gradmeter.trust.evaluation.resampling import Interval
+from gradmeter.trust.labels.folds import folds_of
 from gradmeter.trust.labels.gradient_evidence import with_gradients
 from gradmeter.trust.labels.inputs import LabelReadings, Labels, Values
 from gradmeter.trust.labels.judge import Judge, judge_labels
+from gradmeter.trust.labels.pilot import choose_label_reads
 from gradmeter.trust.labels.reasons import layer_objections, reasons_of, suggestions_of
 from gradmeter.trust.labels.scores import LabelScores
+from gradmeter.trust.reads import AUTO, FORWARD, GRADIENTS, READS, ReadsChoice
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,7 @@ class LabelVerdicts:
             the largest first; empty without gradients.
         rate: estimated share of wrong labels, with a 95 % interval.
         neighbours: [N, k] rows of the nearest neighbours in the embedding; -1 where there is none.
+        choice: whether gradients count, and why; None if only the forward pass was to be used.
     """
 
     p_label: Values
@@ -42,6 +47,7 @@ class LabelVerdicts:
     layers: list[tuple[str, ...]]
     rate: Interval
     neighbours: NDArray[np.int32]
+    choice: ReadsChoice | None = None
 
     def __len__(self) -> int:
         """Return the number of labels."""
@@ -57,7 +63,9 @@ class LabelCheck:
     have out-of-fold probabilities, the network has learned the labels, and the embedding decides more.
 
     Args:
-        gradients: whether to use the gradients of the readings, which must then be able to read more of them.
+        reads: "forward" for the forward pass only. "gradients" also reads gradients at all given labels and at
+            corrupted ones, which count if they help. "auto" reads them for at most 1,000 labels first, and for the
+            others only if they help there; if gradients cannot be read, it uses the forward pass only.
         folds: number of folds in which the use of gradients is learned.
         seed: of all random choices.
 
@@ -66,13 +74,13 @@ class LabelCheck:
         >>> verdicts.p_label.argsort()[:10]
     """
 
-    def __init__(self, *, gradients: bool = False, folds: int = 5, seed: int = 0) -> None:
-        if not isinstance(gradients, bool):
-            raise InputError(f"gradients={gradients!r}; expected True or False")
+    def __init__(self, *, reads: str = FORWARD, folds: int = 5, seed: int = 0) -> None:
+        if reads not in READS:
+            raise InputError(f"reads={reads!r}; expected {', '.join(map(repr, READS))}")
         for name, number, least in (("folds", folds, 2), ("seed", seed, 0)):
             if not isinstance(number, int) or isinstance(number, bool) or number < least:
                 raise InputError(f"{name}={number!r}; expected an integer of at least {least}")
-        self.gradients, self.folds, self.seed = gradients, folds, seed
+        self.reads, self.folds, self.seed = reads, folds, seed
 
     def fit_predict(self, inputs: LabelReadings) -> LabelVerdicts:
         """Return verdicts on the given labels.
@@ -88,41 +96,40 @@ class LabelCheck:
         distinct = len(inputs) if inputs.contents is None else len(np.unique(inputs.contents))
         if distinct < self.folds:
             raise InputError(f"{distinct:,} different inputs for {self.folds} folds; expected at least one for each")
-        if self.gradients and (inputs.given is None or inputs.at is None):
-            raise InputError("the readings have no gradients; read with read_labels(..., gradients=True)")
+        if self.reads == GRADIENTS and inputs.at is None:
+            raise InputError("the readings cannot read gradients; read with read_labels(...)")
         if len(np.unique(inputs.labels)) < 2:
             raise InputError(
                 f"all {len(inputs):,} labels are class {inputs.labels[0]}; expected labels of at least two classes"
             )
+        choice = None
         with threadpool_limits(1):
+            if self.reads == AUTO and inputs.given is None:
+                choice = choose_label_reads(inputs, self.folds, self.seed)
+            if self.reads != FORWARD and inputs.at is not None and (choice is None or choice.reads == GRADIENTS):
+                if inputs.given is None:
+                    inputs = replace(inputs, given=inputs.at(np.arange(len(inputs)), inputs.labels))
+                judge = judge_labels(LabelScores(inputs, seed=self.seed), self.seed)
+                log_odds, choice = with_gradients(judge, folds_of(inputs, self.folds, self.seed), self.seed)
+                return self._verdicts(judge, log_odds, choice, inputs.given)
             judge = judge_labels(LabelScores(inputs, seed=self.seed), self.seed)
-            if self.gradients:
-                log_odds = with_gradients(judge, folds_of(inputs, self.folds, self.seed), self.seed)
-            else:
-                log_odds = judge.log_odds(inputs.labels)
-        return self._verdicts(judge, log_odds)
+            return self._verdicts(judge, judge.log_odds(inputs.labels), choice, None)
 
-    def _verdicts(self, judge: Judge, log_odds: Values) -> LabelVerdicts:
-        scores, inputs = judge.scores, judge.scores.inputs
+    def _verdicts(
+        self, judge: Judge, log_odds: Values, choice: ReadsChoice | None, given: Readings | None
+    ) -> LabelVerdicts:
+        scores = judge.scores
         p_label = expit(-log_odds)
-        rank = np.empty(len(inputs), np.int64)
-        rank[np.argsort(-log_odds, kind="stable")] = np.arange(1, len(inputs) + 1)
+        rank = np.empty(len(p_label), np.int64)
+        rank[np.argsort(-log_odds, kind="stable")] = np.arange(1, len(p_label) + 1)
         return LabelVerdicts(
             p_label,
             log_odds,
             suggestions_of(scores),
             reasons_of(scores, p_label),
             rank,
-            layer_objections(inputs.given if self.gradients else None, p_label),
+            layer_objections(given, p_label),
             judge.rate,
             scores.neighbours.rows,
+            choice,
         )
-
-
-def folds_of(inputs: LabelReadings, folds: int, seed: int) -> Labels:
-    """Return the fold of each input [N]; copies of an input share one."""
-    groups = np.arange(len(inputs))
-    if inputs.contents is not None:
-        groups = np.unique(inputs.contents, return_inverse=True)[1]
-    order = np.random.default_rng([seed, 2]).permutation(int(groups.max()) + 1)
-    return np.asarray(order[groups] % folds, np.int64)

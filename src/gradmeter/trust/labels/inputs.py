@@ -38,8 +38,8 @@ class LabelReadings:
         logits: [N, C] of the network.
         embedding: [N, D] input of the last layer.
         probabilities: [N, C] out-of-fold probabilities that replace the softmax of the logits; None for the softmax.
-        given: readings at the given labels, with gradients; None to use only the forward pass.
-        at: reads gradients at other labels; needed for `given` to be used by `LabelCheck`.
+        given: readings at the given labels, with gradients; None if they were not read.
+        at: reads gradients at any labels; None if they cannot be read.
         contents: [N] equal numbers for equal inputs; None if they are unknown.
     """
 
@@ -126,7 +126,7 @@ def read_labels(meter: GradientMeter, inputs: Any, labels: Any, *, gradients: bo
         meter: a meter of the network; its pseudo-labels do not matter.
         inputs: N inputs, as the meter takes them.
         labels: [N] given classes, integers in a tensor, an array, a list or a pandas series.
-        gradients: whether to read gradients at the labels, too.
+        gradients: whether to read gradients at all labels now; else `LabelCheck` reads those that it needs.
 
     Raises:
         InputError: if labels are not integers [N] or not classes, and as the meter does.
@@ -138,20 +138,23 @@ def read_labels(meter: GradientMeter, inputs: Any, labels: Any, *, gradients: bo
     if len(classes) != batch.samples:
         raise InputError(f"{len(classes):,} labels for {batch.samples:,} inputs; expected one for each")
 
-    def at(rows: Labels, others: Labels) -> Readings:
+    def read(by: GradientMeter, rows: Labels, others: Labels) -> Readings:
         starts = range(0, len(rows), _BATCH)
         tiles = [slice(start, start + _BATCH) for start in starts]
-        parts = [own(batch.rows(rows[tile].tolist()), _on(batch, others[tile])) for tile in tiles]
+        parts = [by(batch.rows(rows[tile].tolist()), _on(batch, others[tile])) for tile in tiles]
         return Readings.concatenate(parts)
 
-    readings = at(np.arange(batch.samples), classes.numpy())
+    def at(rows: Labels, others: Labels) -> Readings:
+        return read(GradientMeter(meter.model, embedding=True, biases=meter.biases), rows, others)
+
+    readings = read(own, np.arange(batch.samples), classes.numpy())
     embedding = readings.logits if readings.embedding is None else readings.embedding
     return LabelReadings(
         classes.numpy(),
         readings.logits.float().cpu().numpy(),
         embedding.float().cpu().numpy(),
         given=readings if gradients else None,
-        at=at if gradients else None,
+        at=at,
         contents=content_hashes(inputs),
     )
 

@@ -9,10 +9,11 @@ import numpy as np
 from scipy.special import expit
 
 from gradmeter.trust.evaluation.resampling import Interval
+from gradmeter.trust.labels.confident import contradicted_share
 from gradmeter.trust.labels.experts import centre_expert, classes_of, network_expert, vote_expert
 from gradmeter.trust.labels.inputs import Labels, Values
 from gradmeter.trust.labels.noise import Classes, NoiseModel, NoiseProblem, fit_noise
-from gradmeter.trust.labels.rate import rate_interval
+from gradmeter.trust.labels.rate import raised_by, rate_interval
 from gradmeter.trust.labels.scores import LabelScores
 
 Expert = Callable[[LabelScores, Labels], Values]
@@ -52,6 +53,10 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     The share of wrong labels is estimated with one expert: the network, which did not learn these labels, or else the
     centres, because heads that are fitted to wrong labels predict them. Then all experts are weighed.
 
+    A network that learned wrong labels moves their embeddings towards them, and the centres take some of these labels
+    for ambiguous ones: their estimate is too low. Confident learning counts all labels that the heads contradict, also
+    where the heads are wrong: of few wrong labels, its estimate is too high. If it is larger, the mean of both counts.
+
     Args:
         scores: the inputs, whose labels all count as right ones.
         seed: of the draw of labels that the model is fitted to, if there are many.
@@ -65,6 +70,8 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
         scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
         problem, model = _fit(scores, alone, rows, classes)
     rate = rate_interval(problem, model, len(inputs))
+    if learned:
+        rate = raised_by(rate, contradicted_share(inputs), len(inputs))
     scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
     experts = (network_expert, centre_expert, *((vote_expert,) if learned else ()))
     evidence = [expert(scores, rows) for expert in experts]

@@ -12,8 +12,9 @@ from scipy.special import expit, logit, logsumexp, softmax
 
 from gradmeter.trust.labels.inputs import Labels, Values
 
-# The inverse temperature of a lone expert is about 1: standard deviation of its logarithm.
-_TEMPERATURE = 0.5
+# The inverse temperature of a lone expert is about 1: standard deviation of its logarithm; a larger one where the
+# calibration may be bent, and the scale of the weights of the curves that bend it.
+_TEMPERATURE, _ANY_TEMPERATURE, _BENDING = 0.5, 1.0, 0.5
 # Standard deviation of the log odds of shares, other than the rate, around even odds.
 _SHARES = 3.0
 _SEARCH = {"maxiter": 200, "ftol": 1e-9, "gtol": 1e-6}
@@ -23,6 +24,8 @@ _STARTS = (0.03, 0.4)
 # with the fitted temperature.
 _ROUNDS = 4
 _TINY = 1e-9
+# The curve that bends margins up doubles one of this size.
+_LARGE_MARGIN = 10.0
 _LEAST = 1e-300
 
 
@@ -178,21 +181,45 @@ class NoiseProblem:
         labels: see `fit_noise`.
         classes: see `Classes`.
         fixed_weights: [K] weights with which the inputs tell the shares of classes; by default equal ones.
+        curves: number of the last experts that only bend the calibration of the first, see `with_curves`.
     """
 
     RATE, CONFUSED, RARE, FOREIGN = -4, -3, -2, -1
     """Places of parameters."""
 
     def __init__(
-        self, experts: Sequence[Values], labels: Labels, classes: Classes, fixed_weights: Values | None = None
+        self,
+        experts: Sequence[Values],
+        labels: Labels,
+        classes: Classes,
+        fixed_weights: Values | None = None,
+        *,
+        curves: int = 0,
     ) -> None:
         self._experts, self._labels, self._classes = experts, labels, classes
+        self._fixed_weights, self._curves = fixed_weights, curves
         self._groups = classes.groups
         self._to_given = np.ascontiguousarray(classes.confusion[:, labels].T)
         self._at = np.arange(len(labels))
         weights = self._equal_weights() if fixed_weights is None else fixed_weights
         # [n, 3] probability of each group of classes.
         self._of_inputs = self._probabilities(weights) @ self._groups
+
+    @property
+    def has_foreign(self) -> bool:
+        """Whether classes have no label, so that none of their samples can have a right one."""
+        return bool(self._classes.foreign.any())
+
+    def with_curves(self) -> NoiseProblem:
+        """Return the problem of a lone expert with two more, which bend its calibration, and a wider prior on it.
+
+        The margins of an expert are how much more evidence the likeliest class has than each other one. One curve bends
+        large margins down, as for a network that is certain and wrong, the other one bends them up.
+        """
+        margins = self._experts[0].max(axis=1, keepdims=True) - self._experts[0]
+        weights = self._equal_weights() if self._fixed_weights is None else self._fixed_weights
+        curved = (*self._experts, -np.log1p(margins), -(margins**2) / _LARGE_MARGIN)
+        return NoiseProblem(curved, self._labels, self._classes, np.concatenate([weights, [0.0, 0.0]]), curves=2)
 
     def start(self, rate: float) -> Values:
         """Return parameters to start from."""
@@ -217,7 +244,7 @@ class NoiseProblem:
         places = list(fixed)
         if not self._classes.rare.any():
             places.append(self.RARE)
-        if not self._classes.foreign.any():
+        if self.FOREIGN not in places and not self.has_foreign:
             places.append(self.FOREIGN)
             start[self.FOREIGN] = logit(_TINY)
         for place in places:
@@ -284,8 +311,11 @@ class NoiseProblem:
         for place in (self.CONFUSED, self.RARE, self.FOREIGN):
             penalty += 0.5 * float(parameters[place] / _SHARES) ** 2
             slopes[place] = parameters[place] / _SHARES**2
-        if len(self._experts) == 1:
-            logarithm = float(np.log(parameters[0]))
-            penalty += 0.5 * (logarithm / _TEMPERATURE) ** 2
-            slopes[0] = logarithm / _TEMPERATURE**2 / parameters[0]
+        if len(self._experts) == 1 + self._curves:
+            logarithm, deviation = float(np.log(parameters[0])), _ANY_TEMPERATURE if self._curves else _TEMPERATURE
+            penalty += 0.5 * (logarithm / deviation) ** 2
+            slopes[0] = logarithm / deviation**2 / parameters[0]
+        for place in range(len(self._experts) - self._curves, len(self._experts)):
+            penalty += 0.5 * float(parameters[place] / _BENDING) ** 2
+            slopes[place] = parameters[place] / _BENDING**2
         return penalty, slopes

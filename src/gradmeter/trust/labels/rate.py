@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import expit, logit
-from scipy.stats import chi2
+from scipy.stats import chi2, norm
 
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels.inputs import Values
@@ -14,31 +14,63 @@ _CONFIDENCE = 0.95
 # The least and the highest share that an interval tells from none and from all.
 _LEAST, _MOST = 1e-6, 1 - 1e-6
 # First step of the search for a bound, in log odds; it doubles until the bound is passed, and the bound is then halved
-# this often.
-_STEP, _HALVINGS = 0.25, 4
+# until it is known this well.
+_STEP, _PRECISION = 0.25, 0.03
+# Weight of each curve of the calibration where the search starts.
+_BENT = 0.01
 
 
 def rate_interval(problem: NoiseProblem, fitted: NoiseModel, labels: int) -> Interval:
     """Return the rate of a fitted model with a 95 % interval by the profile likelihood.
 
     All shares are in the interval for which other values of the remaining parameters explain the labels nearly as well,
-    so that it is wide where the share is not identified.
+    so that it is wide where the share is not identified. In the interval, unlike in the rate, the calibration may be
+    bent and its temperature is nearly free: where all confidences are alike, for example, nothing tells a wrong label
+    from a wrong prediction. If classes have no label, the lower bound is that for a network which is wrong wherever it
+    predicts one of them.
 
     Args:
-        problem: what the model was fitted to.
+        problem: what the model was fitted to, with one expert.
         fitted: the model.
         labels: number of all labels, of which the problem has a part.
     """
-    limit = fitted.loss + chi2.ppf(_CONFIDENCE, 1) / 2
-    low = _bound(problem, fitted, limit, -1) if fitted.rate > _LEAST else 0.0
-    high = _bound(problem, fitted, limit, 1)
+    curved, point = problem.with_curves(), problem.parameters(fitted)
+    start = np.concatenate([point[:1], [_BENT, _BENT], point[1:]])
+    low, high = _bounds(curved, start, ())
+    if problem.has_foreign:
+        start[problem.FOREIGN] = logit(_LEAST)
+        low = min(low, _bounds(curved, start, (problem.FOREIGN,))[0])
     # The exact binomial bound if no label of n is wrong.
     least_high = 1 - ((1 - _CONFIDENCE) / 2) ** (1 / labels)
-    return Interval(fitted.rate, low if low > _LEAST else 0.0, min(max(high, least_high, fitted.rate), 1.0))
+    return Interval(fitted.rate, min(low, fitted.rate), min(max(high, least_high, fitted.rate), 1.0))
 
 
-def _bound(problem: NoiseProblem, fitted: NoiseModel, limit: float, sign: int) -> float:
-    """Return the share of wrong labels, below or above the fitted one, where the profile passes the limit."""
+def raised_by(rate: Interval, contradicted: float, labels: int) -> Interval:
+    """Return an estimate of the share of wrong labels, raised to the geometric mean with another one if that is larger.
+
+    Args:
+        rate: an estimate, too low rather than too high, with its interval.
+        contradicted: another one, a share of the labels, which is 0 for labels that were learned by heart.
+        labels: number of labels.
+
+    Returns:
+        The estimate with an interval that holds those of both.
+    """
+    deviation = norm.ppf((1 + _CONFIDENCE) / 2) * np.sqrt(contradicted * (1 - contradicted) / labels)
+    high = min(max(rate.high, contradicted + deviation), 1.0)
+    return Interval(float(np.sqrt(rate.value * max(contradicted, rate.value))), rate.low, high)
+
+
+def _bounds(problem: NoiseProblem, start: Values, fixed: tuple[int, ...]) -> tuple[float, float]:
+    """Return the shares of wrong labels, below and above the likeliest one, where the profile passes the limit."""
+    model = problem.fitted(start, fixed)
+    limit = model.loss + chi2.ppf(_CONFIDENCE, 1) / 2
+    low = _bound(problem, model, limit, -1, fixed) if model.rate > _LEAST else 0.0
+    return low if low > _LEAST else 0.0, _bound(problem, model, limit, 1, fixed)
+
+
+def _bound(problem: NoiseProblem, fitted: NoiseModel, limit: float, sign: int, fixed: tuple[int, ...]) -> float:
+    """Return the share of wrong labels, below or above the fitted one, where the profile passes a limit."""
     end = float(logit(_LEAST if sign < 0 else _MOST))
     inside = float(np.clip(logit(fitted.rate), logit(_LEAST), logit(_MOST)))
     parameters, step = problem.parameters(fitted), _STEP
@@ -46,15 +78,15 @@ def _bound(problem: NoiseProblem, fitted: NoiseModel, limit: float, sign: int) -
         outside = inside + sign * step
         if sign * (outside - end) >= 0:
             outside = end
-        loss, best = _profile(problem, parameters, outside)
+        loss, best = _profile(problem, parameters, outside, fixed)
         if loss > limit:
             break
         if outside == end:
             return float(sign > 0)
         inside, parameters, step = outside, best, 2 * step
-    for _ in range(_HALVINGS):
+    while abs(outside - inside) > _PRECISION:
         middle = (inside + outside) / 2
-        loss, best = _profile(problem, parameters, middle)
+        loss, best = _profile(problem, parameters, middle, fixed)
         if loss > limit:
             outside = middle
         else:
@@ -62,9 +94,9 @@ def _bound(problem: NoiseProblem, fitted: NoiseModel, limit: float, sign: int) -
     return float(expit((inside + outside) / 2))
 
 
-def _profile(problem: NoiseProblem, start: Values, log_odds: float) -> tuple[float, Values]:
+def _profile(problem: NoiseProblem, start: Values, log_odds: float, fixed: tuple[int, ...]) -> tuple[float, Values]:
     """Return the least loss with a share of wrong labels, and its parameters."""
     point = start.copy()
     point[problem.RATE] = log_odds
-    model = problem.fitted(point, fixed=(problem.RATE,))
+    model = problem.fitted(point, (problem.RATE, *fixed))
     return model.loss, problem.parameters(model)
