@@ -76,7 +76,7 @@ def test_a_study_at_half_resolution_is_refused(street_data: Path, tmp_path: Path
     settings = study(street_data).identity()
     earlier = {key: settings[key] for key in ("gradmeter", "networks", "camvid.npz")}
     (tmp_path / "street.json").write_text(json.dumps({**earlier, "commands": []}))
-    with pytest.raises(OutputError, match="other settings or data.*logits was none, is upsampled to the images"):
+    with pytest.raises(OutputError, match=r"other settings or data.*logits was none, is upsampled to the images"):
         run_study(study(street_data), tmp_path, workers=1, console=QUIET)
     assert [path.name for path in tmp_path.iterdir()] == ["street.json"]
 
