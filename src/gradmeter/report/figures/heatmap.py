@@ -73,10 +73,8 @@ def heatmap(
             axes.set_title(title)
             bar = figure.colorbar(shown, ax=axes, location="bottom", shrink=0.9)
             ticks = _ticks(low, high)
-            bar.locator, bar.formatter = (
-                FixedLocator(np.log10(ticks)),
-                FixedFormatter([f"{tick:.3g}" for tick in ticks]),
-            )
+            bar.locator = FixedLocator(np.log10(ticks).tolist())
+            bar.formatter = FixedFormatter([f"{tick:.3g}" for tick in ticks])
             bar.update_ticks()
         for axes in panels:
             axes.set_axis_off()
