@@ -94,10 +94,11 @@ def test_ways_to_the_logits(head: str, way: str) -> None:
     stride=st.tuples(st.integers(1, 3), st.integers(1, 2)),
     dilation=st.integers(1, 2),
     padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
-    groups=st.sampled_from([1, 2]),
+    groups=st.sampled_from([1, 2, 4]),
+    classes=st.sampled_from([1, 2]),
     transposed=st.booleans(),
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    mode=st.sampled_from(["bilinear", "bicubic", "nearest", "area", None]),
+    mode=st.sampled_from(["bilinear", "bicubic", "nearest", "nearest-exact", "area", None]),
     corners=st.booleans(),
     bias=st.booleans(),
     shape=st.tuples(st.integers(5, 8), st.integers(5, 8)),
@@ -108,6 +109,7 @@ def test_geometries(
     dilation: int,
     padding: tuple[int, int],
     groups: int,
+    classes: int,
     transposed: bool,
     size: tuple[int, int],
     mode: str | None,
@@ -118,7 +120,17 @@ def test_geometries(
     kind = nn.ConvTranspose2d if transposed else nn.Conv2d
     if transposed:
         padding = (0, 0)
-    head = kind(4, 2, kernel, stride=stride, dilation=dilation, padding=padding, groups=groups, bias=bias)
+    # With four groups, the layer is depthwise.
+    head = kind(
+        4,
+        classes if groups == 1 else groups,
+        kernel,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
+        groups=groups,
+        bias=bias,
+    )
     network = nn.Sequential(nn.Identity(), head).double().eval()
     randomise(network)
     if mode is not None:

@@ -14,6 +14,12 @@ def scale(figure, number):
     return figure.axes[number].images[-1].get_clim()
 
 
+def labels(figure):
+    """The numbers at the scale of the first map, when the figure is drawn."""
+    figure.draw_without_rendering()
+    return [label.get_text() for label in figure.axes[2].get_xticklabels()]
+
+
 def test_an_image_and_its_maps_show_the_same_view():
     figure = heatmap(IMAGE, {"one": VALUES, "two": VALUES.T})
     panels = figure.axes[:3]
@@ -25,9 +31,29 @@ def test_an_image_and_its_maps_show_the_same_view():
 def test_a_scale_is_logarithmic_and_shows_values():
     figure = heatmap(IMAGE, {"one": VALUES}, limits=(0.01, 100))
     assert scale(figure, 1) == pytest.approx((-2, 2))
+    assert labels(figure) == ["0.01", "0.1", "1", "10", "100"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ((0.018, 1), ["0.03", "0.1", "0.3", "1"]),
+        ((0.4, 4), ["0.5", "1", "2"]),
+        ((0.56, 0.95), ["0.6", "0.7", "0.8", "0.9"]),
+        ((0.91, 0.99), ["0.91", "0.949", "0.99"]),
+        ((1e-12, 1), ["1e-12", "1e-10", "1e-08", "1e-06", "0.0001", "0.01", "1"]),
+    ],
+)
+def test_a_scale_has_a_few_round_numbers(limits, expected):
+    assert labels(heatmap(IMAGE, {"one": VALUES}, limits=limits)) == expected
+
+
+def test_the_image_and_its_map_are_at_the_same_height():
+    figure = heatmap(IMAGE, {"one": VALUES})
     figure.draw_without_rendering()
-    ticks = [label.get_text() for label in figure.axes[2].get_xticklabels()]
-    assert {"0.01", "1", "1e+02"} <= set(ticks)
+    tops, bottoms = zip(*((axes.get_position().y1, axes.get_position().y0) for axes in figure.axes[:2]), strict=True)
+    assert tops[0] == pytest.approx(tops[1])
+    assert bottoms[0] == pytest.approx(bottoms[1])
 
 
 @pytest.mark.parametrize("value", [0.0, 3.0])

@@ -1,5 +1,6 @@
 """The whole study on a small drawn street."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,16 @@ def test_other_settings_are_refused(street_data: Path, finished: Path) -> None:
     with pytest.raises(OutputError, match="networks was 1, is 2"):
         run_study(study(street_data, 2), finished, workers=1, console=QUIET)
     assert times(finished) == before
+
+
+def test_a_study_at_half_resolution_is_refused(street_data: Path, tmp_path: Path) -> None:
+    """Its manifest does not say at which resolution its scores were made."""
+    settings = study(street_data).identity()
+    earlier = {key: settings[key] for key in ("gradmeter", "networks", "camvid.npz")}
+    (tmp_path / "street.json").write_text(json.dumps({**earlier, "commands": []}))
+    with pytest.raises(OutputError, match=r"other settings or data.*logits was none, is upsampled to the images"):
+        run_study(study(street_data), tmp_path, workers=1, console=QUIET)
+    assert [path.name for path in tmp_path.iterdir()] == ["street.json"]
 
 
 def test_a_folder_of_something_else(street_data: Path, tmp_path: Path) -> None:

@@ -265,6 +265,8 @@ def test_wrong_arguments() -> None:
         SegmentTrust().fit([[1]])  # type: ignore[list-item]
     with pytest.raises(InputError, match="int"):
         SegmentTrust().fit(1)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="no features"):
+        SegmentTrust().fit(iter([]))
     without = SegmentFeatures.concatenate([drawn(10, 3)])
     object.__setattr__(without, "adjusted_iou", None)
     with pytest.raises(InputError, match="ground truth"):

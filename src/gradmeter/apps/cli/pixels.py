@@ -59,8 +59,8 @@ def anomalies(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="Folder in the form of SegmentMeIfYouCan: images/NAME.jpg or .png, and "
-            "labels_masks/NAME_labels_semantic.png with 0 for normal, 1 for anomaly, 255 for void.",
+            help="Folder in the form of SegmentMeIfYouCan: images/NAME.jpg, .png or .webp, "
+            "and labels_masks/NAME_labels_semantic.png with 0 for normal, 1 for anomaly, 255 for void.",
             show_default=False,
         ),
     ],

@@ -34,7 +34,7 @@ from gradmeter.trust.evaluation.binned import AUPR, AUROC, FPR95, SEPARATION, Gr
 from gradmeter.trust.evaluation.resampling import REPETITIONS, Interval
 
 IMAGES, MASKS, SUFFIX = "images", "labels_masks", "_labels_semantic.png"
-"""Names in the folder: images/NAME.jpg or .png, and labels_masks/NAME_labels_semantic.png."""
+"""Names in the folder: images/NAME.jpg, .png or .webp, and labels_masks/NAME_labels_semantic.png."""
 NORMAL, ANOMALY, VOID = 0, 1, 255
 """The values of a mask."""
 TABLE = "anomalies"
@@ -68,7 +68,7 @@ def anomaly_images(folder: Path, segmenter: Classifier) -> Source:
     missing = [name for name in (IMAGES, MASKS) if not (folder / name).is_dir()]
     if missing:
         raise DataError(
-            f"{folder} has no folder {missing[0]}; expected {IMAGES}/NAME.jpg or .png and {MASKS}/NAME{SUFFIX}"
+            f"{folder} has no folder {missing[0]}; expected {IMAGES}/NAME.jpg, .png or .webp and {MASKS}/NAME{SUFFIX}"
         )
     return open_source(str(folder / IMAGES), segmenter.image)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator
 from numpy.typing import NDArray
 
 from gradmeter.errors import InputError
@@ -22,6 +22,9 @@ _PERCENTILES = (1, 99)
 # Values this many powers of ten below the largest one are not told apart.
 _DECADES = 12
 _INCHES = 4.2
+# Leading digits of the numbers at a scale, from few to many.
+_DIGITS = ((1,), (1, 3), (1, 2, 5), range(1, 10))
+_LEAST_TICKS, _MOST_TICKS = 3, 7
 
 Pixels = NDArray[np.float64]
 
@@ -69,10 +72,14 @@ def heatmap(
             )
             axes.set_title(title)
             bar = figure.colorbar(shown, ax=axes, location="bottom", shrink=0.9)
-            bar.formatter = FuncFormatter(lambda exponent, position: f"{10**exponent:.2g}")
+            ticks = _ticks(low, high)
+            bar.locator = FixedLocator(np.log10(ticks).tolist())
+            bar.formatter = FixedFormatter([f"{tick:.3g}" for tick in ticks])
             bar.update_ticks()
         for axes in panels:
             axes.set_axis_off()
+            # At the same height, with and without a scale below.
+            axes.set_anchor("N")
     return figure
 
 
@@ -83,6 +90,17 @@ def _limits(values: Pixels) -> tuple[float, float]:
         return 0.1, 1.0
     low = max(low, high * 10.0**-_DECADES)
     return (low, high) if low < high else (high / 10, high)
+
+
+def _ticks(low: float, high: float) -> Pixels:
+    """Round numbers on a logarithmic scale: powers of ten, and as many between as are needed for three."""
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for digits in _DIGITS:
+        numbers = np.outer(powers, digits).ravel()
+        inside = numbers[(numbers >= low) & (numbers <= high)]
+        if len(inside) >= _LEAST_TICKS:
+            return inside[:: -(-len(inside) // _MOST_TICKS)]
+    return np.geomspace(low, high, _LEAST_TICKS)
 
 
 def _grey(image: NDArray[np.uint8]) -> Pixels:

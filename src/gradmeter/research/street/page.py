@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradmeter.files import write_text
+from gradmeter.research.street.others import others
 from gradmeter.research.street.pixels import ANOMALIES, BLOCK, ERRORS, LEARNED
 from gradmeter.research.street.quality import Quality
 from gradmeter.research.street.results import TaskResults
@@ -64,7 +65,7 @@ def _page(results: Mapping[str, TaskResults], qualities: Mapping[str, Sequence[Q
         yield from ("", f"### {TITLES[lesson].capitalize()}", "", _sizes(result, "hitting", "missing", "segments"), "")
         yield from (*segment_table(result), "", _estimators(result))
     yield from ("", "## How it was done", "", *(line.format(block=BLOCK, spread=_spread(networks)) for line in _METHOD))
-    yield from ("", "## Results of others", "", _OTHERS)
+    yield from ("", "## Results of others", "", *others())
 
 
 def _sizes(result: TaskResults, inside: str, outside: str, things: str = "pixels") -> str:
@@ -165,15 +166,4 @@ _METHOD = (
     "- The exception: the logistic regression was fitted by another solver, with other penalties, when test scores of "
     "the first two networks were seen; it had not converged, and judges with noise were better than those without.",
     "- Validation scenes are frames of one drive, test scenes of others: judges are tested under a shift.",
-)
-
-_OTHERS = (
-    "Gradients of pixels for segmentation are due to Maag and Riedlinger (Pixel-wise Gradient Uncertainty for "
-    "Convolutional Neural Networks applied to Out-of-Distribution Segmentation, VISAPP 2024, arXiv 2303.06920): "
-    "norms of the last layer's gradient for the predicted class and for the uniform distribution, on networks for "
-    "Cityscapes, evaluated on SegmentMeIfYouCan (Chan et al., NeurIPS Datasets and Benchmarks 2021, arXiv "
-    "2104.14812), where they report better results than similarly simple scores. Their networks have the resolution "
-    "and the training data of a car; those of this page do not, and its numbers say nothing about that benchmark. "
-    "`gradmeter pixels anomalies MODEL FOLDER` evaluates a network of yours on a folder in the benchmark's form; see "
-    "[Pixels](pixels.md)."
 )

@@ -16,8 +16,8 @@ from gradmeter.reading.pixels.scores import confidence_scores, gradient_scores
 from gradmeter.research.street.reading import PixelFeatures, SceneReader, SceneReadings, Values
 from gradmeter.research.street.scenes import TITLES, Lesson, Street
 
-# Pixels of each validation scene.
-_PIXELS = 400
+PIXELS = 400
+"""Pixels that are drawn from each validation scene."""
 
 
 def all_scores(scenes: SceneReadings) -> dict[str, Values]:
@@ -87,5 +87,5 @@ def _drawn(labels: NDArray[np.uint8], void: int, random: np.random.Generator) ->
     rows = []
     for number, scene in enumerate(labels):
         candidates = np.flatnonzero(scene != void)
-        rows.append(number * scene.size + random.permutation(candidates)[:_PIXELS])
+        rows.append(number * scene.size + random.permutation(candidates)[:PIXELS])
     return np.concatenate(rows)

@@ -15,10 +15,13 @@ from rich.console import Console
 from gradmeter.errors import DataError, InputError
 from gradmeter.research.speed_benchmark.machine import describe_machine
 from gradmeter.research.street.page import Made, write_page
+from gradmeter.research.street.pixels import BLOCK
 from gradmeter.research.street.quality import Quality
 from gradmeter.research.street.results import read_results
 from gradmeter.research.street.run import Job, conclude, perform, results_path
+from gradmeter.research.street.sample import PIXELS
 from gradmeter.research.street.scenes import ARCHIVE, TITLES, load_street
+from gradmeter.research.street.training import EPOCHS
 from gradmeter.runs.engines import run_tasks
 from gradmeter.runs.progress import Nested, Progress, lone_stage
 from gradmeter.runs.store import Store, StoreKind
@@ -28,6 +31,8 @@ NETWORKS = 3
 """Networks of each lesson, by default."""
 _KIND = StoreKind("street.json", "a study of pixels", "gradmeter pixels study", {"commands": list})
 _VERSIONS = ("torch", "scikit-learn", "numpy")
+# What scores are made with, beside the arguments; folders of earlier methods lack these entries.
+_SETTINGS = {"logits": "upsampled to the images", "epochs": EPOCHS, "pixels": PIXELS, "block": BLOCK}
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class StreetStudy:
     def identity(self) -> dict[str, Any]:
         """Return the entries of the manifest that must be equal to continue the study."""
         archive = hashlib.sha256((self.data / ARCHIVE).read_bytes()).hexdigest()
-        return {"gradmeter": __version__, "networks": self.networks, ARCHIVE: archive}
+        return {"gradmeter": __version__, "networks": self.networks, ARCHIVE: archive, **_SETTINGS}
 
 
 def run_study(study: StreetStudy, folder: Path, *, workers: int, console: Console, fresh: bool = False) -> Path:

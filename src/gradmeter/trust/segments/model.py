@@ -223,7 +223,10 @@ def _with_truth(features: SegmentFeatures | Iterable[SegmentFeatures]) -> tuple[
 def _joined(parts: object) -> SegmentFeatures:
     if not isinstance(parts, Iterable):
         return _features(parts)
-    return SegmentFeatures.concatenate(map(_features, parts))
+    batches = [*map(_features, parts)]
+    if not batches:
+        raise InputError("there are no features; expected those of at least one batch: a generator can be read once")
+    return SegmentFeatures.concatenate(batches)
 
 
 def _thresholds(fitted: Fitted, least: float) -> list[Candidate]:
