@@ -14,9 +14,6 @@ def interrupts_held_back() -> Iterator[None]:
     A terminal sends it to all processes of a command, and one that is still importing modules would show a traceback.
     This process receives it after the block; the others must ignore it before they do other work.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
