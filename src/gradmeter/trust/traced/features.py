@@ -33,7 +33,7 @@ _OF_ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "kurtosis": _kurtosis,
     "positive": lambda values: values,
 }
-# Statistics of gradients that scale with the start vector, and scale-free ones, as in `gradmeter.trust.feature_sources`.
+# Statistics of gradients that scale with the start vector, and scale-free ones; see `gradmeter.trust.feature_sources`.
 _SHAPES: Mapping[str, Callable[[Tensor], Tensor]] = {"skewness": asinh, "kurtosis": _kurtosis}
 _OF_OUTPUTS: Mapping[str, Callable[[Outputs], Tensor]] = {
     "entropy": lambda outputs: outputs.log_entropy,
