@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gradmeter import GradientMeter, TrustModel
+from gradmeter.reading.kernels import compiled
 from trust.trained import digits, loader, trained
 
 
@@ -56,6 +57,7 @@ def convolutional(layers: int) -> nn.Module:
     return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(256, 3)).eval()
 
 
+@pytest.mark.skipif(not compiled.available(), reason="the sums in PyTorch take more calls")
 @pytest.mark.parametrize(("gradients", "most"), [(False, 80), (True, 530)])
 def test_a_further_layer(gradients: bool, most: int) -> None:
     """Reading a convolution and its BatchNorm, with gradients for two pseudo-labels, takes a few hundred calls."""
