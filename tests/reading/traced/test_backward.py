@@ -150,6 +150,24 @@ def test_gradients(make: Callable[[], nn.Module], biases: bool) -> None:
         np.testing.assert_allclose(values, expected[:, :-1], rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.slow
+def test_a_vision_transformer_of_timm() -> None:
+    """ViT-tiny, whose LayerNorms have weights as different as those of a trained one."""
+    timm = pytest.importorskip("timm", reason="timm is not installed")
+    torch.manual_seed(0)
+    network = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, num_classes=10).double().eval()
+    for parameter in network.parameters():
+        if parameter.dim() == 1:
+            parameter.data.add_(0.2 * torch.randn_like(parameter))
+    inputs = torch.randn(4, 3, 32, 32, dtype=torch.float64)
+    with torch.no_grad():
+        given = traced(network, inputs[:3])(inputs[2:]).gradients["predicted"]
+    _, expected = expected_readings(network, inputs[2:])
+    values = given.values.clone()
+    values[:, :, :6] *= given.log_scale.exp()[:, None, None]
+    np.testing.assert_allclose(values, expected[:, :-1], rtol=1e-5, atol=1e-12)
+
+
 def test_each_pseudo_label_has_its_own_backward_pass() -> None:
     torch.manual_seed(0)
     network, inputs = small().eval(), inputs_of(6).float()
