@@ -234,22 +234,6 @@ def test_with_softmax_ranking_nothing_is_known_of_near_unknown_inputs() -> None:
     assert fitted(200, 200, seed=3, ranking="softmax").near_ is None
 
 
-def test_softmax_ranking_of_an_earlier_version() -> None:
-    """Its guarantee holds for the P(correct) that it computed."""
-    X, _ = planted(500, 500, 65)
-    head = TwoHeads(ranking="softmax").fit(*planted(500, 200))
-    odds = logit(head.predict_proba(X)[:, UNKNOWN])
-    unusual = odds > head.levelled_.usual_
-    head.usual_log_odds_ = head.levelled_.usual_
-    del head.levelled_
-    p = head.judge(X)
-    assert p.p_correct_if_known is not None
-    lost = logit(1 - p.p_correct / p.p_correct_if_known)
-    usual = min(logit(head.known_loss_), head.usual_log_odds_)
-    np.testing.assert_allclose(lost[~unusual], usual, rtol=1e-6)
-    np.testing.assert_allclose(lost[unusual], usual + odds[unusual] - head.usual_log_odds_, rtol=1e-6, atol=1e-6)
-
-
 def test_an_unknown_ranking() -> None:
     with pytest.raises(InputError, match=r"ranking='entropy'.*learned.*softmax"):
         TwoHeads(ranking="entropy").fit(*planted(200, 0))

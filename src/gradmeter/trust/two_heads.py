@@ -95,8 +95,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             experiment.
         familiar_log_odds_: largest log odds of being unknown of a familiar input; all known inputs but the share
             `UNFAMILIAR_SHARE` are familiar.
-        levelled_: what lowers P(correct) with ranking "softmax". Heads that an earlier version saved have none, but
-            `usual_log_odds_`, the largest log odds of all but 1 % of the known inputs.
+        levelled_: what lowers P(correct) with ranking "softmax".
         nearest_mean_, nearest_spread_: [views] mean and standard deviation of the distances of known inputs.
         nearest_quantiles_: [views, levels] quantiles of the distances of right predictions, at
             `gradmeter.trust.layer_ranges.LEVELS`.
@@ -109,7 +108,6 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     learns_from_synthetic = True
     steps = FOLDS + 1
-    usual_log_odds_: float
 
     def __init__(self, unknown_share: float | None = None, outputs: bool = True, ranking: str = LEARNED) -> None:
         self.unknown_share = unknown_share
@@ -306,7 +304,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the log odds [n] of being unknown by ranking, from ratios [n, kinds] and the largest logits [n]."""
         odds = unknown_log_odds(ratios, self.kind_log_odds_)
         learned = odds if self.near_ is None else np.logaddexp(odds, self.near_.log_odds(largest))
-        return {LEARNED: learned, SOFTMAX: odds if hasattr(self, "levelled_") else learned}
+        return {LEARNED: learned, SOFTMAX: odds}
 
     def _largest_logits(self, values: Values) -> Values:
         """Return the largest logits [n]; of two views where these decide whether the prediction is right."""
@@ -325,18 +323,11 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _familiar_odds(self, ranking: str) -> float:
         """Return the largest log odds of being unknown of a familiar input."""
-        levelled = ranking == SOFTMAX and hasattr(self, "levelled_")
-        return self.levelled_.familiar_ if levelled else self.familiar_log_odds_
+        return self.levelled_.familiar_ if ranking == SOFTMAX else self.familiar_log_odds_
 
     def _effective_odds(self, odds: Values, ranking: str) -> Values:
         """Return the log odds [n] of being unknown that lower P(correct)."""
-        if ranking == LEARNED:
-            return odds
-        if hasattr(self, "levelled_"):
-            return self.levelled_(odds)
-        # Saved by an earlier version, and its guarantee holds for what that version computed.
-        usual = min(float(logit(self.known_loss_)), self.usual_log_odds_)
-        return np.asarray(usual + (odds - self.usual_log_odds_).clip(0))
+        return self.levelled_(odds) if ranking == SOFTMAX else odds
 
     def _locate(self, axes: FeatureAxes) -> None:
         """Find the columns of the logits, of the outputs and of each view.

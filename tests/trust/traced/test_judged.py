@@ -88,15 +88,10 @@ def test_without_a_guarantee_nothing_is_accepted() -> None:
     require_same(fitted(), images())
 
 
-@pytest.mark.parametrize("earlier", [False, True])
-def test_the_ranking_of_the_softmax(earlier: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_ranking_of_the_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
     trust = guaranteed()
     assert trust.judge is not None
-    heads = trust.judge.classifier
-    monkeypatch.setattr(heads, "ranking", SOFTMAX)
-    if earlier:
-        monkeypatch.setattr(heads, "usual_log_odds_", heads.levelled_.usual_, raising=False)
-        monkeypatch.delattr(heads, "levelled_")
+    monkeypatch.setattr(trust.judge.classifier, "ranking", SOFTMAX)
     require_same(trust, images())
 
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.special import logit
 from torch import Tensor, nn
 
 from gradmeter.errors import InputError
@@ -98,11 +97,8 @@ class TracedHeads(nn.Module):
         self._second_look = None if heads.mirrored_logit_ is None else heads.known_.second_look_
         self._familiar = heads.familiar_log_odds_
         self._levelled: LevelledOdds | None = None
-        self._usual: tuple[float, float] | None = None
-        if heads.ranking == SOFTMAX and hasattr(heads, "levelled_"):
+        if heads.ranking == SOFTMAX:
             self._levelled, self._familiar, self._near = heads.levelled_, heads.levelled_.familiar_, None
-        elif heads.ranking == SOFTMAX:  # saved by an earlier version
-            self._usual = min(float(logit(heads.known_loss_)), heads.usual_log_odds_), heads.usual_log_odds_
 
     def forward(self, values: Tensor, outputs: Outputs, views: Tensor) -> TracedJudgement:
         """Judge N predictions.
@@ -123,9 +119,6 @@ class TracedHeads(nn.Module):
         if self._levelled is not None:
             level = torch.full_like(unknown_odds, self._levelled.level_)
             effective = torch.where(unknown_odds > self._levelled.usual_, unknown_odds, level)
-        elif self._usual is not None:
-            least, usual = self._usual
-            effective = least + (unknown_odds - usual).clamp(min=0)
         p_correct_if_known = torch.sigmoid(-wrong_odds)
         return TracedJudgement(
             p_correct_if_known * torch.sigmoid(-effective),
