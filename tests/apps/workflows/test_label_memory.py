@@ -17,13 +17,13 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from apps.workflows.label_memory import peak
-from gradmeter.trust.labels import check, corruption, neighbours
+from gradmeter.trust.labels import corruption, judge, neighbours
 
-neighbours._REFERENCES, neighbours._TILE, check._MOST_ROWS, corruption._MOST = 1000, 2**18, 2000, 1000
+neighbours._REFERENCES, neighbours._TILE, judge._MOST_ROWS, corruption._MOST = 1000, 2**18, 2000, 1000
 print(peak(int(sys.argv[1]), Path(sys.argv[2]), 8))
 """
-# Bytes for each label: its id, verdict and evidence, and the matrices of the interval of the rate.
-LARGEST = 2000
+# Bytes for each label: its id and verdict.
+LARGEST = 1000
 
 
 def peak(labels: int, folder: Path) -> int:
