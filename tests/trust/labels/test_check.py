@@ -157,7 +157,7 @@ def test_labels_of_one_class_and_too_few_inputs() -> None:
         LabelCheck(folds=1)
 
 
-@pytest.mark.parametrize("option", [{"folds": 2.5}, {"folds": "5"}, {"seed": -1}, {"seed": None}, {"gradients": 1}])
+@pytest.mark.parametrize("option", [{"folds": 2.5}, {"folds": "5"}, {"seed": -1}, {"seed": None}, {"reads": 1}])
 def test_options_of_another_kind(option: dict[str, Any]) -> None:
     (name,) = option
     with pytest.raises(InputError, match=f"{name}="):
