@@ -29,6 +29,7 @@ def offline(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(viewport=size, offline=True, java_script_enabled=scripts, color_scheme=colours)
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(120_000)  # two browsers on two busy cores have needed more than half a minute
         page.on("console", lambda message: messages.append(message.text))
         page.on("pageerror", lambda error: messages.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))

@@ -17,6 +17,8 @@ import gradmeter.runs.progress
 from accessibility import axe_source
 
 torch.set_num_threads(1)
+# By default Ray's workers give way to all other processes, so that they would wait until the other tests end.
+os.environ["RAY_worker_niceness"] = "0"
 # Lines of progress must not depend on how fast the machine is.
 gradmeter.runs.progress.EVERY = 3600.0
 settings.register_profile("gradmeter", deadline=None, max_examples=30, derandomize=True, database=None)
@@ -51,13 +53,6 @@ LONGEST = (
     "reading/architectures/test_table.py",
 )
 _IS_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One process more than cores: tests of Ray, servers and browsers wait for a third of their time."""
-    cores = os.cpu_count() or 1
-    return cores if "not slow" in config.option.markexpr else cores + 1
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -27,6 +27,8 @@ ReadAt = Callable[[Labels, Labels], Readings]
 
 # Number of inputs that are read together.
 _BATCH = 256
+# Log probability of a class that the network excludes by a logit of minus infinity.
+_EXCLUDED = -1e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,7 @@ class LabelReadings:
         """Return log p [n, C] of some rows."""
         if self.probabilities is None:
             values: Values = log_softmax(np.asarray(self.logits[rows], np.float64), axis=1)
-            return values
+            return np.maximum(values, _EXCLUDED)
         with np.errstate(divide="ignore"):
             logarithms = np.log(np.asarray(self.probabilities[rows], np.float64))
         return np.maximum(logarithms, np.log(np.finfo(np.float64).tiny))
