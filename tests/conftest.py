@@ -18,7 +18,7 @@ from accessibility import axe_source
 
 torch.set_num_threads(1)
 # By default Ray's workers give way to all other processes, so that they would wait until the other tests end.
-os.environ["RAY_worker_niceness"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray spells it so
 # Lines of progress must not depend on how fast the machine is.
 gradmeter.runs.progress.EVERY = 3600.0
 settings.register_profile("gradmeter", deadline=None, max_examples=30, derandomize=True, database=None)

@@ -129,7 +129,7 @@ def test_a_seven_is_accepted_and_a_smiley_is_not(visit: Callable[..., Any]) -> N
     objecting = page.locator("#measures .objecting").count()
     assert few < objecting <= rows
     assert page.inner_text("#objections").count("(") == objecting
-    page.wait_for_function("document.querySelector('#live').textContent.includes('Not accepted')")
+    page.wait_for_selector("#live:has-text('Not accepted')", state="attached")
     # The seven is still there to compare with.
     page.locator("#strip button").nth(1).click()
     assert page.inner_text("#prediction") == "7"
@@ -187,7 +187,7 @@ def test_the_keyboard_draws(visit: Callable[..., Any]) -> None:
     for key in (*["ArrowUp"] * 8, "Space", *["ArrowDown"] * 16, "Space"):
         page.keyboard.press(key)
     # The first answers are about the beginning of the stroke.
-    page.wait_for_function("document.querySelector('#prediction').textContent === '1'")
+    page.wait_for_selector("#prediction:text-is('1'):visible")
     page.keyboard.press("Escape")
     page.wait_for_selector("#empty:visible")
 
@@ -249,7 +249,7 @@ def test_without_a_server_no_verdict_on_an_earlier_drawing_is_left(visit: Callab
     page = visit()
     draw(page, SEVEN)
     page.route("**/judge/details", lambda route: route.abort())
-    press(page, (0.2, 0.2), (0.8, 0.8))
+    press(page, (0.2, 0.2))  # a dot is one change of the drawing, and one request
     page.mouse.up()
     page.wait_for_selector("#problem:visible")
     assert not page.is_visible("#answer")

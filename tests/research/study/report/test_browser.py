@@ -74,6 +74,7 @@ def visit(browser, address):
             browser.new_context(viewport={"width": width, "height": 900}, color_scheme=colours, offline=True)
         )
         page = contexts[-1].new_page()
+        page.set_default_timeout(120_000)  # two browsers on two busy cores have needed more than half a minute
         page.messages, page.requests = [], []
         page.on("console", lambda message: page.messages.append(message.text))
         page.on("pageerror", lambda error: page.messages.append(str(error)))
