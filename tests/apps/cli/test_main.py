@@ -18,7 +18,7 @@ import gradmeter
 from apps.cli.commands import ENVIRONMENT, anew
 from apps.cli.commands import gradmeter as gradmeter_command
 from gradmeter.apps.cli import main
-from gradmeter.apps.cli.commands import app
+from gradmeter.apps.cli.commands import COMMANDS, app
 from gradmeter.errors import TRACEBACK, DataError
 
 pytestmark = pytest.mark.slow
@@ -245,6 +245,8 @@ def test_version_and_help() -> None:
     shown = CliRunner().invoke(app, ["reproduce", "--help"])
     assert shown.exit_code == 0
     assert "--compare-readings" in shown.output
+    listed = CliRunner().invoke(app, ["--help"]).output
+    assert [name for name in COMMANDS if f" {name} " not in listed] == []
 
 
 @pytest.mark.parametrize("package", ["jinja2", "matplotlib"])

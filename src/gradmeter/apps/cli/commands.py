@@ -43,11 +43,13 @@ class _LazyCommands(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         found = getattr(import_module(COMMANDS[name]), name.replace("-", "_"))
-        if isinstance(found, typer.Typer):  # a group of commands
-            return typer.main.get_command(found)
-        app = typer.Typer(add_completion=False)
-        app.command(name, cls=Command)(found)
-        return typer.main.get_command(app)
+        app = found
+        if not isinstance(found, typer.Typer):  # not a group of commands
+            app = typer.Typer(add_completion=False)
+            app.command(name, cls=Command)(found)
+        command = typer.main.get_command(app)
+        command.name = name
+        return command
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)
