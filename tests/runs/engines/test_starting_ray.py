@@ -14,7 +14,7 @@ def test_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray then raises `Exception` itself."""
 
     def time_out(**options: Any) -> None:
-        raise Exception("The current node timed out during startup.\nThis could happen because ...")
+        raise Exception("The current node timed out\nduring startup.\nThis could happen because ...")
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
