@@ -442,8 +442,8 @@ class GradientMeter:
             return Readings(logits, log_scale, (), values, pseudo_label, metrics=names)
 
         def numbers_of(part: _TileReadings) -> Tensor:
-            sums, zeros = part.sums[number], part.logits.new_zeros(len(part.logits), 7, dtype=torch.float64)
-            return torch.stack([sums[name].numbers if name in sums else zeros for name in self._parameters])
+            zeros = PowerSums.zeros(len(part.logits), 0, part.logits.device)
+            return torch.stack([part.sums[number].get(name, zeros).numbers for name in self._parameters])
 
         numbers = torch.cat([numbers_of(part) for part in parts], dim=1)
         values = statistics_of(self._layers.moments(numbers), names)

@@ -57,10 +57,10 @@ def client(trust: TrustModel, images: Path) -> TestClient:
 
 
 def client_of(page: Page) -> TestClient:
-    from gradmeter.apps.serving.page import page_routes
+    from gradmeter.apps.serving.page import described, page_routes
 
     api = FastAPI()
-    api.include_router(page_routes(page, Limits()))
+    api.include_router(page_routes(page, described(page, Limits())))
     return TestClient(api)
 
 

@@ -91,8 +91,9 @@ def application(
     api = FastAPIOffline(title="gradmeter", summary="Estimates how likely each prediction of a classifier is correct.")
     server = ""
     if page is not None:
-        api.include_router(page_routes(page, bounds))
-        server = described(page, bounds).server
+        model = described(page, bounds)
+        api.include_router(page_routes(page, model))
+        server = model.server
 
     @serve.deployment(name="gate", max_ongoing_requests=_NO_LIMIT, ray_actor_options={"num_cpus": 0})
     @serve.ingress(api)

@@ -101,17 +101,16 @@ class Model(BaseModel):
     pixels: int = Field(description="Number of pixels of the largest image.")
 
 
-def page_routes(page: Page, limits: Limits) -> APIRouter:
+def page_routes(page: Page, model: Model) -> APIRouter:
     """Return the routes of the page: its files, `GET /model` and the examples.
 
     Args:
         page: what the page shows.
-        limits: limits of the server.
+        model: the answer to `GET /model`, see `described`.
     """
     router = APIRouter()
     files = {path.name: (_TYPES[path.suffix], path.read_bytes()) for path in _FOLDER.iterdir() if path.suffix in _TYPES}
     examples = {str(number): example for number, example in enumerate(page.examples)}
-    model = described(page, limits)
 
     @router.get("/", include_in_schema=False)
     async def index() -> Response:

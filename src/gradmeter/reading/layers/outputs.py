@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gradmeter.reading.capture import SampleAxis, growing_dimension
+from gradmeter.reading.hooks import of_this_thread
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.kernels import OutputSums
 from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
@@ -191,11 +191,9 @@ class OutputReader:
             yield
             return
         calls: dict[str, int] = {}
-        thread = threading.get_ident()
 
+        @of_this_thread
         def after(layer: str, module: nn.Module, args: Any, output: Any) -> None:
-            if threading.get_ident() != thread:
-                return
             number = calls.get(layer, 0)
             calls[layer] = number + 1
             # Recurrent layers and attention also return their states or weights.
