@@ -34,10 +34,10 @@ def begin_parts(store: Store, identity: Mapping[str, Any], command: str, clear: 
         for name in [name for name in identity if name in recorded]:
             changed = _changed_keys(recorded[name], as_json(identity[name]))
             clear(name, changed)
-            # An unchanged part stays in the manifest, which says what the files that it keeps are made with.
-            kept[name] = {**recorded[name], "commands": []}
             if changed:
                 del kept[name]
+            else:  # the manifest says what the files that the part keeps are made with
+                kept[name] = {**recorded[name], "commands": []}
         if recorded:
             store.write(kept)
     recorded = store.begin(identity, changes=changed_parts)
