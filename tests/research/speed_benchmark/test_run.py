@@ -151,7 +151,7 @@ def test_rounds_follow_from_the_probed_time(tmp_path: Path, monkeypatch: pytest.
 def test_images_are_streamed_with_the_papers_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS, "paper-cnn", TINY)
     monkeypatch.setattr(module, "QUICK_COUNTS", (5, 12))
-    monkeypatch.setattr(verdicts, "NETWORKS", ())
+    monkeypatch.setattr(verdicts, "BATCHES", {})
     bench(tmp_path, models=("paper-cnn",), methods=("gradmeter",), threads=(1,), quick=True)
     streamed = results(tmp_path)["stream"]
     assert streamed.keys() == {"5", "12"}

@@ -22,8 +22,7 @@ Made = Callable[..., SpeedResults]
 
 @pytest.fixture(autouse=True)
 def few_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verdicts, "NETWORKS", ("tiny",))
-    monkeypatch.setattr(verdicts, "BATCHES", (1, 3))
+    monkeypatch.setattr(verdicts, "BATCHES", {"tiny": (1, 3)})
     monkeypatch.setattr(verdicts, "KNOWN_INPUTS", 120)
 
 
@@ -66,7 +65,7 @@ def test_verdicts_are_measured_once_and_resumed(tmp_path: Path, monkeypatch: pyt
         assert all(timing["error"] is None and len(timing["seconds"]) == 2 for timing in batch.values())
     assert "\n## What a verdict costs\n" in (tmp_path / "performance.md").read_text()
 
-    monkeypatch.setattr(verdicts, "BATCHES", (1, 3, 4))
+    monkeypatch.setattr(verdicts, "BATCHES", {"tiny": (1, 3, 4)})
     resumed = bench()
     assert resumed["tiny"].keys() == {"1", "3", "4"}
     assert {batch: resumed["tiny"][batch] for batch in ("1", "3")} == times["tiny"]
@@ -98,6 +97,27 @@ def test_medians_ratios_and_errors_on_the_page(made: Made, tmp_path: Path) -> No
     assert f"| {verdicts.STEPS['meter'].title} | 4 | 2.00 | fails | - |" in page
     assert f"| {verdicts.STEPS['verdict'].title} | 4 | 2.00 | 1,500 | 1.00 |" in page
     assert "batch of 3, fails: RuntimeError: no \\| luck" in page
+
+
+def test_targets_on_the_page(made: Made, tmp_path: Path) -> None:
+    results = made()
+    steps = dict.fromkeys(verdicts.STEPS, timing([0.01])) | {
+        "verdict": timing([0.011]),
+        "two-backwards": timing([0.01]),
+    }
+    slow = steps | {"forward-verdict": timing([0.016]), "two-backwards": timing([], "RuntimeError: no luck")}
+    results.content["verdicts"] = {"tiny": {"1": steps, "3": slow}}
+    reached = [(target.batch, target.largest, target.ratio) for target in verdicts.targets(results)]
+    assert reached == [(1, 3.0, 1.0), (1, 1.2, pytest.approx(1.1)), (3, 1.5, 1.6), (3, 1.2, None)]
+    page = write_page(results, tmp_path).read_text(encoding="utf-8")
+    of_forward, of_gradients = (
+        f"| Two layers | {verdicts.STEPS[step].title} / {verdicts.STEPS[reference].title} |"
+        for step, reference in (("forward-verdict", "forward"), ("verdict", "two-backwards"))
+    )
+    assert f"{of_forward} 1 | 3 | 1.00 | met |" in page
+    assert f"{of_gradients} 1 | 1.2 | 1.10 | met |" in page
+    assert f"{of_forward} 3 | 1.5 | 1.60 | **missed** |" in page
+    assert f"{of_gradients} 3 | 1.2 | - | - |" in page
 
 
 def test_the_page_without_verdicts(made: Made, tmp_path: Path) -> None:

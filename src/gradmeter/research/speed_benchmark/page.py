@@ -140,11 +140,12 @@ def _verdicts(results: SpeedResults) -> Iterator[str]:
         "`predicted` and `uniform`, and features of the forward pass. The "
         f"`TrustModel` is fitted to {verdicts.KNOWN_INPUTS:,} random inputs and to synthetic unknowns made from them."
     )
-    head = ["step"]
-    for batch in verdicts.BATCHES:
-        head += [f"batch of {batch}: ms", "/ forward"]
+    yield from _targets(results)
     for name in verdicts.timed_networks(results.options):
-        columns = {batch: verdicts.verdict_rows(results, name, batch) for batch in verdicts.BATCHES}
+        head = ["step"]
+        for batch in verdicts.BATCHES[name]:
+            head += [f"batch of {batch}: ms", "/ forward"]
+        columns = {batch: verdicts.verdict_rows(results, name, batch) for batch in verdicts.BATCHES[name]}
         rows = [
             [step.title, *(cell for column in columns.values() for cell in _verdict_cells(column[key]))]
             for key, step in verdicts.STEPS.items()
@@ -155,6 +156,22 @@ def _verdicts(results: SpeedResults) -> Iterator[str]:
             for key, row in column.items():
                 if row.error is not None:
                     yield from ("", f"{verdicts.STEPS[key].title}, batch of {batch}, fails: {_text(row.error)}")
+
+
+def _targets(results: SpeedResults) -> Iterator[str]:
+    yield from ("", "The targets, and what was reached:", "")
+    rows = [
+        [
+            MODELS[target.name].title,
+            f"{verdicts.STEPS[target.step].title} / {verdicts.STEPS[target.reference].title}",
+            str(target.batch),
+            f"{target.largest:g}",
+            _NONE if target.ratio is None else f"{target.ratio:.2f}",
+            _NONE if target.ratio is None else "met" if target.ratio <= target.largest else "**missed**",
+        ]
+        for target in verdicts.targets(results)
+    ]
+    yield from markdown_table(["network", "ratio", "batch", "at most", "reached", ""], rows, texts=2)
 
 
 def _verdict_cells(row: VerdictRow) -> tuple[str, str]:

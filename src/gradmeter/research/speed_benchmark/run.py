@@ -163,7 +163,8 @@ def _counts(options: BenchOptions) -> tuple[int, ...]:
 
 def _steps(options: BenchOptions) -> int:
     cells = len(options.models) * (1 + len(options.threads))
-    return cells + len(verdicts.timed_networks(options)) * len(verdicts.BATCHES) + len(_counts(options))
+    timed = sum(len(verdicts.BATCHES[name]) for name in verdicts.timed_networks(options))
+    return cells + timed + len(_counts(options))
 
 
 def _describe(options: BenchOptions, command: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.probes.mirror import MIRROR
-from gradmeter.research.speed_benchmark.methods import METHODS, Method, Prepared, Run
+from gradmeter.research.speed_benchmark.methods import METHODS, Method, Prepared, Run, predicted_loss
 from gradmeter.research.speed_benchmark.models import MODELS, Model
 from gradmeter.research.speed_benchmark.options import BenchOptions
 from gradmeter.research.speed_benchmark.results import SpeedResults
@@ -23,11 +23,8 @@ from gradmeter.research.speed_benchmark.timing import take_turns
 from gradmeter.trust.model import TrustModel
 from gradmeter.trust.reads import FORWARD, GRADIENTS
 
-NETWORKS = ("resnet56", "paper-cnn")
-"""Names of the networks that verdicts are timed on, where `--models` includes them."""
-
-BATCHES = (1, 64)
-"""Batch sizes that verdicts are timed with."""
+BATCHES = {"resnet56": (1, 64), "paper-cnn": (1, 64), "resnet18": (1, 8), "vit-tiny": (1, 8)}
+"""Batch sizes that verdicts are timed with, by the name of a network, where `--models` includes it."""
 
 KNOWN_INPUTS = 400
 """Number of random inputs that the TrustModel is fitted to."""
@@ -35,10 +32,24 @@ KNOWN_INPUTS = 400
 REFERENCE = "forward"
 """The step that times are divided by."""
 
+TWO_BACKWARDS = "two-backwards"
+"""The step that the target of verdicts with gradients refers to: they read two pseudo-labels."""
+
+FORWARD_TARGETS = {1: 3.0}
+"""Largest ratio of a verdict by the forward pass to that pass, by batch size, where it is not `FORWARD_TARGET`."""
+
+FORWARD_TARGET = 1.5
+
+GRADIENTS_TARGET = 1.2
+"""Largest ratio of a verdict with gradients to a forward and two backward passes."""
+
 THREADS = 1
 
+_VERDICT = "verdict"
+_FORWARD_VERDICT = "forward-verdict"
 _PART = "verdicts"  # key in results.json
 _FIT_SEED = 1
+_SETTLING = 64  # random inputs that the running statistics of BatchNorm are computed from
 # Every tenth label differs from the prediction, so that the meta classifier has wrong predictions to learn from.
 _WRONG_EVERY = 10
 # Steps that take less time are called repeatedly and averaged, since the time of a single short call is noisy.
@@ -60,7 +71,7 @@ class JudgedNetwork:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.network, _ = replace(model, batch=max(BATCHES)).build()
+        self.network, _ = replace(model, batch=_SETTLING).build()
         inputs = model.inputs(KNOWN_INPUTS, seed=_FIT_SEED)
         with torch.no_grad():
             logits = self.network(inputs)
@@ -102,6 +113,16 @@ def _method(name: str) -> Callable[[JudgedNetwork, Tensor], Run]:
     return lambda judged, inputs: METHODS[name].prepare(judged.network, inputs).run
 
 
+def _two_backwards(judged: JudgedNetwork, inputs: Tensor) -> Run:
+    def run(batch: Tensor) -> None:
+        judged.network.zero_grad()
+        logits = judged.network(batch)
+        predicted_loss(logits).backward(retain_graph=True)
+        (-logits.log_softmax(1).mean(1)).sum().backward()
+
+    return run
+
+
 def _trust_meter(judged: JudgedNetwork, inputs: Tensor) -> Run:
     meter = GradientMeter(judged.network).for_trust_model(second_look=math.inf)
     return lambda batch: meter(batch)["all", "l2"]
@@ -138,20 +159,21 @@ def _forward_verdict(judged: JudgedNetwork, inputs: Tensor) -> Run:
 STEPS: dict[str, VerdictStep] = {
     "forward": VerdictStep("forward pass", _method("forward")),
     "forward-backward": VerdictStep("forward + backward pass (T0)", _method("plain")),
+    TWO_BACKWARDS: VerdictStep("forward + two backward passes", _two_backwards),
     "meter": VerdictStep("GradientMeter (predicted)", _method("gradmeter")),
     "trust-meter": VerdictStep("GradientMeter of a TrustModel", _trust_meter),
     "heads": VerdictStep("features and heads (readings to P(correct))", _heads),
-    "verdict": VerdictStep("TrustModel.predict_proba (the whole verdict)", _verdict),
+    _VERDICT: VerdictStep("TrustModel.predict_proba (the whole verdict)", _verdict),
     "forward-meter": VerdictStep('meter of `TrustModel(reads="forward")`', _forward_meter),
     "second-look": VerdictStep("the same, with a second look at 30 % of the inputs (at a single one)", _second_look),
-    "forward-verdict": VerdictStep('`TrustModel(reads="forward")`, the whole verdict', _forward_verdict),
+    _FORWARD_VERDICT: VerdictStep('`TrustModel(reads="forward")`, the whole verdict', _forward_verdict),
 }
 """Steps by their name in results.json, in the order of the page."""
 
 
 def timed_networks(options: BenchOptions) -> tuple[str, ...]:
     """Names of the networks of a benchmark on which verdicts are timed; none unless gradmeter is measured."""
-    return tuple(name for name in NETWORKS if name in options.models) if "gradmeter" in options.methods else ()
+    return tuple(name for name in BATCHES if name in options.models) if "gradmeter" in options.methods else ()
 
 
 def are_missing(results: SpeedResults) -> bool:
@@ -175,7 +197,7 @@ def measure_verdicts(results: SpeedResults, on_step: Callable[[str], None], adva
     for name in timed_networks(results.options):
         missing = _missing_batches(results, name)
         judged = JudgedNetwork(MODELS[name]) if missing else None
-        for batch in BATCHES:
+        for batch in BATCHES[name]:
             if judged is not None and batch in missing:
                 times = _time_steps(judged, batch, results.options.repeats, on_step)
                 _timings(results).setdefault(name, {})[str(batch)] = times
@@ -198,6 +220,41 @@ class VerdictRow:
     error: str | None
 
 
+@dataclass(frozen=True)
+class Target:
+    """A target for the cost of a verdict.
+
+    Attributes:
+        name: the network.
+        batch: the batch size.
+        step: the step that it is about.
+        reference: the step whose time the step's is divided by.
+        largest: the largest ratio that meets the target.
+        ratio: the median ratio; None if one of the steps failed.
+    """
+
+    name: str
+    batch: int
+    step: str
+    reference: str
+    largest: float
+    ratio: float | None
+
+
+def targets(results: SpeedResults) -> list[Target]:
+    """The targets of all networks and batch sizes, with what was reached."""
+    return [
+        Target(name, batch, step, reference, largest, _ratio(timings[step], timings[reference]))
+        for name in timed_networks(results.options)
+        for batch in BATCHES[name]
+        for timings in [_timings(results)[name][str(batch)]]
+        for step, reference, largest in (
+            (_FORWARD_VERDICT, REFERENCE, FORWARD_TARGETS.get(batch, FORWARD_TARGET)),
+            (_VERDICT, TWO_BACKWARDS, GRADIENTS_TARGET),
+        )
+    ]
+
+
 def verdict_rows(results: SpeedResults, name: str, batch: int) -> dict[str, VerdictRow]:
     """The times of all steps on one network with one batch size, by the name of the step."""
     timings = _timings(results)[name][str(batch)]
@@ -207,14 +264,19 @@ def verdict_rows(results: SpeedResults, name: str, batch: int) -> dict[str, Verd
 def _row(timing: dict[str, Any], reference: dict[str, Any]) -> VerdictRow:
     if timing["error"] is not None:
         return VerdictRow(None, None, timing["error"])
-    seconds, forward = timing["seconds"], reference["seconds"]
-    ratio = None if reference["error"] is not None else median(s / f for s, f in zip(seconds, forward, strict=True))
-    return VerdictRow(1e3 * median(seconds), ratio, None)
+    return VerdictRow(1e3 * median(timing["seconds"]), _ratio(timing, reference), None)
+
+
+def _ratio(timing: dict[str, Any], reference: dict[str, Any]) -> float | None:
+    """The median of the ratios of the same round; None if one of the two steps failed."""
+    if timing["error"] is not None or reference["error"] is not None:
+        return None
+    return median(s / r for s, r in zip(timing["seconds"], reference["seconds"], strict=True))
 
 
 def _missing_batches(results: SpeedResults, name: str) -> list[int]:
     timings = _timings(results).get(name, {})
-    return [batch for batch in BATCHES if not STEPS.keys() <= timings.get(str(batch), {}).keys()]
+    return [batch for batch in BATCHES[name] if not STEPS.keys() <= timings.get(str(batch), {}).keys()]
 
 
 def _timings(results: SpeedResults) -> dict[str, dict[str, dict[str, dict[str, Any]]]]:
