@@ -271,7 +271,8 @@ def _ratio(timing: dict[str, Any], reference: dict[str, Any]) -> float | None:
     """The median of the ratios of the same round; None if one of the two steps failed."""
     if timing["error"] is not None or reference["error"] is not None:
         return None
-    return median(s / r for s, r in zip(timing["seconds"], reference["seconds"], strict=True))
+    ratio: float = median(s / r for s, r in zip(timing["seconds"], reference["seconds"], strict=True))
+    return ratio
 
 
 def _missing_batches(results: SpeedResults, name: str) -> list[int]:
