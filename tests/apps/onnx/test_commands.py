@@ -1,4 +1,4 @@
-"""gradmeter export, and gradmeter judge without PyTorch, in processes of their own."""
+"""gradmeter export, and gradmeter judge without PyTorch."""
 
 import json
 import re
@@ -10,8 +10,8 @@ import onnx
 import pandas as pd
 import pytest
 
-from apps.cli.commands import ENVIRONMENT, gradmeter
-from apps.onnx.exported import exported, needs_exporter
+from apps.cli.commands import ENVIRONMENT, gradmeter, in_this_process
+from apps.onnx.exported import needs_exporter
 from apps.workflows.digits import make
 
 pytestmark = [pytest.mark.slow, needs_exporter]
