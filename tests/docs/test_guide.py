@@ -30,10 +30,10 @@ def run(line: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 def smaller(line: str) -> str:
     """A line of the guide with fewer images and repetitions, and a risk that so few images can guarantee."""
     if "examples/digits.py" in line:
-        line += " --images 800 400 100"
+        line += " --images 800 400 60"
     if line.startswith(("gradmeter fit", "gradmeter evaluate")):
         line += " --repetitions 100"
-    return re.sub(r"noise:\w+", r"\g<0>:100", line).replace("--risk 0.02", "--risk 0.3")
+    return re.sub(r"noise:\w+", r"\g<0>:50", line).replace("--risk 0.02", "--risk 0.3")
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:

@@ -139,7 +139,8 @@ def test_damaged_weights(tmp_path: Path) -> None:
 
 def test_a_judge_that_reads_gradients(tmp_path: Path) -> None:
     network = trained()
-    stressed = TrustModel(GradientMeter(network), reads="gradients").fit(loader(300, 900))
+    # Each parameter makes the graph larger; the test below reads those of biases, too.
+    stressed = TrustModel(GradientMeter(network, biases=False), reads="gradients").fit(loader(300, 900))
     stressed.set_risk(0.08, loader(900, 1400))
     out = tmp_path / "stressed.onnx"
     written = export(stressed, classifier(network), out)
@@ -150,11 +151,11 @@ def test_a_judge_that_reads_gradients(tmp_path: Path) -> None:
 
 
 class Transformer(nn.Module):
-    """A small vision transformer: patches, a class token, positions, attention and LayerNorm."""
+    """A small vision transformer: a convolution, pooling, a class token, positions, attention and LayerNorm."""
 
     def __init__(self, blocks: int) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(1, 16, 2, stride=2)
+        self.patches = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
         self.token, self.places = nn.Parameter(torch.zeros(1, 1, 16)), nn.Parameter(torch.randn(1, 17, 16) / 4)
         layer = nn.TransformerEncoderLayer(16, 2, 32, 0.0, "gelu", batch_first=True, norm_first=True)
         self.blocks = nn.TransformerEncoder(layer, blocks, enable_nested_tensor=False)
