@@ -1,4 +1,7 @@
-"""Every command and every Python block of the guide runs, in order, in one folder, on fewer images."""
+"""Every command and every Python block of the guide runs, in order, in one folder, on fewer images.
+
+A network with fewer layers takes the place of ResNet-18, with which tests/docs/test_commands.py runs the README.
+"""
 
 import re
 import shlex
@@ -16,6 +19,9 @@ from gradmeter.research.study.data.embedded import load_embedded
 
 pytestmark = pytest.mark.slow
 
+NETWORKS = "resnet18", "test_resnet"
+"""The guide's network, and the one in its place."""
+
 
 def run(line: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     """Run a command line, with the Python and the gradmeter of this environment."""
@@ -28,12 +34,13 @@ def run(line: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 
 
 def smaller(line: str) -> str:
-    """A line of the guide with fewer images and repetitions, and a risk that so few images can guarantee."""
+    """A line of the guide with fewer layers, images and repetitions, and a risk that so few images can guarantee."""
+    line = line.replace(*NETWORKS)
     if "examples/digits.py" in line:
-        line += " --images 800 400 100"
+        line += f" --model {NETWORKS[1]} --images 1200 400 60"
     if line.startswith(("gradmeter fit", "gradmeter evaluate")):
         line += " --repetitions 100"
-    return re.sub(r"noise:\w+", r"\g<0>:100", line).replace("--risk 0.02", "--risk 0.3")
+    return re.sub(r"noise:\w+", r"\g<0>:50", line).replace("--risk 0.02", "--risk 0.3")
 
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,7 +65,8 @@ def test_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
         if language == "python":
             # So few images guarantee no small risk.
             strict = "set_risk(0.05, calibration_loader"
-            exec(content.replace(strict, "set_risk(0.99, calibration_loader, least_probability=0"), variables)
+            content = content.replace(strict, "set_risk(0.99, calibration_loader, least_probability=0")
+            exec(content.replace(*NETWORKS), variables)
             continue
         for line in content.splitlines() if language == "sh" else ():
             if line.startswith("pip install"):

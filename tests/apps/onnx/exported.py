@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from gradmeter.apps.onnx.judged_model import JudgedModel
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.preprocessing import ResizeAndNormalise, Stacked
 from gradmeter.sources.samples import ImageKind
+from gradmeter.trust.candidates import ConfidenceCurve
+from gradmeter.trust.confidence import SecondLook, softmax_log_odds
 from trust.trained import digits, loader, noise, trained
 
 needs_exporter = pytest.mark.skipif(not is_supported(), reason=f"PyTorch {torch.__version__} writes no branches")
@@ -24,8 +27,20 @@ CLASSES = tuple("0123456789")
 
 @cache
 def trust() -> TrustModel:
-    """A TrustModel with a guarantee that gives every doubtful image a second look."""
-    fitted = TrustModel(GradientMeter(trained()), reads="forward").fit(loader(300, 900))
+    """A TrustModel with a guarantee, which gives the fifth of the inputs that is most doubtful a second look."""
+    network = trained()
+    fitted = TrustModel(GradientMeter(network), reads="forward").fit(loader(300, 900))
+    assert fitted.judge is not None
+    heads = fitted.judge.classifier
+    readings = GradientMeter(network).for_trust_model(gradients=False)(digits()[0][300:900])
+    block = fitted.judge.features.block(readings)
+    features = heads._known_features(
+        block.values, heads._distances(block.values), heads._outputs(block.values), heads.known_.strengths
+    )
+    above = float(np.quantile(softmax_log_odds(readings.log_scale.numpy()), 0.8))
+    wrong = (readings.predictions != digits()[1][300:900]).numpy()
+    heads.known_.members_ = [ConfidenceCurve(SecondLook(above)).fit(features, wrong)]
+    fitted.meter = fitted.meter.for_trust_model(gradients=False, second_look=above)
     fitted.set_risk(0.08, loader(900, 1400))
     return fitted
 

@@ -1,4 +1,4 @@
-"""gradmeter export, and gradmeter judge without PyTorch, in processes of their own."""
+"""gradmeter export, and gradmeter judge without PyTorch."""
 
 import json
 import re
@@ -10,8 +10,8 @@ import onnx
 import pandas as pd
 import pytest
 
-from apps.cli.commands import ENVIRONMENT, gradmeter
-from apps.onnx.exported import exported, needs_exporter
+from apps.cli.commands import ENVIRONMENT, gradmeter, in_this_process
+from apps.onnx.exported import needs_exporter
 from apps.workflows.digits import make
 
 pytestmark = [pytest.mark.slow, needs_exporter]
@@ -28,9 +28,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with digits, a TrustModel in trust/ and judged.onnx."""
     folder = tmp_path_factory.mktemp("place")
     make(folder)
-    fitted = gradmeter(*FIT, "--reads", "forward", "-o", "trust", cwd=folder)
+    fitted = in_this_process(*FIT, "--reads", "forward", "-o", "trust", cwd=folder)
     assert fitted.returncode == 0, fitted.stderr
-    process = gradmeter("export", "trust", *NAMED, "-o", "judged.onnx", cwd=folder)
+    process = in_this_process("export", "trust", *NAMED, "-o", "judged.onnx", cwd=folder)
     assert process.returncode == 0, process.stderr
     first, second = process.stdout.splitlines()
     assert re.fullmatch(r"Wrote judged\.onnx, \d\.\d MB\.", first)
@@ -83,7 +83,7 @@ def test_pytorch_is_not_loaded(place: Path) -> None:
 
 
 def test_mistakes_are_one_line(place: Path, tmp_path: Path) -> None:
-    bare = onnx.load(exported())
+    bare = onnx.load(place / "judged.onnx")
     onnx.helper.set_model_props(bare, {})
     onnx.save(bare, tmp_path / "bare.onnx")
     for arguments, message in (
@@ -97,7 +97,7 @@ def test_mistakes_are_one_line(place: Path, tmp_path: Path) -> None:
         (("export", "absent", "-o", "other.onnx"), "holds no TrustModel"),
         (("export", "trust", *NAMED, "-o", "/proc/other.onnx"), "No such file"),
     ):
-        process = gradmeter(*arguments, cwd=place)
+        process = in_this_process(*arguments, cwd=place)
         assert process.returncode == 2, arguments
         assert process.stderr.count("\n") == 1
         assert message in process.stderr

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -24,11 +25,13 @@ from gradmeter import (
 )
 from gradmeter.apps.onnx import exporting as workflow
 from gradmeter.apps.onnx.exporting import export, require_name
+from gradmeter.apps.onnx.graph import to_graph
 from gradmeter.apps.onnx.judged_model import OUTPUTS, JudgedModel
+from gradmeter.reading.network import owning_modules
+from gradmeter.reading.traced import LabelGradients, TracedForward, TracedGradients
 from gradmeter.sources.samples import ArrayKind
 from gradmeter.sources.samples.array_kind import ArrayField
-from gradmeter.trust.candidates import ConfidenceCurve
-from gradmeter.trust.confidence import SecondLook, softmax_log_odds
+from gradmeter.trust.confidence import softmax_log_odds
 from gradmeter.trust.meta_classifier import SCORES
 from gradmeter.trust.reasons import UNFAMILIAR, split_reason
 from gradmeter.trust.traced import Verdicts
@@ -136,7 +139,8 @@ def test_damaged_weights(tmp_path: Path) -> None:
 
 def test_a_judge_that_reads_gradients(tmp_path: Path) -> None:
     network = trained()
-    stressed = TrustModel(GradientMeter(network), reads="gradients").fit(loader(300, 900))
+    # Each parameter makes the graph larger; the test below reads those of biases, too.
+    stressed = TrustModel(GradientMeter(network, biases=False), reads="gradients").fit(loader(300, 900))
     stressed.set_risk(0.08, loader(900, 1400))
     out = tmp_path / "stressed.onnx"
     written = export(stressed, classifier(network), out)
@@ -147,14 +151,14 @@ def test_a_judge_that_reads_gradients(tmp_path: Path) -> None:
 
 
 class Transformer(nn.Module):
-    """A small vision transformer: patches, a class token, positions, attention and LayerNorm."""
+    """A small vision transformer: a convolution, pooling, a class token, positions, attention and LayerNorm."""
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: int) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(1, 16, 2, stride=2)
+        self.patches = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
         self.token, self.places = nn.Parameter(torch.zeros(1, 1, 16)), nn.Parameter(torch.randn(1, 17, 16) / 4)
         layer = nn.TransformerEncoderLayer(16, 2, 32, 0.0, "gelu", batch_first=True, norm_first=True)
-        self.blocks = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.blocks = nn.TransformerEncoder(layer, blocks, enable_nested_tensor=False)
         self.norm, self.last = nn.LayerNorm(16), nn.Linear(16, 10)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -163,9 +167,35 @@ class Transformer(nn.Module):
         return self.last(self.norm(self.blocks(x))[:, 0])
 
 
+class Gradients(nn.Module):
+    """Statistics of the gradients of a network, without a judge."""
+
+    def __init__(self, network: nn.Module, inputs: Tensor) -> None:
+        super().__init__()
+        forward = TracedForward(network, inputs, (), embedding=False)
+        self.reader = TracedGradients(forward, inputs, ["predicted"], [*owning_modules(network)])
+
+    def forward(self, inputs: Tensor) -> LabelGradients:
+        return self.reader(inputs).gradients["predicted"]
+
+
+def test_gradients_of_a_transformer() -> None:
+    torch.manual_seed(0)
+    network, inputs = Transformer(1).eval(), images()[::40]
+    graph = to_graph(Gradients(network, inputs[:3]), inputs[:3], "inputs", LabelGradients._fields, "a transformer")
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    for part in (inputs, inputs[:1]):
+        values, log_scale = session.run(None, {"inputs": part.numpy()})
+        readings = GradientMeter(network)(part)
+        np.testing.assert_allclose(log_scale, readings.log_scale, atol=1e-5)
+        values[:, :, :6] *= np.exp(log_scale)[:, None, None]
+        np.testing.assert_allclose(values, readings.values[:, :-1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.exhaustive
 def test_a_judge_that_reads_gradients_of_a_transformer(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network, (inputs, labels) = Transformer(), (part[:300] for part in digits())
+    network, (inputs, labels) = Transformer(2), (part[:300] for part in digits())
     optimiser = torch.optim.Adam(network.parameters(), 0.01)
     for _ in range(60):
         optimiser.zero_grad()
@@ -180,30 +210,13 @@ def test_a_judge_that_reads_gradients_of_a_transformer(tmp_path: Path) -> None:
         require_same(model, stressed, part)
 
 
-def test_a_second_look_is_a_branch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    network = trained()
-    looking = TrustModel(GradientMeter(network), reads="forward").fit(loader(300, 900))
-    assert looking.judge is not None
-    heads, inputs = looking.judge.classifier, images()
-    readings = GradientMeter(network).for_trust_model(gradients=False)(digits()[0][300:900])
-    block = looking.judge.features.block(readings)
-    features = heads._known_features(
-        block.values, heads._distances(block.values), heads._outputs(block.values), heads.known_.strengths
-    )
-    above = float(np.quantile(softmax_log_odds(readings.log_scale.numpy()), 0.8))
-    wrong = (readings.predictions != digits()[1][300:900]).numpy()
-    monkeypatch.setattr(heads.known_, "members_", [ConfidenceCurve(SecondLook(above)).fit(features, wrong)])
-    looking.meter = looking.meter.for_trust_model(gradients=False, second_look=above)
-    looking.set_risk(0.08, loader(900, 1400))
-    out = tmp_path / "looking.onnx"
-    export(looking, classifier(network), out)
-    assert [node.op_type for node in onnx.load(out).graph.node].count("If") == 1
-    model = JudgedModel.open(out, threads=1)
-    require_same(model, looking, inputs)
-    doubtful = torch.from_numpy(softmax_log_odds(looking.meter(inputs).log_scale.numpy()) > above)
-    assert 0 < doubtful.sum() < len(inputs)
-    require_same(model, looking, inputs[~doubtful])
-    require_same(model, looking, inputs[doubtful])
+def test_a_second_look_is_a_branch() -> None:
+    assert [node.op_type for node in onnx.load(exported()).graph.node].count("If") == 1
+    above = trust().meter.second_look
+    doubtful = torch.from_numpy(softmax_log_odds(trust().meter(images()).log_scale.numpy()) > above)
+    assert 0 < doubtful.sum() < len(images())
+    require_same(opened(), trust(), images()[~doubtful])
+    require_same(opened(), trust(), images()[doubtful])
 
 
 def test_arrays_instead_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

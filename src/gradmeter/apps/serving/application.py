@@ -37,7 +37,8 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 # The gate limits the number of requests. Ray's own queue must never fill, because /health would wait in it, too.
 _NO_LIMIT = 2**16
-# Seconds between two checks for requests in progress, and seconds for the last responses to leave the proxy.
+# Seconds between two checks for requests in progress (by default Ray waits for two seconds before the first one), and
+# seconds for the last responses to leave the proxy.
 _POLL_INTERVAL, _LAST_RESPONSES = 0.05, 0.5
 
 
@@ -85,6 +86,7 @@ def application(
         name="judging",
         num_replicas=workers,
         max_ongoing_requests=1,
+        graceful_shutdown_wait_loop_s=_POLL_INTERVAL,
         ray_actor_options={"num_cpus": 1, "num_gpus": 1 if device.startswith("cuda") else 0},
     )
     # The documentation page works without internet access.
@@ -95,7 +97,12 @@ def application(
         api.include_router(page_routes(page, model))
         server = model.server
 
-    @serve.deployment(name="gate", max_ongoing_requests=_NO_LIMIT, ray_actor_options={"num_cpus": 0})
+    @serve.deployment(
+        name="gate",
+        max_ongoing_requests=_NO_LIMIT,
+        graceful_shutdown_wait_loop_s=_POLL_INTERVAL,
+        ray_actor_options={"num_cpus": 0},
+    )
     @serve.ingress(api)
     class Gate:
         def __init__(self, worker: Any) -> None:
