@@ -93,7 +93,7 @@ def test_a_risk_that_cannot_be_promised(place: Path, tmp_path: Path) -> None:
     assert process.stderr.startswith("gradmeter: --risk 0.001: 400 samples ")
     assert process.stderr.count("\n") == 1
     rows = gradmeter("judge", tmp_path / "t", "test/3", *NAMED, cwd=place).stdout.splitlines()
-    assert all(row.split()[-1].startswith("P(correct)=") for row in rows)
+    assert all(row.split()[-1].startswith("P(correct)") for row in rows)
     again = gradmeter(*command, "0.08", cwd=place)
     assert again.returncode == 0, again.stderr
     known, unknown = again.stderr.splitlines()
