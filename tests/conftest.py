@@ -55,9 +55,9 @@ LONGEST = (
     "apps/cli/test_measure.py",
     "research/speed_benchmark/test_run.py",
     "apps/serving/test_bombs.py",
-    "apps/workflows/test_fit.py",
     "research/label_study/test_study.py",
     "research/street/test_study.py",
+    "apps/workflows/test_fit.py",
     "apps/workflows/test_side_by_side.py",
     "trust/test_trust.py",
     "reading/architectures/test_table.py",
@@ -107,16 +107,22 @@ def cluster() -> dict[str, str]:
     """
     ray = pytest.importorskip("ray", reason="the extra ray is not installed")
     if not ray.is_initialized():
-        paths = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=paths)
+        paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env={"env_vars": {"PYTHONPATH": paths}},
+        )
     return {"RAY_AUTH_MODE": "token", "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Stop the cluster after the last test that uses it."""
-    del item
-    if "ray" in sys.modules and "cluster" not in getattr(nextitem, "fixturenames", ()):
+    """Stop the cluster after the last of the tests that share it."""
+    uses, next_uses = ("cluster" in getattr(each, "fixturenames", ()) for each in (item, nextitem))
+    if uses and not next_uses and "ray" in sys.modules:
         sys.modules["ray"].shutdown()
 
 

@@ -302,12 +302,12 @@ def test_known_data_need_labels(place: Path, at_place: Path, tmp_path: Path) -> 
 def test_the_forward_pass_alone(place: Path, at_place: Path, tmp_path: Path) -> None:
     """Both kinds of readings lie side by side, and the fit with fewer readings replaces the other."""
     fit(recipe(place), "validation", [], tmp_path / "trust", reads="gradients", **RIDGE)
-    result = fit(recipe(place), "validation", [], tmp_path / "trust", reads="forward", **QUICK)
+    result = fit(recipe(place), "validation", [], tmp_path / "trust", reads="forward", **RIDGE)
     assert result.replaced is not None
     assert "--reads gradients" in result.replaced
     names = {path.name for path in (tmp_path / "trust/readings").iterdir()}
-    assert {"validation-once.parquet", "validation-forward.parquet"} <= names
-    table = MeasuredSet(tmp_path / "trust/readings/validation-forward.parquet").readings()
+    assert {"validation-once.parquet", "validation-forward-once.parquet"} <= names
+    table = MeasuredSet(tmp_path / "trust/readings/validation-forward-once.parquet").readings()
     assert table.layers == ()
     loaded = TrustModel.load(tmp_path / "trust", trained())
     assert not loaded.meter.gradients

@@ -110,6 +110,7 @@ def test_a_loading_process_that_is_killed(folder: Path, tmp_path: Path) -> None:
     last = stderr.splitlines()[-1]
     assert last.startswith("gradmeter: ")
     assert "DataLoader worker " in last
+    assert "run the same command again" in last
     (tmp_path / "mine.py").write_text(SLOW.replace("sleep(0.4)", "sleep(0)"))
     done = gradmeter("measure", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
