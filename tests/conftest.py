@@ -1,10 +1,11 @@
-"""Settings of the test session (one thread, Ctrl-C, property tests without deadlines), a store of objects, and axe."""
+"""Settings of the test session (one thread, Ctrl-C, property tests without deadlines), a cluster, a store, and axe."""
 
 import gc
 import os
 import re
 import secrets
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 import torch
 from hypothesis import settings
 from pyarrow import fs
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 import gradmeter.runs.progress
 from accessibility import axe_source
@@ -28,11 +31,18 @@ settings.load_profile("gradmeter")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# The files of the tests with the fixture `cluster`, which one process runs, one after the other.
+ON_RAY = (
+    "apps/cli/test_reproduce.py",
+    "apps/cli/test_on_ray.py",
+    "runs/measuring/test_on_ray.py",
+    "runs/engines/test_ray.py",
+    "apps/workflows/test_labels_on_ray.py",
+)
 # The files of the longest tests, longest first: started last, they would keep one core busy while the others wait.
 LONGEST = (
-    "apps/cli/test_reproduce.py",
+    *ON_RAY,
     "apps/cli/test_trust.py",
-    "runs/measuring/test_on_ray.py",
     "apps/serving/test_browser.py",
     "docs/test_guide.py",
     "docs/test_adapters.py",
@@ -45,9 +55,9 @@ LONGEST = (
     "apps/cli/test_measure.py",
     "research/speed_benchmark/test_run.py",
     "apps/serving/test_bombs.py",
-    "apps/workflows/test_fit.py",
     "research/label_study/test_study.py",
     "research/street/test_study.py",
+    "apps/workflows/test_fit.py",
     "apps/workflows/test_side_by_side.py",
     "trust/test_trust.py",
     "reading/architectures/test_table.py",
@@ -62,6 +72,19 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if _IS_SLOW.search(collection_path.read_text()) else None
 
 
+class OneProcessForRay(LoadFileScheduling):
+    """Gives the tests of a file to one process, and those of all files in `ON_RAY`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "on Ray" if file.endswith(ON_RAY) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Distribute the tests over processes."""
+    return OneProcessForRay(config, log)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the files in `LONGEST`."""
@@ -73,6 +96,34 @@ def pytest_collection_finish() -> None:
     """Exempt all imported modules and collected tests from garbage collection: many tests and benchmarks call it."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def cluster() -> dict[str, str]:
+    """A Ray cluster with two cores on this machine, which this process has joined, and the environment to join it.
+
+    As Ray does by default since 2.60, it asks for a token. Its workers can import modules of the tests. The tests of
+    the files in `ON_RAY` share it, because its start and that of each worker take seconds.
+    """
+    ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+    if not ray.is_initialized():
+        paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env={"env_vars": {"PYTHONPATH": paths}},
+        )
+    return {"RAY_AUTH_MODE": "token", "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop the cluster after the last of the tests that share it."""
+    uses, next_uses = ("cluster" in getattr(each, "fixturenames", ()) for each in (item, nextitem))
+    if uses and not next_uses and "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
 
 
 @pytest.fixture(scope="session")

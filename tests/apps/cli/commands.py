@@ -12,7 +12,7 @@ import forked
 from gradmeter.apps.cli import main
 from gradmeter.runs import progress
 from gradmeter.runs.engines import processes
-from gradmeter.runs.measuring import synthetic
+from gradmeter.runs.measuring import on_ray, synthetic
 
 # Progress lines must not depend on the speed of the machine.
 MAIN = (
@@ -42,6 +42,12 @@ def patient_main() -> None:
 def forking_main() -> None:
     """The same, with worker processes that are forked, too; see `forked.fork_server`."""
     processes.get_context = lambda method: forked.fork_server()  # type: ignore[assignment]
+    patient_main()
+
+
+def small_parts_main() -> None:
+    """The command line, for which a part of a run on a Ray cluster has eight samples."""
+    on_ray.PART = 8
     patient_main()
 
 

@@ -1,88 +1,76 @@
 """--engine ray without a cluster, and with a cluster that requires a token."""
 
-import json
 import socket
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
+import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from apps.cli.commands import ENVIRONMENT
-from apps.cli.commands import anew as gradmeter
+from apps.cli.commands import ENVIRONMENT, gradmeter, small_parts_main
+from forked import Forked, run
+from gradmeter.runs.measuring import MeasuredSet
 from sources.samples.pictures import save
 
-pytestmark = pytest.mark.slow
+# Ray leaves files open, and forks while threads run.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 
+COUNT = 40
+# A network that takes a while for each batch.
 MODEL = """
-import torch
+import time, torch
 from torch import nn
+class Slow(nn.Flatten):
+    def forward(self, x):
+        time.sleep(0.2)
+        return super().forward(x)
 def make():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    return nn.Sequential(Slow(), nn.Linear(64, 3))
 """
-OPTIONS = ("measure", "mine:make", "data", "--image-size", "8", "--grey", "--no-labels", "--device", "cpu", "-o", "r")
+DATA = ("measure", "mine:make", "data", "--image-size", "8", "--grey", "--no-labels", "--device", "cpu", "-o", "r")
+ON_RAY = (*DATA, "--engine", "ray", "--workers", "1")
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     (tmp_path / "mine.py").write_text(MODEL)
-    for number in range(5):
-        save(tmp_path / f"data/{number}.png", 40 * number)
-    (tmp_path / "data/4.png").write_bytes(b"no image")
+    for number in range(COUNT):
+        save(tmp_path / f"data/{number:02}.png", 6 * number)
+    (tmp_path / "data/04.png").write_bytes(b"no image")
     return tmp_path
 
 
-@pytest.fixture
-def port() -> int:
+def test_one_line_where_no_cluster_can_be_joined(place: Path, cluster: dict[str, str]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def test_one_line_where_nothing_answers(place: Path, port: int) -> None:
-    for address in (f"127.0.0.1:{port}", "hello"):
-        process = gradmeter(*OPTIONS, "--engine", "ray", cwd=place, env={**ENVIRONMENT, "RAY_ADDRESS": address})
+        silent = f"127.0.0.1:{free.getsockname()[1]}"
+    without_token = {**cluster, "RAY_AUTH_MODE": "disabled"}
+    for joining, begun in (({"RAY_ADDRESS": silent}, False), ({"RAY_ADDRESS": "hello"}, False), (without_token, True)):
+        process = gradmeter(*ON_RAY, cwd=place, env={**ENVIRONMENT, **joining})
         assert process.returncode == 2
-        assert process.stderr.startswith(f"gradmeter: RAY_ADDRESS={address}: ")
+        assert process.stderr.startswith(f"gradmeter: RAY_ADDRESS={joining['RAY_ADDRESS']}: ")
+        assert "RAY_AUTH_MODE=token" in process.stderr
         assert process.stderr.count("\n") == 1
-    assert not (place / "r").exists()
+        assert (place / "r").exists() == begun
 
 
-@pytest.fixture
-def started(tmp_path: Path, port: int) -> Iterator[dict[str, str]]:
-    """Start a cluster on this machine, and return the environment to join it."""
-    (tmp_path / "token").write_text("f" * 32)
-    environment = {**ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"), "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
-    with tempfile.TemporaryDirectory(prefix="ray") as folder:  # paths of sockets must be short
-        environment["RAY_TMPDIR"] = folder
-        head = subprocess.Popen(
-            [*command, f"--port={port}", "--include-dashboard=false"],
-            env={**environment, "RAY_AUTH_MODE": "token", "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert head.stdout is not None
-        assert any("Ray runtime started" in line for line in head.stdout)
-        yield {**environment, "RAY_ADDRESS": f"127.0.0.1:{port}"}
-        head.terminate()
-        head.communicate(timeout=60)
-
-
-def test_a_cluster_that_asks_for_a_token(place: Path, started: dict[str, str]) -> None:
-    command = (*OPTIONS, "--engine", "ray", "--workers", "1", "--json")
-    refused = gradmeter(*command, cwd=place, env=started)
-    assert refused.returncode == 2
-    assert refused.stderr.count("\n") == 1
-    assert "RAY_AUTH_MODE=token" in refused.stderr
-    process = gradmeter(*command, cwd=place, env={**started, "RAY_AUTH_MODE": "token"})
-    assert process.returncode == 0, process.stderr
-    assert process.stderr.startswith("skipped 4.png: ")
-    assert process.stderr.count("\n") == 1
-    assert json.loads(process.stdout)["measured"] == 4
+def test_a_run_whose_driver_is_killed_can_be_continued(place: Path, cluster: dict[str, str]) -> None:
+    measured, environment = MeasuredSet(place / "r"), {**ENVIRONMENT, **cluster}
+    with Forked(small_parts_main, ON_RAY, cwd=place, env=environment) as driver:
+        until = time.monotonic() + 120
+        while not (measured.note(0) or measured.note(1)):
+            assert time.monotonic() < until
+            assert driver.poll() is None, driver.communicate()[1]
+            time.sleep(0.05)
+        driver.kill()
+    assert 0 < measured.progress()[0] < COUNT
+    finished = run(small_parts_main, ON_RAY, cwd=place, env=environment)
+    assert finished.returncode == 0, finished.stderr
+    before, *skipped = finished.stderr.splitlines()
+    assert f" of {COUNT} samples" in before
+    assert all(line.startswith("skipped 04.png: ") for line in skipped)
+    assert finished.stdout.startswith(f"Measured {COUNT - 1} samples, skipped 1.")
+    assert pq.read_table(place / "r")["id"].to_pylist() == [f"{n:02}.png" for n in range(COUNT) if n != 4]

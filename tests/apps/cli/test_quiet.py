@@ -19,8 +19,8 @@ SLOWLY = ("measure", "mine:make", "data", "--image-size", "8", "--grey", "--no-l
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A network that needs a second per batch, and images, one of them damaged."""
-    (tmp_path / "mine.py").write_text(SLOW)
+    """A network that needs a while per batch, and images, one of them damaged."""
+    (tmp_path / "mine.py").write_text(SLOW.replace("sleep(0.4)", "sleep(0.25)"))
     for number in range(3):
         save(tmp_path / f"data/{number}.png", 40 * number)
     (tmp_path / "data/bad.png").write_bytes(b"no image")

@@ -328,8 +328,9 @@ def test_an_evaluation_of_other_data_says_what_it_replaces(at_place: Path, fitte
         result = evaluate(
             trust, classifier, "test", unknown, tmp_path, repetitions=100, work=Work(on_note=notes.append)
         )
-        write_evaluation(result, tmp_path, command="")
         replaced.append([note for note in notes if str(tmp_path) in note])
+        if len(replaced) < 3:
+            write_evaluation(result, tmp_path, command="")
     assert [len(notes) for notes in replaced] == [0, 1, 0]
     assert "test" in replaced[1][0]
 

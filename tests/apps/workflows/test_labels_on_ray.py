@@ -1,7 +1,6 @@
 """`gradmeter labels --engine ray` gives the verdicts of one process."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,31 +12,26 @@ from apps.cli.commands import in_this_process
 from apps.workflows.label_folder import plant
 from gradmeter.runs.measuring import on_ray
 
-ray = pytest.importorskip("ray", reason="the extra ray is not installed")
-
 OPTIONS = ("--weights", "weights.safetensors", "--image-size", 8, "--grey", "--classes", "0,1,2,3,4,5,6,7,8,9", "-q")
 # Ray leaves files open, and forks while threads run.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster"), pytest.mark.filterwarnings("default")]
 
 
-@pytest.fixture(scope="module")
-def folder(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Digits of which some have a wrong label and one cannot be read, and a cluster of this machine's cores."""
-    folder = tmp_path_factory.mktemp("labels")
+@pytest.fixture
+def folder(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Digits of which some have a wrong label and one cannot be read, and their network."""
     for name in ("weights.safetensors", "digits_network.py"):
-        shutil.copy(place / name, folder / name)
-    plant(place / "validation", folder / "digits")
-    (folder / "digits/0/torn.png").write_bytes(b"no image")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setattr(on_ray, "PART", 100)
-        # Workers must find the network, too.
-        environment = {"env_vars": {"PYTHONPATH": str(folder)}}
-        ray.init(
-            num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=environment
-        )
-        yield folder
-        ray.shutdown()
+        shutil.copy(place / name, tmp_path / name)
+    for number, path in enumerate(sorted((place / "validation").rglob("*.png"))):
+        if number % 3 == 0:
+            copy = tmp_path / "few" / path.parent.name / path.name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
+    plant(tmp_path / "few", tmp_path / "digits")
+    (tmp_path / "digits/0/torn.png").write_bytes(b"no image")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(on_ray, "PART", 40)
+    return tmp_path
 
 
 def readings(folder: Path) -> pa.Table:
@@ -56,7 +50,7 @@ def test_the_same_rows_and_verdicts_as_in_one_process(folder: Path) -> None:
         assert "torn.png" in finished.stderr
         assert "Skipped 1 sample" in finished.stdout
         parts = folder / f"{engine}.review/readings/gradients"
-        assert len([*parts.glob("part-*.parquet")]) == (1 if engine == "local" else 7)
+        assert len([*parts.glob("part-*.parquet")]) == (1 if engine == "local" else 6)
         tables[engine] = pq.read_table(folder / out), readings(parts)
     (table, rows), (expected, expected_rows) = tables["ray"], tables["local"]
     for name in ("id", "label", "content_hash"):

@@ -43,7 +43,7 @@ def home(place: Path, fitted: Fitted, tmp_path_factory: pytest.TempPathFactory) 
         patch.chdir(place)
         fit(recipe(place), "validation", [], folder / "forward", reads="forward", risk=0.08, **QUICK)
         other = replace(recipe(place), weights=folder / "noisy.safetensors")
-        fit(other, "validation", [], folder / "other", reads="forward", risk=0.2, **QUICK)
+        fit(other, "validation", [], folder / "other", meta_classifier="ridge", reads="forward", risk=0.2, **QUICK)
     return folder
 
 

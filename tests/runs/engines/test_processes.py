@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from forked import fork_server
 from gradmeter.errors import DataError
 from gradmeter.runs.engines import processes, run_tasks
 from gradmeter.runs.engines.processes import WorkerError
@@ -79,6 +80,13 @@ def test_nothing_to_do() -> None:
     run_tasks(square, [], 2, pytest.fail)
 
 
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that start in milliseconds."""
+    monkeypatch.setattr(processes, "get_context", lambda method: fork_server())
+
+
+@pytest.mark.usefixtures("forked_workers")
 def test_an_error_is_raised_and_stops_the_other_workers() -> None:
     workers: list[int] = []
     started = time.monotonic()
@@ -88,6 +96,7 @@ def test_an_error_is_raised_and_stops_the_other_workers() -> None:
     assert gone(workers)
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("while_writing", [False, True])
 def test_a_killed_worker_is_a_worker_error(while_writing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_LAST_EVENTS", 0.5)

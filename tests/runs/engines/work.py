@@ -21,7 +21,7 @@ def square(item: tuple[Path, int], emit: Emit) -> None:
     (folder / f"{number}.txt").write_text(f"{number**2} {os.getpid()} {torch.get_num_threads()}")
 
 
-def refuse_zero(seconds: int, emit: Emit) -> None:
+def refuse_zero(seconds: float, emit: Emit) -> None:
     """Fail at once for 0, otherwise sleep."""
     if seconds == 0:
         raise DataError("no zero")
@@ -46,8 +46,3 @@ def killed_once(marker: Path, emit: Emit) -> None:
             marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     emit("done")
-
-
-def where(item: None, emit: Emit) -> None:
-    """Emit the current folder."""
-    emit(os.getcwd())

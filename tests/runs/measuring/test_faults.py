@@ -26,13 +26,13 @@ from sources.samples.pictures import save
 pytestmark = pytest.mark.slow
 
 COUNT = 23
-# A network that takes a second for each batch.
+# A network that takes a while for each batch.
 SLOW = """
 import time, torch
 from torch import nn
 class Slow(nn.Flatten):
     def forward(self, x):
-        time.sleep(1)
+        time.sleep(0.4)
         return super().forward(x)
 def make():
     torch.manual_seed(0)
@@ -110,6 +110,8 @@ def test_a_loading_process_that_is_killed(folder: Path, tmp_path: Path) -> None:
     last = stderr.splitlines()[-1]
     assert last.startswith("gradmeter: ")
     assert "DataLoader worker " in last
+    assert "run the same command again" in last
+    (tmp_path / "mine.py").write_text(SLOW.replace("sleep(0.4)", "sleep(0)"))
     done = gradmeter("measure", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert ids(tmp_path / "r") == file_names(folder)
