@@ -93,7 +93,8 @@ def test_it_is_calibrated_for_known_inputs_up_to_the_stated_loss(fitted: TrustMo
 
 def test_it_is_calibrated_for_a_given_share_of_unknown_inputs() -> None:
     heads = TwoHeads(unknown_share=0.2)
-    trust = TrustModel(GradientMeter(trained()), heads, reads="forward").fit(loader(300, 1000), unknowns=[[noise(100)]], synthetic=[])
+    trust = TrustModel(GradientMeter(trained()), heads, reads="forward")
+    trust.fit(loader(300, 1000), unknowns=[[noise(100)]], synthetic=[])
     assert trust.judge is not None
     assert trust.judge.known_loss is None
     assert " 20 % " in trust.judge.meaning
