@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -66,9 +67,9 @@ def test_gradients_that_add_nothing_are_not_read() -> None:
 
 
 def test_what_is_compared() -> None:
-    images, labels = data()
+    images, labels = data(150)
     choice = choose_reads(GradientMeter(network()), [(Inputs.of(images), labels)])
-    assert choice.known == 300
+    assert choice.known == 150
     assert {gain.group for gain in choice.gains} == {WRONG, ALL, *KINDS}
     assert 0 < choice.seconds[0] <= choice.seconds[1]
 
@@ -120,7 +121,7 @@ class Unreadable(nn.Module):
 
 
 def test_a_network_without_gradients_is_judged_by_its_forward_pass() -> None:
-    images, labels = data()
+    images, labels = data(80)
     trust = TrustModel(GradientMeter(Unreadable())).fit((images, labels))
     assert trust.choice is not None
     assert trust.choice.reads == FORWARD
@@ -135,6 +136,11 @@ def test_slow_gradients_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choice.known == 0
 
 
+@cache
+def explicit(chosen: str) -> TrustModel:
+    return TrustModel(GradientMeter(network()), reads=chosen).fit(data(80))
+
+
 @pytest.mark.parametrize("chosen", [FORWARD, GRADIENTS])
 @pytest.mark.parametrize("once", [False, True])
 def test_fit_reads_what_was_chosen(chosen: str, once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,17 +148,16 @@ def test_fit_reads_what_was_chosen(chosen: str, once: bool, monkeypatch: pytest.
     monkeypatch.setattr(
         "gradmeter.trust.model.choose_reads", lambda meter, batches: reads.ReadsChoice(chosen, "in a test")
     )
-    images, labels = data()
+    images, labels = data(80)
     generator = batches(images, labels)
     trust = TrustModel(GradientMeter(network())).fit(generator if once else list(generator))
     assert trust.meter.gradients == (chosen == GRADIENTS)
-    explicit = TrustModel(GradientMeter(network()), reads=chosen).fit((images, labels))
-    torch.testing.assert_close(trust.predict_proba(images[:20]), explicit.predict_proba(images[:20]))
+    torch.testing.assert_close(trust.predict_proba(images[:20]), explicit(chosen).predict_proba(images[:20]))
 
 
 @pytest.mark.parametrize("gradients", [False, True])
 def test_fit_to_readings(gradients: bool) -> None:
-    images, labels = data()
+    images, labels = data(150)
     meter = GradientMeter(network()).for_trust_model(gradients=gradients)
     trust = TrustModel(GradientMeter(network())).fit((meter(images), labels))
     assert trust.choice is not None
@@ -161,7 +166,7 @@ def test_fit_to_readings(gradients: bool) -> None:
 
 
 def test_the_choice_is_saved(tmp_path) -> None:
-    images, labels = data()
+    images, labels = data(150)
     model = network()
     trust = TrustModel(GradientMeter(model)).fit((images, labels))
     trust.save(tmp_path / "trust")

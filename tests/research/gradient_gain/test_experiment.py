@@ -1,18 +1,35 @@
-"""The whole experiment on a few digits."""
+"""The whole experiment on a few digits, with two networks and few resamples."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from gradmeter import DataError, InputError, OutputError
+from gradmeter.research.gradient_gain import results
 from gradmeter.research.gradient_gain.experiment import GainExperiment, run_experiment
+from gradmeter.research.gradient_gain.gains import resample_cases, resample_predictions
+from gradmeter.research.gradient_gain.subjects import SUBJECTS
+from research.in_process import run_in_process
 
 QUIET = Console(quiet=True)
 
 
 def small(data: Path, share: float = 0.05) -> GainExperiment:
     return GainExperiment("gradmeter gain --data DIR", data, None, ("perceptron",), share)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_work() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradmeter.research.gradient_gain.experiment.run_tasks", run_in_process)
+        patch.setitem(SUBJECTS, "perceptron", replace(SUBJECTS["perceptron"], runs=2))
+        for resample in (resample_cases, resample_predictions):
+            patch.setattr(results, resample.__name__, partial(resample, repetitions=40))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,17 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from gradmeter.reading.content import content_hashes
-from gradmeter.research.gradient_gain import subjects
+from gradmeter.research.gradient_gain import subjects, training
 from gradmeter.research.gradient_gain.corruptions import CORRUPTIONS, STRENGTHS
 from gradmeter.research.gradient_gain.samples import Samples
 from gradmeter.research.gradient_gain.subjects import RUNS, SUBJECTS, Place
+from gradmeter.research.study.options import StudyOptions
 from research.gradient_gain.exams import network
 
 
@@ -16,7 +19,17 @@ def hashes(images: Tensor) -> set[int]:
     return set(content_hashes(images).tolist())
 
 
+@pytest.fixture
+def short_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shortly(make: Any, samples: Any, path: Path, recipe: Any, **options: Any) -> Any:
+        return training.trained(make, samples, path, replace(recipe, epochs=min(recipe.epochs, 3)), **options)
+
+    monkeypatch.setattr(subjects, "trained", shortly)
+    monkeypatch.setattr(subjects, "StudyOptions", lambda max_epochs: StudyOptions(max_epochs=3))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("short_training")
 @pytest.mark.parametrize("name", ["paper", "convolutions", "overfitted-digits", "texts"])
 def test_networks_are_trained_once_and_tested_on_other_inputs(name: str, small_data: Path, tmp_path: Path) -> None:
     place = Place(small_data, None, tmp_path / "weights.safetensors", 0.01)

@@ -1,18 +1,33 @@
-"""The whole study on a few digits."""
+"""The whole study on a few digits, with two networks and two rates of errors."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from gradmeter import DataError, InputError, OutputError
+from gradmeter.research.label_study import run
+from gradmeter.research.label_study.planting import KINDS
 from gradmeter.research.label_study.study import LabelStudy, run_study
+from gradmeter.research.label_study.subjects import SUBJECTS
+from research.in_process import run_in_process
 
 QUIET = Console(quiet=True)
 
 
 def small(data: Path, share: float = 0.02) -> LabelStudy:
     return LabelStudy("gradmeter label-study --data DIR", data, None, ("digits",), share)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_work() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradmeter.research.label_study.study.run_tasks", run_in_process)
+        patch.setattr(run, "SETS", [(kind, rate) for kind in KINDS for rate in (0.05, 0.20)])
+        patch.setitem(SUBJECTS, "digits", replace(SUBJECTS["digits"], seeds=((0,), (1,))))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
 import shutil
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -6,18 +8,37 @@ import pytest
 from rich.console import Console
 
 from gradmeter import DataError, InputError, OutputError
-from gradmeter.research.ood_benchmark import run
+from gradmeter.research.ood_benchmark import page, run, tasks
 from gradmeter.research.ood_benchmark.benchmark import DetectionBenchmark, compare
+from gradmeter.research.ood_benchmark.controls import Control, controls
 from gradmeter.research.ood_benchmark.tasks import FILES, TASKS
+from gradmeter.research.study.options import StudyOptions
+from research.in_process import run_in_process
 
 pytestmark = pytest.mark.slow
 
 QUIET = Console(quiet=True)
+CONTROLS = ("without gradients", "layer conv1 alone", "with 200 known of each but omniglot")
 
 
 def small(data: Path, **changes: object) -> DetectionBenchmark:
     given = {"tasks": ("digits",), "detectors": ("MSP", "KNN", "NAC"), "runs": 1, "share": 0.5, "controls": False}
     return DetectionBenchmark("gradmeter compare --data DIR", data, **{**given, **changes})  # type: ignore[arg-type]
+
+
+def some_controls(*names: tuple[str, ...]) -> dict[str, Control]:
+    every = controls(*names)
+    return {name: every[name] for name in (*CONTROLS, "without blend")}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_work() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradmeter.research.ood_benchmark.benchmark.run_tasks", run_in_process)
+        patch.setattr(tasks, "StudyOptions", partial(StudyOptions, max_epochs=12))
+        for module in (run, page):
+            patch.setattr(module, "controls", some_controls)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -28,16 +49,16 @@ def finished(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_page_and_figures(finished: Path) -> None:
-    page = (finished / "benchmark.md").read_text(encoding="utf-8")
-    assert "gradmeter compare --data DIR" in page
-    assert "## Digits, the paper's network" in page
+    text = (finished / "benchmark.md").read_text(encoding="utf-8")
+    assert "gradmeter compare --data DIR" in text
+    assert "## Digits, the paper's network" in text
     for method in ("gradmeter", "MSP", "KNN", "NAC"):
-        assert f"\n| {method} |" in page
+        assert f"\n| {method} |" in text
     for section in ("Targets", "Letters", "Few validation images", "gradmeter and the softmax", "Controls"):
-        assert f"### {section}\n" in page
-    assert "\n### gradmeter and the best detector of each column\n" in page
-    for control in ("without gradients", "layer conv1 alone", "with 200 known of each but omniglot", "blend"):
-        assert f"\n| {control} |" in page
+        assert f"### {section}\n" in text
+    assert "\n### gradmeter and the best detector of each column\n" in text
+    for control in (*CONTROLS, "blend"):
+        assert f"\n| {control} |" in text
     for figure in ("benchmark", "controls"):
         assert (finished / "figures" / f"{figure}-digits.svg").stat().st_size > 1000
 

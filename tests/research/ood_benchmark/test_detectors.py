@@ -1,8 +1,12 @@
+import copy
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
 from pytorch_ood import detector as library
 from pytorch_ood.api import Detector
+from torch import nn
 
 from gradmeter.research.ood_benchmark import detectors
 from gradmeter.research.ood_benchmark.detectors import DETECTORS, make_detector
@@ -19,21 +23,28 @@ OTHERS = {"GradTrust", "MetaModel", "NormalisedKNN", "NormalisedMahalanobis", "p
 # MCM is made for CLIP; WeightedEBO needs class weights that a classifier does not have.
 LEFT_OUT = {"MCM", "WeightedEBO"}
 SEARCHED = {"ASH", "DICE", "GEN", "KNN", "NAC", "NCI", "ODIN", "OpenMax", "ReAct", "SCALE", "ViM", "VRA"}
+COUNT = 240
 LIBRARY_NAMES = {"MSP": "MaxSoftmax", "Energy": "EnergyBased", "NAC": "NACUE"}
 
 
-def make_parts(kind: str) -> tuple[Parts, torch.Tensor]:
-    """Return a network that predicts every class, which some detectors need, and images."""
+@cache
+def _network_and_images(kind: str) -> tuple[nn.Module, torch.Tensor]:
     torch.manual_seed(0)
     network, shape = (PaperCNN(), (1, 28, 28)) if kind == "paper" else (ResNet8(10), (3, 32, 32))
-    images = torch.rand(400, shape[0], 1, 1) * torch.rand(400, *shape)
+    images = torch.rand(COUNT, shape[0], 1, 1) * torch.rand(COUNT, *shape)
     parts = parts_of(network.eval())
     with torch.no_grad():
         features = parts.encoder(images)
         _, sizes, axes = torch.linalg.svd(features - features.mean(0), full_matrices=False)
         parts.last.weight.copy_(torch.randn(10, 8) @ (20 * axes[:8] / sizes[:8, None]))
         parts.last.bias.copy_(-parts.last.weight @ features.mean(0))
-    return parts, images
+    return network, images
+
+
+def make_parts(kind: str) -> tuple[Parts, torch.Tensor]:
+    """Return a network that predicts every class, which some detectors need, and images."""
+    network, images = _network_and_images(kind)
+    return parts_of(copy.deepcopy(network)), images.clone()
 
 
 def test_all_detectors_of_the_library_are_registered() -> None:
@@ -63,7 +74,7 @@ def test_a_detector_gives_the_same_scores_from_its_start(name: str) -> None:
         torch.manual_seed(0)
         detector = make_detector(name, parts.after(start))
         if getattr(detector, "requires_fit", False):
-            detector.fit([(inputs[:200], labels[:200]), (inputs[200:], labels[200:])])
+            detector.fit([(inputs[:100], labels[:100]), (inputs[100:], labels[100:])])
         scores.append(detector.predict(inputs[:30]).detach().double())
     torch.testing.assert_close(scores[0], scores[1], rtol=1e-3, atol=1e-4)
 
@@ -81,7 +92,7 @@ def test_each_detector_scores_images(name: str, network: str) -> None:
     assert len(labels.unique()) == 10
     detector = make_detector(name, parts)
     if getattr(detector, "requires_fit", False):
-        detector.fit([(images[:200], labels[:200]), (images[200:], labels[200:])])
+        detector.fit([(images[:100], labels[:100]), (images[100:], labels[100:])])
     scores = detector.predict(images[:7])
     assert scores.shape == (7,)
     assert torch.isfinite(scores).all()

@@ -14,7 +14,10 @@ pytestmark = pytest.mark.slow
 
 # Worker processes import the script, so the entry is at its top level.
 _SCRIPT = """
+from functools import partial
+
 from gradmeter.apps.cli import main
+from gradmeter.research.ood_benchmark import tasks
 from gradmeter.research.ood_benchmark.detectors import DETECTORS, DetectorEntry
 
 
@@ -30,6 +33,8 @@ class Brightness:
 
 
 DETECTORS["Brightness"] = DetectorEntry(lambda library, parts: Brightness())
+# A short training.
+tasks.StudyOptions = partial(tasks.StudyOptions, max_epochs=12)
 
 if __name__ == "__main__":
     main()

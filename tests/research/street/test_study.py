@@ -1,23 +1,38 @@
-"""The whole study on a small drawn street."""
+"""The whole study on a small drawn street, with short training and few resamples."""
 
 import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from gradmeter import DataError, InputError, OutputError
+from gradmeter.research.street import run
+from gradmeter.research.street.pooled import Resampling
 from gradmeter.research.street.results import read_results
 from gradmeter.research.street.run import results_path
 from gradmeter.research.street.segments import METASEG, R2, WITH_GRADIENTS
 from gradmeter.research.street.study import StreetStudy, run_study
+from gradmeter.research.street.training import trained
 from gradmeter.trust.evaluation.binned import AUPR, AUROC, FPR95
+from research.in_process import run_in_process
 
 QUIET = Console(quiet=True)
 
 
 def study(data: Path, networks: int = 1) -> StreetStudy:
     return StreetStudy("gradmeter pixels study --data DIR", data, networks)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_work() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradmeter.research.street.study.run_tasks", run_in_process)
+        patch.setattr(run, "trained", partial(trained, epochs=8))
+        patch.setattr(Resampling, "draw", partial(Resampling.draw, repetitions=40))
+        yield
 
 
 @pytest.fixture(scope="module")

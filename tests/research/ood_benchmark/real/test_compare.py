@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from gradmeter.research.ood_benchmark.benchmark import DetectionBenchmark, compa
 from gradmeter.research.ood_benchmark.real.images import FILES
 from gradmeter.research.ood_benchmark.real.run import RealJob, perform
 from gradmeter.research.ood_benchmark.scores import KNOWN, Scores
+from research.in_process import run_in_process
 
 QUIET = Console(quiet=True)
 COMMAND = "gradmeter compare --task cifar10 --networks NETWORKS --data DIR"
@@ -20,11 +22,18 @@ def small(data: Path, **changes: object) -> DetectionBenchmark:
         "tasks": ("cifar10",),
         "detectors": ("KNN", "ReAct", "pNormMaxLogit"),
         "runs": 1,
-        "share": 0.2,
+        "share": 0.6,
         "controls": False,
         "networks": data / "networks",
     }
     return DetectionBenchmark(COMMAND, data, **{**given, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_workers() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gradmeter.research.ood_benchmark.benchmark.run_tasks", run_in_process)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +82,10 @@ def test_existing_scores_are_kept(real_data: Path, finished: Path) -> None:
 @pytest.mark.slow
 def test_scores_are_those_of_the_draw(real_data: Path, finished: Path) -> None:
     scores = [Scores.read(finished / f"scores/cifar10-{run}/MSP.parquet").values for run in range(3)]
-    assert all(len(values[KNOWN]) == 40 for values in scores)
+    assert all(len(values[KNOWN]) == 60 for values in scores)
     # The first ones are test images in every draw.
-    np.testing.assert_array_equal(scores[0][KNOWN][:20], scores[1][KNOWN][:20])
-    assert (scores[0][KNOWN][20:] != scores[1][KNOWN][20:]).any()
+    np.testing.assert_array_equal(scores[0][KNOWN][:10], scores[1][KNOWN][:10])
+    assert (scores[0][KNOWN][10:] != scores[1][KNOWN][10:]).any()
     np.testing.assert_array_equal(scores[0]["letters"], scores[2]["letters"])
     # KNN is fitted anew in each draw.
     fitted = [Scores.read(finished / f"scores/cifar10-{run}/KNN.parquet").values for run in range(2)]
@@ -127,8 +136,8 @@ def test_a_network_that_is_always_wrong(real_data: Path, tmp_path: Path, monkeyp
         np.savez(tmp_path / "cifar10_test.npz", images=archive["images"], labels=np.full(len(archive["images"]), 4))
     for name in FILES[1:]:
         (tmp_path / name).symlink_to(real_data / name)
-    job = RealJob(20, tmp_path, tmp_path, tmp_path / "out", 0.2, ("MSP",), False)
-    with pytest.raises(DataError, match=r"predicts 0 of 40 test images right.*--share"):
+    job = RealJob(20, tmp_path, tmp_path, tmp_path / "out", 0.6, ("MSP",), False)
+    with pytest.raises(DataError, match=r"predicts 0 of 60 test images right.*--share"):
         perform(job, lambda step: None)
 
 

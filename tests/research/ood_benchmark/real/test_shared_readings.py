@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_verdicts_by_shared_readings_are_those_of_the_images(real_data: Path) -> None:
-    network, images = load_cifar_resnet(real_data / "networks", 20), load_images(real_data, 0.05)
+    network, images = load_cifar_resnet(real_data / "networks", 20), load_images(real_data, 0.2)
     passes = Passes(network, images, attack(network, images) / 255)
     readings = SharedReadings(network, passes)
     validation = images.rows(images.draws[0].validation)

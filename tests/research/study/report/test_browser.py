@@ -140,10 +140,10 @@ def test_figures_are_whole_and_legible(visit, width):
         })"""
     )
     assert cards
+    drawing = visit(1280, address="about:blank")
     for name, cut, source, shown in cards:
         assert cut <= 0, f"{name} is wider than its card"
         svg = base64.b64decode(source.partition(",")[2]).decode()
-        drawing = visit(1280, address="about:blank")
         drawing.set_content(f"<body style='margin:0'><div style='width:{shown}px'>{svg}</div></body>")
         drawing.add_style_tag(content="svg { width: 100%; height: auto; display: block }")
         texts = drawing.evaluate(
