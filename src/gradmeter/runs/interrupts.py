@@ -1,21 +1,47 @@
-"""Ctrl-C while processes start."""
+"""Ctrl-C while processes start or are stopped."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 
 @contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Hold Ctrl-C back in this thread and in processes that start in the block.
+    """Hold Ctrl-C back in this process and in processes that start in the block.
 
-    A terminal sends it to all processes of a command, and one that is still importing modules would show a traceback.
-    This process receives it after the block; the others must ignore it before they do other work.
+    A terminal sends it to all processes of a command, and one that is still importing modules would show a traceback,
+    as would one that this process does not finish starting. This process receives it after the block; the others must
+    ignore it before they do other work.
     """
+    held: list[tuple[int, FrameType | None]] = []
+    handler = signal.getsignal(signal.SIGINT)
+    # The mask holds the signal back in the other processes, but here another thread may receive it for the main thread.
+    has_handler = callable(handler) and threading.current_thread() is threading.main_thread()
+    if has_handler:
+        signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if has_handler:
+            signal.signal(signal.SIGINT, handler)
+            if held and callable(handler):
+                handler(*held[0])
+
+
+@contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C while the block cleans up, also after a first Ctrl-C. Has an effect only in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

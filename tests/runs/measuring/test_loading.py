@@ -1,5 +1,6 @@
 """Loading and preparing batches: which samples are skipped, and which failures are errors."""
 
+import multiprocessing
 import threading
 from collections.abc import Sequence
 
@@ -81,3 +82,33 @@ def test_slow_samples_are_fetched_at_the_same_time() -> None:
     ]  # fmt: skip
     (batch,) = load_batches(source, list, [range(4)], 0)
     assert (batch.ids, batch.inputs, batch.skipped) == (["0", "1", "3"], ["a", "b", "d"], [Skipped("2", "damaged")])
+
+
+class Small(Source):
+    """Two samples."""
+
+    name, classes, labelled, decoder = "small", None, False, staticmethod(len)
+
+    def __len__(self) -> int:
+        return 2
+
+    def id(self, index: int) -> str:
+        return str(index)
+
+    def fetch(self, index: int) -> Encoded:
+        return Encoded(str(index), b"12"[:index], None)
+
+    def fingerprint(self) -> str:
+        return ""
+
+
+@pytest.mark.parametrize(("batches", "cores", "processes"), [(1, 3, 1), (3, 2, 2)])
+def test_processes_that_would_not_help_are_not_started(
+    batches: int, cores: int, processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some hundred would take all of the machine's memory."""
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    before = len(multiprocessing.active_children())
+    loaded = load_batches(Small(), list, [range(2)] * batches, 3)
+    assert next(loaded).inputs == [0, 1]
+    assert len(multiprocessing.active_children()) == before + processes

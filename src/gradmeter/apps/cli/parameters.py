@@ -132,14 +132,17 @@ Device = Annotated[
     ),
 ]
 Workers = Annotated[
-    int, typer.Option(help="Processes that read and decode samples ahead; 0: in the main process.", min=0)
+    int,
+    typer.Option(
+        help="Processes that read and decode samples ahead, at most one per core; 0: in the main process.", min=0
+    ),
 ]
 Actors = Annotated[
     int,
     typer.Option(
         "--workers",
-        help="Processes that read and decode samples ahead; 0: in the main process. With --engine ray: actors that "
-        "hold the network; 0: one for each core of the cluster, or for each GPU.",
+        help="Processes that read and decode samples ahead, at most one per core; 0: in the main process. With "
+        "--engine ray: actors that hold the network; 0: one for each core of the cluster, or for each GPU.",
         min=0,
     ),
 ]

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection
 from multiprocessing.queues import Queue
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import GradmeterError
-from gradmeter.runs.interrupts import interrupts_held_back
+from gradmeter.runs.interrupts import interrupts_held_back, interrupts_ignored
 
 Item = TypeVar("Item")
 Event = TypeVar("Event")
@@ -71,6 +71,7 @@ def run_tasks(
     listener = threading.Thread(target=_listen, args=(queue, on_event), daemon=True)
     listener.start()
     pool = ProcessPoolExecutor(min(workers, len(items)), context, _prepare, (stop, queue))
+    others = active_children()
     try:
         with interrupts_held_back():
             futures = [pool.submit(_work, task, item) for item in items]
@@ -83,7 +84,12 @@ def run_tasks(
             "where it stopped"
         ) from error
     except BaseException:
-        alive.close()  # the workers see the end of the pipe and exit in the middle of their tasks
+        # Killed, because a worker that still imports modules would not see the end of the pipe for seconds.
+        with interrupts_ignored():
+            for process in active_children():
+                if process not in others:
+                    process.kill()
+            pool.shutdown(cancel_futures=True)
         raise
     finally:
         pool.shutdown(cancel_futures=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -151,7 +152,8 @@ def load_batches(
         source: the samples.
         prepare: turns decoded images or texts into a network's inputs.
         batches: for each batch, the indices of its samples.
-        workers: number of processes that load ahead; 0 to load in this process.
+        workers: number of processes that load ahead, of which at most one per core and batch is started; 0 to load in
+            this process.
 
     Raises:
         DataError: if the storage that holds the samples does not answer.
@@ -161,7 +163,8 @@ def load_batches(
 
     sampler: Any = batches  # DataLoader is typed for lists, but accepts any sequence
     dataset: Any = _Batches(source, prepare)  # and for subclasses of Dataset
-    for batch in DataLoader(dataset, batch_sampler=sampler, num_workers=workers, collate_fn=_identity):
+    processes = min(workers, len(batches), os.cpu_count() or 1)
+    for batch in DataLoader(dataset, batch_sampler=sampler, num_workers=processes, collate_fn=_identity):
         if isinstance(batch, GradmeterError):
             raise batch
         yield batch

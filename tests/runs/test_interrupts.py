@@ -1,0 +1,57 @@
+"""Ctrl-C is held back or ignored, whichever thread receives it."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from gradmeter.runs.interrupts import interrupts_held_back, interrupts_ignored
+
+
+@pytest.fixture
+def another_thread() -> Iterator[None]:
+    """A thread that does not block signals: the system lets it receive those that the main thread blocks."""
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+def press() -> bool:
+    """Press Ctrl-C."""
+    os.kill(os.getpid(), signal.SIGINT)
+    return not threading.Event().wait(0.01)  # Python handles signals between two instructions
+
+
+@pytest.mark.usefixtures("another_thread")
+def test_ctrl_c_takes_effect_after_the_block() -> None:
+    pressed: list[bool] = []
+    with pytest.raises(KeyboardInterrupt), interrupts_held_back():
+        pressed.extend([press(), press()])
+    assert pressed == [True, True]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with interrupts_held_back():
+        pass
+
+
+@pytest.mark.usefixtures("another_thread")
+def test_ctrl_c_is_ignored() -> None:
+    with interrupts_ignored():
+        press()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_other_threads_leave_the_handler_alone() -> None:
+    def use() -> None:
+        with interrupts_held_back(), interrupts_ignored():
+            used.append(signal.getsignal(signal.SIGINT))
+
+    used: list[object] = []
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert used == [signal.default_int_handler]
