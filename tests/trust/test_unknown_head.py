@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from scipy.special import expit
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
+from gradmeter.trust.kind_shares import kind_log_odds
 from gradmeter.trust.unknown_head import KNOWN, UnknownHead
 
 
@@ -117,3 +119,40 @@ def test_constant_columns(unknown: int) -> None:
     distances[:, 1], outputs[:] = 2, 0.1
     ratios = ratio(fitted(distances, outputs, is_unknown), distances, outputs)
     assert np.isfinite(ratios).all()
+
+
+def test_few_inputs_keep_no_kind_that_is_easy_to_tell_near_the_known_ones() -> None:
+    """The known inputs lose 1 %; then P(known) of new inputs of an easy kind is near 0, and known ones keep theirs."""
+    head = fitted(*inputs(200, 50, shift=5.0))
+    distances, outputs, unknown = inputs(2000, 2000, seed=1, shift=5.0)
+    ratios = ratio(head, distances, outputs)
+    p_known = expit(-ratios - kind_log_odds(ratios[~unknown, None], 0.01))
+    assert np.median(p_known[unknown]) < 0.001
+    assert p_known[~unknown].mean() == pytest.approx(0.99, abs=0.003)
+
+
+def test_the_strength_is_chosen_for_each_kind() -> None:
+    """A kind that resembles the known inputs would get odds that are too steep."""
+    random = np.random.default_rng(2)
+    known, easy = random.normal(3, 1, (200, 8)), random.normal(6, 1, (50, 8))
+    near = random.normal(3.1, 1, (50, 8))
+    kinds = np.repeat([KNOWN, 0, 1], [200, 50, 50])
+    head = UnknownHead().fit(np.concatenate([known, easy, near]), np.empty((300, 0)), kinds)
+    assert head.factors_[0] > head.factors_[1] == 1
+
+
+@pytest.mark.parametrize("known", [800, 4000])
+def test_many_inputs_set_the_strength(known: int) -> None:
+    assert fitted(*inputs(known, 100, shift=5.0)).factors_.tolist() == [1]
+
+
+def test_given_factors_are_used() -> None:
+    distances, outputs, unknown = inputs(200, 50, shift=5.0)
+    kinds = np.where(unknown, 0, KNOWN)
+    weak, strong = (UnknownHead(np.array([factor])).fit(distances, outputs, kinds) for factor in (0.1, 100.0))
+    assert weak.factors_.tolist() == [0.1]
+    assert np.linalg.norm(weak.coef_) < np.linalg.norm(strong.coef_) / 2
+
+
+def test_a_kind_of_fewer_inputs_than_folds_keeps_the_smallest_strength() -> None:
+    assert fitted(*inputs(200, 3, shift=5.0)).factors_.tolist() == [1]

@@ -425,7 +425,7 @@ def _ratios_of_known(head: UnknownHead, nearest: Values, signed: Values, kinds: 
     ratios = np.empty((len(kinds), len(head.intercept_)))
     for train, test in _folds(known):
         train = np.concatenate([train, np.flatnonzero(~known)])
-        held_out = UnknownHead().fit(nearest[train], signed[train], kinds[train])
+        held_out = UnknownHead(head.factors_).fit(nearest[train], signed[train], kinds[train])
         ratios[test] = held_out.log_ratios(nearest[test], signed[test])
     known_ratios: Values = ratios[known]
     return known_ratios

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from gradmeter.trust.signed_regression import SignedLogisticRegression
@@ -21,6 +22,8 @@ KNOWN = -1
 _FARTHEST = 10.0
 # scikit-learn's C, which grows with the number of known inputs: from few of them, steep odds would overfit.
 _C_PER_SAMPLE, _SMALLEST_C, _LARGEST_C = 5e-4, 0.1, 1.0
+# With fewer known inputs than _FEW, a kind gets a larger C where held-out folds show that its odds can be steeper.
+_FEW, _LARGER_C, _FOLDS = 750, (1.0, 10.0), 5
 
 
 class UnknownHead(BaseEstimator):  # type: ignore[misc]
@@ -30,12 +33,22 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
     the ratios of the far ones. The weights of the distances are not negative, so that no regression calls an input
     more likely known because it is farther away: future unknown inputs may differ from the kinds seen in training.
 
+    Args:
+        factors: [kinds] by which scikit-learn's C exceeds the one that follows from the number of known inputs. None
+            for 1; with few known inputs, the next larger C of a short list is taken as long as it lowers the log loss
+            of held-out folds by more than one standard error. Otherwise the penalty for few inputs would keep the odds
+            of a kind that is easy to tell from known inputs, such as noise, near those of known inputs.
+
     Attributes:
         distances_only_: whether there were no unknown inputs, so that only the distances are used.
         scaler_: standardises the features.
         coef_: [d, kinds] the weights of each kind's `SignedLogisticRegression`, in the order of the kinds.
         intercept_: [kinds] their intercepts.
+        factors_: [kinds] as given or chosen.
     """
+
+    def __init__(self, factors: Values | None = None) -> None:
+        self.factors = factors
 
     def fit(self, distances: Values, signed: Values, kinds: NDArray[np.int64]) -> Self:
         """Fit to known and unknown inputs.
@@ -57,13 +70,20 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
         self.scaler_ = StandardScaler().fit(columns)
         scaled = self.scaler_.transform(columns)
         C = float(np.clip(_C_PER_SAMPLE * np.count_nonzero(known), _SMALLEST_C, _LARGEST_C))
+        # Shifted copies of the known inputs do not say how steep the odds of others are.
+        chosen = self.factors is None and not self.distances_only_ and np.count_nonzero(known) < _FEW
+        numbers = np.unique(kinds[~known])
+        self.factors_ = np.ones(len(numbers)) if self.factors is None else self.factors
         models = []
-        for kind in np.unique(kinds[~known]):
+        for index, kind in enumerate(numbers):
             rows = known | (kinds == kind)
             # Both classes have the same total weight, so that the odds are a likelihood ratio. The share of unknown
             # inputs enters later.
-            model = SignedLogisticRegression(C, positive=distances.shape[1])
-            models.append(model.fit(scaled[rows], ~known[rows]))
+            X, unknown, positive = scaled[rows], ~known[rows], distances.shape[1]
+            if chosen:
+                self.factors_[index] = _largest_useful(C, X, unknown, positive) / C
+            model = SignedLogisticRegression(C * float(self.factors_[index]), positive)
+            models.append(model.fit(X, unknown))
         self.coef_ = np.stack([model.coef_ for model in models], axis=1)
         self.intercept_ = np.array([model.intercept_ for model in models])
         return self
@@ -75,3 +95,35 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
 
     def _columns(self, distances: Values, signed: Values) -> Values:
         return distances if self.distances_only_ else np.hstack([distances, signed])
+
+
+def _largest_useful(C: float, X: Values, unknown: NDArray[np.bool_], positive: int) -> float:
+    """Return the last C, from this one upwards, that lowers the held-out log loss by more than a standard error.
+
+    Args:
+        C: the smallest.
+        X: [n, d] features.
+        unknown: [n] whether the input is of the kind; otherwise it is known.
+        positive: the number of leading features whose weights are not negative.
+    """
+    if min(np.count_nonzero(unknown), np.count_nonzero(~unknown)) < _FOLDS:
+        return C
+    folds = list(StratifiedKFold(_FOLDS, shuffle=True, random_state=0).split(X, unknown))
+
+    def losses(strength: float) -> Values:
+        odds = np.empty(len(unknown))
+        for train, test in folds:
+            model = SignedLogisticRegression(strength, positive).fit(X[train], unknown[train])
+            odds[test] = model.decision_function(X[test])
+        return np.asarray(np.logaddexp(0, np.where(unknown, -odds, odds)))
+
+    # Both classes have the same total weight.
+    weights = len(unknown) / 2 / np.where(unknown, np.count_nonzero(unknown), np.count_nonzero(~unknown))
+    before = losses(C)
+    for larger in (strength for strength in _LARGER_C if strength > C):
+        after = losses(larger)
+        gain = weights * (before - after)
+        if gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):
+            break
+        C, before = larger, after
+    return C
