@@ -80,6 +80,7 @@ class OneProcessForRay(LoadFileScheduling):
         return "on Ray" if file.endswith(ON_RAY) else file
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
     """Distribute the tests over processes."""
     return OneProcessForRay(config, log)
