@@ -290,7 +290,7 @@ def test_copies_do_not_count_for_a_guarantee() -> None:
         trust.set_risk(0.02, (images, labels))
 
 
-@pytest.mark.parametrize(("classifier", "count", "copies"), [("gradmeter", 140, 4), ("ridge_cv", 100, 10)])
+@pytest.mark.parametrize(("classifier", "count", "copies"), [("gradmeter", 200, 6), ("ridge_cv", 100, 10)])
 def test_held_out_judgements_are_not_by_classifiers_fitted_to_copies(classifier: str, count: int, copies: int) -> None:
     """With random labels, only memorised copies could be separated."""
     images = IMAGES[300 : 300 + count]
