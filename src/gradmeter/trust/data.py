@@ -85,7 +85,8 @@ def read_known(meter: GradientMeter, data: Any, *collectors: Collector) -> tuple
     for inputs, batch_labels in _batches(data):
         if batch_labels is None:
             raise InputError(
-                "a batch has no labels; expected (inputs, labels) with integer classes [N], or a dict or table with 'label'"
+                "a batch has no labels; expected (inputs, labels) with integer classes [N], or a dict or table with "
+                "'label'"
             )
         part = _read(meter, inputs)
         parts.append(part)
