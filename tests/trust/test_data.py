@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from gradmeter import DataError, GradientMeter, InputError, Readings
+from gradmeter import DataError, GradientMeter, InputError, Readings, TrustModel
 from gradmeter.trust.data import read_inputs, read_known, read_synthetic, read_unknown
 from trust.trained import digits, loader, noise, trained
 
@@ -241,3 +241,16 @@ def test_tables_without_readings() -> None:
     for table in (pa.table({"x": [1.0]}), pd.DataFrame({"x": [1.0]})):
         with pytest.raises(DataError, match="readings"):
             read_inputs(METER, table)
+
+
+@pytest.mark.parametrize("synthetic", [IMAGES, IMAGES.numpy(), {"images": IMAGES}, "noise", 3])
+def test_synthetic_that_is_no_list_of_data_sets_is_refused(synthetic: Any) -> None:
+    """Before anything is read: the labels are invalid, too."""
+    kind = type(synthetic).__name__
+    with pytest.raises(InputError, match=rf"synthetic is an? {kind}; expected a list, as in synthetic=\[loader\]"):
+        TrustModel(METER).fit((IMAGES, LABELS - 100), synthetic=synthetic)
+
+
+def test_labels_of_another_shape_are_not_taken_for_a_batch_with_labels() -> None:
+    with pytest.raises(InputError, match=r"a batch has no labels; expected \(inputs, labels\) with integer classes"):
+        read_known(METER, (IMAGES, torch.nn.functional.one_hot(LABELS, 10)))

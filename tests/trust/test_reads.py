@@ -128,6 +128,34 @@ def test_a_network_without_gradients_is_judged_by_its_forward_pass() -> None:
     assert trust.predict_proba(images[:5]).shape == (5,)
 
 
+class Forwards(torch.autograd.Function):
+    """An operation without a backward pass, as compiled kernels for inference are."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return x.clamp(0)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        raise NotImplementedError("this kernel\nhas no backward pass")
+
+
+class OnlyForwards(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(1, 4, 3), nn.Linear(144, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(Forwards.apply(self.first(x)).flatten(1))
+
+
+def test_a_network_without_a_backward_pass_is_judged_by_its_forward_pass() -> None:
+    images, labels = data(100)
+    choice = choose_reads(GradientMeter(OnlyForwards().eval()), [(Inputs.of(images), labels)])
+    assert choice.reads == FORWARD
+    assert choice.reason == "gradients cannot be read: this kernel has no backward pass"
+
+
 def test_slow_gradients_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reads, "_SECONDS", 0.0)
     images, labels = data()

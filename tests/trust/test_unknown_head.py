@@ -4,6 +4,7 @@ from scipy.special import expit
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
+from gradmeter.errors import InputError
 from gradmeter.trust.kind_shares import kind_log_odds
 from gradmeter.trust.unknown_head import KNOWN, UnknownHead
 
@@ -152,6 +153,11 @@ def test_given_factors_are_used() -> None:
     weak, strong = (UnknownHead(np.array([factor])).fit(distances, outputs, kinds) for factor in (0.1, 100.0))
     assert weak.factors_.tolist() == [0.1]
     assert np.linalg.norm(weak.coef_) < np.linalg.norm(strong.coef_) / 2
+
+
+def test_inputs_that_a_network_does_not_tell_apart_are_refused() -> None:
+    with pytest.raises(InputError, match="are the same for all inputs; expected different inputs"):
+        UnknownHead().fit(np.empty((60, 0)), np.zeros((60, 1)), np.full(60, KNOWN))
 
 
 def test_a_kind_of_fewer_inputs_than_folds_keeps_the_smallest_strength() -> None:

@@ -84,7 +84,10 @@ def read_known(meter: GradientMeter, data: Any, *collectors: Collector) -> tuple
     parts, labels = [], []
     for inputs, batch_labels in _batches(data):
         if batch_labels is None:
-            raise InputError("a batch has no labels; expected (inputs, labels), or a dict or table with 'label'")
+            raise InputError(
+                "a batch has no labels; expected (inputs, labels) with integer classes [N], or a dict or table with "
+                "'label'"
+            )
         part = _read(meter, inputs)
         parts.append(part)
         labels.append(label_tensor(batch_labels))
@@ -111,6 +114,17 @@ def require_list(unknowns: Any) -> None:
     """
     if not isinstance(unknowns, Sequence) or isinstance(unknowns, str):
         raise InputError(f"unknowns is a {type(unknowns).__name__}; expected a list, as in unknowns=[loader]")
+
+
+def require_kinds(synthetic: Any) -> None:
+    """Check that `synthetic` is an iterable of data sets, or None.
+
+    Raises:
+        InputError: if it is not: the samples of a tensor, for example, would be taken for data sets.
+    """
+    no_sets = isinstance(synthetic, (Tensor, np.ndarray, Mapping, str)) or not isinstance(synthetic, Iterable)
+    if synthetic is not None and no_sets:
+        raise InputError(f"synthetic is a {type(synthetic).__name__}; expected a list, as in synthetic=[loader]")
 
 
 def read_unknown(meter: GradientMeter, data: Any) -> ReadData:

@@ -31,6 +31,7 @@ from gradmeter.trust.data import (
     read_synthetic,
     read_unknown,
     require_disjoint,
+    require_kinds,
     require_list,
 )
 from gradmeter.trust.judge import Judge, resolve_classifier
@@ -132,10 +133,11 @@ class TrustModel:
             synthetic: synthetic unknowns, in the form of `unknowns`, to use instead of those made here.
 
         Raises:
-            InputError: if labels are missing, an input is both known and unknown, `unknowns` is not a list, or there
-                are too few right or wrong predictions.
+            InputError: if labels are missing, an input is both known and unknown, `unknowns` or `synthetic` is no list,
+                or there are too few right or wrong predictions.
         """
         require_list(unknowns)
+        require_kinds(synthetic)
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
         known_data, labels = self._read_known(known, [] if sample is None else [sample])
         unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
@@ -145,7 +147,9 @@ class TrustModel:
             meter = self._meter_for(gradients=self.meter.gradients, second_look=inf)
             synthetic_readings = read_synthetic(meter, sample.unknowns(next(meter.model.parameters()).device))
         else:
-            synthetic_readings = [read_unknown(self.meter, kind).readings for kind in synthetic or ()]
+            synthetic_readings = [
+                read_unknown(self.meter, kind).readings for kind in (() if synthetic is None else synthetic)
+            ]
         training_data = (known_data, *unknown_data)
         self.judge = Judge.fit(
             known_data.readings,

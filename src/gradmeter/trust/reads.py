@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from gradmeter.errors import GradmeterError
+from gradmeter.errors import GradmeterError, one_line
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import NotFinite
@@ -152,8 +152,11 @@ def choose_reads(meter: GradientMeter, batches: Iterable[tuple[Inputs, Tensor]])
                     seconds[index] += time.perf_counter() - started
             except NotFinite:  # such samples are reported elsewhere
                 continue
-            except GradmeterError as error:
-                return ReadsChoice(FORWARD, f"gradients cannot be read: {error}")
+            except (
+                GradmeterError,
+                RuntimeError,
+            ) as error:  # an operation without a backward pass, or too little memory
+                return ReadsChoice(FORWARD, f"gradients cannot be read: {one_line(error)}")
             parts.append(readings)
             labels.append(classes)
             advance(len(classes))

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
+from gradmeter.errors import InputError
 from gradmeter.trust.signed_regression import SignedLogisticRegression
 from gradmeter.trust.unchecked import standardised
 
@@ -57,10 +58,18 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
             distances: [n, d] logarithms of distances to the known inputs; their weights are not negative.
             signed: [n, k] other features; their weights have either sign.
             kinds: [n] `KNOWN`, or the number of a kind of unknown inputs; if all are known, only distances are used.
+
+        Raises:
+            InputError: if all inputs are known, and there are no distances, because no layer's output varies.
         """
         known = kinds == KNOWN
         self.distances_only_ = bool(known.all())
         if self.distances_only_:
+            if not distances.shape[1]:
+                raise InputError(
+                    "the outputs of the network's layers are the same for all inputs; expected different inputs, and a "
+                    "network whose outputs depend on them"
+                )
             shift = np.random.default_rng(0).uniform(0, np.log(_FARTHEST), len(distances))[:, None]
             distances = np.concatenate([distances, distances + shift])
             signed = np.concatenate([signed, signed])
