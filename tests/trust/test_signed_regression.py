@@ -53,6 +53,25 @@ def test_where_the_limit_holds_the_feature_is_as_good_as_absent() -> None:
     np.testing.assert_allclose(with_it.coef_[[0, 2, 3]], without.coef_[0], rtol=2e-3)
 
 
+@pytest.mark.parametrize("C", [0.1, 1.0, 10.0])
+def test_left_out_samples_get_the_odds_of_a_fit_without_them(C: float) -> None:
+    X, y = samples(n=60)
+    model = SignedLogisticRegression(C, positive=2).fit(X, y)
+    assert model.coef_[1] == 0
+    free = X[:, [0, 2, 3]]
+    weights = len(y) / 2 / np.where(y, y.sum(), (~y).sum())
+    expected = np.empty(len(y))
+    for sample in range(len(y)):
+        others = np.arange(len(y)) != sample
+        exact = LogisticRegression(C=C, tol=1e-8, max_iter=5000)
+        exact.fit(free[others], y[others], sample_weight=weights[others])
+        expected[sample] = exact.decision_function(free[[sample]])[0]
+    moved = model.left_out(X, y) - model.decision_function(X)
+    by_exact_fits = expected - model.decision_function(X)
+    assert np.abs(by_exact_fits).max() > 0.1
+    np.testing.assert_allclose(moved, by_exact_fits, rtol=0.25, atol=0.01)
+
+
 def test_a_saved_model_predicts_the_same() -> None:
     X, y = samples()
     model = SignedLogisticRegression(0.5, positive=1).fit(X, y)

@@ -160,5 +160,5 @@ def test_inputs_that_a_network_does_not_tell_apart_are_refused() -> None:
         UnknownHead().fit(np.empty((60, 0)), np.zeros((60, 1)), np.full(60, KNOWN))
 
 
-def test_a_kind_of_fewer_inputs_than_folds_keeps_the_smallest_strength() -> None:
+def test_a_kind_of_very_few_inputs_keeps_the_smallest_strength() -> None:
     assert fitted(*inputs(200, 3, shift=5.0)).factors_.tolist() == [1]

@@ -7,11 +7,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 from gradmeter.errors import InputError
-from gradmeter.trust.signed_regression import SignedLogisticRegression
+from gradmeter.trust.signed_regression import SignedLogisticRegression, balanced_weights
 from gradmeter.trust.unchecked import standardised
 
 Values = NDArray[np.float64]
@@ -23,8 +22,10 @@ KNOWN = -1
 _FARTHEST = 10.0
 # scikit-learn's C, which grows with the number of known inputs: from few of them, steep odds would overfit.
 _C_PER_SAMPLE, _SMALLEST_C, _LARGEST_C = 5e-4, 0.1, 1.0
-# With fewer known inputs than _FEW, a kind gets a larger C where held-out folds show that its odds can be steeper.
-_FEW, _LARGER_C, _FOLDS = 750, (1.0, 10.0), 5
+# With fewer known inputs than _FEW, a kind gets a larger C where left-out inputs show that its odds can be steeper.
+_FEW, _LARGER_C = 750, (1.0, 10.0)
+# Fewer inputs of a kind show nothing of that sort.
+_FEWEST = 5
 
 
 class UnknownHead(BaseEstimator):  # type: ignore[misc]
@@ -37,7 +38,7 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
     Args:
         factors: [kinds] by which scikit-learn's C exceeds the one that follows from the number of known inputs. None
             for 1; with few known inputs, the next larger C of a short list is taken as long as it lowers the log loss
-            of held-out folds by more than one standard error. Otherwise the penalty for few inputs would keep the odds
+            of left-out inputs by more than one standard error. Otherwise the penalty for few inputs would keep the odds
             of a kind that is easy to tell from known inputs, such as noise, near those of known inputs.
 
     Attributes:
@@ -89,10 +90,11 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
             # Both classes have the same total weight, so that the odds are a likelihood ratio. The share of unknown
             # inputs enters later.
             X, unknown, positive = scaled[rows], ~known[rows], distances.shape[1]
+            model = SignedLogisticRegression(C * float(self.factors_[index]), positive).fit(X, unknown)
             if chosen:
-                self.factors_[index] = _largest_useful(C, X, unknown, positive) / C
-            model = SignedLogisticRegression(C * float(self.factors_[index]), positive)
-            models.append(model.fit(X, unknown))
+                model = _as_steep_as_useful(model, X, unknown)
+                self.factors_[index] = model.C / C
+            models.append(model)
         self.coef_ = np.stack([model.coef_ for model in models], axis=1)
         self.intercept_ = np.array([model.intercept_ for model in models])
         return self
@@ -106,33 +108,27 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
         return distances if self.distances_only_ else np.hstack([distances, signed])
 
 
-def _largest_useful(C: float, X: Values, unknown: NDArray[np.bool_], positive: int) -> float:
-    """Return the last C, from this one upwards, that lowers the held-out log loss by more than a standard error.
+def _as_steep_as_useful(
+    model: SignedLogisticRegression, X: Values, unknown: NDArray[np.bool_]
+) -> SignedLogisticRegression:
+    """Raise C as long as the next larger one lowers the log loss of left-out inputs by more than a standard error.
 
     Args:
-        C: the smallest.
+        model: the regression with the smallest C, fitted to these inputs.
         X: [n, d] features.
         unknown: [n] whether the input is of the kind; otherwise it is known.
-        positive: the number of leading features whose weights are not negative.
     """
-    if min(np.count_nonzero(unknown), np.count_nonzero(~unknown)) < _FOLDS:
-        return C
-    folds = list(StratifiedKFold(_FOLDS, shuffle=True, random_state=0).split(X, unknown))
-
-    def losses(strength: float) -> Values:
-        odds = np.empty(len(unknown))
-        for train, test in folds:
-            model = SignedLogisticRegression(strength, positive).fit(X[train], unknown[train])
-            odds[test] = model.decision_function(X[test])
-        return np.asarray(np.logaddexp(0, np.where(unknown, -odds, odds)))
-
-    # Both classes have the same total weight.
-    weights = len(unknown) / 2 / np.where(unknown, np.count_nonzero(unknown), np.count_nonzero(~unknown))
-    before = losses(C)
-    for larger in (strength for strength in _LARGER_C if strength > C):
-        after = losses(larger)
-        gain = weights * (before - after)
-        if gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):
+    if np.count_nonzero(unknown) < _FEWEST:
+        return model
+    for C in (larger for larger in _LARGER_C if larger > model.C):
+        steeper = SignedLogisticRegression(C, model.positive).fit(X, unknown)
+        gains = balanced_weights(unknown) * (_losses(model, X, unknown) - _losses(steeper, X, unknown))
+        if gains.mean() <= gains.std(ddof=1) / np.sqrt(len(gains)):
             break
-        C, before = larger, after
-    return C
+        model = steeper
+    return model
+
+
+def _losses(model: SignedLogisticRegression, X: Values, unknown: NDArray[np.bool_]) -> Values:
+    losses: Values = np.logaddexp(0, np.where(unknown, -1, 1) * model.left_out(X, unknown))
+    return losses
