@@ -155,7 +155,7 @@ def choose_reads(meter: GradientMeter, batches: Iterable[tuple[Inputs, Tensor]])
             except (
                 GradmeterError,
                 RuntimeError,
-            ) as error:  # an operation without a backward pass, or too little memory
+            ) as error:  # also operations without a backward pass, or lack of memory
                 return ReadsChoice(FORWARD, f"gradients cannot be read: {one_line(error)}")
             parts.append(readings)
             labels.append(classes)
