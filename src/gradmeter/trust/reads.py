@@ -152,10 +152,8 @@ def choose_reads(meter: GradientMeter, batches: Iterable[tuple[Inputs, Tensor]])
                     seconds[index] += time.perf_counter() - started
             except NotFinite:  # such samples are reported elsewhere
                 continue
-            except (
-                GradmeterError,
-                RuntimeError,
-            ) as error:  # also operations without a backward pass, or lack of memory
+            # PyTorch's own: an operation has no backward pass, or there is too little memory for it.
+            except (GradmeterError, RuntimeError) as error:
                 return ReadsChoice(FORWARD, f"gradients cannot be read: {one_line(error)}")
             parts.append(readings)
             labels.append(classes)
@@ -165,7 +163,8 @@ def choose_reads(meter: GradientMeter, batches: Iterable[tuple[Inputs, Tensor]])
         if first is None or not parts:
             return ReadsChoice(FORWARD, "there are no inputs to read gradients of")
         known, truth = Readings.concatenate(parts), torch.cat(labels)
-        choice = choose_by_readings(known, truth, _synthetic(with_gradients, *first))
+        synthetic = _synthetic(with_gradients, *first) if _are_enough(*_right_and_wrong(known, truth)) else {}
+        choice = choose_by_readings(known, truth, synthetic)
     # The second look, a further forward pass, is the same with and without gradients.
     per_input = (seconds[0] / len(known), max(seconds[1] - seconds[0], seconds[0]) / len(known))
     cost = f"reading an input takes {1e3 * per_input[1]:.3g} ms with gradients, {1e3 * per_input[0]:.3g} ms without"
@@ -182,8 +181,8 @@ def choose_by_readings(known: Readings, labels: Tensor, synthetic: dict[str, Rea
     """
     rows = np.sort(np.random.default_rng(0).permutation(len(known))[:PILOT])
     known, labels = known.rows(rows), labels[torch.from_numpy(rows)]
-    wrong = int((known.predictions.cpu() != labels).sum())
-    if len(known) - wrong < _LEAST_RIGHT or wrong < _LEAST_WRONG:
+    right, wrong = _right_and_wrong(known, labels)
+    if not _are_enough(right, wrong):
         reason = f"{wrong:,} of {len(known):,} predictions are wrong, too few to show whether gradients help"
         return ReadsChoice(FORWARD, reason)
     gains = compare_readings(known, labels, synthetic)
@@ -195,6 +194,16 @@ def choose_by_readings(known: Readings, labels: Tensor, synthetic: dict[str, Rea
     )
     reason = f"on held-out halves gradients change the AUROC by {', '.join(changes)}"
     return ReadsChoice(GRADIENTS if pays else FORWARD, reason, len(known), gains)
+
+
+def _right_and_wrong(known: Readings, labels: Tensor) -> tuple[int, int]:
+    right = int((known.predictions.cpu() == labels).sum())
+    return right, len(known) - right
+
+
+def _are_enough(right: int, wrong: int) -> bool:
+    """Whether so many right and wrong predictions can show what gradients add."""
+    return right >= _LEAST_RIGHT and wrong >= _LEAST_WRONG
 
 
 def compare_readings(known: Readings, labels: Tensor, synthetic: dict[str, Readings]) -> tuple[Gain, ...]:
