@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with np.load(DATA / f"{stem}.npz", allow_pickle=False) as archive:
             chosen = np.random.default_rng(0).permutation(len(archive["images"]))[:count]
             np.savez(data / f"{stem}.npz", images=archive["images"][chosen], labels=archive["labels"][chosen])
-    options = StudyOptions(runs=1, max_epochs=8, initialisations=1)
+    options = StudyOptions(runs=1, max_epochs=5, initialisations=1)
     study = Study("real", "pytest", DataSource(str(data), None, False, "raw"), options, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENGINES, "local", run_in_process)

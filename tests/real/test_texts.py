@@ -1,7 +1,7 @@
 """A classifier of texts from files to decisions: it predicts the language of a name from Babel's data.
 
 Babel has the names of territories, languages, scripts, currencies and time zones in many languages. A small BERT learns
-to distinguish six languages with an accuracy of 90 %; Turkish and Finnish names are unknown inputs.
+to distinguish six languages with an accuracy of 88 %; Turkish and Finnish names are unknown inputs.
 """
 
 import html
@@ -57,14 +57,14 @@ def subword_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 
 
 def train(rows: Sequence[tuple[str, str]], folder: Path) -> None:
-    """Train a BERT of two layers, in ten seconds."""
+    """Train a BERT of a single layer, in a few seconds."""
     torch.manual_seed(0)
     tokenizer = subword_tokenizer(text for text, _ in rows)
     numbers = {language: number for number, language in enumerate(LANGUAGES)}
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,
-        num_hidden_layers=2,
+        num_hidden_layers=1,
         num_attention_heads=4,
         intermediate_size=128,
         max_position_embeddings=LONGEST,
@@ -73,9 +73,9 @@ def train(rows: Sequence[tuple[str, str]], folder: Path) -> None:
     )
     network = BertForSequenceClassification(config)
     loader = DataLoader(rows, batch_size=64, shuffle=True, collate_fn=lambda batch: zip(*batch, strict=True))
-    epochs = 5
+    epochs = 3
     optimiser = torch.optim.AdamW(network.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=epochs * len(loader))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=epochs * len(loader))
     for _ in range(epochs):
         for texts, languages in loader:
             tokens = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")

@@ -14,13 +14,13 @@ pytestmark = pytest.mark.slow
 IMAGES, _ = digits()
 
 
-def fitted(network: nn.Module) -> TrustModel:
-    return TrustModel(GradientMeter(network)).fit(loader(300, 600), unknowns=[[noise(100)]])
+def fitted(network: nn.Module, reads: str = "forward") -> TrustModel:
+    return TrustModel(GradientMeter(network), reads=reads).fit(loader(300, 600), unknowns=[[noise(100)]])
 
 
 @pytest.fixture(scope="module")
 def trust() -> TrustModel:
-    return fitted(trained())
+    return fitted(trained(), "gradients")
 
 
 @pytest.mark.parametrize("context", [nullcontext, torch.no_grad, torch.inference_mode])

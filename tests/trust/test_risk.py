@@ -27,7 +27,11 @@ def true_risk(threshold: float, sharpness: float = 6.0) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("risk", "confidence", "count"),
-    [(0.02, 0.9, 2000), (0.05, 0.8, 500), pytest.param(0.01, 0.95, 4000, marks=pytest.mark.exhaustive)],
+    [
+        (0.02, 0.9, 2000),
+        pytest.param(0.05, 0.8, 500, marks=pytest.mark.exhaustive),
+        pytest.param(0.01, 0.95, 4000, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_the_guarantee_holds_with_the_stated_confidence(risk: float, confidence: float, count: int) -> None:
     random = np.random.default_rng(0)

@@ -32,15 +32,18 @@ FOREST = RandomForestClassifier(50, random_state=0)
 
 
 def fitted_model(classifier: Any = "gradmeter", unknown: int = 0) -> TrustModel:
-    """A TrustModel that is fitted once for all tests; they may only change its guarantee."""
+    """A TrustModel that is fitted once for all tests; they may only change its guarantee.
+
+    It reads the forward pass if its classifier allows that: test_reads.py tests the comparison with gradients.
+    """
     return _fitted_once(classifier, unknown)
 
 
 @cache
 def _fitted_once(classifier: Any, unknown: int) -> TrustModel:
-    return TrustModel(GradientMeter(trained()), classifier).fit(
-        loader(300, 800), unknowns=[[noise(unknown)]] if unknown else []
-    )
+    return TrustModel(
+        GradientMeter(trained()), classifier, reads="forward" if classifier == "gradmeter" else "auto"
+    ).fit(loader(300, 800), unknowns=[[noise(unknown)]] if unknown else [])
 
 
 @pytest.fixture
@@ -125,7 +128,7 @@ def test_kinds_of_batches(kind: str, fitted: TrustModel) -> None:
 
     batches = loader(300, 800)
     if kind == "dicts":
-        trust = TrustModel(GradientMeter(Named())).fit(
+        trust = TrustModel(GradientMeter(Named()), reads="forward").fit(
             ({"images": images, "labels": labels} for images, labels in batches), [[{"images": noise(100)}]]
         )
         assert trust.judge.synthetic > 0
@@ -296,7 +299,7 @@ def test_held_out_judgements_are_not_by_classifiers_fitted_to_copies(classifier:
     images = IMAGES[300 : 300 + count]
     correct = torch.rand(count, generator=torch.Generator().manual_seed(0)) < 0.5
     labels = (trained()(images).argmax(1) + torch.where(correct, 0, 1)) % 10
-    trust = TrustModel(GradientMeter(trained()), classifier)
+    trust = TrustModel(GradientMeter(trained()), classifier, reads="forward" if classifier == "gradmeter" else "auto")
     judge = trust.fit((images.repeat(copies, 1, 1, 1), labels.repeat(copies)), synthetic=[]).judge
     assert judge is not None
     uncertainty, inside = -judge.held_out.p_correct, correct.repeat(copies).numpy()

@@ -24,7 +24,7 @@ FAR = 3 * noise(50)
 
 
 def fit(classifier: str = "gradmeter") -> TrustModel:
-    return TrustModel(GradientMeter(trained()), classifier).fit(loader(300, 900))
+    return TrustModel(GradientMeter(trained()), classifier, reads="gradients").fit(loader(300, 900))
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from gradmeter.research.ood_benchmark.benchmark import DetectionBenchmark, compa
 from gradmeter.research.ood_benchmark.controls import Control, controls
 from gradmeter.research.ood_benchmark.tasks import FILES, TASKS
 from gradmeter.research.study.options import StudyOptions
+from gradmeter.trust.model import TrustModel
+from gradmeter.trust.reads import FORWARD
 from research.in_process import run_in_process
 
 pytestmark = pytest.mark.slow
@@ -35,7 +37,9 @@ def some_controls(*names: tuple[str, ...]) -> dict[str, Control]:
 def little_work() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gradmeter.research.ood_benchmark.benchmark.run_tasks", run_in_process)
-        patch.setattr(tasks, "StudyOptions", partial(StudyOptions, max_epochs=12))
+        patch.setattr(tasks, "StudyOptions", partial(StudyOptions, max_epochs=6))
+        # No judge compares the forward pass with gradients.
+        patch.setattr(run, "TrustModel", partial(TrustModel, reads=FORWARD))
         for module in (run, page):
             patch.setattr(module, "controls", some_controls)
         yield

@@ -34,7 +34,7 @@ class Brightness:
 
 DETECTORS["Brightness"] = DetectorEntry(lambda library, parts: Brightness())
 # A short training.
-tasks.StudyOptions = partial(tasks.StudyOptions, max_epochs=12)
+tasks.StudyOptions = partial(tasks.StudyOptions, max_epochs=5)
 
 if __name__ == "__main__":
     main()

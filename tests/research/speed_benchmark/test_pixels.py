@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,10 @@ from gradmeter.research.speed_benchmark import pixel_run, pixels
 from gradmeter.research.speed_benchmark.models import Model
 from gradmeter.research.speed_benchmark.pixel_run import run_pixel_benchmark
 from gradmeter.research.speed_benchmark.timing import Timing
-from gradmeter.research.threads import torch_threads
-from research.speed_benchmark.tiny import tiny_segmenter
+from research.speed_benchmark.tiny import in_this_process, tiny_segmenter
 
 TINY = Model("Tiny segmenter", tiny_segmenter, (3, 10, 12), 2)
 PIXELS = TINY.batch * 10 * 12
-
-
-def in_this_process(task: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
-    with torch_threads(torch.get_num_threads()):
-        return task(*arguments)
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ from gradmeter.research.speed_benchmark import verdicts
 from gradmeter.research.speed_benchmark.models import MODELS
 from gradmeter.research.speed_benchmark.options import BenchOptions
 from gradmeter.research.speed_benchmark.run import run_benchmark
-from research.speed_benchmark.tiny import TINY
+from research.speed_benchmark.tiny import TINY, in_this_process
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("forked_measurements")]
+pytestmark = pytest.mark.slow
 
 METHODS = ("gradmeter", "loop", "refusing", "dying", "tiring")
 
@@ -25,6 +25,12 @@ METHODS = ("gradmeter", "loop", "refusing", "dying", "tiring")
 @pytest.fixture(autouse=True)
 def kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "description", lambda: "test kernel")
+
+
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure in this process, where the test is not about others."""
+    monkeypatch.setattr(module, "run_isolated", in_this_process)
 
 
 def bench(folder: Path, *, fresh: bool = False, terminal: bool = False, **changes: Any) -> tuple[bool, str]:
@@ -40,6 +46,7 @@ def results(folder: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.usefixtures("forked_measurements")
 def test_results_page_and_figures(tmp_path: Path) -> None:
     assert bench(tmp_path / "out") == (True, "")
     names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
@@ -68,6 +75,7 @@ def test_results_page_and_figures(tmp_path: Path) -> None:
     assert "tiring fails: RuntimeError: tired" in page
 
 
+@pytest.mark.usefixtures("one_process")
 def test_an_interrupted_benchmark_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take_turns = module.take_turns
 
@@ -97,6 +105,7 @@ def test_an_interrupted_benchmark_is_resumed(tmp_path: Path, monkeypatch: pytest
     assert results(tmp_path) == after
 
 
+@pytest.mark.usefixtures("one_process")
 def test_other_options_are_refused_until_fresh(tmp_path: Path) -> None:
     small: dict[str, Any] = {"methods": ("plain",), "threads": (1,)}
     bench(tmp_path, **small)
@@ -118,6 +127,7 @@ def test_a_page_that_no_benchmark_made_is_left_alone(tmp_path: Path) -> None:
         bench(tmp_path / "file")
 
 
+@pytest.mark.usefixtures("forked_measurements")
 def test_a_network_that_is_too_slow_for_all_methods(tmp_path: Path) -> None:
     bench(tmp_path, methods=("loop",), threads=(1,), cap=1e-6)
     content = results(tmp_path)
@@ -148,6 +158,7 @@ def test_rounds_follow_from_the_probed_time(tmp_path: Path, monkeypatch: pytest.
     assert rounds_of == {"plain": 4, "gradmeter": 4, "loop": 1, "vmap": 2}
 
 
+@pytest.mark.usefixtures("one_process")
 def test_images_are_streamed_with_the_papers_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS, "paper-cnn", TINY)
     monkeypatch.setattr(module, "QUICK_COUNTS", (5, 12))
@@ -159,6 +170,7 @@ def test_images_are_streamed_with_the_papers_network(tmp_path: Path, monkeypatch
     assert (tmp_path / "figures/performance-stream.svg").exists()
 
 
+@pytest.mark.usefixtures("one_process")
 def test_progress_on_a_terminal(tmp_path: Path) -> None:
     _, shown = bench(tmp_path, methods=("plain",), threads=(1,), terminal=True)
     assert "2 of 2" in shown

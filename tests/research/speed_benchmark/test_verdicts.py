@@ -1,5 +1,6 @@
 """Times of verdicts on a tiny network: what they cover, that they are measured once, and what the page says of them."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,13 +10,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from gradmeter.research.speed_benchmark import verdicts
+from gradmeter.research.speed_benchmark import run, verdicts
 from gradmeter.research.speed_benchmark.models import MODELS, resnet56
 from gradmeter.research.speed_benchmark.options import BenchOptions
 from gradmeter.research.speed_benchmark.page import write_page
 from gradmeter.research.speed_benchmark.results import SpeedResults
 from gradmeter.research.speed_benchmark.run import run_benchmark
-from research.speed_benchmark.tiny import IMAGES, TINY
+from research.speed_benchmark.tiny import IMAGES, TINY, in_this_process
 
 Made = Callable[..., SpeedResults]
 
@@ -48,9 +49,10 @@ def test_the_verdict_is_made_of_the_steps() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("forked_measurements")
 def test_verdicts_are_measured_once_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = BenchOptions(("tiny",), ("gradmeter",), threads=(2,), repeats=2)
+    monkeypatch.setattr(run, "run_isolated", in_this_process)
+    monkeypatch.setattr(verdicts, "JudgedNetwork", functools.cache(verdicts.JudgedNetwork))
+    options = BenchOptions(("tiny",), ("gradmeter",), threads=(1,), repeats=2)
 
     def bench() -> dict[str, Any]:
         run_benchmark(options, tmp_path, command="", console=Console(quiet=True))

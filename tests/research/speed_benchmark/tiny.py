@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from apps.cli.commands import patient_main
 from forked import fork_server
 from gradmeter.research.speed_benchmark.methods import Method, Prepared
 from gradmeter.research.speed_benchmark.models import MODELS, Model
+from gradmeter.research.threads import torch_threads
 
 
 def two_layers() -> nn.Module:
@@ -99,6 +102,12 @@ def vanish() -> None:
 
 def sleep() -> None:
     time.sleep(60)
+
+
+def in_this_process(task: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
+    """In place of `run_isolated`: no process is started."""
+    with torch_threads(torch.get_num_threads()):
+        return task(*arguments)
 
 
 def process_id() -> int:

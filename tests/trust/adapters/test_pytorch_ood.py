@@ -37,7 +37,9 @@ def detector() -> GradmeterDetector:
 
 
 def test_it_is_a_trust_model_fitted_on_known_and_unknown(detector: GradmeterDetector) -> None:
-    trust = TrustModel(GradientMeter(trained()))
+    assert detector.trust.reads == "auto"
+    assert detector.trust.choice is not None
+    trust = TrustModel(GradientMeter(trained()), reads=detector.trust.choice.reads)
     trust.fit((IMAGES[300:1000], LABELS[300:1000]), unknowns=[noise(100)])
     expected = 1 - trust.predict_proba(IMAGES[1000:1100])
     assert trust.judge is not None

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,12 @@ from rich.console import Console
 from gradmeter import DataError, InputError, OutputError
 from gradmeter.research.cifar_resnets import DEPTHS, CifarResNet, weights_path
 from gradmeter.research.ood_benchmark.benchmark import DetectionBenchmark, compare
+from gradmeter.research.ood_benchmark.real import run
 from gradmeter.research.ood_benchmark.real.images import FILES
 from gradmeter.research.ood_benchmark.real.run import RealJob, perform
 from gradmeter.research.ood_benchmark.scores import KNOWN, Scores
+from gradmeter.trust.model import TrustModel
+from gradmeter.trust.reads import FORWARD
 from research.in_process import run_in_process
 
 QUIET = Console(quiet=True)
@@ -33,6 +37,8 @@ def small(data: Path, **changes: object) -> DetectionBenchmark:
 def no_workers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gradmeter.research.ood_benchmark.benchmark.run_tasks", run_in_process)
+        # No judge compares the forward pass with gradients.
+        patch.setattr(run, "TrustModel", partial(TrustModel, reads=FORWARD))
         yield
 
 
