@@ -45,6 +45,14 @@ def forking_main() -> None:
     patient_main()
 
 
+def undrawn_main() -> None:
+    """The same, for a study whose figures, which take seconds, nobody looks at."""
+    from gradmeter.research.study import reproduce
+
+    reproduce.illustrate = lambda *arguments, **options: None
+    forking_main()
+
+
 def small_parts_main() -> None:
     """The command line, for which a part of a run on a Ray cluster has eight samples."""
     on_ray.PART = 8

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import forked
-from apps.cli.commands import anew, forking_main, patient_main
+from apps.cli.commands import forking_main, patient_main
 from gradmeter.research.study.data.embedded import load_embedded
 
 # Two runs, trained just enough to have correct and wrong predictions.
@@ -27,8 +27,8 @@ class Answer:
     err: str
 
 
-def run(*arguments: object, cwd: Path | None = None) -> Answer:
-    process = forked.run(forking_main, ["reproduce", *map(str, arguments)], cwd=cwd, env=ENVIRONMENT)
+def run(*arguments: object, cwd: Path | None = None, main: Callable[[], None] = forking_main) -> Answer:
+    process = forked.run(main, ["reproduce", *map(str, arguments)], cwd=cwd, env=ENVIRONMENT)
     return Answer(process.returncode, process.stdout, process.stderr)
 
 
@@ -67,10 +67,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
     """The folder of a study by two workers that was never interrupted, and the output of the command; read-only."""
     folder = tmp_path_factory.mktemp("finished") / "tiny"
-    words = ("--data", archives, "--out", folder, *OPTIONS, "--workers", 2)
-    # This one starts Python anew, as users do, and so do its workers.
-    process = anew("reproduce", *words, cwd=folder.parent, env=ENVIRONMENT)
-    return folder, Answer(process.returncode, process.stdout, process.stderr)
+    return folder, run("--data", archives, "--out", folder, *OPTIONS, "--workers", 2, cwd=folder.parent)
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from apps.cli.commands import in_this_process
+from apps.cli.commands import in_this_process, undrawn_main
 from forked import Forked
 from gradmeter import Readings
+from gradmeter.research.study import reproduce as study
 from gradmeter.research.study.report.results import FIGURES
 
 pytestmark = pytest.mark.slow
@@ -152,7 +153,7 @@ def test_killed_again_and_again_it_ends_with_the_very_same_numbers(
             wait_for(folder / path, process)
             process.kill()
         assert "finished" not in json.loads((folder / "manifest.json").read_text())
-    answer = reproduce(*command)
+    answer = reproduce(*command, main=undrawn_main)
     assert answer.code == 0, answer.err
     assert numbers(folder) == numbers(finished[0]), "with one worker or two, interrupted or not"
     assert not list(folder.rglob("*.partial"))
@@ -222,11 +223,17 @@ def test_ctrl_c_says_how_to_go_on_and_fresh_keeps_what_is_not_the_studys(
 
 @pytest.mark.filterwarnings("default")  # Ray leaves files open, and forks while threads run
 def test_a_run_on_ray_has_the_same_numbers(
-    finished: Finished, archives: Path, options: tuple[str, ...], cluster: object, tmp_path: Path
+    finished: Finished,
+    archives: Path,
+    options: tuple[str, ...],
+    cluster: object,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The first run was performed on this machine."""
+    """The first run was performed on this machine. Figures are drawn here in any case."""
+    monkeypatch.setattr(study, "illustrate", lambda *arguments, **options: None)
     folder = without_run(1, finished[0], tmp_path / "on-ray")
-    words = ("reproduce", "--data", archives, "--out", folder, *options, "--engine", "ray")
+    words = ("reproduce", "--data", archives, "--out", folder, *options, "--engine", "ray", "--workers", 1)
     answer = in_this_process(*words, cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert numbers(folder) == numbers(finished[0])

@@ -184,10 +184,10 @@ def test_another_fit_on_the_same_data_replaces_the_first(place: Path, at_place: 
 
 def test_synthetic_unknowns_of_the_whole_and_of_the_half_both_stay(place: Path, at_place: Path, tmp_path: Path) -> None:
     for risk in (0.5, None, 0.5):
-        result = fit(recipe(place), "validation", [], tmp_path / "trust", reads="gradients", risk=risk, **QUICK)
+        result = fit(recipe(place), "validation", [], tmp_path / "trust", reads="forward", risk=risk, **QUICK)
         assert result.learned_from["synthetic"] == 50 * len(KINDS)
     names = {path.name for path in (tmp_path / "trust/readings").iterdir()}
-    assert names == {"validation.parquet", "_synthetic.parquet", "_synthetic-half.parquet"}
+    assert names == {f"{name}-forward.parquet" for name in ("validation", "_synthetic", "_synthetic-half")}
 
 
 def test_a_fit_on_other_data_is_not_written_over(place: Path, at_place: Path, tmp_path: Path) -> None:
