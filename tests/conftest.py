@@ -39,11 +39,14 @@ ON_RAY = (
     "runs/engines/test_ray.py",
     "apps/workflows/test_labels_on_ray.py",
 )
+# The files that need the same exported network, whose fit and export take ten seconds.
+ON_ONNX = ("apps/onnx/test_export.py", "apps/onnx/test_web.py")
 # The files of the longest tests, longest first: started last, they would keep one core busy while the others wait.
 LONGEST = (
     *ON_RAY,
     "apps/cli/test_trust.py",
     "apps/serving/test_browser.py",
+    *ON_ONNX,
     "docs/test_guide.py",
     "docs/test_adapters.py",
     "research/ood_benchmark/real/test_compare.py",
@@ -72,18 +75,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if _IS_SLOW.search(collection_path.read_text()) else None
 
 
-class OneProcessForRay(LoadFileScheduling):
-    """Gives the tests of a file to one process, and those of all files in `ON_RAY`."""
+class OneProcessForEach(LoadFileScheduling):
+    """Gives the tests of a file to one process, and those of all files in `ON_RAY` or in `ON_ONNX`."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        return "on Ray" if file.endswith(ON_RAY) else file
+        return next((files[0] for files in (ON_RAY, ON_ONNX) if file.endswith(files)), file)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
     """Distribute the tests over processes."""
-    return OneProcessForRay(config, log)
+    return OneProcessForEach(config, log)
 
 
 @pytest.hookimpl(trylast=True)

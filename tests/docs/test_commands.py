@@ -38,7 +38,7 @@ def test_the_readme_s_commands(tmp_path: Path) -> None:
     assert [line.split()[1] for line in lines] == ["fit", "evaluate", "judge"]
     for line in lines:
         # A thousand large images of noise would take minutes.
-        line = line.replace("noise:uniform", "noise:uniform:12 --image-size 32")
+        line = line.replace("noise:uniform", "noise:uniform:12 --image-size 32 --reads forward --repetitions 100")
         arguments = shlex.split(line)[1:]
         finished = gradmeter(*arguments, cwd=tmp_path)
         # So few images are not enough for a risk guarantee: exit code 1.

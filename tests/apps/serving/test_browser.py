@@ -96,7 +96,7 @@ def visit(browser: Any) -> Iterator[Callable[..., Any]]:
     assert [problem for problem in problems if not any(part in problem for part in reported)] == []
 
 
-def draw(page: Any, strokes: list[Stroke], steps: int = 2) -> None:
+def draw(page: Any, strokes: list[Stroke], steps: int = 1) -> None:
     """Draw with the mouse, in some steps per line, and wait until the verdict on the whole drawing is in the strip."""
     page.click("#clear")
     # The page adds a finished drawing as its first entry.
@@ -339,7 +339,7 @@ def test_a_finger_draws(visit: Callable[..., Any]) -> None:
 def test_an_answer_takes_less_than_a_tenth_of_a_second(visit: Callable[..., Any]) -> None:
     """The fastest one, because other tests may run at the same time; `pytest -n0 -s` prints the median."""
     page = visit()
-    draw(page, [CIRCLE, *SEVEN], steps=6)
+    draw(page, [CIRCLE, *SEVEN])
     times = page.evaluate(
         "performance.getEntriesByType('resource').filter(e => e.name.endsWith('/judge/details')).map(e => e.duration)"
     )
