@@ -87,6 +87,8 @@ def test_timm_names() -> None:
         open_model("timm:resnet18x")
     with pytest.raises(InputError, match=r"'esnet18'.*\bresnet18\b"):
         open_model("timm:esnet18")
+    with pytest.raises(InputError, match=r"resnet18\.nosuch.*\bresnet18\.a1_in1k\b"):
+        open_model("timm:resnet18.nosuch", Path("absent.pt"))
 
 
 # --- torchvision

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import (
@@ -24,7 +25,7 @@ from transformers import (
 )
 
 from gradmeter import GradientMeter
-from gradmeter.errors import InputError
+from gradmeter.errors import DataError, InputError
 from gradmeter.runs.measuring import Work, measure_synthetic
 from gradmeter.runs.measuring.loading import batch_of
 from gradmeter.sources.models import ImageOptions, open_model, transformers_models
@@ -94,6 +95,20 @@ def test_weights_of_ones_own(images: Path, tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "own.pt")
     loaded = open_model(f"hf:{images}", tmp_path / "own.pt").network.state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("change", ["no head", "prefix"])
+def test_missing_weights(change: str, images: Path) -> None:
+    """For them transformers takes random numbers, so that each run would judge another network."""
+    path = images / "model.safetensors"
+    tensors = {
+        ("module." if change == "prefix" else "") + name: value
+        for name, value in load_file(path).items()
+        if change == "prefix" or not name.startswith("classifier.")
+    }
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(DataError, match=r"lacks the weights classifier\.bias, classifier\.weight"):
+        open_model(f"hf:{images}")
 
 
 def test_classes_that_are_not_numbered_from_zero(images: Path) -> None:

@@ -40,7 +40,9 @@ def test_safetensors_without(note: dict[str, str] | None, state: dict[str, torch
 
 
 @pytest.mark.parametrize("nest", [None, "state_dict", "model_state_dict", "model"])
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+@pytest.mark.parametrize(
+    "prefix", ["", "module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "0.module."]
+)
 def test_what_training_programs_save(
     nest: str | None, prefix: str, state: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
@@ -50,6 +52,41 @@ def test_what_training_programs_save(
     tensors, classes = read_weights(path)
     assert classes is None
     assert same(build_with(build, tensors, path), state)
+
+
+def test_a_network_that_is_itself_called_model() -> None:
+    """A prefix that belongs to the names of the network is kept."""
+    network = nn.Sequential()
+    network.add_module("model", build(3))
+    for prefix in ("", "module."):
+        given = {prefix + name: value for name, value in network.state_dict().items()}
+        assert same(build_with(lambda classes: network, given, Path("a.pt")), network.state_dict())
+
+
+def test_a_moving_average(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save(torch.optim.swa_utils.AveragedModel(build(3)).state_dict(), path)
+    averaged, _ = read_weights(path)
+    assert same(
+        build_with(build, averaged, path), {name.removeprefix("module."): value for name, value in averaged.items()}
+    )
+    with pytest.raises(DataError, match=r"a\.pt .*n_averaged"):
+        build_with(build, averaged | {"other.weight": torch.zeros(1)}, path)
+
+
+@pytest.mark.parametrize(("key", "average"), [("model", "model_ema"), ("state_dict", "state_dict_ema")])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_and_their_average_in_one_file(
+    key: str, average: str, prefix: str, state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    """To take either without a word would judge another network than the one that is used."""
+    path = tmp_path / "a.pt"
+    other = {prefix + name: value + 1 for name, value in state.items()}
+    torch.save({key: state, average: other, "optimizer": {"state": {}}, "loss": {"weight": torch.ones(3)}}, path)
+    with pytest.raises(DataError, match=rf"'{key}' and '{average}'"):
+        read_weights(path)
+    torch.save(torch.load(path)[average], path)
+    assert torch.equal(build_with(build, read_weights(path)[0], path).state_dict()["0.bias"], state["0.bias"] + 1)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])

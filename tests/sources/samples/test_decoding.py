@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from gradmeter.sources.samples import Unreadable
 from gradmeter.sources.samples.decoding import LARGEST, TooLarge, decode, pixels
@@ -44,6 +44,26 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     assert np.abs(levels_of(decoded) - levels / 257).max() <= 0.51
     decoded = decode(encoded(Image.fromarray(levels.astype(np.uint16)), "TIFF"), "L")
     assert np.abs(levels_of(decoded) - levels / 257).max() <= 0.51
+
+
+def test_thirty_two_bits_hold_eight_or_sixteen() -> None:
+    """NumPy's default integers, saved as a TIFF: grey levels of 8 bits would become black as 16 bits."""
+    levels = np.arange(96, dtype=np.int32).reshape(8, 12) * 2
+    assert np.array_equal(levels_of(decode(encoded(Image.fromarray(levels), "TIFF"), "L")), levels)
+    assert np.array_equal(levels_of(decode(encoded(Image.fromarray(levels * 257), "TIFF"), "L")), levels)
+    dark = levels.astype(np.uint16)  # a PGM says that it has 16 bits
+    assert levels_of(decode(encoded(Image.fromarray(dark), "PPM"), "L")).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_zero_is_white_in_some_tiffs(dtype: type[np.integer]) -> None:
+    levels = (np.arange(96).reshape(8, 12) * 2).astype(dtype)
+    whites = levels if dtype is np.uint8 else levels * dtype(257)
+    stream = encoded(Image.fromarray(whites), "TIFF")
+    content = bytearray(stream.getvalue())
+    entry = content.index(struct.pack("<HHIH", TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 3, 1, 1))
+    content[entry + 8] = 0
+    assert np.array_equal(levels_of(decode(io.BytesIO(bytes(content)), "L")), 255 - levels)
 
 
 def test_real_numbers() -> None:

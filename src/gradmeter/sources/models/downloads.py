@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from gradmeter.errors import InputError
+from gradmeter.errors import DataError, InputError
 
 Result = TypeVar("Result")
+
+# The most names of missing weights in an error.
+_SHOWN = 3
 
 
 def download(model: str, function: Callable[[], Result]) -> Result:
@@ -31,3 +34,27 @@ def download(model: str, function: Callable[[], Result]) -> Result:
         ) from error
     finally:
         hub.setLevel(level)
+
+
+def pretrained(model: str, auto: Any, name: str) -> Any:
+    """Return a network of transformers with all of its weights.
+
+    Args:
+        model: the name for messages.
+        auto: a class of transformers with `from_pretrained`.
+        name: a folder, or a name on the Hugging Face hub.
+
+    Raises:
+        InputError: if it cannot be loaded.
+        DataError: if weights are missing, for which transformers only warns and takes random numbers.
+    """
+    network, loaded = download(
+        model, lambda: auto.from_pretrained(name, use_safetensors=True, output_loading_info=True)
+    )
+    if missing := sorted(loaded["missing_keys"]):
+        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+        raise DataError(
+            f"{model} lacks the weights {', '.join(missing[:_SHOWN])}{more}; expected all weights of a trained "
+            "network: save it with save_pretrained"
+        )
+    return network

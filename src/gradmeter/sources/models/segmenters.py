@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gradmeter.errors import InputError
 from gradmeter.sources.models.classifier import Classifier
 from gradmeter.sources.models.contained import contained
-from gradmeter.sources.models.downloads import download
+from gradmeter.sources.models.downloads import download, pretrained
 from gradmeter.sources.models.functions import make_network
 from gradmeter.sources.models.kinds import KINDS, runs_code
 from gradmeter.sources.models.preprocessing import ImageOptions
@@ -127,7 +127,7 @@ def _torchvision(name: str, weights: Path | None, options: ImageOptions) -> Clas
         network: nn.Module = download(title, lambda: get_model(name, weights=published))
     else:
         tensors = read_weights(weights)[0]
-        auxiliary = any(key.startswith("aux_classifier.") for key in tensors)
+        auxiliary = any("aux_classifier." in key for key in tensors)
         arguments: dict[str, Any] = {"aux_loss": True} if auxiliary else {}
 
         def build(count: int | None) -> nn.Module:
@@ -149,7 +149,7 @@ def _transformers(name: str, weights: Path | None, options: ImageOptions) -> Cla
         raise InputError(f"{title} has its own preprocessing; change its preprocessor_config.json instead")
     auto: Any = AutoModelForSemanticSegmentation
     if weights is None:
-        network = download(title, lambda: auto.from_pretrained(name, use_safetensors=True))
+        network = pretrained(title, auto, name)
     else:
         config = download(title, lambda: AutoConfig.from_pretrained(name))
         network = build_with(lambda count: auto.from_config(config), read_weights(weights)[0], weights)

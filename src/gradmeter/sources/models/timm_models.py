@@ -32,6 +32,11 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         raise InputError(
             f"timm has no model {name!r}; {f'did you mean {near}?' if near else 'timm.list_models() lists all models'}"
         )
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}.*")) or name.partition(".")[0]
+        raise InputError(f"timm has no weights {name!r}; expected one of {tags}") from error
     shape: dict[str, Any] = {"in_chans": 1} if options.grey else {}
     if options.size is not None and _has_fixed_size(name):
         shape["img_size"] = options.size

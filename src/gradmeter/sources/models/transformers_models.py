@@ -28,7 +28,7 @@ from transformers.utils import logging
 from gradmeter.errors import InputError
 from gradmeter.names import encode_name
 from gradmeter.sources.models.classifier import Classifier
-from gradmeter.sources.models.downloads import download
+from gradmeter.sources.models.downloads import download, pretrained
 from gradmeter.sources.models.preprocessing import ImageOptions
 from gradmeter.sources.models.weights import build_with, read_weights
 from gradmeter.sources.samples import ImageKind
@@ -93,7 +93,7 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
     auto: Any = AutoModelForImageClassification if images else AutoModelForSequenceClassification
     if weights is None:
         with _progress_bar(name):
-            network = download(title, lambda: auto.from_pretrained(name, use_safetensors=True))
+            network = pretrained(title, auto, name)
     else:
         network = build_with(
             lambda count: auto.from_config(_with_classes(config, count)), read_weights(weights)[0], weights

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gradmeter.errors import DataError, one_line
 from gradmeter.names import encode_name
+from gradmeter.sources.models.wrappers import without_wrappers
 from gradmeter.sources.samples.left_out import Kind, kind_of
 
 # The most names in a list of problems.
@@ -26,8 +27,6 @@ _MAGIC = (b"PK", b"\x80")
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
 # Advice for weights for grey images, True, or for coloured images, False, if the network takes the other kind.
 _CHANNELS = {True: "they are for grey images: give --grey", False: "they are for coloured images: remove --grey"}
-# Prefixes that wrappers (DataParallel, torch.compile) add to every name.
-_PREFIXES = ("module.", "_orig_mod.")
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
@@ -59,6 +58,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
         ) from error
     for key in _STATE_KEYS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
+            _require_only(path, state, key)
             state = state[key]
     if not _is_state(state):
         raise DataError(f"{path} holds a {type(state).__name__}; expected a state_dict of tensors")
@@ -66,6 +66,20 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
         if (layout := _layout(value)) != "strided":
             raise DataError(f"{path}: {name} is a {layout} tensor; expected dense tensors with values")
     return state, None
+
+
+def _require_only(path: Path, saved: dict[Any, Any], key: str) -> None:
+    """Refuse a file that also holds the network's weights under another key: a moving average, or the best ones."""
+    if not _is_state(saved[key]):
+        return
+    for other, tensors in saved.items():
+        if other == key or not _is_state(tensors):
+            continue
+        if not set(without_wrappers(tensors, saved[key])).isdisjoint(without_wrappers(saved[key], tensors)):
+            raise DataError(
+                f"{path} holds weights {key!r} and {other!r}; expected those of one network: save the ones you use, "
+                f"as in torch.save(torch.load({path.name!r})[{other!r}], 'weights.pt')"
+            )
 
 
 def _is_state(state: Any) -> bool:
@@ -132,11 +146,9 @@ def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tens
     Raises:
         DataError: if the weights do not fit the network.
     """
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     network = build(None)
     expected = network.state_dict()
+    tensors = without_wrappers(tensors, expected)
     # Only the last layer depends on the number of classes.
     counts = {
         (value.shape[0], expected[name].shape[0])

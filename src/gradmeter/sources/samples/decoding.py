@@ -34,6 +34,8 @@ bytes, would grow to five gigabytes.
 
 # Modes of Pillow that may hold 16-bit pixels.
 _SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+# In a TIFF, 0 is white with this value of the tag. Pillow inverts 8-bit pixels, but not 16-bit ones.
+_WHITE_IS_ZERO = 0
 
 
 class TooLarge(Unreadable):
@@ -106,7 +108,7 @@ def pixels(content: bytes) -> int:
 
 def _decoded_pixels(image: Image.Image) -> int:
     """Pixels to decode according to the header: a TIFF's tile may be larger than the image that is cropped from it."""
-    tags = getattr(image, "tag_v2", {})
+    tags = _tags(image)
     tile = int(tags.get(TiffImagePlugin.TILEWIDTH, 0)) * int(tags.get(TiffImagePlugin.TILELENGTH, 0))
     return max(image.width * image.height, tile)
 
@@ -139,18 +141,37 @@ def too_long(width: int, height: int) -> str | None:
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """Scale 16-bit integers and floats to 8 bits, which Pillow's `convert` would clip."""
+    levels: Any
     if image.mode in _SIXTEEN_BIT:
-        levels: Any = np.asarray(image)
+        levels = np.asarray(image)
         if levels.min() < 0 or levels.max() > 65535:
             raise Unreadable(f"pixels from {levels.min():.0f} to {levels.max():.0f}; expected 8-bit or 16-bit integers")
-        # Rounds to nearest; 257 is odd, so there are no ties.
-        return Image.fromarray(((levels.astype(np.uint32) + 128) // 257).astype(np.uint8))
-    if image.mode == "F":
+        if not (_is_wide(image) and levels.max() <= 255):
+            # Rounds to nearest; 257 is odd, so there are no ties.
+            levels = (levels.astype(np.uint32) + 128) // 257
+    elif image.mode == "F":
         levels = np.asarray(image)
         if not (levels.min() >= 0 and levels.max() <= 1):
             raise Unreadable(f"float pixels from {levels.min():g} to {levels.max():g}; expected 0 to 1")
-        return Image.fromarray(np.rint(levels * 255).astype(np.uint8))
-    return image
+        levels = np.rint(levels * 255)
+    else:
+        return image
+    eight = Image.fromarray(levels.astype(np.uint8))
+    white_is_zero = _tags(image).get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO
+    return ImageOps.invert(eight) if white_is_zero else eight
+
+
+def _is_wide(image: Image.Image) -> bool:
+    """Whether pixels have a type that does not tell their range: 32-bit or signed integers of a TIFF.
+
+    Other integers of Pillow's mode "I" are 16-bit pixels of a PGM or PNG.
+    """
+    return image.mode == "I" and bool(_tags(image))
+
+
+def _tags(image: Image.Image) -> Any:
+    """The tags of a TIFF; empty for other formats."""
+    return getattr(image, "tag_v2", {})
 
 
 def _reason(error: Exception) -> str:
