@@ -1,4 +1,5 @@
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from gradmeter.apps.workflows.evaluate import Evaluation, GuaranteeCheck, evaluate
+from gradmeter.apps.workflows.evaluate import RESULTS, Evaluation, GuaranteeCheck, evaluate
 from gradmeter.apps.workflows.evaluation_report import DISTRIBUTIONS, _figures, write_evaluation
 from gradmeter.apps.workflows.extremes import extremes
 from gradmeter.apps.workflows.fit import Fitted
@@ -344,6 +345,17 @@ def test_one_that_was_stopped_while_it_wrote_its_report_goes_on(at_place: Path, 
     (tmp_path / "readings").rename(tmp_path / "mine")
     with pytest.raises(OutputError):
         evaluate(trust, classifier, "test", [], tmp_path)
+
+
+def test_one_that_cannot_be_written_leaves_no_report_on_other_data(evaluation: Evaluation, tmp_path: Path) -> None:
+    """A disk may be full when half of the files have been replaced."""
+    report = write_evaluation(evaluation, tmp_path, command="")
+    shutil.rmtree(tmp_path / "figures")
+    (tmp_path / "figures").write_text("")
+    with pytest.raises((OSError, OutputError)):
+        write_evaluation(evaluation, tmp_path, command="")
+    assert not report.exists()
+    assert not (tmp_path / RESULTS).exists()
 
 
 def test_all_data_are_looked_at_before_the_first_is_measured(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:

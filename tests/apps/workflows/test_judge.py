@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 import gradmeter.runs.measuring.filling as filling
 import gradmeter.runs.measuring.streaming as streaming
@@ -93,6 +95,24 @@ def test_a_csv_of_other_samples_is_overwritten_only_with_fresh(opened, tmp_path:
     assert out.read_text() == "mine"
     judge(*opened, out, Work(fresh=True))
     assert out.read_text() == made
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "v.csv"])
+def test_a_verdict_is_not_given_again_for_another_picture(opened, name: str, tmp_path: Path) -> None:
+    trust, classifier, test = opened
+    for number in range(4):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        Image.fromarray(np.asarray(test.read(number).content)).save(tmp_path / f"data/{number}.png")
+        os.utime(tmp_path / f"data/{number}.png", (0, 0))
+    out, source = tmp_path / name, open_source(str(tmp_path / "data"), classifier.image)
+    first = judge(trust, classifier, source, out)
+    assert judge(trust, classifier, source, out) == first
+    note = tmp_path / ".v.csv.json" if name == "v.csv" else out / "_measurement.json"
+    os.utime(note, (1, 1))
+    os.utime(tmp_path / "data/2.png", (2, 2))
+    with pytest.raises(OutputError, match=r"modified since \(2\.png\)"):
+        judge(trust, classifier, source, out)
+    assert judge(trust, classifier, source, out, Work(fresh=True)) == first
 
 
 @pytest.mark.parametrize("name", ["v.parquet", "v.csv"])

@@ -1,7 +1,9 @@
 """Measuring a source in this process: rows, labels, skipped samples, and continued runs."""
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +117,48 @@ def test_another_network_is_refused(folder: Path, tmp_path: Path) -> None:
         next(other.network.parameters()).mul_(2)
     with pytest.raises(OutputError, match="weights"):
         measure(other, source, tmp_path / "r")
+
+
+def aged(path: Path, seconds: float) -> None:
+    when = time.time() - seconds
+    os.utime(path, (when, when))
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_file_that_was_modified_is_not_taken_for_done(folder: Path, tmp_path: Path) -> None:
+    for path in folder.rglob("*.png"):
+        aged(path, 200)
+    aged(folder / "cat/02.png", -1000)  # from the future, which says nothing
+    out = tmp_path / "r"
+    first = measure(classifier(), open_source(str(folder), KIND), out)
+    aged(out / "_measurement.json", 100)
+    save(folder / "dog/24.png", 7)  # new, and not done
+    assert measure(classifier(), open_source(str(folder), KIND), out).rows == first.rows + 1
+    aged(out / "_measurement.json", 100)
+    aged(folder / "dog/24.png", 150)
+    save(folder / "cat/00.png", 99)
+    with pytest.raises(OutputError, match=r"a sample that was modified since \(cat/00\.png\).*--fresh"):
+        measure(classifier(), open_source(str(folder), KIND), out)
+    assert measure(classifier(), open_source(str(folder), KIND), out, Work(fresh=True)).rows == first.rows + 1
+
+
+@pytest.mark.parametrize("name", ["camera.png", "table.parquet"])
+def test_a_replaced_file_is_not_taken_for_done(name: str, folder: Path, tmp_path: Path) -> None:
+    """Neither its name nor its number of samples has changed, nor its time of modification."""
+    path, pictures = tmp_path / name, sorted((folder / "dog").glob("1[3-9].png"))
+    for step in (1, -1):
+        contents = [picture.read_bytes() for picture in pictures][::step]
+        if name == "camera.png":
+            path.write_bytes(contents[0])
+        else:
+            pq.write_table(pa.table({"image": contents}), path)
+        aged(path, 100)
+        source = open_source(str(path), KIND)
+        if step == 1:
+            first = measure(classifier(), source, tmp_path / "r")
+            assert measure(classifier(), source, tmp_path / "r") == first
+    with pytest.raises(OutputError, match="replaced"):
+        measure(classifier(), source, tmp_path / "r")
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -70,7 +70,7 @@ def judge(model: JudgedModel, source: Source, out: str, work: Work) -> JudgedSam
             source, folder, purpose, work, write_parts, lambda: _begin(source, work), part=PART, content="verdicts"
         )
 
-    return write_verdicts(out, _purpose(model, source), work, stream)
+    return write_verdicts(out, _purpose(model, source), source, work, stream)
 
 
 def verdicts(model: JudgedModel, source: Source, work: Work) -> Iterator[dict[str, Any]]:

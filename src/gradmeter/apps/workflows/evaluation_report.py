@@ -27,6 +27,7 @@ from gradmeter.apps.workflows.extremes import Example, extremes
 from gradmeter.apps.workflows.groups import given_scores, group_members, group_summaries, summary_grid
 from gradmeter.apps.workflows.records import difference_records, estimate_records, guarantee_record, skipped_records
 from gradmeter.apps.workflows.wording import SCORE_NAMES, answer
+from gradmeter.errors import OutputError
 from gradmeter.files import atomic_write, sweep, write_text
 from gradmeter.names import encode_name, printable
 from gradmeter.report import figures
@@ -83,7 +84,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
     Raises:
         OutputError: if the folder cannot be written.
     """
-    sweep(folder)
+    start_writing(folder)
     write_csv(folder / "estimates.csv", estimate_records(evaluation.comparison))
     write_csv(folder / "differences.csv", difference_records(evaluation.comparison))
     # Opened by Python because Arrow accepts only paths that are UTF-8.
@@ -128,6 +129,20 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
     write_text(folder / REPORT, page)
     write_text(folder / RESULTS, json.dumps(_results(evaluation, command), indent=1) + "\n")
     return folder / REPORT
+
+
+def start_writing(folder: Path) -> None:
+    """Remove an earlier report and results, so that no interruption leaves them beside tables of other data.
+
+    Raises:
+        OutputError: if they cannot be removed.
+    """
+    sweep(folder)
+    for name in (REPORT, RESULTS):
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot replace {folder / name} ({error.strerror}); choose another folder") from error
 
 
 def _provenance(evaluation: Evaluation, command: str, trust: Path | None) -> dict[str, str]:

@@ -45,6 +45,7 @@ def judge(
     return write_verdicts(
         out,
         _purpose(trust, classifier, source),
+        source,
         work,
         lambda folder, purpose: stream(reader, source, folder, purpose, work, content="verdicts"),
     )

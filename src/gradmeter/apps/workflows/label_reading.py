@@ -82,6 +82,10 @@ class Part(Source):
         digest.update(np.ascontiguousarray(self._indices).tobytes())
         return digest.hexdigest()
 
+    def modified_since(self, moment: float) -> list[str]:
+        """Those of the other source."""
+        return self._source.modified_since(moment)
+
 
 @dataclass(frozen=True)
 class GivenClasses:

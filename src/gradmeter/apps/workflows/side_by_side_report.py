@@ -15,11 +15,11 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from gradmeter.apps.workflows.evaluate import RESULTS
-from gradmeter.apps.workflows.evaluation_report import stable_part, write_csv, write_evaluation
+from gradmeter.apps.workflows.evaluation_report import stable_part, start_writing, write_csv, write_evaluation
 from gradmeter.apps.workflows.records import difference_records, estimate_records, guarantee_record
 from gradmeter.apps.workflows.side_by_side import TRUST_MODELS, Share, SideBySide
 from gradmeter.apps.workflows.wording import compared, guarantee_checked
-from gradmeter.files import sweep, write_text
+from gradmeter.files import write_text
 from gradmeter.names import encode_name, printable
 from gradmeter.report import figures
 from gradmeter.report.comparison import difference_grid, estimate_grid
@@ -50,9 +50,9 @@ def write_side_by_side(
     Raises:
         OutputError: if the folder cannot be written.
     """
+    start_writing(folder)
     for name, evaluation in zip(result.names, result.evaluations, strict=True):
         write_evaluation(evaluation, folder / name, command=command, trust=(trusts or {}).get(name))
-    sweep(folder)
     write_csv(folder / "estimates.csv", estimate_records(result.comparison))
     write_csv(folder / "differences.csv", difference_records(result.comparison))
     svgs: dict[str, str] = {}

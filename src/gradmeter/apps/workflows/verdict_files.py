@@ -22,8 +22,10 @@ from gradmeter.errors import OutputError
 from gradmeter.files import atomic_write, read_json, sweep_beside, write_text
 from gradmeter.names import encode_name
 from gradmeter.runs.measuring.dataset import MeasuredSet, Skipped
+from gradmeter.runs.measuring.filling import modified_samples
 from gradmeter.runs.measuring.purpose import changes
 from gradmeter.runs.measuring.work import Measured, Work
+from gradmeter.sources.samples import Source
 from gradmeter.sources.samples.location import Location
 from gradmeter.stages import stage
 from gradmeter.trust.verdict_columns import VERDICT_COLUMNS
@@ -55,12 +57,15 @@ Stream = Callable[["str | Path", Mapping[str, Any]], Measured]
 """Writes verdicts to a folder; the mapping is what they are made with."""
 
 
-def write_verdicts(out: str | Path, purpose: Mapping[str, Any], work: Work, stream: Stream) -> JudgedSamples:
+def write_verdicts(
+    out: str | Path, purpose: Mapping[str, Any], source: Source, work: Work, stream: Stream
+) -> JudgedSamples:
     """Write a verdict on every sample; continue an earlier run that was interrupted.
 
     Args:
         out: path of a .csv file, or folder of a Parquet data set at a path or an address in an object store.
         purpose: what distinguishes these verdicts from others.
+        source: the samples.
         work: callbacks, and whether to start over.
         stream: writes the verdicts to a folder of Parquet files.
 
@@ -83,7 +88,7 @@ def write_verdicts(out: str | Path, purpose: Mapping[str, Any], work: Work, stre
             f"{location.name}: a .csv file can only be written to a local path; give a name without .csv to write a "
             "folder of Parquet files"
         )
-    return _to_csv(stream, Path(os.path.realpath(location.path())), purpose, work)
+    return _to_csv(stream, Path(os.path.realpath(location.path())), purpose, source, work)
 
 
 def _counted(stream: Stream, folder: str | Path, purpose: Mapping[str, Any]) -> JudgedSamples:
@@ -95,12 +100,12 @@ def _counted(stream: Stream, folder: str | Path, purpose: Mapping[str, Any]) -> 
     return JudgedSamples(measured.rows, sum(pc.sum(column).as_py() or 0 for column in columns), measured.skipped)
 
 
-def _to_csv(stream: Stream, out: Path, purpose: Mapping[str, Any], work: Work) -> JudgedSamples:
+def _to_csv(stream: Stream, out: Path, purpose: Mapping[str, Any], source: Source, work: Work) -> JudgedSamples:
     folder = out.with_name(out.name + ".parts")
     parts = MeasuredSet(folder)
     _require_ours(out)
     if out.exists() and not parts.exists() and not work.fresh:
-        return _finished(out, purpose, work)
+        return _finished(out, purpose, source, work)
     for path in (out, _note_path(out)):
         sweep_beside(path)
     # `_PARTS_OF` tells these parts from a data set that a user wrote to a folder of this name; only ours is removed.
@@ -149,11 +154,12 @@ def _require_ours(out: Path) -> None:
         raise OutputError(f"{existing[0]} exists and was not written by gradmeter judge; choose another name")
 
 
-def _finished(out: Path, purpose: Mapping[str, Any], work: Work) -> JudgedSamples:
+def _finished(out: Path, purpose: Mapping[str, Any], source: Source, work: Work) -> JudgedSamples:
     """Read the counts of a finished CSV file from its note.
 
     Raises:
-        OutputError: if the file was changed or made for another purpose, or its note is damaged.
+        OutputError: if the file was changed or made for another purpose, samples were modified since, or its note is
+            damaged.
     """
     advice = "choose another name or give --fresh"
     try:
@@ -167,6 +173,8 @@ def _finished(out: Path, purpose: Mapping[str, Any], work: Work) -> JudgedSample
         raise OutputError(f"{out} exists and was made with other settings or data ({'; '.join(differences)}); {advice}")
     if _file_hash(out) != digest:
         raise OutputError(f"{out} was changed after it was written; {advice}")
+    if modified := source.modified_since(_note_path(out).stat().st_mtime):
+        raise modified_samples(f"{out} holds verdicts on", modified)
     total = judged.rows + len(judged.skipped)
     work.on_note(f"{earlier['data']}: {total:,} of {total:,} samples were done before")
     for sample in judged.skipped:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, OutputError
 from gradmeter.names import decode_name, encode_name
 from gradmeter.runs.measuring.dataset import MeasuredSet, Skipped
 from gradmeter.runs.measuring.remaining import remaining
@@ -43,6 +43,8 @@ def fill(
         DataError: if no sample can be read.
         OutputError: if the folder holds something else or cannot be written.
     """
+    if not work.fresh:
+        _require_unmodified(source, folder, content)
     containers = source.containers()
     measured = MeasuredSet.begin(folder, purpose, containers=containers, part=part, fresh=work.fresh, content=content)
     to_do, count = remaining(measured, source), len(source)
@@ -61,6 +63,35 @@ def fill(
     if not rows:
         raise none_readable(source, skipped)
     return Measured(rows, skipped)
+
+
+def _require_unmodified(source: Source, folder: str | Path, content: str) -> None:
+    """Refuse to continue if samples that are done were modified since the last run began or finished.
+
+    Raises:
+        OutputError: if there are any.
+    """
+    earlier = MeasuredSet(folder, content)
+    modified = source.modified_since(moment) if (moment := earlier.store.written()) else []
+    if not modified:
+        return
+    done = earlier.ids(earlier.complete())
+    if changed := [id_ for id_ in modified if id_ in done]:
+        raise modified_samples(f"{earlier.name} holds {content} of", changed)
+
+
+def modified_samples(holds: str, changed: Sequence[str]) -> OutputError:
+    """The error for outputs on earlier versions of samples.
+
+    Args:
+        holds: what holds the outputs, in words.
+        changed: the ids of the samples.
+    """
+    samples = f"{len(changed):,} samples that were" if len(changed) > 1 else "a sample that was"
+    return OutputError(
+        f"{holds} {samples} modified since ({changed[0]}{', ...' if len(changed) > 1 else ''}); start over with "
+        "--fresh, or choose another output"
+    )
 
 
 def none_readable(source: Source, skipped: Sequence[Skipped]) -> DataError:

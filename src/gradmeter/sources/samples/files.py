@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 
 from gradmeter.names import encode_name
 from gradmeter.sources.samples.decoding import SUFFIXES, ImageDecoder
 from gradmeter.sources.samples.location import Location
 from gradmeter.sources.samples.registry import register_file_type
-from gradmeter.sources.samples.sample import Encoded, Source
+from gradmeter.sources.samples.sample import Encoded, Source, Unreadable
 
 
 @register_file_type(*SUFFIXES)
@@ -42,5 +43,8 @@ class ImageFile(Source):
         return Encoded(self.id(index), self._location.read(), None)
 
     def fingerprint(self) -> str:
-        """A hash of the file name."""
-        return hashlib.sha256(self.id(0).encode()).hexdigest()
+        """A hash of the file's name and content; of its name if it cannot be read."""
+        digest = hashlib.sha256(f"{self.id(0)}\0".encode())
+        with suppress(Unreadable):
+            digest.update(self._location.read())
+        return digest.hexdigest()

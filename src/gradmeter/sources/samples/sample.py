@@ -111,7 +111,10 @@ class Source(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash of the set of samples; it changes when samples are added, removed or renamed."""
+        """A hash of the set of samples; it changes when samples are added, removed or renamed.
+
+        Of samples in one file it also changes when the file is replaced.
+        """
 
     def containers(self) -> dict[str, str]:
         """Files whose samples are identified by position, and a hash of each.
@@ -120,6 +123,13 @@ class Source(ABC):
         the path of the file. The name "" stands for the source itself.
         """
         return {"": self.fingerprint()}
+
+    def modified_since(self, moment: float) -> list[str]:
+        """Ids of samples whose own file was modified after a time in seconds since the epoch.
+
+        Only samples of which neither `fingerprint` nor `containers` tells that they changed.
+        """
+        return []
 
 
 class Unlabelled(Source):
@@ -156,3 +166,7 @@ class Unlabelled(Source):
     def containers(self) -> dict[str, str]:
         """The containers of the other source."""
         return self._source.containers()
+
+    def modified_since(self, moment: float) -> list[str]:
+        """Those of the other source."""
+        return self._source.modified_since(moment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -68,6 +69,7 @@ class ParquetTable(Source):
         # Arrow gives a column the null type if all its values are missing: then there are no labels.
         self._label = next((name for name in labels if not pa.types.is_null(schema.field(name).type)), None)
         self._metadata_names: tuple[str, ...] | None = None
+        self._footers: dict[str, str] = {}
         self._groups = list(self._row_groups(schema))
         self._ends = list(itertools.accumulate(rows for _, _, rows, _ in self._groups))
         if not self._ends or not self._ends[-1]:
@@ -110,23 +112,21 @@ class ParquetTable(Source):
         return Encoded(self.id(index), _to_bytes(content), label)
 
     def fingerprint(self) -> str:
-        """A hash of the names of files and columns and the numbers of rows."""
+        """A hash of the names of files and columns, the numbers of rows, and what else the files say of their rows."""
         digest = hashlib.sha256(f"{self._content} {self._label}".encode())
         for file, number, rows, _ in self._groups:
-            digest.update(f"{self._file_name(file)} {number} {rows}\0".encode())
+            digest.update(f"{self._file_name(file)} {self._footers[file]} {number} {rows}\0".encode())
         return digest.hexdigest()
 
     def containers(self) -> dict[str, str]:
-        """The files and the number of rows of each."""
-        files: dict[str, int] = {}
-        for file, _, rows, _ in self._groups:
-            files[encode_name(file)] = files.get(encode_name(file), 0) + rows
-        return {file: f"{rows} rows" for file, rows in files.items()}
+        """The files and a hash of what each says of its rows: their number, and sizes and ranges of the columns."""
+        return {encode_name(file): self._footers[file] for file, *_ in self._groups}
 
     def _row_groups(self, schema: pa.Schema) -> Iterator[tuple[str, int, int, int]]:
         """Check the files; yield (file, index of the row group, its rows, rows of the file before it)."""
         for file in self._files:
             metadata = self._metadata(file)
+            self._footers[file] = _hash(metadata)
             other = self._schema(file)
             for name in (self._content, self._label):
                 if name is not None and (name not in other.names or other.field(name).type != schema.field(name).type):
@@ -216,6 +216,12 @@ def _tables(folder: Location, left_out: LeftOut) -> list[str]:
         else:
             left_out.add(Kind.NO_TABLE, name)
     return tables
+
+
+def _hash(metadata: pq.FileMetaData) -> str:
+    stream = io.BytesIO()
+    metadata.write_metadata_file(stream)
+    return hashlib.sha256(stream.getvalue()).hexdigest()
 
 
 def _to_bytes(content: Any) -> bytes:
