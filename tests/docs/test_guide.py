@@ -4,10 +4,8 @@ A network with fewer layers takes the place of ResNet-18, with which tests/docs/
 """
 
 import re
-import runpy
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import forked
 from apps.cli.commands import ENVIRONMENT, gradmeter
-from docs.code import ROOT, blocks
+from docs.code import ROOT, blocks, run_script
 from gradmeter.research.study.data.embedded import load_embedded
 
 pytestmark = pytest.mark.slow
@@ -29,15 +27,9 @@ def run(line: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     """Run a command line, with the Python and the gradmeter of this environment."""
     program, *arguments = shlex.split(smaller(line))
     if program == "python":
-        return forked.run(script, [str(ROOT / arguments[0]), *arguments[1:]], cwd=folder, env=ENVIRONMENT)
+        return forked.run(run_script, [str(ROOT / arguments[0]), *arguments[1:]], cwd=folder, env=ENVIRONMENT)
     assert program == "gradmeter"
     return gradmeter(*arguments, cwd=folder)
-
-
-def script() -> None:
-    """Run the script that the first argument names."""
-    del sys.argv[0]
-    runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def smaller(line: str) -> str:
