@@ -46,6 +46,13 @@ def test_a_network_where_all_methods_fail(made: Made) -> None:
     assert all("fails" in text for text in texts(plots.ratios(results, "tiny").axes[0]))
 
 
+def test_a_stream_without_extra_memory_is_drawn(made: Made) -> None:
+    results = made()
+    for stream in results.stream.values():
+        stream["memory"] = 0
+    assert plots.cost_per_image(results).axes[1].get_ylim() == (0, 1)
+
+
 def test_cost_per_image_starts_at_zero(made: Made) -> None:
     cost, memory = plots.cost_per_image(made()).axes
     assert list(cost.lines[0].get_ydata()) == [250, 250]

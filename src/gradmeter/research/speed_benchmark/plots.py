@@ -62,7 +62,8 @@ def cost_per_image(results: SpeedResults) -> Figure:
             axes.set_xticks(counts, [f"{count:,}" for count in counts])
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set(xlabel="images", title=label)
-            axes.set_ylim(0, 1.35 * max(axes.lines[0].get_ydata()))
+            # Memory that was freed before may suffice, so that no extra memory is seen.
+            axes.set_ylim(0, 1.35 * max(axes.lines[0].get_ydata()) or 1.0)
             axes.margins(x=0.1)
             axes.grid(visible=True, axis="y")
             for x, y in zip(*axes.lines[0].get_data(), strict=True):
