@@ -24,13 +24,18 @@ def noise(count: int) -> Tensor:
 def _weights() -> dict[str, Tensor]:
     torch.manual_seed(0)
     network = untrained()
+    train(network)
+    return network.state_dict()
+
+
+def train(network: nn.Module) -> None:
+    """Train a network on the first 300 digits."""
     images, labels = (part[:300] for part in digits())
     optimiser = torch.optim.Adam(network.parameters(), 0.01)
     for _ in range(60):
         optimiser.zero_grad()
         nn.functional.cross_entropy(network(images), labels).backward()
         optimiser.step()
-    return network.state_dict()
 
 
 def untrained() -> nn.Module:

@@ -120,12 +120,13 @@ def _as_steep_as_useful(
     """
     if np.count_nonzero(unknown) < _FEWEST:
         return model
+    losses = _losses(model, X, unknown)
     for C in (larger for larger in _LARGER_C if larger > model.C):
         steeper = SignedLogisticRegression(C, model.positive).fit(X, unknown)
-        gains = balanced_weights(unknown) * (_losses(model, X, unknown) - _losses(steeper, X, unknown))
+        gains = balanced_weights(unknown) * (losses - (steeper_losses := _losses(steeper, X, unknown)))
         if gains.mean() <= gains.std(ddof=1) / np.sqrt(len(gains)):
             break
-        model = steeper
+        model, losses = steeper, steeper_losses
     return model
 
 

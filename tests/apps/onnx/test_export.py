@@ -35,7 +35,7 @@ from gradmeter.trust.confidence import softmax_log_odds
 from gradmeter.trust.meta_classifier import SCORES
 from gradmeter.trust.reasons import UNFAMILIAR, split_reason
 from gradmeter.trust.traced import Verdicts
-from trust.trained import digits, loader, trained
+from trust.trained import digits, loader, train, trained
 
 pytestmark = [pytest.mark.slow, needs_exporter]
 
@@ -141,12 +141,7 @@ def two_layers() -> nn.Module:
     """A network of two layers, of which the last is trained on the first 300 digits."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 10))
-    images, labels = (part[:300] for part in digits())
-    optimiser = torch.optim.Adam(network.parameters(), 0.01)
-    for _ in range(60):
-        optimiser.zero_grad()
-        nn.functional.cross_entropy(network(images), labels).backward()
-        optimiser.step()
+    train(network)
     return network.eval()
 
 
