@@ -29,7 +29,7 @@ def data(network: nn.Module) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="module")
 def trust(network: nn.Module, data: tuple[Tensor, Tensor]) -> TrustModel:
-    return TrustModel(GradientMeter(network), reads="forward").fit(data)
+    return TrustModel(GradientMeter(network), reads="forward").fit(data, synthetic=[1 - data[0][:60]])
 
 
 def test_no_feature_is_a_gradient_and_no_backward_pass_runs(
@@ -53,7 +53,7 @@ def test_readings_with_gradients_give_the_same_verdict(trust: TrustModel, data: 
 def test_readings_without_gradients_are_refused_by_a_judge_that_needs_them(
     trust: TrustModel, data: tuple[Tensor, Tensor]
 ) -> None:
-    with_gradients = TrustModel(GradientMeter(trust.meter.model), reads="gradients").fit(data)
+    with_gradients = TrustModel(GradientMeter(trust.meter.model), reads="gradients").fit(data, synthetic=[])
     with pytest.raises(InputError, match="gradients"):
         with_gradients.predict_proba(trust.meter(data[0]))
 

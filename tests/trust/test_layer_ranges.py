@@ -17,7 +17,7 @@ NEW = digits()[0][1400:1430]
 
 @pytest.fixture(scope="module")
 def trust() -> TrustModel:
-    return TrustModel(GradientMeter(trained()), reads="gradients").fit(loader(300, 900))
+    return TrustModel(GradientMeter(trained()), reads="gradients").fit(loader(300, 900), synthetic=[noise(60)])
 
 
 def test_sizes_and_quantiles_of_gradients() -> None:
@@ -66,7 +66,7 @@ def test_layers_object_to_noise(trust: TrustModel) -> None:
 
 
 def test_a_forward_judge_has_distances_only() -> None:
-    trust = TrustModel(GradientMeter(trained()), reads="forward").fit(loader(300, 700))
+    trust = TrustModel(GradientMeter(trained()), reads="forward").fit(loader(300, 700), synthetic=[noise(60)])
     (distance,) = trust.layer_values(NEW)
     assert distance.measure == DISTANCE
     assert distance.objections is not None

@@ -32,6 +32,10 @@ def data(count: int = 300) -> tuple[Tensor, Tensor]:
     return images, labels
 
 
+def unknown() -> Tensor:
+    return 2 * torch.rand(30, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+
+
 def batches(images: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     yield from zip(images.split(50), labels.split(50), strict=True)
 
@@ -122,7 +126,7 @@ class Unreadable(nn.Module):
 
 def test_a_network_without_gradients_is_judged_by_its_forward_pass() -> None:
     images, labels = data(80)
-    trust = TrustModel(GradientMeter(Unreadable())).fit((images, labels))
+    trust = TrustModel(GradientMeter(Unreadable())).fit((images, labels), synthetic=[unknown()])
     assert trust.choice is not None
     assert trust.choice.reads == FORWARD
     assert trust.predict_proba(images[:5]).shape == (5,)
@@ -166,7 +170,7 @@ def test_slow_gradients_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @cache
 def explicit(chosen: str) -> TrustModel:
-    return TrustModel(GradientMeter(network()), reads=chosen).fit(data(80))
+    return TrustModel(GradientMeter(network()), reads=chosen).fit(data(80), synthetic=[unknown()])
 
 
 @pytest.mark.parametrize("chosen", [FORWARD, GRADIENTS])
@@ -178,7 +182,7 @@ def test_fit_reads_what_was_chosen(chosen: str, once: bool, monkeypatch: pytest.
     )
     images, labels = data(80)
     generator = batches(images, labels)
-    trust = TrustModel(GradientMeter(network())).fit(generator if once else list(generator))
+    trust = TrustModel(GradientMeter(network())).fit(generator if once else list(generator), synthetic=[unknown()])
     assert trust.meter.gradients == (chosen == GRADIENTS)
     torch.testing.assert_close(trust.predict_proba(images[:20]), explicit(chosen).predict_proba(images[:20]))
 
@@ -196,7 +200,7 @@ def test_fit_to_readings(gradients: bool) -> None:
 def test_the_choice_is_saved(tmp_path) -> None:
     images, labels = data(150)
     model = network()
-    trust = TrustModel(GradientMeter(model)).fit((images, labels))
+    trust = TrustModel(GradientMeter(model)).fit((images, labels), synthetic=[unknown()])
     trust.save(tmp_path / "trust")
     loaded = TrustModel.load(tmp_path / "trust", model)
     assert loaded.choice == trust.choice

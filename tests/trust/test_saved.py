@@ -53,7 +53,8 @@ def test_a_model_of_version_0_1_can_be_saved_again(tmp_path: Path) -> None:
 
 def test_the_default_meta_classifier_of_version_0_1_is_refused(tmp_path: Path) -> None:
     """The class of version 0.1 no longer exists; this test saves a current classifier with the old format number."""
-    TrustModel(GradientMeter(network())).fit((images()[:200], LABELS[:200])).save(tmp_path / "trust")
+    trust = TrustModel(GradientMeter(network()), reads="forward").fit((images()[:200], LABELS[:200]), synthetic=[])
+    trust.save(tmp_path / "trust")
     path = tmp_path / "trust/trust.json"
     content = json.loads(path.read_text())
     del content["checksum"]

@@ -234,7 +234,7 @@ def test_readings_of_training_inputs_are_refused_by_set_risk() -> None:
     inputs = IMAGES[300:800], LABELS[300:800]
     readings = meter(inputs[0]), inputs[1]
     for learned, proof in ((inputs, readings), (readings, inputs)):
-        trust = TrustModel(meter, "ridge_cv").fit([learned])
+        trust = TrustModel(meter, "ridge").fit([learned])
         with pytest.raises(InputError, match=r"\b500\b.*\b500\b"):
             trust.set_risk(0.1, [proof])
 
@@ -270,7 +270,7 @@ def test_training_readings_are_refused_by_set_risk(form: str, tmp_path: Path) ->
     """Readings without their inputs are recognised by their values."""
     meter = GradientMeter(trained())
     learned, new = meter(IMAGES[300:800]), meter(IMAGES[800:1300])
-    trust = TrustModel(meter, "ridge_cv").fit((learned, LABELS[300:800]))
+    trust = TrustModel(meter, "ridge").fit((learned, LABELS[300:800]))
     readings = Readings.concatenate([learned, new])
     table = readings.to_arrow().append_column("label", pa.array(LABELS[300:1300].numpy()))
     readings.write_parquet(tmp_path / "a.parquet")
@@ -310,7 +310,7 @@ def test_held_out_judgements_are_not_by_classifiers_fitted_to_copies(classifier:
 def test_networks_of_half_precision(dtype: torch.dtype) -> None:
     model = copy.deepcopy(trained()).to(dtype)
     images = IMAGES[300:800].to(dtype)
-    trust = TrustModel(GradientMeter(model), "ridge_cv").fit((images, LABELS[300:800]))
+    trust = TrustModel(GradientMeter(model), "ridge").fit((images, LABELS[300:800]))
     table = trust.meter(images).to_arrow().append_column("label", pa.array(LABELS[300:800].numpy()))
     assert torch.equal(trust.predict_proba(table), trust.predict_proba(images))
     with pytest.raises(InputError, match=r"\b500\b.*\b500\b"):
@@ -383,7 +383,7 @@ def test_a_loaded_model_predicts_the_same(classifier: Any, tmp_path: Path) -> No
 
 def test_the_meter_is_restored(tmp_path: Path) -> None:
     meter = GradientMeter(trained(), range(3), activations=True, probes=["odin"], biases=False)
-    for classifier in ("gradmeter", "ridge_cv"):
+    for classifier in ("gradmeter", "ridge"):
         trust = TrustModel(meter, classifier, reads="gradients").fit(loader(300, 500), synthetic=())
         trust.save(tmp_path / classifier)
         loaded = TrustModel.load(tmp_path / classifier, trained())
@@ -505,10 +505,10 @@ def test_only_regular_files_are_read(kind: str, file: str, fitted: TrustModel, t
 
 
 def test_pseudo_labels_that_are_functions_are_not_saved(tmp_path: Path) -> None:
-    trust = TrustModel(GradientMeter(trained(), lambda logits: logits.logsumexp(1)), "ridge_cv").fit(loader(300, 1000))
+    trust = TrustModel(GradientMeter(trained(), lambda logits: logits.logsumexp(1)), "ridge").fit(loader(300, 700))
     with pytest.raises(GradmeterError, match="function"):
         trust.save(tmp_path / "trust")
-    trust = TrustModel(GradientMeter(trained(), probes=[odin(10.0)]), "ridge_cv").fit(loader(300, 1000))
+    trust = TrustModel(GradientMeter(trained(), probes=[odin(10.0)]), "ridge").fit(loader(300, 700))
     with pytest.raises(GradmeterError, match="function"):
         trust.save(tmp_path / "trust")
     assert not (tmp_path / "trust").exists()

@@ -21,7 +21,8 @@ IMAGES, LABELS = digits()
 
 @pytest.fixture(scope="module")
 def trust() -> TrustModel:
-    return TrustModel(GradientMeter(trained()), reads="forward").fit((IMAGES[300:1000], LABELS[300:1000]))
+    trust = TrustModel(GradientMeter(trained()), reads="forward")
+    return trust.fit((IMAGES[300:1000], LABELS[300:1000]), synthetic=[noise(60)])
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def fitted() -> TrustModel:
 def stressed() -> TrustModel:
     """It reads gradients of the network's weights, without biases, for three pseudo-labels."""
     meter = GradientMeter(trained(), ["predicted", "uniform", "all-ones"], biases=False)
-    trust = TrustModel(meter, reads="gradients").fit(loader(300, 900))
+    trust = TrustModel(meter, reads="gradients").fit(loader(300, 900), synthetic=[noise(60)])
     trust.set_risk(0.08, loader(900, 1400))
     return trust
 
@@ -104,7 +104,8 @@ def test_few_wrong_predictions_leave_the_softmax() -> None:
     inputs, labels = digits()
     predicted = trained()(inputs).argmax(1)
     right = (predicted == labels).nonzero()[:, 0][:400]
-    trust = TrustModel(GradientMeter(trained()), reads="forward").fit((inputs[right], labels[right]))
+    trust = TrustModel(GradientMeter(trained()), reads="forward")
+    trust.fit((inputs[right], labels[right]), synthetic=[noise(60)])
     require_same(trust, images())
 
 
@@ -145,6 +146,7 @@ def test_inputs_that_cannot_be_traced() -> None:
     other = TrustModel(GradientMeter(trained()), "ridge", reads="forward").fit(loader(300, 900), [noise(60)])
     with pytest.raises(InputError, match="gradmeter"):
         JudgedNetwork(other, images()[:3])
-    probing = TrustModel(GradientMeter(trained(), probes=["odin"]), reads="forward").fit(loader(300, 700))
+    probing = TrustModel(GradientMeter(trained(), probes=["odin"]), reads="forward")
+    probing.fit(loader(300, 700), synthetic=[])
     with pytest.raises(InputError, match="odin"):
         JudgedNetwork(probing, images()[:3])
