@@ -291,7 +291,7 @@ def _without_backward_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def _restored_embeddings(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Restore, at exit, the weights of embeddings with `max_norm`, whose forward pass shortens the rows that it uses."""
+    """Restore the weights of embeddings with `max_norm` at exit; their forward pass shortens the rows that it uses."""
     shortened = [
         (weight, weight.detach().clone())
         for module in modules
