@@ -195,6 +195,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_restored_buffers(modules))
+        stack.enter_context(_restored_embeddings(modules))
         stack.enter_context(_without_backward_hooks(modules))
         stack.enter_context(_uncached_parametrizations())
         if gradients:
@@ -286,6 +287,25 @@ def _without_backward_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
     finally:
         for module, kind, hooks in aside:
             setattr(module, kind, hooks)
+
+
+@contextmanager
+def _restored_embeddings(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Restore the weights of embeddings with `max_norm` at exit; their forward pass shortens the rows that it uses."""
+    shortened = [
+        (weight, weight.detach().clone())
+        for module in modules
+        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.max_norm is not None
+        # Another parametrisation computes the weight, and shortens only a result.
+        if isinstance(weight := module.weight, nn.Parameter)
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, values in shortened:
+                if not torch.equal(weight, values):
+                    weight.copy_(values)
 
 
 @contextmanager

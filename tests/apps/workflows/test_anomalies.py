@@ -1,6 +1,7 @@
 """Scores of anomalies in a folder in the form of SegmentMeIfYouCan."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,51 @@ def test_damaged_parts_and_wrong_masks(folder: Path, tmp_path: Path) -> None:
             score(folder, tmp_path / "out")
         assert "pickle" not in str(raised.value)
         assert "\n" not in str(raised.value)
+
+
+def _with_palette(mask: np.ndarray, colours: list[int]) -> Image.Image:
+    image = Image.fromarray(mask, "L")
+    image.putpalette([*colours, *[0] * (768 - len(colours))])
+    return image
+
+
+SAME: dict[str, Callable[[np.ndarray], Image.Image]] = {
+    "16 bits": lambda mask: Image.fromarray(mask.astype(np.uint16)),
+    "16 bits, scaled": lambda mask: Image.fromarray(mask.astype(np.uint16) * 257),
+    "colours that are grey": lambda mask: Image.fromarray(np.stack([mask] * 3, axis=2)),
+    "alpha": lambda mask: Image.fromarray(np.stack([*[mask] * 3, mask // 2], axis=2)),
+    "indices of a colourful palette": lambda mask: _with_palette(mask, [0, 0, 0, 128, 0, 0]),
+    "indices of grey values": lambda mask: _with_palette(
+        np.where(mask == 255, 2, mask).astype(np.uint8), [0, 0, 0, 1, 1, 1, 255, 255, 255]
+    ),
+}
+
+
+@pytest.mark.parametrize("encoded", SAME.values(), ids=SAME)
+def test_masks_of_every_encoding(encoded: Callable[[np.ndarray], Image.Image], folder: Path, tmp_path: Path) -> None:
+    expected = score(folder, tmp_path / "expected")
+    for path in (folder / MASKS).iterdir():
+        encoded(np.array(Image.open(path))).save(path)
+    assert score(folder, tmp_path / "out").scores == expected.scores
+
+
+UNCLEAR: dict[str, Callable[[np.ndarray], Image.Image]] = {
+    # 255, for void, if it is shown.
+    "one bit": lambda mask: Image.fromarray(mask == 1),
+    "palette of black and white": lambda mask: _with_palette(mask % 2, [0, 0, 0, 255, 255, 255]),
+    "colours": lambda mask: Image.fromarray(np.stack([mask, 0 * mask, 0 * mask], axis=2)),
+}
+
+
+@pytest.mark.parametrize("encoded", UNCLEAR.values(), ids=UNCLEAR)
+def test_masks_that_may_mean_two_things(
+    encoded: Callable[[np.ndarray], Image.Image], folder: Path, tmp_path: Path
+) -> None:
+    path = folder / MASKS / "a_labels_semantic.png"
+    encoded(np.array(Image.open(path))).save(path)
+    found = score(folder, tmp_path / "out")
+    assert [skipped.id for skipped in found.skipped] == ["a.png", "unlabelled.png"]
+    assert "grey" in found.skipped[0].reason
 
 
 def test_a_run_without_scores_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:

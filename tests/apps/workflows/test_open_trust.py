@@ -1,13 +1,18 @@
 import json
 import shutil
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from apps.workflows.digits import MODULE, recipe
+from gradmeter import GradientMeter, TrustModel
 from gradmeter.apps.workflows.fit import Fitted, fit
 from gradmeter.apps.workflows.open_trust import open_trust
 from gradmeter.errors import DataError, OutputError
+from gradmeter.sources.models import Classifier, Recipe
 from gradmeter.trust.main_file import write_main
 
 # The same parameters in another forward pass.
@@ -51,3 +56,33 @@ def test_one_of_an_earlier_version_says_nothing_of_the_answer(at_place: Path, fi
     del content["notes"]["answer"]
     write_main(path, content)
     open_trust(tmp_path / "trust", model="digits_network:network")
+
+
+@pytest.mark.parametrize("other_network", [False, True], ids=["other preprocessing", "other network, too"])
+def test_one_that_is_replaced_while_its_network_is_opened(
+    other_network: bool, at_place: Path, fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, opened = tmp_path / "trust", Recipe.open
+    shutil.copytree("trust", folder, ignore=shutil.ignore_patterns("readings"))
+    earlier, _ = open_trust(folder, model="digits_network:network")
+    given = Recipe.from_json(earlier.notes["recipe"])
+    recipe = replace(given, options=replace(given.options, mean=(0.25,), std=(0.5,)))
+    if other_network:
+        weights = {name: tensor * 2 for name, tensor in load_file("weights.safetensors").items()}
+        save_file(weights, tmp_path / "other.safetensors")
+        recipe = replace(recipe, weights=tmp_path / "other.safetensors")
+    classifier = recipe.open()
+    later = TrustModel.load(folder, given.open().network)
+    later.meter = GradientMeter(classifier.network).for_trust_model(earlier.meter.gradients, inf)
+    later.notes |= {"recipe": recipe.to_json(), "answer": classifier.trial.double().tolist()}
+
+    def open_slowly(recipe: Recipe, device: str = "cpu") -> Classifier:
+        monkeypatch.undo()
+        monkeypatch.chdir(at_place)
+        later.save(folder)
+        return opened(recipe, device)
+
+    monkeypatch.setattr(Recipe, "open", open_slowly)
+    trust, classifier = open_trust(folder, model="digits_network:network")
+    assert trust.notes["recipe"] == recipe.to_json()
+    assert repr(classifier.batch) == repr(recipe.open().batch)

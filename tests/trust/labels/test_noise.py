@@ -1,10 +1,14 @@
 """The noise model finds its parameters in labels that are drawn from it, and its odds are those of Bayes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 from scipy.optimize import check_grad
 from scipy.special import log_softmax, softmax
 
+from gradmeter.stages import Advance, show_stages
 from gradmeter.trust.labels import LabelReadings, LabelScores
 from gradmeter.trust.labels.experts import classes_of, network_expert
 from gradmeter.trust.labels.noise import Classes, NoiseModel, NoiseProblem, fit_noise
@@ -122,3 +126,20 @@ def test_weights_for_a_model_s_shares() -> None:
     _, weighed = fit_noise([evidence, noise], inputs.labels, model.classes, like=model)
     assert (weighed.rate, weighed.confused) == pytest.approx((model.rate, model.confused))
     np.testing.assert_allclose(weighed.weights, [1, 0], atol=0.15)
+
+
+def test_the_fit_is_shown_because_it_takes_a_minute_with_1000_classes() -> None:
+    names: list[str] = []
+
+    @contextmanager
+    def show(name: str, steps: int | None) -> Iterator[Advance]:
+        names.append(name)
+        yield lambda done: None
+
+    inputs, _ = drawn(0.1)
+    with show_stages(show):
+        problem, model = fit_noise(
+            [network_expert(LabelScores(inputs), np.arange(len(inputs)))], inputs.labels, classes_of(inputs)
+        )
+        rate_interval(problem, model, len(inputs))
+    assert names == ["fitting the noise model", "estimating the share of wrong labels"]

@@ -29,7 +29,7 @@ from gradmeter.runs.store import Store, StoreKind
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.answering import explained
 from gradmeter.sources.samples import Source, Unreadable, open_source
-from gradmeter.sources.samples.decoding import decode
+from gradmeter.sources.samples.decoding import decode_mask
 from gradmeter.trust.evaluation.binned import AUPR, AUROC, FPR95, SEPARATION, GroupedScores, ScoreCounts
 from gradmeter.trust.evaluation.resampling import REPETITIONS, Interval
 
@@ -187,10 +187,19 @@ def _digest(image: Image.Image, mask: NDArray[np.uint8]) -> str:
 def _mask(path: Path) -> NDArray[np.uint8]:
     if not path.is_file():
         raise Unreadable(f"it has no mask {path.name}")
-    mask = np.asarray(decode(path, "L"))
-    others = set(np.unique(mask).tolist()) - {NORMAL, ANOMALY, VOID}
-    if others:
-        raise Unreadable(f"its mask contains {min(others)}; expected 0 for normal, 1 for anomaly, 255 for void pixels")
+    readings = decode_mask(path)
+    others = [set(np.unique(numbers).tolist()) - {NORMAL, ANOMALY, VOID} for numbers in readings]
+    valid = [numbers.astype(np.uint8) for numbers, further in zip(readings, others, strict=True) if not further]
+    if not valid:
+        raise Unreadable(
+            f"its mask contains {min(others[0])}; expected 0 for normal, 1 for anomaly, 255 for void pixels"
+        )
+    mask = valid[0]
+    if not all(np.array_equal(mask, numbers) for numbers in valid):
+        raise Unreadable(
+            "the numbers in its mask differ from the grey values that they show (a palette, or one bit); expected 0 "
+            "for normal, 1 for anomaly, 255 for void pixels: save it with 8 bits of grey"
+        )
     if (mask == VOID).all():
         raise Unreadable("its mask has only void pixels")
     return mask

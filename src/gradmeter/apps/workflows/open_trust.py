@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,9 @@ def open_trust(
 ) -> tuple[TrustModel, Classifier]:
     """Open a TrustModel that `gradmeter fit` saved, and its classifier.
 
+    Opening the network takes seconds. If another process replaces the TrustModel in the meantime, for example by one
+    for another preprocessing, the new one is opened.
+
     Args:
         folder: folder of the TrustModel.
         model: MODEL, if it is not the one that the folder names. Required if it is a function of the user's, because a
@@ -30,21 +34,18 @@ def open_trust(
             network, even to one with the same weights but other outputs.
         InputError: if the model is a function and `model` is None, or the network fails on noise.
     """
-    if not holds_trust(folder):
-        raise DataError(f"{folder} holds no TrustModel; expected a folder that gradmeter fit wrote")
-    notes = read_notes(folder)
-    if "recipe" not in notes:
-        raise DataError(f"{folder} does not say how to open its network; expected a folder that gradmeter fit wrote")
-    recipe = Recipe.from_json(notes["recipe"])
-    if model is None and recipe.runs_code:
-        raise InputError(
-            f"the network of {folder} is made by the function {recipe.model}, whose code would be run; if you trust "
-            f"it, give --model {recipe.model}"
-        )
-    if weights is not None or model is not None:
-        recipe = replace(recipe, model=model or recipe.model, weights=weights or recipe.weights)
-    classifier = recipe.open(device)
-    trust = TrustModel.load(folder, classifier.network)
+    while True:
+        notes = _notes_of(folder)
+        recipe = _recipe_of(folder, notes, model, weights)
+        classifier = recipe.open(device)
+        try:
+            trust = TrustModel.load(folder, classifier.network)
+        except DataError:
+            if _are_equal(notes, _notes_of(folder)):
+                raise
+            continue  # it may belong to another network
+        if _are_equal(notes, trust.notes):
+            break
     if not has_same_outputs(classifier, notes):
         raise DataError(
             f"{classifier.name} has the weights that {folder} was fitted with, but gives other outputs on the same "
@@ -52,6 +53,32 @@ def open_trust(
         )
     trust.notes = {**trust.notes, "recipe": recipe.to_json()}
     return trust, classifier
+
+
+def _notes_of(folder: Path) -> dict[str, Any]:
+    if not holds_trust(folder):
+        raise DataError(f"{folder} holds no TrustModel; expected a folder that gradmeter fit wrote")
+    notes = read_notes(folder)
+    if "recipe" not in notes:
+        raise DataError(f"{folder} does not say how to open its network; expected a folder that gradmeter fit wrote")
+    return notes
+
+
+def _recipe_of(folder: Path, notes: Mapping[str, Any], model: str | None, weights: Path | None) -> Recipe:
+    recipe = Recipe.from_json(notes["recipe"])
+    if model is None and recipe.runs_code:
+        raise InputError(
+            f"the network of {folder} is made by the function {recipe.model}, whose code would be run; if you trust "
+            f"it, give --model {recipe.model}"
+        )
+    if weights is None and model is None:
+        return recipe
+    return replace(recipe, model=model or recipe.model, weights=weights or recipe.weights)
+
+
+def _are_equal(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    # As text, because NaN, in damaged notes, is not equal to itself.
+    return json.dumps(before, sort_keys=True) == json.dumps(now, sort_keys=True)
 
 
 def has_same_outputs(classifier: Classifier, notes: Mapping[str, Any]) -> bool:

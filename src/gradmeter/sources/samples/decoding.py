@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from gradmeter.errors import one_line
@@ -82,6 +83,39 @@ def decode(file: Path | IO[bytes], mode: str = "RGB") -> Image.Image:
         Unreadable: if it is not an image, damaged, larger than `LARGEST`, longer than `LONGEST`, or its pixel values
             have an unknown range.
     """
+    with _upright(file) as image:
+        eight = _to_eight_bits(image)
+        return eight if eight.mode == mode else eight.convert(mode)
+
+
+def decode_mask(file: Path | IO[bytes]) -> tuple[NDArray[np.integer], ...]:
+    """Decode a mask: the number of each pixel, [H, W].
+
+    Returns:
+        What the numbers may be. A palette has two readings, its indices and the grey values that they show; so has one
+        bit, which is 0 and 1 or shows 0 and 255. Colours have no grey values; 16-bit numbers are those of 8 bits if
+        they are multiples of 257, as after a conversion. Alpha is dropped.
+
+    Raises:
+        Unreadable: as `decode`; also for a mask in colours that has no palette.
+    """
+    with _upright(file) as image:
+        if image.mode in _SIXTEEN_BIT:
+            numbers = np.asarray(image).astype(np.int64)
+            return ((numbers if (numbers % 257).any() else numbers // 257),)
+        colours = np.asarray(image.convert("RGB"))
+        is_grey = bool((colours == colours[..., :1]).all())
+        readings = [colours[..., 0]] if is_grey else []
+        if image.mode in ("P", "1"):
+            readings.insert(0, np.asarray(image).astype(np.uint8))
+    if not readings:
+        raise Unreadable("it is in colours; expected grey values or a palette")
+    return tuple(readings)
+
+
+@contextmanager
+def _upright(file: Path | IO[bytes]) -> Iterator[Image.Image]:
+    """Load an image of an allowed size, rotated according to its EXIF data; raise errors in the block as `_open`."""
     with _open(file) as image:
         width, height = image.size
         if _decoded_pixels(image) > LARGEST:
@@ -91,8 +125,7 @@ def decode(file: Path | IO[bytes], mode: str = "RGB") -> Image.Image:
         image.load()
         # In place, to save the memory of a copy.
         ImageOps.exif_transpose(image, in_place=True)
-        upright = _to_eight_bits(image)
-        return upright if upright.mode == mode else upright.convert(mode)
+        yield image
 
 
 def pixels(content: bytes) -> int:

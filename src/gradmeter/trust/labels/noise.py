@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit, logsumexp, softmax
 
+from gradmeter.stages import stage
 from gradmeter.trust.labels.inputs import Labels, Values
 
 # The inverse temperature of a lone expert is about 1: standard deviation of its logarithm; a larger one where the
@@ -143,6 +144,7 @@ class _Shares:
         )
 
 
+@stage("fitting the noise model")
 def fit_noise(
     experts: Sequence[Values], labels: Labels, classes: Classes, *, like: NoiseModel | None = None
 ) -> tuple[NoiseProblem, NoiseModel]:

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import chi2, norm
 
+from gradmeter.stages import stage
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels.inputs import Values
 from gradmeter.trust.labels.noise import NoiseModel, NoiseProblem
@@ -20,6 +21,7 @@ _STEP, _PRECISION = 0.25, 0.03
 _BENT = 0.01
 
 
+@stage("estimating the share of wrong labels")
 def rate_interval(problem: NoiseProblem, fitted: NoiseModel, labels: int) -> Interval:
     """Return the rate of a fitted model with a 95 % interval by the profile likelihood.
 
