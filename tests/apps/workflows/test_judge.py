@@ -60,6 +60,18 @@ def test_csv_is_the_same_and_appears_whole(opened, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [".v.csv.json", "v.csv", "v.parquet"]
 
 
+def test_a_csv_with_a_long_name(opened, tmp_path: Path) -> None:
+    """The name of its note and of temporary files is longer; if it is too long, nothing is measured in vain."""
+    name = "v" * 245 + ".csv"
+    judged = judge(*opened, tmp_path / name)
+    assert len(pd.read_csv(tmp_path / name)) == judged.rows
+    steps: list[int] = []
+    with pytest.raises(OutputError, match="v" * 246):
+        judge(*opened, tmp_path / f"v{name}", Work(on_progress=steps.append))
+    assert steps == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".{name}.json", name]
+
+
 @pytest.mark.parametrize("name", ["v.parquet", "v.csv"])
 def test_a_finished_run_says_so(opened, name: str, tmp_path: Path) -> None:
     first = judge(*opened, tmp_path / name)

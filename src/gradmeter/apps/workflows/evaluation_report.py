@@ -27,8 +27,7 @@ from gradmeter.apps.workflows.extremes import Example, extremes
 from gradmeter.apps.workflows.groups import given_scores, group_members, group_summaries, summary_grid
 from gradmeter.apps.workflows.records import difference_records, estimate_records, guarantee_record, skipped_records
 from gradmeter.apps.workflows.wording import SCORE_NAMES, answer
-from gradmeter.errors import OutputError
-from gradmeter.files import atomic_write, sweep, write_text
+from gradmeter.files import atomic_write, remove_earlier, sweep, write_text
 from gradmeter.names import encode_name, printable
 from gradmeter.report import figures
 from gradmeter.report.comparison import difference_grid, estimate_grid
@@ -138,11 +137,7 @@ def start_writing(folder: Path) -> None:
         OutputError: if they cannot be removed.
     """
     sweep(folder)
-    for name in (REPORT, RESULTS):
-        try:
-            (folder / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot replace {folder / name} ({error.strerror}); choose another folder") from error
+    remove_earlier(folder / name for name in (REPORT, RESULTS))
 
 
 def _provenance(evaluation: Evaluation, command: str, trust: Path | None) -> dict[str, str]:
