@@ -78,9 +78,10 @@ def require_short_name(out: Path, *beside: Path) -> None:
     Raises:
         OutputError: if one of them is, which would be noticed only after the work.
     """
-    excess = max(len(os.fsencode(path.name)) for path in (out, *beside)) - LONGEST
-    if excess > 0:
-        raise OutputError(f"the name {out.name} is too long by {excess} bytes; choose a shorter --out")
+    size = len(os.fsencode(out.name))
+    longest = LONGEST - max(len(os.fsencode(path.name)) - size for path in (out, *beside))
+    if size > longest:
+        raise OutputError(f"the name {out.name} has {size} bytes; expected at most {longest}: choose a shorter --out")
 
 
 def remove_earlier(paths: Iterable[Path]) -> None:
