@@ -87,7 +87,8 @@ def test_commands_and_options_exist(page: str) -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
 def test_options_that_stand_alone_exist(page: str) -> None:
     """As in "`--risk 0.02` keeps a half": options of a command, or of a script in examples."""
-    options = {option for _, command in all_commands() for parameter in command.params for option in parameter.opts}
+    parameters = [parameter for _, command in all_commands() for parameter in command.params]
+    options = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
     for script in (ROOT / "examples").glob("*.py"):
         options |= {*re.findall(r'"(--[\w-]+)"', script.read_text())}
     outside = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE)
