@@ -89,7 +89,7 @@ def test_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert (tmp_path / "evaluation/report.html").stat().st_size > 100_000
     assert (tmp_path / "verdicts.parquet").is_dir()
     (fitted,) = [json.loads(text) for line, text in printed.items() if is_default_fit(line)]
-    assert fitted["known"]["accuracy"] > 0.7, "the network was trained with another preprocessing"
+    assert fitted["known"]["accuracy"] > 0.5, "the network was trained with another preprocessing"
     check_names(variables, fitted)
     check_columns({*variables["frame"].columns})
 
