@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from gradmeter import OutputError
-from gradmeter.files import atomic_write, is_temporary, sweep, sweep_beside, write_text
+from gradmeter.files import (
+    atomic_write,
+    is_temporary,
+    remove_earlier,
+    shortened,
+    sweep,
+    sweep_beside,
+    write_text,
+)
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -54,6 +62,37 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="below"):
         write_text(tmp_path / "file" / "below", "text")
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "日" * 85, "a" * 251 + ".csv"])
+def test_a_name_of_any_length_that_the_file_system_takes(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with atomic_write(path) as temporary:
+        temporary.write_text("new")
+        assert is_temporary(temporary)
+        leftover = temporary.with_name(temporary.name.replace(f".{os.getpid()}-", ".77-"))
+        leftover.write_text("left by a killed writer")
+    assert path.read_text() == "new"
+    sweep_beside(tmp_path / f"{name[:-1]}b")
+    assert leftover.exists(), "it is that of another file"
+    sweep_beside(path)
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_names_are_shortened_only_if_they_are_too_long() -> None:
+    assert shortened("日本.png", 10) == "日本.png"
+    names = {shortened(f"{'é' * 40}{end}.csv", 50) for end in "ab"}
+    assert len(names) == 2
+    assert all(name.startswith("é" * 16) and len(name.encode()) <= 50 for name in names)
+
+
+def test_files_of_an_earlier_run_are_removed_or_named(tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("earlier")
+    remove_earlier([tmp_path / "absent", tmp_path / "report.html"])
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match="folder"):
+        remove_earlier([tmp_path / "folder"])
 
 
 def test_text_is_utf_8_with_unix_line_ends(tmp_path: Path) -> None:

@@ -279,6 +279,18 @@ def test_another_owners_file_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / LOCK).read_text() == "another's"
 
 
+@pytest.mark.parametrize(("name", "longest"), [("{}", 255), ("{}.csv", 255 - len(f".{LOCK}"))])
+def test_a_name_that_is_too_long_for_what_is_written(name: str, longest: int, tmp_path: Path) -> None:
+    """At once, and not when the result is written."""
+    letters = "é" * ((longest - len(name) + 2) // 2)
+    with locked(tmp_path / name.format(letters)):
+        pass
+    message = refusal(tmp_path / name.format(letters + "é"))
+    assert letters in message
+    assert "\n" not in message
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     assert str(tmp_path / "file" / "out") in refusal(tmp_path / "file" / "out")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -20,8 +21,12 @@ from gradmeter.errors import OutputError
 _SUFFIX = ".partial"
 # Matches only names made by `atomic_write`: users may have other hidden files with this suffix.
 _PARTIAL = re.compile(rf"\..+\.\d+-[0-9a-f]{{8}}{re.escape(_SUFFIX)}", re.DOTALL)
+# Bytes of a file's own name in those of its temporary files, which must not be longer than file systems allow.
+_NAMED = 100
 LOCK = ".gradmeter.lock"
 """The end of a lock file's name; see `gradmeter.locks`."""
+LONGEST = 255
+"""Bytes of the longest name of a file on usual file systems."""
 
 
 @contextmanager
@@ -34,7 +39,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         OutputError: if the folder cannot be written or the disk is full.
     """
     # The random part avoids collisions with processes of the same id on other machines.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}")
+    name = shortened(path.name, _NAMED)
+    temporary = path.with_name(f".{name}.{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -53,6 +59,45 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, in UTF-8 with Unix line ends."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def shortened(name: str, longest: int) -> str:
+    """A name of at most `longest` bytes: the given one, or if it is longer, its beginning and a hash of it."""
+    if len(os.fsencode(name)) <= longest:
+        return name
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    beginning = name
+    while len(os.fsencode(f"{beginning}-{digest}")) > longest:
+        beginning = beginning[:-1]  # characters and not bytes, because some file systems accept only valid UTF-8
+    return f"{beginning}-{digest}"
+
+
+def require_short_name(out: Path, *beside: Path) -> None:
+    """Check that the name of an output, and those of files that are written beside it, are not too long.
+
+    Raises:
+        OutputError: if one of them is, which would be noticed only after the work.
+    """
+    size = len(os.fsencode(out.name))
+    longest = LONGEST - max(len(os.fsencode(path.name)) - size for path in (out, *beside))
+    if size > longest:
+        raise OutputError(f"the name {out.name} has {size} bytes; expected at most {longest}: choose a shorter --out")
+
+
+def remove_earlier(paths: Iterable[Path]) -> None:
+    """Remove files of an earlier run that describe what will be replaced now.
+
+    An output of several files is replaced one file after the other. If that stops halfway, for example because the disk
+    is full, an earlier report must not remain beside a table of other data.
+
+    Raises:
+        OutputError: if one of them cannot be removed.
+    """
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot replace {path} ({error.strerror}); choose another output") from error
 
 
 def read_regular(path: Path) -> bytes:
@@ -105,6 +150,6 @@ def sweep(folder: Path) -> None:
 
 def sweep_beside(path: Path) -> None:
     """Delete temporary files that killed writers of `path` left beside it."""
-    for leftover in path.parent.glob(f".{escape(path.name)}.*{_SUFFIX}"):
+    for leftover in path.parent.glob(f".{escape(shortened(path.name, _NAMED))}.*{_SUFFIX}"):
         if _PARTIAL.fullmatch(leftover.name):
             leftover.unlink(missing_ok=True)

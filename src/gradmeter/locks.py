@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 
 from gradmeter.errors import OutputError
-from gradmeter.files import LOCK, read_json
+from gradmeter.files import LOCK, read_json, require_short_name
 
 # Seconds between two updates of a lock file's modification time, and its age from which a lock of another host expires.
 _RENEWED_EVERY, _STALE_AFTER = 10.0, 60.0
@@ -76,6 +76,7 @@ def locked(out: Path) -> Iterator[None]:
     path = Path(os.path.realpath(out))  # `Path.resolve` fails on circular links
     beside = path.suffix.lower() in _FILES or os.path.isfile(path)  # `Path.is_file` fails in a folder without access
     lock = path.with_name(f".{path.name}{LOCK}") if beside else path / LOCK
+    require_short_name(path, lock)
     if _threads.get(lock) == threading.get_ident():
         yield
         return

@@ -8,6 +8,8 @@ which a terminal would execute.
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterable
 
 # Python decodes an invalid UTF-8 byte (0x80 or above) to one of these surrogates ("surrogateescape", PEP 383).
 _FIRST_BYTE = 0xDC80
@@ -50,6 +52,31 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else f"\\{_escape(character)}" for character in text)
+
+
+def look_alike(names: Iterable[str], others: Iterable[str]) -> tuple[str, str] | None:
+    """The first of some names that is none of the others but looks like one of them, and that one.
+
+    They look alike if they differ only in spaces or in Unicode normalisation, as "é" in one character and "e" with a
+    combining accent do.
+
+    Returns:
+        Both names in quotation marks, with escapes for characters that are not ASCII; None if there are none.
+    """
+    others = {*others}
+    by_look = {_look(other): other for other in others}
+    for name in names:
+        if name not in others and (other := by_look.get(_look(name))) is not None:
+            return _quoted(name), _quoted(other)
+    return None
+
+
+def _quoted(name: str) -> str:
+    return '"{}"'.format("".join(c if c.isascii() else f"\\{_escape(c)}" for c in name))
+
+
+def _look(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", name).split())
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -82,3 +82,15 @@ def test_commands_and_options_exist(page: str) -> None:
         assert name in options, line
         used = {argument.partition("=")[0] for argument in arguments if argument.startswith("-")}
         assert used <= options[name] | {"--help"}, f"{line}: {used - options[name]}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
+def test_options_that_stand_alone_exist(page: str) -> None:
+    """As in "`--risk 0.02` keeps a half": options of a command, or of a script in examples."""
+    parameters = [parameter for _, command in all_commands() for parameter in command.params]
+    options = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
+    for script in (ROOT / "examples").glob("*.py"):
+        options |= {*re.findall(r'"(--[\w-]+)"', script.read_text())}
+    outside = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE)
+    used = [option for span in re.findall(r"`(--[^`]+)`", outside) for option in re.findall(r"--[\w-]+", span)]
+    assert {*used} <= options

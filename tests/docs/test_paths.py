@@ -7,6 +7,7 @@ import pytest
 from docs.code import ROOT
 
 PAGES = [
+    "docs/guide.md",
     "docs/architecture.md",
     "docs/engine.md",
     "docs/many.md",
@@ -18,7 +19,8 @@ PAGES = [
 
 @pytest.mark.parametrize("page", PAGES)
 def test_named_files_exist(page: str) -> None:
-    files = [path.as_posix() for folder in ("src", "tests", "examples") for path in (ROOT / folder).rglob("*.py")]
+    folders = ("src", "tests", "examples", "docs")
+    files = [path.as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")]
     text = (ROOT / page).read_text()
     # In code spans, and plain paths of tests; `from gradmeter.x import y` and the like have no .py.
     names = {*re.findall(r"`([\w/]+\.py)`", text), *re.findall(r"\btests/[\w/]+\.py\b", text)}

@@ -1,5 +1,6 @@
 """--engine ray without a cluster, and with a cluster that requires a token."""
 
+import signal
 import socket
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 
-COUNT = 40
+COUNT, PARTS = 40, 5
 # A network that takes a while for each batch.
 MODEL = """
 import time, torch
@@ -59,13 +60,16 @@ def test_one_line_where_no_cluster_can_be_joined(place: Path, cluster: dict[str,
 
 def test_a_run_whose_driver_is_killed_can_be_continued(place: Path, cluster: dict[str, str]) -> None:
     measured, environment = MeasuredSet(place / "r"), {**ENVIRONMENT, **cluster}
-    with Forked(small_parts_main, ON_RAY, cwd=place, env=environment) as driver:
-        until = time.monotonic() + 120
-        while not (measured.note(0) or measured.note(1)):
-            assert time.monotonic() < until
-            assert driver.poll() is None, driver.communicate()[1]
-            time.sleep(0.05)
-        driver.kill()
+    for parts, blow, code in ((1, signal.SIGKILL, -signal.SIGKILL), (2, signal.SIGTERM, 143)):
+        with Forked(small_parts_main, ON_RAY, cwd=place, env=environment) as driver:
+            until = time.monotonic() + 120
+            while sum(measured.note(part) is not None for part in range(PARTS)) < parts:
+                assert time.monotonic() < until
+                assert driver.poll() is None, driver.communicate()[1]
+                time.sleep(0.05)
+            driver.send_signal(blow)
+            assert driver.communicate()[1].count("Traceback") == 0
+            assert driver.poll() == code
     assert 0 < measured.progress()[0] < COUNT
     finished = run(small_parts_main, ON_RAY, cwd=place, env=environment)
     assert finished.returncode == 0, finished.stderr

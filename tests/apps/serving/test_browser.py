@@ -222,8 +222,8 @@ def test_a_stroke_may_be_removed_while_it_is_drawn(visit: Callable[..., Any]) ->
         assert page.is_visible("#pad-hint")
 
 
-def test_a_drawing_that_was_removed_meanwhile_has_no_verdict(visit: Callable[..., Any]) -> None:
-    page = visit()
+def hold_requests(page: Any) -> None:
+    """Hold back every request of the page until `send_held`."""
     page.evaluate(
         """() => {
             const send = window.fetch
@@ -231,15 +231,45 @@ def test_a_drawing_that_was_removed_meanwhile_has_no_verdict(visit: Callable[...
             window.fetch = (...given) => new Promise(go => window.held.push(() => go(send(...given))))
         }"""
     )
-    press(page, (0.3, 0.3), (0.5, 0.8))
-    page.mouse.up()
+
+
+def wait_for_held(page: Any) -> None:
+    """Wait until the page has made a request that is held back."""
     until = time.monotonic() + 30
-    while not page.evaluate("() => window.held.length"):
+    while not page.evaluate("window.held.length"):  # the page forbids what `wait_for_function` does
         assert time.monotonic() < until
         page.wait_for_timeout(20)
-    page.click("#undo")
+
+
+def send_held(page: Any) -> None:
+    """Send the requests that are held back, and wait for an answer."""
     with page.expect_response("**/judge/details"):
-        page.evaluate("() => window.held.forEach(go => go())")
+        page.evaluate("window.held.splice(0).forEach(go => go())")
+
+
+def test_changes_while_a_request_is_under_way_make_one_request(visit: Callable[..., Any]) -> None:
+    page = visit()
+    hold_requests(page)
+    for x in (0.3, 0.4, 0.5, 0.6):
+        press(page, (x, 0.3), (x, 0.7))
+        page.mouse.up()
+        wait_for_held(page)
+        page.wait_for_timeout(100)  # longer than the page collects changes
+    for _ in range(2):  # the first stroke, and then all of them
+        wait_for_held(page)
+        send_held(page)
+    page.wait_for_selector("#strip li")
+    assert page.evaluate("window.held.length") == 0
+
+
+def test_a_drawing_that_was_removed_meanwhile_has_no_verdict(visit: Callable[..., Any]) -> None:
+    page = visit()
+    hold_requests(page)
+    press(page, (0.3, 0.3), (0.5, 0.8))
+    page.mouse.up()
+    wait_for_held(page)
+    page.click("#undo")
+    send_held(page)
     page.wait_for_timeout(300)
     assert page.is_visible("#empty")
     assert not page.is_visible("#answer")

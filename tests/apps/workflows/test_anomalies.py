@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,25 @@ def pixels(folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
             scores[name].append(values[0].numpy()[mask != 255])
         outside.append(mask[mask != 255] == 1)
     return {name: np.concatenate(values) for name, values in scores.items()}, np.concatenate(outside)
+
+
+def test_an_image_with_a_long_name(folder: Path, tmp_path: Path) -> None:
+    """Its part and its temporary file would have longer names than a file system allows."""
+    for name in ("n" * 234, "m" * 251):  # the mask of the second would have too long a name
+        shutil.copy(folder / "images/a.png", folder / f"images/{name}.png")
+    shutil.copy(folder / MASKS / "a_labels_semantic.png", folder / MASKS / f"{'n' * 234}_labels_semantic.png")
+    result = score(folder, tmp_path / "out")
+    assert (result.images, [skipped.id[0] for skipped in result.skipped]) == (4, ["m", "u"])
+    assert len(list((tmp_path / "out/parts").iterdir())) == 4
+
+
+def test_a_table_that_cannot_be_written_leaves_no_other_one(folder: Path, tmp_path: Path) -> None:
+    score(folder, tmp_path / "out")
+    (tmp_path / "out/anomalies.csv").unlink()
+    (tmp_path / "out/anomalies.csv").mkdir()
+    with pytest.raises(OutputError):
+        score(folder, tmp_path / "out")
+    assert not (tmp_path / "out/anomalies.md").exists()
 
 
 def test_the_measures_are_those_of_all_pixels(folder: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from gradmeter.apps.workflows.evaluate import RESULTS, Evaluation, GuaranteeCheck, evaluate
-from gradmeter.apps.workflows.evaluation_report import DISTRIBUTIONS, _figures, write_evaluation
+from gradmeter.apps.workflows.evaluation_report import DISTRIBUTIONS, _figures, start_writing, write_evaluation
 from gradmeter.apps.workflows.extremes import extremes
 from gradmeter.apps.workflows.fit import Fitted
 from gradmeter.apps.workflows.open_trust import open_trust
@@ -356,6 +356,19 @@ def test_one_that_cannot_be_written_leaves_no_report_on_other_data(evaluation: E
         write_evaluation(evaluation, tmp_path, command="")
     assert not report.exists()
     assert not (tmp_path / RESULTS).exists()
+
+
+def test_no_figure_of_an_earlier_evaluation_is_left(evaluation: Evaluation, tmp_path: Path) -> None:
+    """A new one may have fewer: without wrong predictions none on layers, without unknown inputs none on these."""
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    stems = [stem for stem, _ in _figures(evaluation)]
+    assert len(stems) > 5
+    for name in (*stems, "mine"):
+        for end in (".png", ".svg", "-narrow.png", "-narrow.svg"):
+            (folder / f"{name}{end}").write_text("earlier")
+    start_writing(tmp_path)
+    assert {path.name.partition(".")[0].removesuffix("-narrow") for path in folder.iterdir()} == {"mine"}
 
 
 def test_all_data_are_looked_at_before_the_first_is_measured(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -14,13 +15,16 @@ from sklearn.metrics import roc_auc_score
 
 from apps.workflows.digits import recipe
 from gradmeter import GradientMeter, TrustModel
-from gradmeter.apps.workflows.fit import Fitted, fit
+from gradmeter.apps.workflows.fit import Fitted, _pilot, fit
 from gradmeter.apps.workflows.wording import learned
 from gradmeter.errors import DataError, InputError, OutputError
+from gradmeter.runs.engines.processes import WorkerError
 from gradmeter.runs.measuring import MeasuredSet, Work, measure
 from gradmeter.sources.samples import open_source
 from gradmeter.trust.evaluation.comparison import WRONG
 from gradmeter.trust.synthetic import KINDS, per_kind
+from runs.measuring.deadly import Deadly
+from runs.measuring.small import classifier
 from trust.trained import digits, trained
 
 pytestmark = pytest.mark.slow
@@ -48,6 +52,12 @@ def test_what_is_saved_is_what_the_library_fits(place: Path, at_place: Path, tmp
     synthetic_tables = list(MeasuredSet(tmp_path / "trust/readings/_synthetic.parquet").tables())
     again = TrustModel(GradientMeter(trained()), reads="gradients").fit(known, [unknown], synthetic=synthetic_tables)
     torch.testing.assert_close(again.predict_proba(images), loaded.predict_proba(images))
+
+
+def test_a_loading_process_that_is_killed_while_reads_are_compared() -> None:
+    known = pa.table({"id": [str(index) for index in range(40)], "label": [index % 3 for index in range(40)]})
+    with pytest.raises(WorkerError, match="the same command again"):
+        list(_pilot(classifier(), Deadly(3), known, Work(workers=1)))
 
 
 def test_the_comparison_is_of_held_out_folds(fitted: Fitted) -> None:

@@ -1,5 +1,6 @@
 """Maps of the pixels of images in a folder."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,26 @@ def test_every_image_has_a_map_and_its_numbers(images: Path, tmp_path: Path) -> 
         np.testing.assert_allclose(numbers["0/std"], readings["0", "std"].numpy(), rtol=1e-6)
     with Image.open(out / "a.png.png") as picture:
         assert picture.width > 3 * picture.height / 2
+
+
+def test_images_with_long_names(images: Path, tmp_path: Path) -> None:
+    """One whose map has the longest name that a file system allows, and one whose map would have a longer one."""
+    for name in ("n" * 247, "m" * 248):
+        shutil.copy(images / "a.png", images / f"{name}.png")
+    drawn = draw(images, tmp_path / "maps", Maps(npz=True))
+    assert drawn.maps == 3
+    assert [skipped.id[0] for skipped in drawn.skipped] == ["b", "m", "s"]
+    assert (tmp_path / "maps" / f"{'n' * 247}.png.npz").is_file()
+
+
+def test_numbers_that_cannot_be_written_leave_no_earlier_map(images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "maps"
+    draw(images, out, Maps(npz=True))
+    (out / "a.png.npz").unlink()
+    (out / "a.png.npz").mkdir()
+    with pytest.raises(OutputError, match=r"a\.png\.npz"):
+        draw(images, out, Maps(npz=True))
+    assert not (out / "a.png.png").exists()
 
 
 def test_a_second_run_draws_only_what_is_missing(images: Path, tmp_path: Path) -> None:

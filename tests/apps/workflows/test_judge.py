@@ -17,8 +17,10 @@ from gradmeter.apps.workflows.fit import Fitted
 from gradmeter.apps.workflows.judge import judge, verdicts
 from gradmeter.apps.workflows.open_trust import open_trust
 from gradmeter.errors import DataError, InputError, OutputError
+from gradmeter.runs.engines.processes import WorkerError
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work
 from gradmeter.sources.samples import open_source
+from runs.measuring.deadly import Deadly
 from trust.trained import digits
 
 MODEL = "digits_network:network"
@@ -58,6 +60,24 @@ def test_csv_is_the_same_and_appears_whole(opened, tmp_path: Path) -> None:
     rows = pd.read_csv(tmp_path / "v.csv", dtype={"prediction": str})
     pd.testing.assert_frame_equal(rows, expected, check_dtype=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".v.csv.json", "v.csv", "v.parquet"]
+
+
+def test_a_loading_process_that_is_killed_while_lines_are_printed(opened) -> None:
+    trust, classifier, _ = opened
+    with pytest.raises(WorkerError, match="the same command again"):
+        list(verdicts(trust, classifier, Deadly(3), Work(workers=1)))
+
+
+def test_a_csv_with_a_long_name(opened, tmp_path: Path) -> None:
+    """The name of its note and of temporary files is longer; if it is too long, nothing is measured in vain."""
+    name = "v" * 245 + ".csv"
+    judged = judge(*opened, tmp_path / name)
+    assert len(pd.read_csv(tmp_path / name)) == judged.rows
+    steps: list[int] = []
+    with pytest.raises(OutputError, match="v" * 246):
+        judge(*opened, tmp_path / f"v{name}", Work(on_progress=steps.append))
+    assert steps == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".{name}.json", name]
 
 
 @pytest.mark.parametrize("name", ["v.parquet", "v.csv"])

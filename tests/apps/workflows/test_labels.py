@@ -1,7 +1,9 @@
 """gradmeter labels: one command finds ten planted errors in a folder of digits; what it writes and refuses."""
 
 import csv
+import errno
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -115,6 +117,29 @@ def test_classes_in_the_wrong_order_are_mentioned(
     assert "the network predicts 8 for" in finished.stdout + finished.stderr
     assert "with the label 3; if the classes are in another order" in finished.stdout + finished.stderr
     assert "with the label 5; if the classes" not in finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize("blocked", ["labels.parquet", "labels.review/review.csv"])
+def test_one_that_cannot_be_written_leaves_no_report_on_another_table(
+    blocked: str, checked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk may be full when some of the files have been replaced; readings of another run are of other data."""
+    monkeypatch.syspath_prepend(checked)
+    for name in ("labels.parquet", "labels.review"):
+        (shutil.copytree if (checked / name).is_dir() else shutil.copy)(checked / name, tmp_path / name)
+    path, replace = tmp_path / blocked, Path.replace
+
+    def full(self: Path, target: Path) -> Path:
+        if target == path:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    arguments = ("labels", "digits_network:network", "digits", *OPTIONS, "--learned", "-q", "-o")
+    finished = in_this_process(*arguments, tmp_path / "labels.parquet", cwd=checked)
+    assert finished.returncode == 2
+    assert blocked in finished.stderr.splitlines()[-1]
+    assert sorted(path.name for path in (tmp_path / "labels.review").iterdir()) == ["readings"]
 
 
 def test_what_is_refused(digits: tuple[Path, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

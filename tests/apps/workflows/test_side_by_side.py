@@ -167,6 +167,9 @@ def test_networks_of_other_classes_are_refused(home: Path, at_place: Path, tmp_p
     renamed = replace(first, name="renamed", classifier=first.classifier.named(tuple("abcdefghij")))
     with pytest.raises(InputError, match=r"trust has the classes \(0, 1.*renamed has \(a, b"):
         evaluate_two((first, renamed), "test", [], tmp_path / "out", **QUICK)
+    pair = [replace(first, classifier=first.classifier.named((*"abcdefghi", name))) for name in ("\u00e9", "e\u0301")]
+    with pytest.raises(InputError, match=r'"\\u00e9".*"e\\u0301"'):
+        evaluate_two((pair[0], pair[1]), "test", [], tmp_path / "out", **QUICK)
     assert not (tmp_path / "out").exists()
 
 

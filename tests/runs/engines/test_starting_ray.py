@@ -1,5 +1,8 @@
 """Where Ray does not start, one line says so."""
 
+import os
+import signal
+import sys
 from typing import Any
 
 import pytest
@@ -8,6 +11,25 @@ from gradmeter.errors import GradmeterError
 from gradmeter.runs.engines.ray import cluster
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+
+
+def test_sigterm_has_its_usual_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's handler ends a command with 15. Ray itself is not started here; see tests/apps/cli/test_on_ray.py."""
+
+    def start(**options: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+
+    stopped = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", start)
+    monkeypatch.setattr(ray, "shutdown", lambda: stopped.append(True))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught, cluster():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert caught.value.code == 143
+    assert stopped
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,6 +272,31 @@ def test_classes_are_matched_by_name() -> None:
         classifier.named(["a", "a", "c"])
 
 
+@pytest.mark.parametrize(
+    ("given", "own", "shown"),
+    [
+        ("cafe\u0301", "caf\u00e9", ('"cafe\\u0301"', '"caf\\u00e9"')),
+        ("caf\u00e9", "cafe\u0301", ('"caf\\u00e9"', '"cafe\\u0301"')),
+        ("\uff21", "A", ('"\\uff21"', '"A"')),
+        ("hot\u00a0dog", "hot dog", ('"hot\\u00a0dog"', '"hot dog"')),
+        ("dog ", "dog", ('"dog "', '"dog"')),
+    ],
+)
+def test_names_that_look_alike_are_told_apart(given: str, own: str, shown: tuple[str, str]) -> None:
+    classifier = Classifier("m", nn.Identity(), (own, "bird"), None, list)  # type: ignore[arg-type]
+    with pytest.raises(DataError) as caught:
+        classifier.class_numbers(Named("bird", given))
+    assert all(name in str(caught.value) for name in shown)
+
+
+def test_a_name_that_is_there_twice_in_two_normalisations_is_matched() -> None:
+    both = ("caf\u00e9", "cafe\u0301")
+    classifier = Classifier("m", nn.Identity(), both, None, list)  # type: ignore[arg-type]
+    assert classifier.class_numbers(Named(*reversed(both))) == {0: 1, 1: 0}
+    with pytest.raises(DataError, match=r"\(fish, caf\u00e9\)"):
+        classifier.class_numbers(Named("fish", "caf\u00e9"))
+
+
 def test_names_that_several_classes_have() -> None:
     # ImageNet has two classes called crane: the bird and the machine.
     classifier = Classifier("m", nn.Identity(), ("crane", "dog", "crane"), None, list)  # type: ignore[arg-type]

@@ -57,6 +57,11 @@ def test_transformers_from_a_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="preprocessor_config"):
         open_segmenter(f"hf:{tmp_path}", None, ImageOptions(size=3))
     assert json.loads((tmp_path / "config.json").read_text())["architectures"]
+    config.num_labels = 4
+    network = SegformerForSemanticSegmentation(config).eval()
+    network.save_pretrained(tmp_path / "own")
+    again = open_segmenter(f"hf:{tmp_path}", tmp_path / "own/model.safetensors")
+    assert torch.equal(again.network(**again.batch([IMAGE])).logits, network(**again.batch([IMAGE])).logits)
 
 
 def test_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,6 +96,62 @@ def test_weights_of_ones_own(images: Path, tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "own.pt")
     loaded = open_model(f"hf:{images}", tmp_path / "own.pt").network.state_dict()
     assert all(torch.equal(value, loaded[name]) for name, value in network.state_dict().items())
+
+
+def saved(folder: Path, network: Any) -> dict[str, torch.Tensor]:
+    """The tensors of a file that transformers has saved, under its names."""
+    network.save_pretrained(folder)
+    tensors: dict[str, torch.Tensor] = load_file(folder / "model.safetensors")
+    return tensors
+
+
+def small_vit(classes: int, seed: int) -> ViTForImageClassification:
+    torch.manual_seed(seed)
+    return ViTForImageClassification(ViTConfig(image_size=16, patch_size=8, num_labels=classes, **SMALL))
+
+
+def equal(network: torch.nn.Module, other: torch.nn.Module) -> bool:
+    weights, others = network.state_dict(), other.state_dict()
+    return weights.keys() == others.keys() and all(torch.equal(value, others[name]) for name, value in weights.items())
+
+
+@pytest.mark.parametrize(("classes", "prefix"), [(3, ""), (5, ""), (3, "model.")])
+def test_a_file_that_transformers_has_saved(classes: int, prefix: str, images: Path, tmp_path: Path) -> None:
+    """Since version 5 its names are not those of the network's own weights."""
+    network = small_vit(classes, 1)
+    tensors = saved(tmp_path / "other", network)
+    save_file({prefix + name: value for name, value in tensors.items()}, tmp_path / "own.safetensors")
+    classifier = open_model(f"hf:{images}", tmp_path / "own.safetensors")
+    assert equal(classifier.network, network)
+    assert classifier.outputs == classes
+
+
+def test_weights_that_the_network_no_longer_uses(texts: Path, tmp_path: Path) -> None:
+    """Files of earlier versions hold the numbers of positions; transformers leaves them out."""
+    torch.manual_seed(1)
+    config = BertConfig(vocab_size=len(WORDS), max_position_embeddings=12, num_labels=2, **SMALL)
+    network = BertForSequenceClassification(config)
+    tensors = saved(tmp_path / "other", network) | {"bert.embeddings.position_ids": torch.arange(12)[None]}
+    torch.save(tensors, tmp_path / "own.pt")
+    assert equal(open_model(f"hf:{texts}", tmp_path / "own.pt").network, network)
+
+
+@pytest.mark.parametrize("change", ["lacks", "unknown", "has", "int8"])
+def test_a_saved_file_that_does_not_fit(change: str, images: Path, tmp_path: Path) -> None:
+    tensors = saved(tmp_path / "other", small_vit(3, 1))
+    name = next(name for name in tensors if name.endswith("layernorm.weight"))
+    if change == "lacks":
+        del tensors[name]
+    elif change == "unknown":
+        name = "vit.another.weight"
+        tensors[name] = torch.ones(3)
+    elif change == "has":
+        tensors[name] = torch.ones(3)
+    else:
+        tensors[name] = tensors[name].to(torch.int8)
+    save_file(tensors, tmp_path / "own.safetensors")
+    with pytest.raises(DataError, match=re.escape(name)):
+        open_model(f"hf:{images}", tmp_path / "own.safetensors")
 
 
 @pytest.mark.parametrize("change", ["no head", "prefix"])

@@ -81,9 +81,9 @@ def labels(
     with needs_extra("report", "a report"):
         from gradmeter.apps.workflows.label_report import write_report
     from gradmeter.apps.cli.progress import bars, trial_device
-    from gradmeter.apps.workflows.label_lists import REVIEW, write_lists
+    from gradmeter.apps.workflows.label_lists import write_lists
     from gradmeter.apps.workflows.label_words import answer
-    from gradmeter.apps.workflows.labels import check_labels, require_ours, review_folder
+    from gradmeter.apps.workflows.labels import REVIEW, check_labels, require_ours, review_folder
     from gradmeter.apps.workflows.sets import recipe_for
     from gradmeter.sources.samples import open_source, require_outside
     from gradmeter.stages import stage

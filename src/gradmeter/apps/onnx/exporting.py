@@ -19,7 +19,7 @@ from gradmeter.apps.onnx.graph import require_exporter, set_properties, to_graph
 from gradmeter.apps.onnx.judged_model import INPUT, OUTPUTS, JudgedModel, is_exported
 from gradmeter.apps.onnx.metadata import CHECKSUM, Metadata
 from gradmeter.errors import GradmeterError, InputError, OutputError
-from gradmeter.files import atomic_write, sweep_beside
+from gradmeter.files import atomic_write, require_short_name, sweep_beside
 from gradmeter.locks import locked
 from gradmeter.sources.models import Classifier
 from gradmeter.stages import stage
@@ -92,6 +92,7 @@ def require_name(out: Path) -> None:
     """
     if out.suffix.lower() != ".onnx":
         raise OutputError(f"{out}: expected a name that ends in .onnx")
+    require_short_name(out)
     if out.is_dir():
         raise OutputError(f"{out} is a folder; expected the name of a file")
     if out.exists() and not is_exported(out):

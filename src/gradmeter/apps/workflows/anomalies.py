@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gradmeter.errors import DataError, InputError
-from gradmeter.files import write_text
+from gradmeter.files import remove_earlier, shortened, write_text
 from gradmeter.names import decode_name
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network import weights_hash
@@ -41,6 +42,8 @@ TABLE = "anomalies"
 """Name of the tables, without suffix."""
 _KIND = StoreKind("anomalies.json", "scores of anomalies", "gradmeter pixels anomalies", {"model": str})
 _PARTS, _SUFFIXES = "parts", (".csv", ".md")
+# Bytes of an image's name in that of its part.
+_NAMED = 200
 _TAIL = 2.5  # percent on either side of an interval
 
 
@@ -122,7 +125,7 @@ def score_anomalies(
             image = source.read(index).content
             assert isinstance(image, Image.Image)
             # An image or a mask that changed since an earlier run is scored again.
-            part = out / _PARTS / f"{name}-{_digest(image, mask)}.npz"
+            part = out / _PARTS / f"{name.with_name(shortened(name.name, _NAMED))}-{_digest(image, mask)}.npz"
             if not part.is_file():
                 counts = scorer.counts(image, mask)
                 # Only now, so that a run without any scores leaves nothing behind.
@@ -185,7 +188,7 @@ def _digest(image: Image.Image, mask: NDArray[np.uint8]) -> str:
 
 
 def _mask(path: Path) -> NDArray[np.uint8]:
-    if not path.is_file():
+    if not os.path.isfile(path):  # `Path.is_file` fails if the name is too long
         raise Unreadable(f"it has no mask {path.name}")
     readings = decode_mask(path)
     others = [set(np.unique(numbers).tolist()) - {NORMAL, ANOMALY, VOID} for numbers in readings]
@@ -247,6 +250,7 @@ def _write_tables(found: Found, out: Path) -> None:
     for name, of_score in found.scores.items():
         intervals = [of_score[measure] for measure in SEPARATION]
         writer.writerow([name, *(number for one in intervals for number in (one.value, one.low, one.high))])
+    remove_earlier([out / f"{TABLE}.md"])
     write_text(out / f"{TABLE}.csv", rows.getvalue())
     order = sorted(found.scores, key=lambda name: -found.scores[name][AUPR].value)
     table = markdown_table(

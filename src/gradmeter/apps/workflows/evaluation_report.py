@@ -27,13 +27,12 @@ from gradmeter.apps.workflows.extremes import Example, extremes
 from gradmeter.apps.workflows.groups import given_scores, group_members, group_summaries, summary_grid
 from gradmeter.apps.workflows.records import difference_records, estimate_records, guarantee_record, skipped_records
 from gradmeter.apps.workflows.wording import SCORE_NAMES, answer
-from gradmeter.errors import OutputError
-from gradmeter.files import atomic_write, sweep, write_text
+from gradmeter.files import atomic_write, remove_earlier, sweep, write_text
 from gradmeter.names import encode_name, printable
 from gradmeter.report import figures
 from gradmeter.report.comparison import difference_grid, estimate_grid
 from gradmeter.report.exploration import exploration
-from gradmeter.report.figures.saving import drawings
+from gradmeter.report.figures.saving import drawings, files_of
 from gradmeter.report.probabilities import compared, significant
 from gradmeter.report.scripts import script
 from gradmeter.report.templates import REPORT, environment
@@ -59,6 +58,7 @@ DISTRIBUTIONS = {
     P_CORRECT: "distributions",
 }
 """Names of the figures of the probabilities of a verdict."""
+_FIGURES = ("risk_coverage_known", "risk_coverage_all", "reliability", *DISTRIBUTIONS.values(), "layers")
 _ABOUT = {
     P_KNOWN: "The probability that the network has learned this kind of input.",
     P_CORRECT_IF_KNOWN: "The probability that the prediction is correct if the network has learned this kind of input; "
@@ -132,17 +132,16 @@ def write_evaluation(evaluation: Evaluation, folder: Path, *, command: str, trus
 
 
 def start_writing(folder: Path) -> None:
-    """Remove an earlier report and results, so that no interruption leaves them beside tables of other data.
+    """Remove an earlier report, results and figures: an interruption must not leave them beside tables of other data.
+
+    The new evaluation may also have fewer figures.
 
     Raises:
         OutputError: if they cannot be removed.
     """
     sweep(folder)
-    for name in (REPORT, RESULTS):
-        try:
-            (folder / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot replace {folder / name} ({error.strerror}); choose another folder") from error
+    figures_before = [path for stem in _FIGURES for path in files_of(folder / "figures" / stem)]
+    remove_earlier([folder / REPORT, folder / RESULTS, *figures_before])
 
 
 def _provenance(evaluation: Evaluation, command: str, trust: Path | None) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 
 from gradmeter.errors import DataError, InputError, OutputError
-from gradmeter.files import atomic_write, is_temporary, read_json, sweep, write_text
+from gradmeter.files import LONGEST, atomic_write, is_temporary, read_json, remove_earlier, sweep, write_text
 from gradmeter.names import decode_name
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network import weights_hash
@@ -32,6 +33,8 @@ from gradmeter.sources.samples import Source, Unreadable
 MANIFEST = "_heatmaps.json"
 """The file that says how the maps of a folder were made."""
 _DOTS_PER_INCH = 130
+# By this a map's name is longer than that of its image.
+_LONGER = ".png"
 # The text of a map that identifies the image it was drawn for.
 _DRAWN_FOR = "gradmeter image"
 
@@ -176,11 +179,14 @@ def _target(out: Path, name: str) -> Path:
     """The path of an image's map without its last suffix.
 
     Raises:
-        Unreadable: if the name leads out of the folder.
+        Unreadable: if the name leads out of the folder, or is too long for one with another suffix.
     """
     parts = PurePosixPath(decode_name(name)).parts
     if not parts or any(part in ("..", "/") or "\0" in part for part in parts):
         raise Unreadable(f"the name {name!r} is no path inside a folder")
+    longest = LONGEST - len(_LONGER)
+    if len(os.fsencode(parts[-1])) > longest:
+        raise Unreadable(f"its name has more than {longest} bytes, which is too long for that of a map")
     return out.joinpath(*parts)
 
 
@@ -223,6 +229,8 @@ def _write(image: Image.Image, readings: PixelReadings, target: Path, maps: Maps
     drawn = {f"{maps.statistic} of the gradient, {layer}": _map(readings, layer, maps) for layer in readings.layers}
     figure = draw(np.asarray(image), drawn, limits=maps.limits)
     picture, *numbers = _files(target, maps)
+    if numbers:
+        remove_earlier([picture])
     for path in numbers:
         write_arrays(path, readings.to_numpy())
     with atomic_write(picture) as temporary:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 from urllib.parse import quote
 
-from gradmeter.apps.workflows.labels import CheckedLabels
+from gradmeter.apps.workflows.labels import FIFTYONE, LABEL_STUDIO, REVIEW, CheckedLabels
 from gradmeter.files import atomic_write
 from gradmeter.names import decode_name
 from gradmeter.report.thumbnails import data_uri, thumbnail
@@ -18,9 +18,6 @@ from gradmeter.sources.samples import ImageFolder, Unreadable
 from gradmeter.sources.samples.array_kind import summary
 from gradmeter.sources.samples.location import is_address
 from gradmeter.version import __version__
-
-REVIEW, LABEL_STUDIO, FIFTYONE = "review.csv", "label_studio.json", "fiftyone.json"
-"""Names of the lists."""
 
 _COLUMNS = ("rank", "id", "label", "suggestion", "p_label", "reason")
 # Label Studio serves files below LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT at this address.

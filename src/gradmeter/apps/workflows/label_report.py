@@ -11,11 +11,11 @@ import numpy as np
 from gradmeter.apps.workflows.label_cards import VISIBLE, cards_of
 from gradmeter.apps.workflows.label_lists import has_fiftyone
 from gradmeter.apps.workflows.label_words import answer, share
-from gradmeter.apps.workflows.labels import CheckedLabels
+from gradmeter.apps.workflows.labels import REPORT, CheckedLabels
 from gradmeter.files import write_text
 from gradmeter.names import encode_name, printable
 from gradmeter.report.scripts import script
-from gradmeter.report.templates import REPORT, environment
+from gradmeter.report.templates import environment
 from gradmeter.version import __version__
 
 # Number of pairs of classes in the page.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gradmeter.apps.workflows.label_notes import note_on_rate, notes_on
 from gradmeter.apps.workflows.label_reading import ReadLabels, read_samples
 from gradmeter.errors import InputError, OutputError
-from gradmeter.files import atomic_write, is_temporary, sweep_beside
+from gradmeter.files import atomic_write, is_temporary, remove_earlier, require_short_name, sweep_beside
 from gradmeter.names import encode_name
 from gradmeter.runs.measuring import Skipped, Work
 from gradmeter.sources.models import Classifier
@@ -31,6 +31,9 @@ COLUMNS = ("rank", "id", "label", "p_label", "suggestion", "reason", "layers")
 
 READINGS = "readings"
 """Folder of the readings, in the folder of the review."""
+
+REVIEW, LABEL_STUDIO, FIFTYONE, REPORT = "review.csv", "label_studio.json", "fiftyone.json", "report.html"
+"""Names of the lists and of the report, in the folder of the review."""
 
 _NOTE = b"gradmeter labels"
 # Rows of the table that are made together.
@@ -119,6 +122,8 @@ def check_labels(
 ) -> CheckedLabels:
     """Check all labels of a source, and write the table; continue an earlier run that was interrupted.
 
+    The lists and the report of an earlier table are removed before it is replaced.
+
     Args:
         classifier: the network and its preprocessing.
         source: the samples with their labels.
@@ -156,6 +161,7 @@ def check_labels(
         work.on_note(f"{source.name}: {note}")
     table = _table(read.ids, inputs, verdicts, names)
     how = "heads" if learned else "network"
+    remove_earlier(review_folder(out) / name for name in (REPORT, REVIEW, LABEL_STUDIO, FIFTYONE))
     with atomic_write(out) as temporary, temporary.open("wb") as file:
         pq.write_table(table.replace_schema_metadata({_NOTE: how.encode()}), file, compression="zstd")
     return CheckedLabels(table, verdicts, read, source, names, classifier.name, learned, reads, notes, out)
@@ -170,6 +176,7 @@ def require_ours(out: Path) -> None:
     name = encode_name(str(out))
     if out.suffix.lower() != ".parquet":
         raise OutputError(f"--out {name}; expected the name of a table that ends in .parquet, as in labels.parquet")
+    require_short_name(out)
     sweep_beside(out)
     if out.exists():
         try:

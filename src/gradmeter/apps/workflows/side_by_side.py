@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gradmeter.apps.workflows.evaluate import RESULTS, Evaluation, evaluate
 from gradmeter.errors import InputError, OutputError
 from gradmeter.files import is_temporary, read_json
-from gradmeter.names import encode_name
+from gradmeter.names import encode_name, look_alike
 from gradmeter.reading.network import weights_hash
 from gradmeter.runs.measuring import Work
 from gradmeter.sources.models import Classifier
@@ -166,6 +166,11 @@ def _require_same_classes(first: Candidate, second: Candidate) -> None:
     """
     classes, others = first.classifier.classes, second.classifier.classes
     if classes is not None and others is not None and classes != others:
+        if (alike := look_alike(classes, others)) is not None:
+            raise InputError(
+                f"{first.name} has the class {alike[0]}, but {second.name} has {alike[1]}: these differ only in spaces "
+                "or in Unicode normalisation; expected TrustModels of networks with the same classes"
+            )
         raise InputError(
             f"{first.name} has the classes ({', '.join(classes)}), but {second.name} has ({', '.join(others)}); "
             "expected TrustModels of networks with the same classes"

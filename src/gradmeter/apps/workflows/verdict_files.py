@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from gradmeter.errors import OutputError
-from gradmeter.files import atomic_write, read_json, sweep_beside, write_text
+from gradmeter.files import atomic_write, read_json, require_short_name, sweep_beside, write_text
 from gradmeter.names import encode_name
 from gradmeter.runs.measuring.dataset import MeasuredSet, Skipped
 from gradmeter.runs.measuring.filling import modified_samples
@@ -103,6 +103,7 @@ def _counted(stream: Stream, folder: str | Path, purpose: Mapping[str, Any]) -> 
 def _to_csv(stream: Stream, out: Path, purpose: Mapping[str, Any], source: Source, work: Work) -> JudgedSamples:
     folder = out.with_name(out.name + ".parts")
     parts = MeasuredSet(folder)
+    require_short_name(out, _note_path(out), folder)
     _require_ours(out)
     if out.exists() and not parts.exists() and not work.fresh:
         return _finished(out, purpose, source, work)

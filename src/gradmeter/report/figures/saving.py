@@ -60,6 +60,11 @@ def save_for_screens(draw: Callable[..., Figure], stem: Path) -> None:
     save(draw(narrow=True), stem.with_name(f"{stem.name}{NARROW}"))
 
 
+def files_of(stem: Path) -> list[Path]:
+    """The files that `save_for_screens` writes."""
+    return [stem.with_name(f"{stem.name}{width}.{ending}") for width in ("", NARROW) for ending in METADATA]
+
+
 def drawings(folder: Path, stems: Iterable[str]) -> dict[str, str]:
     """Data URIs of SVG figures by stem, including the versions for narrow screens; missing files are left out."""
     paths = {name: folder / f"{name}.svg" for stem in stems for name in (stem, f"{stem}{NARROW}")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,6 +42,8 @@ _SETTINGS = {
 _CONNECT_TIMEOUT = 10
 # Seconds to wait for the last events.
 _LAST_EVENTS = 10
+# The exit code that shells report after SIGTERM.
+_TERMINATED = 128 + signal.SIGTERM
 
 
 def configure_ray() -> None:
@@ -82,6 +85,20 @@ def cluster() -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
+    with _usual_exit_code():
+        _start(ray)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _start(ray: Any) -> None:
+    """Connect Ray to a cluster, or start one.
+
+    Raises:
+        GradmeterError: if that fails.
+    """
     address = _remote_address()
     try:
         with _quiet(), _imports_from_here():
@@ -96,10 +113,26 @@ def cluster() -> Iterator[Any]:
         if not address:
             raise GradmeterError(f"Ray does not start on this machine: {one_line(error)}") from error
         raise _no_cluster(address, one_line(error)) from error
+
+
+@contextmanager
+def _usual_exit_code() -> Iterator[None]:
+    """End this process with the usual exit code if SIGTERM arrives while the block runs.
+
+    Ray installs a handler that raises SystemExit, so that its processes are stopped, too, but with the number of the
+    signal as exit code. The earlier handler is restored after the block.
+    """
+    before = signal.getsignal(signal.SIGTERM)
     try:
-        yield ray
+        yield
+    except SystemExit as ended:
+        if ended.code == signal.SIGTERM:
+            raise SystemExit(_TERMINATED) from None
+        raise
     finally:
-        ray.shutdown()
+        # Ray installs its handler only in the main thread, too.
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _remote_address() -> str | None:

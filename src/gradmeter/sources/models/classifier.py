@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import DataError, InputError
+from gradmeter.names import look_alike
 from gradmeter.sources.models.answering import trial_logits
 from gradmeter.sources.models.array_batch import ArrayBatch
 from gradmeter.sources.samples import ArrayKind, ImageKind, Source
@@ -113,6 +114,11 @@ class Classifier:
             return None
         numbers = {name: number for number, name in enumerate(self.classes)}
         if any(name not in numbers for name in source.classes):
+            if (alike := look_alike(source.classes, self.classes)) is not None:
+                raise DataError(
+                    f"{source.name} has the class {alike[0]}, but {self.name} has {alike[1]}: these differ only in "
+                    "spaces or in Unicode normalisation; rename the folders or give --classes"
+                )
             raise DataError(
                 f"{source.name} has the classes {_listed(source.classes)}, but {self.name} has "
                 f"{_listed(self.classes)}; expected the same names: rename the folders or give --classes"

@@ -144,6 +144,8 @@ def _torchvision(name: str, weights: Path | None, options: ImageOptions) -> Clas
 def _transformers(name: str, weights: Path | None, options: ImageOptions) -> Classifier:
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForSemanticSegmentation
 
+    from gradmeter.sources.models.transformers_weights import with_weights
+
     title = f"hf:{name}"
     if options.changed() or options.grey:
         raise InputError(f"{title} has its own preprocessing; change its preprocessor_config.json instead")
@@ -152,7 +154,7 @@ def _transformers(name: str, weights: Path | None, options: ImageOptions) -> Cla
         network = pretrained(title, auto, name)
     else:
         config = download(title, lambda: AutoConfig.from_pretrained(name))
-        network = build_with(lambda count: auto.from_config(config), read_weights(weights)[0], weights)
+        network = with_weights(auto, config, weights)
     processor = download(title, lambda: AutoImageProcessor.from_pretrained(name))
     return Classifier(title, network.eval(), None, ImageKind("RGB", _SIDE), _Processed(processor))
 

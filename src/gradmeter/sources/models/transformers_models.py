@@ -30,7 +30,7 @@ from gradmeter.names import encode_name
 from gradmeter.sources.models.classifier import Classifier
 from gradmeter.sources.models.downloads import download, pretrained
 from gradmeter.sources.models.preprocessing import ImageOptions
-from gradmeter.sources.models.weights import build_with, read_weights
+from gradmeter.sources.models.transformers_weights import with_weights
 from gradmeter.sources.samples import ImageKind
 
 # Side of images for a processor without a size.
@@ -95,9 +95,7 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         with _progress_bar(name):
             network = pretrained(title, auto, name)
     else:
-        network = build_with(
-            lambda count: auto.from_config(_with_classes(config, count)), read_weights(weights)[0], weights
-        )
+        network = with_weights(auto, config, weights)
     numbers = [*range(config.num_labels)]
     if sorted(config.id2label) != numbers:
         listed = ", ".join(map(str, sorted(config.id2label)[:3]))
@@ -144,12 +142,6 @@ def _longest(tokenizer: Any, network: Any) -> int | None:
     padding = [table.padding_idx for table in tables if getattr(table, "padding_idx", None) is not None]
     limits = [tokenizer.model_max_length, positions - max(padding, default=-1) - 1]
     return min((limit for limit in limits if 0 < limit < LARGE_INTEGER), default=None)
-
-
-def _with_classes(config: Any, count: int | None) -> Any:
-    if count is not None:
-        config.num_labels = count
-    return config
 
 
 def _side(processor: Any) -> int:

@@ -1,0 +1,84 @@
+"""Networks of transformers with weights from a file, under whatever names transformers has saved them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.utils import logging
+
+from gradmeter.sources.models.weights import build_with, read_weights
+from gradmeter.sources.models.wrappers import without_wrappers
+
+# Quantised weights. transformers would convert them to floats without their scale.
+_QUANTISED = (torch.int8, torch.uint8)
+
+
+def with_weights(auto: Any, config: Any, weights: Path) -> nn.Module:
+    """Build a network of transformers with the number of classes of the weights in a file, and load them.
+
+    Since version 5, a file of `save_pretrained` may have other names than the network's own weights, and several
+    weights in place of one. Files of earlier versions may hold weights that are no longer used.
+
+    Args:
+        auto: a class of transformers with `from_config`.
+        config: the configuration of the network.
+        weights: a file of `save_pretrained`, or of a state_dict.
+
+    Raises:
+        DataError: if the file cannot be read, or its weights do not fit the network.
+    """
+
+    def build(count: int | None) -> nn.Module:
+        if count is not None:
+            config.num_labels = count
+        network: nn.Module = auto.from_config(config)
+        return network
+
+    return build_with(build, _own_names(build(None), read_weights(weights)[0]), weights)
+
+
+def _own_names(network: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The given weights as those of a network, converted as `from_pretrained` does it.
+
+    Weights that `from_pretrained` does not know, or that have another shape, stay as they are; `build_with` decides on
+    them. So do all if it fails.
+    """
+    own = network.state_dict()
+    tensors = without_wrappers(tensors, own)
+    if own.keys() == tensors.keys() or any(tensor.dtype in _QUANTISED for tensor in tensors.values()):
+        return tensors
+    try:
+        with _silent():
+            loaded, report = type(network).from_pretrained(
+                None,
+                config=network.config,
+                state_dict=dict(tensors),
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except Exception:  # it raises errors of any type; `build_with` then lists what does not fit
+        return tensors
+    kept = {name for name, *_ in report["mismatched_keys"]}
+    random = kept | {*report["missing_keys"]}
+    converted = {name: value for name, value in loaded.state_dict().items() if name not in random}
+    kept |= {*report["unexpected_keys"]}
+    return converted | {name: value for name, value in tensors.items() if name in kept}
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Hide the progress bar and the warnings of transformers while the block runs."""
+    verbosity, has_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bar:
+            logging.enable_progress_bar()

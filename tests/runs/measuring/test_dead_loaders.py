@@ -1,0 +1,55 @@
+"""If a process that loads samples is killed, one line says so, wherever PyTorch notices it."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from torch import Tensor, nn
+
+import gradmeter.runs.measuring.filling as filling
+from gradmeter.runs.engines.processes import WorkerError
+from gradmeter.runs.measuring import MeasuredSet, Work, measure, measure_synthetic
+from runs.measuring.deadly import Deadly
+from runs.measuring.small import classifier
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "BATCH", 4)
+
+
+class Waiting(nn.Module):
+    """Lets the loading process die, and computes until it is dead."""
+
+    def __init__(self, begin: Path) -> None:
+        super().__init__()
+        self.begin = begin
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.begin.touch()
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            time.sleep(0.01)  # PyTorch's signal handler raises its error here
+        raise AssertionError("the process that loads samples lives")
+
+
+def test_while_the_next_batch_is_awaited(tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match="the same command again"):
+        measure(classifier(), Deadly(0), tmp_path / "r", Work(workers=1))
+    assert MeasuredSet(tmp_path / "r").progress()[0] == 0
+
+
+def test_while_the_network_computes(tmp_path: Path) -> None:
+    """It is no error of the network."""
+    begin = tmp_path / "begin"
+    small = classifier()
+    waiting = replace(small, network=nn.Sequential(Waiting(begin), small.network).eval())
+    with pytest.raises(WorkerError, match="the same command again"):
+        measure(waiting, Deadly(5, begin), tmp_path / "r", Work(workers=1))
+    assert begin.exists()
+
+
+def test_while_images_for_synthetic_unknowns_are_loaded(tmp_path: Path) -> None:
+    with pytest.raises(WorkerError, match="the same command again"):
+        measure_synthetic(classifier(), Deadly(3), range(40), tmp_path / "made.parquet", Work(workers=1))
