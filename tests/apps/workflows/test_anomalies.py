@@ -1,8 +1,8 @@
 """Scores of anomalies in a folder in the form of SegmentMeIfYouCan."""
 
 import csv
-from collections.abc import Callable
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
