@@ -105,8 +105,12 @@ class Forked:
         self._process.join(timeout)
         if self._process.exitcode is None:
             raise TimeoutExpired("gradmeter", timeout)
-        out, err = (path.read_text() if path.exists() else "" for path in self._outputs)
-        return out, err
+        return self.output(), self.output(1)
+
+    def output(self, stream: int = 0) -> str:
+        """Return what the process wrote until now to standard output, or with 1 to standard error."""
+        path = self._outputs[stream]
+        return path.read_text() if path.exists() else ""
 
     def __enter__(self) -> Self:
         return self
