@@ -17,8 +17,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from apps.cli.commands import COMMAND, ENVIRONMENT, gradmeter, started
+from apps.cli.commands import ENVIRONMENT, gradmeter, in_this_process, started
 from apps.workflows.digits import make
+from forked import Forked
+from gradmeter.apps.cli import main
 from gradmeter.apps.cli.parameters import Score
 from gradmeter.sources.samples import decode_name
 from gradmeter.trust.meta_classifier import SCORES
@@ -168,7 +170,11 @@ def test_evaluate_for_programs(evaluated: object, place: Path) -> None:
     assert {one["column"] for one in record["estimates"]} == {"wrong"}
 
 
-def test_serve_answers_as_judge_does_also_while_it_stops(fitted: object, place: Path) -> None:
+@pytest.mark.filterwarnings("default")  # Ray leaves files open, and forks while threads run
+def test_serve_answers_as_judge_does_also_while_it_stops(
+    fitted: object, place: Path, cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster that already runs; test_browser.py serves without one."""
     pytest.importorskip("ray.serve", reason="the extra serve is not installed")
     images = sorted((place / "test/3").iterdir())[:40]
     lines = gradmeter("judge", "trust", "test/3", *NAMED, "--json", "--device", "cpu", cwd=place).stdout.splitlines()
@@ -182,15 +188,16 @@ def test_serve_answers_as_judge_does_also_while_it_stops(fitted: object, place: 
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)
 
-    command = [*COMMAND, "serve", "trust", *NAMED, "--port", str(port), "--device", "cpu", "--examples", "test"]
-    server = subprocess.Popen(
-        command, cwd=place, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    try:
-        line = server.stdout.readline()
-        assert f"http://127.0.0.1:{port}/judge" in line, line or server.communicate()[1]
-        taken = gradmeter("serve", "trust", *NAMED, "--port", port, cwd=place)
+    command = ("serve", "trust", *NAMED, "--port", str(port), "--device", "cpu", "--examples", "test")
+    with Forked(main, command, cwd=place, env={**ENVIRONMENT, **cluster}) as server:
+        until = time.monotonic() + 120
+        while not (line := server.output()).endswith("\n"):
+            assert server.poll() is None, server.output(1)
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        assert f"http://127.0.0.1:{port}/judge" in line
+        monkeypatch.syspath_prepend(place)
+        taken = in_this_process("serve", "trust", *NAMED, "--port", port, cwd=place)
         assert taken.returncode == 2
         assert f"port {port} " in taken.stderr
         assert taken.stderr.count("\n") == 1
@@ -209,10 +216,8 @@ def test_serve_answers_as_judge_does_also_while_it_stops(fitted: object, place: 
             for name in ("prediction", "accepted", "reason"):
                 assert verdict.pop(name) == row[name]
             assert verdict == pytest.approx({name: row[name] for name in verdict}, abs=1e-5)
-    finally:
-        server.send_signal(signal.SIGTERM)
-        rest = server.communicate(timeout=90)
-    assert (server.returncode, *rest) == (0, "", ""), "Ray must print nothing"
+        assert server.communicate(timeout=90) == (line, ""), "Ray must print nothing"
+    assert server.returncode == 0
 
 
 def test_judge_on_the_terminal(fitted: object, place: Path) -> None:

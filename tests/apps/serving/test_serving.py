@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
+def server(cluster: object) -> Iterator[None]:
     with running(page=True, **LIMITS):
         yield
 

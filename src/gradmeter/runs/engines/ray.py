@@ -68,6 +68,15 @@ def require_ray() -> Any:
     return ray
 
 
+def starts_here() -> bool:
+    """Return whether `cluster` starts Ray on this machine, and ends it with all of its processes.
+
+    Raises:
+        GradmeterError: if Ray is not installed, or the cluster that RAY_ADDRESS names cannot be reached.
+    """
+    return not require_ray().is_initialized() and _remote_address() is None
+
+
 @contextmanager
 def cluster() -> Iterator[Any]:
     """Connect Ray to the cluster that RAY_ADDRESS names, or start it on this machine, while the block runs.
