@@ -5,11 +5,13 @@ import io
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import forked
 from gradmeter.apps.cli import main
+from gradmeter.research.study.options import StudyOptions
 from gradmeter.runs import progress
 from gradmeter.runs.engines import processes
 from gradmeter.runs.measuring import on_ray, synthetic
@@ -18,6 +20,8 @@ from gradmeter.runs.measuring import on_ray, synthetic
 MAIN = (
     "import gradmeter.runs.progress; gradmeter.runs.progress.EVERY = 3600; from gradmeter.apps.cli import main; main()"
 )
+# Enough for a network that knows the digits.
+EPOCHS = 8
 COMMAND = (sys.executable, "-c", MAIN)
 # Width and colours must not depend on the environment of the tests.
 ENVIRONMENT = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
@@ -51,6 +55,14 @@ def undrawn_main() -> None:
 
     reproduce.illustrate = lambda *arguments, **options: None
     forking_main()
+
+
+def brief_demo_main() -> None:
+    """The command line, whose demo trains its network for a few epochs."""
+    from gradmeter.research import demo
+
+    demo.StudyOptions = partial(StudyOptions, max_epochs=EPOCHS)  # type: ignore[misc]
+    main()
 
 
 def small_parts_main() -> None:

@@ -5,8 +5,6 @@ import math
 import shutil
 import signal
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,14 +19,14 @@ pytest.importorskip("mlxtend", reason="the extra demo is not installed")
 from playwright import sync_api
 
 from accessibility import grave_faults
-from apps.cli.commands import ENVIRONMENT, gradmeter
+from apps.cli.commands import ENVIRONMENT, brief_demo_main, gradmeter
 from apps.serving.small import PORT
+from forked import Forked
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the path")]
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-MAIN = "from gradmeter.apps.cli import main; main()"
 ADDRESS = f"http://127.0.0.1:{PORT + 40}"
 # A valid name of a file.
 NAME = "<img src=x onerror=document.title='ran'>.png"
@@ -49,17 +47,19 @@ SMILEY: list[Stroke] = [
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder in which `gradmeter demo` runs, as after a new installation."""
     folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-c", MAIN, "demo", "--no-browser", "--port", ADDRESS.rpartition(":")[2]]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT)
+    command = ("demo", "--no-browser", "--port", ADDRESS.rpartition(":")[2])
+    with Forked(brief_demo_main, command, cwd=folder, env=ENVIRONMENT) as process:
         until = time.monotonic() + 400
-        while ADDRESS not in (said := (folder / "log").read_text()):
-            assert process.poll() is None, said
-            assert time.monotonic() < until, said
+        while not process.output():
+            assert process.poll() is None, process.output(1)
+            assert time.monotonic() < until, process.output(1)
             time.sleep(0.1)
         yield folder
         process.send_signal(signal.SIGTERM)
-        assert process.wait(120) == 0, (folder / "log").read_text()
+        out, err = process.communicate(120)
+    assert process.returncode == 0, err
+    assert (ADDRESS in out, out.count("\n")) == (True, 1)
+    assert err.endswith("\nStarting the server.\n"), "Ray must print nothing"
 
 
 @pytest.fixture(scope="module")

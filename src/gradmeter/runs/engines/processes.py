@@ -18,7 +18,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Lock
 from typing import Any, TypeVar
 
-import torch
 from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import GradmeterError
@@ -120,6 +119,8 @@ def _prepare(stop: Connection, events: Connection, lock: Lock) -> None:
 
 def prepare_worker() -> None:
     """Use one thread in this process, and keep freed memory."""
+    import torch  # not above: the gate of a server loads this module, and does not need PyTorch
+
     torch.set_num_threads(1)
     threadpool_limits(1)
     _keep_freed_memory()
