@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -27,20 +28,22 @@ COMMAND = (sys.executable, "-c", MAIN)
 ENVIRONMENT = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
 
 
-def gradmeter(*arguments: object, cwd: Path, env: dict[str, str] = ENVIRONMENT) -> subprocess.CompletedProcess[str]:
+def patient_main() -> None:
+    """The command line, whose progress and notes do not depend on the speed of the machine."""
+    progress.EVERY = synthetic._LONG = 3600.0
+    main()
+
+
+def gradmeter(
+    *arguments: object, cwd: Path, env: dict[str, str] = ENVIRONMENT, main: Callable[[], None] = patient_main
+) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process in which its modules are loaded."""
-    return forked.run(patient_main, [*map(str, arguments)], cwd=cwd, env=env)
+    return forked.run(main, [*map(str, arguments)], cwd=cwd, env=env)
 
 
 def started(*arguments: object, cwd: Path, own_group: bool = False) -> forked.Forked:
     """Start the command line in a process in which its modules are loaded."""
     return forked.Forked(patient_main, [*map(str, arguments)], cwd=cwd, env=ENVIRONMENT, own_group=own_group)
-
-
-def patient_main() -> None:
-    """The command line, whose progress and notes do not depend on the speed of the machine."""
-    progress.EVERY = synthetic._LONG = 3600.0
-    main()
 
 
 def forking_main() -> None:
@@ -55,6 +58,20 @@ def undrawn_main() -> None:
 
     reproduce.illustrate = lambda *arguments, **options: None
     forking_main()
+
+
+def unpainted_main() -> None:
+    """The same, for a report whose figures nobody looks at: they are not written, which takes seconds."""
+    from gradmeter.report.figures import saving
+
+    saving.save = lambda figure, stem: None
+    patient_main()
+
+
+def main_without(package: str) -> None:
+    """The same where a package is not installed."""
+    sys.modules[package] = None  # type: ignore[assignment]
+    patient_main()
 
 
 def brief_demo_main() -> None:
