@@ -61,17 +61,38 @@ def undrawn_main() -> None:
 
 
 def unpainted_main() -> None:
-    """The same, for a report whose figures nobody looks at: they are not written, which takes seconds."""
+    """The same, for a report whose figures nobody looks at: their files are empty, because painting takes seconds."""
+    _do_not_paint()
+    patient_main()
+
+
+def unpainted_study_main() -> None:
+    """The same for a study."""
+    _do_not_paint()
+    forking_main()
+
+
+def _do_not_paint() -> None:
     from gradmeter.report.figures import saving
 
-    saving.save = lambda figure, stem: None
-    patient_main()
+    saving.save = _write_empty_files
+
+
+def _write_empty_files(figure: object, stem: Path) -> None:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for ending in ("svg", "png"):
+        stem.with_name(f"{stem.name}.{ending}").touch()
 
 
 def main_without(package: str) -> None:
-    """The same where a package is not installed."""
+    """The command line where a package is not installed; what has imported it is imported again."""
+    for name in [*sys.modules]:
+        if name.partition(".")[0] in ("gradmeter", package):
+            del sys.modules[name]
     sys.modules[package] = None  # type: ignore[assignment]
-    patient_main()
+    from gradmeter.apps.cli import main
+
+    main()
 
 
 def brief_demo_main() -> None:

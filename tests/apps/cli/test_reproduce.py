@@ -204,7 +204,7 @@ def test_ctrl_c_says_how_to_go_on_and_fresh_keeps_what_is_not_the_studys(
 ) -> None:
     folder = shutil.copytree(finished[0], tmp_path / "tiny")
     (folder / "notes.txt").write_text("mine")
-    command = ("--data", archives, "--out", folder, *options, "--seed", 1, "--fresh", "--workers", 2)
+    command = ("--data", archives, "--out", folder, *options, "--seed", 1, "--fresh", "--workers", 1)
     with begin(*command, own_group=True) as process:
         wait_for(folder / "networks/00.training", process)
         os.killpg(process.pid, signal.SIGINT)

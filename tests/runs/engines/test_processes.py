@@ -101,10 +101,12 @@ def test_an_error_is_raised_and_stops_the_other_workers() -> None:
 @pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("while_writing", [False, True])
 def test_a_killed_worker_is_a_worker_error(while_writing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_LAST_EVENTS", 600)
+    monkeypatch.setattr(processes, "_LAST_EVENTS", 60)
     events: list[object] = []
+    started = time.monotonic()
     with pytest.raises(WorkerError):
         run_tasks(killed, [while_writing], 1, events.append)
+    assert time.monotonic() - started < 30, "it waited for events of a dead worker"
     assert events == ["alive"]
 
 
