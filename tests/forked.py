@@ -1,7 +1,7 @@
 """Processes that are forked from one in which PyTorch and gradmeter are loaded, so that they start in milliseconds.
 
 A forked command differs from one that a shell starts only in this: the modules in `LOADED` are there at its start.
-Tests of what is imported, of Ray and of servers start Python anew.
+Tests of what is imported start Python anew.
 """
 
 import multiprocessing
