@@ -38,13 +38,15 @@ ON_RAY = (
     "runs/measuring/test_on_ray.py",
     "runs/engines/test_ray.py",
     "apps/workflows/test_labels_on_ray.py",
+    "apps/cli/test_trust.py",
+    "apps/serving/test_serving.py",
+    "apps/serving/test_bombs.py",
 )
 # The files that need the same exported network, whose fit and export take ten seconds.
 ON_ONNX = ("apps/onnx/test_export.py", "apps/onnx/test_web.py")
 # The files of the longest tests, longest first: started last, they would keep one core busy while the others wait.
 LONGEST = (
     *ON_RAY,
-    "apps/cli/test_trust.py",
     "apps/serving/test_browser.py",
     *ON_ONNX,
     "docs/test_guide.py",
@@ -52,12 +54,10 @@ LONGEST = (
     "research/ood_benchmark/real/test_compare.py",
     "research/ood_benchmark/test_benchmark.py",
     "real/test_texts.py",
-    "apps/serving/test_serving.py",
     "apps/onnx/test_commands.py",
     "research/gradient_gain/test_experiment.py",
     "apps/cli/test_measure.py",
     "research/speed_benchmark/test_run.py",
-    "apps/serving/test_bombs.py",
     "research/label_study/test_study.py",
     "research/street/test_study.py",
     "apps/workflows/test_fit.py",
@@ -65,6 +65,7 @@ LONGEST = (
     "trust/test_trust.py",
     "reading/architectures/test_table.py",
 )
+SHARING = {Path(__file__).parent / name for name in ON_RAY}
 _IS_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
 
 
@@ -102,7 +103,7 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> dict[str, str]:
     """A Ray cluster with two cores on this machine, which this process has joined, and the environment to join it.
 
@@ -124,9 +125,9 @@ def cluster() -> dict[str, str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Stop the cluster after the last of the tests that share it."""
-    uses, next_uses = ("cluster" in getattr(each, "fixturenames", ()) for each in (item, nextitem))
-    if uses and not next_uses and "ray" in sys.modules:
+    """Stop the cluster after the last of the files that share it."""
+    goes_on = nextitem is not None and (nextitem.path == item.path or nextitem.path in SHARING)
+    if not goes_on and item.path in SHARING and "ray" in sys.modules:
         sys.modules["ray"].shutdown()
 
 

@@ -1,7 +1,7 @@
 """Processes that are forked from one in which PyTorch and gradmeter are loaded, so that they start in milliseconds.
 
 A forked command differs from one that a shell starts only in this: the modules in `LOADED` are there at its start.
-Tests of what is imported, of Ray and of servers start Python anew.
+Tests of what is imported start Python anew.
 """
 
 import multiprocessing
@@ -105,8 +105,12 @@ class Forked:
         self._process.join(timeout)
         if self._process.exitcode is None:
             raise TimeoutExpired("gradmeter", timeout)
-        out, err = (path.read_text() if path.exists() else "" for path in self._outputs)
-        return out, err
+        return self.output(), self.output(1)
+
+    def output(self, stream: int = 0) -> str:
+        """Return what the process wrote until now to standard output, or with 1 to standard error."""
+        path = self._outputs[stream]
+        return path.read_text() if path.exists() else ""
 
     def __enter__(self) -> Self:
         return self

@@ -5,11 +5,14 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import forked
 from gradmeter.apps.cli import main
+from gradmeter.research.study.options import StudyOptions
 from gradmeter.runs import progress
 from gradmeter.runs.engines import processes
 from gradmeter.runs.measuring import on_ray, synthetic
@@ -18,25 +21,29 @@ from gradmeter.runs.measuring import on_ray, synthetic
 MAIN = (
     "import gradmeter.runs.progress; gradmeter.runs.progress.EVERY = 3600; from gradmeter.apps.cli import main; main()"
 )
+# Enough for a network that knows the digits.
+EPOCHS = 8
 COMMAND = (sys.executable, "-c", MAIN)
 # Width and colours must not depend on the environment of the tests.
 ENVIRONMENT = {**os.environ, "COLUMNS": "160", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-
-
-def gradmeter(*arguments: object, cwd: Path, env: dict[str, str] = ENVIRONMENT) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a process in which its modules are loaded."""
-    return forked.run(patient_main, [*map(str, arguments)], cwd=cwd, env=env)
-
-
-def started(*arguments: object, cwd: Path, own_group: bool = False) -> forked.Forked:
-    """Start the command line in a process in which its modules are loaded."""
-    return forked.Forked(patient_main, [*map(str, arguments)], cwd=cwd, env=ENVIRONMENT, own_group=own_group)
 
 
 def patient_main() -> None:
     """The command line, whose progress and notes do not depend on the speed of the machine."""
     progress.EVERY = synthetic._LONG = 3600.0
     main()
+
+
+def gradmeter(
+    *arguments: object, cwd: Path, env: dict[str, str] = ENVIRONMENT, main: Callable[[], None] = patient_main
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process in which its modules are loaded."""
+    return forked.run(main, [*map(str, arguments)], cwd=cwd, env=env)
+
+
+def started(*arguments: object, cwd: Path, own_group: bool = False) -> forked.Forked:
+    """Start the command line in a process in which its modules are loaded."""
+    return forked.Forked(patient_main, [*map(str, arguments)], cwd=cwd, env=ENVIRONMENT, own_group=own_group)
 
 
 def forking_main() -> None:
@@ -51,6 +58,49 @@ def undrawn_main() -> None:
 
     reproduce.illustrate = lambda *arguments, **options: None
     forking_main()
+
+
+def unpainted_main() -> None:
+    """The same, for a report whose figures nobody looks at: their files are empty, because painting takes seconds."""
+    _do_not_paint()
+    patient_main()
+
+
+def unpainted_study_main() -> None:
+    """The same for a study."""
+    _do_not_paint()
+    forking_main()
+
+
+def _do_not_paint() -> None:
+    from gradmeter.report.figures import saving
+
+    saving.save = _write_empty_files
+
+
+def _write_empty_files(figure: object, stem: Path) -> None:
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for ending in ("svg", "png"):
+        stem.with_name(f"{stem.name}.{ending}").touch()
+
+
+def main_without(package: str) -> None:
+    """The command line where a package is not installed; what has imported it is imported again."""
+    for name in [*sys.modules]:
+        if name.partition(".")[0] in ("gradmeter", package):
+            del sys.modules[name]
+    sys.modules[package] = None  # type: ignore[assignment]
+    from gradmeter.apps.cli import main
+
+    main()
+
+
+def brief_demo_main() -> None:
+    """The command line, whose demo trains its network for a few epochs."""
+    from gradmeter.research import demo
+
+    demo.StudyOptions = partial(StudyOptions, max_epochs=EPOCHS)  # type: ignore[misc]
+    main()
 
 
 def small_parts_main() -> None:

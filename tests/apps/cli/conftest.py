@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import forked
-from apps.cli.commands import forking_main, patient_main
+from apps.cli.commands import forking_main, patient_main, unpainted_study_main
 from gradmeter.research.study.data.embedded import load_embedded
 
 # Two runs, trained just enough to have correct and wrong predictions.
@@ -65,9 +65,13 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
-    """The folder of a study by two workers that was never interrupted, and the output of the command; read-only."""
+    """The folder of a study by two workers that was never interrupted, and the output of the command; read-only.
+
+    Its figures are empty; tests/research/study/test_illustrations.py paints them.
+    """
     folder = tmp_path_factory.mktemp("finished") / "tiny"
-    return folder, run("--data", archives, "--out", folder, *OPTIONS, "--workers", 2, cwd=folder.parent)
+    command = ("--data", archives, "--out", folder, *OPTIONS, "--workers", 2)
+    return folder, run(*command, cwd=folder.parent, main=unpainted_study_main)
 
 
 @pytest.fixture(scope="session")

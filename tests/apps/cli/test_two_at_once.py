@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from apps.cli.commands import gradmeter, started
+from apps.cli.commands import gradmeter, started, unpainted_main
 from apps.workflows.digits import make
 from gradmeter.files import LOCK
 from research.ood_benchmark.archives import write_archives
@@ -87,7 +87,7 @@ def test_a_killed_owner_is_taken_over_and_nothing_remains_of_it(place: Path) -> 
         with holder(place / out) as other:
             other.kill()
             other.wait()
-        process = gradmeter(*arguments, "-o", out, cwd=place)
+        process = gradmeter(*arguments, "-o", out, cwd=place, main=unpainted_main)
         assert process.returncode == 0, (name, process.stderr)
     assert not list(place.rglob(f"*{LOCK}"))
 

@@ -85,8 +85,7 @@ class ShadeDetails:
 
 @contextmanager
 def running(port: int = PORT, *, page: bool = False, **limits: Any) -> Iterator[None]:
-    """Run the server on a port of this machine, with or without its page."""
-    import ray
+    """Run the server on a port of this machine, with or without its page, on the cluster that this process joined."""
     from ray import cloudpickle, serve
 
     from gradmeter.apps.serving import Limits, Page, application
@@ -95,7 +94,6 @@ def running(port: int = PORT, *, page: bool = False, **limits: Any) -> Iterator[
     torch.manual_seed(0)
     network = nn.Sequential(Slow(), nn.Linear(64, 3)).eval()
     reader = Reader(GradientMeter(network), Classifier("small", network, None, KIND, Prepare()), Rows())
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         details: Any = ShadeDetails()
@@ -103,9 +101,8 @@ def running(port: int = PORT, *, page: bool = False, **limits: Any) -> Iterator[
         app = application(reader, decoder_for(KIND), limits=Limits(**limits), page=shown)
         serve.run(app, name="gradmeter", route_prefix="/")
         yield
-        serve.shutdown()
     finally:
-        ray.shutdown()
+        serve.shutdown()
 
 
 def png(shade: int, side: int = 8) -> bytes:
@@ -136,6 +133,12 @@ def processes() -> list[psutil.Process]:
 
 def workers() -> list[psutil.Process]:
     """Return the processes that hold the network."""
-    return [
-        process for process in psutil.process_iter(["cmdline"]) if "judging" in " ".join(process.info["cmdline"] or ())
-    ]
+    return [process for process in processes() if "judging" in " ".join(command_line(process))]
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    """Return the words of a process's command; none if it has ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

@@ -33,7 +33,7 @@ ONE_IMAGE = 192 * MIB + 24 * PIXELS + 64 * MIB + IN_HAND
 
 
 @pytest.fixture(scope="module", autouse=True)
-def server() -> Iterator[None]:
+def server(cluster: object) -> Iterator[None]:
     with running(largest=4 * MIB, pixels=PIXELS, in_hand=IN_HAND):
         for _ in range(3):
             assert_right(post(png(200)), 200)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from apps.serving.small import KIND, Prepare, Rows
 from gradmeter import GradientMeter
-from gradmeter.apps.serving.judging import Failed, Judging, Question, Refused
+from gradmeter.apps.serving.judging import Judging
+from gradmeter.apps.serving.questions import Failed, Question, Refused
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.sources.models import Classifier

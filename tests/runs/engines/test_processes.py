@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from forked import fork_server
+from forked import Forked, fork_server
 from gradmeter.errors import DataError
 from gradmeter.runs.engines import processes, run_tasks
 from gradmeter.runs.engines.processes import WorkerError
@@ -18,12 +19,13 @@ from runs.engines.work import killed, refuse_zero, square
 
 pytestmark = pytest.mark.slow
 
+TESTS = str(Path(__file__).parents[2])
 _SLEEPING = """
 import signal
 from runs.engines.work import refuse_zero
-from gradmeter.runs.engines import run_tasks
+from gradmeter.runs.engines.processes import run_tasks
 try:
-    run_tasks(refuse_zero, [600, 601], 2, lambda pid: print(pid, flush=True))
+    run_tasks(refuse_zero, [600], 1, lambda pid: print(pid, flush=True))
 except KeyboardInterrupt:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     print("interrupted", flush=True)
@@ -46,24 +48,28 @@ def gone(pids: list[int], seconds: float = 10) -> bool:
 
 
 @pytest.fixture
-def sleeping() -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
-    """A process with two workers that sleep for ten minutes, in a process group of its own, and the workers' ids."""
-    tests = str(Path(__file__).parents[2])
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that start in milliseconds."""
+    monkeypatch.setattr(processes, "get_context", lambda method: fork_server())
+
+
+@contextmanager
+def sleeping() -> Iterator[subprocess.Popen[str]]:
+    """A process whose worker sleeps for ten minutes, in a process group of its own."""
     with subprocess.Popen(
         [sys.executable, "-c", _SLEEPING],
-        env=os.environ | {"PYTHONPATH": tests},
+        env=os.environ | {"PYTHONPATH": TESTS},
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     ) as parent:
-        assert parent.stdout is not None
-        workers = [int(parent.stdout.readline()) for _ in range(2)]
-        yield parent, workers
-        for pid in [parent.pid, *workers]:
-            if alive(pid):
-                os.kill(pid, signal.SIGKILL)
+        yield parent
+        with suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_tasks_run_in_single_threaded_workers_and_their_events_arrive(tmp_path: Path) -> None:
     events: list[object] = []
     run_tasks(square, [(tmp_path, number) for number in range(5)], 2, events.append)
@@ -82,12 +88,6 @@ def test_nothing_to_do() -> None:
     run_tasks(square, [], 2, pytest.fail)
 
 
-@pytest.fixture
-def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers that start in milliseconds."""
-    monkeypatch.setattr(processes, "get_context", lambda method: fork_server())
-
-
 @pytest.mark.usefixtures("forked_workers")
 def test_an_error_is_raised_and_stops_the_other_workers() -> None:
     workers: list[int] = []
@@ -101,41 +101,45 @@ def test_an_error_is_raised_and_stops_the_other_workers() -> None:
 @pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("while_writing", [False, True])
 def test_a_killed_worker_is_a_worker_error(while_writing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "_LAST_EVENTS", 0.5)
+    monkeypatch.setattr(processes, "_LAST_EVENTS", 60)
     events: list[object] = []
+    started = time.monotonic()
     with pytest.raises(WorkerError):
         run_tasks(killed, [while_writing], 1, events.append)
+    assert time.monotonic() - started < 30, "it waited for events of a dead worker"
     assert events == ["alive"]
 
 
-def test_workers_end_when_their_parent_is_killed(sleeping: tuple[subprocess.Popen[str], list[int]]) -> None:
-    parent, workers = sleeping
-    assert all(map(alive, workers))
-    parent.kill()
-    assert gone(workers)
+def sleep() -> None:
+    """Start two workers that sleep, and print their ids."""
+    processes.get_context = lambda method: fork_server()  # type: ignore[assignment]
+    run_tasks(refuse_zero, [600, 601], 2, lambda pid: print(pid, flush=True))
 
 
-def test_ctrl_c_stops_the_workers_in_the_middle_of_their_tasks(
-    sleeping: tuple[subprocess.Popen[str], list[int]],
-) -> None:
-    parent, workers = sleeping
-    os.killpg(parent.pid, signal.SIGINT)  # to the workers too, as a terminal does
-    assert parent.stdout is not None
-    assert parent.stdout.readline() == "interrupted\n"
-    assert parent.wait(20) == 0
-    assert gone(workers)
+def test_workers_end_when_their_parent_is_killed() -> None:
+    with Forked(sleep, [], cwd=None, env=os.environ) as parent:
+        until = time.monotonic() + 60
+        while len(workers := [int(pid) for pid in parent.output().split()]) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert all(map(alive, workers))
+        parent.kill()
+        assert gone(workers)
+
+
+def test_ctrl_c_stops_the_workers_in_the_middle_of_their_tasks() -> None:
+    with sleeping() as parent:
+        assert parent.stdout is not None
+        workers = [int(parent.stdout.readline())]
+        assert all(map(alive, workers))
+        os.killpg(parent.pid, signal.SIGINT)  # to the workers too, as a terminal does
+        assert parent.communicate(timeout=60)[0] == "interrupted\n"
+        assert parent.returncode == 0
+        assert gone(workers)
 
 
 def test_ctrl_c_while_the_workers_start_shows_no_traceback() -> None:
-    tests = str(Path(__file__).parents[2])
-    with subprocess.Popen(
-        [sys.executable, "-c", _SLEEPING],
-        env=os.environ | {"PYTHONPATH": tests},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as parent:
+    with sleeping() as parent:
         while not (starting := [pid for pid in children(parent.pid) if "spawn_main" in command_line(pid)]):
             assert parent.poll() is None
             time.sleep(0.01)
@@ -144,10 +148,10 @@ def test_ctrl_c_while_the_workers_start_shows_no_traceback() -> None:
             os.killpg(parent.pid, signal.SIGINT)
             time.sleep(0.1)
         out, err = parent.communicate(timeout=60)
-    assert out.splitlines()[-1] == "interrupted"
-    assert not err
-    assert parent.returncode == 0
-    assert gone(starting)
+        assert out.splitlines()[-1] == "interrupted"
+        assert not err
+        assert parent.returncode == 0
+        assert gone(starting)
 
 
 def children(pid: int) -> list[int]:

@@ -30,12 +30,13 @@ def refuse_zero(seconds: float, emit: Emit) -> None:
 
 
 def killed(while_writing: bool, emit: Emit) -> None:
-    """Kill this process, as the kernel does if memory runs out; optionally while it holds the event queue's lock."""
+    """Kill this process, as the kernel does if memory runs out; optionally while it sends an event."""
     emit("alive")
-    time.sleep(0.2)
     if while_writing:
-        assert processes._queue is not None
-        processes._queue._wlock.acquire()
+        assert processes._events is not None
+        pipe, lock = processes._events
+        lock.acquire()
+        os.write(pipe.fileno(), b"\0\0")
     os.kill(os.getpid(), signal.SIGKILL)
 
 

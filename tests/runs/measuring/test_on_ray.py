@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -159,12 +160,27 @@ def test_options_that_cannot_be_used(folder: Path, tmp_path: Path, monkeypatch: 
         measure(classifier(), opened(folder), tmp_path / "r", Work(engine="spark"))
     with pytest.raises(GradmeterError, match=r"GPU.*--device cpu"):
         measure(classifier(), opened(folder), tmp_path / "r", Work(engine="ray", device="cuda"))
-    with pytest.raises(InputError, match=r"--device foo"):  # found by an actor
-        measure(classifier(), opened(folder), tmp_path / "r", Work(engine="ray", workers=1, device="foo"))
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(GradmeterError, match=r"gradmeter\[ray\]"):
         measure(classifier(), opened(folder), tmp_path / "s", Work(engine="ray"))
     assert not (tmp_path / "s").exists()
+
+
+def test_a_module_that_the_workers_lack_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray itself repeats the task again and again."""
+    (tmp_path / "only_here.py").write_text("class Rows: ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    small = classifier()
+    reader = Reader(GradientMeter(small.network), small, import_module("only_here").Rows())
+    with pytest.raises(GradmeterError, match=r"only_here.*PYTHONPATH") as caught:
+        stream(reader, opened(folder), tmp_path / "r", {}, Work(engine="ray", workers=1))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.exhaustive
+def test_an_option_that_only_an_actor_finds_wrong(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--device foo"):
+        measure(classifier(), opened(folder), tmp_path / "r", Work(engine="ray", workers=1, device="foo"))
 
 
 class Refusal:

@@ -7,7 +7,7 @@ the class but not the module.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse
@@ -20,12 +20,14 @@ from ray.exceptions import RayError
 from gradmeter.apps.serving.batching import Batches
 from gradmeter.apps.serving.details import DetailedVerdict, Verdict
 from gradmeter.apps.serving.isolation import isolated
-from gradmeter.apps.serving.judging import Failed, Judging, Question, Refused
 from gradmeter.apps.serving.page import Page, described, page_routes
+from gradmeter.apps.serving.questions import Failed, Question, Refused
 from gradmeter.apps.serving.receiving import Limits, decoded_bytes, received
 from gradmeter.apps.serving.room import NoRoom, Room, Share
-from gradmeter.runs.measuring.reader import Reader
 from gradmeter.sources.samples.headers import pixels_in_time
+
+if TYPE_CHECKING:
+    from gradmeter.runs.measuring.reader import Reader
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The body is empty or cannot be read."},
@@ -49,7 +51,7 @@ class Problem(BaseModel):
 
 
 def application(
-    reader: Reader,
+    reader: "Reader",
     decoder: Callable[[bytes], Any],
     *,
     device: str = "cpu",
@@ -74,6 +76,9 @@ def application(
         limits: limits of size, number and time.
         page: what the page shows; None for no page.
     """
+    # Not above: the gate loads this module, and does not need PyTorch, which takes seconds and much memory.
+    from gradmeter.apps.serving.judging import Judging
+
     bounds = limits or Limits()
     texts = reader.classifier.image is None
     kinds = ("text/plain",) if texts else ("image/png", "image/jpeg", "application/octet-stream")

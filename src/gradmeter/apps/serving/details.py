@@ -5,14 +5,15 @@ This module does not import `annotations` from `__future__`: FastAPI evaluates a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, Field
 
-from gradmeter.reading.readings import Readings
-from gradmeter.trust.judge import Judge
-from gradmeter.trust.layer_ranges import LayerValues
+if TYPE_CHECKING:  # the gate of the server loads this module, and does not need PyTorch
+    from gradmeter.reading.readings import Readings
+    from gradmeter.trust.judge import Judge
+    from gradmeter.trust.layer_ranges import LayerValues
 
 MOST_CLASSES = 20
 """The most classes in an answer: those with the highest probabilities."""
@@ -94,10 +95,10 @@ class Details:
         classes: names of the classes; None if they have none.
     """
 
-    judge: Judge
+    judge: "Judge"
     classes: tuple[str, ...] | None
 
-    def __call__(self, readings: Readings) -> list[dict[str, Any]]:
+    def __call__(self, readings: "Readings") -> list[dict[str, Any]]:
         """Return the details of N predictions."""
         softmax = readings.logits.double().softmax(dim=1).cpu().numpy()
         layers = self.judge.layer_values(readings)
@@ -120,7 +121,7 @@ class Details:
         ]
 
 
-def _records(values: LayerValues, row: int) -> list[dict[str, Any]]:
+def _records(values: "LayerValues", row: int) -> list[dict[str, Any]]:
     """Return one record for each layer of one prediction."""
     objections = values.objections
     return [

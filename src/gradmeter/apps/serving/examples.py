@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradmeter.errors import DataError
-from gradmeter.runs.measuring.dataset import Skipped
-from gradmeter.runs.measuring.loading import decoded, fetch_samples
 from gradmeter.sources.samples import ImageKind, Source, open_source
 
 MOST = 24
@@ -44,6 +42,10 @@ def read_examples(data: str, image: ImageKind) -> tuple[Example, ...]:
     Raises:
         DataError: if `data` does not exist, or no image of it can be read.
     """
+    # Not above: the gate of the server loads this module, and does not need PyTorch.
+    from gradmeter.runs.measuring.dataset import Skipped
+    from gradmeter.runs.measuring.loading import decoded, fetch_samples
+
     source = open_source(data, image)
     rows = np.unique(np.linspace(0, len(source) - 1, min(MOST, len(source))).round().astype(int)).tolist()
     examples = []

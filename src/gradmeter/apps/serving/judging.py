@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from gradmeter.apps.serving.isolation import isolated
+from gradmeter.apps.serving.questions import Answer, Failed, Question, Refused
 from gradmeter.errors import one_line
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring.dataset import Skipped
@@ -19,36 +19,6 @@ from gradmeter.runs.measuring.reader import Reader
 from gradmeter.sources.samples import Encoded, Sample
 
 _GREY = 128
-
-
-@dataclass(frozen=True)
-class Question:
-    """A sample to judge.
-
-    Attributes:
-        content: the content of a file, or of a text in UTF-8.
-        detailed: whether to answer with the details of the prediction, too.
-    """
-
-    content: bytes
-    detailed: bool = False
-
-
-@dataclass(frozen=True)
-class Refused:
-    """Why a sample cannot be read."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Failed:
-    """Why the network fails on a sample that can be read."""
-
-    reason: str
-
-
-Answer = dict[str, Any] | Refused | Failed
 
 
 class Judging:

@@ -6,7 +6,7 @@ This module does not import `annotations` from `__future__`: FastAPI evaluates a
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, HTTPException, Response
 from pydantic import BaseModel, Field
@@ -14,10 +14,11 @@ from pydantic import BaseModel, Field
 from gradmeter.apps.serving.details import Details
 from gradmeter.apps.serving.examples import Example
 from gradmeter.apps.serving.receiving import Limits
-from gradmeter.sources.models import Classifier
-from gradmeter.trust.layer_ranges import LEVELS
-from gradmeter.trust.model import TrustModel
-from gradmeter.trust.risk import Guarantee
+
+if TYPE_CHECKING:  # the gate of the server loads this module, and does not need PyTorch
+    from gradmeter.sources.models import Classifier
+    from gradmeter.trust.model import TrustModel
+    from gradmeter.trust.risk import Guarantee
 
 _FOLDER = Path(__file__).parent / "static"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -51,13 +52,13 @@ class Page:
     classes: int
     mode: str | None
     side: int | None
-    guarantee: Guarantee | None
+    guarantee: "Guarantee | None"
     meaning: str
     details: Details
     examples: tuple[Example, ...] = ()
 
     @classmethod
-    def of(cls, trust: TrustModel, classifier: Classifier, examples: tuple[Example, ...] = ()) -> "Page":
+    def of(cls, trust: "TrustModel", classifier: "Classifier", examples: tuple[Example, ...] = ()) -> "Page":
         """Describe a fitted TrustModel and its classifier."""
         judge, image = trust.judge, classifier.image
         assert judge is not None
@@ -146,6 +147,8 @@ def described(page: Page, limits: Limits) -> Model:
         page: what the page shows.
         limits: limits of the server.
     """
+    from gradmeter.trust.layer_ranges import LEVELS
+
     model = Model(
         server="",
         model=page.model,
@@ -167,7 +170,7 @@ def described(page: Page, limits: Limits) -> Model:
     return model.model_copy(update={"server": fingerprint})
 
 
-def _guarantee(guarantee: Guarantee) -> ModelGuarantee:
+def _guarantee(guarantee: "Guarantee") -> ModelGuarantee:
     return ModelGuarantee(
         risk=guarantee.risk,
         confidence=guarantee.confidence,

@@ -17,7 +17,7 @@ from ray import serve as ray_serve
 from ray.exceptions import RayError
 
 from gradmeter.errors import GradmeterError, InputError, one_line
-from gradmeter.runs.engines.ray import cluster
+from gradmeter.runs.engines.ray import cluster, starts_here
 
 # Open files that Ray needs to start and to answer some hundred connections; with fewer it hangs.
 _OPEN_FILES = 1024
@@ -43,6 +43,7 @@ def serve(application: Any, host: str, port: int, on_ready: Callable[[str], None
     os.environ.setdefault("RAY_worker_niceness", "0")
     stop = threading.Event()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    is_own = starts_here()
     with reserved_port(host, port), cluster():
         gate = _started(application, host, port)
         # Only now, because Ray installs handlers of its own, which end the process at once.
@@ -52,7 +53,8 @@ def serve(application: Any, host: str, port: int, on_ready: Callable[[str], None
             stop.wait()
             with suppress(TimeoutError):
                 gate.close.remote().result(timeout_s=_SHUTDOWN_TIMEOUT)
-            ray_serve.shutdown()
+            if not is_own:  # otherwise it ends with Ray, which is faster
+                ray_serve.shutdown()
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)

@@ -15,10 +15,9 @@ from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection
-from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Lock
 from typing import Any, TypeVar
 
-import torch
 from threadpoolctl import threadpool_limits
 
 from gradmeter.errors import GradmeterError
@@ -32,10 +31,10 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _LARGEST_THRESHOLD = 32 * 2**20
 
-# Seconds to wait for the last events.
+# Seconds to wait for the last events: a process that a killed worker started may hold the pipe open.
 _LAST_EVENTS = 10
 
-_queue: Queue[Any] | None = None  # in a worker: sends events to the parent process
+_events: tuple[Connection, Lock] | None = None  # in a worker: sends events to the parent process, one at a time
 
 
 class WorkerError(GradmeterError, RuntimeError):
@@ -67,10 +66,10 @@ def run_tasks(
         return
     context = get_context("spawn")
     stop, alive = context.Pipe(duplex=False)
-    queue: Queue[Any] = context.Queue()
-    listener = threading.Thread(target=_listen, args=(queue, on_event), daemon=True)
+    received, events = context.Pipe(duplex=False)
+    listener = threading.Thread(target=_listen, args=(received, on_event), daemon=True)
     listener.start()
-    pool = ProcessPoolExecutor(min(workers, len(items)), context, _prepare, (stop, queue))
+    pool = ProcessPoolExecutor(min(workers, len(items)), context, _prepare, (stop, events, context.Lock()))
     others = active_children()
     try:
         with interrupts_held_back():
@@ -94,20 +93,24 @@ def run_tasks(
     finally:
         pool.shutdown(cancel_futures=True)
         alive.close()
-        queue.put(None)
-        # Do not wait for ever: a worker that was killed while it wrote to the queue still holds the queue's lock.
-        queue.cancel_join_thread()
+        # No worker is left to send events: the listener gets the last ones, and then the end of the pipe.
+        events.close()
         listener.join(_LAST_EVENTS)
 
 
-def _listen(queue: Queue[Any], on_event: Callable[[Any], None]) -> None:
-    for event in iter(queue.get, None):
-        on_event(event)
+def _listen(received: Connection, on_event: Callable[[Any], None]) -> None:
+    with received:
+        while True:
+            try:
+                event = received.recv()
+            except (EOFError, OSError):  # an OSError if a worker was killed while it sent an event
+                return
+            on_event(event)
 
 
-def _prepare(stop: Connection, queue: Queue[Any]) -> None:
-    global _queue
-    _queue = queue
+def _prepare(stop: Connection, events: Connection, lock: Lock) -> None:
+    global _events
+    _events = events, lock
     # Ctrl-C interrupts the whole process group; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_at_end_of, args=(stop,), daemon=True).start()
@@ -116,6 +119,8 @@ def _prepare(stop: Connection, queue: Queue[Any]) -> None:
 
 def prepare_worker() -> None:
     """Use one thread in this process, and keep freed memory."""
+    import torch  # not above: the gate of a server loads this module, and does not need PyTorch
+
     torch.set_num_threads(1)
     threadpool_limits(1)
     _keep_freed_memory()
@@ -135,5 +140,11 @@ def _exit_at_end_of(stop: Connection) -> None:
 
 
 def _work(task: Callable[[Any, Callable[[Any], None]], None], item: Any) -> None:
-    assert _queue is not None
-    task(item, _queue.put)
+    task(item, _emit)
+
+
+def _emit(event: Any) -> None:
+    assert _events is not None
+    events, lock = _events
+    with lock:
+        events.send(event)

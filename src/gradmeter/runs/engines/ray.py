@@ -71,6 +71,15 @@ def require_ray() -> Any:
     return ray
 
 
+def starts_here() -> bool:
+    """Return whether `cluster` starts Ray on this machine, and ends it with all of its processes.
+
+    Raises:
+        GradmeterError: if Ray is not installed, or the cluster that RAY_ADDRESS names cannot be reached.
+    """
+    return not require_ray().is_initialized() and _remote_address() is None
+
+
 @contextmanager
 def cluster() -> Iterator[Any]:
     """Connect Ray to the cluster that RAY_ADDRESS names, or start it on this machine, while the block runs.
@@ -147,8 +156,8 @@ def _require_reachable(address: str) -> None:
     Raises:
         GradmeterError: if the address is invalid, or nothing answers.
     """
-    parts = urlsplit(address if "://" in address else f"//{address}")
     try:
+        parts = urlsplit(address if "://" in address else f"//{address}")
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise _no_cluster(address, one_line(error)) from error
@@ -278,6 +287,24 @@ def _original_error(error: Any) -> BaseException:
         return type(cause)(message)
     reason = str(error).strip().rpartition("\n")[2] if cause is None else f"{type(cause).__name__}: {message}"
     return WorkerError(f"a worker failed ({reason}); run the same command again, it continues where it stopped")
+
+
+def fetched(reference: Any) -> Any:
+    """Return an object that the driver stored with `ray.put`, in a task or an actor.
+
+    Raises:
+        GradmeterError: if a module of the object is missing here. Ray would repeat the task again and again.
+    """
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RaySystemError as error:
+        reason = str(error).partition("\n")[0]  # then Ray's traceback
+        raise GradmeterError(
+            f"a worker of the Ray cluster cannot load the network or the data ({reason}); expected the same "
+            "modules on all machines: install them there, or add their folder to PYTHONPATH before ray start"
+        ) from None
 
 
 def through_actors(

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gradmeter.runs.engines.processes import WorkerError
-from gradmeter.runs.engines.ray import actors, cluster, through_actors
+from gradmeter.runs.engines.ray import actors, cluster, fetched, through_actors
 from gradmeter.runs.measuring.dataset import PART, MeasuredSet, Note, Skipped
 from gradmeter.runs.measuring.loading import batch_of, decoded, fetch_samples
 from gradmeter.runs.measuring.reader import Reader
@@ -89,9 +89,7 @@ def ray_parts(
 
 def _fetch_parts(source_ref: Any, parts: Sequence[tuple[int, Sequence[int]]]) -> pa.Table:
     """The stored samples of some parts."""
-    import ray
-
-    source: Source = ray.get(source_ref)
+    source: Source = fetched(source_ref)
     rows = [_row(part, sample) for part, indices in parts for sample in fetch_samples(source, indices)]
     return pa.Table.from_pylist(rows, _SCHEMA)
 
@@ -106,9 +104,7 @@ class _PartWriter:
     """An actor that holds the network, measures the samples of parts and writes these parts of the data set."""
 
     def __init__(self, reader: Any, decoder: Callable[[bytes], Any], measured: MeasuredSet, device: str) -> None:
-        import ray
-
-        self._reader: Reader = ray.get(reader)
+        self._reader: Reader = fetched(reader)
         self._reader.move(device)
         self._decoder, self._measured, self._device = decoder, measured, device
 
