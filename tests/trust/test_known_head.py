@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 from scipy.stats import rankdata
+from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import StratifiedKFold
 
 from gradmeter.trust.confidence import KnownFeatures, SecondLook
 from gradmeter.trust.known_head import KnownHead as Head
