@@ -36,7 +36,6 @@ from gradmeter.trust.confidence import softmax_log_odds
 from gradmeter.trust.meta_classifier import SCORES
 from gradmeter.trust.reasons import UNFAMILIAR, split_reason
 from gradmeter.trust.traced import Verdicts
-from trust.quick import fit_quickly
 from trust.trained import digits, loader, train, trained
 
 pytestmark = [pytest.mark.slow, needs_exporter]
@@ -147,9 +146,8 @@ def two_layers() -> nn.Module:
     return network.eval()
 
 
-def test_a_judge_that_reads_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_judge_that_reads_gradients(tmp_path: Path) -> None:
     network = two_layers()
-    fit_quickly(monkeypatch)
     # Each parameter makes the graph larger; an exhaustive test reads those of biases and of a convolution, too.
     stressed = TrustModel(GradientMeter(network, biases=False), reads="gradients").fit(loader(300, 900))
     stressed.set_risk(0.08, loader(900, 1400))
