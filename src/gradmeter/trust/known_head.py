@@ -121,17 +121,17 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         best = int(np.argmin([_log_losses(wrong, score_odds).mean() for score_odds in odds]))
         if not _improves(_log_losses(wrong, odds[0]), _log_losses(wrong, odds[best])):
             best = 0
-        members, member_odds = [scores[best]], [odds[best]]
+        members, member_odds, total = [scores[best]], [odds[best]], odds[best]
         candidates = [*self._candidates(X, scores[best].confidence)]
         odds = [_held_out(candidate, X, wrong, folds) for candidate in candidates]
         while candidates and len(members) < _MOST_MEMBERS:
-            total = sum(member_odds)
             losses = [_log_losses(wrong, (total + candidate) / (len(members) + 1)) for candidate in odds]
             chosen = int(np.argmin([loss.mean() for loss in losses]))
             if not _improves(_log_losses(wrong, total / len(members)), losses[chosen]):
                 break
             members.append(candidates[chosen])
             member_odds.append(odds[chosen])
+            total = total + odds[chosen]
         average: Values = np.mean(member_odds, axis=0)
         return ([] if members == [scores[0]] else [clone(member) for member in members]), average
 

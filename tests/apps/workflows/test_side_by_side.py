@@ -21,7 +21,6 @@ from gradmeter.apps.workflows.side_by_side_report import answer, write_side_by_s
 from gradmeter.errors import InputError, OutputError
 from gradmeter.report import figures
 from gradmeter.trust.evaluation.comparison import ALL, WRONG
-from trust.quick import fit_quickly
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +42,6 @@ def home(place: Path, fitted: Fitted, tmp_path_factory: pytest.TempPathFactory) 
     save_file(noisy, folder / "noisy.safetensors")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        fit_quickly(patch)
         fit(recipe(place), "validation", [], folder / "forward", reads="forward", risk=0.08, **QUICK)
         other = replace(recipe(place), weights=folder / "noisy.safetensors")
         fit(other, "validation", [], folder / "other", meta_classifier="ridge", reads="forward", risk=0.2, **QUICK)
