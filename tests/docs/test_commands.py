@@ -14,7 +14,9 @@ import typer
 from PIL import Image
 from safetensors.torch import save_file
 
-from apps.cli.commands import gradmeter
+import forked
+from apps.cli.commands import ENVIRONMENT
+from apps.cli.quick import quick_main
 from docs.code import ROOT, blocks
 from gradmeter.apps.cli.commands import app
 
@@ -40,7 +42,7 @@ def test_the_readme_s_commands(tmp_path: Path) -> None:
         # A thousand large images of noise would take minutes.
         line = line.replace("noise:uniform", "noise:uniform:12 --image-size 32 --reads forward --repetitions 100")
         arguments = shlex.split(line)[1:]
-        finished = gradmeter(*arguments, cwd=tmp_path)
+        finished = forked.run(quick_main, arguments, cwd=tmp_path, env=ENVIRONMENT)
         # So few images are not enough for a risk guarantee: exit code 1.
         assert finished.returncode == (1 if arguments[0] == "fit" else 0), finished.stderr
     assert (tmp_path / "evaluation/report.html").is_file()

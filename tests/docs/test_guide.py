@@ -16,9 +16,11 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import forked
-from apps.cli.commands import ENVIRONMENT, gradmeter
+from apps.cli.commands import ENVIRONMENT
+from apps.cli.quick import quick_main
 from docs.code import ROOT, blocks, run_script
 from gradmeter.research.study.data.embedded import load_embedded
+from trust.quick import fit_quickly
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +34,7 @@ def run(line: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     if program == "python":
         return forked.run(run_script, [str(ROOT / arguments[0]), *arguments[1:]], cwd=folder, env=ENVIRONMENT)
     assert program == "gradmeter"
-    return gradmeter(*arguments, cwd=folder)
+    return forked.run(quick_main, arguments, cwd=folder, env=ENVIRONMENT)
 
 
 def smaller(line: str) -> str:
@@ -61,6 +63,7 @@ def digits() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
+    fit_quickly(monkeypatch)
     images, labels = digits()
     variables = {
         "validation_loader": DataLoader(TensorDataset(images[:150], labels[:150]), batch_size=100),

@@ -25,7 +25,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from torch.utils.data import DataLoader
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from apps.cli.commands import gradmeter
+import forked
+from apps.cli.commands import ENVIRONMENT
+from apps.cli.quick import quick_main
 from research.study.report.test_page import Page
 
 pytestmark = pytest.mark.slow
@@ -129,7 +131,7 @@ def place(truth: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def finished(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    done = gradmeter(*arguments, cwd=cwd)
+    done = forked.run(quick_main, [*map(str, arguments)], cwd=cwd, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     return done
 

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 from scipy.stats import rankdata
+from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import StratifiedKFold
 
 from gradmeter.trust.confidence import KnownFeatures, SecondLook
 from gradmeter.trust.known_head import KnownHead as Head
@@ -207,3 +209,14 @@ def test_the_members_start_from_the_same_confidence_score() -> None:
     head = Head(STRENGTHS).fit(X, wrong)
     assert len(head.members_) > 1
     assert all(isinstance(member.confidence, SecondLook) for member in head.members_)
+
+
+def test_held_out_log_odds_are_those_of_members_fitted_without_the_fold() -> None:
+    X, log_scale, wrong = inputs(1000, 7, tells=2.0)
+    features, head = known(X, log_scale), Head(STRENGTHS)
+    odds = head.fit_held_out(features, wrong)
+    assert len(head.members_) > 1
+    for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(wrong, wrong):
+        fitted = [clone(member).fit(features.rows(train), wrong[train]) for member in head.members_]
+        expected = np.mean([member.log_odds(features.rows(test)) for member in fitted], axis=0)
+        np.testing.assert_allclose(odds[test], expected, rtol=1e-12)

@@ -59,6 +59,11 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> Self:
         """Fit to the features of known predictions, and whether these were wrong [n]."""
+        self.fit_held_out(X, wrong)
+        return self
+
+    def fit_held_out(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> Values:
+        """Fit as `fit`; return the log odds [n] of these predictions, by members fitted without their fold."""
         self.members_: list[ConfidenceCurve] = []
         least = min(np.count_nonzero(wrong), np.count_nonzero(~wrong))
         softmax = ConfidenceCurve()
@@ -68,9 +73,11 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         if not least or not softmax.rises:
             softmax.fit_level(X, wrong)
         if least >= FEW:
-            members = [member.fit(X, wrong) for member in self._selected(X, wrong)]
-            self.members_ = members if all(member.rises for member in members) else []
-        return self
+            members, held_out = self._selected(X, wrong)
+            if members and all(member.fit(X, wrong).rises for member in members):
+                self.members_ = members
+                return held_out
+        return self.log_odds(X)
 
     @property
     def softmax_only_(self) -> bool:
@@ -103,23 +110,18 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         """Return P(wrong) [n]; see `log_odds`."""
         return np.asarray(expit(self.log_odds(X, by_softmax=by_softmax)))
 
-    def held_out_log_odds(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> Values:
-        """Return the log odds [n] for the predictions that it was fitted to, by members fitted without their fold."""
-        if not self.members_:
-            return self.log_odds(X)
-        folds = _folds(wrong)
-        odds: Values = np.mean([_held_out(member, X, wrong, folds) for member in self.members_], axis=0)
-        return odds
+    def _selected(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> tuple[list[ConfidenceCurve], Values]:
+        """Return the models to average, not fitted, and their held-out log odds [n].
 
-    def _selected(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> list[ConfidenceCurve]:
-        """Return the models to average, not fitted; none if the softmax alone is as good."""
+        There are none if the softmax alone is as good.
+        """
         folds = _folds(wrong)
         scores = [ConfidenceCurve(confidence) for confidence in _confidences(X)]
         odds = [_held_out(score, X, wrong, folds) for score in scores]
         best = int(np.argmin([_log_losses(wrong, score_odds).mean() for score_odds in odds]))
         if not _improves(_log_losses(wrong, odds[0]), _log_losses(wrong, odds[best])):
             best = 0
-        members, total = [scores[best]], odds[best]
+        members, member_odds, total = [scores[best]], [odds[best]], odds[best]
         candidates = [*self._candidates(X, scores[best].confidence)]
         odds = [_held_out(candidate, X, wrong, folds) for candidate in candidates]
         while candidates and len(members) < _MOST_MEMBERS:
@@ -128,8 +130,10 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
             if not _improves(_log_losses(wrong, total / len(members)), losses[chosen]):
                 break
             members.append(candidates[chosen])
+            member_odds.append(odds[chosen])
             total = total + odds[chosen]
-        return [] if members == [scores[0]] else [clone(member) for member in members]
+        average: Values = np.mean(member_odds, axis=0)
+        return ([] if members == [scores[0]] else [clone(member) for member in members]), average
 
     def _candidates(self, X: KnownFeatures, confidence: Confidence | None) -> Iterator[ConfidenceCurve]:
         for group, strengths in (self.strengths or {}).items():

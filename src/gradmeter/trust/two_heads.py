@@ -144,7 +144,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         outputs = self._outputs(values)
         strengths = _STRENGTHS if self.outputs else {OUTPUTS: _STRENGTHS[OUTPUTS]}
         features = self._known_features(values[known], distances[:, known], outputs[known], strengths)
-        self.known_ = KnownHead(strengths).fit(features, y[known] == WRONG)
+        self.known_ = KnownHead(strengths)
+        wrong_odds = self.known_.fit_held_out(features, y[known] == WRONG)
         nearest, signed = _nearest(distances), _signed(distances, outputs)
         self.nearest_mean_, spread = nearest[known].mean(axis=0), nearest[known].std(axis=0)
         self.nearest_spread_ = np.where(spread > 0, spread, 1.0)
@@ -152,7 +153,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         kinds = np.where(known, KNOWN, y - UNKNOWN)
         self.unknown_ = UnknownHead().fit(nearest, signed, kinds)
         ratios = _ratios_of_known(self.unknown_, nearest, signed, kinds)
-        self._fit_shares(ratios, features, self._largest_logits(values[known]), y[known] == WRONG)
+        self._fit_shares(ratios, features, wrong_odds, self._largest_logits(values[known]), y[known] == WRONG)
         return self
 
     def _fit_densities(self, values: Values, known: NDArray[np.bool_], right: NDArray[np.bool_]) -> Values:
@@ -173,12 +174,15 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             all_distances[indices] = distances
         return all_distances
 
-    def _fit_shares(self, ratios: Values, features: KnownFeatures, largest: Values, wrong: NDArray[np.bool_]) -> None:
+    def _fit_shares(
+        self, ratios: Values, features: KnownFeatures, wrong_odds: Values, largest: Values, wrong: NDArray[np.bool_]
+    ) -> None:
         """Choose the shares of unknown inputs, and thresholds of familiarity.
 
         Args:
             ratios: [known, kinds] log likelihood ratios of known inputs.
             features: of the known inputs.
+            wrong_odds: [known] held-out log odds that the prediction is wrong.
             largest: [known] largest logits.
             wrong: [known] whether the prediction is wrong.
         """
@@ -187,7 +191,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.kind_log_odds_ = kind_log_odds(ratios, tolerated_loss(wrong))
             if self.outputs and self.ranking == LEARNED:
                 odds = unknown_log_odds(ratios, self.kind_log_odds_)
-                self.near_ = NearUnknown().fit(largest, self.known_.held_out_log_odds(features, wrong), odds, wrong)
+                self.near_ = NearUnknown().fit(largest, wrong_odds, odds, wrong)
         else:
             kinds = ratios.shape[1]
             self.kind_log_odds_ = np.full(kinds, logit(self.unknown_share) - np.log(kinds))

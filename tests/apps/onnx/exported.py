@@ -18,6 +18,7 @@ from gradmeter.sources.models.preprocessing import ResizeAndNormalise, Stacked
 from gradmeter.sources.samples import ImageKind
 from gradmeter.trust.candidates import ConfidenceCurve
 from gradmeter.trust.confidence import SecondLook, softmax_log_odds
+from trust.quick import fit_quickly
 from trust.trained import digits, loader, noise, trained
 
 needs_exporter = pytest.mark.skipif(not is_supported(), reason=f"PyTorch {torch.__version__} writes no branches")
@@ -29,7 +30,9 @@ CLASSES = tuple("0123456789")
 def trust() -> TrustModel:
     """A TrustModel with a guarantee, which gives the fifth of the inputs that is most doubtful a second look."""
     network = trained()
-    fitted = TrustModel(GradientMeter(network), reads="forward").fit(loader(300, 900))
+    with pytest.MonkeyPatch.context() as patch:
+        fit_quickly(patch)
+        fitted = TrustModel(GradientMeter(network), reads="forward").fit(loader(300, 900))
     assert fitted.judge is not None
     heads = fitted.judge.classifier
     readings = GradientMeter(network).for_trust_model(gradients=False)(digits()[0][300:900])

@@ -13,6 +13,7 @@ import pytest
 from apps.cli.commands import ENVIRONMENT, gradmeter, in_this_process
 from apps.onnx.exported import needs_exporter
 from apps.workflows.digits import make
+from trust.quick import fit_quickly
 
 pytestmark = [pytest.mark.slow, needs_exporter]
 
@@ -28,7 +29,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with digits, a TrustModel in trust/ and judged.onnx."""
     folder = tmp_path_factory.mktemp("place")
     make(folder)
-    fitted = in_this_process(*FIT, "--reads", "forward", "-o", "trust", cwd=folder)
+    with pytest.MonkeyPatch.context() as patch:
+        fit_quickly(patch)
+        fitted = in_this_process(*FIT, "--reads", "forward", "-o", "trust", cwd=folder)
     assert fitted.returncode == 0, fitted.stderr
     process = in_this_process("export", "trust", *NAMED, "-o", "judged.onnx", cwd=folder)
     assert process.returncode == 0, process.stderr

@@ -38,6 +38,6 @@ def peak(labels: int, folder: Path) -> int:
     return int(done.stdout)
 
 
-def test_four_times_the_labels(tmp_path: Path) -> None:
-    few, many = (peak(count, tmp_path / str(count)) for count in (10_000, 40_000))
-    assert many - few < 30_000 * LARGEST
+def test_five_times_the_labels(tmp_path: Path) -> None:
+    few, many = (peak(count, tmp_path / str(count)) for count in (5_000, 25_000))
+    assert many - few < 20_000 * LARGEST

@@ -19,6 +19,7 @@ from gradmeter.apps.workflows.open_trust import open_trust
 from gradmeter.apps.workflows.side_by_side import Candidate, SideBySide, evaluate_two, short_names
 from gradmeter.apps.workflows.side_by_side_report import answer, write_side_by_side
 from gradmeter.errors import InputError, OutputError
+from gradmeter.report import figures
 from gradmeter.trust.evaluation.comparison import ALL, WRONG
 
 pytestmark = pytest.mark.slow
@@ -49,11 +50,13 @@ def home(place: Path, fitted: Fitted, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def judges(home: Path, place: Path) -> SideBySide:
-    """The comparison of two judges of one network, written to home / "judges"."""
+    """The comparison of two judges of one network, written to home / "judges" without figures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         pair = candidate("trust", "trust"), candidate("forward", str(home / "forward"))
         result = evaluate_two(pair, "test", ["torn"], home / "judges", **QUICK)
+        # Tests look at the figures of the other comparison only.
+        patch.setattr(figures, "save_for_screens", lambda draw, stem: None)
         write_side_by_side(result, home / "judges", command="gradmeter evaluate trust forward")
         return result
 
@@ -174,8 +177,9 @@ def test_networks_of_other_classes_are_refused(home: Path, at_place: Path, tmp_p
 
 
 def test_a_judge_without_a_guarantee_has_no_decisions(
-    fitted: Fitted, home: Path, at_place: Path, tmp_path: Path
+    fitted: Fitted, home: Path, at_place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(figures, "save_for_screens", lambda draw, stem: None)
     first, second = candidate("trust", "trust"), candidate("forward", str(home / "forward"))
     second.trust.guarantee = None
     result = evaluate_two((first, second), "test", [], tmp_path / "out", **QUICK)

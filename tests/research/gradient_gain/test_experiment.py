@@ -14,6 +14,7 @@ from gradmeter.research.gradient_gain.experiment import GainExperiment, run_expe
 from gradmeter.research.gradient_gain.gains import resample_cases, resample_predictions
 from gradmeter.research.gradient_gain.subjects import SUBJECTS
 from research.in_process import run_in_process
+from trust.quick import fit_quickly
 
 QUIET = Console(quiet=True)
 
@@ -25,6 +26,7 @@ def small(data: Path, share: float = 0.05) -> GainExperiment:
 @pytest.fixture(scope="module", autouse=True)
 def little_work() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
+        fit_quickly(patch)
         patch.setattr("gradmeter.research.gradient_gain.experiment.run_tasks", run_in_process)
         patch.setitem(SUBJECTS, "perceptron", replace(SUBJECTS["perceptron"], runs=2))
         for resample in (resample_cases, resample_predictions):

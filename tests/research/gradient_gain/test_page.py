@@ -41,10 +41,8 @@ def predicted(seed: int) -> Predicted:
 def results() -> dict[str, SubjectResults]:
     gains = {"wrong": 1.5, "CIFAR-100": -0.8, "blur": 0.0, few(200, "wrong"): 0.0}
     draws = [{name: scored(seed, gain) for name, gain in gains.items()} for seed in range(3)]
-    return {
-        name: SubjectResults.compute(draws, [predicted(seed) for seed in range(3)], [Price(1.0, 2.0, 8.0)])
-        for name in ("resnet20", "texts")
-    }
+    computed = SubjectResults.compute(draws, [predicted(seed) for seed in range(3)], [Price(1.0, 2.0, 8.0)])
+    return dict.fromkeys(("resnet20", "texts"), computed)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from gradmeter.research.study.options import StudyOptions
 from gradmeter.trust.model import TrustModel
 from gradmeter.trust.reads import FORWARD
 from research.in_process import run_in_process
+from trust.quick import fit_quickly
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +41,7 @@ def little_work() -> Iterator[None]:
         patch.setattr(tasks, "StudyOptions", partial(StudyOptions, max_epochs=6))
         # No judge compares the forward pass with gradients.
         patch.setattr(run, "TrustModel", partial(TrustModel, reads=FORWARD))
+        fit_quickly(patch)
         for module in (run, page):
             patch.setattr(module, "controls", some_controls)
         yield

@@ -17,8 +17,10 @@ _SCRIPT = """
 from functools import partial
 
 from gradmeter.apps.cli import main
-from gradmeter.research.ood_benchmark import tasks
+from gradmeter.research.ood_benchmark import run, tasks
 from gradmeter.research.ood_benchmark.detectors import DETECTORS, DetectorEntry
+from gradmeter.trust.model import TrustModel
+from gradmeter.trust.synthetic import KINDS
 
 
 class Brightness:
@@ -33,8 +35,12 @@ class Brightness:
 
 
 DETECTORS["Brightness"] = DetectorEntry(lambda library, parts: Brightness())
-# A short training.
+# A short training, and judges that are fitted quickly.
 tasks.StudyOptions = partial(tasks.StudyOptions, max_epochs=5)
+run.TrustModel = partial(TrustModel, reads="forward")
+run.FEW = ()
+for kind in KINDS.keys() - {"blend"}:
+    del KINDS[kind]
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gradmeter.research.speed_benchmark import isolation
+from gradmeter.research.speed_benchmark import isolation, page, timing
 from gradmeter.research.speed_benchmark.methods import METHODS
 from gradmeter.research.speed_benchmark.models import MODELS
 from gradmeter.research.speed_benchmark.options import BenchOptions
@@ -21,6 +21,18 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS, "tiny", TINY)
     for name, method in (("refusing", REFUSING), ("dying", DYING), ("tiring", TIRING)):
         monkeypatch.setitem(METHODS, name, method)
+
+
+@pytest.fixture(autouse=True)
+def kept_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep freed memory between timed runs: the process of the tests has much, which takes long to return."""
+    monkeypatch.setattr(timing, "return_freed_memory", lambda: None)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write pages without their figures, which take most of a second."""
+    monkeypatch.setattr(page, "save", lambda figure, stem: None)
 
 
 @pytest.fixture

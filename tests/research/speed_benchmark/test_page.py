@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from gradmeter.report.figures.saving import save
+from gradmeter.research.speed_benchmark import page as module
 from gradmeter.research.speed_benchmark.page import write_page
 from gradmeter.research.speed_benchmark.results import SpeedResults
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 Made = Callable[..., SpeedResults]
 
@@ -65,7 +67,9 @@ def test_an_error_in_the_stream_is_shown(made: Made, tmp_path: Path) -> None:
     assert "| 10,000 | stopped | - | - |" in write_page(results, tmp_path).read_text(encoding="utf-8")
 
 
-def test_every_figure_of_the_page_is_written(page: str, tmp_path: Path) -> None:
+def test_every_figure_of_the_page_is_written(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "save", save)
+    page = write_page(made(), tmp_path).read_text(encoding="utf-8")
     names = [part.partition(")")[0] for part in page.split("](")[1:]]
     assert names == [f"figures/performance-{stem}.svg" for stem in ("paper-cnn", "tiny", "stream")]
     expected = {

@@ -75,7 +75,7 @@ def test_results_page_and_figures(tmp_path: Path) -> None:
     assert "tiring fails: RuntimeError: tired" in page
 
 
-@pytest.mark.usefixtures("one_process")
+@pytest.mark.usefixtures("one_process", "undrawn")
 def test_an_interrupted_benchmark_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take_turns = module.take_turns
 
@@ -105,7 +105,7 @@ def test_an_interrupted_benchmark_is_resumed(tmp_path: Path, monkeypatch: pytest
     assert results(tmp_path) == after
 
 
-@pytest.mark.usefixtures("one_process")
+@pytest.mark.usefixtures("one_process", "undrawn")
 def test_other_options_are_refused_until_fresh(tmp_path: Path) -> None:
     small: dict[str, Any] = {"methods": ("plain",), "threads": (1,)}
     bench(tmp_path, **small)
@@ -127,7 +127,7 @@ def test_a_page_that_no_benchmark_made_is_left_alone(tmp_path: Path) -> None:
         bench(tmp_path / "file")
 
 
-@pytest.mark.usefixtures("forked_measurements")
+@pytest.mark.usefixtures("forked_measurements", "undrawn")
 def test_a_network_that_is_too_slow_for_all_methods(tmp_path: Path) -> None:
     bench(tmp_path, methods=("loop",), threads=(1,), cap=1e-6)
     content = results(tmp_path)
@@ -141,6 +141,7 @@ def test_a_network_that_is_too_slow_for_all_methods(tmp_path: Path) -> None:
 SECONDS = {"plain": 0.1, "gradmeter": 60.0, "loop": 60.0, "vmap": 4.0}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_rounds_follow_from_the_probed_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rounds_of = {}
     options = BenchOptions(
@@ -170,7 +171,7 @@ def test_images_are_streamed_with_the_papers_network(tmp_path: Path, monkeypatch
     assert (tmp_path / "figures/performance-stream.svg").exists()
 
 
-@pytest.mark.usefixtures("one_process")
+@pytest.mark.usefixtures("one_process", "undrawn")
 def test_progress_on_a_terminal(tmp_path: Path) -> None:
     _, shown = bench(tmp_path, methods=("plain",), threads=(1,), terminal=True)
     assert "2 of 2" in shown

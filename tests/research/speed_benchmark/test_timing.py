@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gradmeter.research.speed_benchmark import timing
 from gradmeter.research.speed_benchmark.methods import METHODS, Method, Prepared
 from gradmeter.research.speed_benchmark.timing import take_turns
 from research.speed_benchmark.tiny import REFUSING, TINY, TIRING
@@ -33,11 +34,13 @@ def quiet(note: str) -> None:
     """Show no progress."""
 
 
-def test_methods_take_turns_each_warmed_up_and_slow_ones_drop_out() -> None:
-    recorder = Recorder()
+def test_methods_take_turns_each_warmed_up_and_slow_ones_drop_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, returned = Recorder(), []
+    monkeypatch.setattr(timing, "return_freed_memory", lambda: returned.append(True))
     methods = {name: recorder.method(name) for name in "abc"}
     timings = take_turns(TINY, methods, {"a": 3, "b": 3, "c": 1}, 1, quiet)
     assert "".join(recorder.calls) == "ab" + "aabbc" + "bbaa" + "aabb"
+    assert len(returned) == 7, "before each timed run"
     assert [len(timing.seconds) for timing in timings.values()] == [3, 3, 1]
     assert timings["b"].note == "b is ready"
 

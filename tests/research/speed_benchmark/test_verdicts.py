@@ -21,10 +21,18 @@ from research.speed_benchmark.tiny import IMAGES, TINY, in_this_process
 Made = Callable[..., SpeedResults]
 
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
 @pytest.fixture(autouse=True)
 def few_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verdicts, "BATCHES", {"tiny": (1, 3)})
     monkeypatch.setattr(verdicts, "KNOWN_INPUTS", 60)
+    monkeypatch.setattr(verdicts, "_MOST_CALLS", 3)
+
+
+JUDGED = functools.cache(verdicts.JudgedNetwork)
+"""Judges that are fitted once for all tests."""
 
 
 def test_predictions_are_spread_over_all_classes_and_a_tenth_is_wrong() -> None:
@@ -39,7 +47,7 @@ def test_predictions_are_spread_over_all_classes_and_a_tenth_is_wrong() -> None:
 
 @pytest.mark.slow
 def test_the_verdict_is_made_of_the_steps() -> None:
-    judged = verdicts.JudgedNetwork(TINY)
+    judged = JUDGED(TINY)
     inputs = TINY.inputs(3)
     results = {name: step.prepare(judged, inputs)(inputs) for name, step in verdicts.STEPS.items()}
     assert judged.trust.meter.pseudo_labels == ("predicted", "uniform")
@@ -51,7 +59,7 @@ def test_the_verdict_is_made_of_the_steps() -> None:
 @pytest.mark.slow
 def test_verdicts_are_measured_once_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "run_isolated", in_this_process)
-    monkeypatch.setattr(verdicts, "JudgedNetwork", functools.cache(verdicts.JudgedNetwork))
+    monkeypatch.setattr(verdicts, "JudgedNetwork", JUDGED)
     options = BenchOptions(("tiny",), ("gradmeter",), threads=(1,), repeats=2)
 
     def bench() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from gradmeter import DataError, InputError, OutputError
-from gradmeter.research.street import run
+from gradmeter.research.street import judges, run
 from gradmeter.research.street.pooled import Resampling
 from gradmeter.research.street.results import read_results
 from gradmeter.research.street.run import results_path
@@ -17,6 +17,7 @@ from gradmeter.research.street.segments import METASEG, R2, WITH_GRADIENTS
 from gradmeter.research.street.study import StreetStudy, run_study
 from gradmeter.research.street.training import trained
 from gradmeter.trust.evaluation.binned import AUPR, AUROC, FPR95
+from gradmeter.trust.segments import heads
 from research.in_process import run_in_process
 
 QUIET = Console(quiet=True)
@@ -30,7 +31,9 @@ def study(data: Path, networks: int = 1) -> StreetStudy:
 def little_work() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gradmeter.research.street.study.run_tasks", run_in_process)
-        patch.setattr(run, "trained", partial(trained, epochs=8))
+        patch.setattr(run, "trained", partial(trained, epochs=6))
+        patch.setattr(judges, "_TREES", 10)
+        patch.setitem(heads._TREES, "max_iter", 10)
         patch.setattr(Resampling, "draw", partial(Resampling.draw, repetitions=40))
         yield
 

@@ -11,11 +11,15 @@ from gradmeter.research.study.network import PaperCNN
 from gradmeter.research.study.outcome import Outcome
 from gradmeter.research.study.own_judge import evaluate_trust, judge_with_trust
 from gradmeter.trust.evaluation import separation
+from trust.quick import fit_quickly
 
 pytestmark = pytest.mark.slow
 
 
-def test_it_is_a_trust_model_with_its_defaults(network: PaperCNN, draw: Draw, outcome: Outcome) -> None:
+def test_it_is_a_trust_model_with_its_defaults(
+    network: PaperCNN, draw: Draw, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit_quickly(monkeypatch)
     progress: list[tuple[int, int]] = []
     judged = judge_with_trust(network, draw, lambda done, total: progress.append((done, total)))
     results = list(evaluate_trust(judged, outcome, "step"))

@@ -16,6 +16,7 @@ from gradmeter.research.ood_benchmark.scores import KNOWN, Scores
 from gradmeter.trust.model import TrustModel
 from gradmeter.trust.reads import FORWARD
 from research.in_process import run_in_process
+from trust.quick import fit_quickly
 
 QUIET = Console(quiet=True)
 COMMAND = "gradmeter compare --task cifar10 --networks NETWORKS --data DIR"
@@ -39,6 +40,7 @@ def no_workers() -> Iterator[None]:
         patch.setattr("gradmeter.research.ood_benchmark.benchmark.run_tasks", run_in_process)
         # No judge compares the forward pass with gradients.
         patch.setattr(run, "TrustModel", partial(TrustModel, reads=FORWARD))
+        fit_quickly(patch)
         yield
 
 

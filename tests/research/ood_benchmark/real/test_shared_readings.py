@@ -9,11 +9,13 @@ from gradmeter.research.ood_benchmark.real.images import load_images
 from gradmeter.research.ood_benchmark.real.passes import Passes, attack
 from gradmeter.research.ood_benchmark.real.run import CONTROLLED_READS, SharedReadings
 from gradmeter.research.ood_benchmark.scores import KNOWN
+from trust.quick import fit_quickly
 
 pytestmark = pytest.mark.slow
 
 
-def test_verdicts_by_shared_readings_are_those_of_the_images(real_data: Path) -> None:
+def test_verdicts_by_shared_readings_are_those_of_the_images(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_quickly(monkeypatch)
     network, images = load_cifar_resnet(real_data / "networks", 20), load_images(real_data, 0.2)
     passes = Passes(network, images, attack(network, images) / 255)
     readings = SharedReadings(network, passes)

@@ -2,6 +2,7 @@
 
 import base64
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from gradmeter.apps.workflows.evaluate import evaluate
 from gradmeter.apps.workflows.evaluation_report import write_evaluation
 from gradmeter.apps.workflows.fit import fit
 from gradmeter.research.study.report import write_report
+from trust.quick import fit_quickly
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -51,6 +53,7 @@ def evaluated(folder: Path) -> Path:
     (folder / "torn").rename(folder / FOLDER)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        fit_quickly(patch)
         trust = fit(recipe(folder), "validation", [], Path("trust"), repetitions=100).trust
         evaluation = evaluate(trust, recipe(folder).open(), "test", [FOLDER], Path("out"), repetitions=100)
         return write_evaluation(evaluation, folder / "out", command="gradmeter evaluate")
@@ -64,12 +67,12 @@ def browser():
         running.close()
 
 
-@pytest.fixture
-def visit(browser, address):
-    """Return a function that opens the report in a new window and records console messages and requests."""
+@contextmanager
+def opened(browser):
+    """Yield a function that opens a page in a new window and records console messages and requests."""
     contexts = []
 
-    def open_page(width=1280, colours="light", address=address):
+    def open_page(address, width=1280, colours="light"):
         contexts.append(
             browser.new_context(viewport={"width": width, "height": 900}, color_scheme=colours, offline=True)
         )
@@ -88,8 +91,21 @@ def visit(browser, address):
         context.close()
 
 
-def test_it_opens_offline_without_console_messages_or_external_requests(visit, address):
-    page = visit()
+@pytest.fixture
+def visit(browser, address):
+    """Return a function that opens the report, or another page, in a new window."""
+    with opened(browser) as open_page:
+        yield lambda width=1280, colours="light", address=address: open_page(address, width, colours)
+
+
+@pytest.fixture(scope="module")
+def page(browser, address):
+    """The report in a wide window, for tests that only look at it."""
+    with opened(browser) as open_page:
+        yield open_page(address)
+
+
+def test_it_opens_offline_without_console_messages_or_external_requests(page, address):
     assert page.messages == []
     assert address in page.requests
     assert [url for url in page.requests if url != address and not url.startswith("data:")] == []
@@ -179,8 +195,7 @@ def test_all_columns_of_an_evaluation_are_seen_on_a_laptop(visit, report):
         assert not visit(1200).evaluate(WIDE)
 
 
-def test_all_drawings_are_loaded_and_described(visit, report):
-    page = visit()
+def test_all_drawings_are_loaded_and_described(page, report):
     drawings = page.evaluate("[...document.images].map(i => [i.complete && i.naturalWidth > 0, i.alt])")
     # Figures, ten images from either end of each of two sets, and those that the browser of samples shows first.
     assert len(drawings) == {"study": 6 + 24, "evaluation": 7 + 2 * 20 + 24}[report]
@@ -203,8 +218,7 @@ def test_no_grave_fault_of_accessibility(visit, axe, width, colours):
     assert grave_faults(visit(width, colours), axe) == []
 
 
-def test_headings_and_contents_lead_through_the_page(visit, report):
-    page = visit()
+def test_headings_and_contents_lead_through_the_page(page, report):
     assert page.locator("h1").count() == 1
     headings = page.locator("main h2").all_inner_texts()
     assert len(headings) == page.locator("nav a").count()
@@ -212,7 +226,6 @@ def test_headings_and_contents_lead_through_the_page(visit, report):
     assert {"The answer", own[report], "How it was made"} <= set(headings)
 
 
-def test_a_hostile_name_is_shown_and_does_not_run(visit, report):
-    page = visit()
+def test_a_hostile_name_is_shown_and_does_not_run(page, report):
     assert page.title() != "ran"
     assert (NAME if report == "study" else FOLDER) in page.locator("body").inner_text()
