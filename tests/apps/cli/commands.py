@@ -52,16 +52,8 @@ def forking_main() -> None:
     patient_main()
 
 
-def undrawn_main() -> None:
-    """The same, for a study whose figures, which take seconds, nobody looks at."""
-    from gradmeter.research.study import reproduce
-
-    reproduce.illustrate = lambda *arguments, **options: None
-    forking_main()
-
-
 def unpainted_main() -> None:
-    """The same, for a report whose figures nobody looks at: their files are empty, because painting takes seconds."""
+    """The same, for a report whose figures nobody looks at: they are blank, because painting takes seconds."""
     _do_not_paint()
     patient_main()
 
@@ -75,13 +67,13 @@ def unpainted_study_main() -> None:
 def _do_not_paint() -> None:
     from gradmeter.report.figures import saving
 
-    saving.save = _write_empty_files
+    saving.save = _leave_blank
 
 
-def _write_empty_files(figure: object, stem: Path) -> None:
+def _leave_blank(figure: object, stem: Path) -> None:
     stem.parent.mkdir(parents=True, exist_ok=True)
-    for ending in ("svg", "png"):
-        stem.with_name(f"{stem.name}.{ending}").touch()
+    stem.with_name(f"{stem.name}.svg").write_text("<svg/>")
+    stem.with_name(f"{stem.name}.png").touch()
 
 
 def main_without(package: str) -> None:

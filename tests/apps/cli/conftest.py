@@ -67,7 +67,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
     """The folder of a study by two workers that was never interrupted, and the output of the command; read-only.
 
-    Its figures are empty; tests/research/study/test_illustrations.py paints them.
+    Its figures are blank; tests/research/study/test_illustrations.py paints them.
     """
     folder = tmp_path_factory.mktemp("finished") / "tiny"
     command = ("--data", archives, "--out", folder, *OPTIONS, "--workers", 2)

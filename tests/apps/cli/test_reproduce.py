@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from apps.cli.commands import in_this_process, undrawn_main
+from apps.cli.commands import in_this_process, unpainted_study_main
 from forked import Forked
 from gradmeter import Readings
 from gradmeter.research.study import reproduce as study
@@ -154,7 +154,7 @@ def test_killed_again_and_again_it_ends_with_the_very_same_numbers(
             wait_for(folder / path, process)
             process.kill()
         assert "finished" not in json.loads((folder / "manifest.json").read_text())
-    answer = reproduce(*command, main=undrawn_main)
+    answer = reproduce(*command, main=unpainted_study_main)
     assert answer.code == 0, answer.err
     assert numbers(folder) == numbers(finished[0]), "with one worker or two, interrupted or not"
     assert not list(folder.rglob("*.partial"))
