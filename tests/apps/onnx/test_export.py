@@ -2,6 +2,8 @@
 
 import copy
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +150,7 @@ def two_layers() -> nn.Module:
 
 def test_a_judge_that_reads_gradients(tmp_path: Path) -> None:
     network = two_layers()
-    # Each parameter makes the graph larger; an exhaustive test reads those of biases and of a convolution, too.
+    # Each parameter makes the graph larger; the test below reads those of biases and of a convolution, too.
     stressed = TrustModel(GradientMeter(network, biases=False), reads="gradients").fit(loader(300, 900))
     stressed.set_risk(0.08, loader(900, 1400))
     out = tmp_path / "stressed.onnx"
@@ -188,10 +190,25 @@ class Gradients(nn.Module):
         return self.reader(inputs).gradients["predicted"]
 
 
-@pytest.mark.exhaustive
-def test_gradients_of_a_transformer() -> None:
+class Attention(nn.Module):
+    """What a transformer consists of, once: few operations, because their number makes an export take long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.norm = nn.Conv2d(1, 4, 4, stride=4), nn.LayerNorm(4)
+        self.attention, self.last = nn.MultiheadAttention(4, 1, batch_first=True), nn.Linear(4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.patches(x).flatten(2).transpose(1, 2))
+        return self.last(self.attention(x, x, x, need_weights=False)[0][:, 0])
+
+
+@pytest.mark.parametrize(
+    "make", [Attention, pytest.param(partial(Transformer, 1), id="transformer", marks=pytest.mark.exhaustive)]
+)
+def test_gradients_of_attention(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
-    network, inputs = Transformer(1).eval(), images()[::40]
+    network, inputs = make().eval(), images()[::40]
     graph = to_graph(Gradients(network, inputs[:3]), inputs[:3], "inputs", LabelGradients._fields, "a transformer")
     session = onnxruntime.InferenceSession(graph.SerializeToString())
     for part in (inputs, inputs[:1]):
