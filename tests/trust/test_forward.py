@@ -74,3 +74,15 @@ def test_a_scikit_learn_classifier_sees_the_outputs(network: nn.Module, data: tu
 def test_another_word_is_refused(network: nn.Module) -> None:
     with pytest.raises(InputError, match="backward"):
         TrustModel(GradientMeter(network), reads="backward")
+
+
+def test_inputs_in_another_unit_are_unknown_even_if_few_kinds_were_learned(
+    trust: TrustModel, data: tuple[Tensor, Tensor]
+) -> None:
+    """Their logits are so large that their features of the softmax are those of very sure predictions."""
+    assert trust.judge is not None
+    for factor in (10, 1e3, 1e6):
+        judged = trust.judge.judge(trust.meter(factor * data[0]))
+        assert judged.p_known is not None
+        assert judged.p_known.max() < 0.01
+        assert not judged.familiar.any()

@@ -62,7 +62,7 @@ def test_each_kind_has_a_ratio_of_its_own() -> None:
         for kind in (far, near)
     ]
     expected = np.stack([ratio(part, at, np.empty((7, 0))) for part in parts], axis=1)
-    ratios = head.log_ratios(at, np.empty((7, 0)))
+    ratios = head.log_ratios(at, np.empty((7, 0)))[:, :2]
     # Only the standardisation, and with it the penalty, depends on all kinds.
     np.testing.assert_allclose(ratios, expected, rtol=0.15, atol=0.1)
     assert ratios[-1, 0] > 4 > ratios[-1, 1]
@@ -78,6 +78,17 @@ def test_farther_inputs_are_never_more_likely_known() -> None:
     # The weight of an output may have either sign.
     assert (np.diff(ratio(head, at, np.linspace(0, 5, 20)[:, None])) > 0).all()
     assert (np.diff(ratio(fitted(*inputs(2000, 2000)), at, np.linspace(0, 5, 20)[:, None])) < 0).all()
+
+
+@pytest.mark.parametrize("kinds", [1, 9, 10])
+def test_with_few_kinds_no_output_calls_a_far_input_known(kinds: int) -> None:
+    """A large output is a sign of known inputs here."""
+    distances, outputs, unknown = inputs(500, 500)
+    numbers = np.where(unknown, np.arange(1000) % kinds, KNOWN)
+    head = UnknownHead().fit(distances, outputs, numbers)
+    ratios = head.log_ratios(np.full((1, 2), 9.0), np.full((1, 1), 1000.0))
+    assert ratios.shape == (1, kinds + (kinds < 10))
+    assert (ratios.max() > 3) == (kinds < 10)
 
 
 def test_few_known_inputs_give_no_steep_odds() -> None:

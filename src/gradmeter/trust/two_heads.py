@@ -78,8 +78,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     kind (`NearUnknown`), if it does not worsen the ranking of wrong predictions; it costs known inputs up to 2 %.
 
     Args:
-        unknown_share: assumed share of unknown inputs, split equally between their kinds; None for the share that
-            known inputs tolerate.
+        unknown_share: assumed share of unknown inputs, split equally between their kinds, of which the copies of known
+            inputs in `UnknownHead` are one; None for the share that known inputs tolerate.
         outputs: whether to use features of the logits in addition to distances; False for a control experiment.
         ranking: "learned"; or "softmax": P(correct | known) is a function of the softmax alone, and P(known) lowers
             P(correct) by one factor for the 99 % most familiar known inputs, so that P(correct) ranks these as the
