@@ -77,17 +77,7 @@ def test_farther_inputs_are_never_more_likely_known() -> None:
     assert (np.diff(ratio(head, farther, nothing)) >= 0).all()
     # The weight of an output may have either sign.
     assert (np.diff(ratio(head, at, np.linspace(0, 5, 20)[:, None])) > 0).all()
-    assert (np.diff(ratio(fitted(*inputs(2000, 2000)), at, np.linspace(0, 3, 20)[:, None])) < 0).all()
-
-
-def test_outputs_that_grow_with_the_distance_do_not_make_far_inputs_known() -> None:
-    """Logits grow with the scale of an input, but distances are logarithms: P(known) rose to 1 far away."""
-    distances, outputs, unknown = inputs(400, 100, shift=3.0)
-    head = fitted(distances, outputs, unknown)
-    scales = np.geomspace(1, 1e6, 30)[:, None]
-    ratios = ratio(head, np.log(scales) + np.full((30, 2), 6.0), outputs.max() * scales)
-    assert (np.diff(ratios) >= 0).all()
-    assert ratios[-1] > 10
+    assert (np.diff(ratio(fitted(*inputs(2000, 2000)), at, np.linspace(0, 5, 20)[:, None])) < 0).all()
 
 
 def test_few_known_inputs_give_no_steep_odds() -> None:

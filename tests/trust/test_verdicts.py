@@ -180,7 +180,7 @@ def test_a_score_that_is_not_given_is_refused_before_data_are_read(
 
 def test_the_default_meta_classifier_of_an_earlier_version_is_refused(trust: TrustModel, tmp_path: Path) -> None:
     assert trust.judge is not None
-    del trust.judge.classifier.unknown_.least_
+    del trust.judge.classifier.unknown_.coef_
     trust.save(tmp_path / "trust")
     with pytest.raises(DataError, match="fit the TrustModel again"):
         TrustModel.load(tmp_path / "trust", trained())

@@ -195,7 +195,7 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
         counts = content["learned_from"]
         old = content["format"] == _OLD_FORMAT
         features = LogFeatures(FeatureAxes(tuple(map(_old_feature if old else _feature, content["features"]))))
-        if isinstance(estimator, TwoHeads) and not hasattr(estimator.unknown_, "least_"):
+        if isinstance(estimator, TwoHeads) and not hasattr(estimator.unknown_, "coef_"):
             raise _outdated(folder, content)
         judge = Judge(
             features,

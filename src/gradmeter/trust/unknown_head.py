@@ -46,7 +46,6 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
         scaler_: standardises the features.
         coef_: [d, kinds] the weights of each kind's `SignedLogisticRegression`, in the order of the kinds.
         intercept_: [kinds] their intercepts.
-        least_: [kinds] the least that the other features, times their weights, add to the ratio of a known input.
         factors_: [kinds] as given or chosen.
     """
 
@@ -98,15 +97,11 @@ class UnknownHead(BaseEstimator):  # type: ignore[misc]
             models.append(model)
         self.coef_ = np.stack([model.coef_ for model in models], axis=1)
         self.intercept_ = np.array([model.intercept_ for model in models])
-        positive = distances.shape[1]
-        self.least_ = (scaled[known, positive:] @ self.coef_[positive:]).min(axis=0)
         return self
 
     def log_ratios(self, distances: Values, signed: Values) -> Values:
         """Return the log likelihood ratios [n, kinds] of samples as in `fit`."""
-        scaled, positive = standardised(self.scaler_, self._columns(distances, signed)), distances.shape[1]
-        others = np.maximum(scaled[:, positive:] @ self.coef_[positive:], self.least_)
-        ratios: Values = scaled[:, :positive] @ self.coef_[:positive] + others + self.intercept_
+        ratios: Values = standardised(self.scaler_, self._columns(distances, signed)) @ self.coef_ + self.intercept_
         return ratios
 
     def _columns(self, distances: Values, signed: Values) -> Values:

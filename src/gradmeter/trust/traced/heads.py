@@ -61,7 +61,6 @@ class TracedHeads(nn.Module):
     deviation: Tensor
     weights: Tensor
     intercepts: Tensor
-    least: Tensor
     kind_log_odds: Tensor
     nearest_mean: Tensor
     nearest_spread: Tensor
@@ -92,7 +91,6 @@ class TracedHeads(nn.Module):
         self.register_buffer("deviation", constant(unknown.scaler_.scale_))
         self.register_buffer("weights", constant(unknown.coef_))
         self.register_buffer("intercepts", constant(unknown.intercept_))
-        self.register_buffer("least", constant(unknown.least_))
         self.register_buffer("kind_log_odds", constant(heads.kind_log_odds_))
         # With a share of 0, near unknown inputs count nothing, and their log odds are minus infinity.
         self._near = heads.near_ if heads.near_ is not None and np.isfinite(heads.near_.log_share_) else None
@@ -182,13 +180,10 @@ class TracedHeads(nn.Module):
 
     def _log_ratios(self, distances: Tensor, outputs: Tensor) -> Tensor:
         """Return the log likelihood ratios of unknown to known inputs, [N, kinds]."""
-        nearest = distances[:, :, NEAREST].transpose(0, 1)
-        views = nearest.shape[1]
-        ratios = ((nearest - self.mean[:views]) / self.deviation[:views]) @ self.weights[:views] + self.intercepts
-        if self._distances_only:
-            return ratios
-        near, own, following = (distances[:, :, index] for index in (NEAREST, PREDICTED, NEXT))
-        # For each view, one column after the other.
-        differences = torch.stack([own - near, following - own], dim=2).transpose(0, 1).flatten(1)
-        others = (torch.cat([differences, outputs], dim=1) - self.mean[views:]) / self.deviation[views:]
-        return ratios + torch.maximum(others @ self.weights[views:], self.least)
+        columns = distances[:, :, NEAREST].transpose(0, 1)
+        if not self._distances_only:
+            near, own, following = (distances[:, :, index] for index in (NEAREST, PREDICTED, NEXT))
+            # For each view, one column after the other.
+            differences = torch.stack([own - near, following - own], dim=2).transpose(0, 1).flatten(1)
+            columns = torch.cat([columns, differences, outputs], dim=1)
+        return ((columns - self.mean) / self.deviation) @ self.weights + self.intercepts
