@@ -10,15 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from gradmeter.reading.columns import plain_numbers
-from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.inputs import MASK, Inputs
 from gradmeter.reading.readings import Readings
 
 HASH_COLUMN = "content_hash"
 """Name of the column of content hashes in a table of readings."""
 
 _BYTES = 8
-# Name of the tensor that marks padding tokens; padding depends on the rest of the batch.
-_MASK = "attention_mask"
 
 
 def content_hashes(inputs: Any) -> NDArray[np.uint64]:
@@ -36,7 +34,7 @@ def content_hashes(inputs: Any) -> NDArray[np.uint64]:
     tensors = [(name, _widened(value.cpu())) for name, value in arguments if isinstance(value, torch.Tensor)]
     if len(tensors) == 1:
         tensors = [("", tensors[0][1])]
-    mask = batch.kwargs.get(_MASK)
+    mask = batch.kwargs.get(MASK)
     kept = None if mask is None else mask.bool().cpu()
     hashes = np.empty(batch.samples, np.uint64)
     for sample in range(batch.samples):

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from gradmeter.errors import InputError
 
+MASK = "attention_mask"
+"""Name of the tensor [N, T] that marks padding by zeros. How much there is depends on the rest of the batch."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -91,6 +94,23 @@ class Inputs:
         """Integers, booleans, strings and None by position or name: they may select a branch of the network."""
         arguments: list[tuple[int | str, Any]] = [*enumerate(self.args), *self.kwargs.items()]
         return tuple((key, value) for key, value in arguments if isinstance(value, int | str | None))
+
+    @cached_property
+    def mask(self) -> Tensor | None:
+        """Which positions are no padding, [N, T] bool; None if there is no padding."""
+        mask = self.kwargs.get(MASK)
+        if not isinstance(mask, Tensor) or mask.dim() != 2 or bool((mask != 0).all()):
+            return None
+        return mask != 0
+
+    def equally_padded(self) -> list[list[int]]:
+        """The rows in groups of the same padding."""
+        if self.mask is None or bool((self.mask == self.mask[:1]).all()):
+            return [[*range(self.samples)]]
+        groups: dict[bytes, list[int]] = {}
+        for row, kept in enumerate(self.mask.cpu().numpy()):
+            groups.setdefault(kept.tobytes(), []).append(row)
+        return list(groups.values())
 
     def rows(self, rows: slice | list[int]) -> Inputs:
         """The inputs of some of the samples."""

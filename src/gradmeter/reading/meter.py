@@ -10,6 +10,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
@@ -320,6 +321,8 @@ class GradientMeter:
                     "the network creates new parameters in every call; expected a trained network, which keeps its own"
                 )
         readings = self._readings(parts)
+        if len(groups := self._groups(batch)) > 1:
+            readings = readings.rows(np.argsort(np.concatenate(groups)))
         if batch.labels is not None:
             readings = replace(readings, pseudo_label=LABELS)
         # The logits of a few samples may add up to 1 by chance.
@@ -333,33 +336,45 @@ class GradientMeter:
             )
         return readings
 
+    def _groups(self, batch: Inputs) -> list[list[int]]:
+        """The rows that are measured together; layers' outputs at padded positions are left out."""
+        return batch.equally_padded() if self.activations else [[*range(batch.samples)]]
+
     def _parameters_changed(self) -> bool:
         return self._parameter_ids != list(map(id, parameters_of(modules_of(self._network))))
 
     def _tile_by_tile(self, batch: Inputs) -> list[_TileReadings]:
         require_independent_samples(self._network)
-        parts, start = [], 0
+        parts = []
         probes_need_gradients = any(getattr(probe, "needs_gradients", True) for probe in self._probes)
         with measuring(self._network, gradients=self.gradients or probes_need_gradients):
-            while start < batch.samples:
-                size = self._tile or self._tiles.get(batch.shapes, _SMALLEST_TILE)
-                # Tiles of equal size, because a small last tile would be slow.
-                remaining = batch.samples - start
-                size = math.ceil(remaining / math.ceil(remaining / size))
-                try:
-                    parts.append(self._measure(batch.rows(slice(start, start + size))))
-                except NotFinite as error:
-                    # The error counts samples of a tile or a probe; count those of the batch.
-                    raise self._not_finite_logits(batch) or error from error
-                except UnsupportedModelError as error:
-                    if not self.gradients:
-                        raise
-                    # NaN times zero is NaN, so a non-finite gradient looks as if samples were mixed.
-                    rows = range(start, min(start + size, batch.samples))
-                    raise self._not_finite_gradients(batch, rows) or error from error
-                start += size
-                if batch.samples > _SMALLEST_TILE:
-                    self._warn_slow_layers()
+            for group in self._groups(batch):
+                parts += self._group_tile_by_tile(batch, group)
+        return parts
+
+    def _group_tile_by_tile(self, batch: Inputs, group: list[int]) -> list[_TileReadings]:
+        parts, start = [], 0
+        while start < len(group):
+            size = self._tile or self._tiles.get(batch.shapes, _SMALLEST_TILE)
+            # Tiles of equal size, because a small last tile would be slow.
+            remaining = len(group) - start
+            size = math.ceil(remaining / math.ceil(remaining / size))
+            rows = group[start : start + size]
+            try:
+                # A slice copies nothing.
+                whole = len(group) == batch.samples
+                parts.append(self._measure(batch.rows(slice(start, start + size) if whole else rows)))
+            except NotFinite as error:
+                # The error counts samples of a tile or a probe; count those of the batch.
+                raise self._not_finite_logits(batch) or error from error
+            except UnsupportedModelError as error:
+                if not self.gradients:
+                    raise
+                # NaN times zero is NaN, so a non-finite gradient looks as if samples were mixed.
+                raise self._not_finite_gradients(batch, rows) or error from error
+            start += size
+            if batch.samples > _SMALLEST_TILE:
+                self._warn_slow_layers()
         return parts
 
     def _not_finite_logits(self, batch: Inputs) -> NotFinite | None:
@@ -569,7 +584,7 @@ class GradientMeter:
                 "for how it is used here; register one for the layer's module with "
                 "gradmeter.reading.layers.register_rule",
                 SlowLayerWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         self._warned |= self._slow
 

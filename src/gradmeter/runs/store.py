@@ -67,8 +67,8 @@ class Store:
         """Whether the folder has a manifest."""
         return self.storage.size(self.kind.manifest) is not None
 
-    def written(self) -> float:
-        """When the manifest was written, in seconds since the epoch; 0 if unknown or if there is none."""
+    def dated(self) -> float:
+        """The time of modification of the manifest, in seconds since the epoch; 0 if unknown or if there is none."""
         return self.storage.location.modified(self.kind.manifest)
 
     def read(self) -> Manifest | None:

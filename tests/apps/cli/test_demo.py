@@ -30,6 +30,23 @@ def test_a_port_in_use_is_reported_before_anything_is_made(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_damaged_demo_is_to_be_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error is that of another command, whose advice does not help."""
+    pytest.importorskip("ray.serve", reason="the extra serve is not installed")
+    made = pytest.importorskip("gradmeter.research.demo", reason="the extra demo is not installed")
+    monkeypatch.setattr(made, "make_demo", lambda folder, study, work: made.DemoStore(folder))
+    monkeypatch.setattr(sys, "argv", ["gradmeter", "demo", "--out", str(tmp_path), "--port", "8499", "--quiet"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert str(tmp_path) in error
+    assert "--fresh" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("controller", "opens"),
     [

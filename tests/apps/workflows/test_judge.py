@@ -136,6 +136,19 @@ def test_a_verdict_is_not_given_again_for_another_picture(opened, name: str, tmp
 
 
 @pytest.mark.parametrize("name", ["v.parquet", "v.csv"])
+def test_a_picture_that_is_replaced_while_the_verdicts_are_made_is_noticed(opened, name: str, tmp_path: Path) -> None:
+    trust, classifier, test = opened
+    for number in range(4):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        Image.fromarray(np.asarray(test.read(number).content)).save(tmp_path / f"data/{number}.png")
+        os.utime(tmp_path / f"data/{number}.png", (0, 0))
+    source = open_source(str(tmp_path / "data"), classifier.image)
+    judge(trust, classifier, source, tmp_path / name, Work(on_progress=lambda steps: os.utime(tmp_path / "data/2.png")))
+    with pytest.raises(OutputError, match=r"modified since \(2\.png\)"):
+        judge(trust, classifier, source, tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["v.parquet", "v.csv"])
 def test_verdicts_with_the_columns_of_an_earlier_version_are_refused(opened, name: str, tmp_path: Path) -> None:
     """Parts with a column "label" must not be mixed with parts with a column "prediction"."""
     judge(*opened, tmp_path / name)

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,3 +71,21 @@ def test_whether_ray_starts_and_ends_with_this_process(
     monkeypatch.setenv("RAY_ADDRESS", address)
     monkeypatch.setattr(ray, "is_initialized", lambda: running)
     assert starts_here() == expected
+
+
+@pytest.mark.parametrize("imports", [True, False])
+def test_processes_import_from_here_only_if_this_one_does(
+    imports: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise Ray's own processes would import a queue.py of the user's in place of Python's, and not start."""
+    given = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: given.append(os.environ["PYTHONPATH"].split(os.pathsep)))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*([""] if imports else []), *(path for path in sys.path if path)])
+    with cluster():
+        assert os.environ["PYTHONPATH"] == "elsewhere"
+    assert given == [[str(tmp_path), "elsewhere"] if imports else ["elsewhere"]]

@@ -142,6 +142,32 @@ def test_a_file_that_was_modified_is_not_taken_for_done(folder: Path, tmp_path: 
     assert measure(classifier(), open_source(str(folder), KIND), out, Work(fresh=True)).rows == first.rows + 1
 
 
+@pytest.mark.usefixtures("small_parts")
+def test_a_file_that_was_modified_while_the_run_went_on_is_not_taken_for_done(folder: Path, tmp_path: Path) -> None:
+    """The manifest is written at the end, after the file was modified."""
+    for path in folder.rglob("*.png"):
+        aged(path, 200)
+    changed = folder / "cat/00.png"
+    modify = Work(on_progress=lambda steps: save(changed, 99))
+    measure(classifier(), open_source(str(folder), KIND), tmp_path / "r", modify)
+    with pytest.raises(OutputError, match=r"a sample that was modified since \(cat/00\.png\)"):
+        measure(classifier(), open_source(str(folder), KIND), tmp_path / "r")
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_file_that_was_modified_before_the_run_that_read_it_is_done(folder: Path, tmp_path: Path) -> None:
+    """A second run reads a file that is newer than the first run."""
+    for path in folder.rglob("*.png"):
+        aged(path, 200)
+    out = tmp_path / "r"
+    rows = measure(classifier(), open_source(str(folder), KIND), out).rows
+    aged(out / "_measurement.json", 100)
+    save(folder / "dog/24.png", 7)
+    aged(folder / "dog/24.png", 50)
+    for _ in range(2):
+        assert measure(classifier(), open_source(str(folder), KIND), out).rows == rows + 1
+
+
 @pytest.mark.parametrize("name", ["camera.png", "table.parquet"])
 def test_a_replaced_file_is_not_taken_for_done(name: str, folder: Path, tmp_path: Path) -> None:
     """Neither its name nor its number of samples has changed, nor its time of modification."""

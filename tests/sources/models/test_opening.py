@@ -1,4 +1,5 @@
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -396,3 +397,11 @@ def test_arrays_of_another_size_get_a_note(tmp_path: Path) -> None:
     assert notes[1] is not None
     assert "[3, 48, 48]" in notes[1]
     assert open_model("timm:test_resnet", saved(network, tmp_path)).resized(Noise("noise:uniform", 8)) is None
+
+
+def test_only_functions_of_the_user_are_searched_in_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the folder of `gradmeter demo`, a file may be named like a module of Python."""
+    for model, searched in (("gradmeter.research.study.network:PaperCNN", False), ("torchvision.models:alexnet", True)):
+        monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+        open_model(model, options=ImageOptions(size=28, grey=True))
+        assert ("" in sys.path) is searched

@@ -33,7 +33,15 @@ def test_names() -> None:
     assert source.fingerprint() != Noise("noise:normal", 4).fingerprint() != Noise("noise:normal:7", 4).fingerprint()
 
 
-@pytest.mark.parametrize("text", ["noise:", "noise:pink", "noise:uniform:0", "noise:uniform:-1", "noise:uniform:1:2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("noise:", "noise:pink", "noise:uniform:0", "noise:uniform:-1", "noise:uniform:1:2"),
+        # More than a length in Python, and more digits than Python parses.
+        *("noise:uniform:1000000001", f"noise:uniform:{10**20}", f"noise:normal:{'9' * 5000}"),
+    ],
+    ids=lambda text: text[:30],
+)
 def test_bad_names(text: str) -> None:
     with pytest.raises(InputError, match=f"^{text}: .*noise:uniform"):
         Noise(text, 4)

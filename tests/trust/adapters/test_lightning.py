@@ -42,7 +42,7 @@ class Digits(LightningModule):
         return torch.optim.Adam(self.parameters(), 1e-3)
 
 
-def fit(folder: Path, *callbacks: GradmeterCallback, epochs: int = 2) -> Trainer:
+def fit(folder: Path, *callbacks: GradmeterCallback, epochs: int = 2, precision: Any = "32-true") -> Trainer:
     trained()  # at the first call it draws random numbers
     seed_everything(0, verbose=False)
     images, labels = (part[:300] for part in digits())
@@ -57,9 +57,17 @@ def fit(folder: Path, *callbacks: GradmeterCallback, epochs: int = 2) -> Trainer
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=1,
+        precision=precision,
     )
     trainer.fit(Digits(), training, loader(*VALIDATION))
     return trainer
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+def test_a_network_of_another_precision(precision: str, tmp_path: Path) -> None:
+    """Lightning converts the inputs of its own steps, and the callback those of its loader."""
+    trainer = fit(tmp_path, GradmeterCallback(loader(*VALIDATION)), epochs=1, precision=precision)
+    assert 0 < trainer.callback_metrics["gradmeter/accuracy"] <= 1
 
 
 def test_it_logs_and_training_is_the_same_without_it(tmp_path: Path) -> None:

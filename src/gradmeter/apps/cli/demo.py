@@ -12,6 +12,7 @@ import typer
 from gradmeter.apps.cli.command import needs_extra
 from gradmeter.apps.cli.parameters import Quiet
 from gradmeter.apps.cli.terminal import Terminal
+from gradmeter.errors import DataError
 
 _HOST = "127.0.0.1"
 _STUDY = Path("runs/embedded")
@@ -48,9 +49,13 @@ def demo(
     require_free_port(_HOST, port)
     with bars(out, quiet=quiet) as shown:
         store = make_demo(out, _STUDY, shown.work("cpu", 0, fresh=fresh))
-    trust, classifier = open_trust(store.trust, model=MODEL, weights=store.network)
-    assert classifier.image is not None
-    page = replace(Page.of(trust, classifier, read_examples(str(store.examples), classifier.image)), model=_NAME)
+    try:
+        trust, classifier = open_trust(store.trust, model=MODEL, weights=store.network)
+        assert classifier.image is not None
+        examples = read_examples(str(store.examples), classifier.image)
+    except DataError as error:
+        raise DataError(f"the demo in {store.name} is damaged: {error}; give --fresh to make it again") from error
+    page = replace(Page.of(trust, classifier, examples), model=_NAME)
     app = application(reader_of(trust, classifier), decoder_for(classifier.image), page=page)
     terminal = Terminal()
     if not quiet:

@@ -111,7 +111,7 @@ def _to_csv(stream: Stream, out: Path, purpose: Mapping[str, Any], source: Sourc
         sweep_beside(path)
     # `_PARTS_OF` tells these parts from a data set that a user wrote to a folder of this name; only ours is removed.
     judged = _counted(stream, folder, {**purpose, _PARTS_OF: encode_name(out.name)})
-    tables = parts.tables()
+    tables, begun = parts.tables(), parts.begun()
     first = next(tables)
     with atomic_write(out) as temporary:
         with (
@@ -126,6 +126,7 @@ def _to_csv(stream: Stream, out: Path, purpose: Mapping[str, Any], source: Sourc
         # The note is written before the file itself: a CSV file without a note is not ours.
         note = {"purpose": purpose, "sha256": _file_hash(temporary), **asdict(judged)}
         write_text(_note_path(out), json.dumps(note, ensure_ascii=False) + "\n")
+        os.utime(_note_path(out), (begun, begun))
     parts.clear()
     with suppress(OSError):  # the folder holds other files
         folder.rmdir()

@@ -164,8 +164,15 @@ class OutputReader:
 
     @contextmanager
     def reading(self, inputs: Inputs) -> Iterator[LayerOutputs]:
-        """Collect the outputs of the layers in a forward pass with these inputs inside the block."""
+        """Collect the outputs of the layers in a forward pass with these inputs inside the block.
+
+        Outputs at padded positions are left out: they depend on the rest of the batch.
+
+        Args:
+            inputs: all samples have the same padding.
+        """
         samples, axes = inputs.samples, self._axes[inputs.options]
+        mask = None if inputs.mask is None else inputs.mask[0]
         outputs = LayerOutputs(samples)
 
         def add(call: Call, activation: Any, output: Tensor) -> None:
@@ -175,7 +182,8 @@ class OutputReader:
             axis = None if known is None else known.adapted(output.shape, samples)
             outputs.unknown |= call not in axes or (known is not None and axis is None)
             if axis is not None and output.numel():
-                outputs.add(call[0], axis.rows(output, samples))
+                rows = axis.rows(output, samples)
+                outputs.add(call[0], rows if mask is None else _without_padding(rows, mask))
 
         with self.observe(add):
             yield outputs
@@ -210,6 +218,18 @@ class OutputReader:
         finally:
             for module in self._modules.values():
                 module._forward_hooks.pop(key, None)
+
+
+def _without_padding(rows: Tensor, mask: Tensor) -> Tensor:
+    """The entries of an output [N, ...] at positions that are no padding; all if it has no axis of positions.
+
+    Args:
+        rows: the output.
+        mask: [T] which positions are no padding.
+    """
+    # Pooled outputs [N, D] have no positions.
+    dims = [dim for dim in range(1, rows.dim()) if rows.shape[dim] == len(mask)] if rows.dim() > 2 else []
+    return rows.index_select(dims[0], mask.nonzero()[:, 0]) if dims and bool(mask.any()) else rows
 
 
 def _axis(many: Tensor, alone: Tensor) -> SampleAxis | None:

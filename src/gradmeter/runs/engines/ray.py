@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -180,7 +181,14 @@ def _no_cluster(address: str, reason: str) -> GradmeterError:
 
 @contextmanager
 def _imports_from_here() -> Iterator[None]:
-    """While the block runs, new processes import modules from the current folder, as this process does."""
+    """While the block runs, new processes import modules from the current folder if this process does.
+
+    Otherwise they must not: Ray's own processes would run a file of the user's that is named like a module of Python,
+    such as queue.py, and not start.
+    """
+    if not {"", os.getcwd()} & {*sys.path}:
+        yield
+        return
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join([os.getcwd(), *filter(None, [before])])
     try:

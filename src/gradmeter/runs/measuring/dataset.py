@@ -120,6 +120,7 @@ class MeasuredSet:
                 _CONTAINERS: before if containers is None else {**(before or {}), **containers},
             }
         measured.store.write({**purpose, **kept})
+        measured.storage.date(MANIFEST)
         if kept[_BY_ID]:
             complete = measured.complete()
             for number in measured._parts():
@@ -172,6 +173,10 @@ class MeasuredSet:
         if manifest is None:
             raise DataError(f"{self.name} holds no readings; expected a folder that gradmeter measure made")
         return _checked(manifest, self.name)
+
+    def begun(self) -> float:
+        """When the last run began, in seconds since the epoch; 0 if unknown or if there was none."""
+        return self.store.dated()
 
     def note(self, part: int) -> Note | None:
         """The note of a part; None if the part is not complete."""
@@ -236,7 +241,10 @@ class MeasuredSet:
         done, skipped = self.progress()
         rows = done - len(skipped)
         records = [{"id": sample.id, "reason": sample.reason} for sample in skipped]
+        begun = self.begun()
         self.store.write({**self._manifest(), _ROWS: rows, _SKIPPED: records, _GONE: sorted(gone)})
+        if begun:
+            self.storage.date(MANIFEST, begun)  # samples may be modified after they were read, while the run goes on
         return rows, skipped
 
     def progress(self) -> tuple[int, tuple[Skipped, ...]]:

@@ -66,13 +66,13 @@ def fill(
 
 
 def _require_unmodified(source: Source, folder: str | Path, content: str) -> None:
-    """Refuse to continue if samples that are done were modified since the last run began or finished.
+    """Refuse to continue if samples that are done were modified since the last run began.
 
     Raises:
         OutputError: if there are any.
     """
     earlier = MeasuredSet(folder, content)
-    modified = source.modified_since(moment) if (moment := earlier.store.written()) else []
+    modified = source.modified_since(moment) if (moment := earlier.begun()) else []
     if not modified:
         return
     done = earlier.ids(earlier.complete())

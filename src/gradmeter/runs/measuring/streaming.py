@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from gradmeter.errors import DataError, InputError
 from gradmeter.reading.content import HASH_COLUMN, content_hashes
+from gradmeter.reading.inputs import MASK
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import weights_hash
 from gradmeter.reading.readings import Readings
@@ -166,8 +167,16 @@ def purpose_of(classifier: Classifier, source: Source, *, gradients: bool = True
         "names of classes": source.classes,
         "contents": source.fingerprint(),
         **({} if source.arrays is None else {"arrays": source.arrays.to_json()}),
+        # Earlier versions also read the padding.
+        **({"padding": "left out"} if _is_padded(classifier) else {}),
         **({} if gradients else {"gradients": False}),
     }
+
+
+def _is_padded(classifier: Classifier) -> bool:
+    if classifier.arrays is not None:
+        return MASK in classifier.arrays.names
+    return classifier.image is None
 
 
 @dataclass(frozen=True)

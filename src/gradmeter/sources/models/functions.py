@@ -17,6 +17,9 @@ from gradmeter.sources.models.preprocessing import ImageOptions, ResizeAndNormal
 from gradmeter.sources.models.weights import build_with, read_weights
 from gradmeter.sources.samples import ArrayKind, ImageKind
 
+# The package whose modules need no search in the current folder.
+_OURS = __name__.partition(".")[0]
+
 
 def open_function(
     model: str, weights: Path | None, options: ImageOptions, arrays: ArrayKind | None = None
@@ -57,7 +60,8 @@ def make_network(model: str) -> nn.Module:
         InputError: if the function does not exist, fails or does not return a module.
     """
     module, _, function = model.partition(":")
-    if "" not in sys.path:
+    # In the folder of gradmeter demo, a file may be named like a module of Python.
+    if "" not in sys.path and module.partition(".")[0] != _OURS:
         sys.path.insert(0, "")
     try:
         make = getattr(import_module(module), function)

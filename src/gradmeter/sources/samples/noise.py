@@ -14,7 +14,13 @@ from gradmeter.sources.samples.sample import Encoded, Source
 
 KINDS = ("uniform", "normal")
 COUNT = 1000
-_EXPECTED = "expected noise:uniform or noise:normal, with a number of images if not 1,000: noise:uniform:5000"
+LARGEST_COUNT = 10**9
+_EXPECTED = (
+    "expected noise:uniform or noise:normal, with a number of images if not 1,000: noise:uniform:5000, at most "
+    f"{LARGEST_COUNT:,}"
+)
+# Python parses no number of thousands of digits.
+_MOST_DIGITS = 18
 
 
 @register_scheme("noise")
@@ -36,7 +42,12 @@ class Noise(Source):
 
     def __init__(self, text: str, side: int, mode: str = "RGB", seed: int = 0) -> None:
         _, kind, count = (*text.split(":"), str(COUNT))[:3] if text.count(":") < 3 else ("", "", "")
-        if kind not in KINDS or not count.isdecimal() or int(count) == 0:
+        if (
+            kind not in KINDS
+            or not count.isdecimal()
+            or len(count) > _MOST_DIGITS
+            or not 0 < int(count) <= LARGEST_COUNT
+        ):
             raise InputError(f"{text}: {_EXPECTED}")
         self.name, self._kind, self._count, self._seed = text, kind, int(count), seed
         self._shape = (side, side) if mode == "L" else (side, side, 3)
@@ -57,6 +68,10 @@ class Noise(Source):
     def fingerprint(self) -> str:
         """A hash of the kind, the number of images, their shape and the seed."""
         return hashlib.sha256(f"{self._kind} {self._count} {self._shape} {self._seed}".encode()).hexdigest()
+
+
+def _is_count(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _MOST_DIGITS and 0 < int(text) <= LARGEST_COUNT
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import Any
 
 from gradmeter.errors import InputError, UnsupportedModelError
@@ -79,6 +78,10 @@ class GradmeterCallback(Callback):
         """
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        move = partial(move_data_to_device, device=pl_module.device)
+
+        def move(batch: Any) -> Any:
+            # As Lightning does: with precision="64-true" or "bf16-true" the network does not take float32.
+            return move_data_to_device(trainer.precision_plugin.convert_input(batch), pl_module.device)
+
         numbers = validation_numbers(pl_module.get_submodule(self.network), self.loader, self.metrics, move)
         pl_module.log_dict({f"gradmeter/{name}": number for name, number in numbers.items()}, rank_zero_only=True)

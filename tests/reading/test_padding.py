@@ -1,0 +1,81 @@
+"""What is read of a sample does not depend on its padding, and so not on the other samples of its batch."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradmeter import GradientMeter
+from gradmeter.errors import InputError
+from gradmeter.reading.readings import Readings
+
+LENGTHS = (3, 7, 5, 7, 1, 6)
+
+
+class Texts(nn.Module):
+    """Attention, a normalisation and a mean over the tokens that are no padding."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens = nn.Embedding(20, width)
+        self.encoder = nn.TransformerEncoderLayer(width, 1, 2 * width, batch_first=True)
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        kept = attention_mask.bool()
+        encoded = self.encoder(self.tokens(input_ids), src_key_padding_mask=~kept)
+        return self.head((encoded * kept[..., None]).sum(1) / kept.sum(1, keepdim=True))
+
+
+def batch(*, left: bool = False) -> dict[str, Tensor]:
+    longest = max(LENGTHS)
+    order = torch.arange(longest).flip(0) if left else torch.arange(longest)
+    mask = (order < torch.tensor(LENGTHS)[:, None]).long()
+    tokens = torch.randint(1, 20, mask.shape, generator=torch.Generator().manual_seed(1))
+    return {"input_ids": tokens * mask, "attention_mask": mask}
+
+
+def alone(padded: dict[str, Tensor], row: int) -> dict[str, Tensor]:
+    kept = padded["attention_mask"][row].bool()
+    return {name: values[row : row + 1, kept] for name, values in padded.items()}
+
+
+def meter(network: nn.Module, *, gradients: bool) -> GradientMeter:
+    return GradientMeter(network, gradients=gradients, activations=True, embedding=True)
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("left", [True, False])
+@pytest.mark.parametrize("width", [4, max(LENGTHS)])  # also as wide as the text is long
+def test_a_padded_sample_is_read_as_alone(width: int, left: bool, gradients: bool) -> None:
+    network = Texts(width).eval()
+    measure, padded = meter(network, gradients=gradients), batch(left=left)
+    given = measure(padded)
+    single = Readings.concatenate([meter(network, gradients=gradients)(alone(padded, row)) for row in range(6)])
+    assert given.activations is not None
+    assert single.activations is not None
+    assert given.activations.layers == single.activations.layers
+    torch.testing.assert_close(given.activations.values, single.activations.values, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(given.logits, single.logits)
+    torch.testing.assert_close(given.values, single.values, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(given.embedding, single.embedding)
+
+
+def test_the_labels_stay_with_their_samples() -> None:
+    network, padded, labels = Texts(4).eval(), batch(), torch.tensor([0, 1, 2, 0, 1, 2])
+    given = meter(network, gradients=True)(padded, labels)
+    for row in range(6):
+        single = meter(network, gradients=True)(alone(padded, row), labels[row : row + 1])
+        torch.testing.assert_close(given.log_scale[row : row + 1], single.log_scale)
+        torch.testing.assert_close(given["all", "l2"][row : row + 1], single["all", "l2"], rtol=1e-3, atol=1e-6)
+
+
+def test_samples_without_finite_logits_are_named_by_their_place_in_the_batch() -> None:
+    network, padded = Texts(4).eval(), batch()
+    with torch.no_grad():
+        network.tokens.weight[19] = np.inf
+    padded["input_ids"][padded["input_ids"] == 19] = 1
+    padded["input_ids"][5, 0] = 19
+    with pytest.raises(InputError, match=r"\b1 of 6 samples \(index 5\)"):
+        meter(network, gradients=False)(padded)
