@@ -42,12 +42,7 @@ class Noise(Source):
 
     def __init__(self, text: str, side: int, mode: str = "RGB", seed: int = 0) -> None:
         _, kind, count = (*text.split(":"), str(COUNT))[:3] if text.count(":") < 3 else ("", "", "")
-        if (
-            kind not in KINDS
-            or not count.isdecimal()
-            or len(count) > _MOST_DIGITS
-            or not 0 < int(count) <= LARGEST_COUNT
-        ):
+        if kind not in KINDS or not _is_count(count):
             raise InputError(f"{text}: {_EXPECTED}")
         self.name, self._kind, self._count, self._seed = text, kind, int(count), seed
         self._shape = (side, side) if mode == "L" else (side, side, 3)
