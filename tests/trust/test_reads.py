@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,12 @@ from gradmeter.trust import reads
 from gradmeter.trust.evaluation.comparison import ALL, WRONG
 from gradmeter.trust.reads import FORWARD, GRADIENTS, PILOT, Pilot, choose_by_readings, choose_reads, compare_readings
 from gradmeter.trust.synthetic import KINDS
+from trust.quick import fit_quickly
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_quickly(monkeypatch)
 
 
 def network() -> nn.Module:
@@ -70,6 +77,7 @@ def test_gradients_that_add_nothing_are_not_read() -> None:
     assert choice.gains[0].difference.low <= 0
 
 
+@pytest.mark.usefixtures("quick")
 def test_what_is_compared() -> None:
     images, labels = data(150)
     choice = choose_reads(GradientMeter(network()), [(Inputs.of(images), labels)])
@@ -124,6 +132,7 @@ class Unreadable(nn.Module):
         return self.network(batch).detach()
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_network_without_gradients_is_judged_by_its_forward_pass() -> None:
     images, labels = data(80)
     trust = TrustModel(GradientMeter(Unreadable())).fit((images, labels), synthetic=[unknown()])
@@ -170,9 +179,11 @@ def test_slow_gradients_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @cache
 def explicit(chosen: str) -> TrustModel:
+    """Fitted once for the tests with the fixture `quick`."""
     return TrustModel(GradientMeter(network()), reads=chosen).fit(data(80), synthetic=[unknown()])
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("chosen", [FORWARD, GRADIENTS])
 @pytest.mark.parametrize("once", [False, True])
 def test_fit_reads_what_was_chosen(chosen: str, once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +198,7 @@ def test_fit_reads_what_was_chosen(chosen: str, once: bool, monkeypatch: pytest.
     torch.testing.assert_close(trust.predict_proba(images[:20]), explicit(chosen).predict_proba(images[:20]))
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("gradients", [False, True])
 def test_fit_to_readings(gradients: bool) -> None:
     images, labels = data(150)
@@ -197,7 +209,8 @@ def test_fit_to_readings(gradients: bool) -> None:
     assert bool(trust.choice.gains) == gradients
 
 
-def test_the_choice_is_saved(tmp_path) -> None:
+@pytest.mark.usefixtures("quick")
+def test_the_choice_is_saved(tmp_path: Path) -> None:
     images, labels = data(150)
     model = network()
     trust = TrustModel(GradientMeter(model)).fit((images, labels), synthetic=[unknown()])

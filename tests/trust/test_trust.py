@@ -25,6 +25,7 @@ from gradmeter.trust.evaluation import expected_calibration_error, separation
 from gradmeter.trust.judge import CLASSIFIERS
 from gradmeter.trust.risk import RiskNotControlled
 from gradmeter.trust.two_heads import TwoHeads
+from trust.quick import fit_quickly
 from trust.trained import digits, loader, noise, trained, untrained
 
 IMAGES, LABELS = digits()
@@ -41,9 +42,10 @@ def fitted_model(classifier: Any = "gradmeter", unknown: int = 0) -> TrustModel:
 
 @cache
 def _fitted_once(classifier: Any, unknown: int) -> TrustModel:
-    return TrustModel(
-        GradientMeter(trained()), classifier, reads="forward" if classifier == "gradmeter" else "auto"
-    ).fit(loader(300, 800), unknowns=[[noise(unknown)]] if unknown else [])
+    trust = TrustModel(GradientMeter(trained()), classifier, reads="forward" if classifier == "gradmeter" else "auto")
+    with pytest.MonkeyPatch.context() as patch:
+        fit_quickly(patch)
+        return trust.fit(loader(300, 800), unknowns=[[noise(unknown)]] if unknown else [])
 
 
 @pytest.fixture
@@ -117,7 +119,9 @@ def test_other_classifiers_assume_the_share_of_unknown_inputs_in_training() -> N
 
 
 @pytest.mark.parametrize("kind", ["pairs", "dicts"])
-def test_kinds_of_batches(kind: str, fitted: TrustModel) -> None:
+def test_kinds_of_batches(kind: str, fitted: TrustModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_quickly(monkeypatch)
+
     class Named(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -51,6 +51,7 @@ def _printed(code: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not list a process's libraries")
 def test_the_threads_are_those_of_torch() -> None:
     """No second OpenMP library and no further threads, even if scikit-learn has loaded its own library."""
@@ -76,6 +77,7 @@ def test_the_threads_are_those_of_torch() -> None:
     assert _printed(code) == ["shares torch's OpenMP threads"]
 
 
+@pytest.mark.slow
 def test_the_gradients_are_never_stored() -> None:
     """Eight samples of 16 million entries would take half a gigabyte."""
     code = """if True:

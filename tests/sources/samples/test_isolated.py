@@ -18,6 +18,8 @@ from gradmeter.sources.samples.decoding import ImageDecoder, TooLarge, pixels
 from gradmeter.sources.samples.isolated import Isolated
 from sources.samples.pictures import encoded, gradient, in_one_tile
 
+pytestmark = pytest.mark.slow
+
 PICTURE = encoded(Image.fromarray(gradient()), "PNG").getvalue()
 
 

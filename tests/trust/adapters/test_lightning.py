@@ -18,7 +18,7 @@ from gradmeter.errors import InputError, UnsupportedModelError
 from gradmeter.trust.adapters.lightning import GradmeterCallback
 from trust.trained import digits, loader, trained
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning:lightning")]
 VALIDATION = 300, 500
 
 

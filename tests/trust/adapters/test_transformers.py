@@ -18,6 +18,8 @@ from gradmeter import GradientMeter
 from gradmeter.errors import InputError, UnsupportedModelError
 from gradmeter.trust.adapters.transformers import GradmeterCallback
 
+pytestmark = pytest.mark.slow
+
 
 class Texts(Dataset[dict[str, torch.Tensor]]):
     """Token ids whose class is, with some noise, whether the first is large."""
