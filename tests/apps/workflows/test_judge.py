@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,7 +144,12 @@ def test_a_picture_that_is_replaced_while_the_verdicts_are_made_is_noticed(opene
         Image.fromarray(np.asarray(test.read(number).content)).save(tmp_path / f"data/{number}.png")
         os.utime(tmp_path / f"data/{number}.png", (0, 0))
     source = open_source(str(tmp_path / "data"), classifier.image)
-    judge(trust, classifier, source, tmp_path / name, Work(on_progress=lambda steps: os.utime(tmp_path / "data/2.png")))
+
+    def replace_one(steps: int) -> None:
+        now = time.time()  # the clock of file systems stands still for milliseconds
+        os.utime(tmp_path / "data/2.png", (now, now))
+
+    judge(trust, classifier, source, tmp_path / name, Work(on_progress=replace_one))
     with pytest.raises(OutputError, match=r"modified since \(2\.png\)"):
         judge(trust, classifier, source, tmp_path / name)
 
