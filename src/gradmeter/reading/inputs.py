@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -103,19 +103,20 @@ class Inputs:
             return None
         return mask != 0
 
-    def equally_padded(self) -> list[list[int]]:
-        """The rows in groups of the same padding."""
+    def equally_padded(self) -> list[Sequence[int]]:
+        """The rows in groups of the same padding; a range if all are in one."""
         if self.mask is None or bool((self.mask == self.mask[:1]).all()):
-            return [[*range(self.samples)]]
+            return [range(self.samples)]
         groups: dict[bytes, list[int]] = {}
         for row, kept in enumerate(self.mask.cpu().numpy()):
             groups.setdefault(kept.tobytes(), []).append(row)
         return list(groups.values())
 
-    def rows(self, rows: slice | list[int]) -> Inputs:
-        """The inputs of some of the samples."""
-        selected = self.map(lambda tensor: tensor[rows])
-        return replace(selected, labels=None if self.labels is None else self.labels[rows])
+    def rows(self, rows: slice | Sequence[int]) -> Inputs:
+        """The inputs of some of the samples; nothing is copied for a slice or a range."""
+        chosen = slice(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows
+        selected = self.map(lambda tensor: tensor[chosen])
+        return replace(selected, labels=None if self.labels is None else self.labels[chosen])
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """Apply a function to every tensor; labels stay unchanged."""

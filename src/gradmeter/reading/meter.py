@@ -312,16 +312,18 @@ class GradientMeter:
         if self._parameters_changed():  # a layer was replaced since the last call
             self._look_up_parameters()
         keep_freed_memory()
-        parts = self._tile_by_tile(batch)
+        # Layers' outputs at padded positions are left out.
+        groups = batch.equally_padded() if self.activations else [range(batch.samples)]
+        parts = self._tile_by_tile(batch, groups)
         if self._parameters_changed():  # a lazy layer was created in the forward pass
             self._look_up_parameters()
-            parts = self._tile_by_tile(batch)
+            parts = self._tile_by_tile(batch, groups)
             if self._parameters_changed():
                 raise UnsupportedModelError(
                     "the network creates new parameters in every call; expected a trained network, which keeps its own"
                 )
         readings = self._readings(parts)
-        if len(groups := self._groups(batch)) > 1:
+        if len(groups) > 1:
             readings = readings.rows(np.argsort(np.concatenate(groups)))
         if batch.labels is not None:
             readings = replace(readings, pseudo_label=LABELS)
@@ -336,23 +338,19 @@ class GradientMeter:
             )
         return readings
 
-    def _groups(self, batch: Inputs) -> list[list[int]]:
-        """The rows that are measured together; layers' outputs at padded positions are left out."""
-        return batch.equally_padded() if self.activations else [[*range(batch.samples)]]
-
     def _parameters_changed(self) -> bool:
         return self._parameter_ids != list(map(id, parameters_of(modules_of(self._network))))
 
-    def _tile_by_tile(self, batch: Inputs) -> list[_TileReadings]:
+    def _tile_by_tile(self, batch: Inputs, groups: Sequence[Sequence[int]]) -> list[_TileReadings]:
         require_independent_samples(self._network)
         parts = []
         probes_need_gradients = any(getattr(probe, "needs_gradients", True) for probe in self._probes)
         with measuring(self._network, gradients=self.gradients or probes_need_gradients):
-            for group in self._groups(batch):
+            for group in groups:
                 parts += self._group_tile_by_tile(batch, group)
         return parts
 
-    def _group_tile_by_tile(self, batch: Inputs, group: list[int]) -> list[_TileReadings]:
+    def _group_tile_by_tile(self, batch: Inputs, group: Sequence[int]) -> list[_TileReadings]:
         parts, start = [], 0
         while start < len(group):
             size = self._tile or self._tiles.get(batch.shapes, _SMALLEST_TILE)
@@ -361,9 +359,7 @@ class GradientMeter:
             size = math.ceil(remaining / math.ceil(remaining / size))
             rows = group[start : start + size]
             try:
-                # A slice copies nothing.
-                whole = len(group) == batch.samples
-                parts.append(self._measure(batch.rows(slice(start, start + size) if whole else rows)))
+                parts.append(self._measure(batch.rows(rows)))
             except NotFinite as error:
                 # The error counts samples of a tile or a probe; count those of the batch.
                 raise self._not_finite_logits(batch) or error from error
