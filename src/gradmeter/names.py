@@ -54,20 +54,24 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else f"\\{_escape(character)}" for character in text)
 
 
-def look_alike(names: Iterable[str], others: Iterable[str]) -> tuple[str, str] | None:
-    """The first of some names that is none of the others but looks like one of them, and that one.
+def look_alike(owner: str, names: Iterable[str], other_owner: str, others: Iterable[str]) -> str | None:
+    """Say which class of one owner is none of the other's but looks like one of them.
 
     They look alike if they differ only in spaces or in Unicode normalisation, as "é" in one character and "e" with a
     combining accent do.
 
     Returns:
-        Both names in quotation marks, with escapes for characters that are not ASCII; None if there are none.
+        A clause with both names in quotation marks, with escapes for characters that are not ASCII; None if no two
+        look alike.
     """
     others = {*others}
     by_look = {_look(other): other for other in others}
     for name in names:
         if name not in others and (other := by_look.get(_look(name))) is not None:
-            return _quoted(name), _quoted(other)
+            return (
+                f"{owner} has the class {_quoted(name)}, but {other_owner} has {_quoted(other)}: these differ only in "
+                "spaces or in Unicode normalisation"
+            )
     return None
 
 

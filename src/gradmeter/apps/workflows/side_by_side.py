@@ -166,11 +166,8 @@ def _require_same_classes(first: Candidate, second: Candidate) -> None:
     """
     classes, others = first.classifier.classes, second.classifier.classes
     if classes is not None and others is not None and classes != others:
-        if (alike := look_alike(classes, others)) is not None:
-            raise InputError(
-                f"{first.name} has the class {alike[0]}, but {second.name} has {alike[1]}: these differ only in spaces "
-                "or in Unicode normalisation; expected TrustModels of networks with the same classes"
-            )
+        if (alike := look_alike(first.name, classes, second.name, others)) is not None:
+            raise InputError(f"{alike}; expected TrustModels of networks with the same classes")
         raise InputError(
             f"{first.name} has the classes ({', '.join(classes)}), but {second.name} has ({', '.join(others)}); "
             "expected TrustModels of networks with the same classes"

@@ -114,11 +114,8 @@ class Classifier:
             return None
         numbers = {name: number for number, name in enumerate(self.classes)}
         if any(name not in numbers for name in source.classes):
-            if (alike := look_alike(source.classes, self.classes)) is not None:
-                raise DataError(
-                    f"{source.name} has the class {alike[0]}, but {self.name} has {alike[1]}: these differ only in "
-                    "spaces or in Unicode normalisation; rename the folders or give --classes"
-                )
+            if (alike := look_alike(source.name, source.classes, self.name, self.classes)) is not None:
+                raise DataError(f"{alike}; rename the folders or give --classes")
             raise DataError(
                 f"{source.name} has the classes {_listed(source.classes)}, but {self.name} has "
                 f"{_listed(self.classes)}; expected the same names: rename the folders or give --classes"
