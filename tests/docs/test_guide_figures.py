@@ -101,8 +101,8 @@ def test_the_results_on_real_data_agree_with_themselves() -> None:
         low, high = map(float, interval.split(" to "))
         # Each of the two is rounded to 0.005.
         assert low - 0.01 <= float(ours) - float(softmax) <= high + 0.01, name
-    told = " ".join(section("Results on real data").split())
-    accepted, wrong, share = re.findall(r"([\d,]+) were accepted, and (\d+) of them are wrong \((.*?) %\)", told)[0]
+    text = " ".join(section("Results on real data").split())
+    accepted, wrong, share = re.findall(r"([\d,]+) were accepted, and (\d+) of them are wrong \((.*?) %\)", text)[0]
     assert f"{100 * int(wrong) / int(accepted.replace(',', '')):.2f}" == share
 
 

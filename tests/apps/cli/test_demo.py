@@ -35,8 +35,8 @@ def test_a_damaged_demo_is_to_be_made_again(
 ) -> None:
     """The error is that of another command, whose advice does not help."""
     pytest.importorskip("ray.serve", reason="the extra serve is not installed")
-    made = pytest.importorskip("gradmeter.research.demo", reason="the extra demo is not installed")
-    monkeypatch.setattr(made, "make_demo", lambda folder, study, work: made.DemoStore(folder))
+    module = pytest.importorskip("gradmeter.research.demo", reason="the extra demo is not installed")
+    monkeypatch.setattr(module, "make_demo", lambda folder, study, work: module.DemoStore(folder))
     monkeypatch.setattr(sys, "argv", ["gradmeter", "demo", "--out", str(tmp_path), "--port", "8499", "--quiet"])
     with pytest.raises(SystemExit) as caught:
         main()

@@ -202,9 +202,9 @@ def test_masks_that_may_mean_two_things(
 ) -> None:
     path = folder / MASKS / "a_labels_semantic.png"
     encoded(np.array(Image.open(path))).save(path)
-    found = score(folder, tmp_path / "out")
-    assert [skipped.id for skipped in found.skipped] == ["a.png", "unlabelled.png"]
-    assert "grey" in found.skipped[0].reason
+    scored = score(folder, tmp_path / "out")
+    assert [skipped.id for skipped in scored.skipped] == ["a.png", "unlabelled.png"]
+    assert "grey" in scored.skipped[0].reason
 
 
 def test_a_run_without_scores_leaves_nothing_behind(folder: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from gradmeter.apps.workflows.open_trust import open_trust
 from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.runs.engines.processes import WorkerError
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work
-from gradmeter.sources.samples import open_source
+from gradmeter.sources.samples import ImageKind, Source, open_source
 from runs.measuring.deadly import Deadly
 from trust.trained import digits
 
@@ -118,14 +118,20 @@ def test_a_csv_of_other_samples_is_overwritten_only_with_fresh(opened, tmp_path:
     assert out.read_text() == made
 
 
+def old_pictures(test: Source, folder: Path, image: ImageKind) -> Source:
+    """Four pictures of a source in a folder, last modified in 1970."""
+    folder.mkdir()
+    for number in range(4):
+        path = folder / f"{number}.png"
+        Image.fromarray(np.asarray(test.read(number).content)).save(path)
+        os.utime(path, (0, 0))
+    return open_source(str(folder), image)
+
+
 @pytest.mark.parametrize("name", ["v.parquet", "v.csv"])
 def test_a_verdict_is_not_given_again_for_another_picture(opened, name: str, tmp_path: Path) -> None:
     trust, classifier, test = opened
-    for number in range(4):
-        (tmp_path / "data").mkdir(exist_ok=True)
-        Image.fromarray(np.asarray(test.read(number).content)).save(tmp_path / f"data/{number}.png")
-        os.utime(tmp_path / f"data/{number}.png", (0, 0))
-    out, source = tmp_path / name, open_source(str(tmp_path / "data"), classifier.image)
+    out, source = tmp_path / name, old_pictures(test, tmp_path / "data", classifier.image)
     first = judge(trust, classifier, source, out)
     assert judge(trust, classifier, source, out) == first
     note = tmp_path / ".v.csv.json" if name == "v.csv" else out / "_measurement.json"
@@ -139,11 +145,7 @@ def test_a_verdict_is_not_given_again_for_another_picture(opened, name: str, tmp
 @pytest.mark.parametrize("name", ["v.parquet", "v.csv"])
 def test_a_picture_that_is_replaced_while_the_verdicts_are_made_is_noticed(opened, name: str, tmp_path: Path) -> None:
     trust, classifier, test = opened
-    for number in range(4):
-        (tmp_path / "data").mkdir(exist_ok=True)
-        Image.fromarray(np.asarray(test.read(number).content)).save(tmp_path / f"data/{number}.png")
-        os.utime(tmp_path / f"data/{number}.png", (0, 0))
-    source = open_source(str(tmp_path / "data"), classifier.image)
+    source = old_pictures(test, tmp_path / "data", classifier.image)
 
     def replace_one(steps: int) -> None:
         now = time.time()  # the clock of file systems stands still for milliseconds
