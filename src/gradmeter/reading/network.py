@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ _BIAS = re.compile(r"(^|_)bias(_(ih|hh)(_l\d+(_reverse)?)?)?$")
 _QUANTISED = ("torch.ao.nn.quantized", "torch.nn.quantized")
 # A measurement changes state that all threads share: the network's mode and hooks, and the random generators.
 _measuring_lock = threading.RLock()
+# Names of the weights that a network changes in its forward pass, by network.
+_changing_weights: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
 
 
 class NotFinite(InputError):
@@ -195,7 +198,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(_restored_buffers(modules))
-        stack.enter_context(_restored_embeddings(modules))
+        stack.enter_context(_restored_weights(network))
         stack.enter_context(_without_backward_hooks(modules))
         stack.enter_context(_uncached_parametrizations())
         if gradients:
@@ -290,22 +293,43 @@ def _without_backward_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
-def _restored_embeddings(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Restore the weights of embeddings with `max_norm` at exit; their forward pass shortens the rows that it uses."""
-    shortened = [
-        (weight, weight.detach().clone())
-        for module in modules
-        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.max_norm is not None
-        # Another parametrisation computes the weight, and shortens only a result.
-        if isinstance(weight := module.weight, nn.Parameter)
-    ]
+def _restored_weights(network: nn.Module) -> Iterator[None]:
+    """Restore weights that the network changes in its forward pass, for example of embeddings with `max_norm`.
+
+    The first call for a network copies all weights that may change; later ones copy those that did.
+    """
+    names = _changing_weights.get(network)
+    watched = _weights_that_may_change(network) if names is None else _named(network, names)
+    before = {name: (weight, weight.data, weight._version, weight.data.clone()) for name, weight in watched.items()}
+    changed = set()
     try:
         yield
     finally:
-        with torch.no_grad():
-            for weight, values in shortened:
-                if not torch.equal(weight, values):
-                    weight.copy_(values)
+        for name, (weight, memory, version, values) in before.items():
+            if weight.data_ptr() != memory.data_ptr() or weight._version != version:
+                changed.add(name)
+                weight.data = memory
+                memory.copy_(values)
+    if names is None:
+        _changing_weights[network] = frozenset(changed)
+
+
+def _weights_that_may_change(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Weights of embeddings, and of modules that are not PyTorch's own, by name."""
+    return {
+        f"{path}.{name}" if path else name: parameter
+        for path, module in network.named_modules()
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) or not type(module).__module__.startswith("torch.nn.")
+        for name, parameter in module._parameters.items()
+        # Others, for example distributed ones, have no memory of their own.
+        if type(parameter) is nn.Parameter and not parameter.is_inference()
+    }
+
+
+def _named(network: nn.Module, names: frozenset[str]) -> dict[str, nn.Parameter]:
+    if not names:  # the usual case
+        return {}
+    return {name: weight for name, weight in network.named_parameters(remove_duplicate=False) if name in names}
 
 
 @contextmanager

@@ -1,0 +1,62 @@
+"""Networks whose forward pass changes their weights: a measurement leaves them as they were."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gradmeter import GradientMeter
+
+TOKENS = torch.tensor([[0, 2, 2, 1], [3, 2, 5, 3]])
+
+
+class Own(nn.Module):
+    """A module of a user, whose weight [7, 3] is for tokens."""
+
+    def __init__(self, change: Callable[[nn.Parameter], None] | None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(7, 3))
+        self.change = change
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        if self.change is None:
+            return F.embedding(tokens, self.weight, max_norm=0.01)
+        self.change(self.weight)
+        return F.embedding(tokens, self.weight)
+
+
+def clamped(weight: nn.Parameter) -> None:
+    with torch.no_grad():
+        weight.clamp_(-0.01, 0.01)
+
+
+def replaced(weight: nn.Parameter) -> None:
+    weight.data = torch.renorm(weight.data, p=2, dim=0, maxnorm=0.01)
+
+
+CHANGES: dict[str, Callable[[], nn.Module]] = {
+    "nn.Embedding": lambda: nn.Embedding(7, 3, max_norm=0.01),
+    "nn.EmbeddingBag": lambda: nn.EmbeddingBag(7, 3, max_norm=0.01),
+    "F.embedding": lambda: Own(None),
+    "clamp_": lambda: Own(clamped),
+    ".data": lambda: Own(replaced),
+}
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("kind", CHANGES)
+def test_weights_are_restored(kind: str, gradients: bool) -> None:
+    """Otherwise a TrustModel would belong to weights that its file does not hold."""
+    torch.manual_seed(0)
+    layer = CHANGES[kind]()
+    network = nn.Sequential(layer, nn.Flatten())
+    before = network[0].weight.detach().clone()
+    meter = GradientMeter(network, gradients=gradients)
+    # The first measurement finds which weights change; later ones restore only those.
+    for shift in range(3):
+        meter((TOKENS + shift) % 7)
+        assert torch.equal(network[0].weight, before)
+    network(TOKENS)
+    assert not torch.equal(network[0].weight, before)
