@@ -52,6 +52,10 @@ class SlowLayerWarning(GradmeterWarning):
     """A layer is measured one sample at a time: the result is exact, but slow to compute."""
 
 
+class PaddingWarning(GradmeterWarning):
+    """Outputs of layers are read at padded positions too, so that a verdict depends on the padding."""
+
+
 class ProbabilitiesWarning(GradmeterWarning):
     """The outputs of a network look like probabilities; logits were expected."""
 

@@ -1,12 +1,14 @@
 """What is read of a sample does not depend on its padding, and so not on the other samples of its batch."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from gradmeter import GradientMeter
-from gradmeter.errors import InputError
+from gradmeter.errors import InputError, PaddingWarning
 from gradmeter.reading.readings import Readings
 
 LENGTHS = (3, 7, 5, 7, 1, 6)
@@ -79,3 +81,27 @@ def test_samples_without_finite_logits_are_named_by_their_place_in_the_batch() -
     padded["input_ids"][5, 0] = 19
     with pytest.raises(InputError, match=r"\b1 of 6 samples \(index 5\)"):
         meter(network, gradients=False)(padded)
+
+
+class Sounds(nn.Module):
+    """A convolution that shortens its input, and a mean over what is left of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.short = nn.Conv1d(1, 4, 4, stride=2)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, input_values: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.head(self.short((input_values * attention_mask)[:, None]).relu().mean(2))
+
+
+def test_layers_that_are_read_with_their_padding_are_named_once() -> None:
+    measure = meter(Sounds().eval(), gradients=False)
+    mask = batch()["attention_mask"].repeat(1, 3)
+    with pytest.warns(PaddingWarning, match="layer 'short' are read with their padding"):
+        measure({"input_values": torch.randn(mask.shape), "attention_mask": mask})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        measure({"input_values": torch.randn(mask.shape), "attention_mask": mask})
+        meter(Texts(4).eval(), gradients=True)(batch())

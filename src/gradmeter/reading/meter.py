@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
-from gradmeter.errors import InputError, ProbabilitiesWarning, SlowLayerWarning, UnsupportedModelError
+from gradmeter.errors import InputError, PaddingWarning, ProbabilitiesWarning, SlowLayerWarning, UnsupportedModelError
 from gradmeter.reading.activations import Activations
 from gradmeter.reading.allocator import keep_freed_memory
 from gradmeter.reading.capture import (
@@ -33,7 +33,7 @@ from gradmeter.reading.capture import (
     replay,
 )
 from gradmeter.reading.costs import Costs, layer_costs, least_seconds, plain_pass
-from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.inputs import MASK, Inputs
 from gradmeter.reading.layers import (
     Contributions,
     LayerOutputs,
@@ -216,6 +216,7 @@ class GradientMeter:
         # (layer, operation) pairs that are measured for one sample at a time, and those already warned about.
         self._slow: set[tuple[str, str]] = set()
         self._warned: set[tuple[str, str]] = set()
+        self._warned_of_padding = False
         self._contributions: type[Contributions] = Contributions
         self._uses: list[Use] = []
         # Shapes of inputs, such as packed batches, for which a probe's graph differs from the tile's: no second probe.
@@ -336,6 +337,7 @@ class GradientMeter:
                 ProbabilitiesWarning,
                 stacklevel=2,
             )
+        self._warn_padded_layers()
         return readings
 
     def _parameters_changed(self) -> bool:
@@ -583,6 +585,21 @@ class GradientMeter:
                 stacklevel=5,
             )
         self._warned |= self._slow
+
+    def _warn_padded_layers(self) -> None:
+        """Warn once if outputs were read at padded positions, too."""
+        padded = sorted(self._outputs.padded)
+        if not padded or self._warned_of_padding:
+            return
+        self._warned_of_padding = True
+        further = f" and {len(padded) - 1:,} more" if len(padded) > 1 else ""
+        warnings.warn(
+            f"the outputs of layer {padded[0]!r}{further} are read with their padding, because their length is not "
+            f"that of the {MASK}: what is read of a sample, and its verdict, depend on the length of its batch; pad "
+            "all samples to the same length",
+            PaddingWarning,
+            stacklevel=3,
+        )
 
     def _forward(self, inputs: Inputs, *, check_gradients: bool = False) -> _ForwardPass:
         with (

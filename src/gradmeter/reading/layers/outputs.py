@@ -110,6 +110,7 @@ class OutputReader:
     Attributes:
         layers: names of the layers whose outputs separate the samples, in the order of their first call; empty before
             the first call of `learn`.
+        padded: names of the layers whose outputs were read at padded positions too, because no axis fits the mask.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], *, activations: bool, embedding: bool) -> None:
@@ -121,6 +122,7 @@ class OutputReader:
         self._learned: set[_Kind] = set()
         self._guessed: set[_Kind] = set()
         self.layers: tuple[str, ...] = ()
+        self.padded: set[str] = set()
 
     def learn(self, forward: Callable[[Inputs], Any], inputs: Inputs, *, unknown: bool = False) -> bool:
         """Find the sample axis of every output, unless it is known for inputs like these.
@@ -183,7 +185,13 @@ class OutputReader:
             outputs.unknown |= call not in axes or (known is not None and axis is None)
             if axis is not None and output.numel():
                 rows = axis.rows(output, samples)
-                outputs.add(call[0], rows if mask is None else _without_padding(rows, mask))
+                # Pooled outputs [N, D] have no positions.
+                if mask is not None and rows.dim() > 2:
+                    if len(mask) in rows.shape[1:]:
+                        rows = _without_padding(rows, mask)
+                    else:
+                        self.padded.add(call[0])
+                outputs.add(call[0], rows)
 
         with self.observe(add):
             yield outputs
@@ -221,15 +229,14 @@ class OutputReader:
 
 
 def _without_padding(rows: Tensor, mask: Tensor) -> Tensor:
-    """The entries of an output [N, ...] at positions that are no padding; all if it has no axis of positions.
+    """The entries of an output [N, ...] at positions that are no padding; all if there are none.
 
     Args:
-        rows: the output.
+        rows: the output; one of its axes is that of the positions.
         mask: [T] which positions are no padding.
     """
-    # Pooled outputs [N, D] have no positions.
-    dims = [dim for dim in range(1, rows.dim()) if rows.shape[dim] == len(mask)] if rows.dim() > 2 else []
-    return rows.index_select(dims[0], mask.nonzero()[:, 0]) if dims and bool(mask.any()) else rows
+    dim = rows.shape.index(len(mask), 1)
+    return rows.index_select(dim, mask.nonzero()[:, 0]) if bool(mask.any()) else rows
 
 
 def _axis(many: Tensor, alone: Tensor) -> SampleAxis | None:
