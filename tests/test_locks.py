@@ -202,6 +202,15 @@ def test_an_owner_on_another_machine(tmp_path: Path) -> None:
         assert json.loads((out / LOCK).read_text())["pid"] == os.getpid()
 
 
+def test_an_owner_from_the_future(tmp_path: Path) -> None:
+    """Waiting would not help, for example after a machine whose clock was wrong lost its power."""
+    out = tmp_path / "out"
+    written_elsewhere(out, 5)
+    assert refusal(out).endswith("; if it was killed, try again in 60 seconds")
+    written_elsewhere(out, -3600)
+    assert refusal(out).endswith(f"; if it was killed, delete {out / LOCK}")
+
+
 def test_an_owner_renews_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "_RENEWED_EVERY", 0.01)
     with locked(tmp_path / "out"):

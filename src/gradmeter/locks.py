@@ -141,8 +141,8 @@ def _acquire(lock: Path, out: Path) -> int:
             if free is False and owner is not None:
                 raise _locked_error(out, owner)
             if free is not False and _is_same_file(descriptor, lock):
-                if owner is not None and not (free and owner.kernel == _kernel()) and _renewed_lately(lock):
-                    raise _locked_error(out, owner, f"; if it was killed, try again in {_STALE_AFTER:.0f} seconds")
+                if owner is not None and not (free and owner.kernel == _kernel()) and (advice := _until_expired(lock)):
+                    raise _locked_error(out, owner, f"; if it was killed, {advice}")
                 _write_owner(descriptor, lock, out)
                 return descriptor
         except BaseException:
@@ -186,9 +186,15 @@ def _is_same_file(descriptor: int, lock: Path) -> bool:
     return False
 
 
-def _renewed_lately(lock: Path) -> bool:
-    """Whether the modification time is recent, so that an owner on another machine still runs."""
-    return time.time() - lock.stat().st_mtime < _STALE_AFTER
+def _until_expired(lock: Path) -> str:
+    """What to do until a lock of another machine expires; empty if its time is so old that the owner no longer runs.
+
+    A time in the future comes from a clock that is wrong, or was when the owner was killed; waiting does not help then.
+    """
+    age = time.time() - lock.stat().st_mtime
+    if age >= _STALE_AFTER:
+        return ""
+    return f"try again in {_STALE_AFTER:.0f} seconds" if age > -_STALE_AFTER else f"delete {lock}"
 
 
 def _owner(lock: Path) -> Owner | None:

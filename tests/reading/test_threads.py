@@ -1,5 +1,7 @@
 """Several threads measure one network, or call it while it is measured."""
 
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 
 from gradmeter import GradientMeter, Readings
 from gradmeter.reading.capture import recorded_calls
+from gradmeter.reading.network import measuring
 
 
 class Slow(nn.Module):
@@ -89,3 +92,31 @@ def test_calls_of_another_thread_are_not_recorded() -> None:
     with recorded_calls({"last": model[-1]}) as calls:
         model(x)
     assert len(calls) == 1
+
+
+def test_a_process_that_is_forked_during_a_measurement_can_measure() -> None:
+    """It waits for the end of the other thread's measurement, whose state it would have, and which never ends there."""
+    network, inputs = nn.Linear(3, 4).eval().requires_grad_(False), torch.ones(2, 3)
+    meter = GradientMeter(network)
+    expected = meter(inputs)["all", "l2"]
+    begun = threading.Event()
+
+    def measure() -> None:
+        with measuring(network):
+            begun.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=measure)
+    thread.start()
+    assert begun.wait(10)
+    if (child := os.fork()) == 0:
+        is_kept = not network.weight.requires_grad
+        os._exit(0 if is_kept and torch.equal(meter(inputs)["all", "l2"], expected) else 1)
+    thread.join()
+    until = time.monotonic() + 10
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < until:
+        time.sleep(0.01)
+    if ended == (0, 0):
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended == (child, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 import threading
@@ -27,6 +28,13 @@ _BIAS = re.compile(r"(^|_)bias(_(ih|hh)(_l\d+(_reverse)?)?)?$")
 _QUANTISED = ("torch.ao.nn.quantized", "torch.nn.quantized")
 # A measurement changes state that all threads share: the network's mode and hooks, and the random generators.
 _measuring_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # A process forked during a measurement of another thread would have its state, and wait for it without end.
+    os.register_at_fork(
+        before=_measuring_lock.acquire,
+        after_in_parent=_measuring_lock.release,
+        after_in_child=_measuring_lock.release,
+    )
 # Names of the weights that a network changes in its forward pass, by network.
 _changing_weights: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
 

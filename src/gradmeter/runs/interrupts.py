@@ -1,12 +1,14 @@
-"""Ctrl-C while processes start or are stopped."""
+"""Ctrl-C while processes start or are stopped, and in code that swallows it."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 
 @contextmanager
@@ -45,3 +47,42 @@ def interrupts_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Let Ctrl-C end the block as KeyboardInterrupt, at the latest after it, although its code may swallow that.
+
+    Python ignores an exception in the callback of a weak reference, with a traceback, and a library may turn it into an
+    error of its own. Has an effect only in the main thread.
+    """
+    handler, show = signal.getsignal(signal.SIGINT), sys.unraisablehook
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    interrupts: list[KeyboardInterrupt] = []
+
+    def keep(number: int, frame: FrameType | None) -> None:
+        try:
+            handler(number, frame)
+        except KeyboardInterrupt as interrupt:
+            interrupts.append(interrupt)
+            raise
+
+    def show_others(ignored: Any) -> None:
+        if ignored.exc_type is not KeyboardInterrupt:
+            show(ignored)
+
+    signal.signal(signal.SIGINT, keep)
+    sys.unraisablehook = show_others
+    try:
+        yield
+    except Exception as error:
+        if interrupts:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        sys.unraisablehook = show
+        signal.signal(signal.SIGINT, handler)
+    if interrupts:
+        raise KeyboardInterrupt

@@ -66,7 +66,9 @@ def test_a_run_whose_driver_is_killed_can_be_continued(
                 assert driver.poll() is None, driver.communicate()[1]
                 time.sleep(0.05)
             driver.send_signal(blow)
-            assert driver.communicate()[1].count("Traceback") == 0
+            errors = driver.communicate()[1]
+            assert "Traceback" not in errors
+            assert "SIGTERM" not in errors  # Ray's handler in C++ shows a stack trace
             assert driver.poll() == code
     assert 0 < measured.progress()[0] < COUNT
     from ray import cloudpickle

@@ -1,7 +1,9 @@
 """onnxruntime gives the verdicts of the TrustModel, for any number of inputs."""
 
+import contextlib
 import copy
 import dataclasses
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -342,3 +344,18 @@ def test_the_python_of_the_documentation(
     printed = capsys.readouterr().out.split()
     assert (int(printed[0]), printed[2]) == (expected["prediction"][0], decision)
     assert float(printed[1]) == pytest.approx(float(expected["p_correct"][0]), abs=1e-6)
+
+
+@pytest.mark.parametrize("swallows", [True, False])
+def test_ctrl_c_while_tracing_ends_the_export(swallows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.export ignores it in callbacks of weak references, and elsewhere turns it into an error of its own."""
+
+    def trace(*_: object, **__: object) -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        if not swallows:
+            raise RuntimeError("Use tlparse to see full graph")
+
+    monkeypatch.setattr(torch.onnx, "export", trace)
+    with pytest.raises(KeyboardInterrupt):
+        to_graph(nn.Flatten(), torch.zeros(2, 3), "inputs", OUTPUTS, "a network")

@@ -34,6 +34,37 @@ def test_sigterm_has_its_usual_exit_code(monkeypatch: pytest.MonkeyPatch) -> Non
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_a_handler_of_ray_that_aborts_the_process_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's handler in C++ does so three seconds after SIGTERM, if Ray has not stopped by then."""
+    aborted = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(
+        ray, "init", lambda **options: signal.signal(signal.SIGTERM, lambda number, frame: aborted.append(number))
+    )
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with pytest.raises(SystemExit) as caught, cluster():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert caught.value.code == 143
+    assert not aborted
+
+
+def test_sigterm_while_ray_starts_sets_off_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alarm of Ray's handler would abort the process while Ray stops."""
+
+    def start(**options: Any) -> None:
+        signal.alarm(3)
+        sys.exit(signal.SIGTERM)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", start)
+    with pytest.raises(SystemExit) as caught, cluster():
+        raise AssertionError("Ray did not start")
+    assert caught.value.code == 143
+    assert signal.alarm(0) == 0
+
+
 def test_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray then raises `Exception` itself."""
 

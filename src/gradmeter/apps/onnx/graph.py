@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gradmeter.errors import InputError, UnsupportedModelError, one_line
 from gradmeter.reading.network import attention_without_fast_path
+from gradmeter.runs.interrupts import interrupts_kept
 
 OPSET = 20
 # The first version whose exporter writes branches.
@@ -55,7 +56,7 @@ def to_graph(module: nn.Module, inputs: Tensor, name: str, outputs: Sequence[str
     """
     require_exporter()
     dynamic = ({0: torch.export.Dim("N", min=1)},)
-    with _quiet(), torch.no_grad(), attention_without_fast_path():
+    with _quiet(), interrupts_kept(), torch.no_grad(), attention_without_fast_path():
         try:
             program = torch.onnx.export(
                 module.eval(),

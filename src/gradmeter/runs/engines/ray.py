@@ -95,6 +95,7 @@ def cluster() -> Iterator[Any]:
         return
     with _usual_exit_code():
         _start(ray)
+        _exit_on_sigterm()
         try:
             yield ray
         finally:
@@ -125,7 +126,7 @@ def _start(ray: Any) -> None:
 
 @contextmanager
 def _usual_exit_code() -> Iterator[None]:
-    """End this process with the usual exit code if SIGTERM arrives while the block runs.
+    """End this process with the usual exit code if SIGTERM arrives while Ray starts in the block.
 
     Ray installs a handler that raises SystemExit, so that its processes are stopped, too, but with the number of the
     signal as exit code. The earlier handler is restored after the block.
@@ -135,12 +136,23 @@ def _usual_exit_code() -> Iterator[None]:
         yield
     except SystemExit as ended:
         if ended.code == signal.SIGTERM:
+            signal.alarm(0)  # of Ray's second handler, see `_exit_on_sigterm`
             raise SystemExit(_TERMINATED) from None
         raise
     finally:
         # Ray installs its handler only in the main thread, too.
         if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+def _exit_on_sigterm() -> None:
+    """End this process with the usual exit code if SIGTERM arrives, instead of with the handlers that Ray installed.
+
+    One of them, in C++, prints a stack trace and sets an alarm, which aborts the process if Ray has not stopped after
+    three seconds.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
 
 
 def _remote_address() -> str | None:
