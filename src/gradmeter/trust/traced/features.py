@@ -12,7 +12,7 @@ from gradmeter.reading.probes.mirror import MIRROR, MIRROR_LOGIT
 from gradmeter.reading.statistics import ACTIVATION_METRICS, METRICS
 from gradmeter.reading.traced import LabelGradients
 from gradmeter.trust.features import ACTIVATIONS, EMBEDDING, GRADIENTS, LOGITS, OUTPUTS, SCORES, Feature, FeatureAxes
-from gradmeter.trust.traced.arithmetic import asinh
+from gradmeter.trust.traced.arithmetic import asinh, log_above
 from gradmeter.trust.traced.outputs import Outputs, wrong_log_odds
 
 # The floor of sizes in `gradmeter.trust.feature_sources`, before the logarithm.
@@ -20,7 +20,7 @@ _LEAST_SIZE = 1e-12
 
 
 def _size(values: Tensor) -> Tensor:
-    return (values.clamp(min=0) + _LEAST_SIZE).log()
+    return log_above(values.clamp(min=0), _LEAST_SIZE)
 
 
 def _kurtosis(values: Tensor) -> Tensor:
