@@ -131,3 +131,19 @@ def test_unknown_inputs_by_another_meter() -> None:
     plain = GradientMeter(trained())(noise(10))
     with pytest.raises(InputError, match="pseudo-labels"):
         Judge.fit(readings("known"), LABELS, [plain])
+
+
+def test_copies_of_inputs_count_once() -> None:
+    """Their distances to densities that hold their copies would make every new input look unknown."""
+    known, copies = readings("known").rows(np.arange(150)), np.tile(np.arange(150), 4)
+    single = Judge.fit(known, LABELS[:150], contents=np.arange(150, dtype=np.uint64))
+    judge = Judge.fit(known.rows(copies), LABELS[copies], contents=copies.astype(np.uint64))
+    assert (judge.right, judge.wrong) == (4 * single.right, 4 * single.wrong)
+    assert np.array_equal(judge.held_out.p_correct, single.held_out.p_correct[copies])
+    assert np.array_equal(judge.probability(readings("known")), single.probability(readings("known")))
+
+
+def test_copies_do_not_make_enough_inputs() -> None:
+    copies = np.tile(np.flatnonzero((readings("known").predictions == LABELS).numpy())[:40], 3)
+    with pytest.raises(InputError, match=r"\b40\b.*\b50\b"):
+        Judge.fit(readings("known").rows(copies), LABELS[copies], contents=copies.astype(np.uint64))

@@ -120,15 +120,20 @@ def test_random_labels_are_not_memorised() -> None:
 
 
 @pytest.mark.parametrize("count", [5, 12, 40, 280])
-def test_if_the_most_confident_predictions_are_wrong_it_returns_the_softmax_at_the_right_level(count: int) -> None:
+def test_if_the_most_confident_predictions_are_wrong_it_keeps_their_order_at_the_right_level(count: int) -> None:
     X, log_scale, _ = inputs(300, 10)
     wrong = np.zeros(300, np.bool_)
     wrong[log_scale.argsort()[:count]] = True
     head = KnownHead().fit(np.zeros_like(X), log_scale, wrong)
     p_wrong = head.probability(np.zeros_like(X), log_scale)
     assert p_wrong.mean() == pytest.approx((count + 1) / 302)
-    shift = logit(p_wrong) - logit(np.exp(log_scale))
-    np.testing.assert_allclose(shift, shift[0])
+    assert np.array_equal(rankdata(p_wrong), rankdata(log_scale))
+    if count < 10:
+        shift = logit(p_wrong) - logit(np.exp(log_scale))
+        np.testing.assert_allclose(shift, shift[0])
+    else:
+        # Enough to say that the softmax does not tell right predictions.
+        np.testing.assert_allclose(p_wrong, p_wrong.mean(), atol=0.01)
 
 
 @pytest.mark.parametrize("doubt", [-700.0, -1.5, 0.0, 3.0, 700.0])

@@ -205,7 +205,8 @@ def test_fit_to_readings(gradients: bool) -> None:
     meter = GradientMeter(network()).for_trust_model(gradients=gradients)
     trust = TrustModel(GradientMeter(network())).fit((meter(images), labels))
     assert trust.choice is not None
-    assert trust.choice.reads == FORWARD
+    assert trust.meter.gradients == (trust.choice.reads == GRADIENTS)
+    assert gradients or trust.choice.reads == FORWARD
     assert bool(trust.choice.gains) == gradients
 
 

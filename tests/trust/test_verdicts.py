@@ -14,6 +14,7 @@ from gradmeter.errors import DataError, InputError
 from gradmeter.trust.main_file import write_main
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN, SCORES
 from gradmeter.trust.verdict_columns import VERDICT_COLUMNS
+from trust.quick import fit_quickly
 from trust.trained import digits, loader, noise, trained
 
 pytestmark = pytest.mark.slow
@@ -193,3 +194,13 @@ def test_a_saved_guarantee_on_no_statement_is_refused(score: Any, trust: TrustMo
     change(tmp_path / "trust", guarantee={**guarantee, "score": score})
     with pytest.raises(DataError, match="score="):
         TrustModel.load(tmp_path / "trust", trained())
+
+
+def test_log_probabilities_have_no_verdicts_from_rounding_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Their free energy is 0 but for rounding, which depends on the batch.
+    fit_quickly(monkeypatch)
+    network = torch.nn.Sequential(*trained(), torch.nn.LogSoftmax(1)).eval()
+    trust = TrustModel(GradientMeter(network), reads="forward").fit(loader(300, 900))
+    inputs = torch.cat([digits()[0][900:930], noise(30)])
+    alone = torch.cat([trust.predict_proba(one) for one in inputs.split(1)])
+    np.testing.assert_allclose(trust.predict_proba(inputs), alone, atol=1e-4)

@@ -21,6 +21,8 @@ Values = NDArray[np.float64]
 # Factor of a feature that is to have hardly any penalty: it needs a weight so small that it costs nothing.
 UNPENALISED = 30.0
 _ROUNDING = 1e-12
+# A slope that keeps the order of predictions and hardly changes their probabilities.
+_SLIGHT = 1e-3
 _TOLERANCE, _MOST_ITERATIONS = 1e-4, 2000
 FEW = 10
 """With fewer wrong or fewer right predictions, targets are smoothed, and nothing but the softmax is used."""
@@ -55,20 +57,22 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
         return self
 
     def fit_level(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> Self:
-        """Fit the level alone: the log odds are the doubt plus a constant, so that P(wrong) is right on average.
+        """Fit the level alone: the log odds are a multiple of the doubt plus a constant.
 
         For predictions whose doubt says nothing about right and wrong, or the contrary, and where all are right or
-        all wrong. The average is (wrong + 1) / (n + 2), Laplace's rule.
+        all wrong. P(wrong) is right on average, which is (wrong + 1) / (n + 2), Laplace's rule. If there are enough
+        predictions to say so, the slope is the best that is not negative, 0, but for what keeps the order; else 1.
         """
         self._prepare(X)
-        doubts = self._doubts(X)
+        slope = 1.0 if min(np.count_nonzero(wrong), np.count_nonzero(~wrong)) < FEW else _SLIGHT
+        doubts = slope * self._doubts(X)
         self.centre_, self.spread_ = 0.0, UNPENALISED
         target = (np.count_nonzero(wrong) + 1) / (len(wrong) + 2)
         farthest = float(np.abs(doubts).max()) + abs(float(logit(target))) + 1
         level = brentq(lambda shift: float(expit(doubts + shift).mean()) - target, -farthest, farthest)
         self.model_ = _regression(self._strength)
         self.model_.classes_, self.model_.n_features_in_ = np.array([False, True]), 1
-        self.model_.coef_, self.model_.intercept_ = np.array([[1.0]]), np.array([level])
+        self.model_.coef_, self.model_.intercept_ = np.array([[slope]]), np.array([level])
         return self
 
     @property

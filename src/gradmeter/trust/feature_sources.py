@@ -24,6 +24,8 @@ Columns = NDArray[np.intp]
 
 # Relative to a start vector of size 1; smaller sizes, including 0, are mapped to about this value.
 _FLOOR = np.log(1e-12)
+LEAST_ENERGY = 1e-5
+"""A smaller free energy counts as 0: that of log-probabilities consists of rounding errors of float32."""
 
 
 def _log_size(values: Values, log_scale: Values | float = 0.0) -> Values:
@@ -45,7 +47,7 @@ def _log_kurtosis(values: Values) -> Values:
 OF_OUTPUTS: Mapping[str, Callable[[Readings, ShiftedLogits], Values]] = {
     "entropy": lambda _, logits: np.logaddexp(np.log(logits.entropy.clip(np.finfo(np.float64).tiny)), -700),
     "log_scale": lambda readings, _: _to_array(readings.log_scale),
-    "energy": lambda _, logits: logits.energy,
+    "energy": lambda _, logits: np.where(np.abs(logits.energy) < LEAST_ENERGY, 0.0, logits.energy),
 }
 """Features of all logits by name."""
 

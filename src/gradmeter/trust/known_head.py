@@ -42,8 +42,8 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
     look at doubtful images. Then, one after the other, the regression joins that lowers the log loss most (greedy
     ensemble selection, Caruana et al. 2004). Each gain must exceed two standard errors over the samples: from a few
     dozen wrong predictions, other features mislead as often as they help. If P(wrong) would rise with confidence, or
-    all predictions are right, the log odds are those of the softmax plus a constant, so that P(wrong) is right on
-    average.
+    all predictions are right, the log odds keep the order of the softmax, and P(wrong) is right on average
+    (`ConfidenceCurve.fit_level`).
 
     Args:
         strengths: for each group of features the inverse penalties to try in a regression.

@@ -132,6 +132,15 @@ class TrainingData:
         """The number of known inputs."""
         return int(np.count_nonzero(self.target < UNKNOWN))
 
+    def distinct(self) -> tuple[TrainingData, NDArray[np.intp]]:
+        """Return the samples without copies of one input and target, and the new row [given] of each given sample."""
+        keys = np.stack([self.contents, self.target[: self.given].astype(np.uint64)])
+        _, first, numbers = np.unique(keys, axis=1, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        rows = np.concatenate([first[order], np.arange(self.given, len(self.target))])
+        data = TrainingData(self.block.rows(rows), self.target[rows], self.softmax[rows], self.contents[first[order]])
+        return data, np.argsort(order)[numbers.reshape(-1)]
+
 
 class FittedClassifier(Protocol):
     """A meta classifier after training."""

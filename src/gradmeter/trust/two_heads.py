@@ -125,7 +125,9 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             InputError: if there are fewer.
         """
         if right < LEAST_KNOWN:
-            raise InputError(f"{right} predictions are right; expected at least {LEAST_KNOWN}: give more data")
+            raise InputError(
+                f"{right} different inputs are predicted right; expected at least {LEAST_KNOWN}: give more data"
+            )
 
     def fit(self, X: FeatureBlock, y: NDArray[np.int64]) -> Self:
         """Fit to the features of n samples and their classes [n], some of which must be `CORRECT`.
@@ -208,8 +210,15 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Fit to all samples, and judge each sample that is not synthetic by heads fitted without its fold.
 
         The heads of each fold learn from the other folds and from all synthetic samples. Known inputs are ranked by
-        the softmax if the learned ranking separates the held-out wrong predictions worse.
+        the softmax if the learned ranking separates the held-out wrong predictions worse. Copies of an input count
+        once: they would be in the densities that are to show how far a new input is from known ones.
+
+        Raises:
+            InputError: if fewer than `LEAST_KNOWN` different inputs are predicted right.
         """
+        data, numbers = data.distinct()
+        right = int(np.count_nonzero(data.target == CORRECT))
+        self.require_enough(right, 0, 0)
         target, synthetic = data.target, np.arange(data.given, len(data.target))
         parts: dict[str, list[Judgement]] = {ranking: [] for ranking in RANKINGS}
         folds, tests = np.empty(data.given, np.int64), []
@@ -229,7 +238,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         reason = fallback_reason(learned, data.softmax[known], target[known] == WRONG, folds[known])
         ranking = LEARNED if reason is None else SOFTMAX
         heads = TwoHeads(self.unknown_share, self.outputs, ranking).fit(data.block, target)
-        return CrossFit(heads, held_out[ranking], reason)
+        return CrossFit(heads, held_out[ranking].rows(numbers), reason)
 
     @property
     def assumed_unknown_share(self) -> float:

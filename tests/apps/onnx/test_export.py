@@ -71,6 +71,24 @@ def test_the_verdicts_of_the_trust_model(samples: int) -> None:
     require_same(opened(), trust(), images()[:samples])
 
 
+@pytest.mark.parametrize("factor", [255.0, 1e4, 1e30])
+def test_inputs_far_from_all_known_ones(factor: float) -> None:
+    # One logit is so much larger than the others that the entropy is 0.
+    require_same(opened(), trust(), images()[:40] * factor)
+
+
+def test_a_layer_that_shows_only_zeros(tmp_path: Path) -> None:
+    network = trained()
+    with torch.no_grad():
+        network[0].bias.fill_(-0.3)  # type: ignore[union-attr,operator]
+    trust_model = TrustModel(GradientMeter(network), reads="forward").fit(loader(300, 900), synthetic=[])
+    trust_model.set_risk(0.5, loader(900, 1400))
+    zeros = torch.zeros(2, 1, 8, 8)
+    assert (trust_model.meter(zeros).activations["0", "std"] == 0).all()
+    export(trust_model, classifier(network), tmp_path / "judged.onnx")
+    require_same(JudgedModel.open(tmp_path / "judged.onnx"), trust_model, zeros)
+
+
 def test_what_the_file_says() -> None:
     assert Verdicts._fields == OUTPUTS
     model = opened()

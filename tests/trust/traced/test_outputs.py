@@ -7,7 +7,7 @@ import torch
 
 from gradmeter.reading.pseudo_labels import predicted
 from gradmeter.reading.scores import energy, entropy
-from gradmeter.trust.traced.arithmetic import asinh, log1p, logsumexp, softplus
+from gradmeter.trust.traced.arithmetic import asinh, log1p, log_above, logsumexp, softplus
 from gradmeter.trust.traced.outputs import Outputs
 
 LOGITS = torch.tensor(
@@ -33,6 +33,16 @@ def test_special_functions(x: float) -> None:
         # Absolute, because features are compared with their spread.
         assert float(asinh(-value)) == pytest.approx(float(mpmath.asinh(-x)), rel=1e-12, abs=1e-15)
         assert float(softplus(-value)) == pytest.approx(float(mpmath.log1p(mpmath.exp(-x))), rel=1e-12, abs=1e-300)
+
+
+@pytest.mark.parametrize("least", [1e-12, 9.859676543759770e-305])
+@pytest.mark.parametrize("x", [0.0, 1e-320, 1e-304, 1e-13, 1e-12, 1e-3, 1.0])
+def test_logarithms_with_a_floor(x: float, least: float) -> None:
+    with mpmath.workdps(40):
+        expected = float(mpmath.log(mpmath.mpf(x) + mpmath.mpf(least)))
+    assert float(log_above(torch.tensor([x], dtype=torch.float64), least)) == pytest.approx(
+        expected, rel=1e-14, abs=1e-12
+    )
 
 
 def test_logsumexp_of_infinite_entries() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,10 +15,23 @@ def constant(values: NDArray[np.generic] | float) -> Tensor:
     return torch.tensor(np.asarray(values))
 
 
+def exact(number: float) -> Tensor:
+    """Return a number as a tensor of float64: PyTorch's exporter rounds Python's numbers to float32."""
+    return torch.tensor(number, dtype=torch.float64)
+
+
 def asinh(x: Tensor) -> Tensor:
     """Return the inverse hyperbolic sine."""
     size = x.abs()
     return torch.sign(x) * torch.log(size + (size * size + 1).sqrt())
+
+
+def log_above(x: Tensor, least: float) -> Tensor:
+    """Return log(x + least) for x >= 0.
+
+    There is no sum of x and a small number, because PyTorch's exporter omits the addition of less than 1e-8.
+    """
+    return (x / exact(least) + 1).log() + exact(math.log(least))
 
 
 def log1p(x: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from gradmeter.reading.probes.mirror import MIRROR, MIRROR_LOGIT
 from gradmeter.reading.statistics import ACTIVATION_METRICS, METRICS
 from gradmeter.reading.traced import LabelGradients
+from gradmeter.trust.feature_sources import LEAST_ENERGY
 from gradmeter.trust.features import ACTIVATIONS, EMBEDDING, GRADIENTS, LOGITS, OUTPUTS, SCORES, Feature, FeatureAxes
-from gradmeter.trust.traced.arithmetic import asinh
+from gradmeter.trust.traced.arithmetic import asinh, exact, log_above
 from gradmeter.trust.traced.outputs import Outputs, wrong_log_odds
 
 # The floor of sizes in `gradmeter.trust.feature_sources`, before the logarithm.
@@ -20,7 +21,7 @@ _LEAST_SIZE = 1e-12
 
 
 def _size(values: Tensor) -> Tensor:
-    return (values.clamp(min=0) + _LEAST_SIZE).log()
+    return log_above(values.clamp(min=0), _LEAST_SIZE)
 
 
 def _kurtosis(values: Tensor) -> Tensor:
@@ -38,7 +39,7 @@ _SHAPES: Mapping[str, Callable[[Tensor], Tensor]] = {"skewness": asinh, "kurtosi
 _OF_OUTPUTS: Mapping[str, Callable[[Outputs], Tensor]] = {
     "entropy": lambda outputs: outputs.log_entropy,
     "log_scale": lambda outputs: outputs.log_scale,
-    "energy": lambda outputs: outputs.energy,
+    "energy": lambda outputs: torch.where(outputs.energy.abs() < exact(LEAST_ENERGY), 0.0, outputs.energy),
 }
 
 

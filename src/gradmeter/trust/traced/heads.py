@@ -13,7 +13,7 @@ from gradmeter.trust.densities import NEAREST, NEXT, PREDICTED
 from gradmeter.trust.features import EMBEDDING, OUTPUTS
 from gradmeter.trust.levelled import LevelledOdds
 from gradmeter.trust.near_unknown import SLOPE
-from gradmeter.trust.traced.arithmetic import constant, logsumexp
+from gradmeter.trust.traced.arithmetic import constant, exact, logsumexp
 from gradmeter.trust.traced.densities import TracedDensities
 from gradmeter.trust.traced.known_head import TracedKnownFeatures, TracedKnownHead
 from gradmeter.trust.traced.outputs import Outputs, wrong_log_odds
@@ -117,14 +117,14 @@ class TracedHeads(nn.Module):
         wrong_odds = self.known(self._known_features(values, outputs, distances, mirrored))
         effective = unknown_odds
         if self._levelled is not None:
-            level = torch.full_like(unknown_odds, self._levelled.level_)
-            effective = torch.where(unknown_odds > self._levelled.usual_, unknown_odds, level)
+            is_unusual = unknown_odds > exact(self._levelled.usual_)
+            effective = torch.where(is_unusual, unknown_odds, exact(self._levelled.level_))
         p_correct_if_known = torch.sigmoid(-wrong_odds)
         return TracedJudgement(
             p_correct_if_known * torch.sigmoid(-effective),
             torch.sigmoid(-unknown_odds),
             p_correct_if_known,
-            unknown_odds <= self._familiar,
+            unknown_odds <= exact(self._familiar),
             self._origins(distances),
         )
 
@@ -143,7 +143,7 @@ class TracedHeads(nn.Module):
         assert self._near is not None
         largest = outputs.highest
         if self._second_look is not None:
-            largest = torch.where(outputs.wrong_log_odds > self._second_look, views.amax(dim=1), largest)
+            largest = torch.where(outputs.wrong_log_odds > exact(self._second_look), views.amax(dim=1), largest)
         odds: Tensor = SLOPE * (self._near.mean_ - largest) / self._near.spread_
         return odds - self._near.normaliser_ + self._near.log_share_
 

@@ -16,6 +16,7 @@ from gradmeter.trust.features import SCORES, FeatureAxes
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN
 from gradmeter.trust.model import TrustModel
 from gradmeter.trust.risk import Guarantee
+from gradmeter.trust.traced.arithmetic import exact
 from gradmeter.trust.traced.features import TracedFeatures, TracedReadings
 from gradmeter.trust.traced.heads import TracedHeads, TracedJudgement
 from gradmeter.trust.traced.outputs import Outputs
@@ -124,7 +125,7 @@ class JudgedNetwork(nn.Module):
         """The logits [N, C], averaged with those of the mirror image as `gradmeter.reading.probes.Mirror` does."""
         if self._above is None:
             return outputs.logits
-        is_doubtful = outputs.wrong_log_odds > self._above
+        is_doubtful = outputs.wrong_log_odds > exact(self._above)
 
         def look(images: Tensor, logits: Tensor) -> Tensor:
             mirrored: Tensor = answer(self.reader.network, Inputs((images.flip(3),), {})).double()
@@ -161,7 +162,7 @@ def _accepted(judgement: TracedJudgement, guarantee: Guarantee | None) -> Tensor
     if guarantee is None:
         return torch.zeros_like(judgement.familiar)
     score: Tensor = getattr(judgement, guarantee.score)
-    return (score >= guarantee.threshold) & judgement.familiar
+    return (score >= exact(guarantee.threshold)) & judgement.familiar
 
 
 def _unfamiliar(judgement: TracedJudgement, guarantee: Guarantee | None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gradmeter.trust.candidates import UNPENALISED, ConfidenceCurve, Regression
 from gradmeter.trust.confidence import LARGEST_ODDS, Confidence, NormalisedLogit, SecondLook, Softmax
 from gradmeter.trust.known_head import KnownHead
-from gradmeter.trust.traced.arithmetic import constant
+from gradmeter.trust.traced.arithmetic import constant, exact
 from gradmeter.trust.traced.outputs import Outputs, wrong_log_odds
 
 _TINY = float(torch.finfo(torch.float64).tiny)
@@ -94,7 +94,7 @@ def _doubt(confidence: Confidence) -> Doubt:
 
         def second_look(features: TracedKnownFeatures) -> Tensor:
             own = features.outputs.wrong_log_odds
-            return torch.where(own > above, features.mirrored, own)
+            return torch.where(own > exact(above), features.mirrored, own)
 
         return second_look
     if isinstance(confidence, NormalisedLogit):
@@ -116,6 +116,6 @@ def _normalised_logit(logits: Tensor, p: float) -> Tensor:
     """Return the doubts [N] of `NormalisedLogit`."""
     centred = logits - logits.mean(1, keepdim=True)
     size = centred.abs()
-    largest = size.amax(1, keepdim=True).clamp(min=_TINY)
+    largest = size.amax(1, keepdim=True).maximum(exact(_TINY))
     norms = largest[:, 0] * ((size / largest) ** p).sum(1) ** (1 / p)
-    return -centred.amax(1) / norms.clamp(min=_TINY)
+    return -centred.amax(1) / norms.maximum(exact(_TINY))

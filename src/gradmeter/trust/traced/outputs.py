@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradmeter.trust.traced.arithmetic import log1p, logsumexp, softplus
+from gradmeter.trust.traced.arithmetic import exact, log1p, log_above, logsumexp, softplus
 
 # The floor of the entropy in `gradmeter.trust.feature_sources`, before the logarithm.
 _LEAST_ENTROPY = math.exp(-700)
@@ -61,8 +61,7 @@ class Outputs:
         weights = (-distance).exp()
         others = (self.others - self.highest).exp()
         nats = log1p(others) + (weights * distance).sum(1) / (1 + others)
-        classes = torch.tensor(float(self.logits.shape[1]), dtype=torch.float64)
-        return ((nats / classes.log()).clamp(max=1.0) + _LEAST_ENTROPY).log()
+        return log_above((nats / exact(math.log(self.logits.shape[1]))).clamp(max=1.0), _LEAST_ENTROPY)
 
     @property
     def energy(self) -> Tensor:
