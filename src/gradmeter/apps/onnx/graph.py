@@ -9,7 +9,11 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
+import onnx_ir
 import torch
+from onnx_ir import passes
+from onnx_ir.passes import common
+from onnxscript import optimizer
 from torch import Tensor, nn
 
 from gradmeter.errors import InputError, UnsupportedModelError, one_line
@@ -67,6 +71,7 @@ def to_graph(module: nn.Module, inputs: Tensor, name: str, outputs: Sequence[str
                 output_names=list(outputs),
                 dynamic_shapes=dynamic,
                 opset_version=OPSET,
+                optimize=False,  # see `_simplify`
             )
         except Exception as error:  # the exporter raises errors of many types
             raise UnsupportedModelError(
@@ -74,12 +79,29 @@ def to_graph(module: nn.Module, inputs: Tensor, name: str, outputs: Sequence[str
                 "can trace and ONNX has"
             ) from error
     assert program is not None
+    _simplify(program.model)
     graph = program.model_proto
     if not graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise UnsupportedModelError(f"{title} fixes the batch size; expected operations for any number of inputs")
     _strip(graph.graph)
     onnx.checker.check_model(graph)
     return graph
+
+
+def _simplify(model: onnx_ir.Model) -> None:
+    """Simplify a graph as the exporter does, without its rules that take x + 1e-8 for x and x * 1.00001 for x.
+
+    A network that divides by x + 1e-8 would otherwise return NaN for x = 0.
+    """
+    optimizer.inline(model)
+    optimizer.fold_constants(model)
+    optimizer.remove_unused_nodes(model)
+    passes.Sequential(
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.LiftSubgraphInitializersToMainGraphPass(),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+    )(model)
 
 
 def set_properties(graph: onnx.ModelProto, properties: Mapping[str, str]) -> None:

@@ -29,7 +29,7 @@ def asinh(x: Tensor) -> Tensor:
 def log_above(x: Tensor, least: float) -> Tensor:
     """Return log(x + least) for x >= 0.
 
-    There is no sum of x and a small number, because PyTorch's exporter omits the addition of less than 1e-8.
+    There is no sum of x and a small number, because onnxruntime omits the addition of what is 0 in float32.
     """
     return (x / exact(least) + 1).log() + exact(math.log(least))
 
