@@ -100,9 +100,10 @@ def main_without(package: str) -> None:
 
 
 def brief_demo_main() -> None:
-    """The command line, whose demo trains its network for a few epochs."""
+    """The command line, whose demo trains its network for a few epochs, and fits a small judge."""
     from gradmeter.research import demo
 
+    fit_quickly(pytest.MonkeyPatch())
     demo.StudyOptions = partial(StudyOptions, max_epochs=EPOCHS)  # type: ignore[misc]
     main()
 
