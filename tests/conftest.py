@@ -18,6 +18,7 @@ from xdist.scheduler import LoadFileScheduling
 
 import gradmeter.runs.progress
 from accessibility import axe_source
+from trust.quick import fit_quickly
 
 torch.set_num_threads(1)
 # By default Ray's workers give way to all other processes, so that they would wait until the other tests end.
@@ -101,6 +102,14 @@ def pytest_collection_finish() -> None:
     """Exempt all imported modules and collected tests from garbage collection: many tests and benchmarks call it."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def quick_fits() -> Iterator[None]:
+    """Make the fits of the tests of a file small; see `trust.quick`."""
+    with pytest.MonkeyPatch.context() as patch:
+        fit_quickly(patch)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from gradmeter.research.study.reproduce import Study, reproduce
 from gradmeter.research.study.run import DataSource
 from gradmeter.runs.engines import ENGINES
 from research.in_process import run_in_process
+from trust.quick import fit_quickly
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 
@@ -39,6 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = StudyOptions(runs=1, max_epochs=5, initialisations=1)
     study = Study("real", "pytest", DataSource(str(data), None, False, "raw"), options, folder)
     with pytest.MonkeyPatch.context() as patch:
+        fit_quickly(patch)
         patch.setitem(ENGINES, "local", run_in_process)
         patch.setattr("gradmeter.research.study.reproduce.illustrate", lambda *arguments, **options: None)
         assert reproduce(study, workers=1, console=Console(quiet=True))

@@ -9,7 +9,7 @@ from gradmeter import GradientMeter, Trust, TrustModel
 from gradmeter.errors import GradmeterError, InputError
 from trust.trained import digits, loader, noise, trained
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_fits")]
 
 IMAGES, _ = digits()
 

@@ -22,7 +22,9 @@ from trust.quick import fit_quickly
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    repetitions = reads._REPETITIONS
     fit_quickly(monkeypatch)
+    monkeypatch.setattr(reads, "_REPETITIONS", repetitions)  # these tests are about the choice
 
 
 def network() -> nn.Module:

@@ -325,7 +325,7 @@ def test_nothing_unfamiliar_is_accepted() -> None:
     """Strong noise is rejected even with rare errors and a low threshold."""
     trust = fitted_model()
     trust.set_risk(0.5, loader(1000, 1797), least_probability=0, coverage_tolerance=0)
-    strong = 5 * noise(400)
+    strong = 1.5 * noise(400)
     accepted = trust.accept(strong)
     assert accepted.double().mean() < 0.05
     assert trust.accept(IMAGES[1000:]).double().mean() > 0.97

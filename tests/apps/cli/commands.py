@@ -8,14 +8,19 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
+
+import pytest
 
 import forked
 from gradmeter.apps.cli import main
 from gradmeter.research.study.options import StudyOptions
 from gradmeter.runs import progress
 from gradmeter.runs.engines import processes
+from gradmeter.runs.engines.processes import _prepare as prepare
 from gradmeter.runs.measuring import on_ray, synthetic
+from trust.quick import fit_quickly
 
 # Progress lines must not depend on the speed of the machine.
 MAIN = (
@@ -47,9 +52,15 @@ def started(*arguments: object, cwd: Path, own_group: bool = False) -> forked.Fo
 
 
 def forking_main() -> None:
-    """The same, with worker processes that are forked, too; see `forked.fork_server`."""
+    """The same, with worker processes that are forked, too; see `forked.fork_server`. They make small fits."""
     processes.get_context = lambda method: forked.fork_server()  # type: ignore[assignment]
+    processes._prepare = _prepare_quickly
     patient_main()
+
+
+def _prepare_quickly(*channels: Any) -> None:
+    fit_quickly(pytest.MonkeyPatch())
+    prepare(*channels)
 
 
 def unpainted_main() -> None:
@@ -67,10 +78,11 @@ def unpainted_study_main() -> None:
 def _do_not_paint() -> None:
     from gradmeter.report.figures import saving
 
-    saving.save = _leave_blank
+    saving.save = leave_blank
 
 
-def _leave_blank(figure: object, stem: Path) -> None:
+def leave_blank(figure: object, stem: Path) -> None:
+    """Write the files of a figure without painting it, in place of `gradmeter.report.figures.saving.save`."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     stem.with_name(f"{stem.name}.svg").write_text("<svg/>")
     stem.with_name(f"{stem.name}.png").touch()
@@ -88,9 +100,10 @@ def main_without(package: str) -> None:
 
 
 def brief_demo_main() -> None:
-    """The command line, whose demo trains its network for a few epochs."""
+    """The command line, whose demo trains its network for a few epochs, and fits a small judge."""
     from gradmeter.research import demo
 
+    fit_quickly(pytest.MonkeyPatch())
     demo.StudyOptions = partial(StudyOptions, max_epochs=EPOCHS)  # type: ignore[misc]
     main()
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 import gradmeter
-from apps.cli.commands import ENVIRONMENT, anew
+from apps.cli.commands import ENVIRONMENT, anew, main_without
 from apps.cli.commands import gradmeter as gradmeter_command
 from gradmeter.apps.cli import main
 from gradmeter.apps.cli.commands import COMMANDS, app
@@ -251,8 +252,7 @@ def test_version_and_help() -> None:
 
 @pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
 def test_without_the_demo_extra_the_package_and_the_way_out_are_named(package: str, tmp_path: Path) -> None:
-    code = f"import sys; sys.modules[{package!r}] = None; from gradmeter.apps.cli import main; main()"
-    process = subprocess.run([sys.executable, "-c", code, "reproduce"], capture_output=True, text=True, cwd=tmp_path)
+    process = gradmeter_command("reproduce", cwd=tmp_path, main=partial(main_without, package))
     refused(process.returncode, process.stdout, process.stderr, f"package {package}")
     assert 'pip install "gradmeter[demo]"' in process.stderr
     assert list(tmp_path.iterdir()) == []

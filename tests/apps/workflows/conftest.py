@@ -1,14 +1,27 @@
 """Fixtures with digits, a network, and a TrustModel that is fitted on them; made once and read-only."""
 
-import os
 from pathlib import Path
 
 import pytest
 
+from apps.cli.commands import leave_blank
 from apps.workflows.digits import make, recipe
 from gradmeter.apps.workflows.evaluate import Evaluation, evaluate
 from gradmeter.apps.workflows.fit import Fitted, fit
 from gradmeter.apps.workflows.open_trust import open_trust
+from gradmeter.report.figures import saving
+from trust.quick import fit_quickly
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_fits(quick_fits: None) -> None:
+    """Make the fits of all tests small."""
+
+
+@pytest.fixture
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave figures blank, for tests that do not look at them: painting those of one report takes seconds."""
+    monkeypatch.setattr(saving, "save", leave_blank)
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +34,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def fitted(place: Path) -> Fitted:
     """The TrustModel in place / "trust", with a guaranteed risk of 8 %."""
-    before = Path.cwd()
-    os.chdir(place)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        fit_quickly(patch)  # `small_fits` may be set up later
         return fit(recipe(place), "validation", ["noise:uniform:200"], Path("trust"), risk=0.08, repetitions=100)
-    finally:
-        os.chdir(before)
 
 
 @pytest.fixture(scope="session")

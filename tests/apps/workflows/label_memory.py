@@ -20,6 +20,7 @@ from gradmeter.runs.measuring import Work
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.preprocessing import ResizeAndNormalise, Stacked
 from gradmeter.sources.samples import Encoded, ImageKind, Source
+from gradmeter.trust.labels import corruption, judge, neighbours
 
 CLASSES = ("dark", "light")
 
@@ -89,6 +90,12 @@ def peak(count: int, folder: Path, side: int) -> int:
         done.set()
         thread.join()
     return most
+
+
+def print_small_peak() -> None:
+    """Print the peak of the memory of the given number of labels, where what has a fixed limit is small."""
+    neighbours._REFERENCES, neighbours._TILE, judge._MOST_ROWS, corruption._MOST = 1000, 2**18, 2000, 1000
+    print(peak(int(sys.argv[1]), Path(sys.argv[2]), 8))
 
 
 if __name__ == "__main__":

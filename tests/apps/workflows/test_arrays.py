@@ -72,7 +72,7 @@ def test_judge_gives_the_verdicts_of_the_library(fitted: str, folder: Path) -> N
     assert table["prediction"].to_pylist() == own(inputs).argmax(1).tolist()
 
 
-def test_evaluate_writes_a_report_without_pictures(fitted: str, folder: Path) -> None:
+def test_evaluate_writes_a_report_without_pictures(fitted: str, folder: Path, unpainted: None) -> None:
     out = folder / f"evaluation-{fitted}"
     data = ("--known", f"{fitted}-test.npz", "--unknown", f"{fitted}-unknown.npz")
     options = ("--model", model(fitted)[0], "--out", out, "--repetitions", "100", "--quiet")

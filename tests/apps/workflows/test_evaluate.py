@@ -78,7 +78,7 @@ def test_noise_is_not_the_noise_that_fit_saw(evaluation: Evaluation, fitted: Fit
     assert not np.isin(noise[:, 0].numpy(), noise_of_fit[:, 0].numpy()).any()
 
 
-def test_a_set_of_a_single_sample(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+def test_a_set_of_a_single_sample(at_place: Path, fitted: Fitted, tmp_path: Path, unpainted: None) -> None:
     trust, classifier = open_trust(Path("trust"), model=MODEL)
     image = next(Path("torn/left").iterdir())
     result = evaluate(trust, classifier, "test", [str(image)], tmp_path / "out", repetitions=100)
@@ -321,7 +321,9 @@ def test_results_of_others_are_not_overwritten(content: str, at_place: Path, fit
     )
 
 
-def test_an_evaluation_of_other_data_says_what_it_replaces(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+def test_an_evaluation_of_other_data_says_what_it_replaces(
+    at_place: Path, fitted: Fitted, tmp_path: Path, unpainted: None
+) -> None:
     trust, classifier = open_trust(Path("trust"), model=MODEL)
     replaced: list[list[str]] = []
     for unknown in ([], ["torn"], ["torn"]):
@@ -347,9 +349,12 @@ def test_one_that_was_stopped_while_it_wrote_its_report_goes_on(at_place: Path, 
         evaluate(trust, classifier, "test", [], tmp_path)
 
 
-def test_one_that_cannot_be_written_leaves_no_report_on_other_data(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_one_that_cannot_be_written_leaves_no_report_on_other_data(
+    evaluation: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unpainted: None
+) -> None:
     """A disk may be full when half of the files have been replaced."""
     report = write_evaluation(evaluation, tmp_path, command="")
+    monkeypatch.undo()
     shutil.rmtree(tmp_path / "figures")
     (tmp_path / "figures").write_text("")
     with pytest.raises((OSError, OutputError)):
@@ -383,7 +388,7 @@ def methods(evaluation: Evaluation) -> set[str]:
 
 
 def test_a_score_that_is_the_same_for_every_input_is_left_out(
-    evaluation: Evaluation, at_place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evaluation: Evaluation, at_place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unpainted: None
 ) -> None:
     """The energy of log-probabilities is 0 up to the rounding of float32."""
     monkeypatch.setattr(

@@ -41,12 +41,13 @@ def test_what_is_saved_is_what_the_library_fits(place: Path, at_place: Path, tmp
     assert result.refusal is None
     loaded = TrustModel.load(tmp_path / "trust", trained())
     images = digits()[0][900:1000]
-    assert torch.equal(loaded.predict_proba(images), result.trust.predict_proba(images))
+    torch.testing.assert_close(loaded.predict_proba(images), result.trust.predict_proba(images), rtol=0, atol=1e-12)
     # Fit again from the saved readings.
     known = pq.read_table(tmp_path / "trust/readings/validation.parquet")
     unknown = pq.read_table(tmp_path / "trust/readings/noise-uniform.parquet")
     right = int((known["label"].to_numpy() == known["prediction"].to_numpy()).sum())
-    assert result.learned_from == {"right": right, "wrong": 600 - right, "unknown": 200, "synthetic": 50 * len(KINDS)}
+    synthetic = len(KINDS) * per_kind(600)
+    assert result.learned_from == {"right": right, "wrong": 600 - right, "unknown": 200, "synthetic": synthetic}
     assert result.accuracy_counts == (right, 600)
     # One table per kind.
     synthetic_tables = list(MeasuredSet(tmp_path / "trust/readings/_synthetic.parquet").tables())
@@ -195,7 +196,7 @@ def test_another_fit_on_the_same_data_replaces_the_first(place: Path, at_place: 
 def test_synthetic_unknowns_of_the_whole_and_of_the_half_both_stay(place: Path, at_place: Path, tmp_path: Path) -> None:
     for risk in (0.5, None, 0.5):
         result = fit(recipe(place), "validation", [], tmp_path / "trust", reads="forward", risk=risk, **QUICK)
-        assert result.learned_from["synthetic"] == 50 * len(KINDS)
+        assert result.learned_from["synthetic"] == len(KINDS) * per_kind(600 if risk is None else 300)
     names = {path.name for path in (tmp_path / "trust/readings").iterdir()}
     assert names == {f"{name}-forward.parquet" for name in ("validation", "_synthetic", "_synthetic-half")}
 
@@ -228,17 +229,17 @@ def test_a_fit_killed_while_it_measures_synthetic_unknowns_goes_on(
     def kill(samples: int) -> None:
         nonlocal done
         done += samples if begun[-1] == "synthetic unknowns" else 0
-        if done > 3.5 * per_kind(300):
+        if done > 2.5 * per_kind(300):
             raise Killed
 
     work = Work(on_start=lambda name, samples: begun.append(name), on_progress=kill)
     with pytest.raises(Killed):
         fit(recipe(place), *arguments, risk=0.08, work=work, **QUICK)
     parts = {path: path.stat().st_mtime_ns for path in (tmp_path / "trust/readings").rglob("part-*.parquet")}
-    assert sum("_synthetic" in str(path) for path in parts) == 3
+    assert sum("_synthetic" in str(path) for path in parts) == 2
     notes: list[str] = []
     result = fit(recipe(place), *arguments, risk=0.08, work=Work(on_note=notes.append), **QUICK)
-    assert f" {3 * per_kind(300)} " in notes[-1]
+    assert f" {2 * per_kind(300)} " in notes[-1]
     assert all(path.stat().st_mtime_ns == when for path, when in parts.items())
     assert result.trust.fingerprint() == fitted.trust.fingerprint()
 
@@ -259,7 +260,7 @@ def test_readings_without_their_samples(place: Path, at_place: Path, fitted: Fit
 def test_it_says_that_a_guarantee_takes_half_of_the_data(fitted: Fitted, place: Path, at_place: Path) -> None:
     """So that the numbers of a fit with a guarantee are not taken for those of all data."""
     half, other = learned(fitted)[:2]
-    assert {"half", f"{14 * per_kind(300):,}"} <= {*half.split()}
+    assert {"half", f"{len(KINDS) * per_kind(300):,}"} <= {*half.split()}
     assert "guarantee" in other
     whole = replace(fitted, trust=shallow_copy(fitted.trust))
     whole.trust.notes = {**fitted.trust.notes, "promise": None}

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 from accessibility import grave_faults
+from apps.cli.commands import leave_blank
 from apps.workflows.digits import recipe
 from gradmeter.apps.workflows.evaluate import evaluate
 from gradmeter.apps.workflows.fit import Fitted, fit
@@ -20,6 +21,7 @@ from gradmeter.apps.workflows.side_by_side import Candidate, SideBySide, evaluat
 from gradmeter.apps.workflows.side_by_side_report import answer, write_side_by_side
 from gradmeter.errors import InputError, OutputError
 from gradmeter.report import figures
+from gradmeter.report.figures import saving
 from gradmeter.trust.evaluation.comparison import ALL, WRONG
 
 pytestmark = pytest.mark.slow
@@ -68,6 +70,11 @@ def networks(home: Path, place: Path) -> SideBySide:
         patch.chdir(place)
         pair = candidate("forward", str(home / "forward")), candidate("other", str(home / "other"))
         result = evaluate_two(pair, "test", ["torn"], home / "networks", **QUICK)
+        # Tests look at the figures of the comparison only, not at those of the evaluation of each.
+        paint, folder = saving.save, home / "networks/figures"
+        patch.setattr(
+            saving, "save", lambda figure, stem: (paint if stem.parent == folder else leave_blank)(figure, stem)
+        )
         write_side_by_side(result, home / "networks", command="gradmeter evaluate forward other")
         return result
 

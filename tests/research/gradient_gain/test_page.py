@@ -1,9 +1,13 @@
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gradmeter.research.gradient_gain import results as module
 from gradmeter.research.gradient_gain.draw import few, reads
+from gradmeter.research.gradient_gain.gains import resample_cases, resample_predictions
 from gradmeter.research.gradient_gain.groups import ADVERSARIAL, CORRUPTED, FEW, group_of
 from gradmeter.research.gradient_gain.judges import CLASSIFIERS
 from gradmeter.research.gradient_gain.page import Made, write_page
@@ -35,6 +39,15 @@ def predicted(seed: int) -> Predicted:
     return Predicted(
         loss, {method(r, v): 0.5 * loss + 0.5 * (v == GRADIENTS) * loss for r in REGRESSORS for v in variants}
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_resamples() -> Iterator[None]:
+    """All gains are far from 0 or exactly 0, so that few resamples give the same verdicts as a thousand."""
+    with pytest.MonkeyPatch.context() as patch:
+        for resample in (resample_cases, resample_predictions):
+            patch.setattr(module, resample.__name__, partial(resample, repetitions=100))
+        yield
 
 
 @pytest.fixture(scope="module")
