@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gradmeter import GradientMeter
+from gradmeter.apps.cli.command import end_without_ray
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring.loading import Batch
 from gradmeter.runs.measuring.reader import Reader
@@ -83,10 +84,9 @@ class ShadeDetails:
         ]
 
 
-@contextmanager
-def running(port: int = PORT, *, page: bool = False, **limits: Any) -> Iterator[None]:
-    """Run the server on a port of this machine, with or without its page, on the cluster that this process joined."""
-    from ray import cloudpickle, serve
+def small_application(*, page: bool = False, **limits: Any) -> Any:
+    """Build the application, with or without its page."""
+    from ray import cloudpickle
 
     from gradmeter.apps.serving import Limits, Page, application
 
@@ -94,15 +94,32 @@ def running(port: int = PORT, *, page: bool = False, **limits: Any) -> Iterator[
     torch.manual_seed(0)
     network = nn.Sequential(Slow(), nn.Linear(64, 3)).eval()
     reader = Reader(GradientMeter(network), Classifier("small", network, None, KIND, Prepare()), Rows())
+    details: Any = ShadeDetails()
+    shown = Page("small", 3, KIND.mode, KIND.side, None, "A probability.", details) if page else None
+    return application(reader, decoder_for(KIND), limits=Limits(**limits), page=shown)
+
+
+@contextmanager
+def running(port: int = PORT, *, page: bool = False, **limits: Any) -> Iterator[None]:
+    """Run the server on a port of this machine, with or without its page, on the cluster that this process joined."""
+    from ray import serve
+
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
-        details: Any = ShadeDetails()
-        shown = Page("small", 3, KIND.mode, KIND.side, None, "A probability.", details) if page else None
-        app = application(reader, decoder_for(KIND), limits=Limits(**limits), page=shown)
-        serve.run(app, name="gradmeter", route_prefix="/")
+        serve.run(small_application(page=page, **limits), name="gradmeter", route_prefix="/")
         yield
     finally:
         serve.shutdown()
+
+
+def serving_main() -> None:
+    """Serve at the port in sys.argv on a cluster of its own, as a command does, and print the address."""
+    from gradmeter.apps.serving import serve
+
+    def show(address: str) -> None:
+        print(address, flush=True)
+
+    serve(small_application(), "127.0.0.1", int(sys.argv[1]), show, end_without_ray)
 
 
 def png(shade: int, side: int = 8) -> bytes:

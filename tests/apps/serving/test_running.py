@@ -49,7 +49,7 @@ def test_answers_do_not_wait_for_other_programs(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(running, "cluster", cluster)
     monkeypatch.setattr(os, "environ", {**os.environ})
     with pytest.raises(InputError, match="no cluster"):
-        running.serve(None, "127.0.0.1", 0, print)
+        running.serve(None, "127.0.0.1", 0, print, print)
     assert niceness == ["0"]
 
 

@@ -1,5 +1,6 @@
 """Where Ray does not start, one line says so."""
 
+import atexit
 import os
 import signal
 import socket
@@ -10,9 +11,16 @@ from typing import Any
 import pytest
 
 from gradmeter.errors import GradmeterError
+from gradmeter.runs.engines.node import Node
 from gradmeter.runs.engines.ray import cluster, starts_here
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+
+
+@pytest.fixture(autouse=True)
+def no_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cluster is started here that could be asked for them."""
+    monkeypatch.setattr(ray, "nodes", list)
 
 
 def test_sigterm_has_its_usual_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +71,21 @@ def test_sigterm_while_ray_starts_sets_off_no_alarm(monkeypatch: pytest.MonkeyPa
         raise AssertionError("Ray did not start")
     assert caught.value.code == 143
     assert signal.alarm(0) == 0
+
+
+def test_sigterm_has_its_usual_exit_code_where_ray_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ray.shutdown` would end a process whose parent is process 1 with exit code 1."""
+    unregistered = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: os._exit(1))
+    monkeypatch.setattr(Node, "is_alive", lambda node: False)
+    monkeypatch.setattr(atexit, "unregister", unregistered.append)
+    with pytest.raises(SystemExit) as caught, cluster():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert caught.value.code == 143
+    assert unregistered == [ray.shutdown]
 
 
 def test_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from gradmeter.apps.cli.exit_codes import BAD_INPUT, DEFECT
+from gradmeter.apps.cli.exit_codes import BAD_INPUT, DEFECT, RAY_KILLED
 from gradmeter.apps.cli.terminal import Terminal
 from gradmeter.errors import TRACEBACK, GradmeterError, GradmeterWarning, InputError, one_line
 
@@ -81,6 +81,18 @@ def errors_in_one_line() -> Iterator[None]:
     except Exception as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
         _fail(f"unexpected error ({reason}); please report it with the traceback that {TRACEBACK}=1 shows", DEFECT)
+
+
+def end_without_ray() -> NoReturn:
+    """End the process with one line after Ray was killed, from any thread and at once: Ray might never return."""
+    try:
+        _fail(
+            "Ray was killed on this machine (its process raylet), perhaps because memory ran out; free memory and run "
+            "the command again",
+            RAY_KILLED,
+        )
+    finally:
+        os._exit(RAY_KILLED)
 
 
 def warnings_in_one_line() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gradmeter.apps.cli.command import needs_extra
+from gradmeter.apps.cli.command import end_without_ray, needs_extra
 from gradmeter.apps.cli.parameters import Quiet
 from gradmeter.apps.cli.terminal import Terminal
 from gradmeter.errors import DataError
@@ -66,7 +66,7 @@ def demo(
         if browser and _opens_window():
             webbrowser.open(address)
 
-    run(app, _HOST, port, on_ready)
+    run(app, _HOST, port, on_ready, end_without_ray)
 
 
 def _opens_window() -> bool:

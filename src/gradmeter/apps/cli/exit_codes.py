@@ -2,6 +2,8 @@
 
 NO_GUARANTEE = 1
 """`gradmeter fit` could not give the risk guarantee that was requested."""
+RAY_KILLED = 1
+"""Ray was killed on this machine."""
 BAD_INPUT = 2
 """The input is invalid, or the machine lacks disk space or memory."""
 DEFECT = 3

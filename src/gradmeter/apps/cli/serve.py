@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gradmeter.apps.cli.command import needs_extra
+from gradmeter.apps.cli.command import end_without_ray, needs_extra
 from gradmeter.apps.cli.parameters import Device, OtherModel, OtherWeights, Trust
 from gradmeter.apps.cli.terminal import Terminal
 from gradmeter.errors import InputError
@@ -91,4 +91,5 @@ def serve(
             f"Serving verdicts at {address}/judge (page: {address}, documentation: {address}/docs). "
             "Press Ctrl-C to stop."
         ),
+        end_without_ray,
     )

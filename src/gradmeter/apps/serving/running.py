@@ -17,6 +17,7 @@ from ray import serve as ray_serve
 from ray.exceptions import RayError
 
 from gradmeter.errors import GradmeterError, InputError, one_line
+from gradmeter.runs.engines.node import Node
 from gradmeter.runs.engines.ray import cluster, starts_here
 
 # Open files that Ray needs to start and to answer some hundred connections; with fewer it hangs.
@@ -25,7 +26,9 @@ _OPEN_FILES = 1024
 _SHUTDOWN_TIMEOUT = 120
 
 
-def serve(application: Any, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+def serve(
+    application: Any, host: str, port: int, on_ready: Callable[[str], None], on_killed: Callable[[], None]
+) -> None:
     """Serve an application until SIGINT or SIGTERM; requests in progress are then still answered.
 
     Args:
@@ -33,6 +36,8 @@ def serve(application: Any, host: str, port: int, on_ready: Callable[[str], None
         host: address to listen on.
         port: port to listen on.
         on_ready: called with the URL of the server once it answers requests.
+        on_killed: called, from any thread, if Ray was killed on this machine. It must end the process: Ray's calls may
+            never return.
 
     Raises:
         InputError: if the address or port cannot be used, or the limit of open files is too low.
@@ -44,7 +49,7 @@ def serve(application: Any, host: str, port: int, on_ready: Callable[[str], None
     stop = threading.Event()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     is_own = starts_here()
-    with reserved_port(host, port), cluster():
+    with reserved_port(host, port), cluster() as ray, Node(ray).watched(on_killed):
         gate = _started(application, host, port)
         # Only now, because Ray installs handlers of its own, which end the process at once.
         handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from gradmeter.errors import GradmeterError, one_line
+from gradmeter.runs.engines.node import Node
 from gradmeter.runs.engines.processes import WorkerError, prepare_worker
 
 Item = TypeVar("Item")
@@ -96,10 +98,16 @@ def cluster() -> Iterator[Any]:
     with _usual_exit_code():
         _start(ray)
         _exit_on_sigterm()
+        node = Node(ray)
         try:
             yield ray
         finally:
-            ray.shutdown()
+            if node.is_alive():
+                ray.shutdown()
+            else:
+                # It would end this process at once, with exit code 1 and without a message, if its parent is process 1,
+                # as in a container. Ray's other processes are stopped by a handler of their own.
+                atexit.unregister(ray.shutdown)
 
 
 def _start(ray: Any) -> None:
