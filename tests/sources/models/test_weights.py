@@ -2,6 +2,7 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -109,6 +110,26 @@ def test_counters_of_batches_may_be_missing(suffix: str, tmp_path: Path) -> None
 class Payload:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return exec, ("raise SystemExit('ran')",)
+
+
+class Versioned(nn.Linear):
+    """A layer that requires the version of its saved weights, as those of torchvision's mnasnet do."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state: Any, prefix: str, metadata: dict[str, Any], *others: Any) -> None:
+        if metadata.get("version") != 2:
+            raise ValueError(f"version {metadata.get('version')}")
+        super()._load_from_state_dict(state, prefix, metadata, *others)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_layer_that_requires_a_version(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    state = nn.Sequential(Versioned(4, 3)).state_dict()
+    (save_file if suffix == ".safetensors" else torch.save)(state, path)
+    loaded = build_with(lambda count: nn.Sequential(Versioned(4, 3)), read_weights(path)[0], path)
+    assert same(loaded, state)
 
 
 def test_no_code_is_run(tmp_path: Path) -> None:

@@ -180,7 +180,9 @@ def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tens
     if problems:
         advice = "" if (grey := _are_for_grey(common.values())) is None else f"; {_CHANNELS[grey]}"
         raise DataError(f"{path} does not fit {type(network).__name__}: it {'; it '.join(problems)}{advice}")
-    network.load_state_dict(tensors, strict=False)  # names were compared above
+    # The network's own state_dict also has the versions of its layers, which some layers of torchvision require.
+    expected.update(tensors)
+    network.load_state_dict(expected)
     return network
 
 
