@@ -39,4 +39,5 @@ def test_the_command_says_so_and_ends_with_all_processes(tmp_path: Path) -> None
     assert server.returncode == 1
     assert errors.startswith("gradmeter: Ray was killed ")
     assert errors.count("\n") == 1
-    assert not alive
+    # Process 1 of a container may not reap them.
+    assert {process.status() for process in alive} <= {psutil.STATUS_ZOMBIE}

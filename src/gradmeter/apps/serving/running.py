@@ -49,7 +49,7 @@ def serve(
     stop = threading.Event()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     is_own = starts_here()
-    with reserved_port(host, port), cluster() as ray, Node(ray).watched(on_killed):
+    with reserved_port(host, port), cluster() as ray, Node(ray) as node, node.watched(on_killed):
         gate = _started(application, host, port)
         # Only now, because Ray installs handlers of its own, which end the process at once.
         handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
-# Seconds between two looks at the node.
+# Seconds until the end of a watched block is noticed.
 _EVERY = 1.0
 
 
@@ -22,34 +24,46 @@ class Node:
 
     def __init__(self, ray: Any) -> None:
         here = (node for node in ray.nodes() if node["NodeID"] == ray.get_runtime_context().get_node_id())
-        # With ray://HOST:PORT the raylet runs on another machine.
-        self._sockets = [node["RayletSocketName"] for node in here if os.path.exists(node["RayletSocketName"])]
+        # There is no such file if the raylet runs on another machine, as with ray://HOST:PORT.
+        names = [node["RayletSocketName"] for node in here if os.path.exists(node["RayletSocketName"])]
+        self._connection = _connection_to(names[0]) if names else None
+
+    def __enter__(self) -> Self:
+        """Return the node."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop watching the node."""
+        if self._connection is not None:
+            self._connection.close()
 
     def is_alive(self) -> bool:
-        """Return whether the raylet accepts connections; the cluster itself may no longer answer a question."""
-        for name in self._sockets:
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.setblocking(False)
-                try:
-                    probe.connect(name)
-                except BlockingIOError:  # it is busy
-                    pass
-                except (ConnectionRefusedError, FileNotFoundError):  # killed, or told to stop
-                    return False
-        return True
+        """Return whether the raylet runs; the cluster itself may no longer answer a question."""
+        return self._is_alive_for(0)
+
+    def _is_alive_for(self, seconds: float) -> bool:
+        """Wait, at most until the raylet ends; True if it is not watched."""
+        if self._connection is None:
+            time.sleep(seconds)
+            return True
+        # The operating system closes the connection when the raylet ends; nothing is sent.
+        end = select.poll()
+        end.register(self._connection, select.POLLIN)
+        return not end.poll(1000 * seconds)
 
     @contextmanager
     def watched(self, on_killed: Callable[[], None]) -> Iterator[None]:
-        """Call `on_killed` soon after the node was killed while the block runs, or if the block then raises an error.
+        """Call `on_killed` when the node is killed while the block runs, or if the block then raises an error.
 
         It is called from another thread, because Ray's calls may then wait for ever, and no signal interrupts them.
         """
         ended = threading.Event()
 
         def watch() -> None:
-            while not ended.wait(_EVERY):
-                if not self.is_alive():
-                    on_killed()
+            while not ended.is_set():
+                if not self._is_alive_for(_EVERY):
+                    if not ended.is_set():
+                        on_killed()
                     return
 
         thread = threading.Thread(target=watch, daemon=True)
@@ -63,3 +77,17 @@ class Node:
         finally:
             ended.set()
             thread.join()
+
+
+def _connection_to(name: str) -> socket.socket | None:
+    """A connection to the socket of a process, closed if the process has ended; None if the process is too busy."""
+    connection = socket.socket(socket.AF_UNIX)
+    connection.setblocking(False)
+    try:
+        connection.connect(name)
+    except BlockingIOError:
+        connection.close()
+        return None
+    except OSError:
+        pass
+    return connection

@@ -98,16 +98,16 @@ def cluster() -> Iterator[Any]:
     with _usual_exit_code():
         _start(ray)
         _exit_on_sigterm()
-        node = Node(ray)
-        try:
-            yield ray
-        finally:
-            if node.is_alive():
-                ray.shutdown()
-            else:
-                # It would end this process at once, with exit code 1 and without a message, if its parent is process 1,
-                # as in a container. Ray's other processes are stopped by a handler of their own.
-                atexit.unregister(ray.shutdown)
+        with Node(ray) as node:
+            try:
+                yield ray
+            finally:
+                if node.is_alive():
+                    ray.shutdown()
+                else:
+                    # It would end this process at once, with exit code 1 and without a message, if its parent is
+                    # process 1, as in a container. Ray's other processes are stopped by a handler of their own.
+                    atexit.unregister(ray.shutdown)
 
 
 def _start(ray: Any) -> None:
