@@ -83,6 +83,15 @@ def test_reasons() -> None:
     assert reasons_of(LabelScores(inputs), p_label)[:4].tolist() == ["unfamiliar input", "wrong label", "ambiguous", ""]
 
 
+def test_inputs_are_not_unfamiliar_because_few_labels_are_right() -> None:
+    inputs, _ = clusters(wrong=0)
+    p_label = np.full(len(inputs), 0.1)
+    p_label[LabelScores(inputs).neighbours.similarity.mean(axis=1).argmax()] = 1
+    reasons = reasons_of(LabelScores(inputs), p_label).tolist()
+    assert reasons.count("unfamiliar input") <= 0.01 * len(inputs)
+    assert reasons.count("") == 1
+
+
 def test_gradients_of_the_given_and_of_some_corrupted_labels() -> None:
     torch.manual_seed(0)
     inputs, wrong = clusters(300, 15)

@@ -19,7 +19,8 @@ DOUBTFUL = 0.9
 
 # Below this P(right), the label is called wrong.
 _WRONG = 0.5
-# An input is unfamiliar if it is farther from its neighbours than this share of those whose labels are likely right.
+# An input is unfamiliar if it is farther from its neighbours than this share of those whose labels are likely right, or
+# of all if these are less than half.
 _FAMILIAR = 0.99
 # Rows of a tile.
 _TILE = 4096
@@ -43,7 +44,7 @@ def reasons_of(scores: LabelScores, p_label: Values) -> NDArray[np.str_]:
     """Return the reason to look at each label, [N]; empty for labels that are likely right."""
     distance = 1 - scores.neighbours.similarity.mean(axis=1)
     right = distance[p_label >= DOUBTFUL]
-    limit = np.quantile(right, _FAMILIAR) if len(right) else np.inf
+    limit = np.quantile(right if 2 * len(right) >= len(distance) else distance, _FAMILIAR)
     doubtful = np.select([distance > limit, p_label < _WRONG], [UNFAMILIAR, WRONG_LABEL], AMBIGUOUS)
     return np.where(p_label < DOUBTFUL, doubtful, "")
 
