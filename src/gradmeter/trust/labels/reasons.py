@@ -19,8 +19,8 @@ DOUBTFUL = 0.9
 
 # Below this P(right), the label is called wrong.
 _WRONG = 0.5
-# An input is unfamiliar if it is farther from its neighbours than this share of those whose labels are likely right,
-# or, if these are less than half, of all.
+# An input is unfamiliar if it is farther from its neighbours than this share of those whose labels are likely right, or
+# of all if these are less than half.
 _FAMILIAR = 0.99
 # Rows of a tile.
 _TILE = 4096
