@@ -42,6 +42,39 @@ def test_sigterm_has_its_usual_exit_code(monkeypatch: pytest.MonkeyPatch) -> Non
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_sighup_stops_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a handler the process ends at once, and agents of Ray stay for a while."""
+
+    def hang_up() -> None:
+        assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL  # it would end the tests
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    stopped = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: stopped.append(True))
+    with pytest.raises(SystemExit) as caught, cluster():
+        hang_up()
+    assert caught.value.code == 129
+    assert stopped
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+def test_sighup_stays_ignored_under_nohup(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **options: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with cluster():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_handler_of_ray_that_aborts_the_process_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray's handler in C++ does so three seconds after SIGTERM, if Ray has not stopped by then."""
     aborted = []

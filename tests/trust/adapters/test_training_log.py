@@ -103,6 +103,13 @@ def test_with_few_right_predictions_there_is_no_p_correct() -> None:
     assert set(numbers) == {"accuracy", "auroc/softmax", "auroc/gradient"}
 
 
+def test_copies_of_an_input_count_once_for_p_correct() -> None:
+    """As in `TrustModel.fit`, which refuses fewer than 50 different ones: that would end the training."""
+    network, images = trained(), digits()[0][300:340].repeat(2, 1, 1, 1)
+    numbers = validation_numbers(network, [(images, network(images).argmax(1))], [])
+    assert set(numbers) == {"accuracy"}
+
+
 def test_a_network_that_diverged_is_only_warned_about() -> None:
     network = trained()
     network[6].bias.data[0] = torch.nan

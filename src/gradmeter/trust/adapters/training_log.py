@@ -71,9 +71,10 @@ def validation_numbers(
         "accuracy"; for each statistic and layer, "METRIC/LAYER", the mean over the samples, "METRIC_right/LAYER" and
         "METRIC_wrong/LAYER", the means over right and over wrong predictions, for the gradient of the predicted class;
         "auroc/softmax" and "auroc/gradient", how well 1 - the softmax and the norm of the whole gradient tell wrong
-        predictions from right ones; and with at least 50 right predictions, "auroc/p_correct" and "p_correct",
-        "p_correct_right" and "p_correct_wrong", the means of P(correct) on held-out folds of these data. A mean or
-        AUROC without samples is left out; everything is, with a warning, if the network's outputs are not finite.
+        predictions from right ones; and if at least 50 different inputs are predicted right, "auroc/p_correct" and
+        "p_correct", "p_correct_right" and "p_correct_wrong", the means of P(correct) on held-out folds of these data. A
+        mean or AUROC without samples is left out; everything is, with a warning, if the network's outputs are not
+        finite.
 
     Raises:
         Those of `GradientMeter` and `TrustModel.fit` for networks, batches and labels.
@@ -90,7 +91,7 @@ def validation_numbers(
         numbers = {"accuracy": float(correct.mean()), **_gradient_means(data.readings, correct, metrics)}
         doubts = {"softmax": data.readings.log_scale, "gradient": data.readings["all", "l2"]}
         aurocs = {name: _auroc(values.double().cpu().numpy(), correct) for name, values in doubts.items()}
-        if correct.sum() >= LEAST_KNOWN:
+        if np.unique(data.contents[correct]).size >= LEAST_KNOWN:
             # Each sample is judged by a meta classifier that was fitted to others.
             p_correct = Judge.fit(data.readings, labels, contents=data.contents).held_out.p_correct
             numbers |= _means("p_correct", "", p_correct, correct)
