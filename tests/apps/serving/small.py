@@ -102,7 +102,7 @@ def running(port: int = PORT, *, page: bool = False, **limits: Any) -> Iterator[
         serve.run(app, name="gradmeter", route_prefix="/")
         yield
     finally:
-        serve.shutdown()
+        serve.delete("gradmeter")  # Ray's own processes of the server stay for the next one
 
 
 def png(shade: int, side: int = 8) -> bytes:
