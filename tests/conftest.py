@@ -52,6 +52,7 @@ LONGEST = (
     *ON_ONNX,
     "docs/test_guide.py",
     "docs/test_adapters.py",
+    "research/study/report/test_browser.py",
     "research/ood_benchmark/real/test_compare.py",
     "research/ood_benchmark/test_benchmark.py",
     "real/test_texts.py",
@@ -65,6 +66,11 @@ LONGEST = (
     "apps/workflows/test_side_by_side.py",
     "trust/test_trust.py",
     "reading/architectures/test_table.py",
+    "trust/test_judge.py",
+    "trust/test_two_heads.py",
+    "trust/traced/test_judged.py",
+    "research/ood_benchmark/test_detectors.py",
+    "trust/test_risk.py",
 )
 SHARING = {Path(__file__).parent / name for name in ON_RAY}
 _IS_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)

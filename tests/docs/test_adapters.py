@@ -21,11 +21,15 @@ from gradmeter.apps.cli.commands import app
 from gradmeter.trust.adapters.fd_shifts import read_outputs
 from trust.adapters.test_lightning import Digits
 from trust.adapters.test_transformers import VALIDATION, trainer_in
-from trust.quick import fit_quickly
 from trust.trained import digits, loader, noise, trained
 
 # Lightning and MLflow warn of small data, many workers, and their own hints of types.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default::UserWarning")]
+
+
+@pytest.fixture(autouse=True)
+def small(quick_fits: None) -> None:
+    """The adapters' TrustModels are small."""
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +41,6 @@ def mlflow_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fit_quickly(monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "mine.py").write_text(MODULE)

@@ -149,7 +149,7 @@ def test_tables(data: st.DataObject, tmp_path: Path) -> None:
 @pytest.mark.parametrize("column", ["image", "label"])
 def test_a_table_of_two_kilobytes_that_unpacks_to_terabytes(column: str, tmp_path: Path) -> None:
     """The file has a dictionary with one large value, which every row repeats."""
-    rows, value = 300_000, bytes(2**25)
+    rows, value = 300_000, bytes(2**23)
     repeated = pa.array([value if column == "image" else value.decode()])
     columns = {"image": pa.array([b"no image"] * rows)}
     columns[column] = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), repeated)

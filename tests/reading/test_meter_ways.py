@@ -123,12 +123,12 @@ def test_samples_in_another_order_are_told_apart_in_large_tiles() -> None:
     meter = GradientMeter(model, ["predicted", "uniform"])
     x = samples(300, 5)
     readings = meter(x)
-    expected = loop.expected_readings(model, x)[1]
-    assert_agree(readings.values, expected, norms=1e-9, shapes=1e-8)
+    expected = loop.expected_readings(model, x[::5])[1]
+    assert_agree(readings.values[::5], expected, norms=1e-9, shapes=1e-8)
     passes.clear()
     again = meter(x.flip(0))
     assert len(passes) < 10
-    assert_agree(again.values.flip(0), expected, norms=1e-9, shapes=1e-8)
+    assert_agree(again.values.flip(0)[::5], expected, norms=1e-9, shapes=1e-8)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(2))))

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from gradmeter import GradientMeter, InputError, TrustModel
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 
 @pytest.fixture(scope="module")
 def network() -> nn.Module:

@@ -12,6 +12,8 @@ from gradmeter.trust.main_file import write_main
 from oracles.loop import expected_readings
 from trust.trained import digits, loader, noise, trained
 
+pytestmark = pytest.mark.usefixtures("quick_fits")
+
 NEW = digits()[0][1400:1430]
 
 

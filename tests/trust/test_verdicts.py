@@ -17,7 +17,7 @@ from gradmeter.trust.verdict_columns import VERDICT_COLUMNS
 from trust.quick import fit_quickly
 from trust.trained import digits, loader, noise, trained
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_fits")]
 
 IMAGES, LABELS = digits()
 NEW = IMAGES[1400:]

@@ -109,7 +109,7 @@ def running(port: int = PORT, *, page: bool = False, **limits: Any) -> Iterator[
         serve.run(small_application(page=page, **limits), name="gradmeter", route_prefix="/")
         yield
     finally:
-        serve.shutdown()
+        serve.delete("gradmeter")  # Ray's own processes of the server stay for the next one
 
 
 def serving_main() -> None:

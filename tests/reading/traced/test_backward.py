@@ -152,10 +152,11 @@ def test_gradients(make: Callable[[], nn.Module], biases: bool) -> None:
 
 @pytest.mark.slow
 def test_a_vision_transformer_of_timm() -> None:
-    """ViT-tiny, whose LayerNorms have weights as different as those of a trained one."""
+    """ViT-tiny of three blocks, whose LayerNorms have weights as different as those of a trained one."""
     timm = pytest.importorskip("timm", reason="timm is not installed")
     torch.manual_seed(0)
-    network = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, num_classes=10).double().eval()
+    sizes = {"img_size": 32, "patch_size": 8, "depth": 3, "num_classes": 10}
+    network = timm.create_model("vit_tiny_patch16_224", **sizes).double().eval()
     for parameter in network.parameters():
         if parameter.dim() == 1:
             parameter.data.add_(0.2 * torch.randn_like(parameter))

@@ -14,7 +14,7 @@ from gradmeter.research.study.network import PaperCNN
 from gradmeter.research.study.outcome import Outcome
 from gradmeter.research.study.own_judge import JudgedConcept, judge_with_trust
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_fits")]
 
 
 @pytest.fixture(scope="module")
