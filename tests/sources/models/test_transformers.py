@@ -12,6 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -262,6 +264,29 @@ def test_a_tokenizer_is_told_by_its_words_and_not_by_its_place(texts: Path, tmp_
     (tmp_path / "vocab.txt").write_text("\n".join(reversed(WORDS)))
     BertTokenizerFast(str(tmp_path / "vocab.txt"), model_max_length=12).save_pretrained(moved)
     assert repr(open_model(f"hf:{moved}").batch) != first
+
+
+def save_tokenizer(folder: Path, *, lowercase: bool) -> None:
+    words = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, "[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    words.normalizer = BertNormalizer(lowercase=lowercase)
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", model_max_length=12).save_pretrained(folder)
+
+
+def test_a_tokenizer_is_told_by_its_rules(texts: Path) -> None:
+    """With the same words, it may read the same texts otherwise: a TrustModel of one does not fit the other."""
+    weights = load_file(texts / "model.safetensors")
+    save_file({name: 30 * value for name, value in weights.items()}, texts / "model.safetensors", {"format": "pt"})
+    save_tokenizer(texts, lowercase=True)
+    first = open_model(f"hf:{texts}")
+    batch = repr(first.batch)
+    first.batch(TEXTS)
+    assert repr(first.batch) == batch
+    assert open_model(f"hf:{texts}").answers_as(first.trial.tolist())
+    save_tokenizer(texts, lowercase=False)
+    second = open_model(f"hf:{texts}")
+    assert repr(second.batch) != batch
+    assert not second.answers_as(first.trial.tolist())
 
 
 def test_no_classifier(tmp_path: Path) -> None:

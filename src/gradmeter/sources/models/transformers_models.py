@@ -60,10 +60,19 @@ class _Tokenised:
     longest: int | None
 
     def __repr__(self) -> str:
-        """Identify the tokenizer by its vocabulary, not by its path."""
-        vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items()))
-        digest = hashlib.sha256(vocabulary.encode()).hexdigest()
-        return f"{type(self.tokenizer).__name__}(vocabulary={digest}, longest={self.longest})"
+        """Identify the tokenizer by its rules and its vocabulary, not by its path."""
+        rules = json.dumps([sorted(self.tokenizer.get_vocab().items()), self._rules()], sort_keys=True)
+        digest = hashlib.sha256(rules.encode()).hexdigest()
+        return f"{type(self.tokenizer).__name__}(rules={digest}, longest={self.longest})"
+
+    def _rules(self) -> dict[str, Any]:
+        """What a tokenizer does with a text: how it normalises, splits and completes it, and which end it cuts."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        rules: dict[str, Any] = {} if backend is None else json.loads(backend.to_str())
+        # Each call sets these two.
+        for name in ("truncation", "padding"):
+            rules.pop(name, None)
+        return rules | {"sides": [self.tokenizer.padding_side, self.tokenizer.truncation_side]}
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
         truncation = {"truncation": self.longest is not None, "max_length": self.longest}
