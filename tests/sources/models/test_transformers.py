@@ -12,14 +12,19 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import Whitespace
 from transformers import (
+    AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
     BertTokenizerFast,
+    PreTrainedConfig,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForSequenceClassification,
+    T5Config,
     ViTConfig,
     ViTForImageClassification,
     ViTImageProcessor,
@@ -262,6 +267,44 @@ def test_a_tokenizer_is_told_by_its_words_and_not_by_its_place(texts: Path, tmp_
     (tmp_path / "vocab.txt").write_text("\n".join(reversed(WORDS)))
     BertTokenizerFast(str(tmp_path / "vocab.txt"), model_max_length=12).save_pretrained(moved)
     assert repr(open_model(f"hf:{moved}").batch) != first
+
+
+@pytest.mark.parametrize("config", [BertConfig, T5Config])
+def test_a_folder_without_the_files_of_its_tokenizer(config: type[PreTrainedConfig], tmp_path: Path) -> None:
+    """For such a folder transformers makes a tokenizer to which all words are unknown."""
+    config().save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="no vocabulary"):
+        transformers_models._require_words("hf:texts", AutoTokenizer.from_pretrained(tmp_path))
+
+
+def test_a_classifier_needs_the_files_of_its_tokenizer(texts: Path) -> None:
+    for file in (*texts.glob("tokenizer*"), texts / "vocab.txt"):
+        file.unlink()
+    with pytest.raises(DataError, match=r"no vocabulary.*save_pretrained"):
+        open_model(f"hf:{texts}")
+
+
+def save_tokenizer(folder: Path, *, lowercase: bool) -> None:
+    words = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, "[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    words.normalizer = BertNormalizer(lowercase=lowercase)
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="[PAD]", model_max_length=12).save_pretrained(folder)
+
+
+def test_a_tokenizer_is_told_by_its_rules(texts: Path) -> None:
+    """With the same words, it may read the same texts otherwise: a TrustModel of one does not fit the other."""
+    weights = load_file(texts / "model.safetensors")
+    save_file({name: 30 * value for name, value in weights.items()}, texts / "model.safetensors", {"format": "pt"})
+    save_tokenizer(texts, lowercase=True)
+    first = open_model(f"hf:{texts}")
+    batch = repr(first.batch)
+    first.batch(TEXTS)
+    assert repr(first.batch) == batch
+    assert open_model(f"hf:{texts}").answers_as(first.trial.tolist())
+    save_tokenizer(texts, lowercase=False)
+    second = open_model(f"hf:{texts}")
+    assert repr(second.batch) != batch
+    assert not second.answers_as(first.trial.tolist())
 
 
 def test_no_classifier(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 from torch import nn
 
 from gradmeter.errors import DataError
@@ -130,6 +130,21 @@ def test_a_layer_that_requires_a_version(suffix: str, tmp_path: Path) -> None:
     (save_file if suffix == ".safetensors" else torch.save)(state, path)
     loaded = build_with(lambda count: nn.Sequential(Versioned(4, 3)), read_weights(path)[0], path)
     assert same(loaded, state)
+
+
+def test_a_shared_weight_that_is_saved_once(tmp_path: Path) -> None:
+    def shared(classes: int | None) -> nn.Sequential:
+        layers = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 2))
+        layers[1].weight = layers[0].weight
+        return layers
+
+    network = shared(None)
+    save_model(network, str(tmp_path / "a.safetensors"))
+    tensors, _ = read_weights(tmp_path / "a.safetensors")
+    assert same(build_with(shared, tensors, tmp_path / "a.safetensors"), network.state_dict())
+    del tensors["2.weight"]
+    with pytest.raises(DataError, match=r"lacks 2\.weight"):
+        build_with(shared, tensors, tmp_path / "a.safetensors")
 
 
 def test_no_code_is_run(tmp_path: Path) -> None:

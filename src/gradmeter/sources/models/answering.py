@@ -20,7 +20,8 @@ from gradmeter.sources.models.contained import contained
 from gradmeter.sources.models.weights import dtype_name
 from gradmeter.sources.samples import ArrayKind, ImageKind
 
-_TEXTS = ("a", "a b")
+# With them, a TrustModel tells whether the tokenizer is the one that it was fitted with.
+_TEXTS = ("a", "A b, É 1!")
 # Attributes of layers that state the size of their input.
 _WIDTHS = ("in_channels", "in_features", "num_embeddings", "num_features", "input_size")
 _COLOURS = 3

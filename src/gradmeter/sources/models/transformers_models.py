@@ -25,7 +25,7 @@ from transformers.models.auto.modeling_auto import (
 from transformers.tokenization_utils_base import LARGE_INTEGER
 from transformers.utils import logging
 
-from gradmeter.errors import InputError
+from gradmeter.errors import DataError, InputError
 from gradmeter.names import encode_name
 from gradmeter.sources.models.classifier import Classifier
 from gradmeter.sources.models.downloads import download, pretrained
@@ -35,6 +35,8 @@ from gradmeter.sources.samples import ImageKind
 
 # Side of images for a processor without a size.
 _DEFAULT_SIDE = 224
+# Fewer tokens beside the special ones are no vocabulary.
+_LEAST_WORDS = 2
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,19 @@ class _Tokenised:
     longest: int | None
 
     def __repr__(self) -> str:
-        """Identify the tokenizer by its vocabulary, not by its path."""
-        vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items()))
-        digest = hashlib.sha256(vocabulary.encode()).hexdigest()
-        return f"{type(self.tokenizer).__name__}(vocabulary={digest}, longest={self.longest})"
+        """Identify the tokenizer by its rules and its vocabulary, not by its path."""
+        rules = json.dumps([sorted(self.tokenizer.get_vocab().items()), self._rules()], sort_keys=True)
+        digest = hashlib.sha256(rules.encode()).hexdigest()
+        return f"{type(self.tokenizer).__name__}(rules={digest}, longest={self.longest})"
+
+    def _rules(self) -> dict[str, Any]:
+        """What a tokenizer does with a text: how it normalises, splits and completes it, and which end it cuts."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        rules: dict[str, Any] = {} if backend is None else json.loads(backend.to_str())
+        # Each call sets these two.
+        for name in ("truncation", "padding"):
+            rules.pop(name, None)
+        return rules | {"sides": [self.tokenizer.padding_side, self.tokenizer.truncation_side]}
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
         truncation = {"truncation": self.longest is not None, "max_length": self.longest}
@@ -79,7 +90,7 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
     Raises:
         InputError: if it does not exist, cannot be downloaded or is not a classifier, or if `options` change its
             preprocessing.
-        DataError: if the weights are missing or do not fit the network.
+        DataError: if the weights are missing or do not fit the network, or the tokenizer is missing.
     """
     title = f"hf:{name}"
     config = download(title, lambda: AutoConfig.from_pretrained(name))
@@ -110,6 +121,7 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         raise InputError(f"{title} has its own preprocessing; change its preprocessor_config.json instead")
     if not images:
         tokenizer = download(title, lambda: AutoTokenizer.from_pretrained(name))
+        _require_words(title, tokenizer)
         return Classifier(title, network.eval(), classes, None, _Tokenised(tokenizer, _longest(tokenizer, network)))
     processor = download(title, lambda: AutoImageProcessor.from_pretrained(name))
     return Classifier(title, network.eval(), classes, ImageKind("RGB", _side(processor)), _Processed(processor))
@@ -119,6 +131,20 @@ def _names(mapping: Any) -> set[str]:
     """The names of the architectures in a mapping; some entries hold several."""
     entries = [value if isinstance(value, (tuple, list)) else (value,) for value in mapping.values()]
     return {name for names in entries for name in names}
+
+
+def _require_words(title: str, tokenizer: Any) -> None:
+    """Refuse a tokenizer without words: without its files, transformers makes one to which all words are unknown.
+
+    Raises:
+        DataError: if it has at most one token, the space, beside the special ones.
+    """
+    words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
+    if len(words) < _LEAST_WORDS:
+        raise DataError(
+            f"{title} has no vocabulary; expected the files of its tokenizer: save it there with "
+            "tokenizer.save_pretrained"
+        )
 
 
 @contextmanager

@@ -160,7 +160,13 @@ def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tens
         expected = network.state_dict()
     common = {name: (value, expected[name]) for name, value in tensors.items() if name in expected}
     # Files by PyTorch before 0.4.1 have no counters of batches; no prediction depends on them.
-    missing = [name for name in expected if name not in tensors and not name.endswith("num_batches_tracked")]
+    # safetensors.torch.save_model leaves out all but one of the names of a shared weight.
+    given = {_place(value) for _, value in common.values()}
+    missing = [
+        name
+        for name, value in expected.items()
+        if name not in tensors and not name.endswith("num_batches_tracked") and _place(value) not in given
+    ]
     unknown = [name for name in tensors if name not in expected]
     wrong = [
         f"{name} {tuple(value.shape)} instead of {tuple(parameter.shape)}"
@@ -184,6 +190,11 @@ def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tens
     expected.update(tensors)
     network.load_state_dict(expected)
     return network
+
+
+def _place(tensor: Tensor) -> tuple[int, tuple[int, ...]]:
+    """Where a tensor is in memory, and its shape: the same for a weight that two layers share."""
+    return tensor.data_ptr(), tuple(tensor.shape)
 
 
 def dtype_name(tensor: Tensor) -> str:
