@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from gradmeter.research.gradient_gain.judges import BalancedScale, Lessons, fit_logistic
+from gradmeter import DataError
+from gradmeter.research.gradient_gain.judges import BalancedScale, Lessons, fit_logistic, fit_two_heads
 from gradmeter.research.gradient_gain.regression import REGRESSORS
 from gradmeter.research.gradient_gain.variants import ALONE, FORWARD, GRADIENTS, NOISE, view_of
 from research.gradient_gain.blocks import AXES, block, with_column
@@ -46,6 +47,13 @@ def test_without_any_wrong_prediction_it_is_the_softmax() -> None:
     train = lessons(100, 0)
     judge = fit_logistic(Lessons(train.known, np.zeros(100, np.bool_), (), ()), view_of(FORWARD, train.known, 0))
     np.testing.assert_array_equal(judge(train.known).wrong, train.known.values[:, 0])
+
+
+def test_too_few_right_predictions_for_gradmeters_own() -> None:
+    few = lessons(8, 0)
+    wrong = np.arange(8) >= 4
+    with pytest.raises(DataError, match=r"4 of the 8 .* --share"):
+        fit_two_heads(Lessons(few.known, wrong, (), ()), view_of(FORWARD, few.known, 0))
 
 
 def test_sources_have_equal_weight_and_the_softmax_more() -> None:

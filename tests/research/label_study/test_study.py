@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -131,6 +133,13 @@ def test_networks_that_another_group_trained_with_other_settings(
     begin(LabelStudy("gradmeter label-study", small_data, None, ("texts",), 0.03), tmp_path, monkeypatch)
     both = LabelStudy("gradmeter label-study", small_data, None, ("digits", "digits-choosing"), 0.03)
     begin(both, tmp_path, monkeypatch, fresh=True)
+
+
+def test_too_few_samples_for_one_wrong_label(small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few: Any = SimpleNamespace(samples=range(10))
+    monkeypatch.setitem(SUBJECTS, "digits", replace(SUBJECTS["digits"], pool=lambda *_: few))
+    with pytest.raises(DataError, match=r"10 samples, .* --share"):
+        run_study(small(small_data), tmp_path / "labels", workers=1, console=QUIET)
 
 
 def test_wrong_options(small_data: Path, tmp_path: Path) -> None:

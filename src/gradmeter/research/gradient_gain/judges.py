@@ -11,8 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
+from gradmeter.errors import DataError
 from gradmeter.research.gradient_gain.variants import View
 from gradmeter.trust.features import FeatureBlock
+from gradmeter.trust.folds import FOLDS
 from gradmeter.trust.log_features import LOG_SCALE
 from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, WRONG
 from gradmeter.trust.two_heads import TwoHeads
@@ -62,7 +64,16 @@ FittedJudge = Callable[[FeatureBlock], Doubt]
 
 
 def fit_two_heads(lessons: Lessons, view: View) -> FittedJudge:
-    """Fit gradmeter's meta classifier as `TrustModel.fit` does, to known, unknown and synthetic inputs."""
+    """Fit gradmeter's meta classifier as `TrustModel.fit` does, to known, unknown and synthetic inputs.
+
+    Raises:
+        DataError: if fewer predictions are right than it has folds.
+    """
+    if (right := np.count_nonzero(~lessons.wrong)) < FOLDS:
+        raise DataError(
+            f"{right} of the {len(lessons.wrong)} known inputs to learn from are predicted right; expected at least "
+            f"{FOLDS}: give a larger --share"
+        )
     unknown = [*lessons.unknown, *lessons.synthetic]
     kinds = [np.full(len(block), UNKNOWN + kind) for kind, block in enumerate(unknown)]
     target = np.concatenate([np.where(lessons.wrong, WRONG, CORRECT).astype(np.int64), *kinds])

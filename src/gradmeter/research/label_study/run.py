@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from gradmeter.errors import DataError
 from gradmeter.research.label_study.learned import Learner
 from gradmeter.research.label_study.pairs import PairReader
 from gradmeter.research.label_study.place import Place
@@ -41,8 +42,19 @@ class Job:
         return self.name if self.network < 0 else f"{self.name} {self.network}"
 
     def pool(self, emit: Callable[[Step], None]) -> Pool:
-        """Return the network and its samples; train what is missing."""
-        return SUBJECTS[self.name].pool(self.place, self.network, lambda note: emit(Step(self.title, 0, note)))
+        """Return the network and its samples; train what is missing.
+
+        Raises:
+            DataError: if a set of labels would have no wrong ones.
+        """
+        pool = SUBJECTS[self.name].pool(self.place, self.network, lambda note: emit(Step(self.title, 0, note)))
+        samples, least = len(pool.samples), min(rate for _, rate in SETS)
+        if round(least * samples) == 0:
+            raise DataError(
+                f"{self.title} has {samples:,} samples, of which {least:.0%} round to none; expected at least one for "
+                "a wrong label: give a larger --share"
+            )
+        return pool
 
 
 def set_name(kind: str, rate: float) -> str:
