@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gradmeter.errors import GradmeterError, InputError
+from gradmeter.errors import GradmeterError, GradmeterWarning, InputError
 from gradmeter.reading.content import reading_hashes
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
@@ -142,6 +143,14 @@ class TrustModel:
         known_data, labels = self._read_known(known, [] if sample is None else [sample])
         unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
+        activations = known_data.readings.activations
+        if self.learns_from_synthetic and activations is not None and not activations.layers:
+            warnings.warn(
+                "the outputs of the network's layers cannot be read, as in a traced or exported network, so unknown "
+                "inputs are recognised worse; expected the network that was traced",
+                GradmeterWarning,
+                stacklevel=2,
+            )
         if sample is not None:
             # Only known images need a second look.
             meter = self._meter_for(gradients=self.meter.gradients, second_look=inf)
