@@ -6,7 +6,8 @@ from sklearn.base import clone
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from gradmeter.trust.confidence import KnownFeatures, SecondLook
+from gradmeter.trust.candidates import Regression
+from gradmeter.trust.confidence import KnownFeatures, SecondLook, Softmax
 from gradmeter.trust.known_head import KnownHead as Head
 
 STRENGTHS = {"features": (1e-3, 1e-2, 1e-1, 1.0)}
@@ -225,3 +226,17 @@ def test_held_out_log_odds_are_those_of_members_fitted_without_the_fold() -> Non
         fitted = [clone(member).fit(features.rows(train), wrong[train]) for member in head.members_]
         expected = np.mean([member.log_odds(features.rows(test)) for member in fitted], axis=0)
         np.testing.assert_allclose(odds[test], expected, rtol=1e-12)
+
+
+def test_a_regression_that_rises_with_confidence_gives_way_to_one_that_does_not() -> None:
+    """The softmax was used alone as soon as the best regression had such a slope."""
+    random = np.random.default_rng(0)
+    odds, tells = random.normal(-1, 1, 800), 2 * random.normal(size=800)
+    wrong = random.random(800) < expit(odds + tells)
+    groups = {"twisted": (tells + 3 * odds)[:, None], "noisy": (tells + random.normal(size=800))[:, None]}
+    log_scale = -np.logaddexp(0, -odds)
+    features = KnownFeatures(known(np.empty((800, 0)), log_scale).logits, log_scale, groups, None)
+    assert not Regression(Softmax(), "twisted").fit(features, wrong).rises
+    head = Head({"twisted": (1.0,), "noisy": (1.0,)}).fit(features, wrong)
+    assert head.groups == {"noisy"}
+    assert roc_auc_score(wrong, head.probability(features)) > roc_auc_score(wrong, odds) + 0.05

@@ -41,9 +41,9 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
     It starts from the best confidence score: the softmax at some temperature, the p-norm of the logits, or a second
     look at doubtful images. Then, one after the other, the regression joins that lowers the log loss most (greedy
     ensemble selection, Caruana et al. 2004). Each gain must exceed two standard errors over the samples: from a few
-    dozen wrong predictions, other features mislead as often as they help. If P(wrong) would rise with confidence, or
-    all predictions are right, the log odds keep the order of the softmax, and P(wrong) is right on average
-    (`ConfidenceCurve.fit_level`).
+    dozen wrong predictions, other features mislead as often as they help. A regression whose P(wrong) rises with
+    confidence, all else equal, does not join. If P(wrong) by the confidence alone rises, or all predictions are right,
+    the log odds keep the order of the softmax, and P(wrong) is right on average (`ConfidenceCurve.fit_level`).
 
     Args:
         strengths: for each group of features the inverse penalties to try in a regression.
@@ -129,6 +129,9 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
             chosen = int(np.argmin([loss.mean() for loss in losses]))
             if not _improves(_log_losses(wrong, total / len(members)), losses[chosen]):
                 break
+            if candidates[chosen] not in members and not clone(candidates[chosen]).fit(X, wrong).rises:
+                del candidates[chosen], odds[chosen]
+                continue
             members.append(candidates[chosen])
             member_odds.append(odds[chosen])
             total = total + odds[chosen]

@@ -21,6 +21,11 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("raylet")
 
 
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_GRACE", 0.01)
+
+
 @pytest.fixture
 def raylet(path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as listening:

@@ -13,6 +13,9 @@ from typing import Any, Self
 
 # Seconds until the end of a watched block is noticed.
 _EVERY = 1.0
+# Seconds in which Ray's other processes notice the end of the raylet, too. If the cluster ended before, its agents
+# would wait a minute for it.
+_GRACE = 2.0
 
 
 class Node:
@@ -62,7 +65,7 @@ class Node:
         def watch() -> None:
             while not ended.is_set():
                 if not self._is_alive_for(_EVERY):
-                    if not ended.is_set():
+                    if not ended.wait(_GRACE):
                         on_killed()
                     return
 
@@ -72,6 +75,7 @@ class Node:
             yield
         except Exception:
             if not self.is_alive():  # the error only says that Ray cannot reach an actor
+                time.sleep(_GRACE)
                 on_killed()
             raise
         finally:
