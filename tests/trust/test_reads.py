@@ -111,6 +111,20 @@ def test_each_kind_of_synthetic_unknowns_is_compared_out_of_fold() -> None:
     assert copies.gradients == pytest.approx(0.5, abs=0.12)
 
 
+@pytest.mark.usefixtures("quick")
+def test_copies_count_once() -> None:
+    """A judge that has seen the copies of a held-out input would know it."""
+    images, labels = data(150)
+    images, labels = torch.cat([images] * 3), torch.cat([labels] * 3)
+    pilot = Pilot()
+    pilot.add(images, labels)
+    assert choose_reads(GradientMeter(network()), pilot.batches()).known == 150
+    trust = TrustModel(GradientMeter(network()), reads="auto")
+    trust.fit(GradientMeter(network()).for_trust_model()(images).to_arrow().append_column("label", [labels.tolist()]))
+    assert trust.choice is not None
+    assert trust.choice.known == 150
+
+
 @pytest.mark.parametrize("wrong", [0, 9])
 def test_with_too_few_wrong_predictions_the_forward_pass_is_read(wrong: int) -> None:
     images, _ = data()

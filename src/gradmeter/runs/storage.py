@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -114,12 +112,6 @@ class Storage:
         """Write a JSON file, whole or not at all."""
         text = json.dumps(content, ensure_ascii=False, indent=indent)
         self.write(file, f"{text}\n".encode())
-
-    def date(self, file: str, moment: float | None = None) -> None:
-        """Set the time of modification of a file on this machine, in seconds since the epoch; None for now."""
-        if self.location.is_local:
-            with suppress(OSError):  # a file of another user
-                os.utime(self.location.path(file), None if moment is None else (moment, moment))
 
     def remove(self, file: str) -> None:
         """Remove a file, if it exists.

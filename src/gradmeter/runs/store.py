@@ -67,10 +67,6 @@ class Store:
         """Whether the folder has a manifest."""
         return self.storage.size(self.kind.manifest) is not None
 
-    def dated(self) -> float:
-        """The time of modification of the manifest, in seconds since the epoch; 0 if unknown or if there is none."""
-        return self.storage.location.modified(self.kind.manifest)
-
     def read(self) -> Manifest | None:
         """The manifest; None if there is none.
 

@@ -1,4 +1,4 @@
-"""Cross-validation folds that keep copies of an input together, so that no held-out input was seen in training."""
+"""Copies of an input: folds that keep them together, so that no held-out input was seen in training, or one of each."""
 
 from __future__ import annotations
 
@@ -39,6 +39,23 @@ def stratified_folds(contents: NDArray[np.uint64], target: NDArray[np.int64]) ->
     if len(np.unique(groups)) == len(groups):
         return list(StratifiedKFold(**options).split(groups, target))
     return list(StratifiedGroupKFold(**options).split(groups, target, groups))
+
+
+def distinct_rows(contents: NDArray[np.uint64], classes: NDArray[np.int64]) -> tuple[Rows, Rows]:
+    """Find the samples without copies of one input and class.
+
+    Args:
+        contents: [N] equal numbers for equal inputs.
+        classes: [N] classes.
+
+    Returns:
+        The row of the first copy of each input and class, in order, and for each sample [N] its position among them.
+    """
+    _, first, numbers = np.unique(
+        np.stack([contents, classes.astype(np.uint64)]), axis=1, return_index=True, return_inverse=True
+    )
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[numbers.reshape(-1)]
 
 
 def _groups(contents: NDArray[np.uint64], classes: NDArray[np.generic], needed: tuple[int, ...]) -> Rows:

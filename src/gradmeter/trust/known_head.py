@@ -74,7 +74,7 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
             softmax.fit_level(X, wrong)
         if least >= FEW:
             members, held_out = self._selected(X, wrong)
-            if members and all(member.fit(X, wrong).rises for member in members):
+            if members and members[0].rises:
                 self.members_ = members
                 return held_out
         return self.log_odds(X)
@@ -111,7 +111,7 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         return np.asarray(expit(self.log_odds(X, by_softmax=by_softmax)))
 
     def _selected(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> tuple[list[ConfidenceCurve], Values]:
-        """Return the models to average, not fitted, and their held-out log odds [n].
+        """Return the models to average, and their held-out log odds [n].
 
         There are none if the softmax alone is as good.
         """
@@ -121,7 +121,7 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         best = int(np.argmin([_log_losses(wrong, score_odds).mean() for score_odds in odds]))
         if not _improves(_log_losses(wrong, odds[0]), _log_losses(wrong, odds[best])):
             best = 0
-        members, member_odds, total = [scores[best]], [odds[best]], odds[best]
+        members, member_odds, total = [scores[best].fit(X, wrong)], [odds[best]], odds[best]
         candidates = [*self._candidates(X, scores[best].confidence)]
         odds = [_held_out(candidate, X, wrong, folds) for candidate in candidates]
         while candidates and len(members) < _MOST_MEMBERS:
@@ -129,14 +129,14 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
             chosen = int(np.argmin([loss.mean() for loss in losses]))
             if not _improves(_log_losses(wrong, total / len(members)), losses[chosen]):
                 break
-            if candidates[chosen] not in members and not clone(candidates[chosen]).fit(X, wrong).rises:
+            if candidates[chosen] not in members and not candidates[chosen].fit(X, wrong).rises:
                 del candidates[chosen], odds[chosen]
                 continue
             members.append(candidates[chosen])
             member_odds.append(odds[chosen])
             total = total + odds[chosen]
         average: Values = np.mean(member_odds, axis=0)
-        return ([] if members == [scores[0]] else [clone(member) for member in members]), average
+        return ([] if members == [scores[0]] else members), average
 
     def _candidates(self, X: KnownFeatures, confidence: Confidence | None) -> Iterator[ConfidenceCurve]:
         for group, strengths in (self.strengths or {}).items():

@@ -13,6 +13,7 @@ from gradmeter.errors import InputError
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
 from gradmeter.trust.features import FeatureBlock
+from gradmeter.trust.folds import distinct_rows
 from gradmeter.trust.layer_ranges import LayerValues
 from gradmeter.trust.log_features import LogFeatures
 
@@ -134,12 +135,10 @@ class TrainingData:
 
     def distinct(self) -> tuple[TrainingData, NDArray[np.intp]]:
         """Return the samples without copies of one input and target, and the new row [given] of each given sample."""
-        keys = np.stack([self.contents, self.target[: self.given].astype(np.uint64)])
-        _, first, numbers = np.unique(keys, axis=1, return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        rows = np.concatenate([first[order], np.arange(self.given, len(self.target))])
-        data = TrainingData(self.block.rows(rows), self.target[rows], self.softmax[rows], self.contents[first[order]])
-        return data, np.argsort(order)[numbers.reshape(-1)]
+        first, numbers = distinct_rows(self.contents, self.target[: self.given])
+        rows = np.concatenate([first, np.arange(self.given, len(self.target))])
+        data = TrainingData(self.block.rows(rows), self.target[rows], self.softmax[rows], self.contents[first])
+        return data, numbers
 
 
 class FittedClassifier(Protocol):

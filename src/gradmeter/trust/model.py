@@ -35,6 +35,7 @@ from gradmeter.trust.data import (
     require_kinds,
     require_list,
 )
+from gradmeter.trust.folds import distinct_rows
 from gradmeter.trust.judge import Judge, resolve_classifier
 from gradmeter.trust.layer_ranges import LayerValues
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN, Judgement
@@ -201,7 +202,8 @@ class TrustModel:
         except InputError:
             self._choose(ReadsChoice(FORWARD, "the readings have no gradients"))
         else:
-            self._choose(choose_by_readings(data.readings, labels, {}))
+            rows, _ = distinct_rows(data.contents, labels.cpu().numpy())
+            self._choose(choose_by_readings(data.readings.rows(rows), labels[rows], {}))
         return data
 
     def predict_proba(self, inputs: Any) -> Tensor:

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from gradmeter.errors import GradmeterError, one_line
+from gradmeter.reading.content import content_hashes
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import NotFinite
@@ -112,9 +113,10 @@ class Pilot:
         return len(self._kept)
 
     def batches(self) -> Iterator[tuple[Inputs, Tensor]]:
-        """Iterate over batches of inputs of equal shapes and their classes."""
+        """Iterate over batches of inputs of equal shapes and their classes; a copy of an input counts once."""
         groups: dict[Any, list[tuple[Inputs, int]]] = {}
-        for inputs, label in self._kept:
+        distinct = {(content_hashes(inputs)[0], label): (inputs, label) for inputs, label in self._kept}
+        for inputs, label in distinct.values():
             groups.setdefault((inputs.shapes, inputs.options), []).append((inputs, label))
         for group in groups.values():
             for start in range(0, len(group), PILOT_BATCH):

@@ -125,8 +125,9 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             InputError: if there are fewer.
         """
         if right < LEAST_KNOWN:
+            inputs = "input is" if right == 1 else "inputs are"
             raise InputError(
-                f"{right} different inputs are predicted right; expected at least {LEAST_KNOWN}: give more data"
+                f"{right} different {inputs} predicted right; expected at least {LEAST_KNOWN}: give more data"
             )
 
     def fit(self, X: FeatureBlock, y: NDArray[np.int64]) -> Self:

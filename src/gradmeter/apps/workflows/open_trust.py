@@ -15,7 +15,7 @@ from gradmeter.trust.saving import holds_trust, read_notes
 
 
 def open_trust(
-    folder: Path, *, model: str | None = None, weights: Path | None = None, device: str = "cpu"
+    folder: str | Path, *, model: str | None = None, weights: Path | None = None, device: str = "cpu"
 ) -> tuple[TrustModel, Classifier]:
     """Open a TrustModel that `gradmeter fit` saved, and its classifier.
 
@@ -34,6 +34,7 @@ def open_trust(
             network, even to one with the same weights but other outputs.
         InputError: if the model is a function and `model` is None, or the network fails on noise.
     """
+    folder = Path(folder)
     while True:
         notes = _notes_of(folder)
         recipe = _recipe_of(folder, notes, model, weights)

@@ -111,7 +111,7 @@ def _to_csv(stream: Stream, out: Path, purpose: Mapping[str, Any], source: Sourc
         sweep_beside(path)
     # `_PARTS_OF` tells these parts from a data set that a user wrote to a folder of this name; only ours is removed.
     judged = _counted(stream, folder, {**purpose, _PARTS_OF: encode_name(out.name)})
-    tables, begun = parts.tables(), parts.begun()
+    tables = parts.tables()
     first = next(tables)
     with atomic_write(out) as temporary:
         with (
@@ -124,9 +124,9 @@ def _to_csv(stream: Stream, out: Path, purpose: Mapping[str, Any], source: Sourc
                 writer.write_table(table)
                 advance(len(table))
         # The note is written before the file itself: a CSV file without a note is not ours.
-        note = {"purpose": purpose, "sha256": _file_hash(temporary), **asdict(judged)}
+        files = parts.file_versions().of_files_in(source.file_versions()).hash()
+        note = {"purpose": purpose, "sha256": _file_hash(temporary), "files": files, **asdict(judged)}
         write_text(_note_path(out), json.dumps(note, ensure_ascii=False) + "\n")
-        os.utime(_note_path(out), (begun, begun))
     parts.clear()
     with suppress(OSError):  # the folder holds other files
         folder.rmdir()
@@ -166,7 +166,7 @@ def _finished(out: Path, purpose: Mapping[str, Any], source: Source, work: Work)
     advice = "choose another name or give --fresh"
     try:
         note = read_json(_note_path(out))
-        earlier, digest = note["purpose"], note["sha256"]
+        earlier, digest, files = note["purpose"], note["sha256"], note.get("files")
         judged = JudgedSamples(note["rows"], note["accepted"], tuple(Skipped(**record) for record in note["skipped"]))
         differences = changes(earlier, json.loads(json.dumps(purpose)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -175,8 +175,8 @@ def _finished(out: Path, purpose: Mapping[str, Any], source: Source, work: Work)
         raise OutputError(f"{out} exists and was made with other settings or data ({'; '.join(differences)}); {advice}")
     if _file_hash(out) != digest:
         raise OutputError(f"{out} was changed after it was written; {advice}")
-    if modified := source.modified_since(_note_path(out).stat().st_mtime):
-        raise modified_samples(f"{out} holds verdicts on", modified)
+    if files not in (None, source.file_versions().hash()):  # None: written by an earlier version
+        raise modified_samples(f"{out} holds verdicts on samples")
     total = judged.rows + len(judged.skipped)
     work.on_note(f"{earlier['data']}: {total:,} of {total:,} samples were done before")
     for sample in judged.skipped:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from gradmeter.errors import DataError, one_line
 from gradmeter.runs.measuring.purpose import changes, is_same_data
 from gradmeter.runs.store import Manifest, Store, StoreKind, as_json
+from gradmeter.sources.samples.file_versions import FileVersions
 
 # Arrow, pandas and Spark ignore files whose names begin with an underscore.
 from gradmeter.sources.samples.opening import MANIFEST
@@ -30,6 +31,7 @@ _PART_SIZE, _CONTAINERS, _BY_ID = "samples of a part", "containers", "goes by id
 _ROWS, _SKIPPED, _GONE = "rows", "skipped", "gone"
 _KIND = StoreKind(MANIFEST, "readings", "gradmeter measure", {_PART_SIZE: int})
 _PART_FILE, _NOTE = re.compile(r"part-\d+\.parquet"), re.compile(r"_part-\d+\.json")
+_FILES = "_files.parquet"
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,6 @@ class MeasuredSet:
                 _CONTAINERS: before if containers is None else {**(before or {}), **containers},
             }
         measured.store.write({**purpose, **kept})
-        measured.storage.date(MANIFEST)
         if kept[_BY_ID]:
             complete = measured.complete()
             for number in measured._parts():
@@ -138,6 +139,7 @@ class MeasuredSet:
         files = [name for name in self.storage.sizes() if _NOTE.fullmatch(name) or _PART_FILE.fullmatch(name)]
         for _ in self.storage.each(self.storage.remove, files):
             pass
+        self.storage.remove(_FILES)
         self.storage.remove(MANIFEST)
 
     def exists(self) -> bool:
@@ -174,9 +176,21 @@ class MeasuredSet:
             raise DataError(f"{self.name} holds no readings; expected a folder that gradmeter measure made")
         return _checked(manifest, self.name)
 
-    def begun(self) -> float:
-        """When the last run began, in seconds since the epoch; 0 if unknown or if there was none."""
-        return self.store.dated()
+    def file_versions(self) -> FileVersions:
+        """The versions of the files that were measured; none for sets of earlier versions.
+
+        Raises:
+            DataError: if they cannot be read.
+        """
+        if self.storage.size(_FILES) is None:
+            return FileVersions.of([])
+        return FileVersions(self._table(_FILES))
+
+    def add_files(self, versions: FileVersions) -> None:
+        """Record the versions of files that will be measured; earlier ones of other files are kept."""
+        recorded = self.file_versions()
+        if (added := versions.or_else(recorded)) != recorded:
+            self.storage.write(_FILES, _parquet(added.table))
 
     def note(self, part: int) -> Note | None:
         """The note of a part; None if the part is not complete."""
@@ -241,10 +255,7 @@ class MeasuredSet:
         done, skipped = self.progress()
         rows = done - len(skipped)
         records = [{"id": sample.id, "reason": sample.reason} for sample in skipped]
-        begun = self.begun()
         self.store.write({**self._manifest(), _ROWS: rows, _SKIPPED: records, _GONE: sorted(gone)})
-        if begun:
-            self.storage.date(MANIFEST, begun)  # samples may be modified after they were read, while the run goes on
         return rows, skipped
 
     def progress(self) -> tuple[int, tuple[Skipped, ...]]:
@@ -288,14 +299,17 @@ class MeasuredSet:
         return sorted(_number(name) for name in self.storage.sizes() if _PART_FILE.fullmatch(name))
 
     def _read(self, part: int, columns: list[str] | None) -> pa.Table:
+        return self._table(_file(part), columns)
+
+    def _table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         try:
-            with self.storage.open(_file(part)) as stream, pq.ParquetFile(stream) as file:
+            with self.storage.open(name) as stream, pq.ParquetFile(stream) as file:
                 return file.read(columns)
         except MemoryError:  # pa.ArrowMemoryError is one, too
             raise
         except (OSError, pa.ArrowException) as error:
             raise DataError(
-                f"{self.name}/{_file(part)} cannot be read ({one_line(error)}); if it is damaged, delete it and run "
+                f"{self.name}/{name} cannot be read ({one_line(error)}); if it is damaged, delete it and run "
                 "the command that made it"
             ) from error
 

@@ -13,6 +13,7 @@ from gradmeter.runs.measuring.dataset import MeasuredSet, Skipped
 from gradmeter.runs.measuring.remaining import remaining
 from gradmeter.runs.measuring.work import BATCH, Measured, Work
 from gradmeter.sources.samples import Source, scheme_of
+from gradmeter.sources.samples.file_versions import FileVersions
 from gradmeter.sources.samples.location import is_address
 
 
@@ -43,10 +44,12 @@ def fill(
         DataError: if no sample can be read.
         OutputError: if the folder holds something else or cannot be written.
     """
+    versions = source.file_versions()  # before they are read: a file that is modified in the meantime is then noticed
     if not work.fresh:
-        _require_unmodified(source, folder, content)
+        _require_unmodified(versions, MeasuredSet(folder, content), content)
     containers = source.containers()
     measured = MeasuredSet.begin(folder, purpose, containers=containers, part=part, fresh=work.fresh, content=content)
+    measured.add_files(versions)
     to_do, count = remaining(measured, source), len(source)
     on_begin()
     if done := count - len(to_do):
@@ -65,33 +68,28 @@ def fill(
     return Measured(rows, skipped)
 
 
-def _require_unmodified(source: Source, folder: str | Path, content: str) -> None:
-    """Refuse to continue if samples that are done were modified since the last run began.
+def _require_unmodified(versions: FileVersions, earlier: MeasuredSet, content: str) -> None:
+    """Refuse to continue if samples that are done were modified since.
 
     Raises:
         OutputError: if there are any.
     """
-    earlier = MeasuredSet(folder, content)
-    modified = source.modified_since(moment) if (moment := earlier.begun()) else []
-    if not modified:
+    if not (modified := versions.differing_from(earlier.file_versions())):
         return
-    done = earlier.ids(earlier.complete())
+    done = earlier.ids()
     if changed := [id_ for id_ in modified if id_ in done]:
-        raise modified_samples(f"{earlier.name} holds {content} of", changed)
+        more = ", ..." if len(changed) > 1 else ""
+        raise modified_samples(f"{earlier.name} holds {content} of samples", f" ({changed[0]}{more})")
 
 
-def modified_samples(holds: str, changed: Sequence[str]) -> OutputError:
+def modified_samples(holds: str, which: str = "") -> OutputError:
     """The error for outputs on earlier versions of samples.
 
     Args:
-        holds: what holds the outputs, in words.
-        changed: the ids of the samples.
+        holds: what holds the outputs, in words that end in "samples".
+        which: the samples, in words.
     """
-    samples = f"{len(changed):,} samples that were" if len(changed) > 1 else "a sample that was"
-    return OutputError(
-        f"{holds} {samples} modified since ({changed[0]}{', ...' if len(changed) > 1 else ''}); start over with "
-        "--fresh, or choose another output"
-    )
+    return OutputError(f"{holds} that were modified since{which}; start over with --fresh, or choose another output")
 
 
 def none_readable(source: Source, skipped: Sequence[Skipped]) -> DataError:

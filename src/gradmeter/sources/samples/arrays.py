@@ -26,8 +26,8 @@ IMAGES = "images"
 class ImageArchive(Source):
     """The arrays `images` and, if present, `labels` and `class_names` of an archive.
 
-    `images` is [N, height, width] or [N, height, width, 3] in uint8 (0..255), bool or float (0..1). `labels` is [N],
-    integers from 0 that index `class_names`. `class_names` holds strings, bytes or integers.
+    `images` is [N, height, width] or [N, height, width, 1 or 3] in uint8 (0..255), bool or float (0..1). `labels` is
+    [N], integers from 0 that index `class_names`. `class_names` holds strings, bytes or integers.
 
     Args:
         location: the archive.
@@ -46,7 +46,8 @@ class ImageArchive(Source):
         self._images = open_rows(location, [IMAGES])[IMAGES]
         _check_images(path, self._images)
         self._count = self._images.shape[0]
-        self.decoder = _Pixels(self._images.dtype.str, self._images.shape[1:], mode)
+        shape = self._images.shape[1:]
+        self.decoder = _Pixels(self._images.dtype.str, shape[:2] if shape[2:] == (1,) else shape, mode)
         self._labels, self.classes = checked_labels(path, arrays, self._count)
         self.labelled = self._labels is not None
 
@@ -91,9 +92,9 @@ class _Pixels:
 
 
 def _check_images(path: str, images: ArrayRows) -> None:
-    if len(images.shape) not in (3, 4) or (len(images.shape) == 4 and images.shape[3] != 3) or 0 in images.shape:
+    if len(images.shape) not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)) or 0 in images.shape:
         raise DataError(
-            f"{path}: images have shape {images.shape}; expected [N, height, width] or [N, height, width, 3]"
+            f"{path}: images have shape {images.shape}; expected [N, height, width] or [N, height, width, 1 or 3]"
         )
     if reason := too_long(images.shape[2], images.shape[1]):
         raise DataError(f"{path}: images of {reason}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import time
 
 import pyarrow as pa
 
 from gradmeter.errors import DataError
 from gradmeter.names import decode_name, encode_name
 from gradmeter.sources.samples.decoding import SUFFIXES, ImageDecoder
+from gradmeter.sources.samples.file_versions import FileVersions
 from gradmeter.sources.samples.left_out import Kind, LeftOut
 from gradmeter.sources.samples.location import AT_ONCE, Location
 from gradmeter.sources.samples.sample import Encoded, Source
@@ -82,12 +82,12 @@ class ImageFolder(Source):
         """Empty: the id of a sample is its file's path."""
         return {}
 
-    def modified_since(self, moment: float) -> list[str]:
-        """Files of a local folder; a file that was replaced by an older one is not noticed."""
+    def file_versions(self) -> FileVersions:
+        """The versions of the files, if the folder is on this machine."""
         if not self._location.is_local:
-            return []
-        ids, now = (path.as_py() for path in self._paths), time.time()  # some files claim to be from the future
-        return [id_ for id_ in ids if moment < self._location.modified(decode_name(id_)) <= now]
+            return super().file_versions()
+        ids = (path.as_py() for path in self._paths)
+        return FileVersions.of((id_, self._location.path(decode_name(id_))) for id_ in ids)
 
 
 def _scan(location: Location) -> tuple[list[str], list[str], LeftOut]:

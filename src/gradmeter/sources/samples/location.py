@@ -163,15 +163,6 @@ class Location:
         (info,) = self._infos([self.native(below)])
         return info.size if info.type == fs.FileType.File else None
 
-    def modified(self, below: str = "") -> float:
-        """When this file, or one below this folder, was last modified, in seconds since the epoch; 0 if unknown."""
-        if not self.is_local:
-            return 0
-        try:
-            return os.stat(self.path(below)).st_mtime
-        except OSError:
-            return 0
-
     def read(self, path: str = "") -> bytes:
         """Read this file, or one below this folder.
 

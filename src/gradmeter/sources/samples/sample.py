@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gradmeter.sources.samples.file_versions import FileVersions
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -124,12 +126,12 @@ class Source(ABC):
         """
         return {"": self.fingerprint()}
 
-    def modified_since(self, moment: float) -> list[str]:
-        """Ids of samples whose own file was modified after a time in seconds since the epoch.
+    def file_versions(self) -> FileVersions:
+        """The versions of files on this machine that hold one sample each.
 
-        Only samples of which neither `fingerprint` nor `containers` tells that they changed.
+        Only of samples of which neither `fingerprint` nor `containers` tells that they changed.
         """
-        return []
+        return FileVersions.of([])
 
 
 class Unlabelled(Source):
@@ -167,6 +169,6 @@ class Unlabelled(Source):
         """The containers of the other source."""
         return self._source.containers()
 
-    def modified_since(self, moment: float) -> list[str]:
+    def file_versions(self) -> FileVersions:
         """Those of the other source."""
-        return self._source.modified_since(moment)
+        return self._source.file_versions()

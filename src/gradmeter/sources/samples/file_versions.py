@@ -1,0 +1,66 @@
+"""The versions of files with one sample each, by which a file that was modified or replaced is recognised."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_SCHEMA = pa.schema({"id": pa.large_string(), "size": pa.int64(), "modified": pa.int64()})
+_NO_FILE = {"size": -1, "modified": 0}
+# Rows that are hashed together.
+_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class FileVersions:
+    """Sizes and times of modification of files.
+
+    Attributes:
+        table: one row for each file: the id of its sample, its size in bytes, and when it was modified, in nanoseconds.
+    """
+
+    table: pa.Table
+
+    @classmethod
+    def of(cls, files: Iterable[tuple[str, str | Path]]) -> FileVersions:
+        """Look at files, given by the ids of their samples and their paths."""
+        return cls(pa.Table.from_pylist([{"id": id_, **_version(path)} for id_, path in files], _SCHEMA))
+
+    def of_files_in(self, other: FileVersions) -> FileVersions:
+        """These versions of the files that others are of, in their order; null for files that are not among these."""
+        rows = pc.index_in(other.table["id"], self.table["id"].combine_chunks())
+        return FileVersions(self.table.take(rows))
+
+    def or_else(self, earlier: FileVersions) -> FileVersions:
+        """These versions, and earlier ones of other files."""
+        others = pc.invert(pc.is_in(earlier.table["id"], self.table["id"].combine_chunks()))
+        return FileVersions(pa.concat_tables([self.table, earlier.table.filter(others)]))
+
+    def differing_from(self, earlier: FileVersions) -> list[str]:
+        """The ids of files that had another version earlier; files that were not looked at earlier do not count."""
+        before = earlier.of_files_in(self)
+        differ = pc.or_(*(pc.not_equal(self.table[name], before.table[name]) for name in ("size", "modified")))
+        changed: list[str] = self.table["id"].filter(differ).to_pylist()
+        return changed
+
+    def hash(self) -> str:
+        """A hash of all versions in their order."""
+        digest = hashlib.sha256()
+        for batch in self.table.to_batches(_BATCH):
+            digest.update(json.dumps(batch.to_pylist()).encode())
+        return digest.hexdigest()
+
+
+def _version(path: str | Path) -> dict[str, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return _NO_FILE
+    return {"size": status.st_size, "modified": status.st_mtime_ns}
