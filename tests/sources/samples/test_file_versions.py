@@ -31,3 +31,4 @@ def test_earlier_versions_of_other_files_are_kept(tmp_path: Path) -> None:
     all_of_them, two = look(*(tmp_path / name for name in "abc")), look(tmp_path / "c", tmp_path / "a")
     assert two.or_else(all_of_them).table["id"].to_pylist() == ["c", "a", "b"]
     assert all_of_them.of_files_in(two).hash() == two.hash() != all_of_them.hash()
+    assert two.or_else(all_of_them).of_files_in(all_of_them).hash() == all_of_them.hash()

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 _SCHEMA = pa.schema({"id": pa.large_string(), "size": pa.int64(), "modified": pa.int64()})
 _NO_FILE = {"size": -1, "modified": 0}
-# Rows that are hashed together.
+# Rows that are converted together.
 _BATCH = 1000
 
 
@@ -54,7 +54,8 @@ class FileVersions:
         """A hash of all versions in their order."""
         digest = hashlib.sha256()
         for batch in self.table.to_batches(_BATCH):
-            digest.update(json.dumps(batch.to_pylist()).encode())
+            for row in batch.to_pylist():
+                digest.update(json.dumps(row).encode())
         return digest.hexdigest()
 
 
