@@ -3,8 +3,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
+from torch import nn
 
-from gradmeter.reading.content import content_hashes
+from gradmeter import GradientMeter
+from gradmeter.reading.content import content_hashes, reading_hashes
+from gradmeter.reading.readings import Readings
 
 IMAGES = torch.rand(6, 3, 4, 5, generator=torch.Generator().manual_seed(0))
 
@@ -54,3 +57,14 @@ def test_padding_is_not_content(texts: list[list[int]]) -> None:
     for hashed, text in zip(together, texts, strict=True):
         assert content_hashes(batch([text], len(text))) == [hashed]
     assert len(set(together.tolist())) == len(set(map(tuple, texts)))
+
+
+def test_readings_of_different_inputs_differ_even_if_their_logits_are_equal() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2)).bfloat16().eval()
+    meter = GradientMeter(network, gradients=False, activations=True)
+    readings = meter(torch.randn(2000, 8).bfloat16())
+    hashes = reading_hashes(readings)
+    assert len(torch.unique(readings.logits, dim=0)) < len(readings)
+    assert len(np.unique(hashes)) == len(readings)
+    np.testing.assert_array_equal(reading_hashes(Readings.from_arrow(readings.to_arrow())), hashes)
