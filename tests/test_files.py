@@ -8,6 +8,7 @@ from gradmeter import OutputError
 from gradmeter.files import (
     atomic_write,
     is_temporary,
+    read_regular,
     remove_earlier,
     shortened,
     sweep,
@@ -119,3 +120,21 @@ def test_sweep_of_one_file_removes_what_its_killed_writers_left(tmp_path: Path) 
         (tmp_path / name).write_text("")
     sweep_beside(tmp_path / "[a].csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+
+
+def test_a_file_that_is_deleted_while_it_is_read_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads a saved model tries again then, because another process is replacing it."""
+    path = tmp_path / "file"
+    path.touch()
+    looked = Path.stat
+
+    def look_and_delete(self: Path) -> os.stat_result:
+        status = looked(self)
+        if self == path:
+            self.unlink()
+        return status
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", look_and_delete)
+        with pytest.raises(FileNotFoundError):
+            read_regular(path)

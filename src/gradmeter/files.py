@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -106,7 +107,8 @@ def read_regular(path: Path) -> bytes:
     Raises:
         OSError: if the path is not a regular file or cannot be read.
     """
-    if path.exists() and not path.is_file():
+    # One look: between two, another process may delete the file.
+    if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return path.read_bytes()
 

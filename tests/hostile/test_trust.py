@@ -96,7 +96,7 @@ def test_a_threshold_that_is_no_number(threshold: Any, saved: dict[str, bytes], 
         TrustModel.load(tmp_path / "t", network())
 
 
-@pytest.mark.parametrize("change", ["fewer", "more", "others"])
+@pytest.mark.parametrize("change", ["fewer", "more", "others", "of no source"])
 def test_features_that_its_meta_classifier_does_not_know(change: str, saved: dict[str, bytes], tmp_path: Path) -> None:
     def changed(content: dict[str, Any]) -> None:
         names = content["features"]
@@ -104,6 +104,7 @@ def test_features_that_its_meta_classifier_does_not_know(change: str, saved: dic
             "fewer": names[:-1],
             "more": [*names, "entropy"],
             "others": ["9/l2", "activation:9/l2", "logit:99", *names[3:]],
+            "of no source": [["x", *names[0][1:]], *names[1:]],
         }[change]
 
     load(tmp_path / "t", saved, changed)

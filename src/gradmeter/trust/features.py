@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 OUTPUTS, LOGITS, EMBEDDING, SCORES = "outputs", "logits", "embedding", "scores"
 GRADIENTS, ACTIVATIONS = "gradients", "activations"
+SOURCES = (OUTPUTS, LOGITS, EMBEDDING, SCORES, GRADIENTS, ACTIVATIONS)
 """The sources of features."""
 
 

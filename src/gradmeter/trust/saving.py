@@ -23,7 +23,7 @@ from gradmeter.reading.probes import Mirror, Probe
 from gradmeter.trust.calibrated import Calibrated
 from gradmeter.trust.estimators import load_estimators
 from gradmeter.trust.evaluation.resampling import Interval
-from gradmeter.trust.features import GRADIENTS, OUTPUTS, Feature, FeatureAxes, FeatureBlock
+from gradmeter.trust.features import GRADIENTS, OUTPUTS, SOURCES, Feature, FeatureAxes, FeatureBlock
 from gradmeter.trust.judge import Judge
 from gradmeter.trust.layer_ranges import GradientRanges
 from gradmeter.trust.log_features import LogFeatures
@@ -235,7 +235,10 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
 
 
 def _feature(axes: Sequence[str]) -> Feature:
-    return Feature(*map(str, axes))
+    feature = Feature(*map(str, axes))
+    if feature.source not in SOURCES:
+        raise ValueError(f"a feature of {feature.source!r}")
+    return feature
 
 
 def _old_feature(name: str) -> Feature:
