@@ -186,6 +186,13 @@ def test_wrong_arguments(trust: TrustModel, datasets: list[pa.Table], tmp_path: 
         write_outputs(tmp_path, trust, datasets, score="softmax")
     with pytest.raises(InputError, match="no data sets"):
         write_outputs(tmp_path, trust, [])
+    with pytest.raises(InputError, match="generator"):
+        write_outputs(tmp_path, trust, (table for table in datasets))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="DataFrame"):
+        write_outputs(tmp_path, trust, [datasets[0].to_pandas()])
+    large = datasets[2].append_column("label", pa.array([2**63] * 100, pa.uint64()))
+    with pytest.raises(DataError, match="a label is no class"):
+        write_outputs(tmp_path, trust, [large])
     with pytest.raises(InputError, match="one table"):
         write_outputs(tmp_path, trust, datasets[0])  # type: ignore[arg-type]
     for labels in (["a", "b", "c"], [0.5, 1.5, 2.5]):

@@ -173,8 +173,12 @@ def _outputs(trust: TrustModel, datasets: Sequence[pa.Table], score: str) -> Out
         raise InputError(f"score {score!r}; expected {', '.join(SCORES)}")
     if isinstance(datasets, pa.Table):
         raise InputError("datasets is one table; expected a sequence of tables, one for each data set")
+    if not isinstance(datasets, Sequence):
+        raise InputError(f"datasets is a {type(datasets).__name__}; expected a sequence of tables, such as a list")
     if not datasets:
         raise InputError("there are no data sets; expected readings of at least one")
+    if other := [table for table in datasets if not isinstance(table, pa.Table)]:
+        raise InputError(f"a data set is a {type(other[0]).__name__}; expected a pyarrow.Table of readings")
     logits, labels, confidences = [], [], []
     for table in datasets:
         column = trust.verdicts(table)[score]
@@ -198,7 +202,10 @@ def _labels(table: pa.Table) -> NDArray[np.int64]:
     column = table["label"]
     if not (pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
         raise DataError(f"labels have type {column.type}; expected whole numbers, the classes")
-    labels: NDArray[np.int64] = column.cast(pa.int64()).fill_null(NO_LABEL).to_numpy()
+    try:
+        labels: NDArray[np.int64] = column.cast(pa.int64()).fill_null(NO_LABEL).to_numpy()
+    except pa.ArrowInvalid as error:
+        raise DataError(f"a label is no class ({one_line(error)}); expected whole numbers, the classes") from error
     return labels
 
 
