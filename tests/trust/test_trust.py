@@ -508,6 +508,27 @@ def test_only_regular_files_are_read(kind: str, file: str, fitted: TrustModel, t
         TrustModel.load(tmp_path / "trust", trained())
 
 
+def test_a_network_that_was_trained_further_is_not_saved(tmp_path: Path) -> None:
+    """P(correct) was learned from the earlier weights; saved with the later ones, it would be loaded for these."""
+    network = copy.deepcopy(trained())
+    trust = TrustModel(GradientMeter(network), "ridge", reads="forward").fit((IMAGES[300:700], LABELS[300:700]))
+    weight = next(network.parameters())
+    with torch.no_grad():
+        weight.mul_(2)
+    with pytest.raises(GradmeterError, match="changed after fit"):
+        trust.save(tmp_path / "trust")
+    assert not (tmp_path / "trust").exists()
+    with torch.no_grad():
+        weight.div_(2)
+    trust.save(tmp_path / "trust")
+    loaded = TrustModel.load(tmp_path / "trust", network)
+    loaded.save(tmp_path / "again")
+    with torch.no_grad():
+        weight.mul_(2)
+    with pytest.raises(GradmeterError, match="changed after fit"):
+        loaded.save(tmp_path / "again")
+
+
 def test_pseudo_labels_that_are_functions_are_not_saved(tmp_path: Path) -> None:
     trust = TrustModel(GradientMeter(trained(), lambda logits: logits.logsumexp(1)), "ridge").fit(loader(300, 700))
     with pytest.raises(GradmeterError, match="function"):

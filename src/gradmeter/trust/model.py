@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -16,10 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gradmeter.errors import GradmeterError, GradmeterWarning, InputError
+from gradmeter.errors import GradmeterError, GradmeterWarning, InputError, UnsupportedModelError
 from gradmeter.reading.content import reading_hashes
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
+from gradmeter.reading.network import unwrapped, weights_hash
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import max_softmax
 from gradmeter.trust import saving
@@ -74,6 +76,7 @@ class TrustModel:
         guarantee: the risk guarantee of `set_risk`; None before it.
         learned_contents: sorted hashes of the training inputs and of their readings (`gradmeter.reading.content`).
         notes: JSON values that are saved with the model and not used by it.
+        weights: the hash of the network's weights in `fit`; None before it, and if they cannot be read.
 
     Example:
         >>> trust = TrustModel(GradientMeter(model)).fit(validation_loader, unknowns=[noise_loader])
@@ -98,6 +101,7 @@ class TrustModel:
         self.guarantee: Guarantee | None = None
         self.learned_contents: NDArray[np.uint64] = np.empty(0, np.uint64)
         self.notes: dict[str, Any] = {}
+        self.weights: str | None = None
 
     def choose(self, batches: Iterable[tuple[Inputs, Tensor]]) -> ReadsChoice:
         """With `reads="auto"`, choose what to read by a sample of the known inputs; `fit` then compares nothing.
@@ -173,6 +177,9 @@ class TrustModel:
         hashes = [hashes for data in training_data for hashes in (data.contents, reading_hashes(data.readings))]
         self.learned_contents = np.unique(np.concatenate(hashes))
         self.guarantee = None
+        self.weights = None
+        with suppress(UnsupportedModelError):  # `save` raises it
+            self.weights = weights_hash(unwrapped(self.meter.model))
         if self.learns_from_synthetic:
             look = self.judge.classifier.second_look
             self.meter = self._meter_for(gradients=self.meter.gradients, second_look=inf if look is None else look)
@@ -363,10 +370,11 @@ class TrustModel:
 
         Raises:
             OutputError: if the folder holds something else, or cannot be written.
-            GradmeterError: before `fit`, or if a pseudo-label or probe is a function.
+            GradmeterError: before `fit`, if the network's weights changed after it, or if a pseudo-label or probe is a
+                function.
         """
         fitted = saving.Saved(
-            self.meter, self._fitted(), self.learned_contents, self.guarantee, self.notes, self.choice
+            self.meter, self._fitted(), self.learned_contents, self.guarantee, self.notes, self.choice, self.weights
         )
         saving.save(Path(folder), fitted)
 
@@ -388,7 +396,7 @@ class TrustModel:
         loaded = saving.load(Path(folder), model, trusted)
         trust = cls(loaded.meter, loaded.judge.classifier, reads=GRADIENTS if loaded.meter.gradients else FORWARD)
         trust.judge, trust.guarantee, trust.learned_contents = loaded.judge, loaded.guarantee, loaded.learned_contents
-        trust.notes, trust.choice = loaded.notes, loaded.choice
+        trust.notes, trust.choice, trust.weights = loaded.notes, loaded.choice, loaded.weights
         return trust
 
     def fingerprint(self) -> str:

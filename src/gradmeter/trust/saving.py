@@ -78,6 +78,7 @@ class Saved:
     guarantee: Guarantee | None
     notes: dict[str, Any]
     choice: ReadsChoice | None
+    weights: str | None
 
 
 def save(folder: Path, saved: Saved) -> None:
@@ -85,11 +86,16 @@ def save(folder: Path, saved: Saved) -> None:
 
     Raises:
         OutputError: if the folder holds something else, or cannot be written.
-        GradmeterError: if a pseudo-label or probe is a function.
+        GradmeterError: if a pseudo-label or probe is a function, or the network's weights are not those of `fit`.
     """
     meter = saved.meter
     if any(callable(label_or_probe) for label_or_probe in (*meter.given_pseudo_labels, *_named_probes(meter))):
         raise GradmeterError("the meter has a function as pseudo-label or probe; expected names, to save it")
+    if weights_hash(unwrapped(meter.model)) != saved.weights:
+        raise GradmeterError(
+            "the network's weights changed after fit, and with them what P(correct) means; expected those of fit: load "
+            "them, or fit the TrustModel again"
+        )
     require_free(folder)
     with locked(folder):
         _write(folder, saved)
@@ -117,7 +123,7 @@ def _write(folder: Path, saved: Saved) -> None:
         },
         "second_look": meter.second_look,
         "choice": None if saved.choice is None else asdict(saved.choice),
-        "network": {"parameters": _shapes(meter.model), "hash": weights_hash(unwrapped(meter.model))},
+        "network": {"parameters": _shapes(meter.model), "hash": saved.weights},
         "features": [list(feature) for feature in judge.features.axes.features],
         "learned_from": {
             "right": judge.right,
@@ -223,6 +229,7 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
             _guarantee(content["guarantee"]),
             content["notes"],
             _choice(content.get("choice")),
+            content["network"]["hash"],
         )
     except GradmeterError:
         raise

@@ -75,7 +75,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     tolerate: all kinds together may lower the average P(known) of known inputs by a fifth of the error rate and by at
     most 1 % (`kind_log_odds`). P(correct) is then a probability for known inputs, up to that loss, and kinds that are
     easy to separate from known inputs are assumed to be common. Unknown inputs that resemble known ones are another
-    kind (`NearUnknown`), if it does not worsen the ranking of wrong predictions; it costs known inputs up to 2 %.
+    kind (`NearUnknown`), if it does not worsen the ranking of wrong predictions; it costs known inputs up to 0.02 of
+    P(correct).
 
     Args:
         unknown_share: assumed share of unknown inputs, split equally between their kinds, of which the copies of known
