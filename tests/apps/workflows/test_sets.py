@@ -115,6 +115,40 @@ def test_readings_of_samples_that_changed_since_stand_alone(classifier: Classifi
     assert isinstance(open_sets(classifier, "test", [before])[1].source, ImageFolder)
     (tmp_path / "some/b.png").rename(tmp_path / "some/c.png")
     assert open_sets(classifier, "test", [before])[1].source is None
+    (tmp_path / "some/c.png").rename(tmp_path / "some/b.png")
+    (tmp_path / "some/b.png").write_bytes(next(Path("validation/4").iterdir()).read_bytes())
+    assert open_sets(classifier, "test", [before])[1].source is None
+
+
+def test_samples_that_were_moved_or_removed_do_not_count(classifier: Classifier, tmp_path: Path) -> None:
+    """For example because their label was wrong, after a first run was interrupted."""
+    data, unknown = tmp_path / "data", tmp_path / "unknown"
+    for name in "34":
+        (data / name).mkdir(parents=True)
+        for image in sorted(Path(f"validation/{name}").iterdir())[:4]:
+            (data / name / image.name).write_bytes(image.read_bytes())
+    (data / "4/torn.png").write_bytes(b"torn")
+    unknown.mkdir()
+    (unknown / "a.png").write_bytes(next(Path("validation/5").iterdir()).read_bytes())
+
+    def sets() -> list[ReadSet]:
+        return read_sets(classifier, open_sets(classifier, str(data), [str(unknown)]), tmp_path / "readings", Work())
+
+    assert [len(every) for every in sets()] == [9, 1]
+    moved, removed = sorted((data / "3").iterdir())[:2]
+    moved.rename(data / "4" / moved.name)
+    removed.rename(unknown / "b.png")
+    (data / "4/torn.png").unlink()
+    known, others = sets()
+    present = {str(path.relative_to(data)) for path in data.rglob("*.png")}
+    assert {*pa.concat_tables(known.labelled_tables())["id"].to_pylist()} == present
+    assert (len(known), known.skipped, len(known.readings()), len(known.contents())) == (7, (), 7, 7)
+    assert len(others) == 2
+    for path in unknown.iterdir():
+        path.rename(unknown / f"{path.name}.png")
+        (unknown / f"{path.name}.png").write_bytes(b"torn")
+    with pytest.raises(DataError, match="none of 2 samples"):
+        sets()
 
 
 def test_parts_without_labels(

@@ -276,10 +276,9 @@ def _earlier_data(folder: Path, *, has_readings: bool) -> list[str] | None:
 def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table, tuple[Readings, NDArray[np.bool_]]]:
     """Return all scores of a data set, and a sample of its readings with whether their predictions are correct."""
     tables, readings_sample, correct_sample = [], [], []
-    count, _ = data.measured.progress()
-    share = min(1.0, _SAMPLED / count)
+    share = min(1.0, _SAMPLED / len(data))
     random = np.random.default_rng(0)
-    for table in data.labelled_tables() if known else data.measured.tables():
+    for table in data.labelled_tables() if known else data.tables():
         readings = Readings.from_arrow(table)
         predictions = readings.predictions.numpy()
         labels = table["label"] if known else pa.nulls(len(readings), pa.int64())

@@ -31,6 +31,7 @@ from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import entropy, max_softmax
 from gradmeter.runs.measuring import Work, measure_synthetic
+from gradmeter.runs.measuring.dataset import right_predictions
 from gradmeter.runs.measuring.loading import explain_dead_workers, load_batches
 from gradmeter.sources.models import Classifier, Recipe
 from gradmeter.sources.samples import Source
@@ -91,7 +92,7 @@ class Fitted:
     @property
     def accuracy_counts(self) -> tuple[int, int]:
         """Number of correct predictions for known inputs, and number of known inputs."""
-        counts = self.sets[0].measured.right()
+        counts = right_predictions(self.sets[0].tables(["label", "prediction"]))
         assert counts is not None
         return counts
 
@@ -240,7 +241,7 @@ def _read(
 ) -> tuple[list[ReadSet], list[pa.Table], list[NDArray[np.bool_]]]:
     """Measure the data; return the sets, their readings, and the rows to fit to: a random half if `halved`."""
     sets = read_sets(classifier, opened, folder, work, gradients=gradients, second_look=second_look)
-    parts = [sets[0].labelled_tables(), *(unknown.measured.tables() for unknown in sets[1:])]
+    parts = [sets[0].labelled_tables(), *(unknown.tables() for unknown in sets[1:])]
     tables = [pa.concat_tables(tables) for tables in parts]
     return sets, tables, halves(tables) if halved else [np.ones(len(table), np.bool_) for table in tables]
 

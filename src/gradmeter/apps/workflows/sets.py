@@ -20,6 +20,7 @@ from gradmeter.reading.content import HASH_COLUMN
 from gradmeter.reading.network import weights_hash
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
+from gradmeter.runs.measuring.filling import none_readable
 from gradmeter.sources.models import Classifier, Recipe
 from gradmeter.sources.samples import ArrayKind, Source, Unlabelled, arrays_of, open_source, scheme_of
 from gradmeter.sources.samples.location import Location
@@ -37,18 +38,39 @@ class ReadSet:
         measured: the readings.
         source: the samples; None if DATA is a folder of readings whose samples cannot be found or have changed.
         skipped: samples that could not be read.
+        gone: ids of samples that an earlier run measured or skipped, and that DATA no longer holds; they do not count.
     """
 
     name: str
     measured: MeasuredSet
     source: Source | None
     skipped: tuple[Skipped, ...]
+    gone: frozenset[str] = frozenset()
 
     @property
     def identity(self) -> dict[str, Any]:
         """DATA as the user named it, and a hash of its list of samples; equal for two sets of the same samples."""
         purpose = self.measured.purpose()
         return {"data": purpose["data"], "contents": purpose["contents"]}
+
+    def __len__(self) -> int:
+        """The number of samples, including those that could not be read."""
+        return self.measured.progress()[0] - len(self.gone)
+
+    def tables(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """Yield the rows, one table per part; parts without any are left out.
+
+        Args:
+            columns: columns to read, of those that exist; by default all.
+        """
+        if not self.gone:
+            yield from self.measured.tables(columns)
+            return
+        gone = pa.array(self.gone, pa.string())
+        for table in self.measured.tables(None if columns is None else ["id", *columns]):
+            present = table.filter(pc.invert(pc.is_in(table["id"], gone)))
+            if len(present):
+                yield present
 
     def labelled_tables(self) -> Iterator[pa.Table]:
         """Yield the rows with a label, one table per part; parts without such rows are left out.
@@ -57,7 +79,7 @@ class ReadSet:
             DataError: if no row has a label.
         """
         has_labels = False
-        for table in self.measured.tables():
+        for table in self.tables():
             if "label" not in table.column_names:
                 raise _no_labels(self.name)
             labelled = table.filter(pc.is_valid(table["label"]))
@@ -69,13 +91,13 @@ class ReadSet:
 
     def contents(self) -> NDArray[np.uint64]:
         """Return the hashes of the inputs by `gradmeter.reading.content`; readings of earlier versions have none."""
-        tables = self.measured.tables([HASH_COLUMN])
+        tables = self.tables([HASH_COLUMN])
         parts = [table[HASH_COLUMN].to_numpy() for table in tables if HASH_COLUMN in table.column_names]
         return np.concatenate([np.empty(0, np.uint64), *parts])
 
     def readings(self) -> Readings:
         """Return all readings, which must fit into memory."""
-        return self.measured.readings()
+        return Readings.concatenate([Readings.from_arrow(table) for table in self.tables()])
 
 
 @dataclass(frozen=True)
@@ -174,7 +196,7 @@ def read_sets(
         if isinstance(data, ToMeasure):
             path = folder / f"{_file_name(data.name)}{readings_suffix(gradients=gradients, second_look=second_look)}"
             measured = measure(classifier, data.source, path, work, gradients=gradients, second_look=second_look)
-            data = ReadSet(data.name, MeasuredSet(path), data.source, measured.skipped)
+            data = _present(ReadSet(data.name, MeasuredSet(path), data.source, measured.skipped))
         sets.append(data)
     known = sets[0].contents()
     for unknown in sets[1:]:
@@ -185,6 +207,21 @@ def read_sets(
                 "no input may be in both: remove them from one"
             )
     return sets
+
+
+def _present(data: ReadSet) -> ReadSet:
+    """The set without samples that no longer exist.
+
+    Raises:
+        DataError: if no other sample can be read.
+    """
+    gone = data.measured.gone()
+    skipped = tuple(sample for sample in data.skipped if sample.id not in gone)
+    data = replace(data, skipped=skipped, gone=gone)
+    if len(data) == len(skipped):
+        assert data.source is not None
+        raise none_readable(data.source, skipped)
+    return data
 
 
 def readings_suffix(*, gradients: bool, second_look: bool = True) -> str:
@@ -222,7 +259,9 @@ def _read_measured(classifier: Classifier, measured: MeasuredSet, name: str, *, 
         source: Source | None = open_source(decode_name(purpose["data"]), classifier.image, arrays=classifier.arrays)
     except DataError:  # readings may be copied to another machine without the samples
         source = None
-    if source is not None and source.fingerprint() != purpose["contents"]:
+    if source is not None and (
+        source.fingerprint() != purpose["contents"] or source.file_versions().differing_from(measured.file_versions())
+    ):
         source = None
     return ReadSet(name, measured, source, skipped)
 

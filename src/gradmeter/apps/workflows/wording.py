@@ -173,7 +173,7 @@ def answer(evaluation: Evaluation) -> list[str]:
     sentences += [guarantee_scope(check) for check in [*checks.values()][:1]]
     sentences += [*compared(evaluation.comparison, evaluation.judged.columns()), *left_out(evaluation.constant)]
     if evaluation.seen:
-        sizes = {data.name: data.measured.progress()[0] for data in evaluation.sets}
+        sizes = {data.name: len(data) for data in evaluation.sets}
         shares = [f"{count:,} of the {sizes[name]:,} samples of {name}" for name, count in evaluation.seen.items()]
         sentences.append(
             f"Warning: these results are too optimistic, because the TrustModel was fitted on {', '.join(shares)}; "

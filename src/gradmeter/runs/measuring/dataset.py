@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -184,7 +184,11 @@ class MeasuredSet:
         """
         if self.storage.size(_FILES) is None:
             return FileVersions.of([])
-        return FileVersions(self._table(_FILES))
+        table = self._table(_FILES)
+        try:
+            return FileVersions.from_arrow(table)
+        except ValueError as error:
+            raise self._unreadable(_FILES, error) from error
 
     def add_files(self, versions: FileVersions) -> None:
         """Record the versions of files that will be measured; earlier ones of other files are kept."""
@@ -258,6 +262,10 @@ class MeasuredSet:
         self.store.write({**self._manifest(), _ROWS: rows, _SKIPPED: records, _GONE: sorted(gone)})
         return rows, skipped
 
+    def gone(self) -> frozenset[str]:
+        """The ids that `finish` was given last."""
+        return frozenset(self._manifest().get(_GONE, ()))
+
     def progress(self) -> tuple[int, tuple[Skipped, ...]]:
         """The number of samples that were measured or skipped, and the skipped samples."""
         notes = self.complete().values()
@@ -280,12 +288,7 @@ class MeasuredSet:
 
     def right(self) -> tuple[int, int] | None:
         """The number of right predictions and the number of samples with a label; None if no sample has a label."""
-        right, labelled = 0, 0
-        for table in self.tables(["label", "prediction"]):
-            if "label" in table.column_names:
-                right += pc.sum(pc.equal(table["label"], table["prediction"])).as_py() or 0
-                labelled += len(table) - table["label"].null_count
-        return (right, labelled) if labelled else None
+        return right_predictions(self.tables(["label", "prediction"]))
 
     def readings(self) -> Readings:
         """All readings; they must fit into memory."""
@@ -308,10 +311,23 @@ class MeasuredSet:
         except MemoryError:  # pa.ArrowMemoryError is one, too
             raise
         except (OSError, pa.ArrowException) as error:
-            raise DataError(
-                f"{self.name}/{name} cannot be read ({one_line(error)}); if it is damaged, delete it and run "
-                "the command that made it"
-            ) from error
+            raise self._unreadable(name, error) from error
+
+    def _unreadable(self, name: str, error: BaseException) -> DataError:
+        return DataError(
+            f"{self.name}/{name} cannot be read ({one_line(error)}); if it is damaged, delete it and run "
+            "the command that made it"
+        )
+
+
+def right_predictions(tables: Iterable[pa.Table]) -> tuple[int, int] | None:
+    """The number of right predictions and the number of rows with a label; None if no row has a label."""
+    right, labelled = 0, 0
+    for table in tables:
+        if "label" in table.column_names:
+            right += pc.sum(pc.equal(table["label"], table["prediction"])).as_py() or 0
+            labelled += len(table) - table["label"].null_count
+    return (right, labelled) if labelled else None
 
 
 def _file(part: int) -> str:
@@ -347,12 +363,15 @@ def _checked(manifest: Manifest, name: str) -> Manifest:
         DataError: if an entry has a wrong type.
     """
     size, containers, skipped = manifest[_PART_SIZE], manifest.get(_CONTAINERS), manifest.get(_SKIPPED, [])
+    gone = manifest.get(_GONE, [])
     if not (
         _is_count(size)
         and size != 0
         and (containers is None or isinstance(containers, dict))
         and _is_count(manifest.get(_ROWS, 0))
         and isinstance(skipped, list)
+        and isinstance(gone, list)
+        and all(isinstance(id_, str) for id_ in gone)
     ):
         raise DataError(f"{name}/{MANIFEST} was changed; measure again with --fresh")
     return manifest
