@@ -166,6 +166,22 @@ def test_a_file_that_was_modified_while_the_run_went_on_is_not_taken_for_done(fo
         measure(classifier(), open_source(str(folder), KIND), tmp_path / "r")
 
 
+def test_other_samples_of_the_same_names_are_not_called_modified(folder: Path, tmp_path: Path) -> None:
+    measure(classifier(), open_source(str(folder), KIND), tmp_path / "r")
+    shutil.copytree(folder, tmp_path / "others")
+    aged(tmp_path / "others/cat/00.png", 50)
+    with pytest.raises(OutputError, match=r"data was .*data, is .*others"):
+        measure(classifier(), open_source(str(tmp_path / "others"), KIND), tmp_path / "r")
+
+
+def test_versions_of_files_that_another_program_wrote(folder: Path, tmp_path: Path) -> None:
+    measure(classifier(), open_source(str(folder), KIND), tmp_path / "r")
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "r/_files.parquet")
+    with pytest.raises(DataError, match=r"_files\.parquet"):
+        measure(classifier(), open_source(str(folder), KIND), tmp_path / "r")
+    measure(classifier(), open_source(str(folder), KIND), tmp_path / "r", Work(fresh=True))
+
+
 @pytest.mark.parametrize("name", ["camera.png", "table.parquet"])
 def test_a_replaced_file_is_not_taken_for_done(name: str, folder: Path, tmp_path: Path) -> None:
     """Neither its name nor its number of samples has changed, nor its time of modification."""

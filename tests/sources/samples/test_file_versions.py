@@ -1,7 +1,11 @@
 """Recognising files that were modified or replaced."""
 
 import os
+import tracemalloc
 from pathlib import Path
+
+import pyarrow as pa
+import pytest
 
 from gradmeter.sources.samples.file_versions import FileVersions
 
@@ -32,3 +36,31 @@ def test_earlier_versions_of_other_files_are_kept(tmp_path: Path) -> None:
     assert two.or_else(all_of_them).table["id"].to_pylist() == ["c", "a", "b"]
     assert all_of_them.of_files_in(two).hash() == two.hash() != all_of_them.hash()
     assert two.or_else(all_of_them).of_files_in(all_of_them).hash() == all_of_them.hash()
+
+
+def test_files_of_the_far_future(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("text")
+    os.utime(path, (10_500_000_000, 10_500_000_000))  # in 2302; 64 bits of nanoseconds end in 2262
+    earlier = look(path)
+    assert look(path).differing_from(earlier) == []
+    os.utime(path, (10_500_000_001, 10_500_000_001))
+    assert look(path).differing_from(earlier) == ["a"]
+
+
+def test_memory_does_not_grow_with_objects_of_python(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("text")
+    tracemalloc.start()
+    try:
+        versions = FileVersions.of((f"{number:06}", path) for number in range(20_000))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(versions.table) == 20_000
+    assert peak < 2_000_000, peak
+
+
+def test_another_table(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="modified"):
+        FileVersions.from_arrow(pa.table({"a": [1]}))

@@ -10,8 +10,10 @@ from typing import Any
 from gradmeter.errors import DataError, OutputError
 from gradmeter.names import decode_name, encode_name
 from gradmeter.runs.measuring.dataset import MeasuredSet, Skipped
+from gradmeter.runs.measuring.purpose import is_same_data
 from gradmeter.runs.measuring.remaining import remaining
 from gradmeter.runs.measuring.work import BATCH, Measured, Work
+from gradmeter.runs.store import as_json
 from gradmeter.sources.samples import Source, scheme_of
 from gradmeter.sources.samples.file_versions import FileVersions
 from gradmeter.sources.samples.location import is_address
@@ -46,10 +48,11 @@ def fill(
     """
     versions = source.file_versions()  # before they are read: a file that is modified in the meantime is then noticed
     if not work.fresh:
-        _require_unmodified(versions, MeasuredSet(folder, content), content)
+        _require_unmodified(versions, MeasuredSet(folder, content), purpose, content)
     containers = source.containers()
     measured = MeasuredSet.begin(folder, purpose, containers=containers, part=part, fresh=work.fresh, content=content)
     measured.add_files(versions)
+    del versions  # of a million files they take many megabytes
     to_do, count = remaining(measured, source), len(source)
     on_begin()
     if done := count - len(to_do):
@@ -68,12 +71,16 @@ def fill(
     return Measured(rows, skipped)
 
 
-def _require_unmodified(versions: FileVersions, earlier: MeasuredSet, content: str) -> None:
+def _require_unmodified(versions: FileVersions, earlier: MeasuredSet, purpose: Mapping[str, Any], content: str) -> None:
     """Refuse to continue if samples that are done were modified since.
+
+    Work with another purpose is not continued anyway, and its samples may be others of the same names.
 
     Raises:
         OutputError: if there are any.
     """
+    if not earlier.exists() or not is_same_data(earlier.purpose(), as_json(purpose)):
+        return
     if not (modified := versions.differing_from(earlier.file_versions())):
         return
     done = earlier.ids()

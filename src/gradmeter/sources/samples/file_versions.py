@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 
 _SCHEMA = pa.schema({"id": pa.large_string(), "size": pa.int64(), "modified": pa.int64()})
 _NO_FILE = {"size": -1, "modified": 0}
-# Rows that are converted together.
+# Rows that are Python objects at a time; each takes ten times the memory of one in Arrow.
 _BATCH = 1000
 
 
@@ -23,7 +24,8 @@ class FileVersions:
     """Sizes and times of modification of files.
 
     Attributes:
-        table: one row for each file: the id of its sample, its size in bytes, and when it was modified, in nanoseconds.
+        table: one row for each file: the id of its sample, its size in bytes, and when it was modified, in nanoseconds
+            (after the year 2262 the low 63 bits of them).
     """
 
     table: pa.Table
@@ -31,7 +33,18 @@ class FileVersions:
     @classmethod
     def of(cls, files: Iterable[tuple[str, str | Path]]) -> FileVersions:
         """Look at files, given by the ids of their samples and their paths."""
-        return cls(pa.Table.from_pylist([{"id": id_, **_version(path)} for id_, path in files], _SCHEMA))
+        return cls(pa.Table.from_batches(_batches(iter(files)), _SCHEMA))
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table) -> FileVersions:
+        """The versions in a table that was saved.
+
+        Raises:
+            ValueError: if the table has other columns.
+        """
+        if table.schema != _SCHEMA:
+            raise ValueError(f"columns {', '.join(table.column_names)}; expected {', '.join(_SCHEMA.names)}")
+        return cls(table)
 
     def of_files_in(self, other: FileVersions) -> FileVersions:
         """These versions of the files that others are of, in their order; null for files that are not among these."""
@@ -40,6 +53,8 @@ class FileVersions:
 
     def or_else(self, earlier: FileVersions) -> FileVersions:
         """These versions, and earlier ones of other files."""
+        if not len(earlier.table):
+            return self
         others = pc.invert(pc.is_in(earlier.table["id"], self.table["id"].combine_chunks()))
         return FileVersions(pa.concat_tables([self.table, earlier.table.filter(others)]))
 
@@ -59,9 +74,14 @@ class FileVersions:
         return digest.hexdigest()
 
 
+def _batches(files: Iterator[tuple[str, str | Path]]) -> Iterator[pa.RecordBatch]:
+    while batch := list(itertools.islice(files, _BATCH)):
+        yield pa.RecordBatch.from_pylist([{"id": id_, **_version(path)} for id_, path in batch], _SCHEMA)
+
+
 def _version(path: str | Path) -> dict[str, int]:
     try:
         status = os.stat(path)
     except OSError:
         return _NO_FILE
-    return {"size": status.st_size, "modified": status.st_mtime_ns}
+    return {"size": status.st_size, "modified": status.st_mtime_ns % 2**63}
