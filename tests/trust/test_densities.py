@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.distance import mahalanobis
-from sklearn.covariance import LedoitWolf
+from sklearn.covariance import LedoitWolf, ledoit_wolf
 from sklearn.datasets import make_spd_matrix
 
 from gradmeter.trust import densities
@@ -37,6 +37,15 @@ def by_scipy(X: np.ndarray, labels: np.ndarray, new: np.ndarray, weigh: bool) ->
         inverse = np.linalg.inv(weight * covariance + (1 - weight) * pooled + 1e-6 * np.eye(X.shape[1]))
         squares[:, index] = [mahalanobis(row, means[c], inverse) ** 2 for row in new]
     return squares
+
+
+@pytest.mark.parametrize(("samples", "dimensions"), [(5, 1), (3, 40), (50, 50), (500, 9)])
+def test_the_shrunk_covariance_is_that_of_scikit_learn(samples: int, dimensions: int) -> None:
+    X = RANDOM.normal(size=(samples, dimensions)) * RANDOM.uniform(0.1, 10, dimensions)
+    expected, _ = ledoit_wolf(X, assume_centered=True)
+    np.testing.assert_allclose(densities._ledoit_wolf(X), expected, rtol=1e-12, atol=1e-12)
+    zeros = np.zeros((samples, dimensions))
+    assert np.array_equal(densities._ledoit_wolf(zeros), np.zeros((dimensions, dimensions)))
 
 
 def three(squares: np.ndarray, predicted: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.lapack import dtrtri
 from sklearn.base import BaseEstimator
-from sklearn.covariance import ledoit_wolf
 
 Values = NDArray[np.float64]
 
@@ -93,7 +93,7 @@ def _fit_view(X: Values, labels: NDArray[np.int64], counts: NDArray[np.int64]) -
     scaled = (X - centre) / scale
     means = np.stack([scaled[labels == label].mean(axis=0) for label in range(len(counts))])
     residuals = scaled - means[labels]
-    pooled, _ = ledoit_wolf(residuals, assume_centered=True)
+    pooled = _ledoit_wolf(residuals)
     weights = counts / (counts + _SHRINKAGE * dimensions)
     if weights.max() < _LEAST_WEIGHT or dimensions > _MOST_DIMENSIONS or len(counts) > _MOST_CLASSES:
         covariances = pooled[None]
@@ -102,4 +102,22 @@ def _fit_view(X: Values, labels: NDArray[np.int64], counts: NDArray[np.int64]) -
         covariances = np.stack([w * s + (1 - w) * pooled for w, s in zip(weights, by_class, strict=True)])
     # The pooled covariance is singular if columns are multiples of each other.
     factors = np.linalg.cholesky(covariances + _RIDGE * np.eye(dimensions))
-    return centre, scale, means, np.linalg.inv(factors).transpose(0, 2, 1)
+    # LAPACK's inverse of triangular matrices takes a sixth of the operations of `np.linalg.inv`.
+    inverses = np.stack([dtrtri(factor, lower=True)[0] for factor in factors])
+    return centre, scale, means, inverses.transpose(0, 2, 1)
+
+
+def _ledoit_wolf(X: Values) -> Values:
+    """Return the shrunk covariance [d, d] of samples [n, d] with mean 0 (Ledoit and Wolf 2004).
+
+    It equals scikit-learn's `ledoit_wolf(X, assume_centered=True)`, which computes three [d, d] products.
+    """
+    samples, dimensions = X.shape
+    covariance = X.T @ X / samples
+    squared, fourth = float((covariance**2).sum()), float((np.square(X).sum(axis=1) ** 2).sum()) / samples
+    mean = float(np.trace(covariance)) / dimensions
+    noise, spread = (fourth - squared) / samples, squared - dimensions * mean**2
+    shrinkage = min(noise / spread, 1.0) if noise > 0 < spread else 0.0
+    shrunk: Values = (1 - shrinkage) * covariance
+    shrunk[np.diag_indices(dimensions)] += shrinkage * mean
+    return shrunk
