@@ -28,6 +28,7 @@ from apps.serving.small import (
 )
 from gradmeter.errors import InputError
 from gradmeter.trust.verdict_columns import VERDICT_COLUMNS
+from gradmeter.version import __version__
 
 ray = pytest.importorskip("ray", reason="the extra serve is not installed")
 pytest.importorskip("ray.serve", reason="the extra serve is not installed")
@@ -226,6 +227,7 @@ def test_it_keeps_to_its_own_description() -> None:
     from hypothesis import HealthCheck, settings
 
     schema = schemathesis.openapi.from_url(f"{ADDRESS}/openapi.json")
+    assert schema.raw_schema["info"]["version"] == __version__
     # The schema cannot say which bytes are an image.
     valid_is_accepted = schemathesis.checks.CHECKS.get_one("positive_data_acceptance")
     for operation in (result.ok() for result in schema.get_all_operations()):

@@ -25,6 +25,7 @@ from gradmeter.apps.serving.questions import Failed, Question, Refused
 from gradmeter.apps.serving.receiving import Limits, decoded_bytes, received
 from gradmeter.apps.serving.room import NoRoom, Room, Share
 from gradmeter.sources.samples.headers import pixels_in_time
+from gradmeter.version import __version__
 
 if TYPE_CHECKING:
     from gradmeter.runs.measuring.reader import Reader
@@ -95,7 +96,8 @@ def application(
         ray_actor_options={"num_cpus": 1, "num_gpus": 1 if device.startswith("cuda") else 0},
     )
     # The documentation page works without internet access.
-    api = FastAPIOffline(title="gradmeter", summary="Estimates how likely each prediction of a classifier is correct.")
+    summary = "Estimates how likely each prediction of a classifier is correct."
+    api = FastAPIOffline(title="gradmeter", summary=summary, version=__version__)
     server = ""
     if page is not None:
         model = described(page, bounds)
