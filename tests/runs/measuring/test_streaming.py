@@ -158,6 +158,23 @@ def test_a_file_that_comes_back_is_compared_with_its_earlier_version(folder: Pat
 
 
 @pytest.mark.usefixtures("small_parts")
+def test_a_file_that_was_skipped_and_is_repaired_is_measured(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    first = measure(classifier(), open_source(str(folder), KIND), out)
+    assert {sample.id for sample in first.skipped} == {"cat/04.png", "dog/11.png"}
+    save(folder / "cat/04.png", 7)
+    for _ in range(2):
+        again = measure(classifier(), open_source(str(folder), KIND), out)
+        assert (again.rows, [sample.id for sample in again.skipped]) == (first.rows + 1, ["dog/11.png"])
+    ids = [id_ for table in MeasuredSet(out).tables(["id"]) for id_ in table["id"].to_pylist()]
+    assert sorted(ids) == sorted({*ids})
+    assert "cat/04.png" in ids
+    save(folder / "cat/04.png", 99)
+    with pytest.raises(OutputError, match=r"modified since \(cat/04\.png\)"):
+        measure(classifier(), open_source(str(folder), KIND), out)
+
+
+@pytest.mark.usefixtures("small_parts")
 def test_a_file_that_was_modified_while_the_run_went_on_is_not_taken_for_done(folder: Path, tmp_path: Path) -> None:
     changed = folder / "cat/00.png"
     modify = Work(on_progress=lambda steps: aged(changed, 100))

@@ -123,11 +123,15 @@ class MeasuredSet:
             }
         measured.store.write({**purpose, **kept})
         if kept[_BY_ID]:
-            complete = measured.complete()
-            for number in measured._parts():
-                if number not in complete:  # its samples may be measured again in another part
-                    measured.storage.remove(_file(number))
+            measured._remove_incomplete()
         return measured
+
+    def _remove_incomplete(self) -> None:
+        """Remove parts that are not complete, whose samples may be measured again in other parts."""
+        complete = self.complete()
+        for number in self._parts():
+            if number not in complete:
+                self.storage.remove(_file(number))
 
     def clear(self) -> None:
         """Remove the measurement, and no other file in the folder.
@@ -221,6 +225,18 @@ class MeasuredSet:
         records = [[sample.id, sample.reason] for sample in skipped]
         self.storage.write_json(_note_file(part), {"rows": note.rows, "bytes": len(content), "skipped": records})
         return note
+
+    def forget_skipped(self, ids: Collection[str]) -> None:
+        """Forget that samples were skipped, so that they are read again, in another part."""
+        if not ids:
+            return
+        self.store.write({**self._manifest(), _BY_ID: True})
+        self._remove_incomplete()
+        for number, note in self.complete().items():
+            kept = [[sample.id, sample.reason] for sample in note.skipped if sample.id not in ids]
+            if len(kept) < len(note.skipped):
+                content = self.storage.json(_note_file(number))
+                self.storage.write_json(_note_file(number), {**(content or {}), "skipped": kept})
 
     def complete(self) -> dict[int, Note]:
         """The notes of all complete parts, by part number."""

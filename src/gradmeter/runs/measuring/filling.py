@@ -47,10 +47,10 @@ def fill(
         OutputError: if the folder holds something else or cannot be written.
     """
     versions = source.file_versions()  # before they are read: a file that is modified in the meantime is then noticed
-    if not work.fresh:
-        _require_unmodified(versions, MeasuredSet(folder, content), purpose, content)
+    repaired = set[str]() if work.fresh else _repaired(versions, MeasuredSet(folder, content), purpose, content)
     containers = source.containers()
     measured = MeasuredSet.begin(folder, purpose, containers=containers, part=part, fresh=work.fresh, content=content)
+    measured.forget_skipped(repaired)
     measured.add_files(versions)
     del versions  # of a million files they take many megabytes
     to_do, count = remaining(measured, source), len(source)
@@ -71,22 +71,23 @@ def fill(
     return Measured(rows, skipped)
 
 
-def _require_unmodified(versions: FileVersions, earlier: MeasuredSet, purpose: Mapping[str, Any], content: str) -> None:
-    """Refuse to continue if samples that are done were modified since.
-
-    Work with another purpose is not continued anyway, and its samples may be others of the same names.
+def _repaired(versions: FileVersions, earlier: MeasuredSet, purpose: Mapping[str, Any], content: str) -> set[str]:
+    """The ids of samples that were skipped and modified since; work with another purpose is not continued anyway.
 
     Raises:
-        OutputError: if there are any.
+        OutputError: if samples that were measured were modified since.
     """
     if not earlier.exists() or not is_same_data(earlier.purpose(), as_json(purpose)):
-        return
+        return set()
     if not (modified := versions.differing_from(earlier.file_versions())):
-        return
-    done = earlier.ids()
-    if changed := [id_ for id_ in modified if id_ in done]:
+        return set()
+    complete = earlier.complete()
+    skipped = {sample.id for note in complete.values() for sample in note.skipped}
+    measured = earlier.ids(complete) - skipped
+    if changed := [id_ for id_ in modified if id_ in measured]:
         more = ", ..." if len(changed) > 1 else ""
         raise modified_samples(f"{earlier.name} holds {content} of samples", f" ({changed[0]}{more})")
+    return skipped.intersection(modified)
 
 
 def modified_samples(holds: str, which: str = "") -> OutputError:
