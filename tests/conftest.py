@@ -129,6 +129,7 @@ def cluster() -> dict[str, str]:
     if not ray.is_initialized():
         paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         ray.init(
+            address="local",  # otherwise it would join a cluster that runs on this machine
             num_cpus=2,
             include_dashboard=False,
             log_to_driver=False,
