@@ -105,6 +105,26 @@ def test_a_second_run_reads_nothing_again(checked: Path, monkeypatch: pytest.Mon
     assert part.stat().st_mtime_ns == before
 
 
+def test_a_damaged_image_that_was_removed_is_not_listed(
+    checked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(checked)
+    shutil.copytree(checked, tmp_path / "copy")
+    torn = tmp_path / "copy/digits/3/torn.png"
+    torn.write_bytes(b"torn")
+
+    def skipped() -> list[str]:
+        arguments = ("labels", "digits_network:network", "digits", *OPTIONS, "--json")
+        finished = in_this_process(*arguments, "--out", "new.parquet", cwd=tmp_path / "copy")
+        listed = [sample["id"] for sample in json.loads(finished.stdout)["skipped"]]
+        assert ("torn.png" in finished.stderr) == bool(listed)
+        return listed
+
+    assert skipped() == ["3/torn.png"]
+    torn.unlink()
+    assert skipped() == []
+
+
 def test_classes_in_the_wrong_order_are_mentioned(
     digits: tuple[Path, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

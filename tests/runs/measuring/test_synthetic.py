@@ -1,5 +1,6 @@
 """Synthetic unknowns: their rows are correct, and a killed run is continued."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from gradmeter import GradientMeter, Readings
 from gradmeter.errors import OutputError
 from gradmeter.runs.measuring import MeasuredSet, Work, measure_synthetic, synthetic
 from gradmeter.sources.models import Classifier
-from gradmeter.sources.samples import Encoded, ImageKind, Source, Unreadable
+from gradmeter.sources.samples import Encoded, ImageKind, Source, Unreadable, open_source
 from gradmeter.trust.synthetic import KINDS, synthetic_unknowns
 
 KIND = ImageKind("L", 8)
@@ -115,11 +116,10 @@ def test_the_expected_duration_is_reported_once(tmp_path: Path, monkeypatch: pyt
     assert order[:2] == [(0, 0), (1, len(READABLE))]
 
 
-def test_another_number_per_kind_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_number_per_kind_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured(tmp_path / "s")
     monkeypatch.setattr(synthetic, "per_kind", lambda known: 10)
-    with pytest.raises(OutputError, match="was 25, is 10"):
-        measured(tmp_path / "s")
+    assert_close(measured(tmp_path / "s"), measured(tmp_path / "new"))
 
 
 class Killed(BaseException):
@@ -176,16 +176,43 @@ def test_a_finished_run_reads_no_sample(tmp_path: Path) -> None:
     assert measure_synthetic(classifier(), Gone(30), NUMBERS, tmp_path / "s", Work()) is not None
 
 
-def test_other_samples_or_another_network_are_refused(tmp_path: Path) -> None:
+def test_another_network_is_refused(tmp_path: Path) -> None:
     measured(tmp_path / "s")
-    with pytest.raises(OutputError, match="was 25, is 24"):
-        measured(tmp_path / "s", NUMBERS[1:])
     other = classifier()
     with torch.no_grad():
         next(other.network.parameters()).mul_(2)
-    with pytest.raises(OutputError, match="weights"):
-        measure_synthetic(other, Pictures(30), NUMBERS, tmp_path / "s", Work())
-    assert measured(tmp_path / "s", NUMBERS[1:], fresh=True).progress()[0] == len(KINDS) * (len(READABLE) - 1)
+    for numbers in (NUMBERS, NUMBERS[1:]):
+        with pytest.raises(OutputError, match="weights"):
+            measure_synthetic(other, Pictures(30), numbers, tmp_path / "s", Work())
+    assert measure_synthetic(other, Pictures(30), NUMBERS, tmp_path / "s", Work(fresh=True)) is not None
+
+
+def test_they_are_made_anew_of_other_samples(tmp_path: Path) -> None:
+    """For example because a damaged image was removed after an interruption."""
+    notes: list[str] = []
+    measured(tmp_path / "s")
+    changed = measured(tmp_path / "s", NUMBERS[1:], on_note=notes.append)
+    assert changed.progress()[0] == len(KINDS) * (len(READABLE) - 1)
+    assert_close(changed, measured(tmp_path / "new", NUMBERS[1:]))
+    assert len(notes) == 1
+
+
+def test_they_are_made_anew_of_files_that_were_modified(tmp_path: Path) -> None:
+    """For example if new readings of these files are the known data of a fit into the same folder."""
+    (tmp_path / "images").mkdir()
+
+    def made(name: str, seed: int) -> MeasuredSet:
+        for number, pixels in enumerate(np.random.default_rng(seed).integers(256, size=(6, 8, 8), dtype=np.uint8)):
+            Image.fromarray(pixels).save(path := tmp_path / f"images/{number}.png")
+            os.utime(path, ns=(seed, seed))
+        source = open_source(str(tmp_path / "images"), KIND)
+        result = measure_synthetic(classifier(), source, range(6), tmp_path / name, Work())
+        assert result is not None
+        return result
+
+    before = made("s", 1).readings().values
+    torch.testing.assert_close(made("s", 1).readings().values, before)
+    assert_close(made("s", 2), made("new", 2))
 
 
 @pytest.mark.parametrize(("source", "numbers"), [(Texts(30), NUMBERS), (Pictures(30), [4, 9]), (Pictures(30), [3, 4])])

@@ -20,7 +20,7 @@ from gradmeter.reading.columns import matrix
 from gradmeter.reading.content import HASH_COLUMN, content_hashes
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
-from gradmeter.runs.measuring import Measured, MeasuredSet, Work
+from gradmeter.runs.measuring import MeasuredSet, Skipped, Work
 from gradmeter.runs.measuring.loading import Batch
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.streaming import purpose_of, stream
@@ -42,13 +42,13 @@ class ReadLabels:
         inputs: their readings.
         ids: [N] their ids.
         indices: [N] their indices in the source.
-        measured: counts.
+        skipped: samples that could not be read, or have no label.
     """
 
     inputs: LabelReadings
     ids: pa.ChunkedArray
     indices: Labels
-    measured: Measured
+    skipped: tuple[Skipped, ...]
 
 
 class Part(Source):
@@ -179,8 +179,8 @@ def read_samples(classifier: Classifier, source: Source, folder: Path, work: Wor
     reader = LabelReader(meter, classifier, Rows(classes), classes)
     purpose = {**purpose_of(classifier, source, gradients=gradients), "read for": "labels"}
     path = folder / ("gradients" if gradients else "forward")
-    measured = stream(reader, source, path, purpose, work, classifier.numbering(source))
-    read = _collect(MeasuredSet(path), source, measured, gradients=gradients)
+    stream(reader, source, path, purpose, work, classifier.numbering(source))
+    read = _collect(MeasuredSet(path), source, gradients=gradients)
     meter = GradientMeter(classifier.network, embedding=True)
     numbers_of_calls = count()
 
@@ -205,8 +205,10 @@ def read_samples(classifier: Classifier, source: Source, folder: Path, work: Wor
     return replace(read, inputs=replace(read.inputs, at=at))
 
 
-def _collect(measured: MeasuredSet, source: Source, counts: Measured, *, gradients: bool) -> ReadLabels:
+def _collect(measured: MeasuredSet, source: Source, *, gradients: bool) -> ReadLabels:
     """Collect the rows of a measurement in the order of the data, without those of samples that no longer exist."""
+    gone = measured.gone()
+    skipped = tuple(sample for sample in measured.progress()[1] if sample.id not in gone)
     ids = pa.chunked_array([chunk for table in measured.tables(["id"]) for chunk in table["id"].chunks], pa.string())
     indices = _indices(source, ids)
     kept = np.flatnonzero(indices >= 0)
@@ -237,7 +239,7 @@ def _collect(measured: MeasuredSet, source: Source, counts: Measured, *, gradien
         given=Readings.concatenate(given).rows(order) if gradients else None,
         contents=arrays[HASH_COLUMN],
     )
-    return ReadLabels(inputs, ids.take(pa.array(order)), indices[order], counts)
+    return ReadLabels(inputs, ids.take(pa.array(order)), indices[order], skipped)
 
 
 def _indices(source: Source, ids: pa.ChunkedArray) -> Labels:

@@ -81,7 +81,7 @@ class CheckedLabels:
     @property
     def skipped(self) -> tuple[Skipped, ...]:
         """Samples that could not be read, or have no label."""
-        return self.read.measured.skipped
+        return self.read.skipped
 
     @property
     def reasons(self) -> dict[str, int]:

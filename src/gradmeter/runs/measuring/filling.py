@@ -62,7 +62,8 @@ def fill(
         gone = f"{len(to_do.gone):,} sample{'s no longer exist' if len(to_do.gone) > 1 else ' no longer exists'}"
         work.on_note(f"{source.name}: {gone}; earlier results are kept")
     for sample in measured.progress()[1]:
-        work.on_skip(sample)
+        if sample.id not in to_do.gone:
+            work.on_skip(sample)
     if to_do.parts:
         measure_parts(to_do.parts, measured)
     rows, skipped = measured.finish(to_do.gone)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,16 +18,21 @@ from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.runs.measuring.dataset import MeasuredSet
 from gradmeter.runs.measuring.loading import explain_dead_workers, load_batches
+from gradmeter.runs.measuring.purpose import is_same_data
 from gradmeter.runs.measuring.streaming import purpose_of
 from gradmeter.runs.measuring.work import Work
+from gradmeter.runs.store import as_json
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.answering import explained
 from gradmeter.sources.samples import Source
+from gradmeter.sources.samples.file_versions import FileVersions
 from gradmeter.trust.synthetic import KINDS, ImageSample, per_kind, synthetic_unknowns
 
 _BATCH = 64
 # Seconds; if the work takes at least as long, the user is told how long.
 _LONG = 10.0
+# Entries of the purpose that change when samples are added or removed.
+_NUMBERS, _OF_EACH_KIND = "numbers", "of each kind"
 
 
 def measure_synthetic(
@@ -41,8 +47,8 @@ def measure_synthetic(
     """Make and measure synthetic unknowns of every kind and write a Parquet data set, or continue an earlier run.
 
     There are `per_kind` images of each kind, so that this takes about as long as measuring the samples. Each kind has
-    its own seed, so that a continued run makes only the kinds that remain. A note after the first batch says how long
-    it takes.
+    its own seed, so that a continued run makes only the kinds that remain. If samples were added, removed or modified
+    since, all are made anew. A note after the first batch says how long it takes.
 
     Args:
         classifier: the network and its preprocessing.
@@ -57,7 +63,7 @@ def measure_synthetic(
         than two, because a blend needs two images.
 
     Raises:
-        OutputError: if the folder holds something else or cannot be written.
+        OutputError: if the folder holds something else, or unknowns made with other settings, or cannot be written.
     """
     if source.texts or source.arrays is not None:
         return None
@@ -66,10 +72,15 @@ def measure_synthetic(
         # Only known images need one; but its column is in the readings.
         "second look": False,
         "synthetic": list(KINDS),
-        "numbers": len(numbers),
-        "of each kind": per_kind(len(numbers)),
+        _NUMBERS: len(numbers),
+        _OF_EACH_KIND: per_kind(len(numbers)),
     }
-    measured = MeasuredSet.begin(folder, purpose, fresh=work.fresh)
+    versions = source.file_versions()  # before the samples are read
+    outdated = not work.fresh and _is_outdated(MeasuredSet(folder), purpose, versions)
+    if outdated:
+        work.on_note("synthetic unknowns: made anew, of the samples as they are now")
+    measured = MeasuredSet.begin(folder, purpose, fresh=work.fresh or outdated)
+    measured.add_files(versions)
     if done := measured.progress()[0]:
         work.on_note(f"synthetic unknowns: {done:,} were done before")
     kinds = list(KINDS)
@@ -106,6 +117,17 @@ def measure_synthetic(
             table = table.add_column(0, "id", pa.array([kind] * table.num_rows))
         measured.write(part, table, [])
     return measured
+
+
+def _is_outdated(earlier: MeasuredSet, purpose: Mapping[str, Any], versions: FileVersions) -> bool:
+    """Whether earlier unknowns were made in the same way of other samples, or of other versions of their files."""
+    if not earlier.exists():
+        return False
+    now, recorded = as_json(purpose), earlier.purpose()
+    counts = {key: recorded.get(key) for key in (_NUMBERS, _OF_EACH_KIND)}
+    return is_same_data(recorded, {**now, **counts}) and (
+        recorded != now or bool(versions.differing_from(earlier.file_versions()))
+    )
 
 
 def _announce(kinds: int, images: int, seconds: float, work: Work) -> None:
