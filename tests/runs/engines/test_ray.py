@@ -8,7 +8,7 @@ from gradmeter.errors import GradmeterError
 from gradmeter.runs.engines import ENGINES, run_tasks_on_ray
 from gradmeter.runs.engines import ray as engine
 from gradmeter.runs.engines.processes import WorkerError
-from runs.engines.work import killed_once, refuse_zero, square
+from runs.engines.work import kill_queue, killed_once, refuse_zero, square
 
 # Ray leaves files open, and forks while threads run.
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster"), pytest.mark.filterwarnings("default")]
@@ -38,6 +38,12 @@ def test_a_task_whose_process_is_killed_begins_again(tmp_path: Path) -> None:
     events: list[str] = []
     run_tasks_on_ray(killed_once, [tmp_path / "killed"], 1, events.append)
     assert events[-1] == "done"
+
+
+def test_a_queue_whose_process_is_killed_begins_again() -> None:
+    events: list[str] = []
+    run_tasks_on_ray(kill_queue, [1, 2], 1, events.append)
+    assert events[-1] == "done 2"
 
 
 def test_a_task_that_is_killed_every_time_is_a_worker_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,3 +47,12 @@ def killed_once(marker: Path, emit: Emit) -> None:
             marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     emit("done")
+
+
+def kill_queue(number: int, emit: Emit) -> None:
+    """Kill the process of the queue of events."""
+    import ray
+
+    queue = emit.__self__  # type: ignore[attr-defined]
+    ray.kill(queue.actor, no_restart=False)
+    emit(f"done {number}")

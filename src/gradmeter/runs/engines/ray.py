@@ -29,6 +29,8 @@ Event = TypeVar("Event")
 _MOST_TASKS = 4096
 # How often Ray repeats a task whose process was killed.
 _RETRIES = 3
+# Options of the actor of a queue. It is started again, empty, if its process is killed.
+_QUEUE = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Otherwise Ray prints to standard output, for example that a worker died and is replaced.
@@ -290,7 +292,7 @@ def run_tasks_on_ray(
     with cluster() as ray:
         from ray.util.queue import Queue
 
-        queue = Queue(actor_options={"num_cpus": 0})
+        queue = Queue(actor_options=_QUEUE)
         listener = threading.Thread(target=_listen, args=(queue, on_event), daemon=True)
         listener.start()
         remote = ray.remote(_work).options(num_cpus=1, max_retries=_RETRIES)
@@ -380,7 +382,7 @@ def through_actors(
     """
     from ray.util.queue import Queue
 
-    handles = Queue(actor_options={"num_cpus": 0})
+    handles = Queue(actor_options=_QUEUE)
     try:
         # Ray keeps a record of every task of a data set, and there may be millions: use several data sets.
         for start in range(0, len(tables), _MOST_TASKS):
