@@ -2,6 +2,7 @@ import copy
 import gc
 import importlib
 import math
+import warnings
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -1050,6 +1051,30 @@ def test_bad_inputs(inputs: Any, given: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+class Packing(nn.Module):
+    """Packs the sequences [N, T, 5] without their last step, if that is negative."""
+
+    def __init__(self, layout: torch.layout) -> None:
+        super().__init__()
+        self.dense, self.layout = nn.Linear(5, 3), layout
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = [sequence[: len(sequence) - int(sequence[-1, 0] < 0)] for sequence in x]
+        packed = self.dense(torch.nested.as_nested_tensor(steps, layout=self.layout))
+        return torch.stack([sequence.sum(0) for sequence in packed.unbind()])
+
+
+@pytest.mark.parametrize("layout", [torch.jagged, torch.strided])
+def test_a_network_that_computes_with_nested_tensors_is_refused_in_one_line(layout: torch.layout) -> None:
+    x = samples(4, 6, 5).float()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # strided nested tensors are a prototype
+        with pytest.raises(UnsupportedModelError, match="nested") as raised:
+            GradientMeter(Packing(layout))(x)
+        assert "\n" not in str(raised.value)
+        assert len(GradientMeter(Packing(layout), gradients=False)(x)) == len(x)
+
+
 def test_not_finite_logits_name_the_samples() -> None:
     x = samples(4, 5).float()
     x[2, 1] = torch.nan
@@ -1315,6 +1340,21 @@ def test_a_network_that_was_scripted() -> None:
         GradientMeter(torch.jit.script(small()))
     with pytest.raises(UnsupportedModelError, match=r"torch\.jit\.script"):
         GradientMeter(nn.Sequential(nn.Identity(), torch.jit.script(small())))
+
+
+@pytest.mark.parametrize("options", [{}, {"gradients": False, "activations": True}])
+def test_a_meter_in_a_function_that_is_compiled(options: dict[str, Any]) -> None:
+    meter, x = GradientMeter(small(), **options), samples(12, 5).float()
+
+    @torch.compile(backend="eager")
+    def doubled(inputs: Tensor) -> tuple[Readings, Tensor]:
+        return meter(inputs), inputs * 2
+
+    readings, numbers = doubled(x)
+    expected = meter(x)
+    torch.testing.assert_close(readings.logits, expected.logits)
+    torch.testing.assert_close(readings.values, expected.values, rtol=1e-5, atol=1e-7)
+    assert torch.equal(numbers, x * 2)
 
 
 def test_a_network_that_was_traced() -> None:

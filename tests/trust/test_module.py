@@ -41,6 +41,13 @@ def test_outputs_are_those_of_the_network_and_the_trust_model(
     assert not p_correct.requires_grad
 
 
+def test_it_can_be_compiled(trust: TrustModel) -> None:
+    expected = Trust(trust)(IMAGES[600:650])
+    actual = torch.compile(Trust(trust), backend="eager")(IMAGES[600:650])
+    assert torch.equal(actual.logits, expected.logits)
+    assert torch.equal(actual.p_correct, expected.p_correct)
+
+
 def test_the_network_is_called_once(trust: TrustModel) -> None:
     model = Trust(trust)
     model(IMAGES[:50])  # the first batch makes the meter's plan

@@ -137,6 +137,15 @@ def test_with_too_few_wrong_predictions_the_forward_pass_is_read(wrong: int) -> 
     assert f"{wrong} of 300" in choice.reason
 
 
+def test_with_too_few_right_predictions_those_are_named() -> None:
+    readings = GradientMeter(network()).for_trust_model()(data()[0])
+    labels = (readings.predictions + 1) % 3
+    labels[:8] = readings.predictions[:8]
+    choice = choose_by_readings(readings, labels, {})
+    assert choice.reads == FORWARD
+    assert "8 of 300 predictions are right" in choice.reason
+
+
 class Unreadable(nn.Module):
     """A network without gradients."""
 

@@ -309,6 +309,9 @@ class GradientMeter:
             UnsupportedModelError: if the network mixes the samples of a batch, uses a parameter with gradients
                 disabled, or creates new parameters in every call.
         """
+        if torch.compiler.is_compiling():  # in a function that torch.compile traces
+            readings: Readings = torch.compiler.disable(self.__call__)(inputs, labels)
+            return readings
         batch = Inputs.of(inputs, labels)
         if self._parameters_changed():  # a layer was replaced since the last call
             self._look_up_parameters()
@@ -629,6 +632,7 @@ class GradientMeter:
             return None
         probe = tile.rows([index % tile.samples for index in range(_PROBE_SAMPLES)])
         probed = self._forward(probe, check_gradients=True)
+        probed.graph.require_dense()
         # The last sample: if the network carries state from one sample to the next, it shows there.
         alone = self._forward(probe.rows(slice(_PROBE_SAMPLES - 1, _PROBE_SAMPLES)))
         _require_same_logits(alone.logits[0].detach(), probed.logits[-1].detach())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import GradmeterError, InputError
@@ -66,5 +67,7 @@ class Trust(nn.Module):
         Raises:
             InputError: if the meter raises it, for example because BatchNorm is in train mode: call `eval()` first.
         """
+        if torch.compiler.is_compiling():  # the meter takes the network apart, which the compiler would hide
+            return torch.compiler.disable(self.forward)(*args, **kwargs)
         readings = self.trust.meter(Inputs(args, kwargs))
         return TrustOutput(readings.logits, self.trust.predict_proba(readings).to(readings.logits.device))

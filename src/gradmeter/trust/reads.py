@@ -185,7 +185,8 @@ def choose_by_readings(known: Readings, labels: Tensor, synthetic: dict[str, Rea
     known, labels = known.rows(rows), labels[torch.from_numpy(rows)]
     right, wrong = _right_and_wrong(known, labels)
     if not _are_enough(right, wrong):
-        reason = f"{wrong:,} of {len(known):,} predictions are wrong, too few to show whether gradients help"
+        few, count = ("right", right) if right < _LEAST_RIGHT else ("wrong", wrong)
+        reason = f"{count:,} of {len(known):,} predictions are {few}, too few to show whether gradients help"
         return ReadsChoice(FORWARD, reason)
     gains = compare_readings(known, labels, synthetic)
     deciding = {gain.group: gain.difference for gain in gains if gain.group in (WRONG, ALL)}

@@ -178,6 +178,12 @@ class _TwoHeads(nn.Module):
         return {"out": self.low(images) + (high - coarse_high), "aux": features}
 
 
+def test_in_a_function_that_is_compiled() -> None:
+    meter = PixelMeter(segmenter(nn.Conv2d(6, 4, 1)))
+    compiled = torch.compile(lambda images: meter(images), backend="eager")
+    assert torch.equal(compiled(IMAGES).values, meter(IMAGES).values)
+
+
 def test_a_dense_layer() -> None:
     network = randomise(_Dense()).eval()
     assert_pixels(PixelMeter(network)(IMAGES), "head", pixel_statistics(network, IMAGES, "head"))

@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.capture.sample_axis import Shape
 
 _ACCUMULATE = "torch::autograd::AccumulateGrad"
@@ -78,6 +79,20 @@ class Graph:
                 stack.pop()
                 graph.nodes.append(node)
         return graph
+
+    def require_dense(self) -> None:
+        """Check that no operation computes a nested tensor, whose shape does not say which entries are a sample's.
+
+        Raises:
+            UnsupportedModelError: if one does.
+        """
+        for node in self.nodes:
+            if any(entry.is_nested_tensor for entry in metadata(node)):
+                raise UnsupportedModelError(
+                    f"the network computes with nested tensors ({node.name()}), whose gradients cannot be measured; "
+                    "expected padded tensors: build them with a mask, or read only the forward pass with "
+                    'GradientMeter(model, gradients=False) or reads="forward"'
+                )
 
     @cached_property
     def index(self) -> dict[Node, int]:

@@ -153,6 +153,9 @@ class PixelMeter:
             NotFinite: an InputError that names the images whose logits are not finite.
             UnsupportedModelError: if a layer is too far from the logits, or if the network mixes the images of a batch.
         """
+        if torch.compiler.is_compiling():  # in a function that torch.compile traces
+            readings: PixelReadings = torch.compiler.disable(self.__call__)(inputs)
+            return readings
         batch = Inputs.of(inputs)
         keep_freed_memory()
         require_independent_samples(self._network)
