@@ -93,7 +93,12 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> StartVector:
     # largest - log_share is the logsumexp of the other logits, which log_softmax has already computed.
     largest, argmax = others.max(dim=1, keepdim=True)
     gap = largest - log_share.gather(1, argmax) - logits.gather(1, index)
-    return StartVector(direction, torch.nn.functional.logsigmoid(gap.squeeze(1)))
+    return StartVector(direction, _log_sigmoid(gap.squeeze(1)))
+
+
+def _log_sigmoid(x: Tensor) -> Tensor:
+    """log(sigmoid(x)) as PyTorch computes it; onnxruntime takes the logarithm of a sigmoid that is 0 for x < -37."""
+    return x.clamp(max=0) - (-x.abs()).exp().log1p()
 
 
 @register_pseudo_label("predicted")
@@ -111,7 +116,7 @@ def uniform(logits: Tensor) -> StartVector:
 @register_pseudo_label("all-ones")
 def all_ones(logits: Tensor) -> StartVector:
     """Binary cross entropy of every logit to one, summed over classes (Lee and AlRegib 2020): sigmoid(z) - 1."""
-    return normalised(-torch.sigmoid(-logits))
+    return normalised(-_log_sigmoid(-logits).exp())
 
 
 @register_pseudo_label("counterfactual")
@@ -122,7 +127,9 @@ def counterfactual(logits: Tensor) -> StartVector:
     """
     others = logits.scatter(1, logits.argmax(dim=1, keepdim=True), -torch.inf)
     likely = others.topk(min(_COUNTERFACTUALS, logits.shape[1] - 1), dim=1).indices
-    return normalised(torch.softmax(logits, dim=1).scatter_add(1, likely, -torch.ones_like(logits) / likely.shape[1]))
+    # Of the shape of the indices, as onnxruntime needs it.
+    shares = -torch.ones_like(likely, dtype=logits.dtype) / likely.shape[1]
+    return normalised(torch.softmax(logits, dim=1).scatter_add(1, likely, shares))
 
 
 @register_pseudo_label("expected")

@@ -33,6 +33,7 @@ from gradmeter.apps.onnx.exporting import export, require_name
 from gradmeter.apps.onnx.graph import to_graph
 from gradmeter.apps.onnx.judged_model import OUTPUTS, JudgedModel
 from gradmeter.reading.network import owning_modules
+from gradmeter.reading.pseudo_labels import PSEUDO_LABELS
 from gradmeter.reading.traced import LabelGradients, TracedForward, TracedGradients
 from gradmeter.sources.samples import ArrayKind
 from gradmeter.sources.samples.array_kind import ArrayField
@@ -179,6 +180,37 @@ def test_a_judge_that_reads_gradients(tmp_path: Path) -> None:
     model = JudgedModel.open(out, threads=1)
     for inputs in (images()[:1], images()[::5], images()):
         require_same(model, stressed, inputs)
+
+
+class StartVectors(nn.Module):
+    """The start vectors of all pseudo-labels, [N, labels, C], and their sizes."""
+
+    def forward(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        starts = [start(logits.double()) for start in PSEUDO_LABELS.values()]
+        return torch.stack([one.direction for one in starts], 1), torch.stack([one.log_scale for one in starts], 1)
+
+
+@pytest.mark.parametrize("largest", [1.0, 34.5, 40.0, 300.0])
+def test_start_vectors_of_certain_predictions(largest: float) -> None:
+    # For x < -37, onnxruntime's sigmoid in float64 is 0.
+    logits = torch.tensor([[largest, 0.0, -1.0], [-2.0, 0.5, largest + 1.0], [largest, largest + 2.0, largest + 1.0]])
+    graph = to_graph(StartVectors(), logits, "logits", ("direction", "log_scale"), "start vectors")
+    direction, log_scale = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {"logits": logits.numpy()})
+    expected_direction, expected_scale = StartVectors()(logits)
+    np.testing.assert_allclose(log_scale, expected_scale, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(direction, expected_direction, atol=1e-6)
+
+
+def test_gradients_of_certain_predictions(tmp_path: Path) -> None:
+    network = two_layers()
+    with torch.no_grad():
+        network[3].weight.mul_(20)  # type: ignore[union-attr,operator]
+    stressed = TrustModel(GradientMeter(network, biases=False), reads="gradients").fit(loader(300, 900))
+    stressed.set_risk(0.08, loader(900, 1400))
+    export(stressed, classifier(network), tmp_path / "certain.onnx")
+    logits = network(images()).topk(2, 1).values
+    assert (logits[:, 0] - logits[:, 1] > 40).float().mean() > 0.5
+    require_same(JudgedModel.open(tmp_path / "certain.onnx", threads=1), stressed, images())
 
 
 class Transformer(nn.Module):
