@@ -68,6 +68,7 @@ class Trust(nn.Module):
             InputError: if the meter raises it, for example because BatchNorm is in train mode: call `eval()` first.
         """
         if torch.compiler.is_compiling():  # the meter takes the network apart, which the compiler would hide
-            return torch.compiler.disable(self.forward)(*args, **kwargs)
+            output: TrustOutput = torch.compiler.disable(self.forward)(*args, **kwargs)
+            return output
         readings = self.trust.meter(Inputs(args, kwargs))
         return TrustOutput(readings.logits, self.trust.predict_proba(readings).to(readings.logits.device))
