@@ -1,6 +1,7 @@
 """Where Ray does not start, one line says so."""
 
 import atexit
+import errno
 import os
 import signal
 import socket
@@ -176,3 +177,16 @@ def test_processes_import_from_here_only_if_this_one_does(
     with cluster():
         assert os.environ["PYTHONPATH"] == "elsewhere"
     assert given == [[str(tmp_path), "elsewhere"] if imports else ["elsewhere"]]
+
+
+def test_a_folder_that_ray_cannot_write_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as ~/.ray, where Ray keeps its token, of a home folder that is read only."""
+
+    def start(**options: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/home/me/.ray")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", start)
+    with pytest.raises(GradmeterError, match=r"/home/me/\.ray: Permission denied"), cluster():
+        pass

@@ -130,7 +130,8 @@ def _start(ray: Any) -> None:
             )
     except Exception as error:  # Ray raises errors of any type, such as Exception itself if a node starts too slowly
         if not address:
-            raise GradmeterError(f"Ray does not start on this machine: {one_line(error)}") from error
+            place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""  # such as ~/.ray
+            raise GradmeterError(f"Ray does not start on this machine: {place}{one_line(error)}") from error
         raise _no_cluster(address, one_line(error)) from error
 
 
