@@ -42,7 +42,20 @@ class Digits(LightningModule):
         return torch.optim.Adam(self.parameters(), 1e-3)
 
 
-def fit(folder: Path, *callbacks: GradmeterCallback, epochs: int = 2, precision: Any = "32-true") -> Trainer:
+class WithAccuracy(Digits):
+    """Logs the accuracy of the weights that Lightning validates."""
+
+    def validation_step(self, batch: Any, index: int) -> None:
+        self.log("accuracy", (self(batch[0]).argmax(1) == batch[1]).double().mean())
+
+
+def fit(
+    folder: Path,
+    *callbacks: GradmeterCallback,
+    epochs: int = 2,
+    precision: Any = "32-true",
+    module: type[Digits] = Digits,
+) -> Trainer:
     trained()  # at the first call it draws random numbers
     seed_everything(0, verbose=False)
     images, labels = (part[:300] for part in digits())
@@ -59,7 +72,7 @@ def fit(folder: Path, *callbacks: GradmeterCallback, epochs: int = 2, precision:
         num_sanity_val_steps=1,
         precision=precision,
     )
-    trainer.fit(Digits(), training, loader(*VALIDATION))
+    trainer.fit(module(), training, loader(*VALIDATION))
     return trainer
 
 
@@ -114,6 +127,22 @@ def test_other_ranks_log_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     trainer = fit(tmp_path, GradmeterCallback(Unread()), epochs=1)
     assert set(trainer.callback_metrics) == {"loss"}
+
+
+def test_averaged_weights_are_measured_if_they_are_validated(tmp_path: Path) -> None:
+    callbacks = pytest.importorskip("lightning.pytorch.callbacks")
+    if not hasattr(callbacks, "EMAWeightAveraging"):
+        pytest.skip("this version of Lightning does not average weights")
+
+    def averaging() -> Any:
+        return callbacks.EMAWeightAveraging(decay=0.99)
+
+    ours = GradmeterCallback(loader(*VALIDATION))
+    with pytest.raises(InputError, match="EMAWeightAveraging precedes") as raised:
+        fit(tmp_path, averaging(), ours, epochs=1)
+    assert "\n" not in str(raised.value)
+    metrics = fit(tmp_path, ours, averaging(), epochs=1, module=WithAccuracy).callback_metrics
+    assert metrics["gradmeter/accuracy"].item() == pytest.approx(metrics["accuracy"].item())
 
 
 def test_spread_weights_are_refused(tmp_path: Path) -> None:

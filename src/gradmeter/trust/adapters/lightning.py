@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Any
 
 from gradmeter.errors import InputError, UnsupportedModelError
@@ -18,6 +19,9 @@ except ModuleNotFoundError as error:
         'pip install "gradmeter[lightning]"',
         name=error.name,
     ) from error
+
+# Name of Lightning's callback that validates averaged weights; before Lightning 2.6 there is none.
+_AVERAGING = "WeightAveraging"
 
 
 class GradmeterCallback(Callback):
@@ -45,16 +49,25 @@ class GradmeterCallback(Callback):
         self.loader, self.network, self.metrics = require_loader(loader), network, require_metrics(metrics)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that each rank holds the whole network.
+        """Check that each rank holds the whole network, and that the weights of the validation are measured.
 
         Raises:
             UnsupportedModelError: if the weights are spread over ranks.
+            InputError: if a callback puts other weights back before this one measures.
         """
         if isinstance(trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
             raise UnsupportedModelError(
                 f"{type(trainer.strategy).__name__} spreads the weights over ranks; expected a strategy that keeps the "
                 "whole network on each, such as DDP: remove the callback, or change the strategy"
             )
+        for callback in takewhile(lambda other: other is not self, trainer.callbacks):  # type: ignore[attr-defined]
+            if any(kind.__name__ == _AVERAGING for kind in type(callback).__mro__):
+                name = type(callback).__name__
+                raise InputError(
+                    f"{name} precedes GradmeterCallback in the trainer's callbacks, and puts the weights of training "
+                    f"back before they are measured; expected GradmeterCallback before {name}, to measure the averaged "
+                    "weights, which are validated"
+                )
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check that there is a network: otherwise training would fail after the first epoch.
