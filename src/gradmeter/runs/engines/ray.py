@@ -398,7 +398,7 @@ def through_actors(
         # After an error Ray may keep the actors, and their cores, until its references are garbage collected.
         for handle in handles.get_nowait_batch(handles.qsize()):
             ray.kill(handle)
-        handles.shutdown()
+        handles.shutdown(force=True)  # `__ray_terminate__` would be repeated, with a message, as any task of it
 
 
 class _Actor:
