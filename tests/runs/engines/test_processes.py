@@ -15,7 +15,7 @@ from forked import Forked, fork_server
 from gradmeter.errors import DataError
 from gradmeter.runs.engines import processes, run_tasks
 from gradmeter.runs.engines.processes import WorkerError
-from runs.engines.work import killed, refuse_zero, square
+from runs.engines.work import killed, refuse_zero, sleep, square
 
 pytestmark = pytest.mark.slow
 
@@ -108,12 +108,6 @@ def test_a_killed_worker_is_a_worker_error(while_writing: bool, monkeypatch: pyt
         run_tasks(killed, [while_writing], 1, events.append)
     assert time.monotonic() - started < 30, "it waited for events of a dead worker"
     assert events == ["alive"]
-
-
-def sleep() -> None:
-    """Start two workers that sleep, and print their ids."""
-    processes.get_context = lambda method: fork_server()  # type: ignore[assignment]
-    run_tasks(refuse_zero, [600, 601], 2, lambda pid: print(pid, flush=True))
 
 
 def test_workers_end_when_their_parent_is_killed() -> None:

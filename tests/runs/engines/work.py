@@ -1,4 +1,4 @@
-"""Tasks that worker processes import."""
+"""Functions that other processes import: tasks of workers, and a parent of workers."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from forked import fork_server
 from gradmeter.errors import DataError
 from gradmeter.runs.engines import processes
 
@@ -56,3 +57,9 @@ def kill_queue(number: int, emit: Emit) -> None:
     queue = emit.__self__  # type: ignore[attr-defined]
     ray.kill(queue.actor, no_restart=False)
     emit(f"done {number}")
+
+
+def sleep() -> None:
+    """Start two workers that sleep, and print their ids."""
+    processes.get_context = lambda method: fork_server()  # type: ignore[assignment]
+    processes.run_tasks(refuse_zero, [600, 601], 2, lambda pid: print(pid, flush=True))
