@@ -111,7 +111,7 @@ def test_settings_are_chosen_on_synthetic_unknowns(monkeypatch: pytest.MonkeyPat
     synthetic = torch.cat([*synthetic_unknowns(known.images, known.labels).values()])[::5]
     unknown = Images(synthetic, torch.full((len(synthetic),), -1))
     data = Data(known, known, known, {"synthetic": unknown}, {})
-    steepness = (1e-3, 10.0, 1e3, 1e6)
+    steepness = (1e-3, 1e3, 1e6)  # none of them nearly as good as another
     scores = []
     for alpha in steepness:
         monkeypatch.setattr(detectors, "_NAC_STEEPNESS", [alpha])
