@@ -8,10 +8,13 @@ import pyarrow as pa
 import pytest
 
 from gradmeter.sources.samples.file_versions import FileVersions
+from gradmeter.sources.samples.location import Location
 
 
 def look(*paths: Path) -> FileVersions:
-    return FileVersions.of((path.name, path) for path in paths)
+    """Versions of files in one folder."""
+    names = [path.name for path in paths]
+    return FileVersions.of(zip(names, Location(paths[0].parent).versions(names), strict=True))
 
 
 def test_files_that_differ(tmp_path: Path) -> None:
@@ -26,7 +29,7 @@ def test_files_that_differ(tmp_path: Path) -> None:
     os.utime(paths[1], (10, 10))
     paths[3].write_text("new")
     assert look(*paths).differing_from(earlier) == ["a", "b", "d"]
-    assert look(*paths).differing_from(look()) == []
+    assert look(*paths).differing_from(FileVersions.of([])) == []
 
 
 def test_earlier_versions_of_other_files_are_kept(tmp_path: Path) -> None:
@@ -49,11 +52,10 @@ def test_files_of_the_far_future(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_objects_of_python(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_text("text")
     tracemalloc.start()
     try:
-        versions = FileVersions.of((f"{number:06}", path) for number in range(20_000))
+        names, paths = (map(str, range(20_000)) for _ in range(2))
+        versions = FileVersions.of(zip(names, Location(tmp_path).versions(paths), strict=True))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

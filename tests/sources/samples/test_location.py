@@ -84,6 +84,24 @@ def test_an_object_store(name: str, folder: Path, filled: str) -> None:
 
 
 @pytest.mark.filterwarnings("default")
+def test_a_file_that_is_replaced_in_the_store(folder: Path, filled: str) -> None:
+    earlier = open_source(filled.format("photos"), KIND).file_versions()
+    assert earlier.table["id"].to_pylist() == ["cat/a.png", "cat/b.png", "dog/broken.png", "dog/deep/c.png"]
+    assert earlier.table["size"].to_pylist() == [
+        (folder / "photos" / id_).stat().st_size for id_ in earlier.table["id"].to_pylist()
+    ]
+    assert min(earlier.table["modified"].to_pylist()) > 0
+    assert open_source(filled.format("photos"), KIND).file_versions().differing_from(earlier) == []
+    store, path = fs.FileSystem.from_uri(filled.format("photos/dog/deep/c.png"))
+    with store.open_output_stream(path) as stream:
+        stream.write(png(99) + b"longer")
+    source = open_source(filled.format("photos"), KIND)
+    assert source.file_versions().differing_from(earlier) == ["dog/deep/c.png"]
+    store.delete_file(path)
+    assert source.file_versions().differing_from(earlier) == ["dog/deep/c.png"]
+
+
+@pytest.mark.filterwarnings("default")
 def test_what_is_not_in_the_store(filled: str) -> None:
     with pytest.raises(DataError, match="absent"):
         open_source(filled.format("absent"), KIND)

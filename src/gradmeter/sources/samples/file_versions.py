@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 _SCHEMA = pa.schema({"id": pa.large_string(), "size": pa.int64(), "modified": pa.int64()})
-_NO_FILE = {"size": -1, "modified": 0}
 # Rows that are Python objects at a time; each takes ten times the memory of one in Arrow.
 _BATCH = 1000
 
@@ -24,15 +21,14 @@ class FileVersions:
     """Sizes and times of modification of files.
 
     Attributes:
-        table: one row for each file: the id of its sample, its size in bytes, and when it was modified, in nanoseconds
-            (after the year 2262 the low 63 bits of them).
+        table: one row for each file: the id of its sample, and its size and time of `Location.versions`.
     """
 
     table: pa.Table
 
     @classmethod
-    def of(cls, files: Iterable[tuple[str, str | Path]]) -> FileVersions:
-        """Look at files, given by the ids of their samples and their paths."""
+    def of(cls, files: Iterable[tuple[str, tuple[int, int]]]) -> FileVersions:
+        """The versions of files, given by the ids of their samples and what `Location.versions` yields for them."""
         return cls(pa.Table.from_batches(_batches(iter(files)), _SCHEMA))
 
     @classmethod
@@ -74,14 +70,7 @@ class FileVersions:
         return digest.hexdigest()
 
 
-def _batches(files: Iterator[tuple[str, str | Path]]) -> Iterator[pa.RecordBatch]:
+def _batches(files: Iterator[tuple[str, tuple[int, int]]]) -> Iterator[pa.RecordBatch]:
     while batch := list(itertools.islice(files, _BATCH)):
-        yield pa.RecordBatch.from_pylist([{"id": id_, **_version(path)} for id_, path in batch], _SCHEMA)
-
-
-def _version(path: str | Path) -> dict[str, int]:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return _NO_FILE
-    return {"size": status.st_size, "modified": status.st_mtime_ns % 2**63}
+        rows = [{"id": id_, "size": size, "modified": modified} for id_, (size, modified) in batch]
+        yield pa.RecordBatch.from_pylist(rows, _SCHEMA)

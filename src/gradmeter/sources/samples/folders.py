@@ -83,11 +83,10 @@ class ImageFolder(Source):
         return {}
 
     def file_versions(self) -> FileVersions:
-        """The versions of the files, if the folder is on this machine."""
-        if not self._location.is_local:
-            return super().file_versions()
+        """The versions of the files."""
         ids = (path.as_py() for path in self._paths)
-        return FileVersions.of((id_, self._location.path(decode_name(id_))) for id_ in ids)
+        paths = (decode_name(path.as_py()) for path in self._paths)
+        return FileVersions.of(zip(ids, self._location.versions(paths), strict=True))
 
 
 def _scan(location: Location) -> tuple[list[str], list[str], LeftOut]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ LARGEST_FILE = 2**30
 AT_ONCE = 32
 """The number of concurrent requests to a remote store; each has a latency of some hundredths of a second."""
 
+_NO_FILE = -1, 0
 _SCHEME = "://"
 # Matches at the start only: ./a://b is a path.
 _ADDRESS = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*{_SCHEME}")
@@ -163,6 +165,29 @@ class Location:
         (info,) = self._infos([self.native(below)])
         return info.size if info.type == fs.FileType.File else None
 
+    def versions(self, paths: Iterable[str]) -> Iterator[tuple[int, int]]:
+        """Yield what changes when files below this folder are modified or replaced.
+
+        Of a remote store, all files below this folder are listed.
+
+        Args:
+            paths: of the files, relative to this folder.
+
+        Yields:
+            For each file its size in bytes, and when it was modified, in nanoseconds (after the year 2262 the low 63
+            bits of them; 0 if the store does not say it); -1 and 0 if it cannot be examined.
+
+        Raises:
+            DataError: if a remote store does not respond.
+        """
+        if self.is_local:
+            yield from map(_version, map(self.path, paths))
+            return
+        infos = self._infos(fs.FileSelector(self._path, recursive=True))
+        versions = {info.path: (info.size or 0, info.mtime_ns or 0) for info in infos}
+        for path in paths:
+            yield versions.get(self.path(path), _NO_FILE)
+
     def read(self, path: str = "") -> bytes:
         """Read this file, or one below this folder.
 
@@ -278,6 +303,14 @@ _KINDS = {fs.FileType.File: Kind.FILE, fs.FileType.Directory: Kind.FOLDER, fs.Fi
 def _scan(folder: str) -> list[tuple[str, Kind]]:
     with os.scandir(folder) as entries:
         return sorted(((entry.name, kind_of_entry(entry)) for entry in entries), key=_name)
+
+
+def _version(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return _NO_FILE
+    return status.st_size, status.st_mtime_ns % 2**63
 
 
 def _name(entry: tuple[str, Kind]) -> str:

@@ -127,7 +127,7 @@ class Source(ABC):
         return {"": self.fingerprint()}
 
     def file_versions(self) -> FileVersions:
-        """The versions of files on this machine that hold one sample each.
+        """The versions of files that hold one sample each.
 
         Only of samples of which neither `fingerprint` nor `containers` tells that they changed.
         """
