@@ -338,6 +338,21 @@ def test_an_evaluation_of_other_data_says_what_it_replaces(
     assert "test" in replaced[1][0]
 
 
+def test_other_data_of_the_same_name_have_readings_of_their_own(
+    place: Path, at_place: Path, fitted: Fitted, tmp_path: Path, unpainted: None
+) -> None:
+    trust, classifier = open_trust(Path("trust"), model=MODEL)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/test").symlink_to(place / "validation")
+    out, notes, errors = tmp_path / "out", list[str](), list[float]()
+    for known in ("test", str(tmp_path / "other/test"), "test"):
+        result = evaluate(trust, classifier, known, [], out, repetitions=100, work=Work(on_note=notes.append))
+        write_evaluation(result, out, command="")
+        errors.append(result.test_error)
+    assert errors[0] == errors[2] != errors[1]
+    assert [note.endswith("samples were done before") for note in notes] == [False, False, True], notes
+
+
 def test_one_that_was_stopped_while_it_wrote_its_report_goes_on(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
     trust, classifier = open_trust(Path("trust"), model=MODEL)
     evaluate(trust, classifier, "test", [], tmp_path, repetitions=100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from gradmeter.reading.content import HASH_COLUMN
 from gradmeter.reading.network import weights_hash
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
-from gradmeter.runs.measuring.filling import none_readable
+from gradmeter.runs.measuring.filling import none_readable, place_of
 from gradmeter.sources.models import Classifier, Recipe
 from gradmeter.sources.samples import ArrayKind, Source, Unlabelled, arrays_of, open_source, scheme_of
 from gradmeter.sources.samples.location import Location
@@ -194,7 +195,7 @@ def read_sets(
     sets: list[ReadSet] = []
     for data in opened:
         if isinstance(data, ToMeasure):
-            path = folder / f"{_file_name(data.name)}{readings_suffix(gradients=gradients, second_look=second_look)}"
+            path = _place_for(data, folder, readings_suffix(gradients=gradients, second_look=second_look))
             measured = measure(classifier, data.source, path, work, gradients=gradients, second_look=second_look)
             data = _present(ReadSet(data.name, MeasuredSet(path), data.source, measured.skipped))
         sets.append(data)
@@ -207,6 +208,24 @@ def read_sets(
                 "no input may be in both: remove them from one"
             )
     return sets
+
+
+def _place_for(data: ToMeasure, folder: Path, suffix: str) -> Path:
+    """Return the folder for the readings of a set; it may hold earlier ones of the set, but none of other data."""
+    stem = _file_name(data.name)
+    stems = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    return next(path for stem in stems if not _holds_others(path := folder / f"{stem}{suffix}", data.source))
+
+
+def _holds_others(path: Path, source: Source) -> bool:
+    """Whether a folder holds readings of other data, which may have the same short name."""
+    measured = MeasuredSet(path)
+    try:
+        earlier = measured.purpose() if measured.exists() else {}
+    except DataError:  # damaged, which `measure` explains
+        return False
+    now = {"data": source.name, "place": place_of(source)}
+    return any(earlier.get(key, value) != value for key, value in now.items())
 
 
 def _present(data: ReadSet) -> ReadSet:
