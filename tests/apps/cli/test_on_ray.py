@@ -53,6 +53,7 @@ def test_one_line_where_no_cluster_can_be_joined(place: Path, cluster: dict[str,
     assert process.stderr.count("\n") == 1
 
 
+@pytest.mark.exhaustive
 def test_a_run_whose_driver_is_killed_can_be_continued(
     place: Path, cluster: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,8 +169,14 @@ def two_layers() -> nn.Module:
     return network.eval()
 
 
-def test_a_judge_that_reads_gradients(tmp_path: Path) -> None:
+def test_a_judge_that_reads_gradients(tmp_path: Path, quick_fits: None) -> None:
+    """Also where one logit is so much larger that all gradients are nearly zero."""
     network = two_layers()
+    with torch.no_grad():
+        network[3].weight.mul_(8)  # type: ignore[union-attr,operator]
+    logits = network(images()).topk(2, 1).values
+    assert (logits[:, 0] - logits[:, 1] > 40).float().mean() > 0.2
+    assert (logits[:, 0] - logits[:, 1] < 5).float().mean() > 0.1
     # Each parameter makes the graph larger; the test below reads those of biases and of a convolution, too.
     stressed = TrustModel(GradientMeter(network, biases=False), reads="gradients").fit(loader(300, 900))
     stressed.set_risk(0.08, loader(900, 1400))
@@ -199,18 +205,6 @@ def test_start_vectors_of_certain_predictions(largest: float) -> None:
     expected_direction, expected_scale = StartVectors()(logits)
     np.testing.assert_allclose(log_scale, expected_scale, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(direction, expected_direction, atol=1e-6)
-
-
-def test_gradients_of_certain_predictions(tmp_path: Path) -> None:
-    network = two_layers()
-    with torch.no_grad():
-        network[3].weight.mul_(20)  # type: ignore[union-attr,operator]
-    stressed = TrustModel(GradientMeter(network, biases=False), reads="gradients").fit(loader(300, 900))
-    stressed.set_risk(0.08, loader(900, 1400))
-    export(stressed, classifier(network), tmp_path / "certain.onnx")
-    logits = network(images()).topk(2, 1).values
-    assert (logits[:, 0] - logits[:, 1] > 40).float().mean() > 0.5
-    require_same(JudgedModel.open(tmp_path / "certain.onnx", threads=1), stressed, images())
 
 
 class Transformer(nn.Module):

@@ -12,7 +12,7 @@ from apps.cli.commands import ENVIRONMENT
 from apps.serving.small import PORT, serving_main
 from forked import Forked
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.exhaustive, pytest.mark.slow]
 
 pytest.importorskip("ray.serve", reason="the extra serve is not installed")
 
