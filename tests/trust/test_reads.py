@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter import GradientMeter, TrustModel
+from gradmeter.errors import InputError
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.readings import Readings
 from gradmeter.trust import reads
@@ -233,6 +234,88 @@ def test_fit_to_readings(gradients: bool) -> None:
     assert trust.meter.gradients == (trust.choice.reads == GRADIENTS)
     assert gradients or trust.choice.reads == FORWARD
     assert bool(trust.choice.gains) == gradients
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("order", ["generator", "shuffled"])
+def test_fit_reads_readings_once(order: str, gradients: bool) -> None:
+    """A second reading of a generator is empty, and one of a shuffled loader has other labels."""
+    images, labels = data(150)
+    meter = GradientMeter(network()).for_trust_model(gradients=gradients)
+    pairs = [(meter(part), classes) for part, classes in batches(images, labels)]
+    expected = TrustModel(GradientMeter(network())).fit(pairs)
+    in_turn = [pairs, pairs[::-1]]
+
+    class Shuffled:
+        def __iter__(self) -> Iterator[tuple[Readings, Tensor]]:
+            yield from in_turn.pop(0)
+
+    trust = TrustModel(GradientMeter(network())).fit(iter(pairs) if order == "generator" else Shuffled())
+    assert trust.choice == expected.choice
+    assert torch.equal(trust.predict_proba(images), expected.predict_proba(images))
+
+
+@pytest.mark.usefixtures("quick")
+def test_readings_with_and_without_gradients_are_read_as_without() -> None:
+    images, labels = data(150)
+    pairs = [
+        (GradientMeter(network()).for_trust_model(gradients=number > 0)(part), classes)
+        for number, (part, classes) in enumerate(batches(images, labels))
+    ]
+    trust = TrustModel(GradientMeter(network())).fit(pairs)
+    assert trust.choice is not None
+    assert (trust.choice.reads, trust.choice.known) == (FORWARD, 0)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("chosen", [FORWARD, GRADIENTS])
+def test_known_and_unknown_readings_are_compared_after_the_choice(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradmeter.trust.model.choose_by_readings", lambda *_: reads.ReadsChoice(chosen, "in a test"))
+    images, labels = data(150)
+    readings = GradientMeter(network()).for_trust_model()(images)
+    with pytest.raises(InputError, match="50 of the 50"):
+        TrustModel(GradientMeter(network())).fit((readings, labels), [readings.rows(np.arange(50))])
+
+
+def choosing(monkeypatch: pytest.MonkeyPatch, *choices: str) -> None:
+    """Let fits choose to read these, one after the other."""
+    left = [reads.ReadsChoice(chosen, "in a test") for chosen in choices]
+    monkeypatch.setattr("gradmeter.trust.model.choose_reads", lambda meter, batches: left.pop(0))
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_second_fit_chooses_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    choosing(monkeypatch, GRADIENTS, FORWARD)
+    known, (images, labels) = data(80), data(160)
+    trust = TrustModel(GradientMeter(network())).fit((images[80:], labels[80:]), synthetic=[unknown()])
+    assert trust.meter.gradients
+    trust.fit(known, synthetic=[unknown()])
+    assert trust.choice is not None
+    assert trust.choice.reads == FORWARD
+    assert torch.equal(trust.predict_proba(images), explicit(FORWARD).predict_proba(images))
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_choose_chose_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    choosing(monkeypatch, GRADIENTS)
+    images, labels = data(80)
+    trust = TrustModel(GradientMeter(network()))
+    choice = trust.choose([(Inputs.of(images), labels)])
+    for _ in range(2):
+        assert trust.fit((images, labels), synthetic=[unknown()]).choice == choice
+        assert trust.meter.gradients
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_fit_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    choosing(monkeypatch, FORWARD, GRADIENTS)
+    images, labels = data(80)
+    trust = TrustModel(GradientMeter(network())).fit((images, labels), synthetic=[unknown()])
+    before = vars(trust).copy()
+    with pytest.raises(InputError, match="at least 50"):
+        trust.fit((images[:5], labels[:5]), synthetic=[unknown()])
+    assert vars(trust) == before
 
 
 @pytest.mark.usefixtures("quick")

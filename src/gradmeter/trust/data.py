@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,6 +34,12 @@ class ReadData:
 
     readings: Readings
     contents: NDArray[np.uint64]
+
+    def without_gradients(self) -> ReadData:
+        """Return what a forward pass shows; hashes of readings are those of what is left."""
+        left = self.readings.without_gradients()
+        are_of_readings = self.contents == reading_hashes(self.readings)
+        return ReadData(left, np.where(are_of_readings, reading_hashes(left), self.contents))
 
 
 def read_inputs(meter: GradientMeter, inputs: Any) -> Readings:
@@ -69,7 +76,9 @@ def identifiers(inputs: Any) -> pa.Array | pa.ChunkedArray | None:
     return pa.array(inputs["id"]) if _is_frame(inputs) and "id" in inputs.columns else None
 
 
-def read_known(meter: GradientMeter, data: Any, *collectors: Collector) -> tuple[ReadData, Tensor]:
+def read_known(
+    meter: GradientMeter, data: Any, *collectors: Collector, earlier: Sequence[GradientMeter] = ()
+) -> tuple[ReadData, Tensor]:
     """Return readings and labels [N] int64 of known inputs.
 
     Args:
@@ -77,6 +86,7 @@ def read_known(meter: GradientMeter, data: Any, *collectors: Collector) -> tuple
         data: a loader of batches (inputs, labels) or dicts with "labels"; one pair (inputs, labels); or an Arrow table
             or pandas frame of readings with a column "label".
         collectors: receive the inputs, unless they are readings.
+        earlier: meters to check earlier readings with instead, each in place of the one before if that raises an error.
 
     Raises:
         InputError: if labels are missing, invalid, or not as many as the inputs.
@@ -88,7 +98,7 @@ def read_known(meter: GradientMeter, data: Any, *collectors: Collector) -> tuple
                 "a batch has no labels; expected (inputs, labels) with integer classes [N], or a dict or table with "
                 "'label'"
             )
-        part = _read(meter, inputs)
+        part = _read_earlier(earlier, inputs) if earlier and _are_readings(inputs) else _read(meter, inputs)
         parts.append(part)
         labels.append(label_tensor(batch_labels))
         if len(part.readings) != len(labels[-1]):
@@ -103,7 +113,17 @@ def read_known(meter: GradientMeter, data: Any, *collectors: Collector) -> tuple
         if not _are_readings(inputs):
             for collector in collectors:
                 collector.add(_to_tensors(inputs, _reference_weight(meter)), labels[-1])
+    if len({bool(part.readings.layers) for part in parts}) > 1:
+        parts = [part.without_gradients() for part in parts]
     return _concatenated(parts), torch.cat(labels)
+
+
+def _read_earlier(meters: Sequence[GradientMeter], readings: Any) -> ReadData:
+    """Read earlier readings with the first meter that they match; the last one names what they lack."""
+    for meter in meters[:-1]:
+        with suppress(InputError):
+            return _read(meter, readings)
+    return _read(meters[-1], readings)
 
 
 def require_list(unknowns: Any) -> None:

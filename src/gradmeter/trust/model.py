@@ -93,6 +93,7 @@ class TrustModel:
             raise InputError(f"reads={reads!r}; expected {', '.join(READS)}")
         self.reads = reads
         self.choice: ReadsChoice | None = None
+        self._given_choice: ReadsChoice | None = None
         self._given_meter = meter
         look = -inf if meter.second_look is None else meter.second_look
         self.meter = self._meter_for(gradients=reads != FORWARD, second_look=look)
@@ -109,13 +110,12 @@ class TrustModel:
         Args:
             batches: inputs and their classes.
         """
-        choice = choose_reads(self._given_meter, batches)
-        self._choose(choice)
-        return choice
+        self.choice = self._given_choice = choose_reads(self._given_meter, batches)
+        self.meter = self._meter_for(gradients=self._reads_gradients(self.choice))
+        return self.choice
 
-    def _choose(self, choice: ReadsChoice) -> None:
-        self.choice = choice
-        self.meter = self._meter_for(gradients=choice.reads == GRADIENTS)
+    def _reads_gradients(self, choice: ReadsChoice | None) -> bool:
+        return self.reads != FORWARD if choice is None else choice.reads == GRADIENTS
 
     def _meter_for(self, *, gradients: bool, second_look: float = -inf) -> GradientMeter:
         """Return a meter that reads what the meta classifier needs."""
@@ -145,8 +145,10 @@ class TrustModel:
         require_list(unknowns)
         require_kinds(synthetic)
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
-        known_data, labels = self._read_known(known, [] if sample is None else [sample])
-        unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
+        known_data, labels, choice = self._read_known(known, [] if sample is None else [sample])
+        # The attributes change together at the end: after an error the model is as it was before.
+        meter = self._meter_for(gradients=self._reads_gradients(choice))
+        unknown_data = [read_unknown(meter, unknown) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
         activations = known_data.readings.activations
         if self.learns_from_synthetic and activations is not None and not activations.layers:
@@ -158,14 +160,14 @@ class TrustModel:
             )
         if sample is not None:
             # Only known images need a second look.
-            meter = self._meter_for(gradients=self.meter.gradients, second_look=inf)
-            synthetic_readings = read_synthetic(meter, sample.unknowns(next(meter.model.parameters()).device))
+            without_look = self._meter_for(gradients=meter.gradients, second_look=inf)
+            synthetic_readings = read_synthetic(without_look, sample.unknowns(next(meter.model.parameters()).device))
         else:
             synthetic_readings = [
-                read_unknown(self.meter, kind).readings for kind in (() if synthetic is None else synthetic)
+                read_unknown(meter, kind).readings for kind in (() if synthetic is None else synthetic)
             ]
         training_data = (known_data, *unknown_data)
-        self.judge = Judge.fit(
+        judge = Judge.fit(
             known_data.readings,
             labels,
             [data.readings for data in unknown_data],
@@ -175,43 +177,37 @@ class TrustModel:
         )
         # Hashes of the readings too, because `set_risk` may be given readings without the inputs.
         hashes = [hashes for data in training_data for hashes in (data.contents, reading_hashes(data.readings))]
-        self.learned_contents = np.unique(np.concatenate(hashes))
-        self.guarantee = None
-        self.weights = None
+        weights = None
         with suppress(UnsupportedModelError):  # `save` raises it
-            self.weights = weights_hash(unwrapped(self.meter.model))
+            weights = weights_hash(unwrapped(meter.model))
         if self.learns_from_synthetic:
-            look = self.judge.classifier.second_look
-            self.meter = self._meter_for(gradients=self.meter.gradients, second_look=inf if look is None else look)
+            look = judge.classifier.second_look
+            meter = self._meter_for(gradients=meter.gradients, second_look=inf if look is None else look)
+        self.learned_contents = np.unique(np.concatenate(hashes))
+        self.judge, self.meter, self.choice, self.weights = judge, meter, choice, weights
+        self.guarantee = None
         return self
 
-    def _read_known(self, known: Any, collectors: Sequence[Collector]) -> tuple[ReadData, Tensor]:
-        """Read the known inputs; with `reads="auto"`, choose what to read on the way."""
-        if self.reads != AUTO or not self.learns_from_synthetic or self.choice is not None:
-            gradients = self.reads != FORWARD if self.choice is None else self.choice.reads == GRADIENTS
-            self.meter = self._meter_for(gradients=gradients)
-            return read_known(self.meter, known, *collectors)
+    def _read_known(self, known: Any, collectors: Sequence[Collector]) -> tuple[ReadData, Tensor, ReadsChoice | None]:
+        """Read the known inputs; with `reads="auto"`, choose what to read on the way, unless `choose` has chosen."""
+        if self.reads != AUTO or not self.learns_from_synthetic or self._given_choice is not None:
+            meter = self._meter_for(gradients=self._reads_gradients(self._given_choice))
+            return *read_known(meter, known, *collectors), self._given_choice
+        with_gradients, forward = (self._meter_for(gradients=gradients) for gradients in (True, False))
         # A generator can be read only once, so read everything.
-        once = isinstance(known, Iterator)
-        data, labels = read_known(self._meter_for(gradients=once), known, *collectors, pilot := Pilot())
+        once, pilot = isinstance(known, Iterator), Pilot()
+        meter, earlier = with_gradients if once else forward, (with_gradients, forward)
+        data, labels = read_known(meter, known, *collectors, pilot, earlier=earlier)
         if len(pilot):
-            self.choose(pilot.batches())
-            if self.meter.gradients and not once:
-                return read_known(self.meter, known)
-        else:
-            data = self._choose_by_readings(known, data, labels)
-        return data if self.meter.gradients else replace(data, readings=data.readings.without_gradients()), labels
-
-    def _choose_by_readings(self, known: Any, data: ReadData, labels: Tensor) -> ReadData:
-        """Choose what to read by earlier readings of the known inputs, which may have gradients; return all of them."""
-        try:
-            data, _ = read_known(self._meter_for(gradients=True), known)
-        except InputError:
-            self._choose(ReadsChoice(FORWARD, "the readings have no gradients"))
-        else:
+            choice = choose_reads(self._given_meter, pilot.batches())
+            if choice.reads == GRADIENTS and not once:
+                data, labels = read_known(with_gradients, known)
+        elif data.readings.layers:
             rows, _ = distinct_rows(data.contents, labels.cpu().numpy())
-            self._choose(choose_by_readings(data.readings.rows(rows), labels[rows], {}))
-        return data
+            choice = choose_by_readings(data.readings.rows(rows), labels[rows], {})
+        else:
+            choice = ReadsChoice(FORWARD, "the readings have no gradients")
+        return data if choice.reads == GRADIENTS else data.without_gradients(), labels, choice
 
     def predict_proba(self, inputs: Any) -> Tensor:
         """Return P(the prediction is correct), [N] float64.
