@@ -3,6 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from gradmeter import DataError
 from gradmeter.research.street.judges import (
     ALONE,
     BOOSTING,
@@ -78,5 +79,6 @@ def test_the_features_of_pixels() -> None:
 
 def test_too_few_kinds_of_pixels_fail_clearly() -> None:
     features, _ = pixels(0)
-    with pytest.raises(ValueError, match="class"):
-        Panel(Lessons(features, np.zeros(3000, np.bool_)), seed=0)
+    for outside in (np.zeros(3000, np.bool_), np.ones(3000, np.bool_), np.arange(3000) >= 2400):
+        with pytest.raises(DataError, match=r"2,400 pixels .* two kinds"):
+            Panel(Lessons(features, outside), seed=0)

@@ -1,9 +1,12 @@
+import re
+
 import numpy as np
 import pytest
 from sklearn.metrics import r2_score
 
 from gradmeter.research.street.pooled import Pooled, Resampling
 from gradmeter.research.street.segments import R2, Regressed
+from gradmeter.research.street.tables import bold_gain
 from gradmeter.trust.evaluation.binned import AUROC, GroupedScores, Histograms, ScoreCounts
 
 
@@ -58,3 +61,21 @@ def test_resamples_are_as_large_as_the_original() -> None:
     assert (resampling.blocks.sum(axis=1) == 30).all()
     assert (resampling.networks.sum(axis=1) == 3).all()
     assert resampling.blocks.mean(axis=0) == pytest.approx(1, abs=0.1)
+
+
+def one_kind_in(count: int, blocks: int = 12) -> Histograms:
+    """Return histograms whose first blocks alone have samples outside."""
+    whole = histograms(0, 1.0, blocks)
+    return Histograms(whole.inside, whole.outside * (np.arange(blocks) < count)[:, None])
+
+
+def test_a_gain_has_no_interval_if_many_resamples_lack_one_kind() -> None:
+    """An interval of NaN excludes nothing."""
+    for blocks, verdict, text in ((1, "no interval", r"\+\d.*\(no interval\)"), (6, "does not", r"\+\d.* \[.*\d\]")):
+        counts = one_kind_in(blocks)
+        turned = Histograms(counts.inside[:, ::-1], counts.outside[:, ::-1])
+        pooled = Pooled([{"good": counts, "poor": turned if blocks == 1 else counts}], Resampling.draw(12, 1))
+        gain = pooled.gain(AUROC, "good", "poor")
+        assert gain.verdict == verdict
+        assert np.isnan(gain.low) == (blocks == 1)
+        assert re.fullmatch(text, bold_gain(gain))

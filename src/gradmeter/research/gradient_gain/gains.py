@@ -20,8 +20,10 @@ Key = tuple[str, str]
 """A measure and a method."""
 
 AUROC, AUPR_OUT, R2, SPEARMAN = "auroc", "aupr_out", "r2", "spearman"
-ADDS, HURTS, NEITHER = "adds", "hurts", "does not"
+ADDS, HURTS, NEITHER, UNDEFINED = "adds", "hurts", "does not", "no interval"
 """Verdicts about a gain."""
+# The least share of the resamples in which a difference must be defined, for an interval.
+_DEFINED = 0.95
 _TAIL = 2.5  # percent on either side of an interval
 _SEED = 0
 _AT_ONCE = 50  # resamples, to bound the memory
@@ -33,7 +35,7 @@ class Gain:
 
     Attributes:
         value: mean difference over the draws.
-        low, high: its bootstrap percentile interval of 95 %.
+        low, high: its bootstrap percentile interval of 95 %; NaN if too many resamples lack samples of one kind.
         p: two-sided p value of no difference, by a normal approximation with the bootstrap's standard error.
         ahead: number of draws in which the first method is better.
     """
@@ -47,9 +49,17 @@ class Gain:
     @property
     def verdict(self) -> str:
         """Whether it adds, hurts, or does neither, by the interval."""
+        if math.isnan(self.low):
+            return UNDEFINED
         if self.low > 0:
             return ADDS
         return HURTS if self.high < 0 else NEITHER
+
+
+def gain_text(gain: Gain, factor: float = 100) -> str:
+    """Return a gain with its interval, in points if the factor is 100."""
+    value, low, high = (f"{factor * number:+.2f}" for number in (gain.value, gain.low, gain.high))
+    return f"{value} ({UNDEFINED})" if gain.verdict == UNDEFINED else f"{value} [{low}, {high}]"
 
 
 class Measured(Protocol):
@@ -95,11 +105,19 @@ class Resampled:
 
 
 def gain_of(differences: Values, samples: Values) -> Gain:
-    """Return a gain from its differences [draws] and from the resamples [repetitions] of their mean."""
-    low, high = (_rounded(float(bound)) for bound in np.percentile(samples, (_TAIL, 100 - _TAIL)))
-    deviation, value = float(np.std(samples, ddof=1)), _rounded(float(np.mean(differences)))
+    """Return a gain from its differences [draws] and from the resamples [repetitions] of their mean.
+
+    Resamples in which the difference is not defined are left out.
+    """
+    value = _rounded(float(np.mean(differences)))
+    ahead = sum(_rounded(float(difference)) > 0 for difference in differences)
+    defined = samples[np.isfinite(samples)]
+    if len(defined) < _DEFINED * len(samples):
+        return Gain(value, math.nan, math.nan, math.nan, ahead)
+    low, high = (_rounded(float(bound)) for bound in np.percentile(defined, (_TAIL, 100 - _TAIL)))
+    deviation = float(np.std(defined, ddof=1))
     p = 1.0 if deviation <= ROUNDING else 2 * float(stats.norm.sf(abs(value) / deviation))
-    return Gain(value, low, high, p, sum(_rounded(float(difference)) > 0 for difference in differences))
+    return Gain(value, low, high, p, ahead)
 
 
 def resample_cases(draws: Sequence[Scored], repetitions: int = REPETITIONS) -> Resampled:

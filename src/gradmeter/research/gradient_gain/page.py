@@ -9,7 +9,7 @@ from statistics import mean
 
 from gradmeter.files import write_text
 from gradmeter.report.markdown import markdown_table
-from gradmeter.research.gradient_gain.gains import ADDS, AUPR_OUT, R2, SPEARMAN
+from gradmeter.research.gradient_gain.gains import ADDS, AUPR_OUT, R2, SPEARMAN, gain_text
 from gradmeter.research.gradient_gain.groups import GROUPS
 from gradmeter.research.gradient_gain.judges import CLASSIFIERS, LOGISTIC, TWO_HEADS
 from gradmeter.research.gradient_gain.regression import REGRESSORS
@@ -17,7 +17,7 @@ from gradmeter.research.gradient_gain.results import SubjectResults
 from gradmeter.research.gradient_gain.scored import SOFTMAX, method
 from gradmeter.research.gradient_gain.sentences import conclusion, group_sentences, regression_sentences
 from gradmeter.research.gradient_gain.subjects import SUBJECTS
-from gradmeter.research.gradient_gain.table import Row, Table, gain_text
+from gradmeter.research.gradient_gain.table import Row, Table
 from gradmeter.research.gradient_gain.variants import ALONE, FORWARD, GRADIENTS, NOISE
 
 PAGE = "gradients.md"

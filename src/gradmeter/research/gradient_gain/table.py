@@ -88,9 +88,3 @@ class Table:
     def is_significant(self, row: Row, classifier: str) -> bool:
         """Return whether a gain or loss of AUROC remains after the correction."""
         return self._adjusted[classifier, row.subject, row.case] < SIGNIFICANT
-
-
-def gain_text(gain: Gain, factor: float = 100) -> str:
-    """Return a gain with its interval, in points if the factor is 100."""
-    value, low, high = (f"{factor * number:+.2f}" for number in (gain.value, gain.low, gain.high))
-    return f"{value} [{low}, {high}]"

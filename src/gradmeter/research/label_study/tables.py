@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import mean
 
 from gradmeter.report.markdown import markdown_table
-from gradmeter.research.gradient_gain.gains import AUPR_OUT, AUROC, Gain
-from gradmeter.research.gradient_gain.table import gain_text
+from gradmeter.research.gradient_gain.gains import AUPR_OUT, AUROC, Gain, gain_text
 from gradmeter.research.label_study.measures import FIRST, PRECISION
 from gradmeter.research.label_study.names import COMBINED, CONFIDENT, FORWARD
 from gradmeter.research.label_study.results import SetResults

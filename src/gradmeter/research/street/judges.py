@@ -13,6 +13,7 @@ from sklearn.metrics import log_loss
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from gradmeter.errors import DataError
 from gradmeter.research.street.reading import PixelFeatures, Values
 
 LOGISTIC, BOOSTING = "logistic regression", "gradient boosting"
@@ -62,9 +63,18 @@ class Panel:
     Args:
         lessons: what they learn from.
         seed: of the random donors of `NOISE`.
+
+    Raises:
+        DataError: if all pixels are of one kind, or all that penalties are compared with.
     """
 
     def __init__(self, lessons: Lessons, seed: int) -> None:
+        kinds = lessons.outside[_first(len(lessons.outside))]
+        if kinds.all() or not kinds.any():
+            raise DataError(
+                f"judges would learn from {len(kinds):,} pixels of validation scenes, {np.count_nonzero(kinds):,} of "
+                "them wrong or unknown; expected two kinds of pixels: give more scenes"
+            )
         self._donors, self._random = lessons.features.gradients, np.random.default_rng(seed)
         views = self._views(lessons.features)
         self._judges = {
@@ -91,9 +101,14 @@ class Panel:
         }
 
 
+def _first(count: int) -> NDArray[np.bool_]:
+    """Return which of the pixels are fitted for each penalty, [count]: the first four fifths."""
+    return np.arange(count) < 0.8 * count
+
+
 def _logistic(values: Values, outside: NDArray[np.bool_]) -> Judge:
     """Fit a logistic regression; the penalty is the best of four on the last fifth of the pixels."""
-    first = np.arange(len(values)) < 0.8 * len(values)
+    first = _first(len(values))
 
     def fitted(penalty: float, rows: NDArray[np.bool_]) -> Pipeline:
         model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, solver="newton-cholesky"))

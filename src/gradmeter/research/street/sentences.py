@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gradmeter.research.gradient_gain.gains import ADDS, HURTS, Gain
+from gradmeter.research.gradient_gain.gains import ADDS, HURTS, UNDEFINED, Gain, gain_text
 from gradmeter.research.street.judges import BOTH, FORWARD, GRADIENTS, INPUTS, NOISE, VARIANTS, judge_name
 from gradmeter.research.street.pixels import ANOMALIES, ERRORS, LEARNED
 from gradmeter.research.street.results import TaskResults
@@ -49,11 +49,12 @@ def _in_short(results: Mapping[str, TaskResults]) -> str:
         of_segments = results[segments_key(lesson)].gains
         gains += [of_segments[measure][WITH_GRADIENTS][WITH_NOISE] for measure in (AUROC, R2)]
     verdicts = [gain.verdict for gain in gains]
-    higher, lower = verdicts.count(ADDS), verdicts.count(HURTS)
+    higher, lower, unclear = (verdicts.count(verdict) for verdict in (ADDS, HURTS, UNDEFINED))
+    without = f"; {unclear} have no interval, because too few blocks of scenes hold both kinds" if unclear else ""
     return (
         f"In short: a judge that reads gradients beside the forward pass is better than one that reads noise in their "
         f"place in {higher} of {len(gains)} comparisons, worse in {lower}, and not different in "
-        f"{len(gains) - higher - lower}."
+        f"{len(gains) - higher - lower - unclear}{without}."
     )
 
 
@@ -96,6 +97,5 @@ def _of_segments(result: TaskResults) -> str:
 
 
 def _points(gain: Gain) -> str:
-    value, low, high = (f"{100 * number:+.2f}" for number in (gain.value, gain.low, gain.high))
     word = _WORDS.get(gain.verdict)
-    return f"{value} [{low}, {high}]{f' ({word})' if word else ''}"
+    return f"{gain_text(gain)}{f' ({word})' if word else ''}"

@@ -7,7 +7,7 @@ from statistics import mean
 
 from gradmeter.reading.pixels.scores import CONFIDENCES, ENTROPY, SOFTMAX
 from gradmeter.report.markdown import markdown_table
-from gradmeter.research.gradient_gain.gains import Gain
+from gradmeter.research.gradient_gain.gains import ADDS, HURTS, Gain, gain_text
 from gradmeter.research.street.judges import BOTH, FORWARD, GRADIENTS, INPUTS, NOISE, VARIANTS, judge_name
 from gradmeter.research.street.quality import Quality
 from gradmeter.research.street.results import TaskResults
@@ -22,11 +22,10 @@ _FURTHER = (
 """Differences of judges that do not read the forward pass only: title, judge and the other judge."""
 
 
-def gain_text(gain: Gain) -> str:
+def bold_gain(gain: Gain) -> str:
     """Return a gain with its interval, in points of percent; bold if the interval excludes 0."""
-    value, low, high = (f"{100 * number:+.2f}" for number in (gain.value, gain.low, gain.high))
-    text = f"{value} [{low}, {high}]"
-    return text if gain.low <= 0 <= gain.high else f"**{text}**"
+    text = gain_text(gain)
+    return f"**{text}**" if gain.verdict in (ADDS, HURTS) else text
 
 
 def single_scores(result: TaskResults) -> list[str]:
@@ -50,8 +49,8 @@ def score_table(result: TaskResults) -> Iterator[str]:
             [
                 f"**{name}**" if name in chosen(result) else name,
                 *_measures(result, name),
-                gain_text(gains[SOFTMAX]) if SOFTMAX in gains else "",
-                gain_text(gains[ENTROPY]) if ENTROPY in gains else "",
+                bold_gain(gains[SOFTMAX]) if SOFTMAX in gains else "",
+                bold_gain(gains[ENTROPY]) if ENTROPY in gains else "",
                 f"{100 * result.validation[name]:.2f}",
             ]
         )
@@ -66,13 +65,13 @@ def judge_table(result: TaskResults) -> Iterator[str]:
         for variant in variants:
             name, forward = judge_name(classifier, variant), judge_name(classifier, FORWARD)
             cells = [
-                gain_text(result.gains[measure][name][forward]) if variant != FORWARD else ""
+                bold_gain(result.gains[measure][name][forward]) if variant != FORWARD else ""
                 for measure in (AUROC, AUPR, FPR95)
             ]
             rows.append([name, *_measures(result, name), *cells])
         for title, variant, other in _FURTHER:
             name, than = judge_name(classifier, variant), judge_name(classifier, other)
-            added = [gain_text(result.gains[measure][name][than]) for measure in (AUROC, AUPR, FPR95)]
+            added = [bold_gain(result.gains[measure][name][than]) for measure in (AUROC, AUPR, FPR95)]
             rows.append([f"{classifier}: {title}", "", "", "", *added])
     head = ["judge", "AUROC", "AUPR", "FPR95", "AUROC - forward", "AUPR - forward", "FPR95 - forward"]
     yield from markdown_table(head, rows)
@@ -83,12 +82,12 @@ def segment_table(result: TaskResults) -> Iterator[str]:
     rows = []
     for method in METHODS:
         cells = [
-            gain_text(result.gains[measure][method][METASEG]) if method != METASEG else ""
+            bold_gain(result.gains[measure][method][METASEG]) if method != METASEG else ""
             for measure in (AUROC, AUPR, R2)
         ]
         r2 = f"{100 * result.mean(R2, method):.2f}"
         rows.append([method, *_measures(result, method), r2, *cells])
-    against = [gain_text(result.gains[measure][WITH_GRADIENTS][WITH_NOISE]) for measure in (AUROC, AUPR, R2)]
+    against = [bold_gain(result.gains[measure][WITH_GRADIENTS][WITH_NOISE]) for measure in (AUROC, AUPR, R2)]
     rows.append(["gradients against noise", "", "", "", "", *against])
     head = ["features", "AUROC", "AUPR", "FPR95", "R²", "AUROC - forward", "AUPR - forward", "R² - forward"]
     yield from markdown_table(head, rows)
