@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradmeter import TrustModel
+from gradmeter import DataError, TrustModel
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import max_softmax
@@ -42,6 +42,14 @@ def readings(three: Exam, folder: Path) -> dict[str, Readings]:
 @pytest.fixture(scope="module")
 def pools(three: Exam, readings: dict[str, Readings]) -> Pools:
     return Pools(three, readings, 2)
+
+
+def test_equal_gradients_are_refused(three: Exam, readings: dict[str, Readings]) -> None:
+    """Readings of black images, say, tell nothing."""
+    first = readings["known"]
+    equal = {name: first.rows(np.zeros(len(part), np.int64)) for name, part in readings.items()}
+    with pytest.raises(DataError, match="same gradients"):
+        Pools(three, equal, 2)
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,8 @@ def test_r2_is_scikit_learn_s() -> None:
     weights = np.array([[2, 0, 1, 0, 0, 3.0]])
     rows = np.repeat(np.arange(300), weights[0].astype(int)[group])
     assert regressed.measures(weights)[R2][0] == pytest.approx(r2_score(target[rows], predicted[rows]))
+    with np.errstate(all="raise"):
+        assert np.isnan(regressed.measures(np.zeros((1, 6)))[R2][0])
 
 
 def test_values_are_means_over_networks_and_gains_are_paired() -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gradmeter.errors import DataError
 from gradmeter.reading.readings import Readings
 from gradmeter.research.gradient_gain.exam import (
     ADVERSARIAL,
@@ -35,6 +36,7 @@ from gradmeter.research.gradient_gain.judges import (
 from gradmeter.research.gradient_gain.regression import REGRESSORS
 from gradmeter.research.gradient_gain.scored import SOFTMAX, Predicted, Scored, method
 from gradmeter.research.gradient_gain.variants import ALONE, FORWARD, GRADIENTS, NOISE, VARIANTS, outputs_only, view_of
+from gradmeter.trust.features import GRADIENTS as GRADIENT_SOURCE
 from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.synthetic import per_kind
 from gradmeter.trust.two_heads import TwoHeads
@@ -68,6 +70,9 @@ class Pools:
         exam: the exam.
         readings: the readings of its pools.
         fold: number of the fold.
+
+    Raises:
+        DataError: if the gradients are constant in what the judges learn from.
     """
 
     def __init__(self, exam: Exam, readings: dict[str, Readings], fold: int) -> None:
@@ -77,6 +82,8 @@ class Pools:
         lessons += [readings[pool_name(SYNTHETIC, kind)] for kind in exam.synthetic]
         # Those that are constant in what the judges learn from are left out.
         features = TwoHeads().features(Readings.concatenate(lessons))
+        if not len(features.axes.of(GRADIENT_SOURCE)):
+            raise DataError(f"the {len(self.lesson_rows):,} inputs to learn from have the same gradients; give others")
         self.blocks = {name: features.block(part) for name, part in readings.items()}
         self.wrong = {KNOWN: _wrong(readings[KNOWN], exam.known.labels)}
         if exam.validation is not None:

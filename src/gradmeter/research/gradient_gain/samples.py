@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradmeter.errors import DataError
+from gradmeter.research.study.data.archives import require_labels
+from gradmeter.research.study.data.concept import SIDE
 from gradmeter.sources.samples.npz import read_arrays
 
 _SIDE = 32
@@ -35,6 +37,31 @@ class Samples:
         return Samples(self.inputs[index], self.labels[index])
 
 
+@dataclass(frozen=True)
+class Form:
+    """What an archive holds.
+
+    Attributes:
+        shape: of an image.
+        classes: number of classes; None if the labels are not used.
+    """
+
+    shape: tuple[int, ...]
+    classes: int | None = None
+
+
+FORMS = {
+    "cifar10_test": Form((_SIDE, _SIDE, 3), 10),
+    "cifar10_train20k": Form((_SIDE, _SIDE, 3), 10),
+    "cifar100_test3k": Form((_SIDE, _SIDE, 3)),
+    "tiny_imagenet_32_3k": Form((_SIDE, _SIDE, 3)),
+    "emnist_digits": Form((SIDE, SIDE), 10),
+    "emnist_letters": Form((SIDE, SIDE)),
+    "notmnist": Form((SIDE, SIDE)),
+}
+"""The archives by name."""
+
+
 @dataclass(frozen=True, eq=False)
 class Archive:
     """The images [n, H, W] or [n, H, W, 3] uint8 of an archive, their labels [n] and rows there, in random order."""
@@ -48,18 +75,23 @@ class Archive:
         """Read `name`.npz.
 
         Raises:
-            DataError: if it is missing or damaged, or its images are not uint8.
+            DataError: if it is missing or damaged, its images have another form, or there is not a class for each.
         """
         path = folder / f"{name}.npz"
         if not path.is_file():
             raise DataError(f"--data {folder} has no {name}.npz; give the folder of the study's archives")
         arrays = read_arrays(path, ("images", "labels"))
-        images = arrays["images"]
-        if images.dtype != np.uint8 or images.ndim not in (3, 4):
-            raise DataError(
-                f"{path}: images are {images.dtype} {images.shape}; expected uint8 [n, H, W] or [n, H, W, 3]"
-            )
-        labels = arrays["labels"] if "labels" in arrays else np.full(len(images), -1)
+        if "images" not in arrays:
+            raise DataError(f"{path} has no array 'images'; it holds {', '.join(arrays) or 'nothing'}")
+        images, form = arrays["images"], FORMS[name]
+        if images.dtype != np.uint8 or images.shape[1:] != form.shape or not len(images):
+            expected = ", ".join(map(str, form.shape))
+            raise DataError(f"{path}: images are {images.dtype} {images.shape}; expected uint8 [n, {expected}]")
+        if "labels" in arrays:
+            require_labels(path, arrays["labels"], len(images), form.classes)
+        elif form.classes is not None:
+            raise DataError(f"{path} has no array 'labels'; expected a class for each image")
+        labels = arrays.get("labels", np.full(len(images), -1))
         order = np.random.default_rng(_SEED).permutation(len(images))
         return cls(images[order], labels[order].astype(np.int64), order)
 

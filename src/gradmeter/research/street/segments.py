@@ -52,11 +52,13 @@ class Regressed:
         """Return R^2 [R]: 1 - squared error / variance of the target.
 
         Args:
-            weights: [R, groups] how often each group counts; by default, each counts once, and R is 1.
+            weights: [R, groups] how often each group counts; by default, each counts once, and R is 1. Measures of a
+                row without a segment are NaN.
         """
         of_groups = np.ones((1, len(self.sums))) if weights is None else weights
         count, total, squares, errors = (of_groups @ self.sums).T
-        return {R2: 1 - errors / (squares - total**2 / count)}
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return {R2: 1 - errors / (squares - total**2 / count)}
 
 
 @dataclass(frozen=True, eq=False)

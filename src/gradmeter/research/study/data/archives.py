@@ -127,7 +127,7 @@ def _concept(role: str, archive: Archive, path: Path) -> Concept:
     if labels is None and role == "digits":
         raise DataError(f"{path} has no array 'labels'; a study needs the labels 0..9 of the digits")
     if labels is not None:
-        _check_labels(path, labels, len(images), archive)
+        require_labels(path, labels, len(images), archive.classes)
         labels = labels.astype(np.int64)
     return Concept(role, _to_grey(archive, images), labels)
 
@@ -148,14 +148,25 @@ def _check_images(path: Path, images: Array, archive: Archive) -> None:
         raise DataError(f"{path}: uint8 images hold only 0 and 1, expected 0..255; multiply them by 255")
 
 
-def _check_labels(path: Path, labels: Array, count: int, archive: Archive) -> None:
+def require_labels(path: Path, labels: Array, count: int, classes: int | None) -> None:
+    """Check the labels of an archive.
+
+    Args:
+        path: of the archive.
+        labels: its labels.
+        count: number of its images.
+        classes: number of classes; None allows any label from 0.
+
+    Raises:
+        DataError: if they are not one class for each image.
+    """
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise DataError(
             f"{path}: labels are {labels.dtype} of shape {labels.shape}, "
             f"expected one integer for each of the {count:,} images"
         )
-    if count and (labels.min() < 0 or (archive.classes is not None and labels.max() >= archive.classes)):
-        expected = "0 or more" if archive.classes is None else f"0..{archive.classes - 1}"
+    if count and (labels.min() < 0 or (classes is not None and labels.max() >= classes)):
+        expected = "0 or more" if classes is None else f"0..{classes - 1}"
         raise DataError(f"{path}: labels run from {labels.min()} to {labels.max()}, expected {expected}")
 
 
