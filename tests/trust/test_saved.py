@@ -1,6 +1,8 @@
 """Load a folder that gradmeter 0.1.0 wrote, with this version and the installed scikit-learn."""
 
+import hashlib
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -52,13 +54,21 @@ def test_a_model_of_version_0_1_can_be_saved_again(tmp_path: Path) -> None:
 
 
 def test_the_default_meta_classifier_of_version_0_1_is_refused(tmp_path: Path) -> None:
-    """The class of version 0.1 no longer exists; this test saves a current classifier with the old format number."""
+    """Its classes no longer exist; this test saves those of this version as version 0.1 did, under its module names."""
     trust = TrustModel(GradientMeter(network()), reads="forward").fit((images()[:200], LABELS[:200]), synthetic=[])
     trust.save(tmp_path / "trust")
     path = tmp_path / "trust/trust.json"
     content = json.loads(path.read_text())
     del content["checksum"]
     content |= {"format": 1, "gradmeter": "0.1.0", "features": ["entropy", "1/l2"]}
+    estimator = tmp_path / "trust" / content["estimator"]["file"]
+    with zipfile.ZipFile(estimator) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files["schema.json"] = files["schema.json"].replace(b"gradmeter.trust.", b"gradmeter.meta.")
+    with zipfile.ZipFile(estimator, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    content["estimator"]["sha256"] = hashlib.sha256(estimator.read_bytes()).hexdigest()
     write_main(path, content)
-    with pytest.raises(DataError, match=r"\b0\.1\b"):
+    with pytest.raises(DataError, match=r"\b0\.1\b.*fit"):
         TrustModel.load(tmp_path / "trust", network())

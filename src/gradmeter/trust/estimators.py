@@ -31,7 +31,7 @@ def load_estimators(path: Path, encoded: bytes, trusted: Iterable[str], kind: st
     import skops.io  # takes two thirds of a second
 
     allowed = set(trusted)
-    unknown = [*skops.io.get_untrusted_types(data=encoded), *sorted(_UNBOUNDED & {*_types(encoded)})]
+    unknown = [*skops.io.get_untrusted_types(data=encoded), *sorted(_UNBOUNDED & {*type_names(encoded)})]
     if refused := [name for name in unknown if name not in allowed]:
         raise DataError(
             f"{path} holds {', '.join(refused)}, which may run arbitrary code or crash; if you trust the origin of the "
@@ -40,8 +40,8 @@ def load_estimators(path: Path, encoded: bytes, trusted: Iterable[str], kind: st
     return skops.io.loads(encoded, trusted=sorted(allowed))
 
 
-def _types(encoded: bytes) -> Iterator[str]:
-    """Return the names of all types in a skops file."""
+def type_names(encoded: bytes) -> Iterator[str]:
+    """Return the full names of all types in a skops file, without loading them."""
     with zipfile.ZipFile(io.BytesIO(encoded)) as archive:
         nodes = [json.loads(archive.read("schema.json"))]
     while nodes:

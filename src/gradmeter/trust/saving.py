@@ -21,7 +21,7 @@ from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import unwrapped, weights_hash
 from gradmeter.reading.probes import Mirror, Probe
 from gradmeter.trust.calibrated import Calibrated
-from gradmeter.trust.estimators import load_estimators
+from gradmeter.trust.estimators import load_estimators, type_names
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.features import GRADIENTS, OUTPUTS, SOURCES, Feature, FeatureAxes, FeatureBlock
 from gradmeter.trust.judge import Judge
@@ -197,9 +197,12 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
         _require_same_network(folder, content["network"], model)
         if hashlib.sha256(encoded).hexdigest() != content["estimator"]["sha256"]:
             raise DataError(f"{path} was changed after it was saved; save the TrustModel again")
+        old = content["format"] == _OLD_FORMAT
+        # Version 0.1 had these types in other modules, so the loader would take them for those of a stranger.
+        if old and any(name.startswith("gradmeter.") for name in type_names(encoded)):
+            raise _outdated(folder, content)
         estimator = load_estimators(path, encoded, {*_TRUSTED, *trusted}, "TrustModel")
         counts = content["learned_from"]
-        old = content["format"] == _OLD_FORMAT
         features = LogFeatures(FeatureAxes(tuple(map(_old_feature if old else _feature, content["features"]))))
         if isinstance(estimator, TwoHeads) and not hasattr(estimator.unknown_, "coef_"):
             raise _outdated(folder, content)
