@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -139,6 +140,17 @@ def test_links_that_go_in_circles_and_hidden_files(folder: Path) -> None:
 def test_no_address(address: str) -> None:
     with pytest.raises(DataError, match=rf"^{address.partition('?')[0]} "):
         Location(address).is_folder()
+
+
+@pytest.mark.parametrize("name", ["a b", "\u00fc", "a#b", "100%", "a[1]{2}", "a+b", 'a"b^c|d', "a\\b"])
+def test_names_in_addresses_need_not_be_encoded(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name.partition("#")[0]).mkdir(exist_ok=True)
+    address = Location(f"file://{tmp_path}/{name}")
+    assert address.path() == str(tmp_path / name)
+    assert address.name == f"file://{tmp_path}/{name}"
+    assert address.is_folder()
+    assert Location(f"file://{tmp_path}/{quote(name)}").path() == address.path()
 
 
 def test_what_is_too_large_for_one_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -27,6 +27,8 @@ _NO_FILE = -1, 0
 _SCHEME = "://"
 # Matches at the start only: ./a://b is a path.
 _ADDRESS = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*{_SCHEME}")
+# The characters that have a meaning in addresses, without "#": pyarrow ignores what follows it.
+_SYNTAX = ":/?[]@!$&'()*+,;=%~"
 # Options of addresses that are not secret.
 _SHOWN = {"allow_bucket_creation", "allow_bucket_deletion", "endpoint_override", "region", "scheme"}
 # In addresses of these schemes, the part before "@" is the name of the container.
@@ -47,7 +49,7 @@ class Location:
 
     Args:
         name: a path, or an address in the form of pyarrow's file systems: s3://bucket/folder, gs://..., hdfs://...,
-            file:///folder.
+            file:///folder. In an address, %20 stands for a space, but a space may be written as such, too.
 
     Raises:
         DataError: if the name is empty or the address invalid.
@@ -64,10 +66,11 @@ class Location:
             # Absolute, since a process that gets this object may have another working directory.
             self.system, self._path = fs.LocalFileSystem(), os.path.abspath(given)
             return
+        uri = _as_uri(given)
         try:
-            self.system, self._path = fs.FileSystem.from_uri(given)
+            self.system, self._path = fs.FileSystem.from_uri(uri)
         except (OSError, ValueError, pa.ArrowException) as error:
-            reason = one_line(error).replace(given, self.name)
+            reason = one_line(error).replace(uri, self.name)
             raise DataError(f"{self.name} is not a valid address of a file or folder: {reason}") from error
         self._path = self._path.rstrip("/") or self._path[:1]  # keep the root, "/"
 
@@ -326,11 +329,22 @@ def _open_regular(path: str, flags: int) -> int:
     raise OSError(errno.EINVAL, "not a regular file")
 
 
+def _as_uri(address: str) -> str:
+    """An address with each character percent-encoded that it may not contain in the syntax of URIs."""
+    scheme, _, rest = address.partition(_SCHEME)
+    before, slash, path = rest.partition("/")
+    encoded = quote(re.sub("%(?![0-9A-Fa-f]{2})", "%25", path), safe=_SYNTAX, errors="surrogateescape")
+    # Brackets enclose the address of a host of IPv6, which only the options may name.
+    place, mark, options = encoded.partition("?")
+    place = place.replace("[", "%5B").replace("]", "%5D")
+    return f"{scheme}{_SCHEME}{before}{slash}{place}{mark}{options}"
+
+
 def _without_secrets(address: str) -> str:
     """An address without passwords and keys. Of an invalid address, only the part after them is kept."""
     scheme, _, rest = address.partition(_SCHEME)
     try:
-        url = urlsplit(address)
+        url = urlsplit(address, allow_fragments=False)
         url.port  # noqa: B018  raises ValueError if it is invalid
     except ValueError:
         return f"{scheme}{_SCHEME}{rest.rpartition('@')[2]}"
