@@ -162,6 +162,12 @@ def test_common_inputs_count_as_often_as_they_occur() -> None:
     assert control_risk(score, correct, 0.05, candidates(score), contents=contents).errors == 1
 
 
+def test_the_number_of_distinct_samples_is_reported_where_too_many_are_wrong() -> None:
+    score = np.arange(700) / 700
+    with pytest.raises(RiskNotControlled, match=r"\b700 samples\b.*\b350\b"):
+        control_risk(score, np.arange(700) % 2 == 0, 0.1, candidates(score), contents=np.arange(700) % 350)
+
+
 def test_the_number_of_distinct_samples_is_reported() -> None:
     score = np.full(700, 0.9)
     with pytest.raises(RiskNotControlled, match=r"^70\b.*\b0.01\b"):

@@ -158,8 +158,8 @@ def control_risk(
     if not guaranteed.any():
         raise RiskNotControlled(
             f"no threshold can guarantee a risk of {risk:g} with confidence {confidence:g}: {np.mean(wrong):.2%} of "
-            f"the {scores.size:,} samples are wrong or unknown, and too many of those with the highest P(correct); "
-            "give more data, or a higher risk"
+            f"the {scores.size:,} samples are wrong or unknown, and too many of those with the highest P(correct)"
+            f"{_of_copies(distinct.size, scores.size)}; give more data, or a higher risk"
         )
     enough = (1 - coverage_tolerance) * accepted[guaranteed].max()
     chosen = int(np.flatnonzero(guaranteed & (accepted >= enough))[0])
@@ -171,6 +171,11 @@ def control_risk(
         int(errors[chosen]),
         int(accepted[chosen]),
     )
+
+
+def _of_copies(distinct: int, samples: int) -> str:
+    """What to say of copies, whose number may be why there is no guarantee."""
+    return f" (copies count once: {distinct:,} samples are distinct)" if distinct < samples else ""
 
 
 def _distinct(contents: ArrayLike, wrong: NDArray[np.bool_]) -> NDArray[np.int64]:
