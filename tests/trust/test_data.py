@@ -71,6 +71,7 @@ KNOWN: dict[str, tuple[GradientMeter, Callable[[Path], Any]]] = {
     "pair of arrays": (METER, lambda _: (read_only(IMAGES.numpy()), read_only(LABELS.numpy().astype(np.uint8)))),
     "pair of double arrays": (METER, lambda _: (IMAGES.double().numpy(), LABELS.numpy())),
     "pair with a list": (METER, lambda _: (IMAGES, LABELS.tolist())),
+    "one batch of a loader": (METER, lambda _: next(iter(DataLoader(TensorDataset(IMAGES, LABELS), batch_size=60)))),
     "pair of readings": (METER, lambda _: (WHOLE, LABELS)),
     "pair of a table": (METER, lambda _: (WHOLE.to_arrow(), pd.Series(LABELS.numpy()))),
     "Arrow table": (METER, lambda _: labelled()),

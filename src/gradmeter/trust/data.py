@@ -201,7 +201,7 @@ def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
     elif _is_frame(data):
         yield data, data["label"].to_numpy() if "label" in data.columns else None
     elif _is_pair(data):
-        yield data
+        yield data[0], data[1]
     elif isinstance(data, Iterable) and not isinstance(data, (Tensor, np.ndarray, Mapping)):
         yield from map(_split, data)
     else:
@@ -224,7 +224,7 @@ def _split(batch: Any) -> tuple[Any, Any]:
 
 def _is_pair(data: Any) -> bool:
     """Return whether the data is one pair (inputs, labels) rather than a loader of two batches."""
-    if not isinstance(data, tuple) or len(data) != 2:
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
         return False
     labels = data[1]
     if isinstance(labels, list):
