@@ -16,7 +16,7 @@ from gradmeter.errors import DataError
 from gradmeter.research.ood_benchmark.networks import ResNet8, resnet18
 from gradmeter.research.ood_benchmark.training import TrainingRecipe, load_weights, train
 from gradmeter.research.study.data import Concept, Draw, load
-from gradmeter.research.study.data.archives import ARCHIVES
+from gradmeter.research.study.data.archives import ARCHIVES, require_labels
 from gradmeter.research.study.options import StudyOptions
 from gradmeter.research.study.training import Digits, seed_of
 from gradmeter.research.study.training import load_network as load_paper_network
@@ -31,6 +31,7 @@ _COLOUR_SIDE = 32
 _UNKNOWN_CLASSES = ((0, 1), (2, 3), (4, 5), (6, 7), (8, 9))
 _PAPER_LAYERS = ("conv1", "conv2", "conv3", "dense")
 _SEED = 0
+CIFAR10_CLASSES = 10
 LETTERS = "letters"
 FILES = (*(archive.file for archive in ARCHIVES.values()), "cifar10_train20k.npz")
 """The files that the tasks read."""
@@ -153,8 +154,8 @@ def _trained(make: Callable[[], nn.Module], recipe: TrainingRecipe) -> Callable[
 
 def _colour(folder: Path, run: int) -> Data:
     """Return CIFAR-10 with eight known classes; the other two classes and all images of other data sets are unknown."""
-    images, labels = photographs_of(folder, "cifar10_train20k")
-    test_images, test_labels = photographs_of(folder, "cifar10_test")
+    images, labels = photographs_of(folder, "cifar10_train20k", CIFAR10_CLASSES)
+    test_images, test_labels = photographs_of(folder, "cifar10_test", CIFAR10_CLASSES)
     # The archive is sorted by class, and a share takes the first images.
     shuffled = np.random.default_rng((_SEED, run, 1)).permutation(len(test_images))
     test_images, test_labels = test_images[shuffled], test_labels[shuffled]
@@ -162,7 +163,7 @@ def _colour(folder: Path, run: int) -> Data:
     known = np.flatnonzero(~np.isin(labels, _UNKNOWN_CLASSES[run]))
     order = np.random.default_rng((_SEED, run)).permutation(known)
     validation, training = order[:_COLOUR_VALIDATION], order[_COLOUR_VALIDATION:]
-    new_labels = np.cumsum(~np.isin(np.arange(10), _UNKNOWN_CLASSES[run])) - 1
+    new_labels = np.cumsum(~np.isin(np.arange(CIFAR10_CLASSES), _UNKNOWN_CLASSES[run])) - 1
     draw: Draw = load(str(folder)).draw(run, _SEED)
 
     def photographs(pixels: NDArray[np.uint8], classes: NDArray[np.int64]) -> Images:
@@ -202,8 +203,13 @@ def coloured(drawings: Tensor) -> Tensor:
     return padded.expand(-1, 3, -1, -1).contiguous()
 
 
-def photographs_of(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def photographs_of(folder: Path, name: str, classes: int | None = None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return the photographs [n, 32, 32, 3] of an archive and their classes [n].
+
+    Args:
+        folder: folder of the archive.
+        name: of the archive.
+        classes: number of classes; None allows any class from 0.
 
     Raises:
         DataError: if the archive cannot be read, or holds other images.
@@ -214,6 +220,7 @@ def photographs_of(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[
     images, labels = arrays["images"], arrays["labels"]
     if images.dtype != np.uint8 or images.shape[1:] != (_COLOUR_SIDE, _COLOUR_SIDE, 3):
         raise DataError(f"{folder / name}.npz: images are {images.dtype} {images.shape}; expected uint8 [n, 32, 32, 3]")
+    require_labels(folder / f"{name}.npz", labels, len(images), classes)
     return images, labels.astype(np.int64)
 
 

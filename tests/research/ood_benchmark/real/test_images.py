@@ -56,16 +56,17 @@ def test_unknown_images(real_data: Path) -> None:
 def test_other_archives_are_refused(real_data: Path, tmp_path: Path) -> None:
     for name in FILES:
         (tmp_path / name).symlink_to(real_data / name)
-    refused = {
-        "cifar100_test3k.npz": ({"images": np.zeros((9, 32, 32, 3), np.uint8), "labels": np.zeros(9)}, "9 images"),
-        "tiny_imagenet_32_3k.npz": (
-            {"images": np.zeros((9, 32, 32, 3), np.uint8), "labels": np.zeros(9)},
-            "no class_names",
-        ),
-        "emnist_digits.npz": ({"images": np.zeros((9, 64, 64), np.uint8)}, r"\(9, 64, 64\)"),
-        "cifar10_test.npz": ({"images": np.zeros((9, 32, 32, 3), np.uint8)}, "no labels"),
-    }
-    for name, (arrays, named) in refused.items():
+    photographs = np.zeros((9, 32, 32, 3), np.uint8)
+    refused = [
+        ("cifar100_test3k.npz", {"images": photographs, "labels": np.zeros(9, int)}, "9 images"),
+        ("tiny_imagenet_32_3k.npz", {"images": photographs, "labels": np.zeros(9, int)}, "no class_names"),
+        ("tiny_imagenet_32_3k.npz", {"images": photographs, "labels": np.zeros(8, int)}, "each of the 9 images"),
+        ("emnist_digits.npz", {"images": np.zeros((9, 64, 64), np.uint8)}, r"\(9, 64, 64\)"),
+        ("cifar10_test.npz", {"images": photographs}, "no labels"),
+        ("cifar10_test.npz", {"images": photographs, "labels": np.full(9, 10)}, "10"),
+        ("cifar10_test.npz", {"images": photographs, "labels": np.zeros(8, int)}, "9 images"),
+    ]
+    for name, arrays, named in refused:
         (tmp_path / name).unlink()
         np.savez(tmp_path / name, **arrays)
         with pytest.raises(DataError, match=f"{name.replace('.', '[.]')}.*{named}"):

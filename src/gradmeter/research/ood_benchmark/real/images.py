@@ -15,7 +15,7 @@ from torch import Tensor
 from gradmeter.errors import DataError
 from gradmeter.research.ood_benchmark.fitting import TUNING_IMAGES
 from gradmeter.research.ood_benchmark.real.corruptions import corrupted
-from gradmeter.research.ood_benchmark.tasks import Images, as_images, coloured, photographs_of
+from gradmeter.research.ood_benchmark.tasks import CIFAR10_CLASSES, Images, as_images, coloured, photographs_of
 from gradmeter.sources.samples.npz import read_arrays
 
 CIFAR100, TINY, DIGITS, LETTERS = "CIFAR-100", "Tiny-ImageNet", "digits", "letters"
@@ -121,7 +121,7 @@ def load_images(folder: Path, share: float) -> RealImages:
     Raises:
         DataError: if an archive cannot be read, or holds other images.
     """
-    photographs, labels = photographs_of(folder, _KNOWN)
+    photographs, labels = photographs_of(folder, _KNOWN, CIFAR10_CLASSES)
     draws, always_validation, attacked = _split(len(photographs), share)
     pixels, shown = corrupted(photographs[attacked], math.ceil(share * _CORRUPTED))
     return RealImages(
