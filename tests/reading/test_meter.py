@@ -1103,16 +1103,16 @@ class Returning(nn.Module):
 @pytest.mark.parametrize(
     ("answer", "given"),
     [
-        (lambda z: z[:, :1], r"\(4, 1\)"),
-        (lambda z: z[:, 0], r"\(4,\)"),
-        (lambda z: z.unsqueeze(1), r"\(4, 1, 3\)"),
-        (lambda z: z[:2], r"\(2, 3\)"),
-        (lambda z: (z, z), "tuple"),
-        (lambda z: {"logits": z}, "dict"),
+        (lambda z: z[:, :1], r"\(4, 1\).*\(4, .* z "),
+        (lambda z: z[:, 0], r"\(4,\).*\(4, .* z "),
+        (lambda z: z.unsqueeze(1), r"\(4, 1, 3\).*\(4, "),
+        (lambda z: z[:2], r"\(2, 3\).*\(4, "),
+        (lambda z: (z, z), r"tuple.*\(4, "),
+        (lambda z: {"logits": z}, r"dict.*\(4, "),
     ],
 )
 def test_not_logits(answer: Callable[[Tensor], Any], given: str) -> None:
-    with pytest.raises(InputError, match=rf"{given}.*\(4, "):
+    with pytest.raises(InputError, match=given):
         GradientMeter(Returning(answer))(INPUTS)
 
 

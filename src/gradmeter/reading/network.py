@@ -400,7 +400,10 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
         raise InputError(f"the network returned logits of dtype {logits.dtype}; expected a real dtype")
     if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[0] != samples or logits.shape[1] < 2:
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes >= 2)")
+        # As of binary classifiers, whose loss is a binary cross entropy.
+        is_single = given in ((samples,), (samples, 1))
+        advice = "; of one logit z for two classes, return the logits 0 and z" if is_single else ""
+        raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes >= 2){advice}")
     if rows := not_finite(logits):
         raise NotFinite.of(rows, samples)
     if torch.is_grad_enabled() and not logits.requires_grad:
