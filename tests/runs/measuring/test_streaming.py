@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import gradmeter.runs.measuring.filling as filling
@@ -24,7 +25,7 @@ from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Source, open_source
 from runs.measuring.small import KIND, Prepare, classifier
-from sources.samples.pictures import save
+from sources.samples.pictures import encoded, save
 
 
 @pytest.fixture
@@ -181,6 +182,39 @@ def test_a_file_that_was_modified_while_the_run_went_on_is_not_taken_for_done(fo
     measure(classifier(), open_source(str(folder), KIND), tmp_path / "r", modify)
     with pytest.raises(OutputError, match=r"modified since \(cat/00\.png\)"):
         measure(classifier(), open_source(str(folder), KIND), tmp_path / "r")
+
+
+def images_with(labels: list[int | None]) -> pa.Table:
+    images = [encoded(Image.new("RGB", (8, 8), (number, 0, 0)), "PNG").getvalue() for number in range(len(labels))]
+    return pa.table({"image": images, "label": labels})
+
+
+def test_a_label_that_was_corrected_in_a_table_is_not_taken_for_the_former_one(tmp_path: Path) -> None:
+    """The footer of the Parquet file, with the sizes and ranges of its columns, stays the same."""
+    path, out = tmp_path / "data.parquet", tmp_path / "r"
+    pq.write_table(images_with([0, 1, 2, 1, 0, 2]), path)
+    earlier = open_source(str(path), KIND)
+    for _ in range(2):
+        measure(classifier(), open_source(str(path), KIND), out)
+    pq.write_table(images_with([0, 1, 2, 2, 0, 2]), path)
+    source = open_source(str(path), KIND)
+    assert source.fingerprint() == earlier.fingerprint()
+    with pytest.raises(OutputError, match=r"modified since \(data\.parquet\).*--fresh"):
+        measure(classifier(), source, out)
+    measure(classifier(), source, out, Work(fresh=True))
+    assert [label for table in MeasuredSet(out).tables() for label in table["label"].to_pylist()] == [0, 1, 2, 2, 0, 2]
+
+
+def test_a_table_of_which_no_row_could_be_read_may_be_modified(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    pq.write_table(images_with([0, 1]), tmp_path / "data/a.parquet")
+    pq.write_table(pa.table({"image": [b"none"], "label": [2]}), tmp_path / "data/b.parquet")
+    counts = []
+    for seconds in (100, 50):
+        aged(tmp_path / "data/b.parquet", seconds)
+        measured = measure(classifier(), open_source(str(tmp_path / "data"), KIND), tmp_path / "r")
+        counts.append((measured.rows, [sample.id for sample in measured.skipped]))
+    assert counts == [(2, ["b.parquet:0"])] * 2
 
 
 def test_other_samples_of_the_same_names_are_not_called_modified(folder: Path, tmp_path: Path) -> None:

@@ -102,6 +102,19 @@ def test_a_file_that_is_replaced_in_the_store(folder: Path, filled: str) -> None
     assert source.file_versions().differing_from(earlier) == ["dog/deep/c.png"]
 
 
+@pytest.mark.parametrize("name", ["tables", "tables/a.parquet"])
+@pytest.mark.filterwarnings("default")
+def test_a_table_that_is_replaced_in_the_store(name: str, folder: Path, filled: str) -> None:
+    earlier = open_source(filled.format(name), KIND).file_versions()
+    sizes = dict(zip(earlier.table["id"].to_pylist(), earlier.table["size"].to_pylist(), strict=True))
+    assert sizes["a.parquet"] == (folder / "tables/a.parquet").stat().st_size
+    assert open_source(filled.format(name), KIND).file_versions().differing_from(earlier) == []
+    store, path = fs.FileSystem.from_uri(filled.format("tables/a.parquet"))
+    with store.open_output_stream(path) as stream:
+        pq.write_table(pa.table({"image": [png(10)], "label": [3]}), stream)
+    assert open_source(filled.format(name), KIND).file_versions().differing_from(earlier) == ["a.parquet"]
+
+
 @pytest.mark.filterwarnings("default")
 def test_what_is_not_in_the_store(filled: str) -> None:
     with pytest.raises(DataError, match="absent"):

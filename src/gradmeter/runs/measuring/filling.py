@@ -85,10 +85,17 @@ def _repaired(versions: FileVersions, earlier: MeasuredSet, purpose: Mapping[str
     complete = earlier.complete()
     skipped = {sample.id for note in complete.values() for sample in note.skipped}
     measured = earlier.ids(complete) - skipped
-    if changed := [id_ for id_ in modified if id_ in measured]:
+    measured_files = measured | set(map(_file_of, measured))
+    if changed := [id_ for id_ in modified if id_ in measured_files]:
         more = ", ..." if len(changed) > 1 else ""
         raise modified_samples(f"{earlier.name} holds {content} of samples", f" ({changed[0]}{more})")
-    return skipped.intersection(modified)
+    files = set(modified)
+    return {id_ for id_ in skipped if id_ in files or _file_of(id_) in files}
+
+
+def _file_of(id_: str) -> str:
+    """The id of the file that holds a sample, if it holds several; see `Source.file_versions`."""
+    return id_.rpartition(":")[0]
 
 
 def modified_samples(holds: str, which: str = "") -> OutputError:

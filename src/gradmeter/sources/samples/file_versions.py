@@ -1,4 +1,4 @@
-"""The versions of files with one sample each, by which a file that was modified or replaced is recognised."""
+"""The versions of files, by which one that was modified or replaced is recognised."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class FileVersions:
     """Sizes and times of modification of files.
 
     Attributes:
-        table: one row for each file: the id of its sample, and its size and time of `Location.versions`.
+        table: one row for each file: its id, see `Source.file_versions`, and its size and time of `Location.versions`.
     """
 
     table: pa.Table
 
     @classmethod
     def of(cls, files: Iterable[tuple[str, tuple[int, int]]]) -> FileVersions:
-        """The versions of files, given by the ids of their samples and what `Location.versions` yields for them."""
+        """The versions of files, given by their ids and what `Location.versions` yields for them."""
         return cls(pa.Table.from_batches(_batches(iter(files)), _SCHEMA))
 
     @classmethod

@@ -169,12 +169,12 @@ class Location:
         return info.size if info.type == fs.FileType.File else None
 
     def versions(self, paths: Iterable[str]) -> Iterator[tuple[int, int]]:
-        """Yield what changes when files below this folder are modified or replaced.
+        """Yield what changes when this file, or files below this folder, are modified or replaced.
 
-        Of a remote store, all files below this folder are listed.
+        Of a folder in a remote store, all files below it are listed.
 
         Args:
-            paths: of the files, relative to this folder.
+            paths: of the files, relative to this folder; "" for this file itself.
 
         Yields:
             For each file its size in bytes, and when it was modified, in nanoseconds (after the year 2262 the low 63
@@ -186,7 +186,7 @@ class Location:
         if self.is_local:
             yield from map(_version, map(self.path, paths))
             return
-        infos = self._infos(fs.FileSelector(self._path, recursive=True))
+        infos = self._infos(fs.FileSelector(self._path, recursive=True) if self.is_folder() else [self._path])
         versions = {info.path: (info.size or 0, info.mtime_ns or 0) for info in infos}
         for path in paths:
             yield versions.get(self.path(path), _NO_FILE)

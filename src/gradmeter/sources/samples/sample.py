@@ -127,9 +127,9 @@ class Source(ABC):
         return {"": self.fingerprint()}
 
     def file_versions(self) -> FileVersions:
-        """The versions of files that hold one sample each.
+        """The versions of files, if neither `fingerprint` nor `containers` always tells that their samples changed.
 
-        Only of samples of which neither `fingerprint` nor `containers` tells that they changed.
+        A file has the id of its only sample; of several samples, what their ids have before the last colon.
         """
         return FileVersions.of([])
 

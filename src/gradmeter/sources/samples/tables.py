@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from gradmeter.errors import DataError, one_line
 from gradmeter.names import encode_name
 from gradmeter.sources.samples.decoding import ImageDecoder, decode_text
+from gradmeter.sources.samples.file_versions import FileVersions
 from gradmeter.sources.samples.left_out import Kind, LeftOut
 from gradmeter.sources.samples.location import Location
 from gradmeter.sources.samples.registry import register_file_type
@@ -121,6 +122,12 @@ class ParquetTable(Source):
     def containers(self) -> dict[str, str]:
         """The files and a hash of what each says of its rows: their number, and sizes and ranges of the columns."""
         return {encode_name(file): self._footers[file] for file, *_ in self._groups}
+
+    def file_versions(self) -> FileVersions:
+        """The versions of the Parquet files: a label may be corrected, for example, and the footer stay the same."""
+        return FileVersions.of(
+            zip(map(self._file_name, self._files), self._location.versions(self._files), strict=True)
+        )
 
     def _row_groups(self, schema: pa.Schema) -> Iterator[tuple[str, int, int, int]]:
         """Check the files; yield (file, index of the row group, its rows, rows of the file before it)."""
