@@ -128,6 +128,10 @@ class Inputs:
             tuple(map(apply, self.args)), {name: apply(value) for name, value in self.kwargs.items()}, self.labels
         )
 
+    def in_default_format(self) -> Inputs:
+        """The same inputs, with images in PyTorch's default memory format, in which each channel is contiguous."""
+        return self.map(lambda tensor: tensor.clone(memory_format=torch.contiguous_format))
+
     def replaced(self, *tensors: Tensor) -> Inputs:
         """The same arguments with other tensors, in the order of `tensors`."""
         new = iter(tensors)

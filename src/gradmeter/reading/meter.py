@@ -43,6 +43,7 @@ from gradmeter.reading.layers import (
     Use,
     ruled_modules,
 )
+from gradmeter.reading.memory_format import in_memory_format
 from gradmeter.reading.network import (
     NotFinite,
     answer,
@@ -348,11 +349,14 @@ class GradientMeter:
 
     def _tile_by_tile(self, batch: Inputs, groups: Sequence[Sequence[int]]) -> list[_TileReadings]:
         require_independent_samples(self._network)
-        parts = []
         probes_need_gradients = any(getattr(probe, "needs_gradients", True) for probe in self._probes)
         with measuring(self._network, gradients=self.gradients or probes_need_gradients):
-            for group in groups:
-                parts += self._group_tile_by_tile(batch, group)
+            return in_memory_format(self._network, batch, partial(self._in_tiles, groups))
+
+    def _in_tiles(self, groups: Sequence[Sequence[int]], batch: Inputs) -> list[_TileReadings]:
+        parts = []
+        for group in groups:
+            parts += self._group_tile_by_tile(batch, group)
         return parts
 
     def _group_tile_by_tile(self, batch: Inputs, group: Sequence[int]) -> list[_TileReadings]:
@@ -585,7 +589,7 @@ class GradientMeter:
                 "for how it is used here; register one for the layer's module with "
                 "gradmeter.reading.layers.register_rule",
                 SlowLayerWarning,
-                stacklevel=5,
+                stacklevel=7,
             )
         self._warned |= self._slow
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gradmeter.errors import InputError, SlowLayerWarning, UnsupportedModelError
 from gradmeter.reading.allocator import keep_freed_memory
 from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.memory_format import in_memory_format
 from gradmeter.reading.network import (
     NotFinite,
     measuring,
@@ -159,6 +160,9 @@ class PixelMeter:
         batch = Inputs.of(inputs)
         keep_freed_memory()
         require_independent_samples(self._network)
+        return in_memory_format(self._network, batch, self._measured_in_format)
+
+    def _measured_in_format(self, batch: Inputs) -> PixelReadings:
         structure = self._structure(batch)
         layers = self._given or tuple(structure.last)
         while True:
@@ -185,7 +189,7 @@ class PixelMeter:
                     "neither a last dense or convolutional layer with linear operations behind it nor the layer before "
                     "such a layer with elementwise operations between",
                     SlowLayerWarning,
-                    stacklevel=3,
+                    stacklevel=5,
                 )
         if not slow:
             return self._measure(batch, structure, layers)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.layers.outputs import Call, OutputReader
+from gradmeter.reading.memory_format import in_memory_format
 from gradmeter.reading.network import answer, measuring, owning_modules
 from gradmeter.reading.statistics import PowerSums, statistics_of_each
 from gradmeter.reading.traced.sums import power_sums
@@ -52,11 +53,17 @@ class TracedForward(nn.Module):
         super().__init__()
         self.network = network
         self._layers = tuple(layers)
-        batch = Inputs.of(inputs)
         self._reader = OutputReader(owning_modules(network), activations=True, embedding=embedding)
-        with measuring(network, gradients=False):
+        self._last: Call | None = None
+
+        def learn(batch: Inputs) -> Inputs:
             self._reader.learn(partial(answer, network), batch)
-            self._last = self._last_call(batch) if embedding else None
+            if embedding:
+                self._last = self._last_call(batch)
+            return batch
+
+        with measuring(network, gradients=False):
+            batch = in_memory_format(network, Inputs.of(inputs), learn)
         self._axes = self._reader.axes(batch)
         if missing := [layer for layer in layers if (layer, 0) not in self._axes]:
             raise UnsupportedModelError(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gradmeter.errors import TRACEBACK, GradmeterError, InputError, one_line
 from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.memory_format import in_memory_format
 from gradmeter.reading.network import logits_of, measuring, owned_parameters, owning_modules, unwrapped
 from gradmeter.sources.models.contained import contained
 from gradmeter.sources.models.weights import dtype_name
@@ -59,7 +60,7 @@ def trial_logits(classifier: Answering) -> Tensor:
         device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
         inputs = Inputs.of(batch).map(lambda tensor: tensor.to(device))
         with explained(classifier, batch), measuring(network):
-            return logits_of(network, inputs, {}).detach()
+            return in_memory_format(network, inputs, lambda given: logits_of(network, given, {})).detach()
     except GradmeterError as error:
         raise type(error)(f"{classifier.name}: {error}") from error
 
