@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,6 +76,21 @@ def test_other_images_of_the_same_names(classifier: Classifier, tmp_path: Path) 
     assert opened[0].identity["contents"] == opened[1].identity["contents"]
     sets = read_sets(classifier, opened, tmp_path / "readings", Work())
     assert [data.name for data in sets] == ["test", "test (2)"]
+
+
+def test_readings_of_a_network_whose_code_has_changed(classifier: Classifier, tmp_path: Path) -> None:
+    measure(classifier, open_source("test", classifier.image), tmp_path / "r")
+    open_sets(replace(classifier), str(tmp_path / "r"), [])
+    with patched_forward(classifier), pytest.raises(DataError, match="other outputs on the same noise"):
+        open_sets(replace(classifier), str(tmp_path / "r"), [])
+
+
+@contextmanager
+def patched_forward(classifier: Classifier) -> Iterator[None]:
+    """Let the code of a network change."""
+    hook = classifier.network.register_forward_pre_hook(lambda network, inputs: (1 - inputs[0],))
+    yield
+    hook.remove()
 
 
 def test_identities_are_those_of_the_readings(classifier: Classifier, tmp_path: Path) -> None:

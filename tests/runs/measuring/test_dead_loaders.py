@@ -45,6 +45,7 @@ def test_while_the_network_computes(tmp_path: Path) -> None:
     begin = tmp_path / "begin"
     small = classifier()
     waiting = replace(small, network=nn.Sequential(Waiting(begin), small.network).eval())
+    waiting.__dict__["trial"] = small.trial  # before the samples are loaded, the network does not wait
     with pytest.raises(WorkerError, match="the same command again"):
         measure(waiting, Deadly(5, begin), tmp_path / "r", Work(workers=1))
     assert begin.exists()

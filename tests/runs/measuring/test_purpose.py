@@ -14,6 +14,14 @@ def test_changes_of_the_preprocessing_are_named() -> None:
     assert changes({"preprocessing": "f"}, {"preprocessing": "g"}) == ["the preprocessing changed"]
 
 
+def test_outputs_of_another_machine_are_the_same() -> None:
+    recorded = {"outputs": [[1.0, -2.0], [0.5, 0.0]]}
+    assert changes(recorded, {"outputs": [[1.1, -1.9], [0.5, 0.1]]}) == []
+    assert changes({}, recorded) == []
+    assert len(changes(recorded, {"outputs": [[1.3, -2.0], [0.5, 0.0]]})) == 1
+    assert len(changes(recorded, {"outputs": [[1.0, -2.0]]})) == 1
+
+
 def test_values_are_words() -> None:
     before = {"classes": None, "second look": False, "names": [str(number) for number in range(12)]}
     now = {"classes": ["cat", "dog"], "second look": True, "names": []}

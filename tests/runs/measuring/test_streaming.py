@@ -217,6 +217,23 @@ def test_a_table_of_which_no_row_could_be_read_may_be_modified(tmp_path: Path) -
     assert counts == [(2, ["b.parquet:0"])] * 2
 
 
+def test_a_network_whose_code_has_changed_is_not_taken_for_the_former_one(folder: Path, tmp_path: Path) -> None:
+    """Its weights and preprocessing are the same."""
+    source, same, other = open_source(str(folder), KIND), classifier(), classifier()
+    measure(same, source, tmp_path / "r")
+    other.network.forward = lambda images: nn.Sequential.forward(other.network, images * 2 - 1)
+    with pytest.raises(OutputError, match=r"other outputs on the same noise.*--fresh"):
+        measure(other, source, tmp_path / "r")
+    manifest = json.loads((tmp_path / "r/_measurement.json").read_text())
+    for outputs in (5, [["none"]]):
+        (tmp_path / "r/_measurement.json").write_text(json.dumps({**manifest, "outputs": outputs}))
+        with pytest.raises(OutputError, match="other outputs"):
+            measure(same, source, tmp_path / "r")
+    del manifest["outputs"]  # as an earlier version wrote it
+    (tmp_path / "r/_measurement.json").write_text(json.dumps(manifest))
+    measure(same, source, tmp_path / "r")
+
+
 def test_other_samples_of_the_same_names_are_not_called_modified(folder: Path, tmp_path: Path) -> None:
     measure(classifier(), open_source(str(folder), KIND), tmp_path / "r")
     shutil.copytree(folder, tmp_path / "others")

@@ -22,6 +22,7 @@ from gradmeter.reading.network import weights_hash
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
 from gradmeter.runs.measuring.filling import none_readable, place_of
+from gradmeter.runs.measuring.purpose import has_same_outputs
 from gradmeter.sources.models import Classifier, Recipe
 from gradmeter.sources.samples import ArrayKind, Source, Unlabelled, arrays_of, open_source, scheme_of
 from gradmeter.sources.samples.location import Location
@@ -261,6 +262,11 @@ def _read_measured(classifier: Classifier, measured: MeasuredSet, name: str, *, 
                 f"{measured.name} holds readings of {purpose['model']} with other {key} than {classifier.name} has "
                 "here; measure the data again"
             )
+    if not has_same_outputs(purpose, classifier.trial_excerpt()):
+        raise DataError(
+            f"{measured.name} holds readings of {purpose['model']}, which gives other outputs on the same noise now, "
+            "so its code has changed; restore it, or measure the data again"
+        )
     # Labels are class numbers, which were looked up by the names of the classes.
     names = purpose.get("names of classes")
     if labelled and names and _numbers(names, purpose.get("classes")) != _numbers(names, classifier.classes):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from gradmeter.runs.store import Manifest, differences
+from gradmeter.sources.same_outputs import are_close
 
+OUTPUTS = "outputs"
+"""Key of the network's outputs on noise, of which earlier versions wrote none."""
 _PLACE, _PREPROCESSING = "place", "preprocessing"
 # A value in the `repr` of a preprocessing: a number, a name, or a tuple of such.
 _VALUE = re.compile(r"(\w+)=(\([^()]*\)|[^(),=]+(?=[,)]))")
@@ -24,6 +28,8 @@ def changes(recorded: Manifest, purpose: Manifest) -> list[str]:
     differing = {key for key in keys if recorded.get(key) != purpose.get(key)}
     if _PLACE not in recorded or "data" in differing:  # written by an earlier version, or implied by the other name
         differing.discard(_PLACE)
+    if has_same_outputs(recorded, purpose.get(OUTPUTS, ())):
+        differing.discard(OUTPUTS)
     lines = []
     if "data" not in differing and differing & _OF_SAMPLES:
         counts = f"; there were {recorded.get('samples')} samples, now {purpose.get('samples')}"
@@ -33,6 +39,7 @@ def changes(recorded: Manifest, purpose: Manifest) -> list[str]:
     for key, words in (
         ("contents", "the samples changed"),
         ("weights", "the weights changed"),
+        (OUTPUTS, "the network gives other outputs on the same noise"),
         (_PREPROCESSING, _preprocessing(recorded.get(_PREPROCESSING), purpose.get(_PREPROCESSING))),
         ("fit", "the TrustModel changed"),
         (_PLACE, f"{purpose.get('data')} was {recorded.get(_PLACE)}, is {purpose.get(_PLACE)}"),
@@ -41,6 +48,14 @@ def changes(recorded: Manifest, purpose: Manifest) -> list[str]:
             differing.remove(key)
             lines.append(words)
     return lines + differences(recorded, {key: purpose.get(key) for key in sorted(differing)})
+
+
+def has_same_outputs(recorded: Manifest, outputs: Sequence[Sequence[float]]) -> bool:
+    """Whether a network's outputs on noise are close to those of an earlier measurement, if it recorded any."""
+    try:
+        return OUTPUTS not in recorded or are_close(outputs, recorded[OUTPUTS])
+    except TypeError:  # another program changed the manifest
+        return False
 
 
 def _preprocessing(before: object, now: object) -> str:

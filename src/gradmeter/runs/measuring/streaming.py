@@ -21,6 +21,7 @@ from gradmeter.runs.measuring.dataset import PART, MeasuredSet, Skipped
 from gradmeter.runs.measuring.filling import cut, fill, place_of
 from gradmeter.runs.measuring.loading import Batch, explain_dead_workers, load_batches
 from gradmeter.runs.measuring.on_ray import part_size, ray_parts
+from gradmeter.runs.measuring.purpose import OUTPUTS
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.work import Measured, Work
 from gradmeter.sources.models import Classifier
@@ -161,6 +162,8 @@ def purpose_of(classifier: Classifier, source: Source, *, gradients: bool = True
         "weights": weights_hash(classifier.network),
         "classes": classifier.classes,
         "preprocessing": repr(classifier.batch),
+        # Distinguishes the network from one with the same weights and another forward pass.
+        OUTPUTS: classifier.trial_excerpt(),
         "data": source.name,
         "place": place_of(source),
         "samples": len(source),

@@ -14,13 +14,14 @@ from gradmeter.errors import DataError, InputError
 from gradmeter.names import look_alike
 from gradmeter.sources.models.answering import trial_logits
 from gradmeter.sources.models.array_batch import ArrayBatch
+from gradmeter.sources.same_outputs import are_close
 from gradmeter.sources.samples import ArrayKind, ImageKind, Source
 
 # The most class names in an error, and in a note on their numbers.
 _LISTED = 12
 _SHOWN = 3
-# Tolerance for the logits of the trial on another machine, relative to the largest logit.
-_TRIAL_TOLERANCE = 0.1
+# The most classes in an excerpt of the logits of the trial, and their significant digits.
+_EXCERPT, _DIGITS = 16, 6
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,12 @@ class Classifier:
 
     def answers_as(self, trial: Sequence[Sequence[float]]) -> bool:
         """Whether the logits of `trial` are close to saved ones, with a tolerance for other machines and versions."""
-        saved = torch.tensor(trial, dtype=torch.float64)
-        logits = self.trial.double()
-        if logits.shape != saved.shape:
-            return False
-        return bool((logits - saved).abs().max() <= _TRIAL_TOLERANCE * saved.abs().max())
+        return are_close(self.trial.double().tolist(), trial)
+
+    def trial_excerpt(self) -> list[list[float]]:
+        """Logits of `trial` for a few of the classes, to recognise a network whose code has changed."""
+        classes = torch.linspace(0, self.outputs - 1, min(_EXCERPT, self.outputs)).round().long()
+        return [[float(f"{logit:.{_DIGITS}g}") for logit in row] for row in self.trial[:, classes].double().tolist()]
 
     def move(self, device: str) -> None:
         """Move the network to a device.
