@@ -166,6 +166,11 @@ def test_names_in_addresses_need_not_be_encoded(name: str, tmp_path: Path) -> No
     assert Location(f"file://{tmp_path}/{quote(name)}").path() == address.path()
 
 
+def test_an_endpoint_of_ipv6() -> None:
+    address = "s3://bucket/photos?endpoint_override=[::1]:9000&scheme=http&region=us-east-1"
+    assert (Location(address).path(), Location(address).name) == ("bucket/photos", address)
+
+
 def test_what_is_too_large_for_one_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(location, "LARGEST_FILE", 100)
     (tmp_path / "a.png").write_bytes(bytes(100))

@@ -27,8 +27,9 @@ _NO_FILE = -1, 0
 _SCHEME = "://"
 # Matches at the start only: ./a://b is a path.
 _ADDRESS = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*{_SCHEME}")
-# The characters that have a meaning in addresses, without "#": pyarrow ignores what follows it.
-_SYNTAX = ":/?[]@!$&'()*+,;=%~"
+# The characters that have a meaning in addresses, without "#", as pyarrow ignores what follows it,
+# and without brackets, which it refuses also around a host of IPv6 in an option.
+_SYNTAX = ":/?@!$&'()*+,;=%~"
 # Options of addresses that are not secret.
 _SHOWN = {"allow_bucket_creation", "allow_bucket_deletion", "endpoint_override", "region", "scheme"}
 # In addresses of these schemes, the part before "@" is the name of the container.
@@ -334,10 +335,7 @@ def _as_uri(address: str) -> str:
     scheme, _, rest = address.partition(_SCHEME)
     before, slash, path = rest.partition("/")
     encoded = quote(re.sub("%(?![0-9A-Fa-f]{2})", "%25", path), safe=_SYNTAX, errors="surrogateescape")
-    # Brackets enclose the address of a host of IPv6, which only the options may name.
-    place, mark, options = encoded.partition("?")
-    place = place.replace("[", "%5B").replace("]", "%5D")
-    return f"{scheme}{_SCHEME}{before}{slash}{place}{mark}{options}"
+    return f"{scheme}{_SCHEME}{before}{slash}{encoded}"
 
 
 def _without_secrets(address: str) -> str:
