@@ -75,6 +75,26 @@ def test_a_moving_average(state: dict[str, torch.Tensor], tmp_path: Path) -> Non
         build_with(build, averaged | {"other.weight": torch.zeros(1)}, path)
 
 
+def test_a_lightning_module_with_a_loss_and_a_metric(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    beside = {"loss.weight": torch.ones(3), "class_weights": torch.ones(3), "metric.total": torch.zeros(())}
+    inside = {f"model.net.{name}": value for name, value in state.items()}
+    torch.save({"state_dict": beside | inside, "epoch": 3}, path)
+    assert same(build_with(build, read_weights(path)[0], path), state)
+    for more in ({f"teacher.{name}": value for name, value in state.items()}, {"decoder": torch.ones(1000)}):
+        with pytest.raises(DataError, match="unknown"):
+            build_with(build, beside | inside | more, path)
+
+
+def test_an_average_deep_in_a_file(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    saved: dict[str, object] = {"model": state, "ema": {"decay": 0.9, "shadow": state}}
+    saved["self"] = saved
+    torch.save(saved, path)
+    with pytest.raises(DataError, match=r"'model' and 'ema\.shadow'.*\['ema'\]\['shadow'\]"):
+        read_weights(path)
+
+
 @pytest.mark.parametrize(("key", "average"), [("model", "model_ema"), ("state_dict", "state_dict_ema")])
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_weights_and_their_average_in_one_file(

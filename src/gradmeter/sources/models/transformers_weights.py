@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers.utils import logging
 
 from gradmeter.sources.models.weights import build_with, read_weights
-from gradmeter.sources.models.wrappers import without_wrappers
+from gradmeter.sources.models.wrappers import of_network
 
 # Quantised weights. transformers would convert them to floats without their scale.
 _QUANTISED = (torch.int8, torch.uint8)
@@ -49,7 +49,7 @@ def _own_names(network: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     them. So do all if it fails.
     """
     own = network.state_dict()
-    tensors = without_wrappers(tensors, own)
+    tensors = of_network(tensors, own)
     if own.keys() == tensors.keys() or any(tensor.dtype in _QUANTISED for tensor in tensors.values()):
         return tensors
     try:

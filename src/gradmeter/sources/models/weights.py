@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gradmeter.errors import DataError, one_line
 from gradmeter.names import encode_name
-from gradmeter.sources.models.wrappers import without_wrappers
+from gradmeter.sources.models.wrappers import of_network, without_wrappers
 from gradmeter.sources.samples.left_out import Kind, kind_of
 
 # The most names in a list of problems.
@@ -25,6 +25,8 @@ _SHOWN = 3
 _MAGIC = (b"PK", b"\x80")
 # Keys under which training programs save the weights of a network.
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
+# How deep weights may be in the mappings of a file; one may hold itself.
+_DEPTH = 4
 # Advice for weights for grey images, True, or for coloured images, False, if the network takes the other kind.
 _CHANNELS = {True: "they are for grey images: give --grey", False: "they are for coloured images: remove --grey"}
 
@@ -72,14 +74,24 @@ def _require_only(path: Path, saved: dict[Any, Any], key: str) -> None:
     """Refuse a file that also holds the network's weights under another key: a moving average, or the best ones."""
     if not _is_state(saved[key]):
         return
-    for other, tensors in saved.items():
-        if other == key or not _is_state(tensors):
+    for path_to, tensors in _states_in(saved):
+        if path_to == (key,):
             continue
         if not set(without_wrappers(tensors, saved[key])).isdisjoint(without_wrappers(saved[key], tensors)):
             raise DataError(
-                f"{path} holds weights {key!r} and {other!r}; expected those of one network: save the ones you use, "
-                f"as in torch.save(torch.load({path.name!r})[{other!r}], 'weights.pt')"
+                f"{path} holds weights {key!r} and {'.'.join(path_to)!r}; expected those of one network: save the ones "
+                f"you use, as in torch.save(torch.load({path.name!r}){''.join(f'[{name!r}]' for name in path_to)}, "
+                "'weights.pt')"
             )
+
+
+def _states_in(saved: dict[Any, Any], depth: int = _DEPTH) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """Yield the keys to each mapping from names to tensors in a file, and the mapping."""
+    for key, value in saved.items():
+        if _is_state(value):
+            yield (str(key),), value
+        elif isinstance(value, dict) and depth > 1:
+            yield from (((str(key), *keys), state) for keys, state in _states_in(value, depth - 1))
 
 
 def _is_state(state: Any) -> bool:
@@ -148,7 +160,7 @@ def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tens
     """
     network = build(None)
     expected = network.state_dict()
-    tensors = without_wrappers(tensors, expected)
+    tensors = of_network(tensors, expected)
     # Only the last layer depends on the number of classes.
     counts = {
         (value.shape[0], expected[name].shape[0])

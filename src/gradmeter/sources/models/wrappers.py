@@ -32,3 +32,31 @@ def without_wrappers(tensors: Mapping[str, Tensor], expected: Collection[str]) -
             return dict(tensors)
         named = {name.removeprefix(prefix): value for name, value in named.items()}
     return named
+
+
+def of_network(tensors: Mapping[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
+    """Remove what wrappers add, as `without_wrappers`, and a few weights beside the network.
+
+    A LightningModule also saves its loss, which may have weights of the classes.
+
+    Args:
+        tensors: the weights by name.
+        expected: the names of the network's own weights.
+
+    Returns:
+        The weights below the only prefix that has all expected names, if others have fewer numbers.
+    """
+    named = without_wrappers(tensors, expected)
+    first = next(iter(expected), "")
+    prefixes = [name.removesuffix(first) for name in named if name.endswith(f".{first}")]
+    complete = [prefix for prefix in prefixes if all(prefix + name in named for name in expected)]
+    if not named.keys().isdisjoint(expected) or len(complete) != 1 or _COUNTER in named:
+        return named
+    (prefix,) = complete
+    inside = {name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)}
+    is_most = 2 * _numbers(inside) > _numbers(named)
+    return inside if is_most else named
+
+
+def _numbers(tensors: Mapping[str, Tensor]) -> int:
+    return sum(value.numel() for value in tensors.values())
