@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.reading.content import content_hashes
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
 from gradmeter.sources.models import Classifier
-from gradmeter.sources.samples import Source, open_source
+from gradmeter.sources.samples import Source, Unreadable, open_source
 from runs.measuring.small import KIND, Prepare, classifier
 from sources.samples.pictures import encoded, save
 
@@ -182,6 +183,39 @@ def test_a_file_that_was_modified_while_the_run_went_on_is_not_taken_for_done(fo
     measure(classifier(), open_source(str(folder), KIND), tmp_path / "r", modify)
     with pytest.raises(OutputError, match=r"modified since \(cat/00\.png\)"):
         measure(classifier(), open_source(str(folder), KIND), tmp_path / "r")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.usefixtures("small_parts")
+def test_a_folder_that_is_away_for_a_while(workers: int, folder: Path, tmp_path: Path) -> None:
+    """As on a network share; its images are not skipped one by one, which the next run would keep."""
+    away = tmp_path / "away"
+    go = Work(workers=workers, on_progress=lambda steps: folder.exists() and folder.rename(away))
+    with pytest.raises(DataError, match="data cannot be read any more"):
+        measure(classifier(), open_source(str(folder), KIND), tmp_path / "r", go)
+    away.rename(folder)
+    assert measure(classifier(), open_source(str(folder), KIND), tmp_path / "r").rows == 21
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_another_file_system_in_the_place_of_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = open_source(str(folder), KIND)
+    (folder / "cat/00.png").unlink()
+    with pytest.raises(Unreadable):
+        source.read(0)
+    monkeypatch.setattr(source._location, "_device", -1)  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match="file system"):
+        source.read(0)
+    with pytest.raises(Unreadable):  # as on another machine, where file systems have other numbers
+        pickle.loads(pickle.dumps(source)).read(0)
+
+
+def test_a_table_that_is_gone(tmp_path: Path) -> None:
+    pq.write_table(images_with([0, 1]), tmp_path / "data.parquet")
+    source = open_source(str(tmp_path / "data.parquet"), KIND)
+    (tmp_path / "data.parquet").unlink()
+    with pytest.raises(DataError, match="No such file"):
+        source.read(0)
 
 
 def images_with(labels: list[int | None]) -> pa.Table:

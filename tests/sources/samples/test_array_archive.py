@@ -98,7 +98,7 @@ def test_an_archive_that_is_changed_or_removed(tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match="changed"):
         source.read(1)
     path.unlink()
-    with pytest.raises(Unreadable, match="No such file"):
+    with pytest.raises(DataError, match="No such file"):
         source.read(1)
 
 

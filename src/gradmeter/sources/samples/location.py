@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
@@ -66,6 +66,7 @@ class Location:
         if not remote:
             # Absolute, since a process that gets this object may have another working directory.
             self.system, self._path = fs.LocalFileSystem(), os.path.abspath(given)
+            self._device = _device(self._path)
             return
         uri = _as_uri(given)
         try:
@@ -74,6 +75,12 @@ class Location:
             reason = one_line(error).replace(uri, self.name)
             raise DataError(f"{self.name} is not a valid address of a file or folder: {reason}") from error
         self._path = self._path.rstrip("/") or self._path[:1]  # keep the root, "/"
+        self._device = _device(self._path) if self.is_local else None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpickle; on another machine, the same file system has another number."""
+        vars(self).update(state)
+        self._device = _device(self._path) if self.is_local else None
 
     @property
     def is_local(self) -> bool:
@@ -197,12 +204,13 @@ class Location:
 
         Raises:
             Unreadable: if the file cannot be read or is larger than `LARGEST_FILE`.
-            DataError: if a remote store does not respond.
+            DataError: if a remote store does not respond, or this file or folder is gone.
         """
         try:
             return self._read(path)
         except (OSError, pa.ArrowException) as error:
             reason = one_line(error)
+            self.require_present()
         # A remote store may have failed temporarily, so try once more. If it is still down, `exists` raises.
         if not self.is_local and self.exists(path):
             try:
@@ -210,6 +218,28 @@ class Location:
             except (OSError, pa.ArrowException) as error:
                 reason = one_line(error)
         raise Unreadable(reason)
+
+    def require_present(self) -> None:
+        """Check that a local file or folder is still there, after a sample in it could not be read.
+
+        The others cannot be read either where a network share or a disk was unmounted.
+
+        Raises:
+            DataError: if it is gone.
+        """
+        if not self.is_local:
+            return
+        try:
+            device = os.stat(self._path).st_dev
+        except OSError as error:
+            raise self._gone(one_line(error)) from error
+        if self._device not in (None, device):
+            raise self._gone("it is in another file system now")
+
+    def _gone(self, reason: str) -> DataError:
+        return DataError(
+            f"{self.name} cannot be read any more ({reason}); when it is there again, run the same command again"
+        )
 
     def exists(self, path: str = "") -> bool:
         """Whether this, or a path below this folder, exists.
@@ -307,6 +337,14 @@ _KINDS = {fs.FileType.File: Kind.FILE, fs.FileType.Directory: Kind.FOLDER, fs.Fi
 def _scan(folder: str) -> list[tuple[str, Kind]]:
     with os.scandir(folder) as entries:
         return sorted(((entry.name, kind_of_entry(entry)) for entry in entries), key=_name)
+
+
+def _device(path: str) -> int | None:
+    """The file system of a path, by number; None if it cannot be examined."""
+    try:
+        return os.stat(path).st_dev
+    except (OSError, ValueError):  # a path may hold a null byte
+        return None
 
 
 def _version(path: str) -> tuple[int, int]:

@@ -110,6 +110,7 @@ class _InFile:
                     raise Unreadable("its archive was changed after it was opened")
                 content = os.pread(file.fileno(), self._row_bytes, self._offset + index * self._row_bytes)
         except OSError as error:
+            self._location.require_present()
             raise Unreadable(f"its archive cannot be read: {one_line(error)}") from error
         if len(content) != self._row_bytes:
             raise Unreadable("its archive was truncated while it was read")

@@ -43,11 +43,12 @@ class Rows:
 
         Raises:
             Unreadable: if the row cannot be read.
-            DataError: if a remote store does not respond.
+            DataError: if a remote store does not respond, or the location is gone.
         """
         try:
             row = self._read(file, group, number)
         except Unreadable:
+            self._location.require_present()
             # A remote store may have failed temporarily, so try once more. If it is still down, `exists` raises.
             if self._location.is_local or not self._location.exists(file) or (file, group) in self._damaged:
                 raise
