@@ -1,5 +1,6 @@
 """Measuring a source in this process: rows, labels, skipped samples, and continued runs."""
 
+import errno
 import json
 import os
 import pickle
@@ -25,6 +26,7 @@ from gradmeter.reading.content import content_hashes
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Source, Unreadable, open_source
+from gradmeter.sources.samples.location import Location
 from runs.measuring.small import KIND, Prepare, classifier
 from sources.samples.pictures import encoded, save
 
@@ -174,6 +176,29 @@ def test_a_file_that_was_skipped_and_is_repaired_is_measured(folder: Path, tmp_p
     save(folder / "cat/04.png", 99)
     with pytest.raises(OutputError, match=r"modified since \(cat/04\.png\)"):
         measure(classifier(), open_source(str(folder), KIND), out)
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_a_file_that_may_be_read_now_is_measured(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permissions do not change when it was modified."""
+    read, out = Location._read, tmp_path / "r"
+
+    def refuse(location: Location, path: str) -> bytes:
+        if path in ("dog/03.png", "dog/05.png"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return read(location, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Location, "_read", refuse)
+        for _ in range(2):
+            assert measure(classifier(), open_source(str(folder), KIND), out).rows == 19
+    (folder / "dog/05.png").unlink()
+    for _ in range(2):
+        again = measure(classifier(), open_source(str(folder), KIND), out)
+        assert again.rows == 20
+    ids = [id_ for table in MeasuredSet(out).tables(["id"]) for id_ in table["id"].to_pylist()]
+    assert sorted(ids) == sorted({*ids})
+    assert "dog/03.png" in ids
 
 
 @pytest.mark.usefixtures("small_parts")

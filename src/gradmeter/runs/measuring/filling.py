@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ from gradmeter.runs.store import as_json
 from gradmeter.sources.samples import Source, scheme_of
 from gradmeter.sources.samples.file_versions import FileVersions
 from gradmeter.sources.samples.location import is_address
+
+# What the system says of a file that cannot be read now, but perhaps later: `chmod`, for example, does not modify it.
+_FOR_NOW = {os.strerror(number) for number in (errno.EACCES, errno.EPERM, errno.EIO, errno.ENOENT, errno.ESTALE)}
 
 
 def fill(
@@ -73,24 +77,30 @@ def fill(
 
 
 def _repaired(versions: FileVersions, earlier: MeasuredSet, purpose: Mapping[str, Any], content: str) -> set[str]:
-    """The ids of samples that were skipped and modified since; work with another purpose is not continued anyway.
+    """The ids of samples that were skipped and may be readable now; work with another purpose is not continued anyway.
+
+    These are files that were modified since, or that the system could not read.
 
     Raises:
         OutputError: if samples that were measured were modified since.
     """
     if not earlier.exists() or not is_same_data(earlier.purpose(), as_json(purpose)):
         return set()
-    if not (modified := versions.differing_from(earlier.file_versions())):
-        return set()
     complete = earlier.complete()
-    skipped = {sample.id for note in complete.values() for sample in note.skipped}
+    reasons = {sample.id: sample.reason for note in complete.values() for sample in note.skipped}
+    unread = {id_ for id_, reason in reasons.items() if reason in _FOR_NOW}
+    if unread:
+        unread.intersection_update(versions.table["id"].to_pylist())
+    if not (modified := versions.differing_from(earlier.file_versions())):
+        return unread
+    skipped = set(reasons)
     measured = earlier.ids(complete) - skipped
     measured_files = measured | set(map(_file_of, measured))
     if changed := [id_ for id_ in modified if id_ in measured_files]:
         more = ", ..." if len(changed) > 1 else ""
         raise modified_samples(f"{earlier.name} holds {content} of samples", f" ({changed[0]}{more})")
     files = set(modified)
-    return {id_ for id_ in skipped if id_ in files or _file_of(id_) in files}
+    return unread | {id_ for id_ in skipped if id_ in files or _file_of(id_) in files}
 
 
 def _file_of(id_: str) -> str:
