@@ -91,6 +91,17 @@ def test_strings_of_other_kinds(kind: pa.DataType, tmp_path: Path) -> None:
     assert [(source.read(index).content, source.read(index).label) for index in range(2)] == [("ü", 1), ("", 0)]
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view()], ids=str)
+def test_bytes_of_other_kinds(kind: pa.DataType, tmp_path: Path) -> None:
+    images = [picture(shade)["bytes"] for shade in (10, 20)]
+    pq.write_table(pa.table({"image": pa.array(images, kind)}), tmp_path / "a.parquet")
+    pq.write_table(
+        pa.table({"image": pa.StructArray.from_arrays([pa.array(images, kind)], ["bytes"])}), tmp_path / "b.parquet"
+    )
+    for name in ("a.parquet", "b.parquet"):
+        assert shades(ParquetTable(Location(tmp_path / name))) == [10, 20]
+
+
 def test_of_several_columns_the_one_called_so(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["1"], "text": ["good"], "label": [0]}), tmp_path / "a.parquet")
     assert ParquetTable(Location(tmp_path / "a.parquet")).read(0).content == "good"

@@ -251,7 +251,8 @@ def _is_text(data_type: pa.DataType) -> bool:
 def _is_image(data_type: pa.DataType) -> bool:
     if pa.types.is_struct(data_type) and data_type.get_field_index("bytes") >= 0:
         data_type = data_type.field("bytes").type
-    return bool(pa.types.is_binary(data_type) or pa.types.is_large_binary(data_type))
+    checks = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(check(data_type) for check in checks)
 
 
 def _content_column(path: str, schema: pa.Schema) -> str:
