@@ -3,17 +3,20 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
+from torch import nn
 
 from apps.workflows.digits import recipe
 from gradmeter.apps.workflows.sets import ReadSet, open_sets, read_sets
 from gradmeter.errors import DataError
 from gradmeter.runs.measuring import Work, measure, streaming
 from gradmeter.sources.models import Classifier
-from gradmeter.sources.samples import open_source
+from gradmeter.sources.models.array_batch import ArrayBatch
+from gradmeter.sources.samples import arrays_of, open_source
 from gradmeter.sources.samples.folders import ImageFolder
 
 
@@ -83,6 +86,21 @@ def test_readings_of_a_network_whose_code_has_changed(classifier: Classifier, tm
     open_sets(replace(classifier), str(tmp_path / "r"), [])
     with patched_forward(classifier), pytest.raises(DataError, match="other outputs on the same noise"):
         open_sets(replace(classifier), str(tmp_path / "r"), [])
+
+
+def test_readings_of_arrays_of_another_range(tmp_path: Path) -> None:
+    """The outputs on noise, which is drawn from the range of the first data, differ then."""
+    network = nn.Linear(4, 3).eval()
+    for name, factor in (("small", 1), ("large", 1000)):
+        inputs = np.random.default_rng(factor).random((20, 4)) * factor
+        np.savez(tmp_path / f"{name}.npz", inputs=inputs, labels=np.arange(20) % 3)
+        kind = arrays_of(str(tmp_path / f"{name}.npz"))
+        assert kind is not None
+        classifier = Classifier("linear", network, None, None, ArrayBatch.of(kind, network), kind)
+        source = open_source(str(tmp_path / f"{name}.npz"), None, arrays=kind)
+        measure(classifier, source, tmp_path / f"{name}.parquet")
+    opened = open_sets(classifier, str(tmp_path / "large.parquet"), [str(tmp_path / "small.parquet")])
+    assert [len(data) for data in opened if isinstance(data, ReadSet)] == [20, 20]
 
 
 @contextmanager

@@ -20,6 +20,9 @@ def test_outputs_of_another_machine_are_the_same() -> None:
     assert changes({}, recorded) == []
     assert len(changes(recorded, {"outputs": [[1.3, -2.0], [0.5, 0.0]]})) == 1
     assert len(changes(recorded, {"outputs": [[1.0, -2.0]]})) == 1
+    assert changes(recorded | {"arrays": 1}, {"outputs": [[9.0, 9.0]], "arrays": 2}) == [
+        "samples were added, removed, renamed or replaced"
+    ]
 
 
 def test_values_are_words() -> None:

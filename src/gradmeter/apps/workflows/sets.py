@@ -262,7 +262,8 @@ def _read_measured(classifier: Classifier, measured: MeasuredSet, name: str, *, 
                 f"{measured.name} holds readings of {purpose['model']} with other {key} than {classifier.name} has "
                 "here; measure the data again"
             )
-    if not has_same_outputs(purpose, classifier.trial_excerpt()):
+    # The noise of arrays is that of the first data, which may be others than when these readings were measured.
+    if classifier.arrays is None and not has_same_outputs(purpose, classifier.trial_excerpt()):
         raise DataError(
             f"{measured.name} holds readings of {purpose['model']}, which gives other outputs on the same noise now, "
             "so its code has changed; restore it, or measure the data again"

@@ -28,7 +28,8 @@ def changes(recorded: Manifest, purpose: Manifest) -> list[str]:
     differing = {key for key in keys if recorded.get(key) != purpose.get(key)}
     if _PLACE not in recorded or "data" in differing:  # written by an earlier version, or implied by the other name
         differing.discard(_PLACE)
-    if has_same_outputs(recorded, purpose.get(OUTPUTS, ())):
+    # The noise of other arrays is other noise.
+    if "arrays" in differing or has_same_outputs(recorded, purpose.get(OUTPUTS, ())):
         differing.discard(OUTPUTS)
     lines = []
     if "data" not in differing and differing & _OF_SAMPLES:
