@@ -117,6 +117,10 @@ class TrustModel:
     def _reads_gradients(self, choice: ReadsChoice | None) -> bool:
         return self.reads != FORWARD if choice is None else choice.reads == GRADIENTS
 
+    def meter_to_fit(self) -> GradientMeter:
+        """Return a meter that reads all that `fit` may use; `meter` reads what the verdicts of the last fit need."""
+        return self._meter_for(gradients=self._reads_gradients(self._given_choice))
+
     def _meter_for(self, *, gradients: bool, second_look: float = -inf) -> GradientMeter:
         """Return a meter that reads what the meta classifier needs."""
         if self.learns_from_synthetic:
@@ -191,8 +195,7 @@ class TrustModel:
     def _read_known(self, known: Any, collectors: Sequence[Collector]) -> tuple[ReadData, Tensor, ReadsChoice | None]:
         """Read the known inputs; with `reads="auto"`, choose what to read on the way, unless `choose` has chosen."""
         if self.reads != AUTO or not self.learns_from_synthetic or self._given_choice is not None:
-            meter = self._meter_for(gradients=self._reads_gradients(self._given_choice))
-            return *read_known(meter, known, *collectors), self._given_choice
+            return *read_known(self.meter_to_fit(), known, *collectors), self._given_choice
         with_gradients, forward = (self._meter_for(gradients=gradients) for gradients in (True, False))
         # A generator can be read only once, so read everything.
         once, pilot = isinstance(known, Iterator), Pilot()

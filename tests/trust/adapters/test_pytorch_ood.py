@@ -17,6 +17,7 @@ from torchvision.transforms import Compose, Grayscale, Resize, ToTensor
 from gradmeter import GradientMeter, TrustModel
 from gradmeter.errors import InputError
 from gradmeter.trust.adapters.pytorch_ood import GradmeterDetector
+from trust.quick import fit_quickly
 from trust.trained import digits, noise, trained, untrained
 
 pytestmark = pytest.mark.slow
@@ -124,6 +125,18 @@ def test_a_given_trust_model() -> None:
         detector.predict(IMAGES[:2])
     trust.fit((IMAGES[300:1000], LABELS[300:1000]))
     torch.testing.assert_close(detector.predict(IMAGES[:5]), 1 - trust.predict_proba(IMAGES[:5]))
+
+
+def test_every_fit_reads_all_that_it_may_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_quickly(monkeypatch)
+    detector = GradmeterDetector(trained()).fit(mixed(slice(300, 1000), noise(20)))
+    choice, scores = detector.trust.choice, detector.predict(IMAGES[1000:1100])
+    assert choice is not None
+    assert choice.reads == "forward"
+    assert choice.gains  # gradients were compared
+    detector.fit(mixed(slice(300, 1000), noise(20)))
+    assert detector.trust.choice == choice
+    torch.testing.assert_close(detector.predict(IMAGES[1000:1100]), scores)
 
 
 def test_options_reach_the_meta_classifier() -> None:

@@ -77,16 +77,17 @@ class GradmeterDetector(GradientDetector):  # type: ignore[misc]
         Raises:
             InputError: if there are no known inputs, too few right or wrong predictions, or batches of another form.
         """
+        meter = self.trust.meter_to_fit()
         known, unknown, sample = [], [], ImageSample()
         for batch in data_loader:
             inputs, labels = _pair(batch)
             inputs, labels = inputs.to(self.device), labels.cpu()
             is_known = labels >= 0
             if is_known.any():
-                known.append((self.trust.meter(inputs[is_known]), labels[is_known]))
+                known.append((meter(inputs[is_known]), labels[is_known]))
                 sample.add(inputs[is_known], labels[is_known])
             if not is_known.all():
-                unknown.append(self.trust.meter(inputs[~is_known]))
+                unknown.append(meter(inputs[~is_known]))
         if not known:
             raise InputError("no sample in the loader has a label of at least 0; expected some known inputs")
         synthetic = sample.unknowns(self.device) if self.trust.learns_from_synthetic else ()
