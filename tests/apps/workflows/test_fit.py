@@ -25,6 +25,7 @@ from gradmeter.trust.evaluation.comparison import WRONG
 from gradmeter.trust.synthetic import KINDS, per_kind
 from runs.measuring.deadly import Deadly
 from runs.measuring.small import classifier
+from trust.quick import fit_quickly
 from trust.trained import digits, trained
 
 pytestmark = pytest.mark.slow
@@ -245,6 +246,23 @@ def test_a_fit_killed_while_it_measures_synthetic_unknowns_goes_on(
     assert f" {2 * per_kind(300)} " in notes[-1]
     assert all(path.stat().st_mtime_ns == when for path, when in parts.items())
     assert result.trust.fingerprint() == fitted.trust.fingerprint()
+
+
+def test_a_fit_killed_while_it_measures_synthetic_unknowns_does_not_block_other_data(
+    place: Path, at_place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit_quickly(monkeypatch)
+
+    def kill(name: str, samples: int) -> None:
+        if name == "synthetic unknowns":
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(recipe(place), "validation", [], tmp_path / "trust", reads="forward", work=Work(on_start=kill), **QUICK)
+    in_used, in_new = (
+        fit(recipe(place), "test", [], tmp_path / name, reads="forward", **QUICK) for name in ("trust", "new")
+    )
+    assert in_used.trust.fingerprint() == in_new.trust.fingerprint()
 
 
 def test_readings_without_their_samples(place: Path, at_place: Path, fitted: Fitted, tmp_path: Path) -> None:

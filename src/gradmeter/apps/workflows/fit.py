@@ -21,6 +21,7 @@ from gradmeter.apps.workflows.sets import (
     ReadSet,
     ToMeasure,
     open_sets,
+    place_for,
     read_sets,
     readings_suffix,
     recipe_for,
@@ -275,7 +276,8 @@ def _synthetic(
     allowed = set(ids.to_pylist())
     indices = [index for index in range(len(known.source)) if known.source.id(index) in allowed]
     name = _SYNTHETIC if trust.notes["promise"] is None else _SYNTHETIC_OF_HALF
-    readings = folder / READINGS / f"{name}{readings_suffix(gradients=trust.meter.gradients)}"
+    suffix = readings_suffix(gradients=trust.meter.gradients)
+    readings = place_for(name, suffix, known.source, folder / READINGS)
     measured = measure_synthetic(classifier, known.source, indices, readings, work, gradients=trust.meter.gradients)
     if measured is None:
         reason = "are too few, or are not given to the network as one tensor"

@@ -196,7 +196,8 @@ def read_sets(
     sets: list[ReadSet] = []
     for data in opened:
         if isinstance(data, ToMeasure):
-            path = _place_for(data, folder, readings_suffix(gradients=gradients, second_look=second_look))
+            suffix = readings_suffix(gradients=gradients, second_look=second_look)
+            path = place_for(_file_name(data.name), suffix, data.source, folder)
             measured = measure(classifier, data.source, path, work, gradients=gradients, second_look=second_look)
             data = _present(ReadSet(data.name, MeasuredSet(path), data.source, measured.skipped))
         sets.append(data)
@@ -211,11 +212,13 @@ def read_sets(
     return sets
 
 
-def _place_for(data: ToMeasure, folder: Path, suffix: str) -> Path:
-    """Return the folder for the readings of a set; it may hold earlier ones of the set, but none of other data."""
-    stem = _file_name(data.name)
+def place_for(stem: str, suffix: str, source: Source, folder: Path) -> Path:
+    """Return the path, in a folder, for readings of a source; it may hold earlier ones of it, but none of other data.
+
+    Its name begins with `stem` and ends in `suffix`.
+    """
     stems = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-    return next(path for stem in stems if not _holds_others(path := folder / f"{stem}{suffix}", data.source))
+    return next(path for stem in stems if not _holds_others(path := folder / f"{stem}{suffix}", source))
 
 
 def _holds_others(path: Path, source: Source) -> bool:
