@@ -95,6 +95,11 @@ def test_forms_are_refused() -> None:
     assert (answer.status_code, "form" in answer.json()["detail"]) == (415, True)
 
 
+def test_json_is_refused_because_it_could_be_judged_as_a_text() -> None:
+    answer = httpx.post(f"{ADDRESS}/judge", json={"text": "seven"}, timeout=60)
+    assert (answer.status_code, "JSON" in answer.json()["detail"]) == (415, True)
+
+
 def test_compressed_bodies_are_refused() -> None:
     answer = httpx.post(f"{ADDRESS}/judge", content=gzip.compress(png(3)), headers={"Content-Encoding": "gzip"})
     assert (answer.status_code, "gzip" in answer.json()["detail"]) == (415, True)

@@ -74,13 +74,17 @@ async def received(request: Request, limits: Limits, share: Share) -> bytes:
         share: takes memory for the body.
 
     Raises:
-        HTTPException: 400 for an empty body, 408 if it is late, 413 if it is too large, 415 if it is a form or
-            compressed.
+        HTTPException: 400 for an empty body, 408 if it is late, 413 if it is too large, 415 if it is a form, JSON
+            or compressed.
         NoRoom: if there is no memory for it.
     """
-    if request.headers.get("Content-Type", "").lower().startswith("multipart/"):
+    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    # A classifier of texts would judge JSON as a text.
+    if (is_form := kind.startswith("multipart/")) or kind == "application/json":
         raise HTTPException(
-            415, "the body is a form; send the content of the file instead, as with curl --data-binary @image.png"
+            415,
+            f"the body is {'a form' if is_form else 'JSON'}; send the content of the file or the text itself instead, "
+            "as with curl --data-binary @image.png",
         )
     if (encoding := request.headers.get("Content-Encoding", "identity").lower()) != "identity":
         raise HTTPException(415, f"the body is compressed ({encoding!r}); send the content of the file as it is")
