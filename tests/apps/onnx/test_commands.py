@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,13 @@ def test_verdicts_are_continued_and_refused(place: Path, tmp_path: Path) -> None
     rows = [json.loads(line) for line in lines]
     assert [row["id"] for row in rows if "skipped" in row] == ["broken.png"]
     assert {*map(type, (row["accepted"] for row in rows if "skipped" not in row))} == {bool}
+
+
+def test_a_new_subfolder_adds_samples(place: Path, tmp_path: Path) -> None:
+    for day in ("monday", "tuesday"):
+        shutil.copytree(place / "test/3", tmp_path / "inbox" / day)
+        process = in_this_process("judge", place / "judged.onnx", "inbox", "-o", "out", cwd=tmp_path)
+        assert process.returncode == 0, process.stderr
 
 
 def test_pytorch_is_not_loaded(place: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -224,6 +225,16 @@ def test_a_name_of_another_kind_of_file_is_refused(opened, tmp_path: Path) -> No
     with pytest.raises(OutputError, match=r"v\.txt"):
         judge(*opened, tmp_path / "v.txt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_subfolder_adds_samples(opened, place: Path, tmp_path: Path) -> None:
+    trust, classifier, _ = opened
+    (tmp_path / "inbox").mkdir()
+    each = len([*(place / "test/3").iterdir()])
+    for days, day in enumerate(("monday", "tuesday"), start=1):
+        shutil.copytree(place / "test/3", tmp_path / "inbox" / day)
+        judged = judge(trust, classifier, open_source(str(tmp_path / "inbox"), classifier.image), tmp_path / "out")
+        assert judged.rows == days * each
 
 
 @pytest.mark.filterwarnings("default")

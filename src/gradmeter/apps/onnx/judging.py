@@ -111,7 +111,6 @@ def _purpose(model: JudgedModel, source: Source) -> dict[str, Any]:
         "data": source.name,
         "place": place_of(source),
         "samples": len(source),
-        "names of classes": source.classes,
         "contents": source.fingerprint(),
         "fit": metadata.fingerprint,
         "threshold": guarantee.get("threshold"),

@@ -17,7 +17,7 @@ from gradmeter.runs.measuring.loading import Batch, explain_dead_workers
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.streaming import note_source, purpose_of, read, stream
 from gradmeter.sources.models import Classifier
-from gradmeter.sources.samples import Source
+from gradmeter.sources.samples import Source, Unlabelled
 from gradmeter.trust.model import TrustModel
 
 
@@ -75,7 +75,8 @@ def _purpose(trust: TrustModel, classifier: Classifier, source: Source) -> dict[
     """Return what distinguishes these verdicts from others."""
     guarantee = trust.guarantee
     return {
-        **purpose_of(classifier, source),
+        # Names of subfolders do not matter, and a new subfolder only adds samples.
+        **purpose_of(classifier, Unlabelled(source)),
         "fit": trust.fingerprint(),
         "threshold": None if guarantee is None else guarantee.threshold,
         "score": None if guarantee is None else guarantee.score,
