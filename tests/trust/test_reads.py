@@ -308,6 +308,18 @@ def test_what_choose_chose_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_choice_changes_verdicts_only_with_the_next_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    choosing(monkeypatch, GRADIENTS, FORWARD)
+    images, labels = data(80)
+    trust = TrustModel(GradientMeter(network())).fit((images, labels), synthetic=[unknown()])
+    before = trust.predict_proba(images)
+    trust.choose([(Inputs.of(images), labels)])
+    assert torch.equal(trust.predict_proba(images), before)
+    trust.fit((images, labels), synthetic=[unknown()])
+    assert not trust.meter.gradients
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_fit_that_fails_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     choosing(monkeypatch, FORWARD, GRADIENTS)
     images, labels = data(80)

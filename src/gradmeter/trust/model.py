@@ -110,9 +110,9 @@ class TrustModel:
         Args:
             batches: inputs and their classes.
         """
-        self.choice = self._given_choice = choose_reads(self._given_meter, batches)
-        self.meter = self._meter_for(gradients=self._reads_gradients(self.choice))
-        return self.choice
+        # `fit` changes the meter, which must go with the judge until then.
+        self._given_choice = choose_reads(self._given_meter, batches)
+        return self._given_choice
 
     def _reads_gradients(self, choice: ReadsChoice | None) -> bool:
         return self.reads != FORWARD if choice is None else choice.reads == GRADIENTS

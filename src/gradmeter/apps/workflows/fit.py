@@ -185,10 +185,10 @@ def fit(
         # Of the half that is held out for the guarantee, nothing may be known before.
         sets, tables, masks = read(gradients=False)
         trust.choose(_pilot(classifier, opened[0].source, tables[0].filter(pa.array(masks[0])), work))
-        if trust.meter.gradients:
+        if trust.meter_to_fit().gradients:
             sets, tables, masks = read(gradients=True)
     else:
-        sets, tables, masks = read(gradients=trust.meter.gradients)
+        sets, tables, masks = read(gradients=trust.meter_to_fit().gradients)
     fitted_on = [table.filter(pa.array(mask)) for table, mask in zip(tables, masks, strict=True)]
     synthetic, no_synthetic = _synthetic(trust, classifier, sets[0], fitted_on[0]["id"], folder, work)
     trust.fit(fitted_on[0], fitted_on[1:], synthetic=synthetic)
@@ -276,9 +276,9 @@ def _synthetic(
     allowed = set(ids.to_pylist())
     indices = [index for index in range(len(known.source)) if known.source.id(index) in allowed]
     name = _SYNTHETIC if trust.notes["promise"] is None else _SYNTHETIC_OF_HALF
-    suffix = readings_suffix(gradients=trust.meter.gradients)
-    readings = place_for(name, suffix, known.source, folder / READINGS)
-    measured = measure_synthetic(classifier, known.source, indices, readings, work, gradients=trust.meter.gradients)
+    gradients = trust.meter_to_fit().gradients
+    readings = place_for(name, readings_suffix(gradients=gradients), known.source, folder / READINGS)
+    measured = measure_synthetic(classifier, known.source, indices, readings, work, gradients=gradients)
     if measured is None:
         reason = "are too few, or are not given to the network as one tensor"
         if known.source.texts or known.source.arrays is not None:
