@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import HTTPException, Request
+from ray.exceptions import RayError
+from starlette.requests import ClientDisconnect
 
 from gradmeter.apps.serving.room import NoRoom, Share
 from gradmeter.errors import InputError
@@ -76,6 +78,7 @@ async def received(request: Request, limits: Limits, share: Share) -> bytes:
     Raises:
         HTTPException: 400 for an empty body, 408 if it is late, 413 if it is too large, 415 if it is a form, JSON
             or compressed.
+        ClientDisconnect: if the client disconnects.
         NoRoom: if there is no memory for it.
     """
     kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -110,6 +113,8 @@ async def received(request: Request, limits: Limits, share: Share) -> bytes:
                 if is_full or size > limits.largest:
                     content.clear()
                     share.release()
+    except RayError as error:  # of the proxy, in some of the cases in which the client has disconnected
+        raise ClientDisconnect from error
     except TimeoutError as error:
         reason = f"the body did not arrive within {limits.patience:g} seconds"
         raise HTTPException(408, reason, {"Connection": "close"}) from error
