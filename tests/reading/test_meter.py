@@ -1051,6 +1051,22 @@ def test_bad_inputs(inputs: Any, given: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda z: (z, z), r"returned tuple; .*; of several outputs, return the logits alone"),
+        (lambda z: {"out": z}, r"returned dict; .*; of several outputs, return the logits alone"),
+        (lambda z: z.squeeze(), r"returned \(3,\); .*\(1, classes >= 2\); keep .* flatten\(1\) in place of squeeze"),
+        (lambda z: z[:, 0], r"returned \(4,\); .*; of one logit z for two classes, return the logits 0 and z"),
+        (lambda z: z[:, :, None], r"returned \(4, 3, 1\); expected logits of shape \(4, classes >= 2\)$"),
+    ],
+)
+def test_outputs_that_are_no_logits(returned: Callable[[Tensor], Any], message: str) -> None:
+    model = Recipe(lambda m, x: returned(m.body(x)), body=small())
+    with pytest.raises(InputError, match=message):
+        GradientMeter(model)(INPUTS)
+
+
 class Packing(nn.Module):
     """Packs the sequences [N, T, 5] without their last step, if that is negative."""
 

@@ -348,6 +348,22 @@ def test_the_embedding_of_a_layer_that_is_called_often() -> None:
     torch.testing.assert_close(actual, dense(x).tanh().detach())
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_log_probabilities_hide_no_last_layer(dtype: torch.dtype) -> None:
+    model = randomise(
+        Recipe(
+            lambda m, x: torch.log_softmax(m.head(m.body(x).relu()), 1), body=nn.Linear(4, 5), head=nn.Linear(5, 3)
+        ).to(dtype)
+    )
+    x = samples(70, 4).to(dtype)
+    assert isinstance(model.body, nn.Linear)
+    expected = model.body(x).relu().detach()
+    for meter in (GradientMeter(model, embedding=True, tile=9), GradientMeter(model, gradients=False, embedding=True)):
+        actual = meter(x).embedding
+        assert actual is not None
+        torch.testing.assert_close(actual, expected)
+
+
 @pytest.mark.parametrize(
     "recipe",
     [lambda m, x: m.head(x) / 2, lambda m, x: m.head(x.unsqueeze(1)).squeeze(1), lambda m, x: m.head(x)[:, [0, 1, 2]]],

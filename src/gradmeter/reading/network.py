@@ -400,10 +400,10 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
         raise InputError(f"the network returned logits of dtype {logits.dtype}; expected a real dtype")
     if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[0] != samples or logits.shape[1] < 2:
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        # As of binary classifiers, whose loss is a binary cross entropy.
-        is_single = given in ((samples,), (samples, 1))
-        advice = "; of one logit z for two classes, return the logits 0 and z" if is_single else ""
-        raise InputError(f"the network returned {given}; expected logits of shape ({samples}, classes >= 2){advice}")
+        raise InputError(
+            f"the network returned {given}; expected logits of shape ({samples}, classes >= 2)"
+            f"{_advice(logits, samples)}"
+        )
     if rows := not_finite(logits):
         raise NotFinite.of(rows, samples)
     if torch.is_grad_enabled() and not logits.requires_grad:
@@ -412,6 +412,18 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
             "dtype); expected logits that can be differentiated with respect to the weights"
         )
     return logits
+
+
+def _advice(output: Any, samples: int) -> str:
+    """What to return instead of an output that is no logits [N, C]; empty if that is not clear."""
+    if not isinstance(output, Tensor):
+        return "; of several outputs, return the logits alone, or an object with `.logits`"
+    # As of binary classifiers, whose loss is a binary cross entropy.
+    if tuple(output.shape) in ((samples,), (samples, 1)):
+        return "; of one logit z for two classes, return the logits 0 and z"
+    if output.dim() == 1 and samples == 1:
+        return "; keep the axis of the samples for a single one, too, with flatten(1) in place of squeeze()"
+    return ""
 
 
 def not_finite(logits: Tensor) -> list[int]:

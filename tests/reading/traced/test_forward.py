@@ -39,7 +39,11 @@ def flat() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(72, 8), nn.ReLU(), nn.Linear(8, 3))
 
 
-@pytest.mark.parametrize("make", [Twice, Windows, flat])
+def log_probabilities() -> nn.Module:
+    return nn.Sequential(flat(), nn.LogSoftmax(1))
+
+
+@pytest.mark.parametrize("make", [Twice, Windows, flat, log_probabilities])
 @pytest.mark.parametrize("samples", [1, 7])
 def test_readings(make: type[nn.Module], samples: int) -> None:
     torch.manual_seed(0)

@@ -64,7 +64,7 @@ class LayerOutputs:
     def embedding(self, logits: Tensor) -> Tensor | None:
         """Input [N, D] of the layer that returned the logits; None if there is no such layer."""
         for activation, output in reversed(self._candidates):
-            if output.data_ptr() == logits.data_ptr() and output.shape == logits.shape:
+            if is_returned(output, logits):
                 return activation.clone()
         return None
 
@@ -226,6 +226,14 @@ class OutputReader:
         finally:
             for module in self._modules.values():
                 module._forward_hooks.pop(key, None)
+
+
+def is_returned(output: Tensor, logits: Tensor) -> bool:
+    """Whether a network returns a layer's output [N, C] as its logits, as it is or as log-probabilities."""
+    if output.shape != logits.shape or output.device != logits.device:
+        return False
+    # The same operation on the same numbers rounds in the same way.
+    return output.data_ptr() == logits.data_ptr() or torch.equal(output.log_softmax(1, dtype=logits.dtype), logits)
 
 
 def _without_padding(rows: Tensor, mask: Tensor) -> Tensor:
