@@ -1067,6 +1067,12 @@ def test_outputs_that_are_no_logits(returned: Callable[[Tensor], Any], message: 
         GradientMeter(model)(INPUTS)
 
 
+def test_logits_in_a_dict() -> None:
+    body = small()
+    model = Recipe(lambda m, x: {"loss": None, "logits": m.body(x)}, body=body)
+    torch.testing.assert_close(GradientMeter(model)(INPUTS).values, GradientMeter(body)(INPUTS).values)
+
+
 class Packing(nn.Module):
     """Packs the sequences [N, T, 5] without their last step, if that is negative."""
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from gradmeter import DataError, GradientMeter, InputError, Readings, TrustModel
 from gradmeter.trust.data import read_inputs, read_known, read_synthetic, read_unknown
@@ -107,6 +107,25 @@ def test_forms_of_known_data(form: str, tmp_path: Path) -> None:
 )
 def test_forms_of_unknown_data(meter: GradientMeter, make: Callable[[Path], Any], tmp_path: Path) -> None:
     assert_close(read_unknown(meter, make(tmp_path)).readings, WHOLE)
+
+
+class Twins(Dataset[tuple[tuple[Tensor, Tensor], Tensor]]):
+    """Samples of two inputs and a label, as of siamese networks."""
+
+    def __len__(self) -> int:
+        return len(IMAGES)
+
+    def __getitem__(self, index: int) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        return (IMAGES[index] - 1, torch.ones(1, 1, 1)), LABELS[index]
+
+
+def test_samples_of_several_inputs_which_a_loader_puts_into_a_list() -> None:
+    batches = DataLoader(Twins(), batch_size=25)
+    assert isinstance(next(iter(batches))[0], list)
+    read, labels = read_known(NAMED, batches)
+    assert_close(read.readings, WHOLE)
+    assert labels.tolist() == LABELS.tolist()
+    assert_close(read_unknown(NAMED, batches).readings, WHOLE)
 
 
 @pytest.mark.parametrize(

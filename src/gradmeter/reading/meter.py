@@ -126,8 +126,8 @@ class GradientMeter:
     the state of the random generators. Backward hooks do not run meanwhile.
 
     Args:
-        model: any nn.Module that maps a batch to logits [N, C] (or to an object with `.logits`) and treats samples
-            independently. A compiled or DataParallel-wrapped model is measured without its wrapper.
+        model: any nn.Module that maps a batch to logits [N, C] (or to a dict with "logits" or an object with `.logits`)
+            and treats samples independently. A compiled or DataParallel-wrapped model is measured without its wrapper.
         pseudo_label: "predicted", "uniform", "all-ones", "counterfactual" or "expected"; a class index; or a loss
             mapping logits [N, C] to [N]. Several pseudo-labels share one forward pass: `Readings.values` belong to the
             first, `Readings.for_pseudo_label` returns each.

@@ -417,7 +417,7 @@ def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module
 def _advice(output: Any, samples: int) -> str:
     """What to return instead of an output that is no logits [N, C]; empty if that is not clear."""
     if not isinstance(output, Tensor):
-        return "; of several outputs, return the logits alone, or an object with `.logits`"
+        return '; of several outputs, return the logits alone, or a dict with "logits"'
     # As of binary classifiers, whose loss is a binary cross entropy.
     if tuple(output.shape) in ((samples,), (samples, 1)):
         return "; of one logit z for two classes, return the logits 0 and z"
@@ -436,10 +436,12 @@ def not_finite(logits: Tensor) -> list[int]:
 
 
 def answer(network: nn.Module, inputs: Inputs) -> Any:
-    """The output of a network, or its `.logits` attribute if it has one."""
+    """The output of a network, or its `.logits` attribute or entry if it has one."""
     # Copies, because a network may modify its input in place, which belongs to the user and is used again.
     inputs = inputs.map(lambda tensor: tensor.clone())
     output = network(*inputs.args, **inputs.kwargs)
+    if isinstance(output, Mapping) and "logits" in output:
+        return output["logits"]
     return getattr(output, "logits", output)
 
 

@@ -217,9 +217,13 @@ def _split(batch: Any) -> tuple[Any, Any]:
         name = next((name for name in _LABELS if name in batch), None)
         return {key: value for key, value in batch.items() if key not in _LABELS}, None if name is None else batch[name]
     if isinstance(batch, (tuple, list)) and len(batch) == 2:
-        return batch[0], batch[1]
-    # PyTorch's default collate function returns a list for samples that are tuples.
-    return tuple(batch) if isinstance(batch, list) else batch, None
+        return _arguments(batch[0]), batch[1]
+    return _arguments(batch), None
+
+
+def _arguments(inputs: Any) -> Any:
+    """Inputs of a batch; PyTorch's default collate function makes a list of what is a tuple in each sample."""
+    return tuple(inputs) if isinstance(inputs, list) else inputs
 
 
 def _is_pair(data: Any) -> bool:
