@@ -15,6 +15,14 @@ def test_ranges() -> None:
     assert (SOUND.low, SOUND.high, SOUND.kind, str(SOUND)) == (-1.5, 0.5, "floats", "float32 [2]")
 
 
+def test_columns_of_categories_get_numbers_that_each_of_them_has() -> None:
+    # An embedding of three categories fails on those of the other columns.
+    field = ArrayField.of("c", np.array([[0, 6, 2], [4, 0, 0], [1, 3, 1]]))
+    assert (field.low, field.high) == (0, 2)
+    steps = ArrayField.of("c", np.array([[[0, 6], [2, 1]], [[4, 1], [0, 3]]]))
+    assert (steps.low, steps.high) == (1, 4)
+
+
 @pytest.mark.parametrize(("mask", "number"), [([1, 1, 0], 1), ([0, 0, 1], 0), ([0, 0, 0], 0), ([1, 1, 1], 1)])
 @pytest.mark.parametrize("dtype", [np.int64, np.bool_])
 def test_a_mask_has_the_more_frequent_number(mask: list[int], number: int, dtype: type) -> None:
