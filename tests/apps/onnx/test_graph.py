@@ -1,5 +1,6 @@
 """Graphs compute what their modules compute, also where that depends on small numbers."""
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from apps.onnx.exported import needs_exporter
 from gradmeter.apps.onnx.graph import to_graph
+from gradmeter.errors import UnsupportedModelError
 
 pytestmark = [pytest.mark.slow, needs_exporter]
 
@@ -45,3 +47,24 @@ def test_small_numbers_stay(function: Callable[[Tensor], Tensor]) -> None:
     graph = to_graph(Function(function), inputs, "inputs", ["values"], "the function")
     (values,) = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {"inputs": inputs.numpy()})
     np.testing.assert_allclose(values, function(inputs).numpy(), rtol=1e-6)
+
+
+def test_a_network_that_asks_for_the_length_of_its_batch_learns_what_to_do() -> None:
+    inputs = torch.arange(6.0).reshape(2, 3)
+    with pytest.raises(UnsupportedModelError, match=r"fixes the batch size; .* x\.size\(0\) in place of len\(x\)"):
+        to_graph(Function(lambda x: x.reshape(len(x), 3)), inputs, "inputs", ["values"], "the function")
+    to_graph(Function(lambda x: x.reshape(x.size(0), 3)), inputs, "inputs", ["values"], "the function")
+
+
+def test_errors_of_the_exporter_are_raised_and_not_logged_too() -> None:
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(UnsupportedModelError, match="cannot be written to ONNX"):
+            to_graph(Function(lambda x: torch.stack([*x] * 0)), torch.ones(2, 3), "inputs", ["values"], "the function")
+    finally:
+        logger.removeHandler(handler)
+    assert records == []

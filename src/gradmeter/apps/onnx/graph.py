@@ -82,7 +82,10 @@ def to_graph(module: nn.Module, inputs: Tensor, name: str, outputs: Sequence[str
     _simplify(program.model)
     graph = program.model_proto
     if not graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
-        raise UnsupportedModelError(f"{title} fixes the batch size; expected operations for any number of inputs")
+        raise UnsupportedModelError(
+            f"{title} fixes the batch size; expected operations for any number of inputs, such as x.size(0) "
+            "in place of len(x)"
+        )
     _strip(graph.graph)
     onnx.checker.check_model(graph)
     return graph
@@ -133,9 +136,9 @@ def _first(error: BaseException) -> BaseException:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide what the exporter prints and logs."""
+    """Hide what the exporter prints and logs, also of errors, which it raises as well."""
     level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
