@@ -19,6 +19,8 @@ def test_columns_of_categories_get_numbers_that_each_of_them_has() -> None:
     # An embedding of three categories fails on those of the other columns.
     field = ArrayField.of("c", np.array([[0, 6, 2], [4, 0, 0], [1, 3, 1]]))
     assert (field.low, field.high) == (0, 2)
+    constant = ArrayField.of("c", np.array([[0, 6, 7], [4, 0, 7], [1, 3, 7]]))
+    assert (constant.low, constant.high) == (0, 4)
     steps = ArrayField.of("c", np.array([[[0, 6], [2, 1]], [[4, 1], [0, 3]]]))
     assert (steps.low, steps.high) == (1, 4)
 

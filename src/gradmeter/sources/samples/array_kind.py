@@ -30,7 +30,7 @@ class ArrayField:
         low: the smallest of some of the numbers.
         high: the largest of them. In arrays of zeros and ones, such as masks, both are the more frequent number.
             Columns of integers may have different ranges, as categories have: these are then the limits of the range
-            that is common to all columns, if there is one.
+            that is common to all columns, except for constant ones, if there is one.
     """
 
     name: str
@@ -48,7 +48,8 @@ class ArrayField:
             low = high = int(numbers.mean() >= 0.5)
         elif rows.dtype.kind in "iu" and numbers.size and rows.ndim > 1:
             columns = rows.reshape(-1, rows.shape[-1])
-            common = columns.min(axis=0).max().item(), columns.max(axis=0).min().item()
+            columns = columns[:, columns.min(axis=0) < columns.max(axis=0)]
+            common = (columns.min(axis=0).max().item(), columns.max(axis=0).min().item()) if columns.size else (0, 0)
             low, high = common if common[0] < common[1] else (low, high)
         return cls(name, rows.dtype.newbyteorder("=").name, rows.shape[1:], low, high)
 
