@@ -128,7 +128,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if right < LEAST_KNOWN:
             inputs = "input is" if right == 1 else "inputs are"
             raise InputError(
-                f"{right} different {inputs} predicted right; expected at least {LEAST_KNOWN}: give more data"
+                f"{right} different {inputs} predicted right; expected at least {LEAST_KNOWN}: give more data; if the "
+                "network is right more often, check the order of its classes, the labels and the preprocessing"
             )
 
     def fit(self, X: FeatureBlock, y: NDArray[np.int64]) -> Self:

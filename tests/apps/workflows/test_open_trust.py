@@ -59,6 +59,19 @@ def test_one_of_an_earlier_version_says_nothing_of_the_answer(at_place: Path, fi
     open_trust(tmp_path / "trust", model="digits_network:network")
 
 
+def test_weights_that_have_moved(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+    shutil.copytree("trust", tmp_path / "trust", ignore=shutil.ignore_patterns("readings"))
+    path = tmp_path / "trust/trust.json"
+    content = json.loads(path.read_text())
+    content.pop("checksum")
+    weights = Path("weights.safetensors").resolve()
+    content["notes"]["recipe"]["weights"] = str(tmp_path / "before.safetensors")
+    write_main(path, content)
+    with pytest.raises(DataError, match=r"before\.safetensors.* give its path with --weights"):
+        open_trust(tmp_path / "trust", model="digits_network:network")
+    open_trust(tmp_path / "trust", model="digits_network:network", weights=weights)
+
+
 @pytest.mark.parametrize("other_network", [False, True], ids=["other preprocessing", "other network, too"])
 def test_one_that_is_replaced_while_its_network_is_opened(
     other_network: bool, at_place: Path, fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

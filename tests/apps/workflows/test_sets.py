@@ -186,6 +186,31 @@ def test_samples_that_were_moved_or_removed_do_not_count(classifier: Classifier,
         sets()
 
 
+def test_readings_of_samples_that_were_moved_count_with_a_note(classifier: Classifier, tmp_path: Path) -> None:
+    """Both labels of a sample count after its label was corrected, so the user must know."""
+    data, readings = tmp_path / "data", str(tmp_path / "readings")
+    for name in "34":
+        (data / name).mkdir(parents=True)
+        for image in sorted(Path(f"validation/{name}").iterdir())[:2]:
+            (data / name / image.name).write_bytes(image.read_bytes())
+    (data / "4/torn.png").write_bytes(b"torn")
+
+    def notes() -> list[str]:
+        measure(classifier, open_source(str(data), classifier.image), Path(readings), Work())
+        noted: list[str] = []
+        read_sets(classifier, open_sets(classifier, readings, []), tmp_path / "unused", Work(on_note=noted.append))
+        return noted
+
+    assert notes() == []
+    (data / "4/torn.png").unlink()
+    assert notes() == []
+    moved = next((data / "3").iterdir())
+    moved.rename(data / "4" / moved.name)
+    (note,) = notes()
+    assert "1 of its 5 readings" in note
+    assert "--fresh" in note
+
+
 def test_parts_without_labels(
     classifier: Classifier, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

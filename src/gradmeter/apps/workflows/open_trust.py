@@ -10,6 +10,7 @@ from typing import Any
 
 from gradmeter.errors import DataError, InputError, one_line
 from gradmeter.sources.models import Classifier, Recipe
+from gradmeter.sources.samples.left_out import kind_of
 from gradmeter.trust.model import TrustModel
 from gradmeter.trust.saving import holds_trust, read_notes
 
@@ -72,9 +73,21 @@ def _recipe_of(folder: Path, notes: Mapping[str, Any], model: str | None, weight
             f"the network of {folder} is made by the function {recipe.model}, whose code would be run; if you trust "
             f"it, give --model {recipe.model}"
         )
+    if weights is None and recipe.weights is not None and _is_missing(recipe.weights):
+        raise DataError(
+            f"{recipe.weights}, the weights that {folder} was fitted with: no such file; if it has moved, give its "
+            "path with --weights"
+        )
     if weights is None and model is None:
         return recipe
     return replace(recipe, model=model or recipe.model, weights=weights or recipe.weights)
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        return kind_of(path) is None
+    except OSError:  # which opening it explains
+        return False
 
 
 def _are_equal(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -200,6 +200,12 @@ def read_sets(
             path = place_for(_file_name(data.name), suffix, data.source, folder)
             measured = measure(classifier, data.source, path, work, gradients=gradients, second_look=second_look)
             data = _present(ReadSet(data.name, MeasuredSet(path), data.source, measured.skipped))
+        elif removed := len(data.measured.gone() - {sample.id for sample in data.skipped}):
+            work.on_note(
+                f"{data.name}: {removed:,} of its {len(data) - len(data.skipped):,} readings are of samples that were "
+                "moved or removed before it was last measured; they count, with the labels of then; measure it again "
+                "with --fresh to leave them out"
+            )
         sets.append(data)
     known = sets[0].contents()
     for unknown in sets[1:]:

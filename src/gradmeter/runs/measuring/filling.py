@@ -64,7 +64,7 @@ def fill(
         work.on_note(f"{source.name}: {done:,} of {count:,} samples were done before")
     if to_do.gone:
         gone = f"{len(to_do.gone):,} sample{'s no longer exist' if len(to_do.gone) > 1 else ' no longer exists'}"
-        work.on_note(f"{source.name}: {gone}; their {content} stay in {measured.name}")
+        work.on_note(f"{source.name}: {gone}; earlier {content} stay in {measured.name}")
     for sample in measured.progress()[1]:
         if sample.id not in to_do.gone:
             work.on_skip(sample)
