@@ -160,8 +160,8 @@ def _require_own(out: Path, settings: Mapping[str, Any], *, fresh: bool) -> None
     different = [key for key, value in settings.items() if earlier.get(key) != value]
     if different:
         raise OutputError(
-            f"{out} holds maps made with other settings ({', '.join(different)}); choose another --out, or give --fresh to "
-            "replace them"
+            f"{out} holds maps made with other settings ({', '.join(different)}); choose another --out, or give "
+            "--fresh to replace them"
         )
 
 
