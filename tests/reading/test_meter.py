@@ -1130,7 +1130,7 @@ class Returning(nn.Module):
         (lambda z: z.unsqueeze(1), r"\(4, 1, 3\).*\(4, "),
         (lambda z: z[:2], r"\(2, 3\).*\(4, "),
         (lambda z: (z, z), r"tuple.*\(4, "),
-        (lambda z: {"logits": z}, r"dict.*\(4, "),
+        (lambda z: {"scores": z}, r"dict.*\(4, "),
     ],
 )
 def test_not_logits(answer: Callable[[Tensor], Any], given: str) -> None:
