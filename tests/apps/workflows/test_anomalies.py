@@ -132,6 +132,15 @@ def test_a_second_run_reads_only_what_is_missing(folder: Path, tmp_path: Path) -
     assert score(folder, tmp_path / "out", seed=1, fresh=True).scores != first.scores
 
 
+def test_scores_of_another_forward_pass_are_not_mixed(folder: Path, tmp_path: Path) -> None:
+    """The code of a network may change while its weights stay."""
+    score(folder, tmp_path / "out")
+    network = segmenter()
+    network.network[1] = nn.Tanh()
+    with pytest.raises(OutputError, match="other outputs on the same noise"):
+        score_anomalies(network, anomaly_images(folder, network), folder / MASKS, tmp_path / "out")
+
+
 def test_masks_that_changed_are_scored_again(folder: Path, tmp_path: Path) -> None:
     before = score(folder, tmp_path / "out").scores[SOFTMAX][AUROC].value
     for path in (folder / MASKS).iterdir():

@@ -1,5 +1,6 @@
 """Maps of the pixels of images in a folder."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -123,6 +124,27 @@ def test_maps_of_other_settings_are_not_mixed(images: Path, tmp_path: Path) -> N
     with pytest.raises(OutputError, match="weights"):
         draw(images, tmp_path / "maps", seed=1)
     draw(images, tmp_path / "maps", Maps(statistic="l1"), fresh=True)
+
+
+def test_maps_of_another_forward_pass_are_not_mixed(images: Path, tmp_path: Path) -> None:
+    """The code of a network may change while its weights stay."""
+    draw(images, tmp_path / "maps")
+    network = segmenter()
+    network.network[1] = nn.Tanh()
+    source = open_source(str(images), ImageKind("RGB", 8))
+    with pytest.raises(OutputError, match="other outputs on the same noise"):
+        heatmaps(network, source, tmp_path / "maps", DEFAULT)
+    assert heatmaps(network, source, tmp_path / "maps", DEFAULT, fresh=True).maps == 2
+
+
+def test_maps_without_the_outputs_of_the_network(images: Path, tmp_path: Path) -> None:
+    """Earlier versions wrote none."""
+    draw(images, tmp_path / "maps")
+    manifest = tmp_path / "maps" / MANIFEST
+    settings = json.loads(manifest.read_text())
+    del settings["outputs"]
+    manifest.write_text(json.dumps(settings))
+    assert draw(images, tmp_path / "maps").maps == 2
 
 
 def test_a_killed_fresh_run_leaves_no_maps_of_other_settings(images: Path, tmp_path: Path) -> None:

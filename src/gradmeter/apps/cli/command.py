@@ -87,8 +87,8 @@ def end_without_ray() -> NoReturn:
     """End the process with one line after Ray was killed, from any thread and at once: Ray might never return."""
     try:
         _fail(
-            "Ray was killed on this machine (its process raylet), perhaps because memory ran out; free memory and run "
-            "the command again",
+            "Ray was killed on this machine (its process raylet): memory may have run out, or a signal was sent to all "
+            "processes of the group; free memory, or send the signal to gradmeter alone, and run the command again",
             RAY_KILLED,
         )
     finally:

@@ -16,11 +16,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from gradmeter.apps.workflows.segmenting import changes, identity, on_image
 from gradmeter.errors import DataError, InputError
 from gradmeter.files import remove_earlier, shortened, write_text
 from gradmeter.names import decode_name
-from gradmeter.reading.inputs import Inputs
-from gradmeter.reading.network import weights_hash
 from gradmeter.reading.pixels import PixelMeter
 from gradmeter.reading.pixels.scores import PREDICTED, UNIFORM, confidence_scores, gradient_scores
 from gradmeter.report.markdown import markdown_table
@@ -28,7 +27,6 @@ from gradmeter.runs.arrays import read_array, write_arrays
 from gradmeter.runs.measuring import Skipped
 from gradmeter.runs.store import Store, StoreKind
 from gradmeter.sources.models import Classifier
-from gradmeter.sources.models.answering import explained
 from gradmeter.sources.samples import Source, Unreadable, open_source
 from gradmeter.sources.samples.decoding import decode_mask
 from gradmeter.trust.evaluation.binned import AUPR, AUROC, FPR95, SEPARATION, GroupedScores, ScoreCounts
@@ -111,10 +109,9 @@ def score_anomalies(
     """
     segmenter.move(device)
     store = Store(out, _KIND)
-    identity = {"model": segmenter.name, "weights": weights_hash(segmenter.network), "layers": list(layers)}
-    identity |= {"preprocessing": repr(segmenter.batch)}
+    made_with = {**identity(segmenter, device), "layers": list(layers)}
     scorer = _Scorer(segmenter, layers, device)
-    store.begin(identity, fresh=fresh)
+    store.begin(made_with, fresh=fresh, changes=changes)
     if fresh:
         _clear(out)
     parts, skipped = list[Path](), list[Skipped]()
@@ -129,7 +126,7 @@ def score_anomalies(
             if not part.is_file():
                 counts = scorer.counts(image, mask)
                 # Only now, so that a run without any scores leaves nothing behind.
-                store.write(identity)
+                store.write(made_with)
                 _write_counts(part, counts)
             parts.append(part)
         except (Unreadable, InputError) as error:
@@ -161,11 +158,7 @@ class _Scorer:
             self._meters[height, width] = PixelMeter(
                 self._segmenter.network, self._layers, [PREDICTED, UNIFORM], size=(height, width)
             )
-        with explained(self._segmenter):
-            batch = self._segmenter.batch([image])
-        inputs = Inputs.of(batch).map(lambda tensor: tensor.to(self._device))
-        with explained(self._segmenter, batch):
-            readings = self._meters[height, width](inputs)
+        readings = on_image(self._segmenter, image, self._device, self._meters[height, width])
         used = (mask != VOID).ravel()
         outside = (mask == ANOMALY).ravel()[used]
         maps: Mapping[str, torch.Tensor] = confidence_scores(readings.logits) | gradient_scores(readings)

@@ -15,19 +15,17 @@ import numpy as np
 import torch
 from PIL import Image
 
+from gradmeter.apps.workflows.segmenting import changes, identity, on_image
 from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.files import LONGEST, atomic_write, is_temporary, read_json, remove_earlier, sweep, write_text
 from gradmeter.names import decode_name
-from gradmeter.reading.inputs import Inputs
-from gradmeter.reading.network import weights_hash
 from gradmeter.reading.pixels import PixelMeter, PixelReadings
 from gradmeter.reading.statistics import STATISTICS
 from gradmeter.report.figures import heatmap as draw
 from gradmeter.runs.arrays import write_arrays
 from gradmeter.runs.measuring import Skipped
-from gradmeter.runs.store import as_json
+from gradmeter.runs.store import Manifest, as_json
 from gradmeter.sources.models import Classifier
-from gradmeter.sources.models.answering import explained
 from gradmeter.sources.samples import Source, Unreadable
 
 MANIFEST = "_heatmaps.json"
@@ -109,7 +107,7 @@ def heatmaps(
     """
     segmenter.move(device)
     meter = PixelMeter(segmenter.network, maps.layers or None, size="input")
-    settings = _settings(segmenter, maps)
+    settings = as_json({**identity(segmenter, device), **asdict(maps)})
     _require_own(out, settings, fresh=fresh)
     sweep(out)
     count, begun, skipped = 0, False, []
@@ -119,7 +117,7 @@ def heatmaps(
             target = _target(out, name)
             image = _image(source, index)
             if fresh or not _has_map(image, target, maps):
-                readings = _measured(segmenter, meter, image, device)
+                readings = on_image(segmenter, image, device, meter)
                 if not begun:
                     # Only now, so that a run without any map leaves nothing behind, and maps of an earlier run.
                     _begin(out, settings, source, fresh=fresh)
@@ -135,13 +133,6 @@ def heatmaps(
     return Drawn(count, tuple(skipped))
 
 
-def _settings(segmenter: Classifier, maps: Maps) -> dict[str, Any]:
-    """How the maps are made, as JSON values."""
-    settings = {"model": segmenter.name, "weights": weights_hash(segmenter.network)}
-    settings["preprocessing"] = repr(segmenter.batch)
-    return as_json({**settings, **asdict(maps)})
-
-
 def _require_own(out: Path, settings: Mapping[str, Any], *, fresh: bool) -> None:
     """Require a folder without files, or one of maps, which were made with the same settings unless `fresh`."""
     path = out / MANIFEST
@@ -154,13 +145,12 @@ def _require_own(out: Path, settings: Mapping[str, Any], *, fresh: bool) -> None
     if fresh:
         return
     try:
-        earlier = read_json(path)
-    except (OSError, ValueError) as error:
+        earlier: Manifest = dict(read_json(path))
+    except (OSError, TypeError, ValueError) as error:
         raise OutputError(f"{path} is damaged; give --fresh, or choose another --out") from error
-    different = [key for key, value in settings.items() if earlier.get(key) != value]
-    if different:
+    if different := changes(earlier, settings):
         raise OutputError(
-            f"{out} holds maps made with other settings ({', '.join(different)}); choose another --out, or give "
+            f"{out} holds maps made with other settings ({'; '.join(different)}); choose another --out, or give "
             "--fresh to replace them"
         )
 
@@ -214,14 +204,6 @@ def _image(source: Source, index: int) -> Image.Image:
     content = source.read(index).content
     assert isinstance(content, Image.Image)
     return content
-
-
-def _measured(segmenter: Classifier, meter: PixelMeter, image: Image.Image, device: str) -> PixelReadings:
-    with explained(segmenter):
-        batch = segmenter.batch([image])
-    inputs = Inputs.of(batch).map(lambda tensor: tensor.to(device))
-    with explained(segmenter, batch):
-        return meter(inputs)
 
 
 def _write(image: Image.Image, readings: PixelReadings, target: Path, maps: Maps) -> None:
