@@ -38,6 +38,7 @@ def right() -> int:
     return int((readings("known").predictions == LABELS).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("unknown", "synthetic"), [((), ()), (("noise", "more noise"), ("inverted", "turned"))])
 def test_counts(unknown: tuple[str, ...], synthetic: tuple[str, ...]) -> None:
     fitted = judge("gradmeter", unknown, synthetic)
@@ -49,6 +50,7 @@ def test_counts(unknown: tuple[str, ...], synthetic: tuple[str, ...]) -> None:
     assert fitted.unknown_share == fitted.classifier.unknown_share_
 
 
+@pytest.mark.slow
 def test_other_classifiers_do_not_use_synthetic_unknowns() -> None:
     with_them = judge("ridge_cv", ("noise",), ("inverted",))
     without = judge("ridge_cv", ("noise",))
@@ -58,12 +60,14 @@ def test_other_classifiers_do_not_use_synthetic_unknowns() -> None:
     assert np.array_equal(with_them.probability(readings("turned")), without.probability(readings("turned")))
 
 
+@pytest.mark.slow
 def test_synthetic_unknowns_lower_the_probability_of_similar_inputs() -> None:
     plain, taught = judge("gradmeter"), judge("gradmeter", (), ("inverted",))
     inverted = readings("inverted").rows(np.arange(40, 80))
     assert taught.probability(inverted).mean() < plain.probability(inverted).mean() - 0.05
 
 
+@pytest.mark.slow
 def test_held_out_judgements_are_by_heads_fitted_to_other_samples() -> None:
     fitted = judge("gradmeter", ("noise",), ("inverted",))
     given = Readings.concatenate([readings("known"), readings("noise")])
@@ -85,6 +89,7 @@ def auroc(score: np.ndarray, wrong: np.ndarray) -> float:
     return float(roc_auc_score(wrong, -score))
 
 
+@pytest.mark.slow
 def test_a_ranking_that_is_worse_than_the_softmax_is_not_used() -> None:
     """Synthetic unknowns that equal the most confident known inputs degrade the learned ranking."""
     known = readings("known")

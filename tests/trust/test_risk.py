@@ -131,6 +131,7 @@ def test_no_threshold_can_guarantee_the_risk() -> None:
         control_risk(score[:20], np.ones(20, bool), 0.01, thresholds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copies", [1, 7])
 def test_copies_are_no_additional_evidence(copies: int) -> None:
     """With several copies of each sample, as in oversampled data, the guarantee holds with the stated confidence."""

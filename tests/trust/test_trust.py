@@ -96,6 +96,7 @@ def test_it_is_calibrated_for_known_inputs_up_to_the_stated_loss(fitted: TrustMo
     assert expected_calibration_error(fitted.predict_proba(IMAGES[rows]).numpy(), right(rows), 5) < 0.04 + loss
 
 
+@pytest.mark.slow
 def test_it_is_calibrated_for_a_given_share_of_unknown_inputs() -> None:
     heads = TwoHeads(unknown_share=0.2)
     trust = TrustModel(GradientMeter(trained()), heads, reads="forward")
@@ -297,6 +298,7 @@ def test_copies_do_not_count_for_a_guarantee() -> None:
         trust.set_risk(0.02, (images, labels))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classifier", "count", "copies"), [("gradmeter", 200, 6), ("ridge_cv", 100, 10)])
 def test_held_out_judgements_are_not_by_classifiers_fitted_to_copies(classifier: str, count: int, copies: int) -> None:
     """With random labels, only memorised copies could be separated."""

@@ -38,6 +38,7 @@ def fitted() -> TrustModel:
     return TrustModel(GradientMeter(trained()), reads="forward").fit(loader(300, 900))
 
 
+@pytest.mark.slow
 def test_features_and_heads_of_one_image() -> None:
     readings = fitted().meter(digits()[0][:1])
     packages = packages_called(lambda: fitted().predict_proba(readings))

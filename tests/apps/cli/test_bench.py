@@ -78,6 +78,7 @@ def finish(process: Forked) -> tuple[int | None, str, str]:
         return process.returncode, out, err
 
 
+@pytest.mark.exhaustive
 def test_killed_stopped_finished_and_asked_again(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     command, page = (*SMALL, "--out", folder), folder / "performance.md"

@@ -222,6 +222,7 @@ def test_ctrl_c_says_how_to_go_on_and_fresh_keeps_what_is_not_the_studys(
     assert "finished" not in manifest
 
 
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("default")  # Ray leaves files open, and forks while threads run
 def test_a_run_on_ray_has_the_same_numbers(
     finished: Finished,

@@ -78,6 +78,7 @@ def test_inputs_far_from_all_known_ones(factor: float) -> None:
     require_same(opened(), trust(), images()[:40] * factor)
 
 
+@pytest.mark.exhaustive
 def test_a_layer_that_shows_only_zeros(tmp_path: Path) -> None:
     network = trained()
     with torch.no_grad():
@@ -249,9 +250,8 @@ class Attention(nn.Module):
         return self.last(self.attention(x, x, x, need_weights=False)[0][:, 0])
 
 
-@pytest.mark.parametrize(
-    "make", [Attention, pytest.param(partial(Transformer, 1), id="transformer", marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("make", [Attention, pytest.param(partial(Transformer, 1), id="transformer")])
 def test_gradients_of_attention(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     network, inputs = make().eval(), images()[::40]

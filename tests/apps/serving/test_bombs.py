@@ -205,6 +205,7 @@ def test_those_who_go_away_do_not_free_what_is_still_held() -> None:
     assert post(allowed).status_code == 200
 
 
+@pytest.mark.exhaustive
 def test_a_header_that_lies_takes_no_more_than_one_that_does_not() -> None:
     Image.init()
     if "AVIF" not in Image.SAVE:

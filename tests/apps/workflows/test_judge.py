@@ -237,6 +237,7 @@ def test_a_new_subfolder_adds_samples(opened, place: Path, tmp_path: Path) -> No
         assert judged.rows == days * each
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_an_object_store(opened, bucket: str, tmp_path: Path) -> None:
     found = judge(*opened, bucket.format("v"))

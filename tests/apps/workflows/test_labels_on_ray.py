@@ -38,6 +38,7 @@ def readings(folder: Path) -> pa.Table:
     return pq.read_table(folder, columns=["id", "label", "logits", "embedding", "content_hash"])
 
 
+@pytest.mark.exhaustive
 def test_the_same_rows_and_verdicts_as_in_one_process(folder: Path) -> None:
     """With gradients, which are also read at labels that the check corrupts."""
     tables = {}

@@ -68,6 +68,7 @@ def test_readings_are_kept(three: Exam, readings: dict[str, Readings], folder: P
     assert 0 < price.plain < price.gradients
 
 
+@pytest.mark.slow
 def test_all_cases_and_methods(pools: Pools, cases: dict[str, Scored]) -> None:
     assert list(cases) == [
         *(WRONG, "dark", "FGSM 8/255", "noise", learned("FGSM")),

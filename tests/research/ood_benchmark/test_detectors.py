@@ -104,6 +104,7 @@ def test_each_detector_scores_images(name: str, network: str) -> None:
     assert torch.isfinite(scores).all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_settings_are_chosen_on_synthetic_unknowns(monkeypatch: pytest.MonkeyPatch) -> None:
     parts, images = make_parts("paper")

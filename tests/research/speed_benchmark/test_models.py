@@ -9,6 +9,7 @@ from gradmeter.research.speed_benchmark.models import MAIN_MODELS, MODELS
 from research.speed_benchmark.tiny import IMAGES, SCALED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_flow_to_every_parameter(name: str) -> None:
     model = MODELS[name]

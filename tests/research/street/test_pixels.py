@@ -27,6 +27,7 @@ def network(street: Street, tmp_path_factory: pytest.TempPathFactory) -> StreetN
     return trained(street, lessons(street)[PART], 0, path, epochs=4)
 
 
+@pytest.mark.slow
 def test_anomalies_are_the_pixels_of_unlearned_classes(street: Street, network: StreetNet, tmp_path: Path) -> None:
     notes: list[str] = []
     scored = score_pixels(network, street, lessons(street)[PART], 0, lambda done, note: notes.append(note))

@@ -73,6 +73,7 @@ def test_the_given_options_are_compared_with_the_other_readings() -> None:
     assert left_out == {"standardised", "decay-1e-3", "standardised-1e-3"}, "they equal the given options"
 
 
+@pytest.mark.slow
 def test_only_softmax_and_entropy_are_judged(compared: Path) -> None:
     results = read_results(compared / "results/given-00.csv")
     assert {result.score for result in results} == {"", "softmax", "entropy"}

@@ -201,6 +201,7 @@ def test_other_readings_train_other_networks(options: dict[str, str], whole: Pat
     )
 
 
+@pytest.mark.slow
 def test_a_network_that_predicts_a_single_class_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
 

@@ -139,6 +139,7 @@ def test_a_certain_error_has_a_finite_likelihood():
 # --- intervals
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_the_bootstrap():
     """Interval ends of 1,000 resamples vary by 0.085 standard deviations, a fiftieth of the interval's width."""
     predictions = judged()
@@ -220,6 +221,7 @@ def test_other_networks_must_have_seen_the_same_inputs():
         compare(first, of_network(judged(), "first", 1))
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_difference_with_the_stated_confidence():
     random, held = np.random.default_rng(0), 0
     truth = norm.cdf(1.5 / np.sqrt(2)) - norm.cdf(1 / np.sqrt(2))

@@ -15,6 +15,7 @@ def test_the_mean_of_normal_numbers():
     assert bootstrap(np.mean, data) == interval
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_value_with_the_stated_confidence():
     random = np.random.default_rng(1)
     covered = 0

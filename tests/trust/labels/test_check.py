@@ -133,6 +133,7 @@ class Reader:
         return Readings(logits, torch.full((len(rows),), -1.0), ("1", "all"), values, "labels")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loudness", "reads"), [(0.0, "forward"), (6.0, "gradients")])
 def test_auto_reads_all_gradients_only_if_they_help_for_some(loudness: float, reads: str) -> None:
     inputs, wrong = clusters(2500, 100, spread=3.0)

@@ -66,6 +66,7 @@ def test_the_rate_of_a_network_that_may_be_too_sure(rate: float, sharpness: floa
         assert model.weights[0] == pytest.approx(1 / sharpness, rel=0.25)
 
 
+@pytest.mark.slow
 def test_an_interval_covers_and_is_no_wider_than_needed() -> None:
     held, rates, widths = 0, [], []
     for seed in range(40):

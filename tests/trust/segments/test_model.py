@@ -71,6 +71,7 @@ def test_fit_takes_batches(trust: SegmentTrust) -> None:
     assert_same(SegmentTrust().fit(halves), SegmentTrust().fit(whole), drawn(5, 5, seed=3))
 
 
+@pytest.mark.slow
 def test_a_risk_sets_images_aside() -> None:
     trust = SegmentTrust(risk=0.25, confidence=0.9).fit(drawn(150, 10))
     assert trust.fitted is not None

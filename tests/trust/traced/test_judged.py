@@ -74,11 +74,13 @@ def require_same(trust: TrustModel, inputs: Tensor) -> None:
     assert named == [layers for kind, layers in rejected if kind == UNFAMILIAR]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", SCORES)
 def test_each_score_decides_as_in_the_trust_model(score: str) -> None:
     require_same(guaranteed(score), images())
 
 
+@pytest.mark.slow
 def test_gradients() -> None:
     require_same(stressed(), images())
     require_same(stressed(), images()[::40])

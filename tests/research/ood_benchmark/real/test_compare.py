@@ -133,6 +133,7 @@ def test_missing_files(real_data: Path, tmp_path: Path) -> None:
         small(tmp_path, networks=real_data / "networks")
 
 
+@pytest.mark.slow
 def test_a_network_that_is_always_wrong(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def constant(folder: Path, depth: int) -> CifarResNet:
         network = CifarResNet(depth).eval()

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from gradmeter.research.ood_benchmark.page import Made
 from gradmeter.research.ood_benchmark.real.page import write_page
 from gradmeter.research.ood_benchmark.real.reference import REFERENCE
@@ -25,6 +27,7 @@ def test_nothing_to_show(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_all_networks(tmp_path: Path) -> None:
     judges = (few(200), few(1000), *(reading(reads) for reads in CONTROLLED_READS))
     copies = {statement(judge, name): METHODS[statement(OURS, name)] for judge in judges for name in SCORES}
