@@ -41,6 +41,7 @@ from gradmeter.trust.confidence import softmax_log_odds
 from gradmeter.trust.meta_classifier import SCORES
 from gradmeter.trust.reasons import UNFAMILIAR, split_reason
 from gradmeter.trust.traced import Verdicts
+from gradmeter.trust.traced.arithmetic import log_above
 from trust.trained import digits, loader, train, trained
 
 pytestmark = [pytest.mark.slow, needs_exporter]
@@ -206,6 +207,23 @@ def test_start_vectors_of_certain_predictions(largest: float) -> None:
     expected_direction, expected_scale = StartVectors()(logits)
     np.testing.assert_allclose(log_scale, expected_scale, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(direction, expected_direction, atol=1e-6)
+
+
+LEAST = 1e-12, 1e-304
+
+
+class Logarithms(nn.Module):
+    """Logarithms of sizes, which are 0 where a layer shows only zeros."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([log_above(x, least) for least in LEAST])
+
+
+def test_logarithms_of_zeros() -> None:
+    sizes = torch.tensor([0.0, 1e-13, 1e-3, 1.0], dtype=torch.float64)
+    graph = to_graph(Logarithms(), sizes, "sizes", ("logarithms",), "sizes")
+    (logarithms,) = onnxruntime.InferenceSession(graph.SerializeToString()).run(None, {"sizes": sizes.numpy()})
+    np.testing.assert_allclose(logarithms, np.log(sizes.numpy() + np.array(LEAST)[:, None]), atol=1e-12)
 
 
 class Transformer(nn.Module):
