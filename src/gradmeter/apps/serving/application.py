@@ -34,7 +34,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The body is empty or cannot be read."},
     408: {"description": "The body did not arrive in time."},
     413: {"description": "The body has too many bytes, or the image too many pixels, or the text too many characters."},
-    415: {"description": "The body is a form, JSON or compressed, not the content of a file."},
+    415: {"description": "The body is a form, JSON, compressed or of no type of texts, not the content of a file."},
     500: {"description": "The network fails on this input."},
     503: {"description": "The server is overloaded, or a worker is being restarted; try again."},
 }
@@ -191,7 +191,7 @@ def application(
             share = Share(self._room)
             try:
                 self._require_queue()
-                content = await received(request, bounds, share)
+                content = await received(request, bounds, share, texts=texts)
                 share.take(await asyncio.to_thread(decoded_bytes, content, bounds, self._pixels))
                 self._require_queue()
             except NoRoom as error:

@@ -67,28 +67,22 @@ class Limits:
         return 4 * self.queue
 
 
-async def received(request: Request, limits: Limits, share: Share) -> bytes:
+async def received(request: Request, limits: Limits, share: Share, *, texts: bool = False) -> bytes:
     """Receive the body of a request.
 
     Args:
         request: the request.
         limits: limits of size and time.
         share: takes memory for the body.
+        texts: whether the body is a text instead of the content of an image.
 
     Raises:
         HTTPException: 400 for an empty body, 408 if it is late, 413 if it is too large, 415 if it is a form, JSON
-            or compressed.
+            or compressed, or of a type that no text has.
         ClientDisconnect: if the client disconnects.
         NoRoom: if there is no memory for it.
     """
-    kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    # A classifier of texts would judge JSON as a text.
-    if (is_form := kind.startswith("multipart/")) or kind == "application/json":
-        raise HTTPException(
-            415,
-            f"the body is {'a form' if is_form else 'JSON'}; send the content of the file or the text itself instead, "
-            "as with curl --data-binary @image.png",
-        )
+    _require_content(request.headers.get("Content-Type", ""), texts=texts)
     if (encoding := request.headers.get("Content-Encoding", "identity").lower()) != "identity":
         raise HTTPException(415, f"the body is compressed ({encoding!r}); send the content of the file as it is")
     # A body without a length is counted chunk by chunk. Leading zeros are stripped because `int` rejects numbers of
@@ -125,6 +119,29 @@ async def received(request: Request, limits: Limits, share: Share) -> bytes:
     if not content:
         raise HTTPException(400, "the body is empty; send the content of a file")
     return bytes(content)
+
+
+def _require_content(content_type: str, *, texts: bool) -> None:
+    """Refuse bodies that hold the content of a file, or a text, in another form.
+
+    Raises:
+        HTTPException: 415 for such a type.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if (is_form := kind.startswith("multipart/")) or kind == "application/json":
+        raise HTTPException(
+            415,
+            f"the body is {'a form' if is_form else 'JSON'}; send the content of the file or the text itself instead, "
+            "as with curl --data-binary @image.png",
+        )
+    # A classifier of texts would judge the body of every other type as a text, such as text=... of a form. curl gives
+    # the type of a form to images, too, but a form is no image.
+    if texts and kind and not kind.startswith("text/") and kind != "application/octet-stream":
+        raise HTTPException(
+            415,
+            f"the body has the type {kind!r}; expected text/plain: send the text itself, as with curl --data-binary "
+            "@text.txt -H 'Content-Type: text/plain'",
+        )
 
 
 def decoded_bytes(content: bytes, limits: Limits, pixels: Callable[[bytes], int] | None) -> int:

@@ -218,7 +218,8 @@ function startExamples() {
 
 function describeModel() {
   const classes = `${model.classes.toLocaleString('en')} classes`
-  const file = model.mode === null ? 'text.txt' : 'image.png'
+  // The server does not take the type that curl gives to files, that of a form, for a text.
+  const file = model.mode === null ? "text.txt -H 'Content-Type: text/plain'" : 'image.png'
   $('command').textContent = `curl --data-binary @${file} ${new URL('judge', document.baseURI)}`
   if (model.mode === null) {
     $('about').textContent = `${model.model}: ${classes} of texts. This page can show images only: send texts to the ` +
