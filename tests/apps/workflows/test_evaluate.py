@@ -218,6 +218,7 @@ def test_inputs_that_the_guarantee_does_not_cover_are_only_observed(
     [
         (0.4, ("noise:uniform:200",), ("noise:uniform:150",)),
         (0.5, ("torn", "noise:normal"), ("torn",)),
+        (0.5, ("./torn/",), ("torn",)),  # as earlier versions saved it
     ],
 )
 def test_unknown_inputs_that_the_guarantee_covers(

@@ -39,6 +39,7 @@ def test_added_samples_are_the_same_data() -> None:
     recorded = {"data": "d", "contents": "a", "samples": 3}
     assert is_same_data(recorded, {"data": "d", "contents": "b", "samples": 4})
     assert not is_same_data(recorded, {"data": "e", "contents": "a", "samples": 3})
+    assert is_same_data({**recorded, "data": "./d/"}, recorded)  # as earlier versions wrote it
     assert changes(recorded, {"data": "d", "contents": "b", "samples": 4}) == [
         "samples were added, removed, renamed or replaced; there were 3 samples, now 4"
     ]

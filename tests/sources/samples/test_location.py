@@ -188,11 +188,37 @@ def test_what_is_too_large_for_one_sample(tmp_path: Path, monkeypatch: pytest.Mo
         ("abfss://train:secret@account.host/x?sig=secret", "abfss://train@account.host/x"),
         ("s3://key:with/slash@bucket/x", "s3://bucket/x"),
         ("hdfs://host:8020/x", "hdfs://host:8020/x"),
+        ("s3://bucket/x/?region=r", "s3://bucket/x?region=r"),
+        ("s3://bucket/", "s3://bucket"),
+        ("file:///", "file:///"),
     ],
 )
 def test_names_of_addresses(address: str, name: str) -> None:
     """Names contain no secrets, but everything that distinguishes addresses."""
     assert location._without_secrets(address) == name
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("images/", "images"),
+        ("./images", "images"),
+        ("a//b/./c/", "a/b/c"),
+        ("/a/b//", "/a/b"),
+        ("/", "/"),
+        ("./", "."),
+        ("../a", "../a"),
+        ("a/../b", "a/../b"),  # another folder than b, if a is a link
+        ("./noise:uniform/", "./noise:uniform"),
+        ("./a://b", "./a:/b"),
+        ("a:b/", "a:b"),
+        (" ", " "),
+    ],
+)
+def test_slashes_and_dots_that_do_not_matter_are_not_in_the_name(path: str, name: str) -> None:
+    """By the name, a run that goes on and the kinds of inputs of a guarantee are recognised."""
+    assert Location(path).name == name
+    assert Location(name).path() == Location(path).path()
 
 
 def test_the_root_of_the_machine_is_a_folder() -> None:

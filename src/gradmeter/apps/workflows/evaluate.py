@@ -22,6 +22,7 @@ from gradmeter.reading.scores import energy, entropy, margin, max_softmax
 from gradmeter.runs.measuring import Work
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import scheme_of
+from gradmeter.sources.samples.location import plain_name
 from gradmeter.stages import stage
 from gradmeter.trust.evaluation.comparison import WRONG, Comparison, Judged, compare
 from gradmeter.trust.evaluation.resampling import REPETITIONS
@@ -310,8 +311,8 @@ def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table,
 
 
 def _kind_of(data: str) -> str:
-    """Return DATA without the number of generated images."""
-    return ":".join(data.split(":")[:2]) if scheme_of(data) is not None else data
+    """Return DATA without the number of generated images; earlier versions saved names that are not plain."""
+    return ":".join(data.split(":")[:2]) if scheme_of(data) is not None else plain_name(data)
 
 
 def _guarantee_checks(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gradmeter.runs.store import Manifest, differences
 from gradmeter.sources.same_outputs import are_close
+from gradmeter.sources.samples.location import plain_name
 
 OUTPUTS = "outputs"
 """Key of the network's outputs on noise, of which earlier versions wrote none."""
@@ -26,6 +27,8 @@ def changes(recorded: Manifest, purpose: Manifest) -> list[str]:
     """List how a purpose differs from that of an earlier measurement; empty if it does not."""
     keys = {**recorded, **purpose}
     differing = {key for key in keys if recorded.get(key) != purpose.get(key)}
+    if "data" in differing and plain_name(str(recorded.get("data"))) == purpose.get("data"):  # by an earlier version
+        differing.discard("data")
     if _PLACE not in recorded or "data" in differing:  # written by an earlier version, or implied by the other name
         differing.discard(_PLACE)
     # The noise of other arrays is other noise.

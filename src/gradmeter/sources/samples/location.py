@@ -41,11 +41,16 @@ def is_address(name: str) -> bool:
     return _ADDRESS.match(name) is not None
 
 
+def plain_name(name: str) -> str:
+    """A path or address without secrets, and without slashes and dots that do not matter, as in "./images/"."""
+    return _without_secrets(name) if is_address(name) else _plain(name)
+
+
 class Location:
     """A file or folder, local or in a remote store; can be pickled.
 
     Attributes:
-        name: the name given by the user, encoded by `encode_name` and without secrets.
+        name: the name given by the user, made plain by `plain_name` and encoded by `encode_name`.
         system: the file system of `path`.
 
     Args:
@@ -62,7 +67,7 @@ class Location:
             raise DataError("a name is empty; expected a path or an address")
         # The name is printed and saved, so it must not contain passwords.
         remote = is_address(given)
-        self.name = encode_name(_without_secrets(given) if remote else given)
+        self.name = encode_name(plain_name(given))
         if not remote:
             # Absolute, since a process that gets this object may have another working directory.
             self.system, self._path = fs.LocalFileSystem(), os.path.abspath(given)
@@ -387,4 +392,13 @@ def _without_secrets(address: str) -> str:
     user, at, host = url.netloc.rpartition("@")
     shown = f"{user.partition(':')[0]}{at}{host}" if scheme in _AZURE else host
     options = [option for option in url.query.split("&") if option.partition("=")[0] in _SHOWN]
-    return f"{scheme}{_SCHEME}{shown}{url.path}{'?' if options else ''}{'&'.join(options)}"
+    path = url.path.rstrip("/") or ("" if shown else url.path[:1])  # keep the root, "/"
+    return f"{scheme}{_SCHEME}{shown}{path}{'?' if options else ''}{'&'.join(options)}"
+
+
+def _plain(path: str) -> str:
+    parts = "/".join(part for part in path.split("/") if part not in ("", "."))
+    if path.startswith("/"):
+        return f"/{parts}"
+    # This dot matters: it says that a name with a colon is a path.
+    return f"./{parts}" if path.startswith("./") and ":" in parts else parts or "."
