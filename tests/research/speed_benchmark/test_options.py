@@ -25,6 +25,7 @@ def test_names_are_sorted_as_on_the_page_and_t0_is_always_included() -> None:
         ({"models": ()}, "paper-cnn, resnet18-32, "),
         ({"methods": ("magic",)}, "'magic'"),
         ({"threads": (0,)}, "threads=0;"),
+        ({"threads": (1, 99999999)}, "threads=1,99999999;"),
         ({"threads": ()}, "threads=;"),
         ({"repeats": 0}, "repeats=0;"),
         ({"cap": 0.0}, "cap=0;"),

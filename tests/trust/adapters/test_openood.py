@@ -155,6 +155,7 @@ def test_what_setup_refuses(options: dict[str, Any], loaders: Any, message: str,
         ([], "no batches"),
         ([(IMAGES[:3], LABELS[:3])], "tuple"),
         ([{"data": IMAGES[:3]}], "dict with data"),
+        ([{"data": [IMAGES[:3]], "label": LABELS[:3]}], "data of a batch is list"),
     ],
 )
 def test_batches_that_are_not_of_openood(

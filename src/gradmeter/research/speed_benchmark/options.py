@@ -11,6 +11,9 @@ from gradmeter.errors import InputError
 from gradmeter.research.speed_benchmark.methods import ALL_METHODS, METHODS, REFERENCE
 from gradmeter.research.speed_benchmark.models import MODELS
 
+# More than most machines have cores. OpenMP ends the process if it cannot start the threads, as of millions.
+_MOST_THREADS = 1024
+
 
 @dataclass(frozen=True)
 class BenchOptions:
@@ -40,8 +43,9 @@ class BenchOptions:
         object.__setattr__(self, "models", _in_order("model", self.models, MODELS))
         object.__setattr__(self, "methods", _in_order("method", (*self.methods, REFERENCE), METHODS))
         object.__setattr__(self, "threads", tuple(sorted(set(self.threads))))
-        if not self.threads or self.threads[0] < 1:
-            raise InputError(f"threads={','.join(map(str, self.threads))}; expected numbers of at least 1")
+        if not self.threads or self.threads[0] < 1 or self.threads[-1] > _MOST_THREADS:
+            given = ",".join(map(str, self.threads))
+            raise InputError(f"threads={given}; expected numbers from 1 to {_MOST_THREADS:,}")
         if self.repeats < 1:
             raise InputError(f"repeats={self.repeats}; expected at least 1")
         if not self.cap > 0:

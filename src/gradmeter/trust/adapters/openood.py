@@ -174,4 +174,7 @@ class _Pairs:
                 raise InputError(
                     f"a batch is {given}; expected a dict with data and label, as OpenOOD's loaders give it"
                 )
+            if not isinstance(batch["data"], Tensor):
+                given = type(batch["data"]).__name__
+                raise InputError(f"data of a batch is {given}; expected a tensor, as OpenOOD's loaders give it")
             yield batch["data"].to(device), batch["label"]
