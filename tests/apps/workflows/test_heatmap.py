@@ -69,6 +69,20 @@ def test_every_image_has_a_map_and_its_numbers(images: Path, tmp_path: Path) -> 
         assert picture.width > 3 * picture.height / 2
 
 
+def test_maps_of_images_that_are_gone_or_skipped_are_counted(images: Path, tmp_path: Path) -> None:
+    """They stay, because they may be those of other images that were drawn into the same folder."""
+    out = tmp_path / "maps"
+    assert draw(images, out).others == 0
+    (images / "a.png").rename(images / "b.png")
+    Image.new("RGB", (8, 8)).save(out / "mine.png")  # no map
+    drawn = draw(images, out)
+    assert (drawn.maps, drawn.others) == (2, 1)
+    (images / "b.png").write_bytes(b"no image")
+    drawn = draw(images, out)
+    assert (drawn.maps, drawn.others) == (1, 2)
+    assert sorted(path.name for path in out.glob("*.png")) == ["a.jpg.png", "a.png.png", "b.png.png", "mine.png"]
+
+
 def test_images_with_long_names(images: Path, tmp_path: Path) -> None:
     """One whose map has the longest name that a file system allows, and one whose map would have a longer one."""
     for name in ("n" * 247, "m" * 248):

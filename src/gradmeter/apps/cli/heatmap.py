@@ -87,9 +87,16 @@ def heatmap(
             on_progress=shown.advance,
             on_skip=shown.show_skipped,
         )
+        if drawn.others:
+            which = "1 map is" if drawn.others == 1 else f"{drawn.others:,} maps are"
+            shown.show_note(
+                f"{out}: {which} of images that {source.name} does not hold, or that were skipped; they stay"
+            )
     if as_json:
         skipped = [{"id": sample.id, "reason": sample.reason} for sample in drawn.skipped]
-        typer.echo(json.dumps({"out": str(out), "maps": drawn.maps, "skipped": skipped}, indent=2))
+        typer.echo(
+            json.dumps({"out": str(out), "maps": drawn.maps, "others": drawn.others, "skipped": skipped}, indent=2)
+        )
         return
     skipped_count = f", skipped {len(drawn.skipped):,}" if drawn.skipped else ""
     Terminal().say(f"Drew {drawn.maps:,} maps{skipped_count}: {out}")

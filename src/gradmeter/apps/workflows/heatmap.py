@@ -69,10 +69,12 @@ class Drawn:
     Attributes:
         maps: number of images with a map, those of earlier runs included.
         skipped: images without a map, and why.
+        others: number of maps in the folder that are of no image of the source, or of one that was skipped.
     """
 
     maps: int
     skipped: tuple[Skipped, ...]
+    others: int = 0
 
 
 def heatmaps(
@@ -110,7 +112,7 @@ def heatmaps(
     settings = as_json({**identity(segmenter, device), **asdict(maps)})
     _require_own(out, settings, fresh=fresh)
     sweep(out)
-    count, begun, skipped = 0, False, []
+    begun, skipped, drawn = False, list[Skipped](), set[Path]()
     for index in range(len(source)):
         name = source.id(index)
         try:
@@ -123,14 +125,15 @@ def heatmaps(
                     _begin(out, settings, source, fresh=fresh)
                     begun = True
                 _write(image, readings, target, maps)
-            count += 1
+            drawn.add(_files(target, maps)[0])
         except (Unreadable, InputError) as error:
             skipped.append(Skipped(name, str(error)))
             on_skip(skipped[-1])
         on_progress(1)
-    if not count:
+    if not drawn:
         raise DataError(f"none of the {len(source):,} images of {source.name} has a map; see the reasons above")
-    return Drawn(count, tuple(skipped))
+    others = sum(path not in drawn and _drawn_for(path) is not None for path in out.rglob("*.png"))
+    return Drawn(len(drawn), tuple(skipped), others)
 
 
 def _require_own(out: Path, settings: Mapping[str, Any], *, fresh: bool) -> None:
@@ -187,13 +190,17 @@ def _files(target: Path, maps: Maps) -> list[Path]:
 
 def _has_map(image: Image.Image, target: Path, maps: Maps) -> bool:
     files = _files(target, maps)
-    if not all(path.is_file() for path in files):
-        return False
+    return all(path.is_file() for path in files) and _drawn_for(files[0]) == _digest(image)
+
+
+def _drawn_for(path: Path) -> str | None:
+    """The digest of the image that a map was drawn for; None if the file is no map, or damaged."""
     try:
-        with Image.open(files[0]) as drawn:
-            return drawn.info.get(_DRAWN_FOR) == _digest(image)
-    except OSError:  # the map is damaged
-        return False
+        with Image.open(path) as drawn:
+            digest = drawn.info.get(_DRAWN_FOR)
+    except OSError:
+        return None
+    return digest if isinstance(digest, str) else None
 
 
 def _digest(image: Image.Image) -> str:
