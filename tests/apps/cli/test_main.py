@@ -157,7 +157,14 @@ def test_a_message_of_several_lines_becomes_one(
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(KeyError("x\ny"), 3), (FileNotFoundError(2, "No such file", "gone\n.txt"), 2), (MemoryError(), 2)],
+    [
+        (KeyError("x\ny"), 3),
+        (FileNotFoundError(2, "No such file", "gone\n.txt"), 2),
+        (MemoryError(), 2),
+        (ImportError("cannot import name 'x' from 'y'"), 3),
+        # With too little memory for the library.
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), 2),
+    ],
 )
 def test_an_error_that_nobody_foresaw_is_one_line_too(
     error: Exception, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -17,6 +17,9 @@ from gradmeter.apps.cli.exit_codes import BAD_INPUT, DEFECT, RAY_KILLED
 from gradmeter.apps.cli.terminal import Terminal
 from gradmeter.errors import TRACEBACK, GradmeterError, GradmeterWarning, InputError, one_line
 
+# glibc says this of a library for which there is too little memory, or that lies on a disk mounted with noexec.
+_NOT_MAPPED = "failed to map segment from shared object"
+
 
 class Command(TyperCommand):
     """A command that refuses an option with a single value if it is given more than once."""
@@ -79,6 +82,12 @@ def errors_in_one_line() -> Iterator[None]:
         prefix = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         _fail(f"{prefix}{one_line(error)}", BAD_INPUT)
     except Exception as error:
+        if isinstance(error, ImportError) and _NOT_MAPPED in str(error):
+            _fail(
+                f"a library cannot be loaded ({one_line(error)}); give more memory, as with a higher ulimit -v, or "
+                "install it on a disk from which programs may be run",
+                BAD_INPUT,
+            )
         reason = f"{type(error).__name__}: {one_line(error)}"
         _fail(f"unexpected error ({reason}); please report it with the traceback that {TRACEBACK}=1 shows", DEFECT)
 
