@@ -97,6 +97,20 @@ def test_constant_entries_have_no_shape(value: float, entries: int) -> None:
     assert by_name["l2"] == pytest.approx(abs(value) * math.sqrt(entries), rel=1e-12, abs=0)
 
 
+@pytest.mark.parametrize(("entries", "skewness", "kurtosis"), [(2, 0.0, -2.0), (3, None, -1.5)])
+def test_shapes_that_follow_from_the_number_of_entries_are_exact(
+    entries: int, skewness: float | None, kurtosis: float
+) -> None:
+    """Rounding errors would stand out from nothing else, for nearly equal entries most of all."""
+    data = np.concatenate([draw(50, entries), 1 + draw(50, entries) * 1e-4])
+    values = reduced(data)
+    assert (values[:, METRICS.index("kurtosis")] == kurtosis).all()
+    if skewness is not None:
+        assert (values[:, METRICS.index("skewness")] == skewness).all()
+    together = statistics_of_each([PowerSums.of(torch.from_numpy(part)) for part in (data, draw(100, 7))])
+    assert torch.equal(together[:, 0], torch.from_numpy(values))
+
+
 def test_zeros() -> None:
     zeros = PowerSums.zeros(3, 11, torch.device("cpu"))
     assert (statistics(zeros) == 0).all()

@@ -175,6 +175,31 @@ def test_everything_selects_all_features_that_vary(whole: Readings) -> None:
     assert "log_scale" in names_of(LogFeatures.everything(sure))
 
 
+def test_features_that_vary_by_rounding_errors_alone_are_left_out() -> None:
+    """A layer norm has a mean of 0, the outputs of a softmax one of 1 / n, and a layer behind tanh a gradient of -1."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 24), nn.LayerNorm(24), nn.Softmax(1), nn.Linear(24, 24), nn.Tanh(), nn.Linear(24, 3)
+    )
+    names = names_of(LogFeatures.everything(GradientMeter(network, activations=True, embedding=True)(IMAGES)))
+    assert {"activation:1/mean", "activation:2/max", "6/max", "6/l2", "embedding:0"} < {*names}
+    assert not {"activation:2/mean", "activation:3/mean", "activation:3/l1", "activation:6/kurtosis", "6/min"} & {
+        *names
+    }
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_small_and_large_outputs_are_no_rounding_errors(scale: float) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.BatchNorm1d(24, eps=0), nn.Linear(24, 10)).eval()
+    of_one = names_of(LogFeatures.everything(GradientMeter(network, activations=True)(IMAGES)))
+    with torch.no_grad():
+        network[1].weight *= scale
+        network[1].bias *= scale
+        network[2].running_var *= scale**2
+    assert names_of(LogFeatures.everything(GradientMeter(network, activations=True)(IMAGES))) == of_one
+
+
 @pytest.mark.parametrize(
     ("name", "missing"),
     [

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -204,3 +205,22 @@ def test_log_probabilities_have_no_verdicts_from_rounding_errors(monkeypatch: py
     inputs = torch.cat([digits()[0][900:930], noise(30)])
     alone = torch.cat([trust.predict_proba(one) for one in inputs.split(1)])
     np.testing.assert_allclose(trust.predict_proba(inputs), alone, atol=1e-4)
+
+
+def test_verdicts_of_two_classes_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skewness and kurtosis of two logits say nothing."""
+    fit_quickly(monkeypatch)
+    network = trained()
+    network[6] = torch.nn.Linear(24, 2)
+    torch.manual_seed(0)
+    labels = LABELS % 2
+    optimiser = torch.optim.Adam(network.parameters(), 0.01)
+    for _ in range(10):
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(network(IMAGES[:300]), labels[:300]).backward()
+        optimiser.step()
+    trust = TrustModel(GradientMeter(network), reads="forward").fit((IMAGES[300:700], labels[300:700]))
+    verdicts = trust.verdicts(IMAGES[700:780])
+    alone = pa.concat_tables([trust.verdicts(one) for one in IMAGES[700:780].split(1)])
+    for score in SCORES:
+        np.testing.assert_allclose(verdicts[score], alone[score], atol=1e-5)

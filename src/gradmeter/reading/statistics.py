@@ -22,6 +22,8 @@ _VARIANCE_FLOOR = 1e-13
 # ... and below these fractions so are the third and fourth moments, where more digits cancel.
 _SKEWNESS_FLOOR = 1e-9
 _KURTOSIS_FLOOR = 1e-7
+# Fisher's kurtosis of groups of so few entries, whichever they are.
+_KURTOSIS_OF_FEW = {2: -2.0, 3: -1.5}
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,10 @@ class Moments:
         """The variance as a divisor: 1 where it is 0."""
         return torch.where(self.variance == 0, 1.0, self.variance)
 
+    def counts(self, count: int) -> Tensor:
+        """Whether a group has this number of entries, [groups]; [] for one group."""
+        return torch.as_tensor(self.count, device=self.numbers.device) == count
+
     @property
     def third(self) -> Tensor:
         """The mean of (g - mean)^3."""
@@ -243,7 +249,7 @@ def _std(moments: Moments) -> Tensor:
 def _skewness(moments: Moments) -> Tensor:
     safe = moments.safe_variance
     negligible = moments.variance <= _SKEWNESS_FLOOR * moments.square
-    return torch.where(negligible, 0.0, moments.third / (safe * safe.sqrt()))
+    return torch.where(negligible | moments.counts(2), 0.0, moments.third / (safe * safe.sqrt()))
 
 
 @register_statistic("kurtosis", scales=False)
@@ -251,7 +257,11 @@ def _kurtosis(moments: Moments) -> Tensor:
     safe = moments.safe_variance
     negligible = moments.variance <= _KURTOSIS_FLOOR * moments.square
     # Divide twice: variance^2 underflows for gradients below 1e-77.
-    return torch.where(negligible, 0.0, moments.fourth / safe / safe - 3)
+    kurtosis = torch.where(negligible, 0.0, moments.fourth / safe / safe - 3)
+    # That of two or three different entries does not depend on them; computed, it would vary by rounding errors.
+    for count, exact in _KURTOSIS_OF_FEW.items():
+        kurtosis = torch.where(moments.counts(count) & (moments.variance > 0), exact, kurtosis)
+    return kurtosis
 
 
 METRICS = tuple(STATISTICS)
@@ -297,7 +307,8 @@ def statistics(group: PowerSums, names: Sequence[str] = METRICS) -> Tensor:
 
     Population moments; kurtosis is Fisher's (0 for a normal distribution), as in scipy.stats. Skewness is 0 where the
     standard deviation is below 3e-5 of the root mean square, and kurtosis below 3e-4, because they would consist of
-    rounding errors.
+    rounding errors. For the same reason the skewness of two entries is 0, and the kurtosis of two or three different
+    entries is exactly -2 or -1.5.
     """
     return statistics_of(Moments(group.numbers, group.count), names)
 

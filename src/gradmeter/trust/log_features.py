@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradmeter.reading.readings import Readings
@@ -33,6 +34,16 @@ from gradmeter.trust.features import (
 LOG_SCALE = Feature(OUTPUTS, "log_scale")
 """log(1 - p) of the predicted class, which every meta classifier uses."""
 
+# A feature whose range is at most this share of its size is constant up to rounding errors of float32. Standardised,
+# these would count as much as other features, and they depend on the batch, the machine and the number of threads.
+_ROUNDING = 1e-6
+# Features whose rounding errors do not depend on their size: logarithms, and numbers without a unit.
+_SCALE_FREE = {
+    *((OUTPUTS, name) for name in ("entropy", "log_scale")),
+    *((GRADIENTS, name) for name in OF_GRADIENTS),
+    *((ACTIVATIONS, name) for name in ("l1", "l2", "std", "skewness", "kurtosis")),
+}
+
 
 @dataclass(frozen=True)
 class LogFeatures:
@@ -56,7 +67,7 @@ class LogFeatures:
         """Select the features of the outputs, and of each layer's gradient for the first pseudo-label.
 
         Args:
-            readings: the training readings; features that are constant in them are left out.
+            readings: the training readings; features that are constant in them, up to rounding errors, are left out.
         """
         return cls._varying([*_output_features(), *_gradient_features(readings.layers[:-1])], readings)
 
@@ -65,7 +76,7 @@ class LogFeatures:
         """Select all features.
 
         Args:
-            readings: the training readings; features that are constant in them are left out.
+            readings: the training readings; features that are constant in them, up to rounding errors, are left out.
         """
         layers = readings.layers[:-1]
         features = [*_output_features(), *_entry_features(LOGITS, readings.logits), *_gradient_features(layers)]
@@ -84,8 +95,9 @@ class LogFeatures:
 
     @classmethod
     def _varying(cls, features: list[Feature], readings: Readings) -> LogFeatures:
-        """Select the given features that are not constant."""
-        constant = np.ptp(cls(FeatureAxes(tuple(features))).block(readings).values, axis=0) == 0
+        """Select the given features that are not constant, up to rounding errors."""
+        values = cls(FeatureAxes(tuple(features))).block(readings).values
+        constant = np.ptp(values, axis=0) <= _ROUNDING * _sizes(features, values)
         # All logits are needed to find the predicted class, and every meta classifier needs the softmax.
         selected = [
             feature
@@ -111,6 +123,19 @@ class LogFeatures:
         for source in self._sources:
             source.transform(values, readings)
         return FeatureBlock(values, self.axes)
+
+
+def _sizes(features: Sequence[Feature], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the size to which the rounding errors of each feature are relative, from values [N, features]."""
+    largest: NDArray[np.float64] = np.abs(values).max(axis=0)
+    columns = {feature: column for column, feature in enumerate(features)}
+    for column, feature in enumerate(features):
+        if (feature.source, feature.statistic) in _SCALE_FREE:
+            largest[column] = 1.0
+        elif feature.source == ACTIVATIONS and feature.statistic == "mean":  # in which entries may cancel
+            extremes = [columns[feature._replace(statistic=extreme)] for extreme in ("min", "max")]
+            largest[column] = largest[extremes].max()
+    return largest
 
 
 def _output_features() -> list[Feature]:
