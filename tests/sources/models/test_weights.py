@@ -1,9 +1,13 @@
 import json
 import pickle
+from argparse import Namespace
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file, save_model
@@ -165,6 +169,41 @@ def test_a_shared_weight_that_is_saved_once(tmp_path: Path) -> None:
     del tensors["2.weight"]
     with pytest.raises(DataError, match=r"lacks 2\.weight"):
         build_with(shared, tensors, tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        Namespace(lr=0.1, data_dir=Path("data")),
+        SimpleNamespace(lr=0.1),
+        np.float64(0.9),
+        np.int64(3),
+        np.zeros((2, 2), np.int64),
+        np.random.default_rng(0).standard_normal(3).mean(),
+        datetime(2026, 1, 1),
+    ],
+)
+def test_what_training_programs_save_beside_weights(
+    beside: object, state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    """As timm's and torchvision's training programs do, whose options are a namespace."""
+    torch.save({"epoch": 3, "state_dict": state, "args": beside}, tmp_path / "a.pth")
+    tensors, _ = read_weights(tmp_path / "a.pth")
+    assert same(build_with(build, tensors, tmp_path / "a.pth"), state)
+
+
+def test_nothing_beside_weights_is_created(
+    state: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save({"state_dict": state, "args": Namespace(lr=0.1)}, tmp_path / "a.pth")
+    monkeypatch.delattr("argparse.Namespace")
+    assert same(build_with(build, read_weights(tmp_path / "a.pth")[0], tmp_path / "a.pth"), state)
+
+
+def test_weights_under_another_key(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    torch.save({"net": state, "acc": 93.2, "epoch": 3}, tmp_path / "ckpt.pth")
+    with pytest.raises(DataError, match=r"'net', 'acc', 'epoch'.*torch\.load\('ckpt\.pth'\)\['net'\]"):
+        read_weights(tmp_path / "ckpt.pth")
 
 
 def test_no_code_is_run(tmp_path: Path) -> None:

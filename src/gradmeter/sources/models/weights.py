@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from gradmeter.errors import DataError, one_line
 from gradmeter.names import encode_name
+from gradmeter.sources.models.placeholders import placeholders
 from gradmeter.sources.models.wrappers import of_network, without_wrappers
 from gradmeter.sources.samples.left_out import Kind, kind_of
 
@@ -50,7 +51,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
             raise DataError(f"{path} is not a readable .safetensors file: {one_line(error)}") from error
     _require_saved(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), placeholders():
             warnings.simplefilter("ignore")  # warnings about content that it then refuses
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # on damaged files, the loader raises errors of any type
@@ -63,11 +64,28 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
             _require_only(path, state, key)
             state = state[key]
     if not _is_state(state):
-        raise DataError(f"{path} holds a {type(state).__name__}; expected a state_dict of tensors")
+        raise DataError(f"{path} holds {_held(state)}; expected a state_dict of tensors{_advice(path, state)}")
     for name, value in state.items():
         if (layout := _layout(value)) != "strided":
             raise DataError(f"{path}: {name} is a {layout} tensor; expected dense tensors with values")
     return state, None
+
+
+def _held(state: Any) -> str:
+    keys = [repr(key) for key in state] if isinstance(state, dict) else []
+    listed = f" with {', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''}" if keys else ""
+    return f"a {type(state).__name__}{listed}"
+
+
+def _advice(path: Path, state: Any) -> str:
+    """How to save the weights alone, if the file holds those of one network under a key of its own."""
+    states = [keys for keys, _ in _states_in(state)] if isinstance(state, dict) else []
+    return f": {_saving(path, states[0])}" if len(states) == 1 else ""
+
+
+def _saving(path: Path, keys: tuple[str, ...]) -> str:
+    """The call that saves the weights under these keys alone."""
+    return f"torch.save(torch.load({path.name!r}){''.join(f'[{key!r}]' for key in keys)}, 'weights.pt')"
 
 
 def _require_only(path: Path, saved: dict[Any, Any], key: str) -> None:
@@ -80,8 +98,7 @@ def _require_only(path: Path, saved: dict[Any, Any], key: str) -> None:
         if not set(without_wrappers(tensors, saved[key])).isdisjoint(without_wrappers(saved[key], tensors)):
             raise DataError(
                 f"{path} holds weights {key!r} and {'.'.join(path_to)!r}; expected those of one network: save the ones "
-                f"you use, as in torch.save(torch.load({path.name!r}){''.join(f'[{name!r}]' for name in path_to)}, "
-                "'weights.pt')"
+                f"you use, as in {_saving(path, path_to)}"
             )
 
 
