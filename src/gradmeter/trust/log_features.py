@@ -34,9 +34,11 @@ from gradmeter.trust.features import (
 LOG_SCALE = Feature(OUTPUTS, "log_scale")
 """log(1 - p) of the predicted class, which every meta classifier uses."""
 
-# A feature whose range is at most this share of its size is constant up to rounding errors of float32. Standardised,
-# these would count as much as other features, and they depend on the batch, the machine and the number of threads.
-_ROUNDING = 1e-6
+# A feature whose range is at most this share of its size is taken for constant. Standardised, it would count as much as
+# others, and rounding errors of float32, up to a thousandth of this, would be seen in P(correct): they depend on the
+# batch, the machine and the number of threads. The norm of a normalised output, for example, varies by a
+# hundred-thousandth, because of the small number that is added to its variance.
+_NEGLIGIBLE = 1e-4
 # Features whose rounding errors do not depend on their size: logarithms, and numbers without a unit.
 _SCALE_FREE = {
     *((OUTPUTS, name) for name in ("entropy", "log_scale")),
@@ -67,7 +69,7 @@ class LogFeatures:
         """Select the features of the outputs, and of each layer's gradient for the first pseudo-label.
 
         Args:
-            readings: the training readings; features that are constant in them, up to rounding errors, are left out.
+            readings: the training readings; features that hardly vary in them are left out.
         """
         return cls._varying([*_output_features(), *_gradient_features(readings.layers[:-1])], readings)
 
@@ -76,7 +78,7 @@ class LogFeatures:
         """Select all features.
 
         Args:
-            readings: the training readings; features that are constant in them, up to rounding errors, are left out.
+            readings: the training readings; features that hardly vary in them are left out.
         """
         layers = readings.layers[:-1]
         features = [*_output_features(), *_entry_features(LOGITS, readings.logits), *_gradient_features(layers)]
@@ -95,9 +97,9 @@ class LogFeatures:
 
     @classmethod
     def _varying(cls, features: list[Feature], readings: Readings) -> LogFeatures:
-        """Select the given features that are not constant, up to rounding errors."""
+        """Select the given features whose range is not negligible."""
         values = cls(FeatureAxes(tuple(features))).block(readings).values
-        constant = np.ptp(values, axis=0) <= _ROUNDING * _sizes(features, values)
+        constant = np.ptp(values, axis=0) <= _NEGLIGIBLE * _sizes(features, values)
         # All logits are needed to find the predicted class, and every meta classifier needs the softmax.
         selected = [
             feature
