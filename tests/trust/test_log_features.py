@@ -188,6 +188,18 @@ def test_features_that_vary_by_rounding_errors_alone_are_left_out() -> None:
     }
 
 
+def test_the_norm_of_a_normalised_output_is_left_out() -> None:
+    """It varies a little, by the number that a layer norm adds to the variance."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.LayerNorm(24), nn.Linear(24, 10))
+    readings = GradientMeter(network, activations=True)(IMAGES)
+    assert readings.activations is not None
+    assert np.ptp(readings.activations["2", "l2"].log()) > 1e-5
+    names = names_of(LogFeatures.everything(readings))
+    assert "activation:2/max" in names
+    assert not {"activation:2/l2", "activation:2/std"} & {*names}
+
+
 @pytest.mark.parametrize("scale", [1e-9, 1e9])
 def test_small_and_large_outputs_are_no_rounding_errors(scale: float) -> None:
     torch.manual_seed(0)
