@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from gradmeter import DataError, GradientMeter, InputError, Readings, TrustModel
 from gradmeter.trust.data import read_inputs, read_known, read_synthetic, read_unknown
@@ -188,6 +188,11 @@ def test_no_labels(data: Any) -> None:
         ((IMAGES, LABELS - 1), r"-1\b.*\b0 to 9\b"),
         ((IMAGES, LABELS + 5), r"\b1\d\b.*\b0 to 9\b"),
         ([(IMAGES, nn.functional.one_hot(LABELS))], r"int64.*\(60, 10\)"),
+        # Not taken for two batches without labels.
+        ((IMAGES, nn.functional.one_hot(LABELS)), r"int64.*\(60, 10\)"),
+        ((IMAGES, LABELS[:, None]), r"int64.*\(60, 1\)"),
+        ([IMAGES.numpy(), [str(label) for label in LABELS.tolist()]], r"<U1.*\(60,\)"),
+        ([IMAGES[:30], IMAGES[30:]], "a batch has no labels"),
         (WHOLE.to_arrow().append_column("label", pa.array([None, *LABELS[1:].tolist()])), "float64"),
     ],
 )
@@ -206,6 +211,19 @@ def test_loaders_without_batches() -> None:
     for read in (read_known, read_unknown):
         with pytest.raises(InputError, match="batches"):
             read(METER, [])
+
+
+def test_a_loader_over_a_generator_cannot_be_read_twice() -> None:
+    class Once(IterableDataset[tuple[Tensor, Tensor]]):
+        samples = zip(IMAGES, LABELS, strict=True)
+
+        def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+            return self.samples
+
+    batches = DataLoader(Once(), 30)
+    assert len(read_known(METER, batches)[1]) == 60
+    with pytest.raises(InputError, match="each time that it is read"):
+        read_known(METER, batches)
 
 
 def test_readings_of_zero_samples() -> None:
@@ -269,8 +287,3 @@ def test_synthetic_that_is_no_list_of_data_sets_is_refused(synthetic: Any) -> No
     kind = type(synthetic).__name__
     with pytest.raises(InputError, match=rf"synthetic is an? {kind}; expected a list, as in synthetic=\[loader\]"):
         TrustModel(METER).fit((IMAGES, LABELS - 100), synthetic=synthetic)
-
-
-def test_labels_of_another_shape_are_not_taken_for_a_batch_with_labels() -> None:
-    with pytest.raises(InputError, match=r"a batch has no labels; expected \(inputs, labels\) with integer classes"):
-        read_known(METER, (IMAGES, torch.nn.functional.one_hot(LABELS, 10)))

@@ -94,6 +94,7 @@ def read_known(
     parts, labels = [], []
     for inputs, batch_labels in _batches(data):
         if batch_labels is None:
+            _require_labels(data)
             raise InputError(
                 "a batch has no labels; expected (inputs, labels) with integer classes [N], or a dict or table with "
                 "'label'"
@@ -236,6 +237,20 @@ def _is_pair(data: Any) -> bool:
     return bool(getattr(labels, "ndim", None) == 1)
 
 
+def _require_labels(data: Any) -> None:
+    """Check the labels of a pair that was taken for two batches, because they are no classes [N].
+
+    Raises:
+        InputError: if the data are such a pair.
+    """
+    if not isinstance(data, (tuple, list)) or len(data) != 2 or not isinstance(data[0], (Tensor, np.ndarray)):
+        return
+    inputs, labels = data
+    is_array = isinstance(labels, (Tensor, np.ndarray))
+    if labels.ndim < inputs.ndim if is_array else all(isinstance(label, str | float) for label in labels):
+        label_tensor(labels)
+
+
 def label_tensor(labels: Any) -> Tensor:
     """Convert labels in a tensor, an array, a list or a pandas series to a tensor [N] int64.
 
@@ -313,7 +328,10 @@ def _of_same_network(meter: GradientMeter, readings: Readings) -> Readings:
 
 def _concatenated(parts: Sequence[ReadData]) -> ReadData:
     if not parts:
-        raise InputError("a loader has no batches; expected at least one")
+        raise InputError(
+            "a loader has no batches; expected at least one each time that it is read: a loader over a generator gives "
+            "them once"
+        )
     return ReadData(
         Readings.concatenate([part.readings for part in parts]), np.concatenate([part.contents for part in parts])
     )
