@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradmeter import GradientMeter, InputError, Readings, UnsupportedModelError
@@ -615,6 +615,19 @@ def test_biases_by_any_name() -> None:
     joined = [torch.cat(parts, 1) for parts in kept.values()]
     expected = np.stack([eight(gradient.numpy()) for gradient in (*joined, torch.cat(joined, 1))], 1)
     assert_agree(readings.values, expected, **EXACT)
+
+
+def test_biases_that_are_pruned_or_parametrised() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3))
+    prune.l1_unstructured(model[0], "bias", 2)
+    parametrize.register_parametrization(model[1], "bias", nn.Tanh())
+    parametrize.register_parametrization(model[2], "weight", nn.Tanh())
+    meter = GradientMeter(model, biases=False)
+    assert meter.layers == ("0", "1", "2.parametrizations.weight", "all")
+    x = samples(2, 4).float()
+    readings = meter(x)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(model(x[:1]), readings.predictions[:1]), model[0].weight)
+    assert readings["0", "l2"][0].item() == pytest.approx(gradient.norm().item(), rel=1e-5)
 
 
 def test_tied_weights_without_biases() -> None:

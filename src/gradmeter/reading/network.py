@@ -24,7 +24,8 @@ from gradmeter.reading.inputs import Inputs
 from gradmeter.stages import stage
 
 _MAX_LISTED_ROWS = 5
-_BIAS = re.compile(r"(^|_)bias(_(ih|hh)(_l\d+(_reverse)?)?)?$")
+# A pruned one is called bias_orig.
+_BIAS = re.compile(r"(^|_)bias(_(ih|hh)(_l\d+(_reverse)?)?)?(_orig)?$")
 _QUANTISED = ("torch.ao.nn.quantized", "torch.nn.quantized")
 # A measurement changes state that all threads share: the network's mode and hooks, and the random generators.
 _measuring_lock = threading.RLock()
@@ -96,7 +97,7 @@ def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str,
                 "network before compilation, or a torch.jit.trace of it"
             )
         for name, parameter in module.named_parameters(recurse=False):
-            if id(parameter) in seen or (not biases and _BIAS.search(name)):
+            if id(parameter) in seen or (not biases and _BIAS.search(_computed_name(layer, module, name))):
                 continue
             seen.add(id(parameter))
             _require_differentiable(f"{layer}.{name}" if layer else name, parameter)
@@ -121,6 +122,11 @@ def owned_parameters(network: nn.Module, *, biases: bool) -> dict[str, dict[str,
                 "expected another name"
             ) from error
     return owners
+
+
+def _computed_name(layer: str, module: nn.Module, name: str) -> str:
+    """The name of the parameter that is computed from a parameter, or its own name."""
+    return layer.rpartition(".")[2] if isinstance(module, parametrize.ParametrizationList) else name
 
 
 def _require_differentiable(name: str, parameter: nn.Parameter) -> None:
