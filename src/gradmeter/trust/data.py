@@ -99,7 +99,7 @@ def read_known(
                 "a batch has no labels; expected (inputs, labels) with integer classes [N], or a dict or table with "
                 "'label'"
             )
-        part = _read_earlier(earlier, inputs) if earlier and _are_readings(inputs) else _read(meter, inputs)
+        part = _read_earlier(earlier, inputs) if earlier and are_readings(inputs) else _read(meter, inputs)
         parts.append(part)
         labels.append(label_tensor(batch_labels))
         if len(part.readings) != len(labels[-1]):
@@ -111,7 +111,7 @@ def read_known(
                 f"a known input has the label {int(invalid[0])}; expected a class from 0 to {classes - 1}: pass inputs "
                 "of no class as unknowns"
             )
-        if not _are_readings(inputs):
+        if not are_readings(inputs):
             for collector in collectors:
                 collector.add(_to_tensors(inputs, _reference_weight(meter)), labels[-1])
     if len({bool(part.readings.layers) for part in parts}) > 1:
@@ -188,7 +188,7 @@ def _read(meter: GradientMeter, inputs: Any) -> ReadData:
     columns = inputs.column_names if isinstance(inputs, pa.Table) else inputs.columns if _is_frame(inputs) else ()
     if HASH_COLUMN in columns:
         contents = inputs[HASH_COLUMN].to_numpy()
-    elif _are_readings(inputs):
+    elif are_readings(inputs):
         contents = reading_hashes(readings)
     else:
         contents = content_hashes(_to_tensors(inputs, _reference_weight(meter)))
@@ -276,7 +276,8 @@ def _to_tensors(inputs: Any, weight: Tensor) -> Any:
     return inputs
 
 
-def _are_readings(data: Any) -> bool:
+def are_readings(data: Any) -> bool:
+    """Return whether data are readings, or a table or frame of them, instead of inputs."""
     return isinstance(data, (Readings, pa.Table)) or _is_frame(data)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -17,17 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gradmeter.errors import GradmeterError, GradmeterWarning, InputError, UnsupportedModelError
+from gradmeter.errors import GradmeterError, GradmeterWarning, InputError
 from gradmeter.reading.content import reading_hashes
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
-from gradmeter.reading.network import unwrapped, weights_hash
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import max_softmax
 from gradmeter.trust import saving
 from gradmeter.trust.data import (
     Collector,
     ReadData,
+    are_readings,
     identifiers,
     read_inputs,
     read_known,
@@ -37,6 +36,7 @@ from gradmeter.trust.data import (
     require_kinds,
     require_list,
 )
+from gradmeter.trust.fitted_weights import FittedWeights
 from gradmeter.trust.folds import distinct_rows
 from gradmeter.trust.judge import Judge, resolve_classifier
 from gradmeter.trust.layer_ranges import LayerValues
@@ -76,7 +76,7 @@ class TrustModel:
         guarantee: the risk guarantee of `set_risk`; None before it.
         learned_contents: sorted hashes of the training inputs and of their readings (`gradmeter.reading.content`).
         notes: JSON values that are saved with the model and not used by it.
-        weights: the hash of the network's weights in `fit`; None before it, and if they cannot be read.
+        weights: the network's weights in `fit`; None before it.
 
     Example:
         >>> trust = TrustModel(GradientMeter(model)).fit(validation_loader, unknowns=[noise_loader])
@@ -102,7 +102,7 @@ class TrustModel:
         self.guarantee: Guarantee | None = None
         self.learned_contents: NDArray[np.uint64] = np.empty(0, np.uint64)
         self.notes: dict[str, Any] = {}
-        self.weights: str | None = None
+        self.weights: FittedWeights | None = None
 
     def choose(self, batches: Iterable[tuple[Inputs, Tensor]]) -> ReadsChoice:
         """With `reads="auto"`, choose what to read by a sample of the known inputs; `fit` then compares nothing.
@@ -181,9 +181,7 @@ class TrustModel:
         )
         # Hashes of the readings too, because `set_risk` may be given readings without the inputs.
         hashes = [hashes for data in training_data for hashes in (data.contents, reading_hashes(data.readings))]
-        weights = None
-        with suppress(UnsupportedModelError):  # `save` raises it
-            weights = weights_hash(unwrapped(meter.model))
+        weights = FittedWeights(meter.model)
         if self.learns_from_synthetic:
             look = judge.classifier.second_look
             meter = self._meter_for(gradients=meter.gradients, second_look=inf if look is None else look)
@@ -224,6 +222,7 @@ class TrustModel:
             GradmeterError: before `fit`.
         """
         judge = self._fitted()
+        self._watch(inputs)
         return torch.from_numpy(judge.probability(read_inputs(self.meter, inputs)))
 
     def set_risk(
@@ -267,6 +266,7 @@ class TrustModel:
         judge = self._fitted()
         require_rates(risk, confidence, least_probability, coverage_tolerance)
         require_list(unknowns)
+        self._watch(known)
         thresholds = candidates(judge.held_out.score(score), least_probability)
         known_data, labels = read_known(self.meter, known)
         unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
@@ -296,7 +296,9 @@ class TrustModel:
         """
         if self.guarantee is None:
             raise GradmeterError("the TrustModel has no risk guarantee; call set_risk(risk, loader) first")
-        judgement = self._fitted().judge(read_inputs(self.meter, inputs))
+        judge = self._fitted()
+        self._watch(inputs)
+        judgement = judge.judge(read_inputs(self.meter, inputs))
         return torch.from_numpy(_accepted(judgement, self.guarantee))
 
     def verdicts(self, inputs: Any) -> pa.Table:
@@ -317,6 +319,7 @@ class TrustModel:
             GradmeterError: before `fit`.
         """
         judge = self._fitted()
+        self._watch(inputs)
         readings = read_inputs(self.meter, inputs)
         judgement = judge.judge(readings)
         accepted = None if self.guarantee is None else _accepted(judgement, self.guarantee)
@@ -358,7 +361,9 @@ class TrustModel:
         Raises:
             GradmeterError: before `fit`.
         """
-        return self._fitted().layer_values(read_inputs(self.meter, inputs))
+        judge = self._fitted()
+        self._watch(inputs)
+        return judge.layer_values(read_inputs(self.meter, inputs))
 
     def learned_from(self, contents: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return whether `fit` has seen inputs with these content hashes (`gradmeter.reading.content`), [N] bool."""
@@ -372,8 +377,10 @@ class TrustModel:
             GradmeterError: before `fit`, if the network's weights changed after it, or if a pseudo-label or probe is a
                 function.
         """
+        judge = self._fitted()
+        assert self.weights is not None
         fitted = saving.Saved(
-            self.meter, self._fitted(), self.learned_contents, self.guarantee, self.notes, self.choice, self.weights
+            self.meter, judge, self.learned_contents, self.guarantee, self.notes, self.choice, self.weights
         )
         saving.save(Path(folder), fitted)
 
@@ -426,6 +433,11 @@ class TrustModel:
                 "inputs: remove those for which learned_from(content_hashes(inputs)) or "
                 "learned_from(reading_hashes(readings)) is true"
             )
+
+    def _watch(self, inputs: Any) -> None:
+        """Warn if the network that would read the inputs has other weights than in `fit`."""
+        if self.weights is not None and not are_readings(inputs):
+            self.weights.warn_if_changed(self.meter.model)
 
     def _fitted(self) -> Judge:
         if self.judge is None:

@@ -24,6 +24,7 @@ from gradmeter.trust.calibrated import Calibrated
 from gradmeter.trust.estimators import load_estimators, type_names
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.features import GRADIENTS, OUTPUTS, SOURCES, Feature, FeatureAxes, FeatureBlock
+from gradmeter.trust.fitted_weights import CHANGED, FittedWeights
 from gradmeter.trust.judge import Judge
 from gradmeter.trust.layer_ranges import GradientRanges
 from gradmeter.trust.log_features import LogFeatures
@@ -78,7 +79,7 @@ class Saved:
     guarantee: Guarantee | None
     notes: dict[str, Any]
     choice: ReadsChoice | None
-    weights: str | None
+    weights: FittedWeights
 
 
 def save(folder: Path, saved: Saved) -> None:
@@ -91,11 +92,8 @@ def save(folder: Path, saved: Saved) -> None:
     meter = saved.meter
     if any(callable(label_or_probe) for label_or_probe in (*meter.given_pseudo_labels, *_named_probes(meter))):
         raise GradmeterError("the meter has a function as pseudo-label or probe; expected names, to save it")
-    if weights_hash(unwrapped(meter.model)) != saved.weights:
-        raise GradmeterError(
-            "the network's weights changed after fit, and with them what P(correct) means; expected those of fit: load "
-            "them, or fit the TrustModel again"
-        )
+    if weights_hash(unwrapped(meter.model)) != saved.weights.hash:
+        raise GradmeterError(CHANGED)
     require_free(folder)
     with locked(folder):
         _write(folder, saved)
@@ -123,7 +121,7 @@ def _write(folder: Path, saved: Saved) -> None:
         },
         "second_look": meter.second_look,
         "choice": None if saved.choice is None else asdict(saved.choice),
-        "network": {"parameters": _shapes(meter.model), "hash": saved.weights},
+        "network": {"parameters": _shapes(meter.model), "hash": saved.weights.hash},
         "features": [list(feature) for feature in judge.features.axes.features],
         "learned_from": {
             "right": judge.right,
@@ -232,7 +230,7 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
             _guarantee(content["guarantee"]),
             content["notes"],
             _choice(content.get("choice")),
-            content["network"]["hash"],
+            FittedWeights(model, content["network"]["hash"]),
         )
     except GradmeterError:
         raise

@@ -1,0 +1,63 @@
+"""The weights that a TrustModel was fitted for, so that a network which has changed since is noticed."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import suppress
+
+from torch import Tensor, nn
+
+from gradmeter.errors import GradmeterWarning, UnsupportedModelError
+from gradmeter.reading.network import modules_of, unwrapped, weights_hash
+
+CHANGED = (
+    "the network's weights changed after fit, and with them what P(correct) means; expected those of fit: load them, "
+    "or fit the TrustModel again"
+)
+"""What is said of a network whose weights are others."""
+
+
+class FittedWeights:
+    """The weights of a network.
+
+    Attributes:
+        hash: their hash; None if the network's state_dict() fails.
+
+    Args:
+        model: the network.
+        known_hash: the hash, if it is known.
+    """
+
+    def __init__(self, model: nn.Module, known_hash: str | None = None) -> None:
+        network = unwrapped(model)
+        self.hash = known_hash
+        if known_hash is None:
+            with suppress(UnsupportedModelError):
+                self.hash = weights_hash(network)
+        self._stamps = _stamps(network)
+        self._changed = False
+
+    def warn_if_changed(self, model: nn.Module) -> None:
+        """Warn if the network has other weights now. They are hashed only after one was written to or replaced."""
+        network = unwrapped(model)
+        stamps = _stamps(network)
+        if stamps != self._stamps:
+            self._stamps = stamps
+            self._changed = self.hash not in (None, weights_hash(network))
+        if self._changed:
+            warnings.warn(CHANGED, GradmeterWarning, stacklevel=4)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [
+        tensor
+        for module in modules_of(network)
+        for group in (module._parameters, module._buffers)
+        for tensor in group.values()
+        if tensor is not None
+    ]
+
+
+def _stamps(network: nn.Module) -> list[tuple[int, int | None]]:
+    """The identity of each tensor, and a number that changes when it is written to, other than by its `data`."""
+    return [(id(tensor), None if tensor.is_inference() else tensor._version) for tensor in _tensors(network)]

@@ -1,0 +1,108 @@
+"""A network whose weights changed after `fit` is noticed, and weights that stay cost no hash."""
+
+import copy
+import pickle
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gradmeter import GradientMeter, TrustModel
+from gradmeter.errors import GradmeterWarning
+from gradmeter.trust import fitted_weights
+from trust.trained import digits, loader, train, trained
+
+CHANGED = "weights changed after fit"
+
+
+def network() -> nn.Module:
+    """A trained network whose last layer has buffers: statistics of a batch norm."""
+    return nn.Sequential(*trained().children(), nn.BatchNorm1d(10)).eval()
+
+
+@pytest.fixture(scope="module")
+def fitted(quick_fits: None) -> TrustModel:
+    trust = TrustModel(GradientMeter(network()), reads="forward").fit(loader(300, 900))
+    trust.set_risk(0.5, loader(900, 1400))
+    return trust
+
+
+@pytest.fixture
+def trust(fitted: TrustModel) -> TrustModel:
+    return copy.deepcopy(fitted)
+
+
+def images() -> Tensor:
+    return digits()[0][1400:1420]
+
+
+ASK: dict[str, Callable[[TrustModel], object]] = {
+    "predict_proba": lambda trust: trust.predict_proba(images()),
+    "accept": lambda trust: trust.accept(images()),
+    "verdicts": lambda trust: trust.verdicts(images()),
+    "layer_values": lambda trust: trust.layer_values(images()),
+    "set_risk": lambda trust: trust.set_risk(0.5, loader(900, 1400)),
+}
+
+
+@pytest.mark.parametrize("method", ASK)
+def test_a_weight_is_written_to(trust: TrustModel, method: str) -> None:
+    with torch.no_grad():
+        trust.meter.model[6].bias.add_(1e-3)  # type: ignore[index]
+    for _ in range(2):
+        with pytest.warns(GradmeterWarning, match=CHANGED) as caught:
+            ASK[method](trust)
+        assert caught[0].filename == __file__
+
+
+def test_a_forward_pass_in_train_mode_changes_buffers(trust: TrustModel) -> None:
+    model = trust.meter.model.train()
+    model(images())
+    model.eval()
+    with pytest.warns(GradmeterWarning, match=CHANGED):
+        trust.predict_proba(images())
+
+
+def test_a_layer_is_replaced(trust: TrustModel) -> None:
+    trust.meter.model[6] = nn.Linear(24, 10)  # type: ignore[index]
+    with pytest.warns(GradmeterWarning, match=CHANGED):
+        trust.predict_proba(images())
+
+
+def test_the_weights_of_fit_are_loaded_again(trust: TrustModel) -> None:
+    expected, state = trust.predict_proba(images()), copy.deepcopy(trust.meter.model.state_dict())
+    train(trust.meter.model)
+    trust.meter.model.load_state_dict(state)
+    torch.testing.assert_close(trust.predict_proba(images()), expected)
+
+
+def test_readings_are_of_the_network_that_was_measured(trust: TrustModel) -> None:
+    readings = trust.meter(images())
+    train(trust.meter.model)
+    trust.predict_proba(readings)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda trust: pickle.loads(pickle.dumps(trust))])
+def test_a_copy(trust: TrustModel, copied: Callable[[TrustModel], TrustModel]) -> None:
+    another = copied(trust)
+    another.predict_proba(images())
+    train(another.meter.model)
+    with pytest.warns(GradmeterWarning, match=CHANGED):
+        another.predict_proba(images())
+    trust.predict_proba(images())
+
+
+def test_weights_that_stay_are_not_hashed(trust: TrustModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    trust.predict_proba(images())  # of the copy
+
+    def refuse(network: nn.Module) -> str:
+        raise AssertionError("hashed")
+
+    monkeypatch.setattr(fitted_weights, "weights_hash", refuse)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trust.predict_proba(images())
+        trust.meter.model.requires_grad_(False)
+        trust.predict_proba(images())
