@@ -12,8 +12,8 @@ from gradmeter import GradientMeter, TrustModel
 from gradmeter.apps.workflows.fit import Fitted, fit
 from gradmeter.apps.workflows.open_trust import open_trust
 from gradmeter.errors import DataError, OutputError
-from gradmeter.reading.network import weights_hash
 from gradmeter.sources.models import Classifier, Recipe
+from gradmeter.trust.fitted_weights import FittedWeights
 from gradmeter.trust.main_file import write_main
 
 # The same parameters in another forward pass.
@@ -88,7 +88,7 @@ def test_one_that_is_replaced_while_its_network_is_opened(
     classifier = recipe.open()
     later = TrustModel.load(folder, given.open().network)
     later.meter = GradientMeter(classifier.network).for_trust_model(earlier.meter.gradients, inf)
-    later.weights = weights_hash(classifier.network)
+    later.weights = FittedWeights(classifier.network)
     later.notes |= {"recipe": recipe.to_json(), "answer": classifier.trial.double().tolist()}
 
     def open_slowly(recipe: Recipe, device: str = "cpu") -> Classifier:
