@@ -16,6 +16,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 # Deprecations in Sphinx concern its extensions, not this package.
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
 def test_every_public_name_of_a_module_with_a_page_is_shown(tmp_path: Path) -> None:
     with docutils_namespace():

@@ -211,6 +211,6 @@ class Folder(RuleBasedStateMachine):
         return [path for path in real if os.path.isdir(self.place.path(path))]
 
 
-@tiers(few=10, many=800)
+@tiers(few=5, many=800)
 def test_a_folder_that_changes(cases: settings) -> None:
     drive_machine(cases, Folder, steps=25)

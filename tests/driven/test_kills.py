@@ -86,7 +86,7 @@ def undisturbed(name: str) -> object:
         return end(place, COMMANDS[name])
 
 
-@tiers(few=5, many=300, is_fast=False)
+@tiers(few=3, many=300, is_fast=False)
 def test_killed_and_typed_again(cases: settings) -> None:
     def body(name: str, blows: list[Blow]) -> None:
         with workplace() as place:

@@ -71,7 +71,7 @@ options = st.sampled_from(sorted(KINDS)).flatmap(
 flags = st.sampled_from(FLAGS).map(str.encode)
 
 
-@tiers(few=15, many=800)
+@tiers(few=8, many=800)
 def test_options(cases: settings) -> None:
     def body(command: str, out: bytes, more: list[bytes]) -> None:
         with workplace() as place:

@@ -19,7 +19,7 @@ SIGNALS = st.sampled_from([None, None, signal.SIGKILL, signal.SIGTERM, signal.SI
 SECONDS = st.floats(0, 1.5).map(lambda seconds: round(seconds, 2))
 
 
-@tiers(few=3, many=200, is_fast=False)
+@tiers(few=1, many=200, is_fast=False)
 def test_two_at_once(cases: settings) -> None:
     def body(name: str, later: float, number: signal.Signals | None, after: float, fresh: bool) -> None:
         words = COMMANDS[name]

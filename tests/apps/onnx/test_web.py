@@ -68,6 +68,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.exhaustive
 def test_under_node(page: Path) -> None:
     inputs = images()[::8].numpy()
     (page / "inputs.json").write_text(json.dumps({"shape": inputs.shape, "values": inputs.ravel().tolist()}))

@@ -24,6 +24,7 @@ def peak(labels: int, folder: Path) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.exhaustive
 def test_five_times_the_labels(tmp_path: Path) -> None:
     few, many = (peak(count, tmp_path / str(count)) for count in (5_000, 25_000))
     assert many - few < 20_000 * LARGEST

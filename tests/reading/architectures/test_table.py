@@ -15,8 +15,14 @@ from reading.architectures.state import mark, snapshot
 from reading.architectures.table import CASES
 from reading.architectures.wrapped import OWN_MATRIX
 
-LONG = {f"torchvision {name}" for name in ("resnet18", "resnet50", "efficientnet_b0", "googlenet", "regnet_y_400mf")}
-"""Cases that take more than a second, or nearly so."""
+MARKS = {
+    "torchvision resnet18": [pytest.mark.slow],
+    **{
+        f"torchvision {name}": [pytest.mark.slow, pytest.mark.exhaustive]
+        for name in ("resnet50", "efficientnet_b0", "googlenet", "regnet_y_400mf")
+    },
+}
+"""Of cases that take more than a second, or nearly so; most repeat what smaller networks show."""
 
 EXACT = {"norms": 1e-9, "shapes": 1e-8}
 
@@ -54,7 +60,7 @@ def check(case: Case, device: torch.device) -> None:
 
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils:FutureWarning")
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # of torch.compile
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in CASES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS.get(name, ())) for name in CASES])
 def test_against_one_sample_at_a_time(name: str, device: torch.device) -> None:
     check(CASES[name], device)
 

@@ -114,6 +114,7 @@ class Rows:
         return pa.table({"id": batch.ids, "log_scale": readings.log_scale.numpy()})
 
 
+@pytest.mark.exhaustive
 def test_a_worker_that_is_killed_in_the_middle_loses_nothing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
