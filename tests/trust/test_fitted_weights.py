@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradmeter import GradientMeter, TrustModel
+from gradmeter import GradientMeter, Trust, TrustModel
 from gradmeter.errors import GradmeterWarning
 from gradmeter.trust import fitted_weights
 from trust.trained import digits, loader, train, trained
@@ -42,6 +42,7 @@ ASK: dict[str, Callable[[TrustModel], object]] = {
     "predict_proba": lambda trust: trust.predict_proba(images()),
     "accept": lambda trust: trust.accept(images()),
     "verdicts": lambda trust: trust.verdicts(images()),
+    "Trust": lambda trust: Trust(trust)(images()),
     "layer_values": lambda trust: trust.layer_values(images()),
     "set_risk": lambda trust: trust.set_risk(0.5, loader(900, 1400)),
 }

@@ -37,15 +37,20 @@ class FittedWeights:
         self._stamps = _stamps(network)
         self._changed = False
 
-    def warn_if_changed(self, model: nn.Module) -> None:
-        """Warn if the network has other weights now. They are hashed only after one was written to or replaced."""
+    def warn_if_changed(self, model: nn.Module, stacklevel: int) -> None:
+        """Warn if the network has other weights now. They are hashed only after one was written to or replaced.
+
+        Args:
+            model: the network.
+            stacklevel: as for `warnings.warn`, seen from here.
+        """
         network = unwrapped(model)
         stamps = _stamps(network)
         if stamps != self._stamps:
             self._stamps = stamps
             self._changed = self.hash not in (None, weights_hash(network))
         if self._changed:
-            warnings.warn(CHANGED, GradmeterWarning, stacklevel=4)
+            warnings.warn(CHANGED, GradmeterWarning, stacklevel=stacklevel)
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:

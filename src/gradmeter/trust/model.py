@@ -437,7 +437,7 @@ class TrustModel:
     def _watch(self, inputs: Any) -> None:
         """Warn if the network that would read the inputs has other weights than in `fit`."""
         if self.weights is not None and not are_readings(inputs):
-            self.weights.warn_if_changed(self.meter.model)
+            self.weights.warn_if_changed(self.meter.model, stacklevel=4)
 
     def _fitted(self) -> Judge:
         if self.judge is None:

@@ -70,5 +70,7 @@ class Trust(nn.Module):
         if torch.compiler.is_compiling():  # the meter takes the network apart, which the compiler would hide
             output: TrustOutput = torch.compiler.disable(self.forward)(*args, **kwargs)
             return output
+        if self.trust.weights is not None:
+            self.trust.weights.warn_if_changed(self.network, stacklevel=5)
         readings = self.trust.meter(Inputs(args, kwargs))
         return TrustOutput(readings.logits, self.trust.predict_proba(readings).to(readings.logits.device))
