@@ -1,6 +1,7 @@
 """Samples on this machine and in remote stores: here a folder by its file:// address, and an S3 server."""
 
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -265,6 +266,37 @@ def test_a_store_that_is_down_is_not_a_damaged_sample(filled: str, monkeypatch: 
     for source in (image, table):
         monkeypatch.setattr(location_of(source), "system", failing_file_system())
         with pytest.raises(DataError, match=r"^s3://.* AWS Error NETWORK_CONNECTION$"):
+            source.read(0)
+
+
+TEMPORARY = (
+    "AWS Error SLOW_DOWN during GetObject operation: reduce your request rate",
+    "AWS Error NETWORK_CONNECTION during GetObject operation: curlCode: 18, Transferred a partial file",
+    "AWS Error UNKNOWN (HTTP status 429) during GetObject operation",
+    "google::cloud::Status(UNAVAILABLE: backend error)",
+)
+OF_ONE_FILE = (
+    "AWS Error ACCESS_DENIED during GetObject operation: not yours",
+    "AWS Error UNKNOWN (HTTP status 403) during GetObject operation: Unable to parse ExceptionName: InvalidObjectState",
+    "Corrupt snappy compressed data.",
+)
+
+
+@pytest.mark.parametrize("reason", TEMPORARY + OF_ONE_FILE)
+@pytest.mark.filterwarnings("default")
+def test_a_store_that_lists_a_file_and_does_not_deliver_it(
+    reason: str, filled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, table = open_source(filled.format("inbox"), KIND), open_source(filled.format("tables/a.parquet"), KIND)
+
+    def fail(*_: object) -> None:
+        raise OSError(reason)
+
+    monkeypatch.setattr(Location, "_read", fail)
+    monkeypatch.setattr(Location, "open_for_arrow", fail)
+    for source, name in ((image, "one.png in s3://"), (table, "s3://")):
+        expected, start = (DataError, name) if reason in TEMPORARY else (Unreadable, "")
+        with pytest.raises(expected, match=rf"^{start}.*{re.escape(reason)}"):
             source.read(0)
 
 

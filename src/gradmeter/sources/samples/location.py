@@ -17,6 +17,7 @@ from gradmeter.errors import DataError, one_line
 from gradmeter.names import encode_name
 from gradmeter.sources.samples.left_out import Kind, LeftOut, kind_of, kind_of_entry, kind_of_mode
 from gradmeter.sources.samples.sample import Unreadable
+from gradmeter.sources.samples.store_errors import is_temporary
 
 LARGEST_FILE = 2**30
 """The largest size in bytes of a file that holds one sample."""
@@ -209,7 +210,7 @@ class Location:
 
         Raises:
             Unreadable: if the file cannot be read or is larger than `LARGEST_FILE`.
-            DataError: if a remote store does not respond, or this file or folder is gone.
+            DataError: if a remote store does not respond or fails twice, or this file or folder is gone.
         """
         try:
             return self._read(path)
@@ -222,6 +223,7 @@ class Location:
                 return self._read(path)
             except (OSError, pa.ArrowException) as error:
                 reason = one_line(error)
+                self.require_service(reason, path)
         raise Unreadable(reason)
 
     def require_present(self) -> None:
@@ -240,6 +242,20 @@ class Location:
             raise self._gone(one_line(error)) from error
         if self._device not in (None, device):
             raise self._gone("it is in another file system now")
+
+    def require_service(self, reason: str, path: str = "") -> None:
+        """Check that a file which could not be read twice is at fault itself, and not its remote store.
+
+        Args:
+            reason: why it could not be read.
+            path: of the file, relative to this folder; "" for this file itself.
+
+        Raises:
+            DataError: if the store is overloaded, for example, or the connection breaks off.
+        """
+        if not self.is_local and is_temporary(reason):
+            file = f"{encode_name(path)} in {self.name}" if path else self.name
+            raise DataError(f"{file} cannot be read now ({reason}); when it can, run the same command again")
 
     def _gone(self, reason: str) -> DataError:
         return DataError(

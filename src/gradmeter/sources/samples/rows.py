@@ -43,7 +43,7 @@ class Rows:
 
         Raises:
             Unreadable: if the row cannot be read.
-            DataError: if a remote store does not respond, or the location is gone.
+            DataError: if a remote store does not respond or fails twice, or the location is gone.
         """
         try:
             row = self._read(file, group, number)
@@ -55,7 +55,8 @@ class Rows:
             try:
                 self._open(file, group)
                 row = self._read(file, group, number)
-            except Unreadable:
+            except Unreadable as error:
+                self._location.require_service(str(error), file)
                 self._damaged.add((file, group))
                 raise
         return {name: row[name][0] for name in self._columns.names}
