@@ -150,6 +150,12 @@ def test_links_that_go_in_circles_and_hidden_files(folder: Path) -> None:
     assert photos.files_below("cat", LeftOut()) == ["cat/a.png", "cat/b.png", "cat/notes.txt"]
 
 
+@pytest.mark.parametrize("address", ["hf://datasets/name", "hf://datasets/owner/name/test.parquet", "hf://"])
+def test_the_hub_is_not_read_directly(address: str) -> None:
+    with pytest.raises(DataError, match=rf"^{address}: .* hf download"):
+        Location(address)
+
+
 @pytest.mark.parametrize("address", ["nowhere://x/y", "file://relative/path", "s3://bucket/x?colour=red"])
 def test_no_address(address: str) -> None:
     with pytest.raises(DataError, match=rf"^{address.partition('?')[0]} "):

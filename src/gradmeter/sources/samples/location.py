@@ -33,6 +33,8 @@ _ADDRESS = re.compile(rf"[A-Za-z][A-Za-z0-9+.-]*{_SCHEME}")
 _SYNTAX = ":/?@!$&'()*+,;=%~"
 # Options of addresses that are not secret.
 _SHOWN = {"allow_bucket_creation", "allow_bucket_deletion", "endpoint_override", "region", "scheme"}
+# pyarrow reads it with a library whose errors are of any kind.
+_HUB = "hf://"
 # In addresses of these schemes, the part before "@" is the name of the container.
 _AZURE = {"abfs", "abfss"}
 
@@ -74,6 +76,11 @@ class Location:
             self.system, self._path = fs.LocalFileSystem(), os.path.abspath(given)
             self._device = _device(self._path)
             return
+        if given.startswith(_HUB):
+            raise DataError(
+                f"{self.name}: the Hugging Face hub is not read directly; download the data set, for example with "
+                "hf download, and give the path of its folder"
+            )
         uri = _as_uri(given)
         try:
             self.system, self._path = fs.FileSystem.from_uri(uri)
