@@ -4,12 +4,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.linear_model import LogisticRegression, Perceptron
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
 
 from gradmeter import GradientMeter, InputError, Readings
+from gradmeter.trust.calibrated import Calibrated
 from gradmeter.trust.features import FeatureBlock
-from gradmeter.trust.judge import Judge
+from gradmeter.trust.judge import Judge, resolve_classifier
 from gradmeter.trust.meta_classifier import UNKNOWN
 from gradmeter.trust.two_heads import TwoHeads
 from trust.trained import digits, noise, trained
@@ -152,3 +155,12 @@ def test_copies_do_not_make_enough_inputs() -> None:
     copies = np.tile(np.flatnonzero((readings("known").predictions == LABELS).numpy())[:40], 3)
     with pytest.raises(InputError, match=r"\b40\b.*\b50\b"):
         Judge.fit(readings("known").rows(copies), LABELS[copies], contents=copies.astype(np.uint64))
+
+
+def test_a_classifier_needs_a_score() -> None:
+    parts = [("one", LogisticRegression()), ("two", LogisticRegression())]
+    for classifier in (VotingClassifier(parts), StackingClassifier(parts)):
+        with pytest.raises(InputError, match=r"lacks a method .* voting='soft'.* final_estimator"):
+            resolve_classifier(classifier)
+    usable = (VotingClassifier(parts, voting="soft"), StackingClassifier(parts, LogisticRegression()), Perceptron())
+    assert all(isinstance(resolve_classifier(classifier), Calibrated) for classifier in usable)

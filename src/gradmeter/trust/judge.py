@@ -181,7 +181,7 @@ def resolve_classifier(classifier: Any) -> MetaClassifier:
     """Return the meta classifier for a name in `CLASSIFIERS`, a scikit-learn classifier, or a meta classifier.
 
     Raises:
-        InputError: if it is none of these.
+        InputError: if it is none of these, or says only which class it predicts.
     """
     if isinstance(classifier, str):
         if classifier not in CLASSIFIERS:
@@ -194,7 +194,17 @@ def resolve_classifier(classifier: Any) -> MetaClassifier:
             f"classifier is a {type(classifier).__name__}; expected {', '.join(CLASSIFIERS)}, or a scikit-learn "
             "classifier"
         )
-    return classifier if hasattr(classifier, "cross_fit") else Calibrated(classifier)
+    if hasattr(classifier, "cross_fit"):
+        own: MetaClassifier = classifier
+        return own
+    has_score = hasattr(classifier, "decision_function") or hasattr(classifier, "predict_proba")
+    if not (has_score and hasattr(classifier, "predict")):
+        raise InputError(
+            f"classifier is a {type(classifier).__name__}, which lacks a method with these settings; expected predict, "
+            "and decision_function or predict_proba: a voting classifier needs voting='soft', for example, and a "
+            "stacking classifier a final_estimator"
+        )
+    return Calibrated(classifier)
 
 
 def _is_classifier(value: Any) -> bool:
