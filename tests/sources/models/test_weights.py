@@ -3,6 +3,7 @@ import pickle
 from argparse import Namespace
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -221,6 +222,17 @@ def test_no_state_dict(held: object, tmp_path: Path) -> None:
     torch.save(held, tmp_path / "a.pt")
     with pytest.raises(DataError, match=rf"a\.pt .*{type(held).__name__}.*state_dict"):
         read_weights(tmp_path / "a.pt")
+
+
+def test_objects_that_are_refused_are_named(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    for content, name in (
+        ({"model": state, "loss": Decimal(1)}, r"it holds decimal\.Decimal\);"),
+        (build(3), r"it holds torch\.nn\.[\w.]+\);"),
+        (Namespace(model=state), "holds a single object;"),
+    ):
+        torch.save(content, tmp_path / "a.pt")
+        with pytest.raises(DataError, match=rf"a\.pt .*{name} expected a state_dict"):
+            read_weights(tmp_path / "a.pt")
 
 
 def test_names_that_are_none(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from gradmeter.errors import DataError, one_line
 from gradmeter.names import encode_name
-from gradmeter.sources.models.placeholders import placeholders
+from gradmeter.sources.models.placeholders import Placeholder, placeholders
 from gradmeter.sources.models.wrappers import of_network, without_wrappers
 from gradmeter.sources.samples.left_out import Kind, kind_of
 
@@ -26,6 +27,8 @@ _SHOWN = 3
 _MAGIC = (b"PK", b"\x80")
 # Keys under which training programs save the weights of a network.
 _STATE_KEYS = ("state_dict", "model_state_dict", "model")
+# How PyTorch names an object that is no tensor: by its class.
+_REFUSED = re.compile(r"Unsupported global: GLOBAL ([\w.]+[\w])")
 # How deep weights may be in the mappings of a file; one may hold itself.
 _DEPTH = 4
 # Advice for weights for grey images, True, or for coloured images, False, if the network takes the other kind.
@@ -55,7 +58,9 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
             warnings.simplefilter("ignore")  # warnings about content that it then refuses
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # on damaged files, the loader raises errors of any type
-        reason = str(error).partition(".")[0].partition("\n")[0] or type(error).__name__
+        refused = _REFUSED.search(str(error))
+        first = str(error).partition(".")[0].partition("\n")[0]
+        reason = f"it holds {refused[1]}" if refused else first or type(error).__name__
         raise DataError(
             f"{path} cannot be loaded as weights only ({reason}); expected a state_dict: torch.save(model.state_dict())"
         ) from error
@@ -74,7 +79,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
 def _held(state: Any) -> str:
     keys = [repr(key) for key in state] if isinstance(state, dict) else []
     listed = f" with {', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''}" if keys else ""
-    return f"a {type(state).__name__}{listed}"
+    kind = "single object" if isinstance(state, Placeholder) else type(state).__name__
+    return f"a {kind}{listed}"
 
 
 def _advice(path: Path, state: Any) -> str:
