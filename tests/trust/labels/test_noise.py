@@ -119,6 +119,19 @@ def test_certain_and_wrong_predictions_of_classes_without_labels() -> None:
     assert 0.015 < interval.high < 0.05
 
 
+@pytest.mark.parametrize(("rate", "seed"), [(0.03, 2), (0.1, 3), (0.1, 5)])
+def test_a_class_that_no_sample_can_have_changes_nothing(rate: float, seed: int) -> None:
+    inputs, _ = drawn(rate, 600, seed=seed)
+    results = []
+    for logits in (0.5 * inputs.logits, np.hstack([0.5 * inputs.logits, np.full((600, 1), -50.0)])):
+        readings = LabelReadings(inputs.labels, logits.astype(np.float32), inputs.embedding)
+        evidence = [network_expert(LabelScores(readings), np.arange(600))]
+        problem, model = fit_noise(evidence, inputs.labels, classes_of(readings))
+        interval = rate_interval(problem, model, 600)
+        results.append((model.rate, interval.low, interval.high))
+    assert results[1] == pytest.approx(results[0], abs=1e-3)
+
+
 def test_weights_for_a_model_s_shares() -> None:
     inputs, _ = drawn(0.1)
     evidence = log_softmax(inputs.logits.astype(np.float64), axis=1)

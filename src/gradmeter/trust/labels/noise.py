@@ -16,7 +16,8 @@ from gradmeter.trust.labels.inputs import Labels, Values
 # The inverse temperature of a lone expert is about 1: standard deviation of its logarithm; a larger one where the
 # calibration may be bent, and the scale of the weights of the curves that bend it.
 _TEMPERATURE, _ANY_TEMPERATURE, _BENDING = 0.5, 1.0, 0.5
-# Standard deviation of the log odds of shares, other than the rate, around even odds.
+# Standard deviation of the log odds of shares, other than the rate, around even odds. Few foreign samples are as likely
+# as any number: that the network predicts no class without labels must not speak for a rate of 0, where there are none.
 _SHARES = 3.0
 _SEARCH = {"maxiter": 200, "ftol": 1e-9, "gtol": 1e-6}
 # Shares of wrong labels that the search starts from; the best result counts.
@@ -311,12 +312,13 @@ class NoiseProblem:
         slopes = np.zeros(len(parameters))
         penalty = 0.0
         for place in (self.CONFUSED, self.RARE, self.FOREIGN):
-            penalty += 0.5 * float(parameters[place] / _SHARES) ** 2
-            slopes[place] = parameters[place] / _SHARES**2
+            deviation = max(float(parameters[place]), 0.0) if place == self.FOREIGN else float(parameters[place])
+            penalty += 0.5 * (deviation / _SHARES) ** 2
+            slopes[place] = deviation / _SHARES**2
         if len(self._experts) == 1 + self._curves:
-            logarithm, deviation = float(np.log(parameters[0])), _ANY_TEMPERATURE if self._curves else _TEMPERATURE
-            penalty += 0.5 * (logarithm / deviation) ** 2
-            slopes[0] = logarithm / deviation**2 / parameters[0]
+            logarithm, scale = float(np.log(parameters[0])), _ANY_TEMPERATURE if self._curves else _TEMPERATURE
+            penalty += 0.5 * (logarithm / scale) ** 2
+            slopes[0] = logarithm / scale**2 / parameters[0]
         for place in range(len(self._experts) - self._curves, len(self._experts)):
             penalty += 0.5 * float(parameters[place] / _BENDING) ** 2
             slopes[place] = parameters[place] / _BENDING**2
