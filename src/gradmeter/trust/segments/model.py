@@ -18,6 +18,7 @@ from gradmeter.trust.segments.features import SegmentFeatures
 from gradmeter.trust.segments.heads import answers, classification, regression
 from gradmeter.trust.segments.risk import SegmentGuarantee, control_segment_risk
 from gradmeter.trust.segments.saving import READS, Fitted
+from gradmeter.trust.segments.varying import varying
 
 # Share of the images that `fit` sets aside for the guarantee, if it has a risk.
 _SET_ASIDE = 1 / 3
@@ -102,8 +103,7 @@ class SegmentTrust:
 
     def _fit(self, given: SegmentFeatures, iou: NDArray[np.float64]) -> Fitted:
         used = given if self.reads == GRADIENTS else given.without_gradients()
-        varying = np.ptp(used.values, axis=0) > 0 if len(used) else np.zeros(len(used.axes), np.bool_)
-        used = used.named(tuple(axis for axis, varies in zip(used.axes, varying, strict=True) if varies))
+        used = used.named(tuple(axis for axis, varies in zip(used.axes, varying(used), strict=True) if varies))
         hit = classification(used.values, iou > 0, used.image, used.axes)
         return Fitted(
             used.axes,
