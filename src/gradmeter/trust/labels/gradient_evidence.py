@@ -27,6 +27,9 @@ _MOST_ROWS = 30_000
 # Statistics of gradients are many and correlated: their first principal components are read, and get a smaller weight
 # for the same penalty.
 _COMPONENTS, _OF_STATISTICS = 8, 0.3
+# Components with less than this share of the variance are rounding errors: of a network with a single layer, all
+# statistics have fewer dimensions.
+_NEGLIGIBLE = 1e-6
 # Gradients count if their gain on corrupted labels is above zero with this confidence.
 _CONFIDENCE = 0.95
 
@@ -150,15 +153,22 @@ class _Evidence:
 
 
 def _statistics(inputs: LabelReadings, corruption: Corruption) -> tuple[Values, Values]:
-    """Return components [N, k] and [m, k] of the statistics of gradients at the given and at the corrupted labels."""
+    """Return components [N, k] and [m, k] of the statistics of gradients at the given and at the corrupted labels.
+
+    k is 0 if no statistic varies.
+    """
     assert inputs.given is not None
     assert inputs.at is not None
     features = LogFeatures.chosen(inputs.given)
     columns = features.axes.of(GRADIENT_FEATURES)
     both = (inputs.given, inputs.at(corruption.rows, corruption.labels))
     values = [features.block(readings).values[:, columns] for readings in both]
+    if not len(columns):
+        given, corrupted = values
+        return given, corrupted
     rows = np.concatenate(values)
     components = PCA(min(_COMPONENTS, *rows.shape), whiten=True, random_state=0)
     reduction = make_pipeline(StandardScaler(), components).fit(rows)
-    given, corrupted = (_OF_STATISTICS * reduction.transform(part) for part in values)
+    vary = components.explained_variance_ratio_ > _NEGLIGIBLE
+    given, corrupted = (_OF_STATISTICS * reduction.transform(part)[:, vary] for part in values)
     return given, corrupted

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from gradmeter.trust.segments.features import GRADIENTS, SegmentFeature, SegmentFeatures
 
-# A statistic whose entries cancel counts as 0 if it is nowhere larger than this share of its scale. For a last layer the
-# mean is 0, because the softmax's derivatives add up to 0, and for two classes the skewness, too. Rounding errors in
-# their place depend on the batch, the machine and the number of threads.
+# A statistic whose entries cancel counts as 0 if it is nowhere larger than this share of its scale. For a last layer
+# the mean is 0, because the softmax's derivatives add up to 0, and for two classes the skewness, too. Rounding errors
+# in their place depend on the batch, the machine and the number of threads.
 _NEGLIGIBLE = 1e-5
 _MEAN, _SCALE_OF_MEAN, _SKEWNESS = "mean", "std", "skewness"
 
