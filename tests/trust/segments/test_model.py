@@ -97,6 +97,13 @@ def test_images_that_fit_has_seen_are_refused(trust: SegmentTrust) -> None:
         trust.set_risk(0.2, mixed)
 
 
+def test_images_that_fit_has_seen_are_refused_whatever_the_rounding_errors(trust: SegmentTrust) -> None:
+    seen = drawn(60, 10)
+    noise = 1 + 1e-7 * np.random.default_rng(0).normal(size=seen.values.shape)
+    with pytest.raises(InputError, match="of these 60 images"):
+        trust.set_risk(0.2, replace(seen, values=seen.values * noise))
+
+
 def test_copies_of_an_image_count_once(trust: SegmentTrust) -> None:
     data = drawn(120, 10, seed=1)
     before = trust.guarantee

@@ -17,6 +17,8 @@ CLASS, PROBABILITY, NEIGHBOURS = "class", "probability", "neighbours"
 """The sources of features."""
 
 _HASH_BYTES = 8
+# Steps of a number between two powers of 2, in a hash.
+_STEPS = 2**13
 
 
 class SegmentFeature(NamedTuple):
@@ -158,14 +160,23 @@ class SegmentFeatures:
         return np.append(numbers, np.nan)[self.mask]
 
     def image_hashes(self) -> NDArray[np.uint64]:
-        """Hash the features of each image's segments, [N]; equal images have equal hashes."""
+        """Hash what is known of each image's segments, [N]; equal images have equal hashes.
+
+        The classes and sizes of the segments count, and the softmax to four digits, so that rounding errors do not:
+        they depend on the batch and the number of threads. Without features of the softmax, all values count.
+        """
         hashes = np.empty(self.images, np.uint64)
         order = np.argsort(self.image, kind="stable")
         ends = np.searchsorted(self.image[order], np.arange(self.images + 1))
+        layout = np.stack([self.prediction, self.size], axis=1).astype(np.int64)
+        columns = [axis.source == SOFTMAX and axis.where == "mean_all" for axis in self.axes]
+        softmax = self.values[:, columns]
         for number in range(self.images):
-            rows = self.values[order[ends[number] : ends[number + 1]]]
-            digest = hashlib.blake2b(np.ascontiguousarray(rows).tobytes(), digest_size=_HASH_BYTES).digest()
-            hashes[number] = int.from_bytes(digest, "little")
+            rows = order[ends[number] : ends[number + 1]]
+            values = _rounded(softmax[rows].sum(axis=0)) if any(columns) else self.values[rows]
+            digest = hashlib.blake2b(layout[rows].tobytes(), digest_size=_HASH_BYTES)
+            digest.update(np.ascontiguousarray(values).tobytes())
+            hashes[number] = int.from_bytes(digest.digest(), "little")
         return hashes
 
     @classmethod
@@ -205,3 +216,10 @@ class SegmentFeatures:
 
     def _columns(self, columns: list[int]) -> SegmentFeatures:
         return replace(self, values=self.values[:, columns], axes=tuple(self.axes[column] for column in columns))
+
+
+def _rounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Round numbers to about four significant digits."""
+    fractions, exponents = np.frexp(values)
+    rounded: NDArray[np.float64] = np.ldexp(np.round(fractions * _STEPS) / _STEPS, exponents)
+    return rounded
