@@ -48,7 +48,7 @@ AVAILABLE = [
     for name in FORMATS
     if features.check({"WEBP": "webp", "JPEG2000": "jpg_2000", "AVIF": "avif"}.get(name, "zlib"))
 ]
-many = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+many = settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture(autouse=True)

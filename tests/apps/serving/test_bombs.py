@@ -157,6 +157,7 @@ def test_bombs_take_neither_memory_nor_time() -> None:
     assert max(seen.seconds) < 2
 
 
+@pytest.mark.exhaustive
 def test_a_long_header_takes_little_memory() -> None:
     """Headers read in threads of the server took a gigabyte with four requests."""
     with watched() as seen:
@@ -191,6 +192,7 @@ def test_what_is_allowed_is_bounded_together() -> None:
     assert post(allowed).status_code == 200
 
 
+@pytest.mark.exhaustive
 def test_those_who_go_away_do_not_free_what_is_still_held() -> None:
     allowed = square(1024, "PNG")
     with watched() as seen:

@@ -437,6 +437,7 @@ def test_a_verdict_is_printed_in_light_colours_without_controls(visit: Callable[
         assert page.locator(shown).is_visible()
 
 
+@pytest.mark.exhaustive
 def test_another_command_serves_the_same_trust_model(folder: Path) -> None:
     """The demo's folder is an ordinary TrustModel."""
     arguments = ["--model", "gradmeter.research.study.network:PaperCNN", "--out", "verdicts.csv", "--json"]

@@ -19,6 +19,7 @@ def test_an_error_is_reported_in_one_line() -> None:
         run_isolated(fail, "first\n   second", seconds=60)
 
 
+@pytest.mark.exhaustive
 def test_a_killed_process_is_an_error() -> None:
     with pytest.raises(MeasurementError, match="killed"):
         run_isolated(vanish, seconds=60)

@@ -46,6 +46,7 @@ def test_a_queue_whose_process_is_killed_begins_again() -> None:
     assert events[-1] == "done 2"
 
 
+@pytest.mark.exhaustive
 def test_a_task_that_is_killed_every_time_is_a_worker_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_RETRIES", 1)
     with pytest.raises(WorkerError, match="worker"):

@@ -19,6 +19,7 @@ def peak(images: int, folder: Path) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.exhaustive
 def test_ten_times_the_images(tmp_path: Path) -> None:
     few, many = (peak(count, tmp_path / str(count)) for count in (2_000, 22_000))
     # The readings of 20,000 more images, as float64: 14 MiB; their pixels as float32: 20 MiB.

@@ -167,6 +167,7 @@ def test_options_that_cannot_be_used(folder: Path, tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.exhaustive
 def test_a_module_that_the_workers_lack_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray itself repeats the task again and again."""
     (tmp_path / "only_here.py").write_text("class Rows: ...")
@@ -191,6 +192,7 @@ class Refusal:
         raise ZeroDivisionError("by nothing")
 
 
+@pytest.mark.exhaustive
 def test_an_unexpected_error_in_an_actor_keeps_its_type_and_message(folder: Path, tmp_path: Path) -> None:
     small = classifier()
     reader = Reader(GradientMeter(small.network), small, Refusal())

@@ -14,6 +14,7 @@ from trust.quick import fit_quickly
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.exhaustive
 def test_verdicts_by_shared_readings_are_those_of_the_images(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit_quickly(monkeypatch)
     network, images = load_cifar_resnet(real_data / "networks", 20), load_images(real_data, 0.2)
