@@ -55,7 +55,6 @@ LONGEST = (
     "research/study/report/test_browser.py",
     "research/ood_benchmark/real/test_compare.py",
     "research/ood_benchmark/test_benchmark.py",
-    "real/test_texts.py",
     "apps/onnx/test_commands.py",
     "research/gradient_gain/test_experiment.py",
     "apps/cli/test_measure.py",

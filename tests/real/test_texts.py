@@ -30,7 +30,7 @@ from apps.cli.commands import ENVIRONMENT
 from apps.cli.quick import quick_main
 from research.study.report.test_page import Page
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.exhaustive]
 
 # Not in alphabetical order, so that the numbers of classes must come from the model's config.
 LANGUAGES = ("sv", "pl", "it", "fr", "es", "de")

@@ -132,6 +132,7 @@ def test_one_line_for_bad_input(arguments: tuple[str, ...], named: str, place: P
     assert process.stderr.count("\n") == 1
 
 
+@pytest.mark.exhaustive
 def test_killed_and_begun_again(place: Path) -> None:
     for number in range(2000):
         os.link(place / "data/cat/0.png", place / f"data/cat/again-{number:04}.png")

@@ -136,6 +136,7 @@ def without_run(number: int, finished: Path, folder: Path, kept: str = "") -> Pa
     return folder
 
 
+@pytest.mark.exhaustive
 def test_killed_again_and_again_it_ends_with_the_very_same_numbers(
     reproduce: Reproduce, begin: Begin, archives: Path, finished: Finished, options: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -78,6 +78,7 @@ def test_the_second_is_refused(command: tuple[str, ...], place: Path) -> None:
     assert not list(place.rglob(f"*{LOCK}"))
 
 
+@pytest.mark.exhaustive
 def test_a_killed_owner_is_taken_over_and_nothing_remains_of_it(place: Path) -> None:
     """Files that a killed process left are not mistaken for files of the user."""
     for name, arguments in COMMANDS.items():

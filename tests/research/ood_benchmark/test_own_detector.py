@@ -47,6 +47,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.exhaustive
 def test_a_detector_from_outside_the_package(small_data: Path, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(_SCRIPT)
     options = ("--task", "digits", "--detector", "Brightness", "--runs", "1", "--share", "0.6", "--no-controls")
