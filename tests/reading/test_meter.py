@@ -660,6 +660,7 @@ def test_layers_of_a_wrapped_network_have_the_plain_names(wrapper: str) -> None:
 # --- invariants
 
 
+@pytest.mark.slow
 @given(st.integers(1, 16), st.integers(1, 17), st.sampled_from(["residual", "tokens", "called twice"]))
 def test_batch_size_and_tile_do_not_show(size: int, tile: int, case: str) -> None:
     make, shape = CASES[case]

@@ -387,6 +387,7 @@ def test_a_loaded_model_predicts_the_same(classifier: Any, tmp_path: Path) -> No
     assert [name[:10] for name in names] == ["estimator-", "trust.json"]
 
 
+@pytest.mark.slow
 def test_the_meter_is_restored(tmp_path: Path) -> None:
     meter = GradientMeter(trained(), range(3), activations=True, probes=["odin"], biases=False)
     for classifier in ("gradmeter", "ridge"):

@@ -64,6 +64,7 @@ def client_of(page: Page) -> TestClient:
     return TestClient(api)
 
 
+@pytest.mark.slow
 def test_only_its_own_files_are_loaded_and_no_script_stands_in_the_page(client: TestClient) -> None:
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")

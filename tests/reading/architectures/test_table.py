@@ -94,6 +94,7 @@ assert GradientMeter(model)(torch.randn(2, 4, 3, 5)).values.isfinite().all()
 """
 
 
+@pytest.mark.slow
 def test_group_norm_with_a_computed_scale_comes_first() -> None:
     """PyTorch may crash in the backward pass of such a norm on channels-last images, so run it in another process."""
     subprocess.run([sys.executable, "-c", GROUP_NORM_FIRST], check=True)

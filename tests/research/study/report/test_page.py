@@ -70,6 +70,7 @@ def test_a_damaged_exploration_is_named(make_study, tmp_path, content):
         write_report(study)
 
 
+@pytest.mark.slow
 def test_page_is_self_contained(make_study, tmp_path):
     path = write_report(make_study(tmp_path / "demo", figures=True))
     text = path.read_text(encoding="utf-8")
