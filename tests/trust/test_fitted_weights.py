@@ -4,6 +4,7 @@ import copy
 import pickle
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -77,6 +78,20 @@ def test_the_weights_of_fit_are_loaded_again(trust: TrustModel) -> None:
     train(trust.meter.model)
     trust.meter.model.load_state_dict(state)
     torch.testing.assert_close(trust.predict_proba(images()), expected)
+
+
+class Stateless(nn.Sequential):
+    """A network whose state_dict() fails, so that nothing is known of its weights in `fit`."""
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("no state")
+
+
+def test_a_network_whose_weights_have_no_hash_is_judged(quick_fits: None) -> None:
+    model = Stateless(*trained().children()).eval()
+    trust = TrustModel(GradientMeter(model), reads="forward").fit(loader(300, 900))
+    train(model)
+    assert len(trust.predict_proba(images())) == len(images())
 
 
 def test_readings_are_of_the_network_that_was_measured(trust: TrustModel) -> None:

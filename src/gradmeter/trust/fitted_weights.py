@@ -48,7 +48,7 @@ class FittedWeights:
         stamps = _stamps(network)
         if stamps != self._stamps:
             self._stamps = stamps
-            self._changed = self.hash not in (None, weights_hash(network))
+            self._changed = self.hash is not None and self.hash != weights_hash(network)
         if self._changed:
             warnings.warn(CHANGED, GradmeterWarning, stacklevel=stacklevel)
 
