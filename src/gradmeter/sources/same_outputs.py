@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+from torch import Tensor
+
 # Of the largest output: other machines and versions compute others.
 _TOLERANCE = 0.1
+# Significant digits of outputs that are kept.
+_DIGITS = 6
+
+
+def excerpt(outputs: Tensor, most: int) -> list[list[float]]:
+    """Return at most so many columns of outputs [R, K], evenly spaced, as rounded numbers to keep."""
+    width = outputs.shape[1]
+    columns = torch.linspace(0, width - 1, min(most, width)).round().long()
+    return [[float(f"{value:.{_DIGITS}g}") for value in row] for row in outputs[:, columns].double().tolist()]
 
 
 def are_close(outputs: Sequence[Sequence[float]], saved: Sequence[Sequence[float]]) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -19,13 +18,14 @@ from gradmeter.runs.measuring.purpose import OUTPUTS, has_same_outputs
 from gradmeter.runs.store import Manifest, differences
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.answering import explained
+from gradmeter.sources.same_outputs import excerpt
 
 Result = TypeVar("Result")
 
 # Side of the image of noise.
 _SIDE = 64
-# Number of classes and of pixels, and significant digits, of the outputs that are kept.
-_EXCERPT, _DIGITS = 8, 6
+# Number of classes and of pixels of the outputs that are kept.
+_EXCERPT = 8
 
 
 def identity(segmenter: Classifier, device: str) -> dict[str, Any]:
@@ -75,6 +75,4 @@ def _outputs_on_noise(segmenter: Classifier, device: str) -> list[list[float]]:
         logits = on_image(segmenter, noise, device, logits_of)
     except GradmeterError:
         return []
-    rows = logits[0, :_EXCERPT].double().flatten(1)
-    pixels = torch.linspace(0, rows.shape[1] - 1, min(_EXCERPT, rows.shape[1])).round().long()
-    return [[float(f"{logit:.{_DIGITS}g}") for logit in row] for row in rows[:, pixels].tolist()]
+    return excerpt(logits[0, :_EXCERPT].flatten(1), _EXCERPT)

@@ -14,14 +14,14 @@ from gradmeter.errors import DataError, InputError
 from gradmeter.names import look_alike
 from gradmeter.sources.models.answering import trial_logits
 from gradmeter.sources.models.array_batch import ArrayBatch
-from gradmeter.sources.same_outputs import are_close
+from gradmeter.sources.same_outputs import are_close, excerpt
 from gradmeter.sources.samples import ArrayKind, ImageKind, Source
 
 # The most class names in an error, and in a note on their numbers.
 _LISTED = 12
 _SHOWN = 3
-# The most classes in an excerpt of the logits of the trial, and their significant digits.
-_EXCERPT, _DIGITS = 16, 6
+# The most classes in an excerpt of the logits of the trial.
+_EXCERPT = 16
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ class Classifier:
 
     def trial_excerpt(self) -> list[list[float]]:
         """Logits of `trial` for a few of the classes, to recognise a network whose code has changed."""
-        classes = torch.linspace(0, self.outputs - 1, min(_EXCERPT, self.outputs)).round().long()
-        return [[float(f"{logit:.{_DIGITS}g}") for logit in row] for row in self.trial[:, classes].double().tolist()]
+        return excerpt(self.trial, _EXCERPT)
 
     def move(self, device: str) -> None:
         """Move the network to a device.
