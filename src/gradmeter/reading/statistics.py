@@ -7,7 +7,7 @@ take the extremes; so one pass serves every grouping.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -22,7 +22,8 @@ _VARIANCE_FLOOR = 1e-13
 # ... and below these fractions so are the third and fourth moments, where more digits cancel.
 _SKEWNESS_FLOOR = 1e-9
 _KURTOSIS_FLOOR = 1e-7
-# Fisher's kurtosis of groups of so few entries, whichever they are.
+# Of so few different entries, whichever they are: by their number, the skewness and Fisher's kurtosis.
+_SKEWNESS_OF_FEW = {2: 0.0}
 _KURTOSIS_OF_FEW = {2: -2.0, 3: -1.5}
 
 
@@ -159,9 +160,20 @@ class Moments:
         """The variance as a divisor: 1 where it is 0."""
         return torch.where(self.variance == 0, 1.0, self.variance)
 
-    def counts(self, count: int) -> Tensor:
-        """Whether a group has this number of entries, [groups]; [] for one group."""
-        return torch.as_tensor(self.count, device=self.numbers.device) == count
+    def exact_for_few(self, values: Tensor, of_few: Mapping[int, float]) -> Tensor:
+        """Replace the values of groups of few different entries, which would vary by rounding errors.
+
+        Args:
+            values: of a statistic.
+            of_few: the exact value by the number of entries.
+        """
+        for count, exact in of_few.items():
+            has_few = self.count == count
+            if isinstance(has_few, Tensor):
+                values = torch.where(has_few & (self.variance > 0), exact, values)
+            elif has_few:
+                values = torch.where(self.variance > 0, exact, values)
+        return values
 
     @property
     def third(self) -> Tensor:
@@ -249,7 +261,8 @@ def _std(moments: Moments) -> Tensor:
 def _skewness(moments: Moments) -> Tensor:
     safe = moments.safe_variance
     negligible = moments.variance <= _SKEWNESS_FLOOR * moments.square
-    return torch.where(negligible | moments.counts(2), 0.0, moments.third / (safe * safe.sqrt()))
+    skewness = torch.where(negligible, 0.0, moments.third / (safe * safe.sqrt()))
+    return moments.exact_for_few(skewness, _SKEWNESS_OF_FEW)
 
 
 @register_statistic("kurtosis", scales=False)
@@ -258,10 +271,7 @@ def _kurtosis(moments: Moments) -> Tensor:
     negligible = moments.variance <= _KURTOSIS_FLOOR * moments.square
     # Divide twice: variance^2 underflows for gradients below 1e-77.
     kurtosis = torch.where(negligible, 0.0, moments.fourth / safe / safe - 3)
-    # That of two or three different entries does not depend on them; computed, it would vary by rounding errors.
-    for count, exact in _KURTOSIS_OF_FEW.items():
-        kurtosis = torch.where(moments.counts(count) & (moments.variance > 0), exact, kurtosis)
-    return kurtosis
+    return moments.exact_for_few(kurtosis, _KURTOSIS_OF_FEW)
 
 
 METRICS = tuple(STATISTICS)

@@ -164,8 +164,7 @@ def _statistics(inputs: LabelReadings, corruption: Corruption) -> tuple[Values, 
     both = (inputs.given, inputs.at(corruption.rows, corruption.labels))
     values = [features.block(readings).values[:, columns] for readings in both]
     if not len(columns):
-        given, corrupted = values
-        return given, corrupted
+        return values[0], values[1]
     rows = np.concatenate(values)
     components = PCA(min(_COMPONENTS, *rows.shape), whiten=True, random_state=0)
     reduction = make_pipeline(StandardScaler(), components).fit(rows)
