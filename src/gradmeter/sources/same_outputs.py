@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Of the largest output: other machines and versions compute others.
 _TOLERANCE = 0.1
@@ -16,7 +19,7 @@ _DIGITS = 6
 def excerpt(outputs: Tensor, most: int) -> list[list[float]]:
     """Return at most so many columns of outputs [R, K], evenly spaced, as rounded numbers to keep."""
     width = outputs.shape[1]
-    columns = torch.linspace(0, width - 1, min(most, width)).round().long()
+    columns = np.linspace(0, width - 1, min(most, width)).round().astype(int)
     return [[float(f"{value:.{_DIGITS}g}") for value in row] for row in outputs[:, columns].double().tolist()]
 
 
