@@ -1,11 +1,15 @@
 """Errors and warnings of gradmeter. An error says what was given, what was expected and what to do."""
 
+import sys
+import warnings
 from typing import Any
 
 from gradmeter.names import printable
 
 TRACEBACK = "GRADMETER_TRACEBACK"
 """Environment variable. If it is not empty, commands show the traceback of an error."""
+
+_PACKAGES = ("gradmeter", "torch")
 
 
 class GradmeterError(Exception):
@@ -58,6 +62,14 @@ class PaddingWarning(GradmeterWarning):
 
 class ProbabilitiesWarning(GradmeterWarning):
     """The outputs of a network look like probabilities; logits were expected."""
+
+
+def warn(message: str, category: type[Warning] = GradmeterWarning) -> None:
+    """Issue a warning at the line, outside gradmeter and PyTorch, from which they were called."""
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def one_line(error: BaseException) -> str:

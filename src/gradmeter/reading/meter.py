@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
-from gradmeter.errors import InputError, PaddingWarning, ProbabilitiesWarning, SlowLayerWarning, UnsupportedModelError
+from gradmeter.errors import (
+    InputError,
+    PaddingWarning,
+    ProbabilitiesWarning,
+    SlowLayerWarning,
+    UnsupportedModelError,
+    warn,
+)
 from gradmeter.reading.activations import Activations
 from gradmeter.reading.allocator import keep_freed_memory
 from gradmeter.reading.capture import (
@@ -264,10 +270,9 @@ class GradientMeter:
 
     def extended(self) -> GradientMeter:
         """Deprecated; use `for_trust_model`."""
-        warnings.warn(
+        warn(
             "GradientMeter.extended is deprecated and will be removed in version 0.3; use for_trust_model",
             DeprecationWarning,
-            stacklevel=2,
         )
         return self.for_trust_model()
 
@@ -334,12 +339,11 @@ class GradientMeter:
             readings = replace(readings, pseudo_label=LABELS)
         # The logits of a few samples may add up to 1 by chance.
         if batch.samples > _SMALLEST_TILE and _are_probabilities(readings.logits):
-            warnings.warn(
+            warn(
                 "the network's outputs look like probabilities: they lie between 0 and 1 and add up to 1 for each "
                 "sample; expected logits, since the softmax is applied to them: remove the last softmax, or return the "
                 "logarithm",
                 ProbabilitiesWarning,
-                stacklevel=2,
             )
         self._warn_padded_layers()
         return readings
@@ -584,12 +588,11 @@ class GradientMeter:
     def _warn_slow_layers(self) -> None:
         """Warn once about each slow layer."""
         for layer, operation in sorted(self._slow - self._warned):
-            warnings.warn(
+            warn(
                 f"layer {layer!r} is measured one sample at a time, which is correct but slow: {operation} has no rule "
                 "for how it is used here; register one for the layer's module with "
                 "gradmeter.reading.layers.register_rule",
                 SlowLayerWarning,
-                stacklevel=7,
             )
         self._warned |= self._slow
 
@@ -600,12 +603,11 @@ class GradientMeter:
             return
         self._warned_of_padding = True
         further = f" and {len(padded) - 1:,} more" if len(padded) > 1 else ""
-        warnings.warn(
+        warn(
             f"the outputs of layer {padded[0]!r}{further} are read with their padding, because their length is not "
             f"that of the {MASK}: what is read of a sample, and its verdict, depend on the length of its batch; pad "
             "all samples to the same length",
             PaddingWarning,
-            stacklevel=3,
         )
 
     def _forward(self, inputs: Inputs, *, check_gradients: bool = False) -> _ForwardPass:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from gradmeter.errors import DataError, GradmeterError, InputError, one_line
+from gradmeter.errors import DataError, GradmeterError, InputError, one_line, warn
 from gradmeter.files import atomic_write
 from gradmeter.reading.activations import Activations, select
 from gradmeter.reading.columns import (
@@ -105,10 +104,9 @@ class Readings:
 
     def under(self, pseudo_label: str | int) -> Readings:
         """Deprecated; use `for_pseudo_label`."""
-        warnings.warn(
+        warn(
             "Readings.under is deprecated and will be removed in version 0.3; use for_pseudo_label",
             DeprecationWarning,
-            stacklevel=2,
         )
         return self.for_pseudo_label(pseudo_label)
 

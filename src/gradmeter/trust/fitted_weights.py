@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import suppress
 
 from torch import Tensor, nn
 
-from gradmeter.errors import GradmeterWarning, UnsupportedModelError
+from gradmeter.errors import UnsupportedModelError, warn
 from gradmeter.reading.network import modules_of, unwrapped, weights_hash
 
 CHANGED = (
@@ -37,20 +36,15 @@ class FittedWeights:
         self._stamps = _stamps(network)
         self._changed = False
 
-    def warn_if_changed(self, model: nn.Module, stacklevel: int) -> None:
-        """Warn if the network has other weights now. They are hashed only after one was written to or replaced.
-
-        Args:
-            model: the network.
-            stacklevel: as for `warnings.warn`, seen from here.
-        """
+    def warn_if_changed(self, model: nn.Module) -> None:
+        """Warn if the network has other weights now. They are hashed only after one was written to or replaced."""
         network = unwrapped(model)
         stamps = _stamps(network)
         if stamps != self._stamps:
             self._stamps = stamps
             self._changed = self.hash is not None and self.hash != weights_hash(network)
         if self._changed:
-            warnings.warn(CHANGED, GradmeterWarning, stacklevel=stacklevel)
+            warn(CHANGED)
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:

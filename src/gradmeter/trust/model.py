@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
@@ -16,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gradmeter.errors import GradmeterError, GradmeterWarning, InputError
+from gradmeter.errors import GradmeterError, InputError, warn
 from gradmeter.reading.content import reading_hashes
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
@@ -156,11 +155,9 @@ class TrustModel:
         require_disjoint(known_data, unknown_data)
         activations = known_data.readings.activations
         if self.learns_from_synthetic and activations is not None and not activations.layers:
-            warnings.warn(
+            warn(
                 "the outputs of the network's layers cannot be read, as in a traced or exported network, so unknown "
-                "inputs are recognised worse; expected the network that was traced",
-                GradmeterWarning,
-                stacklevel=2,
+                "inputs are recognised worse; expected the network that was traced"
             )
         if sample is not None:
             # Only known images need a second look.
@@ -437,7 +434,7 @@ class TrustModel:
     def _watch(self, inputs: Any) -> None:
         """Warn if the network that would read the inputs has other weights than in `fit`."""
         if self.weights is not None and not are_readings(inputs):
-            self.weights.warn_if_changed(self.meter.model, stacklevel=4)
+            self.weights.warn_if_changed(self.meter.model)
 
     def _fitted(self) -> Judge:
         if self.judge is None:

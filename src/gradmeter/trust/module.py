@@ -71,6 +71,6 @@ class Trust(nn.Module):
             output: TrustOutput = torch.compiler.disable(self.forward)(*args, **kwargs)
             return output
         if self.trust.weights is not None:
-            self.trust.weights.warn_if_changed(self.network, stacklevel=5)
+            self.trust.weights.warn_if_changed(self.network)
         readings = self.trust.meter(Inputs(args, kwargs))
         return TrustOutput(readings.logits, self.trust.predict_proba(readings).to(readings.logits.device))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradmeter.errors import InputError, SlowLayerWarning, UnsupportedModelError
+from gradmeter.errors import InputError, SlowLayerWarning, UnsupportedModelError, warn
 from gradmeter.reading.allocator import keep_freed_memory
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.memory_format import in_memory_format
@@ -184,12 +183,11 @@ class PixelMeter:
         for layer in slow:
             if layer not in self._warned:
                 self._warned.add(layer)
-                warnings.warn(
+                warn(
                     f"layer {layer!r} is measured by a backward pass for each pixel, which is correct but slow: it is "
                     "neither a last dense or convolutional layer with linear operations behind it nor the layer before "
                     "such a layer with elementwise operations between",
                     SlowLayerWarning,
-                    stacklevel=5,
                 )
         if not slow:
             return self._measure(batch, structure, layers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gradmeter.errors import InputError
+from gradmeter.errors import InputError, warn
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import NotFinite
 from gradmeter.reading.readings import Readings
@@ -85,7 +84,7 @@ def validation_numbers(
             # The loader is iterated here, because that draws random numbers.
             data, labels = read_known(meter, map(move, loader))
         except NotFinite as error:
-            warnings.warn(f"gradmeter logs nothing after this validation: {error}", stacklevel=3)
+            warn(f"gradmeter logs nothing after this validation: {error}")
             return {}
         correct = (data.readings.predictions.cpu() == labels).numpy()
         numbers = {"accuracy": float(correct.mean()), **_gradient_means(data.readings, correct, metrics)}
