@@ -3,6 +3,7 @@
 import pickle
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -154,6 +155,17 @@ def test_links_that_go_in_circles_and_hidden_files(folder: Path) -> None:
 def test_the_hub_is_not_read_directly(address: str) -> None:
     with pytest.raises(DataError, match=rf"^{address}: .* hf download"):
         Location(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "seconds"),
+    [("gs://bucket/x", 30), ("gs://bucket/x?scheme=http", 30), ("gs://bucket/x?retry_limit_seconds=5", 5)],
+)
+def test_google_s_library_does_not_try_again_for_long(address: str, seconds: int) -> None:
+    location = Location(address)
+    assert location.path() == "bucket/x"
+    _, (options,) = location.system.__reduce__()
+    assert options["retry_time_limit"] == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("address", ["nowhere://x/y", "file://relative/path", "s3://bucket/x?colour=red"])

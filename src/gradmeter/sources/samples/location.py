@@ -37,6 +37,9 @@ _SHOWN = {"allow_bucket_creation", "allow_bucket_deletion", "endpoint_override",
 _HUB = "hf://"
 # In addresses of these schemes, the part before "@" is the name of the container.
 _AZURE = {"abfs", "abfss"}
+_GOOGLE = {"gs", "gcs"}
+# Seconds. Google's library tries again for a quarter of an hour by default, without credentials too.
+_RETRIES = "retry_limit_seconds=30"
 
 
 def is_address(name: str) -> bool:
@@ -397,11 +400,14 @@ def _open_regular(path: str, flags: int) -> int:
 
 
 def _as_uri(address: str) -> str:
-    """An address with each character percent-encoded that it may not contain in the syntax of URIs."""
+    """An address for pyarrow: each character percent-encoded that URIs may not contain, and a limit for retries."""
     scheme, _, rest = address.partition(_SCHEME)
     before, slash, path = rest.partition("/")
     encoded = quote(re.sub("%(?![0-9A-Fa-f]{2})", "%25", path), safe=_SYNTAX, errors="surrogateescape")
-    return f"{scheme}{_SCHEME}{before}{slash}{encoded}"
+    uri = f"{scheme}{_SCHEME}{before}{slash}{encoded}"
+    if scheme.lower() not in _GOOGLE or _RETRIES.partition("=")[0] in rest:
+        return uri
+    return f"{uri}{'&' if '?' in rest else '?'}{_RETRIES}"
 
 
 def _without_secrets(address: str) -> str:
