@@ -1,5 +1,6 @@
 """Samples on this machine and in remote stores: here a folder by its file:// address, and an S3 server."""
 
+import io
 import pickle
 import re
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from gradmeter.errors import DataError
 from gradmeter.sources.samples import ImageKind, Source, Unreadable, location, open_source
 from gradmeter.sources.samples.left_out import Kind, LeftOut
 from gradmeter.sources.samples.location import Location
+from gradmeter.sources.samples.npz import read_arrays
 from gradmeter.sources.samples.rows import Rows
 from sources.samples.pictures import encoded, save
 
@@ -316,6 +318,25 @@ def test_a_store_that_lists_a_file_and_does_not_deliver_it(
         expected, start = (DataError, name) if reason in TEMPORARY else (Unreadable, "")
         with pytest.raises(expected, match=rf"^{start}.*{re.escape(reason)}"):
             source.read(0)
+
+
+@pytest.mark.parametrize("reads", range(12))
+def test_a_store_that_fails_is_not_a_damaged_archive(reads: int, tmp_path: Path) -> None:
+    path = tmp_path / "digits.npz"
+    np.savez(path, images=np.zeros((3, 8, 8), np.uint8), labels=np.zeros(3, np.int64))
+
+    class Failing(io.FileIO):
+        left = reads
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            if not self.left:
+                raise CONNECTION_ERROR
+            self.left -= 1
+            return super().read(-1 if size is None else size)
+
+    with Failing(path) as file, pytest.raises(DataError) as caught:
+        read_arrays("s3://bucket/digits.npz", ["images", "labels"], file)
+    assert str(caught.value).startswith("s3://bucket/digits.npz cannot be read (AWS Error NETWORK_CONNECTION)")
 
 
 def failing_file_system() -> fs.FileSystem:

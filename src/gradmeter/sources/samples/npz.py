@@ -29,8 +29,7 @@ def read_arrays(path: Path | str, wanted: Collection[str], file: IO[bytes] | Non
         DataError: if the archive is damaged, a wanted array holds Python objects, or they exceed the memory.
     """
     source = path if file is None else file
-    if not zipfile.is_zipfile(source):
-        raise _no_archive(path)
+    array_names(path, source)
     try:
         with np.load(source, allow_pickle=False) as archive:
             _require_memory(path, archive, wanted)
@@ -39,26 +38,38 @@ def read_arrays(path: Path | str, wanted: Collection[str], file: IO[bytes] | Non
     except DataError:
         raise
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        require_read(path, error)
         if "Object arrays" in str(error):
             raise DataError(f"{path} holds Python objects; expected numbers: save it without objects") from error
         raise DataError(f"{path} is damaged ({one_line(error)}); copy or create it again") from error
 
 
-def array_names(path: Path | str, file: IO[bytes]) -> list[str]:
-    """The names of the arrays of an open archive.
+def array_names(path: Path | str, file: Path | str | IO[bytes]) -> list[str]:
+    """The names of the arrays of an archive, which may be open.
 
     Raises:
-        DataError: if it is not an archive.
+        DataError: if it is not an archive, or cannot be read.
     """
     try:
         with zipfile.ZipFile(file) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise _no_archive(path) from error
+        require_read(path, error)
+        raise DataError(f"{path} is truncated or not an .npz archive; copy or create it again") from error
 
 
-def _no_archive(path: Path | str) -> DataError:
-    return DataError(f"{path} is truncated or not an .npz archive; copy or create it again")
+def require_read(path: Path | str, error: Exception) -> None:
+    """Check that an error is one of an archive's content.
+
+    Raises:
+        DataError: if the archive could not be read; it may be whole.
+    """
+    # zipfile says of an archive that it cannot read that it is none.
+    cause = error.__context__ if isinstance(error, zipfile.BadZipFile) else error
+    if isinstance(cause, OSError):
+        raise DataError(
+            f"{path} cannot be read ({one_line(cause)}); when it can, run the same command again"
+        ) from error
 
 
 def _require_memory(path: Path | str, archive: Any, wanted: Collection[str]) -> None:

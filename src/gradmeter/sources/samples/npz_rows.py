@@ -13,7 +13,7 @@ import numpy as np
 
 from gradmeter.errors import DataError, one_line
 from gradmeter.sources.samples.location import Location
-from gradmeter.sources.samples.npz import Array, read_arrays
+from gradmeter.sources.samples.npz import Array, read_arrays, require_read
 from gradmeter.sources.samples.sample import Unreadable
 
 # Bytes to hash at once.
@@ -125,6 +125,7 @@ class _InFile:
                 while chunk := member.read(_CHUNK):
                     yield chunk
         except (OSError, zipfile.BadZipFile) as error:
+            require_read(self._location.name, error)
             raise DataError(f"{self._location.name} is damaged ({one_line(error)}); copy or create it again") from error
 
 
