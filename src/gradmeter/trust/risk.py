@@ -78,7 +78,8 @@ class Guarantee:
         coverage: share of the data that is accepted.
         errors: number of errors among the accepted samples.
         accepted: number of accepted samples.
-        unknown_share: share of unknown inputs in the data; None if loaded from a version that did not save it.
+        unknown_share: share of unknown inputs in the data, with copies or without, whichever is less; None if loaded
+            from a version that did not save it.
         score: the probability that the threshold is on, of `gradmeter.trust.meta_classifier.SCORES`.
     """
 
