@@ -392,6 +392,14 @@ def test_no_figure_of_an_earlier_evaluation_is_left(evaluation: Evaluation, tmp_
     assert {path.name.partition(".")[0].removesuffix("-narrow") for path in folder.iterdir()} == {"mine"}
 
 
+def test_where_no_prediction_is_right(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+    trust, classifier = open_trust(Path("trust"), model=MODEL)
+    shutil.copytree("test/3", tmp_path / "digits/4")
+    (tmp_path / "digits/3").mkdir()
+    with pytest.raises(InputError, match=r"\b88\b.*digits.*labels"):
+        evaluate(trust, classifier, str(tmp_path / "digits"), ["noise:normal:20"], tmp_path / "evaluation")
+
+
 def test_all_data_are_looked_at_before_the_first_is_measured(at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
     trust, classifier = open_trust(Path("trust"), model=MODEL)
     with pytest.raises(InputError, match="noise:gaussian"):

@@ -209,6 +209,11 @@ def evaluate(
             f"all {len(rows):,} predictions are correct, so there are no wrong predictions or unknown inputs to "
             "compare them with; give more data, or unknown inputs with --unknown"
         )
+    if not pc.any(rows["correct"]).as_py():
+        raise InputError(
+            f"none of the {tables[0].num_rows:,} predictions for {sets[0].name} is right; expected some right ones: "
+            "check the labels and the preprocessing"
+        )
     constant = tuple(name for name, span in _MAY_BE_CONSTANT.items() if np.ptp(rows[name].to_numpy()) <= span)
     uncertainty = {
         OURS: -rows["p_correct"].to_numpy(),
