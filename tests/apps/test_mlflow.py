@@ -36,9 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.syspath_prepend(folder)
-        patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database needs more packages
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        mlflow.set_tracking_uri((folder / "mlruns").as_uri())
+        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
         yield folder
 
 
