@@ -57,3 +57,5 @@ def test_why_gradients_do_not_count() -> None:
     result = checked(Interval(0.1, 0.0, 0.2), 0)
     result.choice = ReadsChoice("forward", "they do not help")
     assert answer(result)[-1] == "Reads the forward pass only: they do not help."
+    result.reads = "gradients"
+    assert "judges by the forward pass only: they do not help." in answer(result)[-1]

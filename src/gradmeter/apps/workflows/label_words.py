@@ -29,7 +29,8 @@ def answer(checked: CheckedLabels) -> list[str]:
     ]
     if checked.choice is not None:
         what = "the forward pass only" if checked.reads == FORWARD else "gradients and the forward pass"
-        lines.append(f"Reads {what}: {checked.choice.reason}.")
+        unused = ", but judges by the forward pass only" if checked.choice.reads != checked.reads else ""
+        lines.append(f"Reads {what}{unused}: {checked.choice.reason}.")
     if skipped := len(checked.skipped):
         cannot = "that cannot be read or has no label" if skipped == 1 else "that cannot be read or have no label"
         lines.append(f"Skipped {skipped:,} sample{'s' * (skipped > 1)} {cannot}.")
