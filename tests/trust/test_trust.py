@@ -207,6 +207,7 @@ def test_a_guarantee_holds_the_share_of_unknown_inputs(fitted: TrustModel, tmp_p
     fitted.set_risk(0.1, loader(1000, 1300), [[noise(200)[100:]]])
     assert fitted.guarantee is not None
     assert fitted.guarantee.unknown_share == 100 / 400
+    assert fitted.guarantee.unknown_shares == (100 / 400,)
     fitted.save(tmp_path / "trust")
     again = TrustModel.load(tmp_path / "trust", trained())
     assert again.guarantee == fitted.guarantee
@@ -304,6 +305,8 @@ def test_copies_of_unknown_inputs_do_not_raise_the_share_that_a_guarantee_covers
     assert trust.set_risk(0.1, loader(1000, 1300), [[few, few.repeat(29, 1, 1, 1)]]).unknown_share == 10 / 310
     known = IMAGES[1000:1300].repeat(3, 1, 1, 1), LABELS[1000:1300].repeat(3)
     assert trust.set_risk(0.1, known, [[few]]).unknown_share == 10 / 910
+    guarantee = trust.set_risk(0.1, loader(1000, 1300), [[few, few], [noise(120)[110:]]])
+    assert (guarantee.unknown_share, guarantee.unknown_shares) == (20 / 320, (10 / 310, 10 / 310))
 
 
 @pytest.mark.slow

@@ -236,15 +236,15 @@ class TrustModel:
         """Choose a threshold such that at most the share `risk` of the accepted predictions is wrong.
 
         The guarantee holds with probability `confidence` over the draw of these data, for inputs from the same
-        distribution, and also if fewer of them are unknown. Among the thresholds for which it holds, the strictest one
-        whose coverage is within the share `coverage_tolerance` of the largest is chosen, so that other kinds of
-        unknown inputs are not accepted needlessly. For the same reason, "gradmeter" accepts no input that looks less
-        known than all but one in a thousand of the known inputs. Copies of an input count as one.
+        distribution, and also if fewer of them are unknown inputs of some kind. Among the thresholds for which it
+        holds, the strictest one whose coverage is within the share `coverage_tolerance` of the largest is chosen, so
+        that other kinds of unknown inputs are not accepted needlessly. For the same reason, "gradmeter" accepts no
+        input that looks less known than all but one in a thousand of the known inputs. Copies of an input count as one.
 
         Args:
             risk: largest error rate among accepted inputs.
             known: labelled inputs, as in `fit`, that neither the network nor `fit` has seen.
-            unknowns: unknown inputs, in the largest share in which they are expected.
+            unknowns: unknown inputs, one data set for each kind, in the largest share in which it is expected.
             confidence: probability that the guarantee holds.
             least_probability: smallest value of the score that is accepted.
             coverage_tolerance: share of the largest coverage that may be given up for a stricter threshold.
@@ -272,21 +272,19 @@ class TrustModel:
         self._require_new(parts)
         readings = Readings.concatenate([part.readings for part in parts])
         known_correct = (known_data.readings.predictions.cpu() == labels).numpy()
-        unknown = len(readings) - len(known_correct)
-        contents = np.concatenate([part.contents for part in parts])
-        distinct_unknown = len(np.unique(contents[len(known_correct) :]))
+        unknown_contents = [data.contents for data in unknown_data]
+        all_unknown = np.concatenate([np.empty(0, np.uint64), *unknown_contents])
         guarantee = control_risk(
             judge.judge(readings).score(score),
-            np.concatenate([known_correct, np.zeros(unknown, np.bool_)]),
+            np.concatenate([known_correct, np.zeros(len(all_unknown), np.bool_)]),
             risk,
             thresholds,
-            contents=contents,
+            contents=np.concatenate([known_data.contents, all_unknown]),
             confidence=confidence,
             coverage_tolerance=coverage_tolerance,
         )
-        # Tested with all inputs and with the distinct ones; what holds for both shares is proven for the smaller one.
-        share = min(unknown / len(readings), distinct_unknown / len(np.unique(contents)))
-        self.guarantee = replace(guarantee, unknown_share=share, score=score)
+        share, *shares = (_share(known_data.contents, contents) for contents in (all_unknown, *unknown_contents))
+        self.guarantee = replace(guarantee, unknown_share=share, unknown_shares=tuple(shares), score=score)
         return self.guarantee
 
     def accept(self, inputs: Any) -> Tensor:
@@ -444,6 +442,18 @@ class TrustModel:
         if self.judge is None:
             raise GradmeterError("the TrustModel is not fitted; call fit(validation_loader) first")
         return self.judge
+
+
+def _share(known: NDArray[np.uint64], unknown: NDArray[np.uint64]) -> float:
+    """Return the share of unknown inputs for which a guarantee is proven, from the contents of the tested inputs.
+
+    It was tested with all inputs and with the distinct ones; what holds for both shares is proven for the smaller one.
+    """
+    distinct_known, distinct_unknown = np.unique(known), np.unique(unknown)
+    return min(
+        len(unknown) / (len(known) + len(unknown)),
+        len(distinct_unknown) / (len(distinct_known) + len(distinct_unknown)),
+    )
 
 
 def _accepted(judgement: Judgement, guarantee: Guarantee) -> NDArray[np.bool_]:

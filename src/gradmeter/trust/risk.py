@@ -69,7 +69,7 @@ class Guarantee:
     """The guarantee that at most the share `risk` of the accepted predictions is wrong.
 
     It holds with probability `confidence` over the draw of the data, for inputs from the same distribution, with the
-    same share of unknown inputs.
+    same or smaller shares of each kind of unknown inputs.
 
     Attributes:
         threshold: smallest P(correct) that is accepted.
@@ -80,6 +80,8 @@ class Guarantee:
         accepted: number of accepted samples.
         unknown_share: share of unknown inputs in the data, with copies or without, whichever is less; None if loaded
             from a version that did not save it.
+        unknown_shares: for each given set of unknown inputs, its share of this set and the known inputs together, with
+            copies or without, whichever is less; None if loaded from a version that did not save it.
         score: the probability that the threshold is on, of `gradmeter.trust.meta_classifier.SCORES`.
     """
 
@@ -90,6 +92,7 @@ class Guarantee:
     errors: int
     accepted: int
     unknown_share: float | None = None
+    unknown_shares: tuple[float, ...] | None = None
     score: str = P_CORRECT
 
 

@@ -308,13 +308,16 @@ def _as_list(values: NDArray[np.float64] | None) -> list[float] | None:
 def _guarantee(saved: dict[str, Any] | None) -> Guarantee | None:
     if saved is None:
         return None
-    guarantee = Guarantee(**saved)
+    shares = saved.get("unknown_shares")
+    guarantee = Guarantee(**{**saved, "unknown_shares": None if shares is None else tuple(shares)})
     require_rates(guarantee.risk, guarantee.confidence)
     if guarantee.score not in SCORES:
         raise ValueError(f"the guarantee has score={guarantee.score!r}; expected {' or '.join(SCORES)}")
     for name, value in saved.items():
-        # Guarantees of an earlier version have no share of unknown inputs, even when saved again by this version.
-        if name != "score" and not (value is None and name == "unknown_share") and not math.isfinite(value):
+        # Guarantees of an earlier version have no shares of unknown inputs, even when saved again by this version.
+        if name == "score" or (value is None and name in ("unknown_share", "unknown_shares")):
+            continue
+        if not all(map(math.isfinite, value if name == "unknown_shares" else [value])):
             raise ValueError(f"the guarantee has {name}={value!r}; expected a finite number")
     return guarantee
 

@@ -127,10 +127,9 @@ def test_the_guarantee_is_checked(evaluation: Evaluation, fitted: Fitted) -> Non
     assert (check.samples, check.accepted, check.errors) == (897, len(accepted), (~accepted["correct"]).sum())
     assert check.risk <= 0.08
     assert evaluation.guarantee_checks[ALL].samples == len(rows)
-    assert evaluation.guarantee_checks[WRONG].unknown_share == 0
-    assert evaluation.guarantee_checks["torn"].unknown_share == 200 / 1097
-    assert evaluation.guarantee_checks["torn"].guaranteed_share == 0.25
-    assert evaluation.guarantee_checks["torn"].guaranteed_kinds == ("noise:uniform:200",)
+    assert evaluation.guarantee_checks[WRONG].unknown == {}
+    assert evaluation.guarantee_checks["torn"].unknown == {"torn": 200}
+    assert evaluation.guarantee_checks["torn"].guaranteed == {"noise:uniform:200": 0.25}
 
 
 def test_judgements_hold_the_verdicts(evaluation: Evaluation) -> None:
@@ -189,23 +188,30 @@ def test_the_guarantee_is_checked_on_known_inputs_if_all_are_correct(
 
 
 @pytest.mark.parametrize(
-    ("share", "kinds", "named"),
+    ("guaranteed", "named"),
     [
-        (0.25, ("torn",), "40 % of these inputs are unknown and the guarantee covers at most 25 %"),
+        ({"torn": 0.25}, "40 % of these inputs are unknown and the guarantee covers at most 25 %"),
         # With as many digits as distinguish the two shares.
-        (0.39996, ("torn",), "40 % of these inputs are unknown and the guarantee covers at most 39.996 %"),
+        ({"torn": 0.39996}, "40 % of these inputs are unknown and the guarantee covers at most 39.996 %"),
         # The share is covered, but not the kind.
-        (0.4, ("noise:uniform",), "does not cover unknown inputs such as torn"),
-        (0.0, (), "covers no unknown inputs"),
-        (None, (), "does not say"),
+        ({"noise:uniform": 0.4}, "does not cover unknown inputs such as torn"),
+        # More of one kind in place of another one is not covered.
+        (
+            {"torn": 0.25, "noise:uniform": 0.9},
+            "40 % of these inputs are unknown and the guarantee covers at most 25 %",
+        ),
+        ({"torn": 0.0, "noise:uniform": 0.4}, "40 % of these inputs are unknown and the guarantee covers at most 0 %"),
+        ({}, "covers no unknown inputs"),
+        (None, "does not say"),
     ],
 )
 @pytest.mark.parametrize("errors", [0, 25])
 def test_inputs_that_the_guarantee_does_not_cover_are_only_observed(
-    evaluation: Evaluation, errors: int, share: float | None, kinds: tuple[str, ...], named: str
+    evaluation: Evaluation, errors: int, guaranteed: dict[str, float] | None, named: str
 ) -> None:
     """Neither a low error rate nor a high one says anything about the guarantee."""
-    check = GuaranteeCheck(evaluation.guarantee_checks[WRONG].guarantee, 50, errors, 100, 40, share, kinds, ("torn",))
+    guarantee = evaluation.guarantee_checks[WRONG].guarantee
+    check = GuaranteeCheck(guarantee, 50, errors, 100, {"torn": 40}, guaranteed)
     assert not check.is_covered
     sentence = guarantee_checked("torn", check)
     assert named in sentence
@@ -214,47 +220,49 @@ def test_inputs_that_the_guarantee_does_not_cover_are_only_observed(
 
 
 @pytest.mark.parametrize(
-    ("share", "covered", "kinds"),
+    ("guaranteed", "unknown"),
     [
-        (0.4, ("noise:uniform:200",), ("noise:uniform:150",)),
-        (0.5, ("torn", "noise:normal"), ("torn",)),
-        (0.5, ("./torn/",), ("torn",)),  # as earlier versions saved it
+        ({"noise:uniform:200": 0.4}, {"noise:uniform:150": 40}),
+        ({"torn": 0.5, "noise:normal": 0.1}, {"torn": 40}),
+        ({"torn": 0.2, "noise:normal": 0.3}, {"torn": 15, "noise:normal": 25}),
+        ({"./torn/": 0.5}, {"torn": 40}),  # as earlier versions saved it
     ],
 )
 def test_unknown_inputs_that_the_guarantee_covers(
-    evaluation: Evaluation, share: float, covered: tuple[str, ...], kinds: tuple[str, ...]
+    evaluation: Evaluation, guaranteed: dict[str, float], unknown: dict[str, int]
 ) -> None:
-    check = GuaranteeCheck(evaluation.guarantee_checks[WRONG].guarantee, 50, 25, 100, 40, share, covered, kinds)
+    check = GuaranteeCheck(evaluation.guarantee_checks[WRONG].guarantee, 50, 25, 100, unknown, guaranteed)
     assert check.is_covered
     assert guarantee_checked("unknown", check).endswith("above the guaranteed 8 %.")
     assert guarantee_checked("unknown", replace(check, errors=1)).endswith("within the guaranteed 8 %.")
-    other = replace(check, kinds=(*kinds, "noise:other:3"))
+    other = replace(check, unknown={**unknown, "noise:other:3": 1})
     assert other.other_kinds == ("noise:other:3",)
     assert not other.is_covered
-    known = replace(check, unknown=0, kinds=(), guaranteed_share=None)
+    known = replace(check, unknown={}, guaranteed=None)
     assert guarantee_checked(WRONG, known).endswith("above the guaranteed 8 %.")
 
 
 @pytest.mark.parametrize(
-    ("share", "kinds", "named"),
+    ("guaranteed", "named"),
     [
-        (0.25, ("noise:uniform:200",), "at most 25 % of unknown inputs such as noise:uniform:200"),
-        (0.0, (), "no unknown inputs"),
-        (None, (), "does not say"),
+        ({"noise:uniform:200": 0.25}, "at most 25 % of unknown inputs such as noise:uniform:200."),
+        ({"a": 0.25, "b": 0.01}, "25 % of unknown inputs such as a, 1 % of unknown inputs such as b (of each kind and"),
+        ({}, "no unknown inputs"),
+        (None, "does not say"),
     ],
 )
 def test_the_answer_says_what_the_guarantee_covers(
-    evaluation: Evaluation, share: float | None, kinds: tuple[str, ...], named: str
+    evaluation: Evaluation, guaranteed: dict[str, float] | None, named: str
 ) -> None:
     guarantee = replace(evaluation.guarantee_checks[WRONG].guarantee, score="p_known")
-    sentence = guarantee_scope(GuaranteeCheck(guarantee, 50, 25, 100, 40, share, kinds))
+    sentence = guarantee_scope(GuaranteeCheck(guarantee, 50, 25, 100, {"noise": 40}, guaranteed))
     assert named in sentence
     assert f"P(known) is at least {guarantee.threshold:.6g}" in sentence
 
 
 def test_numbers_of_the_answer_are_not_rounded_to_certainty(evaluation: Evaluation) -> None:
     guarantee = replace(evaluation.guarantee_checks[WRONG].guarantee, threshold=1 - 1e-9, confidence=0.9999999)
-    almost_all = GuaranteeCheck(guarantee, 99_999, 1, 100_000, 0, 0.0, ())
+    almost_all = GuaranteeCheck(guarantee, 99_999, 1, 100_000, {}, {})
     sentence = guarantee_checked(WRONG, almost_all)
     assert " 99.999 % " in sentence
     assert " 0.001 % " in sentence

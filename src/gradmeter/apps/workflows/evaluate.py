@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -47,6 +47,20 @@ _MAY_BE_CONSTANT = {"entropy": 0.0, "margin": 0.0, "energy": 1e-4}
 _SEED = 1
 
 
+class Excess(NamedTuple):
+    """A kind of unknown inputs of which there are more than a guarantee covers.
+
+    Attributes:
+        kind: its DATA.
+        share: its share of this kind and the known inputs together.
+        covered: the largest share that the guarantee covers.
+    """
+
+    kind: str
+    share: float
+    covered: float
+
+
 @dataclass(frozen=True)
 class GuaranteeCheck:
     """A risk guarantee, and the error rate on the data of an evaluation.
@@ -56,20 +70,17 @@ class GuaranteeCheck:
         accepted: number of accepted predictions.
         errors: number of wrong predictions among them, which include all for unknown inputs.
         samples: number of predictions.
-        unknown: number of unknown inputs among them.
-        guaranteed_share: largest share of unknown inputs for which the guarantee holds; None if it was not saved.
-        guaranteed_kinds: DATA of the unknown inputs for which the guarantee holds.
-        kinds: DATA of the unknown inputs.
+        unknown: number of unknown inputs among them, by DATA.
+        guaranteed: for each DATA of unknown inputs the largest share, of it and the known inputs together, for which
+            the guarantee holds; None if it was not saved.
     """
 
     guarantee: Guarantee
     accepted: int
     errors: int
     samples: int
-    unknown: int
-    guaranteed_share: float | None
-    guaranteed_kinds: tuple[str, ...]
-    kinds: tuple[str, ...] = ()
+    unknown: Mapping[str, int]
+    guaranteed: Mapping[str, float] | None
 
     @property
     def other_kinds(self) -> tuple[str, ...]:
@@ -77,26 +88,34 @@ class GuaranteeCheck:
 
         Noise is recognised whatever its number of images; other data only by their name.
         """
-        covered = {*map(_kind_of, self.guaranteed_kinds)}
-        return tuple(kind for kind in self.kinds if _kind_of(kind) not in covered)
+        covered = {*map(_kind_of, self.guaranteed or {})}
+        return tuple(data for data in self.unknown if _kind_of(data) not in covered)
+
+    @property
+    def excess(self) -> Excess | None:
+        """The first kind of unknown inputs of which there are more than the guarantee covers; None if there is none.
+
+        Each kind is compared with the known inputs alone: fewer inputs of another one do not make room for it.
+        """
+        known = self.samples - sum(self.unknown.values())
+        for data in self.unknown:
+            same = [other for other in self.unknown if _kind_of(other) == _kind_of(data)]
+            count = sum(self.unknown[other] for other in same)
+            share, guaranteed = count / (known + count), self.guaranteed or {}
+            covered = max((guaranteed[other] for other in guaranteed if _kind_of(other) == _kind_of(data)), default=0.0)
+            if share > covered:
+                return Excess(data, share, covered)
+        return None
 
     @property
     def is_covered(self) -> bool:
         """Whether the guarantee covers these inputs, if the known ones are drawn like those of the calibration."""
-        if not self.unknown:
-            return True
-        share = self.guaranteed_share
-        return share is not None and not self.other_kinds and self.unknown_share <= share
+        return self.excess is None
 
     @property
     def risk(self) -> float:
         """Error rate among the accepted predictions; 0 if none is accepted."""
         return self.errors / self.accepted if self.accepted else 0.0
-
-    @property
-    def unknown_share(self) -> float:
-        """Share of unknown inputs."""
-        return self.unknown / self.samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -326,22 +345,33 @@ def _guarantee_checks(
     if trust.guarantee is None:
         return {}
     is_accepted = decisions.to_numpy()
-    share = trust.guarantee.unknown_share
-    kinds = tuple(data["data"] for data in trust.notes.get("learned_from", [])[1:])
+    guaranteed = _guaranteed(trust)
     checks = {}
     # `columns` leaves out known inputs if none of their predictions is wrong; their guarantee is checked anyway.
     for column, members in {WRONG: judged.wrong, **judged.columns()}.items():
         population = (judged.concept == 0) | members
         accepted = is_accepted & population
-        concepts = [number for number in np.unique(judged.concept[population]).tolist() if number]
+        unknown: dict[str, int] = {}
+        for number, data in enumerate(unknowns, start=1):
+            if count := int((population & (judged.concept == number)).sum()):
+                unknown[data] = unknown.get(data, 0) + count
         checks[column] = GuaranteeCheck(
             trust.guarantee,
             int(accepted.sum()),
             int((accepted & ~judged.correct).sum()),
             int(population.sum()),
-            int((population & (judged.concept > 0)).sum()),
-            share,
-            kinds,
-            tuple(unknowns[number - 1] for number in concepts),
+            unknown,
+            guaranteed,
         )
     return checks
+
+
+def _guaranteed(trust: TrustModel) -> dict[str, float] | None:
+    """Return the largest share of each DATA of unknown inputs for which the guarantee holds; None if not saved."""
+    assert trust.guarantee is not None
+    shares = trust.guarantee.unknown_shares
+    kinds = [data["data"] for data in trust.notes.get("learned_from", [])[1:]]
+    # The notes are those of `fit`; a program may have called `set_risk` with other data.
+    if shares is None or len(kinds) != len(shares):
+        return None
+    return dict(zip(kinds, shares, strict=True))

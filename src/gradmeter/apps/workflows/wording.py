@@ -99,11 +99,13 @@ def guaranteed(guarantee: Guarantee, unknown_share: float, known_coverage: float
 
 def guarantee_scope(check: GuaranteeCheck) -> str:
     """Return a sentence that states a risk guarantee and which inputs of an evaluation it covers."""
-    guarantee, share = check.guarantee, check.guaranteed_share
-    if share is None:
+    guarantee = check.guarantee
+    shares = {data: share for data, share in (check.guaranteed or {}).items() if share}
+    if check.guaranteed is None:
         unknown = "; the TrustModel does not say which unknown inputs it covers"
-    elif share and check.guaranteed_kinds:
-        unknown = f", and at most {100 * share:.3g} % of unknown inputs such as {', '.join(check.guaranteed_kinds)}"
+    elif shares:
+        parts = [f"{100 * share:.3g} % of unknown inputs such as {data}" for data, share in shares.items()]
+        unknown = f", and at most {', '.join(parts)}{' (of each kind and the known inputs alone)' * (len(parts) > 1)}"
     else:
         unknown = ", and no unknown inputs"
     return (
@@ -132,15 +134,17 @@ def guarantee_checked(column: str, check: GuaranteeCheck) -> str:
 
 def _not_covered(check: GuaranteeCheck) -> str:
     """Return why the guarantee does not cover inputs of an evaluation."""
-    share, kinds = check.guaranteed_share, check.guaranteed_kinds
-    if share is None:
+    if check.guaranteed is None:
         return "the TrustModel does not say which unknown inputs its guarantee covers"
-    if not share or not kinds:
+    if not any(check.guaranteed.values()):
         return "the guarantee covers no unknown inputs"
     if check.other_kinds:
         return f"the guarantee does not cover unknown inputs such as {', '.join(check.other_kinds)}"
-    guaranteed_share, unknown_share = _distinct(100 * share, 100 * check.unknown_share)
-    return f"{unknown_share} % of these inputs are unknown and the guarantee covers at most {guaranteed_share} %"
+    excess = check.excess
+    assert excess is not None
+    covered, share = _distinct(100 * excess.covered, 100 * excess.share)
+    inputs = "these inputs" if len(check.unknown) == 1 else f"known inputs and {excess.kind} together"
+    return f"{share} % of {inputs} are unknown and the guarantee covers at most {covered} %"
 
 
 def rate(share: float) -> str:
