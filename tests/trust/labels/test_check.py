@@ -19,6 +19,7 @@ from gradmeter.trust.labels.heads import out_of_fold
 from gradmeter.trust.labels.reasons import reasons_of
 from gradmeter.trust.labels.scores import LabelScores
 from trust.labels.clusters import CLASSES, clusters, with_labels
+from trust.labels.drawn import drawn
 
 
 def test_planted_errors_come_first() -> None:
@@ -226,6 +227,14 @@ def test_copies_of_an_input_share_a_fold() -> None:
     fold = folds_of(replace(inputs, contents=contents), 5, 0)
     assert all(len(set(fold[contents == number])) == 1 for number in range(40))
     assert len(set(fold)) == 5
+
+
+def test_copies_of_an_input_add_no_evidence() -> None:
+    inputs, _ = drawn(0.05, 400)
+    rows = np.repeat(np.arange(400), 9)
+    copied = LabelReadings(inputs.labels[rows], inputs.logits[rows], inputs.embedding[rows], contents=rows.astype("u8"))
+    once, copies = (LabelCheck().fit_predict(readings).rate for readings in (inputs, copied))
+    assert (copies.low, copies.value, copies.high) == pytest.approx((once.low, once.value, once.high), abs=1e-3)
 
 
 def test_corrupted_labels_are_wrong_and_of_every_kind() -> None:

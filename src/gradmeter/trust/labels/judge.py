@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from gradmeter.trust.evaluation.resampling import Interval
@@ -65,25 +66,34 @@ def judge_labels(scores: LabelScores, seed: int) -> Judge:
     classes, rows = classes_of(inputs), _fitted_rows(len(inputs), inputs.classes, seed)
     learned = inputs.probabilities is not None
     alone: tuple[Expert, ...] = (centre_expert,) if learned else (network_expert,)
-    problem, model = _fit(scores, alone, rows, classes)
+    contents = inputs.contents
+    copies = 1.0 if contents is None else _copies(contents[rows])
+    problem, model = _fit(scores, alone, rows, classes, copies)
     for _ in range(_PASSES if learned else 0):
         scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
-        problem, model = _fit(scores, alone, rows, classes)
-    rate = rate_interval(problem, model, len(inputs))
+        problem, model = _fit(scores, alone, rows, classes, copies)
+    distinct = len(inputs) if contents is None else len(inputs) / _copies(contents)
+    rate = rate_interval(problem, model, distinct)
     if learned:
-        rate = raised_by(rate, contradicted_share(inputs), len(inputs))
+        rate = raised_by(rate, contradicted_share(inputs), distinct)
     scores = scores.trusting(expit(-_log_odds(model, alone, scores, inputs.labels)))
     experts = (network_expert, centre_expert, *((vote_expert,) if learned else ()))
     evidence = [expert(scores, rows) for expert in experts]
-    _, model = fit_noise(evidence, inputs.labels[rows], classes, like=model)
+    _, model = fit_noise(evidence, inputs.labels[rows], classes, copies=copies, like=model)
     return Judge(scores, experts, model, rate)
 
 
 def _fit(
-    scores: LabelScores, experts: Sequence[Expert], rows: Labels, classes: Classes
+    scores: LabelScores, experts: Sequence[Expert], rows: Labels, classes: Classes, copies: float
 ) -> tuple[NoiseProblem, NoiseModel]:
     evidence = [expert(scores, rows) for expert in experts]
-    return fit_noise(evidence, scores.inputs.labels[rows], classes)
+    return fit_noise(evidence, scores.inputs.labels[rows], classes, copies=copies)
+
+
+def _copies(contents: NDArray[np.uint64]) -> float:
+    """Return how many labels count as one if copies of an input add no evidence (Kish's design effect)."""
+    _, counts = np.unique(contents, return_counts=True)
+    return float((counts**2).sum() / counts.sum())
 
 
 def _log_odds(

@@ -147,7 +147,7 @@ class _Shares:
 
 @stage("fitting the noise model")
 def fit_noise(
-    experts: Sequence[Values], labels: Labels, classes: Classes, *, like: NoiseModel | None = None
+    experts: Sequence[Values], labels: Labels, classes: Classes, *, copies: float = 1.0, like: NoiseModel | None = None
 ) -> tuple[NoiseProblem, NoiseModel]:
     """Fit a model by maximum likelihood, and return it with its problem.
 
@@ -155,16 +155,17 @@ def fit_noise(
         experts: [n, C] each, log evidence for every class that does not depend on the sample's own label.
         labels: [n] given labels.
         classes: see `Classes`.
+        copies: see `NoiseProblem`.
         like: a model whose shares are taken over, so that only the weights are fitted.
     """
-    problem = NoiseProblem(experts, labels, classes)
+    problem = NoiseProblem(experts, labels, classes, copies=copies)
     if like is not None:
         start = problem.parameters(like)
         start = np.concatenate([np.full(len(experts), 1 / len(experts)), start[-4:]])
         return problem, problem.fitted(start, fixed=(problem.RATE, problem.CONFUSED, problem.RARE, problem.FOREIGN))
     model = min((problem.fitted(problem.start(rate)) for rate in _STARTS), key=lambda model: model.loss)
     for _ in range(_ROUNDS if (classes.rare | classes.foreign).any() else 0):
-        problem = NoiseProblem(experts, labels, classes, model.weights)
+        problem = NoiseProblem(experts, labels, classes, model.weights, copies=copies)
         starts = (problem.parameters(model), *(problem.start(rate) for rate in _STARTS))
         model = min((problem.fitted(start) for start in starts), key=lambda model: model.loss)
     return problem, model
@@ -185,6 +186,7 @@ class NoiseProblem:
         classes: see `Classes`.
         fixed_weights: [K] weights with which the inputs tell the shares of classes; by default equal ones.
         curves: number of the last experts that only bend the calibration of the first, see `with_curves`.
+        copies: how many labels count as one in the likelihood: those of copies of an input add no evidence.
     """
 
     RATE, CONFUSED, RARE, FOREIGN = -4, -3, -2, -1
@@ -198,9 +200,10 @@ class NoiseProblem:
         fixed_weights: Values | None = None,
         *,
         curves: int = 0,
+        copies: float = 1.0,
     ) -> None:
         self._experts, self._labels, self._classes = experts, labels, classes
-        self._fixed_weights, self._curves = fixed_weights, curves
+        self._fixed_weights, self._curves, self._copies = fixed_weights, curves, copies
         self._groups = classes.groups
         self._to_given = np.ascontiguousarray(classes.confusion[:, labels].T)
         self._at = np.arange(len(labels))
@@ -222,7 +225,8 @@ class NoiseProblem:
         margins = self._experts[0].max(axis=1, keepdims=True) - self._experts[0]
         weights = self._equal_weights() if self._fixed_weights is None else self._fixed_weights
         curved = (*self._experts, -np.log1p(margins), -(margins**2) / _LARGE_MARGIN)
-        return NoiseProblem(curved, self._labels, self._classes, np.concatenate([weights, [0.0, 0.0]]), curves=2)
+        fixed = np.concatenate([weights, [0.0, 0.0]])
+        return NoiseProblem(curved, self._labels, self._classes, fixed, curves=2, copies=self._copies)
 
     def start(self, rate: float) -> Values:
         """Return parameters to start from."""
@@ -297,6 +301,7 @@ class NoiseProblem:
             ]
         )
         penalty, of_penalty = self._penalty(parameters)
+        loss, gradient = loss / self._copies, gradient / self._copies
         return (loss + penalty) / len(labels), (gradient + of_penalty) / len(labels)
 
     def _probabilities(self, weights: Values) -> Values:

@@ -22,7 +22,7 @@ _BENT = 0.01
 
 
 @stage("estimating the share of wrong labels")
-def rate_interval(problem: NoiseProblem, fitted: NoiseModel, labels: int) -> Interval:
+def rate_interval(problem: NoiseProblem, fitted: NoiseModel, labels: float) -> Interval:
     """Return the rate of a fitted model with a 95 % interval by the profile likelihood.
 
     All shares are in the interval for which other values of the remaining parameters explain the labels nearly as well,
@@ -34,7 +34,7 @@ def rate_interval(problem: NoiseProblem, fitted: NoiseModel, labels: int) -> Int
     Args:
         problem: what the model was fitted to, with one expert.
         fitted: the model.
-        labels: number of all labels, of which the problem has a part.
+        labels: number of all labels, of which the problem has a part; without copies of inputs.
     """
     curved, point = problem.with_curves(), problem.parameters(fitted)
     start = np.concatenate([point[:1], [_BENT, _BENT], point[1:]])
@@ -47,13 +47,13 @@ def rate_interval(problem: NoiseProblem, fitted: NoiseModel, labels: int) -> Int
     return Interval(fitted.rate, min(low, fitted.rate), min(max(high, least_high, fitted.rate), 1.0))
 
 
-def raised_by(rate: Interval, contradicted: float, labels: int) -> Interval:
+def raised_by(rate: Interval, contradicted: float, labels: float) -> Interval:
     """Return an estimate of the share of wrong labels, raised to the geometric mean with another one if that is larger.
 
     Args:
         rate: an estimate, too low rather than too high, with its interval.
         contradicted: another one, a share of the labels, which is 0 for labels that were learned by heart.
-        labels: number of labels.
+        labels: number of labels, without copies of inputs.
 
     Returns:
         The estimate with an interval that holds those of both.
