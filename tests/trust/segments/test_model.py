@@ -110,6 +110,17 @@ def test_copies_of_an_image_count_once(trust: SegmentTrust) -> None:
     assert trust.set_risk(0.2, [data, data, data]) == before
 
 
+def test_fit_takes_copies_of_an_image_once(trust: SegmentTrust) -> None:
+    """Copies in other folds would be judged by an estimator that has seen them."""
+    data = drawn(60, 10)
+    copied = SegmentTrust().fit([data, data])
+    assert trust.fitted is not None
+    assert copied.fitted is not None
+    assert copied.fitted.hit.losses == trust.fitted.hit.losses
+    assert copied.fitted.iou.losses == trust.fitted.iou.losses
+    np.testing.assert_array_equal(copied.fitted.learned_images, trust.fitted.learned_images)
+
+
 def test_segments_that_no_one_judged(trust: SegmentTrust) -> None:
     none = drawn(2, 3, seed=4).of_images([False, False])
     verdicts = trust.predict(none)

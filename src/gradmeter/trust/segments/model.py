@@ -74,7 +74,7 @@ class SegmentTrust:
         """Fit to segments with ground truth, of images that the network was not trained on.
 
         A logistic regression, with a penalty, or gradient-boosted trees are chosen by cross-validation over images;
-        likewise for the regression of the IoU.
+        likewise for the regression of the IoU. Copies of an image count once.
 
         Args:
             features: features of all segments, or of several batches of images, such as a generator's.
@@ -104,13 +104,16 @@ class SegmentTrust:
     def _fit(self, given: SegmentFeatures, iou: NDArray[np.float64]) -> Fitted:
         used = given if self.reads == GRADIENTS else given.without_gradients()
         used = used.named(tuple(axis for axis, varies in zip(used.axes, varying(used), strict=True) if varies))
+        contents = used.image_hashes()
+        once = _once(contents, used.image)
+        used, iou = used.rows(once), iou[once]
         hit = classification(used.values, iou > 0, used.image, used.axes)
         return Fitted(
             used.axes,
             hit,
             regression(used.values, iou, used.image, used.axes),
             used.image,
-            np.unique(used.image_hashes()[np.unique(used.image)]),
+            np.unique(contents[np.unique(used.image)]),
         )
 
     def predict(self, features: SegmentFeatures) -> SegmentVerdicts:
@@ -163,8 +166,7 @@ class SegmentTrust:
         seen = int(np.isin(contents[present], fitted.learned_images).sum())
         if seen:
             raise InputError(f"fit has seen {seen:,} of these {len(present):,} images; expected new images")
-        _, first = np.unique(contents[present], return_index=True)
-        once = np.isin(given.image, present[first])
+        once = _once(contents, given.image)
         self.guarantee = control_segment_risk(
             self.predict(given).p_hit[once],
             (iou == 0)[once],
@@ -227,6 +229,13 @@ def _joined(parts: object) -> SegmentFeatures:
     if not batches:
         raise InputError("there are no features; expected those of at least one batch: a generator can be read once")
     return SegmentFeatures.concatenate(batches)
+
+
+def _once(contents: NDArray[np.uint64], image: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which segments are those of the first copy of an image, [S], from the hashes [N] of all images."""
+    present = np.unique(image)
+    _, first = np.unique(contents[present], return_index=True)
+    return np.isin(image, present[first])
 
 
 def _thresholds(fitted: Fitted, least: float) -> list[Candidate]:
