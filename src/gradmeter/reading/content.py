@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
@@ -65,6 +66,13 @@ def reading_hashes(readings: Readings) -> NDArray[np.uint64]:
             digest.update(column[sample].tobytes())
         hashes[sample] = int.from_bytes(digest.digest(), "little")
     return hashes
+
+
+def table_contents(table: pa.Table) -> NDArray[np.uint64]:
+    """Return the hashes of the inputs of a table of readings, [N]; earlier versions' tables have only the readings."""
+    if HASH_COLUMN in table.column_names:
+        return np.asarray(table[HASH_COLUMN].to_numpy())
+    return reading_hashes(Readings.from_arrow(table))
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:

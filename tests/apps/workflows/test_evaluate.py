@@ -134,6 +134,8 @@ def test_the_guarantee_is_checked(evaluation: Evaluation, fitted: Fitted) -> Non
 
 def test_judgements_hold_the_verdicts(evaluation: Evaluation) -> None:
     rows = evaluation.rows.to_pandas()
+    contents = np.concatenate([data.contents() for data in evaluation.sets])
+    np.testing.assert_array_equal(evaluation.judged.contents, contents)
     assert {*SCORES, "accepted", "reason"} <= {*rows.columns}
     np.testing.assert_allclose(rows["p_correct"], rows["p_known"] * rows["p_correct_if_known"])
     assert (rows["reason"].isna() == rows["accepted"]).all()

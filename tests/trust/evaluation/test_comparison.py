@@ -43,7 +43,7 @@ def changed(predictions, **fields):
     return Judged(
         **{
             name: fields.get(name, getattr(predictions, name))
-            for name in ("correct", "concept", "unknowns", "uncertainty", "probability")
+            for name in ("correct", "concept", "unknowns", "uncertainty", "probability", "contents")
         }
     )
 
@@ -347,6 +347,22 @@ def test_rounding_is_no_difference():
     comparison = compare(Judged(correct, np.zeros(3300, np.int64), (), scores, {}), repetitions=100)
     for measure in ("auroc", "aupr_in", "aupr_out", "augrc"):
         assert comparison.differences[measure, WRONG, "ties"] == Interval(0.0, 0.0, 0.0)
+
+
+def test_copies_of_inputs_add_no_evidence():
+    predictions = judged(known=200, unknown=(60,), names=("letters",), digits=6)
+    rows = np.repeat(np.arange(260), 4)
+    fields = {name: getattr(predictions, name)[rows] for name in ("correct", "concept")}
+    for name in ("uncertainty", "probability"):
+        fields[name] = {method: values[rows] for method, values in getattr(predictions, name).items()}
+    once = compare(predictions, repetitions=50)
+    copied = compare(changed(predictions, **fields, contents=rows.astype("u8")), repetitions=50)
+    for measure, column, method in once.estimates:
+        if measure in ("auroc", "fpr95_right", "brier", "nll"):
+            expected, interval = (part.estimates[measure, column, method] for part in (once, copied))
+            assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    with pytest.raises(InputError, match="contents: expected 260"):
+        changed(predictions, contents=np.arange(3, dtype=np.uint64))
 
 
 @pytest.mark.parametrize("measure", ["auroc", "aupr_out", "fpr95_right", "aurc", "augrc"])

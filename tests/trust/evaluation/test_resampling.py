@@ -34,8 +34,23 @@ def test_rows_stay_together():
     assert (interval.low, interval.high) == (pytest.approx(0.1), pytest.approx(0.1))
 
 
+def test_copies_add_no_evidence():
+    data = np.random.default_rng(3).normal(size=200)
+    rows = np.random.default_rng(4).permutation(np.repeat(np.arange(200), 5))
+    once, copied = bootstrap(np.mean, data), bootstrap(np.mean, data[rows], contents=[rows.astype("u8")])
+    assert copied.high - copied.low == pytest.approx(once.high - once.low, rel=0.1)
+    # Of an input with many copies, much depends on whether it is drawn.
+    contents = np.repeat(np.arange(60, dtype="u8"), np.where(np.arange(60) < 50, 1, 20))
+    values = contents >= 50
+    assert bootstrap(np.mean, values, contents=[contents]).low < 0.7 < bootstrap(np.mean, values).low
+
+
 def test_bad_input():
     with pytest.raises(InputError, match=r"\b2\b"):
         bootstrap(np.mean, [1.0])
+    with pytest.raises(InputError, match=r"\b2 different\b"):
+        bootstrap(np.mean, [1.0, 1.0], contents=[np.zeros(2, np.uint64)])
+    with pytest.raises(InputError, match=r"\b2\b"):
+        bootstrap(np.mean, [])
     with pytest.raises(InputError, match="confidence"):
         bootstrap(np.mean, [1.0, 2.0], confidence=1)

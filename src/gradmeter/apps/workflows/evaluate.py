@@ -17,6 +17,7 @@ from gradmeter.apps.workflows.fit import OURS
 from gradmeter.apps.workflows.sets import ReadSet, open_sets, read_sets
 from gradmeter.errors import InputError, OutputError
 from gradmeter.files import is_temporary, read_json
+from gradmeter.reading.content import table_contents
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import energy, entropy, margin, max_softmax
 from gradmeter.runs.measuring import Work
@@ -215,11 +216,12 @@ def evaluate(
     sets = read_sets(classifier, opened, place, work, gradients=trust.meter.gradients, second_look=look)
     judge = trust.judge
     assert judge is not None
-    tables, samples = [], []
+    tables, contents, samples = [], [], []
     with stage("judging", len(sets)) as advance:
         for number, data in enumerate(sets):
-            table, sample = _scored(trust, data, known=number == 0)
+            table, of_inputs, sample = _scored(trust, data, known=number == 0)
             tables.append(table)
+            contents.append(of_inputs)
             samples.append(sample)
             advance(1)
     rows = pa.concat_tables(tables)
@@ -247,6 +249,7 @@ def evaluate(
         tuple(data.name for data in sets[1:]),
         {name: values for name, values in uncertainty.items() if name not in constant},
         {OURS: rows["p_correct"].to_numpy(), "softmax": rows["softmax"].to_numpy()},
+        np.concatenate(contents),
     )
     comparison = compare(judged, repetitions=repetitions, on_progress=on_resample)
     correct = np.concatenate([correct for _, correct in samples])
@@ -298,13 +301,19 @@ def _earlier_data(folder: Path, *, has_readings: bool) -> list[str] | None:
     return None
 
 
-def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table, tuple[Readings, NDArray[np.bool_]]]:
-    """Return all scores of a data set, and a sample of its readings with whether their predictions are correct."""
-    tables, readings_sample, correct_sample = [], [], []
+def _scored(
+    trust: TrustModel, data: ReadSet, *, known: bool
+) -> tuple[pa.Table, NDArray[np.uint64], tuple[Readings, NDArray[np.bool_]]]:
+    """Return all scores of a data set and the contents of its inputs.
+
+    Also return a sample of its readings with whether their predictions are correct.
+    """
+    tables, contents, readings_sample, correct_sample = [], [], [], []
     share = min(1.0, _SAMPLED / len(data))
     random = np.random.default_rng(0)
     for table in data.labelled_tables() if known else data.tables():
         readings = Readings.from_arrow(table)
+        contents.append(table_contents(table))
         predictions = readings.predictions.numpy()
         labels = table["label"] if known else pa.nulls(len(readings), pa.int64())
         correct = predictions == labels.to_numpy() if known else np.zeros(len(readings), np.bool_)
@@ -331,7 +340,8 @@ def _scored(trust: TrustModel, data: ReadSet, *, known: bool) -> tuple[pa.Table,
         is_drawn = random.random(len(readings)) < share * np.where(correct, 1, _WRONG_SHARE)
         readings_sample.append(readings.rows(is_drawn))
         correct_sample.append(correct[is_drawn])
-    return pa.concat_tables(tables), (Readings.concatenate(readings_sample), np.concatenate(correct_sample))
+    sample = Readings.concatenate(readings_sample), np.concatenate(correct_sample)
+    return pa.concat_tables(tables), np.concatenate(contents), sample
 
 
 def _kind_of(data: str) -> str:

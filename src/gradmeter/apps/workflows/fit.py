@@ -27,6 +27,7 @@ from gradmeter.apps.workflows.sets import (
     recipe_for,
 )
 from gradmeter.errors import InputError, OutputError
+from gradmeter.reading.content import table_contents
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
@@ -327,4 +328,5 @@ def _judged(trust: TrustModel, tables: Sequence[pa.Table], unknowns: Sequence[st
         tuple(unknowns),
         {OURS: -held_out, "softmax": -softmax, "entropy": entropy(readings.logits)},
         {OURS: held_out, "softmax": softmax},
+        np.concatenate([*map(table_contents, tables)]),
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from gradmeter.reading.content import HASH_COLUMN, reading_hashes
+from gradmeter.reading.content import reading_hashes, table_contents
 from gradmeter.reading.readings import Readings
 
 _SEED = 0
@@ -38,12 +38,7 @@ def halves(tables: Sequence[pa.Table]) -> list[NDArray[np.bool_]]:
 def _groups(tables: Sequence[pa.Table]) -> list[NDArray[np.int64]]:
     """Return a group number for each row of each table; rows with equal inputs or equal readings share a group."""
     by_readings = [reading_hashes(Readings.from_arrow(table)) for table in tables]
-    by_content = [
-        # Readings of earlier versions have no hashes of the inputs.
-        table[HASH_COLUMN].to_numpy() if HASH_COLUMN in table.column_names else hashes
-        for table, hashes in zip(tables, by_readings, strict=True)
-    ]
-    contents, content = np.unique(np.concatenate(by_content), return_inverse=True)
+    contents, content = np.unique(np.concatenate([*map(table_contents, tables)]), return_inverse=True)
     readings, reading = np.unique(np.concatenate(by_readings), return_inverse=True)
     size = len(contents) + len(readings)
     edges = coo_array((np.ones(len(content)), (content, len(contents) + reading)), shape=(size, size))

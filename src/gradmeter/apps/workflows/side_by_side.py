@@ -209,7 +209,9 @@ def _common(first: Evaluation, second: Evaluation) -> tuple[NDArray[np.int64], N
 def _judged(evaluation: Evaluation, rows: NDArray[np.int64], name: str) -> Judged:
     p_correct = evaluation.rows["p_correct"].to_numpy()[rows]
     judged = evaluation.judged
-    return Judged(judged.correct[rows], judged.concept[rows], judged.unknowns, {name: -p_correct}, {name: p_correct})
+    contents = None if judged.contents is None else judged.contents[rows]
+    scores = {name: -p_correct}, {name: p_correct}
+    return Judged(judged.correct[rows], judged.concept[rows], judged.unknowns, *scores, contents)
 
 
 def _shares(
@@ -217,7 +219,8 @@ def _shares(
 ) -> tuple[Share, ...]:
     """Return the shares of each group of inputs, with intervals of the bootstrap over inputs."""
     correct = [part.judged.correct[of_both] for part, of_both in zip(evaluations, rows, strict=True)]
-    concept = evaluations[0].judged.concept[rows[0]]
+    concept, contents = evaluations[0].judged.concept[rows[0]], evaluations[0].judged.contents
+    of_inputs = np.arange(len(concept), dtype=np.uint64) if contents is None else contents[rows[0]]
     everything, known = np.ones((len(concept), 2), np.bool_), concept == 0
     right = np.stack(correct, axis=1)
     parts = [("Right predictions for known inputs", right, everything, known)]
@@ -232,14 +235,16 @@ def _shares(
             for number, name in enumerate(unknowns, start=1)
         ]
     return tuple(
-        _share(name, events[members], of[members], repetitions)
+        _share(name, events[members], of[members], of_inputs[members], repetitions)
         for name, events, of, members in parts
-        if members.sum() >= 2  # one sample has no interval
+        if len(np.unique(of_inputs[members])) >= 2  # one sample has no interval
     )
 
 
-def _share(name: str, events: NDArray[np.bool_], of: NDArray[np.bool_], repetitions: int) -> Share:
-    """Return the shares of `events` [N, 2] among `of` [N, 2], with paired intervals of the bootstrap."""
+def _share(
+    name: str, events: NDArray[np.bool_], of: NDArray[np.bool_], contents: NDArray[np.uint64], repetitions: int
+) -> Share:
+    """Return the shares of `events` [N, 2] among `of` [N, 2], with paired intervals of the bootstrap over inputs."""
     samples = np.concatenate([events & of, of], axis=1)
 
     def share(rows: NDArray[np.bool_], column: int) -> float:
@@ -247,7 +252,7 @@ def _share(name: str, events: NDArray[np.bool_], of: NDArray[np.bool_], repetiti
         return float(rows[:, column].sum() / max(rows[:, 2 + column].sum(), 1))
 
     def interval(statistic: Callable[[NDArray[np.bool_]], float]) -> Interval:
-        return bootstrap(statistic, samples, repetitions=repetitions)
+        return bootstrap(statistic, samples, repetitions=repetitions, contents=[contents])
 
     return Share(
         name,

@@ -13,7 +13,7 @@ from gradmeter.errors import InputError
 from gradmeter.trust.evaluation.calibration import brier_score, expected_calibration_error, negative_log_likelihood
 from gradmeter.trust.evaluation.curves import area_of_curve, risk_coverage_of_counts
 from gradmeter.trust.evaluation.operating_point import fpr_of_counts
-from gradmeter.trust.evaluation.resampling import REPETITIONS, Interval
+from gradmeter.trust.evaluation.resampling import REPETITIONS, Interval, Units
 from gradmeter.trust.evaluation.samples import finite_sample
 from gradmeter.trust.evaluation.selective import excess_area_of_curve, generalised_area_of_curve, risk_of_curve
 from gradmeter.trust.evaluation.separation import separation_of_counts
@@ -90,6 +90,7 @@ class Judged:
         unknowns: names of the unknown concepts.
         uncertainty: [N] for each method; a higher score means more uncertain.
         probability: [N] P(correct), for the methods that predict it.
+        contents: [N] equal numbers for equal inputs, whose copies add no evidence; None if all differ.
 
     Raises:
         InputError: if an array has the wrong shape or type, or no prediction is right.
@@ -100,6 +101,7 @@ class Judged:
     unknowns: tuple[str, ...]
     uncertainty: Mapping[str, NDArray[np.float64]]
     probability: Mapping[str, NDArray[np.float64]]
+    contents: NDArray[np.uint64] | None = None
 
     def __post_init__(self) -> None:
         """Check the arrays."""
@@ -114,6 +116,8 @@ class Judged:
                 raise InputError(f"{name}: expected {self.correct.size} scores, got {values.size}")
         if self.concept.shape != self.correct.shape or set(np.unique(self.concept)) - {*range(len(self.unknowns) + 1)}:
             raise InputError(f"concept: expected a number from 0 to {len(self.unknowns)} for each prediction")
+        if self.contents is not None and self.contents.shape != self.correct.shape:
+            raise InputError(f"contents: expected {self.correct.size} numbers, got {self.contents.size}")
         if (self.correct & (self.concept > 0)).any():
             raise InputError("correct: expected False for all unknown inputs, got True")
         if not self.correct.any():
@@ -174,7 +178,8 @@ def compare(
     (AURC and similar) and calibration measures are over all known inputs and the inputs of the column, in their given
     shares.
 
-    The known inputs and each unknown concept are resampled separately; all methods get the same resamples.
+    The known inputs and each unknown concept are resampled separately, copies of an input together; all methods get the
+    same resamples.
 
     Args:
         judged: the predictions.
@@ -200,6 +205,8 @@ def compare(
     random = np.random.default_rng(seed)
     groups = [np.flatnonzero(judged.concept == number) for number in range(len(judged.unknowns) + 1)]
     groups = [group for group in groups if group.size]
+    contents = np.arange(judged.correct.size, dtype=np.uint64) if judged.contents is None else judged.contents
+    units = [Units.of(contents[group]) for group in groups]
     rankings = [{name: Ranking.of(scores) for name, scores in part.uncertainty.items()} for part in parts]
     everything = np.arange(judged.correct.size)
     values = _measure_all(parts, rankings, everything)
@@ -209,7 +216,8 @@ def compare(
     ]
     draws: dict[Key, list[float]] = {key: [] for key in values}
     for _ in range(repetitions):
-        resample = np.concatenate([group[random.integers(group.size, size=group.size)] for group in groups])
+        drawn = [of.rows(random.integers(len(of), size=len(of))) for of in units]
+        resample = np.concatenate([group[rows] for group, rows in zip(groups, drawn, strict=True)])
         resampled = _measure_all(parts, coarse, resample)
         for key, key_draws in draws.items():
             key_draws.append(resampled.get(key, np.nan))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from gradmeter.errors import InputError
+from gradmeter.trust.folds import distinct_rows
 
 REPETITIONS = 1000
 
@@ -24,12 +25,45 @@ class Interval:
     high: float
 
 
+@dataclass(frozen=True, eq=False)
+class Units:
+    """N samples in units that are drawn as a whole: the copies of an input are one, because they add no evidence.
+
+    Attributes:
+        order: [N] rows of the samples, unit after unit.
+        starts: [units] where each begins in `order`.
+        sizes: [units] number of samples of each.
+    """
+
+    order: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, contents: NDArray[np.uint64]) -> Self:
+        """Return the units of samples with contents [N], equal for equal inputs."""
+        _, numbers = distinct_rows(contents, np.zeros(len(contents), np.int64))
+        sizes = np.bincount(numbers)
+        return cls(np.argsort(numbers, kind="stable"), np.cumsum(sizes) - sizes, sizes)
+
+    def __len__(self) -> int:
+        """Return the number of units."""
+        return len(self.sizes)
+
+    def rows(self, drawn: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of the samples of some units, which may repeat."""
+        sizes = self.sizes[drawn]
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return self.order[np.repeat(self.starts[drawn], sizes) + within]
+
+
 def bootstrap(
     statistic: Callable[..., float],
     *groups: ArrayLike,
     confidence: float = 0.95,
     repetitions: int = REPETITIONS,
     seed: int = 0,
+    contents: Sequence[NDArray[np.uint64]] | None = None,
 ) -> Interval:
     """Return a statistic of several groups of samples with its bootstrap percentile interval (Efron 1979).
 
@@ -42,22 +76,27 @@ def bootstrap(
         confidence: of the interval.
         repetitions: number of resamples.
         seed: of the resampling.
+        contents: for each group equal numbers for equal samples [N], whose copies are drawn together; None if all
+            differ.
 
     Raises:
-        InputError: if a group has fewer than two samples, or `confidence` is not strictly between 0 and 1.
+        InputError: if a group has fewer than two different samples, or `confidence` is not strictly between 0 and 1.
     """
     arrays: list[NDArray[Any]] = [np.asarray(group) for group in groups]
-    if not arrays or min(len(array) for array in arrays) < 2:
-        raise InputError(f"groups: expected at least 2 samples in each, got {[len(array) for array in arrays]}")
+    units = [Units.of(numbers) for numbers in contents or [np.arange(len(array), dtype=np.uint64) for array in arrays]]
+    if not units or min(map(len, units)) < 2:
+        raise InputError(f"groups: expected at least 2 different samples in each, got {[*map(len, units)]}")
     if not 0 < confidence < 1:
         raise InputError(f"confidence: expected a probability strictly between 0 and 1, got {confidence!r}")
 
-    def of_rows(*rows: NDArray[np.int64]) -> float:
-        return statistic(*(array[indices] for array, indices in zip(arrays, rows, strict=True)))
+    def of_units(*drawn: NDArray[np.int64]) -> float:
+        return statistic(
+            *(array[of.rows(units_drawn)] for array, of, units_drawn in zip(arrays, units, drawn, strict=True))
+        )
 
     interval = stats.bootstrap(
-        [np.arange(len(array)) for array in arrays],
-        of_rows,
+        [np.arange(len(of)) for of in units],
+        of_units,
         vectorized=False,
         n_resamples=repetitions,
         confidence_level=confidence,
