@@ -2,6 +2,7 @@ import copy
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from gradmeter.errors import DataError, GradmeterError, InputError, OutputError
 from gradmeter.reading.content import content_hashes
 from gradmeter.reading.probes import odin
 from gradmeter.trust import main_file
+from gradmeter.trust import model as module
 from gradmeter.trust.evaluation import expected_calibration_error, separation
 from gradmeter.trust.judge import CLASSIFIERS
 from gradmeter.trust.risk import RiskNotControlled
@@ -181,9 +183,11 @@ def test_bad_data() -> None:
 
 def test_calls_before_fit_and_set_risk() -> None:
     trust = TrustModel(GradientMeter(trained()))
-    for use in (lambda: trust.predict_proba(IMAGES[:2]), lambda: trust.set_risk(0.1, loader(300, 400))):
+    for use in (trust.predict_proba, trust.accept, trust.verdicts, lambda _: trust.set_risk(0.1, loader(300, 400))):
         with pytest.raises(GradmeterError, match=r"fit\("):
-            use()
+            use(IMAGES[:2])
+    trust = copy.copy(fitted_model("ridge_cv"))
+    trust.guarantee = None
     with pytest.raises(GradmeterError, match=r"set_risk\("):
         trust.accept(IMAGES[:2])
 
@@ -289,6 +293,32 @@ def test_training_readings_are_refused_by_set_risk(form: str, tmp_path: Path) ->
     with pytest.raises(InputError, match=r"\b500\b.*\b1,000\b"):
         trust.set_risk(0.1, data)
     assert trust.set_risk(0.1, (new, LABELS[800:1300])).accepted
+
+
+def test_a_guarantee_is_not_that_of_a_judge_that_was_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if another thread fitted while the inputs are read."""
+    trust, other = copy.copy(fitted_model("ridge_cv", unknown=100)), fitted_model("ridge_cv")
+    guarantee = trust.set_risk(0.1, loader(1000, 1300))
+    expected = trust.accept(IMAGES[1300:])
+    read = module.read_inputs
+
+    def refitted(*arguments: Any) -> Readings:
+        trust.judge, trust.meter, trust.guarantee = other.judge, other.meter, None
+        return read(*arguments)
+
+    def batches() -> Iterator[Any]:
+        yield from loader(1000, 1300)
+        trust.judge = other.judge
+
+    judge = trust.judge
+    with pytest.raises(GradmeterError, match="fit ran during set_risk"):
+        trust.set_risk(0.2, batches())
+    assert trust.guarantee is guarantee
+    trust.judge = judge
+    monkeypatch.setattr(module, "read_inputs", refitted)
+    assert torch.equal(trust.accept(IMAGES[1300:]), expected)
+    trust.judge, trust.guarantee = judge, guarantee
+    assert trust.verdicts(IMAGES[1300:])["accepted"].to_pylist() == expected.tolist()
 
 
 def test_copies_do_not_count_for_a_guarantee() -> None:

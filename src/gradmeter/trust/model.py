@@ -52,6 +52,8 @@ from gradmeter.trust.risk import (
 from gradmeter.trust.synthetic import ImageSample
 from gradmeter.trust.verdict_columns import VERDICT_COLUMNS
 
+_NOT_FITTED = "the TrustModel is not fitted; call fit(validation_loader) first"
+
 
 class TrustModel:
     """Predict the probability that a network's prediction is correct, and accept it or abstain.
@@ -182,9 +184,10 @@ class TrustModel:
         if self.learns_from_synthetic:
             look = judge.classifier.second_look
             meter = self._meter_for(gradients=meter.gradients, second_look=inf if look is None else look)
-        self.learned_contents = np.unique(np.concatenate(hashes))
-        self.judge, self.meter, self.choice, self.weights = judge, meter, choice, weights
-        self.guarantee = None
+        learned = np.unique(np.concatenate(hashes))
+        # Without calls in between, other threads see all of the old state or all of the new one.
+        self.judge, self.meter, self.guarantee = judge, meter, None
+        self.learned_contents, self.choice, self.weights = learned, choice, weights
         return self
 
     def _read_known(self, known: Any, collectors: Sequence[Collector]) -> tuple[ReadData, Tensor, ReadsChoice | None]:
@@ -218,9 +221,9 @@ class TrustModel:
         Raises:
             GradmeterError: before `fit`.
         """
-        judge = self._fitted()
+        judge, meter, _ = self._at_once()
         self._watch(inputs)
-        return torch.from_numpy(judge.probability(read_inputs(self.meter, inputs)))
+        return torch.from_numpy(judge.probability(read_inputs(meter, inputs)))
 
     def set_risk(
         self,
@@ -260,13 +263,13 @@ class TrustModel:
                 or the meta classifier does not give `score`.
             GradmeterError: before `fit`.
         """
-        judge = self._fitted()
+        judge, meter, _ = self._at_once()
         require_rates(risk, confidence, least_probability, coverage_tolerance)
         require_list(unknowns)
         self._watch(known)
         thresholds = candidates(judge.held_out.score(score), least_probability)
-        known_data, labels = read_known(self.meter, known)
-        unknown_data = [read_unknown(self.meter, unknown) for unknown in unknowns]
+        known_data, labels = read_known(meter, known)
+        unknown_data = [read_unknown(meter, unknown) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
         parts = [known_data, *unknown_data]
         self._require_new(parts)
@@ -284,8 +287,13 @@ class TrustModel:
             coverage_tolerance=coverage_tolerance,
         )
         share, *shares = (_share(known_data.contents, contents) for contents in (all_unknown, *unknown_contents))
-        self.guarantee = replace(guarantee, unknown_share=share, unknown_shares=tuple(shares), score=score)
-        return self.guarantee
+        guarantee = replace(guarantee, unknown_share=share, unknown_shares=tuple(shares), score=score)
+        if self.judge is not judge:
+            raise GradmeterError(
+                "fit ran during set_risk, so the guarantee would be another judge's; call set_risk again"
+            )
+        self.guarantee = guarantee
+        return guarantee
 
     def accept(self, inputs: Any) -> Tensor:
         """Return whether each prediction is accepted under the guarantee of `set_risk`, [N] bool.
@@ -293,12 +301,12 @@ class TrustModel:
         Raises:
             GradmeterError: before `set_risk`.
         """
-        if self.guarantee is None:
+        judge, meter, guarantee = self._at_once()
+        if guarantee is None:
             raise GradmeterError("the TrustModel has no risk guarantee; call set_risk(risk, loader) first")
-        judge = self._fitted()
         self._watch(inputs)
-        judgement = judge.judge(read_inputs(self.meter, inputs))
-        return torch.from_numpy(_accepted(judgement, self.guarantee))
+        judgement = judge.judge(read_inputs(meter, inputs))
+        return torch.from_numpy(_accepted(judgement, guarantee))
 
     def verdicts(self, inputs: Any) -> pa.Table:
         """Return one row for each input.
@@ -317,11 +325,11 @@ class TrustModel:
         Raises:
             GradmeterError: before `fit`.
         """
-        judge = self._fitted()
+        judge, meter, guarantee = self._at_once()
         self._watch(inputs)
-        readings = read_inputs(self.meter, inputs)
+        readings = read_inputs(meter, inputs)
         judgement = judge.judge(readings)
-        accepted = None if self.guarantee is None else _accepted(judgement, self.guarantee)
+        accepted = None if guarantee is None else _accepted(judgement, guarantee)
         columns = {
             "prediction": readings.predictions.cpu().numpy(),
             "probability": max_softmax(readings.logits),
@@ -330,8 +338,8 @@ class TrustModel:
             P_CORRECT: judgement.p_correct,
             "accepted": accepted,
             "reason": None
-            if accepted is None or self.guarantee is None
-            else judge.reasons(readings, judgement, accepted, self.guarantee.score),
+            if accepted is None or guarantee is None
+            else judge.reasons(readings, judgement, accepted, guarantee.score),
         }
         ids = identifiers(inputs)
         return pa.table(
@@ -360,9 +368,9 @@ class TrustModel:
         Raises:
             GradmeterError: before `fit`.
         """
-        judge = self._fitted()
+        judge, meter, _ = self._at_once()
         self._watch(inputs)
-        return judge.layer_values(read_inputs(self.meter, inputs))
+        return judge.layer_values(read_inputs(meter, inputs))
 
     def learned_from(self, contents: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return whether `fit` has seen inputs with these content hashes (`gradmeter.reading.content`), [N] bool."""
@@ -438,9 +446,20 @@ class TrustModel:
         if self.weights is not None and not are_readings(inputs):
             self.weights.warn_if_changed(self.meter.model)
 
+    def _at_once(self) -> tuple[Judge, GradientMeter, Guarantee | None]:
+        """Return the judge with the meter and the guarantee that belong to it, also if another thread fits meanwhile.
+
+        Raises:
+            GradmeterError: before `fit`.
+        """
+        judge, meter, guarantee = self.judge, self.meter, self.guarantee
+        if judge is None:
+            raise GradmeterError(_NOT_FITTED)
+        return judge, meter, guarantee
+
     def _fitted(self) -> Judge:
         if self.judge is None:
-            raise GradmeterError("the TrustModel is not fitted; call fit(validation_loader) first")
+            raise GradmeterError(_NOT_FITTED)
         return self.judge
 
 

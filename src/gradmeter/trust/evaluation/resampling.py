@@ -54,7 +54,8 @@ class Units:
         """Return the rows of the samples of some units, which may repeat."""
         sizes = self.sizes[drawn]
         within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        return self.order[np.repeat(self.starts[drawn], sizes) + within]
+        rows: NDArray[np.int64] = self.order[np.repeat(self.starts[drawn], sizes) + within]
+        return rows
 
 
 def bootstrap(

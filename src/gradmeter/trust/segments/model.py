@@ -94,7 +94,7 @@ class SegmentTrust:
         is_aside = np.isin(contents, aside)[given.image]
         previous = self.fitted, self.guarantee
         try:
-            self.fitted = self._fit(given.rows(~is_aside), iou[~is_aside])
+            self.fitted, self.guarantee = self._fit(given.rows(~is_aside), iou[~is_aside]), None
             self.set_risk(self.risk, given.rows(is_aside), confidence=self.confidence)
         except GradmeterError:
             self.fitted, self.guarantee = previous
@@ -123,14 +123,14 @@ class SegmentTrust:
             InputError: if features are missing.
             GradmeterError: before `fit`.
         """
-        fitted = self._fitted()
+        fitted, guarantee = self._fitted(), self.guarantee
         values = fitted.features(_features(features)).values
         if not len(values):
             nothing = np.empty(0)
-            return SegmentVerdicts(nothing, nothing, None if self.guarantee is None else np.empty(0, np.bool_))
+            return SegmentVerdicts(nothing, nothing, None if guarantee is None else np.empty(0, np.bool_))
         p_hit = answers(fitted.hit.estimator, values, "predict_proba")
         iou = answers(fitted.iou.estimator, values, "predict")
-        return SegmentVerdicts(p_hit, iou, None if self.guarantee is None else p_hit >= self.guarantee.threshold)
+        return SegmentVerdicts(p_hit, iou, None if guarantee is None else p_hit >= guarantee.threshold)
 
     def set_risk(
         self,
