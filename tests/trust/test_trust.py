@@ -321,6 +321,14 @@ def test_a_guarantee_is_not_that_of_a_judge_that_was_replaced(monkeypatch: pytes
     assert trust.verdicts(IMAGES[1300:])["accepted"].to_pylist() == expected.tolist()
 
 
+def test_copies_of_too_few_wrong_predictions_are_refused() -> None:
+    """The copies would be in all folds, so each would be judged by a classifier that has seen it."""
+    is_right = right(slice(0, 1300))
+    rows = np.concatenate([np.flatnonzero(is_right)[:60], np.flatnonzero(~is_right)[:9].repeat(5)])
+    with pytest.raises(InputError, match="60 predictions are right, 9 are wrong"):
+        TrustModel(GradientMeter(trained()), "ridge").fit((IMAGES[rows], LABELS[rows]))
+
+
 def test_copies_do_not_count_for_a_guarantee() -> None:
     trust = fitted_model("ridge_cv")
     rows = np.flatnonzero(right(slice(800, 1300)))[:30] + 800

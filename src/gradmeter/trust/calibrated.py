@@ -16,10 +16,10 @@ from gradmeter.errors import InputError
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
 from gradmeter.trust.features import FeatureBlock
-from gradmeter.trust.folds import FOLDS, Fold, stratified_folds
+from gradmeter.trust.folds import FOLDS, Fold, distinct_rows, stratified_folds
 from gradmeter.trust.layer_ranges import LayerValues
 from gradmeter.trust.log_features import LogFeatures
-from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, CrossFit, Judgement, TrainingData
+from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, WRONG, CrossFit, Judgement, TrainingData
 from gradmeter.trust.smoothing import fit_smoothed
 
 LEAST = 10
@@ -57,12 +57,20 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         if right < LEAST or wrong + unknown < LEAST:
             raise InputError(
-                f"{right} predictions are right, {wrong} are wrong and {unknown} inputs are unknown; expected at least "
-                f"{LEAST} right ones, and at least {LEAST} wrong or unknown ones: give more data"
+                f"{right} predictions are right, {wrong} are wrong and {unknown} inputs are unknown, without copies; "
+                f"expected at least {LEAST} right ones, and at least {LEAST} wrong or unknown ones: give more data"
             )
 
     def cross_fit(self, data: TrainingData, advance: Advance) -> CrossFit:
-        """Fit to all samples, and judge each sample by a classifier and a curve fitted to the other folds."""
+        """Fit to all samples, and judge each sample by a classifier and a curve fitted to the other folds.
+
+        Raises:
+            InputError: if there are too few different inputs: copies would be in several folds.
+        """
+        distinct = data.target[distinct_rows(data.contents, data.target)[0]]
+        self.require_enough(
+            *(int(np.count_nonzero(part)) for part in (distinct == CORRECT, distinct == WRONG, distinct >= UNKNOWN))
+        )
         matrix = data.block.values
         correct = (data.target == CORRECT).astype(np.int64)
         folds = stratified_folds(data.contents, correct)
