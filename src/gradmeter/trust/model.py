@@ -438,7 +438,7 @@ class TrustModel:
             raise InputError(
                 f"fit has seen {seen:,} of these {count:,} inputs, or inputs with the same readings; expected new "
                 "inputs: remove those for which learned_from(content_hashes(inputs)) or "
-                "learned_from(reading_hashes(readings)) is true"
+                "learned_from(reading_hashes(readings)) is true, with both functions of gradmeter.reading.content"
             )
 
     def _watch(self, inputs: Any) -> None:
