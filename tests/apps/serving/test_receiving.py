@@ -36,7 +36,10 @@ def _received(body: bytes, content_type: str | None, *, texts: bool) -> bytes:
     return asyncio.run(received(request, Limits(), Share(Room(100)), texts=texts))
 
 
-@pytest.mark.parametrize("content_type", [None, "text/plain", "Text/Plain; charset=utf-8", "application/octet-stream"])
+@pytest.mark.parametrize(
+    "content_type",
+    [None, "text/plain", 'Text/Plain; charset="UTF-8"', "text/plain; charset=us-ascii", "application/octet-stream"],
+)
 def test_a_text_may_have_the_type_of_a_text_or_of_any_file(content_type: str | None) -> None:
     assert _received(b"a good film", content_type, texts=True) == b"a good film"
 
@@ -47,6 +50,13 @@ def test_a_classifier_of_texts_does_not_judge_other_types_as_texts(content_type:
         _received(b"text=a+good+film", content_type, texts=True)
     assert refusal.value.status_code == 415
     assert content_type in refusal.value.detail
+
+
+def test_a_text_in_another_charset_is_not_judged_as_utf_8() -> None:
+    with pytest.raises(HTTPException) as refusal:
+        _received("a good film".encode("utf-16-le"), "text/plain; charset=UTF-16LE", texts=True)
+    assert refusal.value.status_code == 415
+    assert "utf-16le" in refusal.value.detail
 
 
 def test_an_image_may_have_the_type_that_curl_gives_it() -> None:

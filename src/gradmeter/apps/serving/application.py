@@ -34,7 +34,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The body is empty or cannot be read."},
     408: {"description": "The body did not arrive in time."},
     413: {"description": "The body has too many bytes, or the image too many pixels, or the text too many characters."},
-    415: {"description": "The body is a form, JSON, compressed or of no type of texts, not the content of a file."},
+    415: {
+        "description": "The body is a form, JSON, compressed, or of no type or charset of texts, not a file's content."
+    },
     500: {"description": "The network fails on this input."},
     503: {"description": "The server is overloaded, or a worker is being restarted; try again."},
 }

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.message import Message
 
 from fastapi import HTTPException, Request
 from ray.exceptions import RayError
@@ -18,6 +19,8 @@ from gradmeter.sources.samples.decoding import TooLarge, decode_text
 _DRAINED = 4
 # Memory of a decoded pixel, in RGB or grey in Pillow, and of a character.
 _BYTES = 4
+# Charsets whose bytes are UTF-8; an empty name says nothing.
+_UTF8 = {"", "utf-8", "utf8", "us-ascii", "ascii"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ async def received(request: Request, limits: Limits, share: Share, *, texts: boo
 
     Raises:
         HTTPException: 400 for an empty body, 408 if it is late, 413 if it is too large, 415 if it is a form, JSON
-            or compressed, or of a type that no text has.
+            or compressed, or of a type that no text has, or in another charset than UTF-8.
         ClientDisconnect: if the client disconnects.
         NoRoom: if there is no memory for it.
     """
@@ -142,6 +145,11 @@ def _require_content(content_type: str, *, texts: bool) -> None:
             f"the body has the type {kind!r}; expected text/plain: send the text itself, as with curl --data-binary "
             "@text.txt -H 'Content-Type: text/plain'",
         )
+    # A text in UTF-16 or ISO-2022-JP may be valid UTF-8, but as another text.
+    header = Message()
+    header["Content-Type"] = content_type
+    if texts and (charset := header.get_content_charset("")) not in _UTF8:
+        raise HTTPException(415, f"the body has the charset {charset!r}; expected utf-8: encode the text as UTF-8")
 
 
 def decoded_bytes(content: bytes, limits: Limits, pixels: Callable[[bytes], int] | None) -> int:
