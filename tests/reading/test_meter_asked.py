@@ -452,3 +452,30 @@ def test_bad_options(options: dict[str, Any], given: str) -> None:
 def test_a_class_beyond_the_network_among_several() -> None:
     with pytest.raises(InputError, match=r"pseudo_label=3 .*0 to 2"):
         GradientMeter(classifier((5,), nn.Linear(5, 4)).double(), ["predicted", 3])(samples(2, 5))
+
+
+class _EarlyExit(nn.Module):
+    """Returns the logits of the first head, unless they are unsure; only those samples go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.body, self.second = nn.Linear(4, 3), nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.first(x)
+        unsure = x[:, 0] < 0
+        if unsure.all():
+            return self.second(self.body(x).tanh())  # type: ignore[no-any-return]
+        if unsure.any():
+            logits = logits.clone()
+            logits[unsure] = self.second(self.body(x[unsure]).tanh())
+        return logits
+
+
+@pytest.mark.parametrize("signs", ["+++++-", "-+++++", "+++---", "---+++", "+-+-+-"])
+@pytest.mark.parametrize("gradients", [True, False])
+def test_no_embedding_if_some_samples_leave_at_another_layer(signs: str, gradients: bool) -> None:
+    x = samples(6, 4)
+    x[:, 0] = x[:, 0].abs() * torch.tensor([1.0 if sign == "+" else -1.0 for sign in signs])
+    model = randomise(_EarlyExit().double())
+    assert GradientMeter(model, gradients=gradients, embedding=True, tile=3)(x).embedding is None

@@ -119,7 +119,7 @@ class _TileReadings:
     log_scales: list[Tensor]
     sums: list[dict[str, PowerSums]]
     activations: Tensor | None
-    embedding: Tensor | None
+    embedding: tuple[str, Tensor] | None
     scores: dict[str, Tensor]
 
 
@@ -447,11 +447,13 @@ class GradientMeter:
         )
         activations = [part.activations for part in parts if part.activations is not None]
         embeddings = [part.embedding for part in parts if part.embedding is not None]
+        # A network with early exits may return the logits of another layer, or of several, for some tiles.
+        has_embedding = len(embeddings) == len(parts) and len({layer for layer, _ in embeddings}) == 1
         return replace(
             first,
             further={readings.pseudo_label: readings for readings in further},
             activations=Activations(self._outputs.layers, torch.cat(activations)) if activations else None,
-            embedding=torch.cat(embeddings) if embeddings else None,
+            embedding=torch.cat([embedding for _, embedding in embeddings]) if has_embedding else None,
             scores={name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores},
         )
 

@@ -44,8 +44,8 @@ class LayerOutputs:
         self._sums = OutputSums(samples)
         # Indices of each layer's outputs in the sums.
         self._indices: dict[str, list[int]] = {}
-        # Inputs [N, D] and outputs [N, C] of the layers, one of which may be the last.
-        self._candidates: list[tuple[Tensor, Tensor]] = []
+        # Layers, their inputs [N, D] and outputs [N, C]; one of them may be the last.
+        self._candidates: list[tuple[str, Tensor, Tensor]] = []
 
     def samples_in(self, size: float) -> int | None:
         """Number of samples whose outputs take `size` bytes on average; None if there were no outputs."""
@@ -56,16 +56,16 @@ class LayerOutputs:
         """Add an output, [N, ...]."""
         self._indices.setdefault(layer, []).append(self._sums.add(output))
 
-    def add_candidate(self, activation: Any, output: Tensor) -> None:
+    def add_candidate(self, layer: str, activation: Any, output: Tensor) -> None:
         """Keep the input of a layer that may be the last one."""
         if isinstance(activation, Tensor) and activation.dim() == output.dim() == 2:
-            self._candidates.append((activation.detach(), output.detach()))
+            self._candidates.append((layer, activation.detach(), output.detach()))
 
-    def embedding(self, logits: Tensor) -> Tensor | None:
-        """Input [N, D] of the layer that returned the logits; None if there is no such layer."""
-        for activation, output in reversed(self._candidates):
+    def embedding(self, logits: Tensor) -> tuple[str, Tensor] | None:
+        """The layer that returned the logits, and its input [N, D]; None if there is no such layer."""
+        for layer, activation, output in reversed(self._candidates):
             if is_returned(output, logits):
-                return activation.clone()
+                return layer, activation.clone()
         return None
 
     def statistics(self, layers: tuple[str, ...], device: torch.device) -> Tensor:
@@ -179,7 +179,7 @@ class OutputReader:
 
         def add(call: Call, activation: Any, output: Tensor) -> None:
             if self._embedding:
-                outputs.add_candidate(activation, output)
+                outputs.add_candidate(call[0], activation, output)
             known = axes.get(call)
             axis = None if known is None else known.adapted(output.shape, samples)
             outputs.unknown |= call not in axes or (known is not None and axis is None)
