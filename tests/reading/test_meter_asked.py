@@ -479,3 +479,19 @@ def test_no_embedding_if_some_samples_leave_at_another_layer(signs: str, gradien
     x[:, 0] = x[:, 0].abs() * torch.tensor([1.0 if sign == "+" else -1.0 for sign in signs])
     model = randomise(_EarlyExit().double())
     assert GradientMeter(model, gradients=gradients, embedding=True, tile=3)(x).embedding is None
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_outputs_that_some_samples_skip_are_left_out(gradients: bool) -> None:
+    """Also if the first batch is one sample, or of samples that take the same way."""
+    x = samples(6, 4)
+    x[:, 0] = x[:, 0].abs() * torch.tensor([-1.0, -1.0, -1.0, 1.0, -1.0, 1.0])
+    model = randomise(_EarlyExit().double())
+    for first in (1, 3):
+        meter = GradientMeter(model, gradients=gradients, activations=True)
+        readings = [meter(x[:first]), meter(x), *(meter(row) for row in x.split(1))]
+        assert {part.activations.layers for part in readings if part.activations} == {("first",)}
+        together, alone = readings[1], Readings.concatenate(readings[2:])
+        assert together.activations is not None
+        assert alone.activations is not None
+        torch.testing.assert_close(alone.activations.values, together.activations.values)

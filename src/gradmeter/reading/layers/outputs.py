@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,12 +15,14 @@ from torch.utils.hooks import RemovableHandle
 
 from gradmeter.reading.capture import SampleAxis, growing_dimension
 from gradmeter.reading.hooks import of_this_thread
-from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.inputs import MASK, Inputs
 from gradmeter.reading.kernels import OutputSums
 from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
 
 # Samples in a probe: two can hide a folded batch.
 _PROBE_SAMPLES = 3
+# Samples of other content, made from one.
+_OTHERS = 5
 # Largest difference between a sample's output alone and in a batch, relative to the largest entry: large enough for
 # half precision, too small to confuse two samples.
 _TOLERANCE = 0.02
@@ -100,7 +103,8 @@ class OutputReader:
     """Collects the outputs of a network's layers.
 
     Networks fold, transpose and window their batches. The sample axis of an output is found by comparing the outputs
-    for three samples with those for the last of them alone. Outputs that do not separate the samples are left out.
+    for three samples with those for the last of them alone. Outputs that do not separate the samples are left out, and
+    so are those whose shape depends on the content, as where a network routes samples to different layers.
 
     Args:
         modules: the layers by name.
@@ -149,10 +153,27 @@ class OutputReader:
             return False
         many, alone = self._outputs_of(forward, probe), self._outputs_of(forward, probe.rows([_PROBE_SAMPLES - 1]))
         learned = {call: _axis(many[call], alone[call]) for call in many if call in alone}
+        if not self.layers:
+            routed = self._routed(forward, probe.rows([_PROBE_SAMPLES - 1]), alone)
+            learned |= dict.fromkeys(routed & learned.keys())
         axes |= {call: axis for call, axis in learned.items() if axis is not None or call not in axes}
         self.layers = self.layers or tuple(dict.fromkeys(layer for layer, _ in learned if axes.get((layer, 0))))
         (self._guessed if same else self._learned).add(kind)
         return True
+
+    def _routed(self, forward: Callable[[Inputs], Any], sample: Inputs, alone: Mapping[Call, Tensor]) -> set[Call]:
+        """The outputs for a sample whose shape is another one for other content."""
+        others = _other_contents(sample)
+        try:
+            outputs = self._outputs_of(forward, others)
+        except Exception:  # not every network takes every content
+            return set()
+        return {
+            call
+            for call, output in alone.items()
+            if call not in outputs
+            or growing_dimension(tuple(outputs[call].shape), others.samples, tuple(output.shape), 1) is None
+        }
 
     def _outputs_of(self, forward: Callable[[Inputs], Any], inputs: Inputs) -> dict[Call, Tensor]:
         outputs: dict[Call, Tensor] = {}
@@ -245,6 +266,22 @@ def _without_padding(rows: Tensor, mask: Tensor) -> Tensor:
     """
     dim = rows.shape.index(len(mask), 1)
     return rows.index_select(dim, mask.nonzero()[:, 0]) if bool(mask.any()) else rows
+
+
+def _other_contents(sample: Inputs) -> Inputs:
+    """Several samples of the shape of one with other plausible values, such as its own in another order."""
+
+    def change(tensor: Tensor) -> Tensor:
+        if tensor is sample.kwargs.get(MASK) or tensor.dtype == torch.bool or tensor.is_complex() or not tensor.numel():
+            return tensor.expand(_OTHERS, *tensor.shape[1:])
+        least, most, values = tensor.amin(), tensor.amax(), tensor.flatten()
+        shuffled = values[torch.randperm(len(values), generator=torch.Generator("cpu").manual_seed(0), device="cpu")]
+        # Of numbers with signs the negative ones are plausible, too.
+        opposite = -values if tensor.is_floating_point() and bool(least < 0) else least + most - values
+        rows = (values.flip(0), shuffled, opposite, least.expand(len(values)), most.expand(len(values)))
+        return torch.stack(rows).view(_OTHERS, *tensor.shape[1:])
+
+    return replace(sample.map(change), labels=None)
 
 
 def _axis(many: Tensor, alone: Tensor) -> SampleAxis | None:
