@@ -16,10 +16,10 @@ from gradmeter.errors import InputError
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
 from gradmeter.trust.features import FeatureBlock
-from gradmeter.trust.folds import FOLDS, Fold, distinct_rows, stratified_folds
+from gradmeter.trust.folds import FOLDS, Fold, stratified_folds
 from gradmeter.trust.layer_ranges import LayerValues
 from gradmeter.trust.log_features import LogFeatures
-from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, WRONG, CrossFit, Judgement, TrainingData
+from gradmeter.trust.meta_classifier import CORRECT, UNKNOWN, CrossFit, Judgement, TrainingData
 from gradmeter.trust.smoothing import fit_smoothed
 
 LEAST = 10
@@ -62,15 +62,7 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
 
     def cross_fit(self, data: TrainingData, advance: Advance) -> CrossFit:
-        """Fit to all samples, and judge each sample by a classifier and a curve fitted to the other folds.
-
-        Raises:
-            InputError: if there are too few different inputs: copies would be in several folds.
-        """
-        distinct = data.target[distinct_rows(data.contents, data.target)[0]]
-        self.require_enough(
-            *(int(np.count_nonzero(part)) for part in (distinct == CORRECT, distinct == WRONG, distinct >= UNKNOWN))
-        )
+        """Fit to all samples, and judge each sample by a classifier and a curve fitted to the other folds."""
         matrix = data.block.values
         correct = (data.target == CORRECT).astype(np.int64)
         folds = stratified_folds(data.contents, correct)

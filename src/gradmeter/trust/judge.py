@@ -16,11 +16,14 @@ from gradmeter.errors import InputError
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import stage
 from gradmeter.trust.calibrated import Calibrated
+from gradmeter.trust.folds import distinct_rows
 from gradmeter.trust.layer_ranges import GradientRanges, LayerValues, gradient_values
 from gradmeter.trust.log_features import LogFeatures
 from gradmeter.trust.meta_classifier import (
+    CORRECT,
     P_CORRECT,
     UNKNOWN,
+    WRONG,
     FittedClassifier,
     Judgement,
     MetaClassifier,
@@ -85,15 +88,18 @@ class Judge:
                 Copies of an input are kept in the same fold.
 
         Raises:
-            InputError: if the classifier is invalid, the labels have the wrong shape, or there are too few samples:
-                at least 10 right predictions and 10 wrong or unknown ones; for "gradmeter" 50 right ones.
+            InputError: if the classifier is invalid, the labels have the wrong shape, or there are too few different
+                inputs: at least 10 right predictions and 10 wrong or unknown ones; for "gradmeter" 50 right ones.
         """
         if labels.shape != known.predictions.shape:
             raise InputError(f"labels have shape {tuple(labels.shape)}; expected {tuple(known.predictions.shape)}")
         meta_classifier = resolve_classifier(classifier)
         correct = (known.predictions.cpu() == labels.cpu()).numpy()
         right, wrong, unknown = int(correct.sum()), int((~correct).sum()), sum(map(len, unknowns))
-        meta_classifier.require_enough(right, wrong, unknown)
+        contents = np.arange(len(known) + unknown, dtype=np.uint64) if contents is None else contents
+        target = np.concatenate([correct.astype(np.int64), np.full(unknown, UNKNOWN)])
+        distinct = target[distinct_rows(contents, target)[0]]
+        meta_classifier.require_enough(*(int((distinct == kind).sum()) for kind in (CORRECT, WRONG, UNKNOWN)))
         used = list(synthetic) if meta_classifier.learns_from_synthetic else []
         parts = [known, *unknowns, *used]
         # Earlier readings may lack a score that others have.
@@ -107,7 +113,7 @@ class Judge:
                 features.block(readings),
                 np.concatenate([correct.astype(np.int64), *kinds]),
                 -readings.log_scale.double().cpu().numpy(),
-                np.arange(len(known) + unknown, dtype=np.uint64) if contents is None else contents,
+                contents,
             )
             fit = meta_classifier.cross_fit(data, advance)
         ranges = GradientRanges.of(known.rows(np.flatnonzero(correct)))

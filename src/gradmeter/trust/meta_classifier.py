@@ -200,7 +200,7 @@ class MetaClassifier(Protocol):
         """Select the features to use, given the training readings."""
 
     def require_enough(self, right: int, wrong: int, unknown: int) -> None:
-        """Check that there are enough samples of each class.
+        """Check that there are enough samples of each class, without copies of an input.
 
         Raises:
             InputError: if there are not.

@@ -215,13 +215,8 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         The heads of each fold learn from the other folds and from all synthetic samples. Known inputs are ranked by
         the softmax if the learned ranking separates the held-out wrong predictions worse. Copies of an input count
         once: they would be in the densities that are to show how far a new input is from known ones.
-
-        Raises:
-            InputError: if fewer than `LEAST_KNOWN` different inputs are predicted right.
         """
         data, numbers = data.distinct()
-        right = int(np.count_nonzero(data.target == CORRECT))
-        self.require_enough(right, 0, 0)
         target, synthetic = data.target, np.arange(data.given, len(data.target))
         parts: dict[str, list[Judgement]] = {ranking: [] for ranking in RANKINGS}
         folds, tests = np.empty(data.given, np.int64), []
