@@ -347,6 +347,12 @@ def test_copies_of_unknown_inputs_do_not_raise_the_share_that_a_guarantee_covers
     assert (guarantee.unknown_share, guarantee.unknown_shares) == (20 / 320, (10 / 310, 10 / 310))
 
 
+def test_inputs_of_several_unknown_sets_count_for_one_of_them() -> None:
+    trust, two = fitted_model("ridge_cv", unknown=100), noise(120)[100:]
+    guarantee = trust.set_risk(0.1, loader(1000, 1300), [[two[:10]], [two], [two[:10]]])
+    assert (guarantee.unknown_share, guarantee.unknown_shares) == (20 / 320, (10 / 310, 10 / 310, 0.0))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("classifier", "count", "copies"), [("gradmeter", 200, 6), ("ridge_cv", 100, 10)])
 def test_held_out_judgements_are_not_by_classifiers_fitted_to_copies(classifier: str, count: int, copies: int) -> None:

@@ -286,7 +286,9 @@ class TrustModel:
             confidence=confidence,
             coverage_tolerance=coverage_tolerance,
         )
-        share, *shares = (_share(known_data.contents, contents) for contents in (all_unknown, *unknown_contents))
+        share, *shares = (
+            _share(known_data.contents, contents) for contents in (all_unknown, *_without_earlier(unknown_contents))
+        )
         guarantee = replace(guarantee, unknown_share=share, unknown_shares=tuple(shares), score=score)
         if self.judge is not judge:
             raise GradmeterError(
@@ -473,6 +475,14 @@ def _share(known: NDArray[np.uint64], unknown: NDArray[np.uint64]) -> float:
         len(unknown) / (len(known) + len(unknown)),
         len(distinct_unknown) / (len(distinct_known) + len(distinct_unknown)),
     )
+
+
+def _without_earlier(sets: Sequence[NDArray[np.uint64]]) -> Iterator[NDArray[np.uint64]]:
+    """Iterate over the contents of sets without those that an earlier set has, so that each counts for one set."""
+    earlier = np.empty(0, np.uint64)
+    for contents in sets:
+        yield contents[~np.isin(contents, earlier)]
+        earlier = np.union1d(earlier, contents)
 
 
 def _accepted(judgement: Judgement, guarantee: Guarantee) -> NDArray[np.bool_]:

@@ -81,7 +81,8 @@ class Guarantee:
         unknown_share: share of unknown inputs in the data, with copies or without, whichever is less; None if loaded
             from a version that did not save it.
         unknown_shares: for each given set of unknown inputs, its share of this set and the known inputs together, with
-            copies or without, whichever is less; None if loaded from a version that did not save it.
+            copies or without, whichever is less; an input of several sets counts for the first of them. None if loaded
+            from a version that did not save it.
         score: the probability that the threshold is on, of `gradmeter.trust.meta_classifier.SCORES`.
     """
 

@@ -1,3 +1,4 @@
+import copy
 import re
 import shutil
 from dataclasses import replace
@@ -8,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from gradmeter.apps.workflows.evaluate import RESULTS, Evaluation, GuaranteeCheck, evaluate
+from gradmeter.apps.workflows.evaluate import RESULTS, Evaluation, GuaranteeCheck, _guaranteed, evaluate
 from gradmeter.apps.workflows.evaluation_report import DISTRIBUTIONS, _figures, start_writing, write_evaluation
 from gradmeter.apps.workflows.extremes import extremes
 from gradmeter.apps.workflows.fit import Fitted
@@ -130,6 +131,14 @@ def test_the_guarantee_is_checked(evaluation: Evaluation, fitted: Fitted) -> Non
     assert evaluation.guarantee_checks[WRONG].unknown == {}
     assert evaluation.guarantee_checks["torn"].unknown == {"torn": 200}
     assert evaluation.guarantee_checks["torn"].guaranteed == {"noise:uniform:200": 0.25}
+
+
+def test_a_kind_that_was_given_twice_has_the_share_of_the_first(fitted: Fitted) -> None:
+    trust, twice = copy.copy(fitted.trust), [{"data": name} for name in ("known", "torn", "torn")]
+    assert trust.guarantee is not None
+    trust.guarantee = replace(trust.guarantee, unknown_shares=(0.25, 0.0))
+    trust.notes = {**trust.notes, "learned_from": twice}
+    assert _guaranteed(trust) == {"torn": 0.25}
 
 
 def test_judgements_hold_the_verdicts(evaluation: Evaluation) -> None:

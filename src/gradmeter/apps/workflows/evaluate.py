@@ -384,4 +384,5 @@ def _guaranteed(trust: TrustModel) -> dict[str, float] | None:
     # The notes are those of `fit`; a program may have called `set_risk` with other data.
     if shares is None or len(kinds) != len(shares):
         return None
-    return dict(zip(kinds, shares, strict=True))
+    # Of a kind that was given twice, the first one counts: the second has no inputs of its own.
+    return dict(zip(reversed(kinds), reversed(shares), strict=True))
