@@ -139,8 +139,22 @@ def test_equal_images_are_too_few(place: Path, at_place: Path, tmp_path: Path) -
         (tmp_path / "equal/3" / f"{number}.png").write_bytes(picture.read_bytes())
     with pytest.raises(InputError, match="1 different input is"):
         fit(recipe(place), str(tmp_path / "equal"), [], tmp_path / "trust", risk=0.1, **QUICK)
-    with pytest.raises(InputError, match="1 predictions are right"):
+    with pytest.raises(InputError, match=r"\b1 predictions are right, 0 are wrong and 1\d\d inputs"):
         fit(recipe(place), str(tmp_path / "equal"), ["torn"], tmp_path / "trust", risk=0.1, **RIDGE)
+
+
+def test_a_set_of_unknown_inputs_of_which_one_half_is_empty(place: Path, at_place: Path, tmp_path: Path) -> None:
+    torn = sorted(Path("torn/left").iterdir())
+    result = fit(recipe(place), "validation", [str(torn[0])], tmp_path / "one", risk=0.1, **RIDGE)
+    assert result.guarantee is None
+    assert "none of the 1 inputs of 0001 can be held out" in str(result.refusal)
+    # The other half is empty if the image is in another set, too, and held out there.
+    again = [
+        fit(recipe(place), "validation", ["torn", str(one)], tmp_path / one.stem, risk=0.1, **RIDGE) for one in torn[:5]
+    ]
+    shares = [result.guarantee.unknown_shares[1] for result in again if result.guarantee is not None]
+    assert 0 < len(shares) < 5
+    assert {*shares} == {0.0}
 
 
 def test_readings_that_were_measured_before(place: Path, at_place: Path, tmp_path: Path) -> None:

@@ -192,11 +192,18 @@ def fit(
         sets, tables, masks = read(gradients=trust.meter_to_fit().gradients)
     fitted_on = [table.filter(pa.array(mask)) for table, mask in zip(tables, masks, strict=True)]
     synthetic, no_synthetic = _synthetic(trust, classifier, sets[0], fitted_on[0]["id"], folder, work)
-    trust.fit(fitted_on[0], fitted_on[1:], synthetic=synthetic)
+    # All inputs of a set may be equal to those of another set that are held out.
+    trust.fit(fitted_on[0], [table for table in fitted_on[1:] if len(table)], synthetic=synthetic)
     refusal, known_coverage = None, None
     if risk is not None:
         held_out = [table.filter(pa.array(~mask)) for table, mask in zip(tables, masks, strict=True)]
         try:
+            for data, table in zip(sets[1:], held_out[1:], strict=True):
+                if not len(table):
+                    raise RiskNotControlled(
+                        f"none of the {len(data):,} inputs of {data.name} can be held out for the guarantee, because "
+                        "all are equal to each other or to inputs that were fitted on"
+                    )
             with stage("choosing the threshold"):
                 trust.set_risk(
                     risk,
