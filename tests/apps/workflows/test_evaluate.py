@@ -134,11 +134,16 @@ def test_the_guarantee_is_checked(evaluation: Evaluation, fitted: Fitted) -> Non
 
 
 def test_a_kind_that_was_given_twice_has_the_share_of_the_first(fitted: Fitted) -> None:
-    trust, twice = copy.copy(fitted.trust), [{"data": name} for name in ("known", "torn", "torn")]
+    trust, names = copy.copy(fitted.trust), ("known", "torn", "torn", "copies")
     assert trust.guarantee is not None
-    trust.guarantee = replace(trust.guarantee, unknown_shares=(0.25, 0.0))
-    trust.notes = {**trust.notes, "learned_from": twice}
-    assert _guaranteed(trust) == {"torn": 0.25}
+    trust.guarantee = replace(trust.guarantee, unknown_shares=(0.25, 0.0, 0.0))
+    trust.notes = {**trust.notes, "learned_from": [{"data": name} for name in names]}
+    guaranteed = _guaranteed(trust)
+    assert guaranteed is not None
+    assert [*guaranteed.items()] == [("torn", 0.25), ("copies", 0.0)]
+    check = GuaranteeCheck(trust.guarantee, 90, 1, 120, {"torn": 10, "copies": 10}, guaranteed)
+    assert check.other_kinds == ("copies",)
+    assert not check.is_covered
 
 
 def test_judgements_hold_the_verdicts(evaluation: Evaluation) -> None:
@@ -211,7 +216,7 @@ def test_the_guarantee_is_checked_on_known_inputs_if_all_are_correct(
             {"torn": 0.25, "noise:uniform": 0.9},
             "40 % of these inputs are unknown and the guarantee covers at most 25 %",
         ),
-        ({"torn": 0.0, "noise:uniform": 0.4}, "40 % of these inputs are unknown and the guarantee covers at most 0 %"),
+        ({"torn": 0.0, "noise:uniform": 0.4}, "does not cover unknown inputs such as torn"),
         ({}, "covers no unknown inputs"),
         (None, "does not say"),
     ],

@@ -89,7 +89,7 @@ class GuaranteeCheck:
 
         Noise is recognised whatever its number of images; other data only by their name.
         """
-        covered = {*map(_kind_of, self.guaranteed or {})}
+        covered = {_kind_of(data) for data, share in (self.guaranteed or {}).items() if share}
         return tuple(data for data in self.unknown if _kind_of(data) not in covered)
 
     @property
@@ -384,5 +384,5 @@ def _guaranteed(trust: TrustModel) -> dict[str, float] | None:
     # The notes are those of `fit`; a program may have called `set_risk` with other data.
     if shares is None or len(kinds) != len(shares):
         return None
-    # Of a kind that was given twice, the first one counts: the second has no inputs of its own.
-    return dict(zip(reversed(kinds), reversed(shares), strict=True))
+    # Of DATA that were given twice, the first one counts: the second has no inputs of its own.
+    return {kind: shares[kinds.index(kind)] for kind in kinds}
