@@ -34,10 +34,14 @@ def test_the_gain_and_its_deviation_are_those_of_a_bootstrap() -> None:
         ]
         return float(areas[1] - areas[0])
 
-    value, deviation = auroc_gain(first, second, weights)
+    contents = np.arange(400, dtype=np.uint64), np.arange(150, dtype=np.uint64)
+    value, deviation = auroc_gain(first, second, weights, contents)
     assert value == pytest.approx(gain(np.arange(400), np.arange(150)))
     resampled = [gain(random.integers(400, size=400), random.integers(150, size=150)) for _ in range(300)]
     assert deviation == pytest.approx(np.std(resampled), rel=0.2)
+    # Copies add no evidence.
+    copied = [tuple(np.repeat(part, 5) for part in parts) for parts in (first, second, contents)]
+    assert auroc_gain(copied[0], copied[1], np.repeat(weights, 5), copied[2]) == pytest.approx((value, deviation))
 
 
 class OnlyBiases(nn.Module):

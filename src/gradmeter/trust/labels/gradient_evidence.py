@@ -22,6 +22,8 @@ from gradmeter.trust.labels.mixture import Mixture, fit_mixture
 from gradmeter.trust.log_features import LogFeatures
 from gradmeter.trust.reads import FORWARD, GRADIENTS, ReadsChoice
 
+Contents = NDArray[np.uint64]
+
 # A mixture is fitted to at most this many given labels.
 _MOST_ROWS = 30_000
 # Statistics of gradients are many and correlated: their first principal components are read, and get a smaller weight
@@ -66,7 +68,8 @@ def with_gradients(judge: Judge, fold: Labels, seed: int) -> tuple[Values, Reads
     # The kinds weigh as the judge estimates their share among the wrong labels.
     any_other = corruption.kinds == KINDS.index("symmetric")
     weights = np.where(any_other, 1 - judge.model.confused, judge.model.confused / 2)
-    choice = _choice(len(inputs), *auroc_gain(alone, together, weights))
+    contents = np.arange(len(inputs), dtype=np.uint64) if inputs.contents is None else inputs.contents
+    choice = _choice(len(inputs), *auroc_gain(alone, together, weights, (contents, contents[corruption.rows])))
     return alone[0] if choice.reads == FORWARD else _with_mean(together[0], judge.rate.value), choice
 
 
@@ -80,13 +83,18 @@ def _choice(labels: int, gain: float, deviation: float) -> ReadsChoice:
     return ReadsChoice(GRADIENTS if least > 0 else FORWARD, reason, labels)
 
 
-def auroc_gain(first: tuple[Values, Values], second: tuple[Values, Values], weights: Values) -> tuple[float, float]:
+def auroc_gain(
+    first: tuple[Values, Values], second: tuple[Values, Values], weights: Values, contents: tuple[Contents, Contents]
+) -> tuple[float, float]:
     """Return how much larger the AUROC of the second scores is, and its standard deviation (DeLong et al. 1988).
+
+    Copies of an input add no evidence: their parts of the deviation are summed first (Obuchowski 1997).
 
     Args:
         first: scores [n] of negatives and [m] of positives.
         second: other scores of the same.
         weights: [m] of the positives.
+        contents: [n] and [m] equal numbers for equal inputs.
     """
     weights = weights / weights.sum()
     above, below = [], []
@@ -95,8 +103,15 @@ def auroc_gain(first: tuple[Values, Values], second: tuple[Values, Values], weig
         below.append(_share_above(positives, negatives, weights))
     of_positives, of_negatives = above[1] - above[0], below[1] - below[0]
     gain = float(weights @ of_positives)
-    spread = float((weights**2 * (of_positives - gain) ** 2).sum()) + float(of_negatives.var()) / len(of_negatives)
+    parts = (of_negatives - of_negatives.mean()) / len(of_negatives), weights * (of_positives - gain)
+    spread = sum(_sum_of_squares(part, of) for part, of in zip(parts, contents, strict=True))
     return gain, spread**0.5
+
+
+def _sum_of_squares(parts: Values, contents: Contents) -> float:
+    """Return the sum over inputs of the squared sum of their copies' parts."""
+    _, numbers = np.unique(contents, return_inverse=True)
+    return float((np.bincount(numbers, parts) ** 2).sum())
 
 
 def _share_below(values: Values, of: Values) -> Values:
