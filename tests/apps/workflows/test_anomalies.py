@@ -103,6 +103,21 @@ def test_the_measures_are_those_of_all_pixels(folder: Path, tmp_path: Path) -> N
     assert len(result.scores) == 4 + 2 * 8
 
 
+def test_copies_of_an_image_add_no_evidence(folder: Path, tmp_path: Path) -> None:
+    once = score(folder, tmp_path / "once")
+    for image in sorted((folder / "images").iterdir()):
+        for number in range(3):
+            shutil.copy(image, folder / f"images/{image.stem}{number}{image.suffix}")
+            if (mask := folder / MASKS / f"{image.stem}_labels_semantic.png").exists():
+                shutil.copy(mask, folder / MASKS / f"{image.stem}{number}_labels_semantic.png")
+    copied = score(folder, tmp_path / "copied")
+    assert copied.images == 4 * once.images
+    for name, measures in once.scores.items():
+        for measure, expected in measures.items():
+            interval = copied.scores[name][measure]
+            assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
 def test_the_tables(folder: Path, tmp_path: Path) -> None:
     result = score(folder, tmp_path / "out")
     with (tmp_path / "out/anomalies.csv").open(encoding="utf-8") as file:

@@ -214,10 +214,13 @@ def _read_counts(path: Path, name: str) -> ScoreCounts:
 
 
 def _measures(parts: Sequence[Path], masks: Path) -> dict[str, dict[str, Interval]]:
-    """Return the measures over all pixels, with percentile intervals of resampled images."""
+    """Return the measures over all pixels, with percentile intervals of resampled images, their copies together."""
     images = len(parts)
+    digests = [part.stem.rpartition("-")[2] for part in parts]
+    numbers = {digest: number for number, digest in enumerate(dict.fromkeys(digests))}
     random = np.random.default_rng(0)
-    weights = random.multinomial(images, np.full(images, 1 / images), size=REPETITIONS)
+    drawn = random.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=REPETITIONS)
+    weights = drawn[:, [numbers[digest] for digest in digests]]
     scores: dict[str, dict[str, Interval]] = {}
     for name in map(str, read_array(parts[0], "names")):
         # One score at a time, because those of many images fill the memory.
