@@ -39,3 +39,11 @@ def test_copies_of_few_distinct_inputs_are_not_kept_together(kind: str) -> None:
     """Otherwise the training rows of a fold might have no right prediction."""
     splits = folds(kind, np.arange(400).astype(np.uint64) % 3, RIGHT)
     assert [len(test) for _, test in splits] == [80] * 5
+
+
+@pytest.mark.parametrize("kind", ["plain", "stratified"])
+def test_copies_of_which_only_the_first_is_right_are_kept_together(kind: str) -> None:
+    contents = np.tile(np.arange(30, dtype=np.uint64), 2)
+    for right in (np.arange(60) < 30, np.arange(60) >= 30):
+        for train, test in folds(kind, contents, right):
+            assert not np.isin(contents[test], contents[train]).any()

@@ -41,7 +41,7 @@ def stratified_folds(contents: NDArray[np.uint64], target: NDArray[np.int64]) ->
     return list(StratifiedGroupKFold(**options).split(groups, target, groups))
 
 
-def distinct_rows(contents: NDArray[np.uint64], classes: NDArray[np.int64]) -> tuple[Rows, Rows]:
+def distinct_rows(contents: NDArray[np.uint64], classes: NDArray[np.generic]) -> tuple[Rows, Rows]:
     """Find the samples without copies of one input and class.
 
     Args:
@@ -61,7 +61,9 @@ def distinct_rows(contents: NDArray[np.uint64], classes: NDArray[np.int64]) -> t
 def _groups(contents: NDArray[np.uint64], classes: NDArray[np.generic], needed: tuple[int, ...]) -> Rows:
     """Number the distinct inputs in order of first occurrence, [N]; each sample alone if a needed class is small."""
     _, first, numbers = np.unique(contents, return_index=True, return_inverse=True)
-    if any(np.count_nonzero(classes[first] == label) < _LEAST_DISTINCT for label in needed):
+    # Copies of an input may differ in their labels, and then count for both classes.
+    distinct = classes[distinct_rows(contents, classes)[0]]
+    if any(np.count_nonzero(distinct == label) < _LEAST_DISTINCT for label in needed):
         return np.arange(len(contents))
     groups: Rows = np.argsort(np.argsort(first))[numbers]
     return groups
