@@ -1,6 +1,7 @@
 """What a meter reads besides one pseudo-label's gradients: others, activations, the embedding, scores."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gradmeter import GradientMeter, InputError, Readings
 from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.network import NotFinite
 from gradmeter.reading.pseudo_labels import PseudoLabel
 from gradmeter.reading.statistics import ACTIVATION_METRICS
 from oracles import loop
@@ -264,12 +266,14 @@ def test_folded_and_transposed_samples(recipe: Callable[[Any, Tensor], Tensor], 
         assert_activations(readings, model, batch)
 
 
-def test_blank_samples_tell_nothing_of_where_others_lie() -> None:
+@pytest.mark.parametrize("value", [1.0, torch.nan])
+def test_blank_samples_tell_nothing_of_where_others_lie(value: float) -> None:
     """All windows of all of them are the same; what was guessed of them must not last."""
     model = randomise(Recipe(windows_first, mix=nn.Linear(4, 4), head=nn.Linear(12, 3)).double())
     meter, x = GradientMeter(model, activations=True), samples(5, 12)
     for count in (1, 4):
-        meter(torch.ones(count, 12).double())
+        with suppress(NotFinite):
+            meter(torch.full((count, 12), value).double())
     assert_activations(meter(x), model, x)
 
 
@@ -285,13 +289,32 @@ def step_by_step(m: Any, x: Tensor) -> Tensor:
     return m.head(state)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize(("recipe", "width"), [(time_major, 4), (step_by_step, 7)])
-def test_outputs_of_more_steps_than_in_the_first_batch(recipe: Callable[[Any, Tensor], Tensor], width: int) -> None:
+def samples_first(m: Any, x: Tensor) -> Tensor:
+    steps = m.mix(x.flatten(0, 1)).tanh().unflatten(0, (-1, x.shape[1]))
+    return m.head(steps.sum(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("recipe", "width"), [(time_major, 4), (samples_first, 4), (step_by_step, 7)])
+@pytest.mark.parametrize(
+    "shapes", [[(4, 1), (4, 5), (4, 2), (4, 1), (4, 5)], [(4, 5), (4, 1), (4, 5)], [(4, 5), (1, 3), (4, 5)]]
+)
+def test_outputs_of_other_steps_than_in_the_first_batch(
+    recipe: Callable[[Any, Tensor], Tensor], width: int, shapes: list[tuple[int, int]]
+) -> None:
+    """A batch with one step does not show how several steps are folded."""
     model = randomise(Recipe(recipe, mix=nn.Linear(width, 3), head=nn.Linear(3, 3)).double())
     meter = GradientMeter(model, activations=True)
-    for steps in (1, 5, 2, 1, 5):
-        x = samples(4, steps, 4)
+    for count, steps in shapes:
+        x = samples(count, steps, 4)
         assert_activations(meter(x), model, x)
+
+
+def test_blank_samples_of_other_steps_do_not_change_where_others_lie() -> None:
+    model = randomise(Recipe(time_major, mix=nn.Linear(4, 3), head=nn.Linear(3, 3)).double())
+    meter, x = GradientMeter(model, activations=True), samples(4, 5, 4)
+    meter(x)
+    meter(torch.ones(2, 3, 4).double())
+    assert_activations(meter(x), model, x)
 
 
 def test_outputs_in_which_samples_change_places_are_left_out() -> None:
@@ -495,3 +518,33 @@ def test_outputs_that_some_samples_skip_are_left_out(gradients: bool) -> None:
         assert together.activations is not None
         assert alone.activations is not None
         torch.testing.assert_close(alone.activations.values, together.activations.values)
+
+
+def until_small(m: Any, x: Tensor) -> Tensor:
+    """Calls a layer again for the samples whose outputs are large."""
+    y = m.body(x).tanh()
+    large = x[:, 0] > 0
+    return m.head(y.index_put((large,), m.body(y[large]).tanh()) if large.any() else y)  # type: ignore[no-any-return]
+
+
+def test_layers_that_some_samples_call_again_are_left_out() -> None:
+    """As in networks with adaptive depth: which of the calls are a sample's own depends on the batch."""
+    x = samples(6, 4)
+    x[:, 0] = x[:, 0].abs() * torch.tensor([1.0, -1.0, 1.0, -1.0, -1.0, 1.0])
+    x[0, 1] = -1
+    model = randomise(Recipe(until_small, body=nn.Linear(4, 4), head=nn.Linear(4, 3)).double())
+    for first in (x[:1], x[1:2], x):
+        meter = GradientMeter(model, activations=True)
+        meter(first)
+        readings = meter(x)
+        assert readings.activations is not None
+        assert readings.activations.layers == ("head",)
+        assert_equal(Readings.concatenate([meter(row) for row in x.split(1)]), readings)
+
+
+def test_outputs_for_inputs_of_16_bits() -> None:
+    """PyTorch cannot compare them."""
+    model = randomise(Recipe(lambda m, x: m.head(x.double() / 65535), head=nn.Linear(4, 3)).double())
+    readings = GradientMeter(model, activations=True)(torch.tensor([[0, 1, 2, 65535], [5, 6, 7, 8]]).to(torch.uint16))
+    assert readings.activations is not None
+    assert readings.activations.layers == ("head",)

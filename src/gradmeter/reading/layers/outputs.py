@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -104,7 +104,7 @@ class OutputReader:
 
     Networks fold, transpose and window their batches. The sample axis of an output is found by comparing the outputs
     for three samples with those for the last of them alone. Outputs that do not separate the samples are left out, and
-    so are those whose shape depends on the content, as where a network routes samples to different layers.
+    so are layers whose calls or shapes depend on the content, as where a network routes samples to different layers.
 
     Args:
         modules: the layers by name.
@@ -152,28 +152,24 @@ class OutputReader:
         if same and kind in self._guessed:
             return False
         many, alone = self._outputs_of(forward, probe), self._outputs_of(forward, probe.rows([_PROBE_SAMPLES - 1]))
+        # Nor do outputs over which a NaN has spread.
+        same = same or any(bool(output.isnan().any()) for output in many.values())
         learned = {call: _axis(many[call], alone[call]) for call in many if call in alone}
+        for call, axis in learned.items():
+            known = axes.get(call)
+            fitting = None if known is None else known.adapted(many[call].shape, _PROBE_SAMPLES)
+            # Equal samples, and one position per sample, show less than what is known already.
+            if call not in axes or (axis is not None and axis != fitting and not (same and fitting)):
+                axes[call] = axis
         if not self.layers:
-            routed = self._routed(forward, probe.rows([_PROBE_SAMPLES - 1]), alone)
-            learned |= dict.fromkeys(routed & learned.keys())
-        axes |= {call: axis for call, axis in learned.items() if axis is not None or call not in axes}
-        self.layers = self.layers or tuple(dict.fromkeys(layer for layer, _ in learned if axes.get((layer, 0))))
+            routed = _routed(many, _PROBE_SAMPLES, alone, axes)
+            with suppress(Exception):  # not every network takes every content, and PyTorch cannot order every dtype
+                others = _other_contents(probe.rows([_PROBE_SAMPLES - 1]))
+                routed |= _routed(self._outputs_of(forward, others), _OTHERS, alone, axes)
+            separate = dict.fromkeys(layer for layer, _ in learned if axes.get((layer, 0)))
+            self.layers = tuple(layer for layer in separate if layer not in routed)
         (self._guessed if same else self._learned).add(kind)
         return True
-
-    def _routed(self, forward: Callable[[Inputs], Any], sample: Inputs, alone: Mapping[Call, Tensor]) -> set[Call]:
-        """The outputs for a sample whose shape is another one for other content."""
-        others = _other_contents(sample)
-        try:
-            outputs = self._outputs_of(forward, others)
-        except Exception:  # not every network takes every content
-            return set()
-        return {
-            call
-            for call, output in alone.items()
-            if call not in outputs
-            or growing_dimension(tuple(outputs[call].shape), others.samples, tuple(output.shape), 1) is None
-        }
 
     def _outputs_of(self, forward: Callable[[Inputs], Any], inputs: Inputs) -> dict[Call, Tensor]:
         outputs: dict[Call, Tensor] = {}
@@ -203,6 +199,8 @@ class OutputReader:
                 outputs.add_candidate(call[0], activation, output)
             known = axes.get(call)
             axis = None if known is None else known.adapted(output.shape, samples)
+            if call[0] not in self.layers:
+                return
             outputs.unknown |= call not in axes or (known is not None and axis is None)
             if axis is not None and output.numel():
                 rows = axis.rows(output, samples)
@@ -282,6 +280,18 @@ def _other_contents(sample: Inputs) -> Inputs:
         return torch.stack(rows).view(_OTHERS, *tensor.shape[1:])
 
     return replace(sample.map(change), labels=None)
+
+
+def _routed(
+    many: Mapping[Call, Tensor], samples: int, alone: Mapping[Call, Tensor], axes: Mapping[Call, SampleAxis | None]
+) -> set[str]:
+    """The layers that only some of several samples call, or with only some of their rows."""
+    return {layer for layer, _ in many.keys() ^ alone.keys()} | {
+        call[0]
+        for call in many.keys() & alone.keys()
+        if (axes.get(call) or many[call].shape != alone[call].shape)
+        and growing_dimension(tuple(many[call].shape), samples, tuple(alone[call].shape), 1) is None
+    }
 
 
 def _axis(many: Tensor, alone: Tensor) -> SampleAxis | None:
