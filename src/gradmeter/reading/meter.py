@@ -192,6 +192,7 @@ class GradientMeter:
             raise InputError(f"probes={probes!r}; expected a sequence, as in probes=['odin']")
         self._probes = [named_probe(probe) for probe in probes]
         self._tile = tile
+        self._output_layers: tuple[str, ...] = ()
         self._look_up_parameters()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -204,7 +205,10 @@ class GradientMeter:
             "biases": self.biases,
             "tile": self._tile,
         }
-        return partial(GradientMeter, **options), (self.model, self.pseudo_label)
+        return partial(GradientMeter, **options), (self.model, self.pseudo_label), self._output_layers
+
+    def __setstate__(self, output_layers: tuple[str, ...]) -> None:
+        self.read_outputs_of(output_layers)
 
     def _look_up_parameters(self) -> None:
         self._owners = owning_modules(self._network)
@@ -230,7 +234,18 @@ class GradientMeter:
         self._unprobed: set[tuple[tuple[int, ...], ...]] = set()
         # Without gradients: kinds of inputs for which the network was found to treat samples independently.
         self._independent: set[tuple[Any, ...]] = set()
-        self._outputs = OutputReader(self._owners, activations=self.activations, embedding=self.embedding)
+        self._outputs = OutputReader(
+            self._owners, activations=self.activations, embedding=self.embedding, layers=self._output_layers
+        )
+
+    def read_outputs_of(self, layers: tuple[str, ...]) -> None:
+        """Read the outputs of these layers, as an earlier meter of the network did, instead of those in a first batch.
+
+        A layer that is not called for some inputs has zeros there.
+        """
+        self._output_layers = layers
+        if self._outputs.layers != layers:
+            self._look_up_parameters()
 
     def for_trust_model(self, gradients: bool = True, second_look: float | None = -inf) -> GradientMeter:
         """A meter of the same network that measures all features of gradmeter's meta classifier.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gradmeter.errors import GradmeterError, InputError, warn
+from gradmeter.reading.activations import Activations
 from gradmeter.reading.content import reading_hashes
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
@@ -122,10 +123,15 @@ class TrustModel:
         """Return a meter that reads all that `fit` may use; `meter` reads what the verdicts of the last fit need."""
         return self._meter_for(gradients=self._reads_gradients(self._given_choice))
 
-    def _meter_for(self, *, gradients: bool, second_look: float = -inf) -> GradientMeter:
-        """Return a meter that reads what the meta classifier needs."""
+    def _meter_for(
+        self, *, gradients: bool, second_look: float = -inf, like: Activations | None = None
+    ) -> GradientMeter:
+        """Return a meter that reads what the meta classifier needs, and outputs of the same layers as earlier ones."""
         if self.learns_from_synthetic:
-            return self._given_meter.for_trust_model(gradients, second_look)
+            meter = self._given_meter.for_trust_model(gradients, second_look)
+            if like is not None and like.layers:
+                meter.read_outputs_of(like.layers)
+            return meter
         return self._given_meter if gradients else self._given_meter.for_trust_model(gradients=False, second_look=None)
 
     def fit(self, known: Any, unknowns: Sequence[Any] = (), *, synthetic: Iterable[Any] | None = None) -> Self:
@@ -152,10 +158,10 @@ class TrustModel:
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
         known_data, labels, choice = self._read_known(known, [] if sample is None else [sample])
         # The attributes change together at the end: after an error the model is as it was before.
-        meter = self._meter_for(gradients=self._reads_gradients(choice))
+        activations = known_data.readings.activations
+        meter = self._meter_for(gradients=self._reads_gradients(choice), like=activations)
         unknown_data = [read_unknown(meter, unknown) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
-        activations = known_data.readings.activations
         if self.learns_from_synthetic and activations is not None and not activations.layers:
             warn(
                 "the outputs of the network's layers cannot be read, as in a traced or exported network, so unknown "
@@ -163,7 +169,7 @@ class TrustModel:
             )
         if sample is not None:
             # Only known images need a second look.
-            without_look = self._meter_for(gradients=meter.gradients, second_look=inf)
+            without_look = self._meter_for(gradients=meter.gradients, second_look=inf, like=activations)
             synthetic_readings = read_synthetic(without_look, sample.unknowns(next(meter.model.parameters()).device))
         else:
             synthetic_readings = [
@@ -183,7 +189,8 @@ class TrustModel:
         weights = FittedWeights(meter.model)
         if self.learns_from_synthetic:
             look = judge.classifier.second_look
-            meter = self._meter_for(gradients=meter.gradients, second_look=inf if look is None else look)
+            second_look = inf if look is None else look
+            meter = self._meter_for(gradients=meter.gradients, second_look=second_look, like=activations)
         learned = np.unique(np.concatenate(hashes))
         # Without calls in between, other threads see all of the old state or all of the new one.
         self.judge, self.meter, self.guarantee = judge, meter, None

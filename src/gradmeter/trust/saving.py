@@ -23,7 +23,7 @@ from gradmeter.reading.probes import Mirror, Probe
 from gradmeter.trust.calibrated import Calibrated
 from gradmeter.trust.estimators import load_estimators, type_names
 from gradmeter.trust.evaluation.resampling import Interval
-from gradmeter.trust.features import GRADIENTS, OUTPUTS, SOURCES, Feature, FeatureAxes, FeatureBlock
+from gradmeter.trust.features import ACTIVATIONS, GRADIENTS, OUTPUTS, SOURCES, Feature, FeatureAxes, FeatureBlock
 from gradmeter.trust.fitted_weights import CHANGED, FittedWeights
 from gradmeter.trust.judge import Judge
 from gradmeter.trust.layer_ranges import GradientRanges
@@ -223,7 +223,7 @@ def load(folder: Path, model: nn.Module, trusted: Sequence[str]) -> Saved:
         judge.classifier.unfamiliar_origins(block)
         judge.classifier.layer_distances(block)
         return Saved(
-            _meter(model, content),
+            _meter(model, content, features),
             judge,
             # Version 0.1 did not save these.
             np.frombuffer(bytes.fromhex(content.get("learned_contents", "")), "<u8").astype(np.uint64),
@@ -276,11 +276,14 @@ def _named_probes(meter: GradientMeter) -> tuple[str | Probe, ...]:
     return tuple(probe for probe in meter.probes if not isinstance(probe, Mirror))
 
 
-def _meter(model: nn.Module, content: Mapping[str, Any]) -> GradientMeter:
+def _meter(model: nn.Module, content: Mapping[str, Any], features: LogFeatures) -> GradientMeter:
     options, look = content["meter"], content.get("second_look")
     # Version 0.1 had no second look.
     second_look = [] if look is None else [Mirror(float(look))]
-    return GradientMeter(model, **{**options, "probes": [*options.get("probes", []), *second_look]})
+    meter = GradientMeter(model, **{**options, "probes": [*options.get("probes", []), *second_look]})
+    layers = dict.fromkeys(feature.layer for feature in features.axes.features if feature.source == ACTIVATIONS)
+    meter.read_outputs_of(tuple(layers))
+    return meter
 
 
 def _choice(saved: Mapping[str, Any] | None) -> ReadsChoice | None:

@@ -110,14 +110,17 @@ class OutputReader:
         modules: the layers by name.
         activations: whether to compute statistics of their outputs.
         embedding: whether to keep the input of the last layer.
+        layers: names of the layers to read, as an earlier reader found them; empty to find them.
 
     Attributes:
         layers: names of the layers whose outputs separate the samples, in the order of their first call; empty before
-            the first call of `learn`.
+            the first call of `learn` if it finds them.
         padded: names of the layers whose outputs were read at padded positions too, because no axis fits the mask.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], *, activations: bool, embedding: bool) -> None:
+    def __init__(
+        self, modules: Mapping[str, nn.Module], *, activations: bool, embedding: bool, layers: tuple[str, ...] = ()
+    ) -> None:
         # The network's own output is the logits.
         self._modules = {name: module for name, module in modules.items() if name != "root"}
         self._activations, self._embedding = activations, embedding
@@ -125,7 +128,7 @@ class OutputReader:
         self._axes: defaultdict[_Options, dict[Call, SampleAxis | None]] = defaultdict(dict)
         self._learned: set[_Kind] = set()
         self._guessed: set[_Kind] = set()
-        self.layers: tuple[str, ...] = ()
+        self.layers = layers
         self.padded: set[str] = set()
 
     def learn(self, forward: Callable[[Inputs], Any], inputs: Inputs, *, unknown: bool = False) -> bool:
