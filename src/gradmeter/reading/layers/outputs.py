@@ -168,17 +168,20 @@ class OutputReader:
             routed = _routed(many, _PROBE_SAMPLES, alone, axes)
             with suppress(Exception):  # not every network takes every content, and PyTorch cannot order every dtype
                 others = _other_contents(probe.rows([_PROBE_SAMPLES - 1]))
-                routed |= _routed(self._outputs_of(forward, others), _OTHERS, alone, axes)
+                routed |= _routed(self._outputs_of(forward, others, shapes=True), _OTHERS, alone, axes)
             separate = dict.fromkeys(layer for layer, _ in learned if axes.get((layer, 0)))
             self.layers = tuple(layer for layer in separate if layer not in routed)
         (self._guessed if same else self._learned).add(kind)
         return True
 
-    def _outputs_of(self, forward: Callable[[Inputs], Any], inputs: Inputs) -> dict[Call, Tensor]:
+    def _outputs_of(
+        self, forward: Callable[[Inputs], Any], inputs: Inputs, *, shapes: bool = False
+    ) -> dict[Call, Tensor]:
+        """The outputs of the layers; with `shapes` without their values, which take memory."""
         outputs: dict[Call, Tensor] = {}
 
         def keep(call: Call, activation: Any, output: Tensor) -> None:
-            outputs[call] = output.detach().clone()
+            outputs[call] = output.detach().to("meta") if shapes else output.detach().clone()
 
         with self.observe(keep):
             forward(inputs)
