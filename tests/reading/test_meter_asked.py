@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from gradmeter import GradientMeter, InputError, Readings
+from gradmeter.errors import SlowLayerWarning
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network import NotFinite
 from gradmeter.reading.pseudo_labels import PseudoLabel
@@ -548,3 +549,35 @@ def test_outputs_for_inputs_of_16_bits() -> None:
     readings = GradientMeter(model, activations=True)(torch.tensor([[0, 1, 2, 65535], [5, 6, 7, 8]]).to(torch.uint16))
     assert readings.activations is not None
     assert readings.activations.layers == ("head",)
+
+
+class _Packed(nn.Module):
+    """Calls a layer for the steps of all samples together, without their padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step, self.head = nn.Linear(3, 4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        steps = torch.arange(x.shape[1]) < lengths[:, None]
+        sample = steps.nonzero()[:, 0]
+        sums = torch.zeros(len(x), 4, dtype=x.dtype).index_add(0, sample, self.step(x[steps]).tanh())
+        return self.head(sums)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_layer_whose_rows_do_not_show_their_samples_is_read_for_each_sample_alone(gradients: bool) -> None:
+    x, lengths = samples(6, 5, 3), torch.tensor([1, 5, 3, 2, 2, 4])
+    model = randomise(_Packed().double())
+    meter = GradientMeter(model, gradients=gradients, activations=True)
+    alone = Readings.concatenate([meter(pair) for pair in zip(x.split(1), lengths.split(1), strict=True)])
+    assert alone.activations is not None
+    assert alone.activations.layers == ("step", "head")
+    fresh = GradientMeter(model, gradients=gradients, activations=True)
+    fresh.read_outputs_of(("step", "head"))
+    for same in (meter, fresh):
+        with pytest.warns(SlowLayerWarning, match="'step'"):
+            together = same((x, lengths))
+        assert together.activations is not None
+        torch.testing.assert_close(together.activations.values, alone.activations.values)
+        torch.testing.assert_close(together.values, alone.values)

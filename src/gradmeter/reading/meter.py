@@ -42,6 +42,7 @@ from gradmeter.reading.costs import Costs, layer_costs, least_seconds, plain_pas
 from gradmeter.reading.inputs import MASK, Inputs
 from gradmeter.reading.layers import (
     Contributions,
+    Inseparable,
     LayerOutputs,
     OutputReader,
     TimedContributions,
@@ -227,7 +228,7 @@ class GradientMeter:
         # (layer, operation) pairs that are measured for one sample at a time, and those already warned about.
         self._slow: set[tuple[str, str]] = set()
         self._warned: set[tuple[str, str]] = set()
-        self._warned_of_padding = False
+        self._warned_of_padding = self._warned_of_inseparable = False
         self._contributions: type[Contributions] = Contributions
         self._uses: list[Use] = []
         # Shapes of inputs, such as packed batches, for which a probe's graph differs from the tile's: no second probe.
@@ -387,7 +388,7 @@ class GradientMeter:
             size = math.ceil(remaining / math.ceil(remaining / size))
             rows = group[start : start + size]
             try:
-                parts.append(self._measure(batch.rows(rows)))
+                parts += self._measure_separately(batch.rows(rows))
             except NotFinite as error:
                 # The error counts samples of a tile or a probe; count those of the batch.
                 raise self._not_finite_logits(batch) or error from error
@@ -400,6 +401,14 @@ class GradientMeter:
             if batch.samples > _SMALLEST_TILE:
                 self._warn_slow_layers()
         return parts
+
+    def _measure_separately(self, tile: Inputs) -> list[_TileReadings]:
+        """Measure one tile, or each of its samples alone if rows of a layer's output do not show their samples."""
+        try:
+            return [self._measure(tile)]
+        except Inseparable as inseparable:
+            self._warn_inseparable(str(inseparable))
+            return [self._measure(tile.rows([row])) for row in range(tile.samples)]
 
     def _not_finite_logits(self, batch: Inputs) -> NotFinite | None:
         """The error that names all samples of a batch with non-finite logits; None if there are none."""
@@ -499,6 +508,8 @@ class GradientMeter:
         forward = self._forward(tile)
         if forward.outputs.unknown and learn(unknown=True):
             forward = self._forward(tile)
+        if forward.outputs.unfit:
+            raise Inseparable(forward.outputs.unfit)
         plan = self._known_plan(forward) or self._probed_plan(forward, tile) or self._plan(forward)
         if tile.shapes not in self._tiles:
             self._tiles[tile.shapes] = self._tile_size(forward)
@@ -548,6 +559,8 @@ class GradientMeter:
             logits, outputs = self._outputs_of(tile)
             if outputs.unknown and learn(unknown=True):
                 logits, outputs = self._outputs_of(tile)
+            if outputs.unfit:
+                raise Inseparable(outputs.unfit)
             self._require_independent_outputs(tile)
         if tile.shapes not in self._tiles:
             samples = outputs.samples_in(_OUTPUT_BYTES)
@@ -612,6 +625,16 @@ class GradientMeter:
                 SlowLayerWarning,
             )
         self._warned |= self._slow
+
+    def _warn_inseparable(self, layer: str) -> None:
+        """Warn once if samples are measured alone because of a layer's outputs."""
+        if not self._warned_of_inseparable:
+            self._warned_of_inseparable = True
+            warn(
+                f"samples are measured one at a time, which is correct but slow: the rows that layer {layer!r} returns "
+                "for a batch do not show which sample they are of, as where a network packs or routes samples",
+                SlowLayerWarning,
+            )
 
     def _warn_padded_layers(self) -> None:
         """Warn once if outputs were read at padded positions, too."""

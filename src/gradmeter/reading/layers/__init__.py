@@ -11,7 +11,7 @@ from gradmeter.reading.layers import (
     recurrent,
 )
 from gradmeter.reading.layers.contributions import Contributions, Unkept
-from gradmeter.reading.layers.outputs import LayerOutputs, OutputReader
+from gradmeter.reading.layers.outputs import Inseparable, LayerOutputs, OutputReader
 from gradmeter.reading.layers.registry import (
     MODULE_RULES,
     OPERATION_RULES,
@@ -27,6 +27,7 @@ __all__ = [
     "MODULE_RULES",
     "OPERATION_RULES",
     "Contributions",
+    "Inseparable",
     "LayerOutputs",
     "OutputReader",
     "TimedContributions",

@@ -33,17 +33,23 @@ Call = tuple[str, int]
 """A layer, and the number of its earlier calls in the same forward pass."""
 
 
+class Inseparable(Exception):
+    """The rows of a layer's output do not show which sample they are of; the argument is the layer."""
+
+
 class LayerOutputs:
     """Outputs of the layers for a tile of N samples.
 
     Attributes:
         samples: N.
         unknown: whether the sample axis of some output is unknown.
+        unfit: a layer whose output has other dimensions than its sample axis, None if there is none.
     """
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
         self.unknown = False
+        self.unfit: str | None = None
         self._sums = OutputSums(samples)
         # Indices of each layer's outputs in the sums.
         self._indices: dict[str, list[int]] = {}
@@ -207,9 +213,14 @@ class OutputReader:
             axis = None if known is None else known.adapted(output.shape, samples)
             if call[0] not in self.layers:
                 return
-            outputs.unknown |= call not in axes or (known is not None and axis is None)
-            if axis is not None and output.numel():
-                rows = axis.rows(output, samples)
+            # A layer is read because its first outputs separated the samples.
+            lost = axis is None and (known is not None or call[1] == 0)
+            if lost and samples > 1:
+                outputs.unfit = call[0]
+            outputs.unknown |= call not in axes or outputs.unfit is not None
+            if (axis is not None or (lost and samples == 1)) and output.numel():
+                # Alone, a sample has the whole output.
+                rows = output.unsqueeze(0) if axis is None else axis.rows(output, samples)
                 # Pooled outputs [N, D] have no positions.
                 if mask is not None and rows.dim() > 2:
                     if len(mask) in rows.shape[1:]:
