@@ -68,11 +68,13 @@ def reading_hashes(readings: Readings) -> NDArray[np.uint64]:
     return hashes
 
 
-def table_contents(table: pa.Table) -> NDArray[np.uint64]:
-    """Return the hashes of the inputs of a table of readings, [N]; earlier versions' tables have only the readings."""
-    if HASH_COLUMN in table.column_names:
-        return np.asarray(table[HASH_COLUMN].to_numpy())
-    return reading_hashes(Readings.from_arrow(table))
+def table_contents(table: Any, readings: Readings) -> NDArray[np.uint64]:
+    """Return the hashes of the inputs of an Arrow table or pandas frame of readings, [N].
+
+    Tables of earlier versions have none; those of the readings take their place.
+    """
+    columns = table.column_names if isinstance(table, pa.Table) else table.columns
+    return np.asarray(table[HASH_COLUMN].to_numpy()) if HASH_COLUMN in columns else reading_hashes(readings)
 
 
 def _widened(tensor: torch.Tensor) -> torch.Tensor:

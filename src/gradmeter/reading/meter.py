@@ -235,7 +235,10 @@ class GradientMeter:
         self._unprobed: set[tuple[tuple[int, ...], ...]] = set()
         # Without gradients: kinds of inputs for which the network was found to treat samples independently.
         self._independent: set[tuple[Any, ...]] = set()
-        self._outputs = OutputReader(
+        self._outputs = self._output_reader()
+
+    def _output_reader(self) -> OutputReader:
+        return OutputReader(
             self._owners, activations=self.activations, embedding=self.embedding, layers=self._output_layers
         )
 
@@ -245,8 +248,7 @@ class GradientMeter:
         A layer that is not called for some inputs has zeros there.
         """
         self._output_layers = layers
-        if self._outputs.layers != layers:
-            self._look_up_parameters()
+        self._outputs = self._output_reader()
 
     def for_trust_model(self, gradients: bool = True, second_look: float | None = -inf) -> GradientMeter:
         """A meter of the same network that measures all features of gradmeter's meta classifier.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradmeter.errors import InputError
-from gradmeter.reading.content import HASH_COLUMN, content_hashes, reading_hashes
+from gradmeter.reading.content import content_hashes, reading_hashes, table_contents
 from gradmeter.reading.finite import read_finite
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
@@ -185,11 +185,10 @@ def require_disjoint(known: ReadData, unknowns: Sequence[ReadData]) -> None:
 
 def _read(meter: GradientMeter, inputs: Any) -> ReadData:
     readings = read_inputs(meter, inputs)
-    columns = inputs.column_names if isinstance(inputs, pa.Table) else inputs.columns if _is_frame(inputs) else ()
-    if HASH_COLUMN in columns:
-        contents = inputs[HASH_COLUMN].to_numpy()
-    elif are_readings(inputs):
+    if isinstance(inputs, Readings):
         contents = reading_hashes(readings)
+    elif are_readings(inputs):
+        contents = table_contents(inputs, readings)
     else:
         contents = content_hashes(_to_tensors(inputs, _reference_weight(meter)))
     return ReadData(readings, contents)

@@ -58,12 +58,17 @@ def distinct_rows(contents: NDArray[np.uint64], classes: NDArray[np.generic]) ->
     return first[order], np.argsort(order)[numbers.reshape(-1)]
 
 
+def numbered(contents: NDArray[np.uint64]) -> Rows:
+    """Number the distinct contents in order of first occurrence, [N]."""
+    _, first, numbers = np.unique(contents, return_index=True, return_inverse=True)
+    groups: Rows = np.argsort(np.argsort(first))[numbers]
+    return groups
+
+
 def _groups(contents: NDArray[np.uint64], classes: NDArray[np.generic], needed: tuple[int, ...]) -> Rows:
     """Number the distinct inputs in order of first occurrence, [N]; each sample alone if a needed class is small."""
-    _, first, numbers = np.unique(contents, return_index=True, return_inverse=True)
     # Copies of an input may differ in their labels, and then count for both classes.
     distinct = classes[distinct_rows(contents, classes)[0]]
     if any(np.count_nonzero(distinct == label) < _LEAST_DISTINCT for label in needed):
         return np.arange(len(contents))
-    groups: Rows = np.argsort(np.argsort(first))[numbers]
-    return groups
+    return numbered(contents)

@@ -53,8 +53,6 @@ from gradmeter.trust.risk import (
 from gradmeter.trust.synthetic import ImageSample
 from gradmeter.trust.verdict_columns import VERDICT_COLUMNS
 
-_NOT_FITTED = "the TrustModel is not fitted; call fit(validation_loader) first"
-
 
 class TrustModel:
     """Predict the probability that a network's prediction is correct, and accept it or abstain.
@@ -393,11 +391,9 @@ class TrustModel:
             GradmeterError: before `fit`, if the network's weights changed after it, or if a pseudo-label or probe is a
                 function.
         """
-        judge = self._fitted()
+        judge, meter, guarantee = self._at_once()
         assert self.weights is not None
-        fitted = saving.Saved(
-            self.meter, judge, self.learned_contents, self.guarantee, self.notes, self.choice, self.weights
-        )
+        fitted = saving.Saved(meter, judge, self.learned_contents, guarantee, self.notes, self.choice, self.weights)
         saving.save(Path(folder), fitted)
 
     @classmethod
@@ -427,7 +423,7 @@ class TrustModel:
         Raises:
             GradmeterError: before `fit`.
         """
-        judge = self._fitted()
+        judge, _, _ = self._at_once()
         digest = hashlib.sha256(" ".join(map(str, judge.features.axes.features)).encode())
         digest.update(judge.held_out.p_correct.tobytes())
         return digest.hexdigest()
@@ -463,13 +459,8 @@ class TrustModel:
         """
         judge, meter, guarantee = self.judge, self.meter, self.guarantee
         if judge is None:
-            raise GradmeterError(_NOT_FITTED)
+            raise GradmeterError("the TrustModel is not fitted; call fit(validation_loader) first")
         return judge, meter, guarantee
-
-    def _fitted(self) -> Judge:
-        if self.judge is None:
-            raise GradmeterError(_NOT_FITTED)
-        return self.judge
 
 
 def _share(known: NDArray[np.uint64], unknown: NDArray[np.uint64]) -> float:

@@ -98,13 +98,12 @@ class GuaranteeCheck:
 
         Each kind is compared with the known inputs alone: fewer inputs of another one do not make room for it.
         """
-        known = self.samples - sum(self.unknown.values())
+        guaranteed, known = self.guaranteed or {}, self.samples - sum(self.unknown.values())
         for data in self.unknown:
-            same = [other for other in self.unknown if _kind_of(other) == _kind_of(data)]
-            count = sum(self.unknown[other] for other in same)
-            share, guaranteed = count / (known + count), self.guaranteed or {}
-            covered = max((guaranteed[other] for other in guaranteed if _kind_of(other) == _kind_of(data)), default=0.0)
-            if share > covered:
+            kind = _kind_of(data)
+            count = sum(number for other, number in self.unknown.items() if _kind_of(other) == kind)
+            covered = max((most for other, most in guaranteed.items() if _kind_of(other) == kind), default=0.0)
+            if (share := count / (known + count)) > covered:
                 return Excess(data, share, covered)
         return None
 
@@ -313,7 +312,7 @@ def _scored(
     random = np.random.default_rng(0)
     for table in data.labelled_tables() if known else data.tables():
         readings = Readings.from_arrow(table)
-        contents.append(table_contents(table))
+        contents.append(table_contents(table, readings))
         predictions = readings.predictions.numpy()
         labels = table["label"] if known else pa.nulls(len(readings), pa.int64())
         correct = predictions == labels.to_numpy() if known else np.zeros(len(readings), np.bool_)

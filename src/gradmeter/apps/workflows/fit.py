@@ -322,7 +322,8 @@ def _judged(trust: TrustModel, tables: Sequence[pa.Table], unknowns: Sequence[st
     """Return the held-out judgements of the samples, in the order in which the meta classifier was fitted on them."""
     assert trust.judge is not None
     held_out = trust.judge.held_out.p_correct
-    readings = Readings.concatenate([Readings.from_arrow(table) for table in tables])
+    parts = [Readings.from_arrow(table) for table in tables]
+    readings = Readings.concatenate(parts)
     correct = readings.predictions[: len(tables[0])].numpy() == tables[0]["label"].to_numpy()
     softmax = max_softmax(readings.logits)
     return Judged(
@@ -331,5 +332,5 @@ def _judged(trust: TrustModel, tables: Sequence[pa.Table], unknowns: Sequence[st
         tuple(unknowns),
         {OURS: -held_out, "softmax": -softmax, "entropy": entropy(readings.logits)},
         {OURS: held_out, "softmax": softmax},
-        np.concatenate([*map(table_contents, tables)]),
+        np.concatenate([*map(table_contents, tables, parts)]),
     )

@@ -37,9 +37,9 @@ def halves(tables: Sequence[pa.Table]) -> list[NDArray[np.bool_]]:
 
 def _groups(tables: Sequence[pa.Table]) -> list[NDArray[np.int64]]:
     """Return a group number for each row of each table; rows with equal inputs or equal readings share a group."""
-    by_readings = [reading_hashes(Readings.from_arrow(table)) for table in tables]
-    contents, content = np.unique(np.concatenate([*map(table_contents, tables)]), return_inverse=True)
-    readings, reading = np.unique(np.concatenate(by_readings), return_inverse=True)
+    parts = [Readings.from_arrow(table) for table in tables]
+    contents, content = np.unique(np.concatenate([*map(table_contents, tables, parts)]), return_inverse=True)
+    readings, reading = np.unique(np.concatenate([*map(reading_hashes, parts)]), return_inverse=True)
     size = len(contents) + len(readings)
     edges = coo_array((np.ones(len(content)), (content, len(contents) + reading)), shape=(size, size))
     _, groups = connected_components(edges, directed=False)

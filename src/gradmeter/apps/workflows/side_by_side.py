@@ -209,9 +209,8 @@ def _common(first: Evaluation, second: Evaluation) -> tuple[NDArray[np.int64], N
 def _judged(evaluation: Evaluation, rows: NDArray[np.int64], name: str) -> Judged:
     p_correct = evaluation.rows["p_correct"].to_numpy()[rows]
     judged = evaluation.judged
-    contents = None if judged.contents is None else judged.contents[rows]
     scores = {name: -p_correct}, {name: p_correct}
-    return Judged(judged.correct[rows], judged.concept[rows], judged.unknowns, *scores, contents)
+    return Judged(judged.correct[rows], judged.concept[rows], judged.unknowns, *scores, judged.inputs[rows])
 
 
 def _shares(
@@ -219,8 +218,7 @@ def _shares(
 ) -> tuple[Share, ...]:
     """Return the shares of each group of inputs, with intervals of the bootstrap over inputs."""
     correct = [part.judged.correct[of_both] for part, of_both in zip(evaluations, rows, strict=True)]
-    concept, contents = evaluations[0].judged.concept[rows[0]], evaluations[0].judged.contents
-    of_inputs = np.arange(len(concept), dtype=np.uint64) if contents is None else contents[rows[0]]
+    concept, inputs = evaluations[0].judged.concept[rows[0]], evaluations[0].judged.inputs[rows[0]]
     everything, known = np.ones((len(concept), 2), np.bool_), concept == 0
     right = np.stack(correct, axis=1)
     parts = [("Right predictions for known inputs", right, everything, known)]
@@ -235,9 +233,9 @@ def _shares(
             for number, name in enumerate(unknowns, start=1)
         ]
     return tuple(
-        _share(name, events[members], of[members], of_inputs[members], repetitions)
+        _share(name, events[members], of[members], inputs[members], repetitions)
         for name, events, of, members in parts
-        if len(np.unique(of_inputs[members])) >= 2  # one sample has no interval
+        if len(np.unique(inputs[members])) >= 2  # one sample has no interval
     )
 
 

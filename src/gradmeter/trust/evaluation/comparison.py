@@ -128,6 +128,11 @@ class Judged:
             )
 
     @property
+    def inputs(self) -> NDArray[np.uint64]:
+        """Equal numbers for equal inputs, [N]."""
+        return np.arange(self.correct.size, dtype=np.uint64) if self.contents is None else self.contents
+
+    @property
     def wrong(self) -> NDArray[np.bool_]:
         """The known inputs with a wrong prediction, [N] bool."""
         known: NDArray[np.bool_] = self.concept == 0
@@ -205,8 +210,8 @@ def compare(
     random = np.random.default_rng(seed)
     groups = [np.flatnonzero(judged.concept == number) for number in range(len(judged.unknowns) + 1)]
     groups = [group for group in groups if group.size]
-    contents = np.arange(judged.correct.size, dtype=np.uint64) if judged.contents is None else judged.contents
-    units = [Units.of(contents[group]) for group in groups]
+    inputs = judged.inputs
+    units = [Units.of(inputs[group]) for group in groups]
     rankings = [{name: Ranking.of(scores) for name, scores in part.uncertainty.items()} for part in parts]
     everything = np.arange(judged.correct.size)
     values = _measure_all(parts, rankings, everything)
