@@ -5,6 +5,7 @@ import errno
 import os
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,28 @@ from gradmeter.runs.engines.node import Node
 from gradmeter.runs.engines.ray import cluster, starts_here
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+
+FORKING = """
+import contextlib, os, threading
+import gradmeter.apps.serving
+import grpc
+
+def call():
+    while not done.is_set():
+        with contextlib.suppress(grpc.RpcError), grpc.insecure_channel("127.0.0.1:1") as channel:
+            channel.unary_unary("/service/method")(b"", timeout=1)
+
+done = threading.Event()
+for thread in (threads := [threading.Thread(target=call) for _ in range(2)]):
+    thread.start()
+for _ in range(100):
+    if not (child := os.fork()):
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+done.set()
+for thread in threads:
+    thread.join()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -190,3 +213,11 @@ def test_a_folder_that_ray_cannot_write_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ray, "init", start)
     with pytest.raises(GradmeterError, match=r"/home/me/\.ray: Permission denied"), cluster():
         pass
+
+
+@pytest.mark.slow
+def test_grpc_allows_a_fork_while_it_is_called() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRPC_")}
+    command = (sys.executable, "-c", FORKING)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert (process.returncode, process.stderr) == (0, "")

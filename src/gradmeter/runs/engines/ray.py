@@ -42,6 +42,8 @@ _SETTINGS = {
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     # By default, a proxy of the server that takes more than 5 seconds to start, as on a busy machine, is killed.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    # By default gRPC prints, or aborts, if a process forks while a thread calls gRPC. Ray forks to start programs.
+    "GRPC_ENABLE_FORK_SUPPORT": "0",
 }
 # Seconds to wait for a connection to a cluster.
 _CONNECT_TIMEOUT = 10
@@ -52,7 +54,7 @@ _TERMINATED, _HUNG_UP = 128 + signal.SIGTERM, 128 + signal.SIGHUP
 
 
 def configure_ray() -> None:
-    """Set Ray's environment variables unless they are already set; Ray reads some of them at its first import."""
+    """Set environment variables of Ray and gRPC unless they are set; some are read when Ray is first imported."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
 
