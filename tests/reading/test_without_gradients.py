@@ -224,6 +224,23 @@ def test_an_overflowing_output_is_not_finite() -> None:
     assert reader(model)(x).finite.tolist() == [True, True, False, True, True]
 
 
+@pytest.mark.parametrize("size", [1e4, 3e38])
+def test_a_sample_with_large_outputs_does_not_hide_whose_the_rows_are(size: float) -> None:
+    """The rows of the layer's output are those of the first half of every sample, then those of the second."""
+    model = Recipe(
+        lambda m, x: m.head(m.body(torch.cat(x.chunk(2, 1))).clamp(-1, 1).view(2, len(x), 2).sum(0)),
+        body=nn.Linear(2, 2),
+        head=nn.Linear(2, 3),
+    ).eval()
+    x = torch.randn(5, 4)
+    x[0] = size
+    nn.init.constant_(model.body.weight, 10)  # type: ignore[union-attr, arg-type]
+    activations, others = reader(model)(x).activations, reader(model)(x[1:]).activations
+    assert activations is not None
+    assert others is not None
+    torch.testing.assert_close(activations.values[1:], others.values)
+
+
 def test_probabilities_are_warned_about() -> None:
     model = nn.Sequential(nn.Linear(4, 3), nn.Softmax(dim=1))
     with pytest.warns(ProbabilitiesWarning):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -317,13 +318,15 @@ def _axis(many: Tensor, alone: Tensor) -> SampleAxis | None:
     if dim is None:
         return None
     folds = alone.shape[dim]
-    finite = many[torch.isfinite(many)]
+    finite = torch.nan_to_num(many, posinf=0, neginf=0)
     tolerance = _TOLERANCE * float(finite.abs().max()) if finite.numel() else 0.0
     # An infinite entry equals itself.
     many, alone = torch.nan_to_num(many), torch.nan_to_num(alone)
+    best, least = None, math.inf
     for outer in (divisor for divisor in range(1, folds + 1) if folds % divisor == 0):
         axis = SampleAxis(dim, outer, folds // outer)
-        difference = axis.rows(many, _PROBE_SAMPLES)[-1] - axis.rows(alone, 1)[0]
-        if not difference.numel() or bool(difference.abs().max() <= tolerance):
-            return axis
-    return None
+        differences = axis.rows(many, _PROBE_SAMPLES)[-1] - axis.rows(alone, 1)[0]
+        largest = float(differences.abs().max()) if differences.numel() else 0.0
+        if largest < least:
+            best, least = axis, largest
+    return best if least <= tolerance else None
