@@ -224,21 +224,24 @@ def test_an_overflowing_output_is_not_finite() -> None:
     assert reader(model)(x).finite.tolist() == [True, True, False, True, True]
 
 
-@pytest.mark.parametrize("size", [1e4, 3e38])
-def test_a_sample_with_large_outputs_does_not_hide_whose_the_rows_are(size: float) -> None:
+@pytest.mark.parametrize(
+    ("row", "values"), [(0, 1e4), (0, 3e38), (1, 0.0)], ids=["large", "overflowing", "equal to the next sample"]
+)
+def test_the_first_samples_do_not_hide_whose_the_rows_are(row: int, values: float) -> None:
     """The rows of the layer's output are those of the first half of every sample, then those of the second."""
     model = Recipe(
         lambda m, x: m.head(m.body(torch.cat(x.chunk(2, 1))).clamp(-1, 1).view(2, len(x), 2).sum(0)),
         body=nn.Linear(2, 2),
         head=nn.Linear(2, 3),
     ).eval()
-    x = torch.randn(5, 4)
-    x[0] = size
     nn.init.constant_(model.body.weight, 10)  # type: ignore[union-attr, arg-type]
-    activations, others = reader(model)(x).activations, reader(model)(x[1:]).activations
+    x = torch.randn(6, 4)
+    x[2] = 0
+    x[row] = values
+    activations, others = reader(model)(x).activations, reader(model)(x[3:]).activations
     assert activations is not None
     assert others is not None
-    torch.testing.assert_close(activations.values[1:], others.values)
+    torch.testing.assert_close(activations.values[3:], others.values)
 
 
 def test_probabilities_are_warned_about() -> None:

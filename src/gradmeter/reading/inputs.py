@@ -15,6 +15,9 @@ from gradmeter.errors import InputError
 MASK = "attention_mask"
 """Name of the tensor [N, T] that marks padding by zeros. How much there is depends on the rest of the batch."""
 
+PROBE_SAMPLES = 3
+"""Samples in a probe: two can hide a folded batch, more cost more."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -117,6 +120,16 @@ class Inputs:
         chosen = slice(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows
         selected = self.map(lambda tensor: tensor[chosen])
         return replace(selected, labels=None if self.labels is None else self.labels[chosen])
+
+    def probe(self) -> Inputs:
+        """Samples to find out how a network treats a batch; unless all are equal, the last differs from the others."""
+        different: list[int] = []
+        for row in range(self.samples):
+            if not any(all(torch.equal(tensor[row], tensor[other]) for tensor in self.tensors) for other in different):
+                different.append(row)
+            if len(different) == PROBE_SAMPLES:
+                break
+        return self.rows([different[0]] * (PROBE_SAMPLES - len(different)) + different)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """Apply a function to every tensor; labels stay unchanged."""

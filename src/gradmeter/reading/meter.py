@@ -39,7 +39,7 @@ from gradmeter.reading.capture import (
     replay,
 )
 from gradmeter.reading.costs import Costs, layer_costs, least_seconds, plain_pass
-from gradmeter.reading.inputs import MASK, Inputs
+from gradmeter.reading.inputs import MASK, PROBE_SAMPLES, Inputs
 from gradmeter.reading.layers import (
     Contributions,
     Inseparable,
@@ -88,8 +88,6 @@ _SMALLEST_TILE = 8
 _UNOBSERVED_TILE = 64
 # A recurrent network needs one plan per number of steps, a network with branches one per branch.
 _MAX_PLANS = 1024
-# Samples in a probe: two can hide a folded batch, more cost more.
-_PROBE_SAMPLES = 3
 # Largest difference between a sample's logits alone and in a batch, relative to the largest logit.
 _LOGIT_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-2}
 _LOGIT_TOLERANCE_HALF = 0.1
@@ -578,8 +576,8 @@ class GradientMeter:
         kind = (tile.options, tuple(map(len, tile.shapes)))
         if kind in self._independent or tile.samples == 1:
             return
-        probe = tile.rows([index % tile.samples for index in range(_PROBE_SAMPLES)])
-        alone = logits_of(self._network, probe.rows([_PROBE_SAMPLES - 1]), {})
+        probe = tile.probe()
+        alone = logits_of(self._network, probe.rows([PROBE_SAMPLES - 1]), {})
         _require_same_logits(alone[0], logits_of(self._network, probe, {})[-1])
         # Equal samples may hide that the network mixes them.
         if not all(torch.equal(tensor[-1], tensor[-2]) for tensor in probe.tensors):
@@ -678,16 +676,16 @@ class GradientMeter:
         """Plan with three samples of a tile, for all tiles like it; None if the tile's graph differs from theirs."""
         if tile.shapes in self._unprobed:
             return None
-        probe = tile.rows([index % tile.samples for index in range(_PROBE_SAMPLES)])
+        probe = tile.probe()
         probed = self._forward(probe, check_gradients=True)
         probed.graph.require_dense()
         # The last sample: if the network carries state from one sample to the next, it shows there.
-        alone = self._forward(probe.rows(slice(_PROBE_SAMPLES - 1, _PROBE_SAMPLES)))
+        alone = self._forward(probe.rows(slice(PROBE_SAMPLES - 1, PROBE_SAMPLES)))
         _require_same_logits(alone.logits[0].detach(), probed.logits[-1].detach())
         signature = probed.graph.signature()
         smaller = None
         for fewer in (1, 2):
-            part = alone if fewer == 1 else self._forward(probe.rows(slice(_PROBE_SAMPLES - fewer, _PROBE_SAMPLES)))
+            part = alone if fewer == 1 else self._forward(probe.rows(slice(PROBE_SAMPLES - fewer, PROBE_SAMPLES)))
             if part.graph.signature() == signature:
                 smaller = Smaller(fewer, [output_shapes(node) for node in part.graph.nodes])
                 break

@@ -16,12 +16,10 @@ from torch.utils.hooks import RemovableHandle
 
 from gradmeter.reading.capture import SampleAxis, growing_dimension
 from gradmeter.reading.hooks import of_this_thread
-from gradmeter.reading.inputs import MASK, Inputs
+from gradmeter.reading.inputs import MASK, PROBE_SAMPLES, Inputs
 from gradmeter.reading.kernels import OutputSums
 from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
 
-# Samples in a probe: two can hide a folded batch.
-_PROBE_SAMPLES = 3
 # Samples of other content, made from one.
 _OTHERS = 5
 # Largest difference between a sample's output alone and in a batch, relative to the largest entry: large enough for
@@ -156,25 +154,25 @@ class OutputReader:
             return False
         if self._learned and axes and not unknown and all(axis is None or axis.plain for axis in axes.values()):
             return False
-        probe = inputs.rows([index % inputs.samples for index in range(_PROBE_SAMPLES)])
+        probe = inputs.probe()
         # Equal samples do not determine the axis, so it is not final.
         same = all(torch.equal(tensor[-1], tensor[-2]) for tensor in probe.tensors)
         if same and kind in self._guessed:
             return False
-        many, alone = self._outputs_of(forward, probe), self._outputs_of(forward, probe.rows([_PROBE_SAMPLES - 1]))
+        many, alone = self._outputs_of(forward, probe), self._outputs_of(forward, probe.rows([PROBE_SAMPLES - 1]))
         # Nor do outputs over which a NaN has spread.
         same = same or any(bool(output.isnan().any()) for output in many.values())
         learned = {call: _axis(many[call], alone[call]) for call in many if call in alone}
         for call, axis in learned.items():
             known = axes.get(call)
-            fitting = None if known is None else known.adapted(many[call].shape, _PROBE_SAMPLES)
+            fitting = None if known is None else known.adapted(many[call].shape, PROBE_SAMPLES)
             # Equal samples, and one position per sample, show less than what is known already.
             if call not in axes or (axis is not None and axis != fitting and not (same and fitting)):
                 axes[call] = axis
         if not self.layers:
-            routed = _routed(many, _PROBE_SAMPLES, alone, axes)
+            routed = _routed(many, PROBE_SAMPLES, alone, axes)
             with suppress(Exception):  # not every network takes every content, and PyTorch cannot order every dtype
-                others = _other_contents(probe.rows([_PROBE_SAMPLES - 1]))
+                others = _other_contents(probe.rows([PROBE_SAMPLES - 1]))
                 routed |= _routed(self._outputs_of(forward, others, shapes=True), _OTHERS, alone, axes)
             separate = dict.fromkeys(layer for layer, _ in learned if axes.get((layer, 0)))
             self.layers = tuple(layer for layer in separate if layer not in routed)
@@ -314,7 +312,7 @@ def _routed(
 
 def _axis(many: Tensor, alone: Tensor) -> SampleAxis | None:
     """The sample axis of an output, from the outputs for three samples and for the last of them alone."""
-    dim = growing_dimension(tuple(many.shape), _PROBE_SAMPLES, tuple(alone.shape), 1)
+    dim = growing_dimension(tuple(many.shape), PROBE_SAMPLES, tuple(alone.shape), 1)
     if dim is None:
         return None
     folds = alone.shape[dim]
@@ -325,7 +323,7 @@ def _axis(many: Tensor, alone: Tensor) -> SampleAxis | None:
     best, least = None, math.inf
     for outer in (divisor for divisor in range(1, folds + 1) if folds % divisor == 0):
         axis = SampleAxis(dim, outer, folds // outer)
-        differences = axis.rows(many, _PROBE_SAMPLES)[-1] - axis.rows(alone, 1)[0]
+        differences = axis.rows(many, PROBE_SAMPLES)[-1] - axis.rows(alone, 1)[0]
         largest = float(differences.abs().max()) if differences.numel() else 0.0
         if largest < least:
             best, least = axis, largest
