@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gradmeter import GradientMeter, Trust, TrustModel
 from gradmeter.errors import GradmeterWarning
 from gradmeter.trust import fitted_weights
+from gradmeter.trust.fitted_weights import FittedWeights
 from trust.trained import digits, loader, train, trained
 
 CHANGED = "weights changed after fit"
@@ -71,6 +72,18 @@ def test_a_layer_is_replaced(trust: TrustModel) -> None:
     trust.meter.model[6] = nn.Linear(24, 10)  # type: ignore[index]
     with pytest.warns(GradmeterWarning, match=CHANGED):
         trust.predict_proba(images())
+
+
+def test_a_weight_is_replaced_by_one_that_takes_its_place_in_memory() -> None:
+    model = nn.Linear(24, 10, bias=False)
+    model.weight = nn.Parameter(torch.ones(10, 24))
+    weights, first = FittedWeights(model), id(model.weight)
+    for _ in range(10):
+        model.weight = nn.Parameter(torch.zeros(10, 24))
+        if id(model.weight) == first:
+            break
+    with pytest.warns(GradmeterWarning, match=CHANGED):
+        weights.warn_if_changed(model)
 
 
 def test_the_weights_of_fit_are_loaded_again(trust: TrustModel) -> None:

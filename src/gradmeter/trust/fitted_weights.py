@@ -40,7 +40,7 @@ class FittedWeights:
         """Warn if the network has other weights now. They are hashed only after one was written to or replaced."""
         network = unwrapped(model)
         stamps = _stamps(network)
-        if stamps != self._stamps:
+        if not _are_same(stamps, self._stamps):
             self._stamps = stamps
             self._changed = self.hash is not None and self.hash != weights_hash(network)
         if self._changed:
@@ -57,6 +57,16 @@ def _tensors(network: nn.Module) -> list[Tensor]:
     ]
 
 
-def _stamps(network: nn.Module) -> list[tuple[int, int | None]]:
-    """The identity of each tensor, and a number that changes when it is written to, other than by its `data`."""
-    return [(id(tensor), None if tensor.is_inference() else tensor._version) for tensor in _tensors(network)]
+# The tensors themselves, since the id of one that was replaced may become that of a later one.
+_Stamps = list[tuple[Tensor, int | None]]
+
+
+def _stamps(network: nn.Module) -> _Stamps:
+    """Each tensor, and a number that changes when it is written to, other than by its `data`."""
+    return [(tensor, None if tensor.is_inference() else tensor._version) for tensor in _tensors(network)]
+
+
+def _are_same(first: _Stamps, second: _Stamps) -> bool:
+    return len(first) == len(second) and all(
+        tensor is other and version == later for (tensor, version), (other, later) in zip(first, second, strict=True)
+    )
