@@ -1,6 +1,8 @@
 """Several threads measure one network, or call it while it is measured."""
 
+import copy
 import os
+import pickle
 import signal
 import threading
 import time
@@ -92,6 +94,34 @@ def test_calls_of_another_thread_are_not_recorded() -> None:
     with recorded_calls({"last": model[-1]}) as calls:
         model(x)
     assert len(calls) == 1
+
+
+class Copied(nn.Module):
+    """Copies the whole network in the middle of a forward pass, as another thread may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole: list[nn.Module] = []
+        self.copies: list[nn.Module] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.whole:
+            model = self.whole.pop()
+            self.copies += [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+        return x
+
+
+def test_a_copy_of_the_network_that_is_made_meanwhile_records_nothing() -> None:
+    between = Copied()
+    model = network(between)
+    between.whole.append(model)
+    x = torch.randn(10, 5, dtype=torch.float64)
+    with recorded_calls({"last": model[-1]}) as calls:
+        model(x)
+        for other in between.copies:
+            torch.testing.assert_close(other(x), model(x))
+    assert len(between.copies) == 2
+    assert len(calls) == 3
 
 
 def test_a_process_that_is_forked_during_a_measurement_can_measure() -> None:

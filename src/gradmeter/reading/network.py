@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
 from gradmeter.errors import InputError, UnsupportedModelError, one_line
-from gradmeter.reading.hooks import of_this_thread
+from gradmeter.reading.hooks import OfThisThread
 from gradmeter.reading.inputs import Inputs
 from gradmeter.stages import stage
 
@@ -465,7 +465,7 @@ def _reject_disabled_gradients(owners: Mapping[str, nn.Module]) -> Iterator[None
 
         return check
 
-    handles = [module.register_forward_pre_hook(of_this_thread(check_for(name))) for name, module in owners.items()]
+    handles = [module.register_forward_pre_hook(OfThisThread(check_for(name))) for name, module in owners.items()]
     try:
         yield
     finally:

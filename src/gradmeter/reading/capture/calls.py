@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from gradmeter.errors import UnsupportedModelError
-from gradmeter.reading.hooks import of_this_thread
+from gradmeter.reading.hooks import OfThisThread
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ def recorded_calls(modules: Mapping[str, nn.Module]) -> Iterator[list[Call]]:
 
     handles = []
     for name, module in modules.items():
-        handles.append(module.register_forward_pre_hook(of_this_thread(before), with_kwargs=True))
+        handles.append(module.register_forward_pre_hook(OfThisThread(before), with_kwargs=True))
         # Before the user's hooks, which may replace the layer's output.
-        after = of_this_thread(after_for(name))
+        after = OfThisThread(after_for(name))
         handles.append(module.register_forward_hook(after, prepend=True, with_kwargs=True))
     try:
         yield calls

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from gradmeter.reading.capture import SampleAxis, growing_dimension
-from gradmeter.reading.hooks import of_this_thread
+from gradmeter.reading.hooks import OfThisThread
 from gradmeter.reading.inputs import MASK, PROBE_SAMPLES, Inputs
 from gradmeter.reading.kernels import OutputSums
 from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
@@ -243,7 +243,7 @@ class OutputReader:
             return
         calls: dict[str, int] = {}
 
-        @of_this_thread
+        @OfThisThread
         def after(layer: str, module: nn.Module, args: Any, output: Any) -> None:
             number = calls.get(layer, 0)
             calls[layer] = number + 1

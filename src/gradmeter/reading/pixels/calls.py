@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import UnsupportedModelError
-from gradmeter.reading.hooks import of_this_thread
+from gradmeter.reading.hooks import OfThisThread
 from gradmeter.reading.pixels.blockwise import CutLayer
 
 
@@ -60,7 +60,7 @@ def keeping(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Kept]]]
         return after
 
     handles = [
-        module.register_forward_hook(of_this_thread(after_for(layer)), prepend=True, with_kwargs=True)
+        module.register_forward_hook(OfThisThread(after_for(layer)), prepend=True, with_kwargs=True)
         for layer, module in modules.items()
     ]
     try:
@@ -90,7 +90,7 @@ def cutting(layers: Mapping[str, CutLayer]) -> Iterator[None]:
         return after
 
     handles = [
-        cut.module.register_forward_hook(of_this_thread(after_for(layer)), prepend=True, with_kwargs=True)
+        cut.module.register_forward_hook(OfThisThread(after_for(layer)), prepend=True, with_kwargs=True)
         for layer, cut in layers.items()
     ]
     try:

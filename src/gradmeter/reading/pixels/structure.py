@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.utils import parametrize
 
 from gradmeter.errors import UnsupportedModelError
-from gradmeter.reading.hooks import of_this_thread
+from gradmeter.reading.hooks import OfThisThread
 from gradmeter.reading.network import owned_parameters, owning_modules
 from gradmeter.reading.pixels.paths import CHANNELS_LAST, LinearPaths, Path
 from gradmeter.reading.pixels.taps import axes_of, has_taps
@@ -99,8 +99,8 @@ def _cut(modules: Mapping[str, nn.Module], paths: LinearPaths) -> Iterator[_Cuts
 
     handles = []
     for name, module in modules.items():
-        handles.append(module.register_forward_pre_hook(of_this_thread(before_for(name)), with_kwargs=True))
-        handles.append(module.register_forward_hook(of_this_thread(after_for(name)), prepend=True))
+        handles.append(module.register_forward_pre_hook(OfThisThread(before_for(name)), with_kwargs=True))
+        handles.append(module.register_forward_hook(OfThisThread(after_for(name)), prepend=True))
     try:
         yield cuts
     finally:
