@@ -56,6 +56,13 @@ def test_what_is_saved_is_what_the_library_fits(place: Path, at_place: Path, tmp
     torch.testing.assert_close(again.predict_proba(images), loaded.predict_proba(images))
 
 
+def test_too_few_right_predictions_in_the_half_to_fit_on(place: Path, at_place: Path, tmp_path: Path) -> None:
+    images, labels = digits()
+    np.savez(tmp_path / "few.npz", images=images[900:980, 0].mul(255).byte().numpy(), labels=labels[900:980].numpy())
+    with pytest.raises(InputError, match=r"predicted right.*half that is not held out"):
+        fit(recipe(place), str(tmp_path / "few.npz"), [], tmp_path / "trust", risk=0.1, reads="forward", **QUICK)
+
+
 def test_a_loading_process_that_is_killed_while_reads_are_compared() -> None:
     known = pa.table({"id": [str(index) for index in range(40)], "label": [index % 3 for index in range(40)]})
     with pytest.raises(WorkerError, match="the same command again"):

@@ -193,7 +193,12 @@ def fit(
     fitted_on = [table.filter(pa.array(mask)) for table, mask in zip(tables, masks, strict=True)]
     synthetic, no_synthetic = _synthetic(trust, classifier, sets[0], fitted_on[0]["id"], folder, work)
     # All inputs of a set may be equal to those of another set that are held out.
-    trust.fit(fitted_on[0], [table for table in fitted_on[1:] if len(table)], synthetic=synthetic)
+    try:
+        trust.fit(fitted_on[0], [table for table in fitted_on[1:] if len(table)], synthetic=synthetic)
+    except InputError as error:
+        if halved:
+            raise InputError(f"{error} (of the random half that is not held out for the risk guarantee)") from error
+        raise
     refusal, known_coverage = None, None
     if risk is not None:
         held_out = [table.filter(pa.array(~mask)) for table, mask in zip(tables, masks, strict=True)]
