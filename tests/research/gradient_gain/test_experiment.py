@@ -67,6 +67,20 @@ def test_it_continues_where_it_stopped(small_data: Path, finished: Path) -> None
 
 
 @pytest.mark.slow
+def test_damaged_cases_are_deleted_and_made_again(small_data: Path, finished: Path) -> None:
+    cases, summary = finished / "scores/perceptron/cases-0-0.parquet", finished / "results/perceptron.json"
+    before = cases.read_bytes()
+    cases.write_bytes(before[:500])
+    summary.unlink()
+    with pytest.raises(DataError, match="delete it and run the same command again"):
+        run_experiment(small(small_data), finished, workers=1, console=QUIET)
+    cases.unlink()
+    run_experiment(small(small_data), finished, workers=1, console=QUIET)
+    assert cases.read_bytes() == before
+    assert summary.exists()
+
+
+@pytest.mark.slow
 def test_fresh_fits_the_judges_again_to_the_same_readings(small_data: Path, finished: Path) -> None:
     readings, scores = times(finished, "readings/*/*"), times(finished, "scores/*/*")
     run_experiment(small(small_data), finished, workers=1, console=QUIET, fresh=True)

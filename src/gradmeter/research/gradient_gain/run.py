@@ -45,7 +45,11 @@ def score(job: Job, emit: Callable[[Step], None]) -> None:
         DataError: if a file of data is damaged, or there are too few inputs for a judge.
     """
     subject, part = SUBJECTS[job.subject], f"{job.subject} {job.run}"
-    missing = [fold for fold in range(subject.folds) if not _predictions(job.folder, subject, job.run, fold).exists()]
+    missing = [
+        fold
+        for fold in range(subject.folds)
+        if not all(path(job.folder, subject, job.run, fold).exists() for path in (_cases, _predictions))
+    ]
     if missing:
         weights = weights_path(job.folder, job.subject, job.run)
         place = Place(job.data, job.networks, weights, job.share)
