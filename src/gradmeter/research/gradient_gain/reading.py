@@ -22,7 +22,9 @@ from gradmeter.research.gradient_gain.exam import Exam
 
 _BATCH = 200
 _TIMED_BATCH, _ROUNDS = 64, 5
-_PRICE = "price.json"
+
+PRICE = "price.json"
+"""Name of the file of the price in the folder of a network's readings."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,10 @@ def read_all(exam: Exam, folder: Path, report: Callable[[float, str], None]) -> 
         folder: where the readings and the price are kept.
         report: called with the share that is done and the name of a pool.
     """
-    if not (folder / _PRICE).exists():
+    if not (folder / PRICE).exists():
         report(0, "the price")
         price = Price.measure(exam.network, exam.known.inputs)
-        write_text(folder / _PRICE, json.dumps(asdict(price)))
+        write_text(folder / PRICE, json.dumps(asdict(price)))
     # One look only: the question is what gradients add to a single forward pass.
     meter = GradientMeter(exam.network).for_trust_model(second_look=None)
     readings, pools = {}, list(exam.pools())
@@ -89,7 +91,7 @@ def read_price(folder: Path) -> Price:
     Raises:
         DataError: if the file cannot be read.
     """
-    path = folder / _PRICE
+    path = folder / PRICE
     try:
         return Price(**read_json(path))
     except (OSError, ValueError, TypeError) as error:

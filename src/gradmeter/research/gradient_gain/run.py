@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradmeter.research.gradient_gain.draw import Draw, Pools
-from gradmeter.research.gradient_gain.reading import read_all, read_price
+from gradmeter.research.gradient_gain.reading import PRICE, read_all, read_price
 from gradmeter.research.gradient_gain.results import SubjectResults
 from gradmeter.research.gradient_gain.scored import read_cases, read_predictions, write_cases, write_predictions
 from gradmeter.research.gradient_gain.subjects import SUBJECTS, Place, Subject
@@ -50,16 +50,13 @@ def score(job: Job, emit: Callable[[Step], None]) -> None:
         for fold in range(subject.folds)
         if not all(path(job.folder, subject, job.run, fold).exists() for path in (_cases, _predictions))
     ]
-    if missing:
+    kept = readings_folder(job.folder, job.subject, job.run)
+    if missing or not (kept / PRICE).exists():
         weights = weights_path(job.folder, job.subject, job.run)
         place = Place(job.data, job.networks, weights, job.share)
         weights.parent.mkdir(parents=True, exist_ok=True)
         exam = subject.exam(place, job.run, lambda note: emit(Step(part, 0, note)))
-        readings = read_all(
-            exam,
-            readings_folder(job.folder, job.subject, job.run),
-            lambda done, note: emit(Step(part, _READING * done, note)),
-        )
+        readings = read_all(exam, kept, lambda done, note: emit(Step(part, _READING * done, note)))
         for number, fold in enumerate(missing):
             done = _READING + (1 - _READING) * number / len(missing)
             emit(Step(part, done, f"judges of draw {fold + 1} of {subject.folds}"))
