@@ -80,6 +80,12 @@ def test_an_interval_that_is_unknown_excludes_nothing():
     assert [cell.bold for cell in rows(grid)["AUROC\N{NO-BREAK SPACE}↑"]] == [False]
 
 
+def test_a_difference_of_few_inputs_is_not_bold():
+    key = ("auroc", WRONG, "softmax")
+    grid = difference_grid(Comparison(ESTIMATES, {key: Interval(0.2, 0.1, 0.3)}, 0.95, {WRONG: 3}))
+    assert [cell.bold for cell in rows(grid)["AUROC\N{NO-BREAK SPACE}↑"]] == [False]
+
+
 @pytest.mark.parametrize("stated", [{}, {"ours": np.tile([0.75, 0.5], 50)}])
 def test_measures_that_no_method_has_are_left_out(stated):
     score = np.tile([0.0, 1.0], 50)

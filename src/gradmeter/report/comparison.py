@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 from gradmeter.names import printable
 from gradmeter.report.grid import Block, Cell, Grid
-from gradmeter.trust.evaluation.comparison import ALL, MEASURES, ROUNDING, WRONG, Comparison
+from gradmeter.trust.evaluation.comparison import ALL, LEAST_INPUTS, MEASURES, ROUNDING, WRONG, Comparison
 from gradmeter.trust.evaluation.resampling import Interval
 
 _ARROWS = {"higher": "↑", "lower": "↓"}
@@ -45,7 +45,7 @@ def estimate_grid(comparison: Comparison) -> Grid:
 
 
 def difference_grid(comparison: Comparison, first: str = "P(correct)") -> Grid:
-    """A table of the differences between the first method and each other one; bold if the interval excludes zero.
+    """A table of the differences between the first method and each other one; bold if they are clear.
 
     Args:
         comparison: the comparison.
@@ -53,25 +53,24 @@ def difference_grid(comparison: Comparison, first: str = "P(correct)") -> Grid:
     """
     others = list(dict.fromkeys(other for _, _, other in comparison.differences))
 
+    def cell(measure: str, column: str, other: str) -> Cell:
+        if (interval := comparison.differences.get((measure, column, other))) is None:
+            return Cell("")
+        is_clear = comparison.verdict(measure, column, other) != "no different"
+        return Cell(_number(measure, interval.value, "+"), _range(measure, interval, "+"), bold=is_clear)
+
     def cells(measure: str, column: str) -> tuple[Cell, ...]:
-        intervals = [comparison.differences.get((measure, column, other)) for other in others]
-        return tuple(
-            Cell("")
-            if interval is None
-            else Cell(
-                _number(measure, interval.value, "+"),
-                _range(measure, interval, "+"),
-                bold=interval.low > 0 or interval.high < 0,
-            )
-            for interval in intervals
-        )
+        return tuple(cell(measure, column, other) for other in others)
 
     return Grid(
         f"{first} minus the other, with paired {100 * comparison.confidence:g} % intervals",
         "measure",
         tuple(f"\N{MINUS SIGN} {other}" for other in others),
         _blocks(comparison, cells, {measure for measure, _, _ in comparison.differences}),
-        ("Percentage points, NLL in nats. Bold: the interval excludes zero, for better or worse.",),
+        (
+            "Percentage points, NLL in nats. Bold: the interval excludes zero, for better or worse, with at least "
+            f"{LEAST_INPUTS} different inputs on either side; the intervals of fewer are too narrow.",
+        ),
     )
 
 

@@ -297,6 +297,16 @@ def test_differences_have_no_negative_zero() -> None:
     assert ": +0.00 to +0.00)" in compared(comparison, [WRONG])[0]
 
 
+def test_a_difference_of_few_inputs_is_not_called_clear() -> None:
+    keys = [("auroc", WRONG, "softmax")]
+    comparison = Comparison(
+        dict.fromkeys(keys, Interval(0.5, 0.4, 0.6)), dict.fromkeys(keys, Interval(0.2, 0.1, 0.3)), 0.95, {WRONG: 3}
+    )
+    (sentence,) = compared(comparison, [WRONG])
+    assert "does not clearly differ from that of softmax: 70.00 % against 50.00 %" in sentence
+    assert sentence.endswith("(this rests on 3 different inputs, and 10 are needed to show a difference).")
+
+
 def test_the_answer_says_where_it_is_not_better(evaluation: Evaluation) -> None:
     lines = [line for line in answer(evaluation) if "AUROC" in line]
     for column, line in zip((WRONG, "torn", "noise:uniform", ALL), lines, strict=True):

@@ -365,6 +365,22 @@ def test_copies_of_inputs_add_no_evidence():
         changed(predictions, contents=np.arange(3, dtype=np.uint64))
 
 
+@pytest.mark.parametrize("repeated", [False, True])
+@pytest.mark.parametrize("errors", [1, 9, 10])
+def test_few_errors_show_no_difference(errors, repeated):
+    wrong = np.repeat([True, False], [errors, 90])
+    scores = {"ours": wrong + np.linspace(0, 0.5, len(wrong)), "other": np.zeros(len(wrong))}
+    inputs = np.arange(len(wrong), dtype=np.uint64)
+    if repeated:  # copies add no evidence
+        wrong, inputs = np.tile(wrong, 3), np.tile(inputs, 3)
+        scores = {name: np.tile(of_method, 3) for name, of_method in scores.items()}
+    known = np.zeros(len(wrong), np.int64)
+    comparison = compare(Judged(~wrong, known, (), scores, {}, inputs), repetitions=40)
+    assert comparison.differences["auroc", WRONG, "other"].low > 0
+    assert comparison.verdict("auroc", WRONG, "other") == ("better" if errors >= 10 else "no different")
+    assert comparison.few == ({} if errors >= 10 else {WRONG: errors})
+
+
 @pytest.mark.parametrize("measure", ["auroc", "aupr_out", "fpr95_right", "aurc", "augrc"])
 def test_verdicts(measure):
     random = np.random.default_rng(0)

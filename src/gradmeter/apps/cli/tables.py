@@ -16,7 +16,8 @@ _ARROWS = {"higher": "↑", "lower": "↓"}
 def comparison_table(comparison: Comparison, measures: Sequence[str], first: str = "P(correct)") -> Table:
     """Return a table with a row for each column and method of a comparison.
 
-    Rows of the other methods show in brackets the confidence interval of the difference, the first method minus this.
+    Rows of the other methods show in brackets the confidence interval of the difference, the first method minus this,
+    unless too few inputs make it too narrow.
 
     Args:
         comparison: the comparison.
@@ -53,5 +54,5 @@ def comparison_table(comparison: Comparison, measures: Sequence[str], first: str
 
 def _cell(comparison: Comparison, measure: str, column: str, method: str) -> str:
     value = f"{100 * comparison.estimates[measure, column, method].value:6.2f}"
-    difference = comparison.differences.get((measure, column, method))
+    difference = None if column in comparison.few else comparison.differences.get((measure, column, method))
     return value if difference is None else f"{value} [{100 * difference.low:+z.1f}, {100 * difference.high:+z.1f}]"

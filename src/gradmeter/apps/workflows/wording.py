@@ -8,7 +8,7 @@ from math import inf
 from gradmeter.apps.workflows.evaluate import Evaluation, GuaranteeCheck
 from gradmeter.apps.workflows.fit import Fitted
 from gradmeter.report.probabilities import percent, significant
-from gradmeter.trust.evaluation.comparison import ALL, MEASURES, WRONG, Comparison
+from gradmeter.trust.evaluation.comparison import ALL, LEAST_INPUTS, MEASURES, WRONG, Comparison
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN
 from gradmeter.trust.model import TrustModel
 from gradmeter.trust.risk import Guarantee
@@ -35,11 +35,16 @@ def compared(
         difference = comparison.differences["auroc", column, other]
         other_value = comparison.estimates["auroc", column, other].value
         verdict = _COMPARISONS[comparison.verdict("auroc", column, other)]
+        if (inputs := comparison.few.get(column)) is not None:
+            basis = f"this rests on {inputs} different inputs, and {LEAST_INPUTS} are needed to show a difference"
+        else:
+            basis = (
+                f"{100 * comparison.confidence:g} % confidence interval of the difference: "
+                f"{100 * difference.low:+z.2f} to {100 * difference.high:+z.2f}"
+            )
         sentences.append(
             f"{_GROUPS.get(column, column)}: the {MEASURES['auroc'].name} of {ours} {verdict} that of {other}: "
-            f"{100 * (other_value + difference.value):.2f} % against {100 * other_value:.2f} % "
-            f"({100 * comparison.confidence:g} % confidence interval of the difference: {100 * difference.low:+z.2f} "
-            f"to {100 * difference.high:+z.2f})."
+            f"{100 * (other_value + difference.value):.2f} % against {100 * other_value:.2f} % ({basis})."
         )
     return sentences
 

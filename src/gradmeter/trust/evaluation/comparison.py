@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -26,6 +26,8 @@ WRONG, ALL = "wrong", "wrong or unknown"
 _THRESHOLDS = 20_000
 ROUNDING = 1e-12
 """Measures whose difference is at most this are equal: sums in a different order have different rounding errors."""
+LEAST_INPUTS = 10
+"""Smallest number of different inputs on either side that show a difference: intervals of fewer are too narrow."""
 # Probabilities are clipped below 1, because an error of probability 0 would make the mean logarithm infinite.
 _ALMOST_ONE = float(np.nextafter(1.0, 0.0))
 
@@ -154,17 +156,22 @@ class Comparison:
         estimates: measures of each method.
         differences: measure of the first method minus that of another, with the same resamples.
         confidence: of the intervals.
+        few: columns with fewer than `LEAST_INPUTS` different inputs of their own, or predicted right, with the number.
     """
 
     estimates: dict[Key, Interval]
     differences: dict[Key, Interval]
     confidence: float
+    few: Mapping[str, int] = field(default_factory=dict)
 
     def verdict(self, measure: str, column: str, other: str) -> Literal["better", "worse", "no different"]:
-        """Return whether the first method is better than another, according to the interval of the difference."""
+        """Return whether the first method is better than another, according to the interval of the difference.
+
+        A few inputs show no difference.
+        """
         gain = self.differences[measure, column, other]
         # `low <= 0 <= high` would be false for an interval of NaN.
-        if not (gain.low > 0 or gain.high < 0):
+        if column in self.few or not (gain.low > 0 or gain.high < 0):
             return "no different"
         return "better" if (gain.low > 0) == (MEASURES[measure].better == "higher") else "worse"
 
@@ -236,7 +243,17 @@ def compare(
         if method != first_method and first in values:
             difference = _difference(values[first], values[key]).item()
             differences[key] = _interval(difference, _difference(arrays[first], arrays[key]), confidence)
-    return Comparison(estimates, differences, confidence)
+    return Comparison(estimates, differences, confidence, _few(parts))
+
+
+def _few(parts: Sequence[Judged]) -> dict[str, int]:
+    """Return the columns that have too few different inputs to show a difference, with their number."""
+    counts: dict[str, int] = {}
+    for part in parts:
+        for column, members in part.columns().items():
+            least = min(np.unique(part.inputs[rows]).size for rows in (members, part.correct))
+            counts[column] = min(least, counts.get(column, least))
+    return {column: count for column, count in counts.items() if count < LEAST_INPUTS}
 
 
 def _kinds(judged: Judged) -> NDArray[np.int64]:
