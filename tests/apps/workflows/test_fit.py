@@ -215,6 +215,38 @@ def test_another_fit_on_the_same_data_replaces_the_first(place: Path, at_place: 
     assert json.loads((tmp_path / "trust/trust.json").read_text())["notes"]["meta_classifier"] == "lasso"
 
 
+def test_the_place_of_the_data_counts_and_not_how_it_is_spelled(
+    place: Path, at_place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (str(place / "validation"), "validation"):
+        fit(recipe(place), name, [], tmp_path / "trust", **RIDGE)
+    shutil.copytree("validation", tmp_path / "validation")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match=r"DATA of another place.*--fresh"):
+        fit(recipe(place), "validation", [], tmp_path / "trust", **RIDGE)
+    trust = TrustModel.load(tmp_path / "trust", trained())
+    assert str(place) not in json.dumps(trust.notes["learned_from"])
+    del trust.notes["learned_from"][0]["place"]  # as an earlier version
+    trust.save(tmp_path / "trust")
+    monkeypatch.chdir(place)
+    with pytest.raises(OutputError, match="other DATA"):
+        fit(recipe(place), "validation", ["torn"], tmp_path / "trust", **RIDGE)
+    fit(recipe(place), "validation", [], tmp_path / "trust", **RIDGE)
+
+
+def test_classes_without_known_inputs_are_named(place: Path, at_place: Path, fitted: Fitted, tmp_path: Path) -> None:
+    shutil.copytree("validation", tmp_path / "some")
+    shutil.rmtree(tmp_path / "some/3")
+    classifier = recipe(place).open()
+    assert classifier.classes is not None
+    few = fit(recipe(place), str(tmp_path / "some"), [], tmp_path / "trust", **RIDGE)
+    assert few.absent == (classifier.classes[3],)
+    assert f"No known input is of class {classifier.classes[3]};" in " ".join(learned(few))
+    assert fitted.absent == ()
+    assert "No known input" not in " ".join(learned(fitted))
+    assert "of 9 classes, such as 0, 1, 2, 3, 4;" in " ".join(learned(replace(few, absent=tuple("012345678"))))
+
+
 def test_synthetic_unknowns_of_the_whole_and_of_the_half_both_stay(place: Path, at_place: Path, tmp_path: Path) -> None:
     for risk in (0.5, None, 0.5):
         result = fit(recipe(place), "validation", [], tmp_path / "trust", reads="forward", risk=risk, **QUICK)

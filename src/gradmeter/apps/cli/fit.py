@@ -143,6 +143,7 @@ def fit(
             "replaced": fitted.replaced,
             "known": accuracy_record(fitted.accuracy_counts),
             "learned_from": fitted.learned_from,
+            "absent_classes": list(fitted.absent),
             "no_synthetic": fitted.no_synthetic,
             "presumed_unknown_share": judge.unknown_share,
             "known_loss": judge.known_loss,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,8 +53,6 @@ from gradmeter.trust.risk import (
 from gradmeter.trust.saving import READINGS, holds_trust, read_notes, require_free
 
 OURS = "P(correct)"
-# Notes that must be equal for a TrustModel to replace another, and what to call their difference.
-_REQUIRED_NOTES = {"recipe": "another MODEL or other options", "learned_from": "other DATA"}
 # Readings of synthetic unknowns, made from all known images or from the half that is not held out for the guarantee.
 # Both are kept, so that a fit with the other setting can use them again.
 _SYNTHETIC, _SYNTHETIC_OF_HALF = "_synthetic", "_synthetic-half"
@@ -72,6 +70,7 @@ class Fitted:
         known_coverage: share of the held-out known inputs that are accepted; None without a guarantee.
         refusal: why the requested guarantee could not be given; None if it was given or not requested.
         sets: the data.
+        absent: names or numbers of the network's classes of which there is no known input.
         no_synthetic: why no synthetic unknowns were made; None if they were made or are not used.
         replaced: options of the TrustModel that was replaced; None if there was none, or one with the same options.
     """
@@ -83,6 +82,7 @@ class Fitted:
     known_coverage: float | None
     refusal: str | None
     sets: tuple[ReadSet, ...]
+    absent: tuple[str, ...]
     no_synthetic: str | None = None
     replaced: str | None = None
 
@@ -234,6 +234,7 @@ def fit(
         known_coverage,
         refusal,
         tuple(sets),
+        _absent(classifier, sets[0]),
         no_synthetic,
         replaced,
     )
@@ -306,7 +307,8 @@ def _replaced(folder: Path, classifier: Classifier, notes: dict[str, Any]) -> st
         return None
     # An earlier version always read gradients.
     saved, new = {"reads": GRADIENTS} | read_notes(folder), json.loads(json.dumps(notes))
-    differences = [words for key, words in _REQUIRED_NOTES.items() if saved.get(key) != new[key]]
+    differences = ["another MODEL or other options"] if saved.get("recipe") != new["recipe"] else []
+    differences += _other_data(saved.get("learned_from", []), new["learned_from"])
     if not differences and not has_same_outputs(classifier, saved):
         differences = ["a network with other outputs"]
     if differences:
@@ -321,6 +323,26 @@ def _replaced(folder: Path, classifier: Classifier, notes: dict[str, Any]) -> st
         [f"--{name.replace('_', '-')} {value}" for name, value in guarantee.items()] if guarantee else ["no --risk"]
     )
     return f"--classifier {saved.get('meta_classifier')}, --reads {saved['reads']}, {' '.join(options)}"
+
+
+def _other_data(saved: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say how the identities of the sets of two fits differ; empty if they do not."""
+
+    def are_equal(*keys: str) -> bool:
+        first, second = ([[data.get(key) for key in keys] for data in sets] for sets in (saved, new))
+        return first == second
+
+    # Earlier versions recorded no place.
+    if are_equal("contents", "place" if all(data.get("place") for data in saved) else "data"):
+        return []
+    return ["DATA of another place" if are_equal("contents", "data") else "other DATA"]
+
+
+def _absent(classifier: Classifier, known: ReadSet) -> tuple[str, ...]:
+    """Return the names, or numbers, of the classes of which there is no known sample."""
+    numbers = np.unique(np.concatenate([table["label"].to_numpy() for table in known.labelled_tables()]))
+    names = classifier.classes or tuple(map(str, range(classifier.outputs)))
+    return tuple(name for number, name in enumerate(names) if number not in numbers)
 
 
 def _judged(trust: TrustModel, tables: Sequence[pa.Table], unknowns: Sequence[str]) -> Judged:

@@ -51,9 +51,9 @@ class ReadSet:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """DATA as the user named it, and a hash of its list of samples; equal for two sets of the same samples."""
+        """DATA as the user named it, a hash of its list of samples, and one of its place."""
         purpose = self.measured.purpose()
-        return {"data": purpose["data"], "contents": purpose["contents"]}
+        return _identity(purpose["data"], purpose["contents"], purpose.get("place"))
 
     def __len__(self) -> int:
         """The number of samples, including those that could not be read."""
@@ -112,7 +112,13 @@ class ToMeasure:
     @property
     def identity(self) -> dict[str, Any]:
         """The identity of the measured set, see `ReadSet.identity`."""
-        return {"data": self.source.name, "contents": self.source.fingerprint()}
+        return _identity(self.source.name, self.source.fingerprint(), place_of(self.source))
+
+
+def _identity(data: str, contents: str, place: str | None) -> dict[str, Any]:
+    # A TrustModel that is passed on should not tell where its maker kept the data.
+    hashed = None if place is None else hashlib.sha256(place.encode()).hexdigest()
+    return {"data": data, "contents": contents, "place": hashed}
 
 
 def recipe_for(recipe: Recipe, data: str) -> Recipe:

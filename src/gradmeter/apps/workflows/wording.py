@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf
 
 from gradmeter.apps.workflows.evaluate import Evaluation, GuaranteeCheck
@@ -16,6 +16,8 @@ from gradmeter.trust.risk import Guarantee
 _COMPARISONS = {"better": "is higher than", "worse": "is lower than", "no different": "does not clearly differ from"}
 SCORE_NAMES = {P_KNOWN: "P(known)", P_CORRECT_IF_KNOWN: "P(correct | known)", P_CORRECT: "P(correct)"}
 """Names of the probabilities of a verdict."""
+# The most names of classes in a sentence.
+_SHOWN = 5
 _GROUPS = {WRONG: "Wrong predictions", ALL: "Wrong predictions and unknown inputs together"}
 
 
@@ -62,6 +64,11 @@ def learned(fitted: Fitted) -> list[str]:
     sentences = [f"{data}."]
     if is_half:
         sentences.append("The other half was held out for the risk guarantee.")
+    if fitted.absent:
+        sentences.append(
+            f"No known input is of {_classes(fitted.absent)}; such inputs may be judged unknown, and no guarantee "
+            "covers them."
+        )
     if fitted.no_synthetic is not None:
         sentences.append(f"No synthetic unknown inputs were made: {fitted.no_synthetic}.")
     sentences += [judge.meaning, *_read(fitted.trust)]
@@ -73,6 +80,14 @@ def learned(fitted: Fitted) -> list[str]:
             "inputs."
         )
     return sentences
+
+
+def _classes(names: Sequence[str]) -> str:
+    """Return the names of classes, of many the first few."""
+    if len(names) == 1:
+        return f"class {names[0]}"
+    such_as = "such as " if len(names) > _SHOWN else ""
+    return f"{len(names):,} classes, {such_as}{', '.join(names[:_SHOWN])}"
 
 
 def _read(trust: TrustModel) -> list[str]:
