@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -66,8 +67,15 @@ def test_reading_a_missing_or_damaged_data_set(tmp_path: Path) -> None:
     measured = MeasuredSet.begin(tmp_path / "r", PURPOSE)
     with pytest.raises(DataError, match="gradmeter measure"):
         list(measured.tables())
-    (tmp_path / "r/part-00000.parquet").write_bytes(b"no")
+    part = tmp_path / "r/part-00000.parquet"
+    part.write_bytes(b"no")
     with pytest.raises(DataError, match=r"part-00000\.parquet"):
+        list(measured.tables())
+    measured.write(0, pa.table({"value": np.random.default_rng(0).random(1000)}), [])
+    content = bytearray(part.read_bytes())
+    content[len(content) // 4] ^= 1
+    part.write_bytes(content)
+    with pytest.raises(DataError, match=r"part-00000\.parquet.*damaged"):
         list(measured.tables())
 
 

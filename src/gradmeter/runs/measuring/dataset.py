@@ -322,7 +322,7 @@ class MeasuredSet:
 
     def _table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         try:
-            with self.storage.open(name) as stream, pq.ParquetFile(stream) as file:
+            with self.storage.open(name) as stream, pq.ParquetFile(stream, page_checksum_verification=True) as file:
                 return file.read(columns)
         except MemoryError:  # pa.ArrowMemoryError is one, too
             raise
@@ -361,7 +361,7 @@ def _number(name: str) -> int:
 
 def _parquet(table: pa.Table) -> pa.Buffer:
     stream = pa.BufferOutputStream()
-    pq.write_table(table, stream, compression="zstd")
+    pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
     return stream.getvalue()
 
 
