@@ -17,7 +17,7 @@ from apps.workflows.digits import recipe
 from gradmeter.apps.workflows.evaluate import evaluate
 from gradmeter.apps.workflows.fit import Fitted, fit
 from gradmeter.apps.workflows.open_trust import open_trust
-from gradmeter.apps.workflows.side_by_side import Candidate, SideBySide, evaluate_two, short_names
+from gradmeter.apps.workflows.side_by_side import Candidate, SideBySide, _share, evaluate_two, short_names
 from gradmeter.apps.workflows.side_by_side_report import answer, write_side_by_side
 from gradmeter.errors import InputError, OutputError
 from gradmeter.report import figures
@@ -126,6 +126,15 @@ def test_intervals_of_differences_are_paired(judges: SideBySide) -> None:
     assert right.first.low < right.first.high
     assert (right.difference.low, right.difference.high) == (0, 0)
     assert accepted.difference.high - accepted.difference.low < accepted.first.high - accepted.first.low
+
+
+@pytest.mark.parametrize(("rows", "inputs", "is_clear"), [(4, 4, False), (9, 9, False), (10, 10, True), (12, 3, False)])
+def test_a_share_that_differs_on_few_inputs_is_not_clear(rows: int, inputs: int, *, is_clear: bool) -> None:
+    right, contents = np.ones((300, 2), np.bool_), np.arange(300, dtype=np.uint64)
+    right[:rows, 1] = False
+    contents[:rows] %= inputs
+    share = _share("right", right, np.ones_like(right), contents, repetitions=500)
+    assert (share.differing, share.is_clear) == (inputs, is_clear)
 
 
 def test_one_network_is_measured_once(judges: SideBySide, networks: SideBySide, home: Path) -> None:

@@ -16,7 +16,7 @@ from gradmeter.names import encode_name, look_alike
 from gradmeter.reading.network import weights_hash
 from gradmeter.runs.measuring import Work
 from gradmeter.sources.models import Classifier
-from gradmeter.trust.evaluation.comparison import Comparison, Judged, compare
+from gradmeter.trust.evaluation.comparison import LEAST_INPUTS, Comparison, Judged, compare
 from gradmeter.trust.evaluation.resampling import REPETITIONS, Interval, bootstrap
 from gradmeter.trust.model import TrustModel
 from gradmeter.trust.saving import READINGS
@@ -50,12 +50,19 @@ class Share:
         first: share of the first TrustModel with its interval.
         second: that of the second.
         difference: first minus second, with its interval.
+        differing: number of different inputs on which the two differ.
     """
 
     name: str
     first: Interval
     second: Interval
     difference: Interval
+    differing: int
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval of the difference excludes zero, and rests on enough inputs."""
+        return self.differing >= LEAST_INPUTS and (self.difference.low > 0 or self.difference.high < 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,4 +264,5 @@ def _share(
         interval(lambda rows: share(rows, 0)),
         interval(lambda rows: share(rows, 1)),
         interval(lambda rows: share(rows, 0) - share(rows, 1)),
+        np.unique(contents[(samples[:, ::2] != samples[:, 1::2]).any(1)]).size,
     )

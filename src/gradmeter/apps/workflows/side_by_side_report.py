@@ -29,7 +29,7 @@ from gradmeter.report.probabilities import percent
 from gradmeter.report.templates import REPORT, environment
 from gradmeter.report.writers import to_html
 from gradmeter.trust.evaluation import risk_coverage
-from gradmeter.trust.evaluation.comparison import ALL, WRONG
+from gradmeter.trust.evaluation.comparison import ALL, LEAST_INPUTS, WRONG
 from gradmeter.version import __version__
 
 
@@ -113,8 +113,7 @@ def _share_grid(result: SideBySide) -> Grid:
     def cell(share: Share, which: str) -> Cell:
         interval, sign = getattr(share, which), "+" if which == "difference" else ""
         value, low, high = (f"{100 * number:{sign}z.2f}" for number in (interval.value, interval.low, interval.high))
-        is_clear = which == "difference" and (interval.low > 0 or interval.high < 0)
-        return Cell(value, f"[{low}, {high}]", bold=is_clear)
+        return Cell(value, f"[{low}, {high}]", bold=which == "difference" and share.is_clear)
 
     rows = tuple(
         (printable(share.name), tuple(cell(share, which) for which in ("first", "second", "difference")))
@@ -125,7 +124,10 @@ def _share_grid(result: SideBySide) -> Grid:
         "share",
         (*map(printable, result.names), "difference"),
         (Block("", rows),),
-        ("Bold: the interval of the difference excludes zero. Each TrustModel accepts by its own threshold.",),
+        (
+            "Bold: the interval of the difference excludes zero, and the TrustModels differ on at least "
+            f"{LEAST_INPUTS} inputs. Each TrustModel accepts by its own threshold.",
+        ),
     )
 
 
