@@ -190,6 +190,14 @@ def test_the_process_that_takes_requests_does_not_load_pytorch() -> None:
     assert ["libtorch" in text for text in maps] == [False, True]
 
 
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/judge", "/openapi.json", "/nothing"])
+def test_head_is_answered_as_get_without_the_body(path: str) -> None:
+    with httpx.Client() as client:
+        head, get = client.head(f"{ADDRESS}{path}"), client.get(f"{ADDRESS}{path}")
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+
+
 def test_health_and_metrics() -> None:
     assert httpx.get(f"{ADDRESS}/health").json() == {"status": "ok"}
     post(b"hello")

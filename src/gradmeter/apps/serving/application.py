@@ -19,6 +19,7 @@ from ray.exceptions import RayError
 
 from gradmeter.apps.serving.batching import Batches
 from gradmeter.apps.serving.details import DetailedVerdict, Verdict
+from gradmeter.apps.serving.head import HeadAsGet
 from gradmeter.apps.serving.isolation import isolated
 from gradmeter.apps.serving.page import Page, described, page_routes
 from gradmeter.apps.serving.questions import Failed, Question, Refused
@@ -100,6 +101,7 @@ def application(
     # The documentation page works without internet access.
     summary = "Estimates how likely each prediction of a classifier is correct."
     api = FastAPIOffline(title="gradmeter", summary=summary, version=__version__)
+    api.add_middleware(HeadAsGet)
     server = ""
     if page is not None:
         model = described(page, bounds)
