@@ -240,6 +240,11 @@ class GradientMeter:
             self._owners, activations=self.activations, embedding=self.embedding, layers=self._output_layers
         )
 
+    @property
+    def output_layers(self) -> tuple[str, ...]:
+        """Names of the layers whose outputs are read; empty before a first batch has shown them, or if none are."""
+        return self._outputs.layers
+
     def read_outputs_of(self, layers: tuple[str, ...]) -> None:
         """Read the outputs of these layers, as an earlier meter of the network did, instead of those in a first batch.
 

@@ -7,17 +7,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image, ImageOps
 from torch import nn
 
 from apps.workflows.digits import recipe
+from gradmeter import GradientMeter, TrustModel
+from gradmeter.apps.workflows.evaluate import evaluate
 from gradmeter.apps.workflows.sets import ReadSet, open_sets, read_sets
 from gradmeter.errors import DataError
-from gradmeter.runs.measuring import Work, measure, streaming
+from gradmeter.runs.measuring import MeasuredSet, Work, measure, streaming
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.array_batch import ArrayBatch
 from gradmeter.sources.samples import arrays_of, open_source
 from gradmeter.sources.samples.folders import ImageFolder
+from runs.measuring.small import KIND, routed
+from sources.samples.pictures import save
 
 
 @pytest.fixture
@@ -235,3 +240,41 @@ def test_readings_in_an_object_store(classifier: Classifier, bucket: str) -> Non
     data = open_sets(classifier, "test", [place])[1]
     assert isinstance(data, ReadSet)
     assert (data.name, data.readings().logits.shape[0], data.source is None) == ("some", done.rows, False)
+
+
+def test_all_sets_have_the_outputs_of_the_layers_of_the_first(tmp_path: Path) -> None:
+    """Bright images take another way through the network than dark ones."""
+    classifier = routed()
+    for name, grey in (("known/cat/1", 20), ("known/dog/2", 30), ("unknown/1", 230), ("unknown/2", 240)):
+        save(tmp_path / f"{name}.png", grey)
+    opened = open_sets(classifier, str(tmp_path / "known"), [str(tmp_path / "unknown")])
+    sets = read_sets(classifier, opened, tmp_path / "readings", Work())
+    assert [data.measured.output_layers() for data in sets] == [("conv", "experts.0", "head")] * 2
+    sets = read_sets(classifier, opened, tmp_path / "given", Work(), layers=("head",))
+    assert [data.measured.output_layers() for data in sets] == [("head",)] * 2
+    of_bright = measure(classifier, open_source(str(tmp_path / "unknown"), KIND), tmp_path / "alone")
+    assert of_bright.rows == 2
+    assert MeasuredSet(tmp_path / "alone").output_layers() == ("conv", "experts.1", "head")
+
+
+@pytest.mark.slow
+def test_an_evaluation_reads_the_layers_of_the_trust_model(tmp_path: Path) -> None:
+    classifier, random = routed(), np.random.default_rng(0)
+
+    def dark() -> Image.Image:
+        return Image.fromarray((random.random((8, 8)) * 100).astype(np.uint8))
+
+    images = classifier.batch([dark() for _ in range(100)])
+    assert isinstance(images, torch.Tensor)
+    labels = classifier.network(images).argmax(1)
+    labels[:20] = (labels[:20] + 1) % 3
+    trust = TrustModel(GradientMeter(classifier.network), reads="forward").fit((images, labels))
+    for number in range(10):
+        for name in ("known/bird", "known/cat", "known/dog", "unknown"):
+            (tmp_path / name).mkdir(parents=True, exist_ok=True)
+            image = dark()
+            (image if name == "unknown" else ImageOps.invert(image)).save(tmp_path / f"{name}/{number}.png")
+    out = tmp_path / "out"
+    result = evaluate(trust, classifier, str(tmp_path / "known"), [str(tmp_path / "unknown")], out, repetitions=20)
+    assert trust.meter.output_layers == ("conv", "experts.0", "head")
+    assert [data.measured.output_layers() for data in result.sets] == [trust.meter.output_layers] * 2

@@ -221,10 +221,10 @@ def test_damaged_parts_are_measured_again(folder: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 150 KiB."""
+    """A file system of 200 KiB."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=150k", "none", place], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "none", place], capture_output=True)
     if mounted.returncode:
         pytest.skip("only root can mount a small disk")
     yield place
@@ -232,7 +232,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk(folder: Path, small_disk: Path, tmp_path: Path) -> None:
-    (small_disk / "other").write_bytes(bytes(90_000))
+    (small_disk / "other").write_bytes(bytes(140_000))
     with pytest.raises(OutputError, match=r"part-0000\d.*No space left on device"):
         finish(folder, small_disk / "r")
     kept = sorted(MeasuredSet(small_disk / "r").ids())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import sys
 from dataclasses import replace
@@ -25,7 +26,7 @@ from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.streaming import stream
 from gradmeter.sources.samples import Source, open_source
 from gradmeter.sources.samples.opening import MANIFEST
-from runs.measuring.small import KIND, classifier
+from runs.measuring.small import KIND, classifier, routed
 from sources.samples.pictures import save
 
 COUNT, DAMAGED = 60, ("cat/04.png", "dog/11.png")
@@ -94,6 +95,19 @@ def test_the_same_rows_as_in_one_process(
     assert len(measured.complete()) == 8
     assert_same_rows(measured, MeasuredSet(tmp_path / "local"))
     assert ":two@" not in measured.name + json.dumps(measured.storage.json(MANIFEST))
+
+
+def test_the_actors_are_told_which_layers_to_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each sees other samples first."""
+    for number in range(16):
+        save(tmp_path / f"data/{number:02}.png", 20 if number < 8 else 230)
+
+    def measure_parts(reader: Reader, *args: object) -> None:
+        raise GradmeterError(" ".join(pickle.loads(pickle.dumps(reader)).meter.output_layers))
+
+    monkeypatch.setattr(streaming, "ray_parts", measure_parts)
+    with pytest.raises(GradmeterError, match=r"^conv experts\.0 head$"):
+        measure(routed(), opened(tmp_path / "data"), tmp_path / "r", Work(engine="ray"))
 
 
 class Rows:

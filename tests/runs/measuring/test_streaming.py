@@ -27,7 +27,7 @@ from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Source, Unreadable, open_source
 from gradmeter.sources.samples.location import Location
-from runs.measuring.small import KIND, Prepare, classifier
+from runs.measuring.small import KIND, Prepare, classifier, routed
 from sources.samples.pictures import encoded, save
 
 
@@ -456,3 +456,29 @@ def test_a_network_that_is_never_finite_is_an_error(make: Callable[[], nn.Module
     classifier = Classifier("made", make().eval(), None, KIND, Prepare())
     with pytest.raises(InputError, match="10 of 10"):
         measure(classifier, open_source(str(tmp_path / "a.npz"), KIND), tmp_path / "r")
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_all_parts_have_the_outputs_of_the_same_layers(tmp_path: Path) -> None:
+    """Bright images are measured by a process that was started later, and sees no dark ones."""
+    for number in range(12):
+        save(tmp_path / f"data/{number:02}.png", 20 if number < 6 else 230)
+    source = open_source(str(tmp_path / "data"), KIND)
+
+    def stop(count: int) -> None:
+        if MeasuredSet(tmp_path / "r").complete():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(routed(), source, tmp_path / "r", Work(on_progress=stop))
+    measure(routed(), source, tmp_path / "r")
+    measure(routed(), source, tmp_path / "at once")
+    layers = MeasuredSet(tmp_path / "at once").output_layers()
+    assert layers == ("conv", "experts.0", "head")
+    for name in ("r", "at once"):
+        activations = MeasuredSet(tmp_path / name).readings().activations
+        assert activations is not None
+        assert activations.layers == layers
+    measure(routed(), source, tmp_path / "given", layers=("conv", "head"))
+    assert MeasuredSet(tmp_path / "given").output_layers() == ("conv", "head")
+    assert MeasuredSet(tmp_path / "nothing").output_layers() == ()

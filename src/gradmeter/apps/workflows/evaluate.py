@@ -212,7 +212,15 @@ def evaluate(
     # A second look at all images: which ones need it may change when the TrustModel is fitted again.
     look = trust.meter.second_look is not None and trust.meter.second_look < inf
     place = readings or folder / READINGS
-    sets = read_sets(classifier, opened, place, work, gradients=trust.meter.gradients, second_look=look)
+    sets = read_sets(
+        classifier,
+        opened,
+        place,
+        work,
+        gradients=trust.meter.gradients,
+        second_look=look,
+        layers=trust.meter.output_layers,
+    )
     judge = trust.judge
     assert judge is not None
     tables, contents, samples = [], [], []

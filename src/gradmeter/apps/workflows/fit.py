@@ -288,7 +288,8 @@ def _synthetic(
     name = _SYNTHETIC if trust.notes["promise"] is None else _SYNTHETIC_OF_HALF
     gradients = trust.meter_to_fit().gradients
     readings = place_for(name, readings_suffix(gradients=gradients), known.source, folder / READINGS)
-    measured = measure_synthetic(classifier, known.source, indices, readings, work, gradients=gradients)
+    layers = known.measured.output_layers()
+    measured = measure_synthetic(classifier, known.source, indices, readings, work, gradients=gradients, layers=layers)
     if measured is None:
         reason = "are too few, or are not given to the network as one tensor"
         if known.source.texts or known.source.arrays is not None:

@@ -184,6 +184,7 @@ def read_sets(
     *,
     gradients: bool = True,
     second_look: bool = True,
+    layers: tuple[str, ...] = (),
 ) -> list[ReadSet]:
     """Measure the sets that are not measured yet.
 
@@ -194,6 +195,7 @@ def read_sets(
         work: device, workers and callbacks.
         gradients: whether to measure gradients, or only what one forward pass shows.
         second_look: whether to predict the mirror image of each image, too.
+        layers: the layers whose outputs to read; by default those of the first set.
 
     Raises:
         Those of `measure`.
@@ -204,7 +206,9 @@ def read_sets(
         if isinstance(data, ToMeasure):
             suffix = readings_suffix(gradients=gradients, second_look=second_look)
             path = place_for(_file_name(data.name), suffix, data.source, folder)
-            measured = measure(classifier, data.source, path, work, gradients=gradients, second_look=second_look)
+            measured = measure(
+                classifier, data.source, path, work, gradients=gradients, second_look=second_look, layers=layers
+            )
             data = _present(ReadSet(data.name, MeasuredSet(path), data.source, measured.skipped))
         elif removed := len(data.measured.gone() - {sample.id for sample in data.skipped}):
             work.on_note(
@@ -213,6 +217,7 @@ def read_sets(
                 "with --fresh to leave them out"
             )
         sets.append(data)
+        layers = layers or data.measured.output_layers()
     known = sets[0].contents()
     for unknown in sets[1:]:
         shared = np.isin(contents := unknown.contents(), known)

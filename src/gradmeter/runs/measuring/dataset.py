@@ -312,6 +312,15 @@ class MeasuredSet:
 
         return Readings.concatenate([Readings.from_arrow(table) for table in self.tables()])
 
+    def output_layers(self) -> tuple[str, ...]:
+        """Names of the layers whose outputs are in the readings; empty if there are none yet, or other rows."""
+        from gradmeter.reading.columns import NOTE, Layout  # imports PyTorch
+
+        part = next((number for number, note in sorted(self.complete().items()) if note.rows), None)
+        if part is None or NOTE not in ((table := self._read(part, ["id"])).schema.metadata or {}):
+            return ()
+        return Layout.described(table).outputs or ()
+
     def _parts(self) -> list[int]:
         """Numbers of the part files, complete or not."""
         # Sort numbers, not names: beyond 99,999 the names have different lengths.

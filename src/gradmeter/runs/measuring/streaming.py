@@ -39,6 +39,7 @@ def measure(
     *,
     gradients: bool = True,
     second_look: bool = True,
+    layers: tuple[str, ...] = (),
 ) -> Measured:
     """Measure every sample of a source and write the rows to a Parquet data set, or continue an earlier run.
 
@@ -53,6 +54,7 @@ def measure(
         work: device, engine, callbacks; by default `Work()`.
         gradients: whether to measure gradients, or only what one forward pass shows.
         second_look: whether to predict the mirror image of each image, too; arrays have none.
+        layers: the layers whose outputs to read, as of other readings; by default those that the first samples show.
 
     Raises:
         InputError: if there is no such device or engine.
@@ -63,6 +65,7 @@ def measure(
     second_look = second_look and classifier.arrays is None
     rows = _Rows(classifier.name, source.name, source.labelled, numbers)
     meter = GradientMeter(classifier.network).for_trust_model(gradients, -inf if second_look else inf)
+    meter.read_outputs_of(layers)
     reader = Reader(meter, classifier, rows)
     purpose = {**purpose_of(classifier, source, gradients=gradients), "second look": second_look}
     return stream(reader, source, folder, purpose, work, classifier.numbering(source))
@@ -99,6 +102,10 @@ def stream(
 
     def measure_parts(parts: Mapping[int, Sequence[int]], measured: MeasuredSet) -> None:
         with explain_dead_workers():
+            if layers := measured.output_layers():  # of an earlier run
+                reader.meter.read_outputs_of(layers)
+            elif on_ray and reader.meter.activations and not reader.meter.output_layers:
+                _find_layers(reader, source, parts)
             (ray_parts if on_ray else _local_parts)(reader, source, parts, measured, work)
 
     def on_begin() -> None:
@@ -109,6 +116,15 @@ def stream(
 
     part = part_size(source) if on_ray else PART
     return fill(source, folder, purpose, work, measure_parts, on_begin, part=part, content=content)
+
+
+def _find_layers(reader: Reader, source: Source, parts: Mapping[int, Sequence[int]]) -> None:
+    """Find the layers whose outputs are read here, so that the actors of a cluster, which see other samples, agree."""
+    work = Work(workers=0)
+    for _, readings in read(reader, source, [batch for indices in parts.values() for batch in cut(indices)], work):
+        if readings is not None:
+            reader.meter.read_outputs_of(reader.meter.output_layers)
+            return
 
 
 def _local_parts(

@@ -43,6 +43,7 @@ def measure_synthetic(
     work: Work,
     *,
     gradients: bool = True,
+    layers: tuple[str, ...] = (),
 ) -> MeasuredSet | None:
     """Make and measure synthetic unknowns of every kind and write a Parquet data set, or continue an earlier run.
 
@@ -57,6 +58,7 @@ def measure_synthetic(
         folder: the data set; its rows have the columns of `Readings.to_arrow`, and the kind as "id".
         work: device, callbacks.
         gradients: whether to measure gradients, or only what one forward pass shows.
+        layers: the layers whose outputs to read, as of the samples' readings.
 
     Returns:
         The data set; None if the samples are not images that the network takes as one tensor, or if there are fewer
@@ -94,6 +96,7 @@ def measure_synthetic(
     work.on_start("synthetic unknowns", len(kinds) * len(images))
     work.on_progress((len(kinds) - len(to_do)) * len(images))
     meter = GradientMeter(classifier.network.to(work.device)).for_trust_model(gradients, inf)
+    meter.read_outputs_of(layers)
     started, announced = time.monotonic(), False
     for part in to_do:
         kind = kinds[part]
