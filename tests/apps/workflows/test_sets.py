@@ -224,10 +224,13 @@ def test_parts_without_labels(
     for name, labels in (("last", [None] * 4 + ["3"]), ("none", [None] * 5)):
         columns = {"image": images, "label": pa.array(labels, pa.string())}
         pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+    notes: list[str] = []
+    work = Work(on_note=notes.append)
     last, none = (
-        read_sets(classifier, open_sets(classifier, str(tmp_path / f"{name}.parquet"), []), tmp_path / name, Work())[0]
+        read_sets(classifier, open_sets(classifier, str(tmp_path / f"{name}.parquet"), []), tmp_path / name, work)[0]
         for name in ("last", "none")
     )
+    assert notes[0] == "last: 4 of its samples have no label and are left out"
     assert [table["label"].to_pylist() for table in last.labelled_tables()] == [[3]]
     with pytest.raises(DataError, match=r"^none "):
         list(none.labelled_tables())

@@ -91,6 +91,10 @@ class ReadSet:
         if not has_labels:  # the column holds only nulls
             raise _no_labels(self.name)
 
+    def missing_labels(self) -> int:
+        """Return how many rows of data with labels have none, as null or -1 in a Parquet file; they do not count."""
+        return sum(t["label"].null_count for t in self.tables(["label"]) if "label" in t.column_names)
+
     def contents(self) -> NDArray[np.uint64]:
         """Return the hashes of the inputs by `gradmeter.reading.content`; readings of earlier versions have none."""
         tables = self.tables([HASH_COLUMN])
@@ -218,6 +222,8 @@ def read_sets(
             )
         sets.append(data)
         layers = layers or data.measured.output_layers()
+    if missing := sets[0].missing_labels():
+        work.on_note(f"{sets[0].name}: {missing:,} of its samples have no label and are left out")
     known = sets[0].contents()
     for unknown in sets[1:]:
         shared = np.isin(contents := unknown.contents(), known)
