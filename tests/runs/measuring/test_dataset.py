@@ -49,6 +49,14 @@ def test_another_measurement_cannot_be_continued(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fresh", [False, True])
+def test_what_another_command_wrote_is_left_alone(fresh: bool, tmp_path: Path) -> None:
+    MeasuredSet.begin(tmp_path / "r", PURPOSE).write(0, TABLE, [])
+    with pytest.raises(OutputError, match=r"r holds readings and not verdicts; choose another folder"):
+        MeasuredSet.begin(tmp_path / "r", PURPOSE, fresh=fresh, content="verdicts")
+    assert MeasuredSet.begin(tmp_path / "r", PURPOSE).note(0)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
 def test_other_files_are_left_alone(fresh: bool, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gradmeter.errors import DataError, one_line
+from gradmeter.errors import DataError, OutputError, one_line
 from gradmeter.runs.measuring.purpose import changes, is_same_data
 from gradmeter.runs.store import Manifest, Store, StoreKind, as_json
 from gradmeter.sources.samples.file_versions import FileVersions
@@ -28,7 +28,7 @@ PART = 1024
 """Default number of samples in a part; a killed run loses at most one part."""
 
 _PART_SIZE, _CONTAINERS, _BY_ID = "samples of a part", "containers", "goes by id"
-_ROWS, _SKIPPED, _GONE = "rows", "skipped", "gone"
+_ROWS, _SKIPPED, _GONE, _CONTENT = "rows", "skipped", "gone", "content"
 _KIND = StoreKind(MANIFEST, "readings", "gradmeter measure", {_PART_SIZE: int})
 _PART_FILE, _NOTE = re.compile(r"part-\d+\.parquet"), re.compile(r"_part-\d+\.json")
 _FILES = "_files.parquet"
@@ -98,12 +98,16 @@ class MeasuredSet:
             containers: `Source.containers()`, if samples may be added or removed between runs.
             part: number of samples in a part, for a new measurement.
             fresh: remove an earlier measurement.
-            content: what error messages call the rows.
+            content: what the rows are, as in "readings"; a folder of other rows is refused.
 
         Raises:
             OutputError: if the folder holds something else.
         """
         measured = cls(folder, content)
+        # Not even `fresh` removes what another command wrote. Sets of earlier versions do not say what they hold.
+        manifest = measured.storage.json(MANIFEST) if measured.exists() else None
+        if (other := (manifest or {}).get(_CONTENT, content)) != content:
+            raise OutputError(f"{measured.name} holds {other} and not {content}; choose another folder")
         purpose = as_json(purpose)
         if fresh and measured.exists():
             measured.clear()  # even if the manifest is damaged: only gradmeter uses its name
@@ -121,7 +125,7 @@ class MeasuredSet:
                 _BY_ID: recorded.get(_BY_ID, False) or changed,
                 _CONTAINERS: before if containers is None else {**(before or {}), **containers},
             }
-        measured.store.write({**purpose, **kept})
+        measured.store.write({**purpose, **kept, _CONTENT: content})
         if kept[_BY_ID]:
             measured._remove_incomplete()
         return measured
@@ -418,7 +422,7 @@ def _is_count(value: Any) -> bool:
 
 def _purpose_of(manifest: Manifest) -> Manifest:
     """The entries of a manifest that `MeasuredSet.begin` was given."""
-    other_keys = {_PART_SIZE, _CONTAINERS, _BY_ID, _ROWS, _SKIPPED, _GONE}
+    other_keys = {_PART_SIZE, _CONTAINERS, _BY_ID, _ROWS, _SKIPPED, _GONE, _CONTENT}
     return {key: value for key, value in manifest.items() if key not in other_keys}
 
 
