@@ -9,10 +9,11 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from apps.workflows.digits import recipe
 from gradmeter.apps.workflows.evaluate import RESULTS, Evaluation, GuaranteeCheck, _guaranteed, evaluate
 from gradmeter.apps.workflows.evaluation_report import DISTRIBUTIONS, _figures, start_writing, write_evaluation
 from gradmeter.apps.workflows.extremes import extremes
-from gradmeter.apps.workflows.fit import Fitted
+from gradmeter.apps.workflows.fit import Fitted, fit
 from gradmeter.apps.workflows.open_trust import open_trust
 from gradmeter.apps.workflows.wording import (
     SCORE_NAMES,
@@ -22,9 +23,10 @@ from gradmeter.apps.workflows.wording import (
     guarantee_scope,
     guaranteed,
 )
-from gradmeter.errors import InputError, OutputError
+from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.reading.scores import energy, entropy
-from gradmeter.runs.measuring import Work
+from gradmeter.runs.measuring import Work, measure
+from gradmeter.sources.samples import open_source
 from gradmeter.trust.evaluation.comparison import ALL, WRONG, Comparison
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.meta_classifier import SCORES
@@ -463,3 +465,17 @@ def test_a_score_that_is_the_same_for_every_input_is_left_out(
     page = write_evaluation(result, tmp_path / "out", command="gradmeter evaluate").read_text(encoding="utf-8")
     assert '<th scope="col">energy</th>' not in page
     assert "are the same for every input: energy" in page
+
+
+def test_renamed_classes_of_a_network_without_names(place: Path, at_place: Path, tmp_path: Path) -> None:
+    """Renamed, "3" would be the last class instead of the fourth."""
+    nameless = replace(recipe(place), classes=None)
+    fit(nameless, "validation", [], tmp_path / "trust", meta_classifier="ridge", repetitions=20)
+    shutil.copytree("test", tmp_path / "test")
+    (tmp_path / "test/3").rename(tmp_path / "test/three")
+    trust, classifier = open_trust(tmp_path / "trust", model="digits_network:network")
+    measure(classifier, open_source(str(tmp_path / "test"), classifier.image), tmp_path / "readings")
+    for name in ("test", "readings"):
+        with pytest.raises(DataError, match=rf"class 3 of {name} is 4, but was 3 in the data of fit.*--classes"):
+            evaluate(trust, classifier, str(tmp_path / name), [], tmp_path / "out", repetitions=20)
+    evaluate(trust, classifier, "test", [], tmp_path / "out", repetitions=20)

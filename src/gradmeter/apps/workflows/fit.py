@@ -53,6 +53,8 @@ from gradmeter.trust.risk import (
 from gradmeter.trust.saving import READINGS, holds_trust, read_notes, require_free
 
 OURS = "P(correct)"
+CLASSES = "names of classes"
+"""Note on the names of the classes of the known data."""
 # Readings of synthetic unknowns, made from all known images or from the half that is not held out for the guarantee.
 # Both are kept, so that a fit with the other setting can use them again.
 _SYNTHETIC, _SYNTHETIC_OF_HALF = "_synthetic", "_synthetic-half"
@@ -164,6 +166,7 @@ def fit(
     trust.notes = {
         "recipe": recipe.to_json(),
         "learned_from": [data.identity for data in opened],
+        CLASSES: opened[0].classes,
         # Distinguishes the network from one with the same weights and another forward pass.
         "answer": classifier.trial.double().tolist(),
         "meta_classifier": str(meta_classifier),

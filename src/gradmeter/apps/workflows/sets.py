@@ -55,6 +55,12 @@ class ReadSet:
         purpose = self.measured.purpose()
         return _identity(purpose["data"], purpose["contents"], purpose.get("place"))
 
+    @property
+    def classes(self) -> list[str] | None:
+        """The names of the classes of the data, in the order of their numbers; None if they have no names."""
+        names = self.measured.purpose().get("names of classes")
+        return None if names is None else list(names)
+
     def __len__(self) -> int:
         """The number of samples, including those that could not be read."""
         return self.measured.progress()[0] - len(self.gone)
@@ -117,6 +123,11 @@ class ToMeasure:
     def identity(self) -> dict[str, Any]:
         """The identity of the measured set, see `ReadSet.identity`."""
         return _identity(self.source.name, self.source.fingerprint(), place_of(self.source))
+
+    @property
+    def classes(self) -> list[str] | None:
+        """The names of the classes of the data, see `ReadSet.classes`."""
+        return None if self.source.classes is None else list(self.source.classes)
 
 
 def _identity(data: str, contents: str, place: str | None) -> dict[str, Any]:
