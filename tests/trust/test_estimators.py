@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import skops.io
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 
 from gradmeter import GradientMeter, TrustModel
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, InputError
 from gradmeter.trust.estimators import load_estimators
 from gradmeter.trust.main_file import write_main
 from trust.trained import loader, trained
@@ -48,3 +51,11 @@ def test_a_forged_estimator_without_probabilities_is_refused(tmp_path: Path) -> 
     with pytest.raises(DataError, match="p_correct=nan"):
         TrustModel.load(tmp_path, trained())
     assert torch.isnan(trust.predict_proba(torch.zeros(2, 1, 8, 8))).all()
+
+
+def test_a_meta_classifier_that_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
+    classifier = make_pipeline(FunctionTransformer(lambda values: values), LogisticRegression())
+    trust = TrustModel(GradientMeter(trained()), classifier, reads="forward").fit(loader(300, 800))
+    with pytest.raises(InputError, match=r"could not be loaded again .*lambda"):
+        trust.save(tmp_path)
+    assert not [*tmp_path.glob("*.skops")]

@@ -1,4 +1,4 @@
-"""Load fitted estimators from skops files, without types that may run code or read outside their arrays."""
+"""Fitted estimators in skops files, loaded without types that may run code or read outside their arrays."""
 
 from __future__ import annotations
 
@@ -9,11 +9,30 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, InputError, one_line
 
 # skops allows these types, but libsvm, which computes their predictions, reads as many support vectors as one array
 # says from another, without looking at its length.
 _UNBOUNDED = frozenset(f"sklearn.svm._classes.{name}" for name in ("SVC", "NuSVC", "SVR", "NuSVR", "OneClassSVM"))
+
+
+def dump_estimator(estimator: Any) -> bytes:
+    """Encode an estimator for `load_estimators`.
+
+    Raises:
+        InputError: if skops could not write it, or not read it again: it stores functions by their names only.
+    """
+    import skops.io  # takes two thirds of a second
+
+    try:
+        encoded: bytes = skops.io.dumps(estimator)
+        skops.io.loads(encoded, trusted=skops.io.get_untrusted_types(data=encoded))
+    except Exception as error:  # parts of a stranger's estimator may raise anything
+        raise InputError(
+            f"the meta classifier could not be loaded again ({type(error).__name__}: {one_line(error)}); expected "
+            "parts that skops can store, and functions and classes of a module: give a lambda a name, for example"
+        ) from error
+    return encoded
 
 
 def load_estimators(path: Path, encoded: bytes, trusted: Iterable[str], kind: str) -> Any:

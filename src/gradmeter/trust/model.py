@@ -388,8 +388,8 @@ class TrustModel:
 
         Raises:
             OutputError: if the folder holds something else, or cannot be written.
-            GradmeterError: before `fit`, if the network's weights changed after it, or if a pseudo-label or probe is a
-                function.
+            GradmeterError: before `fit`, if the network's weights changed after it, if a pseudo-label or probe is a
+                function, or if the meta classifier could not be loaded again.
         """
         judge, meter, guarantee = self._at_once()
         assert self.weights is not None

@@ -21,7 +21,7 @@ from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import unwrapped, weights_hash
 from gradmeter.reading.probes import Mirror, Probe
 from gradmeter.trust.calibrated import Calibrated
-from gradmeter.trust.estimators import load_estimators, type_names
+from gradmeter.trust.estimators import dump_estimator, load_estimators, type_names
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.features import ACTIVATIONS, GRADIENTS, OUTPUTS, SOURCES, Feature, FeatureAxes, FeatureBlock
 from gradmeter.trust.fitted_weights import CHANGED, FittedWeights
@@ -87,7 +87,8 @@ def save(folder: Path, saved: Saved) -> None:
 
     Raises:
         OutputError: if the folder holds something else, or cannot be written.
-        GradmeterError: if a pseudo-label or probe is a function, or the network's weights are not those of `fit`.
+        GradmeterError: if a pseudo-label or probe is a function, the meta classifier could not be loaded again, or the
+            network's weights are not those of `fit`.
     """
     meter = saved.meter
     if any(callable(label_or_probe) for label_or_probe in (*meter.given_pseudo_labels, *_named_probes(meter))):
@@ -100,11 +101,9 @@ def save(folder: Path, saved: Saved) -> None:
 
 
 def _write(folder: Path, saved: Saved) -> None:
-    import skops.io  # takes two thirds of a second
-
     meter, judge, guarantee = saved.meter, saved.judge, saved.guarantee
     sweep(folder)
-    encoded = skops.io.dumps(judge.classifier)
+    encoded = dump_estimator(judge.classifier)
     digest = hashlib.sha256(encoded).hexdigest()
     # Each estimator has a different file name, so that the old one stays until trust.json names the new one.
     estimator = _ESTIMATOR.format(digest[:_DIGITS])
