@@ -80,10 +80,18 @@ def test_a_shape_of_which_rounding_leaves_nothing_is_none(ratio: float) -> None:
     assert (shapes != 0).any(axis=0).tolist() == [ratio < 3.1e4, ratio < 3.1e3]
 
 
-@pytest.mark.parametrize("scale", [1e-60, 1e-30, 1e20, 1e60])
+@pytest.mark.parametrize("scale", [3e-74, 1e-60, 1e-30, 1e20, 1e60])
 def test_tiny_and_huge_entries(scale: float) -> None:
     data = draw(3, 200) ** 3
     assert_agree(reduced(data * scale), eight(data * scale), norms=1e-12, shapes=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-76, 1e-110, 1e-150])
+def test_entries_whose_powers_underflow_have_no_shape(scale: float) -> None:
+    data = draw(2, 500)
+    values = reduced(scale * data)
+    np.testing.assert_allclose(values[:, :6], scale * eight(data)[:, :6], rtol=1e-6)
+    assert not values[:, 6:].any()
 
 
 @pytest.mark.parametrize("value", [0.1, -3.0, 1e-60, 1e20])

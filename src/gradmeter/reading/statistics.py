@@ -22,6 +22,8 @@ _VARIANCE_FLOOR = 1e-13
 # ... and below these fractions so are the third and fourth moments, where more digits cancel.
 _SKEWNESS_FLOOR = 1e-9
 _KURTOSIS_FLOOR = 1e-7
+# Of entries that vary less, as they do behind saturated layers in float64, the third and fourth powers underflow.
+_LEAST_VARIANCE = 1e-150
 # Of so few different entries, whichever they are: by their number, the skewness and Fisher's kurtosis.
 _SKEWNESS_OF_FEW = {2: 0.0}
 _KURTOSIS_OF_FEW = {2: -2.0, 3: -1.5}
@@ -155,6 +157,10 @@ class Moments:
     def _mean_square(self) -> Tensor:
         return self.mean**2
 
+    def negligible(self, floor: float) -> Tensor:
+        """Return whether the variance is below this fraction of the mean square, or too small for higher moments."""
+        return (self.variance <= floor * self.square) | (self.variance < _LEAST_VARIANCE)
+
     @cached_property
     def safe_variance(self) -> Tensor:
         """The variance as a divisor: 1 where it is 0."""
@@ -260,17 +266,15 @@ def _std(moments: Moments) -> Tensor:
 @register_statistic("skewness", scales=False)
 def _skewness(moments: Moments) -> Tensor:
     safe = moments.safe_variance
-    negligible = moments.variance <= _SKEWNESS_FLOOR * moments.square
-    skewness = torch.where(negligible, 0.0, moments.third / (safe * safe.sqrt()))
+    skewness = torch.where(moments.negligible(_SKEWNESS_FLOOR), 0.0, moments.third / (safe * safe.sqrt()))
     return moments.exact_for_few(skewness, _SKEWNESS_OF_FEW)
 
 
 @register_statistic("kurtosis", scales=False)
 def _kurtosis(moments: Moments) -> Tensor:
     safe = moments.safe_variance
-    negligible = moments.variance <= _KURTOSIS_FLOOR * moments.square
-    # Divide twice: variance^2 underflows for gradients below 1e-77.
-    kurtosis = torch.where(negligible, 0.0, moments.fourth / safe / safe - 3)
+    # Divide twice: the square of the variance may underflow.
+    kurtosis = torch.where(moments.negligible(_KURTOSIS_FLOOR), 0.0, moments.fourth / safe / safe - 3)
     return moments.exact_for_few(kurtosis, _KURTOSIS_OF_FEW)
 
 
@@ -317,8 +321,8 @@ def statistics(group: PowerSums, names: Sequence[str] = METRICS) -> Tensor:
 
     Population moments; kurtosis is Fisher's (0 for a normal distribution), as in scipy.stats. Skewness is 0 where the
     standard deviation is below 3e-5 of the root mean square, and kurtosis below 3e-4, because they would consist of
-    rounding errors. For the same reason the skewness of two entries is 0, and the kurtosis of two or three different
-    entries is exactly -2 or -1.5.
+    rounding errors, and both where it is below 1e-75, because powers underflow. For the same reason the skewness of two
+    entries is 0, and the kurtosis of two or three different entries is exactly -2 or -1.5.
     """
     return statistics_of(Moments(group.numbers, group.count), names)
 
