@@ -62,6 +62,20 @@ def right(rows: slice) -> np.ndarray:
 # --- fit and predict
 
 
+@pytest.mark.parametrize(("classifier", "reads"), [("gradmeter", "auto"), ("neural_network", "forward")])
+def test_torch_s_default_device_does_not_matter(classifier: str, reads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_quickly(monkeypatch)
+    network = trained()
+
+    def fit() -> TrustModel:
+        return TrustModel(GradientMeter(network), classifier, reads=reads).fit((IMAGES[300:500], LABELS[300:500]))
+
+    expected = fit().predict_proba(IMAGES[:9])
+    with torch.device("meta"):  # as after torch.set_default_device("cuda"), tensors come where they must not be
+        given = fit().predict_proba(IMAGES[:9])
+    assert torch.equal(given, expected)
+
+
 @pytest.mark.parametrize("classifier", [*CLASSIFIERS, FOREST])
 def test_wrong_and_unknown_are_trusted_less(classifier: Any) -> None:
     trust = fitted_model(classifier, unknown=100)

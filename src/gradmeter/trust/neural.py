@@ -230,8 +230,9 @@ class NeuralNetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[m
                 f"{type_of_target(y)}: y has {len(self.classes_)} class(es); expected 2"
             )
         data = MetaData(_writable(X), targets, np.ones(X.shape[1], dtype=bool))
+        with torch.device("cpu"):  # torch's default device may be another one
+            bank = train_networks([data], 1, self.random_state)
         # Store arrays, which are saved like those of other estimators.
-        bank = train_networks([data], 1, self.random_state)
         self.weights_ = {name: tensor.numpy() for name, tensor in bank.tensors().items()}
         return self
 

@@ -121,7 +121,7 @@ class Pilot:
         for group in groups.values():
             for start in range(0, len(group), PILOT_BATCH):
                 rows, labels = zip(*group[start : start + PILOT_BATCH], strict=True)
-                yield _joined(rows), torch.tensor(labels)
+                yield _joined(rows), torch.tensor(labels, device="cpu")
 
 
 def choose_reads(meter: GradientMeter, batches: Iterable[tuple[Inputs, Tensor]]) -> ReadsChoice:

@@ -62,7 +62,7 @@ class ImageSample:
 
     def images(self) -> tuple[Tensor | None, Tensor]:
         """Return the sampled images [N, C, H, W] and their labels; None for no images or images of several sizes."""
-        labels = torch.tensor([label for _, label in self._kept])
+        labels = torch.tensor([label for _, label in self._kept], device="cpu")
         if len({image.shape for image, _ in self._kept}) != 1:
             return None, labels
         return torch.stack([image for image, _ in self._kept]), labels

@@ -51,9 +51,12 @@ def each_kind(
     span = (originals.amax(dim=(0, 2, 3), keepdim=True) - low).clamp_min(torch.finfo(originals.dtype).tiny)
     scaled = (originals - low) / span
     generator = torch.Generator().manual_seed(seed)
-    partners = scaled[_partners(labels.cpu(), generator)]
+    with torch.device("cpu"):  # torch's default device may be another one
+        partners = scaled[_partners(labels.cpu(), generator)]
     for name in names:
-        yield name, (KINDS[name](scaled, partners, generator) * span + low).to(images)
+        with torch.device("cpu"):
+            unknowns = KINDS[name](scaled, partners, generator) * span + low
+        yield name, unknowns.to(images)
 
 
 def _partners(labels: Tensor, generator: torch.Generator) -> Tensor:
