@@ -585,3 +585,15 @@ def test_values_by_name() -> None:
         norms=0,
         shapes=0,
     )
+
+
+def test_torch_s_default_device_does_not_matter() -> None:
+    network = segmenter(nn.Conv2d(6, 4, 3, padding=1))
+
+    def values() -> Tensor:
+        return PixelMeter(network, ["body", "head"])(IMAGES).values
+
+    expected = values()
+    with torch.device("meta"):  # as after torch.set_default_device("cuda"), tensors come where they must not be
+        other = values()
+    assert torch.equal(other, expected)

@@ -66,9 +66,9 @@ class Windows:
         first = torch.where(filled, nonzero.int().argmax(1), 0)
         end = torch.where(filled, inputs - nonzero.flip(1).int().argmax(1), 0)
         length = max(1, int((end - first).max()))
-        self.start = torch.minimum(first, torch.tensor(inputs - length))
+        self.start = first.clamp(max=inputs - length)
         """[outputs] first position of each window."""
-        self.positions = self.start.unsqueeze(1) + torch.arange(length)
+        self.positions = self.start.unsqueeze(1) + torch.arange(length, device="cpu")
         """[outputs, length]."""
         self.weights = torch.stack([matrix.gather(1, self.positions) for matrix in matrices], dim=1)
         """[outputs, taps, length] float64."""
@@ -106,8 +106,8 @@ class LocalLayer:
         height, width = rows.stop - rows.start, len(self.columns.start)
         slope = self.slope[image].flatten(1).T
         device = slope.device
-        y = torch.arange(rows.start, rows.stop).repeat_interleave(width)
-        x = torch.arange(width).repeat(height)
+        y = torch.arange(rows.start, rows.stop, device="cpu").repeat_interleave(width)
+        x = torch.arange(width, device="cpu").repeat(height)
         positions = self.rows.positions[y].unsqueeze(2) * self.slope.shape[3] + self.columns.positions[x].unsqueeze(1)
         positions = positions.flatten(1).to(device)
         channels, length = slope.shape[1], positions.shape[1]

@@ -271,7 +271,7 @@ class PixelMeter:
                 call.require_input_kept()
         outputs = [call for calls in kept.values() for call in calls]
         if structure.complete and outputs and all(call.output_unchanged for call in outputs):
-            pixels = torch.linspace(0, logits[0, 0].numel() - 1, _CHECKED).long()
+            pixels = torch.linspace(0, logits[0, 0].numel() - 1, _CHECKED, device="cpu").long()
             y, x = pixels // logits.shape[3], pixels % logits.shape[3]
             mapped = [
                 path.at(y, x, call.output)
