@@ -23,6 +23,18 @@ def test_the_classifier_with_the_least_loss_is_chosen() -> None:
     assert roc_auc_score(new.adjusted_iou > 0, answers(head.estimator, new.values, "predict_proba")) > 0.9
 
 
+def test_rounding_errors_of_the_features_do_not_show() -> None:
+    random = np.random.default_rng(0)
+    X = random.normal(size=(600, 6)) @ random.normal(size=(6, 90)) + 0.01 * random.normal(size=(600, 90))
+    hits = X[:, 0] + random.normal(size=600) > 0
+    image, axes = np.arange(600) // 8, GIVEN.axes[:1] * 90
+    first, second = (
+        classification(X * (1 + error), hits, image, axes).losses for error in (0, 1e-7 * random.normal(size=X.shape))
+    )
+    for name in first.keys() - {"gradient boosting"}:
+        assert second[name] == pytest.approx(first[name], rel=1e-6)
+
+
 def test_held_out_predictions_know_nothing_of_their_image() -> None:
     # An image's own feature tells its segments apart, and nothing about those of other images.
     random = np.random.default_rng(0)
