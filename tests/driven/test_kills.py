@@ -46,6 +46,8 @@ def result(place: Workplace, out: bytes) -> object:
         content = json.loads((path / "trust.json").read_text().replace(str(place.folder), "."))
         for changing in ("estimator", "checksum"):  # the bytes written by skops differ between runs
             del content[changing]
+        for data in content["notes"]["learned_from"]:
+            del data["place"]
         return content, len([*path.glob("estimator-*")]), sorted(ids_of(path / "readings/known.parquet"))
     return pq.read_table(path).to_pydict(), ids_of(path)
 
