@@ -125,11 +125,15 @@ class Inputs:
         """Samples to find out how a network treats a batch; unless all are equal, the last differs from the others."""
         different: list[int] = []
         for row in range(self.samples):
-            if not any(all(torch.equal(tensor[row], tensor[other]) for tensor in self.tensors) for other in different):
+            if not any(self.are_equal(row, other) for other in different):
                 different.append(row)
             if len(different) == PROBE_SAMPLES:
                 break
         return self.rows([different[0]] * (PROBE_SAMPLES - len(different)) + different)
+
+    def are_equal(self, row: int, other: int) -> bool:
+        """Whether two samples are equal."""
+        return all(torch.equal(tensor[row], tensor[other]) for tensor in self.tensors)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """Apply a function to every tensor; labels stay unchanged."""

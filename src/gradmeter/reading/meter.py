@@ -585,7 +585,7 @@ class GradientMeter:
         alone = logits_of(self._network, probe.rows([PROBE_SAMPLES - 1]), {})
         _require_same_logits(alone[0], logits_of(self._network, probe, {})[-1])
         # Equal samples may hide that the network mixes them.
-        if not all(torch.equal(tensor[-1], tensor[-2]) for tensor in probe.tensors):
+        if not probe.are_equal(-1, -2):
             self._independent.add(kind)
 
     def _tile_readings(

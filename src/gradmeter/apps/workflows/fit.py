@@ -237,7 +237,7 @@ def fit(
         known_coverage,
         refusal,
         tuple(sets),
-        _absent(classifier, sets[0]),
+        _absent(classifier, tables[0]),
         no_synthetic,
         replaced,
     )
@@ -342,9 +342,9 @@ def _other_data(saved: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, A
     return ["DATA of another place" if are_equal("contents", "data") else "other DATA"]
 
 
-def _absent(classifier: Classifier, known: ReadSet) -> tuple[str, ...]:
+def _absent(classifier: Classifier, known: pa.Table) -> tuple[str, ...]:
     """Return the names, or numbers, of the classes of which there is no known sample."""
-    numbers = np.unique(np.concatenate([table["label"].to_numpy() for table in known.labelled_tables()]))
+    numbers = np.unique(known["label"].to_numpy())
     names = classifier.classes or tuple(map(str, range(classifier.outputs)))
     return tuple(name for number, name in enumerate(names) if number not in numbers)
 

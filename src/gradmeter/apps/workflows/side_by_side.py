@@ -62,7 +62,7 @@ class Share:
     @property
     def is_clear(self) -> bool:
         """Whether the interval of the difference excludes zero, and rests on enough inputs."""
-        return self.differing >= LEAST_INPUTS and (self.difference.low > 0 or self.difference.high < 0)
+        return self.differing >= LEAST_INPUTS and self.difference.excludes_zero
 
 
 @dataclass(frozen=True, eq=False)

@@ -320,7 +320,7 @@ class MeasuredSet:
         """Names of the layers whose outputs are in the readings; empty if there are none yet, or other rows."""
         from gradmeter.reading.columns import NOTE, Layout  # imports PyTorch
 
-        part = next((number for number, note in sorted(self.complete().items()) if note.rows), None)
+        part = next(filter(self.note, self._parts()), None)
         if part is None or NOTE not in ((table := self._read(part, ["id"])).schema.metadata or {}):
             return ()
         return Layout.described(table).outputs or ()

@@ -170,8 +170,7 @@ class Comparison:
         A few inputs show no difference.
         """
         gain = self.differences[measure, column, other]
-        # `low <= 0 <= high` would be false for an interval of NaN.
-        if column in self.few or not (gain.low > 0 or gain.high < 0):
+        if column in self.few or not gain.excludes_zero:
             return "no different"
         return "better" if (gain.low > 0) == (MEASURES[measure].better == "higher") else "worse"
 
@@ -250,8 +249,10 @@ def _few(parts: Sequence[Judged]) -> dict[str, int]:
     """Return the columns that have too few different inputs to show a difference, with their number."""
     counts: dict[str, int] = {}
     for part in parts:
+        inputs = part.inputs
+        right = np.unique(inputs[part.correct]).size
         for column, members in part.columns().items():
-            least = min(np.unique(part.inputs[rows]).size for rows in (members, part.correct))
+            least = min(right, np.unique(inputs[members]).size)
             counts[column] = min(least, counts.get(column, least))
     return {column: count for column, count in counts.items() if count < LEAST_INPUTS}
 

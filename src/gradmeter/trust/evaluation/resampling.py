@@ -24,6 +24,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval does not hold zero; false for one of NaN."""
+        return self.low > 0 or self.high < 0
+
 
 @dataclass(frozen=True, eq=False)
 class Units:
