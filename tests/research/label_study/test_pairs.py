@@ -73,6 +73,19 @@ def test_a_damaged_file(tmp_path: Path) -> None:
         PairReader([network()], images(), tmp_path)
 
 
+def test_a_part_that_was_deleted_leaves_a_gap(tmp_path: Path) -> None:
+    reader = PairReader([network()], images(), tmp_path)
+    for label in (0, 1):
+        reader.at(ROWS, np.full(len(ROWS), label))
+        reader.keep()
+    (tmp_path / "pairs-0000.parquet").unlink()
+    kept = (tmp_path / "pairs-0001.parquet").read_bytes()
+    reader = PairReader([network()], images(), tmp_path)
+    reader.at(ROWS, np.full(len(ROWS), 2))
+    reader.keep()
+    assert (tmp_path / "pairs-0001.parquet").read_bytes() == kept
+
+
 def test_a_network_without_a_dense_last_layer() -> None:
     model = nn.Sequential(nn.Conv2d(1, 3, 4), nn.Flatten()).eval()
     with pytest.raises(DataError, match="dense"):

@@ -132,7 +132,8 @@ class PairReader:
             values = table[_VALUES].combine_chunks().flatten().to_numpy()
             shape = len(table), len(self._meters[0].layers), -1
             self._add(table[_ROW].to_numpy(), table[_LABEL].to_numpy(), values.reshape(shape))
-        return len(paths)
+        # Not their number: a damaged part that was deleted leaves a gap.
+        return int(paths[-1].stem.rpartition("-")[2]) + 1 if paths else 0
 
     def _add(self, rows: Labels, labels: Labels, values: NDArray[np.float32]) -> None:
         self._places[rows * self._classes + labels] = self._count + np.arange(len(rows))
