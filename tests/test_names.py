@@ -2,13 +2,14 @@
 
 import os
 import pickle
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gradmeter.errors import DataError, InputError, OutputError, UnsupportedModelError
-from gradmeter.names import printable
+from gradmeter.names import listed, printable
 from gradmeter.sources.samples import decode_name, encode_name
 
 # Parts of escapes, to generate them often.
@@ -71,3 +72,11 @@ def test_an_error_is_one_line_and_what_others_add_stays_behind_it(kind: type[Exc
     sent = pickle.loads(pickle.dumps(error))
     assert type(sent) is kind
     assert str(sent).split("\n") == ["a\\nb \\xff", "added"]
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [([], ""), (["cat"], "cat"), ([1, 2], "1, 2"), ("abc", "a, b and 1 more"), (range(2000), "0, 1 and 1,998 more")],
+)
+def test_long_lists_end_with_the_number_of_the_rest(names: Sequence[object], text: str) -> None:
+    assert listed(names, 2) == text

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # Python decodes an invalid UTF-8 byte (0x80 or above) to one of these surrogates ("surrogateescape", PEP 383).
 _FIRST_BYTE = 0xDC80
@@ -52,6 +52,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else f"\\{_escape(character)}" for character in text)
+
+
+def listed(names: Sequence[object], most: int) -> str:
+    """Return names as a list in words: "cat, dog", or of more than `most` "cat, dog and 5 more"."""
+    rest = len(names) - most
+    return ", ".join(map(str, names[:most])) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def look_alike(owner: str, names: Iterable[str], other_owner: str, others: Iterable[str]) -> str | None:

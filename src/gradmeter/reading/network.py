@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
 from gradmeter.errors import InputError, UnsupportedModelError, one_line
+from gradmeter.names import listed
 from gradmeter.reading.hooks import OfThisThread
 from gradmeter.reading.inputs import Inputs
 from gradmeter.stages import stage
@@ -55,11 +56,10 @@ class NotFinite(InputError):
     @classmethod
     def of(cls, rows: Sequence[int], samples: int, *, has_logits: bool = False) -> NotFinite:
         """The error for these rows of a batch of `samples` samples."""
-        listed = ", ".join(map(str, rows[:_MAX_LISTED_ROWS])) + (", ..." if len(rows) > _MAX_LISTED_ROWS else "")
         subject = "gradient is" if has_logits else "logits are"
         return cls(
-            f"the network's {subject} not finite for {len(rows)} of {samples} samples (index {listed}); "
-            "expected finite numbers: check the input and the weights",
+            f"the network's {subject} not finite for {len(rows)} of {samples} samples (index "
+            f"{listed(rows, _MAX_LISTED_ROWS)}); expected finite numbers: check the input and the weights",
             rows,
             has_logits=has_logits,
         )

@@ -17,6 +17,7 @@ from typing import Any
 
 from gradmeter.errors import DataError, OutputError
 from gradmeter.locks import locked
+from gradmeter.names import listed
 from gradmeter.runs.storage import Storage
 
 _HASH = re.compile(r"[0-9a-f]{16,}")
@@ -195,8 +196,7 @@ def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        more = f" and {len(value) - _LISTED:,} more" if len(value) > _LISTED else ""
-        return ", ".join(map(_words, value[:_LISTED])) + more if value else "empty"
+        return listed([_words(inner) for inner in value], _LISTED) or "empty"
     if isinstance(value, dict):
         return ", ".join(f"{key} {_words(inner)}" for key, inner in value.items()) or "empty"
     return str(value)

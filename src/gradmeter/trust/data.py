@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradmeter.errors import InputError
+from gradmeter.names import listed
 from gradmeter.reading.content import content_hashes, reading_hashes, table_contents
 from gradmeter.reading.finite import read_finite
 from gradmeter.reading.inputs import Inputs
@@ -317,7 +318,7 @@ def _of_same_network(meter: GradientMeter, readings: Readings) -> Readings:
     if readings.layers != meter.layers:
         differing = sorted({*readings.layers} ^ {*meter.layers})
         raise InputError(
-            f"the readings are of another network: {', '.join(differing[:3]) or 'the order of its layers'} differ; "
+            f"the readings are of another network: {listed(differing, 3) or 'the order of its layers'} differ; "
             "expected readings of this network"
         )
     if not len(readings):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from gradmeter.names import listed
 from gradmeter.report.probabilities import percent
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels import LabelReadings
@@ -37,17 +36,16 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: b
     labels = np.asarray(inputs.labels)
     counts = np.bincount(labels, minlength=inputs.classes)
 
-    def listed(classes: Any) -> str:
-        shown = [str(number) if names is None else names[number] for number in classes[:_NAMED].tolist()]
-        return ", ".join(shown) + (f" and {len(classes) - _NAMED:,} more" if len(classes) > _NAMED else "")
+    def named(classes: NDArray[np.int64]) -> str:
+        return listed(classes.tolist() if names is None else [names[number] for number in classes], _NAMED)
 
     if len(labels) < _FEW:
         notes.append(f"{len(labels):,} labels are few; P(the label is right) and the share of wrong labels are rough")
     if len(absent := np.flatnonzero(counts == 0)):
-        notes.append(f"no sample has the label {listed(absent)}")
+        notes.append(f"no sample has the label {named(absent)}")
     if len(single := np.flatnonzero(counts == 1)):
         each = "the label" if len(single) == 1 else "each of the labels"
-        notes.append(f"only one sample has {each} {listed(single)}; no neighbour can confirm it")
+        notes.append(f"only one sample has {each} {named(single)}; no neighbour can confirm it")
     if conflicts := _conflicts(inputs):
         twice = "1 input occurs" if conflicts == 1 else f"{conflicts:,} inputs occur"
         least = "at least one of them" if conflicts == 1 else "at least one of each"
@@ -63,8 +61,8 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: b
                 "--learned, or wrong labels that it learned stay hidden"
             )
         notes += [
-            f"the network predicts {listed(np.array([most]))} for {percent(share, 0)} % of the samples with the label "
-            f"{listed(np.array([label]))}; if the classes are in another order than the network's outputs, give "
+            f"the network predicts {named(np.array([most]))} for {percent(share, 0)} % of the samples with the label "
+            f"{named(np.array([label]))}; if the classes are in another order than the network's outputs, give "
             "--classes in the right order: the check takes a label that nearly always contradicts the network for right"
             for label, most, share in _contradicted(predictions, labels)[:_NAMED]
         ]

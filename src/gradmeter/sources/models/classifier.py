@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import DataError, InputError
-from gradmeter.names import look_alike
+from gradmeter.names import listed, look_alike
 from gradmeter.sources.models.answering import trial_logits
 from gradmeter.sources.models.array_batch import ArrayBatch
 from gradmeter.sources.same_outputs import are_close, excerpt
@@ -178,8 +178,7 @@ def wrong_names(classifier: Classifier, outputs: int) -> InputError:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_LISTED])
-    return f"({shown}, ... {len(names)} in all)" if len(names) > _LISTED else f"({shown})"
+    return f"({listed(names, _LISTED)})"
 
 
 def _devices() -> str:

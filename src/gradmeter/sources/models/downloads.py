@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from gradmeter.errors import DataError, InputError
+from gradmeter.names import listed
 
 Result = TypeVar("Result")
 
@@ -52,9 +53,8 @@ def pretrained(model: str, auto: Any, name: str) -> Any:
         model, lambda: auto.from_pretrained(name, use_safetensors=True, output_loading_info=True)
     )
     if missing := sorted(loaded["missing_keys"]):
-        more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise DataError(
-            f"{model} lacks the weights {', '.join(missing[:_SHOWN])}{more}; expected all weights of a trained "
+            f"{model} lacks the weights {listed(missing, _SHOWN)}; expected all weights of a trained "
             "network: save it with save_pretrained"
         )
     return network

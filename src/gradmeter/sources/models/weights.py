@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from gradmeter.errors import DataError, one_line
-from gradmeter.names import encode_name
+from gradmeter.names import encode_name, listed
 from gradmeter.sources.models.placeholders import Placeholder, placeholders
 from gradmeter.sources.models.wrappers import of_network, without_wrappers
 from gradmeter.sources.samples.left_out import Kind, kind_of
@@ -78,9 +78,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
 
 def _held(state: Any) -> str:
     keys = [repr(key) for key in state] if isinstance(state, dict) else []
-    listed = f" with {', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''}" if keys else ""
     kind = "single object" if isinstance(state, Placeholder) else type(state).__name__
-    return f"a {kind}{listed}"
+    return f"a {kind} with {listed(keys, _SHOWN)}" if keys else f"a {kind}"
 
 
 def _advice(path: Path, state: Any) -> str:
@@ -214,7 +213,7 @@ def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tens
         if parameter.is_floating_point() and not value.is_floating_point()
     ]
     problems = [
-        f"{verb} {', '.join(names[:_SHOWN])}{f' and {len(names) - _SHOWN} more' if len(names) > _SHOWN else ''}"
+        f"{verb} {listed(names, _SHOWN)}"
         for verb, names in (("lacks", missing), ("has unknown", unknown), ("has", wrong))
         if names
     ]

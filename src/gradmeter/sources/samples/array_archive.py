@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradmeter.errors import DataError
+from gradmeter.names import listed
 from gradmeter.sources.samples.archive_labels import LABELS, NAMES, checked_labels
 from gradmeter.sources.samples.array_kind import ArrayField, ArrayKind, Arrays
 from gradmeter.sources.samples.arrays import IMAGES
@@ -101,8 +102,7 @@ class ArrayArchive(Source):
             self._labels, self.classes = checked_labels(path, read_arrays(path, (LABELS, NAMES), file), self._count)
         self.labelled = self._labels is not None
         unused = [name for name in others if name not in (*arguments.values(), LABELS, NAMES)]
-        more = ", ..." if len(unused) > _NAMED else ""
-        self.left_out = f"the array{'s' * (len(unused) > 1)} {', '.join(unused[:_NAMED])}{more}" if unused else ""
+        self.left_out = f"the array{'s' * (len(unused) > 1)} {listed(unused, _NAMED)}" if unused else ""
         self._hash: str | None = None
 
     def __len__(self) -> int:
