@@ -69,7 +69,7 @@ def difference_grid(comparison: Comparison, first: str = "P(correct)") -> Grid:
         _blocks(comparison, cells, {measure for measure, _, _ in comparison.differences}),
         (
             "Percentage points, NLL in nats. Bold: the interval excludes zero, for better or worse, with at least "
-            f"{LEAST_INPUTS} different inputs on either side; the intervals of fewer are too narrow.",
+            f"{LEAST_INPUTS} different inputs on either side.",
         ),
     )
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from gradmeter.errors import InputError
-from gradmeter.trust.evaluation import bootstrap, separation
+from gradmeter.trust.evaluation import Interval, bootstrap, separation
 
 
 def test_the_mean_of_normal_numbers():
@@ -13,6 +14,21 @@ def test_the_mean_of_normal_numbers():
     assert interval.low == pytest.approx(data.mean() - half, abs=half / 5)
     assert interval.high == pytest.approx(data.mean() + half, abs=half / 5)
     assert bootstrap(np.mean, data) == interval
+
+
+@pytest.mark.parametrize("count", [4, 10, 100])
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_the_interval_of_a_mean_is_student_s(count: int, confidence: float) -> None:
+    """Percentiles that are not expanded give 0.54 and 0.82 times the width, for 4 and 10 samples at 95 %."""
+    data = np.random.default_rng(5).normal(size=count)
+    interval = bootstrap(np.mean, data, confidence=confidence, repetitions=20_000)
+    student = stats.ttest_1samp(data, 0).confidence_interval(confidence)
+    width = student.high - student.low
+    assert interval.high - interval.low == pytest.approx(width, rel=0.12 if count > 4 else 0.35)
+
+
+def test_two_samples_have_an_interval_from_one_to_the_other() -> None:
+    assert bootstrap(np.mean, [1.0, 3.0]) == Interval(2.0, 1.0, 3.0)
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import Source, Unreadable, open_source
 from gradmeter.sources.samples.decoding import decode_mask
 from gradmeter.trust.evaluation.binned import AUPR, AUROC, FPR95, SEPARATION, GroupedScores, ScoreCounts
-from gradmeter.trust.evaluation.resampling import REPETITIONS, Interval
+from gradmeter.trust.evaluation.resampling import REPETITIONS, Interval, percentile_interval
 
 IMAGES, MASKS, SUFFIX = "images", "labels_masks", "_labels_semantic.png"
 """Names in the folder: images/NAME.jpg, .png or .webp, and labels_masks/NAME_labels_semantic.png."""
@@ -42,7 +42,6 @@ _KIND = StoreKind("anomalies.json", "scores of anomalies", "gradmeter pixels ano
 _PARTS, _SUFFIXES = "parts", (".csv", ".md")
 # Bytes of an image's name in that of its part.
 _NAMED = 200
-_TAIL = 2.5  # percent on either side of an interval
 
 
 @dataclass(frozen=True)
@@ -214,7 +213,7 @@ def _read_counts(path: Path, name: str) -> ScoreCounts:
 
 
 def _measures(parts: Sequence[Path], masks: Path) -> dict[str, dict[str, Interval]]:
-    """Return the measures over all pixels, with percentile intervals of resampled images, their copies together."""
+    """Return the measures over all pixels, with intervals of resampled images, their copies together."""
     images = len(parts)
     digests = [part.stem.rpartition("-")[2] for part in parts]
     numbers = {digest: number for number, digest in enumerate(dict.fromkeys(digests))}
@@ -232,10 +231,10 @@ def _measures(parts: Sequence[Path], masks: Path) -> dict[str, dict[str, Interva
             kind = "normal" if not histograms.inside.any() else "anomalous"
             raise DataError(f"{masks} has no {kind} pixel in {images:,} masks; expected both kinds")
         values, resampled = histograms.measures(), histograms.measures(weights)
-        scores[name] = {}
-        for measure in SEPARATION:
-            low, high = np.nanpercentile(resampled[measure], (_TAIL, 100 - _TAIL))
-            scores[name][measure] = Interval(float(values[measure][0]), float(low), float(high))
+        scores[name] = {
+            measure: percentile_interval(float(values[measure][0]), resampled[measure], len(numbers))
+            for measure in SEPARATION
+        }
     return scores
 
 

@@ -13,7 +13,7 @@ from gradmeter.errors import InputError
 from gradmeter.trust.evaluation.calibration import brier_score, expected_calibration_error, negative_log_likelihood
 from gradmeter.trust.evaluation.curves import area_of_curve, risk_coverage_of_counts
 from gradmeter.trust.evaluation.operating_point import fpr_of_counts
-from gradmeter.trust.evaluation.resampling import REPETITIONS, Interval, Units
+from gradmeter.trust.evaluation.resampling import CONFIDENCE, REPETITIONS, Interval, Units, percentile_interval
 from gradmeter.trust.evaluation.samples import finite_sample
 from gradmeter.trust.evaluation.selective import excess_area_of_curve, generalised_area_of_curve, risk_of_curve
 from gradmeter.trust.evaluation.separation import separation_of_counts
@@ -27,7 +27,7 @@ _THRESHOLDS = 20_000
 ROUNDING = 1e-12
 """Measures whose difference is at most this are equal: sums in a different order have different rounding errors."""
 LEAST_INPUTS = 10
-"""Smallest number of different inputs on either side that show a difference: intervals of fewer are too narrow."""
+"""Smallest number of different inputs on either side that show a difference."""
 # Probabilities are clipped below 1, because an error of probability 0 would make the mean logarithm infinite.
 _ALMOST_ONE = float(np.nextafter(1.0, 0.0))
 
@@ -179,11 +179,11 @@ def compare(
     judged: Judged,
     *others: Judged,
     repetitions: int = REPETITIONS,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     seed: int = 0,
     on_progress: Callable[[int], None] = lambda repetitions: None,
 ) -> Comparison:
-    """Return all measures of each method for each column, with bootstrap percentile intervals (Efron 1979).
+    """Return all measures of each method for each column, with bootstrap intervals, as `percentile_interval` does.
 
     Separation measures (AUROC, AUPR, FPR95) compare the right predictions with those of the column. Selection measures
     (AURC and similar) and calibration measures are over all known inputs and the inputs of the column, in their given
@@ -234,27 +234,34 @@ def compare(
             key_draws.append(resampled.get(key, np.nan))
         on_progress(1)
     arrays = {key: np.array(key_draws) for key, key_draws in draws.items()}
-    estimates = {key: _interval(values[key], arrays[key], confidence) for key in values}
+    counts = {
+        (column, method): count
+        for part in parts
+        for column, count in _counts(part)
+        for method in {**part.uncertainty, **part.probability}
+    }
+    estimates = {key: percentile_interval(values[key], arrays[key], counts[key[1:]], confidence) for key in values}
     first_method = next(iter(judged.uncertainty))
     differences = {}
     for measure, column, method in values:
         key, first = (measure, column, method), (measure, column, first_method)
         if method != first_method and first in values:
             difference = _difference(values[first], values[key]).item()
-            differences[key] = _interval(difference, _difference(arrays[first], arrays[key]), confidence)
-    return Comparison(estimates, differences, confidence, _few(parts))
+            resampled_differences = _difference(arrays[first], arrays[key])
+            count = min(counts[key[1:]], counts[first[1:]])
+            differences[key] = percentile_interval(difference, resampled_differences, count, confidence)
+    few: dict[str, int] = {}
+    for (column, _), count in counts.items():
+        if count < LEAST_INPUTS:
+            few[column] = min(count, few.get(column, count))
+    return Comparison(estimates, differences, confidence, few)
 
 
-def _few(parts: Sequence[Judged]) -> dict[str, int]:
-    """Return the columns that have too few different inputs to show a difference, with their number."""
-    counts: dict[str, int] = {}
-    for part in parts:
-        inputs = part.inputs
-        right = np.unique(inputs[part.correct]).size
-        for column, members in part.columns().items():
-            least = min(right, np.unique(inputs[members]).size)
-            counts[column] = min(least, counts.get(column, least))
-    return {column: count for column, count in counts.items() if count < LEAST_INPUTS}
+def _counts(judged: Judged) -> Iterator[tuple[str, int]]:
+    """Yield each column with the number of different inputs of its own, or predicted right, whichever is smaller."""
+    right = np.unique(judged.inputs[judged.correct]).size
+    for column, members in judged.columns().items():
+        yield column, min(right, np.unique(judged.inputs[members]).size)
 
 
 def _kinds(judged: Judged) -> NDArray[np.int64]:
@@ -271,13 +278,6 @@ def _measure_all(
         for part, of_part in zip(parts, rankings, strict=True)
         for key, value in _measure(part, of_part, rows).items()
     }
-
-
-def _interval(value: float, draws: NDArray[np.float64], confidence: float) -> Interval:
-    """Return the percentile interval of resampled values, which are NaN for resamples without a sample of a column."""
-    tail = 50 * (1 - confidence)
-    low, high = np.nanpercentile(draws, (tail, 100 - tail)) if not np.isnan(draws).all() else (np.nan, np.nan)
-    return Interval(value, float(low), float(high))
 
 
 def _difference(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:

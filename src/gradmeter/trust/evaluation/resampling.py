@@ -14,6 +14,7 @@ from gradmeter.errors import InputError
 from gradmeter.trust.folds import numbered
 
 REPETITIONS = 1000
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,40 @@ class Units:
         return rows
 
 
+def percentile_interval(
+    value: float, draws: NDArray[np.float64], count: int, confidence: float = CONFIDENCE
+) -> Interval:
+    """Return a statistic with the expanded percentile interval of its resampled values (Hesterberg 2015).
+
+    Percentile intervals of few samples are too narrow: resampled values spread less than the statistic does, by
+    sqrt((count - 1) / count), and have the tails of the normal distribution instead of Student's. The percentiles are
+    therefore farther out, so far that the interval of a mean of `count` samples is about Student's.
+
+    Args:
+        value: the statistic.
+        draws: its resampled values; those that are NaN, because the resample lacks samples of one kind, are left out.
+        count: number of samples that were resampled; of several groups, that of the smallest.
+        confidence: of the interval.
+    """
+    defined = draws[~np.isnan(draws)]
+    if not len(defined):
+        return Interval(value, np.nan, np.nan)
+    tail = 0.0
+    if count > 1:
+        tail = stats.norm.cdf(np.sqrt(count / (count - 1)) * stats.t.ppf((1 - confidence) / 2, count - 1))
+    low, high = np.quantile(defined, (tail, 1 - tail))
+    return Interval(value, float(low), float(high))
+
+
 def bootstrap(
     statistic: Callable[..., float],
     *groups: ArrayLike,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
     repetitions: int = REPETITIONS,
     seed: int = 0,
     contents: Sequence[NDArray[np.uint64]] | None = None,
 ) -> Interval:
-    """Return a statistic of several groups of samples with its bootstrap percentile interval (Efron 1979).
+    """Return a statistic of several groups of samples with its bootstrap interval, as `percentile_interval` does.
 
     Each group is resampled separately and keeps its size. For paired differences, put all values of a sample, such as
     the scores of two methods, into one row of its group.
@@ -102,13 +128,12 @@ def bootstrap(
             *(array[of.rows(units_drawn)] for array, of, units_drawn in zip(arrays, units, drawn, strict=True))
         )
 
-    interval = stats.bootstrap(
+    resampled = stats.bootstrap(
         [np.arange(len(of)) for of in units],
         of_units,
         vectorized=False,
         n_resamples=repetitions,
-        confidence_level=confidence,
         method="percentile",
         rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return Interval(float(statistic(*arrays)), float(interval.low), float(interval.high))
+    ).bootstrap_distribution
+    return percentile_interval(float(statistic(*arrays)), resampled, min(map(len, units)), confidence)
