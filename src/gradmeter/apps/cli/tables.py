@@ -17,7 +17,7 @@ def comparison_table(comparison: Comparison, measures: Sequence[str], first: str
     """Return a table with a row for each column and method of a comparison.
 
     Rows of the other methods show in brackets the confidence interval of the difference, the first method minus this,
-    unless too few inputs show a difference.
+    unless there are too few inputs for one.
 
     Args:
         comparison: the comparison.
