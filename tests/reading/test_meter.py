@@ -862,6 +862,35 @@ def test_another_default_device() -> None:
         assert_equal(GradientMeter(model, activations=True)(x), expected, rtol=1e-12)
 
 
+class WithoutAutocast(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            logits: Tensor = self.network(x)
+        return logits
+
+
+def test_autocast_does_not_round_the_arithmetic_of_a_measurement() -> None:
+    model, x = paper_cnn(torch.float32)
+    model = WithoutAutocast(model)
+    expected = GradientMeter(model, activations=True)(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert_equal(GradientMeter(model, activations=True)(x), expected, rtol=1e-12)
+        assert torch.is_autocast_enabled("cpu")
+
+
+def test_autocast_is_that_of_the_caller() -> None:
+    model, x = paper_cnn(torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        logits = model(x)  # leaves weights that were cast without gradients in the cache of autocast
+        readings = GradientMeter(model)(x)
+    assert torch.equal(readings.logits, logits)
+    assert (readings["conv1", "l2"] > 0).all()
+
+
 # --- the network is restored
 
 

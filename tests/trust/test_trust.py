@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,18 +63,45 @@ def right(rows: slice) -> np.ndarray:
 # --- fit and predict
 
 
+class WithoutAutocast(torch.nn.Module):
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=False):
+            logits: torch.Tensor = self.network(x)
+        return logits
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 @pytest.mark.parametrize(("classifier", "reads"), [("gradmeter", "auto"), ("neural_network", "forward")])
-def test_torch_s_default_device_does_not_matter(classifier: str, reads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_s_modes_do_not_matter(classifier: str, reads: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fit_quickly(monkeypatch)
-    network = trained()
+    network = WithoutAutocast(trained())
 
     def fit() -> TrustModel:
         return TrustModel(GradientMeter(network), classifier, reads=reads).fit((IMAGES[300:500], LABELS[300:500]))
 
     expected = fit().predict_proba(IMAGES[:9])
-    with torch.device("meta"):  # as after torch.set_default_device("cuda"), tensors come where they must not be
-        given = fit().predict_proba(IMAGES[:9])
-    assert torch.equal(given, expected)
+    for mode in (
+        torch.device("meta"),  # as after torch.set_default_device("cuda"), tensors come where they must not be
+        default_dtype(torch.float64),
+        torch.autocast("cpu", dtype=torch.bfloat16),
+        torch.inference_mode(),
+    ):
+        with mode:
+            given = fit().predict_proba(IMAGES[:9])
+        assert torch.equal(given, expected)
 
 
 @pytest.mark.parametrize("classifier", [*CLASSIFIERS, FOREST])

@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -39,6 +40,8 @@ if hasattr(os, "register_at_fork"):
     )
 # Names of the weights that a network changes in its forward pass, by network.
 _changing_weights: WeakKeyDictionary[nn.Module, frozenset[str]] = WeakKeyDictionary()
+# Device types and dtypes of the autocast in which a measurement was called.
+_autocast: ContextVar[tuple[tuple[str, torch.dtype], ...]] = ContextVar("_autocast", default=())
 
 
 class NotFinite(InputError):
@@ -189,7 +192,7 @@ def parameters_of(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
 def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
     """Switch to eval mode, differentiable parameters, enabled gradients and eager execution; restore all of it at exit.
 
-    Calls from several threads are serialised.
+    Autocast applies to the network's calls (`answer`) only. Calls from several threads are serialised.
 
     Args:
         network: the network.
@@ -208,6 +211,7 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
         stack.enter_context(torch.random.fork_rng(devices))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(gradients))
+        stack.enter_context(_autocast_set_aside({"cpu", *(parameter.device.type for parameter in parameters)}))
         # If the compiler is not loaded, nothing is compiled; importing it would take a second.
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -236,6 +240,35 @@ def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
                 module.training = True
             for parameter in frozen:
                 parameter.requires_grad_(False)
+
+
+@contextmanager
+def _autocast_set_aside(devices: set[str]) -> Iterator[None]:
+    """Disable autocast, which would round the arithmetic of a measurement, but for `autocast_of_caller`."""
+    with ExitStack() as stack:
+        enabled = tuple(
+            (device, torch.get_autocast_dtype(device))
+            for device in sorted(devices)
+            if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        )
+        if enabled:
+            before = _autocast.set(enabled)
+            stack.callback(_autocast.reset, before)
+            for device, _ in enabled:
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+@contextmanager
+def autocast_of_caller() -> Iterator[None]:
+    """In a measurement, call the network's modules in the autocast in which the measurement was called.
+
+    Without its cache, which may hold weights that were cast without gradients.
+    """
+    with ExitStack() as stack:
+        for device, dtype in _autocast.get():
+            stack.enter_context(torch.autocast(device, dtype=dtype, cache_enabled=False))
+        yield
 
 
 @contextmanager
@@ -445,7 +478,8 @@ def answer(network: nn.Module, inputs: Inputs) -> Any:
     """The output of a network, or its `.logits` attribute or entry if it has one."""
     # Copies, because a network may modify its input in place, which belongs to the user and is used again.
     inputs = inputs.map(lambda tensor: tensor.clone())
-    output = network(*inputs.args, **inputs.kwargs)
+    with autocast_of_caller():
+        output = network(*inputs.args, **inputs.kwargs)
     if isinstance(output, Mapping) and "logits" in output:
         return output["logits"]
     return getattr(output, "logits", output)

@@ -6,7 +6,8 @@ which get the same batches. The total loss is the sum of their losses, so each n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -87,6 +88,14 @@ class NetworkBank:
         return {name: value.contiguous() for name, value in vars(self).items()}
 
 
+@contextmanager
+def _training() -> Iterator[None]:
+    """Train with gradients and without autocast, whatever the caller's mode is."""
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        yield
+
+
+@_training()
 def train_networks(
     data: Sequence[MetaData],
     initialisations: int,
@@ -153,13 +162,13 @@ def _initial(sets: int, width: int, initialisations: int, generator: torch.Gener
 
     def glorot(shape: tuple[int, ...], fan_in: int, fan_out: int) -> Tensor:
         bound = (6 / (fan_in + fan_out)) ** 0.5
-        return torch.empty(shape).uniform_(-bound, bound, generator=generator).requires_grad_()
+        return torch.empty(shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator).requires_grad_()
 
     return [
         glorot((sets, width, initialisations, HIDDEN), width, HIDDEN),
-        torch.zeros(sets, initialisations, HIDDEN, requires_grad=True),
+        torch.zeros(sets, initialisations, HIDDEN, dtype=torch.float32, requires_grad=True),
         glorot((sets, initialisations, HIDDEN, 2), HIDDEN, 2),
-        torch.zeros(sets, initialisations, 2, requires_grad=True),
+        torch.zeros(sets, initialisations, 2, dtype=torch.float32, requires_grad=True),
     ]
 
 

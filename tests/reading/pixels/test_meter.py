@@ -597,3 +597,14 @@ def test_torch_s_default_device_does_not_matter() -> None:
     with torch.device("meta"):  # as after torch.set_default_device("cuda"), tensors come where they must not be
         other = values()
     assert torch.equal(other, expected)
+
+
+def test_a_network_is_measured_in_the_autocast_of_the_caller() -> None:
+    network = segmenter(nn.Conv2d(6, 4, 3, padding=1), nn.Upsample(scale_factor=2, mode="bilinear")).float()
+    meter, images = PixelMeter(network, ["head"]), IMAGES.float()
+    expected = meter(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits, readings = network(images), PixelMeter(network, ["head"])(images)
+    assert torch.equal(readings.logits, logits)
+    assert readings.logits.dtype == torch.bfloat16
+    torch.testing.assert_close(readings["head", "l2"], expected["head", "l2"], rtol=0.1, atol=0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from gradmeter.trust.labels import neighbours as module
 from gradmeter.trust.labels.neighbours import nearest
@@ -35,6 +36,14 @@ def test_a_long_embedding_is_projected() -> None:
     found = nearest(embedding, 5)
     assert found.embedding.shape == (400, 128)
     assert (classes[found.rows] == classes[:, None]).all()
+
+
+def test_autocast_changes_nothing() -> None:
+    embedding = np.random.default_rng(0).normal(size=(60, 5))
+    expected = nearest(embedding, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = nearest(embedding, 4)
+    np.testing.assert_array_equal(found.similarity, expected.similarity)
 
 
 def test_two_inputs_and_equal_inputs() -> None:

@@ -96,6 +96,20 @@ def test_no_unknown_of_a_signal_is_one_of_the_known_ones(kind: str, shape: tuple
     assert (distances.amin(1) > 1e-3).all()
 
 
+def test_autocast_and_the_default_dtype_change_nothing() -> None:
+    expected = synthetic_unknowns(images(40, 1, 28, 28), labels(40))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        in_autocast = synthetic_unknowns(images(40, 1, 28, 28), labels(40))
+    known = images(40, 1, 28, 28)
+    torch.set_default_dtype(torch.float64)
+    try:
+        in_double = synthetic_unknowns(known, labels(40))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(in_autocast[kind], expected[kind]) for kind in KINDS)
+    assert all(torch.equal(in_double[kind], expected[kind]) for kind in KINDS)
+
+
 def test_the_same_seed_makes_the_same_unknowns() -> None:
     known = images(12, 3, 16, 16)
     first, second, other = (synthetic_unknowns(known, labels(12), seed=seed) for seed in (1, 1, 2))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
 from gradmeter.reading.kernels import reduce
+from gradmeter.reading.network import autocast_of_caller
 from gradmeter.reading.statistics import PowerSums
 
 # Memory for the derivatives and gradients of a block of pixels, in bytes.
@@ -73,7 +74,8 @@ class CutLayer:
         parameters = {name: parameter.detach() for name, parameter in self.parameters.items()}
 
         def called(values: dict[str, Tensor]) -> Any:
-            return functional_call(self.module, values, args, kwargs)
+            with autocast_of_caller():
+                return functional_call(self.module, values, args, kwargs)
 
         pull_back: Callable[[Tensor], tuple[dict[str, Tensor]]] = vjp(called, parameters)[1]
         gradients: dict[str, Tensor] = vmap(lambda derivative: pull_back(derivative)[0])(derivatives)

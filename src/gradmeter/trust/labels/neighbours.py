@@ -64,7 +64,8 @@ def nearest(embedding: NDArray[Any], neighbours: int = NEIGHBOURS, seed: int = 0
     size = max(1, _TILE // len(chosen))
     with stage("finding neighbours", count) as advance:
         for start in range(0, count, size):
-            tile = torch.from_numpy(directions[start : start + size]) @ references.T
+            with torch.autocast("cpu", enabled=False):
+                tile = torch.from_numpy(directions[start : start + size]) @ references.T
             tile.masked_fill_(tile > _SAME, -1)
             values, indices = tile.topk(k, dim=1)
             similarity[start : start + size] = values.numpy()

@@ -13,7 +13,7 @@ def between(low: float, high: float, images: Tensor, generator: Generator) -> Te
 
 def coin(images: Tensor, generator: Generator) -> Tensor:
     """Return random booleans [N, 1, 1, 1], one for each of N images."""
-    return torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
+    return torch.rand(len(images), 1, 1, 1, generator=generator, dtype=torch.float32) < 0.5
 
 
 def smooth_field(shape: tuple[int, ...], cells: int, generator: Generator, dtype: torch.dtype) -> Tensor:

@@ -54,7 +54,7 @@ def each_kind(
     with torch.device("cpu"):  # torch's default device may be another one
         partners = scaled[_partners(labels.cpu(), generator)]
     for name in names:
-        with torch.device("cpu"):
+        with torch.device("cpu"), torch.autocast("cpu", enabled=False):
             unknowns = KINDS[name](scaled, partners, generator) * span + low
         yield name, unknowns.to(images)
 
