@@ -84,7 +84,9 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-@pytest.mark.parametrize(("classifier", "reads"), [("gradmeter", "auto"), ("neural_network", "forward")])
+@pytest.mark.parametrize(
+    ("classifier", "reads"), [pytest.param("gradmeter", "auto", marks=pytest.mark.slow), ("neural_network", "forward")]
+)
 def test_torch_s_modes_do_not_matter(classifier: str, reads: str, monkeypatch: pytest.MonkeyPatch) -> None:
     fit_quickly(monkeypatch)
     network = WithoutAutocast(trained())
