@@ -179,3 +179,16 @@ def test_wrong_arguments_are_reported_before_the_training(tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"'net'.*network"):
         trainer.fit(Counting(), loader(0, 100), loader(300, 400))
     assert not trained_for
+
+
+def test_two_sets_are_logged_apart(tmp_path: Path) -> None:
+    """Lightning logs the mean of what two callbacks log under one name."""
+    sets = (loader(300, 400), loader(400, 500))
+    with pytest.raises(InputError, match="as 'gradmeter/NAME'; expected another prefix"):
+        fit(tmp_path, *map(GradmeterCallback, sets), epochs=1)
+    both = [GradmeterCallback(sets[0]), GradmeterCallback(sets[1], prefix="other")]
+    together = fit(tmp_path, *both, epochs=1).callback_metrics
+    alone = [fit(tmp_path, GradmeterCallback(data), epochs=1).callback_metrics for data in sets]
+    for name in ("accuracy", "l2/all", "p_correct"):
+        assert together[f"gradmeter/{name}"] == alone[0][f"gradmeter/{name}"]
+        assert together[f"other/{name}"] == alone[1][f"gradmeter/{name}"]

@@ -27,7 +27,7 @@ _AVERAGING = "WeightAveraging"
 class GradmeterCallback(Callback):
     """Callback that logs gradient statistics of each layer, and P(correct), after each validation.
 
-    It logs the numbers of `gradmeter.trust.adapters.training_log.validation_numbers` as "gradmeter/NAME", on rank zero
+    It logs the numbers of `gradmeter.trust.adapters.training_log.validation_numbers` as "PREFIX/NAME", on rank zero
     only. Training goes on exactly as without it: the weights, their gradients, the optimisers, the training mode and
     the random generators of PyTorch, NumPy and Python are left as they were.
 
@@ -37,6 +37,7 @@ class GradmeterCallback(Callback):
             and puts no distributed sampler into it.
         network: name of the submodule that maps the inputs to logits [N, C]; by default the LightningModule itself.
         metrics: names of the gradient statistics to log of each layer.
+        prefix: begins the names of what is logged; two callbacks of a trainer need two.
 
     Raises:
         InputError: if a statistic is unknown, or the loader cannot be iterated several times.
@@ -45,21 +46,34 @@ class GradmeterCallback(Callback):
         >>> Trainer(callbacks=[GradmeterCallback(loader)]).fit(module, train_loader, validation_loader)
     """
 
-    def __init__(self, loader: Iterable[Any], network: str = "", metrics: Sequence[str] = ("l2",)) -> None:
+    def __init__(
+        self,
+        loader: Iterable[Any],
+        network: str = "",
+        metrics: Sequence[str] = ("l2",),
+        prefix: str = "gradmeter",
+    ) -> None:
         self.loader, self.network, self.metrics = require_loader(loader), network, require_metrics(metrics)
+        self.prefix = prefix
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that each rank holds the whole network, and that the weights of the validation are measured.
 
         Raises:
             UnsupportedModelError: if the weights are spread over ranks.
-            InputError: if a callback puts other weights back before this one measures.
+            InputError: if a callback puts other weights back before this one measures, or another one has its prefix.
         """
         if isinstance(trainer.strategy, (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)):
             raise UnsupportedModelError(
                 f"{type(trainer.strategy).__name__} spreads the weights over ranks; expected a strategy that keeps the "
                 "whole network on each, such as DDP: remove the callback, or change the strategy"
             )
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, GradmeterCallback) and callback is not self and callback.prefix == self.prefix:
+                raise InputError(
+                    f"two callbacks log their numbers as '{self.prefix}/NAME'; expected another prefix for one, "
+                    "as in GradmeterCallback(loader, prefix='other'): Lightning would log the mean of both"
+                )
         for callback in takewhile(lambda other: other is not self, trainer.callbacks):  # type: ignore[attr-defined]
             if any(kind.__name__ == _AVERAGING for kind in type(callback).__mro__):
                 name = type(callback).__name__
@@ -97,4 +111,4 @@ class GradmeterCallback(Callback):
             return move_data_to_device(trainer.precision_plugin.convert_input(batch), pl_module.device)
 
         numbers = validation_numbers(pl_module.get_submodule(self.network), self.loader, self.metrics, move)
-        pl_module.log_dict({f"gradmeter/{name}": number for name, number in numbers.items()}, rank_zero_only=True)
+        pl_module.log_dict({f"{self.prefix}/{name}": number for name, number in numbers.items()}, rank_zero_only=True)
