@@ -8,7 +8,7 @@ from gradmeter.errors import GradmeterError
 from gradmeter.runs.engines import ENGINES, run_tasks_on_ray
 from gradmeter.runs.engines import ray as engine
 from gradmeter.runs.engines.processes import WorkerError
-from runs.engines.work import kill_queue, killed_once, refuse_zero, square
+from runs.engines.work import kill_queue, killed_once, refuse_table, refuse_zero, square
 
 # Ray leaves files open, and forks while threads run.
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster"), pytest.mark.filterwarnings("default")]
@@ -44,6 +44,25 @@ def test_a_queue_whose_process_is_killed_begins_again() -> None:
     events: list[str] = []
     run_tasks_on_ray(kill_queue, [1, 2], 1, events.append)
     assert events[-1] == "done 2"
+
+
+def test_a_dead_queue_hides_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If Ray is killed, the queues have died when an error of a task or an actor arrives."""
+    from ray.exceptions import RayActorError
+    from ray.util.queue import Queue
+
+    put = Queue.put
+
+    def died(queue: Queue, item: object = None) -> None:
+        put(queue, item)  # for the thread that waits for it
+        raise RayActorError
+
+    monkeypatch.setattr(Queue, "put", died)
+    monkeypatch.setattr(Queue, "qsize", died)
+    with pytest.raises(GradmeterError, match=r"^no zero$"):
+        run_tasks_on_ray(refuse_zero, [0], 1, lambda event: None)
+    with engine.cluster() as ray, pytest.raises(GradmeterError, match=r"^no table$"):
+        list(engine.through_actors(ray, [refuse_table], dict, {}, count=1, gpus=False))
 
 
 @pytest.mark.exhaustive

@@ -5,11 +5,12 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
 from forked import fork_server
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, GradmeterError
 from gradmeter.runs.engines import processes
 
 Emit = Callable[[object], None]
@@ -63,3 +64,8 @@ def sleep() -> None:
     """Start two workers that sleep, and print their ids."""
     processes.get_context = lambda method: fork_server()  # type: ignore[assignment]
     processes.run_tasks(refuse_zero, [600, 601], 2, lambda pid: print(pid, flush=True))
+
+
+def refuse_table() -> NoReturn:
+    """Fail instead of returning a table."""
+    raise GradmeterError("no table")

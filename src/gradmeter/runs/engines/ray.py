@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -309,15 +309,19 @@ def run_tasks_on_ray(
         except ray.exceptions.RayError as error:
             raise _original_error(error) from None
         finally:
-            for running_task in running:
-                ray.cancel(running_task, force=True)
-            queue.put(None)
-            listener.join(_LAST_EVENTS)
+            with suppress(ray.exceptions.RayError):  # if Ray was killed, everything is gone
+                for running_task in running:
+                    ray.cancel(running_task, force=True)
+                queue.put(None)
+                listener.join(_LAST_EVENTS)
 
 
 def _listen(queue: Any, on_event: Callable[[Any], None]) -> None:
-    for event in iter(queue.get, None):
-        on_event(event)
+    from ray.exceptions import RayError
+
+    with suppress(RayError):  # the queue ended, because Ray was killed or stops
+        for event in iter(queue.get, None):
+            on_event(event)
 
 
 def _work(task: Callable[[Any, Callable[[Any], None]], None], item: Any, queue: Any, folder: str) -> None:
@@ -398,9 +402,10 @@ def through_actors(
         raise _original_error(error) from None
     finally:
         # After an error Ray may keep the actors, and their cores, until its references are garbage collected.
-        for handle in handles.get_nowait_batch(handles.qsize()):
-            ray.kill(handle)
-        handles.shutdown(force=True)  # `__ray_terminate__` would be repeated, with a message, as any task of it
+        with suppress(ray.exceptions.RayError):  # if Ray was killed, everything is gone
+            for handle in handles.get_nowait_batch(handles.qsize()):
+                ray.kill(handle)
+            handles.shutdown(force=True)  # `__ray_terminate__` would be repeated, with a message, as any task of it
 
 
 class _Actor:
