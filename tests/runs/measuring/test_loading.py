@@ -1,10 +1,13 @@
 """Loading and preparing batches: which samples are skipped, and which failures are errors."""
 
 import multiprocessing
+import resource
 import threading
 from collections.abc import Sequence
 
 import pytest
+import torch
+from torch import Tensor
 
 from gradmeter.errors import InputError
 from gradmeter.runs.measuring import Skipped
@@ -112,3 +115,19 @@ def test_processes_that_would_not_help_are_not_started(
     loaded = load_batches(Small(), list, [range(2)] * batches, 3)
     assert next(loaded).inputs == [0, 1]
     assert len(multiprocessing.active_children()) == before + processes
+
+
+def large(contents: Sequence[int]) -> Tensor:
+    return torch.arange(30_000.0)
+
+
+def test_batches_arrive_without_shared_memory() -> None:
+    """A DataLoader prints an error in its process and waits for ever; containers often have 64 MB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))  # shared memory is a file
+    try:
+        loaded = list(load_batches(Small(), large, [range(2)] * 3, 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert all(batch.inputs.equal(large([])) for batch in loaded)
+    assert len(loaded) == 3

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from gradmeter.errors import GradmeterError, InputError, one_line
@@ -143,6 +145,25 @@ def _identity(batch: Any) -> Any:
     return batch
 
 
+class _Pickle:
+    """Pickles batches in a loading process, with tensors in shared memory while that suffices.
+
+    The DataLoader would pickle them in a thread of the process, where an error is only printed: the batch would be
+    lost, and the command would wait for it. Containers often have just 64 MB of shared memory.
+    """
+
+    def __init__(self) -> None:
+        self._shared = True
+
+    def __call__(self, batch: Batch | GradmeterError) -> bytes:
+        if self._shared:
+            try:
+                return bytes(ForkingPickler.dumps(batch))
+            except (OSError, RuntimeError):  # too little memory, too small a limit of files or of their size
+                self._shared = False
+        return pickle.dumps(batch)
+
+
 def load_batches(
     source: Source, prepare: Callable[[Sequence[Any]], Any], batches: Sequence[Sequence[int]], workers: int
 ) -> Iterator[Batch]:
@@ -164,7 +185,11 @@ def load_batches(
     sampler: Any = batches  # DataLoader is typed for lists, but accepts any sequence
     dataset: Any = _Batches(source, prepare)  # and for subclasses of Dataset
     processes = min(workers, len(batches), os.cpu_count() or 1)
-    for batch in DataLoader(dataset, batch_sampler=sampler, num_workers=processes, collate_fn=_identity):
+    loader = DataLoader(
+        dataset, batch_sampler=sampler, num_workers=processes, collate_fn=_Pickle() if processes else _identity
+    )
+    for loaded in loader:
+        batch = pickle.loads(loaded) if processes else loaded
         if isinstance(batch, GradmeterError):
             raise batch
         yield batch
