@@ -155,7 +155,7 @@ class _Pickle:
     def __init__(self) -> None:
         self._shared = True
 
-    def __call__(self, batch: Batch | GradmeterError) -> bytes:
+    def __call__(self, batch: Any) -> bytes:
         if self._shared:
             try:
                 return bytes(ForkingPickler.dumps(batch))
