@@ -59,10 +59,16 @@ def test_padding_is_not_content(texts: list[list[int]]) -> None:
     assert len(set(together.tolist())) == len(set(map(tuple, texts)))
 
 
-def test_readings_of_different_inputs_differ_even_if_their_logits_are_equal() -> None:
+@pytest.mark.parametrize(
+    ("layers", "read"),
+    [((nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2)), "activations"), ((nn.Linear(8, 2),), "embedding")],
+    ids=["deep", "linear probe"],
+)
+def test_readings_of_different_inputs_differ_even_if_their_logits_are_equal(
+    layers: tuple[nn.Module, ...], read: str
+) -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2)).bfloat16().eval()
-    meter = GradientMeter(network, gradients=False, activations=True)
+    meter = GradientMeter(nn.Sequential(*layers).bfloat16().eval(), gradients=False, **{read: True})  # type: ignore[arg-type]
     readings = meter(torch.randn(2000, 8).bfloat16())
     hashes = reading_hashes(readings)
     assert len(torch.unique(readings.logits, dim=0)) < len(readings)

@@ -53,10 +53,12 @@ def content_hashes(inputs: Any) -> NDArray[np.uint64]:
 def reading_hashes(readings: Readings) -> NDArray[np.uint64]:
     """Hash the readings of each sample, for inputs that are not available; [N] uint64.
 
-    Statistics of layers are hashed, too: different inputs often have equal logits if these are few and have few bits.
+    Statistics of layers and the embedding are hashed, too: different inputs often have equal logits if these are few
+    and have few bits.
     """
     numbers = [readings.logits, readings.values]
     numbers += [] if readings.activations is None else [readings.activations.values]
+    numbers += [] if readings.embedding is None else [readings.embedding]
     # Hash the values as tables store them, so that readings loaded from a table have the same hashes.
     columns = [plain_numbers(values).reshape(len(readings), -1) for values in numbers]
     hashes = np.empty(len(readings), np.uint64)
