@@ -60,6 +60,16 @@ def test_a_weight_is_written_to(trust: TrustModel, method: str) -> None:
         assert caught[0].filename == __file__
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_the_weights_of_a_network_without_buffers_get_another_type(dtype: torch.dtype) -> None:
+    """Module.to writes to the `data` of parameters, which is not counted as a change."""
+    model = nn.Linear(24, 10)
+    weights = FittedWeights(model)
+    model.to(dtype)
+    with pytest.warns(GradmeterWarning, match=CHANGED):
+        weights.warn_if_changed(model)
+
+
 def test_a_forward_pass_in_train_mode_changes_buffers(trust: TrustModel) -> None:
     model = trust.meter.model.train()
     model(images())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import UnsupportedModelError, warn
@@ -58,15 +59,17 @@ def _tensors(network: nn.Module) -> list[Tensor]:
 
 
 # The tensors themselves, since the id of one that was replaced may become that of a later one.
-_Stamps = list[tuple[Tensor, int | None]]
+_Stamps = list[tuple[Tensor, tuple[torch.dtype, int | None]]]
 
 
 def _stamps(network: nn.Module) -> _Stamps:
-    """Each tensor, and a number that changes when it is written to, other than by its `data`."""
-    return [(tensor, None if tensor.is_inference() else tensor._version) for tensor in _tensors(network)]
+    """Each tensor, its type, and a number that changes when it is written to, other than by its `data`."""
+    return [
+        (tensor, (tensor.dtype, None if tensor.is_inference() else tensor._version)) for tensor in _tensors(network)
+    ]
 
 
 def _are_same(first: _Stamps, second: _Stamps) -> bool:
     return len(first) == len(second) and all(
-        tensor is other and version == later for (tensor, version), (other, later) in zip(first, second, strict=True)
+        tensor is other and state == later for (tensor, state), (other, later) in zip(first, second, strict=True)
     )
