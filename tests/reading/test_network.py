@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing._internal.two_tensor import TwoTensor
 
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.network import weights_hash
@@ -47,6 +48,16 @@ def test_buffers_of_every_kind_count(kept: Tensor, other: Tensor) -> None:
     digest = weights_hash(Keeping(kept))
     assert weights_hash(Keeping(kept.clone())) == digest
     assert weights_hash(Keeping(other)) != digest
+
+
+def test_numbers_that_a_tensor_wraps_count() -> None:
+    """Quantised weights of torchao are such tensors, and cannot be viewed as bytes."""
+    network, same, other = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2)
+    for layer, scale in ((network, 1.0), (same, 1.0), (other, 2.0)):
+        layer.weight = nn.Parameter(TwoTensor(DIAGONAL.clone(), torch.full((2, 2), scale)))
+        layer.bias = None
+    assert weights_hash(same) == weights_hash(network)
+    assert weights_hash(other) != weights_hash(network)
 
 
 @pytest.mark.parametrize("state", [{"calls": 3}, "text", 7, object()], ids=["dict", "text", "number", "object"])

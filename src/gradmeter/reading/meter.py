@@ -684,6 +684,7 @@ class GradientMeter:
         probe = tile.probe()
         probed = self._forward(probe, check_gradients=True)
         probed.graph.require_dense()
+        probed.graph.require_gradients(self._parameters)
         # The last sample: if the network carries state from one sample to the next, it shows there.
         alone = self._forward(probe.rows(slice(PROBE_SAMPLES - 1, PROBE_SAMPLES)))
         _require_same_logits(alone.logits[0].detach(), probed.logits[-1].detach())

@@ -524,8 +524,24 @@ def weights_hash(network: nn.Module) -> str:
         for name, value in sorted(state.items()):
             if isinstance(value, Tensor):  # a module may add other state
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
-                numbers = value.detach().cpu().resolve_conj().resolve_neg()
-                dense = numbers if numbers.layout == torch.strided else numbers.to_dense()
-                digest.update(dense.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+                for part in _wrapped(value):
+                    numbers = part.detach().cpu().resolve_conj().resolve_neg()
+                    dense = numbers if numbers.layout == torch.strided else numbers.to_dense()
+                    digest.update(dense.contiguous().reshape(-1).view(torch.uint8).numpy().data)
             advance(1)
     return digest.hexdigest()
+
+
+def wraps_numbers(tensor: Tensor) -> bool:
+    """Whether other tensors hold its numbers, as those of a quantised weight of torchao."""
+    return hasattr(tensor, "__tensor_flatten__")
+
+
+def _wrapped(tensor: Tensor) -> Iterator[Tensor]:
+    """The tensors that hold the numbers of one that wraps them; else the tensor itself."""
+    if not wraps_numbers(tensor):
+        yield tensor
+        return
+    names, _ = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
+    for name in names:
+        yield from _wrapped(getattr(tensor, name))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing._internal.two_tensor import TwoTensor
 
 from gradmeter import GradientMeter, GradmeterError, InputError, UnsupportedModelError
 from oracles.networks import samples
@@ -100,6 +101,20 @@ def assert_refused(name: str, meter_of: Callable[[nn.Module], GradientMeter]) ->
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_in_a_line(name: str) -> None:
     assert_refused(name, GradientMeter)
+
+
+def _quantised() -> nn.Module:
+    """A network with a weight that gets no gradient because a subclass of Tensor holds its numbers, as in torchao."""
+    codes = nn.Parameter(TwoTensor(torch.eye(3), torch.eye(3)))
+    return Network(lambda m, x: m.dense(x) @ m.codes.a, dense=nn.Linear(5, 3), codes=codes).eval()
+
+
+def test_a_weight_that_wraps_its_numbers_and_gets_no_gradient() -> None:
+    """Its gradient was read as zero; the forward pass can be read."""
+    with pytest.raises(UnsupportedModelError, match=r"'root' .*TwoTensor.*forward") as raised:
+        GradientMeter(_quantised())(X)
+    assert "\n" not in str(raised.value)
+    assert len(GradientMeter(_quantised(), gradients=False, activations=True)(X)) == len(X)
 
 
 def test_training_forward_is_never_seen() -> None:

@@ -17,6 +17,7 @@ from torch.autograd.graph import Node
 
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.capture.sample_axis import Shape
+from gradmeter.reading.network import wraps_numbers
 
 _ACCUMULATE = "torch::autograd::AccumulateGrad"
 # Autograd's names of the dimensions along which an operation works.
@@ -91,6 +92,22 @@ class Graph:
                 raise UnsupportedModelError(
                     f"the network computes with nested tensors ({node.name()}), whose gradients cannot be measured; "
                     "expected padded tensors: build them with a mask, or read only the forward pass with "
+                    'GradientMeter(model, gradients=False) or reads="forward"'
+                )
+
+    def require_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Check that every parameter which wraps its numbers, as the quantised ones of torchao do, gets a gradient.
+
+        Raises:
+            UnsupportedModelError: if one gets none.
+        """
+        reached = set(self.leaves.values())
+        for name, parameter in parameters.items():
+            if name not in reached and wraps_numbers(parameter):
+                layer, _, own_name = name.rpartition("/")
+                raise UnsupportedModelError(
+                    f"layer {layer!r} has no gradient for its {own_name}, of type {type(parameter).__name__}; expected "
+                    "the network before quantisation, or read only the forward pass with "
                     'GradientMeter(model, gradients=False) or reads="forward"'
                 )
 
