@@ -265,6 +265,10 @@ def autocast_of_caller() -> Iterator[None]:
 
     Without its cache, which may hold weights that were cast without gradients.
     """
+    # A traced network is called in no measurement, and the second look of an exported judge cannot read a ContextVar.
+    if torch.compiler.is_compiling():
+        yield
+        return
     with ExitStack() as stack:
         for device, dtype in _autocast.get():
             stack.enter_context(torch.autocast(device, dtype=dtype, cache_enabled=False))
