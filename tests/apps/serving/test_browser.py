@@ -288,10 +288,14 @@ def test_without_a_server_no_verdict_on_an_earlier_drawing_is_left(visit: Callab
     page = visit()
     draw(page, SEVEN)
     page.route("**/judge/details", lambda route: route.abort())
+    place = page.locator("#pad").bounding_box()
     press(page, (0.2, 0.2))  # a dot is one change of the drawing, and one request
     page.mouse.up()
     page.wait_for_selector("#problem:visible")
     assert not page.is_visible("#answer")
+    assert page.inner_text("#empty") == "There is no verdict yet."
+    # Else the stroke that is being drawn would be bent.
+    assert page.locator("#pad").bounding_box() == place
     # Of many files, only the first fails: the others are not sent.
     page.set_input_files("#files", [{"name": f"{n}.png", "mimeType": "image/png", "buffer": b"x"} for n in range(5)])
     page.wait_for_selector("#problem >> text=0.png")
