@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from apps.onnx.exported import needs_exporter
 from gradmeter import GradientMeter, GradmeterError, TrustModel
+from gradmeter.apps.onnx import exporting
 from gradmeter.apps.onnx.exporting import export
 from gradmeter.apps.onnx.graph import to_graph
 from gradmeter.apps.onnx.judged_model import JudgedModel
@@ -181,8 +182,10 @@ def report(name: str, given: pd.DataFrame, expected: pd.DataFrame) -> None:
     print(f"\n{name}: {', '.join(texts)}; {changed} of {len(expected)} decisions differ")
 
 
-def test_a_transformer_that_was_never_trained_is_refused(tmp_path: Path) -> None:
+def test_a_transformer_that_was_never_trained_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its LayerNorms give statistics that are constant but for rounding."""
+    # They move the verdicts by 1e-4 to 1e-2, as the machine rounds; those of trained networks by less than 1e-6.
+    monkeypatch.setattr(exporting, "_TOLERANCE", 1e-5)
     torch.manual_seed(0)
     network, (images, labels) = vit(), cifar()
     batches = DataLoader(TensorDataset(images[500:1250], labels[500:1250]), batch_size=100)
