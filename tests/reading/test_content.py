@@ -69,7 +69,7 @@ def test_readings_of_different_inputs_differ_even_if_their_logits_are_equal(
 ) -> None:
     torch.manual_seed(0)
     meter = GradientMeter(nn.Sequential(*layers).bfloat16().eval(), gradients=False, **{read: True})  # type: ignore[arg-type]
-    readings = meter(torch.randn(2000, 8).bfloat16())
+    readings = meter(torch.randn(8000, 8).bfloat16())
     hashes = reading_hashes(readings)
     assert len(torch.unique(readings.logits, dim=0)) < len(readings)
     assert len(np.unique(hashes)) == len(readings)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter import GradientMeter, Trust, TrustModel
-from gradmeter.errors import GradmeterError, InputError
+from gradmeter.errors import GradmeterError, GradmeterWarning, InputError
 from trust.trained import digits, loader, noise, trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_fits")]
@@ -64,7 +64,8 @@ def test_the_network_is_a_submodule() -> None:
     assert model.state_dict().keys() == {f"network.{name}" for name in expected}
     assert [*map(id, model.parameters())] == [*map(id, network.parameters())]
     before = model(IMAGES[:20])
-    after = model.double()(IMAGES[:20].double())
+    with pytest.warns(GradmeterWarning, match="weights changed"):
+        after = model.double()(IMAGES[:20].double())
     assert next(network.parameters()).dtype == after.logits.dtype == torch.float64
     torch.testing.assert_close(after.p_correct, before.p_correct, rtol=1e-3, atol=1e-5)
 
