@@ -145,6 +145,16 @@ def _identity(batch: Any) -> Any:
     return batch
 
 
+class _Pickled:
+    """What arrives as the batch where it is unpickled: in the DataLoader, which notices the end of its processes."""
+
+    def __init__(self, batch: bytes) -> None:
+        self._batch = batch
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        return pickle.loads, (self._batch,)
+
+
 class _Pickle:
     """Pickles batches in a loading process, with tensors in shared memory while that suffices.
 
@@ -155,13 +165,13 @@ class _Pickle:
     def __init__(self) -> None:
         self._shared = True
 
-    def __call__(self, batch: Any) -> bytes:
+    def __call__(self, batch: Any) -> _Pickled:
         if self._shared:
             try:
-                return bytes(ForkingPickler.dumps(batch))
+                return _Pickled(bytes(ForkingPickler.dumps(batch)))
             except (OSError, RuntimeError):  # too little memory, too small a limit of files or of their size
                 self._shared = False
-        return pickle.dumps(batch)
+        return _Pickled(pickle.dumps(batch))
 
 
 def load_batches(
@@ -188,8 +198,7 @@ def load_batches(
     loader = DataLoader(
         dataset, batch_sampler=sampler, num_workers=processes, collate_fn=_Pickle() if processes else _identity
     )
-    for loaded in loader:
-        batch = pickle.loads(loaded) if processes else loaded
+    for batch in loader:
         if isinstance(batch, GradmeterError):
             raise batch
         yield batch
