@@ -291,6 +291,13 @@ def test_numbers_of_the_answer_are_not_rounded_to_certainty(evaluation: Evaluati
     assert "none of 100,000" in guarantee_checked(WRONG, replace(almost_all, accepted=0, errors=0))
 
 
+def test_the_accepted_inputs_are_counted_beside_their_share(evaluation: Evaluation) -> None:
+    """Unknown inputs are among them, so they are not a share of the known ones."""
+    guarantee = replace(evaluation.guarantee_checks[WRONG].guarantee, coverage=0.6, accepted=960, errors=74)
+    sentence = guaranteed(guarantee, 0.25, 0.77)
+    assert "accepts 60.0 % of the held-out inputs (960 inputs, 74 of them wrong), 77.0 % of the known ones." in sentence
+
+
 def test_differences_have_no_negative_zero() -> None:
     keys = [("auroc", WRONG, "softmax")]
     comparison = Comparison(

@@ -112,8 +112,8 @@ def guaranteed(guarantee: Guarantee, unknown_share: float, known_coverage: float
         f"accepted predictions are wrong, for inputs from the same distribution, {unknown} of them unknown. A "
         f"prediction is accepted if {SCORE_NAMES[guarantee.score]} is at least "
         f"{significant(guarantee.threshold, 6)}: this accepts "
-        f"{percent(guarantee.coverage, 1)} % of the held-out inputs{of_known} ({guarantee.accepted:,} inputs, "
-        f"{guarantee.errors:,} of them wrong)."
+        f"{percent(guarantee.coverage, 1)} % of the held-out inputs ({guarantee.accepted:,} inputs, "
+        f"{guarantee.errors:,} of them wrong){of_known}."
     )
 
 
