@@ -118,6 +118,18 @@ def test_copies_of_an_image_add_no_evidence(folder: Path, tmp_path: Path) -> Non
             assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
+def test_one_image_has_no_interval(folder: Path, tmp_path: Path) -> None:
+    """It would have no width, as if the measures were certain."""
+    _, *others = sorted((folder / MASKS).iterdir())
+    for mask in others:
+        mask.unlink()
+    measures = score(folder, tmp_path / "out").scores[SOFTMAX]
+    assert all(np.isnan([interval.low, interval.high]).all() for interval in measures.values())
+    with (tmp_path / "out/anomalies.csv").open(encoding="utf-8") as file:
+        assert {(row["auroc_low"], row["auroc_high"]) for row in csv.DictReader(file)} == {("", "")}
+    assert "[" not in (tmp_path / "out/anomalies.md").read_text(encoding="utf-8")
+
+
 def test_the_tables(folder: Path, tmp_path: Path) -> None:
     result = score(folder, tmp_path / "out")
     with (tmp_path / "out/anomalies.csv").open(encoding="utf-8") as file:

@@ -85,6 +85,7 @@ def anomalies(
     # Imported here so that --help does not wait for PyTorch.
     from gradmeter.apps.cli.progress import bars, trial_device
     from gradmeter.apps.workflows.anomalies import MASKS, TABLE, anomaly_images, score_anomalies
+    from gradmeter.apps.workflows.records import interval_record
     from gradmeter.sources.models.segmenters import open_segmenter
     from gradmeter.sources.samples import require_outside
     from gradmeter.stages import stage
@@ -109,7 +110,11 @@ def anomalies(
             on_skip=shown.show_skipped,
         )
     if as_json:
-        typer.echo(json.dumps({"out": str(out), **asdict(found)}, indent=2))
+        scores = {
+            name: {measure: interval_record(interval) for measure, interval in of_score.items()}
+            for name, of_score in found.scores.items()
+        }
+        typer.echo(json.dumps({"out": str(out), **asdict(found), "scores": scores}, indent=2))
         return
     skipped_count = f", skipped {len(found.skipped):,}" if found.skipped else ""
     Terminal().say(f"Scored {found.images:,} images{skipped_count}: {out / f'{TABLE}.md'}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from gradmeter.apps.workflows.records import interval_record
 from gradmeter.apps.workflows.segmenting import changes, identity, on_image
 from gradmeter.errors import DataError, InputError
 from gradmeter.files import remove_earlier, shortened, write_text
@@ -213,7 +215,10 @@ def _read_counts(path: Path, name: str) -> ScoreCounts:
 
 
 def _measures(parts: Sequence[Path], masks: Path) -> dict[str, dict[str, Interval]]:
-    """Return the measures over all pixels, with intervals of resampled images, their copies together."""
+    """Return the measures over all pixels, with intervals of resampled images, their copies together.
+
+    One image has no interval.
+    """
     images = len(parts)
     digests = [part.stem.rpartition("-")[2] for part in parts]
     numbers = {digest: number for number, digest in enumerate(dict.fromkeys(digests))}
@@ -231,10 +236,14 @@ def _measures(parts: Sequence[Path], masks: Path) -> dict[str, dict[str, Interva
             kind = "normal" if not histograms.inside.any() else "anomalous"
             raise DataError(f"{masks} has no {kind} pixel in {images:,} masks; expected both kinds")
         values, resampled = histograms.measures(), histograms.measures(weights)
-        scores[name] = {
-            measure: percentile_interval(float(values[measure][0]), resampled[measure], len(numbers))
-            for measure in SEPARATION
-        }
+        scores[name] = {}
+        for measure in SEPARATION:
+            value = float(values[measure][0])
+            scores[name][measure] = (
+                percentile_interval(value, resampled[measure], len(numbers))
+                if len(numbers) > 1
+                else Interval(value, np.nan, np.nan)
+            )
     return scores
 
 
@@ -243,8 +252,8 @@ def _write_tables(found: Found, out: Path) -> None:
     writer = csv.writer(rows, lineterminator="\n")
     writer.writerow(["score", *(f"{measure}{end}" for measure in SEPARATION for end in ("", "_low", "_high"))])
     for name, of_score in found.scores.items():
-        intervals = [of_score[measure] for measure in SEPARATION]
-        writer.writerow([name, *(number for one in intervals for number in (one.value, one.low, one.high))])
+        intervals = [interval_record(of_score[measure]) for measure in SEPARATION]
+        writer.writerow([name, *(number for one in intervals for number in one.values())])
     remove_earlier([out / f"{TABLE}.md"])
     write_text(out / f"{TABLE}.csv", rows.getvalue())
     order = sorted(found.scores, key=lambda name: -found.scores[name][AUPR].value)
@@ -262,4 +271,4 @@ def _write_tables(found: Found, out: Path) -> None:
 
 def _cell(interval: Interval) -> str:
     value, low, high = (f"{100 * number:.2f}" for number in (interval.value, interval.low, interval.high))
-    return f"{value} [{low}, {high}]"
+    return value if math.isnan(interval.low) else f"{value} [{low}, {high}]"

@@ -16,7 +16,7 @@ from gradmeter.trust.risk import Guarantee
 def estimate_records(comparison: Comparison) -> list[dict[str, Any]]:
     """Return one record per measure, column and method, with the value and its interval; shares are fractions."""
     return [
-        {"measure": measure, "column": column, "method": method, **_interval_record(interval)}
+        {"measure": measure, "column": column, "method": method, **interval_record(interval)}
         for (measure, column, method), interval in comparison.estimates.items()
     ]
 
@@ -28,7 +28,7 @@ def difference_records(comparison: Comparison) -> list[dict[str, Any]]:
             "measure": measure,
             "column": column,
             "other": other,
-            **_interval_record(interval),
+            **interval_record(interval),
             "better": MEASURES[measure].better,
             "verdict": comparison.verdict(measure, column, other),
         }
@@ -58,6 +58,6 @@ def skipped_records(sets: tuple[ReadSet, ...]) -> list[dict[str, str]]:
     ]
 
 
-def _interval_record(interval: Interval) -> dict[str, float | None]:
-    # JSON has no NaN.
+def interval_record(interval: Interval) -> dict[str, float | None]:
+    """Return an interval as a record, with None for numbers that are not finite, because JSON has no NaN."""
     return {name: value if math.isfinite(value) else None for name, value in asdict(interval).items()}
