@@ -59,6 +59,17 @@ def test_padding_is_not_content(texts: list[list[int]]) -> None:
     assert len(set(together.tolist())) == len(set(map(tuple, texts)))
 
 
+@pytest.mark.parametrize(("name", "axis"), [("inputs_embeds", 1), ("bbox", 1), ("input_features", 2)])
+def test_padding_is_not_content_where_a_position_holds_several_numbers(name: str, axis: int) -> None:
+    values, lengths = torch.randn(4, 8, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([2, 5, 1, 8])
+    mask = (torch.arange(8) < lengths[:, None]).long()
+    together = content_hashes({name: values.movedim(1, axis), "attention_mask": mask})
+    assert len(set(together.tolist())) == 4
+    for row, length in enumerate(lengths.tolist()):
+        short = {name: values[row : row + 1, :length].movedim(1, axis), "attention_mask": mask[row : row + 1, :length]}
+        assert content_hashes(short) == together[row]
+
+
 @pytest.mark.parametrize(
     ("layers", "read"),
     [((nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2)), "activations"), ((nn.Linear(8, 2),), "embedding")],

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from gradmeter.reading.columns import plain_numbers
-from gradmeter.reading.inputs import MASK, Inputs
+from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.readings import Readings
 
 HASH_COLUMN = "content_hash"
@@ -35,15 +35,15 @@ def content_hashes(inputs: Any) -> NDArray[np.uint64]:
     tensors = [(name, _widened(value.cpu())) for name, value in arguments if isinstance(value, torch.Tensor)]
     if len(tensors) == 1:
         tensors = [("", tensors[0][1])]
-    mask = batch.kwargs.get(MASK)
-    kept = None if mask is None else mask.bool().cpu()
+    kept = None if batch.mask is None else batch.mask.cpu()
     hashes = np.empty(batch.samples, np.uint64)
     for sample in range(batch.samples):
         digest = hashlib.blake2b(digest_size=_BYTES)
         for name, tensor in tensors:
             row = tensor[sample]
-            if kept is not None and row.shape == kept[sample].shape:
-                row = row[kept[sample]]
+            if kept is not None and kept.shape[1] in row.shape:
+                # The axis of the positions, as for the outputs of layers.
+                row = row.index_select(row.shape.index(kept.shape[1]), kept[sample].nonzero()[:, 0])
             digest.update(f"{name} {row.dtype} {tuple(row.shape)} ".encode())
             digest.update(row.contiguous().flatten().view(torch.uint8).numpy().tobytes())
         hashes[sample] = int.from_bytes(digest.digest(), "little")
