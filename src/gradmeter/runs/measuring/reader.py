@@ -59,7 +59,7 @@ class Reader:
         """
         if not batch.ids:
             return batch, None
-        samples = f" of {batch.ids[0]} to {batch.ids[-1]}"
+        samples = f" for the samples {batch.ids[0]} to {batch.ids[-1]}"
         # The inner block comes first: a dead loading process must not be reported as an error of the network.
         with explained(self.classifier, batch.inputs, samples), explain_dead_workers():
             labels = None if self.classes is None else self.classes(batch).to(device)
