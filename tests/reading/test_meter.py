@@ -22,6 +22,7 @@ from gradmeter.reading.network import NotFinite
 from gradmeter.reading.pseudo_labels import PseudoLabel, start_vector
 from gradmeter.reading.statistics import METRICS, STATISTICS
 from gradmeter.research.study.network import PaperCNN
+from modes import WithoutAutocast
 from oracles import loop
 from oracles.gradients import exact_log_scale, expected_readings, logits_of, per_sample, predicted_error
 from oracles.moments import assert_agree, eight
@@ -860,17 +861,6 @@ def test_another_default_device() -> None:
     expected = GradientMeter(model, activations=True)(x)
     with torch.device("meta"):
         assert_equal(GradientMeter(model, activations=True)(x), expected, rtol=1e-12)
-
-
-class WithoutAutocast(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast("cpu", enabled=False):
-            logits: Tensor = self.network(x)
-        return logits
 
 
 def test_autocast_does_not_round_the_arithmetic_of_a_measurement() -> None:

@@ -3,7 +3,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from gradmeter.trust.evaluation import expected_calibration_error, separation
 from gradmeter.trust.judge import CLASSIFIERS
 from gradmeter.trust.risk import RiskNotControlled
 from gradmeter.trust.two_heads import TwoHeads
+from modes import WithoutAutocast, default_dtype
 from trust.quick import fit_quickly
 from trust.trained import digits, loader, noise, trained, untrained
 
@@ -61,27 +61,6 @@ def right(rows: slice) -> np.ndarray:
 
 
 # --- fit and predict
-
-
-class WithoutAutocast(torch.nn.Module):
-    def __init__(self, network: torch.nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        with torch.autocast("cpu", enabled=False):
-            logits: torch.Tensor = self.network(x)
-        return logits
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
 
 
 @pytest.mark.parametrize(

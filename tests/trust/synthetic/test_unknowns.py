@@ -5,6 +5,7 @@ from torch import Tensor
 from gradmeter.errors import InputError
 from gradmeter.trust.synthetic import KINDS, synthetic_unknowns
 from gradmeter.trust.synthetic.unknowns import _partners
+from modes import default_dtype
 
 BLENDS = ("blend", "overlay", "halves")
 SIZES = [(1, 28, 28), (3, 32, 32), (3, 17, 40), (2, 5, 5)]
@@ -101,11 +102,8 @@ def test_autocast_and_the_default_dtype_change_nothing() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         in_autocast = synthetic_unknowns(images(40, 1, 28, 28), labels(40))
     known = images(40, 1, 28, 28)
-    torch.set_default_dtype(torch.float64)
-    try:
+    with default_dtype(torch.float64):
         in_double = synthetic_unknowns(known, labels(40))
-    finally:
-        torch.set_default_dtype(torch.float32)
     assert all(torch.equal(in_autocast[kind], expected[kind]) for kind in KINDS)
     assert all(torch.equal(in_double[kind], expected[kind]) for kind in KINDS)
 
