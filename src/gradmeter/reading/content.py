@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from gradmeter.reading.columns import plain_numbers
-from gradmeter.reading.inputs import Inputs
+from gradmeter.reading.inputs import Inputs, at_positions
 from gradmeter.reading.readings import Readings
 
 HASH_COLUMN = "content_hash"
@@ -42,8 +42,7 @@ def content_hashes(inputs: Any) -> NDArray[np.uint64]:
         for name, tensor in tensors:
             row = tensor[sample]
             if kept is not None and kept.shape[1] in row.shape:
-                # The axis of the positions, as for the outputs of layers.
-                row = row.index_select(row.shape.index(kept.shape[1]), kept[sample].nonzero()[:, 0])
+                row = at_positions(tensor[sample : sample + 1], kept[sample])[0]
             digest.update(f"{name} {row.dtype} {tuple(row.shape)} ".encode())
             digest.update(row.contiguous().flatten().view(torch.uint8).numpy().tobytes())
         hashes[sample] = int.from_bytes(digest.digest(), "little")

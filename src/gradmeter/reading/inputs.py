@@ -155,6 +155,16 @@ class Inputs:
         return self.map(lambda _: next(new))
 
 
+def at_positions(values: Tensor, kept: Tensor) -> Tensor:
+    """Entries of values [N, ...] at some positions.
+
+    Args:
+        values: numbers of N samples; their first axis with T entries is that of the positions.
+        kept: [T] bool, which positions.
+    """
+    return values.index_select(values.shape.index(len(kept), 1), kept.nonzero()[:, 0])
+
+
 def _prepared(value: Any) -> Any:
     """Detach a tensor, and convert images to the channels-last memory format, which is faster."""
     if not isinstance(value, Tensor):

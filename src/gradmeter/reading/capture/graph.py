@@ -19,6 +19,7 @@ from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.capture.sample_axis import Shape
 from gradmeter.reading.network import wraps_numbers
 
+_FORWARD_ONLY = 'read only the forward pass with GradientMeter(model, gradients=False) or reads="forward"'
 _ACCUMULATE = "torch::autograd::AccumulateGrad"
 # Autograd's names of the dimensions along which an operation works.
 _DIMENSIONS = ("_saved_dim", "_saved_dims", "_saved_dim0", "_saved_dim1", "_saved_dimension")
@@ -91,8 +92,7 @@ class Graph:
             if any(entry.is_nested_tensor for entry in metadata(node)):
                 raise UnsupportedModelError(
                     f"the network computes with nested tensors ({node.name()}), whose gradients cannot be measured; "
-                    "expected padded tensors: build them with a mask, or read only the forward pass with "
-                    'GradientMeter(model, gradients=False) or reads="forward"'
+                    f"expected padded tensors: build them with a mask, or {_FORWARD_ONLY}"
                 )
 
     def require_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -107,8 +107,7 @@ class Graph:
                 layer, _, own_name = name.rpartition("/")
                 raise UnsupportedModelError(
                     f"layer {layer!r} has no gradient for its {own_name}, of type {type(parameter).__name__}; expected "
-                    "the network before quantisation, or read only the forward pass with "
-                    'GradientMeter(model, gradients=False) or reads="forward"'
+                    f"the network before quantisation, or {_FORWARD_ONLY}"
                 )
 
     @cached_property

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradmeter.reading.capture import SampleAxis, growing_dimension
 from gradmeter.reading.hooks import OfThisThread
-from gradmeter.reading.inputs import MASK, PROBE_SAMPLES, Inputs
+from gradmeter.reading.inputs import MASK, PROBE_SAMPLES, Inputs, at_positions
 from gradmeter.reading.kernels import OutputSums
 from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
 
@@ -223,7 +223,7 @@ class OutputReader:
                 # Pooled outputs [N, D] have no positions.
                 if mask is not None and rows.dim() > 2:
                     if len(mask) in rows.shape[1:]:
-                        rows = _without_padding(rows, mask)
+                        rows = at_positions(rows, mask) if bool(mask.any()) else rows
                     else:
                         self.padded.add(call[0])
                 outputs.add(call[0], rows)
@@ -269,17 +269,6 @@ def is_returned(output: Tensor, logits: Tensor) -> bool:
         return False
     # The same operation on the same numbers rounds in the same way.
     return output.data_ptr() == logits.data_ptr() or torch.equal(output.log_softmax(1, dtype=logits.dtype), logits)
-
-
-def _without_padding(rows: Tensor, mask: Tensor) -> Tensor:
-    """The entries of an output [N, ...] at positions that are no padding; all if there are none.
-
-    Args:
-        rows: the output; one of its axes is that of the positions.
-        mask: [T] which positions are no padding.
-    """
-    dim = rows.shape.index(len(mask), 1)
-    return rows.index_select(dim, mask.nonzero()[:, 0]) if bool(mask.any()) else rows
 
 
 def _other_contents(sample: Inputs) -> Inputs:

@@ -155,7 +155,7 @@ class _Pickled:
         return pickle.loads, (self._batch,)
 
 
-class _Pickle:
+class _Pickler:
     """Pickles batches in a loading process, with tensors in shared memory while that suffices.
 
     The DataLoader would pickle them in a thread of the process, where an error is only printed: the batch would be
@@ -196,7 +196,7 @@ def load_batches(
     dataset: Any = _Batches(source, prepare)  # and for subclasses of Dataset
     processes = min(workers, len(batches), os.cpu_count() or 1)
     loader = DataLoader(
-        dataset, batch_sampler=sampler, num_workers=processes, collate_fn=_Pickle() if processes else _identity
+        dataset, batch_sampler=sampler, num_workers=processes, collate_fn=_Pickler() if processes else _identity
     )
     for batch in loader:
         if isinstance(batch, GradmeterError):

@@ -104,8 +104,8 @@ def _check_images(path: str, images: ArrayRows) -> None:
     low, high = np.array([(chunk.min(), chunk.max()) for chunk in chunks]).T
     low, high = low.min(), high.max()
     if images.dtype.kind == "f" and not (low >= 0 and high <= 1):  # NaN if any pixel is NaN
-        found = "contain NaN" if np.isnan(low) else f"range from {low:g} to {high:g}"
-        raise DataError(f"{path}: float images {found}; expected values in [0, 1]")
+        problem = "contain NaN" if np.isnan(low) else f"range from {low:g} to {high:g}"
+        raise DataError(f"{path}: float images {problem}; expected values in [0, 1]")
     if images.dtype == np.uint8 and high == 1:
         raise DataError(
             f"{path}: uint8 images contain only 0 and 1; expected 0..255: multiply by 255 or convert to bool"

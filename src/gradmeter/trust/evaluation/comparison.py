@@ -238,7 +238,7 @@ def compare(
         (column, method): count
         for part in parts
         for column, count in _counts(part)
-        for method in {**part.uncertainty, **part.probability}
+        for method in part.uncertainty.keys() | part.probability.keys()
     }
     estimates = {key: percentile_interval(values[key], arrays[key], counts[key[1:]], confidence) for key in values}
     first_method = next(iter(judged.uncertainty))

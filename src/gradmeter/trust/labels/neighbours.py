@@ -62,10 +62,9 @@ def nearest(embedding: NDArray[Any], neighbours: int = NEIGHBOURS, seed: int = 0
     k = max(1, min(neighbours, len(chosen) - 1))
     rows, similarity = on_disk((count, k), np.int32), on_disk((count, k), np.float32)
     size = max(1, _TILE // len(chosen))
-    with stage("finding neighbours", count) as advance:
+    with stage("finding neighbours", count) as advance, torch.autocast("cpu", enabled=False):
         for start in range(0, count, size):
-            with torch.autocast("cpu", enabled=False):
-                tile = torch.from_numpy(directions[start : start + size]) @ references.T
+            tile = torch.from_numpy(directions[start : start + size]) @ references.T
             tile.masked_fill_(tile > _SAME, -1)
             values, indices = tile.topk(k, dim=1)
             similarity[start : start + size] = values.numpy()
