@@ -193,7 +193,7 @@ def test_only_files_are_opened_and_all_else_is_counted(
         *("2 FIFOs (cat/fifo.png, cat/to_fifo.png)", "1 socket (cat/socket.png)", "1 device (cat/device.png)"),
         *("1 hidden file (cat/.hidden.png)", "1 hidden folder (cat/.cache)"),
     ):
-        assert value in filed.left_out
+        assert value in filed.note
     command = ("measure", "odd_network:make", "flat", "--image-size", "8", "--device", "cpu")
     code, _, errors = run(capsys, monkeypatch, *command)
     assert code is None
@@ -241,7 +241,7 @@ def test_folders_that_cannot_be_read(place: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "scandir", scan)
     source = open_source("filed", KIND)
     assert len(source) == len(NAMES)
-    assert source.left_out.endswith("(dog)")
+    assert source.note.endswith("(dog)")
     with pytest.raises(DataError, match="Permission denied"):
         open_source("filed/dog", KIND)
 

@@ -36,7 +36,7 @@ def opened(folder: Path, **arrays: Any) -> ArrayArchive:
 )
 def test_rows_are_those_of_the_array(inputs: np.ndarray, compressed: bool, tmp_path: Path) -> None:
     source = opened(tmp_path, inputs=inputs, labels=np.array([2, 0, 1]), compressed=compressed)
-    assert (len(source), source.labelled, source.classes, source.left_out) == (3, True, None, "")
+    assert (len(source), source.labelled, source.classes, source.note) == (3, True, None, "")
     for index in range(3):
         sample = source.read(index)
         assert (sample.id, sample.label) == (str(index), [2, 0, 1][index])
@@ -53,7 +53,7 @@ def test_named_arguments_and_arrays_that_are_none(tmp_path: Path) -> None:
     assert isinstance(content, dict)
     assert [*content] == ["attention_mask", "ids"]
     assert np.array_equal(content["ids"], TOKENS[1])
-    assert source.left_out == "the array lengths"
+    assert source.note == "left out the array lengths"
     assert not source.labelled
 
 
@@ -62,7 +62,7 @@ def test_the_output_of_a_tokenizer(tmp_path: Path) -> None:
     source = opened(tmp_path, **arrays)
     assert source.arrays is not None
     assert source.arrays.names == ("attention_mask", "input_ids")
-    assert source.left_out == "the array special_tokens_mask"
+    assert source.note == "left out the array special_tokens_mask"
 
 
 def test_the_kind_says_what_the_arrays_are(tmp_path: Path) -> None:

@@ -46,10 +46,24 @@ def test_hidden_files_and_circles_of_links(tmp_path: Path) -> None:
     save(tmp_path / "cat/.hidden.png")
     save(tmp_path / ".thumbnails/b.png")
     save(tmp_path / "cat/.cache/c.png")
+    save(tmp_path / "__MACOSX/cat/._a.png")
     os.symlink(tmp_path / "cat", tmp_path / "cat/again")
     source = ImageFolder(Location(tmp_path))
     assert source.classes == ("cat",)
     assert len(source) == 1
+    assert "3 hidden folders (.thumbnails, __MACOSX, cat/.cache)" in source.note
+
+
+@pytest.mark.parametrize("names", [("train", "test"), ("Train", "VAL", "test")], ids=", ".join)
+def test_parts_of_a_data_set_are_no_classes(names: tuple[str, ...], tmp_path: Path) -> None:
+    for name in names:
+        save(tmp_path / f"data/{name}/cat/a.png")
+        save(tmp_path / f"photos/{name}/a.png")
+    for folder in ("data", "photos"):
+        with pytest.raises(DataError, match=f"several parts of a data set .*such as .*{folder}/{sorted(names)[0]}$"):
+            ImageFolder(Location(tmp_path / folder))
+    save(tmp_path / "photos/bus/a.png")
+    assert ImageFolder(Location(tmp_path / "photos")).classes == tuple(sorted([*names, "bus"]))
 
 
 def test_class_folders_may_be_links(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_links_that_go_in_circles_and_hidden_files(folder: Path) -> None:
     assert photos.entries() == [(".trash", Kind.FOLDER), ("cat", Kind.FOLDER), ("dog", Kind.FOLDER)]
     left_out = LeftOut()
     assert photos.files_below("dog", left_out) == ["dog/broken.png", "dog/deep/c.png"]
-    assert str(left_out) == "1 link to a folder (dog/again), 1 hidden file (dog/.hidden.png)"
+    assert str(left_out) == "left out 1 link to a folder (dog/again), 1 hidden file (dog/.hidden.png)"
     assert photos.files_below("cat", LeftOut()) == ["cat/a.png", "cat/b.png", "cat/notes.txt"]
 
 

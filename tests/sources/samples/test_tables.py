@@ -57,6 +57,28 @@ def test_a_folder_of_the_hugging_face_layout(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (("train-0.parquet", "test-0.parquet"), "test, train"),
+        (("my_training.parquet", "my_validation.parquet"), "training, validation"),
+        (("train-0.parquet", "train-1.parquet"), None),
+        (("latest.parquet", "trained.parquet", "test.parquet"), None),
+        (("train.parquet", "test.parquet", "other.parquet"), None),
+    ],
+    ids=str,
+)
+def test_files_of_several_parts_of_a_data_set_are_noted(
+    names: tuple[str, ...], parts: str | None, tmp_path: Path
+) -> None:
+    for name in names:
+        pq.write_table(hub_table([1], [0], None), tmp_path / name)
+    source = ParquetTable(Location(tmp_path))
+    assert len(source) == len(names)
+    note = f"its files are of several parts of a data set ({parts}), and are read as one"
+    assert source.note == ("" if parts is None else note)
+
+
 def test_labels_that_are_names(tmp_path: Path) -> None:
     table = pa.table({"image": [picture(1)["bytes"], picture(2)["bytes"]], "label": ["dog", "cat"]})
     pq.write_table(table, tmp_path / "a.parquet")

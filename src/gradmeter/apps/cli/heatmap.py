@@ -75,7 +75,7 @@ def heatmap(
         with stage(f"opening {model}"):
             segmenter = open_segmenter(model, weights, options)
         source = open_source(data, segmenter.image)
-        shown.show_left_out(source)
+        shown.show_note_of(source)
         shown.begin(f"drawing {source.name}", len(source))
         drawn = heatmaps(
             segmenter,

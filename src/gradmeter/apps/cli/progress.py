@@ -54,10 +54,10 @@ class Bars:
         """Print a note."""
         self._terminal.say(note)
 
-    def show_left_out(self, source: Source) -> None:
-        """Name the files of a source that are no samples, if there are any."""
-        if source.left_out:
-            self.show_note(f"{source.name}: left out {source.left_out}")
+    def show_note_of(self, source: Source) -> None:
+        """Print the note of a source, if it has one."""
+        if source.note:
+            self.show_note(f"{source.name}: {source.note}")
 
     def work(self, device: str | None, workers: int, *, fresh: bool, engine: str = "local") -> Work:
         """Return the settings of a measurement whose progress these bars show."""

@@ -81,7 +81,7 @@ def verdicts(model: JudgedModel, source: Source, work: Work) -> Iterator[dict[st
         InputError: as `judge`.
     """
     skipped = list[Skipped]()
-    _note_left_out(source, work)
+    _note_source(source, work)
     for batch, table in _judged(model, source, cut(range(len(source))), work):
         skipped += batch.skipped
         if table is not None:
@@ -92,12 +92,12 @@ def verdicts(model: JudgedModel, source: Source, work: Work) -> Iterator[dict[st
 
 def _begin(source: Source, work: Work) -> None:
     work.on_start(source.name, len(source))
-    _note_left_out(source, work)
+    _note_source(source, work)
 
 
-def _note_left_out(source: Source, work: Work) -> None:
-    if source.left_out:
-        work.on_note(f"{source.name}: left out {source.left_out}")
+def _note_source(source: Source, work: Work) -> None:
+    if source.note:
+        work.on_note(f"{source.name}: {source.note}")
 
 
 def _purpose(model: JudgedModel, source: Source) -> dict[str, Any]:

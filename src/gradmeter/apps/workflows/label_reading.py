@@ -25,7 +25,7 @@ from gradmeter.runs.measuring.loading import Batch
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.streaming import purpose_of, stream
 from gradmeter.sources.models import Classifier
-from gradmeter.sources.samples import Encoded, Source
+from gradmeter.sources.samples import Encoded, Source, no_labels
 from gradmeter.sources.samples.file_versions import FileVersions
 from gradmeter.trust.labels import LabelReadings
 from gradmeter.trust.labels.inputs import Labels
@@ -172,7 +172,7 @@ def read_samples(classifier: Classifier, source: Source, folder: Path, work: Wor
         OutputError: if the folder holds something else or cannot be written.
     """
     if not source.labelled:
-        raise DataError(f"{source.name} has no labels; expected one folder per class, or a column or array of labels")
+        raise no_labels(source.name)
     numbers = classifier.class_numbers(source)
     classes = GivenClasses(source.name, classifier.name, classifier.outputs, numbers)
     meter = GradientMeter(classifier.network, gradients=gradients, embedding=True)

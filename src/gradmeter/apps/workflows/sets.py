@@ -24,7 +24,7 @@ from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
 from gradmeter.runs.measuring.filling import none_readable, place_of
 from gradmeter.runs.measuring.purpose import has_same_outputs
 from gradmeter.sources.models import Classifier, Recipe
-from gradmeter.sources.samples import ArrayKind, Source, Unlabelled, arrays_of, open_source, scheme_of
+from gradmeter.sources.samples import ArrayKind, Source, Unlabelled, arrays_of, no_labels, open_source, scheme_of
 from gradmeter.sources.samples.location import Location
 
 # Longest name of a folder of readings in bytes. File systems allow 255, and temporary files need some of them.
@@ -89,13 +89,13 @@ class ReadSet:
         has_labels = False
         for table in self.tables():
             if "label" not in table.column_names:
-                raise _no_labels(self.name)
+                raise no_labels(self.name)
             labelled = table.filter(pc.is_valid(table["label"]))
             if len(labelled):
                 has_labels = True
                 yield labelled
         if not has_labels:  # the column holds only nulls
-            raise _no_labels(self.name)
+            raise no_labels(self.name)
 
     def missing_labels(self) -> int:
         """Return how many rows of data with labels have none, as null or -1 in a Parquet file; they do not count."""
@@ -184,7 +184,7 @@ def open_sets(
                 )
             source = Unlabelled(source)
         elif not source.labelled:
-            raise _no_labels(name)
+            raise no_labels(name)
         else:
             classifier.class_numbers(source)
         sets.append(ToMeasure(name, source))
@@ -284,10 +284,6 @@ def _present(data: ReadSet) -> ReadSet:
 def readings_suffix(*, gradients: bool, second_look: bool = True) -> str:
     """Return the end of the name of a folder of readings; those of different passes may lie side by side."""
     return f"{'' if gradients else '-forward'}{'' if second_look else '-once'}.parquet"
-
-
-def _no_labels(name: str) -> DataError:
-    return DataError(f"{name} has no labels; expected one folder per class, or a column or array of labels")
 
 
 def _read_measured(classifier: Classifier, measured: MeasuredSet, name: str, *, labelled: bool) -> ReadSet:

@@ -162,8 +162,8 @@ def read(
 
 def note_source(classifier: Classifier, source: Source, work: Work) -> None:
     """Send notes on what else the source holds besides its samples, and on samples of another size."""
-    if source.left_out:
-        work.on_note(f"{source.name}: left out {source.left_out}")
+    if source.note:
+        work.on_note(f"{source.name}: {source.note}")
     if (note := classifier.resized(source)) is not None:
         work.on_note(note)
 

@@ -102,7 +102,7 @@ class ArrayArchive(Source):
             self._labels, self.classes = checked_labels(path, read_arrays(path, (LABELS, NAMES), file), self._count)
         self.labelled = self._labels is not None
         unused = [name for name in others if name not in (*arguments.values(), LABELS, NAMES)]
-        self.left_out = f"the array{'s' * (len(unused) > 1)} {listed(unused, _NAMED)}" if unused else ""
+        self.note = f"left out the array{'s' * (len(unused) > 1)} {listed(unused, _NAMED)}" if unused else ""
         self._hash: str | None = None
 
     def __len__(self) -> int:

@@ -12,6 +12,8 @@ from gradmeter.names import encode_name
 
 # The most names to list of each kind.
 _NAMED = 3
+# What macOS adds to archives beside the folders of samples.
+_OF_MACOS = "__MACOSX"
 # Errors of `stat` for a dangling link.
 _DANGLING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -37,6 +39,11 @@ class Kind(Enum):
     def is_folder(self) -> bool:
         """Whether it is a folder or a link to one."""
         return self in (Kind.FOLDER, Kind.LINKED_FOLDER)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or stands for one that is hidden on another system."""
+    return name.startswith(".") or name == _OF_MACOS
 
 
 def kind_of(path: str | Path) -> Kind | None:
@@ -94,13 +101,14 @@ class LeftOut:
             first.append(encode_name(path))
 
     def add_hidden(self, kind: Kind, path: str) -> None:
-        """Count an entry whose name begins with a dot."""
+        """Count an entry that `is_hidden`."""
         self.add(Kind.HIDDEN_FOLDER if kind.is_folder else Kind.HIDDEN, path)
 
     def __str__(self) -> str:
-        """The summary in words; empty if nothing was left out."""
-        return ", ".join(
+        """What was left out, in words; empty if nothing was."""
+        kinds = ", ".join(
             f"{count:,} {kind.value[count > 1]} ({', '.join(self._first[kind])}{', ...' if count > _NAMED else ''})"
             for kind in Kind
             if (count := self._counts.get(kind))
         )
+        return f"left out {kinds}" if kinds else ""

@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from gradmeter.errors import DataError, one_line
 from gradmeter.names import encode_name
-from gradmeter.sources.samples.left_out import Kind, LeftOut, kind_of, kind_of_entry, kind_of_mode
+from gradmeter.sources.samples.left_out import Kind, LeftOut, is_hidden, kind_of, kind_of_entry, kind_of_mode
 from gradmeter.sources.samples.sample import Unreadable
 from gradmeter.sources.samples.store_errors import is_temporary
 
@@ -339,7 +339,7 @@ class Location:
                 continue
             for name, kind in entries:
                 path = f"{parent}/{name}"
-                if name.startswith("."):
+                if is_hidden(name):
                     left_out.add_hidden(kind, path)
                 elif kind is Kind.FILE:
                     files.append(path)
@@ -355,7 +355,7 @@ class Location:
             if info.type != fs.FileType.File:
                 continue
             path = info.path.removeprefix(self._path).lstrip("/")
-            if any(part.startswith(".") for part in path.split("/")):
+            if any(map(is_hidden, path.split("/"))):
                 left_out.add(Kind.HIDDEN, path)
             else:
                 files.append(path)

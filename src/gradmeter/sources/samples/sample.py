@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gradmeter.errors import DataError
 from gradmeter.sources.samples.file_versions import FileVersions
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Source(ABC):
         texts: whether samples are texts.
         arrays: the arrays that go to the network as they are; None for images and texts.
         decoder: decodes stored content to `Sample.content`; it can be pickled, and raises `Unreadable`.
-        left_out: a summary of files that are not samples; empty if there are none.
+        note: what a user should know about what was read, such as files that were left out; empty if there is nothing.
         at_once: the number of threads that may fetch concurrently; above 1 if fetching has a high latency.
     """
 
@@ -82,7 +83,7 @@ class Source(ABC):
     labelled: bool
     texts: bool = False
     arrays: ArrayKind | None = None
-    left_out: str = ""
+    note: str = ""
     at_once: int = 1
     decoder: Callable[[bytes], Image.Image | str | Arrays]
 
@@ -134,6 +135,13 @@ class Source(ABC):
         return FileVersions.of([])
 
 
+def no_labels(name: str) -> DataError:
+    """The error if a set of samples has no labels, but needs them."""
+    return DataError(
+        f"{name} has no labels; expected one folder for each class, a column 'label' or 'labels', or an array 'labels'"
+    )
+
+
 class Unlabelled(Source):
     """The samples of another source without their labels, for labels that are not classes of the network.
 
@@ -147,7 +155,7 @@ class Unlabelled(Source):
     def __init__(self, source: Source) -> None:
         self.name, self.texts, self.decoder, self._source = source.name, source.texts, source.decoder, source
         self.arrays = source.arrays
-        self.at_once, self.left_out = source.at_once, source.left_out
+        self.at_once, self.note = source.at_once, source.note
 
     def __len__(self) -> int:
         """The number of samples."""

@@ -19,11 +19,12 @@ from gradmeter.errors import DataError, one_line
 from gradmeter.names import encode_name
 from gradmeter.sources.samples.decoding import ImageDecoder, decode_text
 from gradmeter.sources.samples.file_versions import FileVersions
-from gradmeter.sources.samples.left_out import Kind, LeftOut
+from gradmeter.sources.samples.left_out import Kind, LeftOut, is_hidden
 from gradmeter.sources.samples.location import Location
 from gradmeter.sources.samples.registry import register_file_type
 from gradmeter.sources.samples.rows import Rows
 from gradmeter.sources.samples.sample import Encoded, Source, Unreadable
+from gradmeter.sources.samples.splits import splits_of
 
 _LABELS = ("label", "labels")
 # The metadata in which Hugging Face's datasets library stores class names.
@@ -59,9 +60,11 @@ class ParquetTable(Source):
         # File names relative to the location; "" if the location is a file.
         left_out = LeftOut()
         self._files = _tables(location, left_out) if location.is_folder() else [""]
-        self.left_out = str(left_out)
         if not self._files:
             raise DataError(f"{path} has no Parquet files; expected names that end in .parquet")
+        parts = ", ".join(splits_of(self._files))
+        together = f"its files are of several parts of a data set ({parts}), and are read as one" if parts else ""
+        self.note = "; ".join(filter(None, [str(left_out), together]))
         schema = self._schema(self._files[0])
         self._content = _content_column(self._full_name(self._files[0]), schema)
         self.texts = _is_text(schema.field(self._content).type)
@@ -214,7 +217,7 @@ def is_table(name: str) -> bool:
 def _tables(folder: Location, left_out: LeftOut) -> list[str]:
     tables = []
     for name, kind in folder.entries():
-        if name.startswith("."):
+        if is_hidden(name):
             left_out.add_hidden(kind, name)
         elif kind is not Kind.FILE:
             left_out.add(kind, name)

@@ -1,0 +1,25 @@
+"""Recognise the usual names of the parts into which a data set is split for training and testing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_SPLITS = ("train", "training", "test", "testing", "eval", "evaluation", "val", "valid", "validation", "dev")
+_SPLIT = re.compile(rf"(?<![a-z])({'|'.join(_SPLITS)})(?![a-z])", re.IGNORECASE)
+
+
+def are_splits(folders: Sequence[str]) -> bool:
+    """Whether folders are named after several parts of a data set, not after classes."""
+    return len(folders) > 1 and all(name.lower() in _SPLITS for name in folders)
+
+
+def splits_of(files: Sequence[str]) -> list[str]:
+    """The parts of a data set after which files are named, as `train-00000-of-00002.parquet` is.
+
+    Returns:
+        Their names, sorted; empty unless all files are named after parts, and after at least two.
+    """
+    found = [_SPLIT.search(name) for name in files]
+    splits = {match[0].lower() for match in found if match is not None}
+    return sorted(splits) if len(splits) > 1 and None not in found else []
