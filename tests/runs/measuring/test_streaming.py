@@ -458,6 +458,49 @@ def test_a_network_that_is_never_finite_is_an_error(make: Callable[[], nn.Module
         measure(classifier, open_source(str(tmp_path / "a.npz"), KIND), tmp_path / "r")
 
 
+class Selective(Deviations):
+    """A network that raises an error if all pixels of an image are equal, or if the batch has an even size."""
+
+    def __init__(self, *, even: bool = True) -> None:
+        super().__init__()
+        self.even = even
+
+    def forward(self, x: Tensor) -> Tensor:
+        if (x.std((1, 2, 3)) == 0).any():
+            raise IndexError("an image without contrast")
+        if not self.even and len(x) % 2 == 0:
+            raise ValueError("an even batch")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("plain", [[3], [0, 9], [4, 5, 6, 7], [8, 9]])
+@pytest.mark.usefixtures("small_parts")
+def test_samples_on_which_the_network_fails_are_skipped(plain: list[int], tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), np.uint8)
+    images[plain] = 200
+    np.savez(tmp_path / "a.npz", images=images)
+    source, network = open_source(str(tmp_path / "a.npz"), KIND), Selective().eval()
+    result = measure(Classifier("made", network, None, KIND, Prepare()), source, tmp_path / "r")
+    reason = "the network fails on it (IndexError: an image without contrast)"
+    assert list(result.skipped) == [Skipped(source.id(row), reason) for row in plain]
+    rows = [row for row in range(10) if row not in plain]
+    table = pq.read_table(tmp_path / "r")
+    assert table["id"].to_pylist() == [source.id(row) for row in rows]
+    logits = network(Prepare()(images[rows])).detach()
+    torch.testing.assert_close(Readings.from_arrow(table).logits, logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("network", "value"), [(Selective(), 200), (Selective(even=False), None)])
+def test_a_network_that_fails_on_all_samples_or_on_none_alone_is_an_error(
+    network: nn.Module, value: int | None, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), np.uint8)
+    np.savez(tmp_path / "a.npz", images=images if value is None else np.full_like(images, value))
+    made = Classifier("made", network.eval(), None, KIND, Prepare())
+    with pytest.raises(InputError, match=r"failed with (Index|Value)Error"):
+        measure(made, open_source(str(tmp_path / "a.npz"), KIND), tmp_path / "r")
+
+
 @pytest.mark.usefixtures("small_parts")
 def test_all_parts_have_the_outputs_of_the_same_layers(tmp_path: Path) -> None:
     """Bright images are measured by a process that was started later, and sees no dark ones."""

@@ -38,7 +38,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     415: {
         "description": "The body is a form, JSON, compressed, or of no type or charset of texts, not a file's content."
     },
-    500: {"description": "The network fails on this input."},
+    500: {"description": "There is no verdict on this input, because the network fails on it, for example."},
     503: {"description": "The server is overloaded, or a worker is being restarted; try again."},
 }
 # The gate limits the number of requests. Ray's own queue must never fill, because /health would wait in it, too.
@@ -188,7 +188,7 @@ def application(
             if isinstance(answer, Refused):
                 raise HTTPException(400, f"the file cannot be read: {answer.reason}")
             if isinstance(answer, Failed):
-                raise HTTPException(500, f"the network fails on this input: {answer.reason}")
+                raise HTTPException(500, f"there is no verdict on this input: {answer.reason}")
             return {**answer, "prediction": str(answer["prediction"])}
 
         async def _answer(self, request: Request, *, detailed: bool) -> Any:

@@ -93,4 +93,4 @@ class Judging:
         except Exception as error:
             # Report the cause: the message of the error itself recommends options of the command line.
             reason = error.__cause__ or error
-            return Failed(f"{type(reason).__name__}: {one_line(reason)}")
+            return Failed(f"the network fails on it ({type(reason).__name__}: {one_line(reason)})")

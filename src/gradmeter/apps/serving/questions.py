@@ -28,7 +28,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why the network fails on a sample that can be read."""
+    """Why there is no verdict on a sample that can be read."""
 
     reason: str
 

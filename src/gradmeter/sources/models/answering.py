@@ -28,6 +28,10 @@ _WIDTHS = ("in_channels", "in_features", "num_embeddings", "num_features", "inpu
 _COLOURS = 3
 
 
+class ClassifierFailed(InputError):
+    """The code of a classifier failed, but not because memory is short; the original error is the cause."""
+
+
 class Answering(Protocol):
     """The attributes of a `Classifier` that this module uses."""
 
@@ -58,11 +62,27 @@ def trial_logits(classifier: Answering) -> Tensor:
         with explained(classifier):
             batch = classifier.batch(_samples(classifier))
         device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-        inputs = Inputs.of(batch).map(lambda tensor: tensor.to(device))
-        with explained(classifier, batch), measuring(network):
-            return in_memory_format(network, inputs, lambda given: logits_of(network, given, {})).detach()
+        with explained(classifier, batch):
+            return _logits(network, Inputs.of(batch).map(lambda tensor: tensor.to(device)))
     except GradmeterError as error:
         raise type(error)(f"{classifier.name}: {error}") from error
+
+
+def failures_alone(classifier: Answering, inputs: Inputs) -> dict[int, str]:
+    """The samples on which the network fails when it gets each alone: why, by row."""
+    network, reasons = unwrapped(classifier.network), dict[int, str]()
+    for row in range(inputs.samples):
+        try:
+            with contained():
+                _logits(network, inputs.rows([row]))
+        except (Exception, SystemExit) as error:  # code of the user may raise anything
+            reasons[row] = f"the network fails on it ({type(error).__name__}: {one_line(error)})"
+    return reasons
+
+
+def _logits(network: nn.Module, inputs: Inputs) -> Tensor:
+    with measuring(network):
+        return in_memory_format(network, inputs, lambda given: logits_of(network, given, {})).detach()
 
 
 def _samples(classifier: Answering) -> Sequence[Any]:
@@ -86,8 +106,9 @@ def explained(classifier: Answering, batch: Any = None, samples: str = "") -> It
         samples: the samples of the batch, in words.
 
     Raises:
-        InputError: if the code fails. The message states the input, the size that the network's layers expect, and the
-            option to try; the original error is its cause.
+        ClassifierFailed: if the code fails. The message states the input, the size that the network's layers expect,
+            and the option to try.
+        InputError: if memory is short.
     """
     try:
         with contained():
@@ -105,7 +126,7 @@ def explained(classifier: Answering, batch: Any = None, samples: str = "") -> It
             *([] if batch is None else _layers(classifier.network, error)),
             _advice(classifier, batch, error),
         ]
-        raise InputError(f"{'; '.join(sentences)} ({TRACEBACK}=1 shows the traceback)") from error
+        raise ClassifierFailed(f"{'; '.join(sentences)} ({TRACEBACK}=1 shows the traceback)") from error
 
 
 def _shapes(batch: Any) -> str:
