@@ -179,6 +179,8 @@ def test_wrong_arguments_are_reported_before_the_training(tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"'net'.*network"):
         trainer.fit(Counting(), loader(0, 100), loader(300, 400))
     assert not trained_for
+    with pytest.raises(InputError, match=r"'net'.*network"):
+        trainer.validate(Counting(), loader(300, 400))
 
 
 def test_two_sets_are_logged_apart(tmp_path: Path) -> None:

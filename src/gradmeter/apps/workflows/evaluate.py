@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gradmeter.apps.workflows.fit import CLASSES, OURS
+from gradmeter.apps.workflows.fit import OURS
 from gradmeter.apps.workflows.sets import ReadSet, ToMeasure, open_sets, read_sets
 from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.files import is_temporary, read_json
@@ -21,6 +21,7 @@ from gradmeter.reading.content import table_contents
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import energy, entropy, margin, max_softmax
 from gradmeter.runs.measuring import Work
+from gradmeter.runs.measuring.purpose import CLASSES
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.samples import scheme_of
 from gradmeter.sources.samples.location import plain_name

@@ -35,6 +35,7 @@ from gradmeter.reading.scores import entropy, max_softmax
 from gradmeter.runs.measuring import Work, measure_synthetic
 from gradmeter.runs.measuring.dataset import right_predictions
 from gradmeter.runs.measuring.loading import explain_dead_workers, load_batches
+from gradmeter.runs.measuring.purpose import CLASSES
 from gradmeter.sources.models import Classifier, Recipe
 from gradmeter.sources.samples import Source
 from gradmeter.stages import stage
@@ -53,8 +54,6 @@ from gradmeter.trust.risk import (
 from gradmeter.trust.saving import READINGS, holds_trust, read_notes, require_free
 
 OURS = "P(correct)"
-CLASSES = "names of classes"
-"""Note on the names of the classes of the known data."""
 # Readings of synthetic unknowns, made from all known images or from the half that is not held out for the guarantee.
 # Both are kept, so that a fit with the other setting can use them again.
 _SYNTHETIC, _SYNTHETIC_OF_HALF = "_synthetic", "_synthetic-half"

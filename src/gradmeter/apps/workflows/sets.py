@@ -22,7 +22,7 @@ from gradmeter.reading.network import weights_hash
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
 from gradmeter.runs.measuring.filling import none_readable, place_of
-from gradmeter.runs.measuring.purpose import has_same_outputs
+from gradmeter.runs.measuring.purpose import CLASSES, has_same_outputs
 from gradmeter.sources.models import Classifier, Recipe
 from gradmeter.sources.samples import ArrayKind, Source, Unlabelled, arrays_of, no_labels, open_source, scheme_of
 from gradmeter.sources.samples.location import Location
@@ -58,7 +58,7 @@ class ReadSet:
     @property
     def classes(self) -> list[str] | None:
         """The names of the classes of the data, in the order of their numbers; None if they have no names."""
-        names = self.measured.purpose().get("names of classes")
+        names = self.measured.purpose().get(CLASSES)
         return None if names is None else list(names)
 
     def __len__(self) -> int:
@@ -302,7 +302,7 @@ def _read_measured(classifier: Classifier, measured: MeasuredSet, name: str, *, 
             "so its code has changed; restore it, or measure the data again"
         )
     # Labels are class numbers, which were looked up by the names of the classes.
-    names = purpose.get("names of classes")
+    names = purpose.get(CLASSES)
     if labelled and names and _numbers(names, purpose.get("classes")) != _numbers(names, classifier.classes):
         raise DataError(
             f"{measured.name} holds labels that were measured with other class names of {purpose['model']}; give the "

@@ -11,6 +11,8 @@ from gradmeter.sources.samples.location import plain_name
 
 OUTPUTS = "outputs"
 """Key of the network's outputs on noise, of which earlier versions wrote none."""
+CLASSES = "names of classes"
+"""Key of the names of the samples' classes."""
 _PLACE, _PREPROCESSING = "place", "preprocessing"
 # A value in the `repr` of a preprocessing: a number, a name, or a tuple of such.
 _VALUE = re.compile(r"(\w+)=(\([^()]*\)|[^(),=]+(?=[,)]))")

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from typing import Any
 
+from torch import nn
+
 from gradmeter.errors import InputError, UnsupportedModelError
 from gradmeter.trust.adapters.training_log import require_loader, require_metrics, validation_numbers
 
@@ -89,19 +91,13 @@ class GradmeterCallback(Callback):
         Raises:
             InputError: if the LightningModule has no submodule `network`.
         """
-        try:
-            pl_module.get_submodule(self.network)
-        except AttributeError as error:
-            names = ", ".join(name for name, _ in pl_module.named_children()) or "no submodules"
-            raise InputError(
-                f"network={self.network!r}, but {type(pl_module).__name__} has {names}; expected one of its submodules"
-            ) from error
+        self._network(pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Measure and log.
 
         Raises:
-            Those of `validation_numbers`.
+            Those of `on_fit_start` and `validation_numbers`.
         """
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
@@ -110,5 +106,14 @@ class GradmeterCallback(Callback):
             # As Lightning does: with precision="64-true" or "bf16-true" the network does not take float32.
             return move_data_to_device(trainer.precision_plugin.convert_input(batch), pl_module.device)
 
-        numbers = validation_numbers(pl_module.get_submodule(self.network), self.loader, self.metrics, move)
+        numbers = validation_numbers(self._network(pl_module), self.loader, self.metrics, move)
         pl_module.log_dict({f"{self.prefix}/{name}": number for name, number in numbers.items()}, rank_zero_only=True)
+
+    def _network(self, module: LightningModule) -> nn.Module:
+        try:
+            return module.get_submodule(self.network)
+        except AttributeError as error:
+            names = ", ".join(name for name, _ in module.named_children()) or "no submodules"
+            raise InputError(
+                f"network={self.network!r}, but {type(module).__name__} has {names}; expected one of its submodules"
+            ) from error
