@@ -70,6 +70,14 @@ def test_padding_is_not_content_where_a_position_holds_several_numbers(name: str
         assert content_hashes(short) == together[row]
 
 
+def test_an_image_beside_a_text_is_content_where_it_has_as_many_rows_as_the_text_has_positions() -> None:
+    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images[1:, :, :2], images[:, :, 4:] = images[0, :, :2], images[0, :, 4:]
+    mask = torch.tensor([[1, 1, 0, 0, 0, 0, 0, 0]] * 3)
+    batch = {"pixel_values": images, "input_ids": mask * 7, "attention_mask": mask}
+    assert len(set(content_hashes(batch).tolist())) == 3
+
+
 @pytest.mark.parametrize(
     ("layers", "read"),
     [((nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2)), "activations"), ((nn.Linear(8, 2),), "embedding")],

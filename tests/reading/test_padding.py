@@ -83,6 +83,32 @@ def test_samples_without_finite_logits_are_named_by_their_place_in_the_batch() -
         meter(network, gradients=False)(padded)
 
 
+class ImagesAndTexts(Texts):
+    """Texts, and images with as many rows, columns and channels as the text has positions."""
+
+    def __init__(self) -> None:
+        super().__init__(max(LENGTHS))
+        self.image = nn.Conv2d(3, max(LENGTHS), 3, padding=1)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, pixel_values: Tensor | None = None) -> Tensor:
+        features = self.image(pixel_values).relu().mean((2, 3))
+        return super().forward(input_ids, attention_mask) + self.head(features)
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_the_padding_of_a_text_is_not_left_out_of_an_image(gradients: bool) -> None:
+    network, longest = ImagesAndTexts().eval(), max(LENGTHS)
+    images = torch.rand(len(LENGTHS), 3, longest, longest, generator=torch.Generator().manual_seed(2))
+    readings = meter(network, gradients=gradients)({**batch(), "pixel_values": images})
+    texts = meter(Texts(longest).eval(), gradients=gradients)(batch())
+    assert readings.activations is not None
+    assert texts.activations is not None
+    expected = network.image(images).flatten(1).norm(dim=1).double()
+    torch.testing.assert_close(readings.activations["image", "l2"], expected.detach(), rtol=1e-4, atol=0)
+    for layer in texts.activations.layers[:-1]:  # but the head
+        torch.testing.assert_close(readings.activations[layer, "l2"], texts.activations[layer, "l2"])
+
+
 class Sounds(nn.Module):
     """A convolution that shortens its input, and a mean over what is left of it."""
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from gradmeter.reading.columns import plain_numbers
-from gradmeter.reading.inputs import Inputs, at_positions
+from gradmeter.reading.inputs import Inputs, position_axis
 from gradmeter.reading.readings import Readings
 
 HASH_COLUMN = "content_hash"
@@ -41,8 +41,9 @@ def content_hashes(inputs: Any) -> NDArray[np.uint64]:
         digest = hashlib.blake2b(digest_size=_BYTES)
         for name, tensor in tensors:
             row = tensor[sample]
-            if kept is not None and kept.shape[1] in row.shape:
-                row = at_positions(tensor[sample : sample + 1], kept[sample])[0]
+            axis = None if kept is None else position_axis(tensor, kept.shape[1])
+            if kept is not None and axis is not None:
+                row = row.index_select(axis - 1, kept[sample].nonzero()[:, 0])
             digest.update(f"{name} {row.dtype} {tuple(row.shape)} ".encode())
             digest.update(row.contiguous().flatten().view(torch.uint8).numpy().tobytes())
         hashes[sample] = int.from_bytes(digest.digest(), "little")

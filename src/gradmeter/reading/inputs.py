@@ -155,14 +155,13 @@ class Inputs:
         return self.map(lambda _: next(new))
 
 
-def at_positions(values: Tensor, kept: Tensor) -> Tensor:
-    """Entries of values [N, ...] at some positions.
+def position_axis(values: Tensor, positions: int) -> int | None:
+    """The first axis of inputs [N, ...] with an entry for each position of a text or sound; None if there is none.
 
-    Args:
-        values: numbers of N samples; their first axis with T entries is that of the positions.
-        kept: [T] bool, which positions.
+    Inputs with four or more axes are images.
     """
-    return values.index_select(values.shape.index(len(kept), 1), kept.nonzero()[:, 0])
+    shape = values.shape
+    return shape.index(positions, 1) if values.dim() <= 3 and positions in shape[1:] else None
 
 
 def _prepared(value: Any) -> Any:

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradmeter.reading.capture import SampleAxis, growing_dimension
 from gradmeter.reading.hooks import OfThisThread
-from gradmeter.reading.inputs import MASK, PROBE_SAMPLES, Inputs, at_positions
+from gradmeter.reading.inputs import MASK, PROBE_SAMPLES, Inputs, position_axis
 from gradmeter.reading.kernels import OutputSums
 from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
 
@@ -131,13 +131,15 @@ class OutputReader:
         self._activations, self._embedding = activations, embedding
         # By the options of the inputs; None for outputs that do not separate the samples.
         self._axes: defaultdict[_Options, dict[Call, SampleAxis | None]] = defaultdict(dict)
+        # By the same options: the axis of each output's rows that is shorter for a shorter text, None if none is.
+        self._positions: dict[_Options, dict[Call, int | None]] = {}
         self._learned: set[_Kind] = set()
         self._guessed: set[_Kind] = set()
         self.layers = layers
         self.padded: set[str] = set()
 
     def learn(self, forward: Callable[[Inputs], Any], inputs: Inputs, *, unknown: bool = False) -> bool:
-        """Find the sample axis of every output, unless it is known for inputs like these.
+        """Find the sample axis and the positions of every output, unless they are known for inputs like these.
 
         Args:
             forward: calls the network.
@@ -145,8 +147,16 @@ class OutputReader:
             unknown: whether the sample axis of some output was unknown for such inputs.
 
         Returns:
-            Whether new axes were found.
+            Whether new sample axes were found.
         """
+        new = self._learn_axes(forward, inputs, unknown)
+        if self._activations and inputs.mask is not None and inputs.options not in self._positions:
+            self._positions[inputs.options] = {}
+            with suppress(Exception):  # not every network takes texts of every length
+                self._positions[inputs.options] = self._learn_positions(forward, inputs.rows([0]), inputs.mask[0])
+        return new
+
+    def _learn_axes(self, forward: Callable[[Inputs], Any], inputs: Inputs, unknown: bool) -> bool:
         axes, kind = self._axes[inputs.options], (inputs.options, inputs.shapes)
         if not self._activations or kind in self._learned:
             return False
@@ -179,6 +189,27 @@ class OutputReader:
         (self._guessed if same else self._learned).add(kind)
         return True
 
+    def _learn_positions(
+        self, forward: Callable[[Inputs], Any], sample: Inputs, mask: Tensor
+    ) -> dict[Call, int | None]:
+        """Which axis of each output is shorter without one of the padded positions; of an image's outputs none is."""
+        fewer = torch.cat([mask.nonzero(), (~mask).nonzero()[1:]])[:, 0].sort().values
+
+        def shorten(tensor: Tensor) -> Tensor:
+            axis = position_axis(tensor, len(mask))
+            return tensor if axis is None else tensor.index_select(axis, fewer)
+
+        whole = self._outputs_of(forward, sample, shapes=True)
+        shorter = self._outputs_of(forward, sample.map(shorten), shapes=True)
+        positions: dict[Call, int | None] = {}
+        for call, axis in self.axes(sample).items():
+            fitting = [axis.adapted(outputs[call].shape, 1) for outputs in (whole, shorter) if call in outputs]
+            if len(fitting) == 2 and fitting[0] and fitting[1]:
+                shapes = fitting[0].rows(whole[call], 1).shape, fitting[1].rows(shorter[call], 1).shape
+                changed = (dim for dim, (size, less) in enumerate(zip(*shapes, strict=True)) if size != less)
+                positions[call] = next(changed, None)
+        return positions if any(positions.values()) else {}
+
     def _outputs_of(
         self, forward: Callable[[Inputs], Any], inputs: Inputs, *, shapes: bool = False
     ) -> dict[Call, Tensor]:
@@ -202,6 +233,7 @@ class OutputReader:
             inputs: all samples have the same padding.
         """
         samples, axes = inputs.samples, self._axes[inputs.options]
+        positions = self._positions.get(inputs.options, {})
         mask = None if inputs.mask is None else inputs.mask[0]
         outputs = LayerOutputs(samples)
 
@@ -222,9 +254,11 @@ class OutputReader:
                 rows = output.unsqueeze(0) if axis is None else axis.rows(output, samples)
                 # Pooled outputs [N, D] have no positions.
                 if mask is not None and rows.dim() > 2:
-                    if len(mask) in rows.shape[1:]:
-                        rows = at_positions(rows, mask) if bool(mask.any()) else rows
-                    else:
+                    first = rows.shape.index(len(mask), 1) if len(mask) in rows.shape[1:] else None
+                    dim = positions.get(call, first)
+                    if dim is not None and rows.shape[dim] == len(mask):
+                        rows = rows.index_select(dim, mask.nonzero()[:, 0]) if bool(mask.any()) else rows
+                    elif dim is not None or first is None:
                         self.padded.add(call[0])
                 outputs.add(call[0], rows)
 
