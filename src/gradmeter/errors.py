@@ -57,7 +57,7 @@ class SlowLayerWarning(GradmeterWarning):
 
 
 class PaddingWarning(GradmeterWarning):
-    """Outputs of layers are read at padded positions too, so that a verdict depends on the padding."""
+    """Logits, or outputs of layers that are read at padded positions, make a verdict depend on the padding."""
 
 
 class ProbabilitiesWarning(GradmeterWarning):

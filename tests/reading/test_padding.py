@@ -109,6 +109,30 @@ def test_the_padding_of_a_text_is_not_left_out_of_an_image(gradients: bool) -> N
         torch.testing.assert_close(readings.activations[layer, "l2"], texts.activations[layer, "l2"])
 
 
+class Placed(Texts):
+    """Texts whose tokens are told their place in the batch, padding included."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.places = nn.Embedding(max(LENGTHS), 4)
+        self.tokens.register_forward_hook(lambda _, __, tokens: tokens + self.places.weight[: tokens.shape[1]])
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_logits_that_depend_on_the_padding_are_noticed_once(gradients: bool) -> None:
+    measure = meter(Placed().eval(), gradients=gradients)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        measure(batch())
+    measure = meter(Placed().eval(), gradients=gradients)
+    with pytest.warns(PaddingWarning, match="with and without its padding differ") as warned:
+        measure(batch(left=True))
+    assert len(warned) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        measure(batch(left=True))
+
+
 class Sounds(nn.Module):
     """A convolution that shortens its input, and a mean over what is left of it."""
 
@@ -125,7 +149,8 @@ class Sounds(nn.Module):
 def test_layers_that_are_read_with_their_padding_are_named_once() -> None:
     measure = meter(Sounds().eval(), gradients=False)
     mask = batch()["attention_mask"].repeat(1, 3)
-    with pytest.warns(PaddingWarning, match="layer 'short' are read with their padding"):
+    logits = pytest.warns(PaddingWarning, match="with and without its padding differ")  # it means over the padding, too
+    with logits, pytest.warns(PaddingWarning, match="layer 'short' are read with their padding"):
         measure({"input_values": torch.randn(mask.shape), "attention_mask": mask})
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -115,6 +115,19 @@ class Inputs:
             groups.setdefault(kept.tobytes(), []).append(row)
         return list(groups.values())
 
+    def trimmed(self) -> Inputs | None:
+        """The inputs without the padding at both ends of the first sample; None if it has none, or nothing else."""
+        kept = [] if self.mask is None else self.mask[0].nonzero()[:, 0].tolist()
+        if self.mask is None or not kept or kept[-1] - kept[0] + 1 == self.mask.shape[1]:
+            return None
+        positions = self.mask.shape[1]
+
+        def trim(tensor: Tensor) -> Tensor:
+            axis = position_axis(tensor, positions)
+            return tensor if axis is None else tensor.narrow(axis, kept[0], kept[-1] - kept[0] + 1).contiguous()
+
+        return self.map(trim)
+
     def rows(self, rows: slice | Sequence[int]) -> Inputs:
         """The inputs of some of the samples; nothing is copied for a slice or a range."""
         chosen = slice(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -233,6 +234,8 @@ class GradientMeter:
         self._unprobed: set[tuple[tuple[int, ...], ...]] = set()
         # Without gradients: kinds of inputs for which the network was found to treat samples independently.
         self._independent: set[tuple[Any, ...]] = set()
+        # Options of inputs for which logits with and without padding were compared.
+        self._trimmed: set[tuple[Any, ...]] = set()
         self._outputs = self._output_reader()
 
     def _output_reader(self) -> OutputReader:
@@ -409,6 +412,7 @@ class GradientMeter:
 
     def _measure_separately(self, tile: Inputs) -> list[_TileReadings]:
         """Measure one tile, or each of its samples alone if rows of a layer's output do not show their samples."""
+        self._warn_of_padded_logits(tile.rows([0]))
         try:
             return [self._measure(tile)]
         except Inseparable as inseparable:
@@ -641,6 +645,24 @@ class GradientMeter:
                 SlowLayerWarning,
             )
 
+    def _warn_of_padded_logits(self, sample: Inputs) -> None:
+        """Compare a sample's logits with and without its padding, once for inputs with the same options."""
+        trimmed = None if sample.options in self._trimmed else sample.trimmed()
+        if trimmed is None:
+            return
+        self._trimmed.add(sample.options)
+        difference = None
+        with suppress(Exception), torch.no_grad():  # not every network takes texts of every length
+            padded, alone = (logits_of(self._network, inputs, {})[0] for inputs in (sample, trimmed))
+            difference = _difference(alone, padded)
+        if difference:
+            warn(
+                f"the network's logits for a sample with and without its padding differ by {difference:.2g}: what is "
+                "read of a sample, and its verdict, depend on the length of its batch; pad all samples to the same "
+                "length or on the other side (padding_side of a tokenizer)",
+                PaddingWarning,
+            )
+
     def _warn_padded_layers(self) -> None:
         """Warn once if outputs were read at padded positions, too."""
         padded = sorted(self._outputs.padded)
@@ -718,10 +740,16 @@ def _are_probabilities(logits: Tensor) -> bool:
     return bool((logits >= 0).all()) and bool(((logits.double().sum(1) - 1).abs() < _SUM_TOLERANCE).all())
 
 
+def _difference(logits: Tensor, others: Tensor) -> float:
+    """The largest difference between two logits of a sample, 0 if it may be rounding."""
+    difference = float((logits - others).abs().max())
+    tolerance = _LOGIT_TOLERANCE.get(logits.dtype, _LOGIT_TOLERANCE_HALF)
+    return difference if difference > tolerance * float(others.abs().max()) else 0.0
+
+
 def _require_same_logits(alone: Tensor, in_batch: Tensor) -> None:
-    difference = (alone - in_batch).abs().max()
-    tolerance = _LOGIT_TOLERANCE.get(alone.dtype, _LOGIT_TOLERANCE_HALF)
-    if difference > tolerance * in_batch.abs().max():
+    difference = _difference(alone, in_batch)
+    if difference:
         raise UnsupportedModelError(
             f"the network's logits for a sample alone and in a batch differ by {difference:.2g}: it mixes the samples "
             "or draws random numbers; expected a network that treats samples independently"

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradmeter.reading.capture import SampleAxis, growing_dimension
 from gradmeter.reading.hooks import OfThisThread
-from gradmeter.reading.inputs import MASK, PROBE_SAMPLES, Inputs, position_axis
+from gradmeter.reading.inputs import MASK, PROBE_SAMPLES, Inputs
 from gradmeter.reading.kernels import OutputSums
 from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
 
@@ -150,10 +150,12 @@ class OutputReader:
             Whether new sample axes were found.
         """
         new = self._learn_axes(forward, inputs, unknown)
-        if self._activations and inputs.mask is not None and inputs.options not in self._positions:
-            self._positions[inputs.options] = {}
-            with suppress(Exception):  # not every network takes texts of every length
-                self._positions[inputs.options] = self._learn_positions(forward, inputs.rows([0]), inputs.mask[0])
+        if self._activations and inputs.options not in self._positions:
+            padded = inputs.rows([0])
+            if (trimmed := padded.trimmed()) is not None:
+                self._positions[inputs.options] = {}
+                with suppress(Exception):  # not every network takes texts of every length
+                    self._positions[inputs.options] = self._learn_positions(forward, padded, trimmed)
         return new
 
     def _learn_axes(self, forward: Callable[[Inputs], Any], inputs: Inputs, unknown: bool) -> bool:
@@ -190,19 +192,13 @@ class OutputReader:
         return True
 
     def _learn_positions(
-        self, forward: Callable[[Inputs], Any], sample: Inputs, mask: Tensor
+        self, forward: Callable[[Inputs], Any], padded: Inputs, trimmed: Inputs
     ) -> dict[Call, int | None]:
-        """Which axis of each output is shorter without one of the padded positions; of an image's outputs none is."""
-        fewer = torch.cat([mask.nonzero(), (~mask).nonzero()[1:]])[:, 0].sort().values
-
-        def shorten(tensor: Tensor) -> Tensor:
-            axis = position_axis(tensor, len(mask))
-            return tensor if axis is None else tensor.index_select(axis, fewer)
-
-        whole = self._outputs_of(forward, sample, shapes=True)
-        shorter = self._outputs_of(forward, sample.map(shorten), shapes=True)
+        """Which axis of each output is shorter for a sample without its padding; of an image's outputs none is."""
+        whole = self._outputs_of(forward, padded, shapes=True)
+        shorter = self._outputs_of(forward, trimmed, shapes=True)
         positions: dict[Call, int | None] = {}
-        for call, axis in self.axes(sample).items():
+        for call, axis in self.axes(padded).items():
             fitting = [axis.adapted(outputs[call].shape, 1) for outputs in (whole, shorter) if call in outputs]
             if len(fitting) == 2 and fitting[0] and fitting[1]:
                 shapes = fitting[0].rows(whole[call], 1).shape, fitting[1].rows(shorter[call], 1).shape
