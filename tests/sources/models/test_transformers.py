@@ -20,6 +20,8 @@ from transformers import (
     BertForMaskedLM,
     BertForSequenceClassification,
     BertTokenizerFast,
+    FNetConfig,
+    FNetForSequenceClassification,
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     RobertaConfig,
@@ -207,6 +209,22 @@ def test_texts_are_padded_and_the_padding_does_not_show(texts: Path) -> None:
     together = GradientMeter(classifier.network)(classifier.batch(TEXTS))  # type: ignore[arg-type]
     alone = [GradientMeter(classifier.network)(classifier.batch([text])) for text in TEXTS]  # type: ignore[arg-type]
     torch.testing.assert_close(together["all", "l2"], torch.cat([one["all", "l2"] for one in alone]), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_tokenizer_that_makes_no_mask(masked: bool, texts: Path) -> None:
+    """A network that takes a mask gets one; for FNet, which takes none, all texts have the same length."""
+    if not masked:
+        small = {name: value for name, value in SMALL.items() if name != "num_attention_heads"}
+        network = FNetForSequenceClassification(FNetConfig(vocab_size=9, max_position_embeddings=12, **small))
+        network.save_pretrained(texts)
+    names = ["input_ids", "token_type_ids"]
+    tokenizer = BertTokenizerFast(str(texts / "vocab.txt"), model_max_length=12, model_input_names=names)
+    tokenizer.save_pretrained(texts)
+    classifier = open_model(f"hf:{texts}")
+    together = classifier.network(**classifier.batch(TEXTS)).logits
+    alone = torch.cat([classifier.network(**classifier.batch([text])).logits for text in TEXTS])
+    torch.testing.assert_close(together, alone)
 
 
 def test_texts_that_were_tokenised_before(texts: Path, tmp_path: Path) -> None:

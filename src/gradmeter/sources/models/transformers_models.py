@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from transformers.utils import logging
 
 from gradmeter.errors import DataError, InputError
 from gradmeter.names import encode_name
+from gradmeter.reading.inputs import MASK
 from gradmeter.sources.models.classifier import Classifier
 from gradmeter.sources.models.downloads import download, pretrained
 from gradmeter.sources.models.preprocessing import ImageOptions
@@ -56,10 +58,13 @@ class _Tokenised:
     Attributes:
         tokenizer: the tokenizer.
         longest: the most tokens that the network takes; None if there is no limit.
+        masked: whether the network takes a mask of the padding, whatever the tokenizer returns by default. For another
+            one, such as FNet, every text is padded to `longest`, because its answer depends on the length.
     """
 
     tokenizer: Any
     longest: int | None
+    masked: bool
 
     def __repr__(self) -> str:
         """Identify the tokenizer by its rules and its vocabulary, not by its path."""
@@ -78,10 +83,12 @@ class _Tokenised:
 
     def __call__(self, texts: Sequence[str]) -> dict[str, Tensor]:
         truncation = {"truncation": self.longest is not None, "max_length": self.longest}
-        batch = dict(self.tokenizer(list(texts), padding=True, return_tensors="pt", **truncation))
-        if not batch.get("attention_mask", batch["input_ids"] >= 0).any(1).all():
+        padding = True if self.masked or self.longest is None else "max_length"
+        options = {"padding": padding, "return_attention_mask": True, "return_tensors": "pt"}
+        batch = dict(self.tokenizer(list(texts), **options, **truncation))
+        if not batch[MASK].any(1).all():
             raise ValueError("a text has no tokens")
-        return batch
+        return batch if self.masked else {name: tensor for name, tensor in batch.items() if name != MASK}
 
 
 def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classifier:
@@ -122,7 +129,9 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
     if not images:
         tokenizer = download(title, lambda: AutoTokenizer.from_pretrained(name))
         _require_words(title, tokenizer)
-        return Classifier(title, network.eval(), classes, None, _Tokenised(tokenizer, _longest(tokenizer, network)))
+        masked = MASK in signature(network.forward).parameters
+        batch = _Tokenised(tokenizer, _longest(tokenizer, network), masked)
+        return Classifier(title, network.eval(), classes, None, batch)
     processor = download(title, lambda: AutoImageProcessor.from_pretrained(name))
     return Classifier(title, network.eval(), classes, ImageKind("RGB", _side(processor)), _Processed(processor))
 
