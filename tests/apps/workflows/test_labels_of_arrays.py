@@ -1,16 +1,22 @@
 """`gradmeter labels` on texts as token ids, and on images, in an .npz archive."""
 
+import base64
 import csv
+import io
 import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
 from apps.cli.commands import in_this_process
+from gradmeter.sources.samples.rows import Rows
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +68,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
 def run(folder: Path, *arguments: object) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
@@ -97,6 +109,28 @@ def test_images_without_files_are_in_the_tasks(folder: Path) -> None:
     run(folder, "bag_of_words:pixels", "images.npz", "--image-size", 8, "--grey", "-o", "images.parquet")
     for task in json.loads((folder / "images.review/label_studio.json").read_text()):
         assert task["data"]["image"].startswith("data:image/png;base64,")
+
+
+def test_a_table_is_read_forwards_however_suspicious_its_rows_are(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step backwards reads a row group again from its start."""
+    random = np.random.default_rng(0)
+    images = [png(image) for image in random.integers(0, 255, (300, 8, 8), np.uint8)]
+    pq.write_table(pa.table({"image": images, "label": np.arange(300) % 3}), folder / "images.parquet")
+    opened: list[int] = []
+    open_group = Rows._open
+    monkeypatch.setattr(Rows, "_open", lambda *given: (opened.append(given[2]), open_group(*given))[1])
+    run(folder, "bag_of_words:pixels", "images.parquet", "--image-size", 8, "--grey", "-o", "listed.parquet")
+    tasks = json.loads((folder / "listed.review/label_studio.json").read_text())
+    assert len(tasks) > 100
+    assert [task["data"]["rank"] for task in tasks] == [*range(1, len(tasks) + 1)]
+    pictures = {task["data"]["id"]: task["data"]["image"] for task in tasks}
+    for name, picture in pictures.items():
+        given = Image.open(io.BytesIO(images[int(name.rpartition(":")[2])]))
+        shown = Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))
+        assert shown.convert("L").tobytes() == given.tobytes()
+    assert len(opened) < 20
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gradmeter.apps.workflows.labels import FIFTYONE, LABEL_STUDIO, REVIEW, CheckedLabels
 from gradmeter.files import atomic_write
@@ -37,9 +41,9 @@ def write_lists(checked: CheckedLabels) -> None:
     with _written(checked.folder / REVIEW) as file:
         writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row for row, _ in _doubtful(checked))
+        writer.writerows(row for row, _ in _facts(checked, checked.ranked()))
     with _written(checked.folder / LABEL_STUDIO) as file:
-        _write_items(file, "[]", (_json(_task(checked, row, index)) for row, index in _doubtful(checked)))
+        _write_items(file, "[]", _tasks(checked))
         file.write("\n")
     if not has_fiftyone(checked):
         return
@@ -55,12 +59,28 @@ def has_fiftyone(checked: CheckedLabels) -> bool:
     return not checked.source.texts and checked.source.arrays is None
 
 
-def _doubtful(checked: CheckedLabels) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield the rows of doubtful labels, the most suspicious first, and their indices in the source."""
+def _facts(checked: CheckedLabels, rows: NDArray[np.int64]) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield rows of the table, and their indices in the source."""
+    for start in range(0, len(rows), _TILE):
+        tile = rows[start : start + _TILE]
+        yield from zip(checked.table.take(tile).to_pylist(), checked.read.indices[tile].tolist(), strict=True)
+
+
+def _tasks(checked: CheckedLabels) -> Iterator[str]:
+    """Yield the tasks for doubtful labels, the most suspicious first.
+
+    They are made in the order of the data and wait in a temporary file: Parquet files are fast to read forwards only.
+    """
     ranked = checked.ranked()
-    for start in range(0, len(ranked), _TILE):
-        rows = ranked[start : start + _TILE]
-        yield from zip(checked.table.take(rows).to_pylist(), checked.read.indices[rows].tolist(), strict=True)
+    order = np.argsort(checked.read.indices[ranked])
+    starts, lengths = np.empty(len(ranked), np.int64), np.empty(len(ranked), np.int64)
+    with tempfile.TemporaryFile() as file:
+        for rank, (row, index) in zip(order, _facts(checked, ranked[order]), strict=True):
+            starts[rank] = file.tell()
+            lengths[rank] = file.write(_json(_task(checked, row, index)).encode())
+        for start, length in zip(starts, lengths, strict=True):
+            file.seek(start)
+            yield file.read(length).decode()
 
 
 def _task(checked: CheckedLabels, row: dict[str, Any], index: int) -> dict[str, Any]:
