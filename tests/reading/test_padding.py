@@ -109,6 +109,32 @@ def test_the_padding_of_a_text_is_not_left_out_of_an_image(gradients: bool) -> N
         torch.testing.assert_close(readings.activations[layer, "l2"], texts.activations[layer, "l2"])
 
 
+class Asking(Texts):
+    """Texts that a few learned vectors ask for what matters."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+        self.queries = nn.Parameter(torch.randn(2, 4))
+        self.asked = nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        tokens, ignored = self.tokens(input_ids), attention_mask == 0
+        queries = self.queries.expand(len(tokens), 2, 4)
+        return self.head(self.asked(queries, tokens, tokens, key_padding_mask=ignored)[0].mean(1))
+
+
+def test_a_text_that_alone_has_its_length_does_not_slow_the_others_down() -> None:
+    tokens = torch.randint(1, 20, (13, 7), generator=torch.Generator().manual_seed(1))
+    mask = (torch.arange(7) < torch.tensor([3] + [5] * 12)[:, None]).long()
+    measure = meter(Asking().eval(), gradients=True)
+    with pytest.warns(PaddingWarning, match="layer 'asked'") as warned:  # the vectors are no positions of the text
+        given = measure({"input_ids": tokens * mask, "attention_mask": mask})
+    assert len(warned) == 1
+    single = meter(Asking().eval(), gradients=True)({"input_ids": tokens[:1, :3], "attention_mask": mask[:1, :3]})
+    torch.testing.assert_close(given.values[:1], single.values, rtol=1e-3, atol=1e-5)
+    assert measure._tiles[(7,), (7,)] > 12
+
+
 class Placed(Texts):
     """Texts whose tokens are told their place in the batch, padding included."""
 

@@ -520,11 +520,11 @@ class GradientMeter:
         if forward.outputs.unfit:
             raise Inseparable(forward.outputs.unfit)
         plan = self._known_plan(forward) or self._probed_plan(forward, tile) or self._plan(forward)
-        if tile.shapes not in self._tiles:
-            self._tiles[tile.shapes] = self._tile_size(forward)
-        if not plan.reusable:
+        # A sample alone, which is the only one with its padding, does not show how a tile is measured.
+        if tile.samples > 1:
+            size = self._tiles.get(tile.shapes) or self._tile_size(forward)
             # One planning pass can tell this many samples apart.
-            self._tiles[tile.shapes] = min(self._tiles[tile.shapes], SAMPLES_PER_PASS)
+            self._tiles[tile.shapes] = size if plan.reusable else min(size, SAMPLES_PER_PASS)
         sums: list[dict[str, PowerSums]] = []
         while len(sums) < len(self._starts):
             # Keep the graph for further pseudo-labels, and for gradients that planning has already computed.
@@ -618,7 +618,7 @@ class GradientMeter:
 
     def _record(self, contributions: Contributions, tile: Inputs) -> None:
         """Record what is measured one sample at a time, and use small tiles: it costs a backward pass per sample."""
-        if contributions.one_by_one:
+        if contributions.one_by_one and tile.samples > 1:
             self._slow |= {(name.rpartition("/")[0], operation) for name, operation in contributions.one_by_one}
             self._tiles[tile.shapes] = _SMALLEST_TILE
         if isinstance(contributions, TimedContributions):
