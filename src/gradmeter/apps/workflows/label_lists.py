@@ -79,8 +79,8 @@ def _tasks(checked: CheckedLabels) -> Iterator[str]:
             starts[rank] = file.tell()
             lengths[rank] = file.write(_json(_task(checked, row, index)).encode())
         for start, length in zip(starts, lengths, strict=True):
-            file.seek(start)
-            yield file.read(length).decode()
+            file.seek(int(start))
+            yield file.read(int(length)).decode()
 
 
 def _task(checked: CheckedLabels, row: dict[str, Any], index: int) -> dict[str, Any]:
