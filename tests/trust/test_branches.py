@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gradmeter import GradientMeter, TrustModel
+from gradmeter import GradientMeter, InputError, TrustModel
 from oracles.networks import randomise, samples
 
 
@@ -40,3 +40,31 @@ def test_the_first_input_does_not_decide_what_is_read(tmp_path: Path) -> None:
         for copy in (TrustModel.load(tmp_path, network), pickle.loads(pickle.dumps(trust))):
             actual = [copy.predict_proba(x) for x in (small[:1], large, small)]
             torch.testing.assert_close(actual[1:], expected)
+
+
+class _Typed(nn.Module):
+    """Adds the embedding of a type that all tokens have, whose output is no feature because it never varies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.types = nn.Embedding(50, 8), nn.Embedding(2, 8)
+        self.inner, self.head = nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.tokens(tokens) + self.types(torch.zeros_like(tokens))
+        return self.head(self.inner(x).tanh().mean(1))  # type: ignore[no-any-return]
+
+
+def test_a_loaded_model_recognises_readings_of_fit_although_a_layer_gives_no_feature(tmp_path: Path) -> None:
+    network = randomise(_Typed().double())
+    tokens = torch.randint(0, 50, (200, 6), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        labels = network(tokens).argmax(1)
+    labels[::5] = (labels[::5] + 1) % 3
+    meter = GradientMeter(network).for_trust_model(gradients=False)
+    trust = TrustModel(meter, reads="forward").fit((meter(tokens), labels))
+    trust.save(tmp_path)
+    loaded = TrustModel.load(tmp_path, network)
+    assert loaded.meter.output_layers == trust.meter.output_layers
+    with pytest.raises(InputError, match="fit has seen 200 of these 200 inputs"):
+        loaded.set_risk(0.5, (tokens, labels))

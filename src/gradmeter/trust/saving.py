@@ -119,6 +119,7 @@ def _write(folder: Path, saved: Saved) -> None:
             "gradients": meter.gradients,
         },
         "second_look": meter.second_look,
+        "output_layers": list(meter.output_layers),
         "choice": None if saved.choice is None else asdict(saved.choice),
         "network": {"parameters": _shapes(meter.model), "hash": saved.weights.hash},
         "features": [list(feature) for feature in judge.features.axes.features],
@@ -280,8 +281,12 @@ def _meter(model: nn.Module, content: Mapping[str, Any], features: LogFeatures) 
     # Version 0.1 had no second look.
     second_look = [] if look is None else [Mirror(float(look))]
     meter = GradientMeter(model, **{**options, "probes": [*options.get("probes", []), *second_look]})
-    layers = dict.fromkeys(feature.layer for feature in features.axes.features if feature.source == ACTIVATIONS)
-    meter.read_outputs_of(tuple(layers))
+    # All of them, not only those of the features: `learned_contents` has hashes of the readings. Earlier versions did
+    # not save them.
+    layers = content.get("output_layers") or dict.fromkeys(
+        feature.layer for feature in features.axes.features if feature.source == ACTIVATIONS
+    )
+    meter.read_outputs_of(tuple(map(str, layers)))
     return meter
 
 
