@@ -539,8 +539,16 @@ def wraps_numbers(tensor: Tensor) -> bool:
     return hasattr(tensor, "__tensor_flatten__")
 
 
+def is_spread(tensor: Tensor) -> bool:
+    """Whether each process has a part of a tensor only, as with FSDP and tensor parallelism (DTensor)."""
+    return hasattr(tensor, "full_tensor")
+
+
 def _wrapped(tensor: Tensor) -> Iterator[Tensor]:
-    """The tensors that hold the numbers of one that wraps them; else the tensor itself."""
+    """The tensors that hold the numbers of one that wraps them; else the tensor itself, with the parts of all."""
+    if is_spread(tensor):
+        yield from _wrapped(tensor.full_tensor())  # type: ignore[attr-defined]
+        return
     if not wraps_numbers(tensor):
         yield tensor
         return

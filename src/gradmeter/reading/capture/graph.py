@@ -17,7 +17,7 @@ from torch.autograd.graph import Node
 
 from gradmeter.errors import UnsupportedModelError
 from gradmeter.reading.capture.sample_axis import Shape
-from gradmeter.reading.network import wraps_numbers
+from gradmeter.reading.network import is_spread, wraps_numbers
 
 _FORWARD_ONLY = 'read only the forward pass with GradientMeter(model, gradients=False) or reads="forward"'
 _ACCUMULATE = "torch::autograd::AccumulateGrad"
@@ -96,18 +96,18 @@ class Graph:
                 )
 
     def require_gradients(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        """Check that every parameter which wraps its numbers, as the quantised ones of torchao do, gets a gradient.
+        """Check that every parameter which wraps its numbers, as the quantised ones of torchao, gets a whole gradient.
 
         Raises:
-            UnsupportedModelError: if one gets none.
+            UnsupportedModelError: if one gets none, or only a part in each process.
         """
         reached = set(self.leaves.values())
         for name, parameter in parameters.items():
-            if name not in reached and wraps_numbers(parameter):
+            if is_spread(parameter) or (name not in reached and wraps_numbers(parameter)):
                 layer, _, own_name = name.rpartition("/")
                 raise UnsupportedModelError(
-                    f"layer {layer!r} has no gradient for its {own_name}, of type {type(parameter).__name__}; expected "
-                    f"the network before quantisation, or {_FORWARD_ONLY}"
+                    f"layer {layer!r} has no whole gradient for its {own_name}, of type {type(parameter).__name__}; "
+                    f"expected the network before it was quantised or spread over processes, or {_FORWARD_ONLY}"
                 )
 
     @cached_property
