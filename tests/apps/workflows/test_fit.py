@@ -220,6 +220,7 @@ def test_the_place_of_the_data_counts_and_not_how_it_is_spelled(
 ) -> None:
     for name in (str(place / "validation"), "validation"):
         fit(recipe(place), name, [], tmp_path / "trust", **RIDGE)
+        assert len([*(tmp_path / "trust/readings").glob("validation*")]) == 1  # not measured anew
     shutil.copytree("validation", tmp_path / "validation")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OutputError, match=r"DATA of another place.*--fresh"):

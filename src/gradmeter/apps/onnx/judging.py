@@ -15,6 +15,7 @@ from gradmeter.errors import DataError, InputError
 from gradmeter.runs.measuring.dataset import PART, MeasuredSet, Skipped
 from gradmeter.runs.measuring.filling import cut, fill, none_readable, place_of
 from gradmeter.runs.measuring.loading import SYSTEMATIC, Batch, read_batch
+from gradmeter.runs.measuring.purpose import PLACE
 from gradmeter.runs.measuring.work import Measured, Work
 from gradmeter.sources.samples import ImageKind, Source, open_source
 from gradmeter.trust.reasons import DOUBTFUL, unfamiliar_in
@@ -109,7 +110,7 @@ def _purpose(model: JudgedModel, source: Source) -> dict[str, Any]:
         "onnx": dict(metadata.versions),
         "classes": metadata.classes,
         "data": source.name,
-        "place": place_of(source),
+        PLACE: place_of(source),
         "samples": len(source),
         "contents": source.fingerprint(),
         "fit": metadata.fingerprint,

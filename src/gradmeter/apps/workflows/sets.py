@@ -22,7 +22,7 @@ from gradmeter.reading.network import weights_hash
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring import MeasuredSet, Skipped, Work, measure
 from gradmeter.runs.measuring.filling import none_readable, place_of
-from gradmeter.runs.measuring.purpose import CLASSES, has_same_outputs
+from gradmeter.runs.measuring.purpose import CLASSES, PLACE, has_same_outputs
 from gradmeter.sources.models import Classifier, Recipe
 from gradmeter.sources.samples import ArrayKind, Source, Unlabelled, arrays_of, no_labels, open_source, scheme_of
 from gradmeter.sources.samples.location import Location
@@ -53,7 +53,7 @@ class ReadSet:
     def identity(self) -> dict[str, Any]:
         """DATA as the user named it, a hash of its list of samples, and one of its place."""
         purpose = self.measured.purpose()
-        return _identity(purpose["data"], purpose["contents"], purpose.get("place"))
+        return _identity(purpose["data"], purpose["contents"], purpose.get(PLACE))
 
     @property
     def classes(self) -> list[str] | None:
@@ -262,8 +262,8 @@ def _holds_others(path: Path, source: Source) -> bool:
         earlier = measured.purpose() if measured.exists() else {}
     except DataError:  # damaged, which `measure` explains
         return False
-    now = {"data": source.name, "place": place_of(source)}
-    return any(earlier.get(key, value) != value for key, value in now.items())
+    key, now = (PLACE, place_of(source)) if PLACE in earlier else ("data", source.name)
+    return bool(earlier.get(key, now) != now)
 
 
 def _present(data: ReadSet) -> ReadSet:

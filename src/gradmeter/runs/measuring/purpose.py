@@ -13,7 +13,9 @@ OUTPUTS = "outputs"
 """Key of the network's outputs on noise, of which earlier versions wrote none."""
 CLASSES = "names of classes"
 """Key of the names of the samples' classes."""
-_PLACE, _PREPROCESSING = "place", "preprocessing"
+PLACE = "place"
+"""Key of the absolute path or the address of the samples, of which earlier versions wrote none."""
+_PREPROCESSING = "preprocessing"
 # A value in the `repr` of a preprocessing: a number, a name, or a tuple of such.
 _VALUE = re.compile(r"(\w+)=(\([^()]*\)|[^(),=]+(?=[,)]))")
 # Entries that change when samples are added or removed.
@@ -29,10 +31,12 @@ def changes(recorded: Manifest, purpose: Manifest) -> list[str]:
     """List how a purpose differs from that of an earlier measurement; empty if it does not."""
     keys = {**recorded, **purpose}
     differing = {key for key in keys if recorded.get(key) != purpose.get(key)}
-    if "data" in differing and plain_name(str(recorded.get("data"))) == purpose.get("data"):  # by an earlier version
+    # Spelled in another way, for example as an absolute path; or not made plain, by an earlier version.
+    same_place = PLACE in recorded and recorded[PLACE] == purpose.get(PLACE)
+    if same_place or plain_name(str(recorded.get("data"))) == purpose.get("data"):
         differing.discard("data")
-    if _PLACE not in recorded or "data" in differing:  # written by an earlier version, or implied by the other name
-        differing.discard(_PLACE)
+    if PLACE not in recorded or "data" in differing:  # written by an earlier version, or implied by the other name
+        differing.discard(PLACE)
     # The noise of other arrays is other noise.
     if "arrays" in differing or has_same_outputs(recorded, purpose.get(OUTPUTS, ())):
         differing.discard(OUTPUTS)
@@ -48,7 +52,7 @@ def changes(recorded: Manifest, purpose: Manifest) -> list[str]:
         (OUTPUTS, "the network gives other outputs on the same noise"),
         (_PREPROCESSING, _preprocessing(recorded.get(_PREPROCESSING), purpose.get(_PREPROCESSING))),
         ("fit", "the TrustModel changed"),
-        (_PLACE, f"{purpose.get('data')} was {recorded.get(_PLACE)}, is {purpose.get(_PLACE)}"),
+        (PLACE, f"{purpose.get('data')} was {recorded.get(PLACE)}, is {purpose.get(PLACE)}"),
     ):
         if key in differing:
             differing.remove(key)

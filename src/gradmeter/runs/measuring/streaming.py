@@ -21,7 +21,7 @@ from gradmeter.runs.measuring.dataset import PART, MeasuredSet, Skipped
 from gradmeter.runs.measuring.filling import cut, fill, place_of
 from gradmeter.runs.measuring.loading import Batch, explain_dead_workers, load_batches
 from gradmeter.runs.measuring.on_ray import part_size, ray_parts
-from gradmeter.runs.measuring.purpose import CLASSES, OUTPUTS
+from gradmeter.runs.measuring.purpose import CLASSES, OUTPUTS, PLACE
 from gradmeter.runs.measuring.reader import Reader
 from gradmeter.runs.measuring.work import Measured, Work
 from gradmeter.sources.models import Classifier
@@ -181,7 +181,7 @@ def purpose_of(classifier: Classifier, source: Source, *, gradients: bool = True
         # Distinguishes the network from one with the same weights and another forward pass.
         OUTPUTS: classifier.trial_excerpt(),
         "data": source.name,
-        "place": place_of(source),
+        PLACE: place_of(source),
         "samples": len(source),
         CLASSES: source.classes,
         "contents": source.fingerprint(),
