@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize, prune
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradmeter import GradientMeter, InputError, Readings, UnsupportedModelError
+from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network import NotFinite
 from gradmeter.reading.pseudo_labels import PseudoLabel, start_vector
 from gradmeter.reading.statistics import METRICS, STATISTICS
@@ -870,6 +871,15 @@ def test_autocast_does_not_round_the_arithmetic_of_a_measurement() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert_equal(GradientMeter(model, activations=True)(x), expected, rtol=1e-12)
         assert torch.is_autocast_enabled("cpu")
+
+
+def test_a_probe_calls_the_network_in_the_autocast_of_the_caller() -> None:
+    def differs(network: nn.Module, inputs: Inputs, logits: Tensor) -> dict[str, Tensor]:
+        return {"differs": (network(*inputs.args) - logits).detach().abs().amax(1).double()}
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        readings = GradientMeter(nn.Linear(4, 3).eval(), probes=[differs])(torch.randn(5, 4))
+    assert not readings.scores["differs"].any()
 
 
 def test_autocast_is_that_of_the_caller() -> None:

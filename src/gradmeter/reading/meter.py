@@ -55,6 +55,7 @@ from gradmeter.reading.memory_format import in_memory_format
 from gradmeter.reading.network import (
     NotFinite,
     answer,
+    autocast_of_caller,
     logits_of,
     measuring,
     modules_of,
@@ -600,13 +601,17 @@ class GradientMeter:
         sums: list[dict[str, PowerSums]],
         outputs: LayerOutputs,
     ) -> _TileReadings:
+        with autocast_of_caller():  # a user's probe calls the network itself
+            scores = {
+                name: value for probe in self._probes for name, value in probe(self._network, tile, logits).items()
+            }
         return _TileReadings(
             logits,
             [start.log_scale for start in starts],
             sums,
             outputs.statistics(self._outputs.layers, logits.device) if self.activations else None,
             outputs.embedding(logits) if self.embedding else None,
-            {name: score for probe in self._probes for name, score in probe(self._network, tile, logits).items()},
+            scores,
         )
 
     def _start_vectors(self, inputs: Inputs, logits: Tensor) -> list[StartVector]:
