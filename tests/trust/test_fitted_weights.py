@@ -145,3 +145,31 @@ def test_weights_that_stay_are_not_hashed(trust: TrustModel, monkeypatch: pytest
         trust.predict_proba(images())
         trust.meter.model.requires_grad_(False)
         trust.predict_proba(images())
+
+
+class _Counting(nn.Module):
+    """Counts its calls in a buffer, and changes the weights of its embedding, in every forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.tokens, self.head = nn.Embedding(50, 8, max_norm=0.1), nn.Linear(8, 3)
+        self.register_buffer("calls", torch.tensor(0))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        self.calls += 1
+        return self.head(self.tokens(tokens).mean(1))  # type: ignore[no-any-return]
+
+
+def test_what_a_network_writes_itself_is_not_hashed(quick_fits: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A measurement restores it; each verdict took a hash of all weights."""
+    tokens = torch.randint(0, 50, (200, 4), generator=torch.Generator().manual_seed(0))
+    network = _Counting().eval()
+    meter = GradientMeter(network, gradients=False)
+    labels = meter(tokens).predictions.clone()
+    labels[::5] = (labels[::5] + 1) % 3
+    trust = TrustModel(meter, reads="forward").fit((tokens, labels))
+    monkeypatch.setattr(fitted_weights, "weights_hash", None)
+    for _ in range(2):
+        trust.predict_proba(tokens[:2])
+    assert network.calls == 0

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
@@ -351,14 +352,15 @@ def _restored_weights(network: nn.Module) -> Iterator[None]:
     watched = _weights_that_may_change(network) if names is None else _named(network, names)
     before = {name: (weight, weight.data, weight._version, weight.data.clone()) for name, weight in watched.items()}
     changed = set()
-    try:
-        yield
-    finally:
-        for name, (weight, memory, version, values) in before.items():
-            if weight.data_ptr() != memory.data_ptr() or weight._version != version:
-                changed.add(name)
-                weight.data = memory
-                memory.copy_(values)
+    with _unsafe_preserve_version_counter(tuple(watched.values())):  # to who compares them, nothing was written
+        try:
+            yield
+        finally:
+            for name, (weight, memory, version, values) in before.items():
+                if weight.data_ptr() != memory.data_ptr() or weight._version != version:
+                    changed.add(name)
+                    weight.data = memory
+                    memory.copy_(values)
     if names is None:
         _changing_weights[network] = frozenset(changed)
 
@@ -394,19 +396,21 @@ def _restored_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
         for name, buffer in module._buffers.items()
         if buffer is not None and (buffer.is_inference() or type(module).forward is not _BatchNorm.forward)
     ]
-    try:
-        for module, name, _, version, values in buffers:
-            if version is None:
-                module._buffers[name] = values
-        yield
-    finally:
-        with torch.no_grad():
-            for module, name, buffer, version, values in buffers:
-                # The buffers of a traced module are not a dict and have no `get`.
-                if name not in module._buffers or module._buffers[name] is not buffer:
-                    module._buffers[name] = buffer
-                if version is not None and buffer._version != version:
-                    buffer.copy_(values)
+    versioned = tuple(buffer for _, _, buffer, version, _ in buffers if version is not None)
+    with _unsafe_preserve_version_counter(versioned):  # to who compares them, nothing was written
+        try:
+            for module, name, _, version, values in buffers:
+                if version is None:
+                    module._buffers[name] = values
+            yield
+        finally:
+            with torch.no_grad():
+                for module, name, buffer, version, values in buffers:
+                    # The buffers of a traced module are not a dict and have no `get`.
+                    if name not in module._buffers or module._buffers[name] is not buffer:
+                        module._buffers[name] = buffer
+                    if version is not None and buffer._version != version:
+                        buffer.copy_(values)
 
 
 def owning_modules(network: nn.Module) -> dict[str, nn.Module]:
