@@ -70,12 +70,17 @@ def test_padding_is_not_content_where_a_position_holds_several_numbers(name: str
         assert content_hashes(short) == together[row]
 
 
-def test_an_image_beside_a_text_is_content_where_it_has_as_many_rows_as_the_text_has_positions() -> None:
-    images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    images[1:, :, :2], images[:, :, 4:] = images[0, :, :2], images[0, :, 4:]
-    mask = torch.tensor([[1, 1, 0, 0, 0, 0, 0, 0]] * 3)
-    batch = {"pixel_values": images, "input_ids": mask * 7, "attention_mask": mask}
-    assert len(set(content_hashes(batch).tolist())) == 3
+def test_an_image_beside_a_text_has_no_padding() -> None:
+    """Pixels were left out if the image was as wide as the text was long."""
+    images, lengths = torch.rand(3, 3, 8, 8), torch.tensor([2, 5, 8])
+    tokens, mask = torch.ones(3, 8, dtype=torch.int64), (torch.arange(8) < lengths[:, None]).long()
+    together = content_hashes({"pixel_values": images, "input_ids": tokens, "attention_mask": mask})
+    for row, length in enumerate(lengths.tolist()):
+        short = {"input_ids": tokens[row : row + 1, :length], "attention_mask": mask[row : row + 1, :length]}
+        assert content_hashes({"pixel_values": images[row : row + 1], **short}) == together[row]
+    other = images.clone()
+    other[0, :, 5:] = 0
+    assert content_hashes({"pixel_values": other, "input_ids": tokens, "attention_mask": mask})[0] != together[0]
 
 
 @pytest.mark.parametrize(

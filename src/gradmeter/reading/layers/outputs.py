@@ -120,7 +120,8 @@ class OutputReader:
     Attributes:
         layers: names of the layers whose outputs separate the samples, in the order of their first call; empty before
             the first call of `learn` if it finds them.
-        padded: names of the layers whose outputs were read at padded positions too, because no axis fits the mask.
+        padded: names of the layers whose outputs were read at padded positions too: no axis fits the mask, and
+            their size varies with the padding.
     """
 
     def __init__(
@@ -133,6 +134,8 @@ class OutputReader:
         self._axes: defaultdict[_Options, dict[Call, SampleAxis | None]] = defaultdict(dict)
         # By the same options: the axis of each output's rows that is shorter for a shorter text, None if none is.
         self._positions: dict[_Options, dict[Call, int | None]] = {}
+        # Shapes of outputs without known positions, such as those of an image beside a text; for each size of image.
+        self._shapes: dict[tuple[_Kind, Call], torch.Size] = {}
         self._learned: set[_Kind] = set()
         self._guessed: set[_Kind] = set()
         self.layers = layers
@@ -231,6 +234,7 @@ class OutputReader:
         samples, axes = inputs.samples, self._axes[inputs.options]
         positions = self._positions.get(inputs.options, {})
         mask = None if inputs.mask is None else inputs.mask[0]
+        images = inputs.options, tuple(shape for shape in inputs.shapes if len(shape) > 2)
         outputs = LayerOutputs(samples)
 
         def add(call: Call, activation: Any, output: Tensor) -> None:
@@ -254,7 +258,7 @@ class OutputReader:
                     dim = positions.get(call, first)
                     if dim is not None and rows.shape[dim] == len(mask):
                         rows = rows.index_select(dim, mask.nonzero()[:, 0]) if bool(mask.any()) else rows
-                    elif dim is not None or first is None:
+                    elif dim is not None or self._shapes.setdefault((images, call), rows.shape[1:]) != rows.shape[1:]:
                         self.padded.add(call[0])
                 outputs.add(call[0], rows)
 
