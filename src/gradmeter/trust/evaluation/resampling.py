@@ -73,7 +73,8 @@ def percentile_interval(
 
     Percentile intervals of few samples are too narrow: resampled values spread less than the statistic does, by
     sqrt((count - 1) / count), and have the tails of the normal distribution instead of Student's. The percentiles are
-    therefore farther out, so far that the interval of a mean of `count` samples is about Student's.
+    therefore farther out, so far that the interval of a mean of `count` samples is about Student's. Of fewer than about
+    five samples it is still too narrow, because it ends at the smallest and largest resampled value.
 
     Args:
         value: the statistic.
