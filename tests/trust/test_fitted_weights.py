@@ -4,6 +4,7 @@ import copy
 import pickle
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter import GradientMeter, Trust, TrustModel
-from gradmeter.errors import GradmeterWarning
+from gradmeter.errors import DataError, GradmeterWarning
 from gradmeter.trust import fitted_weights
 from gradmeter.trust.fitted_weights import FittedWeights
 from trust.trained import digits, loader, train, trained
@@ -173,3 +174,45 @@ def test_what_a_network_writes_itself_is_not_hashed(quick_fits: None, monkeypatc
     for _ in range(2):
         trust.predict_proba(tokens[:2])
     assert network.calls == 0
+
+
+class Adapted(nn.Linear):
+    """A layer with two adapters, which says as those of peft do which of them it uses."""
+
+    def __init__(self, trained: nn.Linear) -> None:
+        super().__init__(*(size := (trained.in_features, trained.out_features)))
+        self.load_state_dict(trained.state_dict())
+        self.adapters = nn.ModuleDict({name: nn.Linear(*size) for name in ("one", "two")})
+        self.active, self.disabled = ["one"], False
+
+    @property
+    def active_adapters(self) -> list[str]:
+        return self.active
+
+    @property
+    def disable_adapters(self) -> bool:
+        return self.disabled
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + sum(self.adapters[name](x) for name in self.active if not self.disabled)
+
+
+@pytest.mark.usefixtures("quick_fits")
+def test_another_adapter_is_used(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    *others, last = trained().children()
+    layer = Adapted(last)  # type: ignore[arg-type]
+    model = nn.Sequential(*others, layer).eval()
+    trust = TrustModel(GradientMeter(model), reads="forward").fit(loader(300, 900))
+    trust.save(tmp_path / "trust")
+    trust.predict_proba(images())
+    for layer.active, layer.disabled in ((["two"], False), (["one"], True)):
+        with pytest.warns(GradmeterWarning, match=CHANGED):
+            trust.predict_proba(images())
+        with pytest.raises(DataError, match="other weights"):
+            TrustModel.load(tmp_path / "trust", model)
+    layer.active, layer.disabled = ["one"], False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trust.predict_proba(images())
+    TrustModel.load(tmp_path / "trust", model)

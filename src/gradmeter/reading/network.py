@@ -514,7 +514,7 @@ def _reject_disabled_gradients(owners: Mapping[str, nn.Module]) -> Iterator[None
 
 
 def weights_hash(network: nn.Module) -> str:
-    """SHA-256 hex digest of a network's parameters and buffers, with their names, shapes and dtypes.
+    """SHA-256 hex digest of parameters and buffers, with their names, shapes and dtypes, and of `adapters_in_use`.
 
     Raises:
         UnsupportedModelError: if the network's state_dict() fails.
@@ -535,7 +535,18 @@ def weights_hash(network: nn.Module) -> str:
                     dense = numbers if numbers.layout == torch.strided else numbers.to_dense()
                     digest.update(dense.contiguous().reshape(-1).view(torch.uint8).numpy().data)
             advance(1)
+    for name, adapters in adapters_in_use(network):
+        digest.update(f"{name} {adapters}\0".encode())
     return digest.hexdigest()
+
+
+def adapters_in_use(network: nn.Module) -> list[tuple[str, tuple[str, ...]]]:
+    """The layers that have adapters of peft, and which of these they use now: the weights do not tell."""
+    return [
+        (name, () if module.disable_adapters else tuple(module.active_adapters))
+        for name, module in network.named_modules()
+        if isinstance(getattr(type(module), "disable_adapters", None), property)
+    ]
 
 
 def wraps_numbers(tensor: Tensor) -> bool:

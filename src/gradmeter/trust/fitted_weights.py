@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import UnsupportedModelError, warn
-from gradmeter.reading.network import modules_of, unwrapped, weights_hash
+from gradmeter.reading.network import adapters_in_use, modules_of, unwrapped, weights_hash
 
 CHANGED = (
     "the network's weights changed after fit, and with them what P(correct) means; expected those of fit: load them, "
@@ -34,15 +34,18 @@ class FittedWeights:
         if known_hash is None:
             with suppress(UnsupportedModelError):
                 self.hash = weights_hash(network)
-        self._stamps = _stamps(network)
+        self._stamps, self._adapters = _stamps(network), adapters_in_use(network)
         self._changed = False
 
     def warn_if_changed(self, model: nn.Module) -> None:
-        """Warn if the network has other weights now. They are hashed only after one was written to or replaced."""
+        """Warn if the network has other weights now. They are hashed only after one was written to or replaced.
+
+        Adapters of peft that are in use count as weights.
+        """
         network = unwrapped(model)
-        stamps = _stamps(network)
-        if not _are_same(stamps, self._stamps):
-            self._stamps = stamps
+        stamps, adapters = _stamps(network), adapters_in_use(network)
+        if not _are_same(stamps, self._stamps) or adapters != self._adapters:
+            self._stamps, self._adapters = stamps, adapters
             self._changed = self.hash is not None and self.hash != weights_hash(network)
         if self._changed:
             warn(CHANGED)
