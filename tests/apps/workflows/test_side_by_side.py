@@ -205,6 +205,13 @@ def test_a_judge_without_a_guarantee_has_no_decisions(
     assert write_side_by_side(result, tmp_path / "out", command="").is_file()
 
 
+def test_the_answer_says_which_judge_has_seen_the_data(judges: SideBySide) -> None:
+    first, second = judges.evaluations
+    assert "Warning" not in " ".join(answer(judges))
+    warned = answer(replace(judges, evaluations=(first, replace(second, seen={"test": 3}))))
+    assert [judges.names[1] in line for line in warned if line.startswith("Warning")] == [True]
+
+
 def test_names_are_short_and_unique(tmp_path: Path) -> None:
     paths = [tmp_path / "a/trust", tmp_path / "b/trust", tmp_path / "figures", Path(".")]
     assert short_names(paths[:2]) == ["trust", "trust (2)"]

@@ -18,7 +18,7 @@ from gradmeter.apps.workflows.evaluate import RESULTS
 from gradmeter.apps.workflows.evaluation_report import stable_part, start_writing, write_csv, write_evaluation
 from gradmeter.apps.workflows.records import difference_records, estimate_records, guarantee_record
 from gradmeter.apps.workflows.side_by_side import TRUST_MODELS, Share, SideBySide
-from gradmeter.apps.workflows.wording import compared, guarantee_checked
+from gradmeter.apps.workflows.wording import compared, guarantee_checked, seen_before
 from gradmeter.files import write_text
 from gradmeter.names import encode_name, printable
 from gradmeter.report import figures
@@ -98,6 +98,8 @@ def answer(result: SideBySide) -> list[str]:
             sentences.append(f"{name} has no risk guarantee.")
     if result.left_out:
         sentences.append(f"{result.left_out:,} inputs are left out, because only one of the networks can read them.")
+    for name, evaluation in zip(result.names, result.evaluations, strict=True):
+        sentences += seen_before(evaluation, name)
     return sentences
 
 
@@ -154,6 +156,7 @@ def _results(result: SideBySide, command: str) -> dict[str, Any]:
                 "name": name,
                 "model": evaluation.model,
                 "reads": evaluation.reads,
+                "learned_from_before": evaluation.seen,
                 "guarantee": guarantee_record(evaluation.guarantee),
             }
             for name, evaluation in zip(result.names, result.evaluations, strict=True)

@@ -196,11 +196,16 @@ def answer(evaluation: Evaluation) -> list[str]:
     sentences = [guarantee_checked(column, check) for column, check in checks.items()]
     sentences += [guarantee_scope(check) for check in [*checks.values()][:1]]
     sentences += [*compared(evaluation.comparison, evaluation.judged.columns()), *left_out(evaluation.constant)]
-    if evaluation.seen:
-        sizes = {data.name: len(data) for data in evaluation.sets}
-        shares = [f"{count:,} of the {sizes[name]:,} samples of {name}" for name, count in evaluation.seen.items()]
-        sentences.append(
-            f"Warning: these results are too optimistic, because the TrustModel was fitted on {', '.join(shares)}; "
-            "evaluate on data that gradmeter fit has not seen."
-        )
-    return sentences
+    return [*sentences, *seen_before(evaluation, "the TrustModel")]
+
+
+def seen_before(evaluation: Evaluation, trust: str) -> list[str]:
+    """Return a warning, in a list, if `fit` of a TrustModel with this name has seen data of its evaluation."""
+    if not evaluation.seen:
+        return []
+    sizes = {data.name: len(data) for data in evaluation.sets}
+    shares = [f"{count:,} of the {sizes[name]:,} samples of {name}" for name, count in evaluation.seen.items()]
+    return [
+        f"Warning: these results are too optimistic, because {trust} was fitted on {', '.join(shares)}; evaluate on "
+        "data that gradmeter fit has not seen."
+    ]
