@@ -15,6 +15,7 @@ from gradmeter.apps.workflows.evaluation_report import DISTRIBUTIONS, _figures, 
 from gradmeter.apps.workflows.extremes import extremes
 from gradmeter.apps.workflows.fit import Fitted, fit
 from gradmeter.apps.workflows.open_trust import open_trust
+from gradmeter.apps.workflows.records import guarantee_record
 from gradmeter.apps.workflows.wording import (
     SCORE_NAMES,
     answer,
@@ -135,11 +136,23 @@ def test_the_guarantee_is_checked(evaluation: Evaluation, fitted: Fitted) -> Non
     assert evaluation.guarantee_checks["torn"].guaranteed == {"noise:uniform:200": 0.25}
 
 
+def test_a_guarantee_of_a_program_is_not_about_the_kinds_of_fit(fitted: Fitted) -> None:
+    trust = copy.copy(fitted.trust)
+    assert trust.guarantee is not None
+    assert _guaranteed(trust) == {"noise:uniform:200": 0.25}
+    # `set_risk` with other data, of which there happen to be as many kinds as in `fit`.
+    trust.guarantee = replace(trust.guarantee, accepted=trust.guarantee.accepted - 1)
+    assert _guaranteed(trust) is None
+    trust.guarantee = replace(trust.guarantee, unknown_shares=())
+    assert _guaranteed(trust) == {}
+
+
 def test_a_kind_that_was_given_twice_has_the_share_of_the_first(fitted: Fitted) -> None:
     trust, names = copy.copy(fitted.trust), ("known", "torn", "torn", "copies")
     assert trust.guarantee is not None
     trust.guarantee = replace(trust.guarantee, unknown_shares=(0.25, 0.0, 0.0))
-    trust.notes = {**trust.notes, "learned_from": [{"data": name} for name in names]}
+    learned_from = [{"data": name} for name in names]
+    trust.notes = {**trust.notes, "learned_from": learned_from, "guarantee": guarantee_record(trust.guarantee)}
     guaranteed = _guaranteed(trust)
     assert guaranteed is not None
     assert [*guaranteed.items()] == [("torn", 0.25), ("copies", 0.0)]

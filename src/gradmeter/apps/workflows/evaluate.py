@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gradmeter.apps.workflows.fit import OURS
+from gradmeter.apps.workflows.records import guarantee_record
 from gradmeter.apps.workflows.sets import ReadSet, ToMeasure, open_sets, read_sets
 from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.files import is_temporary, read_json
@@ -403,10 +404,13 @@ def _guarantee_checks(
 def _guaranteed(trust: TrustModel) -> dict[str, float] | None:
     """Return the largest share of each DATA of unknown inputs for which the guarantee holds; None if not saved."""
     assert trust.guarantee is not None
-    shares = trust.guarantee.unknown_shares
+    shares, record = trust.guarantee.unknown_shares, guarantee_record(trust.guarantee)
     kinds = [data["data"] for data in trust.notes.get("learned_from", [])[1:]]
-    # The notes are those of `fit`; a program may have called `set_risk` with other data.
-    if shares is None or len(kinds) != len(shares):
+    if not shares:
+        return None if shares is None else {}
+    # The notes are those of `fit`; a program may have called `set_risk` with other data. Earlier versions did not note
+    # the guarantee.
+    if trust.notes.get("guarantee", record) != record or len(kinds) != len(shares):
         return None
     # Of DATA that were given twice, the first one counts: the second has no inputs of its own.
     return {kind: shares[kinds.index(kind)] for kind in kinds}

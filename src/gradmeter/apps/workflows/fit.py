@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gradmeter.apps.workflows.halves import halves
 from gradmeter.apps.workflows.open_trust import has_same_outputs
+from gradmeter.apps.workflows.records import guarantee_record
 from gradmeter.apps.workflows.sets import (
     ReadSet,
     ToMeasure,
@@ -225,6 +226,8 @@ def fit(
             refusal = f"{error} (unknown inputs count as wrong)" if unknowns else str(error)
         else:
             known_coverage = float(trust.accept(held_out[0]).double().mean())
+    # Says whose guarantee it is, if a program replaces it.
+    trust.notes["guarantee"] = guarantee_record(trust.guarantee)
     trust.save(folder)
     judged = _judged(trust, fitted_on, [data.name for data in sets[1:]])
     comparison = compare(judged, repetitions=repetitions, on_progress=on_resample)

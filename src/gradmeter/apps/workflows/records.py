@@ -38,7 +38,10 @@ def difference_records(comparison: Comparison) -> list[dict[str, Any]]:
 
 def guarantee_record(guarantee: Guarantee | None) -> dict[str, Any] | None:
     """Return the risk guarantee as a record; None without one."""
-    return None if guarantee is None else asdict(guarantee)
+    if guarantee is None:
+        return None
+    shares = guarantee.unknown_shares
+    return {**asdict(guarantee), "unknown_shares": None if shares is None else list(shares)}
 
 
 def reads_record(trust: TrustModel) -> dict[str, Any]:
