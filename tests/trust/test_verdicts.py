@@ -14,6 +14,7 @@ from gradmeter import GradientMeter, TrustModel
 from gradmeter.errors import DataError, InputError
 from gradmeter.trust.main_file import write_main
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN, SCORES
+from gradmeter.trust.risk import RiskNotControlled
 from gradmeter.trust.verdict_columns import VERDICT_COLUMNS
 from trust.quick import fit_quickly
 from trust.trained import digits, loader, noise, trained
@@ -146,6 +147,9 @@ def test_a_threshold_on_one_statement_controls_the_risk(score: str, trust: Trust
     accepted = trust.accept(NEW).numpy()
     assert (accepted == (rows[score] >= guarantee.threshold) & judgement.familiar).all()
     assert (accepted == rows["accepted"]).all()
+    with pytest.raises(RiskNotControlled) as refused:
+        trust.set_risk(1e-4, loader(900, 1400), score=score)
+    assert "P(correct)" not in str(refused.value)
     # Another statement would accept others.
     assert (accepted != (rows[P_CORRECT] >= guarantee.threshold)).any()
     wrong = (rows["prediction"] != LABELS[1400:].numpy())[accepted]

@@ -150,7 +150,7 @@ def control_risk(
         least = f"{needed:,.0f}" if needed < _LARGEST_PLAIN else f"{needed:.2g}"
         raise RiskNotControlled(
             f"{samples} cannot guarantee a risk of {risk:g} with confidence {confidence:g}: about {eligible:,.0f} of "
-            f"them reach the smallest accepted P(correct); expected at least {least}, none of them wrong: give more "
+            f"them reach the smallest accepted probability; expected at least {least}, none of them wrong: give more "
             "data, or a higher risk"
         )
     levels = np.array([candidate.threshold for candidate in possible])
@@ -163,7 +163,7 @@ def control_risk(
     if not guaranteed.any():
         raise RiskNotControlled(
             f"no threshold can guarantee a risk of {risk:g} with confidence {confidence:g}: {np.mean(wrong):.2%} of "
-            f"the {scores.size:,} samples are wrong or unknown, and too many of those with the highest P(correct)"
+            f"the {scores.size:,} samples are wrong or unknown, and too many of those with the highest probability"
             f"{_of_copies(distinct.size, scores.size)}; give more data, or a higher risk"
         )
     enough = (1 - coverage_tolerance) * accepted[guaranteed].max()
