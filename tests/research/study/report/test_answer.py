@@ -61,6 +61,31 @@ def test_scores_of_table_3_are_columns():
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "verdicts"),
+    [
+        ("-5", "3.4", ["about as good", "about as good"]),
+        ("0.1", "3", ["better", "better"]),
+        ("", "", ["worse", "better"]),  # one run: the sign decides
+    ],
+)
+def test_the_paper_s_methods_are_compared_by_intervals_too(low, high, verdicts):
+    means = {"softmax": "94.8", "nn_a": "94.0", "nn_b": "96.9"}
+    table = [{"measure": "auroc", "row": "all", "column": column, "mean": mean} for column, mean in means.items()]
+    differences = [
+        {"table": "3", "measure": "auroc", "row": "all", "column": column, "low": low, "high": high}
+        for column in ("nn_a", "nn_b")
+    ]
+    summary = text(StudyResults({}, {**NOTHING.rows, "table3": table, "differences": differences}, {}))
+    assert re.findall("better|worse|about as good", summary) == verdicts
+
+
+def test_a_gradient_statistic_is_about_as_good_where_its_difference_is_clear_but_tiny():
+    differences = [{"table": "1", "measure": "auroc", "row": "l1", "column": "wrong", "low": "0.03", "high": "0.06"}]
+    table = rows(softmax="98.20", l1="98.24")
+    assert "about as good" in text(StudyResults({}, {**NOTHING.rows, "table1": table, "differences": differences}, {}))
+
+
+@pytest.mark.parametrize(
     ("results", "wrong", "unknown"),
     [
         (judged("91", "85"), "better", "better"),  # one run: the sign decides

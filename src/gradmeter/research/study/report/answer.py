@@ -11,7 +11,7 @@ from gradmeter.research.study.names import FAILS, HOLDS, PAPER_METRICS, SCORES, 
 from gradmeter.research.study.report.records import NOTHING, number
 from gradmeter.research.study.report.results import StudyResults
 
-# Differences in AUROC below this number of points count as "about as good".
+# Differences in AUROC of the paper's methods below this number of points count as "about as good".
 _SAME = 0.1
 _TABLES = ("table1", "table2", "table3", "table4")
 _COLUMNS = {"wrong": "Wrong predictions", "letters": "Letters", "all": "All unknown images"}
@@ -67,7 +67,8 @@ def _statistics(results: StudyResults) -> Iterator[str]:
         assert mean is not None
         yield (
             f"On wrong predictions, the best gradient statistic ({SCORES[best]}) reaches an AUROC of "
-            f"{mean:.2f}{PERCENT} and the softmax {baseline:.2f}{PERCENT}: the statistic is {_rank(mean, baseline)}."
+            f"{mean:.2f}{PERCENT} and the softmax {baseline:.2f}{PERCENT}: the statistic is "
+            f"{_rank(results, best, 'wrong')}."
         )
 
 
@@ -78,14 +79,17 @@ def _meta_classifiers(results: StudyResults) -> Iterator[str]:
             "On unknown images, the neural meta classifier on the statistics of all layers reaches "
             f"{plain:.2f}{PERCENT}"
             + (f", and {noise:.2f}{PERCENT} with some uniform noise in its training set" if noise is not None else "")
-            + f"; the softmax reaches {baseline:.2f}{PERCENT}. The meta classifier is {_rank(plain, baseline)}"
-            + (f" without noise and {_rank(noise, baseline)} with noise." if noise is not None else ".")
+            + f"; the softmax reaches {baseline:.2f}{PERCENT}. The meta classifier is {_rank(results, 'nn_a', 'all')}"
+            + (f" without noise and {_rank(results, 'nn_b', 'all')} with noise." if noise is not None else ".")
         )
 
 
-def _rank(auroc: float, baseline: float) -> str:
-    """Compare an AUROC with the baseline in a word."""
-    return "about as good" if abs(auroc - baseline) < _SAME else "better" if auroc > baseline else "worse"
+def _rank(results: StudyResults, score: str, concept: str) -> str:
+    """Compare the AUROC of a method of the paper with the softmax in a word."""
+    difference, verdict = _difference(results, score, concept), _compared(results, score, concept)
+    assert difference is not None
+    assert verdict is not None
+    return "about as good" if abs(difference) < _SAME else verdict
 
 
 def _claims(results: StudyResults) -> Iterator[str]:
@@ -111,13 +115,19 @@ def _judge(results: StudyResults) -> str:
     )
 
 
-def _beside_softmax(results: StudyResults, column: str) -> str:
-    judge, baseline = (_mean(results, "auroc", score, column) for score in (TRUST_MODEL, "softmax"))
-    return "" if judge is None or baseline is None else f" ({judge - baseline:+z.2f} points relative to the softmax)"
+def _beside_softmax(results: StudyResults, concept: str) -> str:
+    difference = _difference(results, TRUST_MODEL, concept)
+    return "" if difference is None else f" ({difference:+z.2f} points relative to the softmax)"
+
+
+def _difference(results: StudyResults, score: str, concept: str) -> float | None:
+    """Return the AUROC of a method minus that of the softmax, in points."""
+    auroc, baseline = (_mean(results, "auroc", name, concept) for name in (score, "softmax"))
+    return None if auroc is None or baseline is None else auroc - baseline
 
 
 def _meaning(results: StudyResults) -> str:
-    verdicts = {column: _compared(results, column) for column in ("wrong", "all")}
+    verdicts = {column: _compared(results, TRUST_MODEL, column) for column in ("wrong", "all")}
     if None in verdicts.values():
         return ""
     comparison = (
@@ -131,17 +141,18 @@ def _meaning(results: StudyResults) -> str:
     return f"{comparison} The differences are too small for these runs to resolve."
 
 
-def _compared(results: StudyResults, column: str) -> str | None:
-    """Compare the judge with the softmax by the interval of the difference, or by its sign for a single run."""
+def _compared(results: StudyResults, score: str, concept: str) -> str | None:
+    """Compare a method with the softmax by the interval of the difference, or by its sign for a single run."""
     for row in results.rows["differences"]:
-        if (row["measure"], row["row"], row["column"]) == ("auroc", column, TRUST_MODEL):
+        # As in the tables, a score is a row or a column.
+        if row["measure"] == "auroc" and {row["row"], row["column"]} == {score, concept}:
             low, high = number(row, "low"), number(row, "high")
             if low is not None and high is not None:
                 return "better" if low > 0 else "worse" if high < 0 else "about as good"
-    judge, baseline = (_mean(results, "auroc", score, column) for score in (TRUST_MODEL, "softmax"))
-    if judge is None or baseline is None:
+    difference = _difference(results, score, concept)
+    if difference is None:
         return None
-    return "better" if judge > baseline else "worse" if judge < baseline else "about as good"
+    return "better" if difference > 0 else "worse" if difference < 0 else "about as good"
 
 
 def _grid(results: StudyResults) -> Grid | None:
