@@ -192,6 +192,15 @@ def test_networks_of_other_classes_are_refused(home: Path, at_place: Path, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def test_networks_of_other_numbers_of_classes_are_refused(home: Path, at_place: Path, tmp_path: Path) -> None:
+    first, second = candidate("trust", "trust"), candidate("forward", str(home / "forward"))
+    wider = replace(second.classifier, classes=None)
+    vars(wider)["trial"] = torch.nn.functional.pad(second.classifier.trial, (0, 2))
+    with pytest.raises(InputError, match=r"\b10\b.*\b12\b"):
+        evaluate_two((first, replace(second, classifier=wider)), "test", [], tmp_path / "out", **QUICK)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_judge_without_a_guarantee_has_no_decisions(
     fitted: Fitted, home: Path, at_place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

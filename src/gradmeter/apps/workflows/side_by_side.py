@@ -166,7 +166,7 @@ def _network(classifier: Classifier) -> tuple[str, str]:
 
 
 def _require_same_classes(first: Candidate, second: Candidate) -> None:
-    """Check that both networks have the same classes in the same order, if they have names.
+    """Check that both networks have as many classes, and the same ones in the same order if these have names.
 
     Raises:
         InputError: if they have not.
@@ -178,6 +178,12 @@ def _require_same_classes(first: Candidate, second: Candidate) -> None:
         raise InputError(
             f"{first.name} has the classes ({', '.join(classes)}), but {second.name} has ({', '.join(others)}); "
             "expected TrustModels of networks with the same classes"
+        )
+    numbers = first.classifier.outputs, second.classifier.outputs
+    if numbers[0] != numbers[1]:
+        raise InputError(
+            f"{first.name} has {numbers[0]:,} classes, but {second.name} has {numbers[1]:,}; expected TrustModels of "
+            "networks with the same classes"
         )
 
 
