@@ -352,7 +352,7 @@ def _restored_weights(network: nn.Module) -> Iterator[None]:
     watched = _weights_that_may_change(network) if names is None else _named(network, names)
     before = {name: (weight, weight.data, weight._version, weight.data.clone()) for name, weight in watched.items()}
     changed = set()
-    with _unsafe_preserve_version_counter(tuple(watched.values())):  # to who compares them, nothing was written
+    with _versions_kept(watched.values()):
         try:
             yield
         finally:
@@ -396,8 +396,7 @@ def _restored_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
         for name, buffer in module._buffers.items()
         if buffer is not None and (buffer.is_inference() or type(module).forward is not _BatchNorm.forward)
     ]
-    versioned = tuple(buffer for _, _, buffer, version, _ in buffers if version is not None)
-    with _unsafe_preserve_version_counter(versioned):  # to who compares them, nothing was written
+    with _versions_kept(buffer for _, _, buffer, version, _ in buffers if version is not None):
         try:
             for module, name, _, version, values in buffers:
                 if version is None:
@@ -411,6 +410,15 @@ def _restored_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
                         module._buffers[name] = buffer
                     if version is not None and buffer._version != version:
                         buffer.copy_(values)
+
+
+@contextmanager
+def _versions_kept(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Restore the version counters of tensors at exit: to who compares them, nothing was written."""
+    with ExitStack() as stack:
+        for tensor in tensors:  # PyTorch 2.6 takes one at a time
+            stack.enter_context(_unsafe_preserve_version_counter(tensor))
+        yield
 
 
 def owning_modules(network: nn.Module) -> dict[str, nn.Module]:
