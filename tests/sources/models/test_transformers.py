@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from timm.data import create_transform, resolve_model_data_config
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.normalizers import BertNormalizer
@@ -37,7 +39,7 @@ from gradmeter.errors import DataError, InputError
 from gradmeter.runs.measuring import Work, measure_synthetic
 from gradmeter.runs.measuring.loading import batch_of
 from gradmeter.sources.models import ImageOptions, open_model, transformers_models
-from gradmeter.sources.samples import Sample, arrays_of, open_source
+from gradmeter.sources.samples import ImageKind, Sample, arrays_of, open_source
 from gradmeter.trust.synthetic import KINDS
 from sources.samples.pictures import gradient, save
 
@@ -196,6 +198,28 @@ def test_what_gives_no_single_class(problem: str, images: Path) -> None:
 )
 def test_the_side_of_an_image_by_whatever_a_processor_calls_it(size: Any, side: int) -> None:
     assert transformers_models._side(SimpleNamespace(size=size)) == side
+
+
+@pytest.mark.parametrize("names_its_class", [True, False])
+def test_a_network_of_timm(names_its_class: bool, tmp_path: Path) -> None:
+    """Its processor has no size, and a configuration that timm has saved does not name the network's class."""
+    network = timm.create_model("test_resnet", num_classes=3).eval()
+    fixed = {"crop_pct": 0.8, "interpolation": "bilinear"}
+    config = {
+        "architecture": "test_resnet",
+        "num_classes": 3,
+        "label_names": ["cat", "dog", "bird"],
+        "pretrained_cfg": {**network.pretrained_cfg, **fixed},
+        **({"architectures": ["TimmWrapperForImageClassification"]} if names_its_class else {}),
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config, default=str))
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    classifier = open_model(f"hf:{tmp_path}")
+    assert classifier.classes == ("cat", "dog", "bird")
+    assert classifier.image == ImageKind("RGB", 200)
+    transform = create_transform(**{**resolve_model_data_config(network), **fixed})
+    expected = network(torch.stack([transform(image) for image in IMAGES]))
+    torch.testing.assert_close(classifier.network(**classifier.batch(IMAGES)).logits, expected)  # type: ignore[arg-type]
 
 
 def test_the_number_of_classes_of_texts(texts: Path) -> None:

@@ -37,6 +37,8 @@ from gradmeter.sources.samples import ImageKind
 
 # Side of images for a processor without a size.
 _DEFAULT_SIDE = 224
+# The type of a network of timm.
+_OF_TIMM = "timm_wrapper"
 # Fewer tokens beside the special ones are no vocabulary.
 _LEAST_WORDS = 2
 
@@ -102,7 +104,10 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
     title = f"hf:{name}"
     config = download(title, lambda: AutoConfig.from_pretrained(name))
     architectures = set(config.architectures or [])
-    images = not architectures.isdisjoint(_names(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES))
+    # A configuration that timm has saved does not name the class of its network.
+    images = config.model_type == _OF_TIMM or not architectures.isdisjoint(
+        _names(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES)
+    )
     if not images and architectures.isdisjoint(_names(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES)):
         given = ", ".join(sorted(architectures)) or config.model_type
         raise InputError(f"{title} is {given}; expected a classifier of images or of texts")
@@ -181,5 +186,7 @@ def _longest(tokenizer: Any, network: Any) -> int | None:
 
 def _side(processor: Any) -> int:
     """The side in pixels of images that a processor does not resize."""
+    if (config := getattr(processor, "data_config", None)) is not None:  # of timm
+        return int(config["input_size"][-1] / config["crop_pct"])  # as timm rounds before it crops
     size = processor.size or {}
     return int(next((size[key] for key in ("shortest_edge", "height", "longest_edge") if size.get(key)), _DEFAULT_SIDE))
