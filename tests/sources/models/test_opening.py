@@ -55,6 +55,14 @@ def test_timm(tmp_path: Path) -> None:
     torch.testing.assert_close(answers(classifier, IMAGES), network(inputs), rtol=1e-4, atol=1e-5)
 
 
+def test_weights_with_classes_for_a_timm_network_that_is_published_without(tmp_path: Path) -> None:
+    """As those of DINOv2 and CLIP are."""
+    network = timm.create_model("eva02_tiny_patch14_224", num_classes=3).eval()
+    classifier = open_model("timm:eva02_tiny_patch14_224", saved(network, tmp_path))
+    images = torch.zeros(1, 3, 224, 224)
+    assert torch.equal(classifier.network(images), network(images))
+
+
 def test_timm_networks_without_classes() -> None:
     """The features that they return must not be taken for logits."""
     network = timm.create_model("test_resnet", num_classes=0)

@@ -48,11 +48,10 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         tensors, classes = read_weights(weights)
 
         def build(count: int | None) -> nn.Module:
-            return (
-                timm.create_model(name, **shape)
-                if count is None
-                else timm.create_model(name, num_classes=count, **shape)
-            )
+            outputs: dict[str, Any] = {} if count is None else {"num_classes": count}
+            model: nn.Module = timm.create_model(name, **shape, **outputs)
+            # Published without classes, as DINOv2's: with any number, the weights show how many there are.
+            return build(1) if count is None and _has_no_classes(model) else model
 
         network = build_with(build, tensors, weights)
     return with_timm_preprocessing(title, network.eval(), classes, options)
@@ -64,6 +63,10 @@ def _has_fixed_size(name: str) -> bool:
         return hasattr(getattr(timm.create_model(name), "patch_embed", None), "img_size")
 
 
+def _has_no_classes(network: nn.Module) -> bool:
+    return getattr(network, "num_classes", None) == 0
+
+
 def with_timm_preprocessing(
     title: str, network: nn.Module, classes: tuple[str, ...] | None, options: ImageOptions
 ) -> Classifier:
@@ -72,7 +75,7 @@ def with_timm_preprocessing(
     Raises:
         InputError: if the network has no classes.
     """
-    if getattr(network, "num_classes", None) == 0:
+    if _has_no_classes(network):
         raise InputError(f"{title} returns features and has no classes; expected a classifier: give its --weights")
     config: dict[str, Any] = resolve_model_data_config(network)
     changed = options.changed()
