@@ -231,3 +231,25 @@ def test_padding_that_a_network_adds_is_named_once_its_amount_varies() -> None:
     measure({name: tensor[1:4] for name, tensor in padded.items()})  # of five and seven positions: padded to eight
     with pytest.warns(PaddingWarning, match="'texts.encoder"):
         measure({name: tensor[[0, 4], :3] for name, tensor in padded.items()})
+
+
+def widened(rows: list[int]) -> dict[str, Tensor]:
+    """Some texts of `batch`, and a last one, in eight positions, to which `Rounded` adds none."""
+    padded = {name: nn.functional.pad(tensor[[*rows, 1]], (0, 1)) for name, tensor in batch().items()}
+    padded["attention_mask"][-1] = 1
+    return padded
+
+
+def test_padding_that_a_network_adds_is_read_beside_a_text_that_needs_none_too() -> None:
+    """Alone, a text of five positions is padded to eight as well: it was read without that beside such a text."""
+    given = meter(Rounded().eval(), gradients=False)(widened([2]))
+    single = meter(Rounded().eval(), gradients=False)(alone(batch(), 2))
+    assert given.activations is not None
+    assert single.activations is not None
+    torch.testing.assert_close(given.activations.values[:1], single.activations.values, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_that_a_network_adds_is_named_beside_a_text_that_needs_none() -> None:
+    """Alone, a text of three positions is padded to four: in this batch it is read without any padding."""
+    with pytest.warns(PaddingWarning, match="'texts.encoder"):
+        meter(Rounded().eval(), gradients=False)(widened([0]))

@@ -206,8 +206,13 @@ class OutputReader:
             if len(fitting) == 2 and fitting[0] and fitting[1]:
                 shapes = fitting[0].rows(whole[call], 1).shape, fitting[1].rows(shorter[call], 1).shape
                 changed = (dim for dim, (size, less) in enumerate(zip(*shapes, strict=True)) if size != less)
-                positions[call] = next(changed, None)
-        return positions if any(positions.values()) else {}
+                dim = positions[call] = next(changed, None)
+                # A network that pads its inputs itself, as Longformer does, leaves no mask of that.
+                if dim is not None and shapes[1][dim] != trimmed.kwargs[MASK].shape[1] and call[0] in self.layers:
+                    self.padded.add(call[0])
+        # Without an axis that is shorter, a network that got shorter inputs has padded them to one length itself.
+        cut = sum(size != less for size, less in zip(padded.shapes, trimmed.shapes, strict=True))
+        return positions if cut > 1 or any(positions.values()) else {}
 
     def _outputs_of(
         self, forward: Callable[[Inputs], Any], inputs: Inputs, *, shapes: bool = False
