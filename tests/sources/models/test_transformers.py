@@ -197,7 +197,15 @@ def test_what_gives_no_single_class(problem: str, images: Path) -> None:
     ("size", "side"), [({"longest_edge": 20}, 20), ({"shortest_edge": 18}, 18), (None, 224), ({"height": 9}, 9)]
 )
 def test_the_side_of_an_image_by_whatever_a_processor_calls_it(size: Any, side: int) -> None:
-    assert transformers_models._side(SimpleNamespace(size=size)) == side
+    assert transformers_models._side(SimpleNamespace(size=size), PreTrainedConfig()) == side
+
+
+def test_images_that_the_processor_does_not_resize(images: Path) -> None:
+    """They have the size that the network takes, whatever the size that the processor does not use."""
+    ViTImageProcessor(do_resize=False, size={"height": 224, "width": 224}).save_pretrained(images)
+    classifier = open_model(f"hf:{images}")
+    assert classifier.image == ImageKind("RGB", 16)
+    assert classifier.outputs == 3
 
 
 @pytest.mark.parametrize("names_its_class", [True, False])

@@ -138,7 +138,7 @@ def open_model(name: str, weights: Path | None, options: ImageOptions) -> Classi
         batch = _Tokenised(tokenizer, _longest(tokenizer, network), masked)
         return Classifier(title, network.eval(), classes, None, batch)
     processor = download(title, lambda: AutoImageProcessor.from_pretrained(name))
-    return Classifier(title, network.eval(), classes, ImageKind("RGB", _side(processor)), _Processed(processor))
+    return Classifier(title, network.eval(), classes, ImageKind("RGB", _side(processor, config)), _Processed(processor))
 
 
 def _names(mapping: Any) -> set[str]:
@@ -184,9 +184,12 @@ def _longest(tokenizer: Any, network: Any) -> int | None:
     return min((limit for limit in limits if 0 < limit < LARGE_INTEGER), default=None)
 
 
-def _side(processor: Any) -> int:
+def _side(processor: Any, config: Any) -> int:
     """The side in pixels of images that a processor does not resize."""
-    if (config := getattr(processor, "data_config", None)) is not None:  # of timm
-        return int(config["input_size"][-1] / config["crop_pct"])  # as timm rounds before it crops
+    if (timm := getattr(processor, "data_config", None)) is not None:
+        return int(timm["input_size"][-1] / timm["crop_pct"])  # as timm rounds before it crops
+    taken = getattr(config, "image_size", None)
+    if not getattr(processor, "do_resize", True) and isinstance(taken, int):  # its size has no effect
+        return taken
     size = processor.size or {}
     return int(next((size[key] for key in ("shortest_edge", "height", "longest_edge") if size.get(key)), _DEFAULT_SIDE))
