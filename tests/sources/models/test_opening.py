@@ -315,6 +315,17 @@ def test_names_that_several_classes_have() -> None:
         classifier.class_numbers(Named("crane", "dog"))
 
 
+@pytest.mark.parametrize("parts", [("test", "train"), ("Train", "VAL", "test")], ids=", ".join)
+def test_parts_of_a_data_set_are_no_classes(parts: tuple[str, ...]) -> None:
+    for names in (None, ("cat", "dog", "test")):
+        with pytest.raises(
+            DataError, match=r"^noise:uniform:1 has the classes .*, which are named after parts of a data"
+        ):
+            small(names).class_numbers(Named(*parts))
+    assert small(("bus", "test", "train")).class_numbers(Named("test", "train")) == {0: 1, 1: 2}
+    assert small().class_numbers(Named("bus", "test", "train")) is None
+
+
 def test_devices_that_are_not_there() -> None:
     for device in ("nosuch", "cuda:-1", "privateuseone", "hpu", ""):
         with pytest.raises(InputError, match=f"--device {device}: "):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gradmeter.errors import DataError
-from gradmeter.sources.samples import Unreadable
+from gradmeter.sources.samples import Unlabelled, Unreadable
 from gradmeter.sources.samples.folders import ImageFolder
 from gradmeter.sources.samples.location import Location
 from sources.samples.pictures import save
@@ -54,16 +54,11 @@ def test_hidden_files_and_circles_of_links(tmp_path: Path) -> None:
     assert "3 hidden folders (.thumbnails, __MACOSX, cat/.cache)" in source.note
 
 
-@pytest.mark.parametrize("names", [("train", "test"), ("Train", "VAL", "test")], ids=", ".join)
-def test_parts_of_a_data_set_are_no_classes(names: tuple[str, ...], tmp_path: Path) -> None:
-    for name in names:
-        save(tmp_path / f"data/{name}/cat/a.png")
-        save(tmp_path / f"photos/{name}/a.png")
-    for folder in ("data", "photos"):
-        with pytest.raises(DataError, match=f"several parts of a data set .*such as .*{folder}/{sorted(names)[0]}$"):
-            ImageFolder(Location(tmp_path / folder))
-    save(tmp_path / "photos/bus/a.png")
-    assert ImageFolder(Location(tmp_path / "photos")).classes == tuple(sorted([*names, "bus"]))
+def test_parts_of_a_data_set_without_labels_are_read_as_one(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        save(tmp_path / f"{name}/a.png")
+    source = Unlabelled(ImageFolder(Location(tmp_path)))
+    assert [source.read(index).id for index in range(2)] == ["test/a.png", "train/a.png"]
 
 
 def test_class_folders_may_be_links(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from gradmeter.sources.models.answering import trial_logits
 from gradmeter.sources.models.array_batch import ArrayBatch
 from gradmeter.sources.same_outputs import are_close, excerpt
 from gradmeter.sources.samples import ArrayKind, ImageKind, Source
+from gradmeter.sources.samples.splits import are_splits
 
 # The most class names in an error, and in a note on their numbers.
 _LISTED = 12
@@ -101,11 +102,17 @@ class Classifier:
             The mapping; None if the classes of the source or of the network have no names.
 
         Raises:
-            DataError: if a class of the source is not a class of the network or matches several, or if the network's
-                classes have no names and the numbers of classes differ.
+            DataError: if a class of the source is not a class of the network or matches several, if the network's
+                classes have no names and the numbers of classes differ, or if the classes of the source are named after
+                parts of a data set, such as "train" and "test", and are not the network's.
         """
         if source.classes is None:
             return None
+        if are_splits(source.classes) and not {*source.classes} <= {*(self.classes or ())}:
+            raise DataError(
+                f"{source.name} has the classes {_listed(source.classes)}, which are named after parts of a data set; "
+                "expected one folder for each class: give one of the parts, or --classes if these are the classes"
+            )
         if self.classes is None:
             if len(source.classes) != self.outputs:
                 raise DataError(

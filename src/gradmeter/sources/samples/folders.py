@@ -7,16 +7,12 @@ import hashlib
 import pyarrow as pa
 
 from gradmeter.errors import DataError
-from gradmeter.names import decode_name, encode_name, listed
+from gradmeter.names import decode_name, encode_name
 from gradmeter.sources.samples.decoding import SUFFIXES, ImageDecoder
 from gradmeter.sources.samples.file_versions import FileVersions
 from gradmeter.sources.samples.left_out import Kind, LeftOut, is_hidden
 from gradmeter.sources.samples.location import AT_ONCE, Location
 from gradmeter.sources.samples.sample import Encoded, Source
-from gradmeter.sources.samples.splits import are_splits
-
-# The most folders that a message names.
-_NAMED = 3
 
 
 class ImageFolder(Source):
@@ -30,8 +26,7 @@ class ImageFolder(Source):
         mode: "RGB" or "L", the mode of the decoded images.
 
     Raises:
-        DataError: if there are no images, there are images both in the folder itself and in its subfolders, or the
-            subfolders are parts of a data set, such as "train" and "test".
+        DataError: if there are no images, or there are images both in the folder itself and in its subfolders.
     """
 
     def __init__(self, location: Location, mode: str = "RGB") -> None:
@@ -40,11 +35,6 @@ class ImageFolder(Source):
         self._location = location
         self.at_once = 1 if location.is_local else AT_ONCE
         names, flat, left_out = _scan(location)
-        if are_splits(names):
-            raise DataError(
-                f"{folder} has folders of several parts of a data set ({listed(names, _NAMED)}); expected one folder "
-                f"for each class: give one of the parts, such as {folder}/{encode_name(names[0])}"
-            )
         labelled = [
             (path, number)
             for number, name in enumerate(names)

@@ -9,9 +9,9 @@ _SPLITS = ("train", "training", "test", "testing", "eval", "evaluation", "val", 
 _SPLIT = re.compile(rf"(?<![a-z])({'|'.join(_SPLITS)})(?![a-z])", re.IGNORECASE)
 
 
-def are_splits(folders: Sequence[str]) -> bool:
-    """Whether folders are named after several parts of a data set, not after classes."""
-    return len(folders) > 1 and all(name.lower() in _SPLITS for name in folders)
+def are_splits(classes: Sequence[str]) -> bool:
+    """Whether what was taken for classes is named after several parts of a data set."""
+    return len(classes) > 1 and all(name.lower() in _SPLITS for name in classes)
 
 
 def splits_of(files: Sequence[str]) -> list[str]:
