@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import pytest
 
 from apps.cli.commands import in_this_process
 from apps.workflows.label_folder import PLANTED, plant
-from gradmeter.apps.workflows import label_cards
+from gradmeter.apps.workflows import label_cards, label_lists
+from gradmeter.apps.workflows.labels import CheckedLabels
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +73,24 @@ def test_lists_for_label_studio_and_fiftyone(checked: Path) -> None:
     labels = json.loads((checked / "labels.review/fiftyone.json").read_text())["labels"]
     assert len(labels) == pq.read_metadata(checked / "labels.parquet").num_rows
     assert labels[first["data"]["id"].removesuffix(".png")]["attributes"]["rank"] == 1
+
+
+def test_lists_take_no_room_in_the_folder_of_temporary_files(checked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = checked / "labels.review/label_studio.json"
+    before = tasks.read_text()
+    write = label_lists.write_lists
+
+    def without_room(checked: CheckedLabels) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", str(checked.folder / "full"))
+            write(checked)
+
+    tasks.unlink()
+    monkeypatch.setattr(label_lists, "write_lists", without_room)
+    monkeypatch.syspath_prepend(checked)
+    finished = in_this_process("labels", "digits_network:network", "digits", *OPTIONS, "-q", cwd=checked)
+    assert finished.returncode == 0, finished.stderr
+    assert tasks.read_text() == before
 
 
 def test_the_report_shows_pictures(checked: Path) -> None:

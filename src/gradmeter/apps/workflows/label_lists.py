@@ -69,12 +69,13 @@ def _facts(checked: CheckedLabels, rows: NDArray[np.int64]) -> Iterator[tuple[di
 def _tasks(checked: CheckedLabels) -> Iterator[str]:
     """Yield the tasks for doubtful labels, the most suspicious first.
 
-    They are made in the order of the data and wait in a temporary file: Parquet files are fast to read forwards only.
+    They are made in the order of the data and wait in a temporary file beside the lists, which take as much room:
+    Parquet files are fast to read forwards only.
     """
     ranked = checked.ranked()
     order = np.argsort(checked.read.indices[ranked])
     starts, lengths = np.empty(len(ranked), np.int64), np.empty(len(ranked), np.int64)
-    with tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryFile(dir=checked.folder) as file:
         for rank, (row, index) in zip(order, _facts(checked, ranked[order]), strict=True):
             starts[rank] = file.tell()
             lengths[rank] = file.write(_json(_task(checked, row, index)).encode())
