@@ -3,10 +3,12 @@
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -90,6 +92,29 @@ def test_every_row_is_what_the_meter_reads(tmp_path: Path) -> None:
         assert readings.embedding is not None
         assert readings.activations is not None
     assert len(measured(tmp_path / "s").readings()) == len(KINDS) * len(READABLE)
+
+
+class Picky(nn.Module):
+    """Takes no image whose first pixel is bright."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Any:
+        if (images[:, 0, 0, 0] > 0.8).any():
+            raise ValueError("too bright")
+        return self.network(images)
+
+
+def test_those_on_which_the_network_fails_are_left_out(tmp_path: Path) -> None:
+    small = classifier()
+    picky = replace(small, network=Picky(small.network).eval())
+    result = measure_synthetic(picky, Pictures(30), NUMBERS, tmp_path / "made", Work())
+    assert result is not None
+    made, every = (pa.concat_tables(run.tables()) for run in (result, measured(tmp_path / "every")))
+    assert {*KINDS} >= {*made["id"].to_pylist()}
+    assert 0 < len(made) < len(every)
 
 
 def test_progress_is_reported(tmp_path: Path) -> None:

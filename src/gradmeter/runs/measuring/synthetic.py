@@ -16,6 +16,7 @@ import torch
 from gradmeter.reading.finite import read_finite
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
+from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring.dataset import MeasuredSet
 from gradmeter.runs.measuring.loading import explain_dead_workers, load_batches
 from gradmeter.runs.measuring.purpose import is_same_data
@@ -23,7 +24,7 @@ from gradmeter.runs.measuring.streaming import purpose_of
 from gradmeter.runs.measuring.work import Work
 from gradmeter.runs.store import as_json
 from gradmeter.sources.models import Classifier
-from gradmeter.sources.models.answering import explained
+from gradmeter.sources.models.answering import ClassifierFailed, explained, failures_alone
 from gradmeter.sources.samples import Source
 from gradmeter.sources.samples.file_versions import FileVersions
 from gradmeter.trust.synthetic import KINDS, ImageSample, per_kind, synthetic_unknowns
@@ -105,10 +106,8 @@ def measure_synthetic(
         tables = []
         for batch in unknowns.split(_BATCH):
             batch_started = time.monotonic()
-            inputs = sample.as_inputs(batch.to(work.device))
-            with explained(classifier, batch, f" of synthetic unknowns ({kind})"):
-                readings = read_finite(meter, Inputs.of(inputs)).readings
-            if readings is not None:
+            inputs = Inputs.of(sample.as_inputs(batch.to(work.device)))
+            if (readings := _readings(classifier, meter, inputs, kind)) is not None:
                 tables.append(readings.to_arrow())
             if part == to_do[0] and not announced:
                 announced = True
@@ -120,6 +119,23 @@ def measure_synthetic(
             table = table.add_column(0, "id", pa.array([kind] * table.num_rows))
         measured.write(part, table, [])
     return measured
+
+
+def _readings(classifier: Classifier, meter: GradientMeter, inputs: Inputs, kind: str) -> Readings | None:
+    """Read the unknowns on which the network does not fail and whose readings are finite; None if there are none.
+
+    Raises:
+        InputError: if the network fails on them together but not alone.
+    """
+    try:
+        with explained(classifier, inputs.tensors[0], f" of synthetic unknowns ({kind})"):
+            return read_finite(meter, inputs).readings
+    except ClassifierFailed:
+        failing = failures_alone(classifier, inputs)
+        if not failing:
+            raise
+    kept = [row for row in range(inputs.samples) if row not in failing]
+    return _readings(classifier, meter, inputs.rows(kept), kind) if kept else None
 
 
 def _is_outdated(earlier: MeasuredSet, purpose: Mapping[str, Any], versions: FileVersions) -> bool:
