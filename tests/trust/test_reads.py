@@ -195,6 +195,25 @@ def test_a_network_without_a_backward_pass_is_judged_by_its_forward_pass() -> No
     assert choice.reason == "gradients cannot be read: this kernel has no backward pass"
 
 
+class Picky(nn.Module):
+    """A network that takes no image without contrast."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = network()
+
+    def forward(self, images: Tensor) -> Tensor:
+        if (images.flatten(1).std(1) < 0.2).any():
+            raise ValueError("an image has no contrast")
+        return self.network(images)
+
+
+def test_kinds_of_synthetic_unknowns_on_which_the_network_fails_are_not_compared() -> None:
+    images, labels = data()
+    choice = choose_reads(GradientMeter(Picky().eval()), [(Inputs.of(images), labels)])
+    assert {WRONG, ALL} < {gain.group for gain in choice.gains} < {WRONG, ALL, *KINDS}
+
+
 def test_slow_gradients_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reads, "_SECONDS", 0.0)
     images, labels = data()
