@@ -36,12 +36,17 @@ def replaced(weight: nn.Parameter) -> None:
     weight.data = torch.renorm(weight.data, p=2, dim=0, maxnorm=0.01)
 
 
+def clamped_unseen(weight: nn.Parameter) -> None:
+    weight.data.clamp_(-0.01, 0.01)  # does not count as a new version of the weight
+
+
 CHANGES: dict[str, Callable[[], nn.Module]] = {
     "nn.Embedding": lambda: nn.Embedding(7, 3, max_norm=0.01),
     "nn.EmbeddingBag": lambda: nn.EmbeddingBag(7, 3, max_norm=0.01),
     "F.embedding": lambda: Own(None),
     "clamp_": lambda: Own(clamped),
     ".data": lambda: Own(replaced),
+    "clamp_ of .data": lambda: Own(clamped_unseen),
 }
 
 
@@ -60,3 +65,26 @@ def test_weights_are_restored(kind: str, gradients: bool) -> None:
         assert torch.equal(network[0].weight, before)
     network(TOKENS)
     assert not torch.equal(network[0].weight, before)
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_buffers_written_without_a_new_version_are_restored(gradients: bool) -> None:
+    """As the observers of quantisation-aware training do, which also run in eval mode."""
+    torch.manual_seed(0)
+    fake_quantise = nn.Module()
+    for name, value in {"on": 1.0, "least": -1.0, "most": 1.0, "scale": 0.1, "zero": 0.0}.items():
+        dtype = torch.float32 if name in ("least", "most", "scale") else torch.int64 if name == "on" else torch.int32
+        fake_quantise.register_buffer(name, torch.tensor([value], dtype=dtype))
+
+    def forward(x: Tensor) -> Tensor:
+        on, least, most, scale, zero = fake_quantise.buffers()
+        quantised: Tensor = torch.fused_moving_avg_obs_fake_quant(
+            x, on, on, least, most, scale, zero, 0.01, 0, 255, 0, False, False
+        )
+        return quantised
+
+    fake_quantise.forward = forward
+    network = nn.Sequential(fake_quantise, nn.Linear(4, 3)).eval()
+    before = [buffer.clone() for buffer in network.buffers()]
+    GradientMeter(network, gradients=gradients)(torch.randn(5, 4))
+    assert all(map(torch.equal, network.buffers(), before))

@@ -357,7 +357,7 @@ def _restored_weights(network: nn.Module) -> Iterator[None]:
             yield
         finally:
             for name, (weight, memory, version, values) in before.items():
-                if weight.data_ptr() != memory.data_ptr() or weight._version != version:
+                if weight.data_ptr() != memory.data_ptr() or _was_written(weight, version, values):
                     changed.add(name)
                     weight.data = memory
                     memory.copy_(values)
@@ -408,8 +408,17 @@ def _restored_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
                     # The buffers of a traced module are not a dict and have no `get`.
                     if name not in module._buffers or module._buffers[name] is not buffer:
                         module._buffers[name] = buffer
-                    if version is not None and buffer._version != version:
+                    if version is not None and _was_written(buffer, version, values):
                         buffer.copy_(values)
+
+
+def _was_written(tensor: Tensor, version: int, values: Tensor) -> bool:
+    """Whether a tensor had another version counter or other values before.
+
+    Writes through `.data` and by fused operations, as of quantisation-aware training, are not counted.
+    """
+    comparable = tensor.layout == torch.strided and not tensor.is_meta
+    return tensor._version != version or (comparable and not torch.equal(tensor, values))
 
 
 @contextmanager
