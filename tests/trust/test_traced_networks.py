@@ -1,10 +1,10 @@
-"""TrustModels of networks that run no hooks, so that the outputs of their layers cannot be read."""
+"""TrustModels of networks that run no hooks, or run them in torch.func: their layers' outputs cannot be read."""
 
 import warnings
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gradmeter import GradientMeter, TrustModel
 from gradmeter.errors import GradmeterWarning
@@ -23,3 +23,24 @@ def test_that_unknown_inputs_are_recognised_worse_is_said() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", GradmeterWarning)
         TrustModel(GradientMeter(network), reads="forward").fit((IMAGES, LABELS))
+
+
+@pytest.mark.filterwarnings("ignore::gradmeter.errors.GradmeterWarning")
+@pytest.mark.parametrize("reads", ["forward", "gradients"])
+def test_networks_that_map_over_their_samples(reads: str) -> None:
+    """Outside vmap nobody can read the outputs of the layers inside."""
+    torch.manual_seed(0)
+    network = Mapped().eval()
+    trust = TrustModel(GradientMeter(network), reads=reads).fit((IMAGES, LABELS))
+    assert trust.meter.output_layers == ("before",)
+    assert trust.predict_proba(IMAGES).isfinite().all()
+
+
+class Mapped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.inside = nn.Linear(64, 4), nn.Linear(4, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = torch.func.vmap(self.inside)(self.before(images.flatten(1)))
+        return logits

@@ -288,7 +288,12 @@ class OutputReader:
             calls[layer] = number + 1
             # Recurrent layers and attention also return their states or weights.
             first = output[0] if isinstance(output, tuple) and output else output
-            if isinstance(first, Tensor) and first.is_floating_point() and first.dim() > 0:
+            if (
+                isinstance(first, Tensor)
+                and first.is_floating_point()
+                and first.dim() > 0
+                and not _is_transformed(first)
+            ):
                 receive((layer, number), args[0] if args else None, first)
 
         # As `register_forward_hook` does it, which for a single sample takes longer than the hooks themselves.
@@ -300,6 +305,11 @@ class OutputReader:
         finally:
             for module in self._modules.values():
                 module._forward_hooks.pop(key, None)
+
+
+def _is_transformed(tensor: Tensor) -> bool:
+    """Whether a tensor exists only inside a transform of torch.func, such as vmap."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def is_returned(output: Tensor, logits: Tensor) -> bool:
