@@ -199,6 +199,28 @@ class StartVectors(nn.Module):
         return torch.stack([one.direction for one in starts], 1), torch.stack([one.log_scale for one in starts], 1)
 
 
+class Bare(nn.Module):
+    """A network that uses its weights itself, without layers whose outputs could be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(10, 64, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return nn.functional.linear(inputs.flatten(1), self.weight)
+
+
+@pytest.mark.filterwarnings("ignore:the outputs of the network's layers cannot be read")
+def test_a_network_without_layers_that_can_be_read(tmp_path: Path, quick_fits: None) -> None:
+    network = Bare()
+    train(network)
+    fitted = TrustModel(GradientMeter(network), reads="forward").fit(loader(300, 900))
+    fitted.set_risk(0.5, loader(900, 1400))
+    out = tmp_path / "judged.onnx"
+    export(fitted, classifier(network), out)
+    require_same(JudgedModel.open(out, threads=1), fitted, images()[:40])
+
+
 @pytest.mark.parametrize("largest", [1.0, 34.5, 40.0, 300.0])
 def test_start_vectors_of_certain_predictions(largest: float) -> None:
     # For x < -37, onnxruntime's sigmoid in float64 is 0.

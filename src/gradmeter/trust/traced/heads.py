@@ -132,7 +132,7 @@ class TracedHeads(nn.Module):
         """Return the numbers of the layers that `TwoHeads.unfamiliar_origins` names, [N, 3]."""
         named = min(MOST_ORIGINS, len(self._layer_views))
         if not named:
-            return torch.full_like(distances[0], -1, dtype=torch.int64)
+            return distances.new_full((distances.shape[1], MOST_ORIGINS), -1, dtype=torch.int64)
         nearest = torch.stack([distances[view, :, NEAREST] for view in self._layer_views], dim=1)
         farthest = ((nearest - self.nearest_mean) / self.nearest_spread).topk(named, dim=1)
         numbers = torch.where(farthest.values > LEAST_DEVIATION, farthest.indices, -1)
@@ -155,6 +155,8 @@ class TracedHeads(nn.Module):
             views, width = columns.shape
             stacked = values[:, columns.flatten()].unflatten(1, (views, width)).transpose(0, 1)
             parts.append(density(stacked, predicted))
+        if not parts:  # the network's layers cannot be read
+            return values.new_zeros(0, values.shape[0], len((PREDICTED, NEAREST, NEXT)))
         return torch.cat(parts)[self.view_order]
 
     def _outputs(self, values: Tensor, outputs: Outputs) -> Tensor:
