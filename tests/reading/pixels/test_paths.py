@@ -36,6 +36,7 @@ def followed(
         lambda z: F.pad(z, (1, 2)),
         lambda z: F.pad(z, (1, -1, 0, 3)),
         lambda z: 3 * z / torch.tensor(2.0),
+        lambda z: z / torch.nn.Parameter(torch.tensor(1.5)),
         lambda z: F.dropout(z, 0.5, training=False).to(torch.float32).contiguous(),
         lambda z: z.clone().mul_(2).div_(3),
         lambda z: z.permute(0, 2, 3, 1)[:, 1:].permute(0, 3, 1, 2),

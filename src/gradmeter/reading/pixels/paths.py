@@ -148,7 +148,7 @@ def _permute(path: Path, args: tuple[Any, ...], kwargs: dict[str, Any], result: 
 
 def _number(value: Any) -> float | None:
     if isinstance(value, Tensor):
-        return float(value) if value.numel() == 1 and not value.is_complex() else None
+        return float(value.detach()) if value.numel() == 1 and not value.is_complex() else None
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
