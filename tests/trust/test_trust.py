@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from gradmeter import GradientMeter, Readings, TrustModel
-from gradmeter.errors import DataError, GradmeterError, InputError, OutputError
+from gradmeter.errors import DataError, GradmeterError, InputError, OutputError, UnsupportedModelError
 from gradmeter.reading.content import content_hashes
 from gradmeter.reading.probes import odin
 from gradmeter.trust import main_file
@@ -562,6 +562,13 @@ def test_other_files_and_folders_are_not_overwritten(fitted: TrustModel, tmp_pat
     shutil.rmtree(tmp_path / "trust")
     with pytest.raises(DataError, match=r"\btrust\b"):
         TrustModel.load(tmp_path / "trust", trained())
+
+
+def test_networks_without_values(fitted: TrustModel, tmp_path: Path) -> None:
+    """Not the folder is damaged, which would have to be saved again."""
+    fitted.save(tmp_path / "trust")
+    with pytest.raises(UnsupportedModelError, match="meta"):
+        TrustModel.load(tmp_path / "trust", copy.deepcopy(trained()).to("meta"))
 
 
 def test_other_files_named_like_an_estimator_are_kept(fitted: TrustModel, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from gradmeter.stages import stage
 _MAX_LISTED_ROWS = 5
 # A pruned one is called bias_orig.
 _BIAS = re.compile(r"(^|_)bias(_(ih|hh)(_l\d+(_reverse)?)?)?(_orig)?$")
+_NO_VALUES = "is on the device meta and has no values; expected a network with its weights"
 _QUANTISED = ("torch.ao.nn.quantized", "torch.nn.quantized")
 # A measurement changes state that all threads share: the network's mode and hooks, and the random generators.
 _measuring_lock = threading.RLock()
@@ -141,7 +142,7 @@ def _require_differentiable(name: str, parameter: nn.Parameter) -> None:
     elif not parameter.is_floating_point():
         problem = f"has dtype {parameter.dtype}, which has no gradient; expected a network that is not quantised"
     elif parameter.is_meta:
-        problem = "is on the device meta and has no values; expected a network with its weights"
+        problem = _NO_VALUES
     elif parameter.is_inference():
         problem = "was created under torch.inference_mode; expected a network that can be trained"
     else:
@@ -534,7 +535,7 @@ def weights_hash(network: nn.Module) -> str:
     """SHA-256 hex digest of parameters and buffers, with their names, shapes and dtypes, and of `adapters_in_use`.
 
     Raises:
-        UnsupportedModelError: if the network's state_dict() fails.
+        UnsupportedModelError: if the network's state_dict() fails, or has tensors without values.
     """
     try:
         digest, state = hashlib.sha256(), network.state_dict()
@@ -546,6 +547,8 @@ def weights_hash(network: nn.Module) -> str:
     with stage("hashing the weights", len(state)) as advance:
         for name, value in sorted(state.items()):
             if isinstance(value, Tensor):  # a module may add other state
+                if value.is_meta:
+                    raise UnsupportedModelError(f"{name!r} {_NO_VALUES}")
                 digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
                 for part in _wrapped(value):
                     numbers = part.detach().cpu().resolve_conj().resolve_neg()
