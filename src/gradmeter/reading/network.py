@@ -418,7 +418,8 @@ def _was_written(tensor: Tensor, version: int, values: Tensor) -> bool:
 
     Writes through `.data` and by fused operations, as of quantisation-aware training, are not counted.
     """
-    comparable = tensor.layout == torch.strided and not tensor.is_meta
+    # Booleans are masks, often large ones, whose comparison would take longer than a small network's forward pass.
+    comparable = tensor.layout == torch.strided and not tensor.is_meta and tensor.dtype != torch.bool
     return tensor._version != version or (comparable and not torch.equal(tensor, values))
 
 
