@@ -1,6 +1,7 @@
 """Networks whose forward pass changes their weights: a measurement leaves them as they were."""
 
 from collections.abc import Callable
+from math import nan
 
 import pytest
 import torch
@@ -88,3 +89,54 @@ def test_buffers_written_without_a_new_version_are_restored(gradients: bool) -> 
     before = [buffer.clone() for buffer in network.buffers()]
     GradientMeter(network, gradients=gradients)(torch.randn(5, 4))
     assert all(map(torch.equal, network.buffers(), before))
+
+
+class Subclass(Tensor):
+    """A tensor of a user that can be copied, but not compared."""
+
+    inner: Tensor
+
+    @staticmethod
+    def __new__(cls, inner: Tensor) -> "Subclass":
+        wrapper: Subclass = Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype)  # type: ignore[attr-defined]
+        wrapper.inner = inner
+        return wrapper
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, function: Callable[..., Tensor], types: object, args: tuple["Subclass", ...] = (), kwargs: object = None
+    ) -> "Subclass":
+        if function not in (torch.ops.aten.clone.default, torch.ops.aten.detach.default):
+            raise NotImplementedError(str(function))
+        return cls(function(args[0].inner))
+
+
+INCOMPARABLE: dict[str, Callable[[], Tensor]] = {
+    "NaN expanded": lambda: torch.tensor([nan]).expand(4),
+    "complex32": lambda: torch.ones(4, dtype=torch.complex32),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    "subclass": lambda: Subclass(torch.ones(4)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors", "ignore:ComplexHalf support")
+@pytest.mark.parametrize("kind", INCOMPARABLE)
+def test_buffers_that_cannot_be_compared_are_no_hindrance(kind: str) -> None:
+    network = nn.Sequential(nn.Linear(4, 3)).eval()
+    network.register_buffer("constant", INCOMPARABLE[kind]())
+    GradientMeter(network)(torch.randn(5, 4))
+
+
+@pytest.mark.parametrize("shape", [(2,), (7,)])
+def test_buffers_whose_memory_is_replaced_are_restored(shape: tuple[int, ...]) -> None:
+    """As a module does that keeps earlier samples or moves its constants to the device of its input."""
+
+    class Keeping(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            self.kept.data = self.kept.data[:2] if shape == (2,) else torch.cat([self.kept.data, torch.ones(3)])
+            return super().forward(inputs)
+
+    network = nn.Sequential(Keeping(4, 3)).eval()
+    network[0].register_buffer("kept", torch.zeros(4))
+    GradientMeter(network)(torch.randn(5, 4))
+    assert torch.equal(network[0].kept, torch.zeros(4))

@@ -358,7 +358,7 @@ def _restored_weights(network: nn.Module) -> Iterator[None]:
             yield
         finally:
             for name, (weight, memory, version, values) in before.items():
-                if weight.data_ptr() != memory.data_ptr() or _was_written(weight, version, values):
+                if _was_written(weight, memory, version, values):
                     changed.add(name)
                     weight.data = memory
                     memory.copy_(values)
@@ -392,35 +392,52 @@ def _restored_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
     in eval mode only reads its buffers, which are not copied: there may be hundreds.
     """
     buffers = [
-        (module, name, buffer, None if buffer.is_inference() else buffer._version, buffer.clone())
+        (module, name, buffer, buffer.data, None if buffer.is_inference() else buffer._version, buffer.clone())
         for module in modules
         for name, buffer in module._buffers.items()
         if buffer is not None and (buffer.is_inference() or type(module).forward is not _BatchNorm.forward)
     ]
-    with _versions_kept(buffer for _, _, buffer, version, _ in buffers if version is not None):
+    with _versions_kept(buffer for _, _, buffer, _, version, _ in buffers if version is not None):
         try:
-            for module, name, _, version, values in buffers:
+            for module, name, _, _, version, values in buffers:
                 if version is None:
                     module._buffers[name] = values
             yield
         finally:
             with torch.no_grad():
-                for module, name, buffer, version, values in buffers:
+                for module, name, buffer, memory, version, values in buffers:
                     # The buffers of a traced module are not a dict and have no `get`.
                     if name not in module._buffers or module._buffers[name] is not buffer:
                         module._buffers[name] = buffer
-                    if version is not None and _was_written(buffer, version, values):
+                    if version is not None and _was_written(buffer, memory, version, values):
+                        if _is_plain(buffer):
+                            buffer.data = memory
                         buffer.copy_(values)
 
 
-def _was_written(tensor: Tensor, version: int, values: Tensor) -> bool:
-    """Whether a tensor had another version counter or other values before.
+def _was_written(tensor: Tensor, memory: Tensor, version: int, values: Tensor) -> bool:
+    """Whether a tensor had another memory, version counter or other values before.
 
     Writes through `.data` and by fused operations, as of quantisation-aware training, are not counted.
     """
+    if tensor._version != version or not _is_plain(tensor):
+        return tensor._version != version
+    if tensor.data_ptr() != memory.data_ptr() or tensor.shape != memory.shape:
+        return True
     # Booleans are masks, often large ones, whose comparison would take longer than a small network's forward pass.
-    comparable = tensor.layout == torch.strided and not tensor.is_meta and tensor.dtype != torch.bool
-    return tensor._version != version or (comparable and not torch.equal(tensor, values))
+    if tensor.dtype == torch.bool:
+        return False
+    try:
+        return not torch.equal(tensor, values)
+    except NotImplementedError:  # PyTorch does not compare some dtypes, for example complex32
+        return False
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is one of PyTorch's own whose elements have memory, each its own."""
+    own = type(tensor) is Tensor or type(tensor) is nn.Parameter
+    strided = tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_meta
+    return own and strided and 0 not in tensor.stride()  # an expanded one cannot be written
 
 
 @contextmanager
