@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gradmeter import GradientMeter, Trust, TrustModel
 from gradmeter.errors import DataError, GradmeterWarning
+from gradmeter.reading.network import adapters_in_use
 from gradmeter.trust import fitted_weights
 from gradmeter.trust.fitted_weights import FittedWeights
 from trust.trained import digits, loader, train, trained
@@ -218,3 +219,13 @@ def test_another_adapter_is_used(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         trust.predict_proba(images())
     TrustModel.load(tmp_path / "trust", model)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "used"),
+    [({"active_adapters": ["one"]}, ("one",)), ({"active_adapter": None}, ()), ({}, ())],
+)
+def test_adapters_of_other_libraries(attributes: dict[str, object], used: tuple[str, ...]) -> None:
+    """They resemble those of peft, but need not say which adapters they use."""
+    layer = type("Other", (nn.Linear,), {"disable_adapters": property(lambda self: False), **attributes})(2, 2)
+    assert adapters_in_use(nn.Sequential(layer)) == [("0", used)]

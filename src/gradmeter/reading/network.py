@@ -579,13 +579,14 @@ def weights_hash(network: nn.Module) -> str:
 
 
 def adapters_in_use(network: nn.Module) -> list[tuple[str, tuple[str, ...]]]:
-    """The layers that have adapters of peft, and which of these they use now: the weights do not tell."""
+    """The layers that have adapters, as of peft, and which of these they use now: the weights do not tell."""
     return [
         (name, () if module.disable_adapters else tuple([active] if isinstance(active, str) else active))
         for name, module in network.named_modules()
         if isinstance(getattr(type(module), "disable_adapters", None), property)
-        # Before peft 0.15 a layer that it saves whole, as a new last one, has no list of them.
-        for active in (module.active_adapter,)
+        # Before peft 0.15 a layer that it saves whole, as a new last one, has no list of them; layers of others may
+        # have nothing but a list.
+        for active in (getattr(module, "active_adapter", getattr(module, "active_adapters", ())) or (),)
     ]
 
 
