@@ -1435,6 +1435,16 @@ def test_a_network_with_buffers_that_was_traced() -> None:
     assert all(map(torch.equal, buffers, traced.buffers()))
 
 
+def test_a_network_with_a_buffer_of_its_own_that_was_traced() -> None:
+    class Scaled(nn.Linear):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return super().forward(inputs * self.scale)
+
+    network, x = Scaled(5, 3).eval(), samples(12, 5).float()
+    network.register_buffer("scale", torch.tensor(2.0))
+    assert GradientMeter(torch.jit.trace(network, x))(x).values.isfinite().all()
+
+
 def test_tensors_without_values() -> None:
     network, x = small(), samples(12, 5).float()
     with pytest.raises(InputError, match="meta"):

@@ -395,7 +395,9 @@ def _restored_buffers(modules: Sequence[nn.Module]) -> Iterator[None]:
         (module, name, buffer, buffer.data, None if buffer.is_inference() else buffer._version, buffer.clone())
         for module in modules
         for name, buffer in module._buffers.items()
-        if buffer is not None and (buffer.is_inference() or type(module).forward is not _BatchNorm.forward)
+        # The class of a traced network has no `forward`.
+        if buffer is not None
+        and (buffer.is_inference() or getattr(type(module), "forward", None) is not _BatchNorm.forward)
     ]
     with _versions_kept(buffer for _, _, buffer, _, version, _ in buffers if version is not None):
         try:
