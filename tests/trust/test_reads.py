@@ -198,20 +198,22 @@ def test_a_network_without_a_backward_pass_is_judged_by_its_forward_pass() -> No
 class Picky(nn.Module):
     """A network that takes no image without contrast."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: Exception) -> None:
         super().__init__()
-        self.network = network()
+        self.network, self.error = network(), error
 
     def forward(self, images: Tensor) -> Tensor:
         if (images.flatten(1).std(1) < 0.2).any():
-            raise ValueError("an image has no contrast")
+            raise self.error
         return self.network(images)
 
 
 def test_kinds_of_synthetic_unknowns_on_which_the_network_fails_are_not_compared() -> None:
     images, labels = data()
-    choice = choose_reads(GradientMeter(Picky().eval()), [(Inputs.of(images), labels)])
+    choice = choose_reads(GradientMeter(Picky(ValueError("no contrast")).eval()), [(Inputs.of(images), labels)])
     assert {WRONG, ALL} < {gain.group for gain in choice.gains} < {WRONG, ALL, *KINDS}
+    with pytest.raises(MemoryError):
+        choose_reads(GradientMeter(Picky(MemoryError()).eval()), [(Inputs.of(images), labels)])
 
 
 def test_slow_gradients_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

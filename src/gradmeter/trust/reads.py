@@ -258,6 +258,8 @@ def _synthetic(meter: GradientMeter, inputs: Inputs, labels: Tensor) -> dict[str
     for kind, unknowns in synthetic_unknowns(images.cpu(), labels[:_PER_KIND]).items():
         try:
             kinds[kind] = meter(inputs.replaced(unknowns.to(tensors[0].device)))
+        except (MemoryError, torch.OutOfMemoryError):  # what is read must not depend on the free memory
+            raise
         except Exception:  # the network, whose code may raise anything, has no finite answer for such images
             continue
     return kinds
