@@ -413,7 +413,7 @@ class GradientMeter:
 
     def _measure_separately(self, tile: Inputs) -> list[_TileReadings]:
         """Measure one tile, or each of its samples alone if rows of a layer's output do not show their samples."""
-        self._warn_of_padded_logits(tile.rows([0]))
+        self._warn_of_padded_logits(tile)
         try:
             return [self._measure(tile)]
         except Inseparable as inseparable:
@@ -650,12 +650,14 @@ class GradientMeter:
                 SlowLayerWarning,
             )
 
-    def _warn_of_padded_logits(self, sample: Inputs) -> None:
+    def _warn_of_padded_logits(self, tile: Inputs) -> None:
         """Compare a sample's logits with and without its padding, once for inputs with the same options."""
-        trimmed = None if sample.options in self._trimmed else sample.trimmed()
-        if trimmed is None:
+        if tile.mask is None or tile.options in self._trimmed:
             return
-        self._trimmed.add(sample.options)
+        sample = tile.rows([0])
+        if (trimmed := sample.trimmed()) is None:
+            return
+        self._trimmed.add(tile.options)
         difference = None
         with suppress(Exception), torch.no_grad():  # not every network takes texts of every length
             padded, alone = (logits_of(self._network, inputs, {})[0] for inputs in (sample, trimmed))

@@ -153,7 +153,7 @@ class OutputReader:
             Whether new sample axes were found.
         """
         new = self._learn_axes(forward, inputs, unknown)
-        if self._activations and inputs.options not in self._positions:
+        if self._activations and inputs.mask is not None and inputs.options not in self._positions:
             padded = inputs.rows([0])
             if (trimmed := padded.trimmed()) is not None:
                 self._positions[inputs.options] = {}
