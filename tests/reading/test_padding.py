@@ -115,12 +115,12 @@ class Asking(Texts):
     def __init__(self) -> None:
         super().__init__(4)
         self.queries = nn.Parameter(torch.randn(2, 4))
-        self.asked = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         tokens, ignored = self.tokens(input_ids), attention_mask == 0
         queries = self.queries.expand(len(tokens), 2, 4)
-        return self.head(self.asked(queries, tokens, tokens, key_padding_mask=ignored)[0].mean(1))
+        return self.head(self.attention(queries, tokens, tokens, key_padding_mask=ignored)[0].mean(1))
 
 
 def test_a_text_that_alone_has_its_length_does_not_slow_the_others_down() -> None:

@@ -36,12 +36,12 @@ def content_hashes(inputs: Any) -> NDArray[np.uint64]:
     if len(tensors) == 1:
         tensors = [("", tensors[0][1])]
     kept = None if batch.mask is None else batch.mask.cpu()
+    axes = [None if kept is None else position_axis(tensor, kept.shape[1]) for _, tensor in tensors]
     hashes = np.empty(batch.samples, np.uint64)
     for sample in range(batch.samples):
         digest = hashlib.blake2b(digest_size=_BYTES)
-        for name, tensor in tensors:
+        for (name, tensor), axis in zip(tensors, axes, strict=True):
             row = tensor[sample]
-            axis = None if kept is None else position_axis(tensor, kept.shape[1])
             if kept is not None and axis is not None:
                 row = row.index_select(axis - 1, kept[sample].nonzero()[:, 0])
             digest.update(f"{name} {row.dtype} {tuple(row.shape)} ".encode())

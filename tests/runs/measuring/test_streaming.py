@@ -496,9 +496,9 @@ def test_a_network_that_fails_on_all_samples_or_on_none_alone_is_an_error(
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), np.uint8)
     np.savez(tmp_path / "a.npz", images=images if value is None else np.full_like(images, value))
-    made = Classifier("made", network.eval(), None, KIND, Prepare())
+    failing = Classifier("failing", network.eval(), None, KIND, Prepare())
     with pytest.raises(InputError, match=r"failed with (Index|Value)Error"):
-        measure(made, open_source(str(tmp_path / "a.npz"), KIND), tmp_path / "r")
+        measure(failing, open_source(str(tmp_path / "a.npz"), KIND), tmp_path / "r")
 
 
 @pytest.mark.usefixtures("small_parts")

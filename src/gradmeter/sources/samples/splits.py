@@ -20,6 +20,6 @@ def splits_of(files: Sequence[str]) -> list[str]:
     Returns:
         Their names, sorted; empty unless all files are named after parts, and after at least two.
     """
-    found = [_SPLIT.search(name) for name in files]
-    splits = {match[0].lower() for match in found if match is not None}
-    return sorted(splits) if len(splits) > 1 and None not in found else []
+    matches = [_SPLIT.search(name) for name in files]
+    splits = {match[0].lower() for match in matches if match is not None}
+    return sorted(splits) if len(splits) > 1 and None not in matches else []
