@@ -96,7 +96,7 @@ def anomalies(
         with stage(f"opening {model}"):
             segmenter = open_segmenter(model, weights, options)
         source = anomaly_images(folder, segmenter)
-        shown.show_note_of(source)
+        source.send_note(shown.show_note)
         shown.begin(f"scoring {source.name}", len(source))
         found = score_anomalies(
             segmenter,

@@ -20,7 +20,6 @@ from gradmeter.stages import show_stages
 
 if TYPE_CHECKING:
     from gradmeter.runs.measuring import Skipped, Work
-    from gradmeter.sources.samples import Source
 
 _SCHEME = "://"
 
@@ -53,11 +52,6 @@ class Bars:
     def show_note(self, note: str) -> None:
         """Print a note."""
         self._terminal.say(note)
-
-    def show_note_of(self, source: Source) -> None:
-        """Print the note of a source, if it has one."""
-        if source.note:
-            self.show_note(f"{source.name}: {source.note}")
 
     def work(self, device: str | None, workers: int, *, fresh: bool, engine: str = "local") -> Work:
         """Return the settings of a measurement whose progress these bars show."""

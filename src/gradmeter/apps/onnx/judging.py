@@ -82,7 +82,7 @@ def verdicts(model: JudgedModel, source: Source, work: Work) -> Iterator[dict[st
         InputError: as `judge`.
     """
     skipped = list[Skipped]()
-    _note_source(source, work)
+    source.send_note(work.on_note)
     for batch, table in _judged(model, source, cut(range(len(source))), work):
         skipped += batch.skipped
         if table is not None:
@@ -93,12 +93,7 @@ def verdicts(model: JudgedModel, source: Source, work: Work) -> Iterator[dict[st
 
 def _begin(source: Source, work: Work) -> None:
     work.on_start(source.name, len(source))
-    _note_source(source, work)
-
-
-def _note_source(source: Source, work: Work) -> None:
-    if source.note:
-        work.on_note(f"{source.name}: {source.note}")
+    source.send_note(work.on_note)
 
 
 def _purpose(model: JudgedModel, source: Source) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from PIL import Image
 
 from gradmeter.apps.serving.isolation import isolated
 from gradmeter.apps.serving.questions import Answer, Failed, Question, Refused
-from gradmeter.errors import one_line
 from gradmeter.reading.readings import Readings
 from gradmeter.runs.measuring.dataset import Skipped
 from gradmeter.runs.measuring.loading import Batch, batch_of, decoded
 from gradmeter.runs.measuring.reader import Reader
+from gradmeter.sources.models.answering import failure
 from gradmeter.sources.samples import Encoded, Sample
 
 _GREY = 128
@@ -92,5 +92,4 @@ class Judging:
             return self._judged([sample], detailed)[0]
         except Exception as error:
             # Report the cause: the message of the error itself recommends options of the command line.
-            reason = error.__cause__ or error
-            return Failed(f"the network fails on it ({type(reason).__name__}: {one_line(reason)})")
+            return Failed(failure(error.__cause__ or error))

@@ -162,8 +162,7 @@ def read(
 
 def note_source(classifier: Classifier, source: Source, work: Work) -> None:
     """Send notes on what else the source holds besides its samples, and on samples of another size."""
-    if source.note:
-        work.on_note(f"{source.name}: {source.note}")
+    source.send_note(work.on_note)
     if (note := classifier.resized(source)) is not None:
         work.on_note(note)
 

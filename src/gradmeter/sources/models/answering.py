@@ -76,8 +76,13 @@ def failures_alone(classifier: Answering, inputs: Inputs) -> dict[int, str]:
             with contained():
                 _logits(network, inputs.rows([row]))
         except (Exception, SystemExit) as error:  # code of the user may raise anything
-            reasons[row] = f"the network fails on it ({type(error).__name__}: {one_line(error)})"
+            reasons[row] = failure(error)
     return reasons
+
+
+def failure(error: BaseException) -> str:
+    """Why a sample has no answer, if the network raises this error on it."""
+    return f"the network fails on it ({type(error).__name__}: {one_line(error)})"
 
 
 def _logits(network: nn.Module, inputs: Inputs) -> Tensor:

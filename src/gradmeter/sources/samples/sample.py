@@ -127,6 +127,11 @@ class Source(ABC):
         """
         return {"": self.fingerprint()}
 
+    def send_note(self, receive: Callable[[str], None]) -> None:
+        """Pass the note to `receive`, with the name of the source, if there is one."""
+        if self.note:
+            receive(f"{self.name}: {self.note}")
+
     def file_versions(self) -> FileVersions:
         """The versions of files, if neither `fingerprint` nor `containers` always tells that their samples changed.
 
