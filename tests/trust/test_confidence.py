@@ -49,7 +49,6 @@ def test_a_second_look_counts_only_above_its_threshold() -> None:
     doubtful = own > np.median(own)
     assert np.array_equal(doubts[doubtful], X.mirrored[doubtful])
     assert np.array_equal(doubts[~doubtful], own[~doubtful])
-    assert np.array_equal(X.rows(doubtful).mirrored, X.mirrored[doubtful])  # type: ignore[arg-type]
 
 
 def test_log_odds_of_a_class_that_is_not_predicted() -> None:

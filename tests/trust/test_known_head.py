@@ -222,9 +222,10 @@ def test_held_out_log_odds_are_those_of_members_fitted_without_the_fold() -> Non
     features, head = known(X, log_scale), Head(STRENGTHS)
     odds = head.fit_held_out(features, wrong)
     assert len(head.members_) > 1
+    scored = features.scored(head.members_[0].confidence)
     for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(wrong, wrong):
-        fitted = [clone(member).fit(features.rows(train), wrong[train]) for member in head.members_]
-        expected = np.mean([member.log_odds(features.rows(test)) for member in fitted], axis=0)
+        fitted = [clone(member).fit(scored.rows(train), wrong[train]) for member in head.members_]
+        expected = np.mean([member.log_odds(scored.rows(test)) for member in fitted], axis=0)
         np.testing.assert_allclose(odds[test], expected, rtol=1e-12)
 
 
@@ -236,7 +237,7 @@ def test_a_regression_that_rises_with_confidence_gives_way_to_one_that_does_not(
     groups = {"twisted": (tells + 3 * odds)[:, None], "noisy": (tells + random.normal(size=800))[:, None]}
     log_scale = -np.logaddexp(0, -odds)
     features = KnownFeatures(known(np.empty((800, 0)), log_scale).logits, log_scale, groups, None)
-    assert not Regression(Softmax(), "twisted").fit(features, wrong).rises
+    assert not Regression(Softmax(), "twisted").fit(features.scored(None), wrong).rises
     head = Head({"twisted": (1.0,), "noisy": (1.0,)}).fit(features, wrong)
     assert head.groups == {"noisy"}
     assert roc_auc_score(wrong, head.probability(features)) > roc_auc_score(wrong, odds) + 0.05

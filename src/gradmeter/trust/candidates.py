@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from gradmeter.trust.confidence import Confidence, KnownFeatures, Softmax
+from gradmeter.trust.confidence import Confidence, ScoredFeatures
 from gradmeter.trust.smoothing import fit_smoothed
 from gradmeter.trust.unchecked import log_odds, standardised
 
@@ -45,10 +45,10 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
     def __init__(self, confidence: Confidence | None = None) -> None:
         self.confidence = confidence
 
-    def fit(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> Self:
+    def fit(self, X: ScoredFeatures, wrong: NDArray[np.bool_]) -> Self:
         """Fit to the features of known predictions, and whether these were wrong [n]."""
         self._prepare(X)
-        doubts = self._doubts(X)
+        doubts = X.doubts
         self.centre_, spread = float(doubts.mean()), float(doubts.std())
         # Equal numbers may have a standard deviation of the size of rounding errors.
         self.spread_ = spread if spread > _ROUNDING * abs(self.centre_) else 1.0
@@ -57,7 +57,7 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
         self.model_ = fit_smoothed(model, columns, wrong) if few else model.fit(columns, wrong)
         return self
 
-    def fit_level(self, X: KnownFeatures, wrong: NDArray[np.bool_]) -> Self:
+    def fit_level(self, X: ScoredFeatures, wrong: NDArray[np.bool_]) -> Self:
         """Fit the level alone: the log odds are a multiple of the doubt plus a constant.
 
         For predictions whose doubt says nothing about right and wrong, or the contrary, and where all are right or
@@ -66,7 +66,7 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
         """
         self._prepare(X)
         slope = 1.0 if min(np.count_nonzero(wrong), np.count_nonzero(~wrong)) < FEW else _SLIGHT
-        doubts = slope * self._doubts(X)
+        doubts = slope * X.doubts
         self.centre_, self.spread_ = 0.0, UNPENALISED
         target = (np.count_nonzero(wrong) + 1) / (len(wrong) + 2)
         farthest = float(np.abs(doubts).max()) + abs(float(logit(target))) + 1
@@ -81,19 +81,16 @@ class ConfidenceCurve(BaseEstimator):  # type: ignore[misc]
         """Whether P(wrong) rises with the doubt, as it should."""
         return bool(self.model_.coef_[0, 0] > 0)
 
-    def log_odds(self, X: KnownFeatures) -> Values:
+    def log_odds(self, X: ScoredFeatures) -> Values:
         """Return the log odds of being wrong, [n]."""
         return log_odds(self.model_, self._columns(X))
 
-    def _prepare(self, X: KnownFeatures) -> None:
+    def _prepare(self, X: ScoredFeatures) -> None:
         """Fit what the columns need."""
 
-    def _columns(self, X: KnownFeatures) -> Values:
-        column: Values = UNPENALISED * (self._doubts(X)[:, None] - self.centre_) / self.spread_
+    def _columns(self, X: ScoredFeatures) -> Values:
+        column: Values = UNPENALISED * (X.doubts[:, None] - self.centre_) / self.spread_
         return column
-
-    def _doubts(self, X: KnownFeatures) -> Values:
-        return (self.confidence or Softmax())(X)
 
 
 class Regression(ConfidenceCurve):
@@ -114,10 +111,10 @@ class Regression(ConfidenceCurve):
     def _strength(self) -> float:  # type: ignore[override]
         return self.strength
 
-    def _prepare(self, X: KnownFeatures) -> None:
+    def _prepare(self, X: ScoredFeatures) -> None:
         self.scaler_ = StandardScaler().fit(X.groups[self.group])
 
-    def _columns(self, X: KnownFeatures) -> Values:
+    def _columns(self, X: ScoredFeatures) -> Values:
         return np.hstack([super()._columns(X), standardised(self.scaler_, X.groups[self.group])])
 
 

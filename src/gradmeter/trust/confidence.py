@@ -36,11 +36,26 @@ class KnownFeatures:
         """The number of predictions."""
         return len(self.logits)
 
-    def rows(self, selected: NDArray[np.generic]) -> KnownFeatures:
+    def scored(self, confidence: Confidence | None) -> ScoredFeatures:
+        """Return the doubts by a confidence score, by default the softmax, with the groups of other features."""
+        return ScoredFeatures((confidence or Softmax())(self), self.groups)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredFeatures:
+    """What a model of the known head sees of n predictions.
+
+    Attributes:
+        doubts: [n] by a confidence score.
+        groups: other features by the name of their group, [n, d] each.
+    """
+
+    doubts: Values
+    groups: Mapping[str, Values]
+
+    def rows(self, selected: NDArray[np.generic]) -> ScoredFeatures:
         """Select predictions, by their indices or by [n] bool."""
-        groups = {name: values[selected] for name, values in self.groups.items()}
-        mirrored = None if self.mirrored is None else self.mirrored[selected]
-        return KnownFeatures(self.logits[selected], self.log_scale[selected], groups, mirrored)
+        return ScoredFeatures(self.doubts[selected], {name: values[selected] for name, values in self.groups.items()})
 
 
 class Softmax(BaseEstimator):  # type: ignore[misc]

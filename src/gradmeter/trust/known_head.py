@@ -16,6 +16,7 @@ from gradmeter.trust.confidence import (
     Confidence,
     KnownFeatures,
     NormalisedLogit,
+    ScoredFeatures,
     SecondLook,
     Softmax,
     softmax_log_odds,
@@ -66,12 +67,12 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         """Fit as `fit`; return the log odds [n] of these predictions, by members fitted without their fold."""
         self.members_: list[ConfidenceCurve] = []
         least = min(np.count_nonzero(wrong), np.count_nonzero(~wrong))
-        softmax = ConfidenceCurve()
+        softmax, scored = ConfidenceCurve(), X.scored(None)
         if least:
-            softmax.fit(X, wrong)
+            softmax.fit(scored, wrong)
         self.softmax_: ConfidenceCurve | None = softmax
         if not least or not softmax.rises:
-            softmax.fit_level(X, wrong)
+            softmax.fit_level(scored, wrong)
         if least >= FEW:
             members, held_out = self._selected(X, wrong)
             if members and members[0].rises:
@@ -103,8 +104,8 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
             by_softmax: use only the softmax, even if other features improve on it.
         """
         if self.members_ and not by_softmax:
-            return np.asarray(np.mean([member.log_odds(X) for member in self.members_], axis=0))
-        return softmax_log_odds(X.log_scale) if self.softmax_ is None else self.softmax_.log_odds(X)
+            return np.asarray(np.mean([_log_odds(member, X) for member in self.members_], axis=0))
+        return softmax_log_odds(X.log_scale) if self.softmax_ is None else _log_odds(self.softmax_, X)
 
     def probability(self, X: KnownFeatures, *, by_softmax: bool = False) -> Values:
         """Return P(wrong) [n]; see `log_odds`."""
@@ -117,19 +118,21 @@ class KnownHead(BaseEstimator):  # type: ignore[misc]
         """
         folds = _folds(wrong)
         scores = [ConfidenceCurve(confidence) for confidence in _confidences(X)]
-        odds = [_held_out(score, X, wrong, folds) for score in scores]
+        scored = [X.scored(score.confidence) for score in scores]
+        odds = [_held_out(*each, wrong, folds) for each in zip(scores, scored, strict=True)]
         best = int(np.argmin([_log_losses(wrong, score_odds).mean() for score_odds in odds]))
         if not _improves(_log_losses(wrong, odds[0]), _log_losses(wrong, odds[best])):
             best = 0
-        members, member_odds, total = [scores[best].fit(X, wrong)], [odds[best]], odds[best]
+        features = scored[best]
+        members, member_odds, total = [scores[best].fit(features, wrong)], [odds[best]], odds[best]
         candidates = [*self._candidates(X, scores[best].confidence)]
-        odds = [_held_out(candidate, X, wrong, folds) for candidate in candidates]
+        odds = [_held_out(candidate, features, wrong, folds) for candidate in candidates]
         while candidates and len(members) < _MOST_MEMBERS:
             losses = [_log_losses(wrong, (total + candidate) / (len(members) + 1)) for candidate in odds]
             chosen = int(np.argmin([loss.mean() for loss in losses]))
             if not _improves(_log_losses(wrong, total / len(members)), losses[chosen]):
                 break
-            if candidates[chosen] not in members and not candidates[chosen].fit(X, wrong).rises:
+            if candidates[chosen] not in members and not candidates[chosen].fit(features, wrong).rises:
                 del candidates[chosen], odds[chosen]
                 continue
             members.append(candidates[chosen])
@@ -157,7 +160,11 @@ def _folds(wrong: NDArray[np.bool_]) -> Folds:
     return list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(wrong, wrong))
 
 
-def _held_out(candidate: ConfidenceCurve, X: KnownFeatures, wrong: NDArray[np.bool_], folds: Folds) -> Values:
+def _log_odds(model: ConfidenceCurve, X: KnownFeatures) -> Values:
+    return model.log_odds(X.scored(model.confidence))
+
+
+def _held_out(candidate: ConfidenceCurve, X: ScoredFeatures, wrong: NDArray[np.bool_], folds: Folds) -> Values:
     """Return the log odds [n] by models that are fitted without the fold of each prediction."""
     odds = np.empty(len(wrong))
     for train, test in folds:

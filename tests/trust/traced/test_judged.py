@@ -133,7 +133,7 @@ def test_each_model_of_the_known_head(curve: ConfidenceCurve, monkeypatch: pytes
     )
     assert isinstance(features, KnownFeatures)
     wrong = (readings.predictions != digits()[1][300:900]).numpy()
-    monkeypatch.setattr(heads.known_, "members_", [curve.fit(features, wrong)])
+    monkeypatch.setattr(heads.known_, "members_", [curve.fit(features.scored(curve.confidence), wrong)])
     monkeypatch.setattr(heads.near_, "log_share_", -2.0)
     looking = TrustModel(GradientMeter(trained()), reads="forward")
     look = inf if heads.second_look is None else heads.second_look
