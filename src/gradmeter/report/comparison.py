@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 
 from gradmeter.names import printable
@@ -96,4 +97,6 @@ def _number(measure: str, value: float, sign: str = "") -> str:
 
 
 def _range(measure: str, interval: Interval, sign: str = "") -> str:
+    if math.isnan(interval.low):  # of one sample
+        return ""
     return f"[{_number(measure, interval.low, sign)}, {_number(measure, interval.high, sign)}]"

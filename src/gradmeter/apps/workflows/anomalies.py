@@ -239,11 +239,7 @@ def _measures(parts: Sequence[Path], masks: Path) -> dict[str, dict[str, Interva
         scores[name] = {}
         for measure in SEPARATION:
             value = float(values[measure][0])
-            scores[name][measure] = (
-                percentile_interval(value, resampled[measure], len(numbers))
-                if len(numbers) > 1
-                else Interval(value, np.nan, np.nan)
-            )
+            scores[name][measure] = percentile_interval(value, resampled[measure], len(numbers))
     return scores
 
 

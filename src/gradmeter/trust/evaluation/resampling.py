@@ -74,7 +74,8 @@ def percentile_interval(
     Percentile intervals of few samples are too narrow: resampled values spread less than the statistic does, by
     sqrt((count - 1) / count), and have the tails of the normal distribution instead of Student's. The percentiles are
     therefore farther out, so far that the interval of a mean of `count` samples is about Student's. Of fewer than about
-    five samples it is still too narrow, because it ends at the smallest and largest resampled value.
+    five samples it is still too narrow, because it ends at the smallest and largest resampled value. One sample has no
+    interval: both ends are NaN.
 
     Args:
         value: the statistic.
@@ -83,11 +84,9 @@ def percentile_interval(
         confidence: of the interval.
     """
     defined = draws[~np.isnan(draws)]
-    if not len(defined):
+    if count < 2 or not len(defined):
         return Interval(value, np.nan, np.nan)
-    tail = 0.0
-    if count > 1:
-        tail = stats.norm.cdf(np.sqrt(count / (count - 1)) * stats.t.ppf((1 - confidence) / 2, count - 1))
+    tail = stats.norm.cdf(np.sqrt(count / (count - 1)) * stats.t.ppf((1 - confidence) / 2, count - 1))
     low, high = np.quantile(defined, (tail, 1 - tail))
     return Interval(value, float(low), float(high))
 
