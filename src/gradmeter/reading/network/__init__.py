@@ -1,0 +1,34 @@
+"""The measured network: what it consists of, the state in which it is called, and its answers."""
+
+from gradmeter.reading.network.answers import NotFinite, answer, logits_of, not_finite
+from gradmeter.reading.network.autocast import autocast_of_caller
+from gradmeter.reading.network.state import attention_without_fast_path, measuring
+from gradmeter.reading.network.structure import (
+    modules_of,
+    owned_parameters,
+    owning_modules,
+    parameters_of,
+    require_independent_samples,
+    unwrapped,
+)
+from gradmeter.reading.network.weights import adapters_in_use, is_spread, weights_hash, wraps_numbers
+
+__all__ = [
+    "NotFinite",
+    "adapters_in_use",
+    "answer",
+    "attention_without_fast_path",
+    "autocast_of_caller",
+    "is_spread",
+    "logits_of",
+    "measuring",
+    "modules_of",
+    "not_finite",
+    "owned_parameters",
+    "owning_modules",
+    "parameters_of",
+    "require_independent_samples",
+    "unwrapped",
+    "weights_hash",
+    "wraps_numbers",
+]

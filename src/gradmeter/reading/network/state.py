@@ -1,0 +1,152 @@
+"""The state in which a network is called in a measurement: its mode, gradients, hooks and the switches of PyTorch."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from gradmeter.errors import UnsupportedModelError
+from gradmeter.reading.network.autocast import autocast_set_aside
+from gradmeter.reading.network.restoring import restored_buffers, restored_weights
+from gradmeter.reading.network.structure import modules_of, parameters_of
+
+# A measurement changes state that all threads share: the network's mode and hooks, and the random generators.
+_measuring_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    # A process forked during a measurement of another thread would have its state, and wait for it without end.
+    os.register_at_fork(
+        before=_measuring_lock.acquire,
+        after_in_parent=_measuring_lock.release,
+        after_in_child=_measuring_lock.release,
+    )
+
+
+@contextmanager
+def measuring(network: nn.Module, *, gradients: bool = True) -> Iterator[None]:
+    """Switch to eval mode, differentiable parameters, enabled gradients and eager execution; restore all of it at exit.
+
+    Autocast applies to the network's calls (`answer`) only. Calls from several threads are serialised.
+
+    Args:
+        network: the network.
+        gradients: False to disable gradients instead, and leave the parameters as they are.
+
+    Raises:
+        UnsupportedModelError: if the network overwrites in place a tensor that its backward pass needs.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_measuring_lock)
+        modules = modules_of(network)
+        parameters = parameters_of(modules)
+        training = [module for module in modules if module.training]
+        frozen = [parameter for parameter in parameters if gradients and not parameter.requires_grad]
+        devices = {parameter.device for parameter in parameters if parameter.is_cuda}
+        stack.enter_context(torch.random.fork_rng(devices))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.set_grad_enabled(gradients))
+        stack.enter_context(autocast_set_aside({"cpu", *(parameter.device.type for parameter in parameters)}))
+        # If the compiler is not loaded, nothing is compiled; importing it would take a second.
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(restored_buffers(modules))
+        stack.enter_context(restored_weights(network))
+        stack.enter_context(_without_backward_hooks(modules))
+        stack.enter_context(_uncached_parametrizations())
+        if gradients:
+            stack.enter_context(_recurrent_layers_without_cudnn(modules))
+        stack.enter_context(attention_without_fast_path())
+        try:
+            for module in training:
+                module.training = False
+            for parameter in frozen:
+                parameter.requires_grad_(True)
+            yield
+        except RuntimeError as error:
+            if "modified by an inplace operation" in str(error):
+                raise UnsupportedModelError(
+                    "the network overwrites in place a tensor that its backward pass needs; expected a network that "
+                    "can be trained: use an out-of-place operation instead"
+                ) from error
+            raise
+        finally:
+            for module in training:
+                module.training = True
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+
+
+@contextmanager
+def _recurrent_layers_without_cudnn(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Disable cuDNN and MIOpen in recurrent layers, because they have no backward pass in eval mode."""
+    before: list[bool] = []
+
+    def switch_off(module: nn.Module, args: Any) -> None:
+        before.append(torch.backends.cudnn.enabled)
+        torch.backends.cudnn.enabled = False
+
+    def switch_back(module: nn.Module, args: Any, output: Any) -> None:
+        # Also called after an error, even if `switch_off` was not called because an earlier hook failed.
+        if before:
+            torch.backends.cudnn.enabled = before.pop()
+
+    handles = []
+    for module in modules:
+        if isinstance(module, nn.RNNBase) and any(parameter.device.type != "cpu" for parameter in module.parameters()):
+            handles.append(module.register_forward_pre_hook(switch_off))
+            handles.append(module.register_forward_hook(switch_back, prepend=True, always_call=True))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _uncached_parametrizations() -> Iterator[None]:
+    """Ignore the cache of `parametrize.cached`: weights computed without gradients are detached from the parameters."""
+    enabled = parametrize._cache_enabled
+    parametrize._cache_enabled = 0
+    try:
+        yield
+    finally:
+        parametrize._cache_enabled = enabled
+
+
+@contextmanager
+def attention_without_fast_path() -> Iterator[None]:
+    """Disable the fused transformer layers that PyTorch uses without gradients.
+
+    They do not call the layers inside, and ignore a dropout that a probe enables.
+    """
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
+
+
+@contextmanager
+def _without_backward_hooks(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Set aside the modules' backward hooks, which could change the measured gradients and would see those of probes.
+
+    `torch.func` does not support them, and hooks of parameters do not run in a measurement, either.
+    """
+    kinds = ("_backward_hooks", "_backward_pre_hooks")
+    aside = [(module, kind, hooks) for module in modules for kind in kinds if (hooks := vars(module).get(kind))]
+    try:
+        for module, kind, _ in aside:
+            setattr(module, kind, OrderedDict())
+        yield
+    finally:
+        for module, kind, hooks in aside:
+            setattr(module, kind, hooks)
