@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -15,14 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointError
 
-from gradmeter.errors import (
-    InputError,
-    PaddingWarning,
-    ProbabilitiesWarning,
-    SlowLayerWarning,
-    UnsupportedModelError,
-    warn,
-)
+from gradmeter.errors import InputError, UnsupportedModelError, warn
 from gradmeter.reading.activations import Activations
 from gradmeter.reading.allocator import keep_freed_memory
 from gradmeter.reading.capture import (
@@ -40,7 +32,7 @@ from gradmeter.reading.capture import (
     replay,
 )
 from gradmeter.reading.costs import Costs, layer_costs, least_seconds, plain_pass
-from gradmeter.reading.inputs import MASK, PROBE_SAMPLES, Inputs
+from gradmeter.reading.inputs import PROBE_SAMPLES, Inputs
 from gradmeter.reading.layers import (
     Contributions,
     Inseparable,
@@ -52,6 +44,7 @@ from gradmeter.reading.layers import (
     ruled_modules,
 )
 from gradmeter.reading.memory_format import in_memory_format
+from gradmeter.reading.meter_warnings import MeterWarnings, warn_of_probabilities
 from gradmeter.reading.network import (
     NotFinite,
     answer,
@@ -59,11 +52,13 @@ from gradmeter.reading.network import (
     logits_of,
     measuring,
     modules_of,
-    not_finite,
+    not_finite_gradients,
+    not_finite_logits,
     owned_parameters,
     owning_modules,
     parameters_of,
     require_independent_samples,
+    require_same_logits,
     unwrapped,
 )
 from gradmeter.reading.probes import Mirror, Probe, named_probe
@@ -90,11 +85,6 @@ _SMALLEST_TILE = 8
 _UNOBSERVED_TILE = 64
 # A recurrent network needs one plan per number of steps, a network with branches one per branch.
 _MAX_PLANS = 1024
-# Largest difference between a sample's logits alone and in a batch, relative to the largest logit.
-_LOGIT_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-2}
-_LOGIT_TOLERANCE_HALF = 0.1
-# Largest difference between 1 and a sum of probabilities that were rounded to 16 bits.
-_SUM_TOLERANCE = 5e-3
 
 
 @dataclass(frozen=True)
@@ -225,18 +215,15 @@ class GradientMeter:
         self._parameter_ids = list(map(id, parameters_of(modules_of(self._network))))
         self._plans: dict[str, Plan] = {}
         self._tiles: dict[tuple[tuple[int, ...], ...], int] = {}
-        # (layer, operation) pairs that are measured for one sample at a time, and those already warned about.
+        # (layer, operation) pairs that are measured for one sample at a time.
         self._slow: set[tuple[str, str]] = set()
-        self._warned: set[tuple[str, str]] = set()
-        self._warned_of_padding = self._warned_of_inseparable = False
+        self._warnings = MeterWarnings()
         self._contributions: type[Contributions] = Contributions
         self._uses: list[Use] = []
         # Shapes of inputs, such as packed batches, for which a probe's graph differs from the tile's: no second probe.
         self._unprobed: set[tuple[tuple[int, ...], ...]] = set()
         # Without gradients: kinds of inputs for which the network was found to treat samples independently.
         self._independent: set[tuple[Any, ...]] = set()
-        # Options of inputs for which logits with and without padding were compared.
-        self._trimmed: set[tuple[Any, ...]] = set()
         self._outputs = self._output_reader()
 
     def _output_reader(self) -> OutputReader:
@@ -363,14 +350,9 @@ class GradientMeter:
         if batch.labels is not None:
             readings = replace(readings, pseudo_label=LABELS)
         # The logits of a few samples may add up to 1 by chance.
-        if batch.samples > _SMALLEST_TILE and _are_probabilities(readings.logits):
-            warn(
-                "the network's outputs look like probabilities: they lie between 0 and 1 and add up to 1 for each "
-                "sample; expected logits, since the softmax is applied to them: remove the last softmax, or return the "
-                "logarithm",
-                ProbabilitiesWarning,
-            )
-        self._warn_padded_layers()
+        if batch.samples > _SMALLEST_TILE:
+            warn_of_probabilities(readings.logits)
+        self._warnings.padded_layers(self._outputs.padded)
         return readings
 
     def _parameters_changed(self) -> bool:
@@ -400,48 +382,25 @@ class GradientMeter:
                 parts += self._measure_separately(batch.rows(rows))
             except NotFinite as error:
                 # The error counts samples of a tile or a probe; count those of the batch.
-                raise self._not_finite_logits(batch) or error from error
+                raise not_finite_logits(self._network, batch) or error from error
             except UnsupportedModelError as error:
                 if not self.gradients:
                     raise
                 # NaN times zero is NaN, so a non-finite gradient looks as if samples were mixed.
-                raise self._not_finite_gradients(batch, rows) or error from error
+                raise not_finite_gradients(self._network, batch, rows, self._parameters.values()) or error from error
             start += size
             if batch.samples > _SMALLEST_TILE:
-                self._warn_slow_layers()
+                self._warnings.slow_layers(self._slow)
         return parts
 
     def _measure_separately(self, tile: Inputs) -> list[_TileReadings]:
         """Measure one tile, or each of its samples alone if rows of a layer's output do not show their samples."""
-        self._warn_of_padded_logits(tile)
+        self._warnings.padded_logits(self._network, tile)
         try:
             return [self._measure(tile)]
         except Inseparable as inseparable:
-            self._warn_inseparable(str(inseparable))
+            self._warnings.inseparable(str(inseparable))
             return [self._measure(tile.rows([row])) for row in range(tile.samples)]
-
-    def _not_finite_logits(self, batch: Inputs) -> NotFinite | None:
-        """The error that names all samples of a batch with non-finite logits; None if there are none."""
-        rows: list[int] = []
-        with torch.no_grad():
-            for start in range(0, batch.samples, _SMALLEST_TILE):
-                logits = answer(self._network, batch.rows(slice(start, start + _SMALLEST_TILE)))
-                rows += [start + row for row in not_finite(logits)]
-        return NotFinite.of(rows, batch.samples) if rows else None
-
-    def _not_finite_gradients(self, batch: Inputs, rows: Sequence[int]) -> NotFinite | None:
-        """The error that names the rows with non-finite gradients; None if there are none."""
-        not_finite_rows = []
-        for row in rows:
-            try:
-                logits = answer(self._network, batch.rows([row]))
-                loss = (logits.logsumexp(dim=1) - logits.amax(dim=1)).sum()
-                gradients = torch.autograd.grad(loss, list(self._parameters.values()), allow_unused=True)
-            except Exception:  # the network may reject a batch of one sample
-                return None
-            if not all(gradient is None or bool(torch.isfinite(gradient).all()) for gradient in gradients):
-                not_finite_rows.append(row)
-        return NotFinite.of(not_finite_rows, batch.samples, has_logits=True) if not_finite_rows else None
 
     def costs(self, inputs: Tensor | tuple[Any, ...] | Mapping[str, Any] | Inputs) -> Costs:
         """Report how each layer is measured and how long that takes on this batch; a few samples are enough.
@@ -588,7 +547,7 @@ class GradientMeter:
             return
         probe = tile.probe()
         alone = logits_of(self._network, probe.rows([PROBE_SAMPLES - 1]), {})
-        _require_same_logits(alone[0], logits_of(self._network, probe, {})[-1])
+        require_same_logits(alone[0], logits_of(self._network, probe, {})[-1])
         # Equal samples may hide that the network mixes them.
         if not probe.are_equal(-1, -2):
             self._independent.add(kind)
@@ -629,61 +588,6 @@ class GradientMeter:
         if isinstance(contributions, TimedContributions):
             self._uses += contributions.uses()
 
-    def _warn_slow_layers(self) -> None:
-        """Warn once about each slow layer."""
-        for layer, operation in sorted(self._slow - self._warned):
-            warn(
-                f"layer {layer!r} is measured one sample at a time, which is correct but slow: {operation} has no rule "
-                "for how it is used here; register one for the layer's module with "
-                "gradmeter.reading.layers.register_rule",
-                SlowLayerWarning,
-            )
-        self._warned |= self._slow
-
-    def _warn_inseparable(self, layer: str) -> None:
-        """Warn once if samples are measured alone because of a layer's outputs."""
-        if not self._warned_of_inseparable:
-            self._warned_of_inseparable = True
-            warn(
-                f"samples are measured one at a time, which is correct but slow: the rows that layer {layer!r} returns "
-                "for a batch do not show which sample they are of, as where a network packs or routes samples",
-                SlowLayerWarning,
-            )
-
-    def _warn_of_padded_logits(self, tile: Inputs) -> None:
-        """Compare a sample's logits with and without its padding, once for inputs with the same options."""
-        if tile.mask is None or tile.options in self._trimmed:
-            return
-        sample = tile.rows([0])
-        if (trimmed := sample.trimmed()) is None:
-            return
-        self._trimmed.add(tile.options)
-        difference = None
-        with suppress(Exception), torch.no_grad():  # not every network takes texts of every length
-            padded, alone = (logits_of(self._network, inputs, {})[0] for inputs in (sample, trimmed))
-            difference = _difference(alone, padded)
-        if difference:
-            warn(
-                f"the network's logits for a sample with and without its padding differ by {difference:.2g}: what is "
-                "read of a sample, and its verdict, depend on the length of its batch; pad all samples to the same "
-                "length or on the other side (padding_side of a tokenizer)",
-                PaddingWarning,
-            )
-
-    def _warn_padded_layers(self) -> None:
-        """Warn once if outputs were read at padded positions, too."""
-        padded = sorted(self._outputs.padded)
-        if not padded or self._warned_of_padding:
-            return
-        self._warned_of_padding = True
-        further = f" and {len(padded) - 1:,} more" if len(padded) > 1 else ""
-        warn(
-            f"the outputs of layer {padded[0]!r}{further} are read with their padding, because their length is not "
-            f"that of the {MASK}: what is read of a sample, and its verdict, depend on the length of its batch; pad "
-            "all samples to the same length",
-            PaddingWarning,
-        )
-
     def _forward(self, inputs: Inputs, *, check_gradients: bool = False) -> _ForwardPass:
         with (
             recorded_calls(ruled_modules(self._network)) as calls,
@@ -716,7 +620,7 @@ class GradientMeter:
         probed.graph.require_gradients(self._parameters)
         # The last sample: if the network carries state from one sample to the next, it shows there.
         alone = self._forward(probe.rows(slice(PROBE_SAMPLES - 1, PROBE_SAMPLES)))
-        _require_same_logits(alone.logits[0].detach(), probed.logits[-1].detach())
+        require_same_logits(alone.logits[0].detach(), probed.logits[-1].detach())
         signature = probed.graph.signature()
         smaller = None
         for fewer in (1, 2):
@@ -741,26 +645,6 @@ class GradientMeter:
         weights = sum(parameter.numel() for parameter in self._parameters.values())
         cached = len(sizes) * _OUTPUT_BYTES / forward.logits.element_size()
         return max(_SMALLEST_TILE, int(max(cached, _TILE_WEIGHTS * weights)) // per_sample)
-
-
-def _are_probabilities(logits: Tensor) -> bool:
-    return bool((logits >= 0).all()) and bool(((logits.double().sum(1) - 1).abs() < _SUM_TOLERANCE).all())
-
-
-def _difference(logits: Tensor, others: Tensor) -> float:
-    """The largest difference between two logits of a sample, 0 if it may be rounding."""
-    difference = float((logits - others).abs().max())
-    tolerance = _LOGIT_TOLERANCE.get(logits.dtype, _LOGIT_TOLERANCE_HALF)
-    return difference if difference > tolerance * float(others.abs().max()) else 0.0
-
-
-def _require_same_logits(alone: Tensor, in_batch: Tensor) -> None:
-    difference = _difference(alone, in_batch)
-    if difference:
-        raise UnsupportedModelError(
-            f"the network's logits for a sample alone and in a batch differ by {difference:.2g}: it mixes the samples "
-            "or draws random numbers; expected a network that treats samples independently"
-        )
 
 
 def _is_mirror(probe: str | Probe) -> bool:

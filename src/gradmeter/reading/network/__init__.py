@@ -1,7 +1,16 @@
 """The measured network: what it consists of, the state in which it is called, and its answers."""
 
-from gradmeter.reading.network.answers import NotFinite, answer, logits_of, not_finite
+from gradmeter.reading.network.answers import (
+    answer,
+    are_probabilities,
+    logits_difference,
+    logits_of,
+    not_finite_gradients,
+    not_finite_logits,
+    require_same_logits,
+)
 from gradmeter.reading.network.autocast import autocast_of_caller
+from gradmeter.reading.network.not_finite import NotFinite, not_finite
 from gradmeter.reading.network.state import attention_without_fast_path, measuring
 from gradmeter.reading.network.structure import (
     modules_of,
@@ -17,17 +26,22 @@ __all__ = [
     "NotFinite",
     "adapters_in_use",
     "answer",
+    "are_probabilities",
     "attention_without_fast_path",
     "autocast_of_caller",
     "is_spread",
+    "logits_difference",
     "logits_of",
     "measuring",
     "modules_of",
     "not_finite",
+    "not_finite_gradients",
+    "not_finite_logits",
     "owned_parameters",
     "owning_modules",
     "parameters_of",
     "require_independent_samples",
+    "require_same_logits",
     "unwrapped",
     "weights_hash",
     "wraps_numbers",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,36 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import InputError, UnsupportedModelError
-from gradmeter.names import listed
 from gradmeter.reading.hooks import OfThisThread
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.network.autocast import autocast_of_caller
+from gradmeter.reading.network.not_finite import NotFinite, not_finite
 
-_MAX_LISTED_ROWS = 5
-
-
-class NotFinite(InputError):
-    """The logits or gradients of some samples are not finite.
-
-    Attributes:
-        rows: indices of these samples in the batch.
-        has_logits: whether their logits are finite and only the gradients are not.
-    """
-
-    def __init__(self, message: str, rows: Sequence[int] = (), *, has_logits: bool = False) -> None:
-        super().__init__(message)
-        self.rows, self.has_logits = rows, has_logits
-
-    @classmethod
-    def of(cls, rows: Sequence[int], samples: int, *, has_logits: bool = False) -> NotFinite:
-        """The error for these rows of a batch of `samples` samples."""
-        subject = "gradient is" if has_logits else "logits are"
-        return cls(
-            f"the network's {subject} not finite for {len(rows)} of {samples} samples (index "
-            f"{listed(rows, _MAX_LISTED_ROWS)}); expected finite numbers: check the input and the weights",
-            rows,
-            has_logits=has_logits,
-        )
+# Samples in a batch where those with non-finite logits are looked for.
+_FEW = 8
+# Largest difference between a sample's logits alone and in a batch, relative to the largest logit.
+_LOGIT_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-2}
+_LOGIT_TOLERANCE_HALF = 0.1
+# Largest difference between 1 and a sum of probabilities that were rounded to 16 bits.
+_SUM_TOLERANCE = 5e-3
 
 
 def logits_of(network: nn.Module, inputs: Inputs, owners: Mapping[str, nn.Module]) -> Tensor:
@@ -91,15 +73,6 @@ def _advice(output: Any, samples: int) -> str:
     return ""
 
 
-def not_finite(logits: Tensor) -> list[int]:
-    """Indices of the rows of logits [N, C] that contain NaN or infinity."""
-    finite = torch.isfinite(logits.detach())
-    if finite.all():
-        return []
-    rows: list[int] = (~finite.all(dim=1)).nonzero().flatten().tolist()
-    return rows
-
-
 def answer(network: nn.Module, inputs: Inputs) -> Any:
     """The output of a network, or its `.logits` attribute or entry if it has one."""
     # Copies, because a network may modify its input in place, which belongs to the user and is used again.
@@ -109,6 +82,59 @@ def answer(network: nn.Module, inputs: Inputs) -> Any:
     if isinstance(output, Mapping) and "logits" in output:
         return output["logits"]
     return getattr(output, "logits", output)
+
+
+def are_probabilities(logits: Tensor) -> bool:
+    """Whether each sample's outputs lie between 0 and 1 and add up to 1."""
+    return bool((logits >= 0).all()) and bool(((logits.double().sum(1) - 1).abs() < _SUM_TOLERANCE).all())
+
+
+def logits_difference(logits: Tensor, others: Tensor) -> float:
+    """The largest difference between two logits of a sample, 0 if it may be rounding."""
+    difference = float((logits - others).abs().max())
+    tolerance = _LOGIT_TOLERANCE.get(logits.dtype, _LOGIT_TOLERANCE_HALF)
+    return difference if difference > tolerance * float(others.abs().max()) else 0.0
+
+
+def require_same_logits(alone: Tensor, in_batch: Tensor) -> None:
+    """Check that the logits of a sample alone and in a batch are the same, but for rounding.
+
+    Raises:
+        UnsupportedModelError: if they differ.
+    """
+    difference = logits_difference(alone, in_batch)
+    if difference:
+        raise UnsupportedModelError(
+            f"the network's logits for a sample alone and in a batch differ by {difference:.2g}: it mixes the samples "
+            "or draws random numbers; expected a network that treats samples independently"
+        )
+
+
+def not_finite_logits(network: nn.Module, inputs: Inputs) -> NotFinite | None:
+    """The error that names all samples with non-finite logits; None if there are none."""
+    rows: list[int] = []
+    with torch.no_grad():
+        for start in range(0, inputs.samples, _FEW):
+            logits = answer(network, inputs.rows(slice(start, start + _FEW)))
+            rows += [start + row for row in not_finite(logits)]
+    return NotFinite.of(rows, inputs.samples) if rows else None
+
+
+def not_finite_gradients(
+    network: nn.Module, inputs: Inputs, rows: Sequence[int], parameters: Iterable[nn.Parameter]
+) -> NotFinite | None:
+    """The error that names those of the rows with non-finite gradients; None if there are none."""
+    weights, not_finite_rows = list(parameters), []
+    for row in rows:
+        try:
+            logits = answer(network, inputs.rows([row]))
+            loss = (logits.logsumexp(dim=1) - logits.amax(dim=1)).sum()
+            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        except Exception:  # the network may reject a batch of one sample
+            return None
+        if not all(gradient is None or bool(torch.isfinite(gradient).all()) for gradient in gradients):
+            not_finite_rows.append(row)
+    return NotFinite.of(not_finite_rows, inputs.samples, has_logits=True) if not_finite_rows else None
 
 
 @contextmanager

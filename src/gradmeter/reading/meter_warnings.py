@@ -1,0 +1,90 @@
+"""What a meter warns about."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradmeter.errors import PaddingWarning, ProbabilitiesWarning, SlowLayerWarning, warn
+from gradmeter.reading.inputs import MASK, Inputs
+from gradmeter.reading.network import are_probabilities, logits_difference, logits_of
+
+
+class MeterWarnings:
+    """Warnings that a meter gives once for its network."""
+
+    def __init__(self) -> None:
+        self._slow: set[tuple[str, str]] = set()
+        self._inseparable = self._padded_layers = False
+        # Options of inputs for which logits with and without padding were compared.
+        self._trimmed: set[tuple[Any, ...]] = set()
+
+    def slow_layers(self, slow: set[tuple[str, str]]) -> None:
+        """Warn of the (layer, operation) pairs that are measured for one sample at a time."""
+        for layer, operation in sorted(slow - self._slow):
+            warn(
+                f"layer {layer!r} is measured one sample at a time, which is correct but slow: {operation} has no rule "
+                "for how it is used here; register one for the layer's module with "
+                "gradmeter.reading.layers.register_rule",
+                SlowLayerWarning,
+            )
+        self._slow |= slow
+
+    def inseparable(self, layer: str) -> None:
+        """Warn that samples are measured alone because of the outputs of a layer."""
+        if self._inseparable:
+            return
+        self._inseparable = True
+        warn(
+            f"samples are measured one at a time, which is correct but slow: the rows that layer {layer!r} returns "
+            "for a batch do not show which sample they are of, as where a network packs or routes samples",
+            SlowLayerWarning,
+        )
+
+    def padded_logits(self, network: nn.Module, tile: Inputs) -> None:
+        """Compare a sample's logits with and without its padding, and warn if they differ."""
+        if tile.mask is None or tile.options in self._trimmed:
+            return
+        sample = tile.rows([0])
+        if (trimmed := sample.trimmed()) is None:
+            return
+        self._trimmed.add(tile.options)
+        difference = None
+        with suppress(Exception), torch.no_grad():  # not every network takes texts of every length
+            padded, alone = (logits_of(network, inputs, {})[0] for inputs in (sample, trimmed))
+            difference = logits_difference(alone, padded)
+        if difference:
+            warn(
+                f"the network's logits for a sample with and without its padding differ by {difference:.2g}: what is "
+                "read of a sample, and its verdict, depend on the length of its batch; pad all samples to the same "
+                "length or on the other side (padding_side of a tokenizer)",
+                PaddingWarning,
+            )
+
+    def padded_layers(self, layers: Collection[str]) -> None:
+        """Warn of layers whose outputs were read at padded positions, too."""
+        if not layers or self._padded_layers:
+            return
+        self._padded_layers = True
+        further = f" and {len(layers) - 1:,} more" if len(layers) > 1 else ""
+        warn(
+            f"the outputs of layer {min(layers)!r}{further} are read with their padding, because their length is not "
+            f"that of the {MASK}: what is read of a sample, and its verdict, depend on the length of its batch; pad "
+            "all samples to the same length",
+            PaddingWarning,
+        )
+
+
+def warn_of_probabilities(outputs: Tensor) -> None:
+    """Warn if outputs [N, C] look like probabilities."""
+    if are_probabilities(outputs):
+        warn(
+            "the network's outputs look like probabilities: they lie between 0 and 1 and add up to 1 for each "
+            "sample; expected logits, since the softmax is applied to them: remove the last softmax, or return the "
+            "logarithm",
+            ProbabilitiesWarning,
+        )
