@@ -64,7 +64,8 @@ def test_a_folder_of_the_hugging_face_layout(tmp_path: Path) -> None:
         (("my_training.parquet", "my_validation.parquet"), "training, validation"),
         (("train-0.parquet", "train-1.parquet"), None),
         (("latest.parquet", "trained.parquet", "test.parquet"), None),
-        (("train.parquet", "test.parquet", "other.parquet"), None),
+        (("train.parquet", "test.parquet", "unsupervised.parquet"), "test, train"),
+        (("train.parquet", "other.parquet"), None),
     ],
     ids=str,
 )

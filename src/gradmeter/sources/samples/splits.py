@@ -18,8 +18,8 @@ def splits_of(files: Sequence[str]) -> list[str]:
     """The parts of a data set after which files are named, as `train-00000-of-00002.parquet` is.
 
     Returns:
-        Their names, sorted; empty unless all files are named after parts, and after at least two.
+        Their names, sorted; empty unless there are at least two. Other files may be of a part with a name of its own,
+        as "unsupervised" is.
     """
-    matches = [_SPLIT.search(name) for name in files]
-    splits = {match[0].lower() for match in matches if match is not None}
-    return sorted(splits) if len(splits) > 1 and None not in matches else []
+    splits = {match[0].lower() for name in files if (match := _SPLIT.search(name)) is not None}
+    return sorted(splits) if len(splits) > 1 else []
