@@ -172,6 +172,21 @@ class Sounds(nn.Module):
         return self.head(self.short((input_values * attention_mask)[:, None]).relu().mean(2))
 
 
+class Averaged(Texts):
+    """Texts whose tokens are averaged together with their padding."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.head(self.tokens(input_ids).mean(1))
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_the_text_with_the_most_padding_tells_whether_logits_depend_on_it(gradients: bool) -> None:
+    mask = torch.ones(4, 400, dtype=torch.long)
+    mask[1, 399:], mask[2, 100:], mask[3] = 0, 0, 0  # the logits of text 1 change by less than rounding may
+    with pytest.warns(PaddingWarning, match="with and without its padding differ"):
+        meter(Averaged(4).eval(), gradients=gradients)({"input_ids": mask, "attention_mask": mask})
+
+
 def test_layers_that_are_read_with_their_padding_are_named_once() -> None:
     measure = meter(Sounds().eval(), gradients=False)
     mask = batch()["attention_mask"].repeat(1, 3)

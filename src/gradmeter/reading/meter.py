@@ -365,6 +365,7 @@ class GradientMeter:
             return in_memory_format(self._network, batch, partial(self._in_tiles, groups))
 
     def _in_tiles(self, groups: Sequence[Sequence[int]], batch: Inputs) -> list[_TileReadings]:
+        self._warnings.padded_logits(self._network, batch)
         parts = []
         for group in groups:
             parts += self._group_tile_by_tile(batch, group)
@@ -395,7 +396,6 @@ class GradientMeter:
 
     def _measure_separately(self, tile: Inputs) -> list[_TileReadings]:
         """Measure one tile, or each of its samples alone if rows of a layer's output do not show their samples."""
-        self._warnings.padded_logits(self._network, tile)
         try:
             return [self._measure(tile)]
         except Inseparable as inseparable:

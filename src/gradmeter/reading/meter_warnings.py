@@ -45,14 +45,16 @@ class MeterWarnings:
             SlowLayerWarning,
         )
 
-    def padded_logits(self, network: nn.Module, tile: Inputs) -> None:
-        """Compare a sample's logits with and without its padding, and warn if they differ."""
-        if tile.mask is None or tile.options in self._trimmed:
+    def padded_logits(self, network: nn.Module, batch: Inputs) -> None:
+        """Compare the logits of the most padded sample with and without its padding, and warn if they differ."""
+        if batch.options in self._trimmed or batch.mask is None:
             return
-        sample = tile.rows([0])
+        lengths = batch.mask.sum(1)
+        # A sample with nothing but padding cannot do without it.
+        sample = batch.rows([int(lengths.where(lengths > 0, batch.mask.shape[1]).argmin())])
         if (trimmed := sample.trimmed()) is None:
             return
-        self._trimmed.add(tile.options)
+        self._trimmed.add(batch.options)
         difference = None
         with suppress(Exception), torch.no_grad():  # not every network takes texts of every length
             padded, alone = (logits_of(network, inputs, {})[0] for inputs in (sample, trimmed))
