@@ -199,6 +199,14 @@ def test_layers_that_are_read_with_their_padding_are_named_once() -> None:
         meter(Texts(4).eval(), gradients=True)(batch())
 
 
+def test_a_little_padding_of_the_first_sample_does_not_hide_the_layers_that_are_read_with_theirs() -> None:
+    mask = torch.ones(3, 21, dtype=torch.long)
+    mask[0, 20:], mask[1, 10:] = 0, 0  # the layer's output for 20 numbers is as long as that for 21
+    logits = pytest.warns(PaddingWarning, match="with and without its padding differ")
+    with logits, pytest.warns(PaddingWarning, match="layer 'short' are read with their padding"):
+        meter(Sounds().eval(), gradients=False)({"input_values": torch.randn(mask.shape), "attention_mask": mask})
+
+
 class Captions(nn.Module):
     """A classifier of an image with a text, whose layers for the image know nothing of the text's length."""
 

@@ -107,13 +107,17 @@ class Inputs:
         return mask != 0
 
     def equally_padded(self) -> list[Sequence[int]]:
-        """The rows in groups of the same padding; a range if all are in one."""
+        """The rows in groups of the same padding, the most of it first; a range if all are in one.
+
+        Much padding shows best what depends on it, but not a sample that has nothing else, which is last.
+        """
         if self.mask is None or bool((self.mask == self.mask[:1]).all()):
             return [range(self.samples)]
         groups: dict[bytes, list[int]] = {}
-        for row, kept in enumerate(self.mask.cpu().numpy()):
+        mask = self.mask.cpu().numpy()
+        for row, kept in enumerate(mask):
             groups.setdefault(kept.tobytes(), []).append(row)
-        return list(groups.values())
+        return sorted(groups.values(), key=lambda rows: mask[rows[0]].sum() or mask.shape[1] + 1)
 
     def trimmed(self) -> Inputs | None:
         """The inputs without the padding at both ends of the first sample; None if it has none, or nothing else."""
