@@ -490,6 +490,22 @@ def test_samples_on_which_the_network_fails_are_skipped(plain: list[int], tmp_pa
     torch.testing.assert_close(Readings.from_arrow(table).logits, logits, rtol=1e-4, atol=1e-5)
 
 
+def test_a_sample_without_finite_logits_is_named_so_beside_one_on_which_the_network_fails(tmp_path: Path) -> None:
+    class Rooted(Selective):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + (0.8 - x.mean((1, 2, 3)))[:, None].sqrt()
+
+    images = np.random.default_rng(0).integers(0, 256, (10, 8, 8), np.uint8)
+    images[3], images[5] = 250 + images[3] % 6, 200
+    np.savez(tmp_path / "a.npz", images=images)
+    source, network = open_source(str(tmp_path / "a.npz"), KIND), Rooted().eval()
+    result = measure(Classifier("made", network, None, KIND, Prepare()), source, tmp_path / "r")
+    assert {skipped.id: skipped.reason.partition(" (")[0] for skipped in result.skipped} == {
+        source.id(3): "the network's logits for it are not finite",
+        source.id(5): "the network fails on it",
+    }
+
+
 @pytest.mark.parametrize(("network", "value"), [(Selective(), 200), (Selective(even=False), None)])
 def test_a_network_that_fails_on_all_samples_or_on_none_alone_is_an_error(
     network: nn.Module, value: int | None, tmp_path: Path

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gradmeter.errors import TRACEBACK, GradmeterError, InputError, one_line
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.memory_format import in_memory_format
-from gradmeter.reading.network import logits_of, measuring, owned_parameters, owning_modules, unwrapped
+from gradmeter.reading.network import NotFinite, logits_of, measuring, owned_parameters, owning_modules, unwrapped
 from gradmeter.sources.models.contained import contained
 from gradmeter.sources.models.weights import dtype_name
 from gradmeter.sources.samples import ArrayKind, ImageKind
@@ -75,6 +75,8 @@ def failures_alone(classifier: Answering, inputs: Inputs) -> dict[int, str]:
         try:
             with contained():
                 _logits(network, inputs.rows([row]))
+        except NotFinite:  # an answer, which a measurement of the other samples reports
+            continue
         except (Exception, SystemExit) as error:  # code of the user may raise anything
             reasons[row] = failure(error)
     return reasons
