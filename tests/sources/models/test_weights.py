@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file, save_model
 from torch import nn
 
+from driven.privileges import unprivileged
 from gradmeter.errors import DataError
 from gradmeter.sources.models.weights import build_with, read_weights
 
@@ -280,6 +281,16 @@ def test_missing_and_damaged(suffix: str, tmp_path: Path) -> None:
         read_weights(path)
     path.write_bytes(b"\x08\0\0\0\0\0\0\0garbage")
     with pytest.raises(DataError, match=path.name):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_file_that_may_not_be_read(suffix: str, state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    """safetensors gives its files to their owner alone, and says of those of others that they do not exist."""
+    path = tmp_path / f"weights{suffix}"
+    (torch.save if suffix == ".pt" else save_file)(state, path)
+    path.chmod(0)
+    with unprivileged(), pytest.raises(DataError, match="Permission denied"):
         read_weights(path)
 
 

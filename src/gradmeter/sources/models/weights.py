@@ -45,14 +45,17 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]
     Raises:
         DataError: if the file is missing, damaged or not a file of weights.
     """
-    _require_file(path)
+    magic = _first_bytes(path)
     if path.suffix == ".safetensors":
         try:
             with _plainly_named(path) as plain, safe_open(plain, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, _classes(file.metadata() or {})  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             raise DataError(f"{path} is not a readable .safetensors file: {one_line(error)}") from error
-    _require_saved(path)
+    if not magic.startswith(_MAGIC):  # the error of `torch.load` would be misleading
+        raise DataError(
+            f"{path} is not a file of weights; expected .safetensors, or .pt from torch.save(model.state_dict(), path)"
+        )
     try:
         with warnings.catch_warnings(), placeholders():
             warnings.simplefilter("ignore")  # warnings about content that it then refuses
@@ -144,29 +147,23 @@ def _plainly_named(path: Path) -> Iterator[Path]:
         yield link
 
 
-def _require_file(path: Path) -> None:
+def _first_bytes(path: Path) -> bytes:
+    """The first two bytes of a file; safetensors says of one that it may not open that it does not exist.
+
+    Raises:
+        DataError: if it is no file, or cannot be read.
+    """
     expected = "expected weights, .safetensors or .pt"
     try:
         kind = kind_of(path)
+        if kind is Kind.FILE:
+            with path.open("rb") as file:
+                return file.read(2)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}); {expected}") from error
     if kind is None:
         raise DataError(f"{path}: no such file; {expected}")
-    if kind is not Kind.FILE:
-        raise DataError(f"{path} is a {kind.value[0]}; {expected}")
-
-
-def _require_saved(path: Path) -> None:
-    """Refuse a file that `torch.save` cannot have written: the error of `torch.load` would be misleading."""
-    try:
-        with path.open("rb") as file:
-            magic = file.read(2)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); expected weights, .safetensors or .pt") from error
-    if not magic.startswith(_MAGIC):
-        raise DataError(
-            f"{path} is not a file of weights; expected .safetensors, or .pt from torch.save(model.state_dict(), path)"
-        )
+    raise DataError(f"{path} is a {kind.value[0]}; {expected}")
 
 
 def build_with(build: Callable[[int | None], nn.Module], tensors: dict[str, Tensor], path: Path) -> nn.Module:
