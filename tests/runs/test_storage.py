@@ -116,7 +116,9 @@ def test_other_programs_read_from_a_store(data: Path, bucket: str, tmp_path: Pat
 def test_samples_in_a_store(workers: int, data: Path, bucket: str, tmp_path: Path) -> None:
     """In this process, and in a forked loading process."""
     store, path = fs.FileSystem.from_uri(bucket.format("data"))
-    fs.copy_files(str(data), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=store)
+    fs.copy_files(
+        str(data), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=store, use_threads=False
+    )
     result = measure(classifier(), open_source(bucket.format("data"), KIND), tmp_path / "r", Work(workers=workers))
     assert result == measure(classifier(), open_source(str(data), KIND), tmp_path / "local")
 

@@ -24,7 +24,7 @@ from transformers import (
     BertTokenizerFast,
     FNetConfig,
     FNetForSequenceClassification,
-    PreTrainedConfig,
+    PretrainedConfig,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaForSequenceClassification,
@@ -197,7 +197,7 @@ def test_what_gives_no_single_class(problem: str, images: Path) -> None:
     ("size", "side"), [({"longest_edge": 20}, 20), ({"shortest_edge": 18}, 18), (None, 224), ({"height": 9}, 9)]
 )
 def test_the_side_of_an_image_by_whatever_a_processor_calls_it(size: Any, side: int) -> None:
-    assert transformers_models._side(SimpleNamespace(size=size), PreTrainedConfig()) == side
+    assert transformers_models._side(SimpleNamespace(size=size), PretrainedConfig()) == side
 
 
 def test_images_that_the_processor_does_not_resize(images: Path) -> None:
@@ -320,7 +320,7 @@ def test_a_tokenizer_is_told_by_its_words_and_not_by_its_place(texts: Path, tmp_
 
 
 @pytest.mark.parametrize("config", [BertConfig, T5Config])
-def test_a_folder_without_the_files_of_its_tokenizer(config: type[PreTrainedConfig], tmp_path: Path) -> None:
+def test_a_folder_without_the_files_of_its_tokenizer(config: type[PretrainedConfig], tmp_path: Path) -> None:
     """For such a folder transformers makes a tokenizer to which all words are unknown."""
     config().save_pretrained(tmp_path)
     with pytest.raises(DataError, match="no vocabulary"):

@@ -74,7 +74,9 @@ def test_an_address_is_read_as_the_path_is(name: str, folder: Path) -> None:
 def filled(folder: Path, bucket: str) -> str:
     """The address of an object store with the same files."""
     store, path = fs.FileSystem.from_uri(bucket.format(""))
-    fs.copy_files(str(folder), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=store)
+    fs.copy_files(
+        str(folder), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=store, use_threads=False
+    )
     return bucket
 
 
