@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from apps.onnx.exported import needs_exporter
 from gradmeter import GradientMeter, InputError, UnsupportedModelError
 from gradmeter.reading.network import owning_modules
 from gradmeter.reading.traced import TracedForward, TracedGradients
@@ -142,6 +143,7 @@ def inputs_of(samples: int) -> Tensor:
         (Transformer, False),
     ],
 )
+@needs_exporter
 def test_gradients(make: Callable[[], nn.Module], biases: bool) -> None:
     torch.manual_seed(0)
     network, inputs = make().double().eval(), inputs_of(8)

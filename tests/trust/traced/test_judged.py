@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from apps.onnx.exported import needs_exporter
 from gradmeter import GradientMeter, GradmeterError, InputError, TrustModel
 from gradmeter.reading.probes.mirror import MIRROR
 from gradmeter.trust.candidates import ConfidenceCurve, Regression
@@ -117,8 +118,11 @@ def test_few_wrong_predictions_leave_the_softmax() -> None:
         ConfidenceCurve(),
         ConfidenceCurve(Softmax(2.0)),
         ConfidenceCurve(NormalisedLogit(4.0)),
-        ConfidenceCurve(SecondLook(-3.0)),
-        *(Regression(SecondLook(-3.0), group, 1e-2) for group in (OUTPUTS, EMBEDDING, ACTIVATIONS)),
+        pytest.param(ConfidenceCurve(SecondLook(-3.0)), marks=needs_exporter),
+        *(
+            pytest.param(Regression(SecondLook(-3.0), group, 1e-2), marks=needs_exporter)
+            for group in (OUTPUTS, EMBEDDING, ACTIVATIONS)
+        ),
     ],
     ids=str,
 )

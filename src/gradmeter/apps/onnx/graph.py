@@ -22,7 +22,7 @@ from gradmeter.runs.interrupts import interrupts_kept
 
 OPSET = 20
 # The first version whose exporter writes branches.
-_OLDEST = (2, 9)
+_OLDEST = (2, 10)
 
 
 def is_supported() -> bool:

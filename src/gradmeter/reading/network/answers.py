@@ -78,7 +78,11 @@ def answer(network: nn.Module, inputs: Inputs) -> Any:
     # Copies, because a network may modify its input in place, which belongs to the user and is used again.
     inputs = inputs.map(lambda tensor: tensor.clone())
     with autocast_of_caller():
-        output = network(*inputs.args, **inputs.kwargs)
+        return logits_in(network(*inputs.args, **inputs.kwargs))
+
+
+def logits_in(output: Any) -> Any:
+    """An output of a network, or its `.logits` attribute or entry if it has one."""
     if isinstance(output, Mapping) and "logits" in output:
         return output["logits"]
     return getattr(output, "logits", output)

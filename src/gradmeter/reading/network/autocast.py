@@ -35,9 +35,7 @@ def autocast_of_caller() -> Iterator[None]:
 
     Without its cache, which may hold weights that were cast without gradients.
     """
-    # A traced network is called in no measurement, and the second look of an exported judge cannot read a ContextVar.
-    enabled = () if torch.compiler.is_compiling() else _autocast.get()
     with ExitStack() as stack:
-        for device, dtype in enabled:
+        for device, dtype in _autocast.get():
             stack.enter_context(torch.autocast(device, dtype=dtype, cache_enabled=False))
         yield

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gradmeter.errors import GradmeterError, InputError
-from gradmeter.reading.inputs import Inputs
-from gradmeter.reading.network import answer, unwrapped
+from gradmeter.reading.network import logits_in, unwrapped
 from gradmeter.reading.probes.mirror import MIRROR, MIRROR_LOGIT
 from gradmeter.reading.traced import GradientReadings, TracedForward, TracedGradients
 from gradmeter.trust.features import SCORES, FeatureAxes
@@ -128,7 +127,8 @@ class JudgedNetwork(nn.Module):
         is_doubtful = outputs.wrong_log_odds > exact(self._above)
 
         def look(images: Tensor, logits: Tensor) -> Tensor:
-            mirrored: Tensor = answer(self.reader.network, Inputs((images.flip(3),), {})).double()
+            # A traced network is called in no measurement, and in PyTorch 2.10 a branch cannot enter its autocast.
+            mirrored: Tensor = logits_in(self.reader.network(images.flip(3))).double()
             return (mirrored + logits) / 2
 
         def keep(images: Tensor, logits: Tensor) -> Tensor:
