@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from matplotlib.collections import FillBetweenPolyCollection
+from matplotlib.collections import PolyCollection
 from scipy.stats import gaussian_kde
 
 from gradmeter.errors import InputError
@@ -11,7 +11,7 @@ RANDOM = np.random.default_rng(0)
 
 def bodies(axes):
     """The filled outlines, one per group, in order."""
-    return [area for area in axes.collections if isinstance(area, FillBetweenPolyCollection)]
+    return [area for area in axes.collections if isinstance(area, PolyCollection)]
 
 
 def test_groups_have_the_papers_colours_and_their_names():
