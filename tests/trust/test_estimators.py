@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn
 import skops.io
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
 from gradmeter import GradientMeter, TrustModel
-from gradmeter.errors import DataError, InputError
+from gradmeter.errors import DataError, GradmeterWarning, InputError
 from gradmeter.trust.estimators import load_estimators
 from gradmeter.trust.main_file import write_main
 from trust.trained import loader, trained
@@ -59,3 +60,16 @@ def test_a_meta_classifier_that_could_not_be_loaded_is_not_saved(tmp_path: Path)
     with pytest.raises(InputError, match=r"could not be loaded again .*lambda"):
         trust.save(tmp_path)
     assert not [*tmp_path.glob("*.skops")]
+
+
+def test_another_version_of_scikit_learn_gets_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(np.eye(4), [0, 1, 0, 1])
+    monkeypatch.setattr("sklearn.base.__version__", "1.0")
+    encoded = skops.io.dumps(pipeline)
+    monkeypatch.undo()
+    with pytest.warns(GradmeterWarning) as warned:
+        loaded = load_estimators(Path("x.skops"), encoded, [], "TrustModel")
+    assert [str(warning.message).partition(";")[0] for warning in warned] == [
+        f"x.skops was written with scikit-learn 1.0 and is read with {sklearn.__version__}"
+    ]
+    assert np.array_equal(loaded.predict(np.eye(4)), pipeline.predict(np.eye(4)))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from gradmeter.errors import DataError, InputError, one_line
+from sklearn.exceptions import InconsistentVersionWarning
+
+from gradmeter.errors import DataError, InputError, one_line, warn
 
 # skops allows these types, but libsvm, which computes their predictions, reads as many support vectors as one array
 # says from another, without looking at its length.
@@ -56,7 +59,20 @@ def load_estimators(path: Path, encoded: bytes, trusted: Iterable[str], kind: st
             f"{path} holds {', '.join(refused)}, which may run arbitrary code or crash; if you trust the origin of the "
             f"folder, name these types in {kind}.load(..., trusted=[...])"
         )
-    return skops.io.loads(encoded, trusted=sorted(allowed))
+
+    def loaded(other_version: Literal["error", "ignore"]) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter(other_version, InconsistentVersionWarning)
+            return skops.io.loads(encoded, trusted=sorted(allowed))
+
+    try:
+        return loaded("error")
+    except InconsistentVersionWarning as version:  # one for each estimator
+        warn(
+            f"{path} was written with scikit-learn {version.original_sklearn_version} and is read with "
+            f"{version.current_sklearn_version}; if P(correct) differs, install that version or fit the {kind} again"
+        )
+        return loaded("ignore")
 
 
 def type_names(encoded: bytes) -> Iterator[str]:
