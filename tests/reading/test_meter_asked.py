@@ -543,6 +543,7 @@ def test_layers_that_some_samples_call_again_are_left_out() -> None:
         assert_equal(Readings.concatenate([meter(row) for row in x.split(1)]), readings)
 
 
+@pytest.mark.skipif(torch.__version__ < "2.7", reason="PyTorch cannot index them")
 def test_outputs_for_inputs_of_16_bits() -> None:
     """PyTorch cannot compare them."""
     model = randomise(Recipe(lambda m, x: m.head(x.double() / 65535), head=nn.Linear(4, 3)).double())

@@ -13,6 +13,8 @@ from gradmeter import DataError, GradientMeter, TrustModel
 from gradmeter.trust.main_file import write_main
 from trust.trained import digits
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* was written with scikit-learn")
+
 FOLDER = Path(__file__).parent / "saved/0.1"
 LABELS = digits()[1]
 # P(correct) of six digits, and the threshold, by version 0.1.0.
