@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,6 +143,17 @@ def test_one_network_is_measured_once(judges: SideBySide, networks: SideBySide, 
     assert not (home / "judges/forward/readings").exists()
     assert (home / "networks/forward/readings").is_dir()
     assert (home / "networks/other/readings").is_dir()
+
+
+@pytest.mark.parametrize("change", [{"classes": None}, {"name": "mine:network"}])
+def test_a_network_that_was_opened_in_two_ways_is_measured_for_each(
+    change: dict[str, Any], home: Path, at_place: Path, tmp_path: Path
+) -> None:
+    first, second = candidate("trust", "trust"), candidate("forward", str(home / "forward"))
+    other = replace(second, classifier=replace(second.classifier, **change))
+    result = evaluate_two((first, other), "test", [], tmp_path / "out", **QUICK)
+    assert result.left_out == 0
+    assert result.shares[0].first == result.shares[0].second  # of right predictions
 
 
 def test_the_page_links_to_both_reports(networks: SideBySide, home: Path) -> None:

@@ -75,7 +75,7 @@ class SideBySide:
         judged: their predictions for the inputs that both have judged, with P(correct) as the only method.
         comparison: P(correct) of the first compared with that of the second.
         shares: shares of right and of accepted predictions, and of errors among the accepted ones.
-        same_network: whether both judge the same network.
+        same_network: whether both judge the same network, opened by the same name and with the same names of classes.
         left_out: number of inputs that only one of them has judged.
     """
 
@@ -161,8 +161,9 @@ def short_names(trusts: Sequence[Path]) -> list[str]:
     return names[len(names) - len(trusts) :]
 
 
-def _network(classifier: Classifier) -> tuple[str, str]:
-    return weights_hash(classifier.network), repr(classifier.batch)
+def _network(classifier: Classifier) -> tuple[object, ...]:
+    """What readings are made with; names of classes also decide which labels are right."""
+    return classifier.name, weights_hash(classifier.network), classifier.classes, repr(classifier.batch)
 
 
 def _require_same_classes(first: Candidate, second: Candidate) -> None:
