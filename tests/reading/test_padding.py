@@ -64,6 +64,15 @@ def test_a_padded_sample_is_read_as_alone(width: int, left: bool, gradients: boo
     torch.testing.assert_close(given.embedding, single.embedding)
 
 
+@pytest.mark.parametrize("gradients", [True, False])
+def test_padding_is_left_out_if_the_mask_is_a_positional_argument(gradients: bool) -> None:
+    network, padded = Texts(4).eval(), batch()
+    named, given = (meter(network, gradients=gradients)(inputs) for inputs in (padded, (*padded.values(),)))
+    assert given.activations is not None
+    assert named.activations is not None
+    torch.testing.assert_close(given.activations.values, named.activations.values)
+
+
 def test_the_labels_stay_with_their_samples() -> None:
     network, padded, labels = Texts(4).eval(), batch(), torch.tensor([0, 1, 2, 0, 1, 2])
     given = meter(network, gradients=True)(padded, labels)

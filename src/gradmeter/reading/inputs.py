@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradmeter.errors import InputError
 
@@ -27,11 +28,13 @@ class Inputs:
         args: positional arguments.
         kwargs: keyword arguments.
         labels: [N] classes that replace the first pseudo-label; None to keep it.
+        mask_place: place of the mask among the positional arguments; None if it can only be a keyword argument.
     """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     labels: Tensor | None = None
+    mask_place: int | None = None
 
     @classmethod
     def of(
@@ -98,10 +101,24 @@ class Inputs:
         arguments: list[tuple[int | str, Any]] = [*enumerate(self.args), *self.kwargs.items()]
         return tuple((key, value) for key, value in arguments if isinstance(value, int | str | None))
 
+    def for_network(self, network: nn.Module) -> Inputs:
+        """The same arguments, with the place of the mask according to the parameters of the network's forward pass."""
+        try:
+            parameters = signature(network.forward).parameters.values()
+        except (TypeError, ValueError):  # TorchScript
+            return self
+        names = [parameter.name for parameter in parameters if parameter.kind <= Parameter.POSITIONAL_OR_KEYWORD]
+        return replace(self, mask_place=names.index(MASK)) if MASK in names[: len(self.args)] else self
+
+    @cached_property
+    def mask_argument(self) -> Any:
+        """The argument that marks padding; None if there is none."""
+        return self.kwargs.get(MASK) if self.mask_place is None else self.args[self.mask_place]
+
     @cached_property
     def mask(self) -> Tensor | None:
         """Which positions are no padding, [N, T] bool; None if there is no padding."""
-        mask = self.kwargs.get(MASK)
+        mask = self.mask_argument
         if not isinstance(mask, Tensor) or mask.dim() != 2 or bool((mask != 0).all()):
             return None
         return mask != 0
@@ -158,9 +175,8 @@ class Inputs:
         def apply(value: Any) -> Any:
             return change(value) if isinstance(value, Tensor) else value
 
-        return Inputs(
-            tuple(map(apply, self.args)), {name: apply(value) for name, value in self.kwargs.items()}, self.labels
-        )
+        args, kwargs = tuple(map(apply, self.args)), {name: apply(value) for name, value in self.kwargs.items()}
+        return replace(self, args=args, kwargs=kwargs)
 
     def in_default_format(self) -> Inputs:
         """The same inputs, with images in PyTorch's default memory format, in which each channel is contiguous."""

@@ -330,7 +330,7 @@ class GradientMeter:
         if torch.compiler.is_compiling():  # in a function that torch.compile traces
             readings: Readings = torch.compiler.disable(self.__call__)(inputs, labels)
             return readings
-        batch = Inputs.of(inputs, labels)
+        batch = Inputs.of(inputs, labels).for_network(self._network)
         if self._parameters_changed():  # a layer was replaced since the last call
             self._look_up_parameters()
         keep_freed_memory()

@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from gradmeter.reading.capture import SampleAxis, growing_dimension
 from gradmeter.reading.hooks import OfThisThread
-from gradmeter.reading.inputs import MASK, PROBE_SAMPLES, Inputs
+from gradmeter.reading.inputs import PROBE_SAMPLES, Inputs
 from gradmeter.reading.kernels import OutputSums
 from gradmeter.reading.statistics import Moments, PowerSums, statistics_of
 
@@ -208,7 +208,7 @@ class OutputReader:
                 changed = (dim for dim, (size, less) in enumerate(zip(*shapes, strict=True)) if size != less)
                 dim = positions[call] = next(changed, None)
                 # A network that pads its inputs itself, as Longformer does, leaves no mask of that.
-                if dim is not None and shapes[1][dim] != trimmed.kwargs[MASK].shape[1] and call[0] in self.layers:
+                if dim is not None and shapes[1][dim] != trimmed.mask_argument.shape[1] and call[0] in self.layers:
                     self.padded.add(call[0])
         # Without an axis that is shorter, a network that got shorter inputs has padded them to one length itself.
         cut = sum(size != less for size, less in zip(padded.shapes, trimmed.shapes, strict=True))
@@ -324,7 +324,7 @@ def _other_contents(sample: Inputs) -> Inputs:
     """Several samples of the shape of one with other plausible values, such as its own in another order."""
 
     def change(tensor: Tensor) -> Tensor:
-        if tensor is sample.kwargs.get(MASK) or tensor.dtype == torch.bool or tensor.is_complex() or not tensor.numel():
+        if tensor is sample.mask_argument or tensor.dtype == torch.bool or tensor.is_complex() or not tensor.numel():
             return tensor.expand(_OTHERS, *tensor.shape[1:])
         least, most, values = tensor.amin(), tensor.amax(), tensor.flatten()
         shuffled = values[torch.randperm(len(values), generator=torch.Generator("cpu").manual_seed(0), device="cpu")]
