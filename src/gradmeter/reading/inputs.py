@@ -103,6 +103,8 @@ class Inputs:
 
     def for_network(self, network: nn.Module) -> Inputs:
         """The same arguments, with the place of the mask according to the parameters of the network's forward pass."""
+        if len(self.args) < 2:
+            return self
         try:
             parameters = signature(network.forward).parameters.values()
         except (TypeError, ValueError):  # TorchScript
