@@ -72,7 +72,10 @@ class Calibrated(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         calibrated.fit(matrix, correct).set_params(cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0))
         unknown_share = float(np.count_nonzero(data.target >= UNKNOWN) / len(data.target))
         held_out = Judgement(p_correct, np.ones(len(correct), np.bool_))
-        return CrossFit(self.of(calibrated, unknown_share), held_out, None)
+        numbers = np.empty(len(correct), np.int64)
+        for number, (_, test) in enumerate(folds):
+            numbers[test] = number
+        return CrossFit(self.of(calibrated, unknown_share), held_out, numbers, None)
 
     @classmethod
     def of(cls, calibrated: CalibratedClassifierCV, unknown_share: float) -> Self:

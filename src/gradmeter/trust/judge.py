@@ -54,6 +54,7 @@ class Judge:
         fallback: why known inputs are ranked by the softmax alone; None if they are not.
         gradient_ranges: the range of each layer's gradient for right predictions; None if gradients were not read, or
             for a TrustModel that was saved by an earlier version.
+        folds: [n] the fold of each sample of `held_out`; None if the judge was loaded.
     """
 
     features: LogFeatures
@@ -65,6 +66,7 @@ class Judge:
     synthetic: int = 0
     fallback: str | None = None
     gradient_ranges: GradientRanges | None = None
+    folds: NDArray[np.int64] | None = None
 
     @classmethod
     def fit(
@@ -118,7 +120,8 @@ class Judge:
             fit = meta_classifier.cross_fit(data, advance)
         ranges = GradientRanges.of(known.rows(np.flatnonzero(correct)))
         counts = right, wrong, unknown
-        return cls(features, fit.classifier, *counts, fit.held_out, sum(map(len, used)), fit.fallback, ranges)
+        made = sum(map(len, used))
+        return cls(features, fit.classifier, *counts, fit.held_out, made, fit.fallback, ranges, fit.folds)
 
     @property
     def unknown_share(self) -> float:

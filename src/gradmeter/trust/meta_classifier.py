@@ -177,11 +177,13 @@ class CrossFit:
         classifier: fitted to all samples.
         held_out: judgements of the samples that are not synthetic, by classifiers that were not fitted to them; these
             may have been fitted to synthetic unknowns made from them.
+        folds: [n] the fold of each of these samples; another classifier judged each fold.
         fallback: why known inputs are ranked by the softmax alone; None if they are not.
     """
 
     classifier: FittedClassifier
     held_out: Judgement
+    folds: NDArray[np.int64]
     fallback: str | None
 
 

@@ -236,7 +236,7 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         reason = fallback_reason(learned, data.softmax[known], target[known] == WRONG, folds[known])
         ranking = LEARNED if reason is None else SOFTMAX
         heads = TwoHeads(self.unknown_share, self.outputs, ranking).fit(data.block, target)
-        return CrossFit(heads, held_out[ranking].rows(numbers), reason)
+        return CrossFit(heads, held_out[ranking].rows(numbers), folds[numbers], reason)
 
     @property
     def assumed_unknown_share(self) -> float:

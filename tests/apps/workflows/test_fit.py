@@ -69,13 +69,16 @@ def test_a_loading_process_that_is_killed_while_reads_are_compared() -> None:
         list(_pilot(classifier(), Deadly(3), known, Work(workers=1)))
 
 
-def test_the_comparison_is_of_held_out_folds(fitted: Fitted) -> None:
+def test_the_comparison_is_within_held_out_folds(fitted: Fitted) -> None:
     judge, judged = fitted.trust.judge, fitted.judged
     assert judge is not None
+    assert judge.folds is not None
     inside, outside = judged.correct, judged.wrong
     for method, p_wrong in (("P(correct)", 1 - judge.held_out.p_correct), ("softmax", judged.uncertainty["softmax"])):
-        taken = inside | outside
-        expected = roc_auc_score(outside[taken], p_wrong[taken])
+        taken = [(inside | outside) & (judge.folds == fold) for fold in np.unique(judge.folds[outside])]
+        areas = [roc_auc_score(outside[rows], p_wrong[rows]) for rows in taken]
+        pairs = [(inside & rows).sum() * (outside & rows).sum() for rows in taken]
+        expected = np.average(areas, weights=pairs)
         assert fitted.comparison.estimates["auroc", WRONG, method].value == pytest.approx(expected, abs=1e-12)
     # A meta classifier that was fitted on the samples would recognise all of them.
     assert fitted.comparison.estimates["auroc", "noise:uniform", "P(correct)"].value < 1

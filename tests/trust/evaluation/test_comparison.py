@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -37,15 +39,6 @@ def judged(known=400, unknown=(70, 50), digits=1, seed=0, names=("letters", "noi
     uncertainty = {name: -values for name, values in stated.items()}
     uncertainty["energy"] = (signal + random.normal(size=concept.size)).round(digits)
     return Judged(correct, concept, names, uncertainty, stated)
-
-
-def changed(predictions, **fields):
-    return Judged(
-        **{
-            name: fields.get(name, getattr(predictions, name))
-            for name in ("correct", "concept", "unknowns", "uncertainty", "probability", "contents")
-        }
-    )
 
 
 def oracle(predictions, column, method):
@@ -112,7 +105,7 @@ def test_differences_are_those_of_the_first_method_to_each_other():
 def test_only_probabilities_are_compared_in_calibration():
     predictions = judged()
     comparison = compare(
-        changed(predictions, probability={"softmax": predictions.probability["softmax"]}), repetitions=1
+        replace(predictions, probability={"softmax": predictions.probability["softmax"]}), repetitions=1
     )
     assert {method for measure, _, method in comparison.estimates if measure in CALIBRATION} == {"softmax"}
     assert not CALIBRATION & {measure for measure, _, _ in comparison.differences}
@@ -125,12 +118,12 @@ def test_columns_without_samples_are_left_out():
     predictions = judged(unknown=(70,), names=("letters", "nothing"))
     assert columns(predictions) == [WRONG, "letters", ALL]
     assert columns(judged(unknown=(), names=("nothing",))) == [WRONG]
-    assert columns(changed(predictions, correct=predictions.concept == 0)) == ["letters"]
+    assert columns(replace(predictions, correct=predictions.concept == 0)) == ["letters"]
 
 
 def test_a_certain_error_has_a_finite_likelihood():
     predictions = judged()
-    comparison = compare(changed(predictions, probability={"ours": np.ones(predictions.correct.size)}), repetitions=20)
+    comparison = compare(replace(predictions, probability={"ours": np.ones(predictions.correct.size)}), repetitions=20)
     nll = comparison.estimates["nll", WRONG, "ours"]
     assert nll.value == pytest.approx(-np.log(np.finfo(float).eps / 2) * predictions.wrong.sum() / 400)
     assert np.isfinite([nll.low, nll.high]).all()
@@ -274,7 +267,7 @@ def test_resamples_without_a_column_are_left_out():
 def test_ties_only():
     predictions = judged()
     comparison = compare(
-        changed(predictions, uncertainty={"ours": np.full(predictions.correct.size, 2.0)}), repetitions=20
+        replace(predictions, uncertainty={"ours": np.full(predictions.correct.size, 2.0)}), repetitions=20
     )
     assert {comparison.estimates["auroc", column, "ours"] for column in predictions.columns()} == {
         Interval(0.5, 0.5, 0.5)
@@ -329,7 +322,7 @@ def test_results_depend_on_the_seed_and_progress_is_reported():
 def test_a_method_against_itself():
     predictions = judged()
     comparison = compare(
-        changed(
+        replace(
             predictions,
             uncertainty={"ours": predictions.uncertainty["ours"], "same": predictions.uncertainty["ours"].copy()},
             probability={"ours": predictions.probability["ours"], "same": predictions.probability["ours"].copy()},
@@ -358,13 +351,30 @@ def test_copies_of_inputs_add_no_evidence():
     for name in ("uncertainty", "probability"):
         fields[name] = {method: values[rows] for method, values in getattr(predictions, name).items()}
     once = compare(predictions, repetitions=50)
-    copied = compare(changed(predictions, **fields, contents=rows.astype("u8")), repetitions=50)
+    copied = compare(replace(predictions, **fields, contents=rows.astype("u8")), repetitions=50)
     for measure, column, method in once.estimates:
         if measure in ("auroc", "fpr95_right", "brier", "nll"):
             expected, interval = (part.estimates[measure, column, method] for part in (once, copied))
             assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
     with pytest.raises(InputError, match="contents: expected 260"):
-        changed(predictions, contents=np.arange(3, dtype=np.uint64))
+        replace(predictions, contents=np.arange(3, dtype=np.uint64))
+
+
+def test_predictions_of_different_folds_are_not_compared():
+    random = np.random.default_rng(0)
+    correct = random.random(600) < 0.8
+    folds = random.integers(3, size=600)
+    score = random.normal(size=600) + 1.5 * ~correct
+    # Another classifier has judged each fold, and its scores have another level.
+    predictions = Judged(correct, np.zeros(600, np.int64), (), {"ours": score + 2 * folds, "softmax": score}, {})
+    assert compare(predictions, repetitions=100).verdict("auroc", WRONG, "softmax") == "worse"
+    comparison = compare(replace(predictions, folds=folds), repetitions=100)
+    assert comparison.differences["auroc", WRONG, "softmax"] == Interval(0.0, 0.0, 0.0)
+    pairs = [np.count_nonzero(correct[folds == fold]) * np.count_nonzero(~correct[folds == fold]) for fold in range(3)]
+    areas = [roc_auc_score(~correct[folds == fold], score[folds == fold]) for fold in range(3)]
+    assert comparison.estimates["auroc", WRONG, "ours"].value == pytest.approx(np.average(areas, weights=pairs))
+    with pytest.raises(InputError, match="folds: expected 600"):
+        replace(predictions, folds=folds[1:])
 
 
 @pytest.mark.parametrize("repeated", [False, True])
@@ -425,7 +435,7 @@ def test_the_direction_of_each_measure_is_right():
 
 
 def test_the_comparison_is_empty_if_all_predictions_are_right():
-    right = changed(judged(), correct=np.ones(520, bool), concept=np.zeros(520, int))
+    right = replace(judged(), correct=np.ones(520, bool), concept=np.zeros(520, int))
     assert right.columns() == {}
     comparison = compare(right, repetitions=20)
     assert (comparison.estimates, comparison.differences) == ({}, {})
@@ -454,7 +464,7 @@ def test_the_comparison_is_empty_if_all_predictions_are_right():
 def test_bad_predictions(fields, message):
     predictions = judged()
     with pytest.raises(InputError, match=message):
-        changed(predictions, **fields)
+        replace(predictions, **fields)
 
 
 @pytest.mark.parametrize("confidence", [0, 1, -0.1, 95, float("nan")])
@@ -466,4 +476,4 @@ def test_bad_confidence(confidence):
 def test_bad_probabilities():
     predictions = judged()
     with pytest.raises(InputError, match=r"probability.*\b2 to 2\b"):
-        compare(changed(predictions, probability={"ours": np.full(520, 2.0)}))
+        compare(replace(predictions, probability={"ours": np.full(520, 2.0)}))

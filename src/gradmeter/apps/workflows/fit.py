@@ -366,4 +366,5 @@ def _judged(trust: TrustModel, tables: Sequence[pa.Table], unknowns: Sequence[st
         {OURS: -held_out, "softmax": -softmax, "entropy": entropy(readings.logits)},
         {OURS: held_out, "softmax": softmax},
         np.concatenate([*map(table_contents, tables, parts)]),
+        trust.judge.folds,
     )

@@ -73,7 +73,9 @@ def learned(fitted: Fitted) -> list[str]:
         sentences.append(f"No synthetic unknown inputs were made: {fitted.no_synthetic}.")
     sentences += [judge.meaning, *_read(fitted.trust)]
     if wrong or unknown:
-        sentences.append("Comparison on held-out folds, each judged by a meta classifier that was not fitted on it:")
+        sentences.append(
+            "Comparison within held-out folds, each judged by a meta classifier that was not fitted on it:"
+        )
     else:
         sentences.append(
             "P(correct) cannot be compared with other scores, because there are no wrong predictions and no unknown "

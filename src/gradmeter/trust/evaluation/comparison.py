@@ -93,6 +93,8 @@ class Judged:
         uncertainty: [N] for each method; a higher score means more uncertain.
         probability: [N] P(correct), for the methods that predict it.
         contents: [N] equal numbers for equal inputs, whose copies add no evidence; None if all differ.
+        folds: [N] equal numbers for predictions whose uncertainty may be compared; None for all. Held-out predictions
+            of different folds may not, because different classifiers judged them.
 
     Raises:
         InputError: if an array has the wrong shape or type, or no prediction is right.
@@ -104,6 +106,7 @@ class Judged:
     uncertainty: Mapping[str, NDArray[np.float64]]
     probability: Mapping[str, NDArray[np.float64]]
     contents: NDArray[np.uint64] | None = None
+    folds: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         """Check the arrays."""
@@ -120,6 +123,8 @@ class Judged:
             raise InputError(f"concept: expected a number from 0 to {len(self.unknowns)} for each prediction")
         if self.contents is not None and self.contents.shape != self.correct.shape:
             raise InputError(f"contents: expected {self.correct.size} numbers, got {self.contents.size}")
+        if self.folds is not None and self.folds.shape != self.correct.shape:
+            raise InputError(f"folds: expected {self.correct.size} numbers, got {self.folds.size}")
         if (self.correct & (self.concept > 0)).any():
             raise InputError("correct: expected False for all unknown inputs, got True")
         if not self.correct.any():
@@ -187,7 +192,8 @@ def compare(
 
     Separation measures (AUROC, AUPR, FPR95) compare the right predictions with those of the column. Selection measures
     (AURC and similar) and calibration measures are over all known inputs and the inputs of the column, in their given
-    shares.
+    shares. Of several folds, separation and selection measures are averages, in which each fold counts by its pairs of
+    a right prediction and one of the column.
 
     The known inputs and each unknown concept are resampled separately, copies of an input together; all methods get the
     same resamples.
@@ -218,12 +224,11 @@ def compare(
     groups = [group for group in groups if group.size]
     inputs = judged.inputs
     units = [Units.of(inputs[group]) for group in groups]
-    rankings = [{name: Ranking.of(scores) for name, scores in part.uncertainty.items()} for part in parts]
-    everything = np.arange(judged.correct.size)
-    values = _measure_all(parts, rankings, everything)
+    exact = [_folds(part) for part in parts]
+    values = _measure_all(parts, exact, np.arange(judged.correct.size))
     coarse = [
-        {name: ranking.coarse(_THRESHOLDS, _kinds(part)) for name, ranking in of_part.items()}
-        for part, of_part in zip(parts, rankings, strict=True)
+        [fold.coarse(_THRESHOLDS // len(folds), _kinds(part)) for fold in folds]
+        for part, folds in zip(parts, exact, strict=True)
     ]
     draws: dict[Key, list[float]] = {key: [] for key in values}
     for _ in range(repetitions):
@@ -269,13 +274,39 @@ def _kinds(judged: Judged) -> NDArray[np.int64]:
     return np.unique(np.where(judged.correct, -1, judged.concept), return_inverse=True)[1]
 
 
+@dataclass(frozen=True, eq=False)
+class _Fold:
+    """The predictions of one fold.
+
+    Attributes:
+        rows: [n] which these are.
+        rankings: of their uncertainties, by method.
+    """
+
+    rows: NDArray[np.int64]
+    rankings: Mapping[str, Ranking]
+
+    def coarse(self, limit: int, kinds: NDArray[np.int64]) -> _Fold:
+        """Merge thresholds such that at most about `limit` remain; `kinds` [N] are those of all predictions."""
+        groups = np.unique(kinds[self.rows], return_inverse=True)[1]
+        return _Fold(self.rows, {method: ranking.coarse(limit, groups) for method, ranking in self.rankings.items()})
+
+
+def _folds(judged: Judged) -> list[_Fold]:
+    numbers = np.zeros(judged.correct.size, np.int64) if judged.folds is None else judged.folds
+    return [
+        _Fold(rows, {method: Ranking.of(scores[rows]) for method, scores in judged.uncertainty.items()})
+        for rows in (np.flatnonzero(numbers == number) for number in np.unique(numbers))
+    ]
+
+
 def _measure_all(
-    parts: Sequence[Judged], rankings: Sequence[Mapping[str, Ranking]], rows: NDArray[np.int64]
+    parts: Sequence[Judged], folds: Sequence[Sequence[_Fold]], rows: NDArray[np.int64]
 ) -> dict[Key, float]:
     """Return all measures of the methods of all parts."""
     return {
         key: value
-        for part, of_part in zip(parts, rankings, strict=True)
+        for part, of_part in zip(parts, folds, strict=True)
         for key, value in _measure(part, of_part, rows).items()
     }
 
@@ -286,32 +317,54 @@ def _difference(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     return np.where(np.abs(difference) <= ROUNDING, 0.0, difference)
 
 
-def _measure(judged: Judged, rankings: Mapping[str, Ranking], rows: NDArray[np.int64]) -> dict[Key, float]:
+def _measure(judged: Judged, folds: Sequence[_Fold], rows: NDArray[np.int64]) -> dict[Key, float]:
     """Return all measures of the samples with the given rows [n], which may repeat."""
-    values: dict[Key, float] = {}
     weights = np.bincount(rows, minlength=judged.correct.size)
     columns = judged.columns()
-
-    def histogram(ranking: Ranking, members: NDArray[np.bool_]) -> NDArray[np.int64]:
-        samples = np.flatnonzero(members)
-        return ranking.histogram(samples, weights[samples])
-
-    for method, ranking in rankings.items():
-        right, wrong = histogram(ranking, judged.correct), histogram(ranking, judged.wrong)
-        for column, members in columns.items():
-            outside = histogram(ranking, members)
-            counts = counts_of_histograms(right, outside)
-            # The errors in the population of a concept are its inputs and the wrong predictions for known inputs.
-            population = counts if column in (WRONG, ALL) else counts_of_histograms(right, outside + wrong)
-            if counts.inside[-1] and counts.outside[-1]:
-                for measure, value in (*_separation_measures(counts), *_selection_measures(population)):
-                    values[measure, column, method] = value
+    by_fold: dict[Key, list[tuple[float, int]]] = {}
+    for fold in folds:
+        for key, value, pairs in _measure_fold(judged, columns, fold, weights[fold.rows]):
+            by_fold.setdefault(key, []).append((value, pairs))
+    values = {key: _average(of_folds) for key, of_folds in by_fold.items()}
     for column, members in columns.items():
         in_population = rows[((judged.concept == 0) | members)[rows]]
         for method, probability in judged.probability.items():
             for measure, value in _calibration_measures(probability[in_population], judged.correct[in_population]):
                 values[measure, column, method] = value
     return values
+
+
+def _measure_fold(
+    judged: Judged, columns: Mapping[str, NDArray[np.bool_]], fold: _Fold, weights: NDArray[np.int64]
+) -> Iterator[tuple[Key, float, int]]:
+    """Yield the measures of the rankings in one fold, each with its number of pairs.
+
+    Args:
+        judged: the predictions.
+        columns: which of them belong to each group.
+        fold: those to measure.
+        weights: [n] how often each of the fold is drawn.
+    """
+
+    def histogram(ranking: Ranking, members: NDArray[np.bool_]) -> NDArray[np.int64]:
+        samples = np.flatnonzero(members[fold.rows])
+        return ranking.histogram(samples, weights[samples])
+
+    for method, ranking in fold.rankings.items():
+        right, wrong = histogram(ranking, judged.correct), histogram(ranking, judged.wrong)
+        for column, members in columns.items():
+            outside = histogram(ranking, members)
+            counts = counts_of_histograms(right, outside)
+            # The errors in the population of a concept are its inputs and the wrong predictions for known inputs.
+            population = counts if column in (WRONG, ALL) else counts_of_histograms(right, outside + wrong)
+            if pairs := int(counts.inside[-1] * counts.outside[-1]):
+                for measure, value in (*_separation_measures(counts), *_selection_measures(population)):
+                    yield (measure, column, method), value, pairs
+
+
+def _average(of_folds: Sequence[tuple[float, int]]) -> float:
+    total = sum(pairs for _, pairs in of_folds)
+    return sum(value * (pairs / total) for value, pairs in of_folds)
 
 
 def _separation_measures(counts: AcceptedCounts) -> Iterator[tuple[str, float]]:
