@@ -40,7 +40,7 @@ def estimate_grid(comparison: Comparison) -> Grid:
         _blocks(comparison, cells, {measure for measure, _, _ in comparison.estimates}),
         (
             "Shares in percent, NLL in nats; ↑ higher is better, ↓ lower is better. Brier, NLL and ECE are defined "
-            "for probabilities only, so other scores have none.",
+            "for probabilities only, so other scores have none. A group of one input has no intervals.",
         ),
     )
 

@@ -38,7 +38,8 @@ def compared(
         other_value = comparison.estimates["auroc", column, other].value
         verdict = _COMPARISONS[comparison.verdict("auroc", column, other)]
         if (inputs := comparison.few.get(column)) is not None:
-            basis = f"this rests on {inputs} different inputs, and {LEAST_INPUTS} are needed to show a difference"
+            rests = "one input" if inputs == 1 else f"{inputs} different inputs"
+            basis = f"this rests on {rests}, and {LEAST_INPUTS} are needed to show a difference"
         else:
             basis = (
                 f"{100 * comparison.confidence:g} % confidence interval of the difference: "
