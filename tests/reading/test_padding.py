@@ -196,6 +196,41 @@ def test_the_text_with_the_most_padding_tells_whether_logits_depend_on_it(gradie
         meter(Averaged(4).eval(), gradients=gradients)({"input_ids": mask, "attention_mask": mask})
 
 
+class Windows(Texts):
+    """Texts of at least five tokens, as the usual convolutions over words take."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.windows = nn.Conv1d(width, width, 5)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.head(self.windows(self.tokens(input_ids).mT).relu().mean(2))
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_text_that_is_too_short_for_the_network_does_not_hide_the_warnings(gradients: bool) -> None:
+    logits = pytest.warns(PaddingWarning, match="with and without its padding differ")
+    with logits, pytest.warns(PaddingWarning, match="layer 'windows' are read with their padding"):
+        meter(Windows(4).eval(), gradients=gradients)(batch())
+
+
+def test_a_network_that_takes_texts_of_one_length_is_tried_without_padding_once() -> None:
+    class Fixed(Texts):
+        failures = 0
+
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            if input_ids.shape[1] < max(LENGTHS):
+                Fixed.failures += 1
+                raise ValueError
+            return super().forward(input_ids, attention_mask)
+
+    measure = meter(Fixed(4).eval(), gradients=False)
+    measure(batch())
+    failures = Fixed.failures
+    measure(batch())
+    assert Fixed.failures == failures > 0
+
+
 def test_layers_that_are_read_with_their_padding_are_named_once() -> None:
     measure = meter(Sounds().eval(), gradients=False)
     mask = batch()["attention_mask"].repeat(1, 3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -46,26 +45,30 @@ class MeterWarnings:
         )
 
     def padded_logits(self, network: nn.Module, batch: Inputs) -> None:
-        """Compare the logits of the most padded sample with and without its padding, and warn if they differ."""
+        """Compare the logits of a sample with and without its padding, and warn if they differ.
+
+        It is the most padded one that the network takes without: for many, a text of one word is too short.
+        """
         if batch.options in self._trimmed or batch.mask is None:
             return
-        lengths = batch.mask.sum(1)
-        # A sample with nothing but padding cannot do without it.
-        sample = batch.rows([int(lengths.where(lengths > 0, batch.mask.shape[1]).argmin())])
-        if (trimmed := sample.trimmed()) is None:
+        for rows in batch.equally_padded():
+            sample = batch.rows([rows[0]])
+            if (trimmed := sample.trimmed()) is None:
+                continue
+            self._trimmed.add(batch.options)
+            try:
+                with torch.no_grad():
+                    alone, padded = (logits_of(network, inputs, {})[0] for inputs in (trimmed, sample))
+            except Exception:
+                continue
+            if difference := logits_difference(alone, padded):
+                warn(
+                    f"the network's logits for a sample with and without its padding differ by {difference:.2g}: what "
+                    "is read of a sample, and its verdict, depend on the length of its batch; pad all samples to the "
+                    "same length or on the other side (padding_side of a tokenizer)",
+                    PaddingWarning,
+                )
             return
-        self._trimmed.add(batch.options)
-        difference = None
-        with suppress(Exception), torch.no_grad():  # not every network takes texts of every length
-            padded, alone = (logits_of(network, inputs, {})[0] for inputs in (sample, trimmed))
-            difference = logits_difference(alone, padded)
-        if difference:
-            warn(
-                f"the network's logits for a sample with and without its padding differ by {difference:.2g}: what is "
-                "read of a sample, and its verdict, depend on the length of its batch; pad all samples to the same "
-                "length or on the other side (padding_side of a tokenizer)",
-                PaddingWarning,
-            )
 
     def padded_layers(self, layers: Collection[str]) -> None:
         """Warn of layers whose outputs were read at padded positions, too."""

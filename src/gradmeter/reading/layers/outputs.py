@@ -134,6 +134,8 @@ class OutputReader:
         self._axes: defaultdict[_Options, dict[Call, SampleAxis | None]] = defaultdict(dict)
         # By the same options: the axis of each output's rows that is shorter for a shorter text, None if none is.
         self._positions: dict[_Options, dict[Call, int | None]] = {}
+        # By the options for which no positions are known: the length of the longest text that the network did not take.
+        self._too_short: dict[_Options, int] = {}
         # Shapes of outputs without known positions, such as those of an image beside a text; for each size of image.
         self._shapes: dict[tuple[_Kind, Call], torch.Size] = {}
         self._learned: set[_Kind] = set()
@@ -155,10 +157,13 @@ class OutputReader:
         new = self._learn_axes(forward, inputs, unknown)
         if self._activations and inputs.mask is not None and inputs.options not in self._positions:
             padded = inputs.rows([0])
-            if (trimmed := padded.trimmed()) is not None:
-                self._positions[inputs.options] = {}
-                with suppress(Exception):  # not every network takes texts of every length
+            trimmed = padded.trimmed()
+            length = 0 if trimmed is None else trimmed.mask_argument.shape[1]
+            if trimmed is not None and length > self._too_short.get(inputs.options, 0):
+                try:
                     self._positions[inputs.options] = self._learn_positions(forward, padded, trimmed)
+                except Exception:  # not every network takes texts of every length
+                    self._too_short[inputs.options] = length
         return new
 
     def _learn_axes(self, forward: Callable[[Inputs], Any], inputs: Inputs, unknown: bool) -> bool:
@@ -198,8 +203,8 @@ class OutputReader:
         self, forward: Callable[[Inputs], Any], padded: Inputs, trimmed: Inputs
     ) -> dict[Call, int | None]:
         """Which axis of each output is shorter for a sample without its padding; of an image's outputs none is."""
-        whole = self._outputs_of(forward, padded, shapes=True)
         shorter = self._outputs_of(forward, trimmed, shapes=True)
+        whole = self._outputs_of(forward, padded, shapes=True)
         positions: dict[Call, int | None] = {}
         for call, axis in self.axes(padded).items():
             fitting = [axis.adapted(outputs[call].shape, 1) for outputs in (whole, shorter) if call in outputs]
