@@ -73,6 +73,26 @@ def test_padding_is_left_out_if_the_mask_is_a_positional_argument(gradients: boo
     torch.testing.assert_close(given.activations.values, named.activations.values)
 
 
+class Folded(Texts):
+    """Positions are folded into the batch; for a text of one token this cannot be seen."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        tokens = self.tokens(input_ids)
+        encoded = self.encoder.linear1(tokens.flatten(0, 1)).relu().unflatten(0, input_ids.shape)
+        summed = (encoded[..., : tokens.shape[2]] * attention_mask[..., None]).sum(1)
+        return self.head(summed / attention_mask.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_padding_is_left_out_where_positions_are_folded_into_the_batch(gradients: bool) -> None:
+    network, padded = Folded(4).eval(), batch()
+    given = meter(network, gradients=gradients)(padded)
+    single = Readings.concatenate([meter(network, gradients=gradients)(alone(padded, row)) for row in range(6)])
+    assert given.activations is not None
+    assert single.activations is not None
+    torch.testing.assert_close(given.activations.values, single.activations.values, rtol=1e-4, atol=1e-5)
+
+
 def test_the_labels_stay_with_their_samples() -> None:
     network, padded, labels = Texts(4).eval(), batch(), torch.tensor([0, 1, 2, 0, 1, 2])
     given = meter(network, gradients=True)(padded, labels)

@@ -210,6 +210,8 @@ class OutputReader:
             fitting = [axis.adapted(outputs[call].shape, 1) for outputs in (whole, shorter) if call in outputs]
             if len(fitting) == 2 and fitting[0] and fitting[1]:
                 shapes = fitting[0].rows(whole[call], 1).shape, fitting[1].rows(shorter[call], 1).shape
+                if len(shapes[0]) != len(shapes[1]):  # positions are folded into the batch, except a single one
+                    continue
                 changed = (dim for dim, (size, less) in enumerate(zip(*shapes, strict=True)) if size != less)
                 dim = positions[call] = next(changed, None)
                 # A network that pads its inputs itself, as Longformer does, leaves no mask of that.
