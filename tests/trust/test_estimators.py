@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -62,14 +64,36 @@ def test_a_meta_classifier_that_could_not_be_loaded_is_not_saved(tmp_path: Path)
     assert not [*tmp_path.glob("*.skops")]
 
 
-def test_another_version_of_scikit_learn_gets_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(np.eye(4), [0, 1, 0, 1])
+@pytest.fixture
+def encoded_by_another_version(monkeypatch: pytest.MonkeyPatch) -> bytes:
     monkeypatch.setattr("sklearn.base.__version__", "1.0")
-    encoded = skops.io.dumps(pipeline)
+    encoded: bytes = skops.io.dumps(make_pipeline(StandardScaler(), LogisticRegression()).fit(np.eye(4), [0, 1, 0, 1]))
     monkeypatch.undo()
+    return encoded
+
+
+def test_another_version_of_scikit_learn_gets_one_line(encoded_by_another_version: bytes) -> None:
     with pytest.warns(GradmeterWarning) as warned:
-        loaded = load_estimators(Path("x.skops"), encoded, [], "TrustModel")
+        loaded = load_estimators(Path("x.skops"), encoded_by_another_version, [], "TrustModel")
     assert [str(warning.message).partition(";")[0] for warning in warned] == [
         f"x.skops was written with scikit-learn 1.0 and is read with {sklearn.__version__}"
     ]
-    assert np.array_equal(loaded.predict(np.eye(4)), pipeline.predict(np.eye(4)))
+    assert loaded.predict(np.eye(4)).tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_threads_load_what_another_version_wrote(
+    encoded_by_another_version: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Filters of warnings belong to all threads: those of one must not make the warnings of another an error."""
+
+    def loads(*args: Any, **kwargs: Any) -> Any:
+        both.wait()
+        estimator = load(*args, **kwargs)
+        both.wait()
+        return estimator
+
+    both, load = Barrier(2, timeout=10), skops.io.loads
+    monkeypatch.setattr(skops.io, "loads", loads)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: load_estimators(Path("x"), encoded_by_another_version, [], "TrustModel"), range(2)))

@@ -8,8 +8,9 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import sklearn
 from sklearn.exceptions import InconsistentVersionWarning
 
 from gradmeter.errors import DataError, InputError, one_line, warn
@@ -60,29 +61,35 @@ def load_estimators(path: Path, encoded: bytes, trusted: Iterable[str], kind: st
             f"folder, name these types in {kind}.load(..., trusted=[...])"
         )
 
-    def loaded(other_version: Literal["error", "ignore"]) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter(other_version, InconsistentVersionWarning)
-            return skops.io.loads(encoded, trusted=sorted(allowed))
-
-    try:
-        return loaded("error")
-    except InconsistentVersionWarning as version:  # one for each estimator
+    if others := sorted(_versions(encoded) - {sklearn.__version__}):
         warn(
-            f"{path} was written with scikit-learn {version.original_sklearn_version} and is read with "
-            f"{version.current_sklearn_version}; if P(correct) differs, install that version or fit the {kind} again"
+            f"{path} was written with scikit-learn {', '.join(others)} and is read with {sklearn.__version__}; if "
+            f"P(correct) differs, install that version or fit the {kind} again"
         )
-        return loaded("ignore")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InconsistentVersionWarning)  # one for each estimator
+        return skops.io.loads(encoded, trusted=sorted(allowed))
 
 
 def type_names(encoded: bytes) -> Iterator[str]:
     """Return the full names of all types in a skops file, without loading them."""
+    for node in _nodes(encoded):
+        yield f"{node.get('__module__')}.{node.get('__class__')}"
+
+
+def _versions(encoded: bytes) -> set[str]:
+    """The versions of scikit-learn with which the estimators in a skops file were written."""
+    return {json.loads(node["_sklearn_version"]["content"]) for node in _nodes(encoded) if "_sklearn_version" in node}
+
+
+def _nodes(encoded: bytes) -> Iterator[dict[str, Any]]:
+    """All objects in the schema of a skops file."""
     with zipfile.ZipFile(io.BytesIO(encoded)) as archive:
         nodes = [json.loads(archive.read("schema.json"))]
     while nodes:
         node = nodes.pop()
         if isinstance(node, dict):
-            yield f"{node.get('__module__')}.{node.get('__class__')}"
+            yield node
             nodes += node.values()
         elif isinstance(node, list):
             nodes += node
