@@ -164,6 +164,17 @@ def test_a_text_that_alone_has_its_length_does_not_slow_the_others_down() -> Non
     assert measure._tiles[(7,), (7,)] > 12
 
 
+def test_a_text_with_much_padding_does_not_make_the_tiles_of_the_others_large() -> None:
+    tokens, mask = torch.ones(2, 400, dtype=torch.long), torch.ones(2, 400, dtype=torch.long)
+    tiles = []
+    for length in (400, 2):
+        mask[1, length:] = 0
+        measure = meter(Texts(4).eval(), gradients=False)
+        measure({"input_ids": tokens, "attention_mask": mask})
+        tiles.append(measure._tiles)
+    assert tiles[0] == tiles[1]
+
+
 class Placed(Texts):
     """Texts whose tokens are told their place in the batch, padding included."""
 

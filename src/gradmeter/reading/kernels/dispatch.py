@@ -51,12 +51,10 @@ class OutputSums:
 
     Attributes:
         counts: number of entries per sample of each output.
-        bytes: size of all outputs.
     """
 
     def __init__(self, samples: int) -> None:
         self.counts: list[int] = []
-        self.bytes = 0
         self._samples = samples
         self._compiled = False
         self._numbers = torch.empty(0, samples, _OUTPUT_SUMS, dtype=torch.float64, device="cpu")
@@ -72,7 +70,6 @@ class OutputSums:
         else:
             self._numbers[index] = portable.reduce_output(output.detach())
         self.counts.append(output.numel() // self._samples)
-        self.bytes += output.nbytes
         return index
 
     def _grow(self, device: torch.device) -> None:

@@ -50,6 +50,8 @@ class LayerOutputs:
         self.unknown = False
         self.unfit: str | None = None
         self._sums = OutputSums(samples)
+        # Size of all outputs, with those at padded positions.
+        self._bytes = 0
         # Indices of each layer's outputs in the sums.
         self._indices: dict[str, list[int]] = {}
         # Layers, their inputs [N, D] and outputs [N, C]; one of them may be the last.
@@ -57,11 +59,11 @@ class LayerOutputs:
 
     def samples_in(self, size: float) -> int | None:
         """Number of samples whose outputs take `size` bytes on average; None if there were no outputs."""
-        sums = self._sums
-        return int(size * len(sums.counts) * self.samples / sums.bytes) if sums.bytes else None
+        return int(size * len(self._sums.counts) * self.samples / self._bytes) if self._bytes else None
 
-    def add(self, layer: str, output: Tensor) -> None:
-        """Add an output, [N, ...]."""
+    def add(self, layer: str, output: Tensor, size: int) -> None:
+        """Add an output, [N, ...], without padded positions; with them it takes `size` bytes."""
+        self._bytes += size
         self._indices.setdefault(layer, []).append(self._sums.add(output))
 
     def add_candidate(self, layer: str, activation: Any, output: Tensor) -> None:
@@ -272,7 +274,7 @@ class OutputReader:
                         rows = rows.index_select(dim, mask.nonzero()[:, 0]) if bool(mask.any()) else rows
                     elif dim is not None or self._shapes.setdefault((images, call), rows.shape[1:]) != rows.shape[1:]:
                         self.padded.add(call[0])
-                outputs.add(call[0], rows)
+                outputs.add(call[0], rows, output.nbytes)
 
         with self.observe(add):
             yield outputs
