@@ -107,7 +107,11 @@ class Inputs:
             return self
         try:
             parameters = signature(network.forward).parameters.values()
-        except (TypeError, ValueError):  # TorchScript
+        except (
+            TypeError,
+            ValueError,
+            NameError,
+        ):  # TorchScript; annotations that are not imported, from Python 3.14 on
             return self
         names = [parameter.name for parameter in parameters if parameter.kind <= Parameter.POSITIONAL_OR_KEYWORD]
         return replace(self, mask_place=names.index(MASK)) if MASK in names[: len(self.args)] else self
