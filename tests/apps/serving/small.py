@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -84,8 +85,23 @@ class ShadeDetails:
         ]
 
 
-def small_application(*, page: bool = False, **limits: Any) -> Any:
-    """Build the application, with or without its page."""
+@dataclass(frozen=True)
+class LateReader(Reader):
+    """Takes two seconds to load its network, and then creates a file.
+
+    Attributes:
+        loaded: the file.
+    """
+
+    loaded: Path = Path()
+
+    def move(self, device: str) -> None:
+        time.sleep(2)
+        self.loaded.touch()
+
+
+def small_application(*, page: bool = False, loaded: Path | None = None, **limits: Any) -> Any:
+    """Build the application, with or without its page; with `loaded`, its network takes long to load."""
     from ray import cloudpickle
 
     from gradmeter.apps.serving import Limits, Page, application
@@ -93,7 +109,8 @@ def small_application(*, page: bool = False, **limits: Any) -> Any:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     torch.manual_seed(0)
     network = nn.Sequential(Slow(), nn.Linear(64, 3)).eval()
-    reader = Reader(GradientMeter(network), Classifier("small", network, None, KIND, Prepare()), Rows())
+    parts = GradientMeter(network), Classifier("small", network, None, KIND, Prepare()), Rows()
+    reader = Reader(*parts) if loaded is None else LateReader(*parts, loaded=loaded)
     details: Any = ShadeDetails()
     shown = Page("small", 3, KIND.mode, KIND.side, None, "A probability.", details) if page else None
     return application(reader, decoder_for(KIND), limits=Limits(**limits), page=shown)

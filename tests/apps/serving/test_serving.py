@@ -24,6 +24,7 @@ from apps.serving.small import (
     post,
     processes,
     running,
+    small_application,
     workers,
 )
 from gradmeter.errors import InputError
@@ -206,6 +207,24 @@ def test_health_and_metrics() -> None:
     assert 'gradmeter_requests_total{code="400"}' in metrics.text
     assert "gradmeter_request_seconds_bucket" in metrics.text
     assert "gradmeter_waiting 0.0" in metrics.text
+
+
+def test_a_server_is_healthy_once_its_network_is_loaded(tmp_path: Path) -> None:
+    """A load balancer would send requests to it earlier, and each would wait for the network."""
+    loaded = tmp_path / "loaded"
+
+    def loaded_when_healthy() -> bool:
+        while httpx.get(f"{ADDRESS}/late/health", timeout=60).status_code != 200:
+            time.sleep(0.05)
+        return loaded.exists()
+
+    try:
+        with ThreadPoolExecutor(1) as client:
+            waiting = client.submit(loaded_when_healthy)
+            serve.run(small_application(loaded=loaded), name="late", route_prefix="/late")
+            assert waiting.result(timeout=60)
+    finally:
+        serve.delete("late")
 
 
 def test_a_verdict_in_detail() -> None:

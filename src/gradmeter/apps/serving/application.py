@@ -116,7 +116,7 @@ def application(
     )
     @serve.ingress(api)
     class Gate:
-        def __init__(self, worker: Any) -> None:
+        async def __init__(self, worker: Any) -> None:  # type: ignore[misc]  # Ray awaits it
             self._in_progress, self._queued, self._closed = 0, 0, False
             self._room = Room(bounds.in_hand)
             # In a process of its own, because a long header would block the threads of this one.
@@ -136,6 +136,8 @@ def application(
             )
             self._held.set_function(lambda: self._room.size - self._room.free)
             self._seconds = Histogram("gradmeter_request_seconds", "Time from request to verdict", **registry)
+            # Wait until a worker has loaded the network: as soon as the gate exists, /health says that it is ready.
+            await worker.remote(())
 
         @api.post(
             "/judge",
