@@ -245,6 +245,30 @@ def test_a_text_that_is_too_short_for_the_network_does_not_hide_the_warnings(gra
         meter(Windows(4).eval(), gradients=gradients)(batch())
 
 
+class LongTexts(Texts):
+    """Texts of at least five tokens, of which padding is left out."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.filters = nn.Conv1d(width, width, 1)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        if input_ids.shape[1] < 5:
+            raise ValueError
+        filtered = self.filters(self.tokens(input_ids).mT).relu() * attention_mask[:, None]
+        return self.head(filtered.sum(2) / attention_mask.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_text_that_is_too_short_for_the_network_is_read_alike_in_every_batch(gradients: bool) -> None:
+    # As many filters as positions: only a text without its padding tells them apart.
+    measure = meter(LongTexts(max(LENGTHS)).eval(), gradients=gradients)
+    first, second = (measure(batch()).activations for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert torch.equal(first.values, second.values)
+
+
 def test_a_network_that_takes_texts_of_one_length_is_tried_without_padding_once() -> None:
     class Fixed(Texts):
         failures = 0

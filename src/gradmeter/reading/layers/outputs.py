@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -106,6 +106,23 @@ class LayerOutputs:
         return numbers, [sum(counts[call] for call in calls) for calls in indices]
 
 
+@dataclass(frozen=True)
+class _Text:
+    """A text with and without its padding.
+
+    Attributes:
+        padded: the text with it.
+        trimmed: the text without it.
+        whole: outputs for `padded`, without their values.
+        shorter: those for `trimmed`.
+    """
+
+    padded: Inputs
+    trimmed: Inputs
+    whole: Mapping[Call, Tensor]
+    shorter: Mapping[Call, Tensor]
+
+
 class OutputReader:
     """Collects the outputs of a network's layers.
 
@@ -136,6 +153,8 @@ class OutputReader:
         self._axes: defaultdict[_Options, dict[Call, SampleAxis | None]] = defaultdict(dict)
         # By the same options: the axis of each output's rows that is shorter for a shorter text, None if none is.
         self._positions: dict[_Options, dict[Call, int | None]] = {}
+        # Until the sample axes are known.
+        self._texts: dict[_Options, _Text] = {}
         # By the options for which no positions are known: the length of the longest text that the network did not take.
         self._too_short: dict[_Options, int] = {}
         # Shapes of outputs without known positions, such as those of an image beside a text; for each size of image.
@@ -146,7 +165,7 @@ class OutputReader:
         self.padded: set[str] = set()
 
     def learn(self, forward: Callable[[Inputs], Any], inputs: Inputs, *, unknown: bool = False) -> bool:
-        """Find the sample axis and the positions of every output, unless they are known for inputs like these.
+        """Find the sample axis of every output, and the positions, unless they are known for inputs like these.
 
         Args:
             forward: calls the network.
@@ -157,16 +176,35 @@ class OutputReader:
             Whether new sample axes were found.
         """
         new = self._learn_axes(forward, inputs, unknown)
-        if self._activations and inputs.mask is not None and inputs.options not in self._positions:
-            padded = inputs.rows([0])
+        if (text := self._texts.pop(inputs.options, None)) is not None:
+            self._positions[inputs.options] = self._positions_of(text)
+        return new
+
+    def learn_lengths(self, forward: Callable[[Inputs], Any], batch: Inputs, groups: Sequence[Sequence[int]]) -> None:
+        """Compare the outputs for a text with and without its padding, unless the positions in them are known.
+
+        Of a whole batch, so that no text is read before, as one would be that is too short to be compared.
+
+        Args:
+            forward: calls the network.
+            batch: the inputs.
+            groups: its rows in groups of the same padding.
+        """
+        if not self._activations or batch.mask is None or batch.options in self._positions:
+            return
+        for rows in groups:
+            padded = batch.rows([rows[0]])
             trimmed = padded.trimmed()
             length = 0 if trimmed is None else trimmed.mask_argument.shape[1]
-            if trimmed is not None and length > self._too_short.get(inputs.options, 0):
-                try:
-                    self._positions[inputs.options] = self._learn_positions(forward, padded, trimmed)
-                except Exception:  # not every network takes texts of every length
-                    self._too_short[inputs.options] = length
-        return new
+            if trimmed is None or length <= self._too_short.get(batch.options, 0):
+                continue
+            try:
+                shorter, whole = (self._outputs_of(forward, inputs, shapes=True) for inputs in (trimmed, padded))
+            except Exception:  # not every network takes texts of every length
+                self._too_short[batch.options] = length
+                continue
+            self._texts[batch.options] = _Text(padded, trimmed, whole, shorter)
+            return
 
     def _learn_axes(self, forward: Callable[[Inputs], Any], inputs: Inputs, unknown: bool) -> bool:
         axes, kind = self._axes[inputs.options], (inputs.options, inputs.shapes)
@@ -201,12 +239,9 @@ class OutputReader:
         (self._guessed if same else self._learned).add(kind)
         return True
 
-    def _learn_positions(
-        self, forward: Callable[[Inputs], Any], padded: Inputs, trimmed: Inputs
-    ) -> dict[Call, int | None]:
+    def _positions_of(self, text: _Text) -> dict[Call, int | None]:
         """Which axis of each output is shorter for a sample without its padding; of an image's outputs none is."""
-        shorter = self._outputs_of(forward, trimmed, shapes=True)
-        whole = self._outputs_of(forward, padded, shapes=True)
+        padded, trimmed, whole, shorter = text.padded, text.trimmed, text.whole, text.shorter
         positions: dict[Call, int | None] = {}
         for call, axis in self.axes(padded).items():
             fitting = [axis.adapted(outputs[call].shape, 1) for outputs in (whole, shorter) if call in outputs]
