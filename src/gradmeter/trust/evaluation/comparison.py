@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -280,24 +280,36 @@ class _Fold:
 
     Attributes:
         rows: [n] which these are.
-        rankings: of their uncertainties, by method.
+        right: places in `rows` of right predictions.
+        wrong: those of wrong predictions for known inputs.
+        columns: those of the groups to compare with right predictions.
+        rankings: of the fold's uncertainties, by method.
     """
 
     rows: NDArray[np.int64]
+    right: NDArray[np.int64]
+    wrong: NDArray[np.int64]
+    columns: Mapping[str, NDArray[np.int64]]
     rankings: Mapping[str, Ranking]
+
+    @classmethod
+    def of(cls, judged: Judged, rows: NDArray[np.int64]) -> Self:
+        """Rank the predictions with these rows [n]."""
+        right, wrong = np.flatnonzero(judged.correct[rows]), np.flatnonzero(judged.wrong[rows])
+        columns = {name: np.flatnonzero(members[rows]) for name, members in judged.columns().items()}
+        rankings = {method: Ranking.of(scores[rows]) for method, scores in judged.uncertainty.items()}
+        return cls(rows, right, wrong, columns, rankings)
 
     def coarse(self, limit: int, kinds: NDArray[np.int64]) -> _Fold:
         """Merge thresholds such that at most about `limit` remain; `kinds` [N] are those of all predictions."""
         groups = np.unique(kinds[self.rows], return_inverse=True)[1]
-        return _Fold(self.rows, {method: ranking.coarse(limit, groups) for method, ranking in self.rankings.items()})
+        rankings = {method: ranking.coarse(limit, groups) for method, ranking in self.rankings.items()}
+        return replace(self, rankings=rankings)
 
 
 def _folds(judged: Judged) -> list[_Fold]:
     numbers = np.zeros(judged.correct.size, np.int64) if judged.folds is None else judged.folds
-    return [
-        _Fold(rows, {method: Ranking.of(scores[rows]) for method, scores in judged.uncertainty.items()})
-        for rows in (np.flatnonzero(numbers == number) for number in np.unique(numbers))
-    ]
+    return [_Fold.of(judged, np.flatnonzero(numbers == number)) for number in np.unique(numbers)]
 
 
 def _measure_all(
@@ -320,13 +332,12 @@ def _difference(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
 def _measure(judged: Judged, folds: Sequence[_Fold], rows: NDArray[np.int64]) -> dict[Key, float]:
     """Return all measures of the samples with the given rows [n], which may repeat."""
     weights = np.bincount(rows, minlength=judged.correct.size)
-    columns = judged.columns()
     by_fold: dict[Key, list[tuple[float, int]]] = {}
     for fold in folds:
-        for key, value, pairs in _measure_fold(judged, columns, fold, weights[fold.rows]):
+        for key, value, pairs in _measure_fold(fold, weights[fold.rows]):
             by_fold.setdefault(key, []).append((value, pairs))
     values = {key: _average(of_folds) for key, of_folds in by_fold.items()}
-    for column, members in columns.items():
+    for column, members in judged.columns().items():
         in_population = rows[((judged.concept == 0) | members)[rows]]
         for method, probability in judged.probability.items():
             for measure, value in _calibration_measures(probability[in_population], judged.correct[in_population]):
@@ -334,26 +345,12 @@ def _measure(judged: Judged, folds: Sequence[_Fold], rows: NDArray[np.int64]) ->
     return values
 
 
-def _measure_fold(
-    judged: Judged, columns: Mapping[str, NDArray[np.bool_]], fold: _Fold, weights: NDArray[np.int64]
-) -> Iterator[tuple[Key, float, int]]:
-    """Yield the measures of the rankings in one fold, each with its number of pairs.
-
-    Args:
-        judged: the predictions.
-        columns: which of them belong to each group.
-        fold: those to measure.
-        weights: [n] how often each of the fold is drawn.
-    """
-
-    def histogram(ranking: Ranking, members: NDArray[np.bool_]) -> NDArray[np.int64]:
-        samples = np.flatnonzero(members[fold.rows])
-        return ranking.histogram(samples, weights[samples])
-
+def _measure_fold(fold: _Fold, weights: NDArray[np.int64]) -> Iterator[tuple[Key, float, int]]:
+    """Yield the measures of the rankings of predictions drawn `weights` [n] times, each with its number of pairs."""
     for method, ranking in fold.rankings.items():
-        right, wrong = histogram(ranking, judged.correct), histogram(ranking, judged.wrong)
-        for column, members in columns.items():
-            outside = histogram(ranking, members)
+        right, wrong = (ranking.histogram(places, weights[places]) for places in (fold.right, fold.wrong))
+        for column, places in fold.columns.items():
+            outside = ranking.histogram(places, weights[places])
             counts = counts_of_histograms(right, outside)
             # The errors in the population of a concept are its inputs and the wrong predictions for known inputs.
             population = counts if column in (WRONG, ALL) else counts_of_histograms(right, outside + wrong)
