@@ -11,8 +11,10 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from gradmeter.errors import InputError
+from gradmeter.reading.meter import GradientMeter
 from gradmeter.trust.adapters import training_log
 from gradmeter.trust.adapters.training_log import require_metrics
+from gradmeter.trust.judge import Judge
 from trust.trained import digits, loader, trained
 
 
@@ -48,6 +50,18 @@ def test_the_means_are_those_of_a_loop() -> None:
     assert 0.7 < numbers["auroc/p_correct"] <= 1
     assert numbers["p_correct_wrong"] < numbers["p_correct"] < numbers["p_correct_right"]
     assert abs(numbers["p_correct"] - numbers["accuracy"]) < 0.05
+
+
+def test_p_correct_is_compared_within_held_out_folds() -> None:
+    network, images, labels = trained(), digits()[0][300:420], digits()[1][300:420]
+    readings = GradientMeter(network).for_trust_model(second_look=None)(images)
+    judge, wrong = Judge.fit(readings, labels), (readings.predictions != labels).numpy()
+    assert judge.folds is not None
+    folds = [judge.folds == fold for fold in range(5)]
+    aurocs = [roc_auc_score(wrong[fold], -judge.held_out.p_correct[fold]) for fold in folds if wrong[fold].any()]
+    pairs = [wrong[fold].sum() * (~wrong[fold]).sum() for fold in folds if wrong[fold].any()]
+    auroc = validation_numbers(network, [(images, labels)], ["l2"])["auroc/p_correct"]
+    assert auroc == pytest.approx(np.average(aurocs, weights=pairs), abs=1e-6)
 
 
 def gradients(network: nn.Module, image: Tensor) -> dict[str, Tensor]:

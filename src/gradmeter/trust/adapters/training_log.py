@@ -18,7 +18,7 @@ from gradmeter.reading.network import NotFinite
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.statistics import STATISTICS
 from gradmeter.trust.data import read_known
-from gradmeter.trust.evaluation.separation import separation
+from gradmeter.trust.evaluation.comparison import WRONG, Judged, compare
 from gradmeter.trust.judge import Judge
 from gradmeter.trust.two_heads import LEAST_KNOWN
 
@@ -92,9 +92,9 @@ def validation_numbers(
         aurocs = {name: _auroc(values.double().cpu().numpy(), correct) for name, values in doubts.items()}
         if np.unique(data.contents[correct]).size >= LEAST_KNOWN:
             # Each sample is judged by a meta classifier that was fitted to others.
-            p_correct = Judge.fit(data.readings, labels, contents=data.contents).held_out.p_correct
-            numbers |= _means("p_correct", "", p_correct, correct)
-            aurocs["p_correct"] = _auroc(-p_correct, correct)
+            judge = Judge.fit(data.readings, labels, contents=data.contents)
+            numbers |= _means("p_correct", "", judge.held_out.p_correct, correct)
+            aurocs["p_correct"] = _auroc(-judge.held_out.p_correct, correct, judge.folds)
     return numbers | {f"auroc/{name}": auroc for name, auroc in aurocs.items() if auroc is not None}
 
 
@@ -125,6 +125,12 @@ def _means(name: str, ending: str, values: NDArray[np.float64], correct: NDArray
     return {f"{name}{part}{ending}": float(chosen.mean()) for part, chosen in parts.items() if len(chosen)}
 
 
-def _auroc(doubt: NDArray[np.float64], correct: NDArray[np.bool_]) -> float | None:
-    """Return the AUROC of wrong predictions; None if all predictions are right, or all are wrong."""
-    return None if correct.all() or not correct.any() else separation(doubt[correct], doubt[~correct]).auroc
+def _auroc(
+    doubt: NDArray[np.float64], correct: NDArray[np.bool_], folds: NDArray[np.int64] | None = None
+) -> float | None:
+    """Return the AUROC of wrong predictions, within folds; None if all predictions are right, or all are wrong."""
+    if not correct.any():
+        return None
+    judged = Judged(correct, np.zeros(len(correct), np.int64), (), {"doubt": doubt}, {}, folds=folds)
+    auroc = compare(judged, repetitions=0).estimates.get(("auroc", WRONG, "doubt"))
+    return None if auroc is None else auroc.value
