@@ -193,7 +193,8 @@ def compare(
     Separation measures (AUROC, AUPR, FPR95) compare the right predictions with those of the column. Selection measures
     (AURC and similar) and calibration measures are over all known inputs and the inputs of the column, in their given
     shares. Of several folds, separation and selection measures are averages, in which each fold counts by its pairs of
-    a right prediction and one of the column.
+    a right prediction and one of the column. The average of the AUROC is unbiased; AUPR and FPR95 are better in folds
+    with few inputs of the column, of all methods alike.
 
     The known inputs and each unknown concept are resampled separately, copies of an input together; all methods get the
     same resamples.
