@@ -42,7 +42,8 @@ def trust() -> TrustModel:
     )
     above = float(np.quantile(softmax_log_odds(readings.log_scale.numpy()), 0.8))
     wrong = (readings.predictions != digits()[1][300:900]).numpy()
-    heads.known_.members_ = [ConfidenceCurve(SecondLook(above)).fit(features, wrong)]
+    look = SecondLook(above)
+    heads.known_.members_ = [ConfidenceCurve(look).fit(features.scored(look), wrong)]
     fitted.meter = fitted.meter.for_trust_model(gradients=False, second_look=above)
     fitted.set_risk(0.08, loader(900, 1400))
     return fitted
