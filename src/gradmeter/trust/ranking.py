@@ -28,7 +28,7 @@ def fallback_reason(
     errors = np.count_nonzero(wrong)
     if errors < LEAST_WRONG:
         return f"{errors} predictions are wrong, and {LEAST_WRONG} are needed to show that another ranking is better"
-    learned, baseline = (_auroc_within_folds(-score, wrong, folds) for score in (p_correct, softmax))
+    learned, baseline = (auroc_within_folds(-score, wrong, folds) for score in (p_correct, softmax))
     if learned >= baseline:
         return None
     return (
@@ -37,7 +37,7 @@ def fallback_reason(
     )
 
 
-def _auroc_within_folds(score: NDArray[np.float64], wrong: NDArray[np.bool_], folds: NDArray[np.int64]) -> float:
+def auroc_within_folds(score: NDArray[np.float64], wrong: NDArray[np.bool_], folds: NDArray[np.int64]) -> float:
     """Return the AUROC over all pairs of a wrong and a right prediction in the same fold; 0.5 without pairs."""
     area, pairs = 0.0, 0.0
     for fold in np.unique(folds):

@@ -18,8 +18,8 @@ from gradmeter.reading.network import NotFinite
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.statistics import STATISTICS
 from gradmeter.trust.data import read_known
-from gradmeter.trust.evaluation.comparison import WRONG, Judged, compare
 from gradmeter.trust.judge import Judge
+from gradmeter.trust.ranking import auroc_within_folds
 from gradmeter.trust.two_heads import LEAST_KNOWN
 
 
@@ -129,8 +129,6 @@ def _auroc(
     doubt: NDArray[np.float64], correct: NDArray[np.bool_], folds: NDArray[np.int64] | None = None
 ) -> float | None:
     """Return the AUROC of wrong predictions, within folds; None if all predictions are right, or all are wrong."""
-    if not correct.any():
+    if correct.all() or not correct.any():
         return None
-    judged = Judged(correct, np.zeros(len(correct), np.int64), (), {"doubt": doubt}, {}, folds=folds)
-    auroc = compare(judged, repetitions=0).estimates.get(("auroc", WRONG, "doubt"))
-    return None if auroc is None else auroc.value
+    return auroc_within_folds(doubt, ~correct, np.zeros(len(correct), np.int64) if folds is None else folds)
