@@ -382,7 +382,8 @@ def test_a_finger_draws(visit: Callable[..., Any]) -> None:
 def test_an_answer_takes_less_than_a_tenth_of_a_second(visit: Callable[..., Any]) -> None:
     """The fastest one, because other tests may run at the same time; `pytest -n0 -s` prints the median."""
     page = visit()
-    draw(page, [CIRCLE, *SEVEN])
+    for _ in range(3):
+        draw(page, [CIRCLE, *SEVEN])
     times = page.evaluate(
         "performance.getEntriesByType('resource').filter(e => e.name.endsWith('/judge/details')).map(e => e.duration)"
     )
