@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import Parameter, signature
@@ -107,11 +107,8 @@ class Inputs:
             return self
         try:
             parameters = signature(network.forward).parameters.values()
-        except (
-            TypeError,
-            ValueError,
-            NameError,
-        ):  # TorchScript; annotations that are not imported, from Python 3.14 on
+        # TorchScript has none; from Python 3.14 on, annotations that are not imported raise a NameError.
+        except (TypeError, ValueError, NameError):
             return self
         names = [parameter.name for parameter in parameters if parameter.kind <= Parameter.POSITIONAL_OR_KEYWORD]
         return replace(self, mask_place=names.index(MASK)) if MASK in names[: len(self.args)] else self
@@ -141,6 +138,13 @@ class Inputs:
         for row, kept in enumerate(mask):
             groups.setdefault(kept.tobytes(), []).append(row)
         return sorted(groups.values(), key=lambda rows: mask[rows[0]].sum() or mask.shape[1] + 1)
+
+    def with_and_without_padding(self) -> Iterator[tuple[Inputs, Inputs]]:
+        """One sample of each padding with it and without, the most padded first; none that is nothing but padding."""
+        for rows in self.equally_padded():
+            padded = self.rows([rows[0]])
+            if (trimmed := padded.trimmed()) is not None:
+                yield padded, trimmed
 
     def trimmed(self) -> Inputs | None:
         """The inputs without the padding at both ends of the first sample; None if it has none, or nothing else."""

@@ -367,7 +367,7 @@ class GradientMeter:
     def _in_tiles(self, groups: Sequence[Sequence[int]], batch: Inputs) -> list[_TileReadings]:
         self._warnings.padded_logits(self._network, batch)
         with torch.set_grad_enabled(self.gradients):  # as in `_measure`: PyTorch may call other layers without
-            self._outputs.learn_lengths(partial(answer, self._network), batch, groups)
+            self._outputs.learn_lengths(partial(answer, self._network), batch)
         parts = []
         for group in groups:
             parts += self._group_tile_by_tile(batch, group)

@@ -51,17 +51,14 @@ class MeterWarnings:
         """
         if batch.options in self._trimmed or batch.mask is None:
             return
-        for rows in batch.equally_padded():
-            sample = batch.rows([rows[0]])
-            if (trimmed := sample.trimmed()) is None:
-                continue
+        for padded, trimmed in batch.with_and_without_padding():
             self._trimmed.add(batch.options)
             try:
                 with torch.no_grad():
-                    alone, padded = (logits_of(network, inputs, {})[0] for inputs in (trimmed, sample))
-            except Exception:
+                    shorter, whole = (logits_of(network, inputs, {})[0] for inputs in (trimmed, padded))
+            except Exception:  # not every network takes texts of every length
                 continue
-            if difference := logits_difference(alone, padded):
+            if difference := logits_difference(shorter, whole):
                 warn(
                     f"the network's logits for a sample with and without its padding differ by {difference:.2g}: what "
                     "is read of a sample, and its verdict, depend on the length of its batch; pad all samples to the "

@@ -60,7 +60,6 @@ def load_estimators(path: Path, encoded: bytes, trusted: Iterable[str], kind: st
             f"{path} holds {', '.join(refused)}, which may run arbitrary code or crash; if you trust the origin of the "
             f"folder, name these types in {kind}.load(..., trusted=[...])"
         )
-
     if others := sorted(_versions(encoded) - {sklearn.__version__}):
         warn(
             f"{path} was written with scikit-learn {', '.join(others)} and is read with {sklearn.__version__}; if "

@@ -120,8 +120,8 @@ class Judge:
             fit = meta_classifier.cross_fit(data, advance)
         ranges = GradientRanges.of(known.rows(np.flatnonzero(correct)))
         counts = right, wrong, unknown
-        made = sum(map(len, used))
-        return cls(features, fit.classifier, *counts, fit.held_out, made, fit.fallback, ranges, fit.folds)
+        synthetic_count = sum(map(len, used))
+        return cls(features, fit.classifier, *counts, fit.held_out, synthetic_count, fit.fallback, ranges, fit.folds)
 
     @property
     def unknown_share(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -180,7 +180,7 @@ class OutputReader:
             self._positions[inputs.options] = self._positions_of(text)
         return new
 
-    def learn_lengths(self, forward: Callable[[Inputs], Any], batch: Inputs, groups: Sequence[Sequence[int]]) -> None:
+    def learn_lengths(self, forward: Callable[[Inputs], Any], batch: Inputs) -> None:
         """Compare the outputs for a text with and without its padding, unless the positions in them are known.
 
         Of a whole batch, so that no text is read before, as one would be that is too short to be compared.
@@ -188,15 +188,12 @@ class OutputReader:
         Args:
             forward: calls the network.
             batch: the inputs.
-            groups: its rows in groups of the same padding.
         """
         if not self._activations or batch.mask is None or batch.options in self._positions:
             return
-        for rows in groups:
-            padded = batch.rows([rows[0]])
-            trimmed = padded.trimmed()
-            length = 0 if trimmed is None else trimmed.mask_argument.shape[1]
-            if trimmed is None or length <= self._too_short.get(batch.options, 0):
+        for padded, trimmed in batch.with_and_without_padding():
+            length = trimmed.mask_argument.shape[1]
+            if length <= self._too_short.get(batch.options, 0):
                 continue
             try:
                 shorter, whole = (self._outputs_of(forward, inputs, shapes=True) for inputs in (trimmed, padded))

@@ -227,10 +227,7 @@ def compare(
     units = [Units.of(inputs[group]) for group in groups]
     exact = [_folds(part) for part in parts]
     values = _measure_all(parts, exact, np.arange(judged.correct.size))
-    coarse = [
-        [fold.coarse(_THRESHOLDS // len(folds), _kinds(part)) for fold in folds]
-        for part, folds in zip(parts, exact, strict=True)
-    ]
+    coarse = [[fold.coarse(_THRESHOLDS // len(folds)) for fold in folds] for folds in exact]
     draws: dict[Key, list[float]] = {key: [] for key in values}
     for _ in range(repetitions):
         drawn = [of.rows(random.integers(len(of), size=len(of))) for of in units]
@@ -270,11 +267,6 @@ def _counts(judged: Judged) -> Iterator[tuple[str, int]]:
         yield column, min(right, np.unique(judged.inputs[members]).size)
 
 
-def _kinds(judged: Judged) -> NDArray[np.int64]:
-    """Return a number for each prediction: that of right ones, of wrong ones, or of the unknown concept."""
-    return np.unique(np.where(judged.correct, -1, judged.concept), return_inverse=True)[1]
-
-
 @dataclass(frozen=True, eq=False)
 class _Fold:
     """The predictions of one fold.
@@ -283,6 +275,7 @@ class _Fold:
         rows: [n] which these are.
         right: places in `rows` of right predictions.
         wrong: those of wrong predictions for known inputs.
+        kinds: [n] a number for each: that of right ones, of wrong ones, or of the unknown concept.
         columns: those of the groups to compare with right predictions.
         rankings: of the fold's uncertainties, by method.
     """
@@ -290,6 +283,7 @@ class _Fold:
     rows: NDArray[np.int64]
     right: NDArray[np.int64]
     wrong: NDArray[np.int64]
+    kinds: NDArray[np.int64]
     columns: Mapping[str, NDArray[np.int64]]
     rankings: Mapping[str, Ranking]
 
@@ -297,14 +291,14 @@ class _Fold:
     def of(cls, judged: Judged, rows: NDArray[np.int64]) -> Self:
         """Rank the predictions with these rows [n]."""
         right, wrong = np.flatnonzero(judged.correct[rows]), np.flatnonzero(judged.wrong[rows])
+        kinds = np.unique(np.where(judged.correct, -1, judged.concept)[rows], return_inverse=True)[1]
         columns = {name: np.flatnonzero(members[rows]) for name, members in judged.columns().items()}
         rankings = {method: Ranking.of(scores[rows]) for method, scores in judged.uncertainty.items()}
-        return cls(rows, right, wrong, columns, rankings)
+        return cls(rows, right, wrong, kinds, columns, rankings)
 
-    def coarse(self, limit: int, kinds: NDArray[np.int64]) -> _Fold:
-        """Merge thresholds such that at most about `limit` remain; `kinds` [N] are those of all predictions."""
-        groups = np.unique(kinds[self.rows], return_inverse=True)[1]
-        rankings = {method: ranking.coarse(limit, groups) for method, ranking in self.rankings.items()}
+    def coarse(self, limit: int) -> _Fold:
+        """Merge thresholds such that at most about `limit` remain."""
+        rankings = {method: ranking.coarse(limit, self.kinds) for method, ranking in self.rankings.items()}
         return replace(self, rankings=rankings)
 
 
