@@ -13,5 +13,5 @@ def test_stages_follow_each_other() -> None:
 
 
 def test_an_unknown_stage_is_a_programming_error() -> None:
-    with pytest.raises(ValueError, match="polish"):
+    with pytest.raises(ValueError, match="not in list"):
         run_step(0, "polish", 1, "")
