@@ -377,6 +377,15 @@ def test_predictions_of_different_folds_are_not_compared():
         replace(predictions, folds=folds[1:])
 
 
+def test_columns_are_in_their_order_also_if_the_first_fold_has_no_wrong_predictions():
+    predictions = judged()
+    folds = np.arange(520) % 2
+    folds[predictions.wrong] = 1
+    comparison = compare(replace(predictions, folds=folds), repetitions=2)
+    assert list(dict.fromkeys(column for _, column, _ in comparison.estimates)) == [*predictions.columns()]
+    assert list(dict.fromkeys(method for _, _, method in comparison.estimates)) == [*predictions.uncertainty]
+
+
 @pytest.mark.parametrize("repeated", [False, True])
 @pytest.mark.parametrize("errors", [1, 2, 9, 10])
 def test_few_errors_show_no_difference(errors, repeated):

@@ -331,8 +331,10 @@ def _measure(judged: Judged, folds: Sequence[_Fold], rows: NDArray[np.int64]) ->
     for fold in folds:
         for key, value, pairs in _measure_fold(fold, weights[fold.rows]):
             by_fold.setdefault(key, []).append((value, pairs))
-    values = {key: _average(of_folds) for key, of_folds in by_fold.items()}
+    values: dict[Key, float] = {}
     for column, members in judged.columns().items():
+        # Not in the order of `by_fold`: the first fold may have no inputs of the first column.
+        values |= {key: _average(of_folds) for key, of_folds in by_fold.items() if key[1] == column}
         in_population = rows[((judged.concept == 0) | members)[rows]]
         for method, probability in judged.probability.items():
             for measure, value in _calibration_measures(probability[in_population], judged.correct[in_population]):
