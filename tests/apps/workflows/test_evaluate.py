@@ -487,15 +487,29 @@ def test_a_score_that_is_the_same_for_every_input_is_left_out(
     assert "are the same for every input: energy" in page
 
 
-def test_renamed_classes_of_a_network_without_names(place: Path, at_place: Path, tmp_path: Path) -> None:
-    """Renamed, "3" would be the last class instead of the fourth."""
+def test_classes_of_a_network_without_names_have_those_of_fit(place: Path, at_place: Path, tmp_path: Path) -> None:
+    """In the order of the folders, a renamed class would be another one, and an absent one would end the command."""
     nameless = replace(recipe(place), classes=None)
     fit(nameless, "validation", [], tmp_path / "trust", meta_classifier="ridge", repetitions=20)
-    shutil.copytree("test", tmp_path / "test")
-    (tmp_path / "test/3").rename(tmp_path / "test/three")
     trust, classifier = open_trust(tmp_path / "trust", model="digits_network:network")
-    measure(classifier, open_source(str(tmp_path / "test"), classifier.image), tmp_path / "readings")
-    for name in ("test", "readings"):
-        with pytest.raises(DataError, match=rf"class 3 of {name} is 4, but was 3 in the data of fit.*--classes"):
+    shutil.copytree("test", tmp_path / "renamed")
+    (tmp_path / "renamed/3").rename(tmp_path / "renamed/three")
+    measure(classifier, open_source(str(tmp_path / "renamed"), classifier.image), tmp_path / "readings")
+    for name, reason in (("renamed", "expected the same names"), ("readings", "with other class names")):
+        with pytest.raises(DataError, match=rf"{name} .*{reason}"):
             evaluate(trust, classifier, str(tmp_path / name), [], tmp_path / "out", repetitions=20)
-    evaluate(trust, classifier, "test", [], tmp_path / "out", repetitions=20)
+    shutil.copytree("test", tmp_path / "without", ignore=shutil.ignore_patterns("3"))
+    notes: list[str] = []
+    result = evaluate(
+        trust,
+        classifier,
+        str(tmp_path / "without"),
+        [],
+        tmp_path / "out",
+        repetitions=20,
+        work=Work(on_note=notes.append),
+    )
+    folders = [Path(name).parent.name for name in result.rows["id"].to_pylist()]
+    assert result.rows["label"].to_pylist() == [int(folder) for folder in folders]
+    assert result.classes == tuple(map(str, range(10)))
+    assert not notes

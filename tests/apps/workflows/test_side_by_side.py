@@ -23,6 +23,7 @@ from gradmeter.apps.workflows.side_by_side_report import answer, write_side_by_s
 from gradmeter.errors import InputError, OutputError
 from gradmeter.report import figures
 from gradmeter.report.figures import saving
+from gradmeter.runs.measuring.purpose import CLASSES
 from gradmeter.trust.evaluation.comparison import ALL, WRONG
 
 pytestmark = pytest.mark.slow
@@ -206,6 +207,7 @@ def test_networks_of_other_classes_are_refused(home: Path, at_place: Path, tmp_p
 
 def test_networks_of_other_numbers_of_classes_are_refused(home: Path, at_place: Path, tmp_path: Path) -> None:
     first, second = candidate("trust", "trust"), candidate("forward", str(home / "forward"))
+    del second.trust.notes[CLASSES]  # they would name the classes
     wider = replace(second.classifier, classes=None)
     vars(wider)["trial"] = torch.nn.functional.pad(second.classifier.trial, (0, 2))
     with pytest.raises(InputError, match=r"\b10\b.*\b12\b"):

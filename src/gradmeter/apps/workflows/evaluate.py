@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from gradmeter.apps.workflows.fit import OURS
 from gradmeter.apps.workflows.records import guarantee_record
-from gradmeter.apps.workflows.sets import ReadSet, ToMeasure, open_sets, read_sets
-from gradmeter.errors import DataError, InputError, OutputError
+from gradmeter.apps.workflows.sets import ReadSet, open_sets, read_sets
+from gradmeter.errors import InputError, OutputError
 from gradmeter.files import is_temporary, read_json
 from gradmeter.reading.content import table_contents
 from gradmeter.reading.readings import Readings
@@ -208,11 +208,10 @@ def evaluate(
             none is.
     """
     work, earlier_data = work or Work(), _earlier_data(folder, has_readings=readings is None)
+    classifier = named_as_fitted(classifier, trust)
     opened = open_sets(classifier, known, unknowns, seed=_SEED)
     if earlier_data is not None and earlier_data != [data.identity["data"] for data in opened]:
         work.on_note(f"{folder} holds an evaluation of {', '.join(earlier_data)}, which will be replaced")
-    if classifier.classes is None:
-        _require_same_classes(opened[0], trust.notes.get(CLASSES))
     # A second look at all images: which ones need it may change when the TrustModel is fitted again.
     look = trust.meter.second_look is not None and trust.meter.second_look < inf
     place = readings or folder / READINGS
@@ -287,18 +286,10 @@ def evaluate(
     )
 
 
-def _require_same_classes(data: ReadSet | ToMeasure, fitted: list[str] | None) -> None:
-    """Check that the classes of the data have the same numbers as in the fit, if those of the network have no names.
-
-    Raises:
-        DataError: if a class has another name.
-    """
-    for number, (name, before) in enumerate(zip(data.classes or (), fitted or (), strict=False)):
-        if name != before:
-            raise DataError(
-                f"class {number} of {data.name} is {name}, but was {before} in the data of fit: the network's classes "
-                "have no names and are numbered in the order of those of the data; rename them, or fit with --classes"
-            )
+def named_as_fitted(classifier: Classifier, trust: TrustModel) -> Classifier:
+    """Name the classes of a network without names as those of the data of `gradmeter fit`, in whose order they were."""
+    fitted = trust.notes.get(CLASSES)
+    return replace(classifier, classes=tuple(fitted)) if classifier.classes is None and fitted else classifier
 
 
 def _earlier_data(folder: Path, *, has_readings: bool) -> list[str] | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmeter.apps.workflows.evaluate import RESULTS, Evaluation, evaluate
+from gradmeter.apps.workflows.evaluate import RESULTS, Evaluation, evaluate, named_as_fitted
 from gradmeter.errors import InputError, OutputError
 from gradmeter.files import is_temporary, read_json
 from gradmeter.names import encode_name, look_alike
@@ -114,7 +114,11 @@ def evaluate_two(
         InputError: if the networks have other classes.
         InputError, DataError, OutputError: as `evaluate` raises.
     """
-    first, second = candidates
+    first, second = (
+        replace(candidate, classifier=named_as_fitted(candidate.classifier, candidate.trust))
+        for candidate in candidates
+    )
+    candidates = (first, second)
     _require_same_classes(first, second)
     _require_ours(folder, [candidate.name for candidate in candidates])
     same_network = _network(first.classifier) == _network(second.classifier)
