@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import HTTPException, Request
-from fastapi.responses import PlainTextResponse, RedirectResponse
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from pydantic import BaseModel
@@ -98,10 +99,23 @@ def application(
         graceful_shutdown_wait_loop_s=_POLL_INTERVAL,
         ray_actor_options={"num_cpus": 1, "num_gpus": 1 if device.startswith("cuda") else 0},
     )
-    # The documentation page works without internet access.
+    # The documentation page works without internet access, and below the prefix of a proxy: its addresses are relative.
     summary = "Estimates how likely each prediction of a classifier is correct."
-    api = FastAPIOffline(title="gradmeter", summary=summary, version=__version__)
+    api = FastAPIOffline(
+        docs_url=None, redoc_url=None, title="gradmeter", summary=summary, version=__version__, servers=[{"url": "."}]
+    )
     api.add_middleware(HeadAsGet)
+
+    @api.get("/docs", include_in_schema=False)
+    async def documentation() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title="gradmeter",
+            swagger_js_url="static-offline-docs/swagger-ui-bundle.js",
+            swagger_css_url="static-offline-docs/swagger-ui.css",
+            swagger_favicon_url="static-offline-docs/favicon.png",
+        )
+
     server = ""
     if page is not None:
         model = described(page, bounds)
@@ -243,7 +257,7 @@ def application(
 
             @api.get("/", include_in_schema=False)
             async def index(self) -> RedirectResponse:
-                return RedirectResponse("/docs")
+                return RedirectResponse("docs")
 
     gate: Any = Gate
     details = None if page is None else page.details
