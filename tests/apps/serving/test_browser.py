@@ -413,6 +413,16 @@ def test_examples_are_judged(visit: Callable[..., Any]) -> None:
     assert "Not accepted" in page.inner_text("#decision")
 
 
+def test_the_bars_of_classes_with_short_and_long_names_are_aligned(visit: Callable[..., Any]) -> None:
+    page = visit()
+    page.click("#examples button >> nth=0")
+    page.wait_for_selector("#answer:visible")
+    page.evaluate("document.querySelector('#classes .name').textContent = 'aeroplane'")
+    starts = page.locator("#classes .gauge").evaluate_all("bars => bars.map(bar => bar.getBoundingClientRect().left)")
+    assert len(starts) == 10
+    assert len({*starts}) == 1
+
+
 @pytest.mark.parametrize(("width", "colours"), [(390, "dark"), (1280, "light")])
 def test_it_fits_follows_the_colours_and_has_no_grave_fault_of_accessibility(
     width: int, colours: str, visit: Callable[..., Any], axe: str
