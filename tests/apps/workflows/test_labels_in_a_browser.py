@@ -107,6 +107,13 @@ def test_a_card_tells_all_about_its_label(visit: Callable[..., Any], doubtful: p
     assert page.evaluate("[...document.querySelectorAll('#browse-samples img')].every(i => i.naturalWidth === 8)")
 
 
+def test_the_names_of_neighbours_have_the_whole_width_of_the_card(visit: Callable[..., Any]) -> None:
+    near = visit().locator(".near").first
+    widths = near.evaluate("near => [...near.children].map(neighbour => neighbour.offsetWidth)")
+    assert len(widths) == 4
+    assert sum(widths) > 0.9 * near.evaluate("near => near.clientWidth")
+
+
 def test_without_scripts_a_hundred_labels_are_there(visit: Callable[..., Any], doubtful: pd.DataFrame) -> None:
     page = visit(scripts=False)
     assert ids(page) == doubtful["id"][:100].tolist()
