@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from gradmeter.apps.cli.command import needs_extra
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, warn
 
 
 def greet(
@@ -38,6 +38,8 @@ def greet(
             import gradmeter.module_that_does_not_exist
     if name == "stop":
         raise KeyboardInterrupt
+    for warning in ["hoarse", "hoarse", "tired"] if name == "ill" else []:
+        warn(warning)
     typer.echo(f"hello {name} {out} {tag or []} {loud}")
 """
 
@@ -92,6 +94,11 @@ def test_errors_of_an_added_command_are_one_line(
     assert error.startswith("gradmeter: ")
     assert error.count("\n") == 1
     assert named in error
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_warning_is_shown_once(greet: Type) -> None:
+    assert greet("greet", "ill")[2].splitlines() == ["gradmeter: hoarse", "gradmeter: tired"]
 
 
 def test_lists_and_flags_may_be_repeated(greet: Type) -> None:

@@ -105,17 +105,21 @@ def end_without_ray() -> NoReturn:
 
 
 def warnings_in_one_line() -> None:
-    """Show gradmeter's warnings in one line each, and other warnings as before."""
+    """Show gradmeter's warnings in one line each, once, and other warnings as before."""
     show = warnings.showwarning
     warnings.showwarning = _shown_in_one_line(show)
 
 
 def _shown_in_one_line(show: Callable[..., None]) -> Callable[..., None]:
+    # Python forgets which warnings it has shown whenever a block catches warnings, as for each image that is decoded.
+    shown: set[str] = set()
+
     def show_warning(message: Warning | str, category: type[Warning], *rest: Any, **options: Any) -> None:
-        if issubclass(category, GradmeterWarning):
-            Terminal(stderr=True).say(f"gradmeter: {message}")
-        else:
+        if not issubclass(category, GradmeterWarning):
             show(message, category, *rest, **options)
+        elif (line := f"gradmeter: {message}") not in shown:
+            shown.add(line)
+            Terminal(stderr=True).say(line)
 
     return show_warning
 
