@@ -5,17 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gradmeter.apps.workflows.accuracy import FEW, LEARNED, contradicted
 from gradmeter.names import listed
 from gradmeter.report.probabilities import percent
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels import LabelReadings
 
-# A network that agrees with this share of the labels has probably learned from them.
-_LEARNED = 0.998
-# Fewer labels tell little about what wrong ones look like.
-_FEW = 200
-# With so few samples, what the network predicts for a class says nothing about the order of the classes.
-_FEW_OF_CLASS = 20
 # Classes named in a note.
 _NAMED = 5
 # An interval of the share of wrong labels that is wider says nothing.
@@ -39,7 +34,7 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: b
     def named(classes: NDArray[np.int64]) -> str:
         return listed(classes.tolist() if names is None else [names[number] for number in classes], _NAMED)
 
-    if len(labels) < _FEW:
+    if len(labels) < FEW:
         notes.append(f"{len(labels):,} labels are few; P(the label is right) and the share of wrong labels are rough")
     if len(absent := np.flatnonzero(counts == 0)):
         notes.append(f"no sample has the label {named(absent)}")
@@ -50,12 +45,12 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: b
         twice = "1 input occurs" if conflicts == 1 else f"{conflicts:,} inputs occur"
         least = "at least one of them" if conflicts == 1 else "at least one of each"
         notes.append(f"{twice} more than once with different labels; {least} is wrong")
-    if not learned and len(labels) >= _FEW:
+    if not learned and len(labels) >= FEW:
         predictions = np.concatenate(
             [inputs.logits[start : start + _TILE].argmax(axis=1) for start in range(0, len(labels), _TILE)]
         )
         agreement = float((predictions == labels).mean())
-        if agreement >= _LEARNED:
+        if agreement >= LEARNED:
             notes.append(
                 f"the network agrees with {percent(agreement, 2)} % of the labels; if it was trained on them, give "
                 "--learned, or wrong labels that it learned stay hidden"
@@ -65,7 +60,7 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: b
             f"{named(np.array([label]))}; if the classes are in another order than the network's outputs, give "
             "--classes in the right order: the check may take a label that nearly always contradicts the network for "
             "right"
-            for label, most, share in _contradicted(predictions, labels)[:_NAMED]
+            for label, most, share in contradicted(predictions, labels)[:_NAMED]
         ]
     return tuple(notes)
 
@@ -78,17 +73,6 @@ def note_on_rate(rate: Interval) -> tuple[str, ...]:
         "the share of wrong labels cannot be told from these labels and this network: check more labels, or use a "
         "network that agrees with more of them",
     )
-
-
-def _contradicted(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[tuple[int, int, float]]:
-    """Return the labels that most predictions contradict: (label, class predicted most often, its share)."""
-    contradicted = []
-    for label in np.unique(labels).tolist():
-        predicted, counts = np.unique(predictions[labels == label], return_counts=True)
-        most = int(counts.argmax())
-        if counts.sum() >= _FEW_OF_CLASS and predicted[most] != label and 2 * counts[most] > counts.sum():
-            contradicted.append((label, int(predicted[most]), float(counts[most] / counts.sum())))
-    return contradicted
 
 
 def _conflicts(inputs: LabelReadings) -> int:

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gradmeter.apps.workflows.accuracy import doubts
+
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, 4, 1_000)
+# One in ten is of class 1.
+RARE = (RNG.random(1_000) < 0.1).astype(np.int64)
+# Right for 70 %.
+PREDICTIONS = np.where(RNG.random(1_000) < 0.6, LABELS, RNG.integers(0, 4, 1_000))
+
+
+def test_nothing_is_said_of_a_network_that_errs() -> None:
+    assert doubts(PREDICTIONS, LABELS, None) == []
+
+
+def test_a_network_that_is_always_right_may_have_learned_the_samples() -> None:
+    (note,) = doubts(LABELS, LABELS, None)
+    assert "trained on these samples" in note
+    assert doubts(LABELS[:100], LABELS[:100], None) == []
+
+
+def test_classes_in_another_order() -> None:
+    (note,) = doubts((PREDICTIONS + 1) % 4, LABELS, "abcd")
+    assert "another order" in note
+    label, prediction = note.split("label ")[1][0], note.split("predicts ")[1][0]
+    assert "abcd".index(prediction) == ("abcd".index(label) + 1) % 4
+
+
+@pytest.mark.parametrize(
+    "predictions",
+    [
+        np.where(RNG.random(1_000) < 0.7, 0, RARE),  # often the commonest class
+        np.ones(1_000, np.int64),  # always the rare class
+        np.where(RNG.random(1_000) < 0.55, 1 - RARE, RARE),
+    ],
+)
+def test_a_bad_network_is_no_sign_of_another_order(predictions: NDArray[np.int64]) -> None:
+    assert doubts(predictions, RARE, None) == []
+
+
+def test_a_network_that_guesses_is_no_sign_of_another_order() -> None:
+    assert not any(doubts(RNG.integers(0, 2, 200), RNG.integers(0, 2, 200), None) for _ in range(100))
