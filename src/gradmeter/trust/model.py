@@ -36,6 +36,7 @@ from gradmeter.trust.data import (
     require_kinds,
     require_list,
 )
+from gradmeter.trust.doubts import doubts
 from gradmeter.trust.fitted_weights import FittedWeights
 from gradmeter.trust.folds import distinct_rows
 from gradmeter.trust.judge import Judge, resolve_classifier
@@ -155,6 +156,8 @@ class TrustModel:
         require_kinds(synthetic)
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
         known_data, labels, choice = self._read_known(known, [] if sample is None else [sample])
+        for doubt in doubts(known_data.readings.predictions.cpu().numpy(), labels.cpu().numpy()):
+            warn(doubt)
         # The attributes change together at the end: after an error the model is as it was before.
         activations = known_data.readings.activations
         meter = self._meter_for(gradients=self._reads_gradients(choice), like=activations)

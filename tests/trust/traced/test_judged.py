@@ -10,6 +10,7 @@ from torch import Tensor
 
 from apps.onnx.exported import needs_exporter
 from gradmeter import GradientMeter, GradmeterError, InputError, TrustModel
+from gradmeter.errors import GradmeterWarning
 from gradmeter.reading.probes.mirror import MIRROR
 from gradmeter.trust.candidates import ConfidenceCurve, Regression
 from gradmeter.trust.confidence import KnownFeatures, NormalisedLogit, SecondLook, Softmax
@@ -108,7 +109,8 @@ def test_few_wrong_predictions_leave_the_softmax() -> None:
     predicted = trained()(inputs).argmax(1)
     right = (predicted == labels).nonzero()[:, 0][:400]
     trust = TrustModel(GradientMeter(trained()), reads="forward")
-    trust.fit((inputs[right], labels[right]), synthetic=[noise(60)])
+    with pytest.warns(GradmeterWarning, match="trained on these samples"):
+        trust.fit((inputs[right], labels[right]), synthetic=[noise(60)])
     require_same(trust, images())
 
 

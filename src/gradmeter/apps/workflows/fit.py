@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradmeter.apps.workflows.accuracy import doubts
 from gradmeter.apps.workflows.halves import halves
 from gradmeter.apps.workflows.open_trust import has_same_outputs
 from gradmeter.apps.workflows.records import guarantee_record
@@ -194,9 +193,6 @@ def fit(
             sets, tables, masks = read(gradients=True)
     else:
         sets, tables, masks = read(gradients=trust.meter_to_fit().gradients)
-    predictions, labels = tables[0]["prediction"].to_numpy(), tables[0]["label"].to_numpy()
-    for doubt in doubts(predictions, labels, classifier.classes or opened[0].classes):
-        work.on_note(f"{sets[0].name}: {doubt}")
     fitted_on = [table.filter(pa.array(mask)) for table, mask in zip(tables, masks, strict=True)]
     synthetic, no_synthetic = _synthetic(trust, classifier, sets[0], fitted_on[0]["id"], folder, work)
     # All inputs of a set may be equal to those of another set that are held out.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmeter.apps.workflows.accuracy import FEW, LEARNED, contradicted
 from gradmeter.names import listed
 from gradmeter.report.probabilities import percent
+from gradmeter.trust.doubts import FEW, LEARNED, contradicted
 from gradmeter.trust.evaluation.resampling import Interval
 from gradmeter.trust.labels import LabelReadings
 

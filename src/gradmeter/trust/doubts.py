@@ -1,0 +1,52 @@
+"""Signs that labelled samples do not show how often the network is right on new ones."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEARNED = 0.998
+"""A network that is right on this share of the samples has probably learned from them."""
+FEW = 200
+"""With fewer samples, the accuracy says little."""
+# With so few samples, what the network predicts for a class says nothing about the order of the classes.
+_FEW_OF_CLASS = 20
+# A class that is predicted for more of the samples with another label is seldom predicted for them by chance.
+_CLEAR = 2 / 3
+
+
+def doubts(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[str]:
+    """Return warnings that labelled samples may not show how often the network is right on new ones."""
+    if len(labels) < FEW:
+        return []
+    notes = []
+    if (accuracy := float((predictions == labels).mean())) >= LEARNED:
+        notes.append(
+            f"{100 * accuracy:.2f} % of the predictions are correct; if the network was trained on these samples, "
+            "P(correct) and the risk guarantee do not hold for new ones: give samples that it has not seen"
+        )
+    # Of two classes or more, and the other way round, too: a network that guesses, or that predicts one class too
+    # often, is no sign of another order.
+    of_predictions = {(label, most) for most, label, _ in contradicted(labels, predictions)}
+    swapped = [pair for pair in contradicted(predictions, labels) if pair[:2] in of_predictions and pair[2] > _CLEAR]
+    if len(swapped) > 1:
+        label, most, share = max(swapped, key=lambda pair: pair[2])
+        notes.append(
+            f"the network predicts class {most} for {100 * share:.0f} % of the samples with label {label}, and mostly "
+            "for these, so the labels probably number the classes in another order than the network's outputs; check "
+            "the order of their names"
+        )
+    return notes
+
+
+def contradicted(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[tuple[int, int, float]]:
+    """Return the labels that most predictions contradict: (label, class predicted most often, its share)."""
+    found = []
+    for label, samples in zip(*np.unique(labels, return_counts=True), strict=True):
+        if samples < _FEW_OF_CLASS:
+            continue
+        predicted, counts = np.unique(predictions[labels == label], return_counts=True)
+        most = int(counts.argmax())
+        if predicted[most] != label and 2 * counts[most] > samples:
+            found.append((int(label), int(predicted[most]), float(counts[most] / samples)))
+    return found
