@@ -59,8 +59,11 @@ def test_what_is_saved_is_what_the_library_fits(place: Path, at_place: Path, tmp
 def test_too_few_right_predictions_in_the_half_to_fit_on(place: Path, at_place: Path, tmp_path: Path) -> None:
     images, labels = digits()
     np.savez(tmp_path / "few.npz", images=images[900:980, 0].mul(255).byte().numpy(), labels=labels[900:980].numpy())
-    with pytest.raises(InputError, match=r"predicted right.*half that is not held out"):
-        fit(recipe(place), str(tmp_path / "few.npz"), [], tmp_path / "trust", risk=0.1, reads="forward", **QUICK)
+    for reads in ("forward", "auto"):
+        with pytest.raises(InputError, match=r"predicted right.*half that is not held out"):
+            fit(recipe(place), str(tmp_path / "few.npz"), [], tmp_path / "trust", risk=0.1, reads=reads, **QUICK)
+    # Nothing else is measured or compared, which may take minutes.
+    assert [path.name for path in (tmp_path / "trust/readings").iterdir()] == ["few-forward.parquet"]
 
 
 def test_a_loading_process_that_is_killed_while_reads_are_compared() -> None:

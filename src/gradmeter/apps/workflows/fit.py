@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -28,7 +30,7 @@ from gradmeter.apps.workflows.sets import (
     recipe_for,
 )
 from gradmeter.errors import InputError, OutputError
-from gradmeter.reading.content import table_contents
+from gradmeter.reading.content import HASH_COLUMN, table_contents
 from gradmeter.reading.inputs import Inputs
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.readings import Readings
@@ -42,6 +44,7 @@ from gradmeter.sources.samples import Source
 from gradmeter.stages import stage
 from gradmeter.trust.evaluation.comparison import Comparison, Judged, compare
 from gradmeter.trust.evaluation.resampling import REPETITIONS
+from gradmeter.trust.judge import resolve_classifier
 from gradmeter.trust.meta_classifier import P_CORRECT
 from gradmeter.trust.model import TrustModel
 from gradmeter.trust.reads import AUTO, GRADIENTS, PILOT, PILOT_BATCH
@@ -185,23 +188,23 @@ def fit(
     readings = folder / READINGS
     second_look, halved = trust.learns_from_synthetic and classifier.arrays is None, risk is not None
     read = partial(_read, classifier, opened, readings, work, second_look=second_look, halved=halved)
-    if reads == AUTO and trust.learns_from_synthetic and isinstance(opened[0], ToMeasure):
+    compares = reads == AUTO and trust.learns_from_synthetic and isinstance(opened[0], ToMeasure)
+    sets, tables, masks = read(gradients=not compares and trust.meter_to_fit().gradients)
+    if trust.learns_from_synthetic:  # comparing what to read and measuring synthetic unknowns takes minutes
+        right = _distinct_right(tables[0].filter(pa.array(masks[0])))
+        with _naming_the_half(halved=halved):
+            resolve_classifier(meta_classifier).require_enough(right, 0, 0)
+    if compares:
+        assert sets[0].source is not None
         # Of the half that is held out for the guarantee, nothing may be known before.
-        sets, tables, masks = read(gradients=False)
-        trust.choose(_pilot(classifier, opened[0].source, tables[0].filter(pa.array(masks[0])), work))
+        trust.choose(_pilot(classifier, sets[0].source, tables[0].filter(pa.array(masks[0])), work))
         if trust.meter_to_fit().gradients:
             sets, tables, masks = read(gradients=True)
-    else:
-        sets, tables, masks = read(gradients=trust.meter_to_fit().gradients)
     fitted_on = [table.filter(pa.array(mask)) for table, mask in zip(tables, masks, strict=True)]
     synthetic, no_synthetic = _synthetic(trust, classifier, sets[0], fitted_on[0]["id"], folder, work)
     # All inputs of a set may be equal to those of another set that are held out.
-    try:
+    with _naming_the_half(halved=halved):
         trust.fit(fitted_on[0], [table for table in fitted_on[1:] if len(table)], synthetic=synthetic)
-    except InputError as error:
-        if halved:
-            raise InputError(f"{error} (of the random half that is not held out for the risk guarantee)") from error
-        raise
     refusal, known_coverage = None, None
     if risk is not None:
         held_out = [table.filter(pa.array(~mask)) for table, mask in zip(tables, masks, strict=True)]
@@ -260,6 +263,23 @@ def _read(
     parts = [sets[0].labelled_tables(), *(unknown.tables() for unknown in sets[1:])]
     tables = [pa.concat_tables(tables) for tables in parts]
     return sets, tables, halves(tables) if halved else [np.ones(len(table), np.bool_) for table in tables]
+
+
+@contextmanager
+def _naming_the_half(*, halved: bool) -> Iterator[None]:
+    """Add to an error that only half of the data count for it."""
+    try:
+        yield
+    except InputError as error:
+        if halved:
+            raise InputError(f"{error} (of the random half that is not held out for the risk guarantee)") from error
+        raise
+
+
+def _distinct_right(known: pa.Table) -> int:
+    """Count the different inputs that are predicted right; copies that an earlier version measured count each."""
+    right = known.filter(pc.equal(known["label"], known["prediction"]))
+    return len(right[HASH_COLUMN].unique() if HASH_COLUMN in right.column_names else right)
 
 
 def _pilot(classifier: Classifier, source: Source, known: pa.Table, work: Work) -> Iterator[tuple[Inputs, Tensor]]:
