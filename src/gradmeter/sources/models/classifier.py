@@ -23,6 +23,8 @@ _LISTED = 12
 _SHOWN = 3
 # The most classes in an excerpt of the logits of the trial.
 _EXCERPT = 16
+# `gradmeter evaluate` has no option --classes.
+_RENAME = "rename the folders or give --classes (for a TrustModel, to gradmeter fit)"
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,10 @@ class Classifier:
         numbers = {name: number for number, name in enumerate(self.classes)}
         if any(name not in numbers for name in source.classes):
             if (alike := look_alike(source.name, source.classes, self.name, self.classes)) is not None:
-                raise DataError(f"{alike}; rename the folders or give --classes")
+                raise DataError(f"{alike}; {_RENAME}")
             raise DataError(
                 f"{source.name} has the classes {_listed(source.classes)}, but {self.name} has "
-                f"{_listed(self.classes)}; expected the same names: rename the folders or give --classes"
+                f"{_listed(self.classes)}; expected the same names: {_RENAME}"
             )
         if source.classes == self.classes:
             return {number: number for number in range(len(self.classes))}
