@@ -8,6 +8,7 @@ import shlex
 import sys
 
 from rich.console import Console
+from rich.file_proxy import FileProxy
 from rich.text import Text
 
 from gradmeter.names import encode_name, printable
@@ -26,6 +27,10 @@ class Terminal(Console):
 
     def say(self, text: str, style: str | None = None) -> None:
         """Print one line without wrapping; characters that are not printable are escaped."""
+        if self.stderr and isinstance(sys.stderr, FileProxy):
+            # Bars are shown, by another console. It prints the line above them; behind them they would erase it.
+            sys.stderr.write(f"{printable(text)}\n")
+            return
         self.print(Text(printable(text)), soft_wrap=True, style=style)
 
 
