@@ -19,7 +19,12 @@ def test_nothing_is_said_of_a_network_that_errs() -> None:
 def test_a_network_that_is_always_right_may_have_learned_the_samples() -> None:
     (note,) = doubts(LABELS, LABELS)
     assert "trained on these samples" in note
-    assert doubts(LABELS[:100], LABELS[:100]) == []
+
+
+@pytest.mark.parametrize(("samples", "wrong"), [(100, 0), (500, 0), (800, 1), (10_000, 30)])
+def test_a_good_network_may_be_right_so_often_on_new_samples(samples: int, wrong: int) -> None:
+    labels = RNG.integers(0, 4, samples)
+    assert doubts((labels + (np.arange(samples) < wrong)) % 4, labels) == []
 
 
 def test_classes_in_another_order() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 LEARNED = 0.998
 """A network that is right on this share of the samples has probably learned from them."""
 FEW = 200
 """With fewer samples, the accuracy says little."""
+# Few networks are right on more new samples. That one of them is so often right by chance must be unlikely.
+_BEST, _UNLIKELY = 0.995, 0.05
 # With so few samples, what the network predicts for a class says nothing about the order of the classes.
 _FEW_OF_CLASS = 20
 # A class that is predicted for more of the samples with another label is seldom predicted for them by chance.
@@ -19,10 +22,10 @@ def doubts(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[st
     """Return warnings that labelled samples may not show how often the network is right on new ones."""
     if len(labels) < FEW:
         return []
-    notes = []
-    if (accuracy := float((predictions == labels).mean())) >= LEARNED:
+    notes, right, count = [], int((predictions == labels).sum()), len(labels)
+    if right >= LEARNED * count and binom.sf(right - 1, count, _BEST) < _UNLIKELY:
         notes.append(
-            f"{100 * accuracy:.2f} % of the predictions are correct; if the network was trained on these samples, "
+            f"{100 * right / count:.2f} % of the predictions are correct; if the network was trained on these samples, "
             "P(correct) and the risk guarantee do not hold for new ones: give samples that it has not seen"
         )
     # Of two classes or more, and the other way round, too: a network that guesses, or that predicts one class too
@@ -34,7 +37,7 @@ def doubts(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[st
         notes.append(
             f"the network predicts class {most} for {100 * share:.0f} % of the samples with label {label}, and mostly "
             "for these, so the labels probably number the classes in another order than the network's outputs; check "
-            "the order of their names"
+            "the numbers of the labels, or the order of the class names"
         )
     return notes
 

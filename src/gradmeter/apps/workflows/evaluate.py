@@ -288,8 +288,10 @@ def evaluate(
 
 def named_as_fitted(classifier: Classifier, trust: TrustModel) -> Classifier:
     """Name the classes of a network without names as those of the data of `gradmeter fit`, in whose order they were."""
-    fitted = trust.notes.get(CLASSES)
-    return replace(classifier, classes=tuple(fitted)) if classifier.classes is None and fitted else classifier
+    fitted = trust.notes.get(CLASSES) or ()
+    if classifier.classes is not None or len(fitted) != classifier.outputs:  # readings may lack the last class
+        return classifier
+    return replace(classifier, classes=tuple(fitted))
 
 
 def _earlier_data(folder: Path, *, has_readings: bool) -> list[str] | None:
