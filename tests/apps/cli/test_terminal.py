@@ -4,6 +4,7 @@ import io
 
 import pytest
 
+from gradmeter.apps.cli.judge import _print_rows
 from gradmeter.apps.cli.progress import bars
 
 
@@ -25,3 +26,17 @@ def test_lines_are_printed_above_the_bars(quiet: bool, monkeypatch: pytest.Monke
     before, _, after = screen.getvalue().partition("none \\x1b are [red]left[/]")
     assert before.endswith("" if quiet else "\x1b[2K")
     assert after.startswith("\n")
+
+
+def test_verdicts_do_not_follow_a_bar_on_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", screen := Screen())
+    monkeypatch.setattr("sys.stdout", screen)
+    with bars(None, quiet=False) as shown:
+        shown.begin("judging cats", 2)
+        _print_rows([{"id": number} for number in range(2)], shown, as_json=True)
+        shown.advance(1)
+    bar, _, verdicts = screen.getvalue().partition('{"id": 0}')
+    assert "judging cats" in bar
+    assert bar.endswith("\x1b[2K")
+    assert verdicts == '\n{"id": 1}\n'

@@ -18,6 +18,7 @@ from gradmeter.names import printable
 from gradmeter.report.probabilities import compared
 
 if TYPE_CHECKING:
+    from gradmeter.apps.cli.progress import Bars
     from gradmeter.apps.workflows.verdict_files import JudgedSamples
     from gradmeter.runs.measuring import Skipped
 
@@ -89,7 +90,7 @@ def judge(
             shown.begin(f"judging {source.name}", len(source))
             if as_json:
                 work = replace(work, on_skip=_print_skipped)
-            _print_rows(verdicts(opened, classifier, source, work), as_json=as_json)
+            _print_rows(verdicts(opened, classifier, source, work), shown, as_json=as_json)
             return
         judged = run(opened, classifier, source, out, work)
     _print_summary(out, judged, as_json=as_json)
@@ -115,14 +116,17 @@ def _judge_onnx(trust: Path, data: str, out: str | None, *, fresh: bool, quiet: 
             shown.begin(f"judging {source.name}", len(source))
             if as_json:
                 work = replace(work, on_skip=_print_skipped)
-            _print_rows(verdicts(model, source, work), as_json=as_json)
+            _print_rows(verdicts(model, source, work), shown, as_json=as_json)
             return
         judged = run(model, source, out, work)
     _print_summary(out, judged, as_json=as_json)
 
 
-def _print_rows(rows: Iterable[dict[str, Any]], *, as_json: bool) -> None:
+def _print_rows(rows: Iterable[dict[str, Any]], shown: Bars, *, as_json: bool) -> None:
+    is_terminal = Terminal().is_terminal
     for row in rows:
+        if is_terminal:  # the row would continue the line of the bar
+            shown.hide()
         typer.echo(json.dumps(row) if as_json else printable(_line(row)))
 
 

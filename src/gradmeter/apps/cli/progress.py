@@ -45,6 +45,10 @@ class Bars:
         assert self._bar is not None
         self._progress.advance(self._bar, steps)
 
+    def hide(self) -> None:
+        """Show no more progress."""
+        self._progress.stop()
+
     def show_skipped(self, skipped: Skipped) -> None:
         """Print which sample was skipped and why."""
         self._terminal.say(f"skipped {skipped.id}: {skipped.reason}")
