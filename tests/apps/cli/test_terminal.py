@@ -6,6 +6,10 @@ import pytest
 
 from gradmeter.apps.cli.judge import _print_rows
 from gradmeter.apps.cli.progress import bars
+from gradmeter.apps.cli.tables import comparison_table
+from gradmeter.apps.cli.terminal import Terminal
+from gradmeter.trust.evaluation.comparison import Comparison
+from gradmeter.trust.evaluation.resampling import Interval
 
 
 class Screen(io.StringIO):
@@ -40,3 +44,21 @@ def test_verdicts_do_not_follow_a_bar_on_its_line(monkeypatch: pytest.MonkeyPatc
     assert "judging cats" in bar
     assert bar.endswith("\x1b[2K")
     assert verdicts == '\n{"id": 1}\n'
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_a_table_with_long_names_keeps_its_numbers(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long name made rich cut the intervals and the methods, also those of short groups."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("sys.stdout", screen := Screen())
+    cells = {
+        (measure, column, method): Interval(0.9, 0.8, 0.99)
+        for measure in ("auroc", "aupr_out")
+        for column in ("wrong", "holiday-photos-of-the-mountains")
+        for method in ("P(correct)", "softmax")
+    }
+    Terminal().show(comparison_table(Comparison(cells, cells, 0.95), ("auroc", "aupr_out")))
+    assert screen.getvalue().count("90.00 [+80.0, +99.0]") == len(cells)
+    assert "P(correct)" in screen.getvalue()
+    assert "…" not in screen.getvalue()

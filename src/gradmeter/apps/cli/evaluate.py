@@ -128,7 +128,7 @@ def evaluate(
         typer.echo(json.dumps(json.loads((out / "results.json").read_text(encoding="utf-8")), indent=2))
         return
     console = Terminal()
-    console.print(comparison_table(comparison, ("auroc", "aupr_out"), first_method))
+    console.show(comparison_table(comparison, ("auroc", "aupr_out"), first_method))
     for line in (*lines, f"Report: {report}"):
         console.say(line)
 

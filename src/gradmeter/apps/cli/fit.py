@@ -162,7 +162,7 @@ def fit(
         for line in (accuracy_sentence(fitted.accuracy_counts), *learned(fitted)):
             console.say(line)
         if fitted.comparison.estimates:
-            console.print(comparison_table(fitted.comparison, ("auroc",)))
+            console.show(comparison_table(fitted.comparison, ("auroc",)))
         lines = compared(fitted.comparison, fitted.judged.columns())
         if fitted.guarantee is not None:
             lines.append(guaranteed(fitted.guarantee, fitted.unknown_share, fitted.known_coverage))

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from gradmeter.sources.models import Classifier, Recipe
 
 _SAMPLES = 8
-# Width of the table in characters: names are not cut, and a narrow terminal wraps the lines.
-_TABLE_WIDTH = 1_000
 
 
 def info(
@@ -122,8 +120,8 @@ def _costs(classifier: Classifier) -> Costs:
 
 def _print_costs(costs: Costs) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("layer", no_wrap=True)
-    table.add_column("operation", no_wrap=True)
+    table.add_column("layer", overflow="fold")
+    table.add_column("operation", overflow="fold")
     table.add_column("calls", justify="right")
     table.add_column("way")
     table.add_column("parameters", justify="right")
@@ -142,8 +140,7 @@ def _print_costs(costs: Costs) -> None:
     table.add_row("the network's own passes", "", "", "", "", f"{costs.rest / unit:.3f}")
     table.add_row("total", "", "", "", "", f"{costs.seconds / unit:.3f}")
     terminal = Terminal()
-    terminal.width = _TABLE_WIDTH
-    terminal.print(table)
+    terminal.show(table)
     terminal.say(
         f"T0, the time of a plain forward and backward pass of {costs.samples} samples, is {1000 * unit:.2f} ms."
     )

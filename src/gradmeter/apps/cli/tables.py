@@ -37,7 +37,7 @@ def comparison_table(comparison: Comparison, measures: Sequence[str], first: str
         caption_justify="left",
     )
     for header in ("group", "method"):
-        table.add_column(header, no_wrap=True)
+        table.add_column(header, overflow="fold")
     for measure in measures:
         table.add_column(f"{MEASURES[measure].name}, % {_ARROWS[MEASURES[measure].better]}", no_wrap=True)
     methods = list(dict.fromkeys(method for _, _, method in comparison.estimates))

@@ -9,9 +9,13 @@ import sys
 
 from rich.console import Console
 from rich.file_proxy import FileProxy
+from rich.table import Table
 from rich.text import Text
 
 from gradmeter.names import encode_name, printable
+
+# Width in characters that a table gets if it is not shown on a terminal, and the least on one.
+_UNLIMITED, _LEAST = 1_000, 80
 
 
 class Terminal(Console):
@@ -32,6 +36,11 @@ class Terminal(Console):
             sys.stderr.write(f"{printable(text)}\n")
             return
         self.print(Text(printable(text)), soft_wrap=True, style=style)
+
+    def show(self, table: Table) -> None:
+        """Print a table. A terminal folds its names; a very narrow one wraps its lines, because it would cut numbers."""
+        self.width = max(self.width, _LEAST) if self.is_terminal else _UNLIMITED
+        self.print(table)
 
 
 def escape_unencodable() -> None:
