@@ -1,6 +1,8 @@
 """Lines that are printed while bars are shown on a terminal."""
 
 import io
+import os
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,25 @@ def test_verdicts_do_not_follow_a_bar_on_its_line(monkeypatch: pytest.MonkeyPatc
     assert "judging cats" in bar
     assert bar.endswith("\x1b[2K")
     assert verdicts == '\n{"id": 1}\n'
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_bars_go_on_only_if_verdicts_go_to_a_file(
+    is_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `grep` or `head` print of the verdicts followed a bar on its line."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stderr", screen := Screen())
+    reading, writing = os.pipe()
+    with open(reading, "rb"), open(writing, "w") as pipe, (tmp_path / "verdicts").open("w") as file:
+        monkeypatch.setattr("sys.stdout", file if is_file else pipe)
+        with bars(None, quiet=False) as shown:
+            shown.begin("judging cats", 2)
+            _print_rows([{"id": 0}], shown, as_json=True)
+            printed = screen.getvalue()
+            shown.begin("judging dogs", 2)
+    assert printed.endswith("\x1b[2K") is not is_file
+    assert ("judging dogs" in screen.getvalue()) is is_file
 
 
 @pytest.mark.parametrize("columns", ["40", "80"])

@@ -123,9 +123,9 @@ def _judge_onnx(trust: Path, data: str, out: str | None, *, fresh: bool, quiet: 
 
 
 def _print_rows(rows: Iterable[dict[str, Any]], shown: Bars, *, as_json: bool) -> None:
-    is_terminal = Terminal().is_terminal
+    is_file = Terminal().is_file
     for row in rows:
-        if is_terminal:  # the row would continue the line of the bar
+        if not is_file:  # the row, or what another program prints of it, would continue the line of the bar
             shown.hide()
         typer.echo(json.dumps(row) if as_json else printable(_line(row)))
 

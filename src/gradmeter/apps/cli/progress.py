@@ -46,8 +46,9 @@ class Bars:
         self._progress.advance(self._bar, steps)
 
     def hide(self) -> None:
-        """Show no more progress."""
-        self._progress.stop()
+        """Show no more bars; without a terminal, plain lines go on."""
+        if self._progress.console.is_interactive:
+            self._progress.stop()
 
     def show_skipped(self, skipped: Skipped) -> None:
         """Print which sample was skipped and why."""

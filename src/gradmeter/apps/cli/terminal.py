@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shlex
+import stat
 import sys
 
 from rich.console import Console
@@ -29,6 +30,14 @@ class Terminal(Console):
     def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
         super().__init__(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False)
 
+    @property
+    def is_file(self) -> bool:
+        """Whether the output goes to a file, neither to a terminal nor to another program, which may print it."""
+        try:
+            return stat.S_ISREG(os.fstat(self.file.fileno()).st_mode)
+        except OSError:  # a stream of Python's, or none
+            return False
+
     def say(self, text: str, style: str | None = None) -> None:
         """Print one line without wrapping; characters that are not printable are escaped."""
         if self.stderr and isinstance(sys.stderr, FileProxy):
@@ -38,7 +47,7 @@ class Terminal(Console):
         self.print(Text(printable(text)), soft_wrap=True, style=style)
 
     def show(self, table: Table) -> None:
-        """Print a table. A terminal folds its names; a very narrow one wraps its lines, because it would cut numbers."""
+        """Print a table: a terminal folds its names, and a narrow one wraps its lines instead of cutting numbers."""
         self.width = max(self.width, _LEAST) if self.is_terminal else _UNLIMITED
         self.print(table)
 
