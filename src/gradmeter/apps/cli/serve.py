@@ -52,13 +52,14 @@ def serve(
     documentation, /openapi.json the API schema; /health and /metrics are for monitoring.
     """
     with needs_extra("serve", "a server"):
-        from gradmeter.apps.serving import Limits, Page, application, read_examples
+        from gradmeter.apps.serving import Limits, Page, application, read_examples, require_free_port
         from gradmeter.apps.serving import serve as run
     from gradmeter.apps.cli.progress import best_device, trial_device
     from gradmeter.apps.workflows.judge import reader_of
     from gradmeter.apps.workflows.open_trust import open_trust
     from gradmeter.sources.samples import decoder_for
 
+    require_free_port(host, port)
     opened, classifier = open_trust(trust, model=model, weights=weights, device=trial_device(device))
     if classifier.arrays is not None:
         raise InputError(
@@ -83,6 +84,7 @@ def serve(
         page=Page.of(opened, classifier, shown),
     )
     terminal = Terminal()
+    Terminal(stderr=True).say("Starting the server.")
     run(
         app,
         host,
