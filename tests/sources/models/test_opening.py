@@ -365,7 +365,10 @@ def test_without_names_only_their_number_can_be_compared() -> None:
 
 def test_the_numbers_of_classes_are_noted() -> None:
     note = str(small().numbering(Named("a", "b", "c")))
-    assert all(value in note for value in ("noise:uniform:1", "a is 0, b is 1, c is 2;", "--classes"))
+    assert all(
+        value in note
+        for value in ("noise:uniform:1", "a is 0, b is 1, c is 2;", "--classes (for a TrustModel, to gradmeter fit)")
+    )
     assert "a is 0, b is 1, c is 2, and so on;" in str(small().numbering(Named("a", "b", "c", "d")))
     assert small().numbering(Noise("noise:uniform:1", 4)) is None
     assert small(("a", "b", "c")).numbering(Named("a", "b")) is None

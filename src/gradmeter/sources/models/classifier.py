@@ -24,7 +24,8 @@ _SHOWN = 3
 # The most classes in an excerpt of the logits of the trial.
 _EXCERPT = 16
 # `gradmeter evaluate` has no option --classes.
-_RENAME = "rename the folders or give --classes (for a TrustModel, to gradmeter fit)"
+_GIVE = "give --classes (for a TrustModel, to gradmeter fit)"
+_RENAME = f"rename the folders or {_GIVE}"
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ class Classifier:
         rest = ["and so on"] if len(pairs) > _SHOWN else []
         return (
             f"{source.name}: classes are numbered in the order of their names: {', '.join(pairs[:_SHOWN] + rest)}; "
-            "give --classes to match them by name"
+            f"{_GIVE} to match them by name"
         )
 
     def resized(self, source: Source) -> str | None:
