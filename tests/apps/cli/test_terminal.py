@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import typer
 
 from gradmeter.apps.cli.judge import _print_rows
 from gradmeter.apps.cli.progress import bars
@@ -83,3 +84,9 @@ def test_a_table_with_long_names_keeps_its_numbers(columns: str, monkeypatch: py
     assert screen.getvalue().count("90.00 [+80.0, +99.0]") == len(cells)
     assert "P(correct)" in screen.getvalue()
     assert "…" not in screen.getvalue()
+
+
+def test_an_interruption_is_no_row_of_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), bars(None, quiet=True):
+        raise KeyboardInterrupt
+    assert capsys.readouterr() == ("", "Interrupted.\n")

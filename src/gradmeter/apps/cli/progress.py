@@ -117,7 +117,7 @@ def working(out: str | Path | None) -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         message = "Interrupted." if out is None else "Interrupted. Run the same command again to continue."
-        Terminal().say(message)
+        Terminal(stderr=True).say(message)
         raise typer.Exit(INTERRUPTED) from None
 
 
