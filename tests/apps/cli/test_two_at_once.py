@@ -104,9 +104,9 @@ def test_ctrl_c_leaves_no_lock(tmp_path: Path) -> None:
             time.sleep(0.01)
         assert (tmp_path / "r" / LOCK).exists()
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert output.count("\n") == 1
+    assert (output, errors.splitlines()[-1]) == ("", "Interrupted. Run the same command again to continue.")
     assert not (tmp_path / "r" / LOCK).exists()
 
 
