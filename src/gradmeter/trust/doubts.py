@@ -44,12 +44,12 @@ def doubts(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[st
 
 def contradicted(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[tuple[int, int, float]]:
     """Return the labels that most predictions contradict: (label, class predicted most often, its share)."""
-    found = []
+    contradictions = []
     for label, samples in zip(*np.unique(labels, return_counts=True), strict=True):
         if samples < _FEW_OF_CLASS:
             continue
         predicted, counts = np.unique(predictions[labels == label], return_counts=True)
         most = int(counts.argmax())
         if predicted[most] != label and 2 * counts[most] > samples:
-            found.append((int(label), int(predicted[most]), float(counts[most] / samples)))
-    return found
+            contradictions.append((int(label), int(predicted[most]), float(counts[most] / samples)))
+    return contradictions
