@@ -224,6 +224,19 @@ def test_slow_gradients_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choice.known == 0
 
 
+@pytest.mark.usefixtures("quick")
+def test_fit_reads_no_gradients_where_the_counts_cannot_decide() -> None:
+    """Reading them took up to two minutes; then the reason names the time for an input."""
+    images, labels = data(150)
+    with torch.no_grad():
+        right = network()(images).argmax(1) == labels
+    few = torch.cat([right.nonzero().flatten(), (~right).nonzero().flatten()[:19]])
+    known = images[few], labels[few]
+    trust = TrustModel(GradientMeter(network())).fit(known, synthetic=[unknown()])
+    assert trust.choice is not None
+    assert trust.choice.reason == f"19 of {len(few)} predictions are wrong, too few to show whether gradients help"
+
+
 @cache
 def explicit(chosen: str) -> TrustModel:
     """Fitted once for the tests with the fixture `quick`."""
@@ -235,9 +248,7 @@ def explicit(chosen: str) -> TrustModel:
 @pytest.mark.parametrize("once", [False, True])
 def test_fit_reads_what_was_chosen(chosen: str, once: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A generator can be read only once, and gives the same judge as a list."""
-    monkeypatch.setattr(
-        "gradmeter.trust.model.choose_reads", lambda meter, batches: reads.ReadsChoice(chosen, "in a test")
-    )
+    monkeypatch.setattr("gradmeter.trust.model.choose_reads", lambda *_: reads.ReadsChoice(chosen, "in a test"))
     images, labels = data(80)
     generator = batches(images, labels)
     trust = TrustModel(GradientMeter(network())).fit(generator if once else list(generator), synthetic=[unknown()])
@@ -302,7 +313,7 @@ def test_known_and_unknown_readings_are_compared_after_the_choice(chosen: str, m
 def choosing(monkeypatch: pytest.MonkeyPatch, *choices: str) -> None:
     """Let fits choose to read these, one after the other."""
     left = [reads.ReadsChoice(chosen, "in a test") for chosen in choices]
-    monkeypatch.setattr("gradmeter.trust.model.choose_reads", lambda meter, batches: left.pop(0))
+    monkeypatch.setattr("gradmeter.trust.model.choose_reads", lambda *_: left.pop(0))
 
 
 @pytest.mark.usefixtures("quick")

@@ -42,7 +42,17 @@ from gradmeter.trust.folds import distinct_rows
 from gradmeter.trust.judge import Judge, resolve_classifier
 from gradmeter.trust.layer_ranges import LayerValues
 from gradmeter.trust.meta_classifier import P_CORRECT, P_CORRECT_IF_KNOWN, P_KNOWN, Judgement
-from gradmeter.trust.reads import AUTO, FORWARD, GRADIENTS, READS, Pilot, ReadsChoice, choose_by_readings, choose_reads
+from gradmeter.trust.reads import (
+    AUTO,
+    FORWARD,
+    GRADIENTS,
+    READS,
+    Pilot,
+    ReadsChoice,
+    choose_by_readings,
+    choose_reads,
+    right_and_wrong,
+)
 from gradmeter.trust.risk import (
     COVERAGE_TOLERANCE,
     LEAST_PROBABILITY,
@@ -105,14 +115,16 @@ class TrustModel:
         self.notes: dict[str, Any] = {}
         self.weights: FittedWeights | None = None
 
-    def choose(self, batches: Iterable[tuple[Inputs, Tensor]]) -> ReadsChoice:
+    def choose(self, batches: Iterable[tuple[Inputs, Tensor]], counts: tuple[int, int] | None = None) -> ReadsChoice:
         """With `reads="auto"`, choose what to read by a sample of the known inputs; `fit` then compares nothing.
 
         Args:
             batches: inputs and their classes.
+            counts: numbers of right and wrong predictions of all known inputs, if they are known; nothing is read if
+                they are too few.
         """
         # `fit` changes the meter, which must go with the judge until then.
-        self._given_choice = choose_reads(self._given_meter, batches)
+        self._given_choice = choose_reads(self._given_meter, batches, counts)
         return self._given_choice
 
     def _reads_gradients(self, choice: ReadsChoice | None) -> bool:
@@ -208,7 +220,7 @@ class TrustModel:
         meter, earlier = with_gradients if once else forward, (with_gradients, forward)
         data, labels = read_known(meter, known, *collectors, pilot, earlier=earlier)
         if len(pilot):
-            choice = choose_reads(self._given_meter, pilot.batches())
+            choice = choose_reads(self._given_meter, pilot.batches(), right_and_wrong(data.readings, labels))
             if choice.reads == GRADIENTS and not once:
                 data, labels = read_known(with_gradients, known)
         elif data.readings.layers:

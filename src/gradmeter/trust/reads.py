@@ -124,7 +124,9 @@ class Pilot:
                 yield _joined(rows), torch.tensor(labels, device="cpu")
 
 
-def choose_reads(meter: GradientMeter, batches: Iterable[tuple[Inputs, Tensor]]) -> ReadsChoice:
+def choose_reads(
+    meter: GradientMeter, batches: Iterable[tuple[Inputs, Tensor]], counts: tuple[int, int] | None = None
+) -> ReadsChoice:
     """Compare a judge that reads the forward pass with one that reads gradients, too, and choose.
 
     Gradients are chosen if they separate wrong predictions, or these together with synthetic unknowns, better: if the
@@ -133,7 +135,11 @@ def choose_reads(meter: GradientMeter, batches: Iterable[tuple[Inputs, Tensor]])
     Args:
         meter: a meter of the network.
         batches: a sample of the known inputs, and their classes.
+        counts: numbers of right and wrong predictions of all known inputs, if they are known; nothing is read if they
+            are too few.
     """
+    if counts is not None and (undecided := _undecided(*counts)) is not None:
+        return undecided
     with_gradients, forward = meter.for_trust_model(), meter.for_trust_model(gradients=False, second_look=inf)
     device = next(meter.model.parameters()).device
     parts: list[Readings] = []
@@ -165,7 +171,8 @@ def choose_reads(meter: GradientMeter, batches: Iterable[tuple[Inputs, Tensor]])
         if first is None or not parts:
             return ReadsChoice(FORWARD, "there are no inputs to read gradients of")
         known, truth = Readings.concatenate(parts), torch.cat(labels)
-        synthetic = _synthetic(with_gradients, *first) if _are_enough(*_right_and_wrong(known, truth)) else {}
+        are_enough = _undecided(*right_and_wrong(known, truth)) is None
+        synthetic = _synthetic(with_gradients, *first) if are_enough else {}
         choice = choose_by_readings(known, truth, synthetic)
     # The second look, a further forward pass, is the same with and without gradients.
     per_input = (seconds[0] / len(known), max(seconds[1] - seconds[0], seconds[0]) / len(known))
@@ -183,11 +190,8 @@ def choose_by_readings(known: Readings, labels: Tensor, synthetic: dict[str, Rea
     """
     rows = np.sort(np.random.default_rng(0).permutation(len(known))[:PILOT])
     known, labels = known.rows(rows), labels[torch.from_numpy(rows)]
-    right, wrong = _right_and_wrong(known, labels)
-    if not _are_enough(right, wrong):
-        few, count = ("right", right) if right < _LEAST_RIGHT else ("wrong", wrong)
-        reason = f"{count:,} of {len(known):,} predictions are {few}, too few to show whether gradients help"
-        return ReadsChoice(FORWARD, reason)
+    if (undecided := _undecided(*right_and_wrong(known, labels))) is not None:
+        return undecided
     gains = compare_readings(known, labels, synthetic)
     deciding = {gain.group: gain.difference for gain in gains if gain.group in (WRONG, ALL)}
     pays = any(gain.low > 0 for gain in deciding.values()) and not any(gain.high < 0 for gain in deciding.values())
@@ -199,14 +203,19 @@ def choose_by_readings(known: Readings, labels: Tensor, synthetic: dict[str, Rea
     return ReadsChoice(GRADIENTS if pays else FORWARD, reason, len(known), gains)
 
 
-def _right_and_wrong(known: Readings, labels: Tensor) -> tuple[int, int]:
-    right = int((known.predictions.cpu() == labels).sum())
+def right_and_wrong(known: Readings, labels: Tensor) -> tuple[int, int]:
+    """Count right and wrong predictions."""
+    right = int((known.predictions.cpu() == labels.cpu()).sum())
     return right, len(known) - right
 
 
-def _are_enough(right: int, wrong: int) -> bool:
-    """Whether so many right and wrong predictions can show what gradients add."""
-    return right >= _LEAST_RIGHT and wrong >= _LEAST_WRONG
+def _undecided(right: int, wrong: int) -> ReadsChoice | None:
+    """Choose the forward pass if so few right or wrong predictions cannot show what gradients add."""
+    if right >= _LEAST_RIGHT and wrong >= _LEAST_WRONG:
+        return None
+    few, count = ("right", right) if right < _LEAST_RIGHT else ("wrong", wrong)
+    reason = f"{count:,} of {right + wrong:,} predictions are {few}, too few to show whether gradients help"
+    return ReadsChoice(FORWARD, reason)
 
 
 def compare_readings(known: Readings, labels: Tensor, synthetic: dict[str, Readings]) -> tuple[Gain, ...]:

@@ -190,14 +190,15 @@ def fit(
     read = partial(_read, classifier, opened, readings, work, second_look=second_look, halved=halved)
     compares = reads == AUTO and trust.learns_from_synthetic and isinstance(opened[0], ToMeasure)
     sets, tables, masks = read(gradients=not compares and trust.meter_to_fit().gradients)
+    to_fit = tables[0].filter(pa.array(masks[0]))
+    right = _distinct_right(to_fit)
     if trust.learns_from_synthetic:  # comparing what to read and measuring synthetic unknowns takes minutes
-        right = _distinct_right(tables[0].filter(pa.array(masks[0])))
         with _naming_the_half(halved=halved):
             resolve_classifier(meta_classifier).require_enough(right, 0, 0)
     if compares:
         assert sets[0].source is not None
         # Of the half that is held out for the guarantee, nothing may be known before.
-        trust.choose(_pilot(classifier, sets[0].source, tables[0].filter(pa.array(masks[0])), work))
+        trust.choose(_pilot(classifier, sets[0].source, to_fit, work), (right, len(to_fit) - right))
         if trust.meter_to_fit().gradients:
             sets, tables, masks = read(gradients=True)
     fitted_on = [table.filter(pa.array(mask)) for table, mask in zip(tables, masks, strict=True)]
