@@ -8,7 +8,7 @@ import torch
 from gradmeter import InputError, Readings
 from gradmeter.reading.statistics import METRICS
 from gradmeter.trust.features import FeatureBlock
-from gradmeter.trust.importance import layer_importance
+from gradmeter.trust.importance import Importance, layer_importance
 from gradmeter.trust.judge import Judge
 from gradmeter.trust.log_features import LogFeatures
 from gradmeter.trust.meta_classifier import Judgement
@@ -50,6 +50,10 @@ def judgement(score: np.ndarray) -> Judgement:
     return Judgement(1 / (1 + np.exp(score)), np.ones(len(score), np.bool_))
 
 
+def importance(judge: Judge, readings: Readings, correct: np.ndarray) -> tuple[Importance, ...]:
+    return layer_importance(judge, judge.features.block(readings), correct)
+
+
 def reader(readings: Readings, feature: str) -> Judge:
     features = LogFeatures.chosen(readings)
     classifier: Any = Reader([*map(str, features.axes.features)].index(feature))
@@ -60,7 +64,7 @@ def test_the_only_informative_layer_comes_first(readings: Readings, correct: np.
     predictions = readings.predictions
     labels = torch.where(torch.from_numpy(correct), predictions, (predictions + 1) % 4)
     judge = Judge.fit(readings, labels, classifier="ridge")
-    first, *others = layer_importance(judge, readings, correct)
+    first, *others = importance(judge, readings, correct)
     assert first.layer == "conv.2"
     assert first.loss > 0.4
     assert 0 < first.spread < 0.05
@@ -73,7 +77,7 @@ def test_the_only_informative_layer_comes_first(readings: Readings, correct: np.
 
 
 def test_unused_layers_have_no_loss(readings: Readings, correct: np.ndarray) -> None:
-    importances = layer_importance(reader(readings, "conv.2/l2"), readings, correct)
+    importances = importance(reader(readings, "conv.2/l2"), readings, correct)
     assert importances[0].layer == "conv.2"
     # The AUROC falls from 1 to about 0.5.
     assert importances[0].loss == pytest.approx(0.5, abs=0.05)
@@ -82,7 +86,7 @@ def test_unused_layers_have_no_loss(readings: Readings, correct: np.ndarray) -> 
 
 
 def test_a_layer_that_misleads_has_a_negative_loss_and_comes_last(readings: Readings, correct: np.ndarray) -> None:
-    importances = layer_importance(reader(readings, "conv.2/l2"), readings, ~correct)
+    importances = importance(reader(readings, "conv.2/l2"), readings, ~correct)
     assert importances[-1].layer == "conv.2"
     assert importances[-1].loss == pytest.approx(-0.5, abs=0.05)
 
@@ -99,7 +103,7 @@ def test_statistics_of_a_layer_are_permuted_together(readings: Readings, correct
     features = LogFeatures(axes("entropy", "conv.2/l1", "conv.2/l2", "dense/l1"))
     classifier: Any = Difference()
     judge = replace(reader(readings, "conv.2/l2"), features=features, classifier=classifier)
-    layer_importance(judge, readings, correct)
+    importance(judge, readings, correct)
     assert len(seen) == 1 + 3 * 5
     assert not all(np.array_equal(one, seen[0]) for one in seen)
     for one in seen:
@@ -109,16 +113,16 @@ def test_statistics_of_a_layer_are_permuted_together(readings: Readings, correct
 def test_entropy_has_its_own_importance(readings: Readings) -> None:
     judge = reader(readings, "entropy")
     scores = judge.features.block(readings).values[:, 0]
-    importances = layer_importance(judge, readings, scores < np.median(scores))
+    importances = importance(judge, readings, scores < np.median(scores))
     assert importances[0].layer == "entropy"
     assert importances[0].loss == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_same_again(readings: Readings, correct: np.ndarray) -> None:
     judge = reader(readings, "conv.2/l2")
-    assert layer_importance(judge, readings, correct) == layer_importance(judge, readings, correct)
+    assert importance(judge, readings, correct) == importance(judge, readings, correct)
 
 
 def test_no_wrong_predictions(readings: Readings) -> None:
     with pytest.raises(InputError, match=r"\(0,\)"):
-        layer_importance(reader(readings, "entropy"), readings, np.ones(600, np.bool_))
+        importance(reader(readings, "entropy"), readings, np.ones(600, np.bool_))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmeter.reading.readings import Readings
 from gradmeter.stages import stage
 from gradmeter.trust.evaluation.separation import separation
 from gradmeter.trust.features import FeatureBlock
@@ -33,17 +32,16 @@ class Importance:
     spread: float
 
 
-def layer_importance(judge: Judge, readings: Readings, correct: NDArray[np.bool_]) -> tuple[Importance, ...]:
+def layer_importance(judge: Judge, block: FeatureBlock, correct: NDArray[np.bool_]) -> tuple[Importance, ...]:
     """Return the permutation importance (Breiman 2001) of each layer's features, the most important layer first.
 
     A small loss does not mean that a layer is uninformative: other layers may carry the same information.
 
     Args:
         judge: the fitted meta classifier.
-        readings: of N inputs, preferably ones that it was not fitted to.
+        block: the features of N inputs, preferably ones that it was not fitted to.
         correct: [N] whether the prediction was right.
     """
-    block = judge.features.block(readings)
     correct = np.asarray(correct)
     layers = np.array([feature.origin for feature in block.axes.features])
     names = dict.fromkeys(layers.tolist())

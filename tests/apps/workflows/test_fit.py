@@ -15,12 +15,13 @@ from sklearn.metrics import roc_auc_score
 
 from apps.workflows.digits import recipe
 from gradmeter import GradientMeter, TrustModel
+from gradmeter.apps.workflows.evaluate import evaluate
 from gradmeter.apps.workflows.fit import Fitted, _pilot, fit
 from gradmeter.apps.workflows.wording import learned
 from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.runs.engines.processes import WorkerError
 from gradmeter.runs.measuring import MeasuredSet, Work, measure
-from gradmeter.sources.samples import open_source
+from gradmeter.sources.samples import Unlabelled, open_source
 from gradmeter.trust.evaluation.comparison import WRONG
 from gradmeter.trust.synthetic import KINDS, per_kind
 from runs.measuring.deadly import Deadly
@@ -402,3 +403,14 @@ def test_the_forward_pass_alone(place: Path, at_place: Path, tmp_path: Path) -> 
     assert not loaded.meter.gradients
     images = digits()[0][900:1000]
     assert torch.equal(loaded.predict_proba(images), result.trust.predict_proba(images))
+
+
+def test_readings_that_hold_more_than_is_read(place: Path, at_place: Path, tmp_path: Path) -> None:
+    classifier = recipe(place).open()
+    measure(classifier, Unlabelled(open_source("torn", classifier.image)), tmp_path / "torn.parquet")
+    results = []
+    for number, unknown in enumerate(("torn", str(tmp_path / "torn.parquet"))):
+        fitted = fit(recipe(place), "validation", [unknown], tmp_path / f"{number}", reads="forward", **RIDGE)
+        judged = evaluate(fitted.trust, classifier, "test", [unknown], tmp_path / f"evaluation {number}", **QUICK)
+        results.append((fitted.judged.probability, judged.comparison.estimates, judged.importance))
+    assert str(results[0]) == str(results[1])

@@ -29,6 +29,7 @@ from gradmeter.sources.samples.location import plain_name
 from gradmeter.stages import stage
 from gradmeter.trust.evaluation.comparison import WRONG, Comparison, Judged, compare
 from gradmeter.trust.evaluation.resampling import REPETITIONS
+from gradmeter.trust.features import FeatureBlock
 from gradmeter.trust.importance import Importance, layer_importance
 from gradmeter.trust.meta_classifier import P_CORRECT, SCORES
 from gradmeter.trust.model import TrustModel
@@ -264,7 +265,7 @@ def evaluate(
     comparison = compare(judged, repetitions=repetitions, on_progress=on_resample)
     correct = np.concatenate([correct for _, correct in samples])
     importance = (
-        layer_importance(judge, Readings.concatenate([readings for readings, _ in samples]), correct)
+        layer_importance(judge, FeatureBlock.concatenate([block for block, _ in samples]), correct)
         if correct.any() and not correct.all()
         else ()
     )
@@ -321,11 +322,12 @@ def _earlier_data(folder: Path, *, has_readings: bool) -> list[str] | None:
 
 def _scored(
     trust: TrustModel, data: ReadSet, *, known: bool
-) -> tuple[pa.Table, NDArray[np.uint64], tuple[Readings, NDArray[np.bool_]]]:
+) -> tuple[pa.Table, NDArray[np.uint64], tuple[FeatureBlock, NDArray[np.bool_]]]:
     """Return all scores of a data set and the contents of its inputs.
 
-    Also return a sample of its readings with whether their predictions are correct.
+    Also return the features of a sample of it with whether the predictions are correct.
     """
+    assert trust.judge is not None
     tables, contents, readings_sample, correct_sample = [], [], [], []
     share = min(1.0, _SAMPLED / len(data))
     random = np.random.default_rng(0)
@@ -336,7 +338,6 @@ def _scored(
         labels = table["label"] if known else pa.nulls(len(readings), pa.int64())
         correct = predictions == labels.to_numpy() if known else np.zeros(len(readings), np.bool_)
         verdicts = trust.verdicts(readings)
-        assert trust.judge is not None
         tables.append(
             pa.table(
                 {
@@ -358,8 +359,9 @@ def _scored(
         is_drawn = random.random(len(readings)) < share * np.where(correct, 1, _WRONG_SHARE)
         readings_sample.append(readings.rows(is_drawn))
         correct_sample.append(correct[is_drawn])
-    sample = Readings.concatenate(readings_sample), np.concatenate(correct_sample)
-    return pa.concat_tables(tables), np.concatenate(contents), sample
+    # Not the readings: those of another command may have gradients that the TrustModel does not read.
+    block = trust.judge.features.block(Readings.concatenate(readings_sample))
+    return pa.concat_tables(tables), np.concatenate(contents), (block, np.concatenate(correct_sample))
 
 
 def _kind_of(data: str) -> str:

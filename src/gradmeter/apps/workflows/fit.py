@@ -377,14 +377,14 @@ def _judged(trust: TrustModel, tables: Sequence[pa.Table], unknowns: Sequence[st
     assert trust.judge is not None
     held_out = trust.judge.held_out.p_correct
     parts = [Readings.from_arrow(table) for table in tables]
-    readings = Readings.concatenate(parts)
-    correct = readings.predictions[: len(tables[0])].numpy() == tables[0]["label"].to_numpy()
-    softmax = max_softmax(readings.logits)
+    logits = torch.cat([part.logits for part in parts])  # readings of another command may have gradients, too
+    correct = parts[0].predictions.numpy() == tables[0]["label"].to_numpy()
+    softmax = max_softmax(logits)
     return Judged(
-        np.concatenate([correct, np.zeros(len(readings) - len(correct), np.bool_)]),
+        np.concatenate([correct, np.zeros(len(logits) - len(correct), np.bool_)]),
         np.repeat(np.arange(len(tables)), [len(table) for table in tables]),
         tuple(unknowns),
-        {OURS: -held_out, "softmax": -softmax, "entropy": entropy(readings.logits)},
+        {OURS: -held_out, "softmax": -softmax, "entropy": entropy(logits)},
         {OURS: held_out, "softmax": softmax},
         np.concatenate([*map(table_contents, tables, parts)]),
         trust.judge.folds,
