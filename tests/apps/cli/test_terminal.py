@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from gradmeter.apps.cli.judge import _print_rows
+from gradmeter.apps.cli.judge import _print_rows, _print_skipped
 from gradmeter.apps.cli.progress import bars
 from gradmeter.apps.cli.tables import comparison_table
 from gradmeter.apps.cli.terminal import Terminal
+from gradmeter.runs.measuring import Skipped
 from gradmeter.trust.evaluation.comparison import Comparison
 from gradmeter.trust.evaluation.resampling import Interval
 
@@ -41,9 +42,10 @@ def test_verdicts_do_not_follow_a_bar_on_its_line(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("sys.stdout", screen)
     with bars(None, quiet=False) as shown:
         shown.begin("judging cats", 2)
-        _print_rows([{"id": number} for number in range(2)], shown, as_json=True)
+        _print_skipped(Skipped("0", "torn"), shown)
+        _print_rows([{"id": 1}], shown, as_json=True)
         shown.advance(1)
-    bar, _, verdicts = screen.getvalue().partition('{"id": 0}')
+    bar, _, verdicts = screen.getvalue().partition('{"id": "0", "skipped": "torn"}')
     assert "judging cats" in bar
     assert bar.endswith("\x1b[2K")
     assert verdicts == '\n{"id": 1}\n'

@@ -89,7 +89,7 @@ def judge(
         if out is None:
             shown.begin(f"judging {source.name}", len(source))
             if as_json:
-                work = replace(work, on_skip=_print_skipped)
+                work = replace(work, on_skip=lambda skipped: _print_skipped(skipped, shown))
             _print_rows(verdicts(opened, classifier, source, work), shown, as_json=as_json)
             return
         judged = run(opened, classifier, source, out, work)
@@ -115,7 +115,7 @@ def _judge_onnx(trust: Path, data: str, out: str | None, *, fresh: bool, quiet: 
         if out is None:
             shown.begin(f"judging {source.name}", len(source))
             if as_json:
-                work = replace(work, on_skip=_print_skipped)
+                work = replace(work, on_skip=lambda skipped: _print_skipped(skipped, shown))
             _print_rows(verdicts(model, source, work), shown, as_json=as_json)
             return
         judged = run(model, source, out, work)
@@ -148,8 +148,8 @@ def _print_summary(out: str, judged: JudgedSamples, *, as_json: bool) -> None:
     Terminal().say(f"Judged {judged.rows:,} samples{skipped_count}. {accepted} Verdicts: {name}")
 
 
-def _print_skipped(skipped: Skipped) -> None:
-    typer.echo(json.dumps({"id": skipped.id, "skipped": skipped.reason}))
+def _print_skipped(skipped: Skipped, shown: Bars) -> None:
+    _print_rows([{"id": skipped.id, "skipped": skipped.reason}], shown, as_json=True)
 
 
 def _line(row: dict[str, Any]) -> str:
