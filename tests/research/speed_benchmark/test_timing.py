@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import Tensor, nn
 
 from gradmeter.research.speed_benchmark import timing
@@ -48,6 +49,18 @@ def test_methods_take_turns_each_warmed_up_and_slow_ones_drop_out(monkeypatch: p
 def test_seconds_are_those_of_one_call() -> None:
     timings = take_turns(TINY, {"slow": Recorder().method("slow", 0.05)}, {"slow": 2}, 1, quiet)
     assert timings["slow"].seconds == pytest.approx([0.05, 0.05], abs=0.045)
+
+
+def test_linear_algebra_of_numpy_uses_the_threads_too() -> None:
+    counts = set[int]()
+
+    def count(_: Tensor) -> None:
+        counts.update(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+
+    method = Method("counting", "peer", lambda *_: Prepared(count), "nothing")
+    with threadpool_limits(3, "blas"):
+        take_turns(TINY, {"counting": method}, {"counting": 2}, 1, quiet)
+    assert counts == {1}
 
 
 def test_an_error_ends_one_method_only_and_threads_are_restored() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from gradmeter.research.speed_benchmark.isolation import one_line
@@ -49,7 +50,8 @@ def take_turns(
         methods: the methods by name.
         rounds: number of rounds of each method, counted from the first; a method with a single round is slow and gets
             no warm-up.
-        threads: number of PyTorch threads; the previous number is restored afterwards.
+        threads: number of threads of PyTorch and of NumPy's linear algebra; the previous numbers are restored
+            afterwards.
         on_step: called with a method's title before each of its rounds.
         clock: returns seconds.
 
@@ -57,7 +59,7 @@ def take_turns(
         The times by name, including those of methods that failed.
     """
     timings = {name: Timing() for name in methods}
-    with torch_threads(threads), warnings.catch_warnings():
+    with torch_threads(threads), threadpool_limits(threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network, inputs = model.build()
         prepared: dict[str, Prepared] = {}
