@@ -49,6 +49,7 @@ def test_the_page(finished: Path) -> None:
     assert "\ngradmeter label-study --data DIR\n" in page
     assert page.count("### EMNIST digits, the paper's CNN: ") == 3
     assert "Among the first 50 of " in page
+    assert "(`--share`)" in page
 
 
 @pytest.mark.slow

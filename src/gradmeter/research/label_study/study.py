@@ -29,6 +29,10 @@ from gradmeter.version import __version__
 
 _KIND = StoreKind("labels.json", "a study of labels", "gradmeter label-study", {})
 _VERSIONS = ("torch", "scikit-learn", "numpy", "cleanlab")
+_PARTIAL = (
+    "Only a part of the samples was used (`--share`). The numbers of samples below and the targets are those for all "
+    "of them; fewer than 100 planted errors cannot fill the first 100."
+)
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,8 @@ def run_study(study: LabelStudy, folder: Path, *, workers: int, console: Console
     finished = [name for name in GROUPS if name in manifest and place.results(name).exists()]
     results = {name: read_results(place.results(name)) for name in finished}
     with lone_stage(console, "writing the page"):
-        made = Made(commands_of(manifest, finished), _provenance())
+        is_partial = any(manifest[name]["share"] < 1 for name in finished)
+        made = Made(commands_of(manifest, finished), _provenance(is_partial=is_partial))
         return write_page(results, as_they_are(place, finished), made, folder)
 
 
@@ -181,11 +186,12 @@ def _clear(folder: Path, group: str, *, everything: bool) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _provenance() -> tuple[str, ...]:
-    """Sentences for the page: date, versions and machine."""
+def _provenance(*, is_partial: bool) -> tuple[str, ...]:
+    """Sentences for the page: date, versions and machine, and whether a part of the samples was used."""
     machine = describe_machine()
     versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
     return (
         f"Made on {datetime.now(UTC):%Y-%m-%d} with gradmeter {__version__}; {versions}.",
         f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}.",
+        *([_PARTIAL] if is_partial else []),
     )
