@@ -54,6 +54,16 @@ def test_texts_and_images_are_not_mixed_up(tmp_path: Path) -> None:
         open_source("noise:uniform", None)
 
 
+def test_a_folder_above_parquet_files(tmp_path: Path) -> None:
+    """As a data set of the Hugging Face hub is downloaded."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "README.md").write_text("")
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "data/test-00000-of-00001.parquet")
+    for kind in (KIND, None):
+        with pytest.raises(DataError, match=r"no images, but data/test-00000-of-00001\.parquet; give this file or its"):
+            open_source(str(tmp_path), kind)
+
+
 def test_readings_are_no_samples(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "part-00000.parquet")
     (tmp_path / MANIFEST).write_text("{}")

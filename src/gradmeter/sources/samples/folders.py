@@ -13,6 +13,7 @@ from gradmeter.sources.samples.file_versions import FileVersions
 from gradmeter.sources.samples.left_out import Kind, LeftOut, is_hidden
 from gradmeter.sources.samples.location import AT_ONCE, Location
 from gradmeter.sources.samples.sample import Encoded, Source
+from gradmeter.sources.samples.tables import is_table
 
 
 class ImageFolder(Source):
@@ -48,6 +49,9 @@ class ImageFolder(Source):
                 "either images only or one folder for each class"
             )
         if not flat and not labelled:
+            below = (path for name in names for path in location.files_below(name, LeftOut()))
+            if table := next((path for path in below if is_table(path.rpartition("/")[2])), None):
+                raise DataError(f"{folder} has no images, but {encode_name(table)}; give this file or its folder")
             raise DataError(f"{folder} has no images; expected files that end in {', '.join(SUFFIXES)}")
         self.labelled = bool(labelled)
         self.classes = tuple(map(encode_name, names)) if labelled else None
