@@ -1,4 +1,6 @@
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ from gradmeter.errors import DataError
 from gradmeter.sources.samples import Unlabelled, Unreadable
 from gradmeter.sources.samples.folders import ImageFolder
 from gradmeter.sources.samples.location import Location
+from gradmeter.stages import Advance, show_stages
 from sources.samples.pictures import save
 
 
@@ -83,6 +86,21 @@ def test_the_fingerprint_tells_which_files_there_are(tmp_path: Path) -> None:
     assert ImageFolder(Location(tmp_path)).fingerprint() == first
     save(tmp_path / "b.png")
     assert ImageFolder(Location(tmp_path)).fingerprint() != first
+
+
+def test_looking_at_every_file_is_shown(tmp_path: Path) -> None:
+    """On a network drive, this takes minutes."""
+    save(tmp_path / "a.png")
+    source, shown = ImageFolder(Location(tmp_path)), list[str]()
+
+    @contextmanager
+    def show(name: str, steps: int | None) -> Iterator[Advance]:
+        shown.append(name)
+        yield lambda done: None
+
+    with show_stages(show):
+        source.file_versions()
+    assert shown == [f"checking the files of {tmp_path}"]
 
 
 def test_images_beside_folders_of_images(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from gradmeter.sources.samples.left_out import Kind, LeftOut, is_hidden
 from gradmeter.sources.samples.location import AT_ONCE, Location
 from gradmeter.sources.samples.sample import Encoded, Source
 from gradmeter.sources.samples.tables import is_table
+from gradmeter.stages import stage
 
 
 class ImageFolder(Source):
@@ -90,7 +91,8 @@ class ImageFolder(Source):
         """The versions of the files."""
         ids = (path.as_py() for path in self._paths)
         paths = (decode_name(path.as_py()) for path in self._paths)
-        return FileVersions.of(zip(ids, self._location.versions(paths), strict=True))
+        with stage(f"checking the files of {self.name}"):  # minutes on a network drive
+            return FileVersions.of(zip(ids, self._location.versions(paths), strict=True))
 
 
 def _scan(location: Location) -> tuple[list[str], list[str], LeftOut]:
