@@ -69,6 +69,17 @@ def test_other_files_are_left_alone(fresh: bool, tmp_path: Path) -> None:
     MeasuredSet.begin(tmp_path / "empty", PURPOSE, fresh=fresh)
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+def test_files_that_others_put_beside_a_data_set(fresh: bool, tmp_path: Path) -> None:
+    """As macOS does when the folder is opened."""
+    MeasuredSet.begin(tmp_path / "r", PURPOSE).write(0, TABLE, [])
+    (tmp_path / "r/.DS_Store").write_text("")
+    measured = MeasuredSet.begin(tmp_path / "r", PURPOSE, fresh=fresh)
+    assert measured.exists()
+    assert bool(measured.note(0)) is not fresh
+    assert (tmp_path / "r/.DS_Store").exists()
+
+
 def test_reading_a_missing_or_damaged_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="gradmeter measure"):
         MeasuredSet(tmp_path).purpose()

@@ -109,13 +109,16 @@ class MeasuredSet:
         if (other := (manifest or {}).get(_CONTENT, content)) != content:
             raise OutputError(f"{measured.name} holds {other} and not {content}; choose another folder")
         purpose = as_json(purpose)
-        if fresh and measured.exists():
-            measured.clear()  # even if the manifest is damaged: only gradmeter uses its name
 
         def list_changes(recorded: Manifest, purpose: Manifest) -> list[str]:
             return _forbidding_changes(_checked(recorded, measured.name), purpose, containers)
 
-        recorded = measured.store.begin(purpose, changes=list_changes)
+        if fresh and measured.exists():
+            measured.clear()  # even if the manifest is damaged: only gradmeter uses its name
+            measured.storage.sweep()
+            recorded: Manifest = {}  # the folder may hold files of others, as when it is continued
+        else:
+            recorded = measured.store.begin(purpose, changes=list_changes)
         kept: dict[str, Any] = {_PART_SIZE: part, _BY_ID: False, _CONTAINERS: containers and dict(containers)}
         if recorded:
             changed, before = bool(changes(_purpose_of(recorded), purpose)), recorded.get(_CONTAINERS)
