@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import mahalanobis
@@ -180,12 +182,8 @@ def test_views_together_equal_each_view_alone(count: int, classes: int) -> None:
 
 
 @pytest.mark.parametrize(("classes", "maps"), [(4, 4), (101, 1)])
-@pytest.mark.parametrize("block", [1, 2**10, 2**20])
-def test_squares_equal_those_of_each_class_alone(
-    block: int, classes: int, maps: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All classes together, in blocks of samples, differ from a loop over classes by rounding only."""
-    monkeypatch.setattr(densities, "_ENTRIES", block)
+def test_squares_equal_those_of_each_class_alone(classes: int, maps: int) -> None:
+    """All classes together differ from a loop over classes by rounding only."""
     parts = [samples(300, 5, classes, seed) for seed in range(2)]
     views, labels = np.stack([part[0] for part in parts]), parts[0][1]
     density = ClassDensities().fit(views, labels)
@@ -195,3 +193,24 @@ def test_squares_equal_those_of_each_class_alone(
     for label in range(classes):
         residuals = (scaled - density.means_[:, label, None]) @ density.whitening_[:, label if maps > 1 else 0]
         np.testing.assert_allclose(squares[:, :, label], (residuals**2).sum(2), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("block", [1, 2**10])
+def test_distances_do_not_depend_on_the_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, labels = samples(300, 5, 10)
+    density = one_view(X, labels)
+    whole = density.distances(X[None], labels)
+    monkeypatch.setattr(densities, "_ENTRIES", block)
+    np.testing.assert_allclose(density.distances(X[None], labels), whole, rtol=1e-11, atol=1e-11)
+
+
+def test_memory_does_not_grow_with_samples_times_classes() -> None:
+    """The squared distances of all samples to all classes would take 61 MiB, and with 100 layers 6 GiB."""
+    X, labels = RANDOM.normal(size=(1, 8000, 3)), RANDOM.integers(1000, size=8000)
+    density = ClassDensities().fit(X, labels)
+    tracemalloc.start()
+    try:
+        density.distances(X, labels)
+        assert tracemalloc.get_traced_memory()[1] < 30 * 2**20
+    finally:
+        tracemalloc.stop()

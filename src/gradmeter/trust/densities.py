@@ -56,21 +56,21 @@ class ClassDensities(BaseEstimator):  # type: ignore[misc]
             X: [views, n, d] samples.
             classes: [n] their predicted classes.
         """
-        return log_distances(self.squares(X), classes[:, None] == self.classes_)
+        is_predicted = classes[:, None] == self.classes_
+        block = max(1, _ENTRIES // self.white_means_.size)
+        # One block at least, which may be empty.
+        blocks = [slice(start, start + block) for start in range(0, max(1, X.shape[1]), block)]
+        return np.concatenate([_log_distances(self.squares(X[:, rows]), is_predicted[rows]) for rows in blocks], axis=1)
 
     def squares(self, X: Values) -> Values:
         """Return the squared distances to all classes [views, n, classes] of samples [views, n, d]."""
         scaled = (X - self.centre_[:, None]) / self.scale_[:, None]
-        squares = np.empty((*scaled.shape[:2], len(self.classes_)))
-        block = max(1, _ENTRIES // self.white_means_.size)
-        for start in range(0, scaled.shape[1], block):
-            rows = slice(start, start + block)
-            residuals = scaled[:, None, rows] @ self.whitening_ - self.white_means_[:, :, None]
-            squares[:, rows] = np.einsum("vcnd,vcnd->vnc", residuals, residuals)
+        residuals = scaled[:, None] @ self.whitening_ - self.white_means_[:, :, None]
+        squares: Values = np.einsum("vcnd,vcnd->vnc", residuals, residuals)
         return squares
 
 
-def log_distances(squares: Values, is_predicted: NDArray[np.bool_]) -> Values:
+def _log_distances(squares: Values, is_predicted: NDArray[np.bool_]) -> Values:
     """Return the logarithms of `PREDICTED`, `NEAREST` and `NEXT`, [views, n, 3].
 
     Args:

@@ -16,7 +16,7 @@ from gradmeter.reading.probes.mirror import MIRROR, MIRROR_LOGIT
 from gradmeter.reading.readings import Readings
 from gradmeter.stages import Advance
 from gradmeter.trust.confidence import KnownFeatures, softmax_log_odds
-from gradmeter.trust.densities import NEAREST, NEXT, PREDICTED, ClassDensities, log_distances
+from gradmeter.trust.densities import NEAREST, NEXT, PREDICTED, ClassDensities
 from gradmeter.trust.features import (
     ACTIVATIONS,
     EMBEDDING,
@@ -104,7 +104,6 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             layer, "embedding".
         stacks_: for each group of views of the same width their indices in `views_`, and their columns [views, d].
         densities_: `ClassDensities` of each stack.
-        shown_: the classes of the right predictions, to which distances are taken.
     """
 
     learns_from_synthetic = True
@@ -164,7 +163,6 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _fit_densities(self, values: Values, known: NDArray[np.bool_], right: NDArray[np.bool_]) -> Values:
         """Fit densities to the right predictions; return distances [views, n, 3], those of known samples held out."""
         predicted = self._predicted(values)
-        self.shown_ = np.unique(predicted[right])
         self.densities_, all_distances = [], np.empty((len(self.views_), len(values), 3))
         for indices, columns in self.stacks_:
             views = _views(values, columns)
@@ -293,10 +291,10 @@ class TwoHeads(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _distances(self, values: Values) -> Values:
         """Return the distances of each view, [views, n, 3]."""
-        squares = np.empty((len(self.views_), len(values), len(self.shown_)))
+        predicted, distances = self._predicted(values), np.empty((len(self.views_), len(values), 3))
         for (indices, columns), density in zip(self.stacks_, self.densities_, strict=True):
-            squares[indices] = density.squares(_views(values, columns))
-        return log_distances(squares, self._predicted(values)[:, None] == self.shown_)
+            distances[indices] = density.distances(_views(values, columns), predicted)
+        return distances
 
     @property
     def second_look(self) -> float | None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from gradmeter.trust.densities import ClassDensities
 from gradmeter.trust.traced.arithmetic import constant
 
-# As in `gradmeter.trust.densities.log_distances`.
+# As in `gradmeter.trust.densities._log_distances`.
 _LEAST_SQUARE = 1e-12
 
 
