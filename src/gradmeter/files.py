@@ -138,9 +138,12 @@ def parsed_json(content: bytes) -> dict[str, Any]:
     return parsed
 
 
-def is_temporary(path: Path) -> bool:
-    """Whether a path is a temporary file or a lock file of gradmeter. A killed process leaves both behind."""
-    return _PARTIAL.fullmatch(path.name) is not None or (path.name.startswith(".") and path.name.endswith(LOCK))
+def is_hidden(path: Path) -> bool:
+    """Whether a file is hidden: a temporary or lock file of gradmeter, or one of another program, such as .DS_Store.
+
+    A folder that holds only such files beside those of a command is this command's: no output has a hidden name.
+    """
+    return path.name.startswith(".")
 
 
 def sweep(folder: Path) -> None:

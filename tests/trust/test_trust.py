@@ -555,6 +555,7 @@ def test_other_files_and_folders_are_not_overwritten(fitted: TrustModel, tmp_pat
         with pytest.raises(OutputError, match=rf"\b{name}\b"):
             fitted.save(tmp_path / name)
     (tmp_path / "trust/readings").mkdir(parents=True)
+    (tmp_path / "trust/.DS_Store").write_text("")  # macOS puts it into every folder that is opened
     fitted.save(tmp_path / "trust")
     fitted.save(tmp_path / "trust")
     assert len(list((tmp_path / "trust").glob("estimator-*"))) == 1

@@ -415,6 +415,7 @@ def test_one_that_was_stopped_while_it_wrote_its_report_goes_on(at_place: Path, 
     evaluate(trust, classifier, "test", [], tmp_path, repetitions=100)
     (tmp_path / "estimates.csv").write_text("")
     (tmp_path / ".report.html.1-0123abcd.partial").write_text("")
+    (tmp_path / ".DS_Store").write_text("")  # macOS puts it into every folder that is opened
     evaluate(trust, classifier, "test", [], tmp_path, repetitions=100)
     (tmp_path / "readings").rename(tmp_path / "mine")
     with pytest.raises(OutputError):
