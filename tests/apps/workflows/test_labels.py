@@ -182,6 +182,26 @@ def test_one_that_cannot_be_written_leaves_no_report_on_another_table(
     assert sorted(path.name for path in (tmp_path / "labels.review").iterdir()) == ["readings"]
 
 
+def test_a_list_that_was_filled_in_is_not_replaced(
+    checked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(checked)
+    shutil.copy(checked / "labels.parquet", tmp_path)
+    shutil.copytree(checked / "labels.review", tmp_path / "labels.review")
+    review = tmp_path / "labels.review/review.csv"
+    filled = review.read_text().replace("wrong label", "wrong label, I moved it", 1)
+    review.write_text(filled)
+    arguments = ("labels", "digits_network:network", "digits", *OPTIONS, "-q", "-o", tmp_path / "labels.parquet")
+    refused = in_this_process(*arguments, cwd=checked)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert review.read_text() == filled
+    review.rename(review.with_name("mine.csv"))
+    for _ in range(2):
+        assert in_this_process(*arguments, cwd=checked).returncode == 0
+    assert review.with_name("mine.csv").read_text() == filled
+
+
 def test_what_is_refused(digits: tuple[Path, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = digits
     monkeypatch.syspath_prepend(folder)
