@@ -7,7 +7,7 @@ import pytest
 from gradmeter import OutputError
 from gradmeter.files import (
     atomic_write,
-    is_hidden,
+    is_incidental,
     read_regular,
     remove_earlier,
     shortened,
@@ -23,9 +23,9 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
         temporary.write_bytes(b"half")
         assert not path.exists()
         assert temporary.parent == path.parent, "a rename across file systems would be a copy"
-        assert is_hidden(temporary)
+        assert is_incidental(temporary)
     assert path.read_bytes() == b"half"
-    assert not is_hidden(path)
+    assert not is_incidental(path)
     assert os.listdir(path.parent) == ["file.bin"]
 
 
@@ -70,7 +70,7 @@ def test_a_name_of_any_length_that_the_file_system_takes(name: str, tmp_path: Pa
     path = tmp_path / name
     with atomic_write(path) as temporary:
         temporary.write_text("new")
-        assert is_hidden(temporary)
+        assert is_incidental(temporary)
         leftover = temporary.with_name(temporary.name.replace(f".{os.getpid()}-", ".77-"))
         leftover.write_text("left by a killed writer")
     assert path.read_text() == "new"
@@ -111,6 +111,7 @@ def test_sweep_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path)
     sweep(tmp_path)
     assert not any(path.exists() for path in leftovers)
     assert all(path.exists() for path in others)
+    assert list(map(is_incidental, leftovers + others)) == [True] * len(leftovers) + [False] * len(others)
 
 
 def test_sweep_of_one_file_removes_what_its_killed_writers_left(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from gradmeter import OutputError, locks
-from gradmeter.files import LOCK, is_hidden
+from gradmeter.files import LOCK, is_incidental
 from gradmeter.locks import locked
 
 # Holds the lock of an output until its standard input ends.
@@ -125,7 +125,7 @@ def test_what_was_written_stays(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["result"]
     with locked(tmp_path / "a/b"), locked(tmp_path / "v.csv"):
         names = {path.name for path in (*tmp_path.iterdir(), *(tmp_path / "a/b").iterdir())}
-        assert {name for name in names if is_hidden(Path(name))} == {LOCK, f".v.csv{LOCK}"}
+        assert {name for name in names if is_incidental(Path(name))} == {LOCK, f".v.csv{LOCK}"}
 
 
 def test_many_at_once_never_two(tmp_path: Path) -> None:

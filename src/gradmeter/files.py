@@ -24,6 +24,7 @@ _SUFFIX = ".partial"
 _PARTIAL = re.compile(rf"\..+\.\d+-[0-9a-f]{{8}}{re.escape(_SUFFIX)}", re.DOTALL)
 # Bytes of a file's own name in those of its temporary files, which must not be longer than file systems allow.
 _NAMED = 100
+_OF_MACOS = ".DS_Store"
 LOCK = ".gradmeter.lock"
 """The end of a lock file's name; see `gradmeter.locks`."""
 LONGEST = 255
@@ -138,12 +139,14 @@ def parsed_json(content: bytes) -> dict[str, Any]:
     return parsed
 
 
-def is_hidden(path: Path) -> bool:
-    """Whether a file is hidden: a temporary or lock file of gradmeter, or one of another program, such as .DS_Store.
+def is_incidental(path: Path) -> bool:
+    """Whether a file says nothing about what its folder holds.
 
-    A folder that holds only such files beside those of a command is this command's: no output has a hidden name.
+    This is a temporary or lock file of gradmeter, which a killed process leaves behind, or what macOS puts into every
+    folder that is opened.
     """
-    return path.name.startswith(".")
+    name = path.name
+    return _PARTIAL.fullmatch(name) is not None or (name[:1] == "." and name.endswith(LOCK)) or name == _OF_MACOS
 
 
 def sweep(folder: Path) -> None:

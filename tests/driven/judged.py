@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from driven.running import Ended
 from driven.workplace import Workplace
-from gradmeter.files import LOCK, is_hidden
+from gradmeter.files import LOCK, is_incidental
 from gradmeter.names import decode_name
 from gradmeter.sources.samples.decoding import SUFFIXES
 
@@ -75,7 +75,7 @@ def judge_files(
     assert not lost, f"changed or removed: {lost}"
     elsewhere = [path for path in after if path not in before and not _belongs(path, out) and not _contains(path, out)]
     assert not elsewhere, f"written outside the output: {elsewhere}"
-    leftovers = [path for path in after if is_hidden(Path(os.fsdecode(path))) and path not in place.ours]
+    leftovers = [path for path in after if is_incidental(Path(os.fsdecode(path))) and path not in place.ours]
     assert may_leave or not leftovers, f"temporary files left behind: {leftovers}"
 
 
@@ -87,7 +87,7 @@ def _belongs(path: bytes, out: bytes | None) -> bool:
     folder, name = os.path.split(out)
     hidden = [os.path.join(folder, b"." + name + end) for end in (b".json", os.fsencode(LOCK))]
     places = [out, out + b".parts", *hidden]
-    if is_hidden(Path(os.fsdecode(path))):  # a killed process left it
+    if is_incidental(Path(os.fsdecode(path))):  # a killed process left it
         places = [os.path.join(folder, b"." + os.path.basename(place)) for place in places] + places
         return path.startswith(tuple(places))
     return any(path == place or path.startswith(place + b"/") for place in places)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from gradmeter.errors import DataError, OutputError, one_line
-from gradmeter.files import atomic_write, is_hidden, parsed_json, sweep
+from gradmeter.files import atomic_write, is_incidental, parsed_json, sweep
 from gradmeter.sources.samples.location import AT_ONCE, Location
 
 Item = TypeVar("Item")
@@ -49,7 +49,7 @@ class Storage:
         Raises:
             DataError: if the folder cannot be listed, for example because it is a file.
         """
-        return {name: size for name, size in self.location.sizes().items() if not is_hidden(Path(name))}
+        return {name: size for name, size in self.location.sizes().items() if not is_incidental(Path(name))}
 
     def size(self, file: str) -> int | None:
         """Size of a file in bytes; None if it does not exist.

@@ -15,7 +15,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from torch import nn
 
 from gradmeter.errors import DataError, GradmeterError, InputError, OutputError, one_line
-from gradmeter.files import atomic_write, is_hidden, sweep
+from gradmeter.files import atomic_write, is_incidental, sweep
 from gradmeter.locks import locked
 from gradmeter.reading.meter import GradientMeter
 from gradmeter.reading.network import unwrapped, weights_hash
@@ -158,7 +158,7 @@ def require_free(folder: Path) -> None:
     patterns = (READINGS, _MAIN, _ESTIMATORS)
 
     def is_part(path: Path) -> bool:
-        return is_hidden(path) or any(map(path.match, patterns))
+        return is_incidental(path) or any(map(path.match, patterns))
 
     if not folder.is_dir() or not (holds_trust(folder) or all(map(is_part, folder.iterdir()))):
         raise OutputError(f"{folder} exists and holds no TrustModel; choose another folder")

@@ -66,7 +66,7 @@ def test_other_files_are_left_alone(fresh: bool, tmp_path: Path) -> None:
             MeasuredSet.begin(tmp_path / name, PURPOSE, fresh=fresh)
     assert (tmp_path / "file").read_text() == (tmp_path / "folder/file").read_text() == "mine"
     (tmp_path / "empty").mkdir()
-    (tmp_path / "empty/.gitkeep").write_text("")
+    (tmp_path / "empty/.DS_Store").write_text("")
     MeasuredSet.begin(tmp_path / "empty", PURPOSE, fresh=fresh)
 
 

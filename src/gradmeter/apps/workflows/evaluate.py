@@ -17,7 +17,7 @@ from gradmeter.apps.workflows.fit import OURS
 from gradmeter.apps.workflows.records import guarantee_record
 from gradmeter.apps.workflows.sets import ReadSet, open_sets, read_sets
 from gradmeter.errors import InputError, OutputError
-from gradmeter.files import is_hidden, read_json
+from gradmeter.files import is_incidental, read_json
 from gradmeter.reading.content import table_contents
 from gradmeter.reading.readings import Readings
 from gradmeter.reading.scores import energy, entropy, margin, max_softmax
@@ -303,7 +303,7 @@ def _earlier_data(folder: Path, *, has_readings: bool) -> list[str] | None:
     """
     if not folder.exists():
         return None
-    names = {path.name for path in folder.iterdir() if not is_hidden(path)} if folder.is_dir() else {folder.name}
+    names = {path.name for path in folder.iterdir() if not is_incidental(path)} if folder.is_dir() else {folder.name}
     if RESULTS in names:
         try:
             results = read_json(folder / RESULTS)

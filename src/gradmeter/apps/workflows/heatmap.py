@@ -17,7 +17,7 @@ from PIL import Image
 
 from gradmeter.apps.workflows.segmenting import changes, identity, on_image
 from gradmeter.errors import DataError, InputError, OutputError
-from gradmeter.files import LONGEST, atomic_write, is_hidden, read_json, remove_earlier, sweep, write_text
+from gradmeter.files import LONGEST, atomic_write, is_incidental, read_json, remove_earlier, sweep, write_text
 from gradmeter.names import decode_name
 from gradmeter.reading.pixels import PixelMeter, PixelReadings
 from gradmeter.reading.statistics import STATISTICS
@@ -141,7 +141,7 @@ def _require_own(out: Path, settings: Mapping[str, Any], *, fresh: bool) -> None
     path = out / MANIFEST
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file; expected a folder: choose another --out")
-    if not out.is_dir() or all(entry == path or is_hidden(entry) for entry in out.iterdir()):
+    if not out.is_dir() or all(entry == path or is_incidental(entry) for entry in out.iterdir()):
         return
     if not path.exists():
         raise OutputError(f"{out} exists and was not written by gradmeter heatmap; choose another --out")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gradmeter.apps.workflows.label_notes import note_on_rate, notes_on
 from gradmeter.apps.workflows.label_reading import ReadLabels, read_samples
 from gradmeter.errors import InputError, OutputError
-from gradmeter.files import atomic_write, is_hidden, remove_earlier, require_short_name, sweep_beside
+from gradmeter.files import atomic_write, is_incidental, remove_earlier, require_short_name, sweep_beside
 from gradmeter.names import encode_name
 from gradmeter.runs.measuring import Skipped, Work
 from gradmeter.sources.models import Classifier
@@ -188,7 +188,7 @@ def require_ours(out: Path) -> None:
     folder = review_folder(out)
     if not folder.exists():
         return
-    present = {path.name for path in folder.iterdir() if not is_hidden(path)} if folder.is_dir() else {""}
+    present = {path.name for path in folder.iterdir() if not is_incidental(path)} if folder.is_dir() else {""}
     if present and READINGS not in present:
         raise OutputError(
             f"{encode_name(str(folder))} exists and was not written by gradmeter labels; choose another --out"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gradmeter.apps.workflows.evaluate import RESULTS, Evaluation, evaluate, named_as_fitted
 from gradmeter.errors import InputError, OutputError
-from gradmeter.files import is_hidden, read_json
+from gradmeter.files import is_incidental, read_json
 from gradmeter.names import encode_name, look_alike
 from gradmeter.reading.network import weights_hash
 from gradmeter.runs.measuring import Work
@@ -200,7 +200,7 @@ def _require_ours(folder: Path, names: Sequence[str]) -> None:
     """
     if not folder.exists():
         return
-    present = {path.name for path in folder.iterdir() if not is_hidden(path)} if folder.is_dir() else {folder.name}
+    present = {path.name for path in folder.iterdir() if not is_incidental(path)} if folder.is_dir() else {folder.name}
     if RESULTS in present:
         try:
             results = read_json(folder / RESULTS)

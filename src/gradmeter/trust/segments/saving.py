@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from gradmeter.errors import DataError, OutputError, one_line
-from gradmeter.files import atomic_write, is_hidden, sweep
+from gradmeter.files import atomic_write, is_incidental, sweep
 from gradmeter.locks import locked
 from gradmeter.trust.estimators import load_estimators
 from gradmeter.trust.main_file import read_with_estimators, write_main
@@ -203,7 +203,7 @@ def _require_free(folder: Path) -> None:
     if not folder.exists() or (folder / _MAIN).is_file():
         return
     ours = {*_saved_estimators(folder)} if folder.is_dir() else set()
-    if not folder.is_dir() or any(path not in ours and not is_hidden(path) for path in folder.iterdir()):
+    if not folder.is_dir() or any(path not in ours and not is_incidental(path) for path in folder.iterdir()):
         raise OutputError(f"{folder} exists and holds no SegmentTrust; choose another folder")
 
 
