@@ -129,7 +129,7 @@ def _content(checked: CheckedLabels, name: str, index: int) -> tuple[str, str]:
     source = checked.source
     shown = "text" if source.texts or source.arrays is not None else "image"
     if isinstance(source, ImageFolder) and not is_address(decode_name(source.name)):
-        return shown, f"{_LOCAL}{quote(decode_name(name))}"
+        return shown, _LOCAL + quote(decode_name(name), errors="surrogateescape")
     try:
         content = source.read(index).content
     except Unreadable:  # it has changed since it was read
