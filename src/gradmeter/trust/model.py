@@ -153,9 +153,9 @@ class TrustModel:
         the only value of a dict. No synthetic unknowns are made from other inputs or from readings.
 
         Args:
-            known: labelled inputs that the network was not trained on: a loader of batches (inputs, labels) or dicts
-                with "labels"; a pair of tensors or arrays; or an Arrow table or pandas frame of readings with a column
-                "label".
+            known: labelled inputs that the network was not trained on, one of each patient or scene: a loader of
+                batches (inputs, labels) or dicts with "labels"; a pair of tensors or arrays; or an Arrow table or
+                pandas frame of readings with a column "label".
             unknowns: a list of data sets of unknown inputs, each in one of these forms; labels are optional and
                 ignored.
             synthetic: synthetic unknowns, in the form of `unknowns`, to use instead of those made here.
