@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from gradmeter.errors import InputError
 from gradmeter.reading.meter import GradientMeter
@@ -99,6 +100,16 @@ def test_everything_is_left_as_it_was() -> None:
     assert [parameter.requires_grad for parameter in network.parameters()] == [False, *[True] * 5]
     assert torch.equal(network[4].weight.grad, torch.ones_like(network[4].weight))
     assert network[4].bias.grad is None
+
+
+def test_the_loader_s_own_generator_is_left_as_it_was() -> None:
+    """The loader of the training may share it."""
+    generator = torch.Generator()
+    before = generator.get_state()
+    images, labels = digits()
+    data = TensorDataset(images[300:500], labels[300:500])
+    validation_numbers(trained(), DataLoader(data, batch_size=100, shuffle=True, generator=generator), ["l2"])
+    assert torch.equal(generator.get_state(), before)
 
 
 def test_without_wrong_predictions_nothing_is_said_of_them() -> None:

@@ -58,7 +58,8 @@ def validation_numbers(
 ) -> dict[str, float]:
     """Return what the network's gradients and a meta classifier say about validation data.
 
-    The network, its gradients and the random generators of PyTorch's CPU, NumPy and Python are left as they were.
+    The network, its gradients and the random generators of PyTorch's CPU, NumPy, Python and the loader are left as they
+    were.
 
     Args:
         network: maps a batch to logits [N, C].
@@ -78,7 +79,7 @@ def validation_numbers(
     Raises:
         Those of `GradientMeter` and `TrustModel.fit` for networks, batches and labels.
     """
-    with _randomness_restored():
+    with _randomness_restored(loader):
         meter = GradientMeter(network).for_trust_model(second_look=None)
         try:
             # The loader is iterated here, because that draws random numbers.
@@ -99,16 +100,21 @@ def validation_numbers(
 
 
 @contextmanager
-def _randomness_restored() -> Iterator[None]:
+def _randomness_restored(loader: Iterable[Any]) -> Iterator[None]:
     """Restore the random generators that a loader may use in this process; `GradientMeter` restores others."""
     # NumPy's global generator is the one that transforms use.
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    # The training's loader may have the same generator.
+    generator: Any = getattr(loader, "generator", None)
+    own = generator.get_state() if isinstance(generator, torch.Generator) else None
     with torch.random.fork_rng(devices=[]):
         try:
             yield
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])  # noqa: NPY002
+            if own is not None:
+                generator.set_state(own)
 
 
 def _gradient_means(readings: Readings, correct: NDArray[np.bool_], metrics: Sequence[str]) -> dict[str, float]:
