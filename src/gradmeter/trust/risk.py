@@ -72,7 +72,7 @@ class Guarantee:
     same or smaller shares of each kind of unknown inputs.
 
     Attributes:
-        threshold: smallest P(correct) that is accepted.
+        threshold: smallest P(correct) that is accepted; `TrustModel.accept` also rejects unfamiliar inputs above it.
         risk: largest error rate among accepted inputs.
         confidence: probability that the guarantee holds.
         coverage: share of the data that is accepted.

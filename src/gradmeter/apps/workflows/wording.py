@@ -113,7 +113,7 @@ def guaranteed(guarantee: Guarantee, unknown_share: float, known_coverage: float
     return (
         f"Risk guarantee: with {rate(guarantee.confidence)} % confidence, at most {rate(guarantee.risk)} % of the "
         f"accepted predictions are wrong, for inputs from the same distribution, {unknown} of them unknown. A "
-        f"prediction is accepted if {SCORE_NAMES[guarantee.score]} is at least "
+        f"prediction is accepted only if {SCORE_NAMES[guarantee.score]} is at least "
         f"{significant(guarantee.threshold, 6)}: this accepts "
         f"{percent(guarantee.coverage, 1)} % of the held-out inputs ({guarantee.accepted:,} inputs, "
         f"{guarantee.errors:,} of them wrong){of_known}."
@@ -133,7 +133,7 @@ def guarantee_scope(check: GuaranteeCheck) -> str:
         unknown = ", and no unknown inputs"
     return (
         f"Risk guarantee: with {rate(guarantee.confidence)} % confidence, at most {rate(guarantee.risk)} % of the "
-        f"accepted predictions are wrong. A prediction is accepted if {SCORE_NAMES[guarantee.score]} is at least "
+        f"accepted predictions are wrong. A prediction is accepted only if {SCORE_NAMES[guarantee.score]} is at least "
         f"{significant(guarantee.threshold, 6)}. The guarantee covers known inputs like those of the calibration data"
         f"{unknown}. For all other inputs, the error rate is only observed."
     )
