@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from apps.cli.commands import in_this_process
 from apps.workflows.label_folder import PLANTED, plant
 from gradmeter.apps.workflows import label_cards, label_lists
 from gradmeter.apps.workflows.labels import CheckedLabels
+from gradmeter.names import decode_name, encode_name
 
 pytestmark = pytest.mark.slow
 
@@ -25,11 +27,17 @@ OPTIONS = ("--weights", "weights.safetensors", "--image-size", 8, "--grey", "--c
 
 @pytest.fixture(scope="module")
 def digits(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
-    """A folder with the network, and digits of which ten have a wrong label; the ids of these."""
+    """A folder with the network, and digits of which ten have a wrong label; the ids of these.
+
+    The name of one of the ten is no UTF-8.
+    """
     folder = tmp_path_factory.mktemp("labels")
     for name in ("weights.safetensors", "digits_network.py"):
         shutil.copy(place / name, folder / name)
-    return folder, plant(place / "validation", folder / "digits")
+    first, *others = sorted(plant(place / "validation", folder / "digits"))
+    renamed = first.replace(".png", "\udcff.png")
+    (folder / "digits" / first).rename(folder / "digits" / renamed)
+    return folder, {encode_name(renamed), *others}
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +75,9 @@ def test_the_table_is_in_the_order_of_the_data(checked: Path) -> None:
 
 def test_lists_for_label_studio_and_fiftyone(checked: Path) -> None:
     tasks = json.loads((checked / "labels.review/label_studio.json").read_text())
+    assert sum(task["data"]["image"].endswith("%FF.png") for task in tasks) == 1
     first = tasks[0]
-    assert first["data"]["image"].endswith(first["data"]["id"])
+    assert unquote_to_bytes(first["data"]["image"]).endswith(os.fsencode(decode_name(first["data"]["id"])))
     assert first["predictions"][0]["result"][0]["value"]["choices"] == [first["data"]["suggestion"]]
     labels = json.loads((checked / "labels.review/fiftyone.json").read_text())["labels"]
     assert len(labels) == pq.read_metadata(checked / "labels.parquet").num_rows
