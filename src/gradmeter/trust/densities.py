@@ -57,10 +57,12 @@ class ClassDensities(BaseEstimator):  # type: ignore[misc]
             classes: [n] their predicted classes.
         """
         is_predicted = classes[:, None] == self.classes_
+        distances = np.empty((*X.shape[:2], 3))
         block = max(1, _ENTRIES // self.white_means_.size)
-        # One block at least, which may be empty.
-        blocks = [slice(start, start + block) for start in range(0, max(1, X.shape[1]), block)]
-        return np.concatenate([_log_distances(self.squares(X[:, rows]), is_predicted[rows]) for rows in blocks], axis=1)
+        for start in range(0, X.shape[1], block):
+            rows = slice(start, start + block)
+            distances[:, rows] = _log_distances(self.squares(X[:, rows]), is_predicted[rows])
+        return distances
 
     def squares(self, X: Values) -> Values:
         """Return the squared distances to all classes [views, n, classes] of samples [views, n, d]."""
@@ -79,8 +81,11 @@ def _log_distances(squares: Values, is_predicted: NDArray[np.bool_]) -> Values:
     """
     predicted = np.where(is_predicted.any(axis=1), (squares * is_predicted).sum(axis=2), squares.max(axis=2))
     others = np.where(is_predicted, np.inf, squares).min(axis=2)
-    following = np.where(np.isfinite(others), others, predicted)
-    logarithms: Values = np.log(np.stack([predicted, squares.min(axis=2), following], axis=2).clip(1e-12))
+    distances = np.empty((*squares.shape[:2], 3))
+    distances[:, :, PREDICTED] = predicted
+    distances[:, :, NEAREST] = np.minimum(predicted, others)
+    distances[:, :, NEXT] = np.where(np.isfinite(others), others, predicted)
+    logarithms: Values = np.log(np.maximum(distances, 1e-12))
     return logarithms
 
 
