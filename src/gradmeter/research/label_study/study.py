@@ -137,8 +137,9 @@ def run_study(study: LabelStudy, folder: Path, *, workers: int, console: Console
     results = {name: read_results(place.results(name)) for name in finished}
     with lone_stage(console, "writing the page"):
         is_partial = any(manifest[name]["share"] < 1 for name in finished)
-        made = Made(commands_of(manifest, finished), _provenance(is_partial=is_partial))
-        return write_page(results, as_they_are(place, finished), made, folder)
+        provenance = (*_provenance(), _PARTIAL) if is_partial else _provenance()
+        commands = commands_of(manifest, finished)
+        return write_page(results, as_they_are(place, finished), Made(commands, provenance), folder)
 
 
 def _begin(study: LabelStudy, store: Store, *, fresh: bool) -> Manifest:
@@ -186,12 +187,11 @@ def _clear(folder: Path, group: str, *, everything: bool) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _provenance(*, is_partial: bool) -> tuple[str, ...]:
-    """Sentences for the page: date, versions and machine, and whether a part of the samples was used."""
+def _provenance() -> tuple[str, ...]:
+    """Sentences for the page: date, versions and machine."""
     machine = describe_machine()
     versions = ", ".join(f"{name} {version(name)}" for name in _VERSIONS)
     return (
         f"Made on {datetime.now(UTC):%Y-%m-%d} with gradmeter {__version__}; {versions}.",
         f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}.",
-        *([_PARTIAL] if is_partial else []),
     )
