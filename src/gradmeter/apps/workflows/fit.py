@@ -190,25 +190,25 @@ def fit(
     read = partial(_read, classifier, opened, readings, work, second_look=second_look, halved=halved)
     compares = reads == AUTO and trust.learns_from_synthetic and isinstance(opened[0], ToMeasure)
     sets, tables, masks = read(gradients=not compares and trust.meter_to_fit().gradients)
-    to_fit = tables[0].filter(pa.array(masks[0]))
-    right = _distinct_right(to_fit)
+    fitted_on = _filtered(tables, masks)
+    right = _distinct_right(fitted_on[0])
     if trust.learns_from_synthetic:  # comparing what to read and measuring synthetic unknowns takes minutes
         with _naming_the_half(halved=halved):
             resolve_classifier(meta_classifier).require_enough(right, 0, 0)
     if compares:
         assert sets[0].source is not None
         # Of the half that is held out for the guarantee, nothing may be known before.
-        trust.choose(_pilot(classifier, sets[0].source, to_fit, work), (right, len(to_fit) - right))
+        trust.choose(_pilot(classifier, sets[0].source, fitted_on[0], work), (right, len(fitted_on[0]) - right))
         if trust.meter_to_fit().gradients:
             sets, tables, masks = read(gradients=True)
-    fitted_on = [table.filter(pa.array(mask)) for table, mask in zip(tables, masks, strict=True)]
+            fitted_on = _filtered(tables, masks)
     synthetic, no_synthetic = _synthetic(trust, classifier, sets[0], fitted_on[0]["id"], folder, work)
     # All inputs of a set may be equal to those of another set that are held out.
     with _naming_the_half(halved=halved):
         trust.fit(fitted_on[0], [table for table in fitted_on[1:] if len(table)], synthetic=synthetic)
     refusal, known_coverage = None, None
     if risk is not None:
-        held_out = [table.filter(pa.array(~mask)) for table, mask in zip(tables, masks, strict=True)]
+        held_out = _filtered(tables, [~mask for mask in masks])
         try:
             for data, table in zip(sets[1:], held_out[1:], strict=True):
                 if not len(table):
@@ -264,6 +264,11 @@ def _read(
     parts = [sets[0].labelled_tables(), *(unknown.tables() for unknown in sets[1:])]
     tables = [pa.concat_tables(tables) for tables in parts]
     return sets, tables, halves(tables) if halved else [np.ones(len(table), np.bool_) for table in tables]
+
+
+def _filtered(tables: Sequence[pa.Table], masks: Sequence[NDArray[np.bool_]]) -> list[pa.Table]:
+    """Return the rows of each table that its mask selects."""
+    return [table.filter(pa.array(mask)) for table, mask in zip(tables, masks, strict=True)]
 
 
 @contextmanager
