@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from apps.workflows.digits import recipe
 from gradmeter import GradientMeter, TrustModel
 from gradmeter.apps.workflows.evaluate import evaluate
-from gradmeter.apps.workflows.fit import Fitted, _pilot, fit
+from gradmeter.apps.workflows.fit import OURS, Fitted, _pilot, fit
 from gradmeter.apps.workflows.wording import learned
 from gradmeter.errors import DataError, InputError, OutputError
 from gradmeter.runs.engines.processes import WorkerError
@@ -403,6 +403,33 @@ def test_the_forward_pass_alone(place: Path, at_place: Path, tmp_path: Path) -> 
     assert not loaded.meter.gradients
     images = digits()[0][900:1000]
     assert torch.equal(loaded.predict_proba(images), result.trust.predict_proba(images))
+
+
+def test_one_image_of_each_patient(place: Path, at_place: Path, tmp_path: Path) -> None:
+    """If images of one patient are in several folds, wrong predictions are found by their neighbours."""
+    for path in Path("validation").rglob("*.png"):
+        for number in range(3):
+            copy = tmp_path / "crops" / path.parent.name / f"patient{path.stem}_{number}.png"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            image = np.asarray(Image.open(path)).copy()
+            image[0, number] ^= 1
+            Image.fromarray(image).save(copy)
+    crops, options = str(tmp_path / "crops"), {"reads": "forward", **QUICK}
+    all_of_them = fit(recipe(place), crops, [], tmp_path / "all", **options)
+    one_of_each = fit(recipe(place), crops, [], tmp_path / "one", one_per=r"patient\d+", **options)
+    assert [fitted.accuracy_counts[1] for fitted in (all_of_them, one_of_each)] == [1800, 600]
+    first, second = (fitted.comparison.estimates["auroc", WRONG, OURS] for fitted in (all_of_them, one_of_each))
+    assert first.value > second.high
+    judged = evaluate(
+        one_of_each.trust, recipe(place).open(), crops, [], tmp_path / "out", one_per="t([0-9]+)", **QUICK
+    )
+    assert len(judged.rows) == 600
+    # With readings there is nothing to choose from, and a TrustModel of other samples is not replaced.
+    readings = str(tmp_path / "one/readings/crops-forward.parquet")
+    with pytest.raises(InputError, match="holds readings; expected the samples themselves"):
+        fit(recipe(place), readings, [], tmp_path / "new", one_per="t", **options)
+    with pytest.raises(OutputError, match="other DATA"):
+        fit(recipe(place), crops, [], tmp_path / "one", **options)
 
 
 def test_readings_that_hold_more_than_is_read(place: Path, at_place: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from gradmeter.apps.cli.parameters import (
     Known,
     Mean,
     Model,
+    OnePer,
     Quiet,
     Reads,
     Repetitions,
@@ -36,6 +37,7 @@ def fit(
     model: Model,
     known: Known,
     unknown: Unknown = None,
+    one_per: OnePer = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the TrustModel to.")] = Path("trust"),
     classifier: Annotated[
         str,
@@ -131,6 +133,7 @@ def fit(
             least_probability=least_probability,
             coverage_tolerance=coverage_tolerance,
             score=score.value,
+            one_per=one_per,
             repetitions=repetitions,
             work=shown.work(device, workers, fresh=fresh),
             on_resample=shown.resampling(repetitions),

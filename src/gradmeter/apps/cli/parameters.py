@@ -57,6 +57,14 @@ Unknown = Annotated[
         show_default=False,
     ),
 ]
+OnePer = Annotated[
+    str | None,
+    typer.Option(
+        help="Use one sample of each patient, object or scene, which this regular expression finds in the path of a "
+        "sample within DATA, as in 'patient[0-9]+'. Samples of which it finds none are all used.",
+        show_default=False,
+    ),
+]
 Trust = Annotated[Path, typer.Argument(help="Folder of the TrustModel, written by gradmeter fit.", show_default=False)]
 OtherModel = Annotated[
     str | None,

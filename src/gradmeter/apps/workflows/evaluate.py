@@ -187,6 +187,7 @@ def evaluate(
     folder: Path,
     *,
     readings: Path | None = None,
+    one_per: str | None = None,
     repetitions: int = REPETITIONS,
     work: Work | None = None,
     on_resample: Callable[[int], None] = lambda repetitions: None,
@@ -200,6 +201,7 @@ def evaluate(
         unknowns: DATA of none of the network's classes.
         folder: folder of the evaluation.
         readings: folder of the readings; None for the subfolder "readings".
+        one_per: regular expression for the part of an id that names its patient, object or scene, as for `open_sets`.
         repetitions: number of bootstrap resamples.
         work: device, workers and callbacks of the measurement.
         on_resample: called with the number of new resamples.
@@ -210,7 +212,7 @@ def evaluate(
     """
     work, earlier_data = work or Work(), _earlier_data(folder, has_readings=readings is None)
     classifier = named_as_fitted(classifier, trust)
-    opened = open_sets(classifier, known, unknowns, seed=_SEED)
+    opened = open_sets(classifier, known, unknowns, one_per=one_per, seed=_SEED)
     if earlier_data is not None and earlier_data != [data.identity["data"] for data in opened]:
         work.on_note(f"{folder} holds an evaluation of {', '.join(earlier_data)}, which will be replaced")
     # A second look at all images: which ones need it may change when the TrustModel is fitted again.

@@ -124,6 +124,7 @@ def fit(
     least_probability: float = LEAST_PROBABILITY,
     coverage_tolerance: float = COVERAGE_TOLERANCE,
     score: str = P_CORRECT,
+    one_per: str | None = None,
     repetitions: int = REPETITIONS,
     work: Work | None = None,
     on_resample: Callable[[int], None] = lambda repetitions: None,
@@ -146,6 +147,7 @@ def fit(
         least_probability: lower bound of the threshold.
         coverage_tolerance: share of the largest possible coverage to give up for a stricter threshold.
         score: the probability that the threshold is on, as for `TrustModel.set_risk`.
+        one_per: regular expression for the part of an id that names its patient, object or scene, as for `open_sets`.
         repetitions: number of bootstrap resamples.
         work: device, workers and callbacks of the measurement.
         on_resample: called with the number of new resamples during the comparison.
@@ -165,7 +167,7 @@ def fit(
     trust = TrustModel(GradientMeter(classifier.network), meta_classifier, reads=reads)
     if score != P_CORRECT and not trust.learns_from_synthetic:
         raise InputError(f"score={score!r} with meta classifier {meta_classifier}; expected {P_CORRECT}, or gradmeter")
-    opened = open_sets(classifier, known, unknowns)
+    opened = open_sets(classifier, known, unknowns, one_per=one_per)
     trust.notes = {
         "recipe": recipe.to_json(),
         "learned_from": [data.identity for data in opened],

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, InputError
 from gradmeter.names import decode_name, encode_name
 from gradmeter.reading.content import HASH_COLUMN
 from gradmeter.reading.network import weights_hash
@@ -26,6 +26,7 @@ from gradmeter.runs.measuring.purpose import CLASSES, PLACE, has_same_outputs
 from gradmeter.sources.models import Classifier, Recipe
 from gradmeter.sources.samples import ArrayKind, Source, Unlabelled, arrays_of, no_labels, open_source, scheme_of
 from gradmeter.sources.samples.location import Location
+from gradmeter.sources.samples.one_per import OnePer, one_per_pattern
 
 # Longest name of a folder of readings in bytes. File systems allow 255, and temporary files need some of them.
 _MAX_NAME_BYTES = 128
@@ -151,7 +152,7 @@ def recipe_for(recipe: Recipe, data: str) -> Recipe:
 
 
 def open_sets(
-    classifier: Classifier, known: str, unknowns: Sequence[str], *, seed: int = 0
+    classifier: Classifier, known: str, unknowns: Sequence[str], *, one_per: str | None = None, seed: int = 0
 ) -> list[ReadSet | ToMeasure]:
     """Open known and unknown data, and check them before anything is measured.
 
@@ -159,6 +160,8 @@ def open_sets(
         classifier: the network and its preprocessing.
         known: DATA with labels.
         unknowns: DATA of none of the network's classes.
+        one_per: regular expression for the part of an id that names its patient, object or scene; of each, one sample
+            is used. None for all samples.
         seed: seed of noise.
 
     Returns:
@@ -167,15 +170,25 @@ def open_sets(
     Raises:
         DataError: if DATA does not exist, the known data have no labels or classes that the network does not have,
             unknown data are the known data, or readings are incomplete or of another network or other class names.
-        InputError: for an invalid kind of noise.
+        InputError: for an invalid kind of noise, or `one_per` that is invalid, matches no known sample, or is given
+            with readings.
     """
+    pattern = None if one_per is None else one_per_pattern(one_per)
     sets: list[ReadSet | ToMeasure] = []
     for data in (known, *unknowns):
         name = _short_name(data, [other.name for other in sets])
         if (measured := MeasuredSet(data)).exists():
+            if pattern is not None:
+                raise InputError(
+                    f"--one-per with {measured.name}, which holds readings; expected the samples themselves"
+                )
             sets.append(_read_measured(classifier, measured, name, labelled=not sets))
             continue
         source = open_source(data, classifier.image, arrays=classifier.arrays, seed=seed)
+        if pattern is not None and scheme_of(data) is None:
+            source = OnePer(source, pattern)
+            if not sets:
+                source.require_groups()
         if sets:
             # Compare the locations: distorted copies of the known data have the same file names.
             if scheme_of(data) is None and Location(data).is_same(Location(known)):

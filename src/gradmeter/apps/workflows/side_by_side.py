@@ -94,6 +94,7 @@ def evaluate_two(
     unknowns: Sequence[str],
     folder: Path,
     *,
+    one_per: str | None = None,
     repetitions: int = REPETITIONS,
     work: Work | None = None,
     on_resample: Callable[[], Callable[[int], None]] = lambda: lambda repetitions: None,
@@ -106,6 +107,7 @@ def evaluate_two(
         unknowns: DATA of none of the networks' classes.
         folder: folder of the comparison; each evaluation is written to a subfolder with its name, and the readings of
             one network are read by both of its TrustModels.
+        one_per: as for `evaluate`.
         repetitions: number of bootstrap resamples.
         work: device, workers and callbacks of the measurement.
         on_resample: called before each of the three bootstraps; returns a callback for the number of new resamples.
@@ -131,6 +133,7 @@ def evaluate_two(
             unknowns,
             folder / candidate.name,
             readings=shared if same_network else None,
+            one_per=one_per,
             repetitions=repetitions,
             work=work,
             on_resample=on_resample(),

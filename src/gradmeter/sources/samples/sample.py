@@ -147,19 +147,17 @@ def no_labels(name: str) -> DataError:
     )
 
 
-class Unlabelled(Source):
-    """The samples of another source without their labels, for labels that are not classes of the network.
+class DerivedSource(Source):
+    """The samples of another source; subclasses change something of them.
 
     Args:
         source: the other source.
     """
 
-    classes = None
-    labelled = False
-
     def __init__(self, source: Source) -> None:
-        self.name, self.texts, self.decoder, self._source = source.name, source.texts, source.decoder, source
-        self.arrays = source.arrays
+        self._source = source
+        self.name, self.classes, self.labelled = source.name, source.classes, source.labelled
+        self.texts, self.arrays, self.decoder = source.texts, source.arrays, source.decoder
         self.at_once, self.note = source.at_once, source.note
 
     def __len__(self) -> int:
@@ -172,7 +170,7 @@ class Unlabelled(Source):
 
     def fetch(self, index: int) -> Encoded:
         """Read one sample."""
-        return replace(self._source.fetch(index), label=None)
+        return self._source.fetch(index)
 
     def fingerprint(self) -> str:
         """The fingerprint of the other source."""
@@ -185,3 +183,15 @@ class Unlabelled(Source):
     def file_versions(self) -> FileVersions:
         """Those of the other source."""
         return self._source.file_versions()
+
+
+class Unlabelled(DerivedSource):
+    """The samples of another source without their labels, for labels that are not classes of the network."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self.classes, self.labelled = None, False
+
+    def fetch(self, index: int) -> Encoded:
+        """Read one sample."""
+        return replace(self._source.fetch(index), label=None)
