@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from gradmeter.trust.near_copies import similar_errors
+
 LEARNED = 0.998
 """A network that is right on this share of the samples has probably learned from them."""
 FEW = 200
@@ -18,8 +20,16 @@ _FEW_OF_CLASS = 20
 _CLEAR = 2 / 3
 
 
-def doubts(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[str]:
-    """Return warnings that labelled samples may not show how often the network is right on new ones."""
+def doubts(
+    predictions: NDArray[np.int64], labels: NDArray[np.int64], outputs: NDArray[np.float64] | None = None
+) -> list[str]:
+    """Return warnings that labelled samples, all different, may not show how often the network is right on new ones.
+
+    Args:
+        predictions: [N] predicted classes.
+        labels: [N] classes.
+        outputs: [N, D] statistics of the layers' outputs; None if they were not read.
+    """
     if len(labels) < FEW:
         return []
     notes, right, count = [], int((predictions == labels).sum()), len(labels)
@@ -38,6 +48,12 @@ def doubts(predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> list[st
             f"the network predicts class {most} for {100 * share:.0f} % of the samples with label {label}, and mostly "
             "for these, so the labels probably number the classes in another order than the network's outputs; check "
             "the numbers of the labels, or the order of the class names"
+        )
+    if outputs is not None and (similar := similar_errors(predictions, labels, outputs)):
+        notes.append(
+            f"for {100 * similar:.0f} % of the wrong predictions, the most similar sample is wrong in the same way, "
+            " as if there were several images of one patient, object or scene; if so, P(correct) does not hold for "
+            "new ones: give one of each (gradmeter fit --one-per)"
         )
     return notes
 

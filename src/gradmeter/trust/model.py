@@ -168,10 +168,9 @@ class TrustModel:
         require_kinds(synthetic)
         sample = ImageSample() if self.learns_from_synthetic and synthetic is None else None
         known_data, labels, choice = self._read_known(known, [] if sample is None else [sample])
-        for doubt in doubts(known_data.readings.predictions.cpu().numpy(), labels.cpu().numpy()):
-            warn(doubt)
-        # The attributes change together at the end: after an error the model is as it was before.
         activations = known_data.readings.activations
+        _warn_of_doubts(known_data, labels)
+        # The attributes change together at the end: after an error the model is as it was before.
         meter = self._meter_for(gradients=self._reads_gradients(choice), like=activations)
         unknown_data = [read_unknown(meter, unknown) for unknown in unknowns]
         require_disjoint(known_data, unknown_data)
@@ -476,6 +475,15 @@ class TrustModel:
         if judge is None:
             raise GradmeterError("the TrustModel is not fitted; call fit(validation_loader) first")
         return judge, meter, guarantee
+
+
+def _warn_of_doubts(known: ReadData, labels: Tensor) -> None:
+    """Warn if the known inputs, exact copies aside, may not show how often the network is right on new ones."""
+    numbers, readings = labels.numpy(), known.readings
+    rows, _ = distinct_rows(known.contents, numbers)
+    outputs = None if readings.activations is None else readings.activations.values.flatten(1).cpu().numpy()[rows]
+    for doubt in doubts(readings.predictions.cpu().numpy()[rows], numbers[rows], outputs):
+        warn(doubt)
 
 
 def _share(known: NDArray[np.uint64], unknown: NDArray[np.uint64]) -> float:

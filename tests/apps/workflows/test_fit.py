@@ -18,7 +18,7 @@ from gradmeter import GradientMeter, TrustModel
 from gradmeter.apps.workflows.evaluate import evaluate
 from gradmeter.apps.workflows.fit import OURS, Fitted, _pilot, fit
 from gradmeter.apps.workflows.wording import learned
-from gradmeter.errors import DataError, InputError, OutputError
+from gradmeter.errors import DataError, GradmeterWarning, InputError, OutputError
 from gradmeter.runs.engines.processes import WorkerError
 from gradmeter.runs.measuring import MeasuredSet, Work, measure
 from gradmeter.sources.samples import Unlabelled, open_source
@@ -415,7 +415,8 @@ def test_one_image_of_each_patient(place: Path, at_place: Path, tmp_path: Path) 
             image[0, number] ^= 1
             Image.fromarray(image).save(copy)
     crops, options = str(tmp_path / "crops"), {"reads": "forward", **QUICK}
-    all_of_them = fit(recipe(place), crops, [], tmp_path / "all", **options)
+    with pytest.warns(GradmeterWarning, match="--one-per"):
+        all_of_them = fit(recipe(place), crops, [], tmp_path / "all", **options)
     one_of_each = fit(recipe(place), crops, [], tmp_path / "one", one_per=r"patient\d+", **options)
     assert [fitted.accuracy_counts[1] for fitted in (all_of_them, one_of_each)] == [1800, 600]
     first, second = (fitted.comparison.estimates["auroc", WRONG, OURS] for fitted in (all_of_them, one_of_each))

@@ -1,0 +1,58 @@
+"""A sign of near copies, such as several images of one patient, by the neighbours of wrong predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+from sklearn.neighbors import NearestNeighbors
+
+# With fewer wrong predictions, their neighbours say little. More, or more features, need not be looked at.
+_FEW, _MOST, _MOST_FEATURES = 10, 500, 256
+# Of independent samples, seldom more wrong predictions have a neighbour that is wrong in the same way.
+_USUAL, _UNLIKELY = 0.35, 0.05
+
+
+def similar_errors(
+    predictions: NDArray[np.int64], labels: NDArray[np.int64], outputs: NDArray[np.float64]
+) -> float | None:
+    """Return the share of wrong predictions whose nearest sample has the same label and prediction, if it is unusual.
+
+    Args:
+        predictions: [N] predicted classes.
+        labels: [N] classes.
+        outputs: [N, D] statistics of the layers' outputs. They show the image more than the predicted class, which an
+            embedding shows: in that, wrong predictions of the same kind are near each other anyway.
+
+    Returns:
+        The share; None if it is that of independent samples, or there are too few wrong predictions.
+    """
+    wrong = np.flatnonzero(predictions != labels)
+    if len(wrong) < _FEW:
+        return None
+    generator = np.random.default_rng(0)
+    asked = generator.permutation(wrong)[:_MOST]
+    values = outputs[:, np.isfinite(outputs).all(axis=0) & (np.ptp(outputs, axis=0) > 0)]
+    values = values[:, generator.permutation(values.shape[1])[:_MOST_FEATURES]]
+    if not values.shape[1]:
+        return None
+    values = (values - values.mean(axis=0)) / values.std(axis=0)
+    search = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(values)
+    first, second = search.kneighbors(values[asked], return_distance=False).T
+    nearest = np.where(first == asked, second, first)
+    same = (predictions[nearest] == predictions[asked]) & (labels[nearest] == labels[asked])
+    # A kind of error that is common in its class or prediction has such neighbours without copies.
+    usual = min(max(_USUAL, 2 * _expected(predictions, labels, asked)), 1.0)
+    return float(same.mean()) if binom.sf(same.sum() - 1, len(asked), usual) < _UNLIKELY else None
+
+
+def _expected(predictions: NDArray[np.int64], labels: NDArray[np.int64], asked: NDArray[np.int64]) -> float:
+    """Return how often another sample of the same label, or of the same prediction, is predicted in the same way."""
+    of_kind = _counts(np.stack([predictions, labels], axis=1))[asked] - 1
+    return max(float(np.mean(of_kind / np.maximum(_counts(of)[asked] - 1, 1))) for of in (predictions, labels))
+
+
+def _counts(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many of the values, or rows, are equal to each, itself included."""
+    _, numbers, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
+    return counts[numbers.reshape(-1)]
