@@ -52,7 +52,7 @@ def doubts(
     if outputs is not None and (similar := similar_errors(predictions, labels, outputs)):
         notes.append(
             f"for {100 * similar:.0f} % of the wrong predictions, the most similar sample is wrong in the same way, "
-            " as if there were several images of one patient, object or scene; if so, P(correct) does not hold for "
+            "as if there were several images of one patient, object or scene; if so, P(correct) does not hold for "
             "new ones: give one of each (gradmeter fit --one-per)"
         )
     return notes
