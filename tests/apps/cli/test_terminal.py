@@ -36,6 +36,16 @@ def test_lines_are_printed_above_the_bars(quiet: bool, monkeypatch: pytest.Monke
     assert after.startswith("\n")
 
 
+def test_a_note_is_printed_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with bars(None, quiet=False) as shown:
+        for _ in range(2):
+            shown.show_note("cats: 2 of its samples have no label")
+            shown.show_skipped(Skipped("0", "torn"))  # may be that of another folder
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        "cats: 2 of its samples have no label", "skipped 0: torn", "skipped 0: torn"
+    ]  # fmt: skip
+
+
 def test_verdicts_do_not_follow_a_bar_on_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("sys.stderr", screen := Screen())

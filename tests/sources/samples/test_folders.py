@@ -50,11 +50,13 @@ def test_hidden_files_and_circles_of_links(tmp_path: Path) -> None:
     save(tmp_path / ".thumbnails/b.png")
     save(tmp_path / "cat/.cache/c.png")
     save(tmp_path / "__MACOSX/cat/._a.png")
+    save(tmp_path / "@eaDir/cat/a.png/SYNOPHOTO_THUMB_S.png")
+    (tmp_path / "lost+found").mkdir()
     os.symlink(tmp_path / "cat", tmp_path / "cat/again")
     source = ImageFolder(Location(tmp_path))
     assert source.classes == ("cat",)
     assert len(source) == 1
-    assert "3 hidden folders (.thumbnails, __MACOSX, cat/.cache)" in source.note
+    assert "5 hidden folders (.thumbnails, @eaDir, __MACOSX, ...)" in source.note
 
 
 def test_parts_of_a_data_set_without_labels_are_read_as_one(tmp_path: Path) -> None:

@@ -64,6 +64,15 @@ def test_a_folder_above_parquet_files(tmp_path: Path) -> None:
             open_source(str(tmp_path), kind)
 
 
+@pytest.mark.parametrize("name", ["data-00000-of-00001.arrow", "test/data-00000-of-00001.arrow"])
+def test_arrow_files_of_hugging_face(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"")
+    (tmp_path / "state.json").write_text("{}")
+    with pytest.raises(DataError, match=rf"no images, but {name}, as save_to_disk .* expected Parquet"):
+        open_source(str(tmp_path), KIND)
+
+
 def test_readings_are_no_samples(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["a"]}), tmp_path / "part-00000.parquet")
     (tmp_path / MANIFEST).write_text("{}")

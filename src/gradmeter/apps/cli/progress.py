@@ -35,6 +35,7 @@ class Bars:
     def __init__(self, progress: Progress, terminal: Terminal) -> None:
         self._progress, self._terminal = progress, terminal
         self._bar: TaskID | None = None
+        self._notes: set[str] = set()
 
     def begin(self, name: str, total: int) -> None:
         """Start a new bar."""
@@ -55,8 +56,10 @@ class Bars:
         self._terminal.say(f"skipped {skipped.id}: {skipped.reason}")
 
     def show_note(self, note: str) -> None:
-        """Print a note."""
-        self._terminal.say(note)
+        """Print a note, once: a command may open or measure the same data several times."""
+        if note not in self._notes:
+            self._notes.add(note)
+            self._terminal.say(note)
 
     def work(self, device: str | None, workers: int, *, fresh: bool, engine: str = "local") -> Work:
         """Return the settings of a measurement whose progress these bars show."""

@@ -50,9 +50,15 @@ class ImageFolder(Source):
                 "either images only or one folder for each class"
             )
         if not flat and not labelled:
-            below = (path for name in names for path in location.files_below(name, LeftOut()))
+            below = [path for name in names for path in location.files_below(name, LeftOut())]
             if table := next((path for path in below if is_table(path.rpartition("/")[2])), None):
                 raise DataError(f"{folder} has no images, but {encode_name(table)}; give this file or its folder")
+            files = [name for name, kind in location.entries() if kind is Kind.FILE]
+            if arrow := next((path for path in (*files, *below) if path.endswith(".arrow")), None):
+                raise DataError(
+                    f"{folder} has no images, but {encode_name(arrow)}, as save_to_disk of the datasets library writes; "
+                    "expected Parquet, as its to_parquet writes"
+                )
             raise DataError(f"{folder} has no images; expected files that end in {', '.join(SUFFIXES)}")
         self.labelled = bool(labelled)
         self.classes = tuple(map(encode_name, names)) if labelled else None

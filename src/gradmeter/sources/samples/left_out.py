@@ -12,8 +12,8 @@ from gradmeter.names import encode_name
 
 # The most names to list of each kind.
 _NAMED = 3
-# What macOS adds to archives beside the folders of samples.
-_OF_MACOS = "__MACOSX"
+# What macOS adds to archives, network drives of Synology to folders, and file systems to their root.
+_OF_SYSTEMS = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
 # Errors of `stat` for a dangling link.
 _DANGLING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -43,7 +43,7 @@ class Kind(Enum):
 
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is hidden, or stands for one that is hidden on another system."""
-    return name.startswith(".") or name == _OF_MACOS
+    return name.startswith(".") or name in _OF_SYSTEMS
 
 
 def kind_of(path: str | Path) -> Kind | None:
