@@ -56,8 +56,8 @@ class ImageFolder(Source):
             files = [name for name, kind in location.entries() if kind is Kind.FILE]
             if arrow := next((path for path in (*files, *below) if path.endswith(".arrow")), None):
                 raise DataError(
-                    f"{folder} has no images, but {encode_name(arrow)}, as save_to_disk of the datasets library writes; "
-                    "expected Parquet, as its to_parquet writes"
+                    f"{folder} has no images, but {encode_name(arrow)}, as save_to_disk of Hugging Face's datasets "
+                    "library writes; expected Parquet, as its to_parquet writes"
                 )
             raise DataError(f"{folder} has no images; expected files that end in {', '.join(SUFFIXES)}")
         self.labelled = bool(labelled)
