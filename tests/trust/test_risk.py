@@ -202,6 +202,8 @@ def test_candidates() -> None:
     [
         ({"risk": 0}, "risk=0"),
         ({"risk": 1.0}, "risk=1.0"),
+        ({"risk": "0.1"}, "risk is a str; expected a number"),
+        ({"risk": np.ones(3)}, "risk is a ndarray; expected a number"),  # as in set_risk(loader, 0.1)
         ({"confidence": 1.5}, "confidence=1.5"),
         ({"correct": np.ones(3, bool)}, r"correct.*\(3,\).*\(4,\)"),
         ({"correct": np.ones(4)}, "correct.*float64"),

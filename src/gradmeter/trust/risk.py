@@ -240,11 +240,14 @@ def require_rates(
     """
     shares: dict[str, Any] = {"risk": risk, "confidence": confidence}
     limits: dict[str, Any] = {"least_probability": least_probability, "coverage_tolerance": coverage_tolerance}
+    for name, value in (shares | limits).items():
+        if not isinstance(value, (int, float, np.floating)):
+            raise InputError(f"{name} is a {type(value).__name__}; expected a number")
     for name, value in shares.items():
-        if not isinstance(value, (int, float, np.floating)) or not 0 < value < 1:
+        if not 0 < value < 1:
             raise InputError(f"{name}={value!r}; expected a share strictly between 0 and 1")
     for name, value in limits.items():
-        if not isinstance(value, (int, float, np.floating)) or not 0 <= value < 1:
+        if not 0 <= value < 1:
             raise InputError(f"{name}={value!r}; expected a number from 0 to less than 1")
 
 
