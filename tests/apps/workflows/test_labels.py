@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
@@ -19,6 +20,7 @@ from apps.workflows.label_folder import PLANTED, plant
 from gradmeter.apps.workflows import label_cards, label_lists
 from gradmeter.apps.workflows.labels import CheckedLabels
 from gradmeter.names import decode_name, encode_name
+from gradmeter.trust.labels import LabelCheck, LabelVerdicts
 
 pytestmark = pytest.mark.slow
 
@@ -205,10 +207,22 @@ def test_a_list_that_was_filled_in_is_not_replaced(
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert review.read_text() == filled
+    (tmp_path / "labels.parquet").unlink()
+    assert in_this_process(*arguments, cwd=checked).returncode == 2
+    assert review.read_text() == filled
     review.rename(review.with_name("mine.csv"))
     for _ in range(2):
         assert in_this_process(*arguments, cwd=checked).returncode == 0
     assert review.with_name("mine.csv").read_text() == filled
+    judge = LabelCheck.fit_predict
+
+    def fill_in(*arguments: Any) -> LabelVerdicts:
+        review.write_text(filled)
+        return judge(*arguments)
+
+    monkeypatch.setattr(LabelCheck, "fit_predict", fill_in)
+    assert in_this_process(*arguments, cwd=checked).returncode == 2
+    assert review.read_text() == filled
 
 
 def test_what_is_refused(digits: tuple[Path, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -13,21 +11,18 @@ from typing import Any, TextIO
 from urllib.parse import quote
 
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gradmeter.apps.workflows.labels import FIFTYONE, LABEL_STUDIO, REVIEW, CheckedLabels, review_folder
-from gradmeter.errors import OutputError
+from gradmeter.apps.workflows.label_review import COLUMNS, write_review
+from gradmeter.apps.workflows.labels import FIFTYONE, LABEL_STUDIO, REVIEW, CheckedLabels
 from gradmeter.files import atomic_write
-from gradmeter.names import decode_name, encode_name
+from gradmeter.names import decode_name
 from gradmeter.report.thumbnails import data_uri, thumbnail
 from gradmeter.sources.samples import ImageFolder, Unreadable
 from gradmeter.sources.samples.array_kind import summary
 from gradmeter.sources.samples.location import is_address
 from gradmeter.version import __version__
 
-_COLUMNS = ("rank", "id", "label", "suggestion", "p_label", "reason")
 # Label Studio serves files below LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT at this address.
 _LOCAL = "/data/local-files/?d="
 # Longer side of a picture inside a task.
@@ -43,7 +38,7 @@ def write_lists(checked: CheckedLabels) -> None:
         OutputError: if the folder cannot be written.
     """
     with _written(checked.folder / REVIEW) as file:
-        _write_review(file, (row for row, _ in _facts(checked, checked.ranked())))
+        write_review(file, (row for row, _ in _facts(checked, checked.ranked())))
     with _written(checked.folder / LABEL_STUDIO) as file:
         _write_items(file, "[]", _tasks(checked))
         file.write("\n")
@@ -54,31 +49,6 @@ def write_lists(checked: CheckedLabels) -> None:
         file.write(f'{{{classes}"labels": ')
         _write_items(file, "{}", _fiftyone(checked))
         file.write("}\n")
-
-
-def require_unchanged(out: Path) -> None:
-    """Refuse to replace a list that somebody has filled in: it must be the one that belongs to the table.
-
-    Raises:
-        OutputError: if it is not.
-    """
-    review = review_folder(out) / REVIEW
-    if not (out.exists() and review.exists()):
-        return
-    doubtful = pq.read_table(out, columns=[*_COLUMNS], filters=pc.field("reason").is_valid())
-    written = io.StringIO()
-    batches = doubtful.sort_by("rank").to_batches(_TILE)
-    _write_review(written, (row for batch in batches for row in batch.to_pylist()))
-    if review.read_bytes() != written.getvalue().encode():
-        raise OutputError(
-            f"{encode_name(str(review))} was changed after it was written, and would be replaced; give it another name"
-        )
-
-
-def _write_review(file: TextIO, rows: Iterable[dict[str, Any]]) -> None:
-    writer = csv.DictWriter(file, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
 
 
 def has_fiftyone(checked: CheckedLabels) -> bool:
@@ -114,7 +84,7 @@ def _tasks(checked: CheckedLabels) -> Iterator[str]:
 def _task(checked: CheckedLabels, row: dict[str, Any], index: int) -> dict[str, Any]:
     """Return a task with a pre-annotation, in the basic JSON format of Label Studio."""
     key, value = _content(checked, row["id"], index)
-    facts = {name: row[name] for name in _COLUMNS}
+    facts = {name: row[name] for name in COLUMNS}
     result = {"from_name": "label", "to_name": key, "type": "choices", "value": {"choices": [str(row["suggestion"])]}}
     prediction = {"model_version": f"gradmeter {__version__}", "score": 1 - row["p_label"], "result": [result]}
     return {"data": {key: value, **facts}, "predictions": [prediction]}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gradmeter.apps.workflows.label_notes import note_on_rate, notes_on
 from gradmeter.apps.workflows.label_reading import ReadLabels, read_samples
+from gradmeter.apps.workflows.label_review import require_unchanged
 from gradmeter.errors import InputError, OutputError
 from gradmeter.files import atomic_write, is_incidental, remove_earlier, require_short_name, sweep_beside
 from gradmeter.names import encode_name
@@ -138,7 +139,7 @@ def check_labels(
     Raises:
         InputError: for gradients of labels that the network learned, or too few samples.
         DataError: if the source has no labels or other classes than the network, or no sample can be read.
-        OutputError: if the table or its folder exists and holds something else.
+        OutputError: if the table or its folder exists and holds something else, or somebody has filled in the list.
     """
     if learned and reads == GRADIENTS:
         raise InputError(
@@ -161,6 +162,7 @@ def check_labels(
         work.on_note(f"{source.name}: {note}")
     table = _table(read.ids, inputs, verdicts, names)
     how = "heads" if learned else "network"
+    require_unchanged(review_folder(out) / REVIEW, out)  # somebody may have filled it in while the samples were read
     remove_earlier(review_folder(out) / name for name in (REPORT, REVIEW, LABEL_STUDIO, FIFTYONE))
     with atomic_write(out) as temporary, temporary.open("wb") as file:
         pq.write_table(table.replace_schema_metadata({_NOTE: how.encode()}), file, compression="zstd")
