@@ -50,6 +50,14 @@ def refusal(out: Path) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["s3://bucket/trust", "gs://bucket/labels.review", "file:///tmp/network.onnx"])
+def test_an_address_is_no_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be a folder named "s3:" on this machine, which is lost with it."""
+    monkeypatch.chdir(tmp_path)
+    assert f"{name.replace(':///', '://')} is an address" in refusal(Path(name))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["loop", "loop.csv"])
 def test_a_link_that_leads_to_itself(name: str, tmp_path: Path) -> None:
     """`locked` either refuses it, or leaves the error to the writer of the file."""

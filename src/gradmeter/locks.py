@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import stat
 import threading
 import time
@@ -27,6 +28,8 @@ from gradmeter.files import LOCK, read_json, require_short_name
 _RENEWED_EVERY, _STALE_AFTER = 10.0, 60.0
 # Suffixes of outputs that are files, in lower case.
 _FILES = (".csv", ".onnx")
+# `Path` makes s3:/bucket of the address s3://bucket, which would be a folder in the current one.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/)(.*)", re.DOTALL)
 # Attempts to open a lock file that other processes create and delete at the same time, and seconds between attempts.
 _ATTEMPTS, _PAUSE = 20, 0.05
 
@@ -73,6 +76,11 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         OutputError: if another process or thread holds the lock, or the output cannot be written.
     """
+    if address := _ADDRESS.fullmatch(str(out)):
+        raise OutputError(
+            f"{address[1]}/{address[2]} is an address; expected a path on this machine: choose one, and copy what is "
+            "written there"
+        )
     path = Path(os.path.realpath(out))  # `Path.resolve` fails on circular links
     beside = path.suffix.lower() in _FILES or os.path.isfile(path)  # `Path.is_file` fails in a folder without access
     lock = path.with_name(f".{path.name}{LOCK}") if beside else path / LOCK
