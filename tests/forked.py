@@ -69,8 +69,12 @@ class Forked:
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="forked-")
         self._outputs = tuple(Path(self._folder.name) / name for name in ("out", "err"))
-        self._process: ForkServerProcess = fork_server().Process(
-            target=_run, args=(function, [*arguments], cwd or Path.cwd(), dict(env), own_group, self._outputs)
+        context = fork_server()
+        forkserver.ensure_running()
+        # Since Python 3.14, who asks the fork server for a process must have its key.
+        key = getattr(forkserver._forkserver, "_forkserver_authkey", None)
+        self._process: ForkServerProcess = context.Process(
+            target=_run, args=(function, [*arguments], cwd or Path.cwd(), dict(env), own_group, self._outputs, key)
         )
         self._process.start()
 
@@ -141,6 +145,7 @@ def _run(
     env: dict[str, str],
     own_group: bool,
     outputs: tuple[Path, Path],
+    key: bytes | None,
 ) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the fork server ignores Ctrl-C
     if own_group:
@@ -153,6 +158,7 @@ def _run(
     os.environ.update(env)
     # Processes that this one forks come from the same fork server; Python would start another one.
     forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
+    forkserver._forkserver._forkserver_authkey = key  # type: ignore[attr-defined]
     sys.argv = ["gradmeter", *arguments]
     sys.path.insert(0, "")
     function()
