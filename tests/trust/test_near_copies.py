@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from gradmeter import GradientMeter
 from gradmeter.trust.doubts import doubts
 from gradmeter.trust.near_copies import similar_errors
+from trust.trained import digits, train, untrained
 
 Samples = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
@@ -20,7 +23,7 @@ def patients(count: int, images: int, *, error: float = 0.1, seed: int = 0) -> S
     return predicted, labels[of_image], outputs[of_image] + 0.3 * rng.normal(size=(count * images, 30))
 
 
-@pytest.mark.parametrize(("count", "images"), [(400, 2), (200, 3), (100, 10)])
+@pytest.mark.parametrize(("count", "images"), [(400, 2), (200, 3), (100, 10), (20, 50)])
 def test_several_images_of_a_patient(count: int, images: int) -> None:
     samples = patients(count, images)
     share = similar_errors(*samples)
@@ -44,6 +47,18 @@ def test_errors_of_a_class_that_is_always_predicted_as_another_are_no_sign() -> 
     # All labels 1 are predicted as 2: their neighbours have label 1, too.
     outputs[:, :10] += 10 * labels[:, None]
     assert similar_errors(np.where(labels == 1, 2, labels), labels, outputs) is None
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_errors_of_a_weak_network_that_lie_together_are_no_sign(seed: int) -> None:
+    torch.manual_seed(seed)
+    network = untrained()
+    train(network, samples=50, steps=30)
+    images, labels = (part[300:].clone() for part in digits())
+    readings = GradientMeter(network.eval()).for_trust_model(gradients=False)(images)
+    assert readings.activations is not None
+    outputs = readings.activations.values.flatten(1).numpy()
+    assert similar_errors(readings.predictions.numpy(), labels.numpy(), outputs) is None
 
 
 def test_a_few_wrong_predictions_are_no_sign() -> None:

@@ -28,11 +28,11 @@ def _weights() -> dict[str, Tensor]:
     return network.state_dict()
 
 
-def train(network: nn.Module) -> None:
-    """Train a network on the first 300 digits."""
-    images, labels = (part[:300] for part in digits())
+def train(network: nn.Module, samples: int = 300, steps: int = 60) -> None:
+    """Train a network on the first digits."""
+    images, labels = (part[:samples] for part in digits())
     optimiser = torch.optim.Adam(network.parameters(), 0.01)
-    for _ in range(60):
+    for _ in range(steps):
         optimiser.zero_grad()
         nn.functional.cross_entropy(network(images), labels).backward()
         optimiser.step()

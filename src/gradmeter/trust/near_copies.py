@@ -10,7 +10,11 @@ from sklearn.neighbors import NearestNeighbors
 # With fewer wrong predictions, their neighbours say little. More, or more features, need not be looked at.
 _FEW, _MOST, _MOST_FEATURES = 10, 500, 256
 # Of independent samples, seldom more wrong predictions have a neighbour that is wrong in the same way.
-_USUAL, _UNLIKELY = 0.35, 0.05
+_USUAL, _UNLIKELY = 0.3, 0.05
+# The errors of a weak network lie close together without copies, and distant neighbours are then wrong in the same way,
+# too: of the 20th to the 30th, at least a fifth of the share of the nearest. Copies by the dozen reach as far, but then
+# nearly all are wrong in the same way.
+_DISTANT, _TIMES, _NEARLY_ALL = slice(20, 31), 5, 0.65
 
 
 def similar_errors(
@@ -19,7 +23,7 @@ def similar_errors(
     """Return the share of wrong predictions whose nearest sample has the same label and prediction, if it is unusual.
 
     Args:
-        predictions: [N] predicted classes.
+        predictions: [N] predicted classes, of more than 30 samples.
         labels: [N] classes.
         outputs: [N, D] statistics of the layers' outputs. They show the image more than the predicted class, which an
             embedding shows: in that, wrong predictions of the same kind are near each other anyway.
@@ -32,18 +36,20 @@ def similar_errors(
         return None
     generator = np.random.default_rng(0)
     asked = generator.permutation(wrong)[:_MOST]
-    values = outputs[:, np.isfinite(outputs).all(axis=0) & (np.ptp(outputs, axis=0) > 0)]
-    values = values[:, generator.permutation(values.shape[1])[:_MOST_FEATURES]]
-    if not values.shape[1]:
+    shown = np.flatnonzero(np.isfinite(outputs).all(axis=0) & (np.ptp(outputs, axis=0) > 0))
+    if not len(shown):
         return None
+    values = outputs[:, generator.permutation(shown)[:_MOST_FEATURES]]
     values = (values - values.mean(axis=0)) / values.std(axis=0)
-    search = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(values)
-    first, second = search.kneighbors(values[asked], return_distance=False).T
-    nearest = np.where(first == asked, second, first)
-    same = (predictions[nearest] == predictions[asked]) & (labels[nearest] == labels[asked])
+    search = NearestNeighbors(n_neighbors=_DISTANT.stop, algorithm="brute").fit(values)
+    neighbours = search.kneighbors(values[asked], return_distance=False)  # among them the sample itself
+    nearest = np.where(neighbours[:, 0] == asked, neighbours[:, 1], neighbours[:, 0])
+    kinds = np.unique(np.stack([predictions, labels]), axis=1, return_inverse=True)[1].reshape(-1)
+    same = kinds[nearest] == kinds[asked]
+    distant = float((kinds[neighbours[:, _DISTANT]] == kinds[asked, None]).mean())
     # A kind of error that is common in its class or prediction has such neighbours without copies.
-    usual = min(max(_USUAL, 2 * _expected(predictions, labels, asked)), 1.0)
-    return float(same.mean()) if binom.sf(same.sum() - 1, len(asked), usual) < _UNLIKELY else None
+    usual = max(_USUAL, 2 * _expected(predictions, labels, asked), min(_TIMES * distant, _NEARLY_ALL))
+    return float(same.mean()) if binom.sf(same.sum() - 1, len(asked), min(usual, 1.0)) < _UNLIKELY else None
 
 
 def _expected(predictions: NDArray[np.int64], labels: NDArray[np.int64], asked: NDArray[np.int64]) -> float:
