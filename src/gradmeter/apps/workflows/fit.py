@@ -367,8 +367,11 @@ def _other_data(saved: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, A
         return first == second
 
     # Earlier versions recorded no place.
-    if are_equal("contents", "place" if all(data.get("place") for data in saved) else "data"):
+    place = "place" if all(data.get("place") for data in saved) else "data"
+    if are_equal("contents", place):
         return []
+    if are_equal(place):
+        return ["other samples of DATA (or another --one-per)"]
     return ["DATA of another place" if are_equal("contents", "data") else "other DATA"]
 
 
