@@ -425,11 +425,17 @@ def test_one_image_of_each_patient(place: Path, at_place: Path, tmp_path: Path) 
         one_of_each.trust, recipe(place).open(), crops, [], tmp_path / "out", one_per="t([0-9]+)", **QUICK
     )
     assert len(judged.rows) == 600
+    # The others are left out, although they were measured before.
+    trust, classifier, notes = one_of_each.trust, recipe(place).open(), list[str]()
+    work = Work(on_note=notes.append)
+    assert len(evaluate(trust, classifier, crops, [], tmp_path / "out", work=work, **QUICK).rows) == 1800
+    evaluate(trust, classifier, crops, [], tmp_path / "out", one_per=r"patient\d+", work=work, **QUICK)
+    assert any("1,200 earlier samples were removed or left out" in note for note in notes)
     # With readings there is nothing to choose from, and a TrustModel of other samples is not replaced.
     readings = str(tmp_path / "one/readings/crops-forward.parquet")
     with pytest.raises(InputError, match="holds readings; expected the samples themselves"):
         fit(recipe(place), readings, [], tmp_path / "new", one_per="t", **options)
-    with pytest.raises(OutputError, match="other DATA"):
+    with pytest.raises(OutputError, match="other samples of DATA .or another --one-per"):
         fit(recipe(place), crops, [], tmp_path / "one", **options)
 
 

@@ -63,7 +63,8 @@ def fill(
         work.on_progress(done)
         work.on_note(f"{source.name}: {done:,} of {count:,} samples were done before")
     if to_do.gone:
-        gone = f"{len(to_do.gone):,} sample{'s no longer exist' if len(to_do.gone) > 1 else ' no longer exists'}"
+        # `evaluate --one-per` leaves out samples that exist.
+        gone = f"{len(to_do.gone):,} earlier sample{'s were' if len(to_do.gone) > 1 else ' was'} removed or left out"
         work.on_note(f"{source.name}: {gone}; earlier {content} stay in {measured.name}")
     for sample in measured.progress()[1]:
         if sample.id not in to_do.gone:
