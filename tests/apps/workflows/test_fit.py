@@ -435,7 +435,7 @@ def test_one_image_of_each_patient(place: Path, at_place: Path, tmp_path: Path) 
     readings = str(tmp_path / "one/readings/crops-forward.parquet")
     with pytest.raises(InputError, match="holds readings; expected the samples themselves"):
         fit(recipe(place), readings, [], tmp_path / "new", one_per="t", **options)
-    with pytest.raises(OutputError, match="other samples of DATA .or another --one-per"):
+    with pytest.raises(OutputError, match=r"other samples of DATA .or another --one-per"):
         fit(recipe(place), crops, [], tmp_path / "one", **options)
 
 
