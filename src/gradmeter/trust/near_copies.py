@@ -44,21 +44,21 @@ def similar_errors(
     search = NearestNeighbors(n_neighbors=_DISTANT.stop, algorithm="brute").fit(values)
     neighbours = search.kneighbors(values[asked], return_distance=False)  # among them the sample itself
     nearest = np.where(neighbours[:, 0] == asked, neighbours[:, 1], neighbours[:, 0])
-    kinds = np.unique(np.stack([predictions, labels]), axis=1, return_inverse=True)[1].reshape(-1)
+    kinds = predictions * (labels.max() + 1) + labels
     same = kinds[nearest] == kinds[asked]
     distant = float((kinds[neighbours[:, _DISTANT]] == kinds[asked, None]).mean())
     # A kind of error that is common in its class or prediction has such neighbours without copies.
-    usual = max(_USUAL, 2 * _expected(predictions, labels, asked), min(_TIMES * distant, _NEARLY_ALL))
+    expected = max(_expected(kinds, classes, asked) for classes in (predictions, labels))
+    usual = max(_USUAL, 2 * expected, min(_TIMES * distant, _NEARLY_ALL))
     return float(same.mean()) if binom.sf(same.sum() - 1, len(asked), min(usual, 1.0)) < _UNLIKELY else None
 
 
-def _expected(predictions: NDArray[np.int64], labels: NDArray[np.int64], asked: NDArray[np.int64]) -> float:
-    """Return how often another sample of the same label, or of the same prediction, is predicted in the same way."""
-    of_kind = _counts(np.stack([predictions, labels], axis=1))[asked] - 1
-    return max(float(np.mean(of_kind / np.maximum(_counts(of)[asked] - 1, 1))) for of in (predictions, labels))
+def _expected(kinds: NDArray[np.int64], classes: NDArray[np.int64], asked: NDArray[np.int64]) -> float:
+    """Return how often another sample of the same class is of the same kind."""
+    return float(np.mean((_counts(kinds)[asked] - 1) / np.maximum(_counts(classes)[asked] - 1, 1)))
 
 
 def _counts(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many of the values, or rows, are equal to each, itself included."""
-    _, numbers, counts = np.unique(values, axis=0, return_inverse=True, return_counts=True)
-    return counts[numbers.reshape(-1)]
+    """Return how many of the values are equal to each, itself included."""
+    _, numbers, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return counts[numbers]
