@@ -77,7 +77,7 @@ def one_per_pattern(text: str) -> re.Pattern[str]:
     """
     try:
         return re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError) as error:
         raise InputError(
             f"--one-per {text}: {error}; expected a regular expression, such as 'patient[0-9]+'"
         ) from error
