@@ -59,6 +59,17 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file.txt"]
 
 
+def test_an_address_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be a file in a folder named "s3:" on this machine, where nobody looks for it."""
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(OutputError, match="s3://bucket/readings is an address"),
+        atomic_write(Path("s3://bucket/readings")) as temporary,
+    ):
+        temporary.touch()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="below"):

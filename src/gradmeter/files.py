@@ -25,6 +25,8 @@ _PARTIAL = re.compile(rf"\..+\.\d+-[0-9a-f]{{8}}{re.escape(_SUFFIX)}", re.DOTALL
 # Bytes of a file's own name in those of its temporary files, which must not be longer than file systems allow.
 _NAMED = 100
 _OF_MACOS = ".DS_Store"
+# `Path` makes s3:/bucket of the address s3://bucket, which would be a folder in the current one.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/)(.*)", re.DOTALL)
 LOCK = ".gradmeter.lock"
 """The end of a lock file's name; see `gradmeter.locks`."""
 LONGEST = 255
@@ -38,8 +40,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     If the block raises, the temporary file is deleted and an existing file at `path` stays unchanged.
 
     Raises:
-        OutputError: if the folder cannot be written or the disk is full.
+        OutputError: if the path is an address, the folder cannot be written or the disk is full.
     """
+    require_path(path)
     # The random part avoids collisions with processes of the same id on other machines.
     name = shortened(path.name, _NAMED)
     temporary = path.with_name(f".{name}.{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}")
@@ -72,6 +75,19 @@ def shortened(name: str, longest: int) -> str:
     while len(os.fsencode(f"{beginning}-{digest}")) > longest:
         beginning = beginning[:-1]  # characters and not bytes, because some file systems accept only valid UTF-8
     return f"{beginning}-{digest}"
+
+
+def require_path(out: Path) -> None:
+    """Check that an output is a path, not an address.
+
+    Raises:
+        OutputError: if it is an address, whose folder would be lost with this machine.
+    """
+    if address := _ADDRESS.fullmatch(str(out)):
+        raise OutputError(
+            f"{address[1]}/{address[2]} is an address; expected a path on this machine: choose one, and copy what is "
+            "written there"
+        )
 
 
 def require_short_name(out: Path, *beside: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import stat
 import threading
 import time
@@ -22,14 +21,12 @@ from functools import cache
 from pathlib import Path
 
 from gradmeter.errors import OutputError
-from gradmeter.files import LOCK, read_json, require_short_name
+from gradmeter.files import LOCK, read_json, require_path, require_short_name
 
 # Seconds between two updates of a lock file's modification time, and its age from which a lock of another host expires.
 _RENEWED_EVERY, _STALE_AFTER = 10.0, 60.0
 # Suffixes of outputs that are files, in lower case.
 _FILES = (".csv", ".onnx")
-# `Path` makes s3:/bucket of the address s3://bucket, which would be a folder in the current one.
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+:/)(.*)", re.DOTALL)
 # Attempts to open a lock file that other processes create and delete at the same time, and seconds between attempts.
 _ATTEMPTS, _PAUSE = 20, 0.05
 
@@ -76,11 +73,7 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         OutputError: if another process or thread holds the lock, or the output cannot be written.
     """
-    if address := _ADDRESS.fullmatch(str(out)):
-        raise OutputError(
-            f"{address[1]}/{address[2]} is an address; expected a path on this machine: choose one, and copy what is "
-            "written there"
-        )
+    require_path(out)
     path = Path(os.path.realpath(out))  # `Path.resolve` fails on circular links
     beside = path.suffix.lower() in _FILES or os.path.isfile(path)  # `Path.is_file` fails in a folder without access
     lock = path.with_name(f".{path.name}{LOCK}") if beside else path / LOCK
