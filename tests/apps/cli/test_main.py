@@ -222,6 +222,23 @@ main()
     assert process.returncode == 130
 
 
+def test_ctrl_c_while_numpy_is_imported_ends_info() -> None:
+    """PyTorch imports NumPy, too, but swallows the interrupt and goes on without NumPy."""
+    code = """
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == "numpy.lib":
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+from gradmeter.apps.cli import main
+sys.meta_path.insert(0, Interrupting())
+main()
+"""
+    ended = subprocess.run([sys.executable, "-c", code, "info"], capture_output=True, env=ENVIRONMENT, timeout=300)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+
+
 def test_a_current_folder_that_was_deleted(tmp_path: Path) -> None:
     code = "import os; os.rmdir(os.getcwd()); from gradmeter.apps.cli import main; main()"
     folder = tmp_path / "gone"

@@ -57,7 +57,9 @@ def info(
     options = (weights, classes, image_size, mean, std, data)
     if model is None and (grey or any(value is not None for value in options)):
         raise InputError("options of a network are given without MODEL; give both, as in: gradmeter info timm:resnet18")
-    # Imported here so that --help does not wait for PyTorch.
+    # Imported here so that --help does not wait for PyTorch. NumPy comes first, because PyTorch imports it, too, but
+    # goes on without it after Ctrl-C.
+    import numpy  # noqa: F401
     import torch
 
     from gradmeter.reading import kernels
