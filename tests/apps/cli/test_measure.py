@@ -98,7 +98,7 @@ def test_what_was_done_before_is_said(place: Path) -> None:
     (place / "data/cat/0.png").rename(place / "data/cat/9.png")
     before, gone, skipped = run(*arguments, cwd=place).stderr.splitlines()
     assert "5 of 6" in before
-    assert "1 sample" in gone
+    assert "1 earlier sample was removed or left out" in gone
     assert skipped.startswith("skipped dog/5.png: ")
 
 

@@ -140,7 +140,7 @@ def test_samples_are_added_and_removed_between_start_and_resume(until: int, fold
     assert all(sample["reason"] for sample in content["skipped"])  # type: ignore[attr-defined]
     assert content["gone"] == sorted(gone)
     assert content["samples"] == len(file_names(folder))
-    assert any(f": {len(gone)} sample" in note for note in notes) == bool(gone)
+    assert any(f": {len(gone)} earlier sample" in note for note in notes) == bool(gone)
     assert finish(folder, tmp_path / "r") == rows
 
 
