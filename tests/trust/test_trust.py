@@ -281,7 +281,7 @@ def test_no_input_is_known_and_unknown(fitted: TrustModel) -> None:
 
 @pytest.mark.parametrize("risk", ["0.1", None, 1, float("nan"), [0.1]])
 def test_invalid_risks(risk: Any, fitted: TrustModel) -> None:
-    with pytest.raises(InputError, match="^risk( is a|=)"):
+    with pytest.raises(InputError, match=r"^risk( is a|=)"):
         fitted.set_risk(risk, loader(1000, 1300))
 
 
