@@ -13,7 +13,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from gradmeter.apps.workflows.label_review import COLUMNS, write_review
+from gradmeter.apps.workflows.label_review import COLUMNS, TILE, write_review
 from gradmeter.apps.workflows.labels import FIFTYONE, LABEL_STUDIO, REVIEW, CheckedLabels
 from gradmeter.files import atomic_write
 from gradmeter.names import decode_name
@@ -27,8 +27,6 @@ from gradmeter.version import __version__
 _LOCAL = "/data/local-files/?d="
 # Longer side of a picture inside a task.
 _SIDE = 256
-# Rows that are Python objects together.
-_TILE = 4096
 
 
 def write_lists(checked: CheckedLabels) -> None:
@@ -58,8 +56,8 @@ def has_fiftyone(checked: CheckedLabels) -> bool:
 
 def _facts(checked: CheckedLabels, rows: NDArray[np.int64]) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield rows of the table, and their indices in the source."""
-    for start in range(0, len(rows), _TILE):
-        tile = rows[start : start + _TILE]
+    for start in range(0, len(rows), TILE):
+        tile = rows[start : start + TILE]
         yield from zip(checked.table.take(tile).to_pylist(), checked.read.indices[tile].tolist(), strict=True)
 
 
@@ -111,7 +109,7 @@ def _content(checked: CheckedLabels, name: str, index: int) -> tuple[str, str]:
 
 def _fiftyone(checked: CheckedLabels) -> Iterator[str]:
     """Yield the entries of FiftyOneImageClassificationDataset for all labels; images are named without extension."""
-    for batch in checked.table.to_batches(_TILE):
+    for batch in checked.table.to_batches(TILE):
         for row in batch.to_pylist():
             attributes = {name: row[name] for name in ("rank", "suggestion", "reason") if row[name] is not None}
             name = str(PurePosixPath(row["id"]).with_suffix(""))

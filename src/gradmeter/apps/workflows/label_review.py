@@ -17,8 +17,8 @@ from gradmeter.names import encode_name
 COLUMNS = ("rank", "id", "label", "suggestion", "p_label", "reason")
 """Columns of the list, which are some of the table's."""
 
-# Rows that are Python objects together.
-_TILE = 4096
+TILE = 4096
+"""Rows that are Python objects together."""
 
 
 def write_review(file: TextIO, rows: Iterable[dict[str, Any]]) -> None:
@@ -44,7 +44,7 @@ def require_unchanged(review: Path, table: Path) -> None:
         )
     doubtful = pq.read_table(table, columns=[*COLUMNS], filters=pc.field("reason").is_valid())
     written = io.StringIO()
-    batches = doubtful.sort_by("rank").to_batches(_TILE)
+    batches = doubtful.sort_by("rank").to_batches(TILE)
     write_review(written, (row for batch in batches for row in batch.to_pylist()))
     if review.read_bytes() != written.getvalue().encode():
         raise OutputError(f"{name} was changed after it was written, and would be replaced; give it another name")
