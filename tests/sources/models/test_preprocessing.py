@@ -47,6 +47,7 @@ def test_what_is_given_is_spread_over_the_channels() -> None:
         ({"size": 0}, "size 0"),
         ({"mean": (1.0, 2.0)}, "mean has 2 .* 3 channels"),
         ({"std": (1.0, 2.0, 3.0), "grey": True}, "std has 3"),
+        ({"mean": (123.675, 116.28, 103.53)}, "mean 123.675,.* divide"),
         ({"std": (0.0,)}, "std 0"),
     ],
 )
