@@ -166,8 +166,8 @@ def test_classes_in_the_wrong_order_are_mentioned(
     finished = in_this_process("labels", "digits_network:network", "digits", *swapped, "-o", out, cwd=folder)
     assert finished.returncode == 0, finished.stderr
     assert "the network predicts 8 for" in finished.stdout + finished.stderr
-    assert "with the label 3; if the classes are in another order" in finished.stdout + finished.stderr
-    assert "with the label 5; if the classes" not in finished.stdout + finished.stderr
+    assert "with the label 3; check the preprocessing" in finished.stdout + finished.stderr
+    assert "with the label 5;" not in finished.stdout + finished.stderr
 
 
 @pytest.mark.parametrize("blocked", ["labels.parquet", "labels.review/review.csv"])

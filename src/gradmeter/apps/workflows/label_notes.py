@@ -57,9 +57,8 @@ def notes_on(inputs: LabelReadings, names: tuple[str, ...] | None, *, learned: b
             )
         notes += [
             f"the network predicts {named(np.array([most]))} for {percent(share, 0)} % of the samples with the label "
-            f"{named(np.array([label]))}; if the classes are in another order than the network's outputs, give "
-            "--classes in the right order: the check may take a label that nearly always contradicts the network for "
-            "right"
+            f"{named(np.array([label]))}; check the preprocessing, and whether --classes has the order of the "
+            "network's outputs: the check may take a label that nearly always contradicts the network for right"
             for label, most, share in contradicted(predictions, labels)[:_NAMED]
         ]
     return tuple(notes)
