@@ -15,7 +15,7 @@ from apps.workflows.digits import recipe
 from gradmeter import GradientMeter, TrustModel
 from gradmeter.apps.workflows.evaluate import evaluate
 from gradmeter.apps.workflows.sets import ReadSet, open_sets, read_sets
-from gradmeter.errors import DataError
+from gradmeter.errors import DataError, GradmeterWarning
 from gradmeter.runs.measuring import MeasuredSet, Work, measure, streaming
 from gradmeter.sources.models import Classifier
 from gradmeter.sources.models.array_batch import ArrayBatch
@@ -28,6 +28,26 @@ from sources.samples.pictures import save
 @pytest.fixture
 def classifier(place: Path, at_place: Path) -> Classifier:
     return recipe(place).open()
+
+
+def test_unknown_data_of_the_classes_of_the_network(classifier: Classifier, tmp_path: Path) -> None:
+    """Their right predictions would count as wrong."""
+    for name in (
+        "known/cat/a",
+        "shifted/cat/a",
+        "shifted/dog/b",
+        "others/cat/a",
+        "others/z/b",
+        "numbers/3/a",
+        "flat/a",
+    ):
+        save(tmp_path / f"{name}.png")
+    known, shifted, *rest = (str(tmp_path / name) for name in ("known", "shifted", "others", "numbers", "flat"))
+    named = replace(classifier, classes=("cat", "dog", *"23456789"))
+    # Folders may have numbers for other classes.
+    assert len(open_sets(named, known, rest)) == 4
+    with pytest.warns(GradmeterWarning, match=r"shifted is given as unknown data, .* the network's \(cat, dog\)"):
+        open_sets(named, known, [shifted])
 
 
 def test_every_set_has_a_file_of_its_own(classifier: Classifier, place: Path, tmp_path: Path) -> None:

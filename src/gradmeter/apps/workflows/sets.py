@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gradmeter.errors import DataError, InputError
-from gradmeter.names import decode_name, encode_name
+from gradmeter.errors import DataError, InputError, warn
+from gradmeter.names import decode_name, encode_name, listed
 from gradmeter.reading.content import HASH_COLUMN
 from gradmeter.reading.network import weights_hash
 from gradmeter.reading.readings import Readings
@@ -30,6 +30,8 @@ from gradmeter.sources.samples.one_per import OnePer, one_per_pattern
 
 # Longest name of a folder of readings in bytes. File systems allow 255, and temporary files need some of them.
 _MAX_NAME_BYTES = 128
+# Classes that a message names.
+_NAMED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +197,7 @@ def open_sets(
                 raise DataError(
                     f"{name} is given as known data and as unknown data; unknown data must be of none of the classes"
                 )
+            _warn_of_known_classes(classifier, name, source)
             source = Unlabelled(source)
         elif not source.labelled:
             raise no_labels(name)
@@ -336,6 +339,16 @@ def _read_measured(classifier: Classifier, measured: MeasuredSet, name: str, *, 
     ):
         source = None
     return ReadSet(name, measured, source, skipped)
+
+
+def _warn_of_known_classes(classifier: Classifier, name: str, source: Source) -> None:
+    """Warn if unknown data have the network's classes; numbers may be names of any classes."""
+    names = source.classes
+    if names and {*names} <= {*(classifier.classes or ())} and not all(name.isdecimal() for name in names):
+        warn(
+            f"{name} is given as unknown data, but its classes are the network's ({listed(names, _NAMED)}); all of its "
+            "predictions count as wrong: give inputs of none of these classes, and new ones of them as known data"
+        )
 
 
 def _numbers(names: Sequence[str], classes: Sequence[str] | None) -> list[int | None]:
