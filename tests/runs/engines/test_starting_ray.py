@@ -66,6 +66,22 @@ def test_sigterm_has_its_usual_exit_code(monkeypatch: pytest.MonkeyPatch) -> Non
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_ctrl_c_does_not_interrupt_the_start_of_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray would not close a connection that it is just creating, and the process would end with SIGSEGV."""
+    started = []
+
+    def start(**options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        started.append(True)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", start)
+    with pytest.raises(KeyboardInterrupt), cluster():
+        pytest.fail("the block runs")
+    assert started
+
+
 def test_sighup_stops_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a handler the process ends at once, and agents of Ray stay for a while."""
 

@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ import pyarrow as pa
 from gradmeter.errors import GradmeterError, one_line
 from gradmeter.runs.engines.node import Node
 from gradmeter.runs.engines.processes import WorkerError, prepare_worker
+from gradmeter.runs.interrupts import interrupts_held_back
 
 Item = TypeVar("Item")
 Event = TypeVar("Event")
@@ -122,7 +123,9 @@ def _start(ray: Any) -> None:
     """
     address = _remote_address()
     try:
-        with _quiet(), _imports_from_here():
+        # After Ctrl-C while it creates its connection in C++, Ray would not close it, and crash as the process ends.
+        # A cluster elsewhere may not answer for minutes.
+        with _quiet(), _imports_from_here(), nullcontext() if address else interrupts_held_back():
             ray.init(
                 # Without an address Ray would connect to any cluster that runs on this machine.
                 address=address or "local",
