@@ -56,17 +56,18 @@ def main() -> None:
     new_crops = crops(images[new], 1)
     print("network    images  in folds  new patients  softmax on new patients")
     for depth in DEPTHS:
-        meter = GradientMeter(load_cifar_resnet(arguments.networks, depth))
-        readings = meter(new_crops)
-        wrong = readings.predictions != labels[new]
-        softmax = auroc(torch.from_numpy(max_softmax(readings.logits)), wrong)
+        network = load_cifar_resnet(arguments.networks, depth)
+        with torch.inference_mode():
+            logits, is_wrong = network(new_crops), network(all_crops).argmax(1) != of_all
+        new_is_wrong = logits.argmax(1) != labels[new]
+        softmax = auroc(torch.from_numpy(max_softmax(logits)), new_is_wrong)
         for step in (1, CROPS):
             known, of_known = all_crops[::step], of_all[::step]
-            trust = TrustModel(meter, reads="forward").fit((known, of_known))
+            trust = TrustModel(GradientMeter(network), reads="forward").fit((known, of_known))
             assert trust.judge is not None
             held_out = torch.from_numpy(trust.judge.held_out.p_correct)
-            in_folds = auroc(held_out, meter(known).predictions != of_known, trust.judge.folds)
-            on_new = auroc(trust.predict_proba(new_crops), wrong)
+            in_folds = auroc(held_out, is_wrong[::step], trust.judge.folds)
+            on_new = auroc(trust.predict_proba(new_crops), new_is_wrong)
             print(f"ResNet-{depth}  {len(known):6,}  {in_folds:8.2f}  {on_new:12.2f}  {softmax:23.2f}", flush=True)
 
 

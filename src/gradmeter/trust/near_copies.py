@@ -35,30 +35,26 @@ def similar_errors(
     if len(wrong) < _FEW:
         return None
     generator = np.random.default_rng(0)
-    asked = generator.permutation(wrong)[:_MOST]
-    shown = np.flatnonzero(np.isfinite(outputs).all(axis=0) & (np.ptp(outputs, axis=0) > 0))
-    if not len(shown):
+    wrong = generator.permutation(wrong)[:_MOST]
+    columns = np.flatnonzero(np.isfinite(outputs).all(axis=0) & (np.ptp(outputs, axis=0) > 0))
+    if not len(columns):
         return None
-    values = outputs[:, generator.permutation(shown)[:_MOST_FEATURES]]
+    values = outputs[:, generator.permutation(columns)[:_MOST_FEATURES]]
     values = (values - values.mean(axis=0)) / values.std(axis=0)
     search = NearestNeighbors(n_neighbors=_DISTANT.stop, algorithm="brute").fit(values)
-    neighbours = search.kneighbors(values[asked], return_distance=False)  # among them the sample itself
-    nearest = np.where(neighbours[:, 0] == asked, neighbours[:, 1], neighbours[:, 0])
+    neighbours = search.kneighbors(values[wrong], return_distance=False)  # among them the sample itself
+    nearest = np.where(neighbours[:, 0] == wrong, neighbours[:, 1], neighbours[:, 0])
     kinds = predictions * (labels.max() + 1) + labels
-    same = kinds[nearest] == kinds[asked]
-    distant = float((kinds[neighbours[:, _DISTANT]] == kinds[asked, None]).mean())
+    same = kinds[nearest] == kinds[wrong]
+    distant = float((kinds[neighbours[:, _DISTANT]] == kinds[wrong, None]).mean())
     # A kind of error that is common in its class or prediction has such neighbours without copies.
-    expected = max(_expected(kinds, classes, asked) for classes in (predictions, labels))
+    of_kind = _others(kinds, wrong)
+    expected = max(float(np.mean(of_kind / np.maximum(_others(of, wrong), 1))) for of in (predictions, labels))
     usual = max(_USUAL, 2 * expected, min(_TIMES * distant, _NEARLY_ALL))
-    return float(same.mean()) if binom.sf(same.sum() - 1, len(asked), min(usual, 1.0)) < _UNLIKELY else None
+    return float(same.mean()) if binom.sf(same.sum() - 1, len(wrong), min(usual, 1.0)) < _UNLIKELY else None
 
 
-def _expected(kinds: NDArray[np.int64], classes: NDArray[np.int64], asked: NDArray[np.int64]) -> float:
-    """Return how often another sample of the same class is of the same kind."""
-    return float(np.mean((_counts(kinds)[asked] - 1) / np.maximum(_counts(classes)[asked] - 1, 1)))
-
-
-def _counts(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many of the values are equal to each, itself included."""
+def _others(values: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many other values are equal to that of each row."""
     _, numbers, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return counts[numbers]
+    return counts[numbers[rows]] - 1

@@ -27,8 +27,8 @@ def ids(source: OnePer) -> list[str]:
 def test_one_sample_of_each_patient_and_all_of_none(tmp_path: Path) -> None:
     source = OnePer(folder(tmp_path), PATIENT)
     assert len(source) == 4
-    found = [PATIENT.search(sample) for sample in ids(source)]
-    assert sorted("" if match is None else match[1] for match in found) == ["", "0", "1", "2"]
+    matches = [PATIENT.search(sample) for sample in ids(source)]
+    assert sorted("" if match is None else match[1] for match in matches) == ["", "0", "1", "2"]
     assert (
         source.note == "4 of its 13 samples are used: one for each of 3 matches of p(\\d+)_, and 1 that does not match"
     )

@@ -82,7 +82,6 @@ def labels(
         from gradmeter.apps.workflows.label_report import write_report
     from gradmeter.apps.cli.progress import bars, trial_device
     from gradmeter.apps.workflows.label_lists import write_lists
-    from gradmeter.apps.workflows.label_review import require_unchanged
     from gradmeter.apps.workflows.label_words import answer
     from gradmeter.apps.workflows.labels import REVIEW, check_labels, require_ours, review_folder
     from gradmeter.apps.workflows.sets import recipe_for
@@ -91,7 +90,6 @@ def labels(
 
     require_outside(out, [data])
     require_ours(out)
-    require_unchanged(review_folder(out) / REVIEW, out)
     opened = recipe(model, weights, classes, image_size, mean, std, grey=grey)
     with bars(review_folder(out), quiet=quiet) as shown:
         classifier = recipe_for(opened, data).open(trial_device(device, engine))

@@ -170,7 +170,7 @@ def check_labels(
 
 
 def require_ours(out: Path) -> None:
-    """Check the name of the table, and that it and its folder are new or from an earlier run.
+    """Check the name of the table, that it and its folder are new or from an earlier run and were not filled in.
 
     Raises:
         OutputError: if they are not.
@@ -195,6 +195,7 @@ def require_ours(out: Path) -> None:
         raise OutputError(
             f"{encode_name(str(folder))} exists and was not written by gradmeter labels; choose another --out"
         )
+    require_unchanged(folder / REVIEW, out)
 
 
 def _table(

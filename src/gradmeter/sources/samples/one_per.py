@@ -25,12 +25,13 @@ class OnePer(DerivedSource):
         drawn: dict[str, tuple[bytes, int]] = {}
         alone: list[int] = []
         for index in range(len(source)):
-            match = pattern.search(source.id(index))
+            sample_id = source.id(index)
+            match = pattern.search(sample_id)
             name = None if match is None else match[min(1, pattern.groups)]
             if name is None:
                 alone.append(index)
             else:
-                sample = _rank(source.id(index)), index
+                sample = _rank(sample_id), index
                 drawn[name] = min(drawn.get(name, sample), sample)
         self._groups, self._rows = len(drawn), sorted([*(index for _, index in drawn.values()), *alone])
         rest = f", and {len(alone):,} that {'does' if len(alone) == 1 else 'do'} not match" if alone else ""
