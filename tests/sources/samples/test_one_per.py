@@ -1,15 +1,25 @@
+import math
 import re
+from collections import Counter
+from datetime import date
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-from gradmeter.errors import InputError
+from gradmeter.errors import DataError, InputError
+from gradmeter.sources.samples.archives import open_archive
 from gradmeter.sources.samples.folders import ImageFolder
 from gradmeter.sources.samples.location import Location
-from gradmeter.sources.samples.one_per import OnePer, one_per_pattern
-from sources.samples.pictures import save
+from gradmeter.sources.samples.one_per import OnePer
+from gradmeter.sources.samples.sample import Source
+from gradmeter.sources.samples.tables import ParquetTable
+from sources.samples.pictures import encoded, gradient, save
 
-PATIENT = re.compile(r"p(\d+)_")
+PATIENT = r"p(\d+)_"
 
 
 def folder(path: Path, *, patients: int = 3) -> ImageFolder:
@@ -27,11 +37,9 @@ def ids(source: OnePer) -> list[str]:
 def test_one_sample_of_each_patient_and_all_of_none(tmp_path: Path) -> None:
     source = OnePer(folder(tmp_path), PATIENT)
     assert len(source) == 4
-    matches = [PATIENT.search(sample) for sample in ids(source)]
+    matches = [re.search(PATIENT, sample) for sample in ids(source)]
     assert sorted("" if match is None else match[1] for match in matches) == ["", "0", "1", "2"]
-    assert (
-        source.note == "4 of its 13 samples are used: one for each of 3 matches of p(\\d+)_, and 1 that does not match"
-    )
+    assert source.note == "4 of its 13 samples are used: one for each of 3 matches of p(\\d+)_, and 1 without a match"
     assert (source.classes, source.labelled) == (("cat", "dog"), True)
     for index, sample in enumerate(ids(source)):
         read = source.read(index)
@@ -41,11 +49,11 @@ def test_one_sample_of_each_patient_and_all_of_none(tmp_path: Path) -> None:
 
 def test_the_first_parentheses_name_the_patient(tmp_path: Path) -> None:
     samples = folder(tmp_path)
-    assert len(OnePer(samples, re.compile(r"p\d_\d"))) == 13  # each image for itself
-    assert len(OnePer(samples, re.compile(r"(?:dog|cat)/p"))) == 3
-    assert len(OnePer(samples, re.compile(r"p(\d)?"))) == 4
+    assert len(OnePer(samples, r"p\d_\d")) == 13  # each image for itself
+    assert len(OnePer(samples, r"(?:dog|cat)/p")) == 3
+    assert len(OnePer(samples, r"p(\d)?")) == 4
     # Parentheses that take no part in a match name none.
-    assert len(OnePer(samples, re.compile(r"(q)|\.png"))) == 13
+    assert len(OnePer(samples, r"(q)|\.png")) == 13
 
 
 def test_the_draw_stays_the_same_when_patients_are_added(tmp_path: Path) -> None:
@@ -58,13 +66,84 @@ def test_the_draw_stays_the_same_when_patients_are_added(tmp_path: Path) -> None
 
 def test_readings_of_other_samples_are_others(tmp_path: Path) -> None:
     samples = folder(tmp_path)
-    prints = {source.fingerprint() for source in (samples, OnePer(samples, PATIENT), OnePer(samples, re.compile("p")))}
+    prints = {source.fingerprint() for source in (samples, OnePer(samples, PATIENT), OnePer(samples, "p"))}
     assert len(prints) == 3
 
 
 def test_a_pattern_that_matches_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--one-per patient matches no id of .*, such as cat/p0_1\.png; expected"):
-        OnePer(folder(tmp_path), re.compile("patient")).require_groups()
+        OnePer(folder(tmp_path), "patient").require_groups()
     for pattern in ("(p", "p{99999999999}"):
         with pytest.raises(InputError, match=rf"--one-per {re.escape(pattern)}: .*; expected a regular expression"):
-            one_per_pattern(pattern)
+            OnePer(folder(tmp_path), pattern)
+
+
+def one_of_each(source: Source, column: str) -> dict[str, int]:
+    """The number of samples that are used of each patient."""
+    names = dict(zip((source.id(index) for index in range(len(source))), source.column(column), strict=True))
+    return Counter(str(names[sample]) for sample in ids(OnePer(source, column)))
+
+
+@pytest.mark.parametrize(
+    "patients",
+    [
+        ["a", "b", "a", None, "", "b"],
+        [7, 9, 7, None, None, 9],
+        [7.0, 9.0, 7.0, None, math.nan, 9.0],
+        [date(2026, 1, 7), date(2026, 1, 9), date(2026, 1, 7), None, None, date(2026, 1, 9)],
+        pa.array(["a", "b", "a", None, None, "b"]).dictionary_encode(),
+    ],
+    ids=["texts", "integers", "floats", "dates", "categories"],
+)
+def test_a_column_of_parquet_files_names_the_patient(tmp_path: Path, patients: list[object] | pa.Array) -> None:
+    image = encoded(Image.fromarray(gradient()), "png").read()
+    column = patients if isinstance(patients, pa.Array) else pa.array(patients)
+    table = pa.table({"image": [image] * 6, "label": [0, 1] * 3, "patient": column})
+    for number in range(2):  # patients are the same in both files
+        pq.write_table(table, tmp_path / f"{number}.parquet", row_group_size=2)
+    source = ParquetTable(Location(tmp_path))
+    assert source.columns == ("patient",)
+    counts = one_of_each(source, "patient")
+    assert sorted(counts.values()) == [1, 1, 4]
+    assert counts["None"] == 4
+    note = OnePer(source, "patient").note
+    assert "6 of its 12 samples are used: one for each of 2 values of patient, and 4 without a value" in note
+
+
+def test_a_column_that_is_none(tmp_path: Path) -> None:
+    image = encoded(Image.fromarray(gradient()), "png").read()
+    path = tmp_path / "scans.parquet"
+    pq.write_table(pa.table({"image": [image] * 2, "box": [[1, 2], [3, 4]], "raw": [b"\xff", b"a"]}), path)
+    source = ParquetTable(Location(path))
+    with pytest.raises(DataError, match=r"scans\.parquet: column 'raw' cannot be read"):
+        OnePer(source, "raw")
+    assert source.columns == ("raw",)
+    with pytest.raises(InputError, match=r"matches no id of .*, such as scans\.parquet:0; expected one of its columns"):
+        OnePer(source, "patient").require_groups()
+    assert len(OnePer(source, "scans")) == 1  # in the name of the file
+    pq.write_table(pa.table({"image": [image], "patient": ["a"]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"scans\.parquet: column 'patient' cannot be read"):
+        OnePer(ParquetTable(Location(tmp_path)), "patient")
+
+
+@pytest.mark.parametrize("content", ["images", "inputs"])
+def test_an_array_of_an_archive_names_the_patient(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "scans.npz"
+    rows = np.arange(6 * 9, dtype=np.uint8).reshape(6, 3, 3) + 9
+    bytes_, times = np.array([b"a", b"", b"a"] * 2), np.array(["2026-01-07", "NaT", "2026-01-07"] * 2, "M8[D]")
+    columns = {"patient": bytes_, "scanner": np.array([1, math.nan, 1] * 2), "day": times, "boxes": np.zeros((6, 4))}
+    np.savez(path, **{content: rows}, labels=np.arange(6) % 2, **columns)
+    source = open_archive(Location(path))
+    assert source.columns == tuple(columns)
+    for column in ("patient", "scanner", "day"):
+        assert sorted(one_of_each(source, column).values()) == [1, 2]
+    with pytest.raises(DataError, match=r"boxes has dtype float64 and shape \(6, 4\); expected .* each of the 6"):
+        OnePer(source, "boxes")
+
+
+def test_another_draw_is_another_set(tmp_path: Path) -> None:
+    prints = set()
+    for patients in ("aaa", "abb"):
+        np.savez(tmp_path / "s.npz", inputs=np.ones((3, 2)), patient=np.array([*patients]))
+        prints.add(OnePer(open_archive(Location(tmp_path / "s.npz")), "patient").fingerprint())
+    assert len(prints) == 2

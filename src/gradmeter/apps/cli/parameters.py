@@ -60,8 +60,10 @@ Unknown = Annotated[
 OnePer = Annotated[
     str | None,
     typer.Option(
-        help="Use one sample of each patient, object or scene, which this regular expression finds in the path of a "
-        "sample within DATA, as in 'patient[0-9]+'. Samples of which it finds none are all used.",
+        metavar="COLUMN|REGEX",
+        help="Use one sample of each patient, object or scene. It is named by this column of Parquet files or array of "
+        "an .npz archive, or by what this regular expression finds in the path of a sample within DATA, as in "
+        "'patient[0-9]+'. Samples without a name are all used.",
         show_default=False,
     ),
 ]

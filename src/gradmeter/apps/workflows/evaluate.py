@@ -201,7 +201,7 @@ def evaluate(
         unknowns: DATA of none of the network's classes.
         folder: folder of the evaluation.
         readings: folder of the readings; None for the subfolder "readings".
-        one_per: regular expression for the part of an id that names its patient, object or scene, as for `open_sets`.
+        one_per: what names the patient, object or scene of a sample, as for `open_sets`.
         repetitions: number of bootstrap resamples.
         work: device, workers and callbacks of the measurement.
         on_resample: called with the number of new resamples.

@@ -147,7 +147,7 @@ def fit(
         least_probability: lower bound of the threshold.
         coverage_tolerance: share of the largest possible coverage to give up for a stricter threshold.
         score: the probability that the threshold is on, as for `TrustModel.set_risk`.
-        one_per: regular expression for the part of an id that names its patient, object or scene, as for `open_sets`.
+        one_per: what names the patient, object or scene of a sample, as for `open_sets`.
         repetitions: number of bootstrap resamples.
         work: device, workers and callbacks of the measurement.
         on_resample: called with the number of new resamples during the comparison.

@@ -26,7 +26,7 @@ from gradmeter.runs.measuring.purpose import CLASSES, PLACE, has_same_outputs
 from gradmeter.sources.models import Classifier, Recipe
 from gradmeter.sources.samples import ArrayKind, Source, Unlabelled, arrays_of, no_labels, open_source, scheme_of
 from gradmeter.sources.samples.location import Location
-from gradmeter.sources.samples.one_per import OnePer, one_per_pattern
+from gradmeter.sources.samples.one_per import OnePer
 
 # Longest name of a folder of readings in bytes. File systems allow 255, and temporary files need some of them.
 _MAX_NAME_BYTES = 128
@@ -162,8 +162,8 @@ def open_sets(
         classifier: the network and its preprocessing.
         known: DATA with labels.
         unknowns: DATA of none of the network's classes.
-        one_per: regular expression for the part of an id that names its patient, object or scene; of each, one sample
-            is used. None for all samples.
+        one_per: a column that names the patient, object or scene of each sample, or a regular expression for the part
+            of an id that names it; of each, one sample is used. None for all samples.
         seed: seed of noise.
 
     Returns:
@@ -175,20 +175,19 @@ def open_sets(
         InputError: for an invalid kind of noise, or `one_per` that is invalid, matches no known sample, or is given
             with readings.
     """
-    pattern = None if one_per is None else one_per_pattern(one_per)
     sets: list[ReadSet | ToMeasure] = []
     for data in (known, *unknowns):
         name = _short_name(data, [other.name for other in sets])
         if (measured := MeasuredSet(data)).exists():
-            if pattern is not None:
+            if one_per is not None:
                 raise InputError(
                     f"--one-per with {measured.name}, which holds readings; expected the samples themselves"
                 )
             sets.append(_read_measured(classifier, measured, name, labelled=not sets))
             continue
         source = open_source(data, classifier.image, arrays=classifier.arrays, seed=seed)
-        if pattern is not None and scheme_of(data) is None:
-            source = OnePer(source, pattern)
+        if one_per is not None and scheme_of(data) is None:
+            source = OnePer(source, one_per)
             if not sets:
                 source.require_groups()
         if sets:

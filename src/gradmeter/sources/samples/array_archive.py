@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from gradmeter.errors import DataError
 from gradmeter.names import listed
+from gradmeter.sources.samples.archive_columns import read_column
 from gradmeter.sources.samples.archive_labels import LABELS, NAMES, checked_labels
 from gradmeter.sources.samples.array_kind import ArrayField, ArrayKind, Arrays
 from gradmeter.sources.samples.arrays import IMAGES
@@ -79,6 +80,7 @@ class ArrayArchive(Source):
 
     def __init__(self, location: Location, arguments: Mapping[str, str], others: Collection[str] = ()) -> None:
         path = self.name = location.name
+        self._location = location
         self._arrays = open_rows(location, list(arguments.values()))
         self._arguments = dict(arguments)
         for name, rows in self._arrays.items():
@@ -101,8 +103,9 @@ class ArrayArchive(Source):
         with location.open() as file:
             self._labels, self.classes = checked_labels(path, read_arrays(path, (LABELS, NAMES), file), self._count)
         self.labelled = self._labels is not None
-        unused = [name for name in others if name not in (*arguments.values(), LABELS, NAMES)]
-        self.note = f"left out the array{'s' * (len(unused) > 1)} {listed(unused, _NAMED)}" if unused else ""
+        self.columns = tuple(name for name in others if name not in (*arguments.values(), LABELS, NAMES))
+        several = "s" * (len(self.columns) > 1)
+        self.note = f"left out the array{several} {listed(self.columns, _NAMED)}" if self.columns else ""
         self._hash: str | None = None
 
     def __len__(self) -> int:
@@ -117,6 +120,10 @@ class ArrayArchive(Source):
         """The bytes of one row of each array."""
         label = None if self._labels is None else int(self._labels[index])
         return Encoded(self.id(index), self._content(index), label)
+
+    def column(self, name: str) -> Iterator[str | None]:
+        """The values of another array [N] as texts; None for an empty one or NaN."""
+        return read_column(self._location, name, self._count)
 
     def fingerprint(self) -> str:
         """A hash of the arrays and labels."""

@@ -6,12 +6,14 @@ The images stay in an uncompressed local archive, as `numpy.savez` writes it; th
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from gradmeter.errors import DataError
+from gradmeter.sources.samples.archive_columns import read_column
 from gradmeter.sources.samples.archive_labels import LABELS, NAMES, checked_labels
 from gradmeter.sources.samples.decoding import too_long
 from gradmeter.sources.samples.location import Location
@@ -39,6 +41,7 @@ class ImageArchive(Source):
 
     def __init__(self, location: Location, mode: str = "RGB") -> None:
         path = self.name = location.name
+        self._location = location
         with location.open() as file:
             arrays = read_arrays(path, (LABELS, NAMES), file)
         if IMAGES not in arrays:
@@ -50,6 +53,7 @@ class ImageArchive(Source):
         self.decoder = _Pixels(self._images.dtype.str, shape[:2] if shape[2:] == (1,) else shape, mode)
         self._labels, self.classes = checked_labels(path, arrays, self._count)
         self.labelled = self._labels is not None
+        self.columns = tuple(name for name in arrays if name not in (IMAGES, LABELS, NAMES))
 
     def __len__(self) -> int:
         """The number of images."""
@@ -63,6 +67,10 @@ class ImageArchive(Source):
         """The pixels of one image, not decoded."""
         label = None if self._labels is None else int(self._labels[index])
         return Encoded(self.id(index), self._images.row(index), label)
+
+    def column(self, name: str) -> Iterator[str | None]:
+        """The values of another array [N] as texts; None for an empty one or NaN."""
+        return read_column(self._location, name, self._count)
 
     def fingerprint(self) -> str:
         """A hash of pixels and labels."""

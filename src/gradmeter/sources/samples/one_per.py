@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
+
+import numpy as np
 
 from gradmeter.errors import InputError
+from gradmeter.names import listed
 from gradmeter.sources.samples.sample import DerivedSource, Encoded, Source
+
+# The most names of columns in a message.
+_NAMED = 8
 
 
 class OnePer(DerivedSource):
@@ -16,42 +23,50 @@ class OnePer(DerivedSource):
 
     Args:
         source: the other source.
-        pattern: what matches it in the id of a sample, or its first group in parentheses, names the group.
+        group: a column of the source that names the group of each sample; or a regular expression: what matches it in
+            the id of a sample, or its first group in parentheses, is the name.
+
+    Raises:
+        InputError: if it is neither a column nor a regular expression.
+        DataError: if the column cannot be read.
     """
 
-    def __init__(self, source: Source, pattern: re.Pattern[str]) -> None:
+    def __init__(self, source: Source, group: str) -> None:
         super().__init__(source)
-        self._pattern = pattern
+        self._group = group
+        is_column = group in source.columns
+        names = source.column(group) if is_column else _names_in_ids(source, group)
         drawn: dict[str, tuple[bytes, int]] = {}
         alone: list[int] = []
-        for index in range(len(source)):
-            sample_id = source.id(index)
-            match = pattern.search(sample_id)
-            name = None if match is None else match[min(1, pattern.groups)]
+        for index, name in enumerate(names):
             if name is None:
                 alone.append(index)
             else:
-                sample = _rank(sample_id), index
+                sample = _rank(source.id(index)), index
                 drawn[name] = min(drawn.get(name, sample), sample)
         self._groups, self._rows = len(drawn), sorted([*(index for _, index in drawn.values()), *alone])
-        rest = f", and {len(alone):,} that {'does' if len(alone) == 1 else 'do'} not match" if alone else ""
+        one, several = ("value", "values") if is_column else ("match", "matches")
+        rest = f", and {len(alone):,} without a {one}" if alone else ""
         chosen = (
-            f"{len(self._rows):,} of its {len(source):,} samples are used: one for each of {len(drawn):,} matches of "
-            f"{pattern.pattern}{rest}"
+            f"{len(self._rows):,} of its {len(source):,} samples are used: one for each of {len(drawn):,} {several} of "
+            f"{group}{rest}"
         )
         self.note = "; ".join(filter(None, [source.note, chosen]))
 
     def require_groups(self) -> None:
-        """Check that the pattern matches an id.
+        """Check that some sample has a group.
 
         Raises:
-            InputError: if it matches none.
+            InputError: if none has.
         """
-        if not self._groups:
-            raise InputError(
-                f"--one-per {self._pattern.pattern} matches no id of {self.name}, such as {self.id(0)}; expected a "
-                "regular expression for the part of the id that names the patient, object or scene"
-            )
+        if self._groups:
+            return
+        columns = self._source.columns
+        expected = f"one of its columns ({listed(columns, _NAMED)}), or " if columns else ""
+        raise InputError(
+            f"--one-per {self._group} matches no id of {self.name}, such as {self.id(0)}; expected {expected}a "
+            "regular expression for the part of the id that names the patient, object or scene"
+        )
 
     def __len__(self) -> int:
         """The number of samples that are used."""
@@ -66,22 +81,22 @@ class OnePer(DerivedSource):
         return self._source.fetch(self._rows[index])
 
     def fingerprint(self) -> str:
-        """A hash of the other source and the pattern."""
-        return hashlib.sha256(f"{self._source.fingerprint()} {self._pattern.pattern}".encode()).hexdigest()
+        """A hash of the other source and the rows that are used."""
+        digest = hashlib.sha256(self._source.fingerprint().encode())
+        digest.update(np.array(self._rows, np.int64).data)
+        return digest.hexdigest()
 
 
-def one_per_pattern(text: str) -> re.Pattern[str]:
-    """Compile the regular expression that names groups.
-
-    Raises:
-        InputError: if it is none.
-    """
+def _names_in_ids(source: Source, pattern: str) -> Iterator[str | None]:
     try:
-        return re.compile(text)
+        compiled = re.compile(pattern)
     except (re.error, OverflowError) as error:
         raise InputError(
-            f"--one-per {text}: {error}; expected a regular expression, such as 'patient[0-9]+'"
+            f"--one-per {pattern}: {error}; expected a regular expression, such as 'patient[0-9]+'"
         ) from error
+    for index in range(len(source)):
+        match = compiled.search(source.id(index))
+        yield None if match is None else match[min(1, compiled.groups)]
 
 
 def _rank(sample_id: str) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -76,6 +76,7 @@ class Source(ABC):
         decoder: decodes stored content to `Sample.content`; it can be pickled, and raises `Unreadable`.
         note: what a user should know about what was read, such as files that were left out; empty if there is nothing.
         at_once: the number of threads that may fetch concurrently; above 1 if fetching has a high latency.
+        columns: the names of columns or arrays that hold other values of each sample, such as its patient.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Source(ABC):
     arrays: ArrayKind | None = None
     note: str = ""
     at_once: int = 1
+    columns: tuple[str, ...] = ()
     decoder: Callable[[bytes], Image.Image | str | Arrays]
 
     @abstractmethod
@@ -111,6 +113,14 @@ class Source(ABC):
         """
         encoded = self.fetch(index)
         return Sample(encoded.id, self.decoder(encoded.content), encoded.label)
+
+    def column(self, name: str) -> Iterator[str | None]:
+        """The values of one of `columns` as texts, one for each sample; None where there is no value.
+
+        Raises:
+            DataError: if they cannot be read, or are no texts, numbers or times.
+        """
+        raise KeyError(name)
 
     @abstractmethod
     def fingerprint(self) -> str:

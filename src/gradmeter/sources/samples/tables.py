@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gradmeter.errors import DataError, one_line
@@ -82,8 +83,9 @@ class ParquetTable(Source):
             raise DataError(f"{path} claims to have {self._ends[-1]:,} rows; expected at most {MOST:,}")
         self.labelled = self._label is not None
         self.classes, self._numbers = self._class_names(schema)
-        columns = [self._content] if self._label is None else [self._content, self._label]
-        self._rows = Rows(location, pa.schema([schema.field(name) for name in columns]))
+        read = [self._content] if self._label is None else [self._content, self._label]
+        self._rows = Rows(location, pa.schema([schema.field(name) for name in read]))
+        self.columns = tuple(f.name for f in schema if f.name not in read and not pa.types.is_nested(f.type))
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -114,6 +116,19 @@ class ParquetTable(Source):
                 raise Unreadable(f"its file was replaced while it was read; it had no label {label!r} before")
             label = self._numbers[label]
         return Encoded(self.id(index), _to_bytes(content), label)
+
+    def column(self, name: str) -> Iterator[str | None]:
+        """The values of another column as texts; None where it has none, an empty one or NaN."""
+        for file in self._files:
+            try:
+                column = self._column(file, name)
+                texts = pc.if_else(pc.is_null(column, nan_is_null=True), None, column.cast(pa.string()))
+            except (OSError, KeyError, UnicodeDecodeError, pa.ArrowException) as error:
+                raise DataError(
+                    f"{self._full_name(file)}: column {name!r} cannot be read ({one_line(error)})"
+                ) from error
+            for chunk in texts.chunks:
+                yield from (text or None for text in chunk.to_pylist())
 
     def fingerprint(self) -> str:
         """A hash of the names of files and columns, the numbers of rows, and what else the files say of their rows."""

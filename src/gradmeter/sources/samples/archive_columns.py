@@ -1,0 +1,33 @@
+"""Arrays of an `.npz` archive that hold a value of each sample, such as its patient."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+
+from gradmeter.errors import DataError
+from gradmeter.sources.samples.location import Location
+from gradmeter.sources.samples.npz import read_arrays
+
+
+def read_column(location: Location, name: str, count: int) -> Iterator[str | None]:
+    """The values of an array [count] as texts; None for an empty text or NaN.
+
+    Raises:
+        DataError: if the archive is damaged, or the array has another type or shape.
+    """
+    with location.open() as file:
+        column = read_arrays(location.name, (name,), file)[name]
+    if column.shape != (count,) or column.dtype.kind not in "USiufbM":
+        raise DataError(
+            f"{location.name}: {name} has dtype {column.dtype} and shape {column.shape}; expected a text or number for "
+            f"each of the {count:,} samples"
+        )
+    # NaN and the missing time differ from themselves.
+    return (None if value != value or not (text := _text(value)) else text for value in column)
+
+
+def _text(value: np.generic) -> str:
+    return os.fsdecode(value) if isinstance(value, bytes) else str(value)
